@@ -1,4 +1,4 @@
-//! The stores that need nothing, in the conformance suite.
+//! The conformance suite for the stores that need no server and no file.
 
 use std::{
     collections::HashMap,

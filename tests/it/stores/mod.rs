@@ -1,4 +1,4 @@
-//! Event stores against their contract, and the contract's suite against stores that break it.
+//! Event stores against the conformance suite, and the suite against stores that break a promise.
 
 mod built_in;
 #[cfg(feature = "redis")]

@@ -1,4 +1,4 @@
-//! A store that keeps every promise in the plainest way, several handles on one list, and the ways to break it that the
+//! A plain store that keeps every promise, with several handles on one list. It can also break each promise, and the
 //! suite must notice.
 
 use std::{
@@ -26,23 +26,23 @@ use livespan_conformance::{Fault, StoreLocation};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
     None,
-    /// Every hundredth event is not kept.
+    /// Every hundredth event is lost.
     SkipsAnEvent,
-    /// The first event of a page stands in it twice.
+    /// The first event of a page occurs twice.
     GivesAnEventTwice,
     /// `read_after(n)` begins with n.
     IncludesThePlace,
-    /// A page ends one event too late.
+    /// A page has one event too many.
     OverfillsPages,
-    /// A page holds whatever it weighs.
+    /// A page ignores the bound on bytes.
     IgnoresBytes,
-    /// A page that could hold nothing is empty.
+    /// A page is empty if its first event exceeds the limit.
     GivesNoEventLargerThanAPage,
-    /// Reads of streams give only their own events.
+    /// Reads of streams omit events that belong to every stream.
     ForgetsKeylessEvents,
-    /// Reads of several streams give one after the other.
+    /// Reads of several streams return one stream after the other.
     ReordersAcrossStreams,
-    /// A stream's name is compared without its last zero.
+    /// Stream keys are compared without a trailing zero.
     ConfusesKeys,
     CorruptsZero,
     Corrupts255,
@@ -51,27 +51,27 @@ pub(crate) enum Bug {
     KeepsEverything,
     IgnoresRetentionOfBytes,
     IgnoresRetentionOfAge,
-    /// What is evicted is no more read, but `oldest()` does not say so.
+    /// `oldest()` does not report evictions.
     HidesEviction,
-    /// Opening events go with all others.
+    /// Opening events are evicted like all others.
     LosesPins,
     /// Closing events release nothing.
     NeverReleases,
-    /// Tokens of different streams are one.
+    /// Streams share their tokens.
     SharesTokens,
     PinsWithoutBound,
     OpenGlobalWithClosed,
     ListsStreamsOldestFirst,
-    /// Numbers begin anew when everything is gone.
+    /// Numbers restart when every event is gone.
     ReusesNumbers,
-    /// A handle that is closed keeps others out until it is dropped.
+    /// A closed handle keeps others from writing until it is dropped.
     KeepsItsPlaceWhenClosed,
     ReusesEpochs,
     ForgetsLives,
     /// Closed events are handed out, too.
     AbandonsTooMuch,
     AbandonsAgain,
-    /// An append that fails leaves the first half of its batch.
+    /// A failed append keeps the first half of its batch.
     KeepsHalfABatch,
     /// Readers see a batch event by event.
     ShowsHalfABatch,
@@ -79,21 +79,21 @@ pub(crate) enum Bug {
     KeepsRetriesTwice,
     /// Equal batches are taken for retries.
     DropsEqualBatches,
-    /// What must be kept only once is kept again.
+    /// Deduplicated events are kept again.
     KeepsRepeats,
-    /// What was kept in another life, or by another, is.
+    /// Deduplicated events are forgotten when the store is opened.
     ForgetsOnceAtOpening,
     KeepsRepeatsOfOthers,
-    /// What must be kept only once is left out for ever.
+    /// A deduplicated event is left out for ever.
     RemembersOnceForEver,
-    /// A wait is not ended by another handle's append.
+    /// An append of another handle does not end a wait.
     SleepsThroughAppends,
     WakesForEveryStream,
-    /// Numbers that the log leaves out are given to the next events.
+    /// Numbers that the log skips are given to the next events.
     ClosesRanks,
 }
 
-/// Whether several append, as a shared server lets them, or one alone.
+/// Whether several handles append, as on a shared server, or only one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writers {
     One,
@@ -109,7 +109,7 @@ struct Kept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Token {
     key: Option<StreamKey>,
-    /// Whose it is, for an event of every stream.
+    /// The writer, for an event of every stream.
     writer: u64,
     number: u64,
 }
@@ -121,7 +121,7 @@ struct Disk {
     pinned_bytes: usize,
     open: HashMap<Token, u64>,
     open_sequences: HashSet<u64>,
-    /// Who opened what is open.
+    /// The handle that opened each open event.
     openers: HashMap<u64, u64>,
     bytes: usize,
     head: u64,
@@ -130,7 +130,7 @@ struct Disk {
     handles: u64,
     alive: Vec<u64>,
     fault: Option<Fault>,
-    /// Stream, token, whether it closes: who kept it, and where.
+    /// By stream, token, and whether the event closes it: the handle that kept it, and its sequence.
     once: HashMap<(StreamKey, u64, bool), (u64, u64)>,
     last_batch: HashMap<u64, (Vec<StoredEvent>, Appended, bool)>,
 }
@@ -151,7 +151,7 @@ struct Shared {
     reads: AtomicU64,
 }
 
-/// Everything that was ever opened, by the names of places.
+/// All stores that were opened, by location.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World(Arc<Mutex<HashMap<String, Arc<Shared>>>>);
 
@@ -237,7 +237,7 @@ impl ReferenceStore {
         }
     }
 
-    /// The places of what must be kept only once and is.
+    /// Returns the indexes of deduplicated events that are kept already.
     fn duplicates(&self, disk: &mut Disk, batch: &Batch, first: u64) -> Vec<usize> {
         let mut duplicates = Vec::new();
         for (place, record) in batch.iter().enumerate() {
@@ -381,7 +381,7 @@ impl ReferenceStore {
         page
     }
 
-    /// Keeps a batch that was not kept before; what the caller is told.
+    /// Keeps a new batch. Returns the answer for the caller.
     fn append_to(&self, disk: &mut Disk, first: u64, batch: &Batch) -> Result<Appended, Error> {
         let first = match self.writers {
             Writers::Many => disk.head + 1,
@@ -515,7 +515,7 @@ impl EventStore for ReferenceStore {
         if self.bug == Bug::ShowsHalfABatch {
             for event in self.stored(batch, first.get()) {
                 self.keep(&mut self.shared.disk.lock().unwrap(), event);
-                // Until readers have had the time to see it.
+                // Waits until readers had the time to see the event.
                 let reads = self.shared.reads.load(Ordering::SeqCst);
                 crate::support::until(|| self.shared.reads.load(Ordering::SeqCst) >= reads + 6);
             }
@@ -610,7 +610,7 @@ impl OpenEventRecovery for ReferenceStore {
         }
         if self.bug != Bug::AbandonsAgain {
             for one in &abandoned {
-                // They are this handle's to close now.
+                // This handle must close them now.
                 disk.openers.insert(one.event.sequence.get(), self.id());
             }
         }

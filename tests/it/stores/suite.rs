@@ -1,4 +1,4 @@
-//! The suite against a store that keeps every promise, and against ones that each break one: it must say so.
+//! The suite against a store that keeps every promise, and against stores that each break one: it must report that one.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +16,7 @@ fn suite(writers: Writers, bug: Bug) -> Suite {
         .faults(move |location, fault| faults.inject(location, fault))
 }
 
-/// So short that a store which only needs time fails.
+/// A time-out so short that a store that only needs time fails.
 const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
@@ -132,7 +132,7 @@ fn another_seed_draws_other_histories_and_the_same_seed_the_same() {
     let told = |seed| {
         let suite = suite(Writers::One, Bug::LosesPins).seed(seed);
         let told = broken(&suite, "agrees_with_the_model").unwrap();
-        // Epochs are random in any case.
+        // Epochs are random, so their lines differ in any case.
         let lines = told.lines().filter(|line| !line.contains("epochs"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };

@@ -1,4 +1,4 @@
-//! A store with few events in memory before it, so that readers have to ask the store itself.
+//! A store with few events in memory in front of it, so that readers must read from the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use livespan::{
     },
 };
 
-/// This store with so many events in memory before it.
+/// This store, with this many events in memory in front of it.
 #[derive(Debug)]
 pub(crate) struct WithTail<S>(pub(crate) S, pub(crate) usize);
 

@@ -36,7 +36,7 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
             }
             Ok(found) if found.is_dir() => return Err(refused(path, "it is a directory")),
             // Opening a named pipe would wait for its other end.
-            Ok(found) if !found.is_file() => return Err(refused(path, "it is no regular file")),
+            Ok(found) if !found.is_file() => return Err(refused(path, "it is not a regular file")),
             Ok(_) => return Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(file),
             Err(error) => return Err(unusable(path, error)),

@@ -1,4 +1,4 @@
-//! Who may in, and what is said to those who may not. No message has a password.
+//! Who may connect, and the errors for those who may not. No message has a password.
 
 use std::{net::TcpListener, process::Command, thread, time::Duration};
 
@@ -128,7 +128,7 @@ fn what_is_no_redis_or_is_not_there_is_said() {
         client
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .unwrap();
-        // Until the store has read it.
+        // Until the store has read the reply.
         drop(std::io::copy(&mut client, &mut std::io::sink()));
     });
     assert_eq!(

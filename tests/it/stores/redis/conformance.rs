@@ -1,4 +1,4 @@
-//! The suite of every store, on one in Redis.
+//! The conformance suite, run against a store in Redis.
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
@@ -25,7 +25,7 @@ fn open(url: &str, location: &StoreLocation) -> RedisEventStore {
 fn the_redis_store_keeps_its_promises() {
     let server = Server::start();
     let proxies: Mutex<HashMap<String, Proxy>> = Mutex::default();
-    // The suite keeps what it is given; the server must end with this test.
+    // The suite keeps its functions, but the server must end with this test.
     let shared = std::sync::Arc::new((server, proxies));
     let (opening, failing) = (
         std::sync::Arc::clone(&shared),
@@ -49,13 +49,13 @@ fn the_redis_store_keeps_its_promises() {
         };
         match fault {
             Fault::RefuseAppends => full("1"),
-            // With the one that the store itself makes on a new connection.
+            // One answer more, because the store itself retries on a new connection.
             Fault::LoseAnswer => proxy.lose_answers(2),
             Fault::None => {
                 full("0");
                 proxy.lose_answers(0);
             }
-            // A script is atomic: there is no half of a batch.
+            // A script is atomic, so it cannot keep half a batch.
             _ => return false,
         }
         true

@@ -1,4 +1,4 @@
-//! What others wrote into the keys of a log by hand is not served: it is a gap of one, and reading goes on.
+//! Entries that somebody else wrote into the keys of a log are not served: each is a gap of one, and reading goes on.
 
 use futures_util::StreamExt as _;
 use livespan::{
@@ -31,7 +31,7 @@ impl SseEvent for Text {
     }
 }
 
-/// Adds an entry to one of the log's streams, as a program of somebody else would.
+/// Adds an entry to one of the log's streams, as another program could.
 fn plant(server: &Server, key: &str, id: u64, fields: &[&[u8]]) {
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -51,7 +51,7 @@ fn open(server: &Server) -> SseTarget<Text> {
     SseTarget::builder().store(store).build().unwrap()
 }
 
-/// What a new reader gets up to this event: `sequence name payload`.
+/// Returns what a new reader gets up to this event: `sequence name payload`.
 fn story(target: &SseTarget<Text>, subscribe: Subscribe, last: u64) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {
@@ -150,7 +150,7 @@ fn an_entry_in_the_list_of_global_events_alone_is_a_gap_of_one() {
     assert_eq!(target.health().failure, None);
 }
 
-/// One row that is no stream, or a key of another type, does not keep the others from being listed and read.
+/// A row that is not a stream, or a key of another type, does not keep other streams from being listed and read.
 #[test]
 fn lists_leave_out_what_is_no_stream() {
     let server = Server::start();
@@ -172,11 +172,11 @@ fn lists_leave_out_what_is_no_stream() {
     assert_eq!(
         handle.read_stream("b", 0).len(),
         1,
-        "read from the log itself"
+        "the stream is read from the log itself"
     );
 }
 
-/// What others wrote has no time and no place in bytes: it lets nothing of ours go before its time.
+/// A foreign entry has no time and no byte position. It must not make retention remove events too early.
 #[test]
 fn entries_of_others_do_not_mislead_retention() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! One open store of a test, and what every test asks of it.
+//! One open store of a test, and the calls that every test makes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use livespan::{
 
 use crate::support::{PATIENCE, block_on, until};
 
-/// A heartbeat that no test waits for, and one that is never missed.
+/// A heartbeat interval so short that no test waits for it, and a silence so long that no living process reaches it.
 pub(crate) const LIVELY: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_secs(600));
 
@@ -18,7 +18,7 @@ pub(crate) fn key(name: &str) -> StreamKey {
     StreamKey::new(name).unwrap()
 }
 
-/// What a test appends: stream (`""`: every stream), pin, payload.
+/// An event to append: stream (`""` means every stream), pin, payload.
 pub(crate) type Draft<'a> = (&'a str, Pinning, &'a [u8]);
 
 pub(crate) fn note<'a>(stream: &'a str, payload: &'a str) -> Draft<'a> {
@@ -37,7 +37,7 @@ pub(crate) fn batch(drafts: &[Draft<'_>]) -> Batch {
 pub(crate) struct Handle(pub(crate) Arc<RedisEventStore>);
 
 impl Handle {
-    /// Opens a store that is patient with nothing.
+    /// Opens a store with the settings that most tests use.
     pub(crate) fn open(url: &str) -> Self {
         Self::open_with(url, |builder| builder)
     }
@@ -47,7 +47,7 @@ impl Handle {
         set_up: impl FnOnce(RedisEventStoreBuilder) -> RedisEventStoreBuilder,
     ) -> Self {
         let handle = Self::make(url, set_up);
-        // Time-outs that a test made short may pass on a busy machine.
+        // On a busy machine, time-outs that a test made short may pass.
         let deadline = std::time::Instant::now() + PATIENCE;
         while let Err(error) = handle.0.open() {
             assert!(std::time::Instant::now() < deadline, "{error}");
@@ -77,7 +77,7 @@ impl Handle {
         appended.map(|appended| appended.first.get())
     }
 
-    /// Appends the same batch, as a log does, until it is taken.
+    /// Appends the batch again and again, as a log does, until the store accepts it.
     pub(crate) fn insist(&self, drafts: &[Draft<'_>]) -> u64 {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
@@ -89,14 +89,14 @@ impl Handle {
         }
     }
 
-    /// Everything after a place, page by page.
+    /// Reads everything after a sequence, page by page.
     pub(crate) fn read(&self, after: u64) -> Vec<StoredEvent> {
         self.pages(after, |store, after| {
             block_on(store.read_after(after, LIMIT))
         })
     }
 
-    /// Reads as soon as the store answers again: one that knows that its server is away refuses at once.
+    /// Reads once the store answers again: while it knows that its server is away, it refuses at once.
     pub(crate) fn insist_read(&self, after: u64) -> Vec<StoredEvent> {
         until(|| block_on(self.0.read_after(Sequence::new(after), LIMIT)).is_ok());
         self.read(after)
@@ -129,7 +129,7 @@ impl Handle {
         self.0.oldest().get()
     }
 
-    /// The lives as `(number, first)`, because an epoch is random.
+    /// Returns the first numbers of the epochs, because their names are random.
     pub(crate) fn firsts(&self) -> Vec<u64> {
         self.0
             .epochs()
@@ -142,7 +142,7 @@ impl Handle {
 /// Small, so that every read takes several pages.
 const LIMIT: PageLimit = PageLimit::UNBOUNDED.events(7).bytes(64 * 1024);
 
-/// Events as `(sequence, payload)`.
+/// Returns events as `(sequence, payload)`.
 pub(crate) fn shown(events: &[StoredEvent]) -> Vec<(u64, String)> {
     let show = |event: &StoredEvent| {
         let payload = String::from_utf8_lossy(&event.payload).into_owned();
@@ -151,7 +151,7 @@ pub(crate) fn shown(events: &[StoredEvent]) -> Vec<(u64, String)> {
     events.iter().map(show).collect()
 }
 
-/// What [`shown`] gives for these.
+/// Returns what [`shown`] returns for such events.
 pub(crate) fn texts(events: &[(u64, &str)]) -> Vec<(u64, String)> {
     let text = |(sequence, payload): &(u64, &str)| (*sequence, (*payload).to_owned());
     events.iter().map(text).collect()

@@ -1,4 +1,4 @@
-//! Lives: what happens to ids when Redis comes back without its newest events.
+//! Epochs: what happens to ids when Redis comes back without its newest events.
 
 use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::{causes, until};
 
-/// The id that each event has, with the epoch of its life.
+/// Returns the payload of each event by its id.
 fn ids(handle: &Handle) -> HashMap<(String, u64), String> {
     let epochs = handle.0.epochs();
     let events = handle.read(0).into_iter().map(|event| {
@@ -83,7 +83,7 @@ fn a_head_that_was_taken_back_gives_no_id_twice() {
 #[test]
 fn every_living_writer_is_heard_before_a_life_begins() {
     let server = Server::start();
-    // Others are listened to for longer than the test is patient, unless the test ends it.
+    // A new epoch waits for heartbeats longer than this test runs, unless the test ends the wait.
     let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.heartbeat(Duration::from_secs(300))
     };
@@ -94,7 +94,7 @@ fn every_living_writer_is_heard_before_a_life_begins() {
         ahead.append(&[note("a", "known to one alone")]);
     }
     server.command::<()>(&["FLUSHALL"]);
-    // It has heard of the first event alone, and is the first to come.
+    // This writer knows only the first event, and is the first to append again.
     let error = causes(&behind.try_append(&[note("a", "22")]).unwrap_err());
     assert!(error[1].contains("a new epoch of it begins"), "{error:?}");
     let error = causes(&ahead.try_append(&[note("a", "23")]).unwrap_err());
@@ -109,7 +109,7 @@ fn every_living_writer_is_heard_before_a_life_begins() {
 #[test]
 fn a_writer_that_comes_late_with_more_begins_another_life() {
     let server = Server::start();
-    // Its heart does not beat in this test.
+    // This writer sends no heartbeat in this test.
     let quiet = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.heartbeat(Duration::from_secs(300))
     };
@@ -120,7 +120,7 @@ fn a_writer_that_comes_late_with_more_begins_another_life() {
     let fresh = Handle::open(&server.url());
     assert_eq!(fresh.append(&[note("a", "new 1"), note("a", "new 2")]), 1);
     let also_given = ids(&fresh);
-    // The quiet one's own patience with others is long; the other's heart beats for both.
+    // The quiet writer waits long for heartbeats of others. The other one sends its own.
     late.try_append(&[note("a", "late")]).unwrap_err();
     server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
     assert_eq!(late.insist(&[note("a", "late")]), 4);
@@ -141,7 +141,7 @@ fn an_old_copy_that_nobody_remembers_begins_a_new_life() {
     server.command::<()>(&["SAVE"]);
     handle.append(&[note("a", "lost 2")]);
     let given = ids(&handle);
-    // The writers die with the server, and look alive in its copy.
+    // The writers die with the server, but its copy of the data shows them as living.
     server.kill();
     drop(handle);
     let copy = server.folder().join("dump.rdb");

@@ -1,4 +1,5 @@
-//! What others trim, delete, evict or let expire is noticed: read from elsewhere, or told by `oldest()`.
+//! What somebody else trims, deletes, evicts or lets expire is noticed: it is read from elsewhere, or `oldest()`
+//! reports the loss.
 
 use std::time::Duration;
 
@@ -155,7 +156,7 @@ fn retention_leaves_no_key_of_a_stream_behind() {
         .collect();
     let expected = [50, 49, 48].map(|number| (key(&format!("stream {number}")), number));
     assert_eq!(listed, expected);
-    // By age, without any append.
+    // Retention by age works without any append.
     let old = Handle::open_with(&server.url(), |builder| {
         builder.retention(Retention::default().age(Duration::ZERO))
     });

@@ -1,4 +1,4 @@
-//! The store in Redis, against real servers: each test starts its own and stops it.
+//! The store in Redis, against real servers: each test starts and stops its own.
 
 mod access;
 mod conformance;

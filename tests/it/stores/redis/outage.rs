@@ -1,5 +1,4 @@
-//! A server that stands still, dies, is full or loses answers: appends fail in time, are made again, and keep nothing
-//! twice.
+//! A server that hangs, dies, is full or loses answers: appends fail in time, are retried, and store nothing twice.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +34,7 @@ fn a_batch_whose_answer_was_lost_is_kept_once() {
         handle.try_append(&same).unwrap_err();
         assert_eq!(handle.append(&same), first);
     }
-    // The log gave that one up: what comes next is another, though the store may have kept it.
+    // The log gave up on that batch. The next one is another batch, although the store may have kept the first.
     proxy.lose_answers(2);
     handle.try_append(&[note("a", "given up")]).unwrap_err();
     assert_eq!(handle.append(&[note("a", "another")]), 9);
@@ -74,7 +73,7 @@ fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
     server.signal("-STOP");
     let begun = Instant::now();
     let error = handle.try_append(&[note("a", "2")]).unwrap_err();
-    // A bound on a hang, not on speed.
+    // This bounds a hang; it does not measure speed.
     assert!(begun.elapsed() < Duration::from_secs(60));
     assert_eq!(
         causes(&error),
@@ -143,7 +142,7 @@ fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
             ]
         );
     }
-    // Reading, heartbeats and letting go of old events go on.
+    // Reads, heartbeats and retention go on.
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "1")]));
     Handle::open(&server.url());
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -167,7 +166,7 @@ fn a_replica_refuses_and_the_other_node_is_tried() {
             .contains("master_link_status:up")
     });
     until(|| second.command::<u64>(&["XLEN", "{livespan}:log"]) == 1);
-    // The fail-over.
+    // The second node becomes the master.
     second.command::<()>(&["REPLICAOF", "NO", "ONE"]);
     first.command::<()>(&["REPLICAOF", "127.0.0.1", &second_port]);
     assert_eq!(handle.insist(&[note("a", "2")]), 2);
@@ -195,7 +194,8 @@ fn a_slot_that_moved_to_another_node_is_followed() {
     assert_eq!(second.command::<u64>(&["XLEN", "{livespan}:log"]), 2);
 }
 
-/// A store that is closed says good-bye to a server that answers, and waits for none that is known to be away.
+/// A closing store tells a server that answers that it leaves. It does not wait for a server that is known not to
+/// answer.
 #[test]
 fn a_store_whose_server_is_away_answers_and_closes_at_once() {
     const TIMEOUT: Duration = Duration::from_secs(3);
@@ -207,7 +207,7 @@ fn a_store_whose_server_is_away_answers_and_closes_at_once() {
     server.signal("-STOP");
     handle.try_append(&[note("a", "2")]).unwrap_err();
     let begun = Instant::now();
-    // One that is known to be away is not waited for by each who asks.
+    // Reads do not each wait for a server that is known not to answer.
     let reads = (0..10).map(|after| {
         let after = livespan::sse::Sequence::new(after);
         handle
@@ -234,7 +234,7 @@ fn a_store_that_is_closed_is_no_living_writer_any_more() {
     assert_eq!(writers(), 1);
     handle.0.close();
     assert_eq!(writers(), 0);
-    assert_eq!(handle.read(0).len(), 1, "reads go on");
+    assert_eq!(handle.read(0).len(), 1, "reads still work");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Open events of processes that die, stand still, or end.
+//! Open events of processes that die, are suspended, or end.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::support::{block_on, until};
 
-/// Dead after one missed heartbeat of an hour: never in a test, unless it says so.
+/// A process counts as dead after hours of silence: never in a test, unless the test makes it so.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn open(server: &Server) -> Handle {
@@ -22,7 +22,7 @@ fn open(server: &Server) -> Handle {
     })
 }
 
-/// Makes the last writer of these pins look silent for three hours, as a paused process does.
+/// Makes the writer of this pin look silent for three hours, like a suspended process.
 fn silence(server: &Server, pin: &str) -> String {
     let writers: Vec<String> = server.command(&["ZRANGE", "{livespan}:writers", "0", "-1"]);
     let own = |writer: &&String| {
@@ -113,7 +113,7 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
         texts(&[(1, "open"), (2, "durable")])
     );
     heir.append(&[("a", Pinning::Close(7), b"lost")]);
-    // Two looks later, what it left open is nobody's, and stays open.
+    // Two calls later, the events that it left open belong to nobody and stay open.
     for _ in 0..3 {
         assert_eq!(
             heir.0.recover_open_events().unwrap(),
@@ -128,7 +128,7 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
     );
     let open: Vec<String> = server.command(&["ZRANGE", "{livespan}:opens", "0", "-1"]);
     assert_eq!(open, ["8:b"]);
-    // Whoever closes it closes it.
+    // Any writer may close the event.
     last.append(&[("b", Pinning::Close(8), b"done")]);
     assert_eq!(server.command::<u64>(&["ZCARD", "{livespan}:opens"]), 0);
 }
@@ -170,7 +170,7 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
     );
     let standing = block_on(other.0.read_open_global_events()).unwrap();
     assert_eq!(shown(&standing), texts(&[(1, "process")]));
-    // The claimer learns of it too late and closes one more.
+    // The claimer does not know that yet, and closes one more event.
     other.append(&[("a", Pinning::Close(8), b"lost, too")]);
     let again = paused.0.recover_open_events().unwrap();
     assert_eq!(shown(&again.reopened), texts(&[(3, "left open")]));
@@ -186,7 +186,7 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
         paused.0.recover_open_events().unwrap(),
         RecoveredEvents::default()
     );
-    // They are its own again: nobody else is given them while it lives, and all are when it dies.
+    // The events are its own again: nobody else gets them while it lives, and others get all of them when it dies.
     assert_eq!(
         other.0.recover_open_events().unwrap(),
         RecoveredEvents::default()
@@ -204,7 +204,7 @@ fn a_writer_whose_heart_stood_still_finds_out_by_itself() {
     let beating = Handle::open(&server.url());
     let other = open(&server);
     beating.append(&[("a", Pinning::Open(7), b"open")]);
-    // Its next heartbeat may come before anyone sees that it was silent.
+    // Its next heartbeat may come before anybody sees that it was silent.
     until(|| {
         silence(&server, "7:a");
         !other.0.recover_open_events().unwrap().abandoned.is_empty()

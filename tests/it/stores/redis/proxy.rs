@@ -1,4 +1,4 @@
-//! A TCP proxy before a server that loses answers, or holds everything back, when a test says so.
+//! A TCP proxy in front of a server. On demand it loses answers, or holds everything back.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,7 +18,7 @@ pub(crate) struct Proxy {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Answers to appends that are still to be lost, each with its connection.
+    /// The number of answers to appends that are still to be lost; each loss closes its connection.
     lose: AtomicUsize,
     /// Whether answers are held back.
     held: Mutex<bool>,
@@ -53,18 +53,18 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Loses the answers to so many appends from now on.
+    /// Loses the answers to this many appends from now on.
     pub(crate) fn lose_answers(&self, count: usize) {
         self.state.lose.store(count, Ordering::SeqCst);
     }
 
-    /// Holds all answers back, or lets them go on.
+    /// Holds all answers back, or releases them.
     pub(crate) fn hold(&self, held: Hold) {
         *self.state.held.lock().unwrap() = held == Hold::Answers;
         self.state.changed.notify_all();
     }
 
-    /// How often an append went through.
+    /// Returns how many appends passed through.
     pub(crate) fn appends(&self) -> usize {
         self.state.appends.load(Ordering::SeqCst)
     }
@@ -84,7 +84,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What the append script is called by.
+/// Returns the SHA-1 by which the append script is called.
 fn append_sha() -> String {
     let source = concat!(
         "#!lua\n",

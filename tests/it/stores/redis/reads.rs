@@ -1,4 +1,5 @@
-//! Reads and waits: one question for many who ask, pages of any payload, waits that cost nothing when others write.
+//! Reads and waits: equal queries are sent once, pages may have any payload, and a wait costs nothing while others
+//! write.
 
 use std::{
     sync::{
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::support::{PATIENCE, block_on, until};
 
-/// How often a command was called in the server.
+/// Returns how often the server has run a command.
 fn calls(server: &Server, command: &str) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
     let line = stats
@@ -64,7 +65,7 @@ fn the_same_question_of_many_is_asked_once() {
         assert_eq!(page, &pages[0]);
         assert_eq!(page.len(), 1);
     }
-    // One for the first of them, and one for those who came while it was asked.
+    // One query for the first readers, and one for those who came while it was running.
     let asked = calls(&server, "evalsha") - before;
     assert!((1..=2).contains(&asked), "{asked}");
 }
@@ -120,7 +121,7 @@ fn a_wait_for_one_stream_costs_nothing_when_others_have_events() {
     for number in 0..500 {
         handle.append(&[note(&format!("other {}", number % 10), "x")]);
     }
-    // A wait is taken up again every two seconds.
+    // The store renews its wait every two seconds.
     let taken_up = calls(&server, "xread") - before;
     assert!(taken_up < 100, "{taken_up}");
     assert!(!waiting.is_finished());
@@ -217,7 +218,7 @@ fn a_dropped_store_ends_its_threads_and_connections() {
     handle.append(&[note("a", "1")]);
     handle.read(0);
     drop(handle);
-    // The one that asks.
+    // Only the connection that asks for the list is left.
     until(|| {
         server
             .command::<String>(&["CLIENT", "LIST"])

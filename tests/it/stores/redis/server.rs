@@ -1,4 +1,4 @@
-//! A `redis-server` of a test's own: on a free port, in a temporary folder, gone with the test, however that ends.
+//! A `redis-server` for one test: on a free port, in a temporary folder, removed when the test ends in any way.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ pub(crate) struct Server {
     port: u16,
     options: Vec<String>,
     child: Mutex<Option<Child>>,
-    /// For the test's own commands.
+    /// The password for the test's own commands.
     password: Option<String>,
 }
 
 impl Server {
-    /// Starts one that keeps nothing on disk.
+    /// Starts a server that keeps nothing on disk.
     pub(crate) fn start() -> Self {
         Self::start_with(&["--save", "", "--appendonly", "no"])
     }
@@ -51,7 +51,7 @@ impl Server {
             child: Mutex::default(),
             password,
         };
-        // A port that is free now may be taken before the server has it.
+        // A port that is free now may be taken before the server binds it.
         for _ in 0..20 {
             server.port = TcpListener::bind("127.0.0.1:0")
                 .unwrap()
@@ -65,7 +65,7 @@ impl Server {
         panic!("redis-server does not start: see {}", server.log());
     }
 
-    /// Starts the process; whether it answers.
+    /// Starts the process. Returns whether it answers.
     fn launch(&self) -> bool {
         let spawned = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -132,7 +132,7 @@ impl Server {
         }
     }
 
-    /// Ends the process as a power switch would.
+    /// Kills the process, as a power failure would.
     pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             child.kill().unwrap();
@@ -145,7 +145,7 @@ impl Server {
         assert!(self.launch(), "{}", self.log());
     }
 
-    /// Lets the process stand still, or go on.
+    /// Sends a signal, to suspend or to continue the process.
     pub(crate) fn signal(&self, signal: &str) {
         let child = self.child.lock().unwrap();
         let id = child.as_ref().unwrap().id().to_string();
@@ -169,7 +169,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // What a panicking test leaves is of no use to anyone either.
+        // If a test panics, its folder is not needed either.
         drop(fs::remove_dir_all(&self.folder));
     }
 }

@@ -1,4 +1,4 @@
-//! Other processes: this very test binary, started again to do one thing.
+//! Other processes: this test binary, started again to do one task.
 
 use std::{
     env, fs,
@@ -6,16 +6,16 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What the other process finds in its environment.
+/// The environment variable that names the task.
 const TASK: &str = "LIVESPAN_TEST_TASK";
 const FILE: &str = "LIVESPAN_TEST_FILE";
 
-/// A command that does `task` with this file.
+/// Returns a command that does `task` with this file.
 pub(crate) fn command(task: &str, file: &Path) -> Command {
     with_program(&env::current_exe().unwrap(), task, file)
 }
 
-/// The same with a copy of the program that any user may run.
+/// Returns the same command, with a copy of the program that every user may run.
 pub(crate) fn with_program(program: &Path, task: &str, file: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -46,14 +46,14 @@ fn task() {
     }
 }
 
-/// The lines that a process wrote for the test, among those of the test harness.
+/// Returns the lines that a process wrote for the test, without those of the test harness.
 pub(crate) fn lines(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let told = text.lines().filter_map(|line| line.split_once("> "));
     told.map(|(_, line)| line.to_owned()).collect()
 }
 
-/// Copies the program to where any user can run it.
+/// Copies the program to a place where every user can run it.
 pub(crate) fn program_for_anybody(folder: &Path) -> PathBuf {
     let copy = folder.join("program");
     fs::copy(env::current_exe().unwrap(), &copy).unwrap();

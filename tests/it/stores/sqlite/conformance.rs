@@ -1,10 +1,10 @@
-//! The suite that every store must pass.
+//! The conformance suite, run against a store in SQLite.
 
 use livespan::{SqliteEventStore, store::Synchronous};
 use livespan_conformance::{Fault, StoreLocation, Suite};
 use rusqlite::Connection;
 
-/// Makes appends fail from within the file, as a trigger of it.
+/// Makes appends fail inside the file, by a trigger.
 fn inject(location: &StoreLocation, fault: Fault) -> bool {
     let refuse = |when: &str| {
         format!(
@@ -14,7 +14,7 @@ fn inject(location: &StoreLocation, fault: Fault) -> bool {
     };
     let sql = match fault {
         Fault::RefuseAppends => refuse("true"),
-        // The fifth event of the batch; the suite appends once before it asks for peace.
+        // Fails at the fifth event of the next batch. The suite appends once before it asks for no fault.
         Fault::BreakAppend => refuse("NEW.sequence = (SELECT head FROM state) + 5"),
         Fault::None => "DROP TRIGGER refuse".to_owned(),
         _ => return false,

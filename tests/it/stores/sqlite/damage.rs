@@ -1,4 +1,5 @@
-//! What somebody else wrote into the file is not served: an event that the log cannot have written is a gap of one.
+//! Rows that somebody else wrote into the file are not served: an event that the log cannot have written is a gap of
+//! one.
 
 use futures_util::StreamExt as _;
 use livespan::{
@@ -12,7 +13,7 @@ use crate::support::{PATIENCE, block_on};
 
 const GAP: &str = "gap {\"type\":\"gap\",\"reason\":\"damaged\",\"lost\":1}";
 
-/// Writes nine events on three streams and one for all of them, then runs these statements.
+/// Writes nine events, on three streams and on every stream, then runs these statements.
 fn tampered(statements: &str) -> Folder {
     let folder = Folder::new();
     let mut log = folder.open();
@@ -26,7 +27,7 @@ fn tampered(statements: &str) -> Folder {
     folder
 }
 
-/// What a new reader gets: `sequence name payload`.
+/// Returns what a new reader gets: `sequence name payload`.
 fn story(target: &SseTarget<Text>, subscribe: Subscribe) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {
@@ -55,10 +56,10 @@ fn expected(damaged: &[u64], sequences: &[u64]) -> Vec<String> {
     sequences.iter().map(line).collect()
 }
 
-/// Opens the log and compares what readers of everything and of single streams get.
+/// Opens the log. Compares what readers of everything and of single streams get.
 fn check(statements: &str, damaged: &[u64]) {
     let folder = tampered(statements);
-    // In memory, and read from the file because memory holds one event only.
+    // The first log has all events in memory. The second reads them from the file.
     for tail in [10_000, 1] {
         let store = WithTail(folder.store(), tail);
         let target = SseTarget::<Text>::builder().store(store).build().unwrap();
@@ -127,7 +128,7 @@ fn every_event_can_be_damaged() {
     );
 }
 
-/// A stream that cannot be named has no reader: only who reads everything gets the gaps.
+/// A stream without a name has no reader. Only readers of everything get its gaps.
 #[test]
 fn an_event_of_a_stream_that_has_no_row_is_a_gap_and_retention_goes_on() {
     let folder = tampered("DELETE FROM stream WHERE key = CAST('b' AS BLOB)");
@@ -142,7 +143,7 @@ fn an_event_of_a_stream_that_has_no_row_is_a_gap_and_retention_goes_on() {
     let mut log = folder.keeping(2);
     log.put(&["b . 10", "b . 11"]);
     log.fill(200);
-    assert_eq!(log.all().len(), 3, "the open one, and two");
+    assert_eq!(log.all().len(), 3, "the open event and two others are kept");
 }
 
 #[test]

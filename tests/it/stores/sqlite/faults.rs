@@ -1,5 +1,5 @@
-//! Disks that are full and locks that are poisoned: an append fails with a reason, nothing of it is kept, and what was
-//! before is read as before.
+//! Full disks and locked files: an append fails with a reason, keeps nothing of its batch, and earlier events can still
+//! be read.
 
 use std::{path::Path, process::Command};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{block_on, causes};
 
-/// What the other process does in the next test: it appends until the disk is full, then makes room and goes on.
+/// Runs in another process, for the next test: appends until the disk is full, and reports the outcome.
 pub(super) fn tell_how_filling_went(file: &Path) {
     let mut log = Log::open(SqliteEventStore::new(file));
     log.put(&["a +1 open"]);
@@ -31,12 +31,12 @@ pub(super) fn tell_how_filling_went(file: &Path) {
     println!("> {:?}", log.of(&["a"], 0));
 }
 
-/// The largest file that the process may write plays the part of the disk: 1 MiB, in blocks of 512 bytes or 1 KiB.
+/// A limit on file sizes stands for a full disk: 1 MiB, in blocks of 512 bytes or 1 KiB.
 #[test]
 fn a_full_disk_refuses_the_batch_and_keeps_what_was_before() {
     let folder = Folder::new();
     let child = child::command("fill", &folder.file());
-    // A write beyond the limit then fails instead of ending the process.
+    // With the signal ignored, a write beyond the limit fails instead of ending the process.
     let limit = "trap '' XFSZ; ulimit -f 1024; exec \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", limit, "sh"]).arg(child.get_program());
@@ -57,7 +57,7 @@ fn a_full_disk_refuses_the_batch_and_keeps_what_was_before() {
             "[\"1 a +1 open\"]"
         ]
     );
-    // With room again, it goes on where it was.
+    // With space again, the log continues.
     let mut log = folder.open();
     assert_eq!(log.of(&["a"], 0), ["1 a +1 open"]);
     let kept = log.all().len();
@@ -81,7 +81,7 @@ fn a_lock_of_another_program_fails_the_append_and_the_next_one_succeeds() {
     );
     assert_eq!(log.all(), ["1 a +1 open", "2 b . 2", "3 b . 3"]);
     other.execute_batch("COMMIT").unwrap();
-    // The log has given away a number for what was not kept.
+    // The log has used up a number for the event that was not kept.
     log.leave_out(1);
     log.put(&["c . 5"]);
     assert_eq!(log.all(), ["1 a +1 open", "3 b . 3", "5 c . 5"]);
@@ -94,7 +94,7 @@ fn a_batch_that_fails_halfway_leaves_nothing_behind() {
     log.put(&["a +1 open", "b . 2"]);
     log.fill(5);
     let before = log.all();
-    // Another program plants a row where the second event of the batch belongs.
+    // Another program inserts a row with the number of the batch's second event.
     let other = Connection::open(folder.file()).unwrap();
     let plant = "INSERT INTO event VALUES(9, 0, 'note', NULL, NULL, x'21')";
     other.execute(plant, []).unwrap();
@@ -130,7 +130,7 @@ fn a_file_that_is_damaged_while_it_is_read_is_an_error_and_no_more() {
     }
     drop(log);
     let mut bytes = std::fs::read(folder.file()).unwrap();
-    // Some of the first events; opening reads the last ones.
+    // Damages some of the first events. Opening reads the last ones.
     bytes[40 * 4_096..60 * 4_096].fill(0x55);
     std::fs::write(folder.file(), bytes).unwrap();
     let mut log = folder.open();

@@ -180,7 +180,7 @@ fn a_dropped_store_has_let_go_of_its_file() {
     };
     assert!(beside("-wal") && beside("-shm"));
     drop(log);
-    // SQLite removes them when the last connection, and so the last thread that held one, is gone.
+    // SQLite removes the files when its last connection, and so the last thread that held one, is gone.
     assert!(!beside("-wal") && !beside("-shm"));
     until(|| folder.file().exists());
 }

@@ -1,4 +1,5 @@
-//! `kill -9` at any moment: what a client received is replayed afterwards, in order, once, and the file always opens.
+//! `kill -9` at any moment: what a client received is replayed afterwards, in order and once, and the file always
+//! opens.
 
 use std::{
     collections::HashMap,
@@ -28,9 +29,9 @@ use super::{
 use crate::support::{PATIENCE, block_on};
 
 const KILLS: u64 = 100;
-/// So few that retention works in every life, and as many as two lives write.
+/// Small enough that retention works in every process, and as many events as two processes write.
 const KEPT_EVENTS: usize = 10_000;
-/// How far a writer goes before what its subscriber handed on. A pipe holds some 2,000 lines more.
+/// How far a writer may be ahead of what its subscriber printed. A pipe holds some 2,000 lines more.
 const AHEAD: u64 = 2_000;
 
 fn target(file: &Path, synchronous: Synchronous) -> SseTarget<Text> {
@@ -45,7 +46,7 @@ fn target(file: &Path, synchronous: Synchronous) -> SseTarget<Text> {
         .unwrap()
 }
 
-/// What the other process does: it dispatches without a pause, and hands on to the test what a subscriber receives.
+/// Runs in the other process: dispatches without a pause, and prints what a subscriber receives.
 pub(super) fn write_until_killed(file: &Path) {
     let target = target(file, Synchronous::Normal);
     let mut subscription = target.subscribe(Subscribe::all().resume(ResumePoint::Live));
@@ -67,7 +68,7 @@ pub(super) fn write_until_killed(file: &Path) {
         while let Some(message) = subscription.next().await {
             if let Message::Event(event) = message {
                 let text = String::from_utf8(event.payload.to_vec()).unwrap();
-                // In one write, so that a line in the pipe is whole or without its end.
+                // One write per line, so that a line in the pipe is either complete or lacks its end.
                 let line = format!("> {} {text}\n", event.id);
                 out.write_all(line.as_bytes()).unwrap();
                 out.flush().unwrap();
@@ -77,7 +78,7 @@ pub(super) fn write_until_killed(file: &Path) {
     });
 }
 
-/// Starts a writer, kills it after it handed on so many lines, and returns all that came.
+/// Starts a writer, kills it after it has printed this many lines, and returns all that it printed.
 fn received(file: &Path, lines: usize) -> Vec<(EventId, String)> {
     let mut writer = child::command("write", file)
         .stdout(Stdio::piped())
@@ -98,7 +99,7 @@ fn received(file: &Path, lines: usize) -> Vec<(EventId, String)> {
         read > 0
     };
     while received.len() < lines {
-        assert!(take(&mut received), "the writer runs until it is killed");
+        assert!(take(&mut received), "the writer ended before it was killed");
     }
     writer.kill().unwrap();
     while take(&mut received) {}
@@ -129,8 +130,11 @@ fn what_a_client_received_is_replayed_after_a_hundred_kills() {
             .enumerate()
             .map(|(place, (id, _))| (*id, place))
             .collect();
-        assert_eq!(places.len(), all.len(), "every id once");
-        assert!(all.is_sorted_by_key(|(id, _)| id.sequence()), "in order");
+        assert_eq!(places.len(), all.len(), "every id occurs once");
+        assert!(
+            all.is_sorted_by_key(|(id, _)| id.sequence()),
+            "sequences ascend"
+        );
         let begin = places[&first];
         assert_eq!(
             all[begin..begin + received.len()],
@@ -138,7 +142,7 @@ fn what_a_client_received_is_replayed_after_a_hundred_kills() {
             "kill {turn} after {lines} lines"
         );
         if let Some(resumed) = resumed {
-            // The client of an earlier life goes on where it was, with everything since.
+            // A client of an earlier process resumes where it was, and gets everything since.
             let resumed = read_all(resumed).unwrap();
             let since = places[&last.unwrap()] + 1;
             assert_eq!(resumed, all[since..]);

@@ -1,4 +1,4 @@
-//! Each opening for writing is a life of its own, and ids of earlier ones resume in place.
+//! Each opening for writing begins an epoch, and ids of earlier epochs resume in place.
 
 use livespan::{
     EventStore as _, SseTarget,
@@ -31,11 +31,15 @@ fn every_opening_begins_a_life_and_the_file_remembers_them() {
     assert_ne!(second[0].epoch, second[1].epoch);
     log.put(&["a . 3"]);
     drop(log);
-    // Nothing is written in this one.
+    // Nothing is written in this epoch.
     drop(folder.open());
     let log = folder.open();
     let last = log.store.epochs();
-    assert_eq!(firsts(&last), [1, 3, 4], "an empty life gave no id");
+    assert_eq!(
+        firsts(&last),
+        [1, 3, 4],
+        "an epoch without events issued no id"
+    );
     assert_eq!(last[..2], second[..]);
 }
 
@@ -85,7 +89,7 @@ fn an_id_of_an_earlier_life_resumes_in_place() {
     };
     let (after_second, unknown) = (
         resumed(second[1].0),
-        // The first life gave no fourth number.
+        // The first epoch issued no fourth number.
         resumed(EventId::new(first[0].0.epoch(), Sequence::new(4))),
     );
     target.shutdown(PATIENCE).unwrap();

@@ -1,5 +1,5 @@
-//! An open store and what these tests write to it, as text: `a +7 x` is an event on stream `a` that opens token 7 and
-//! carries `x`; `-7` closes it, `.` does neither, and `*` stands for every stream.
+//! An open store and the events of these tests, as text. `a +7 x` is an event on stream `a` that opens token 7 and has
+//! the payload `x`. `-7` closes the token, `.` does neither, and `*` stands for every stream.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use livespan::{
 
 use crate::support::block_on;
 
-/// A directory of one test; it goes with it.
+/// A directory of one test. It is removed with this value.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -32,12 +32,12 @@ impl Folder {
         &self.0
     }
 
-    /// Where these tests keep their log.
+    /// Returns the path of the log.
     pub(crate) fn file(&self) -> PathBuf {
         self.0.join("events.db")
     }
 
-    /// A store that does not wait for the disk, because no test cuts the power.
+    /// Returns a store that does not wait for the disk, because no test cuts the power.
     pub(crate) fn store(&self) -> SqliteEventStore {
         SqliteEventStore::new(self.file()).synchronous(Synchronous::Off)
     }
@@ -76,7 +76,7 @@ impl Log {
         self.try_put(events).unwrap();
     }
 
-    /// Appends a batch; numbers are used up only when it is kept.
+    /// Appends a batch. Its numbers are used up only if it is kept.
     pub(crate) fn try_put(&mut self, events: &[&str]) -> Result<(), Error> {
         self.store
             .append(Sequence::new(self.next), &batch(events))?;
@@ -84,7 +84,7 @@ impl Log {
         Ok(())
     }
 
-    /// Appends so many events of no interest, a hundred at a time.
+    /// Appends this many events of no interest, a hundred at a time.
     pub(crate) fn fill(&mut self, count: usize) {
         let filler = vec!["filler . -"; 100];
         let mut left = count;
@@ -126,7 +126,7 @@ impl Log {
         story(&events)
     }
 
-    /// Every stream with the sequences of its first and last kept event, newest first.
+    /// Returns every stream with the sequences of its first and last kept event, newest first.
     pub(crate) fn streams_before(&self, before: u64, limit: usize) -> Vec<(String, u64, u64)> {
         let list = self.store.streams_before(Sequence::new(before), limit);
         let name = |key: StreamKey| String::from_utf8(key.as_bytes().to_vec()).unwrap();
@@ -142,7 +142,7 @@ impl Log {
     }
 }
 
-/// A page that ends only where the events do.
+/// A page without bounds.
 pub(crate) const ANY: PageLimit = PageLimit::UNBOUNDED;
 
 pub(crate) fn key(stream: &str) -> StreamKey {
@@ -169,7 +169,7 @@ pub(crate) fn batch(events: &[&str]) -> Batch {
     batch
 }
 
-/// Events as text, their sequence first.
+/// Returns events as text, each with its sequence first.
 pub(crate) fn story(events: &[StoredEvent]) -> Vec<String> {
     let line = |event: &StoredEvent| {
         let stream = event.key.map_or("*".to_owned(), |key| {

@@ -1,4 +1,4 @@
-//! `SqliteEventStore`, promise by promise.
+//! Tests of `SqliteEventStore`, one promise each.
 
 mod child;
 mod conformance;

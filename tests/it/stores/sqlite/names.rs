@@ -1,4 +1,4 @@
-//! One file has one writer, by whatever name it is opened: two would destroy it.
+//! One file has one writer, by whatever name it is opened: two writers would destroy it.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ fn a_hard_link_of_a_file_that_is_written_to_is_refused() {
     log.put(&["a . 2"]);
     assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
     drop(log);
-    // Each in its turn.
+    // Now the other name may write.
     let mut log = Log::open(SqliteEventStore::new(&second));
     assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
     assert_eq!(refused(&folder.file()), written_under(&second));
@@ -137,8 +137,8 @@ fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
         .status()
         .unwrap();
     assert!(made.success());
-    assert_eq!(refused(&pipe.file()), "it is no regular file");
-    assert_eq!(refused(Path::new("/dev/null")), "it is no regular file");
+    assert_eq!(refused(&pipe.file()), "it is not a regular file");
+    assert_eq!(refused(Path::new("/dev/null")), "it is not a regular file");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_file_that_was_renamed_while_it_is_written_to_is_refused() {
     drop(folder.open());
 }
 
-/// What the other process does in the next test: it opens the database and closes it as the last one would.
+/// Runs in another process, for the next test: opens the database and closes it as the last connection would.
 pub(super) fn open_and_close(file: &Path) {
     let connection = Connection::open(file).unwrap();
     let head: i64 = connection
@@ -182,8 +182,8 @@ pub(super) fn open_and_close(file: &Path) {
     println!("> head {head}");
 }
 
-/// SQLite deletes the write-ahead log when the last connection is closed. A connection is known by a lock on the file,
-/// which a process loses when it closes any descriptor of that file.
+/// SQLite deletes the write-ahead log when it closes the last connection. It knows other connections by a lock on the
+/// file. A process loses that lock when it closes any descriptor of the file.
 #[test]
 fn stores_that_come_and_go_take_no_lock_from_the_writer() {
     let folder = Folder::new();

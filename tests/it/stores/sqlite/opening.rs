@@ -1,4 +1,4 @@
-//! A file that cannot be used is refused with a message that says why.
+//! A file that cannot be used is refused, with the reason.
 
 use std::{
     fs::{self, Permissions},
@@ -50,7 +50,7 @@ fn a_place_that_can_hold_no_file_is_refused() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         0,
-        "nothing is left behind"
+        "a refused opening leaves no files behind"
     );
 }
 
@@ -82,7 +82,7 @@ fn what_is_no_log_of_ours_is_refused_and_left_as_it_is() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(left, [path], "nothing is made beside it");
+    assert_eq!(left, [path], "no file is created beside it");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_damaged_file_is_refused() {
     log.fill(1_000);
     drop(log);
     let mut bytes = fs::read(folder.file()).unwrap();
-    // The header stays, and everything behind it is lost.
+    // The header stays, and the rest of the file is lost.
     bytes[100..].fill(0xff);
     fs::write(folder.file(), bytes).unwrap();
     let reason = "the database in it is damaged: database disk image is malformed";
@@ -150,7 +150,11 @@ fn nothing_is_read_where_nothing_was_written() {
     assert_eq!(refused_for_reading(&path), "there is no such file");
     fs::write(&path, "").unwrap();
     assert_eq!(refused_for_reading(&path), "no log was ever written to it");
-    assert_eq!(folder.open().all(), Vec::<String>::new(), "it is made here");
+    assert_eq!(
+        folder.open().all(),
+        Vec::<String>::new(),
+        "opening for writing creates the file"
+    );
 }
 
 #[test]
@@ -162,13 +166,13 @@ fn a_second_writer_is_refused_by_the_process_that_has_one() {
     let link = folder.path().join("link.db");
     std::os::unix::fs::symlink(folder.file(), &link).unwrap();
     let linked = refusal(&SqliteEventStore::new(&link), &folder.file());
-    assert_eq!(linked, reason, "by whatever name");
+    assert_eq!(linked, reason, "the file is refused by any name");
     log.put(&["a . 1"]);
     drop(log);
     assert_eq!(folder.open().all(), ["1 a . 1"]);
 }
 
-/// What the other process does in the next test.
+/// Runs in another process, for the next test.
 pub(super) fn hold_until_killed(file: &Path) -> ! {
     let store = SqliteEventStore::new(file);
     store.open().unwrap();
@@ -231,7 +235,7 @@ fn a_store_is_opened_once() {
     );
 }
 
-/// What the other process does in the next test.
+/// Runs in another process, for the next test.
 pub(super) fn tell_how_opening_went(file: &Path) {
     match SqliteEventStore::new(file).open() {
         Ok(head) => println!("> opened at {head}"),

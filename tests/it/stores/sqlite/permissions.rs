@@ -1,4 +1,4 @@
-//! Traces may hold what others must not read: new files are their owner's alone.
+//! Traces may contain secrets, so only their owner may read and write new files.
 
 use std::{
     fs::{self, Permissions},
@@ -16,7 +16,7 @@ use super::{
 
 const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-lock"];
 
-/// What the other process does in the next test.
+/// Runs in another process, for the next test.
 pub(super) fn tell_modes(file: &Path) {
     let mut log = Log::open(SqliteEventStore::new(file));
     log.put(&["a . 1"]);

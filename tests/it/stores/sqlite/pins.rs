@@ -1,4 +1,4 @@
-//! What is still open outlives retention and the process, and goes when it is closed.
+//! An open event outlives retention and its process, until it is closed.
 
 use livespan::{
     EventStore as _,
@@ -72,7 +72,8 @@ fn opening_a_token_again_replaces_its_event() {
     assert_eq!(log.standing(), ["9 * +1 second"]);
 }
 
-/// The file has a table of open events that is written every few thousand events; these cross it at every place.
+/// The table of open events is written every few thousand events. These cases reopen the file before, at and after
+/// that.
 #[test]
 fn reopening_knows_what_is_open_wherever_it_was_cut() {
     for filler in [0, 10, 4_080, 4_096, 4_100, 9_000] {
@@ -105,7 +106,11 @@ fn what_earlier_lives_left_open_is_handed_out_once_and_stays_until_it_is_closed(
     let folder = Folder::new();
     let mut log = folder.open();
     log.put(&["a +1 one", "* +1 process", "a +2 two", "a -1 -"]);
-    assert_eq!(log.abandoned(), Vec::<String>::new(), "it is alive");
+    assert_eq!(
+        log.abandoned(),
+        Vec::<String>::new(),
+        "events of the current epoch are not abandoned"
+    );
     drop(log);
     let mut log = folder.open();
     log.put(&["b +1 new"]);
@@ -133,7 +138,7 @@ fn the_last_sign_of_life_is_that_of_the_life_which_left_it_open() {
     let log = folder.open();
     let abandoned = log.store.recover_open_events().unwrap().abandoned;
     let heard: Vec<_> = abandoned.iter().map(|one| one.last_heard).collect();
-    // The file keeps milliseconds.
+    // The file has times in milliseconds.
     let earliest = begun - std::time::Duration::from_millis(1);
     assert!(
         heard.len() == 2
@@ -151,7 +156,7 @@ fn what_belongs_to_every_stream_outlives_the_last_event_of_its_life() {
     log.put(&["* +4294967296 first", "a +1 open", "a . x"]);
     drop(log);
     let mut log = folder.keeping(4);
-    // The same token means another process in another life.
+    // In another epoch, the same token belongs to another process.
     log.put(&["* +4294967296 second", "b . y"]);
     assert_eq!(
         log.standing(),
@@ -165,7 +170,7 @@ fn what_belongs_to_every_stream_outlives_the_last_event_of_its_life() {
             "2 a +1 open",
             "4 * +4294967296 second"
         ],
-        "an open span of its life is still there"
+        "an open span of its epoch is still kept"
     );
     log.put(&["a -1 lost"]);
     assert_eq!(log.all()[..1], ["4 * +4294967296 second"]);
@@ -175,7 +180,7 @@ fn what_belongs_to_every_stream_outlives_the_last_event_of_its_life() {
     assert_eq!(
         log.standing(),
         ["4 * +4294967296 second"],
-        "16 is of its life"
+        "event 16 is of its epoch"
     );
     log.fill(1);
     assert_eq!(log.standing(), Vec::<String>::new());
@@ -188,7 +193,7 @@ fn a_batch_that_failed_opens_and_closes_nothing() {
     let mut log = folder.keeping(3);
     log.put(&["a +1 open"]);
     log.fill(5);
-    // A name that is longer than SQLite takes cannot be made; a number that was given can.
+    // This batch fails because its first number is in use already.
     let again = log
         .store
         .append(Sequence::new(3), &batch(&["a -1 -", "b +1 -"]))

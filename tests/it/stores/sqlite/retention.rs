@@ -1,4 +1,4 @@
-//! What is kept is bounded in events, bytes and age; the file gives its space back.
+//! Retention bounds events, bytes and age, and the file returns its free space.
 
 use std::{fs, time::Duration};
 
@@ -50,7 +50,8 @@ fn bytes_are_counted_as_frames_and_the_newest_event_is_kept_though_too_large() {
     for _ in 0..30 {
         log.put(&[&format!("* . {payload}")]);
     }
-    // 960, the four of `note`, and 40: nine fit, and a 64th of the bound is room for what comes.
+    // Each event counts 960 bytes, four for `note`, and 40. Nine fit, and a 64th of the bound stays free for later
+    // ones.
     assert!((8..=9).contains(&log.all().len()), "{}", log.all().len());
     let large = "x".repeat(200_000);
     log.put(&[&format!("* . {large}")]);

@@ -9,7 +9,7 @@ use livespan::{
 use super::log::{Folder, Log, batch, key, story};
 use crate::support::block_on;
 
-/// Sixty events on three streams and on every stream, of growing size.
+/// Sixty events of growing size, on three streams and on every stream.
 fn mixed(log: &mut Log) {
     for number in 0..60 {
         let stream = ["a", "b", "c", "*"][number % 4];
@@ -83,7 +83,7 @@ fn streams_are_listed_by_their_first_kept_event() {
         "* . 10",
         "last . 11",
     ]);
-    // Kept are 4 to 11, and 3 because it is open.
+    // Events 4 to 11 are kept, and 3 because it is open.
     assert_eq!(log.oldest(), 4);
     let all = [
         (name("last"), 11, 11),

@@ -1,4 +1,4 @@
-//! The event that these tests dispatch through a whole log, and what a subscriber got of it.
+//! The event that these tests dispatch through a whole log, and the reading of a subscription.
 
 use futures_util::StreamExt as _;
 use livespan::{
@@ -21,7 +21,7 @@ impl SseEvent for Text {
     }
 }
 
-/// Everything up to the end of the log, or whatever came that is no event.
+/// Reads everything up to the end of the log. Any message that is not an event is an error.
 pub(crate) fn read_all(
     mut subscription: Subscription,
 ) -> Result<Vec<(EventId, String)>, Box<Message>> {

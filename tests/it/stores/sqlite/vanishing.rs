@@ -1,4 +1,4 @@
-//! A file that is taken away while a log has it open is noticed within seconds, with or without events.
+//! A file that disappears while a log has it open is noticed within seconds, with or without events.
 
 use std::{
     fs::{self, File},
@@ -25,7 +25,7 @@ fn put(target: &SseTarget<Text>, text: &str) {
     target.flush(PATIENCE).unwrap();
 }
 
-/// Waits until the idle log says what is wrong.
+/// Waits until the idle log reports a failure.
 fn failure(target: &SseTarget<Text>) -> String {
     until(|| target.health().failure.is_some());
     target.health().failure.unwrap()
@@ -52,7 +52,7 @@ fn a_file_that_is_removed_is_noticed_though_nothing_is_appended() {
 #[test]
 fn a_file_that_is_replaced_or_truncated_is_noticed() {
     let folder = Folder::new();
-    // With a checkpoint, so that the file has pages.
+    // Closing makes a checkpoint, so that the file has pages.
     drop(log(&folder));
     until(|| !folder.path().join("events.db-wal").exists());
     let target = log(&folder);
@@ -89,7 +89,7 @@ fn what_sqlite_keeps_beside_the_file_is_missed_as_well() {
         let beside = folder.path().join(format!("events.db-{ending}"));
         fs::remove_file(&beside).unwrap();
         let problem = format!("{} was removed or renamed", beside.display());
-        // While the store works on the file, it does not look.
+        // While the store works on the file, it does not check the file.
         let error = Mutex::new(None);
         until(|| {
             *error.lock().unwrap() = log.store.check().err();
@@ -117,7 +117,7 @@ fn a_folder_that_was_moved_and_is_back_goes_on_and_says_what_was_lost() {
     until(|| target.health().failure.is_none());
     put(&target, "second");
     target.shutdown(PATIENCE).unwrap();
-    // A gap without any loss.
+    // A gap that announces the recovery without any loss.
     read_all(subscription).unwrap_err();
     drop(target);
     let log = SseTarget::<Text>::builder()
@@ -162,7 +162,7 @@ fn a_store_that_was_closed_gives_its_file_back_and_appends_no_more() {
             "it was closed, because its log was shut down".to_owned()
         ]
     );
-    assert_eq!(log.all(), ["1 a . 1", "2 a . 2"], "reads go on");
+    assert_eq!(log.all(), ["1 a . 1", "2 a . 2"], "reads still work");
     log.store.close();
     drop(log);
     next.put(&["a . 3"]);

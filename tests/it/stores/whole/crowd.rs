@@ -1,5 +1,5 @@
-//! Two writers, two servers, fifty clients on each, which are cut at random places and come again, also to the other
-//! server.
+//! Two writers and two servers with fifty clients each. The clients are cut at random places and come back, also to the
+//! other server.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -17,14 +17,14 @@ use crate::{stores::redis::server::Server, support::PATIENCE};
 
 const EVENTS: u64 = 200_000;
 const CLIENTS: usize = 100;
-/// Events that a writer hands over before it waits for the store.
+/// Events that a writer dispatches before it waits for the store.
 const BURST: u64 = 1_000;
-/// How far the writers let a client fall behind: what a log keeps in memory before it lets go of it is a little more.
+/// How far the writers may be ahead of a client. A log keeps slightly more in memory.
 const LEAD: u64 = 8_000;
-/// How many events a client lets pass when it stays away: more than the memory holds, so that it goes on from the store.
+/// How many events a client misses when it stays away: more than memory holds, so that it resumes from the store.
 const ABSENCE: u64 = 15_000;
 
-/// How a stretch ends in which Redis did not answer in time, because this machine is busy.
+/// The end of an outage in which Redis did not answer in time, because this machine is busy.
 const NOTHING_LOST: &str = "\"lost\":{\"starts\":0,\"ends\":0,\"other\":0}}";
 
 struct Tick {
@@ -80,18 +80,19 @@ fn write(target: &SseTarget<Tick>, writer: u64, crowd: &Crowd) {
 
 #[derive(Clone, Copy)]
 enum Place {
-    /// The last number that it has got.
+    /// The last number that the client has received.
     At(u64),
-    /// Nobody waits for it.
+    /// The client is away, and nobody waits for it.
     Away,
 }
 
-/// Where everybody is, and what everybody must have got.
+/// Where each client is, and the bytes that all must have received.
 struct Crowd {
     head: watch::Sender<u64>,
     places: Mutex<Vec<Place>>,
     moved: Condvar,
-    /// The frames of the log as the first client got them that came so far: all others must get the same bytes.
+    /// The frames of the log, as the client that was first at each place received them. All others must receive the
+    /// same bytes.
     frames: Mutex<Vec<u8>>,
 }
 
@@ -105,7 +106,7 @@ impl Crowd {
         }
     }
 
-    /// Tells those who are away how far the log has come, and waits for the others.
+    /// Tells the clients that are away how far the log has come, and waits for the others.
     fn announce(&self, head: u64) {
         self.head.send_if_modified(|known| {
             let is_news = *known < head;
@@ -118,7 +119,7 @@ impl Crowd {
             .moved
             .wait_timeout_while(places, PATIENCE, |places| places.iter().any(is_far))
             .unwrap();
-        assert!(!waited.timed_out(), "a client does not go on");
+        assert!(!waited.timed_out(), "a client makes no progress");
     }
 
     fn moves(&self, client: usize, place: Place) {
@@ -126,7 +127,7 @@ impl Crowd {
         self.moved.notify_all();
     }
 
-    /// Stays away from event `last` on, until too many have passed.
+    /// Stays away after event `last`, until enough events have passed.
     async fn stay_away(&self, client: usize, last: u64) {
         self.moves(client, Place::Away);
         let back = EVENTS.min(last + ABSENCE);
@@ -137,7 +138,7 @@ impl Crowd {
             .unwrap();
     }
 
-    /// Compares what somebody got with what the first one got at that place.
+    /// Compares the received bytes with those that the first client received at the same place.
     fn compare(&self, offset: usize, got: &[u8]) {
         let mut frames = self.frames.lock().unwrap();
         let known = got.len().min(frames.len() - offset);
@@ -146,7 +147,7 @@ impl Crowd {
     }
 }
 
-/// Numbers that differ from client to client and not from run to run: xorshift (Marsaglia 2003).
+/// Random numbers that differ between clients but not between runs: xorshift (Marsaglia 2003).
 struct Random(u64);
 
 impl Random {
@@ -158,17 +159,17 @@ impl Random {
     }
 }
 
-/// What one client has got so far.
+/// The state of one client.
 #[derive(Default)]
 struct Got {
     last: u64,
     id: String,
-    /// Bytes of the log's own frames.
+    /// The number of bytes of the log's own frames so far.
     offset: usize,
 }
 
 impl Got {
-    /// Takes the whole frames out of `bytes`, which begin with one.
+    /// Removes the complete frames from `bytes`, which begins with a frame.
     fn take(&mut self, bytes: &mut Vec<u8>, crowd: &Crowd) {
         let text = std::str::from_utf8(bytes).unwrap();
         let Some(end) = text.rfind("\n\n").map(|end| end + 2) else {
@@ -200,7 +201,7 @@ impl Got {
     }
 }
 
-/// Where the first frame begins that is none of the log's.
+/// Returns where the first frame begins that is not an event of the log.
 fn until_control(frames: &str) -> usize {
     if !frames.starts_with("event: tick") {
         return 0;
@@ -222,7 +223,8 @@ fn number(id: &str) -> u64 {
     id.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
-/// Reads everything, with a cut after a random number of bytes, again and again, and stays away for a while now and then.
+/// Reads everything. The connection is cut after a random number of bytes, again and again, and the client sometimes
+/// stays away.
 async fn read(urls: Arc<[String; 2]>, client: usize, crowd: Arc<Crowd>) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut random = Random(client as u64 * 7_919 + 1);
@@ -253,7 +255,7 @@ async fn read(urls: Arc<[String; 2]>, client: usize, crowd: Arc<Crowd>) {
     }
 }
 
-/// That every number is there once, and the events of each writer in their order.
+/// Checks that every number occurs once, and that the events of each writer are in order.
 fn check(frames: &[u8]) {
     let mut next = [0; 2];
     let text = std::str::from_utf8(frames).unwrap();

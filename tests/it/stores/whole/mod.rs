@@ -1,4 +1,4 @@
-//! A whole log over a durable store: routes, restarts, lost spans and many processes, as clients see them.
+//! A whole log over a durable store: routes, restarts, lost spans and several processes, as clients see them.
 
 #[cfg(feature = "redis")]
 mod crowd;
@@ -12,14 +12,14 @@ use serde_json::Value as Json;
 
 use crate::http::app::{App, at, span, trace};
 
-/// The start of a span that nobody ends.
+/// Returns the start of a span that nobody ends.
 fn running(number: u128, name: &str) -> SpanEvent {
     SpanEvent::started(trace(number), span(1), name)
         .service("shop")
         .at(at(0))
 }
 
-/// Names and states of the listed traces, newest first, over all pages.
+/// Returns names and states of the listed traces, newest first, over all pages.
 async fn list(app: &App, limit: usize) -> Vec<(String, String)> {
     let mut listed = Vec::new();
     let mut after = String::new();
@@ -45,7 +45,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(owned).collect()
 }
 
-/// What a new reader of everything gets, until `count` events have come: names, and why spans are lost.
+/// Returns what a new reader of everything gets, until `count` events have come: names, and why spans are lost.
 async fn story(app: &App, count: usize) -> Vec<String> {
     let mut stream = app.stream("/sse").await;
     stream.event("hello").await;

@@ -20,7 +20,7 @@ use crate::{
     support::{PATIENCE, until},
 };
 
-/// How soon these tests take a silent process for dead.
+/// A short heartbeat, so that these tests soon take a silent process for dead.
 const HEARTBEAT: Duration = Duration::from_millis(20);
 const DEAD_AFTER: Duration = Duration::from_millis(200);
 
@@ -60,7 +60,7 @@ async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() 
         let (told, sequences) = evicted::stream(app, &path, 2).await;
         assert_eq!((told, sequences), (None, vec![62, 63]));
     }
-    // The start of the root is let go with its end.
+    // The start of the root is removed once its end is there.
     put(
         &app.live,
         [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
@@ -80,7 +80,8 @@ async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {
     sequences
 }
 
-/// Where the other process finds Redis, and what it says when its span is stored.
+/// The variable with the address of Redis for the other process, and the line that the process prints when its span is
+/// stored.
 const URL: &str = "LIVESPAN_TEST_REDIS";
 const RUNNING: &str = "the job runs";
 
@@ -95,7 +96,7 @@ fn a_process_that_is_killed_in_a_job() {
     let live = LiveSpans::builder().store(store).build().unwrap();
     put(&live, [running(1, "job")]);
     println!("{RUNNING}");
-    // Nothing comes, but the end of the test that started it.
+    // Nothing is ever written to it: the wait ends with the test that started this process.
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
@@ -144,7 +145,7 @@ async fn the_live_list_shows_what_others_dispatch() {
     assert_eq!(names, ["checkout"]);
 }
 
-/// The first look of a viewer of the live list, newest trace first.
+/// Returns the first snapshot of a viewer of the live list, newest trace first.
 async fn first_look(app: &App) -> Vec<Json> {
     let mut live = app.stream("/traces/sse").await;
     let update = live.event("traces").await.json();
@@ -167,7 +168,7 @@ async fn the_live_list_knows_what_was_done_while_nobody_watched() {
     let server = Server::start();
     let (one, two) = (open(&server).await, open(&server).await);
     put(&one.live, checkout(1));
-    // Of this trace, each process makes a half, and one is watched and not the other.
+    // Each process writes one half of this trace. One half is followed here, the other is not.
     let [begun, over] = done(2, "shared", 7);
     let mut all = two.stream("/sse").await;
     put(&one.live, [begun]);

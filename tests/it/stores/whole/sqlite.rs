@@ -1,4 +1,4 @@
-//! One process and its file: what was there before is there after.
+//! One process and its file: a restart loses nothing.
 
 use std::{collections::BTreeSet, fs, time::Instant};
 
@@ -15,7 +15,7 @@ use crate::{
     support::PATIENCE,
 };
 
-/// Opens the log, once an earlier one of this test has let go of the file.
+/// Opens the log, once an earlier log of this test has released the file.
 async fn open(folder: &Folder) -> App {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -47,7 +47,7 @@ async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart(
     let app = open_short(&folder).await;
     put(&app.live, evicted::long_trace(1));
     put(&app.live, done(2, "whole", 1));
-    // 63 events, of which the newest 20 and the start of the open root are kept.
+    // Of 63 events, the newest 20 and the start of the open root are kept.
     let gone = json!({"events": 42, "spans": 21});
     evicted::until_gone(&app, 1, &gone).await;
     let path = format!("/traces/{}/sse", trace(1));
@@ -62,14 +62,14 @@ async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart(
     app.live.shutdown().unwrap();
     drop(app);
 
-    // The root is ended as lost: so its start goes, and one event more.
+    // The root is ended as lost. So its start is removed, and one more event.
     let app = open_short(&folder).await;
     let gone = json!({"events": 44, "spans": 21});
     evicted::until_gone(&app, 1, &gone).await;
     let (told, sequences) = evicted::stream(&app, &path, 18).await;
     assert_eq!(told.unwrap()["lost"], 44);
     assert_eq!(sequences, (45..=61).chain([64]).collect::<Vec<_>>());
-    // So it is when only the file knows the trace.
+    // The counts are the same if only the file knows the trace.
     put(
         &app.live,
         (0..2).flat_map(|number| done(10 + number, "other", 1)),
@@ -111,7 +111,7 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
             .iter()
             .all(|frame| frame.id.starts_with(cursor.epoch().as_str()))
     );
-    // A client of the life before goes on where it was.
+    // A client of the earlier process resumes where it was.
     put(&app.live, done(3, "next", 1));
     let mut stream = app.stream(&format!("/sse?lastEventId={cursor}")).await;
     stream.event("hello").await;
@@ -195,7 +195,11 @@ async fn the_live_list_says_where_history_goes_on() {
         live.event("traces").await.json()
     };
     put(&app.live, done(1, "first", 7));
-    assert_eq!(look().await.get("next"), None, "there is no more");
+    assert_eq!(
+        look().await.get("next"),
+        None,
+        "the list has no further page"
+    );
     for number in 2..=9 {
         put(&app.live, done(number, "import", 7));
     }
@@ -210,7 +214,10 @@ async fn the_live_list_says_where_history_goes_on() {
     let page = app.json(&format!("/traces?after={next}")).await;
     let shown: BTreeSet<String> = names(&snapshot).into_iter().chain(names(&page)).collect();
     assert_eq!(shown.len(), 9, "{snapshot} {page}");
-    assert!(names(&snapshot).len() < 9, "memory is small");
+    assert!(
+        names(&snapshot).len() < 9,
+        "memory has only a part of the traces"
+    );
 }
 
 #[tokio::test]
@@ -219,7 +226,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
     let app = open(&folder).await;
     put(&app.live, [running(1, "job")]);
     put(&app.live, done(2, "import", 7));
-    // Nothing is told to its spans, as no provider is shut down.
+    // No provider is shut down, so the spans are not ended.
     app.live.shutdown().unwrap();
     drop(app);
 
@@ -244,7 +251,11 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
     drop(app);
 
     let app = open(&folder).await;
-    assert_eq!(story(&app, 4).await.len(), 4, "nothing is lost twice");
+    assert_eq!(
+        story(&app, 4).await.len(),
+        4,
+        "no span is ended as lost twice"
+    );
     put(
         &app.live,
         [livespan::SpanEvent::ended(
