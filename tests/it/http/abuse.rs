@@ -1,4 +1,4 @@
-//! Clients that misbehave: they cost what is bounded, and others do not notice.
+//! Clients that misbehave: their cost is bounded, and other clients do not notice them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::{
 
 use super::app::{App, put, span, trace};
 
-// The clock stands still until nothing else can happen, so these need no patience of their own.
+// The paused clock advances only when no task can run, so these tests need no time-outs of their own.
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_never_finished_is_closed() {
@@ -47,7 +47,7 @@ async fn a_connection_that_asks_nothing_more_is_closed() {
     );
 }
 
-/// A client that takes hardly anything into its buffers and reads nothing.
+/// A client with tiny receive buffers that reads nothing.
 async fn stalled(app: &App) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -105,7 +105,7 @@ async fn a_client_that_takes_nothing_is_closed() {
     let begun = Instant::now();
     let connection = stalled(&app).await;
     super::app::until(|| app.live.status().subscribers == 1).await;
-    // Nothing but the server's own limit moves the clock.
+    // Only the server's own limit advances the clock.
     while app.live.status().subscribers > 0 {
         tokio::time::advance(Duration::from_secs(1)).await;
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Who is answered: loopback names, allowed hosts, or anyone when the app says so.
+//! Which requests are answered: those for loopback names, for allowed hosts, or for any host if the app allows it.
 
 use std::net::SocketAddr;
 
@@ -77,7 +77,7 @@ async fn a_host_that_is_none_is_refused_whoever_asks() {
             assert_eq!(status(app, host).await, (400, expected), "{host}");
         }
     }
-    // What a client writes in the request line counts as much.
+    // A host in the request line counts as well.
     let request = "GET http://localhost:80@evil.com/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answer = open.raw_answer(request).await;
     assert_eq!(answer.lines().next(), Some("HTTP/1.1 400 Bad Request"));
@@ -146,7 +146,7 @@ async fn a_mounted_router_guards_too() {
     assert_eq!(ask(live.router(), "/status").await.status(), 200);
 }
 
-/// What a router answers to a client at this address, if its server tells that, whichever host it names.
+/// Returns the router's response to a client at this address, if the server provides one, for this `Host`.
 async fn status_for(live: &LiveSpans, path: &str, peer: Option<&str>, host: &str) -> (u16, String) {
     let mut request = http::Request::builder().uri(path).header("host", host);
     if let Some(peer) = peer {
@@ -158,7 +158,7 @@ async fn status_for(live: &LiveSpans, path: &str, peer: Option<&str>, host: &str
         .await
         .unwrap();
     let status = response.status().as_u16();
-    // A stream goes on.
+    // The body of a stream does not end.
     let body = if status == 200 {
         String::new()
     } else {
@@ -206,7 +206,7 @@ async fn a_mounted_router_refuses_other_machines_that_its_server_tells_of() {
         let (status, _) = status_for(&live, "/status", peer, "evil.example").await;
         assert_eq!(status, 403, "{peer:?}");
     }
-    // Who may read was said.
+    // The app has set who may read.
     let open = LiveSpans::builder().auth(Auth::public()).build().unwrap();
     let (status, _) = status_for(&open, "/status", Some("203.0.113.9"), "ops.example").await;
     assert_eq!(status, 200);

@@ -1,4 +1,4 @@
-//! An app with a server of its own, and a client that understands event streams.
+//! An app with a server of its own, and a client that reads event streams.
 
 use std::{
     sync::LazyLock,
@@ -24,15 +24,15 @@ use tower::ServiceExt as _;
 
 use crate::support::PATIENCE;
 
-/// The page as it is embedded: it says under which names its files are served.
+/// The embedded page, which has the names of its files.
 const PAGE: &str = include_str!("../../../src/dashboard/bundle/index.html");
 
-/// The path of the page's script.
+/// Returns the path of the page's script.
 pub(crate) fn script() -> &'static str {
     asset("app", "js")
 }
 
-/// The path of a file that the page asks for: `/assets/app-0123456789abcdef.js`.
+/// Returns the path of a file that the page loads, such as `/assets/app-0123456789abcdef.js`.
 pub(crate) fn asset(stem: &str, ending: &str) -> &'static str {
     static PATHS: LazyLock<Vec<String>> = LazyLock::new(|| {
         let quoted = PAGE.split('"').filter(|text| text.starts_with("assets/"));
@@ -41,7 +41,10 @@ pub(crate) fn asset(stem: &str, ending: &str) -> &'static str {
     let is_wanted = |path: &&String| {
         path.starts_with(&format!("/assets/{stem}-")) && path.ends_with(&format!(".{ending}"))
     };
-    PATHS.iter().find(is_wanted).expect("the page asks for it")
+    PATHS
+        .iter()
+        .find(is_wanted)
+        .expect("the page loads this file")
 }
 
 /// A log that is served on a free port of its own.
@@ -88,14 +91,14 @@ impl App {
         Stream::of(response)
     }
 
-    /// A connection on which the test speaks HTTP itself.
+    /// Opens a connection and sends this request as raw bytes.
     pub(crate) async fn raw(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.server.local_addr()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
 
-    /// Everything that a connection gets for this request until the server closes it.
+    /// Returns everything that the server sends for this request until it closes the connection.
     pub(crate) async fn raw_answer(&self, request: &str) -> String {
         let mut stream = self.raw(request).await;
         let mut answer = Vec::new();
@@ -119,7 +122,7 @@ pub(crate) fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// A tracer provider of an app whose spans go to the log.
+/// Returns the tracer provider of an app whose spans go to the log.
 pub(crate) fn provider(live: &LiveSpans) -> SdkTracerProvider {
     let resource = opentelemetry_sdk::Resource::builder_empty()
         .with_service_name("shop")
@@ -130,7 +133,7 @@ pub(crate) fn provider(live: &LiveSpans) -> SdkTracerProvider {
         .build()
 }
 
-/// Stores the events; they are visible when this returns.
+/// Stores the events. They are visible when this returns.
 pub(crate) fn put(live: &LiveSpans, events: impl IntoIterator<Item = SpanEvent>) {
     for event in events {
         live.target().try_dispatch(&event).unwrap();
@@ -146,12 +149,12 @@ pub(crate) fn span(number: u64) -> SpanId {
     SpanId::from_bytes(number.to_be_bytes()).unwrap()
 }
 
-/// A moment, in milliseconds since a fixed one: 2026-01-01T00:00:00Z.
+/// Returns the time this many milliseconds after 2026-01-01T00:00:00Z.
 pub(crate) fn at(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(1_767_225_600_000 + milliseconds)
 }
 
-/// A trace of one span that took so many milliseconds.
+/// Returns a trace of one span that took this many milliseconds.
 pub(crate) fn done(number: u128, name: &str, milliseconds: u64) -> [SpanEvent; 2] {
     let (trace, span) = (trace(number), span(1));
     [
@@ -165,7 +168,7 @@ pub(crate) fn done(number: u128, name: &str, milliseconds: u64) -> [SpanEvent; 2
     ]
 }
 
-/// A checkout of two spans, the second of which fails.
+/// Returns a checkout of two spans, the second of which fails.
 pub(crate) fn checkout(number: u128) -> [SpanEvent; 4] {
     let trace = trace(number);
     let (root, child) = (span(1), span(2));
@@ -193,7 +196,7 @@ pub(crate) fn checkout(number: u128) -> [SpanEvent; 4] {
     ]
 }
 
-/// One block of fields of an event stream; what is not there is empty.
+/// The fields of one frame of an event stream; a missing field is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) event: String,
@@ -235,7 +238,7 @@ pub(crate) fn sequence(id: &str) -> u64 {
     id.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
-/// An event stream that is being read.
+/// An event stream that a test reads.
 pub(crate) struct Stream {
     pieces: BoxStream<'static, Bytes>,
     buffer: Vec<u8>,
@@ -262,7 +265,7 @@ impl Stream {
         }
     }
 
-    /// The next whole frame; `None` when the body has ended.
+    /// Returns the next complete frame, or `None` when the body has ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
@@ -272,12 +275,12 @@ impl Stream {
             }
             let piece = timeout(PATIENCE, self.pieces.next())
                 .await
-                .expect("the stream goes on in time");
+                .expect("the next frame comes in time");
             self.buffer.extend(piece?);
         }
     }
 
-    /// The next frame with this event name.
+    /// Returns the next frame with this event name.
     pub(crate) async fn event(&mut self, name: &str) -> Frame {
         loop {
             let frame = self
@@ -290,7 +293,7 @@ impl Stream {
         }
     }
 
-    /// The next event of the log.
+    /// Returns the next event of the log.
     pub(crate) async fn event_with_id(&mut self) -> Frame {
         loop {
             let frame = self.next().await.expect("the stream goes on");
@@ -300,7 +303,7 @@ impl Stream {
         }
     }
 
-    /// What comes until the body ends.
+    /// Returns all frames until the body ends.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -309,7 +312,7 @@ impl Stream {
         frames
     }
 
-    /// As `rest`, of a stream that has just begun and ends as `reason`: what stands between `hello` and `end`.
+    /// Returns the frames between `hello` and `end` of a stream that has just begun and ends for this reason.
     pub(crate) async fn story(mut self, reason: &str) -> Vec<Frame> {
         let mut frames = self.rest().await;
         assert_eq!(frames[0].event, "");
@@ -326,7 +329,7 @@ impl Stream {
     }
 }
 
-/// Asks a router directly, without a socket.
+/// Sends a request to a router, without a socket.
 pub(crate) async fn ask(router: Router, path: &str) -> Response<Body> {
     let request = Request::builder()
         .uri(path)
@@ -336,26 +339,26 @@ pub(crate) async fn ask(router: Router, path: &str) -> Response<Body> {
     router.oneshot(request).await.unwrap()
 }
 
-/// The whole body of an answer.
+/// Returns the whole body of a response.
 pub(crate) async fn text(response: Response<Body>) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
     String::from_utf8(bytes.unwrap().to_vec()).unwrap()
 }
 
-/// Opens an event stream without a socket.
+/// Opens an event stream, without a socket.
 pub(crate) async fn open(live: &LiveSpans, path: &str) -> Stream {
     let response = ask(live.router(), path).await;
     assert_eq!(response.status(), 200, "{path}");
     Stream::of_body(response.into_body())
 }
 
-/// Everything that a stream replays; the log is shut down for it.
+/// Returns everything that a stream replays. The log is shut down for this.
 pub(crate) async fn replay(live: &LiveSpans, path: &str) -> Vec<Frame> {
     live.shutdown().unwrap();
     open(live, path).await.story("shutdown").await
 }
 
-/// The answer with what differs from run to run replaced: the epoch and `now`.
+/// Replaces the parts of a response that differ between runs: the epoch and `now`.
 pub(crate) fn normal(mut answer: Value, live: &LiveSpans) -> Value {
     let epoch = live.target().head().epoch().to_string();
     if let Some(now) = answer.get_mut("now") {
@@ -368,7 +371,7 @@ pub(crate) fn normal(mut answer: Value, live: &LiveSpans) -> Value {
     serde_json::from_str(&answer.to_string().replace(&epoch, "EPOCH")).unwrap()
 }
 
-/// Waits until the condition holds, giving other tasks their turn.
+/// Waits until the condition holds, and lets other tasks run.
 pub(crate) async fn until(condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
@@ -377,5 +380,5 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
     };
     timeout(PATIENCE, wait)
         .await
-        .expect("the condition holds in time");
+        .expect("the condition comes true in time");
 }

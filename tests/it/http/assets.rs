@@ -1,4 +1,4 @@
-//! The page's files on the wire: how long browsers keep them, how they are compressed, and what a visit costs in bytes.
+//! The page's files as browsers get them: their caching, their compression, and the bytes of a visit.
 
 use std::io::Read as _;
 
@@ -7,7 +7,7 @@ use reqwest::{Response, StatusCode};
 
 use super::app::{App, asset, script};
 
-/// What a browser fetches for the page and its workers, gzip-compressed.
+/// Upper bound on the gzip-compressed bytes that a browser loads for the page and its workers.
 const PAGE_BYTES_MAX: usize = 100_000;
 
 async fn get(app: &App, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -29,7 +29,7 @@ fn decompressed(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The files of a visit: what the page names, and the workers that its script starts.
+/// Returns the files of a visit: those that the page names, and the workers that its script starts.
 async fn visited(app: &App) -> Vec<String> {
     let script_text = app.get(script()).await.text().await.unwrap();
     let workers = script_text.split("new URL(\"").skip(1);
@@ -60,7 +60,7 @@ async fn all_that_a_browser_fetches_is_at_most_100_kb_gzipped() {
 async fn compressed_files_are_what_others_get_uncompressed() {
     let app = App::start().await;
     for path in visited(&app).await {
-        // With a prefix the page holds a base that depends on the request.
+        // With a prefix, the page has a base that depends on the request.
         let prefix = ("x-forwarded-prefix", "/tools/live");
         let zipped = get(&app, &path, &[("accept-encoding", "gzip"), prefix]).await;
         let plain = get(&app, &path, &[prefix]).await;
@@ -120,7 +120,7 @@ async fn a_file_that_the_browser_has_is_not_sent_again() {
             let status = response.status();
             (status, tag, response.bytes().await.unwrap().len())
         };
-        // A proxy that compresses makes the tag weak; a cache may send more than one.
+        // A proxy that compresses makes the tag weak, and a cache may send several tags.
         for known in [
             tag.clone(),
             format!("W/{tag}"),

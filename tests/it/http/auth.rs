@@ -1,4 +1,5 @@
-//! Who has to show what: tokens, cookies, one-time links, the app's own rule, and what ends while it is used.
+//! Who must authenticate and how: tokens, cookies, one-time links, the app's own rule, and permissions that end during
+//! use.
 
 use std::{
     sync::{
@@ -79,7 +80,7 @@ async fn nothing_is_read_without_the_token() {
                 ("authorization", "Bearer x"),
             ],
             vec![("cookie", "livespan-00000000=1.00")],
-            // A host that would do without a token.
+            // A host that needs no token on a log without access control.
             vec![("host", "localhost")],
         ] {
             let response = ask(&live, path, &headers).await;
@@ -118,7 +119,7 @@ async fn wrong_proofs_are_counted_and_missing_ones_are_not() {
         ("/sse", vec![("authorization", "Basic aHVzaA")]),
         ("/", vec![("cookie", &*forged), ("accept", "text/html")]),
         (&*format!("{stream}?ticket=guess"), vec![]),
-        // These show nothing, or what was good once or elsewhere.
+        // Requests without credentials, or with credentials that were valid once or elsewhere.
         ("/status", vec![]),
         (&*link, vec![]),
         ("/status", vec![("cookie", "livespan-00000000=1.00")]),
@@ -160,7 +161,7 @@ fn a_token_that_cannot_work_is_refused_when_the_log_is_built() {
         refused(Auth::token_from_env("LIVESPAN_NOT_SET")),
         "LIVESPAN_NOT_SET is not set: it must hold the token that readers send"
     );
-    // Any variable that is set and can stand in a header.
+    // Works with any variable that is set and whose value a header can carry.
     let live = LiveSpans::builder()
         .auth(Auth::token_from_env("PATH"))
         .build();
@@ -172,7 +173,7 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
     let live = secured(Auth::token("hush"));
     let link = live.login_link("/").unwrap();
     assert_eq!(link.len(), "/?login=".len() + 32);
-    // Whoever looks at the head only, such as a preview, does not use it up.
+    // A `HEAD` request, as a link preview sends it, does not use the link up.
     let looked = send(live.router(), "HEAD", &link, &[], Body::empty()).await;
     assert!(!looked.headers().contains_key("set-cookie"));
     let signed_in = ask(&live, &link, &[]).await;
@@ -185,7 +186,7 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
         "{pair}"
     );
     let pair = pair.to_owned();
-    // The address that the browser goes on to has no code.
+    // The address to which the browser continues has no code.
     let page = text(signed_in).await;
     assert!(
         page.contains("<meta http-equiv=\"refresh\" content=\"0;url=./\">"),
@@ -206,7 +207,8 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
             .await
             .contains("This link was used before, or is too old.")
     );
-    // The cookie is made from the token: a process that starts anew knows it, and one with another token does not.
+    // The cookie is derived from the token. So a restarted process accepts it, and a process with another token does
+    // not.
     let restarted = secured(Auth::token("hush"));
     assert_eq!(
         ask(&restarted, "/status", &[("cookie", &pair)])
@@ -247,7 +249,7 @@ async fn a_browser_that_is_not_signed_in_gets_a_form_for_the_token() {
         ask(&live, "/status", &[("cookie", &cookie)]).await.status(),
         200
     );
-    // Another site's page cannot sign its visitor in, nor send us a book.
+    // A page of another site can neither sign its visitor in nor send a huge body.
     let foreign = [("host", "ops.example"), ("origin", "http://evil.example")];
     let forged = send(
         live.router(),
@@ -269,7 +271,7 @@ async fn a_browser_that_is_not_signed_in_gets_a_form_for_the_token() {
             "the form is incomplete, or has more than 8192 bytes".to_owned()
         )
     );
-    // Without a token there is nothing to sign in to.
+    // Without a token, there is nothing to sign in to.
     let open = log();
     let refused = send(
         open.router(),
@@ -342,7 +344,7 @@ async fn the_apps_rule_decides_on_every_route() {
     }
 }
 
-/// Why a stream ended that told nothing before.
+/// Returns the reason why a stream ended that sent no event before.
 async fn ended(mut stream: Stream) -> String {
     let frames = stream.rest().await;
     let [retry, end] = frames.as_slice() else {
@@ -362,7 +364,7 @@ async fn a_rule_that_waits_decides_too_and_one_that_never_answers_refuses() {
             .map(http::HeaderValue::as_bytes)
         {
             Some(b"admin") => {
-                // Time passes while nothing else can happen.
+                // Time passes only while no task can run.
                 let waiting =
                     tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>());
                 drop(waiting.await);
@@ -414,7 +416,7 @@ async fn a_stream_ends_when_the_app_takes_its_permission_back() {
         let mut stream = Stream::of_body(response.into_body());
         stream.event("hello").await;
         let before = asked.load(Ordering::Relaxed);
-        // The clock stands still until nothing else can happen, so it is asked only when its time has come.
+        // The clock advances only when no task can run, so the check is called exactly when it is due.
         while asked.load(Ordering::Relaxed) < before + 3 {
             stream.next().await.unwrap();
         }
@@ -460,7 +462,7 @@ async fn a_reader_that_may_read_less_than_before_starts_anew() {
     let live = secured(Auth::check(move |_request| {
         match asked.fetch_add(1, Ordering::Relaxed) {
             0 => Access::traces([trace(1), trace(2)]),
-            // More is no reason to end.
+            // More permissions do not end the stream.
             1 => Access::traces([trace(1), trace(2), trace(3)]),
             _ => Access::traces([trace(1)]),
         }
@@ -489,7 +491,7 @@ async fn a_ticket_opens_one_trace_for_a_while() {
         .await;
     let names: Vec<&str> = story.iter().map(|frame| frame.event.as_str()).collect();
     assert_eq!(names, ["started", "ended"]);
-    // Nothing else, and nothing that was made for another or made up.
+    // Other tickets are refused: one for another trace, one of another log, and malformed ones.
     let foreign = live.ticket(trace(2), Duration::from_secs(60));
     let restarted = LiveSpans::builder()
         .auth(Auth::token("hush"))
@@ -505,7 +507,7 @@ async fn a_ticket_opens_one_trace_for_a_while() {
         let response = ask(&live, &format!("{path}?ticket={ticket}"), &[]).await;
         assert_eq!(response.status(), 401, "{path}");
     }
-    // The key is made from the token.
+    // The ticket key is derived from the token.
     let response = ask(&restarted, &format!("{own}?ticket={ticket}"), &[]).await;
     assert_eq!(response.status(), 200);
     let late = live.ticket(trace(1), Duration::ZERO);
@@ -536,7 +538,8 @@ async fn a_ticket_that_ends_while_its_stream_runs_ends_the_stream() {
 
 #[tokio::test]
 async fn a_ticket_is_good_where_nothing_else_is_and_under_any_name() {
-    // No access control: only loopback names are answered, but a ticket cannot be had by rebinding a name.
+    // Without access control, only loopback names are answered. A ticket works under any name, because an attacker
+    // cannot obtain one by rebinding a name.
     let live = log();
     put(&live, done(1, "checkout", 5));
     let ticket = live.ticket(trace(1), Duration::from_secs(60));

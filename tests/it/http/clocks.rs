@@ -1,5 +1,5 @@
-//! Clocks that jump between a span's start and its end, or before the first: what is told of the spans stays valid, nothing
-//! takes less than no time, and the order is that of the log.
+//! Clocks that jump between a span's start and its end, or before both. What the log reports stays valid, no duration
+//! is negative, and the order is that of the log.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::support::PATIENCE;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// When spans begin and end, by a clock that jumps.
+/// Spans with their start and end times, by a clock that jumps.
 fn jumps() -> Vec<(&'static str, SystemTime, SystemTime)> {
     let far = Duration::from_secs(300 * 365 * 86_400);
     vec![
@@ -46,7 +46,7 @@ fn is_timestamp(text: &Value) -> bool {
     text.len() == 30 && text.is_ascii() && ("1970".."2555").contains(&&text[..4])
 }
 
-/// An app that had these spans, each a trace of its own, and the ids of the traces.
+/// Starts an app with these spans, each a trace of its own. Also returns the ids of the traces.
 async fn jumped() -> (App, SdkTracerProvider, Vec<TraceId>) {
     let app = App::start().await;
     let provider = provider(&app.live);
@@ -65,7 +65,7 @@ async fn jumped() -> (App, SdkTracerProvider, Vec<TraceId>) {
 #[tokio::test]
 async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() {
     let (app, provider, _) = jumped().await;
-    // One that began by a clock which is ahead, and that runs.
+    // A running span that began by a clock that is ahead.
     let ahead = SpanBuilder::from_name("running").with_start_time(SystemTime::now() + DAY);
     let _running = provider.tracer("work").build(ahead);
     app.live.target().flush(PATIENCE).unwrap();
@@ -74,7 +74,7 @@ async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() 
     expected.push("running");
     expected.reverse();
     let list = app.json("/traces").await;
-    assert_eq!(names(&list), expected, "the order is that of the log");
+    assert_eq!(names(&list), expected, "the list has the order of the log");
     let all = list["traces"].as_array().unwrap();
     let mut lasted = BTreeMap::new();
     for trace in all {
@@ -102,7 +102,7 @@ async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() 
     assert_eq!(
         names(&slow),
         ["ended in the future", "set forward within"],
-        "who runs by a clock that is ahead has taken no time"
+        "a span that began in the future has taken no time"
     );
     let path = "/stats/durations?service=shop&name=set%20back%20within";
     let durations = app.json(path).await;
@@ -124,7 +124,7 @@ async fn events_of_a_clock_that_jumps_are_valid_and_say_what_it_said() {
         ] {
             assert!(is_timestamp(moment), "{ended}");
         }
-        // What comes before 1970 is told as that.
+        // A time before 1970 is reported as 1970.
         let is_back = end.max(UNIX_EPOCH) < start.max(UNIX_EPOCH);
         let told_back = ended["timestamp"].as_str() < ended["startTimestamp"].as_str();
         assert_eq!(told_back, is_back, "{ended}");

@@ -1,4 +1,4 @@
-//! Streams that are ended while the log goes on, as an app of its own does when it is told to stop.
+//! Streams that are ended while the log goes on, as an app does when it is told to stop.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use tokio::{
 use super::app::{Frame, Stream, ask, client, done, log, open, put, text, trace};
 use crate::{core::stores::VecStore, support::PATIENCE};
 
-/// An app with the log's routes, a page of a product, and a request that is at work until it is told to be done.
+/// An app with the log's routes, a product page, and a request that runs until it is told to finish.
 fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Router {
     let slow = async move || {
         let mut span = tracer.start("slow");
@@ -42,7 +42,7 @@ fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Rout
         .nest_service("/live", live.router())
 }
 
-/// Clients of every kind of stream, each of which has read what there is.
+/// Opens streams of every kind. Each client has read everything so far.
 async fn clients(url: &str) -> Vec<Stream> {
     let mut clients = Vec::new();
     for (path, event) in [
@@ -63,7 +63,7 @@ async fn clients(url: &str) -> Vec<Stream> {
     clients
 }
 
-/// When a stream that ends with others tells its client to come back.
+/// Returns the `retry` of a stream that ended together with others.
 fn sent_away(frames: &[Frame]) -> u64 {
     let [.., retry, end] = frames else {
         panic!("{frames:?}")
@@ -72,7 +72,7 @@ fn sent_away(frames: &[Frame]) -> u64 {
     retry.retry.parse().unwrap()
 }
 
-/// The README's recipe for an app that mounts the routes: SIGTERM comes while a request is at work.
+/// The recipe for an app that mounts the routes: SIGTERM arrives while a request is running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_app_told_to_stop_answers_what_is_in_flight_and_nothing_of_it_is_lost() {
     let live = log();
@@ -104,16 +104,16 @@ async fn an_app_told_to_stop_answers_what_is_in_flight_and_nothing_of_it_is_lost
     }
     let least: u64 = (0..80).map(|place| 1000 + 5 * place).sum();
     assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
-    assert!(!server.is_finished(), "it waits for the request");
+    assert!(!server.is_finished(), "the server waits for the request");
 
     work_ends.send_replace(true);
     let answer = answer.await.unwrap().unwrap();
     assert_eq!(answer.text().await.unwrap(), "slow done");
     let ended = timeout(PATIENCE, server).await.unwrap();
     ended.unwrap().unwrap();
-    // Told to shut down, the exporter forgets them.
+    // Read before the shutdown, which clears the exporter.
     let [span] = &exporter.get_finished_spans().unwrap()[..] else {
-        panic!("one span was exported");
+        panic!("expected one exported span");
     };
     provider.shutdown().unwrap();
     live.shutdown().unwrap();
@@ -138,7 +138,7 @@ async fn who_comes_when_streams_have_ended_is_sent_away_at_once() {
     assert_eq!(live.status().subscribers, 0);
 }
 
-/// What was published is sent first, also to who has much of it to read.
+/// Published events are sent first, also to a client that still has many to read.
 #[tokio::test]
 async fn streams_that_are_ended_send_what_there_was() {
     let live = log();
@@ -149,7 +149,7 @@ async fn streams_that_are_ended_send_what_there_was() {
     behind.event("hello").await;
     live.end_streams();
     live.end_streams();
-    // More than is sent at once: in a busy log there is always something to read.
+    // More than one piece holds: in a busy log there is always something to read.
     let text = "x".repeat(16_000);
     let busy = (0..50).map(|_| {
         let [started, _] = done(101, "after", 1);
@@ -167,7 +167,7 @@ async fn streams_that_are_ended_send_what_there_was() {
     assert_eq!(live.target().head().sequence().get(), 250);
 }
 
-/// A log whose store does as it is told: 0 works, 1 refuses, 2 hangs until the sender is dropped.
+/// Returns a log whose store obeys a mode: 0 works, 1 refuses, 2 hangs until the sender is dropped.
 fn over_a_store() -> (LiveSpans, Arc<AtomicUsize>, mpsc::Sender<()>) {
     let mode = Arc::new(AtomicUsize::new(0));
     let (release, released) = mpsc::channel::<()>();

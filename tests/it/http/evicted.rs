@@ -1,4 +1,4 @@
-//! A trace that retention has taken a part of: every route says how much.
+//! A trace of which retention has removed a part: every route says how much.
 
 use livespan::{LiveSpans, Retention, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
@@ -6,10 +6,10 @@ use serde_json::{Value as Json, json};
 use super::app::{App, Frame, at, done, put, sequence, span, trace};
 use crate::support::PATIENCE;
 
-/// Children of the long trace, of two events each.
+/// The number of children in the long trace. Each has two events.
 const CHILDREN: u64 = 30;
 
-/// The events of a job that still runs: the start of the root, then start and end of each child.
+/// Returns the events of a running job: the start of the root, then start and end of each child.
 pub(crate) fn long_trace(number: u128) -> Vec<SpanEvent> {
     let trace = trace(number);
     let root = SpanEvent::started(trace, span(1), "job").at(at(0));
@@ -32,7 +32,7 @@ fn log(events: usize) -> LiveSpans {
     LiveSpans::builder().retention(retention).build().unwrap()
 }
 
-/// What list and snapshot say is gone of a trace; they agree.
+/// Returns what the list and the snapshot report as removed of a trace. Both must agree.
 pub(crate) async fn evicted(app: &App, number: u128) -> Json {
     let list = app.json("/traces").await;
     let id = trace(number).to_string();
@@ -45,7 +45,7 @@ pub(crate) async fn evicted(app: &App, number: u128) -> Json {
     listed
 }
 
-/// Waits until list and snapshot say that this is gone of a trace.
+/// Waits until the list and the snapshot report this as removed of a trace.
 pub(crate) async fn until_gone(app: &App, number: u128, gone: &Json) {
     let wait = async {
         loop {
@@ -66,7 +66,7 @@ pub(crate) async fn until_gone(app: &App, number: u128, gone: &Json) {
     assert_eq!(whole["summary"]["evicted"], *gone);
 }
 
-/// The gap at the beginning of a trace's stream, and the sequences that follow at once.
+/// Returns the gap at the beginning of a trace's stream, and the sequences that follow at once.
 pub(crate) async fn stream(app: &App, path: &str, events: usize) -> (Option<Json>, Vec<u64>) {
     let mut stream = app.stream(path).await;
     stream.event("hello").await;
@@ -76,7 +76,11 @@ pub(crate) async fn stream(app: &App, path: &str, events: usize) -> (Option<Json
         let frame: Frame = stream.next().await.unwrap();
         match frame.event.as_str() {
             "gap" => {
-                assert_eq!((&gap, sequences.len()), (&None, 0), "one, and first");
+                assert_eq!(
+                    (&gap, sequences.len()),
+                    (&None, 0),
+                    "there is at most one gap, before all events"
+                );
                 gap = Some(frame.json());
             }
             _ => sequences.push(frame.sequence()),
@@ -89,9 +93,9 @@ pub(crate) async fn stream(app: &App, path: &str, events: usize) -> (Option<Json
 async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1));
-    // Another one after it, of which nothing is gone.
+    // A later trace, of which nothing is removed.
     put(&app.live, done(2, "whole", 1));
-    // 63 events, of which the newest 20 and the start of the open root are kept.
+    // Of 63 events, the newest 20 and the start of the open root are kept.
     let gone = json!({"events": 42, "spans": 21});
     assert_eq!(evicted(&app, 1).await, gone);
     assert_eq!(evicted(&app, 2).await, Json::Null);
@@ -99,7 +103,7 @@ async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
     let whole = app.json(&path).await;
     assert_eq!(whole["summary"]["spans"]["total"], 31);
     assert_eq!(whole["spans"].as_array().unwrap().len(), 31 - 21);
-    // The stream.
+    // The stream begins with a gap.
     let epoch = app.live.target().head().epoch();
     let gap = json!({
         "type": "gap", "reason": "evicted", "from": format!("{epoch}-1"),
@@ -112,11 +116,11 @@ async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
     }
     let (told, sequences) = stream(&app, &format!("/traces/{}/sse", trace(2)), 2).await;
     assert_eq!((told, sequences), (None, vec![62, 63]));
-    // It counts events of the trace, whatever a filter would have passed.
+    // The gap counts events of the trace, whether or not the filter accepts them.
     let filtered = format!("{path}/sse?type=started");
     let (told, _) = stream(&app, &filtered, 10).await;
     assert_eq!(told.unwrap()["lost"], 42);
-    // Who has read the first events has lost what came between.
+    // A reader of the newer events has missed nothing.
     let (told, _) = stream(&app, &format!("{path}/sse?lastEventId=44"), 17).await;
     assert_eq!(told, None);
 }
@@ -193,7 +197,7 @@ async fn a_trace_of_which_nothing_is_left_is_gone() {
         &app.live,
         [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
     );
-    // The start of the root is let go now, too.
+    // Now the start of the root is removed, too.
     assert_eq!(evicted(&app, 1).await, json!({"events": 42, "spans": 20}));
     put(
         &app.live,
@@ -220,7 +224,7 @@ async fn a_reader_that_resumes_in_what_is_gone_is_told_as_exactly_as_is_known() 
     put(&app.live, long_trace(1)[11..].to_vec());
     let (told, _) = stream(&app, &format!("{path}?lastEventId={last}"), 20).await;
     let told = told.unwrap();
-    // Some of what is gone came before its id: how many, memory does not know.
+    // Some removed events came before its id. Memory does not know how many.
     assert_eq!(
         (&told["reason"], &told["lost"]),
         (&json!("evicted"), &Json::Null)

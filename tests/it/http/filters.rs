@@ -1,4 +1,5 @@
-//! The filters of `/sse`: repeated means or, different means and, and control events always pass.
+//! The filters of `/sse`: a repeated parameter means *or*, different parameters mean *and*, and control events always
+//! pass.
 
 use livespan::{
     LiveSpans, SpanEvent,
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::app::{App, checkout, done, log, open, provider, put, replay, span, trace};
 
-/// Events 1 to 8, of three traces and two services.
+/// A log with events 1 to 8, of three traces and two services.
 fn filled() -> LiveSpans {
     let live = log();
     put(&live, checkout(1));
@@ -68,7 +69,7 @@ async fn values_of_one_filter_are_alternatives_and_filters_must_all_hold() {
         ("service=pay&type=started".to_owned(), vec![2, 7]),
         (format!("service=pay&type=started&traceId={one}"), vec![2]),
         (format!("service=pay&traceId={two}"), vec![]),
-        // An empty value is as none.
+        // An empty value counts as a missing one.
         (
             "service=&name=&traceId=".to_owned(),
             vec![1, 2, 3, 4, 5, 6, 7, 8],
@@ -127,7 +128,7 @@ async fn a_gap_of_dropped_events_passes_every_filter() {
         .unwrap();
     let event = SpanEvent::started(trace(1), span(1), "x".repeat(1000));
     let refused = (0..10_000).find(|_| live.target().try_dispatch(&event).is_err());
-    assert!(refused.is_some(), "the buffer fills");
+    assert!(refused.is_some(), "the full buffer refuses an event");
     live.target().flush(crate::support::PATIENCE).unwrap();
     for query in [
         "service=nobody",

@@ -1,5 +1,5 @@
-//! `init()` sets up what is global in a process, so each of these tests runs it in a process of its own: this test
-//! program again, with `child` as its only test.
+//! `init()` changes global state of a process, so each of these tests runs it in another process: this test binary
+//! again, with `child` as its only test.
 
 use std::{
     env,
@@ -15,10 +15,10 @@ use opentelemetry::{
 
 use super::app::{Stream, client};
 
-/// Tells the child what it is.
+/// The environment variable that gives the child its role.
 const ROLE: &str = "LIVESPAN_TEST_INIT";
 
-/// A program that begins with `init()` and ends when its standard input does.
+/// A program that begins with `init()` and ends when its standard input ends.
 #[test]
 fn child() {
     let Some(role) = env::var_os(ROLE) else {
@@ -54,7 +54,7 @@ fn run(variables: &[(&str, &str)]) -> (Child, String) {
     (child, lines.pop().unwrap())
 }
 
-/// Starts the program; what it printed on standard output until it was set up or had failed.
+/// Starts the program. Returns the lines that it printed on standard output until `init()` had succeeded or failed.
 fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([
@@ -92,13 +92,13 @@ fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
     (child, printed)
 }
 
-/// What the program still prints on standard output, until it ends.
+/// Returns the lines that the program still prints on standard output, until it ends.
 fn rest_of(child: &mut Child) -> Vec<String> {
     let rest = BufReader::new(child.stdout.take().unwrap()).lines();
     rest.map(Result::unwrap).collect()
 }
 
-/// Lets the program end; what it wrote on standard error.
+/// Lets the program end. Returns what it wrote on standard error.
 fn finish(mut child: Child) -> String {
     drop(child.stdin.take());
     let mut written = String::new();
@@ -166,7 +166,7 @@ async fn the_environment_decides_and_quiet_is_quiet() {
 async fn a_token_in_the_environment_opens_other_addresses_and_is_needed() {
     let variables = [("LIVESPAN_ADDR", "0.0.0.0:0"), ("LIVESPAN_TOKEN", "hush")];
     let (child, url) = run(&variables);
-    // An address that a browser can open.
+    // A browser can open this address.
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     let status = client().get(format!("{url}status")).send().await.unwrap();
     assert_eq!(status.status(), 401);
@@ -214,7 +214,7 @@ fn an_address_that_needs_a_token_is_an_invalid_setting_and_no_io_error() {
 
 #[test]
 fn a_default_address_that_is_taken_gives_way_to_another() {
-    // Taken by this test, unless some other program was quicker.
+    // This test takes the port, unless another program has it already.
     let _taken = TcpListener::bind(livespan::LiveServer::DEFAULT_ADDRESS);
     let (child, url) = run(&[("LIVESPAN_ADDR", "")]);
     assert_ne!(
@@ -233,7 +233,7 @@ fn events_are_printed_as_before() {
     let (mut child, mut printed) = run_as("1", &variables);
     drop(child.stdin.take());
     printed.extend(rest_of(&mut child));
-    // Behind the time.
+    // The text after the time.
     let events: Vec<&str> = printed
         .iter()
         .filter_map(|line| Some(line.split_once("Z ")?.1))

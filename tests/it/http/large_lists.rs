@@ -1,5 +1,5 @@
-//! A page of the list over a durable store: what it reads is bounded, it says where it stopped, and a reader of some traces learns
-//! nothing of others from where pages begin.
+//! A page of the list over a durable store: it reads a bounded amount and says where it stopped. For a reader of some
+//! traces, the positions of pages reveal nothing about other traces.
 
 use std::{
     collections::HashSet,
@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use super::app::{Stream, done, put, sequence, span, text, trace};
 use crate::core::stores::VecStore;
 
-/// Events in memory before the store.
+/// Events in memory, in front of the store.
 const IN_MEMORY: usize = 100;
 
 fn stored(store: VecStore) -> LiveSpans {
@@ -41,7 +41,7 @@ async fn page(live: &LiveSpans, path: &str) -> Value {
     serde_json::from_str(&text(http::Response::new(body)).await).unwrap()
 }
 
-/// The pages of a list until its end.
+/// Returns all pages of a list.
 async fn pages(live: &LiveSpans, query: &str) -> Vec<Value> {
     let mut pages = Vec::new();
     let mut after = String::new();
@@ -73,12 +73,12 @@ fn ids(numbers: impl IntoIterator<Item = u128>) -> Vec<String> {
         .collect()
 }
 
-/// Spans of a trace that have ended.
+/// Returns ended spans of a trace.
 fn rows(number: u128, spans: RangeInclusive<u64>) -> impl Iterator<Item = SpanEvent> {
     spans.map(move |one| SpanEvent::ended(trace(number), span(one), "row", SpanStatus::Ok))
 }
 
-/// A log of which a reader may read these traces; between any two of them stand 700 others.
+/// Returns a log in which a reader may read these traces. Between any two of them are 700 others.
 fn of_some(own: &[u128]) -> LiveSpans {
     let access = Access::traces(own.iter().copied().map(trace).collect::<Vec<TraceId>>());
     let live = LiveSpans::builder()
@@ -133,7 +133,7 @@ async fn pages_of_a_reader_of_some_traces_are_full_and_begin_at_its_own() {
         let pages = pages(&live, query).await;
         assert_eq!(traces(&pages), expected, "{query}");
         for next in pages.iter().filter_map(|page| page["next"].as_str()) {
-            // Where one of its own begins, or just after.
+            // The page begins at one of the reader's own traces, or just after one.
             let next: u64 = next.parse().unwrap();
             assert!(
                 firsts.contains(&next) || firsts.contains(&(next - 1)),
@@ -157,7 +157,7 @@ async fn the_live_list_of_a_reader_of_some_traces_goes_on_at_its_own() {
     assert_eq!(traces(std::slice::from_ref(&page)), [ids([2, 1])]);
     let first = page["traces"][0]["firstId"].as_str().unwrap();
     assert_eq!(next, (sequence(first) + 1).to_string());
-    // Of another, there is nothing older.
+    // There is nothing older for a search that finds nothing.
     let mut stream = Stream::of_body(ask(&live, "/traces/sse?q=nothing").await);
     assert_eq!(stream.event("traces").await.json().get("next"), None);
 }
@@ -204,7 +204,7 @@ async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_goes_on() {
         let is_slow = Arc::clone(&is_slow);
         move || {
             if is_slow.load(Ordering::SeqCst) > 0 {
-                // What a disk does.
+                // Takes as long as a slow disk.
                 thread::park_timeout(Duration::from_millis(150));
             }
             Ok(())
@@ -220,7 +220,7 @@ async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_goes_on() {
     assert_eq!(last.get("stoppedEarly"), None);
     assert!(!others.is_empty());
     assert!(others.iter().all(|page| page["stoppedEarly"] == true));
-    // Each gets somewhere, however slow the store is.
+    // Each page makes progress, however slow the store is.
     assert!(traces(others).iter().all(|page| !page.is_empty()));
 }
 

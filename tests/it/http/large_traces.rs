@@ -1,5 +1,5 @@
-//! A whole trace is written page by page: what it costs does not grow with it, a slow client holds nobody up, and a part is
-//! never shown as the whole.
+//! A whole trace is written page by page: its cost does not grow with the trace, a slow client holds nobody up, and a
+//! part is never shown as the whole.
 
 use std::sync::{
     Arc,
@@ -21,7 +21,7 @@ use crate::{core::stores::VecStore, support::PATIENCE};
 
 const SPANS: u64 = 3000;
 
-/// A trace of ended spans, with a kilobyte in each.
+/// Returns ended spans of one trace, with a kilobyte in each.
 fn spans(count: u64) -> impl Iterator<Item = SpanEvent> {
     (1..=count).flat_map(|number| {
         let text = format!("{number:01000}");
@@ -54,7 +54,7 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     Some(frame.map(|frame| frame.into_data().unwrap()))
 }
 
-/// The rest of a body, and whether it came to its end.
+/// Returns the rest of a body, and whether it ended without an error.
 async fn rest(mut body: Body) -> (Vec<u8>, bool) {
     let mut rest = Vec::new();
     while let Some(piece) = next(&mut body).await {
@@ -73,7 +73,7 @@ fn ids(spans: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// Counts the bytes of the pages that somebody holds.
+/// Counts the bytes of pages that are held in memory.
 struct HeldPayload {
     bytes: Vec<u8>,
     held: Arc<AtomicU64>,
@@ -115,7 +115,7 @@ async fn a_slow_client_holds_no_more_than_a_page() {
         pages.store(0, Ordering::SeqCst);
         let mut body = ask(&live, format).await.into_body();
         let mut whole = next(&mut body).await.unwrap().unwrap().to_vec();
-        // The task that writes has every chance to read on.
+        // The writing task has every chance to read on.
         for _ in 0..10_000 {
             tokio::task::yield_now().await;
         }
@@ -133,7 +133,7 @@ async fn a_slow_client_holds_no_more_than_a_page() {
     }
 }
 
-/// A log that forgets the trace while its answer is written, and what came of the answer.
+/// Evicts the trace while its response is written. Returns the response, and whether it ended without an error.
 async fn evicted_while_written(query: &str) -> (Vec<u8>, bool) {
     let live = LiveSpans::builder()
         .retention(Retention::default().events(4000))
@@ -158,7 +158,7 @@ async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
     assert_eq!(shown, (1..=shown.len() as u64).collect::<Vec<u64>>());
     let lost = 1000 - 2 * shown.len();
     let told = document["incomplete"]["lost"].as_u64().unwrap();
-    // The starts of spans that ended are in no list.
+    // Starts of ended spans are in no list.
     assert!(told.abs_diff(lost as u64) <= 1, "{told} of {lost}");
     assert_eq!(document["incomplete"]["reason"], "evicted");
     assert_eq!(document["updates"], json!([]));
@@ -173,7 +173,7 @@ async fn lines_end_with_a_gap_for_what_was_evicted_while_they_were_written() {
     let mut lines: Vec<&str> = text.lines().collect();
     let gap: Value = serde_json::from_str(lines.pop().unwrap()).unwrap();
     assert!(lines.len() < 1000);
-    // All of the trace is gone, and with it how much there was.
+    // The whole trace is gone, so it is unknown how many events it had.
     assert_eq!(
         gap,
         json!({"type": "gap", "reason": "evicted", "lost": null})
@@ -201,7 +201,7 @@ async fn a_trace_that_is_whole_says_nothing_of_losses() {
         .retention(Retention::default().events(4000))
         .build()
         .unwrap();
-    // Others were evicted before, and are while it is written.
+    // Events of other traces are evicted before and while the response is written.
     fill(&live, (2..5000).flat_map(|number| done(number, "other", 1)));
     put(&live, spans(500));
     let mut body = ask(&live, "").await.into_body();
@@ -270,7 +270,7 @@ async fn damaged_events_are_missing_in_no_form_without_a_word() {
     assert_eq!(text.lines().filter(|line| *line == gap).count(), 3);
 }
 
-/// As many answers as are written at once, none of which is read.
+/// Returns as many responses as may be written at once, all of them unread.
 async fn unread(live: &LiveSpans) -> Vec<Body> {
     let bodies = futures_util::stream::iter(0..LiveSpans::TRACES_AT_ONCE_MAX).then(async |_| {
         let response = ask(live, "").await;
@@ -322,7 +322,7 @@ async fn a_client_that_takes_nothing_gives_its_turn_to_others() {
     for body in stalled {
         assert!(
             !rest(body).await.1,
-            "what breaks off is not taken for whole"
+            "a response that is cut off must end with an error"
         );
     }
 }

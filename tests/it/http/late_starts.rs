@@ -1,4 +1,4 @@
-//! A span that began before it was told of: once it has ended, the list says when it began, as its end does.
+//! A span that began before its start was seen. Once it has ended, the list shows the start time of its end.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::app::{App, at, log};
 use crate::support::PATIENCE;
 
-/// An app whose provider has our sampler, as that of `init` does: a start is then seen, but not when it was.
+/// An app whose provider has our sampler, as with `init`: the sampler sees a start, but not its exact time.
 async fn app() -> (App, SdkTracerProvider) {
     let app = App::serve(log()).await;
     let provider = SdkTracerProvider::builder()

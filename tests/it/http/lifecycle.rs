@@ -1,4 +1,4 @@
-//! The server's life: where it runs, how it ends, and what its clients notice.
+//! The life of the server: where it runs, how it ends, and what its clients notice.
 
 use std::{
     collections::HashSet,
@@ -63,13 +63,13 @@ fn a_runtime_of_one_thread_may_serve_in_the_background() {
         );
         server
     });
-    // The runtime is gone; the server is not.
+    // The runtime is gone, but the server still runs.
     assert!(get(server.local_addr(), "/status").starts_with("HTTP/1.1 200"));
     live.shutdown().unwrap();
     block_on(server.wait());
 }
 
-/// The last thing that many programs do is to shut the log down: a viewer still gets all of it.
+/// Many programs shut the log down as their last act: a viewer still gets every event.
 #[test]
 fn shutting_down_waits_until_background_viewers_have_their_end() {
     let live = log();
@@ -167,7 +167,7 @@ async fn a_log_that_ended_by_itself_says_why_and_still_shows_what_it_has() {
     assert_eq!(traces["traces"][0]["name"], "kept");
 }
 
-/// What a SIGTERM handler does: the provider's shutdown, then the log's.
+/// Does what a SIGTERM handler does: shuts the provider down, then the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its_own_to_come_back()
 {
@@ -212,7 +212,7 @@ async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its
         retries.push(goodbye(&list.rest().await));
     }
     app.server.wait().await;
-    // One more for each that ended before, whatever chance adds to that.
+    // Each stream's delay is one step longer than that of the stream that ended before it, plus a random part.
     let all = CLIENTS + 2;
     let least: u64 = (0..all).map(|place| 1000 + 5 * place).sum();
     assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
@@ -245,8 +245,8 @@ async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
         .await;
     super::app::until(|| app.live.status().subscribers == 1).await;
     let mut reading = app.stream("/sse").await;
-    // 1.6 MB are left to send, more than the sockets hold. The server waits five seconds for a client that goes on
-    // reading, and how fast this test reads depends on what else runs.
+    // 1.6 MB remain to be sent, more than the sockets hold. The server waits five seconds for a client that keeps
+    // reading. How fast this test reads depends on the load of the machine.
     for _ in 0..900 {
         reading.event("started").await;
     }
@@ -305,10 +305,10 @@ async fn a_server_alone_stops_and_another_goes_on() {
             .iter()
             .all(|retry| (1000..3000 + 5 * 100).contains(retry))
     );
-    // Each has a later turn than the one before it.
+    // Each stream has a longer delay than the one that ended before it.
     let least: u64 = (0..100).map(|place| 1000 + 5 * place).sum();
     assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
-    // The log goes on, and so do its other servers.
+    // The log and its other servers go on.
     put(&app.live, done(2, "after", 1));
     let mut names = Vec::new();
     while names.last().is_none_or(|name| name != "after") {
@@ -334,7 +334,7 @@ fn a_server_ends_with_its_runtime() {
     live.shutdown().unwrap();
 }
 
-/// A client whose connection is cut anywhere, also within a frame, goes on where it was.
+/// A client whose connection is cut anywhere, even within a frame, resumes where it was.
 #[tokio::test]
 async fn a_connection_that_is_cut_anywhere_is_resumed_without_loss() {
     let app = App::start().await;
@@ -398,7 +398,7 @@ async fn a_client_that_leaves_is_noticed() {
 #[tokio::test]
 async fn a_second_program_on_the_default_port_gets_a_free_one() {
     let live = log();
-    // The first takes the port, unless some other program has it already.
+    // The first server takes the port, unless another program has it already.
     let first = live.serve(LiveServer::DEFAULT_ADDRESS).await.unwrap();
     let second = live.serve("localhost:4380").await.unwrap();
     let third = live.serve_in_background("127.0.0.1:4380").unwrap();
@@ -412,7 +412,7 @@ async fn a_second_program_on_the_default_port_gets_a_free_one() {
         let status = client().get(format!("{}status", server.url()));
         assert_eq!(status.send().await.unwrap().status(), 200);
     }
-    // Any other port is no wish.
+    // A port other than the default one is never replaced.
     let taken = second.local_addr().to_string();
     assert!(live.serve(&taken).await.unwrap_err().is_io());
 }
@@ -421,7 +421,7 @@ async fn a_second_program_on_the_default_port_gets_a_free_one() {
 async fn the_page_answers_while_the_program_blocks_its_runtime() {
     let live = log();
     let server = live.serve_in_background("127.0.0.1:0").unwrap();
-    // This thread is the whole runtime, and waits for the answer without giving it back.
+    // This thread is the whole runtime. It blocks until the answer comes.
     let answer = get(server.local_addr(), "/status");
     assert_eq!(answer.lines().next(), Some("HTTP/1.1 200 OK"));
 }

@@ -48,7 +48,7 @@ async fn pages_hold_every_trace_once_while_new_ones_arrive() {
     assert_eq!(seen, expected);
 }
 
-/// Traces `checkout` (two services, one error), `fast`, `slow`, `broken`, `open` and `paused`.
+/// Returns a log with the traces `checkout` (two services, one error), `fast`, `slow`, `broken`, `open` and `paused`.
 fn filled() -> LiveSpans {
     let live = log();
     put(&live, checkout(1));
@@ -163,7 +163,7 @@ async fn traces_that_link_to_another_are_found() {
     );
 }
 
-/// The live list after its snapshot.
+/// Opens the live list. Returns the stream after its snapshot, and the snapshot.
 async fn live_list(live: &LiveSpans, query: &str) -> (Stream, Value) {
     let mut stream = open(live, &format!("/traces/sse{query}")).await;
     stream.event("hello").await;
@@ -271,7 +271,7 @@ async fn a_trace_that_grew_too_old_is_removed_though_nothing_else_happens() {
         .retention(Retention::default().age(Duration::from_millis(600)))
         .build()
         .unwrap();
-    // On a slow machine the trace may be too old before the list is there; then another one is tried.
+    // On a slow machine, the trace may be too old before the list is open. Then another one is tried.
     for number in 1.. {
         put(&live, done(number, "old", 1));
         let (mut stream, snapshot) = live_list(&live, "").await;
@@ -279,7 +279,7 @@ async fn a_trace_that_grew_too_old_is_removed_though_nothing_else_happens() {
             continue;
         }
         assert_eq!(names(&snapshot), ["old"]);
-        // Its start may be gone a moment before its end, which is an update of its own.
+        // Its start may be removed a moment before its end, which causes an update of its own.
         let mut update = stream.next().await.unwrap();
         while update.json()["removed"]
             .as_array()

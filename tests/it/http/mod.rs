@@ -1,4 +1,4 @@
-//! The HTTP surface as clients see it: routes, streams, mounting, access, and the server's life.
+//! The HTTP surface as clients see it: routes, streams, mounting, access, and the life of the server.
 
 mod abuse;
 mod access;

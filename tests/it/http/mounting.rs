@@ -23,7 +23,7 @@ async fn serve(app: Router) -> SocketAddr {
     address
 }
 
-/// The values of `name="…"` in the page.
+/// Returns the values of `name="…"` in the page.
 fn values<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
     let open = format!(" {name}=\"");
     page.split(&open)
@@ -32,7 +32,7 @@ fn values<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The workers' files that a script starts. A bundle imports no other module.
+/// Returns the workers' files that a script starts. A bundle imports no other module.
 fn workers(script: &str) -> Vec<&str> {
     let named = script.split("new URL(\"").skip(1);
     let named = named.map(|rest| rest.split('"').next().unwrap());
@@ -41,7 +41,7 @@ fn workers(script: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The name of a file without its hash.
+/// Returns the name of a file without its hash.
 fn plain(name: &str) -> String {
     let (stem, ending) = name.rsplit_once('.').unwrap();
     let (stem, hash) = stem.rsplit_once('-').unwrap();
@@ -49,7 +49,7 @@ fn plain(name: &str) -> String {
     format!("{stem}.{ending}")
 }
 
-/// Loads the page and everything it needs, as a browser does; returns the files' names, without their hashes.
+/// Loads the page and everything it needs, as a browser does. Returns the files' names, without their hashes.
 async fn load(page: &str) -> BTreeSet<String> {
     let client = client();
     let page = Url::parse(page).unwrap();
@@ -92,7 +92,7 @@ async fn load(page: &str) -> BTreeSet<String> {
         let started = workers(&text).into_iter();
         queue.extend(started.map(|worker| url.join(worker).unwrap()));
     }
-    // What the page asks for later is relative to the same base.
+    // Later requests of the page are relative to the same base.
     for (route, expected) in [
         ("status", "application/json"),
         ("traces", "application/json"),
@@ -110,7 +110,7 @@ async fn load(page: &str) -> BTreeSet<String> {
     names
 }
 
-/// What the page and its workers need: scripts and style sheets come as one each.
+/// Returns the files that the page and its workers need.
 fn served() -> BTreeSet<String> {
     let names = [
         "app.css",
@@ -147,7 +147,7 @@ async fn the_dashboard_works_wherever_it_is_mounted() {
             app().nest_service("/live", live.router()),
             vec!["/live", "/live/", "/live?trace=x", "/live/?trace=x"],
         ),
-        // Axum itself answers no `/live/` there, and no `/live` below.
+        // Here axum itself does not answer `/live/`, or `/live` below a prefix.
         (
             app().nest("/live", live.router()),
             vec!["/live", "/live?trace=x"],
@@ -203,7 +203,7 @@ struct Proxy {
     told: bool,
 }
 
-/// Takes its prefix away and passes the request on, as a reverse proxy in front of an app does.
+/// Removes its prefix and passes the request on, as a reverse proxy in front of an app does.
 async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let path = request.uri().path_and_query().unwrap().as_str();
     let path = path.strip_prefix(proxy.prefix).unwrap_or(path);
@@ -233,7 +233,7 @@ async fn the_dashboard_works_behind_a_proxy_that_strips_a_prefix() {
             true,
             vec!["/tools/spans", "/tools/spans/", "/tools/spans?trace=x"],
         ),
-        // Without the header the proxy must redirect to the slash itself.
+        // Without the header, the proxy must redirect to the address with the slash.
         (own.local_addr(), false, vec!["/tools/spans/"]),
         (
             mounted,

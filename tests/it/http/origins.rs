@@ -1,4 +1,4 @@
-//! What browsers are told: which origins may read, and that no answer is good for anything else.
+//! The headers for browsers: which origins may read, and that no response can be used for anything else.
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
@@ -35,7 +35,8 @@ fn open_to_the_shop() -> LiveSpans {
     live
 }
 
-/// What the answer says of other origins. The page's files also vary by content coding, which says nothing of them.
+/// Returns the headers of the response that concern other origins. The page's files also vary by content coding, which
+/// does not.
 fn cors(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let mut named: Vec<(&str, &str)> = headers
         .iter()
@@ -102,8 +103,8 @@ async fn an_allowed_origin_may_read_and_resume() {
     }
 }
 
-/// What a browser says of a request that a page of an allowed origin makes: of the same site, of another one, and over
-/// plain HTTP, where it says less.
+/// The headers that a browser sends for a page of an allowed origin: on the same site, on another site, and over plain
+/// HTTP, where it sends fewer.
 const OF_THE_SHOP: [&[(&str, &str)]; 3] = [
     &[
         ("origin", SHOP),
@@ -154,7 +155,7 @@ async fn the_cookie_of_an_operator_opens_nothing_to_a_page_of_an_allowed_origin(
                 [("access-control-allow-origin", SHOP), ("vary", "Origin")]
             );
         }
-        // Its own page, a followed link and a program.
+        // Requests of its own page, of a followed link, and of a program.
         for own in [
             &[("sec-fetch-site", "same-origin")][..],
             &[
@@ -198,7 +199,8 @@ async fn a_rule_of_the_apps_sees_no_cookie_from_another_origin() {
         let response = send(&live, Method::GET, "/traces", &[page, &[session]].concat()).await;
         assert_eq!(response.status(), 403, "{page:?}");
     }
-    // Nor from one that was not allowed, of the same site, which could not read the answer anyway.
+    // Neither does it see a cookie from a page of the same site that was not allowed, which could not read the response
+    // anyway.
     let script = [
         ("sec-fetch-site", "same-site"),
         ("sec-fetch-mode", "no-cors"),
@@ -249,8 +251,8 @@ async fn an_error_too_can_be_read_by_who_was_allowed() {
 
 #[tokio::test]
 async fn a_proxy_may_call_the_server_by_another_name() {
-    // As nginx does unless told otherwise: the page is at another origin than the host that we see. Over plain HTTP browsers
-    // say no more, and only for module scripts that.
+    // nginx does this by default: the page then has another origin than the host that we see. Over plain HTTP, browsers
+    // send only the origin, and only for module scripts.
     let live = log();
     let public = [("origin", "http://ops.intranet")];
     for (path, headers) in [

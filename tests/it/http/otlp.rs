@@ -1,4 +1,4 @@
-//! `?format=otlp` is what OpenTelemetry's own exporter would have sent.
+//! `?format=otlp` equals what OpenTelemetry's own exporter would have sent.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use livespan::{SpanEvent, span::SpanStatus};
 use super::app::{App, at, log, span, trace};
 use crate::support::PATIENCE;
 
-/// What does not matter in both: the order of attributes, resources, scopes and spans.
+/// Sorts what may differ in order: attributes, resources, scopes and spans.
 fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
     fn sort(attributes: &mut [ProtoKeyValue]) {
         attributes.sort_by(|one, other| one.key.cmp(&other.key));
@@ -50,7 +50,7 @@ fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
                 .for_each(|event| sort(&mut event.attributes));
             span.links.iter_mut().for_each(|link| {
                 sort(&mut link.attributes);
-                // A link's flags are not on our wire.
+                // Our wire format does not have a link's flags.
                 link.flags = 0;
             });
         }
@@ -187,7 +187,7 @@ async fn a_real_end_replaces_a_lost_one() {
     let open = provider.tracer("test").start("open");
     let context = open.span_context().clone();
     provider.shutdown().unwrap();
-    // A second process knows better.
+    // Another process reports the real end.
     let trace: livespan::TraceId = context.trace_id().to_string().parse().unwrap();
     let span = context.span_id().to_string().parse().unwrap();
     let real = SpanEvent::ended(trace, span, "real", SpanStatus::Ok);
@@ -228,7 +228,7 @@ async fn spans_that_run_are_counted_where_they_are_left_out() {
     let path = format!("/traces/{}?format=otlp", trace(1));
     let answer = app.json(&path).await;
     assert_eq!(answer["omittedSpans"], serde_json::json!({"running": 2}));
-    // The specification has receivers ignore what they do not know.
+    // By the specification, receivers ignore fields that they do not know.
     let request: ExportTraceServiceRequest = serde_json::from_value(answer).unwrap();
     let spans = &request.resource_spans[0].scope_spans[0].spans;
     assert_eq!(spans.len(), 1);

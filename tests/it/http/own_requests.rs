@@ -1,4 +1,4 @@
-//! A viewer never appears in what it views, whatever the host's own middleware does.
+//! A viewer never appears in what it views, whatever middleware the host has.
 
 use axum::{Router, body::Body, extract::Request, routing::get};
 use livespan::LiveSpans;
@@ -15,7 +15,7 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 use super::app::{App, Frame, Stream, client, log, provider, replay, script};
 
-/// An instrumented app: its spans go to the log through `tracing`, on this thread.
+/// An instrumented app. Its spans on this thread go to the log through `tracing`.
 struct Instrumented {
     live: LiveSpans,
     provider: SdkTracerProvider,
@@ -35,7 +35,7 @@ impl Instrumented {
         }
     }
 
-    /// The started and ended spans as `name path`.
+    /// Returns the started and ended spans as `name path`.
     async fn story(self) -> Vec<String> {
         self.provider.force_flush().unwrap();
         self.provider.shutdown().unwrap();
@@ -72,7 +72,7 @@ fn hello() -> Router {
     )
 }
 
-/// What the app's own route leaves in the log.
+/// Returns the events that a request to the app's own route leaves in the log.
 fn own(name: &str, path: &str) -> Vec<String> {
     let lines = [
         ("started", name, path),
@@ -102,12 +102,12 @@ async fn body_json(response: http::Response<Body>) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// How many requests a visit makes.
+/// The number of requests of a visit.
 const VISIT_REQUESTS: u64 = 9;
 
-/// A visit of the dashboard: the page, its files, the list, and streams that are read for a while.
+/// Visits the dashboard: the page, its files, the list, and streams that are read for a while.
 async fn visit(app: &Router, prefix: &str) {
-    // Under `.nest`, axum does not answer the page with a slash at its end.
+    // Under `.nest`, axum does not answer the page's address with a slash at the end.
     let page = if prefix.is_empty() { "/" } else { "" };
     for path in [
         page,
@@ -168,7 +168,7 @@ async fn viewers_of_a_nested_router_are_hidden_from_the_first_request_on() {
         let host = Instrumented::new();
         let nested = Router::new().nest("/live", host.live.router());
         let app = traced!(hello().nest("/tools", nested));
-        // The page alone is the first thing that a browser asks for.
+        // A browser first requests the page alone.
         drop(ask(&app, "/tools/live").await);
         visit(&app, "/tools/live").await;
         ask(&app, "/hello").await;
@@ -190,7 +190,7 @@ async fn viewers_of_a_router_at_the_root_are_hidden() {
     }
 }
 
-/// Spans whose attributes look like requests to a router at the root, and each with a child of its own.
+/// Makes spans whose attributes look like requests to a router at the root, each with a child of its own.
 fn make_lookalikes(provider: &SdkTracerProvider) -> Vec<String> {
     let tracer = provider.tracer("app");
     let lookalikes = [
@@ -367,7 +367,7 @@ async fn the_hosts_own_routes_that_look_alike_are_shown() {
     assert_eq!(host.story().await, expected);
 }
 
-/// The server, the worker and the streams make no span where everything else does.
+/// The server, the worker and the streams make no spans, even if everything else does.
 #[tokio::test]
 async fn our_own_server_makes_no_spans() {
     let host = Instrumented::new();

@@ -1,4 +1,4 @@
-//! A reader who may read some traces: on no route and in no control event is another one shown or named.
+//! A reader of some traces: no route and no control event shows or names another trace.
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -18,7 +18,7 @@ use crate::support::PATIENCE;
 
 use super::app::{Frame, Stream, at, checkout, done, put, span, text, trace};
 
-/// What only the foreign traces have in them, as far as anything of ours shows it.
+/// Texts that occur only in foreign traces.
 const SECRETS: [&str; 4] = [
     "secret",
     "00000000000000000000000000000002",
@@ -26,7 +26,7 @@ const SECRETS: [&str; 4] = [
     "foreign-service",
 ];
 
-/// A log in which the reader may read the first trace: it is linked with the others, and they are busier.
+/// Returns a log in which the reader may read the first trace. The others are linked with it, and are busier.
 fn shared_log(reader: Access) -> LiveSpans {
     let admin = Access::everything();
     let auth = Auth::check(move |request| {
@@ -106,7 +106,7 @@ async fn no_route_shows_or_names_another_trace() {
         format!("/traces/{own}/sse?until=end"),
     ] {
         let shown = text(ask(&live, &path).await).await;
-        // What the reader itself has asked for is no news to it.
+        // What the reader itself asked for may occur in the response.
         assert!(!shown.is_empty(), "{path}");
         expect_no_secrets(&shown);
     }
@@ -193,7 +193,7 @@ async fn the_own_trace_is_whole_but_for_its_foreign_links() {
     assert_eq!(
         page["traces"].as_array().unwrap().len(),
         1,
-        "only the own one that links to itself"
+        "only the reader's own trace is found, which links to itself"
     );
 }
 
@@ -246,7 +246,7 @@ async fn the_live_list_neither_shows_nor_removes_others() {
     );
 }
 
-/// A process of its own in the log.
+/// Adds another process to the log.
 fn process(live: &LiveSpans, service: &'static str) -> SdkTracerProvider {
     let resource = opentelemetry_sdk::Resource::builder_empty()
         .with_service_name(service)
@@ -257,7 +257,7 @@ fn process(live: &LiveSpans, service: &'static str) -> SdkTracerProvider {
         .build()
 }
 
-/// A span in this trace, with links to others.
+/// Makes a span in this trace, with links to other traces.
 fn work(provider: &SdkTracerProvider, number: u128, links: &[u128]) {
     let remote = |number: u128| {
         let id = opentelemetry::trace::SpanId::from(7);
@@ -291,7 +291,7 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .collect()
     };
     assert_eq!(services(&whole["processes"]), ["billing"]);
-    // Resumed after the process was told of to those who may see it, it comes when it is first needed, and once.
+    // The reader resumes after the `process` event. The event comes when it is first needed, and once.
     let cursor = whole["cursor"].as_str().unwrap().to_owned();
     work(&late, 1, &[2]);
     work(&late, 1, &[]);
@@ -313,7 +313,7 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .map(|at: usize| frames[at].json()["service"].clone())
             .into();
         assert_eq!(told, ["shipping", "billing"], "{path}");
-        // It moves no cursor: its own place is before.
+        // It has no id, because its own is before the cursor.
         assert_eq!(frames[0].id, "");
     }
 }

@@ -1,4 +1,4 @@
-//! A snapshot and the stream from its cursor are the whole trace, whenever it is taken.
+//! A snapshot, together with the stream from its cursor, is the whole trace, at whatever moment it is taken.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ use crate::support::PATIENCE;
 
 const SPANS: u64 = 3000;
 
-/// Writes a trace of many spans, and another one in between; `written` tells how far it is.
+/// Writes a trace of many spans, with another trace in between. `written` counts the progress.
 fn write(live: &LiveSpans, written: &AtomicU64) {
     let event = |event: SpanEvent| {
         while live.target().try_dispatch(&event).is_err() {
@@ -47,7 +47,7 @@ fn write(live: &LiveSpans, written: &AtomicU64) {
     live.target().flush(PATIENCE).unwrap();
 }
 
-/// What a snapshot shows after these events: of each span the last payload, in log order.
+/// Returns the spans of a snapshot after these events: of each span the last payload, in log order.
 fn shown(events: &[Frame]) -> Vec<Value> {
     let mut last = BTreeMap::new();
     for (place, event) in events.iter().enumerate() {
@@ -86,7 +86,7 @@ async fn a_snapshot_and_the_stream_from_its_cursor_are_the_whole() {
     }
     let mut tails = Vec::new();
     for (snapshot, cursor, response) in snapshots {
-        // The writer may have been quicker than the client.
+        // The writer may have been faster than the client.
         let is_whole = response.status() == 204;
         let tail = if is_whole {
             Vec::new()
@@ -166,7 +166,7 @@ async fn the_newest_end_of_a_span_is_shown() {
     assert_eq!(names, ["c"]);
 }
 
-/// What the list counts, and the spans of the snapshot: type, name and whether it failed.
+/// Returns the counts of the list, and the spans of the snapshot with type, name and outcome.
 async fn counted(app: &App, number: u128) -> (Value, Vec<String>) {
     let answer = app.json(&format!("/traces/{}", trace(number))).await;
     let list = app.json("/traces").await;
@@ -185,7 +185,7 @@ async fn counted(app: &App, number: u128) -> (Value, Vec<String>) {
     )
 }
 
-/// The names of the spans in an export.
+/// Returns the names of the spans in an export.
 async fn exported(app: &App, number: u128) -> Vec<String> {
     let export = app
         .json(&format!("/traces/{}?format=otlp", trace(number)))

@@ -1,11 +1,12 @@
-//! How many streams there may be: who finds no seat is told so in the one way that an `EventSource` survives.
+//! How many streams may be open. A client beyond the limit gets a stream that says so, because an `EventSource` gives
+//! up on errors.
 
 use livespan::LiveSpans;
 
 use super::app::{App, Stream, ask, open, until};
 use crate::support::PATIENCE;
 
-/// The one event of a stream for which there was no room.
+/// Returns whether the stream was refused with a single `end`.
 async fn overloaded(mut stream: Stream) -> bool {
     let frames = stream.rest().await;
     let [retry, end] = frames.as_slice() else {
@@ -27,7 +28,7 @@ async fn a_stream_beyond_the_bound_opens_and_ends_as_overload() {
     for path in ["/sse", "/traces/sse", trace, "/workflows/a/b/sse"] {
         assert!(overloaded(open(&live, path).await).await, "{path}");
     }
-    // What is no stream needs no seat.
+    // Other requests need no permit.
     assert_eq!(ask(live.router(), "/traces").await.status(), 200);
     for stream in &mut held {
         stream.event("hello").await;

@@ -1,4 +1,4 @@
-//! The stream of one trace that ends with it: a product's progress page.
+//! The stream of one trace that ends with the trace: a product's progress page.
 
 use axum::{Router, extract::Path, routing::get};
 use http::{HeaderMap, Uri};
@@ -75,7 +75,7 @@ async fn who_has_all_of_it_is_told_not_to_come_back() {
         .get(app.url(PATH))
         .header("last-event-id", format!("{epoch}-4"));
     assert_eq!(request.send().await.unwrap().status(), 204);
-    // Without `until=end` the stream stays open: more may come.
+    // Without `until=end`, the stream stays open, because more events may come.
     let plain = PATH.strip_suffix("?until=end").unwrap();
     assert_eq!(
         app.get(&format!("{plain}?lastEventId={epoch}-4"))
@@ -167,7 +167,7 @@ async fn a_trace_that_never_comes_ends_as_unknown() {
     assert_eq!(live.status().retained_streams, 0);
 }
 
-/// A product's own route, which decides itself who may see which job.
+/// A product's own route, which itself decides who may see which job.
 fn product(live: &LiveSpans) -> Router {
     let live = live.clone();
     let progress = async move |Path(trace): Path<String>, headers: HeaderMap, uri: Uri| {

@@ -1,4 +1,4 @@
-//! What an end user sees of a trace: what a view names, decided and encoded once for all who look through it.
+//! What an end user sees of a trace: what a view names, decided and encoded once for all readers of the view.
 
 use std::{
     sync::{
@@ -31,12 +31,12 @@ fn watch(live: &LiveSpans, view: &View, uri: &'static str) -> Stream {
     Stream::of_body(Body::new(response.into_body()))
 }
 
-/// Everything that a stream through the view has, after it has ended.
+/// Returns everything that a stream through the view sends until it ends.
 async fn story(live: &LiveSpans, view: &View) -> Vec<Frame> {
     watch(live, view, "/").story("complete").await
 }
 
-/// An order with a step that is the shop's own business.
+/// Returns an order with a step that only the shop may see.
 fn order() -> Vec<SpanEvent> {
     let (root, query) = (span(1), span(2));
     let failed = SpanStatus::Error("card 4242 declined".to_owned());
@@ -101,10 +101,10 @@ async fn a_user_sees_the_spans_and_attributes_that_were_named() {
         ]
     );
     let ids: Vec<u64> = frames.iter().map(Frame::sequence).collect();
-    assert_eq!(ids, [1, 3, 7], "they keep their own places");
+    assert_eq!(ids, [1, 3, 7], "events keep their own sequences");
 }
 
-/// Called from elsewhere, for the trace.
+/// Returns a parent context in the trace, as for a call from elsewhere.
 fn in_the_trace() -> Context {
     let (trace, span) = (1_u128.into(), opentelemetry::trace::SpanId::from(7));
     let caller = SpanContext::new(
@@ -180,7 +180,7 @@ async fn an_event_is_decided_once_for_all_who_look_through_a_view() {
         assert_eq!(frames.len(), 2 + 6 + 1, "{frames:?}");
     }
     assert_eq!(story(&live, &view.clone()).await.len(), 6);
-    // Two starts and two ends: what changes between is shown by what its start was.
+    // Two starts and two ends are decided. An update is shown if its start was.
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
 
@@ -275,7 +275,7 @@ async fn a_tickets_holder_sees_what_tickets_show() {
     assert!(whole.contains("eve@"), "{whole}");
 }
 
-/// A trace with so many open spans under its root, in memory.
+/// Returns a log with a trace that has this many open spans under its root, in memory.
 fn crowd(spans: u64) -> LiveSpans {
     let live = log();
     let events = (1..=spans).map(|number| {
@@ -290,7 +290,7 @@ fn crowd(spans: u64) -> LiveSpans {
     live
 }
 
-/// Polls the body until it waits: the most that `calls` counted in one poll, and how many polls there were.
+/// Polls the body until it waits. Returns the largest count of one poll, and the number of polls.
 fn longest_poll(live: &LiveSpans, view: &View, calls: &AtomicUsize) -> (usize, usize) {
     let response = live.respond(trace(1), view, &HeaderMap::new(), &Uri::from_static("/"));
     let mut body = std::pin::pin!(response.into_body());
@@ -334,12 +334,12 @@ async fn a_view_that_hides_almost_everything_gives_other_tasks_their_turn() {
         });
         let (longest, polls) = longest_poll(&live, &view, &calls);
         assert_eq!(calls.load(Ordering::SeqCst), SPANS);
-        // A block, and what stands before it.
+        // One block, and the events before it.
         assert!(longest <= 512, "{longest} spans in one poll of {polls}");
     }
 }
 
-/// A view whose rule looks at the trace through the view itself, on another thread, before it answers.
+/// A view whose rule reads the trace through the view itself, on another thread, before it decides.
 fn nested(live: &LiveSpans) -> View {
     let own: Arc<OnceLock<View>> = Arc::default();
     let (live, view, asked) = (live.clone(), Arc::clone(&own), AtomicUsize::new(0));
