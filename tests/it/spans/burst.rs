@@ -1,4 +1,4 @@
-//! More spans at once than anything can take.
+//! More spans at once than the worker can encode.
 
 use std::{collections::HashSet, thread};
 
@@ -9,10 +9,10 @@ use serde_json::{Value as Json, json};
 use super::live_provider::Watched;
 
 const THREADS: u64 = 8;
-/// Of all threads together; `LIVESPAN_BURST_SPANS=1000000` makes it the burst that the log was built for.
+/// Spans of all threads together. `LIVESPAN_BURST_SPANS=1000000` makes it the burst for which the log was designed.
 const SPANS: u64 = 80_000;
 
-/// Adds up what the events of a log say was dropped.
+/// Adds up the drops that the events of a log report.
 fn announced(events: &[Json]) -> [u64; 3] {
     let mut sum = [0; 3];
     for gap in events.iter().filter(|event| event["type"] == json!("gap")) {
@@ -30,7 +30,7 @@ fn a_burst_from_eight_threads_adds_up_and_no_start_comes_after_its_end() {
     let watched = Watched::with(
         LiveSpans::builder()
             .store(MemoryEventStore::with_retention(retention))
-            // A quarter of the default, so that some are dropped however fast the worker is.
+            // A quarter of the default, so that some spans are dropped, however fast the worker is.
             .buffer_bytes(4 << 20)
             .buffer_events(16_384),
     );
@@ -53,7 +53,7 @@ fn a_burst_from_eight_threads_adds_up_and_no_start_comes_after_its_end() {
                 );
                 assert!(started.insert(span), "a span starts once");
             }
-            // Made up for one that was dropped, and so not delivered.
+            // The log wrote this end for a span whose own end was dropped.
             "ended" if !event["lost"].is_null() => {}
             "ended" => assert!(ended.insert(span), "a span ends once"),
             _ => {}

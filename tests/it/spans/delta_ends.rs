@@ -1,4 +1,4 @@
-//! An end that is written as what its start did not say, and a start that a sampler saw: readers notice nothing.
+//! A delta end, which omits the fields of its start, and a start that a sampler saw: readers notice no difference.
 
 use std::{collections::BTreeMap, thread};
 
@@ -18,7 +18,7 @@ use serde_json::{Value as Json, json};
 
 use super::live_provider::{Watched, provider_of, remote_parent, story};
 
-/// A log, and a provider that asks its sampler first.
+/// Returns a log, and a provider that has our sampler.
 fn sampled(live: LiveSpans) -> Watched {
     let provider = provider_of(&live)
         .with_sampler(live.sampler(Sampler::AlwaysOn))
@@ -33,7 +33,7 @@ fn scoped(provider: &SdkTracerProvider) -> SdkTracer {
     provider.tracer_with_scope(scope)
 }
 
-/// A span to which all that can happen to one happens between its start and its end.
+/// Makes a span that uses everything that can happen between a start and an end.
 fn eventful(tracer: &SdkTracer) {
     let linked = SpanContext::clone(remote_parent().span().span_context());
     let builder = SpanBuilder::from_name("checkout")
@@ -55,7 +55,7 @@ fn eventful(tracer: &SdkTracer) {
     span.end();
 }
 
-/// The events without what differs from run to run.
+/// Removes the parts of events that differ between runs.
 fn timeless(mut events: Vec<Json>) -> Vec<Json> {
     for event in &mut events {
         let fields = event.as_object_mut().unwrap();
@@ -90,7 +90,7 @@ fn an_end_says_everything_whoever_saw_the_start() {
     assert_eq!(copied[2]["links"].as_array().unwrap().len(), 2);
     assert_eq!(copied[2]["startTimestamp"], copied[1]["timestamp"]);
     let (mut copied, seen) = (timeless(copied), timeless(seen));
-    // The scope is all that a sampler cannot see.
+    // The scope is the only field that a sampler cannot see.
     let started = copied[1].as_object_mut().unwrap();
     assert_eq!(started.remove("scope"), Some(json!("shop::cart")));
     assert_eq!(started.remove("scopeVersion"), Some(json!("1.2.0")));
@@ -177,7 +177,7 @@ fn more_open_spans_than_are_remembered_end_whole() {
             .target()
             .flush(crate::support::PATIENCE)
             .unwrap();
-        // They end in another order than they began, on other threads.
+        // The spans end in another order than they began, on other threads.
         let (mut even, mut odd) = (Vec::new(), Vec::new());
         for (number, span) in open.into_iter().enumerate() {
             if number % 2 == 0 {
@@ -258,7 +258,7 @@ fn a_log_without_a_sampler_beside_one_with_it_has_the_same_spans() {
     assert_eq!(one, other);
 }
 
-/// Makes a span of its own whenever one starts, before ours is told of either.
+/// Makes a span of its own whenever a span starts, before our processor sees either.
 #[derive(Debug)]
 struct Meddler(SdkTracerProvider);
 

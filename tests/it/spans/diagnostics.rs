@@ -1,5 +1,5 @@
-//! What operators read of a log in trouble. Subscribers are global in a process, so it runs in one of its own: this test
-//! program again, with `child` as its only test.
+//! The diagnostics of a log in trouble. A subscriber is global to a process, so this runs in another process: this test
+//! binary again, with `child` as its only test.
 
 use std::{env, fmt::Write as _, process::Command, sync::Mutex};
 
@@ -16,10 +16,10 @@ use crate::{
     support::{PATIENCE, until},
 };
 
-/// Tells the child what it is.
+/// The environment variable that gives the child its role.
 const ROLE: &str = "LIVESPAN_TEST_WARNED";
 
-/// What was told, a line each.
+/// The diagnostics, one per line.
 static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct Listener;
@@ -62,7 +62,7 @@ fn child() {
     let tracer = provider.tracer("work");
     for _ in 0..3 {
         tracer.start("work").end();
-        // It fails each time.
+        // The store fails each time.
         live.target().flush(PATIENCE).unwrap_err();
     }
     gate.before_append(|| Ok(()));
@@ -75,7 +75,7 @@ fn child() {
     println!("\n>{}", TOLD.lock().unwrap().join("\n>"));
 }
 
-/// Somebody tries out tokens.
+/// Sends requests with guessed tokens.
 #[cfg(feature = "http")]
 fn guess() {
     let auth = livespan::Auth::token("hush");

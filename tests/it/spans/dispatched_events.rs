@@ -56,8 +56,12 @@ fn a_dispatched_trace_is_complete_in_the_index() -> Result<(), Error> {
                 .as_u16()
         })
     };
-    assert_eq!(status_at(first), 200, "there is something left to read");
-    assert_eq!(status_at(last), 204, "the browser need not come back");
+    assert_eq!(
+        status_at(first),
+        200,
+        "the reader has not read everything yet"
+    );
+    assert_eq!(status_at(last), 204, "the browser must not come back");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! What an app does not want to see.
+//! Spans that an app does not want to see.
 
 use std::sync::{Arc, Mutex};
 
@@ -39,7 +39,7 @@ fn a_filter_is_told_the_facts_and_decides() {
             "SpanFacts {{ name: \"{name}\", scope: \"test\", target: \"shop::web\", level: \"DEBUG\", kind: Server }}"
         )
     };
-    // The end of a span whose start was shown is shown in any case.
+    // The end of a shown span is shown without asking the filter.
     let expected = [facts("health"), facts("health"), facts("checkout")];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
@@ -57,7 +57,7 @@ fn a_span_that_the_filter_refuses_only_at_its_end_has_an_end() {
         filter(facts)
     }));
     let tracer = watched.tracer();
-    // The route is known only after the span has started.
+    // The route is an attribute that is set after the start.
     for route in ["/health", "/checkout", "/panic"] {
         let mut span = tracer.start(route);
         watched.live.target().flush(PATIENCE).unwrap();
@@ -68,7 +68,7 @@ fn a_span_that_the_filter_refuses_only_at_its_end_has_an_end() {
     let mut renamed = tracer.start("shown");
     renamed.update_name("fatal");
     renamed.end();
-    // Hidden by its first name: its end, which is wanted, is the whole span.
+    // The filter hides the start because of the first name. The end is wanted, and is shown alone.
     let mut renamed = tracer.start("fatal");
     renamed.update_name("mild");
     renamed.end();

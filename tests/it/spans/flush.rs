@@ -1,4 +1,4 @@
-//! Flush and shutdown: what they promise, from wherever they are called, and that they end when the store does not.
+//! Flush and shutdown: what they promise, from any thread, and that they return when the store hangs.
 
 use std::{sync::Barrier, thread, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::support::until;
 
 use super::live_provider::{GatedStore, Watched, payloads, provider_of, read, story};
 
-/// So short a time that a hung store is noticed soon.
+/// A time limit so short that a hanging store is noticed soon.
 const SOON: Duration = Duration::from_millis(50);
 
 #[test]
@@ -69,7 +69,7 @@ fn a_hung_store_is_a_timeout_and_no_hang() {
     assert!(result.is_err(), "{result:?}");
     assert!(
         watched.provider.shutdown_with_timeout(SOON).is_err(),
-        "the SDK says: already shut down"
+        "the SDK reports that it is shut down already"
     );
     gate.open();
     assert_eq!(watched.story(), ["process", "started job", "ended job"]);
@@ -89,7 +89,7 @@ fn a_processor_says_that_it_timed_out() {
     );
     assert!(
         processor.shutdown_with_timeout(SOON).is_ok(),
-        "a second call does nothing"
+        "a second call has no effect"
     );
     gate.open();
 }
@@ -128,7 +128,7 @@ fn a_timeout_without_end_is_no_overflow() {
     assert_eq!(watched.story(), ["process", "started job", "ended job"]);
 }
 
-/// What a program does at its end, wherever that is.
+/// Ends as a program does, on any thread and in any runtime.
 fn flush_and_shut_down(watched: &Watched) {
     watched.tracer().start("job").end();
     watched.provider.force_flush().unwrap();
@@ -222,7 +222,7 @@ fn shutdown_flush_and_spans_may_race() {
             for _ in 0..2 {
                 scope.spawn(|| {
                     barrier.wait();
-                    // One of them is the first.
+                    // Only the first of them succeeds.
                     let _already_shut_down = watched.provider.shutdown();
                 });
             }
@@ -230,6 +230,6 @@ fn shutdown_flush_and_spans_may_race() {
         other.tracer("test").start("after").end();
         let story = watched.story();
         assert_eq!(story[story.len() - 2..], ["started after", "ended after"]);
-        assert_eq!(watched.open_spans(), 0, "no span runs for ever");
+        assert_eq!(watched.open_spans(), 0, "no span is left open");
     }
 }

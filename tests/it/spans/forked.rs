@@ -1,4 +1,5 @@
-//! A process that forks while it makes spans: the child has no thread of the log, and must not notice.
+//! A process that forks while it makes spans: the child has no thread of the log, and must not hang or fail because of
+//! that.
 
 use std::{
     env,
@@ -20,10 +21,10 @@ use crate::support::PATIENCE;
 const FORKED: &str = "the event log belongs to the process that this one was forked from";
 const FORKS: usize = 25;
 const SPANS: u64 = 50_000;
-/// Events that the buffer takes at most; it takes ten times as many, in bytes.
+/// Upper bound on the events in the buffer. It also takes a certain number of bytes.
 const BUFFER: usize = 1024;
 
-/// What a child does; whether everything was as promised.
+/// Runs in a forked child. Returns whether everything was as promised.
 fn live_in_a_fork(watched: &Watched) -> bool {
     let tracer = watched.tracer();
     for _ in 0..SPANS {
@@ -32,7 +33,7 @@ fn live_in_a_fork(watched: &Watched) -> bool {
     let flushed = watched.live.target().flush(PATIENCE);
     let noticed = flushed.is_err_and(|error| error.is_closed() && error.to_string() == FORKED);
     let dropped = watched.live.target().dropped();
-    // Whatever the buffer had no room for is counted, and nothing but the buffer holds any.
+    // Everything beyond the buffer's bound is counted as dropped, and nothing else holds events.
     let counted = dropped.starts + dropped.ends + BUFFER as u64 >= 2 * SPANS;
     let refused = [
         watched.provider.force_flush().is_err(),
@@ -42,7 +43,7 @@ fn live_in_a_fork(watched: &Watched) -> bool {
     noticed && counted && refused == [true; 3]
 }
 
-/// Waits for a child, and ends one that hangs.
+/// Waits for a child, and kills one that hangs.
 fn outcome(child: Pid) -> Option<i32> {
     let begun = Instant::now();
     loop {
@@ -75,7 +76,7 @@ fn fork_while_others_make_spans() {
     let watched = Watched { live, provider };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        // So that some lock is likely held when the process forks.
+        // Keeps locks busy, so that one is probably held when the process forks.
         scope.spawn(|| {
             let tracer = watched.tracer();
             while !done.load(Ordering::Relaxed) {

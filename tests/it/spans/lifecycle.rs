@@ -1,4 +1,4 @@
-//! What becomes of spans: ended elsewhere, twice, never, after the shutdown of their provider.
+//! Spans that are ended elsewhere, twice, never, or after the shutdown of their provider.
 
 use std::thread;
 
@@ -159,7 +159,7 @@ fn dropping_everything_of_a_provider_is_its_shutdown() {
     drop(provider);
     drop(span);
     live.target().flush(PATIENCE).unwrap();
-    // The span itself held the provider: it ended before that went.
+    // The span itself held the provider, so it ended before the provider was dropped.
     let provider = provider_of(&live).build();
     let watched = Watched { live, provider };
     assert_eq!(watched.story(), ["process", "started open", "ended open"]);
@@ -205,7 +205,7 @@ fn a_start_that_races_the_shutdown_is_never_shown_as_running() {
             for _ in 0..4 {
                 let tracer = watched.tracer();
                 scope.spawn(move || {
-                    // Kept open, so that only the shutdown can end them.
+                    // The spans stay open until the end, so that only the shutdown can end them.
                     let spans: Vec<_> = (0..200).map(|_| tracer.start("job")).collect();
                     drop(spans);
                 });

@@ -1,4 +1,4 @@
-//! A provider whose spans are watched, and ways to read what a reader sees.
+//! A provider whose spans a log shows, and helpers that read what a reader gets.
 
 use std::{
     fmt,
@@ -28,7 +28,7 @@ use serde_json::Value as Json;
 
 use crate::support::{PATIENCE, until};
 
-/// A provider and the log that watches it.
+/// A log, and a provider whose spans it shows.
 pub(crate) struct Watched {
     pub(crate) live: LiveSpans,
     pub(crate) provider: SdkTracerProvider,
@@ -49,14 +49,14 @@ impl Watched {
         self.provider.tracer("test")
     }
 
-    /// Everything that a new reader gets, after a flush.
+    /// Returns everything that a new reader gets, after a flush.
     pub(crate) fn events(&self) -> Vec<Json> {
-        // A flush tells once more of what a failing store refused shortly before.
+        // A flush may report once more what a failing store refused shortly before.
         until(|| self.live.target().flush(PATIENCE).is_ok());
         payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
     }
 
-    /// The same, a short line each.
+    /// Returns the same as short lines.
     pub(crate) fn story(&self) -> Vec<String> {
         story(&self.events())
     }
@@ -66,7 +66,7 @@ impl Watched {
     }
 }
 
-/// A provider with ids 1, 2, 3 …, the only one of its log, and a resource that is the same on every machine.
+/// Returns a provider with ids 1, 2, 3 …, the only one of its log. Its resource is the same on every machine.
 pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_id_generator(Counting::default())
@@ -81,7 +81,7 @@ pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
         .with_span_processor(live.span_processor())
 }
 
-/// Ids that a test can name.
+/// Generates ids that a test can predict.
 #[derive(Debug, Default)]
 struct Counting {
     traces: AtomicU64,
@@ -98,7 +98,7 @@ impl IdGenerator for Counting {
     }
 }
 
-/// The context of a request from another process.
+/// Returns the context of a request from another process.
 pub(crate) fn remote_parent() -> opentelemetry::Context {
     let (trace, span) = (TraceId::from(0xabc), SpanId::from(0xdef));
     let parent = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::NONE);
@@ -110,7 +110,7 @@ pub(crate) fn stream_of(event: &Json) -> StreamKey {
     trace.stream_key()
 }
 
-/// Everything that a subscription has for its reader now.
+/// Returns everything that a subscription has for its reader now.
 pub(crate) fn read(subscription: &mut Subscription) -> Vec<Message> {
     struct Rung(AtomicBool);
     impl Wake for Rung {
@@ -131,7 +131,7 @@ pub(crate) fn read(subscription: &mut Subscription) -> Vec<Message> {
     }
 }
 
-/// The payloads of the events among the messages; nothing else is expected.
+/// Returns the payloads of the messages, which must all be events.
 pub(crate) fn payloads(messages: &[Message]) -> Vec<Json> {
     let payload = |message: &Message| match message {
         Message::Event(event) => serde_json::from_slice(&event.payload).unwrap(),
@@ -140,7 +140,7 @@ pub(crate) fn payloads(messages: &[Message]) -> Vec<Json> {
     messages.iter().map(payload).collect()
 }
 
-/// A line for each event: what, and of which span.
+/// Returns a line for each event: its type, and the span's name.
 pub(crate) fn story(events: &[Json]) -> Vec<String> {
     let line = |event: &Json| {
         let name = event["name"].as_str().unwrap_or_default();
@@ -156,13 +156,13 @@ pub(crate) fn story(events: &[Json]) -> Vec<String> {
     events.iter().map(line).collect()
 }
 
-/// A memory store whose appends can be held, refused, or made to do something first.
+/// A memory store whose appends can be held or refused, or can first run a function.
 pub(crate) struct GatedStore {
     memory: MemoryEventStore,
     gate: Arc<Gate>,
 }
 
-/// What the test does to the store.
+/// The test's control over the store.
 #[derive(Default)]
 pub(crate) struct Gate {
     state: Mutex<GateState>,
@@ -197,7 +197,7 @@ impl GatedStore {
 }
 
 impl Gate {
-    /// From now on appends hang.
+    /// Makes appends hang from now on.
     pub(crate) fn shut(&self) {
         self.state.lock().unwrap().shut = true;
     }
@@ -215,16 +215,16 @@ impl Gate {
             .changed
             .wait_timeout_while(state, PATIENCE, |state| state.waiting == 0)
             .unwrap();
-        assert!(!held.1.timed_out(), "the worker appends");
+        assert!(!held.1.timed_out(), "the worker appends in time");
     }
 
-    /// Runs before each append; an error is the store's answer.
+    /// Runs this before each append. An error becomes the store's answer.
     pub(crate) fn before_append(&self, run: impl FnMut() -> Result<(), Error> + Send + 'static) {
         self.state.lock().unwrap().before_append = Some(Box::new(run));
     }
 
-    /// From now on the log's own thread panics over every batch: in a call that every store answers at once and without
-    /// fail, so that the log does not guard it.
+    /// Makes the log's own thread panic at every batch, in a call that the log does not guard, because every store
+    /// answers it at once and without fail.
     pub(crate) fn break_thread(&self) {
         self.state.lock().unwrap().breaks_thread = true;
     }
@@ -243,7 +243,7 @@ impl Gate {
         state.waiting -= 1;
         let run = state.before_append.take();
         drop(state);
-        // It runs outside the lock, so that it may panic.
+        // Called without the lock, because it may panic.
         let Some(mut run) = run else { return Ok(()) };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut run));
         self.state.lock().unwrap().before_append.get_or_insert(run);

@@ -1,4 +1,4 @@
-//! What the log tells of itself through the program's own meters.
+//! Metrics of the log through the program's own meters.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{
     support::{PATIENCE, until},
 };
 
-/// What the meters say: by metric and error.
+/// Returns the values of the meters, by metric and error.
 fn told(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, i64> {
     exporter.reset();
     meters.force_flush().unwrap();
@@ -131,7 +131,7 @@ fn a_store_that_refuses_spans_is_no_full_queue() {
 
 const PROCESSED: [&str; 3] = ["", " queue_full", " already_shutdown"];
 
-/// How many ended spans were taken, refused by the full buffer, and came too late.
+/// Returns how many ended spans were processed, refused by the full buffer, and too late.
 fn processed(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> [i64; 3] {
     let told = told(meters, exporter);
     PROCESSED.map(|error| told[&format!("otel.sdk.processor.span.processed{error}")])
@@ -153,7 +153,7 @@ fn spans_that_end_after_the_log_was_shut_down_came_too_late() {
         drop(tracer.start("too late"));
     }
     assert_eq!(processed(&meters, &exporter), [1, 0, 4]);
-    // One that was shut down itself, and is told of an end all the same.
+    // A processor that was shut down itself, and still gets an end.
     processor.shutdown_with_timeout(PATIENCE).unwrap();
     let spans = InMemorySpanExporter::default();
     let other = SdkTracerProvider::builder()

@@ -1,5 +1,4 @@
-//! Spans through real providers: what they look like, in which order they come, and what becomes of them when
-//! something goes wrong.
+//! Spans through real providers: their events, the order of these, and what happens when something fails.
 
 mod burst;
 mod delta_ends;

@@ -19,7 +19,7 @@ use crate::support::{PATIENCE, block_on};
 const THREADS: usize = 8;
 const TREES: usize = 200;
 
-/// One root with children and grandchildren; the last child ends on its own after the root.
+/// Makes a root with children and grandchildren. The last child ends after the root.
 fn tree(tracer: &opentelemetry_sdk::trace::SdkTracer) {
     tracer.in_span("root", |_| {
         tracer.in_span("child", |_| tracer.in_span("grandchild", |_| {}));
@@ -27,7 +27,8 @@ fn tree(tracer: &opentelemetry_sdk::trace::SdkTracer) {
     });
 }
 
-/// Fails when a span ends before it starts, twice, or starts before its parent, or events precede their process.
+/// Fails if a span ends before it starts, ends twice, or starts before its parent, or if an event comes before its
+/// process.
 fn assert_ordered(events: &[Json]) {
     let mut started = HashSet::new();
     let mut ended = HashSet::new();
@@ -91,7 +92,7 @@ fn starts_precede_ends_and_parents_their_children_on_every_stream() {
         assert_eq!(
             payloads(&read(&mut reader)),
             *expected,
-            "one trace is the log without the others"
+            "the stream of one trace is the log without the other traces"
         );
     }
 }
@@ -123,7 +124,7 @@ fn a_small_buffer_keeps_the_order_of_what_it_keeps() {
             "started" => assert_eq!(
                 seen.insert(span, "started"),
                 None,
-                "nothing starts after its end"
+                "no span starts after its end"
             ),
             "ended" if event["lost"].is_null() => {
                 assert_ne!(

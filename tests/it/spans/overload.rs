@@ -1,5 +1,5 @@
-//! More spans than the buffer holds, while the store hangs: the host goes on, what is lost is counted and told, and
-//! no span is shown as running for ever.
+//! More spans than the buffer holds, while the store hangs: the host goes on, losses are counted and reported, and no
+//! span is shown as running for ever.
 
 use std::{collections::HashSet, sync::Arc, thread};
 
@@ -10,12 +10,12 @@ use serde_json::{Value as Json, json};
 use super::live_provider::{Gate, GatedStore, Watched, story};
 use crate::support::{PATIENCE, until};
 
-/// Eight shards of sixteen records each: of each, eleven for starts and fifteen for ends.
+/// Eight shards of sixteen records each. Of these, starts may fill eleven, and ends fifteen.
 const EVENTS: usize = 128;
 const STARTS: u64 = 8 * 11;
 const ENDS: u64 = 8 * 15;
 
-/// A log whose thread hangs in its store, with an empty buffer.
+/// Returns a log whose thread hangs in its store, with an empty buffer.
 fn hanging() -> (Watched, Arc<Gate>) {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(
@@ -40,7 +40,7 @@ fn hanging() -> (Watched, Arc<Gate>) {
     (watched, gate)
 }
 
-/// Waits until what was in the buffer is visible, and the spans whose end was dropped have ended.
+/// Waits until the buffered events are visible, and spans whose end was dropped have ended.
 fn settle(watched: &Watched) {
     watched.live.target().flush(PATIENCE).unwrap();
     until(|| watched.open_spans() == 0);
@@ -85,7 +85,7 @@ fn starts_are_dropped_before_ends_and_both_are_counted() {
     assert_eq!(
         watched.live.status().dropped,
         expected,
-        "the marks of dropped ends are not counted"
+        "the records of dropped ends are not counted"
     );
 }
 
@@ -117,7 +117,7 @@ fn a_gap_in_the_log_tells_exactly_what_was_dropped() {
 fn no_span_whose_end_was_dropped_runs_for_ever() {
     let (watched, gate) = hanging();
     let tracer = watched.tracer();
-    // First those whose starts are taken; their ends find the room for ends filled by others.
+    // The starts of these spans are accepted. Other ends then fill the space that is reserved for ends.
     let shown: Vec<_> = (0..80).map(|_| tracer.start("shown")).collect();
     let others: Vec<_> = (0..400).map(|_| tracer.start("other")).collect();
     drop(others);
@@ -136,10 +136,10 @@ fn no_span_whose_end_was_dropped_runs_for_ever() {
         .map(|event| event["spanId"].to_string())
         .collect();
     let distinct: HashSet<String> = ended.iter().cloned().collect();
-    assert_eq!(distinct.len(), ended.len(), "each ends once");
+    assert_eq!(distinct.len(), ended.len(), "each span ends once");
     assert!(
         started.is_subset(&distinct),
-        "what was shown as running has ended"
+        "every span that was shown has ended"
     );
     let lost: Vec<String> = story(&events)
         .into_iter()
@@ -204,6 +204,6 @@ fn threads_go_on_while_the_store_hangs() {
     assert_eq!(
         (told("starts"), told("ends")),
         (dropped.starts, dropped.ends),
-        "gaps add up"
+        "the gaps add up to the dropped records"
     );
 }

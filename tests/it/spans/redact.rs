@@ -1,4 +1,4 @@
-//! What is masked never reaches the store, whichever way a span goes.
+//! A masked value never reaches the store, by whichever path a span gets there.
 
 use livespan::{
     LiveSpans, LiveSpansBuilder, Redaction, SpanEvent, TraceId,
@@ -24,7 +24,7 @@ use crate::{
     support::PATIENCE,
 };
 
-/// Everything that is stored.
+/// Returns the payloads of all stored events.
 fn payloads(live: &LiveSpans) -> Vec<Value> {
     events_of(&read(&mut live.target().subscribe(Subscribe::all())))
 }
@@ -38,7 +38,7 @@ fn resource() -> Resource {
         .build()
 }
 
-/// A span that has a secret in every place that one can be in.
+/// Makes a span with a secret in every possible place.
 fn work(provider: &SdkTracerProvider) {
     let tracer = provider.tracer("shop");
     let other = SpanContext::new(
@@ -107,7 +107,8 @@ fn secrets_are_masked_in_every_place_of_a_span() {
         .with_span_processor(live.span_processor())
         .build();
     work(&provider);
-    // In the resource; in the start: attribute and link; in the end: two attributes, event, link, message.
+    // One in the resource; an attribute and a link at the start; two attributes, an event, a link and the message at
+    // the end.
     expect_masked(&live, 1 + 2 + 5);
 }
 
@@ -219,7 +220,7 @@ fn no_secret_is_in_the_file() {
         assert_eq!(count(&bytes, b"hush"), 0);
         seen += count(&bytes, b"[redacted]");
     }
-    assert!(seen > 0, "the events are there");
+    assert!(seen > 0, "masked events are stored");
     std::fs::remove_dir_all(&place).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! Retention never hides what is running.
+//! Retention never hides a running span.
 
 use livespan::{
     LiveSpans, Retention,
@@ -12,7 +12,7 @@ use crate::support::PATIENCE;
 
 const OTHERS: usize = 10_000;
 
-/// A job that still runs after its log has let go of thousands of later events.
+/// Returns a job that still runs after its log has removed thousands of later events.
 fn long_job() -> (Watched, opentelemetry_sdk::trace::Span) {
     let watched = Watched::with(LiveSpans::builder().retention(Retention::default().events(50)));
     let tracer = watched.tracer();
@@ -38,7 +38,11 @@ fn a_running_job_is_first_for_who_follows_everything() {
     let messages = read(&mut watched.live.target().subscribe(Subscribe::all()));
     let head = 2 + 2 * OTHERS as u64;
     let expected: Vec<u64> = [1, 2].into_iter().chain(head - 49..=head).collect();
-    assert_eq!(sequences(&messages), expected, "under their own ids");
+    assert_eq!(
+        sequences(&messages),
+        expected,
+        "kept events have their own ids"
+    );
     assert_eq!(story(&payloads(&messages))[..2], ["process", "started job"]);
     assert_eq!(
         (watched.live.status().retained_events, watched.open_spans()),
@@ -51,7 +55,7 @@ fn a_running_job_is_first_for_who_follows_everything() {
         ("process", 51),
         "the process outlives its last event"
     );
-    assert_eq!(story[50], "ended job", "and what has ended may go");
+    assert_eq!(story[50], "ended job", "an ended span may be removed");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A secret in any place and in any form that the documentation of [`Redaction`](livespan::Redaction) names never reaches
-//! a stored or a sent byte.
+//! A secret, in any place and form that the documentation of [`Redaction`](livespan::Redaction) names, never reaches a
+//! stored or a sent byte.
 
 use std::{
     path::{Path, PathBuf},
@@ -30,10 +30,10 @@ use crate::{
     support::PATIENCE,
 };
 
-/// What every secret begins with, and nothing else.
+/// Every secret begins with this text, and nothing else contains it.
 const MARK: &str = "hush";
 
-/// Where a secret is put.
+/// The place of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     SpanName,
@@ -114,12 +114,12 @@ fn secret() -> impl Strategy<Value = Secret> {
     (select(PLACES), any::<usize>(), word)
 }
 
-/// A text with the secret.
+/// Returns a text that contains the secret.
 fn filled((_, form, secret): &Secret) -> String {
     TEXTS[form % TEXTS.len()].replace('§', secret)
 }
 
-/// A key and a value, of which one makes the other secret.
+/// Returns a key and a value: either the key makes the value secret, or the value contains a secret.
 fn pair(number: usize, secret: &Secret) -> KeyValue {
     let forms = KEYS.len() + TEXTS.len();
     match KEYS.get(secret.1 % forms) {
@@ -153,7 +153,7 @@ fn array_of(secrets: &[Secret]) -> Vec<KeyValue> {
     arrays.collect()
 }
 
-/// Makes a span, three times, so that its later starts may be written from a template.
+/// Makes a span, three times, so that its later starts may be encoded with a template.
 fn make_spans(provider: &SdkTracerProvider, secrets: &[Secret]) {
     let tracer = provider.tracer("shop");
     let other = SpanContext::new(
@@ -223,7 +223,7 @@ fn count(bytes: &[u8]) -> usize {
     memchr::memmem::find_iter(bytes, MARK.as_bytes()).count()
 }
 
-/// Everything that a reader can get: how often the mark is in it, and how many bytes it is.
+/// Reads everything that a reader can get. Returns how often the mark occurs in it, and its size in bytes.
 fn exported(live: &LiveSpans) -> (usize, usize) {
     let all = payloads(&read(&mut live.target().subscribe(Subscribe::all())));
     let mut traces: Vec<&str> = all
@@ -252,7 +252,7 @@ fn exported(live: &LiveSpans) -> (usize, usize) {
     (marks, answers.iter().map(String::len).sum())
 }
 
-/// How often the mark is in the files of a folder, and how many bytes they have.
+/// Returns how often the mark occurs in the files of a folder, and their size in bytes.
 fn stored(folder: &Path) -> (usize, usize) {
     let files = std::fs::read_dir(folder).unwrap();
     files.fold((0, 0), |(marks, bytes), file| {
@@ -303,11 +303,11 @@ proptest! {
         let (kept, kept_bytes) = stored(&folder);
         std::fs::remove_dir_all(&folder).unwrap();
         prop_assert_eq!((sent, kept), (0, 0));
-        prop_assert_eq!((sent_bytes > 1000, kept_bytes > 1000), (true, true), "the events are there");
+        prop_assert_eq!((sent_bytes > 1000, kept_bytes > 1000), (true, true), "events are sent and stored");
     }
 }
 
-/// The same without redaction: what the property looks for is found.
+/// Without redaction, the test finds every secret, so it looks in the right places.
 #[test]
 fn a_log_that_masks_nothing_has_every_secret() {
     for (form, place) in (0..KEYS.len() + TEXTS.len()).zip(PLACES.iter().cycle()) {
@@ -324,7 +324,7 @@ fn a_log_that_masks_nothing_has_every_secret() {
     }
 }
 
-/// Two processes in one Redis: what the other reads, too.
+/// Two processes share one Redis. What the other process reads is searched, too.
 #[cfg(all(unix, feature = "redis"))]
 #[test]
 fn no_secret_reaches_redis() {
@@ -348,11 +348,11 @@ fn no_secret_reaches_redis() {
     assert_eq!(stored_below(server.folder()).0, 0);
     assert!(
         stored_below(server.folder()).1 > 100_000,
-        "the events are there"
+        "events are sent and stored"
     );
 }
 
-/// As [`stored`], with the folders below.
+/// Does the same as [`stored`], including folders below.
 #[cfg(all(unix, feature = "redis"))]
 fn stored_below(folder: &Path) -> (usize, usize) {
     let entries = std::fs::read_dir(folder).unwrap();

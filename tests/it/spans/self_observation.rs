@@ -1,4 +1,4 @@
-//! The observer never observes itself.
+//! livespan never observes itself.
 
 use std::{
     collections::BTreeSet,
@@ -50,7 +50,7 @@ fn a_store_that_makes_telemetry_on_our_thread_is_not_shown() {
     gate.before_append(|| Ok(()));
 }
 
-/// Notes on which threads anything is traced.
+/// Records the threads on which anything is traced.
 struct Threads(Arc<Mutex<BTreeSet<String>>>);
 
 impl Threads {
@@ -73,7 +73,7 @@ impl<S: Subscriber> Layer<S> for Threads {
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        // But for what it tells operators, once for each cause: no span, and in no span.
+        // Diagnostics for operators are allowed: one event for each cause, outside of any span.
         if event.metadata().target() != "livespan" {
             self.note();
         }
@@ -85,7 +85,7 @@ fn our_thread_traces_nothing() {
     let threads = Arc::new(Mutex::new(BTreeSet::new()));
     let everything =
         Dispatch::new(tracing_subscriber::registry().with(Threads(Arc::clone(&threads))));
-    // The default of every thread, of other tests as well: only what runs on ours counts.
+    // This is the default for the threads of other tests as well. Only the log's own threads are checked.
     tracing::dispatcher::set_global_default(everything).unwrap();
     let (store, gate) = GatedStore::new(Retention::default().events(10));
     let watched = Watched::with(
@@ -108,7 +108,7 @@ fn our_thread_traces_nothing() {
     watched.provider.force_flush().unwrap_err();
     gate.before_append(|| Ok(()));
     let open = watched.tracer().start("open");
-    // It may still tell of what was refused before.
+    // It may still report what was refused before.
     drop(watched.provider.shutdown());
     watched.live.shutdown().unwrap();
     drop(open);

@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::live_provider::{Watched, remote_parent, story};
 use crate::support::block_on;
 
-/// What a program would install globally.
+/// Returns the dispatcher that a program would install globally.
 pub(crate) fn dispatch(watched: &Watched) -> Dispatch {
     let layer = tracing_opentelemetry::layer().with_tracer(watched.tracer());
     Dispatch::new(tracing_subscriber::registry().with(layer))
@@ -241,6 +241,6 @@ fn internals_of_http_libraries_are_hidden_by_default() {
     assert_eq!(
         watched.story().len(),
         1 + 2 * 4,
-        "one's own filter replaces the default"
+        "the app's own filter replaces the default one"
     );
 }

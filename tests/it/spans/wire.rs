@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer};
 use super::live_provider::{Watched, provider_of, read, remote_parent};
 use crate::support::{PATIENCE, block_on};
 
-/// 2026-11-22T11:39:00Z and so many nanoseconds.
+/// Returns 2026-11-22T11:39:00Z plus this many nanoseconds.
 fn at(nanos: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_347_540) + Duration::from_nanos(nanos)
 }
@@ -32,7 +32,7 @@ fn builder(name: &'static str) -> SpanBuilder {
     SpanBuilder::from_name(name).with_start_time(at(123_456_789))
 }
 
-/// The payloads as they stand in the log, with `P` for the process's random name and `N` for its number.
+/// Returns the payloads in the log, with `P` for the process's random name and `N` for its number.
 fn lines(live: &LiveSpans) -> Vec<String> {
     live.target().flush(PATIENCE).unwrap();
     let messages = read(&mut live.target().subscribe(Subscribe::all()));
@@ -122,7 +122,11 @@ fn a_process_is_introduced_as_promised() {
     let (start, now) = times.split_once("\",\"timestamp\":\"").unwrap();
     let now = now.strip_suffix("\"}").unwrap();
     assert!(start <= now, "text order is time order: {start} {now}");
-    assert_eq!((start.len(), now.len()), (30, 30), "nine decimals and Z");
+    assert_eq!(
+        (start.len(), now.len()),
+        (30, 30),
+        "a time has nine decimals and a Z"
+    );
 }
 
 #[test]
@@ -175,7 +179,7 @@ fn the_frame_around_an_event_has_three_fields_in_order() {
     assert_eq!(body[at_process..], expected);
 }
 
-/// The `status` of a span's end, and what follows it.
+/// Returns the `status` of a span's end, and the fields after it.
 fn status_of(status: Status) -> String {
     let watched = Watched::new();
     let mut span = tracer(&watched).build(builder("job"));
@@ -199,7 +203,8 @@ fn a_status_is_ok_unless_it_is_an_error() {
 
 #[test]
 fn what_is_not_usual_is_said_after_everything_else() {
-    // A filter of one's own has the start copied, with what the limits dropped, though a sampler saw it.
+    // With the app's own filter, the SDK copies the start although a sampler saw it. The copy has the counts of dropped
+    // parts.
     let live = LiveSpans::builder().filter(|_| true).build().unwrap();
     let provider = provider_of(&live)
         .with_sampler(live.sampler(Sampler::AlwaysOff))
@@ -260,7 +265,7 @@ fn what_is_not_usual_is_said_after_everything_else() {
     assert_eq!(all[1..], [started, ended]);
 }
 
-/// What stands between the scope and the timestamp of a start with these attributes.
+/// Returns the part between scope and timestamp of a start with these attributes.
 fn attributes_of(attributes: Vec<KeyValue>) -> String {
     let watched = Watched::new();
     drop(tracer(&watched).build(builder("job").with_attributes(attributes)));

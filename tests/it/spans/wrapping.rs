@@ -1,4 +1,4 @@
-//! In front of an exporter, or beside it: it gets what is sampled, and nothing is hidden from it or for it.
+//! In front of an exporter or beside it: the exporter gets exactly the sampled spans, and readers get all spans.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +28,7 @@ use super::live_provider::{GatedStore, Watched};
 
 const SPANS: usize = 2000;
 
-/// Makes spans and returns the ids of those that are sampled.
+/// Makes spans. Returns the ids of the sampled ones.
 fn make_spans(watched: &Watched) -> BTreeSet<String> {
     let tracer = watched.tracer();
     let mut sampled = BTreeSet::new();
@@ -51,7 +51,7 @@ fn assert_exports_exactly_the_sampled(
     let sampled = make_spans(&watched);
     assert!(
         (1..SPANS / 10).contains(&sampled.len()),
-        "about one in a hundred: {}",
+        "about one in a hundred is sampled: {}",
         sampled.len()
     );
     watched.provider.force_flush().unwrap();
@@ -63,7 +63,7 @@ fn assert_exports_exactly_the_sampled(
         .collect();
     assert_eq!(by_exporter, sampled);
     let events = watched.events();
-    assert_eq!(events.len(), 1 + 2 * SPANS, "all of them are live");
+    assert_eq!(events.len(), 1 + 2 * SPANS, "readers see all spans");
     let shown = events
         .iter()
         .filter(|event| event["type"] == json!("ended") && event["sampled"].is_null());
@@ -119,7 +119,7 @@ fn an_exporter_gets_what_the_filter_hides() {
     assert_eq!(exporter.get_finished_spans().unwrap().len(), 1);
 }
 
-/// Writes down its calls and answers with an error when told to.
+/// Records its calls, and fails if told to.
 #[derive(Clone, Debug, Default)]
 struct Noting {
     calls: Arc<Mutex<Vec<String>>>,

@@ -1,4 +1,4 @@
-//! Instances that are cancelled while no run is at work on them.
+//! Instances that are cancelled while no process runs them.
 
 use std::{
     future::{pending, ready},
@@ -51,7 +51,7 @@ const SUSPENDED: [&str; 8] = [
 ];
 const CANCELLED: [&str; 3] = ["cancelled approval", "cancelled confirm", "cancelled Order"];
 
-/// Without it, an instance that its engine cancels without loading it waits for ever.
+/// Without `Workflows::cancel`, an instance that its engine cancels without loading it would wait for ever.
 #[test]
 fn a_suspended_instance_that_is_cancelled_is_over() {
     let watched = Watched::new();
@@ -145,7 +145,7 @@ fn other_exporters_get_what_is_cancelled_with_its_true_start() {
     assert_eq!(
         spans[1].parent_span_id,
         spans[2].span_context.span_id(),
-        "the tree is whole"
+        "the exported spans form one tree"
     );
 }
 
@@ -163,10 +163,11 @@ fn a_log_that_cannot_keep_it_says_so_and_may_be_asked_again() {
     // The log tries its store again by itself.
     until(|| watched.live.status().store.failure.is_none());
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 3);
-    // Memory still has the ends that readers got while the store failed. Behind them the spans are lost, until they end
-    // again, and a gap says so. The store has the ends of the second try alone.
+    // Memory still has the ends that readers got in the outage. After the outage, a gap announces that the store lacks
+    // them, and the spans are ended as lost. The second cancellation then ends them again. The store has only these
+    // ends.
     let mut told = told(&watched);
-    // The gap stands before the losses that it is about, or behind them.
+    // The gap comes before or after the lost ends.
     told[11..15].sort();
     let lost = ["gap ", "lost Order", "lost approval", "lost confirm"];
     assert_eq!(
@@ -225,7 +226,7 @@ fn an_instance_that_another_process_told_of_is_cancelled_here() {
     one.live.target().flush(crate::support::PATIENCE).unwrap();
     let flows = orders(&two.live);
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 3);
-    // The other process may run it all the same.
+    // The other process may still run the instance.
     suspend(&orders(&one.live));
     one.live.target().flush(crate::support::PATIENCE).unwrap();
     let story = [&SUSPENDED[..], &CANCELLED].concat();

@@ -1,4 +1,4 @@
-//! An error with a cause, as the code of a step may have it.
+//! An error with a cause, as the code of a step may return it.
 
 use std::{error::Error, fmt, io};
 

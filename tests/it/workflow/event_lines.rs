@@ -1,4 +1,4 @@
-//! What a log tells of a workflow, in short lines, and one poll at a time of what an engine would run.
+//! Events of a workflow as short lines, and single polls as an engine makes them.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::spans::live_provider::Watched;
 
-/// All events but those of processes, a short line each, in the order of the log.
+/// Returns all events except those of processes, one short line each, in the order of the log.
 pub(crate) fn told(watched: &Watched) -> Vec<String> {
     lines(&watched.events())
 }
@@ -37,7 +37,7 @@ pub(crate) fn lines(events: &[Json]) -> Vec<String> {
     lines
 }
 
-/// The event of this kind and name.
+/// Returns the event of this type and name.
 pub(crate) fn event(events: &[Json], kind: &str, name: &str) -> Json {
     let id = |event: &&Json| event["type"] == "started" && event["name"] == name;
     let id = events.iter().find(id).unwrap()["spanId"].clone();
@@ -47,7 +47,7 @@ pub(crate) fn event(events: &[Json], kind: &str, name: &str) -> Json {
     found.unwrap().clone()
 }
 
-/// The name of the parent of a span.
+/// Returns the name of a span's parent.
 pub(crate) fn parent(events: &[Json], name: &str) -> String {
     let started = event(events, "started", name);
     let parent = events
@@ -58,7 +58,7 @@ pub(crate) fn parent(events: &[Json], name: &str) -> String {
     })
 }
 
-/// Polls once, as an engine's turn does.
+/// Polls once, as an engine does in one turn.
 pub(crate) fn turn<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(noop_waker_ref()))
 }

@@ -1,4 +1,4 @@
-//! Spans of workflows for other exporters: the SDK's own, with the ids and times of the log.
+//! Spans of workflows for other exporters: the SDK's own spans, with the ids and times of the log.
 
 use std::{
     future::{pending, ready},
@@ -27,7 +27,7 @@ struct Exported {
     flows: Workflows,
 }
 
-/// A provider whose spans go to the log and to an exporter that takes only what is sampled.
+/// Returns a provider whose spans go to the log and to an exporter that accepts only sampled spans.
 fn exported(sampler: impl ShouldSample + Clone + 'static) -> Exported {
     let live = LiveSpans::builder().build().unwrap();
     let exporter = InMemorySpanExporter::default();
@@ -114,7 +114,7 @@ fn other_exporters_get_each_span_once_as_the_log_has_it() {
             .iter()
             .any(|pair| pair.key.as_str() == "cents")
     );
-    // The log has each once, too: the SDK's span is not told again.
+    // The log has each end once, too: it does not report the SDK's span again.
     assert_eq!(
         events.iter().filter(|one| one["type"] == "ended").count(),
         5
@@ -186,9 +186,9 @@ fn a_ratio_sampler_keeps_or_drops_a_workflow_whole() {
             assert!(spans.is_empty() || spans.len() == 3, "{number}: {spans:?}");
             kept += usize::from(!spans.is_empty());
         }
-        // The ids are hashed, so it is about half of them, and always the same ones.
+        // The ids are hashes, so about half of them are sampled, and always the same ones.
         assert_eq!(kept, 26);
-        // All are shown, and say whether they are exported.
+        // All spans are shown, and have a field that says whether they are exported.
         let events = watched.events();
         let ended = events.iter().filter(|one| one["type"] == "ended");
         assert_eq!(ended.clone().count(), 3 * 64);
@@ -197,7 +197,7 @@ fn a_ratio_sampler_keeps_or_drops_a_workflow_whole() {
     }
 }
 
-/// A sampler whose root decision is made anew each time it is asked.
+/// A sampler that decides differently each time it is asked about a root.
 #[derive(Clone, Debug, Default)]
 struct Alternating(std::sync::Arc<std::sync::atomic::AtomicU64>);
 

@@ -1,4 +1,4 @@
-//! Workflows through a real log: what is shown of them, across crashes and replays.
+//! Workflows through a real log: what readers see of them, across crashes and replays.
 
 mod cancel;
 mod error_with_cause;

@@ -1,6 +1,5 @@
-//! Random workflows that crash and are suspended at random points and are replayed until they are through: whatever
-//! happens, each span is started once and ended once, children inside parents, with the ids of a run that nothing
-//! disturbed.
+//! Random workflows that crash and are suspended at random points, and are replayed until they finish. Whatever
+//! happens, each span starts once and ends once, children inside their parents, with the ids of an undisturbed run.
 
 use std::{
     cell::{Cell, RefCell},
@@ -51,12 +50,12 @@ fn node() -> impl Strategy<Value = Node> {
     })
 }
 
-/// How one life of the workflow's process ends, if it does not get through.
+/// How one run of the workflow ends, if it does not finish.
 #[derive(Clone, Copy, Debug)]
 enum Life {
-    /// After so many results its process dies.
+    /// The process dies after this many results.
     Crash(u8),
-    /// After so many results the engine drops the future.
+    /// The engine drops the future after this many results.
     Suspend(u8),
 }
 
@@ -67,11 +66,11 @@ fn life() -> impl Strategy<Value = Life> {
     ]
 }
 
-/// Keeps results over all lives, as an engine's journal does.
+/// Keeps results over all runs, as an engine's journal does.
 #[derive(Default)]
 struct Engine {
     journal: RefCell<HashSet<String>>,
-    /// Results of earlier lives that this one has not come to yet.
+    /// The results of earlier runs that this run has not reached yet.
     replayed_left: Cell<usize>,
     fuel: Cell<u32>,
 }
@@ -82,7 +81,7 @@ impl Engine {
         self.fuel.set(fuel);
     }
 
-    /// The result of the leaf of this name: from the journal, or new, or not in this life.
+    /// Returns the result of the leaf of this path: from the journal, or a new one, or never in this run.
     async fn result(&self, path: &str) {
         poll_fn(|_| {
             if self.journal.borrow().contains(path) {
@@ -101,11 +100,11 @@ impl Engine {
     }
 }
 
-/// Stands in the path of what runs beside something else.
+/// Separates the branches in a path.
 const BRANCH: char = '|';
 
-/// A step of this name. Branches go on as soon as their own result is there, which may be in another order in each life,
-/// so the steps in them have keys.
+/// Returns a step of this name. A branch continues as soon as its own result is there, perhaps in another order in each
+/// run. So steps inside of branches have keys.
 fn step(name: &'static str, path: &str) -> Step {
     let step = Step::new(name);
     if path.contains(BRANCH) {
@@ -179,7 +178,7 @@ fn work<'a>(
     })
 }
 
-/// Runs the workflow through these lives, and then to its end.
+/// Runs the workflow with these interruptions, and then to its end.
 fn run(flows: &Workflows, root: &Rc<Node>, lives: &[Life], knows: Knows) {
     let engine = Rc::new(Engine::default());
     let last = std::iter::once(None);
@@ -201,15 +200,15 @@ fn run(flows: &Workflows, root: &Rc<Node>, lives: &[Life], knows: Knows) {
         });
         match (turn(future.as_mut()), life) {
             (Poll::Ready(()), _) => return,
-            // What a crash leaves is not dropped.
+            // A crash drops nothing.
             (Poll::Pending, Some(Life::Crash(_))) => drop(Box::leak(Box::new(future))),
             (Poll::Pending, _) => {}
         }
     }
-    panic!("the last life gets through");
+    panic!("the last run must finish");
 }
 
-/// Whether the engine can tell when it replays.
+/// Whether the engine knows when it replays.
 #[derive(Clone, Copy, Debug)]
 enum Knows {
     Nothing,
@@ -223,7 +222,7 @@ struct Span {
     failed: bool,
 }
 
-/// Every span by its id; each is started once and ended once, inside its parent.
+/// Returns every span by its id. Fails unless each starts once and ends once, inside its parent.
 fn spans(events: &[Json]) -> BTreeMap<String, Span> {
     let mut open: HashMap<&Json, usize> = HashMap::new();
     let mut spans = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Crashes and replays: each span is started once and ended once, whoever tells it again.
+//! Crashes and replays: each span starts once and ends once, whichever run reports it.
 
 use std::{
     cell::Cell,
@@ -51,7 +51,8 @@ const WHOLE: [&str; 9] = [
     "ended Order",
 ];
 
-/// S1: the original tells the root and finished steps again after a restart, and leaves the waiting step open for ever.
+/// After a restart, `@oselvar/ssetarget` sends the root and finished steps again, and leaves the waiting step open for
+/// ever.
 #[test]
 fn a_replay_after_a_crash_tells_nothing_twice() {
     let watched = Watched::new();
@@ -64,7 +65,7 @@ fn a_replay_after_a_crash_tells_nothing_twice() {
     assert_eq!(watched.open_spans(), 0);
 }
 
-/// Polls once what is then neither finished nor dropped, as a crash leaves it.
+/// Polls once, and then neither finishes nor drops the future, as a crash would.
 fn crash<F: Future<Output = ()> + 'static>(future: F) {
     let future = Box::leak(Box::new(Box::pin(future)));
     assert!(turn(future.as_mut()).is_pending());
@@ -96,7 +97,7 @@ fn a_suspended_workflow_waits_and_says_what_for() {
     let until = &started["attributes"][attributes::SLEEP_UNTIL];
     let expected = json!({ attributes::SLEEP_UNTIL: until });
     assert_eq!(event(&events, "updated", "nap")["attributes"], expected);
-    // The next turn is dropped as well: nothing has changed.
+    // The next turn is dropped as well, and changes nothing.
     {
         let wf = order(&watched).replaying(|| true);
         let mut again = pin!(wf.run("Order", async {
@@ -147,7 +148,7 @@ fn work_that_goes_on_elsewhere_does_not_wait() {
 fn an_engine_that_knows_when_it_replays_has_only_news_told() {
     let watched = Watched::with(LiveSpans::builder().store(NullEventStore::new()));
     let turn_of = |answer: Option<()>, done: usize| {
-        // It replays until there is news: the answer.
+        // The engine replays until there is something new: the answer.
         let replays = Cell::new(done > 0);
         let wf = order(&watched).replaying(|| replays.get());
         let approval = std::future::poll_fn(|_| match answer {
@@ -160,7 +161,7 @@ fn an_engine_that_knows_when_it_replays_has_only_news_told() {
         let mut run = pin!(run(&wf, approval));
         turn(run.as_mut())
     };
-    // The store drops no repeats, so all that is here was told once.
+    // This store does not deduplicate, so each of these events was sent once.
     assert!(turn_of(None, 0).is_pending());
     assert!(turn_of(Some(()), 1).is_ready());
     let mut expected = WHOLE.to_vec();
@@ -172,7 +173,7 @@ fn an_engine_that_knows_when_it_replays_has_only_news_told() {
 fn an_end_that_was_lost_with_its_process_is_told_by_the_replay() {
     let watched = Watched::new();
     {
-        // The engine kept the step's result, and died before its end was told.
+        // The engine kept the step's result, but died before the end was sent.
         let wf = order(&watched);
         crash(async move {
             wf.run("Order", async {
@@ -191,13 +192,13 @@ fn an_end_that_was_lost_with_its_process_is_told_by_the_replay() {
         "ended Order",
     ];
     assert_eq!(told(&watched), expected);
-    // Nothing is told of what the log has.
+    // Events that the log has already are not sent again.
     let wf = order(&watched).replaying(|| true);
     block_on(wf.run("Order", async { wf.step("charge", ready(())).await }));
     assert_eq!(told(&watched), expected);
 }
 
-/// What is shown: the first start and the first end of each span, whichever run told it.
+/// The log keeps the first start and the first end of each span, whichever run reported it.
 #[test]
 fn two_runs_of_one_instance_at_once_are_one_trace() {
     let watched = Watched::new();
@@ -238,7 +239,7 @@ fn a_run_that_is_dropped_after_another_ended_its_spans_changes_nothing() {
 fn ids_follow_from_names_alone() {
     let watched = Watched::new();
     let flows = Workflows::new(&watched.live).namespace("orders");
-    // Outside clients may work it out, too: it never changes.
+    // Outside clients may compute the id, too, so it never changes.
     assert_eq!(
         flows.trace_id("order-42").to_string(),
         "5f77dba1f7eb36eea2f9d9be73eb3171"
@@ -256,7 +257,7 @@ fn ids_follow_from_names_alone() {
             |wf| async move { wf.step("poll", ready(())).await },
         )
         .await;
-        // An engine's own key makes the order of calls meaningless.
+        // With keys of the engine, the order of calls does not matter.
         let late = wf.step(Step::new("b").key(2), ready(()));
         wf.step(Step::new("a").key(1), ready(())).await;
         late.await;
@@ -278,7 +279,7 @@ fn ids_follow_from_names_alone() {
     assert_eq!(ids(&watched), before);
 }
 
-/// S11: the original keeps everything for ever.
+/// `@oselvar/ssetarget` keeps everything for ever.
 #[test]
 fn what_workflows_leave_in_a_log_is_bounded_by_retention() {
     let retention = Retention::default().events(100);
@@ -290,14 +291,14 @@ fn what_workflows_leave_in_a_log_is_bounded_by_retention() {
     }
     let events = watched.events();
     assert!(events.len() <= 101, "{}", events.len());
-    // The first of them is forgotten, so a replay of it is news.
+    // The first instance is forgotten, so its replay counts as new.
     let wf = flows.instance("0");
     block_on(wf.run("Order", ready(())));
     let last = watched.events().pop().unwrap();
     assert_eq!(last["traceId"], flows.trace_id("0").to_string());
 }
 
-/// S6: the original holds events back for a batch, and loses the batch in a crash.
+/// `@oselvar/ssetarget` holds events back for a batch, and loses the batch in a crash.
 #[test]
 fn a_start_is_in_the_log_while_its_step_runs() {
     let watched = Watched::new();
@@ -342,7 +343,7 @@ fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_tells_it() {
         assert!(turn(step.as_mut()).is_pending());
         watched.live.target().flush(PATIENCE).unwrap();
         gate.shut();
-        // Ends of others take all the room.
+        // Other ends fill the whole buffer.
         for number in 0..100_000 {
             let other = flows.instance(number.to_string());
             block_on(other.step("other", ready(())));
@@ -375,7 +376,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
     {
         let watched = open();
         let wf = order(&watched);
-        // Not a wait, so that nothing tells that it waits before its process is gone.
+        // The step is not a wait, so no event says that it waits before its process is gone.
         let mut crashed = pin!(wf.run("Order", async {
             wf.step("charge", ready(())).await;
             wf.step(Step::new("approval").elsewhere(), pending::<()>())
@@ -393,7 +394,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
         "started approval",
     ];
     let waits = ["waiting Order", "waiting approval"];
-    // The log looks after what it finds once it is open.
+    // The log recovers open events once it is open.
     until(|| told(&watched).len() >= 6);
     assert_eq!(told(&watched), [&before[..], &waits[..]].concat());
     let wf = order(&watched);
@@ -411,7 +412,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
         told(&watched),
         [&before[..], &waits[..], &ends[..]].concat()
     );
-    // Replayed once more, by a process after it.
+    // Another process replays the workflow once more.
     drop(wf);
     watched.live.shutdown().unwrap();
     drop(watched);
@@ -423,5 +424,9 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
         wf.step("approval", ready(())).await;
     }));
     assert_eq!(told(&watched).len(), 10);
-    assert_eq!(watched.events().len(), events + 1, "of the process");
+    assert_eq!(
+        watched.events().len(),
+        events + 1,
+        "only a `process` event is new"
+    );
 }

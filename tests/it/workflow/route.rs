@@ -14,7 +14,7 @@ use crate::{
     support::{PATIENCE, block_on},
 };
 
-/// Events of an instance, and the path of its stream.
+/// Returns an app with the events of an instance, and the path of its stream.
 async fn shown() -> (App, &'static str) {
     let app = App::start().await;
     let wf = Workflows::new(&app.live)
@@ -26,7 +26,7 @@ async fn shown() -> (App, &'static str) {
     (app, "/workflows/shop%2Forders/%C3%A4%2042%2F7/sse")
 }
 
-/// Types and names of what comes, up to the end of the root.
+/// Returns types and names of the events, up to the end of the root.
 async fn lines(app: &App, path: &str) -> Vec<String> {
     let mut stream = app.stream(path).await;
     let mut lines = Vec::new();
@@ -57,7 +57,7 @@ fn an_instance_is_streamed_by_its_own_id() {
     block_on(async {
         let (app, path) = shown().await;
         assert_eq!(lines(&app, path).await, ALL);
-        // It is the stream of its trace, and ends like it.
+        // It equals the stream of its trace, and ends like it.
         let trace = Workflows::new(&app.live)
             .namespace("shop/orders")
             .trace_id("ä 42/7");
@@ -67,13 +67,13 @@ fn an_instance_is_streamed_by_its_own_id() {
     });
 }
 
-/// S2: the original throws the query away and replays everything. S3: it replays nothing after an id that is none. S4:
-/// it is silent after an id that it never gave.
+/// `@oselvar/ssetarget` ignores the query and replays everything. After a malformed id it replays nothing, and after an
+/// unknown id it sends nothing at all.
 #[test]
 fn a_resume_point_is_taken_from_the_query_and_a_bad_one_is_no_silence() {
     block_on(async {
         let (app, path) = shown().await;
-        // The process comes first on every stream; what is told after it begins at the place.
+        // The process comes first on every stream. The events after it begin at the resume point.
         let resumed = lines(&app, &format!("{path}?lastEventId=3")).await;
         assert_eq!(resumed.last().unwrap(), "ended Order");
         assert!(
@@ -87,7 +87,7 @@ fn a_resume_point_is_taken_from_the_query_and_a_bad_one_is_no_silence() {
     });
 }
 
-/// S5: the original makes state for every guess.
+/// `@oselvar/ssetarget` keeps state for every guessed id.
 #[test]
 fn an_unknown_instance_opens_a_stream_and_leaves_no_state() {
     block_on(async {
@@ -135,7 +135,7 @@ fn the_list_shows_a_suspended_workflow_as_waiting() {
                 wf.wait("approval", pending::<()>()).await;
             }));
             assert!(turn(run.as_mut()).is_pending());
-            // The root is open only because it waits for what waits.
+            // The root is open only because it waits for an open child, which waits.
             assert_eq!(state().await, "waiting");
         }
         assert_eq!(state().await, "waiting");

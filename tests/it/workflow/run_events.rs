@@ -1,4 +1,4 @@
-//! What a run of a workflow looks like.
+//! The events of one run of a workflow.
 
 use std::{
     cell::Cell,
@@ -62,7 +62,7 @@ fn a_workflow_is_one_trace_with_nested_steps() {
         "ended Order",
     ];
     assert_eq!(told(&watched), expected);
-    // S10: the original flattens what is nested.
+    // `@oselvar/ssetarget` flattens nested steps.
     let events = watched.events();
     assert_eq!(parent(&events, "label"), "ship");
     assert_eq!(parent(&events, "ship"), "Order");
@@ -79,7 +79,7 @@ fn a_workflow_is_one_trace_with_nested_steps() {
     assert_eq!(root["attributes"], expected);
 }
 
-/// S8: the original says nothing about what a step does.
+/// `@oselvar/ssetarget` does not say what a step does.
 #[test]
 fn steps_say_what_they_do_and_what_they_wait_for() {
     let watched = Watched::new();
@@ -139,7 +139,7 @@ fn steps_say_what_they_do_and_what_they_wait_for() {
     for (name, attributes) in expected {
         assert_eq!(event(&events, "ended", name)["attributes"], attributes);
     }
-    // When a sleep wakes and a wait gives up is counted from the start, which only the first start knows.
+    // The end of a sleep and the time-out of a wait count from the start, and only the first start knows its time.
     for (name, key) in [
         ("nap", attributes::SLEEP_UNTIL),
         ("vote", attributes::WAIT_UNTIL),
@@ -150,7 +150,7 @@ fn steps_say_what_they_do_and_what_they_wait_for() {
     }
 }
 
-/// S7: the original hides the attempts of a step.
+/// `@oselvar/ssetarget` hides the attempts of a step.
 #[test]
 fn attempts_of_a_step_are_told_as_they_fail() {
     let watched = Watched::new();
@@ -228,7 +228,8 @@ fn what_a_step_says_is_bounded() {
     assert_eq!(ended["attributes"].as_object().unwrap().len(), 128 + 3);
 }
 
-/// It is no error, and can be seen as one in two ways, as those of `anyhow` and of some engines can.
+/// A type that is not an error itself, but can be viewed as one in two ways, like the errors of `anyhow` and of some
+/// engines.
 #[derive(Debug)]
 struct Dressed(Declined);
 
@@ -311,7 +312,7 @@ fn a_failure_is_told_with_its_causes_in_whatever_form_it_comes() {
 
 struct Response(u16);
 
-/// A type of one's own that is never a failure.
+/// A type of the app that is never a failure.
 struct Mine;
 
 impl livespan::workflow::Outcome<marker::Plain> for Mine {}
@@ -388,7 +389,7 @@ fn children_of_a_hidden_step_hang_under_the_nearest_that_is_shown() {
     assert_eq!(parent(&events, "label"), "outer");
     assert_eq!(parent(&events, "query"), "outer");
     assert!(!told(&watched).iter().any(|line| line.contains("internal")));
-    // What is hidden changes no id.
+    // Hiding a span changes no id.
     let id = |events| event(events, "started", "label")["spanId"].clone();
     assert_eq!(id(&events), id(&plain));
 }
@@ -410,7 +411,7 @@ fn spans_opened_inside_a_step_become_its_children_across_pauses() {
             tracer.start("below tracing").end();
         });
         charge.await;
-        // The step is over: its context is gone.
+        // The step is over, so its context is no longer current.
         tracer.start("beside").end();
     }));
     let events = watched.events();
@@ -450,7 +451,7 @@ fn a_workflow_that_is_started_in_a_trace_links_to_it() {
     assert_ne!(root["traceId"], request["traceId"]);
 }
 
-/// S9: the original calls the step before it tells that it starts.
+/// `@oselvar/ssetarget` calls the step before it sends the start.
 #[test]
 fn a_start_is_told_before_the_work_begins() {
     let watched = Watched::new();
@@ -464,7 +465,7 @@ fn a_start_is_told_before_the_work_begins() {
     assert_eq!(
         told(&watched),
         [""; 0],
-        "nothing is told before the first poll"
+        "no event is sent before the first poll"
     );
     block_on(step);
     assert!(seen.get());

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Runs on a clock that stands still but while everything waits.
+/// Runs on a paused clock, which advances only while everything waits.
 fn on_paused_time<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -315,7 +315,7 @@ fn a_step_that_loses_a_race_is_over_not_waiting() {
     assert_eq!(told(&watched), expected);
 }
 
-/// A workflow that waits for its event.
+/// Returns an engine whose workflow waits for its event.
 fn waiting(live: &LiveSpans, instances_max: usize) -> Engine {
     let builder = Engine::builder(live).instances_max(instances_max);
     builder.build("Order", |wf: Instance, (): ()| async move {
@@ -541,7 +541,7 @@ fn parallel_waits_take_an_event_each() {
     assert_eq!(state, InstanceState::Done(json!([1, 2])));
 }
 
-/// An engine whose workflow charges and waits for an approval.
+/// Returns an engine whose workflow charges and waits for an approval.
 #[cfg(feature = "sqlite")]
 fn approved(live: &LiveSpans) -> Engine {
     Engine::builder(live).build("Order", |wf: Instance, (): ()| async move {
@@ -550,7 +550,7 @@ fn approved(live: &LiveSpans) -> Engine {
     })
 }
 
-/// A log in a file showed for ever that such an instance waits, though nobody would ever resume it.
+/// Such an instance was once shown as waiting for ever, though nobody would resume it.
 #[cfg(feature = "sqlite")]
 #[test]
 fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
@@ -571,13 +571,13 @@ fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
             while told(&watched).len() < before.len() {
                 tokio::task::yield_now().await;
             }
-            // From here on the log hears no more of it, as if the process had been killed.
+            // From here on, the log gets no more events of it, as if the process had been killed.
             watched.live.shutdown().unwrap();
         });
     }
     let watched = open();
     let lost = ["lost Order", "lost approval"];
-    // The log looks after what it finds once it is open.
+    // The log recovers open events once it is open.
     crate::support::until(|| told(&watched).len() >= before.len() + lost.len());
     assert_eq!(told(&watched), [&before[..], &lost[..]].concat());
     assert_eq!(watched.open_spans(), 0);

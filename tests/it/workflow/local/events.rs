@@ -1,4 +1,4 @@
-//! Events for instances: early, late, many, and for whom.
+//! Events for instances: early, late, many, and for different steps.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn log() -> LiveSpans {
     LiveSpans::builder().build().unwrap()
 }
 
-/// Waits for two events of a kind, then for one of another.
+/// Waits for two events of one name, then for one of another.
 fn three_waits(live: &LiveSpans) -> Engine {
     Engine::builder(live).build("Order", |wf: Instance, (): ()| async move {
         let mut taken = Vec::new();

@@ -1,4 +1,4 @@
-//! The workflow that was recorded from the original, run locally, as a client of the original reads it.
+//! A workflow that was recorded with `@oselvar/ssetarget`, run locally and read as a client of that package reads it.
 
 use std::{
     collections::HashMap,
@@ -21,14 +21,14 @@ use crate::{
     support::block_on,
 };
 
-/// What the original sent for this workflow, an event a line.
+/// The events that the package sent for this workflow, one per line.
 const RECORDED: &str = include_str!("recorded.jsonl");
 
 async fn done() -> Result<(), io::Error> {
     Ok(())
 }
 
-/// The recorded workflow: its two parallel steps end one after the other, as they did there.
+/// The recorded workflow: its two parallel steps end one after the other, as in the recording.
 async fn my_workflow(wf: Instance, (): ()) -> Result<(), StepError> {
     wf.step("step-1", done).await?;
     wf.sleep("wait", Duration::from_millis(1)).await;
@@ -65,8 +65,8 @@ async fn my_workflow(wf: Instance, (): ()) -> Result<(), StepError> {
     wf.step("step-2", done).await
 }
 
-/// The tree that the original's client builds, event for event: it listens for `started` and `ended`, and knows no
-/// other field than these. Ids are numbered as they come; that of the instance is 0.
+/// The tree that a client of the package builds, event by event. It listens for `started` and `ended`, and reads only
+/// these fields. Ids are numbered in the order of their arrival; that of the instance is 0.
 fn tree(instance: &str, events: &[(String, Json)]) -> Vec<String> {
     let mut numbers = HashMap::from([(instance.to_owned(), 0)]);
     let mut number = |id: &Json| {

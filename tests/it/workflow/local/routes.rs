@@ -1,4 +1,4 @@
-//! The engine's routes, asked directly: answers, resume points, dialect, and what they refuse.
+//! The engine's routes, called directly: responses, resume points, rewritten ids, and refusals.
 
 use axum::{Router, body::Body};
 use http::{Request, Response, StatusCode};
@@ -15,7 +15,7 @@ use crate::{
     support::block_on,
 };
 
-/// A step, then a wait for an event, whose payload it gives.
+/// A step, then a wait for an event. The workflow returns the event's payload.
 fn order(live: &LiveSpans) -> Engine {
     Engine::builder(live).body_bytes_max(1000).build(
         "Order",
@@ -38,7 +38,7 @@ async fn post(router: &Router, path: &str, body: &str) -> Response<Body> {
     send(router, Request::post(path), body).await
 }
 
-/// The status of an answer and its JSON, if it has any.
+/// Returns the status of a response, and its JSON if it has any.
 async fn read(response: Response<Body>) -> (StatusCode, Json) {
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), usize::MAX)
@@ -54,7 +54,7 @@ async fn stream(router: &Router, request: http::request::Builder) -> Stream {
     Stream::of_body(response.into_body())
 }
 
-/// Runs an instance to its end.
+/// Runs an instance to its end. Returns its id.
 async fn run(engine: &Engine) -> String {
     let id = engine.create(()).unwrap();
     engine.send_event(&id, "approval", ()).unwrap();
@@ -63,14 +63,14 @@ async fn run(engine: &Engine) -> String {
     id
 }
 
-/// Waits until everything of an instance that has ended is visible.
+/// Waits until all events of an ended instance are visible.
 async fn engine_flush(engine: &Engine, id: &str) {
     let router = engine.router();
     let request = Request::get(format!("/{id}/sse?until=end"));
     stream(&router, request).await.story("complete").await;
 }
 
-/// What a resumed stream sends until its `ended` of the root, in short.
+/// Returns what a resumed stream sends up to the `ended` of the root, as short lines.
 async fn until_ended(mut stream: Stream, id: &str) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
