@@ -9,8 +9,8 @@ use crate::span::{
 };
 
 /// The fields of a shown span that a view passes on, beside its attributes. Scope and service are left out because they
-/// reveal how a program is built. Events, links, log records and trace state are left out because they may contain
-/// anything.
+/// reveal how a program is built. Events, links, log records, trace state and the
+/// details of a panic are left out because they may contain anything.
 const PROJECTED_FIELDS: &[&str] = &[
     "type",
     "traceId",
@@ -25,6 +25,7 @@ const PROJECTED_FIELDS: &[&str] = &[
     "parentRemote",
     "lost",
     "cancelled",
+    "panicked",
     "durable",
 ];
 

@@ -29,7 +29,8 @@ const SPANS_MAX: usize = 65_536;
 /// their attributes that are allowed (none by default). It keeps a shop's internal span names and SQL texts from its
 /// customers.
 ///
-/// A shown span has its ids, name, kind, times, whether it failed, was cancelled or lost, and the allowed attributes.
+/// A shown span has its ids, name, kind, times, whether it failed, panicked, was cancelled or lost, and the allowed
+/// attributes.
 /// Never shown are service, resource, scope, span events (which hold exceptions), links and log records.
 ///
 /// Create one view and use it for all readers: each event is then decided and encoded once for all of them. Clones

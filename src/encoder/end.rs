@@ -13,7 +13,7 @@ use crate::{
     span::{
         delta::end::EndDelta,
         dropped_ends::DroppedEnd,
-        json::{self, EndFields, EndFromStart, EndStatus, SpanFields},
+        json::{self, EndCause, EndFields, EndFromStart, EndStatus, SpanFields},
         record::{self, Record, SpanRecord},
     },
     trace::{
@@ -190,9 +190,10 @@ impl SpanEncoder {
 }
 
 fn outcome(end: &EndFields<'_>) -> SpanOutcome {
-    match end.status {
-        _ if end.cancelled => SpanOutcome::Cancelled,
-        EndStatus::Error(_) => SpanOutcome::Error,
-        EndStatus::Ok | EndStatus::Unset => SpanOutcome::Ok,
+    match (&end.reason, &end.status) {
+        (EndCause::Cancelled, _) => SpanOutcome::Cancelled,
+        (EndCause::Panicked(_), _) => SpanOutcome::Panicked,
+        (EndCause::Done, EndStatus::Error(_)) => SpanOutcome::Error,
+        (EndCause::Done, EndStatus::Ok | EndStatus::Unset) => SpanOutcome::Ok,
     }
 }

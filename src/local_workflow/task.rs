@@ -149,7 +149,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Failure::new(format!("panicked: {}", text.unwrap_or("(no message)")))
+    Failure::panicked(text)
 }
 
 /// Cancels the workflow's spans if the future is dropped before it finishes. This engine never resumes a dropped

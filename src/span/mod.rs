@@ -11,6 +11,7 @@
 
 pub(crate) mod delta;
 pub(crate) mod dropped_ends;
+pub(crate) mod ending;
 pub(crate) mod event;
 pub(crate) mod json;
 pub(crate) mod own_requests;

@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// A stored event, reduced to the fields that this crate reads.
+#[expect(clippy::struct_excessive_bools, reason = "they are those of the wire")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Parsed {
@@ -65,6 +66,8 @@ pub(crate) struct Parsed {
     pub(crate) lost: Option<Json>,
     #[serde(default)]
     pub(crate) cancelled: bool,
+    #[serde(default)]
+    pub(crate) panicked: bool,
     #[serde(default)]
     pub(crate) state: Option<String>,
 }
@@ -171,6 +174,7 @@ pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
             let outcome = match (&parsed.lost, &parsed.status) {
                 (Some(_), _) => SpanOutcome::Lost,
                 (None, _) if parsed.cancelled => SpanOutcome::Cancelled,
+                (None, _) if parsed.panicked => SpanOutcome::Panicked,
                 (None, Some(status)) if status.code == "ERROR" => SpanOutcome::Error,
                 _ => SpanOutcome::Ok,
             };

@@ -125,7 +125,10 @@ impl Test {
 
 /// Whether a trace counts as failed: its status would be ERROR.
 pub(super) fn is_error(trace: &Trace) -> bool {
-    matches!(trace.state(), TraceState::Error | TraceState::Lost)
+    matches!(
+        trace.state(),
+        TraceState::Error | TraceState::Panicked | TraceState::Lost
+    )
 }
 
 /// One term as written.
@@ -335,7 +338,7 @@ fn shown_state(text: &str) -> Result<Test, Error> {
         "below" => Ok(Test::Below),
         other => state(other).map(Test::State).map_err(|_refused| {
             Error::invalid(format!(
-                "the state \"{other}\" is not one of running, waiting, ok, error, cancelled, lost, failing, below"
+                "the state \"{other}\" is not one of running, waiting, ok, error, panicked, cancelled, lost, failing, below"
             ))
         }),
     }
@@ -348,10 +351,11 @@ pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
         "waiting" => Ok(TraceState::Waiting),
         "ok" => Ok(TraceState::Ok),
         "error" => Ok(TraceState::Error),
+        "panicked" => Ok(TraceState::Panicked),
         "cancelled" => Ok(TraceState::Cancelled),
         "lost" => Ok(TraceState::Lost),
         other => Err(Error::invalid(format!(
-            "the state \"{other}\" is not one of running, waiting, ok, error, cancelled, lost"
+            "the state \"{other}\" is not one of running, waiting, ok, error, panicked, cancelled, lost"
         ))),
     }
 }
@@ -420,6 +424,8 @@ mod tests {
                     let outcome = match outcome {
                         "ok" => SpanOutcome::Ok,
                         "error" => SpanOutcome::Error,
+                        "panicked" => SpanOutcome::Panicked,
+                        "cancelled" => SpanOutcome::Cancelled,
                         _ => SpanOutcome::Lost,
                     };
                     (at("endMs"), ChangeKind::Ended { start, outcome })

@@ -54,6 +54,7 @@ impl SpanStart {
 pub(crate) enum SpanOutcome {
     Ok,
     Error,
+    Panicked,
     Cancelled,
     Lost,
 }

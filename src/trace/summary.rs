@@ -55,7 +55,7 @@ struct PartialSummary {
 struct SpanCounts {
     total: u64,
     open: u64,
-    /// Spans that ended with status ERROR, and lost ones.
+    /// Spans that ended with status ERROR, panicked and lost ones among them.
     errors: u64,
     lost: u64,
 }

@@ -4,6 +4,8 @@ use std::{
     borrow::Cow, collections::HashMap, error::Error, fmt, rc::Rc, sync::Arc, time::Duration,
 };
 
+use crate::span::ending::{self, PanicDetails};
+
 /// Upper bound on the causes kept of an error. Without it, a chain of sources with a cycle would never end.
 const CAUSES_MAX: usize = 32;
 
@@ -21,6 +23,7 @@ pub struct Failure {
     type_name: &'static str,
     causes: Vec<String>,
     cancelled: bool,
+    panic: Option<Arc<PanicDetails>>,
 }
 
 impl Failure {
@@ -31,6 +34,7 @@ impl Failure {
             type_name: "",
             causes: Vec::new(),
             cancelled: false,
+            panic: None,
         }
     }
 
@@ -55,6 +59,27 @@ impl Failure {
             cancelled: true,
             ..Self::new(reason)
         }
+    }
+
+    /// Creates the failure of a step that panicked with this message. A panic is a state of its own, not only an error.
+    pub(crate) fn panicked(message: Option<&str>) -> Self {
+        // The panic hook of livespan knows more, if it is installed and this is the panic that it saw.
+        let seen = ending::panic_details().filter(|seen| seen.message.as_deref() == message);
+        let panic = seen.unwrap_or_else(|| {
+            Arc::new(PanicDetails {
+                message: message.map(str::to_owned),
+                ..PanicDetails::default()
+            })
+        });
+        Self {
+            panic: Some(panic),
+            ..Self::new(format!("panicked: {}", message.unwrap_or("(no message)")))
+        }
+    }
+
+    /// Returns the panic, if it was one.
+    pub(crate) fn panic(&self) -> Option<&Arc<PanicDetails>> {
+        self.panic.as_ref()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

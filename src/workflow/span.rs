@@ -16,6 +16,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::{
     span::{
+        ending,
         event::{SpanId, SpanState},
         record::{SpanOrigin, StepActivity},
     },
@@ -215,14 +216,25 @@ impl VisibleSpan {
         }
         let origin = self.origin(activity);
         let sink = &self.run.sink;
-        if self.replayed && replaying {
-            // The step ended in an earlier run, but that end may have been lost with its process.
-            sink.parts.enqueue_end_if_open(sink.source(), &data, origin);
+        let is_repeated = self.replayed && replaying;
+        // Read before the end is pushed, because the log may forget the start after it.
+        let first = sink.exporter.as_ref().filter(|_| !is_repeated);
+        let first = first.and_then(|_| self.first_start());
+        let enqueue = || {
+            if is_repeated {
+                // The step ended in an earlier run, but that end may have been lost with its process.
+                sink.parts.enqueue_end_if_open(sink.source(), &data, origin);
+            } else {
+                sink.parts.enqueue_end(sink.source(), &data, origin);
+            }
+        };
+        match failure.and_then(Failure::panic) {
+            Some(panic) => ending::as_panicked(Some(Arc::clone(panic)), enqueue),
+            None => enqueue(),
+        }
+        if is_repeated {
             return;
         }
-        // Read before the end is pushed, because the log may forget the start after it.
-        let first = sink.exporter.as_ref().and_then(|_| self.first_start());
-        sink.parts.enqueue_end(sink.source(), &data, origin);
         if let Some(exporter) = &sink.exporter {
             data.start_time = first.map_or(data.start_time, |first| first.min(data.start_time));
             let parent = self.definition.parent.map(|one| self.run.span_context(one));

@@ -144,6 +144,7 @@ const MODULES: &[&str] = &[
     "sse::target",
     "sse",
     "span::event",
+    "span::ending",
     "span::json::primitives",
     "span::json::value",
     "span::json::fields",

@@ -1,6 +1,7 @@
 //! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`). In the JSON mapping of the OTLP
 //! specification, ids are hex, 64-bit integers are text and enums are numbers. Spans that have not ended are left out,
-//! because OTLP has no form for them; the caller counts them. Pure.
+//! because OTLP has no form for them; the caller counts them. Spans that panicked, were cancelled or lost have the
+//! attribute `livespan.state`. Pure.
 
 use std::collections::HashMap;
 
@@ -187,6 +188,11 @@ fn span_of(span: &Parsed) -> Json {
         "status": status(span),
     });
     if let Some(fields) = fields.as_object_mut() {
+        if let (Some(state), Some(Json::Array(attributes))) =
+            (unusual_state(span), fields.get_mut("attributes"))
+        {
+            attributes.push(attribute("livespan.state", &json!(state), None));
+        }
         if let Some(parent) = &span.parent_span_id {
             fields.insert("parentSpanId".to_owned(), json!(parent));
         }
@@ -200,6 +206,18 @@ fn span_of(span: &Parsed) -> Json {
         }
     }
     fields
+}
+
+/// Returns the state of a span for which OTLP has no field.
+fn unusual_state(span: &Parsed) -> Option<&'static str> {
+    match span {
+        Parsed { lost: Some(_), .. } => Some("lost"),
+        Parsed {
+            cancelled: true, ..
+        } => Some("cancelled"),
+        Parsed { panicked: true, .. } => Some("panicked"),
+        _ => None,
+    }
 }
 
 fn status(span: &Parsed) -> Json {

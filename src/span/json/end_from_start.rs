@@ -73,6 +73,7 @@ pub(crate) fn ended_from_start(out: &mut Vec<u8>, from: &EndFromStart<'_>, end: 
         writer.text("scope", opening!("scope"), scope);
     }
     writer.status(&end.status);
+    writer.reason(&end.reason);
     writer.raw(copied(&from.layout.attributes));
     let mut types = Vec::new();
     for (key, value) in from.added {
@@ -88,9 +89,6 @@ pub(crate) fn ended_from_start(out: &mut Vec<u8>, from: &EndFromStart<'_>, end: 
     }
     writer.time(opening!("timestamp"), end.end);
     writer.events(&end.events);
-    if end.cancelled {
-        writer.raw(b",\"cancelled\":true");
-    }
     writer.links(from.links);
     writer.raw(copied(&from.layout.traits));
     if let Some(version) = from.scope_version {

@@ -7,7 +7,7 @@ use crate::{
         event::{Phase, SpanEvent, SpanId, SpanState, SpanStatus},
         json::{
             end_from_start::StartLayout,
-            fields::{EndFields, EndStatus, ProcessFields, SpanFields},
+            fields::{EndCause, EndFields, EndStatus, ProcessFields, SpanFields},
             value::pairs,
             writer::JsonWriter,
         },
@@ -52,13 +52,11 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &SpanFields<'_>, end: &EndFields<'_
     writer.raw(b"{\"type\":\"ended\"");
     writer.identity(span);
     writer.status(&end.status);
+    writer.reason(&end.reason);
     writer.attributes("attributes", &span.attributes);
     writer.time(opening!("startTimestamp"), end.start);
     writer.time(opening!("timestamp"), end.end);
     writer.events(&end.events);
-    if end.cancelled {
-        writer.raw(b",\"cancelled\":true");
-    }
     writer.links(&span.links);
     writer.traits(span);
     writer.dropped([
@@ -162,7 +160,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
                 events: Vec::new(),
                 dropped_events: 0,
                 dropped_links: 0,
-                cancelled: false,
+                reason: EndCause::Done,
             };
             ended(out, &span, &end);
         }

@@ -69,7 +69,29 @@ pub(crate) struct EndFields<'a> {
     pub(crate) events: Vec<TimedEvent<'a>>,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
-    pub(crate) cancelled: bool,
+    pub(crate) reason: EndCause<'a>,
+}
+
+/// Why a span ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EndCause<'a> {
+    /// Its work is done, well or not.
+    Done,
+    Cancelled,
+    Panicked(PanicFields<'a>),
+}
+
+/// What is known of the panic that ended a span.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PanicFields<'a> {
+    pub(crate) message: Option<Cow<'a, str>>,
+    pub(crate) location: Option<Cow<'a, str>>,
+    pub(crate) thread: Option<Cow<'a, str>>,
+}
+
+impl PanicFields<'_> {
+    /// The message of a span's status where that of its panic is not known.
+    pub(crate) const UNKNOWN_MESSAGE: &'static str = "panicked";
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

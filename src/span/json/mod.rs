@@ -26,7 +26,9 @@ mod writer;
 pub(crate) use self::{
     end_from_start::{EndFromStart, StartLayout, ended_from_start},
     events::{ended, process, started, updated},
-    fields::{EndFields, EndStatus, Link, ProcessFields, SpanFields, TimedEvent},
+    fields::{
+        EndCause, EndFields, EndStatus, Link, PanicFields, ProcessFields, SpanFields, TimedEvent,
+    },
     lost::{LostReason, cancelled, lost},
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},

@@ -6,7 +6,7 @@ use crate::{
     span::{
         event::SpanKind,
         json::{
-            fields::{EndStatus, Link, SpanFields, TimedEvent},
+            fields::{EndCause, EndStatus, Link, PanicFields, SpanFields, TimedEvent},
             primitives::{double, escape, field, integer, string},
             repeated_keys::{KeySet, last_of_each_key},
             size_limits::{
@@ -151,6 +151,49 @@ impl<'o> JsonWriter<'o> {
                 }
             }
         }
+    }
+
+    /// Writes why a span ended, unless its work was done. It stands before the attributes, so that these leave room for it.
+    #[inline]
+    pub(super) fn reason(&mut self, reason: &EndCause<'_>) {
+        match reason {
+            EndCause::Done => {}
+            EndCause::Cancelled => self.raw(b",\"cancelled\":true"),
+            EndCause::Panicked(panic) => self.panic(panic),
+        }
+    }
+
+    #[cold]
+    fn panic(&mut self, panic: &PanicFields<'_>) {
+        self.raw(b",\"panicked\":true");
+        if *panic == PanicFields::default() {
+            return;
+        }
+        self.raw(b",\"panic\":{");
+        for (key, path, value) in [
+            ("message", "panic.message", &panic.message),
+            ("location", "panic.location", &panic.location),
+            ("thread", "panic.thread", &panic.thread),
+        ] {
+            let Some(value) = value else { continue };
+            let (value, cut) = clip_head(value);
+            self.member_key(key);
+            string(self.out, value);
+            if cut {
+                self.cut(&[path]);
+            }
+        }
+        self.out.push(b'}');
+    }
+
+    /// Writes the key of an object's member, after a comma unless it is the first.
+    fn member_key(&mut self, key: &str) {
+        // No member ends with an opening brace.
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
+        }
+        string(self.out, key);
+        self.out.push(b':');
     }
 
     /// Writes the object, then the types that JSON cannot express. Returns the keys if no key is repeated and there are

@@ -147,6 +147,14 @@ impl RecordHead {
     }
 }
 
+/// In the byte of the status: a panic ended the span. What is known of it follows the status.
+pub(in crate::span) const PANICKED: u8 = 16;
+
+/// What is known of a panic.
+pub(in crate::span) const PANIC_MESSAGE: u8 = 1;
+pub(in crate::span) const PANIC_LOCATION: u8 = 2;
+pub(in crate::span) const PANIC_THREAD: u8 = 4;
+
 /// Status (1), end (8), dropped events (4) and links (4), count of events (4).
 pub(in crate::span) const CLOSING: usize = 21;
 

@@ -6,14 +6,15 @@ use crate::{
         dropped_ends::DroppedEnd,
         event::SpanState,
         json::{
-            EndFields, EndStatus, Link, Pairs, SpanFields, TimedEvent, Value,
-            start_template::ScalarValue,
+            EndCause, EndFields, EndStatus, Link, Pairs, PanicFields, SpanFields, TimedEvent,
+            Value, start_template::ScalarValue,
         },
         record::{
             layout::{
                 ARRAY_CUT, DEDUPLICATED, DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END,
-                END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, PARENT_REMOTE,
-                PartCounts, SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
+                END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, PANIC_LOCATION,
+                PANIC_MESSAGE, PANIC_THREAD, PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, START,
+                TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
             },
             types::{Record, ScopeFields, SpanRecord, StepActivity},
         },
@@ -209,21 +210,32 @@ impl<'a> RecordReader<'a> {
     pub(in crate::span) fn ended(&mut self) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
         let record = self.span()?;
         let end = self.end()?;
-        let cancelled = record.activity == StepActivity::Cancelled;
-        Some((record, EndFields { cancelled, ..end }))
+        let reason = match record.activity {
+            StepActivity::Cancelled => EndCause::Cancelled,
+            StepActivity::Working | StepActivity::Waiting => end.reason,
+        };
+        Some((record, EndFields { reason, ..end }))
     }
 
     #[inline]
     pub(in crate::span) fn end(&mut self) -> Option<EndFields<'a>> {
-        let status = self.u8()?;
+        let how = self.u8()?;
         let end = Timestamp::from_nanos(self.u64()?);
         let dropped_events = self.u32()?;
         let dropped_links = self.u32()?;
         let count = self.u32()?;
-        let status = match status {
+        let status = match how & !PANICKED {
             0 => EndStatus::Unset,
             1 => EndStatus::Ok,
             _ => EndStatus::Error(self.text()?.into()),
+        };
+        let (status, reason) = if how & PANICKED == 0 {
+            (status, EndCause::Done)
+        } else {
+            let panic = self.panic()?;
+            let message = panic.message.clone();
+            let message = message.unwrap_or(PanicFields::UNKNOWN_MESSAGE.into());
+            (EndStatus::Error(message), EndCause::Panicked(panic))
         };
         let mut events = Vec::new();
         for _ in 0..count {
@@ -240,7 +252,24 @@ impl<'a> RecordReader<'a> {
             events,
             dropped_events,
             dropped_links,
-            cancelled: false,
+            reason,
+        })
+    }
+
+    /// Reads the panic that ended a span.
+    fn panic(&mut self) -> Option<PanicFields<'a>> {
+        let known = self.u8()?;
+        let mut text = |flag: u8| {
+            if known & flag == 0 {
+                Some(None)
+            } else {
+                self.text().map(|text| Some(text.into()))
+            }
+        };
+        Some(PanicFields {
+            message: text(PANIC_MESSAGE)?,
+            location: text(PANIC_LOCATION)?,
+            thread: text(PANIC_THREAD)?,
         })
     }
 

@@ -12,11 +12,13 @@ use crate::{
     ingest::write_buf::WriteBuf,
     span::{
         delta::slots::SlotGuard,
+        ending::{self, Ending},
         json::clip,
         record::layout::{
-            ARRAY_BYTES_MAX, ARRAY_CUT, CLOSING, HAS_SCOPE, HAS_STATE, HAS_VERSION, PartCounts,
-            RECORD_BYTES_MAX, REMEMBERED, REMEMBERED_BYTES_MAX, SHORT_TEXT_BYTES_MAX,
-            TEXT_BYTES_MAX, TRUNCATED, length_of, nanos, pair_head, put, table_flag,
+            ARRAY_BYTES_MAX, ARRAY_CUT, CLOSING, HAS_SCOPE, HAS_STATE, HAS_VERSION, PANIC_LOCATION,
+            PANIC_MESSAGE, PANIC_THREAD, PANICKED, PartCounts, RECORD_BYTES_MAX, REMEMBERED,
+            REMEMBERED_BYTES_MAX, SHORT_TEXT_BYTES_MAX, TEXT_BYTES_MAX, TRUNCATED, length_of,
+            nanos, pair_head, put, table_flag,
         },
     },
 };
@@ -259,6 +261,13 @@ impl<'a> RecordWriter<'a> {
                 2
             }
         };
+        let status = match ending::current() {
+            Ending::Plain => status,
+            Ending::Panicked => {
+                self.out_of_line(Self::panic)?;
+                status | PANICKED
+            }
+        };
         let events = if span.events.is_empty() {
             0
         } else {
@@ -270,6 +279,33 @@ impl<'a> RecordWriter<'a> {
         put(&mut rest, span.events.dropped_count.to_le_bytes());
         put(&mut rest, span.links.dropped_count.to_le_bytes());
         put(&mut rest, events.to_le_bytes());
+        Some(())
+    }
+
+    /// Writes what is known of the panic that ends the span.
+    fn panic(&mut self) -> Option<()> {
+        let panic = ending::panic_details();
+        let known = self.buf.reserve_array::<1>()?;
+        *known = [0];
+        for (flag, text) in [
+            (
+                PANIC_MESSAGE,
+                panic.as_ref().and_then(|panic| panic.message.as_deref()),
+            ),
+            (
+                PANIC_LOCATION,
+                panic.as_ref().and_then(|panic| panic.location.as_deref()),
+            ),
+            (
+                PANIC_THREAD,
+                panic.as_ref().and_then(|panic| panic.thread.as_deref()),
+            ),
+        ] {
+            if let Some(text) = text {
+                self.text(text)?;
+                *known = [known[0] | flag];
+            }
+        }
         Some(())
     }
 

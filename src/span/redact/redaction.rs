@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use crate::{
     span::{
         event::AttributeValue,
-        json::{EndFields, EndStatus, Link, Pairs, SpanFields, Value},
+        json::{EndCause, EndFields, EndStatus, Link, Pairs, SpanFields, Value},
         redact::{name::is_command, patterns::Patterns},
     },
     util::sync::catch_panic,
@@ -307,6 +307,18 @@ impl Redaction {
             && let Cow::Owned(masked) = self.text(name, "status.message", message)
         {
             *message = Cow::Owned(masked);
+        }
+        if let EndCause::Panicked(panic) = &mut end.reason {
+            for (key, text) in [
+                ("status.message", &mut panic.message),
+                ("panic.location", &mut panic.location),
+                ("panic.thread", &mut panic.thread),
+            ] {
+                let masked = text.as_deref().map(|text| self.text(name, key, text));
+                if let Some(Cow::Owned(masked)) = masked {
+                    *text = Some(Cow::Owned(masked));
+                }
+            }
         }
     }
 

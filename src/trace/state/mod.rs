@@ -45,6 +45,8 @@ pub(crate) enum TraceState {
     Waiting,
     Ok,
     Error,
+    /// A panic ended its root.
+    Panicked,
     Cancelled,
     Lost,
 }
@@ -206,7 +208,10 @@ impl Trace {
         } else {
             self.ended += 1;
         }
-        if matches!(outcome, SpanOutcome::Error | SpanOutcome::Lost) {
+        if matches!(
+            outcome,
+            SpanOutcome::Error | SpanOutcome::Panicked | SpanOutcome::Lost
+        ) {
             self.errors += 1;
             self.count(&start.service, 0, 1);
         }
@@ -421,6 +426,7 @@ impl Trace {
             .and_then(|root| root.outcome);
         match root {
             Some(SpanOutcome::Error) => TraceState::Error,
+            Some(SpanOutcome::Panicked) => TraceState::Panicked,
             Some(SpanOutcome::Cancelled) => TraceState::Cancelled,
             Some(SpanOutcome::Lost) => TraceState::Lost,
             None if !self.lost.is_empty() => TraceState::Lost,

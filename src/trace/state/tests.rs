@@ -89,7 +89,7 @@ fn summary(trace: &Trace) -> Json {
 
 #[test]
 fn a_trace_runs_until_its_last_span_ends_and_then_is_as_its_root() {
-    use SpanOutcome::{Error, Lost, Ok};
+    use SpanOutcome::{Cancelled, Error, Lost, Ok, Panicked};
     let open = [CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)];
     let cases = [
         (
@@ -126,6 +126,20 @@ fn a_trace_runs_until_its_last_span_ends_and_then_is_as_its_root() {
                 CHANGE.ended(1, None, [10, 13], Lost),
             ],
             TraceState::Lost,
+        ),
+        (
+            [
+                CHANGE.ended(2, Some(1), [11, 12], Panicked),
+                CHANGE.ended(1, None, [10, 13], Error),
+            ],
+            TraceState::Error,
+        ),
+        (
+            [
+                CHANGE.ended(2, Some(1), [11, 12], Cancelled),
+                CHANGE.ended(1, None, [10, 13], Panicked),
+            ],
+            TraceState::Panicked,
         ),
     ];
     for (ends, expected) in cases {
@@ -207,6 +221,20 @@ fn a_real_end_replaces_a_lost_one() {
     let failed = [CHANGE.ended(1, None, [10, 12], SpanOutcome::Error)];
     let other = trace(lost.into_iter().chain(failed));
     assert_eq!((other.state(), other.errors), (TraceState::Error, 1));
+}
+
+#[test]
+fn a_panicked_span_counts_as_an_error_and_a_cancelled_one_does_not() {
+    use SpanOutcome::{Cancelled, Panicked};
+    let counted = trace([
+        CHANGE.ended(2, Some(1), [11, 12], Panicked),
+        CHANGE.ended(3, Some(1), [11, 12], Cancelled),
+        CHANGE.ended(1, None, [10, 13], Panicked),
+    ]);
+    assert_eq!(
+        (summary(&counted)["state"].clone(), counted.errors),
+        (json!("panicked"), 2)
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod mounting;
 mod origins;
 mod otlp;
 mod own_requests;
+mod panicked;
 mod restricted;
 mod routes;
 mod snapshot;

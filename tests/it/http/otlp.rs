@@ -5,8 +5,8 @@ use std::time::Duration;
 use opentelemetry::{
     Array, KeyValue, Value,
     trace::{
-        Link, Span as _, SpanContext, SpanKind, Status, TraceFlags, TraceState, Tracer as _,
-        TracerProvider as _,
+        Link, Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceFlags,
+        TraceState, Tracer as _, TracerProvider as _,
     },
 };
 use opentelemetry_proto::{
@@ -60,6 +60,11 @@ fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
             .for_each(|scope| scope.spans.sort_by_key(|span| span.span_id.clone()));
     }
     all
+}
+
+/// The attributes of a span that has only its state.
+fn state(state: &str) -> serde_json::Value {
+    serde_json::json!([{"key": "livespan.state", "value": {"stringValue": state}}])
 }
 
 fn attributes() -> Vec<KeyValue> {
@@ -177,6 +182,35 @@ async fn a_span_that_runs_is_left_out_and_a_lost_one_is_an_error() {
     assert_eq!(
         status.message,
         "lost: the tracer provider was shut down while the span was open"
+    );
+    assert_eq!(
+        serde_json::to_value(&span.attributes).unwrap(),
+        state("lost")
+    );
+}
+
+#[tokio::test]
+async fn a_span_that_panicked_says_so_in_an_attribute() {
+    let app = App::serve(log()).await;
+    let provider = super::app::provider(&app.live);
+    let tracer = provider.tracer("test");
+    let mut trace = String::new();
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        tracer.in_span("pay", |cx| {
+            trace = cx.span().span_context().trace_id().to_string();
+            panic!("out of luck");
+        });
+    }));
+    assert!(unwound.is_err());
+    provider.force_flush().unwrap();
+    let path = format!("/traces/{trace}?format=otlp");
+    let request: ExportTraceServiceRequest = serde_json::from_value(app.json(&path).await).unwrap();
+    let span = &request.resource_spans[0].scope_spans[0].spans[0];
+    let status = span.status.as_ref().unwrap();
+    assert_eq!((status.code, status.message.as_str()), (2, "panicked"));
+    assert_eq!(
+        serde_json::to_value(&span.attributes).unwrap(),
+        state("panicked")
     );
 }
 

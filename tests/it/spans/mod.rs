@@ -16,6 +16,7 @@ pub(crate) mod live_provider;
 mod metrics;
 mod order;
 mod overload;
+mod panicked;
 mod redact;
 mod retention;
 #[cfg(all(feature = "http", feature = "sqlite"))]

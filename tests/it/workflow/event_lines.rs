@@ -28,6 +28,7 @@ pub(crate) fn lines(events: &[Json]) -> Vec<String> {
             "process" => continue,
             "updated" => event["state"].as_str().unwrap_or("updated"),
             "ended" if event["cancelled"] == true => "cancelled",
+            "ended" if event["panicked"] == true => "panicked",
             "ended" if !event["lost"].is_null() => "lost",
             "ended" if event["status"]["code"] == "ERROR" => "failed",
             other => other,

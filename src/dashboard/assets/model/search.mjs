@@ -24,7 +24,7 @@ const KEYS = {
 };
 /** @type {Record<string, string[]>} */
 const VALUES = {
-  state: ["running", "waiting", "ok", "error", "cancelled", "lost", "failing", "below"],
+  state: ["running", "waiting", "ok", "error", "panicked", "cancelled", "lost", "failing", "below"],
   status: ["OK", "ERROR"],
   kind: ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"],
 };
@@ -233,7 +233,7 @@ function traceHolds(trace, { key, value, operator, number }, now) {
     case "service": return services();
     // As it is on the wire, or as people are told it: a trace that fails also runs.
     case "state": return trace.state === value || shownState(trace.state, (trace.spans?.errors ?? 0) > 0) === value;
-    case "status": return (trace.state === "error" || trace.state === "lost") === (value === "error");
+    case "status": return ["error", "panicked", "lost"].includes(trace.state) === (value === "error");
     case "kind": return String(trace.kind ?? "").toLowerCase() === value;
     case "duration": return compares(Math.round((trace.durationMs ?? Math.max(0, now - Date.parse(trace.startTimestamp))) * 1e6), operator, number);
     case "spans": return compares(trace.spans?.total ?? 0, operator, number);

@@ -214,6 +214,19 @@ fn a_step_that_panics_fails_and_the_engine_goes_on() {
         panic!("{states:?}");
     };
     assert_eq!(failure.to_string(), "panicked: out of luck");
+    let events = watched.events();
+    let charge = events
+        .iter()
+        .find(|event| event["type"] == "ended" && event["name"] == "charge")
+        .unwrap();
+    assert_eq!(
+        (&charge["panicked"], &charge["status"], &charge["panic"]),
+        (
+            &json!(true),
+            &json!({"code": "ERROR", "message": "out of luck"}),
+            &json!({"message": "out of luck"})
+        )
+    );
     assert_eq!(states[1], InstanceState::Done(json!(null)));
 }
 
@@ -242,7 +255,7 @@ fn a_function_that_panics_leaves_nothing_waiting() {
         "waiting approval",
         "cancelled approval",
         "cancelled both",
-        "failed Order",
+        "panicked Order",
     ];
     assert_eq!(told(&watched), expected);
 }
