@@ -5,8 +5,9 @@
 import { shownState } from "./columns.mjs";
 import { sequenceOf } from "./event-ids.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
+import { ProgressWindow, progressFrom } from "./progress.mjs";
 import { traceMatches } from "./search.mjs";
-import { formatCount } from "./time.mjs";
+import { epochMilliseconds, formatCount } from "./time.mjs";
 
 /**
  * @typedef {object} Summary one trace, as `GET traces` and `traces/sse` describe it
@@ -23,11 +24,14 @@ import { formatCount } from "./time.mjs";
  * @property {{total: number, open: number, errors: number, lost: number}} spans
  * @property {{name: string, spans: number, errors: number}[]} services
  * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
+ * @property {any} [progress] how far it is: `{current, total, units, message}`
+ * @property {boolean} [stoppedEarly] the server did not read all of it for the list
  * @property {{events: number}} [partial] it was made of the first so many events alone
  * @property {string} [firstId] of its first event: the order of the server's list
  * @typedef {object} TraceList
  * @property {Map<string, Summary>} traces the newest, and those that were open
  * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
+ * @property {Map<string, ProgressWindow>} speeds of open traces that tell their progress
  * @property {number} floor the sequence number from which on every trace is in `traces`; 0 when that is all there are
  * @property {number | null} olderFloor where the next page of history ends; null before the first page
  * @property {boolean} exhausted history has no more for this search
@@ -51,7 +55,7 @@ export const LIST_LIMIT = 500;
 /** @param {number} [max] @returns {TraceList} */
 export function createList(max = LIST_MAX) {
   return {
-    traces: new Map(), older: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
+    traces: new Map(), older: new Map(), speeds: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
     hostDropped: droppedOf(null), degraded: false, losses: noLosses(), version: 0,
   };
 }
@@ -59,7 +63,8 @@ export function createList(max = LIST_MAX) {
 /** @param {TraceList} list @returns {TraceList} a copy that goes its own way */
 export function copyList(list) {
   const losses = { ...list.losses, gaps: new Set(list.losses.gaps) };
-  return { ...list, traces: new Map(list.traces), older: new Map(list.older), losses };
+  const speeds = new Map([...list.speeds].map(([traceId, speed]) => [traceId, speed.copy()]));
+  return { ...list, traces: new Map(list.traces), older: new Map(list.older), speeds, losses };
 }
 
 /**
@@ -85,7 +90,10 @@ export function reduceList(list, event) {
       list.traces.clear();
       forgetOlder(list);
     }
-    for (const trace of summaries(data.traces)) (list.older.has(trace.traceId) ? list.older : list.traces).set(trace.traceId, trace);
+    for (const trace of summaries(data.traces)) {
+      (list.older.has(trace.traceId) ? list.older : list.traces).set(trace.traceId, trace);
+      hearProgress(list, trace);
+    }
     for (const traceId of Array.isArray(data.removed) ? data.removed : []) {
       list.traces.delete(traceId);
       list.older.delete(traceId);
@@ -107,8 +115,22 @@ export function reduceList(list, event) {
     return list;
   }
   trim(list);
+  for (const traceId of list.speeds.keys()) if (!list.traces.has(traceId) && !list.older.has(traceId)) list.speeds.delete(traceId);
   list.version += 1;
   return list;
+}
+
+/** @param {TraceList} list @param {Summary} trace */
+function hearProgress({ speeds }, trace) {
+  const progress = isOpenTrace(trace) ? progressFrom(trace.progress) : null;
+  if (progress === null) {
+    speeds.delete(trace.traceId);
+    return;
+  }
+  let speed = speeds.get(trace.traceId);
+  if (speed === undefined) speeds.set(trace.traceId, (speed = new ProgressWindow()));
+  // A summary is told for many reasons, and has its last event's time: only what moved is a step.
+  if (speed.steps.at(-1)?.current !== progress.current || speed.total !== progress.total) speed.hear(progress, epochMilliseconds(trace.lastTimestamp));
 }
 
 /** Lets history go: another search has another one. @param {TraceList} list */

@@ -8,6 +8,7 @@ import { addGap, droppedOf, noLosses } from "./gaps.mjs";
 import { isRepeated } from "./event-ids.mjs";
 import { ProgressWindow } from "./progress.mjs";
 import { TraceLogs } from "./records.mjs";
+import { WorkTimes } from "./running.mjs";
 import { barEnd, progressAt } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
 import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
@@ -24,6 +25,7 @@ export * from "./span.mjs";
  * @property {string} timestamp of its last update
  * @property {any} early updates that came before the start, in one; null once that is there
  * @property {ProgressWindow | null} speed how fast it goes, where it tells its progress
+ * @property {WorkTimes | null} work when it worked, where it is a task
  * @typedef {object} Facts what is known of a trace beside its tree
  * @property {string} traceId
  * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
@@ -275,7 +277,7 @@ function updated(trace, data, id) {
   if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) return;
   const timestamp = text(data.timestamp);
   let live = trace.live.get(index);
-  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, speed: null }));
+  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, speed: null, work: null }));
   // Of a snapshot there are no ids; there, timestamps are of one form, and in order as texts.
   else if (id === "" || live.id === "" ? timestamp <= live.timestamp : isRepeated(id, live.id)) return;
   live.id = id;
@@ -289,6 +291,7 @@ function updated(trace, data, id) {
     markFailing(trace, index);
     if (isOpenState(spans.state[index])) setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
     if (tellsProgress(data)) hearProgress(trace, index, live, time);
+    if (data.task != null) (live.work ??= new WorkTimes()).hear(data.task, time, spans.start[index]);
   }
   touch(trace, index);
 }

@@ -55,6 +55,11 @@ export class ProgressWindow {
   total = /** @type {number | null} */ (null);
   units = "";
 
+  /** @returns {ProgressWindow} one that goes its own way */
+  copy() {
+    return Object.assign(new ProgressWindow(), { ...this, steps: [...this.steps] });
+  }
+
   /** @param {Progress} progress @param {number} at when it was told, in milliseconds */
   hear({ current, total, units }, at) {
     const last = this.steps[this.steps.length - 1];
@@ -85,6 +90,7 @@ export class ProgressWindow {
     const rate = this.rate(now);
     if (total === null || steps.length < ETA_STEPS_MIN || rate <= 0) return null;
     const last = steps[steps.length - 1];
+    if (last.current >= total) return null;
     const usual = (last.at - steps[0].at) / (steps.length - 1);
     const left = (total - last.current) / rate - Math.min(Math.max(0, now - last.at), usual);
     return left > LEFT_MAX_MS ? null : Math.max(0, left);
@@ -94,6 +100,11 @@ export class ProgressWindow {
 /** @param {Progress} progress @returns {number | null} the part that is done, from 0 to 1; null without a total */
 export function shareOf({ current, total }) {
   return total === null ? null : Math.min(1, current / total);
+}
+
+/** @param {Progress} progress @returns {boolean} whether it counts something; else there is only a message */
+export function isCounted({ current, total }) {
+  return current > 0 || total !== null;
 }
 
 /** @param {Progress} progress @returns {string} `70 %`, 100 only when all is done; or nothing */
@@ -140,7 +151,8 @@ export function leftText(left) {
  * @returns {string} `190 of 270 pages · 70 % · 3.4/s · about 24 s left`
  */
 export function progressText(progress, speed, now) {
+  if (!isCounted(progress) && progress.message !== "") return progress.message;
   const parts = [amountText(progress), percentText(progress)];
-  if (speed !== null) parts.push(rateText(speed.rate(now)), progress.current === progress.total ? "" : leftText(speed.left(now)));
+  if (speed !== null) parts.push(rateText(speed.rate(now)), leftText(speed.left(now)));
   return parts.filter((part) => part !== "").join(" · ");
 }

@@ -110,7 +110,7 @@ export class Moments {
       ...trace, spans, journal: new Journal(), roots: new Set(), openLeaves: new Set(), services: new Map(),
       counts: { total: 0, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 },
       end: this.end, newest: -1, version: 0, structure: 0, errorMarksStale: false,
-      live: lazyMap((index) => this.liveAt(index)), parentIds: byPlace(trace.parentIds),
+      live: lazyMap((index) => this.liveAt(index), () => this.updated.filter((index) => index < this.view.spans.count && isOpenState(this.view.spans.state[index]))), parentIds: byPlace(trace.parentIds),
       lost: byPlace(trace.lost), logs: /** @type {any} */ (new LogsAt(trace.logs)),
     };
   }
@@ -278,7 +278,7 @@ export class Moments {
       const progress = progressOf({ ...this.foldedAt(index).attributes, ...attributes });
       if (progress !== null && "progress.current" in data.attributes) speed.hear(progress, time);
     }
-    return { speed };
+    return { speed, work: null };
   }
 
   /** @param {any[] | undefined} list @returns {any[]} */
@@ -392,7 +392,7 @@ class LogsAt {
   }
 }
 
-/** What is looked up when it is asked for. @param {(index: number) => any} find @returns {any} */
-function lazyMap(find) {
-  return { get: find, has: (/** @type {number} */ index) => find(index) !== undefined, size: 0 };
+/** What is looked up when it is asked for. @param {(index: number) => any} find @param {() => number[]} [keys] @returns {any} */
+function lazyMap(find, keys = () => []) {
+  return { get: find, has: (/** @type {number} */ index) => find(index) !== undefined, keys, size: 0 };
 }

@@ -2,12 +2,13 @@
 // What a trace is waiting for now. Must never touch the DOM or a clock, nor recurse.
 
 import { isOpenState } from "./columns.mjs";
+import { awaitingOf } from "./running.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {object} Chain one root that waits
  * @property {number} root
- * @property {number} leaf of its innermost open spans the one that has run longest
+ * @property {number} leaf of its innermost open spans the one that is waited for
  * @property {number[]} links the open spans from the root down to the leaf, both included; of a long chain the first and the last few
  * @property {number} hidden links left out, after the first
  * @property {number} others innermost open spans of this root beside `leaf`
@@ -19,17 +20,20 @@ const STEPS_MAX = 50_000;
 const LINKS_MAX = 5;
 
 /**
- * The blocking chain of each root with open spans, longest waiting first.
+ * The blocking chain of each root with open spans, longest waiting first. An innermost span that says what it has awaited for
+ * long comes before those that only run: it is the answer to what hangs.
  * @param {Trace} trace
+ * @param {number} [now] in tree time
  * @returns {{chains: Chain[], total: number}} `total`: innermost open spans of the whole trace
  */
-export function waitingChains(trace) {
+export function waitingChains(trace, now = NaN) {
   const { spans } = trace;
   /** @type {Map<number, {leaf: number, count: number}>} */
   const roots = new Map();
   /** Roots of spans that were passed before. @type {Map<number, number>} */
   const known = new Map();
   let looked = 0;
+  const isLong = (/** @type {number} */ leaf) => awaitingOf(trace, leaf, now)?.isLong === true;
   for (const leaf of trace.openLeaves) {
     if (looked >= LEAVES_MAX || known.size >= STEPS_MAX) break;
     looked += 1;
@@ -38,7 +42,8 @@ export function waitingChains(trace) {
     if (found === undefined) roots.set(root, { leaf, count: 1 });
     else {
       found.count += 1;
-      if (spans.start[leaf] < spans.start[found.leaf]) found.leaf = leaf;
+      const [is, was] = [isLong(leaf), isLong(found.leaf)];
+      if (is === was ? spans.start[leaf] < spans.start[found.leaf] : is) found.leaf = leaf;
     }
   }
   const chains = [...roots].map(([root, { leaf, count }]) => ({ root, leaf, ...linksTo(trace, leaf), others: count - 1 }));

@@ -5,6 +5,7 @@
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { barOfSpan, visitVisible } from "../model/flame.mjs";
 import { CUT_MARGIN } from "../model/layout.mjs";
+import { percentAt } from "../model/running.mjs";
 import { barEnd, shownName } from "../model/span.mjs";
 import { formatDuration, formatOpen } from "../model/time.mjs";
 import { shortened } from "../views/dom.mjs";
@@ -82,7 +83,8 @@ function paintFlameLabel({ pen, frame, colours, width }, index, box) {
   const characters = Math.floor(room / FLAME_CHARACTER);
   if (characters < 3) return;
   const name = shownName(trace, index);
-  const timed = state === STATE.placeholder ? name : `${name}  ${durationText(frame, index)}`;
+  const percent = isOpenState(state) ? percentAt(trace, index) : "";
+  const timed = state === STATE.placeholder ? name : `${name}  ${durationText(frame, index)}${percent === "" ? "" : ` · ${percent}`}`;
   const text = timed.length <= characters ? timed : shortened(name, characters);
   // A little high, so that the critical path has room below.
   const y = box.y + FLAME_BAR / 2 - 0.5;

@@ -2,8 +2,9 @@
 // Paints what of the waterfall's rows is no text: indentation, fold marks, states and bars, all on one canvas that moves with
 // the rows. It must never decide what a row is, nor hold a colour of its own.
 
-import { STATE } from "../model/columns.mjs";
+import { STATE, isOpenState } from "../model/columns.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
+import { pollingOf } from "../model/running.mjs";
 import { barEnd, shownStateOf } from "../model/span.mjs";
 import { calm, element, setStyle, shapePath } from "../views/dom.mjs";
 import { EDGE, TWISTY, indentOf } from "../views/span-row-view.mjs";
@@ -25,6 +26,8 @@ const BAR_TIP = 8;
 const ROW_DIMMED = 0.38;
 const STRIPES_MS = 50;
 const METER_WIDTH_MAX = 220;
+/** Less of the time is not seen as work. */
+const WORK_MIN = 0.02;
 
 export class RowCanvas {
   canvas = element("canvas", { class: "row-canvas", "aria-hidden": "true" });
@@ -178,27 +181,50 @@ function paintTime(sheet, row, y) {
     pen.fillStyle = by.error;
     pen.fillRect(bar.x, y + ROW_BAR_TOP + ROW_BAR, bar.width, 2);
   }
+  if (bar.outside === "" && isOpenState(state)) paintWork(sheet, index, y + ROW_BAR_TOP + ROW_BAR + 3);
   for (const stretch of row.stretches) paintDecoration(sheet, stretch, stretch.kind === "critical" ? y + ROW_BAR_TOP : y + 4, stretch.kind === "critical" ? ROW_BAR + 2 : ROW_HEIGHT - 8);
   for (const mark of row.marks) paintMark(sheet, mark, y + ROW_HEIGHT / 2);
   paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped });
 }
 
-/** Span events as hollow dots, log records as full ones, errors as squares. @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Mark} mark @param {number} y */
+/** Where a task worked, a line below its bar, the higher the more of the time; where it waited, none. @param {Sheet} sheet @param {number} index @param {number} y */
+function paintWork({ pen, colours: { by }, frame: { trace, scale, now } }, index, y) {
+  const work = trace.live.get(index)?.work;
+  const polling = pollingOf(trace, index, now);
+  pen.fillStyle = by.muted;
+  for (const { from, to, share } of work?.stretches ?? []) {
+    const [left, right] = [Math.max(0, scale.x(from)), Math.min(scale.width, scale.x(to))];
+    const height = share < WORK_MIN ? 0 : 1 + Math.round(share * 2);
+    if (right > left) pen.fillRect(left, y + 3 - height, right - left, height);
+  }
+  if (polling === null) return;
+  // The poll that is under way: told when it began, counted when it ends.
+  const [left, right] = [Math.max(0, scale.x(polling.since)), Math.min(scale.width, scale.x(now))];
+  if (polling.isBlocked) pen.fillStyle = by.error;
+  if (right > left) pen.fillRect(left, y - (polling.isBlocked ? 1 : 0), right - left, polling.isBlocked ? 4 : 3);
+}
+
+/** Span events as hollow dots, log records as full ones, warnings as rhombs, errors as squares. @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Mark} mark @param {number} y */
 function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) {
   const x = scale.x(at);
   if (x < -1 || x > scale.width + 1) return;
   pen.beginPath();
+  const isMarked = kind === "exception" || kind === "warning";
+  // Records are many, and what the bar says stays legible: they lie on its foot.
+  if (kind === "log" || kind === "warning") y += ROW_BAR / 2;
   if (kind === "exception") pen.rect(x - 3, y - 3, 6, 6);
-  else pen.arc(x, y, 2.5, 0, 7);
-  pen.fillStyle = kind === "exception" ? by.error : kind === "log" ? by.text : by.panel;
-  pen.strokeStyle = kind === "exception" ? by.panel : by.text;
-  pen.lineWidth = kind === "exception" ? 1 : 1.5;
+  else if (kind === "warning") for (const [toX, toY] of [[x, y - 4.5], [x + 4.5, y], [x, y + 4.5], [x - 4.5, y], [x, y - 4.5]]) pen.lineTo(toX, toY);
+  else pen.arc(x, y, kind === "log" ? 2 : 2.5, 0, 7);
+  pen.fillStyle = kind === "exception" ? by.error : kind === "warning" ? by.waiting : kind === "log" ? by.text : by.panel;
+  pen.strokeStyle = isMarked || kind === "log" ? by.panel : by.text;
+  pen.lineWidth = isMarked || kind === "log" ? 1 : 1.5;
   pen.fill();
   pen.stroke();
 }
 
 /** @param {Sheet} sheet @param {SpanRow} row @param {import("../model/layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean}} look */
 function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped }) {
+  const parts = label.split(" · ");
   const short = label.split(/ · |, /)[0];
   if (bar.outside !== "") {
     // Nothing of it is in view: say where it is.
@@ -211,7 +237,8 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   const mark = isShaped && hasMark(state) ? markOf(ROW_BAR) : 0;
   const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
   // What would hide its own bar says less.
-  const text = placeOf(label).side === "inside" && label.length * LABEL_CHARACTER > bar.width - mark ? short : label;
+  const fits = (/** @type {string} */ one) => placeOf(one).side !== "inside" || one.length * LABEL_CHARACTER <= bar.width - mark;
+  const text = fits(label) ? label : (parts.slice(1).map((_, at) => parts.slice(0, -1 - at).join(" · ")).find(fits) ?? short);
   const place = placeOf(text);
   const width = text.length * LABEL_CHARACTER;
   const inside = place.side === "inside";

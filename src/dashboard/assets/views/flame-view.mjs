@@ -5,6 +5,7 @@
 import { flameRow, layoutFlame, spanAtPlace } from "../model/flame.mjs";
 import { scrollToShow } from "../model/layout.mjs";
 import { childrenOf, indexOf } from "../model/model.mjs";
+import { percentAt } from "../model/running.mjs";
 import { barEnd, serviceOf, shownName, shownStateOf } from "../model/span.mjs";
 import { formatOffset, plural } from "../model/time.mjs";
 import { fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
@@ -12,6 +13,7 @@ import { colours } from "../paint/colours.mjs";
 import { FLAME_ROW, durationText, paintFlame } from "../paint/flame-paint.mjs";
 import { CHEAP_MS } from "./cached-layouts.mjs";
 import { STATE_WORDS, byId, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
+import { runningWords } from "./running-view.mjs";
 import { attachZoom } from "./zoom-input.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
@@ -148,7 +150,7 @@ export class FlameView {
   /** @param {TraceFrame} frame @param {number} index @returns {string} */
   words(frame, index) {
     const { trace } = frame;
-    return [shortened(shownName(trace, index)), STATE_WORDS[shownStateOf(trace, index)], trace.spans.end[index] === trace.spans.end[index] ? durationText(frame, index) : ""].filter((word) => word !== "").join(", ");
+    return [shortened(shownName(trace, index)), STATE_WORDS[shownStateOf(trace, index)], trace.spans.end[index] === trace.spans.end[index] ? durationText(frame, index) : percentAt(trace, index)].filter((word) => word !== "").join(", ");
   }
 
   /** @param {TraceFrame} frame @param {import("../model/flame.mjs").FlameLayout} layout @param {number} top @returns {number} the span under the pointer, or −1 */
@@ -190,7 +192,7 @@ export class FlameView {
     const children = spans.childCount[hovered];
     const facts = [
       STATE_WORDS[shownStateOf(trace, hovered)], durationText(frame, hovered), Number.isNaN(at) ? "" : `at ${formatOffset(at - trace.start)}`,
-      serviceOf(trace, hovered), children > 0 ? plural(children, "child", "children") : "",
+      serviceOf(trace, hovered), children > 0 ? plural(children, "child", "children") : "", ...runningWords(hovered, frame),
     ];
     setText(this.tipFacts, facts.filter((fact) => fact !== "").join(" · "));
     const x = Math.max(0, Math.min(pointer.x + 14, frame.scale.width - TIP_ROOM));

@@ -5,13 +5,15 @@ import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
 import { indexOf } from "../model/model.mjs";
 import { colourKey } from "../model/palette.mjs";
+import { isCounted, progressText, shareOf } from "../model/progress.mjs";
+import { awaitingOf, awaitingText, pollingText, progressTextAt, taskText } from "../model/running.mjs";
 import { levelText } from "../model/severity.mjs";
 import { BackLinks, codeFields, droppedText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
 import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
-import { STATE_WORDS, breakable, byId, element, icon, setShown, setStyle, setText, shortened, shortenedMiddle } from "./dom.mjs";
+import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, setStyle, setText, shortened, shortenedMiddle } from "./dom.mjs";
 
 /**
  * @typedef {import("../model/span.mjs").SpanFacts} Span
@@ -68,6 +70,8 @@ export class InspectorView {
   ticking = null;
   /** @type {HTMLElement | null} */
   waits = null;
+  /** What an open span says of the moment, by name. @type {Map<string, HTMLElement>} */
+  live = new Map();
   /** @type {ReturnType<typeof setTimeout> | null} */
   timer = null;
   /** The trace and the span on show. */
@@ -116,6 +120,14 @@ export class InspectorView {
       if (!sameSpan) this.node.scrollTop = 0;
     }
     if (this.ticking !== null) setText(this.ticking, `${formatOpen(frame.now - span.start, frame.moving)} so far`);
+    for (const [name, text] of liveFacts(frame, span.index)) {
+      const node = this.live.get(name);
+      if (node === undefined) continue;
+      setText(/** @type {HTMLElement} */ (node.firstElementChild), text);
+      setShown(node, text !== "");
+      setShown(/** @type {HTMLElement} */ (node.previousElementSibling), text !== "");
+      if (name === "Awaits") setAttribute(node, "data-long", awaitingOf(frame.trace, span.index, frame.now)?.isLong === true);
+    }
     if (this.waits !== null) setText(this.waits, waitText(frame.trace, span.index, frame.now, frame.moving) || "until it is resumed");
   }
 
@@ -252,8 +264,28 @@ export class InspectorView {
     for (const [name, value] of facts) {
       if (value === null) continue;
       list.append(element("dt", { text: name }), element("dd", {}, value));
+      if (name === "Duration") this.liveFacts(list, span);
     }
     return list;
+  }
+
+  /** Places for what changes by itself while a span is open. @param {HTMLElement} list @param {Span} span */
+  liveFacts(list, span) {
+    this.live.clear();
+    const { progress } = span;
+    const share = progress === null ? null : shareOf(progress);
+    for (const name of span.end === null ? LIVE_FACTS : progress === null ? [] : ["Progress"]) {
+      const text = element("span", { text: span.end === null || progress === null ? "" : progressText(progress, null, 0) });
+      const node = element("dd", { "data-live": name }, text);
+      if (name === "Progress" && progress !== null && progress.message !== "" && isCounted(progress)) node.append(element("span", { class: "muted note", text: progress.message }));
+      if (name === "Progress" && share !== null) {
+        const meter = element("span", { class: "meter", "aria-hidden": "true" });
+        setStyle(meter, "background-size", `${(share * 100).toFixed(1)}% 100%`);
+        node.append(meter);
+      }
+      list.append(element("dt", { text: name }), node);
+      if (span.end === null) this.live.set(name, node);
+    }
   }
 
   /** @param {Trace} trace @param {Span} span @returns {HTMLElement} */
@@ -460,6 +492,15 @@ export class InspectorView {
 function textOf(tag, text, properties = {}) {
   const mayScroll = tag === "pre" || text.length > VALUE_FITS || text.split("\n", LINES_FIT + 1).length > LINES_FIT;
   return element(tag, { ...properties, text, tabindex: mayScroll ? 0 : null });
+}
+
+/** In the order in which they matter. */
+const LIVE_FACTS = ["Blocks", "Awaits", "Progress", "Task"];
+
+/** @param {InspectorFrame} frame @param {number} index @returns {[string, string][]} */
+function liveFacts({ trace, now, moving }, index) {
+  return [["Blocks", pollingText(trace, index, now, moving)], ["Awaits", awaitingText(trace, index, now, moving).replace(/^awaits /, "")],
+    ["Progress", progressTextAt(trace, index, now)], ["Task", taskText(trace.spans.events[index]?.task)]];
 }
 
 /** @param {any} panic @returns {string[]} where it was, as far as that is known */

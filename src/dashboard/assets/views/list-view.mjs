@@ -5,6 +5,7 @@ import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
 import { OLDER_MAX, countsWords, isOpenTrace, keptText, listCounts, selectTraces, shownStateOfSummary } from "../model/list-model.mjs";
+import { amountText, isCounted, leftText, percentText, progressFrom, progressText, shareOf } from "../model/progress.mjs";
 import { dependsOnTime, parseQuery } from "../model/search.mjs";
 import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
 import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
@@ -275,6 +276,9 @@ function makeRow(actions) {
     chipsFor: "",
     duration: element("span", { class: "figure duration-text" }),
     bar: element("span", { class: "meter" }),
+    progress: element("span", { class: "progress-text muted", hidden: true }),
+    amount: element("span"),
+    left: element("span", { class: "progress-left" }),
     errors: element("span", { class: "c-errors figure", role: "gridcell" }),
   };
   const node = element(
@@ -283,10 +287,11 @@ function makeRow(actions) {
     element("span", { class: "c-name", role: "gridcell" }, row.link, row.id, row.kept),
     element("span", { class: "c-state", role: "gridcell" }, row.shape, row.stateWord),
     row.spans,
-    element("span", { class: "c-duration", role: "gridcell" }, row.duration, row.bar),
+    element("span", { class: "c-duration", role: "gridcell" }, row.duration, row.bar, row.progress),
     row.errors,
   );
   row.spans.append(row.total);
+  row.progress.append(row.amount, row.left);
   node.addEventListener("click", (event) => {
     // A click with a modifier is the browser's: it opens the link in a new tab.
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -331,7 +336,17 @@ function drawRow(row, node, trace, frame, longest, actions) {
   setText(row.total, spansText(trace));
   const length = open ? formatOpen(duration, frame.moving) : formatDuration(duration);
   setText(row.duration, kept === "" ? length : `≥ ${length}`);
-  setStyle(row.bar, "background-size", `${Math.max(1, (duration / longest) * 100).toFixed(1)}% 100%`);
+  const progress = open ? progressFrom(trace.progress) : null;
+  const share = progress === null ? null : shareOf(progress);
+  setShown(row.progress, progress !== null);
+  if (progress !== null) {
+    const left = leftText(frame.feed.model.speeds.get(trace.traceId)?.left(frame.now) ?? null);
+    setText(row.amount, isCounted(progress) ? percentText(progress) || amountText(progress) : shortened(progress.message));
+    setText(row.left, left === "" ? "" : ` · ${left}`);
+  }
+  setAttribute(row.progress, "title", progress === null ? null : [progressText(progress, null, 0), progress.message].filter((part) => part !== "").join(": "));
+  setAttribute(row.bar, "data-progress", share !== null);
+  setStyle(row.bar, "background-size", `${Math.max(1, (share ?? duration / longest) * 100).toFixed(1)}% 100%`);
   // Lost spans are among the errors.
   const errors = trace.spans?.errors ?? 0;
   setText(row.errors, errors > 0 ? formatCount(errors) : "");
@@ -339,7 +354,7 @@ function drawRow(row, node, trace, frame, longest, actions) {
   drawChips(row, trace, frame);
   // A duration that ticks would be told again and again: of what is open, the cell has it.
   setAttribute(node, "aria-label", [
-    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept,
+    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept, progress === null ? "" : progressText(progress, null, 0),
   ].filter((part) => part !== "").join(", "));
 }
 

@@ -28,6 +28,7 @@ import { InspectorView } from "./inspector-view.mjs";
 import { ListView } from "./list-view.mjs";
 import { attachMenu, isMenuOpen } from "./menu.mjs";
 import { pageHubClient } from "./page-hub.mjs";
+import { decorateRunning } from "./running-view.mjs";
 import { SearchView } from "./search-view.mjs";
 import { StateNews } from "./state-news.mjs";
 import { StatusView } from "./status-view.mjs";
@@ -103,7 +104,7 @@ const news = new StateNews(announce);
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
-decorators.push((index, frame) => waitingView.decorate(index, frame));
+decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame));
 const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
 const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
 const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
@@ -260,7 +261,7 @@ function drawTrace(feed) {
   exportMenu.draw(feed);
   inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
   news.hear(frame);
-  setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
+  setText(document.querySelector("title") ?? document.head, titleOf(`${traceView.title.percent} ${traceName(trace) || "trace"}`.trim()));
   return wait;
 }
 

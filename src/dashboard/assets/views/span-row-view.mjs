@@ -5,7 +5,8 @@
 
 import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
 import { ERROR, WARN, severityOf } from "../model/severity.mjs";
-import { logsOf, serviceOf, shownName, shownStateOf, waitText } from "../model/span.mjs";
+import { leftText, percentText } from "../model/progress.mjs";
+import { logsOf, progressAt, serviceOf, shownName, shownStateOf, waitText } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { ROLLUP_MIN } from "../model/tree.mjs";
 import { rollUpText } from "../model/visible-rows.mjs";
@@ -14,8 +15,9 @@ import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shorte
 /**
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
  * @typedef {ReturnType<typeof makeSpanRow>["row"]} SpanRow
- * @typedef {{kind?: string, start?: number, end?: number, title?: string, flag?: string}} Decoration something that another
- *   view adds to a row: a stretch or a tick at a time, or a flag beside the name
+ * @typedef {{kind?: string, start?: number, end?: number, title?: string | null, flag?: string, share?: number | null}} Decoration something that another
+ *   view adds to a row: a stretch or a tick at a time, or a flag beside the name,
+ *   `share` of a whole where it has one
  * @typedef {(index: number, frame: TraceFrame) => Decoration[]} Decorator
  * @typedef {{at: number, kind: string}} Mark
  * @typedef {object} RowLook what of the frame is this row's own
@@ -35,9 +37,12 @@ const SHAPE = 19;
 const DIGIT = 6;
 const EXTRA_CHARACTER = 6;
 const EXTRA_EDGE = 18;
+/** Of the bar of a progress, with the room after it. */
+const METER = 69;
 const FLAGS_FROM = 240;
 // Of the name column, so that a span 10,000 levels down still shows its name.
 const INDENT_SHARE_MAX = 0.4;
+const FLAG_LENGTH_MAX = 40;
 const MARKS_MAX = 24;
 const DECORATIONS_MAX = 8;
 
@@ -73,6 +78,7 @@ export function makeSpanRow(actions) {
     flags: /** @type {Decoration[]} */ ([]),
     isBadBelow: false,
     hidden: "",
+    children: "",
     extrasFor: "",
   };
   row.cell.append(row.name, row.service);
@@ -179,19 +185,20 @@ function drawName(row, node, frame, look) {
   setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
   row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
   const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0 || spans.childBelow[index] > 0;
+  row.children = formatCount(children);
   row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
 }
 
 /** @param {SpanRow} row @param {number} nameWidth */
 function drawExtras(row, nameWidth) {
-  const key = `${nameWidth} ${row.isBadBelow} ${row.hidden} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title}`)}`;
+  const key = `${nameWidth} ${row.isBadBelow} ${row.hidden} ${row.children} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title} ${flag.share}`)}`;
   if (key === row.extrasFor) return;
   row.extrasFor = key;
   const extras = [
     // On a narrow page the name comes first.
-    ...(nameWidth < FLAGS_FROM ? [] : row.flags).map((flag) => element("span", { class: "row-flag", "data-kind": flag.kind ?? "", title: flag.title ?? null, text: String(flag.flag) })),
+    ...(nameWidth < FLAGS_FROM ? [] : row.flags).flatMap(flagNodes),
     ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
-    ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.hidden })]),
+    ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.flags.some(({ kind }) => kind === "progress") ? row.children : row.hidden })]),
   ];
   if (row.extras === null) {
     if (extras.length === 0) return;
@@ -199,8 +206,17 @@ function drawExtras(row, nameWidth) {
   }
   row.extras.replaceChildren(...extras);
   setShown(row.extras, extras.length > 0);
-  const width = extras.reduce((sum, extra) => sum + (extra.textContent ?? "").length * EXTRA_CHARACTER + EXTRA_EDGE, 0);
+  const width = extras.reduce((sum, extra) => sum + (extra.className === "row-meter" ? METER : (extra.textContent ?? "").length * EXTRA_CHARACTER + EXTRA_EDGE), 0);
   setStyle(row.cell, "padding-right", `${8 + Math.min(width, nameWidth / 2)}px`);
+}
+
+/** @param {Decoration} flag @returns {HTMLElement[]} */
+function flagNodes({ kind = "", flag, title = null, share = null }) {
+  const text = element("span", { class: "row-flag", "data-kind": kind, title, text: shortened(String(flag), FLAG_LENGTH_MAX) });
+  if (share === null) return [text];
+  const meter = element("span", { class: "row-meter" });
+  setStyle(meter, "background-size", `${(share * 100).toFixed(1)}% 100%`);
+  return [meter, text];
 }
 
 /** What a row says when the pointer rests on it. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {string} */
@@ -224,7 +240,9 @@ function labelOf(index, { now, trace, moving }) {
   }
   const end = spans.end[index];
   if (!Number.isNaN(end)) return formatDuration(end - spans.start[index]);
-  return [formatOpen(now - spans.start[index], moving), waitText(trace, index, now, moving)].filter((part) => part !== "").join(" · ");
+  const progress = progressAt(trace, index);
+  const told = progress === null ? [] : [percentText(progress), leftText(trace.live.get(index)?.speed?.left(now) ?? null)];
+  return [formatOpen(now - spans.start[index], moving), waitText(trace, index, now, moving), ...told].filter((part) => part !== "").join(" · ");
 }
 
 /** Span events and log records. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {Mark[]} */
@@ -250,10 +268,12 @@ function markOfLog(severity) {
 /** @param {SpanRow} row @param {TraceFrame} frame @param {Decorator[]} decorators @returns {boolean} whether they changed */
 function drawDecorations(row, frame, decorators) {
   const all = decorators.flatMap((decorator) => decorator(row.index, frame));
-  const decorated = all.map((one) => `${one.kind} ${one.start} ${one.end} ${one.flag} ${one.title}`).join("\n");
+  const decorated = all.map((one) => `${one.kind} ${one.start} ${one.end} ${one.flag} ${one.title} ${one.share}`).join("\n");
   if (decorated === row.decorated) return false;
   row.decorated = decorated;
   row.stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
-  row.flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
+  const flags = all.filter((one) => one.flag !== undefined);
+  // What it says itself is better than what is usual.
+  row.flags = (flags.some(({ kind }) => kind === "progress") ? flags.filter(({ kind }) => kind !== "eta") : flags).slice(0, 2);
   return true;
 }

@@ -2,7 +2,8 @@
 // Draws the line above a trace: state, name, id, duration, counts and services. It must never look at a single span.
 
 import { shortId } from "../model/ids.mjs";
-import { isPartial, shownTraceState, traceName } from "../model/span.mjs";
+import { percentAt, progressTextAt, progressingSpan } from "../model/running.mjs";
+import { firstSpan, isPartial, shownName, shownTraceState, traceName } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
 import { STATE_WORDS, byId, icon, setAttribute, setIcon, setText } from "./dom.mjs";
 import { ServiceChips } from "./service-chips.mjs";
@@ -12,6 +13,8 @@ import { ServiceChips } from "./service-chips.mjs";
 const SERVICES_MAX = 8;
 
 export class TitleView {
+  /** How far the trace is, where it says so. */
+  percent = "";
   chips = new ServiceChips(byId("trace-services"), SERVICES_MAX);
 
   /** @param {TraceFrame} frame */
@@ -33,6 +36,10 @@ export class TitleView {
     const duration = counts.open > 0 ? formatOpen(elapsed, moving) : formatDuration(elapsed);
     // What is gone may have begun earlier, or ended later.
     setText(byId("trace-duration"), counts.total === 0 ? "" : isPartial(trace) ? `≥ ${duration}` : duration);
+    const progressing = counts.open > 0 ? progressingSpan(trace, firstSpan(trace)) : -1;
+    this.percent = percentAt(trace, progressing);
+    setText(byId("trace-progress"), progressing < 0 ? "" : progressTextAt(trace, progressing, now));
+    setAttribute(byId("trace-progress"), "title", progressing < 0 ? null : shownName(trace, progressing).slice(0, 500));
     setText(byId("trace-counts"), countsText(trace));
     // Not disabled by the browser's word: that would take the focus from whoever steps through.
     for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", counts.errors + counts.lost === 0 ? "true" : null);

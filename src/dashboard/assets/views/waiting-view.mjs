@@ -6,6 +6,7 @@ import { STATE, isOpenState } from "../model/columns.mjs";
 import { criticalPath, drawable } from "../model/critical-path.mjs";
 import { indexOf } from "../model/model.mjs";
 import { identityOf } from "../model/identity.mjs";
+import { awaitingOf, awaitingText, blockedSpans, percentAt, pollingOf } from "../model/running.mjs";
 import { isPartial, nameOf, serviceOf, shownName, stateOf, waitText } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
 import { nextWhere } from "../model/visible-rows.mjs";
@@ -28,6 +29,7 @@ const SHARE_WIDTH = 170;
 const LINKS_MAX = 4;
 const LINK_LENGTH_MAX = 48;
 const LOOK_EVERY_MS = 200;
+const RELOOK_MS = 1_000;
 const HOLD_MS = 1_200;
 // A trace that has just ended may go on; the path is worth a walk over all spans only when it is quiet.
 const QUIET_MS = 300;
@@ -49,6 +51,8 @@ export class WaitingView {
   lines = [];
   more = element("button", { type: "button", class: "chip", title: "Go to the next innermost open span", hidden: true, on: { click: () => this.next() } });
   rest = element("span", { class: "faint rest" });
+  blockedId = "";
+  blocked = element("button", { type: "button", class: "chip blocked", title: "This span is polled for so long that its thread can do nothing else", hidden: true, on: { click: () => this.actions.goTo(this.blockedId) } });
   /** @type {import("../model/model.mjs").Trace | null} */
   trace = null;
   version = -1;
@@ -66,7 +70,7 @@ export class WaitingView {
     this.ui = ui;
     this.actions = actions;
     this.expectations = expectations;
-    this.node.append(this.lead, this.more, this.rest);
+    this.node.append(this.blocked, this.lead, this.more, this.rest);
     byId("critical").addEventListener("click", () => ui.setCriticalPath(!ui.criticalPath));
     new ResizeObserver(() => {
       this.width = this.node.clientWidth;
@@ -103,9 +107,10 @@ export class WaitingView {
   drawWaiting(frame, at) {
     const { trace } = frame;
     const due = Math.max(this.lookedAt + LOOK_EVERY_MS, this.heldUntil);
-    if (this.changedAt > this.lookedAt && at >= due) {
+    // What is awaited becomes what hangs by time alone.
+    if ((this.changedAt > this.lookedAt || at - this.lookedAt >= RELOOK_MS) && at >= due) {
       this.lookedAt = at;
-      ({ chains: this.chains, total: this.total } = waitingChains(trace));
+      ({ chains: this.chains, total: this.total } = waitingChains(trace, frame.now));
     }
     const room = Math.max(1, Math.floor(this.width / LEAF_WIDTH));
     const shown = this.chains.slice(0, Math.min(CHAINS_MAX, room));
@@ -119,13 +124,28 @@ export class WaitingView {
       this.finish(shown.length, more > 0 ? `+${formatCount(more)} more` : "", "");
     }
     for (const [place, { leaf }] of shown.entries()) {
-      const { time, slow } = this.lines[place];
+      const { time, slow, awaits } = this.lines[place];
       const elapsed = frame.now - trace.spans.start[leaf];
-      setText(time, [formatOpen(elapsed, frame.moving), waitText(trace, leaf, frame.now, frame.moving)].filter((part) => part !== "").join(" "));
+      setText(time, [formatOpen(elapsed, frame.moving), waitText(trace, leaf, frame.now, frame.moving), percentAt(trace, leaf)].filter((part) => part !== "").join(" "));
+      setText(awaits, awaitingText(trace, leaf, frame.now, frame.moving));
+      setAttribute(awaits, "data-long", awaitingOf(trace, leaf, frame.now)?.isLong === true);
       const usual = trace.spans.state[leaf] === STATE.waiting ? null : this.usual(frame, leaf);
       setText(slow, usual !== null && isSlow(usual, elapsed) ? `slower than usual: ${timesUsual(usual, elapsed)}` : "");
     }
+    this.drawBlocked(frame);
     return this.changedAt > this.lookedAt ? Math.max(0, due - at) : Infinity;
+  }
+
+  /** The one that has blocked its thread for the longest. @param {TraceFrame} frame */
+  drawBlocked(frame) {
+    const { trace, now, moving } = frame;
+    const [worst, ...others] = trace.counts.open > 0 ? blockedSpans(trace, now) : [];
+    setShown(this.blocked, worst !== undefined);
+    this.blockedId = worst === undefined ? "" : trace.spans.ids[worst];
+    if (worst === undefined) return;
+    const polling = /** @type {import("../model/running.mjs").Polling} */ (pollingOf(trace, worst, now));
+    const more = others.length === 0 ? "" : ` · ${formatCount(others.length)} more`;
+    setText(this.blocked, `${shortened(shownName(trace, worst), LINK_LENGTH_MAX)} blocks ${polling.thread} since ${formatOpen(now - polling.since, moving)}${more}`);
   }
 
   /** @param {number} place @returns {Line} */
@@ -171,6 +191,7 @@ export class WaitingView {
     this.drawnFor = key;
     const { path } = this;
     setText(this.lead, "Critical path");
+    setShown(this.blocked, false);
     if (!isWhole) this.finish(0, "", "not told: a part of this trace is missing");
     else if (path === null || path.total === 0) this.finish(0, "", "");
     else {
@@ -212,9 +233,10 @@ class Line {
     this.count = element("span", { class: "faint" });
     this.time = element("span", { class: "figure" });
     this.slow = element("span", { class: "slow" });
+    this.awaits = element("span", { class: "awaits" });
     /** From the leaf up: what is waited for comes first, and survives on a narrow screen. */
     this.above = Array.from({ length: LINKS_MAX }, () => ({ sign: element("span", { class: "faint" }), link: this.link("") }));
-    this.node = element("span", { class: "chain" }, this.shape, this.leaf.node, this.count, this.time, this.slow, ...this.above.flatMap(({ sign, link }) => [sign, link.node]));
+    this.node = element("span", { class: "chain" }, this.shape, this.leaf.node, this.count, this.time, this.awaits, this.slow, ...this.above.flatMap(({ sign, link }) => [sign, link.node]));
   }
 
   /** @param {string} kind */
@@ -259,6 +281,7 @@ class Line {
     setText(this.count, count > 1 ? `×${formatCount(count)}` : "");
     setText(this.time, `${formatDuration(time)} · ${Math.round((time / total) * 100)} %`);
     setText(this.slow, "");
+    setText(this.awaits, "");
     for (const { sign, link } of this.above) for (const node of [sign, link.node]) setShown(node, false);
   }
 }
