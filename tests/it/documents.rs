@@ -1,5 +1,5 @@
-//! The documents keep their form: links lead somewhere, prose lines fit into 100 columns, the README stays short. Code in
-//! them is compiled as doc tests; `scripts/test` checks their spelling.
+//! Checks the form of the documents: links lead somewhere, prose lines fit into 100 columns, and the README stays
+//! short. Their code is compiled as doc tests, and `scripts/test` checks their spelling.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use crate::support::root;
 
 const PROSE_COLUMNS_MAX: usize = 100;
 const README_LINES_MAX: usize = 220;
-/// Where links to items lead for readers of the repository; rustdoc takes those of `links.rustdoc` instead.
+/// Where links to items lead for readers of the repository. rustdoc uses the targets of `links.rustdoc` instead.
 const ITEMS: &str = "https://docs.rs/livespan/latest/livespan/";
 
 #[test]
@@ -77,7 +77,7 @@ fn headings_become_the_anchors_of_github() {
 
 fn leads_somewhere(document: &Path, label: Option<&str>, target: &str, items: &str) -> bool {
     if let Some(item) = target.strip_prefix(ITEMS) {
-        // rustdoc fails when the item of this label does not exist.
+        // rustdoc fails if the item of this label does not exist.
         let name = label.and_then(|label| label.rsplit("::").next());
         return name.is_some_and(|name| item.contains(name))
             && label.is_some_and(|label| items.contains(&format!("[{label}]: crate::")));
@@ -101,7 +101,7 @@ fn leads_somewhere(document: &Path, label: Option<&str>, target: &str, items: &s
         .any(|title| anchor(title.trim_start_matches('#').trim()) == heading)
 }
 
-/// The anchor that GitHub and rustdoc make of a heading: lower case, hyphens for spaces, other punctuation left out.
+/// Returns the anchor that GitHub and rustdoc make of a heading: lower case, hyphens for spaces, no other punctuation.
 fn anchor(heading: &str) -> String {
     heading
         .to_lowercase()
@@ -111,7 +111,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// The lines outside of code blocks.
+/// Returns the lines outside of code blocks.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut in_code = false;
     text.lines().filter(move |line| {
@@ -121,7 +121,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `[label]: target` at the start of a line.
+/// Returns each `[label]: target` at the start of a line.
 fn definitions(text: &str) -> Vec<(String, String)> {
     prose(text)
         .filter_map(|line| line.strip_prefix('[')?.split_once("]: "))
@@ -129,7 +129,7 @@ fn definitions(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The `target` of each `[text](target)`.
+/// Returns the `target` of each `[text](target)`.
 fn inline_targets(text: &str) -> impl Iterator<Item = &str> {
     prose(text).flat_map(|line| {
         line.split("](")
@@ -138,7 +138,7 @@ fn inline_targets(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The `label` of each `[text][label]`.
+/// Returns the `label` of each `[text][label]`.
 fn references(text: &str) -> impl Iterator<Item = &str> {
     let labels = prose(text).flat_map(|line| {
         line.split("][")

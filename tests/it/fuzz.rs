@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets over their seeds, and over mutations of them: the same code that `cargo fuzz` runs.
+//! Runs the bodies of the fuzz targets on their seeds and on mutations of these: the code that `cargo fuzz` runs.
 
 use std::{fs, path::Path};
 
@@ -24,7 +24,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Each seed as it is, then so many mutations: bytes replaced, a piece cut out, another seed's end put on.
+/// Runs each seed unchanged, then this many mutations: replaced bytes, a removed piece, the end of another seed.
 fn over_seeds(target: &str, cases: u32, body: fn(&[u8])) {
     let seeds = seeds(target);
     for seed in &seeds {

@@ -1,4 +1,4 @@
-//! Integration tests: the crate as its users see it, one module a part.
+//! Integration tests: the crate as its users see it, one module for each part.
 
 mod core;
 mod documents;

@@ -1,5 +1,5 @@
-//! What livespan depends on is what `deny.toml` allows and what the guide says. Asks cargo, offline; `cargo deny` itself
-//! is not needed. Covers Linux; licences and versions of other platforms are for `cargo deny`.
+//! Checks that the dependencies of livespan are those that `deny.toml` allows and the guide names. It runs cargo
+//! offline, and needs no `cargo deny`. It covers Linux; `cargo deny` checks licences and versions for other platforms.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,8 +91,8 @@ fn guide_counts_the_crates_of_each_feature() {
     assert_eq!(rows, counted);
 }
 
-/// With `env-filter`, for example, `tracing_subscriber::fmt::init()` of a program prints errors only, where it printed
-/// `info`: features are those of the whole build.
+/// Features apply to a whole build. With `env-filter`, for example, `tracing_subscriber::fmt::init()` in another part
+/// of the program would print errors only, instead of `info`.
 #[test]
 fn features_of_tracing_subscriber_change_no_other_subscriber() {
     let tree = cargo(&[
@@ -156,11 +156,11 @@ struct Package {
     licence: String,
 }
 
-/// What a build with all features holds, without what only tests need. Not from `cargo metadata`: that turns on what
-/// tests ask of the crates they share with the library.
+/// Returns the packages of a build with all features, without those that only tests need. `cargo metadata` would turn
+/// on the features that tests need of shared crates.
 fn shipped() -> BTreeSet<Package> {
     let packages = tree(&["--all-features"]);
-    // So that an answer of another shape cannot pass for a small one.
+    // So that output of another form cannot pass as a short list.
     assert!(packages.len() > 100, "{}", packages.len());
     packages
 }
@@ -191,7 +191,7 @@ fn tree(features: &[&str]) -> BTreeSet<Package> {
         .collect()
 }
 
-/// Name, version and source of all that is locked, for every platform and for tests.
+/// Returns name, version and source of all locked packages, for every platform and for tests.
 fn locked() -> Vec<(String, String, String)> {
     let lock = read("Cargo.lock");
     let value = |entry: &str, key: &str| {
@@ -215,7 +215,7 @@ fn locked() -> Vec<(String, String, String)> {
     entries
 }
 
-/// Features of the manifest that users choose: not those that only name a dependency.
+/// Returns the features of the manifest that users choose, without those that only name a dependency.
 fn features() -> Vec<String> {
     let manifest = read("Cargo.toml");
     let names = section(&manifest, "[features]")
@@ -225,12 +225,12 @@ fn features() -> Vec<String> {
     names.collect()
 }
 
-/// How many crates a build with this feature alone compiles, beside livespan itself.
+/// Returns how many crates a build with this feature alone compiles, in addition to livespan.
 fn crates_with(feature: &str) -> usize {
     tree(&["--no-default-features", "--features", feature]).len() - 1
 }
 
-/// Whether one may use what is under this SPDX expression, given these licences.
+/// Returns whether the SPDX expression permits use under the allowed licences.
 fn allows(allowed: &BTreeSet<String>, expression: &str) -> bool {
     let spaced = expression
         .replace('/', " OR ")
@@ -246,7 +246,7 @@ type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
 fn any_of(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
     let mut answer = all_of(allowed, words);
     while words.next_if_eq(&"OR").is_some() {
-        // Read in any case, so that the rest is looked at behind it.
+        // Always parsed, so that the rest of the expression is parsed, too.
         let other = all_of(allowed, words);
         answer |= other;
     }
@@ -266,7 +266,7 @@ fn one(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
     match words.next() {
         Some("(") => {
             let answer = any_of(allowed, words);
-            // Taken in any case, so that the rest is looked at behind it.
+            // Always consumed, so that the rest of the expression is parsed, too.
             let closed = words.next() == Some(")");
             answer && closed
         }
@@ -281,7 +281,7 @@ fn one(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
     }
 }
 
-/// The first quoted text of each entry of a list in `deny.toml`.
+/// Returns the first quoted text of each entry of a list in `deny.toml`.
 fn policy(table: &str, list: &str) -> BTreeSet<String> {
     let policy = read("deny.toml");
     let entries: BTreeSet<String> = section(&policy, &format!("[{table}]"))
@@ -296,7 +296,7 @@ fn policy(table: &str, list: &str) -> BTreeSet<String> {
     entries
 }
 
-/// What stands below the heading, up to the next one of its kind.
+/// Returns the text below the heading, up to the next heading of its level.
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let (_, rest) = text
         .split_once(&format!("\n{heading}\n"))
@@ -320,7 +320,7 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The top of the repository.
+/// Reads a file of the repository.
 fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }

@@ -27,7 +27,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     runtime.block_on(async {
         tokio::time::timeout(PATIENCE, future)
             .await
-            .expect("the wait is over in time")
+            .expect("the future completes in time")
     })
 }
 
@@ -36,7 +36,10 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
 pub(crate) fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "the condition holds in time");
+        assert!(
+            Instant::now() < deadline,
+            "the condition comes true in time"
+        );
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }

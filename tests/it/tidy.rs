@@ -1,4 +1,4 @@
-//! The house rules that a machine can check: one direction of dependencies, and what a release must not contain.
+//! The house rules that a machine can check: the direction of dependencies, and what a release must not contain.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The rooms of the library, from the bottom up, as ARCHITECTURE.md draws them: a room uses only rooms that stand before it.
+/// The rooms of the library, from the bottom up, as ARCHITECTURE.md draws them. A room may use only rooms before it.
 const ROOMS: &[&str] = &[
     "error",
     "util",
@@ -31,11 +31,11 @@ const ROOMS: &[&str] = &[
     "_guide",
 ];
 
-/// The most `.rs` files in one folder: more means that it is two things.
+/// Upper bound on the `.rs` files in one folder. A folder with more contains two things.
 const FILES_OF_A_FOLDER_MAX: usize = 12;
 
-/// Every module, from the bottom up: each may use only modules that stand before it. To move one up or to add one is
-/// a design decision: say why in its commit.
+/// Every module, from the bottom up. Each may use only modules before it. Moving a module up or adding one is a design
+/// decision, whose reason belongs in the commit.
 const MODULES: &[&str] = &[
     "error",
     "util::hash",
@@ -291,7 +291,7 @@ fn dependencies_point_one_way() {
         };
         for used in uses(&module, &code) {
             let used = longest_known(&used);
-            // A folder's own file declares and re-exports what is in it.
+            // A folder's own file declares and re-exports the items of the folder.
             let inside = used.starts_with(&format!("{module}::"));
             let above = MODULES
                 .iter()
@@ -317,7 +317,7 @@ fn unit_tests_use_their_own_room_and_those_below() {
             let used = room_of(&used);
             if place(used).is_some_and(|used| Some(used) > own) {
                 wrong.push(format!(
-                    "the tests of {module} use {used}, which stands above"
+                    "the tests of {module} use {used}, which is above it"
                 ));
             }
         }
@@ -345,8 +345,8 @@ fn a_folder_has_a_dozen_files_at_most() {
     assert_eq!(counts, BTreeMap::new());
 }
 
-/// One word, one meaning: what two types of one name need is a comment beside one of them,
-/// ``// Same name as `path::Type`: why``.
+/// A word has one meaning. If two types have one name, a comment beside one of them says why: ``// Same name as
+/// `path::Type`: why``.
 #[test]
 fn no_two_types_have_one_name_without_a_reason() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -357,12 +357,12 @@ fn no_two_types_have_one_name_without_a_reason() {
             places.entry(name).or_default().push(path.clone());
         }
     }
-    // One of them may stand without a reason: the others say why they are called the same.
+    // One of them may lack a reason, because the others have one.
     places.retain(|_, places| places.len() > 1);
     assert_eq!(places, BTreeMap::new());
 }
 
-/// The names of the types that a file declares outside of traits and impls, but for those with a reason beside them.
+/// Returns the names of the types that a file declares outside of traits and impls, without those that have a reason.
 fn types_without_reason(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut has_reason = false;
@@ -377,7 +377,7 @@ fn types_without_reason(text: &str) -> Vec<String> {
         while word.starts_with("pub") || word == "unsafe" || word.ends_with(')') {
             word = words.next().unwrap_or_default();
         }
-        // A type of a trait or an impl is indented, and has the trait's name.
+        // A type in a trait or an impl is indented, and its name is the trait's.
         let declares = ["struct", "enum", "trait", "union"].contains(&word)
             || (word == "type" && whole == line);
         if let Some(name) = words.next().filter(|_| declares && !has_reason) {
@@ -494,7 +494,7 @@ fn this_version_has_a_heading_in_the_changelog() {
 
 #[test]
 fn nothing_left_to_do_is_marked_in_the_code() {
-    // Put together here, so that this file does not hold them.
+    // Joined here, so that this file does not contain them.
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]].map(|parts| parts.concat());
     for folder in ["src", "conformance", "examples", "tests", "scripts"] {
         for extension in ["rs", "mjs", "css", "html", ""] {
@@ -532,14 +532,14 @@ fn nothing_is_printed_but_the_address_that_init_says() {
     );
 }
 
-/// The text of one module: what is compiled into the library, and its unit tests.
+/// The text of one module: the code of the library, and its unit tests.
 struct Source {
     code: String,
     tests: String,
 }
 
 impl Source {
-    /// Takes every item that stands behind a `#[cfg(test)]` for a test.
+    /// Counts every item after a `#[cfg(test)]` as a test.
     fn of(text: &str) -> Self {
         let (mut code, mut tests) = (String::new(), String::new());
         let mut lines = text.lines();
@@ -552,7 +552,7 @@ impl Source {
             for line in lines.by_ref() {
                 tests.push_str(line);
                 tests.push('\n');
-                // rustfmt puts the end of an item into the column in which it begins.
+                // rustfmt puts the end of an item into the column of its beginning.
                 let item = line.strip_prefix(indent).unwrap_or_default();
                 let is_whole = item.ends_with(';') || item.ends_with('}');
                 if is_whole && !item.starts_with([' ', '#', '/']) {
@@ -564,7 +564,7 @@ impl Source {
     }
 }
 
-/// Every module of the library with its text. A folder `tests` is no module of the library.
+/// Returns every module of the library with its text. A folder `tests` is not a module of the library.
 fn modules() -> BTreeMap<String, Source> {
     let source = root().join("src");
     let mut modules = BTreeMap::new();
@@ -589,7 +589,7 @@ fn modules() -> BTreeMap<String, Source> {
     modules
 }
 
-/// The modules that the text of a module names as `crate::…` or `super::…`, in paths and in groups.
+/// Returns the modules that a module's text names as `crate::…` or `super::…`, in paths and in groups.
 fn uses(module: &str, text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let code: String = text
@@ -597,7 +597,7 @@ fn uses(module: &str, text: &str) -> BTreeSet<String> {
         .filter(|line| !line.trim_start().starts_with("//"))
         .collect();
     let compact: String = code.split_whitespace().collect();
-    // `pub(in crate::room)` opens an item to its room, and uses nothing.
+    // `pub(in crate::room)` opens an item to its room, and does not use the room.
     let mut parts = compact.split("pub(in");
     let first = parts.next().unwrap_or_default();
     let others = parts.filter_map(|part| part.split_once(')'));
@@ -607,7 +607,7 @@ fn uses(module: &str, text: &str) -> BTreeSet<String> {
     for rest in used.split("crate::").skip(1) {
         expand("", rest, &mut found);
     }
-    // Each `super` of a path is one folder up; `super::*` in a module of unit tests is the file itself.
+    // Each `super` of a path leads one folder up. In a module of unit tests, `super::*` is the file itself.
     let mut rest = used.as_str();
     while let Some(at) = rest.find("super::") {
         let mut folder = module;
@@ -623,7 +623,7 @@ fn uses(module: &str, text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Reads one path, which may end in a group of further paths.
+/// Parses one path, which may end in a group of paths.
 fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
     let end =
         text.find(|character: char| !(character.is_alphanumeric() || "_:".contains(character)));
@@ -648,7 +648,7 @@ fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
                 }
             }
         }
-        // What stands after the last comma of a group is nothing.
+        // A group may end with a comma.
         _ if path.is_empty() || path.ends_with("::") => {}
         _ => {
             found.insert(path);
@@ -660,7 +660,7 @@ fn room_of(module: &str) -> &str {
     module.split("::").next().unwrap_or_default()
 }
 
-/// The module in which the path's last names stand.
+/// Returns the module that contains the last names of the path.
 fn longest_known(path: &str) -> String {
     let mut path = path.trim_end_matches("::");
     loop {
@@ -674,7 +674,7 @@ fn longest_known(path: &str) -> String {
     }
 }
 
-/// The top of the repository.
+/// Returns the root folder of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -689,7 +689,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // What cargo makes of an example that is a crate of its own is no file of ours.
+                // The target folder of an example that is a crate of its own is not part of the sources.
                 folders.extend(Some(path).filter(|path| !path.ends_with("target")));
             } else if path.extension().unwrap_or_default() == extension {
                 found.push(path);

@@ -1,4 +1,4 @@
-//! Models `WakeFlag`: a waiting reader is woken by every ring that comes after its last check, in any interleaving.
+//! Models `WakeFlag`: a waiting reader is woken by every wake-up after its last check, in any interleaving.
 
 use std::{
     future::poll_fn,

@@ -1,5 +1,5 @@
-//! Replaces the crate's `SpinMutex` in a model by the model's own lock, which does not spin and shows the model who
-//! waits.
+//! Replaces the crate's `SpinMutex` in a model by the model's own lock. That one does not spin, and shows the model
+//! which thread waits.
 
 use std::sync::TryLockError;
 

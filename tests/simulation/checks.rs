@@ -1,4 +1,4 @@
-//! What a history must have been like, whatever happened in it.
+//! The promises that every history must have kept, whatever happened in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// A record that somebody told the log of.
+/// A record that a task pushed or tried to push.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) site: usize,
@@ -34,11 +34,11 @@ pub(crate) struct Told {
 pub(crate) struct Flushed {
     pub(crate) site: usize,
     pub(crate) began: u64,
-    /// The newest event that readers could see then.
+    /// The newest event that readers could see when it returned.
     pub(crate) published: u64,
 }
 
-/// An event whose id was told.
+/// An event whose dispatch returned an id.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) number: u64,
@@ -46,10 +46,10 @@ pub(crate) struct Answered {
     pub(crate) published: u64,
 }
 
-/// What a reader got.
+/// One item that a reader got.
 #[derive(Debug)]
 pub(crate) enum Seen {
-    /// A connection: `oldest` and `head` are the log's right after it began.
+    /// The reader connects. `oldest` and `head` are those of the log right after that.
     Begins {
         from: ResumePoint,
         oldest: u64,
@@ -60,7 +60,7 @@ pub(crate) enum Seen {
     Degraded,
 }
 
-/// A reader of some streams, or of everything.
+/// The history of one reader, of some streams or of everything.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) site: usize,
@@ -68,29 +68,31 @@ pub(crate) struct Reader {
     pub(crate) seen: Vec<Seen>,
 }
 
-/// What the log says at the end.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+/// The state of the logs at the end, and the facts about the history that the checks need.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    /// The newest event that each log shows.
+    /// The newest visible event of each log.
     pub(crate) heads: Vec<u64>,
-    /// Starts, ends, other.
+    /// Dropped starts, ends and others.
     pub(crate) dropped: [u64; 3],
     pub(crate) broken: Option<&'static str>,
     pub(crate) is_degraded: bool,
-    /// Whether it ended while something was told to it: what was refused at the last moment is counted, and that is all.
+    /// Whether a log ended while tasks were still pushing. Records that were refused at the last moment are then
+    /// counted, but not reported.
     pub(crate) ends_early: bool,
-    /// Whether the memory of a log may be behind a shared store, which cannot be read now and then.
+    /// Whether the memory of a log may be behind a shared store, because reads of the store fail at times.
     pub(crate) is_behind: bool,
-    /// Whether everybody was idle before it ended, with all that there was.
+    /// Whether every task was idle before the end, and every reader had read everything.
     pub(crate) was_idle: bool,
-    /// Whether its log alone appends to its store, and no append fails: no reader has news of another's trouble.
+    /// Whether one log alone appends to the store, and no append fails. A reader then gets `Degraded` only for reads of
+    /// its own.
     pub(crate) has_one_writer_that_works: bool,
-    /// Whether a log gives up on appends to a shared store that take long, once it is shut down.
+    /// Whether a log gives up on slow appends to a shared store once it is shut down.
     pub(crate) may_be_late: bool,
-    /// Whether a shared store was late, a read failed, a store let go of events.
+    /// Whether a shared store was late, a read failed, a store evicted events.
     pub(crate) witnessed: [bool; 3],
-    /// All that its store ever stored.
+    /// Every event that the store ever stored.
     pub(crate) kept: Option<Vec<StoredEvent>>,
 }
 
@@ -103,7 +105,8 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
 }
 
-/// What a history can have in it, and how many had it: seeds that never meet a thing say nothing about it.
+/// The happenings that a history can have, and the number of histories that had each. If no seed has met one, the run
+/// says nothing about it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Happened {
     counts: [u64; HAPPENINGS.len()],
@@ -121,7 +124,7 @@ const HAPPENINGS: [&str; 12] = [
     "a log that ends by itself",
     "a shared store that answers late",
     "a read that fails",
-    "a store that lets go of events",
+    "a store that evicts events",
 ];
 
 impl Happened {
@@ -131,7 +134,7 @@ impl Happened {
         }
     }
 
-    /// What happened in no history.
+    /// Returns the happenings that no history had.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let counts = HAPPENINGS.iter().zip(self.counts);
         counts
@@ -150,7 +153,7 @@ impl fmt::Display for Happened {
     }
 }
 
-/// Name and payload by number, from wherever an event was seen.
+/// Name and payload by sequence, from wherever an event was seen.
 type Events = BTreeMap<u64, (String, Vec<u8>)>;
 
 impl Outcome {
@@ -165,8 +168,8 @@ impl Outcome {
                 own if self.may_have_given_up() => own.min(published),
                 own => own,
             };
-            // A reader of single streams of a shared store learns only with their next event that the store has let go of
-            // others, and there may be none. See `Reader::accept_paged`.
+            // A reader of single streams of a shared store learns of evictions only with its next event, which may
+            // never come. See `Reader::accept_paged`.
             let head = match self.verdict.witnessed {
                 [.., true] if is_shared && !reader.streams.is_empty() => 0,
                 _ => head,
@@ -184,8 +187,8 @@ impl Outcome {
         self.check_accounts(&events);
     }
 
-    /// Whether a log may have ended over an append that is answered later: what that has is counted, and kept all the
-    /// same.
+    /// Returns whether a log may have ended before an append was answered. Its events are then counted as dropped,
+    /// although the store may keep them.
     fn may_have_given_up(&self) -> bool {
         self.verdict.may_be_late && !self.verdict.was_idle
     }
@@ -227,7 +230,7 @@ impl Outcome {
         }
     }
 
-    /// What happened, for who looks for the reason of a failure.
+    /// Describes the history, for the search for a failure's cause.
     pub(crate) fn story(&self) -> String {
         let mut story = String::new();
         for told in &self.told {
@@ -279,13 +282,13 @@ impl Outcome {
         story
     }
 
-    /// All events that anybody saw: everybody the same.
+    /// Returns all events that anybody saw. All must have seen the same.
     fn events(&self) -> Events {
         let mut events = Events::new();
         let mut see = |sequence: u64, name: &str, payload: &[u8]| {
             let seen = (name.to_owned(), payload.to_vec());
             let first = events.entry(sequence).or_insert_with(|| seen.clone());
-            assert_eq!(*first, seen, "event {sequence} is not the same for all");
+            assert_eq!(*first, seen, "event {sequence} differs between observers");
         };
         for event in self.readers.iter().flat_map(|reader| &reader.seen) {
             if let Seen::Event(event) = event {
@@ -298,17 +301,17 @@ impl Outcome {
         events
     }
 
-    /// The places in the log of the records that became events.
+    /// Returns the sequences of the records that became events.
     fn numbers(&self, events: &Events) -> HashMap<u64, u64> {
         let known: HashSet<u64> = self.told.iter().map(|told| told.number).collect();
         let mut numbers = HashMap::new();
         for (sequence, (name, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
             let number = number_of(name, payload).filter(|number| known.contains(number));
-            let number = number.expect("an event that nobody told of");
+            let number = number.expect("every event is of a record that was pushed");
             assert_eq!(
                 numbers.insert(number, *sequence),
                 None,
-                "record {number} is there twice"
+                "record {number} is in the log twice"
             );
         }
         for told in self
@@ -319,7 +322,7 @@ impl Outcome {
             assert_eq!(
                 told.pushed,
                 Ok(()),
-                "record {} was refused and is there",
+                "record {} was refused, but is in the log",
                 told.number
             );
             assert_eq!(told.mood, Mood::Event, "record {}", told.number);
@@ -327,7 +330,8 @@ impl Outcome {
         numbers
     }
 
-    /// The newest event that a log appended itself: what others append when it has ended, its readers need not get.
+    /// Returns the newest event that a log appended itself. Its readers need not get events that others append after
+    /// its end.
     fn own_head(&self, site: usize, numbers: &HashMap<u64, u64>) -> u64 {
         let own = self.told.iter().filter(|told| told.site == site);
         own.filter_map(|told| numbers.get(&told.number).copied())
@@ -335,7 +339,7 @@ impl Outcome {
             .unwrap_or_default()
     }
 
-    /// What happened before comes before, in one process.
+    /// Checks the order within one process: a record that was pushed before another comes before it.
     fn check_order(&self, site: usize, numbers: &HashMap<u64, u64>) {
         let in_log: BTreeMap<u64, &Told> = self
             .told
@@ -348,7 +352,7 @@ impl Outcome {
             if let Some(latest) = latest {
                 assert!(
                     latest.began <= told.ended,
-                    "record {} was told before {} and comes after it",
+                    "record {} was pushed before {}, but comes after it",
                     told.number,
                     latest.number
                 );
@@ -359,7 +363,8 @@ impl Outcome {
         }
     }
 
-    /// A reader hears the end of each outage that it hears of, and of none that is only another reader's.
+    /// Checks that a reader gets the end of each outage that it hears of, and hears of no outage that concerns another
+    /// reader only.
     fn check_outages(&self, reader: &Reader) {
         let is_closing = |seen: &Seen| match seen {
             Seen::Gap(_) => true,
@@ -376,7 +381,11 @@ impl Outcome {
             let after = &reader.seen[place + 1..];
             let is_cut = after.is_empty() || after.iter().any(begins);
             if self.verdict.has_one_writer_that_works && !after.is_empty() && !begins(&after[0]) {
-                assert!(is_closing(&after[0]), "an outage of nobody: {:?}", after[0]);
+                assert!(
+                    is_closing(&after[0]),
+                    "an outage without a cause: {:?}",
+                    after[0]
+                );
             }
             if self.verdict.was_idle && !is_cut && !self.verdict.is_degraded {
                 assert!(
@@ -395,7 +404,7 @@ impl Outcome {
                     numbers
                         .get(&told.number)
                         .is_none_or(|place| *place <= flushed.published),
-                    "record {} was flushed and not seen",
+                    "record {} was flushed, but is not visible",
                     told.number
                 );
             }
@@ -407,7 +416,7 @@ impl Outcome {
             let place = answered.id.sequence().get();
             assert!(
                 place <= answered.published || self.verdict.is_behind,
-                "an id of what is not there: {answered:?}"
+                "the id of an event that is not visible: {answered:?}"
             );
             if let Some(known) = numbers.get(&answered.number) {
                 assert_eq!(*known, place, "the id of another event: {answered:?}");
@@ -415,7 +424,7 @@ impl Outcome {
         }
     }
 
-    /// Everything that was told is there, or counted; and what is counted was told to readers.
+    /// Checks that every record is either in the log or counted as dropped, and that readers were told of every drop.
     fn check_accounts(&self, events: &Events) {
         let Verdict {
             heads,
@@ -458,19 +467,19 @@ impl Outcome {
                 expected[told.class as usize] += 1;
             }
         }
-        // What a store holds at the end that takes too long is counted, and may be kept.
+        // Events that a store was appending at the end are counted as dropped, but may be kept.
         if broken.is_some() || *is_degraded || self.may_have_given_up() {
             for (accounted, expected) in accounted.iter().zip(expected) {
                 assert!(
                     *accounted >= expected,
-                    "{accounted} of {expected} are there or counted"
+                    "{accounted} of {expected} records are in the log or counted"
                 );
             }
             return;
         }
         assert_eq!(
             accounted, expected,
-            "starts, ends, other: there or counted, and told"
+            "starts, ends, others: each is in the log or counted, once"
         );
         let is_told = announced == *dropped
             || (self.verdict.ends_early
@@ -482,16 +491,16 @@ impl Outcome {
     }
 }
 
-/// Where a reader is, who was given all that is before, or told that it is gone.
+/// The position of a reader that got every event before it, or was told that it is gone.
 #[derive(Debug)]
 struct Place<'a> {
     streams: &'a [StreamKey],
     last: u64,
-    /// Up to here, what is missing need not be told.
+    /// Missing events up to here need not be announced.
     silent: u64,
-    /// Up to here, what is missing was told.
+    /// Missing events up to here were announced.
     told: u64,
-    /// How many of the events of the last gap may still come.
+    /// How many events of the last gap may still come, because they are kept beyond retention.
     pinned: Option<u64>,
     is_shared: bool,
 }
@@ -517,12 +526,12 @@ impl<'a> Place<'a> {
                     let (from, to) = (from.sequence().get(), to.sequence().get());
                     self.miss(from, to, *lost, events);
                 }
-                Seen::Gap(Gap::Epoch) => panic!("an id of this log is unknown to it: {seen:?}"),
+                Seen::Gap(Gap::Epoch) => panic!("the log does not know an id of its own: {seen:?}"),
                 Seen::Gap(_) | Seen::Degraded => {}
             }
         }
         self.leave_gap();
-        // A shared store that cannot be read when the log ends has more: who comes back gets it.
+        // If a shared store cannot be read when the log ends, it has more events: a reader that reconnects gets them.
         let mut news = seen.iter().rev();
         let news = news.find(|seen| matches!(seen, Seen::Degraded | Seen::Gap(Gap::Recovered)));
         if !(self.is_shared && matches!(news, Some(Seen::Degraded))) {
@@ -535,7 +544,7 @@ impl<'a> Place<'a> {
         match from {
             ResumePoint::Oldest => self.silent = oldest - 1,
             ResumePoint::Live => self.silent = head,
-            // Its place is that of its last event: what it was told behind that, it is told again.
+            // It resumes after its last event. Gaps after that event are announced again.
             _ => (self.silent, self.told) = (0, 0),
         }
     }
@@ -554,7 +563,7 @@ impl<'a> Place<'a> {
         if sequence > self.told {
             self.leave_gap();
         } else if let Some(pinned) = &mut self.pinned {
-            assert!(*pinned > 0, "event {sequence} was told to be gone");
+            assert!(*pinned > 0, "event {sequence} was announced as gone");
             *pinned -= 1;
         }
         self.pass(sequence, events);
@@ -565,7 +574,7 @@ impl<'a> Place<'a> {
         self.streams.is_empty() || key.is_none_or(|key| self.streams.contains(&key))
     }
 
-    /// Everything before `next` was given or told to be gone.
+    /// Checks that every event before `next` was delivered or announced as gone.
     fn pass(&self, next: u64, events: &Events) {
         let known = self.last.max(self.silent).max(self.told);
         let missing = (known + 1..next).find(|sequence| {
@@ -577,7 +586,7 @@ impl<'a> Place<'a> {
         });
         assert_eq!(
             missing, None,
-            "event missing between {known} and {next}, and nobody said so"
+            "an event between {known} and {next} is missing, and no gap announced it"
         );
     }
 
@@ -587,21 +596,21 @@ impl<'a> Place<'a> {
         self.pass(from, events);
         assert!(
             from > self.told.max(self.last),
-            "a gap is told twice, from {from}"
+            "a gap is announced twice, from {from}"
         );
         self.told = to;
         if self.streams.is_empty() {
             let came = |lost| (to + 1 - from).checked_sub(lost);
-            self.pinned = lost.map(|lost| came(lost).expect("a gap of more than there was"));
+            self.pinned = lost.map(|lost| came(lost).expect("a gap is not larger than its range"));
         }
     }
 
-    /// What was not gone has come.
+    /// Checks that the events that the last gap did not announce as lost have come.
     fn leave_gap(&mut self) {
         let left = self.pinned.take().unwrap_or(0);
         assert_eq!(
             left, 0,
-            "events before {} are neither gone nor there",
+            "events before {} were neither announced as gone nor delivered",
             self.told
         );
     }

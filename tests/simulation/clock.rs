@@ -1,7 +1,7 @@
-//! The clock of a run: it stands still until the run moves it, and rings whoever waits for a moment.
+//! The clock of a run. It stands still until the run advances it, and wakes the tasks that wait for a moment.
 //!
-//! A run is one thread of the system, whatever it simulates, so its clock is that thread's. Nothing here lets another
-//! task have its turn but [`run`] and [`ring`](Bell::ring).
+//! A run uses one thread of the system, whatever it simulates, so its clock is a thread-local. Only [`run`] and
+//! [`ring`](Bell::ring) let other tasks run.
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use shuttle::{
 
 use crate::random::Random;
 
-/// The task that moves the clock is the first that a run starts.
+/// The task that advances the clock. It is the first that a run starts.
 pub(crate) const TASK: usize = 1;
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ fn with<R>(use_it: impl FnOnce(&mut Clock) -> R) -> R {
     CLOCK.with(|clock| use_it(&mut clock.borrow_mut()))
 }
 
-/// What rings at a moment. What it wakes must be ready to be woken for nothing, as by the standard library's.
+/// The waiter of a moment. It must tolerate spurious wake-ups, as with the standard library.
 #[derive(Clone)]
 enum Bell {
     Thread(Thread),
@@ -48,11 +48,11 @@ impl Bell {
     }
 }
 
-/// A bell that rings from its moment on until this is dropped.
+/// Wakes its waiter at its moment, and later, until this is dropped.
 pub(crate) struct Alarm((Duration, u64));
 
 impl Alarm {
-    /// Rings this task.
+    /// Sets an alarm for this task.
     pub(crate) fn set(time: Duration) -> Self {
         Self::of(time, Bell::Thread(thread::current()))
     }
@@ -89,12 +89,12 @@ pub(crate) fn now() -> Duration {
     with(|clock| clock.now)
 }
 
-/// Time passes that nobody slept through, as when the machine was asleep.
+/// Advances the clock without waking anybody, as when the machine was asleep.
 pub(crate) fn jump(time: Duration) {
     with(|clock| clock.now += time);
 }
 
-/// Starts the clock of a new run, at a moment that is not zero: earlier ones exist.
+/// Starts the clock of a new run. It does not start at zero, so that earlier moments exist.
 pub(crate) fn start(mut random: Random) -> thread::JoinHandle<()> {
     with(|clock| {
         *clock = Clock {
@@ -108,7 +108,7 @@ pub(crate) fn start(mut random: Random) -> thread::JoinHandle<()> {
     })
 }
 
-/// Moves on to the next moment that someone waits for, or a part of the way, and rings for all that are due.
+/// Advances to the next moment that a task waits for, or half the way, and wakes the tasks that are due.
 fn run(random: &mut Random) {
     loop {
         let next = with(|clock| (clock.stopped, clock.bells.keys().next().map(|(at, _)| *at)));
@@ -132,7 +132,7 @@ fn run(random: &mut Random) {
     }
 }
 
-/// Ends the task that moves the clock, once nobody waits for a moment.
+/// Ends the task that advances the clock, once no task waits for a moment.
 pub(crate) fn stop() {
     let mover = with(|clock| {
         clock.stopped = true;

@@ -1,4 +1,4 @@
-//! One random history: who does what with a log, on a simulated machine. What was seen is checked when all is over.
+//! One random history on a simulated machine: tasks use a log, and everything that they see is checked at the end.
 
 use std::{
     collections::HashMap,
@@ -41,15 +41,15 @@ use crate::{
     },
 };
 
-/// The first byte of a record that the translator of a simulation reads.
+/// The first byte of a record that the simulation's encoder reads.
 const PLAIN: u8 = 1;
 
-/// The event of a record says its number.
+/// Returns the payload of a record's event, which contains its number.
 fn payload_of(number: u64) -> String {
     format!("record {number}")
 }
 
-/// The record that an event was made of, if it was made of one.
+/// Returns the number of the record from which the event was made, or `None` for an event of the log itself.
 pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
     let payload = std::str::from_utf8(payload).ok()?;
     let number = payload
@@ -58,19 +58,19 @@ pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
     number.parse().ok()
 }
 
-/// Makes of each record what its mood says.
+/// An encoder that treats each record as its mood says.
 struct Plain;
 
 impl RecordEncoder for Plain {
     fn encode(&mut self, record: &[u8], batch: &mut Batch) {
         let [PLAIN, class, mood, number @ ..] = record else {
-            panic!("a record that nobody wrote: {record:?}");
+            panic!("no task wrote this record: {record:?}");
         };
         let number = u64::from_le_bytes(number.try_into().unwrap());
         if *mood == Mood::Nothing as u8 {
             return;
         }
-        // Opens and closes what has this number, three records apart.
+        // Starts open and ends close a token. Twelve records share a token.
         let pin = match class {
             0 => Pinning::Open(number / 12),
             1 => Pinning::Close(number / 12),
@@ -81,19 +81,19 @@ impl RecordEncoder for Plain {
             assert_ne!(
                 *mood,
                 Mood::Panic as u8,
-                "the translator of a simulation panics"
+                "the encoder of a simulation panics"
             );
         });
     }
 }
 
-/// What all tasks of a run see, and what they have seen. Its locks are the standard library's, so no task may have its turn
-/// while one is held.
+/// The state that all tasks of a run share, and what they saw. Its locks are the standard library's, so no other task
+/// may run while one is held.
 struct Run {
     sites: Vec<Site>,
-    /// Makes a shared store work.
+    /// Makes a shared store work from now on.
     heal: Option<Heal>,
-    /// Tells what was before what.
+    /// Stamps that order what happened.
     stamps: AtomicU64,
     numbers: AtomicU64,
     told: Mutex<Vec<Told>>,
@@ -101,12 +101,12 @@ struct Run {
     answered: Mutex<Vec<Answered>>,
 }
 
-/// One log, and who is at it.
+/// One log and its readers.
 struct Site {
     log: Arc<Log>,
     kept: Option<Kept>,
     runtime: Mutex<Option<LogRuntime>>,
-    /// How far the readers of everything are.
+    /// The positions of the readers of everything.
     places: Mutex<HashMap<usize, u64>>,
 }
 
@@ -120,7 +120,7 @@ impl Site {
         }
     }
 
-    /// The newest event that a reader may see.
+    /// Returns the newest event that a reader may see.
     fn head(&self) -> u64 {
         match &self.kept {
             Some(kept) if self.log.is_shared() => kept().len() as u64,
@@ -136,7 +136,7 @@ impl Site {
         }
     }
 
-    /// Reads until it is cut; whether it is to come back.
+    /// Reads until the connection is cut. Returns whether the reader reconnects.
     fn connect(
         &self,
         reader: usize,
@@ -156,7 +156,7 @@ impl Site {
         let place = seen.len();
         let mut head = self.head();
         seen.push(begins(head));
-        // What it need not get.
+        // The reader need not get earlier events.
         match from {
             ResumePoint::Oldest => self.arrive(reader, plan, self.log.oldest() - 1),
             ResumePoint::Live => self.arrive(reader, plan, self.head()),
@@ -166,7 +166,7 @@ impl Site {
         loop {
             let message = block_on(poll_fn(|cx| Pin::new(&mut subscription).poll_next(cx)));
             if seen.len() == place + 1 {
-                // It may have asked its store, and begins there: at its end, or at the oldest event that it keeps.
+                // The reader may first have asked its store for the position at which it begins.
                 if self.log.is_shared() {
                     head = self.head();
                 }
@@ -194,7 +194,7 @@ impl Site {
         }
     }
 
-    /// Ends the log, or lets go of it.
+    /// Shuts the log down, or drops it.
     fn end(&self, end: End) {
         let runtime = self.runtime.lock().unwrap().take().unwrap();
         if !matches!(end, End::Dropped(_)) {
@@ -263,7 +263,7 @@ impl Run {
         self.told.lock().unwrap().push(told);
     }
 
-    /// As `SseTarget::dispatch` does it: waits for room, and then for the id.
+    /// Dispatches as `SseTarget::dispatch` does: waits for space, and then for the id.
     fn dispatch(&self, site: usize) {
         let log = self.log(site);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -321,7 +321,7 @@ impl Run {
         }
     }
 
-    /// Whether all that was told before is kept.
+    /// Flushes the log. Returns whether every earlier record is stored.
     fn flush(&self, site: usize) -> bool {
         let began = self.stamp();
         let is_kept = self.log(site).buffer.flush(LONG).is_ok();
@@ -336,9 +336,10 @@ impl Run {
         is_kept
     }
 
-    /// Who reads everything has read it, when all are idle: nobody waits for what comes next to learn of what is there.
+    /// Checks that all readers of everything have read everything once all tasks are idle. No reader may need another
+    /// event to find what is there already.
     fn check_idle(&self) {
-        // Who follows a shared store asks it so often.
+        // The followers of a shared store read it at long intervals.
         let time = if self.heal.is_some() { 20_000 } else { 500 };
         sleep(Duration::from_millis(time));
         let head = self.sites[0].head();
@@ -352,7 +353,7 @@ impl Run {
         }
     }
 
-    /// Ends the logs when it is time, and waits until they are over.
+    /// Ends the logs at the planned time. Returns whether every task was idle before.
     fn end(&self, end: End, writers: Vec<JoinHandle<()>>, may_be_idle: bool) -> bool {
         let turns = match end {
             End::Late => 0,
@@ -383,7 +384,7 @@ impl Run {
         }
         join();
         for site in &self.sites {
-            // Who lets go of a log does not wait for it.
+            // A log that was dropped ends in the background.
             let over = || site.log.buffer.wait_finished(LONG);
             while over().is_err_and(|error| error.is_timeout()) {}
         }
@@ -429,7 +430,7 @@ impl Run {
     }
 }
 
-/// What is known of a history beside what its logs say at its end.
+/// Facts about a history that its logs do not know at their end.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Known {
     is_behind: bool,
@@ -479,7 +480,7 @@ fn start(plan: &mut Plan) -> (Arc<Run>, Option<Kept>) {
     (Run::new(sites.collect(), heal), kept)
 }
 
-/// Plays the history of this seed, and tells it if asked; it panics where a promise is broken.
+/// Plays the history of this seed. Prints it if `tells` is set. Panics if a promise is broken.
 pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let mut random = Random::new(!seed);
     let clock = clock::start(random.split());
@@ -489,7 +490,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let is_behind = plan.storage.is_unreadable_shared();
     let may_be_late = plan.storage.may_be_late();
     let (witnesses, appends) = plan.storage.witnesses();
-    // Where time passes faster than the log can follow, an append that works is late.
+    // If time passes faster than the log can follow, even a working append is late.
     let has_one_writer_that_works = appends && witnesses.len() == 1 && time_max.is_some();
     let (run, kept) = start(&mut plan);
     let site_of = |number: usize| number % run.sites.len();
@@ -514,7 +515,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let was_idle = run.end(plan.end, writers, !is_eager);
     let readers = readers.into_iter().map(|reader| reader.join().unwrap());
     let readers = readers.collect();
-    // What a store was late with ends, too.
+    // Late appends of a store end, too.
     clock::stop();
     clock.join().unwrap();
     let passed = clock::now().saturating_sub(begun);
@@ -538,7 +539,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     outcome.check();
     assert!(
         time_max.is_none_or(|longest| passed < longest),
-        "it took {passed:?}: somebody was not woken"
+        "the history took {passed:?}: a task was not woken"
     );
     outcome.happened()
 }

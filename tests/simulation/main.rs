@@ -1,22 +1,23 @@
-//! The whole log on a simulated machine: its own threads, those that write and those that read take turns as a seed
-//! says, at every lock, atomic and wait; time is simulated, the store fails by a script, readers are cut, writers are
-//! faster than the log, and it ends at any moment. What everyone saw must fit together.
+//! The whole log on a simulated machine. Its own threads, the writers and the readers run one at a time. At every lock,
+//! atomic operation and wait, a seed decides which runs next. Time is simulated, and the store fails by a script.
+//! Readers are cut, writers are faster than the log, and the log ends at any moment. At the end, everything that the
+//! tasks saw must fit together.
 //!
-//! A thousand times a thousand steps a second are run here, and each run can be run again:
+//! About a million steps a second are run here, and each run can be repeated:
 //!
 //! ```text
 //! cargo test -p livespan-simulation -- --seed 17
 //! cargo test -p livespan-simulation -- --seeds 1000000
 //! ```
 //!
-//! The modules of the log are compiled into this program with [`sync`] in the place of the crate's; their own tests do
-//! not run on such a machine, so there is no test harness.
+//! The modules of the log are compiled into this program, with [`sync`] in place of the crate's own. There is no test
+//! harness, because the modules' own tests do not run on such a machine.
 
 #![expect(
     dead_code,
     unreachable_pub,
     unused_imports,
-    reason = "the modules are the crate's, and the tests in them are compiled and not called"
+    reason = "the modules are the crate's; their tests are compiled but not called"
 )]
 
 mod checks;
@@ -63,9 +64,9 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 use crate::{checks::Happened, schedule::Seeded};
 
-/// How many seeds are tried where nobody says.
+/// Default number of seeds.
 const SEEDS: u64 = 4000;
-/// More than any run takes: who takes more goes round in circles.
+/// Upper bound on the steps of a run. A run with more steps is in an endless loop.
 const STEPS_MAX: usize = 2_000_000;
 const STACK_BYTES: usize = 512 * 1024;
 
@@ -82,7 +83,7 @@ fn config() -> Config {
     config
 }
 
-/// Runs one seed, and tells what happened if asked; where a promise is broken, says which.
+/// Runs one seed. Prints the history if `tells` is set. Returns the broken promise as an error.
 fn run(seed: u64, tells: bool) -> Result<Happened, String> {
     PANICS.take();
     let is_eager = seed % 2 == 1;
@@ -97,12 +98,12 @@ fn run(seed: u64, tells: bool) -> Result<Happened, String> {
     match (played, end.get()) {
         (Ok(_), Some(happened)) => Ok(*happened),
         (Ok(_), None) => Err("everybody waits, and nobody will wake them".to_owned()),
-        // The last words are the failure's; before them are those that a history means to cause.
+        // The last panic is the failure. Earlier ones are panics that the history causes on purpose.
         (Err(_), _) => Err(PANICS.take().pop().unwrap_or_default()),
     }
 }
 
-/// Runs these seeds; the first that fails, and why, or what happened in them.
+/// Runs these seeds. Returns the first that fails with the reason, or the happenings of all.
 fn run_all(seeds: &Range<u64>, tells: bool) -> Result<Happened, (u64, String)> {
     let next = AtomicU64::new(seeds.start);
     let run_some = || {
@@ -124,7 +125,7 @@ fn run_all(seeds: &Range<u64>, tells: bool) -> Result<Happened, (u64, String)> {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(run_some)).collect();
         let mut all = Happened::default();
         for worker in workers {
-            all.add(worker.join().expect("it tells of what panics in it")?);
+            all.add(worker.join().expect("a run returns its panics as errors")?);
         }
         Ok(all)
     })
@@ -138,9 +139,9 @@ fn argument(name: &str) -> Option<u64> {
 }
 
 fn main() -> ExitCode {
-    // The machine takes the hook when it first runs.
+    // shuttle installs its panic hook at the first run, so the hook is replaced after that.
     Runner::new(Seeded::new(0, false), config()).run(|| ());
-    // Histories cause panics: what they say is told only where a promise is broken.
+    // Histories cause panics on purpose. Their messages are shown only if a promise is broken.
     panic::set_hook(Box::new(|info| {
         PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
     }));

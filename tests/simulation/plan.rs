@@ -1,4 +1,4 @@
-//! What is to happen in a history: who does what, how the store fares, and how it ends. A seed decides.
+//! The plan of a history, decided by a seed: what each task does, how the store behaves, and how the history ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use crate::{
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
-/// More than all sleeps of a history whose store works; less than the log sleeps when nobody wakes it. A shared store is
-/// asked every second, so it hides that nobody did.
+/// More than all sleeps of a history whose store works, and less than the log sleeps if nobody wakes it. It cannot be
+/// used with a shared store: that is read every second, which hides a missing wake-up.
 const SHORT: Duration = Duration::from_secs(3);
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 
-/// What a record makes of the translator.
+/// What the encoder does with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Event,
@@ -24,15 +24,15 @@ pub(crate) enum Mood {
     Panic,
 }
 
-/// What a task does with the log.
+/// One operation of a task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Push(RecordClass, Mood),
-    /// An event whose id is asked for.
+    /// Dispatches an event and waits for its id.
     Dispatch,
     Flush,
     Sleep(Duration),
-    /// The machine was asleep.
+    /// The clock jumps, as if the machine had been asleep.
     Jump(Duration),
 }
 
@@ -40,18 +40,18 @@ pub(crate) enum Op {
 pub(crate) struct ReaderPlan {
     pub(crate) streams: Vec<StreamKey>,
     pub(crate) from: ResumePoint,
-    /// After how many events it is cut, over and over; never, when 0.
+    /// The number of events after which each connection is cut; 0 for never.
     pub(crate) cut: usize,
 }
 
-/// How it ends.
+/// How the history ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// When everybody is done.
+    /// The log is shut down when every task is done.
     Late,
-    /// In the midst of it, after so many times that another may go on.
+    /// The log is shut down early, after this many turns of other tasks.
     Early(usize),
-    /// The same, by letting go of the log.
+    /// The log is dropped early, after this many turns of other tasks.
     Dropped(usize),
 }
 
@@ -85,7 +85,7 @@ impl Plan {
         }
     }
 
-    /// How long it may take where time passes only while all sleep; unknown where time jumps.
+    /// Returns the longest simulated time that the history may take. Returns `None` if the clock jumps.
     pub(crate) fn time_max(&self) -> Option<Duration> {
         let jumps = |ops: &Vec<Op>| ops.iter().any(|op| matches!(op, Op::Jump(_)));
         let longest = if self.storage.is_quick() { SHORT } else { LONG };
@@ -93,19 +93,19 @@ impl Plan {
     }
 }
 
-/// What the log is kept in.
+/// The storage of the logs.
 #[derive(Debug)]
 pub(crate) enum Storage {
     Memory,
     Own(Script),
-    /// Two logs have it.
+    /// Two logs share one store.
     Shared([Script; 2]),
 }
 
 impl Storage {
     fn of(random: &mut Random, is_eager: bool) -> Self {
         let own = |random: &mut Random| Script {
-            // Where time passes while all could go on, a page that comes late may come too late.
+            // If time passes while tasks could run, a late page may come too late.
             reads_wait: !is_eager,
             append_timeout: Some(PATIENCE),
             ..script(random, &FAULTS)
@@ -113,7 +113,7 @@ impl Storage {
         match random.below(6) {
             0 => Self::Memory,
             1 | 2 => {
-                // What the trait does where a store does not say, too.
+                // `None` is the default of the trait's method.
                 let timeout = |random: &mut Random| random.one_of(&[None, Some(PATIENCE)]);
                 let keeps = keeps(random);
                 Self::Shared([(); 2].map(|()| Script {
@@ -126,12 +126,12 @@ impl Storage {
         }
     }
 
-    /// Whether it is a shared one whose appends have a time-out.
+    /// Returns whether the store is shared and its appends have a time-out.
     pub(crate) fn may_be_late(&self) -> bool {
         matches!(self, Self::Shared(scripts) if scripts.iter().any(|script| script.append_timeout.is_some()))
     }
 
-    /// What its stores do beside what readers see, and whether all their appends succeed.
+    /// Returns the witnesses of the stores, and whether all their appends succeed.
     pub(crate) fn witnesses(&self) -> (Vec<Arc<Witness>>, bool) {
         let scripts: &[Script] = match self {
             Self::Memory => &[],
@@ -143,12 +143,12 @@ impl Storage {
         (witnesses.collect(), appends)
     }
 
-    /// Whether it is a shared one that cannot be read now and then.
+    /// Returns whether the store is shared and its reads fail at times.
     pub(crate) fn is_unreadable_shared(&self) -> bool {
         matches!(self, Self::Shared(scripts) if scripts.iter().any(|script| script.reads_fail))
     }
 
-    /// Whether no log waits for it.
+    /// Returns whether no log ever waits for the store.
     fn is_quick(&self) -> bool {
         match self {
             Self::Memory => true,
@@ -161,7 +161,7 @@ impl Storage {
 fn ops(random: &mut Random, jumps: bool) -> Vec<Op> {
     let classes = [RecordClass::Start, RecordClass::End, RecordClass::Other];
     if random.once_in(12) {
-        // More than the smallest buffer takes, and nothing that waits.
+        // More events than the smallest buffer holds, without any wait.
         return (0..300)
             .map(|_| Op::Push(random.one_of(&classes), Mood::Event))
             .collect();
@@ -196,7 +196,7 @@ const SHARED_FAULTS: [Fault; 6] = [
     Fault::IsLateAndRefuses,
 ];
 
-/// How many events a store keeps.
+/// How many events a store keeps; `None` means all.
 fn keeps(random: &mut Random) -> Option<usize> {
     random.one_of(&[None, None, Some(4), Some(20)])
 }
@@ -242,7 +242,7 @@ fn key(stream: usize) -> StreamKey {
     StreamKey::new(STREAMS[stream]).unwrap()
 }
 
-/// The stream of a record: every fourth belongs to all.
+/// Returns the stream of a record. Every fourth record belongs to every stream.
 pub(crate) fn stream_of(number: u64) -> Option<StreamKey> {
     let stream = usize::try_from(number % 4).unwrap();
     (stream < STREAMS.len()).then(|| key(stream))

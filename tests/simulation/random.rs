@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another one, which goes its own way.
+    /// Returns another, independent generator.
     pub(crate) fn split(&mut self) -> Self {
         Self(self.bits())
     }
@@ -21,12 +21,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.bits() % end as u64).unwrap()
     }
 
-    /// True once in so many times.
+    /// Returns true once in this many calls, on average.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

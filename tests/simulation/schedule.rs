@@ -1,4 +1,4 @@
-//! Who goes on at each point of a run: a seed decides.
+//! Decides by a seed which task runs next at each point of a run.
 
 use std::collections::HashMap;
 
@@ -9,11 +9,11 @@ use crate::{clock, random::Random};
 /// How tasks take turns.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
-    /// Each point is anyone's.
+    /// Any task may run next.
     Anyone,
-    /// Who runs mostly runs on, so that others are far behind.
+    /// The running task mostly continues, so that others fall far behind.
     Sticky,
-    /// The first in a random order runs on until it waits, and the order changes now and then.
+    /// The tasks have a random order. The first of them runs until it waits, and the order changes at times.
     Ranked,
 }
 
@@ -23,12 +23,12 @@ pub(crate) struct Seeded {
     random: Random,
     seed: Option<u64>,
     manner: Manner,
-    /// Whether time passes also while someone could go on.
+    /// Whether time also passes while tasks could run.
     is_eager: bool,
-    /// Whether who is parked wakes for nothing now and then: that may hide that nobody woke it.
+    /// Whether parked tasks have spurious wake-ups. These can hide a missing wake-up.
     is_restless: bool,
     ranks: HashMap<usize, u64>,
-    /// How many points an order lasts, about.
+    /// The average number of points after which the order changes.
     patience: usize,
 }
 
@@ -87,7 +87,7 @@ impl Scheduler for Seeded {
             return Some(clock);
         }
         if others.is_empty() {
-            // Nobody will ever go on: to wake one for nothing would hide that.
+            // No task can ever continue. A spurious wake-up would hide that.
             return None;
         }
         let anyone = self.random.one_of(&others);

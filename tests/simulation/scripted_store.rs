@@ -1,5 +1,5 @@
-//! A store that keeps everything, and does what its script says: it works, refuses, panics, or takes its time and then
-//! does one of these. Its reads come late, short, or not at all.
+//! A store that keeps every event and obeys a script: it works, refuses, panics, or is late and then works or refuses.
+//! Its reads may be late, short, or fail.
 
 use std::{
     collections::HashSet,
@@ -26,53 +26,53 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// How long the store may take.
+/// The append time-out of a store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a store may do besides working.
+/// What a store may do instead of working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Refuses,
-    /// It keeps the events, and says that it could not.
+    /// Keeps the events, but returns an error.
     KeepsUnheard,
     Panics,
-    /// It takes its time, and then works.
+    /// Is late, and then works.
     IsLate,
-    /// It takes its time, and then refuses.
+    /// Is late, and then refuses.
     IsLateAndRefuses,
-    /// Where the log asks it for its patience, on its own thread, it panics: the log ends.
+    /// Panics when the log asks for its append time-out, on the log's own thread. This ends the log.
     EndsTheLog,
 }
 
-/// What it is like.
+/// The behaviour of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    /// Stretches of appends in which it does something else: how many, and what.
+    /// Consecutive runs of appends: how many, and their fault.
     pub(crate) stretches: Vec<(usize, Option<Fault>)>,
-    /// Whether reads fail now and then.
+    /// Whether reads fail at times.
     pub(crate) reads_fail: bool,
-    /// Whether others have their turn before a page comes, now and then.
+    /// Whether other tasks may run before a page is returned.
     pub(crate) reads_wait: bool,
-    /// How long an append may take; without a limit, the log's own thread appends.
+    /// The append time-out. Without one, the log's own thread appends.
     pub(crate) append_timeout: Option<Duration>,
-    /// How many of its newest events it keeps; all when it is not set.
+    /// How many of its newest events the store keeps; `None` means all.
     pub(crate) keeps: Option<usize>,
     pub(crate) random: Random,
     pub(crate) witness: Arc<Witness>,
 }
 
-/// What stores have done that a history cannot tell from what readers saw.
+/// Records what stores did, as far as the readers' events do not show it.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
-    /// An append to a shared store was not answered in time.
+    /// An append to a shared store exceeded its time-out.
     pub(crate) is_late: AtomicBool,
     /// A read failed.
     pub(crate) has_failed_read: AtomicBool,
-    /// Events were let go of in the middle of streams.
+    /// The store evicted events in the middle of streams.
     pub(crate) has_evicted: AtomicBool,
 }
 
-/// Says that something has happened.
+/// Records that this has happened.
 pub(crate) fn note(happened: &AtomicBool) {
     happened.store(true, Ordering::Relaxed);
 }
@@ -81,7 +81,7 @@ pub(crate) fn note(happened: &AtomicBool) {
 struct State {
     script: Script,
     events: Vec<StoredEvent>,
-    /// How often it was asked for its patience.
+    /// How often the log has asked for the append time-out.
     asked: usize,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct ScriptedStore {
     tail: Retention,
 }
 
-/// What a store keeps in the end.
+/// Returns the events that a store has in the end.
 pub(crate) type Kept = Arc<dyn Fn() -> Vec<StoredEvent> + Send + Sync>;
 
 impl ScriptedStore {
@@ -138,12 +138,12 @@ impl ScriptedStore {
 }
 
 impl Script {
-    /// Whether nothing in it fails.
+    /// Returns whether nothing in the script fails.
     pub(crate) fn works(&self) -> bool {
         self.stretches.is_empty() && !self.reads_fail
     }
 
-    /// Whether a read fails now.
+    /// Returns whether this read fails.
     pub(crate) fn fails(&mut self) -> bool {
         let fails = self.reads_fail && self.random.once_in(6);
         if fails {
@@ -152,7 +152,7 @@ impl Script {
         fails
     }
 
-    /// The oldest event from which on it keeps all.
+    /// Returns the oldest event from which on every event is kept.
     pub(crate) fn oldest(&self, events: &[StoredEvent]) -> Sequence {
         let gone = self
             .keeps
@@ -163,7 +163,7 @@ impl Script {
             .map_or(Sequence::new(1), |event| event.sequence)
     }
 
-    /// What it keeps of all events that it ever stored: the newest, and what is still open of the others.
+    /// Returns the kept ones of all events that were ever stored: the newest, and those that are still open.
     pub(crate) fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
         let oldest = self.oldest(events);
         let mut later = HashSet::new();
@@ -230,7 +230,7 @@ impl EventStore for ScriptedStore {
         let newest = state.events.last().map(|event| event.sequence);
         assert!(
             newest.is_none_or(|newest| newest < first),
-            "a number is used again"
+            "no number is used again"
         );
         for (record, sequence) in batch.iter().zip(first.get()..) {
             state.events.push(stored(&record, sequence));
@@ -259,7 +259,7 @@ impl EventStore for ScriptedStore {
     fn append_timeout(&self) -> Option<Duration> {
         let mut state = self.state.lock().unwrap();
         let next = state.script.stretches.last();
-        // The first time is at opening, on the thread of who opens.
+        // The first call is at opening, on the opening thread.
         let ends =
             next.is_some_and(|(_, fault)| *fault == Some(Fault::EndsTheLog)) && state.asked > 0;
         state.asked += 1;

@@ -1,5 +1,5 @@
-//! A store that two logs append to. Each has its own way to it, which fails as its own script says; what it keeps, it
-//! keeps once, however often it is handed in again.
+//! A store that two logs share. Each has a handle that fails by a script of its own. A batch is kept once, however
+//! often it is appended again.
 
 use std::{
     future::ready,
@@ -23,21 +23,21 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// What both logs write to.
+/// The data that both logs share.
 #[derive(Debug, Default)]
 struct Database {
     events: Mutex<Vec<StoredEvent>>,
     changed: Condvar,
 }
 
-/// One log's way to it.
+/// One log's handle on the store.
 #[derive(Debug)]
 pub(crate) struct SharedStore {
     database: Arc<Database>,
     script: Arc<std::sync::Mutex<Script>>,
-    /// A batch that is kept, and its first number, which the log does not know.
+    /// A batch that is kept although its append returned an error, and its first number, which the log does not know.
     unheard: std::sync::Mutex<Option<(Vec<Vec<u8>>, Sequence)>>,
-    /// How often a wait was to end, and how many of these each of the two that wait has heeded.
+    /// The number of interrupts, and how many of them each of the two waits has seen.
     interrupts: AtomicU64,
     heeded: [AtomicU64; 2],
     tail: Retention,
@@ -74,7 +74,7 @@ impl SharedStore {
         self.script.lock().unwrap().fails()
     }
 
-    /// What is kept of these events, which are all that were ever stored.
+    /// Returns the kept ones of all events that were ever stored.
     fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
         self.script.lock().unwrap().kept(events)
     }
@@ -97,7 +97,7 @@ impl SharedStore {
         Box::pin(ready(Ok(self.page(&events, limit))))
     }
 
-    /// Waits until `look` finds something, time has passed, or the wait is interrupted: then there is nothing.
+    /// Waits until `look` finds something. Returns nothing if the time has passed or the wait is interrupted.
     fn wait<T>(
         &self,
         who: usize,
@@ -152,7 +152,7 @@ impl EventStore for SharedStore {
                 }
                 sleep(time);
             }
-            // A batch that is handed in again before it is answered would be there twice.
+            // A batch that is appended again before the first append is answered would be kept twice.
             Some(Fault::KeepsUnheard) if time > PATIENCE => sleep(time),
             _ => {}
         }
@@ -255,7 +255,7 @@ impl SharedLog for SharedStore {
 
     fn interrupt(&self) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
-        // With the lock, so that it does not fall between a look and the wait after it.
+        // Locked once, so that the interrupt does not fall between a look and the wait after it.
         drop(lock(&self.database.events));
         self.database.changed.notify_all();
     }

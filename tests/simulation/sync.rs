@@ -1,5 +1,5 @@
-//! What the log takes from [`crate::util::sync`], on a simulated machine: every use of it is a point at which another task may
-//! go on, and time is the run's.
+//! Replaces [`crate::util::sync`] on a simulated machine: each use of it is a point at which another task may run, and
+//! time is that of the run.
 
 #[path = "../../src/util/sync/locks.rs"]
 mod locks;
@@ -21,10 +21,10 @@ pub(crate) use self::{
 };
 use crate::clock;
 
-/// For statics, which outlive a run.
+/// A counter for statics, which outlive a run.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
 
-/// The number of this task.
+/// Returns the number of this task.
 pub(crate) fn thread_number() -> usize {
     shuttle::current::get_current_task().map_or(0, usize::from)
 }
@@ -84,11 +84,11 @@ pub(crate) mod thread {
     }
 }
 
-/// A condition that time can end the wait for.
+/// A condition variable whose waits can end by simulated time.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(Arc<shuttle::sync::Condvar>);
 
-/// Whether a wait took all of its time, which nothing here asks.
+/// The result of a wait with a time limit. Nothing here reads it.
 #[derive(Debug)]
 pub(crate) struct WaitTimeoutResult;
 
@@ -144,7 +144,7 @@ impl Condvar {
     }
 }
 
-/// A channel of the standard library's kind whose receiver can give up.
+/// A channel like the standard library's, whose receiver can stop waiting.
 pub(crate) mod mpsc {
     use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 

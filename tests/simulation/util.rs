@@ -1,4 +1,4 @@
-//! What the mounted sources know as `crate::util`.
+//! Mounts the files that the modules know as `crate::util`.
 
 #[path = "../../src/util/block_on.rs"]
 pub(crate) mod block_on;
