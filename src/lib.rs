@@ -51,6 +51,7 @@
 //! | `http` | yes | routes and server; brings `spans` |
 //! | `dashboard` | yes | the page; brings `http` |
 //! | `tracing` | yes | [`init()`]; brings `http` |
+//! | `logs` | yes | `LiveSpans::log_processor`: log records of the SDK's logger provider; brings `spans` |
 //! | `internal-logs` | yes | one warning for each cause of trouble, in the SDK's own log; brings `spans` |
 //! | `metrics` | | `LiveSpans::observe_with`; brings `spans` |
 //! | `sqlite` | | `SqliteEventStore`, with the SQLite that the program links |

@@ -1,9 +1,10 @@
 //! The span encoder: it turns records into events and updates the trace index before readers see them. [`start`],
-//! [`end`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the worker thread only and
+//! [`end`], [`logs`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the worker thread only and
 //! does no I/O.
 
 mod end;
 mod eviction_query;
+mod logs;
 mod lost_spans;
 mod span_encoder;
 mod start;

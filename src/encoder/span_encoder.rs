@@ -249,6 +249,7 @@ impl RecordEncoder for SpanEncoder {
             Some(Record::Update(record, state, time)) => {
                 self.update(record, state, time, batch);
             }
+            Some(Record::Log { source, log }) => self.log(source, log, batch),
             Some(Record::DroppedEnd(end)) => self.read_ends.push(end),
             Some(Record::DroppedEndsFence) => self.end_collected(batch),
             Some(Record::Fence { ack }) => {

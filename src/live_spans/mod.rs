@@ -31,6 +31,8 @@ use opentelemetry_sdk::trace::ShouldSample;
 use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
 #[cfg(feature = "http")]
 use crate::live_spans::read_permits::ReadPermits;
+#[cfg(feature = "logs")]
+use crate::otel::log_processor::LiveLogProcessor;
 use crate::{
     access::{config::AccessConfig, view::View},
     engine::{
@@ -157,6 +159,13 @@ impl LiveSpans {
     /// Returns a processor for one tracer provider. Each call is a further *process* in the log.
     pub fn span_processor(&self) -> LiveSpanProcessor {
         LiveSpanProcessor::new(Arc::clone(&self.shared.parts))
+    }
+
+    /// Returns a processor for one logger provider.
+    #[cfg(feature = "logs")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "logs")))]
+    pub fn log_processor(&self) -> LiveLogProcessor {
+        LiveLogProcessor::new(Arc::clone(&self.shared.parts))
     }
 
     /// Wraps the sampler of the provider, so that spans are shown even if the sampler drops them.

@@ -123,6 +123,15 @@ impl StreamKey {
         self.length == 16 && self.bytes.first_chunk() == Some(&id)
     }
 
+    /// Returns the key of the log records outside of traces: no trace has it, because trace ids have 16 bytes.
+    pub(crate) fn outside_of_traces() -> Self {
+        let mut bytes = [0; Self::LENGTH_MAX];
+        if let Some(slot) = bytes.first_chunk_mut() {
+            *slot = *b"logs";
+        }
+        Self { length: 4, bytes }
+    }
+
     /// Returns a key that no trace has, because a trace id is never all zero. Its stream is always empty.
     pub(crate) fn nobody() -> Self {
         Self::of_id([0; 16])

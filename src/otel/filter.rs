@@ -117,6 +117,10 @@ pub(crate) enum EndVerdict {
     HideUnlessShown,
 }
 
+/// The severity from which log records are shown whatever their target: WARN.
+#[cfg(any(feature = "logs", feature = "tracing"))]
+const LOUD_SEVERITY_MIN: u8 = 13;
+
 /// Upper bound on remembered refused starts: 32 KiB.
 const REFUSED_STARTS_MAX: usize = 4096;
 
@@ -144,6 +148,15 @@ impl SpanFilter {
             self.remember_refused(span.span_context.span_id());
         }
         wants
+    }
+
+    /// Returns whether a log record is wanted. The default filter hides the internals of HTTP libraries, up to where
+    /// they warn; an app's own filter decides about spans only.
+    #[cfg(any(feature = "logs", feature = "tracing"))]
+    pub(crate) fn wants_log(&self, severity: u8, target: &str) -> bool {
+        severity >= LOUD_SEVERITY_MIN
+            || !matches!(self.wants, SpanPredicate::Default)
+            || !is_hidden_target(target)
     }
 
     /// Remembers that the start of a span was refused.

@@ -7,12 +7,17 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;
+#[cfg(feature = "logs")]
+pub(crate) mod log_processor;
 pub(crate) mod processor;
 pub(crate) mod sampler;
 pub(crate) mod sampler_handoff;
 pub(crate) mod shared;
 pub(crate) mod span_override;
 
+#[cfg(feature = "logs")]
+#[cfg_attr(docsrs, doc(cfg(feature = "logs")))]
+pub use crate::otel::log_processor::LiveLogProcessor;
 pub use crate::otel::{
     filter::SpanFacts,
     processor::{LiveSpanProcessor, SampledOnly},

@@ -369,7 +369,7 @@ fn is_sampled(span: &Span) -> bool {
     span.span_context().is_sampled()
 }
 
-fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {
+pub(super) fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {
     result.map_err(|error| {
         if error.is_timeout() {
             OTelSdkError::Timeout(timeout)

@@ -113,17 +113,28 @@ impl ProcessorShared {
 
     /// Sets the service and the attributes of a source from its resource.
     pub(crate) fn set_resource(&self, source: u32, resource: &Resource) {
-        let mut service = None;
-        let mut attributes = Attributes::new();
-        for (key, value) in resource {
-            if key.as_str() == "service.name" {
-                service = Some(value.as_str().into_owned());
-            }
-            attributes.push((key.as_str().to_owned(), AttributeValue::from(value)));
-        }
-        // The SDK keeps a resource in a hash map; sorted, it reads the same in every run.
-        attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let (service, attributes) = described(resource);
         self.processes.describe(source, service, attributes);
+    }
+
+    /// Returns the source of a logger provider: that of the tracer provider with the same resource, if there is one, so
+    /// that spans and log records of a program are of one process.
+    #[cfg(feature = "logs")]
+    pub(crate) fn source_of_logs(&self, resource: Option<&Resource>) -> u32 {
+        let Some(resource) = resource else {
+            return self
+                .processes
+                .newest()
+                .unwrap_or_else(|| self.processes.add());
+        };
+        let (service, attributes) = described(resource);
+        self.processes
+            .with_resource(&attributes)
+            .unwrap_or_else(|| {
+                let source = self.processes.add();
+                self.processes.describe(source, service, attributes);
+                source
+            })
     }
 
     /// Puts the end of a span into the buffer. The worker ignores it unless the log has the start and no end.
@@ -145,6 +156,12 @@ impl ProcessorShared {
         drop(self.buffer().push(RecordClass::Other, write));
     }
 
+    /// Puts a log record into the buffer, which counts one that it refuses because it is full.
+    #[cfg(any(feature = "logs", feature = "tracing"))]
+    pub(crate) fn enqueue_log(&self, write: impl Fn(&mut WriteBuf<'_>) -> Option<()>) {
+        drop(self.buffer().push(RecordClass::Other, write));
+    }
+
     #[inline]
     pub(crate) fn buffer(&self) -> &IngestBuffer {
         &self.runtime.buffer
@@ -155,4 +172,19 @@ impl ProcessorShared {
             record::write_dropped_end(buf, dropped)
         })
     }
+}
+
+/// Returns the service and the attributes of a resource.
+fn described(resource: &Resource) -> (Option<String>, Attributes) {
+    let mut service = None;
+    let mut attributes = Attributes::new();
+    for (key, value) in resource {
+        if key.as_str() == "service.name" {
+            service = Some(value.as_str().into_owned());
+        }
+        attributes.push((key.as_str().to_owned(), AttributeValue::from(value)));
+    }
+    // The SDK keeps a resource in a hash map; sorted, it reads the same in every run.
+    attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    (service, attributes)
 }

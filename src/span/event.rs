@@ -329,7 +329,8 @@ impl SpanEvent {
         Self::new(trace_id, span_id, "", Phase::Updated { state })
     }
 
-    /// A log record was written inside a span.
+    /// A log record was written inside a span. `severity` is its text; `INFO`, `WARN` and the like, in any case, also give it
+    /// OpenTelemetry's number, other texts the number 0.
     pub fn log(
         trace_id: TraceId,
         span_id: SpanId,

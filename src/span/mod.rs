@@ -18,6 +18,7 @@ pub(crate) mod own_requests;
 pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod redact;
+pub(crate) mod severity;
 
 pub use crate::span::event::{
     AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,

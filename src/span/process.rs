@@ -85,6 +85,14 @@ impl Processes {
         u32::try_from(lock(&self.0).len().checked_sub(1)?).ok()
     }
 
+    /// Returns the source number that was added first of those with these attributes.
+    #[cfg(feature = "logs")]
+    pub(crate) fn with_resource(&self, resource: &Attributes) -> Option<u32> {
+        let all = lock(&self.0);
+        let at = all.iter().position(|one| one.resource == *resource)?;
+        u32::try_from(at).ok()
+    }
+
     pub(crate) fn get(&self, source: u32) -> Option<Arc<Process>> {
         lock(&self.0).get(source as usize).map(Arc::clone)
     }

@@ -34,7 +34,9 @@ impl TraceFilter {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)
         }
-        self.may_see(id)
+        // A trace of which only log records are known is none yet: its spans may be filtered out.
+        trace.total > 0
+            && self.may_see(id)
             && any(&self.trace_ids, |one| one.to_bytes() == *id)
             && any(&self.services, |name| {
                 trace.services().any(|service| *service.name == **name)

@@ -6,11 +6,13 @@ use crate::{
     span::{
         event::{Phase, SpanEvent, SpanId, SpanState, SpanStatus},
         json::{
-            end_from_start::StartLayout,
+            derived::end_from_start::StartLayout,
             fields::{EndCause, EndFields, EndStatus, ProcessFields, SpanFields},
-            value::pairs,
+            log::{LogFields, log},
+            value::{Value, pairs},
             writer::JsonWriter,
         },
+        severity::severity_number,
     },
     util::time::Timestamp,
     wire::frame::number,
@@ -98,16 +100,25 @@ pub(crate) fn updated(
     writer.finish(false);
 }
 
-fn log(out: &mut Vec<u8>, span: &SpanFields<'_>, severity: &str, body: &str, time: Timestamp) {
-    let mut writer = JsonWriter::new(out);
-    writer.raw(b"{\"type\":\"log\"");
-    writer.ids(span.trace_id, span.span_id);
-    writer.text("process", opening!("process"), span.process);
-    writer.text("severity", opening!("severity"), severity);
-    writer.text("body", opening!("body"), body);
-    writer.attributes("attributes", &span.attributes);
-    writer.time(opening!("timestamp"), time);
-    writer.finish(false);
+/// Writes a log record that an app dispatched itself.
+fn dispatched_log(out: &mut Vec<u8>, event: &SpanEvent, severity: &str, body: &str) {
+    let fields = LogFields {
+        trace_id: Some(event.trace_id.to_bytes()),
+        span_id: Some(event.span_id.to_bytes()),
+        process: &event.process,
+        service: &event.service,
+        severity: severity_number(severity).unwrap_or(0),
+        severity_text: severity,
+        body: Some(Value::Text(body)),
+        attributes: pairs(&event.attributes),
+        target: "",
+        scope: &event.scope,
+        event_name: "",
+        observed: None,
+        time: event.timestamp,
+        truncated: false,
+    };
+    log(out, &fields);
 }
 
 pub(crate) fn process(out: &mut Vec<u8>, process: &ProcessFields<'_>) {
@@ -165,7 +176,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
             ended(out, &span, &end);
         }
         Phase::Updated { state } => updated(out, &span, *state, event.timestamp),
-        Phase::Log { severity, body } => log(out, &span, severity, body, event.timestamp),
+        Phase::Log { severity, body } => dispatched_log(out, event, severity, body),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Span events as JSON bytes, and back: the only folder that spells their field names. Pure: no clock, no I/O.
 //!
 //! [`events`] writes complete events with the parts of [`writer`]; [`size_limits`] decides what is cut when an event is
-//! too big, and [`mod@lost`] ends a span whose own end will never come. [`scan`] reads fields back. The worker thread runs
-//! it.
+//! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. The worker thread
+//! runs it.
 
 /// `,"key":"` for a key that is known at compile time: one copy instead of three.
 macro_rules! opening {
@@ -11,25 +11,28 @@ macro_rules! opening {
     };
 }
 
-mod end_from_start;
+mod derived;
 mod events;
 mod fields;
-mod lost;
+mod log;
 mod primitives;
 mod repeated_keys;
 mod scan;
 mod size_limits;
-pub(crate) mod start_template;
 mod value;
 mod writer;
 
 pub(crate) use self::{
-    end_from_start::{EndFromStart, StartLayout, ended_from_start},
+    derived::{
+        end_from_start::{EndFromStart, StartLayout, ended_from_start},
+        lost::{LostReason, cancelled, lost},
+        start_template,
+    },
     events::{ended, process, started, updated},
     fields::{
         EndCause, EndFields, EndStatus, Link, PanicFields, ProcessFields, SpanFields, TimedEvent,
     },
-    lost::{LostReason, cancelled, lost},
+    log::{LogFields, log},
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},
     value::{Pairs, Value, pairs},

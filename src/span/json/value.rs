@@ -1,9 +1,12 @@
 //! Attribute values and pairs, the input of the JSON writer: borrowed from a record or from the app's own event. Pure;
 //! the worker thread uses it.
 
-use crate::span::{
-    event::{AttributeValue, Attributes},
-    json::primitives::SAFE_INTEGER_MAX,
+use crate::{
+    span::{
+        event::{AttributeValue, Attributes},
+        json::primitives::SAFE_INTEGER_MAX,
+    },
+    util::hex,
 };
 
 /// A borrowed attribute value.
@@ -15,8 +18,12 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     /// Text that redaction put in place of a value.
     Owned(Box<str>),
-    /// Values of one kind, and whether the record already cut some off.
+    /// Values, and whether the record already cut some off. Those of a span have one kind.
     Array(Vec<Value<'a>>, bool),
+    /// Only log records have bytes and maps. Bytes are written as hexadecimal digits.
+    Bytes(&'a [u8]),
+    /// Sorted by key, and whether the record already cut some off.
+    Map(Vec<(&'a str, Value<'a>)>, bool),
 }
 
 impl Value<'_> {
@@ -29,7 +36,24 @@ impl Value<'_> {
             Self::Text(value) => AttributeValue::String((*value).to_owned()),
             Self::Owned(value) => AttributeValue::String(value.to_string()),
             Self::Array(values, _) => array(values),
+            Self::Bytes(bytes) => AttributeValue::String(hex::encode(bytes)),
+            Self::Map(pairs, _) => {
+                let keys = pairs.iter().map(|(key, _)| (*key).to_owned());
+                AttributeValue::Strings(keys.collect())
+            }
         }
+    }
+
+    /// Returns whether this value has values with values of their own, or of several kinds.
+    pub(crate) fn is_nested(&self) -> bool {
+        let Self::Array(values, _) = self else {
+            return matches!(self, Self::Map(..));
+        };
+        let kind = values.first().map(std::mem::discriminant);
+        values.iter().any(|value| {
+            matches!(value, Self::Map(..) | Self::Array(..))
+                || Some(std::mem::discriminant(value)) != kind
+        })
     }
 }
 
@@ -62,9 +86,13 @@ pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
     match value {
         Value::Int(value) if value.unsigned_abs() > SAFE_INTEGER_MAX => Some("int"),
         Value::Double(value) if !value.is_finite() => Some("double"),
+        Value::Bytes(_) => Some("bytes"),
         Value::Array(values, _) => match values.iter().find_map(type_lost_in_json)? {
             "int" => Some("int[]"),
-            _ => Some("double[]"),
+            "double" => Some("double[]"),
+            "bytes" => Some("bytes[]"),
+            // The type of a value within a value has no place.
+            _ => None,
         },
         _ => None,
     }

@@ -292,6 +292,12 @@ impl<'o> JsonWriter<'o> {
                 return cut;
             }
             Value::Array(values, cut) => return self.array(values) || *cut,
+            Value::Bytes(bytes) => {
+                let (bytes, rest) = bytes.split_at(bytes.len().min(VALUE_BYTES_MAX / 2));
+                string(self.out, &hex::encode(bytes));
+                return !rest.is_empty();
+            }
+            Value::Map(pairs, cut) => return self.map(pairs) || *cut,
         }
         false
     }
@@ -312,6 +318,28 @@ impl<'o> JsonWriter<'o> {
             cut |= self.value(value);
         }
         self.out.push(b']');
+        cut
+    }
+
+    /// Writes the map as an object. Returns whether it was cut.
+    fn map(&mut self, pairs: &[(&str, Value<'_>)]) -> bool {
+        let mut cut = false;
+        let start = self.out.len();
+        self.out.push(b'{');
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            // A map is one value, too.
+            if self.out.len() - start > VALUE_BYTES_MAX {
+                cut = true;
+                break;
+            }
+            if index > 0 {
+                self.out.push(b',');
+            }
+            string(self.out, key);
+            self.out.push(b':');
+            cut |= self.value(value);
+        }
+        self.out.push(b'}');
         cut
     }
 

@@ -42,6 +42,7 @@ pub(in crate::span) const END_IF_SHOWN: u8 = 7;
 pub(in crate::span) const UPDATE: u8 = 8;
 pub(in crate::span) const END_DELTA: u8 = 9;
 pub(in crate::span) const FENCE: u8 = 10;
+pub(in crate::span) const LOG: u8 = 12;
 
 /// Flag in the count of an array: values were cut off.
 pub(in crate::span) const ARRAY_CUT: u32 = 1 << 31;

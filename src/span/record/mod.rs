@@ -12,12 +12,15 @@
 )]
 
 pub(in crate::span) mod layout;
+mod log;
 mod outline;
 pub(in crate::span) mod read;
 mod types;
 mod write;
 pub(in crate::span) mod writer;
 
+#[cfg(feature = "logs")]
+pub(crate) use self::log::{LogHead, write_log};
 #[cfg(feature = "http")]
 pub(crate) use self::write::write_hide;
 pub(crate) use self::{

@@ -12,7 +12,7 @@ use crate::{
         record::{
             layout::{
                 ARRAY_CUT, DEDUPLICATED, DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END,
-                END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, PANIC_LOCATION,
+                END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, LOG, PANIC_LOCATION,
                 PANIC_MESSAGE, PANIC_THREAD, PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, START,
                 TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
             },
@@ -45,6 +45,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
             let time = Timestamp::from_nanos(reader.u64()?);
             Some(Record::Update(record, state, time))
         }
+        LOG => reader.log(),
         DROPPED_END => Some(Record::DroppedEnd(DroppedEnd {
             trace_id: reader.array()?,
             span_id: reader.array()?,
@@ -336,6 +337,18 @@ impl<'a> RecordReader<'a> {
                 let values: Option<Vec<Value<'a>>> =
                     (0..count & !ARRAY_CUT).map(|_| self.value()).collect();
                 values.map(|values| Value::Array(values, count & ARRAY_CUT != 0))
+            }
+            b'x' => {
+                let length = self.u32()?;
+                self.bytes(length).map(Value::Bytes)
+            }
+            b'm' => {
+                let count = self.u32()?;
+                let pairs = (0..count & !ARRAY_CUT).map(|_| Some((self.text()?, self.value()?)));
+                let mut pairs: Vec<(&str, Value<'a>)> = pairs.collect::<Option<_>>()?;
+                // The SDK's maps have no order.
+                pairs.sort_unstable_by_key(|(key, _)| *key);
+                Some(Value::Map(pairs, count & ARRAY_CUT != 0))
             }
             _ => None,
         }

@@ -5,7 +5,7 @@ use crate::{
     span::{
         dropped_ends::DroppedEnd,
         event::SpanState,
-        json::{EndFields, SpanFields},
+        json::{EndFields, LogFields, SpanFields},
         record::layout::{CANCELLED, DEDUPLICATED, DURABLE, WAITING},
     },
     util::time::Timestamp,
@@ -20,6 +20,11 @@ pub(crate) enum Record<'a> {
     EndIfShown(SpanRecord<'a>, EndFields<'a>),
     /// The attributes or the state of an open span changed.
     Update(SpanRecord<'a>, Option<SpanState>, Timestamp),
+    /// A log record, inside or outside of spans.
+    Log {
+        source: u32,
+        log: LogFields<'a>,
+    },
     /// The end of this span was dropped.
     DroppedEnd(DroppedEnd),
     /// The starts of all spans whose dropped ends were collected before this was pushed come before it.

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use crate::{
     span::{
         event::AttributeValue,
-        json::{EndCause, EndFields, EndStatus, Link, Pairs, SpanFields, Value},
+        json::{EndCause, EndFields, EndStatus, Link, LogFields, Pairs, SpanFields, Value},
         redact::{name::is_command, patterns::Patterns},
     },
     util::sync::catch_panic,
@@ -265,9 +265,37 @@ impl Redaction {
 
     pub(super) fn pairs(&self, span: &str, pairs: &mut Pairs<'_>) {
         for (key, value) in pairs {
-            if let Some(mask) = self.mask(span, key, value) {
-                *value = Value::Owned(mask.into());
+            self.value(span, key, value);
+        }
+    }
+
+    /// Masks a value. Of a map, and of an array of several kinds, each value is masked on its own.
+    fn value(&self, span: &str, key: &str, value: &mut Value<'_>) {
+        let is_whole = !value.is_nested() || self.masks_key(key);
+        match value {
+            _ if is_whole => {
+                if let Some(mask) = self.mask(span, key, value) {
+                    *value = Value::Owned(mask.into());
+                }
             }
+            Value::Map(pairs, _) => self.pairs(span, pairs),
+            Value::Array(values, _) => {
+                for value in values {
+                    self.value(span, key, value);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Masks the attributes and the body of a log record.
+    pub(crate) fn log(&self, log: &mut LogFields<'_>) {
+        if self.masks_nothing() {
+            return;
+        }
+        self.pairs("", &mut log.attributes);
+        if let Some(body) = &mut log.body {
+            self.value("", "body", body);
         }
     }
 

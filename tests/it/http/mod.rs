@@ -18,6 +18,7 @@ mod large_traces;
 mod late_starts;
 mod lifecycle;
 mod list;
+mod logs;
 mod mounting;
 mod origins;
 mod otlp;

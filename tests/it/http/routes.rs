@@ -184,7 +184,8 @@ async fn an_open_trace_shows_starts_updates_and_logs() {
     });
     assert_eq!(answer["updates"], json!([waiting]));
     let line = json!({
-        "type": "log", "traceId": TRACE, "spanId": "0000000000000002", "process": "", "severity": "INFO",
+        "type": "log", "traceId": TRACE, "spanId": "0000000000000002", "process": "", "service": "", "severityNumber": 9,
+        "severityText": "INFO",
         "body": "hello", "attributes": {}, "timestamp": "2026-01-01T00:00:00.008000000Z",
     });
     assert_eq!(answer["logs"], json!([line]));

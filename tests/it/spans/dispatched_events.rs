@@ -111,7 +111,7 @@ fn no_dispatched_event_is_too_large_for_the_log() -> Result<(), Error> {
     assert_eq!(
         cuts[1..],
         [
-            json!(["severity", "body"]),
+            json!(["severityText", "body"]),
             json!(["name", "status.message"])
         ]
     );

@@ -12,6 +12,8 @@ mod flush;
 mod forked;
 mod lifecycle;
 pub(crate) mod live_provider;
+#[cfg(feature = "logs")]
+mod logs;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod order;

@@ -441,7 +441,7 @@ fn events_of_a_program_look_like_those_of_spans() {
             "{{\"type\":\"updated\",{ids},\"process\":\"\",\"state\":\"running\",\"timestamp\":\"2026-11-22T11:39:00.000000002Z\"}}"
         ),
         format!(
-            "{{\"type\":\"log\",{ids},\"process\":\"\",\"severity\":\"WARN\",\"body\":\"slow\\n\",\
+            "{{\"type\":\"log\",{ids},\"process\":\"\",\"service\":\"\",\"severityNumber\":13,\"severityText\":\"WARN\",\"body\":\"slow\\n\",\
              \"attributes\":{{\"ms\":0.5}},\"timestamp\":\"2026-11-22T11:39:00.000000003Z\"}}"
         ),
         format!(

@@ -4,7 +4,7 @@
 
 use crate::{
     span::json::{
-        end_from_start::StartLayout,
+        derived::end_from_start::StartLayout,
         events::{ATTRIBUTES_OPEN, STARTED, TIMESTAMP},
         fields::SpanFields,
         primitives::{HIGH, SAFE_INTEGER_MAX, byte_marks, control_marks, double, escape, integer},

@@ -21,12 +21,12 @@ use crate::{
 /// The byte ranges of a `started` event that the `ended` event of its span repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct StartLayout {
-    pub(super) identity: Range<usize>,
+    pub(in crate::span::json) identity: Range<usize>,
     /// Ends with the last attribute, before the closing brace.
-    pub(super) attributes: Range<usize>,
-    pub(super) timestamp: Range<usize>,
-    pub(super) traits: Range<usize>,
-    pub(super) keys: KeySet,
+    pub(in crate::span::json) attributes: Range<usize>,
+    pub(in crate::span::json) timestamp: Range<usize>,
+    pub(in crate::span::json) traits: Range<usize>,
+    pub(in crate::span::json) keys: KeySet,
 }
 
 impl StartLayout {
