@@ -1,5 +1,5 @@
-//! What everybody must be able to do: click what is drawn, at any width; read it, in both themes; and go on by keyboard from
-//! where they are.
+//! What everybody must be able to do: click controls where they are drawn, at any width; read the page, in both themes;
+//! and navigate by keyboard.
 
 use opentelemetry::{
     Context, KeyValue,
@@ -16,13 +16,13 @@ use crate::{
     driver::Browser,
 };
 
-/// Which controls cannot be clicked where they are drawn.
+/// Lists the controls that cannot be clicked where they are drawn.
 const CONTROLS: &str = include_str!("controls.js");
 const WIDTHS: [u32; 3] = [1440, 1024, 400];
 const ROWS: &str =
     "return document.querySelector('#tree-rows [data-span-id]:not([hidden])') !== null";
 
-/// The rules of accessibility, as the tools of the field check them. `scripts/test` installs them.
+/// The accessibility rules of axe-core. `scripts/test` installs it.
 fn axe() -> String {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -31,7 +31,7 @@ fn axe() -> String {
     std::fs::read_to_string(path).expect("axe-core is installed (`npm ci --ignore-scripts`)")
 }
 
-/// A page that is looked at in all views, widths and themes.
+/// A page that is checked in all views, widths and themes.
 struct Visit {
     browser: Browser,
     axe: String,
@@ -50,14 +50,14 @@ impl Visit {
             .await;
     }
 
-    /// Goes to an address, and waits until `shown` holds there.
+    /// Opens an address, and waits until the script `shown` is true there.
     async fn goto(&self, url: &str, shown: &str) {
         self.browser.goto(url).await;
         self.browser.until("the view is drawn", shown).await;
     }
 
-    /// Looks at what is on show. Rules hold for all widths alike but for what is hidden, so they are asked at the widest and
-    /// at the narrowest.
+    /// Checks the current view. Most rules give the same result at all widths, except for what is hidden. So they run
+    /// at the widest and at the narrowest width.
     async fn look(&mut self, view: &str) {
         let settled = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))";
         self.browser
@@ -92,7 +92,7 @@ impl Visit {
             .command("Emulation.setEmulatedMedia", wish)
             .await;
         if self.browser.ask("return window.axe === undefined").await == json!(true) {
-            // As a classic script, whose `this` is the window.
+            // Loaded as a classic script, in which `this` is the window.
             self.browser
                 .ask(&format!("(function () {{ {} }}).call(window)", self.axe))
                 .await;
@@ -101,11 +101,11 @@ impl Visit {
             axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations.map(({ id, impact, nodes }) =>
                 `${impact} ${id}: ${nodes.map((node) => node.target.join(' ')).join(', ')}`)), (error) => done([String(error)]))";
         let broken = self.browser.page.execute_async(run, Vec::new()).await;
-        serde_json::from_value(broken.expect("the rules are asked")).unwrap()
+        serde_json::from_value(broken.expect("the rules have run")).unwrap()
     }
 }
 
-/// A trace that runs, with more of everything than fits: branches, services, long names, an error.
+/// Returns a running trace with more of everything than fits: branches, services, long names, an error.
 fn busy(app: &App) -> (Context, Vec<Context>) {
     let tracer = app.tracer();
     let root = open(
@@ -152,7 +152,7 @@ fn busy(app: &App) -> (Context, Vec<Context>) {
     (root, open_spans)
 }
 
-/// A trace that has ended, with many names on its critical path.
+/// Returns an ended trace with many names on its critical path.
 fn finished(app: &App) -> Context {
     let tracer = app.tracer();
     let root = open(&tracer, "many names", &Context::new());
@@ -167,7 +167,7 @@ fn finished(app: &App) -> Context {
 }
 
 impl Visit {
-    /// Clicks, and waits until that did something.
+    /// Clicks, and waits until the script `then` is true.
     async fn click(&self, css: &str, then: &str) {
         self.browser.click(css).await;
         self.browser.until(css, then).await;
@@ -205,7 +205,7 @@ impl Visit {
         let inspected =
             "return document.querySelector('#inspector-state')?.textContent === 'error'";
         self.click("#find-next", inspected).await;
-        // Opened by script: they lie below the fold.
+        // Opened by script, because they are outside of the visible part.
         self.browser
             .ask("for (const details of document.querySelectorAll('#inspector details')) details.open = true")
             .await;
@@ -259,7 +259,7 @@ async fn everything_that_is_drawn_can_be_clicked_and_read_by_everybody() {
     app.stop();
 }
 
-/// What has the focus, as a person would name it.
+/// Describes the focused element in words.
 const FOCUS: &str = "const at = document.activeElement;
     return at === document.body ? 'nothing' : at.getAttribute('aria-label') ?? at.textContent";
 

@@ -1,4 +1,4 @@
-//! A program that the dashboard watches, and what the tests do in it.
+//! A program that the dashboard shows, and what the tests do in it.
 
 use livespan::{LiveServer, LiveSpans};
 use opentelemetry::{
@@ -10,7 +10,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider},
 };
 
-/// A program that is watched.
+/// A program whose spans the dashboard shows.
 pub(crate) struct App {
     pub(crate) live: LiveSpans,
     pub(crate) provider: SdkTracerProvider,
@@ -53,7 +53,7 @@ impl App {
     }
 }
 
-/// Opens a span that stays open: its context is the parent of others.
+/// Opens a span that stays open. Its context is the parent of others.
 pub(crate) fn open(tracer: &SdkTracer, name: &'static str, parent: &Context) -> Context {
     let span = tracer
         .span_builder(name)

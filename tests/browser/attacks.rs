@@ -1,4 +1,4 @@
-//! What a page of another site can do to a log, tried from such a page; and what its own users still can.
+//! What a page of another site can do to a log, tried from such a page; and what the log's own users can still do.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::driver::Browser;
 
 const TOKEN: &str = "correct horse battery";
 
-/// A page on a server of its own, which any name may be pointed at.
+/// Serves a page on a port of its own, to which any host name may resolve.
 async fn page(text: String) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -33,7 +33,7 @@ async fn serve(builder: LiveSpansBuilder) -> (LiveSpans, LiveServer) {
     (live, server)
 }
 
-/// Tries everything that a script can to read what is at `victim`, and says what came of it.
+/// Tries every way in which a script can read from `victim`. Returns the outcome of each.
 const ATTACKS: &str = "
 const done = arguments[arguments.length - 1];
 const victim = arguments[0];
@@ -67,8 +67,8 @@ const element = (tag, attributes) => new Promise(resolve => {
   await attempt('style', () => element('link', { rel: 'stylesheet', href: `${victim}${style}` }));
   await attempt('frame', async () => {
     await element('iframe', { src: victim });
-    // A page that is let into a frame has a document of its own, which only its own site may touch; one that is not is an
-    // error page.
+    // A page that may be framed has a document of its own, which only its own site may access. A page that may not be
+    // framed is an error page.
     return frames[0].location.href;
   });
   done(tried);
@@ -87,7 +87,7 @@ async fn attack(browser: &Browser, victim: &str) -> Value {
     answer.expect("the attacks run")
 }
 
-/// What the attacks come to where nothing can be read.
+/// Returns the outcomes if nothing can be read.
 fn nothing() -> Value {
     json!({
         "fetch omit": "TypeError",
@@ -112,7 +112,7 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.goto(&format!("http://evil.example:{port}/")).await;
     assert_eq!(attack(&browser, &server.url()).await, nothing());
     assert_eq!(attack(&browser, &open.url()).await, nothing());
-    // Neither the frame's page nor a stream that nobody may read is at work.
+    // The frame's page has no stream open, and nobody else reads.
     assert_eq!(
         (live.status().subscribers, public.status().subscribers),
         (0, 0)
@@ -120,7 +120,8 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.close().await;
 }
 
-/// Of the same site, as `shop.example.com` is of `ops.example.com`, so that the strictest cookie comes along.
+/// The page is on the same site, as `shop.example.com` and `ops.example.com` are, so browsers send even a strict
+/// cookie.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_an_allowed_origin_reads_nothing_in_the_browser_of_an_operator() {
     let port = page("<!doctype html><title>shop</title><body></body>".to_owned()).await;
@@ -189,7 +190,7 @@ async fn a_one_time_link_of_another_site_signs_in_and_leaves_no_trace() {
         json!(""),
         "no script reads it"
     );
-    // The cookie is there, and another site's page gets nothing by it.
+    // The browser has the cookie, but a page of another site gains nothing by it.
     let port = page("<!doctype html><title>evil</title><body></body>".to_owned()).await;
     browser.goto(&format!("http://evil.example:{port}/")).await;
     let left = async {
@@ -236,7 +237,7 @@ async fn a_person_signs_in_with_the_token_and_a_foreign_form_does_not() {
             "return document.querySelector('input[type=password]')",
         )
         .await;
-    // Its style passed the policy.
+    // The policy allowed its inline style.
     assert_eq!(
         browser
             .ask("return getComputedStyle(document.querySelector('button')).display")

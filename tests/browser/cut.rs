@@ -1,4 +1,4 @@
-//! A way to a server that a test can cut.
+//! A connection to a server that a test can cut.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Forwards connections to a server, until they are cut.
+/// Forwards connections to a server until they are cut.
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     connections: Arc<Mutex<JoinSet<()>>>,
@@ -41,7 +41,7 @@ impl Wire {
         }
     }
 
-    /// Closes every connection that is open; new ones are let through.
+    /// Closes all open connections. New ones are forwarded.
     pub(crate) fn cut(&self) {
         let mut open = self
             .connections

@@ -29,7 +29,7 @@ fn row(name: &str) -> String {
     )
 }
 
-/// Asks whether what `script` returns is this.
+/// Returns a script that is true if `script` returns this value.
 fn becomes(script: &str, value: &str) -> String {
     format!("return (() => {{ {script} }})() === {value:?}")
 }
@@ -194,7 +194,7 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
     app.stop();
 }
 
-/// What the list, and a trace that is opened now, say after the program has ended.
+/// Checks what the list, and a trace that is opened now, show after the program has ended.
 async fn an_end_is_told_as_one(browser: &Browser) {
     let ended = "return /^Ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
         && [...document.querySelectorAll('#status-detail li')].some(line => /^next try in \\d s, the \\d/.test(line.textContent))";
@@ -395,7 +395,7 @@ async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
     let root = open(&tracer, "import", &Context::new());
     for _ in 0..100 {
         tracer.start_with_context("row", &root).end();
-        // A batch of its own: only whole blocks are let go.
+        // Flushed as a batch of its own, because retention removes whole blocks only.
         app.provider.force_flush().unwrap();
     }
     root.span().end();

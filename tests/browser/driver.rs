@@ -1,4 +1,4 @@
-//! A `chromedriver` of our own on a free port, and what the tests ask of a page.
+//! A `chromedriver` process on a free port, and the operations that tests use on a page.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -17,10 +17,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::Url;
 use serde_json::{Value, json};
 
-/// How long a condition may take to come true before the test fails. Never a time to wait for.
+/// How long a condition may take before the test fails. It is never waited for in full otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A browser with one page. Both processes end with it.
+/// A browser with one page. Its processes end when it is dropped.
 pub(crate) struct Browser {
     pub(crate) page: Client,
     driver: Child,
@@ -46,7 +46,7 @@ impl Browser {
             "--disable-background-networking".to_owned(),
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
-            // Names for tests that need several sites, all of them on this machine.
+            // Host names for tests that need several sites, all on this machine.
             "--host-resolver-rules=MAP *.example 127.0.0.1".to_owned(),
             format!("--user-data-dir={}", profile.display()),
             format!("--window-size={width},{height}"),
@@ -81,10 +81,10 @@ impl Browser {
                 if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
                     return value;
                 }
-                // The page draws once per animation frame: ask again after the next one.
+                // The page draws once per animation frame, so the script runs again after the next one.
                 let frame =
                     "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
-                // A page that is left at this moment is kept as it stands, and draws no frame: then the next one is asked.
+                // A page that the browser is leaving draws no more frames. Then the next page is asked.
                 let _drawn = self.page.execute_async(frame, Vec::new()).await;
             }
         };
@@ -108,7 +108,7 @@ impl Browser {
             .expect("the script runs")
     }
 
-    /// Clicks the element where the pointer would land, as [`Self::click_on`] does.
+    /// Clicks the element at the point where the pointer would hit it, as [`Self::click_on`] does.
     pub(crate) async fn click(&self, css: &str) {
         let shown = format!(
             "[...document.querySelectorAll({css:?})].find(node => node.checkVisibility()) ?? null"
@@ -116,9 +116,9 @@ impl Browser {
         self.click_on(&shown).await;
     }
 
-    /// Presses the mouse in the middle of the element that a JavaScript expression gives, once the page is at rest and
-    /// nothing else is hit there. `WebDriver`'s own click scrolls the element into view first, also in boxes that no person
-    /// can scroll.
+    /// Presses the mouse in the middle of the element that a JavaScript expression returns, once the page is at rest
+    /// and the point hits that element. `WebDriver`'s own click would first scroll the element into view, even in boxes
+    /// that no person can scroll.
     pub(crate) async fn click_on(&self, element: &str) {
         let place = format!(
             "const node = {element};
@@ -132,7 +132,7 @@ impl Browser {
         self.press_mouse(place).await;
     }
 
-    /// Presses the mouse at a place of the window, in pixels, and lets it go there.
+    /// Presses and releases the mouse at a point of the window, in pixels.
     pub(crate) async fn press_mouse(&self, [x, y]: [f64; 2]) {
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
             let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
@@ -140,7 +140,7 @@ impl Browser {
         }
     }
 
-    /// Presses a key, as a keyboard does: whatever has the focus gets it.
+    /// Presses a key, as a keyboard does: the focused element gets it.
     pub(crate) async fn press_key(&self, key: &str) {
         let event = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": virtual_key(key) });
         self.command("Input.dispatchKeyEvent", event("keyDown"))
@@ -148,7 +148,7 @@ impl Browser {
         self.command("Input.dispatchKeyEvent", event("keyUp")).await;
     }
 
-    /// Opens another window at this address and goes there; the others stay open, and in view.
+    /// Opens another window at this address and switches to it. Other windows stay open and visible.
     pub(crate) async fn window(&self, url: &str) -> WindowHandle {
         let opened = self.page.new_window(false).await.expect("a window opens");
         self.go_to(&opened.handle).await;
@@ -161,14 +161,14 @@ impl Browser {
         switched.expect("the window is there");
     }
 
-    /// Asks the browser itself, by the protocol of its developer tools.
+    /// Sends a command by the protocol of the browser's developer tools.
     pub(crate) async fn command(&self, name: &'static str, parameters: Value) -> Value {
         let command = DevTools { name, parameters };
         let answer = self.page.issue_cmd(command).await;
         answer.expect("the browser obeys")
     }
 
-    /// Keeps a picture where `LIVESPAN_SCREENSHOTS` says, for people to look at.
+    /// Saves a screenshot into the folder of `LIVESPAN_SCREENSHOTS`, if that is set.
     pub(crate) async fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("LIVESPAN_SCREENSHOTS") {
             let png = self.page.screenshot().await.expect("a screenshot is taken");
@@ -183,7 +183,7 @@ impl Browser {
     }
 }
 
-/// What Windows calls a key, which decides what a browser does by itself.
+/// Returns the key code of Windows, by which browsers select their default action.
 fn virtual_key(key: &str) -> u32 {
     match key {
         "Tab" => 9,
@@ -222,7 +222,7 @@ impl WebDriverCompatibleCommand for DevTools {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // A driver that is killed leaves its browser running, so their whole group goes. It may be gone already.
+        // A killed driver leaves its browser running, so the whole process group is killed. It may be gone already.
         let group = format!("-{}", self.driver.id());
         drop(
             Command::new("kill")
@@ -235,13 +235,13 @@ impl Drop for Browser {
     }
 }
 
-/// Starts a driver. It draws a port for IPv4 and wants the same one for IPv6, and it ends if somebody else has that
-/// one: then another is started.
+/// Starts a driver. A driver selects a free port for IPv4, needs the same one for IPv6, and ends if that is taken. Then
+/// another driver is started.
 fn start_driver() -> (Child, u16) {
     const ATTEMPTS: usize = 20;
     (0..ATTEMPTS)
         .find_map(|_| try_start_driver())
-        .expect("chromedriver says its port")
+        .expect("chromedriver prints its port")
 }
 
 fn try_start_driver() -> Option<(Child, u16)> {
@@ -261,10 +261,12 @@ fn try_start_driver() -> Option<(Child, u16)> {
             .ok()
     });
     let Some(port) = port else {
-        driver.wait().expect("a driver that says no more has ended");
+        driver
+            .wait()
+            .expect("a driver whose output has ended ends as well");
         return None;
     };
-    // What it says later is read, so that it never blocks on a full pipe.
+    // The rest of its output is read, so that it never blocks on a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
     Some((driver, port))
 }

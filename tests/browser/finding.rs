@@ -1,4 +1,5 @@
-//! Finding things: the list and its history, searches, what a trace waits for, what is usual, and what a span says.
+//! Finding things: the list and its history, searches, what a trace waits for, usual durations, and the inspector of a
+//! span.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,11 +27,11 @@ const SELECTED: &str = "return document.querySelector(
 const FOUND: &str = "return document.querySelector('#find').hidden ? ''
     : document.querySelector('#find-count').textContent";
 
-// As WebDriver spells them.
+// The key codes of WebDriver.
 const ENTER: &str = "\u{e007}";
 const ESCAPE: &str = "\u{e00c}";
 
-/// Asks whether what `script` returns is this.
+/// Returns a script that is true if `script` returns this value.
 fn becomes(script: &str, value: &Value) -> String {
     format!("return JSON.stringify((() => {{ {script} }})()) === JSON.stringify({value})")
 }
@@ -39,7 +40,7 @@ async fn is(browser: &Browser, what: &str, script: &str, value: Value) {
     browser.until(what, &becomes(script, &value)).await;
 }
 
-/// Types into the search field, in place of what stands there.
+/// Replaces the text of the search field.
 async fn search(browser: &Browser, text: &str) {
     browser
         .ask("const field = document.querySelector('#filter'); field.focus(); field.select();")
@@ -57,7 +58,7 @@ async fn leave_the_field(browser: &Browser) {
     browser.ask("document.activeElement.blur()").await;
 }
 
-/// Opens the trace in the page and waits until its root is drawn.
+/// Opens the trace in the page, and waits until its root is drawn.
 async fn show(browser: &Browser, app: &App, root: &Context, more: &[(&str, &str)]) {
     let trace = trace_of(root);
     let mut url = Url::parse(&app.server.url()).unwrap();
@@ -69,7 +70,7 @@ async fn show(browser: &Browser, app: &App, root: &Context, more: &[(&str, &str)
     browser.until("the trace is drawn", drawn).await;
 }
 
-/// A span that is open since a while ago.
+/// Returns an open span that began this long ago.
 fn since(tracer: &SdkTracer, name: &'static str, ago: Duration, parent: &Context) -> Span {
     tracer
         .span_builder(name)
@@ -77,7 +78,7 @@ fn since(tracer: &SdkTracer, name: &'static str, ago: Duration, parent: &Context
         .start_with_context(tracer, parent)
 }
 
-/// A span that ended, and took this long.
+/// Makes an ended span of this duration.
 fn took(tracer: &SdkTracer, name: &'static str, duration: Duration, parent: &Context) {
     let mut span = since(tracer, name, duration, parent);
     span.end_with_timestamp(SystemTime::now());
@@ -393,14 +394,14 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
     app.stop();
 }
 
-/// Scrolls the inspector, as a wheel does.
+/// Scrolls the inspector with the mouse wheel.
 async fn scroll_inspector(browser: &Browser, to: &str) {
     let scroll =
         format!("const box = document.querySelector('#inspector'); box.scrollTop = box.{to}");
     browser.ask(&scroll).await;
 }
 
-/// Ends a span that has something for every part of the inspector, and two spans that link to it.
+/// Ends a span with something in every section of the inspector, and two spans that link to it.
 fn linked(tracer: &SdkTracer, root: &Context) -> SpanContext {
     let mut first = tracer.start_with_context("reserve", root);
     first.set_attribute(KeyValue::new("status", "old"));
@@ -462,7 +463,7 @@ async fn the_inspector_tells_all_and_finds_spans_alike() {
     is(&browser, "also as it came", raw, json!("two words")).await;
     browser.picture("inspector").await;
     scroll_inspector(&browser, "clientLeft").await;
-    // Its buttons come into view with the pointer.
+    // Its buttons appear under the pointer.
     let row = "[...document.querySelectorAll('#inspector tr[data-attribute=status] th')][0]";
     browser.click_on(row).await;
     browser
@@ -563,7 +564,7 @@ async fn the_critical_path_is_read_to_its_last_digit_though_the_names_are_long()
         .until("all are there", &format!("return {chains}.length === 3"))
         .await;
     browser.picture("critical-path").await;
-    // Each number is as wide as its text, and nothing that comes after it lies over it.
+    // Each number is as wide as its text, and nothing after it overlaps it.
     let clipped = "const line = [...document.querySelectorAll('#waiting-for > :not(.chain), #waiting-for .chain > *')].filter(part => part.checkVisibility());
         const end = document.querySelector('#waiting-for').getBoundingClientRect().right;
         return line.filter((part, at) => {

@@ -1,4 +1,4 @@
-//! The flame view in a browser: the same spans, selection and zoom as in the waterfall, drawn on a canvas.
+//! The flame view in a browser: the spans, selection and zoom of the waterfall, drawn on a canvas.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +24,7 @@ fn open_long_ago(tracer: &SdkTracer, name: &'static str, parent: &Context) -> Co
     parent.with_span(span)
 }
 
-/// A span of five seconds that is over.
+/// Makes an ended span of five seconds.
 fn done(tracer: &SdkTracer, name: &'static str, parent: &Context) {
     let start = SystemTime::now() - SECOND * 10;
     let mut span = tracer
@@ -49,7 +49,7 @@ async fn press(browser: &Browser, key: &str) {
         .await;
 }
 
-/// Presses the mouse on the canvas, at a share of its width, in the middle of a row.
+/// Presses the mouse on the canvas, at a fraction of its width, in the middle of a row.
 async fn click(browser: &Browser, share: f64, row: u32) {
     let place = "const box = document.querySelector('.flame-canvas').getBoundingClientRect(); return [box.left, box.top, box.width]";
     let place: Vec<f64> = serde_json::from_value(browser.ask(place).await).unwrap();

@@ -21,7 +21,7 @@ async fn press(browser: &Browser, key: &str) {
         .await;
 }
 
-/// An order that is under way, with two spans that are over. Answers the root.
+/// Makes a running order with two ended spans. Returns its root.
 fn order(app: &App) -> Context {
     let tracer = app.tracer();
     let root = open(&tracer, "order", &Context::new());
@@ -143,7 +143,7 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
     browser.until("the spans are drawn", ROWS).await;
     let still = "return document.getAnimations().length === 0";
     browser.until("nothing is animated", still).await;
-    // The stripes of what runs would have moved while its label ticked.
+    // The stripes of a running bar would have moved while its label counted up.
     let look = "const running = document.querySelector('#tree-rows [data-state=running]:not([hidden])');
         const canvas = document.querySelector('.row-canvas');
         const x = document.querySelector('#axis').getBoundingClientRect().left - canvas.getBoundingClientRect().left;

@@ -1,6 +1,6 @@
-//! A page that was written for the original, `@oselvar/ssetarget` 4.0.5, on the origin of a local engine. That package has no
-//! code for browsers: its clients are an `EventSource` with the listeners `started` and `ended`, and the types of their
-//! events. The page knows these, and nothing else; it starts and resumes as the package's README does.
+//! A page that was written for `@oselvar/ssetarget` 4.0.5, on the origin of a local engine. That package has no code
+//! for browsers: its clients are an `EventSource` with listeners for `started` and `ended`, and the types of these
+//! events. The page uses nothing else, and starts and resumes a workflow as the package's README does.
 
 use std::io;
 
@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::driver::Browser;
 
-/// It builds the tree as the package's types allow it: an `ended` has neither name nor parent, and a root's span is named
-/// by its trace, which is the instance. Whatever else arrives would be a fault of the page.
+/// Builds the tree that the package's types allow: an `ended` has neither name nor parent, and the root's span is named
+/// by its trace, which is the instance. Anything else that arrives is a fault.
 const PAGE: &str = "<!doctype html><title>workflow</title><script>
 window.faults = [];
 window.onerror = (message) => { window.faults.push(String(message)); };

@@ -1,17 +1,17 @@
-//! What is painted on the canvas of the waterfall's rows: bars have no element of their own that could be asked.
+//! What is painted on the canvas of the waterfall's rows. Bars are no elements that a test could query.
 
 use serde_json::Value;
 
 use crate::driver::Browser;
 
-/// Heights inside of a row at which something lies and nothing else does.
+/// Heights within a row at which only this part is painted.
 pub(crate) const BAR: u32 = 8;
 pub(crate) const LABEL: u32 = 14;
 pub(crate) const CRITICAL: u32 = 22;
 pub(crate) const USUAL: u32 = 5;
 
-/// `row(name)`: the row of that name. `ink(row, height)`: where along the time there is paint in a row at this height, as
-/// `[first, last, number of pieces]` in pixels, or null.
+/// `row(name)` finds the row of that name. `ink(row, height)` returns where a row is painted at this height, as
+/// `[first, last, number of pieces]` in pixels along the time axis, or null.
 pub(crate) const TOOLS: &str = "
     const row = (name) => [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .find((one) => one.querySelector('.span-name').textContent === name);
@@ -36,12 +36,12 @@ pub(crate) const TOOLS: &str = "
     const axisWidth = document.querySelector('#axis').clientWidth;
 ";
 
-/// A script that knows these tools.
+/// Returns a script that can use these tools.
 pub(crate) fn painted(expression: &str) -> String {
     format!("{TOOLS} return {expression}")
 }
 
-/// How wide a bar is drawn, as soon as it is.
+/// Waits until a bar is drawn. Returns its width.
 pub(crate) async fn width_of(browser: &Browser, name: &str) -> f64 {
     let width = painted(&format!("width({name:?}) || null"));
     let value: Value = browser.until("the bar is drawn", &width).await;

@@ -1,4 +1,4 @@
-//! Streams as a reader of several tabs meets them: shared, cut, restarted, paused.
+//! Streams of a reader with several tabs: shared, cut, restarted, paused.
 
 use livespan::LiveSpans;
 use opentelemetry::{
@@ -17,7 +17,7 @@ const IS_LIVE: &str = "return document.querySelector('#status').dataset.state ==
 const TEXT: &str = "return document.querySelector('#status-text').textContent";
 const ROWS: &str = "document.querySelector('#tree-rows').getAttribute('aria-rowcount')";
 
-/// Whether the trace on show has this many spans.
+/// Returns a script that is true if the shown trace has this many spans.
 fn has_spans(count: usize) -> String {
     format!("return {ROWS} === '{count}'")
 }
@@ -34,7 +34,7 @@ fn subscribers(live: &LiveSpans) -> usize {
     live.status().subscribers
 }
 
-/// Waits until what the server counts is so.
+/// Waits until the server has this many streams.
 async fn server_has(live: &LiveSpans, browser: &Browser, count: usize) {
     let counted = async {
         while subscribers(live) != count {
@@ -70,7 +70,7 @@ async fn eight_tabs_share_two_streams_whichever_of_them_is_closed() {
     }
     assert_eq!(subscribers(&app.live), 2, "one of traces, one of the list");
 
-    // The list came first and the first trace next: whoever opened a connection is gone now.
+    // The list opened first, then the first trace. Whichever tab held the connection is closed now.
     for window in [&list, &windows[0]] {
         browser.go_to(window).await;
         browser.page.close_window().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_browser_without_shared_workers_shows_everything_too() {
     app.stop();
 }
 
-/// Leaves the page for another one and comes back to it as it was: out of the back-forward cache.
+/// Leaves the page and returns to it through the back-forward cache.
 async fn leave_and_come_back(app: &App, browser: &Browser, meanwhile: impl FnOnce()) {
     browser.ask("window.isTheSame = true").await;
     browser.goto("about:blank").await;

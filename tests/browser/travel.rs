@@ -1,4 +1,4 @@
-//! Time travel, and traces that leave the page as files and come back.
+//! Time travel, and traces that are saved as files and opened again.
 
 use opentelemetry::{
     Context, KeyValue,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
-/// Names and states of all rows, in order.
+/// Returns names and states of all rows, in order.
 const ROWS: &str =
     "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
     .map(row => [row.querySelector('.span-name').textContent, row.dataset.state])";
@@ -21,7 +21,7 @@ fn rows_are(rows: &Value) -> String {
     format!("return JSON.stringify((() => {{ {ROWS} }})()) === JSON.stringify({rows})")
 }
 
-/// A key on the scrubber, as a keyboard gives it.
+/// Presses a key on the scrubber, as a keyboard does.
 async fn press(browser: &Browser, key: &str) {
     let script = format!(
         "document.querySelector('.scrubber-slider').dispatchEvent(
@@ -42,7 +42,7 @@ async fn drop_file(browser: &Browser, name: &str, text: &str) {
     browser.ask(&script).await;
 }
 
-/// A job with a failed step, a step that is done and one that runs.
+/// Makes a job with a failed step, an ended step and a running one.
 fn job(app: &App) -> Context {
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());
@@ -136,7 +136,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     app.stop();
 }
 
-/// Fetches what a link of the menu would save.
+/// Fetches the content that a link of the menu would save.
 async fn exported(browser: &Browser, link: &str) -> String {
     let script = format!(
         "const done = arguments[0];

@@ -1,4 +1,5 @@
-//! The waterfall in a browser: zoom, minimap, follow, gaps between spans, folding, roll-up, and spans that never ended.
+//! The waterfall in a browser: zoom, minimap, follow, collapsed gaps, folded branches, rolled-up siblings, and spans
+//! that never ended.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,7 @@ use crate::{
     paint::{BAR, LABEL, painted, width_of},
 };
 
-/// Opens a span that began some time ago.
+/// Opens a span that began this long ago.
 fn open_since(tracer: &SdkTracer, name: &'static str, parent: &Context, ago: Duration) -> Context {
     let span = tracer
         .span_builder(name)
@@ -27,7 +28,7 @@ fn open_since(tracer: &SdkTracer, name: &'static str, parent: &Context, ago: Dur
     parent.with_span(span)
 }
 
-/// A span that is over.
+/// Makes an ended span.
 fn done(tracer: &SdkTracer, name: &str, parent: &Context, ago: Duration, length: Duration) {
     let start = SystemTime::now() - ago;
     let mut span = tracer
@@ -79,7 +80,7 @@ fn bar(name: &str, rest: &str) -> String {
     )
 }
 
-/// Moves, presses or lets go of the mouse as a hand would.
+/// Moves, presses or releases the mouse, as a hand would.
 async fn mouse(browser: &Browser, kind: &str, x: f64, y: f64) {
     let buttons = i32::from(kind == "mouseMoved" || kind == "mousePressed");
     let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1 });
@@ -307,7 +308,7 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
         press(&browser, key).await;
         rows_are(&browser, "it is open to that depth", rows).await;
     }
-    // The mark is painted: it is a place in the row.
+    // The mark is painted, so it is found by its place in the row.
     let fold = ".dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: document.querySelector('#tree-rows').getBoundingClientRect().left + 32 }))";
     browser.ask(&bar("a", fold)).await;
     rows_are(&browser, "one is closed", "root|a|worse").await;
