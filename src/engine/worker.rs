@@ -40,10 +40,10 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const GATHER_TIME: Duration = Duration::from_millis(1);
 /// The longest single park while records are delayed.
 const DELAY_STEP: Duration = Duration::from_millis(10);
-/// How soon a rejected report of drops is offered again, and how often a shared store is asked for events that dead
-/// writers left open.
+/// How soon the worker tries again to report drops after the store refused it, and how often it asks a shared store for
+/// events that dead writers left open.
 const RETRY: Duration = Duration::from_secs(1);
-/// How soon an idle worker looks again for what the store was asked.
+/// How soon an idle worker looks again whether the store has answered.
 const STORE_ANSWER: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
 /// How long the end of the program waits for a store that is known to fail.
@@ -212,9 +212,9 @@ struct Worker<T> {
     committer: BatchCommitter,
     pending: PendingBatch,
     processing_delay: Arc<ProcessingDelay>,
-    /// When the store is asked next what writers left open.
+    /// When to ask the store next which events dead writers left open.
     recover_at: Option<Instant>,
-    /// When the store is asked next whether what it keeps is still there.
+    /// When to ask the store next whether it still keeps its events.
     check_at: Option<Instant>,
     /// Records taken from the buffer that are neither stored nor counted yet. They are lost if this thread panics.
     unaccounted: ClassCounts,
@@ -480,7 +480,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Makes two events of each record, and panics after the first where the record says so.
+    /// Makes two events of each record, and panics after the first if the record says `panic`.
     struct PanicsOnRequest;
 
     impl RecordEncoder for PanicsOnRequest {
@@ -534,7 +534,7 @@ mod tests {
         let mut sorted = expected
             .map(|(name, payload)| (name.to_owned(), payload.to_owned()))
             .to_vec();
-        // The records may fall into two turns, and the report comes at the end of the panic's.
+        // The records may fall into two turns. The gap comes at the end of the turn that has the panic.
         if events[2].0 == "gap" {
             let gap = sorted.remove(4);
             sorted.insert(2, gap);

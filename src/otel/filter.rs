@@ -117,7 +117,7 @@ pub(crate) enum EndVerdict {
     HideUnlessShown,
 }
 
-/// The severity from which log records are shown whatever their target: WARN.
+/// Log records of this severity and above are shown whatever their target is: WARN.
 #[cfg(any(feature = "logs", feature = "tracing"))]
 const LOUD_SEVERITY_MIN: u8 = 13;
 
@@ -150,8 +150,8 @@ impl SpanFilter {
         wants
     }
 
-    /// Returns whether a log record is wanted. The default filter hides the internals of HTTP libraries, up to where
-    /// they warn; an app's own filter decides about spans only.
+    /// Returns whether a log record is wanted. The default filter hides the records of HTTP libraries' internals that
+    /// are less severe than WARN. An app's own filter decides about spans only.
     #[cfg(any(feature = "logs", feature = "tracing"))]
     pub(crate) fn wants_log(&self, severity: u8, target: &str) -> bool {
         severity >= LOUD_SEVERITY_MIN

@@ -32,7 +32,7 @@ pub(crate) struct SpanIds {
     pub(crate) span_id: SpanId,
 }
 
-/// Who decides whether the next span is sampled. The first sampler call consumes the override, so spans that other
+/// How the next span gets its sampling decision. The first sampler call consumes the override, so spans that other
 /// processors create inside this call are not affected.
 #[derive(Debug, Default)]
 enum NextSampling {

@@ -1,6 +1,6 @@
-//! How the span that ends now on this thread ends: by itself, or by a panic. The SDK tells a processor neither, but it
-//! calls the processor on the thread that ends the span. It runs on the host's threads: it never waits and never panics,
-//! and costs an ordinary end two loads.
+//! Finds out how a span ends, in the call that ends it: plainly, or because of a panic. The SDK does not tell a
+//! processor, but it calls the processor on the thread that ends the span. This code runs on the host's threads: it
+//! never waits and never panics, and costs an ordinary end two loads.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,7 +17,7 @@ pub(crate) enum Ending {
     Panicked,
 }
 
-/// What is known of a panic. Whoever makes the texts bounds them.
+/// What is known of a panic. These texts are not bounded here: the code that makes them bounds them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PanicDetails {
     pub(crate) message: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct PanicDetails {
 
 /// A panic that was caught ends the span: this thread does not unwind.
 const ENDS_PANICKED: u8 = 1;
-/// `PANIC` is set.
+/// `PANIC` holds a panic.
 const HAS_DETAILS: u8 = 2;
 
 thread_local! {
@@ -39,7 +39,7 @@ thread_local! {
     static PANIC: RefCell<Option<Arc<PanicDetails>>> = const { RefCell::new(None) };
 }
 
-/// Returns how the span that ends now on this thread ends.
+/// Returns how a span ends. Call it on the thread that ends the span, while it ends.
 #[inline]
 pub(crate) fn current() -> Ending {
     if thread::panicking() || FLAGS.get() != 0 {
@@ -78,7 +78,7 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Restores what this thread knew, also after a panic.
+/// Restores the thread's flags and details when it is dropped, also by a panic.
 struct Restore {
     flags: u8,
     details: Option<Arc<PanicDetails>>,

@@ -301,7 +301,7 @@ pub(crate) enum Phase {
 impl SpanEvent {
     /// Upper bound on a text value, in bytes: 16 KiB. A longer one is cut, and named in `cut`.
     pub const VALUE_BYTES_MAX: usize = 16 * 1024;
-    /// Upper bound on an event's JSON, in bytes: 256 KiB. What does not fit is left out, and named in `cut`.
+    /// Upper bound on an event's JSON, in bytes: 256 KiB. Parts that do not fit are left out, and named in `cut`.
     pub const EVENT_BYTES_MAX: usize = 256 * 1024;
     /// Upper bound on the attributes of one object (a span, an event or a link within it, a resource): 1,024. Further
     /// ones are left out, and `cut` has the object's name with `.*`. The SDK's own limit is 128; what exceeds that is

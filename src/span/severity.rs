@@ -20,7 +20,7 @@ const ALIASES: [(&str, u8); 6] = [
     ("EMERGENCY", 21),
 ];
 
-/// Returns the name of a number; empty if the number is none.
+/// Returns the name of a number. It is empty if the number is not a severity.
 pub(crate) fn severity_name(number: u8) -> &'static str {
     let index = usize::from(number.wrapping_sub(1));
     let names = NAMES.get(index / 4);

@@ -96,9 +96,9 @@ struct Live {
     complete: Option<Box<dyn Completion>>,
     projection: Option<Box<dyn Projection>>,
     timer: Pin<Box<Sleep>>,
-    /// When a stream with an unknown key gives up, if the key is still unknown then.
+    /// When a stream whose key is unknown ends, if the key is still unknown then.
     unknown_until: Option<Instant>,
-    /// Whether the client still has to be informed that the key is unknown.
+    /// Whether the client has not been told yet that the key is unknown.
     unknown_unsaid: bool,
     /// Whether the reader began at the head and the client's cursor still has to be moved there.
     at_head: bool,
@@ -245,7 +245,7 @@ impl Live {
         Ok((!out.is_empty()).then(|| Bytes::from(out)))
     }
 
-    /// Returns the client's events, in the form in which it gets them.
+    /// Returns those of the events that the client gets, in the form that the client asked for.
     fn events(&mut self, slice: &Slice) -> Option<Bytes> {
         let wanted = match self.complete.as_deref_mut() {
             Some(complete) => slice.clone().filter(|event| complete.read(event)),

@@ -121,7 +121,7 @@ impl EventStore for MemoryEventStore {
         }
         if !self.shared.load(Ordering::Acquire) {
             self.tail.publish();
-            // Only a log uses the evictions, and there is none.
+            // Only a log uses the evictions, and this store has no log.
             drop(self.tail.take_evictions());
         }
         Ok(Appended { first, duplicates })

@@ -34,7 +34,7 @@ impl TraceFilter {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)
         }
-        // A trace of which only log records are known is none yet: its spans may be filtered out.
+        // A trace of which only log records are known is not listed yet: its spans may be filtered out.
         trace.total > 0
             && self.may_see(id)
             && any(&self.trace_ids, |one| one.to_bytes() == *id)

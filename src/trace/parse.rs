@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// A stored event, reduced to the fields that this crate reads.
-#[expect(clippy::struct_excessive_bools, reason = "they are those of the wire")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the wire format has these flags"
+)]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Parsed {

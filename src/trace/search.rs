@@ -1,12 +1,12 @@
-//! The search grammar of the list of traces: parses `?q=` and decides whether a trace matches. Pure; it runs on the task of
-//! the request.
+//! The search grammar of the list of traces: parses `?q=` and decides whether a trace matches. Pure; it runs on the
+//! task of the request.
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
 //! services and trace id, whatever the case, the spelling of a character (`é` as one or as two) and the kind of blank;
 //! `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1` compare; a leading `-` turns a term round.
 //! A quote inside a term keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
-//! that begins with a quote is only text, as are paths (`shop::cart`) and addresses. What cannot be read is refused with
-//! its place.
+//! that begins with a quote is only text, as are paths (`shop::cart`) and addresses. A search with an error is refused,
+//! and the answer names its place.
 //!
 //! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
 //! for the rows it already has: `tests/search.json` holds both to one meaning.
@@ -331,7 +331,7 @@ pub(crate) fn nanos(value: f64) -> Result<u64, Error> {
     Ok(value.round() as u64)
 }
 
-/// Reads the state of a trace as people are told it: its own, and what its spans add to it.
+/// Reads the state of a trace in the words that users see: its own state, or one that its spans add.
 fn shown_state(text: &str) -> Result<Test, Error> {
     match text {
         "failing" => Ok(Test::Failing),
@@ -360,7 +360,7 @@ pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
     }
 }
 
-/// Reads a status; whether it is ERROR.
+/// Reads a status. Returns whether it is ERROR.
 pub(crate) fn status(text: &str) -> Result<bool, Error> {
     match text.to_ascii_uppercase().as_str() {
         "ERROR" => Ok(true),

@@ -17,7 +17,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::Url;
 use serde_json::{Value, json};
 
-/// How long a condition may take before the test fails. It is never waited for in full otherwise.
+/// How long a condition may take before the test fails. A test goes on as soon as its condition holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser with one page. Its processes end when it is dropped.

@@ -95,8 +95,8 @@ impl Log {
         if next <= first {
             self.append_stored(first, batch);
         } else {
-            // The follower may have read only a part of the batch. The rest is at hand: readers must get it even if the
-            // store cannot be read just now.
+            // The follower may have read only a part of the batch. The rest is in memory here: readers must get it even
+            // if the store cannot be read just now.
             let rest = batch
                 .stored_as(first)
                 .filter(|event| event.sequence.get() >= next);

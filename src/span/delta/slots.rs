@@ -489,7 +489,7 @@ mod tests {
             assert_eq!(taken(&slots, key(1), sent), None);
         }
         assert_eq!(found(&slots, key(1)), Some((None, SlotTable::Small)));
-        // It looked before the others came. Its end omits only what its own start has, so the end is correct.
+        // This end found the slot before the others took it. It omits only what its own start has, so it is correct.
         ending.release();
         for _ in 0..2 {
             assert_eq!(found(&slots, key(1)), Some((None, SlotTable::Small)));

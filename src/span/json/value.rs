@@ -44,7 +44,7 @@ impl Value<'_> {
         }
     }
 
-    /// Returns whether this value has values with values of their own, or of several kinds.
+    /// Returns whether this value is a map, an array of arrays or maps, or an array of values of several kinds.
     pub(crate) fn is_nested(&self) -> bool {
         let Self::Array(values, _) = self else {
             return matches!(self, Self::Map(..));
@@ -91,7 +91,7 @@ pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
             "int" => Some("int[]"),
             "double" => Some("double[]"),
             "bytes" => Some("bytes[]"),
-            // The type of a value within a value has no place.
+            // The wire format has no name for the type of a value that is nested deeper.
             _ => None,
         },
         _ => None,

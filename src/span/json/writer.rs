@@ -153,7 +153,8 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes why a span ended, unless its work was done. It stands before the attributes, so that these leave room for it.
+    /// Writes why a span ended, unless its work was done. The reason comes before the attributes, so that they leave
+    /// room for it.
     #[inline]
     pub(super) fn reason(&mut self, reason: &EndCause<'_>) {
         match reason {

@@ -124,5 +124,5 @@ fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.[]%$".contains(&byte) || !byte.is_ascii()
 }
 
-/// The longest name that is looked at.
+/// The longest name that is recognised.
 const NAME_BYTES_MAX: usize = 256;

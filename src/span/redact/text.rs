@@ -100,7 +100,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Examines what stands around a sign. Returns where the search goes on.
+    /// Examines the text around a sign. Returns where the search goes on.
     fn look_at(&mut self, sign: usize) -> usize {
         let byte = |at: usize| self.bytes.get(at).copied().unwrap_or(0);
         match (byte(sign), byte(sign + 1)) {
@@ -128,7 +128,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks a parameter whose value is percent-encoded and has a secret. Returns where the search goes on.
+    /// Masks a parameter whose percent-encoded value contains a secret. Returns where the search goes on.
     fn encoded_value(&mut self, sign: usize, name: &Name) -> usize {
         let start = sign + 1;
         let rest = self.bytes.get(start..).unwrap_or_default();
@@ -181,7 +181,7 @@ impl Scan<'_> {
     }
 
     fn replace(&mut self, start: usize, end: usize, mask: &str) {
-        // What was masked before stays as it is.
+        // A text that is masked already stays as it is.
         if self.text.get(start..end) == Some(mask) {
             return;
         }

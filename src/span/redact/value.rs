@@ -1,6 +1,6 @@
-//! The value behind a name and its sign, and where it ends. What a value may contain depends on what it stands in: its
-//! [`Frame`]. In doubt a value is taken as longer, so that nothing of a secret is left. Pure; the worker thread calls
-//! it.
+//! The value behind a name and its sign, and where it ends. What a value may contain depends on the kind of text that
+//! the pair is in: its [`Frame`]. In doubt a value is taken as longer, so that no part of a secret is left. Pure; the
+//! worker thread calls it.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ pub(super) struct PairValue {
     pub(super) is_quoted: bool,
 }
 
-/// What a pair of name and value stands in.
+/// The kind of text that a pair of name and value is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// The query or the fragment of a URL, or of a form: up to the next `&`.
@@ -36,7 +36,7 @@ pub(super) enum Frame {
 }
 
 impl Frame {
-    /// Returns what the pair around a sign stands in; `None` if it is no pair.
+    /// Returns the kind of text that the pair at a sign is in; `None` if it is not a pair.
     pub(super) fn of(text: &[u8], sign: usize, name: &Name, is_query: bool) -> Option<Self> {
         let before = text.get(..name.start)?;
         let behind = text.get(name.range.clone())?;

@@ -111,8 +111,8 @@ impl ReadQueue {
         }
     }
 
-    /// Runs a query for all who wait for it. A panic in it is their error: the thread goes on, and so does everybody who
-    /// asks the same later.
+    /// Runs a query and sends its answer to all who wait for it. If the query panics, they get an error. The thread
+    /// goes on, and answers everybody who asks the same later.
     fn run_query(
         &self,
         query: Query,

@@ -296,9 +296,9 @@ impl EventStore for SqliteEventStore {
     /// Opens the file.
     ///
     /// # Errors
-    /// When the directory is missing or may not be written to, the path names a directory, another process writes to
-    /// the file or has locked it, it is no database, damaged, of another program or of a later livespan, or the disk
-    /// is full. The message names the file and says which.
+    /// Fails when the directory is missing or may not be written to, when the path names a directory, when another
+    /// process writes to the file or has locked it, when the file is not a database, is damaged or belongs to another
+    /// program or a later livespan, and when the disk is full. The message names the file and the cause.
     fn open(&self) -> Result<Sequence, Error> {
         let (opened, head) = match self.mode {
             OpenMode::Write => self.open_for_writing()?,

@@ -60,7 +60,7 @@ pub(crate) enum TrimProgress {
     More,
 }
 
-/// What a step has to delete, from the oldest event on.
+/// What a step has to delete. It begins at the oldest event.
 #[derive(Debug)]
 struct TrimTarget {
     events: u64,
@@ -186,7 +186,8 @@ fn trim_target(
     })
 }
 
-/// Returns the first sequence that is not too old, as far as one step looks, and when it will be too old.
+/// Returns the first sequence that is not too old, and when it will be too old. One call looks at a bounded number of
+/// rows.
 fn expired(
     connection: &Connection,
     state: &LogState,
@@ -197,7 +198,7 @@ fn expired(
         .prepare_cached("SELECT sequence, until FROM moment ORDER BY sequence LIMIT ?1")?;
     let mut rows = statement.query([MOMENTS])?;
     let (mut first, mut before, mut seen) = (0, 0, 0);
-    // When the first of those that are not too old expires; `None` while a later row is too old.
+    // When the first event that is not too old will expire; `None` while a later row is too old.
     let mut expires = None;
     let mut is_past = false;
     while let Some(row) = rows.next()? {

@@ -22,8 +22,8 @@ const FORMAT: i64 = 3;
 const MIGRATIONS: [&str; 2] = [
     // Events that must be kept only once. Some files of format 1 have the index already.
     "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
-    // What retention deleted of streams that have events left. The row of stream 0, which no stream has, says since which
-    // event it is counted.
+    // How many events retention deleted of each stream that still has events. The row of stream 0, an id that no stream
+    // has, says from which event on deletions are counted.
     "CREATE TABLE evicted(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, closings INTEGER NOT NULL);
      INSERT INTO evicted SELECT 0, oldest, 0 FROM state;",
 ];

@@ -1,4 +1,4 @@
-//! Pages, live changes and what is forgotten, of an index that is fed by hand.
+//! Pages, live changes and forgotten traces of an index that is fed by hand.
 
 use super::*;
 use crate::{
@@ -33,7 +33,7 @@ fn forget(index: &TraceIndex, trace: u8) {
     index.forget(&[StreamKey::new([trace; 16]).unwrap()]);
 }
 
-/// The traces by the byte that their id repeats.
+/// Returns the traces, each as the byte that its id repeats.
 fn traces(summaries: &[Summary]) -> Vec<u8> {
     let first_byte = |summary: &Summary| {
         let summary = serde_json::to_value(summary).unwrap();
@@ -56,7 +56,7 @@ fn page(
     (traces(&summaries), page.next)
 }
 
-/// What a viewer of the newest two traces gets: updates, sorted, and removals.
+/// Returns what a viewer of the newest two traces gets: the updates, sorted, and the removals.
 fn look(index: &TraceIndex, viewed: &mut ViewerState, filter: &TraceFilter) -> (Vec<u8>, Vec<u8>) {
     let changes = index.changes(viewed, filter, 2, id);
     let mut updated = traces(&changes.traces);
@@ -157,7 +157,7 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     let all = TraceFilter::default();
     start(&index, 1, 1);
     assert_eq!(look(&index, &mut viewed, &all), (vec![1], vec![]));
-    // Two older open traces would be enough to fill the viewer's share of open ones: it keeps what it was shown.
+    // Two older open traces would fill the viewer's share of open traces. It still keeps those that it was shown.
     for trace in 2..=9 {
         start(&index, trace, u64::from(trace));
         look(&index, &mut viewed, &all);
@@ -166,13 +166,13 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     assert_eq!(
         look(&index, &mut viewed, &all),
         (vec![5], vec![]),
-        "neither among the newest nor the oldest open"
+        "it was shown before, though it is neither among the newest nor the oldest open traces"
     );
     end(&index, 5, 21);
     assert_eq!(
         look(&index, &mut viewed, &all),
         (vec![], vec![]),
-        "what is over and old is no longer followed"
+        "a viewer no longer follows an old trace that is over"
     );
     assert_eq!(viewed.sent.len(), 8);
 }
@@ -240,7 +240,7 @@ fn a_filter_that_matches_nothing_costs_a_look_no_more_than_what_changed() {
     assert!(viewed.comparisons >= TRACES, "{}", viewed.comparisons);
     for round in 0..100 {
         let before = viewed.comparisons;
-        // Ten traces go on, each in two batches, and one comes.
+        // Ten traces go on, each in two batches, and one new trace starts.
         for _ in 0..2 {
             let first = TRACES + 100 * (round + 1);
             index.apply((1..=10).map(|number| trace(number, first + number)));
@@ -287,7 +287,7 @@ fn a_list_that_becomes_shorter_is_filled_with_older_traces() {
         look(&index, &mut viewed, &running),
         (vec![3, 197, 198], vec![1, 199, 200])
     );
-    // One that comes is the newest, and one that goes on after its end is open again.
+    // A trace that starts is the newest. A trace that goes on after its end is open again.
     start(&index, 201, 2000);
     start(&index, 199, 2001);
     assert_eq!(
@@ -313,6 +313,6 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
     };
     let hour = 3_600_000_000_000;
     assert_eq!(look(&index, &mut viewed, &lasting(hour)), (vec![], vec![]));
-    // The same viewer, as it would be asked an hour later.
+    // The same viewer, as if it were asked an hour later.
     assert_eq!(look(&index, &mut viewed, &lasting(0)), (vec![1], vec![]));
 }

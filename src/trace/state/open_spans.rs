@@ -46,7 +46,7 @@ pub(in crate::trace) enum Opened {
     Again,
 }
 
-/// Open spans by id. Where one is open at a time, as in a trace of one span, nothing is allocated.
+/// Open spans by id. A trace that has only one span open at a time allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub(in crate::trace) struct OpenSpans {
     one: Option<([u8; 8], OpenEntry)>,

@@ -1,4 +1,4 @@
-//! What a trace says of itself after changes that are made by hand.
+//! What the summary of a trace says after changes that are made by hand.
 
 use serde_json::{Value as Json, json};
 

@@ -128,7 +128,7 @@ fn a_timeout_without_end_is_no_overflow() {
     assert_eq!(watched.story(), ["process", "started job", "ended job"]);
 }
 
-/// Ends as a program does, on any thread and in any runtime.
+/// Flushes and shuts down as a program does at its end. This must work on any thread and in any runtime.
 fn flush_and_shut_down(watched: &Watched) {
     watched.tracer().start("job").end();
     watched.provider.force_flush().unwrap();

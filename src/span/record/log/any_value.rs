@@ -13,7 +13,7 @@ use crate::span::{
     },
 };
 
-/// Levels of maps and lists within each other that are kept; deeper ones are left out, visibly.
+/// How deep maps and lists may be nested. Deeper ones are left out, visibly.
 const DEPTH_MAX: usize = 16;
 
 impl RecordWriter<'_> {

@@ -16,7 +16,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The fields of a log record without body and attributes. Empty texts and ids of zeros are as none.
+/// The fields of a log record without body and attributes. An empty text and an id of zeros stand for a missing one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogHead<'a> {
     pub(crate) source: u32,
@@ -32,8 +32,8 @@ pub(crate) struct LogHead<'a> {
 }
 
 impl LogHead<'_> {
-    /// Returns the name of an event; empty for the one that `tracing` gives to events without a name, which says where
-    /// in the source they are: `event src/main.rs:7`.
+    /// Returns the name of an event. It is empty if the program gave no name: then `tracing` names the event after its
+    /// place in the source, as in `event src/main.rs:7`.
     pub(crate) fn given_name(name: &str) -> &str {
         let place = name.strip_prefix("event ");
         let line = place.and_then(|place| place.rsplit_once(':'));

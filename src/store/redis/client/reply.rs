@@ -79,8 +79,8 @@ pub(crate) fn parse_epochs(text: &str) -> Result<Vec<EpochStart>, StoreError> {
     lives.ok_or_else(StoreError::unexpected)
 }
 
-/// Reads an event, and returns the values that follow it. Somebody else may have written it. What cannot be read is
-/// left empty, and the caller of the store treats an event without a name as damaged.
+/// Reads an event, and returns the values that follow it. Another program may have written the event. Fields that
+/// cannot be read are left empty, and the caller of the store treats an event without a name as damaged.
 pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);

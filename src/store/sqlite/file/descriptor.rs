@@ -85,7 +85,7 @@ impl DataFile {
         Self::open_with(path, || File::open(path))
     }
 
-    /// Opens the file, and makes it when there is none: only its owner may read and write a new file.
+    /// Opens the file, and creates it when there is none. Only its owner may read and write a new file.
     pub(crate) fn open_or_create(path: &Path) -> io::Result<Self> {
         Self::open_with(path, || match create_private(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
@@ -120,7 +120,7 @@ impl DataFile {
 
     fn with<R>(&self, run: impl FnOnce(&mut OpenFile) -> io::Result<R>) -> io::Result<R> {
         let mut open_files = lock(&OPEN_FILES);
-        // Invariant: a file stands in the registry as long as there is a handle on it.
+        // Invariant: a file is in the registry as long as there is a handle on it.
         let known = open_files.get_mut(&self.0);
         run(known.ok_or(io::ErrorKind::NotFound)?)
     }

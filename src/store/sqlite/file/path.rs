@@ -1,4 +1,4 @@
-//! Where the file is, and whether it can be one of ours.
+//! Where the file is, and whether it can be a file of livespan.
 
 use std::{
     fs, io,
