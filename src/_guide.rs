@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`app`] | How do I add livespan to an app? axum, other OpenTelemetry versions, forks |
 //! | [`exporters_and_sampling`] | What does my exporter get? |
+//! | [`inside_a_span`] | What happens inside a span, and how does it end? |
 //! | [`dashboard`] | What do I see, and how do I search? |
 //! | [`customer_page`] | How do I show a customer the progress of their own job? |
 //! | [`workflows`] | How do I watch a durable workflow? |
@@ -38,6 +39,7 @@ macro_rules! page {
 
 page!(app, "app.md");
 page!(exporters_and_sampling, "exporters_and_sampling.md");
+page!(inside_a_span, "inside_a_span.md");
 page!(dashboard, "dashboard.md");
 page!(customer_page, "customer_page.md");
 page!(workflows, "workflows.md");

@@ -21,6 +21,7 @@ use crate::{
     error::Error,
     http::server::LiveServer,
     live_spans::{LiveSpans, LiveSpansBuilder},
+    otel::panic_hook::panic_hook,
 };
 
 /// The variable that holds the token of readers.
@@ -67,8 +68,8 @@ impl Drop for InitGuard {
 
 /// Shows every `tracing` span of this program live, at an address that it prints on standard error.
 ///
-/// It installs a tracer provider (global, with W3C trace-context propagation) and a `tracing` subscriber, and serves the
-/// dashboard from a thread of its own. The subscriber prints events to standard output, records of the crate `log` too, as
+/// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber and the
+/// [panic hook](crate::panic_hook), and serves the dashboard from a thread of its own. The subscriber prints events to standard output, records of the crate `log` too, as
 /// `tracing_subscriber::fmt::init()` does, and makes spans with `tracing-opentelemetry`.
 ///
 /// The environment decides: `LIVESPAN_ADDR`
@@ -129,6 +130,7 @@ fn install(live: &LiveSpans) -> Result<InitGuard, Error> {
         global::set_tracer_provider(provider.clone());
     });
     global::set_text_map_propagator(TraceContextPropagator::new());
+    panic_hook();
     print_line(announced.as_deref());
     Ok(InitGuard {
         live: live.clone(),

@@ -25,6 +25,7 @@ use crate::{
     otel::{
         diagnostics,
         filter::{self, SpanFacts, SpanFilter},
+        panic_hook,
         shared::{self, ProcessorShared},
         span_override::LogIdentity,
     },
@@ -261,6 +262,7 @@ impl LiveSpansBuilder {
             log_identity: LogIdentity::default(),
             has_sampler: AtomicBool::new(false),
         });
+        panic_hook::register(&parts);
         let shared = LiveSpansShared {
             parts,
             index,

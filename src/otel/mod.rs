@@ -9,6 +9,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod filter;
 #[cfg(feature = "logs")]
 pub(crate) mod log_processor;
+pub(crate) mod panic_hook;
 pub(crate) mod processor;
 pub(crate) mod sampler;
 pub(crate) mod sampler_handoff;

@@ -68,6 +68,11 @@ pub(crate) fn panic_details() -> Option<Arc<PanicDetails>> {
         .flatten()
 }
 
+/// Keeps what is known of the panic that begins on this thread.
+pub(crate) fn note_panic(panic: PanicDetails) {
+    replace_details(Some(Arc::new(panic)));
+}
+
 /// Calls `end`. Every span that ends in it ends because of this panic, which was caught before.
 pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce() -> T) -> T {
     let _restore = Restore {

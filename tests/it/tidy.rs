@@ -225,6 +225,7 @@ const MODULES: &[&str] = &[
     "otel::filter",
     "otel::shared",
     "otel::diagnostics",
+    "otel::panic_hook",
     "otel::sampler_handoff",
     "otel::processor",
     "otel::log_processor",

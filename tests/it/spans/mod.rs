@@ -18,6 +18,7 @@ mod logs;
 mod metrics;
 mod order;
 mod overload;
+mod panic_hook;
 mod panicked;
 mod redact;
 mod retention;

@@ -21,7 +21,7 @@ use super::{live_provider::Watched, through_tracing::dispatch};
 use crate::support::block_on;
 
 /// What the log says of how each span ended, in that order.
-fn endings(watched: &Watched) -> Vec<Json> {
+pub(crate) fn endings(watched: &Watched) -> Vec<Json> {
     let mut events = watched.events();
     events.retain(|event| event["type"] == "ended");
     let ending = |event: &Json| {

@@ -1,0 +1,232 @@
+//! The panic hook: what it sees, `on_end` then says of the spans that the panic ends. It runs on the panicking thread,
+//! before anything unwinds, possibly under locks of the program, the SDK or this crate: it calls neither the SDK nor
+//! `tracing`, takes no lock that another thread may hold for long, allocates no more than three short texts, and never
+//! panics.
+
+use std::{
+    panic::{self, PanicHookInfo},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    otel::shared::ProcessorShared,
+    span::{
+        ending::{self, PanicDetails},
+        json::{VALUE_BYTES_MAX, clip},
+    },
+    util::sync::lock,
+};
+
+/// Upper bound on the time that the hook waits for the stores of all logs, in a program whose panics abort it.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The logs of this program.
+static LOGS: Mutex<Vec<Weak<ProcessorShared>>> = Mutex::new(Vec::new());
+
+/// Installs a panic hook that lets viewers see why a span panicked: the span's end then carries the panic's message,
+/// its location and the name of its thread. Without it, the end says only *that* a panic ended the span.
+///
+/// - The hook that was there before still runs, after this one, so messages on the console stay as they are. A hook
+///   that the program sets *later* replaces this one: call this function after it.
+/// - [`init`](crate::init()) calls it. Further calls do nothing, and so does a call on a thread that panics.
+/// - The message is cut at [`SpanEvent::VALUE_BYTES_MAX`](crate::SpanEvent::VALUE_BYTES_MAX) and is masked as the
+///   message of a status is. A payload that is no text has no message.
+/// - With `panic = "abort"`, no span ends any more. The hook then waits, for at most one second, until what the logs of
+///   this program have taken is stored. Otherwise it never waits.
+///
+/// ```
+/// livespan::panic_hook();
+/// ```
+pub fn panic_hook() {
+    let flush = if cfg!(panic = "abort") {
+        Flush::BeforeAbort
+    } else {
+        Flush::Never
+    };
+    install(flush);
+}
+
+/// Whether the hook waits until everything is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flush {
+    Never,
+    /// The program ends with the hook.
+    BeforeAbort,
+}
+
+fn install(flush: Flush) {
+    static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
+    // On a thread that panics, the standard library refuses to exchange hooks.
+    if thread::panicking() || IS_INSTALLED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    panic::set_hook(before(panic::take_hook(), flush));
+}
+
+type PanicHook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Returns our hook, which runs before this one.
+fn before(next: PanicHook, flush: Flush) -> PanicHook {
+    Box::new(move |info| {
+        ending::note_panic(details(info));
+        if flush == Flush::BeforeAbort {
+            flush_all();
+        }
+        next(info);
+    })
+}
+
+/// Adds a log, whose events are stored before a panic aborts the program.
+pub(crate) fn register(log: &Arc<ProcessorShared>) {
+    let mut logs = lock(&LOGS);
+    logs.retain(|log| log.strong_count() > 0);
+    logs.push(Arc::downgrade(log));
+}
+
+fn details(info: &PanicHookInfo<'_>) -> PanicDetails {
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let bounded = |text: &str| clip(text, VALUE_BYTES_MAX).0.to_owned();
+    PanicDetails {
+        message: message.map(bounded),
+        location: info.location().map(|place| bounded(&place.to_string())),
+        thread: thread::current().name().map(bounded),
+    }
+}
+
+/// Waits until what the logs have taken is stored.
+fn flush_all() {
+    let is_ours = thread::current()
+        .name()
+        .is_some_and(|name| name.starts_with("livespan"));
+    // A thread of a log cannot wait for itself.
+    if is_ours {
+        return;
+    }
+    // If another thread just builds a log, nothing is stored rather than waited for.
+    let Ok(logs) = LOGS.try_lock().map(|logs| logs.clone()) else {
+        return;
+    };
+    let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
+    for log in logs.iter().filter_map(Weak::upgrade) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // There is nobody left to tell about an error.
+        drop(log.runtime.flush_unless_failing(left));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        process::{Command, Stdio},
+    };
+
+    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
+    use super::*;
+    use crate::{
+        EventStore, LiveSpans, MemoryEventStore,
+        log::{batch::Batch, event::StreamKey, retention::Retention},
+        store::{Appended, EpochStart, PageLimit, ReadFuture},
+        wire::id::Sequence,
+    };
+
+    const CHILD: &str = "LIVESPAN_TEST_ABORTS";
+
+    /// A store that is slow: what it is given is stored only when somebody waits for it.
+    #[derive(Debug, Default)]
+    struct SlowStore(MemoryEventStore);
+
+    impl EventStore for SlowStore {
+        fn kind(&self) -> &'static str {
+            "slow"
+        }
+
+        fn open(&self) -> Result<Sequence, crate::Error> {
+            self.0.open()
+        }
+
+        fn epochs(&self) -> Arc<[EpochStart]> {
+            self.0.epochs()
+        }
+
+        fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, crate::Error> {
+            thread::park_timeout(Duration::from_millis(200));
+            self.0.append(first, batch)
+        }
+
+        fn oldest(&self) -> Sequence {
+            self.0.oldest()
+        }
+
+        fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+            self.0.read_after(after, limit)
+        }
+
+        fn read_streams_after(
+            &self,
+            keys: &[StreamKey],
+            after: Sequence,
+            limit: PageLimit,
+        ) -> ReadFuture<'_> {
+            self.0.read_streams_after(keys, after, limit)
+        }
+
+        fn tail_retention(&self) -> Retention {
+            self.0.tail_retention()
+        }
+    }
+
+    #[test]
+    #[ignore = "not a test: a program that a panic aborts, which the next test starts"]
+    fn aborting_program() {
+        if env::var_os(CHILD).is_none() {
+            return;
+        }
+        let live = LiveSpans::builder()
+            .store(SlowStore::default())
+            .build()
+            .unwrap();
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(live.span_processor())
+            .build();
+        let log = live.clone();
+        let abort: PanicHook = Box::new(move |_| {
+            println!("\n>{} stored", log.target().head().sequence().get());
+            std::process::abort();
+        });
+        panic::set_hook(before(abort, Flush::BeforeAbort));
+        provider.tracer("test").in_span("last words", |_| {});
+        panic!("out of luck");
+    }
+
+    #[test]
+    fn what_came_before_a_panic_that_aborts_is_stored() {
+        let child = Command::new(env::current_exe().unwrap())
+            .args([
+                "otel::panic_hook::tests::aborting_program",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(CHILD, "1")
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!child.status.success());
+        let printed = String::from_utf8(child.stdout).unwrap();
+        let told = printed.lines().find_map(|line| line.strip_prefix('>'));
+        // The process, the start and the end.
+        assert_eq!(told, Some("3 stored"));
+    }
+}

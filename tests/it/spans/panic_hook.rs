@@ -1,0 +1,154 @@
+//! `panic_hook()` is global in a process, so this runs in a process of its own: this test program again, with
+//! `program` as its only test.
+
+use std::{
+    env,
+    panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind, panic_any, resume_unwind},
+    process::{Command, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use livespan::{Redaction, SpanEvent};
+use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
+use serde_json::{Value as Json, json};
+
+use super::{live_provider::Watched, panicked::endings};
+
+const CHILD: &str = "LIVESPAN_TEST_PANIC_HOOK";
+
+/// How often the program's own hook ran.
+static HOOKED: AtomicUsize = AtomicUsize::new(0);
+/// Where the newest panic was, as the program's own hook was told.
+static PLACE: Mutex<String> = Mutex::new(String::new());
+
+fn own_hook(info: &PanicHookInfo<'_>) {
+    HOOKED.fetch_add(1, Ordering::Relaxed);
+    *PLACE.lock().unwrap() = info.location().unwrap().to_string();
+}
+
+/// The end of a span in which this panics, and where the panic was.
+fn end_of(watched: &Watched, fails: impl FnOnce()) -> (Json, String) {
+    let tracer = watched.tracer();
+    let unwound = catch_unwind(AssertUnwindSafe(|| tracer.in_span("work", |_| fails())));
+    assert!(unwound.is_err());
+    let ended = endings(watched).pop().unwrap();
+    (ended, PLACE.lock().unwrap().clone())
+}
+
+fn ended(message: &str, panic: &Json) -> Json {
+    json!({"name": "work", "status": {"code": "ERROR", "message": message}, "panicked": true, "panic": panic})
+}
+
+/// The name that the test harness gives to the thread.
+fn this_thread() -> String {
+    thread::current().name().unwrap().to_owned()
+}
+
+#[test]
+#[ignore = "not a test: what the next one starts as a process of its own"]
+fn program() {
+    if env::var_os(CHILD).is_none() {
+        return;
+    }
+    panic::set_hook(Box::new(own_hook));
+    livespan::panic_hook();
+    livespan::panic_hook();
+    says_message_place_and_thread();
+    says_what_it_can_of_other_payloads();
+    forgets_a_panic_that_was_caught();
+    masks_and_cuts();
+}
+
+fn says_message_place_and_thread() {
+    let watched = Watched::new();
+    let before = HOOKED.load(Ordering::Relaxed);
+    let thread = this_thread();
+    let (end, location) = end_of(&watched, || panic!("out of luck"));
+    let known = json!({"message": "out of luck", "location": location, "thread": thread});
+    assert_eq!(end, ended("out of luck", &known));
+    let (end, location) = end_of(&watched, || panic!("out of luck: {}", 7));
+    let known = json!({"message": "out of luck: 7", "location": location, "thread": thread});
+    assert_eq!(end, ended("out of luck: 7", &known));
+    assert_eq!(HOOKED.load(Ordering::Relaxed) - before, 2, "once for each");
+    thread::scope(|scope| {
+        let unnamed = scope.spawn(|| end_of(&watched, || panic!("elsewhere")));
+        let (end, location) = unnamed.join().unwrap();
+        let known = json!({"message": "elsewhere", "location": location});
+        assert_eq!(end, ended("elsewhere", &known));
+    });
+}
+
+fn says_what_it_can_of_other_payloads() {
+    let watched = Watched::new();
+    let (end, location) = end_of(&watched, || panic_any(7));
+    let known = json!({"location": location, "thread": this_thread()});
+    assert_eq!(end, ended("panicked", &known));
+    let (end, location) = end_of(&watched, || panic_any(String::new()));
+    let known = json!({"message": "", "location": location, "thread": this_thread()});
+    let mut expected = ended("", &known);
+    expected["status"] = json!({"code": "ERROR"});
+    assert_eq!(end, expected);
+}
+
+/// A panic that was caught says nothing of a later one. The hook does not run for one that is resumed.
+fn forgets_a_panic_that_was_caught() {
+    let watched = Watched::new();
+    let tracer = watched.tracer();
+    let payload = catch_unwind(|| panic!("caught")).unwrap_err();
+    // Resumed at once, it is the same panic.
+    let (end, location) = end_of(&watched, || resume_unwind(payload));
+    let known = json!({"message": "caught", "location": location, "thread": this_thread()});
+    assert_eq!(end, ended("caught", &known));
+    tracer.in_span("fine", |_| {});
+    let (end, _) = end_of(&watched, || resume_unwind(Box::new("of another thread")));
+    let bare = json!({"name": "work", "status": {"code": "ERROR", "message": "panicked"}, "panicked": true});
+    assert_eq!(end, bare);
+    // A panic that a destructor survives does not hide the one that unwinds.
+    let inner = catch_unwind(AssertUnwindSafe(|| {
+        tracer.in_span("outer", |cx| {
+            cx.span().add_event("tries", Vec::new());
+            drop(catch_unwind(|| panic!("inside")));
+            panic!("at last");
+        });
+    }));
+    assert!(inner.is_err());
+    let outer = endings(&watched).pop().unwrap();
+    assert_eq!(outer["panic"]["message"], "at last");
+}
+
+fn masks_and_cuts() {
+    let redaction = Redaction::none().deny(["status.message"]);
+    let watched = Watched::with(livespan::LiveSpans::builder().redact(redaction));
+    let (end, _) = end_of(&watched, || panic!("password=hush"));
+    assert_eq!(
+        (&end["status"]["message"], &end["panic"]["message"]),
+        (
+            &json!(Redaction::PLACEHOLDER),
+            &json!(Redaction::PLACEHOLDER)
+        )
+    );
+    let watched = Watched::new();
+    let long = "x".repeat(SpanEvent::VALUE_BYTES_MAX + 7);
+    let (end, _) = end_of(&watched, || panic!("{long}"));
+    let cut = json!(&long[..SpanEvent::VALUE_BYTES_MAX]);
+    assert_eq!(
+        (&end["status"]["message"], &end["panic"]["message"]),
+        (&cut, &cut)
+    );
+}
+
+#[test]
+fn the_hook_tells_viewers_why_a_span_panicked_and_leaves_the_programs_own_hook() {
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["spans::panic_hook::program", "--exact", "--ignored"])
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+}
