@@ -139,7 +139,7 @@ fn install(live: &LiveSpans) -> Result<InitGuard, Error> {
     })
 }
 
-/// What to do when the program has a subscriber already.
+/// What to do where a program has a subscriber already.
 const SUBSCRIBER_TAKEN: &str = "install the tracing subscriber, because there is one already: leave out \
     `tracing_subscriber::fmt::init()`, as `livespan::init()` prints to the console as well, or keep your subscriber and add \
     `tracing_opentelemetry::layer()` to its registry (\"An app with a provider of its own\" in livespan's README)";

@@ -279,7 +279,7 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_duplicates(&mut self, positions: &[usize]) {
-        // Duplicates are removed from the batch, so their changes are too, and the positions behind them move up.
+        // Duplicates are removed from the batch. So their changes are removed too, and later positions move up.
         self.pending_changes.retain_mut(|(position, _)| {
             let before = positions.partition_point(|one| *one < *position);
             let is_kept = positions.get(before) != Some(position);

@@ -175,8 +175,8 @@ impl LiveSpans {
     /// # Ok::<(), livespan::Error>(())
     /// ```
     pub fn serve_in_background(&self, address: &str) -> Result<LiveServer, Error> {
-        // Everything runs on the server's own thread. The caller may be inside a runtime, where it would panic to block
-        // on another runtime or to drop one.
+        // Everything runs on the server's own thread. The caller may be inside a runtime. There it would panic if it
+        // blocked on another runtime or dropped one.
         let (answer, answered) = mpsc::sync_channel(1);
         let (alive, finished) = mpsc::channel::<Infallible>();
         let live = self.clone();

@@ -22,8 +22,9 @@ use crate::otel::{
 /// It must be the provider's own sampler, around any other. It also makes showing a span's start cheaper, by more than
 /// half: a sampler reads a span in place, while the SDK copies it for a processor. A sampler does not see all fields.
 /// So `started` has no `scope`, its `timestamp` is the time at which the sampler saw the start, and its attributes are
-/// those before the provider's limits. `ended` has the exact values. With a [`filter`](crate::LiveSpansBuilder::filter)
-/// of your own, which may ask for the scope, the SDK copies the start as without this sampler.
+/// those before the provider's limits. `ended` has the exact values. A [`filter`](crate::LiveSpansBuilder::filter) of
+/// your own may ask for the scope. So with such a filter, the SDK copies the span for the start, as it does without
+/// this sampler.
 ///
 /// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
 /// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).

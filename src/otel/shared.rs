@@ -41,7 +41,8 @@ pub(crate) struct ProcessorShared {
         expect(dead_code, reason = "only metrics read it")
     )]
     pub(crate) ended_count: Arc<AtomicU64>,
-    /// Identifies this log to [`span_override`](crate::otel::span_override), which knows the spans that it already has.
+    /// Identifies this log to [`span_override`](crate::otel::span_override), which tells the processor that this log
+    /// has a span already.
     pub(crate) log_identity: LogIdentity,
     /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.
     pub(crate) has_sampler: AtomicBool,

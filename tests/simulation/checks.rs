@@ -90,7 +90,7 @@ pub(crate) struct Verdict {
     pub(crate) has_one_writer_that_works: bool,
     /// Whether a log gives up on slow appends to a shared store once it is shut down.
     pub(crate) may_be_late: bool,
-    /// Whether a shared store was late, a read failed, a store evicted events.
+    /// Whether a shared store was late, whether a read failed, and whether a store evicted events.
     pub(crate) witnessed: [bool; 3],
     /// Every event that the store ever stored.
     pub(crate) kept: Option<Vec<StoredEvent>>,

@@ -105,7 +105,7 @@ pub(crate) enum Storage {
 impl Storage {
     fn of(random: &mut Random, is_eager: bool) -> Self {
         let own = |random: &mut Random| Script {
-            // If time passes while tasks could run, a late page may come too late.
+            // If time may pass while tasks could run, a page that waits for other tasks may come after its time limit.
             reads_wait: !is_eager,
             append_timeout: Some(PATIENCE),
             ..script(random, &FAULTS)

@@ -34,8 +34,8 @@ pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) 
         }
         Some(_) => false,
         // Requests from origins that are not allowed are refused elsewhere. Module scripts carry their own origin,
-        // which may be an allowed one if a proxy reaches us under another name. Assets hold nothing of the log, so they
-        // keep their cookies.
+        // which may be an allowed one if a proxy reaches us under another name. Assets contain nothing of the log, so
+        // requests for them keep their cookies.
         None => {
             allowed(config, request).is_some() && !is_same_origin(request) && !is_asset(request)
         }

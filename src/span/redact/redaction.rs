@@ -18,12 +18,13 @@ use crate::{
 ///
 /// - **By key**: attributes of spans, events, links, log records and resources whose keys end in one of
 ///   [`Redaction::DEFAULT_KEYS`]. The value becomes [`Redaction::PLACEHOLDER`], so a reader sees that there was one.
-/// - **In URLs**, all of a text: user and password, and parameters of query and fragment whose names end in one of
-///   these keys. The names may be percent-encoded, and the parameters may be nested within a parameter. These parts
-///   become `REDACTED`.
-/// - **In texts of pairs**: the values of such names in JSON (also JSON text within JSON), `Debug` output, maps and
-///   records of other languages, lists of headers, forms, connection strings, `name=value`, `-H "name: value"`, flags of
-///   a command line (keys that end in `command`, `args` and the like), and several lines of `name: value`.
+/// - **In all URLs of a text**: user and password, and parameters of query and fragment whose names end in one of these
+///   keys. The names may be percent-encoded, and the parameters may be nested within a parameter. These parts become
+///   `REDACTED`.
+/// - **In texts that hold pairs of name and value**: the values of such names in JSON (also JSON text within JSON),
+///   `Debug` output, maps and records of other languages, lists of headers, forms, connection strings, `name=value`,
+///   `-H "name: value"`, flags of a command line (keys that end in `command`, `args` and the like), and several lines
+///   of `name: value`.
 ///
 /// Texts are the values of attributes, status messages, the bodies of log records, and the names of spans and events.
 ///
@@ -188,15 +189,14 @@ impl Redaction {
             && self.text_secrets == TextSecrets::Kept
     }
 
-    /// Returns whether each value of this key must be redacted in full. A start template cannot hold such values; of all
-    /// others it asks [`keeps`](Self::keeps).
+    /// Returns whether redaction must examine each value of this key. A start template cannot hold such values. For the
+    /// values of other keys, it asks [`keeps`](Self::keeps).
     pub(crate) fn depends_on_value(&self, key: &str) -> bool {
         self.function.is_some() || is_command(key)
     }
 
-    /// Returns whether a text with one of
-    /// [`SECRET_HINT_BYTES`](crate::span::json::start_template::SECRET_HINT_BYTES), of a key that is not masked, is kept
-    /// as it is. `text` is UTF-8.
+    /// Returns whether redaction leaves a text unchanged. `text` is UTF-8, and its key is not masked. The caller asks
+    /// only about texts that have one of [`SECRET_HINT_BYTES`](crate::span::json::start_template::SECRET_HINT_BYTES).
     pub(crate) fn keeps(&self, text: &[u8]) -> bool {
         self.text_secrets == TextSecrets::Kept
             || std::str::from_utf8(text).is_ok_and(|text| self.without_secrets("", text).is_none())
@@ -269,7 +269,7 @@ impl Redaction {
         }
     }
 
-    /// Masks a value. Of a map, and of an array of several kinds, each value is masked on its own.
+    /// Masks a value. In a map, and in an array of several kinds, it masks each value on its own.
     fn value(&self, span: &str, key: &str, value: &mut Value<'_>) {
         let is_whole = !value.is_nested() || self.masks_key(key);
         match value {

@@ -149,7 +149,7 @@ async fn streams_that_are_ended_send_what_there_was() {
     behind.event("hello").await;
     live.end_streams();
     live.end_streams();
-    // More than one piece holds: in a busy log there is always something to read.
+    // These are more events than one piece holds, as in a busy log, where there is always something to read.
     let text = "x".repeat(16_000);
     let busy = (0..50).map(|_| {
         let [started, _] = done(101, "after", 1);

@@ -35,8 +35,8 @@ fn open_to_the_shop() -> LiveSpans {
     live
 }
 
-/// Returns the headers of the response that concern other origins. The page's files also vary by content coding, which
-/// does not.
+/// Returns the headers of the response that concern other origins. It leaves out the `vary` of the page's files for
+/// their content coding.
 fn cors(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let mut named: Vec<(&str, &str)> = headers
         .iter()

@@ -135,7 +135,7 @@ fn the_list_shows_a_suspended_workflow_as_waiting() {
                 wf.wait("approval", pending::<()>()).await;
             }));
             assert!(turn(run.as_mut()).is_pending());
-            // The root is open only because it waits for an open child, which waits.
+            // The root is open only because its child is open, and the child waits.
             assert_eq!(state().await, "waiting");
         }
         assert_eq!(state().await, "waiting");

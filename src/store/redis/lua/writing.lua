@@ -168,7 +168,7 @@ local function disown(pin, writer, keep_former)
   return former
 end
 
--- Keeps those events that are open, of the ones that are about to be trimmed.
+-- Of the events that are about to be trimmed, keeps those that are open.
 local function keep_open(state, from, to)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #opens, 2 do
@@ -200,7 +200,7 @@ local function forget_once(from, to)
   in_pieces('ZREM', ONCE, gone)
 end
 
--- Whether the log has an event with this pin. Only for pins of events that may be there only once.
+-- Whether the log has an event with this pin. Call it only for pins that at most one event may have.
 local function is_there(state, pin)
   local sequence = tonumber(redis.call('ZSCORE', ONCE, pin) or nil)
   return sequence and (sequence >= state.oldest or redis.call('HEXISTS', KEPT, text(sequence)) == 1)
