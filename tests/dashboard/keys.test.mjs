@@ -34,6 +34,7 @@ function tables() {
   const keyed = {
     listView: { move: (/** @type {number} */ rows) => void done.push(`move ${rows}`), openActive: say("open") },
     searchView: { step: (/** @type {number} */ by) => void done.push(`match ${by}`) },
+    records: { move: (/** @type {number} */ lines) => void done.push(`record ${lines}`), time: say("time of records") },
     traceView: { keys: VIEWS.traceView }, flameView: { keys: VIEWS.flameView }, travelView: { keys: VIEWS.travelView }, page,
   };
   return { done, tables: keyTables(/** @type {any} */ (keyed)) };
@@ -41,7 +42,7 @@ function tables() {
 
 test("the sheet lists the keys that are bound, and each of them once", () => {
   const bound = new Set(Object.values(tables().tables).flatMap((keys) => Object.keys(keys)));
-  assert.equal(bound.size, 43);
+  assert.equal(bound.size, 44);
   assert.deepEqual([...SHEET].sort(), [...bound].sort());
 });
 

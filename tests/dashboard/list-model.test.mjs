@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OLDER_MAX, copyList, countsWords, createList, hasOlder, keptText, listCounts, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
+import { OLDER_MAX, copyList, countsWords, createList, hasOlder, hearSpeeds, keptText, listCounts, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { at, hello } from "./build.mjs";
 
@@ -142,7 +142,10 @@ test("a store that fails is known until a gap, or another connection, says that 
 
 test("the list knows how fast its open traces go, and forgets it with them", () => {
   const list = createList();
-  const told = (/** @type {number} */ current, /** @type {number} */ second, /** @type {any} */ state = "running") => reduceList(list, frame([summary("a", 1, state, { progress: { current, total: 10 }, lastTimestamp: `2026-11-22T11:39:0${second}.000000000Z` })], false));
+  const hear = (/** @type {any} */ event) => hearSpeeds(reduceList(list, event), event);
+  const told = (/** @type {number} */ current, /** @type {number} */ second, /** @type {any} */ state = "running") => {
+    hear(frame([summary("a", 1, state, { progress: { current, total: 10 }, lastTimestamp: `2026-11-22T11:39:0${second}.000000000Z` })]));
+  };
   told(1, 1);
   told(2, 2);
   // Told again for another reason: no step.
@@ -157,6 +160,6 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
   told(4, 5, "ok");
   assert.equal(list.speeds.size, 0);
   told(5, 6);
-  reduceList(list, { type: "traces", data: { type: "traces", snapshot: false, traces: [], removed: ["a"] } });
+  hear({ type: "traces", data: { type: "traces", snapshot: false, traces: [], removed: ["a"] } });
   assert.equal(list.speeds.size, 0);
 });

@@ -4,13 +4,14 @@
 
 /**
  * @typedef {Record<string, () => void>} Keys by the `key` of the event
- * @typedef {"list" | "waterfall" | "flame"} Page
+ * @typedef {"list" | "waterfall" | "flame" | "logs"} Page
  * @typedef {object} Keyed what keys are bound to
  * @property {{move: (rows: number) => void, openActive: () => void}} listView
  * @property {{keys: Keys}} traceView
  * @property {{keys: Keys}} flameView
  * @property {{keys: Keys}} travelView
  * @property {{step: (by: 1 | -1) => void}} searchView
+ * @property {{move: (lines: number) => void, time: () => void}} records
  * @property {{back: () => void, help: () => void, theme: () => void, pause: () => void, search: () => void, inspect: () => void,
  *   view: () => void, criticalPath: () => void}} page
  */
@@ -18,7 +19,7 @@
 const LIST_PAGE_ROWS = 15;
 
 /** @param {Keyed} keyed @returns {Record<Page, Keys>} */
-export function keyTables({ listView, traceView, flameView, travelView, searchView, page }) {
+export function keyTables({ listView, traceView, flameView, travelView, searchView, records, page }) {
   const everywhere = { Escape: page.back, "?": page.help, t: page.theme, " ": page.pause, "/": page.search };
   const list = {
     ...everywhere,
@@ -31,7 +32,13 @@ export function keyTables({ listView, traceView, flameView, travelView, searchVi
     ...everywhere, ...traceView.keys, ...travelView.keys,
     n: () => searchView.step(1), N: () => searchView.step(-1), p: page.criticalPath, v: page.view, Enter: page.inspect,
   };
-  return { list, waterfall, flame: { ...waterfall, ...flameView.keys } };
+  const logs = {
+    ...everywhere, ...travelView.keys, v: page.view, x: records.time, Enter: page.inspect,
+    ArrowDown: () => records.move(1), j: () => records.move(1), ArrowUp: () => records.move(-1), k: () => records.move(-1),
+    PageDown: () => records.move(LIST_PAGE_ROWS), PageUp: () => records.move(-LIST_PAGE_ROWS),
+    Home: () => records.move(-Infinity), End: () => records.move(Infinity),
+  };
+  return { list, waterfall, flame: { ...waterfall, ...flameView.keys }, logs };
 }
 
 /** Elements that are typed in or chosen from: every key is theirs. */

@@ -90,10 +90,7 @@ export function reduceList(list, event) {
       list.traces.clear();
       forgetOlder(list);
     }
-    for (const trace of summaries(data.traces)) {
-      (list.older.has(trace.traceId) ? list.older : list.traces).set(trace.traceId, trace);
-      hearProgress(list, trace);
-    }
+    for (const trace of summaries(data.traces)) (list.older.has(trace.traceId) ? list.older : list.traces).set(trace.traceId, trace);
     for (const traceId of Array.isArray(data.removed) ? data.removed : []) {
       list.traces.delete(traceId);
       list.older.delete(traceId);
@@ -115,9 +112,19 @@ export function reduceList(list, event) {
     return list;
   }
   trim(list);
-  for (const traceId of list.speeds.keys()) if (!list.traces.has(traceId) && !list.older.has(traceId)) list.speeds.delete(traceId);
   list.version += 1;
   return list;
+}
+
+/**
+ * Takes note of how fast the traces go that an event tells of. Apart from `reduceList`, because who only keeps summaries for
+ * others has no use for it.
+ * @param {TraceList} list
+ * @param {{type: string, data: any}} event
+ */
+export function hearSpeeds(list, { type, data }) {
+  if (type === "traces") for (const trace of summaries(data?.traces)) hearProgress(list, trace);
+  for (const traceId of list.speeds.keys()) if (!list.traces.has(traceId) && !list.older.has(traceId)) list.speeds.delete(traceId);
 }
 
 /** @param {TraceList} list @param {Summary} trace */

@@ -9,7 +9,7 @@ import { within } from "./timescale.mjs";
  * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
  *   start of the trace, so that they mean the same to whoever opens the address
  * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
- *   view: "waterfall" | "flame"} & Look} Route `query` searches the list, `find` the trace
+ *   view: "waterfall" | "flame" | "logs"} & Look} Route `query` searches the list, `find` the trace
  */
 
 /** The whole trace, now. @type {Look} */
@@ -32,11 +32,16 @@ export function parseRoute(search) {
     query: query.get("q") ?? "",
     find: trace === null ? "" : (query.get("find") ?? ""),
     order: query.get("order") === "newest" ? "newest" : "running",
-    view: query.get("view") === "flame" ? "flame" : "waterfall",
+    view: viewIn(query.get("view")),
     from: isZoom ? from : null,
     to: isZoom ? to : null,
     at: trace === null ? null : numberIn(query.get("at")),
   };
+}
+
+/** @param {string | null} text @returns {Route["view"]} */
+function viewIn(text) {
+  return text === "flame" || text === "logs" ? text : "waterfall";
 }
 
 /** @param {string} text @returns {string | null} */

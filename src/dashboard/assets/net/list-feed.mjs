@@ -2,7 +2,7 @@
 // The feed of the list: its live stream, and the pages of history below it, brought into one model.
 // Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
 
-import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, reduceList } from "../model/list-model.mjs";
+import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, reduceList } from "../model/list-model.mjs";
 import { parseQuery } from "../model/search.mjs";
 import { listRoute, listStreamRoute } from "./api.mjs";
 import { CONNECTING } from "./trace-feed.mjs";
@@ -65,7 +65,8 @@ export class ListFeed {
     if (hidden !== null && Array.isArray(event.data.traces)) {
       for (const trace of event.data.traces) if (!hidden.traces.has(trace?.traceId) && !hidden.older.has(trace?.traceId)) this.news += 1;
     }
-    reduceList(hidden ?? this.model, event);
+    const list = reduceList(hidden ?? this.model, event);
+    hearSpeeds(list, event);
     if (event.type === "traces" && event.data.snapshot === true) this.searchOlder();
     this.world.onChange();
   }

@@ -19,7 +19,8 @@ export const KEY_SHEET = [
     [["E", "C"], "expand all, collapse all"],
     [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "open to that depth"],
     ["alt-click", "on a triangle: open or close all of that depth"],
-    [["v"], "waterfall or flame view"],
+    [["v"], "waterfall, flame view, records"],
+    [["x"], "of records: time in the trace, of the day, since the last one"],
   ]],
   ["Find", [
     [["/"], "search the list; in a trace, find in it"],

@@ -22,7 +22,7 @@ import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, se
  * @typedef {{close: () => void, copy: (text: string) => void, openLink: (traceId: string, spanId: string | null) => void,
  *   linkHref: (traceId: string, spanId: string | null) => string, goTo: (spanId: string) => void, find: (term: string) => void,
  *   usual: (service: string, name: string) => Usual | null, getJson: (route: string) => Promise<{status: number, body: any}>,
- *   changed: () => void}} InspectorActions
+ *   showLogs: (spanId: string) => void, changed: () => void}} InspectorActions
  * @typedef {{trace: Trace, spanId: string | null, now: number, moving: boolean, file: boolean,
  *   palette: import("../model/palette.mjs").Palette}} InspectorFrame `file`: it is not of this server
  */
@@ -359,7 +359,8 @@ export class InspectorView {
     }
     const more = this.moreOf("timeline", merged.length);
     if (more !== null) list.append(element("li", {}, more));
-    return section("Events and logs", merged.length, list);
+    const all = element("button", { type: "button", class: "link in-logs", text: "Show in Logs", on: { click: () => this.actions.showLogs(span.id) } });
+    return section("Events and logs", merged.length, element("div", {}, all, list));
   }
 
   /** @param {any} event @param {number} at @returns {HTMLElement} */

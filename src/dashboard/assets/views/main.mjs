@@ -26,6 +26,7 @@ import { fillHelp } from "./help-view.mjs";
 import { FocusKeeper } from "./focus.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { ListView } from "./list-view.mjs";
+import { LogsView } from "./logs-view.mjs";
 import { attachMenu, isMenuOpen } from "./menu.mjs";
 import { pageHubClient } from "./page-hub.mjs";
 import { decorateRunning } from "./running-view.mjs";
@@ -40,6 +41,7 @@ import { WaitingView } from "./waiting-view.mjs";
 
 /** @typedef {import("../model/route.mjs").Route} Route */
 
+const VIEWS = /** @type {const} */ (["waterfall", "flame", "logs"]);
 const CALM_TICK_MS = 1_000;
 const DEAR_MS = 3;
 const NEWS_PATIENCE = 6;
@@ -99,6 +101,7 @@ const decorators = [];
 const follower = new Follower();
 const traceView = new TraceView({ ui, actions, decorators, follower });
 const flameView = new FlameView({ ui, actions, decorators, follower });
+const logsView = new LogsView({ ui, actions: { ...actions, waterfall: () => showView("waterfall") }, point: (x) => traceView.pointAt(x) });
 const keeper = new FocusKeeper(() => focusPage());
 const news = new StateNews(announce);
 const searchView = new SearchView(ui, actions);
@@ -126,6 +129,10 @@ const inspector = new InspectorView({
   linkHref: actions.hrefOf,
   goTo: actions.goTo,
   find: (term) => actions.search(withTerm(bar.route.find, term)),
+  showLogs: (spanId) => {
+    logsView.show(spanId);
+    showView("logs");
+  },
   usual: (service, name) => expectations.of(service, name),
   getJson,
   changed: askFrame,
@@ -144,6 +151,18 @@ function follow(to) {
   for (const id of ["back", "home"]) setAttribute(byId(id), "href", bar.hrefOf(elsewhere(to, null, null)));
   openFeed();
   askFrame();
+}
+
+/** The list of records that is on show, or null. */
+function records() {
+  return bar.route.trace !== null && ui.view === "logs" ? logsView.table : null;
+}
+
+/** @param {Route["view"]} view */
+function showView(view) {
+  if (view === bar.route.view) return;
+  if (view === "logs" && ui.spanId !== null) logsView.show(ui.spanId);
+  bar.go({ ...bar.route, view });
 }
 
 /** The same trace, drawn otherwise. @param {Route["view"]} view */
@@ -257,6 +276,7 @@ function drawTrace(feed) {
   });
   waitingView.draw(frame);
   drawViewChoice();
+  logsView.draw(frame);
   const wait = Math.min(traceView.draw(frame), flameView.draw(frame), travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
   inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
@@ -267,7 +287,7 @@ function drawTrace(feed) {
 
 function drawViewChoice() {
   setAttribute(byId("tree"), "data-view", ui.view);
-  for (const view of /** @type {const} */ (["waterfall", "flame"])) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
+  for (const view of VIEWS) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
 }
 
 /** @param {string} what @returns {string} */
@@ -307,6 +327,7 @@ function announceCounts() {
 /** Where a reader goes on when what had the focus is gone. */
 function focusPage() {
   if (traceFeed === null) listView.focusActive();
+  else if (records() !== null) logsView.table.rows.focus({ preventScroll: true });
   else if (ui.view === "flame") flameView.canvas.focus({ preventScroll: true });
   else traceView.focusActive();
 }
@@ -324,14 +345,15 @@ function toggleHelp() {
 
 const keys = keyTables({
   listView, traceView, flameView, travelView, searchView,
+  records: { move: (lines) => records()?.move(lines), time: () => logsView.cycleTime() },
   page: {
     back,
     help: toggleHelp,
     theme: () => byId("theme").click(),
     pause: togglePause,
-    search: () => byId("filter").focus(),
+    search: () => (records() === null ? byId("filter") : logsView.table.search).focus(),
     inspect: () => byId("inspector").focus(),
-    view: () => bar.go({ ...bar.route, view: bar.route.view === "flame" ? "waterfall" : "flame" }),
+    view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
     criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
   },
 });
@@ -393,8 +415,7 @@ function listen() {
   byId("collapse-all").addEventListener("click", () => ui.openToDepth(0));
   byId("next-error").addEventListener("click", () => traceView.steps.goToError(1));
   byId("previous-error").addEventListener("click", () => traceView.steps.goToError(-1));
-  byId("view-waterfall").addEventListener("click", () => bar.go({ ...bar.route, view: "waterfall" }));
-  byId("view-flame").addEventListener("click", () => bar.go({ ...bar.route, view: "flame" }));
+  for (const view of VIEWS) byId(`view-${view}`).addEventListener("click", () => showView(view));
   byId("follow").addEventListener("click", () => ui.setFollow(!ui.follow));
   for (const id of ["home", "back"]) {
     byId(id).addEventListener("click", (event) => {

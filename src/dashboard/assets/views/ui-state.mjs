@@ -18,7 +18,7 @@ export class Ui {
   query = "";
   /** @type {"running" | "newest"} */
   order = "running";
-  /** @type {"waterfall" | "flame"} */
+  /** @type {"waterfall" | "flame" | "logs"} */
   view = "waterfall";
   /** What the waterfall shows, in tree time; null for the whole trace as it grows. @type {Stretch | null} */
   zoom = null;
@@ -74,7 +74,7 @@ export class Ui {
     this.changed();
   }
 
-  /** @param {"waterfall" | "flame"} view */
+  /** @param {"waterfall" | "flame" | "logs"} view */
   setView(view) {
     this.view = view;
     this.changed();

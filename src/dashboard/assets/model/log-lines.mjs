@@ -1,0 +1,206 @@
+// @ts-check
+// Log records and span events as the lines of one list in order of time, and the lines of it that are looked for.
+// Must never touch the DOM or a clock.
+
+import { contains, fold } from "./search.mjs";
+import { LEVELS, levelOf, severityOf, severityOfEvent } from "./severity.mjs";
+import { codeFields, valueText } from "./span-details.mjs";
+import { nameOf } from "./span.mjs";
+import { parseTimestamp } from "./time.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {object} LogLine
+ * @property {number} time in milliseconds, from whatever the list counts from
+ * @property {string} level
+ * @property {string} text
+ * @property {string | null} spanId
+ * @property {string | null} traceId
+ * @property {any} data the record or the event
+ * @property {string} span the name of its span, as far as known
+ * @typedef {{text: string, levels: Set<string>, spanId: (spanId: string | null) => boolean, key: string}} Wanted `key` changes
+ *   with what `spanId` answers
+ */
+
+/** Lines kept of one list, the newest. */
+export const LINES_MAX = 60_000;
+const LINES_SLACK = 5_000;
+
+/** @param {any} data a log record @param {number} time @returns {LogLine} */
+export function lineOfLog(data, time) {
+  const text = valueText(data.body ?? "") || String(data.eventName ?? "");
+  return { time, level: levelOf(severityOf(data)), text, spanId: data.spanId ?? null, traceId: data.traceId ?? null, data, span: "" };
+}
+
+/** @param {any} event of a span @param {number} time @param {string} spanId @param {string} traceId @returns {LogLine} */
+export function lineOfEvent(event, time, spanId, traceId) {
+  const { "exception.type": type, "exception.message": message } = event.attributes ?? {};
+  const text = (event.name === "exception" ? [type, message].filter(Boolean).join(": ") : "") || String(event.name ?? "");
+  return { time, level: levelOf(severityOfEvent(event)), text, spanId, traceId, data: event, span: "" };
+}
+
+/** @param {LogLine} line @returns {[string, unknown][]} its fields, but for those that tell of the code */
+export function fieldsOf({ data }) {
+  return codeFields(data.attributes ?? {}).others.filter(([key]) => !key.startsWith("exception."));
+}
+
+/** @param {LogLine} line @returns {string} where in the program it is from */
+export function targetOf({ data }) {
+  return String(data.target ?? data.attributes?.target ?? data.scope ?? "");
+}
+
+/** Lines in order of time. */
+export class LogLines {
+  /** @type {LogLine[]} */
+  all = [];
+  /** Grows when `all` changes elsewhere than at its end. */
+  moves = 0;
+  /** The oldest ones that were let go. */
+  left = 0;
+  /** @type {Record<string, number>} */
+  counts = noCounts();
+
+  /** @param {LogLine[]} lines in any order */
+  add(lines) {
+    if (lines.length === 0) return;
+    lines.sort(byTime);
+    const last = this.all[this.all.length - 1];
+    for (const line of lines) this.counts[line.level] += 1;
+    if (last === undefined || !(lines[0].time < last.time)) for (const line of lines) this.all.push(line);
+    else {
+      // Only what is newer than the oldest of them moves.
+      let from = this.all.length;
+      while (from > 0 && this.all[from - 1].time > lines[0].time) from -= 1;
+      const later = this.all.splice(from).concat(lines).sort(byTime);
+      for (const line of later) this.all.push(line);
+      this.moves += 1;
+    }
+    if (this.all.length > LINES_MAX + LINES_SLACK) {
+      this.moves += 1;
+      for (const line of this.all.splice(0, this.all.length - LINES_MAX)) {
+        this.counts[line.level] -= 1;
+        this.left += 1;
+      }
+    }
+  }
+
+  clear() {
+    this.all = [];
+    this.left = 0;
+    this.counts = noCounts();
+    this.moves += 1;
+  }
+}
+
+/** @param {LogLine} a @param {LogLine} b @returns {number} */
+function byTime(a, b) {
+  return a.time - b.time || 0;
+}
+
+/** @returns {Record<string, number>} */
+function noCounts() {
+  return Object.fromEntries(LEVELS.map(([level]) => [level, 0]));
+}
+
+/** The lines of one trace: its log records, and the events of its spans. Each change of the trace is read once. */
+export class TraceLines {
+  lines = new LogLines();
+  /** @type {Trace | null} */
+  trace = null;
+  place = -1;
+  logs = 0;
+  moves = -1;
+  version = -1;
+  /** How many events of a span are in, and the last of them. @type {Map<number, {count: number, last: any}>} */
+  taken = new Map();
+
+  /** @param {Trace} trace @returns {LogLines} */
+  update(trace) {
+    if (trace === this.trace && trace.version === this.version) return this.lines;
+    if (trace !== this.trace || trace.logs.moves !== this.moves) this.begin(trace);
+    this.version = trace.version;
+    if (!this.read(trace)) {
+      // What was known of some span is not so: an end corrected it.
+      this.begin(trace);
+      this.read(trace);
+    }
+    return this.lines;
+  }
+
+  /** @param {Trace} trace */
+  begin(trace) {
+    Object.assign(this, { trace, place: -1, logs: 0, moves: trace.logs.moves });
+    this.taken.clear();
+    this.lines.clear();
+  }
+
+  /** @param {Trace} trace @returns {boolean} whether what was read before is still so */
+  read(trace) {
+    /** @type {LogLine[]} */
+    const fresh = [];
+    let isSound = true;
+    this.place = trace.journal.read(this.place, trace.spans.count, (index) => {
+      const events = trace.spans.events[index]?.events;
+      if (!Array.isArray(events) || events.length === 0) return;
+      const { count, last } = this.taken.get(index) ?? { count: 0, last: null };
+      if (count > events.length || (count > 0 && events[count - 1]?.timestamp !== last)) isSound = false;
+      if (count >= events.length) return;
+      for (const event of events.slice(count)) fresh.push(lineOfEvent(event, parseTimestamp(event?.timestamp, trace.originSeconds), trace.spans.ids[index], trace.traceId));
+      this.taken.set(index, { count: events.length, last: events[events.length - 1]?.timestamp });
+    });
+    for (const { data, time } of trace.logs.all.slice(this.logs)) fresh.push(lineOfLog(data, time));
+    this.logs = trace.logs.all.length;
+    if (isSound) this.lines.add(fresh);
+    return isSound;
+  }
+}
+
+/** @param {Trace} trace @param {LogLine} line @returns {string} */
+export function spanNameOf(trace, { spanId }) {
+  const index = spanId === null ? undefined : trace.spans.byId.get(spanId);
+  return index === undefined ? "" : nameOf(trace, index);
+}
+
+/** The lines that are looked for, kept as lines come. */
+export class FoundLines {
+  /** @type {LogLine[]} */
+  found = [];
+  /** Grows when `found` changes. */
+  version = 0;
+  key = "";
+  place = 0;
+  /** @type {((line: LogLine) => boolean)[]} */
+  tests = [];
+
+  /** @param {LogLines} lines @param {Wanted} wanted @returns {LogLine[]} */
+  update(lines, { text, levels, spanId, key }) {
+    const wanted = `${lines.moves} ${text} ${[...levels].join()} ${key}`;
+    if (wanted !== this.key) {
+      Object.assign(this, { key: wanted, place: 0, found: [] });
+      this.version += 1;
+      this.tests = testsOf(text);
+    }
+    for (; this.place < lines.all.length; this.place += 1) {
+      const line = lines.all[this.place];
+      if (!levels.has(line.level) || !spanId(line.spanId) || !this.tests.every((test) => test(line))) continue;
+      this.found.push(line);
+      this.version += 1;
+    }
+    return this.found;
+  }
+}
+
+/** `text`, `"two words"`, `-not`, `key=value`: all of them. @param {string} text @returns {((line: LogLine) => boolean)[]} */
+function testsOf(text) {
+  return [...text.matchAll(/(-?)(?:([\w.-]+)([=:]))?(?:"([^"]*)"?|(\S+))/g)].map(([, minus, key, sign, quoted, bare]) => {
+    const has = contains(fold(quoted ?? bare));
+    // What is no field of a record is text, as in an address or a path.
+    const whole = contains(fold(`${key ?? ""}${sign ?? ""}${quoted ?? bare}`));
+    const isFound = (/** @type {LogLine} */ line) => {
+      const attributes = line.data.attributes ?? {};
+      if (key !== undefined && Object.hasOwn(attributes, key)) return has(valueText(attributes[key]));
+      return [line.text, targetOf(line), ...Object.values(attributes)].some((value) => whole(valueText(value)));
+    };
+    return (line) => isFound(line) !== (minus === "-");
+  });
+}

@@ -1,0 +1,160 @@
+// @ts-check
+// The records of a trace below its axis: all log records and span events in order of time, bound to the bars by time and
+// span. It must never decide which lines there are: `log-lines.mjs` does.
+
+import { FoundLines, LINES_MAX, TraceLines, spanNameOf } from "../model/log-lines.mjs";
+import { identityOf } from "../model/identity.mjs";
+import { indexOf } from "../model/model.mjs";
+import { colourKey } from "../model/palette.mjs";
+import { childrenOf } from "../model/span.mjs";
+import { formatCount } from "../model/time.mjs";
+import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+import { LogTable } from "./log-table.mjs";
+import { recall, remember } from "./ui-preferences.mjs";
+
+/**
+ * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
+ * @typedef {import("../model/log-lines.mjs").LogLine} LogLine
+ */
+
+/** Up to this size, records are counted before somebody looks at them. */
+const COUNTED_SPANS_MAX = 20_000;
+const TIMES = /** @type {const} */ (["trace", "clock", "since"]);
+const NONE = "No record yet. Records are the events of this trace's spans, and the log records of the program: those of tracing with livespan::layer(), those of the SDK's logger with log_processor().";
+
+export class LogsView {
+  root = byId("logs");
+  lines = new TraceLines();
+  wanted = new FoundLines();
+  /** @type {TraceFrame | null} */
+  frame = null;
+  /** Whether only the selected span, and what is below it, is looked at. */
+  isScoped = false;
+  /** @type {Set<string>} */
+  scope = new Set();
+  scopeFor = "";
+  /** A span whose first record is to be shown. @type {string | null} */
+  toShow = null;
+  time = recall("records-time", /** @type {string} */ ("trace"));
+  shownOf = "";
+
+  /** @param {{ui: import("./ui-state.mjs").Ui, actions: {select: (spanId: string | null) => void, goTo: (spanId: string) => void, copy: (text: string) => void, waterfall: () => void}, point: (x: number | null) => void}} context */
+  constructor({ ui, actions, point }) {
+    this.ui = ui;
+    this.table = new LogTable(this.root, {
+      changed: ui.changed, wanted: ui.changed, top: () => {}, copy: actions.copy,
+      select: ({ spanId }) => {
+        if (this.frame !== null && indexOf(this.frame.trace, spanId) >= 0) actions.select(spanId);
+      },
+      open: ({ spanId }) => {
+        actions.waterfall();
+        if (spanId !== null) actions.goTo(spanId);
+      },
+      point: (line) => point(line === null || this.frame === null ? null : this.frame.scale.x(line.time)),
+    }, "record");
+    this.only = element("button", { type: "button", class: "button quiet", text: "This span and below", on: { click: () => {
+      this.isScoped = !this.isScoped;
+      ui.changed();
+    } } });
+    this.timeButton = element("button", { type: "button", class: "button quiet", title: "Time in the trace, of the day, or since the last line (x)", on: { click: () => this.cycleTime() } });
+    this.table.extra.append(this.only, this.timeButton);
+  }
+
+  cycleTime() {
+    this.time = TIMES[(TIMES.indexOf(/** @type {any} */ (this.time)) + 1) % TIMES.length];
+    remember("records-time", this.time);
+    this.table.drawnFor = "";
+    this.ui.changed();
+  }
+
+  /** @param {string | null} spanId whose first record is to come into view */
+  show(spanId) {
+    this.toShow = spanId;
+    this.ui.changed();
+  }
+
+  /** @param {TraceFrame} frame */
+  draw(frame) {
+    const { trace, ui } = frame;
+    const isShown = ui.view === "logs";
+    setShown(this.root, isShown);
+    this.frame = frame;
+    if (isShown || (frame.moment === null && trace.spans.count <= COUNTED_SPANS_MAX)) this.lines.update(trace);
+    const counted = this.lines.trace === trace ? this.lines.lines.all.length + this.lines.lines.left : trace.logs.all.length;
+    setText(byId("logs-count"), counted === 0 ? "" : formatCount(counted));
+    if (!isShown) return;
+    const { table } = this;
+    const of = String(frame.identity);
+    if (of !== this.shownOf) {
+      this.shownOf = of;
+      table.selected = null;
+      table.setFollowing(frame.live && this.toShow === null);
+    }
+    const { lines } = this.lines;
+    const selected = indexOf(trace, ui.spanId);
+    setShown(this.only, selected >= 0);
+    setAttribute(this.only, "aria-pressed", String(this.isScoped));
+    setText(this.timeButton, { trace: "+ in trace", clock: "Clock", since: "Since last" }[/** @type {"trace"} */ (this.time)] ?? "+ in trace");
+    const isScoped = this.isScoped && selected >= 0;
+    if (isScoped) this.scopeTo(frame, selected);
+    const found = this.wanted.update(lines, {
+      text: table.text, levels: table.levels, key: isScoped ? this.scopeFor : "", spanId: (spanId) => !isScoped || (spanId !== null && this.scope.has(spanId)),
+    });
+    if (this.toShow !== null && lines.all.length > 0) {
+      table.found = found;
+      table.show(this.toShow);
+      this.toShow = null;
+    }
+    table.draw({ ...this.telling(frame), found, counts: lines.counts, spanId: ui.spanId, note: this.note(trace.logs.refused + lines.left), empty: lines.all.length === 0 ? NONE : "No record matches." });
+  }
+
+  /** @param {TraceFrame} frame */
+  telling({ trace, identity, palette }) {
+    return {
+      key: `${identity} ${this.wanted.version} ${trace.structure} ${this.time} ${trace.services.size > 1}`,
+      time: (/** @type {LogLine} */ line, /** @type {LogLine | undefined} */ before) => this.timeText(trace, line, before),
+      name: (/** @type {LogLine} */ line) => spanNameOf(trace, line) || (line.spanId === null ? "" : `span ${line.spanId}`),
+      colour: (/** @type {LogLine} */ line) => {
+        const index = indexOf(trace, line.spanId);
+        return index < 0 ? "transparent" : palette.colour(colourKey(trace, index));
+      },
+    };
+  }
+
+  /** @param {number} left @returns {string} */
+  note(left) {
+    return left === 0 ? "" : `The newest ${formatCount(LINES_MAX)} records at most are kept here; ${formatCount(left)} before them were left out.`;
+  }
+
+  /** @param {import("../model/model.mjs").Trace} trace @param {LogLine} line @param {LogLine | undefined} before @returns {string} */
+  timeText(trace, line, before) {
+    if (Number.isNaN(line.time)) return "";
+    if (this.time === "clock") return clockText(trace.originSeconds * 1000 + line.time);
+    const from = this.time === "since" ? (before?.time ?? line.time) : trace.start;
+    return secondsText(line.time - from);
+  }
+
+  /** @param {TraceFrame} frame @param {number} selected */
+  scopeTo({ trace, identity }, selected) {
+    const key = `${identity} ${selected} ${trace.structure}`;
+    if (key === this.scopeFor) return;
+    this.scopeFor = key;
+    this.scope = new Set();
+    const todo = [selected];
+    for (let index = todo.pop(); index !== undefined; index = todo.pop()) {
+      this.scope.add(trace.spans.ids[index]);
+      for (const child of childrenOf(trace, index)) todo.push(child);
+    }
+  }
+}
+
+/** @param {number} milliseconds @returns {string} `+23.412` */
+export function secondsText(milliseconds) {
+  return `${milliseconds < 0 ? "−" : "+"}${(Math.abs(milliseconds) / 1000).toFixed(3)}`;
+}
+
+/** @param {number} milliseconds since 1970 @returns {string} the time of day where the reader is, to the millisecond */
+export function clockText(milliseconds) {
+  const date = new Date(milliseconds);
+  return Number.isNaN(date.getTime()) ? "" : `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
