@@ -2,12 +2,14 @@
 //! TCP server that writes the bytes of the same worker (the limit of the loopback), and with the usual alternative,
 //! axum's `Sse` over a `broadcast` channel.
 //!
-//! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among `fanout`, `replay`,
-//! `latency`, `idle`, `stalled`, `quiet` and `filtered`. All servers run on one processor. The clients are a process of
+//! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among `fanout`, `closed`,
+//! `paced`, `storm`, `turns`, `replay`, `latency`, `idle`, `stalled`, `quiet` and `filtered`. All servers run on one processor. The clients are a process of
 //! their own on another. Peers are interleaved in rounds, and medians are printed: compare the ratios.
 
 #[path = "hub/clients.rs"]
 mod clients;
+#[path = "hub/closed.rs"]
+mod closed;
 #[path = "hub/fanout.rs"]
 mod fanout;
 #[path = "hub/handmade.rs"]
@@ -27,6 +29,10 @@ mod quiet;
 mod raw;
 #[path = "hub/replay.rs"]
 mod replay;
+#[path = "hub/storm.rs"]
+mod storm;
+#[path = "hub/turns.rs"]
+mod turns;
 
 use machine::{SERVER_CPU, pin, raise_open_files};
 use measure::is_wanted;
@@ -40,8 +46,12 @@ fn main() {
         return clients::run(rest);
     }
     pin(SERVER_CPU);
-    let cases: [(&str, fn()); 7] = [
+    let cases: [(&str, fn()); 11] = [
         ("fanout", fanout::report),
+        ("closed", closed::report),
+        ("paced", latency::report_paced),
+        ("storm", storm::report),
+        ("turns", turns::report),
         ("replay", replay::report),
         ("filtered", replay::report_filtered),
         ("latency", latency::report),

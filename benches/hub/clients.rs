@@ -24,6 +24,9 @@ pub(crate) const LAST: &str = "the-last-event";
 /// The JSON attribute that holds the time of an event's dispatch.
 pub(crate) const SENT: &str = "sent";
 
+/// What a client counts in the events of a load, once in each.
+pub(crate) const COUNTED: &str = "GET /counted/{id}";
+
 /// Placeholder in a path. Each client replaces it by a trace id of its own.
 pub(crate) const TRACE: &str = "TRACE";
 
@@ -39,6 +42,10 @@ const STDIN: u64 = u64::MAX;
 pub(crate) enum Job {
     /// Reads until every connection has got the last event.
     UntilLast,
+    /// As [`UntilLast`](Self::UntilLast), but all connect at once, and that time counts, too.
+    Storm,
+    /// Counts the events on every connection, and tells how many the slowest one has got.
+    Follow,
     /// Reads everything that arrives.
     Hold,
     /// Reads this many events on every connection, and measures the latency of each since its dispatch.
@@ -51,6 +58,8 @@ impl Job {
     fn text(self) -> String {
         match self {
             Self::UntilLast => "last".to_owned(),
+            Self::Storm => "storm".to_owned(),
+            Self::Follow => "follow".to_owned(),
             Self::Hold => "hold".to_owned(),
             Self::Latency(events) => events.to_string(),
             Self::Stall => "stall".to_owned(),
@@ -62,7 +71,9 @@ impl Job {
             "last" => Self::UntilLast,
             "hold" => Self::Hold,
             "stall" => Self::Stall,
-            events => Self::Latency(events.parse().expect("a number of events")),
+            "storm" => Self::Storm,
+            "follow" => Self::Follow,
+            events => Self::Latency(parsed(events)),
         }
     }
 }
@@ -107,6 +118,15 @@ impl Clients {
         };
         assert_eq!(clients.line(), "connected");
         clients
+    }
+
+    /// Waits until the slowest client has got more events than at the last call, and returns how many.
+    pub(crate) fn progress(&mut self) -> u32 {
+        let mut latest = self.line();
+        while self.output.buffer().contains(&b'\n') {
+            latest = self.line();
+        }
+        parsed(&latest)
     }
 
     /// Waits until the clients have finished their job.
@@ -175,6 +195,8 @@ struct All {
     done: usize,
     begun: i64,
     latencies: Vec<f64>,
+    /// How many events the slowest connection has got, as it was told last.
+    slowest: u32,
 }
 
 impl All {
@@ -188,13 +210,16 @@ impl All {
             done: 0,
             begun: monotonic_nanos(),
             latencies: Vec::new(),
+            slowest: 0,
         };
         while all.connections.len() < count {
             let from = all.connections.len();
             let streams: Vec<TcpStream> = (from..count.min(from + CONNECTED_AT_ONCE))
                 .map(|_| TcpStream::connect(address).expect("the server listens"))
                 .collect();
-            all.begun = monotonic_nanos();
+            if job != Job::Storm {
+                all.begun = monotonic_nanos();
+            }
             for (number, mut stream) in (from..).zip(streams) {
                 let trace = format!("{:032x}", number + 1);
                 let path = path.replace(TRACE, &trace);
@@ -209,19 +234,28 @@ impl All {
                     is_done: false,
                 });
             }
-            all.greet(from);
+            if job != Job::Storm {
+                all.greet(from);
+            }
+            all.watch(from);
         }
         all
     }
 
-    /// Reads the response heads and `hello`, then makes the connections non-blocking.
+    /// Waits until every connection has got something.
     fn greet(&mut self, from: usize) {
-        for (number, connection) in self.connections.iter_mut().enumerate().skip(from) {
+        for connection in self.connections.iter_mut().skip(from) {
             let mut first = [0; 1];
             connection
                 .stream
                 .read_exact(&mut first)
                 .expect("the server answers");
+        }
+    }
+
+    /// Makes the connections non-blocking.
+    fn watch(&mut self, from: usize) {
+        for (number, connection) in self.connections.iter().enumerate().skip(from) {
             connection
                 .stream
                 .set_nonblocking(true)
@@ -255,6 +289,18 @@ impl All {
                 }
                 self.read(usize::try_from(number).expect("it was a place"));
             }
+            if self.job == Job::Follow {
+                self.tell_progress();
+            }
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let counts = self.connections.iter().map(|connection| connection.events);
+        let slowest = counts.min().unwrap_or(0);
+        if slowest > self.slowest {
+            self.slowest = slowest;
+            println!("{slowest}");
         }
     }
 
@@ -274,7 +320,11 @@ impl All {
             };
             let read = &self.buffer[..size];
             let is_done = match self.job {
-                Job::UntilLast => connection.finds_last(read),
+                Job::UntilLast | Job::Storm => connection.finds_last(read),
+                Job::Follow => {
+                    connection.count(read);
+                    false
+                }
                 Job::Latency(events) => {
                     connection.time(read, &mut self.latencies);
                     connection.events >= events
@@ -309,6 +359,19 @@ impl Connection {
         let keep = self.rest.len().saturating_sub(LAST.len());
         self.rest.drain(..keep);
         found
+    }
+
+    /// Counts the events that have arrived.
+    fn count(&mut self, read: &[u8]) {
+        self.rest.extend_from_slice(read);
+        let mut end = 0;
+        for at in memmem::find_iter(&self.rest, COUNTED.as_bytes()) {
+            self.events += 1;
+            end = at + COUNTED.len();
+        }
+        // An event's name may arrive in two parts.
+        let keep = self.rest.len().saturating_sub(COUNTED.len() - 1);
+        self.rest.drain(..keep.max(end));
     }
 
     /// Records the latency of every event that has arrived completely.

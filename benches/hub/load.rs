@@ -1,6 +1,10 @@
 //! The events of every load, and the servers that deliver them.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, Uri};
 use livespan::{
@@ -11,7 +15,12 @@ use livespan::{
     store::Batch,
 };
 
-use crate::{clients::LAST, handmade, measure::PATIENCE, raw};
+use crate::{
+    clients::LAST,
+    handmade,
+    measure::PATIENCE,
+    raw::{self, Feed},
+};
 
 /// Events dispatched between two flushes, so that none is dropped.
 const BURST: usize = 20_000;
@@ -81,6 +90,67 @@ impl Served {
     /// Shuts the log down, which ends its server.
     pub(crate) fn end(self) {
         self.live.shutdown().expect("it ends");
+    }
+}
+
+/// What a load is given to, and whose clients get it: our log and server, or a raw hub without a log, for which the
+/// thread that makes an event encodes it.
+pub(crate) enum Hub {
+    Ours(Served),
+    Raw { feed: Feed, address: SocketAddr },
+}
+
+impl Hub {
+    pub(crate) fn ours() -> Self {
+        Self::Ours(Peer::Ours.serve())
+    }
+
+    pub(crate) fn raw() -> Self {
+        let (address, feed) = raw::serve_fed();
+        Self::Raw { feed, address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Ours(served) => served.address,
+            Self::Raw { address, .. } => *address,
+        }
+    }
+
+    /// Sends an event. It is the event of this number in the log.
+    pub(crate) fn send(&self, number: u32, event: &SpanEvent) {
+        match self {
+            Self::Ours(served) => {
+                let taken = served.live.target().try_dispatch(event);
+                taken.expect("the buffer has room");
+            }
+            Self::Raw { feed, .. } => feed.write(|out| {
+                let head = format!("event: {}\nid: {number}\ndata: ", event.name());
+                out.extend_from_slice(head.as_bytes());
+                event.encode(out);
+                out.extend_from_slice(b"\n\n");
+            }),
+        }
+    }
+
+    pub(crate) fn end(self) {
+        if let Self::Ours(served) = self {
+            served.end();
+        }
+    }
+}
+
+/// Calls `send` with the numbers of this many events, `rate` of them a second, in groups that are due together.
+pub(crate) fn pace(events: u32, rate: u32, group: u32, mut send: impl FnMut(u32)) {
+    let begun = Instant::now();
+    for number in 0..events {
+        if number.is_multiple_of(group) {
+            let due = begun + Duration::from_secs(1) * number / rate;
+            while let Some(left) = due.checked_duration_since(Instant::now()) {
+                thread::park_timeout(left);
+            }
+        }
+        send(number);
     }
 }
 

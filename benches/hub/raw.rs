@@ -1,12 +1,13 @@
-//! The limit of the loopback: one thread takes the bytes that the same worker has encoded and writes all pending bytes
-//! to each socket. It has no HTTP, no timer, no filter and no bound on memory.
+//! The limit of the loopback: one thread writes all pending bytes to each socket. They are those that the same worker has
+//! encoded ([`serve`]), or come straight from the thread that makes the events ([`serve_fed`]). It has no HTTP, no timer,
+//! no filter and no bound on memory.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     pin::Pin,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     task::{Context, Poll, Wake, Waker},
     thread,
 };
@@ -21,6 +22,8 @@ use rustix::{
 
 pub(crate) const THREAD: &str = "raw-hub";
 
+/// The connections that the system accepts before the thread does, as many as for a listener of tokio.
+const BACKLOG: i32 = 1024;
 const FEED: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 /// Maximum number of slices that one call writes.
@@ -32,32 +35,109 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let (ready, is_ready) = mpsc::channel();
-    thread::Builder::new()
-        .name(THREAD.to_owned())
-        .spawn(move || {
-            // The stream needs a runtime for the timer of its pings. Nothing drives that timer here.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build()
-                .expect("a runtime starts");
-            let _entered = runtime.enter();
-            let mut hub = Hub::new(listener, body());
-            hub.take();
-            ready.send(()).expect("the caller waits");
-            hub.run();
-        })
-        .expect("a thread starts");
+    spawn(move || {
+        // The stream needs a runtime for the timer of its pings. Nothing drives that timer here.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime starts");
+        let _entered = runtime.enter();
+        let mut hub = Hub::new(
+            listener,
+            Source::Log(Box::pin(body())),
+            Arc::new(Bell::new()),
+        );
+        hub.take();
+        ready.send(()).expect("the caller waits");
+        hub.run();
+    });
     is_ready.recv().expect("the hub starts");
     address
+}
+
+/// Serves what is fed to it, until the feed is dropped. Each client gets what is fed from now on.
+pub(crate) fn serve_fed() -> (SocketAddr, Feed) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let queue = Arc::new(FeedQueue {
+        pending: Mutex::default(),
+        bell: Arc::new(Bell::new()),
+    });
+    let source = Source::Feed(Arc::clone(&queue));
+    let feed = Feed(Arc::clone(&queue));
+    spawn(move || Hub::new(listener, source, Arc::clone(&queue.bell)).run());
+    (address, feed)
+}
+
+fn spawn(run: impl FnOnce() + Send + 'static) {
+    let thread = thread::Builder::new().name(THREAD.to_owned());
+    thread.spawn(run).expect("a thread starts");
 }
 
 /// Wakes the thread from its poll.
 struct Bell(OwnedFd);
 
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
+impl Bell {
+    fn new() -> Self {
+        Self(eventfd(0, EventfdFlags::NONBLOCK).expect("the system has eventfd"))
+    }
+
+    fn ring(&self) {
         rustix::io::write(&self.0, &1_u64.to_ne_bytes()).expect("the counter does not overflow");
     }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// What was fed and not taken yet, and whether the feed is over.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    is_over: bool,
+}
+
+struct FeedQueue {
+    pending: Mutex<Pending>,
+    bell: Arc<Bell>,
+}
+
+/// Feeds bytes to a hub.
+pub(crate) struct Feed(Arc<FeedQueue>);
+
+impl Feed {
+    /// Lets `write` append to what every client gets. The hub is woken if it has taken everything before.
+    pub(crate) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut pending = self.0.lock();
+        let was_empty = pending.bytes.is_empty();
+        write(&mut pending.bytes);
+        drop(pending);
+        if was_empty {
+            self.0.bell.ring();
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+        self.0.bell.ring();
+    }
+}
+
+impl FeedQueue {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the bytes come from.
+enum Source {
+    Log(Pin<Box<SseBody>>),
+    Feed(Arc<FeedQueue>),
 }
 
 struct Client {
@@ -71,7 +151,7 @@ struct Client {
 
 struct Hub {
     listener: TcpListener,
-    body: Pin<Box<SseBody>>,
+    source: Source,
     is_over: bool,
     bell: Arc<Bell>,
     epoll: OwnedFd,
@@ -80,21 +160,21 @@ struct Hub {
 }
 
 impl Hub {
-    fn new(listener: TcpListener, body: SseBody) -> Self {
+    fn new(listener: TcpListener, source: Source, bell: Arc<Bell>) -> Self {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("the system has epoll");
-        let bell = eventfd(0, EventfdFlags::NONBLOCK).expect("the system has eventfd");
         listener.set_nonblocking(true).expect("it is a socket");
+        rustix::net::listen(&listener, BACKLOG).expect("it is a listener");
         let add = |source: &dyn std::os::fd::AsFd, name| {
             let data = epoll::EventData::new_u64(name);
             epoll::add(&epoll, source.as_fd(), data, epoll::EventFlags::IN).expect("there is room");
         };
-        add(&bell, FEED);
+        add(&bell.0, FEED);
         add(&listener, LISTENER);
         Self {
             listener,
-            body: Box::pin(body),
+            source,
             is_over: false,
-            bell: Arc::new(Bell(bell)),
+            bell,
             epoll,
             log: Vec::new(),
             clients: Vec::new(),
@@ -128,11 +208,24 @@ impl Hub {
         }
     }
 
-    /// Takes the encoded bytes from the stream.
+    /// Takes the encoded bytes from their source.
     fn take(&mut self) {
+        let body = match &mut self.source {
+            Source::Log(body) => body,
+            Source::Feed(queue) => {
+                let mut pending = queue.lock();
+                self.is_over = pending.is_over;
+                let bytes = std::mem::take(&mut pending.bytes);
+                drop(pending);
+                if !bytes.is_empty() {
+                    self.log.push(Bytes::from(bytes));
+                }
+                return;
+            }
+        };
         let waker = Waker::from(Arc::clone(&self.bell));
         let mut context = Context::from_waker(&waker);
-        while let Poll::Ready(frame) = self.body.as_mut().poll_frame(&mut context) {
+        while let Poll::Ready(frame) = body.as_mut().poll_frame(&mut context) {
             let Some(Ok(frame)) = frame else {
                 self.is_over = true;
                 return;
