@@ -18,8 +18,8 @@ use crate::{
     error::Error,
     ingest::{
         buffer::{
-            ClassCounts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, IngestBuffer,
-            PushError, RecordClass, TurnResult,
+            BATCH_RECORDS, ClassCounts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain,
+            GATHER_TIME, IngestBuffer, PushError, RecordClass, TurnPace, TurnResult,
         },
         envelope,
         write_buf::WriteBuf,
@@ -35,9 +35,6 @@ use crate::{
 
 /// Payload bytes after which a batch is stored, though more is waiting.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// How long records gather after a turn that found some. After a turn that found none, the thread parks until the next
-/// record.
-const GATHER_TIME: Duration = Duration::from_millis(1);
 /// The longest single park while records are delayed.
 const DELAY_STEP: Duration = Duration::from_millis(10);
 /// How soon the worker tries again to report drops after the store refused it, and how often it asks a shared store for
@@ -131,6 +128,7 @@ impl LogRuntime {
         }
         let worker = Worker {
             drain: Drain::new(&buffer),
+            pace: TurnPace::default(),
             log: Arc::clone(&log),
             buffer: Arc::clone(&buffer),
             encoder,
@@ -208,6 +206,7 @@ struct Worker<T> {
     buffer: Arc<IngestBuffer>,
     log: Arc<Log>,
     drain: Drain,
+    pace: TurnPace,
     encoder: T,
     committer: BatchCommitter,
     pending: PendingBatch,
@@ -282,15 +281,17 @@ impl<T: RecordEncoder> Worker<T> {
             // Read before the counter: what is pushed after this look keeps the loop running once more.
             let closed = self.buffer.is_closed();
             let cut = self.cut();
-            let busy = self.turn(cut)?;
+            let began = Instant::now();
+            let taken = self.turn(cut)?;
             if closed && cut == self.buffer.next_number() {
                 break;
             }
-            if busy {
-                self.buffer.park_batch(GATHER_TIME);
+            if self.pace.lets_gather(began, taken) {
+                let last = cut + BATCH_RECORDS - 1;
+                self.buffer.park_until_record(last, GATHER_TIME);
             } else {
                 let idle = self.idle_time();
-                self.buffer.park_until_work(cut, idle);
+                self.buffer.park_until_record(cut, idle);
             }
         }
         self.committer.begin_turn(&mut self.encoder);
@@ -311,26 +312,26 @@ impl<T: RecordEncoder> Worker<T> {
             // elapses.
             let step = left.min(DELAY_STEP);
             let begun = Instant::now();
-            self.buffer.park_batch(step);
+            self.buffer.park(step);
             waited += begun.elapsed().min(step);
         }
         self.buffer.next_number()
     }
 
-    /// Stores and publishes everything below `cut`. Returns whether there was anything.
-    fn turn(&mut self, cut: u64) -> Result<bool, &'static str> {
+    /// Stores and publishes everything below `cut`. Returns the number of records.
+    fn turn(&mut self, cut: u64) -> Result<usize, &'static str> {
         let mut drain = std::mem::replace(&mut self.drain, Drain::empty());
         let mut works = self.committer.begin_turn(&mut self.encoder);
         drain.take_records(&self.buffer, cut);
         self.unaccounted = drain.counts();
         let mut translated = ClassCounts::default();
-        let mut busy = false;
+        let mut taken = 0;
         // Also those above the cut: they may decide about a record below it.
         for record in drain.internal_records() {
             catch_panic(|| self.encoder.on_hint(record));
         }
         for (class, record) in drain.records_below_cut() {
-            busy = true;
+            taken += 1;
             if self.encoder.needs_commit_before(record) {
                 works &= self.commit(&mut translated)?;
             }
@@ -350,7 +351,7 @@ impl<T: RecordEncoder> Worker<T> {
             is_failing: self.committer.is_failing(),
         };
         self.buffer.report_drained(cut, result);
-        Ok(busy)
+        Ok(taken)
     }
 
     /// Commits what was encoded. Returns whether the store took it; otherwise it is counted as dropped.

@@ -54,7 +54,7 @@ fn work(buffer: &IngestBuffer, enough: usize) -> usize {
             buffer.report_finished();
             return taken;
         }
-        buffer.park_until_work(cut, LONG);
+        buffer.park_until_record(cut, LONG);
     }
 }
 
@@ -63,6 +63,24 @@ pub(crate) fn nothing_is_slept_over() {
     let buffer = buffer();
     let writers = [1, 1].map(|records| pushing(&buffer, records));
     assert_eq!(working(&buffer, 2).join().unwrap(), 2);
+    for writer in writers {
+        assert_eq!(writer.join().unwrap(), 1);
+    }
+}
+
+/// A worker that waits for the second of two records is woken when both are there, whoever pushed which.
+pub(crate) fn the_last_record_of_a_batch_wakes() {
+    let buffer = buffer();
+    let writers = [1, 1].map(|records| pushing(&buffer, records));
+    let worker = {
+        let buffer = Arc::clone(&buffer);
+        thread::spawn(move || {
+            buffer.attach_worker();
+            buffer.park_until_record(1, LONG);
+            assert_eq!(buffer.next_number(), 2);
+        })
+    };
+    worker.join().unwrap();
     for writer in writers {
         assert_eq!(writer.join().unwrap(), 1);
     }

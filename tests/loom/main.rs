@@ -38,6 +38,7 @@ fn main() {
     );
     check(3, start_slots::an_end_delta_never_finds_the_start_of_a_twin);
     check(2, handover::nothing_is_slept_over);
+    check(2, handover::the_last_record_of_a_batch_wakes);
     check(2, handover::what_is_taken_is_drained_before_the_end);
     check(2, handover::what_is_broken_off_is_counted);
     check(2, handover::a_flush_is_answered);

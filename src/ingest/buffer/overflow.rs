@@ -36,7 +36,7 @@ impl IngestBuffer {
                     return;
                 }
                 // The worker may just have emptied the buffer and be about to sleep, but it must report the drop.
-                self.wake_if_asleep(FillLevel::OverHalf);
+                self.wake(FillLevel::OverHalf);
             }
             // After a shutdown, the app expects no more records to be kept, so they are not counted. After an abort,
             // the app does not know that the log has ended, so the losses are counted.

@@ -25,6 +25,9 @@ use crate::{
     wire::id::EventId,
 };
 
+/// The record that wakes a running worker: none has this number.
+pub(super) const AWAKE: u64 = u64::MAX;
+
 #[derive(Debug)]
 pub(crate) struct IngestBuffer {
     pub(super) shards: Box<[PaddedShard; SHARDS]>,
@@ -44,7 +47,8 @@ pub(crate) struct IngestBuffer {
     pub(super) closed: AtomicBool,
     /// The reason why the log aborted; unset if it is open or was shut down.
     pub(super) abort_reason: OnceLock<&'static str>,
-    pub(super) asleep: AtomicBool,
+    /// The number of the record at which the worker is woken; [`AWAKE`] while it runs.
+    pub(super) wake_at: AtomicU64,
     pub(super) urgent: AtomicBool,
     pub(super) worker: OnceLock<Thread>,
     /// The id of the process that has the worker.
@@ -101,7 +105,7 @@ impl IngestBuffer {
             full_since: Default::default(),
             closed: AtomicBool::new(false),
             abort_reason: OnceLock::new(),
-            asleep: AtomicBool::new(false),
+            wake_at: AtomicU64::new(AWAKE),
             urgent: AtomicBool::new(false),
             worker: OnceLock::new(),
             process: std::process::id(),
@@ -170,15 +174,15 @@ impl IngestBuffer {
         if self.closed.load(Ordering::Acquire) {
             return PushAttempt::Settled(Err(PushError::Closed));
         }
-        let Some(fill) = self.append(&mut records, class, quota, write) else {
+        let Some((number, fill)) = self.append(&mut records, class, quota, write) else {
             return PushAttempt::NoRoom(records.shortage(quota));
         };
         drop(records);
-        self.wake_if_asleep(fill);
+        self.wake_if_due(number, fill);
         PushAttempt::Settled(Ok(()))
     }
 
-    /// Appends a record if it fits. `length` and `count` change only when the record is complete, so a `write` that
+    /// Appends a record if it fits, and returns its number. `length` and `count` change only when the record is complete, so a `write` that
     /// panics leaves nothing behind.
     #[inline]
     pub(super) fn append(
@@ -187,7 +191,7 @@ impl IngestBuffer {
         class: RecordClass,
         quota: &Quota,
         write: impl FnOnce(&mut WriteBuf<'_>) -> Option<()>,
-    ) -> Option<FillLevel> {
+    ) -> Option<(u64, FillLevel)> {
         if records.count >= quota.events {
             return None;
         }
@@ -206,11 +210,12 @@ impl IngestBuffer {
         *header = [l0, l1, l2, l3, class, n0, n1, n2, n3, n4, n5, n6, n7];
         records.length += size;
         records.count += 1;
-        Some(if records.length > self.shard_bytes / 2 {
+        let fill = if records.length > self.shard_bytes / 2 {
             FillLevel::OverHalf
         } else {
             FillLevel::UpToHalf
-        })
+        };
+        Some((number, fill))
     }
 
     /// Returns the number of the next record. Every record that was pushed before this call has a smaller one.

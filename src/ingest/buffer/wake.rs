@@ -1,10 +1,14 @@
-//! How the worker thread sleeps, and who wakes it. Host threads wake it only if it sleeps or a shard is half full, and
-//! they never wait for it.
+//! How the worker thread sleeps, and who wakes it. Before it sleeps, the worker says at which record it is to be woken:
+//! the next one, or the last one of a batch. A host thread compares that number with its own record's and wakes the
+//! worker only then, or if a shard is half full. It never waits for the worker.
 
 use std::time::Duration;
 
 use crate::{
-    ingest::buffer::{push::IngestBuffer, shard::FillLevel},
+    ingest::buffer::{
+        push::{AWAKE, IngestBuffer},
+        shard::FillLevel,
+    },
     util::sync::{Instant, atomic::Ordering, thread},
 };
 
@@ -14,22 +18,23 @@ impl IngestBuffer {
         drop(self.worker.set(thread::current()));
     }
 
-    /// Parks until a record arrives or the time has passed. Returns at once if a record numbered `cut` or later is
-    /// there already, or if someone has called [`wake_now`](Self::wake_now).
-    pub(crate) fn park_until_work(&self, cut: u64, timeout: Duration) {
-        self.asleep.store(true, Ordering::SeqCst);
-        if self.next_number() == cut
+    /// Parks until a record with this number or a higher one arrives, or the time has passed. Returns at once if there
+    /// is one already, or if someone has called [`wake_now`](Self::wake_now).
+    pub(crate) fn park_until_record(&self, number: u64, timeout: Duration) {
+        // Stored before the counter is read. A push draws its number before it reads this. So one of the two sees the
+        // other.
+        self.wake_at.store(number, Ordering::SeqCst);
+        if self.next_number() <= number
             && !self.is_closed()
             && !self.urgent.swap(false, Ordering::SeqCst)
         {
             thread::park_timeout(timeout);
         }
-        self.asleep.store(false, Ordering::SeqCst);
+        self.wake_at.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Parks for this time, so that records gather into a batch. Returns earlier if someone has called
-    /// [`wake_now`](Self::wake_now).
-    pub(crate) fn park_batch(&self, timeout: Duration) {
+    /// Parks for this time, whatever arrives. Returns earlier if someone has called [`wake_now`](Self::wake_now).
+    pub(crate) fn park(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
         }
@@ -56,28 +61,153 @@ impl IngestBuffer {
     /// Wakes the worker at once, whichever of these methods it is in.
     pub(crate) fn wake_now(&self) {
         self.urgent.store(true, Ordering::SeqCst);
-        self.asleep.store(false, Ordering::SeqCst);
+        self.wake_at.store(AWAKE, Ordering::SeqCst);
         if let Some(worker) = self.worker.get() {
             worker.unpark();
         }
     }
 
+    /// Called after each push, with the number of its record.
     #[inline]
-    pub(super) fn wake_if_asleep(&self, fill: FillLevel) {
-        let asleep = self.asleep.load(Ordering::SeqCst);
-        if asleep || fill == FillLevel::OverHalf {
+    pub(super) fn wake_if_due(&self, number: u64, fill: FillLevel) {
+        let is_due = number >= self.wake_at.load(Ordering::SeqCst);
+        if is_due || fill == FillLevel::OverHalf {
             self.wake(fill);
         }
     }
 
     #[cold]
     pub(super) fn wake(&self, fill: FillLevel) {
-        let asleep = self.asleep.swap(false, Ordering::SeqCst);
+        let asleep = self.wake_at.swap(AWAKE, Ordering::SeqCst) != AWAKE;
         let urgent = fill == FillLevel::OverHalf && !self.urgent.swap(true, Ordering::SeqCst);
         if let (true, Some(worker)) = (asleep || urgent, self.worker.get())
             && !self.is_forked()
         {
             worker.unpark();
         }
+    }
+}
+
+/// The longest time that records gather before a turn.
+pub(crate) const GATHER_TIME: Duration = Duration::from_millis(1);
+/// The records that are worth a turn at once.
+pub(crate) const BATCH_RECORDS: u64 = 128;
+/// The most records of a turn after which the next record need not wait for others.
+const FEW_RECORDS: usize = 2;
+
+/// Decides after each turn of the worker whether the next record is handled at once, or records gather first. A turn has
+/// a cost of its own, and to be woken costs the thread that pushes. So records gather while many come: when a turn took
+/// more than a few, or began within [`GATHER_TIME`] after the last but one.
+#[derive(Debug, Default)]
+pub(crate) struct TurnPace {
+    /// When the last two turns began that took records, the later one last.
+    turns: [Option<Instant>; 2],
+}
+
+impl TurnPace {
+    /// Notes a turn that began at that time and took so many records. Returns whether records gather before the next
+    /// turn.
+    pub(crate) fn lets_gather(&mut self, began: Instant, taken: usize) -> bool {
+        if taken == 0 {
+            return false;
+        }
+        let [last_but_one, last] = self.turns;
+        self.turns = [last, Some(began)];
+        let is_close = |turn| began.saturating_duration_since(turn) < GATHER_TIME;
+        taken > FEW_RECORDS || last_but_one.is_some_and(is_close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::buffer::class::{PushError, RecordClass};
+
+    /// Notes turns that began at these times, in microseconds, and took so many records. Returns after which of them
+    /// records gather.
+    fn gathering(turns: &[(u64, usize)]) -> Vec<bool> {
+        let (mut pace, begun) = (TurnPace::default(), Instant::now());
+        let turns = turns.iter();
+        turns
+            .map(|&(at, taken)| pace.lets_gather(begun + Duration::from_micros(at), taken))
+            .collect()
+    }
+
+    #[test]
+    fn a_lone_record_is_followed_at_once_by_the_next() {
+        // As at 1,000 events a second.
+        let turns: Vec<(u64, usize)> = (0..50).map(|number| (number * 1_000, 1)).collect();
+        assert_eq!(gathering(&turns), [false; 50]);
+    }
+
+    #[test]
+    fn records_gather_while_many_come() {
+        let turns = [(0, 1), (1_000, 3), (2_000, 100), (3_000, 2), (4_000, 0)];
+        assert_eq!(gathering(&turns), [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn the_third_turn_within_a_millisecond_lets_records_gather() {
+        let turns = [
+            (0, 1),
+            (400, 1),
+            (800, 1),
+            (1_850, 1),
+            (2_400, 2),
+            (2_500, 1),
+        ];
+        let expected = [false, false, true, false, false, true];
+        assert_eq!(gathering(&turns), expected);
+    }
+
+    #[test]
+    fn turns_without_records_do_not_count() {
+        let turns = [(0, 1), (100, 0), (200, 0), (300, 1), (400, 0), (500, 1)];
+        let expected = [false, false, false, false, false, true];
+        assert_eq!(gathering(&turns), expected);
+    }
+
+    fn push(buffer: &IngestBuffer) -> Result<(), PushError> {
+        buffer.push(RecordClass::Other, |buf| buf.put_slice(b"x"))
+    }
+
+    #[test]
+    fn the_worker_does_not_park_for_a_record_that_is_there() {
+        let buffer = IngestBuffer::new(0, 1000);
+        push(&buffer).unwrap();
+        // Nobody would wake it.
+        buffer.park_until_record(0, Duration::MAX);
+        for _ in 1..BATCH_RECORDS {
+            push(&buffer).unwrap();
+        }
+        buffer.park_until_record(BATCH_RECORDS - 1, Duration::MAX);
+        assert_eq!(buffer.next_number(), BATCH_RECORDS);
+    }
+
+    #[test]
+    fn a_push_wakes_the_worker_only_with_the_record_that_it_waits_for() {
+        let buffer = IngestBuffer::new(0, 1000);
+        buffer.wake_at.store(2, Ordering::SeqCst);
+        let waits: Vec<u64> = (0..4)
+            .map(|_| {
+                push(&buffer).unwrap();
+                buffer.wake_at.load(Ordering::SeqCst)
+            })
+            .collect();
+        assert_eq!(waits, [2, 2, AWAKE, AWAKE]);
+    }
+
+    #[test]
+    fn a_batch_wakes_the_worker_though_its_last_numbers_are_unused() {
+        let buffer = IngestBuffer::new(0, 1000);
+        buffer.wake_at.store(1, Ordering::SeqCst);
+        push(&buffer).unwrap();
+        // It draws a number in every shard, and fits into none.
+        let large = vec![0; 10_000_000];
+        let pushed = buffer.try_push(RecordClass::Other, |buf| buf.put_slice(&large));
+        assert_eq!(pushed, Err(PushError::Full));
+        assert_eq!(buffer.wake_at.load(Ordering::SeqCst), 1);
+        push(&buffer).unwrap();
+        assert_eq!(buffer.wake_at.load(Ordering::SeqCst), AWAKE);
     }
 }
