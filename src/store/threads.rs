@@ -1,5 +1,5 @@
-//! Starts the threads of stores. A store's own threads do what the log's do first: they suppress telemetry, so that the
-//! observer never observes itself.
+//! Starts the threads of stores. Like the log's own threads, they suppress telemetry first, so that the observer never
+//! observes itself.
 
 use std::{any::Any, cell::RefCell, sync::Arc};
 

@@ -24,7 +24,7 @@ const TRACES_AT_ONCE: usize = 256;
 /// events.
 const OPEN_AT_ONCE: usize = 1_000;
 
-/// Where the traces after the viewer's newest ones are known.
+/// Where to find the traces that are older than the viewer's newest ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Older {
     /// The index knows more traces before this event.

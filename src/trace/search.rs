@@ -3,7 +3,7 @@
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
 //! services and trace id, whatever the case, the spelling of a character (`é` as one or as two) and the kind of blank;
-//! `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1` compare; a leading `-` turns a term round.
+//! `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1` compare; a leading `-` negates a term.
 //! A quote inside a term keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
 //! that begins with a quote is only text, as are paths (`shop::cart`) and addresses. A search with an error is refused,
 //! and the answer names its place.

@@ -220,7 +220,7 @@ impl Streams {
     }
 }
 
-/// Returns the store's entries of those of these traces that begin before an event, newest first.
+/// Looks up these traces in the store. Returns its entries of those that begin before an event, newest first.
 async fn locate(
     log: &Log,
     traces: impl Iterator<Item = TraceId>,

@@ -81,7 +81,7 @@ impl EvictedParts {
 }
 
 impl Summary {
-    /// Sets how much retention has removed, as of after the summary was made.
+    /// Sets how much retention has removed: a newer figure than that of the summary.
     pub(crate) fn with_evicted(self, evicted: Option<EvictedParts>) -> Self {
         Self { evicted, ..self }
     }

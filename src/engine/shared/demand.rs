@@ -21,7 +21,7 @@ pub(crate) struct Demand {
 struct DemandState {
     /// Readers of everything.
     all: usize,
-    /// Whether all events have been read that the store had when the first of these readers came.
+    /// Whether this process has read all events that the store had when the first of these readers came.
     has_caught_up: bool,
     /// Readers of single streams, and the position up to which each of these has been read.
     streams: HashMap<StreamKey, WatchedStream>,
@@ -46,7 +46,7 @@ impl Demand {
         state.has_caught_up &= state.all > 0;
     }
 
-    /// Records that all events have been read that the store had when the first reader of everything came.
+    /// Records that this process has read all events that the store had when the first reader of everything came.
     pub(crate) fn note_caught_up(&self) {
         let mut state = lock(&self.state);
         state.has_caught_up = state.all > 0;

@@ -316,8 +316,8 @@ struct HeldSlot<'a> {
 }
 
 impl HeldSlot<'_> {
-    /// Replaces the word. Returns the word of a twin that has come in the meantime, which stays. Release: the record
-    /// that needed the slot drew its number before.
+    /// Replaces the word, unless a twin has come in the meantime: then the twin's word stays and is returned. Release:
+    /// the record that needed the slot drew its number before.
     #[inline]
     fn replace(self, word: u64) -> Option<u64> {
         let slot = self.slot.slot;

@@ -26,8 +26,9 @@ pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     (text.get(..boundary).unwrap_or_default(), true)
 }
 
-/// Returns the part of a text before the attributes (name, service, scope) that is written. A text that takes more room
-/// than two values when it is escaped is cut, too, so that these texts always leave room for the rest of the event.
+/// Returns the part that is written of a text that comes before the attributes (name, service or scope). A text that
+/// takes more room than two values when it is escaped is cut, too, so that these texts always leave room for the rest
+/// of the event.
 #[inline]
 pub(super) fn clip_head(text: &str) -> (&str, bool) {
     if text.len() * 6 <= 2 * VALUE_BYTES_MAX {

@@ -8,7 +8,7 @@ use memchr::memrchr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) range: Range<usize>,
-    /// The opening `"`, with the backslashes before it, if the name is quoted so.
+    /// The opening `"`, with the backslashes before it, if the name is in such quotes.
     pub(super) quote: Option<Range<usize>>,
     /// Whether the name is in quotes of any kind.
     pub(super) is_quoted: bool,

@@ -127,7 +127,7 @@ pub(super) fn find(text: &[u8], sign: usize, name: &Name, frame: Frame) -> Optio
     (!value.range.is_empty()).then_some(value)
 }
 
-/// Returns the value whose opening quote is at `open`, behind so many backslashes.
+/// Returns the value whose opening quote is at `open`, after `escapes` backslashes.
 fn quoted(text: &[u8], open: usize, escapes: usize) -> PairValue {
     let quote = text.get(open).copied().unwrap_or(b'"');
     let mut at = open + 1;
@@ -245,8 +245,8 @@ fn scalar_end(text: &[u8], at: usize, (sign, frame, is_header): (u8, Frame, bool
     at + found.unwrap_or(rest.len())
 }
 
-/// Returns the end of the value in a line: without the comma between fields of `{:#?}`, with the lines up to the bracket
-/// that closes what opens at its end.
+/// Returns the end of the value in a line. A comma at its end, as `{:#?}` writes between fields, is not part of the
+/// value. If a bracket opens at the end of the line, the value ends where that bracket closes.
 fn line_end(text: &[u8], line: Range<usize>) -> usize {
     let last = text.get(line.clone()).unwrap_or_default().trim_ascii_end();
     match last.last() {

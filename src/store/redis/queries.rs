@@ -72,7 +72,7 @@ pub(crate) struct QueryResult {
     pub(crate) head: Sequence,
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) streams: Vec<StoredStream>,
-    /// Of each stream its newest sequence, or the number of its events that are gone.
+    /// For each stream its newest sequence, or for each the number of its events that are gone.
     pub(crate) cursors: Vec<(Option<StreamKey>, Sequence)>,
 }
 

@@ -57,25 +57,25 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the log in one SQLite file: the durable default for one machine.
 ///
-/// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
-/// What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a scan, whatever
-/// its size. Each opening for writing begins a new [`EpochStart`], and ids of earlier ones
-/// resume in place.
+/// Once an append has returned, its events survive `kill -9` of the process at any moment; nothing that a reader was
+/// sent is lost. What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a
+/// scan, whatever its size. Each opening for writing begins a new [`EpochStart`], and ids of earlier ones resume in
+/// place.
 ///
-/// One process writes; a second one is refused, by whatever name of the file (on Linux also by a hard link or another
-/// mount). Any number may read at the same time, each through a handle of its own
-/// that is [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand
-/// `-wal` and `-shm`, which belong to SQLite, and `-lock`, which holds the right to write. The file must be on a local
-/// disk: network file systems lack the locks. New files can be read and written by their owner only (mode 0600); a file
-/// that is there keeps its mode.
+/// One process writes. A second one is refused, even if it opens the file by another name (on Linux also by a hard link
+/// or another mount). Any number may read at the same time, each through a handle of its own that is
+/// [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand `-wal` and
+/// `-shm`, which belong to SQLite, and `-lock`, which holds the right to write. The file must be on a local disk:
+/// network file systems lack the locks. New files can be read and written by their owner only (mode 0600); a file that
+/// is there keeps its mode.
 ///
 /// A file that is removed, replaced or truncated while the log is open takes no more events: the log is degraded within
 /// a few seconds, until the file is back or the log is opened again.
 ///
-/// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. An event counts the bytes of its SSE
-/// frame, a stream twice its name. With payloads of 300 bytes, the file is 1.17 times as large as that (measured), and
-/// never more than twice. Space that retention frees is used again; free space beyond an eighth of the file goes back
-/// to the file system.
+/// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. An event counts as the bytes of its SSE
+/// frame, and a stream as twice its name. With payloads of 300 bytes, the file is 1.17 times as large as that
+/// (measured), and never more than twice. Space that retention frees is used again; free space beyond an eighth of the
+/// file goes back to the file system.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///
@@ -362,7 +362,7 @@ impl EventStore for SqliteEventStore {
     fn check(&self) -> Result<(), Error> {
         let opened = self.opened()?;
         let problem = match &opened.role {
-            // A busy writer passes: its append checks the file itself.
+            // If the writer is busy, nothing is checked here: its append checks the file itself.
             Role::Writes(maintenance) => maintenance
                 .writer
                 .try_lock()

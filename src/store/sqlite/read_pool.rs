@@ -318,7 +318,7 @@ mod tests {
     use super::*;
     use crate::util::block_on::block_on;
 
-    /// A connection to a database in memory, with any file in the place of its own.
+    /// Returns a connection to a database in memory. Another file stands in for the database file.
     fn connection() -> ReadConnection {
         let connection = Connection::open_in_memory().unwrap();
         connection

@@ -36,7 +36,7 @@ const STATEMENTS: usize = 64;
 // of the index, and streams are listed in the order of their first events without another index. `shifted` has the
 // first kept event of the streams whose first event is gone or is below `oldest`.
 //
-// Rows of `event` below `state.oldest` are opening events of what is still open. `pinned` lists all open events as of
+// Rows of `event` below `state.oldest` are opening events that are still open. `pinned` lists all open events as of
 // `state.checked`; later ones are read from the events themselves.
 const TABLES: &str = "
     CREATE TABLE event(
@@ -72,8 +72,8 @@ const TABLES: &str = "
 
 /// What a commit waits for.
 ///
-/// With every setting, events survive a crash of the process, `kill -9` included: what an append returned is with the
-/// operating system.
+/// With every setting, events survive a crash of the process, `kill -9` included: when an append returns, the operating
+/// system has its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Synchronous {

@@ -145,7 +145,7 @@ impl SqliteWriter {
         Ok(PendingMaintenance::None)
     }
 
-    /// Returns what is wrong with the file, so that nothing that is written to it would stay.
+    /// Returns why the file would lose what is written to it, or `None` if it would not.
     pub(crate) fn file_problem(&self) -> Option<String> {
         self.file.problem()
     }

@@ -100,7 +100,8 @@ pub(super) struct Root {
 pub(super) enum Rank {
     /// Its parent is of this process and not seen yet.
     StandIn,
-    /// Its parent is in another process. That one's clock may be ahead, so its start does not compare with `Root`.
+    /// Its parent is in another process. The clock of that process may be ahead, so the start of this span is not
+    /// compared with that of a `Root`.
     Remote,
     /// It has no parent.
     Root,

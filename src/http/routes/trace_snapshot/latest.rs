@@ -434,7 +434,7 @@ mod tests {
         }
     }
 
-    /// The events that count, and whether updates of the span count.
+    /// Returns the events that count, and whether updates of the span count.
     fn counted(events: &[(SpanEventKind, u8)]) -> (Vec<u64>, bool) {
         let mut builder = LatestBuilder::new(SPANS_AT_ONCE);
         for ((kind, origin), sequence) in events.iter().zip(1..) {

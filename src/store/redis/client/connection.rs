@@ -35,7 +35,7 @@ pub(crate) struct Connection {
     blocked: Option<(Instant, StoreError)>,
     /// Whether a reply came on this connection.
     proven: bool,
-    /// Number of connections made so far: tells state of one connection from that of the next.
+    /// Number of connections made so far. By it, callers know which connection a remembered state belongs to.
     generation: u64,
 }
 

@@ -17,8 +17,8 @@ local time = text(now)
 
 local repeated, places, here = {}, {}, {}
 
--- Whether the event may be there only once, and the log or this batch has it already. A start counts as repeated if its
--- own end is there, because it must never come after that.
+-- Whether the event must be left out, because it may be there only once, and the log or this batch has it already. A
+-- start is also left out if its own end is there, because it must never come after that.
 local function is_repeated(key, pin)
   local kind = string.sub(pin, 1, 1)
   if kind ~= 'O' and kind ~= 'C' then return false end

@@ -2,7 +2,7 @@
 -- would notice that the newest events were lost. ARGV: 11 how long a silent writer counts as living (ms).
 
 local state, now = load_state(), now_ms()
--- A writer that only another run of the server heard came back with restored data, and may have died since.
+-- A writer that reported only to another run of the server may have died since. Restored data still has it.
 local since = now - tonumber(ARGV[11])
 local others = 0
 if redis.call('HGET', META, 'run') == run_of_server() then

@@ -58,7 +58,7 @@ local function hand_out(from, pin, sequence, other)
   if key == '' and redis.call('ZREM', STANDING, pin) == 1 then
     local gone = redis.call('HGET', GONE, other)
     redis.call('HSET', GONE, other, (gone and gone .. ' ' or '') .. text(sequence))
-    -- The dead writer is remembered until the events are closed that are handed out with this one.
+    -- The dead writer is remembered until all events that are handed out with this one are closed.
     redis.call('ZADD', WROTE, text(state.head), other)
   end
   redis.call('ZADD', claims_of(writer), text(sequence), pin)

@@ -5,7 +5,8 @@
 //! SQLite closes its own. All stores on one file share one descriptor here, by device and inode, whatever name each
 //! was given. It is closed when the last connection of the last store is closed.
 //!
-//! Any thread calls it. The registry's lock is held while a file is opened or closed: the protocol is about that order.
+//! Any thread calls it. The registry's lock is held while a file is opened or closed, because the order of these calls
+//! matters.
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +61,8 @@ impl FileId {
 struct OpenFile {
     file: File,
     handles: usize,
-    /// The path by which a store of this process writes to it, and that process: a fork inherits this registry.
+    /// The path by which a store writes to the file, and the id of its process. A fork inherits the registry, so that
+    /// process may be the parent.
     writer: Option<(PathBuf, u32)>,
     /// Descriptors that were opened beside `file` because the file was renamed at that moment. They must not be closed
     /// before it.

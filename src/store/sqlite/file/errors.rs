@@ -8,7 +8,7 @@ use crate::error::Error;
 
 pub(crate) const FOREIGN: &str = "it is the database of another program";
 
-/// An error for a file that cannot be used for a reason of our own.
+/// An error for a file that livespan itself refuses to use, for this reason.
 pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::store(action(path), reason.into())
 }
