@@ -24,7 +24,7 @@ pub(crate) const LAST: &str = "the-last-event";
 /// The JSON attribute that holds the time of an event's dispatch.
 pub(crate) const SENT: &str = "sent";
 
-/// What a client counts in the events of a load, once in each.
+/// A text that each event of a load contains once. Clients count its occurrences.
 pub(crate) const COUNTED: &str = "GET /counted/{id}";
 
 /// Placeholder in a path. Each client replaces it by a trace id of its own.
@@ -195,7 +195,7 @@ struct All {
     done: usize,
     begun: i64,
     latencies: Vec<f64>,
-    /// How many events the slowest connection has got, as it was told last.
+    /// How many events the slowest connection has got, as of the last report.
     slowest: u32,
 }
 

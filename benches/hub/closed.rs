@@ -1,4 +1,4 @@
-//! A closed loop: the program lets itself get no more than a few hundred events ahead of its slowest reader.
+//! A closed loop: the program stays at most a few hundred events ahead of its slowest reader.
 
 use livespan::SpanEvent;
 

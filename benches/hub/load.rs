@@ -93,8 +93,8 @@ impl Served {
     }
 }
 
-/// What a load is given to, and whose clients get it: our log and server, or a raw hub without a log, for which the
-/// thread that makes an event encodes it.
+/// Takes a load and serves it to clients: our log and server, or a raw hub without a log. For a raw hub, the thread
+/// that makes an event also encodes it.
 pub(crate) enum Hub {
     Ours(Served),
     Raw { feed: Feed, address: SocketAddr },

@@ -156,11 +156,11 @@ struct Package {
     licence: String,
 }
 
-/// Returns the packages of a build with all features, without those that only tests need. `cargo metadata` would turn
-/// on the features that tests need of shared crates.
+/// Returns the packages of a build with all features, without those that only tests need. `cargo metadata` would also
+/// turn on features of shared crates that only tests need.
 fn shipped() -> BTreeSet<Package> {
     let packages = tree(&["--all-features"]);
-    // So that output of another form cannot pass as a short list.
+    // A short list means that the output had another form than expected.
     assert!(packages.len() > 100, "{}", packages.len());
     packages
 }

@@ -434,7 +434,7 @@ fn open_spans_with_one_id_end_in_any_order() {
         [2, 0, 1],
         [2, 1, 0],
     ] {
-        // Alone, and behind another open span, which is remembered elsewhere.
+        // Once with these spans alone, and once after another open span: then they are remembered elsewhere.
         for before in [None, Some(9)] {
             let first = before.map(|span| CHANGE.started(span, None, 1));
             let starts = kinds.map(|kind| of_kind(kind, CHANGE.started(1, Some(9), 10)));

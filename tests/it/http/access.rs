@@ -146,7 +146,8 @@ async fn a_mounted_router_guards_too() {
     assert_eq!(ask(live.router(), "/status").await.status(), 200);
 }
 
-/// Returns the router's response to a client at this address, if the server provides one, for this `Host`.
+/// Returns the router's response to a request with this `Host`. `peer` is the client's address, if the server provides
+/// it.
 async fn status_for(live: &LiveSpans, path: &str, peer: Option<&str>, host: &str) -> (u16, String) {
     let mut request = http::Request::builder().uri(path).header("host", host);
     if let Some(peer) = peer {

@@ -199,8 +199,8 @@ async fn a_rule_of_the_apps_sees_no_cookie_from_another_origin() {
         let response = send(&live, Method::GET, "/traces", &[page, &[session]].concat()).await;
         assert_eq!(response.status(), 403, "{page:?}");
     }
-    // Neither does it see a cookie from a page of the same site that was not allowed, which could not read the response
-    // anyway.
+    // The app's check gets no cookie either if a page of the same site that was not allowed sends the request. Such a
+    // page could not read the response anyway.
     let script = [
         ("sec-fetch-site", "same-site"),
         ("sec-fetch-mode", "no-cors"),

@@ -22,7 +22,7 @@ const CHILD: &str = "LIVESPAN_TEST_PANIC_HOOK";
 
 /// How often the program's own hook ran.
 static HOOKED: AtomicUsize = AtomicUsize::new(0);
-/// Where the newest panic was, as the program's own hook was told.
+/// The place of the newest panic, as the program's own hook saw it.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 fn own_hook(info: &PanicHookInfo<'_>) {
@@ -30,7 +30,7 @@ fn own_hook(info: &PanicHookInfo<'_>) {
     *PLACE.lock().unwrap() = info.location().unwrap().to_string();
 }
 
-/// The end of a span in which this panics, and where the panic was.
+/// Returns the end of a span in which `fails` panics, and the place of the panic.
 fn end_of(watched: &Watched, fails: impl FnOnce()) -> (Json, String) {
     let tracer = watched.tracer();
     let unwound = catch_unwind(AssertUnwindSafe(|| tracer.in_span("work", |_| fails())));

@@ -16,7 +16,7 @@ fn suite(writers: Writers, bug: Bug) -> Suite {
         .faults(move |location, fault| faults.inject(location, fault))
 }
 
-/// A time-out so short that a store that only needs time fails.
+/// So short a time-out that a store that is merely slow fails, too.
 const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
