@@ -6,6 +6,7 @@
 //! | you have | you use |
 //! | --- | --- |
 //! | five minutes | [`init()`]: provider, `tracing` subscriber and page in one line |
+//! | a registry of `tracing-subscriber` | [`layer()`]: one line; console and filters stay |
 //! | an app with a tracer provider | [`LiveSpans::span_processor`] and [`LiveSpans::serve_in_background`] |
 //! | an axum app | [`LiveSpans::router`], nested under any prefix |
 //! | customers who wait for their job | [`LiveSpans::respond`] behind your own route, through a [`View`] |
@@ -50,7 +51,7 @@
 //! | `spans` | yes | [`LiveSpans`] and all that knows OpenTelemetry |
 //! | `http` | yes | routes and server; brings `spans` |
 //! | `dashboard` | yes | the page; brings `http` |
-//! | `tracing` | yes | [`init()`]; brings `http` |
+//! | `tracing` | yes | [`init()`] and [`layer()`]; brings `http` |
 //! | `logs` | yes | `LiveSpans::log_processor`: log records of the SDK's logger provider; brings `spans` |
 //! | `internal-logs` | yes | one warning for each cause of trouble, in the SDK's own log; brings `spans` |
 //! | `metrics` | | `LiveSpans::observe_with`; brings `spans` |
@@ -124,7 +125,7 @@ pub use {opentelemetry, opentelemetry_sdk};
 pub use crate::http::server::LiveServer;
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
-pub use crate::init::{InitGuard, init};
+pub use crate::init::{InitGuard, init, layer};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use crate::store::RedisEventStore;

@@ -169,6 +169,7 @@ const MODULES: &[&str] = &[
     "span::record::log::layout",
     "span::record::log::any_value",
     "span::record::log::write",
+    "span::record::log::pairs",
     "span::record::read",
     "span::record::log::read",
     "span::record::log",
@@ -288,6 +289,13 @@ const MODULES: &[&str] = &[
     "local_workflow",
     "local_workflow::id_rewrite",
     "local_workflow::routes",
+    "init::environment",
+    "init::event_fields",
+    "init::guard",
+    "init::log_layer",
+    "init::setup",
+    "init::init",
+    "init::layer",
     "init",
     "_guide",
 ];
@@ -539,7 +547,7 @@ fn nothing_is_printed_but_the_address_that_init_says() {
     }
     assert_eq!(
         printed,
-        ["init: drop(std::io::stderr().write_all(line.as_bytes()));"]
+        ["init::environment: drop(std::io::stderr().write_all(line.as_bytes()));"]
     );
 }
 

@@ -19,8 +19,12 @@ mod types;
 mod write;
 pub(in crate::span) mod writer;
 
+#[cfg(any(feature = "logs", feature = "tracing"))]
+pub(crate) use self::log::LogHead;
 #[cfg(feature = "logs")]
-pub(crate) use self::log::{LogHead, write_log};
+pub(crate) use self::log::write_log;
+#[cfg(feature = "tracing")]
+pub(crate) use self::log::{LogPairs, write_log_pairs};
 #[cfg(feature = "http")]
 pub(crate) use self::write::write_hide;
 pub(crate) use self::{

@@ -13,6 +13,10 @@ use opentelemetry::{
     trace::{Span as _, Tracer as _},
 };
 
+use tracing_subscriber::{
+    Layer as _, filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
 use super::app::{Stream, client};
 
 /// The environment variable that gives the child its role.
@@ -27,11 +31,22 @@ fn child() {
     if role == "subscribed" {
         tracing_subscriber::fmt().with_writer(std::io::sink).init();
     }
-    match livespan::init() {
+    let guard = if role == "layered" {
+        livespan::layer().map(|(layer, guard)| {
+            let printing = tracing_subscriber::fmt::layer().with_filter(LevelFilter::WARN);
+            let registry = tracing_subscriber::registry();
+            registry.with(printing).with(layer).init();
+            guard
+        })
+    } else {
+        livespan::init()
+    };
+    match guard {
         Ok(guard) => {
             let _open = tracing::info_span!("work", order = 7).entered();
             tracing::info!(lamps = 2, "packed");
             tracing::debug!("not by default");
+            tracing::warn!("printed");
             drop(tracing::debug_span!("detail").entered());
             println!("\n>{}", guard.url());
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
@@ -80,7 +95,9 @@ fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut printed = Vec::new();
-    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+    // Takes no byte of what `rest_of` reads.
+    let stdout = BufReader::with_capacity(1, child.stdout.as_mut().unwrap());
+    for line in stdout.lines() {
         let line = line.unwrap();
         let told = line.strip_prefix('>').map(str::to_owned);
         let is_told = told.is_some();
@@ -129,6 +146,11 @@ async fn one_line_shows_the_spans_of_a_program_until_its_last() {
     assert_eq!(
         (&started["name"], &started["attributes"]["order"]),
         (&"work".into(), &7.into())
+    );
+    let log = stream.event("log").await.json();
+    assert_eq!(
+        (&log["body"], &log["attributes"]["lamps"], &log["spanId"]),
+        (&"packed".into(), &2.into(), &started["spanId"])
     );
     assert_eq!(finish(child), format!("livespan: {url}\n"));
     let ended = stream.event("ended").await.json();
@@ -240,9 +262,41 @@ fn events_are_printed_as_before() {
         .collect();
     assert_eq!(
         events,
-        [" INFO work{order=7}: it::http::init: packed lamps=2"]
+        [
+            " INFO work{order=7}: it::http::init: packed lamps=2",
+            " WARN work{order=7}: it::http::init: printed",
+        ]
     );
     finish(child);
+}
+
+#[tokio::test]
+async fn a_layer_shows_a_program_and_leaves_its_console_alone() {
+    let variables = [("LIVESPAN_ADDR", "127.0.0.1:0"), ("NO_COLOR", "1")];
+    let (mut child, mut printed) = run_as("layered", &variables);
+    let url = printed.pop().unwrap();
+    let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
+    let started = stream.event("started").await.json();
+    for said in ["packed", "printed"] {
+        let log = stream.event("log").await.json();
+        assert_eq!(
+            (&log["body"], &log["spanId"], &log["traceId"]),
+            (&said.into(), &started["spanId"], &started["traceId"])
+        );
+    }
+    drop(child.stdin.take());
+    let ended = stream.event("ended").await.json();
+    assert_eq!(
+        (&ended["name"], ended.get("events")),
+        (&"work".into(), None)
+    );
+    printed.extend(rest_of(&mut child));
+    let events: Vec<&str> = printed
+        .iter()
+        .filter_map(|line| Some(line.split_once("Z ")?.1))
+        .collect();
+    assert_eq!(events, [" WARN it::http::init: printed"]);
+    assert_eq!(finish(child), format!("livespan: {url}\n"));
 }
 
 #[test]
@@ -255,8 +309,7 @@ fn a_program_with_a_subscriber_learns_what_to_do_and_nothing_is_left_behind() {
         printed.last().unwrap(),
         "install the tracing subscriber, because there is one already: leave out `tracing_subscriber::fmt::init()`, as \
          `livespan::init()` prints to the console as well, or keep your subscriber and add \
-         `tracing_opentelemetry::layer()` to its registry (\"An app with a provider of its own\" in livespan's README): a \
-         global default trace dispatcher has already been set, invalid: true"
+         `livespan::layer()` to its registry: a global default trace dispatcher has already been set, invalid: true"
     );
     let rest = rest_of(&mut child);
     assert!(

@@ -1,7 +1,7 @@
 //! The layout of a log record: the flags of what follows the head. Writers and reader share it.
 
 /// Flags, severity (4 bytes), source (4), ids (24), times (16), number of attributes (4).
-#[cfg(feature = "logs")]
+#[cfg(any(feature = "logs", feature = "tracing"))]
 pub(super) const LOG_HEAD: usize = 52;
 
 /// The texts that follow the head.
@@ -17,4 +17,4 @@ pub(super) const HAS_BODY: u8 = 16;
 pub(super) const MESSAGE_IS_BODY: u8 = 32;
 
 /// The field of a `tracing` event that holds its text.
-pub(crate) const MESSAGE: &str = "message";
+pub(super) const MESSAGE: &str = "message";

@@ -3,9 +3,15 @@
 #[cfg(feature = "logs")]
 mod any_value;
 mod layout;
+#[cfg(feature = "tracing")]
+mod pairs;
 mod read;
-#[cfg(feature = "logs")]
+#[cfg(any(feature = "logs", feature = "tracing"))]
 mod write;
 
+#[cfg(feature = "tracing")]
+pub(crate) use self::pairs::{LogPairs, write_log_pairs};
+#[cfg(any(feature = "logs", feature = "tracing"))]
+pub(crate) use self::write::LogHead;
 #[cfg(feature = "logs")]
-pub(crate) use self::write::{LogHead, write_log};
+pub(crate) use self::write::write_log;

@@ -1,0 +1,111 @@
+//! What the environment of the program decides: address, token, levels, the name of the service. The only place that
+//! writes to the host's standard error, and it writes one line.
+
+use std::{env, io::Write as _};
+
+use opentelemetry::Key;
+use opentelemetry_sdk::Resource;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+
+use crate::{
+    access::Auth,
+    error::Error,
+    http::server::LiveServer,
+    live_spans::{LiveSpans, LiveSpansBuilder},
+};
+
+/// The variable that holds the token of readers.
+const TOKEN: &str = "LIVESPAN_TOKEN";
+
+/// Returns a builder that requires the token if the environment has one.
+pub(super) fn builder() -> LiveSpansBuilder {
+    let builder = LiveSpans::builder();
+    if has_token() {
+        builder.auth(Auth::token_from_env(TOKEN))
+    } else {
+        builder
+    }
+}
+
+fn has_token() -> bool {
+    env::var_os(TOKEN).is_some_and(|token| !token.is_empty())
+}
+
+fn address_from_env() -> Option<String> {
+    env::var("LIVESPAN_ADDR")
+        .ok()
+        .filter(|address| !address.is_empty())
+}
+
+pub(super) fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
+    let Some(address) = address_from_env() else {
+        return live.serve_in_background(LiveServer::DEFAULT_ADDRESS);
+    };
+    live.serve_in_background(&address).map_err(|error| {
+        let mut message = format!("serve on LIVESPAN_ADDR={address}");
+        if error.is_invalid() && !has_token() {
+            message.push_str(" without LIVESPAN_TOKEN");
+        }
+        // An invalid setting is reported as such, not as a failure of the operating system.
+        if error.is_invalid() {
+            Error::invalid(message).caused_by(error)
+        } else {
+            Error::io(message, error)
+        }
+    })
+}
+
+/// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is not an
+/// `EnvFilter`: that needs a feature of `tracing-subscriber` that changes every program with livespan in its build.
+/// With that feature, `tracing_subscriber::fmt::init()` prints errors only.
+pub(super) fn levels() -> Targets {
+    env::var("RUST_LOG")
+        .ok()
+        .filter(|wanted| !wanted.is_empty())
+        .and_then(|wanted| wanted.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
+/// Returns the resource that the environment describes. Without a service name, the service is named after the
+/// program's file.
+pub(super) fn resource() -> Resource {
+    let resource = Resource::builder().build();
+    let service = resource.get(&Key::from_static_str("service.name"));
+    if service.is_some_and(|name| !name.as_str().starts_with("unknown_service")) {
+        return resource;
+    }
+    let builder = Resource::builder();
+    let program = env::current_exe().ok();
+    let name = program
+        .as_deref()
+        .and_then(|path| path.file_stem())
+        .and_then(|name| name.to_str());
+    match name {
+        Some(name) => builder.with_service_name(name.to_owned()).build(),
+        None => builder.build(),
+    }
+}
+
+/// Returns the line to print, or `None` if the environment turned it off.
+pub(super) fn announcement(server: &LiveServer) -> Result<Option<String>, Error> {
+    if env::var_os("LIVESPAN_QUIET").is_some_and(|quiet| quiet == "1") {
+        return Ok(None);
+    }
+    let url = server.login_url()?;
+    let wanted = LiveServer::DEFAULT_PORT;
+    let is_other = address_from_env().is_none() && server.local_addr().port() != wanted;
+    let why = if is_other {
+        format!(" (port {wanted} is taken)")
+    } else {
+        String::new()
+    };
+    Ok(Some(format!("livespan: {url}{why}\n")))
+}
+
+pub(super) fn print_line(line: Option<&str>) {
+    if let Some(line) = line {
+        // A program may have closed its standard error, and `eprintln!` would panic then.
+        drop(std::io::stderr().write_all(line.as_bytes()));
+    }
+}

@@ -1,0 +1,306 @@
+//! The layer that shows each event of `tracing` once, as a log record. It stands around the OpenTelemetry layer, which
+//! gets the spans and no events. It runs on the host's threads: it never waits, never panics and never emits.
+//!
+//! The OpenTelemetry layer holds a lock of a span while it starts it, and calls the host's sampler and processors under
+//! that lock. If these emit an event, a look at that span would wait for ever. So [`BeforeOtel`] and [`LogLayer`] stand on
+//! both sides of it and count the calls that are inside it; an event that comes meanwhile looks at no span.
+
+use std::{
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use opentelemetry::trace::{Status, TraceContextExt as _};
+use tracing::{
+    Dispatch, Event, Level, Metadata, Subscriber,
+    dispatcher::WeakDispatch,
+    span::{Attributes, Id, Record},
+};
+use tracing_log::NormalizeEvent as _;
+use tracing_opentelemetry::get_otel_context;
+use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+
+use crate::{
+    ingest::buffer::RecordClass,
+    init::event_fields::EventFields,
+    otel::shared::ProcessorShared,
+    span::record::{self, LogHead, LogPairs},
+    util::time::Timestamp,
+};
+
+/// Upper bound on the memory that a thread keeps for the next event, in bytes.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    /// Calls of this thread that are inside the OpenTelemetry layer.
+    static INSIDE_OTEL: Cell<u32> = const { Cell::new(0) };
+    static HAS_MEMORY: Cell<bool> = const { Cell::new(false) };
+    /// The memory for the fields of an event. An event within the formatting of another one finds none, and makes some.
+    static MEMORY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Ids of a trace and a span; zeros for none.
+type Ids = ([u8; 16], [u8; 8]);
+
+const NO_IDS: Ids = ([0; 16], [0; 8]);
+
+/// The ids of a started span, where the OpenTelemetry layer cannot be asked for them.
+struct KnownIds(Ids);
+
+/// Counts the calls that enter the OpenTelemetry layer: it is called just before that layer.
+#[derive(Debug)]
+pub(super) struct BeforeOtel;
+
+impl BeforeOtel {
+    fn enter() {
+        INSIDE_OTEL.set(INSIDE_OTEL.get() + 1);
+    }
+}
+
+impl<S: Subscriber> Layer<S> for BeforeOtel {
+    fn on_new_span(&self, _attrs: &Attributes<'_>, _id: &Id, _ctx: Context<'_, S>) {
+        Self::enter();
+    }
+
+    fn on_record(&self, _span: &Id, _values: &Record<'_>, _ctx: Context<'_, S>) {
+        Self::enter();
+    }
+
+    fn on_follows_from(&self, _span: &Id, _follows: &Id, _ctx: Context<'_, S>) {
+        Self::enter();
+    }
+
+    fn on_enter(&self, _id: &Id, _ctx: Context<'_, S>) {
+        Self::enter();
+    }
+
+    fn on_exit(&self, _id: &Id, _ctx: Context<'_, S>) {
+        Self::enter();
+    }
+
+    fn on_close(&self, _id: Id, _ctx: Context<'_, S>) {
+        Self::enter();
+    }
+}
+
+/// Shows events as log records. It is called just after the OpenTelemetry layer.
+pub(super) struct LogLayer<S> {
+    shared: Arc<ProcessorShared>,
+    source: u32,
+    dispatch: OnceLock<WeakDispatch>,
+    /// Whether the subscriber hides the OpenTelemetry layer, as a `reload` layer around it does: then the ids of a span
+    /// are remembered when it is first entered.
+    remembers_ids: AtomicBool,
+    subscriber: PhantomData<fn(S)>,
+}
+
+impl<S> fmt::Debug for LogLayer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogLayer")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> LogLayer<S> {
+    /// Log records are of the process with this source.
+    pub(super) fn new(shared: Arc<ProcessorShared>, source: u32) -> Self {
+        Self {
+            shared,
+            source,
+            dispatch: OnceLock::new(),
+            remembers_ids: AtomicBool::new(true),
+            subscriber: PhantomData,
+        }
+    }
+}
+
+impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
+    fn show(&self, event: &Event<'_>, ctx: &Context<'_, S>) {
+        let normalized = event.normalized_metadata();
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        let severity = severity_of(metadata);
+        if !self.shared.filter.wants_log(severity, metadata.target()) {
+            return;
+        }
+        let Some(ids) = self.ids(event, ctx) else {
+            return;
+        };
+        let memory = MEMORY.try_with(Cell::take).unwrap_or_default();
+        HAS_MEMORY.set(true);
+        let mut pairs = LogPairs::reusing(memory);
+        event.record(&mut EventFields {
+            pairs: &mut pairs,
+            is_of_log_crate: normalized.is_some(),
+        });
+        let (trace_id, span_id) = ids;
+        let head = LogHead {
+            source: self.source,
+            severity,
+            trace_id,
+            span_id,
+            time: Timestamp::now(),
+            observed: None,
+            target: metadata.target(),
+            scope: "",
+            event_name: if normalized.is_some() {
+                ""
+            } else {
+                LogHead::given_name(metadata.name())
+            },
+            severity_text: "",
+        };
+        self.shared
+            .enqueue_log(|buf| record::write_log_pairs(buf, &head, &pairs));
+        let memory = pairs.into_memory();
+        if memory.capacity() <= KEPT_BYTES_MAX {
+            let _is_kept = MEMORY.try_with(|kept| kept.set(memory)).is_ok();
+        }
+    }
+
+    /// Returns the ids of the event's span; `None` if telemetry is suppressed. An event of level ERROR is the status of its
+    /// span, as if the OpenTelemetry layer had got it.
+    fn ids(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Ids> {
+        let current = current_ids()?;
+        let is_error = *event.metadata().level() == Level::ERROR;
+        let is_inside = INSIDE_OTEL.get() > 0;
+        if event.is_contextual() {
+            if is_error
+                && !is_inside
+                && let Some(span) = ctx.lookup_current()
+            {
+                let context = self.otel_context(&span.id());
+                set_error(&context.unwrap_or_else(opentelemetry::Context::current));
+            }
+            return Some(current);
+        }
+        let Some(span) = event.parent().and_then(|id| ctx.span(id)) else {
+            return Some(NO_IDS);
+        };
+        let known = span.extensions().get::<KnownIds>().map(|known| known.0);
+        if let Some(known) = known {
+            if is_error && !is_inside && known == current {
+                set_error(&opentelemetry::Context::current());
+            }
+            return Some(known);
+        }
+        // A span that was never entered starts now, as it does when it gets a child.
+        let context = (!is_inside)
+            .then(|| self.otel_context(&span.id()))
+            .flatten();
+        let Some(context) = context else {
+            return Some(NO_IDS);
+        };
+        if is_error {
+            set_error(&context);
+        }
+        Some(ids_of(&context))
+    }
+
+    fn otel_context(&self, span: &Id) -> Option<opentelemetry::Context> {
+        let dispatch = self.dispatch.get()?.upgrade()?;
+        BeforeOtel::enter();
+        let context = get_otel_context(span, &dispatch);
+        leave_otel();
+        context
+    }
+
+    /// Remembers the ids of a span that was just entered.
+    #[cold]
+    fn remember_ids(span: &Id, ctx: &Context<'_, S>) {
+        let (Some(ids), Some(span)) = (current_ids(), ctx.span(span)) else {
+            return;
+        };
+        let mut extensions = span.extensions_mut();
+        if extensions.get_mut::<KnownIds>().is_none() {
+            extensions.insert(KnownIds(ids));
+        }
+    }
+}
+
+impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LogLayer<S> {
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        let _is_first = self.dispatch.set(subscriber.downgrade()).is_ok();
+        let is_hidden = subscriber.downcast_ref::<Self>().is_none();
+        self.remembers_ids.store(is_hidden, Ordering::Relaxed);
+    }
+
+    fn on_new_span(&self, _attrs: &Attributes<'_>, _id: &Id, _ctx: Context<'_, S>) {
+        leave_otel();
+    }
+
+    fn on_record(&self, _span: &Id, _values: &Record<'_>, _ctx: Context<'_, S>) {
+        leave_otel();
+    }
+
+    fn on_follows_from(&self, _span: &Id, _follows: &Id, _ctx: Context<'_, S>) {
+        leave_otel();
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        // A value of the host may panic when it is formatted: the program goes on, and the record counts as dropped.
+        let shown = catch_unwind(AssertUnwindSafe(|| self.show(event, &ctx)));
+        if shown.is_err() {
+            self.shared.buffer().count_dropped(RecordClass::Other, 1);
+        }
+    }
+
+    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        leave_otel();
+        if self.remembers_ids.load(Ordering::Relaxed) {
+            Self::remember_ids(id, &ctx);
+        }
+    }
+
+    fn on_exit(&self, _id: &Id, _ctx: Context<'_, S>) {
+        leave_otel();
+    }
+
+    fn on_close(&self, _id: Id, _ctx: Context<'_, S>) {
+        leave_otel();
+    }
+}
+
+fn leave_otel() {
+    INSIDE_OTEL.set(INSIDE_OTEL.get().saturating_sub(1));
+}
+
+/// Returns the ids of the current span; `None` if telemetry is suppressed, as it is on our own threads.
+fn current_ids() -> Option<Ids> {
+    // When a thread ends, its current context is gone before or after this memory, and a look at it would panic. The
+    // context is used first, so it goes last.
+    let is_ending = HAS_MEMORY.get() && MEMORY.try_with(|_| ()).is_err();
+    if is_ending {
+        return Some(NO_IDS);
+    }
+    opentelemetry::Context::map_current(|context| {
+        (!context.is_telemetry_suppressed()).then(|| ids_of(context))
+    })
+}
+
+fn ids_of(context: &opentelemetry::Context) -> Ids {
+    let span = context.span();
+    let span = span.span_context();
+    (span.trace_id().to_bytes(), span.span_id().to_bytes())
+}
+
+fn set_error(context: &opentelemetry::Context) {
+    context.span().set_status(Status::error(""));
+}
+
+/// Returns OpenTelemetry's number of the level.
+fn severity_of(metadata: &Metadata<'_>) -> u8 {
+    match *metadata.level() {
+        Level::TRACE => 1,
+        Level::DEBUG => 5,
+        Level::INFO => 9,
+        Level::WARN => 13,
+        Level::ERROR => 17,
+    }
+}

@@ -1,0 +1,19 @@
+//! The ways in for programs that use `tracing`: [`init()`] sets up everything, [`layer()`] adds to a registry that is
+//! there.
+
+mod environment;
+mod event_fields;
+mod guard;
+#[expect(
+    clippy::module_inception,
+    reason = "it holds the function of this name"
+)]
+mod init;
+mod layer;
+mod log_layer;
+mod setup;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{guard::InitGuard, init::init, layer::layer};

@@ -1,0 +1,117 @@
+//! What [`init()`](crate::init()) and [`layer()`](crate::layer()) have in common: the log, its server, a provider, and the
+//! layers that show spans and events. Nothing global is set before everything that can fail has succeeded.
+
+use std::sync::Arc;
+
+use opentelemetry::{global, trace::TracerProvider as _};
+use opentelemetry_sdk::{
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tracing::{
+    Subscriber,
+    subscriber::{NoSubscriber, with_default},
+};
+use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+
+use crate::{
+    error::Error,
+    http::server::LiveServer,
+    init::{
+        environment,
+        guard::InitGuard,
+        log_layer::{BeforeOtel, LogLayer},
+    },
+    live_spans::LiveSpans,
+    otel::panic_hook::panic_hook,
+};
+
+/// A log that is served, and a provider whose spans it shows.
+#[derive(Debug)]
+pub(super) struct Setup {
+    live: LiveSpans,
+    server: LiveServer,
+    provider: SdkTracerProvider,
+    /// The line to print, if one is wanted.
+    announced: Option<String>,
+}
+
+impl Setup {
+    pub(super) fn new() -> Result<Self, Error> {
+        let live = environment::builder().build()?;
+        Self::of(&live).inspect_err(|_error| {
+            // Only the server and the log's thread have begun.
+            drop(live.shutdown());
+        })
+    }
+
+    fn of(live: &LiveSpans) -> Result<Self, Error> {
+        let server = environment::serve(live)?;
+        let announced = environment::announcement(&server)?;
+        let provider = SdkTracerProvider::builder()
+            .with_resource(environment::resource())
+            .with_sampler(live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn))))
+            .with_span_processor(live.span_processor())
+            .build();
+        Ok(Self {
+            live: live.clone(),
+            server,
+            provider,
+            announced,
+        })
+    }
+
+    /// Returns the layer that shows spans, and each event as a log record.
+    pub(super) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
+    where
+        S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
+    {
+        layer_of(&self.live, &self.provider)
+    }
+
+    /// Ends what has begun.
+    pub(super) fn abandon(self) {
+        drop(self.provider.shutdown());
+        drop(self.live.shutdown());
+    }
+
+    /// Sets what is global but the subscriber, and prints the address.
+    pub(super) fn finish(self) -> InitGuard {
+        // Without this, the SDK prints a line about it.
+        with_default(NoSubscriber::default(), || {
+            global::set_tracer_provider(self.provider.clone());
+        });
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        panic_hook();
+        environment::print_line(self.announced.as_deref());
+        InitGuard {
+            live: self.live,
+            provider: self.provider,
+            server: self.server,
+        }
+    }
+}
+
+/// Returns the layer that shows the spans of a provider, the only one of its log, and each event as a log record.
+pub(super) fn layer_of<S>(
+    live: &LiveSpans,
+    provider: &SdkTracerProvider,
+) -> impl Layer<S> + Send + Sync + use<S>
+where
+    S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
+{
+    let shared = Arc::clone(&live.shared.parts);
+    let source = shared.processes.newest().unwrap_or_default();
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the lifetimes of the method itself are not general enough"
+    )]
+    let are_spans = filter_fn(|metadata| metadata.is_span());
+    // An event that the OpenTelemetry layer got would be in its span a second time, and only when that ends.
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("livespan"))
+        .with_filter(are_spans);
+    BeforeOtel
+        .and_then(spans)
+        .and_then(LogLayer::new(shared, source))
+}
