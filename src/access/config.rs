@@ -57,7 +57,7 @@ impl AccessConfig {
             .is_some_and(|key| key.0.len() < TICKET_KEY_BYTES_MIN)
         {
             return Err(Error::invalid(format!(
-                "the ticket key has less than {TICKET_KEY_BYTES_MIN} bytes"
+                "the ticket key has fewer than {TICKET_KEY_BYTES_MIN} bytes"
             )));
         }
         for origin in &mut self.allowed_origins {

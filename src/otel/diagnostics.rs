@@ -26,7 +26,7 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::ReadFailed(error) => {
             otel_warn!(
                 name: "Livespan.ReadFails",
-                message = "a reader could not read from the store and is told; the log and other readers continue",
+                message = "a reader could not read from the store and was told so; the log and other readers continue",
                 error = error
             );
         }

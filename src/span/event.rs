@@ -26,7 +26,8 @@ impl TryFrom<opentelemetry::trace::TraceId> for TraceId {
     /// # Errors
     /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
     fn try_from(id: opentelemetry::trace::TraceId) -> Result<Self, Error> {
-        Self::from_bytes(id.to_bytes()).ok_or_else(|| Error::invalid("a trace id is not all zero"))
+        Self::from_bytes(id.to_bytes())
+            .ok_or_else(|| Error::invalid("a trace id must not be all zeros"))
     }
 }
 
@@ -48,7 +49,8 @@ impl TryFrom<opentelemetry::trace::SpanId> for SpanId {
     /// # Errors
     /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
     fn try_from(id: opentelemetry::trace::SpanId) -> Result<Self, Error> {
-        Self::from_bytes(id.to_bytes()).ok_or_else(|| Error::invalid("a span id is not all zero"))
+        Self::from_bytes(id.to_bytes())
+            .ok_or_else(|| Error::invalid("a span id must not be all zeros"))
     }
 }
 

@@ -83,7 +83,7 @@ fn hosts_of(request: &Parts) -> Result<Vec<String>, HttpError> {
             // The response repeats the value, so it is cut to 255 characters, the upper bound of a host name.
             let shown: String = named.chars().take(255).collect();
             let message =
-                format!("the host {shown:?} is not a host name or address with or without a port");
+                format!("the host {shown:?} is not a host name or address, with or without a port");
             HttpError::new(StatusCode::BAD_REQUEST, message)
         })?;
         Ok(host.host)

@@ -173,7 +173,7 @@ impl SqliteEventStore {
     /// Bounds what is kept. Events beyond the bounds are deleted in short steps after opening.
     #[expect(
         clippy::same_name_method,
-        reason = "the option of the builder and the question of the trait are both the retention"
+        reason = "the builder's option and the trait's method are both named for the retention"
     )]
     pub fn retention(self, retention: Retention) -> Self {
         Self { retention, ..self }

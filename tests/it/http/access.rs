@@ -72,7 +72,7 @@ async fn a_host_that_is_none_is_refused_whoever_asks() {
     ] {
         for app in [&open, &closed] {
             let expected = format!(
-                "{{\"error\":\"the host \\\"{host}\\\" is not a host name or address with or without a port\"}}"
+                "{{\"error\":\"the host \\\"{host}\\\" is not a host name or address, with or without a port\"}}"
             );
             assert_eq!(status(app, host).await, (400, expected), "{host}");
         }

@@ -575,7 +575,7 @@ async fn a_ticket_key_that_is_shared_is_good_on_all_and_a_short_one_on_none() {
         .ticket_key("short")
         .build()
         .unwrap_err();
-    assert_eq!(error.to_string(), "the ticket key has less than 16 bytes");
+    assert_eq!(error.to_string(), "the ticket key has fewer than 16 bytes");
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,7 +122,7 @@ impl StoreError {
         }
         if error.is_timeout() {
             let doubt = if settings.is_tls() {
-                "; the URL says TLS (rediss://): does this port?"
+                "; the URL asks for TLS (rediss://): does the port use it?"
             } else {
                 ""
             };

@@ -223,6 +223,7 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
 fn a_port_that_does_not_answer_in_tls_is_asked_about() {
     let server = Server::start();
     let said = refusal(&format!("rediss://127.0.0.1:{}", server.port()));
-    let asked = "Redis did not answer in time; the URL says TLS (rediss://): does this port?";
+    let asked =
+        "Redis did not answer in time; the URL asks for TLS (rediss://): does the port use it?";
     assert!(said.contains(asked), "{said}");
 }
