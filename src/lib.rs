@@ -137,7 +137,9 @@ pub use crate::store::SqliteEventStore;
 pub use crate::{
     access::{Access, Auth, Redaction, View},
     live_spans::{LiveSpans, LiveSpansBuilder, current_trace_id},
-    otel::{LiveSampler, LiveSpanProcessor, SampledOnly, panic_hook::panic_hook},
+    otel::{
+        LiveSampler, LiveSpanProcessor, LiveTracerProvider, SampledOnly, panic_hook::panic_hook,
+    },
     span::{SpanEvent, SpanId, TraceId},
 };
 pub use crate::{

@@ -1,5 +1,6 @@
 //! The span encoder: it turns records into events and updates the trace index before readers see them. [`start`],
-//! [`end`], [`logs`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the worker thread only and
+//! [`end`], [`logs`], [`updates`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the
+//! worker thread only and
 //! does no I/O.
 
 mod end;
@@ -10,6 +11,8 @@ mod span_encoder;
 mod start;
 pub(crate) mod start_cache;
 pub(crate) mod start_templates;
+mod update_schedule;
+mod updates;
 mod workflow;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use serde::de::IgnoredAny;
 use crate::{
     encoder::{
         eviction_query::EvictionQuery, start_cache::StartCache, start_templates::TemplateCache,
+        update_schedule::UpdateSchedule,
     },
     engine::{
         encoder::{RecordEncoder, SharedObserver},
@@ -31,6 +32,7 @@ use crate::{
         process::{Process, Processes},
         record::{self, Record, StartOutline},
         redact::Redaction,
+        updates::UpdateQueue,
     },
     store::validated::PayloadFormat,
     trace::{
@@ -40,7 +42,7 @@ use crate::{
         parse,
         span_change::{ChangeKind, SpanChange, SpanStart},
     },
-    util::{hash::Set, time::Timestamp},
+    util::{hash::Set, sync::Instant, time::Timestamp},
 };
 
 pub(crate) struct SpanEncoder {
@@ -80,6 +82,7 @@ pub(crate) struct SpanEncoder {
     pub(super) collected_ends: Vec<DroppedEnd>,
     /// Whether that fence is in the buffer.
     pub(super) is_fence_sent: bool,
+    pub(super) updates: UpdateSchedule,
 }
 
 /// The state in which the index has a span whose end the store rejected.
@@ -120,12 +123,19 @@ impl SpanEncoder {
             read_ends: Vec::new(),
             collected_ends: Vec::new(),
             is_fence_sent: false,
+            updates: UpdateSchedule::default(),
         }
     }
 
     /// Sets the counter of encoded ends.
     pub(crate) fn counting_ends(mut self, ended_count: Arc<AtomicU64>) -> Self {
         self.ended_count = ended_count;
+        self
+    }
+
+    /// Sets the queue of open spans that changed.
+    pub(crate) fn telling(mut self, queue: Arc<UpdateQueue>) -> Self {
+        self.updates = UpdateSchedule::new(queue);
         self
     }
 
@@ -250,6 +260,7 @@ impl RecordEncoder for SpanEncoder {
                 self.update(record, state, time, batch);
             }
             Some(Record::Log { source, log }) => self.log(source, log, batch),
+            Some(Record::Changes(changes)) => self.last_changes(changes, batch),
             Some(Record::DroppedEnd(end)) => self.read_ends.push(end),
             Some(Record::DroppedEndsFence) => self.end_collected(batch),
             Some(Record::Fence { ack }) => {
@@ -259,6 +270,22 @@ impl RecordEncoder for SpanEncoder {
             Some(Record::Shutdown { source, time }) => self.end_source(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }
+    }
+
+    fn before_drain(&mut self) {
+        self.updates.take_queued();
+    }
+
+    fn after_drain(&mut self, batch: &mut Batch) {
+        self.tell_due(batch);
+    }
+
+    fn has_news(&self) -> bool {
+        self.updates.has_news()
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.updates.next_due()
     }
 
     fn on_committed(&mut self, batch: &mut Batch) {

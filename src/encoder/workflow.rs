@@ -9,7 +9,7 @@ use crate::{
     },
     span::{
         event::SpanState,
-        json::{self, SpanFields},
+        json::{self, ChangeFields, SpanFields},
         record::SpanRecord,
     },
     trace::{index::SpanPhase, parse, span_change::ChangeKind},
@@ -60,8 +60,12 @@ impl SpanEncoder {
         // The name did not change, so the event leaves it out.
         span.name = "";
         let key = Some(StreamKey::of_id(span.trace_id));
+        let changes = ChangeFields {
+            state,
+            ..ChangeFields::default()
+        };
         batch.push("updated", key, Pinning::None, |out| {
-            json::updated(out, &span, state, time);
+            json::updated(out, &span, &changes, time);
         });
         let kind = match state {
             Some(state) => ChangeKind::Waiting(state == SpanState::Waiting),

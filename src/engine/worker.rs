@@ -278,6 +278,8 @@ impl<T: RecordEncoder> Worker<T> {
                 self.check_at = self.next_check();
                 self.committer.check_store();
             }
+            // Before the counter is read: what the encoder takes here follows records below it.
+            catch_panic(|| self.encoder.before_drain());
             // Read before the counter: what is pushed after this look keeps the loop running once more.
             let closed = self.buffer.is_closed();
             let cut = self.cut();
@@ -286,7 +288,10 @@ impl<T: RecordEncoder> Worker<T> {
             if closed && cut == self.buffer.next_number() {
                 break;
             }
-            if self.pace.lets_gather(began, taken) {
+            if self.encoder.has_news() {
+                // It came after the look above, and its number may be below the cut.
+                self.buffer.park_until_record(cut, GATHER_TIME);
+            } else if self.pace.lets_gather(began, taken) {
                 let last = cut + BATCH_RECORDS - 1;
                 self.buffer.park_until_record(last, GATHER_TIME);
             } else {
@@ -342,6 +347,10 @@ impl<T: RecordEncoder> Worker<T> {
             }
         }
         works &= self.commit(&mut translated)?;
+        self.encode_with(RecordClass::Other, T::after_drain);
+        if !self.pending.batch.is_empty() {
+            works &= self.commit(&mut translated)?;
+        }
         works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
         // The two can differ: a late append may be settled within a turn. The worker may sleep long after this one, so a
@@ -468,7 +477,11 @@ impl<T: RecordEncoder> Worker<T> {
         if self.committer.has_work_left() || self.recover_at.is_some() {
             return RETRY;
         }
-        let next = expiry.into_iter().chain(self.check_at).min();
+        let next = expiry
+            .into_iter()
+            .chain(self.check_at)
+            .chain(self.encoder.next_due())
+            .min();
         let left = next.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
         left.clamp(GATHER_TIME, IDLE)
     }

@@ -25,7 +25,7 @@ use crate::{
     otel::{
         diagnostics,
         filter::{self, SpanFacts, SpanFilter},
-        panic_hook,
+        log_registry,
         shared::{self, ProcessorShared},
         span_override::LogIdentity,
     },
@@ -34,6 +34,7 @@ use crate::{
         own_requests::{MountPrefixes, OwnRequestSpans},
         process::Processes,
         redact::Redaction,
+        updates::UpdateQueue,
     },
     sse::target::SseTarget,
     store::{EventStore, MemoryEventStore, kind::StoreKind},
@@ -215,23 +216,18 @@ impl LiveSpansBuilder {
     pub fn build(self) -> Result<LiveSpans, Error> {
         let config = self.access.validated()?;
         #[cfg(feature = "http")]
-        let signer = {
-            let key = config
-                .ticket_key
-                .as_ref()
-                .map(|SecretBytes(key)| key.as_slice());
-            Arc::new(TokenSigner::new(config.token(), key)?)
-        };
+        let signer = Arc::new(signer_of(&config)?);
         let retention = self.retention;
         let store = self
             .store
             .unwrap_or_else(|| StoreKind::new(MemoryEventStore::with_retention(retention)));
         let processing_delay = Arc::new(ProcessingDelay::default());
         let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
-        let index = Arc::new(TraceIndex::default());
-        let processes = Arc::new(Processes::default());
-        let dropped_ends = Arc::new(DroppedEnds::default());
-        let ended_count = Arc::new(AtomicU64::default());
+        let index = Arc::<TraceIndex>::default();
+        let processes = Arc::<Processes>::default();
+        let dropped_ends = Arc::<DroppedEnds>::default();
+        let ended_count = Arc::<AtomicU64>::default();
+        let updates = Arc::<UpdateQueue>::default();
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             processing_delay,
@@ -249,6 +245,7 @@ impl LiveSpansBuilder {
             )
             .redacting(self.redaction)
             .counting_ends(Arc::clone(&ended_count))
+            .telling(Arc::clone(&updates))
         })?;
         let runtime = Arc::new(runtime);
         let target = SseTarget::from_runtime(Arc::clone(&runtime));
@@ -259,10 +256,11 @@ impl LiveSpansBuilder {
             filter: self.filter,
             dropped_ends,
             ended_count,
+            updates,
             log_identity: LogIdentity::default(),
             has_sampler: AtomicBool::new(false),
         });
-        panic_hook::register(&parts);
+        log_registry::register(&parts);
         let shared = LiveSpansShared {
             parts,
             index,
@@ -283,6 +281,15 @@ impl LiveSpansBuilder {
             shared: Arc::new(shared),
         })
     }
+}
+
+#[cfg(feature = "http")]
+fn signer_of(config: &AccessConfig) -> Result<TokenSigner, Error> {
+    let key = config
+        .ticket_key
+        .as_ref()
+        .map(|SecretBytes(key)| key.as_slice());
+    TokenSigner::new(config.token(), key)
 }
 
 /// Suppresses telemetry on the worker thread, because the observer never observes itself.

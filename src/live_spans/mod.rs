@@ -25,7 +25,7 @@ use std::{
 
 use http::{HeaderMap, Response, Uri};
 use opentelemetry::Context;
-use opentelemetry_sdk::trace::ShouldSample;
+use opentelemetry_sdk::trace::{ShouldSample, TracerProviderBuilder};
 
 #[cfg(feature = "http")]
 use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
@@ -42,8 +42,8 @@ use crate::{
     error::Error,
     log::retention::Retention,
     otel::{
-        filter::SpanFilter, processor::LiveSpanProcessor, sampler::LiveSampler,
-        shared::ProcessorShared,
+        filter::SpanFilter, processor::LiveSpanProcessor, provider::LiveTracerProvider,
+        sampler::LiveSampler, shared::ProcessorShared,
     },
     reader::{OpenGlobalEvents, subscription::Subscribe},
     span::{
@@ -166,6 +166,12 @@ impl LiveSpans {
     #[cfg_attr(docsrs, doc(cfg(feature = "logs")))]
     pub fn log_processor(&self) -> LiveLogProcessor {
         LiveLogProcessor::new(Arc::clone(&self.shared.parts))
+    }
+
+    /// Builds the SDK's provider with our processor and wraps it, so that its spans are shown with what happens to them
+    /// while they run. Each call is a further *process* in the log. Our processor comes after those that the builder has.
+    pub fn tracer_provider(&self, builder: TracerProviderBuilder) -> LiveTracerProvider {
+        LiveTracerProvider::new(self.span_processor(), builder)
     }
 
     /// Wraps the sampler of the provider, so that spans are shown even if the sampler drops them.

@@ -7,14 +7,17 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;
+pub(crate) mod limits;
 #[cfg(feature = "logs")]
 pub(crate) mod log_processor;
+pub(crate) mod log_registry;
 pub(crate) mod panic_hook;
 pub(crate) mod processor;
+pub(crate) mod provider;
 pub(crate) mod sampler;
-pub(crate) mod sampler_handoff;
 pub(crate) mod shared;
 pub(crate) mod span_override;
+pub(crate) mod start_handoff;
 
 #[cfg(feature = "logs")]
 #[cfg_attr(docsrs, doc(cfg(feature = "logs")))]
@@ -22,5 +25,6 @@ pub use crate::otel::log_processor::LiveLogProcessor;
 pub use crate::otel::{
     filter::SpanFacts,
     processor::{LiveSpanProcessor, SampledOnly},
+    provider::{LiveSpan, LiveTracer, LiveTracerProvider},
     sampler::LiveSampler,
 };

@@ -1,32 +1,26 @@
-//! The panic hook: what it sees, `on_end` then says of the spans that the panic ends. It runs on the panicking thread,
+//! The panic hook: what it sees is shown at once in the span that is current, and `on_end` then says it of the spans that
+//! the panic ends. It runs on the panicking thread,
 //! before anything unwinds, possibly under locks of the program, the SDK or this crate: it calls neither the SDK nor
 //! `tracing`, takes no lock that another thread may hold for long, allocates no more than three short texts, and never
 //! panics.
 
 use std::{
     panic::{self, PanicHookInfo},
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    otel::shared::ProcessorShared,
+    otel::log_registry,
     span::{
         ending::{self, PanicDetails},
         json::{VALUE_BYTES_MAX, clip},
     },
-    util::sync::lock,
 };
 
 /// Upper bound on the time that the hook waits for the stores of all logs, in a program whose panics abort it.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The logs of this program.
-static LOGS: Mutex<Vec<Weak<ProcessorShared>>> = Mutex::new(Vec::new());
 
 /// Installs a panic hook that lets viewers see why a span panicked: the span's end then carries the panic's message,
 /// its location and the name of its thread. Without it, the end says only *that* a panic ended the span.
@@ -74,18 +68,18 @@ type PanicHook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 fn before(next: PanicHook, flush: Flush) -> PanicHook {
     Box::new(move |info| {
         ending::note_panic(details(info));
+        let span = log_registry::current_span();
+        let panic = ending::panic_details();
+        log_registry::note(&span, |changes| {
+            changes.panic.clone_from(&panic);
+            true
+        });
         if flush == Flush::BeforeAbort {
+            log_registry::for_each(|log| log.enqueue_shared_changes(&span));
             flush_all();
         }
         next(info);
     })
-}
-
-/// Adds a log, whose events are stored before a panic aborts the program.
-pub(crate) fn register(log: &Arc<ProcessorShared>) {
-    let mut logs = lock(&LOGS);
-    logs.retain(|log| log.strong_count() > 0);
-    logs.push(Arc::downgrade(log));
 }
 
 fn details(info: &PanicHookInfo<'_>) -> PanicDetails {
@@ -111,16 +105,12 @@ fn flush_all() {
     if is_ours {
         return;
     }
-    // If another thread just builds a log, nothing is stored rather than waited for.
-    let Ok(logs) = LOGS.try_lock().map(|logs| logs.clone()) else {
-        return;
-    };
     let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
-    for log in logs.iter().filter_map(Weak::upgrade) {
+    log_registry::for_each(|log| {
         let left = deadline.saturating_duration_since(Instant::now());
         // There is nobody left to tell about an error.
         drop(log.runtime.flush_unless_failing(left));
-    }
+    });
 }
 
 #[cfg(test)]

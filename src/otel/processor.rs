@@ -31,16 +31,17 @@ use crate::{
         write_buf::WriteBuf,
     },
     otel::{
-        sampler_handoff::{self, SampledSpan, SpanIdentity},
+        limits::SeenLimits,
         shared::ProcessorShared,
         span_override,
+        start_handoff::{self, HandedStart, SpanIdentity},
     },
     span::{
         delta::{
             end::{sent_prefix_of, slot_key, slot_key_of, write_end_delta},
             slots::{SentPrefix, SlotGuard, StartSlots},
         },
-        record::{self, SampledStart, SpanOrigin},
+        record::{self, HandedStartRecord, SpanOrigin},
     },
     util::time::Timestamp,
 };
@@ -70,6 +71,7 @@ pub struct LiveSpanProcessor {
     source: u32,
     closed: AtomicBool,
     slots: StartSlots,
+    limits: Arc<SeenLimits>,
     inner: Option<Box<dyn SpanProcessor>>,
 }
 
@@ -92,6 +94,7 @@ impl LiveSpanProcessor {
             source,
             closed: AtomicBool::new(false),
             slots: StartSlots::default(),
+            limits: Arc::new(SeenLimits::from_env()),
             inner: None,
         }
     }
@@ -117,6 +120,20 @@ impl LiveSpanProcessor {
         self
     }
 
+    /// The number of this processor's process in the log.
+    pub(crate) fn source(&self) -> u32 {
+        self.source
+    }
+
+    pub(crate) fn shared(&self) -> Arc<ProcessorShared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// The limits of the provider, which the ends of its spans show.
+    pub(crate) fn limits(&self) -> Arc<SeenLimits> {
+        Arc::clone(&self.limits)
+    }
+
     fn buffer(&self) -> &IngestBuffer {
         self.shared.buffer()
     }
@@ -128,8 +145,8 @@ impl LiveSpanProcessor {
             return;
         }
         let identity = SpanIdentity::new(self.shared.log_number, cx, context.trace_id());
-        let shown = sampler_handoff::take(identity, |sampled| {
-            self.enqueue_sampled(context, cx, sampled);
+        let shown = start_handoff::take(identity, |handed| {
+            self.enqueue_handed(context, cx, handed);
         });
         if shown.is_none()
             && let Some(data) = span.exported_data()
@@ -144,31 +161,34 @@ impl LiveSpanProcessor {
         }
     }
 
-    /// Pushes the start of a span that our sampler has seen.
+    /// Pushes the start of a span that our provider or our sampler has seen.
     #[inline]
-    fn enqueue_sampled(&self, context: &SpanContext, cx: &Context, sampled: &SampledSpan) {
-        if !sampled.is_wanted {
+    fn enqueue_handed(&self, context: &SpanContext, cx: &Context, handed: &HandedStart) {
+        if !handed.is_wanted {
             self.shared.filter.remember_refused(context.span_id());
             return;
         }
-        let start = Timestamp::now();
+        let start = handed.start.unwrap_or_else(Timestamp::now);
         let parent = cx.span();
         // The SDK, too, treats an invalid parent as no parent.
         let parent = Some(parent.span_context()).filter(|parent| parent.is_valid());
         let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);
-        let key = slot_key(context, parent_id, sampled.kind);
-        let guard = self.slots.acquire(key, sampled.counts.sent());
+        let key = slot_key(context, parent_id, handed.kind);
+        let guard = self.slots.acquire(key, handed.sent());
+        let (scope, input) = handed.bytes();
         self.push_start(guard, |buf, guard| {
-            let start = SampledStart {
+            let start = HandedStartRecord {
                 source: self.source,
                 context,
                 parent,
-                kind: sampled.kind,
+                kind: handed.kind,
                 start,
-                input: sampled.bytes(),
-                counts: sampled.counts,
+                has: handed.has,
+                scope,
+                input,
+                counts: handed.counts,
             };
-            record::write_sampled_start(buf, &start, guard)
+            record::write_handed_start(buf, &start, guard)
         });
     }
 
@@ -199,6 +219,8 @@ impl LiveSpanProcessor {
             }
             return;
         }
+        self.limits.learn(data);
+        self.shared.enqueue_shared_changes(context);
         let Some(found) = self.slots.find(slot_key_of(data)) else {
             self.shared.enqueue_end(self.source, data, SpanOrigin::Sdk);
             return;

@@ -11,9 +11,9 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
 use crate::otel::{
-    sampler_handoff::{self, SamplerInput, SpanIdentity},
     shared::ProcessorShared,
     span_override,
+    start_handoff::{self, SpanIdentity, StartInput},
 };
 
 /// Lets an app that exports 1 % of its traces still show all of them live: it turns the inner sampler's `Drop` into
@@ -79,14 +79,16 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
             && let Some(parent) = parent_context
         {
             let identity = SpanIdentity::new(self.shared.log_number, parent, trace_id);
-            let input = SamplerInput {
+            let input = StartInput {
                 is_wanted,
+                scope: None,
+                start: None,
                 name,
                 kind: span_kind,
                 attributes,
                 links,
             };
-            sampler_handoff::store(identity, &input);
+            start_handoff::store(identity, &input);
         }
         result
     }

@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
 use crate::{
@@ -24,7 +25,9 @@ use crate::{
         event::{AttributeValue, Attributes, SpanState},
         process::Processes,
         record::{self, Durability, SpanOrigin},
+        updates::{UpdateQueue, UpdateSlot},
     },
+    util::time::Timestamp,
 };
 
 /// The state that all processors of one log share.
@@ -44,6 +47,8 @@ pub(crate) struct ProcessorShared {
     /// Identifies this log to [`span_override`](crate::otel::span_override), which tells the processor that this log
     /// has a span already.
     pub(crate) log_identity: LogIdentity,
+    /// Open spans that changed and have not been told yet.
+    pub(crate) updates: Arc<UpdateQueue>,
     /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.
     pub(crate) has_sampler: AtomicBool,
 }
@@ -142,6 +147,26 @@ impl ProcessorShared {
     pub(crate) fn enqueue_end_if_open(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
         let write = |buf: &mut WriteBuf<'_>| record::write_end_if_shown(buf, source, data, origin);
         drop(self.buffer().try_push(RecordClass::End, write));
+    }
+
+    /// Tells what changed last in a span, right before its end is put into the buffer.
+    pub(crate) fn enqueue_last_changes(&self, slot: &UpdateSlot) {
+        let changes = slot.end();
+        if changes.is_empty() {
+            return;
+        }
+        let time = Timestamp::now();
+        let write = |buf: &mut WriteBuf<'_>| record::write_changes(buf, slot, &changes, time);
+        drop(self.buffer().push(RecordClass::Other, write));
+    }
+
+    /// The same for changes that did not come through the span itself.
+    #[inline]
+    pub(crate) fn enqueue_shared_changes(&self, span: &SpanContext) {
+        let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+        if let Some(slot) = self.updates.remove(key) {
+            self.enqueue_last_changes(&slot);
+        }
     }
 
     /// Puts a change of an open span into the buffer.

@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod redact;
 pub(crate) mod severity;
+pub(crate) mod updates;
 
 pub use crate::span::event::{
     AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,

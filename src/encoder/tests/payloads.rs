@@ -15,6 +15,7 @@ use crate::span::delta::end::write_end_delta;
 use crate::span::delta::slots::OccupiedSlot;
 use crate::span::delta::slots::SentPrefix;
 use crate::span::delta::slots::SlotGuard;
+use crate::span::delta::slots::StartScope;
 use crate::span::delta::slots::StartSlots;
 use crate::span::json;
 use crate::span::json::SpanFields;
@@ -191,23 +192,28 @@ pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
 pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
     let mut counts = record::PartCounts::NONE;
     let peeked = written(|buf| {
-        counts = record::write_sampler_input(buf, &span.name, &span.attributes, &span.links)?;
+        counts = record::write_start_input(buf, &span.name, &span.attributes, &span.links)?;
         Some(())
     });
     let parent = Some(parent).filter(|parent| parent.is_valid());
-    let begun = record::SampledStart {
+    let begun = record::HandedStartRecord {
         source: 7,
         context: &span.span_context,
         parent,
         kind: record::kind_of(&span.span_kind),
         start: Timestamp::from_nanos(1),
+        has: 0,
+        scope: &[],
         input: &peeked,
         counts,
     };
     let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);
     let key = slot_key(&span.span_context, parent_id, begun.kind);
-    let guard = slots.acquire(key, counts.sent());
-    let start = written(|buf| record::write_sampled_start(buf, &begun, &guard));
+    let guard = slots.acquire(
+        key,
+        SentPrefix::new(counts.attributes() as usize, StartScope::Unknown),
+    );
+    let start = written(|buf| record::write_handed_start(buf, &begun, &guard));
     guard.keep();
     start
 }

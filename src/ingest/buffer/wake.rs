@@ -67,6 +67,13 @@ impl IngestBuffer {
         }
     }
 
+    /// Keeps the worker from falling asleep, or wakes it, for news that stand elsewhere. It draws a number that no record
+    /// uses.
+    pub(crate) fn announce(&self) {
+        let number = self.next_number.fetch_add(1, Ordering::SeqCst);
+        self.wake_if_due(number, FillLevel::UpToHalf);
+    }
+
     /// Called after each push, with the number of its record.
     #[inline]
     pub(super) fn wake_if_due(&self, number: u64, fill: FillLevel) {

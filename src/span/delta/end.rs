@@ -113,7 +113,10 @@ pub(crate) fn write_end_delta(
     let head = writer.buf.reserve_array()?;
     let (has, start) = match sent.scope {
         StartScope::Recorded => (0, [0; 8]),
-        StartScope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
+        StartScope::Unknown => (
+            writer.scope(&span.instrumentation_scope)?,
+            nanos(span.start_time),
+        ),
     };
     writer.text(&span.name)?;
     let added = span.attributes.get(usize::from(sent.attributes)..)?;

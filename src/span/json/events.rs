@@ -1,14 +1,15 @@
-//! Writes complete events: `started`, `ended`, `updated`, `log` and `process`. Pure: no clock, no I/O. The worker
-//! thread calls it; for events that an app dispatches itself, the dispatching thread does.
+//! Writes complete events: `started`, `ended`, `log` and `process`; `updated` is written by
+//! [`updated`](mod@super::updated). Pure: no clock, no I/O. The worker thread calls it; for events that an app dispatches itself, the dispatching thread does.
 
 use crate::{
     log::event::{Pinning, SseEvent, StreamKey},
     span::{
-        event::{Phase, SpanEvent, SpanId, SpanState, SpanStatus},
+        event::{Phase, SpanEvent, SpanId, SpanStatus},
         json::{
             derived::end_from_start::StartLayout,
             fields::{EndCause, EndFields, EndStatus, ProcessFields, SpanFields},
             log::{LogFields, log},
+            updated::{ChangeFields, updated},
             value::{Value, pairs},
             writer::JsonWriter,
         },
@@ -67,37 +68,6 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &SpanFields<'_>, end: &EndFields<'_
         end.dropped_links,
     ]);
     writer.end(span.truncated, span.durable);
-}
-
-pub(crate) fn updated(
-    out: &mut Vec<u8>,
-    span: &SpanFields<'_>,
-    state: Option<SpanState>,
-    time: Timestamp,
-) {
-    let mut writer = JsonWriter::new(out);
-    writer.raw(b"{\"type\":\"updated\"");
-    writer.ids(span.trace_id, span.span_id);
-    writer.text("process", opening!("process"), span.process);
-    if !span.name.is_empty() {
-        writer.text("name", opening!("name"), span.name);
-    }
-    if let Some(state) = state {
-        writer.text(
-            "state",
-            opening!("state"),
-            if state == SpanState::Waiting {
-                "waiting"
-            } else {
-                "running"
-            },
-        );
-    }
-    if !span.attributes.is_empty() {
-        writer.attributes("attributes", &span.attributes);
-    }
-    writer.time(opening!("timestamp"), time);
-    writer.finish(false);
 }
 
 /// Writes a log record that an app dispatched itself.
@@ -175,7 +145,14 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
             };
             ended(out, &span, &end);
         }
-        Phase::Updated { state } => updated(out, &span, *state, event.timestamp),
+        Phase::Updated { state } => {
+            let changes = ChangeFields {
+                name: Some(event.name.as_str()).filter(|name| !name.is_empty()),
+                state: *state,
+                ..ChangeFields::default()
+            };
+            updated(out, &span, &changes, event.timestamp);
+        }
         Phase::Log { severity, body } => dispatched_log(out, event, severity, body),
     }
 }

@@ -19,6 +19,7 @@ mod primitives;
 mod repeated_keys;
 mod scan;
 mod size_limits;
+mod updated;
 mod value;
 mod writer;
 
@@ -28,13 +29,14 @@ pub(crate) use self::{
         lost::{LostReason, cancelled, lost},
         start_template,
     },
-    events::{ended, process, started, updated},
+    events::{ended, process, started},
     fields::{
         EndCause, EndFields, EndStatus, Link, PanicFields, ProcessFields, SpanFields, TimedEvent,
     },
     log::{LogFields, log},
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},
+    updated::{ChangeFields, updated},
     value::{Pairs, Value, pairs},
     writer::kind_name,
 };

@@ -167,6 +167,11 @@ impl<'o> JsonWriter<'o> {
     #[cold]
     fn panic(&mut self, panic: &PanicFields<'_>) {
         self.raw(b",\"panicked\":true");
+        self.panic_details(panic);
+    }
+
+    /// Writes what is known of a panic, if anything.
+    pub(super) fn panic_details(&mut self, panic: &PanicFields<'_>) {
         if *panic == PanicFields::default() {
             return;
         }

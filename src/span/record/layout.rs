@@ -9,7 +9,7 @@ use opentelemetry_sdk::trace::SpanData;
 use crate::{
     ingest::write_buf::WriteBuf,
     span::{
-        delta::slots::{SentPrefix, SlotKey, SlotTable, StartScope},
+        delta::slots::{SlotKey, SlotTable},
         event::SpanKind,
         json::VALUE_BYTES_MAX,
     },
@@ -42,7 +42,15 @@ pub(in crate::span) const END_IF_SHOWN: u8 = 7;
 pub(in crate::span) const UPDATE: u8 = 8;
 pub(in crate::span) const END_DELTA: u8 = 9;
 pub(in crate::span) const FENCE: u8 = 10;
+pub(in crate::span) const CHANGES: u8 = 11;
 pub(in crate::span) const LOG: u8 = 12;
+
+/// Bits of the second byte of [`CHANGES`]: which parts follow.
+pub(in crate::span) const CHANGED_NAME: u8 = 1;
+pub(in crate::span) const CHANGED_STATUS: u8 = 2;
+pub(in crate::span) const CHANGED_AWAITING: u8 = 4;
+pub(in crate::span) const CHANGED_TO_NO_AWAITING: u8 = 8;
+pub(in crate::span) const CHANGED_PANIC: u8 = 16;
 
 /// Flag in the count of an array: values were cut off.
 pub(in crate::span) const ARRAY_CUT: u32 = 1 << 31;
@@ -81,7 +89,7 @@ impl PartCounts {
     }
 
     #[inline]
-    pub(in crate::span) fn attributes(self) -> u32 {
+    pub(crate) fn attributes(self) -> u32 {
         let [a0, a1, a2, a3, ..] = self.0.to_le_bytes();
         u32::from_le_bytes([a0, a1, a2, a3])
     }
@@ -90,12 +98,6 @@ impl PartCounts {
     pub(in crate::span) fn links(self) -> u32 {
         let [.., l0, l1, l2, l3] = self.0.to_le_bytes();
         u32::from_le_bytes([l0, l1, l2, l3])
-    }
-
-    /// Returns the part that the worker gets with the start, so that the end need not repeat it.
-    #[inline]
-    pub(crate) fn sent(self) -> Option<SentPrefix> {
-        SentPrefix::new(self.attributes() as usize, StartScope::Unknown)
     }
 }
 

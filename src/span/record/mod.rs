@@ -11,6 +11,7 @@
     reason = "the compiler's own choice changes with the number of callers, and with it the cost of a span by 8 %"
 )]
 
+mod changes;
 pub(in crate::span) mod layout;
 mod log;
 mod outline;
@@ -28,13 +29,14 @@ pub(crate) use self::log::{LogPairs, write_log_pairs};
 #[cfg(feature = "http")]
 pub(crate) use self::write::write_hide;
 pub(crate) use self::{
+    changes::write_changes,
     layout::{PartCounts, kind_of},
     outline::StartOutline,
-    read::{needs_stored, read},
-    types::{Durability, Record, ScopeFields, SpanOrigin, SpanRecord, StepActivity},
+    read::{needs_stored, read, read_start_input},
+    types::{Durability, Record, ScopeFields, SpanChanges, SpanOrigin, SpanRecord, StepActivity},
     write::{
-        SampledStart, write_dropped_end, write_dropped_ends_fence, write_end, write_end_if_shown,
-        write_fence, write_sampled_start, write_sampler_input, write_shutdown, write_start,
-        write_update,
+        HandedStartRecord, write_dropped_end, write_dropped_ends_fence, write_end,
+        write_end_if_shown, write_fence, write_handed_start, write_scope, write_shutdown,
+        write_start, write_start_input, write_update,
     },
 };

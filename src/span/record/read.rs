@@ -1,23 +1,30 @@
 //! Reads records back, on the worker thread. Texts are borrowed from the record. A record that is cut short or damaged
 //! is `None`, never a panic and never an allocation of its claimed size.
 
+use opentelemetry::{
+    Array, KeyValue, Value as OtelValue,
+    trace::{Link as OtelLink, SpanContext, SpanId, TraceFlags, TraceId, TraceState},
+};
+
 use crate::{
     span::{
         dropped_ends::DroppedEnd,
-        event::SpanState,
+        event::{AttributeValue, SpanState},
         json::{
-            EndCause, EndFields, EndStatus, Link, Pairs, PanicFields, SpanFields, TimedEvent,
-            Value, start_template::ScalarValue,
+            ChangeFields, EndCause, EndFields, EndStatus, Link, Pairs, PanicFields, SpanFields,
+            TimedEvent, Value, start_template::ScalarValue,
         },
         record::{
             layout::{
-                ARRAY_CUT, DEDUPLICATED, DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END,
-                END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, LOG, PANIC_LOCATION,
-                PANIC_MESSAGE, PANIC_THREAD, PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, START,
-                TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
+                ARRAY_CUT, CHANGED_AWAITING, CHANGED_NAME, CHANGED_PANIC, CHANGED_STATUS,
+                CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_END, DROPPED_ENDS_FENCE,
+                DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, LOG,
+                PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD, PANICKED, PARENT_REMOTE, PartCounts,
+                SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
             },
-            types::{Record, ScopeFields, SpanRecord, StepActivity},
+            types::{Record, ScopeFields, SpanChanges, SpanRecord, StepActivity},
         },
+        updates::Awaiting,
     },
     util::time::Timestamp,
 };
@@ -46,6 +53,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
             Some(Record::Update(record, state, time))
         }
         LOG => reader.log(),
+        CHANGES => reader.changes().map(Record::Changes),
         DROPPED_END => Some(Record::DroppedEnd(DroppedEnd {
             trace_id: reader.array()?,
             span_id: reader.array()?,
@@ -62,6 +70,51 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
             time: Timestamp::from_nanos(reader.u64()?),
         }),
         _ => None,
+    }
+}
+
+/// Reads name, attributes and links back from what
+/// [`write_start_input`](crate::span::record::write_start_input) wrote.
+pub(crate) fn read_start_input(
+    input: &[u8],
+    counts: PartCounts,
+) -> Option<(String, Vec<KeyValue>, Vec<OtelLink>)> {
+    let mut reader = RecordReader { rest: input };
+    let name = reader.text()?.to_owned();
+    let attributes = owned_pairs(&reader.attributes(counts.attributes())?);
+    let links = reader.links(counts.links())?;
+    let links = links.iter().map(|link| {
+        let context = SpanContext::new(
+            TraceId::from_bytes(link.trace_id),
+            SpanId::from_bytes(link.span_id),
+            TraceFlags::default(),
+            true,
+            TraceState::NONE,
+        );
+        OtelLink::new(context, owned_pairs(&link.attributes), 0)
+    });
+    Some((name, attributes, links.collect()))
+}
+
+fn owned_pairs(pairs: &Pairs<'_>) -> Vec<KeyValue> {
+    let pair = |(key, value): &(&str, Value<'_>)| {
+        KeyValue::new((*key).to_owned(), otel_value(value.owned()))
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn otel_value(value: AttributeValue) -> OtelValue {
+    match value {
+        AttributeValue::Bool(value) => OtelValue::Bool(value),
+        AttributeValue::Int(value) => OtelValue::I64(value),
+        AttributeValue::Double(value) => OtelValue::F64(value),
+        AttributeValue::String(value) => OtelValue::from(value),
+        AttributeValue::Bools(values) => OtelValue::Array(Array::Bool(values)),
+        AttributeValue::Ints(values) => OtelValue::Array(Array::I64(values)),
+        AttributeValue::Doubles(values) => OtelValue::Array(Array::F64(values)),
+        AttributeValue::Strings(values) => {
+            OtelValue::Array(Array::String(values.into_iter().map(Into::into).collect()))
+        }
     }
 }
 
@@ -271,6 +324,68 @@ impl<'a> RecordReader<'a> {
             message: text(PANIC_MESSAGE)?,
             location: text(PANIC_LOCATION)?,
             thread: text(PANIC_THREAD)?,
+        })
+    }
+
+    /// Reads what changed in an open span.
+    fn changes(&mut self) -> Option<SpanChanges<'a>> {
+        let [parts, truncated, code] = self.array()?;
+        let source = self.u32()?;
+        let trace_id = self.array()?;
+        let span_id = self.array()?;
+        let time = Timestamp::from_nanos(self.u64()?);
+        let counts = PartCounts(self.u64()?);
+        let count = self.u32()?;
+        let has = |part: u8| parts & part != 0;
+        let mut changes = ChangeFields::default();
+        if has(CHANGED_NAME) {
+            changes.name = Some(self.text()?);
+        }
+        if has(CHANGED_STATUS) {
+            changes.status = Some(match code {
+                0 => EndStatus::Unset,
+                1 => EndStatus::Ok,
+                _ => EndStatus::Error(self.text()?.into()),
+            });
+        }
+        if has(CHANGED_AWAITING) {
+            let name = self.text()?;
+            changes.awaiting = Awaiting::On((name.into(), Timestamp::from_nanos(self.u64()?)));
+        } else if has(CHANGED_TO_NO_AWAITING) {
+            changes.awaiting = Awaiting::Nothing;
+        }
+        if has(CHANGED_PANIC) {
+            let mut text = || {
+                let is_known = self.u8()? != 0;
+                let text = self.text()?;
+                Some(is_known.then(|| text.into()))
+            };
+            changes.panic = Some(PanicFields {
+                message: text()?,
+                location: text()?,
+                thread: text()?,
+            });
+        }
+        let attributes = self.attributes(counts.attributes())?;
+        let links = self.links(counts.links())?;
+        for _ in 0..count {
+            changes.events.push(TimedEvent {
+                name: self.text()?.into(),
+                time: Timestamp::from_nanos(self.u64()?),
+                attributes: self.counted_attributes()?,
+            });
+        }
+        let span = SpanFields {
+            attributes,
+            links,
+            truncated: truncated & TRUNCATED != 0,
+            ..SpanFields::bare(trace_id, span_id)
+        };
+        Some(SpanChanges {
+            source,
+            span,
+            changes,
+            time,
         })
     }
 

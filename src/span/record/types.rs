@@ -5,7 +5,7 @@ use crate::{
     span::{
         dropped_ends::DroppedEnd,
         event::SpanState,
-        json::{EndFields, LogFields, SpanFields},
+        json::{ChangeFields, EndFields, LogFields, SpanFields},
         record::layout::{CANCELLED, DEDUPLICATED, DURABLE, WAITING},
     },
     util::time::Timestamp,
@@ -25,6 +25,8 @@ pub(crate) enum Record<'a> {
         source: u32,
         log: LogFields<'a>,
     },
+    /// What changed in an open span.
+    Changes(SpanChanges<'a>),
     /// The end of this span was dropped.
     DroppedEnd(DroppedEnd),
     /// The starts of all spans whose dropped ends were collected before this was pushed come before it.
@@ -56,6 +58,16 @@ pub(crate) struct SpanRecord<'a> {
     pub(crate) slot: Option<usize>,
     pub(crate) start: Timestamp,
     pub(crate) span: SpanFields<'a>,
+}
+
+/// What changed in an open span.
+#[derive(Debug)]
+pub(crate) struct SpanChanges<'a> {
+    pub(crate) source: u32,
+    /// Its ids, and the attributes and links that changed.
+    pub(crate) span: SpanFields<'a>,
+    pub(crate) changes: ChangeFields<'a>,
+    pub(crate) time: Timestamp,
 }
 
 /// The instrumentation scope, as far as a record has it.

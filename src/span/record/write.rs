@@ -3,7 +3,7 @@
 //! An end that leaves out what its start said is written by [`span::delta`](crate::span::delta).
 
 use opentelemetry::{
-    KeyValue,
+    InstrumentationScope, KeyValue,
     trace::{Link as OtelLink, SpanContext},
 };
 use opentelemetry_sdk::trace::SpanData;
@@ -107,22 +107,35 @@ fn write_end_as(
     Some(())
 }
 
-/// The start of a span whose name, attributes and links a sampler has written already.
+/// The start of a span whose scope, name, attributes and links are written already.
 #[derive(Debug)]
-pub(crate) struct SampledStart<'a> {
+pub(crate) struct HandedStartRecord<'a> {
     pub(crate) source: u32,
     pub(crate) context: &'a SpanContext,
     pub(crate) parent: Option<&'a SpanContext>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
-    /// The bytes that [`write_sampler_input`] wrote.
+    /// What [`write_scope`] returned, or 0.
+    pub(crate) has: u8,
+    /// The bytes that [`write_scope`] wrote.
+    pub(crate) scope: &'a [u8],
+    /// The bytes that [`write_start_input`] wrote.
     pub(crate) input: &'a [u8],
     pub(crate) counts: PartCounts,
 }
 
-/// Writes the arguments of a sampler: name, attributes and links.
+/// Writes a scope and its version. Returns the bits for the head of the record.
 #[inline]
-pub(crate) fn write_sampler_input(
+pub(crate) fn write_scope(buf: &mut WriteBuf<'_>, scope: &InstrumentationScope) -> Option<u8> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let has = writer.scope(scope)?;
+    *buf = writer.buf;
+    Some(has)
+}
+
+/// Writes name, attributes and links of a starting span.
+#[inline]
+pub(crate) fn write_start_input(
     buf: &mut WriteBuf<'_>,
     name: &str,
     attributes: &[KeyValue],
@@ -135,35 +148,36 @@ pub(crate) fn write_sampler_input(
     Some(counts)
 }
 
-/// Writes the start of a span that a sampler saw.
+/// Writes the start of a span whose parts are written already.
 #[inline]
-pub(crate) fn write_sampled_start(
+pub(crate) fn write_handed_start(
     buf: &mut WriteBuf<'_>,
-    sampled: &SampledStart<'_>,
+    handed: &HandedStartRecord<'_>,
     guard: &SlotGuard<'_>,
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
     let head = writer.buf.reserve_array()?;
-    let has = writer.trace_state(sampled.context)?;
-    writer.buf.put_slice(sampled.input)?;
+    writer.buf.put_slice(handed.scope)?;
+    let has = handed.has | writer.trace_state(handed.context)?;
+    writer.buf.put_slice(handed.input)?;
     let (remembered, in_large) = writer.slot_flags(guard);
-    let remote = match sampled.parent {
+    let remote = match handed.parent {
         Some(parent) if parent.is_remote() => PARENT_REMOTE,
         _ => 0,
     };
     let head_of = RecordHead {
-        source: sampled.source,
-        flags: remote | sampled_flag(sampled.context) | writer.truncated | remembered,
-        kind: sampled.kind,
-        trace_id: sampled.context.trace_id().to_bytes(),
-        span_id: sampled.context.span_id().to_bytes(),
-        parent: sampled
+        source: handed.source,
+        flags: remote | sampled_flag(handed.context) | writer.truncated | remembered,
+        kind: handed.kind,
+        trace_id: handed.context.trace_id().to_bytes(),
+        span_id: handed.context.span_id().to_bytes(),
+        parent: handed
             .parent
             .map_or([0; 8], |parent| parent.span_id().to_bytes()),
-        start: sampled.start.nanos().to_le_bytes(),
+        start: handed.start.nanos().to_le_bytes(),
         dropped_attributes: 0,
     };
-    head_of.write(head, START, has | in_large, sampled.counts);
+    head_of.write(head, START, has | in_large, handed.counts);
     *buf = writer.buf;
     Some(())
 }

@@ -3,7 +3,7 @@
 //! the buffer is full.
 
 use opentelemetry::{
-    Array, KeyValue, Value as OtelValue,
+    Array, InstrumentationScope, KeyValue, Value as OtelValue,
     trace::{Event, Link as OtelLink, SpanContext, Status as OtelStatus, TraceState},
 };
 use opentelemetry_sdk::trace::SpanData;
@@ -99,8 +99,7 @@ impl<'a> RecordWriter<'a> {
 
     /// Writes the scope and its version. An empty version is the same as none.
     #[inline]
-    pub(in crate::span) fn scope(&mut self, span: &SpanData) -> Option<u8> {
-        let scope = &span.instrumentation_scope;
+    pub(in crate::span) fn scope(&mut self, scope: &InstrumentationScope) -> Option<u8> {
         self.text(scope.name())?;
         match scope.version() {
             None | Some("") => Some(HAS_SCOPE),
@@ -114,7 +113,8 @@ impl<'a> RecordWriter<'a> {
     /// Writes a complete span. Returns which texts it has, and how many attributes and links.
     #[inline(always)]
     pub(in crate::span) fn whole(&mut self, span: &SpanData) -> Option<(u8, PartCounts)> {
-        let has = self.scope(span)? | self.trace_state(&span.span_context)?;
+        let has =
+            self.scope(&span.instrumentation_scope)? | self.trace_state(&span.span_context)?;
         self.text(&span.name)?;
         let counts = self.body(&span.attributes, &span.links)?;
         Some((has, counts))

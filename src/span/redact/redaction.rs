@@ -6,8 +6,12 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use crate::{
     span::{
         event::AttributeValue,
-        json::{EndCause, EndFields, EndStatus, Link, LogFields, Pairs, SpanFields, Value},
+        json::{
+            ChangeFields, EndCause, EndFields, EndStatus, Link, LogFields, Pairs, PanicFields,
+            SpanFields, TimedEvent, Value,
+        },
         redact::{name::is_command, patterns::Patterns},
+        updates::Awaiting,
     },
     util::sync::catch_panic,
 };
@@ -195,6 +199,11 @@ impl Redaction {
         self.function.is_some() || is_command(key)
     }
 
+    /// Returns whether a function of the app decides, too.
+    pub(crate) fn has_function(&self) -> bool {
+        self.function.is_some()
+    }
+
     /// Returns whether redaction leaves a text unchanged. `text` is UTF-8, and its key is not masked. The caller asks
     /// only about texts that have one of [`SECRET_HINT_BYTES`](crate::span::json::start_template::SECRET_HINT_BYTES).
     pub(crate) fn keeps(&self, text: &[u8]) -> bool {
@@ -325,27 +334,60 @@ impl Redaction {
         if self.masks_nothing() {
             return;
         }
-        for event in &mut end.events {
+        self.events(name, &mut end.events);
+        if let EndStatus::Error(message) = &mut end.status {
+            self.message(name, message);
+        }
+        if let EndCause::Panicked(panic) = &mut end.reason {
+            self.panic(name, panic);
+        }
+    }
+
+    /// Masks what changed in an open span with this name.
+    pub(crate) fn changes(&self, name: &str, changes: &mut ChangeFields<'_>) {
+        if self.masks_nothing() {
+            return;
+        }
+        self.events(name, &mut changes.events);
+        if let Some(EndStatus::Error(message)) = &mut changes.status {
+            self.message(name, message);
+        }
+        if let Some(panic) = &mut changes.panic {
+            self.panic(name, panic);
+        }
+        if let Awaiting::On((awaited, _)) = &mut changes.awaiting
+            && let Some(masked) = self.name(awaited)
+        {
+            *awaited = Cow::Owned(masked);
+        }
+    }
+
+    fn events(&self, name: &str, events: &mut [TimedEvent<'_>]) {
+        for event in events {
             if let Some(masked) = self.name(&event.name) {
                 event.name = Cow::Owned(masked);
             }
             self.pairs(name, &mut event.attributes);
         }
-        if let EndStatus::Error(message) = &mut end.status
-            && let Cow::Owned(masked) = self.text(name, "status.message", message)
-        {
+    }
+
+    /// Masks the message of a status.
+    fn message(&self, name: &str, message: &mut Cow<'_, str>) {
+        if let Cow::Owned(masked) = self.text(name, "status.message", message) {
             *message = Cow::Owned(masked);
         }
-        if let EndCause::Panicked(panic) = &mut end.reason {
-            for (key, text) in [
-                ("status.message", &mut panic.message),
-                ("panic.location", &mut panic.location),
-                ("panic.thread", &mut panic.thread),
-            ] {
-                let masked = text.as_deref().map(|text| self.text(name, key, text));
-                if let Some(Cow::Owned(masked)) = masked {
-                    *text = Some(Cow::Owned(masked));
-                }
+    }
+
+    /// Masks what is known of a panic.
+    fn panic(&self, name: &str, panic: &mut PanicFields<'_>) {
+        for (key, text) in [
+            ("status.message", &mut panic.message),
+            ("panic.location", &mut panic.location),
+            ("panic.thread", &mut panic.thread),
+        ] {
+            let masked = text.as_deref().map(|text| self.text(name, key, text));
+            if let Some(Cow::Owned(masked)) = masked {
+                *text = Some(Cow::Owned(masked));
             }
         }
     }

@@ -68,6 +68,11 @@ impl Watched {
 
 /// Returns a provider with ids 1, 2, 3 …, the only one of its log. Its resource is the same on every machine.
 pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
+    bare_provider().with_span_processor(live.span_processor())
+}
+
+/// The same without a processor.
+pub(crate) fn bare_provider() -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_id_generator(Counting::default())
         .with_resource(
@@ -78,7 +83,6 @@ pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
                 ])
                 .build(),
         )
-        .with_span_processor(live.span_processor())
 }
 
 /// Generates ids that a test can predict.

@@ -10,6 +10,7 @@ mod filters;
 mod flush;
 #[cfg(unix)]
 mod forked;
+mod inside;
 mod lifecycle;
 pub(crate) mod live_provider;
 #[cfg(feature = "logs")]

@@ -17,6 +17,7 @@ use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use serde_json::{Value as Json, json};
 
 use super::{live_provider::Watched, panicked::endings};
+use crate::support::until;
 
 const CHILD: &str = "LIVESPAN_TEST_PANIC_HOOK";
 
@@ -61,6 +62,7 @@ fn program() {
     says_what_it_can_of_other_payloads();
     forgets_a_panic_that_was_caught();
     masks_and_cuts();
+    shows_a_panic_before_its_span_ends();
 }
 
 fn says_message_place_and_thread() {
@@ -139,6 +141,26 @@ fn masks_and_cuts() {
         (&end["status"]["message"], &end["panic"]["message"]),
         (&cut, &cut)
     );
+}
+
+/// The panic is caught, and the span goes on.
+fn shows_a_panic_before_its_span_ends() {
+    let watched = Watched::new();
+    let tracer = watched.tracer();
+    tracer.in_span("work", |_| {
+        drop(catch_unwind(|| panic!("no card")));
+        let shown = || {
+            watched
+                .events()
+                .into_iter()
+                .find(|event| event["type"] == "updated")
+        };
+        until(|| shown().is_some());
+        let location = PLACE.lock().unwrap().clone();
+        let known = json!({"message": "no card", "location": location, "thread": this_thread()});
+        assert_eq!(shown().unwrap()["panic"], known);
+    });
+    assert_eq!(endings(&watched).pop().unwrap()["panicked"], json!(null));
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! When which spans' changes are told: a span at most once in each [`UPDATE_INTERVAL`]. It belongs to the worker thread.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    sync::Arc,
+};
+
+use crate::{
+    span::updates::{SlotIds, UPDATE_INTERVAL, UpdateQueue, UpdateSlot},
+    util::{hash::Map, sync::Instant},
+};
+
+/// Which spans' changes are told when.
+#[derive(Debug, Default)]
+pub(super) struct UpdateSchedule {
+    pub(super) queue: Arc<UpdateQueue>,
+    /// Taken from the queue in this turn.
+    taken: Vec<Arc<UpdateSlot>>,
+    due: BinaryHeap<Reverse<DueSlot>>,
+    /// When spans were told that may not be told again yet.
+    told: Map<SlotIds, Instant>,
+    /// When `told` is searched next for entries that have become useless.
+    forget_at: Option<Instant>,
+    /// Room for one record of changes.
+    pub(super) record: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct DueSlot {
+    at: Instant,
+    slot: Arc<UpdateSlot>,
+}
+
+impl PartialEq for DueSlot {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for DueSlot {}
+
+impl PartialOrd for DueSlot {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for DueSlot {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+impl UpdateSchedule {
+    pub(super) fn new(queue: Arc<UpdateQueue>) -> Self {
+        Self {
+            queue,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn take_queued(&mut self) {
+        self.queue.take(&mut self.taken);
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.queue.has_slots()
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// Returns whether nothing was taken and nothing is due later.
+    pub(super) fn is_idle(&self) -> bool {
+        self.taken.is_empty() && self.due.is_empty()
+    }
+
+    /// Gives each slot that was taken its time.
+    pub(super) fn schedule_taken(&mut self, now: Instant) {
+        for slot in self.taken.drain(..) {
+            let told = self.told.get(&(slot.trace_id, slot.span_id));
+            let at = told.map_or(now, |told| *told + UPDATE_INTERVAL);
+            self.due.push(Reverse(DueSlot { at, slot }));
+        }
+    }
+
+    /// Returns the slot that has been due longest.
+    pub(super) fn next_slot(&mut self, now: Instant) -> Option<Arc<UpdateSlot>> {
+        if self.due.peek().is_none_or(|Reverse(next)| next.at > now) {
+            return None;
+        }
+        self.due.pop().map(|Reverse(next)| next.slot)
+    }
+
+    /// Remembers that the span was told.
+    pub(super) fn mark_told(&mut self, span: SlotIds, now: Instant) {
+        self.told.insert(span, now);
+    }
+
+    /// Forgets spans that were told long enough ago.
+    pub(super) fn forget_told(&mut self, now: Instant) {
+        if self.told.is_empty() {
+            self.forget_at = None;
+        } else if self.forget_at.is_none_or(|at| at <= now) {
+            self.told.retain(|_, told| *told + UPDATE_INTERVAL > now);
+            self.forget_at = Some(now + UPDATE_INTERVAL);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Encodes what changed in open spans as `updated` events: when [`update_schedule`](crate::encoder::update_schedule)
+//! says, with the last values, and once before the end of a span. It runs on the worker thread.
+
+use std::sync::Arc;
+
+use crate::{
+    encoder::span_encoder::SpanEncoder,
+    ingest::write_buf::WriteBuf,
+    log::{
+        batch::Batch,
+        event::{Pinning, StreamKey},
+    },
+    span::{
+        json,
+        record::{self, Record, SpanChanges},
+        updates::SlotIds,
+    },
+    trace::{
+        parse,
+        span_change::{ChangeKind, SpanStart},
+    },
+    util::{sync::Instant, time::Timestamp},
+};
+
+/// Upper bound on spans whose changes are told in one turn. The others follow in the next, behind the starts and ends
+/// that came meanwhile.
+const TOLD_AT_ONCE_MAX: usize = 1024;
+/// Room for one record of changes, in bytes: as much as a record holds, and one more value.
+const RECORD_BYTES: usize = 320 * 1024;
+
+impl SpanEncoder {
+    /// Tells what has changed in open spans and is due.
+    pub(super) fn tell_due(&mut self, batch: &mut Batch) {
+        if self.updates.is_idle() {
+            return;
+        }
+        let now = Instant::now();
+        self.updates.schedule_taken(now);
+        let mut record = std::mem::take(&mut self.updates.record);
+        record.resize(RECORD_BYTES, 0);
+        for _ in 0..TOLD_AT_ONCE_MAX {
+            let Some(slot) = self.updates.next_slot(now) else {
+                break;
+            };
+            let changes = slot.take();
+            if changes.is_empty() {
+                continue;
+            }
+            let span = (slot.trace_id, slot.span_id);
+            if !self.is_open(span) {
+                // The span is hidden, or its start was dropped: its end tells everything.
+                self.updates.queue.remove(span);
+                continue;
+            }
+            let mut buf = WriteBuf::new(&mut record);
+            let time = Timestamp::now();
+            let is_written = record::write_changes(&mut buf, &slot, &changes, time).is_some();
+            if let (true, Some(Record::Changes(changes))) = (is_written, record::read(&record)) {
+                self.tell(changes, batch);
+                self.updates.mark_told(span, now);
+            }
+        }
+        self.updates.record = record;
+        self.updates.forget_told(now);
+    }
+
+    /// Tells what changed last, at the end of the span.
+    pub(super) fn last_changes(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
+        let span = (changes.span.trace_id, changes.span.span_id);
+        if self.is_open(span) || self.pending_start(span).is_some() {
+            self.tell(changes, batch);
+        }
+    }
+
+    fn tell(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
+        let SpanChanges {
+            source,
+            span,
+            mut changes,
+            time,
+        } = changes;
+        if self.closed_sources.contains(&source) {
+            return;
+        }
+        let Some(process) = self.announce_process(source, batch) else {
+            return;
+        };
+        let mut span = process.own_span(span);
+        let known_name = self.redacted_by_name((span.trace_id, span.span_id));
+        let name = changes.name.or(known_name.as_deref()).unwrap_or_default();
+        self.redaction
+            .attributes_and_links(name, &mut span.attributes, &mut span.links);
+        let masked_name = changes.name.and_then(|name| self.redaction.name(name));
+        self.redaction.changes(name, &mut changes);
+        changes.name = changes
+            .name
+            .map(|name| masked_name.as_deref().unwrap_or(name));
+        let key = Some(StreamKey::of_id(span.trace_id));
+        batch.push("updated", key, Pinning::None, |out| {
+            json::updated(out, &span, &changes, time);
+        });
+        self.push_change(batch, &span, time, ChangeKind::Other);
+    }
+
+    /// Returns the name of the span if a function of the app decides by it.
+    fn redacted_by_name(&self, span: SlotIds) -> Option<Arc<str>> {
+        if !self.redaction.has_function() {
+            return None;
+        }
+        let (trace_id, span_id) = span;
+        let key = StreamKey::of_id(trace_id);
+        let opened = self.log.tail.open_event(&key, u64::from_be_bytes(span_id));
+        if let Some(started) = opened.and_then(|opened| Some(opened.events().next()?.payload())) {
+            return match parse::span_change(&started)?.kind {
+                ChangeKind::Started(start) => Some(start.name),
+                _ => None,
+            };
+        }
+        self.pending_start(span)
+            .map(|start| Arc::clone(&start.name))
+    }
+
+    /// Returns whether readers have the start of the span and not its end.
+    fn is_open(&self, (trace_id, span_id): SlotIds) -> bool {
+        let key = StreamKey::of_id(trace_id);
+        let token = u64::from_be_bytes(span_id);
+        self.log.tail.open_event(&key, token).is_some()
+    }
+
+    /// Returns the start of the span if it is in the batch that is not stored yet.
+    fn pending_start(&self, (trace_id, span_id): SlotIds) -> Option<&SpanStart> {
+        self.pending_changes
+            .iter()
+            .rev()
+            .filter(|(_, change)| change.span_id == span_id && change.trace_id == trace_id)
+            .find_map(|(_, change)| match &change.kind {
+                ChangeKind::Started(start) => Some(start),
+                _ => None,
+            })
+    }
+}

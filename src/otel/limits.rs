@@ -1,0 +1,74 @@
+//! The span limits of the SDK's provider, as far as its spans have shown them: the SDK has no way to ask for them. A change
+//! of an open span that the SDK will drop must not be shown.
+
+use std::{
+    env,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use opentelemetry_sdk::trace::SpanData;
+
+/// The SDK's default for each, as the specification has it.
+const DEFAULT: u32 = 128;
+
+/// How many attributes, events and links a span of the provider may have.
+///
+/// It begins with what the environment says, as the SDK does. A limit that the builder set is learnt when the first span
+/// meets it.
+#[derive(Debug)]
+pub(crate) struct SeenLimits {
+    attributes: AtomicU32,
+    events: AtomicU32,
+    links: AtomicU32,
+}
+
+impl SeenLimits {
+    pub(crate) fn from_env() -> Self {
+        let limit = |name: &str| {
+            let limit = env::var(name).ok().and_then(|value| value.parse().ok());
+            AtomicU32::new(limit.unwrap_or(DEFAULT))
+        };
+        Self {
+            attributes: limit("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+            events: limit("OTEL_SPAN_EVENT_COUNT_LIMIT"),
+            links: limit("OTEL_SPAN_LINK_COUNT_LIMIT"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn attributes(&self) -> u32 {
+        self.attributes.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn events(&self) -> u32 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn links(&self) -> u32 {
+        self.links.load(Ordering::Relaxed)
+    }
+
+    /// Learns from a span that has ended.
+    #[inline]
+    pub(crate) fn learn(&self, span: &SpanData) {
+        learn(
+            &self.attributes,
+            span.attributes.len(),
+            span.dropped_attributes_count,
+        );
+        learn(&self.events, span.events.len(), span.events.dropped_count);
+        learn(&self.links, span.links.len(), span.links.dropped_count);
+    }
+}
+
+/// Where something was dropped, what is left is the limit; otherwise the limit is no lower than that.
+#[inline]
+fn learn(limit: &AtomicU32, kept: usize, dropped: u32) {
+    let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+    let known = limit.load(Ordering::Relaxed);
+    if kept > known || (dropped > 0 && kept != known) {
+        limit.store(kept, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,45 @@
+//! The logs of this process, for changes that do not come through a span of ours: what a span waits for, and panics. It runs on the host's threads, also within a panic: it never waits and never allocates much.
+
+use std::sync::{Arc, RwLock, Weak};
+
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt as _},
+};
+
+use crate::{otel::shared::ProcessorShared, span::updates::Changes, util::sync::write};
+
+static LOGS: RwLock<Vec<Weak<ProcessorShared>>> = RwLock::new(Vec::new());
+
+/// Adds a log.
+pub(crate) fn register(log: &Arc<ProcessorShared>) {
+    let mut logs = write(&LOGS);
+    logs.retain(|known| known.strong_count() > 0);
+    logs.push(Arc::downgrade(log));
+}
+
+/// Calls `act` for each log. If another thread just adds one, it is not called rather than waiting.
+pub(crate) fn for_each(mut act: impl FnMut(&Arc<ProcessorShared>)) {
+    let logs = LOGS.try_read().map(|logs| logs.clone());
+    let logs = logs.unwrap_or_default();
+    for log in logs.iter().filter_map(Weak::upgrade) {
+        act(&log);
+    }
+}
+
+/// Notes a change of this span in every log. A log that does not show the span discards it.
+pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
+    if !span.is_valid() || span.is_remote() {
+        return;
+    }
+    let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+    for_each(|log| {
+        let source = log.processes.newest().unwrap_or_default();
+        log.updates.note_by_ids(log.buffer(), key, source, &change);
+    });
+}
+
+/// Returns the span that is current on this thread.
+pub(crate) fn current_span() -> SpanContext {
+    Context::map_current(|context| context.span().span_context().clone())
+}

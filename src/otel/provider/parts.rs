@@ -1,0 +1,13 @@
+//! What the tracers and spans of one provider share. Host threads read it.
+
+use std::sync::Arc;
+
+use crate::otel::{limits::SeenLimits, shared::ProcessorShared};
+
+/// What all tracers and spans of a provider share.
+pub(crate) struct ProviderParts {
+    pub(crate) shared: Arc<ProcessorShared>,
+    /// The number of the provider's process in the log.
+    pub(crate) source: u32,
+    pub(crate) limits: Arc<SeenLimits>,
+}

@@ -1,0 +1,49 @@
+//! What a starting span has, as far as its later changes depend on it. Pure.
+
+use opentelemetry::{KeyValue, trace::SpanBuilder};
+
+/// What a span has when it starts, as far as later changes depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StartSketch {
+    pub(super) keys: KeySketch,
+    pub(super) attributes: u32,
+    pub(super) links: u32,
+}
+
+impl StartSketch {
+    #[inline]
+    pub(super) fn of(builder: &SpanBuilder, attributes: &[KeyValue]) -> Self {
+        let mut keys = KeySketch::default();
+        for pair in attributes {
+            keys.insert(pair.key.as_str());
+        }
+        let links = builder.links.as_ref().map_or(0, Vec::len);
+        Self {
+            keys,
+            attributes: u32::try_from(attributes.len()).unwrap_or(u32::MAX),
+            links: u32::try_from(links).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// Which keys a span may have: a Bloom filter of 64 bits. A key that it takes for known only reaches the SDK later.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KeySketch(u64);
+
+impl KeySketch {
+    /// Adds a key. Returns whether it may have been there.
+    #[inline]
+    pub(super) fn insert(&mut self, key: &str) -> bool {
+        let bytes = key.as_bytes();
+        let last = bytes.last().copied().unwrap_or_default();
+        let middle = bytes.get(bytes.len() / 2).copied().unwrap_or_default();
+        let mixed = (bytes.len() as u64)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(u64::from(last).wrapping_mul(0xc2b2_ae3d_27d4_eb4f))
+            .wrapping_add(u64::from(middle).wrapping_mul(0xd6e8_feb8_6659_fd93));
+        let bit = 1 << (mixed >> 58);
+        let was_there = self.0 & bit != 0;
+        self.0 |= bit;
+        was_there
+    }
+}

@@ -1,0 +1,148 @@
+//! The wrapping tracer: it reads each span in place before the SDK builds it, and wraps what the SDK returns. It runs on the
+//! host's threads; it never waits and never panics.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use opentelemetry::{
+    Context, InstrumentationScope,
+    trace::{Event, Span as _, SpanBuilder, SpanKind, TraceContextExt as _, TraceId, Tracer},
+};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+
+use crate::otel::{
+    provider::{
+        live_span::LiveSpan, parts::ProviderParts, start_sketch::StartSketch,
+        unrecorded::UnrecordedSpan,
+    },
+    span_override,
+    start_handoff::{self, SpanIdentity, StartInput},
+};
+
+/// A tracer of a [`LiveTracerProvider`](crate::otel::LiveTracerProvider).
+#[derive(Clone)]
+pub struct LiveTracer {
+    sdk: SdkTracer,
+    scope: Arc<InstrumentationScope>,
+    parts: Arc<ProviderParts>,
+}
+
+impl fmt::Debug for LiveTracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveTracer")
+            .field("scope", &self.scope.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Discards what was stored for the processor when the SDK's call is over, also after a panic of a sampler.
+struct DiscardOnDrop;
+
+impl Drop for DiscardOnDrop {
+    fn drop(&mut self) {
+        start_handoff::discard();
+    }
+}
+
+impl LiveTracer {
+    pub(super) fn new(
+        sdk: SdkTracer,
+        scope: InstrumentationScope,
+        parts: Arc<ProviderParts>,
+    ) -> Self {
+        Self {
+            sdk,
+            scope: Arc::new(scope),
+            parts,
+        }
+    }
+
+    /// Stores the span for the processor. Returns whether it was stored.
+    #[inline]
+    fn hand_over(
+        &self,
+        builder: &SpanBuilder,
+        is_wanted: bool,
+        start: SystemTime,
+        cx: &Context,
+    ) -> bool {
+        let identity = SpanIdentity::new(self.parts.shared.log_number, cx, TraceId::INVALID);
+        let input = StartInput {
+            is_wanted,
+            scope: Some(&self.scope),
+            start: Some(start.into()),
+            name: &builder.name,
+            kind: builder.span_kind.as_ref().unwrap_or(&SpanKind::Internal),
+            attributes: builder.attributes.as_deref().unwrap_or_default(),
+            links: builder.links.as_deref().unwrap_or_default(),
+        };
+        start_handoff::store(identity, &input)
+    }
+
+    /// Wraps a span that the sampler dropped, and shows its start.
+    #[cold]
+    fn unrecorded(
+        &self,
+        span: &Span,
+        start: SystemTime,
+        spare: Option<SpanBuilder>,
+        cx: &Context,
+    ) -> Option<Box<UnrecordedSpan>> {
+        let context = span.span_context();
+        let parent = cx.span();
+        let parent = Some(parent.span_context()).filter(|parent| parent.is_valid());
+        let unrecorded = if let Some(builder) = spare {
+            UnrecordedSpan::from_builder(context, parent, builder, start, &self.scope)
+        } else {
+            let log = self.parts.shared.log_number;
+            let identity = SpanIdentity::new(log, cx, context.trace_id());
+            start_handoff::take(identity, |handed| {
+                UnrecordedSpan::from_handed(context, parent, handed, start, &self.scope)
+            })??
+        };
+        unrecorded
+            .show_start(&self.parts)
+            .then(|| Box::new(unrecorded))
+    }
+}
+
+impl Tracer for LiveTracer {
+    type Span = LiveSpan;
+
+    fn build_with_context(&self, mut builder: SpanBuilder, parent_cx: &Context) -> LiveSpan {
+        let cx = parent_cx;
+        // The log has spans of an override already.
+        if span_override::is_set() || cx.is_telemetry_suppressed() {
+            let sdk = self.sdk.build_with_context(builder, cx);
+            return LiveSpan::passing(sdk, &self.parts);
+        }
+        let start = *builder
+            .start_time
+            .get_or_insert_with(opentelemetry::time::now);
+        let attributes = builder.attributes.as_deref().unwrap_or_default();
+        let wants = self.parts.shared.filter.wants_attributes(attributes);
+        let sketch = StartSketch::of(&builder, attributes);
+        let early_events: Option<Vec<Event>> = builder.events.clone();
+        let is_stored =
+            wants.is_some_and(|is_wanted| self.hand_over(&builder, is_wanted, start, cx));
+        // A large span, one that a filter of the app must see whole, or one that a sampler starts within another start:
+        // the processor has the SDK copy it, but of a dropped span nothing would be left.
+        let spare = (!is_stored).then(|| builder.clone());
+        let discard = is_stored.then_some(DiscardOnDrop);
+        let sdk = self.sdk.build_with_context(builder, cx);
+        let (is_shown, unrecorded) = if sdk.is_recording() {
+            (wants.unwrap_or(true), None)
+        } else if sdk.span_context().is_valid() {
+            let unrecorded = self.unrecorded(&sdk, start, spare, cx);
+            (unrecorded.is_some(), unrecorded)
+        } else {
+            // The provider was shut down.
+            (false, None)
+        };
+        drop(discard);
+        let mut span = LiveSpan::new(sdk, &self.parts, is_shown, unrecorded, sketch);
+        for event in early_events.into_iter().flatten() {
+            span.note_early_event(event);
+        }
+        span
+    }
+}

@@ -1,0 +1,191 @@
+//! Hands a starting span to our processor: the wrapping provider, or our sampler, and the SDK's call of the processor run on
+//! one thread, one right after the other, so a thread-local carries name, attributes and links. Without it the SDK would
+//! copy the span for the processor, and that copy is most of the cost of a shown start. It runs on the host's threads; it
+//! never allocates, waits or calls the host's code.
+
+use std::cell::RefCell;
+
+use opentelemetry::{
+    Context, InstrumentationScope, KeyValue,
+    trace::{Link, SpanKind as OtelKind, TraceId},
+};
+
+use crate::{
+    ingest::write_buf::WriteBuf,
+    span::{
+        delta::slots::{SentPrefix, StartScope},
+        event::SpanKind,
+        record::{self, PartCounts},
+    },
+    util::time::Timestamp,
+};
+
+/// The largest span that is stored here, in bytes per thread; the SDK copies larger ones.
+const BYTES_MAX: usize = 1024;
+
+/// Identifies the span that starts.
+///
+/// The SDK calls sampler and processors with the same context, one right after the other. So a span that another
+/// provider's sampler left behind is never taken for this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpanIdentity {
+    /// The log's number, from 1.
+    log: u64,
+    parent: usize,
+    /// Invalid if the wrapping provider stores the span: it does not know the trace of a root.
+    trace_id: TraceId,
+}
+
+impl SpanIdentity {
+    const NONE: Self = Self {
+        log: 0,
+        parent: 0,
+        trace_id: TraceId::INVALID,
+    };
+
+    #[inline]
+    pub(crate) fn new(log: u64, parent: &Context, trace_id: TraceId) -> Self {
+        Self {
+            log,
+            parent: std::ptr::from_ref(parent).addr(),
+            trace_id,
+        }
+    }
+
+    /// Returns whether this, the identity of what is stored, is that of the span with the identity `starting`.
+    #[inline]
+    fn is(self, starting: Self) -> bool {
+        (self.log, self.parent) == (starting.log, starting.parent)
+            && (self.trace_id == starting.trace_id || self.trace_id == TraceId::INVALID)
+    }
+
+    /// Returns whether the wrapping provider stored it, and nothing has taken it.
+    fn is_of_provider(self) -> bool {
+        self.log != Self::NONE.log && self.trace_id == TraceId::INVALID
+    }
+}
+
+/// A starting span as it was stored.
+#[derive(Debug)]
+pub(crate) struct HandedStart {
+    /// Its log is that of [`SpanIdentity::NONE`] if the span was taken or was too large to store.
+    identity: SpanIdentity,
+    /// Whether the filter wants the span.
+    pub(crate) is_wanted: bool,
+    pub(crate) kind: SpanKind,
+    pub(crate) counts: PartCounts,
+    /// When it starts; `None` if a sampler saw it, which does not know.
+    pub(crate) start: Option<Timestamp>,
+    /// The bits of the texts that `scope` has.
+    pub(crate) has: u8,
+    scope_size: usize,
+    size: usize,
+    /// Scope and its version, then name, attributes and links, in the form of a record.
+    bytes: [u8; BYTES_MAX],
+}
+
+impl HandedStart {
+    /// Returns the part that the worker gets with the start, so that the end need not repeat it.
+    #[inline]
+    pub(crate) fn sent(&self) -> Option<SentPrefix> {
+        let scope = if self.start.is_some() {
+            StartScope::Recorded
+        } else {
+            StartScope::Unknown
+        };
+        SentPrefix::new(self.counts.attributes() as usize, scope)
+    }
+
+    /// Returns its scope and version, and its name, attributes and links.
+    #[inline]
+    pub(crate) fn bytes(&self) -> (&[u8], &[u8]) {
+        let bytes = self.bytes.get(..self.size).unwrap_or_default();
+        bytes.split_at_checked(self.scope_size).unwrap_or_default()
+    }
+}
+
+// The value has no destructor, so a thread that is ending may still start spans.
+thread_local! {
+    static STARTING: RefCell<HandedStart> = const {
+        RefCell::new(HandedStart {
+            identity: SpanIdentity::NONE,
+            is_wanted: false,
+            kind: SpanKind::Internal,
+            counts: PartCounts::NONE,
+            start: None,
+            has: 0,
+            scope_size: 0,
+            size: 0,
+            bytes: [0; BYTES_MAX],
+        })
+    };
+}
+
+/// A starting span, and whether the filter wants it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StartInput<'a> {
+    pub(crate) is_wanted: bool,
+    /// `None` if a sampler sees it.
+    pub(crate) scope: Option<&'a InstrumentationScope>,
+    pub(crate) start: Option<Timestamp>,
+    pub(crate) name: &'a str,
+    pub(crate) kind: &'a OtelKind,
+    pub(crate) attributes: &'a [KeyValue],
+    pub(crate) links: &'a [Link],
+}
+
+/// Stores a starting span for the processor. Returns `false`, and stores nothing, if it is too large, or if a span that
+/// the wrapping provider stored has not been taken: this one starts within it.
+#[inline]
+pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> bool {
+    let stored = STARTING.try_with(|starting| {
+        // Nothing below can start a span, so this is never borrowed already.
+        let mut starting = starting.try_borrow_mut().ok()?;
+        if starting.identity.is_of_provider() {
+            return None;
+        }
+        starting.identity.log = SpanIdentity::NONE.log;
+        let mut buf = WriteBuf::new(&mut starting.bytes);
+        let has = match input.scope {
+            Some(scope) => record::write_scope(&mut buf, scope)?,
+            None => 0,
+        };
+        let scope_size = BYTES_MAX - buf.remaining();
+        let counts =
+            record::write_start_input(&mut buf, input.name, input.attributes, input.links)?;
+        starting.size = BYTES_MAX - buf.remaining();
+        starting.scope_size = scope_size;
+        starting.has = has;
+        starting.start = input.start;
+        starting.counts = counts;
+        starting.kind = record::kind_of(input.kind);
+        starting.is_wanted = input.is_wanted;
+        starting.identity = identity;
+        Some(())
+    });
+    // If nothing is stored, the SDK copies the span for the processor.
+    matches!(stored, Ok(Some(())))
+}
+
+/// Calls `show` with the stored span if that is the span that starts now. Each stored span is taken only once.
+#[inline]
+pub(crate) fn take<T>(identity: SpanIdentity, show: impl FnOnce(&HandedStart) -> T) -> Option<T> {
+    let taken = STARTING.try_with(|starting| {
+        let mut starting = starting.try_borrow_mut().ok()?;
+        if !starting.identity.is(identity) {
+            return None;
+        }
+        starting.identity.log = SpanIdentity::NONE.log;
+        Some(show(&starting))
+    });
+    taken.ok().flatten()
+}
+
+/// Discards what the wrapping provider stored and nothing took.
+pub(crate) fn discard() {
+    let _is_discarded = STARTING.try_with(|starting| {
+        if let Ok(mut starting) = starting.try_borrow_mut() {
+            starting.identity = SpanIdentity::NONE;
+        }
+    });
+}

@@ -1,0 +1,133 @@
+//! The changes of one open span that wait to be told. Plain data: the host's thread fills it, the worker reads it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Event, Link, Status},
+};
+
+use crate::{span::ending::PanicDetails, util::time::Timestamp};
+
+/// Upper bound on attributes, on events and on links that wait to be told for one span. The SDK's default limits are the
+/// same, so only a host that raised them meets it.
+const PARTS_MAX: usize = 128;
+
+/// What a span waits for, without a span of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Await {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) since: Timestamp,
+}
+
+/// Whether it changed what a span waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Awaiting<T> {
+    #[default]
+    Unchanged,
+    Nothing,
+    On(T),
+}
+
+/// What changed in one open span since it was last told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Changes {
+    pub(crate) attributes: Vec<KeyValue>,
+    /// The place of the attribute that changed last: loops change one again and again.
+    latest: usize,
+    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) status: Option<Status>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) awaiting: Awaiting<Await>,
+    pub(crate) panic: Option<Arc<PanicDetails>>,
+}
+
+impl Changes {
+    /// Returns whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.attributes.is_empty()
+            && self.name.is_none()
+            && self.status.is_none()
+            && self.events.is_empty()
+            && self.links.is_empty()
+            && self.awaiting == Awaiting::Unchanged
+            && self.panic.is_none()
+    }
+
+    /// Sets an attribute: the last value of a key counts. Returns `false` if there is no room for another key.
+    #[inline]
+    pub(crate) fn set_attribute(&mut self, pair: KeyValue) -> bool {
+        if let Some(known) = self.attributes.get_mut(self.latest)
+            && known.key == pair.key
+        {
+            known.value = pair.value;
+            return true;
+        }
+        self.set_other_attribute(pair)
+    }
+
+    fn set_other_attribute(&mut self, pair: KeyValue) -> bool {
+        let known = self
+            .attributes
+            .iter()
+            .position(|known| known.key == pair.key);
+        self.latest = known.unwrap_or(self.attributes.len());
+        if let Some(known) = self.attributes.get_mut(self.latest) {
+            known.value = pair.value;
+            return true;
+        }
+        push_bounded(&mut self.attributes, pair)
+    }
+
+    /// Adds an event of the span. Returns `false` if there is no room for it.
+    pub(crate) fn add_event(&mut self, event: Event) -> bool {
+        push_bounded(&mut self.events, event)
+    }
+
+    /// Adds a link. Returns `false` if there is no room for it.
+    pub(crate) fn add_link(&mut self, link: Link) -> bool {
+        push_bounded(&mut self.links, link)
+    }
+}
+
+fn push_bounded<T>(parts: &mut Vec<T>, part: T) -> bool {
+    let has_room = parts.len() < PARTS_MAX;
+    if has_room {
+        parts.push(part);
+    }
+    has_room
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_key_counts_and_keys_keep_their_order() {
+        let mut changes = Changes::default();
+        for (key, value) in [("a", 1), ("b", 2), ("b", 3), ("a", 4), ("a", 5), ("c", 6)] {
+            assert!(changes.set_attribute(KeyValue::new(key, value)));
+        }
+        let expected = [("a", 5), ("b", 3), ("c", 6)];
+        assert_eq!(
+            changes.attributes,
+            expected.map(|(key, value)| KeyValue::new(key, value))
+        );
+    }
+
+    #[test]
+    fn every_list_is_bounded_and_known_keys_still_change() {
+        let mut changes = Changes::default();
+        for number in 0..PARTS_MAX {
+            assert!(changes.set_attribute(KeyValue::new(number.to_string(), 0)));
+            assert!(changes.add_event(Event::with_name("tick")));
+        }
+        assert!(!changes.set_attribute(KeyValue::new("more", 0)));
+        assert!(!changes.add_event(Event::with_name("tick")));
+        assert!(changes.set_attribute(KeyValue::new("7", 1)));
+        assert_eq!(changes.attributes[7], KeyValue::new("7", 1));
+        assert_eq!(changes.attributes.len(), PARTS_MAX);
+        assert_eq!(changes.events.len(), PARTS_MAX);
+    }
+}

@@ -1,0 +1,133 @@
+//! The queue of slots with changes that wait to be told. Host threads put slots in and never wait; the worker takes all.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use crate::{
+    ingest::buffer::{IngestBuffer, RecordClass},
+    span::updates::{
+        changes::Changes,
+        slot::{NoteResult, SlotIds, UpdateSlot},
+    },
+    util::sync::{
+        SpinMutex,
+        atomic::{AtomicUsize, Ordering},
+        thread_number,
+    },
+};
+
+/// Lists of the queue. A thread tries its own first, so that threads seldom meet.
+const LISTS: usize = 8;
+/// Upper bound on the slots of one list. A slot is queued once, so only more than half a million open spans that change, or a
+/// process without a worker (a fork), fill it.
+const LIST_SLOTS_MAX: usize = 65_536;
+/// Upper bound on spans with a slot that is found by their ids.
+const SHARED_SLOTS_MAX: usize = 16_384;
+
+/// Slots that the worker has to look at, and slots that are found by their span's ids.
+#[derive(Debug)]
+pub(crate) struct UpdateQueue {
+    lists: [SpinMutex<Vec<Arc<UpdateSlot>>>; LISTS],
+    /// Slots of spans whose changes come by other ways than through the span itself.
+    shared: DashMap<SlotIds, Arc<UpdateSlot>>,
+    /// The number of `shared`: most processes have none, and need not look.
+    shared_count: AtomicUsize,
+}
+
+impl Default for UpdateQueue {
+    fn default() -> Self {
+        Self {
+            lists: std::array::from_fn(|_| SpinMutex::new(Vec::new())),
+            shared: DashMap::new(),
+            shared_count: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl UpdateQueue {
+    /// Notes a change of a span and has the worker tell it.
+    #[inline]
+    pub(crate) fn note(
+        &self,
+        buffer: &IngestBuffer,
+        slot: &Arc<UpdateSlot>,
+        change: impl FnOnce(&mut Changes) -> bool,
+    ) {
+        match slot.note(change) {
+            NoteResult::Queued | NoteResult::Ended => {}
+            NoteResult::MustQueue => self.push(buffer, slot),
+            NoteResult::Dropped => buffer.count_dropped(RecordClass::Other, 1),
+        }
+    }
+
+    /// Notes a change of the span with these ids, whose slot is made if it has none here.
+    pub(crate) fn note_by_ids(
+        &self,
+        buffer: &IngestBuffer,
+        span: SlotIds,
+        source: u32,
+        change: impl FnOnce(&mut Changes) -> bool,
+    ) {
+        // The entry's lock is given back before anything else is locked.
+        let known = self.shared.get(&span).map(|slot| Arc::clone(&slot));
+        let slot = known.or_else(|| {
+            if self.shared_count.load(Ordering::Relaxed) >= SHARED_SLOTS_MAX {
+                return None;
+            }
+            let slot = Arc::new(UpdateSlot::new(span.0, span.1, source));
+            if self.shared.insert(span, Arc::clone(&slot)).is_none() {
+                self.shared_count.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(slot)
+        });
+        match slot {
+            Some(slot) => self.note(buffer, &slot, change),
+            None => buffer.count_dropped(RecordClass::Other, 1),
+        }
+    }
+
+    /// Takes out the slot that is found by these ids.
+    #[inline]
+    pub(crate) fn remove(&self, span: SlotIds) -> Option<Arc<UpdateSlot>> {
+        if self.shared_count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let (_, slot) = self.shared.remove(&span)?;
+        self.shared_count.fetch_sub(1, Ordering::Relaxed);
+        Some(slot)
+    }
+
+    #[cold]
+    fn push(&self, buffer: &IngestBuffer, slot: &Arc<UpdateSlot>) {
+        let home = thread_number();
+        let is_queued = (home..home + LISTS).any(|list| {
+            let list = self.lists.get(list % LISTS).and_then(SpinMutex::try_lock);
+            list.is_some_and(|mut list| {
+                let has_room = list.len() < LIST_SLOTS_MAX;
+                if has_room {
+                    list.push(Arc::clone(slot));
+                }
+                has_room
+            })
+        });
+        if is_queued {
+            buffer.announce();
+        } else {
+            // The next change of the span tries again.
+            slot.not_queued();
+        }
+    }
+
+    /// Takes all slots that are queued. Only the worker calls it.
+    pub(crate) fn take(&self, into: &mut Vec<Arc<UpdateSlot>>) {
+        for list in &self.lists {
+            into.append(&mut list.lock());
+        }
+    }
+
+    /// Returns whether a slot is queued. Only the worker calls it.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.lists.iter().any(|list| !list.lock().is_empty())
+    }
+}

@@ -1,0 +1,106 @@
+//! The slot of one open span: its changes that wait to be told, behind a lock that a host thread only tries.
+
+use std::mem;
+
+use crate::{span::updates::changes::Changes, util::sync::SpinMutex};
+
+/// How often a host thread tries a taken lock. Its holder swaps or assigns one value.
+const TRIES: u32 = 64;
+
+/// The ids of a span, by which its slot is found.
+pub(crate) type SlotIds = ([u8; 16], [u8; 8]);
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoteResult {
+    /// It waits to be told, and so does the slot.
+    Queued,
+    /// It waits to be told; the caller must put the slot into the queue.
+    MustQueue,
+    /// There was no room for it, or the lock stayed taken.
+    Dropped,
+    /// The span has ended.
+    Ended,
+}
+
+/// The changes of one open span.
+#[derive(Debug)]
+pub(crate) struct UpdateSlot {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) source: u32,
+    state: SpinMutex<SlotState>,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    pending: Changes,
+    is_queued: bool,
+    is_ended: bool,
+}
+
+impl UpdateSlot {
+    pub(crate) fn new(trace_id: [u8; 16], span_id: [u8; 8], source: u32) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            source,
+            state: SpinMutex::new(SlotState::default()),
+        }
+    }
+
+    /// Notes a change. `change` returns whether there was room for it.
+    #[inline]
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Changes) -> bool) -> NoteResult {
+        let Some(mut state) = self.lock_briefly() else {
+            return NoteResult::Dropped;
+        };
+        if state.is_ended {
+            return NoteResult::Ended;
+        }
+        if !change(&mut state.pending) {
+            return NoteResult::Dropped;
+        }
+        if mem::replace(&mut state.is_queued, true) {
+            NoteResult::Queued
+        } else {
+            NoteResult::MustQueue
+        }
+    }
+
+    /// Takes back that the slot is queued: the queue was full.
+    pub(super) fn not_queued(&self) {
+        if let Some(mut state) = self.lock_briefly() {
+            state.is_queued = false;
+        }
+    }
+
+    /// Takes the changes to tell them. The worker calls it, and waits for the lock.
+    pub(crate) fn take(&self) -> Changes {
+        let mut state = self.state.lock();
+        state.is_queued = false;
+        mem::take(&mut state.pending)
+    }
+
+    /// Closes the slot at the end of its span and returns what was not told.
+    pub(crate) fn end(&self) -> Changes {
+        let Some(mut state) = self.lock_briefly() else {
+            return Changes::default();
+        };
+        state.is_ended = true;
+        mem::take(&mut state.pending)
+    }
+
+    /// Locks within a bounded time, or not at all.
+    #[inline]
+    fn lock_briefly(&self) -> Option<spin::mutex::SpinMutexGuard<'_, SlotState>> {
+        let mut lock = self.state.try_lock();
+        let mut tries = 0;
+        while lock.is_none() && tries < TRIES {
+            std::hint::spin_loop();
+            lock = self.state.try_lock();
+            tries += 1;
+        }
+        lock
+    }
+}

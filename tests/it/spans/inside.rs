@@ -1,0 +1,598 @@
+//! What happens between the start and the end of a span: changes of every kind, by whichever API, of spans that are
+//! exported or not, as readers see them while the span is open.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use livespan::{LiveSpans, otel::LiveTracerProvider};
+use opentelemetry::{
+    Context, KeyValue, Value,
+    trace::{
+        Link, Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
+        TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider as _,
+    },
+};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SpanData, TracerProviderBuilder};
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::live_provider::{bare_provider, payloads, read, story};
+use crate::support::{PATIENCE, until};
+use livespan::sse::Subscribe;
+
+/// A log, and the wrapping provider around one that exports to memory.
+struct Inside {
+    live: LiveSpans,
+    provider: LiveTracerProvider,
+    exporter: InMemorySpanExporter,
+}
+
+impl Inside {
+    fn new() -> Self {
+        Self::with(|builder| builder)
+    }
+
+    fn with(configure: impl FnOnce(TracerProviderBuilder) -> TracerProviderBuilder) -> Self {
+        let live = LiveSpans::builder().build().unwrap();
+        let exporter = InMemorySpanExporter::default();
+        let builder = bare_provider().with_simple_exporter(exporter.clone());
+        let provider = live.tracer_provider(configure(builder));
+        Self {
+            live,
+            provider,
+            exporter,
+        }
+    }
+
+    fn events(&self) -> Vec<Json> {
+        self.live.target().flush(PATIENCE).unwrap();
+        payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
+    }
+
+    fn updates(&self) -> Vec<Json> {
+        let mut events = self.events();
+        events.retain(|event| event["type"] == "updated");
+        events
+    }
+
+    /// Waits for the n-th `updated` event, counted from 1.
+    fn update(&self, number: usize) -> Json {
+        until(|| self.updates().len() >= number);
+        self.updates()[number - 1].clone()
+    }
+
+    fn exported(&self) -> Vec<SpanData> {
+        self.exporter.get_finished_spans().unwrap()
+    }
+}
+
+/// The fields of an `updated` event that say what changed.
+fn news(event: &Json) -> Json {
+    let mut event = event.clone();
+    let fields = event.as_object_mut().unwrap();
+    for field in ["type", "traceId", "spanId", "process", "timestamp"] {
+        assert!(fields.remove(field).is_some(), "{field} in {fields:?}");
+    }
+    event
+}
+
+#[test]
+fn an_attribute_is_shown_while_the_span_is_open() {
+    let inside = Inside::new();
+    let mut span = inside.provider.tracer("test").start("job");
+    span.set_attribute(KeyValue::new("rows", 7));
+    let update = inside.update(1);
+    assert_eq!(news(&update), json!({"attributes": {"rows": 7}}));
+    let events = inside.events();
+    assert_eq!(update["traceId"], events[1]["traceId"]);
+    assert_eq!(update["spanId"], events[1]["spanId"]);
+    assert_eq!(update["process"], events[1]["process"]);
+    span.end();
+    let events = inside.events();
+    assert_eq!(
+        story(&events),
+        ["process", "started job", "updated", "ended job"]
+    );
+    assert_eq!(events[3]["attributes"], json!({"rows": 7}));
+}
+
+#[test]
+fn the_start_has_the_scope_and_the_time_of_the_builder() {
+    let inside = Inside::new();
+    let scope = opentelemetry::InstrumentationScope::builder("shop::cart")
+        .with_version("1.2")
+        .build();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let span = SpanBuilder::from_name("job")
+        .with_start_time(start)
+        .with_kind(SpanKind::Client)
+        .with_attributes([KeyValue::new("a", 1)]);
+    inside
+        .provider
+        .tracer_with_scope(scope)
+        .build_with_context(span, &Context::new())
+        .end_with_timestamp(start + Duration::from_secs(1));
+    let events = inside.events();
+    let started = &events[1];
+    assert_eq!(started["type"], json!("started"));
+    assert_eq!(started["scope"], json!("shop::cart"));
+    assert_eq!(started["scopeVersion"], json!("1.2"));
+    assert_eq!(started["kind"], json!("CLIENT"));
+    assert_eq!(
+        started["timestamp"],
+        json!("2001-09-09T01:46:40.000000000Z")
+    );
+    let ended = &events[2];
+    assert_eq!(ended["scope"], started["scope"]);
+    assert_eq!(ended["scopeVersion"], started["scopeVersion"]);
+    assert_eq!(ended["startTimestamp"], started["timestamp"]);
+    assert_eq!(ended["timestamp"], json!("2001-09-09T01:46:41.000000000Z"));
+}
+
+#[test]
+fn every_kind_of_change_is_shown_through_the_current_context() {
+    let inside = Inside::new();
+    let span = inside.provider.tracer("test").start("job");
+    let context = Context::current_with_span(span);
+    let other = SpanContext::new(
+        TraceId::from(7),
+        SpanId::from(8),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    let guard = context.clone().attach();
+    Context::map_current(|current| {
+        let span = current.span();
+        span.set_attribute(KeyValue::new("n", i64::MAX));
+        span.add_event_with_timestamp("said", time, vec![KeyValue::new("what", "hello")]);
+        span.add_link(other.clone(), vec![]);
+        span.set_status(Status::error("no card"));
+        span.update_name("better");
+        assert!(span.is_recording());
+    });
+    drop(guard);
+    until(|| {
+        let updates = inside.updates();
+        updates.iter().any(|event| event["name"] == json!("better"))
+    });
+    context.span().end();
+    let events = inside.events();
+    let state = rebuilt(&events);
+    let (_, ended) = state.first_key_value().unwrap();
+    assert_eq!(
+        ended,
+        &json!({
+            "name": "better",
+            "attributes": {"n": "9223372036854775807"},
+            "events": [{"name": "said", "timestamp": "1970-01-01T00:00:01.000000000Z", "attributes": {"what": "hello"}}],
+            "links": [{"traceId": format!("{:032x}", 7), "spanId": format!("{:016x}", 8), "attributes": {}}],
+            "status": {"code": "ERROR", "message": "no card"},
+        })
+    );
+}
+
+/// What readers know of each span after these events, by its id: name, status, attributes, events, links. `ended` events
+/// are left out.
+fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
+    let mut spans = BTreeMap::new();
+    for event in events {
+        let Some(id) = event["spanId"].as_str() else {
+            continue;
+        };
+        if event["type"] == json!("ended") {
+            continue;
+        }
+        let span = spans.entry(id.to_owned()).or_insert_with(
+            || json!({"attributes": {}, "events": [], "links": [], "status": {"code": "OK"}}),
+        );
+        for field in ["name", "status"] {
+            if !event[field].is_null() {
+                span[field] = event[field].clone();
+            }
+        }
+        if let Some(attributes) = event["attributes"].as_object() {
+            for (key, value) in attributes {
+                span["attributes"][key] = value.clone();
+            }
+        }
+        for field in ["events", "links"] {
+            if let Some(more) = event[field].as_array() {
+                span[field].as_array_mut().unwrap().extend(more.clone());
+            }
+        }
+    }
+    spans
+}
+
+/// The same fields of the `ended` events alone.
+fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
+    let ended = events.iter().filter(|event| event["type"] == "ended");
+    ended
+        .map(|event| {
+            let list = |field: &str| match &event[field] {
+                Json::Null => json!([]),
+                list => list.clone(),
+            };
+            let span = json!({
+                "name": event["name"], "status": event["status"], "attributes": event["attributes"],
+                "events": list("events"), "links": list("links"),
+            });
+            (event["spanId"].as_str().unwrap().to_owned(), span)
+        })
+        .collect()
+}
+
+#[test]
+fn a_loop_costs_a_few_events_and_the_last_value_is_told_before_the_end() {
+    let inside = Inside::new();
+    let mut span = inside.provider.tracer("test").start("job");
+    for number in 0..100_000 {
+        span.set_attribute(KeyValue::new("progress.current", number));
+    }
+    span.set_attribute(KeyValue::new("late", true));
+    span.end();
+    let events = inside.events();
+    let updates = inside.updates();
+    assert!((1..10).contains(&updates.len()), "{}", updates.len());
+    assert_eq!(
+        rebuilt(&events).pop_last().unwrap().1["attributes"],
+        json!({"progress.current": 99_999, "late": true})
+    );
+    let ended = events.last().unwrap();
+    assert_eq!(
+        ended["attributes"],
+        json!({"late": true, "progress.current": 99_999})
+    );
+    assert_eq!(ended["dropped"], json!(null));
+    let exported = inside.exported();
+    assert_eq!(
+        exported[0].attributes,
+        [
+            KeyValue::new("late", true),
+            KeyValue::new("progress.current", 99_999)
+        ]
+    );
+    assert_eq!(exported[0].dropped_attributes_count, 0);
+}
+
+#[test]
+fn a_repeated_key_reaches_the_exporter_twice_at_most_however_the_span_ends() {
+    let inside = Inside::new();
+    let tracer = inside.provider.tracer("test");
+    let mut ended = tracer.start("ended");
+    let mut dropped = tracer.start("dropped");
+    for span in [&mut ended, &mut dropped] {
+        for number in 0..500 {
+            span.set_attribute(KeyValue::new("rows", number));
+        }
+        span.set_attribute(KeyValue::new("other", true));
+    }
+    ended.end();
+    drop(dropped);
+    for span in inside.exported() {
+        assert_eq!(
+            span.attributes,
+            [
+                KeyValue::new("rows", 0),
+                KeyValue::new("other", true),
+                KeyValue::new("rows", 499)
+            ],
+            "{}",
+            span.name
+        );
+    }
+}
+
+#[test]
+fn dropped_spans_are_shown_whole_and_not_exported() {
+    let inside = Inside::with(|builder| builder.with_sampler(Sampler::AlwaysOff));
+    let tracer = inside.provider.tracer("shop");
+    let link = Link::with_context(SpanContext::new(
+        TraceId::from(7),
+        SpanId::from(8),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    ));
+    let mut span = tracer
+        .span_builder("job")
+        .with_kind(SpanKind::Server)
+        .with_attributes([
+            KeyValue::new("n", 1),
+            KeyValue::new(
+                "tags",
+                Value::Array(
+                    vec!["a".into(), "b".into()]
+                        .into_iter()
+                        .collect::<Vec<opentelemetry::StringValue>>()
+                        .into(),
+                ),
+            ),
+        ])
+        .with_links(vec![link])
+        .start(&tracer);
+    assert!(span.is_recording() && !span.span_context().is_sampled());
+    span.set_attribute(KeyValue::new("n", 2));
+    span.add_event("said", vec![]);
+    span.set_status(Status::Ok);
+    let context = Context::current_with_span(span);
+    let mut child = tracer.start_with_context("child", &context);
+    child.update_name("renamed");
+    child.end();
+    drop(context);
+    let events = inside.events();
+    assert_eq!(rebuilt(&events), as_ended(&events));
+    let ended: Vec<&Json> = events
+        .iter()
+        .filter(|event| event["type"] == "ended")
+        .collect();
+    assert_eq!(ended[0]["name"], json!("renamed"));
+    assert_eq!(ended[0]["parentSpanId"], ended[1]["spanId"]);
+    assert_eq!(ended[1]["attributes"], json!({"n": 2, "tags": ["a", "b"]}));
+    assert_eq!(ended[1]["kind"], json!("SERVER"));
+    assert_eq!(ended[1]["scope"], json!("shop"));
+    assert_eq!(ended[1]["status"], json!({"code": "OK", "explicit": true}));
+    assert!(ended.iter().all(|event| event["sampled"] == json!(false)));
+    assert_eq!(inside.exported(), []);
+    assert_eq!(inside.live.status().open, 0);
+}
+
+#[test]
+fn spans_of_the_sdks_own_provider_are_shown_once() {
+    let inside = Inside::new();
+    let sdk = inside.provider.sdk();
+    let mut span = sdk.tracer("foreign").start("job");
+    span.set_attribute(KeyValue::new("n", 1));
+    span.end();
+    assert_eq!(
+        story(&inside.events()),
+        ["process", "started job", "ended job"]
+    );
+}
+
+#[test]
+fn what_the_sdk_drops_is_not_shown_as_kept() {
+    let inside = Inside::new();
+    let mut span = inside.provider.tracer("test").start("job");
+    for number in 0..200 {
+        span.set_attribute(KeyValue::new(format!("key {number}"), number));
+        span.add_event(format!("event {number}"), vec![]);
+    }
+    span.end();
+    let events = inside.events();
+    assert_eq!(rebuilt(&events), as_ended(&events));
+    let ended = events.last().unwrap();
+    assert_eq!(
+        ended["dropped"],
+        json!({"attributes": 72, "events": 72, "links": 0})
+    );
+}
+
+#[test]
+fn a_limit_of_the_builder_is_learnt_from_the_first_span_that_meets_it() {
+    let inside = Inside::with(|builder| {
+        builder
+            .with_max_attributes_per_span(4)
+            .with_max_events_per_span(2)
+    });
+    let tracer = inside.provider.tracer("test");
+    let make = || {
+        let mut span = tracer.start("job");
+        for number in 0..6 {
+            span.set_attribute(KeyValue::new(["a", "b", "c", "d", "e", "f"][number], 1));
+            span.add_event("said", vec![]);
+        }
+        span.end();
+    };
+    make();
+    make();
+    let events = inside.events();
+    let last = |spans: BTreeMap<String, Json>| spans.into_iter().next_back().unwrap().1;
+    assert_eq!(last(rebuilt(&events)), last(as_ended(&events)));
+}
+
+#[test]
+fn a_suppressed_context_shows_nothing() {
+    let inside = Inside::new();
+    let _suppressed = Context::enter_telemetry_suppressed_scope();
+    let mut span = inside.provider.tracer("test").start("job");
+    span.set_attribute(KeyValue::new("n", 1));
+    assert!(!span.is_recording());
+    span.end();
+    assert_eq!(story(&inside.events()), Vec::<String>::new());
+}
+
+#[test]
+fn a_hidden_span_is_handed_on_and_its_changes_are_hidden() {
+    let inside = Inside::new();
+    let tracer = inside.provider.tracer("test");
+    let mut span = tracer
+        .span_builder("connect")
+        .with_attributes([KeyValue::new("target", "hyper::client")])
+        .start(&tracer);
+    span.set_attribute(KeyValue::new("n", 1));
+    span.end();
+    assert_eq!(story(&inside.events()), Vec::<String>::new());
+    assert_eq!(inside.exported()[0].attributes[1], KeyValue::new("n", 1));
+}
+
+#[test]
+fn secrets_are_masked_in_changes_too() {
+    let inside = Inside::new();
+    let mut span = inside.provider.tracer("test").start("job");
+    span.set_attribute(KeyValue::new("password", "hunter2"));
+    span.add_event(
+        "sent",
+        vec![KeyValue::new("authorization", "Bearer hunter2")],
+    );
+    span.set_status(Status::error("https://me:hunter2@shop/"));
+    span.end();
+    let text = serde_json::to_string(&inside.events()).unwrap();
+    assert_eq!(text.matches("hunter2").count(), 0, "{text}");
+}
+
+#[test]
+fn spans_that_end_after_the_shutdown_are_lost_and_nothing_waits() {
+    let inside = Inside::with(|builder| builder.with_sampler(Sampler::AlwaysOff));
+    let mut span = inside.provider.tracer("test").start("job");
+    span.set_attribute(KeyValue::new("n", 1));
+    inside.provider.shutdown().unwrap();
+    inside.live.target().flush(PATIENCE).unwrap();
+    let events = inside.events();
+    let ended = events
+        .iter()
+        .find(|event| event["type"] == "ended")
+        .unwrap();
+    assert_eq!(ended["lost"]["reason"], json!("shutdown"));
+    span.set_attribute(KeyValue::new("n", 2));
+    span.end();
+    let late = inside.provider.tracer("test").start("late");
+    assert!(!late.span_context().is_valid());
+}
+
+/// One step of a random program.
+#[derive(Clone, Debug)]
+enum Step {
+    Start {
+        parent: usize,
+        sampled: bool,
+    },
+    Attribute {
+        span: usize,
+        key: usize,
+        value: i64,
+    },
+    Event {
+        span: usize,
+    },
+    Fail {
+        span: usize,
+        message: u8,
+    },
+    Succeed {
+        span: usize,
+    },
+    Rename {
+        span: usize,
+        name: u8,
+    },
+    Drop {
+        span: usize,
+    },
+    End {
+        span: usize,
+    },
+    /// The worker has told all that was queued by then.
+    Flush,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let span = 0..6_usize;
+    prop_oneof![
+        3 => (0..6_usize, any::<bool>()).prop_map(|(parent, sampled)| Step::Start { parent, sampled }),
+        6 => (span.clone(), 0..5_usize, -3..3_i64).prop_map(|(span, key, value)| Step::Attribute { span, key, value }),
+        2 => span.clone().prop_map(|span| Step::Event { span }),
+        1 => (span.clone(), any::<u8>()).prop_map(|(span, message)| Step::Fail { span, message }),
+        1 => span.clone().prop_map(|span| Step::Succeed { span }),
+        1 => (span.clone(), any::<u8>()).prop_map(|(span, name)| Step::Rename { span, name }),
+        1 => span.clone().prop_map(|span| Step::Drop { span }),
+        2 => span.prop_map(|span| Step::End { span }),
+        2 => Just(Step::Flush),
+    ]
+}
+
+/// Drops spans whose name says so.
+#[derive(Clone, Debug)]
+struct ByName;
+
+impl opentelemetry_sdk::trace::ShouldSample for ByName {
+    fn should_sample(
+        &self,
+        parent_context: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        span_kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> opentelemetry_sdk::trace::SamplingResult {
+        let sampler = if name == "dropped" {
+            Sampler::AlwaysOff
+        } else {
+            Sampler::AlwaysOn
+        };
+        sampler.should_sample(parent_context, trace_id, name, span_kind, attributes, links)
+    }
+}
+
+const KEYS: [&str; 5] = ["a", "b", "progress.current", "c", "progress.message"];
+
+fn run(inside: &Inside, steps: &[Step]) {
+    let tracer = inside.provider.tracer("test");
+    let mut spans: Vec<Arc<Context>> = Vec::new();
+    let at = |spans: &[Arc<Context>], span: usize| spans.get(span).cloned();
+    for step in steps {
+        match *step {
+            Step::Start { parent, sampled } => {
+                let parent = at(&spans, parent).map_or_else(Context::new, |it| (*it).clone());
+                let span =
+                    tracer.start_with_context(if sampled { "job" } else { "dropped" }, &parent);
+                spans.push(Arc::new(Context::new().with_span(span)));
+            }
+            Step::Attribute { span, key, value } => {
+                if let Some(span) = at(&spans, span) {
+                    span.span().set_attribute(KeyValue::new(KEYS[key], value));
+                }
+            }
+            Step::Event { span } => {
+                if let Some(span) = at(&spans, span) {
+                    span.span().add_event("said", vec![KeyValue::new("x", 1)]);
+                }
+            }
+            Step::Fail { span, message } => {
+                if let Some(span) = at(&spans, span) {
+                    span.span().set_status(Status::error(message.to_string()));
+                }
+            }
+            Step::Succeed { span } => {
+                if let Some(span) = at(&spans, span) {
+                    span.span().set_status(Status::Ok);
+                }
+            }
+            Step::Rename { span, name } => {
+                if let Some(span) = at(&spans, span) {
+                    span.span().update_name(name.to_string());
+                }
+            }
+            Step::Drop { span } => {
+                if span < spans.len() {
+                    drop(spans.remove(span));
+                }
+            }
+            Step::End { span } => {
+                if let Some(span) = at(&spans, span) {
+                    span.span().end();
+                }
+            }
+            Step::Flush => inside.live.target().flush(PATIENCE).unwrap(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What the stream told of a span before its end is what its end says: all attributes, events, links, its name and
+    /// its status, for exported and dropped spans alike.
+    #[test]
+    fn starts_and_updates_together_are_what_the_end_says(steps in proptest::collection::vec(step(), 1..60)) {
+        let inside = Inside::with(|builder| builder.with_sampler(ByName));
+        run(&inside, &steps);
+        let events = inside.events();
+        prop_assert_eq!(rebuilt(&events), as_ended(&events));
+    }
+}
