@@ -280,7 +280,8 @@ impl<T: RecordEncoder> Worker<T> {
             }
             // Before the counter is read: what the encoder takes here follows records below it.
             catch_panic(|| self.encoder.before_drain());
-            // Read before the counter: what is pushed after this look keeps the loop running once more.
+            // Read before the counter. If the log is closed later, the loop runs once more, and takes what was pushed
+            // in between.
             let closed = self.buffer.is_closed();
             let cut = self.cut();
             let began = Instant::now();
@@ -313,8 +314,8 @@ impl<T: RecordEncoder> Worker<T> {
             if left.is_zero() {
                 return cut;
             }
-            // In short parks: while the whole process is stopped, by a debugger or by throttling, only one of them
-            // elapses.
+            // In short parks: if the whole process is stopped, by a debugger or by throttling, that time counts as one
+            // park at most.
             let step = left.min(DELAY_STEP);
             let begun = Instant::now();
             self.buffer.park(step);

@@ -1,5 +1,5 @@
-//! What the environment of the program decides: address, token, levels, the name of the service. The only place that
-//! writes to the host's standard error, and it writes one line.
+//! What the environment of the program decides: address, token, levels, the name of the service. This is the only place
+//! that writes to the host's standard error, and it writes one line.
 
 use std::{env, io::Write as _};
 

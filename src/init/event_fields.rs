@@ -1,5 +1,5 @@
-//! Copies the fields of a `tracing` event into a log record. It runs on the host's threads and formats the host's values,
-//! before anything of ours is locked.
+//! Copies the fields of a `tracing` event into a log record. It runs on the host's threads. It formats the host's
+//! values before any lock of ours is taken.
 
 use std::{error::Error as StdError, fmt};
 
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 
 use crate::span::record::LogPairs;
 
-/// Upper bound on the causes of an error that are written behind its message.
+/// Upper bound on the causes of an error that are written after its message.
 const CAUSES_MAX: usize = 16;
 
 /// Takes the fields of one event.
@@ -76,7 +76,7 @@ impl Visit for EventFields<'_> {
     }
 }
 
-/// An error, and behind it its causes.
+/// Writes an error, and after it its causes.
 struct WithCauses<'a>(&'a (dyn StdError + 'static));
 
 impl fmt::Display for WithCauses<'_> {

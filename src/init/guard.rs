@@ -1,4 +1,5 @@
-//! [`InitGuard`]: what [`init()`](crate::init()) and [`layer()`](crate::layer()) leave behind, and its orderly end.
+//! [`InitGuard`]: keeps alive what [`init()`](crate::init()) and [`layer()`](crate::layer()) set up, and ends it in
+//! order.
 
 use std::time::Instant;
 
@@ -6,7 +7,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{http::server::LiveServer, live_spans::LiveSpans};
 
-/// Keeps what [`init()`](crate::init()) or [`layer()`](crate::layer()) set up alive; dropping it shuts the provider and the server down.
+/// Keeps what [`init()`](crate::init()) or [`layer()`](crate::layer()) set up alive. Dropping it shuts the provider and
+/// the server down.
 #[must_use = "dropping the guard stops the server"]
 pub struct InitGuard {
     pub(super) live: LiveSpans,

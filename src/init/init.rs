@@ -17,18 +17,19 @@ use crate::{
 /// `tracing-opentelemetry`, and shows each event as a log record, as [`layer()`](crate::layer()) does.
 ///
 /// The environment decides: `LIVESPAN_ADDR` (default
-/// [`LiveServer::DEFAULT_ADDRESS`](crate::LiveServer::DEFAULT_ADDRESS); when that port is taken, any free one), `LIVESPAN_QUIET=1` (the address is not
-/// printed), `LIVESPAN_TOKEN` (readers need it, see [`Auth::token`](crate::Auth::token); the printed address then signs one browser in),
-/// `RUST_LOG` (which spans and events, by target and level as in `shop=debug,warn`; `info` when it is not set or makes no
-/// sense), `OTEL_SERVICE_NAME`. The log is kept in
-/// memory; for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`](crate::LiveSpans::builder).
+/// [`LiveServer::DEFAULT_ADDRESS`](crate::LiveServer::DEFAULT_ADDRESS); when that port is taken, any free one),
+/// `LIVESPAN_QUIET=1` (the address is not printed), `LIVESPAN_TOKEN` (readers need it, see
+/// [`Auth::token`](crate::Auth::token); the printed address then signs one browser in), `RUST_LOG` (which spans and
+/// events, by target and level as in `shop=debug,warn`; `info` when it is not set or malformed), `OTEL_SERVICE_NAME`.
+/// The log is kept in memory. For a store that outlives the process, and for every other setting, use
+/// [`LiveSpans::builder`](crate::LiveSpans::builder).
 ///
 /// # Errors
 /// An error leaves nothing behind: no subscriber, no provider, no server.
 ///
 /// - A subscriber is installed already ([invalid](Error::is_invalid)): leave it out, or add
 ///   [`layer()`](crate::layer()) to its registry.
-/// - `LIVESPAN_ADDR` is no loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run
@@ -57,7 +58,7 @@ pub fn init() -> Result<InitGuard, Error> {
     Ok(setup.finish())
 }
 
-/// What to do where a program has a subscriber already.
+/// What to do when the program has a subscriber already.
 const SUBSCRIBER_TAKEN: &str = "install the tracing subscriber, because there is one already: leave out \
     `tracing_subscriber::fmt::init()`, as `livespan::init()` prints to the console as well, or keep your subscriber and add \
     `livespan::layer()` to its registry";

@@ -1,4 +1,4 @@
-//! One line for a program that has a registry of `tracing-subscriber` already: its console output and filters stay.
+//! One line for a program that already has a registry of `tracing-subscriber`: its console output and filters stay.
 
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, registry::LookupSpan};
@@ -8,32 +8,33 @@ use crate::{
     init::{environment, guard::InitGuard, setup::Setup},
 };
 
-/// Returns a layer that shows every `tracing` span and event of this program live, and the guard that keeps the page up.
+/// Returns a layer that shows every `tracing` span and event of this program live, and the guard that keeps the page
+/// up.
 ///
-/// The layer goes into any registry, at any place; the others in it do not notice. Spans are made with
-/// `tracing-opentelemetry`. Each event becomes a `log` event at once, inside and outside of spans, with level, target and
-/// fields, and is no event of its span as well. An event of level ERROR sets the status of its span to ERROR, as ever. An
-/// event with `parent:` belongs to that span, which starts with it if it was never entered.
+/// The layer fits into any registry, at any place, and does not affect the other layers. Spans are made with
+/// `tracing-opentelemetry`. Each event becomes a `log` event at once, inside and outside of spans, with level, target
+/// and fields. It is not also an event of its span. As with `tracing-opentelemetry` alone, an event of level ERROR sets
+/// the status of its span to ERROR. An event with `parent:` belongs to that span, which starts with it if it was never
+/// entered.
 ///
-/// - It shows what `RUST_LOG` says, by target and level as in `shop=debug,warn`; `info` and above where that is not set.
-///   This is a filter of the layer alone. A filter of the whole registry, such as an `EnvFilter` that is a layer, holds for
-///   this layer, too; [`with_filter`](Layer::with_filter) narrows it further.
+/// - `RUST_LOG` sets what it shows, by target and level as in `shop=debug,warn`; without it, `info` and above. This is
+///   a filter of the layer alone. A filter of the whole registry, such as an `EnvFilter` that is a layer, also applies
+///   to this layer; [`with_filter`](Layer::with_filter) narrows it further.
 /// - Events of HTTP libraries' internals
 ///   ([`DEFAULT_HIDDEN_TARGETS`](crate::LiveSpansBuilder::DEFAULT_HIDDEN_TARGETS)) are shown from WARN on.
-/// - Values are formatted on the thread of the event. What the full buffer refuses, and an event whose value panics while
-///   it is formatted, is counted in `dropped.other`.
-/// - It also sets the global tracer provider, with W3C trace-context propagation, and the
-///   [panic hook](crate::panic_hook), as [`init()`](crate::init()) does. The environment decides about the rest as it
-///   does there.
+/// - Values are formatted on the thread of the event. `dropped.other` counts events that the full buffer refuses, and
+///   events with a value that panics while it is formatted.
+/// - It also sets the global tracer provider, with W3C trace-context propagation, and the [panic
+///   hook](crate::panic_hook), as [`init()`](crate::init()) does. The environment decides the rest, as for `init()`.
 ///
-/// One registry has one OpenTelemetry layer: leave out a `tracing_opentelemetry::layer()` of your own. To export as well,
-/// use a provider of your own with [`LiveSpans::span_processor`](crate::LiveSpans::span_processor), and
+/// A registry has only one OpenTelemetry layer: leave out a `tracing_opentelemetry::layer()` of your own. To export as
+/// well, use a provider of your own with [`LiveSpans::span_processor`](crate::LiveSpans::span_processor), and
 /// `LiveSpans::log_processor` for events.
 ///
 /// # Errors
 /// An error leaves nothing behind: no provider, no server.
 ///
-/// - `LIVESPAN_ADDR` is no loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run

@@ -1,9 +1,10 @@
-//! The layer that shows each event of `tracing` once, as a log record. It stands around the OpenTelemetry layer, which
-//! gets the spans and no events. It runs on the host's threads: it never waits, never panics and never emits.
+//! The layer that shows each event of `tracing` once, as a log record. It is wrapped around the OpenTelemetry layer,
+//! which gets the spans and no events. It runs on the host's threads: it never waits, never panics and never emits.
 //!
-//! The OpenTelemetry layer holds a lock of a span while it starts it, and calls the host's sampler and processors under
-//! that lock. If these emit an event, a look at that span would wait for ever. So [`BeforeOtel`] and [`LogLayer`] stand on
-//! both sides of it and count the calls that are inside it; an event that comes meanwhile looks at no span.
+//! While the OpenTelemetry layer starts a span, it holds a lock of the span, and calls the host's sampler and
+//! processors. If one of these emits an event, to look the span up would wait for ever. So [`BeforeOtel`] and
+//! [`LogLayer`] run before and after the OpenTelemetry layer, and count the calls that are inside it. An event that
+//! comes meanwhile looks no span up.
 
 use std::{
     cell::Cell,
@@ -41,11 +42,12 @@ thread_local! {
     /// Calls of this thread that are inside the OpenTelemetry layer.
     static INSIDE_OTEL: Cell<u32> = const { Cell::new(0) };
     static HAS_MEMORY: Cell<bool> = const { Cell::new(false) };
-    /// The memory for the fields of an event. An event within the formatting of another one finds none, and makes some.
+    /// The memory for the fields of an event. While it is in use, an event that comes from formatting a value allocates
+    /// its own.
     static MEMORY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Ids of a trace and a span; zeros for none.
+/// The ids of a trace and a span; zeros if there are none.
 type Ids = ([u8; 16], [u8; 8]);
 
 const NO_IDS: Ids = ([0; 16], [0; 8]);
@@ -94,7 +96,7 @@ pub(super) struct LogLayer<S> {
     shared: Arc<ProcessorShared>,
     source: u32,
     dispatch: OnceLock<WeakDispatch>,
-    /// Whether the subscriber hides the OpenTelemetry layer, as a `reload` layer around it does: then the ids of a span
+    /// Whether the subscriber hides the OpenTelemetry layer, as a `reload` layer around it does. Then the ids of a span
     /// are remembered when it is first entered.
     remembers_ids: AtomicBool,
     subscriber: PhantomData<fn(S)>,
@@ -109,7 +111,7 @@ impl<S> fmt::Debug for LogLayer<S> {
 }
 
 impl<S> LogLayer<S> {
-    /// Log records are of the process with this source.
+    /// Creates the layer. Its log records belong to the process with this source.
     pub(super) fn new(shared: Arc<ProcessorShared>, source: u32) -> Self {
         Self {
             shared,
@@ -164,8 +166,8 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
         }
     }
 
-    /// Returns the ids of the event's span; `None` if telemetry is suppressed. An event of level ERROR is the status of its
-    /// span, as if the OpenTelemetry layer had got it.
+    /// Returns the ids of the event's span; `None` if telemetry is suppressed. An event of level ERROR also sets the
+    /// status of its span, as the OpenTelemetry layer would.
     fn ids(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Ids> {
         let current = current_ids()?;
         let is_error = *event.metadata().level() == Level::ERROR;
@@ -244,7 +246,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LogLayer<S> {
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        // A value of the host may panic when it is formatted: the program goes on, and the record counts as dropped.
+        // A value of the host may panic when it is formatted. The program goes on, and the record counts as dropped.
         let shown = catch_unwind(AssertUnwindSafe(|| self.show(event, &ctx)));
         if shown.is_err() {
             self.shared.buffer().count_dropped(RecordClass::Other, 1);
@@ -271,10 +273,10 @@ fn leave_otel() {
     INSIDE_OTEL.set(INSIDE_OTEL.get().saturating_sub(1));
 }
 
-/// Returns the ids of the current span; `None` if telemetry is suppressed, as it is on our own threads.
+/// Returns the ids of the current span; `None` if telemetry is suppressed, as on our own threads.
 fn current_ids() -> Option<Ids> {
-    // When a thread ends, its current context is gone before or after this memory, and a look at it would panic. The
-    // context is used first, so it goes last.
+    // When a thread ends, its thread-locals are dropped, and a look at a dropped context would panic. The context is
+    // used before this memory, so it is dropped after it: while the memory is there, the context is, too.
     let is_ending = HAS_MEMORY.get() && MEMORY.try_with(|_| ()).is_err();
     if is_ending {
         return Some(NO_IDS);

@@ -1,5 +1,5 @@
-//! The ways in for programs that use `tracing`: [`init()`] sets up everything, [`layer()`] adds to a registry that is
-//! there.
+//! The entry points for programs that use `tracing`: [`init()`] sets up everything, [`layer()`] adds to an existing
+//! registry.
 
 mod environment;
 mod event_fields;

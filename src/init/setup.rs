@@ -40,7 +40,7 @@ impl Setup {
     pub(super) fn new() -> Result<Self, Error> {
         let live = environment::builder().build()?;
         Self::of(&live).inspect_err(|_error| {
-            // Only the server and the log's thread have begun.
+            // Only the server and the log's thread have started.
             drop(live.shutdown());
         })
     }
@@ -69,13 +69,13 @@ impl Setup {
         layer_of(&self.live, &self.provider)
     }
 
-    /// Ends what has begun.
+    /// Ends what has started.
     pub(super) fn abandon(self) {
         drop(self.provider.shutdown());
         drop(self.live.shutdown());
     }
 
-    /// Sets what is global but the subscriber, and prints the address.
+    /// Sets everything global except the subscriber, and prints the address.
     pub(super) fn finish(self) -> InitGuard {
         // Without this, the SDK prints a line about it.
         with_default(NoSubscriber::default(), || {
@@ -107,7 +107,7 @@ where
         reason = "the lifetimes of the method itself are not general enough"
     )]
     let are_spans = filter_fn(|metadata| metadata.is_span());
-    // An event that the OpenTelemetry layer got would be in its span a second time, and only when that ends.
+    // If the OpenTelemetry layer got the events, each would be shown a second time: in its span, when that ends.
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("livespan"))
         .with_filter(are_spans);

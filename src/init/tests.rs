@@ -1,4 +1,4 @@
-//! What the layer shows of a program, with a log of its own for each test and nothing global.
+//! What the layer shows of a program. Each test has a log of its own, and sets nothing global.
 
 use std::{
     cell::RefCell,
@@ -91,7 +91,7 @@ fn run(run: impl FnOnce()) -> Vec<Json> {
     Program::new().run(run)
 }
 
-/// The log records of these events, without fields that differ from run to run or are the same in all.
+/// Returns the log records of these events, without fields that differ from run to run or are the same in all.
 fn logs(events: &[Json]) -> Vec<Json> {
     let logs = events.iter().filter(|event| event["type"] == "log");
     logs.map(|log| {
@@ -104,7 +104,7 @@ fn logs(events: &[Json]) -> Vec<Json> {
     .collect()
 }
 
-/// The body of each log record, and the name of the span that it belongs to.
+/// Returns the body of each log record, and the name of the span that it belongs to.
 fn places(events: &[Json]) -> Vec<(&str, &str)> {
     let logs = events.iter().filter(|event| event["type"] == "log");
     logs.map(|log| {
@@ -351,7 +351,7 @@ impl std::error::Error for Failed {
     }
 }
 
-/// Formats itself without end.
+/// A value whose text has no end.
 struct Endless;
 
 impl fmt::Debug for Endless {
@@ -421,10 +421,11 @@ impl ShouldSample for LoggingSampler {
     }
 }
 
-/// Says to the child what it is.
+/// The environment variable that tells the child its role.
 const CHILD: &str = "LIVESPAN_TEST_LAYER";
 
-/// A program with one global subscriber: only then does `tracing` deliver events that come within a call of a layer.
+/// A program with one global subscriber. Only there does `tracing` deliver events that a layer causes within its own
+/// call.
 #[test]
 fn child() {
     if env::var_os(CHILD).is_none() {
@@ -478,7 +479,7 @@ fn a_program_that_logs_within_a_call_does_not_wait_for_ever() {
         ("sampling inner", "outer"),
         ("inner", "inner"),
     ];
-    // A span whose start is under way has no status yet.
+    // While a span starts, it has no status yet.
     let statuses = [("inner", "OK"), ("never entered", "OK"), ("outer", "OK")];
     assert_eq!(said, [format!("{places:?}"), format!("{statuses:?}")]);
 }
@@ -517,7 +518,7 @@ fn a_thread_that_ends_may_say_so() {
             }
             info!("first words");
             LAST_WORDS.set(Some(LastWords));
-            // What is the default for this thread stays it until the end.
+            // The default subscriber of this thread stays until the thread ends.
             std::mem::forget(guard);
         });
         thread.join().unwrap();

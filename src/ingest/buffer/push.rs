@@ -25,7 +25,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// The record that wakes a running worker: none has this number.
+/// The value while the worker runs: no record has this number, so none wakes it.
 pub(super) const AWAKE: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -182,8 +182,8 @@ impl IngestBuffer {
         PushAttempt::Settled(Ok(()))
     }
 
-    /// Appends a record if it fits, and returns its number. `length` and `count` change only when the record is complete, so a `write` that
-    /// panics leaves nothing behind.
+    /// Appends a record if it fits, and returns its number. `length` and `count` change only when the record is
+    /// complete, so a `write` that panics leaves nothing behind.
     #[inline]
     pub(super) fn append(
         &self,

@@ -1,6 +1,6 @@
-//! How the worker thread sleeps, and who wakes it. Before it sleeps, the worker says at which record it is to be woken:
-//! the next one, or the last one of a batch. A host thread compares that number with its own record's and wakes the
-//! worker only then, or if a shard is half full. It never waits for the worker.
+//! How the worker thread sleeps, and who wakes it. Before it sleeps, the worker stores the number of the record at
+//! which it must be woken: the next one, or the last one of a batch. A host thread compares that number with its own
+//! record's. It wakes the worker only then, or if a shard is half full, and never waits for it.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ impl IngestBuffer {
         drop(self.worker.set(thread::current()));
     }
 
-    /// Parks until a record with this number or a higher one arrives, or the time has passed. Returns at once if there
-    /// is one already, or if someone has called [`wake_now`](Self::wake_now).
+    /// Parks until a record with this number or a higher one arrives, or until the time has passed. Returns at once if
+    /// there is one already, or if someone has called [`wake_now`](Self::wake_now).
     pub(crate) fn park_until_record(&self, number: u64, timeout: Duration) {
-        // Stored before the counter is read. A push draws its number before it reads this. So one of the two sees the
-        // other.
+        // Stored before the counter is read, while a push draws its number before it reads this. So at least one of the
+        // two sees the other.
         self.wake_at.store(number, Ordering::SeqCst);
         if self.next_number() <= number
             && !self.is_closed()
@@ -33,7 +33,7 @@ impl IngestBuffer {
         self.wake_at.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Parks for this time, whatever arrives. Returns earlier if someone has called [`wake_now`](Self::wake_now).
+    /// Parks for this time, even if records arrive. Returns earlier if someone has called [`wake_now`](Self::wake_now).
     pub(crate) fn park(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
@@ -97,14 +97,14 @@ impl IngestBuffer {
 
 /// The longest time that records gather before a turn.
 pub(crate) const GATHER_TIME: Duration = Duration::from_millis(1);
-/// The records that are worth a turn at once.
+/// The number of records at which a turn begins at once.
 pub(crate) const BATCH_RECORDS: u64 = 128;
-/// The most records of a turn after which the next record need not wait for others.
+/// After a turn of at most this many records, the next record need not wait for others.
 const FEW_RECORDS: usize = 2;
 
-/// Decides after each turn of the worker whether the next record is handled at once, or records gather first. A turn has
-/// a cost of its own, and to be woken costs the thread that pushes. So records gather while many come: when a turn took
-/// more than a few, or began within [`GATHER_TIME`] after the last but one.
+/// Decides after each turn of the worker whether the next record is handled at once, or records gather first. Each turn
+/// has a cost of its own, and to wake the worker costs the thread that pushes. So records gather while many come: when
+/// a turn took more than [`FEW_RECORDS`], or began within [`GATHER_TIME`] after the last but one.
 #[derive(Debug, Default)]
 pub(crate) struct TurnPace {
     /// When the last two turns began that took records, the later one last.
@@ -112,8 +112,8 @@ pub(crate) struct TurnPace {
 }
 
 impl TurnPace {
-    /// Notes a turn that began at that time and took so many records. Returns whether records gather before the next
-    /// turn.
+    /// Takes note of a turn that began at that time and took this many records. Returns whether records gather before
+    /// the next turn.
     pub(crate) fn lets_gather(&mut self, began: Instant, taken: usize) -> bool {
         if taken == 0 {
             return false;
@@ -130,8 +130,8 @@ mod tests {
     use super::*;
     use crate::ingest::buffer::class::{PushError, RecordClass};
 
-    /// Notes turns that began at these times, in microseconds, and took so many records. Returns after which of them
-    /// records gather.
+    /// Simulates turns that began at these times, in microseconds, and took this many records. Returns for each whether
+    /// records gather after it.
     fn gathering(turns: &[(u64, usize)]) -> Vec<bool> {
         let (mut pace, begun) = (TurnPace::default(), Instant::now());
         let turns = turns.iter();
@@ -209,7 +209,7 @@ mod tests {
         let buffer = IngestBuffer::new(0, 1000);
         buffer.wake_at.store(1, Ordering::SeqCst);
         push(&buffer).unwrap();
-        // It draws a number in every shard, and fits into none.
+        // It draws a number in every shard, but fits into none.
         let large = vec![0; 10_000_000];
         let pushed = buffer.try_push(RecordClass::Other, |buf| buf.put_slice(&large));
         assert_eq!(pushed, Err(PushError::Full));

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The fields of a `tracing` event in the form of a record. Its memory can be used again.
+/// The fields of a `tracing` event in the form of a record. Its memory can be reused.
 #[derive(Debug, Default)]
 pub(crate) struct LogPairs {
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub(crate) struct LogPairs {
 }
 
 impl LogPairs {
-    /// Makes empty pairs that use this memory.
+    /// Creates an empty value that reuses this memory.
     pub(crate) fn reusing(mut bytes: Vec<u8>) -> Self {
         bytes.clear();
         Self {
@@ -61,7 +61,7 @@ impl LogPairs {
         }
     }
 
-    /// Adds a value as it formats itself. Its text is cut as it is written, so a huge one costs no more than its
+    /// Adds a value in its own formatting. The text is cut while it is written, so a huge value costs no more than its
     /// beginning.
     pub(crate) fn formatted(&mut self, key: &str, value: fmt::Arguments<'_>) {
         if let Some(text) = value.as_str() {
@@ -77,7 +77,7 @@ impl LogPairs {
             out: &mut self.bytes,
             room: TEXT_BYTES_MAX,
         };
-        // It fails when the text is cut, or when the value cannot be formatted: what it wrote is kept.
+        // This fails when the text is cut, or when the value cannot be formatted. The text written so far is kept.
         let _is_whole = text.write_fmt(value).is_ok();
         let length = self.bytes.len() - start;
         if let Some(place) = self.bytes.get_mut(head..head + 8) {
@@ -85,7 +85,7 @@ impl LogPairs {
         }
     }
 
-    /// Begins a pair: returns its key as it is written; `None` if the record is full.
+    /// Begins a pair. Returns its key as it is written, or `None` if the record is full.
     fn begin<'k>(&mut self, key: &'k str) -> Option<&'k str> {
         if self.bytes.len() > RECORD_BYTES_MAX {
             self.is_truncated = true;
