@@ -133,7 +133,7 @@ impl SpanEncoder {
         self
     }
 
-    /// Sets the queue of open spans that changed.
+    /// Sets the queue from which the changes of open spans are taken.
     pub(crate) fn telling(mut self, queue: Arc<UpdateQueue>) -> Self {
         self.updates = UpdateSchedule::new(queue);
         self

@@ -1,4 +1,5 @@
-//! When which spans' changes are told: a span at most once in each [`UPDATE_INTERVAL`]. It belongs to the worker thread.
+//! Decides when the changes of an open span are told to readers: at most once in each [`UPDATE_INTERVAL`] for one span.
+//! It belongs to the worker thread.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -11,14 +12,14 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
-/// Which spans' changes are told when.
+/// Which spans have changes to tell, and when each may tell them.
 #[derive(Debug, Default)]
 pub(super) struct UpdateSchedule {
     pub(super) queue: Arc<UpdateQueue>,
     /// Taken from the queue in this turn.
     taken: Vec<Arc<UpdateSlot>>,
     due: BinaryHeap<Reverse<DueSlot>>,
-    /// When spans were told that may not be told again yet.
+    /// When each span was last told, for those that may not be told again yet.
     told: Map<SlotIds, Instant>,
     /// When `told` is searched next for entries that have become useless.
     forget_at: Option<Instant>,
@@ -77,7 +78,7 @@ impl UpdateSchedule {
         self.taken.is_empty() && self.due.is_empty()
     }
 
-    /// Gives each slot that was taken its time.
+    /// Decides for each slot that was taken when its changes are told.
     pub(super) fn schedule_taken(&mut self, now: Instant) {
         for slot in self.taken.drain(..) {
             let told = self.told.get(&(slot.trace_id, slot.span_id));

@@ -96,20 +96,20 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// Called when everything encoded so far is stored or refused: appends the events that had to wait for that.
     fn on_committed(&mut self, _batch: &mut Batch) {}
 
-    /// Called at the beginning of a turn, before the end of the turn's records is decided: takes what waits beside the
-    /// buffer. The turn has all records that were pushed before that.
+    /// Called at the beginning of a turn, before its last record is decided. Takes what waits outside of the buffer.
+    /// The turn has all records that were pushed before that.
     fn before_drain(&mut self) {}
 
-    /// Called when all records of a turn are stored or refused: appends the events of what
+    /// Called when all records of a turn are stored or refused. Appends the events of what
     /// [`before_drain`](Self::before_drain) took, and of what is due.
     fn after_drain(&mut self, _batch: &mut Batch) {}
 
-    /// Returns whether something waits beside the buffer. The worker then does not fall asleep.
+    /// Returns whether something waits outside of the buffer. The worker then does not fall asleep.
     fn has_news(&self) -> bool {
         false
     }
 
-    /// Returns when [`after_drain`](Self::after_drain) is to be called next, although nothing happens.
+    /// Returns when to call [`after_drain`](Self::after_drain) next, even if nothing happens.
     fn next_due(&self) -> Option<Instant> {
         None
     }

@@ -278,7 +278,7 @@ impl<T: RecordEncoder> Worker<T> {
                 self.check_at = self.next_check();
                 self.committer.check_store();
             }
-            // Before the counter is read: what the encoder takes here follows records below it.
+            // Called before the counter is read. So the records on which the news depend are below the cut.
             catch_panic(|| self.encoder.before_drain());
             // Read before the counter. If the log is closed later, the loop runs once more, and takes what was pushed
             // in between.
@@ -290,7 +290,7 @@ impl<T: RecordEncoder> Worker<T> {
                 break;
             }
             if self.encoder.has_news() {
-                // It came after the look above, and its number may be below the cut.
+                // The news came after `before_drain`, and their number may be below the cut.
                 self.buffer.park_until_record(cut, GATHER_TIME);
             } else if self.pace.lets_gather(began, taken) {
                 let last = cut + BATCH_RECORDS - 1;

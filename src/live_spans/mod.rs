@@ -168,8 +168,8 @@ impl LiveSpans {
         LiveLogProcessor::new(Arc::clone(&self.shared.parts))
     }
 
-    /// Builds the SDK's provider with our processor and wraps it, so that its spans are shown with what happens to them
-    /// while they run. Each call is a further *process* in the log. Our processor comes after those that the builder has.
+    /// Builds the SDK's provider with our processor and wraps it, so that readers also see what happens to its spans
+    /// while they run. Each call adds a *process* to the log. Our processor comes after those of the builder.
     pub fn tracer_provider(&self, builder: TracerProviderBuilder) -> LiveTracerProvider {
         LiveTracerProvider::new(self.span_processor(), builder)
     }

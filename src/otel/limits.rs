@@ -1,5 +1,5 @@
-//! The span limits of the SDK's provider, as far as its spans have shown them: the SDK has no way to ask for them. A change
-//! of an open span that the SDK will drop must not be shown.
+//! The span limits of the SDK's provider, as learnt from its ended spans, because the SDK has no way to ask for them.
+//! They are needed because a change that the SDK will drop must not be shown.
 
 use std::{
     env,
@@ -8,13 +8,13 @@ use std::{
 
 use opentelemetry_sdk::trace::SpanData;
 
-/// The SDK's default for each, as the specification has it.
+/// The SDK's default for each limit, which is that of the specification.
 const DEFAULT: u32 = 128;
 
 /// How many attributes, events and links a span of the provider may have.
 ///
-/// It begins with what the environment says, as the SDK does. A limit that the builder set is learnt when the first span
-/// meets it.
+/// At first, these are the limits of the environment, as in the SDK. A limit that the builder set is learnt when the
+/// first span reaches it.
 #[derive(Debug)]
 pub(crate) struct SeenLimits {
     attributes: AtomicU32,
@@ -63,7 +63,7 @@ impl SeenLimits {
     }
 }
 
-/// Where something was dropped, what is left is the limit; otherwise the limit is no lower than that.
+/// If parts were dropped, the number of kept ones is the limit. Otherwise the limit is at least that number.
 #[inline]
 fn learn(limit: &AtomicU32, kept: usize, dropped: u32) {
     let kept = u32::try_from(kept).unwrap_or(u32::MAX);

@@ -1,4 +1,5 @@
-//! The logs of this process, for changes that do not come through a span of ours: what a span waits for, and panics. It runs on the host's threads, also within a panic: it never waits and never allocates much.
+//! The logs of this process, for news that do not come through a span of ours: what a span waits for, and panics. It
+//! runs on the host's threads, also within a panic: it never waits and never allocates much.
 
 use std::sync::{Arc, RwLock, Weak};
 
@@ -18,7 +19,8 @@ pub(crate) fn register(log: &Arc<ProcessorShared>) {
     logs.push(Arc::downgrade(log));
 }
 
-/// Calls `act` for each log. If another thread just adds one, it is not called rather than waiting.
+/// Calls `act` for each log. It does not wait: if another thread is adding a log at this moment, it calls `act` for
+/// none.
 pub(crate) fn for_each(mut act: impl FnMut(&Arc<ProcessorShared>)) {
     let logs = LOGS.try_read().map(|logs| logs.clone());
     let logs = logs.unwrap_or_default();

@@ -1,8 +1,7 @@
-//! The panic hook: what it sees is shown at once in the span that is current, and `on_end` then says it of the spans that
-//! the panic ends. It runs on the panicking thread,
-//! before anything unwinds, possibly under locks of the program, the SDK or this crate: it calls neither the SDK nor
-//! `tracing`, takes no lock that another thread may hold for long, allocates no more than three short texts, and never
-//! panics.
+//! The panic hook. It shows a panic at once in the span that is current, and `on_end` later shows it in each span that
+//! the panic ends. The hook runs on the panicking thread, before anything unwinds, possibly under locks of the program,
+//! the SDK or this crate. So it calls neither the SDK nor `tracing`, takes no lock that another thread may hold for
+//! long, allocates no more than three short texts, and never panics.
 
 use std::{
     panic::{self, PanicHookInfo},

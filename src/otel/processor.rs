@@ -129,7 +129,7 @@ impl LiveSpanProcessor {
         Arc::clone(&self.shared)
     }
 
-    /// The limits of the provider, which the ends of its spans show.
+    /// The limits of the provider, as learnt from the ends of its spans.
     pub(crate) fn limits(&self) -> Arc<SeenLimits> {
         Arc::clone(&self.limits)
     }

@@ -149,7 +149,7 @@ impl ProcessorShared {
         drop(self.buffer().try_push(RecordClass::End, write));
     }
 
-    /// Tells what changed last in a span, right before its end is put into the buffer.
+    /// Records the last changes of a span, right before its end is put into the buffer.
     pub(crate) fn enqueue_last_changes(&self, slot: &UpdateSlot) {
         let changes = slot.end();
         if changes.is_empty() {
@@ -160,7 +160,7 @@ impl ProcessorShared {
         drop(self.buffer().push(RecordClass::Other, write));
     }
 
-    /// The same for changes that did not come through the span itself.
+    /// Does the same for changes that did not come through the span itself.
     #[inline]
     pub(crate) fn enqueue_shared_changes(&self, span: &SpanContext) {
         let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());

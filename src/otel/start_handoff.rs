@@ -1,7 +1,7 @@
-//! Hands a starting span to our processor: the wrapping provider, or our sampler, and the SDK's call of the processor run on
-//! one thread, one right after the other, so a thread-local carries name, attributes and links. Without it the SDK would
-//! copy the span for the processor, and that copy is most of the cost of a shown start. It runs on the host's threads; it
-//! never allocates, waits or calls the host's code.
+//! Hands a starting span to our processor in a thread-local, which carries name, attributes and links. This works
+//! because the wrapping provider, or our sampler, runs on the same thread as the processor, right before it. Otherwise
+//! the SDK would copy the span for the processor, and that copy is most of the cost of a shown start. It runs on the
+//! host's threads; it never allocates, waits or calls the host's code.
 
 use std::cell::RefCell;
 
@@ -32,7 +32,7 @@ pub(crate) struct SpanIdentity {
     /// The log's number, from 1.
     log: u64,
     parent: usize,
-    /// Invalid if the wrapping provider stores the span: it does not know the trace of a root.
+    /// Invalid if the wrapping provider stored the span, because it does not know the trace of a root.
     trace_id: TraceId,
 }
 
@@ -52,7 +52,7 @@ impl SpanIdentity {
         }
     }
 
-    /// Returns whether this, the identity of what is stored, is that of the span with the identity `starting`.
+    /// Returns whether this identity of a stored span fits the span that starts now, `starting`.
     #[inline]
     fn is(self, starting: Self) -> bool {
         (self.log, self.parent) == (starting.log, starting.parent)

@@ -67,8 +67,8 @@ impl IngestBuffer {
         }
     }
 
-    /// Keeps the worker from falling asleep, or wakes it, for news that stand elsewhere. It draws a number that no record
-    /// uses.
+    /// Wakes the worker, or keeps it from falling asleep, for news that wait outside of the buffer. It draws a number
+    /// that no record uses.
     pub(crate) fn announce(&self) {
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         self.wake_if_due(number, FillLevel::UpToHalf);

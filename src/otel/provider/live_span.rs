@@ -1,6 +1,6 @@
-//! A span of the wrapping provider: it hands every call on to the SDK's span, and notes what changed for the worker. Calls
-//! may come under the lock of a context's span, so it calls nothing of OpenTelemetry but the span that it wraps. It never
-//! waits and never panics.
+//! A span of the wrapping provider: it hands every call on to the SDK's span, and notes what changed for the worker. A
+//! caller may hold the lock of a context's span, so this code calls nothing of OpenTelemetry except the wrapped span.
+//! It never waits and never panics.
 
 use std::{borrow::Cow, fmt, mem, sync::Arc, time::SystemTime};
 
@@ -23,7 +23,7 @@ use crate::{
 const PROGRESS: &str = "progress.";
 /// Attributes that the `tracing` layer sets at the end of every span: totals of its life, so no news of an open span.
 const TOTALS: [&str; 2] = ["busy_ns", "idle_ns"];
-/// Upper bound on attributes of one span that wait until those that are kept for its end have got their room in it.
+/// Upper bound on the attributes of one span that wait in `overflow`.
 const OVERFLOW_MAX: usize = 128;
 
 /// A span of a [`LiveTracer`](crate::otel::LiveTracer).
@@ -40,7 +40,8 @@ pub struct LiveSpan {
     status: Status,
     /// Attributes that the SDK gets at the end, each with its last value.
     held: Vec<KeyValue>,
-    /// Attributes beyond the limit: the SDK counts them, once `held` has its room.
+    /// Attributes beyond the limit. The SDK gets them after `held`, so that it counts these as dropped and not the held
+    /// ones.
     overflow: Vec<KeyValue>,
     slot: Option<Arc<UpdateSlot>>,
     /// The whole span, if the SDK does not record it.
@@ -85,7 +86,7 @@ impl LiveSpan {
         }
     }
 
-    /// Notes an event that the builder had: the start does not tell it.
+    /// Notes an event that the builder had, because the start event has none.
     #[cold]
     pub(super) fn note_early_event(&mut self, event: Event) {
         let is_open = self.is_shown && self.is_recording();

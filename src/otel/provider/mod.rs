@@ -1,5 +1,5 @@
-//! The wrapping provider: spans made through it are shown with scope and true start time, sampled or not, and so is what
-//! happens to them while they run, by whichever API. It runs on the host's threads, partly under the lock of a context's
+//! The wrapping provider. It shows its spans with scope and true start time, sampled or not, and shows what happens to
+//! them while they run, whichever API is used. It runs on the host's threads, partly under the lock of a context's
 //! span: it never blocks, never panics, and makes no span or log record of its own.
 
 mod live_span;
@@ -25,13 +25,14 @@ use crate::otel::{processor::LiveSpanProcessor, provider::parts::ProviderParts};
 ///
 /// - It goes wherever a provider goes: `global::set_tracer_provider`, and
 ///   `tracing_opentelemetry::layer().with_tracer(provider.tracer("app"))`.
-/// - Attributes, events, status, name and links that a span gets while it is open are shown as `updated` events, by
-///   whichever API they come: `tracing`'s `record`, `OpenTelemetrySpanExt`, [`Span`](opentelemetry::trace::Span), or
+/// - Attributes, events, status, name and links that a span gets while it is open are shown as `updated` events,
+///   whichever API sets them: `tracing`'s `record`, `OpenTelemetrySpanExt`, [`Span`](opentelemetry::trace::Span), or
 ///   `Context::current().span()`.
 /// - Spans that the sampler drops are shown, too, and still not exported. It needs no [`LiveSampler`](crate::LiveSampler).
 /// - The SDK appends an attribute that is set again, and counts each copy towards the span's limit. So this provider
 ///   keeps repeated keys, and `progress.*`, and hands the SDK their last value when the span ends.
-/// - Spans of code that asks [`sdk`](Self::sdk) itself are shown once: when they start and when they end.
+/// - Spans that are made directly through [`sdk`](Self::sdk) are shown without what happens in between: when they start
+///   and when they end.
 ///
 /// ```
 /// use livespan::LiveSpans;

@@ -1,8 +1,8 @@
-//! What a starting span has, as far as its later changes depend on it. Pure.
+//! The facts about a starting span that its later changes depend on. Pure.
 
 use opentelemetry::{KeyValue, trace::SpanBuilder};
 
-/// What a span has when it starts, as far as later changes depend on it.
+/// The facts about a starting span that its later changes depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StartSketch {
     pub(super) keys: KeySketch,
@@ -26,7 +26,8 @@ impl StartSketch {
     }
 }
 
-/// Which keys a span may have: a Bloom filter of 64 bits. A key that it takes for known only reaches the SDK later.
+/// The keys that a span may have: a Bloom filter of 64 bits. If it takes a new key for a known one, the SDK gets the
+/// attribute later, and nothing is lost.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySketch(u64);
 

@@ -1,5 +1,5 @@
-//! The wrapping tracer: it reads each span in place before the SDK builds it, and wraps what the SDK returns. It runs on the
-//! host's threads; it never waits and never panics.
+//! The wrapping tracer: it reads each span in place before the SDK builds it, and wraps what the SDK returns. It runs
+//! on the host's threads; it never waits and never panics.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -110,7 +110,7 @@ impl Tracer for LiveTracer {
 
     fn build_with_context(&self, mut builder: SpanBuilder, parent_cx: &Context) -> LiveSpan {
         let cx = parent_cx;
-        // The log has spans of an override already.
+        // Spans with an override are in the log already.
         if span_override::is_set() || cx.is_telemetry_suppressed() {
             let sdk = self.sdk.build_with_context(builder, cx);
             return LiveSpan::passing(sdk, &self.parts);
@@ -124,8 +124,9 @@ impl Tracer for LiveTracer {
         let early_events: Option<Vec<Event>> = builder.events.clone();
         let is_stored =
             wants.is_some_and(|is_wanted| self.hand_over(&builder, is_wanted, start, cx));
-        // A large span, one that a filter of the app must see whole, or one that a sampler starts within another start:
-        // the processor has the SDK copy it, but of a dropped span nothing would be left.
+        // The span is not stored if it is large, if a filter of the app must see it whole, or if a sampler starts it
+        // within another start. The processor then has the SDK copy it. But the SDK keeps nothing of a span that the
+        // sampler drops, so the builder is copied here.
         let spare = (!is_stored).then(|| builder.clone());
         let discard = is_stored.then_some(DiscardOnDrop);
         let sdk = self.sdk.build_with_context(builder, cx);

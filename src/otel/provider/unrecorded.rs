@@ -1,5 +1,5 @@
-//! A span that the sampler dropped: the SDK keeps nothing of it, so all of it is kept here, under the SDK's rules, until it
-//! ends and is shown. It runs on the host's threads; it never waits and never panics.
+//! A span that the sampler dropped. The SDK keeps nothing of it, so all of it is kept here, under the SDK's rules,
+//! until it ends and is shown. It runs on the host's threads; it never waits and never panics.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -45,7 +45,7 @@ impl UnrecordedSpan {
                 end_time: start,
                 attributes: builder.attributes.unwrap_or_default(),
                 dropped_attributes_count: 0,
-                // The span gets those of the builder like later ones.
+                // The builder's events are added like later ones.
                 events: SpanEvents::default(),
                 links,
                 status: Status::Unset,
@@ -103,7 +103,7 @@ impl UnrecordedSpan {
             .enqueue_end(parts.source, &self.data, SpanOrigin::Sdk);
     }
 
-    /// Sets an attribute. Returns `false` if that is one too many.
+    /// Sets an attribute. Returns `false` if the span has no room for it.
     pub(super) fn set_attribute(&mut self, attribute: &KeyValue, limit: u32) -> bool {
         let known = &mut self.data.attributes;
         if let Some(pair) = known.iter_mut().find(|pair| pair.key == attribute.key) {

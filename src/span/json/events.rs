@@ -1,5 +1,6 @@
-//! Writes complete events: `started`, `ended`, `log` and `process`; `updated` is written by
-//! [`updated`](mod@super::updated). Pure: no clock, no I/O. The worker thread calls it; for events that an app dispatches itself, the dispatching thread does.
+//! Writes complete events: `started`, `ended`, `log` and `process`; [`updated`](mod@super::updated) writes `updated`.
+//! Pure: no clock, no I/O. The worker thread calls it; for events that an app dispatches itself, the dispatching thread
+//! does.
 
 use crate::{
     log::event::{Pinning, SseEvent, StreamKey},
@@ -19,7 +20,8 @@ use crate::{
     wire::frame::number,
 };
 
-/// Writes the start of a span. Returns the layout of its parts if nothing of it was cut or is written elsewhere.
+/// Writes the start of a span. Returns the layout of its parts, or `None` if a part was cut or the event has other
+/// parts.
 pub(crate) fn started(
     out: &mut Vec<u8>,
     span: &SpanFields<'_>,

@@ -20,7 +20,7 @@ pub(crate) struct Await {
     pub(crate) since: Timestamp,
 }
 
-/// Whether it changed what a span waits for.
+/// What a span waits for, if that changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Awaiting<T> {
     #[default]

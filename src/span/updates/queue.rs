@@ -19,8 +19,8 @@ use crate::{
 
 /// Lists of the queue. A thread tries its own first, so that threads seldom meet.
 const LISTS: usize = 8;
-/// Upper bound on the slots of one list. A slot is queued once, so only more than half a million open spans that change, or a
-/// process without a worker (a fork), fill it.
+/// Upper bound on the slots of one list. A slot is queued once. So only two things fill a list: more than half a
+/// million open spans that change, or a process without a worker (a fork).
 const LIST_SLOTS_MAX: usize = 65_536;
 /// Upper bound on spans with a slot that is found by their ids.
 const SHARED_SLOTS_MAX: usize = 16_384;
@@ -29,7 +29,7 @@ const SHARED_SLOTS_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct UpdateQueue {
     lists: [SpinMutex<Vec<Arc<UpdateSlot>>>; LISTS],
-    /// Slots of spans whose changes come by other ways than through the span itself.
+    /// Slots of spans that get changes other than through the span itself.
     shared: DashMap<SlotIds, Arc<UpdateSlot>>,
     /// The number of `shared`: most processes have none, and need not look.
     shared_count: AtomicUsize,

@@ -1,5 +1,5 @@
-//! What happens between the start and the end of a span: changes of every kind, by whichever API, of spans that are
-//! exported or not, as readers see them while the span is open.
+//! What happens between the start and the end of a span: changes of every kind, through every API, of exported and
+//! other spans, as readers see them while the span is open.
 
 use std::{
     collections::BTreeMap,
@@ -69,7 +69,7 @@ impl Inside {
     }
 }
 
-/// The fields of an `updated` event that say what changed.
+/// Returns the fields of an `updated` event that say what changed.
 fn news(event: &Json) -> Json {
     let mut event = event.clone();
     let fields = event.as_object_mut().unwrap();
@@ -176,8 +176,8 @@ fn every_kind_of_change_is_shown_through_the_current_context() {
     );
 }
 
-/// What readers know of each span after these events, by its id: name, status, attributes, events, links. `ended` events
-/// are left out.
+/// Returns what readers know of each span after these events, by its id: name, status, attributes, events, links.
+/// `ended` events are left out.
 fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     let mut spans = BTreeMap::new();
     for event in events {
@@ -209,7 +209,7 @@ fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     spans
 }
 
-/// The same fields of the `ended` events alone.
+/// Returns the same fields from the `ended` events alone.
 fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
     let ended = events.iter().filter(|event| event["type"] == "ended");
     ended
@@ -506,7 +506,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Drops spans whose name says so.
+/// Drops the spans whose names say so.
 #[derive(Clone, Debug)]
 struct ByName;
 
@@ -586,8 +586,8 @@ fn run(inside: &Inside, steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// What the stream told of a span before its end is what its end says: all attributes, events, links, its name and
-    /// its status, for exported and dropped spans alike.
+    /// Before the end of a span, the stream has told everything that the end says: all attributes, events, links, name
+    /// and status, for exported and dropped spans alike.
     #[test]
     fn starts_and_updates_together_are_what_the_end_says(steps in proptest::collection::vec(step(), 1..60)) {
         let inside = Inside::with(|builder| builder.with_sampler(ByName));
