@@ -213,6 +213,12 @@ impl Visit {
         let flame = "return document.querySelector('.flame-canvas').clientHeight > 100";
         self.click("#view-flame", flame).await;
         self.look("flame").await;
+        let records = "return document.querySelector('.log-row:not([hidden])') !== null";
+        self.click("#view-logs", records).await;
+        self.look("logs").await;
+        let open = "return document.querySelector('.log-detail:not([hidden]) .go-to') !== null";
+        self.click(".log-row:not([hidden])", open).await;
+        self.look("record").await;
     }
 
     async fn look_at_what_ended(&mut self, app: &App, trace: &str) {

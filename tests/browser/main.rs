@@ -10,6 +10,7 @@ mod dashboard;
 mod driver;
 mod finding;
 mod flame;
+mod inside;
 mod keyboard;
 mod original_client;
 mod paint;

@@ -80,7 +80,7 @@ class Tab {
     for (const deliver of this.inbox.splice(0)) deliver();
   }
 
-  /** @param {string} key @param {string} [lastEventId] @param {"trace" | "list"} [topic] */
+  /** @param {string} key @param {string} [lastEventId] @param {"trace" | "list" | "logs"} [topic] */
   follow(key, lastEventId = "", topic = "trace") {
     /** @type {string[]} */
     const ids = [];
@@ -113,6 +113,26 @@ test("seven tabs on seven traces and a list are two connections", () => {
   desk.settle();
   const traces = [0, 1, 2, 3, 4, 5, 6].map((n) => `traceId=${trace(n)}`).join("&");
   assert.deepEqual(desk.asked().sort(), [`sse?${traces}`, "traces/sse?limit=5"]);
+});
+
+test("tabs on the log records share a connection, and who comes later hears that it is open", () => {
+  const desk = new Desk();
+  const first = desk.tab().follow("sse?type=log&replay=none", "", "logs");
+  desk.world.pass(20);
+  assert.deepEqual(desk.asked(), ["sse?type=log&replay=none"]);
+  desk.world.last().open();
+  desk.world.last().send("hello", { type: "hello", epoch: "aaaaaaaa", now: "2026-11-22T11:39:00.000000000Z" });
+  desk.world.pass(20);
+  const second = desk.tab().follow("sse?type=log&replay=none", "aaaaaaaa-1", "logs");
+  desk.world.pass(20);
+  desk.world.last().send("log", { type: "log", body: "hi" }, "aaaaaaaa-7");
+  desk.world.pass(20);
+  assert.deepEqual([first, second].map(({ events }) => events.map(({ type }) => type)), [["hello", "log"], ["hello", "log"]]);
+  assert.equal(desk.open().length, 1);
+  first.stream.close();
+  second.stream.close();
+  desk.world.pass(20);
+  assert.equal(desk.open().length, 0);
 });
 
 test("each tab gets the events of its trace from its own place, once and in order", () => {

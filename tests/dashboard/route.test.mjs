@@ -8,7 +8,7 @@ import { WHOLE, elsewhere, isSameLook, lookOf, parseRoute, routeText, shownBy } 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
 /** @type {import("../../src/dashboard/assets/model/route.mjs").Route} */
-const LIST = { trace: null, span: null, query: "", find: "", order: "running", view: "waterfall", ...WHOLE };
+const LIST = { trace: null, span: null, query: "", find: "", order: "running", page: "traces", view: "waterfall", ...WHOLE };
 
 test("a page comes back from its address as it was", () => {
   /** @type {import("../../src/dashboard/assets/model/route.mjs").Route[]} */
@@ -16,6 +16,8 @@ test("a page comes back from its address as it was", () => {
     LIST,
     { ...LIST, query: 'service:"a&b" -x', order: "newest" },
     { ...LIST, trace: TRACE },
+    { ...LIST, page: "logs" },
+    { ...LIST, page: "logs", trace: TRACE, view: "logs" },
     { ...LIST, trace: TRACE, span: SPAN, query: "état=1", find: "status:error", view: "flame", from: 0.000_001, to: 1234.5, at: 77 },
     { ...LIST, trace: TRACE, from: -3.25, to: 86_400_000, at: 0 },
     { ...LIST, trace: "file:trace 1.json", span: "any id" },
@@ -35,7 +37,7 @@ test("the list has no span, view, zoom or moment", () => {
 });
 
 test("what makes no sense is left out, and the rest stands", () => {
-  for (const wrong of ["trace=", "trace=zz", `trace=${TRACE}0`, "trace=<img src=x>", "order=up", "view=pie", "%", "&&&=", "q", "?"]) assert.deepEqual(parseRoute(wrong), LIST, wrong);
+  for (const wrong of ["trace=", "trace=zz", `trace=${TRACE}0`, "trace=<img src=x>", "order=up", "page=operations", "view=pie", "%", "&&&=", "q", "?"]) assert.deepEqual(parseRoute(wrong), LIST, wrong);
   const here = { ...LIST, trace: TRACE };
   for (const wrong of [
     "span=", "span=1", `span=${SPAN}ff`, "from=1", "to=2", "from=2&to=1", "from=1&to=1", "from=a&to=2", "from=NaN&to=2", "from=1&to=Infinity", "from=1e3&to=2e3",

@@ -9,7 +9,8 @@ import { within } from "./timescale.mjs";
  * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
  *   start of the trace, so that they mean the same to whoever opens the address
  * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
- *   view: "waterfall" | "flame" | "logs"} & Look} Route `query` searches the list, `find` the trace
+ *   page: "traces" | "logs", view: "waterfall" | "flame" | "logs"} & Look} Route `page`: what is listed where there is no trace;
+ *   `query` searches the list, `find` the trace
  */
 
 /** The whole trace, now. @type {Look} */
@@ -32,6 +33,7 @@ export function parseRoute(search) {
     query: query.get("q") ?? "",
     find: trace === null ? "" : (query.get("find") ?? ""),
     order: query.get("order") === "newest" ? "newest" : "running",
+    page: query.get("page") === "logs" ? "logs" : "traces",
     view: viewIn(query.get("view")),
     from: isZoom ? from : null,
     to: isZoom ? to : null,
@@ -70,6 +72,7 @@ export function routeText(route) {
     if (route.span !== null) query.set("span", route.span);
     if (route.find !== "") query.set("find", route.find);
   }
+  if (route.page !== "traces") query.set("page", route.page);
   if (route.query !== "") query.set("q", route.query);
   if (route.order !== "running") query.set("order", route.order);
   if (route.trace !== null) {

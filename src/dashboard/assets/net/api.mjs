@@ -37,6 +37,20 @@ export function listRoute({ limit, before = null, query = "", linkedTo = "" }) {
   return `traces?${parameters}`;
 }
 
+/** @returns {string} the stream of log records that come */
+export function logStreamRoute() {
+  return "sse?type=log&replay=none";
+}
+
+/** @param {{limit: number, before: string | null, query: string, severity: number}} wanted @returns {string} a page of log records, the newest first */
+export function logsRoute({ limit, before, query, severity }) {
+  const parameters = new URLSearchParams({ limit: String(limit) });
+  if (before !== null) parameters.set("after", before);
+  if (query.trim() !== "") parameters.set("q", query);
+  if (severity > 0) parameters.set("severity", String(severity));
+  return `logs?${parameters}`;
+}
+
 /** @param {string} service @param {string} name @returns {string} how long spans of that name took */
 export function durationsRoute(service, name) {
   return `stats/durations?${new URLSearchParams({ service, name })}`;

@@ -10,8 +10,8 @@ import { parseObject } from "./stream.mjs";
  * @typedef {import("./stream.mjs").StreamEvent} StreamEvent
  * @typedef {import("./hub.mjs").Port} Port
  * @typedef {object} Wanted
- * @property {"trace" | "list"} topic
- * @property {string} key the id of a trace, or the route of a live list
+ * @property {"trace" | "list" | "logs"} topic
+ * @property {string} key the id of a trace, or the route of what is live
  * @property {string} [lastEventId] where to resume; empty is "everything retained"
  * @property {(event: StreamEvent) => void} onEvent
  * @property {(status: StreamStatus) => void} onStatus

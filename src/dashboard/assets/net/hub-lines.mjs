@@ -23,7 +23,7 @@ const LINGER_MS = 5_000;
 
 /** One connection, or one that waits for its turn. */
 export class Line {
-  /** @param {Hub} hub @param {"trace" | "list"} topic @param {string} key */
+  /** @param {Hub} hub @param {"trace" | "list" | "logs"} topic @param {string} key */
   constructor(hub, topic, key) {
     this.hub = hub;
     this.topic = topic;
@@ -125,6 +125,29 @@ export class ListLine extends Line {
   /** @param {RawEvent} event */
   receive(event) {
     reduceList(this.list, { type: event.type, data: parseObject(event.text) });
+    for (const subscription of this.subscriptions) this.send(subscription, event);
+  }
+}
+
+/** Log records as they come. Whoever comes later asks the server for those before. */
+export class LogLine extends Line {
+  /** @param {Hub} hub @param {string} route */
+  constructor(hub, route) {
+    super(hub, "logs", route);
+  }
+
+  /** @param {Subscription} subscription @param {string} lastId */
+  add(subscription, lastId) {
+    super.add(subscription, lastId);
+    this.greet(subscription);
+  }
+
+  start() {
+    if (this.stream === null) this.listen(this.key, "");
+  }
+
+  /** @param {RawEvent} event */
+  receive(event) {
     for (const subscription of this.subscriptions) this.send(subscription, event);
   }
 }

@@ -5,13 +5,13 @@
 // bound for a tab that does not read: a tab, like any client of the log, is a place in it. What a tab has not read it asks
 // for again, from its own place, and gets once and in order.
 
-import { GATHER_MS, ListLine, TraceLine } from "./hub-lines.mjs";
+import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
 
 /**
  * @typedef {import("./hub-lines.mjs").Line} Line
  * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
  * @typedef {{postMessage: (message: any) => void, onmessage: ((event: {data: any}) => void) | null}} Port
- * @typedef {{do: "open", n: number, topic: "trace" | "list", key: string, lastId: string} | {do: "close", n: number}
+ * @typedef {{do: "open", n: number, topic: "trace" | "list" | "logs", key: string, lastId: string} | {do: "close", n: number}
  *   | {do: "resume", n: number} | {do: "ack", message: number} | {do: "wake"}} Request what a tab says; `n` is its number
  *   for a subscription, `key` a trace id or the route of a list
  * @typedef {["event", number, string, string, string] | ["status", number, StreamStatus]} Item
@@ -52,12 +52,12 @@ export class Hub {
     port.postMessage({ message: 0, items: [] });
   }
 
-  /** @param {Subscription} subscription @param {"trace" | "list"} topic @param {string} lastId */
+  /** @param {Subscription} subscription @param {"trace" | "list" | "logs"} topic @param {string} lastId */
   open(subscription, topic, lastId) {
     const { key } = subscription;
-    let line = this.lines.find((one) => one.topic === topic && (topic === "list" ? one.key === key : one.hasRoomFor(key)));
+    let line = this.lines.find((one) => one.topic === topic && (topic === "trace" ? one.hasRoomFor(key) : one.key === key));
     if (line === undefined) {
-      line = topic === "list" ? new ListLine(this, key) : new TraceLine(this);
+      line = topic === "list" ? new ListLine(this, key) : topic === "logs" ? new LogLine(this, key) : new TraceLine(this);
       this.lines.push(line);
     }
     line.add(subscription, lastId);

@@ -18,6 +18,7 @@ import { RowPool, element, icon, setAttribute, setIcon, setShown, setStyle, setT
  * @property {(line: LogLine, before: LogLine | undefined) => string} time
  * @property {(line: LogLine) => string} name of its span, or of its trace
  * @property {(line: LogLine) => string} colour
+ * @property {boolean} isClock whether times are of the day
  * @property {string} note what is not there, and why
  * @property {string} empty what is said where there is none
  * @property {string | null} spanId whose lines are marked
@@ -84,6 +85,7 @@ export class LogTable {
     }).observe(scroller);
     new ResizeObserver(() => {
       this.detailHeight = this.detail.hidden ? 0 : this.detail.offsetHeight;
+      this.wantedLine = this.selected;
       this.drawnFor = "";
       actions.changed();
     }).observe(this.detail);
@@ -177,8 +179,10 @@ export class LogTable {
   /** @param {LogSource} source */
   draw(source) {
     this.source = source;
-    this.found = source.found;
-    const { found, scroller } = this;
+    const { scroller } = this;
+    const anchor = source.found === this.found || this.isFollowing ? undefined : this.found[this.firstInView()];
+    const { found } = source;
+    this.found = found;
     const height = found.length * LOG_ROW + this.detailHeight;
     for (const { level, node, count } of this.chips) {
       setAttribute(node, "aria-pressed", String(this.levels.has(level)));
@@ -191,6 +195,10 @@ export class LogTable {
     setText(this.empty, source.empty);
     setStyle(this.rows, "height", `${height}px`);
     setAttribute(this.rows, "aria-rowcount", found.length);
+    setAttribute(this.rows, "data-time", source.isClock ? "clock" : null);
+    // What the reader looks at stays where it is when lines come above it, or are no longer looked for.
+    const place = anchor === undefined ? -1 : found.indexOf(anchor);
+    if (place >= 0) this.scrollTo(scroller.scrollTop + (place - this.firstInView()) * LOG_ROW);
     if (this.isFollowing) this.scrollTo(height - this.viewport);
     else if (this.wantedLine !== null) this.bringIntoView(this.wantedLine);
     const fresh = found.length - this.seen;
@@ -213,7 +221,10 @@ export class LogTable {
     const open = this.selected === null ? -1 : this.found.indexOf(this.selected);
     if (index < 0) return;
     const shift = open >= 0 && open < index ? this.detailHeight : 0;
-    this.scroller.scrollTop = shift + scrollToShow({ index, scrollTop: this.scroller.scrollTop - shift, viewport: this.viewport, rowHeight: LOG_ROW, margin: LOG_ROW * 2 });
+    const top = shift + scrollToShow({ index, scrollTop: this.scroller.scrollTop - shift, viewport: this.viewport, rowHeight: LOG_ROW, margin: LOG_ROW * 2 });
+    // What opens below it is to be seen as well.
+    const below = index === open ? (index + 1) * LOG_ROW + this.detailHeight - this.viewport : -Infinity;
+    this.scroller.scrollTop = Math.max(top, Math.min(below, index * LOG_ROW));
   }
 
   /** @param {LogSource} source @param {number} scrollTop */

@@ -105,7 +105,7 @@ export class LogsView {
       table.show(this.toShow);
       this.toShow = null;
     }
-    table.draw({ ...this.telling(frame), found, counts: lines.counts, spanId: ui.spanId, note: this.note(trace.logs.refused + lines.left), empty: lines.all.length === 0 ? NONE : "No record matches." });
+    table.draw({ ...this.telling(frame), found, counts: lines.counts, isClock: this.time === "clock", spanId: ui.spanId, note: this.note(trace.logs.refused + lines.left), empty: lines.all.length === 0 ? NONE : "No record matches." });
   }
 
   /** @param {TraceFrame} frame */

@@ -11,8 +11,9 @@ import { elsewhere } from "../model/route.mjs";
 import { withTerm } from "../model/span-details.mjs";
 import { traceName } from "../model/span.mjs";
 import { Travel } from "../model/time-travel.mjs";
-import { address, getEvents, getJson } from "../net/api.mjs";
+import { address, getEvents, getJson, listRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
+import { LogFeed } from "../net/log-feed.mjs";
 import { ListFeed } from "../net/list-feed.mjs";
 import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
@@ -32,6 +33,7 @@ import { pageHubClient } from "./page-hub.mjs";
 import { decorateRunning } from "./running-view.mjs";
 import { SearchView } from "./search-view.mjs";
 import { StateNews } from "./state-news.mjs";
+import { TailView } from "./tail-view.mjs";
 import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { TravelView } from "./travel-view.mjs";
@@ -42,6 +44,8 @@ import { WaitingView } from "./waiting-view.mjs";
 /** @typedef {import("../model/route.mjs").Route} Route */
 
 const VIEWS = /** @type {const} */ (["waterfall", "flame", "logs"]);
+/** Traces whose names are asked for at once, for their records. */
+const NAMES_LIMIT = 200;
 const CALM_TICK_MS = 1_000;
 const DEAR_MS = 3;
 const NEWS_PATIENCE = 6;
@@ -104,6 +108,14 @@ const flameView = new FlameView({ ui, actions, decorators, follower });
 const logsView = new LogsView({ ui, actions: { ...actions, waterfall: () => showView("waterfall") }, point: (x) => traceView.pointAt(x) });
 const keeper = new FocusKeeper(() => focusPage());
 const news = new StateNews(announce);
+const logFeed = new LogFeed(world);
+const tailView = new TailView(logFeed, {
+  changed: askFrame, copy, openTrace: actions.openTrace,
+  namesOf: async () => {
+    const { body } = await getJson(listRoute({ limit: NAMES_LIMIT }));
+    return (Array.isArray(body?.traces) ? body.traces : []).map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
+  },
+});
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
@@ -148,14 +160,29 @@ function follow(to) {
   ui.order = to.order;
   if (ui.view !== to.view) setView(to.view);
   shownList().search(to.query);
-  for (const id of ["back", "home"]) setAttribute(byId(id), "href", bar.hrefOf(elsewhere(to, null, null)));
+  setAttribute(byId("back"), "href", bar.hrefOf(elsewhere(to, null, null)));
+  for (const [id, page] of PAGES) setAttribute(byId(id), "href", bar.hrefOf(listed(page)));
   openFeed();
   askFrame();
 }
 
 /** The list of records that is on show, or null. */
 function records() {
-  return bar.route.trace !== null && ui.view === "logs" ? logsView.table : null;
+  if (bar.route.trace === null) return bar.route.page === "logs" ? tailView.table : null;
+  return ui.view === "logs" ? logsView.table : null;
+}
+
+/** What leads to which list. @type {[string, Route["page"]][]} */
+const PAGES = [["home", "traces"], ["to-traces", "traces"], ["to-logs", "logs"]];
+
+/** @param {Route["page"]} page @returns {Route} a list, from wherever the reader is */
+function listed(page) {
+  return { ...elsewhere(bar.route, null, null), page };
+}
+
+/** What the page is of: a trace, the traces, or the log records of all. */
+function feedOnShow() {
+  return traceFeed ?? (bar.route.page === "logs" ? logFeed : shownList());
 }
 
 /** @param {Route["view"]} view */
@@ -178,9 +205,12 @@ function openFeed() {
     // The row that was opened is where the reader goes on.
     if (traceFeed !== null) listView.activeId = traceFeed.traceId;
     leaveTrace();
-    shownList().open();
+    if (bar.route.page === "logs") listFeed.close();
+    else logFeed.close();
+    feedOnShow().open();
   } else if (traceFeed?.traceId !== bar.route.trace) {
     listFeed.close();
+    logFeed.close();
     leaveTrace();
     traceView.reset();
     traceFeed = feedOf(bar.route.trace);
@@ -227,13 +257,16 @@ function draw() {
   if (newsDue !== null) clearTimeout(newsDue);
   tick = newsDue = null;
   const began = performance.now();
-  const feed = traceFeed ?? shownList();
+  const feed = feedOnShow();
   hearEnd(feed.status);
   // What is not heard is not known: without a connection durations stand still. Ages go on.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
-  setShown(byId("list-page"), traceFeed === null);
+  const isLogs = feed === logFeed;
+  setShown(byId("list-page"), traceFeed === null && !isLogs);
+  setShown(byId("logs-page"), isLogs);
   setShown(byId("trace-page"), traceFeed !== null);
-  const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
+  setAttribute(byId("filter-form"), "data-unused", isLogs);
+  const wait = isLogs ? drawTail() : traceFeed === null ? drawList() : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
   keeper.check();
   drawCost = performance.now() - began;
@@ -258,6 +291,13 @@ function drawList() {
   return listView.draw({
     feed, query, order, now, age: feed.fixedNow ?? (feed.paused ? now : clock.reading()), moving: clock.running && feed.file === undefined, hrefs: `${query} ${order}`, palette,
   });
+}
+
+/** @returns {number} */
+function drawTail() {
+  setText(document.querySelector("title") ?? document.head, titleOf("logs"));
+  tailView.draw();
+  return Infinity;
 }
 
 /** @param {any} feed of the server or of a file @returns {number} */
@@ -298,7 +338,7 @@ function titleOf(what) {
 // What a reader can do.
 
 function togglePause() {
-  const feed = traceFeed ?? shownList();
+  const feed = feedOnShow();
   if (feed.paused) feed.resume();
   else feed.pause();
   askFrame();
@@ -318,7 +358,7 @@ function announce(text) {
 function announceCounts() {
   if (traceFeed !== null) {
     announce(traceView.announcement());
-  } else if (shownList().model.loaded) {
+  } else if (bar.route.page === "traces" && shownList().model.loaded) {
     const counts = listCounts(shownList().model);
     announce(`${counts.total} traces, ${countsWords(counts).replaceAll(" · ", ", ")}`);
   }
@@ -326,8 +366,8 @@ function announceCounts() {
 
 /** Where a reader goes on when what had the focus is gone. */
 function focusPage() {
-  if (traceFeed === null) listView.focusActive();
-  else if (records() !== null) logsView.table.rows.focus({ preventScroll: true });
+  if (records() !== null) records()?.rows.focus({ preventScroll: true });
+  else if (traceFeed === null) listView.focusActive();
   else if (ui.view === "flame") flameView.canvas.focus({ preventScroll: true });
   else traceView.focusActive();
 }
@@ -351,7 +391,7 @@ const keys = keyTables({
     help: toggleHelp,
     theme: () => byId("theme").click(),
     pause: togglePause,
-    search: () => (records() === null ? byId("filter") : logsView.table.search).focus(),
+    search: () => (records()?.search ?? byId("filter")).focus(),
     inspect: () => byId("inspector").focus(),
     view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
     criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
@@ -365,7 +405,7 @@ function keyPressed(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
   if (isOwnKey(target, event.key)) return;
-  const table = keys[bar.route.trace === null ? "list" : ui.view];
+  const table = keys[records() !== null ? "logs" : bar.route.trace === null ? "list" : ui.view];
   if (!Object.hasOwn(table, event.key)) return;
   event.preventDefault();
   table[event.key]();
@@ -394,6 +434,7 @@ function listen() {
   addEventListener("pagehide", () => {
     bar.settle();
     listFeed.close();
+    logFeed.close();
     traceFeed?.close();
   });
   addEventListener("pageshow", (event) => {
@@ -404,7 +445,7 @@ function listen() {
   byId("pause").addEventListener("click", togglePause);
   byId("help-open").addEventListener("click", toggleHelp);
   byId("status").addEventListener("click", () => {
-    const feed = traceFeed ?? shownList();
+    const feed = feedOnShow();
     if (feed.paused || feed.status.word === "ended") feed.resume();
     hubClient.wake();
     ui.setMoment(null);
@@ -417,13 +458,14 @@ function listen() {
   byId("previous-error").addEventListener("click", () => traceView.steps.goToError(-1));
   for (const view of VIEWS) byId(`view-${view}`).addEventListener("click", () => showView(view));
   byId("follow").addEventListener("click", () => ui.setFollow(!ui.follow));
-  for (const id of ["home", "back"]) {
-    byId(id).addEventListener("click", (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));
-    });
-  }
+  const leads = (/** @type {string} */ id, /** @type {() => Route} */ to) => byId(id).addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const route = to();
+    if (route.trace !== bar.route.trace || route.page !== bar.route.page) bar.go(route);
+  });
+  leads("back", () => elsewhere(bar.route, null, null));
+  for (const [id, page] of PAGES) leads(id, () => listed(page));
 }
 
 fillHelp();

@@ -1,0 +1,86 @@
+// @ts-check
+// The page of log records over all traces, as they come. It must never ask the server: its feed does.
+
+import { FoundLines } from "../model/log-lines.mjs";
+import { shortId } from "../model/ids.mjs";
+import { LEVELS } from "../model/severity.mjs";
+import { formatCount } from "../model/time.mjs";
+import { byId, setText } from "./dom.mjs";
+import { LogTable } from "./log-table.mjs";
+import { clockText } from "./logs-view.mjs";
+
+const NONE = "No log record yet. livespan::layer() shows the events of tracing here, and log_processor() those of the SDK's logger; both also outside of spans.";
+const NAMES_EVERY_MS = 5_000;
+
+export class TailView {
+  wanted = new FoundLines();
+  /** Of traces, by id. @type {Map<string, string>} */
+  names = new Map();
+  askedAt = -Infinity;
+  misses = 0;
+
+  /**
+   * @param {import("../net/log-feed.mjs").LogFeed} feed
+   * @param {{changed: () => void, openTrace: (traceId: string, spanId: string | null) => void, copy: (text: string) => void, namesOf: () => Promise<[string, string][]>}} actions
+   */
+  constructor(feed, actions) {
+    this.feed = feed;
+    this.actions = actions;
+    this.table = new LogTable(byId("tail"), {
+      changed: actions.changed, copy: actions.copy, select: () => {}, point: () => {},
+      wanted: () => this.search(), top: () => this.older(),
+      open: ({ traceId, spanId }) => traceId !== null && actions.openTrace(traceId, spanId),
+    }, "tail-record");
+  }
+
+  /** What the server can search for is asked of it; the rest is looked for in what is at hand. */
+  search() {
+    const { text, levels } = this.table;
+    const least = LEVELS.filter(([level]) => levels.has(level)).at(-1)?.[1] ?? 0;
+    this.feed.search(/[-"=:]/.test(text) ? "" : text, least === 1 ? 0 : least);
+    this.actions.changed();
+  }
+
+  older() {
+    if (this.feed.hasOlder() && !this.table.isFollowing) void this.feed.load(this.feed.before);
+  }
+
+  draw() {
+    const { feed, table } = this;
+    const { lines } = feed;
+    const found = this.wanted.update(lines, { text: table.text, levels: table.levels, spanId: () => true, key: "" });
+    this.misses = 0;
+    table.draw({
+      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.names.size}`, spanId: null, note: this.note(),
+      empty: !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No record at hand matches.",
+      time: ({ time }) => clockText(time), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
+    });
+    if (this.misses > 0) this.askNames();
+    setText(byId("tail-counts"), lines.all.length === 0 ? "" : `${formatCount(lines.all.length)}${feed.before === null ? "" : "+"} of all traces`);
+  }
+
+  /** @returns {string} */
+  note() {
+    const { feed } = this;
+    if (feed.hasFailed) return "Earlier records could not be loaded; what comes is shown.";
+    return feed.lines.left > 0 ? `This page keeps the newest; ${formatCount(feed.lines.left)} before them were left out.` : "";
+  }
+
+  /** @param {string | null} traceId @returns {string} */
+  nameOf(traceId) {
+    if (traceId === null) return "outside of spans";
+    const name = this.names.get(traceId);
+    if (name === undefined) this.misses += 1;
+    return name ?? shortId(traceId);
+  }
+
+  askNames() {
+    const at = performance.now();
+    if (at - this.askedAt < NAMES_EVERY_MS) return;
+    this.askedAt = at;
+    void this.actions.namesOf().then((names) => {
+      this.names = new Map(names);
+      this.actions.changed();
+    });
+  }
+}

@@ -1,0 +1,233 @@
+//! What happens inside of a running span, as a person sees it: progress, panics and dropped futures, log records.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, SystemTime},
+};
+
+use livespan::{SpanEvent, SpanId, TraceId};
+use opentelemetry::{
+    Context,
+    trace::{TraceContextExt as _, Tracer as _},
+};
+use serde_json::json;
+
+use crate::{
+    app::{App, open, trace_of},
+    driver::Browser,
+};
+
+const ROWS: &str =
+    "return document.querySelector('#tree-rows [data-span-id]:not([hidden])') !== null";
+
+/// The ids of a span, as livespan has them.
+fn ids(context: &Context) -> (TraceId, SpanId) {
+    let span = context.span();
+    let context = span.span_context();
+    (
+        context.trace_id().try_into().unwrap(),
+        context.span_id().try_into().unwrap(),
+    )
+}
+
+fn dispatch(app: &App, event: &SpanEvent) {
+    app.live.target().try_dispatch(event).unwrap();
+}
+
+/// Tells how far a span is, some time ago.
+fn tell_progress(app: &App, context: &Context, current: i64, ago: Duration) {
+    let (trace, span) = ids(context);
+    let update = SpanEvent::updated(trace, span, None)
+        .attribute("progress.current", current)
+        .attribute("progress.total", 100_i64)
+        .attribute("progress.units", "pages")
+        .at(SystemTime::now() - ago);
+    dispatch(app, &update);
+}
+
+/// Writes a log record in a span.
+fn write_record(app: &App, context: &Context, severity: &str, body: &str) {
+    let (trace, span) = ids(context);
+    let record = SpanEvent::log(trace, span, severity, body).attribute("order", 7_i64);
+    dispatch(app, &record);
+}
+
+async fn show(app: &App, browser: &Browser, root: &Context, rest: &str, shown: &str) {
+    app.provider.force_flush().unwrap();
+    let url = app.url(&format!("?trace={}{rest}", trace_of(root)));
+    browser.goto(&url).await;
+    browser.until("the view is drawn", shown).await;
+}
+
+/// Whether the text of an element is this.
+fn says(css: &str, text: &str) -> String {
+    format!("return document.querySelector({css:?})?.textContent === {text:?}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_is_told_in_every_view_and_its_time_left_from_three_updates_on() {
+    let app = App::start().await;
+    let job = open(&app.tracer(), "job", &Context::new());
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    show(&app, &browser, &job, "", ROWS).await;
+    for (current, ago) in [(10, 4_000), (20, 2_000)] {
+        tell_progress(&app, &job, current, Duration::from_millis(ago));
+    }
+    let flag = "#tree-rows .row-flag[data-kind='progress']";
+    browser
+        .until("the amount is beside the name", &says(flag, "20 of 100"))
+        .await;
+    let meter = "return document.querySelector('#tree-rows .row-meter')?.style.backgroundSize === '20% 100%'";
+    browser.until("its bar is a fifth long", meter).await;
+    let label = "document.querySelector('#tree-rows [data-span-id] [aria-label*=\" %\"]')?.getAttribute('aria-label')";
+    let two = format!("return /^[\\d.]+ m?s · 20 %$/.test({label})");
+    browser.until("two updates are no forecast", &two).await;
+    tell_progress(&app, &job, 30, Duration::ZERO);
+    let three = format!("return / · 30 % · about \\d+ s left$/.test({label})");
+    browser.until("three are one", &three).await;
+    browser.click("#tree-rows [data-span-id]").await;
+    let inspected = "return /^30 of 100 pages · 30 % · .*left$/.test(document.querySelector('#inspector [data-live=\"Progress\"] span')?.textContent)";
+    browser.until("the inspector tells it", inspected).await;
+    let title = "return document.title === '30 % job · livespan'";
+    browser.until("so does the window's title", title).await;
+    browser.click("#view-flame").await;
+    let told = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
+    browser.until("so does the flame view", told).await;
+    job.span().end();
+    let ended = "return document.title === 'job · livespan'";
+    browser.until("an ended job has none", ended).await;
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_state_of_its_own_in_list_and_trace() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let job = open(&tracer, "job", &Context::new());
+    let failed = catch_unwind(AssertUnwindSafe(|| {
+        let _ended_by_the_panic = tracer.start_with_context("charge", &job);
+        std::panic::resume_unwind(Box::new("no rule"));
+    }));
+    drop(failed);
+    job.span().end();
+    let browser = Browser::open().await;
+    show(&app, &browser, &job, "&find=state:panicked", ROWS).await;
+    let row = "return document.querySelector('#tree-rows [data-match=true]')?.dataset.state === 'panicked'";
+    browser
+        .until("the search finds the span, and only it", row)
+        .await;
+    assert_eq!(
+        browser
+            .ask("return document.querySelectorAll('#tree-rows [data-match=true]').length")
+            .await,
+        json!(1)
+    );
+    browser.click("#tree-rows [data-match=true]").await;
+    let state = says("#inspector-state", "panicked");
+    browser.until("the inspector says so", &state).await;
+    let counts = says("#trace-counts", "2 spans · 1 error, 1 panicked");
+    browser.until("it is counted", &counts).await;
+    browser.press_key("?").await;
+    let legend = "return document.querySelector('#help-states [data-state=panicked] strong')?.checkVisibility()";
+    browser.until("the legend has it", legend).await;
+    browser.close().await;
+    app.stop();
+}
+
+/// The texts of the records in view, in order.
+const RECORDS: &str = "[...document.querySelectorAll('.log-row:not([hidden])')]
+    .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
+    .map(row => row.querySelector('.l-what').textContent).join('|')";
+
+async fn records_are(browser: &Browser, what: &str, expected: &str) {
+    let script = format!("return ({RECORDS}) === {expected:?}");
+    browser.until(what, &script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let job = open(&tracer, "job", &Context::new());
+    let step = open(&tracer, "step", &job);
+    app.provider.force_flush().unwrap();
+    write_record(&app, &job, "INFO", "job begins");
+    write_record(&app, &step, "WARN", "feed is slow");
+    write_record(&app, &step, "ERROR", "feed is broken");
+    let browser = Browser::open().await;
+    show(&app, &browser, &job, "", ROWS).await;
+    let count = says("#logs-count", "3");
+    browser.until("the tab has its number", &count).await;
+    browser.click("#view-logs").await;
+    records_are(
+        &browser,
+        "all records",
+        "job begins|feed is slow|feed is broken",
+    )
+    .await;
+    write_record(&app, &job, "INFO", "job goes on");
+    records_are(
+        &browser,
+        "and what comes",
+        "job begins|feed is slow|feed is broken|job goes on",
+    )
+    .await;
+    browser.click(".level[data-level=INFO]").await;
+    records_are(&browser, "without a level", "feed is slow|feed is broken").await;
+    browser.click(".log-search").await;
+    browser
+        .command("Input.insertText", json!({ "text": "broken" }))
+        .await;
+    records_are(&browser, "by text", "feed is broken").await;
+    browser.click(".log-row:not([hidden])").await;
+    let opened = says(".log-detail .log-message", "feed is broken");
+    browser.until("a line opens in place", &opened).await;
+    let selected = says("#inspector-name", "step");
+    browser.until("and selects its span", &selected).await;
+    browser.click(".log-detail .go-to").await;
+    let row = "return document.querySelector('#tree-rows [aria-selected=true] .span-name')?.checkVisibility()
+        && document.querySelector('#tree-rows [aria-selected=true] .span-name').textContent === 'step'";
+    browser.until("the way to its bar", row).await;
+    browser.click("#inspector .in-logs").await;
+    records_are(&browser, "and back", "feed is broken").await;
+    browser.press_key("/").await;
+    let focus = "return document.activeElement === document.querySelector('.log-search')";
+    browser.until("/ is the search of records", focus).await;
+    browser.press_key("Escape").await;
+    records_are(&browser, "Esc empties it", "feed is slow|feed is broken").await;
+    step.span().end();
+    job.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_records_follows_until_they_scroll() {
+    let app = App::start().await;
+    let job = open(&app.tracer(), "job", &Context::new());
+    app.provider.force_flush().unwrap();
+    for number in 0..200 {
+        write_record(&app, &job, "INFO", &format!("record {number}"));
+    }
+    let browser = Browser::open().await;
+    let last = |number: u32| format!("return ({RECORDS}).split('|').at(-1) === 'record {number}'");
+    show(&app, &browser, &job, "&view=logs", &last(199)).await;
+    write_record(&app, &job, "INFO", "record 200");
+    browser.until("the newest is in view", &last(200)).await;
+    browser
+        .ask("document.querySelector('#logs .scroller').scrollTop = 0")
+        .await;
+    let stopped =
+        "return document.querySelector('#logs .log-bar > .button').ariaPressed === 'false'";
+    browser.until("whoever scrolls stays", stopped).await;
+    write_record(&app, &job, "INFO", "record 201");
+    let pill = says("#logs .pill", "Follow again · 1 new");
+    browser.until("and is told what came", &pill).await;
+    browser.click("#logs .pill").await;
+    browser.until("a click goes on", &last(201)).await;
+    job.span().end();
+    browser.close().await;
+    app.stop();
+}

@@ -1,0 +1,117 @@
+// @ts-check
+// Claims about the feed of log records over all traces: each record once, however it comes, and no hole that is not filled.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { LOGS_HELD_MAX, LogFeed } from "../../src/dashboard/assets/net/log-feed.mjs";
+import { at, hello, log } from "./build.mjs";
+
+/** @param {number} n */
+const record = (n) => log("a", n, { body: `r${n}` }).data;
+/** @param {number} from @param {number} to @returns {any[]} the newest first */
+const records = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => record(to - index));
+
+/** A feed, and the server that it asks. */
+function desk() {
+  const asked = /** @type {string[]} */ ([]);
+  /** @type {any} */
+  const server = { asked, answers: [], timer: null, opened: 0, closed: 0, onEvent: null };
+  const world = /** @type {any} */ ({
+    getJson: (/** @type {string} */ route) => {
+      asked.push(route);
+      return new Promise((resolve) => server.answers.push((/** @type {any} */ body, status = 200) => resolve({ status, body })));
+    },
+    openStream: (/** @type {any} */ wanted) => {
+      server.opened += 1;
+      server.onEvent = wanted.onEvent;
+      return { close: () => (server.closed += 1), resume: () => {} };
+    },
+    setTimeout: (/** @type {() => void} */ callback) => (server.timer = callback), clearTimeout: () => (server.timer = null),
+    onClock: () => {}, onChange: () => {},
+  });
+  const feed = new LogFeed(world);
+  feed.open();
+  const settle = () => new Promise((resolve) => setImmediate(resolve));
+  return {
+    feed, server,
+    send: (/** @type {any} */ event) => server.onEvent({ id: "", ...event }),
+    answer: async (/** @type {any} */ body, status = 200) => {
+      server.answers.shift()(body, status);
+      await settle();
+    },
+    told: () => feed.lines.all.map(({ text }) => text).join(" "),
+  };
+}
+
+test("records come by the stream and in pages, each once and in order of time", async () => {
+  const { feed, server, send, answer, told } = desk();
+  send(hello("k"));
+  send({ type: "log", data: record(9) });
+  await answer({ logs: records(7, 9), next: "42" });
+  send({ type: "log", data: record(9) });
+  send({ type: "log", data: record(8) });
+  send({ type: "log", data: record(10) });
+  assert.deepEqual([told(), feed.hasOlder()], ["r7 r8 r9 r10", true]);
+  void feed.load(feed.before);
+  await answer({ logs: records(5, 7), next: null });
+  assert.deepEqual([told(), feed.hasOlder(), server.asked], ["r5 r6 r7 r8 r9 r10", false, ["logs?limit=200", "logs?limit=200&after=42"]]);
+});
+
+test("after an outage, a page that does not reach what is at hand begins anew", async () => {
+  const { send, answer, told } = desk();
+  send(hello("k"));
+  await answer({ logs: records(1, 3), next: null });
+  send(hello("k"));
+  await answer({ logs: records(3, 5), next: "1" });
+  assert.equal(told(), "r1 r2 r3 r4 r5");
+  send(hello("k"));
+  await answer({ logs: records(20, 22), next: "9" });
+  assert.equal(told(), "r20 r21 r22");
+});
+
+test("while the page stands still records wait, and those that have no room are asked for", async () => {
+  const { feed, server, send, answer, told } = desk();
+  send(hello("k"));
+  await answer({ logs: [], next: null });
+  feed.pause();
+  send({ type: "log", data: record(1) });
+  assert.deepEqual([told(), feed.news], ["", 1]);
+  feed.resume();
+  assert.equal(told(), "r1");
+  feed.pause();
+  for (let n = 2; n < LOGS_HELD_MAX + 10; n += 1) send({ type: "log", data: record(n) });
+  feed.resume();
+  assert.deepEqual([feed.lines.all.length, server.asked.length], [LOGS_HELD_MAX + 1, 2]);
+});
+
+test("what is searched for is asked of the server, and an answer that comes too late is none", async () => {
+  const { feed, server, send, answer, told } = desk();
+  send(hello("k"));
+  feed.search("slow & more", 13);
+  server.timer();
+  await answer({ logs: records(1, 1), next: null });
+  assert.equal(told(), "");
+  await answer({ logs: records(2, 2), next: null });
+  assert.deepEqual([told(), server.asked[1]], ["r2", "logs?limit=200&q=slow+%26+more&severity=13"]);
+  feed.search("slow & more", 13);
+  assert.equal(server.asked.length, 2);
+});
+
+test("a server without the route, or with nonsense, leaves what comes", async () => {
+  for (const [body, status] of [[null, 404], [{ logs: 7 }, 200], [{ logs: [null, 5, { timestamp: "soon" }, record(1)] }, 200]]) {
+    const { feed, send, answer, told } = desk();
+    send(hello("k"));
+    await answer(body, Number(status));
+    send({ type: "log", data: record(2) });
+    send({ type: "gap", id: "k-3", data: { type: "gap", reason: "dropped", lost: { starts: 0, ends: 0, other: 4 } } });
+    assert.deepEqual([told().endsWith("r2"), feed.model.losses.other, feed.hasFailed], [true, 4, !Array.isArray(body?.logs)]);
+  }
+});
+
+test("a feed that is left asks nothing more", async () => {
+  const { feed, server, send, answer, told } = desk();
+  send(hello("k"));
+  feed.close();
+  await answer({ logs: [{ ...record(1), timestamp: at(1) }], next: null });
+  assert.deepEqual([told(), server.opened, server.closed, feed.stream], ["", 1, 1, null]);
+});
