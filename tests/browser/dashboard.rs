@@ -196,7 +196,7 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
 
 /// Checks what the list, and a trace that is opened now, show after the program has ended.
 async fn an_end_is_told_as_one(browser: &Browser) {
-    let ended = "return /^Ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
+    let ended = "return /^Program ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
         && [...document.querySelectorAll('#status-detail li')].some(line => /^next try in \\d s, the \\d/.test(line.textContent))";
     browser
         .until("the end is told, and the next try", ended)

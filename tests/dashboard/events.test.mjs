@@ -263,15 +263,22 @@ test("a file of Zipkin is opened", () => {
   assert.deepEqual(taken("[]"), { events: [], leftOut: {}, source: "Zipkin" });
 });
 
-test("of two spans with one id one is shown, and the other is counted", () => {
+test("of two spans with one id both are shown, and a repetition is none", () => {
   const traces = new FileTraces("log.jsonl");
   // The same end again is a repetition, and the end of a lost span is replaced.
   const lost = { lost: { reason: "crashed", lastHeard: at(3) }, spanId: "00f067aa0ba902b8" };
-  traces.take([event(), event(), event({ name: "another", startTimestamp: at(2) }), event(lost), event({ spanId: lost.spanId, timestamp: at(11) })]);
+  const other = event({ name: "another", startTimestamp: at(2) });
+  traces.take([event(), event(), other, { ...other }, event({ name: "third" }), event(lost), event({ spanId: lost.spanId, timestamp: at(11) })]);
   traces.left = [["metrics", 3]];
   traces.finish();
-  assert.deepEqual(traces.leftOut(), ["metrics (3)", "further spans with an id that is there already (1)"]);
-  assert.equal(spanAt(/** @type {any} */ (traces.feed(`file:${TRACE}`)).model, 0).name, "a");
+  const { model } = /** @type {any} */ (traces.feed(`file:${TRACE}`));
+  const told = Array.from({ length: model.spans.count }, (_, index) => `${spanAt(model, index).id} ${spanAt(model, index).name} ${spanAt(model, index).event.spanId}`);
+  assert.deepEqual([traces.leftOut(), told], [["metrics (3)"], [`${SPAN} a ${SPAN}`, `10f067aa0ba902b7 another ${SPAN}`, `20f067aa0ba902b7 third ${SPAN}`, "00f067aa0ba902b8 a 00f067aa0ba902b8"]]);
+  // However many there are, they have a bound, and what is beyond it is counted.
+  const many = new FileTraces("many.jsonl");
+  many.take(Array.from({ length: 20 }, (_, n) => event({ name: String(n) })));
+  const { spans, refusedSpans } = /** @type {any} */ (many.feed(`file:${TRACE}`)).model;
+  assert.deepEqual([spans.count, refusedSpans], [16, 4]);
 });
 
 test("what was evicted before a file was made is told of it", () => {

@@ -95,6 +95,20 @@ test("a search asks history for what lies below the live rows, once the reader s
   assert.deepEqual([feed.model.older.size, feed.hasOlder()], [0, true]);
 });
 
+test("it is told that the server stopped searching, until it went on to the end", async () => {
+  const { server, feed, send } = serverOf(1000);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
+  const { getJson } = feed.world;
+  feed.world.getJson = async () => ({ status: 200, body: { traces: [], next: "300", stoppedEarly: true } });
+  feed.search("job 12");
+  server.ring();
+  await settled();
+  assert.deepEqual([feed.stoppedEarly, feed.hasOlder()], [true, true]);
+  feed.world.getJson = getJson;
+  await feed.loadOlder();
+  assert.deepEqual([feed.stoppedEarly, server.asked], [false, ["traces?limit=200&after=300&q=job+12"]]);
+});
+
 test("an answer to an earlier search comes too late", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });

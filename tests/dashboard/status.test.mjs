@@ -61,8 +61,8 @@ test("a stream that is not live says so, whatever was lost", () => {
 test("a program that has ended says when, and is no fault", () => {
   const status = statusOf(watched("ended", { reason: "shutdown", attempt: 12, since: 1_000_000 - 180_000, next: 1_000_000 + 20_000 }));
   assert.deepEqual([status.state, status.text, status.lines.slice(0, 3)], [
-    "ended", `Ended at ${formatClock(820_000)}`,
-    ["the program shut its server down", `ended at ${formatClock(820_000)}, 3 min ago`, "next try in 20 s, the 12th; press to try now"],
+    "ended", `Program ended at ${formatClock(820_000)}`,
+    ["the program ended, and said so", `ended at ${formatClock(820_000)}, 3 min ago`, "next try in 20 s, the 12th; press to try now"],
   ]);
   assert.equal(statusOf(watched("ended", { reason: "complete" })).text, "Ended");
 });

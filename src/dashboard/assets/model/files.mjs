@@ -31,8 +31,6 @@ export class FileFeed {
     this.news = 0;
     this.lag = null;
     this.last = "";
-    /** Spans left out because another one has their id. */
-    this.repeated = 0;
     /** @type {any[]} */
     this.past = [];
     /** @type {import("./trace-at-time.mjs").History | null} */
@@ -51,18 +49,10 @@ export class FileFeed {
       this.model.incomplete ??= incompleteOf(event.incomplete);
       return;
     }
-    if (this.repeats(event)) this.repeated += 1;
     reduceTrace(this.model, { type: event.type, data: event });
     // Timestamps of one form are in order as texts.
     for (const time of [event.timestamp, event.startTimestamp]) if (typeof time === "string" && time > this.last) this.last = time;
     if (event.type === "started" || event.type === "updated") this.past.push(event);
-  }
-
-  /** A second end of a span that is no repetition of the first: two spans with one id, of which a trace has room for one. @param {any} event @returns {boolean} */
-  repeats(event) {
-    const before = this.model.spans.events[this.model.spans.byId.get(event.spanId) ?? -1];
-    if (event.type !== "ended" || before?.type !== "ended" || before.lost != null || event.lost != null) return false;
-    return ["name", "startTimestamp", "timestamp", "parentSpanId"].some((field) => before[field] !== event[field]);
   }
 
   finish() {
@@ -130,8 +120,6 @@ export class FileTraces {
   /** @returns {string[]} what of the file is not on show, or not as it stands there, each with its number */
   leftOut() {
     const parts = this.left.map(([what, count]) => `${what} (${formatCount(count)})`);
-    const repeated = [...this.feeds.values()].reduce((sum, feed) => sum + feed.repeated, 0);
-    if (repeated > 0) parts.push(`further spans with an id that is there already (${formatCount(repeated)})`);
     if (this.outside > 0) parts.push(`log records outside of traces (${formatCount(this.outside)})`);
     if (this.refused.size > 0) parts.push(`further traces (${formatCount(this.refused.size)})`);
     return parts;
@@ -167,6 +155,7 @@ class FileList {
     this.fixedNow = 0;
     this.loadingOlder = false;
     this.olderFailed = false;
+    this.stoppedEarly = false;
   }
 
   hasOlder() {

@@ -25,7 +25,6 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {{name: string, spans: number, errors: number}[]} services
  * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
  * @property {any} [progress] how far it is: `{current, total, units, message}`
- * @property {boolean} [stoppedEarly] the server did not read all of it for the list
  * @property {{events: number}} [partial] it was made of the first so many events alone
  * @property {string} [firstId] of its first event: the order of the server's list
  * @typedef {object} TraceList

@@ -55,6 +55,10 @@ export * from "./span.mjs";
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
+/** What two ends of one span have in common. */
+const SAME = ["name", "startTimestamp", "timestamp", "parentSpanId"];
+/** Spans that share one id, beside the first: as many as there are other first digits. */
+const TWINS_MAX = 15;
 /** Spans kept of one trace; more are counted, not kept, so that a page's memory has a bound. */
 export const SPANS_MAX = 250_000;
 
@@ -161,12 +165,16 @@ function started(trace, data) {
 
 /** @param {Trace} trace @param {any} data */
 function ended(trace, data) {
-  const index = spanFor(trace, data.spanId);
+  let index = spanFor(trace, data.spanId);
   if (index < 0) return;
   const { spans } = trace;
   const before = spans.events[index];
-  // A second real end is a repetition, and a loss announced after a real end knows less than it.
-  if (before !== null && before.type === "ended" && before.lost == null) return;
+  if (before !== null && before.type === "ended" && before.lost == null) {
+    // A loss announced after a real end knows less than it.
+    if (data.lost != null) return;
+    index = twinFor(trace, index, data);
+    if (index < 0) return;
+  }
   // The end is self-contained: what updates said before it has no meaning any more.
   if (trace.live.size > 0) trace.live.delete(index);
   spans.clear(index, FLAG.failing);
@@ -180,6 +188,27 @@ function ended(trace, data) {
   else if (trace.lost.size > 0) trace.lost.delete(index);
   setState(trace, index, endState(data));
   reach(trace, barEnd(trace, index, spans.end[index]));
+}
+
+/**
+ * A second real end is a repetition, or the end of another span with the same id: two programs that share one, as clients and
+ * servers of Zipkin do. That one is shown under an id of its own.
+ * @param {Trace} trace @param {number} first @param {any} data
+ * @returns {number} −1 for a repetition
+ */
+function twinFor(trace, first, data) {
+  const { spans } = trace;
+  const id = spans.ids[first];
+  for (let index = first, n = 1; ; n += 1) {
+    if (SAME.every((field) => spans.events[index]?.[field] === data[field])) return -1;
+    if (n > TWINS_MAX) break;
+    const own = ((parseInt(id[0], 16) || 0) ^ n).toString(16) + id.slice(1);
+    const known = indexOf(trace, own);
+    if (known < 0) return spanFor(trace, own);
+    index = known;
+  }
+  trace.refusedSpans += 1;
+  return -1;
 }
 
 /** @param {Trace} trace @param {number} index */
@@ -230,7 +259,8 @@ function fill(trace, index, data, startText) {
 /** The same text once for all spans: an event as it was parsed has a copy of its own of each. @param {Trace} trace @param {number} index @param {any} data */
 function shareTexts({ traceId, spans, strings }, index, data) {
   if (data.traceId === traceId) data.traceId = traceId;
-  data.spanId = spans.ids[index];
+  // One of two spans that share an id has another here.
+  if (data.spanId === spans.ids[index]) data.spanId = spans.ids[index];
   const parent = spans.parent[index];
   if (parent >= 0 && data.parentSpanId === spans.ids[parent]) data.parentSpanId = spans.ids[parent];
   if (data.name === strings.list[spans.name[index]]) data.name = strings.list[spans.name[index]];

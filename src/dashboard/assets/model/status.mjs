@@ -28,7 +28,7 @@ const REASONS = {
   "connection lost": "the connection was lost",
   silent: "nothing was heard, not even a ping",
   asleep: "this computer, or this page, was asleep",
-  shutdown: "the program shut its server down",
+  shutdown: "the program ended, and said so",
   overload: "the server has too many viewers",
   expired: "access has expired: reload the page to sign in again",
   complete: "the trace is complete",
@@ -57,7 +57,10 @@ function word({ status, paused, news }, { losses, degraded, past }, now) {
   if (status.word === "reconnecting") return { state: "reconnecting", text: status.since > 0 ? `Reconnecting · ${formatSeconds(now - status.since)}` : "Reconnecting" };
   if (status.word === "connecting") return { state: "connecting", text: status.reason === "crowded" ? "Waiting" : "Connecting" };
   if (status.word === "paused") return { state: "paused", text: "Paused" };
-  if (status.word === "ended") return { state: "ended", text: status.since > 0 ? `Ended at ${formatClock(status.since)}` : "Ended" };
+  if (status.word === "ended") {
+    const what = status.reason === "shutdown" ? "Program ended" : "Ended";
+    return { state: "ended", text: status.since > 0 ? `${what} at ${formatClock(status.since)}` : what };
+  }
   if (degraded) return { state: "degraded", text: "Degraded" };
   const lost = lostEvents(losses);
   if (lost > 0) return { state: "gap", text: `Gap · ${losses.atMost ? "up to " : ""}${formatCount(lost)} lost` };

@@ -39,6 +39,8 @@ export class ListFeed {
     this.searches = 0;
     this.loadingOlder = false;
     this.olderFailed = false;
+    /** The server did not look further, because that would have taken too long. */
+    this.stoppedEarly = false;
     /** @type {import("./stream.mjs").Stream | null} */
     this.stream = null;
   }
@@ -116,7 +118,7 @@ export class ListFeed {
   forget() {
     this.searches += 1;
     this.loadingOlder = false;
-    this.olderFailed = false;
+    this.olderFailed = this.stoppedEarly = false;
     for (const list of this.lists()) forgetOlder(list);
   }
 
@@ -136,6 +138,7 @@ export class ListFeed {
     if (search !== this.searches) return;
     this.loadingOlder = false;
     this.olderFailed = answer.status !== 200;
+    this.stoppedEarly = answer.body?.stoppedEarly === true;
     if (!this.olderFailed) for (const list of this.lists()) reduceList(list, { type: "page", data: answer.body });
     this.world.onChange();
   }

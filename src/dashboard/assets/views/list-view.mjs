@@ -201,7 +201,7 @@ export class ListView {
     const gone = feed.model.goneWithLog;
     const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;
     if (query.trim() !== "") {
-      const more = feed.loadingOlder ? " · searching older ones…" : feed.hasOlder() ? " and more" : "";
+      const more = feed.loadingOlder ? " · searching older ones…" : feed.stoppedEarly ? " so far, not all was searched" : feed.hasOlder() ? " and more" : "";
       return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
     }
     return `${formatCount(counts.total)}${feed.hasOlder() ? "+" : ""} · ${countsWords(counts)}${restart}`;
@@ -215,6 +215,7 @@ export class ListView {
     older.disabled = feed.loadingOlder;
     const notes = [];
     if (feed.olderFailed) notes.push("The older traces could not be loaded.");
+    if (feed.stoppedEarly && feed.hasOlder()) notes.push("The server stopped searching here, to be quick: older traces may match as well.");
     if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${formatCount(OLDER_MAX)} older traces: search to find others.`);
     setText(byId("list-note"), notes.join(" "));
   }
