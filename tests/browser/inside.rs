@@ -137,7 +137,8 @@ async fn a_panic_is_a_state_of_its_own_in_list_and_trace() {
 }
 
 /// The texts of the records in view, in order.
-const RECORDS: &str = "[...document.querySelectorAll('.log-row:not([hidden])')]
+const RECORDS: &str =
+    "[...document.querySelectorAll('.log-row:not([hidden])')].filter(row => row.checkVisibility())
     .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
     .map(row => row.querySelector('.l-what').textContent).join('|')";
 

@@ -66,13 +66,14 @@ export class LogTable {
     this.follow = element("button", { type: "button", class: "button quiet", text: "Follow", title: "Keep the newest record in view", on: { click: () => this.setFollowing(!this.isFollowing) } });
     this.note = element("p", { class: "muted log-note", hidden: true });
     this.rows = element("div", { class: "rows log-rows", role: "grid", "aria-label": "Records", tabindex: "0" });
-    this.detail = element("div", { class: "log-detail", hidden: true });
+    this.cell = element("div", { role: "gridcell" });
+    this.detail = element("div", { class: "log-detail", role: "row", hidden: true }, this.cell);
     this.empty = element("p", { class: "muted log-empty", hidden: true });
     this.scroller = element("div", { class: "scroller" }, this.rows, this.empty);
     this.pill = element("button", { type: "button", class: "pill", hidden: true, on: { click: () => this.setFollowing(true) } });
     this.pool = new RowPool(this.rows, () => this.makeRow());
     root.append(element("div", { class: "log-bar" }, this.search, ...this.chips.map(({ node }) => node), element("span", { class: "grow" }), this.extra, this.follow), this.note, this.scroller, this.pill);
-    this.scroller.append(this.detail);
+    this.rows.append(this.detail);
     this.listen();
   }
 
@@ -283,7 +284,7 @@ export class LogTable {
     for (const [key, value] of entries.slice(0, DETAIL_FIELDS_MAX)) add(key, valueText(value));
     if (entries.length > DETAIL_FIELDS_MAX) add("…", `${formatCount(entries.length - DETAIL_FIELDS_MAX)} more are copied`);
     const place = [formatAbsolute(line.data.timestamp), targetOf(line)].filter((part) => part !== "").join(" · ");
-    this.detail.replaceChildren(
+    this.cell.replaceChildren(
       element("p", { class: "log-message", text: line.text }), list,
       element("p", { class: "log-actions" }, element("span", { class: "faint", text: place }), element("span", { class: "grow" }),
         line.spanId === null ? null : element("button", { type: "button", class: "button go-to", text: "Go to span", on: { click: () => this.actions.open(line) } }),

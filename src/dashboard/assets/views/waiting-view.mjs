@@ -8,7 +8,7 @@ import { indexOf } from "../model/model.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { awaitingOf, awaitingText, blockedSpans, percentAt, pollingOf } from "../model/running.mjs";
 import { isPartial, nameOf, serviceOf, shownName, stateOf, waitText } from "../model/span.mjs";
-import { formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
+import { formatCount, formatDuration, formatOpen } from "../model/time.mjs";
 import { nextWhere } from "../model/visible-rows.mjs";
 import { waitingChains } from "../model/waits-for.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
@@ -25,7 +25,7 @@ const SHARES_MAX = 3;
 const LINK_WIDTH = 80;
 const LEAD_WIDTH = 70;
 const LEAF_WIDTH = 190;
-const SHARE_WIDTH = 170;
+const SHARE_WIDTH = 186;
 const LINKS_MAX = 4;
 const LINK_LENGTH_MAX = 48;
 const LOOK_EVERY_MS = 200;
@@ -197,7 +197,7 @@ export class WaitingView {
     else {
       const shares = path.shares(trace);
       for (const [place, share] of shares.slice(0, room).entries()) this.line(place).showShare(trace, share, path.total);
-      this.finish(Math.min(room, shares.length), "", shares.length > room ? `and ${plural(shares.length - room, "more name", "more names")}` : "");
+      this.finish(Math.min(room, shares.length), "", shares.length > room ? `and ${formatCount(shares.length - room)} more` : "");
     }
     return Infinity;
   }
