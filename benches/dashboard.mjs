@@ -6,24 +6,24 @@
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
 //
 // How it is measured
-// - load: from the last byte of the snapshot (`responseEnd` of its resource timing) until a frame with rows has been drawn and
-//   the page has answered a task that was asked for after it.
-// - frames: while the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is the time of all tasks
-//   of the page's main thread between one animation frame and the next, from Chromium's trace; `cpu` the part of it that the
-//   thread really had a processor, which is what remains comparable on a machine that has other things to do; `interval` the
-//   time between two animation frames as the page sees it, which includes everything else: raster, compositor, other programs.
-// - search: ten searches one after the other; the frame in which each is done and drawn, and the time from the input event of the
-//   search field until another count of matches has been drawn.
-// - peer: the same scrolling of the plainest page of that size, thirty rows of text, and nothing at all on each frame: what the
-//   machine and its browser take for themselves. It has no bound.
-// - flood: list and busy trace in two windows of one browser; intervals of animation frames in both over the whole time, and the
-//   heap after a forced collection every ten seconds. An empty page in a third window tells what the machine had left. The busy
-//   trace begins 20 seconds' worth below the page's limit, so that the limit is reached on the way. At the end the page must say
-//   what it did not keep, and its counts must be the server's.
+// - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until the page has drawn a frame
+//   with rows, and has then answered one more task.
+// - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is the time of all tasks of the
+//   page's main thread between two animation frames, from Chromium's trace. `cpu` is the part of it in which the thread had a
+//   processor; it stays comparable on a machine that has other work. `interval` is the time between two animation frames as the
+//   page sees it, which includes everything else: raster, compositor, other programs.
+// - search: ten searches one after the other: the frame in which each is done and drawn, and the time from the input event of
+//   the search field until the page has drawn another count of matches.
+// - peer: the plainest page of that size, thirty rows of text, scrolls in the same way, and another page does nothing in each
+//   frame. This is what the machine and its browser need for themselves. It has no bound.
+// - flood: the list and a busy trace in two windows of one browser. The intervals of animation frames in both over the whole
+//   time, and the heap after a forced collection every ten seconds. An empty page in a third window shows how much time the
+//   machine had left. The busy trace begins below the page's limit by the spans of 20 seconds, so that it reaches the limit on
+//   the way. At the end the page must say what it did not keep, and its counts must be those of the server.
 // - size: every file that the page and its workers ask for, as the server sends it to a client that accepts gzip.
 //
-// Exit status 1 when a figure is beyond its bound. Bounds are for `cpu` where there is one, because it does not depend on
-// what else the machine does.
+// The exit status is 1 if a figure exceeds its bound. Where there is a `cpu` figure, the bound is for that, because it does not
+// depend on other work of the machine.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -38,7 +38,8 @@ const SPANS = 100_000;
 const DEPTH = 10_000;
 const SPANS_MAX = 250_000;
 const STEPS = 180;
-// Two frames of a screen at 60 Hz are 33.3 ms, and the clock of a page is coarse: intervals of 33.4 are two frames, of 50 three.
+// Two frames of a screen at 60 Hz are 33.3 ms, and a page's clock is coarse. So an interval of 33.4 ms is two frames, and one
+// of 50 ms is three.
 const TWO_FRAMES_MS = 34;
 const PATIENCE_MS = 240_000;
 
@@ -170,7 +171,7 @@ async function openPage(browser, url) {
   return { send, ask, until, heap, close: () => browser.send("Target.closeTarget", { targetId }) };
 }
 
-/** Answers what the page asks of its own files. Its shared worker still has the server's. */
+/** Answers the page's requests for its own files. Its shared worker still gets those of the server. */
 async function serveFrom(folder, browser, sessionId, send) {
   const types = { js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
   browser.listeners.add(({ method, params, sessionId: from }) => {
@@ -205,7 +206,7 @@ const WATCH = `
   });
 `;
 
-/** The main thread's tasks while something happens, frame by frame. */
+/** Returns the main thread's tasks during an action, frame by frame. */
 async function traced(browser, page, during) {
   const events = [];
   let complete = () => {};
@@ -255,7 +256,7 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 
 // What is measured.
 
-/** A file's bytes on the wire, for a client that accepts gzip, and what they unpack to. `fetch` would unpack them unseen. */
+/** A file's bytes on the wire, for a client that accepts gzip, and its unpacked bytes. `fetch` would give only the unpacked ones. */
 function transferred(url) {
   return new Promise((resolve, reject) => {
     get(url, { headers: { "accept-encoding": "gzip" } }, async (response) => {
@@ -319,7 +320,7 @@ async function measureScroll(browser, server, trace) {
   await small.close();
 }
 
-/** What a reader types, piece by piece; every one finds something else. */
+/** The searches that a reader types, one after the other. Each finds another number of spans. */
 const SEARCHES = ["S", "SELECT order 1", '"order 17"', "status:error", "-status:error", "order.id:o-0012345", "duration>2ms", "service:payments cache.hit:true", "step order", "o-00"];
 
 async function measureSearch(browser, server, trace) {
@@ -343,13 +344,13 @@ async function measureSearch(browser, server, trace) {
     return took;
   })()`);
   for (const one of took) console.log(`        search ${one.query}: ${one.found} in ${one.took.toFixed(1)} ms`);
-  // It is searched and drawn in one frame.
+  // One frame searches and draws.
   figure("100,000 spans: search, cpu of its frame, longest", Math.max(...cpu), "ms", 100);
   figure("100,000 spans: search, until its count was drawn, longest", Math.max(...took.map((one) => one.took)), "ms");
   await page.close();
 }
 
-/** The plainest page: rows of text in a scroller, written anew as it scrolls. @param {"scroll" | "nothing"} what */
+/** Measures the plainest page: rows of text in a scroller, written anew while it scrolls. @param {"scroll" | "nothing"} what */
 async function measurePeer(browser, what) {
   const page = await openPage(browser, "about:blank");
   await page.ask(`(() => {
@@ -392,7 +393,7 @@ async function measureFlood(browser, server) {
   await busy.until("measured.interactive");
   const list = await openPage(browser, server.url);
   await list.until('document.querySelector("#status").dataset.state === "live"');
-  // Its frames are late only where the machine is.
+  // The frames of an empty page are late only if the machine is.
   const empty = await openPage(browser, "about:blank");
   const pages = [["list", list], ["busy trace", busy], ["an empty page beside them", empty]];
   for (const [, page] of pages) await page.ask("globalThis.intervals = []; (() => { let last = NaN; const frame = (now) => { if (!Number.isNaN(last)) intervals.push(now - last); last = now; requestAnimationFrame(frame); }; requestAnimationFrame(frame); })()");
@@ -411,7 +412,7 @@ async function measureFlood(browser, server) {
     check(`flood, ${name}: visible all the time`, (await page.ask("document.hidden")) === false, `${intervals.length} frames`);
     const late = heaps[name].slice(-3);
     console.log(`        flood, ${name}: heap in MB, every ten seconds: ${heaps[name].map((heap) => heap.toFixed(0)).join(" ")}`);
-    // The heap that is left after a collection varies by what happens to be in flight: of a small heap that is a large share.
+    // The heap that is left after a collection varies with what is in flight. That is a large share of a small heap.
     const growth = late[late.length - 1] - late[0];
     if (seconds >= 60) check(`flood, ${name}: heap flat after the limit`, growth < Math.max(2, late[0] * 0.05), `grew by ${growth.toFixed(1)} MB in ${(late.length - 1) * 10} s`);
   }
