@@ -68,7 +68,7 @@ impl UpdateSlot {
         }
     }
 
-    /// Takes back that the slot is queued: the queue was full.
+    /// Marks the slot as not queued, because the queue was full.
     pub(super) fn not_queued(&self) {
         if let Some(mut state) = self.lock_briefly() {
             state.is_queued = false;

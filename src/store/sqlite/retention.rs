@@ -386,7 +386,7 @@ fn sweep_epoch(
     Ok(())
 }
 
-/// Returns the sequence after the last of this epoch. The current epoch has no end.
+/// Returns the sequence that follows the last one of this epoch.
 fn epoch_end(state: &LogState, place: usize) -> u64 {
     state
         .epochs
