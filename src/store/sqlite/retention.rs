@@ -386,7 +386,7 @@ fn sweep_epoch(
     Ok(())
 }
 
-/// Returns the sequence that follows the last one of this epoch.
+/// Returns the sequence that follows the last one of this epoch. The current epoch has no end.
 fn epoch_end(state: &LogState, place: usize) -> u64 {
     state
         .epochs
