@@ -182,6 +182,9 @@ impl Visit {
             self.click("#more", is_open).await;
             self.look("more").await;
         }
+        let tail = "return document.querySelector('#tail .log-bar').checkVisibility()";
+        self.goto(&app.url("?page=logs"), tail).await;
+        self.look("all-logs").await;
         let wrong = "return !document.querySelector('#filter-wrong').hidden";
         self.goto(&app.url("?q=state:gone"), wrong).await;
         self.look("wrong-search").await;
@@ -213,10 +216,11 @@ impl Visit {
         let flame = "return document.querySelector('.flame-canvas').clientHeight > 100";
         self.click("#view-flame", flame).await;
         self.look("flame").await;
-        let records = "return document.querySelector('.log-row:not([hidden])') !== null";
+        let records = "return document.querySelector('#logs .log-row:not([hidden])') !== null";
         self.click("#view-logs", records).await;
         self.look("logs").await;
-        let open = "return document.querySelector('.log-detail:not([hidden]) .go-to') !== null";
+        let open =
+            "return document.querySelector('#logs .log-detail:not([hidden]) .go-to') !== null";
         self.click(".log-row:not([hidden])", open).await;
         self.look("record").await;
     }

@@ -7,9 +7,10 @@ use std::{
 
 use livespan::{SpanEvent, SpanId, TraceId};
 use opentelemetry::{
-    Context,
-    trace::{TraceContextExt as _, Tracer as _},
+    Context, KeyValue,
+    trace::{Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
 };
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use serde_json::json;
 
 use crate::{
@@ -183,7 +184,7 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
         .await;
     records_are(&browser, "by text", "feed is broken").await;
     browser.click(".log-row:not([hidden])").await;
-    let opened = says(".log-detail .log-message", "feed is broken");
+    let opened = says("#logs .log-message", "feed is broken");
     browser.until("a line opens in place", &opened).await;
     let selected = says("#inspector-name", "step");
     browser.until("and selects its span", &selected).await;
@@ -194,7 +195,7 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     browser.click("#inspector .in-logs").await;
     records_are(&browser, "and back", "feed is broken").await;
     browser.press_key("/").await;
-    let focus = "return document.activeElement === document.querySelector('.log-search')";
+    let focus = "return document.activeElement === document.querySelector('#logs .log-search')";
     browser.until("/ is the search of records", focus).await;
     browser.press_key("Escape").await;
     records_are(&browser, "Esc empties it", "feed is slow|feed is broken").await;
@@ -229,6 +230,90 @@ async fn a_reader_of_records_follows_until_they_scroll() {
     browser.click("#logs .pill").await;
     browser.until("a click goes on", &last(201)).await;
     job.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
+    let app = App::start().await;
+    let provider = app.live.tracer_provider(
+        SdkTracerProvider::builder()
+            .with_resource(Resource::builder().with_service_name("shop").build()),
+    );
+    let tracer = provider.tracer("shop::job");
+    let job = Context::new().with_span(tracer.start("job"));
+    let browser = Browser::open().await;
+    provider.force_flush().unwrap();
+    browser
+        .goto(&app.url(&format!("?trace={}", trace_of(&job))))
+        .await;
+    browser.until("the row is drawn", ROWS).await;
+    let span = job.span();
+    for current in 0..5_000_i64 {
+        span.set_attribute(KeyValue::new("progress.current", current));
+    }
+    span.set_attribute(KeyValue::new("progress.total", 10_000_i64));
+    span.set_attribute(KeyValue::new("feed", "nordic.xml"));
+    span.add_event("feed is slow", vec![KeyValue::new("level", "WARN")]);
+    span.update_name("job of nordic.xml");
+    span.set_status(Status::error("mirror refused"));
+    for visit in ["live", "after a reload"] {
+        let renamed = says("#tree-rows .span-name", "job of nordic.xml");
+        browser.until(visit, &renamed).await;
+        let amount = says(
+            "#tree-rows .row-flag[data-kind='progress']",
+            "4,999 of 10,000",
+        );
+        browser.until(visit, &amount).await;
+        let failing =
+            "return document.querySelector('#tree-rows .tree-row')?.dataset.state === 'failing'";
+        browser.until(visit, failing).await;
+        let count = says("#logs-count", "1");
+        browser.until(visit, &count).await;
+        browser.click("#tree-rows [data-span-id]").await;
+        let message = says("#inspector .message", "mirror refused");
+        browser.until(visit, &message).await;
+        let feed = says("#inspector [data-attribute='feed'] .value", "nordic.xml");
+        browser.until(visit, &feed).await;
+        browser.page.refresh().await.unwrap();
+    }
+    span.set_status(Status::Ok);
+    span.end();
+    let ended = "return document.querySelector('#tree-rows .tree-row')?.dataset.state === 'ok'";
+    browser.until("its end replaces all of it", ended).await;
+    browser.close().await;
+    provider.shutdown().unwrap();
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let jobs = ["import", "export"].map(|name| open(&tracer, name, &Context::new()));
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    browser.click("#to-logs").await;
+    let live = "return location.search === '?page=logs' && document.querySelector('#status').dataset.state === 'live'";
+    browser.until("the page is live", live).await;
+    for (job, body) in jobs.iter().zip(["reads", "writes"]) {
+        write_record(&app, job, "INFO", body);
+    }
+    records_are(&browser, "both are there", "reads|writes").await;
+    let names = "return [...document.querySelectorAll('#tail .l-name')].map(name => name.textContent).join('|') === 'import|export'";
+    browser.until("with their traces", names).await;
+    browser.click("#tail .log-row:not([hidden])").await;
+    browser.click("#tail .go-to").await;
+    let there = says("#inspector-name", "import");
+    browser.until("one leads to its span", &there).await;
+    browser.page.back().await.unwrap();
+    let back = "return document.querySelector('#tail').checkVisibility()";
+    browser.until("and back", back).await;
+    for job in jobs {
+        job.span().end();
+    }
     browser.close().await;
     app.stop();
 }

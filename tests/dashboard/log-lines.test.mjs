@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FoundLines, LINES_MAX, LogLines, TraceLines, fieldsOf, lineOfLog, spanNameOf, targetOf } from "../../src/dashboard/assets/model/log-lines.mjs";
+import { FoundLines, LINES_MAX, LogLines, TraceLines, fieldsOf, lastLineOf, lineOfLog, spanNameOf, targetOf } from "../../src/dashboard/assets/model/log-lines.mjs";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { levelOf, levelText, severityOf, severityOfEvent } from "../../src/dashboard/assets/model/severity.mjs";
 import { TRACE, at, ended, log, started, updated } from "./build.mjs";
@@ -88,4 +88,10 @@ test("fields tell of the work, and the target of the code", () => {
   assert.deepEqual([fieldsOf(line), targetOf(line)], [[["page", 31]], "demo::reindex"]);
   assert.equal(targetOf(lineOfLog({ scope: "sqlx" }, 0)), "sqlx");
   assert.equal(lineOfLog({ eventName: "job.done" }, 0).text, "job.done");
+});
+
+test("the last word of a span is its newest record or event, up to a moment", () => {
+  const trace = [started("a", null, 0), started("b", null, 0), log("a", 5, { body: "five" }), log("a", 3, { body: "three" }), updated("a", 7, { events: [moment("seven", 7)] })].reduce(reduceTrace, createTrace(TRACE));
+  assert.deepEqual([9, 6, 4, 1].map((until) => lastLineOf(trace, 0, until)?.text ?? ""), ["seven", "five", "three", ""]);
+  assert.equal(lastLineOf(trace, 1, 9), null);
 });

@@ -25,6 +25,8 @@ import { parseTimestamp } from "./time.mjs";
 /** Lines kept of one list, the newest. */
 export const LINES_MAX = 60_000;
 const LINES_SLACK = 5_000;
+/** Records come in order, or nearly. */
+const LAST_LOOK = 8;
 
 /** @param {any} data a log record @param {number} time @returns {LogLine} */
 export function lineOfLog(data, time) {
@@ -37,6 +39,17 @@ export function lineOfEvent(event, time, spanId, traceId) {
   const { "exception.type": type, "exception.message": message } = event.attributes ?? {};
   const text = (event.name === "exception" ? [type, message].filter(Boolean).join(": ") : "") || String(event.name ?? "");
   return { time, level: levelOf(severityOfEvent(event)), text, spanId, traceId, data: event, span: "" };
+}
+
+/** @param {Trace} trace @param {number} index @param {number} until in tree time @returns {LogLine | null} the newest record of a span: its last word before it hung */
+export function lastLineOf(trace, index, until) {
+  const records = trace.logs.bySpan.get(trace.spans.ids[index]) ?? [];
+  const events = trace.spans.events[index]?.events;
+  const lines = records.slice(-LAST_LOOK).map(({ data, time }) => lineOfLog(data, time));
+  for (const event of Array.isArray(events) ? events.slice(-LAST_LOOK) : []) {
+    lines.push(lineOfEvent(event, parseTimestamp(event?.timestamp, trace.originSeconds), trace.spans.ids[index], trace.traceId));
+  }
+  return lines.reduce((/** @type {LogLine | null} */ last, line) => (line.time <= until && (last === null || line.time >= last.time) ? line : last), null);
 }
 
 /** @param {LogLine} line @returns {[string, unknown][]} its fields, but for those that tell of the code */

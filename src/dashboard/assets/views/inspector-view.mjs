@@ -3,6 +3,7 @@
 
 import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
+import { lastLineOf } from "../model/log-lines.mjs";
 import { indexOf } from "../model/model.mjs";
 import { colourKey } from "../model/palette.mjs";
 import { isCounted, progressText, shareOf } from "../model/progress.mjs";
@@ -497,12 +498,18 @@ function textOf(tag, text, properties = {}) {
 }
 
 /** In the order in which they matter. */
-const LIVE_FACTS = ["Blocks", "Awaits", "Progress", "Task"];
+const LIVE_FACTS = ["Blocks", "Awaits", "Progress", "Task", "Last record"];
 
 /** @param {InspectorFrame} frame @param {number} index @returns {[string, string][]} */
 function liveFacts({ trace, now, moving }, index) {
   return [["Blocks", pollingText(trace, index, now, moving)], ["Awaits", awaitingText(trace, index, now, moving).replace(/^awaits /, "")],
-    ["Progress", progressTextAt(trace, index, now)], ["Task", taskText(trace.spans.events[index]?.task)]];
+    ["Progress", progressTextAt(trace, index, now)], ["Task", taskText(trace.spans.events[index]?.task)], ["Last record", lastText(trace, index, now, moving)]];
+}
+
+/** @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving @returns {string} `12.3 s ago: WARN feed is slow`, or nothing */
+function lastText(trace, index, now, moving) {
+  const line = lastLineOf(trace, index, Infinity);
+  return line === null ? "" : `${formatOpen(Math.max(0, now - line.time), moving)} ago: ${line.level} ${shortened(line.text)}`;
 }
 
 /** @param {any} panic @returns {string[]} where it was, as far as that is known */

@@ -195,6 +195,8 @@ export class LogTable {
     setShown(this.empty, found.length === 0);
     setText(this.empty, source.empty);
     setStyle(this.rows, "height", `${height}px`);
+    // What is empty has no place to click, and nothing to get to.
+    setAttribute(this.rows, "tabindex", found.length === 0 ? -1 : 0);
     setAttribute(this.rows, "aria-rowcount", found.length);
     setAttribute(this.rows, "data-time", source.isClock ? "clock" : null);
     // What the reader looks at stays where it is when lines come above it, or are no longer looked for.
