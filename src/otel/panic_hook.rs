@@ -117,6 +117,7 @@ mod tests {
     use std::{
         env,
         process::{Command, Stdio},
+        sync::Arc,
     };
 
     use opentelemetry::trace::{Tracer as _, TracerProvider as _};
