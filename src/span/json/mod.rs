@@ -15,6 +15,8 @@ mod derived;
 mod events;
 mod fields;
 mod log;
+#[cfg(feature = "http")]
+mod merged_update;
 mod primitives;
 mod repeated_keys;
 mod scan;
@@ -23,6 +25,8 @@ mod updated;
 mod value;
 mod writer;
 
+#[cfg(feature = "http")]
+pub(crate) use self::merged_update::MergedUpdate;
 pub(crate) use self::{
     derived::{
         end_from_start::{EndFromStart, StartLayout, ended_from_start},

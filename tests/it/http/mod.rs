@@ -13,6 +13,7 @@ pub(crate) mod evicted;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;
+mod inside;
 mod large_lists;
 mod large_traces;
 mod late_starts;

@@ -6,8 +6,10 @@ use serde::Serialize;
 use crate::{
     http::{
         routes::trace_snapshot::{
+            latest::Latest,
+            open_updates::OpenUpdates,
             overview::{Overview, Snapshot, span_of},
-            read::{Loss, TraceEvent},
+            read::{Loss, TraceEvent, TracePages},
         },
         task_body::{BodyWriter, ClientGone},
     },
@@ -59,30 +61,18 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
     let is_shown = |event: &TraceEvent<'_>| {
         event.name == "process" && overview.shows_process(&snapshot, event.payload)
     };
-    lists
-        .write("processes", Expected::Items(processes), is_shown)
-        .await?;
+    lists.write("processes", processes, is_shown).await?;
     let mut latest = overview.latest.cursor();
     let is_latest = |event: &TraceEvent<'_>| {
         matches!(event.name, "started" | "ended")
             && latest.is_latest(event.sequence, span_of(event.payload))
     };
     lists
-        .write("spans", Expected::Items(overview.latest.len()), is_latest)
+        .write("spans", overview.latest.len(), is_latest)
         .await?;
-    let is_news = |event: &TraceEvent<'_>| {
-        event.name == "updated" && overview.latest.wants_updates_of(span_of(event.payload))
-    };
-    let updates = if overview.latest.wants_updates() {
-        Expected::AllOf(overview.events)
-    } else {
-        Expected::Items(0)
-    };
-    lists.write("updates", updates, is_news).await?;
+    lists.write_updates(&overview.latest).await?;
     let is_log = |event: &TraceEvent<'_>| event.name == "log";
-    lists
-        .write("logs", Expected::Items(overview.log_records), is_log)
-        .await?;
+    lists.write("logs", overview.log_records, is_log).await?;
     let Lists { body, loss, .. } = lists;
     finish(body, loss).await
 }
@@ -99,15 +89,6 @@ pub(super) async fn finish(
     body.finish().await
 }
 
-/// The condition under which a list is complete.
-#[derive(Clone, Copy, Debug)]
-enum Expected {
-    /// The list has this many items.
-    Items(u64),
-    /// The pass has looked at this many events.
-    AllOf(u64),
-}
-
 /// The lists of a document.
 struct Lists<'a> {
     snapshot: &'a Snapshot,
@@ -118,26 +99,23 @@ struct Lists<'a> {
 }
 
 impl Lists<'_> {
-    /// Writes the events that `is_wanted` accepts.
+    /// Writes the `count` events that `is_wanted` accepts.
     async fn write(
         &mut self,
         name: &str,
-        expected: Expected,
+        count: u64,
         mut is_wanted: impl FnMut(&TraceEvent<'_>) -> bool,
     ) -> Result<(), ClientGone> {
-        self.body
-            .out
-            .extend_from_slice(format!(",\"{name}\":[").as_bytes());
+        self.begin(name);
         let snapshot = self.snapshot;
         let mut pages = snapshot.events.pages();
         let mut items = 0;
-        let is_whole = |items: u64| matches!(expected, Expected::Items(all) if items >= all);
-        while !is_whole(items)
+        while items < count
             && let Some(page) = pages.next().await
         {
             let out = &mut self.body.out;
             pages.read(&page, |event| {
-                if !is_whole(items) && is_wanted(&event) {
+                if items < count && is_wanted(&event) {
                     if items > 0 {
                         out.push(b',');
                     }
@@ -150,14 +128,59 @@ impl Lists<'_> {
             self.body.send_if_large().await?;
         }
         self.body.out.push(b']');
-        let is_complete = match expected {
-            Expected::Items(all) => items == all,
-            Expected::AllOf(all) => pages.events() == all,
-        };
+        self.expect(items == count, &pages);
+        Ok(())
+    }
+
+    /// Writes one merged update for each open span that was updated.
+    async fn write_updates(&mut self, latest: &Latest) -> Result<(), ClientGone> {
+        self.begin("updates");
+        if latest.wants_updates() {
+            let snapshot = self.snapshot;
+            let mut pages = snapshot.events.pages();
+            let mut updates = OpenUpdates::default();
+            while let Some(page) = pages.next().await {
+                pages.read(&page, |event| {
+                    let is_of_span = matches!(event.name, "updated" | "ended");
+                    if is_of_span && latest.wants_updates_of(span_of(event.payload)) {
+                        updates.add(&event);
+                    }
+                });
+                drop(page);
+                if updates.is_full() {
+                    self.write_merged(&mut updates).await?;
+                }
+            }
+            self.write_merged(&mut updates).await?;
+            self.expect(pages.events() == self.events, &pages);
+        }
+        self.body.out.push(b']');
+        Ok(())
+    }
+
+    async fn write_merged(&mut self, updates: &mut OpenUpdates) -> Result<(), ClientGone> {
+        for update in updates.take() {
+            let out = &mut self.body.out;
+            // No event ends with an opening bracket.
+            if out.last() != Some(&b'[') {
+                out.push(b',');
+            }
+            out.extend_from_slice(&self.snapshot.narrowed(&update));
+            self.body.send_if_large().await?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &str) {
+        let opening = format!(",\"{name}\":[");
+        self.body.out.extend_from_slice(opening.as_bytes());
+    }
+
+    /// Records the loss in a pass that did not find everything.
+    fn expect(&mut self, is_complete: bool, pages: &TracePages<'_>) {
         if !is_complete && self.loss.is_none() {
             self.loss = Some(pages.loss_of(self.events));
         }
-        Ok(())
     }
 }
 

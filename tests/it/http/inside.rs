@@ -1,0 +1,127 @@
+//! What happens inside a running span, as each route shows it.
+
+use livespan::{SpanEvent, otel::LiveSpan, span::SpanState};
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, Status, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use serde_json::{Value, json};
+
+use super::app::{App, at, done, put, span, trace};
+use crate::support::PATIENCE;
+
+/// Returns the events of a trace.
+async fn lines(app: &App, trace: &str) -> Vec<Value> {
+    app.live.target().flush(PATIENCE).unwrap();
+    let response = app.get(&format!("/traces/{trace}?format=jsonl")).await;
+    let text = response.text().await.unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Waits until a trace has an event of which this holds. Returns the events.
+async fn lines_with(app: &App, trace: &str, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let wait = async {
+        loop {
+            let lines = lines(app, trace).await;
+            if lines.iter().any(&is_wanted) {
+                return lines;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap()
+}
+
+/// Starts a span through a wrapping provider. The provider must outlive it.
+fn start(app: &App) -> (livespan::otel::LiveTracerProvider, LiveSpan, String) {
+    let provider = app.live.tracer_provider(SdkTracerProvider::builder());
+    let span = provider.tracer("test").start("job");
+    let id = span.span_context().trace_id().to_string();
+    (provider, span, id)
+}
+
+#[tokio::test]
+async fn a_document_has_one_update_for_an_open_span_however_often_it_changed() {
+    let app = App::start().await;
+    let updated = |number: i64| {
+        SpanEvent::updated(trace(1), span(1), None)
+            .attribute("progress.current", number)
+            .attribute(format!("step.{}", number % 3), number)
+            .at(at(2))
+    };
+    let start = SpanEvent::started(trace(1), span(1), "import").at(at(0));
+    put(&app.live, [start]);
+    for chunk in 0..10 {
+        put(
+            &app.live,
+            (0..200).map(|number| updated(200 * chunk + number)),
+        );
+    }
+    let waiting = SpanEvent::updated(trace(1), span(1), Some(SpanState::Waiting)).at(at(9));
+    put(&app.live, [waiting]);
+    let document = app.json(&format!("/traces/{}", trace(1))).await;
+    let merged = json!({
+        "type": "updated", "traceId": trace(1).to_string(), "spanId": span(1).to_string(), "process": "",
+        "state": "waiting",
+        "attributes": {"progress.current": 1999, "step.0": 1998, "step.1": 1999, "step.2": 1997},
+        "timestamp": "2026-01-01T00:00:00.009000000Z",
+    });
+    assert_eq!(document["updates"], json!([merged]));
+    assert_eq!(document["incomplete"], Value::Null);
+    put(&app.live, done(1, "import", 10));
+    let document = app.json(&format!("/traces/{}", trace(1))).await;
+    assert_eq!(document["updates"], json!([]));
+}
+
+#[tokio::test]
+async fn a_document_says_of_a_running_span_what_its_events_say() {
+    let app = App::start().await;
+    let (_provider, mut span, id) = start(&app);
+    for round in 0..40_i64 {
+        span.set_attribute(KeyValue::new("n", round));
+        span.set_attribute(KeyValue::new("large", i64::MAX - round));
+        span.add_event("tick", vec![KeyValue::new("round", round)]);
+        if round % 10 == 0 {
+            // What follows is told in another update.
+            lines_with(&app, &id, |event| event["attributes"]["n"] == json!(round)).await;
+        }
+    }
+    span.update_name("better");
+    span.set_status(Status::error("no card"));
+    let lines = lines_with(&app, &id, |event| event["name"] == json!("better")).await;
+    let updates: Vec<&Value> = lines
+        .iter()
+        .filter(|event| event["type"] == "updated")
+        .collect();
+    let events = updates.iter().flat_map(|update| {
+        let events = update["events"].as_array();
+        events.into_iter().flatten().cloned()
+    });
+    let events: Vec<Value> = events.collect();
+    assert_eq!(events.len(), 40);
+    let first = updates.first().unwrap();
+    let merged = json!({
+        "type": "updated", "traceId": id, "spanId": first["spanId"], "process": first["process"],
+        "name": "better", "status": {"code": "ERROR", "message": "no card"},
+        "attributes": {"n": 39, "large": (i64::MAX - 39).to_string()}, "attributeTypes": {"large": "int"},
+        "timestamp": updates.last().unwrap()["timestamp"], "events": events,
+    });
+    let document = app.json(&format!("/traces/{id}")).await;
+    assert!(updates.len() > 4, "{}", updates.len());
+    assert_eq!(document["updates"], json!([merged]));
+}
+
+#[tokio::test]
+async fn otlp_leaves_running_spans_out_and_counts_them() {
+    let app = App::start().await;
+    let (_provider, mut span, id) = start(&app);
+    span.set_attribute(KeyValue::new("n", 1));
+    lines_with(&app, &id, |event| event["type"] == "updated").await;
+    let export = app.json(&format!("/traces/{id}?format=otlp")).await;
+    assert_eq!(
+        export,
+        json!({"resourceSpans": [], "omittedSpans": {"running": 1}})
+    );
+}
