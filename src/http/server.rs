@@ -86,6 +86,9 @@ impl LiveServer {
     /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once with
     /// the reason `overload`.
     pub const CONNECTIONS_MAX: usize = 16_384;
+    /// Upper bound on the connections that the system accepts before the server does: 4,096, or what the system allows
+    /// (`net.core.somaxconn`). A client beyond it tries again after a second, then after two more, and so on.
+    pub const BACKLOG_MAX: u16 = 4_096;
     /// Time that a client may take to send the head of a request, and before that its first byte: 30 seconds each.
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
     /// Time after which a connection is closed if its client reads nothing of what waits for it: 60 seconds.
@@ -250,6 +253,10 @@ impl LiveSpans {
             }
             bound => bound,
         };
+        if let Ok(listener) = &bound {
+            // tokio asks for 128, which all clients that reconnect at once exceed. Where this fails, that number stays.
+            drop(SockRef::from(listener).listen(LiveServer::BACKLOG_MAX.into()));
+        }
         bound.map_err(|error| {
             let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
             Error::io(format!("bind {}", shown.join(", ")), error)
@@ -584,6 +591,23 @@ mod tests {
             Some(LiveServer::STALL_TIMEOUT)
         );
         drop(client);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn clients_that_come_at_once_are_accepted_by_the_system() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let allowed: u16 = allowed.trim().parse().unwrap_or(u16::MAX);
+        let live = LiveSpans::builder().build().unwrap();
+        let listener = live.bind("127.0.0.1:0").await.unwrap();
+        // Nobody accepts: beyond the backlog, the system drops what a client sends to connect, again and again.
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<std::net::TcpStream> = (0..allowed.min(400))
+            .map(|_| {
+                std::net::TcpStream::connect_timeout(&address, Duration::from_secs(30)).unwrap()
+            })
+            .collect();
+        assert_eq!(clients.len(), usize::from(allowed.min(400)));
     }
 
     #[tokio::test]
