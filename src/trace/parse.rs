@@ -1,7 +1,9 @@
 //! Reads what `span/json/` wrote: for events that a program made itself, for routes that show a trace in another form,
 //! and for filters. Pure.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value as Json;
 
 use crate::{
@@ -24,8 +26,6 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Parsed {
-    #[serde(rename = "type")]
-    pub(crate) kind_of_event: String,
     pub(crate) trace_id: Option<String>,
     pub(crate) span_id: Option<String>,
     #[serde(default)]
@@ -71,8 +71,6 @@ pub(crate) struct Parsed {
     pub(crate) cancelled: bool,
     #[serde(default)]
     pub(crate) panicked: bool,
-    #[serde(default)]
-    pub(crate) state: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -160,35 +158,91 @@ pub(crate) fn is_lost(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, _)| key == b"lost")
 }
 
+/// A text of a stored event. It is borrowed unless it has escapes.
+#[derive(Debug, Default, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// What the index takes from a stored event. The worker reads each event that a program made itself, so this borrows,
+/// and leaves attributes and the like unread.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexedFields<'a> {
+    #[serde(rename = "type", borrow)]
+    kind_of_event: Text<'a>,
+    #[serde(borrow)]
+    trace_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    span_id: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    parent_span_id: Option<Text<'a>>,
+    #[serde(default)]
+    parent_remote: bool,
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    service: Text<'a>,
+    #[serde(default, borrow)]
+    status: Option<IndexedStatus<'a>>,
+    #[serde(default, borrow)]
+    start_timestamp: Option<Text<'a>>,
+    #[serde(borrow)]
+    timestamp: Text<'a>,
+    #[serde(default, borrow)]
+    links: Vec<IndexedLink<'a>>,
+    #[serde(default)]
+    lost: Option<IgnoredAny>,
+    #[serde(default)]
+    panicked: bool,
+    #[serde(default)]
+    cancelled: bool,
+    #[serde(default, borrow)]
+    state: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct IndexedStatus<'a> {
+    #[serde(borrow)]
+    code: Text<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexedLink<'a> {
+    #[serde(borrow)]
+    trace_id: Text<'a>,
+}
+
 /// Returns the change that the index applies for a stored event, or `None` if the event belongs to no trace.
 pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
-    let parsed = event(payload)?;
-    let trace_id = parsed
-        .trace_id
-        .as_ref()?
-        .parse::<TraceId>()
-        .ok()?
-        .to_bytes();
-    let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
-    let time = Timestamp::parse(&parsed.timestamp)?;
-    let kind = match parsed.kind_of_event.as_str() {
-        "started" => ChangeKind::Started(span_start(&parsed, time)),
+    // Checked as a whole, which is faster than string by string.
+    let payload = std::str::from_utf8(payload).ok()?;
+    let fields: IndexedFields<'_> = serde_json::from_str(payload).ok()?;
+    let Text(trace_id) = fields.trace_id.as_ref()?;
+    let Text(span_id) = fields.span_id.as_ref()?;
+    let trace_id = trace_id.parse::<TraceId>().ok()?.to_bytes();
+    let span_id = span_id.parse::<SpanId>().ok()?.to_bytes();
+    let time = Timestamp::parse(&fields.timestamp.0)?;
+    let kind = match &*fields.kind_of_event.0 {
+        "started" => ChangeKind::Started(span_start(&fields, time)),
         "ended" => {
-            let outcome = match (&parsed.lost, &parsed.status) {
+            let outcome = match (&fields.lost, &fields.status) {
                 (Some(_), _) => SpanOutcome::Lost,
-                (None, _) if parsed.cancelled => SpanOutcome::Cancelled,
-                (None, _) if parsed.panicked => SpanOutcome::Panicked,
-                (None, Some(status)) if status.code == "ERROR" => SpanOutcome::Error,
+                (None, _) if fields.cancelled => SpanOutcome::Cancelled,
+                (None, _) if fields.panicked => SpanOutcome::Panicked,
+                (None, Some(status)) if status.code.0 == "ERROR" => SpanOutcome::Error,
                 _ => SpanOutcome::Ok,
             };
-            let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
+            let start = fields.start_timestamp.as_ref();
+            let start = start.and_then(|start| Timestamp::parse(&start.0));
             ChangeKind::Ended {
-                start: span_start(&parsed, start.unwrap_or(time)),
+                start: span_start(&fields, start.unwrap_or(time)),
                 outcome,
             }
         }
-        "updated" => match parsed.state.as_deref() {
-            Some(state) => ChangeKind::Waiting(state == "waiting"),
+        "updated" => match &fields.state {
+            Some(state) => ChangeKind::Waiting(state.0 == "waiting"),
             None => ChangeKind::Other,
         },
         _ => ChangeKind::Other,
@@ -201,19 +255,25 @@ pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
     })
 }
 
-fn span_start(parsed: &Parsed, start: Timestamp) -> SpanStart {
-    let bytes = |id: &String| id.parse().ok().map(SpanId::to_bytes);
+fn span_start(fields: &IndexedFields<'_>, start: Timestamp) -> SpanStart {
+    let bytes = |id: &Text<'_>| id.0.parse().ok().map(SpanId::to_bytes);
     SpanStart {
-        parent: parsed.parent_span_id.as_ref().and_then(bytes),
-        parent_remote: parsed.parent_remote,
-        name: SpanStart::text(&parsed.name).into(),
-        service: SpanStart::text(&parsed.service).into(),
-        kind: search::kind(&parsed.kind).unwrap_or(SpanKind::Internal),
+        parent: fields.parent_span_id.as_ref().and_then(bytes),
+        parent_remote: fields.parent_remote,
+        name: SpanStart::text(&fields.name.0).into(),
+        service: SpanStart::text(&fields.service.0).into(),
+        kind: search::kind(&fields.kind.0).unwrap_or(SpanKind::Internal),
         start_time: start,
-        links: parsed
+        links: fields
             .links
             .iter()
-            .filter_map(|link| link.trace_id.parse::<TraceId>().ok().map(TraceId::to_bytes))
+            .filter_map(|link| {
+                link.trace_id
+                    .0
+                    .parse::<TraceId>()
+                    .ok()
+                    .map(TraceId::to_bytes)
+            })
             .collect(),
     }
 }

@@ -1,6 +1,8 @@
 //! Finds and replaces fields of encoded events without parsing the rest. It stops at anything that is not JSON and
 //! never panics. Pure; the worker thread and the tasks of HTTP readers call it.
 
+use memchr::memchr2;
+
 use crate::span::json::primitives::string;
 
 /// The fields of an event's top level, as raw key and value, in order; it stops at anything that is not JSON.
@@ -76,29 +78,110 @@ pub(crate) fn quoted(text: &str) -> Vec<u8> {
 /// The length of the JSON value at the start of `text`.
 fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_u32;
-    let mut quoted = false;
-    let mut escaped = false;
-    for (index, byte) in text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+    let mut at = 0;
+    loop {
+        match text.get(at)? {
             b'"' => {
-                quoted = !quoted;
-                if !quoted && depth == 0 {
-                    return Some(index + 1);
+                at = string_end(text, at)?;
+                if depth == 0 {
+                    return Some(at);
                 }
+                continue;
             }
-            _ if quoted => {}
             b'{' | b'[' => depth += 1,
-            b'}' | b']' | b',' if depth == 0 => return (index > 0).then_some(index),
+            b'}' | b']' | b',' if depth == 0 => return (at > 0).then_some(at),
             b'}' | b']' => {
                 depth -= 1;
                 if depth == 0 {
-                    return Some(index + 1);
+                    return Some(at + 1);
                 }
             }
             _ => {}
         }
+        at += 1;
     }
-    None
+}
+
+/// The position after the string whose opening quote is at `start`.
+fn string_end(text: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        // A backslash, and the byte that it escapes.
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields_of(payload: &str) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        fields(payload.as_bytes())
+            .map(|(key, value)| (text(key), text(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_value_ends_where_its_last_quote_or_bracket_is() {
+        let values = [
+            r#""""#,
+            r#""a""#,
+            r#""a\"b""#,
+            r#""a\\""#,
+            r#""\\\"\\""#,
+            r#""}],:{[""#,
+            "0",
+            "-1.5e3",
+            "null",
+            "[]",
+            r#"["]","[",["\""]]"#,
+            r#"{"a":{"b":"}\\"},"c":[{}]}"#,
+        ];
+        let all: Vec<String> = (0..values.len())
+            .map(|at| format!(r#""k\"{at}":{}"#, values[at]))
+            .collect();
+        let payload = format!("{{{}}}", all.join(","));
+        let expected: Vec<(String, String)> = (0..values.len())
+            .map(|at| (format!(r#"k\"{at}"#), values[at].to_owned()))
+            .collect();
+        assert_eq!(fields_of(&payload), expected);
+        assert_eq!(
+            elements(format!("[{}]", values.join(",")).as_bytes()).collect::<Vec<_>>(),
+            values.map(str::as_bytes)
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_ends_the_search() {
+        for broken in [
+            "",
+            "{",
+            "{}",
+            r#"{"a"#,
+            r#"{"a\"#,
+            r#"{"a""#,
+            r#"{"a":"#,
+            r#"{"a":"b"#,
+            r#"{"a":"b\"}"#,
+            r#"{"a":[1"#,
+            r#"{"a":1"#,
+            r#"["a":1}"#,
+        ] {
+            assert_eq!(fields_of(broken), [], "{broken}");
+        }
+        let first = [("a".to_owned(), "1".to_owned())];
+        for cut in [
+            r#"{"a":1,"#,
+            r#"{"a":1,"b"#,
+            r#"{"a":1,"b":"\"#,
+            r#"{"a":1,"b":[""#,
+        ] {
+            assert_eq!(fields_of(cut), first, "{cut}");
+        }
+    }
 }
