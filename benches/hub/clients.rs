@@ -129,8 +129,13 @@ impl Clients {
         parsed(&latest)
     }
 
-    /// Waits until the clients have finished their job.
+    /// Waits until the clients have finished their job, and disconnects them.
     pub(crate) fn found(mut self) -> Found {
+        self.finished()
+    }
+
+    /// Waits until the clients have finished their job.
+    pub(crate) fn finished(&mut self) -> Found {
         let line = self.line();
         let mut words = line.split(' ');
         let mut number = || words.next().expect("four numbers");

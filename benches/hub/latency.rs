@@ -6,7 +6,7 @@ use livespan::SpanEvent;
 use crate::{
     clients::{Clients, Job, SENT, monotonic_nanos},
     load::{Hub, Peer, pace, span_id, trace_id},
-    measure::median,
+    measure::{median, percentile},
 };
 
 const ROUNDS: usize = 5;
@@ -66,19 +66,31 @@ fn timed(number: u32) -> SpanEvent {
 }
 
 const PACED_RATE: u32 = 1_000;
-const PACED_EVENTS: u32 = 2_000;
+/// Short rounds, so that some are not disturbed by what else the machine does.
+const PACED_EVENTS: u32 = 500;
+const PACED_ROUNDS: usize = 21;
 const PACED_TARGET: f64 = 3.0;
 
 /// Measures the latency at 1,000 events a second, beside a raw hub that has no log.
 pub(crate) fn report_paced() {
     println!("\nlatency at {PACED_RATE} events a second, in µs, beside a raw hub without a log");
     println!(
-        "{:>8} {:>9} {:>9} {:>6} {:>7} {:>9} {:>9} {:>6}",
-        "clients", "raw p50", "ours p50", "ratio", "target", "raw p99", "ours p99", "ratio"
+        "{:>8} {:>9} {:>9} {:>6} {:>7} {:>9} {:>9} {:>6}   best rounds, p50: {:>9} {:>9} {:>6}",
+        "clients",
+        "raw p50",
+        "ours p50",
+        "ratio",
+        "target",
+        "raw p99",
+        "ours p99",
+        "ratio",
+        "raw",
+        "ours",
+        "ratio"
     );
     for clients in [1, 10, 100] {
         let mut figures = <[Vec<f64>; 6]>::default();
-        for _ in 0..ROUNDS {
+        for _ in 0..PACED_ROUNDS {
             let raw = paced(Hub::raw(), clients);
             let ours = paced(Hub::ours(), clients);
             let ratios = (ours.0 / raw.0, ours.1 / raw.1);
@@ -87,9 +99,11 @@ pub(crate) fn report_paced() {
                 figures.push(figure);
             }
         }
+        let [best_raw, best_ours, ..] = figures.each_mut().map(|figures| percentile(figures, 10));
         let [raw50, ours50, ratio50, raw99, ours99, ratio99] = figures.map(median);
         println!(
-            "{clients:>8} {raw50:>9.0} {ours50:>9.0} {ratio50:>6.2} {PACED_TARGET:>7.2} {raw99:>9.0} {ours99:>9.0} {ratio99:>6.2}"
+            "{clients:>8} {raw50:>9.0} {ours50:>9.0} {ratio50:>6.2} {PACED_TARGET:>7.2} {raw99:>9.0} {ours99:>9.0} {ratio99:>6.2}                     {best_raw:>9.0} {best_ours:>9.0} {:>6.2}",
+            best_ours / best_raw
         );
     }
 }

@@ -121,8 +121,11 @@ impl Hub {
     pub(crate) fn send(&self, number: u32, event: &SpanEvent) {
         match self {
             Self::Ours(served) => {
-                let taken = served.live.target().try_dispatch(event);
-                taken.expect("the buffer has room");
+                let target = served.live.target();
+                // On a busy machine the worker may be kept from running until the buffer is full.
+                while target.try_dispatch(event).is_err() {
+                    target.flush(PATIENCE).expect("the log is open");
+                }
             }
             Self::Raw { feed, .. } => feed.write(|out| {
                 let head = format!("event: {}\nid: {number}\ndata: ", event.name());
