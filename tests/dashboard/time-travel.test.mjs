@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createTrace, reduceTrace, spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { attributesOf, createTrace, reduceTrace, spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
 import { HISTORY_SPANS_MAX, Travel, speedFor } from "../../src/dashboard/assets/model/time-travel.mjs";
 import { histogram } from "../../src/dashboard/assets/views/travel-view.mjs";
-import { TRACE, ended, started } from "./build.mjs";
+import { TRACE, ended, started, updated } from "./build.mjs";
 
 /** @param {any[]} events @param {any[] | null} [log] */
 function world(events, log = null) {
@@ -87,6 +87,24 @@ test("what an open span carried then comes from the log, asked for once", async 
   ui.moment = 6;
   travel.shown(feed, ui, NaN);
   assert.deepEqual([state.asked, state.changed], [1, 1]);
+});
+
+test("of a trace that goes on, the log is read again now and then", async () => {
+  const log = [started("a", null, 0).data];
+  const { state, travel, ui, feed } = world([started("a", null, 0)], log);
+  const told = async (/** @type {number} */ clock, /** @type {number} */ moment) => {
+    state.clock = clock;
+    ui.moment = moment;
+    travel.shown(feed, ui, 1_000);
+    await settled();
+    return [attributesOf(travel.shown(feed, ui, 1_000).trace, 0).n, state.asked];
+  };
+  assert.deepEqual(await told(0, 5), [undefined, 1]);
+  log.push(updated("a", 10, { attributes: { n: 1 } }).data);
+  reduceTrace(feed.model, updated("a", 10, { attributes: { n: 1 } }));
+  assert.deepEqual(await told(2_000, 20), [undefined, 1]);
+  assert.deepEqual([await told(7_000, 20), await told(8_000, 9)], [[1, 2], [undefined, 2]]);
+  assert.deepEqual(await told(60_000, 20), [1, 2], "what has not changed is not asked for");
 });
 
 test("the log of a very large trace is not asked for", () => {

@@ -56,6 +56,13 @@ test("what an open span keeps has a bound, and what had no room is counted", () 
   assert.deepEqual([event.events.length, event.itemsLeft, withUpdate(event, { events: [{ name: "more", timestamp: at(9) }] }).itemsLeft], [UPDATED_ITEMS_MAX, 3, 4]);
 });
 
+test("what an attribute was before it changed is known until the span ends", () => {
+  const trace = traceOf([started("a", null, 0, { attributes: { step: "buy", n: 1 } }), updated("a", 5, { attributes: { step: "ship", n: 1, fresh: true } }), updated("a", 9, { attributes: { step: "done" } })]);
+  assert.deepEqual([...(trace.live.get(0)?.changed ?? [])], [["step", { before: "ship", at: 9 }]]);
+  reduceTrace(trace, ended("a", null, 0, 10));
+  assert.equal(trace.live.size, 0);
+});
+
 test("an update that comes before its start, twice, or after the end changes nothing else", () => {
   const update = updated("a", 2, { attributes: { n: 1 }, name: "b", events: [{ name: "x", timestamp: at(1) }] }, "x-2");
   const usual = told(traceOf([started("a", null, 0), update]));

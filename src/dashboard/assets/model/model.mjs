@@ -12,7 +12,7 @@ import { WorkTimes } from "./running.mjs";
 import { barEnd, progressAt } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
 import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
-import { saysFailing, withUpdate } from "./updates.mjs";
+import { isObject, saysFailing, withUpdate } from "./updates.mjs";
 
 export * from "./span.mjs";
 
@@ -24,6 +24,7 @@ export * from "./span.mjs";
  * @property {string} id of its last update, empty where it had none
  * @property {string} timestamp of its last update
  * @property {any} early updates that came before the start, in one; null once that is there
+ * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before, and when
  * @property {ProgressWindow | null} speed how fast it goes, where it tells its progress
  * @property {WorkTimes | null} work when it worked, where it is a task
  * @typedef {object} Facts what is known of a trace beside its tree
@@ -307,7 +308,7 @@ function updated(trace, data, id) {
   if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) return;
   const timestamp = text(data.timestamp);
   let live = trace.live.get(index);
-  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, speed: null, work: null }));
+  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, changed: new Map(), speed: null, work: null }));
   // Of a snapshot there are no ids; there, timestamps are of one form, and in order as texts.
   else if (id === "" || live.id === "" ? timestamp <= live.timestamp : isRepeated(id, live.id)) return;
   live.id = id;
@@ -316,6 +317,7 @@ function updated(trace, data, id) {
   hear(trace, time);
   if (spans.events[index] === null) live.early = withUpdate(live.early ?? {}, data);
   else {
+    hearChanged(live, spans.events[index].attributes ?? {}, data.attributes, time);
     const event = (spans.events[index] = withUpdate(spans.events[index], data));
     spans.name[index] = strings.add(text(event.name));
     markFailing(trace, index);
@@ -326,9 +328,15 @@ function updated(trace, data, id) {
   touch(trace, index);
 }
 
+/** @param {Live} live @param {Record<string, unknown>} before @param {any} fresh @param {number} time */
+function hearChanged({ changed }, before, fresh, time) {
+  if (!isObject(fresh)) return;
+  for (const key in fresh) if (Object.hasOwn(before, key) && before[key] !== fresh[key]) changed.set(key, { before: before[key], at: time });
+}
+
 /** @param {any} data @returns {boolean} */
 function tellsProgress(data) {
-  return data.attributes != null && typeof data.attributes === "object" && "progress.current" in data.attributes;
+  return isObject(data.attributes) && "progress.current" in data.attributes;
 }
 
 /** @param {Trace} trace @param {number} index @param {Live} live @param {number} time */

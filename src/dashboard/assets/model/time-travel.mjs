@@ -22,6 +22,8 @@ export const SPEEDS = [0.001, 0.01, 0.1, 1, 10, 100];
 // The index of a trace that still grows is made anew at most this often, and at most this share of the time.
 const REFRESH_MS = 1_000;
 const REFRESH_SHARE = 20;
+// Of a trace that goes on, its log is read again at most this often.
+const HISTORY_EVERY_MS = 5_000;
 
 export class Travel {
   /** @param {TravelWorld} world */
@@ -32,7 +34,7 @@ export class Travel {
     this.key = "";
     this.madeAt = -Infinity;
     this.cost = 0;
-    /** @type {{model: Trace, history: History | null} | null} */
+    /** The log as it was read, and of which version of the trace. @type {{model: Trace, history: History | null, version: number, at: number} | null} */
     this.loaded = null;
     this.speed = 1;
     /** Where and when playing began; null while it stands. @type {{moment: number, at: number} | null} */
@@ -85,17 +87,23 @@ export class Travel {
 
   /** @param {Travelled} feed @returns {History | null} null until it is there, or when it will not be */
   historyFor({ model, traceId }) {
-    if (this.loaded?.model === model) return this.loaded.history;
-    const loaded = { model, history: /** @type {History | null} */ (null) };
+    const at = this.world.clock();
+    const known = this.loaded?.model === model ? this.loaded : null;
+    // What open spans were told since is not in a log that was read before.
+    const isStale = known !== null && known.version !== model.version && at - known.at > HISTORY_EVERY_MS;
+    if (known !== null && !isStale) return known.history;
+    const loaded = { model, history: known?.history ?? null, version: model.version, at };
     this.loaded = loaded;
     if (model.spans.count <= HISTORY_SPANS_MAX) {
       void this.world.events(traceId).then((events) => {
         if (events === null || this.loaded !== loaded) return;
         loaded.history = historyOf(events, model.originSeconds);
+        // What was made without it is out of date.
+        this.madeAt = -Infinity;
         this.world.changed();
       });
     }
-    return null;
+    return loaded.history;
   }
 
   /** Another trace, or none. */

@@ -278,7 +278,7 @@ export class Moments {
       const progress = progressOf({ ...this.foldedAt(index).attributes, ...attributes });
       if (progress !== null && "progress.current" in data.attributes) speed.hear(progress, time);
     }
-    return { speed, work: null };
+    return { speed, work: null, changed: new Map() };
   }
 
   /** @param {any[] | undefined} list @returns {any[]} */

@@ -45,6 +45,7 @@ const RAW_MAX = 200_000;
 // A busy span changes faster than anybody reads.
 const REBUILD_EVERY_MS = 200;
 const LINKED_LIMIT = 20;
+const WAS_LENGTH = 80;
 const LINKED_KEPT_MS = 15_000;
 
 /** @type {Record<string, string>} */
@@ -152,7 +153,7 @@ export class InspectorView {
     this.show("head", all, () => this.head(span, frame));
     this.show("message", all, () => this.message(span, frame));
     this.show("facts", `${all} ${span.childCount} ${usual?.count} ${usual?.p50} ${slow}`, () => this.facts(span, frame, usual, slow));
-    this.show("attributes", `${of} ${seen} ${others.length} ${JSON.stringify([shown, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.bounded("attributes", others, types)) : null));
+    this.show("attributes", `${of} ${seen} ${others.length} ${JSON.stringify([shown, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.bounded("attributes", others, types, (key) => wasText(span, key))) : null));
     this.show("code", `${of} ${JSON.stringify(fields)}`, () => (fields.length === 0 ? null : section("Code and thread", null, this.fields(fields, attributes))));
     this.show("timeline", `${all} ${span.logs.length} ${this.limit("timeline")}`, () => this.timeline(span, frame));
     this.show("links", `${all} ${this.limit("links")}`, () => this.links(span));
@@ -179,9 +180,9 @@ export class InspectorView {
     } });
   }
 
-  /** A table of the first entries. @param {string} name @param {[string, unknown][]} entries @param {Record<string, string>} types @returns {HTMLElement} */
-  bounded(name, entries, types) {
-    return element("div", {}, this.table(entries.slice(0, this.limit(name)), types), this.moreOf(name, entries.length));
+  /** A table of the first entries. @param {string} name @param {[string, unknown][]} entries @param {Record<string, string>} types @param {(key: string) => string} [was] what an entry was before @returns {HTMLElement} */
+  bounded(name, entries, types, was) {
+    return element("div", {}, this.table(entries.slice(0, this.limit(name)), types, was), this.moreOf(name, entries.length));
   }
 
   /** @param {string} name @param {string} key what it depends on @param {() => HTMLElement | null} build */
@@ -306,8 +307,8 @@ export class InspectorView {
     return element("button", { type: "button", class: "copy", title, "aria-label": title, on: { click: () => this.actions.copy(text) } }, icon("copy"));
   }
 
-  /** @param {[string, unknown][]} entries @param {Record<string, string>} types @returns {HTMLElement} */
-  table(entries, types) {
+  /** @param {[string, unknown][]} entries @param {Record<string, string>} types @param {(key: string) => string} [was] @returns {HTMLElement} */
+  table(entries, types, was = () => "") {
     if (entries.length === 0) return element("p", { class: "muted", text: "None." });
     const body = element("tbody");
     for (const [name, value] of entries) {
@@ -316,6 +317,7 @@ export class InspectorView {
         element("td", {},
           element("span", { class: "type faint", text: Object.hasOwn(types, name) ? types[name] : typeOf(value) }),
           textOf("span", valueText(value), { class: "value", "data-type": typeOf(value) }),
+          was(name) === "" ? null : element("span", { class: "was muted", text: was(name) }),
           this.tools(name, value))));
     }
     return element("table", { class: "attributes" }, body);
@@ -495,6 +497,12 @@ export class InspectorView {
 function textOf(tag, text, properties = {}) {
   const mayScroll = tag === "pre" || text.length > VALUE_FITS || text.split("\n", LINES_FIT + 1).length > LINES_FIT;
   return element(tag, { ...properties, text, tabindex: mayScroll ? 0 : null });
+}
+
+/** @param {Span} span @param {string} key of an attribute @returns {string} `was buy, until +12.3 s`, where it changed while the span ran */
+function wasText({ trace, index }, key) {
+  const was = key.startsWith("progress.") ? undefined : trace.live.get(index)?.changed.get(key);
+  return was === undefined ? "" : `was ${shortened(valueText(was.before), WAS_LENGTH)}, until ${formatOffset(was.at - trace.start)}`;
 }
 
 /** In the order in which they matter. */

@@ -88,7 +88,8 @@ export class LogsView {
     if (of !== this.shownOf) {
       this.shownOf = of;
       table.selected = null;
-      table.setFollowing(frame.live && this.toShow === null);
+      // Of a journey in time, the newest is what was said last.
+      table.setFollowing((frame.live || frame.moment !== null) && this.toShow === null);
     }
     const { lines } = this.lines;
     const selected = indexOf(trace, ui.spanId);

@@ -25,6 +25,8 @@ const SHARES_MAX = 3;
 const LINK_WIDTH = 80;
 const LEAD_WIDTH = 70;
 const LEAF_WIDTH = 190;
+const AWAITS_WIDTH = 210;
+const BLOCKED_WIDTH = 240;
 const SHARE_WIDTH = 186;
 const LINKS_MAX = 4;
 const LINK_LENGTH_MAX = 48;
@@ -112,9 +114,11 @@ export class WaitingView {
       this.lookedAt = at;
       ({ chains: this.chains, total: this.total } = waitingChains(trace, frame.now));
     }
-    const room = Math.max(1, Math.floor(this.width / LEAF_WIDTH));
+    const taken = this.blocked.hidden ? 0 : BLOCKED_WIDTH;
+    const room = Math.max(1, Math.floor((this.width - taken) / LEAF_WIDTH));
     const shown = this.chains.slice(0, Math.min(CHAINS_MAX, room));
-    const links = Math.max(1, Math.min(LINKS_MAX, Math.floor((this.width - LEAD_WIDTH - shown.length * LEAF_WIDTH) / LINK_WIDTH / Math.max(1, shown.length))));
+    const awaiting = shown.filter(({ leaf }) => awaitingOf(trace, leaf, frame.now) !== null).length;
+    const links = Math.max(1, Math.min(LINKS_MAX, Math.floor((this.width - taken - LEAD_WIDTH - shown.length * LEAF_WIDTH - awaiting * AWAITS_WIDTH) / LINK_WIDTH / Math.max(1, shown.length))));
     const more = this.total - shown.length;
     const key = `${identityOf(trace)} ${more} ${links} ${shown.map((chain) => `${chain.links.map((link) => `${link} ${stateOf(trace, link)} ${trace.spans.name[link]}`)} ${chain.hidden}`).join("\n")}`;
     if (key !== this.drawnFor) {
