@@ -138,7 +138,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
         return at.hidden ? null : [at.querySelector('mark').textContent, at.lastChild.textContent.trim()]";
     let said = json!([
         "state:gone",
-        "the state \"gone\" is not one of running, waiting, ok, error, cancelled, lost, failing, below, at character 9"
+        "the state \"gone\" is not one of running, waiting, ok, error, panicked, cancelled, lost, failing, below, at character 9"
     ]);
     is(&browser, "what is wrong is said at its place", wrong, said).await;
     search(&browser, "job-12-").await;
