@@ -30,15 +30,13 @@ impl SpanEncoder {
             .trace_id
             .map_or_else(StreamKey::outside_of_traces, StreamKey::of_id);
         batch.push("log", Some(key), Pinning::None, |out| json::log(out, &log));
-        if let (Some(trace_id), Some(span_id)) = (log.trace_id, log.span_id) {
-            let change = SpanChange {
-                trace_id,
-                span_id,
-                time: log.time,
-                kind: ChangeKind::Other,
-            };
-            self.pending_changes
-                .push((batch.len().saturating_sub(1), change));
-        }
+        let change = SpanChange {
+            trace_id: log.trace_id.unwrap_or_default(),
+            span_id: log.span_id.unwrap_or_default(),
+            time: log.time,
+            kind: ChangeKind::Log(log.severity),
+        };
+        self.pending_changes
+            .push((batch.len().saturating_sub(1), change));
     }
 }

@@ -86,7 +86,7 @@ impl SpanEncoder {
             .find_map(|(_, change)| match change.kind {
                 ChangeKind::Waiting(waits) => Some(waits),
                 ChangeKind::Ended { .. } => Some(false),
-                ChangeKind::Started(_) | ChangeKind::Other => None,
+                ChangeKind::Started(_) | ChangeKind::Log(_) | ChangeKind::Other => None,
             });
         pending.unwrap_or_else(|| {
             self.index.span_phase(span.trace_id, span.span_id) == Some(SpanPhase::Waiting)

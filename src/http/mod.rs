@@ -10,6 +10,7 @@ pub(crate) mod auth;
 #[cfg(feature = "dashboard")]
 pub(crate) mod blocking;
 pub(crate) mod error;
+pub(crate) mod event_filter;
 pub(crate) mod query_params;
 pub(crate) mod request_line;
 pub(crate) mod response;

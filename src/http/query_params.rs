@@ -10,11 +10,13 @@ use crate::{
     span::{
         event::{SpanKind, TraceId},
         json,
+        severity::severity_number,
     },
     trace::{
         filter::TraceFilter,
+        logs::filter::LogFilter,
         parse::EventFilter,
-        search::{self, Search},
+        search::{self, Search, folded_text::FoldedText},
     },
     util::query::{self, NotUtf8, QueryValue},
 };
@@ -139,6 +141,34 @@ impl<'a> QueryParams<'a> {
                 .collect(),
             errors: self.errors()?,
             types: self.types()?,
+        })
+    }
+
+    /// Returns the filter of a list of log records.
+    pub(crate) fn log_filter(&self) -> Result<LogFilter, HttpError> {
+        let text = self.one("q")?.map(str::trim);
+        let text = text.filter(|text| !text.is_empty());
+        Ok(LogFilter {
+            within: None,
+            trace_ids: self.trace_ids()?,
+            services: self.texts("service")?,
+            severity_min: self.severity()?,
+            text: text.map(FoldedText::of),
+        })
+    }
+
+    /// Returns a severity that is given by its number or its name; 0 if none is given.
+    fn severity(&self) -> Result<u8, HttpError> {
+        let Some(text) = self.one("severity")? else {
+            return Ok(0);
+        };
+        let number = text.parse().ok();
+        let number = number.filter(|number| (1..=24).contains(number));
+        number.or_else(|| severity_number(text)).ok_or_else(|| {
+            let message = format!(
+                "the severity {text:?} is neither a number from 1 to 24 nor a name such as WARN"
+            );
+            HttpError::new(StatusCode::BAD_REQUEST, message)
         })
     }
 

@@ -23,3 +23,13 @@ pub(crate) fn with_type(body: Body, content_type: &'static str) -> Response<Body
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+/// Appends the fields of an object after a brace or a comma.
+pub(crate) fn fields(out: &mut Vec<u8>, separator: u8, object: &impl Serialize) {
+    let text = serde_json::to_vec(object).unwrap_or_default();
+    let inside = text
+        .strip_prefix(b"{")
+        .and_then(|text| text.strip_suffix(b"}"));
+    out.push(separator);
+    out.extend_from_slice(inside.unwrap_or_default());
+}

@@ -24,6 +24,7 @@ use crate::{
         auth::host_check::{self, Peer},
         auth::login,
         error::HttpError,
+        event_filter::FilteredProjection,
         query_params::QueryParams,
         routes::{self, trace_list::LiveListQuery},
         stream_guard,
@@ -269,6 +270,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
             )
             .await
         }
+        ["logs"] => routes::logs::page(live, (&params, &authorization)).await,
         ["stats", "durations"] => {
             authorization.require_full_access()?;
             routes::durations::durations(live, &params)
@@ -410,7 +412,12 @@ pub(crate) fn trace_events(
             SseBody::new(reader, resume == ResumePoint::Live, None).into_response()
         }
     };
-    let projection = authorization.projection();
+    let mut projection = authorization.projection();
+    let filter = params.event_filter()?;
+    if !filter.is_empty() {
+        let filtered = FilteredProjection::new(projection, filter, authorization.is_viewed());
+        projection = Some(Box::new(filtered));
+    }
     Ok(response.map(|body| Body::new(body.with_projection(projection))))
 }
 

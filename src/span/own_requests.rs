@@ -59,7 +59,15 @@ const HOST_KEYS: &[&str] = &["http.host", "server.address", "net.host.name"];
 /// Attributes in which it writes the method of a request.
 const METHOD_KEYS: &[&str] = &["method", "http.request.method", "http.method"];
 /// The first path segments of our routes, except that of the page itself.
-pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
+pub(crate) const ROUTES: &[&str] = &[
+    "sse",
+    "traces",
+    "logs",
+    "stats",
+    "status",
+    "assets",
+    "workflows",
+];
 
 /// Where our routes are mounted in the host's app.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
     sync::{
         RwLock,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +15,7 @@ use crate::{
     trace::{
         durations::{Durations, Quantiles},
         filter::TraceFilter,
+        logs::positions::{LogPositions, LogRecordPosition},
         span_change::{ChangeKind, SpanChange, SpanOutcome},
         state::Trace,
         summary::Summary,
@@ -45,6 +47,7 @@ pub(super) struct IndexState {
     /// The traces in the order of their last changes, so that a viewer skips what did not change.
     changed: ChangeLog,
     durations: Durations,
+    logs: LogPositions,
     /// The index has every trace that begins with this event or a later one.
     pub(super) from: u64,
     /// Entries of forgotten traces, for reuse. If traces come and go quickly, the memory of these entries is still in
@@ -68,6 +71,7 @@ impl PendingIndex {
     pub(crate) fn new(from: u64) -> Self {
         Self(IndexState {
             from,
+            logs: LogPositions::from(from),
             ..IndexState::default()
         })
     }
@@ -272,6 +276,28 @@ impl TraceIndex {
         }
     }
 
+    /// Returns the event from which on every log record is known.
+    pub(crate) fn logs_known_from(&self) -> u64 {
+        read(&self.state).logs.first_known()
+    }
+
+    /// Returns the newest log records in the range whose position `accepts` accepts.
+    pub(crate) fn log_positions(
+        &self,
+        accepts: impl Fn(&LogRecordPosition) -> bool,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Vec<u64> {
+        let state = read(&self.state);
+        let positions = state.logs.before(range.end);
+        positions
+            .take_while(|position| position.sequence >= range.start)
+            .filter(|position| accepts(position))
+            .map(|position| position.sequence)
+            .take(limit)
+            .collect()
+    }
+
     pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
         read(&self.state).durations.quantiles(service, name)
     }
@@ -309,6 +335,16 @@ impl IndexState {
     }
 
     fn apply(&mut self, sequence: u64, change: &SpanChange, version: u64) {
+        if let ChangeKind::Log(severity) = change.kind {
+            self.logs.add(LogRecordPosition {
+                sequence,
+                severity,
+                trace_id: change.trace_id,
+            });
+            if change.trace_id == [0; 16] {
+                return;
+            }
+        }
         if let ChangeKind::Ended { start, outcome } = &change.kind
             && *outcome != SpanOutcome::Lost
         {

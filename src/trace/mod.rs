@@ -10,6 +10,7 @@ pub(crate) mod filter;
 pub(crate) mod index;
 pub(crate) mod interner;
 pub(crate) mod live_list;
+pub(crate) mod logs;
 pub(crate) mod observer;
 pub(crate) mod parse;
 pub(crate) mod search;

@@ -199,6 +199,8 @@ struct IndexedFields<'a> {
     cancelled: bool,
     #[serde(default, borrow)]
     state: Option<Text<'a>>,
+    #[serde(default)]
+    severity_number: u8,
 }
 
 #[derive(Debug, Deserialize)]
@@ -214,15 +216,20 @@ struct IndexedLink<'a> {
     trace_id: Text<'a>,
 }
 
-/// Returns the change that the index applies for a stored event, or `None` if the event belongs to no trace.
+/// Returns the change that the index applies for a stored event, or `None` if the event belongs to no trace and is no
+/// log record.
 pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
     // Checked as a whole, which is faster than string by string.
     let payload = std::str::from_utf8(payload).ok()?;
     let fields: IndexedFields<'_> = serde_json::from_str(payload).ok()?;
-    let Text(trace_id) = fields.trace_id.as_ref()?;
-    let Text(span_id) = fields.span_id.as_ref()?;
-    let trace_id = trace_id.parse::<TraceId>().ok()?.to_bytes();
-    let span_id = span_id.parse::<SpanId>().ok()?.to_bytes();
+    let trace_id = fields.trace_id.as_ref().map(|id| id.0.parse::<TraceId>());
+    let span_id = fields.span_id.as_ref().map(|id| id.0.parse::<SpanId>());
+    let is_log = fields.kind_of_event.0 == "log";
+    if !is_log && (trace_id.is_none() || span_id.is_none()) {
+        return None;
+    }
+    let trace_id = trace_id.transpose().ok()?.map(TraceId::to_bytes);
+    let span_id = span_id.transpose().ok()?.map(SpanId::to_bytes);
     let time = Timestamp::parse(&fields.timestamp.0)?;
     let kind = match &*fields.kind_of_event.0 {
         "started" => ChangeKind::Started(span_start(&fields, time)),
@@ -245,11 +252,12 @@ pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
             Some(state) => ChangeKind::Waiting(state.0 == "waiting"),
             None => ChangeKind::Other,
         },
+        "log" => ChangeKind::Log(fields.severity_number),
         _ => ChangeKind::Other,
     };
     Some(SpanChange {
-        trace_id,
-        span_id,
+        trace_id: trace_id.unwrap_or_default(),
+        span_id: span_id.unwrap_or_default(),
         time,
         kind,
     })
@@ -309,6 +317,11 @@ pub(crate) struct EventFilter {
 }
 
 impl EventFilter {
+    /// Returns whether events of this name are wanted, as far as the name decides.
+    pub(crate) fn accepts_type(&self, name: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|one| one == name)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.services.is_empty()
             && self.names.is_empty()
@@ -320,7 +333,7 @@ impl EventFilter {
     /// Returns whether the filter accepts an event of this name and payload. It rejects an event that lacks a filtered
     /// field.
     pub(crate) fn accepts(&self, name: &str, payload: &[u8]) -> bool {
-        if !self.types.is_empty() && !self.types.iter().any(|one| one == name) {
+        if !self.accepts_type(name) {
             return false;
         }
         let one_of = |wanted: &[Vec<u8>], field: &[u8]| {

@@ -11,7 +11,7 @@
 //! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
 //! for the rows it already has: `tests/search.json` holds both to one meaning.
 
-mod folded_text;
+pub(crate) mod folded_text;
 
 use std::cmp::Ordering;
 

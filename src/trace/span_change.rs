@@ -28,6 +28,8 @@ pub(crate) enum ChangeKind {
         outcome: SpanOutcome,
     },
     Waiting(bool),
+    /// A log record of this severity, which changes no span. Outside of traces, both ids are zeros.
+    Log(u8),
     Other,
 }
 

@@ -131,6 +131,11 @@ impl Authorization {
         }
     }
 
+    /// Returns whether the reader sees a trace through a view.
+    pub(crate) fn is_viewed(&self) -> bool {
+        self.view.is_some()
+    }
+
     /// Returns the projection through which the reader sees events, or `None` if events are sent unchanged.
     pub(crate) fn projection(&self) -> Option<Box<dyn Projection>> {
         let viewed = self.view.as_ref().and_then(View::projection);

@@ -83,7 +83,7 @@ pub(crate) async fn page(
 }
 
 /// Waits for a permit to read a page from the store.
-async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
+pub(super) async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
     let permit = live.shared.read_permits.for_stored_page().await;
     permit.ok_or_else(|| {
         let message = "other pages of the list are being read from the store: try again";

@@ -7,10 +7,10 @@ use unicode_normalization::UnicodeNormalization as _;
 
 /// The folded text of a search term.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FoldedText(String);
+pub(crate) struct FoldedText(String);
 
 impl FoldedText {
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self(fold(text))
     }
 
@@ -19,7 +19,7 @@ impl FoldedText {
     }
 
     /// Returns whether the text contains this one, both folded. ASCII is compared in place.
-    pub(super) fn is_in(&self, text: &str) -> bool {
+    pub(crate) fn is_in(&self, text: &str) -> bool {
         if !text.is_ascii() {
             return fold(text).contains(&self.0);
         }

@@ -191,7 +191,7 @@ impl Trace {
             ChangeKind::Waiting(false) => {
                 self.waiting.remove(change.span_id);
             }
-            ChangeKind::Other => {}
+            ChangeKind::Log(_) | ChangeKind::Other => {}
         }
     }
 

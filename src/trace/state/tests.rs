@@ -69,7 +69,7 @@ fn remote(mut change: SpanChange) -> SpanChange {
         ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => {
             start.parent_remote = true;
         }
-        ChangeKind::Waiting(_) | ChangeKind::Other => {}
+        ChangeKind::Waiting(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
     }
     change
 }
@@ -388,7 +388,7 @@ fn clocks_that_go_back_are_no_overflow() {
 fn of_kind(kind: SpanKind, mut change: SpanChange) -> SpanChange {
     match &mut change.kind {
         ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => start.kind = kind,
-        ChangeKind::Waiting(_) | ChangeKind::Other => {}
+        ChangeKind::Waiting(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
     }
     change
 }

@@ -341,7 +341,7 @@ pub(crate) async fn ask(router: Router, path: &str) -> Response<Body> {
 
 /// Returns the whole body of a response.
 pub(crate) async fn text(response: Response<Body>) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+    let bytes = axum::body::to_bytes(response.into_body(), 16 << 20).await;
     String::from_utf8(bytes.unwrap().to_vec()).unwrap()
 }
 

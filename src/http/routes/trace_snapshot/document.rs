@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     http::{
+        response::fields,
         routes::trace_snapshot::{
             latest::Latest,
             open_updates::OpenUpdates,
@@ -182,14 +183,4 @@ impl Lists<'_> {
             self.loss = Some(pages.loss_of(self.events));
         }
     }
-}
-
-/// Appends the fields of an object after a brace or a comma.
-pub(super) fn fields(out: &mut Vec<u8>, separator: u8, object: &impl Serialize) {
-    let text = serde_json::to_vec(object).unwrap_or_default();
-    let inside = text
-        .strip_prefix(b"{")
-        .and_then(|text| text.strip_suffix(b"}"));
-    out.push(separator);
-    out.extend_from_slice(inside.unwrap_or_default());
 }

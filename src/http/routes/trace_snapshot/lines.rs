@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     access::projection,
     http::{
+        response,
         routes::{
             otlp_json::OtlpWriter,
             trace_snapshot::{
@@ -110,7 +111,7 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
     otlp.end(&mut body.out);
     if running > 0 {
         let omitted_spans = OmittedSpans { running };
-        document::fields(&mut body.out, b',', &OtlpTail { omitted_spans });
+        response::fields(&mut body.out, b',', &OtlpTail { omitted_spans });
     }
     document::finish(body, loss(&pages, Some(&overview))).await
 }
