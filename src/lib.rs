@@ -9,6 +9,7 @@
 //! | a registry of `tracing-subscriber` | [`layer()`]: one line; console and filters stay |
 //! | an app with a tracer provider | [`LiveSpans::span_processor`] and [`LiveSpans::serve_in_background`] |
 //! | an axum app | [`LiveSpans::router`], nested under any prefix |
+//! | async code that is cancelled | [`LiveFutureExt::live`] instead of `.instrument(span)` |
 //! | customers who wait for their job | [`LiveSpans::respond`] behind your own route, through a [`View`] |
 //! | a durable workflow engine | the module `workflow` |
 //! | events that are no spans | [`SseTarget`], with no feature at all |
@@ -138,7 +139,8 @@ pub use crate::{
     access::{Access, Auth, Redaction, View},
     live_spans::{LiveSpans, LiveSpansBuilder, current_trace_id},
     otel::{
-        LiveSampler, LiveSpanProcessor, LiveTracerProvider, SampledOnly, panic_hook::panic_hook,
+        LiveFutureExt, LiveSampler, LiveSpanProcessor, LiveTracerProvider, SampledOnly,
+        panic_hook::panic_hook,
     },
     span::{SpanEvent, SpanId, TraceId},
 };

@@ -1,12 +1,20 @@
-//! Finds out how a span ends, in the call that ends it: plainly, or because of a panic. The SDK does not tell a
-//! processor, but it calls the processor on the thread that ends the span. This code runs on the host's threads: it
-//! never waits and never panics, and costs an ordinary end two loads.
+//! Finds out how a span ends, in the call that ends it: plainly, because of a panic, or because its future was dropped.
+//! The SDK does not tell a processor, but it calls the processor on the thread that ends the span. This code runs on the
+//! host's threads: it never waits and never panics, and costs an ordinary end three loads.
+//!
+//! A span whose future was dropped may end later and on another thread, with its last handle. So its ids are kept in a
+//! table until it ends.
 
 use std::{
     cell::{Cell, RefCell},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     thread,
 };
+
+use opentelemetry::trace::SpanContext;
 
 /// How a span ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +23,8 @@ pub(crate) enum Ending {
     Plain,
     /// A panic ends it.
     Panicked,
+    /// Its future was dropped before it was ready.
+    Cancelled,
 }
 
 /// What is known of a panic. These texts are not bounded here: the code that makes them bounds them.
@@ -31,6 +41,8 @@ pub(crate) struct PanicDetails {
 const ENDS_PANICKED: u8 = 1;
 /// `PANIC` holds a panic.
 const HAS_DETAILS: u8 = 2;
+/// A future that is not ready is being dropped.
+const ENDS_CANCELLED: u8 = 4;
 
 thread_local! {
     /// The flags above. Every end reads them, because they are cheaper to read than the details.
@@ -39,24 +51,35 @@ thread_local! {
     static PANIC: RefCell<Option<Arc<PanicDetails>>> = const { RefCell::new(None) };
 }
 
-/// Returns how a span ends. Call it on the thread that ends the span, while it ends.
+/// Spans whose future was dropped before it was ready, and which have not ended.
+static CANCELLED: CancelledSpans = CancelledSpans::new();
+
+/// Returns how this span ends. Call it on the thread that ends the span, while it ends.
 #[inline]
-pub(crate) fn current() -> Ending {
-    if thread::panicking() || FLAGS.get() != 0 {
-        unusual()
+pub(crate) fn of(span: &SpanContext) -> Ending {
+    if thread::panicking() || FLAGS.get() != 0 || CANCELLED.has_any() {
+        unusual(span)
     } else {
         Ending::Plain
     }
 }
 
 #[cold]
-fn unusual() -> Ending {
-    if thread::panicking() || FLAGS.get() & ENDS_PANICKED != 0 {
+fn unusual(span: &SpanContext) -> Ending {
+    let was_cancelled = unmark_cancelled(span);
+    let flags = FLAGS.get();
+    if thread::panicking() || flags & ENDS_PANICKED != 0 {
         return Ending::Panicked;
     }
-    // The details are of a panic that was caught. They must not be taken for those of a later one.
-    replace_details(None);
-    Ending::Plain
+    if flags & HAS_DETAILS != 0 {
+        // The details are of a panic that was caught. They must not be taken for those of a later one.
+        replace_details(None);
+    }
+    if was_cancelled || flags & ENDS_CANCELLED != 0 {
+        Ending::Cancelled
+    } else {
+        Ending::Plain
+    }
 }
 
 /// Returns what is known of the panic that ends spans on this thread.
@@ -83,7 +106,91 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Restores the thread's flags and details when it is dropped, also by a panic.
+/// Calls `end`. Every span that ends in it is cancelled.
+pub(crate) fn as_cancelled<T>(end: impl FnOnce() -> T) -> T {
+    let _reset = ResetCancelled(FLAGS.get() & ENDS_CANCELLED);
+    FLAGS.set(FLAGS.get() | ENDS_CANCELLED);
+    end()
+}
+
+/// Marks a span whose future was dropped before it was ready: it is cancelled, wherever it ends.
+pub(crate) fn mark_cancelled(span: &SpanContext) {
+    CANCELLED.insert(token(span));
+}
+
+/// Takes the mark back, because the span ends or another future in it is ready. Returns whether there was one.
+pub(crate) fn unmark_cancelled(span: &SpanContext) -> bool {
+    CANCELLED.has_any() && CANCELLED.remove(token(span))
+}
+
+/// Returns whether any span is marked.
+pub(crate) fn has_cancelled_spans() -> bool {
+    CANCELLED.has_any()
+}
+
+/// A number for a span, never 0. Two spans with one number are as unlikely as two with one id.
+fn token(span: &SpanContext) -> u64 {
+    let trace = span.trace_id().to_bytes();
+    let trace = trace.last_chunk().copied().map_or(0, u64::from_be_bytes);
+    let id = u64::from_be_bytes(span.span_id().to_bytes());
+    (trace ^ id.wrapping_mul(MIXER)).max(1)
+}
+
+/// An odd number that spreads what it is multiplied with over all bits: 2^64 divided by the golden ratio.
+const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A set of spans by their number. It never waits: a span takes a place that another one has, and that one then ends as
+/// if its future had been ready.
+struct CancelledSpans {
+    /// How many places are taken.
+    count: AtomicUsize,
+    places: [AtomicU64; CancelledSpans::PLACES],
+}
+
+impl CancelledSpans {
+    /// Upper bound on the spans in the set. A span is in it from the drop of its future to that of its last handle.
+    const PLACES: usize = 1024;
+
+    const fn new() -> Self {
+        Self {
+            count: AtomicUsize::new(0),
+            places: [const { AtomicU64::new(0) }; Self::PLACES],
+        }
+    }
+
+    /// Relaxed, as is all else here: a thread that ends a span got it from the thread that dropped the future, in an
+    /// order that the handles of the span keep.
+    #[inline]
+    fn has_any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0
+    }
+
+    fn insert(&self, token: u64) {
+        let before = self.place(token).swap(token, Ordering::Relaxed);
+        if before == 0 {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, token: u64) -> bool {
+        let removed =
+            self.place(token)
+                .compare_exchange(token, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if removed.is_ok() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+        removed.is_ok()
+    }
+
+    fn place(&self, token: u64) -> &AtomicU64 {
+        let [.., a, b] = token.wrapping_mul(MIXER).to_le_bytes();
+        let place = usize::from(u16::from_le_bytes([a, b])) % Self::PLACES;
+        // The remainder is always a place.
+        self.places.get(place).unwrap_or(&self.places[0])
+    }
+}
+
+/// Restores what this thread knew, also after a panic.
 struct Restore {
     flags: u8,
     details: Option<Arc<PanicDetails>>,
@@ -93,6 +200,15 @@ impl Drop for Restore {
     fn drop(&mut self) {
         replace_details(self.details.take());
         FLAGS.set(self.flags);
+    }
+}
+
+/// Resets the flag to what it was, also after a panic. Other flags may have changed meanwhile.
+struct ResetCancelled(u8);
+
+impl Drop for ResetCancelled {
+    fn drop(&mut self) {
+        FLAGS.set(FLAGS.get() & !ENDS_CANCELLED | self.0);
     }
 }
 
@@ -118,6 +234,8 @@ fn replace_details(panic: Option<Arc<PanicDetails>>) -> Option<Arc<PanicDetails>
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
     use super::*;
 
     fn details(message: &str) -> Arc<PanicDetails> {
@@ -132,7 +250,7 @@ mod tests {
 
     impl Drop for EndingProbe<'_> {
         fn drop(&mut self) {
-            self.0.set(current());
+            self.0.set(of(&SpanContext::NONE));
         }
     }
 
@@ -144,22 +262,75 @@ mod tests {
             panic!("out of luck");
         }));
         assert!(unwound.is_err());
-        assert_eq!((seen.get(), current()), (Ending::Panicked, Ending::Plain));
+        assert_eq!(
+            (seen.get(), of(&SpanContext::NONE)),
+            (Ending::Panicked, Ending::Plain)
+        );
     }
 
     #[test]
     fn a_caught_panic_ends_what_is_ended_for_it_and_nothing_after_it() {
         let inside = as_panicked(Some(details("one")), || {
             let nested = as_panicked(Some(details("two")), || panic_details().unwrap());
-            (current(), panic_details().unwrap(), nested)
+            (of(&SpanContext::NONE), panic_details().unwrap(), nested)
         });
         assert_eq!(inside, (Ending::Panicked, details("one"), details("two")));
-        assert_eq!((current(), panic_details()), (Ending::Plain, None));
+        assert_eq!(
+            (of(&SpanContext::NONE), panic_details()),
+            (Ending::Plain, None)
+        );
     }
 
     #[test]
     fn details_of_a_caught_panic_are_forgotten_at_the_next_end() {
         replace_details(Some(details("caught")));
-        assert_eq!((current(), panic_details()), (Ending::Plain, None));
+        assert_eq!(
+            (of(&SpanContext::NONE), panic_details()),
+            (Ending::Plain, None)
+        );
+    }
+
+    #[test]
+    fn a_span_is_cancelled_where_its_future_is_dropped_and_later_by_its_mark() {
+        let span = |number: u64| {
+            SpanContext::new(
+                TraceId::from(7),
+                SpanId::from(number),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            )
+        };
+        assert_eq!(as_cancelled(|| of(&span(1))), Ending::Cancelled);
+        assert_eq!(of(&span(1)), Ending::Plain);
+        mark_cancelled(&span(2));
+        mark_cancelled(&span(2));
+        assert_eq!(
+            [1, 2, 2].map(|number| of(&span(number))),
+            [Ending::Plain, Ending::Cancelled, Ending::Plain]
+        );
+        mark_cancelled(&span(3));
+        assert!(unmark_cancelled(&span(3)), "another future of it was ready");
+        assert_eq!(of(&span(3)), Ending::Plain);
+    }
+
+    #[test]
+    fn a_panic_wins_over_a_dropped_future() {
+        let inside = as_panicked(None, || as_cancelled(|| of(&SpanContext::NONE)));
+        assert_eq!(inside, Ending::Panicked);
+        let unwound = catch_unwind(|| as_cancelled(|| panic!("a destructor of the future")));
+        assert!(unwound.is_err());
+        assert_eq!(of(&SpanContext::NONE), Ending::Plain);
+    }
+
+    #[test]
+    fn the_set_of_cancelled_spans_is_bounded_and_counts_what_it_has() {
+        let set = CancelledSpans::new();
+        let tokens = 1..=10 * CancelledSpans::PLACES as u64;
+        tokens.clone().for_each(|token| set.insert(token));
+        let count = set.count.load(Ordering::Relaxed);
+        assert!(count <= CancelledSpans::PLACES);
+        let removed = tokens.filter(|token| set.remove(*token)).count();
+        assert_eq!((removed, set.has_any()), (count, false));
     }
 }

@@ -241,6 +241,7 @@ const MODULES: &[&str] = &[
     "otel::diagnostics",
     "otel::log_registry",
     "otel::panic_hook",
+    "otel::live_future",
     "otel::start_handoff",
     "otel::limits",
     "otel::processor",

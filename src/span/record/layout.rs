@@ -153,6 +153,9 @@ impl RecordHead {
 /// In the byte of the status: a panic ended the span. What is known of it follows the status.
 pub(in crate::span) const PANICKED: u8 = 16;
 
+/// In the same byte: the span's future was dropped before it was ready.
+pub(in crate::span) const DROPPED_BEFORE_READY: u8 = 32;
+
 /// What is known of a panic.
 pub(in crate::span) const PANIC_MESSAGE: u8 = 1;
 pub(in crate::span) const PANIC_LOCATION: u8 = 2;

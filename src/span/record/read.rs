@@ -17,10 +17,11 @@ use crate::{
         record::{
             layout::{
                 ARRAY_CUT, CHANGED_AWAITING, CHANGED_NAME, CHANGED_PANIC, CHANGED_STATUS,
-                CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_END, DROPPED_ENDS_FENCE,
-                DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, LOG,
-                PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD, PANICKED, PARENT_REMOTE, PartCounts,
-                SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
+                CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_BEFORE_READY, DROPPED_END,
+                DROPPED_ENDS_FENCE, DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE,
+                HAS_VERSION, HIDE, LOG, PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD, PANICKED,
+                PARENT_REMOTE, PartCounts, SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE, slot_of,
+                span_kind,
             },
             types::{Record, ScopeFields, SpanChanges, SpanRecord, StepActivity},
         },
@@ -278,13 +279,18 @@ impl<'a> RecordReader<'a> {
         let dropped_events = self.u32()?;
         let dropped_links = self.u32()?;
         let count = self.u32()?;
-        let status = match how & !PANICKED {
+        let status = match how & !(PANICKED | DROPPED_BEFORE_READY) {
             0 => EndStatus::Unset,
             1 => EndStatus::Ok,
             _ => EndStatus::Error(self.text()?.into()),
         };
         let (status, reason) = if how & PANICKED == 0 {
-            (status, EndCause::Done)
+            let cause = if how & DROPPED_BEFORE_READY == 0 {
+                EndCause::Done
+            } else {
+                EndCause::Cancelled
+            };
+            (status, cause)
         } else {
             let panic = self.panic()?;
             let message = panic.message.clone();

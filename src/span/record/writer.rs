@@ -15,10 +15,10 @@ use crate::{
         ending::{self, Ending},
         json::clip,
         record::layout::{
-            ARRAY_BYTES_MAX, ARRAY_CUT, CLOSING, HAS_SCOPE, HAS_STATE, HAS_VERSION, PANIC_LOCATION,
-            PANIC_MESSAGE, PANIC_THREAD, PANICKED, PartCounts, RECORD_BYTES_MAX, REMEMBERED,
-            REMEMBERED_BYTES_MAX, SHORT_TEXT_BYTES_MAX, TEXT_BYTES_MAX, TRUNCATED, length_of,
-            nanos, pair_head, put, table_flag,
+            ARRAY_BYTES_MAX, ARRAY_CUT, CLOSING, DROPPED_BEFORE_READY, HAS_SCOPE, HAS_STATE,
+            HAS_VERSION, PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD, PANICKED, PartCounts,
+            RECORD_BYTES_MAX, REMEMBERED, REMEMBERED_BYTES_MAX, SHORT_TEXT_BYTES_MAX,
+            TEXT_BYTES_MAX, TRUNCATED, length_of, nanos, pair_head, put, table_flag,
         },
     },
 };
@@ -261,8 +261,9 @@ impl<'a> RecordWriter<'a> {
                 2
             }
         };
-        let status = match ending::current() {
+        let status = match ending::of(&span.span_context) {
             Ending::Plain => status,
+            Ending::Cancelled => status | DROPPED_BEFORE_READY,
             Ending::Panicked => {
                 self.out_of_line(Self::panic)?;
                 status | PANICKED

@@ -1,6 +1,8 @@
 //! Spans through real providers: their events, the order of these, and what happens when something fails.
 
 mod burst;
+#[cfg(feature = "tracing")]
+mod cancelled;
 mod delta_ends;
 #[cfg(all(feature = "internal-logs", feature = "tracing"))]
 mod diagnostics;

@@ -1,0 +1,236 @@
+//! Futures that know how they end. The SDK and `tracing` see a span end and cannot tell whether its future was ready:
+//! these futures see that they are dropped before they are ready. They run on the host's tasks; they never wait, and
+//! they panic only if the future inside does.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    thread,
+};
+
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt as _},
+};
+use pin_project_lite::pin_project;
+
+use crate::span::ending::{self, PanicDetails};
+
+/// Says how futures end: runs a future in a span that is shown as *cancelled* if the future is dropped before it is
+/// ready.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use livespan::{LiveFutureExt as _, LiveSpans};
+/// use opentelemetry::{Context, trace::{TraceContextExt as _, Tracer as _, TracerProvider as _}};
+/// use opentelemetry_sdk::trace::SdkTracerProvider;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), livespan::Error> {
+/// let live = LiveSpans::builder().build()?;
+/// let provider = SdkTracerProvider::builder().with_span_processor(live.span_processor()).build();
+/// let tracer = provider.tracer("shop");
+/// let cx = Context::current_with_span(tracer.start("wait for a card"));
+/// let card = std::future::pending::<()>().live(cx);
+/// // Too late: the span ends as cancelled.
+/// assert!(tokio::time::timeout(Duration::from_millis(1), card).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub trait LiveFutureExt: Future + Sized {
+    /// Runs the future in a span: a `tracing::Span` (feature `tracing`) or the span of an OpenTelemetry [`Context`]. The
+    /// span is current while the future is polled and while it is dropped.
+    ///
+    /// - A future that is dropped before it is ready cancels its span: one that loses a `select!`, whose task is aborted,
+    ///   whose time is up, whose `JoinSet` is dropped, or that was never polled. Its end has `"cancelled":true` and the
+    ///   status that the program set. Spans that end inside that drop are cancelled, too.
+    /// - A future that is ready lets go of the span at once, together with what the future held.
+    /// - If the future panics, the span is panicked, even if the panic is caught before the future is dropped.
+    ///
+    /// As ever, the span ends with its last handle. If the program holds another one, the span is cancelled when that is
+    /// dropped, unless another future in this span was ready before. A process remembers about 1,000 such spans.
+    ///
+    /// After it was ready, the future stays pending.
+    fn live(self, span: impl Into<SpanHandle>) -> LiveFuture<Self> {
+        LiveFuture {
+            future: Some(self),
+            span: Some(span.into()),
+            progress: Progress::NotPolled,
+        }
+    }
+}
+
+impl<F: Future> LiveFutureExt for F {}
+
+/// The span in which [`LiveFutureExt::live`] runs a future.
+pub struct SpanHandle(HandleKind);
+
+enum HandleKind {
+    OpenTelemetry(Context),
+    #[cfg(feature = "tracing")]
+    Tracing(tracing::Span),
+}
+
+impl fmt::Debug for SpanHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanHandle").finish_non_exhaustive()
+    }
+}
+
+impl From<Context> for SpanHandle {
+    /// The span of this context. The whole context, with its baggage, is current while the future is polled.
+    fn from(cx: Context) -> Self {
+        Self(HandleKind::OpenTelemetry(cx))
+    }
+}
+
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+impl From<tracing::Span> for SpanHandle {
+    fn from(span: tracing::Span) -> Self {
+        Self(HandleKind::Tracing(span))
+    }
+}
+
+impl SpanHandle {
+    /// Calls `run` with the span as the current one.
+    fn within<T>(&self, run: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            HandleKind::OpenTelemetry(cx) => {
+                let _attached = cx.clone().attach();
+                run()
+            }
+            #[cfg(feature = "tracing")]
+            HandleKind::Tracing(span) => span.in_scope(run),
+        }
+    }
+
+    /// Returns the ids of a span that records. Call it only after [`within`](Self::within): for a span of `tracing` that
+    /// was never entered, this would be its start.
+    fn recording(&self) -> Option<SpanContext> {
+        #[cfg(feature = "tracing")]
+        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+        let of = |cx: &Context| {
+            let span = cx.span();
+            span.is_recording().then(|| span.span_context().clone())
+        };
+        match &self.0 {
+            HandleKind::OpenTelemetry(cx) => of(cx),
+            #[cfg(feature = "tracing")]
+            HandleKind::Tracing(span) => of(&span.context()),
+        }
+    }
+}
+
+/// How far a future came.
+enum Progress {
+    NotPolled,
+    Polled,
+    /// It panicked, and this is known of the panic.
+    Panicked(Option<Arc<PanicDetails>>),
+}
+
+pin_project! {
+    /// The future of [`LiveFutureExt::live`].
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct LiveFuture<F> {
+        // Both are set until the future is ready.
+        #[pin]
+        future: Option<F>,
+        span: Option<SpanHandle>,
+        progress: Progress,
+    }
+
+    impl<F> PinnedDrop for LiveFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if let Some(span) = this.span.take() {
+                let progress = std::mem::replace(this.progress, Progress::Polled);
+                end_early(this.future, span, progress);
+            }
+        }
+    }
+}
+
+/// Drops a future that is not ready, and its handle of the span.
+fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: Progress) {
+    let context = match progress {
+        // On a thread that unwinds, nothing is asked of the span: its locks may be poisoned.
+        Progress::Polled if !thread::panicking() => span.recording(),
+        _ => None,
+    };
+    let end = move || {
+        span.within(|| future.set(None));
+        drop(span);
+    };
+    match progress {
+        Progress::Panicked(panic) => ending::as_panicked(panic, end),
+        // The spans that end now see it themselves.
+        _ if thread::panicking() => end(),
+        Progress::NotPolled | Progress::Polled => {
+            if let Some(context) = context {
+                ending::mark_cancelled(&context);
+            }
+            ending::as_cancelled(end);
+        }
+    }
+}
+
+impl<F> fmt::Debug for LiveFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F: Future> Future for LiveFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let Some(span) = this.span.as_ref() else {
+            return Poll::Pending;
+        };
+        let _poll = PollGuard {
+            progress: this.progress,
+            was_panicking: thread::panicking(),
+        };
+        let poll = span.within(|| {
+            let poll = this.future.as_mut().as_pin_mut()?.poll(cx);
+            if poll.is_ready() {
+                this.future.set(None);
+            }
+            Some(poll)
+        });
+        let Some(Poll::Ready(output)) = poll else {
+            return Poll::Pending;
+        };
+        if ending::has_cancelled_spans()
+            && let Some(context) = span.recording()
+        {
+            // An earlier future in this span was dropped. This one is ready, so the span is done.
+            ending::unmark_cancelled(&context);
+        }
+        drop(this.span.take());
+        Poll::Ready(output)
+    }
+}
+
+/// Notices that a poll panics.
+struct PollGuard<'a> {
+    progress: &'a mut Progress,
+    was_panicking: bool,
+}
+
+impl Drop for PollGuard<'_> {
+    fn drop(&mut self) {
+        *self.progress = if thread::panicking() && !self.was_panicking {
+            Progress::Panicked(ending::panic_details())
+        } else {
+            Progress::Polled
+        };
+    }
+}
