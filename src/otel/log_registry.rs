@@ -41,6 +41,12 @@ pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
     });
 }
 
+/// Notes a change of this span in every log that knows of an earlier one which came by this way.
+pub(crate) fn note_if_known(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
+    let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+    for_each(|log| log.updates.note_if_known(log.buffer(), key, &change));
+}
+
 /// Returns the span that is current on this thread.
 pub(crate) fn current_span() -> SpanContext {
     Context::map_current(|context| context.span().span_context().clone())

@@ -7,8 +7,8 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;
+pub(crate) mod futures;
 pub(crate) mod limits;
-pub(crate) mod live_future;
 #[cfg(feature = "logs")]
 pub(crate) mod log_processor;
 pub(crate) mod log_registry;
@@ -25,7 +25,7 @@ pub(crate) mod start_handoff;
 pub use crate::otel::log_processor::LiveLogProcessor;
 pub use crate::otel::{
     filter::SpanFacts,
-    live_future::{LiveFuture, LiveFutureExt, SpanHandle},
+    futures::{AwaitingFuture, LiveFuture, LiveFutureExt, SpanHandle},
     processor::{LiveSpanProcessor, SampledOnly},
     provider::{LiveSpan, LiveTracer, LiveTracerProvider},
     sampler::LiveSampler,

@@ -25,7 +25,7 @@ use crate::{
         event::{AttributeValue, Attributes, SpanState},
         process::Processes,
         record::{self, Durability, SpanOrigin},
-        updates::{UpdateQueue, UpdateSlot},
+        updates::{Awaiting, UpdateQueue, UpdateSlot},
     },
     util::time::Timestamp,
 };
@@ -151,7 +151,9 @@ impl ProcessorShared {
 
     /// Records the last changes of a span, right before its end is put into the buffer.
     pub(crate) fn enqueue_last_changes(&self, slot: &UpdateSlot) {
-        let changes = slot.end();
+        let mut changes = slot.end();
+        // A span that ends waits for nothing: that needs no event of its own.
+        changes.awaiting = Awaiting::Unchanged;
         if changes.is_empty() {
             return;
         }

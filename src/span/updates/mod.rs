@@ -21,13 +21,8 @@ mod changes;
 mod queue;
 mod slot;
 
-#[expect(
-    unused_imports,
-    reason = "await points and the panic hook, which come next, use it"
-)]
-pub(crate) use self::changes::Await;
 pub(crate) use self::{
-    changes::{Awaiting, Changes},
+    changes::{Await, Awaiting, Changes},
     queue::UpdateQueue,
     slot::{SlotIds, UpdateSlot},
 };

@@ -87,6 +87,20 @@ impl UpdateQueue {
         }
     }
 
+    /// Notes a change of the span with these ids, if it has a slot here. A span that has ended has none.
+    pub(crate) fn note_if_known(
+        &self,
+        buffer: &IngestBuffer,
+        span: SlotIds,
+        change: impl FnOnce(&mut Changes) -> bool,
+    ) {
+        // The entry's lock is given back before anything else is locked.
+        let known = self.shared.get(&span).map(|slot| Arc::clone(&slot));
+        if let Some(slot) = known {
+            self.note(buffer, &slot, change);
+        }
+    }
+
     /// Takes out the slot that is found by these ids.
     #[inline]
     pub(crate) fn remove(&self, span: SlotIds) -> Option<Arc<UpdateSlot>> {

@@ -39,7 +39,7 @@ fn panicked(name: &str) -> Json {
 
 /// A log, and the subscriber that makes spans of it.
 fn watched() -> (Watched, Dispatch) {
-    let watched = Watched::new();
+    let watched = Watched::with_random_ids();
     let dispatch = dispatch(&watched);
     (watched, dispatch)
 }
@@ -121,7 +121,7 @@ fn a_task_that_is_aborted_by_its_handle_or_its_set_is_cancelled() {
 
 #[test]
 fn a_cancelled_span_keeps_its_own_status() {
-    let watched = Watched::new();
+    let watched = Watched::with_random_ids();
     let cx = context(&watched, "gives up");
     cx.span().set_status(Status::error("no answer"));
     drop(pending::<()>().live(cx));
@@ -212,7 +212,7 @@ fn a_destructor_that_panics_while_the_future_is_dropped_ends_it_as_panicked() {
             panic!("out of luck");
         }
     }
-    let watched = Watched::new();
+    let watched = Watched::with_random_ids();
     let work = async {
         let _fails = Fails;
         pending::<()>().await;
@@ -266,7 +266,7 @@ fn the_span_is_current_while_the_future_is_polled_and_dropped() {
                 .set(Some(Context::current().span().span_context().span_id()));
         }
     }
-    let watched = Watched::new();
+    let watched = Watched::with_random_ids();
     let cx = context(&watched, "work");
     let id = cx.span().span_context().span_id();
     let seen = std::cell::Cell::new(None);
@@ -285,7 +285,7 @@ fn the_span_is_current_while_the_future_is_polled_and_dropped() {
 
 #[test]
 fn futures_that_stay_on_their_thread_and_spans_that_nobody_makes_are_fine() {
-    let watched = Watched::new();
+    let watched = Watched::with_random_ids();
     let local = Rc::new(7);
     let work = async move { *local };
     assert_eq!(block_on(work.live(context(&watched, "local"))), 7);

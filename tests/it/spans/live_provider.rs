@@ -22,7 +22,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::{
     Resource,
-    trace::{IdGenerator, SdkTracer, SdkTracerProvider, TracerProviderBuilder},
+    trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider, TracerProviderBuilder},
 };
 use serde_json::Value as Json;
 
@@ -42,6 +42,15 @@ impl Watched {
     pub(crate) fn with(builder: LiveSpansBuilder) -> Self {
         let live = builder.build().unwrap();
         let provider = provider_of(&live).build();
+        Self { live, provider }
+    }
+
+    /// A provider whose ids are those of no other test: what a process knows of a span by its ids is known to all logs.
+    pub(crate) fn with_random_ids() -> Self {
+        let live = LiveSpans::builder().build().unwrap();
+        let provider = provider_of(&live)
+            .with_id_generator(RandomIdGenerator::default())
+            .build();
         Self { live, provider }
     }
 

@@ -1,5 +1,6 @@
 //! Spans through real providers: their events, the order of these, and what happens when something fails.
 
+mod awaiting;
 mod burst;
 #[cfg(feature = "tracing")]
 mod cancelled;

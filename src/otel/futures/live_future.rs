@@ -3,6 +3,7 @@
 //! they panic only if the future inside does.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
@@ -17,10 +18,12 @@ use opentelemetry::{
 };
 use pin_project_lite::pin_project;
 
-use crate::span::ending::{self, PanicDetails};
+use crate::{
+    otel::futures::awaiting::AwaitingFuture,
+    span::ending::{self, PanicDetails},
+};
 
-/// Says how futures end: runs a future in a span that is shown as *cancelled* if the future is dropped before it is
-/// ready.
+/// Shows what happens to futures: how they end, and what they wait for.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,6 +64,25 @@ pub trait LiveFutureExt: Future + Sized {
             span: Some(span.into()),
             progress: Progress::NotPolled,
         }
+    }
+
+    /// Names what the current span waits for while the future is pending: a viewer of the span then sees *waits for redis
+    /// get, since 30 s*, although that is no span of its own. It costs nothing if the future is ready at once.
+    ///
+    /// - The span is the one that is current when the future is pending for the first time.
+    /// - If several futures of one span wait, viewers see the one that waits longest. At most 64 are known at once.
+    /// - If the future is dropped, the span no longer waits for it.
+    ///
+    /// ```
+    /// use livespan::LiveFutureExt as _;
+    ///
+    /// # async fn get(key: &str) -> Option<String> { Some(key.to_owned()) }
+    /// async fn name_of(user: &str) -> Option<String> {
+    ///     get(user).awaiting("redis get").await
+    /// }
+    /// ```
+    fn awaiting(self, name: impl Into<Cow<'static, str>>) -> AwaitingFuture<Self> {
+        AwaitingFuture::new(self, name.into())
     }
 }
 

@@ -1,0 +1,10 @@
+//! Futures that say more of their span than the SDK can see: how they end, and what they wait for.
+
+pub(crate) mod awaiting;
+pub(crate) mod live_future;
+pub(crate) mod pending_awaits;
+
+pub use crate::otel::futures::{
+    awaiting::AwaitingFuture,
+    live_future::{LiveFuture, LiveFutureExt, SpanHandle},
+};

@@ -1,0 +1,89 @@
+//! What open spans wait for. Several futures of one span may wait at once: viewers are told of the one that waits longest.
+//! The host's tasks run it; a lock is held for a short list only.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dashmap::{DashMap, Entry};
+use opentelemetry::trace::SpanContext;
+
+use crate::{
+    otel::log_registry,
+    span::updates::{Await, Awaiting, SlotIds},
+    util::time::Timestamp,
+};
+
+/// Upper bound on the futures of one span that are known to wait; further ones are not shown.
+const AWAITS_PER_SPAN_MAX: usize = 64;
+
+/// An entry is here while a future waits that belongs to the program: so there are no more of them than of those.
+static PENDING: LazyLock<DashMap<SlotIds, Vec<PendingAwait>>> = LazyLock::new(DashMap::new);
+
+#[derive(Debug)]
+struct PendingAwait {
+    number: u64,
+    what: Await,
+}
+
+/// A future that waits. Dropping it says that the future waits no longer.
+#[derive(Debug)]
+pub(crate) struct AwaitGuard {
+    span: SpanContext,
+    number: u64,
+}
+
+impl AwaitGuard {
+    /// Notes that a future of this span waits from now on.
+    pub(crate) fn new(span: SpanContext, name: Cow<'static, str>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let since = Timestamp::now();
+        let what = Await { name, since };
+        let mut pending = PENDING.entry(ids(&span)).or_default();
+        // The lock is held while a change is noted, so that changes are noted in their order.
+        if pending.is_empty() {
+            log_registry::note(&span, |changes| {
+                changes.awaiting = Awaiting::On(what.clone());
+                true
+            });
+        }
+        if pending.len() < AWAITS_PER_SPAN_MAX {
+            pending.push(PendingAwait { number, what });
+        }
+        drop(pending);
+        Self { span, number }
+    }
+}
+
+impl Drop for AwaitGuard {
+    fn drop(&mut self) {
+        let Entry::Occupied(mut entry) = PENDING.entry(ids(&self.span)) else {
+            return;
+        };
+        let pending = entry.get_mut();
+        let Some(place) = pending.iter().position(|one| one.number == self.number) else {
+            return;
+        };
+        pending.remove(place);
+        if place == 0 {
+            let next = pending.first().map(|next| next.what.clone());
+            let next = next.map_or(Awaiting::Nothing, Awaiting::On);
+            log_registry::note_if_known(&self.span, |changes| {
+                changes.awaiting.clone_from(&next);
+                true
+            });
+        }
+        if pending.is_empty() {
+            entry.remove();
+        }
+    }
+}
+
+fn ids(span: &SpanContext) -> SlotIds {
+    (span.trace_id().to_bytes(), span.span_id().to_bytes())
+}
