@@ -62,7 +62,7 @@ pub trait LiveFutureExt: Future + Sized {
         LiveFuture {
             future: Some(self),
             span: Some(span.into()),
-            progress: Progress::NotPolled,
+            progress: FutureProgress::NotPolled,
         }
     }
 
@@ -149,7 +149,7 @@ impl SpanHandle {
 }
 
 /// How far a future came.
-enum Progress {
+enum FutureProgress {
     NotPolled,
     Polled,
     /// It panicked, and this is known of the panic.
@@ -164,14 +164,14 @@ pin_project! {
         #[pin]
         future: Option<F>,
         span: Option<SpanHandle>,
-        progress: Progress,
+        progress: FutureProgress,
     }
 
     impl<F> PinnedDrop for LiveFuture<F> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if let Some(span) = this.span.take() {
-                let progress = std::mem::replace(this.progress, Progress::Polled);
+                let progress = std::mem::replace(this.progress, FutureProgress::Polled);
                 end_early(this.future, span, progress);
             }
         }
@@ -179,10 +179,10 @@ pin_project! {
 }
 
 /// Drops a future that is not ready, and its handle of the span.
-fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: Progress) {
+fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: FutureProgress) {
     let context = match progress {
         // On a thread that unwinds, nothing is asked of the span: its locks may be poisoned.
-        Progress::Polled if !thread::panicking() => span.recording(),
+        FutureProgress::Polled if !thread::panicking() => span.recording(),
         _ => None,
     };
     let end = move || {
@@ -190,10 +190,10 @@ fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: Pro
         drop(span);
     };
     match progress {
-        Progress::Panicked(panic) => ending::as_panicked(panic, end),
+        FutureProgress::Panicked(panic) => ending::as_panicked(panic, end),
         // The spans that end now see it themselves.
         _ if thread::panicking() => end(),
-        Progress::NotPolled | Progress::Polled => {
+        FutureProgress::NotPolled | FutureProgress::Polled => {
             if let Some(context) = context {
                 ending::mark_cancelled(&context);
             }
@@ -243,16 +243,16 @@ impl<F: Future> Future for LiveFuture<F> {
 
 /// Notices that a poll panics.
 struct PollGuard<'a> {
-    progress: &'a mut Progress,
+    progress: &'a mut FutureProgress,
     was_panicking: bool,
 }
 
 impl Drop for PollGuard<'_> {
     fn drop(&mut self) {
         *self.progress = if thread::panicking() && !self.was_panicking {
-            Progress::Panicked(ending::panic_details())
+            FutureProgress::Panicked(ending::panic_details())
         } else {
-            Progress::Polled
+            FutureProgress::Polled
         };
     }
 }

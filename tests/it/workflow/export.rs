@@ -6,7 +6,8 @@ use std::{
 };
 
 use livespan::{
-    LiveSpans, SampledOnly,
+    LiveSpans,
+    otel::SampledOnly,
     workflow::{Failure, Step, WorkflowIds, Workflows},
 };
 use opentelemetry::trace::{Link, SpanId, Status, TracerProvider as _};
