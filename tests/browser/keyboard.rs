@@ -55,7 +55,7 @@ async fn every_key_on_the_sheet_does_something() {
     browser.until("the spans are drawn", ROWS).await;
     let idle =
         "return [...document.querySelectorAll('#help-keys kbd')].map(node => node.dataset.key)
-        .filter(key => key !== '?' && key !== 'Escape')
+        .filter(key => key !== '?' && key !== 'Escape' && key !== 'x')
         .filter(key => {
             document.activeElement.blur();
             const event = new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true });
@@ -63,6 +63,20 @@ async fn every_key_on_the_sheet_does_something() {
             return !event.defaultPrevented;
         })";
     assert_eq!(browser.ask(idle).await, json!([]));
+    // One key works in the list of records alone.
+    browser
+        .goto(&app.url(&format!("?trace={}&view=logs", trace_of(&root))))
+        .await;
+    let time = |text: &str| {
+        format!(
+            "return [...document.querySelectorAll('#logs .log-extra button')].some(button => button.textContent === {text:?})"
+        )
+    };
+    browser
+        .until("times are those of the trace", &time("+ in trace"))
+        .await;
+    press(&browser, "x").await;
+    browser.until("then those of the day", &time("Clock")).await;
     browser.ask("document.activeElement.blur()").await;
     press(&browser, "?").await;
     let sheet = "return document.querySelector('#help').open";

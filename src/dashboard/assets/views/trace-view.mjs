@@ -383,6 +383,8 @@ export class TraceView {
   announcement() {
     const counts = this.trace?.counts;
     if (counts === undefined || counts.total === 0) return "";
-    return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors, ${counts.panicked} of them panicked, ${counts.cancelled} cancelled, ${counts.lost} lost`;
+    const panicked = counts.panicked > 0 ? `, ${counts.panicked} of them panicked` : "";
+    const cancelled = counts.cancelled > 0 ? `, ${counts.cancelled} cancelled` : "";
+    return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors${panicked}${cancelled}, ${counts.lost} lost`;
   }
 }
