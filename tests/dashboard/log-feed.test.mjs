@@ -57,6 +57,15 @@ test("records come by the stream and in pages, each once and in order of time", 
   assert.deepEqual([told(), feed.hasOlder(), server.asked], ["r5 r6 r7 r8 r9 r10", false, ["logs?limit=200", "logs?limit=200&after=42"]]);
 });
 
+test("records that say the same are told apart by their ids", async () => {
+  const { send, answer, told } = desk();
+  send(hello("k"));
+  send({ type: "log", id: "k-1", data: record(1) });
+  send({ type: "log", id: "k-2", data: record(1) });
+  await answer({ logs: [{ ...record(1), id: "k-2" }, { ...record(1), id: "k-1" }], next: null });
+  assert.equal(told(), "r1 r1");
+});
+
 test("after an outage, a page that does not reach what is at hand begins anew", async () => {
   const { send, answer, told } = desk();
   send(hello("k"));

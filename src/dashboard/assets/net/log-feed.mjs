@@ -70,7 +70,7 @@ export class LogFeed {
     if (typeof data.head === "string") this.head = data.head;
     // Whatever was missed before this stream began is in the newest page.
     if (type === "hello") void this.load(null);
-    else if (type === "log") this.take([data]);
+    else if (type === "log") this.take([id === "" ? data : { ...data, id }]);
     else if (type === "ping" && data.dropped) this.model.hostDropped = droppedOf(data.dropped);
     else if (type === "degraded" || type === "gap") this.model.degraded = type === "degraded";
     if (type === "gap") addGap(this.model.losses, data, id);
@@ -146,5 +146,5 @@ export class LogFeed {
 
 /** @param {LogLine} line @returns {string} */
 function keyOf({ data }) {
-  return `${data.timestamp} ${data.process} ${data.spanId} ${valueText(data.body)}`;
+  return typeof data.id === "string" ? data.id : `${data.timestamp} ${data.process} ${data.spanId} ${valueText(data.body)}`;
 }

@@ -5,12 +5,14 @@ import { FoundLines } from "../model/log-lines.mjs";
 import { shortId } from "../model/ids.mjs";
 import { LEVELS } from "../model/severity.mjs";
 import { formatCount } from "../model/time.mjs";
-import { byId, setText } from "./dom.mjs";
-import { LogTable } from "./log-table.mjs";
+import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+import { LOG_ROW, LogTable } from "./log-table.mjs";
 import { clockText } from "./logs-view.mjs";
 
 const NONE = "No log record yet. livespan::layer() shows the events of tracing here, and log_processor() those of the SDK's logger; both also outside of spans.";
 const NAMES_EVERY_MS = 5_000;
+/** Pages of what was before that are searched without being asked. */
+const LOOKS_MAX = 5;
 
 export class TailView {
   wanted = new FoundLines();
@@ -18,6 +20,8 @@ export class TailView {
   names = new Map();
   askedAt = -Infinity;
   misses = 0;
+  /** How many pages may still be asked for because too little was found to fill the view. */
+  looks = LOOKS_MAX;
 
   /**
    * @param {import("../net/log-feed.mjs").LogFeed} feed
@@ -26,17 +30,20 @@ export class TailView {
   constructor(feed, actions) {
     this.feed = feed;
     this.actions = actions;
+    this.olderButton = element("button", { type: "button", class: "button quiet", text: "Load older", on: { click: () => void feed.load(feed.before) } });
     this.table = new LogTable(byId("tail"), {
       changed: actions.changed, copy: actions.copy, select: () => {}, point: () => {},
       wanted: () => this.search(), top: () => this.older(),
       open: ({ traceId, spanId }) => traceId !== null && actions.openTrace(traceId, spanId),
     }, "tail-record");
+    this.table.extra.append(this.olderButton);
   }
 
   /** What the server can search for is asked of it; the rest is looked for in what is at hand. */
   search() {
     const { text, levels } = this.table;
     const least = LEVELS.filter(([level]) => levels.has(level)).at(-1)?.[1] ?? 0;
+    this.looks = LOOKS_MAX;
     this.feed.search(/[-"=:]/.test(text) ? "" : text, least === 1 ? 0 : least);
     this.actions.changed();
   }
@@ -55,6 +62,12 @@ export class TailView {
       empty: !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No record at hand matches.",
       time: ({ time }) => clockText(time), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
     });
+    setShown(this.olderButton, feed.before !== null);
+    setAttribute(this.olderButton, "aria-disabled", feed.isLoading ? "true" : null);
+    if (this.looks > 0 && feed.hasOlder() && found.length * LOG_ROW < table.viewport) {
+      this.looks -= 1;
+      void feed.load(feed.before);
+    }
     if (this.misses > 0) this.askNames();
     setText(byId("tail-counts"), lines.all.length === 0 ? "" : `${formatCount(lines.all.length)}${feed.before === null ? "" : "+"} of all traces`);
   }
