@@ -136,6 +136,8 @@ pub(crate) enum Case {
     Least,
     Plain,
     Sampler,
+    /// The wrapping provider: `register` leaves it to the caller.
+    Provider,
     WrappingNoop,
     WrappingNoopSampler,
     Wrapping,
@@ -168,6 +170,7 @@ impl Case {
             Self::Least => "the least: a clock, two records copied",
             Self::Plain => "livespan",
             Self::Sampler => "livespan with LiveSampler",
+            Self::Provider => "livespan's own provider",
             Self::WrappingNoop => "livespan wrapping a no-op processor",
             Self::Wrapping => "livespan wrapping BatchSpanProcessor",
             Self::WrappingNoopSampler | Self::WrappingSampler => "the same with LiveSampler",
@@ -193,7 +196,8 @@ impl Case {
         // The SDK's default sampler.
         let sampler = live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
         match self {
-            Self::None => builder,
+            // The wrapping provider registers its own processor.
+            Self::None | Self::Provider => builder,
             Self::Noop => builder.with_span_processor(PeerProcessor::Noop),
             Self::Snapshot => builder.with_span_processor(PeerProcessor::Snapshot),
             Self::Batch => builder.with_span_processor(batch()),

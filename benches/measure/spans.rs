@@ -4,7 +4,7 @@
 
 use opentelemetry::{
     KeyValue,
-    trace::{Span as _, Tracer, TracerProvider as _},
+    trace::{Span as _, Tracer, TracerProvider},
 };
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -29,11 +29,10 @@ impl Api {
     }
 
     /// Calls `measure` with a function that makes this many spans with this provider.
-    pub(crate) fn with<T>(
-        self,
-        provider: &SdkTracerProvider,
-        measure: impl FnOnce(&dyn Fn(u32)) -> T,
-    ) -> T {
+    pub(crate) fn with<T, P>(self, provider: &P, measure: impl FnOnce(&dyn Fn(u32)) -> T) -> T
+    where
+        P: TracerProvider<Tracer: Tracer<Span: Send + Sync> + Send + Sync + 'static>,
+    {
         let tracer = provider.tracer("bench");
         match self {
             Self::Tracer => measure(&|count| make_spans(&tracer, count)),

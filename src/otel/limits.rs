@@ -50,9 +50,20 @@ impl SeenLimits {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Learns from a span that has ended.
+    /// Learns from a span that has ended, if there is anything to learn.
     #[inline]
     pub(crate) fn learn(&self, span: &SpanData) {
+        let (events, links) = (&span.events, &span.links);
+        let dropped = span.dropped_attributes_count | events.dropped_count | links.dropped_count;
+        // With a power of two as the bound, one comparison tells whether any of them reaches it.
+        let kept = span.attributes.len() | events.events.len() | links.links.len();
+        if dropped != 0 || kept >= DEFAULT as usize {
+            self.learn_unusual(span);
+        }
+    }
+
+    #[cold]
+    fn learn_unusual(&self, span: &SpanData) {
         learn(
             &self.attributes,
             span.attributes.len(),
@@ -64,7 +75,6 @@ impl SeenLimits {
 }
 
 /// If parts were dropped, the number of kept ones is the limit. Otherwise the limit is at least that number.
-#[inline]
 fn learn(limit: &AtomicU32, kept: usize, dropped: u32) {
     let kept = u32::try_from(kept).unwrap_or(u32::MAX);
     let known = limit.load(Ordering::Relaxed);

@@ -175,7 +175,6 @@ impl LiveSpanProcessor {
         let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);
         let key = slot_key(context, parent_id, handed.kind);
         let guard = self.slots.acquire(key, handed.sent());
-        let (scope, input) = handed.bytes();
         self.push_start(guard, |buf, guard| {
             let start = HandedStartRecord {
                 source: self.source,
@@ -184,8 +183,8 @@ impl LiveSpanProcessor {
                 kind: handed.kind,
                 start,
                 has: handed.has,
-                scope,
-                input,
+                bytes: handed.bytes(),
+                scope_size: handed.scope_size,
                 counts: handed.counts,
             };
             record::write_handed_start(buf, &start, guard)

@@ -165,6 +165,13 @@ impl ProcessorShared {
     /// Does the same for changes that did not come through the span itself.
     #[inline]
     pub(crate) fn enqueue_shared_changes(&self, span: &SpanContext) {
+        if self.updates.has_shared_slots() {
+            self.enqueue_changes_by_ids(span);
+        }
+    }
+
+    #[inline(never)]
+    fn enqueue_changes_by_ids(&self, span: &SpanContext) {
         let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
         if let Some(slot) = self.updates.remove(key) {
             self.enqueue_last_changes(&slot);

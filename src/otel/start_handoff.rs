@@ -78,7 +78,8 @@ pub(crate) struct HandedStart {
     pub(crate) start: Option<Timestamp>,
     /// The bits of the texts that `scope` has.
     pub(crate) has: u8,
-    scope_size: usize,
+    /// The size of scope and version, in bytes.
+    pub(crate) scope_size: usize,
     size: usize,
     /// Scope and its version, then name, attributes and links, in the form of a record.
     bytes: [u8; BYTES_MAX],
@@ -96,11 +97,10 @@ impl HandedStart {
         SentPrefix::new(self.counts.attributes() as usize, scope)
     }
 
-    /// Returns its scope and version, and its name, attributes and links.
+    /// Returns its scope and version, and behind them name, attributes and links.
     #[inline]
-    pub(crate) fn bytes(&self) -> (&[u8], &[u8]) {
-        let bytes = self.bytes.get(..self.size).unwrap_or_default();
-        bytes.split_at_checked(self.scope_size).unwrap_or_default()
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.size).unwrap_or_default()
     }
 }
 

@@ -203,8 +203,8 @@ pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &Start
         kind: record::kind_of(&span.span_kind),
         start: Timestamp::from_nanos(1),
         has: 0,
-        scope: &[],
-        input: &peeked,
+        bytes: &peeked,
+        scope_size: 0,
         counts,
     };
     let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);

@@ -2,10 +2,10 @@
 //! caller may hold the lock of a context's span, so this code calls nothing of OpenTelemetry except the wrapped span.
 //! It never waits and never panics.
 
-use std::{borrow::Cow, fmt, mem, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use opentelemetry::{
-    Key, KeyValue,
+    KeyValue,
     trace::{Event, Link, Span, SpanContext, Status},
 };
 use opentelemetry_sdk::trace::Span as SdkSpan;
@@ -33,19 +33,25 @@ pub struct LiveSpan {
     /// Whether readers see it, so that its changes are noted.
     is_shown: bool,
     keys: KeySketch,
-    /// Attributes, events and links that the SDK's span has, or gets at the end.
+    /// Attributes and links that the SDK's span has, or gets at the end.
     attributes: u32,
-    events: u32,
     links: u32,
+    /// What happened to it since its start; most spans have nothing of it.
+    inside: Option<Box<Inside>>,
+    /// The whole span, if the SDK does not record it.
+    unrecorded: Option<Box<UnrecordedSpan>>,
+}
+
+/// What happened to a span since its start.
+struct Inside {
+    events: u32,
     status: Status,
     /// Attributes that the SDK gets at the end, each with its last value.
     held: Vec<KeyValue>,
     /// Attributes beyond the limit. The SDK gets them after `held`, so that it counts these as dropped and not the held
     /// ones.
     overflow: Vec<KeyValue>,
-    slot: Option<Arc<UpdateSlot>>,
-    /// The whole span, if the SDK does not record it.
-    unrecorded: Option<Box<UnrecordedSpan>>,
+    slot: Arc<UpdateSlot>,
 }
 
 impl fmt::Debug for LiveSpan {
@@ -76,12 +82,8 @@ impl LiveSpan {
             is_shown,
             keys: sketch.keys,
             attributes: sketch.attributes,
-            events: 0,
             links: sketch.links,
-            status: Status::Unset,
-            held: Vec::new(),
-            overflow: Vec::new(),
-            slot: None,
+            inside: None,
             unrecorded,
         }
     }
@@ -99,26 +101,43 @@ impl LiveSpan {
     }
 
     fn takes_event(&mut self) -> bool {
-        let has_room = self.events < self.parts.limits.events();
-        self.events = self.events.saturating_add(1);
+        let limit = self.parts.limits.events();
+        let inside = self.inside();
+        let has_room = inside.events < limit;
+        inside.events = inside.events.saturating_add(1);
         has_room
     }
 
     #[inline]
-    fn note(&mut self, change: impl FnOnce(&mut Changes) -> bool) {
-        let context = self.sdk.span_context();
-        let slot = self.slot.get_or_insert_with(|| {
+    fn inside(&mut self) -> &mut Inside {
+        self.inside.get_or_insert_with(|| {
+            let context = self.sdk.span_context();
             let ids = (context.trace_id().to_bytes(), context.span_id().to_bytes());
-            Arc::new(UpdateSlot::new(ids.0, ids.1, self.parts.source))
-        });
-        let shared = &self.parts.shared;
-        shared.updates.note(shared.buffer(), slot, change);
+            Box::new(Inside::new(UpdateSlot::new(
+                ids.0,
+                ids.1,
+                self.parts.source,
+            )))
+        })
+    }
+
+    #[inline]
+    fn note(&mut self, change: impl FnOnce(&mut Changes) -> bool) {
+        self.inside();
+        if let Some(inside) = &self.inside {
+            let shared = &self.parts.shared;
+            shared.updates.note(shared.buffer(), &inside.slot, change);
+        }
     }
 
     /// Sets an attribute of a span that the SDK records.
     #[inline]
     fn set_recorded_attribute(&mut self, attribute: KeyValue) {
         let key = attribute.key.as_str();
+        if TOTALS.contains(&key) {
+            self.attributes = self.attributes.saturating_add(1);
+            return self.sdk.set_attribute(attribute);
+        }
         let may_be_known = self.keys.insert(key);
         if may_be_known || key.starts_with(PROGRESS) {
             self.hold(attribute);
@@ -126,10 +145,8 @@ impl LiveSpan {
             self.overflow(attribute);
         } else {
             self.attributes += 1;
-            if !TOTALS.contains(&key) {
-                let news = attribute.clone();
-                self.note(|changes| changes.set_attribute(news));
-            }
+            let news = attribute.clone();
+            self.note(|changes| changes.set_attribute(news));
             self.sdk.set_attribute(attribute);
         }
     }
@@ -137,21 +154,24 @@ impl LiveSpan {
     /// Keeps an attribute for the end of the span.
     #[inline]
     fn hold(&mut self, attribute: KeyValue) {
-        if let Some(held) = held_of(&mut self.held, &attribute.key) {
+        let has_room = self.attributes < self.parts.limits.attributes();
+        let held = &mut self.inside().held;
+        if let Some(held) = held.iter_mut().find(|pair| pair.key == attribute.key) {
             held.value = attribute.value.clone();
-        } else if self.attributes >= self.parts.limits.attributes() {
-            return self.overflow(attribute);
-        } else {
+        } else if has_room {
+            held.push(attribute.clone());
             self.attributes += 1;
-            self.held.push(attribute.clone());
+        } else {
+            return self.overflow(attribute);
         }
         self.note(|changes| changes.set_attribute(attribute));
     }
 
     #[cold]
     fn overflow(&mut self, attribute: KeyValue) {
-        if self.overflow.len() < OVERFLOW_MAX && !self.held.is_empty() {
-            self.overflow.push(attribute);
+        let inside = self.inside();
+        if inside.overflow.len() < OVERFLOW_MAX && !inside.held.is_empty() {
+            inside.overflow.push(attribute);
         } else {
             self.sdk.set_attribute(attribute);
         }
@@ -160,15 +180,17 @@ impl LiveSpan {
     /// Hands on what was kept for the end, and tells what changed last.
     #[inline]
     fn finish(&mut self) {
-        for attribute in mem::take(&mut self.held)
-            .into_iter()
-            .chain(mem::take(&mut self.overflow))
-        {
+        if let Some(inside) = self.inside.take() {
+            self.finish_inside(*inside);
+        }
+    }
+
+    #[inline(never)]
+    fn finish_inside(&mut self, inside: Inside) {
+        for attribute in inside.held.into_iter().chain(inside.overflow) {
             self.sdk.set_attribute(attribute);
         }
-        if let Some(slot) = self.slot.take() {
-            self.parts.shared.enqueue_last_changes(&slot);
-        }
+        self.parts.shared.enqueue_last_changes(&inside.slot);
     }
 
     #[cold]
@@ -179,9 +201,17 @@ impl LiveSpan {
     }
 }
 
-#[inline]
-fn held_of<'a>(held: &'a mut [KeyValue], key: &Key) -> Option<&'a mut KeyValue> {
-    held.iter_mut().find(|pair| pair.key == *key)
+impl Inside {
+    #[cold]
+    fn new(slot: UpdateSlot) -> Self {
+        Self {
+            events: 0,
+            status: Status::Unset,
+            held: Vec::new(),
+            overflow: Vec::new(),
+            slot: Arc::new(slot),
+        }
+    }
 }
 
 impl Span for LiveSpan {
@@ -230,8 +260,12 @@ impl Span for LiveSpan {
 
     fn set_status(&mut self, status: Status) {
         // The rule of the SDK, which keeps the higher one.
-        if self.is_shown && status > self.status && self.is_recording() {
-            self.status = status.clone();
+        let known = self
+            .inside
+            .as_ref()
+            .map_or(&Status::Unset, |inside| &inside.status);
+        if self.is_shown && status > *known && self.is_recording() {
+            self.inside().status = status.clone();
             if let Some(unrecorded) = &mut self.unrecorded {
                 unrecorded.set_status(status.clone());
             }
@@ -281,7 +315,9 @@ impl Span for LiveSpan {
 
     fn end_with_timestamp(&mut self, timestamp: SystemTime) {
         self.finish();
-        self.end_unrecorded(timestamp);
+        if self.unrecorded.is_some() {
+            self.end_unrecorded(timestamp);
+        }
         self.sdk.end_with_timestamp(timestamp);
     }
 }

@@ -35,11 +35,15 @@ impl fmt::Debug for LiveTracer {
 }
 
 /// Discards what was stored for the processor when the SDK's call is over, also after a panic of a sampler.
-struct DiscardOnDrop;
+struct DiscardOnDrop {
+    is_stored: bool,
+}
 
 impl Drop for DiscardOnDrop {
     fn drop(&mut self) {
-        start_handoff::discard();
+        if self.is_stored {
+            start_handoff::discard();
+        }
     }
 }
 
@@ -128,9 +132,11 @@ impl Tracer for LiveTracer {
         // within another start. The processor then has the SDK copy it. But the SDK keeps nothing of a span that the
         // sampler drops, so the builder is copied here.
         let spare = (!is_stored).then(|| builder.clone());
-        let discard = is_stored.then_some(DiscardOnDrop);
+        let mut discard = DiscardOnDrop { is_stored };
         let sdk = self.sdk.build_with_context(builder, cx);
         let (is_shown, unrecorded) = if sdk.is_recording() {
+            // The processor has taken it.
+            discard.is_stored = false;
             (wants.unwrap_or(true), None)
         } else if sdk.span_context().is_valid() {
             let unrecorded = self.unrecorded(&sdk, start, spare, cx);
@@ -139,10 +145,11 @@ impl Tracer for LiveTracer {
             // The provider was shut down.
             (false, None)
         };
-        drop(discard);
         let mut span = LiveSpan::new(sdk, &self.parts, is_shown, unrecorded, sketch);
-        for event in early_events.into_iter().flatten() {
-            span.note_early_event(event);
+        if let Some(events) = early_events {
+            for event in events {
+                span.note_early_event(event);
+            }
         }
         span
     }

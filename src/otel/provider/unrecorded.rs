@@ -63,7 +63,7 @@ impl UnrecordedSpan {
         start: SystemTime,
         scope: &InstrumentationScope,
     ) -> Option<Self> {
-        let (_, input) = handed.bytes();
+        let (_, input) = handed.bytes().split_at_checked(handed.scope_size)?;
         let (name, attributes, links) = record::read_start_input(input, handed.counts)?;
         let kind = match handed.kind {
             Kind::Internal => SpanKind::Internal,

@@ -4,7 +4,7 @@
 
 use opentelemetry::{
     InstrumentationScope, KeyValue,
-    trace::{Link as OtelLink, SpanContext},
+    trace::{Link as OtelLink, SpanContext, TraceState},
 };
 use opentelemetry_sdk::trace::SpanData;
 
@@ -117,10 +117,10 @@ pub(crate) struct HandedStartRecord<'a> {
     pub(crate) start: Timestamp,
     /// What [`write_scope`] returned, or 0.
     pub(crate) has: u8,
-    /// The bytes that [`write_scope`] wrote.
-    pub(crate) scope: &'a [u8],
-    /// The bytes that [`write_start_input`] wrote.
-    pub(crate) input: &'a [u8],
+    /// The bytes that [`write_scope`] and [`write_start_input`] wrote.
+    pub(crate) bytes: &'a [u8],
+    /// How many of them [`write_scope`] wrote.
+    pub(crate) scope_size: usize,
     pub(crate) counts: PartCounts,
 }
 
@@ -157,9 +157,17 @@ pub(crate) fn write_handed_start(
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
     let head = writer.buf.reserve_array()?;
-    writer.buf.put_slice(handed.scope)?;
-    let has = handed.has | writer.trace_state(handed.context)?;
-    writer.buf.put_slice(handed.input)?;
+    let has = if *handed.context.trace_state() == TraceState::NONE {
+        writer.buf.put_slice(handed.bytes)?;
+        handed.has
+    } else {
+        // It stands between the scope and the name.
+        let (scope, input) = handed.bytes.split_at_checked(handed.scope_size)?;
+        writer.buf.put_slice(scope)?;
+        let has = writer.trace_state(handed.context)?;
+        writer.buf.put_slice(input)?;
+        handed.has | has
+    };
     let (remembered, in_large) = writer.slot_flags(guard);
     let remote = match handed.parent {
         Some(parent) if parent.is_remote() => PARENT_REMOTE,

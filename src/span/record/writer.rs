@@ -379,7 +379,7 @@ impl<'a> RecordWriter<'a> {
 }
 
 /// Writes a text pair, the most frequent kind: its room is taken in one step.
-#[inline]
+#[inline(always)]
 fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
     let mut pair = WriteBuf::new(buf.reserve(8 + key.len() + text.len())?);
     *pair.reserve_array()? = pair_head(b's', key, text);
@@ -387,7 +387,7 @@ fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
     pair.put_str(text)
 }
 
-#[inline]
+#[inline(always)]
 fn pair_of_number(buf: &mut WriteBuf<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
     let mut pair = WriteBuf::new(buf.reserve(16 + key.len())?);
     *pair.reserve_array()? = pair_head(kind, key, "");

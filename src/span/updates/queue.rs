@@ -101,10 +101,15 @@ impl UpdateQueue {
         }
     }
 
-    /// Takes out the slot that is found by these ids.
+    /// Returns whether a slot is found by its span's ids.
     #[inline]
+    pub(crate) fn has_shared_slots(&self) -> bool {
+        self.shared_count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes out the slot that is found by these ids.
     pub(crate) fn remove(&self, span: SlotIds) -> Option<Arc<UpdateSlot>> {
-        if self.shared_count.load(Ordering::Relaxed) == 0 {
+        if !self.has_shared_slots() {
             return None;
         }
         let (_, slot) = self.shared.remove(&span)?;
