@@ -289,16 +289,15 @@ impl<T: RecordEncoder> Worker<T> {
             if closed && cut == self.buffer.next_number() {
                 break;
             }
-            if self.encoder.has_news() {
+            let (record, time) = if self.pace.lets_gather(began, taken) {
+                (cut + BATCH_RECORDS - 1, GATHER_TIME)
+            } else if self.encoder.has_news() {
                 // The news came after `before_drain`, and their number may be below the cut.
-                self.buffer.park_until_record(cut, GATHER_TIME);
-            } else if self.pace.lets_gather(began, taken) {
-                let last = cut + BATCH_RECORDS - 1;
-                self.buffer.park_until_record(last, GATHER_TIME);
+                (cut, GATHER_TIME)
             } else {
-                let idle = self.idle_time();
-                self.buffer.park_until_record(cut, idle);
-            }
+                (cut, self.idle_time())
+            };
+            self.buffer.park_until_record(record, time);
         }
         self.committer.begin_turn(&mut self.encoder);
         self.committer.finish_turn(&mut self.encoder);
