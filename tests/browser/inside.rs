@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use livespan::{SpanEvent, SpanId, TraceId};
+use livespan::{LiveFutureExt as _, SpanEvent, SpanId, TraceId};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -314,6 +314,39 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
     for job in jobs {
         job.span().end();
     }
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
+    let app = App::start().await;
+    let job = open(&app.tracer(), "job", &Context::new());
+    let call = open(&app.tracer(), "call", &job);
+    let hangs = async { std::future::pending::<()>().awaiting("redis get").await };
+    let task = tokio::spawn(hangs.live(call));
+    let browser = Browser::open().await;
+    show(&app, &browser, &job, "", ROWS).await;
+    let flag = says(
+        "#tree-rows .row-flag[data-kind='awaits']",
+        "awaits redis get",
+    );
+    browser.until("its row names it", &flag).await;
+    let line = "return document.querySelector('#waiting-for .leaf').textContent === 'call'
+        && /^awaits redis get for [\\d.]+ m?s$/.test(document.querySelector('#waiting-for .awaits').textContent)";
+    browser.until("so does the line above", line).await;
+    browser.click("#waiting-for .leaf").await;
+    let since = "return /^redis get for [\\d.]+ m?s$/.test(document.querySelector('#inspector [data-live=Awaits] span')?.textContent)";
+    browser.until("and the inspector", since).await;
+    task.abort();
+    let state = says("#inspector-state", "cancelled");
+    browser.until("a dropped future is cancelled", &state).await;
+    let nothing =
+        "return document.querySelector('#tree-rows .row-flag[data-kind=awaits]') === null";
+    browser.until("and awaits nothing", nothing).await;
+    job.span().end();
+    let counts = says("#trace-counts", "2 spans · 1 cancelled");
+    browser.until("it is counted", &counts).await;
     browser.close().await;
     app.stop();
 }

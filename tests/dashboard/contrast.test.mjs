@@ -60,7 +60,7 @@ test("text can be read on every ground that it stands on", () => {
 
 test("states can be read on rows, hovered and selected ones too", () => {
   assert.deepEqual(tooPale(each(STATES, GROUNDS), 4.5), []);
-  assert.deepEqual(tooPale([["error", "error-ground"], ["lost", "lost-ground"]], 4.5), []);
+  assert.deepEqual(tooPale([["error", "error-ground"], ["lost", "lost-ground"], ["waiting", "wait-ground"], ["muted", "error-ground"], ["faint", "error-ground"]], 4.5), []);
 });
 
 test("text on bars, buttons and labels of full colour can be read", () => {
