@@ -293,6 +293,10 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
     let tracer = app.tracer();
     let jobs = ["import", "export"].map(|name| open(&tracer, name, &Context::new()));
     app.provider.force_flush().unwrap();
+    for number in 0..300 {
+        write_record(&app, &jobs[0], "DEBUG", &format!("before {number}"));
+    }
+    write_record(&app, &jobs[0], "ERROR", "earlier");
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
     browser.click("#to-logs").await;
@@ -301,8 +305,27 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
     for (job, body) in jobs.iter().zip(["reads", "writes"]) {
         write_record(&app, job, "INFO", body);
     }
-    records_are(&browser, "both are there", "reads|writes").await;
-    let names = "return [...document.querySelectorAll('#tail .l-name')].map(name => name.textContent).join('|') === 'import|export'";
+    let shown = format!("return ({RECORDS}).endsWith('before 299|earlier|reads|writes')");
+    browser
+        .until("what was before, and what comes", &shown)
+        .await;
+    browser.click(".level[data-level=DEBUG]").await;
+    records_are(&browser, "without a level", "earlier|reads|writes").await;
+    browser.click(".log-search").await;
+    browser
+        .command("Input.insertText", json!({ "text": "before 77" }))
+        .await;
+    browser.click(".level[data-level=DEBUG]").await;
+    let oldest = format!("return ({RECORDS}).startsWith('before 77|before 177|before 277')");
+    browser
+        .until("the server finds what was long before", &oldest)
+        .await;
+    browser
+        .ask("const search = document.querySelector('#tail .log-search'); search.value = ''; search.dispatchEvent(new Event('input'))")
+        .await;
+    browser.click(".level[data-level=DEBUG]").await;
+    records_are(&browser, "all of the others", "earlier|reads|writes").await;
+    let names = "return [...document.querySelectorAll('#tail .log-row:not([hidden]) .l-name')].map(name => name.textContent).sort().join('|') === 'export|import|import'";
     browser.until("with their traces", names).await;
     browser.click("#tail .log-row:not([hidden])").await;
     browser.click("#tail .go-to").await;

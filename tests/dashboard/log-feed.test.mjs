@@ -57,6 +57,16 @@ test("records come by the stream and in pages, each once and in order of time", 
   assert.deepEqual([told(), feed.hasOlder(), server.asked], ["r5 r6 r7 r8 r9 r10", false, ["logs?limit=200", "logs?limit=200&after=42"]]);
 });
 
+test("records of one microsecond stay in order, by the stream and from a page", async () => {
+  const fine = (/** @type {number} */ n) => ({ ...record(0), body: `r${n}`, timestamp: `2026-11-22T11:39:00.0000000${n}0Z` });
+  const { send, answer, told } = desk();
+  send(hello("k"));
+  await answer({ logs: [fine(5), fine(4), { ...fine(4), body: "r3", spanId: "b" }, fine(2), fine(1)], next: null });
+  send({ type: "log", data: fine(7) });
+  send({ type: "log", data: fine(6) });
+  assert.equal(told(), "r1 r2 r3 r4 r5 r6 r7");
+});
+
 test("records that say the same are told apart by their ids", async () => {
   const { send, answer, told } = desk();
   send(hello("k"));

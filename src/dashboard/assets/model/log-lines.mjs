@@ -79,11 +79,11 @@ export class LogLines {
     lines.sort(byTime);
     const last = this.all[this.all.length - 1];
     for (const line of lines) this.counts[line.level] += 1;
-    if (last === undefined || !(lines[0].time < last.time)) for (const line of lines) this.all.push(line);
+    if (last === undefined || !(byTime(lines[0], last) < 0)) for (const line of lines) this.all.push(line);
     else {
       // Only what is newer than the oldest of them moves.
       let from = this.all.length;
-      while (from > 0 && this.all[from - 1].time > lines[0].time) from -= 1;
+      while (from > 0 && byTime(this.all[from - 1], lines[0]) > 0) from -= 1;
       const later = this.all.splice(from).concat(lines).sort(byTime);
       for (const line of later) this.all.push(line);
       this.moves += 1;
@@ -105,9 +105,11 @@ export class LogLines {
   }
 }
 
-/** @param {LogLine} a @param {LogLine} b @returns {number} */
+/** A number of milliseconds since 1970 does not tell microseconds apart; the text of a time does. @param {LogLine} a @param {LogLine} b @returns {number} */
 function byTime(a, b) {
-  return a.time - b.time || 0;
+  if (a.time !== b.time) return a.time - b.time || 0;
+  const [one, other] = [a.data.timestamp, b.data.timestamp];
+  return one === other ? 0 : one < other ? -1 : 1;
 }
 
 /** @returns {Record<string, number>} */

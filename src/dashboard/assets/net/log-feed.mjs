@@ -135,7 +135,8 @@ export class LogFeed {
       const newest = this.lines.all[this.lines.all.length - 1]?.time;
       // A page that does not reach what is at hand leaves a hole: what is before it is asked for again.
       if (before === null && body.next != null && newest !== undefined && oldest > newest) this.lines.clear();
-      this.take(body.logs.filter((/** @type {any} */ data) => data !== null && typeof data === "object"));
+      // The newest come first; of one moment, the later stay behind the earlier.
+      this.take(body.logs.filter((/** @type {any} */ data) => data !== null && typeof data === "object").reverse());
       this.before = body.next == null ? null : String(body.next);
       this.isLoaded = true;
       this.world.onClock(body.now);
