@@ -9,6 +9,7 @@ import { colourKey } from "../model/palette.mjs";
 import { childrenOf } from "../model/span.mjs";
 import { formatCount } from "../model/time.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+import { CHEAP_MS } from "./cached-layouts.mjs";
 import { LogTable } from "./log-table.mjs";
 import { recall, remember } from "./ui-preferences.mjs";
 
@@ -19,6 +20,8 @@ import { recall, remember } from "./ui-preferences.mjs";
 
 /** Up to this size, records are counted before somebody looks at them. */
 const COUNTED_SPANS_MAX = 20_000;
+/** Lines may be looked for in this share of the time while a trace grows. */
+const PATIENCE = 8;
 const TIMES = /** @type {const} */ (["trace", "clock", "since"]);
 const NONE = "No record yet. Records are the events of this trace's spans, and the log records of the program: those of tracing with livespan::layer(), those of the SDK's logger with log_processor().";
 
@@ -37,6 +40,10 @@ export class LogsView {
   toShow = null;
   time = recall("records-time", /** @type {string} */ ("trace"));
   shownOf = "";
+  askedFor = "";
+  nextLook = 0;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  timer = null;
 
   /** @param {{ui: import("./ui-state.mjs").Ui, actions: {select: (spanId: string | null) => void, goTo: (spanId: string) => void, copy: (text: string) => void, waterfall: () => void}, point: (x: number | null) => void}} context */
   constructor({ ui, actions, point }) {
@@ -79,7 +86,9 @@ export class LogsView {
     const isShown = ui.view === "logs";
     setShown(this.root, isShown);
     this.frame = frame;
-    if (isShown || (frame.moment === null && trace.spans.count <= COUNTED_SPANS_MAX)) this.lines.update(trace);
+    const began = performance.now();
+    const isDue = began >= this.nextLook || this.lines.trace !== trace;
+    if (isDue && (isShown || (frame.moment === null && trace.spans.count <= COUNTED_SPANS_MAX))) this.lines.update(trace);
     const counted = this.lines.trace === trace ? this.lines.lines.all.length + this.lines.lines.left : trace.logs.all.length;
     setText(byId("logs-count"), counted === 0 ? "" : formatCount(counted));
     if (!isShown) return;
@@ -98,15 +107,31 @@ export class LogsView {
     setText(this.timeButton, { trace: "+ in trace", clock: "Clock", since: "Since last" }[/** @type {"trace"} */ (this.time)] ?? "+ in trace");
     const isScoped = this.isScoped && selected >= 0;
     if (isScoped) this.scopeTo(frame, selected);
-    const found = this.wanted.update(lines, {
-      text: table.text, levels: table.levels, key: isScoped ? this.scopeFor : "", spanId: (spanId) => !isScoped || (spanId !== null && this.scope.has(spanId)),
-    });
+    const asked = `${table.text} ${[...table.levels].join()} ${isScoped ? this.scopeFor : ""}`;
+    if (isDue || asked !== this.askedFor) {
+      this.askedFor = asked;
+      this.wanted.update(lines, {
+        text: table.text, levels: table.levels, key: isScoped ? this.scopeFor : "", spanId: (spanId) => !isScoped || (spanId !== null && this.scope.has(spanId)),
+      });
+    }
+    const { found } = this.wanted;
+    this.rest(began, isDue);
     if (this.toShow !== null && lines.all.length > 0) {
       table.found = found;
       table.show(this.toShow);
       this.toShow = null;
     }
     table.draw({ ...this.telling(frame), found, counts: lines.counts, isClock: this.time === "clock", spanId: ui.spanId, note: this.note(trace.logs.refused + lines.left), empty: lines.all.length === 0 ? NONE : "No record matches." });
+  }
+
+  /** What comes out of order has all lines looked at anew; a busy trace does not make it so in every frame. @param {number} began @param {boolean} isDue whether it was looked at now */
+  rest(began, isDue) {
+    const now = performance.now();
+    if (isDue) this.nextLook = now - began > CHEAP_MS ? now + (now - began) * PATIENCE : now;
+    else this.timer ??= setTimeout(() => {
+      this.timer = null;
+      this.ui.changed();
+    }, this.nextLook - now);
   }
 
   /** @param {TraceFrame} frame */
