@@ -14,6 +14,7 @@ use crate::{
         delta::end::EndDelta,
         dropped_ends::DroppedEnd,
         json::{self, EndCause, EndFields, EndFromStart, EndStatus, SpanFields},
+        progress::SpanProgress,
         record::{self, Record, SpanRecord},
     },
     trace::{
@@ -133,9 +134,17 @@ impl SpanEncoder {
         batch.push_line("ended", delta.trace_id, pin, |out| {
             json::ended_from_start(out, &from_start, &delta.end);
         });
+        let progress = match (span_start.progress, SpanProgress::of(&delta.added)) {
+            (Some(mut progress), Some(added)) => {
+                progress.update(&added);
+                Some(progress)
+            }
+            (known, added) => known.or(added),
+        };
         let span_start = SpanStart {
             start_time: start.unwrap_or(span_start.start_time),
             links: delta.links.iter().map(|link| link.trace_id).collect(),
+            progress,
             ..span_start
         };
         let change = SpanChange {

@@ -30,6 +30,7 @@ use crate::{
         json::{LostReason, SpanFields},
         own_requests::OwnRequestSpans,
         process::{Process, Processes},
+        progress::SpanProgress,
         record::{self, Record, StartOutline},
         redact::Redaction,
         updates::UpdateQueue,
@@ -154,6 +155,7 @@ impl SpanEncoder {
             kind: span.kind,
             start_time: start,
             links: span.links.iter().map(|link| link.trace_id).collect(),
+            progress: SpanProgress::of(&span.attributes),
         }
     }
 

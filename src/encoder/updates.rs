@@ -11,13 +11,14 @@ use crate::{
         event::{Pinning, StreamKey},
     },
     span::{
-        json,
+        json::{self, ChangeFields, EndStatus, SpanFields},
+        progress::SpanProgress,
         record::{self, Record, SpanChanges},
-        updates::SlotIds,
+        updates::{Awaiting, SlotIds},
     },
     trace::{
         parse,
-        span_change::{ChangeKind, SpanStart},
+        span_change::{AwaitPoint, ChangeKind, SpanStart, SpanUpdate},
     },
     util::{sync::Instant, time::Timestamp},
 };
@@ -99,7 +100,35 @@ impl SpanEncoder {
         batch.push("updated", key, Pinning::None, |out| {
             json::updated(out, &span, &changes, time);
         });
-        self.push_change(batch, &span, time, ChangeKind::Other);
+        let update = self.span_update(&span, &changes);
+        self.push_change(batch, &span, time, ChangeKind::of_update(update));
+    }
+
+    /// Returns what the index remembers of changes.
+    fn span_update(&mut self, span: &SpanFields<'_>, changes: &ChangeFields<'_>) -> SpanUpdate {
+        let status = changes.status.as_ref();
+        let status = status.map(|status| matches!(status, EndStatus::Error(_)));
+        let awaiting = match &changes.awaiting {
+            Awaiting::Unchanged => Awaiting::Unchanged,
+            Awaiting::Nothing => Awaiting::Nothing,
+            Awaiting::On((name, since)) => Awaiting::On(AwaitPoint {
+                name: self.names.intern(SpanStart::text(name)),
+                since: *since,
+            }),
+        };
+        SpanUpdate {
+            waits: None,
+            name: changes
+                .name
+                .map(|name| self.names.intern(SpanStart::text(name))),
+            fails: if changes.panic.is_some() {
+                Some(true)
+            } else {
+                status
+            },
+            progress: SpanProgress::of(&span.attributes),
+            awaiting,
+        }
     }
 
     /// Returns the name of the span if a function of the app decides by it.

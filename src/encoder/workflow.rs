@@ -10,9 +10,14 @@ use crate::{
     span::{
         event::SpanState,
         json::{self, ChangeFields, SpanFields},
+        progress::SpanProgress,
         record::SpanRecord,
     },
-    trace::{index::SpanPhase, parse, span_change::ChangeKind},
+    trace::{
+        index::SpanPhase,
+        parse,
+        span_change::{ChangeKind, SpanUpdate},
+    },
     util::time::Timestamp,
 };
 
@@ -67,11 +72,12 @@ impl SpanEncoder {
         batch.push("updated", key, Pinning::None, |out| {
             json::updated(out, &span, &changes, time);
         });
-        let kind = match state {
-            Some(state) => ChangeKind::Waiting(state == SpanState::Waiting),
-            None => ChangeKind::Other,
+        let update = SpanUpdate {
+            waits: state.map(|state| state == SpanState::Waiting),
+            progress: SpanProgress::of(&span.attributes),
+            ..SpanUpdate::default()
         };
-        self.push_change(batch, &span, time, kind);
+        self.push_change(batch, &span, time, ChangeKind::of_update(update));
     }
 
     /// Returns whether the span waits, according to the batch or else the index.
@@ -83,8 +89,8 @@ impl SpanEncoder {
             .filter(|(_, change)| {
                 change.span_id == span.span_id && change.trace_id == span.trace_id
             })
-            .find_map(|(_, change)| match change.kind {
-                ChangeKind::Waiting(waits) => Some(waits),
+            .find_map(|(_, change)| match &change.kind {
+                ChangeKind::Updated(update) => update.waits,
                 ChangeKind::Ended { .. } => Some(false),
                 ChangeKind::Started(_) | ChangeKind::Log(_) | ChangeKind::Other => None,
             });

@@ -16,6 +16,7 @@ pub(crate) mod event;
 pub(crate) mod json;
 pub(crate) mod own_requests;
 pub(crate) mod process;
+pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod redact;
 pub(crate) mod severity;

@@ -3,17 +3,19 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value as Json;
 
 use crate::{
     span::{
         event::{SpanId, SpanKind, TraceId},
         json,
+        progress::ProgressAttributes,
+        updates::Awaiting,
     },
     trace::{
         search,
-        span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
+        span_change::{AwaitPoint, ChangeKind, SpanChange, SpanOutcome, SpanStart, SpanUpdate},
     },
     util::time::Timestamp,
 };
@@ -163,7 +165,7 @@ pub(crate) fn is_lost(payload: &[u8]) -> bool {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What the index takes from a stored event. The worker reads each event that a program made itself, so this borrows,
-/// and leaves attributes and the like unread.
+/// and leaves attributes unread that do not tell of progress.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexedFields<'a> {
@@ -201,6 +203,28 @@ struct IndexedFields<'a> {
     state: Option<Text<'a>>,
     #[serde(default)]
     severity_number: u8,
+    #[serde(default)]
+    attributes: ProgressAttributes,
+    #[serde(default, borrow, deserialize_with = "told_awaiting")]
+    awaiting: Awaiting<IndexedAwait<'a>>,
+    #[serde(default)]
+    panic: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+struct IndexedAwait<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    since: Text<'a>,
+}
+
+/// Reads what a span waits for: `null` means that it waits for nothing any more.
+fn told_awaiting<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Awaiting<IndexedAwait<'de>>, D::Error> {
+    let point = Option::<IndexedAwait<'de>>::deserialize(deserializer)?;
+    Ok(point.map_or(Awaiting::Nothing, Awaiting::On))
 }
 
 #[derive(Debug, Deserialize)]
@@ -248,10 +272,7 @@ pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
                 outcome,
             }
         }
-        "updated" => match &fields.state {
-            Some(state) => ChangeKind::Waiting(state.0 == "waiting"),
-            None => ChangeKind::Other,
-        },
+        "updated" => ChangeKind::of_update(span_update(&fields)),
         "log" => ChangeKind::Log(fields.severity_number),
         _ => ChangeKind::Other,
     };
@@ -261,6 +282,26 @@ pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
         time,
         kind,
     })
+}
+
+fn span_update(fields: &IndexedFields<'_>) -> SpanUpdate {
+    let status = fields.status.as_ref();
+    let fails = status.map(|status| status.code.0 == "ERROR");
+    let name = Some(&*fields.name.0).filter(|name| !name.is_empty());
+    SpanUpdate {
+        waits: fields.state.as_ref().map(|state| state.0 == "waiting"),
+        name: name.map(|name| SpanStart::text(name).into()),
+        fails: fields.panic.map(|_| true).or(fails),
+        progress: fields.attributes.0.clone(),
+        awaiting: match &fields.awaiting {
+            Awaiting::Unchanged => Awaiting::Unchanged,
+            Awaiting::Nothing => Awaiting::Nothing,
+            Awaiting::On(point) => Awaiting::On(AwaitPoint {
+                name: SpanStart::text(&point.name.0).into(),
+                since: Timestamp::parse(&point.since.0).unwrap_or_default(),
+            }),
+        },
+    }
 }
 
 fn span_start(fields: &IndexedFields<'_>, start: Timestamp) -> SpanStart {
@@ -283,6 +324,7 @@ fn span_start(fields: &IndexedFields<'_>, start: Timestamp) -> SpanStart {
                     .map(TraceId::to_bytes)
             })
             .collect(),
+        progress: fields.attributes.0.clone(),
     }
 }
 

@@ -107,15 +107,15 @@ impl Test {
             Self::Service(text) => trace.services().any(|service| text.is_in(&service.name)),
             Self::Trace(text) => id().starts_with(text.as_str()),
             Self::State(state) => trace.state() == *state,
-            Self::Failing => trace.errors > 0 && trace.is_open(),
-            Self::Below => trace.errors > 0 && trace.state() == TraceState::Ok,
+            Self::Failing => trace.errors() > 0 && trace.is_open(),
+            Self::Below => trace.errors() > 0 && trace.state() == TraceState::Ok,
             Self::Error(error) => is_error(trace) == *error,
             Self::Kind(kind) => trace.kind() == *kind,
             Self::Number(property, orderings, value) => {
                 let actual = match property {
                     Property::DurationNanos => trace.duration_nanos(now),
                     Property::Spans => trace.total,
-                    Property::Errors => trace.errors,
+                    Property::Errors => trace.errors(),
                 };
                 orderings.contains(&actual.cmp(value))
             }
@@ -417,6 +417,7 @@ mod tests {
                 kind: kind(text(span, "kind")).unwrap(),
                 start_time: at("startMs"),
                 links: Box::default(),
+                progress: None,
             };
             let (time, kind) = match text(span, "outcome") {
                 "" => (at("startMs"), ChangeKind::Started(start)),

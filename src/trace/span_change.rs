@@ -1,10 +1,10 @@
-//! The change of one span that an event makes: it started, it ended, or it waits. Plain data. The worker makes it from
-//! records, and [`parse`](crate::trace::parse) from stored events.
+//! The change of one span that an event makes: it started, it ended, or something changed while it is open. Plain
+//! data. The worker makes it from records, and [`parse`](crate::trace::parse) from stored events.
 
 use std::sync::Arc;
 
 use crate::{
-    span::{event::SpanKind, json::clip},
+    span::{event::SpanKind, json::clip, progress::SpanProgress, updates::Awaiting},
     util::time::Timestamp,
 };
 
@@ -27,10 +27,39 @@ pub(crate) enum ChangeKind {
         start: SpanStart,
         outcome: SpanOutcome,
     },
-    Waiting(bool),
+    /// Something changed in an open span.
+    Updated(Box<SpanUpdate>),
     /// A log record of this severity, which changes no span. Outside of traces, both ids are zeros.
     Log(u8),
     Other,
+}
+
+/// What an update says that the index remembers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SpanUpdate {
+    /// Whether the span waits, of a workflow.
+    pub(crate) waits: Option<bool>,
+    pub(crate) name: Option<Arc<str>>,
+    /// Whether its status is ERROR, or a panic passes through it.
+    pub(crate) fails: Option<bool>,
+    pub(crate) progress: Option<Box<SpanProgress>>,
+    pub(crate) awaiting: Awaiting<AwaitPoint>,
+}
+
+/// What an open span waits for, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AwaitPoint {
+    pub(crate) name: Arc<str>,
+    pub(crate) since: Timestamp,
+}
+
+impl ChangeKind {
+    pub(crate) fn of_update(update: SpanUpdate) -> Self {
+        if update == SpanUpdate::default() {
+            return Self::Other;
+        }
+        Self::Updated(Box::new(update))
+    }
 }
 
 /// The fields of a span's start, which its end repeats.
@@ -43,6 +72,8 @@ pub(crate) struct SpanStart {
     pub(crate) kind: SpanKind,
     pub(crate) start_time: Timestamp,
     pub(crate) links: Box<[[u8; 16]]>,
+    /// The progress that its attributes tell.
+    pub(crate) progress: Option<Box<SpanProgress>>,
 }
 
 impl SpanStart {

@@ -10,8 +10,11 @@ use serde::Serialize;
 
 use crate::{
     log::retention::EvictedEvents,
-    span::json,
-    trace::state::{Service, Trace, TraceState},
+    span::{json, progress::SpanProgress},
+    trace::{
+        span_change::AwaitPoint,
+        state::{Service, Trace, TraceState},
+    },
     util::hex,
     wire::id::EventId,
 };
@@ -34,6 +37,12 @@ pub(crate) struct Summary {
     duration_ms: Option<f64>,
     spans: SpanCounts,
     services: Vec<Service>,
+    /// The progress of the root, also after its end; else of the open span that told of it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<SpanProgress>,
+    /// The await point that has lasted longest, of the open spans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaiting: Option<AwaitingSummary>,
     first_id: String,
     last_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,9 +64,25 @@ struct PartialSummary {
 struct SpanCounts {
     total: u64,
     open: u64,
-    /// Spans that ended with status ERROR, panicked and lost ones among them.
+    /// Spans that ended with status ERROR, panicked and lost ones among them, and open spans that say ERROR already.
     errors: u64,
     lost: u64,
+}
+
+/// What an open span of the trace waits for.
+#[derive(Clone, Debug, Serialize)]
+struct AwaitingSummary {
+    name: String,
+    since: String,
+}
+
+impl AwaitingSummary {
+    fn of(point: &AwaitPoint) -> Self {
+        Self {
+            name: point.name.to_string(),
+            since: point.since.text(),
+        }
+    }
 }
 
 /// How much retention has removed from a trace that is still in the log.
@@ -107,10 +132,12 @@ impl Trace {
             spans: SpanCounts {
                 total: self.total,
                 open: self.open.len() as u64,
-                errors: self.errors,
+                errors: self.errors(),
                 lost: self.lost.len() as u64,
             },
             services: self.services().cloned().collect(),
+            progress: self.progress().cloned(),
+            awaiting: self.awaiting().map(AwaitingSummary::of),
             first_id: id(self.first).to_string(),
             last_id: id(self.last).to_string(),
             evicted: EvictedParts::of(self.evicted()),

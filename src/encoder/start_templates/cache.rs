@@ -58,7 +58,10 @@ impl TemplateCache {
         }
         entry.last_miss = 0;
         let mut attributes = span.attributes.iter();
-        if attributes.any(|(key, value)| matches!(value, Value::Owned(_)) || depends_on_value(key))
+        // The index learns progress from the values.
+        if span_start.progress.is_some()
+            || attributes
+                .any(|(key, value)| matches!(value, Value::Owned(_)) || depends_on_value(key))
         {
             return;
         }

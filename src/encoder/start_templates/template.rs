@@ -60,6 +60,8 @@ impl StartTemplate {
             kind: self.kind,
             start_time: outline.ids.start,
             links: Box::default(),
+            // A start that tells of progress has no template.
+            progress: None,
         }
     }
 

@@ -106,6 +106,7 @@ pub(super) fn written_from_template(
         kind: span.kind,
         start_time: spanned.start,
         links: Box::default(),
+        progress: None,
     };
     let mut templated = b"before".to_vec();
     let mut found = None;

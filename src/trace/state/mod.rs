@@ -1,6 +1,7 @@
 //! The state of one trace: its root, open spans, counts and services. The worker thread applies each change of a span; the
 //! list of traces and `/traces/{id}` read it. Bounded: services, links and lost spans are remembered up to a limit. Pure.
 
+mod inside;
 mod open_spans;
 
 use std::sync::Arc;
@@ -9,10 +10,13 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     log::retention::EvictedEvents,
-    span::event::SpanKind,
+    span::{event::SpanKind, progress::SpanProgress, updates::Awaiting},
     trace::{
-        span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
-        state::open_spans::{OpenEntry, OpenSpans, Opened, SmallSpanSet},
+        span_change::{AwaitPoint, ChangeKind, SpanChange, SpanOutcome, SpanStart, SpanUpdate},
+        state::{
+            inside::InsideOfSpans,
+            open_spans::{OpenEntry, OpenSpans, Opened, SmallSpanSet},
+        },
     },
     util::{hash::Set, time::Timestamp},
 };
@@ -62,7 +66,8 @@ pub(crate) struct Trace {
     pub(super) lost: SmallSpanSet,
     pub(crate) total: u64,
     pub(crate) ended: u64,
-    pub(crate) errors: u64,
+    /// Ended spans with an error. [`errors`](Self::errors) counts open ones, too.
+    ended_errors: u64,
     /// The earliest start of its spans. For an ended span, the end's start time counts, otherwise that of the start.
     pub(super) start: Option<Timestamp>,
     /// The earliest start of the ended spans, which no longer changes.
@@ -80,6 +85,7 @@ pub(super) struct Rare {
     pub(super) services: Vec<Service>,
     pub(super) links: Vec<[u8; 16]>,
     evicted: EvictedEvents,
+    inside: InsideOfSpans,
 }
 
 #[derive(Clone, Debug)]
@@ -150,7 +156,7 @@ impl Trace {
             lost: SmallSpanSet::default(),
             total: 0,
             ended: 0,
-            errors: 0,
+            ended_errors: 0,
             start: None,
             ended_start: None,
             newest: Timestamp::default(),
@@ -179,20 +185,87 @@ impl Trace {
                     self.reopen(change.span_id, start);
                 } else if self.open.insert(change.span_id, OpenEntry::of(start)) == Opened::New {
                     self.count_new_span(change.span_id, start);
+                    self.tell_progress(change.span_id, sequence, start.progress.as_deref());
                 }
             }
-            ChangeKind::Ended { start, outcome } => self.end(change, start, *outcome),
-            ChangeKind::Waiting(true) => {
-                // Only the end of an open span, or its next update, removes it from the set.
-                if self.open.contains(change.span_id) {
-                    self.waiting.insert(change.span_id);
-                }
+            ChangeKind::Ended { start, outcome } => {
+                self.end(change, start, *outcome);
+                self.end_inside(change.span_id, sequence, (start, *outcome));
             }
-            ChangeKind::Waiting(false) => {
-                self.waiting.remove(change.span_id);
+            // A span that is not open leaves nothing behind.
+            ChangeKind::Updated(update) if self.open.contains(change.span_id) => {
+                self.update(change.span_id, sequence, update);
             }
-            ChangeKind::Log(_) | ChangeKind::Other => {}
+            ChangeKind::Updated(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
         }
+    }
+
+    fn update(&mut self, span_id: [u8; 8], sequence: u64, update: &SpanUpdate) {
+        match update.waits {
+            // Only the end of an open span, or its next update, removes it from the set.
+            Some(true) => self.waiting.insert(span_id),
+            Some(false) => drop(self.waiting.remove(span_id)),
+            None => {}
+        }
+        let root = self.root.as_mut().filter(|root| root.span_id == span_id);
+        if let (Some(root), Some(name)) = (root, &update.name) {
+            root.name.clone_from(name);
+        }
+        self.tell_progress(span_id, sequence, update.progress.as_deref());
+        let root = self.root_id();
+        if let Some(fails) = update.fails {
+            let inside = &mut self.rare.get_or_insert_default().inside;
+            inside.set_failing(span_id, fails);
+        }
+        if update.awaiting != Awaiting::Unchanged {
+            let inside = &mut self.rare.get_or_insert_default().inside;
+            inside.set_awaiting(span_id, root, &update.awaiting);
+        }
+    }
+
+    fn tell_progress(&mut self, span_id: [u8; 8], sequence: u64, progress: Option<&SpanProgress>) {
+        let root = self.root_id();
+        if let Some(progress) = progress {
+            let inside = &mut self.rare.get_or_insert_default().inside;
+            inside.progress(span_id, root, (sequence, progress));
+        }
+    }
+
+    fn end_inside(
+        &mut self,
+        span_id: [u8; 8],
+        sequence: u64,
+        (end, outcome): (&SpanStart, SpanOutcome),
+    ) {
+        let is_root = self.root_id() == Some(span_id);
+        // A lost end repeats the start, which knows less than the updates.
+        if is_root && outcome != SpanOutcome::Lost {
+            self.tell_progress(span_id, sequence, end.progress.as_deref());
+        }
+        if let Some(rare) = self.rare.as_mut().filter(|_| !self.open.contains(span_id)) {
+            rare.inside.end(span_id, is_root);
+        }
+    }
+
+    fn root_id(&self) -> Option<[u8; 8]> {
+        self.root.as_ref().map(|root| root.span_id)
+    }
+
+    /// Returns the number of spans that failed: ended ones, and open ones that say so already.
+    pub(crate) fn errors(&self) -> u64 {
+        let rare = self.rare.as_ref();
+        self.ended_errors + rare.map_or(0, |rare| rare.inside.failing())
+    }
+
+    /// Returns the progress of the root, also of an ended one; else of the open span that told of it last.
+    pub(crate) fn progress(&self) -> Option<&SpanProgress> {
+        let inside = &self.rare.as_ref()?.inside;
+        inside.shown_progress(self.root_id(), |span| self.open.contains(span))
+    }
+
+    /// Returns the await point of an open span that has lasted longest.
+    pub(crate) fn awaiting(&self) -> Option<&AwaitPoint> {
+        self.rare.as_ref()?.inside.longest_await()
     }
 
     fn end(&mut self, change: &SpanChange, start: &SpanStart, outcome: SpanOutcome) {
@@ -204,7 +277,7 @@ impl Trace {
         }
         if was_lost {
             // A lost end is provisional: this one replaces it.
-            self.errors = self.errors.saturating_sub(1);
+            self.ended_errors = self.ended_errors.saturating_sub(1);
             self.count(&start.service, 0, -1);
         } else {
             self.ended += 1;
@@ -213,7 +286,7 @@ impl Trace {
             outcome,
             SpanOutcome::Error | SpanOutcome::Panicked | SpanOutcome::Lost
         ) {
-            self.errors += 1;
+            self.ended_errors += 1;
             self.count(&start.service, 0, 1);
         }
         if outcome == SpanOutcome::Lost && self.lost.len() < LOST_MAX {
@@ -257,7 +330,7 @@ impl Trace {
     fn reopen(&mut self, span_id: [u8; 8], start: &SpanStart) {
         self.open.insert(span_id, OpenEntry::of(start));
         self.ended = self.ended.saturating_sub(1);
-        self.errors = self.errors.saturating_sub(1);
+        self.ended_errors = self.ended_errors.saturating_sub(1);
         self.count(&start.service, 0, -1);
         if let Some(root) = self.root.as_mut().filter(|root| root.span_id == span_id) {
             root.outcome = None;
@@ -431,7 +504,7 @@ impl Trace {
             Some(SpanOutcome::Cancelled) => TraceState::Cancelled,
             Some(SpanOutcome::Lost) => TraceState::Lost,
             None if !self.lost.is_empty() => TraceState::Lost,
-            None if self.errors > 0 => TraceState::Error,
+            None if self.ended_errors > 0 => TraceState::Error,
             Some(SpanOutcome::Ok) | None => TraceState::Ok,
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    span::event::SpanKind,
+    span::{event::SpanKind, progress::ProgressAttributes},
     trace::span_change::TEXT_BYTES_MAX,
     wire::id::{EventId, Sequence},
 };
@@ -34,6 +34,7 @@ impl TraceChanges {
             kind: SpanKind::Internal,
             start_time: Timestamp::from_nanos(start * 1_000_000_000),
             links: Box::default(),
+            progress: None,
         }
     }
 
@@ -57,8 +58,20 @@ impl TraceChanges {
         self.change(span, end, ChangeKind::Ended { start, outcome })
     }
 
+    fn updated(&self, span: u8, time: u64, update: SpanUpdate) -> SpanChange {
+        self.change(span, time, ChangeKind::of_update(update))
+    }
+
     fn waiting(&self, span: u8, time: u64, waits: bool) -> SpanChange {
-        self.change(span, time, ChangeKind::Waiting(waits))
+        let waits = Some(waits);
+        self.updated(
+            span,
+            time,
+            SpanUpdate {
+                waits,
+                ..SpanUpdate::default()
+            },
+        )
     }
 }
 
@@ -69,7 +82,7 @@ fn remote(mut change: SpanChange) -> SpanChange {
         ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => {
             start.parent_remote = true;
         }
-        ChangeKind::Waiting(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
+        ChangeKind::Updated(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
     }
     change
 }
@@ -220,7 +233,7 @@ fn a_real_end_replaces_a_lost_one() {
     );
     let failed = [CHANGE.ended(1, None, [10, 12], SpanOutcome::Error)];
     let other = trace(lost.into_iter().chain(failed));
-    assert_eq!((other.state(), other.errors), (TraceState::Error, 1));
+    assert_eq!((other.state(), other.errors()), (TraceState::Error, 1));
 }
 
 #[test]
@@ -232,7 +245,7 @@ fn a_panicked_span_counts_as_an_error_and_a_cancelled_one_does_not() {
         CHANGE.ended(1, None, [10, 13], Panicked),
     ]);
     assert_eq!(
-        (summary(&counted)["state"].clone(), counted.errors),
+        (summary(&counted)["state"].clone(), counted.errors()),
         (json!("panicked"), 2)
     );
 }
@@ -359,7 +372,7 @@ fn what_a_trace_remembers_is_bounded() {
         trace.apply(&change, number + 1);
     }
     assert_eq!(
-        (trace.total, trace.ended, trace.errors),
+        (trace.total, trace.ended, trace.errors()),
         (100_000, 100_000, 100_000)
     );
     let links = trace.rare.as_ref().map_or(0, |more| more.links.len());
@@ -388,7 +401,7 @@ fn clocks_that_go_back_are_no_overflow() {
 fn of_kind(kind: SpanKind, mut change: SpanChange) -> SpanChange {
     match &mut change.kind {
         ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => start.kind = kind,
-        ChangeKind::Waiting(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
+        ChangeKind::Updated(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
     }
     change
 }
@@ -530,4 +543,204 @@ fn the_name_is_that_of_the_earliest_span_whose_parent_is_not_known() {
         }
         assert_eq!(trace.name(), name, "{starts:?} after their ends");
     }
+}
+
+/// The progress that attributes tell.
+fn progress(current: u64, total: Option<u64>) -> Option<Box<SpanProgress>> {
+    let mut attributes = json!({"progress.current": current});
+    if let Some(total) = total {
+        attributes["progress.total"] = total.into();
+    }
+    let text = attributes.to_string();
+    serde_json::from_str::<ProgressAttributes>(&text).unwrap().0
+}
+
+fn told(span: u8, time: u64, progress: Option<Box<SpanProgress>>) -> SpanChange {
+    let update = SpanUpdate {
+        progress,
+        ..SpanUpdate::default()
+    };
+    CHANGE.updated(span, time, update)
+}
+
+fn shown(trace: &Trace) -> Json {
+    let progress = &summary(trace)["progress"];
+    json!([progress["current"], progress["total"]])
+}
+
+#[test]
+fn the_progress_is_that_of_the_root_else_of_the_span_that_told_last() {
+    let mut one = trace([
+        CHANGE.started(1, None, 10),
+        CHANGE.started(2, Some(1), 11),
+        CHANGE.started(3, Some(1), 11),
+    ]);
+    assert_eq!(summary(&one)["progress"], Json::Null);
+    let mut next = 4;
+    let mut then = |one: &mut Trace, change: SpanChange| {
+        next += 1;
+        one.apply(&change, next);
+        shown(one)
+    };
+    assert_eq!(
+        then(&mut one, told(2, 12, progress(1, Some(9)))),
+        json!([1, 9])
+    );
+    assert_eq!(
+        then(&mut one, told(3, 13, progress(5, None))),
+        json!([5, null])
+    );
+    // What is not told again stays.
+    assert_eq!(
+        then(&mut one, told(2, 14, progress(2, None))),
+        json!([2, 9])
+    );
+    let ended = |span, parent| CHANGE.ended(span, parent, [11, 15], SpanOutcome::Ok);
+    assert_eq!(then(&mut one, ended(2, Some(1))), json!([5, null]));
+    assert_eq!(
+        then(&mut one, told(1, 16, progress(7, Some(8)))),
+        json!([7, 8])
+    );
+    assert_eq!(
+        then(&mut one, told(3, 17, progress(6, None))),
+        json!([7, 8])
+    );
+    assert_eq!(then(&mut one, ended(3, Some(1))), json!([7, 8]));
+    // The root's last progress stays after its end.
+    let mut root = ended(1, None);
+    if let ChangeKind::Ended { start, .. } = &mut root.kind {
+        start.progress = progress(8, Some(8));
+    }
+    assert_eq!(then(&mut one, root), json!([8, 8]));
+    // An update of a span that is not open changes nothing.
+    assert_eq!(
+        then(&mut one, told(1, 20, progress(1, None))),
+        json!([8, 8])
+    );
+    assert_eq!(
+        then(&mut one, told(9, 20, progress(1, None))),
+        json!([8, 8])
+    );
+}
+
+#[test]
+fn a_lost_end_keeps_the_progress_of_before() {
+    let mut start = CHANGE.started(1, None, 10);
+    let mut lost = CHANGE.ended(1, None, [10, 13], SpanOutcome::Lost);
+    for change in [&mut start, &mut lost] {
+        if let ChangeKind::Started(start) | ChangeKind::Ended { start, .. } = &mut change.kind {
+            start.progress = progress(0, Some(9));
+        }
+    }
+    let one = trace([start, told(1, 11, progress(4, None)), lost]);
+    assert_eq!(shown(&one), json!([4, 9]));
+}
+
+#[test]
+fn the_name_of_a_running_root_is_the_newest() {
+    let renamed = |span, name: &str| {
+        let name = Some(name.into());
+        CHANGE.updated(
+            span,
+            12,
+            SpanUpdate {
+                name,
+                ..SpanUpdate::default()
+            },
+        )
+    };
+    let mut one = trace([
+        CHANGE.started(1, None, 10),
+        CHANGE.started(2, Some(1), 11),
+        renamed(1, "GET /carts/{id}"),
+        renamed(2, "other"),
+    ]);
+    assert_eq!(one.name(), "GET /carts/{id}");
+    one.apply(&CHANGE.ended(1, None, [10, 13], SpanOutcome::Ok), 5);
+    assert_eq!(one.name(), "span1");
+}
+
+#[test]
+fn an_open_span_that_fails_counts_as_an_error_once() {
+    let status = |span, fails| {
+        let fails = Some(fails);
+        CHANGE.updated(
+            span,
+            12,
+            SpanUpdate {
+                fails,
+                ..SpanUpdate::default()
+            },
+        )
+    };
+    let mut one = trace([CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)]);
+    let mut next = 2;
+    let mut errors_after = |one: &mut Trace, change: SpanChange| {
+        next += 1;
+        one.apply(&change, next);
+        summary(one)["spans"]["errors"].as_u64().unwrap()
+    };
+    assert_eq!(errors_after(&mut one, status(2, true)), 1);
+    assert_eq!(errors_after(&mut one, status(2, true)), 1);
+    assert_eq!(errors_after(&mut one, status(1, true)), 2);
+    assert_eq!(errors_after(&mut one, status(1, false)), 1);
+    let ended = |span, parent, outcome| CHANGE.ended(span, parent, [11, 13], outcome);
+    assert_eq!(
+        errors_after(&mut one, ended(2, Some(1), SpanOutcome::Error)),
+        1
+    );
+    assert_eq!(errors_after(&mut one, status(1, true)), 2);
+    // The program thought better of it.
+    assert_eq!(errors_after(&mut one, ended(1, None, SpanOutcome::Ok)), 1);
+    assert_eq!(errors_after(&mut one, status(1, true)), 1);
+}
+
+#[test]
+fn a_running_trace_awaits_what_lasts_longest() {
+    let awaits = |span, name: Option<(&str, u64)>| {
+        let point = name.map(|(name, since)| AwaitPoint {
+            name: name.into(),
+            since: Timestamp::from_nanos(since * 1_000_000_000),
+        });
+        let awaiting = point.map_or(Awaiting::Nothing, Awaiting::On);
+        CHANGE.updated(
+            span,
+            20,
+            SpanUpdate {
+                awaiting,
+                ..SpanUpdate::default()
+            },
+        )
+    };
+    let mut one = trace([
+        CHANGE.started(1, None, 10),
+        CHANGE.started(2, Some(1), 11),
+        awaits(2, Some(("redis get", 13))),
+        awaits(1, Some(("reply", 12))),
+    ]);
+    let awaiting = |one: &Trace| summary(one)["awaiting"].clone();
+    assert_eq!(
+        awaiting(&one),
+        json!({"name": "reply", "since": "1970-01-01T00:00:12.000000000Z"})
+    );
+    one.apply(&awaits(1, None), 5);
+    assert_eq!(awaiting(&one)["name"], json!("redis get"));
+    one.apply(&CHANGE.ended(2, Some(1), [11, 30], SpanOutcome::Ok), 6);
+    assert_eq!(awaiting(&one), Json::Null);
+    one.apply(&awaits(1, Some(("reply", 31))), 7);
+    one.apply(&CHANGE.ended(1, None, [10, 32], SpanOutcome::Ok), 8);
+    assert_eq!(awaiting(&one), Json::Null);
+}
+
+#[test]
+fn what_is_remembered_of_the_inside_is_bounded_and_the_root_stays() {
+    let mut one = trace([CHANGE.started(1, None, 10)]);
+    one.apply(&told(1, 11, progress(7, None)), 2);
+    for span in 2..=255 {
+        one.apply(&CHANGE.started(span, Some(1), 12), span.into());
+        one.apply(&told(span, 12, progress(span.into(), None)), span.into());
+    }
+    assert_eq!(shown(&one), json!([7, null]));
+    let remembered = one.rare.as_ref().unwrap().inside.len();
+    assert_eq!(remembered, inside::SPANS_MAX);
 }

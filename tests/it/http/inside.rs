@@ -125,3 +125,122 @@ async fn otlp_leaves_running_spans_out_and_counts_them() {
         json!({"resourceSpans": [], "omittedSpans": {"running": 1}})
     );
 }
+
+/// Returns the summary of a trace in the list.
+async fn listed(app: &App, trace: &str) -> Value {
+    let page = app.json("/traces").await;
+    let mut traces = page["traces"].as_array().unwrap().iter();
+    traces
+        .find(|one| one["traceId"] == json!(trace))
+        .unwrap()
+        .clone()
+}
+
+#[tokio::test]
+async fn a_summary_has_the_progress_and_the_name_of_now() {
+    let app = App::start().await;
+    let (_provider, mut span, id) = start(&app);
+    assert_eq!(listed(&app, &id).await.get("progress"), None);
+    // `tracing` hands on a u64 as text.
+    span.set_attribute(KeyValue::new("progress.current", "190"));
+    span.set_attribute(KeyValue::new("progress.total", 270));
+    span.set_attribute(KeyValue::new("progress.units", "pages"));
+    span.update_name("import");
+    lines_with(&app, &id, |event| event["name"] == json!("import")).await;
+    let running = listed(&app, &id).await;
+    let progress = json!({"current": 190, "total": 270, "units": "pages", "message": null});
+    assert_eq!(running["progress"], progress);
+    assert_eq!(running["name"], json!("import"));
+    let document = app.json(&format!("/traces/{id}")).await;
+    assert_eq!(document["summary"], running);
+    // Progress is not searched.
+    let page = app.json("/traces?q=pages").await;
+    assert_eq!(page["traces"], json!([]));
+    span.set_attribute(KeyValue::new("progress.message", "done"));
+    span.set_attribute(KeyValue::new("progress.current", 270_i64));
+    span.end();
+    lines(&app, &id).await;
+    let ended = listed(&app, &id).await;
+    assert_eq!(ended["state"], json!("ok"));
+    let progress = json!({"current": 270, "total": 270, "units": "pages", "message": "done"});
+    assert_eq!(ended["progress"], progress);
+}
+
+#[tokio::test]
+async fn progress_that_a_start_tells_is_in_the_summary_from_then_on() {
+    let app = App::start().await;
+    let provider = app.live.tracer_provider(SdkTracerProvider::builder());
+    let tracer = provider.tracer("test");
+    // Several alike: a start that repeats an earlier one is written in another way.
+    for number in 0..5_i64 {
+        let attributes = [
+            KeyValue::new("progress.current", number),
+            KeyValue::new("progress.total", 9),
+        ];
+        let builder = tracer.span_builder("job").with_attributes(attributes);
+        let mut span = builder.start(&tracer);
+        let id = span.span_context().trace_id().to_string();
+        lines(&app, &id).await;
+        let progress = json!({"current": number, "total": 9, "units": null, "message": null});
+        assert_eq!(listed(&app, &id).await["progress"], progress);
+        span.end();
+        lines(&app, &id).await;
+        assert_eq!(listed(&app, &id).await["progress"], progress);
+    }
+}
+
+#[tokio::test]
+async fn a_running_span_that_fails_is_found_before_it_ends_and_counted_once() {
+    let app = App::start().await;
+    let (_provider, mut span, id) = start(&app);
+    let found = async |query: &str| {
+        let page = app.json(&format!("/traces?q={query}")).await;
+        page["traces"].as_array().unwrap().len()
+    };
+    assert_eq!(found("state:failing").await, 0);
+    span.set_status(Status::error("no card"));
+    lines_with(&app, &id, |event| event["type"] == "updated").await;
+    let running = listed(&app, &id).await;
+    assert_eq!(running["state"], json!("running"));
+    assert_eq!(
+        running["spans"],
+        json!({"total": 1, "open": 1, "errors": 1, "lost": 0})
+    );
+    assert_eq!(found("state:failing").await, 1);
+    assert_eq!(found("errors%3E0").await, 1);
+    span.end();
+    lines(&app, &id).await;
+    let ended = listed(&app, &id).await;
+    assert_eq!(ended["state"], json!("error"));
+    assert_eq!(
+        ended["spans"],
+        json!({"total": 1, "open": 0, "errors": 1, "lost": 0})
+    );
+    assert_eq!(found("state:failing").await, 0);
+}
+
+#[tokio::test]
+async fn the_live_list_tells_progress_as_it_comes() {
+    let app = App::start().await;
+    let (_provider, mut span, id) = start(&app);
+    let mut list = app.stream("/traces/sse").await;
+    for number in [1, 2] {
+        span.set_attribute(KeyValue::new("progress.current", number));
+        let wait = async {
+            loop {
+                let frame = list.next().await.unwrap();
+                if frame.event != "traces" {
+                    continue;
+                }
+                let traces = frame.json()["traces"].clone();
+                let is_told = |one: &Value| {
+                    one["traceId"] == json!(id) && one["progress"]["current"] == json!(number)
+                };
+                if traces.as_array().unwrap().iter().any(is_told) {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    }
+}

@@ -6,6 +6,7 @@ mod crowd;
 mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod updates;
 
 use livespan::SpanEvent;
 use serde_json::Value as Json;

@@ -10,7 +10,7 @@ use std::{
 use livespan::{LiveSpans, RedisEventStore, Retention, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
 
-use super::{list, pairs, running, story};
+use super::{list, pairs, running, story, updates};
 use crate::{
     http::{
         app::{self, App, Stream, checkout, done, put, sequence, span, trace},
@@ -67,6 +67,32 @@ async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() 
     );
     let gone = json!({"events": 44, "spans": null});
     evicted::until_gone(&other, 1, &gone).await;
+}
+
+#[tokio::test]
+async fn what_open_spans_said_is_told_by_every_process() {
+    let server = Server::start();
+    let (app, other) = (open(&server).await, open(&server).await);
+    let mut live = other.stream("/sse?type=updated").await;
+    live.event("hello").await;
+    put(&app.live, [updates::started(1)]);
+    put(
+        &app.live,
+        (1..=40).map(|number| updates::updated(1, number)),
+    );
+    for number in 1..=40 {
+        let frame = live.event("updated").await;
+        assert_eq!(frame.json()["attributes"]["progress.current"], number);
+    }
+    let path = format!("/traces/{}", trace(1));
+    for app in [&app, &other] {
+        let document = app.json(&path).await;
+        assert_eq!(document["summary"]["progress"], updates::progress(40));
+        assert_eq!(document["updates"], json!([updates::merged(1, 40)]));
+        let listed = app.json("/traces").await;
+        assert_eq!(listed["traces"][0]["progress"], updates::progress(40));
+        assert_eq!(updates::replayed(app, 40).await.len(), 40);
+    }
 }
 
 async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, time::Instant};
 use livespan::{LiveSpans, Retention, SqliteEventStore};
 use serde_json::json;
 
-use super::{list, pairs, running, story};
+use super::{list, pairs, running, story, updates};
 use crate::{
     http::{
         app::{App, Frame, checkout, done, put, span, trace},
@@ -117,6 +117,41 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
     stream.event("hello").await;
     let next = stream.next().await.unwrap();
     assert_eq!((next.event.as_str(), next.sequence()), ("started", 7));
+}
+
+#[tokio::test]
+async fn what_open_spans_said_is_there_after_a_restart() {
+    let folder = Folder::new();
+    let app = open(&folder).await;
+    put(&app.live, [updates::started(1).durable()]);
+    put(
+        &app.live,
+        (1..=40).map(|number| updates::updated(1, number)),
+    );
+    // Another run of the program is lost with its process.
+    put(&app.live, [updates::started(2), updates::updated(2, 7)]);
+    let path = format!("/traces/{}", trace(1));
+    let before = app.json(&path).await;
+    assert_eq!(before["summary"]["progress"], updates::progress(40));
+    assert_eq!(before["updates"], json!([updates::merged(1, 40)]));
+    let told = updates::replayed(&app, 41).await;
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open(&folder).await;
+    let after = app.json(&path).await;
+    for field in ["progress", "name", "spans"] {
+        assert_eq!(before["summary"][field], after["summary"][field], "{field}");
+    }
+    // A durable span waits for its next run.
+    let mut merged = updates::merged(1, 40);
+    merged["state"] = "waiting".into();
+    merged["timestamp"] = after["updates"][0]["timestamp"].clone();
+    assert_eq!(after["updates"], json!([merged]));
+    let lost = app.json(&format!("/traces/{}", trace(2))).await;
+    assert_eq!(lost["summary"]["state"], "lost");
+    assert_eq!(lost["summary"]["progress"], updates::progress(7));
+    assert_eq!(updates::replayed(&app, 41).await, told);
 }
 
 #[tokio::test]

@@ -1,0 +1,275 @@
+//! How far a span says that it is: its attributes `progress.current`, `progress.total`, `progress.units` and
+//! `progress.message`. Pure; the worker and the tasks of HTTP requests use it.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::{Number, Value as Json};
+
+use crate::span::json::{Pairs, Value, clip};
+
+/// Upper bound on the bytes of the units and of the message that are remembered, each.
+const TEXT_BYTES_MAX: usize = 256;
+
+/// What is known of the progress of a span, or what changed of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct SpanProgress {
+    current: Option<Number>,
+    total: Option<Number>,
+    units: Option<Box<str>>,
+    message: Option<Box<str>>,
+}
+
+/// The attributes of an encoded event, of which only those are read that tell of progress.
+#[derive(Debug, Default)]
+pub(crate) struct ProgressAttributes(pub(crate) Option<Box<SpanProgress>>);
+
+impl<'de> Deserialize<'de> for ProgressAttributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AttributesVisitor)
+    }
+}
+
+struct AttributesVisitor;
+
+impl<'de> Visitor<'de> for AttributesVisitor {
+    type Value = ProgressAttributes;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("attributes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut progress = SpanProgress::default();
+        while let Some(key) = map.next_key::<AttributeKey>()? {
+            let AttributeKey::Progress(key) = key else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = match map.next_value()? {
+                Json::Number(number) => ProgressValue::Number(number),
+                Json::String(text) => {
+                    progress.set(key, &ProgressValue::Text(&text));
+                    continue;
+                }
+                _ => ProgressValue::Other,
+            };
+            progress.set(key, &value);
+        }
+        Ok(ProgressAttributes(progress.if_any()))
+    }
+}
+
+/// The key of an attribute.
+enum AttributeKey {
+    Progress(&'static str),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for AttributeKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = AttributeKey;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a key")
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<AttributeKey, E> {
+        let known = KEYS.into_iter().find(|known| *known == v);
+        Ok(known.map_or(AttributeKey::Other, AttributeKey::Progress))
+    }
+}
+
+const KEYS: [&str; 4] = [
+    "progress.current",
+    "progress.total",
+    "progress.units",
+    "progress.message",
+];
+
+/// The value of an attribute, as far as progress can use it.
+enum ProgressValue<'a> {
+    Number(Number),
+    Text(&'a str),
+    Other,
+}
+
+impl SpanProgress {
+    /// Returns the progress that attributes tell; `None` if they tell nothing of it. The last value of a key counts.
+    #[inline]
+    pub(crate) fn of(attributes: &Pairs<'_>) -> Option<Box<Self>> {
+        attributes
+            .iter()
+            .any(|(key, _)| is_progress_key(key))
+            .then(|| Self::read(attributes))?
+    }
+
+    #[cold]
+    fn read(attributes: &Pairs<'_>) -> Option<Box<Self>> {
+        let mut progress = Self::default();
+        for (key, value) in attributes {
+            let value = match value {
+                Value::Int(number) => ProgressValue::Number((*number).into()),
+                Value::Double(number) => {
+                    Number::from_f64(*number).map_or(ProgressValue::Other, ProgressValue::Number)
+                }
+                Value::Text(text) => ProgressValue::Text(text),
+                Value::Owned(text) => ProgressValue::Text(text),
+                _ => ProgressValue::Other,
+            };
+            progress.set(key, &value);
+        }
+        progress.if_any()
+    }
+
+    /// Returns whether there is something to show: how far it is, or a message. A total alone says nothing.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.current.is_some() || self.message.is_some()
+    }
+
+    /// Applies what changed later.
+    pub(crate) fn update(&mut self, change: &Self) {
+        let Self {
+            current,
+            total,
+            units,
+            message,
+        } = change;
+        replace(&mut self.current, current.as_ref());
+        replace(&mut self.total, total.as_ref());
+        replace(&mut self.units, units.as_ref());
+        replace(&mut self.message, message.as_ref());
+    }
+
+    fn set(&mut self, key: &str, value: &ProgressValue<'_>) {
+        match key {
+            "progress.current" => self.current = value.number().or(self.current.take()),
+            "progress.total" => self.total = value.number().or(self.total.take()),
+            "progress.units" => self.units = value.text().or(self.units.take()),
+            "progress.message" => self.message = value.text().or(self.message.take()),
+            _ => {}
+        }
+    }
+
+    fn if_any(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+impl ProgressValue<'_> {
+    /// Returns the number. It may be a text, because `tracing` hands on a `u64` as one.
+    fn number(&self) -> Option<Number> {
+        match self {
+            Self::Number(number) => Some(number.clone()),
+            Self::Text(text) => {
+                let is_number = text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'.');
+                let whole = text.parse::<u64>().ok().map(Number::from);
+                let number = || Number::from_f64(text.parse().ok()?);
+                is_number.then(|| whole.or_else(number)).flatten()
+            }
+            Self::Other => None,
+        }
+        .filter(|number| number.as_f64().is_some_and(|number| number >= 0.0))
+    }
+
+    fn text(&self) -> Option<Box<str>> {
+        match self {
+            Self::Text(text) => Some(clip(text, TEXT_BYTES_MAX).0.into()),
+            Self::Number(_) | Self::Other => None,
+        }
+    }
+}
+
+/// Returns whether an attribute with this key may tell of progress.
+#[inline]
+fn is_progress_key(key: &str) -> bool {
+    key.starts_with("progress.")
+}
+
+fn replace<T: Clone>(known: &mut Option<T>, new: Option<&T>) {
+    if let Some(new) = new {
+        *known = Some(new.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of_json(attributes: &Json) -> Option<Box<SpanProgress>> {
+        let text = attributes.to_string();
+        serde_json::from_str::<ProgressAttributes>(&text).unwrap().0
+    }
+
+    fn told(value: Json) -> Json {
+        let progress = of_json(&json!({"progress.current": value}));
+        json!(progress.map(|progress| progress.current))
+    }
+
+    #[test]
+    fn numbers_may_be_texts_and_nothing_else_is_a_number() {
+        for value in [json!(0), json!(7), json!(2.5), json!(u64::MAX)] {
+            assert_eq!(told(value.clone()), value);
+        }
+        assert_eq!(told(json!("121")), json!(121));
+        assert_eq!(told(json!("18446744073709551615")), json!(u64::MAX));
+        assert_eq!(told(json!("2.5")), json!(2.5));
+        for value in [
+            json!(-1),
+            json!("-1"),
+            json!("NaN"),
+            json!("inf"),
+            json!("1e3"),
+            json!(""),
+            json!("1.2.3"),
+            json!(true),
+            json!([1]),
+            json!(null),
+        ] {
+            assert_eq!(told(value.clone()), Json::Null, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_change_replaces_only_what_it_says_and_texts_are_bounded() {
+        let of = |attributes: Json| *of_json(&attributes).unwrap();
+        let mut progress = of(json!({"progress.total": 9, "progress.units": "rows", "other": 1}));
+        assert!(!progress.is_shown());
+        progress.update(&of(json!({"progress.current": "3"})));
+        progress.update(&of(json!({"progress.message": "ä".repeat(200)})));
+        assert!(progress.is_shown());
+        assert_eq!(
+            json!(progress),
+            json!({"current": 3, "total": 9, "units": "rows", "message": "ä".repeat(128)})
+        );
+        assert_eq!(of_json(&json!({"progress.x": 1})), None);
+    }
+
+    #[test]
+    fn attributes_tell_the_same_as_their_json() {
+        let pairs: Pairs<'_> = vec![
+            ("progress.current", Value::Int(1)),
+            ("progress.total", Value::Double(9.0)),
+            ("progress.units", Value::Owned("rows".into())),
+            ("progress.message", Value::Text("half")),
+            ("progress.current", Value::Text("2")),
+        ];
+        let json = json!({"progress.current": "2", "progress.total": 9.0, "progress.units": "rows", "progress.message": "half"});
+        assert_eq!(SpanProgress::of(&pairs), of_json(&json));
+        assert_eq!(SpanProgress::of(&vec![("a", Value::Int(1))]), None);
+    }
+}
