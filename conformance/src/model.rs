@@ -2,7 +2,7 @@
 //! It has no retention of its own: it permits a store to have evicted any event before the store's `oldest()`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::RangeInclusive,
 };
 
@@ -69,6 +69,8 @@ pub(crate) struct Model {
     open: HashMap<Token, u64>,
     /// Open events of writers that are gone. A store may keep or evict them.
     abandoned: HashMap<Token, u64>,
+    /// The streams that ever had an open token. A store may keep any of their events longer than others.
+    opened: HashSet<StreamKey>,
 }
 
 impl Model {
@@ -77,6 +79,7 @@ impl Model {
             self.events.insert(sequence, test_event.numbered(sequence));
             match test_event.pin {
                 Pinning::Open(token) => {
+                    self.opened.extend(test_event.key);
                     let token = Token::of(test_event, writer, token);
                     self.abandoned.remove(&token);
                     self.open.insert(token, sequence);
@@ -147,7 +150,8 @@ impl Model {
             .filter(|event| {
                 let sequence = event.sequence.get();
                 let must = sequence >= after || open.contains(&sequence);
-                let may = sequence >= before || abandoned.contains(&sequence);
+                let was_open = event.key.is_some_and(|key| self.opened.contains(&key));
+                let may = sequence >= before || was_open || abandoned.contains(&sequence);
                 must || (may && given.contains(&sequence))
             })
             .collect();
@@ -186,7 +190,7 @@ impl Model {
 
     fn why_not(&self, sequence: u64) -> &'static str {
         if self.events.contains_key(&sequence) {
-            ", an event out of place: it came before, or is before oldest() and not open"
+            ", an event out of place: it came before, or is before oldest() and of no stream that was open"
         } else {
             ", an event that was never kept"
         }

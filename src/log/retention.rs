@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 /// The bounds of a log: events, bytes and age. The oldest events are evicted first, except the opening events of
-/// whatever still runs (see [`Pinning`](crate::sse::Pinning)).
+/// whatever still runs (see [`Pinning`](crate::sse::Pinning)), and in memory a [share](Self::CARRIED_DIVISOR) of
+/// whatever else belongs to it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,6 +44,10 @@ impl Retention {
     /// Upper bound on the opening events that are kept beyond retention: 65,536. Events above the bound are evicted and
     /// counted.
     pub const PINNED_EVENTS_MAX: usize = 65_536;
+    /// In memory, up to 1/4 of the events and bytes are events of streams that are open, such as traces that run: they
+    /// are kept while younger events of ended streams go. The bounds include them. Over this share, one such stream
+    /// loses all of them at once: an ended one first, the one whose last event is the oldest; else the largest.
+    pub const CARRIED_DIVISOR: usize = 4;
     /// Upper bound on the bytes of the events kept beyond retention: 16 MiB.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 

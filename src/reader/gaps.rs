@@ -35,7 +35,7 @@ impl Reader {
         };
         self.report_gap(skipped.to, lost);
         self.after = skipped.to;
-        self.queue_slices(skipped.pinned);
+        self.queue_slices(skipped.kept);
     }
 
     /// Queues a gap up to `to`, without the events that were removed before this reader came.

@@ -56,7 +56,7 @@ impl MemoryEventStore {
         let epoch = Epoch::random();
         let first = Sequence::new(1);
         Self {
-            tail: Arc::new(Tail::new(1, retention)),
+            tail: Arc::new(Tail::carrying(1, retention)),
             epoch,
             epochs: Arc::new([EpochStart { epoch, first }]),
             shared: AtomicBool::new(false),
@@ -83,7 +83,7 @@ impl MemoryEventStore {
                 TailRead::Evicted(oldest) => {
                     let skipped = self.tail.skip_evicted(keys, after, oldest - 1);
                     after = skipped.to;
-                    skipped.pinned
+                    skipped.kept
                 }
                 TailRead::Nothing(_) => return page.events,
             };

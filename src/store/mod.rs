@@ -97,6 +97,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
     /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older than [`oldest`](Self::oldest).
+    /// So may other events of streams that are or were open, if the store keeps them longer.
     /// Every other event that retention removed before the read must be below `oldest` once the page arrives. Readers
     /// tell from this how much they missed.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;

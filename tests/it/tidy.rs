@@ -59,6 +59,7 @@ const MODULES: &[&str] = &[
     "log::stream_index",
     "log::block",
     "log::dedup",
+    "log::tail::carried",
     "log::tail::state",
     "log::tail",
     "log::tail::merge",

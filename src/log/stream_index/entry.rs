@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::log::{event::StreamKey, retention::EvictedEvents, waker::WakeFlag};
 
 /// The slot of a stream's entry. It is valid while the stream is held or a reader waits for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamSlot(u32);
 
 impl StreamSlot {
@@ -35,6 +35,8 @@ pub(super) struct StreamEntry {
     pub(super) pinned: u32,
     /// Whether the stream is in the list of streams that lost events since the last call of `take_shortened`.
     pub(super) is_eviction_listed: bool,
+    /// Whether the stream lost its beginning although it was open. Its events are not carried any more.
+    pub(super) is_let_go: bool,
     /// The waiting readers; only few streams have any.
     pub(super) wake_flags: Option<Box<StreamWakers>>,
 }
@@ -55,6 +57,7 @@ impl StreamEntry {
             evicted_closings: 0,
             pinned: 0,
             is_eviction_listed: false,
+            is_let_go: false,
             wake_flags: None,
         }
     }

@@ -144,6 +144,26 @@ impl StreamIndex {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
+    /// Returns whether the stream lost its beginning although it was open.
+    pub(crate) fn is_let_go(&self, slot: StreamSlot) -> bool {
+        self.entries.get(slot).is_none_or(|stream| stream.is_let_go)
+    }
+
+    /// Records that the stream lost its beginning although it was open.
+    pub(crate) fn let_go(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.is_let_go = true;
+        }
+    }
+
+    /// Returns the newest sequence of the stream that can still be read, or 0.
+    pub(crate) fn last(&self, slot: StreamSlot) -> u64 {
+        let stream = self.entries.get(slot);
+        stream
+            .and_then(|stream| stream.sequences.last())
+            .unwrap_or(0)
+    }
+
     /// Returns the stream's sequences in `after + 1..=upto`, at most `limit`.
     pub(crate) fn sequences(
         &self,

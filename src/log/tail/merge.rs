@@ -43,6 +43,10 @@ impl Tail {
             let keep = state.blocks.len() - run.len();
             if keep == 0 {
                 state.front_evicted = 0;
+                if let Some(front) = run.first() {
+                    // The merged block does not have them.
+                    state.carried.detach_from(front);
+                }
             }
             state.blocks.truncate(keep);
             state.blocks.push_back(Arc::new(merged));

@@ -4,6 +4,9 @@
 //! Invariant: an event is added to the index of its stream before it is published, and readers see only published
 //! events. So a reader of several streams never sees a later event before an earlier one.
 
+mod carried;
+#[cfg(test)]
+mod carried_model;
 mod merge;
 mod state;
 #[cfg(test)]
@@ -22,7 +25,10 @@ use crate::{
         event::{Pinning, StreamKey},
         retention::{EvictedEvents, Retention},
         stream_index::{EvictedCount, StreamIndex, StreamSlot},
-        tail::state::TailState,
+        tail::{
+            carried::{CarriedEvents, push_adjacent},
+            state::TailState,
+        },
         waker::{WakeFlag, WakeSet},
     },
     util::{
@@ -70,8 +76,8 @@ pub(crate) struct SkippedRange {
     pub(crate) to: u64,
     /// The number of events of these streams in the range that can no longer be read; `None` if unknown.
     pub(crate) lost: Option<u64>,
-    /// The opening events in the range that are kept beyond retention.
-    pub(crate) pinned: Vec<Slice>,
+    /// The events in the range that are kept beyond retention, in order.
+    pub(crate) kept: Vec<Slice>,
 }
 
 /// The streams from which retention removed events.
@@ -111,6 +117,7 @@ impl Tail {
             unindexed_until: next - 1,
             open: Map::default(),
             open_in_streams: 0,
+            carried: CarriedEvents::default(),
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
@@ -125,6 +132,14 @@ impl Tail {
             readers_of_streams: WakeSet::default(),
             appending: Mutex::default(),
         }
+    }
+
+    /// Makes a tail that has no store behind it. It keeps the events of open streams longer than others
+    /// ([`Retention::CARRIED_DIVISOR`]).
+    pub(crate) fn carrying(next: u64, retention: Retention) -> Self {
+        let tail = Self::new(next, retention);
+        write(&tail.state).carried = CarriedEvents::within(&retention);
+        tail
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -309,10 +324,12 @@ impl Tail {
         let _appending = lock(&self.appending);
         let mut state = write(&self.state);
         state.evict(&self.retention, now);
-        state
-            .blocks
-            .front()
-            .and_then(|block| block.created().checked_add(self.retention.age_max()))
+        let front = state.blocks.front().map(|block| block.created());
+        let oldest = front
+            .into_iter()
+            .chain(state.carried.oldest_ended())
+            .min()?;
+        oldest.checked_add(self.retention.age_max())
     }
 
     /// Returns the evictions since the last call.
@@ -371,12 +388,9 @@ impl Tail {
         // Position, index and blocks are read under one lock, because retention must not change them in between.
         let state = read(&self.state);
         let oldest = state.oldest().min(upto + 1);
-        let mut after = after;
-        if after + 1 < oldest {
-            if state.lost(keys, after, oldest - 1) != Some(0) {
-                return TailRead::Evicted(oldest);
-            }
-            after = oldest - 1;
+        // If these streams lost nothing, all their events before `oldest` are carried.
+        if after + 1 < oldest && state.lost(keys, after, oldest - 1) != Some(0) {
+            return TailRead::Evicted(oldest);
         }
         let slices = state.slices_at(&state.sequences(keys, after, upto));
         if slices.is_empty() {
@@ -391,28 +405,29 @@ impl Tail {
         let upto = self.published();
         let state = read(&self.state);
         let to = (state.oldest() - 1).min(upto).min(limit).max(after + 1);
-        let wanted = |key: &StreamKey| keys.is_empty() || keys.contains(key);
-        let pinned: Vec<Slice> = state
-            .pinned
-            .range(after + 1..=to)
-            .filter(|(_, block)| {
-                block
-                    .event(0)
-                    .is_some_and(|event| event.key().is_none_or(|key| wanted(&key)))
-            })
-            .take(PINNED_PAGE_EVENTS)
-            .map(|(_, block)| Slice::whole(Arc::clone(block)))
-            .collect();
-        let to = pinned.get(PINNED_PAGE_EVENTS - 1).map_or(to, Slice::last);
-        let evicted = if keys.is_empty() {
-            Some(to - after)
+        let pinned = state.pinned_in(keys, after, to, PINNED_PAGE_EVENTS);
+        let carried = state.carried_in(keys, after, to, PINNED_PAGE_EVENTS);
+        let mut kept: Vec<(Slice, bool)> = pinned.into_iter().map(|slice| (slice, true)).collect();
+        kept.extend(carried.into_iter().map(|slice| (slice, false)));
+        kept.sort_unstable_by_key(|(slice, _)| slice.last());
+        kept.truncate(PINNED_PAGE_EVENTS);
+        let last = kept.get(PINNED_PAGE_EVENTS - 1);
+        let to = last.map_or(to, |(slice, _)| slice.last());
+        let (evicted, readable) = if keys.is_empty() {
+            (Some(to - after), kept.len())
         } else {
-            state.lost(keys, after, to)
+            // Carried events do not count as evicted.
+            let pinned = kept.iter().filter(|(_, is_pinned)| *is_pinned);
+            (state.lost(keys, after, to), pinned.count())
         };
+        let mut slices = Vec::new();
+        for (slice, _) in kept {
+            push_adjacent(&mut slices, slice);
+        }
         SkippedRange {
             to,
-            lost: evicted.map(|evicted| evicted.saturating_sub(pinned.len() as u64)),
-            pinned,
+            lost: evicted.map(|evicted| evicted.saturating_sub(readable as u64)),
+            kept: slices,
         }
     }
 

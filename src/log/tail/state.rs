@@ -9,11 +9,12 @@ use std::{
 use crate::{
     log::{
         batch::BatchRecord,
-        block::{Block, BlockBuilder, Slice},
+        block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
         dedup::DedupIndex,
         event::{Pinning, StreamKey},
         retention::Retention,
         stream_index::{EvictedCount, StreamIndex, StreamSlot},
+        tail::carried::{CarriedEvents, StreamState, push_adjacent},
     },
     util::{hash::Map, sync::Instant},
 };
@@ -45,6 +46,8 @@ pub(super) struct TailState {
     pub(super) open: Map<OpenToken, u64>,
     /// The number of open tokens that belong to a stream.
     pub(super) open_in_streams: usize,
+    /// The events of open streams from before the front block. `events` and `bytes` include them.
+    pub(super) carried: CarriedEvents,
     pub(super) pinned: BTreeMap<u64, Arc<Block>>,
     pub(super) pinned_bytes: usize,
     pub(super) unpinned: u64,
@@ -89,6 +92,10 @@ impl TailState {
 
     /// Returns the retained events with these ascending sequences, as far as they are in the block of the first one.
     pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
+        let oldest = self.oldest();
+        if sequences.first().is_some_and(|first| *first < oldest) {
+            return self.carried_at(sequences, oldest);
+        }
         let Some(block) = sequences.first().and_then(|first| self.block_of(*first)) else {
             return Vec::new();
         };
@@ -109,13 +116,73 @@ impl TailState {
         slices
     }
 
+    /// Returns the carried events with these ascending sequences before `oldest`, at most a block's worth of bytes.
+    fn carried_at(&self, sequences: &[u64], oldest: u64) -> Vec<Slice> {
+        let mut slices = Vec::new();
+        let mut bytes = 0;
+        for sequence in sequences.iter().take_while(|one| **one < oldest) {
+            let Some(slice) = self.carried.get(*sequence) else {
+                continue;
+            };
+            bytes += slice.bytes().len();
+            if bytes > BLOCK_BYTES_MAX && !slices.is_empty() {
+                break;
+            }
+            push_adjacent(&mut slices, slice);
+        }
+        slices
+    }
+
     /// Returns the event with this sequence, whether it is retained or kept beyond retention.
     pub(super) fn retained(&self, sequence: u64) -> Option<Slice> {
         match self.pinned.get(&sequence) {
             Some(block) => Some(Slice::whole(Arc::clone(block))),
-            None if sequence < self.oldest() => None,
+            None if sequence < self.oldest() => self.carried.get(sequence),
             None => self.slices_at(&[sequence]).pop(),
         }
+    }
+
+    /// Returns the first pinned events of these streams in `after + 1..=to`; no keys mean all streams.
+    pub(super) fn pinned_in(
+        &self,
+        keys: &[StreamKey],
+        after: u64,
+        to: u64,
+        limit: usize,
+    ) -> Vec<Slice> {
+        let is_wanted = |block: &Block| {
+            let event = block.event(0);
+            event.is_some_and(|event| {
+                keys.is_empty() || event.key().is_none_or(|key| keys.contains(&key))
+            })
+        };
+        let pinned = self.pinned.range(after + 1..=to);
+        let wanted = pinned.filter(|(_, block)| is_wanted(block)).take(limit);
+        wanted
+            .map(|(_, block)| Slice::whole(Arc::clone(block)))
+            .collect()
+    }
+
+    /// Returns the first carried events of these streams in `after + 1..=to`; no keys mean all streams.
+    pub(super) fn carried_in(
+        &self,
+        keys: &[StreamKey],
+        after: u64,
+        to: u64,
+        limit: usize,
+    ) -> Vec<Slice> {
+        if keys.is_empty() {
+            return self.carried.range(after, to).take(limit).collect();
+        }
+        let mut sequences = Vec::new();
+        for key in keys {
+            sequences.extend(self.streams.sequences(key, after, to, limit));
+        }
+        sequences.sort_unstable();
+        let carried = sequences.iter().take(limit);
+        carried
+            .filter_map(|sequence| self.carried.get(*sequence))
+            .collect()
     }
 
     /// Returns how many events of these streams in `after + 1..=to` were evicted, pinned ones included, or `None` if
@@ -175,6 +242,7 @@ impl TailState {
                     Some(before) => self.unpin(before),
                     None if slot != StreamSlot::NONE => {
                         self.streams.opened(slot);
+                        self.carried.update(self.stream_state(slot));
                         self.open_in_streams += 1;
                     }
                     None => {}
@@ -187,6 +255,7 @@ impl TailState {
                 };
                 if slot != StreamSlot::NONE {
                     self.streams.closed(slot);
+                    self.carried.update(self.stream_state(slot));
                     self.open_in_streams -= 1;
                 }
                 self.unpin(sequence);
@@ -218,9 +287,53 @@ impl TailState {
     pub(super) fn evict(&mut self, retention: &Retention, now: Instant) {
         self.evict_while(|state, block| {
             state.events > retention.events_max()
-                || (state.bytes > retention.bytes_max() && state.events > 1)
+                || (state.bytes > retention.bytes_max() && state.events - state.carried.len() > 1)
                 || now.saturating_duration_since(block.created()) > retention.age_max()
         });
+        let is_too_old = |created| now.saturating_duration_since(created) > retention.age_max();
+        self.let_carried_go(is_too_old);
+    }
+
+    /// Evicts carried streams until no more than allowed are left, and no ended one that is too old.
+    fn let_carried_go(&mut self, is_too_old: impl Fn(Instant) -> bool) {
+        loop {
+            let Self {
+                carried, streams, ..
+            } = self;
+            let Some(slot) = carried.next_to_go(|slot| streams.last(slot), &is_too_old) else {
+                return;
+            };
+            self.streams.let_go(slot);
+            for event in self.carried.take_stream(slot) {
+                self.evict_event(&event.block, event.range.start);
+            }
+        }
+    }
+
+    fn stream_state(&self, slot: StreamSlot) -> StreamState {
+        StreamState {
+            slot,
+            is_open: self.streams.is_open(slot),
+            last: self.streams.last(slot),
+        }
+    }
+
+    /// Carries the event if its stream is open, or has carried events already. Returns whether it did.
+    fn carry(&mut self, block: &Arc<Block>, index: usize) -> bool {
+        if !self.carried.is_enabled() {
+            return false;
+        }
+        let Some((slot, _)) = block.event(index).and_then(|event| event.stream()) else {
+            return false;
+        };
+        let state = self.stream_state(slot);
+        let is_wanted = state.is_open || self.carried.has_stream(slot);
+        if !is_wanted || self.streams.is_let_go(slot) {
+            return false;
+        }
+        self.carried.push(state, block, index);
+        self.let_carried_go(|_| false);
+        true
     }
 
     /// Removes the oldest events while `is_over` returns true for the state and the block of the oldest event.
@@ -230,9 +343,12 @@ impl TailState {
                 if !is_over(self, &block) {
                     return;
                 }
-                self.evict_event(&block, self.front_evicted);
+                if !self.carry(&block, self.front_evicted) {
+                    self.evict_event(&block, self.front_evicted);
+                }
                 self.front_evicted += 1;
             }
+            self.carried.detach_from(&block);
             self.blocks.pop_front();
             self.front_evicted = 0;
             if self.run > self.blocks.len() {

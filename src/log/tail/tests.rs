@@ -16,7 +16,7 @@ struct Fixture {
 impl Fixture {
     fn new(retention: Retention) -> Self {
         Self {
-            tail: Tail::new(1, retention),
+            tail: Tail::carrying(1, retention),
             begun: Instant::now(),
         }
     }
@@ -298,7 +298,7 @@ fn what_is_kept_beyond_retention_is_handed_on_in_pages() {
     let (mut after, mut pages) = (0, Vec::new());
     while after < 1199 {
         let passed = log.tail.skip_evicted(&[], after, u64::MAX);
-        pages.push((passed.to, passed.lost, passed.pinned.len()));
+        pages.push((passed.to, passed.lost, passed.kept.len()));
         after = passed.to;
     }
     assert_eq!(

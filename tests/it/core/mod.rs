@@ -1,5 +1,6 @@
 //! The event log from outside: dispatch, replay, gaps, pins, faults. Each module tests one claim.
 
+mod carried;
 mod connection;
 mod dispatch;
 mod ended;

@@ -1,0 +1,249 @@
+//! Carried events: events that retention would have removed, but whose stream is open, so that a trace that runs keeps
+//! its beginning while whole ended traces go. They are bounded. Over the bound, one stream goes as a whole: the ended
+//! one whose last event is the oldest, else the largest open one. Pure; it is called under the tail's lock.
+//!
+//! Cost: an evicted event of an open stream is copied once, when its whole block has been evicted, and costs one
+//! insertion into an ordered map. An evicted event of any other stream costs one look at its stream's entry.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    log::{
+        block::{Block, BlockBuilder, Slice},
+        retention::Retention,
+        stream_index::StreamSlot,
+    },
+    util::{hash::Map, sync::Instant},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct CarriedEvents {
+    events_max: usize,
+    bytes_max: usize,
+    /// Where each carried event is, by its sequence.
+    places: BTreeMap<u64, Place>,
+    bytes: usize,
+    streams: Map<StreamSlot, CarriedStream>,
+    /// All streams, the first to go first.
+    ranks: BTreeSet<EvictionRank>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    block: Arc<Block>,
+    index: usize,
+}
+
+impl Place {
+    fn slice(&self) -> Slice {
+        Slice {
+            block: Arc::clone(&self.block),
+            range: self.index..self.index + 1,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct CarriedStream {
+    /// Ascending. These are always the stream's first sequences that can still be read.
+    sequences: Vec<u64>,
+    bytes: usize,
+    rank: EvictionRank,
+}
+
+/// The order in which streams go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum EvictionRank {
+    /// `last` is the stream's newest sequence when the rank was made.
+    Ended { last: u64, slot: StreamSlot },
+    Open {
+        bytes: Reverse<usize>,
+        slot: StreamSlot,
+    },
+}
+
+/// What the index knows of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamState {
+    pub(super) slot: StreamSlot,
+    pub(super) is_open: bool,
+    /// The stream's newest sequence.
+    pub(super) last: u64,
+}
+
+impl StreamState {
+    fn rank(self, bytes: usize) -> EvictionRank {
+        let Self { slot, last, .. } = self;
+        if self.is_open {
+            EvictionRank::Open {
+                bytes: Reverse(bytes),
+                slot,
+            }
+        } else {
+            EvictionRank::Ended { last, slot }
+        }
+    }
+}
+
+impl CarriedEvents {
+    /// Makes it for a log with this retention.
+    pub(super) fn within(retention: &Retention) -> Self {
+        Self {
+            events_max: retention.events_max() / Retention::CARRIED_DIVISOR,
+            bytes_max: retention.bytes_max() / Retention::CARRIED_DIVISOR,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether there is room for any event.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.events_max > 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn has_stream(&self, slot: StreamSlot) -> bool {
+        self.streams.contains_key(&slot)
+    }
+
+    /// Returns the carried event with this sequence.
+    pub(super) fn get(&self, sequence: u64) -> Option<Slice> {
+        self.places.get(&sequence).map(Place::slice)
+    }
+
+    /// Returns the carried events in `after + 1..=to`, in order.
+    pub(super) fn range(&self, after: u64, to: u64) -> impl Iterator<Item = Slice> {
+        self.places
+            .range(after + 1..=to)
+            .map(|(_, place)| place.slice())
+    }
+
+    /// Adds the next event of a stream.
+    pub(super) fn push(&mut self, stream: StreamState, block: &Arc<Block>, index: usize) {
+        let Some(event) = block.event(index) else {
+            return;
+        };
+        let block = Arc::clone(block);
+        self.places.insert(event.sequence(), Place { block, index });
+        self.bytes += event.size();
+        let entry = self
+            .streams
+            .entry(stream.slot)
+            .or_insert_with(|| CarriedStream {
+                sequences: Vec::new(),
+                bytes: 0,
+                rank: stream.rank(0),
+            });
+        entry.sequences.push(event.sequence());
+        entry.bytes += event.size();
+        self.update(stream);
+    }
+
+    /// Updates the rank of a stream that was opened, closed or got an event.
+    pub(super) fn update(&mut self, stream: StreamState) {
+        if let Some(entry) = self.streams.get_mut(&stream.slot) {
+            self.ranks.remove(&entry.rank);
+            entry.rank = stream.rank(entry.bytes);
+            self.ranks.insert(entry.rank);
+        }
+    }
+
+    /// Returns the stream that must go now: the first one if there are too many events, else an ended one whose last
+    /// event is too old by `is_too_old`. `last` returns the newest sequence of a stream.
+    pub(super) fn next_to_go(
+        &mut self,
+        last: impl Fn(StreamSlot) -> u64,
+        is_too_old: impl Fn(Instant) -> bool,
+    ) -> Option<StreamSlot> {
+        loop {
+            let first = *self.ranks.first()?;
+            let slot = match first {
+                EvictionRank::Ended { last: known, slot } => {
+                    let last = last(slot);
+                    if last > known {
+                        // Events were added to the ended stream since then.
+                        let is_open = false;
+                        self.update(StreamState {
+                            slot,
+                            is_open,
+                            last,
+                        });
+                        continue;
+                    }
+                    if self.oldest_ended().is_some_and(&is_too_old) {
+                        return Some(slot);
+                    }
+                    slot
+                }
+                EvictionRank::Open { slot, .. } => slot,
+            };
+            let is_over = self.places.len() > self.events_max || self.bytes > self.bytes_max;
+            return is_over.then_some(slot);
+        }
+    }
+
+    /// Returns when the last event of the ended stream that goes first was stored, if that event is carried, too.
+    pub(super) fn oldest_ended(&self) -> Option<Instant> {
+        let Some(EvictionRank::Ended { last, .. }) = self.ranks.first() else {
+            return None;
+        };
+        Some(self.places.get(last)?.block.created())
+    }
+
+    /// Removes all events of a stream and returns them in order.
+    pub(super) fn take_stream(&mut self, slot: StreamSlot) -> Vec<Slice> {
+        let Some(stream) = self.streams.remove(&slot) else {
+            return Vec::new();
+        };
+        self.ranks.remove(&stream.rank);
+        self.bytes -= stream.bytes;
+        let sequences = stream.sequences.iter();
+        let places = sequences.filter_map(|sequence| self.places.remove(sequence));
+        places.map(|place| place.slice()).collect()
+    }
+
+    /// Copies the carried events out of this block, a block for each stream, so that the memory of all others can be
+    /// freed, now and when a stream goes.
+    pub(super) fn detach_from(&mut self, block: &Arc<Block>) {
+        let mut by_stream: Map<StreamSlot, Vec<u64>> = Map::default();
+        for (sequence, place) in self.places.range(block.sequence(0)..=block.last()) {
+            if Arc::ptr_eq(&place.block, block)
+                && let Some((slot, _)) = block.event(place.index).and_then(|event| event.stream())
+            {
+                by_stream.entry(slot).or_default().push(*sequence);
+            }
+        }
+        for sequences in by_stream.values() {
+            let mut builder = BlockBuilder::with_capacity(0, sequences.len());
+            let mut streams_by_slot = Map::default();
+            for sequence in sequences {
+                if let Some(slice) = self.get(*sequence) {
+                    builder.push_slice(&slice, &mut streams_by_slot);
+                }
+            }
+            let copy = Arc::new(builder.build(block.created()));
+            for (index, sequence) in sequences.iter().enumerate() {
+                let block = Arc::clone(&copy);
+                self.places.insert(*sequence, Place { block, index });
+            }
+        }
+    }
+}
+
+/// Adds a slice to the list, as a part of the last one if it follows it in the same block.
+pub(super) fn push_adjacent(slices: &mut Vec<Slice>, next: Slice) {
+    match slices.last_mut() {
+        Some(last)
+            if Arc::ptr_eq(&last.block, &next.block) && last.range.end == next.range.start =>
+        {
+            last.range.end = next.range.end;
+        }
+        _ => slices.push(next),
+    }
+}

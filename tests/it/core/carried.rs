@@ -1,0 +1,135 @@
+//! A stream that is open keeps its beginning while whole ended streams go, within a share of retention.
+
+use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
+
+use super::{
+    connection::Connection,
+    test_event::{Note, builder, key, put},
+};
+
+fn keeping(retention: Retention) -> SseTarget<Note> {
+    builder()
+        .store(MemoryEventStore::with_retention(retention))
+        .build()
+        .unwrap()
+}
+
+/// Returns short streams that end at once, two events each, named by their number.
+fn short(numbers: std::ops::Range<u64>) -> impl Iterator<Item = Note> {
+    numbers.flat_map(|number| {
+        let stream = format!("short {number}");
+        [
+            Note::new("-").on(&stream).opening(1),
+            Note::new("-").on(&stream).closing(1),
+        ]
+    })
+}
+
+/// Returns what a reader of the stream gets from its beginning.
+fn story(target: &SseTarget<Note>, stream: &str) -> Vec<String> {
+    Connection::resume(target, Subscribe::to(key(stream)), "0").story()
+}
+
+fn gap(from: u64, to: u64, lost: u64) -> String {
+    format!("gap {{\"from\":{from},\"lost\":{lost},\"reason\":\"evicted\",\"to\":{to}}}")
+}
+
+/// Dispatches an opening event and then `events` more on a stream, each before 10 short streams.
+fn put_long(target: &SseTarget<Note>, events: u64) {
+    put(target, [Note::new("0").on("long").opening(1)]);
+    for number in 1..=events {
+        let note = Note::new(number.to_string()).on("long");
+        let short = short(10 * number..10 * number + 10);
+        put(target, std::iter::once(note).chain(short));
+    }
+}
+
+#[test]
+fn a_stream_that_runs_is_whole_while_ended_ones_go() {
+    let target = keeping(Retention::default().events(100));
+    put_long(&target, 20);
+    // The opening event is 1, and each of the others comes 21 events after the one before.
+    let long: Vec<String> = (0..=20_u64)
+        .map(|number| {
+            format!(
+                "note {} {number}",
+                if number == 0 { 1 } else { 21 * number - 19 }
+            )
+        })
+        .collect();
+    assert_eq!(story(&target, "long"), long);
+    let fresh = Connection::open(&target, Subscribe::to(key("long"))).story();
+    assert_eq!(fresh, long);
+    // A reader that has a part already gets the rest, without a gap.
+    let resumed = Connection::resume(&target, Subscribe::to(key("long")), "150").story();
+    assert_eq!(resumed, long[9..]);
+
+    // 421 events came, and 100 are kept: 18 events of the long stream are carried, and the newest 82 follow.
+    let all = Connection::resume(&target, Subscribe::all(), "0").story();
+    let told = [gap(1, 339, 339 - 18)];
+    let newest = (340..=421_u64).map(|sequence| {
+        match long
+            .iter()
+            .find(|one| one.starts_with(&format!("note {sequence} ")))
+        {
+            Some(one) => one.clone(),
+            None => format!("note {sequence} -"),
+        }
+    });
+    let expected: Vec<String> = told
+        .into_iter()
+        .chain(long[..18].iter().cloned())
+        .chain(newest)
+        .collect();
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn a_stream_that_outgrows_the_share_goes_whole_but_for_what_is_open() {
+    let target = keeping(Retention::default().events(40));
+    // The share is 10 events, so the eleventh carried event lets all of them go.
+    put_long(&target, 13);
+    // 274 events came, and the newest 40 are kept. The opening event stays, because it is still open.
+    assert_eq!(
+        story(&target, "long"),
+        [gap(1, 234, 12).as_str(), "note 1 0", "note 254 13"]
+    );
+}
+
+#[test]
+fn an_ended_stream_goes_before_an_open_one_and_whole() {
+    let target = keeping(Retention::default().events(80));
+    let on = |stream: &'static str| move |number: u64| Note::new(number.to_string()).on(stream);
+    put(
+        &target,
+        [
+            Note::new("0").on("ended").opening(1),
+            Note::new("0").on("open").opening(1),
+        ],
+    );
+    put(
+        &target,
+        (1..9).map(on("ended")).chain((1..9).map(on("open"))),
+    );
+    // Both are carried when the first one ends: 18 of the 20 events that are allowed.
+    put(&target, short(0..60));
+    put(&target, [Note::new("9").on("ended").closing(1)]);
+    put(&target, short(100..140));
+    assert_eq!(story(&target, "ended").len(), 10);
+    assert_eq!(story(&target, "open").len(), 9);
+    put(&target, (9..11).map(on("open")));
+    put(&target, short(200..260));
+    // 21 would be too many. The ended stream is forgotten, the larger open one is whole.
+    let open: Vec<u64> = (0..11).collect();
+    let told: Vec<String> = story(&target, "open");
+    let payloads: Vec<u64> = told
+        .iter()
+        .map(|one| one.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(payloads, open);
+    let known = Connection::open(&target, Subscribe::to(key("ended"))).story();
+    assert_eq!(
+        known,
+        ["ping {\"dropped\":{\"ends\":0,\"other\":0,\"starts\":0},\"head\":341,\"known\":false}"]
+    );
+}
