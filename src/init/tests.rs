@@ -518,7 +518,10 @@ fn a_thread_that_ends_may_say_so() {
             }
             info!("first words");
             LAST_WORDS.set(Some(LastWords));
-            // The default subscriber of this thread stays until the thread ends.
+            #[expect(
+                clippy::mem_forget,
+                reason = "the default subscriber of this thread stays until the thread ends"
+            )]
             std::mem::forget(guard);
         });
         thread.join().unwrap();

@@ -4,14 +4,15 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use livespan::{LiveSpans, otel::LiveTracerProvider};
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{
-        Link, Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
+        Link, Span, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
         TraceFlags, TraceId, TraceState, Tracer as _, TracerProvider as _,
     },
 };
@@ -209,6 +210,16 @@ fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     spans
 }
 
+/// The status that updates told of a span.
+fn told_status(events: &[Json], span: &Json) -> Json {
+    let of_span = |event: &&Json| event["type"] == "updated" && event["spanId"] == *span;
+    let status = events
+        .iter()
+        .filter(of_span)
+        .rfind(|event| !event["status"].is_null());
+    status.map_or(json!({"code": "OK"}), |event| event["status"].clone())
+}
+
 /// Returns the same fields from the `ended` events alone.
 fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
     let ended = events.iter().filter(|event| event["type"] == "ended");
@@ -218,8 +229,19 @@ fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
                 Json::Null => json!([]),
                 list => list.clone(),
             };
+            // Only the end knows that a panic ended it.
+            let status = match (&event["panicked"], told_status(events, &event["spanId"])) {
+                (Json::Bool(true), told) => {
+                    assert_eq!(
+                        event["status"],
+                        json!({"code": "ERROR", "message": "panicked"})
+                    );
+                    told
+                }
+                _ => event["status"].clone(),
+            };
             let span = json!({
-                "name": event["name"], "status": event["status"], "attributes": event["attributes"],
+                "name": event["name"], "status": status, "attributes": event["attributes"],
                 "events": list("events"), "links": list("links"),
             });
             (event["spanId"].as_str().unwrap().to_owned(), span)
@@ -455,6 +477,75 @@ fn spans_that_end_after_the_shutdown_are_lost_and_nothing_waits() {
     assert!(!late.span_context().is_valid());
 }
 
+#[test]
+fn many_updates_of_many_spans_cost_no_start_and_no_end() {
+    const SPANS: usize = 1_000;
+    const ROUNDS: i64 = 50;
+    let inside = Inside::new();
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let tracer = inside.provider.tracer("test");
+                let mut open: Vec<_> = (0..SPANS / 2).map(|_| tracer.start("open")).collect();
+                for round in 0..ROUNDS {
+                    for span in &mut open {
+                        span.set_attribute(KeyValue::new("progress.current", round));
+                    }
+                    tracer.start("short").end();
+                }
+                open.iter_mut().for_each(Span::end);
+            });
+        }
+    });
+    let events = inside.events();
+    let most_a_span = begun.elapsed().as_millis() / 125 + 2;
+    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    let spans = SPANS + 2 * usize::try_from(ROUNDS).unwrap();
+    assert_eq!((count("started"), count("ended")), (spans, spans));
+    assert!(
+        count("updated") as u128 <= SPANS as u128 * most_a_span,
+        "{} updates, {most_a_span} a span",
+        count("updated")
+    );
+    assert_eq!(rebuilt(&events), as_ended(&events));
+    let status = inside.live.status();
+    assert_eq!(
+        (status.dropped.starts, status.dropped.ends),
+        (0, 0),
+        "{status:?}"
+    );
+}
+
+#[test]
+fn threads_that_change_one_span_lose_nothing() {
+    let inside = Inside::new();
+    let span = inside.provider.tracer("test").start("job");
+    let context = Context::new().with_span(span);
+    let keys = ["a", "b", "c", "d"];
+    thread::scope(|scope| {
+        for key in keys {
+            let context = &context;
+            scope.spawn(move || {
+                for value in 0..2_000 {
+                    context.span().set_attribute(KeyValue::new(key, value));
+                }
+                context.span().add_event(key, vec![]);
+            });
+        }
+    });
+    context.span().end();
+    let events = inside.events();
+    let told = rebuilt(&events);
+    assert_eq!(told, as_ended(&events));
+    let (_, told) = told.first_key_value().unwrap();
+    assert_eq!(
+        told["attributes"],
+        json!({"a": 1999, "b": 1999, "c": 1999, "d": 1999})
+    );
+    assert_eq!(told["events"].as_array().unwrap().len(), keys.len());
+}
+
 /// One step of a random program.
 #[derive(Clone, Debug)]
 enum Step {
@@ -484,6 +575,10 @@ enum Step {
     Drop {
         span: usize,
     },
+    /// A panic ends the span.
+    Panic {
+        span: usize,
+    },
     End {
         span: usize,
     },
@@ -501,6 +596,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => span.clone().prop_map(|span| Step::Succeed { span }),
         1 => (span.clone(), any::<u8>()).prop_map(|(span, name)| Step::Rename { span, name }),
         1 => span.clone().prop_map(|span| Step::Drop { span }),
+        1 => span.clone().prop_map(|span| Step::Panic { span }),
         2 => span.prop_map(|span| Step::End { span }),
         2 => Just(Step::Flush),
     ]
@@ -571,6 +667,16 @@ fn run(inside: &Inside, steps: &[Step]) {
             Step::Drop { span } => {
                 if span < spans.len() {
                     drop(spans.remove(span));
+                }
+            }
+            Step::Panic { span } => {
+                if span < spans.len() {
+                    let span = spans.remove(span);
+                    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        let _span = span;
+                        std::panic::resume_unwind(Box::new("of a test"));
+                    }));
+                    assert!(unwound.is_err());
                 }
             }
             Step::End { span } => {
