@@ -59,6 +59,12 @@ impl StreamLimits {
         })
     }
 
+    /// Returns the number of open streams.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn open_streams(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
     /// Counts a stream to this address, unless the address or the total has reached its limit. The map entry stays
     /// locked meanwhile, so that a client over its own limit never takes from the total, even briefly.
     fn reserve_for(&self, address: IpAddr) -> Option<()> {

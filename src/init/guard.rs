@@ -5,15 +5,20 @@ use std::time::Instant;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-use crate::{http::server::LiveServer, live_spans::LiveSpans};
+use crate::{http::server::LiveServer, init::linger::Linger, live_spans::LiveSpans};
 
 /// Keeps what [`init()`](crate::init()) or [`layer()`](crate::layer()) set up alive. Dropping it shuts the provider and
 /// the server down.
+///
+/// A short program is over before anybody has opened the page. `LIVESPAN_LINGER=30s` (or `500ms`, `5m`, `1h`, `forever`)
+/// keeps the page after that: dropping the guard then waits, for that time at most, until a viewer has seen the end.
+/// [`wait`](Self::wait) does so whatever the environment says.
 #[must_use = "dropping the guard stops the server"]
 pub struct InitGuard {
     pub(super) live: LiveSpans,
     pub(super) provider: SdkTracerProvider,
     pub(super) server: LiveServer,
+    pub(super) linger: Option<Linger>,
 }
 
 impl std::fmt::Debug for InitGuard {
@@ -34,6 +39,16 @@ impl InitGuard {
     pub fn url(&self) -> String {
         self.server.url()
     }
+
+    /// Ends the program's spans, and blocks until a viewer has seen the end, for the time that `LIVESPAN_LINGER` says;
+    /// without it, for as long as it takes.
+    ///
+    /// A viewer is an open stream, such as the page. One that is open already sees the end at once, so this does not
+    /// wait. Otherwise it waits until one has come and has been gone for two seconds. Spans that are open now are shown
+    /// as lost, so drop them before. Call it last in `main`: it blocks its thread.
+    pub fn wait(mut self) {
+        self.linger.get_or_insert(Linger::Forever);
+    }
 }
 
 impl Drop for InitGuard {
@@ -43,6 +58,9 @@ impl Drop for InitGuard {
         let timeout = LiveSpans::SHUTDOWN_TIMEOUT;
         drop(self.provider.shutdown_with_timeout(timeout / 2));
         let left = timeout.saturating_sub(begun.elapsed());
+        if let Some(linger) = self.linger {
+            linger.wait(&self.live);
+        }
         drop(self.live.shutdown_within(left));
     }
 }

@@ -20,7 +20,8 @@ use crate::{
 /// [`LiveServer::DEFAULT_ADDRESS`](crate::LiveServer::DEFAULT_ADDRESS); when that port is taken, any free one),
 /// `LIVESPAN_QUIET=1` (the address is not printed), `LIVESPAN_TOKEN` (readers need it, see
 /// [`Auth::token`](crate::Auth::token); the printed address then signs one browser in), `RUST_LOG` (which spans and
-/// events, by target and level as in `shop=debug,warn`; `info` when it is not set or malformed), `OTEL_SERVICE_NAME`.
+/// events, by target and level as in `shop=debug,warn`; `info` when it is not set or malformed), `OTEL_SERVICE_NAME`,
+/// `LIVESPAN_LINGER` (the page stays after the end of the program, see [`InitGuard`]).
 /// The log is kept in memory. For a store that outlives the process, and for every other setting, use
 /// [`LiveSpans::builder`](crate::LiveSpans::builder).
 ///
@@ -30,6 +31,7 @@ use crate::{
 /// - A subscriber is installed already ([invalid](Error::is_invalid)): leave it out, or add
 ///   [`layer()`](crate::layer()) to its registry.
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run

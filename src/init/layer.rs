@@ -35,6 +35,7 @@ use crate::{
 /// An error leaves nothing behind: no provider, no server.
 ///
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run

@@ -10,6 +10,7 @@ mod guard;
 )]
 mod init;
 mod layer;
+mod linger;
 mod log_layer;
 mod setup;
 

@@ -20,6 +20,7 @@ use crate::{
     init::{
         environment,
         guard::InitGuard,
+        linger::Linger,
         log_layer::{BeforeOtel, LogLayer},
     },
     live_spans::LiveSpans,
@@ -34,18 +35,20 @@ pub(super) struct Setup {
     provider: SdkTracerProvider,
     /// The line to print, if one is wanted.
     announced: Option<String>,
+    linger: Option<Linger>,
 }
 
 impl Setup {
     pub(super) fn new() -> Result<Self, Error> {
+        let linger = Linger::from_env()?;
         let live = environment::builder().build()?;
-        Self::of(&live).inspect_err(|_error| {
+        Self::of(&live, linger).inspect_err(|_error| {
             // Only the server and the log's thread have started.
             drop(live.shutdown());
         })
     }
 
-    fn of(live: &LiveSpans) -> Result<Self, Error> {
+    fn of(live: &LiveSpans, linger: Option<Linger>) -> Result<Self, Error> {
         let server = environment::serve(live)?;
         let announced = environment::announcement(&server)?;
         let provider = SdkTracerProvider::builder()
@@ -58,6 +61,7 @@ impl Setup {
             server,
             provider,
             announced,
+            linger,
         })
     }
 
@@ -88,6 +92,7 @@ impl Setup {
             live: self.live,
             provider: self.provider,
             server: self.server,
+            linger: self.linger,
         }
     }
 }

@@ -322,6 +322,7 @@ const MODULES: &[&str] = &[
     "local_workflow::routes",
     "init::environment",
     "init::event_fields",
+    "init::linger",
     "init::guard",
     "init::log_layer",
     "init::setup",

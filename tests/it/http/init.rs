@@ -43,13 +43,17 @@ fn child() {
     };
     match guard {
         Ok(guard) => {
-            let _open = tracing::info_span!("work", order = 7).entered();
+            let open = tracing::info_span!("work", order = 7).entered();
             tracing::info!(lamps = 2, "packed");
             tracing::debug!("not by default");
             tracing::warn!("printed");
             drop(tracing::debug_span!("detail").entered());
             println!("\n>{}", guard.url());
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
+            drop(open);
+            if role == "waits" {
+                guard.wait();
+            }
         }
         Err(error) => {
             println!("\n>{error:?}, invalid: {}", error.is_invalid());
@@ -80,6 +84,7 @@ fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
     ]);
     for name in [
         "LIVESPAN_ADDR",
+        "LIVESPAN_LINGER",
         "LIVESPAN_QUIET",
         "LIVESPAN_TOKEN",
         "RUST_LOG",
@@ -315,6 +320,86 @@ fn a_program_with_a_subscriber_learns_what_to_do_and_nothing_is_left_behind() {
     assert!(
         rest.contains(&">provider: false, address is free: true".to_owned()),
         "{rest:?}"
+    );
+    assert_eq!(finish(child), "");
+}
+
+/// Waits until the program's only trace has ended. Its page still answers, although nobody has watched.
+async fn until_ended(url: &str) {
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let page = client().get(format!("{url}traces")).send().await.unwrap();
+        let page: serde_json::Value = page.json().await.unwrap();
+        if page["traces"][0]["state"] == "ok" {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{page}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_lingers_waits_for_a_viewer_and_until_it_leaves() {
+    for (role, linger) in [("1", "forever"), ("waits", "")] {
+        let variables = [
+            ("LIVESPAN_ADDR", "127.0.0.1:0"),
+            ("LIVESPAN_QUIET", "1"),
+            ("LIVESPAN_LINGER", linger),
+        ];
+        let (mut child, mut printed) = run_as(role, &variables);
+        let url = printed.pop().unwrap();
+        drop(child.stdin.take());
+        until_ended(&url).await;
+        let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
+        assert_eq!(stream.event("ended").await.json()["name"], "work");
+        assert_eq!(child.try_wait().unwrap(), None, "a viewer watches");
+        drop(stream);
+        // The connection is closed by this runtime, which must not be blocked.
+        let written = tokio::task::spawn_blocking(|| finish(child)).await;
+        assert_eq!(written.unwrap(), "");
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_that_is_there_sees_the_end_and_nothing_waits() {
+    let variables = [
+        ("LIVESPAN_ADDR", "127.0.0.1:0"),
+        ("LIVESPAN_QUIET", "1"),
+        ("LIVESPAN_LINGER", "forever"),
+    ];
+    let (child, url) = run(&variables);
+    let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
+    stream.event("started").await;
+    assert_eq!(finish(child), "");
+    assert_eq!(stream.event("ended").await.json()["name"], "work");
+    assert_ne!(stream.next().await.unwrap().retry, "");
+    assert_eq!(
+        stream.next().await.unwrap().data,
+        "{\"type\":\"end\",\"reason\":\"shutdown\"}"
+    );
+}
+
+#[test]
+fn a_page_that_nobody_opens_goes_when_its_time_is_over() {
+    let begun = std::time::Instant::now();
+    let (child, _) = run(&[
+        ("LIVESPAN_ADDR", "127.0.0.1:0"),
+        ("LIVESPAN_QUIET", "1"),
+        ("LIVESPAN_LINGER", "250ms"),
+    ]);
+    assert_eq!(finish(child), "");
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(250));
+}
+
+#[test]
+fn a_time_to_linger_that_makes_no_sense_is_an_error_and_leaves_nothing_behind() {
+    let (child, error) = run(&[
+        ("LIVESPAN_ADDR", "127.0.0.1:0"),
+        ("LIVESPAN_LINGER", "a while"),
+    ]);
+    assert_eq!(
+        error,
+        "read LIVESPAN_LINGER=a while: it is neither forever nor a duration such as 500ms, 30s, 5m or 1h, invalid: true"
     );
     assert_eq!(finish(child), "");
 }

@@ -1,0 +1,110 @@
+//! Keeps the page after the end of a short program, until a viewer has seen that end. It runs on the thread that drops
+//! the guard and blocks it; it prints nothing.
+
+use std::{
+    env, thread,
+    time::{Duration, Instant},
+};
+
+use crate::{error::Error, live_spans::LiveSpans};
+
+/// The variable that says how long the page stays.
+const VARIABLE: &str = "LIVESPAN_LINGER";
+/// How often it looks whether a viewer came or left.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a viewer may be away before it counts as gone: a browser that loads the page anew is back by then.
+const RETURN_TIME: Duration = Duration::from_secs(2);
+
+/// How long the page stays for a viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Linger {
+    AtMost(Duration),
+    Forever,
+}
+
+impl Linger {
+    /// Reads what the environment says; `None` if it says nothing.
+    pub(super) fn from_env() -> Result<Option<Self>, Error> {
+        let Some(value) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
+        let text = value.to_string_lossy();
+        Self::parse(&text).map(Some).ok_or_else(|| {
+            Error::invalid(format!(
+                "read {VARIABLE}={text}: it is neither forever nor a duration such as 500ms, 30s, 5m or 1h"
+            ))
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        if text == "forever" {
+            return Some(Self::Forever);
+        }
+        let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
+        let milliseconds = match text.get(digits.len()..)? {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        let total = number.checked_mul(milliseconds)?;
+        Some(Self::AtMost(Duration::from_millis(total)))
+    }
+
+    /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. One that is
+    /// there already gets the end with the shutdown; otherwise this waits for one to come, and until it leaves.
+    pub(super) fn wait(self, live: &LiveSpans) {
+        let viewers = || live.shared.stream_limits.open_streams();
+        if viewers() > 0 {
+            return;
+        }
+        let begun = Instant::now();
+        let is_over = || match self {
+            Self::AtMost(limit) => begun.elapsed() >= limit,
+            Self::Forever => false,
+        };
+        // Once the program has shut the log down itself, there is no page.
+        let has_page = || !live.shared.parts.buffer().is_closed();
+        let mut last_seen = None;
+        while has_page() && !is_over() {
+            if viewers() > 0 {
+                last_seen = Some(Instant::now());
+            } else if last_seen.is_some_and(|seen: Instant| seen.elapsed() >= RETURN_TIME) {
+                return;
+            }
+            thread::park_timeout(LOOK_INTERVAL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_and_anything_else_is_refused() {
+        let at_most = |milliseconds| Some(Linger::AtMost(Duration::from_millis(milliseconds)));
+        for (text, expected) in [
+            ("forever", Some(Linger::Forever)),
+            ("0s", at_most(0)),
+            ("250ms", at_most(250)),
+            ("30s", at_most(30_000)),
+            ("2m", at_most(120_000)),
+            ("1h", at_most(3_600_000)),
+            ("30", None),
+            ("s", None),
+            ("-1s", None),
+            ("+1s", None),
+            ("1.5s", None),
+            ("30 s", None),
+            ("30s ", None),
+            ("Forever", None),
+            ("18446744073709551615h", None),
+            ("30ß", None),
+        ] {
+            assert_eq!(Linger::parse(text), expected, "{text}");
+        }
+    }
+}
