@@ -60,13 +60,17 @@ test("when a task worked is known from update to update, in a bounded number of 
   work.stretches.forEach(({ from, to }, n) => assert.ok(from < to && (n === 0 || work.stretches[n - 1].to === from)));
 });
 
-test("a trace's progress is its root's, else that of the newest open span that has one", () => {
+test("a trace's progress is its root's, else that of the open span that told of it last", () => {
   const progress = (/** @type {number} */ current) => ({ attributes: { "progress.current": current, "progress.total": 10 } });
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("b", "root", 2), updated("b", 3, progress(3)), updated("a", 4, progress(4)));
   const name = () => trace.spans.ids[progressingSpan(trace, firstSpan(trace))];
+  assert.equal(name(), "a");
+  reduceTrace(trace, updated("b", 5, progress(4)));
   assert.equal(name(), "b");
   reduceTrace(trace, ended("b", "root", 2, 5, progress(10)));
   assert.equal(name(), "a");
+  reduceTrace(trace, started("c", "root", 5, progress(0)));
+  assert.equal(name(), "c");
   reduceTrace(trace, updated("root", 6, progress(1)));
   assert.equal(name(), "root");
   assert.deepEqual([percentAt(trace, 0), percentAt(trace, -1), progressTextAt(trace, indexOf(trace, "b"), 9)], ["10 %", "", "10 of 10 · 100 %"]);

@@ -64,7 +64,7 @@ test("nothing is found by nothing, nor by what cannot be read", () => {
   const search = new TraceSearch();
   assert.equal(search.update(sample(), "  ", 0), null);
   assert.equal(search.update(sample(), "state:gone", 0), null);
-  assert.deepEqual(search.wrong, { message: 'the state "gone" is not one of running, waiting, ok, error, cancelled, lost, failing, below, at character 1', at: 0, length: 10 });
+  assert.deepEqual(search.wrong, { message: 'the state "gone" is not one of running, waiting, ok, error, panicked, cancelled, lost, failing, below, at character 1', at: 0, length: 10 });
 });
 
 test("matches follow the spans as they arrive, change and end", () => {

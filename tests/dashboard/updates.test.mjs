@@ -6,9 +6,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EventReader } from "../../src/dashboard/assets/model/events.mjs";
 import { FileTraces } from "../../src/dashboard/assets/model/files.mjs";
-import { attributeTypesOf, attributesOf, createTrace, eventOf, indexOf, nameOf, progressAt, reduceTrace, shownStateOf, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { attributeTypesOf, attributesOf, createTrace, eventOf, indexOf, nameOf, progressAt, reduceTrace, shownStateOf, shownTraceState, stateOf } from "../../src/dashboard/assets/model/model.mjs";
 import { Moments, historyOf } from "../../src/dashboard/assets/model/trace-at-time.mjs";
 import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
+import { refreshErrorMarks } from "../../src/dashboard/assets/model/tree.mjs";
+import { nextBad } from "../../src/dashboard/assets/model/visible-rows.mjs";
 import { UPDATED_ITEMS_MAX, withUpdate } from "../../src/dashboard/assets/model/updates.mjs";
 import { TRACE, at, ended, log, started, updated } from "./build.mjs";
 
@@ -54,6 +56,28 @@ test("what an open span keeps has a bound, and what had no room is counted", () 
   const items = Array.from({ length: UPDATED_ITEMS_MAX + 3 }, (_, n) => ({ name: String(n), timestamp: at(n) }));
   const event = withUpdate({}, { events: items });
   assert.deepEqual([event.events.length, event.itemsLeft, withUpdate(event, { events: [{ name: "more", timestamp: at(9) }] }).itemsLeft], [UPDATED_ITEMS_MAX, 3, 4]);
+});
+
+test("an open span that says that it fails is an error until it says otherwise, once, and marks what is above it", () => {
+  const status = (/** @type {string} */ code) => ({ status: { code } });
+  const seen = (/** @type {any[]} */ ...more) => {
+    const trace = traceOf([started("root", null, 0), started("a", "root", 0), ...more]);
+    refreshErrorMarks(trace);
+    return [trace.counts.errors, shownStateOf(trace, 0), shownStateOf(trace, 1), shownTraceState(trace), nextBad(trace, -1, 1)];
+  };
+  const fails = updated("a", 1, status("ERROR"));
+  assert.deepEqual(seen(fails), [1, "failing", "failing", "failing", 1]);
+  assert.deepEqual(seen(fails, updated("a", 2, status("ERROR"))), [1, "failing", "failing", "failing", 1]);
+  assert.deepEqual(seen(fails, updated("a", 2, status("OK"))), [0, "running", "running", "running", -1]);
+  assert.deepEqual(seen(updated("a", 1, { panic: { message: "x" } })), [1, "failing", "failing", "failing", 1]);
+  assert.deepEqual(seen(fails, ended("a", "root", 0, 3, status("ERROR"))), [1, "failing", "error", "failing", 1]);
+  assert.deepEqual(seen(fails, ended("a", "root", 0, 3)), [0, "running", "ok", "running", -1]);
+  assert.deepEqual(seen(fails, { type: "gap", data: { type: "gap", reason: "epoch", lost: null } }), [0, "lost", "lost", "lost", 0]);
+  // As it was at a moment.
+  const events = [started("root", null, 0), started("a", "root", 0), fails, ended("a", "root", 0, 3)];
+  const trace = traceOf(events);
+  const moments = new Moments(trace, historyOf(events.map(({ data }) => data), trace.originSeconds), 9);
+  assert.deepEqual([0.5, 2, 4].map((moment) => [moments.at(moment).counts.errors, shownStateOf(moments.at(moment), 0)]), [[0, "running"], [1, "failing"], [0, "running"]]);
 });
 
 test("what an attribute was before it changed is known until the span ends", () => {

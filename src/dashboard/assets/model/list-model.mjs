@@ -25,6 +25,7 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {{name: string, spans: number, errors: number}[]} services
  * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
  * @property {any} [progress] how far it is: `{current, total, units, message}`
+ * @property {{name: string, since: string}} [awaiting] the await point that has lasted longest
  * @property {{events: number}} [partial] it was made of the first so many events alone
  * @property {string} [firstId] of its first event: the order of the server's list
  * @typedef {object} TraceList

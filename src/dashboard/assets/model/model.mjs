@@ -3,7 +3,7 @@
 // Must never touch the DOM, the network or a clock. The state is changed in place behind that signature, because a copy
 // per event would make 100,000 spans quadratic: keep no reference into it across a call, look at the version numbers.
 
-import { FLAG, STATE, isOpenState } from "./columns.mjs";
+import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
 import { isRepeated } from "./event-ids.mjs";
 import { ProgressWindow } from "./progress.mjs";
@@ -11,7 +11,7 @@ import { TraceLogs } from "./records.mjs";
 import { WorkTimes } from "./running.mjs";
 import { barEnd, progressAt } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
-import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
+import { addPlaceholder, createTree, link, setFailing, setStart, setState, touch } from "./tree.mjs";
 import { isObject, saysFailing, withUpdate } from "./updates.mjs";
 
 export * from "./span.mjs";
@@ -24,6 +24,7 @@ export * from "./span.mjs";
  * @property {string} id of its last update, empty where it had none
  * @property {string} timestamp of its last update
  * @property {any} early updates that came before the start, in one; null once that is there
+ * @property {number} told the trace's version when it last told its progress, 0 where it never did
  * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before, and when
  * @property {ProgressWindow | null} speed how fast it goes, where it tells its progress
  * @property {WorkTimes | null} work when it worked, where it is a task
@@ -161,7 +162,8 @@ function started(trace, data) {
   const event = early === null ? data : withUpdate(data, early);
   fill(trace, index, event, data.timestamp);
   setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
-  markFailing(trace, index);
+  setFailing(trace, index, early !== null && saysFailing(event));
+  if (tellsProgress(event)) liveOf(trace, index).told = trace.version + 1;
 }
 
 /** @param {Trace} trace @param {any} data */
@@ -178,7 +180,13 @@ function ended(trace, data) {
   }
   // The end is self-contained: what updates said before it has no meaning any more.
   if (trace.live.size > 0) trace.live.delete(index);
-  spans.clear(index, FLAG.failing);
+  const wasFailing = spans.has(index, FLAG.failing);
+  if (wasFailing) {
+    // Its state says it from now on; the marks above it are right if that is bad.
+    spans.clear(index, FLAG.failing);
+    trace.counts.errors -= 1;
+    trace.errorMarksStale ||= !isBadState(endState(data));
+  }
   fill(trace, index, data, data.startTimestamp ?? data.timestamp);
   const start = spans.start[index];
   const end = timeOf(trace, data.timestamp);
@@ -210,12 +218,6 @@ function twinFor(trace, first, data) {
   }
   trace.refusedSpans += 1;
   return -1;
-}
-
-/** @param {Trace} trace @param {number} index */
-function markFailing({ spans }, index) {
-  if (saysFailing(spans.events[index])) spans.set(index, FLAG.failing);
-  else spans.clear(index, FLAG.failing);
 }
 
 /** @param {Trace} trace @param {number} time of an event of the log */
@@ -307,10 +309,9 @@ function updated(trace, data, id) {
   // The end is self-contained: an update from before it has nothing to add.
   if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) return;
   const timestamp = text(data.timestamp);
-  let live = trace.live.get(index);
-  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, changed: new Map(), speed: null, work: null }));
+  const live = liveOf(trace, index);
   // Of a snapshot there are no ids; there, timestamps are of one form, and in order as texts.
-  else if (id === "" || live.id === "" ? timestamp <= live.timestamp : isRepeated(id, live.id)) return;
+  if (id === "" || live.id === "" ? timestamp <= live.timestamp : isRepeated(id, live.id)) return;
   live.id = id;
   live.timestamp = timestamp;
   const time = timeOf(trace, data.timestamp);
@@ -320,7 +321,7 @@ function updated(trace, data, id) {
     hearChanged(live, spans.events[index].attributes ?? {}, data.attributes, time);
     const event = (spans.events[index] = withUpdate(spans.events[index], data));
     spans.name[index] = strings.add(text(event.name));
-    markFailing(trace, index);
+    setFailing(trace, index, isOpenState(spans.state[index]) && saysFailing(event));
     if (isOpenState(spans.state[index])) setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
     if (tellsProgress(data)) hearProgress(trace, index, live, time);
     if (data.task != null) (live.work ??= new WorkTimes()).hear(data.task, time, spans.start[index]);
@@ -339,8 +340,16 @@ function tellsProgress(data) {
   return isObject(data.attributes) && "progress.current" in data.attributes;
 }
 
+/** @param {Trace} trace @param {number} index @returns {Live} */
+function liveOf(trace, index) {
+  let live = trace.live.get(index);
+  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, told: 0, changed: new Map(), speed: null, work: null }));
+  return live;
+}
+
 /** @param {Trace} trace @param {number} index @param {Live} live @param {number} time */
 function hearProgress(trace, index, live, time) {
+  live.told = trace.version + 1;
   const progress = progressAt(trace, index);
   if (progress !== null) (live.speed ??= new ProgressWindow()).hear(progress, time);
 }
@@ -402,6 +411,7 @@ function forgetOpen(trace) {
     const end = Math.max(start, Number.isNaN(heard) ? start : heard);
     spans.end[index] = end;
     trace.lost.set(index, { reason: "restarted", lastHeard: NaN, local: true });
+    setFailing(trace, index, false);
     setState(trace, index, STATE.lost);
     reach(trace, end);
   }

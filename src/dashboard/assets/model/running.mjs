@@ -83,14 +83,20 @@ export function progressTextAt(trace, index, now) {
 }
 
 /**
- * What a whole trace says of its progress: its root does, else the span that told of it last.
+ * What a whole trace says of its progress, as the list has it: its root does, else the open span that told of it last.
  * @param {Trace} trace @param {number} first its first span
  * @returns {number} −1 where none does
  */
 export function progressingSpan(trace, first) {
   if (first >= 0 && hasProgress(trace, first)) return first;
   let found = -1;
-  for (const index of trace.live.keys()) if ((found < 0 || trace.spans.seen[index] > trace.spans.seen[found]) && hasProgress(trace, index)) found = index;
+  let last = 0;
+  for (const index of trace.live.keys()) {
+    const told = trace.live.get(index)?.told ?? 0;
+    if (told <= last || !hasProgress(trace, index)) continue;
+    found = index;
+    last = told;
+  }
   return found;
 }
 

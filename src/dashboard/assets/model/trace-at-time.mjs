@@ -193,6 +193,8 @@ export class Moments {
     const parent = spans.parent[index];
     const isBad = isBadState(state);
     countState(counts, state, 1);
+    const fails = spans.has(index, FLAG.failing);
+    if (fails) counts.errors += 1;
     if (state !== STATE.placeholder) {
       this.view.newest = index;
       const name = strings.list[spans.service[index]];
@@ -216,7 +218,7 @@ export class Moments {
       if (isBad) spans.childFailed[parent] += 1;
     }
     // An ancestor appears before its descendants, so its marks are made after its flags were.
-    for (let step = isBad ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
+    for (let step = isBad || fails ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
       spans.set(step, FLAG.errorBelow);
       if (spans.parent[step] >= 0 && !isBadState(spans.state[step])) spans.childBelow[spans.parent[step]] += 1;
     }
@@ -269,6 +271,7 @@ export class Moments {
     const past = isOpenState(this.view.spans.state[index]) ? this.past(index) : undefined;
     if (past === undefined) return undefined;
     const speed = new ProgressWindow();
+    let told = 0;
     const count = countUpToTime(past.updates, this.moment);
     let attributes = {};
     for (const { time, data } of past.updates.slice(Math.max(0, count - WINDOW_UPDATES), count)) {
@@ -276,9 +279,11 @@ export class Moments {
       attributes = { ...attributes, ...data.attributes };
       // Its total may have been told long before; it is what the span has now.
       const progress = progressOf({ ...this.foldedAt(index).attributes, ...attributes });
-      if (progress !== null && "progress.current" in data.attributes) speed.hear(progress, time);
+      if (progress === null || !("progress.current" in data.attributes)) continue;
+      speed.hear(progress, time);
+      told = time + 1;
     }
-    return { speed, work: null, changed: new Map() };
+    return { speed, told, work: null, changed: new Map() };
   }
 
   /** @param {any[] | undefined} list @returns {any[]} */

@@ -7,7 +7,7 @@ import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } f
 
 /**
  * @typedef {{total: number, open: number, waiting: number, errors: number, panicked: number, cancelled: number, lost: number, placeholders: number}} Counts
- *   `errors`: panicked ones among them, lost ones not
+ *   `errors`: panicked ones, and open ones that say that they fail, among them, lost ones not
  * @typedef {object} Tree
  * @property {SpanColumns} spans
  * @property {Strings} strings
@@ -69,7 +69,7 @@ export function link(tree, child, parent) {
   if (isOpenState(state)) childOpened(tree, parent);
   if (isBadState(state)) spans.childFailed[parent] += 1;
   if (hasBelow(spans, child)) spans.childBelow[parent] += 1;
-  if (isBadState(state) || spans.has(child, FLAG.errorBelow)) markAncestors(tree, child);
+  if (isBadState(state) || spans.has(child, FLAG.errorBelow | FLAG.failing)) markAncestors(tree, child);
   tree.structure += 1;
   touch(tree, parent);
 }
@@ -113,6 +113,24 @@ export function setState(tree, index, next) {
   touch(tree, index);
 }
 
+/**
+ * An open span says that it fails, or no longer: it counts as an error from then on, as it does in the server's list.
+ * @param {Tree} tree @param {number} index @param {boolean} fails
+ */
+export function setFailing(tree, index, fails) {
+  const { spans } = tree;
+  if (spans.has(index, FLAG.failing) === fails) return;
+  tree.counts.errors += fails ? 1 : -1;
+  if (fails) {
+    spans.set(index, FLAG.failing);
+    markAncestors(tree, index);
+  } else {
+    spans.clear(index, FLAG.failing);
+    tree.errorMarksStale = true;
+  }
+  touch(tree, index);
+}
+
 /** A span's start was corrected. @param {Tree} tree @param {number} index @param {number} start */
 export function setStart(tree, index, start) {
   const { spans } = tree;
@@ -148,7 +166,7 @@ export function refreshErrorMarks(tree) {
     }
   }
   tree.structure += 1;
-  for (let index = 0; index < spans.count; index += 1) if (isBadState(spans.state[index])) markAncestors(tree, index);
+  for (let index = 0; index < spans.count; index += 1) if (isBadState(spans.state[index]) || spans.has(index, FLAG.failing)) markAncestors(tree, index);
   tree.errorMarksStale = false;
 }
 

@@ -199,14 +199,14 @@ export function rollUpText({ spans }, index) {
 }
 
 /**
- * The next span that is an error or lost, in reading order, around the end and back to the beginning.
+ * The next span that is an error or lost, or says that it fails, in reading order, around the end and back to the beginning.
  * @param {Tree} tree
  * @param {number} from span to start from, exclusive; −1 for the beginning
  * @param {1 | -1} direction
  * @returns {number} −1 if there is none
  */
 export function nextBad(tree, from, direction) {
-  return nextWhere(tree, from, direction, (index) => isBadState(tree.spans.state[index]));
+  return nextWhere(tree, from, direction, (index) => isBadState(tree.spans.state[index]) || tree.spans.has(index, FLAG.failing));
 }
 
 /**

@@ -6,8 +6,9 @@ import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
 import { OLDER_MAX, countsWords, isOpenTrace, keptText, listCounts, selectTraces, shownStateOfSummary } from "../model/list-model.mjs";
 import { amountText, isCounted, leftText, percentText, progressFrom, progressText, shareOf } from "../model/progress.mjs";
+import { AWAITING_LONG_MS } from "../model/running.mjs";
 import { dependsOnTime, parseQuery } from "../model/search.mjs";
-import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
+import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatOpen, formatSeconds, plural } from "../model/time.mjs";
 import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { ServiceChips } from "./service-chips.mjs";
 
@@ -23,6 +24,7 @@ import { ServiceChips } from "./service-chips.mjs";
  */
 
 const CHIPS_MAX = 3;
+const AWAITS_LENGTH = 40;
 const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
@@ -339,13 +341,19 @@ function drawRow(row, node, trace, frame, longest, actions) {
   setText(row.duration, kept === "" ? length : `≥ ${length}`);
   const progress = open ? progressFrom(trace.progress) : null;
   const share = progress === null ? null : shareOf(progress);
-  setShown(row.progress, progress !== null);
+  const awaits = open ? awaitsText(trace, frame) : "";
+  setShown(row.progress, progress !== null || awaits !== "");
+  setAttribute(row.progress, "data-awaits", awaits !== "" && progress === null);
   if (progress !== null) {
     const left = leftText(frame.feed.model.speeds.get(trace.traceId)?.left(frame.now) ?? null);
     setText(row.amount, isCounted(progress) ? percentText(progress) || amountText(progress) : shortened(progress.message));
-    setText(row.left, left === "" ? "" : ` · ${left}`);
+    setText(row.left, left === "" && awaits === "" ? "" : ` · ${left || awaits}`);
+  } else {
+    setText(row.amount, awaits);
+    setText(row.left, "");
   }
   setAttribute(row.progress, "title", progress === null ? null : [progressText(progress, null, 0), progress.message].filter((part) => part !== "").join(": "));
+  if (awaits !== "") setAttribute(row.progress, "title", awaits);
   setAttribute(row.bar, "data-progress", share !== null);
   setStyle(row.bar, "background-size", `${Math.max(1, (share ?? duration / longest) * 100).toFixed(1)}% 100%`);
   // Lost spans are among the errors.
@@ -355,8 +363,15 @@ function drawRow(row, node, trace, frame, longest, actions) {
   drawChips(row, trace, frame);
   // A duration that ticks would be told again and again: of what is open, the cell has it.
   setAttribute(node, "aria-label", [
-    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept, progress === null ? "" : progressText(progress, null, 0),
+    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept, progress === null ? "" : progressText(progress, null, 0), awaits === "" ? "" : `awaits ${String(trace.awaiting?.name)}`,
   ].filter((part) => part !== "").join(", "));
+}
+
+/** @param {Summary} trace @param {ListFrame} frame @returns {string} `awaits redis get for 12 s`, once that takes long */
+function awaitsText({ awaiting }, { now }) {
+  if (typeof awaiting?.name !== "string") return "";
+  const since = now - epochMilliseconds(awaiting.since);
+  return since >= AWAITING_LONG_MS ? `awaits ${shortened(awaiting.name, AWAITS_LENGTH)} for ${formatSeconds(since)}` : "";
 }
 
 /** @param {Summary} trace @returns {string} */
