@@ -20,6 +20,8 @@ pub(crate) struct StreamLimits {
     per_address: Option<usize>,
     /// The number of open streams.
     total: AtomicUsize,
+    /// The number of streams that were ever opened.
+    opened: AtomicUsize,
     /// The number of open streams of each address that has any.
     by_address: DashMap<IpAddr, usize>,
 }
@@ -41,6 +43,7 @@ impl StreamLimits {
             max,
             per_address,
             total: AtomicUsize::new(0),
+            opened: AtomicUsize::new(0),
             by_address: DashMap::new(),
         }
     }
@@ -53,6 +56,7 @@ impl StreamLimits {
             Some(address) => self.reserve_for(address)?,
             None => self.reserve()?,
         }
+        self.opened.fetch_add(1, Ordering::Relaxed);
         Some(StreamPermit {
             limits: Arc::clone(self),
             address,
@@ -63,6 +67,12 @@ impl StreamLimits {
     #[cfg(feature = "tracing")]
     pub(crate) fn open_streams(&self) -> usize {
         self.total.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of streams that were ever opened.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn opened_streams(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Counts a stream to this address, unless the address or the total has reached its limit. The map entry stays

@@ -56,8 +56,8 @@ impl Linger {
     /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. One that is
     /// there already gets the end with the shutdown; otherwise this waits for one to come, and until it leaves.
     pub(super) fn wait(self, live: &LiveSpans) {
-        let viewers = || live.shared.stream_limits.open_streams();
-        if viewers() > 0 {
+        let streams = &live.shared.stream_limits;
+        if streams.open_streams() > 0 {
             return;
         }
         let begun = Instant::now();
@@ -67,11 +67,15 @@ impl Linger {
         };
         // Once the program has shut the log down itself, there is no page.
         let has_page = || !live.shared.parts.buffer().is_closed();
-        let mut last_seen = None;
+        let mut known = streams.opened_streams();
+        let mut last_seen: Option<Instant> = None;
         while has_page() && !is_over() {
-            if viewers() > 0 {
+            // A stream may come and go between two looks.
+            let opened = streams.opened_streams();
+            if opened != known || streams.open_streams() > 0 {
+                known = opened;
                 last_seen = Some(Instant::now());
-            } else if last_seen.is_some_and(|seen: Instant| seen.elapsed() >= RETURN_TIME) {
+            } else if last_seen.is_some_and(|seen| seen.elapsed() >= RETURN_TIME) {
                 return;
             }
             thread::park_timeout(LOOK_INTERVAL);
