@@ -74,6 +74,16 @@ export class LogsView {
     this.ui.changed();
   }
 
+  /** The trace is left: what was kept of it goes. */
+  forget() {
+    this.lines = new TraceLines();
+    this.wanted = new FoundLines();
+    this.scope = new Set();
+    this.scopeFor = this.shownOf = this.askedFor = "";
+    this.frame = this.table.selected = this.table.source = null;
+    this.table.found = [];
+  }
+
   /** @param {string | null} spanId whose first record is to come into view */
   show(spanId) {
     this.toShow = spanId;

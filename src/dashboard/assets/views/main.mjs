@@ -222,6 +222,7 @@ function leaveTrace() {
   traceFeed?.close();
   traceFeed = null;
   travel.forget();
+  logsView.forget();
 }
 
 /** @param {string} traceId */
