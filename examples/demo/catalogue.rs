@@ -23,7 +23,7 @@ const PAST_ORDERS: u32 = 6_000;
 const ITEMS_PER_ORDER_MAX: u32 = 6;
 const WORDS_PER_DESCRIPTION: u32 = 120;
 /// The supplier's feed of every 97th product breaks off in the middle of a JSON document.
-const BROKEN_EVERY: u32 = 97;
+pub(crate) const BROKEN_EVERY: u32 = 97;
 
 const SCHEMA: Statement = Statement {
     name: "CREATE schema",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use livespan::LiveFutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::interval;
@@ -41,8 +42,7 @@ pub(crate) async fn print_label(
     State(shop): State<Shop>,
     Json(request): Json<LabelRequest>,
 ) -> Json<Label> {
-    let waiting = info_span!("wait for the printer");
-    let mut printed = shop.printer.device.lock().instrument(waiting).await;
+    let mut printed = shop.printer.device.lock().awaiting("label printer").await;
     let lines = LINES_MIN + request.items;
     print_lines(lines)
         .instrument(info_span!(

@@ -30,9 +30,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
+use livespan::otel::LiveTracerProvider;
 use livespan::{LiveSpans, MemoryEventStore, NullEventStore};
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 #[cfg(unix)]
@@ -112,7 +112,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
         telemetry::provider(&live, "shop"),
         telemetry::provider(&live, "payments"),
     ];
-    telemetry::subscribe(&providers[0])?;
+    let logs = telemetry::logger_provider(&live, "shop");
+    telemetry::subscribe(&providers[0], &logs)?;
+    livespan::panic_hook();
     let mut tasks = JoinSet::new();
     say(&format!("livespan dashboard: {}", server.url()));
     let trade = async {
@@ -129,6 +131,9 @@ async fn run(options: Options) -> Result<(), BoxError> {
             eprintln!("demo: {error}");
         }
     }
+    if let Err(error) = logs.shutdown_with_timeout(FLUSH_TIMEOUT) {
+        eprintln!("demo: {error}");
+    }
     tasks.shutdown().await;
     if let Err(error) = live.shutdown() {
         eprintln!("demo: {}", chain(&error));
@@ -142,7 +147,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
 async fn open(
     tasks: &mut JoinSet<()>,
     options: &Options,
-    payments_provider: &SdkTracerProvider,
+    payments_provider: &LiveTracerProvider,
 ) -> Result<(), BoxError> {
     let store = Store::create()?;
     catalogue::seed(&store).await?;

@@ -11,10 +11,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
-use opentelemetry::trace::{FutureExt as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use livespan::LiveFutureExt as _;
+use livespan::otel::LiveTracer;
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue, global};
 use opentelemetry_http::HeaderExtractor;
-use opentelemetry_sdk::trace::SdkTracer;
 use serde::{Deserialize, Serialize};
 use tokio::time::interval;
 
@@ -50,10 +51,10 @@ enum Declined {
     ByBank(&'static str),
 }
 
-type Payments = Arc<SdkTracer>;
+type Payments = Arc<LiveTracer>;
 
 /// Returns the payment service's routes.
-pub(crate) fn router(tracer: SdkTracer) -> Router {
+pub(crate) fn router(tracer: LiveTracer) -> Router {
     Router::new()
         .route("/charges", post(charge))
         .with_state(Arc::new(tracer))
@@ -78,9 +79,8 @@ async fn charge(
         ])
         .start_with_context(&*tracer, &caller);
     let context = caller.with_span(span);
-    let outcome = authorise(&tracer, &charge)
-        .with_context(context.clone())
-        .await;
+    // If the shop gives up, axum drops this future: the charge is cancelled, and not done.
+    let outcome = authorise(&tracer, &charge).live(context.clone()).await;
     let status = if outcome.is_ok() {
         StatusCode::OK
     } else {
@@ -107,7 +107,7 @@ async fn charge(
     }
 }
 
-async fn authorise(tracer: &SdkTracer, charge: &Charge) -> Result<Receipt, Declined> {
+async fn authorise(tracer: &LiveTracer, charge: &Charge) -> Result<Receipt, Declined> {
     tracer.in_span("check card number", |context| {
         let valid = passes_luhn(&charge.card);
         context
@@ -126,7 +126,7 @@ async fn authorise(tracer: &SdkTracer, charge: &Charge) -> Result<Receipt, Decli
 }
 
 /// Asks the card's bank, which answers after several of its batch windows.
-async fn ask_bank(tracer: &SdkTracer, charge: &Charge) -> Result<Receipt, Declined> {
+async fn ask_bank(tracer: &LiveTracer, charge: &Charge) -> Result<Receipt, Declined> {
     let (windows, answer) = match charge.card.as_str() {
         DECLINED_CARD => (3, Err(Declined::ByBank("card declined"))),
         EMPTY_CARD => (5, Err(Declined::ByBank("insufficient funds"))),

@@ -1,10 +1,13 @@
 //! The long job: `rebuild-search-index` reads the whole catalogue, page by page, and takes several minutes.
 //!
 //! It is slow on purpose, with one step per tick, to leave the machine to the visitors. An exporter would show a run
-//! only after its end. Livespan shows its open phases and steps.
+//! only after its end. Livespan shows its open phases and steps, its log, how far it is, and what it waits for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use livespan::LiveFutureExt as _;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use rusqlite::{Connection, params};
 use tokio::task::{self, JoinSet};
@@ -23,6 +26,8 @@ const PAGES: u32 = PRODUCTS / PAGE;
 const SHARDS: u32 = 3;
 /// The analysis is the expensive part, so its pages are half as long as those of the catalogue.
 const ANALYSIS_PAGE: u32 = PAGE / 2;
+/// The pages of the analysis, the index and the relations, and the words to verify.
+const STEPS: u32 = PRODUCTS / ANALYSIS_PAGE + 2 * PAGES + 48;
 const STEP_EVERY: Duration = Duration::from_millis(500);
 /// The interval between two steps of one shard of the analysis.
 const SHARD_STEP_EVERY: Duration = Duration::from_millis(1_100);
@@ -95,35 +100,76 @@ pub(crate) async fn run_nightly(store: Store) {
     let mut previous: Option<SpanContext> = None;
     let mut rest = interval(REST_BETWEEN_RUNS);
     for run in 1_u32.. {
-        let span = info_span!(parent: None, "rebuild-search-index", run = i64::from(run), products = i64::from(PRODUCTS));
+        let span = info_span!(
+            parent: None,
+            "rebuild-search-index",
+            run = i64::from(run),
+            products = i64::from(PRODUCTS),
+            progress.current = 0,
+            progress.total = i64::from(STEPS),
+            progress.units = "steps",
+            progress.message = field::Empty,
+        );
         if let Some(previous) = previous {
             span.add_link(previous);
         }
         previous = Some(span.context().span().span_context().clone());
-        if let Err(error) = rebuild(&store).instrument(span.clone()).await {
+        let progress = Progress::of(&span);
+        if let Err(error) = rebuild(&store, &progress).instrument(span.clone()).await {
             span.in_scope(|| error!(%error));
         }
-        drop(span);
+        drop((span, progress));
         rest.reset();
         rest.tick().await;
     }
 }
 
-async fn rebuild(store: &Store) -> Result<(), ShopError> {
-    analyse(store).await?;
-    write_index(store).await?;
-    relate(store).await?;
-    verify(store).await?;
+async fn rebuild(store: &Store, progress: &Progress) -> Result<(), ShopError> {
+    progress.says("reading the catalogue");
+    analyse(store, progress).await?;
+    progress.says("writing the index");
+    write_index(store, progress).await?;
+    progress.says("relating products");
+    relate(store, progress).await?;
+    progress.says("checking words");
+    verify(store, progress).await?;
+    progress.says("publishing");
     publish(store).await
+}
+
+/// Tells the span of a run how far the run is. Attributes named `progress.*` become the bar in the dashboard.
+#[derive(Debug, Clone)]
+struct Progress {
+    run: Span,
+    done: Arc<AtomicU32>,
+}
+
+impl Progress {
+    fn of(run: &Span) -> Self {
+        Self {
+            run: run.clone(),
+            done: Arc::default(),
+        }
+    }
+
+    fn says(&self, message: &str) {
+        self.run.record("progress.message", message);
+        info!("{message}");
+    }
+
+    fn step(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        self.run.record("progress.current", i64::from(done));
+    }
 }
 
 /// Phase 1: reads every description, in concurrent shards.
 #[instrument(name = "analyse", skip_all, err, fields(shards = i64::from(SHARDS), quarantined = field::Empty))]
-async fn analyse(store: &Store) -> Result<(), ShopError> {
+async fn analyse(store: &Store, progress: &Progress) -> Result<(), ShopError> {
     let mut shards = JoinSet::new();
     for shard in 0..SHARDS {
         let span = info_span!("analyse shard", shard = i64::from(shard));
-        shards.spawn(analyse_shard(store.clone(), shard).instrument(span));
+        shards.spawn(analyse_shard(store.clone(), shard, progress.clone()).instrument(span));
     }
     let mut quarantined = 0;
     while let Some(shard) = shards.join_next().await {
@@ -133,12 +179,13 @@ async fn analyse(store: &Store) -> Result<(), ShopError> {
     Ok(())
 }
 
-async fn analyse_shard(store: Store, shard: u32) -> Result<usize, ShopError> {
+async fn analyse_shard(store: Store, shard: u32, progress: Progress) -> Result<usize, ShopError> {
     let mut pace = pace(SHARD_STEP_EVERY);
     let mut quarantined = 0;
     for page in (shard..PRODUCTS / ANALYSIS_PAGE).step_by(usize::try_from(SHARDS).unwrap_or(1)) {
-        pace.tick().await;
+        pace.tick().awaiting("next step").await;
         quarantined += analyse_page(&store, page).await?;
+        progress.step();
     }
     Ok(quarantined)
 }
@@ -174,19 +221,21 @@ async fn analyse_page(store: &Store, page: u32) -> Result<usize, ShopError> {
         })
     };
     store.run(WRITE_SIGNATURES, write).await?;
+    info!(products = count(read), "page read");
     Ok(quarantined)
 }
 
 /// Phase 2: fills a new full-text index beside the one in use.
 #[instrument(name = "write index", skip_all, err, fields(steps = i64::from(PAGES)))]
-async fn write_index(store: &Store) -> Result<(), ShopError> {
+async fn write_index(store: &Store, progress: &Progress) -> Result<(), ShopError> {
     store
         .run(CREATE_NEXT, |connection, sql| connection.execute_batch(sql))
         .await?;
     let mut pace = pace(STEP_EVERY);
     for page in 0..PAGES {
-        pace.tick().await;
+        pace.tick().awaiting("next step").await;
         index_page(store, page).await?;
+        progress.step();
     }
     Ok(())
 }
@@ -202,6 +251,7 @@ async fn index_page(store: &Store, page: u32) -> Result<(), ShopError> {
     };
     let written = store.run(INDEX_PAGE, write).await?;
     Span::current().record("rows.written", count(written));
+    info!(rows = count(written), "page written");
     store
         .run(CHECK, |connection, sql| connection.execute(sql, ()))
         .await?;
@@ -210,11 +260,12 @@ async fn index_page(store: &Store, page: u32) -> Result<(), ShopError> {
 
 /// Phase 3: finds products that are often bought together.
 #[instrument(name = "relate products", skip_all, err, fields(steps = i64::from(PAGES)))]
-async fn relate(store: &Store) -> Result<(), ShopError> {
+async fn relate(store: &Store, progress: &Progress) -> Result<(), ShopError> {
     let mut pace = pace(STEP_EVERY);
     for page in 0..PAGES {
-        pace.tick().await;
+        pace.tick().awaiting("next step").await;
         relate_page(store, page).await?;
+        progress.step();
     }
     Ok(())
 }
@@ -229,6 +280,7 @@ async fn relate_page(store: &Store, page: u32) -> Result<(), ShopError> {
     });
     let companions: Vec<(u32, u32, i64)> = read.await?;
     Span::current().record("rows.written", count(companions.len()));
+    info!(pairs = count(companions.len()), "companions found");
     let write = move |connection: &mut Connection, sql: &'static str| {
         in_transaction(connection, |transaction| {
             let mut insert = transaction.prepare_cached(sql)?;
@@ -243,11 +295,12 @@ async fn relate_page(store: &Store, page: u32) -> Result<(), ShopError> {
 
 /// Phase 4: looks every word up, and reads all texts to check the index.
 #[instrument(name = "verify", skip_all, err, fields(steps = count(WORDS.len())))]
-async fn verify(store: &Store) -> Result<(), ShopError> {
+async fn verify(store: &Store, progress: &Progress) -> Result<(), ShopError> {
     let mut pace = pace(STEP_EVERY);
     for word in WORDS {
-        pace.tick().await;
+        pace.tick().awaiting("next step").await;
         verify_word(store, word).await?;
+        progress.step();
     }
     Ok(())
 }
@@ -261,6 +314,7 @@ async fn verify_word(store: &Store, word: &'static str) -> Result<(), ShopError>
     };
     let (found, read) = tokio::try_join!(counted(COUNT_MATCHES), counted(COUNT_BY_READING))?;
     Span::current().record("matches", found);
+    info!(found, "word checked");
     if found != read {
         warn!(found, read, "the index and the texts differ");
     }

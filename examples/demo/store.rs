@@ -1,7 +1,7 @@
 //! The shop's database: SQLite in a temporary directory, several connections, and one span per statement.
 //!
 //! Queries run on tokio's blocking threads. If a query's caller goes away (a time-out, Ctrl-C), the query is
-//! interrupted.
+//! interrupted, and its span is cancelled.
 
 use std::error::Error;
 use std::fmt;
@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use livespan::LiveFutureExt as _;
 use rusqlite::{Connection, InterruptHandle, Params, Row};
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinError};
-use tracing::{Span, field, instrument};
+use tracing::{Span, error, field, info_span};
 
 use crate::telemetry::count;
 
@@ -71,20 +72,31 @@ impl Store {
     }
 
     /// Runs `work` on a connection. `statement` names the span and is passed to `work`.
-    #[instrument(name = "sqlite", skip_all, err, fields(
-        otel.name = statement.name,
-        otel.kind = "client",
-        db.system.name = "sqlite",
-        db.query.text = statement.sql,
-        db.response.returned_rows = field::Empty,
-    ))]
     pub(crate) async fn run<T, F>(&self, statement: Statement, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection, &'static str) -> rusqlite::Result<T> + Send + 'static,
     {
+        let span = info_span!(
+            "sqlite",
+            otel.name = statement.name,
+            otel.kind = "client",
+            db.system.name = "sqlite",
+            db.query.text = statement.sql,
+            db.response.returned_rows = field::Empty,
+        );
+        // Where `.instrument(span)` would do, `.live(span)` also knows a query that is dropped from one that is done.
+        self.execute(statement, work).live(span).await
+    }
+
+    async fn execute<T, F>(&self, statement: Statement, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection, &'static str) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let permits = Arc::clone(&self.shared.permits);
         // The semaphore is never closed. Without the permit, only one more connection would open.
-        let permit = Arc::clone(&self.shared.permits).acquire_owned().await.ok();
+        let permit = permits.acquire_owned().awaiting("connection").await.ok();
         let mut connection = self.shared.connection()?;
         let mut interrupt = InterruptOnDrop(Some(connection.get_interrupt_handle()));
         let span = Span::current();
@@ -96,7 +108,9 @@ impl Store {
         interrupt.0 = None;
         self.shared.give_back(connection);
         drop(permit);
-        outcome.map_err(StoreError::Sql)
+        outcome
+            .map_err(StoreError::Sql)
+            .inspect_err(|error| error!(%error))
     }
 }
 

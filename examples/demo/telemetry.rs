@@ -1,49 +1,106 @@
-//! The shop's instrumentation. It is independent of livespan, except for the one line that registers livespan's
-//! processor.
+//! The shop's instrumentation: spans and log records go through OpenTelemetry's own providers. Two calls make livespan
+//! show them: `tracer_provider` and `log_processor`.
 
-use std::time::Duration;
+use std::fmt::Debug;
 
 use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
 use axum::response::Response;
-use livespan::LiveSpans;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{KeyValue, global};
+use livespan::otel::LiveTracerProvider;
+use livespan::{LiveFutureExt as _, LiveSpans};
+use opentelemetry::trace::{Status, TraceContextExt as _, TracerProvider as _};
+use opentelemetry::{Context, KeyValue, global};
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::field::{self, Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Span, field, info_span};
+use tracing::{Event, Level, Span, Subscriber, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::layer::{self, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// Returns the tracer provider of one logical service, with livespan's processor.
-pub(crate) fn provider(live: &LiveSpans, service: &'static str) -> SdkTracerProvider {
-    let resource = Resource::builder()
-        .with_service_name(service)
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
-    SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_span_processor(live.span_processor())
+/// Returns the tracer provider of one logical service, whose spans livespan shows from the inside.
+pub(crate) fn provider(live: &LiveSpans, service: &'static str) -> LiveTracerProvider {
+    live.tracer_provider(SdkTracerProvider::builder().with_resource(resource(service)))
+}
+
+/// Returns the logger provider of one logical service.
+pub(crate) fn logger_provider(live: &LiveSpans, service: &'static str) -> SdkLoggerProvider {
+    SdkLoggerProvider::builder()
+        .with_resource(resource(service))
+        .with_log_processor(live.log_processor())
         .build()
 }
 
-/// Sends the spans and events of this program's `tracing` macros to `provider`.
-pub(crate) fn subscribe(provider: &SdkTracerProvider) -> Result<(), TryInitError> {
+fn resource(service: &'static str) -> Resource {
+    Resource::builder()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Sends the spans of this program's `tracing` macros to `provider`, and their events to `logs`.
+pub(crate) fn subscribe(
+    provider: &LiveTracerProvider,
+    logs: &SdkLoggerProvider,
+) -> Result<(), TryInitError> {
     global::set_text_map_propagator(TraceContextPropagator::new());
     // Only the shop's own spans, not those of its HTTP libraries.
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
+    // Events are log records, and not a second time events of their spans.
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("shop"))
+        .with_filter(filter_fn(|metadata| !metadata.is_event()));
     tracing_subscriber::registry()
         .with(own)
-        .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("shop")))
+        .with(spans)
+        .with(OpenTelemetryTracingBridge::new(logs))
+        .with(FailedSpans)
         .try_init()
 }
 
+/// Sets the status of a span in which an error is logged.
+struct FailedSpans;
+
+impl<S: Subscriber> Layer<S> for FailedSpans {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        if *event.metadata().level() == Level::ERROR {
+            let mut error = LoggedError(String::new());
+            event.record(&mut error);
+            let span = Context::current();
+            span.span().set_status(Status::error(error.0));
+        }
+    }
+}
+
+/// The field `error` of an event.
+struct LoggedError(String);
+
+impl Visit for LoggedError {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "error" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+/// Answers a request in a span. If the visitor leaves before there is an answer, axum drops this future, and the span is
+/// cancelled.
+pub(crate) async fn answer(request: Request, next: Next) -> Response {
+    let span = server_span(&request);
+    let response = next.run(request).live(span.clone()).await;
+    record_response(&response, &span);
+    response
+}
+
 /// Makes the span of a request, as a child of the caller's span if the request names one.
-pub(crate) fn server_span(request: &Request) -> Span {
+fn server_span(request: &Request) -> Span {
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -70,7 +127,7 @@ pub(crate) fn server_span(request: &Request) -> Span {
 }
 
 /// Records the response on the span of its request.
-pub(crate) fn on_response<B>(response: &Response<B>, _latency: Duration, span: &Span) {
+fn record_response(response: &Response, span: &Span) {
     span.record(
         "http.response.status_code",
         i64::from(response.status().as_u16()),

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::catalogue::{CATEGORIES, PRODUCTS, WORDS, customer};
+use crate::catalogue::{BROKEN_EVERY, CATEGORIES, PRODUCTS, WORDS, customer};
 use crate::checkout::{Cart, Item};
 use crate::payments::{DECLINED_CARD, EMPTY_CARD, GOOD_CARD, MISTYPED_CARD, SLOW_CARD};
 use crate::random::Random;
@@ -18,13 +18,16 @@ use crate::random::Random;
 /// Upper bound on the visitors that wait for a response. Further ones are not sent.
 const WAITING_MAX: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(8);
+/// One visitor of 20 leaves if there is no answer after this time.
+const HURRY: Duration = Duration::from_millis(80);
 
 /// The visitors' actions, and the percentage of each.
-const HABITS: [(u32, Habit); 7] = [
-    (28, Habit::Browse),
+const HABITS: [(u32, Habit); 8] = [
+    (24, Habit::Browse),
     (24, Habit::Look),
     (14, Habit::Search),
     (10, Habit::AskForMore),
+    (4, Habit::AskForShipping),
     (20, Habit::Buy),
     (2, Habit::FollowOldLink),
     (2, Habit::BuyNothing),
@@ -36,6 +39,7 @@ enum Habit {
     Look,
     Search,
     AskForMore,
+    AskForShipping,
     Buy,
     FollowOldLink,
     BuyNothing,
@@ -69,7 +73,12 @@ pub(crate) async fn visit(
         let Ok(permit) = Arc::clone(&waiting).try_acquire_owned() else {
             continue;
         };
-        let request = request(&mut random, &client, &shop).timeout(PATIENCE);
+        let patience = if random.below(20) == 0 {
+            HURRY
+        } else {
+            PATIENCE
+        };
+        let request = request(&mut random, &client, &shop).timeout(patience);
         visitors.spawn(async move {
             // The shop reports successes and failures itself.
             drop(request.send().await);
@@ -95,6 +104,14 @@ fn request(random: &mut Random, client: &Client, shop: &str) -> RequestBuilder {
             client.get(format!("{shop}/search?q={}", words.join("+")))
         }
         Habit::AskForMore => client.get(format!("{shop}/products/{product}/recommendations")),
+        Habit::AskForShipping => {
+            // Of a popular product, or now and then of one whose feed is broken.
+            let id = match random.below(4) {
+                0 => BROKEN_EVERY * (1 + random.below(PRODUCTS / BROKEN_EVERY)),
+                _ => product,
+            };
+            client.get(format!("{shop}/products/{id}/shipping"))
+        }
         Habit::Buy => client.post(format!("{shop}/checkout")).json(&cart(random)),
         Habit::FollowOldLink => client.get(format!("{shop}/products/{}", PRODUCTS + product)),
         Habit::BuyNothing => {
