@@ -2,3 +2,5 @@
 
 #[path = "delta.rs"]
 pub(crate) mod delta;
+#[path = "updates.rs"]
+pub(crate) mod updates;

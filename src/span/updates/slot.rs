@@ -1,6 +1,6 @@
 //! The slot of one open span: its changes that wait to be told, behind a lock that a host thread only tries.
 
-use std::mem;
+use std::{mem, ops::DerefMut};
 
 use crate::{span::updates::changes::Changes, util::sync::SpinMutex};
 
@@ -93,7 +93,7 @@ impl UpdateSlot {
 
     /// Locks within a bounded time, or not at all.
     #[inline]
-    fn lock_briefly(&self) -> Option<spin::mutex::SpinMutexGuard<'_, SlotState>> {
+    fn lock_briefly(&self) -> Option<impl DerefMut<Target = SlotState>> {
         let mut lock = self.state.try_lock();
         let mut tries = 0;
         while lock.is_none() && tries < TRIES {

@@ -1,0 +1,8 @@
+//! Mounts the files of `span::updates` that a model needs. The changes of a span are their number.
+
+pub(crate) mod changes {
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Changes(pub(crate) usize);
+}
+#[path = "../../src/span/updates/slot.rs"]
+pub(crate) mod slot;
