@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
-use opentelemetry_sdk::trace::SdkTracerProvider;
-
-use crate::{http::server::LiveServer, init::linger::Linger, live_spans::LiveSpans};
+use crate::{
+    http::server::LiveServer, init::linger::Linger, live_spans::LiveSpans, otel::LiveTracerProvider,
+};
 
 /// Keeps what [`init()`](crate::init()) or [`layer()`](crate::layer()) set up alive. Dropping it shuts the provider and
 /// the server down.
@@ -16,7 +16,7 @@ use crate::{http::server::LiveServer, init::linger::Linger, live_spans::LiveSpan
 #[must_use = "dropping the guard stops the server"]
 pub struct InitGuard {
     pub(super) live: LiveSpans,
-    pub(super) provider: SdkTracerProvider,
+    pub(super) provider: LiveTracerProvider,
     pub(super) server: LiveServer,
     pub(super) linger: Option<Linger>,
 }

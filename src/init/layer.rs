@@ -12,7 +12,8 @@ use crate::{
 /// up.
 ///
 /// The layer fits into any registry, at any place, and does not affect the other layers. Spans are made with
-/// `tracing-opentelemetry`. Each event becomes a `log` event at once, inside and outside of spans, with level, target
+/// `tracing-opentelemetry` and a [`LiveTracerProvider`](crate::LiveTracerProvider), so what happens to them while they run
+/// is shown, too. Each event becomes a `log` event at once, inside and outside of spans, with level, target
 /// and fields. It is not also an event of its span. As with `tracing-opentelemetry` alone, an event of level ERROR sets
 /// the status of its span to ERROR. An event with `parent:` belongs to that span, which starts with it if it was never
 /// entered.
@@ -27,8 +28,9 @@ use crate::{
 /// - It also sets the global tracer provider, with W3C trace-context propagation, and the [panic
 ///   hook](crate::panic_hook), as [`init()`](crate::init()) does. The environment decides the rest, as for `init()`.
 ///
-/// A registry has only one OpenTelemetry layer: leave out a `tracing_opentelemetry::layer()` of your own. To export as
-/// well, use a provider of your own with [`LiveSpans::span_processor`](crate::LiveSpans::span_processor), and
+/// A registry has only one OpenTelemetry layer: leave out a `tracing_opentelemetry::layer()` of your own, because a second
+/// one panics at the first span. To export as
+/// well, use a provider of your own with [`LiveSpans::tracer_provider`](crate::LiveSpans::tracer_provider), and
 /// `LiveSpans::log_processor` for events.
 ///
 /// # Errors

@@ -4,10 +4,7 @@
 use std::sync::Arc;
 
 use opentelemetry::{global, trace::TracerProvider as _};
-use opentelemetry_sdk::{
-    propagation::TraceContextPropagator,
-    trace::{Sampler, SdkTracerProvider},
-};
+use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{
     Subscriber,
     subscriber::{NoSubscriber, with_default},
@@ -24,7 +21,7 @@ use crate::{
         log_layer::{BeforeOtel, LogLayer},
     },
     live_spans::LiveSpans,
-    otel::panic_hook::panic_hook,
+    otel::{LiveTracerProvider, panic_hook::panic_hook},
 };
 
 /// A log that is served, and a provider whose spans it shows.
@@ -32,7 +29,7 @@ use crate::{
 pub(super) struct Setup {
     live: LiveSpans,
     server: LiveServer,
-    provider: SdkTracerProvider,
+    provider: LiveTracerProvider,
     /// The line to print, if one is wanted.
     announced: Option<String>,
     linger: Option<Linger>,
@@ -51,11 +48,8 @@ impl Setup {
     fn of(live: &LiveSpans, linger: Option<Linger>) -> Result<Self, Error> {
         let server = environment::serve(live)?;
         let announced = environment::announcement(&server)?;
-        let provider = SdkTracerProvider::builder()
-            .with_resource(environment::resource())
-            .with_sampler(live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn))))
-            .with_span_processor(live.span_processor())
-            .build();
+        let builder = SdkTracerProvider::builder().with_resource(environment::resource());
+        let provider = live.tracer_provider(builder);
         Ok(Self {
             live: live.clone(),
             server,
@@ -100,7 +94,7 @@ impl Setup {
 /// Returns the layer that shows the spans of a provider, the only one of its log, and each event as a log record.
 pub(super) fn layer_of<S>(
     live: &LiveSpans,
-    provider: &SdkTracerProvider,
+    provider: &LiveTracerProvider,
 ) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,

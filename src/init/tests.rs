@@ -29,8 +29,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    init::setup::layer_of, live_spans::LiveSpans, reader::subscription::Subscribe, sse::Message,
-    util::block_on::block_on,
+    init::setup::layer_of, live_spans::LiveSpans, otel::LiveTracerProvider,
+    reader::subscription::Subscribe, sse::Message, util::block_on::block_on,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A log, and a provider that it watches.
 struct Program {
     live: LiveSpans,
-    provider: SdkTracerProvider,
+    provider: LiveTracerProvider,
 }
 
 impl Program {
@@ -48,10 +48,7 @@ impl Program {
 
     fn with_sampler(sampler: impl ShouldSample + 'static) -> Self {
         let live = LiveSpans::builder().build().unwrap();
-        let provider = SdkTracerProvider::builder()
-            .with_sampler(sampler)
-            .with_span_processor(live.span_processor())
-            .build();
+        let provider = live.tracer_provider(SdkTracerProvider::builder().with_sampler(sampler));
         Self { live, provider }
     }
 
