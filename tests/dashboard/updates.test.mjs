@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { EventReader } from "../../src/dashboard/assets/model/events.mjs";
 import { FileTraces } from "../../src/dashboard/assets/model/files.mjs";
 import { attributeTypesOf, attributesOf, createTrace, eventOf, indexOf, nameOf, progressAt, reduceTrace, shownStateOf, shownTraceState, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { notKeptText } from "../../src/dashboard/assets/model/span-details.mjs";
 import { Moments, historyOf } from "../../src/dashboard/assets/model/trace-at-time.mjs";
 import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
 import { refreshErrorMarks } from "../../src/dashboard/assets/model/tree.mjs";
@@ -56,6 +57,7 @@ test("what an open span keeps has a bound, and what had no room is counted", () 
   const items = Array.from({ length: UPDATED_ITEMS_MAX + 3 }, (_, n) => ({ name: String(n), timestamp: at(n) }));
   const event = withUpdate({}, { events: items });
   assert.deepEqual([event.events.length, event.itemsLeft, withUpdate(event, { events: [{ name: "more", timestamp: at(9) }] }).itemsLeft], [UPDATED_ITEMS_MAX, 3, 4]);
+  assert.deepEqual([notKeptText(event), notKeptText({ itemsLeft: 1 }), notKeptText({}), notKeptText(null)], ["3 more events or links of it; its end has all", "1 more event or link of it; its end has all", null, null]);
 });
 
 test("an open span that says that it fails is an error until it says otherwise, once, and marks what is above it", () => {

@@ -5,7 +5,7 @@
 import { readChanges } from "./model.mjs";
 import { quoteTerm } from "./search.mjs";
 import { selfTime } from "./span.mjs";
-import { formatDuration } from "./time.mjs";
+import { formatDuration, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -164,6 +164,11 @@ export function selfText(span) {
 export function scopeText(event) {
   if (!event?.scope) return null;
   return event.scopeVersion ? `${event.scope} ${event.scopeVersion}` : String(event.scope);
+}
+
+/** @param {any} event @returns {string | null} what an open span was told, and the page did not keep */
+export function notKeptText(event) {
+  return event?.itemsLeft > 0 ? `${plural(event.itemsLeft, "more event or link", "more events or links")} of it; its end has all` : null;
 }
 
 /** @param {any} event @returns {string | null} */

@@ -9,7 +9,7 @@ import { colourKey } from "../model/palette.mjs";
 import { isCounted, progressText, shareOf } from "../model/progress.mjs";
 import { awaitingOf, awaitingText, pollingText, progressTextAt, taskText } from "../model/running.mjs";
 import { levelText } from "../model/severity.mjs";
-import { BackLinks, codeFields, droppedText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
+import { BackLinks, codeFields, droppedText, notKeptText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
 import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
@@ -261,6 +261,7 @@ export class InspectorView {
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
       ["Dropped", droppedText(event)],
+      ["Not kept", notKeptText(event)],
       ["Cut", Array.isArray(event?.cut) ? event.cut.join(", ") : null],
     ];
     const list = element("dl", { class: "facts" });
