@@ -389,7 +389,10 @@ impl RecordEncoder for SpanEncoder {
     fn on_evicted(&mut self, evictions: &Evictions) {
         self.index.forget(&evictions.streams);
         self.index.set_evicted(&evictions.shortened);
-        let is_news = !evictions.streams.is_empty() || !evictions.shortened.is_empty();
+        self.index.note_changed(&evictions.outgrown);
+        let is_news = !evictions.streams.is_empty()
+            || !evictions.shortened.is_empty()
+            || !evictions.outgrown.is_empty();
         if is_news | self.eviction_query.poll(&self.log, &self.index) {
             // Wakes the live lists so that they remove or change these traces; otherwise nothing might wake them for a
             // long time.

@@ -133,6 +133,8 @@ pub struct Status {
     pub open: usize,
     /// The number of opening events that could not be kept beyond retention.
     pub unpinned: u64,
+    /// Streams, such as traces, that are kept because somebody asked for it.
+    pub kept_streams: usize,
     /// Events dropped by the full buffer or a failing store.
     pub dropped: Dropped,
     /// Open streams of readers.
@@ -401,6 +403,7 @@ impl Log {
             retained_streams: stats.streams,
             open: stats.open,
             unpinned: stats.unpinned,
+            kept_streams: self.tail.kept().len(),
             dropped: self.dropped(),
             subscribers: self.readers.count(),
             store: self.health(),

@@ -214,8 +214,7 @@ pub(crate) fn set_security_headers(
 async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, AuthError> {
     let config = &live.shared.access;
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        host_check::check_host(config, request)?;
-        return Err(HttpError::method_not_allowed().into());
+        return change(live, request).await;
     }
     // A module script sends its origin to its own server, too. A proxy may call the server by another name, so assets
     // skip this check.
@@ -281,6 +280,17 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
         }
         _ => Err(HttpError::not_found("no such route")),
     }?)
+}
+
+/// Answers a request that changes something, without a body.
+async fn change(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, AuthError> {
+    host_check::check_host(&live.shared.access, request)?;
+    let decoded = segments(request.uri.path())?;
+    let segments: Vec<&str> = decoded.iter().map(|segment| &**segment).collect();
+    match routes::keep::trace_of(request, &segments) {
+        Some(trace) => routes::keep::answer(live, request, trace).await,
+        None => Err(HttpError::method_not_allowed().into()),
+    }
 }
 
 /// Signs in by a one-time link, if the request has one.

@@ -48,6 +48,11 @@ impl Retention {
     /// are kept while younger events of ended streams go. The bounds include them. Over this share, one such stream
     /// loses all of them at once: an ended one first, the one whose last event is the oldest; else the largest.
     pub const CARRIED_DIVISOR: usize = 4;
+    /// Upper bound on the streams that are kept because somebody asked for it, such as traces by
+    /// [`LiveSpans::keep`](crate::LiveSpans::keep): 16.
+    pub const KEPT_STREAMS_MAX: usize = 16;
+    /// Kept streams together may have up to 1/8 of the events and bytes. The bounds include them.
+    pub const KEPT_DIVISOR: usize = 8;
     /// Upper bound on the bytes of the events kept beyond retention: 16 MiB.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 

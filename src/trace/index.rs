@@ -202,6 +202,25 @@ impl TraceIndex {
         is_news
     }
 
+    /// Shows these traces to viewers of the live list again, because something changed that the index does not hold.
+    pub(crate) fn note_changed(&self, keys: &[StreamKey]) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        for key in keys {
+            let Ok(id) = <[u8; 16]>::try_from(key.as_bytes()) else {
+                continue;
+            };
+            if let Some(entry) = state.traces.get_mut(&id) {
+                entry.version = version;
+                state.log_change(version, id);
+            }
+        }
+        self.version.store(version, Ordering::Release);
+    }
+
     /// Returns the traces whose first known event is before this one, oldest first.
     pub(crate) fn begun_before(&self, sequence: u64, limit: usize) -> Vec<StreamKey> {
         let state = read(&self.state);

@@ -47,6 +47,9 @@ pub(crate) struct Summary {
     last_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) evicted: Option<EvictedParts>,
+    /// Whether somebody asked to keep the trace.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    kept: bool,
     /// Set if the trace continues after the summarized events.
     #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<PartialSummary>,
@@ -141,12 +144,20 @@ impl Trace {
             first_id: id(self.first).to_string(),
             last_id: id(self.last).to_string(),
             evicted: EvictedParts::of(self.evicted()),
+            kept: false,
             partial: None,
         }
     }
 }
 
 impl Summary {
+    /// Sets whether the trace is among these kept streams.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_kept(mut self, kept: &[crate::log::event::StreamKey]) -> Self {
+        self.kept = kept.iter().any(|key| key.as_bytes() == self.id);
+        self
+    }
+
     /// Sets the number of summarized events, if there are more.
     pub(crate) fn partial(mut self, events: Option<usize>) -> Self {
         self.partial = events.map(|events| PartialSummary { events });

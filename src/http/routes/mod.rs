@@ -1,6 +1,7 @@
 //! The routes, one file for each family. They run on the connections' tasks.
 
 pub(crate) mod durations;
+pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod otlp_json;
 pub(crate) mod status;

@@ -73,8 +73,13 @@ pub(crate) async fn page(
         let _permit = permit(live).await?;
         page = stored::whole_page(log, index, &filter, (page, before, limit)).await?;
     }
+    let kept = log.tail.kept();
     Ok(response::json(&ListPage {
-        traces: page.traces.into_iter().map(|(_, trace)| trace).collect(),
+        traces: page
+            .traces
+            .into_iter()
+            .map(|(_, trace)| trace.with_kept(&kept))
+            .collect(),
         next: page.next.map(|next| next.to_string()),
         stopped_early: page.stopped_early,
         head: log.id(log.head()).to_string(),
@@ -263,11 +268,16 @@ impl TracesBody {
         let next = snapshot
             .then(|| next(log, &self.query, changes.older))
             .flatten();
+        let kept = log.tail.kept();
         let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
         let update = Update {
             kind: "traces",
             snapshot,
-            traces: changes.traces,
+            traces: changes
+                .traces
+                .into_iter()
+                .map(|trace| trace.with_kept(&kept))
+                .collect(),
             removed: changes.removed.iter().filter_map(hex).collect(),
             next: next.map(|next| next.to_string()),
             head: log.id(log.head()).to_string(),

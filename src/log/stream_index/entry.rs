@@ -14,6 +14,16 @@ impl StreamSlot {
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
+/// When the stream's events are kept longer than others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrying {
+    WhileOpen,
+    /// Never again, because it lost its carried events.
+    Never,
+    /// Until somebody asks to stop, because somebody asked to keep it.
+    Always,
+}
+
 /// One stream of the log.
 #[derive(Debug)]
 pub(super) struct StreamEntry {
@@ -35,8 +45,7 @@ pub(super) struct StreamEntry {
     pub(super) pinned: u32,
     /// Whether the stream is in the list of streams that lost events since the last call of `take_shortened`.
     pub(super) is_eviction_listed: bool,
-    /// Whether the stream lost its beginning although it was open. Its events are not carried any more.
-    pub(super) is_let_go: bool,
+    pub(super) carrying: Carrying,
     /// The waiting readers; only few streams have any.
     pub(super) wake_flags: Option<Box<StreamWakers>>,
 }
@@ -57,7 +66,7 @@ impl StreamEntry {
             evicted_closings: 0,
             pinned: 0,
             is_eviction_listed: false,
-            is_let_go: false,
+            carrying: Carrying::WhileOpen,
             wake_flags: None,
         }
     }
@@ -143,6 +152,13 @@ impl SequenceList {
                 None => *self = Self::Many(few.iter().copied().chain([sequence]).collect()),
             },
             Self::Many(all) => all.push_back(sequence),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Few(length, _) => usize::from(*length),
+            Self::Many(all) => all.len(),
         }
     }
 

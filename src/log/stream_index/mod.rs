@@ -14,7 +14,7 @@ use crate::{
     log::{
         event::StreamKey,
         retention::EvictedEvents,
-        stream_index::entry::{CHUNK, EntrySlab, StreamEntry},
+        stream_index::entry::{CHUNK, Carrying, EntrySlab, StreamEntry},
         waker::WakeFlag,
     },
     util::hash::RandomState,
@@ -144,16 +144,47 @@ impl StreamIndex {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
-    /// Returns whether the stream lost its beginning although it was open.
+    /// Returns whether the stream lost its carried events.
     pub(crate) fn is_let_go(&self, slot: StreamSlot) -> bool {
-        self.entries.get(slot).is_none_or(|stream| stream.is_let_go)
+        self.carrying(slot) == Carrying::Never
     }
 
-    /// Records that the stream lost its beginning although it was open.
+    /// Returns whether somebody asked to keep the stream.
+    pub(crate) fn is_kept(&self, slot: StreamSlot) -> bool {
+        self.carrying(slot) == Carrying::Always
+    }
+
+    fn carrying(&self, slot: StreamSlot) -> Carrying {
+        let stream = self.entries.get(slot);
+        stream.map_or(Carrying::Never, |stream| stream.carrying)
+    }
+
+    /// Records that the stream loses its carried events.
     pub(crate) fn let_go(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
-            stream.is_let_go = true;
+            stream.carrying = Carrying::Never;
         }
+    }
+
+    /// Records whether somebody asked to keep the stream. If so, its events are carried from now on.
+    pub(crate) fn set_kept(&mut self, slot: StreamSlot, is_kept: bool) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.carrying = if is_kept {
+                Carrying::Always
+            } else {
+                Carrying::WhileOpen
+            };
+        }
+    }
+
+    pub(crate) fn key(&self, slot: StreamSlot) -> Option<StreamKey> {
+        StreamKey::new(self.entries.get(slot)?.name.bytes()).ok()
+    }
+
+    /// Returns how many events of the stream can still be read, without pinned ones.
+    pub(crate) fn len(&self, slot: StreamSlot) -> usize {
+        let stream = self.entries.get(slot);
+        stream.map_or(0, |stream| stream.sequences.len())
     }
 
     /// Returns the newest sequence of the stream that can still be read, or 0.

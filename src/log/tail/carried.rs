@@ -20,10 +20,12 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
+/// Streams that somebody asked to keep are carried within a bound of their own.
 #[derive(Debug, Default)]
 pub(super) struct CarriedEvents {
     events_max: usize,
     bytes_max: usize,
+    kept_max: StreamSize,
     /// Where each carried event is, by its sequence.
     places: BTreeMap<u64, Place>,
     bytes: usize,
@@ -59,11 +61,47 @@ struct CarriedStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum EvictionRank {
     /// `last` is the stream's newest sequence when the rank was made.
-    Ended { last: u64, slot: StreamSlot },
+    Ended {
+        last: u64,
+        slot: StreamSlot,
+    },
     Open {
         bytes: Reverse<usize>,
         slot: StreamSlot,
     },
+    Kept {
+        bytes: usize,
+        slot: StreamSlot,
+    },
+}
+
+/// The events and bytes of a stream, or of several.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StreamSize {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+impl StreamSize {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    pub(super) fn fits(self, max: Self) -> bool {
+        self.events <= max.events && self.bytes <= max.bytes
+    }
+}
+
+/// What must happen because a bound is exceeded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Overflow {
+    /// All carried events of the stream must go.
+    Evict(StreamSlot),
+    /// The stream can no longer be kept: it is carried like any other.
+    StopKeeping(StreamSlot),
 }
 
 /// What the index knows of a stream.
@@ -71,6 +109,7 @@ enum EvictionRank {
 pub(super) struct StreamState {
     pub(super) slot: StreamSlot,
     pub(super) is_open: bool,
+    pub(super) is_kept: bool,
     /// The stream's newest sequence.
     pub(super) last: u64,
 }
@@ -78,7 +117,9 @@ pub(super) struct StreamState {
 impl StreamState {
     fn rank(self, bytes: usize) -> EvictionRank {
         let Self { slot, last, .. } = self;
-        if self.is_open {
+        if self.is_kept {
+            EvictionRank::Kept { bytes, slot }
+        } else if self.is_open {
             EvictionRank::Open {
                 bytes: Reverse(bytes),
                 slot,
@@ -95,6 +136,10 @@ impl CarriedEvents {
         Self {
             events_max: retention.events_max() / Retention::CARRIED_DIVISOR,
             bytes_max: retention.bytes_max() / Retention::CARRIED_DIVISOR,
+            kept_max: StreamSize {
+                events: retention.events_max() / Retention::KEPT_DIVISOR,
+                bytes: retention.bytes_max() / Retention::KEPT_DIVISOR,
+            },
             ..Self::default()
         }
     }
@@ -102,6 +147,24 @@ impl CarriedEvents {
     /// Returns whether there is room for any event.
     pub(super) fn is_enabled(&self) -> bool {
         self.events_max > 0
+    }
+
+    /// Returns how much may be kept because somebody asked for it.
+    pub(super) fn kept_max(&self) -> StreamSize {
+        self.kept_max
+    }
+
+    /// Returns the size of all carried events of kept streams.
+    fn kept(&self) -> StreamSize {
+        let ranks = self.ranks.iter().rev();
+        let kept = ranks.map_while(|rank| match rank {
+            EvictionRank::Kept { bytes, slot } => Some((*bytes, self.streams.get(slot)?)),
+            EvictionRank::Ended { .. } | EvictionRank::Open { .. } => None,
+        });
+        kept.fold(StreamSize::default(), |sum, (bytes, stream)| {
+            let events = stream.sequences.len();
+            sum.plus(StreamSize { events, bytes })
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -154,13 +217,19 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns the stream that must go now: the first one if there are too many events, else an ended one whose last
-    /// event is too old by `is_too_old`. `last` returns the newest sequence of a stream.
-    pub(super) fn next_to_go(
+    /// Returns what must happen to a stream now: the first one goes if there are too many events, else an ended one
+    /// whose last event is too old by `is_too_old`. `last` returns the newest sequence of a stream.
+    pub(super) fn overflow(
         &mut self,
         last: impl Fn(StreamSlot) -> u64,
         is_too_old: impl Fn(Instant) -> bool,
-    ) -> Option<StreamSlot> {
+    ) -> Option<Overflow> {
+        let kept = self.kept();
+        if !kept.fits(self.kept_max)
+            && let Some(EvictionRank::Kept { slot, .. }) = self.ranks.last()
+        {
+            return Some(Overflow::StopKeeping(*slot));
+        }
         loop {
             let first = *self.ranks.first()?;
             let slot = match first {
@@ -168,23 +237,25 @@ impl CarriedEvents {
                     let last = last(slot);
                     if last > known {
                         // Events were added to the ended stream since then.
-                        let is_open = false;
                         self.update(StreamState {
                             slot,
-                            is_open,
+                            is_open: false,
+                            is_kept: false,
                             last,
                         });
                         continue;
                     }
                     if self.oldest_ended().is_some_and(&is_too_old) {
-                        return Some(slot);
+                        return Some(Overflow::Evict(slot));
                     }
                     slot
                 }
                 EvictionRank::Open { slot, .. } => slot,
+                EvictionRank::Kept { .. } => return None,
             };
-            let is_over = self.places.len() > self.events_max || self.bytes > self.bytes_max;
-            return is_over.then_some(slot);
+            let is_over = self.places.len() - kept.events > self.events_max
+                || self.bytes - kept.bytes > self.bytes_max;
+            return is_over.then_some(Overflow::Evict(slot));
         }
     }
 

@@ -7,11 +7,13 @@
 mod carried;
 #[cfg(test)]
 mod carried_model;
+mod keep;
 mod merge;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::keep::KeepError;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -87,6 +89,8 @@ pub(crate) struct Evictions {
     pub(crate) streams: Vec<StreamKey>,
     /// Streams that lost some of their events, with the total of their evicted events.
     pub(crate) shortened: Vec<(StreamKey, EvictedEvents)>,
+    /// Streams that are no longer kept, because they outgrew the bound.
+    pub(crate) outgrown: Vec<StreamKey>,
 }
 
 /// The current contents of the tail, in numbers.
@@ -118,6 +122,8 @@ impl Tail {
             open: Map::default(),
             open_in_streams: 0,
             carried: CarriedEvents::default(),
+            kept: Vec::new(),
+            outgrown: Vec::new(),
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
@@ -338,6 +344,7 @@ impl Tail {
         Evictions {
             streams: std::mem::take(&mut state.evicted_keys),
             shortened: state.streams.take_shortened(),
+            outgrown: std::mem::take(&mut state.outgrown),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         event::{Pinning, StreamKey},
         retention::Retention,
         stream_index::{EvictedCount, StreamIndex, StreamSlot},
-        tail::carried::{CarriedEvents, StreamState, push_adjacent},
+        tail::carried::{CarriedEvents, Overflow, StreamSize, StreamState, push_adjacent},
     },
     util::{hash::Map, sync::Instant},
 };
@@ -48,6 +48,10 @@ pub(super) struct TailState {
     pub(super) open_in_streams: usize,
     /// The events of open streams from before the front block. `events` and `bytes` include them.
     pub(super) carried: CarriedEvents,
+    /// The streams that somebody asked to keep.
+    pub(super) kept: Vec<StreamSlot>,
+    /// The streams that are no longer kept, because they outgrew the bound.
+    pub(super) outgrown: Vec<StreamKey>,
     pub(super) pinned: BTreeMap<u64, Arc<Block>>,
     pub(super) pinned_bytes: usize,
     pub(super) unpinned: u64,
@@ -300,13 +304,49 @@ impl TailState {
             let Self {
                 carried, streams, ..
             } = self;
-            let Some(slot) = carried.next_to_go(|slot| streams.last(slot), &is_too_old) else {
-                return;
-            };
-            self.streams.let_go(slot);
-            for event in self.carried.take_stream(slot) {
-                self.evict_event(&event.block, event.range.start);
+            match carried.overflow(|slot| streams.last(slot), &is_too_old) {
+                None => return,
+                Some(Overflow::StopKeeping(slot)) => {
+                    self.outgrown.extend(self.streams.key(slot));
+                    self.stop_keeping(slot);
+                }
+                Some(Overflow::Evict(slot)) => {
+                    self.streams.let_go(slot);
+                    for event in self.carried.take_stream(slot) {
+                        self.evict_event(&event.block, event.range.start);
+                    }
+                }
             }
+        }
+    }
+
+    /// Keeps the stream until [`stop_keeping`](Self::stop_keeping).
+    pub(super) fn keep(&mut self, slot: StreamSlot) {
+        self.kept.push(slot);
+        self.streams.set_kept(slot, true);
+        self.carried.update(self.stream_state(slot));
+    }
+
+    pub(super) fn stop_keeping(&mut self, slot: StreamSlot) {
+        self.kept.retain(|kept| *kept != slot);
+        self.streams.set_kept(slot, false);
+        self.carried.update(self.stream_state(slot));
+    }
+
+    /// Returns the size of the stream's readable events, as far as they are needed to see that it is too large.
+    pub(super) fn size_of(&self, slot: StreamSlot) -> StreamSize {
+        let events = self.streams.len(slot);
+        if events > self.carried.kept_max().events {
+            return StreamSize { events, bytes: 0 };
+        }
+        let Some(key) = self.streams.key(slot) else {
+            return StreamSize::default();
+        };
+        let sequences = self.streams.sequences(&key, 0, u64::MAX, events);
+        let slices = sequences.iter().filter_map(|one| self.retained(*one));
+        StreamSize {
+            events,
+            bytes: slices.map(|slice| slice.bytes().len()).sum(),
         }
     }
 
@@ -314,11 +354,12 @@ impl TailState {
         StreamState {
             slot,
             is_open: self.streams.is_open(slot),
+            is_kept: self.streams.is_kept(slot),
             last: self.streams.last(slot),
         }
     }
 
-    /// Carries the event if its stream is open, or has carried events already. Returns whether it did.
+    /// Carries the event if its stream is open or kept, or has carried events already. Returns whether it did.
     fn carry(&mut self, block: &Arc<Block>, index: usize) -> bool {
         if !self.carried.is_enabled() {
             return false;
@@ -327,7 +368,7 @@ impl TailState {
             return false;
         };
         let state = self.stream_state(slot);
-        let is_wanted = state.is_open || self.carried.has_stream(slot);
+        let is_wanted = state.is_open || state.is_kept || self.carried.has_stream(slot);
         if !is_wanted || self.streams.is_let_go(slot) {
             return false;
         }

@@ -14,6 +14,7 @@ mod filters;
 #[cfg(feature = "tracing")]
 mod init;
 mod inside;
+mod keep;
 mod large_lists;
 mod large_traces;
 mod late_starts;

@@ -228,7 +228,7 @@ async fn the_status_is_answered_whole() {
         "server": "livespan/0.1.0", "protocol": 1, "epoch": "EPOCH", "oldest": "EPOCH-1", "head": "EPOCH-5",
         "retained": {"events": 5, "bytes": bytes, "traces": 2},
         "limits": {"events": 250_000, "bytes": 67_108_864, "ageSeconds": 86_400},
-        "dropped": {"starts": 0, "ends": 0, "other": 0}, "openSpans": 1, "unpinned": 0, "subscribers": 1,
+        "dropped": {"starts": 0, "ends": 0, "other": 0}, "openSpans": 1, "unpinned": 0, "keptTraces": 0, "subscribers": 1,
         "wrongCredentials": 0, "ownRequestSpans": 0, "store": {"kind": "memory", "healthy": true, "error": null}, "uptimeSeconds": null, "now": "NOW",
     });
     assert_eq!(status, expected);

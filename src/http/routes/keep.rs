@@ -1,0 +1,72 @@
+//! `PUT` and `DELETE /traces/{traceId}/keep`: keeps a trace beyond retention, and returns it. Both change the log, so
+//! they need full access and are refused to pages of other sites. It runs on the connection's task.
+
+use axum::body::Body;
+use http::{Method, Response, StatusCode, request::Parts};
+use serde::Serialize;
+
+use crate::{
+    http::{
+        auth::{
+            authorize::{self, AuthError},
+            cors, host_check,
+        },
+        error::HttpError,
+        response,
+    },
+    live_spans::LiveSpans,
+    log::tail::KeepError,
+    span::event::TraceId,
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeepAnswer {
+    trace_id: String,
+    kept: bool,
+}
+
+impl From<KeepError> for HttpError {
+    fn from(error: KeepError) -> Self {
+        let status = match error {
+            KeepError::Unknown => StatusCode::NOT_FOUND,
+            KeepError::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            KeepError::TooMany => StatusCode::CONFLICT,
+            KeepError::TooLarge => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// Returns the trace id, not yet parsed, if the request asks to keep a trace or to stop keeping it.
+pub(crate) fn trace_of<'a>(request: &Parts, segments: &[&'a str]) -> Option<&'a str> {
+    match segments {
+        ["traces", id, "keep"] if matches!(request.method, Method::PUT | Method::DELETE) => {
+            Some(id)
+        }
+        _ => None,
+    }
+}
+
+pub(crate) async fn answer(
+    live: &LiveSpans,
+    request: &Parts,
+    trace: &str,
+) -> Result<Response<Body>, AuthError> {
+    let config = &live.shared.access;
+    host_check::check_host(config, request)?;
+    cors::check_writer(config, request)?;
+    let authorization = authorize::authorize(live, request).await?;
+    authorization.require_full_access()?;
+    let trace: TraceId = trace.parse().map_err(HttpError::from)?;
+    let kept = request.method == Method::PUT;
+    if kept {
+        live.try_keep(trace).map_err(HttpError::from)?;
+    } else {
+        live.stop_keeping(trace);
+    }
+    Ok(response::json(&KeepAnswer {
+        trace_id: trace.to_string(),
+        kept,
+    }))
+}

@@ -1,0 +1,94 @@
+//! Keeps streams because somebody asked for it, such as a trace that a person still reads. Kept streams are bounded in
+//! number and size, and retention carries their events. It runs on the thread of whoever asks, under the tail's lock.
+
+use std::fmt;
+
+use crate::{
+    log::{
+        event::StreamKey,
+        retention::Retention,
+        tail::{Tail, carried::StreamSize},
+    },
+    util::sync::{read, write},
+};
+
+/// Why a stream cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepError {
+    /// The log has no event of it.
+    Unknown,
+    /// Only the memory store can keep streams.
+    Unsupported,
+    /// As many streams as allowed are kept.
+    TooMany,
+    /// Together with the kept ones, the stream is too large.
+    TooLarge,
+}
+
+impl Tail {
+    /// Keeps all readable events of a stream, and those to come, until [`stop_keeping`](Self::stop_keeping) or until
+    /// the kept streams outgrow their share.
+    pub(crate) fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
+        let mut state = write(&self.state);
+        if !state.carried.is_enabled() {
+            return Err(KeepError::Unsupported);
+        }
+        let slot = state.streams.find(key);
+        let slot = slot.filter(|slot| state.streams.len(*slot) > 0);
+        let slot = slot.ok_or(KeepError::Unknown)?;
+        if state.streams.is_kept(slot) {
+            return Ok(());
+        }
+        if state.kept.len() >= Retention::KEPT_STREAMS_MAX {
+            return Err(KeepError::TooMany);
+        }
+        let all = state.kept.iter().copied().chain([slot]);
+        let size = all.fold(StreamSize::default(), |sum, slot| {
+            sum.plus(state.size_of(slot))
+        });
+        if !size.fits(state.carried.kept_max()) {
+            return Err(KeepError::TooLarge);
+        }
+        state.keep(slot);
+        Ok(())
+    }
+
+    /// Returns whether the stream was kept.
+    pub(crate) fn stop_keeping(&self, key: &StreamKey) -> bool {
+        let mut state = write(&self.state);
+        let slot = state.streams.find(key);
+        let Some(slot) = slot.filter(|slot| state.streams.is_kept(*slot)) else {
+            return false;
+        };
+        state.stop_keeping(slot);
+        true
+    }
+
+    /// Returns the streams that somebody asked to keep.
+    pub(crate) fn kept(&self) -> Vec<StreamKey> {
+        let state = read(&self.state);
+        let kept = state.kept.iter();
+        kept.filter_map(|slot| state.streams.key(*slot)).collect()
+    }
+}
+
+impl fmt::Display for KeepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the log has no event of the trace"),
+            Self::Unsupported => f.write_str(
+                "only the memory store can keep traces, with retention for 8 events or more",
+            ),
+            Self::TooMany => write!(
+                f,
+                "{} traces are kept already: stop keeping one of them first",
+                Retention::KEPT_STREAMS_MAX
+            ),
+            Self::TooLarge => write!(
+                f,
+                "kept traces may use 1/{} of the retention, and with this trace they would use more",
+                Retention::KEPT_DIVISOR
+            ),
+        }
+    }
+}
