@@ -10,11 +10,12 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use livespan::LiveFutureExt as _;
+use livespan::{LiveFutureExt as _, LiveSpans};
 use opentelemetry::{
     Context,
-    trace::{Span as _, Status, TraceContextExt as _, Tracer as _},
+    trace::{Span as _, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
 };
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde_json::{Value as Json, json};
 use tokio::task::{JoinSet, yield_now};
 use tracing::{
@@ -322,5 +323,39 @@ fn many_that_are_cancelled_on_many_threads_are_all_cancelled() {
     let ends = endings(&watched);
     for end in [cancelled("work"), ok("done")] {
         assert_eq!(ends.iter().filter(|one| **one == end).count(), 800, "{end}");
+    }
+}
+
+#[test]
+fn spans_of_the_wrapping_provider_end_as_others_do() {
+    for sampler in [Sampler::AlwaysOn, Sampler::AlwaysOff] {
+        let live = LiveSpans::builder().build().unwrap();
+        let builder = SdkTracerProvider::builder().with_sampler(sampler);
+        let wrapping = live.tracer_provider(builder);
+        let tracer = wrapping.tracer("test");
+        let provider = SdkTracerProvider::builder().build();
+        let watched = Watched { live, provider };
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            tracer.in_span("panics", |_| panic!("out of luck"));
+        }));
+        assert!(unwound.is_err());
+        let cx = Context::new().with_span(tracer.start("dropped"));
+        drop(pending::<()>().live(cx));
+        // Its last handle is dropped later.
+        let cx = Context::new().with_span(tracer.start("kept"));
+        let mut work = Box::pin(pending::<()>().live(cx.clone()));
+        assert!(poll_once(work.as_mut()).is_pending());
+        drop(work);
+        tracer.in_span("after", |_| {});
+        drop(cx);
+        assert_eq!(
+            endings(&watched),
+            [
+                panicked("panics"),
+                cancelled("dropped"),
+                ok("after"),
+                cancelled("kept")
+            ]
+        );
     }
 }
