@@ -95,3 +95,19 @@ test("the last word of a span is its newest record or event, up to a moment", ()
   assert.deepEqual([9, 6, 4, 1].map((until) => lastLineOf(trace, 0, until)?.text ?? ""), ["seven", "five", "three", ""]);
   assert.equal(lastLineOf(trace, 1, 9), null);
 });
+
+test("a record without a text has that of its error, and does not tell it a second time", () => {
+  const told = (/** @type {any} */ data) => {
+    const line = lineOfLog(data, 0);
+    return [line.text, fieldsOf(line)];
+  };
+  const attributes = { product: 194, error: "EOF" };
+  assert.deepEqual(told({ body: null, attributes }), ["EOF", [["product", 194]]]);
+  assert.deepEqual(told({ attributes: { error: { code: 7 }, "exception.message": "no card" } }), ["no card", [["error", { code: 7 }]]]);
+  assert.deepEqual(told({ attributes: { error: { code: 7 } } }), ['{"code":7}', []]);
+  // What has a text of its own keeps its fields.
+  assert.deepEqual(told({ body: "left out", attributes }), ["left out", [["product", 194], ["error", "EOF"]]]);
+  assert.deepEqual(told({ eventName: "job.done", attributes }), ["job.done", [["product", 194], ["error", "EOF"]]]);
+  assert.deepEqual(fieldsOf({ ...lineOfLog({}, 0), data: { name: "retry", attributes } }), [["product", 194], ["error", "EOF"]]);
+  for (const nothing of [{}, { body: null }, { body: "", attributes: { error: "" } }, { attributes: { error: null } }]) assert.equal(told(nothing)[0], "");
+});

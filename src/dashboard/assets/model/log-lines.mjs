@@ -30,7 +30,7 @@ const LAST_LOOK = 8;
 
 /** @param {any} data a log record @param {number} time @returns {LogLine} */
 export function lineOfLog(data, time) {
-  const text = valueText(data.body ?? "") || String(data.eventName ?? "");
+  const text = valueText(data.body ?? "") || String(data.eventName ?? "") || valueText(data.attributes?.[errorKeyOf(data)] ?? "");
   return { time, level: levelOf(severityOf(data)), text, spanId: data.spanId ?? null, traceId: data.traceId ?? null, data, span: "" };
 }
 
@@ -52,9 +52,16 @@ export function lastLineOf(trace, index, until) {
   return lines.reduce((/** @type {LogLine | null} */ last, line) => (line.time <= until && (last === null || line.time >= last.time) ? line : last), null);
 }
 
-/** @param {LogLine} line @returns {[string, unknown][]} its fields, but for those that tell of the code */
+/** A record without a text says what it is in a field: `#[instrument(err)]` and `error!(%error)` write only this one. @param {any} data @returns {string} */
+function errorKeyOf(data) {
+  if (valueText(data.body ?? "") !== "" || (data.eventName ?? "") !== "" || data.name !== undefined) return "";
+  return ["exception.message", "error"].find((key) => valueText(data.attributes?.[key] ?? "") !== "") ?? "";
+}
+
+/** @param {LogLine} line @returns {[string, unknown][]} its fields, but for those that tell of the code, and the one that is its text */
 export function fieldsOf({ data }) {
-  return codeFields(data.attributes ?? {}).others.filter(([key]) => !key.startsWith("exception."));
+  const text = errorKeyOf(data);
+  return codeFields(data.attributes ?? {}).others.filter(([key]) => !key.startsWith("exception.") && key !== text);
 }
 
 /** @param {LogLine} line @returns {string} where in the program it is from */
