@@ -17,7 +17,8 @@ use std::{
 use livespan::{
     Error, EventStore,
     store::{
-        Appended, EpochStart, PageLimit, Sequence, SharedLog, StoredEvent, StoredStream, StreamKey,
+        Appended, EpochStart, EvictedEvents, PageLimit, Sequence, SharedLog, StoredEvent,
+        StoredStream, StreamKey,
     },
 };
 
@@ -270,6 +271,18 @@ impl Handle {
             ));
         }
         outcome
+    }
+
+    /// Returns how much retention has removed of each of these streams.
+    pub(crate) fn evicted(&self, keys: &[StreamKey]) -> Outcome<Vec<Option<EvictedEvents>>> {
+        let evicted = self.finish("evicted()", self.store.evicted(keys))?;
+        holds(
+            evicted.len() == keys.len(),
+            "evicted() has one answer for each stream",
+            keys.len().to_string(),
+            evicted.len().to_string(),
+        )?;
+        Ok(evicted)
     }
 
     pub(crate) fn streams_before(&self, before: u64, limit: usize) -> Outcome<Vec<StoredStream>> {

@@ -62,6 +62,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "at most twice as many bytes are kept as retention allows, and always the newest event"),
     check("retains_by_age", Requires::Events, retention::retains_by_age,
         "events older than retention allows are evicted, at the latest by a later append"),
+    check("counts_evicted_events", Requires::Events, retention::counts_evicted_events,
+        "evicted() returns for each stream how many of its events can no longer be read, or that this is unknown"),
     check("trims_under_readers", Requires::Events, retention::trims_under_readers,
         "a reader that pages while retention runs gets events in order, and every hole is before oldest()"),
     check("keeps_open_events", Requires::Events, pins::keeps_open_events,

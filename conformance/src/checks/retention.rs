@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use livespan::{Retention, store::StoredEvent};
+use livespan::{
+    Retention,
+    store::{StoredEvent, StreamKey},
+};
 
 use crate::{
     context::CheckContext,
@@ -109,6 +112,63 @@ pub(crate) fn retains_by_age(context: &CheckContext<'_>) -> Outcome {
     }
     same("events younger than an hour are kept", &1, &handle.oldest())?;
     handle.check(&model, &Scope::All, 0, ANY)
+}
+
+pub(crate) fn counts_evicted_events(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(60))?;
+    let mut handle = context.open(&location)?;
+    let mut model = Model::default();
+    let (a, b) = (stream("a"), stream("b"));
+    same(
+        "evicted() of a stream without events is unknown or none",
+        &0,
+        &gone(&handle, stream("nobody"))?.unwrap_or_default(),
+    )?;
+    let first = [
+        TestEvent::new("first").on(a).opening(1),
+        TestEvent::new("second").on(a).opening(2),
+    ];
+    handle.put(&mut model, &first)?;
+    for batch in 0..60_u64 {
+        let mut events = vec![TestEvent::new("").on(a), TestEvent::new("everywhere")];
+        events.extend((0..8).map(|_| TestEvent::new(batch.to_string()).on(b)));
+        handle.put(&mut model, &events)?;
+        if batch == 40 {
+            handle.put(&mut model, &[TestEvent::new("over").on(a).closing(2)])?;
+        }
+        for key in [a, b] {
+            counts_exactly(&handle, &model, key)?;
+        }
+    }
+    Ok(())
+}
+
+fn gone(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
+    let evicted = handle.evicted(&[key])?.pop().flatten();
+    Ok(evicted.map(|evicted| evicted.events))
+}
+
+/// Checks that the count lies between what was unreadable before and after it was asked for: a store may evict on its
+/// own.
+fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
+    let of_stream = |events: Vec<StoredEvent>| {
+        let own = events.iter().filter(|event| event.key == Some(key));
+        own.count() as u64
+    };
+    let scope = streams(&[key]);
+    let appended = of_stream(model.events(1..=model.head(), &scope));
+    let before = appended - of_stream(handle.read(&scope, 0, ANY)?);
+    let told = gone(handle, key)?;
+    let after = appended - of_stream(handle.read(&scope, 0, ANY)?);
+    holds(
+        told.is_none_or(|told| (before..=after).contains(&told)),
+        format!(
+            "evicted() counts the events of {} that can no longer be read",
+            scope.show()
+        ),
+        format!("{before} to {after}, or unknown"),
+        format!("{told:?}"),
+    )
 }
 
 /// Appends until the condition holds, because a store may evict with a later append or on its own.

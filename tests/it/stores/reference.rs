@@ -16,8 +16,9 @@ use livespan::{
     Error, EventStore, Retention,
     sse::{Epoch, Pinning, Sequence, StreamKey},
     store::{
-        AbandonedEvent, Appended, Batch, EpochStart, HeadFuture, OpenEventRecovery, PageLimit,
-        ReadFuture, RecoveredEvents, SharedLog, StoredEvent, StoredStream, StreamsFuture,
+        AbandonedEvent, Appended, Batch, EpochStart, EvictedEvents, EvictedFuture, HeadFuture,
+        OpenEventRecovery, PageLimit, ReadFuture, RecoveredEvents, SharedLog, StoredEvent,
+        StoredStream, StreamsFuture,
     },
 };
 use livespan_conformance::{Fault, StoreLocation};
@@ -53,6 +54,8 @@ pub(crate) enum Bug {
     IgnoresRetentionOfAge,
     /// `oldest()` does not report evictions.
     HidesEviction,
+    /// `evicted()` always counts one event.
+    MiscountsEvicted,
     /// Opening events are evicted like all others.
     LosesPins,
     /// Closing events release nothing.
@@ -572,6 +575,12 @@ impl EventStore for ReferenceStore {
         }
         streams.truncate(limit);
         Box::pin(ready(Ok(streams)))
+    }
+
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        let wrong = EvictedEvents::new(1, None);
+        let evicted = (self.bug == Bug::MiscountsEvicted).then_some(wrong);
+        Box::pin(ready(Ok(vec![evicted; keys.len()])))
     }
 
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {

@@ -67,6 +67,7 @@ const BROKEN: &[(Writers, Bug, &str)] = &[
     (Writers::One, Bug::KeepsEverything, "retains_by_events"),
     (Writers::One, Bug::IgnoresRetentionOfBytes, "retains_by_bytes"),
     (Writers::One, Bug::IgnoresRetentionOfAge, "retains_by_age"),
+    (Writers::One, Bug::MiscountsEvicted, "counts_evicted_events"),
     (Writers::One, Bug::LosesPins, "keeps_open_events"),
     (Writers::One, Bug::NeverReleases, "keeps_open_events"),
     (Writers::One, Bug::SharesTokens, "keeps_open_events"),
