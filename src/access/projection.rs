@@ -97,6 +97,32 @@ pub(crate) fn project_span(
     out
 }
 
+/// Returns the update of a shown span, reduced to these attributes, its status and its state; `None` if nothing of it is
+/// shown. A new name is left out: the rule that decides by name, kind and scope has accepted another one. The end of
+/// the span has it, if the rule accepts it.
+pub(crate) fn project_update(
+    payload: &[u8],
+    attributes: &HashSet<String>,
+    messages: StatusMessages,
+) -> Option<Vec<u8>> {
+    let projected = project_span(payload, attributes, messages);
+    let mut out = Vec::with_capacity(projected.len());
+    out.push(b'{');
+    let mut is_shown = false;
+    for (key, value) in json::fields(&projected) {
+        let is_news = match key {
+            b"name" => continue,
+            b"attributes" if value == b"{}" => continue,
+            b"attributes" | b"status" | b"state" => true,
+            _ => false,
+        };
+        is_shown |= is_news;
+        field(&mut out, key, value);
+    }
+    out.push(b'}');
+    is_shown.then_some(out)
+}
+
 /// Returns the event without its links to traces outside this set, or `None` if it has no such link and can be sent
 /// unchanged.
 pub(crate) fn without_foreign_links(payload: &[u8], traces: &HashSet<TraceId>) -> Option<Vec<u8>> {
@@ -191,6 +217,47 @@ mod tests {
                 r#""attributeTypes":{"step":"int"},"startTimestamp":"T1","timestamp":"T2"}"#
             )
         );
+    }
+
+    #[test]
+    fn an_update_shows_only_what_an_end_would_show_and_nothing_if_that_is_nothing() {
+        let shown = |attributes: &[&str], fields: &str| {
+            let payload = format!(
+                r#"{{"type":"updated","traceId":"1","spanId":"2","process":"p",{fields}}}"#
+            );
+            let attributes = attributes.iter().map(|key| (*key).to_owned()).collect();
+            let out = project_update(payload.as_bytes(), &attributes, StatusMessages::Omitted)?;
+            let out = String::from_utf8(out).unwrap();
+            Some(out.replace(
+                r#"{"type":"updated","traceId":"1","spanId":"2","process":"p","#,
+                "{",
+            ))
+        };
+        let all = concat!(
+            r#""name":"secret","status":{"code":"ERROR","message":"secret"},"state":"waiting","attributes":{"step":1,"n":"2"},"#,
+            r#""attributeTypes":{"n":"int"},"task":{"polls":1},"awaiting":{"name":"secret","since":"T"},"#,
+            r#""panic":{"message":"secret"},"timestamp":"T","events":[{"name":"secret"}],"links":[{}],"cut":["secret"]"#
+        );
+        assert_eq!(
+            shown(&["step"], all).unwrap(),
+            r#"{"status":{"code":"ERROR"},"state":"waiting","attributes":{"step":1},"timestamp":"T"}"#
+        );
+        assert_eq!(
+            shown(
+                &["n"],
+                r#""attributes":{"step":1,"n":"2"},"attributeTypes":{"n":"int"},"timestamp":"T""#
+            )
+            .unwrap(),
+            r#"{"attributes":{"n":"2"},"attributeTypes":{"n":"int"},"timestamp":"T"}"#
+        );
+        for hidden in [
+            r#""name":"secret","timestamp":"T""#,
+            r#""attributes":{"step":1},"timestamp":"T""#,
+            r#""awaiting":null,"timestamp":"T""#,
+            r#""panic":{"message":"secret"},"timestamp":"T","events":[{"name":"secret"}]"#,
+        ] {
+            assert_eq!(shown(&["n"], hidden), None, "{hidden}");
+        }
     }
 
     #[test]

@@ -31,7 +31,9 @@ const SPANS_MAX: usize = 65_536;
 ///
 /// A shown span has its ids, name, kind, times, whether it failed, panicked, was cancelled or lost, and the allowed
 /// attributes.
-/// Never shown are service, resource, scope, span events (which hold exceptions), links and log records.
+/// Never shown are service, resource, scope, span events (which hold exceptions), links, log records, and what a span
+/// waits for. Updates of a shown span show the same: its allowed attributes, its status and its state. A new name is shown
+/// when the span ends, if the rule accepts it.
 ///
 /// Create one view and use it for all readers: each event is then decided and encoded once for all of them. Clones
 /// share the cache.
@@ -189,8 +191,15 @@ impl View {
             "updated" => (lock(&self.0.cache).shows(&span), None),
             _ => (false, None),
         };
-        let rewritten = is_shown
-            .then(|| projection::project_span(payload, &self.0.attributes, self.0.messages));
+        let rewritten = is_shown.then(|| {
+            let (attributes, messages) = (&self.0.attributes, self.0.messages);
+            if name == "updated" {
+                projection::project_update(payload, attributes, messages)
+            } else {
+                Some(projection::project_span(payload, attributes, messages))
+            }
+        });
+        let rewritten = rewritten.flatten();
         ViewDecision { decided, rewritten }
     }
 

@@ -39,6 +39,7 @@ fn start(app: &App) -> (livespan::otel::LiveTracerProvider, LiveSpan, String) {
     let provider = app.live.tracer_provider(SdkTracerProvider::builder());
     let span = provider.tracer("test").start("job");
     let id = span.span_context().trace_id().to_string();
+    app.live.target().flush(PATIENCE).unwrap();
     (provider, span, id)
 }
 

@@ -179,7 +179,7 @@ fn every_kind_of_change_is_shown_through_the_current_context() {
 
 /// Returns what readers know of each span after these events, by its id: name, status, attributes, events, links.
 /// `ended` events are left out.
-fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
+pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     let mut spans = BTreeMap::new();
     for event in events {
         let Some(id) = event["spanId"].as_str() else {
@@ -221,7 +221,7 @@ fn told_status(events: &[Json], span: &Json) -> Json {
 }
 
 /// Returns the same fields from the `ended` events alone.
-fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
+pub(super) fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
     let ended = events.iter().filter(|event| event["type"] == "ended");
     ended
         .map(|event| {

@@ -14,6 +14,7 @@ mod flush;
 #[cfg(unix)]
 mod forked;
 mod inside;
+mod inside_tracing;
 mod lifecycle;
 pub(crate) mod live_provider;
 #[cfg(feature = "logs")]
