@@ -73,9 +73,7 @@ struct App {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let live = LiveSpans::builder().build()?;
-    let provider = SdkTracerProvider::builder()
-        .with_span_processor(live.span_processor())
-        .build();
+    let provider = live.tracer_provider(SdkTracerProvider::builder());
     tracing_subscriber::registry()
         .with(tracing_subscriber::filter::LevelFilter::INFO)
         .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("product")))

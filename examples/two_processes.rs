@@ -65,10 +65,10 @@ async fn watch(
 ) -> Result<(LiveSpans, LiveServer), BoxError> {
     let store = RedisEventStore::new(redis)?;
     let live = LiveSpans::builder().store(store).build()?;
-    let provider = SdkTracerProvider::builder()
-        .with_resource(Resource::builder().with_service_name(service).build())
-        .with_span_processor(live.span_processor())
-        .build();
+    let provider = live.tracer_provider(
+        SdkTracerProvider::builder()
+            .with_resource(Resource::builder().with_service_name(service).build()),
+    );
     let server = live.serve(dashboard).await?;
     global::set_text_map_propagator(TraceContextPropagator::new());
     tracing_subscriber::registry()

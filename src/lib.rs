@@ -1,5 +1,5 @@
-//! Watch your program run: every OpenTelemetry span is streamed to a browser the moment it starts, and again when it
-//! ends, from a log that can be replayed.
+//! Watch your program run: every OpenTelemetry span is streamed to a browser the moment it starts, while it changes, and
+//! when it ends, from a log that can be replayed.
 //!
 //! # Pick your way in
 //!
@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | five minutes | [`init()`]: provider, `tracing` subscriber and page in one line |
 //! | a registry of `tracing-subscriber` | [`layer()`]: one line; console and filters stay |
-//! | an app with a tracer provider | [`LiveSpans::span_processor`] and [`LiveSpans::serve_in_background`] |
+//! | an app with a tracer provider | [`LiveSpans::tracer_provider`] and [`LiveSpans::serve_in_background`] |
 //! | an axum app | [`LiveSpans::router`], nested under any prefix |
 //! | async code that is cancelled | [`LiveFutureExt::live`] instead of `.instrument(span)` |
 //! | customers who wait for their job | [`LiveSpans::respond`] behind your own route, through a [`View`] |
@@ -20,7 +20,7 @@
 //! use opentelemetry_sdk::trace::SdkTracerProvider;
 //!
 //! let live = LiveSpans::builder().build()?;
-//! let provider = SdkTracerProvider::builder().with_span_processor(live.span_processor()).build();
+//! let provider = live.tracer_provider(SdkTracerProvider::builder()); // your exporter, your sampler
 //! let server = live.serve_in_background("127.0.0.1:0")?;
 //! println!("dashboard: {}", server.url());
 //! # provider.shutdown().ok();
@@ -40,7 +40,7 @@
 //! | [`sse`] | the event log: dispatch events of any type, subscribe, answer a request with an SSE stream |
 //! | [`store`] | where a log is kept: the [`EventStore`] trait, its stores, [`Retention`] |
 //! | `span` | the span event |
-//! | `otel` | the plug-in into the OpenTelemetry SDK: processor, sampler, filters |
+//! | `otel` | the plug-in into the OpenTelemetry SDK: provider, processors, sampler, filters |
 //! | `access` | who may read, and what a customer's view hides |
 //! | `workflow` | instances of a durable workflow, each as one trace |
 //! | `local_workflow` | a small workflow engine within the process |
