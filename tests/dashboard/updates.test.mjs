@@ -53,6 +53,17 @@ test("each part of an update is laid over what was known, and what is not known 
   }
 });
 
+test("a lost end, which repeats the start, takes nothing away that updates said", () => {
+  const panic = { message: "no rule", location: "src/bank.rs:88:5", thread: "main" };
+  const begin = started("a", null, 0, { attributes: { step: 0, kept: true } });
+  const says = updated("a", 1, { name: "b", attributes: { step: 7 }, awaiting: { name: "redis get", since: at(1) }, panic });
+  const lost = ended("a", null, 0, 5, { attributes: { step: 0, kept: true }, status: { code: "ERROR", message: "lost: the process died" }, lost: { reason: "crashed", lastHeard: at(2) } });
+  const known = told(traceOf([begin, says, lost]));
+  assert.deepEqual(known, { ...NOTHING, name: "b", state: "lost", attributes: { step: 7, kept: true }, status: lost.data.status, awaiting: says.data.awaiting, panic });
+  assert.deepEqual(told(traceOf([{ type: "snapshot", data: { spans: [lost.data], updates: [says.data] } }])), known, "as a snapshot has it");
+  assert.deepEqual(told(traceOf([begin, says, lost, ended("a", null, 0, 6, { attributes: { step: 9 } })])).attributes, { step: 9 }, "a real end says all");
+});
+
 test("what an open span keeps has a bound, and what had no room is counted", () => {
   const items = Array.from({ length: UPDATED_ITEMS_MAX + 3 }, (_, n) => ({ name: String(n), timestamp: at(n) }));
   const event = withUpdate({}, { events: items });

@@ -12,7 +12,7 @@ import { WorkTimes } from "./running.mjs";
 import { barEnd, progressAt } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
 import { addPlaceholder, createTree, link, setFailing, setStart, setState, touch } from "./tree.mjs";
-import { isObject, saysFailing, withUpdate } from "./updates.mjs";
+import { isObject, saysFailing, withUpdate, withUpdatesOf } from "./updates.mjs";
 
 export * from "./span.mjs";
 
@@ -178,7 +178,8 @@ function ended(trace, data) {
     index = twinFor(trace, index, data);
     if (index < 0) return;
   }
-  // The end is self-contained: what updates said before it has no meaning any more.
+  // An end is self-contained: what updates said before it has no meaning any more. A lost end repeats only the start.
+  if (data.lost != null && before !== null && before.type !== "ended") data = withUpdatesOf(data, before);
   if (trace.live.size > 0) trace.live.delete(index);
   const wasFailing = spans.has(index, FLAG.failing);
   if (wasFailing) {
@@ -306,8 +307,14 @@ function updated(trace, data, id) {
   const index = spanFor(trace, data.spanId);
   if (index < 0) return;
   const { spans, strings } = trace;
-  // The end is self-contained: an update from before it has nothing to add.
-  if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) return;
+  if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) {
+    // The end is self-contained: an update from before it has nothing to add. A lost end says less than its updates.
+    const lost = spans.events[index];
+    if (lost?.lost == null) return;
+    spans.events[index] = withUpdatesOf(lost, withUpdate(lost, data));
+    spans.name[index] = strings.add(text(spans.events[index].name));
+    return touch(trace, index);
+  }
   const timestamp = text(data.timestamp);
   const live = liveOf(trace, index);
   // Of a snapshot there are no ids; there, timestamps are of one form, and in order as texts.

@@ -34,6 +34,20 @@ export function withUpdate(event, update) {
   return next;
 }
 
+/**
+ * A lost end repeats what the start said. What updates said in between is all that is known, and stays.
+ * @param {any} lost an `ended` event with `lost`
+ * @param {any} open the span as it was known before
+ * @returns {any} a new object
+ */
+export function withUpdatesOf(lost, open) {
+  const next = { ...lost };
+  for (const key of ["name", "attributes", "attributeTypes", "events", "links", "itemsLeft", "awaiting", "panic"]) {
+    if (open[key] !== undefined) next[key] = open[key];
+  }
+  return next;
+}
+
 /** @param {any[]} before @param {any[]} fresh @returns {{items: any[], left: number}} what was there and what is new; `left` is how many had no room */
 function added(before, fresh) {
   const items = [...before];
