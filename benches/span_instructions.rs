@@ -31,6 +31,8 @@ mod process_instructions;
 mod providers;
 #[path = "measure/spans.rs"]
 mod spans;
+#[path = "measure/update_instructions.rs"]
+mod update_instructions;
 
 use std::{
     env,
@@ -101,6 +103,9 @@ fn main() -> ExitCode {
             for case in cases {
                 make_bursts(case_of(case), api_of(api));
             }
+        }
+        ["run-updates", provider, change] => {
+            update_instructions::make_bursts(provider, change, counted);
         }
         #[cfg(feature = "otlp")]
         ["run-process", case, api, children, spans] => {
@@ -296,6 +301,11 @@ fn report(cases: &[Case]) -> ExitCode {
             );
         }
     }
+    is_within &= update_instructions::report(|arguments| {
+        let bursts = callgrind::count_calls(COUNTED, arguments);
+        assert_eq!(bursts.len(), update_instructions::BURSTS as usize);
+        smallest(&bursts).all
+    });
     if is_within {
         ExitCode::SUCCESS
     } else {

@@ -16,7 +16,7 @@ use crate::{
         start_sketch::{KeySketch, StartSketch},
         unrecorded::UnrecordedSpan,
     },
-    span::updates::{Changes, UpdateSlot},
+    span::updates::{Changes, UpdateSlot, is_same_key},
 };
 
 /// Attributes of these names are kept until the end of the span: they are made to be set again and again.
@@ -48,6 +48,8 @@ struct Inside {
     status: Status,
     /// Attributes that the SDK gets at the end, each with its last value.
     held: Vec<KeyValue>,
+    /// The place of the one that was set last.
+    latest: usize,
     /// Attributes beyond the limit. The SDK gets them after `held`, so that it counts these as dropped and not the held
     /// ones.
     overflow: Vec<KeyValue>,
@@ -146,7 +148,7 @@ impl LiveSpan {
         } else {
             self.attributes += 1;
             let news = attribute.clone();
-            self.note(|changes| changes.set_attribute(news));
+            self.note(|changes| changes.set_new_attribute(news));
             self.sdk.set_attribute(attribute);
         }
     }
@@ -154,12 +156,28 @@ impl LiveSpan {
     /// Keeps an attribute for the end of the span.
     #[inline]
     fn hold(&mut self, attribute: KeyValue) {
+        let inside = self.inside();
+        if let Some(held) = inside.held.get_mut(inside.latest)
+            && is_same_key(&held.key, &attribute.key)
+        {
+            held.value = attribute.value.clone();
+            self.note(|changes| changes.set_attribute(attribute));
+        } else {
+            self.hold_other(attribute);
+        }
+    }
+
+    #[inline(never)]
+    fn hold_other(&mut self, attribute: KeyValue) {
         let has_room = self.attributes < self.parts.limits.attributes();
-        let held = &mut self.inside().held;
-        if let Some(held) = held.iter_mut().find(|pair| pair.key == attribute.key) {
+        let inside = self.inside();
+        let is_held = |pair: &KeyValue| is_same_key(&pair.key, &attribute.key);
+        let known = inside.held.iter().position(is_held);
+        inside.latest = known.unwrap_or(inside.held.len());
+        if let Some(held) = inside.held.get_mut(inside.latest) {
             held.value = attribute.value.clone();
         } else if has_room {
-            held.push(attribute.clone());
+            inside.held.push(attribute.clone());
             self.attributes += 1;
         } else {
             return self.overflow(attribute);
@@ -208,6 +226,7 @@ impl Inside {
             events: 0,
             status: Status::Unset,
             held: Vec::new(),
+            latest: 0,
             overflow: Vec::new(),
             slot: Arc::new(slot),
         }

@@ -26,10 +26,10 @@ impl StartSketch {
     }
 }
 
-/// The keys that a span may have: a Bloom filter of 64 bits. If it takes a new key for a known one, the SDK gets the
+/// The keys that a span may have: a Bloom filter of 256 bits. If it takes a new key for a known one, the SDK gets the
 /// attribute later, and nothing is lost.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct KeySketch(u64);
+pub(super) struct KeySketch([u64; 4]);
 
 impl KeySketch {
     /// Adds a key. Returns whether it may have been there.
@@ -39,10 +39,13 @@ impl KeySketch {
         let last = bytes.last().copied().unwrap_or_default();
         let middle = bytes.get(bytes.len() / 2).copied().unwrap_or_default();
         // Keys of one program seldom agree in length, middle and end.
-        let mixed = bytes.len() * 11 + usize::from(last) * 5 + usize::from(middle);
+        let mixed = bytes.len() * 37 + usize::from(last) * 11 + usize::from(middle);
         let bit = 1 << (mixed % 64);
-        let was_there = self.0 & bit != 0;
-        self.0 |= bit;
+        let Some(word) = self.0.get_mut(mixed / 64 % 4) else {
+            return true;
+        };
+        let was_there = *word & bit != 0;
+        *word |= bit;
         was_there
     }
 }

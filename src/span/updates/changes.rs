@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use opentelemetry::{
-    KeyValue,
+    Key, KeyValue,
     trace::{Event, Link, Status},
 };
 
@@ -59,7 +59,7 @@ impl Changes {
     #[inline]
     pub(crate) fn set_attribute(&mut self, pair: KeyValue) -> bool {
         if let Some(known) = self.attributes.get_mut(self.latest)
-            && known.key == pair.key
+            && is_same_key(&known.key, &pair.key)
         {
             known.value = pair.value;
             return true;
@@ -67,6 +67,14 @@ impl Changes {
         self.set_other_attribute(pair)
     }
 
+    /// Sets an attribute whose key the span never had. Returns `false` if there is no room for it.
+    #[inline]
+    pub(crate) fn set_new_attribute(&mut self, pair: KeyValue) -> bool {
+        self.latest = self.attributes.len();
+        push_bounded(&mut self.attributes, pair)
+    }
+
+    #[inline(never)]
     fn set_other_attribute(&mut self, pair: KeyValue) -> bool {
         let known = self
             .attributes
@@ -91,6 +99,14 @@ impl Changes {
     }
 }
 
+/// Compares keys. Most are the same text in memory, because a program writes a key where it sets it.
+#[inline]
+pub(crate) fn is_same_key(one: &Key, other: &Key) -> bool {
+    let (one, other) = (one.as_str(), other.as_str());
+    std::ptr::eq(one, other) || one == other
+}
+
+#[inline]
 fn push_bounded<T>(parts: &mut Vec<T>, part: T) -> bool {
     let has_room = parts.len() < PARTS_MAX;
     if has_room {
