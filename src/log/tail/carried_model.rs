@@ -23,6 +23,10 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
+
+    fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).unwrap()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +159,7 @@ fn check(tail: &Tail, model: &Model, after: u64) {
         let later = model.events.range(after + 1..);
         let of_stream = later.filter(|(_, (of, _))| *of == stream).count();
         if let Some(lost) = lost {
-            assert_eq!(lost as usize, of_stream - wanted.len(), "of {stream}");
+            assert_eq!(lost, (of_stream - wanted.len()) as u64, "of {stream}");
         }
         let pinned = readable.iter().filter(|one| model.pinned.contains(one));
         let pinned = pinned.count() as u64;
@@ -177,7 +181,7 @@ fn retention_keeps_what_the_naive_model_keeps() {
     let mut gone_whole = 0;
     for seed in 1..=100 {
         let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ seed);
-        let max = usize::try_from([1, 8, 20, 60, 200][random.below(5) as usize]).unwrap();
+        let max = [1, 8, 20, 60, 200][random.index(5)];
         let tail = Tail::carrying(FIRST, Retention::default().events(max));
         let now = Instant::now();
         let mut model = Model {
@@ -190,7 +194,7 @@ fn retention_keeps_what_the_naive_model_keeps() {
         for _ in 0..60 + random.below(120) {
             let mut batch = Batch::default();
             // The tail evicts after each batch, the model after each event: that is the same for one event.
-            let stream = random.below(SIZES.len() as u64) as usize;
+            let stream = random.index(SIZES.len());
             let token = random.below(3);
             let pin = match random.below(12) {
                 0..2 => Pinning::Open(token),
