@@ -139,7 +139,13 @@ async fn what_open_spans_said_is_there_after_a_restart() {
     drop(app);
 
     let app = open(&folder).await;
-    let after = app.json(&path).await;
+    // The worker says that the span waits soon after the log is open.
+    let mut after = app.json(&path).await;
+    let deadline = Instant::now() + PATIENCE;
+    while after["updates"][0]["state"] != "waiting" {
+        assert!(Instant::now() < deadline, "{after}");
+        after = app.json(&path).await;
+    }
     for field in ["progress", "name", "spans"] {
         assert_eq!(before["summary"][field], after["summary"][field], "{field}");
     }
