@@ -82,7 +82,12 @@ impl UpdateSchedule {
     pub(super) fn schedule_taken(&mut self, now: Instant) {
         for slot in self.taken.drain(..) {
             let told = self.told.get(&(slot.trace_id, slot.span_id));
-            let at = told.map_or(now, |told| *told + UPDATE_INTERVAL);
+            let first = if slot.waits_first {
+                now + UPDATE_INTERVAL
+            } else {
+                now
+            };
+            let at = told.map_or(first, |told| *told + UPDATE_INTERVAL);
             self.due.push(Reverse(DueSlot { at, slot }));
         }
     }

@@ -8,7 +8,11 @@ use opentelemetry::{
     trace::{SpanContext, TraceContextExt as _},
 };
 
-use crate::{otel::shared::ProcessorShared, span::updates::Changes, util::sync::write};
+use crate::{
+    otel::shared::ProcessorShared,
+    span::updates::{Changes, UpdateSlot},
+    util::sync::write,
+};
 
 static LOGS: RwLock<Vec<Weak<ProcessorShared>>> = RwLock::new(Vec::new());
 
@@ -39,6 +43,35 @@ pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
         let source = log.processes.newest().unwrap_or_default();
         log.updates.note_by_ids(log.buffer(), key, source, &change);
     });
+}
+
+/// The slots of one span in all logs, so that it need not be looked up for each change.
+#[derive(Debug, Default)]
+pub(crate) struct SpanSlots(Vec<(Weak<ProcessorShared>, Arc<UpdateSlot>)>);
+
+impl SpanSlots {
+    pub(crate) fn of(span: &SpanContext) -> Self {
+        let mut slots = Vec::new();
+        if span.is_valid() && !span.is_remote() {
+            let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+            for_each(|log| {
+                let source = log.processes.newest().unwrap_or_default();
+                let slot = log.updates.slot_of(key, source);
+                slots.extend(slot.map(|slot| (Arc::downgrade(log), slot)));
+            });
+        }
+        Self(slots)
+    }
+
+    /// Notes a change of the span in every log.
+    #[inline]
+    pub(crate) fn note(&self, change: impl Fn(&mut Changes) -> bool) {
+        for (log, slot) in &self.0 {
+            if let Some(log) = log.upgrade() {
+                log.updates.note(log.buffer(), slot, &change);
+            }
+        }
+    }
 }
 
 /// Notes a change of this span in every log that knows of an earlier one which came by this way.

@@ -154,6 +154,10 @@ impl ProcessorShared {
         let mut changes = slot.end();
         // A span that ends waits for nothing: that needs no event of its own.
         changes.awaiting = Awaiting::Unchanged;
+        // Nor does one that was never told that it is polled.
+        if !slot.was_taken() {
+            changes.task = None;
+        }
         if changes.is_empty() {
             return;
         }

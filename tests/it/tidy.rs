@@ -247,6 +247,7 @@ const MODULES: &[&str] = &[
     "otel::panic_hook",
     "otel::futures::pending_awaits",
     "otel::futures::awaiting",
+    "otel::futures::poll_times",
     "otel::futures::live_future",
     "otel::futures",
     "otel::start_handoff",

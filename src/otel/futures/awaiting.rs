@@ -64,7 +64,7 @@ impl<F: Future> Future for AwaitingFuture<F> {
 }
 
 /// Returns the span that is current on this task, if it records.
-fn recording_span() -> Option<SpanContext> {
+pub(super) fn recording_span() -> Option<SpanContext> {
     Context::map_current(|cx| {
         let span = cx.span();
         span.is_recording().then(|| span.span_context().clone())

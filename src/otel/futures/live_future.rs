@@ -19,7 +19,10 @@ use opentelemetry::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    otel::futures::awaiting::AwaitingFuture,
+    otel::futures::{
+        awaiting::{AwaitingFuture, recording_span},
+        poll_times::PollTimes,
+    },
     span::ending::{self, PanicDetails},
 };
 
@@ -52,6 +55,8 @@ pub trait LiveFutureExt: Future + Sized {
     ///   whose time is up, whose `JoinSet` is dropped, or that was never polled. Its end has `"cancelled":true` and the
     ///   status that the program set. Spans that end inside that drop are cancelled, too.
     /// - A future that is ready lets go of the span at once, together with what the future held.
+    /// - Viewers see how often it was polled, how long it worked and waited, and during a long poll since when and on which
+    ///   thread: that thread does nothing else meanwhile.
     /// - If the future panics, the span is panicked, even if the panic is caught before the future is dropped.
     ///
     /// As ever, the span ends with its last handle. If the program holds another one, the span is cancelled when that is
@@ -63,6 +68,7 @@ pub trait LiveFutureExt: Future + Sized {
             future: Some(self),
             span: Some(span.into()),
             progress: FutureProgress::NotPolled,
+            times: None,
         }
     }
 
@@ -165,6 +171,8 @@ pin_project! {
         future: Option<F>,
         span: Option<SpanHandle>,
         progress: FutureProgress,
+        // Set at the first poll, if the span records.
+        times: Option<PollTimes>,
     }
 
     impl<F> PinnedDrop for LiveFuture<F> {
@@ -216,11 +224,17 @@ impl<F: Future> Future for LiveFuture<F> {
         let Some(span) = this.span.as_ref() else {
             return Poll::Pending;
         };
+        let is_first = matches!(this.progress, FutureProgress::NotPolled);
         let _poll = PollGuard {
             progress: this.progress,
             was_panicking: thread::panicking(),
         };
+        let times = this.times;
         let poll = span.within(|| {
+            if is_first {
+                *times = recording_span().map(|span| PollTimes::of(&span));
+            }
+            let _timed = TimedPoll::begin(times);
             let poll = this.future.as_mut().as_pin_mut()?.poll(cx);
             if poll.is_ready() {
                 this.future.set(None);
@@ -238,6 +252,26 @@ impl<F: Future> Future for LiveFuture<F> {
         }
         drop(this.span.take());
         Poll::Ready(output)
+    }
+}
+
+/// A poll that is timed until this is dropped, also by a panic.
+struct TimedPoll<'a>(&'a mut Option<PollTimes>);
+
+impl<'a> TimedPoll<'a> {
+    fn begin(times: &'a mut Option<PollTimes>) -> Self {
+        if let Some(times) = times {
+            times.begin();
+        }
+        Self(times)
+    }
+}
+
+impl Drop for TimedPoll<'_> {
+    fn drop(&mut self) {
+        if let Some(times) = self.0 {
+            times.end();
+        }
     }
 }
 

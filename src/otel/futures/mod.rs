@@ -3,6 +3,7 @@
 pub(crate) mod awaiting;
 pub(crate) mod live_future;
 pub(crate) mod pending_awaits;
+pub(crate) mod poll_times;
 
 pub use crate::otel::futures::{
     awaiting::AwaitingFuture,

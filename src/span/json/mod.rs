@@ -40,7 +40,7 @@ pub(crate) use self::{
     log::{LogFields, log},
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},
-    updated::{ChangeFields, updated},
+    updated::{ChangeFields, TaskFields, updated},
     value::{Pairs, Value, pairs},
     writer::kind_name,
 };

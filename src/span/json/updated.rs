@@ -15,6 +15,7 @@ use crate::{
         updates::Awaiting,
     },
     util::time::Timestamp,
+    wire::frame::number,
 };
 
 /// What changed in an open span, besides the attributes and links of its [`SpanFields`].
@@ -27,6 +28,18 @@ pub(crate) struct ChangeFields<'a> {
     /// The name of what the span waits for, and since when.
     pub(crate) awaiting: Awaiting<(Cow<'a, str>, Timestamp)>,
     pub(crate) panic: Option<PanicFields<'a>>,
+    pub(crate) task: Option<TaskFields<'a>>,
+}
+
+/// How the task of a span has been polled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskFields<'a> {
+    pub(crate) polls: u64,
+    pub(crate) busy_nanos: u64,
+    pub(crate) idle_nanos: u64,
+    pub(crate) longest_poll_nanos: u64,
+    /// Since when, and on which thread, it is being polled.
+    pub(crate) polling: Option<(Timestamp, Cow<'a, str>)>,
 }
 
 pub(crate) fn updated(
@@ -55,6 +68,9 @@ pub(crate) fn updated(
     if !span.attributes.is_empty() {
         writer.attributes("attributes", &span.attributes);
     }
+    if let Some(task) = &changes.task {
+        writer.task(task);
+    }
     match &changes.awaiting {
         Awaiting::Unchanged => {}
         Awaiting::Nothing => writer.raw(b",\"awaiting\":null"),
@@ -75,6 +91,29 @@ pub(crate) fn updated(
 }
 
 impl JsonWriter<'_> {
+    fn task(&mut self, task: &TaskFields<'_>) {
+        self.raw(b",\"task\":{\"polls\":");
+        number(self.out, task.polls);
+        for (key, nanos) in [
+            (&b",\"busyNanos\":"[..], task.busy_nanos),
+            (b",\"idleNanos\":", task.idle_nanos),
+            (b",\"longestPollNanos\":", task.longest_poll_nanos),
+        ] {
+            self.raw(key);
+            number(self.out, nanos);
+        }
+        match &task.polling {
+            None => self.raw(b",\"polling\":null}"),
+            Some((since, thread)) => {
+                self.raw(b",\"polling\":{\"since\":\"");
+                since.write(self.out);
+                self.raw(b"\",\"thread\":");
+                self.clipped("task.polling.thread", thread);
+                self.raw(b"}}");
+            }
+        }
+    }
+
     /// Writes a text as a value, and names it in `cut` if it is too long.
     fn clipped(&mut self, path: &str, text: &str) {
         let (text, cut) = clip_head(text);

@@ -8,7 +8,7 @@ use crate::{
     span::{
         record::{
             layout::{
-                CHANGED_AWAITING, CHANGED_NAME, CHANGED_PANIC, CHANGED_STATUS,
+                CHANGED_AWAITING, CHANGED_NAME, CHANGED_PANIC, CHANGED_STATUS, CHANGED_TASK,
                 CHANGED_TO_NO_AWAITING, CHANGES, put, put_halves,
             },
             writer::RecordWriter,
@@ -61,6 +61,22 @@ pub(crate) fn write_changes(
         for text in [&panic.message, &panic.location, &panic.thread] {
             writer.buf.put_slice(&[u8::from(text.is_some())])?;
             writer.text(text.as_deref().unwrap_or_default())?;
+        }
+    }
+    if let Some(task) = &changes.task {
+        parts |= CHANGED_TASK;
+        for number in [
+            task.polls,
+            task.busy_nanos,
+            task.idle_nanos,
+            task.longest_poll_nanos,
+        ] {
+            writer.buf.put_slice(&number.to_le_bytes())?;
+        }
+        writer.buf.put_slice(&[u8::from(task.polling.is_some())])?;
+        if let Some((since, thread)) = &task.polling {
+            writer.buf.put_slice(&since.nanos().to_le_bytes())?;
+            writer.text(thread)?;
         }
     }
     let counts = writer.body(&changes.attributes, &changes.links)?;

@@ -51,6 +51,7 @@ pub(in crate::span) const CHANGED_STATUS: u8 = 2;
 pub(in crate::span) const CHANGED_AWAITING: u8 = 4;
 pub(in crate::span) const CHANGED_TO_NO_AWAITING: u8 = 8;
 pub(in crate::span) const CHANGED_PANIC: u8 = 16;
+pub(in crate::span) const CHANGED_TASK: u8 = 32;
 
 /// Flag in the count of an array: values were cut off.
 pub(in crate::span) const ARRAY_CUT: u32 = 1 << 31;

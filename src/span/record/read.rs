@@ -12,16 +12,16 @@ use crate::{
         event::{AttributeValue, SpanState},
         json::{
             ChangeFields, EndCause, EndFields, EndStatus, Link, Pairs, PanicFields, SpanFields,
-            TimedEvent, Value, start_template::ScalarValue,
+            TaskFields, TimedEvent, Value, start_template::ScalarValue,
         },
         record::{
             layout::{
                 ARRAY_CUT, CHANGED_AWAITING, CHANGED_NAME, CHANGED_PANIC, CHANGED_STATUS,
-                CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_BEFORE_READY, DROPPED_END,
-                DROPPED_ENDS_FENCE, DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE,
-                HAS_VERSION, HIDE, LOG, PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD, PANICKED,
-                PARENT_REMOTE, PartCounts, SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE, slot_of,
-                span_kind,
+                CHANGED_TASK, CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_BEFORE_READY,
+                DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE,
+                HAS_STATE, HAS_VERSION, HIDE, LOG, PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD,
+                PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE,
+                slot_of, span_kind,
             },
             types::{Record, ScopeFields, SpanChanges, SpanRecord, StepActivity},
         },
@@ -333,6 +333,20 @@ impl<'a> RecordReader<'a> {
         })
     }
 
+    fn task(&mut self) -> Option<TaskFields<'a>> {
+        Some(TaskFields {
+            polls: self.u64()?,
+            busy_nanos: self.u64()?,
+            idle_nanos: self.u64()?,
+            longest_poll_nanos: self.u64()?,
+            polling: if self.u8()? == 0 {
+                None
+            } else {
+                Some((Timestamp::from_nanos(self.u64()?), self.text()?.into()))
+            },
+        })
+    }
+
     /// Reads what changed in an open span.
     fn changes(&mut self) -> Option<SpanChanges<'a>> {
         let [parts, truncated, code] = self.array()?;
@@ -371,6 +385,9 @@ impl<'a> RecordReader<'a> {
                 location: text()?,
                 thread: text()?,
             });
+        }
+        if has(CHANGED_TASK) {
+            changes.task = Some(self.task()?);
         }
         let attributes = self.attributes(counts.attributes())?;
         let links = self.links(counts.links())?;

@@ -29,6 +29,17 @@ pub(crate) enum Awaiting<T> {
     On(T),
 }
 
+/// How the task of a span has been polled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TaskState {
+    pub(crate) polls: u64,
+    pub(crate) busy_nanos: u64,
+    pub(crate) idle_nanos: u64,
+    pub(crate) longest_poll_nanos: u64,
+    /// Since when, and on which thread, it is being polled.
+    pub(crate) polling: Option<(Timestamp, Arc<str>)>,
+}
+
 /// What changed in one open span since it was last told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Changes {
@@ -41,6 +52,7 @@ pub(crate) struct Changes {
     pub(crate) links: Vec<Link>,
     pub(crate) awaiting: Awaiting<Await>,
     pub(crate) panic: Option<Arc<PanicDetails>>,
+    pub(crate) task: Option<TaskState>,
 }
 
 impl Changes {
@@ -53,6 +65,7 @@ impl Changes {
             && self.links.is_empty()
             && self.awaiting == Awaiting::Unchanged
             && self.panic.is_none()
+            && self.task.is_none()
     }
 
     /// Sets an attribute: the last value of a key counts. Returns `false` if there is no room for another key.

@@ -69,22 +69,26 @@ impl UpdateQueue {
         source: u32,
         change: impl FnOnce(&mut Changes) -> bool,
     ) {
+        match self.slot_of(span, source) {
+            Some(slot) => self.note(buffer, &slot, change),
+            None => buffer.count_dropped(RecordClass::Other, 1),
+        }
+    }
+
+    /// Returns the slot of the span with these ids, and makes it if there is none and there is room for it.
+    pub(crate) fn slot_of(&self, span: SlotIds, source: u32) -> Option<Arc<UpdateSlot>> {
         // The entry's lock is given back before anything else is locked.
         let known = self.shared.get(&span).map(|slot| Arc::clone(&slot));
-        let slot = known.or_else(|| {
+        known.or_else(|| {
             if self.shared_count.load(Ordering::Relaxed) >= SHARED_SLOTS_MAX {
                 return None;
             }
-            let slot = Arc::new(UpdateSlot::new(span.0, span.1, source));
+            let slot = Arc::new(UpdateSlot::new(span.0, span.1, source).waiting_first());
             if self.shared.insert(span, Arc::clone(&slot)).is_none() {
                 self.shared_count.fetch_add(1, Ordering::Relaxed);
             }
             Some(slot)
-        });
-        match slot {
-            Some(slot) => self.note(buffer, &slot, change),
-            None => buffer.count_dropped(RecordClass::Other, 1),
-        }
+        })
     }
 
     /// Notes a change of the span with these ids, if it has a slot here. A span that has ended has none.

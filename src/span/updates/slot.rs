@@ -29,6 +29,9 @@ pub(crate) struct UpdateSlot {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) source: u32,
+    /// Whether its changes wait before they are told first. They are of what passes by: most polls and waits are over by
+    /// then.
+    pub(crate) waits_first: bool,
     state: SpinMutex<SlotState>,
 }
 
@@ -37,6 +40,8 @@ struct SlotState {
     pending: Changes,
     is_queued: bool,
     is_ended: bool,
+    /// Whether the worker has taken changes before.
+    was_taken: bool,
 }
 
 impl UpdateSlot {
@@ -45,8 +50,15 @@ impl UpdateSlot {
             trace_id,
             span_id,
             source,
+            waits_first: false,
             state: SpinMutex::new(SlotState::default()),
         }
+    }
+
+    /// Makes changes wait before they are told first.
+    pub(super) fn waiting_first(mut self) -> Self {
+        self.waits_first = true;
+        self
     }
 
     /// Notes a change. `change` returns whether there was room for it.
@@ -79,7 +91,13 @@ impl UpdateSlot {
     pub(crate) fn take(&self) -> Changes {
         let mut state = self.state.lock();
         state.is_queued = false;
+        state.was_taken = true;
         mem::take(&mut state.pending)
+    }
+
+    /// Returns whether the worker has taken changes before.
+    pub(crate) fn was_taken(&self) -> bool {
+        self.lock_briefly().is_some_and(|state| state.was_taken)
     }
 
     /// Closes the slot at the end of its span and returns what was not told.

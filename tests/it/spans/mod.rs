@@ -25,6 +25,7 @@ mod order;
 mod overload;
 mod panic_hook;
 mod panicked;
+mod polls;
 mod redact;
 mod retention;
 #[cfg(all(feature = "http", feature = "sqlite"))]
