@@ -58,16 +58,16 @@ const WARM_UP_BURSTS: u32 = 3;
 /// Upper bound on the instructions per span that livespan adds to those of its peer (see [`peer_of`]). `-- bounds`
 /// prints this table: the measured value plus [`ALLOWANCE_PERCENT`].
 const BOUNDS: [(Api, Case, u64); 10] = [
-    (Api::Tracer, Case::Plain, 1089),
-    (Api::Tracer, Case::Sampler, 1261),
-    (Api::Tracer, Case::Provider, 1535),
-    (Api::Tracer, Case::WrappingNoop, 1114),
-    (Api::Tracer, Case::WrappingNoopSampler, 1286),
-    (Api::Macros, Case::Plain, 2140),
-    (Api::Macros, Case::Sampler, 2319),
-    (Api::Macros, Case::Provider, 2889),
-    (Api::Macros, Case::WrappingNoop, 2165),
-    (Api::Macros, Case::WrappingNoopSampler, 2344),
+    (Api::Tracer, Case::Plain, 1092),
+    (Api::Tracer, Case::Sampler, 1269),
+    (Api::Tracer, Case::Provider, 1552),
+    (Api::Tracer, Case::WrappingNoop, 1115),
+    (Api::Tracer, Case::WrappingNoopSampler, 1293),
+    (Api::Macros, Case::Plain, 1917),
+    (Api::Macros, Case::Sampler, 2102),
+    (Api::Macros, Case::Provider, 2726),
+    (Api::Macros, Case::WrappingNoop, 1941),
+    (Api::Macros, Case::WrappingNoopSampler, 2126),
 ];
 
 /// Two builds of the same source differ by less than this. A change that costs 5 % fails.

@@ -215,7 +215,7 @@ mod tests {
         serde_json::from_str::<ProgressAttributes>(&text).unwrap().0
     }
 
-    fn told(value: Json) -> Json {
+    fn told(value: &Json) -> Json {
         let progress = of_json(&json!({"progress.current": value}));
         json!(progress.map(|progress| progress.current))
     }
@@ -223,11 +223,11 @@ mod tests {
     #[test]
     fn numbers_may_be_texts_and_nothing_else_is_a_number() {
         for value in [json!(0), json!(7), json!(2.5), json!(u64::MAX)] {
-            assert_eq!(told(value.clone()), value);
+            assert_eq!(told(&value), value);
         }
-        assert_eq!(told(json!("121")), json!(121));
-        assert_eq!(told(json!("18446744073709551615")), json!(u64::MAX));
-        assert_eq!(told(json!("2.5")), json!(2.5));
+        assert_eq!(told(&json!("121")), json!(121));
+        assert_eq!(told(&json!("18446744073709551615")), json!(u64::MAX));
+        assert_eq!(told(&json!("2.5")), json!(2.5));
         for value in [
             json!(-1),
             json!("-1"),
@@ -240,7 +240,7 @@ mod tests {
             json!([1]),
             json!(null),
         ] {
-            assert_eq!(told(value.clone()), Json::Null, "{value}");
+            assert_eq!(told(&value), Json::Null, "{value}");
         }
     }
 

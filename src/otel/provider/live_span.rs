@@ -16,7 +16,7 @@ use crate::{
         start_sketch::{KeySketch, StartSketch},
         unrecorded::UnrecordedSpan,
     },
-    span::updates::{Changes, UpdateSlot, is_same_key},
+    span::updates::{Changes, UpdateSlot, assign, is_same_key},
 };
 
 /// Attributes of these names are kept until the end of the span: they are made to be set again and again.
@@ -160,8 +160,8 @@ impl LiveSpan {
         if let Some(held) = inside.held.get_mut(inside.latest)
             && is_same_key(&held.key, &attribute.key)
         {
-            held.value = attribute.value.clone();
-            self.note(|changes| changes.set_attribute(attribute));
+            assign(&mut held.value, &attribute.value);
+            self.note(|changes| changes.set_attribute(&attribute));
         } else {
             self.hold_other(attribute);
         }
@@ -175,14 +175,14 @@ impl LiveSpan {
         let known = inside.held.iter().position(is_held);
         inside.latest = known.unwrap_or(inside.held.len());
         if let Some(held) = inside.held.get_mut(inside.latest) {
-            held.value = attribute.value.clone();
+            assign(&mut held.value, &attribute.value);
         } else if has_room {
             inside.held.push(attribute.clone());
             self.attributes += 1;
         } else {
             return self.overflow(attribute);
         }
-        self.note(|changes| changes.set_attribute(attribute));
+        self.note(|changes| changes.set_attribute(&attribute));
     }
 
     #[cold]
@@ -273,7 +273,7 @@ impl Span for LiveSpan {
         } else if let Some(unrecorded) = &mut self.unrecorded
             && unrecorded.set_attribute(&attribute, self.parts.limits.attributes())
         {
-            self.note(|changes| changes.set_attribute(attribute));
+            self.note(|changes| changes.set_attribute(&attribute));
         }
     }
 

@@ -35,11 +35,7 @@ impl KeySketch {
     /// Adds a key. Returns whether it may have been there.
     #[inline]
     pub(super) fn insert(&mut self, key: &str) -> bool {
-        let bytes = key.as_bytes();
-        let last = bytes.last().copied().unwrap_or_default();
-        let middle = bytes.get(bytes.len() / 2).copied().unwrap_or_default();
-        // Keys of one program seldom agree in length, middle and end.
-        let mixed = bytes.len() * 37 + usize::from(last) * 11 + usize::from(middle);
+        let mixed = hash(key.as_bytes());
         let bit = 1 << (mixed % 64);
         let Some(word) = self.0.get_mut(mixed / 64 % 4) else {
             return true;
@@ -47,5 +43,51 @@ impl KeySketch {
         let was_there = *word & bit != 0;
         *word |= bit;
         was_there
+    }
+}
+
+/// Returns eight bits of a key's length, beginning and end.
+#[inline]
+fn hash(key: &[u8]) -> usize {
+    let ends = key.first_chunk::<8>().zip(key.last_chunk::<8>());
+    let (head, tail) = ends.map_or_else(
+        || short(key),
+        |(head, tail)| (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+    );
+    let mixed =
+        (head ^ tail.rotate_left(27) ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let [.., high] = mixed.to_le_bytes();
+    usize::from(high)
+}
+
+/// Returns beginning and end of a key of less than eight bytes.
+#[inline]
+fn short(key: &[u8]) -> (u64, u64) {
+    if let (Some(head), Some(tail)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        let word = |bytes: &[u8; 4]| u64::from(u32::from_le_bytes(*bytes));
+        return (word(head), word(tail));
+    }
+    let byte = |byte: Option<&u8>| byte.copied().map_or(0, u64::from);
+    let middle = byte(key.get(key.len() / 2));
+    (byte(key.first()) << 8 | middle, byte(key.last()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_there_is_known_and_few_others_are_taken_for_it() {
+        let mut keys = KeySketch::default();
+        let names: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
+        let mistaken = names.iter().filter(|name| keys.insert(name)).count();
+        assert!(mistaken < 8, "{mistaken}");
+        for name in &names {
+            assert!(keys.insert(name), "{name}");
+        }
+        for short in ["", "a", "ab", "abc", "abcd", "abcdefg", "abcdefgh"] {
+            let mut keys = KeySketch::default();
+            assert!(!keys.insert(short) && keys.insert(short), "{short}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use opentelemetry::{
-    Key, KeyValue,
+    Key, KeyValue, Value,
     trace::{Event, Link, Status},
 };
 
@@ -70,11 +70,11 @@ impl Changes {
 
     /// Sets an attribute: the last value of a key counts. Returns `false` if there is no room for another key.
     #[inline]
-    pub(crate) fn set_attribute(&mut self, pair: KeyValue) -> bool {
+    pub(crate) fn set_attribute(&mut self, pair: &KeyValue) -> bool {
         if let Some(known) = self.attributes.get_mut(self.latest)
             && is_same_key(&known.key, &pair.key)
         {
-            known.value = pair.value;
+            assign(&mut known.value, &pair.value);
             return true;
         }
         self.set_other_attribute(pair)
@@ -88,17 +88,15 @@ impl Changes {
     }
 
     #[inline(never)]
-    fn set_other_attribute(&mut self, pair: KeyValue) -> bool {
-        let known = self
-            .attributes
-            .iter()
-            .position(|known| known.key == pair.key);
+    fn set_other_attribute(&mut self, pair: &KeyValue) -> bool {
+        let is_known = |known: &KeyValue| is_same_key(&known.key, &pair.key);
+        let known = self.attributes.iter().position(is_known);
         self.latest = known.unwrap_or(self.attributes.len());
         if let Some(known) = self.attributes.get_mut(self.latest) {
-            known.value = pair.value;
+            assign(&mut known.value, &pair.value);
             return true;
         }
-        push_bounded(&mut self.attributes, pair)
+        push_bounded(&mut self.attributes, pair.clone())
     }
 
     /// Adds an event of the span. Returns `false` if there is no room for it.
@@ -109,6 +107,16 @@ impl Changes {
     /// Adds a link. Returns `false` if there is no room for it.
     pub(crate) fn add_link(&mut self, link: Link) -> bool {
         push_bounded(&mut self.links, link)
+    }
+}
+
+/// Assigns a value. Numbers, which loops change, are copied without a look at what else a value could hold.
+#[inline]
+pub(crate) fn assign(to: &mut Value, from: &Value) {
+    match (to, from) {
+        (Value::I64(to), Value::I64(from)) => *to = *from,
+        (Value::F64(to), Value::F64(from)) => *to = *from,
+        (to, from) => to.clone_from(from),
     }
 }
 
@@ -136,7 +144,7 @@ mod tests {
     fn the_last_value_of_a_key_counts_and_keys_keep_their_order() {
         let mut changes = Changes::default();
         for (key, value) in [("a", 1), ("b", 2), ("b", 3), ("a", 4), ("a", 5), ("c", 6)] {
-            assert!(changes.set_attribute(KeyValue::new(key, value)));
+            assert!(changes.set_attribute(&KeyValue::new(key, value)));
         }
         let expected = [("a", 5), ("b", 3), ("c", 6)];
         assert_eq!(
@@ -149,12 +157,12 @@ mod tests {
     fn every_list_is_bounded_and_known_keys_still_change() {
         let mut changes = Changes::default();
         for number in 0..PARTS_MAX {
-            assert!(changes.set_attribute(KeyValue::new(number.to_string(), 0)));
+            assert!(changes.set_attribute(&KeyValue::new(number.to_string(), 0)));
             assert!(changes.add_event(Event::with_name("tick")));
         }
-        assert!(!changes.set_attribute(KeyValue::new("more", 0)));
+        assert!(!changes.set_attribute(&KeyValue::new("more", 0)));
         assert!(!changes.add_event(Event::with_name("tick")));
-        assert!(changes.set_attribute(KeyValue::new("7", 1)));
+        assert!(changes.set_attribute(&KeyValue::new("7", 1)));
         assert_eq!(changes.attributes[7], KeyValue::new("7", 1));
         assert_eq!(changes.attributes.len(), PARTS_MAX);
         assert_eq!(changes.events.len(), PARTS_MAX);

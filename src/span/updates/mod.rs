@@ -22,7 +22,7 @@ mod queue;
 mod slot;
 
 pub(crate) use self::{
-    changes::{Await, Awaiting, Changes, TaskState, is_same_key},
+    changes::{Await, Awaiting, Changes, TaskState, assign, is_same_key},
     queue::UpdateQueue,
     slot::{SlotIds, UpdateSlot},
 };
