@@ -13,6 +13,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "spans")]
 pub(crate) use self::keep::KeepError;
 use std::{
     collections::{BTreeMap, VecDeque},
