@@ -139,7 +139,8 @@ pub use crate::{
     access::{Access, Auth, Redaction, View},
     live_spans::{LiveSpans, LiveSpansBuilder, current_trace_id},
     otel::{
-        LiveFutureExt, LiveSampler, LiveSpanProcessor, LiveTracerProvider, panic_hook::panic_hook,
+        LiveFutureExt, LiveSampler, LiveSpanProcessor, LiveTracerProvider, SampledOnly,
+        panic_hook::panic_hook,
     },
     span::{SpanEvent, SpanId, TraceId},
 };

@@ -335,7 +335,7 @@ impl SpanProcessor for LiveSpanProcessor {
 /// `BatchSpanProcessor` would export those too.
 ///
 /// ```
-/// use livespan::{LiveSpans, otel::SampledOnly};
+/// use livespan::{LiveSpans, SampledOnly};
 /// use opentelemetry_sdk::trace::{BatchSpanProcessor, InMemorySpanExporter, Sampler, SdkTracerProvider};
 ///
 /// let live = LiveSpans::builder().build()?;

@@ -27,7 +27,7 @@ use crate::otel::{
 /// this sampler.
 ///
 /// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
-/// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::otel::SampledOnly).
+/// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).
 ///
 /// The guide: [exporters and sampling](crate::_guide::exporters_and_sampling).
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use livespan::{LiveSpans, Retention, otel::SampledOnly};
+use livespan::{LiveSpans, Retention, SampledOnly};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Tracer as _, TracerProvider as _},

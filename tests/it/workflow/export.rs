@@ -6,8 +6,7 @@ use std::{
 };
 
 use livespan::{
-    LiveSpans,
-    otel::SampledOnly,
+    LiveSpans, SampledOnly,
     workflow::{Failure, Step, WorkflowIds, Workflows},
 };
 use opentelemetry::trace::{Link, SpanId, Status, TracerProvider as _};
