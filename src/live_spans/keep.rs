@@ -1,7 +1,9 @@
 //! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it; it holds the tail's
 //! lock for no longer than it takes to measure the trace.
 
-use crate::{error::Error, live_spans::LiveSpans, log::tail::KeepError, span::event::TraceId};
+use crate::{
+    error::Error, live_spans::LiveSpans, log::tail::keep::KeepError, span::event::TraceId,
+};
 
 impl LiveSpans {
     /// Keeps a trace: retention removes nothing more of it, neither what is there nor what is still to come. Its

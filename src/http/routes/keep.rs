@@ -15,7 +15,7 @@ use crate::{
         response,
     },
     live_spans::LiveSpans,
-    log::tail::KeepError,
+    log::tail::keep::KeepError,
     span::event::TraceId,
 };
 

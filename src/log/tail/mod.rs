@@ -7,14 +7,12 @@
 mod carried;
 #[cfg(test)]
 mod carried_model;
-mod keep;
+pub(crate) mod keep;
 mod merge;
 mod state;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "spans")]
-pub(crate) use self::keep::KeepError;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
