@@ -26,12 +26,12 @@ pub(crate) enum Change {
 impl Change {
     pub(crate) const ALL: [Self; 2] = [Self::Again, Self::New];
 
-    /// Returns the most instructions of a call that livespan may add to those of the SDK: what was measured and 4 %, or
-    /// the target. The target of `Again` is 60.
+    /// Returns the most instructions of a call in the program's own object that livespan may add to those of the SDK:
+    /// what was measured, and some 5 %. The targets are 60 and 350.
     fn bound(self) -> i64 {
         match self {
-            Self::Again => 133,
-            Self::New => 350,
+            Self::Again => 150,
+            Self::New => 250,
         }
     }
 
@@ -87,7 +87,7 @@ fn change_spans<T: Tracer>(tracer: &T, change: Change, counted: fn(&dyn Fn(u32))
 pub(crate) fn report(count: impl Fn(&[String]) -> u64) -> bool {
     println!(
         "\n{:<42} {:>8} {:>10} {:>10} {:>8}",
-        "one attribute, open span, all instructions", "SDK", "livespan", "over SDK", "bound"
+        "one attribute, open span, own object", "SDK", "livespan", "over SDK", "bound"
     );
     let mut is_within = true;
     for change in Change::ALL {
