@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
     encoder::span_encoder::SpanEncoder,
     ingest::write_buf::WriteBuf,
@@ -76,10 +78,15 @@ impl SpanEncoder {
     fn tell(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
         let SpanChanges {
             source,
+            is_source_guessed,
             span,
             mut changes,
             time,
         } = changes;
+        let known = is_source_guessed
+            .then(|| self.source_of((span.trace_id, span.span_id)))
+            .flatten();
+        let source = known.unwrap_or(source);
         if self.closed_sources.contains(&source) {
             return;
         }
@@ -136,10 +143,7 @@ impl SpanEncoder {
         if !self.redaction.has_function() {
             return None;
         }
-        let (trace_id, span_id) = span;
-        let key = StreamKey::of_id(trace_id);
-        let opened = self.log.tail.open_event(&key, u64::from_be_bytes(span_id));
-        if let Some(started) = opened.and_then(|opened| Some(opened.events().next()?.payload())) {
+        if let Some(started) = self.started(span) {
             return match parse::span_change(&started)?.kind {
                 ChangeKind::Started(start) => Some(start.name),
                 _ => None,
@@ -147,6 +151,27 @@ impl SpanEncoder {
         }
         self.pending_start(span)
             .map(|start| Arc::clone(&start.name))
+    }
+
+    /// Returns the source of an open span whose start readers have.
+    fn source_of(&self, span: SlotIds) -> Option<u32> {
+        let started = self.started(span)?;
+        let (_, id) = json::fields(&started).find(|(key, _)| *key == b"process")?;
+        let mut sources = 0..=self.processes.newest()?;
+        sources.find(|source| {
+            let process = self.processes.get(*source);
+            process.is_some_and(|process| json::quoted(&process.id) == id)
+        })
+    }
+
+    /// Returns the start of an open span as readers have it.
+    fn started(&self, (trace_id, span_id): SlotIds) -> Option<Bytes> {
+        let key = StreamKey::of_id(trace_id);
+        let opened = self
+            .log
+            .tail
+            .open_event(&key, u64::from_be_bytes(span_id))?;
+        Some(opened.events().next()?.payload())
     }
 
     /// Returns whether readers have the start of the span and not its end.

@@ -9,7 +9,7 @@ use crate::{
         record::{
             layout::{
                 CHANGED_AWAITING, CHANGED_NAME, CHANGED_PANIC, CHANGED_STATUS, CHANGED_TASK,
-                CHANGED_TO_NO_AWAITING, CHANGES, put, put_halves,
+                CHANGED_TO_NO_AWAITING, CHANGES, SOURCE_GUESSED, put, put_halves,
             },
             writer::RecordWriter,
         },
@@ -30,7 +30,7 @@ pub(crate) fn write_changes(
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
     let head = writer.buf.reserve_array::<HEAD>()?;
-    let mut parts = 0;
+    let mut parts = if slot.waits_first { SOURCE_GUESSED } else { 0 };
     if let Some(name) = &changes.name {
         parts |= CHANGED_NAME;
         writer.text(name)?;

@@ -52,6 +52,8 @@ pub(in crate::span) const CHANGED_AWAITING: u8 = 4;
 pub(in crate::span) const CHANGED_TO_NO_AWAITING: u8 = 8;
 pub(in crate::span) const CHANGED_PANIC: u8 = 16;
 pub(in crate::span) const CHANGED_TASK: u8 = 32;
+/// In the same byte: whoever noted the changes knew only the ids of the span, so its source is a guess.
+pub(in crate::span) const SOURCE_GUESSED: u8 = 64;
 
 /// Flag in the count of an array: values were cut off.
 pub(in crate::span) const ARRAY_CUT: u32 = 1 << 31;

@@ -20,8 +20,8 @@ use crate::{
                 CHANGED_TASK, CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_BEFORE_READY,
                 DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE,
                 HAS_STATE, HAS_VERSION, HIDE, LOG, PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD,
-                PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE,
-                slot_of, span_kind,
+                PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, SOURCE_GUESSED, START, TRUNCATED,
+                UNSAMPLED, UPDATE, slot_of, span_kind,
             },
             types::{Record, ScopeFields, SpanChanges, SpanRecord, StepActivity},
         },
@@ -406,6 +406,7 @@ impl<'a> RecordReader<'a> {
         };
         Some(SpanChanges {
             source,
+            is_source_guessed: has(SOURCE_GUESSED),
             span,
             changes,
             time,

@@ -64,6 +64,8 @@ pub(crate) struct SpanRecord<'a> {
 #[derive(Debug)]
 pub(crate) struct SpanChanges<'a> {
     pub(crate) source: u32,
+    /// Whether the source is a guess: the start of the span says which it is.
+    pub(crate) is_source_guessed: bool,
     /// Its ids, and the attributes and links that changed.
     pub(crate) span: SpanFields<'a>,
     pub(crate) changes: ChangeFields<'a>,

@@ -139,3 +139,17 @@ fn a_span_that_ends_while_it_waits_ends_with_its_end() {
     let after = watched.story().split_off(3);
     assert_eq!(after, ["ended work", "started after", "ended after"]);
 }
+
+#[test]
+fn what_is_noted_by_the_ids_of_a_span_belongs_to_its_process() {
+    let watched = Watched::with_random_ids();
+    let cx = context(&watched);
+    // A further provider, whose process is newer than that of the span.
+    let _other = watched.live.span_processor();
+    let mut work = Box::pin(pending::<()>().awaiting("redis get").live(cx.clone()));
+    assert!(poll_once(work.as_mut()).is_pending());
+    until_awaiting(&watched, Some("redis get"));
+    let started = watched.events()[1].clone();
+    let [update] = updates(&watched).try_into().unwrap();
+    assert_eq!(update["process"], started["process"]);
+}
