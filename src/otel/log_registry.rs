@@ -10,7 +10,7 @@ use opentelemetry::{
 
 use crate::{
     otel::shared::ProcessorShared,
-    span::updates::{Changes, UpdateSlot},
+    span::updates::{Changes, UpdateSlot, ids_of},
     util::sync::write,
 };
 
@@ -38,7 +38,7 @@ pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
     if !span.is_valid() || span.is_remote() {
         return;
     }
-    let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+    let key = ids_of(span);
     for_each(|log| {
         let source = log.processes.newest().unwrap_or_default();
         log.updates.note_by_ids(log.buffer(), key, source, &change);
@@ -53,7 +53,7 @@ impl SpanSlots {
     pub(crate) fn of(span: &SpanContext) -> Self {
         let mut slots = Vec::new();
         if span.is_valid() && !span.is_remote() {
-            let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+            let key = ids_of(span);
             for_each(|log| {
                 let source = log.processes.newest().unwrap_or_default();
                 let slot = log.updates.slot_of(key, source);
@@ -76,7 +76,7 @@ impl SpanSlots {
 
 /// Notes a change of this span in every log that knows of an earlier one which came by this way.
 pub(crate) fn note_if_known(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
-    let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+    let key = ids_of(span);
     for_each(|log| log.updates.note_if_known(log.buffer(), key, &change));
 }
 

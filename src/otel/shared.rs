@@ -25,7 +25,7 @@ use crate::{
         event::{AttributeValue, Attributes, SpanState},
         process::Processes,
         record::{self, Durability, SpanOrigin},
-        updates::{Awaiting, UpdateQueue, UpdateSlot},
+        updates::{Awaiting, UpdateQueue, UpdateSlot, ids_of},
     },
     util::time::Timestamp,
 };
@@ -176,8 +176,7 @@ impl ProcessorShared {
 
     #[inline(never)]
     fn enqueue_changes_by_ids(&self, span: &SpanContext) {
-        let key = (span.trace_id().to_bytes(), span.span_id().to_bytes());
-        if let Some(slot) = self.updates.remove(key) {
+        if let Some(slot) = self.updates.remove(ids_of(span)) {
             self.enqueue_last_changes(&slot);
         }
     }

@@ -14,7 +14,7 @@ use opentelemetry::trace::SpanContext;
 
 use crate::{
     otel::log_registry,
-    span::updates::{Await, Awaiting, SlotIds},
+    span::updates::{Await, Awaiting, SlotIds, ids_of},
     util::time::Timestamp,
 };
 
@@ -44,7 +44,7 @@ impl AwaitGuard {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let since = Timestamp::now();
         let what = Await { name, since };
-        let mut pending = PENDING.entry(ids(&span)).or_default();
+        let mut pending = PENDING.entry(ids_of(&span)).or_default();
         // The lock is held while a change is noted, so that changes are noted in their order.
         if pending.is_empty() {
             log_registry::note(&span, |changes| {
@@ -62,7 +62,7 @@ impl AwaitGuard {
 
 impl Drop for AwaitGuard {
     fn drop(&mut self) {
-        let Entry::Occupied(mut entry) = PENDING.entry(ids(&self.span)) else {
+        let Entry::Occupied(mut entry) = PENDING.entry(ids_of(&self.span)) else {
             return;
         };
         let pending = entry.get_mut();
@@ -82,8 +82,4 @@ impl Drop for AwaitGuard {
             entry.remove();
         }
     }
-}
-
-fn ids(span: &SpanContext) -> SlotIds {
-    (span.trace_id().to_bytes(), span.span_id().to_bytes())
 }

@@ -16,7 +16,7 @@ use crate::{
         start_sketch::{KeySketch, StartSketch},
         unrecorded::UnrecordedSpan,
     },
-    span::updates::{Changes, UpdateSlot, assign, is_same_key},
+    span::updates::{Changes, UpdateSlot, assign, ids_of, is_same_key},
 };
 
 /// Attributes of these names are kept until the end of the span: they are made to be set again and again.
@@ -113,8 +113,7 @@ impl LiveSpan {
     #[inline]
     fn inside(&mut self) -> &mut Inside {
         self.inside.get_or_insert_with(|| {
-            let context = self.sdk.span_context();
-            let ids = (context.trace_id().to_bytes(), context.span_id().to_bytes());
+            let ids = ids_of(self.sdk.span_context());
             Box::new(Inside::new(UpdateSlot::new(
                 ids.0,
                 ids.1,

@@ -23,7 +23,7 @@ mod slot;
 
 pub(crate) use self::{
     changes::{Await, Awaiting, Changes, TaskState, assign, is_same_key},
-    queue::UpdateQueue,
+    queue::{UpdateQueue, ids_of},
     slot::{SlotIds, UpdateSlot},
 };
 

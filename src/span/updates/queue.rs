@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use opentelemetry::trace::SpanContext;
 
 use crate::{
     ingest::buffer::{IngestBuffer, RecordClass},
@@ -16,6 +17,12 @@ use crate::{
         thread_number,
     },
 };
+
+/// Returns the ids of a span.
+#[inline]
+pub(crate) fn ids_of(span: &SpanContext) -> SlotIds {
+    (span.trace_id().to_bytes(), span.span_id().to_bytes())
+}
 
 /// Lists of the queue. A thread tries its own first, so that threads seldom meet.
 const LISTS: usize = 8;
@@ -77,9 +84,7 @@ impl UpdateQueue {
 
     /// Returns the slot of the span with these ids, and makes it if there is none and there is room for it.
     pub(crate) fn slot_of(&self, span: SlotIds, source: u32) -> Option<Arc<UpdateSlot>> {
-        // The entry's lock is given back before anything else is locked.
-        let known = self.shared.get(&span).map(|slot| Arc::clone(&slot));
-        known.or_else(|| {
+        self.known_slot(span).or_else(|| {
             if self.shared_count.load(Ordering::Relaxed) >= SHARED_SLOTS_MAX {
                 return None;
             }
@@ -98,11 +103,14 @@ impl UpdateQueue {
         span: SlotIds,
         change: impl FnOnce(&mut Changes) -> bool,
     ) {
-        // The entry's lock is given back before anything else is locked.
-        let known = self.shared.get(&span).map(|slot| Arc::clone(&slot));
-        if let Some(slot) = known {
+        if let Some(slot) = self.known_slot(span) {
             self.note(buffer, &slot, change);
         }
+    }
+
+    /// Returns the slot that is found by these ids. The entry's lock is given back before anything else is locked.
+    fn known_slot(&self, span: SlotIds) -> Option<Arc<UpdateSlot>> {
+        self.shared.get(&span).map(|slot| Arc::clone(&slot))
     }
 
     /// Returns whether a slot is found by its span's ids.
