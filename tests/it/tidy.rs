@@ -255,7 +255,7 @@ const MODULES: &[&str] = &[
     "otel::processor",
     "otel::log_processor",
     "otel::sampler",
-    "otel::provider::parts",
+    "otel::provider::shared",
     "otel::provider::start_sketch",
     "otel::provider::unrecorded",
     "otel::provider::live_span",

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::Span as SdkSpan;
 
 use crate::{
     otel::provider::{
-        parts::ProviderParts,
+        shared::ProviderShared,
         start_sketch::{KeySketch, StartSketch},
         unrecorded::UnrecordedSpan,
     },
@@ -29,7 +29,7 @@ const OVERFLOW_MAX: usize = 128;
 /// A span of a [`LiveTracer`](crate::otel::LiveTracer).
 pub struct LiveSpan {
     sdk: SdkSpan,
-    parts: Arc<ProviderParts>,
+    provider: Arc<ProviderShared>,
     /// Whether readers see it, so that its changes are noted.
     is_shown: bool,
     keys: KeySketch,
@@ -66,21 +66,21 @@ impl fmt::Debug for LiveSpan {
 
 impl LiveSpan {
     /// A span that only the SDK knows.
-    pub(super) fn passing(sdk: SdkSpan, parts: &Arc<ProviderParts>) -> Self {
-        Self::new(sdk, parts, false, None, StartSketch::default())
+    pub(super) fn passing(sdk: SdkSpan, provider: &Arc<ProviderShared>) -> Self {
+        Self::new(sdk, provider, false, None, StartSketch::default())
     }
 
     #[inline]
     pub(super) fn new(
         sdk: SdkSpan,
-        parts: &Arc<ProviderParts>,
+        provider: &Arc<ProviderShared>,
         is_shown: bool,
         unrecorded: Option<Box<UnrecordedSpan>>,
         sketch: StartSketch,
     ) -> Self {
         Self {
             sdk,
-            parts: Arc::clone(parts),
+            provider: Arc::clone(provider),
             is_shown,
             keys: sketch.keys,
             attributes: sketch.attributes,
@@ -103,7 +103,7 @@ impl LiveSpan {
     }
 
     fn takes_event(&mut self) -> bool {
-        let limit = self.parts.limits.events();
+        let limit = self.provider.limits.events();
         let inside = self.inside();
         let has_room = inside.events < limit;
         inside.events = inside.events.saturating_add(1);
@@ -117,7 +117,7 @@ impl LiveSpan {
             Box::new(Inside::new(UpdateSlot::new(
                 ids.0,
                 ids.1,
-                self.parts.source,
+                self.provider.source,
             )))
         })
     }
@@ -126,7 +126,7 @@ impl LiveSpan {
     fn note(&mut self, change: impl FnOnce(&mut Changes) -> bool) {
         self.inside();
         if let Some(inside) = &self.inside {
-            let shared = &self.parts.shared;
+            let shared = &self.provider.shared;
             shared.updates.note(shared.buffer(), &inside.slot, change);
         }
     }
@@ -142,7 +142,7 @@ impl LiveSpan {
         let may_be_known = self.keys.insert(key);
         if may_be_known || key.starts_with(PROGRESS) {
             self.hold(attribute);
-        } else if self.attributes >= self.parts.limits.attributes() {
+        } else if self.attributes >= self.provider.limits.attributes() {
             self.overflow(attribute);
         } else {
             self.attributes += 1;
@@ -168,7 +168,7 @@ impl LiveSpan {
 
     #[inline(never)]
     fn hold_other(&mut self, attribute: KeyValue) {
-        let has_room = self.attributes < self.parts.limits.attributes();
+        let has_room = self.attributes < self.provider.limits.attributes();
         let inside = self.inside();
         let is_held = |pair: &KeyValue| is_same_key(&pair.key, &attribute.key);
         let known = inside.held.iter().position(is_held);
@@ -207,13 +207,13 @@ impl LiveSpan {
         for attribute in inside.held.into_iter().chain(inside.overflow) {
             self.sdk.set_attribute(attribute);
         }
-        self.parts.shared.enqueue_last_changes(&inside.slot);
+        self.provider.shared.enqueue_last_changes(&inside.slot);
     }
 
     #[cold]
     fn end_unrecorded(&mut self, timestamp: SystemTime) {
         if let Some(unrecorded) = self.unrecorded.take() {
-            unrecorded.end(&self.parts, timestamp);
+            unrecorded.end(&self.provider, timestamp);
         }
     }
 }
@@ -270,7 +270,7 @@ impl Span for LiveSpan {
         } else if self.sdk.is_recording() {
             self.set_recorded_attribute(attribute);
         } else if let Some(unrecorded) = &mut self.unrecorded
-            && unrecorded.set_attribute(&attribute, self.parts.limits.attributes())
+            && unrecorded.set_attribute(&attribute, self.provider.limits.attributes())
         {
             self.note(|changes| changes.set_attribute(&attribute));
         }
@@ -316,7 +316,7 @@ impl Span for LiveSpan {
 
     fn add_link(&mut self, span_context: SpanContext, attributes: Vec<KeyValue>) {
         if self.is_shown && self.is_recording() {
-            let has_room = self.links < self.parts.limits.links();
+            let has_room = self.links < self.provider.limits.links();
             self.links = self.links.saturating_add(1);
             if has_room {
                 let link = Link::new(span_context.clone(), attributes.clone(), 0);

@@ -3,7 +3,7 @@
 //! span: it never blocks, never panics, and makes no span or log record of its own.
 
 mod live_span;
-mod parts;
+mod shared;
 mod start_sketch;
 mod tracer;
 mod unrecorded;
@@ -18,7 +18,7 @@ use opentelemetry_sdk::{
     trace::{SdkTracerProvider, TracerProviderBuilder},
 };
 
-use crate::otel::{processor::LiveSpanProcessor, provider::parts::ProviderParts};
+use crate::otel::{processor::LiveSpanProcessor, provider::shared::ProviderShared};
 
 /// A tracer provider whose spans are shown while they run: [`LiveSpans::tracer_provider`](crate::LiveSpans::tracer_provider)
 /// creates it around a provider of the SDK.
@@ -52,19 +52,19 @@ use crate::otel::{processor::LiveSpanProcessor, provider::parts::ProviderParts};
 #[derive(Clone)]
 pub struct LiveTracerProvider {
     sdk: SdkTracerProvider,
-    parts: Arc<ProviderParts>,
+    provider: Arc<ProviderShared>,
 }
 
 impl LiveTracerProvider {
     pub(crate) fn new(processor: LiveSpanProcessor, builder: TracerProviderBuilder) -> Self {
-        let parts = ProviderParts {
+        let provider = ProviderShared {
             shared: processor.shared(),
             source: processor.source(),
             limits: processor.limits(),
         };
         Self {
             sdk: builder.with_span_processor(processor).build(),
-            parts: Arc::new(parts),
+            provider: Arc::new(provider),
         }
     }
 
@@ -111,6 +111,6 @@ impl TracerProvider for LiveTracerProvider {
 
     fn tracer_with_scope(&self, scope: InstrumentationScope) -> LiveTracer {
         let sdk = self.sdk.tracer_with_scope(scope.clone());
-        LiveTracer::new(sdk, scope, Arc::clone(&self.parts))
+        LiveTracer::new(sdk, scope, Arc::clone(&self.provider))
     }
 }

@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use crate::otel::{
     provider::{
-        live_span::LiveSpan, parts::ProviderParts, start_sketch::StartSketch,
+        live_span::LiveSpan, shared::ProviderShared, start_sketch::StartSketch,
         unrecorded::UnrecordedSpan,
     },
     span_override,
@@ -23,7 +23,7 @@ use crate::otel::{
 pub struct LiveTracer {
     sdk: SdkTracer,
     scope: Arc<InstrumentationScope>,
-    parts: Arc<ProviderParts>,
+    provider: Arc<ProviderShared>,
 }
 
 impl fmt::Debug for LiveTracer {
@@ -51,12 +51,12 @@ impl LiveTracer {
     pub(super) fn new(
         sdk: SdkTracer,
         scope: InstrumentationScope,
-        parts: Arc<ProviderParts>,
+        provider: Arc<ProviderShared>,
     ) -> Self {
         Self {
             sdk,
             scope: Arc::new(scope),
-            parts,
+            provider,
         }
     }
 
@@ -69,7 +69,7 @@ impl LiveTracer {
         start: SystemTime,
         cx: &Context,
     ) -> bool {
-        let identity = SpanIdentity::new(self.parts.shared.log_number, cx, TraceId::INVALID);
+        let identity = SpanIdentity::new(self.provider.shared.log_number, cx, TraceId::INVALID);
         let input = StartInput {
             is_wanted,
             scope: Some(&self.scope),
@@ -97,14 +97,14 @@ impl LiveTracer {
         let unrecorded = if let Some(builder) = spare {
             UnrecordedSpan::from_builder(context, parent, builder, start, &self.scope)
         } else {
-            let log = self.parts.shared.log_number;
+            let log = self.provider.shared.log_number;
             let identity = SpanIdentity::new(log, cx, context.trace_id());
             start_handoff::take(identity, |handed| {
                 UnrecordedSpan::from_handed(context, parent, handed, start, &self.scope)
             })??
         };
         unrecorded
-            .show_start(&self.parts)
+            .show_start(&self.provider)
             .then(|| Box::new(unrecorded))
     }
 }
@@ -117,13 +117,13 @@ impl Tracer for LiveTracer {
         // Spans with an override are in the log already.
         if span_override::is_set() || cx.is_telemetry_suppressed() {
             let sdk = self.sdk.build_with_context(builder, cx);
-            return LiveSpan::passing(sdk, &self.parts);
+            return LiveSpan::passing(sdk, &self.provider);
         }
         let start = *builder
             .start_time
             .get_or_insert_with(opentelemetry::time::now);
         let attributes = builder.attributes.as_deref().unwrap_or_default();
-        let wants = self.parts.shared.filter.wants_attributes(attributes);
+        let wants = self.provider.shared.filter.wants_attributes(attributes);
         let sketch = StartSketch::of(&builder, attributes);
         let early_events: Option<Vec<Event>> = builder.events.clone();
         let is_stored =
@@ -145,7 +145,7 @@ impl Tracer for LiveTracer {
             // The provider was shut down.
             (false, None)
         };
-        let mut span = LiveSpan::new(sdk, &self.parts, is_shown, unrecorded, sketch);
+        let mut span = LiveSpan::new(sdk, &self.provider, is_shown, unrecorded, sketch);
         if let Some(events) = early_events {
             for event in events {
                 span.note_early_event(event);

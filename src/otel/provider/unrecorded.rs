@@ -10,7 +10,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::{
-    otel::{provider::parts::ProviderParts, start_handoff::HandedStart},
+    otel::{provider::shared::ProviderShared, start_handoff::HandedStart},
     span::{
         event::SpanKind as Kind,
         record::{self, SpanOrigin},
@@ -82,25 +82,27 @@ impl UnrecordedSpan {
     }
 
     /// Shows the start. Returns `false` if the filter does not want the span.
-    pub(super) fn show_start(&self, parts: &ProviderParts) -> bool {
+    pub(super) fn show_start(&self, provider: &ProviderShared) -> bool {
         let is_wanted = self
             .is_wanted
-            .unwrap_or_else(|| parts.shared.filter.wants_start(&self.data));
+            .unwrap_or_else(|| provider.shared.filter.wants_start(&self.data));
         if is_wanted {
-            parts
+            provider
                 .shared
-                .enqueue_start(parts.source, &self.data, SpanOrigin::Sdk);
+                .enqueue_start(provider.source, &self.data, SpanOrigin::Sdk);
         }
         is_wanted
     }
 
     /// Shows the end.
-    pub(super) fn end(mut self, parts: &ProviderParts, timestamp: SystemTime) {
+    pub(super) fn end(mut self, provider: &ProviderShared, timestamp: SystemTime) {
         self.data.end_time = timestamp;
-        parts.shared.enqueue_shared_changes(&self.data.span_context);
-        parts
+        provider
             .shared
-            .enqueue_end(parts.source, &self.data, SpanOrigin::Sdk);
+            .enqueue_shared_changes(&self.data.span_context);
+        provider
+            .shared
+            .enqueue_end(provider.source, &self.data, SpanOrigin::Sdk);
     }
 
     /// Sets an attribute. Returns `false` if the span has no room for it.

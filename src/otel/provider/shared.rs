@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::otel::{limits::SeenLimits, shared::ProcessorShared};
 
 /// What all tracers and spans of a provider share.
-pub(crate) struct ProviderParts {
+pub(crate) struct ProviderShared {
     pub(crate) shared: Arc<ProcessorShared>,
     /// The number of the provider's process in the log.
     pub(crate) source: u32,
