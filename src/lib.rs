@@ -55,6 +55,10 @@
 //! | `tracing` | yes | [`init()`] and [`layer()`]; brings `http` |
 //! | `logs` | yes | `LiveSpans::log_processor`: log records of the SDK's logger provider; brings `spans` |
 //! | `internal-logs` | yes | one warning for each cause of trouble, in the SDK's own log; brings `spans` |
+//! | `mcp` | yes | `POST /mcp`: what runs, for coding agents; brings `http` |
+//! | `otlp` | | takes spans and logs of other programs by OTLP over HTTP; brings `http` |
+//! | `otlp-grpc` | | takes them by gRPC, too, on the same port; brings `otlp` |
+//! | `testing` | | `trace_test!`: a file that replays a failed test; brings `dashboard` and `tracing` |
 //! | `metrics` | | `LiveSpans::observe_with`; brings `spans` |
 //! | `sqlite` | | `SqliteEventStore`, with the SQLite that the program links |
 //! | `sqlite-bundled` | | `sqlite`, with SQLite compiled in |
