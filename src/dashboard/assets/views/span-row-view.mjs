@@ -7,6 +7,7 @@ import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
 import { ERROR, WARN, severityOf } from "../model/severity.mjs";
 import { leftText, percentText } from "../model/progress.mjs";
 import { logsOf, progressAt, serviceOf, shownName, shownStateOf, waitText } from "../model/span.mjs";
+import { besideText, reasonOf } from "../model/span-title.mjs";
 import { formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { ROLLUP_MIN } from "../model/tree.mjs";
 import { rollUpText } from "../model/visible-rows.mjs";
@@ -69,6 +70,8 @@ export function makeSpanRow(actions) {
     /** @type {Decoration[]} */
     stretches: [],
     name: element("span", { class: "span-name" }),
+    badge: element("span", { class: "span-badge", hidden: true }),
+    beside: element("span", { class: "span-beside" }),
     service: element("span", { class: "span-service faint" }),
     cell: element("span", { class: "t-name", role: "gridcell" }),
     time: element("span", { role: "gridcell" }),
@@ -81,7 +84,7 @@ export function makeSpanRow(actions) {
     children: "",
     extrasFor: "",
   };
-  row.cell.append(row.name, row.service);
+  row.cell.append(row.name, row.badge, row.beside, row.service);
   const node = element("div", { class: "tree-row", role: "row", tabindex: "-1" }, row.cell, row.time);
   node.addEventListener("click", (event) => {
     if (row.index < 0) return;
@@ -105,7 +108,7 @@ export function drawSpanRow(row, node, index, frame, look) {
   const parent = spans.parent[index];
   // The parent's service decides whether its own is told, and may come later; offsets count from the start of the trace.
   const around = `${parent < 0 ? -1 : spans.service[parent]} ${frame.trace.start} ${frame.trace.services.size > 1} ${frame.moving}`;
-  const drawn = `${frame.identity} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${around}`;
+  const drawn = `${frame.identity} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.titles.version} ${around}`;
   const changed = drawn !== row.drawn;
   if (changed) {
     row.drawn = drawn;
@@ -122,7 +125,7 @@ export function drawSpanRow(row, node, index, frame, look) {
     setAttribute(row.time, "aria-label", row.label);
   }
   // A duration that ticks would be told again and again: of what is open, the cell has it.
-  if (changed) setAttribute(node, "aria-label", spokenName(frame.trace, index, isOpen ? "" : row.label));
+  if (changed) setAttribute(node, "aria-label", spokenName(frame, index, isOpen ? "" : row.label));
   const decorated = drawDecorations(row, frame, look.decorators);
   if (decorated || changed) drawExtras(row, look.nameWidth);
   return decorated || changed || isOpen;
@@ -141,6 +144,8 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   });
   indent(row, spans.depth[parent] + 1, look.nameWidth);
   setText(row.name, text);
+  setShown(row.badge, false);
+  setText(row.beside, "");
   setText(row.service, "");
   setAttribute(row.time, "aria-label", null);
   drawExtras(row, look.nameWidth);
@@ -180,13 +185,23 @@ function drawName(row, node, frame, look) {
     "aria-expanded": children > 0 ? String(!closed) : null, "aria-selected": String(look.selected),
   });
   indent(row, spans.depth[index], look.nameWidth);
-  setText(row.name, shortened(shownName(trace, index)));
+  drawTitle(row, frame, index);
   const parent = spans.parent[index];
   setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
   row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
   const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0 || spans.childBelow[index] > 0;
   row.children = formatCount(children);
   row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
+}
+
+/** What it is, which of its name it is, and why it failed. @param {SpanRow} row @param {TraceFrame} frame @param {number} index */
+function drawTitle(row, { trace, titles }, index) {
+  const title = titles.of(index);
+  setText(row.name, shortened(title.text));
+  setShown(row.badge, title.badge !== null);
+  setText(row.badge, title.badge?.text ?? "");
+  setAttribute(row.badge, "data-tone", title.badge?.tone);
+  setText(row.beside, [...title.beside.map(besideText), title.aside, reasonOf(trace, index)].filter((text) => text !== "").map((text) => shortened(text)).join("  "));
 }
 
 /** @param {SpanRow} row @param {number} nameWidth */
@@ -225,9 +240,11 @@ export function rowTitle(trace, index) {
   return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[shownStateOf(trace, index)]}${service === "" ? "" : ` · ${service}`}`;
 }
 
-/** What is told of a row to whoever does not see it. @param {import("../model/model.mjs").Trace} trace @param {number} index @param {string} duration @returns {string} `error, POST /checkout, shop, 255 ms` */
-function spokenName(trace, index, duration) {
-  return [STATE_WORDS[shownStateOf(trace, index)], shortened(shownName(trace, index)), serviceOf(trace, index), duration].filter((part) => part !== "").join(", ");
+/** What is told of a row to whoever does not see it. @param {TraceFrame} frame @param {number} index @param {string} duration @returns {string} `error, POST /checkout 500, page=7, shop, 255 ms` */
+function spokenName({ trace, titles }, index, duration) {
+  const { text, badge, beside } = titles.of(index);
+  const name = badge === null ? text : `${text} ${badge.text}`;
+  return [STATE_WORDS[shownStateOf(trace, index)], shortened(name), ...beside.map(besideText), serviceOf(trace, index), duration].filter((part) => part !== "").join(", ");
 }
 
 /** @param {number} index @param {TraceFrame} frame @returns {string} */

@@ -7,6 +7,7 @@ import { FOLLOW_EVERY_MS } from "../model/follow.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { indexOf } from "../model/model.mjs";
 import { barEnd } from "../model/span.mjs";
+import { TraceTitles } from "../model/span-title.mjs";
 import { formatCount } from "../model/time.mjs";
 import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
 import { foldOf, nearestRow, unhide } from "../model/visible-rows.mjs";
@@ -18,6 +19,7 @@ import { FollowView } from "./follow-view.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { SideView } from "./side-view.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
+import { titleChoice } from "./title-choice.mjs";
 import { TitleView } from "./title-view.mjs";
 import { TraceKeys } from "./trace-keys.mjs";
 import { attachWheel, attachZoom } from "./zoom-input.mjs";
@@ -37,6 +39,7 @@ import { attachWheel, attachZoom } from "./zoom-input.mjs";
  * @property {import("../model/palette.mjs").Palette} palette
  * @property {Scale} scale of the waterfall
  * @property {Rows} rows
+ * @property {import("../model/span-title.mjs").TraceTitles} titles
  * @property {string} key changes when bars move for a reason that is not their own
  * @typedef {object} TraceContext
  * @property {import("./ui-state.mjs").Ui} ui
@@ -56,6 +59,7 @@ export class TraceView {
   /** @type {Trace | null} */
   trace = null;
   spanGaps = new SpanGaps();
+  titles = new TraceTitles(titleChoice);
   revealed = "";
   /** The span that is selected, or was last. @type {string | null} */
   lastId = null;
@@ -158,7 +162,7 @@ export class TraceView {
 
   /**
    * Decides which rows there are and where times are drawn.
-   * @param {Omit<TraceFrame, "identity" | "scale" | "rows" | "key">} given
+   * @param {Omit<TraceFrame, "identity" | "scale" | "rows" | "titles" | "key">} given
    * @returns {TraceFrame}
    */
   layOut(given) {
@@ -173,6 +177,7 @@ export class TraceView {
     }
     this.lastId = ui.spanId ?? this.lastId;
     this.kept.refresh(trace);
+    this.titles.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
     // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
@@ -182,7 +187,7 @@ export class TraceView {
     const scale = new Scale(stretch, ui.compress ? this.spanGaps.gaps : [], this.width);
     const identity = identityOf(trace);
     const key = `${identity} ${scale.key} ${trace.services.size > 1}`;
-    this.frame = { ...given, identity, scale, rows: this.rows, key };
+    this.frame = { ...given, identity, scale, rows: this.rows, titles: this.titles, key };
     return this.frame;
   }
 

@@ -1,0 +1,312 @@
+// @ts-check
+// What a row calls a span: by OpenTelemetry's semantic conventions where it follows one, else by its name; and beside that one
+// or two attributes that tell it from others of its name. The waterfall, the list and "waits for" all use it.
+// Must never touch the DOM, a clock or the browser's store.
+
+import { STATE, isBadState } from "./columns.mjs";
+import { attributesOf, nameOf, readChanges, shownName } from "./model.mjs";
+
+/**
+ * @typedef {{text: string, tone: "ok" | "warning" | "error"}} Badge an HTTP status or an RPC status that is no success
+ * @typedef {object} Title
+ * @property {string} text
+ * @property {Badge | null} badge
+ * @property {string} aside the span's own name, where the title says something else and the name is no stopgap; or nothing
+ * @property {readonly string[]} used attributes that the title says already
+ * @typedef {{key: string, value: string}} Beside an attribute that stands beside a title
+ * @typedef {Record<string, unknown>} Attributes
+ * @typedef {{text: string, used: string[], badge?: Badge | null}} Found
+ */
+
+/** Attributes that stand beside a title, chosen by the reader or found. */
+export const BESIDE_MAX = 2;
+/** Spans of one name that are compared to find what tells them apart: the last so many. */
+export const SAMPLES_MAX = 50;
+/** Names for which a reader's choice is kept; the oldest goes first. */
+export const CHOICES_MAX = 200;
+const VALUE_MAX = 60;
+const TITLE_MAX = 300;
+const REASON_MAX = 200;
+
+/** Attributes of no span's own: where code is, who ran it, how long it took, and what conventions say in a title or a panel. */
+const COMMON = /^(code|thread|process|progress|otel|telemetry|service|host|http|url|net|network|server|client|peer|user_agent|db|messaging|rpc|gen_ai|exception|error|livespan|workflow)\.|^(target|level|busy_ns|idle_ns)$/;
+/** Of the common ones, those that tell two requests of one route apart. */
+const TELLING = ["url.path", "http.target", "gen_ai.agent.id"];
+/** Names that libraries give where nobody gave one. */
+const STOPGAP = /^(HTTP( request)?|request|query|execute|prepare|call|send|receive|publish|process|chat|grpc|span|\(no name\))$/i;
+
+/**
+ * @param {{name: string, kind?: string, attributes: Attributes | null | undefined}} span
+ * @returns {Title}
+ */
+export function titleOf({ name, attributes }) {
+  const known = attributes ?? {};
+  for (const rule of RULES) {
+    const found = rule(known);
+    if (found === null) continue;
+    const text = found.text.slice(0, TITLE_MAX);
+    const isSaid = name === "" || STOPGAP.test(name) || text.toLowerCase().includes(name.toLowerCase()) || name.toLowerCase().includes(text.toLowerCase());
+    // A name that says all of the title and more is the better title.
+    if (isSaid && name.length > text.length && name.toLowerCase().includes(text.toLowerCase())) return { text: name, badge: found.badge ?? null, aside: "", used: found.used };
+    return { text, badge: found.badge ?? null, aside: isSaid ? "" : name, used: found.used };
+  }
+  return { text: name, badge: null, aside: "", used: [] };
+}
+
+/** The first rule that holds decides. @type {((attributes: Attributes) => Found | null)[]} */
+const RULES = [httpTitle, databaseTitle, messagingTitle, rpcTitle, agentTitle, graphqlTitle];
+
+/** @param {Attributes} attributes @returns {Found | null} `GET /products/{id}` with its status */
+function httpTitle(attributes) {
+  const method = said(attributes, "http.request.method", "http.method");
+  if (method === null) return null;
+  const place = said(attributes, "http.route", "url.template", "url.path", "http.target");
+  const whole = place === null ? said(attributes, "url.full", "http.url") : null;
+  const status = said(attributes, "http.response.status_code", "http.status_code");
+  const badge = status === null ? null : httpBadge(status.text);
+  const where = place?.text ?? (whole === null ? "" : withoutScheme(whole.text));
+  // Without a place it says no more than any name.
+  if (where === "") return null;
+  return { text: `${method.text} ${where}`, used: [method, place, whole, status].flatMap((one) => (one === null ? [] : [one.key])), badge };
+}
+
+/** @param {string} text @returns {Badge | null} */
+function httpBadge(text) {
+  const code = Number(text);
+  if (!(code >= 100 && code < 600)) return null;
+  return { text, tone: code >= 500 ? "error" : code >= 400 ? "warning" : "ok" };
+}
+
+/** @param {string} url @returns {string} host and path */
+function withoutScheme(url) {
+  return url.replace(/^[a-z]+:\/\//i, "").replace(/[?#].*$/s, "");
+}
+
+/** @param {Attributes} attributes @returns {Found | null} `SELECT products` */
+function databaseTitle(attributes) {
+  const summary = said(attributes, "db.query.summary");
+  if (summary !== null) return { text: summary.text, used: [summary.key] };
+  const operation = said(attributes, "db.operation.name", "db.operation");
+  const target = said(attributes, "db.collection.name", "db.sql.table", "db.mongodb.collection", "db.stored_procedure.name", "db.namespace", "db.name");
+  if (operation === null) return null;
+  return { text: target === null ? operation.text : `${operation.text} ${target.text}`, used: [operation.key, ...(target === null ? [] : [target.key])] };
+}
+
+/** @param {Attributes} attributes @returns {Found | null} `publish orders` */
+function messagingTitle(attributes) {
+  const destination = said(attributes, "messaging.destination.template", "messaging.destination.name", "messaging.destination");
+  if (destination === null) return null;
+  const operation = said(attributes, "messaging.operation.name", "messaging.operation.type", "messaging.operation");
+  return { text: operation === null ? destination.text : `${operation.text} ${destination.text}`, used: [destination.key, ...(operation === null ? [] : [operation.key])] };
+}
+
+/** @param {Attributes} attributes @returns {Found | null} `shop.Cart/AddItem` */
+function rpcTitle(attributes) {
+  const method = said(attributes, "rpc.method");
+  if (method === null) return null;
+  const service = said(attributes, "rpc.service");
+  const status = said(attributes, "rpc.grpc.status_code", "rpc.response.status_code");
+  const isBad = status !== null && status.text !== "0" && status.text !== "OK";
+  return {
+    text: service === null || method.text.includes("/") ? method.text : `${service.text}/${method.text}`,
+    used: [method, service, status].flatMap((one) => (one === null ? [] : [one.key])), badge: isBad ? { text: status.text, tone: "error" } : null,
+  };
+}
+
+/** @param {Attributes} attributes @returns {Found | null} `chat gpt-4o`, `execute_tool get_weather` */
+function agentTitle(attributes) {
+  const operation = said(attributes, "gen_ai.operation.name");
+  if (operation === null) return null;
+  const what = said(attributes, "gen_ai.tool.name", "gen_ai.agent.name", "gen_ai.request.model", "gen_ai.response.model");
+  return { text: what === null ? operation.text : `${operation.text} ${what.text}`, used: [operation.key, ...(what === null ? [] : [what.key])] };
+}
+
+/** @param {Attributes} attributes @returns {Found | null} `query findBook` */
+function graphqlTitle(attributes) {
+  const type = said(attributes, "graphql.operation.type");
+  const name = said(attributes, "graphql.operation.name");
+  return type === null || name === null ? null : { text: `${type.text} ${name.text}`, used: [type.key, name.key] };
+}
+
+/** @param {Attributes} attributes @param {...string} keys of which the newest convention is the first @returns {{key: string, text: string} | null} the first that says anything */
+function said(attributes, ...keys) {
+  for (const key of keys) {
+    const text = textOf(attributes[key]);
+    if (text !== "") return { key, text };
+  }
+  return null;
+}
+
+/** @param {unknown} value @returns {string} empty for what is no single value */
+function textOf(value) {
+  return typeof value === "string" ? value.trim() : typeof value === "number" || typeof value === "boolean" ? String(value) : "";
+}
+
+/**
+ * What stands beside a title.
+ * @param {Attributes | null | undefined} attributes @param {readonly string[]} keys
+ * @returns {Beside[]}
+ */
+export function besideOf(attributes, keys) {
+  const beside = [];
+  for (const key of keys) {
+    const text = textOf(attributes?.[key]).replace(/\s+/g, " ");
+    if (text !== "") beside.push({ key, value: text.length > VALUE_MAX ? `${text.slice(0, VALUE_MAX - 1)}…` : text });
+  }
+  return beside;
+}
+
+/** @param {Beside} beside @returns {string} `page=7`; of a key with many parts the last one says enough */
+export function besideText({ key, value }) {
+  return `${key.slice(key.lastIndexOf(".") + 1)}=${value}`;
+}
+
+/**
+ * The first attribute of its own that tells spans of one name apart. Of one span alone it is the first one.
+ * @param {readonly (Attributes | null | undefined)[]} samples spans of one name, the newest first
+ * @param {readonly string[]} [used] what the title says already
+ * @returns {string | null}
+ */
+export function differingKey(samples, used = []) {
+  const [newest, ...others] = samples;
+  if (newest === undefined) return null;
+  const keys = Object.keys(newest ?? {}).filter((key) => !used.includes(key) && textOf(newest?.[key]) !== "");
+  const candidates = [...keys.filter((key) => !COMMON.test(key)), ...TELLING.filter((key) => keys.includes(key))];
+  if (others.length === 0) return candidates[0] ?? null;
+  return candidates.find((key) => others.some((other) => other?.[key] !== undefined && other[key] !== newest?.[key])) ?? null;
+}
+
+/** What a reader wants to see beside titles, by the span's name. */
+export class TitleChoice {
+  /** Grows with every change. */
+  version = 0;
+
+  /** @param {Record<string, unknown>} [kept] as `kept` once gave it */
+  constructor(kept = {}) {
+    /** @type {Map<string, string[]>} */
+    this.keys = new Map();
+    for (const [name, keys] of Object.entries(kept)) {
+      if (Array.isArray(keys) && keys.every((key) => typeof key === "string")) this.keys.set(name, keys.slice(0, BESIDE_MAX));
+    }
+  }
+
+  /** @returns {Record<string, string[]>} for the browser to keep */
+  kept() {
+    return Object.fromEntries(this.keys);
+  }
+
+  /** @param {string} name of a span @param {string} key @returns {boolean} */
+  has(name, key) {
+    return this.keys.get(name)?.includes(key) === true;
+  }
+
+  /** Adds an attribute to what stands beside spans of this name, or takes it away; the older of three goes. @param {string} name @param {string} key */
+  toggle(name, key) {
+    const before = this.keys.get(name) ?? [];
+    const after = before.includes(key) ? before.filter((one) => one !== key) : [...before, key].slice(-BESIDE_MAX);
+    this.keys.delete(name);
+    if (after.length > 0) this.keys.set(name, after);
+    for (const oldest of this.keys.keys()) {
+      if (this.keys.size <= CHOICES_MAX) break;
+      this.keys.delete(oldest);
+    }
+    this.version += 1;
+  }
+}
+
+/** @typedef {{spans: Int32Array, count: number, foundFor: number, keys: readonly string[]}} Sample the last spans of one name */
+
+/** What stands beside the titles of one trace's spans, looked for in the last spans of each name. */
+export class TraceTitles {
+  /** @type {import("./model.mjs").Trace | null} */
+  trace = null;
+  /** Grows when other attributes are found for some name. */
+  found = 0;
+  place = -1;
+  /** @type {Map<number, Sample>} */
+  samples = new Map();
+  /** Spans that were seen before. */
+  seen = new Uint8Array(0);
+
+  /** @param {TitleChoice} choice */
+  constructor(choice) {
+    this.choice = choice;
+  }
+
+  /** Hears of what is new. @param {import("./model.mjs").Trace} trace */
+  refresh(trace) {
+    if (trace !== this.trace) {
+      this.trace = trace;
+      this.place = -1;
+      this.samples.clear();
+      this.seen = new Uint8Array(0);
+    }
+    const { spans } = trace;
+    if (this.seen.length < spans.count) {
+      const larger = new Uint8Array(spans.count * 2);
+      larger.set(this.seen);
+      this.seen = larger;
+    }
+    this.place = readChanges(trace, this.place, (index) => {
+      if (this.seen[index] === 1 || spans.state[index] === STATE.placeholder) return;
+      this.seen[index] = 1;
+      const sample = this.sampleOf(spans.name[index]);
+      sample.spans[sample.count % SAMPLES_MAX] = index;
+      sample.count += 1;
+    });
+  }
+
+  /** What is drawn by it is out of date when this changes. @returns {number} */
+  get version() {
+    return this.found + this.choice.version;
+  }
+
+  /** @param {number} name @returns {Sample} */
+  sampleOf(name) {
+    let sample = this.samples.get(name);
+    if (sample === undefined) this.samples.set(name, (sample = { spans: new Int32Array(SAMPLES_MAX), count: 0, foundFor: 0, keys: [] }));
+    return sample;
+  }
+
+  /**
+   * Which attributes stand beside a span: the reader's, or what was found. It is looked for again each time there are twice as
+   * many spans, so that rows do not change their words all the time.
+   * @param {number} index @param {readonly string[]} used
+   * @returns {readonly string[]}
+   */
+  keysOf(index, used) {
+    const trace = /** @type {import("./model.mjs").Trace} */ (this.trace);
+    const chosen = this.choice.keys.get(nameOf(trace, index));
+    if (chosen !== undefined) return chosen;
+    const sample = this.sampleOf(trace.spans.name[index]);
+    if (sample.foundFor === 0 || (sample.count >= sample.foundFor * 2 && sample.foundFor < SAMPLES_MAX)) {
+      sample.foundFor = Math.max(1, sample.count);
+      const newest = Array.from({ length: Math.min(sample.count, SAMPLES_MAX) }, (_, back) => attributesOf(trace, sample.spans[(sample.count - 1 - back) % SAMPLES_MAX]));
+      const key = differingKey(newest, used);
+      if ((sample.keys[0] ?? null) !== key) this.found += 1;
+      sample.keys = key === null ? [] : [key];
+    }
+    return sample.keys;
+  }
+
+  /**
+   * All that a row says of which span it is.
+   * @param {number} index
+   * @returns {Title & {beside: Beside[]}}
+   */
+  of(index) {
+    const trace = /** @type {import("./model.mjs").Trace} */ (this.trace);
+    if (trace.spans.state[index] === STATE.placeholder) return { text: shownName(trace, index), badge: null, aside: "", used: [], beside: [] };
+    const attributes = attributesOf(trace, index);
+    const title = titleOf({ name: nameOf(trace, index), attributes });
+    if (title.text === "") title.text = shownName(trace, index);
+    return { ...title, beside: besideOf(attributes, this.keysOf(index, title.used)) };
+  }
+}
+
+/** @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} why it failed, in its own words; or nothing */
+export function reasonOf({ spans }, index) {
+  const event = spans.events[index];
+  const reason = event?.panic?.message ?? event?.status?.message;
+  return isBadState(spans.state[index]) && typeof reason === "string" ? reason.slice(0, REASON_MAX).replace(/\s+/g, " ").trim() : "";
+}
