@@ -201,7 +201,7 @@ async fn an_end_is_told_as_one(browser: &Browser) {
     browser
         .until("the end is told, and the next try", ended)
         .await;
-    let age = "return document.querySelector('#traces-rows .c-started').textContent";
+    let age = "return document.querySelector('#traces-rows .c-started').title";
     let before = browser.ask(age).await;
     let later = format!("return (() => {{ {age} }})() !== {before}");
     browser.until("ages go on", &later).await;

@@ -179,10 +179,10 @@ async fn a_live_row_ticks_tells_its_services_and_errors_and_comes_first() {
     failed.end();
     let row = "const row = document.querySelector('#traces-rows [data-state=failing]');
         if (row === null) return null;
-        return [row.querySelector('.c-spans .figure').textContent, row.querySelector('.c-spans .chip').dataset.errors,
-            row.querySelector('.c-spans .chip').textContent, row.querySelector('.c-errors').textContent,
-            /^\\d+ m \\d\\d s$/.test(row.querySelector('.duration-text').textContent), row.querySelector('.meter').style.backgroundSize]";
-    let expected = json!(["2 · 1 open", "", "shop 2 !", "1", true, "100% 100%"]);
+        return [row.querySelector('.c-spans').textContent, row.querySelector('.c-spans').title, row.querySelector('.c-services .chip').dataset.errors,
+            row.querySelector('.c-services .chip').textContent, row.querySelector('.c-errors').textContent,
+            /^\\d+ m \\d\\d s$/.test(row.querySelector('.duration-text').textContent), /\\d\\d:\\d\\d:\\d\\d/.test(row.querySelector('.c-started').textContent)]";
+    let expected = json!(["2", "1 open", "", "shop 2 !", "1", true, true]);
     is(&browser, "the row says all of it", row, expected).await;
     browser.click("#order-newest").await;
     is(

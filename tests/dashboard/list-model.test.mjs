@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OLDER_MAX, copyList, countsWords, createList, hasOlder, hearSpeeds, keptText, listCounts, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
+import { OLDER_MAX, copyList, countsWords, createList, hasOlder, hearSpeeds, keptText, listCounts, reasonOf, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { at, hello } from "./build.mjs";
 
@@ -162,4 +162,8 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
   told(5, 6);
   hear({ type: "traces", data: { type: "traces", snapshot: false, traces: [], removed: ["a"] } });
   assert.equal(list.speeds.size, 0);
+});
+
+test("what went wrong is said where the list knows it", () => {
+  assert.deepEqual([reasonOf(summary("a", 1)), reasonOf(summary("b", 1, "error", { message: "card declined" }))], ["", "card declined"]);
 });

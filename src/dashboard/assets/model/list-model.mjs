@@ -28,6 +28,7 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {{name: string, since: string}} [awaiting] the await point that has lasted longest
  * @property {{events: number}} [partial] it was made of the first so many events alone
  * @property {string} [firstId] of its first event: the order of the server's list
+ * @property {string} [message] of the error that its root ended with
  * @typedef {object} TraceList
  * @property {Map<string, Summary>} traces the newest, and those that were open
  * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
@@ -206,6 +207,11 @@ export function keptText({ evicted, partial, spans }) {
   if (evicted === undefined || evicted === null) return "";
   if (evicted.spans === null) return "a part is no longer kept";
   return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${formatCount(spans?.total ?? 0)} kept`;
+}
+
+/** @param {Summary} trace @returns {string} what went wrong, as far as the list knows */
+export function reasonOf({ message }) {
+  return typeof message === "string" ? message : "";
 }
 
 /** @param {Summary} trace @returns {boolean} */

@@ -3,28 +3,23 @@
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { identityOf } from "../model/identity.mjs";
-import { shortId } from "../model/ids.mjs";
-import { OLDER_MAX, countsWords, isOpenTrace, keptText, listCounts, selectTraces, shownStateOfSummary } from "../model/list-model.mjs";
-import { amountText, isCounted, leftText, percentText, progressFrom, progressText, shareOf } from "../model/progress.mjs";
-import { AWAITING_LONG_MS } from "../model/running.mjs";
+import { OLDER_MAX, countsWords, isOpenTrace, listCounts, selectTraces } from "../model/list-model.mjs";
 import { dependsOnTime, parseQuery } from "../model/search.mjs";
-import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatOpen, formatSeconds, plural } from "../model/time.mjs";
-import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
-import { ServiceChips } from "./service-chips.mjs";
+import { formatCount, plural } from "../model/time.mjs";
+import { RowPool, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { drawRow, makeRow } from "./list-row-view.mjs";
 
 /**
  * @typedef {import("../model/list-model.mjs").Summary} Summary
  * @typedef {{openTrace: (traceId: string) => void, traceHref: (traceId: string) => string, loadOlder: () => void, forgetOlder: () => void,
  *   changed: () => void, setOrder: (order: "running" | "newest") => void}} ListActions
  * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number, age: number,
- *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette}} ListFrame
+ *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette, zone: import("../model/clock.mjs").Zone,
+ *   usual: (trace: Summary) => import("../model/usual-bar.mjs").Usual | null}} ListFrame
  * `now`: up to when durations are known; `age`: what ages count from, which goes on when nothing is heard; `moving`: whether
  * `now` goes on; `hrefs`: what addresses depend on beside the trace
- * @typedef {ReturnType<typeof makeRow>["row"]} ListRow
  */
 
-const CHIPS_MAX = 3;
-const AWAITS_LENGTH = 40;
 const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
@@ -55,7 +50,7 @@ export class ListView {
     this.heldUntil = -Infinity;
     this.scrollTop = 0;
     this.viewport = 0;
-    this.rowHeight = 38;
+    this.rowHeight = 34;
     new ResizeObserver(() => this.measure()).observe(this.scroller);
     this.scroller.addEventListener("scroll", () => actions.changed(), { passive: true });
     this.scroller.addEventListener("pointermove", () => (this.heldUntil = performance.now() + HOLD_MS), { passive: true });
@@ -142,7 +137,6 @@ export class ListView {
     const { traces, older } = frame.feed.model;
     // While rows are held, what they say is not.
     const shown = this.rows.slice(first, last).map((trace) => traces.get(trace.traceId) ?? older.get(trace.traceId) ?? trace);
-    const longest = shown.reduce((most, trace) => Math.max(most, durationOf(trace, frame.now)), 1);
     if (this.activeIndex() < 0) this.activeId = this.rows[0]?.traceId ?? null;
     const hadFocus = this.rowsNode.contains(document.activeElement);
     const active = this.activeIndex();
@@ -153,7 +147,7 @@ export class ListView {
       const trace = shown[index - first];
       setAttribute(node, "aria-rowindex", index + 1);
       setAttribute(node, "tabindex", trace.traceId === this.activeId ? 0 : -1);
-      drawRow(row, node, trace, frame, longest, this.actions);
+      drawRow(row, node, trace, frame, this.actions);
     });
     if (hadFocus) this.focusActive();
     if (frame.moving && shown.some(isOpenTrace)) return DURATION_TICK_MS;
@@ -162,7 +156,7 @@ export class ListView {
 
   measure() {
     this.viewport = this.scroller.clientHeight;
-    this.rowHeight = globalThis.matchMedia("(max-width: 760px)").matches ? 58 : 38;
+    this.rowHeight = globalThis.matchMedia("(max-width: 760px)").matches ? 56 : 34;
     this.actions.changed();
   }
 
@@ -259,138 +253,4 @@ function nothingYet() {
     element("pre", { text: code }),
     element("p", { class: "muted", text: "Spans of filtered scopes, and of traces that a sampler drops, are not shown." }),
   ];
-}
-
-/** @param {ListActions} actions */
-function makeRow(actions) {
-  const spans = element("span", { class: "c-spans", role: "gridcell" });
-  const row = {
-    traceId: "",
-    started: element("span", { class: "c-started muted", role: "gridcell" }),
-    shape: icon("running"),
-    link: element("a", { class: "trace-link", tabindex: "-1" }),
-    id: element("span", { class: "mono faint short-id" }),
-    kept: element("span", { class: "chip kept", hidden: true }),
-    linked: "",
-    stateWord: element("span", { class: "state-word" }),
-    total: element("span", { class: "figure" }),
-    spans,
-    chips: new ServiceChips(spans, CHIPS_MAX),
-    chipsFor: "",
-    duration: element("span", { class: "figure duration-text" }),
-    bar: element("span", { class: "meter" }),
-    progress: element("span", { class: "progress-text muted", hidden: true }),
-    amount: element("span"),
-    left: element("span", { class: "progress-left" }),
-    errors: element("span", { class: "c-errors figure", role: "gridcell" }),
-  };
-  const node = element(
-    "div", { class: "list-row", role: "row", tabindex: "-1" },
-    row.started,
-    element("span", { class: "c-name", role: "gridcell" }, row.link, row.id, row.kept),
-    element("span", { class: "c-state", role: "gridcell" }, row.shape, row.stateWord),
-    row.spans,
-    element("span", { class: "c-duration", role: "gridcell" }, row.duration, row.bar, row.progress),
-    row.errors,
-  );
-  row.spans.append(row.total);
-  row.progress.append(row.amount, row.left);
-  node.addEventListener("click", (event) => {
-    // A click with a modifier is the browser's: it opens the link in a new tab.
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    actions.openTrace(row.traceId);
-  });
-  return { node, row };
-}
-
-/**
- * @param {ListRow} row @param {HTMLElement} node @param {Summary} trace @param {ListFrame} frame
- * @param {number} longest @param {ListActions} actions
- */
-function drawRow(row, node, trace, frame, longest, actions) {
-  const duration = durationOf(trace, frame.now);
-  const open = isOpenTrace(trace);
-  const state = shownStateOfSummary(trace);
-  if (row.traceId !== trace.traceId) {
-    row.traceId = trace.traceId;
-    setAttribute(node, "data-trace-id", trace.traceId);
-    setText(row.id, shortId(trace.traceId.replace(/^file:/, "")));
-    setAttribute(row.id, "title", trace.traceId);
-  }
-  // The address has the search and the order as well.
-  const linked = `${trace.traceId} ${frame.hrefs}`;
-  if (row.linked !== linked) {
-    row.linked = linked;
-    setAttribute(row.link, "href", actions.traceHref(trace.traceId));
-  }
-  setAttribute(node, "data-state", state);
-  const name = trace.name || "(no name)";
-  setText(row.link, shortened(name));
-  setAttribute(row.link, "title", name.slice(0, 1_000));
-  const kept = keptText(trace);
-  setShown(row.kept, kept !== "");
-  setText(row.kept, kept);
-  setAttribute(row.kept, "title", kept === "" ? null : trace.partial != null ? "Only the first events of this trace were read for the list" : "Retention has let go of the other spans of this trace");
-  setText(row.started, formatAge(frame.age - epochMilliseconds(trace.startTimestamp)));
-  setAttribute(row.started, "title", formatAbsolute(trace.startTimestamp));
-  setIcon(row.shape, state);
-  setText(row.stateWord, STATE_WORDS[state] ?? state);
-  setText(row.total, spansText(trace));
-  const length = open ? formatOpen(duration, frame.moving) : formatDuration(duration);
-  setText(row.duration, kept === "" ? length : `≥ ${length}`);
-  const progress = open ? progressFrom(trace.progress) : null;
-  const share = progress === null ? null : shareOf(progress);
-  const awaits = open ? awaitsText(trace, frame) : "";
-  setShown(row.progress, progress !== null || awaits !== "");
-  setAttribute(row.progress, "data-awaits", awaits !== "" && progress === null);
-  if (progress !== null) {
-    const left = leftText(frame.feed.model.speeds.get(trace.traceId)?.left(frame.now) ?? null);
-    setText(row.amount, isCounted(progress) ? percentText(progress) || amountText(progress) : shortened(progress.message));
-    setText(row.left, left === "" && awaits === "" ? "" : ` · ${left || awaits}`);
-  } else {
-    setText(row.amount, awaits);
-    setText(row.left, "");
-  }
-  setAttribute(row.progress, "title", progress === null ? null : [progressText(progress, null, 0), progress.message].filter((part) => part !== "").join(": "));
-  if (awaits !== "") setAttribute(row.progress, "title", awaits);
-  setAttribute(row.bar, "data-progress", share !== null);
-  setStyle(row.bar, "background-size", `${Math.max(1, (share ?? duration / longest) * 100).toFixed(1)}% 100%`);
-  // Lost spans are among the errors.
-  const errors = trace.spans?.errors ?? 0;
-  setText(row.errors, errors > 0 ? formatCount(errors) : "");
-  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${formatCount(trace.spans?.lost ?? 0)} lost` : null);
-  drawChips(row, trace, frame);
-  // A duration that ticks would be told again and again: of what is open, the cell has it.
-  setAttribute(node, "aria-label", [
-    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept, progress === null ? "" : progressText(progress, null, 0), awaits === "" ? "" : `awaits ${String(trace.awaiting?.name)}`,
-  ].filter((part) => part !== "").join(", "));
-}
-
-/** @param {Summary} trace @param {ListFrame} frame @returns {string} `awaits redis get for 12 s`, once that takes long */
-function awaitsText({ awaiting }, { now }) {
-  if (typeof awaiting?.name !== "string") return "";
-  const since = now - epochMilliseconds(awaiting.since);
-  return since >= AWAITING_LONG_MS ? `awaits ${shortened(awaiting.name, AWAITS_LENGTH)} for ${formatSeconds(since)}` : "";
-}
-
-/** @param {Summary} trace @returns {string} */
-function spansText(trace) {
-  const total = formatCount(trace.spans?.total ?? 0);
-  return trace.spans?.open > 0 ? `${total} · ${formatCount(trace.spans.open)} open` : total;
-}
-
-/** @param {ListRow} row @param {Summary} trace @param {ListFrame} frame */
-function drawChips(row, trace, { palette }) {
-  const services = trace.services ?? [];
-  const key = services.map((service) => `${service.name} ${service.spans} ${service.errors}`).join("\n");
-  if (row.chipsFor === key) return;
-  row.chipsFor = key;
-  row.chips.draw(services, (name) => palette.colour(name));
-}
-
-/** @param {Summary} trace @param {number} now @returns {number} */
-function durationOf(trace, now) {
-  if (trace.durationMs !== null && trace.durationMs !== undefined) return trace.durationMs;
-  return Math.max(0, now - epochMilliseconds(trace.startTimestamp));
 }

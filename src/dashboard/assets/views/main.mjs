@@ -37,7 +37,7 @@ import { TailView } from "./tail-view.mjs";
 import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { TravelView } from "./travel-view.mjs";
-import { ServerClock, initResizer, initTheme } from "./ui-preferences.mjs";
+import { ServerClock, initResizer, initTheme, initZone } from "./ui-preferences.mjs";
 import { Ui } from "./ui-state.mjs";
 import { WaitingView } from "./waiting-view.mjs";
 
@@ -291,6 +291,7 @@ function drawList() {
   const { query, order } = bar.route;
   return listView.draw({
     feed, query, order, now, age: feed.fixedNow ?? (feed.paused ? now : clock.reading()), moving: clock.running && feed.file === undefined, hrefs: `${query} ${order}`, palette,
+    zone: ui.zone, usual: ({ service, name }) => (feed.file === undefined ? expectations.of(service, name) : null),
   });
 }
 
@@ -472,6 +473,7 @@ function listen() {
 fillHelp();
 attachMenu(byId("more"), byId("more-items"));
 initTheme(askFrame);
+initZone(ui);
 initResizer(askFrame);
 listen();
 follow(bar.route);

@@ -92,6 +92,18 @@ export function initTheme(changed) {
   apply();
 }
 
+/** The clock that times of day are told by, as the browser remembers it. @param {import("./ui-state.mjs").Ui} ui */
+export function initZone(ui) {
+  const apply = () => setText(byId("zone"), ui.zone === "utc" ? "UTC" : "Local time");
+  byId("zone").addEventListener("click", () => {
+    ui.setZone(ui.zone === "utc" ? "local" : "utc");
+    remember("zone", ui.zone);
+    apply();
+  });
+  ui.zone = recall("zone", /** @type {string} */ ("local")) === "utc" ? "utc" : "local";
+  apply();
+}
+
 const WIDTH_MIN = 280;
 const WIDTH_MAX = 900;
 const WIDTH_STEP = 24;

@@ -18,6 +18,8 @@ export class Ui {
   query = "";
   /** @type {"running" | "newest"} */
   order = "running";
+  /** Whose clock times of day are told by. @type {import("../model/clock.mjs").Zone} */
+  zone = "local";
   /** @type {"waterfall" | "flame" | "logs"} */
   view = "waterfall";
   /** What the waterfall shows, in tree time; null for the whole trace as it grows. @type {Stretch | null} */
@@ -95,6 +97,12 @@ export class Ui {
   /** @param {Matches | null} matches */
   setMatches(matches) {
     this.matches = matches;
+    this.changed();
+  }
+
+  /** @param {import("../model/clock.mjs").Zone} zone */
+  setZone(zone) {
+    this.zone = zone;
     this.changed();
   }
 
