@@ -1,0 +1,50 @@
+"""Sends OpenTelemetry spans to livespan while they are still open.
+
+It needs the SDK and the OTLP exporter that you have. Register it beside your own processor:
+
+    exporter = OTLPSpanExporter(endpoint="http://127.0.0.1:4380/v1/traces")
+    provider.add_span_processor(StartSender(exporter))
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=200))
+
+A span that is open after 100 ms is sent, again when it has changed, and every 5 s as a sign of life. A shorter span
+costs one entry of a dict. At most 4,096 open spans are followed; further ones arrive when they have ended.
+"""
+import contextlib, os, threading, time
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from opentelemetry.sdk.trace import SpanProcessor
+
+class StartSender(SpanProcessor):
+    def __init__(self, exporter):
+        self._exporter, self._stopped = exporter, False
+        self._start()
+        if hasattr(os, "register_at_fork"):  # a forked worker has no threads, and none of the parent's spans
+            os.register_at_fork(after_in_child=self._start)
+    def _start(self):
+        self._open, self._wake = {}, threading.Event()  # by span id: the span, when it is due, what was sent of it
+        threading.Thread(target=self._run, name="StartSender", daemon=True).start()
+    def on_start(self, span, parent_context=None):
+        if span.context.trace_flags.sampled and len(self._open) < 4096:
+            self._open[span.context.span_id] = [span, time.monotonic() + 0.1, None]
+            self._wake.set()
+    def on_end(self, span):
+        self._open.pop(span.context.span_id, None)
+    def shutdown(self):  # the processor that sends the ends closes the exporter
+        self._stopped = True
+        self._wake.set()
+    def _run(self):
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # the exporter's own requests make no spans
+        while self._wake.wait() and not self._stopped:
+            self._wake.clear()
+            while self._open and not self._stopped:
+                time.sleep(0.05)
+                with contextlib.suppress(Exception):  # what fails is due again later
+                    self._send(time.monotonic())
+    def _send(self, now):
+        due = [e for e in list(self._open.values()) if now >= e[1] or (e[2] and e[2] != _describe(e[0]))][:512]
+        for entry in due:
+            entry[1:] = now + 5, _describe(entry[0])
+        if due:
+            self._exporter.export([entry[0] for entry in due])
+
+def _describe(span):
+    return span.name, dict(span.attributes), span.status.status_code, len(span.events), len(span.links)
