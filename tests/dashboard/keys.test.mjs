@@ -33,6 +33,7 @@ function tables() {
   };
   const keyed = {
     listView: { move: (/** @type {number} */ rows) => void done.push(`move ${rows}`), openActive: say("open") },
+    listFilters: { pick: (/** @type {number} */ digit) => void done.push(`saved search ${digit}`) },
     searchView: { step: (/** @type {number} */ by) => void done.push(`match ${by}`) },
     records: { move: (/** @type {number} */ lines) => void done.push(`record ${lines}`), time: say("time of records") },
     traceView: { keys: VIEWS.traceView }, flameView: { keys: VIEWS.flameView }, travelView: { keys: VIEWS.travelView }, page,

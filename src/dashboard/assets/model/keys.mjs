@@ -7,6 +7,7 @@
  * @typedef {"list" | "waterfall" | "flame" | "logs"} Page
  * @typedef {object} Keyed what keys are bound to
  * @property {{move: (rows: number) => void, openActive: () => void}} listView
+ * @property {{pick: (digit: number) => void}} listFilters
  * @property {{keys: Keys}} traceView
  * @property {{keys: Keys}} flameView
  * @property {{keys: Keys}} travelView
@@ -19,7 +20,7 @@
 const LIST_PAGE_ROWS = 15;
 
 /** @param {Keyed} keyed @returns {Record<Page, Keys>} */
-export function keyTables({ listView, traceView, flameView, travelView, searchView, records, page }) {
+export function keyTables({ listView, listFilters, traceView, flameView, travelView, searchView, records, page }) {
   const everywhere = { Escape: page.back, "?": page.help, t: page.theme, " ": page.pause, "/": page.search };
   const list = {
     ...everywhere,
@@ -27,6 +28,7 @@ export function keyTables({ listView, traceView, flameView, travelView, searchVi
     PageDown: () => listView.move(LIST_PAGE_ROWS), PageUp: () => listView.move(-LIST_PAGE_ROWS),
     Home: () => listView.move(-Infinity), End: () => listView.move(Infinity),
     Enter: () => listView.openActive(),
+    ...Object.fromEntries(Array.from({ length: 9 }, (_, at) => [String(at + 1), () => listFilters.pick(at + 1)])),
   };
   const waterfall = {
     ...everywhere, ...traceView.keys, ...travelView.keys,

@@ -43,9 +43,12 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {{starts: number, ends: number, other: number}} hostDropped
  * @property {boolean} degraded the store is failing
  * @property {import("./gaps.mjs").Losses} losses of the log, as the list's stream tells them
+ * @property {import("./traffic.mjs").TimedGap[]} timedGaps those that were heard live, the newest TIMED_GAPS_MAX
  * @property {number} version
  */
 
+/** Gaps whose time is known, for the chart of traffic. */
+export const TIMED_GAPS_MAX = 100;
 /** Newest summaries kept in the page. */
 export const LIST_MAX = 2_000;
 /** Summaries of history kept in the page. */
@@ -57,7 +60,7 @@ export const LIST_LIMIT = 500;
 export function createList(max = LIST_MAX) {
   return {
     traces: new Map(), older: new Map(), speeds: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
-    hostDropped: droppedOf(null), degraded: false, losses: noLosses(), version: 0,
+    hostDropped: droppedOf(null), degraded: false, losses: noLosses(), timedGaps: [], version: 0,
   };
 }
 
@@ -65,7 +68,7 @@ export function createList(max = LIST_MAX) {
 export function copyList(list) {
   const losses = { ...list.losses, gaps: new Set(list.losses.gaps) };
   const speeds = new Map([...list.speeds].map(([traceId, speed]) => [traceId, speed.copy()]));
-  return { ...list, traces: new Map(list.traces), older: new Map(list.older), speeds, losses };
+  return { ...list, traces: new Map(list.traces), older: new Map(list.older), speeds, losses, timedGaps: [...list.timedGaps] };
 }
 
 /**
@@ -141,6 +144,13 @@ function hearProgress({ speeds }, trace) {
   if (speed.steps.at(-1)?.current !== progress.current || speed.total !== progress.total) speed.hear(progress, epochMilliseconds(trace.lastTimestamp));
 }
 
+/** Notes when a gap came: it has no time of its own. @param {TraceList} list @param {any} data @param {number} at milliseconds since 1970 */
+export function noteGapTime(list, data, at) {
+  if (data.reason === "epoch" || !Number.isFinite(at)) return;
+  const lost = typeof data.lost === "number" ? data.lost : data.lost ? Object.values(droppedOf(data.lost)).reduce((sum, count) => sum + count, 0) : null;
+  list.timedGaps = [...list.timedGaps, { at, lost }].slice(-TIMED_GAPS_MAX);
+}
+
 /** Lets history go: another search has another one. @param {TraceList} list */
 export function forgetOlder(list) {
   list.older.clear();
@@ -157,12 +167,12 @@ export function hasOlder(list) {
 /**
  * The rows to show, in order: those that match, newest first, or the open ones before the others.
  * @param {TraceList} list
- * @param {{terms: import("./search.mjs").Term[], order: "running" | "newest", now: number}} options
+ * @param {{terms: import("./search.mjs").Term[], order: "running" | "newest", now: number, within?: (trace: Summary) => boolean}} options
  * @returns {Summary[]}
  */
-export function selectTraces(list, { terms, order, now }) {
+export function selectTraces(list, { terms, order, now, within = () => true }) {
   const rows = [];
-  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (traceMatches(trace, terms, now)) rows.push(trace);
+  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (within(trace) && traceMatches(trace, terms, now)) rows.push(trace);
   rows.sort(newestFirst);
   if (order === "newest") return rows;
   return [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];

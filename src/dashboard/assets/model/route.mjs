@@ -9,8 +9,9 @@ import { within } from "./timescale.mjs";
  * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
  *   start of the trace, so that they mean the same to whoever opens the address
  * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
- *   page: "traces" | "logs", view: "waterfall" | "flame" | "logs"} & Look} Route `page`: what is listed where there is no trace;
- *   `query` searches the list, `find` the trace
+ *   page: "traces" | "logs", view: "waterfall" | "flame" | "logs", since: number | null, until: number | null, mine: boolean} & Look} Route
+ *   `page`: what is listed where there is no trace; `query` searches the list, `find` the trace; `since`, `until` and `mine` narrow
+ *   the list, in milliseconds since 1970
  */
 
 /** The whole trace, now. @type {Look} */
@@ -38,6 +39,9 @@ export function parseRoute(search) {
     from: isZoom ? from : null,
     to: isZoom ? to : null,
     at: trace === null ? null : numberIn(query.get("at")),
+    since: numberIn(query.get("since")),
+    until: numberIn(query.get("until")),
+    mine: query.get("mine") === "1",
   };
 }
 
@@ -75,6 +79,11 @@ export function routeText(route) {
   if (route.page !== "traces") query.set("page", route.page);
   if (route.query !== "") query.set("q", route.query);
   if (route.order !== "running") query.set("order", route.order);
+  for (const name of /** @type {const} */ (["since", "until"])) {
+    const value = route[name];
+    if (value !== null) query.set(name, numberText(value));
+  }
+  if (route.mine) query.set("mine", "1");
   if (route.trace !== null) {
     if (route.view !== "waterfall") query.set("view", route.view);
     for (const name of /** @type {const} */ (["from", "to", "at"])) {

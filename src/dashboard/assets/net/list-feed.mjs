@@ -2,7 +2,7 @@
 // The feed of the list: its live stream, and the pages of history below it, brought into one model.
 // Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
 
-import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, reduceList } from "../model/list-model.mjs";
+import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, noteGapTime, reduceList } from "../model/list-model.mjs";
 import { parseQuery } from "../model/search.mjs";
 import { listRoute, listStreamRoute } from "./api.mjs";
 import { CONNECTING } from "./trace-feed.mjs";
@@ -69,6 +69,8 @@ export class ListFeed {
     }
     const list = reduceList(hidden ?? this.model, event);
     hearSpeeds(list, event);
+    // What is replayed happened at a time that nobody tells.
+    if (event.type === "gap" && list.loaded) noteGapTime(list, event.data, this.world.serverNow());
     if (event.type === "traces" && event.data.snapshot === true) this.searchOlder();
     this.world.onChange();
   }

@@ -13,7 +13,7 @@ import { SERVICE_COLOURS } from "../model/palette.mjs";
 
 const NAMES = [
   "ground", "panel", "raised", "sunken", "line", "line-strong", "text", "muted", "faint", "hover", "selected", "focus", "accent", "on-bar",
-  "running", "waiting", "ok", "error", "cancelled", "lost",
+  "running", "waiting", "ok", "error", "cancelled", "lost", "band", "traffic", "slower", "faster",
 ];
 
 // A worker that has this module among others has no page to match.

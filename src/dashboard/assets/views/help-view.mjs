@@ -17,7 +17,7 @@ export const KEY_SHEET = [
   ["Tree", [
     [["ArrowLeft", "ArrowRight", "h", "l"], "collapse or to the parent, expand or to the first child; in the flame view, to the parent, to the first child"],
     [["E", "C"], "expand all, collapse all"],
-    [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "open to that depth"],
+    [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "in the list, a saved search; in a trace, open to that depth"],
     ["alt-click", "on a triangle: open or close all of that depth"],
     [["v"], "waterfall, flame view, records"],
     [["x"], "of records: time in the trace, of the day, since the last one"],

@@ -3,18 +3,20 @@
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { identityOf } from "../model/identity.mjs";
+import { isWithin, toggled, withoutEach } from "../model/list-filter.mjs";
 import { OLDER_MAX, countsWords, isOpenTrace, listCounts, selectTraces } from "../model/list-model.mjs";
 import { dependsOnTime, parseQuery } from "../model/search.mjs";
-import { formatCount, plural } from "../model/time.mjs";
+import { epochMilliseconds, formatCount, plural } from "../model/time.mjs";
 import { RowPool, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 import { drawRow, makeRow } from "./list-row-view.mjs";
 
 /**
  * @typedef {import("../model/list-model.mjs").Summary} Summary
  * @typedef {{openTrace: (traceId: string) => void, traceHref: (traceId: string) => string, loadOlder: () => void, forgetOlder: () => void,
- *   changed: () => void, setOrder: (order: "running" | "newest") => void}} ListActions
+ *   changed: () => void, setOrder: (order: "running" | "newest") => void, search: (query: string) => void}} ListActions
  * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number, age: number,
  *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette, zone: import("../model/clock.mjs").Zone,
+ *   narrowed: import("../model/list-filter.mjs").Narrowed,
  *   usual: (trace: Summary) => import("../model/usual-bar.mjs").Usual | null}} ListFrame
  * `now`: up to when durations are known; `age`: what ages count from, which goes on when nothing is heard; `moving`: whether
  * `now` goes on; `hrefs`: what addresses depend on beside the trace
@@ -74,10 +76,12 @@ export class ListView {
     this.drawFoot(frame);
     this.drawEmpty(frame);
     const { model } = feed;
+    const { since, mine } = frame.narrowed;
+    if (since !== null && mine === null && this.rows.length < PAGE_AHEAD && feed.hasOlder() && !feed.olderFailed && !reaches(model, since)) this.actions.loadOlder();
     if (this.scrollTop > 0) {
       const last = (this.scrollTop + this.viewport) / this.rowHeight;
       if (last > this.rows.length - PAGE_AHEAD && feed.hasOlder() && !feed.olderFailed) this.actions.loadOlder();
-    } else if (query === "" && model.floor > 0 && model.older.size > 0) {
+    } else if (query === "" && since === null && model.floor > 0 && model.older.size > 0) {
       // Back at the top: what was loaded for looking back is let go, and can be loaded again.
       this.actions.forgetOlder();
     }
@@ -85,7 +89,7 @@ export class ListView {
   }
 
   /** Chooses the rows anew when something changed. @param {ListFrame} frame @returns {number} milliseconds until it must do so again */
-  select({ feed, query, order, now }) {
+  select({ feed, query, order, now, narrowed }) {
     if (query !== this.parsed) {
       const { terms, wrong } = parseQuery(query, "list");
       if (wrong === null) this.terms = terms;
@@ -94,13 +98,14 @@ export class ListView {
       this.heldUntil = -Infinity;
     }
     const second = dependsOnTime(this.terms) ? Math.floor(now / 1000) : 0;
-    const selection = `${identityOf(feed.model)} ${feed.model.version} ${order} ${query} ${second}`;
+    const asked = ` ${order} ${query} ${second} ${narrowed.since} ${narrowed.until} ${narrowed.mine?.size}`;
+    const selection = `${identityOf(feed.model)} ${feed.model.version}${asked}`;
     if (selection === this.selectedFor) return Infinity;
     const held = this.heldUntil - performance.now();
-    if (held > 0 && this.selectedFor.endsWith(` ${order} ${query} ${second}`)) return held;
+    if (held > 0 && this.selectedFor.endsWith(asked)) return held;
     this.selectedFor = selection;
     const before = this.rows;
-    this.rows = selectTraces(feed.model, { terms: this.terms, order, now });
+    this.rows = selectTraces(feed.model, { terms: this.terms, order, now, within: (trace) => isWithin(trace, narrowed) });
     this.stay(before);
     return Infinity;
   }
@@ -191,12 +196,12 @@ export class ListView {
   }
 
   /** @param {ListFrame} frame @returns {string} */
-  countsText({ feed, query }) {
+  countsText({ feed, query, narrowed }) {
     const counts = listCounts(feed.model);
     if (counts.total === 0) return "";
     const gone = feed.model.goneWithLog;
     const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;
-    if (query.trim() !== "") {
+    if (query.trim() !== "" || narrowed.since !== null || narrowed.until !== null || narrowed.mine !== null) {
       const more = feed.loadingOlder ? " · searching older ones…" : feed.stoppedEarly ? " so far, not all was searched" : feed.hasOlder() ? " and more" : "";
       return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
     }
@@ -217,7 +222,7 @@ export class ListView {
   }
 
   /** @param {ListFrame} frame */
-  drawEmpty({ feed, query }) {
+  drawEmpty({ feed, query, narrowed, now }) {
     const { model } = feed;
     const any = model.traces.size + model.older.size > 0;
     const looking = feed.loadingOlder ? "looking" : "looked";
@@ -232,7 +237,10 @@ export class ListView {
     else if (kind !== "") {
       node.replaceChildren(
         element("h2", { text: looking === "looking" ? "Searching older traces…" : "No trace matches" }),
-        element("p", { class: "muted" }, "No trace at hand matches ", element("code", { text: query }), "."),
+        element("p", { class: "muted" }, "No trace at hand matches ", element("code", { text: query || "what the list is narrowed to" }), "."),
+        element("p", { class: "without" }, ...withoutEach(feed.model, query, narrowed, now).map(({ term, count }) => element("button", {
+          type: "button", class: "filter-chip", "aria-label": `Without ${term}: ${plural(count, "trace")}`, on: { click: () => this.actions.search(toggled(query, term)) },
+        }, element("code", { text: term }), " ✕ ", element("span", { class: "count figure", text: formatCount(count) })))),
       );
     }
   }
@@ -253,4 +261,10 @@ function nothingYet() {
     element("pre", { text: code }),
     element("p", { class: "muted", text: "Spans of filtered scopes, and of traces that a sampler drops, are not shown." }),
   ];
+}
+
+/** @param {import("../model/list-model.mjs").TraceList} list @param {number} since milliseconds since 1970 @returns {boolean} whether something older than that was loaded */
+function reaches({ older }, since) {
+  for (const trace of older.values()) if (epochMilliseconds(trace.startTimestamp) < since) return true;
+  return false;
 }

@@ -26,9 +26,11 @@ import { FlameView } from "./flame-view.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { FocusKeeper } from "./focus.mjs";
 import { InspectorView } from "./inspector-view.mjs";
+import { ListFilters } from "./list-filters-view.mjs";
 import { ListView } from "./list-view.mjs";
 import { LogsView } from "./logs-view.mjs";
 import { attachMenu, isMenuOpen } from "./menu.mjs";
+import { OwnTraces } from "./own-traces.mjs";
 import { pageHubClient } from "./page-hub.mjs";
 import { decorateRunning } from "./running-view.mjs";
 import { SearchView } from "./search-view.mjs";
@@ -36,6 +38,7 @@ import { StateNews } from "./state-news.mjs";
 import { TailView } from "./tail-view.mjs";
 import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
+import { TrafficView } from "./traffic-view.mjs";
 import { TravelView } from "./travel-view.mjs";
 import { ServerClock, initResizer, initTheme, initZone } from "./ui-preferences.mjs";
 import { Ui } from "./ui-state.mjs";
@@ -88,8 +91,12 @@ const listView = new ListView({
   loadOlder: () => void listFeed.loadOlder(),
   forgetOlder: () => listFeed.forget(),
   setOrder: (order) => bar.replace({ ...bar.route, order }),
+  search: (text) => actions.search(text),
   changed: askFrame,
 });
+const own = new OwnTraces();
+const listFilters = new ListFilters({ search: (text) => actions.search(text), setMine: (mine) => bar.replace({ ...bar.route, mine }), announce });
+const trafficView = new TrafficView({ narrow: (since, until) => bar.replace({ ...bar.route, since, until }) }, askFrame);
 const actions = {
   select: (/** @type {string | null} */ spanId) => bar.replace({ ...bar.route, span: spanId }),
   goTo: (/** @type {string} */ spanId) => traceView.goTo(spanId),
@@ -161,7 +168,10 @@ function follow(to) {
   if (ui.view !== to.view) setView(to.view);
   shownList().search(to.query);
   setAttribute(byId("back"), "href", bar.hrefOf(elsewhere(to, null, null)));
-  for (const [id, page] of PAGES) setAttribute(byId(id), "href", bar.hrefOf(listed(page)));
+  for (const [id, page] of PAGES) {
+    setAttribute(byId(id), "href", bar.hrefOf(listed(page)));
+    if (id !== "home") setAttribute(byId(id), "aria-current", to.page === page ? (to.trace === null ? "page" : "true") : null);
+  }
   openFeed();
   askFrame();
 }
@@ -213,6 +223,7 @@ function openFeed() {
     logFeed.close();
     leaveTrace();
     traceView.reset();
+    if (!bar.route.trace.startsWith(FILE_PREFIX)) own.add(bar.route.trace);
     traceFeed = feedOf(bar.route.trace);
     traceFeed.open();
   }
@@ -288,11 +299,14 @@ function drawList() {
   searchView.drawList(bar.route.query);
   const feed = /** @type {any} */ (shownList());
   const now = feed.fixedNow ?? clock.now();
-  const { query, order } = bar.route;
-  return listView.draw({
-    feed, query, order, now, age: feed.fixedNow ?? (feed.paused ? now : clock.reading()), moving: clock.running && feed.file === undefined, hrefs: `${query} ${order}`, palette,
+  const { query, order, since, until, mine } = bar.route;
+  /** @type {import("./list-view.mjs").ListFrame} */
+  const frame = {
+    feed, query, order, now, age: feed.fixedNow ?? (feed.paused ? now : clock.reading()), moving: clock.running && feed.file === undefined, hrefs: `${query} ${order} ${since} ${until} ${mine}`, palette,
     zone: ui.zone, usual: ({ service, name }) => (feed.file === undefined ? expectations.of(service, name) : null),
-  });
+    narrowed: { since, until, mine: mine ? own.ids : null },
+  };
+  return Math.min(listFilters.draw(frame, own.ids), trafficView.draw(frame), listView.draw(frame));
 }
 
 /** @returns {number} */
@@ -386,7 +400,7 @@ function toggleHelp() {
 }
 
 const keys = keyTables({
-  listView, traceView, flameView, travelView, searchView,
+  listView, listFilters, traceView, flameView, travelView, searchView,
   records: { move: (lines) => records()?.move(lines), time: () => logsView.cycleTime() },
   page: {
     back,
