@@ -133,7 +133,18 @@ impl SpanEncoder {
         let Some(process) = self.processes.get(source) else {
             return;
         };
-        let id = json::quoted(&process.id);
+        self.end_process(&process.id, LostReason::Shutdown, heard, batch);
+    }
+
+    /// Ends the open spans of a process. Durable steps wait instead.
+    pub(super) fn end_process(
+        &mut self,
+        process: &str,
+        reason: LostReason,
+        heard: Timestamp,
+        batch: &mut Batch,
+    ) {
+        let id = json::quoted(process);
         for slice in self.log.tail.open_events() {
             for event in slice.events() {
                 let payload = event.payload();
@@ -142,7 +153,7 @@ impl SpanEncoder {
                 if is_of_source && parse::is_durable(&payload) {
                     self.mark_waiting(&payload, batch);
                 } else if is_of_source {
-                    self.end_as_lost(&payload, LostReason::Shutdown, heard, batch);
+                    self.end_as_lost(&payload, reason, heard, batch);
                 }
             }
         }

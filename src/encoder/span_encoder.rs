@@ -270,6 +270,9 @@ impl RecordEncoder for SpanEncoder {
                 self.log.buffer.resolve_ack(ack, Some(head));
             }
             Some(Record::Shutdown { source, time }) => self.end_source(source, time, batch),
+            Some(Record::ProcessGone { process, time }) => {
+                self.end_process(process, LostReason::Crashed, time, batch);
+            }
             Some(Record::Hide { .. }) | None => {}
         }
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod completion;
+mod encoded;
 mod keep;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;

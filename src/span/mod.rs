@@ -11,6 +11,7 @@
 
 pub(crate) mod delta;
 pub(crate) mod dropped_ends;
+pub(crate) mod encoded_event;
 pub(crate) mod ending;
 pub(crate) mod event;
 pub(crate) mod json;
@@ -22,6 +23,9 @@ pub(crate) mod redact;
 pub(crate) mod severity;
 pub(crate) mod updates;
 
-pub use crate::span::event::{
-    AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
+pub use crate::span::{
+    encoded_event::EncodedEvent,
+    event::{
+        AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
+    },
 };

@@ -267,9 +267,9 @@ impl<E: SseEvent> SseTarget<E> {
         })
     }
 
-    /// Stores and streams the event and returns its id. It waits for room in the buffer and for the store. When the
     /// Stores and streams the event and returns its id. It waits for space in the buffer and for the store. If the
     /// future is dropped, the event may or may not be stored.
+    ///
     /// # Errors
     /// Returns an error if the log is shut down, the store refused the event, or the event's name is invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
@@ -287,6 +287,27 @@ impl<E: SseEvent> SseTarget<E> {
             None if self.runtime.log.is_closed() => Err(self.runtime.buffer.closed_error()),
             None => Err(Error::store_failed("the event store refused the event")),
         }
+    }
+
+    /// Stores and streams the events in this order, and returns the id of the last one; `None` if there is no event.
+    /// It waits as [`dispatch`](Self::dispatch) does, but for the store only once. If the future is dropped, or fails,
+    /// the first events may be stored, and the rest not.
+    ///
+    /// # Errors
+    /// Returns the errors of [`dispatch`](Self::dispatch). If the store refused some of the events only, readers are
+    /// told by a gap.
+    pub async fn dispatch_all(&self, events: &[E]) -> Result<Option<EventId>, Error> {
+        let Some((last, earlier)) = events.split_last() else {
+            return Ok(None);
+        };
+        for event in earlier {
+            let payload = payload_of(event)?;
+            let envelope = envelope(event, 0);
+            self.runtime
+                .push(RecordClass::Other, |buf| envelope.write(buf, &payload))
+                .await?;
+        }
+        self.dispatch(last).await.map(Some)
     }
 }
 

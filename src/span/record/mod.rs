@@ -36,7 +36,7 @@ pub(crate) use self::{
     types::{Durability, Record, ScopeFields, SpanChanges, SpanOrigin, SpanRecord, StepActivity},
     write::{
         HandedStartRecord, write_dropped_end, write_dropped_ends_fence, write_end,
-        write_end_if_shown, write_fence, write_handed_start, write_scope, write_shutdown,
-        write_start, write_start_input, write_update,
+        write_end_if_shown, write_fence, write_handed_start, write_process_gone, write_scope,
+        write_shutdown, write_start, write_start_input, write_update,
     },
 };

@@ -20,8 +20,8 @@ use crate::{
                 CHANGED_TASK, CHANGED_TO_NO_AWAITING, CHANGES, DEDUPLICATED, DROPPED_BEFORE_READY,
                 DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END, END_IF_SHOWN, FENCE, HAS_SCOPE,
                 HAS_STATE, HAS_VERSION, HIDE, LOG, PANIC_LOCATION, PANIC_MESSAGE, PANIC_THREAD,
-                PANICKED, PARENT_REMOTE, PartCounts, SHUTDOWN, SOURCE_GUESSED, START, TRUNCATED,
-                UNSAMPLED, UPDATE, slot_of, span_kind,
+                PANICKED, PARENT_REMOTE, PROCESS_GONE, PartCounts, SHUTDOWN, SOURCE_GUESSED, START,
+                TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
             },
             types::{Record, ScopeFields, SpanChanges, SpanRecord, StepActivity},
         },
@@ -65,6 +65,10 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
         HIDE => Some(Record::Hide {
             trace_id: reader.array()?,
             span_id: reader.array()?,
+        }),
+        PROCESS_GONE => Some(Record::ProcessGone {
+            time: Timestamp::from_nanos(reader.u64()?),
+            process: reader.text()?,
         }),
         SHUTDOWN => Some(Record::Shutdown {
             source: reader.u32()?,
@@ -123,7 +127,7 @@ fn otel_value(value: AttributeValue) -> OtelValue {
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(SHUTDOWN | DROPPED_ENDS_FENCE | END_IF_SHOWN | UPDATE | FENCE))
+        Some(&(SHUTDOWN | PROCESS_GONE | DROPPED_ENDS_FENCE | END_IF_SHOWN | UPDATE | FENCE))
     )
 }
 

@@ -40,6 +40,11 @@ pub(crate) enum Record<'a> {
         trace_id: [u8; 16],
         span_id: [u8; 8],
     },
+    /// The process with this id, whose events came from another log, is gone.
+    ProcessGone {
+        process: &'a str,
+        time: Timestamp,
+    },
     /// The provider of this source was shut down.
     Shutdown {
         source: u32,

@@ -17,7 +17,8 @@ use crate::{
         record::{
             layout::{
                 DROPPED_END, DROPPED_ENDS_FENCE, END, END_IF_SHOWN, FENCE, HIDE, PARENT_REMOTE,
-                PartCounts, RecordHead, SHUTDOWN, START, UPDATE, flags_of, nanos, sampled_flag,
+                PROCESS_GONE, PartCounts, RecordHead, SHUTDOWN, START, UPDATE, flags_of, nanos,
+                sampled_flag,
             },
             types::{Durability, SpanOrigin, StepActivity},
             writer::RecordWriter,
@@ -207,6 +208,13 @@ pub(crate) fn write_shutdown(buf: &mut WriteBuf<'_>, source: u32) -> Option<()> 
     buf.put_slice(&[SHUTDOWN])?;
     buf.put_slice(&source.to_le_bytes())?;
     buf.put_slice(&Timestamp::now().nanos().to_le_bytes())
+}
+
+pub(crate) fn write_process_gone(buf: &mut WriteBuf<'_>, process: &str) -> Option<()> {
+    buf.put_slice(&[PROCESS_GONE])?;
+    buf.put_slice(&Timestamp::now().nanos().to_le_bytes())?;
+    buf.put_slice(&u32::try_from(process.len()).ok()?.to_le_bytes())?;
+    buf.put_slice(process.as_bytes())
 }
 
 pub(crate) fn write_dropped_ends_fence(buf: &mut WriteBuf<'_>) -> Option<()> {
