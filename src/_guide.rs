@@ -16,6 +16,7 @@
 //! | [`limits`] | What is bounded, and at what? |
 //! | [`costs`] | What does it cost? |
 //! | [`import_export`] | How do I take a trace elsewhere? |
+//! | [`binary`] | How do I use the program `livespan`? |
 //! | [`how_it_works`] | What happens to a span? |
 
 /// Makes a module of a page. The links that come first win over those at the end of the page, which are for readers of
@@ -50,4 +51,5 @@ page!(routes, "routes.md");
 page!(limits, "limits.md");
 page!(costs, "costs.md");
 page!(import_export, "import_export.md");
+page!(binary, "binary.md");
 page!(how_it_works, "how_it_works.md");

@@ -1,0 +1,49 @@
+//! The program `livespan`: receives spans while they are open and serves the page; runs programs under observation; asks
+//! a running livespan. This file only selects the command.
+
+mod args;
+mod config;
+mod console;
+mod failure;
+mod paths;
+mod serve;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    args::{Arguments, Command},
+    failure::Failure,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(arguments));
+            // What still blocks, such as a store that hangs, ends with the program.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::of("start", &error)),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            console::say(&failure.to_string());
+            failure.code()
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        None => serve::run(arguments.serve).await,
+        Some(Command::Serve(options)) => serve::run(options).await,
+    }
+}

@@ -1,0 +1,53 @@
+//! Where this user's files are: the log, the configuration, and what running programs need to know of each other.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Returns the file of the default log.
+pub(crate) fn default_store() -> Option<PathBuf> {
+    Some(state()?.join("livespan.db"))
+}
+
+/// Returns the file of the configuration that is read if it is there.
+pub(crate) fn default_config() -> Option<PathBuf> {
+    let folder = match directory("XDG_CONFIG_HOME") {
+        Some(folder) => folder,
+        None if cfg!(windows) => directory("APPDATA")?,
+        None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
+        None => home()?.join(".config"),
+    };
+    Some(folder.join("livespan").join("config.toml"))
+}
+
+fn state() -> Option<PathBuf> {
+    let folder = match directory("XDG_STATE_HOME") {
+        Some(folder) => folder,
+        None if cfg!(windows) => directory("LOCALAPPDATA")?,
+        None if cfg!(target_os = "macos") => home()?.join("Library/Application Support"),
+        None => home()?.join(".local/state"),
+    };
+    Some(folder.join("livespan"))
+}
+
+/// Returns the directory of a variable. As the XDG specification says, a path that is not absolute is ignored.
+fn directory(variable: &str) -> Option<PathBuf> {
+    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    env::var_os(variable).and_then(absolute)
+}
+
+fn home() -> Option<PathBuf> {
+    directory("HOME")
+}
+
+/// Makes a directory that only this user can read, and those above it.
+pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

@@ -1,0 +1,62 @@
+//! `livespan serve`: opens the log, serves it, and ends in order when it is told to.
+
+mod addresses;
+mod log;
+mod signals;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use livespan::LiveSpans;
+
+use crate::{args::ServeOptions, console, failure::Failure};
+
+pub(crate) use self::{addresses::Addresses, signals::Signals};
+
+/// Serves until a signal ends it.
+pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
+    // Signals count from here on, also while the log is opened.
+    let mut signals = Signals::listen()?;
+    let options = options.with_config()?;
+    let place = Place::of(&options)?;
+    let live = open(&options, &place).await?;
+    let addresses = Addresses::bind(&live, &options)
+        .await
+        .inspect_err(|_error| {
+            drop(live.shutdown());
+        })?;
+    for note in addresses.notes() {
+        console::say(note);
+    }
+    console::print(&format!("livespan dashboard: {}", addresses.page_url()?));
+    let code = signals.next().await;
+    tokio::select! {
+        ended = end(live) => ended.map(|()| code),
+        _again = signals.next() => Ok(code),
+    }
+}
+
+/// Where the log is kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Memory,
+    File(PathBuf),
+}
+
+async fn open(options: &ServeOptions, place: &Place) -> Result<LiveSpans, Failure> {
+    let builder = log::builder(options, place)?;
+    let opening = tokio::task::spawn_blocking(move || builder.build());
+    match opening.await {
+        Ok(Ok(live)) => Ok(live),
+        Ok(Err(error)) => Err(log::refused(place, &error)),
+        Err(panic) => Err(Failure::of("open the log", &panic)),
+    }
+}
+
+/// Ends streams and stores what is buffered.
+async fn end(live: LiveSpans) -> Result<(), Failure> {
+    match tokio::task::spawn_blocking(move || live.shutdown()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::of("end the log", &error)),
+        Err(panic) => Err(Failure::of("end the log", &panic)),
+    }
+}
