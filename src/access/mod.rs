@@ -198,7 +198,7 @@ impl Access {
 
     /// Grants these traces only. Other traces appear nowhere: not in lists and searches, not in links, and not through
     /// the processes that worked on them. A request for another trace is answered with `403`, whether or not that trace
-    /// exists. `/status` and `/stats/durations` cover the whole log, so they are refused.
+    /// exists. `/status`, `/operations` and `/stats/durations` cover the whole log, so they are refused.
     ///
     /// Sequence numbers still reveal how busy the log is: ids are positions in the whole log, and `hello`, `ping` and
     /// `gap` carry its head, its oldest event and its counts of dropped events.

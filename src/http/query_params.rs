@@ -15,6 +15,7 @@ use crate::{
     trace::{
         filter::TraceFilter,
         logs::filter::LogFilter,
+        operations::page::OperationFilter,
         parse::EventFilter,
         search::{self, Search, folded_text::FoldedText},
     },
@@ -169,6 +170,18 @@ impl<'a> QueryParams<'a> {
                 "the severity {text:?} is neither a number from 1 to 24 nor a name such as WARN"
             );
             HttpError::new(StatusCode::BAD_REQUEST, message)
+        })
+    }
+
+    /// Returns the filter of a list of operations.
+    pub(crate) fn operation_filter(&self) -> Result<OperationFilter, HttpError> {
+        let search = Search::parse(self.one("q")?.unwrap_or_default())?;
+        search.require_operation_terms()?;
+        Ok(OperationFilter {
+            services: self.texts("service")?,
+            names: self.texts("name")?,
+            kinds: self.kinds()?,
+            search,
         })
     }
 

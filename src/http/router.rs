@@ -270,16 +270,25 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
             .await
         }
         ["logs"] => routes::logs::page(live, (&params, &authorization)).await,
-        ["stats", "durations"] => {
+        ["operations" | "status"] | ["stats", "durations"] => {
             authorization.require_full_access()?;
-            routes::durations::durations(live, &params)
-        }
-        ["status"] => {
-            authorization.require_full_access()?;
-            Ok(routes::status::status(live))
+            figures(live, &segments, &params)
         }
         _ => Err(HttpError::not_found("no such route")),
     }?)
+}
+
+/// Answers with figures of the whole log.
+fn figures(
+    live: &LiveSpans,
+    segments: &[&str],
+    params: &QueryParams<'_>,
+) -> Result<Response<Body>, HttpError> {
+    match segments {
+        ["operations"] => routes::operations::page(live, params),
+        ["status"] => Ok(routes::status::status(live)),
+        _ => routes::durations::durations(live, params),
+    }
 }
 
 /// Answers a request that changes something, without a body.

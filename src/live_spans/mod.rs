@@ -57,7 +57,7 @@ use crate::{
         body::{SseBody, resume_point},
         target::SseTarget,
     },
-    trace::{durations, index::TraceIndex, stored::StoredTrace},
+    trace::{index::TraceIndex, operations::table::Operations, stored::StoredTrace},
     util::sync::lock,
     wire::id::ResumePoint,
 };
@@ -126,9 +126,9 @@ impl LiveSpans {
     /// How long [`shutdown`](Self::shutdown), and the shutdown of a provider, wait for a store that is known to fail:
     /// half a second.
     pub const FAILING_STORE_TIMEOUT: Duration = FAILING_STORE_TIMEOUT;
-    /// Upper bound on the span names, over all services, whose durations are counted: 4,096. Further names are not
-    /// counted.
-    pub const DURATION_NAMES_MAX: usize = durations::DURATION_NAMES_MAX;
+    /// Upper bound on the operations (span names of a service) of which figures are kept: 1,000. A new name takes the
+    /// place of one that was not used lately.
+    pub const OPERATIONS_MAX: usize = Operations::OPERATIONS_MAX;
     /// Upper bound on the query of a request, in bytes: 8 KiB. A longer one is answered with status 414.
     pub const QUERY_LENGTH_MAX: usize = 8 * 1024;
     /// Lower bound on the time between two messages of the live list of traces: 250 milliseconds. A trace that changes

@@ -63,6 +63,7 @@ pub(crate) const ROUTES: &[&str] = &[
     "sse",
     "traces",
     "logs",
+    "operations",
     "stats",
     "status",
     "assets",

@@ -13,11 +13,14 @@ use std::{
 use crate::{
     log::{event::StreamKey, retention::EvictedEvents},
     trace::{
-        durations::{Durations, Quantiles},
         filter::TraceFilter,
         logs::positions::{LogPositions, LogRecordPosition},
-        span_change::{ChangeKind, SpanChange, SpanOutcome},
-        state::Trace,
+        operations::{
+            operation::{EndedSpan, Operation},
+            table::{OperationId, Operations},
+        },
+        span_change::{ChangeKind, SpanChange},
+        state::{RunningChange, Trace},
         summary::Summary,
     },
     util::{
@@ -46,7 +49,7 @@ pub(super) struct IndexState {
     pub(super) open: BTreeSet<u64>,
     /// The traces in the order of their last changes, so that a viewer skips what did not change.
     changed: ChangeLog,
-    durations: Durations,
+    pub(super) operations: Operations,
     logs: LogPositions,
     /// The index has every trace that begins with this event or a later one.
     pub(super) from: u64,
@@ -155,7 +158,9 @@ impl TraceIndex {
         learnt.changed = ChangeLog::default();
         for (id, entry) in &mut learnt.traces {
             entry.version = version;
-            entry.trace.forget_twins();
+            for twin in entry.trace.forget_twins() {
+                learnt.operations.closed(twin);
+            }
             learnt.changed.0.push_back((version, *id));
         }
         *state = learnt;
@@ -317,8 +322,10 @@ impl TraceIndex {
             .collect()
     }
 
-    pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
-        read(&self.state).durations.quantiles(service, name)
+    /// Returns the figures of one operation.
+    #[cfg(feature = "http")]
+    pub(crate) fn operation(&self, service: &str, name: &str) -> Option<Operation> {
+        read(&self.state).operations.get(service, name).cloned()
     }
 }
 
@@ -336,6 +343,11 @@ impl IndexState {
             self.order.remove(&first);
             if is_open {
                 self.open.remove(&first);
+            }
+        }
+        for entry in gone.iter().filter(|entry| entry.trace.is_open()) {
+            for operation in entry.trace.running_in() {
+                self.operations.closed(operation);
             }
         }
         if self.traces.is_empty() {
@@ -364,12 +376,15 @@ impl IndexState {
                 return;
             }
         }
-        if let ChangeKind::Ended { start, outcome } = &change.kind
-            && *outcome != SpanOutcome::Lost
-        {
-            let nanos = change.time.nanos().saturating_sub(start.start_time.nanos());
-            self.durations.record(&start.service, &start.name, nanos);
-        }
+        let operation = match &change.kind {
+            ChangeKind::Started(start) => self.operations.of_start(start),
+            ChangeKind::Ended { start, outcome } => {
+                let run = EndedSpan::of(change, start, *outcome);
+                self.operations.record(start, run);
+                OperationId::NONE
+            }
+            ChangeKind::Updated(_) | ChangeKind::Log(_) | ChangeKind::Other => OperationId::NONE,
+        };
         let entry = self.traces.entry(change.trace_id).or_insert_with(|| {
             self.order.insert(sequence, change.trace_id);
             let entry = IndexEntry {
@@ -386,7 +401,11 @@ impl IndexState {
         let is_logged = entry.version == version;
         entry.version = version;
         let was_open = entry.trace.is_open();
-        entry.trace.apply(change, sequence);
+        match entry.trace.apply_counted(change, sequence, operation) {
+            RunningChange::Opened => self.operations.opened(operation),
+            RunningChange::Closed(operation) => self.operations.closed(operation),
+            RunningChange::None => {}
+        }
         match (was_open, entry.trace.is_open()) {
             (false, true) => drop(self.open.insert(entry.trace.first)),
             (true, false) => drop(self.open.remove(&entry.trace.first)),

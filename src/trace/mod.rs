@@ -1,17 +1,17 @@
-//! What is known of traces while they run and after: index, summaries, search, durations.
+//! What is known of traces while they run and after: index, summaries, search, operations.
 
 #![cfg_attr(
     not(feature = "http"),
     expect(dead_code, reason = "only HTTP reads parts of it")
 )]
 
-pub(crate) mod durations;
 pub(crate) mod filter;
 pub(crate) mod index;
 pub(crate) mod interner;
 pub(crate) mod live_list;
 pub(crate) mod logs;
 pub(crate) mod observer;
+pub(crate) mod operations;
 pub(crate) mod parse;
 pub(crate) mod search;
 pub(crate) mod span_change;

@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     span::event::{SpanKind, TraceId},
     trace::{
+        operations::operation::Operation,
         search::folded_text::FoldedText,
         state::{Trace, TraceState},
     },
@@ -87,6 +88,39 @@ impl Search {
         self.0
             .iter()
             .all(|term| term.test.holds(id, trace, now) != term.negated)
+    }
+}
+
+impl Search {
+    /// Checks that every term can be asked of an operation.
+    pub(crate) fn require_operation_terms(&self) -> Result<(), Error> {
+        let is_possible = |term: &Term| {
+            let Term { test, .. } = term;
+            matches!(
+                test,
+                Test::Text(_) | Test::Name(_) | Test::Service(_) | Test::Kind(_)
+            )
+        };
+        if self.0.iter().all(is_possible) {
+            return Ok(());
+        }
+        let message = "operations are searched by text, name, service and kind only";
+        Err(Error::invalid(message.to_owned()))
+    }
+
+    /// Returns whether an operation matches. A term that cannot be asked of one holds for none.
+    pub(super) fn accepts_operation(&self, operation: &Operation) -> bool {
+        let Operation { name, service, .. } = operation;
+        self.0.iter().all(|term| {
+            let holds = match &term.test {
+                Test::Text(text) => text.is_in(name) || text.is_in(service),
+                Test::Name(text) => text.is_in(name),
+                Test::Service(text) => text.is_in(service),
+                Test::Kind(kind) => operation.kind == *kind,
+                _ => return false,
+            };
+            holds != term.negated
+        })
     }
 }
 

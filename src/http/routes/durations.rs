@@ -29,14 +29,16 @@ pub(crate) fn durations(
         let message = "the parameters service and name are both needed";
         return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
     };
-    let quantiles = live.shared.index.quantiles(service, name);
-    let to_milliseconds = |nanos: Option<u64>| nanos.map(milliseconds);
+    let operation = live.shared.index.operation(service, name);
+    let durations = operation.map(|operation| operation.durations());
+    let durations = durations.unwrap_or_default();
+    let quantile = |percent| durations.quantile(percent).map(milliseconds);
     Ok(response::json(&DurationStats {
         service,
         name,
-        count: quantiles.count,
-        p50: to_milliseconds(quantiles.p50),
-        p95: to_milliseconds(quantiles.p95),
+        count: durations.count(),
+        p50: quantile(50),
+        p95: quantile(95),
         unit: "ms",
     }))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod durations;
 pub(crate) mod keep;
 pub(crate) mod logs;
+pub(crate) mod operations;
 pub(crate) mod otlp_json;
 pub(crate) mod status;
 pub(crate) mod trace_list;

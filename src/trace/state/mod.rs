@@ -12,6 +12,7 @@ use crate::{
     log::retention::EvictedEvents,
     span::{event::SpanKind, progress::SpanProgress, updates::Awaiting},
     trace::{
+        operations::table::OperationId,
         span_change::{AwaitPoint, ChangeKind, SpanChange, SpanOutcome, SpanStart, SpanUpdate},
         state::{
             inside::InsideOfSpans,
@@ -39,6 +40,15 @@ pub(crate) enum SpanPhase {
     Closed,
     /// The log itself ended it, because its own end can no longer arrive.
     Lost,
+}
+
+/// Whether a change opened or closed a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunningChange {
+    None,
+    Opened,
+    /// The span counted as running here.
+    Closed(OperationId),
 }
 
 /// The state of a trace.
@@ -177,20 +187,40 @@ impl Trace {
     }
 
     pub(crate) fn apply(&mut self, change: &SpanChange, sequence: u64) {
+        self.apply_counted(change, sequence, OperationId::NONE);
+    }
+
+    /// Applies a change. Returns whether it opened or closed a span. A span that it opens counts in this operation.
+    pub(super) fn apply_counted(
+        &mut self,
+        change: &SpanChange,
+        sequence: u64,
+        operation: OperationId,
+    ) -> RunningChange {
         self.last = sequence;
         self.newest = self.newest.max(change.time);
         match &change.kind {
             ChangeKind::Started(start) => {
-                if self.lost.remove(change.span_id) {
+                let was_lost = self.lost.remove(change.span_id);
+                if was_lost {
                     self.reopen(change.span_id, start);
-                } else if self.open.insert(change.span_id, OpenEntry::of(start)) == Opened::New {
+                }
+                let entry = OpenEntry::of(start).counted_in(operation);
+                if self.open.insert(change.span_id, entry) == Opened::Again {
+                    return RunningChange::None;
+                }
+                if !was_lost {
                     self.count_new_span(change.span_id, start);
                     self.tell_progress(change.span_id, sequence, start.progress.as_deref());
                 }
+                return RunningChange::Opened;
             }
             ChangeKind::Ended { start, outcome } => {
-                self.end(change, start, *outcome);
+                let closed = self.end(change, start, *outcome);
                 self.end_inside(change.span_id, sequence, (start, *outcome));
+                if let Some(closed) = closed {
+                    return RunningChange::Closed(closed.operation);
+                }
             }
             // A span that is not open leaves nothing behind.
             ChangeKind::Updated(update) if self.open.contains(change.span_id) => {
@@ -198,6 +228,7 @@ impl Trace {
             }
             ChangeKind::Updated(_) | ChangeKind::Log(_) | ChangeKind::Other => {}
         }
+        RunningChange::None
     }
 
     fn update(&mut self, span_id: [u8; 8], sequence: u64, update: &SpanUpdate) {
@@ -268,7 +299,13 @@ impl Trace {
         self.rare.as_ref()?.inside.longest_await()
     }
 
-    fn end(&mut self, change: &SpanChange, start: &SpanStart, outcome: SpanOutcome) {
+    /// Returns what was known of the span if it was open.
+    fn end(
+        &mut self,
+        change: &SpanChange,
+        start: &SpanStart,
+        outcome: SpanOutcome,
+    ) -> Option<OpenEntry> {
         let opened = self.open.remove(change.span_id, &OpenEntry::of(start));
         let was_lost = self.lost.remove(change.span_id);
         self.waiting.remove(change.span_id);
@@ -298,6 +335,7 @@ impl Trace {
             self.consider_root(change.span_id, start);
         }
         self.end_root(change.span_id, start, outcome);
+        opened
     }
 
     /// Applies the start time of an end, which is authoritative: it replaces that of the start. Usually the end's time
@@ -328,7 +366,6 @@ impl Trace {
 
     /// Reopens a span that was ended as lost although its process was only suspended.
     fn reopen(&mut self, span_id: [u8; 8], start: &SpanStart) {
-        self.open.insert(span_id, OpenEntry::of(start));
         self.ended = self.ended.saturating_sub(1);
         self.ended_errors = self.ended_errors.saturating_sub(1);
         self.count(&start.service, 0, -1);
@@ -398,8 +435,15 @@ impl Trace {
     }
 
     /// Forgets open spans that share their id with another one, because a rebuilt index may have missed their end.
-    pub(crate) fn forget_twins(&mut self) {
-        self.open.forget_twins();
+    /// Returns where they counted as running.
+    pub(super) fn forget_twins(&mut self) -> impl Iterator<Item = OperationId> + use<> {
+        let twins = self.open.forget_twins().into_iter();
+        twins.map(|(_, twin)| twin.operation)
+    }
+
+    /// Returns where its open spans count as running.
+    pub(super) fn running_in(&self) -> impl Iterator<Item = OperationId> {
+        self.open.iter().map(|(_, span)| span.operation)
     }
 
     /// Counts spans and errors of a service; beyond the bound on services nothing is counted.

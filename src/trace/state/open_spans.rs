@@ -3,7 +3,7 @@
 
 use crate::{
     span::event::SpanKind,
-    trace::span_change::SpanStart,
+    trace::{operations::table::OperationId, span_change::SpanStart},
     util::{
         hash::{Map, Set},
         time::Timestamp,
@@ -20,6 +20,8 @@ pub(in crate::trace) struct OpenEntry {
     pub(in crate::trace) kind: SpanKind,
     /// The start time of its start event. The end may correct it.
     pub(in crate::trace) start: Timestamp,
+    /// Where it counts as running.
+    pub(in crate::trace) operation: OperationId,
 }
 
 impl OpenEntry {
@@ -28,7 +30,12 @@ impl OpenEntry {
             parent: start.parent,
             kind: start.kind,
             start: start.start_time,
+            operation: OperationId::NONE,
         }
+    }
+
+    pub(in crate::trace) fn counted_in(self, operation: OperationId) -> Self {
+        Self { operation, ..self }
     }
 
     /// Returns whether parent and kind, which never change, are equal. Ids alone do not identify a span.
@@ -125,11 +132,10 @@ impl OpenSpans {
         Some(others.twins.swap_remove(place).1)
     }
 
-    /// Forgets spans that share their id with another one, because nothing may ever end them.
-    pub(in crate::trace) fn forget_twins(&mut self) {
-        if let Some(others) = &mut self.others {
-            others.twins = Vec::new();
-        }
+    /// Forgets spans that share their id with another one, because nothing may ever end them. Returns them.
+    pub(in crate::trace) fn forget_twins(&mut self) -> Vec<([u8; 8], OpenEntry)> {
+        let twins = self.others.as_mut().map(|others| &mut others.twins);
+        twins.map(std::mem::take).unwrap_or_default()
     }
 
     fn get(&self, id: [u8; 8]) -> Option<OpenEntry> {

@@ -22,6 +22,7 @@ mod lifecycle;
 mod list;
 mod logs;
 mod mounting;
+mod operations;
 mod origins;
 mod otlp;
 mod own_requests;

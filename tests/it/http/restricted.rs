@@ -98,6 +98,7 @@ async fn no_route_shows_or_names_another_trace() {
         "/traces?service=foreign-service".to_owned(),
         "/traces/sse".to_owned(),
         "/stats/durations?service=shop&name=checkout".to_owned(),
+        "/operations".to_owned(),
         "/status".to_owned(),
         format!("/traces/{own}"),
         format!("/traces/{own}?format=jsonl"),
@@ -200,7 +201,11 @@ async fn the_own_trace_is_whole_but_for_its_foreign_links() {
 #[tokio::test]
 async fn what_tells_of_the_whole_log_is_refused() {
     let live = of_the_first();
-    for path in ["/status", "/stats/durations?service=shop&name=checkout"] {
+    for path in [
+        "/status",
+        "/stats/durations?service=shop&name=checkout",
+        "/operations",
+    ] {
         let response = ask(&live, path).await;
         assert_eq!(response.status(), 403, "{path}");
         assert_eq!(
