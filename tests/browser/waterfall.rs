@@ -1,4 +1,4 @@
-//! The waterfall in a browser: zoom, minimap, follow, collapsed gaps, folded branches, rolled-up siblings, and spans
+//! The waterfall in a browser: zoom, minimap, follow, collapsed gaps, folded branches, groups of siblings, and spans
 //! that never ended.
 
 use std::time::{Duration, SystemTime};
@@ -327,38 +327,73 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_children_the_open_and_the_failed_are_seen() {
+async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "fan out", &Context::new());
     let short = Duration::from_millis(1);
     for _ in 0..992 {
-        done(&tracer, "fine", &root, short, short);
+        done(&tracer, "page", &root, short, short);
     }
     for _ in 0..3 {
-        failed(&tracer, "failed", &root);
+        failed(&tracer, "page", &root);
     }
-    let running: Vec<Context> = (0..5).map(|_| open(&tracer, "running", &root)).collect();
+    let running: Vec<Context> = (0..5).map(|_| open(&tracer, "page", &root)).collect();
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
-    let sum = "995 of 1,000 done · 3 failed · 5 running";
-    let rows =
-        format!("fan out|failed|failed|failed|running|running|running|running|running|{sum}");
-    rows_are(&browser, "the others are one row", &rows).await;
-    browser.picture("roll-up").await;
+    let group = "document.querySelector('#tree-rows [data-group]:not([hidden])')";
+    let told = format!(
+        "return /^group, page, 1,000 spans, 3 failed, 5 running, median [^,]+, longest [^,]+$/
+           .test({group}?.getAttribute('aria-label'))"
+    );
+    browser.until("the group says what is in it", &told).await;
+    browser.picture("group").await;
+    let count = |rows: usize| {
+        format!(
+            "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '{rows}'"
+        )
+    };
+    browser
+        .until("followed, it shows what runs", &count(1 + 2 + 5))
+        .await;
+    // Where a pointer would land, which is not a mark that is painted.
+    let press_at = |what: &str| {
+        format!(
+            "const {{ left, top, height }} = {what}.getBoundingClientRect();
+             const at = document.elementFromPoint(left + 60, top + height / 2);
+             at.closest('button, .tree-row').click(); return true"
+        )
+    };
+    browser.ask(&press_at(group)).await;
+    browser.until("a click closes it", &count(2)).await;
+    browser.ask(&press_at(group)).await;
+    browser
+        .until(
+            "another shows failed, open and slowest",
+            &count(1 + 2 + 3 + 5 + 5),
+        )
+        .await;
+    press(&browser, "]").await;
+    let selected = "return document.querySelector('#tree-rows [aria-selected=true]:not([hidden])')?.dataset.state === 'error'";
+    browser.until("the next error is in it", selected).await;
     for context in running {
         context.span().end();
     }
-    rows_are(
-        &browser,
-        "what is done joins them",
-        "fan out|failed|failed|failed|1,000 of 1,000 done · 3 failed",
-    )
-    .await;
+    browser
+        .until("what has ended is no row any more", &count(1 + 2 + 3 + 5))
+        .await;
+    browser.click(".group-chips button:last-child").await;
+    browser
+        .until("a chip shows all of them", &count(1_003))
+        .await;
+    press(&browser, "G").await;
+    browser
+        .until("without groups it is rolled up", &count(5))
+        .await;
     browser.click("#tree-rows [data-roll-up]").await;
-    let all =
-        "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '1001'";
-    browser.until("a click shows all of them", all).await;
+    browser
+        .until("a click shows all of them", &count(1_001))
+        .await;
     root.span().end();
     browser.close().await;
     app.stop();

@@ -43,13 +43,13 @@ function tables() {
 
 test("the sheet lists the keys that are bound, and each of them once", () => {
   const bound = new Set(Object.values(tables().tables).flatMap((keys) => Object.keys(keys)));
-  assert.equal(bound.size, 44);
+  assert.equal(bound.size, 45);
   assert.deepEqual([...SHEET].sort(), [...bound].sort());
 });
 
 test("the views bind what the map of keys asks of them", () => {
   const map = [
-    "ArrowUp", "ArrowDown", "j", "k", "ArrowLeft", "ArrowRight", "h", "l", "Home", "End", "E", "C", "1", "9", "/", "n", "N", "]", "[", "f", "w", "s", "a", "d",
+    "ArrowUp", "ArrowDown", "j", "k", "ArrowLeft", "ArrowRight", "h", "l", "Home", "End", "E", "C", "G", "1", "9", "/", "n", "N", "]", "[", "f", "w", "s", "a", "d",
     " ", "g", "t", "?", "Escape",
   ];
   for (const view of /** @type {const} */ (["waterfall", "flame"])) for (const key of map) assert.ok(Object.hasOwn(tables().tables[view], key), `${view} ${key}`);

@@ -11,7 +11,7 @@ import { notKeptText } from "../../src/dashboard/assets/model/span-details.mjs";
 import { Moments, historyOf } from "../../src/dashboard/assets/model/trace-at-time.mjs";
 import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
 import { refreshErrorMarks } from "../../src/dashboard/assets/model/tree.mjs";
-import { nextBad } from "../../src/dashboard/assets/model/visible-rows.mjs";
+import { nextBad } from "../../src/dashboard/assets/model/tree-order.mjs";
 import { UPDATED_ITEMS_MAX, withUpdate } from "../../src/dashboard/assets/model/updates.mjs";
 import { TRACE, at, ended, log, started, updated } from "./build.mjs";
 

@@ -5,8 +5,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FLAG } from "../../src/dashboard/assets/model/columns.mjs";
 import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { nextBad, nextWhere, visitInOrder } from "../../src/dashboard/assets/model/tree-order.mjs";
 import {
-  ROLLED_ROWS_MAX, flatten, foldOf, nearestRow, nextBad, nextWhere, noRows, openTo, rollUpText, spanOfRow, unfolded, unhide,
+  ROLLED_ROWS_MAX, flatten, foldOf, nearestRow, noRows, openTo, rollUpText, spanOfRow, unfolded, unhide,
 } from "../../src/dashboard/assets/model/visible-rows.mjs";
 import { TRACE, ended, lost, started } from "./build.mjs";
 
@@ -131,6 +132,24 @@ test("the next error is found in reading order, around the end", () => {
   assert.deepEqual(walk.map((index) => trace.spans.ids[index]), ["a", "c", "a", "c", "a"]);
   assert.equal(nextWhere(trace, -1, 1, () => false), -1);
   assert.equal(nextBad(createTrace(TRACE), -1, 1), -1);
+});
+
+test("reading order is that of the rows, in both directions, and nothing of a fold changes by it", () => {
+  let seed = 5;
+  const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
+  for (let history = 0; history < 100; history += 1) {
+    const trace = createTrace(TRACE);
+    for (let step = 0; step < 30; step += 1) reduceTrace(trace, started(`s${random(20)}`, random(4) === 0 ? null : `s${random(20)}`, random(50)));
+    const { spans, count } = flatten(trace, openTo(Infinity));
+    const expected = [...spans.subarray(0, count)];
+    /** @type {number[]} */
+    const order = [];
+    visitInOrder(trace, (index) => void order.push(index));
+    assert.deepEqual(order, expected);
+    const walk = (/** @type {1 | -1} */ direction) => expected.reduce((/** @type {number[]} */ found) => [...found, nextWhere(trace, found.at(-1) ?? -1, direction, () => true)], []);
+    assert.deepEqual(walk(1), expected);
+    assert.deepEqual(walk(-1), expected.toReversed());
+  }
 });
 
 test("arrays that are taken again give the same rows as new ones", () => {

@@ -159,6 +159,11 @@ export class Journal {
     this.written += 1;
   }
 
+  /** @param {number} place @returns {boolean} whether all changes since then are known */
+  knows(place) {
+    return place >= 0 && this.written - place <= JOURNAL_LENGTH;
+  }
+
   /**
    * Visits what changed since `place`, or every span where that is no longer known. A span may be visited twice.
    * @param {number} place what the last call answered; −1 for the first
@@ -167,7 +172,7 @@ export class Journal {
    * @returns {number} the place for the next call
    */
   read(place, count, visit) {
-    if (place < 0 || this.written - place > JOURNAL_LENGTH) {
+    if (!this.knows(place)) {
       for (let index = 0; index < count; index += 1) visit(index);
     } else {
       for (let at = place; at < this.written; at += 1) visit(this.ring[at % JOURNAL_LENGTH]);

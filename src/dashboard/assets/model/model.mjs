@@ -247,10 +247,10 @@ function endState(data) {
  * @param {unknown} startText
  */
 function fill(trace, index, data, startText) {
-  const { spans, strings } = trace;
+  const { spans } = trace;
   const first = spans.events[index] === null;
   spans.events[index] = data;
-  spans.name[index] = strings.add(text(data.name));
+  rename(trace, index, text(data.name));
   const start = timeOf(trace, startText);
   hear(trace, start);
   if (start !== spans.start[index]) setStart(trace, index, start);
@@ -258,6 +258,16 @@ function fill(trace, index, data, startText) {
   if (first) introduce(trace, index, data);
   shareTexts(trace, index, data);
   touch(trace, index);
+}
+
+/** @param {Trace} trace @param {number} index @param {string} name */
+function rename(trace, index, name) {
+  const { spans, strings } = trace;
+  const number = strings.add(name);
+  if (number === spans.name[index]) return;
+  // Spans of one name are grouped.
+  if (spans.name[index] !== 0) trace.structure += 1;
+  spans.name[index] = number;
 }
 
 /** The same text once for all spans: an event as it was parsed has a copy of its own of each. @param {Trace} trace @param {number} index @param {any} data */
@@ -306,13 +316,13 @@ function adopt(trace, index, data) {
 function updated(trace, data, id) {
   const index = spanFor(trace, data.spanId);
   if (index < 0) return;
-  const { spans, strings } = trace;
+  const { spans } = trace;
   if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) {
     // The end is self-contained: an update from before it has nothing to add. A lost end says less than its updates.
     const lost = spans.events[index];
     if (lost?.lost == null) return;
     spans.events[index] = withUpdatesOf(lost, withUpdate(lost, data));
-    spans.name[index] = strings.add(text(spans.events[index].name));
+    rename(trace, index, text(spans.events[index].name));
     return touch(trace, index);
   }
   const timestamp = text(data.timestamp);
@@ -327,7 +337,7 @@ function updated(trace, data, id) {
   else {
     hearChanged(live, spans.events[index].attributes ?? {}, data.attributes, time);
     const event = (spans.events[index] = withUpdate(spans.events[index], data));
-    spans.name[index] = strings.add(text(event.name));
+    rename(trace, index, text(event.name));
     setFailing(trace, index, isOpenState(spans.state[index]) && saysFailing(event));
     if (isOpenState(spans.state[index])) setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
     if (tellsProgress(data)) hearProgress(trace, index, live, time);

@@ -6,7 +6,7 @@
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
 import { logsOf, readChanges, shownStateOf } from "./model.mjs";
 import { compares, contains, dependsOnTime, parseQuery } from "./search.mjs";
-import { flatten, nextWhere, openTo } from "./visible-rows.mjs";
+import { nextWhere, visitInOrder } from "./tree-order.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -100,9 +100,10 @@ export class TraceSearch {
     const key = `${this.version} ${trace.structure}`;
     if (key !== this.orderFor) {
       this.orderFor = key;
-      const { spans, count } = flatten(trace, openTo(Infinity));
       this.order = [];
-      for (let row = 0; row < count; row += 1) if (this.bits[spans[row]] === 1) this.order.push(spans[row]);
+      visitInOrder(trace, (index) => {
+        if (this.bits[index] === 1) this.order.push(index);
+      });
     }
     return this.order;
   }

@@ -22,6 +22,8 @@ import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } f
 
 /** A parent of this many children is shown rolled up: its open and failed ones, and a sum of the others. */
 export const ROLLUP_MIN = 100;
+/** Siblings of one name that are shown as one row, from this many on. */
+export const GROUP_MIN = 5;
 // Beyond this many steps back, the children are better sorted once, before somebody reads them.
 const STEPS_BACK_MAX = 64;
 
@@ -107,8 +109,8 @@ export function setState(tree, index, next) {
   }
   if (parent >= 0) {
     touch(tree, parent);
-    // Which children of a rolled-up parent are rows depends on their states.
-    if (spans.childCount[parent] >= ROLLUP_MIN) tree.structure += 1;
+    // Which children of a rolled-up parent, and which members of a group are rows depends on their states.
+    if (spans.childCount[parent] >= GROUP_MIN) tree.structure += 1;
   }
   touch(tree, index);
 }
@@ -247,8 +249,8 @@ function markAncestors(tree, index) {
     const parent = spans.parent[step];
     if (parent >= 0 && !isBadState(spans.state[step])) {
       spans.childBelow[parent] += 1;
-      // It becomes a row of its rolled-up parent.
-      if (spans.childCount[parent] >= ROLLUP_MIN) tree.structure += 1;
+      // It becomes a row of its rolled-up parent, or of its group.
+      if (spans.childCount[parent] >= GROUP_MIN) tree.structure += 1;
     }
     touch(tree, step);
   }

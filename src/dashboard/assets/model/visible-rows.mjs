@@ -1,33 +1,43 @@
 // @ts-check
-// Which spans are rows, and in which order: folding, rolling up, and the ways from row to row.
+// Which spans are rows, and in which order: folding, groups, rolling up, and the ways from row to row.
 // Must never touch the DOM or a clock, nor recurse. It writes one column, `depth`, and nothing else of a trace.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
+import { SHOWN, groupView, isMemberShown, nothingOpened, showMember } from "./group-views.mjs";
+import { groupsOf } from "./groups.mjs";
 import { formatCount } from "./time.mjs";
 import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree.mjs";
 
 /**
  * @typedef {import("./tree.mjs").Tree} Tree
+ * @typedef {import("./groups.mjs").Groups} Groups
  * @typedef {"open" | "closed" | "rolled"} FoldState `rolled`: of many children only the open, the failed, and those with failures below are rows
- * @typedef {{depth: number, rollUp: boolean, except: Map<string, FoldState>}} Fold spans shallower than `depth` are open
- *   (those with many children rolled up, if `rollUp`), but for the exceptions, by span id. In this shape "collapse all"
- *   costs nothing and holds for spans still to come
- * @typedef {{count: number, spans: Int32Array, rowOf: Int32Array}} Rows `spans`: the index of each row's span; the
- *   complement (`~parent`, below 0) for the row that sums up the children of a rolled-up parent. `rowOf`: the row of each
- *   span, −1 where it is hidden
+ * @typedef {{depth: number, rollUp: boolean, except: Map<string, FoldState>, groups: import("./group-views.mjs").GroupViews}} Fold spans
+ *   shallower than `depth` are open (those with many children rolled up, if `rollUp`), but for the exceptions, by span id. In
+ *   this shape "collapse all" costs nothing and holds for spans still to come
+ * @typedef {object} Rows
+ * @property {number} count
+ * @property {Int32Array} spans the index of each row's span; a complement, below 0, for a row that is none: of the parent that a
+ *   sum is of, of the group that a row is of
+ * @property {Uint8Array} kinds what each row is: one of ROW
+ * @property {Int32Array} rowOf the row of each span, −1 where it is hidden
+ * @property {Int32Array} rowOfGroup the row of each group by its id, −1 where it is hidden
+ * @typedef {{parent: number, kinds: number[], values: number[], at: number}} Entries what is below one parent, in order
  */
 
+/** What a row is of. `member`: a span in a group that is open. */
+export const ROW = Object.freeze({ span: 0, member: 1, sum: 2, group: 3, chips: 4 });
 /** Children of a rolled-up parent that are rows of their own. */
 export const ROLLED_ROWS_MAX = 50;
 
-/** @returns {Fold} */
-export function unfolded() {
-  return { depth: Infinity, rollUp: true, except: new Map() };
+/** @param {boolean} [isGrouped] @returns {Fold} */
+export function unfolded(isGrouped = true) {
+  return { depth: Infinity, rollUp: true, except: new Map(), groups: nothingOpened(isGrouped, null) };
 }
 
-/** @param {number} depth @returns {Fold} all open to this depth, wide ones too; 0 closes everything */
-export function openTo(depth) {
-  return { depth, rollUp: depth !== Infinity, except: new Map() };
+/** @param {number} depth @param {boolean} [isGrouped] @returns {Fold} all open to this depth, wide ones too; 0 closes everything, Infinity opens groups as well */
+export function openTo(depth, isGrouped = true) {
+  return { depth, rollUp: depth !== Infinity, except: new Map(), groups: nothingOpened(isGrouped, depth === Infinity ? SHOWN.all : null) };
 }
 
 /**
@@ -35,18 +45,21 @@ export function openTo(depth) {
  * @param {Tree} tree @param {Fold} fold @param {number} index
  * @returns {FoldState}
  */
-export function foldOf({ spans }, fold, index) {
+export function foldOf(tree, fold, index) {
+  const { spans } = tree;
   if (fold.except.size > 0) {
     const exception = fold.except.get(spans.ids[index]);
     if (exception !== undefined) return exception;
   }
   if (spans.depth[index] >= fold.depth) return "closed";
-  return fold.rollUp && spans.childCount[index] >= ROLLUP_MIN ? "rolled" : "open";
+  if (!fold.rollUp || spans.childCount[index] < ROLLUP_MIN) return "open";
+  const grouped = fold.groups.isOn ? groupsOf(tree).grouped[index] : 0;
+  return spans.childCount[index] - grouped >= ROLLUP_MIN ? "rolled" : "open";
 }
 
 /** @returns {Rows} */
 export function noRows() {
-  return { count: 0, spans: new Int32Array(0), rowOf: new Int32Array(0) };
+  return { count: 0, spans: new Int32Array(0), kinds: new Uint8Array(0), rowOf: new Int32Array(0), rowOfGroup: new Int32Array(0) };
 }
 
 /**
@@ -59,97 +72,234 @@ export function noRows() {
 export function flatten(tree, fold, reuse = noRows()) {
   refreshErrorMarks(tree);
   const { spans } = tree;
-  // Each span is one row at most, and each rolled-up parent one more.
-  const room = spans.count + Math.ceil(spans.count / ROLLUP_MIN) + 1;
+  const groups = fold.groups.isOn ? groupsOf(tree) : null;
+  const ids = groups === null ? 0 : groups.heads.length;
+  // Each span is one row at most, each rolled-up parent one more, and each group, of five members at least, two.
+  const room = spans.count + Math.ceil(spans.count / ROLLUP_MIN) + Math.ceil(spans.count / 5) * 2 + 1;
+  const larger = room + (room >> 2);
   const rows = {
     count: 0,
-    spans: reuse.spans.length >= room ? reuse.spans : new Int32Array(room + (room >> 2)),
-    rowOf: reuse.rowOf.length >= spans.count ? reuse.rowOf : new Int32Array(room + (room >> 2)),
+    spans: reuse.spans.length >= room ? reuse.spans : new Int32Array(larger),
+    kinds: reuse.kinds.length >= room ? reuse.kinds : new Uint8Array(larger),
+    rowOf: reuse.rowOf.length >= spans.count ? reuse.rowOf : new Int32Array(larger),
+    rowOfGroup: reuse.rowOfGroup.length >= ids ? reuse.rowOfGroup : new Int32Array(ids * 2),
   };
   rows.rowOf.fill(-1);
-  for (const root of sortedRoots(tree)) flattenBelow(tree, fold, rows, root);
+  rows.rowOfGroup.fill(-1);
+  const pass = new Pass(tree, fold, rows, groups);
+  for (const root of sortedRoots(tree)) pass.addBelow(root);
   return rows;
 }
 
-/** @param {Tree} tree @param {Fold} fold @param {Rows} rows @param {number} root */
-function flattenBelow(tree, fold, rows, root) {
-  const { spans } = tree;
-  /** The rolled-up parents we are below, and how many of their children are rows. @type {{parent: number, shown: number}[]} */
-  const rolled = [];
-  let depth = 0;
-  let index = root;
-  for (;;) {
-    spans.depth[index] = depth;
-    rows.rowOf[index] = rows.count;
-    rows.spans[rows.count] = index;
+class Pass {
+  /** The parents we are below whose children are not rows in their own order. @type {Entries[]} */
+  entries = [];
+
+  /** @param {Tree} tree @param {Fold} fold @param {Rows} rows @param {Groups | null} groups */
+  constructor(tree, fold, rows, groups) {
+    this.tree = tree;
+    this.fold = fold;
+    this.rows = rows;
+    this.groups = groups;
+  }
+
+  /** @param {number} kind @param {number} value */
+  add(kind, value) {
+    const { rows } = this;
+    rows.kinds[rows.count] = kind;
+    rows.spans[rows.count] = value;
     rows.count += 1;
-    const state = spans.firstChild[index] < 0 ? "closed" : foldOf(tree, fold, index);
-    let next = -1;
-    if (state !== "closed") {
-      sortChildren(spans, index);
-      if (state === "rolled") rolled.push({ parent: index, shown: 0 });
-      next = pick(tree, rolled, index, spans.firstChild[index]);
-      if (next >= 0) depth += 1;
-      else sumUp(rows, rolled, index);
+  }
+
+  /** @param {number} root */
+  addBelow(root) {
+    const { tree: { spans }, rows } = this;
+    spans.depth[root] = 0;
+    let index = root;
+    let kind = /** @type {number} */ (ROW.span);
+    for (;;) {
+      rows.rowOf[index] = rows.count;
+      this.add(kind, index);
+      let next = this.first(index);
+      // Up, until there is a sibling to go on with.
+      while (next < 0) {
+        const parent = spans.parent[index];
+        if (index === root || parent < 0) return;
+        next = this.after(parent, index);
+        if (next < 0) index = parent;
+      }
+      const top = this.top(spans.parent[next]);
+      kind = top === null ? ROW.span : top.kinds[top.at - 1];
+      spans.depth[next] = spans.depth[spans.parent[next]] + (kind === ROW.member ? 2 : 1);
+      index = next;
     }
-    // Up, until there is a sibling to go on with.
-    while (next < 0) {
-      const parent = spans.parent[index];
-      if (index === root || parent < 0) return;
-      next = pick(tree, rolled, parent, spans.nextSibling[index]);
-      if (next >= 0) break;
-      sumUp(rows, rolled, parent);
-      index = parent;
-      depth -= 1;
+  }
+
+  /** @param {number} parent @returns {Entries | null} */
+  top(parent) {
+    const top = this.entries[this.entries.length - 1];
+    return top !== undefined && top.parent === parent ? top : null;
+  }
+
+  /** @param {number} parent @returns {number} the first span below it that is a row, −1 for none */
+  first(parent) {
+    const { tree, fold, groups } = this;
+    const { spans } = tree;
+    if (spans.firstChild[parent] < 0) return -1;
+    const state = foldOf(tree, fold, parent);
+    if (state === "closed") return -1;
+    sortChildren(spans, parent);
+    const isGrouped = groups !== null && groups.grouped[parent] > 0;
+    if (state !== "rolled" && !isGrouped) return spans.firstChild[parent];
+    const entries = { parent, kinds: [], values: [], at: 0 };
+    if (isGrouped) this.fillGrouped(entries, groups, state === "rolled");
+    else this.fillRolled(entries);
+    this.entries.push(entries);
+    return this.next(entries);
+  }
+
+  /** @param {number} parent @param {number} index its child that was a row @returns {number} the next one, −1 for none */
+  after(parent, index) {
+    const top = this.top(parent);
+    return top === null ? this.tree.spans.nextSibling[index] : this.next(top);
+  }
+
+  /** Rows of no span become rows on the way. @param {Entries} entries @returns {number} */
+  next(entries) {
+    const { kinds, values } = entries;
+    while (entries.at < kinds.length) {
+      const { at } = entries;
+      entries.at += 1;
+      if (kinds[at] <= ROW.member) return values[at];
+      if (kinds[at] === ROW.group) this.rows.rowOfGroup[values[at]] = this.rows.count;
+      this.add(kinds[at], ~values[at]);
     }
-    index = next;
+    this.entries.pop();
+    return -1;
+  }
+
+  /** @param {Entries} entries */
+  fillRolled({ parent, kinds, values }) {
+    const { spans } = this.tree;
+    for (let child = spans.firstChild[parent], shown = 0; child >= 0 && shown < ROLLED_ROWS_MAX; child = spans.nextSibling[child]) {
+      if (!isTelling(this.tree, child)) continue;
+      kinds.push(ROW.span);
+      values.push(child);
+      shown += 1;
+    }
+    kinds.push(ROW.sum);
+    values.push(parent);
+  }
+
+  /** A group stands where its first member does. @param {Entries} entries @param {Groups} groups @param {boolean} isRolled whether the others are too many to be rows */
+  fillGrouped({ parent, kinds, values }, groups, isRolled) {
+    const { spans } = this.tree;
+    /** Groups met. @type {Set<number>} */
+    const met = new Set();
+    let shown = 0;
+    for (let child = spans.firstChild[parent]; child >= 0; child = spans.nextSibling[child]) {
+      const group = groups.of(child);
+      if (group === null) {
+        if (isRolled && (shown >= ROLLED_ROWS_MAX || !isTelling(this.tree, child))) continue;
+        shown += 1;
+        kinds.push(ROW.span);
+        values.push(child);
+      } else if (!met.has(group.id)) {
+        met.add(group.id);
+        kinds.push(ROW.group);
+        values.push(group.id);
+        this.fillMembers({ parent, kinds, values, at: 0 }, groups, group, child);
+      }
+    }
+    if (!isRolled) return;
+    kinds.push(ROW.sum);
+    values.push(parent);
+  }
+
+  /** @param {Entries} entries @param {Groups} groups @param {import("./groups.mjs").Group} group @param {number} first its first member */
+  fillMembers({ kinds, values }, groups, group, first) {
+    const { spans } = this.tree;
+    const view = groupView(this.tree, this.fold.groups, group);
+    if (view === null) return;
+    kinds.push(ROW.chips);
+    values.push(group.id);
+    const slowest = view.shown & SHOWN.slowest ? groups.timesOf(this.tree, group).slowest : [];
+    for (let child = first; child >= 0; child = spans.nextSibling[child]) {
+      if (groups.idOf[child] !== group.id || !isMemberShown(this.tree, view, slowest, child)) continue;
+      kinds.push(ROW.member);
+      values.push(child);
+    }
   }
 }
 
-/** @param {Tree} tree @param {{parent: number, shown: number}[]} rolled @param {number} parent @param {number} from @returns {number} the first of these siblings that is a row */
-function pick({ spans }, rolled, parent, from) {
-  const top = rolled[rolled.length - 1];
-  if (top === undefined || top.parent !== parent) return from;
-  if (top.shown >= ROLLED_ROWS_MAX) return -1;
-  for (let child = from; child >= 0; child = spans.nextSibling[child]) {
-    const state = spans.state[child];
-    if (isOpenState(state) || isBadState(state) || spans.has(child, FLAG.errorBelow)) {
-      top.shown += 1;
-      return child;
-    }
-  }
-  return -1;
-}
-
-/** @param {Rows} rows @param {{parent: number, shown: number}[]} rolled @param {number} parent whose last child was a row */
-function sumUp(rows, rolled, parent) {
-  if (rolled.length === 0 || rolled[rolled.length - 1].parent !== parent) return;
-  rolled.pop();
-  rows.spans[rows.count] = ~parent;
-  rows.count += 1;
+/** @param {Tree} tree @param {number} index @returns {boolean} whether it is a row of its rolled-up parent, as far as there is room */
+function isTelling({ spans }, index) {
+  const state = spans.state[index];
+  return isOpenState(state) || isBadState(state) || spans.has(index, FLAG.errorBelow);
 }
 
 /**
- * The row of a span, or of the nearest ancestor that is visible; −1 if there is none.
+ * The row of a span, or of the nearest group or ancestor that is visible; −1 if there is none.
  * @param {Tree} tree
  * @param {Rows} rows
  * @param {number} index −1 for no span
+ * @param {Fold | null} [fold] where groups are to be looked at
  * @returns {number}
  */
-export function nearestRow({ spans }, rows, index) {
+export function nearestRow(tree, rows, index, fold = null) {
+  const { spans } = tree;
+  const groups = fold?.groups.isOn === true ? groupsOf(tree) : null;
   for (let step = index; step >= 0; step = spans.parent[step]) {
     // A span that came after the rows were made has none yet.
     const row = step < rows.rowOf.length ? rows.rowOf[step] : -1;
     if (row >= 0 && row < rows.count && rows.spans[row] === step) return row;
+    const group = groups?.of(step) ?? null;
+    const groupRow = group === null ? -1 : rowOfGroup(rows, group.id);
+    if (groupRow >= 0) return groupRow;
   }
   return -1;
 }
 
-/** @param {Rows} rows @param {number} row @returns {number} the span that the row is of, or sums up for; −1 beyond the rows */
+/** @param {Rows} rows @param {number} id of a group @returns {number} −1 where it is hidden */
+export function rowOfGroup(rows, id) {
+  const row = id < rows.rowOfGroup.length ? rows.rowOfGroup[id] : -1;
+  return row >= 0 && row < rows.count && rows.kinds[row] === ROW.group && rows.spans[row] === ~id ? row : -1;
+}
+
+/** @param {Rows} rows @param {number} row @returns {number} the span that the row is of, or a sum is below of; −1 beyond the rows, and of a group */
 export function spanOfRow(rows, row) {
-  if (row < 0 || row >= rows.count) return -1;
+  if (row < 0 || row >= rows.count || rows.kinds[row] >= ROW.group) return -1;
   const index = rows.spans[row];
   return index < 0 ? ~index : index;
+}
+
+/** @param {Rows} rows @param {number} row @returns {number} the id of the group that the row is of; −1 for another row */
+export function groupOfRow(rows, row) {
+  return row >= 0 && row < rows.count && rows.kinds[row] >= ROW.group ? ~rows.spans[row] : -1;
+}
+
+/**
+ * The rows above a row that say where it is, outermost first: its ancestors, and the groups that they and it are in.
+ * @param {Tree} tree @param {Rows} rows @param {number} row
+ * @returns {number[]}
+ */
+export function rowsAbove(tree, rows, row) {
+  const above = [];
+  const kind = rows.kinds[row];
+  const groups = groupsOf(tree);
+  let step = spanOfRow(rows, row);
+  if (kind >= ROW.group) {
+    const group = groups.byId(groupOfRow(rows, row));
+    if (kind === ROW.chips && group !== null) above.push(rowOfGroup(rows, group.id));
+    step = group === null ? -1 : group.parent;
+    if (step >= 0) above.push(rows.rowOf[step]);
+  } else if (kind === ROW.sum) above.push(rows.rowOf[step]);
+  for (; step >= 0; step = tree.spans.parent[step]) {
+    const own = rows.rowOf[step];
+    if (own >= 0 && rows.kinds[own] === ROW.member) above.push(rowOfGroup(rows, groups.of(step)?.id ?? -1));
+    if (tree.spans.parent[step] >= 0) above.push(rows.rowOf[tree.spans.parent[step]]);
+  }
+  return above.filter((one) => one >= 0).reverse();
 }
 
 /**
@@ -159,13 +309,16 @@ export function spanOfRow(rows, row) {
  */
 export function unhide(tree, fold, rows, index) {
   const { spans } = tree;
+  const groups = fold.groups.isOn ? groupsOf(tree) : null;
   let opened = false;
   for (let step = index; step >= 0; step = spans.parent[step]) {
     const parent = spans.parent[step];
     if (parent < 0) break;
     const state = foldOf(tree, fold, parent);
     const hidden = !(step < rows.rowOf.length && rows.rowOf[step] >= 0);
-    if (state === "closed" || (state === "rolled" && hidden && !isRolledRow(tree, step))) {
+    const group = groups?.of(step) ?? null;
+    if (group !== null && groups !== null && hidden && showMember(tree, fold.groups, groups, group, step)) opened = true;
+    if (state === "closed" || (state === "rolled" && group === null && hidden && !isRolledRow(tree, step))) {
       fold.except.set(spans.ids[parent], "open");
       opened = true;
     }
@@ -174,11 +327,10 @@ export function unhide(tree, fold, rows, index) {
 }
 
 /** @param {Tree} tree @param {number} index @returns {boolean} whether it is surely a row of its rolled-up parent */
-function isRolledRow({ spans }, index) {
-  const state = spans.state[index];
+function isRolledRow(tree, index) {
+  const { spans } = tree;
   const parent = spans.parent[index];
-  const isOne = isOpenState(state) || isBadState(state) || spans.has(index, FLAG.errorBelow);
-  return isOne && spans.childOpen[parent] + spans.childFailed[parent] + spans.childBelow[parent] <= ROLLED_ROWS_MAX;
+  return isTelling(tree, index) && spans.childOpen[parent] + spans.childFailed[parent] + spans.childBelow[parent] <= ROLLED_ROWS_MAX;
 }
 
 /**
@@ -196,35 +348,4 @@ export function rollUpText({ spans }, index) {
   if (below > 0) parts.push(`${formatCount(below)} with errors below`);
   if (open > 0) parts.push(`${formatCount(open)} running`);
   return parts.join(" · ");
-}
-
-/**
- * The next span that is an error or lost, or says that it fails, in reading order, around the end and back to the beginning.
- * @param {Tree} tree
- * @param {number} from span to start from, exclusive; −1 for the beginning
- * @param {1 | -1} direction
- * @returns {number} −1 if there is none
- */
-export function nextBad(tree, from, direction) {
-  return nextWhere(tree, from, direction, (index) => isBadState(tree.spans.state[index]) || tree.spans.has(index, FLAG.failing));
-}
-
-/**
- * The next span with some property, in reading order as if nothing were folded.
- * @param {Tree} tree
- * @param {number} from exclusive; −1 for the beginning
- * @param {1 | -1} direction
- * @param {(index: number) => boolean} has
- * @returns {number} −1 if there is none
- */
-export function nextWhere(tree, from, direction, has) {
-  const rows = flatten(tree, openTo(Infinity));
-  const { count } = rows;
-  const at = from < 0 ? -1 : rows.rowOf[from];
-  const origin = at < 0 && direction < 0 ? 0 : at;
-  for (let step = 1; step <= count; step += 1) {
-    const index = rows.spans[(((origin + step * direction) % count) + count) % count];
-    if (has(index)) return index;
-  }
-  return -1;
 }

@@ -195,7 +195,7 @@ const patterns = new Map();
 const PATTERNS_MAX = 64;
 
 /** @param {Sheet} sheet @param {"slant" | "upright"} kind @param {string} colour @returns {CanvasPattern | string} */
-function pattern({ pen, shift }, kind, colour) {
+export function pattern({ pen, shift }, kind, colour) {
   const key = `${kind} ${colour}`;
   let made = patterns.get(key);
   if (made === undefined) {

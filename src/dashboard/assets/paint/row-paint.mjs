@@ -6,10 +6,12 @@ import { STATE, isOpenState } from "../model/columns.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
 import { pollingOf } from "../model/running.mjs";
 import { barEnd, shownStateOf } from "../model/span.mjs";
+import { ROW } from "../model/visible-rows.mjs";
 import { calm, element, setStyle, shapePath } from "../views/dom.mjs";
 import { EDGE, TWISTY, indentOf } from "../views/span-row-view.mjs";
 import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 import { colours } from "./colours.mjs";
+import { paintStrip } from "./group-paint.mjs";
 
 /**
  * @typedef {import("../views/trace-view.mjs").TraceFrame} TraceFrame
@@ -20,6 +22,7 @@ import { colours } from "./colours.mjs";
 export const ROW_HEIGHT = 28;
 const ROW_BAR = 14;
 const ROW_BAR_TOP = 7;
+const ROW_STRIP_TOP = 6;
 const LABEL_CHARACTER = 6.7;
 // Of a running bar's right end, which points on.
 const BAR_TIP = 8;
@@ -105,11 +108,13 @@ function paintHead(sheet, row, y) {
     pen.fillStyle = by.faint;
     pen.fillText(row.deep, row.inset, y + ROW_HEIGHT / 2);
   }
-  if (row.rollUp || row.index < 0) return;
+  if (row.kind === ROW.sum || row.index < 0) return;
   const state = trace.spans.state[row.index];
   pen.fillStyle = state === STATE.placeholder ? by.faint : services[palette.slotOf(trace, row.index)];
   pen.fillRect(0, y, 3, ROW_HEIGHT);
+  if (row.kind === ROW.chips) return;
   if (row.twisty !== "") paintShape(sheet, row.twisty === "open" ? "unfolded" : "chevron", by.muted, { x: row.left + 2, y: y + 8, size: 12 });
+  if (row.kind === ROW.group) return paintShape(sheet, "group", by.muted, { x: row.left + TWISTY, y: y + 7, size: 14 });
   const name = shownStateOf(trace, row.index);
   paintShape(sheet, name, stateColour(by, name), { x: row.left + TWISTY, y: y + 7, size: 14 });
   if (name === "panicked") paintBurst(sheet, { x: row.left + TWISTY, y: y + 7, size: 14 });
@@ -160,10 +165,11 @@ function paintSpot({ pen, colours: { by } }, x, y) {
 function paintTime(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, scale, now, palette } } = sheet;
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
-  if (row.rollUp) return paintMeter(sheet, row, y);
+  if (row.kind === ROW.sum) return paintMeter(sheet, row, y);
   const { spans } = trace;
   const { index } = row;
-  if (index < 0) return;
+  if (index < 0 || row.kind === ROW.chips) return;
+  if (row.kind === ROW.group) return paintStrip(sheet, row.group, y + ROW_STRIP_TOP, services[palette.slotOf(trace, index)]);
   const state = spans.state[index];
   const start = spans.start[index];
   if (state === STATE.placeholder || Number.isNaN(start)) {

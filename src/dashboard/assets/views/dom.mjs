@@ -115,6 +115,7 @@ const SHAPES = {
   debug: "M8 4.6a3.4 3.4 0 1 0 .01 0",
   chevron: "M6 4l4 4-4 4",
   unfolded: "M4 6l4 4 4-4",
+  group: "M3 4.5h10M3 8h10M3 11.5h10",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
   find: "M7 2.5a4.5 4.5 0 1 0 .01 0M10.3 10.3l3.5 3.5",
   back: "M10 3.5L5.5 8l4.5 4.5",

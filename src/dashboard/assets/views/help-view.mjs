@@ -11,13 +11,14 @@ export const KEY_SHEET = [
   ["Rows", [
     [["ArrowUp", "ArrowDown", "k", "j"], "previous, next row"],
     [["Home", "End", "PageUp", "PageDown"], "first, last row, a page up, down"],
-    [["Enter"], "in the list, open the trace; in a trace, go to the inspector"],
+    [["Enter"], "in the list, open the trace; in a trace, go to the inspector, or open and close a group"],
     [["Escape"], "close the inspector, then back to the list"],
   ]],
   ["Tree", [
     [["ArrowLeft", "ArrowRight", "h", "l"], "collapse or to the parent, expand or to the first child; in the flame view, to the parent, to the first child"],
     [["E", "C"], "expand all, collapse all"],
     [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "in the list, a saved search; in a trace, open to that depth"],
+    [["G"], "siblings of one name as one row, or each of its own"],
     ["alt-click", "on a triangle: open or close all of that depth"],
     [["v"], "waterfall, flame view, records"],
     [["x"], "of records: time in the trace, of the day, since the last one"],
@@ -48,7 +49,7 @@ export const KEY_SHEET = [
 /** How a key is called where people read it. @type {Record<string, string>} */
 const KEY_NAMES = {
   ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", " ": "space", PageUp: "page up", PageDown: "page down",
-  E: "shift E", C: "shift C", N: "shift N", L: "shift L",
+  E: "shift E", C: "shift C", G: "shift G", N: "shift N", L: "shift L",
 };
 
 /** @type {[string, string][]} */

@@ -25,6 +25,7 @@ import { FileView } from "./file-view.mjs";
 import { FlameView } from "./flame-view.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { FocusKeeper } from "./focus.mjs";
+import { decorateRank } from "./group-row-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { ListFilters } from "./list-filters-view.mjs";
 import { ListView } from "./list-view.mjs";
@@ -126,7 +127,7 @@ const tailView = new TailView(logFeed, {
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
-decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame));
+decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame), decorateRank);
 const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
 const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
 const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
@@ -408,7 +409,7 @@ const keys = keyTables({
     theme: () => byId("theme").click(),
     pause: togglePause,
     search: () => (records()?.search ?? byId("filter")).focus(),
-    inspect: () => byId("inspector").focus(),
+    inspect: () => void (traceView.steps.openActive() || byId("inspector").focus()),
     view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
     criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
   },

@@ -10,7 +10,7 @@ import { logsOf, progressAt, serviceOf, shownName, shownStateOf, waitText } from
 import { besideText, reasonOf } from "../model/span-title.mjs";
 import { formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { ROLLUP_MIN } from "../model/tree.mjs";
-import { rollUpText } from "../model/visible-rows.mjs";
+import { ROW, rollUpText } from "../model/visible-rows.mjs";
 import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
 
 /**
@@ -24,6 +24,7 @@ import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shorte
  * @typedef {object} RowLook what of the frame is this row's own
  * @property {import("../model/visible-rows.mjs").FoldState} fold
  * @property {boolean} selected
+ * @property {boolean} isActive whether keys go on from it
  * @property {number} nameWidth of the column before the time
  * @property {Decorator[]} decorators
  */
@@ -47,12 +48,28 @@ const FLAG_LENGTH_MAX = 40;
 const MARKS_MAX = 24;
 const DECORATIONS_MAX = 8;
 
-/** @param {{select: (index: number) => void, toggle: (index: number, all: boolean) => void, openWide: (index: number) => void}} actions */
+/**
+ * @typedef {object} RowActions
+ * @property {(index: number) => void} select
+ * @property {(index: number, all: boolean) => void} toggle
+ * @property {(index: number) => void} openWide
+ * @property {(id: number) => void} toggleGroup
+ * @property {(id: number, bit: number) => void} toggleShown
+ */
+
+/** @param {RowActions} actions */
 export function makeSpanRow(actions) {
   const row = {
     /** The span, or for a roll-up row its parent; −1 before the first. */
     index: -1,
-    rollUp: false,
+    /** One of ROW. */
+    kind: /** @type {number} */ (ROW.span),
+    /** The id of the group that it is of. */
+    group: -1,
+    /** Hides what only a group has; set by who draws groups. */
+    hideGroup: () => {},
+    /** What a chip of the row does. */
+    toggleShown: (/** @type {number} */ bit) => actions.toggleShown(row.group, bit),
     /** What the text, and what the decorations were last drawn for. */
     drawn: "",
     decorated: "",
@@ -89,13 +106,15 @@ export function makeSpanRow(actions) {
   node.addEventListener("click", (event) => {
     if (row.index < 0) return;
     const x = event.clientX - node.getBoundingClientRect().left;
-    if (row.rollUp) actions.openWide(row.index);
+    if (row.kind === ROW.sum) actions.openWide(row.index);
+    else if (row.kind === ROW.group) actions.toggleGroup(row.group);
+    else if (row.kind === ROW.chips) return;
     else if (row.twisty !== "" && x >= row.left - 3 && x < row.left + TWISTY - 2) actions.toggle(row.index, event.altKey);
     else actions.select(row.index);
   });
   node.addEventListener("dblclick", (event) => {
     const x = event.clientX - node.getBoundingClientRect().left;
-    if (row.index >= 0 && !row.rollUp && x >= row.left + TWISTY) actions.toggle(row.index, false);
+    if (row.index >= 0 && row.kind <= ROW.member && x >= row.left + TWISTY) actions.toggle(row.index, false);
   });
   return { node, row };
 }
@@ -111,9 +130,9 @@ export function drawSpanRow(row, node, index, frame, look) {
   const drawn = `${frame.identity} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.titles.version} ${around}`;
   const changed = drawn !== row.drawn;
   if (changed) {
+    leaveGroup(row, node);
     row.drawn = drawn;
     row.index = index;
-    row.rollUp = false;
     row.dimmed = match === "false";
     setAttribute(node, "data-match", match);
     drawName(row, node, frame, look);
@@ -136,7 +155,10 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   const { spans } = frame.trace;
   const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.identity}`;
   if (drawn === row.drawn) return false;
-  Object.assign(row, { drawn, decorated: "", index: parent, rollUp: true, twisty: "", dimmed: false, marks: [], stretches: [], label: "show all", flags: [], isBadBelow: false, hidden: "" });
+  leaveGroup(row, node);
+  leaveSpan(row, node, drawn, ROW.sum);
+  row.index = parent;
+  row.label = "show all";
   const text = rollUpText(frame.trace, parent);
   setAttributes(node, {
     "data-span-id": null, "data-roll-up": spans.ids[parent], "data-state": null, "data-match": null, "aria-label": `${text}, show all`,
@@ -144,12 +166,32 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   });
   indent(row, spans.depth[parent] + 1, look.nameWidth);
   setText(row.name, text);
-  setShown(row.badge, false);
   setText(row.beside, "");
   setText(row.service, "");
-  setAttribute(row.time, "aria-label", null);
   drawExtras(row, look.nameWidth);
   return true;
+}
+
+/** The element shows no span from now on. @param {SpanRow} row @param {HTMLElement} node @param {string} drawn @param {number} kind one of ROW */
+export function leaveSpan(row, node, drawn, kind) {
+  Object.assign(row, { drawn, kind, decorated: "", twisty: "", dimmed: false, marks: [], stretches: [], label: "", flags: [], isBadBelow: false, hidden: "", extrasFor: "" });
+  setAttributes(node, { "data-span-id": null, "data-roll-up": null, "data-state": null, "data-match": null, "aria-expanded": null });
+  setAttribute(row.time, "aria-label", null);
+  setShown(row.badge, false);
+  setShown(row.cell, kind !== ROW.chips);
+  if (row.extras !== null) setShown(row.extras, false);
+  row.hideGroup();
+}
+
+/** The element shows no group from now on. @param {SpanRow} row @param {HTMLElement} node */
+function leaveGroup(row, node) {
+  if (row.kind >= ROW.group) {
+    row.hideGroup();
+    setShown(row.cell, true);
+    setAttribute(node, "data-group", null);
+  }
+  row.kind = ROW.span;
+  row.group = -1;
 }
 
 /** @param {Element} node @param {Record<string, unknown>} attributes */
@@ -163,7 +205,7 @@ export function indentOf(nameWidth) {
 }
 
 /** @param {SpanRow} row @param {number} depth @param {number} nameWidth */
-function indent(row, depth, nameWidth) {
+export function indent(row, depth, nameWidth) {
   const step = indentOf(nameWidth);
   row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / step));
   row.deep = depth > row.levels ? String(depth) : "";

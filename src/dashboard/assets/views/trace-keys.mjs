@@ -1,9 +1,12 @@
 // @ts-check
 // What keys do in the waterfall: from row to row, up and down the tree, to the next error, and zoom. It must never draw.
 
+import { groupView } from "../model/group-views.mjs";
+import { groupsOf } from "../model/groups.mjs";
 import { barEnd } from "../model/span.mjs";
 import { fitTo, pan, zoomAbout } from "../model/timescale.mjs";
-import { foldOf, nextBad, spanOfRow } from "../model/visible-rows.mjs";
+import { nextBad } from "../model/tree-order.mjs";
+import { ROW, foldOf, groupOfRow, rowOfGroup, spanOfRow } from "../model/visible-rows.mjs";
 import { ROW_HEIGHT } from "../paint/row-paint.mjs";
 import { KEY_PAN, KEY_ZOOM } from "./zoom-input.mjs";
 
@@ -24,25 +27,60 @@ export class TraceKeys {
     const start = from < 0 ? (by > 0 ? -1 : 0) : from;
     let row = Number.isFinite(by) ? Math.max(0, Math.min(count - 1, start + by)) : by < 0 ? 0 : count - 1;
     // A sum is no span: what can be selected stands on either side of it.
-    while (row > 0 && row < count - 1 && this.view.rows.spans[row] < 0) row += Math.sign(by);
-    if (this.view.rows.spans[row] < 0) row = Math.max(0, row - 1);
+    const isSum = () => this.view.rows.kinds[row] === ROW.sum;
+    while (row > 0 && row < count - 1 && isSum()) row += Math.sign(by);
+    if (isSum()) row = Math.max(0, row - 1);
+    this.goToRow(row);
+  }
+
+  /** @param {number} row of a span or a group */
+  goToRow(row) {
     this.view.scrollTo(row, ROW_HEIGHT);
-    this.view.select(spanOfRow(this.view.rows, row));
+    if (this.view.rows.kinds[row] >= ROW.group) this.view.activateGroup(row);
+    else this.view.select(spanOfRow(this.view.rows, row));
     requestAnimationFrame(() => requestAnimationFrame(() => this.view.focusActive()));
+  }
+
+  /** @returns {import("../model/groups.mjs").Group | null} whose row the keys are on */
+  activeGroup() {
+    const { trace, rows } = this.view;
+    return trace === null || this.view.activeGroup === null ? null : groupsOf(trace).byId(groupOfRow(rows, this.view.activeRow()));
+  }
+
+  /** Opens or closes the group that the keys are on. @returns {boolean} whether they are on one */
+  openActive() {
+    const group = this.activeGroup();
+    if (group !== null) this.view.toggleGroup(group.id);
+    return group !== null;
   }
 
   /** Collapses the span, or goes to its parent when there is nothing to collapse. */
   collapseOrParent() {
     const index = this.view.active();
-    if (this.view.trace === null || index < 0) return;
-    const { spans } = this.view.trace;
-    if (spans.childCount[index] > 0 && foldOf(this.view.trace, this.ui.fold, index) !== "closed") this.view.toggle(index, false);
+    const group = this.activeGroup();
+    const { trace } = this.view;
+    if (trace !== null && group !== null) {
+      if (groupView(trace, this.ui.fold.groups, group) !== null) this.view.toggleGroup(group.id);
+      else this.view.goTo(trace.spans.ids[group.parent]);
+      return;
+    }
+    if (trace === null || index < 0) return;
+    const { spans } = trace;
+    const own = this.ui.isGrouped ? groupsOf(trace).of(index) : null;
+    if (spans.childCount[index] > 0 && foldOf(trace, this.ui.fold, index) !== "closed") this.view.toggle(index, false);
+    else if (own !== null && rowOfGroup(this.view.rows, own.id) >= 0) this.goToRow(rowOfGroup(this.view.rows, own.id));
     else if (spans.parent[index] >= 0) this.view.goTo(spans.ids[spans.parent[index]]);
   }
 
   /** Expands the span, or goes to its first child. */
   expandOrChild() {
     const index = this.view.active();
+    const group = this.activeGroup();
+    if (this.view.trace !== null && group !== null) {
+      if (groupView(this.view.trace, this.ui.fold.groups, group) === null) this.view.toggleGroup(group.id);
+      else this.move(1);
+      return;
+    }
     if (this.view.trace === null || index < 0 || this.view.trace.spans.childCount[index] === 0) return;
     if (foldOf(this.view.trace, this.ui.fold, index) === "closed") this.view.toggle(index, false);
     else this.move(1);
@@ -102,6 +140,6 @@ export class TraceKeys {
     ...Object.fromEntries(Array.from({ length: 9 }, (_, at) => [String(at + 1), () => this.ui.openToDepth(at + 1)])),
     "]": () => this.goToError(1), "[": () => this.goToError(-1),
     w: () => this.zoomBy(KEY_ZOOM), s: () => this.zoomBy(1 / KEY_ZOOM), a: () => this.panBy(-KEY_PAN), d: () => this.panBy(KEY_PAN),
-    f: () => this.fit(), g: () => this.ui.setCompress(!this.ui.compress), L: () => this.ui.setFollow(!this.ui.follow),
+    G: () => this.view.toggleGroups(), f: () => this.fit(), g: () => this.ui.setCompress(!this.ui.compress), L: () => this.ui.setFollow(!this.ui.follow),
   };
 }

@@ -4,24 +4,29 @@
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { FOLLOW_EVERY_MS } from "../model/follow.mjs";
+import { groupKey, keepMembers, toggleGroup, toggleShown } from "../model/group-views.mjs";
+import { groupsOf } from "../model/groups.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { indexOf } from "../model/model.mjs";
 import { barEnd } from "../model/span.mjs";
 import { TraceTitles } from "../model/span-title.mjs";
 import { formatCount } from "../model/time.mjs";
 import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
-import { foldOf, nearestRow, unhide } from "../model/visible-rows.mjs";
+import { ROW, foldOf, groupOfRow, nearestRow, rowOfGroup, unhide } from "../model/visible-rows.mjs";
 import { ROW_HEIGHT, RowCanvas } from "../paint/row-paint.mjs";
+import { AutomaticGroups } from "./automatic-groups.mjs";
 import { AxisView } from "./axis-view.mjs";
 import { CHEAP_MS, SpanGaps, KeptRows } from "./cached-layouts.mjs";
 import { RowPool, byId, element, setAttribute, setShown, setStyle } from "./dom.mjs";
 import { FollowView } from "./follow-view.mjs";
+import { drawChipsRow, drawGroupRow } from "./group-row-view.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { SideView } from "./side-view.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
 import { titleChoice } from "./title-choice.mjs";
 import { TitleView } from "./title-view.mjs";
 import { TraceKeys } from "./trace-keys.mjs";
+import { recall, remember } from "./ui-preferences.mjs";
 import { attachWheel, attachZoom } from "./zoom-input.mjs";
 
 /**
@@ -63,6 +68,8 @@ export class TraceView {
   revealed = "";
   /** The span that is selected, or was last. @type {string | null} */
   lastId = null;
+  /** The row that keys go on from where it is one of a group: the group's key, and whether it is the row of its chips. @type {{key: string, kind: number} | null} */
+  activeGroup = null;
   scrollTop = 0;
   /** Where it was when rows were last drawn, and whether that was far away. */
   drawnTop = 0;
@@ -87,15 +94,20 @@ export class TraceView {
       select: (index) => this.select(index),
       toggle: (index, all) => this.toggle(index, all),
       openWide: (index) => this.fold(index, "open"),
+      toggleGroup: (id) => this.toggleGroup(id),
+      toggleShown: (id, bit) => this.toggleShown(id, bit),
     }));
     this.painted = new RowCanvas();
     this.rowsNode.append(this.painted.canvas);
     this.kept = new KeptRows(this.ui);
+    this.automatic = new AutomaticGroups(context.follower);
     this.title = new TitleView();
     this.axis = new AxisView();
     this.minimap = new MinimapView(context);
     this.follow = new FollowView(this.ui, this.scroller);
     this.side = new SideView(this.ui);
+    this.ui.setGrouped(recall("groups", true));
+    byId("groups").addEventListener("click", () => this.toggleGroups());
     this.emptyFor = "";
     this.steps = new TraceKeys(this);
     this.keys = this.steps.keys;
@@ -131,6 +143,7 @@ export class TraceView {
   entitle(node) {
     const id = node?.getAttribute("data-span-id") ?? null;
     const index = this.trace === null ? -1 : indexOf(this.trace, id);
+    if (node?.hasAttribute("data-roll-up") === false && index < 0) return setAttribute(node, "title", node.hasAttribute("data-group") ? node.getAttribute("aria-label") : null);
     if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
   }
 
@@ -155,6 +168,8 @@ export class TraceView {
     this.spanGaps = new SpanGaps();
     this.revealed = "";
     this.lastId = null;
+    this.activeGroup = null;
+    this.automatic.forget();
     this.follow.reset();
     this.scroller.scrollTop = 0;
     this.scrollTop = 0;
@@ -176,6 +191,7 @@ export class TraceView {
       this.spanGaps.forget();
     }
     this.lastId = ui.spanId ?? this.lastId;
+    this.automatic.refresh(given);
     this.kept.refresh(trace);
     this.titles.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
@@ -193,7 +209,7 @@ export class TraceView {
 
   /** @param {TraceFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
   draw(frame) {
-    const { trace, feed } = frame;
+    const { trace, feed, ui } = frame;
     this.follow.decide(frame);
     this.revealOnce(frame);
     this.followNewest(frame);
@@ -203,6 +219,7 @@ export class TraceView {
     const overview = new Scale(this.whole(), this.ui.compress ? this.spanGaps.gaps : [], this.width);
     const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
     this.drawRows(frame);
+    setAttribute(byId("groups"), "aria-pressed", String(ui.isGrouped));
     this.side.draw(frame, this.spanGaps.gaps);
     this.follow.draw(frame);
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
@@ -219,7 +236,7 @@ export class TraceView {
     if (!ui.follow || !live) return;
     const target = this.context.follower.target(trace, at);
     if (at - this.jumpedAt < FOLLOW_EVERY_MS) return;
-    if (this.scrollTo(nearestRow(trace, this.rows, target), FOLLOW_MARGIN)) this.jumpedAt = at;
+    if (this.scrollTo(nearestRow(trace, this.rows, target, ui.fold), FOLLOW_MARGIN)) this.jumpedAt = at;
   }
 
   /** @returns {import("../model/timescale.mjs").Stretch} all of the trace */
@@ -251,13 +268,15 @@ export class TraceView {
     let stale = false;
     this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
       const index = this.rows.spans[at];
+      const kind = this.rows.kinds[at];
       setAttribute(node, "aria-rowindex", at + 1);
       setAttribute(node, "tabindex", at === active ? 0 : -1);
       const look = {
-        fold: index < 0 ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: index === selected, nameWidth: this.nameWidth,
-        decorators: this.context.decorators,
+        fold: kind >= ROW.sum ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: kind < ROW.sum && index === selected, isActive: at === active,
+        nameWidth: this.nameWidth, decorators: this.context.decorators,
       };
-      const changed = index < 0 ? drawRollUpRow(row, node, ~index, frame, look) : drawSpanRow(row, node, index, frame, look);
+      const changed = kind < ROW.sum ? drawSpanRow(row, node, index, frame, look)
+        : (kind === ROW.group ? drawGroupRow : kind === ROW.chips ? drawChipsRow : drawRollUpRow)(row, node, ~index, frame, look);
       stale ||= changed;
       shown.push(row);
     });
@@ -317,13 +336,62 @@ export class TraceView {
 
   /** @returns {number} the row that keys go on from: that of the selected span, or of the one that was last */
   activeRow() {
-    return this.trace === null ? -1 : nearestRow(this.trace, this.rows, indexOf(this.trace, this.lastId));
+    if (this.trace === null) return -1;
+    if (this.activeGroup !== null) {
+      const row = this.rowOfActiveGroup(this.trace, this.activeGroup);
+      if (row >= 0) return row;
+    }
+    return nearestRow(this.trace, this.rows, indexOf(this.trace, this.lastId), this.ui.fold);
+  }
+
+  /** @param {Trace} trace @param {{key: string, kind: number}} active @returns {number} −1 where it is hidden */
+  rowOfActiveGroup(trace, { key, kind }) {
+    const [parent] = key.split(" ", 1);
+    const group = groupsOf(trace).find(trace, indexOf(trace, parent), key.slice(parent.length + 1));
+    const row = group === null ? -1 : rowOfGroup(this.rows, group.id);
+    if (row < 0 || kind === ROW.group) return row;
+    return this.rows.kinds[row + 1] === ROW.chips ? row + 1 : row;
+  }
+
+  /** Keys go on from this row, which is one of a group. @param {number} row */
+  activateGroup(row) {
+    const group = this.trace === null ? null : groupsOf(this.trace).byId(groupOfRow(this.rows, row));
+    if (this.trace === null || group === null) return;
+    this.ui.touch();
+    this.activeGroup = { key: groupKey(this.trace, group), kind: this.rows.kinds[row] };
+    this.ui.changed();
+  }
+
+  /** Groups or none, from now on. */
+  toggleGroups() {
+    this.ui.setGrouped(!this.ui.isGrouped);
+    remember("groups", this.ui.isGrouped);
+  }
+
+  /** @param {number} id of a group */
+  toggleGroup(id) {
+    const group = this.trace === null ? null : groupsOf(this.trace).byId(id);
+    if (this.trace === null || group === null) return;
+    this.activateGroup(rowOfGroup(this.rows, id));
+    toggleGroup(this.trace, this.ui.fold.groups, group);
+    this.ui.foldChanged();
+  }
+
+  /** @param {number} id of a group @param {number} bit of SHOWN */
+  toggleShown(id, bit) {
+    const group = this.trace === null ? null : groupsOf(this.trace).byId(id);
+    if (this.trace === null || group === null) return;
+    this.ui.touch();
+    toggleShown(this.trace, this.ui.fold.groups, group, bit);
+    this.ui.foldChanged();
   }
 
   /** @param {number} index */
   select(index) {
     if (this.trace === null || index < 0) return;
     this.ui.touch();
+    this.activeGroup = null;
+    if (this.ui.isGrouped) keepMembers(this.trace, this.ui.fold.groups, groupsOf(this.trace), index);
     this.context.actions.select(this.trace.spans.ids[index]);
   }
 
@@ -362,7 +430,7 @@ export class TraceView {
     if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
     this.kept.make(trace);
     if (this.frame !== null) this.frame.rows = this.rows;
-    this.scrollTo(nearestRow(trace, this.rows, index), ROW_HEIGHT * 2);
+    this.scrollTo(nearestRow(trace, this.rows, index, this.ui.fold), ROW_HEIGHT * 2);
   }
 
   /** @param {number} index @param {boolean} all at the same depth */

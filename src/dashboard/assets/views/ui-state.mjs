@@ -6,8 +6,8 @@ import { openTo, unfolded } from "../model/visible-rows.mjs";
 
 /**
  * @typedef {import("../model/timescale.mjs").Stretch} Stretch
- * @typedef {{query: string, count: number, bits: Uint8Array, list: () => number[]}} Matches spans that a search found;
- *   `bits` by index, `list` in reading order
+ * @typedef {{query: string, count: number, version: number, bits: Uint8Array, list: () => number[]}} Matches spans that a search found;
+ *   `bits` by index, `list` in reading order, `version` grows with every change
  */
 
 export class Ui {
@@ -29,6 +29,8 @@ export class Ui {
   fold = unfolded();
   /** Grows with every change of `fold`. */
   foldVersion = 0;
+  /** Whether siblings of one name are one row. */
+  isGrouped = true;
   compress = false;
   follow = false;
   /** Whether somebody decided on `follow` for this trace: the reader, or the first look. */
@@ -50,7 +52,7 @@ export class Ui {
     this.compress = false;
     this.follow = false;
     this.followDecided = false;
-    this.setFold(unfolded());
+    this.setFold(unfolded(this.isGrouped));
   }
 
   /** The reader took the picture in hand: it stays where it is. */
@@ -124,9 +126,25 @@ export class Ui {
     this.foldChanged();
   }
 
+  /** @param {boolean} isGrouped */
+  setGrouped(isGrouped) {
+    this.isGrouped = isGrouped;
+    this.fold.groups.isOn = isGrouped;
+    this.foldChanged();
+  }
+
+  /** Groups that are open for what happens in them. @param {ReadonlySet<string>} keys */
+  setAutomaticGroups(keys) {
+    const { groups } = this.fold;
+    if (keys.size === groups.automatic.size && [...keys].every((key) => groups.automatic.has(key))) return;
+    groups.automatic = keys;
+    // Asked for within a frame, for this frame.
+    this.foldVersion += 1;
+  }
+
   /** @param {number} depth 0 closes all, Infinity opens all */
   openToDepth(depth) {
-    this.setFold(openTo(depth));
+    this.setFold(openTo(depth, this.isGrouped));
     this.touch();
   }
 

@@ -9,7 +9,7 @@ import { identityOf } from "../model/identity.mjs";
 import { awaitingOf, awaitingText, blockedSpans, percentAt, pollingOf } from "../model/running.mjs";
 import { isPartial, nameOf, serviceOf, shownName, stateOf, waitText } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOpen } from "../model/time.mjs";
-import { nextWhere } from "../model/visible-rows.mjs";
+import { nextWhere } from "../model/tree-order.mjs";
 import { waitingChains } from "../model/waits-for.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
 import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortened } from "./dom.mjs";

@@ -1,0 +1,147 @@
+// @ts-check
+// How many spans of a group were active when, and where some failed: counts in buckets of time, changed by each event in
+// constant time, so that drawing a group never walks its members. Must never touch the DOM or a clock, nor know a span.
+//
+// A bucket is a power of two milliseconds wide and begins at a multiple of its width. So buckets join exactly in pairs when
+// the group outgrows them, and what was added can be taken away again after any number of joins.
+
+/** Buckets of a group of many spans. */
+export const BUCKETS_MAX = 1_024;
+/** The first width, as a power of two milliseconds: a microsecond. */
+const EXPONENT_FIRST = -10;
+
+export class GroupStrip {
+  exponent = EXPONENT_FIRST;
+  /** The number of the first bucket, counted from time 0. */
+  base = 0;
+  /** Buckets in use, from `base` on. */
+  length = 0;
+  /** The first start and the last end or start that were ever counted. */
+  first = Infinity;
+  last = -Infinity;
+  /** The counts change. */
+  version = 0;
+  /** @type {{version: number, active: Int32Array, most: number} | null} */
+  made = null;
+
+  /** @param {number} buckets at most */
+  constructor(buckets) {
+    this.buckets = buckets;
+    /** Spans that began, and ended, in each bucket; those that are open by their start; failures. */
+    this.began = new Int32Array(buckets);
+    this.ended = new Int32Array(buckets);
+    this.open = new Int32Array(buckets);
+    this.failed = new Int32Array(buckets);
+  }
+
+  /** @returns {number} milliseconds */
+  get width() {
+    return 2 ** this.exponent;
+  }
+
+  /**
+   * Counts a span, or takes it away.
+   * @param {number} start @param {number} end NaN while open @param {boolean} failed
+   * @param {1 | -1} by
+   */
+  count(start, end, failed, by) {
+    if (Number.isNaN(start)) return;
+    const isOpen = Number.isNaN(end);
+    this.cover(start, isOpen ? start : end);
+    this.first = Math.min(this.first, start);
+    this.last = Math.max(this.last, isOpen ? start : end);
+    const from = this.bucketOf(start);
+    const to = isOpen ? from : this.bucketOf(end);
+    this.began[from] += by;
+    if (isOpen) this.open[from] += by;
+    else this.ended[to] += by;
+    if (failed) this.failed[to] += by;
+    this.version += 1;
+  }
+
+  /** @param {number} time @returns {number} of a time that is covered */
+  bucketOf(time) {
+    return Math.floor(time / this.width) - this.base;
+  }
+
+  /** Makes room for a stretch of time. @param {number} start @param {number} end */
+  cover(start, end) {
+    let first = Math.floor(start / this.width);
+    let last = Math.floor(end / this.width);
+    if (this.length > 0) {
+      first = Math.min(first, this.base);
+      last = Math.max(last, this.base + this.length - 1);
+    }
+    let joins = 0;
+    while (last - first >= this.buckets) {
+      first = Math.floor(first / 2);
+      last = Math.floor(last / 2);
+      joins += 1;
+    }
+    if (joins > 0) this.join(2 ** joins);
+    this.exponent += joins;
+    const shift = this.length === 0 ? 0 : this.base - first;
+    if (shift > 0) for (const counts of [this.began, this.ended, this.open, this.failed]) {
+      counts.copyWithin(shift, 0, this.length);
+      counts.fill(0, 0, shift);
+    }
+    this.base = first;
+    this.length = last - first + 1;
+  }
+
+  /** @param {number} factor how many buckets become one */
+  join(factor) {
+    const base = Math.floor(this.base / factor);
+    const { base: before, length } = this;
+    for (const counts of [this.began, this.ended, this.open, this.failed]) {
+      for (let at = 0; at < length; at += 1) {
+        const value = counts[at];
+        counts[at] = 0;
+        counts[Math.floor((before + at) / factor) - base] += value;
+      }
+    }
+    this.length = length === 0 ? 0 : Math.floor((before + length - 1) / factor) - base + 1;
+    this.base = base;
+  }
+
+  /** @returns {{active: Int32Array, most: number}} spans that were active at some time of each bucket, and the largest of these numbers */
+  activity() {
+    if (this.made === null || this.made.version !== this.version) {
+      const active = new Int32Array(this.length);
+      let running = 0;
+      let most = 0;
+      for (let at = 0; at < this.length; at += 1) {
+        running += this.began[at];
+        active[at] = running;
+        if (running > most) most = running;
+        running -= this.ended[at];
+      }
+      this.made = { version: this.version, active, most };
+    }
+    return this.made;
+  }
+
+  /** @returns {number} the start of the bucket in which the span began that has been open for longest; NaN without one */
+  openSince() {
+    for (let at = 0; at < this.length; at += 1) if (this.open[at] > 0) return (this.base + at) * this.width;
+    return NaN;
+  }
+
+  /**
+   * What is drawn between two times: the largest number active, and whether some failed. What is open goes on beyond the last bucket.
+   * @param {number} from @param {number} to
+   * @returns {{active: number, failed: boolean}}
+   */
+  between(from, to) {
+    const { active } = this.activity();
+    const first = Math.max(0, this.bucketOf(from));
+    const last = Math.min(this.length - 1, this.bucketOf(to));
+    let most = 0;
+    let failed = false;
+    for (let at = first; at <= last; at += 1) {
+      if (active[at] > most) most = active[at];
+      if (this.failed[at] > 0) failed = true;
+    }
+    return { active: most, failed };
+  }
+}

@@ -1,0 +1,46 @@
+// @ts-check
+// Groups that open by themselves: those of the branch that is followed, and of spans that block their thread. What is open for
+// them stays while it is looked at, so that no row moves under a reader. It must never open what the reader closed.
+
+import { isOpenState } from "../model/columns.mjs";
+import { groupKey } from "../model/group-views.mjs";
+import { groupsOf } from "../model/groups.mjs";
+import { indexOf } from "../model/model.mjs";
+import { blockedSpans } from "../model/running.mjs";
+
+/** Blocked spans that open groups at once. */
+const BLOCKED_MAX = 3;
+
+export class AutomaticGroups {
+  /** The span that was followed last, by id. */
+  followed = "";
+  /** By id: it stays until it ends, though the thread may be free again. @type {Set<string>} */
+  blocked = new Set();
+
+  /** @param {import("../model/follow.mjs").Follower} follower */
+  constructor(follower) {
+    this.follower = follower;
+  }
+
+  forget() {
+    this.followed = "";
+    this.blocked.clear();
+  }
+
+  /** @param {Pick<import("./trace-view.mjs").TraceFrame, "trace" | "ui" | "live" | "now">} frame */
+  refresh({ trace, ui, live, now }) {
+    if (!ui.isGrouped) return;
+    if (ui.follow && live) this.followed = this.follower.goal;
+    for (const id of this.blocked) if (!isOpenState(trace.spans.state[indexOf(trace, id)] ?? NaN)) this.blocked.delete(id);
+    if (live) for (const index of blockedSpans(trace, now).slice(0, BLOCKED_MAX - this.blocked.size)) this.blocked.add(trace.spans.ids[index]);
+    const groups = groupsOf(trace);
+    const keys = new Set();
+    for (const id of [this.followed, ...this.blocked]) {
+      for (let step = indexOf(trace, id); step >= 0; step = trace.spans.parent[step]) {
+        const group = groups.of(step);
+        if (group !== null) keys.add(groupKey(trace, group));
+      }
+    }
+    ui.setAutomaticGroups(keys);
+  }
+}
