@@ -8,7 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use crate::dashboard::representation::{Caching, Representation};
+use crate::dashboard::representation::{Caching, Representation, hash};
 
 macro_rules! bundled {
     ($($name:literal),* $(,)?) => {
@@ -28,10 +28,10 @@ static BUNDLED: [(&str, &[u8]); 5] = bundled![
 /// The files by their served names, such as `app-0123456789abcdef.js`.
 static SERVED: LazyLock<HashMap<String, Representation>> = LazyLock::new(|| {
     let files = BUNDLED.iter().map(|(name, bytes)| {
-        let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+        let (_, ending) = name.rsplit_once('.').unwrap_or((name, ""));
         let content_type = content_type(ending);
         let file = Representation::new(Bytes::from_static(bytes), content_type, Caching::Immutable);
-        (format!("{stem}-{}.{ending}", file.hash()), file)
+        (with_hash(name, file.hash()), file)
     });
     files.collect()
 });
@@ -39,6 +39,23 @@ static SERVED: LazyLock<HashMap<String, Representation>> = LazyLock::new(|| {
 /// Returns the file in the form that the request accepts, or `None` if this version has no such file.
 pub(crate) fn asset(name: &str, request: &HeaderMap) -> Option<Response<Body>> {
     SERVED.get(name).map(|file| file.respond(request))
+}
+
+/// Returns a file of the bundle, which is text.
+pub(super) fn bundled(wanted: &str) -> &'static str {
+    let file = BUNDLED.iter().find(|(name, _)| *name == wanted);
+    file.and_then(|(_, bytes)| str::from_utf8(bytes).ok())
+        .unwrap_or_default()
+}
+
+/// Returns the name under which a file of the bundle is served.
+pub(super) fn served_name(name: &str) -> String {
+    with_hash(name, &hash(bundled(name).as_bytes()))
+}
+
+fn with_hash(name: &str, hash: &str) -> String {
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    format!("{stem}-{hash}.{ending}")
 }
 
 fn content_type(ending: &str) -> &'static str {

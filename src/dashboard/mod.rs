@@ -5,8 +5,10 @@
 //! This layer knows no route and no log. It runs on the task of the request, or on a blocking thread.
 
 mod asset;
+mod file_page;
 mod page;
 mod representation;
 
 pub(crate) use asset::asset;
+pub(crate) use file_page::file_page;
 pub(crate) use page::page;

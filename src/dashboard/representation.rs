@@ -105,7 +105,8 @@ impl Representation {
     }
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// Returns the first 64 bits of the SHA-256 of the bytes, in hexadecimal digits.
+pub(super) fn hash(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     let first = digest.iter().take(8);
     let first = first.fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));

@@ -254,7 +254,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
         ["sse"] => with_stream_permit(live, request, &authorization, || {
             all_events(live, request, (&params, &authorization))
         }),
-        ["traces"] => routes::trace_list::page(live, (&params, &authorization)).await,
+        ["traces"] => traces(live, (&params, &authorization)).await,
         ["traces", "sse"] => {
             let query = LiveListQuery::of(live, (&params, &authorization)).await?;
             with_stream_permit(live, request, &authorization, || {
@@ -289,6 +289,17 @@ fn figures(
         ["status"] => Ok(routes::status::status(live)),
         _ => routes::durations::durations(live, params),
     }
+}
+
+/// Answers with a page of the list, or with traces in one file.
+async fn traces(
+    live: &LiveSpans,
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
+    if params.one("format")? == Some("html") {
+        return routes::trace_snapshot::route::answer_file(live, (params, authorization)).await;
+    }
+    routes::trace_list::page(live, (params, authorization)).await
 }
 
 /// Answers a request that changes something, without a body.

@@ -4,7 +4,8 @@
 import { isBadState } from "./columns.mjs";
 import { createList, reduceList } from "./list-model.mjs";
 import { createTrace, evictedOf, firstSpan, incompleteOf, reduceTrace, traceName, traceState } from "./model.mjs";
-import { epochMilliseconds, formatCount, parseTimestamp } from "./time.mjs";
+import { evictedText, incompleteText, isPartial } from "./span.mjs";
+import { epochMilliseconds, formatCount, parseTimestamp, plural } from "./time.mjs";
 import { historyOf } from "./trace-at-time.mjs";
 
 /** What stands before a trace's id in the address, so that it is never asked of the server. */
@@ -139,6 +140,37 @@ export class FileTraces {
   feed(traceId) {
     return this.feeds.get(traceId.slice(FILE_PREFIX.length));
   }
+}
+
+/** Processes that are named; of more, there is a number. */
+const PROCESSES_NAMED = 2;
+
+/**
+ * What a file is of, and whether it has all of that.
+ * @param {FileTraces} file
+ * @param {number} events in it
+ * @returns {{from: string, all: string, isWhole: boolean}}
+ */
+export function fileSummary({ feeds, processes }, events) {
+  const all = [...processes.values()].map(processText).filter((text) => text !== "");
+  const from = all.length <= PROCESSES_NAMED ? all.join(" and ") : `${plural(all.length, "process", "processes")}, ${all[0]} among them`;
+  const models = [...feeds.values()].map(({ model }) => model).filter(({ counts }) => counts.total > 0);
+  const counted = (/** @type {(model: import("./model.mjs").Trace) => number} */ of) => models.reduce((sum, model) => sum + of(model), 0);
+  const what = [
+    ...(models.length > 1 ? [plural(models.length, "trace")] : []), plural(counted(({ counts }) => counts.total), "span"),
+    plural(counted(({ logs }) => logs.all.length), "record"), plural(events, "event"),
+  ].join(", ");
+  const partial = models.filter((model) => isPartial(model) || model.incomplete !== null);
+  if (partial.length === 0) return { from, all: `whole: ${what}`, isWhole: true };
+  const missing = models.length === 1 ? [evictedText(partial[0]), incompleteText(partial[0])].filter((text) => text !== "").join(", ") : `${formatCount(partial.length)} of ${plural(models.length, "trace")} are not whole`;
+  return { from, all: `not whole: ${missing}; ${what} are here`, isWhole: false };
+}
+
+/** @param {any} process @returns {string} `shop@web-3, pid 4112` */
+function processText({ service, resource, pid }) {
+  const host = resource?.["host.name"];
+  const name = `${typeof service === "string" ? service : ""}${typeof host === "string" ? `@${host}` : ""}`;
+  return [name, ...(typeof pid === "number" ? [`pid ${pid}`] : [])].filter((text) => text !== "").join(", ").slice(0, 200);
 }
 
 /** The list of a file's traces, with what the view asks of a feed. */

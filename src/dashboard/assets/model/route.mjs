@@ -45,6 +45,19 @@ export function parseRoute(search) {
   };
 }
 
+/** @param {string} hash of the address of a page that is a file: its traces have their own ids there @returns {Route} */
+export function parseFileRoute(hash) {
+  const query = new URLSearchParams(hash);
+  const trace = query.get("trace") ?? "";
+  if (/^[0-9a-f]{32}$/i.test(trace)) query.set("trace", FILE + trace.toLowerCase());
+  return { ...parseRoute(query.toString()), page: "traces" };
+}
+
+/** @param {Route} route @returns {string} the hash of its address, without its sign */
+export function fileRouteText(route) {
+  return routeText({ ...route, trace: route.trace?.startsWith(FILE) ? route.trace.slice(FILE.length) : route.trace });
+}
+
 /** @param {string | null} text @returns {Route["view"]} */
 function viewIn(text) {
   return text === "flame" || text === "logs" ? text : "waterfall";

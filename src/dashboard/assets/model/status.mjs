@@ -46,7 +46,7 @@ export const HEALED_MS = 10_000;
  * @returns {PageStatus}
  */
 export function pageStatus(feed, known, now) {
-  if (feed.file !== undefined) return { state: "file", text: "File", lines: [`from the file ${feed.file}`, "nothing of it was sent to the server"] };
+  if (feed.file !== undefined) return { state: "file", text: known.past === undefined ? "File" : `At ${known.past}`, lines: [`from the file ${feed.file}`, "nothing of it was sent to the server"] };
   return { ...word(feed, known, now), lines: detailLines(feed, known, now) };
 }
 

@@ -64,7 +64,7 @@ export function address(route) {
   return new URL(route, document.baseURI).href;
 }
 
-/** @param {string} traceId @param {"otlp" | "jsonl"} format @returns {string} a file of the trace */
+/** @param {string} traceId @param {"otlp" | "jsonl" | "html"} format @returns {string} a file of the trace */
 export function exportRoute(traceId, format) {
   return `${traceRoute(traceId)}?format=${format}`;
 }

@@ -2,7 +2,7 @@
 // The address of the page and its history: what is looked at is in it, and what it says is looked at. It must never know
 // how anything is drawn.
 
-import { isSameLook, lookOf, parseRoute, routeText, shownBy } from "../model/route.mjs";
+import { fileRouteText, isSameLook, lookOf, parseFileRoute, parseRoute, routeText, shownBy } from "../model/route.mjs";
 import { wholeStretch } from "../model/timescale.mjs";
 
 /** @typedef {import("../model/route.mjs").Route} Route */
@@ -11,23 +11,34 @@ import { wholeStretch } from "../model/timescale.mjs";
 const ADDRESS_MS = 300;
 
 export class AddressBar {
-  route = parseRoute(location.search);
+  /** @type {Route} */
+  route;
   /** Whether the address names a zoom or a moment of a trace that is not there yet. */
   isLookDue = true;
   /** @type {ReturnType<typeof setTimeout> | null} */
   due = null;
 
-  /** @param {(route: Route) => void} follow hears where to go */
-  constructor(follow) {
+  /** @param {(route: Route) => void} follow hears where to go @param {"query" | "hash"} place a file has no server that ignores its query, and of its traces each is its own */
+  constructor(follow, place) {
     this.follow = follow;
+    this.place = place;
+    this.route = this.parse();
+  }
+
+  /** @returns {Route} */
+  parse() {
+    return this.place === "query" ? parseRoute(location.search) : parseFileRoute(location.hash.slice(1));
   }
 
   /** @param {Route} to @returns {string} */
   hrefOf(to) {
     // The path as it was opened: under an axum `.nest`, the one with a slash at its end is not answered.
     const url = new URL(location.href);
-    url.search = routeText(to);
-    url.hash = "";
+    if (this.place === "hash") url.hash = fileRouteText(to);
+    else {
+      url.search = routeText(to);
+      url.hash = "";
+    }
     return url.href;
   }
 
@@ -66,7 +77,7 @@ export class AddressBar {
   arrive() {
     this.forget();
     this.isLookDue = true;
-    this.route = parseRoute(location.search);
+    this.route = this.parse();
     this.follow(this.route);
   }
 

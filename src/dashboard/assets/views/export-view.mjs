@@ -17,7 +17,8 @@ export class ExportMenu {
     this.otlp = element("a", { id: "export-otlp" }, "OTLP/JSON", element("small", { text: "Ended spans, for other tools" }));
     this.events = element("a", { id: "export-events" }, "Event log, JSON lines", element("small", { text: "Everything, spans that still run too" }));
     this.button = element("button", { id: "export", type: "button", class: "button quiet", text: "Export", title: "Save this trace as a file" });
-    const items = element("div", { class: "menu-items" }, this.otlp, this.events);
+    this.html = element("a", { id: "export-html" }, "One file, HTML", element("small", { text: "Replays the trace in any browser, with no server" }));
+    const items = element("div", { class: "menu-items" }, this.html, this.otlp, this.events);
     attachMenu(this.button, items);
     root.append(this.history, this.button, items);
   }
@@ -31,7 +32,7 @@ export class ExportMenu {
     if (this.shownFor === traceId) return;
     this.shownFor = traceId;
     const name = `trace-${model.traceId}`;
-    for (const [link, format, ending] of /** @type {const} */ ([[this.otlp, "otlp", "otlp.json"], [this.events, "jsonl", "events.jsonl"]])) {
+    for (const [link, format, ending] of /** @type {const} */ ([[this.html, "html", "html"], [this.otlp, "otlp", "otlp.json"], [this.events, "jsonl", "events.jsonl"]])) {
       setAttribute(link, "href", address(exportRoute(traceId, format)));
       setAttribute(link, "download", `${name}.${ending}`);
     }

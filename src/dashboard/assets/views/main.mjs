@@ -20,6 +20,7 @@ import { TraceFeed } from "../net/trace-feed.mjs";
 import { colours } from "../paint/colours.mjs";
 import { AddressBar } from "./address-bar.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
+import { EmbeddedView, embeddedData } from "./embedded-view.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { FileView } from "./file-view.mjs";
 import { FlameView } from "./flame-view.mjs";
@@ -58,7 +59,9 @@ const ANNOUNCE_MS = 5_000;
 const clock = new ServerClock();
 const palette = new Palette();
 const ui = new Ui(() => askFrame());
-const bar = new AddressBar(follow);
+/** The traces inside this page, where it is a file: then there is no server. */
+const dataNode = embeddedData();
+const bar = new AddressBar(follow, dataNode === null ? "query" : "hash");
 /** @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let traceFeed = null;
 let frameAsked = false;
@@ -71,12 +74,13 @@ let drawCost = 0;
 /** When the program said that it ends, in milliseconds since 1970; 0 while it runs. */
 let endedAt = 0;
 
-const hubClient = pageHubClient();
+const hubClient = dataNode === null ? pageHubClient() : null;
+const askServer = dataNode === null ? getJson : async () => ({ status: 0, body: null });
 /** @type {import("../net/trace-feed.mjs").World} */
 const world = {
-  getJson,
+  getJson: askServer,
   getSnapshot: (path, begin) => getSnapshot(address(path), begin),
-  openStream: (wanted) => hubClient.open(wanted),
+  openStream: (wanted) => /** @type {import("../net/hub-client.mjs").HubClient} */ (hubClient).open(wanted),
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
   clearTimeout: (timer) => clearTimeout(timer),
   onClock: (serverNow) => clock.hear(serverNow),
@@ -120,18 +124,27 @@ const logFeed = new LogFeed(world);
 const tailView = new TailView(logFeed, {
   changed: askFrame, copy, openTrace: actions.openTrace,
   namesOf: async () => {
-    const { body } = await getJson(listRoute({ limit: NAMES_LIMIT }));
+    const { body } = await askServer(listRoute({ limit: NAMES_LIMIT }));
     return (Array.isArray(body?.traces) ? body.traces : []).map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
   },
 });
 const searchView = new SearchView(ui, actions);
-const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
+const expectations = new Expectations({ getJson: askServer, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
 decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame), decorateRank);
 const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
 const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
 const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
-const fileView = new FileView({
+const embedded = dataNode === null ? null : new EmbeddedView(dataNode, {
+  announce,
+  opened: ({ feeds }) => {
+    const [only] = feeds.values();
+    travelView.open = true;
+    if (bar.route.trace === null && feeds.size === 1) bar.replace(elsewhere(bar.route, only.traceId, null));
+    else follow(bar.route);
+  },
+});
+const fileView = embedded ?? new FileView({
   announce,
   opened: ({ feeds }) => {
     const [first] = feeds.values();
@@ -154,7 +167,7 @@ const inspector = new InspectorView({
     showView("logs");
   },
   usual: (service, name) => expectations.of(service, name),
-  getJson,
+  getJson: askServer,
   changed: askFrame,
 });
 
@@ -266,6 +279,8 @@ function askFrame() {
 
 function draw() {
   frameAsked = false;
+  // A file has nothing to show before it is read.
+  if (embedded !== null && embedded.file === null) return;
   if (tick !== null) clearTimeout(tick);
   if (newsDue !== null) clearTimeout(newsDue);
   tick = newsDue = null;
@@ -464,7 +479,7 @@ function listen() {
   byId("status").addEventListener("click", () => {
     const feed = feedOnShow();
     if (feed.paused || feed.status.word === "ended") feed.resume();
-    hubClient.wake();
+    hubClient?.wake();
     ui.setMoment(null);
     askFrame();
   });
@@ -491,5 +506,6 @@ initTheme(askFrame);
 initZone(ui);
 initResizer(askFrame);
 listen();
-follow(bar.route);
+if (embedded === null) follow(bar.route);
+else void embedded.read();
 setInterval(announceCounts, ANNOUNCE_MS);

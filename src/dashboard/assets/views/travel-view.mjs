@@ -119,7 +119,10 @@ export class TravelView {
     const value = String(Math.round(((moment - start) / (end - start)) * STEPS));
     if (this.slider.value !== value) this.slider.value = value;
     const { counts } = frame.trace;
-    const where = this.ui.moment === null ? "Live" : formatOffset(moment - start);
+    // A file has no now.
+    const last = frame.feed.file === undefined ? "Live" : "End";
+    setText(this.liveButton, last);
+    const where = this.ui.moment === null ? last : formatOffset(moment - start);
     setText(this.moment, `${where} of ${formatDuration(end - start)}`);
     const said = `${where}, ${plural(counts.total, "span")}, ${counts.open} open, ${plural(counts.errors + counts.lost, "error")}`;
     setAttribute(this.slider, "aria-valuetext", said);

@@ -117,7 +117,7 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
 }
 
 /// Returns the loss in this pass, or in the overview's pass before it.
-fn loss(pages: &TracePages<'_>, overview: Option<&Overview>) -> Option<Loss> {
+pub(super) fn loss(pages: &TracePages<'_>, overview: Option<&Overview>) -> Option<Loss> {
     let Some(overview) = overview else {
         return pages.loss();
     };

@@ -3,13 +3,18 @@
 //!
 //! A trace may be larger than memory, so nothing here holds a whole one. [`read`] reads it page by page, as often as
 //! needed. [`overview`] counts the events and finds which event of each span counts ([`latest`]). [`document`] and
-//! [`lines`] write one page and drop it before the next. The updates of an open span are merged into one ([`open_updates`]). [`route`] answers the request. Events that are evicted
+//! [`lines`] write one page and drop it before the next, and so does `html`, which makes a file that needs no server.
+//! The updates of an open span are merged into one ([`open_updates`]). [`route`] answers the request. Events that are evicted
 //! meanwhile are reported, never left out in silence.
 
 pub(crate) mod document;
+#[cfg(feature = "dashboard")]
+pub(crate) mod html;
 pub(crate) mod latest;
 pub(crate) mod lines;
 pub(crate) mod open_updates;
 pub(crate) mod overview;
 pub(crate) mod read;
 pub(crate) mod route;
+#[cfg(feature = "dashboard")]
+pub(crate) mod shortened_ends;

@@ -1,11 +1,16 @@
 //! Answers `GET /traces/{id}`: checks that the trace exists, and selects the format. A task of its own, on the runtime
 //! of the connection, writes the answer.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::body::Body;
+#[cfg(feature = "dashboard")]
+use http::{HeaderValue, header};
 use http::{Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 
+#[cfg(feature = "dashboard")]
+use crate::http::routes::trace_snapshot::html;
 use crate::{
     http::{
         auth::authorize::Authorization,
@@ -24,6 +29,7 @@ enum SnapshotFormat {
     Json,
     Jsonl,
     Otlp,
+    Html,
 }
 
 impl SnapshotFormat {
@@ -32,14 +38,16 @@ impl SnapshotFormat {
             None | Some("json") => Ok(Self::Json),
             Some("jsonl") => Ok(Self::Jsonl),
             Some("otlp") => Ok(Self::Otlp),
+            Some("html") => Ok(Self::Html),
             Some(other) => {
-                let message = format!("the format {other:?} is not one of json, jsonl, otlp");
+                let message = format!("the format {other:?} is not one of json, jsonl, otlp, html");
                 Err(HttpError::new(StatusCode::BAD_REQUEST, message))
             }
         }
     }
 }
 
+/// Answers a request for one trace.
 pub(crate) async fn answer(
     live: &LiveSpans,
     trace: TraceId,
@@ -47,14 +55,64 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, HttpError> {
     authorization.require_trace(trace)?;
     let format = SnapshotFormat::of(params)?;
+    let permit = permit(live).await?;
+    let snapshot = snapshot(live, trace, authorization).await?;
+    Ok(match format {
+        SnapshotFormat::Json => written_by("application/json", |body| async move {
+            let _permit = permit;
+            document::write(snapshot, body).await
+        }),
+        SnapshotFormat::Jsonl => written_by("application/x-ndjson", |body| async move {
+            let _permit = permit;
+            lines::write_jsonl(snapshot, body).await
+        }),
+        SnapshotFormat::Otlp => written_by("application/json", |body| async move {
+            let _permit = permit;
+            lines::write_otlp(snapshot, body).await
+        }),
+        SnapshotFormat::Html => file(&format!("trace-{trace}.html"), vec![snapshot], permit)?,
+    })
+}
+
+/// Answers a request for several traces in one file.
+pub(crate) async fn answer_file(
+    live: &LiveSpans,
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
+    let mut traces = params.trace_ids()?;
+    if traces.is_empty() {
+        let message = "a file needs at least one parameter traceId";
+        return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
+    }
+    let mut known = HashSet::new();
+    traces.retain(|trace| known.insert(*trace));
+    for trace in &traces {
+        authorization.require_trace(*trace)?;
+    }
+    let permit = permit(live).await?;
+    let mut snapshots = Vec::with_capacity(traces.len());
+    for trace in traces {
+        snapshots.push(snapshot(live, trace, authorization).await?);
+    }
+    file("traces.html", snapshots, permit)
+}
+
+async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
     let permit = live.shared.read_permits.for_trace().await;
-    let permit = permit.ok_or_else(|| {
+    permit.ok_or_else(|| {
         let message = format!(
             "{} traces are being read already: try again",
             LiveSpans::TRACES_AT_ONCE_MAX
         );
         HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
-    })?;
+    })
+}
+
+async fn snapshot(
+    live: &LiveSpans,
+    trace: TraceId,
+    authorization: &Authorization,
+) -> Result<Snapshot, HttpError> {
     let unknown = || HttpError::not_found(format!("the trace {trace} is not in the log"));
     let log = live.log();
     // In a shared log, the index has only the traces that this process followed.
@@ -72,25 +130,44 @@ pub(crate) async fn answer(
         (events.ok_or_else(unknown)?, None)
     };
     let evicted = log.evicted(trace.stream_key()).await;
-    let snapshot = Snapshot {
+    Ok(Snapshot {
         trace,
         events,
         evicted: evicted.and_then(EvictedParts::of),
         summary,
         within: authorization.traces().map(Arc::clone),
-    };
-    Ok(match format {
-        SnapshotFormat::Json => written_by("application/json", |body| async move {
-            let _permit = permit;
-            document::write(snapshot, body).await
-        }),
-        SnapshotFormat::Jsonl => written_by("application/x-ndjson", |body| async move {
-            let _permit = permit;
-            lines::write_jsonl(snapshot, body).await
-        }),
-        SnapshotFormat::Otlp => written_by("application/json", |body| async move {
-            let _permit = permit;
-            lines::write_otlp(snapshot, body).await
-        }),
     })
+}
+
+/// Returns a file that replays the traces. A browser saves it instead of showing it: on a disk it needs no permission of
+/// this server, and has none.
+#[cfg(feature = "dashboard")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "without the page there is no file"
+)]
+fn file(
+    name: &str,
+    snapshots: Vec<Snapshot>,
+    permit: OwnedSemaphorePermit,
+) -> Result<Response<Body>, HttpError> {
+    let mut response = written_by("text/html; charset=utf-8", |body| async move {
+        let _permit = permit;
+        html::write(snapshots, body).await
+    });
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn file(
+    _name: &str,
+    _snapshots: Vec<Snapshot>,
+    _permit: OwnedSemaphorePermit,
+) -> Result<Response<Body>, HttpError> {
+    let message = "livespan was built without its feature `dashboard`";
+    Err(HttpError::not_found(message))
 }

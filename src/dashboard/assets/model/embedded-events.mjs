@@ -1,0 +1,62 @@
+// @ts-check
+// The lines of a file that is page and data in one: JSON, a line each. It makes each end whole again that the server
+// shortened (src/http/routes/trace_snapshot/shortened_ends.rs). Must never touch the DOM.
+
+/**
+ * @typedef {{version: number, made: string, by: string, traces: number}} AboutFile when and by what it was made, and how
+ *   many traces are in it
+ */
+
+/** Takes the text in pieces and gives the events of whole lines. */
+export class EmbeddedEvents {
+  constructor() {
+    this.rest = "";
+    /** @type {AboutFile | null} */
+    this.about = null;
+    /** Events of traces so far. */
+    this.count = 0;
+    /** Starts of spans that have not ended, by id. @type {Map<string, any>} */
+    this.starts = new Map();
+  }
+
+  /** @param {string} piece @returns {any[]} */
+  read(piece) {
+    const lines = (this.rest + piece).split("\n");
+    this.rest = lines.pop() ?? "";
+    const events = [];
+    for (const line of lines) {
+      const event = this.event(JSON.parse(line));
+      if (event !== null) events.push(event);
+    }
+    return events;
+  }
+
+  /** @param {any} line @returns {any} null for a line that says something of the file */
+  event(line) {
+    if (line.type === "file") this.about = line;
+    // The ids of spans are those of one trace.
+    if (line.type === "trace") this.starts.clear();
+    if (line.type === "file" || line.type === "trace") return null;
+    if (line.type === "missing") return line;
+    this.count += 1;
+    if (line.type === "started") this.starts.set(line.spanId, line);
+    if (line.type !== "ended") return line;
+    const start = this.starts.get(line.spanId);
+    this.starts.delete(line.spanId);
+    return start === undefined || line.startTimestamp !== undefined ? line : completed(line, start);
+  }
+}
+
+/** @param {any} end @param {any} start whose other fields the end has, too @returns {any} */
+function completed(end, start) {
+  const whole = { ...start, ...end, startTimestamp: start.timestamp };
+  // Most ends have the attributes of their starts and no others.
+  whole.attributes = isEmpty(end.attributes) ? start.attributes : { ...start.attributes, ...end.attributes };
+  return whole;
+}
+
+/** @param {object} value @returns {boolean} */
+function isEmpty(value) {
+  for (const _key in value) return false;
+  return true;
+}

@@ -1,0 +1,152 @@
+//! The page as one file that needs no server: its script, its styles and its icon are inside, and so is the data that
+//! it shows. A policy inside the file forbids every connection, and every script and style but these two.
+//!
+//! The file opens from a disk, where browsers load no modules and start no workers, so there are no addresses in it.
+
+use std::sync::LazyLock;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
+
+use crate::dashboard::asset::{bundled, served_name};
+
+const PAGE: &str = include_str!("bundle/index.html");
+
+/// The two parts of the file. Between them stands the data: gzip in base64, which cannot end the element around it.
+#[derive(Debug)]
+pub(crate) struct FilePage {
+    pub(crate) before_data: String,
+    pub(crate) after_data: String,
+}
+
+/// Returns the parts of the file. They are made once.
+pub(crate) fn file_page() -> &'static FilePage {
+    static FILE_PAGE: LazyLock<FilePage> = LazyLock::new(FilePage::new);
+    &FILE_PAGE
+}
+
+impl FilePage {
+    fn new() -> Self {
+        let (script, style) = (bundled("app.js"), bundled("app.css"));
+        let icon = STANDARD.encode(bundled("favicon.svg"));
+        let policy = format!(
+            "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; \
+             form-action 'none'",
+            STANDARD.encode(Sha256::digest(script)),
+            STANDARD.encode(Sha256::digest(style)),
+        );
+        // The policy comes before everything that it is for. The script comes last: it needs what stands before it.
+        let page = PAGE
+            .replacen("<html lang=\"en\">", "<html lang=\"en\" data-embedded>", 1)
+            .replacen(
+                "<head>\n",
+                &format!(
+                    "<head>\n<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n"
+                ),
+                1,
+            )
+            .replacen(
+                &format!("assets/{}", served_name("favicon.svg")),
+                &format!("data:image/svg+xml;base64,{icon}"),
+                1,
+            )
+            .replacen(
+                &format!(
+                    "<link rel=\"stylesheet\" href=\"assets/{}\">",
+                    served_name("app.css")
+                ),
+                &format!("<style>{style}</style>"),
+                1,
+            )
+            .replacen(
+                &format!(
+                    "<script type=\"module\" src=\"assets/{}\"></script>\n",
+                    served_name("app.js")
+                ),
+                "",
+                1,
+            );
+        let (before, after) = page.rsplit_once("</body>").unwrap_or((&page, ""));
+        Self {
+            before_data: format!("{before}<script id=\"embedded-data\" type=\"application/gzip\">"),
+            after_data: format!(
+                "</script>\n<script type=\"module\">{script}</script>\n</body>{after}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every address and every start of a script or style in the text.
+    fn references(text: &str) -> Vec<&str> {
+        let markup = text.split(|character| character == '<').skip(1);
+        let tags = markup.filter_map(|tag| tag.split_once('>').map(|(tag, _)| tag));
+        tags.filter(|tag| {
+            [
+                "script",
+                "/script",
+                "style",
+                "/style",
+                "link",
+                "meta http-equiv",
+                "base",
+                "iframe",
+            ]
+            .iter()
+            .any(|start| tag.starts_with(start))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_file_has_everything_inside_and_allows_nothing_else() {
+        let page = file_page();
+        let text = format!("{}DATA{}", page.before_data, page.after_data);
+        let (script, style) = (bundled("app.js"), bundled("app.css"));
+        // Otherwise the parser would see another end, or another start, than that of the element.
+        for forbidden in ["</script", "<!--", "<script"] {
+            assert!(
+                !script.to_ascii_lowercase().contains(forbidden),
+                "{forbidden}"
+            );
+        }
+        assert!(!style.to_ascii_lowercase().contains("</style"));
+        let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+        let policy = format!(
+            "meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'sha256-{}'; \
+             style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'\"",
+            hash(script),
+            hash(style)
+        );
+        let outside = text
+            .replacen(script, "SCRIPT", 1)
+            .replacen(style, "STYLE", 1);
+        let icon = format!(
+            "link rel=\"icon\" href=\"data:image/svg+xml;base64,{}\" type=\"image/svg+xml\"",
+            STANDARD.encode(bundled("favicon.svg"))
+        );
+        assert_eq!(
+            references(&outside),
+            [
+                policy.as_str(),
+                &icon,
+                "style",
+                "/style",
+                "script id=\"embedded-data\" type=\"application/gzip\"",
+                "/script",
+                "script type=\"module\"",
+                "/script",
+            ]
+        );
+        assert!(!outside.contains("assets/"));
+        assert!(outside.contains("<style>STYLE</style>"));
+        assert!(outside.ends_with(
+            "type=\"application/gzip\">DATA</script>\n<script type=\"module\">SCRIPT</script>\n</body>\n</html>\n"
+        ));
+        assert!(outside.starts_with("<!doctype html>"));
+        assert!(outside.contains("<html lang=\"en\" data-embedded>"));
+    }
+}
