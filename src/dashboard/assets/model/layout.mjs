@@ -29,11 +29,12 @@ export function rowWindow({ scrollTop, viewport, rowHeight, count, overscan }) {
 
 /**
  * The scroll position that shows a row, moved as little as possible.
- * @param {{index: number, scrollTop: number, viewport: number, rowHeight: number, margin: number}} options
+ * @param {{index: number, scrollTop: number, viewport: number, rowHeight: number, margin: number, covered?: number}} options
+ *   `covered`: pixels at the top of the view that will hide what is below them
  * @returns {number}
  */
-export function scrollToShow({ index, scrollTop, viewport, rowHeight, margin }) {
-  const top = index * rowHeight - margin;
+export function scrollToShow({ index, scrollTop, viewport, rowHeight, margin, covered = 0 }) {
+  const top = index * rowHeight - Math.max(margin, covered);
   const bottom = (index + 1) * rowHeight + margin;
   if (top < scrollTop) return Math.max(0, top);
   return bottom > scrollTop + viewport ? bottom - viewport : scrollTop;

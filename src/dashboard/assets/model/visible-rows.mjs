@@ -278,8 +278,12 @@ export function groupOfRow(rows, row) {
   return row >= 0 && row < rows.count && rows.kinds[row] >= ROW.group ? ~rows.spans[row] : -1;
 }
 
+/** Ancestors that are looked at: a trace may be 100,000 spans deep, and this is asked in each frame. */
+const ABOVE_MAX = 1_000;
+
 /**
- * The rows above a row that say where it is, outermost first: its ancestors, and the groups that they and it are in.
+ * The rows above a row that say where it is, outermost first: its ancestors, and the groups that they and it are in. Of a
+ * very deep one, the innermost of them.
  * @param {Tree} tree @param {Rows} rows @param {number} row
  * @returns {number[]}
  */
@@ -294,7 +298,7 @@ export function rowsAbove(tree, rows, row) {
     step = group === null ? -1 : group.parent;
     if (step >= 0) above.push(rows.rowOf[step]);
   } else if (kind === ROW.sum) above.push(rows.rowOf[step]);
-  for (; step >= 0; step = tree.spans.parent[step]) {
+  for (; step >= 0 && above.length < ABOVE_MAX; step = tree.spans.parent[step]) {
     const own = rows.rowOf[step];
     if (own >= 0 && rows.kinds[own] === ROW.member) above.push(rowOfGroup(rows, groups.of(step)?.id ?? -1));
     if (tree.spans.parent[step] >= 0) above.push(rows.rowOf[tree.spans.parent[step]]);

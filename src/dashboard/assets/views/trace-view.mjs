@@ -10,6 +10,7 @@ import { identityOf } from "../model/identity.mjs";
 import { indexOf } from "../model/model.mjs";
 import { barEnd } from "../model/span.mjs";
 import { TraceTitles } from "../model/span-title.mjs";
+import { stickyCount } from "../model/sticky-rows.mjs";
 import { formatCount } from "../model/time.mjs";
 import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
 import { ROW, foldOf, groupOfRow, nearestRow, rowOfGroup, unhide } from "../model/visible-rows.mjs";
@@ -23,6 +24,7 @@ import { drawChipsRow, drawGroupRow } from "./group-row-view.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { SideView } from "./side-view.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
+import { StickyView } from "./sticky-view.mjs";
 import { titleChoice } from "./title-choice.mjs";
 import { TitleView } from "./title-view.mjs";
 import { TraceKeys } from "./trace-keys.mjs";
@@ -90,13 +92,19 @@ export class TraceView {
     this.ui = context.ui;
     this.scroller = byId("tree-scroller");
     this.rowsNode = byId("tree-rows");
-    this.pool = new RowPool(this.rowsNode, () => makeSpanRow({
-      select: (index) => this.select(index),
-      toggle: (index, all) => this.toggle(index, all),
-      openWide: (index) => this.fold(index, "open"),
-      toggleGroup: (id) => this.toggleGroup(id),
-      toggleShown: (id, bit) => this.toggleShown(id, bit),
-    }));
+    const rowActions = {
+      select: (/** @type {number} */ index) => this.select(index),
+      toggle: (/** @type {number} */ index, /** @type {boolean} */ all) => this.toggle(index, all),
+      openWide: (/** @type {number} */ index) => this.fold(index, "open"),
+      toggleGroup: (/** @type {number} */ id) => this.toggleGroup(id),
+      toggleShown: (/** @type {number} */ id, /** @type {number} */ bit) => this.toggleShown(id, bit),
+    };
+    this.pool = new RowPool(this.rowsNode, () => makeSpanRow(rowActions));
+    this.sticky = new StickyView((rowOf) => {
+      /** @type {{node: HTMLElement, row: import("./span-row-view.mjs").SpanRow}} */
+      const made = makeSpanRow({ ...rowActions, select: () => this.steps.goToRow(rowOf(made.row)), toggleGroup: () => this.steps.goToRow(rowOf(made.row)) });
+      return made;
+    }, (row, at, node) => this.drawRow(row, at, node, this.activeRow()));
     this.painted = new RowCanvas();
     this.rowsNode.append(this.painted.canvas);
     this.kept = new KeptRows(this.ui);
@@ -247,7 +255,6 @@ export class TraceView {
 
   /** @param {TraceFrame} frame */
   drawRows(frame) {
-    const { trace, ui } = frame;
     // After a leap only what is in view has to be there at once.
     this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
     this.drawnTop = this.scrollTop;
@@ -258,7 +265,6 @@ export class TraceView {
     setAttribute(this.rowsNode, "aria-rowcount", this.rows.count);
     setStyle(this.rowsNode, "--name", `${this.nameWidth}px`);
     const active = Math.max(0, this.activeRow());
-    const selected = indexOf(trace, ui.spanId);
     const hadFocus = this.rowsNode.contains(document.activeElement);
     // Where the active row is out of view, the tree itself is the way in.
     this.isActiveDrawn = active >= first && active < last;
@@ -267,22 +273,30 @@ export class TraceView {
     const shown = [];
     let stale = false;
     this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
-      const index = this.rows.spans[at];
-      const kind = this.rows.kinds[at];
       setAttribute(node, "aria-rowindex", at + 1);
       setAttribute(node, "tabindex", at === active ? 0 : -1);
-      const look = {
-        fold: kind >= ROW.sum ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: kind < ROW.sum && index === selected, isActive: at === active,
-        nameWidth: this.nameWidth, decorators: this.context.decorators,
-      };
-      const changed = kind < ROW.sum ? drawSpanRow(row, node, index, frame, look)
-        : (kind === ROW.group ? drawGroupRow : kind === ROW.chips ? drawChipsRow : drawRollUpRow)(row, node, ~index, frame, look);
-      stale ||= changed;
+      if (this.drawRow(row, at, node, active)) stale = true;
       shown.push(row);
     });
     const rowsMax = Math.ceil(this.viewport / ROW_HEIGHT) + 2 * OVERSCAN + 1;
     this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
+    this.sticky.draw(frame, this.scrollTop, this.nameWidth);
     if (hadFocus) this.focusActive();
+  }
+
+  /** @param {import("./span-row-view.mjs").SpanRow} row @param {number} at its place among the rows @param {HTMLElement} node @param {number} active @returns {boolean} whether it must be painted anew */
+  drawRow(row, at, node, active) {
+    const frame = /** @type {TraceFrame} */ (this.frame);
+    const { trace, ui } = frame;
+    const index = this.rows.spans[at];
+    const kind = this.rows.kinds[at];
+    const isSpan = kind < ROW.sum;
+    const look = {
+      fold: isSpan ? foldOf(trace, ui.fold, index) : /** @type {const} */ ("rolled"), selected: isSpan && trace.spans.ids[index] === ui.spanId, isActive: at === active,
+      nameWidth: this.nameWidth, decorators: this.context.decorators,
+    };
+    if (isSpan) return drawSpanRow(row, node, index, frame, look);
+    return (kind === ROW.group ? drawGroupRow : kind === ROW.chips ? drawChipsRow : drawRollUpRow)(row, node, ~index, frame, look);
   }
 
   /** The row that is active has the focus, or, while that is not drawn, the tree. */
@@ -319,7 +333,7 @@ export class TraceView {
     // The height must be there before the position can be.
     setStyle(this.rowsNode, "height", `${this.rows.count * ROW_HEIGHT}px`);
     const before = this.scrollTop;
-    const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin });
+    const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin, covered: this.trace === null ? 0 : stickyCount(this.trace, this.rows, row) * ROW_HEIGHT });
     if (Math.abs(target - before) < 1) return false;
     this.scroller.scrollTop = target;
     this.scrollTop = this.scroller.scrollTop;

@@ -1,0 +1,37 @@
+// @ts-check
+// Which rows stay at the top while what is below them is scrolled: the ancestors of the first row in view, and the groups that
+// they are in. Must never touch the DOM or a clock, nor know what a row looks like.
+
+import { rowsAbove } from "./visible-rows.mjs";
+
+/** Rows that stay; of a longer chain the first and the last ones. */
+export const STICKY_MAX = 5;
+
+/**
+ * @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows
+ * @param {number} scrollTop in pixels @param {number} rowHeight in pixels
+ * @returns {number[]} rows, outermost first
+ */
+export function stickyRows(tree, rows, scrollTop, rowHeight) {
+  /** @type {number[]} */
+  let shown = [];
+  // Rows that stay cover others: the first one in view is the one below them.
+  for (let lines = 0; lines <= STICKY_MAX; lines += 1) {
+    const row = Math.ceil((scrollTop + lines * rowHeight) / rowHeight);
+    if (row >= rows.count) break;
+    const above = trimmed(rowsAbove(tree, rows, row));
+    shown = above.filter((one, line) => one * rowHeight < scrollTop + line * rowHeight);
+    if (shown.length <= lines) break;
+  }
+  return shown;
+}
+
+/** @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows @param {number} row @returns {number} how many rows will stay above it */
+export function stickyCount(tree, rows, row) {
+  return Math.min(STICKY_MAX, rowsAbove(tree, rows, row).length);
+}
+
+/** @param {number[]} above @returns {number[]} */
+function trimmed(above) {
+  return above.length <= STICKY_MAX ? above : [above[0], ...above.slice(1 - STICKY_MAX)];
+}

@@ -1,0 +1,49 @@
+// @ts-check
+// Draws the rows that stay at the top of the waterfall: the ancestors of what is scrolled to. They repeat rows of the tree, so
+// they are hidden from assistive technology and never have the focus.
+
+import { stickyRows } from "../model/sticky-rows.mjs";
+import { ROW_HEIGHT, RowCanvas } from "../paint/row-paint.mjs";
+import { byId, setShown, setStyle } from "./dom.mjs";
+
+/**
+ * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
+ * @typedef {import("./span-row-view.mjs").SpanRow} SpanRow
+ */
+
+export class StickyView {
+  root = byId("sticky-rows");
+  painted = new RowCanvas();
+  /** @type {{node: HTMLElement, row: SpanRow}[]} */
+  slots = [];
+  /** The rows that are shown. @type {number[]} */
+  rows = [];
+
+  /** @param {(at: (row: SpanRow) => number) => {node: HTMLElement, row: SpanRow}} make @param {(row: SpanRow, at: number, node: HTMLElement) => boolean} drawRow */
+  constructor(make, drawRow) {
+    this.make = () => make((row) => this.rows[this.slots.findIndex((slot) => slot.row === row)] ?? -1);
+    this.drawRow = drawRow;
+    this.root.append(this.painted.canvas);
+  }
+
+  /** @param {TraceFrame} frame @param {number} scrollTop @param {number} nameWidth */
+  draw(frame, scrollTop, nameWidth) {
+    this.rows = stickyRows(frame.trace, frame.rows, scrollTop, ROW_HEIGHT);
+    setShown(this.root, this.rows.length > 0);
+    if (this.rows.length === 0) return;
+    while (this.slots.length < this.rows.length) {
+      const slot = this.make();
+      this.slots.push(slot);
+      setStyle(slot.node, "top", `${(this.slots.length - 1) * ROW_HEIGHT}px`);
+      this.root.append(slot.node);
+    }
+    setStyle(this.root, "--name", `${nameWidth}px`);
+    let stale = false;
+    for (const [at, { node, row }] of this.slots.entries()) {
+      setShown(node, at < this.rows.length);
+      if (at < this.rows.length && this.drawRow(row, this.rows[at], node)) stale = true;
+    }
+    const shown = this.slots.slice(0, this.rows.length).map(({ row }) => row);
+    this.painted.draw(frame, shown, { first: 0, rowsMax: this.rows.length, nameWidth, stale });
+  }
+}
