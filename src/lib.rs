@@ -108,6 +108,8 @@ mod log;
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub mod otel;
 mod reader;
+#[cfg(feature = "http")]
+mod report;
 #[cfg(feature = "spans")]
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub mod span;

@@ -270,6 +270,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
             .await
         }
         ["logs"] => routes::logs::page(live, (&params, &authorization)).await,
+        ["running"] => routes::running::answer(live, (&params, &authorization)).await,
         ["operations" | "status"] | ["stats", "durations"] => {
             authorization.require_full_access()?;
             figures(live, &segments, &params)

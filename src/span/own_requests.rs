@@ -64,6 +64,7 @@ pub(crate) const ROUTES: &[&str] = &[
     "traces",
     "logs",
     "operations",
+    "running",
     "stats",
     "status",
     "assets",

@@ -137,6 +137,29 @@ impl SpanProgress {
         self.current.is_some() || self.message.is_some()
     }
 
+    /// Returns how far it is; `None` if it does not say so.
+    #[cfg(feature = "http")]
+    pub(crate) fn current(&self) -> Option<f64> {
+        self.current.as_ref()?.as_f64()
+    }
+
+    /// Returns how far it will be at the end; `None` if that is not known.
+    #[cfg(feature = "http")]
+    pub(crate) fn total(&self) -> Option<f64> {
+        let total = self.total.as_ref()?.as_f64();
+        total.filter(|total| *total > 0.0)
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn units(&self) -> &str {
+        self.units.as_deref().unwrap_or_default()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
+
     /// Applies what changed later.
     pub(crate) fn update(&mut self, change: &Self) {
         let Self {

@@ -5,6 +5,7 @@ pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod operations;
 pub(crate) mod otlp_json;
+pub(crate) mod running;
 pub(crate) mod status;
 pub(crate) mod trace_list;
 pub(crate) mod trace_snapshot;

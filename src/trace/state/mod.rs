@@ -2,7 +2,7 @@
 //! list of traces and `/traces/{id}` read it. Bounded: services, links and lost spans are remembered up to a limit. Pure.
 
 mod inside;
-mod open_spans;
+pub(in crate::trace) mod open_spans;
 
 use std::sync::Arc;
 

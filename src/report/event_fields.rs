@@ -1,0 +1,125 @@
+//! The fields of stored events that reports show. Texts are borrowed from the event. Pure.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
+
+use crate::{
+    span::{progress::ProgressAttributes, updates::Awaiting},
+    util::time::Timestamp,
+};
+
+/// A text that is borrowed unless it has escapes.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct EventText<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// A start, an update, an end or a log record, reduced to what reports show.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReportFields<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) service: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) process: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) kind: Option<EventText<'a>>,
+    #[serde(borrow)]
+    pub(crate) timestamp: EventText<'a>,
+    #[serde(borrow, default)]
+    pub(crate) status: Option<EventStatus<'a>>,
+    #[serde(borrow, default, deserialize_with = "told_awaiting")]
+    pub(crate) awaiting: Awaiting<EventAwait<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) task: Option<EventTask<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) panic: Option<EventPanic<'a>>,
+    #[serde(default)]
+    pub(crate) durable: bool,
+    #[serde(default)]
+    pub(crate) attributes: ProgressAttributes,
+    #[serde(borrow, default)]
+    pub(crate) severity_text: Option<EventText<'a>>,
+    #[serde(default)]
+    pub(crate) severity_number: u8,
+    #[serde(borrow, default)]
+    pub(crate) target: Option<EventText<'a>>,
+    #[serde(default)]
+    pub(crate) body: Json,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventStatus<'a> {
+    #[serde(borrow)]
+    pub(crate) code: EventText<'a>,
+    #[serde(borrow, default)]
+    pub(crate) message: Option<EventText<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventAwait<'a> {
+    #[serde(borrow)]
+    pub(crate) name: EventText<'a>,
+    #[serde(borrow)]
+    pub(crate) since: EventText<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EventTask<'a> {
+    #[serde(default)]
+    pub(crate) polls: u64,
+    #[serde(default)]
+    pub(crate) busy_nanos: u64,
+    #[serde(default)]
+    pub(crate) idle_nanos: u64,
+    #[serde(default)]
+    pub(crate) longest_poll_nanos: u64,
+    #[serde(borrow, default)]
+    pub(crate) polling: Option<EventPoll<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventPoll<'a> {
+    #[serde(borrow)]
+    pub(crate) since: EventText<'a>,
+    #[serde(borrow)]
+    pub(crate) thread: EventText<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct EventPanic<'a> {
+    #[serde(borrow, default)]
+    pub(crate) message: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) location: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) thread: Option<EventText<'a>>,
+}
+
+impl<'a> ReportFields<'a> {
+    /// Returns `None` for what is no JSON object of an event.
+    pub(crate) fn of(payload: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        self.timestamp.time()
+    }
+}
+
+impl EventText<'_> {
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        Timestamp::parse(&self.0)
+    }
+}
+
+/// Reads what a span waits for: `null` means that it waits for nothing any more.
+fn told_awaiting<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Awaiting<EventAwait<'de>>, D::Error> {
+    let point = Option::deserialize(deserializer)?;
+    Ok(point.map_or(Awaiting::Nothing, Awaiting::On))
+}

@@ -1,0 +1,14 @@
+//! Reports on traces, as text for terminals and agents, and as JSON: what runs now. They are made from the trace index and
+//! the log when somebody asks, and are bounded in time and size. They run on the task of a request, or on a thread that
+//! prints a report while the program hangs; none needs a runtime of the host.
+//!
+//! Texts of spans are data that others wrote: [`text`] alone prints them, quoted and without control characters.
+
+pub(crate) mod blocking;
+pub(crate) mod event_fields;
+pub(crate) mod outline;
+pub(crate) mod progress_rate;
+pub(crate) mod running;
+pub(crate) mod running_text;
+pub(crate) mod text;
+pub(crate) mod trace_events;

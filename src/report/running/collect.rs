@@ -1,0 +1,185 @@
+//! Makes the report of what is open: asks the index which spans are open, and their events what they say. It runs on the
+//! task of a request, or on a thread that waits for it.
+
+use serde::Serialize;
+
+use crate::{
+    live_spans::LiveSpans,
+    report::{
+        running::{
+            span_now::{SpanNow, SpanNowBuilder, age_of},
+            tree,
+        },
+        trace_events::{ReadBudget, ReadResult, read_trace},
+    },
+    span::event::SpanId,
+    trace::{
+        filter::TraceFilter,
+        index::open_now::{OpenCounts, OpenLimits, OpenTrace},
+        parse,
+        state::TraceState,
+        summary::{EvictedParts, milliseconds},
+    },
+    util::{hash::Map, hex, time::Timestamp},
+};
+
+/// Bounds of one report.
+const LIMITS: OpenLimits = OpenLimits {
+    traces: 200,
+    spans: 2_000,
+    spans_of_trace: 500,
+};
+
+/// What is open now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunningReport {
+    pub(crate) now: String,
+    /// The newest event that the report knows.
+    pub(crate) cursor: String,
+    /// All that is open and that the query accepts.
+    pub(crate) open: ReportCounts,
+    /// What of it the report leaves out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<ReportCounts>,
+    /// Whether this log is shared by several processes, and only the traces that this one follows are known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) only_followed: bool,
+    /// Oldest first.
+    pub(crate) traces: Vec<RunningTrace>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct ReportCounts {
+    pub(crate) traces: u64,
+    pub(crate) spans: u64,
+}
+
+/// One trace with open spans.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunningTrace {
+    pub(crate) trace_id: String,
+    pub(crate) name: String,
+    pub(crate) service: String,
+    pub(crate) state: TraceState,
+    pub(crate) start_timestamp: String,
+    pub(crate) age_ms: f64,
+    pub(crate) spans_total: u64,
+    pub(crate) spans_open: u64,
+    pub(crate) errors: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evicted: Option<EvictedParts>,
+    /// Set if some events of the trace could not be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) incomplete: bool,
+    /// Its open spans in the order of their tree. The oldest ones, if there are too many.
+    pub(crate) spans: Vec<SpanNow>,
+    #[serde(skip)]
+    pub(crate) age: u64,
+}
+
+/// Returns what is open now of the traces that the filter accepts.
+pub(crate) async fn running(
+    live: &LiveSpans,
+    filter: &TraceFilter,
+    now: Timestamp,
+) -> RunningReport {
+    let (log, index) = (live.log(), &live.shared.index);
+    let open = index.open_now(filter, LIMITS);
+    let mut budget = ReadBudget::new();
+    let mut traces = Vec::with_capacity(open.traces.len());
+    for trace in open.traces {
+        if budget.is_spent() {
+            break;
+        }
+        let mut read = read_open(live, trace, now, &mut budget).await;
+        if filter.within.is_none() {
+            compare_with_usual(live, &mut read.spans);
+        }
+        traces.push(read);
+    }
+    let shown = ReportCounts {
+        traces: traces.len() as u64,
+        spans: traces.iter().map(|trace| trace.spans.len() as u64).sum(),
+    };
+    let open = ReportCounts::of(open.all);
+    RunningReport {
+        now: now.text(),
+        cursor: log.id(log.tail.published()).to_string(),
+        open,
+        left_out: (shown != open).then(|| open.without(shown)),
+        only_followed: log.is_shared(),
+        traces,
+    }
+}
+
+/// Reads what the open spans of a trace say.
+async fn read_open(
+    live: &LiveSpans,
+    trace: OpenTrace,
+    now: Timestamp,
+    budget: &mut ReadBudget,
+) -> RunningTrace {
+    let mut spans: Map<[u8; 8], SpanNowBuilder> = Map::default();
+    spans.extend(
+        trace
+            .spans
+            .iter()
+            .map(|span| (span.id, SpanNowBuilder::default())),
+    );
+    let result = read_trace(live.log(), trace.id, trace.last, budget, |event| {
+        let span = parse::span_id(event.payload).map(SpanId::to_bytes);
+        if let Some(builder) = span.and_then(|span| spans.get_mut(&span)) {
+            builder.add(&event);
+        }
+    })
+    .await;
+    let told = trace.spans.iter().map(|open| {
+        let builder = spans.remove(&open.id).unwrap_or_default();
+        builder.finish(open, now)
+    });
+    let age = age_of(trace.start, now);
+    RunningTrace {
+        trace_id: hex::encode(&trace.id),
+        spans: tree::in_tree_order(told.collect()),
+        name: trace.name,
+        service: trace.service,
+        state: trace.state,
+        start_timestamp: trace.start.text(),
+        age_ms: milliseconds(age),
+        spans_total: trace.spans_total,
+        spans_open: trace.spans_open,
+        errors: trace.errors,
+        evicted: trace.evicted,
+        incomplete: result != ReadResult::Whole,
+        age,
+    }
+}
+
+/// Says which spans take longer than others of their name. Only for readers of the whole log: the durations are those of
+/// all traces.
+fn compare_with_usual(live: &LiveSpans, spans: &mut [SpanNow]) {
+    for span in spans {
+        if let (Some(service), Some(name)) = (&span.service, &span.name) {
+            let operation = live.shared.index.operation(service, name);
+            let durations = operation.map(|operation| operation.durations());
+            let durations = durations.unwrap_or_default();
+            span.compare_with(durations.count(), durations.quantile(95));
+        }
+    }
+}
+
+impl ReportCounts {
+    fn of(counts: OpenCounts) -> Self {
+        let OpenCounts { traces, spans } = counts;
+        Self { traces, spans }
+    }
+
+    fn without(self, shown: Self) -> Self {
+        Self {
+            traces: self.traces.saturating_sub(shown.traces),
+            spans: self.spans.saturating_sub(shown.spans),
+        }
+    }
+}
