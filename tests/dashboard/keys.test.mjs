@@ -21,7 +21,7 @@ function keysOf(file) {
   return keys;
 }
 
-const VIEWS = { traceView: keysOf("views/trace-keys.mjs"), flameView: keysOf("views/flame-view.mjs"), travelView: keysOf("views/travel-view.mjs") };
+const VIEWS = { traceView: keysOf("views/trace-keys.mjs"), flameView: keysOf("views/flame-view.mjs"), travelView: keysOf("views/travel-view.mjs"), compareView: keysOf("views/compare-view.mjs") };
 
 function tables() {
   /** @type {string[]} */
@@ -29,14 +29,14 @@ function tables() {
   const say = (/** @type {string} */ what) => () => void done.push(what);
   const page = {
     back: say("back"), help: say("help"), theme: say("theme"), pause: say("pause"), search: say("search"), inspect: say("inspect"), view: say("view"),
-    criticalPath: say("critical path"),
+    criticalPath: say("critical path"), compare: say("compare"),
   };
   const keyed = {
     listView: { move: (/** @type {number} */ rows) => void done.push(`move ${rows}`), openActive: say("open") },
     listFilters: { pick: (/** @type {number} */ digit) => void done.push(`saved search ${digit}`) },
     searchView: { step: (/** @type {number} */ by) => void done.push(`match ${by}`) },
     records: { move: (/** @type {number} */ lines) => void done.push(`record ${lines}`), time: say("time of records") },
-    traceView: { keys: VIEWS.traceView }, flameView: { keys: VIEWS.flameView }, travelView: { keys: VIEWS.travelView }, page,
+    traceView: { keys: VIEWS.traceView }, flameView: { keys: VIEWS.flameView }, travelView: { keys: VIEWS.travelView }, compareView: { keys: VIEWS.compareView }, page,
   };
   return { done, tables: keyTables(/** @type {any} */ (keyed)) };
 }

@@ -8,7 +8,7 @@ import { WHOLE, elsewhere, isSameLook, lookOf, parseRoute, routeText, shownBy } 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
 /** @type {import("../../src/dashboard/assets/model/route.mjs").Route} */
-const LIST = { trace: null, span: null, query: "", find: "", order: "running", page: "traces", view: "waterfall", since: null, until: null, mine: false, ...WHOLE };
+const LIST = { trace: null, span: null, query: "", find: "", order: "running", page: "traces", view: "waterfall", since: null, until: null, mine: false, compare: null, ...WHOLE };
 
 test("a page comes back from its address as it was", () => {
   /** @type {import("../../src/dashboard/assets/model/route.mjs").Route[]} */
@@ -17,6 +17,8 @@ test("a page comes back from its address as it was", () => {
     { ...LIST, query: 'service:"a&b" -x', order: "newest" },
     { ...LIST, trace: TRACE },
     { ...LIST, since: 1_780_000_000_000, until: 1_780_000_007_500, mine: true },
+    { ...LIST, trace: TRACE, compare: TRACE.replace("0", "1"), find: "x" },
+    { ...LIST, trace: TRACE, compare: "file:one" },
     { ...LIST, page: "logs" },
     { ...LIST, page: "logs", trace: TRACE, view: "logs" },
     { ...LIST, trace: TRACE, span: SPAN, query: "état=1", find: "status:error", view: "flame", from: 0.000_001, to: 1234.5, at: 77 },

@@ -4,23 +4,24 @@
 
 /**
  * @typedef {Record<string, () => void>} Keys by the `key` of the event
- * @typedef {"list" | "waterfall" | "flame" | "logs"} Page
+ * @typedef {"list" | "waterfall" | "flame" | "logs" | "compare"} Page
  * @typedef {object} Keyed what keys are bound to
  * @property {{move: (rows: number) => void, openActive: () => void}} listView
  * @property {{pick: (digit: number) => void}} listFilters
  * @property {{keys: Keys}} traceView
  * @property {{keys: Keys}} flameView
  * @property {{keys: Keys}} travelView
+ * @property {{keys: Keys}} compareView
  * @property {{step: (by: 1 | -1) => void}} searchView
  * @property {{move: (lines: number) => void, time: () => void}} records
  * @property {{back: () => void, help: () => void, theme: () => void, pause: () => void, search: () => void, inspect: () => void,
- *   view: () => void, criticalPath: () => void}} page
+ *   view: () => void, criticalPath: () => void, compare: () => void}} page
  */
 
 const LIST_PAGE_ROWS = 15;
 
 /** @param {Keyed} keyed @returns {Record<Page, Keys>} */
-export function keyTables({ listView, listFilters, traceView, flameView, travelView, searchView, records, page }) {
+export function keyTables({ listView, listFilters, traceView, flameView, travelView, compareView, searchView, records, page }) {
   const everywhere = { Escape: page.back, "?": page.help, t: page.theme, " ": page.pause, "/": page.search };
   const list = {
     ...everywhere,
@@ -32,7 +33,7 @@ export function keyTables({ listView, listFilters, traceView, flameView, travelV
   };
   const waterfall = {
     ...everywhere, ...traceView.keys, ...travelView.keys,
-    n: () => searchView.step(1), N: () => searchView.step(-1), p: page.criticalPath, v: page.view, Enter: page.inspect,
+    n: () => searchView.step(1), N: () => searchView.step(-1), p: page.criticalPath, v: page.view, c: page.compare, Enter: page.inspect,
   };
   const logs = {
     ...everywhere, ...travelView.keys, v: page.view, x: records.time, Enter: page.inspect,
@@ -40,7 +41,7 @@ export function keyTables({ listView, listFilters, traceView, flameView, travelV
     PageDown: () => records.move(LIST_PAGE_ROWS), PageUp: () => records.move(-LIST_PAGE_ROWS),
     Home: () => records.move(-Infinity), End: () => records.move(Infinity),
   };
-  return { list, waterfall, flame: { ...waterfall, ...flameView.keys }, logs };
+  return { list, waterfall, flame: { ...waterfall, ...flameView.keys }, logs, compare: { ...everywhere, ...compareView.keys } };
 }
 
 /** Elements that are typed in or chosen from: every key is theirs. */

@@ -9,9 +9,9 @@ import { within } from "./timescale.mjs";
  * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
  *   start of the trace, so that they mean the same to whoever opens the address
  * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
- *   page: "traces" | "logs", view: "waterfall" | "flame" | "logs", since: number | null, until: number | null, mine: boolean} & Look} Route
+ *   page: "traces" | "logs", view: "waterfall" | "flame" | "logs", since: number | null, until: number | null, mine: boolean, compare: string | null} & Look} Route
  *   `page`: what is listed where there is no trace; `query` searches the list, `find` the trace; `since`, `until` and `mine` narrow
- *   the list, in milliseconds since 1970
+ *   the list, in milliseconds since 1970; `compare`: the run that the trace is held against
  */
 
 /** The whole trace, now. @type {Look} */
@@ -39,6 +39,7 @@ export function parseRoute(search) {
     from: isZoom ? from : null,
     to: isZoom ? to : null,
     at: trace === null ? null : numberIn(query.get("at")),
+    compare: trace === null ? null : traceIn(query.get("compare") ?? ""),
     since: numberIn(query.get("since")),
     until: numberIn(query.get("until")),
     mine: query.get("mine") === "1",
@@ -88,6 +89,7 @@ export function routeText(route) {
     query.set("trace", route.trace);
     if (route.span !== null) query.set("span", route.span);
     if (route.find !== "") query.set("find", route.find);
+    if (route.compare !== null) query.set("compare", route.compare);
   }
   if (route.page !== "traces") query.set("page", route.page);
   if (route.query !== "") query.set("q", route.query);
@@ -115,7 +117,7 @@ function numberText(value) {
 
 /** @param {Route} route @param {string | null} trace @param {string | null} span @returns {Route} what is looked at in one trace is not in the next */
 export function elsewhere(route, trace, span) {
-  return trace === route.trace ? { ...route, span } : { ...route, trace, span, find: "", ...WHOLE };
+  return trace === route.trace ? { ...route, span } : { ...route, trace, span, find: "", compare: null, ...WHOLE };
 }
 
 /** @param {{zoom: Stretch | null, moment: number | null}} shown @param {number} start of the trace @returns {Look} */

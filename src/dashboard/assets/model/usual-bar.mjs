@@ -35,9 +35,10 @@ export function isSlower(duration, usual) {
   return usual !== null && duration > usual.p95 * SLOW_BEYOND;
 }
 
-/** @param {number} duration @param {Usual} usual @returns {string} `5.1×`, `32×` */
+/** @param {number} duration @param {Usual} usual @returns {string} `5.1×`, `32×`, `< 0.1×` */
 export function timesText(duration, usual) {
   const times = duration / Math.max(usual.p50, 1e-6);
+  if (times < 0.05) return "< 0.1×";
   return `${times < 9.95 ? times.toFixed(1) : Math.min(times, 1e6).toFixed(0)}×`;
 }
 

@@ -120,6 +120,7 @@ const SHAPES = {
   find: "M7 2.5a4.5 4.5 0 1 0 .01 0M10.3 10.3l3.5 3.5",
   back: "M10 3.5L5.5 8l4.5 4.5",
   close: "M4 4l8 8M12 4l-8 8",
+  swap: "M2.5 5.5h11M10.5 2.5l3 3-3 3M13.5 10.5h-11M5.5 7.5l-3 3 3 3",
 };
 
 /** A second mark in a shape: the dot of what failed below, and what stands in the burst of a panic. @type {Record<string, string>} */

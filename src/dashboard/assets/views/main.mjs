@@ -9,16 +9,19 @@ import { countsWords, listCounts } from "../model/list-model.mjs";
 import { Palette } from "../model/palette.mjs";
 import { elsewhere } from "../model/route.mjs";
 import { withTerm } from "../model/span-details.mjs";
-import { traceName } from "../model/span.mjs";
+import { firstSpan, nameOf, serviceOf, traceName } from "../model/span.mjs";
 import { Travel } from "../model/time-travel.mjs";
 import { address, getEvents, getJson, listRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
+import { isOtherRun, otherRuns, runBefore } from "../net/earlier-runs.mjs";
 import { LogFeed } from "../net/log-feed.mjs";
 import { ListFeed } from "../net/list-feed.mjs";
 import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
 import { colours } from "../paint/colours.mjs";
 import { AddressBar } from "./address-bar.mjs";
+import { CompareMenu } from "./compare-menu.mjs";
+import { CompareView } from "./compare-view.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
 import { EmbeddedView, embeddedData } from "./embedded-view.mjs";
 import { ExportMenu } from "./export-view.mjs";
@@ -64,6 +67,8 @@ const dataNode = embeddedData();
 const bar = new AddressBar(follow, dataNode === null ? "query" : "hash");
 /** @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let traceFeed = null;
+/** The run that the trace is held against. @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
+let compareFeed = null;
 let frameAsked = false;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let tick = null;
@@ -154,6 +159,16 @@ const fileView = embedded ?? new FileView({
   },
   closed: () => (bar.route.trace?.startsWith(FILE_PREFIX) ? bar.go(elsewhere(bar.route, null, null)) : follow(bar.route)),
 });
+const compareView = new CompareView({
+  swap: swapRuns, changed: askFrame, announce,
+  open: (trace, index) => {
+    const feed = trace === compareFeed?.model ? compareFeed : traceFeed;
+    if (feed !== null) bar.go({ ...elsewhere(bar.route, feed.traceId, trace.spans.ids[index]), compare: null });
+  },
+});
+const compareMenu = new CompareMenu(byId("trace-menu"), {
+  announce, zone: () => ui.zone, runs: runsLikeThis, go: (traceId) => bar.go({ ...bar.route, compare: traceId }), hrefOf: (traceId) => bar.hrefOf({ ...bar.route, compare: traceId }),
+});
 const statusView = new StatusView({ announce, changed: askFrame });
 const inspector = new InspectorView({
   close: () => actions.select(null),
@@ -181,6 +196,7 @@ function follow(to) {
   ui.order = to.order;
   if (ui.view !== to.view) setView(to.view);
   shownList().search(to.query);
+  setAttribute(byId("compare-back"), "href", bar.hrefOf({ ...to, compare: null }));
   setAttribute(byId("back"), "href", bar.hrefOf(elsewhere(to, null, null)));
   for (const [id, page] of PAGES) {
     setAttribute(byId(id), "href", bar.hrefOf(listed(page)));
@@ -193,6 +209,7 @@ function follow(to) {
 /** The list of records that is on show, or null. */
 function records() {
   if (bar.route.trace === null) return bar.route.page === "logs" ? tailView.table : null;
+  if (bar.route.compare !== null) return null;
   return ui.view === "logs" ? logsView.table : null;
 }
 
@@ -241,6 +258,38 @@ function openFeed() {
     traceFeed = feedOf(bar.route.trace);
     traceFeed.open();
   }
+  openOther();
+}
+
+/** Opens the run to compare with, or lets it go. */
+function openOther() {
+  const { trace, compare } = bar.route;
+  const wanted = trace === null ? null : compare;
+  if (compareFeed?.traceId === wanted) return;
+  compareFeed?.close();
+  compareFeed = wanted === null ? null : feedOf(wanted);
+  compareFeed?.open();
+}
+
+/** Other runs of what the trace is of: those of the server, or of its file; and of a file that is open beside it. */
+async function runsLikeThis() {
+  if (traceFeed === null) return null;
+  const { model, traceId } = traceFeed;
+  const first = firstSpan(model);
+  if (first < 0) return { before: null, runs: [] };
+  const run = { traceId, name: nameOf(model, first), service: serviceOf(model, first) };
+  const start = String(model.spans.events[first]?.startTimestamp ?? model.spans.events[first]?.timestamp ?? "");
+  const inFile = [...(fileView.file?.list.model.traces.values() ?? [])].filter((trace) => isOtherRun(trace, run)).sort((a, b) => (a.startTimestamp < b.startTimestamp ? 1 : -1));
+  const kept = traceId.startsWith(FILE_PREFIX) ? [] : await otherRuns(getJson, run);
+  if (kept === null && inFile.length === 0) return null;
+  return { before: runBefore(kept ?? [], start) ?? runBefore(inFile, start), runs: [...(kept ?? []), ...inFile] };
+}
+
+function swapRuns() {
+  if (traceFeed === null || compareFeed === null) return;
+  [traceFeed, compareFeed] = [compareFeed, traceFeed];
+  traceView.reset();
+  bar.replace({ ...bar.route, trace: traceFeed.traceId, compare: compareFeed.traceId, span: null });
 }
 
 function leaveTrace() {
@@ -292,9 +341,10 @@ function draw() {
   const isLogs = feed === logFeed;
   setShown(byId("list-page"), traceFeed === null && !isLogs);
   setShown(byId("logs-page"), isLogs);
-  setShown(byId("trace-page"), traceFeed !== null);
+  setShown(byId("trace-page"), traceFeed !== null && compareFeed === null);
+  setShown(byId("compare-page"), compareFeed !== null);
   setAttribute(byId("filter-form"), "data-unused", isLogs);
-  const wait = isLogs ? drawTail() : traceFeed === null ? drawList() : drawTrace(traceFeed);
+  const wait = isLogs ? drawTail() : traceFeed === null ? drawList() : compareFeed !== null ? drawCompare(traceFeed, compareFeed) : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
   keeper.check();
   drawCost = performance.now() - began;
@@ -357,6 +407,16 @@ function drawTrace(feed) {
   return wait;
 }
 
+/** @param {any} feed @param {any} other @returns {number} */
+function drawCompare(feed, other) {
+  const nowOf = (/** @type {any} */ one) => one.fixedNow ?? (Number.isNaN(one.model.originSeconds) ? NaN : clock.now() - one.model.originSeconds * 1_000);
+  const now = nowOf(feed);
+  searchView.drawTrace(feed.model, bar.route.find, now);
+  setText(document.querySelector("title") ?? document.head, titleOf(`${traceName(feed.model) || "trace"}, two runs`));
+  const loading = feed.phase === "loading" || other.phase === "loading";
+  return compareView.draw({ a: other.model, b: feed.model, now: { a: nowOf(other), b: now }, moving: clock.running, loading, missing: false, find: bar.route.find, zone: ui.zone, palette });
+}
+
 function drawViewChoice() {
   setAttribute(byId("tree"), "data-view", ui.view);
   for (const view of VIEWS) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
@@ -398,14 +458,16 @@ function announceCounts() {
 
 /** Where a reader goes on when what had the focus is gone. */
 function focusPage() {
-  if (records() !== null) records()?.rows.focus({ preventScroll: true });
+  if (compareFeed !== null) compareView.focusActive();
+  else if (records() !== null) records()?.rows.focus({ preventScroll: true });
   else if (traceFeed === null) listView.focusActive();
   else if (ui.view === "flame") flameView.canvas.focus({ preventScroll: true });
   else traceView.focusActive();
 }
 
 function back() {
-  if (bar.route.trace !== null && bar.route.span !== null) bar.replace({ ...bar.route, span: null });
+  if (bar.route.compare !== null) bar.go({ ...bar.route, compare: null });
+  else if (bar.route.trace !== null && bar.route.span !== null) bar.replace({ ...bar.route, span: null });
   else if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));
 }
 
@@ -416,7 +478,7 @@ function toggleHelp() {
 }
 
 const keys = keyTables({
-  listView, listFilters, traceView, flameView, travelView, searchView,
+  listView, listFilters, traceView, flameView, travelView, compareView, searchView,
   records: { move: (lines) => records()?.move(lines), time: () => logsView.cycleTime() },
   page: {
     back,
@@ -427,6 +489,7 @@ const keys = keyTables({
     inspect: () => void (traceView.steps.openActive() || byId("inspector").focus()),
     view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
     criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
+    compare: () => void compareMenu.before(),
   },
 });
 
@@ -437,7 +500,7 @@ function keyPressed(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
   if (isOwnKey(target, event.key)) return;
-  const table = keys[records() !== null ? "logs" : bar.route.trace === null ? "list" : ui.view];
+  const table = keys[compareFeed !== null ? "compare" : records() !== null ? "logs" : bar.route.trace === null ? "list" : ui.view];
   if (!Object.hasOwn(table, event.key)) return;
   event.preventDefault();
   table[event.key]();
@@ -468,10 +531,11 @@ function listen() {
     listFeed.close();
     logFeed.close();
     traceFeed?.close();
+    compareFeed?.close();
   });
   addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
-    traceFeed = null;
+    traceFeed = compareFeed = null;
     bar.arrive();
   });
   byId("pause").addEventListener("click", togglePause);
@@ -495,6 +559,15 @@ function listen() {
     event.preventDefault();
     const route = to();
     if (route.trace !== bar.route.trace || route.page !== bar.route.page) bar.go(route);
+  });
+  for (const side of /** @type {const} */ (["a", "b"])) byId(`compare-${side}`).addEventListener("click", () => {
+    const feed = side === "a" ? compareFeed : traceFeed;
+    if (feed !== null) bar.go({ ...elsewhere(bar.route, feed.traceId, null), compare: null });
+  });
+  byId("compare-back").addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    back();
   });
   leads("back", () => elsewhere(bar.route, null, null));
   for (const [id, page] of PAGES) leads(id, () => listed(page));

@@ -88,7 +88,7 @@ export function initTheme(changed) {
     apply();
     changed();
   });
-  byId("back").append(icon("back"));
+  for (const id of ["back", "compare-back"]) byId(id).append(icon("back"));
   apply();
 }
 

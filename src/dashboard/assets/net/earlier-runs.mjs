@@ -1,0 +1,49 @@
+// @ts-check
+// Other runs of the same piece of work: traces whose root has the same name and service. Must never touch the DOM; requests
+// are handed in.
+
+import { sequenceOf } from "../model/event-ids.mjs";
+import { quoteTerm } from "../model/search.mjs";
+import { listRoute } from "./api.mjs";
+
+/**
+ * @typedef {import("../model/list-model.mjs").Summary} Summary
+ * @typedef {{traceId: string, name: string, service: string}} Run
+ */
+
+/** Runs that are looked for. */
+export const RUNS_MAX = 20;
+const PAGE_LIMIT = 200;
+/** Requests for one answer: a name that others contain may need more than one. */
+const PAGES_MAX = 3;
+
+/** @param {Summary} trace @param {Run} run @returns {boolean} whether it is another run of the same */
+export function isOtherRun(trace, { traceId, name, service }) {
+  return trace.traceId !== traceId && trace.name === name && trace.service === service;
+}
+
+/**
+ * @param {(route: string) => Promise<{status: number, body: any}>} getJson
+ * @param {Run} run @param {string | null} [firstId] of the first event of the trace: only runs that began before it
+ * @returns {Promise<Summary[] | null>} the newest first, at most RUNS_MAX; null when the server did not answer
+ */
+export async function otherRuns(getJson, run, firstId = null) {
+  /** @type {Summary[]} */
+  const runs = [];
+  let before = firstId === null ? null : sequenceOf(firstId);
+  const query = [`name:${quoteTerm(run.name)}`, run.service === "" ? "" : `service:${quoteTerm(run.service)}`].join(" ").trim();
+  for (let page = 0; page < PAGES_MAX && runs.length < RUNS_MAX; page += 1) {
+    const { status, body } = await getJson(listRoute({ limit: PAGE_LIMIT, before, query }));
+    if (status !== 200 || !Array.isArray(body?.traces)) return runs.length > 0 ? runs : null;
+    // The search finds what contains the name.
+    for (const trace of body.traces) if (runs.length < RUNS_MAX && isOtherRun(trace, run)) runs.push(trace);
+    if (body.next == null) break;
+    before = Number(body.next);
+  }
+  return runs;
+}
+
+/** @param {Summary[]} runs the newest first @param {string} start of the trace, as the wire has it @returns {Summary | null} the one that began last before it */
+export function runBefore(runs, start) {
+  return runs.find((run) => run.startTimestamp < start) ?? null;
+}

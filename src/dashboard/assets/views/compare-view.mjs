@@ -1,0 +1,336 @@
+// @ts-check
+// Two runs of one piece of work, path by path: how long each was at it, how often, what is new, missing or newly failed.
+// It must never align anything itself: `compare.mjs` does.
+
+import { clockText } from "../model/clock.mjs";
+import { causeOf, compareTraces, comparedRows, deltaShareText } from "../model/compare.mjs";
+import { identityOf } from "../model/identity.mjs";
+import { rowWindow, scrollToShow } from "../model/layout.mjs";
+import { shownTraceState, traceName } from "../model/span.mjs";
+import { formatCount, formatDuration, plural } from "../model/time.mjs";
+import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
+
+/**
+ * @typedef {import("../model/model.mjs").Trace} Trace
+ * @typedef {import("../model/compare.mjs").Comparison} Comparison
+ * @typedef {import("../model/compare.mjs").Path} Path
+ * @typedef {import("../model/compare.mjs").Kept} Kept
+ * @typedef {{a: Trace, b: Trace, now: {a: number, b: number}, moving: boolean, loading: boolean, missing: boolean, find: string,
+ *   zone: import("../model/clock.mjs").Zone, palette: import("../model/palette.mjs").Palette}} CompareFrame `now` of each in its tree time
+ * @typedef {{swap: () => void, open: (trace: Trace, index: number) => void, changed: () => void, announce: (text: string) => void}} CompareActions
+ */
+
+const ROW_HEIGHT = 28;
+const OVERSCAN = 3;
+const PAGE_ROWS = 15;
+// Aligning two of 20,000 spans takes some 50 ms: while one runs, not for each frame.
+const COMPARE_EVERY_MS = 500;
+const COST_SHARE = 10;
+const LANES_MAX = 12;
+const CAUSE_NAMES_MAX = 3;
+const INDENT = 14;
+const INDENT_MAX = 12;
+
+/** @type {[Kept, string][]} */
+const CHIPS = [["all", "All"], ["slower", "Slower"], ["faster", "Faster"], ["new", "New"], ["missing", "Missing"], ["newlyFailed", "Newly failed"], ["same", "Same"], ["later", "Not there yet"]];
+
+export class CompareView {
+  scroller = byId("compare-scroller");
+  rowsNode = byId("compare-rows");
+  /** @type {Comparison | null} */
+  comparison = null;
+  comparedFor = "";
+  comparedAt = -Infinity;
+  cost = 0;
+  drawnFor = "";
+  /** @type {number[]} */
+  rows = [];
+  /** @type {Kept} */
+  kept = "all";
+  /** @type {"time" | "delta"} */
+  order = "time";
+  /** Closed paths, by their names: they stay closed when the runs are compared anew. @type {Set<string>} */
+  closed = new Set();
+  active = 0;
+  /** @type {CompareFrame | null} */
+  frame = null;
+
+  /** @param {CompareActions} actions */
+  constructor(actions) {
+    this.actions = actions;
+    this.pool = new RowPool(this.rowsNode, () => this.makeRow());
+    this.chips = new Map(CHIPS.map(([kept, text]) => {
+      const count = element("span", { class: "count figure" });
+      const node = element("button", { type: "button", class: "filter-chip", "data-kept": kept, on: { click: () => this.keep(kept) } }, text, count);
+      byId("compare-chips").append(node);
+      return [kept, { node, count }];
+    }));
+    this.scroller.addEventListener("scroll", () => actions.changed(), { passive: true });
+    new ResizeObserver(() => actions.changed()).observe(this.scroller);
+    byId("compare-swap").append(icon("swap"));
+    byId("compare-swap").addEventListener("click", () => actions.swap());
+    for (const order of /** @type {const} */ (["time", "delta"])) byId(`compare-by-${order}`).addEventListener("click", () => this.sort(order));
+  }
+
+  /** @param {Kept} kept */
+  keep(kept) {
+    this.kept = this.kept === kept ? "all" : kept;
+    this.scroller.scrollTop = 0;
+    this.actions.changed();
+  }
+
+  /** @param {"time" | "delta"} [order] the other one where none is named */
+  sort(order = this.order === "time" ? "delta" : "time") {
+    this.order = order;
+    this.actions.changed();
+  }
+
+  /** @param {CompareFrame} frame @returns {number} milliseconds until it changes by itself */
+  draw(frame) {
+    this.frame = frame;
+    const { a, b } = frame;
+    const runs = frame.moving && a.counts.open + b.counts.open > 0;
+    const isReady = a.counts.total > 0 && b.counts.total > 0;
+    setShown(byId("compare-empty"), !isReady);
+    for (const id of ["compare-lanes", "compare-bar", "compare-grid"]) setShown(byId(id), isReady);
+    if (!isReady) {
+      setText(byId("compare-sentence"), "");
+      setText(byId("compare-empty"), frame.loading ? "Loading the other run…" : "The other run is not kept: there is nothing to compare with.");
+      return Infinity;
+    }
+    const key = `${identityOf(a)} ${a.version} ${identityOf(b)} ${b.version}`;
+    const since = performance.now() - this.comparedAt;
+    const isOther = this.comparedFor.split(" ", 3).join() !== key.split(" ", 3).join();
+    if (isOther || ((runs || key !== this.comparedFor) && since > Math.max(COMPARE_EVERY_MS, this.cost * COST_SHARE))) this.compare(frame, key);
+    const comparison = /** @type {Comparison} */ (this.comparison);
+    const drawn = `${this.comparedAt} ${this.kept} ${this.order} ${this.closed.size} ${frame.find} ${frame.zone}`;
+    if (drawn !== this.drawnFor) {
+      this.drawnFor = drawn;
+      this.drawHead(comparison, frame);
+      const closed = new Set(comparison.paths.flatMap((_, at) => (this.closed.has(keyOf(comparison, at)) ? [at] : [])));
+      this.rows = comparedRows(comparison, { kept: this.kept, order: this.order, closed, terms: frame.find });
+      this.active = Math.min(this.active, Math.max(0, this.rows.length - 1));
+    }
+    this.drawRows(comparison, frame);
+    return runs ? COMPARE_EVERY_MS : Infinity;
+  }
+
+  /** @param {CompareFrame} frame @param {string} key */
+  compare({ a, b, now }, key) {
+    const began = performance.now();
+    this.comparison = compareTraces(a, b, now);
+    this.comparedAt = performance.now();
+    this.cost = this.comparedAt - began;
+    this.comparedFor = key;
+  }
+
+  /** @param {Comparison} comparison @param {CompareFrame} frame */
+  drawHead(comparison, frame) {
+    for (const side of /** @type {const} */ (["a", "b"])) drawRun(byId(`compare-${side}`), side, frame[side], comparison.total[side], frame.zone);
+    const { total, counts, moment, left } = comparison;
+    const delta = total.b - total.a;
+    const isSame = Math.abs(delta) <= Math.max(1, 0.05 * Math.max(total.a, total.b));
+    const soFar = Number.isFinite(moment);
+    // While one runs, both have the same length: where their time went is what differs.
+    byId("compare-sentence").replaceChildren(
+      element("strong", {}, soFar ? `After ${formatDuration(moment)} of each` : isSame ? "B took as long as A" : "B took ",
+        soFar || isSame ? "" : element("span", { "data-verdict": delta > 0 ? "slower" : "faster", text: `${formatDuration(Math.abs(delta))} ${delta > 0 ? "longer" : "less"}` }), soFar || isSame ? "" : " than A"),
+      ...causeText(comparison),
+      element("span", { class: "muted", text: ` · ${formatCount(counts.new)} new · ${formatCount(counts.missing)} missing` }),
+      ...(counts.newlyFailed === 0 ? [] : [element("span", { class: "bad", text: ` · ${formatCount(counts.newlyFailed)} newly failed` })]),
+      ...(left === 0 ? [] : [element("span", { class: "muted", text: ` · ${plural(left, "span")} of further paths left out` })]),
+      ...(soFar ? [element("span", { class: "muted", text: " · so far: one of them still runs" })] : []),
+    );
+    for (const [kept, { node, count }] of this.chips) {
+      const number = kept === "all" ? comparison.paths.length : counts[kept];
+      setText(count, formatCount(number));
+      setShown(node, kept === "all" || number > 0 || kept === this.kept);
+      setAttribute(node, "aria-pressed", String(kept === this.kept));
+    }
+    for (const order of ["time", "delta"]) setAttribute(byId(`compare-by-${order}`), "aria-pressed", String(order === this.order));
+    this.drawLanes(comparison, frame);
+  }
+
+  /** What the root did when, one lane for each run, on one scale. @param {Comparison} comparison @param {CompareFrame} frame */
+  drawLanes({ paths, total }, { palette }) {
+    const whole = Math.max(total.a, total.b, 1e-6);
+    const phases = [...(paths[0]?.children ?? [])].sort((one, other) => Math.max(paths[other].a.time, paths[other].b.time) - Math.max(paths[one].a.time, paths[one].b.time)).slice(0, LANES_MAX);
+    for (const side of /** @type {const} */ (["a", "b"])) {
+      byId(`compare-lane-${side}`).replaceChildren(...phases.flatMap((at) => {
+        const { name, verdict, [side]: own } = paths[at];
+        if (own.count === 0) return [];
+        const block = element("span", { class: "phase", "data-verdict": side === "b" ? verdict : null, title: `${name}: ${formatDuration(own.time)}` }, element("span", { text: name }));
+        setStyle(block, "left", `${((own.first / whole) * 100).toFixed(2)}%`);
+        setStyle(block, "width", `${(Math.max(0.002, (own.last - own.first) / whole) * 100).toFixed(2)}%`);
+        setStyle(block, "--c", palette.colour(name));
+        return [block];
+      }));
+    }
+  }
+
+  /** @param {Comparison} comparison @param {CompareFrame} frame */
+  drawRows(comparison, frame) {
+    const { scrollTop, clientHeight: viewport } = this.scroller;
+    const { first, last, height } = rowWindow({ scrollTop, viewport, rowHeight: ROW_HEIGHT, count: this.rows.length, overscan: OVERSCAN });
+    setStyle(this.rowsNode, "height", `${height}px`);
+    setAttribute(this.rowsNode, "aria-rowcount", this.rows.length);
+    const hadFocus = this.rowsNode.contains(document.activeElement);
+    const longest = comparison.paths.reduce((most, { a, b }) => Math.max(most, a.time, b.time), 1e-6);
+    setAttribute(this.rowsNode, "tabindex", this.active >= first && this.active < last ? -1 : 0);
+    this.pool.show(first, last, ROW_HEIGHT, (row, index, node) => {
+      row.at = index;
+      setAttribute(node, "aria-rowindex", index + 1);
+      setAttribute(node, "tabindex", index === this.active ? 0 : -1);
+      drawPath(row, node, comparison, this.rows[index], { longest, frame, isClosed: this.closed.has(keyOf(comparison, this.rows[index])) });
+    });
+    if (hadFocus) this.focusActive();
+  }
+
+  makeRow() {
+    const row = {
+      at: 0,
+      twisty: element("button", { type: "button", class: "twisty", tabindex: "-1" }, icon("chevron")),
+      name: element("span", { class: "path-name" }),
+      tag: element("span", { class: "tag", hidden: true }),
+      before: element("span", { class: "figure mono" }),
+      after: element("span", { class: "figure mono" }),
+      barA: element("span", { class: "mirror a" }),
+      barB: element("span", { class: "mirror b" }),
+      delta: element("span", { class: "k-delta figure", role: "gridcell" }),
+      share: element("span", { class: "k-share figure", role: "gridcell" }),
+      counts: element("span", { class: "k-count figure", role: "gridcell" }),
+      errors: element("span", { class: "k-errors figure", role: "gridcell" }),
+      path: element("span", { class: "k-path", role: "gridcell" }),
+    };
+    row.path.append(row.twisty, row.name, row.tag);
+    const node = element("div", { class: "compare-row", role: "row", tabindex: "-1" }, row.path,
+      element("span", { class: "k-bars", role: "gridcell" }, element("span", { class: "half left" }, row.before, row.barA), element("span", { class: "half right" }, row.barB, row.after)),
+      row.delta, row.share, row.counts, row.errors);
+    row.twisty.addEventListener("click", (event) => {
+      event.stopPropagation();
+      this.toggle(row.at);
+    });
+    node.addEventListener("click", () => {
+      this.active = row.at;
+      this.actions.changed();
+      node.focus();
+    });
+    node.addEventListener("dblclick", () => this.openActive());
+    return { node, row };
+  }
+
+  /** @param {number} row */
+  toggle(row) {
+    if (this.comparison === null || this.rows[row] === undefined) return;
+    const key = keyOf(this.comparison, this.rows[row]);
+    if (!this.closed.delete(key)) this.closed.add(key);
+    this.drawnFor = "";
+    this.actions.changed();
+  }
+
+  focusActive() {
+    const node = this.pool.nodeAt(this.active);
+    (node === null || node.hidden ? this.rowsNode : node).focus({ preventScroll: true });
+  }
+
+  /** @param {number} by rows */
+  move(by) {
+    if (this.rows.length === 0) return;
+    this.active = Math.max(0, Math.min(this.rows.length - 1, this.active + by));
+    this.scroller.scrollTop = scrollToShow({ index: this.active, scrollTop: this.scroller.scrollTop, viewport: this.scroller.clientHeight, rowHeight: ROW_HEIGHT, margin: 0 });
+    this.actions.changed();
+    requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
+  }
+
+  /** The first span of the path, in the run that has it. */
+  openActive() {
+    const path = this.comparison?.paths[this.rows[this.active]];
+    if (path === undefined || this.frame === null) return;
+    if (path.b.example >= 0) this.actions.open(this.frame.b, path.b.example);
+    else this.actions.open(this.frame.a, path.a.example);
+  }
+
+  /** @type {import("../model/keys.mjs").Keys} */
+  keys = {
+    ArrowDown: () => this.move(1), j: () => this.move(1), ArrowUp: () => this.move(-1), k: () => this.move(-1),
+    PageDown: () => this.move(PAGE_ROWS), PageUp: () => this.move(-PAGE_ROWS), Home: () => this.move(-Infinity), End: () => this.move(Infinity),
+    ArrowLeft: () => this.toggle(this.active), ArrowRight: () => this.toggle(this.active), h: () => this.toggle(this.active), l: () => this.toggle(this.active),
+    Enter: () => this.openActive(), x: () => this.actions.swap(), s: () => this.sort(),
+  };
+}
+
+/** @param {Comparison} comparison @param {number} at @returns {string} */
+function keyOf({ paths }, at) {
+  const names = [];
+  for (let step = at; step >= 0; step = paths[step].parent) names.push(paths[step].name);
+  return names.join("\0");
+}
+
+/** @param {HTMLElement} node @param {"a" | "b"} side @param {Trace} trace @param {number} total @param {import("../model/clock.mjs").Zone} zone */
+function drawRun(node, side, trace, total, zone) {
+  const state = shownTraceState(trace);
+  const errors = trace.counts.errors + trace.counts.lost;
+  node.replaceChildren(
+    element("span", { class: "run-mark", text: side.toUpperCase() }), icon(state), element("strong", { class: "run-name", text: shortened(traceName(trace) || "(no name)", 80) }),
+    element("span", { class: "muted figure", text: `${clockText(trace.originSeconds * 1_000 + trace.start, zone)} · ${formatDuration(total)}${trace.counts.open > 0 ? " so far" : ""} · ${plural(trace.counts.total, "span")}` }),
+    errors > 0 ? element("span", { class: "bad figure", text: plural(errors, "error") }) : "",
+    element("span", { class: "visually-hidden", text: STATE_WORDS[state] ?? state }),
+  );
+}
+
+/** @param {Comparison} comparison @returns {Node[]} where most of the difference is */
+function causeText(comparison) {
+  const cause = causeOf(comparison);
+  if (cause.length === 0) return [];
+  const { paths } = comparison;
+  const last = paths[cause[cause.length - 1]];
+  const names = cause.slice(-CAUSE_NAMES_MAX).map((at) => shortened(paths[at].name, 60)).join(" › ");
+  return [element("span", { class: "muted", text: ", nearly all of it in " }), element("strong", { text: names }),
+    element("span", { "data-verdict": last.verdict, text: ` ${signed(last.delta)}${last.b.count > 1 ? ` over ${formatCount(last.b.count)} calls` : ""}` })];
+}
+
+/** @param {import("../model/compare.mjs").Side} side @param {string} run @returns {string} */
+function absentText({ example }, run) {
+  return example >= 0 ? "later" : `not in ${run}`;
+}
+
+/** @param {number} delta milliseconds @returns {string} */
+function signed(delta) {
+  return `${delta < 0 ? "−" : "+"}${formatDuration(Math.abs(delta))}`;
+}
+
+/**
+ * @param {ReturnType<CompareView["makeRow"]>["row"]} row @param {HTMLElement} node @param {Comparison} comparison @param {number} at
+ * @param {{longest: number, frame: CompareFrame, isClosed: boolean}} known
+ */
+function drawPath(row, node, comparison, at, { longest, frame, isClosed }) {
+  const path = comparison.paths[at];
+  const { a, b, verdict, delta } = path;
+  setAttribute(node, "data-verdict", verdict);
+  setAttribute(node, "data-failed", path.newlyFailed);
+  setStyle(node, "--c", frame.palette.colour(path.name));
+  setStyle(row.path, "padding-left", `${8 + Math.min(path.depth, INDENT_MAX) * INDENT}px`);
+  setAttribute(row.twisty, "data-none", path.children.length === 0);
+  setIcon(/** @type {SVGSVGElement} */ (row.twisty.firstElementChild), isClosed ? "chevron" : "unfolded");
+  setAttribute(row.twisty, "aria-label", isClosed ? "Expand" : "Collapse");
+  setText(row.name, shortened(path.name || "(no name)"));
+  setAttribute(row.name, "title", `${path.name}${path.service === "" ? "" : `\n${path.service}`}`.slice(0, 1_000));
+  const tag = path.newlyFailed ? `✕ ${formatCount(b.errors)} newly failed` : verdict === "new" || verdict === "missing" ? verdict : verdict === "later" ? "not there yet" : "";
+  setShown(row.tag, tag !== "");
+  setText(row.tag, tag);
+  // On a square-root scale: a step of a hundredth is still seen.
+  setStyle(row.barA, "width", `${(Math.sqrt(a.time / longest) * 76).toFixed(2)}%`);
+  setStyle(row.barB, "width", `${(Math.sqrt(b.time / longest) * 76).toFixed(2)}%`);
+  setText(row.before, a.count === 0 ? absentText(a, "A") : formatDuration(a.time));
+  setText(row.after, b.count === 0 ? absentText(b, "B") : `${formatDuration(b.time)}${b.open > 0 ? " so far" : ""}`);
+  setText(row.delta, verdict === "same" ? "≈" : verdict === "later" ? "" : signed(delta));
+  setText(row.share, deltaShareText(path));
+  setText(row.counts, a.count + b.count === 0 ? "" : a.count === b.count ? `×${formatCount(a.count)}` : `${formatCount(a.count)} → ${formatCount(b.count)}`);
+  setText(row.errors, a.errors === 0 && b.errors === 0 ? "" : a.errors === b.errors ? formatCount(a.errors) : `${formatCount(a.errors)} → ${formatCount(b.errors)}`);
+  setAttribute(row.errors, "data-bad", b.errors > a.errors);
+  setAttribute(node, "aria-level", path.depth + 1);
+  setAttribute(node, "aria-label", [
+    shortened(path.name), `A ${row.before.textContent}`, `B ${row.after.textContent}`, verdict === "same" ? "the same" : verdict === "later" ? "not there yet" : `${verdict} ${row.delta.textContent}`,
+    a.count === b.count ? "" : `${row.counts.textContent} times`, path.newlyFailed ? "newly failed" : "",
+  ].filter((part) => part !== "").join(", "));
+}

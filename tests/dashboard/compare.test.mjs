@@ -1,0 +1,150 @@
+// @ts-check
+// Claims about two runs side by side.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { PATHS_MAX, causeOf, compareTraces, comparedRows, deltaShareText } from "../../src/dashboard/assets/model/compare.mjs";
+import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { isOtherRun, otherRuns, runBefore } from "../../src/dashboard/assets/net/earlier-runs.mjs";
+import { TRACE, ended, started } from "./build.mjs";
+
+/** @param {any[]} events */
+function traceOf(events) {
+  const trace = createTrace(TRACE);
+  for (const event of events) reduceTrace(trace, event);
+  return trace;
+}
+
+const FAILED = { status: { code: "ERROR" } };
+
+/** @param {string} id @param {string | null} parent @param {string} name @param {number} start @param {number} end @param {object} [more] */
+const span = (id, parent, name, start, end, more = {}) => ended(id, parent, start, end, { name, ...more });
+
+/** @param {import("../../src/dashboard/assets/model/model.mjs").Trace} a @param {import("../../src/dashboard/assets/model/model.mjs").Trace} b @param {{a: number, b: number}} [now] */
+const compared = (a, b, now = { a: 1e6, b: 1e6 }) => compareTraces(a, b, now);
+
+/** @param {import("../../src/dashboard/assets/model/compare.mjs").Comparison} comparison @returns {Record<string, any[]>} by name: verdict, difference, spans of both */
+const said = ({ paths }) => Object.fromEntries(paths.map(({ name, verdict, delta, a, b }) => [name, [verdict, Math.round(delta), a.count, b.count]]));
+
+test("runs are aligned by the names from the root down, whatever the ids and their order", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("x", "r", "read", 0, 40), span("y", "x", "parse", 0, 10), span("z", "r", "write", 50, 90)]);
+  // A child before its parent, other ids, and `parse` below `write` as well: another path.
+  const b = traceOf([span("4", "3", "parse", 1_060, 1_070), span("3", "1", "write", 1_050, 1_150), span("1", null, "job", 1_000, 1_160), span("2", "1", "read", 1_000, 1_041)]);
+  const comparison = compared(a, b);
+  assert.deepEqual(comparison.paths.map(({ name, depth, parent, verdict }) => [name, depth, parent, verdict]), [
+    ["job", 0, -1, "slower"], ["read", 1, 0, "same"], ["parse", 2, 1, "missing"], ["write", 1, 0, "slower"], ["parse", 2, 3, "new"],
+  ]);
+  assert.deepEqual(comparison.counts, { same: 1, slower: 2, faster: 0, new: 1, missing: 1, later: 0, newlyFailed: 0 });
+  assert.deepEqual([comparison.moment, comparison.total], [Infinity, { a: 100, b: 160 }]);
+});
+
+test("parallel spans of one path count once: the time in which any of them ran", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "shard", 0, 50), span("2", "r", "shard", 10, 60), span("3", "r", "shard", 80, 90)]);
+  const { paths } = compared(a, a);
+  assert.deepEqual([paths[1].a.time, paths[1].a.count, paths[1].delta, paths[1].a.first, paths[1].a.last], [70, 3, 0, 0, 90]);
+});
+
+test("within 5 % or 1 ms is the same", () => {
+  const run = (/** @type {number} */ small, /** @type {number} */ large) => traceOf([span("r", null, "job", 0, 2_000), span("1", "r", "small", 0, small), span("2", "r", "large", 100, 100 + large)]);
+  assert.deepEqual(said(compared(run(2, 1_000), run(3, 1_052))), { job: ["same", 0, 1, 1], small: ["same", 1, 1, 1], large: ["same", 52, 1, 1] });
+  assert.deepEqual(said(compared(run(2, 1_000), run(3.1, 1_060))), { job: ["same", 0, 1, 1], small: ["slower", 1, 1, 1], large: ["slower", 60, 1, 1] });
+  assert.deepEqual(said(compared(run(3.1, 1_060), run(2, 1_000))), { job: ["same", 0, 1, 1], small: ["faster", -1, 1, 1], large: ["faster", -60, 1, 1] });
+});
+
+test("newly failed is what fails now and did not before", () => {
+  const run = (/** @type {object} */ one, /** @type {object} */ other) => traceOf([span("r", null, "job", 0, 10), span("1", "r", "one", 0, 1, one), span("2", "r", "other", 2, 3, other)]);
+  const { paths, counts } = compared(run({}, FAILED), run(FAILED, FAILED));
+  assert.deepEqual(paths.map(({ newlyFailed, a, b }) => [newlyFailed, a.errors, b.errors]), [[false, 0, 0], [true, 0, 1], [false, 1, 1]]);
+  assert.equal(counts.newlyFailed, 1);
+});
+
+test("while the second runs, both are compared up to the same moment", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40), span("2", "r", "write", 50, 100)]);
+  const b = traceOf([started("r", null, 1_000, { name: "job" }), started("1", "r", 1_000, { name: "read" })]);
+  // Tree time counts from the whole second before the first event.
+  const early = compared(a, b, { a: 1e6, b: 20 });
+  assert.deepEqual([early.moment, early.total], [20, { a: 20, b: 20 }]);
+  assert.deepEqual(said(early), { job: ["same", 0, 1, 1], read: ["same", 0, 1, 1], write: ["later", 0, 0, 0] });
+  // It takes longer than the whole of the other one did.
+  const late = compared(a, b, { a: 1e6, b: 70 });
+  assert.deepEqual(said(late), { job: ["same", 0, 1, 1], read: ["slower", 30, 1, 1], write: ["missing", -20, 1, 0] });
+  assert.deepEqual([late.paths[1].b.open, late.paths[1].b.time], [1, 70]);
+});
+
+test("the difference is followed down to the deepest path that holds most of it", () => {
+  const run = (/** @type {number} */ query) => traceOf([
+    span("r", null, "job", 0, 100 + query), span("1", "r", "read", 0, 50), span("2", "r", "relate", 50, 90 + query), span("3", "2", "SELECT", 50, 60 + query), span("4", "2", "UPSERT", 61 + query, 62 + query),
+  ]);
+  const comparison = compared(run(0), run(500));
+  assert.deepEqual(causeOf(comparison).map((at) => comparison.paths[at].name), ["relate", "SELECT"]);
+  const faster = compared(run(500), run(0));
+  assert.deepEqual(causeOf(faster).map((at) => faster.paths[at].name), ["relate", "SELECT"]);
+  assert.deepEqual(causeOf(compared(run(0), run(0))), []);
+});
+
+test("rows keep what is above a match, may be closed, and come in order or by difference", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 10), span("2", "1", "parse", 0, 5), span("3", "r", "write", 20, 30)]);
+  const b = traceOf([span("r", null, "job", 0, 200), span("1", "r", "read", 0, 10), span("2", "1", "parse", 0, 9), span("3", "r", "write", 20, 90)]);
+  const comparison = compared(a, b);
+  const rows = (/** @type {any} */ options) => comparedRows(comparison, { kept: "all", order: "time", closed: new Set(), ...options }).map((at) => comparison.paths[at].name);
+  assert.deepEqual(rows({}), ["job", "read", "parse", "write"]);
+  assert.deepEqual(rows({ order: "delta" }), ["job", "write", "read", "parse"]);
+  assert.deepEqual(rows({ closed: new Set([1]) }), ["job", "read", "write"]);
+  assert.deepEqual(rows({ kept: "same" }), ["job", "read"]);
+  assert.deepEqual(rows({ terms: " PARS" }), ["job", "read", "parse"]);
+  assert.deepEqual(rows({ kept: "newlyFailed" }), []);
+});
+
+test("a share is told in percent, and as a factor from ten on", () => {
+  const share = (/** @type {number} */ before, /** @type {number} */ after) => deltaShareText(compared(traceOf([span("r", null, "a", 0, before)]), traceOf([span("r", null, "b", 0, after)])).paths[0]);
+  assert.deepEqual([share(100, 119), share(100, 50), share(100, 101), share(10, 1_350)], ["+19 %", "−50 %", "", "×135"]);
+});
+
+test("the first spans are compared, whatever they are called, and others by their names", () => {
+  const { paths } = compared(traceOf([span("r", null, "one", 0, 10), span("s", null, "beside", 2, 3)]), traceOf([span("r", null, "other", 0, 10), span("s", null, "beside", 2, 3)]));
+  assert.deepEqual(paths.map(({ name, parent, verdict }) => [name, parent, verdict]), [["one", -1, "same"], ["beside", -1, "same"]]);
+});
+
+test("a circle of parents, and a parent that was never seen, end nothing", () => {
+  const circle = traceOf([span("a", "b", "one", 0, 10), span("b", "a", "two", 0, 10), span("c", "gone", "three", 5, 6)]);
+  const { paths, counts } = compared(circle, circle);
+  assert.deepEqual([paths.reduce((sum, { a }) => sum + a.count, 0), counts.same], [3, paths.length]);
+});
+
+test("paths are bounded, and what is left out is counted", () => {
+  const many = traceOf([span("r", null, "job", 0, 10), ...Array.from({ length: PATHS_MAX + 10 }, (_, at) => span(`s${at}`, "r", `name ${at}`, 1, 2)), span("below", `s${PATHS_MAX + 5}`, "below", 1, 2)]);
+  const one = traceOf([span("r", null, "job", 0, 10)]);
+  const { paths, left, counts } = compared(one, many);
+  assert.deepEqual([paths.length, left, counts.new], [PATHS_MAX, 12, PATHS_MAX - 1]);
+});
+
+test("two of 20,000 spans are compared within 500 ms", () => {
+  const run = (/** @type {number} */ slower) => traceOf([span("r", null, "job", 0, 100_000), ...Array.from({ length: 4_999 }, (_, at) => [
+    span(`p${at}`, "r", "page", at * 20, at * 20 + 18), span(`a${at}`, `p${at}`, "read", at * 20, at * 20 + 5), span(`b${at}`, `p${at}`, "write", at * 20 + 6, at * 20 + 9 + slower), span(`c${at}`, `b${at}`, `query ${at % 50}`, at * 20 + 7, at * 20 + 8),
+  ]).flat()]);
+  const [a, b] = [run(0), run(4)];
+  // The best of some: what else the machine does is not measured.
+  const times = Array.from({ length: 5 }, () => {
+    const began = performance.now();
+    compared(a, b);
+    return performance.now() - began;
+  });
+  const comparison = compared(a, b);
+  assert.deepEqual([comparison.paths.length, comparison.paths[0].children.length, a.spans.count], [54, 1, 19_997]);
+  assert.ok(Math.min(...times) < 500, `${times.map((time) => time.toFixed(0))} ms`);
+});
+
+test("another run has the name and the service, not only a name that contains it", async () => {
+  const run = { traceId: "me", name: "job", service: "shop" };
+  const trace = (/** @type {string} */ traceId, /** @type {object} */ more = {}) => /** @type {any} */ ({ traceId, name: "job", service: "shop", startTimestamp: traceId, firstId: "e-1", ...more });
+  assert.deepEqual([trace("me"), trace("a"), trace("b", { name: "job 2" }), trace("c", { service: "x" })].map((one) => isOtherRun(one, run)), [false, true, false, false]);
+  /** @type {string[]} */
+  const asked = [];
+  const pages = [{ traces: [trace("me"), trace("c"), trace("b", { name: "jobs" })], next: "7" }, { traces: [trace("a")], next: null }];
+  const runs = await otherRuns(async (route) => {
+    asked.push(route);
+    return { status: 200, body: pages[asked.length - 1] };
+  }, run);
+  assert.deepEqual([runs?.map(({ traceId }) => traceId), asked], [["c", "a"], ["traces?limit=200&q=name%3Ajob+service%3Ashop", "traces?limit=200&after=7&q=name%3Ajob+service%3Ashop"]]);
+  assert.deepEqual([runBefore(runs ?? [], "b")?.traceId, runBefore(runs ?? [], "a"), await otherRuns(async () => ({ status: 0, body: null }), run)], ["a", null, null]);
+});
