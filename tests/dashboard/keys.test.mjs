@@ -33,6 +33,7 @@ function tables() {
   };
   const keyed = {
     listView: { move: (/** @type {number} */ rows) => void done.push(`move ${rows}`), openActive: say("open") },
+    operationsView: { move: (/** @type {number} */ rows) => void done.push(`operation ${rows}`), openActive: say("open operation") },
     listFilters: { pick: (/** @type {number} */ digit) => void done.push(`saved search ${digit}`) },
     searchView: { step: (/** @type {number} */ by) => void done.push(`match ${by}`) },
     records: { move: (/** @type {number} */ lines) => void done.push(`record ${lines}`), time: say("time of records") },
@@ -43,7 +44,7 @@ function tables() {
 
 test("the sheet lists the keys that are bound, and each of them once", () => {
   const bound = new Set(Object.values(tables().tables).flatMap((keys) => Object.keys(keys)));
-  assert.equal(bound.size, 45);
+  assert.equal(bound.size, 46);
   assert.deepEqual([...SHEET].sort(), [...bound].sort());
 });
 

@@ -19,6 +19,7 @@ test("a page comes back from its address as it was", () => {
     { ...LIST, since: 1_780_000_000_000, until: 1_780_000_007_500, mine: true },
     { ...LIST, trace: TRACE, compare: TRACE.replace("0", "1"), find: "x" },
     { ...LIST, trace: TRACE, compare: "file:one" },
+    { ...LIST, page: "operations", query: "name:pay" },
     { ...LIST, page: "logs" },
     { ...LIST, page: "logs", trace: TRACE, view: "logs" },
     { ...LIST, trace: TRACE, span: SPAN, query: "état=1", find: "status:error", view: "flame", from: 0.000_001, to: 1234.5, at: 77 },
@@ -40,7 +41,7 @@ test("the list has no span, view, zoom or moment", () => {
 });
 
 test("what makes no sense is left out, and the rest stands", () => {
-  for (const wrong of ["trace=", "trace=zz", `trace=${TRACE}0`, "trace=<img src=x>", "order=up", "page=operations", "view=pie", "%", "&&&=", "q", "?"]) assert.deepEqual(parseRoute(wrong), LIST, wrong);
+  for (const wrong of ["trace=", "trace=zz", `trace=${TRACE}0`, "trace=<img src=x>", "order=up", "page=nothing", "view=pie", "%", "&&&=", "q", "?"]) assert.deepEqual(parseRoute(wrong), LIST, wrong);
   const here = { ...LIST, trace: TRACE };
   for (const wrong of [
     "span=", "span=1", `span=${SPAN}ff`, "from=1", "to=2", "from=2&to=1", "from=1&to=1", "from=a&to=2", "from=NaN&to=2", "from=1&to=Infinity", "from=1e3&to=2e3",

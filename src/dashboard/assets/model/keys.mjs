@@ -4,9 +4,10 @@
 
 /**
  * @typedef {Record<string, () => void>} Keys by the `key` of the event
- * @typedef {"list" | "waterfall" | "flame" | "logs" | "compare"} Page
+ * @typedef {"list" | "waterfall" | "flame" | "logs" | "compare" | "operations"} Page
  * @typedef {object} Keyed what keys are bound to
  * @property {{move: (rows: number) => void, openActive: () => void}} listView
+ * @property {{move: (rows: number) => void, openActive: () => void}} operationsView
  * @property {{pick: (digit: number) => void}} listFilters
  * @property {{keys: Keys}} traceView
  * @property {{keys: Keys}} flameView
@@ -21,14 +22,16 @@
 const LIST_PAGE_ROWS = 15;
 
 /** @param {Keyed} keyed @returns {Record<Page, Keys>} */
-export function keyTables({ listView, listFilters, traceView, flameView, travelView, compareView, searchView, records, page }) {
+export function keyTables({ listView, listFilters, operationsView, traceView, flameView, travelView, compareView, searchView, records, page }) {
   const everywhere = { Escape: page.back, "?": page.help, t: page.theme, " ": page.pause, "/": page.search };
+  const rows = (/** @type {Keyed["listView"]} */ view) => ({
+    ArrowDown: () => view.move(1), j: () => view.move(1), ArrowUp: () => view.move(-1), k: () => view.move(-1),
+    PageDown: () => view.move(LIST_PAGE_ROWS), PageUp: () => view.move(-LIST_PAGE_ROWS),
+    Home: () => view.move(-Infinity), End: () => view.move(Infinity),
+    Enter: () => view.openActive(),
+  });
   const list = {
-    ...everywhere,
-    ArrowDown: () => listView.move(1), j: () => listView.move(1), ArrowUp: () => listView.move(-1), k: () => listView.move(-1),
-    PageDown: () => listView.move(LIST_PAGE_ROWS), PageUp: () => listView.move(-LIST_PAGE_ROWS),
-    Home: () => listView.move(-Infinity), End: () => listView.move(Infinity),
-    Enter: () => listView.openActive(),
+    ...everywhere, ...rows(listView),
     ...Object.fromEntries(Array.from({ length: 9 }, (_, at) => [String(at + 1), () => listFilters.pick(at + 1)])),
   };
   const waterfall = {
@@ -41,7 +44,7 @@ export function keyTables({ listView, listFilters, traceView, flameView, travelV
     PageDown: () => records.move(LIST_PAGE_ROWS), PageUp: () => records.move(-LIST_PAGE_ROWS),
     Home: () => records.move(-Infinity), End: () => records.move(Infinity),
   };
-  return { list, waterfall, flame: { ...waterfall, ...flameView.keys }, logs, compare: { ...everywhere, ...compareView.keys } };
+  return { list, waterfall, flame: { ...waterfall, ...flameView.keys }, logs, compare: { ...everywhere, ...compareView.keys }, operations: { ...everywhere, ...rows(operationsView) } };
 }
 
 /** Elements that are typed in or chosen from: every key is theirs. */

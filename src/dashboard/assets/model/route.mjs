@@ -9,7 +9,7 @@ import { within } from "./timescale.mjs";
  * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
  *   start of the trace, so that they mean the same to whoever opens the address
  * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
- *   page: "traces" | "logs", view: "waterfall" | "flame" | "logs", since: number | null, until: number | null, mine: boolean, compare: string | null} & Look} Route
+ *   page: "traces" | "logs" | "operations", view: "waterfall" | "flame" | "logs", since: number | null, until: number | null, mine: boolean, compare: string | null} & Look} Route
  *   `page`: what is listed where there is no trace; `query` searches the list, `find` the trace; `since`, `until` and `mine` narrow
  *   the list, in milliseconds since 1970; `compare`: the run that the trace is held against
  */
@@ -34,7 +34,7 @@ export function parseRoute(search) {
     query: query.get("q") ?? "",
     find: trace === null ? "" : (query.get("find") ?? ""),
     order: query.get("order") === "newest" ? "newest" : "running",
-    page: query.get("page") === "logs" ? "logs" : "traces",
+    page: pageIn(query.get("page")),
     view: viewIn(query.get("view")),
     from: isZoom ? from : null,
     to: isZoom ? to : null,
@@ -57,6 +57,11 @@ export function parseFileRoute(hash) {
 /** @param {Route} route @returns {string} the hash of its address, without its sign */
 export function fileRouteText(route) {
   return routeText({ ...route, trace: route.trace?.startsWith(FILE) ? route.trace.slice(FILE.length) : route.trace });
+}
+
+/** @param {string | null} text @returns {Route["page"]} */
+function pageIn(text) {
+  return text === "logs" || text === "operations" ? text : "traces";
 }
 
 /** @param {string | null} text @returns {Route["view"]} */

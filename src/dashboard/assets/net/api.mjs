@@ -56,6 +56,11 @@ export function durationsRoute(service, name) {
   return `stats/durations?${new URLSearchParams({ service, name })}`;
 }
 
+/** @param {number} limit @returns {string} figures by service and span name */
+export function operationsRoute(limit) {
+  return `operations?limit=${limit}`;
+}
+
 /**
  * @param {string} route relative to the page
  * @returns {string} absolute

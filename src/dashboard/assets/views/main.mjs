@@ -35,6 +35,7 @@ import { ListFilters } from "./list-filters-view.mjs";
 import { ListView } from "./list-view.mjs";
 import { LogsView } from "./logs-view.mjs";
 import { attachMenu, isMenuOpen } from "./menu.mjs";
+import { OperationsView } from "./operations-view.mjs";
 import { OwnTraces } from "./own-traces.mjs";
 import { pageHubClient } from "./page-hub.mjs";
 import { decorateRunning } from "./running-view.mjs";
@@ -169,6 +170,10 @@ const compareView = new CompareView({
 const compareMenu = new CompareMenu(byId("trace-menu"), {
   announce, zone: () => ui.zone, runs: runsLikeThis, go: (traceId) => bar.go({ ...bar.route, compare: traceId }), hrefOf: (traceId) => bar.hrefOf({ ...bar.route, compare: traceId }),
 });
+const operationsView = new OperationsView({
+  getJson, changed: askFrame, openTrace: actions.openTrace, hrefOf: actions.hrefOf, search: (text) => actions.search(text),
+  list: (query) => bar.go({ ...listed("traces"), query }),
+});
 const statusView = new StatusView({ announce, changed: askFrame });
 const inspector = new InspectorView({
   close: () => actions.select(null),
@@ -195,7 +200,7 @@ function follow(to) {
   ui.query = to.query;
   ui.order = to.order;
   if (ui.view !== to.view) setView(to.view);
-  shownList().search(to.query);
+  if (to.page !== "operations") shownList().search(to.query);
   setAttribute(byId("compare-back"), "href", bar.hrefOf({ ...to, compare: null }));
   setAttribute(byId("back"), "href", bar.hrefOf(elsewhere(to, null, null)));
   for (const [id, page] of PAGES) {
@@ -214,11 +219,13 @@ function records() {
 }
 
 /** What leads to which list. @type {[string, Route["page"]][]} */
-const PAGES = [["home", "traces"], ["to-traces", "traces"], ["to-logs", "logs"]];
+const PAGES = [["home", "traces"], ["to-traces", "traces"], ["to-operations", "operations"], ["to-logs", "logs"]];
 
 /** @param {Route["page"]} page @returns {Route} a list, from wherever the reader is */
 function listed(page) {
-  return { ...elsewhere(bar.route, null, null), page };
+  // What is looked for among operations is not among traces.
+  const query = (page === "operations") === (bar.route.page === "operations") ? bar.route.query : "";
+  return { ...elsewhere(bar.route, null, null), page, query };
 }
 
 /** What the page is of: a trace, the traces, or the log records of all. */
@@ -259,6 +266,13 @@ function openFeed() {
     traceFeed.open();
   }
   openOther();
+  if (isOperations()) operationsView.open();
+  else operationsView.close();
+}
+
+/** @returns {boolean} whether the operations are on show */
+function isOperations() {
+  return bar.route.trace === null && bar.route.page === "operations";
 }
 
 /** Opens the run to compare with, or lets it go. */
@@ -339,12 +353,13 @@ function draw() {
   // What is not heard is not known: without a connection durations stand still. Ages go on.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
   const isLogs = feed === logFeed;
-  setShown(byId("list-page"), traceFeed === null && !isLogs);
+  setShown(byId("list-page"), traceFeed === null && !isLogs && !isOperations());
+  setShown(byId("operations-page"), isOperations());
   setShown(byId("logs-page"), isLogs);
   setShown(byId("trace-page"), traceFeed !== null && compareFeed === null);
   setShown(byId("compare-page"), compareFeed !== null);
   setAttribute(byId("filter-form"), "data-unused", isLogs);
-  const wait = isLogs ? drawTail() : traceFeed === null ? drawList() : compareFeed !== null ? drawCompare(traceFeed, compareFeed) : drawTrace(traceFeed);
+  const wait = isLogs ? drawTail() : isOperations() ? drawOperations() : traceFeed === null ? drawList() : compareFeed !== null ? drawCompare(traceFeed, compareFeed) : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
   keeper.check();
   drawCost = performance.now() - began;
@@ -373,6 +388,14 @@ function drawList() {
     narrowed: { since, until, mine: mine ? own.ids : null },
   };
   return Math.min(listFilters.draw(frame, own.ids), trafficView.draw(frame), listView.draw(frame));
+}
+
+/** @returns {number} */
+function drawOperations() {
+  setText(document.querySelector("title") ?? document.head, titleOf("operations"));
+  searchView.drawList(bar.route.query);
+  operationsView.draw({ query: bar.route.query, now: clock.reading(), zone: ui.zone, palette });
+  return Infinity;
 }
 
 /** @returns {number} */
@@ -460,6 +483,7 @@ function announceCounts() {
 function focusPage() {
   if (compareFeed !== null) compareView.focusActive();
   else if (records() !== null) records()?.rows.focus({ preventScroll: true });
+  else if (isOperations()) operationsView.focusActive();
   else if (traceFeed === null) listView.focusActive();
   else if (ui.view === "flame") flameView.canvas.focus({ preventScroll: true });
   else traceView.focusActive();
@@ -478,7 +502,7 @@ function toggleHelp() {
 }
 
 const keys = keyTables({
-  listView, listFilters, traceView, flameView, travelView, compareView, searchView,
+  listView, listFilters, operationsView, traceView, flameView, travelView, compareView, searchView,
   records: { move: (lines) => records()?.move(lines), time: () => logsView.cycleTime() },
   page: {
     back,
@@ -500,7 +524,7 @@ function keyPressed(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
   if (isOwnKey(target, event.key)) return;
-  const table = keys[compareFeed !== null ? "compare" : records() !== null ? "logs" : bar.route.trace === null ? "list" : ui.view];
+  const table = keys[compareFeed !== null ? "compare" : isOperations() ? "operations" : records() !== null ? "logs" : bar.route.trace === null ? "list" : ui.view];
   if (!Object.hasOwn(table, event.key)) return;
   event.preventDefault();
   table[event.key]();
@@ -516,7 +540,7 @@ function leaveFilter(event) {
     searchView.step(event.shiftKey ? -1 : 1);
   } else {
     byId("filter").blur();
-    listView.move(0);
+    (isOperations() ? operationsView : listView).move(0);
   }
 }
 

@@ -1,0 +1,146 @@
+// @ts-check
+// What the server counts by service and span name, as the rows and figures of a page. Whatever it answers that makes no
+// sense is left out. Must never touch the DOM, the network or a clock.
+
+import { parseQuery } from "./search.mjs";
+
+/**
+ * @typedef {{traceId: string, spanId: string, start: string, duration: number, state: string}} Run
+ * @typedef {{from: number, to: number, count: number, errors: number}} Range milliseconds
+ * @typedef {object} Operation durations in milliseconds
+ * @property {string} service
+ * @property {string} name
+ * @property {string} kind
+ * @property {number} count
+ * @property {number} perSecond
+ * @property {{count: number, errors: number}[]} rate the oldest first
+ * @property {number | null} p50
+ * @property {number | null} p95
+ * @property {number | null} p99
+ * @property {number} total
+ * @property {number} errors
+ * @property {number} errorShare
+ * @property {number} running
+ * @property {Range[]} histogram
+ * @property {Run[]} last the newest last
+ * @property {number | null} p50Recent
+ * @property {number | null} p50Before
+ * @typedef {{operations: Operation[], more: number, others: number, bucketSeconds: number}} Operations
+ * @typedef {"time" | "rate" | "p95" | "errors" | "slower"} Order
+ * @typedef {"all" | "entry" | "slower" | "errors" | "running"} Kept
+ */
+
+/** A change of the median smaller than this is none. */
+export const TREND_MIN = 0.05;
+/** From here on it is slower. */
+export const TREND_SLOWER = 0.1;
+/** A bar of errors is full at this share. */
+export const ERRORS_FULL = 0.2;
+const ENTRY_KINDS = ["SERVER", "CONSUMER"];
+
+/** @param {any} body of `GET operations` @returns {Operations | null} */
+export function operationsOf(body) {
+  if (!Array.isArray(body?.operations)) return null;
+  const operations = body.operations.filter((/** @type {any} */ one) => typeof one?.name === "string").map(operationOf);
+  return { operations, more: number(body.more), others: number(body.others), bucketSeconds: number(body.bucketSeconds) || 15 };
+}
+
+/** @param {any} one @returns {Operation} */
+function operationOf(one) {
+  const list = (/** @type {unknown} */ value) => (Array.isArray(value) ? value.filter((part) => part !== null && typeof part === "object") : []);
+  return {
+    service: String(one.service ?? ""), name: one.name, kind: String(one.kind ?? ""), count: number(one.count), perSecond: number(one.perSecond),
+    rate: list(one.rate).map(({ count, errors }) => ({ count: number(count), errors: number(errors) })),
+    p50: quantile(one.p50), p95: quantile(one.p95), p99: quantile(one.p99), total: number(one.total), errors: number(one.errors), errorShare: number(one.errorShare), running: number(one.running),
+    histogram: list(one.histogram).map(({ from, to, count, errors }) => ({ from: number(from), to: number(to), count: number(count), errors: number(errors) })),
+    last: list(one.last).map(({ traceId, spanId, start, duration, state }) => ({ traceId: String(traceId), spanId: String(spanId), start: String(start), duration: number(duration), state: String(state) })),
+    p50Recent: quantile(one.p50Recent), p50Before: quantile(one.p50Before),
+  };
+}
+
+/** @param {unknown} value @returns {number} */
+function number(value) {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : 0;
+}
+
+/** @param {unknown} value @returns {number | null} */
+function quantile(value) {
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
+/** @param {Operation} operation @returns {string} what tells it from others */
+export function operationKey({ service, name }) {
+  return `${service}\0${name}`;
+}
+
+/** @param {Operation} operation @returns {boolean} whether work comes in by it */
+export function isEntry({ kind }) {
+  return ENTRY_KINDS.includes(kind);
+}
+
+/** @param {Operation} operation @returns {number | null} how much the median of the last minutes differs from that before: 0.18 is 18 % more */
+export function trendOf({ p50Recent, p50Before }) {
+  return p50Recent === null || p50Before === null || p50Before <= 0 ? null : p50Recent / p50Before - 1;
+}
+
+/** @param {number | null} trend @returns {"up" | "slower" | "faster" | "steady" | ""} */
+export function trendKind(trend) {
+  if (trend === null) return "";
+  if (trend >= TREND_SLOWER) return "slower";
+  return trend >= TREND_MIN ? "up" : trend <= -TREND_MIN ? "faster" : "steady";
+}
+
+/** @param {number | null} trend @returns {string} `+18 %`, `−9 %`, `0 %`, `×12` from ten times on */
+export function trendText(trend) {
+  if (trend === null) return "";
+  if (trend >= 9) return `×${(trend + 1).toFixed(0)}`;
+  const percent = Math.round(trend * 100);
+  return `${percent > 0 ? "+" : percent < 0 ? "−" : ""}${Math.abs(percent)} %`;
+}
+
+/** @type {Record<Kept, (operation: Operation) => boolean>} */
+const KEPT = {
+  all: () => true, entry: isEntry, slower: (operation) => trendKind(trendOf(operation)) === "slower", errors: ({ errors }) => errors > 0, running: ({ running }) => running > 0,
+};
+
+/** @type {Record<Order, (operation: Operation) => number>} */
+const ORDERS = { time: ({ total }) => total, rate: ({ perSecond, count }) => perSecond + count * 1e-9, p95: ({ p95 }) => p95 ?? -1, errors: ({ errorShare, errors }) => errorShare + errors * 1e-9, slower: (operation) => trendOf(operation) ?? -Infinity };
+
+/** @param {Operation[]} operations @returns {Record<Kept, number>} */
+export function operationCounts(operations) {
+  return /** @type {Record<Kept, number>} */ (Object.fromEntries(Object.entries(KEPT).map(([kept, holds]) => [kept, operations.filter(holds).length])));
+}
+
+/**
+ * @param {Operation[]} operations @param {{kept: Kept, order: Order, query: string}} options `query`: text, `name:`, `service:` and `kind:` are
+ *   looked for; what the search says of single traces says nothing of an operation
+ * @returns {Operation[]} those that match, the largest first; of equals the one that comes first by name
+ */
+export function selectOperations(operations, { kept, order, query }) {
+  const { terms } = parseQuery(query, "list");
+  const rank = ORDERS[order];
+  return operations.filter((operation) => KEPT[kept](operation) && terms.every((term) => holds(operation, term) !== term.negated))
+    .sort((a, b) => rank(b) - rank(a) || (operationKey(a) < operationKey(b) ? -1 : 1));
+}
+
+/** @param {Operation} operation @param {import("./search.mjs").Term} term @returns {boolean} */
+function holds({ name, service, kind }, { key, value, negated }) {
+  const has = (/** @type {string} */ text) => text.toLowerCase().includes(value);
+  if (key === "") return has(name) || has(service);
+  if (key === "name") return has(name);
+  if (key === "service") return has(service);
+  return key === "kind" ? kind.toLowerCase() === value : !negated;
+}
+
+/** @param {Run} run @param {number | null} p95 @returns {"error" | "slow" | "cancelled" | "running" | "ok"} how its bar looks */
+export function runLook({ state, duration }, p95) {
+  if (state === "running") return "running";
+  if (state === "error" || state === "panicked" || state === "lost") return "error";
+  if (state === "cancelled") return "cancelled";
+  return p95 !== null && duration > p95 * 1.04 ? "slow" : "ok";
+}
+
+/** @param {Operation} operation @returns {Run[]} the slowest of the last runs, the slowest first */
+export function slowestRuns({ last }) {
+  return [...last].sort((a, b) => b.duration - a.duration).slice(0, 5);
+}
