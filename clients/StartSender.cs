@@ -9,8 +9,9 @@ using OpenTelemetry;
 /// var options = new OtlpExporterOptions { Endpoint = new("http://127.0.0.1:4380/v1/traces"), Protocol = OtlpExportProtocol.HttpProtobuf };
 /// builder.AddProcessor(new StartSender(new OtlpTraceExporter(options))).AddOtlpExporter();
 /// </code>
-/// A span that is open after 100 ms is sent, again when it has changed, and every 5 s as a sign of life. A shorter span
-/// costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they have ended.
+/// A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
+/// life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
+/// have ended.
 /// </summary>
 public sealed class StartSender : CompositeProcessor<Activity> // a composite hands the service's resource to the exporter
 {
@@ -39,7 +40,8 @@ public sealed class StartSender : CompositeProcessor<Activity> // a composite ha
         if (Interlocked.Exchange(ref sending, 1) == 1) return; // one request at a time
         try
         {
-            var due = open.Where(e => now >= e.Value.Due || e.Value.Sent is { } sent && sent != Describe(e.Key)).Take(512).ToArray();
+            bool IsChanged(Activity span, long due, string? sent) => sent != null && now >= due - 4800 && sent != Describe(span);
+            var due = open.Where(e => now >= e.Value.Due || IsChanged(e.Key, e.Value.Due, e.Value.Sent)).Take(512).ToArray();
             foreach (var (span, state) in due) open.TryUpdate(span, (now + 5000, Describe(span)), state);
             if (due.Length > 0) exporter.Export(new Batch<Activity>(due.Select(e => e.Key).ToArray(), due.Length));
         }

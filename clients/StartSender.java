@@ -17,8 +17,9 @@ import java.util.concurrent.*;
  *     .addSpanProcessor(BatchSpanProcessor.builder(exporter).setScheduleDelay(Duration.ofMillis(200)).build())
  * </pre>
  *
- * A span that is open after 100 ms is sent, again when it has changed, and every 5 s as a sign of life. A shorter span
- * costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they have ended.
+ * A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
+ * life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
+ * have ended.
  */
 public final class StartSender implements SpanProcessor {
   private static final class Open { ReadableSpan span; long due; SpanData sent; }
@@ -50,9 +51,10 @@ public final class StartSender implements SpanProcessor {
     List<SpanData> spans = new ArrayList<>();
     for (Open entry : open.values()) {
       if (spans.size() == 512) break;
-      long now = System.nanoTime();
-      if (now - entry.due < 0 && (entry.sent == null || entry.sent.equals(entry.span.toSpanData()))) continue;
-      entry.due = now + 5_000_000_000L;
+      long late = System.nanoTime() - entry.due;
+      boolean mayHaveChanged = entry.sent != null && late >= -4_800_000_000L;
+      if (late < 0 && !(mayHaveChanged && !entry.sent.equals(entry.span.toSpanData()))) continue;
+      entry.due += late + 5_000_000_000L;
       entry.sent = entry.span.toSpanData();
       if (!entry.sent.hasEnded()) spans.add(entry.sent);
     }

@@ -5,8 +5,9 @@
 //	provider := trace.NewTracerProvider(trace.WithSpanProcessor(startsender.New(exporter)),
 //		trace.WithBatcher(exporter, trace.WithBatchTimeout(200*time.Millisecond)))
 //
-// A span that is open after 100 ms is sent, again when it has changed, and every 5 s as a sign of life. A shorter span
-// costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they have ended.
+// A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
+// life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
+// have ended.
 //
 // Up to v1.45.0, the SDK has a data race between reading and setting the attributes of an open span (#8706).
 package startsender
@@ -64,7 +65,8 @@ func (s *startSender) send(ctx context.Context, now time.Time) {
 	var spans []trace.ReadOnlySpan
 	s.lock.Lock()
 	for _, span := range s.open {
-		if len(spans) < 512 && (now.After(span.due) || span.sent != "" && span.sent != describe(span)) {
+		isChanged := span.sent != "" && now.After(span.due.Add(-4800*time.Millisecond)) && span.sent != describe(span)
+		if len(spans) < 512 && (isChanged || now.After(span.due)) {
 			span.due, span.sent = now.Add(5*time.Second), describe(span)
 			spans = append(spans, span.ReadOnlySpan)
 		}
