@@ -90,13 +90,13 @@ async fn progress_is_told_in_every_view_and_its_time_left_from_three_updates_on(
     browser.click("#tree-rows [data-span-id]").await;
     let inspected = "return /^30 of 100 pages · 30 % · .*left$/.test(document.querySelector('#inspector [data-live=\"Progress\"] span')?.textContent)";
     browser.until("the inspector tells it", inspected).await;
-    let title = "return document.title === '30 % job · livespan'";
+    let title = "return document.title === '◔ 30 % job · livespan'";
     browser.until("so does the window's title", title).await;
     browser.click("#view-flame").await;
     let told = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
     browser.until("so does the flame view", told).await;
     job.span().end();
-    let ended = "return document.title === 'job · livespan'";
+    let ended = "return document.title === '✓ job · livespan'";
     browser.until("an ended job has none", ended).await;
     browser.close().await;
     app.stop();

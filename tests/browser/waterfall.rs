@@ -227,7 +227,7 @@ async fn follow_stops_at_any_touch_and_says_what_came_since() {
         for _ in 0..137 {
             failed(&tracer, "one more", &root);
         }
-        let pill = "return document.querySelector('#resume-follow:not([hidden])')?.textContent === 'Resume live · 137 new'";
+        let pill = "return document.querySelector('#resume-follow:not([hidden])')?.textContent === 'Follow again · 137 new'";
         browser.until("the button says what came", pill).await;
         browser.picture("resume").await;
         browser.click("#resume-follow").await;

@@ -164,23 +164,16 @@ function frameOf({ pen }, { x, y, width, height }, colour, dashes) {
 }
 
 /**
- * The critical path as a line along the bar; usual durations as a pale field with a border at either end.
+ * Usual durations as a pale field with a border at either end.
  * @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Decoration} decoration
  * @param {number} y @param {number} height
  */
-export function paintDecoration({ pen, frame, colours }, { kind, start, end }, y, height) {
+export function paintDecoration({ pen, frame, colours }, { start, end }, y, height) {
   if (start === undefined) return;
   const from = Math.max(-CUT_MARGIN, frame.scale.x(start));
   const to = Math.min(frame.scale.width + CUT_MARGIN, frame.scale.x(end ?? start));
   if (to < from) return;
   const wide = Math.max(2, to - from);
-  if (kind === "critical") {
-    pen.fillStyle = colours.by.panel;
-    pen.fillRect(from, y + height - 4, wide, 4);
-    pen.fillStyle = colours.by.text;
-    pen.fillRect(from, y + height - 3, wide, 3);
-    return;
-  }
   pen.fillStyle = colours.by.muted;
   pen.fillRect(from, y, 1.5, height);
   pen.fillRect(from + wide - 1.5, y, 1.5, height);

@@ -27,6 +27,9 @@ const LABEL_CHARACTER = 6.7;
 // Of a running bar's right end, which points on.
 const BAR_TIP = 8;
 const ROW_DIMMED = 0.38;
+/** What is not on the critical path is as pale as this; what is on it, as wide at least, in pixels. */
+const OFF_PATH = 0.25;
+const ON_PATH_MIN = 3;
 const STRIPES_MS = 50;
 const METER_WIDTH_MAX = 220;
 /** Less of the time is not seen as work. */
@@ -43,7 +46,8 @@ export class RowCanvas {
    * @param {{first: number, rowsMax: number, nameWidth: number, stale: boolean}} place `first`: the row at the top; `stale`: some row changed
    */
   draw(frame, rows, { first, rowsMax, nameWidth, stale }) {
-    const key = `${frame.key} ${first} ${rows.length} ${rowsMax} ${nameWidth} ${colours().key} ${globalThis.devicePixelRatio}`;
+    const edge = frame.live ? frame.scale.x(frame.now) : -1;
+    const key = `${frame.key} ${Math.round(edge)} ${first} ${rows.length} ${rowsMax} ${nameWidth} ${colours().key} ${globalThis.devicePixelRatio}`;
     if ((key === this.paintedFor && !stale) || !(frame.scale.width > 0)) return;
     this.paintedFor = key;
     const pen = this.resize(nameWidth + frame.scale.width + CUT_MARGIN, rowsMax * ROW_HEIGHT);
@@ -165,6 +169,7 @@ function paintSpot({ pen, colours: { by } }, x, y) {
 function paintTime(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, scale, now, palette } } = sheet;
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
+  if (row.kind >= ROW.sum) paintEdge(sheet, y, row.kind === ROW.sum ? { from: 0, to: Math.min(METER_WIDTH_MAX, scale.width * 0.6) + 70 } : null);
   if (row.kind === ROW.sum) return paintMeter(sheet, row, y);
   const { spans } = trace;
   const { index } = row;
@@ -180,17 +185,50 @@ function paintTime(sheet, row, y) {
     return pen.setLineDash([]);
   }
   const bar = barGeometry(scale.x(start), scale.x(barEnd(trace, index, now)), scale.width);
+  const box = { x: bar.x, y: y + ROW_BAR_TOP, width: bar.width, height: ROW_BAR };
+  const isPath = row.stretches.some(({ kind }) => kind === "off-path");
   let isShaped = false;
-  if (bar.outside === "") isShaped = paintBar(sheet, { x: bar.x, y: y + ROW_BAR_TOP, width: bar.width, height: ROW_BAR }, services[palette.slotOf(trace, index)], { state });
+  if (isPath) pen.globalAlpha *= OFF_PATH;
+  if (bar.outside === "") isShaped = paintBar(sheet, box, services[palette.slotOf(trace, index)], { state });
+  if (isPath) paintOnPath(sheet, row, box, services[palette.slotOf(trace, index)], state);
   const shown = shownStateOf(trace, index);
   if (bar.outside === "" && (shown === "failing" || shown === "below")) {
     pen.fillStyle = by.error;
     pen.fillRect(bar.x, y + ROW_BAR_TOP + ROW_BAR, bar.width, 2);
   }
   if (bar.outside === "" && isOpenState(state)) paintWork(sheet, index, y + ROW_BAR_TOP + ROW_BAR + 3);
-  for (const stretch of row.stretches) paintDecoration(sheet, stretch, stretch.kind === "critical" ? y + ROW_BAR_TOP : y + 4, stretch.kind === "critical" ? ROW_BAR + 2 : ROW_HEIGHT - 8);
+  for (const stretch of row.stretches) if (stretch.kind === "usual") paintDecoration(sheet, stretch, y + 4, ROW_HEIGHT - 8);
   for (const mark of row.marks) paintMark(sheet, mark, y + ROW_HEIGHT / 2);
-  paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped });
+  const label = paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped, isPale: isPath });
+  paintEdge(sheet, y, label);
+}
+
+/** Where now is, but not across a duration. @param {Sheet} sheet @param {number} y @param {{from: number, to: number} | null} label */
+function paintEdge({ pen, colours: { by }, frame: { live, scale, now } }, y, label) {
+  const x = Math.round(scale.x(now));
+  if (!live || x < 0 || x > scale.width || (label !== null && x > label.from - 3 && x < label.to + 2)) return;
+  pen.save();
+  pen.globalAlpha = 0.5;
+  pen.fillStyle = by.running;
+  pen.fillRect(x, y, 1, ROW_HEIGHT);
+  pen.restore();
+}
+
+/** The parts of a bar that are on the critical path, over its pale self. @param {Sheet} sheet @param {SpanRow} row @param {import("./bar-paint.mjs").Box} box @param {string} colour @param {number} state */
+function paintOnPath(sheet, row, box, colour, state) {
+  const { pen, frame: { scale } } = sheet;
+  pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
+  for (const { kind, start, end } of row.stretches) {
+    if (kind !== "critical" || start === undefined) continue;
+    const from = Math.max(-CUT_MARGIN, scale.x(start));
+    const wide = Math.max(ON_PATH_MIN, Math.min(scale.width + CUT_MARGIN, scale.x(end ?? start)) - from);
+    pen.save();
+    pen.beginPath();
+    pen.rect(from, box.y - 3, wide, box.height + 6);
+    pen.clip();
+    paintBar(sheet, { ...box, width: Math.max(box.width, ON_PATH_MIN) }, colour, { state });
+    pen.restore();
+  }
 }
 
 /** Where a task worked, a line below its bar, the higher the more of the time; where it waited, none. @param {Sheet} sheet @param {number} index @param {number} y */
@@ -228,8 +266,8 @@ function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) 
   pen.stroke();
 }
 
-/** @param {Sheet} sheet @param {SpanRow} row @param {import("../model/layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean}} look */
-function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped }) {
+/** @param {Sheet} sheet @param {SpanRow} row @param {import("../model/layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean, isPale: boolean}} look @returns {{from: number, to: number} | null} where it stands, if that is beside its bar */
+function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped, isPale }) {
   const parts = label.split(" · ");
   const short = label.split(/ · |, /)[0];
   if (bar.outside !== "") {
@@ -237,8 +275,9 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
     const left = bar.outside === "left";
     const text = left ? `‹ ${short}` : `${short} ›`;
     pen.fillStyle = by.faint;
-    pen.fillText(text, left ? 4 : Math.max(0, scale.width - text.length * LABEL_CHARACTER - 4), y);
-    return;
+    const at = left ? 4 : Math.max(0, scale.width - text.length * LABEL_CHARACTER - 4);
+    pen.fillText(text, at, y);
+    return { from: at, to: at + text.length * LABEL_CHARACTER };
   }
   const mark = isShaped && hasMark(state) ? markOf(ROW_BAR) : 0;
   const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
@@ -250,13 +289,14 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   const inside = place.side === "inside";
   const x = place.x + (inside ? mark : 0);
   const isStriped = state === STATE.waiting || state === STATE.lost;
-  if (inside && isStriped) {
-    // Nothing can be read on stripes.
+  if (inside && (isStriped || isPale)) {
+    // Nothing can be read on stripes, nor where pale and full parts meet.
     pen.fillStyle = by.panel;
     pen.fillRect(x - 3, y - 7, width + 6, 14);
   }
-  pen.fillStyle = isStriped || state === STATE.cancelled ? by.text : inside ? by["on-bar"] : by.muted;
+  pen.fillStyle = isStriped || isPale || state === STATE.cancelled ? by.text : inside ? by["on-bar"] : by.muted;
   pen.fillText(text, x, y);
+  return inside ? null : { from: x, to: x + width };
 }
 
 /** How many of the children are done, failed and open. @param {Sheet} sheet @param {SpanRow} row @param {number} y */

@@ -2,10 +2,15 @@
 // Follow mode: the newest span stays in view until the reader touches anything; then a button says what has come since.
 // It must never scroll by itself, nor change the model.
 
+import { indexOf } from "../model/model.mjs";
+import { besideText } from "../model/span-title.mjs";
 import { formatCount } from "../model/time.mjs";
-import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { byId, setAttribute, setShown, setText, shortened } from "./dom.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
+
+const BRANCH_LENGTH_MAX = 24;
+const FOLLOW_TITLE = "Keep the newest span in view (shift L)";
 
 export class FollowView {
   /** @param {import("./ui-state.mjs").Ui} ui @param {HTMLElement} scroller */
@@ -44,16 +49,22 @@ export class FollowView {
     this.seen = trace.counts.total;
   }
 
-  /** @param {TraceFrame} frame */
-  draw({ trace, ui, live }) {
+  /** @param {TraceFrame} frame @param {import("../model/follow.mjs").Follower} follower */
+  draw({ trace, ui, live, titles }, follower) {
     const { total, open } = trace.counts;
     if (ui.follow || this.wasFollowing) this.seen = total;
     this.wasFollowing = ui.follow;
     setAttribute(byId("follow"), "aria-pressed", String(ui.follow));
     setShown(byId("follow"), live || ui.follow);
+    const branch = ui.follow ? indexOf(trace, follower.branch) : -1;
+    // The root is all of it: that says nothing.
+    const title = branch < 0 || trace.spans.parent[branch] < 0 ? null : titles.of(branch);
+    const name = title === null ? "" : title.beside.length > 0 ? besideText(title.beside[0]) : title.text;
+    setText(byId("follow-text"), ui.follow ? `Following ${shortened(name, BRANCH_LENGTH_MAX)}`.trim() : "Follow");
+    setAttribute(byId("follow"), "title", title === null ? FOLLOW_TITLE : `Following ${shortened([title.text, ...title.beside.map(besideText)].join(" "))} until it ends (shift L)`);
     const fresh = total - this.seen;
     const pill = byId("resume-follow");
     setShown(pill, !ui.follow && live && open > 0 && fresh > 0);
-    setText(pill, `Resume live · ${formatCount(fresh)} new`);
+    setText(pill, `Follow again · ${formatCount(fresh)} new`);
   }
 }

@@ -18,9 +18,10 @@ import { indent, leaveSpan } from "./span-row-view.mjs";
  * @typedef {import("../model/groups.mjs").Group} Group
  */
 
-/** Name columns narrower than this have no room for durations, or for a progress bar. */
-const TIMES_FROM = 340;
-const METER_FROM = 420;
+/** Name columns narrower than this have no room for the median, the longest duration, a progress bar. */
+const MEDIAN_FROM = 320;
+const LONGEST_FROM = 420;
+const METER_FROM = 500;
 const FIGURES_PADDING = 12;
 const FIGURE_CHARACTER = 6.6;
 
@@ -107,14 +108,14 @@ function drawFigures(row, { trace }, group, nameWidth) {
   const { node, meter, p50, max, failed, failedCount, open, openCount } = known.figures;
   const groups = groupsOf(trace);
   const times = groups.timesOf(trace, group);
-  const isTimed = nameWidth >= TIMES_FROM && times.count > 0;
+  const isTimed = times.count > 0;
   const isMetered = nameWidth >= METER_FROM && group.open > 0;
   const bad = group.failed + group.below;
   setShown(node, true);
   setShown(meter, isMetered);
   if (isMetered) setStyle(meter, "background-size", `${(groups.shareDone(group, (index) => progressAt(trace, index)) * 100).toFixed(1)}% 100%`);
-  setText(p50, isTimed ? `p50 ${formatDuration(times.p50)}` : "");
-  setText(max, isTimed ? `max ${formatDuration(times.max)}` : "");
+  setText(p50, isTimed && nameWidth >= MEDIAN_FROM ? `p50 ${formatDuration(times.p50)}` : "");
+  setText(max, isTimed && nameWidth >= LONGEST_FROM ? `max ${formatDuration(times.max)}` : "");
   setShown(failed, bad > 0);
   setText(failedCount, formatCount(bad));
   setShown(open, group.open > 0);

@@ -13,6 +13,7 @@ import { firstSpan, nameOf, serviceOf, traceName } from "../model/span.mjs";
 import { Travel } from "../model/time-travel.mjs";
 import { address, getEvents, getJson, listRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
+import { EarlierPhases } from "../net/earlier-phases.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../net/earlier-runs.mjs";
 import { LogFeed } from "../net/log-feed.mjs";
 import { ListFeed } from "../net/list-feed.mjs";
@@ -38,6 +39,7 @@ import { attachMenu, isMenuOpen } from "./menu.mjs";
 import { OperationsView } from "./operations-view.mjs";
 import { OwnTraces } from "./own-traces.mjs";
 import { pageHubClient } from "./page-hub.mjs";
+import { PhasesView } from "./phases-view.mjs";
 import { decorateRunning } from "./running-view.mjs";
 import { SearchView } from "./search-view.mjs";
 import { StateNews } from "./state-news.mjs";
@@ -137,6 +139,7 @@ const tailView = new TailView(logFeed, {
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson: askServer, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
+const phasesView = new PhasesView(ui, expectations, new EarlierPhases({ getJson, now: () => performance.now(), changed: askFrame }));
 decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame), decorateRank);
 const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
 const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
@@ -419,6 +422,7 @@ function drawTrace(feed) {
     trace, feed, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined,
     moving: travel.play !== null || (ui.moment === null && feed.file === undefined && clock.running), palette,
   });
+  phasesView.draw(frame, () => traceView.whole());
   waitingView.draw(frame);
   drawViewChoice();
   logsView.draw(frame);
@@ -426,7 +430,7 @@ function drawTrace(feed) {
   exportMenu.draw(feed);
   inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
   news.hear(frame);
-  setText(document.querySelector("title") ?? document.head, titleOf(`${traceView.title.percent} ${traceName(trace) || "trace"}`.trim()));
+  setText(document.querySelector("title") ?? document.head, titleOf(traceView.title.tab));
   return wait;
 }
 

@@ -3,6 +3,7 @@
 // 100,000 calls of a canvas take longer than a frame. It must never change a trace.
 
 import { STATE, isBadState } from "../model/columns.mjs";
+import { SERVICE_COLOURS } from "../model/palette.mjs";
 import { barEnd } from "../model/span.mjs";
 import { pan, within } from "../model/timescale.mjs";
 import { colours, pixelOf } from "../paint/colours.mjs";
@@ -15,7 +16,9 @@ import { byId, element, setShown, setStyle } from "./dom.mjs";
  */
 
 const MINIMAP_HEIGHT = 40;
-const BAR_HEIGHT_MAX = 5;
+/** Levels that have a lane of their own, and pixels from lane to lane. */
+const LANES_MAX = 5;
+const PITCH_MAX = 12;
 /** An error is this large at least: it is what a reader looks for. */
 const ERROR_SIZE = 2;
 // A picture may take this share of the time.
@@ -156,45 +159,93 @@ export class MinimapView {
   }
 }
 
-/** @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale */
+/** A small flame: a lane for each level, in each pixel of it the colour that most spans have there. @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale */
 function paintSpans(pixels, width, frame, scale) {
   const { trace, now } = frame;
   const { spans } = trace;
-  const { count, start, end, state } = spans;
-  const colour = colourOfSpan(frame);
-  const error = pixelOf(colours().by.error);
-  const pitch = Math.min(BAR_HEIGHT_MAX + 1, Math.max(1, Math.floor(MINIMAP_HEIGHT / Math.max(1, count))));
-  const height = Math.max(1, pitch - 1);
-  /** Painted last, so that no error is hidden below what came after it. @type {number[]} */
+  const { start, end, state } = spans;
+  const { lanes, levels } = lanesOf(trace);
+  const slot = slotOfSpan(frame);
+  const pitch = Math.min(PITCH_MAX, Math.floor(MINIMAP_HEIGHT / levels));
+  /** Where how many more spans of a colour begin than end, by lane, colour and pixel. */
+  const changes = new Int32Array(levels * SERVICE_COLOURS * (width + 1));
   const bad = [];
   // Without gaps a place is a product, which for 100,000 spans is worth a line.
   const perPixel = scale.gaps.length === 0 ? scale.pixelsPerMillisecond : NaN;
-  const place = (/** @type {number} */ time) => Math.round(Number.isNaN(perPixel) ? scale.x(time) : (time - scale.start) * perPixel);
-  const paint = (/** @type {number} */ index, /** @type {number} */ size, /** @type {number} */ pixel) => {
-    const from = Math.max(0, Math.min(width - 1, place(start[index])));
-    const last = state[index] === STATE.lost || Number.isNaN(end[index]) ? barEnd(trace, index, now) : end[index];
-    const to = Math.max(from + size, Math.min(width, place(last)));
-    const y = pitch > 1 ? index * pitch : Math.floor((index * (MINIMAP_HEIGHT - 1)) / count);
-    const bottom = Math.min(MINIMAP_HEIGHT, y + Math.max(size, height));
-    for (let line = y; line < bottom; line += 1) for (let x = line * width + from; x < line * width + to; x += 1) pixels[x] = pixel;
-  };
-  for (let index = 0; index < count; index += 1) {
+  const place = (/** @type {number} */ time) => Math.round(Number.isNaN(perPixel) ? scale.x(time) : (time - scale.start) * /** @type {number} */ (perPixel));
+  const from = (/** @type {number} */ index) => Math.max(0, Math.min(width - 1, place(start[index])));
+  const to = (/** @type {number} */ index) => Math.min(width, place(state[index] === STATE.lost || Number.isNaN(end[index]) ? barEnd(trace, index, now) : end[index]));
+  for (let index = 0; index < spans.count; index += 1) {
+    if (state[index] === STATE.placeholder || Number.isNaN(start[index])) continue;
     if (isBadState(state[index])) bad.push(index);
-    else if (state[index] !== STATE.placeholder) paint(index, 1, colour(index));
+    const row = (lanes[index] * SERVICE_COLOURS + slot(index)) * (width + 1);
+    const left = from(index);
+    changes[row + left] += 1;
+    changes[row + Math.max(left + 1, to(index))] -= 1;
   }
-  for (const index of bad) paint(index, ERROR_SIZE, error);
+  const fill = (/** @type {number} */ lane, /** @type {number} */ x, /** @type {number} */ pixel) => {
+    for (let y = lane * pitch; y < (lane + 1) * pitch - 1; y += 1) pixels[y * width + x] = pixel;
+  };
+  paintLanes({ changes, width, levels }, fill);
+  // Last, so that no error is hidden below what came after it.
+  const error = pixelOf(colours().by.error);
+  for (const index of bad) for (let x = from(index), until = Math.min(width, Math.max(x + ERROR_SIZE, to(index))); x < until; x += 1) fill(lanes[index], x, error);
+}
+
+/** @param {{changes: Int32Array, width: number, levels: number}} counted @param {(lane: number, x: number, pixel: number) => void} fill */
+function paintLanes({ changes, width, levels }, fill) {
+  const { pixels } = colours();
+  const running = new Int32Array(SERVICE_COLOURS);
+  for (let lane = 0; lane < levels; lane += 1) {
+    running.fill(0);
+    for (let x = 0; x < width; x += 1) {
+      let best = -1;
+      let most = 0;
+      for (let slot = 0; slot < SERVICE_COLOURS; slot += 1) {
+        running[slot] += changes[(lane * SERVICE_COLOURS + slot) * (width + 1) + x];
+        if (running[slot] > most) {
+          most = running[slot];
+          best = slot;
+        }
+      }
+      if (best >= 0) fill(lane, x, pixels[best]);
+    }
+  }
+}
+
+/** The level of each span, at most LANES_MAX of them: deeper ones share the last. @param {import("../model/model.mjs").Trace} trace */
+function lanesOf({ spans }) {
+  const lanes = new Int8Array(spans.count).fill(-1);
+  let deepest = 0;
+  for (let index = 0; index < spans.count; index += 1) {
+    if (lanes[index] >= 0) continue;
+    // Up to a level that is known, then down again.
+    let steps = 0;
+    let top = index;
+    while (lanes[top] < 0 && spans.parent[top] >= 0) {
+      top = spans.parent[top];
+      steps += 1;
+    }
+    // What was never seen takes no lane.
+    const isUnseen = spans.state[top] === STATE.placeholder && spans.parent[top] < 0;
+    let level = (lanes[top] >= 0 ? lanes[top] : isUnseen ? -1 : 0) + steps;
+    for (let step = index; steps >= 0; step = spans.parent[step], level -= 1, steps -= 1) {
+      if (lanes[step] < 0) lanes[step] = Math.max(0, Math.min(LANES_MAX - 1, level));
+      if (steps === 0) break;
+    }
+    if (lanes[index] > deepest) deepest = lanes[index];
+  }
+  return { lanes, levels: deepest + 1 };
 }
 
 /** A span's colour without a look at its name's text for each. @param {TraceFrame} frame @returns {(index: number) => number} */
-function colourOfSpan({ trace, palette }) {
+function slotOfSpan({ trace, palette }) {
   const { spans, strings } = trace;
-  const { pixels } = colours();
   const byName = trace.services.size <= 1;
-  /** @type {Int32Array} */
   const slots = new Int32Array(strings.list.length).fill(-1);
   return (index) => {
     const text = byName ? spans.name[index] : spans.service[index];
     if (slots[text] < 0) slots[text] = palette.slotOf(trace, index);
-    return pixels[slots[text]];
+    return slots[text];
   };
 }

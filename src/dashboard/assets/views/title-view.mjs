@@ -3,22 +3,36 @@
 
 import { shortId } from "../model/ids.mjs";
 import { percentAt, progressTextAt, progressingSpan } from "../model/running.mjs";
+import { besideText } from "../model/span-title.mjs";
 import { firstSpan, isPartial, shownName, shownTraceState, traceName } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
-import { STATE_WORDS, byId, icon, setAttribute, setIcon, setText } from "./dom.mjs";
+import { STATE_WORDS, byId, icon, setAttribute, setIcon, setText, shortened } from "./dom.mjs";
 import { ServiceChips } from "./service-chips.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
 const SERVICES_MAX = 8;
+const BESIDE_LENGTH_MAX = 40;
+/** Tools of the trace that have a shape. */
+const TOOLS = [
+  ["previous-error", "previous"], ["next-error", "chevron"], ["groups", "group"], ["expand-all", "expand"], ["collapse-all", "collapse"], ["critical", "steps"], ["follow", "follow"],
+];
+/** States in the title of a tab, where there is no colour and no room. @type {Record<string, string>} */
+const TAB_MARKS = { running: "◔", waiting: "‖", failing: "!", ok: "✓", below: "✓!", error: "✕", panicked: "✕", cancelled: "⊘", lost: "?" };
 
 export class TitleView {
   /** How far the trace is, where it says so. */
   percent = "";
   chips = new ServiceChips(byId("trace-services"), SERVICES_MAX);
+  /** What the page is called in a tab. */
+  tab = "";
+
+  constructor() {
+    for (const [id, shape] of TOOLS) byId(id).prepend(icon(shape));
+  }
 
   /** @param {TraceFrame} frame */
-  draw({ trace, feed, now, moving, palette }) {
+  draw({ trace, feed, now, moving, palette, titles }) {
     const { counts } = trace;
     const state = shownTraceState(trace);
     const shape = byId("trace-state");
@@ -30,19 +44,25 @@ export class TitleView {
     const name = traceName(trace) || (feed.phase === "loading" ? "Loading…" : "Trace");
     setText(byId("trace-name"), name);
     setAttribute(byId("trace-name"), "title", name);
+    const first = firstSpan(trace);
+    setText(byId("trace-beside"), first < 0 ? "" : shortened(titles.of(first).beside.map(besideText).join(" "), BESIDE_LENGTH_MAX));
     setText(byId("trace-id"), shortId(trace.traceId));
     setAttribute(byId("trace-id"), "data-copy", trace.traceId);
     const elapsed = (counts.open > 0 ? Math.max(now, trace.start) : trace.end) - trace.start;
     const duration = counts.open > 0 ? formatOpen(elapsed, moving) : formatDuration(elapsed);
     // What is gone may have begun earlier, or ended later.
     setText(byId("trace-duration"), counts.total === 0 ? "" : isPartial(trace) ? `≥ ${duration}` : duration);
-    const progressing = counts.open > 0 ? progressingSpan(trace, firstSpan(trace)) : -1;
+    const progressing = counts.open > 0 ? progressingSpan(trace, first) : -1;
     this.percent = percentAt(trace, progressing);
     setText(byId("trace-progress"), progressing < 0 ? "" : progressTextAt(trace, progressing, now));
     setAttribute(byId("trace-progress"), "title", progressing < 0 ? null : shownName(trace, progressing).slice(0, 500));
     setText(byId("trace-counts"), countsText(trace));
+    this.tab = [TAB_MARKS[state], this.percent, traceName(trace) || "trace"].filter((part) => part !== undefined && part !== "").join(" ");
+    const bad = counts.errors + counts.lost;
+    setText(byId("error-count"), bad === 0 ? "no errors" : plural(bad, "error"));
+    setAttribute(byId("error-count"), "data-bad", bad > 0);
     // Not disabled by the browser's word: that would take the focus from whoever steps through.
-    for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", counts.errors + counts.lost === 0 ? "true" : null);
+    for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", bad === 0 ? "true" : null);
     for (const [id, title] of [["next-error", "Next error (])"], ["previous-error", "Previous error ([)"]]) setAttribute(byId(id), "title", isPartial(trace) ? `${title}, of the spans that are kept` : title);
     this.drawServices(trace, palette);
   }

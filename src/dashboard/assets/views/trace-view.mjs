@@ -229,7 +229,7 @@ export class TraceView {
     this.drawRows(frame);
     setAttribute(byId("groups"), "aria-pressed", String(ui.isGrouped));
     this.side.draw(frame, this.spanGaps.gaps);
-    this.follow.draw(frame);
+    this.follow.draw(frame, this.context.follower);
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
     // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
     if (this.leapt) setTimeout(this.ui.changed, REST_MS);

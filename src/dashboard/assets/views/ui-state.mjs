@@ -37,7 +37,7 @@ export class Ui {
   followDecided = false;
   /** @type {Matches | null} */
   matches = null;
-  criticalPath = true;
+  criticalPath = false;
 
   /** @param {() => void} changed asks for a frame */
   constructor(changed) {

@@ -223,7 +223,8 @@ export class WaitingView {
     if (!ui.criticalPath || this.path === null || trace !== this.trace) return [];
     const inView = this.path.segmentsOf(index).filter((segment) => segment.end >= scale.start && segment.start <= scale.end);
     const pixel = (scale.end - scale.start) / Math.max(1, scale.width);
-    return drawable(inView, pixel * 2, SEGMENTS_MAX).map((segment) => ({ kind: "critical", ...segment }));
+    const start = spans.start[index];
+    return [{ kind: "off-path", start, end: start }, ...drawable(inView, pixel * 2, SEGMENTS_MAX).map((segment) => ({ kind: "critical", ...segment }))];
   }
 }
 

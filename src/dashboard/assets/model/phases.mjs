@@ -1,0 +1,109 @@
+// @ts-check
+// The phases of a long job: the children of its root by name, what is still to come as an earlier run had it, and how long all
+// of it may still take. Must never touch the DOM or a clock: every "now" is an argument.
+
+import { FLAG, isBadState, isOpenState } from "./columns.mjs";
+import { childrenOf, nameOf } from "./span.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {{name: string, start: number, end: number, open: number, failed: boolean, spans: number}} Phase as it was seen; `end`
+ *   is that of the last span that has ended, NaN before
+ * @typedef {{name: string, duration: number}} EarlierPhase of a run that ended well, in milliseconds
+ * @typedef {object} ShownPhase
+ * @property {string} name
+ * @property {"done" | "running" | "expected"} kind
+ * @property {boolean} failed
+ * @property {number} start NaN for what is expected
+ * @property {number} end of what is done; now for what runs
+ * @property {number} duration so far
+ * @property {number} usual how long it takes, NaN where nothing says so
+ * @property {number} left how long it may still take, NaN where that would be a guess
+ * @property {number} names how many phases it stands for
+ */
+
+/** A job that is shorter has no strip of phases. */
+export const LONG_JOB_MS = 10_000;
+/** Phases that are shown; the smallest of more become one. */
+export const PHASES_MAX = 8;
+/** Children of a root that are looked at. */
+const CHILDREN_MAX = 250_000;
+
+/** @param {Trace} trace @param {number} root @returns {Phase[]} in order of start */
+export function phasesOf(trace, root) {
+  const { spans } = trace;
+  /** @type {Map<string, Phase>} */
+  const phases = new Map();
+  for (const child of childrenOf(trace, root).slice(0, CHILDREN_MAX)) {
+    const name = nameOf(trace, child);
+    if (Number.isNaN(spans.start[child])) continue;
+    let phase = phases.get(name);
+    if (phase === undefined) phases.set(name, (phase = { name, start: spans.start[child], end: NaN, open: 0, failed: false, spans: 0 }));
+    phase.spans += 1;
+    if (isOpenState(spans.state[child])) phase.open += 1;
+    else if (!(phase.end >= spans.end[child])) phase.end = spans.end[child];
+    phase.failed ||= isBadState(spans.state[child]) || spans.has(child, FLAG.errorBelow | FLAG.failing);
+  }
+  return [...phases.values()];
+}
+
+/**
+ * What was seen, and what an earlier run had behind the last phase that this one has seen.
+ * @param {Phase[]} phases @param {EarlierPhase[]} earlier
+ * @param {{now: number, isOpen: boolean, usual: (name: string) => number, leftOf: (name: string) => number}} given `isOpen`: the job runs;
+ *   `usual`, `leftOf`: milliseconds, NaN where nothing is known
+ * @returns {ShownPhase[]}
+ */
+export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
+  const before = new Map(earlier.map(({ name, duration }) => [name, duration]));
+  const usualOf = (/** @type {string} */ name) => {
+    const known = usual(name);
+    return Number.isNaN(known) ? (before.get(name) ?? NaN) : known;
+  };
+  /** @type {ShownPhase[]} */
+  const shown = phases.map(({ name, start, end, open, failed }) => {
+    const isRunning = open > 0;
+    const until = isRunning ? Math.max(now, start) : end;
+    const told = isRunning ? leftOf(name) : 0;
+    const left = isRunning && Number.isNaN(told) ? Math.max(0, usualOf(name) - (until - start)) : told;
+    return { name, kind: isRunning ? "running" : "done", failed, start, end: until, duration: until - start, usual: usualOf(name), left, names: 1 };
+  });
+  if (!isOpen) return shown;
+  const seen = new Set(phases.map(({ name }) => name));
+  const last = earlier.findLastIndex(({ name }) => seen.has(name));
+  // Another job than before, by all that is known of it.
+  if (phases.length > 0 && last < 0) return shown;
+  for (const { name } of earlier.slice(last + 1)) {
+    shown.push({ name, kind: "expected", failed: false, start: NaN, end: NaN, duration: 0, usual: usualOf(name), left: usualOf(name), names: 1 });
+  }
+  return shown;
+}
+
+/** Of too many phases, the smallest that stand side by side become one. @param {ShownPhase[]} phases @param {number} [max] @returns {ShownPhase[]} */
+export function mergedPhases(phases, max = PHASES_MAX) {
+  const merged = [...phases];
+  const size = (/** @type {ShownPhase} */ one) => Math.max(one.duration, one.kind === "done" ? 0 : one.usual || 0);
+  while (merged.length > max) {
+    let at = 0;
+    for (let place = 1; place < merged.length - 1; place += 1) if (size(merged[place]) + size(merged[place + 1]) < size(merged[at]) + size(merged[at + 1])) at = place;
+    const [one, next] = [merged[at], merged[at + 1]];
+    const names = one.names + next.names;
+    merged.splice(at, 2, {
+      name: `${names} phases`, kind: one.kind === next.kind ? one.kind : "running", failed: one.failed || next.failed,
+      start: Math.min(one.start, Number.isNaN(next.start) ? Infinity : next.start), end: Math.max(one.end, Number.isNaN(next.end) ? -Infinity : next.end),
+      duration: one.duration + next.duration, usual: one.usual + next.usual, left: one.left + next.left, names,
+    });
+  }
+  return merged;
+}
+
+/** @param {ShownPhase[]} phases @returns {number} milliseconds that the job may still take; NaN where one phase says nothing, or none is to come */
+export function timeLeft(phases) {
+  const open = phases.filter(({ kind }) => kind !== "done");
+  return open.length === 0 ? NaN : open.reduce((sum, { left }) => sum + left, 0);
+}
+
+/** @param {ShownPhase} phase @returns {number} its share of the strip, as a weight */
+export function weightOf({ kind, duration, usual }) {
+  return Math.max(1, kind === "done" || Number.isNaN(usual) ? duration : Math.max(duration, usual));
+}

@@ -1,0 +1,89 @@
+// @ts-check
+// Claims about the phases of a long job, and about when it may end.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../../src/dashboard/assets/model/phases.mjs";
+import { EarlierPhases, phasesOfRun } from "../../src/dashboard/assets/net/earlier-phases.mjs";
+import { TRACE, at, ended, started } from "./build.mjs";
+
+/** @param {...any} events */
+function job(...events) {
+  return [started("root", null, 0), ...events].reduce(reduceTrace, createTrace(TRACE));
+}
+
+const NOTHING = { now: 60_000, isOpen: true, usual: () => NaN, leftOf: () => NaN };
+const EARLIER = [{ name: "open", duration: 1_000 }, { name: "analyse", duration: 50_000 }, { name: "write", duration: 40_000 }, { name: "publish", duration: 600 }];
+
+test("phases are the children of the root by name, in order of start", () => {
+  const trace = job(
+    ended("o", "root", 0, 1_000, { name: "open" }), started("a1", "root", 1_000, { name: "analyse" }), ended("a2", "root", 1_500, 9_000, { name: "analyse" }),
+    ended("x", "a1", 1_200, 1_300, { status: { code: "ERROR" } }),
+  );
+  assert.deepEqual(phasesOf(trace, 0), [
+    { name: "open", start: 0, end: 1_000, open: 0, failed: false, spans: 1 },
+    { name: "analyse", start: 1_000, end: 9_000, open: 1, failed: true, spans: 2 },
+  ]);
+});
+
+test("what an earlier run had behind the last phase seen is expected, and its time is added up", () => {
+  const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("a", "root", 1_000, { name: "analyse" }));
+  const shown = shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, now: 31_000 });
+  assert.deepEqual(shown.map(({ name, kind, duration, left }) => [name, kind, duration, left]), [
+    ["open", "done", 1_000, 0], ["analyse", "running", 30_000, 20_000], ["write", "expected", 0, 40_000], ["publish", "expected", 0, 600],
+  ]);
+  assert.equal(timeLeft(shown), 60_600);
+  assert.deepEqual(shown.map(weightOf), [1_000, 50_000, 40_000, 600]);
+});
+
+test("what a phase says of itself, and what is usual, are better than one earlier run", () => {
+  const trace = job(started("a", "root", 1_000, { name: "analyse" }));
+  const shown = shownPhases(phasesOf(trace, 0), EARLIER, { now: 31_000, isOpen: true, usual: (name) => (name === "write" ? 44_000 : NaN), leftOf: (name) => (name === "analyse" ? 5_000 : NaN) });
+  assert.deepEqual([timeLeft(shown), shown[1].usual], [5_000 + 44_000 + 600, 44_000]);
+});
+
+test("without an earlier run there is only what was seen, and no guess", () => {
+  const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("a", "root", 1_000, { name: "analyse" }));
+  const shown = shownPhases(phasesOf(trace, 0), [], NOTHING);
+  assert.deepEqual([shown.length, timeLeft(shown)], [2, NaN]);
+  assert.equal(timeLeft(shownPhases(phasesOf(trace, 0), [{ name: "other", duration: 1 }], NOTHING)), NaN, "another job");
+  assert.equal(shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, isOpen: false }).length, 2, "it has ended");
+});
+
+test("of too many phases the smallest neighbours become one, and nothing of their time is lost", () => {
+  const trace = job(...Array.from({ length: 12 }, (_, index) => ended(`p${index}`, "root", index * 1_000, index * 1_000 + 100 * (index + 1))));
+  const shown = shownPhases(phasesOf(trace, 0), [], { ...NOTHING, isOpen: false });
+  const merged = mergedPhases(shown);
+  const sum = (/** @type {{duration: number, names: number}[]} */ phases) => [phases.reduce((all, { duration }) => all + duration, 0), phases.reduce((all, { names }) => all + names, 0)];
+  assert.equal(merged.length, 8);
+  assert.deepEqual(sum(merged), sum(shown));
+  assert.deepEqual([merged[0].name, merged[0].start, merged.at(-1)?.name], ["3 phases", 0, "p11"]);
+});
+
+test("the run before is asked for once, and is neither this run nor one too large to load", async () => {
+  /** @type {string[]} */
+  const asked = [];
+  let time = 0;
+  const run = (/** @type {string} */ traceId, /** @type {object} */ more = {}) => ({ traceId, name: "job", service: "shop", state: "ok", rootSpanId: "r", spans: { total: 3 }, ...more });
+  const spans = [
+    { type: "ended", parentSpanId: "r", name: "b", startTimestamp: at(2_000), timestamp: at(5_000) }, { type: "ended", parentSpanId: "r", name: "a", startTimestamp: at(0), timestamp: at(2_000) },
+    { type: "ended", parentSpanId: "r", name: "a", startTimestamp: at(500), timestamp: at(2_500) }, { type: "ended", parentSpanId: "x", name: "c", startTimestamp: at(0), timestamp: at(9_000) },
+  ];
+  const runs = new EarlierPhases({
+    now: () => time, changed: () => void asked.push("changed"),
+    getJson: async (route) => {
+      asked.push(route);
+      if (route.startsWith("traces?")) return { status: 200, body: { traces: [run("this"), run("large", { spans: { total: 90_000 } }), run("part", { evicted: { events: 1 } }), run("other", { name: "x" }), run("failed", { state: "error" }), run("good")] } };
+      return { status: 200, body: { spans } };
+    },
+  });
+  assert.deepEqual(runs.of("shop", "job", "this"), []);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(asked, ["traces?limit=200&q=name%3Ajob+service%3Ashop", "traces/good", "changed"]);
+  assert.deepEqual(runs.of("shop", "job", "this"), [{ name: "a", duration: 2_500 }, { name: "b", duration: 3_000 }]);
+  time = 1e9;
+  runs.of("shop", "job", "this");
+  assert.equal(asked.length, 4);
+  assert.deepEqual(phasesOfRun([null, { type: "started" }], "r"), []);
+});
