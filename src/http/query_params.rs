@@ -185,6 +185,13 @@ impl<'a> QueryParams<'a> {
         })
     }
 
+    /// Returns the filter of a list of traces that compares summaries only.
+    pub(crate) fn summary_filter(&self) -> Result<TraceFilter, HttpError> {
+        let filter = self.trace_filter()?;
+        filter.search.require_summary_terms()?;
+        Ok(filter)
+    }
+
     /// Returns the filter of a list of traces.
     pub(crate) fn trace_filter(&self) -> Result<TraceFilter, HttpError> {
         let states = self

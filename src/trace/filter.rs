@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use crate::{
     span::event::{SpanKind, TraceId},
     trace::{
-        search::{Search, is_error},
+        search::{Search, SummaryVerdict, is_error},
         state::{Trace, TraceState},
     },
     util::time::Timestamp,
@@ -30,7 +30,21 @@ pub(crate) struct TraceFilter {
 }
 
 impl TraceFilter {
+    /// Returns whether the filter accepts a trace by its summary alone.
     pub(crate) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
+        self.accepts_fields(id, trace, now) && self.search.accepts(id, trace, now)
+    }
+
+    /// Returns what the summary of a trace decides.
+    pub(crate) fn verdict(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> SummaryVerdict {
+        if self.accepts_fields(id, trace, now) {
+            self.search.verdict(id, trace, now)
+        } else {
+            SummaryVerdict::Rejected
+        }
+    }
+
+    fn accepts_fields(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)
         }
@@ -57,7 +71,6 @@ impl TraceFilter {
                 .linked_to
                 .map(TraceId::to_bytes)
                 .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
-            && self.search.accepts(id, trace, now)
     }
 
     /// Returns the only traces that the filter can accept, if they are known without examining any.

@@ -131,6 +131,9 @@ pub(crate) struct TracePage {
     pub(crate) next: Option<u64>,
     /// Whether the page ended early because reading on would have taken too long. The next page continues there.
     pub(crate) stopped_early: bool,
+    /// Traces that were not read to their end, because they have more events than a page may read. Nothing was found in
+    /// the part that was read.
+    pub(crate) searched_in_part: Vec<[u8; 16]>,
 }
 
 impl TraceIndex {
@@ -299,7 +302,7 @@ impl TraceIndex {
         TracePage {
             traces,
             next,
-            stopped_early: false,
+            ..TracePage::default()
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod observer;
 pub(crate) mod operations;
 pub(crate) mod parse;
 pub(crate) mod search;
+pub(crate) mod search_page;
 pub(crate) mod span_change;
 pub(crate) mod state;
 pub(crate) mod stored;

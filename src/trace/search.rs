@@ -2,15 +2,17 @@
 //! task of the request.
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
-//! services and trace id, whatever the case, the spelling of a character (`é` as one or as two) and the kind of blank;
-//! `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1` compare; a leading `-` negates a term.
+//! services and trace id, then in all events of the trace, whatever the case, the spelling of a character (`é` as one or
+//! as two) and the kind of blank; `key:value` asks one property, or an attribute of any span; `duration>10ms`,
+//! `spans>=5`, `errors<1` and `cart.items>=3` compare; a leading `-` negates a term.
 //! A quote inside a term keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
 //! that begins with a quote is only text, as are paths (`shop::cart`) and addresses. A search with an error is refused,
 //! and the answer names its place.
 //!
-//! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
-//! for the rows it already has: `tests/search.json` holds both to one meaning.
+//! The dashboard reads the same grammar for the spans of one trace, and for the rows it already has:
+//! `tests/search.json` holds both to one meaning.
 
+pub(crate) mod event_search;
 pub(crate) mod folded_text;
 
 use std::cmp::Ordering;
@@ -34,14 +36,20 @@ pub(crate) const QUERY_BYTES_MAX: usize = 1024;
 pub(crate) struct Search(Vec<Term>);
 
 #[derive(Clone, Debug)]
-struct Term {
+pub(super) struct Term {
     negated: bool,
     test: Test,
 }
 
 #[derive(Clone, Debug)]
 enum Test {
+    /// In name, services or trace id, or anywhere in the events.
     Text(FoldedText),
+    /// In the scope of a span.
+    Scope(FoldedText),
+    /// The beginning of a span id.
+    Span(FoldedText),
+    Attribute(AttributeTest),
     Name(FoldedText),
     Service(FoldedText),
     Trace(FoldedText),
@@ -53,6 +61,26 @@ enum Test {
     Error(bool),
     Kind(SpanKind),
     Number(Property, Vec<Ordering>, u64),
+}
+
+/// What is asked of an attribute.
+#[derive(Clone, Debug)]
+struct AttributeTest {
+    key: String,
+    value: FoldedText,
+    /// The value as a number; NaN if it is none.
+    number: f64,
+    /// How the attribute must compare with the number. Empty if it must contain the value.
+    orderings: Vec<Ordering>,
+}
+
+/// What a search says of a trace whose events were not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SummaryVerdict {
+    Accepted,
+    Rejected,
+    /// The terms with these places are decided by the events.
+    Open(Vec<usize>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +112,50 @@ impl Search {
         self.0.iter().any(is_duration)
     }
 
+    /// Returns whether the search accepts a trace by its summary alone.
     pub(super) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         self.0
             .iter()
             .all(|term| term.test.holds(id, trace, now) != term.negated)
+    }
+
+    /// Returns whether events must be read for some traces.
+    pub(crate) fn reads_events(&self) -> bool {
+        self.0.iter().any(|term| term.test.reads_events())
+    }
+
+    /// Checks that the summary of a trace decides about every attribute that is asked for: it has none.
+    pub(crate) fn require_summary_terms(&self) -> Result<(), Error> {
+        let is_possible = |term: &Term| {
+            !matches!(
+                term.test,
+                Test::Attribute(_) | Test::Scope(_) | Test::Span(_)
+            )
+        };
+        if self.0.iter().all(is_possible) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "only `GET /traces` is searched by attributes, scopes and spans",
+        ))
+    }
+
+    /// Returns what the summary of a trace decides.
+    pub(super) fn verdict(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> SummaryVerdict {
+        let mut open = Vec::new();
+        for (place, term) in self.0.iter().enumerate() {
+            let holds = term.test.holds(id, trace, now);
+            if !holds && term.test.reads_events() {
+                open.push(place);
+            } else if holds == term.negated {
+                return SummaryVerdict::Rejected;
+            }
+        }
+        if open.is_empty() {
+            SummaryVerdict::Accepted
+        } else {
+            SummaryVerdict::Open(open)
+        }
     }
 }
 
@@ -105,7 +173,7 @@ impl Search {
             return Ok(());
         }
         let message = "operations are searched by text, name, service and kind only";
-        Err(Error::invalid(message.to_owned()))
+        Err(Error::invalid(message))
     }
 
     /// Returns whether an operation matches. A term that cannot be asked of one holds for none.
@@ -125,6 +193,13 @@ impl Search {
 }
 
 impl Test {
+    fn reads_events(&self) -> bool {
+        matches!(
+            self,
+            Self::Text(_) | Self::Scope(_) | Self::Span(_) | Self::Attribute(_)
+        )
+    }
+
     fn holds(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         let id = || {
             TraceId::from_bytes(*id)
@@ -137,6 +212,8 @@ impl Test {
                     || trace.services().any(|service| text.is_in(&service.name))
                     || id().starts_with(text.as_str())
             }
+            // Only events say.
+            Self::Scope(_) | Self::Span(_) | Self::Attribute(_) => false,
             Self::Name(text) => text.is_in(trace.name()),
             Self::Service(text) => trace.services().any(|service| text.is_in(&service.name)),
             Self::Trace(text) => id().starts_with(text.as_str()),
@@ -253,12 +330,12 @@ fn test(text: &str) -> Result<Test, Error> {
     match (rest.chars().next(), key) {
         (Some(':'), _) if rest.starts_with("::") || rest.starts_with("://") => only_text(),
         (Some(':'), _) if !is_attribute => property(key, rest.get(1..).unwrap_or_default()),
+        (Some(':'), _) => Ok(attribute(key, rest.get(1..).unwrap_or_default())),
         (Some('<' | '>' | '='), "duration" | "spans" | "errors") if !is_attribute => {
             comparison(key, rest)
         }
-        (Some(':'), _) => Err(not_a_key(key)),
         (Some('<' | '>' | '='), _) if is_number(rest.trim_start_matches(['<', '>', '='])) => {
-            Err(not_a_key(key))
+            attribute_comparison(key, rest)
         }
         _ => only_text(),
     }
@@ -269,23 +346,38 @@ fn property(key: &str, value: &str) -> Result<Test, Error> {
     match key {
         "name" => Ok(Test::Name(folded)),
         "service" => Ok(Test::Service(folded)),
+        "scope" => Ok(Test::Scope(folded)),
+        "span" => Ok(Test::Span(folded)),
         "trace" | "id" => Ok(Test::Trace(folded)),
         "state" => shown_state(&value.to_lowercase()),
         "status" => status(value).map(Test::Error),
         "kind" => kind(value).map(Test::Kind),
         "duration" | "spans" | "errors" => comparison(key, value),
-        _ => Err(not_a_key(key)),
+        _ => Ok(attribute(key, value)),
     }
 }
 
-fn not_a_key(key: &str) -> Error {
-    Error::invalid(format!(
-        "\"{key}\" is not one of name, service, trace, state, status, kind, duration, spans, errors, \
-         and attributes are searched inside a trace"
-    ))
+fn attribute(key: &str, value: &str) -> Test {
+    Test::Attribute(AttributeTest {
+        key: key.to_owned(),
+        value: FoldedText::of(value),
+        number: number(value),
+        orderings: Vec::new(),
+    })
 }
 
-fn comparison(key: &str, text: &str) -> Result<Test, Error> {
+fn attribute_comparison(key: &str, text: &str) -> Result<Test, Error> {
+    let (orderings, value) = operator(text)?;
+    Ok(Test::Attribute(AttributeTest {
+        key: key.to_owned(),
+        value: FoldedText::of(value),
+        number: number(value),
+        orderings,
+    }))
+}
+
+/// Reads the operator at the beginning. Returns also what follows.
+fn operator(text: &str) -> Result<(Vec<Ordering>, &str), Error> {
     let number = text.trim_start_matches(['<', '>', '=']);
     let operator = text.get(..text.len() - number.len()).unwrap_or_default();
     let orderings = match operator {
@@ -300,6 +392,11 @@ fn comparison(key: &str, text: &str) -> Result<Test, Error> {
             )));
         }
     };
+    Ok((orderings, number))
+}
+
+fn comparison(key: &str, text: &str) -> Result<Test, Error> {
+    let (orderings, number) = operator(text)?;
     let (property, value) = match key {
         "duration" => (Property::DurationNanos, duration_nanos(number)?),
         "spans" => (Property::Spans, count(number)?),
@@ -317,9 +414,18 @@ fn count(text: &str) -> Result<u64, Error> {
 }
 
 fn is_number(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit() || b".-".contains(&byte))
-        && text.parse::<f64>().is_ok()
+    !number(text).is_nan()
+}
+
+/// Returns a number that is written with digits and a point; NaN if it is none.
+fn number(text: &str) -> f64 {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = text.parse().ok().filter(|_| is_plain);
+    number.unwrap_or(f64::NAN)
 }
 
 /// Reads `10ms`, `1.5s`, `2m`, `1h`, `300us`, `5ns`; a bare number is milliseconds.
@@ -420,98 +526,4 @@ pub(crate) fn kind(text: &str) -> Result<SpanKind, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value as Json;
-
-    use super::*;
-    use crate::{
-        trace::span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
-        wire::id::{EventId, Sequence},
-    };
-
-    /// Searches, and what they find: the dashboard's own tests read the same file.
-    fn shared() -> Json {
-        serde_json::from_str(include_str!("../../tests/search.json")).unwrap()
-    }
-
-    fn text<'a>(value: &'a Json, key: &str) -> &'a str {
-        value[key].as_str().unwrap_or_default()
-    }
-
-    fn trace(number: u64, described: &Json) -> ([u8; 16], Trace) {
-        let id: TraceId = text(&described["summary"], "traceId").parse().unwrap();
-        let mut trace = Trace::new(number);
-        for (span, place) in described["spans"].as_array().unwrap().iter().zip(1_u8..) {
-            let at = |key: &str| Timestamp::from_nanos(span[key].as_u64().unwrap() * 1_000_000);
-            let start = SpanStart {
-                parent: (place > 1).then_some([1; 8]),
-                parent_remote: false,
-                name: text(span, "name").into(),
-                service: text(span, "service").into(),
-                kind: kind(text(span, "kind")).unwrap(),
-                start_time: at("startMs"),
-                links: Box::default(),
-                progress: None,
-            };
-            let (time, kind) = match text(span, "outcome") {
-                "" => (at("startMs"), ChangeKind::Started(start)),
-                outcome => {
-                    let outcome = match outcome {
-                        "ok" => SpanOutcome::Ok,
-                        "error" => SpanOutcome::Error,
-                        "panicked" => SpanOutcome::Panicked,
-                        "cancelled" => SpanOutcome::Cancelled,
-                        _ => SpanOutcome::Lost,
-                    };
-                    (at("endMs"), ChangeKind::Ended { start, outcome })
-                }
-            };
-            let change = SpanChange {
-                trace_id: id.to_bytes(),
-                span_id: [place; 8],
-                time,
-                kind,
-            };
-            trace.apply(&change, number);
-        }
-        (id.to_bytes(), trace)
-    }
-
-    #[test]
-    fn searches_find_what_the_shared_examples_say() {
-        let shared = shared();
-        let now = Timestamp::from_nanos(shared["nowMs"].as_u64().unwrap() * 1_000_000);
-        let described = shared["traces"].as_array().unwrap();
-        let traces: Vec<_> = described
-            .iter()
-            .zip(1..)
-            .map(|(one, number)| trace(number, one))
-            .collect();
-        for ((id, trace), (described, number)) in traces.iter().zip(described.iter().zip(1..)) {
-            let to_id = |_| EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(number));
-            let summary = serde_json::to_value(trace.summary(*id, to_id)).unwrap();
-            assert_eq!(
-                summary, described["summary"],
-                "the dashboard's tests search this"
-            );
-        }
-        for example in shared["finds"].as_array().unwrap() {
-            let search = Search::parse(text(example, "query")).unwrap();
-            let found: Vec<Json> = traces
-                .iter()
-                .zip(1..)
-                .filter(|((id, trace), _)| search.accepts(id, trace, now))
-                .map(|(_, number): (_, u64)| number.into())
-                .collect();
-            assert_eq!(Json::from(found), example["traces"], "{example}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_refused_with_its_place() {
-        for example in shared()["wrong"].as_array().unwrap() {
-            let refused = Search::parse(text(example, "query")).unwrap_err();
-            assert_eq!(refused.to_string(), text(example, "message"), "{example}");
-        }
-    }
-}
+mod tests;

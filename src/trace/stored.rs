@@ -1,10 +1,7 @@
 //! Traces that only the store knows: too old for memory, or written by others. Their state is computed from their
 //! events, within a budget, because the threads that read the store also serve every replay.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
 
 use crate::{
     engine::log::Log,
@@ -16,6 +13,8 @@ use crate::{
         filter::TraceFilter,
         index::{TraceIndex, TracePage},
         parse,
+        search::{SummaryVerdict, event_search::EventSearch},
+        search_page::{self, PageBudget},
         state::Trace,
         summary::EvictedParts,
     },
@@ -28,10 +27,6 @@ use crate::{
 const TRACE_EVENTS_MAX: usize = 20_000;
 /// Number of streams that are listed at once.
 const STREAMS_AT_ONCE: usize = 500;
-/// Upper bound on the rows (events and streams) that one page of the list reads from the store.
-const PAGE_ROWS_MAX: usize = 50_000;
-/// Time after which a page stops reading.
-const PAGE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The state of a trace, computed from its events in log order.
 #[derive(Debug, Default)]
@@ -60,25 +55,12 @@ impl StoredTrace {
     }
 }
 
-/// Returns the part of a page that the index knows, before the event `before`, and whether that is the whole page.
-pub(crate) fn indexed_page(
-    log: &Log,
-    index: &TraceIndex,
-    filter: &TraceFilter,
-    before: u64,
-    limit: usize,
-) -> (TracePage, bool) {
-    let known = if log.is_shared() {
-        // In a shared log, the index has only traces that this process followed.
-        TracePage::default()
-    } else {
-        index.page(filter, before, limit, |at| log.id(at))
-    };
+/// Returns whether the part of a page that the index knows is the whole page.
+pub(crate) fn is_whole(log: &Log, known: &TracePage) -> bool {
     // The index knows every trace that began in memory. If the next page begins there as well, the index alone fills
     // this page.
     let start = log.tail.stats().oldest;
-    let is_filled = known.next.is_some_and(|next| next > start);
-    (known, is_filled || log.is_in_memory())
+    log.is_in_memory() || known.next.is_some_and(|next| next > start)
 }
 
 /// Completes the page with traces that only the store knows.
@@ -87,8 +69,9 @@ pub(crate) async fn whole_page(
     index: &TraceIndex,
     filter: &TraceFilter,
     (known, before, limit): (TracePage, u64, usize),
+    budget: &mut PageBudget,
 ) -> Result<TracePage, Error> {
-    let mut stored = stored_page(log, index, filter, before, limit).await?;
+    let mut stored = stored_page(log, index, filter, (before, limit), budget).await?;
     let keys: Vec<StreamKey> = stored
         .traces
         .iter()
@@ -108,7 +91,8 @@ pub(crate) async fn older_than_index(
     index: &TraceIndex,
     filter: &TraceFilter,
 ) -> Result<Option<u64>, Error> {
-    let page = stored_page(log, index, filter, u64::MAX, 1).await?;
+    let mut budget = PageBudget::of(filter);
+    let page = stored_page(log, index, filter, (u64::MAX, 1), &mut budget).await?;
     let found = page.traces.first().map(|(first, _)| first + 1);
     Ok(found.or(page.next))
 }
@@ -117,8 +101,8 @@ async fn stored_page(
     log: &Log,
     index: &TraceIndex,
     filter: &TraceFilter,
-    before: u64,
-    limit: usize,
+    (before, limit): (u64, usize),
+    budget: &mut PageBudget,
 ) -> Result<TracePage, Error> {
     let mut page = TracePage::default();
     // SQLite numbers are signed.
@@ -135,9 +119,9 @@ async fn stored_page(
         },
     };
     let now = Timestamp::now();
-    let mut budget = PageBudget::new();
+    let mut is_fresh = budget.is_fresh();
     while let Some(stream) = streams.next(log).await? {
-        let first = stream.first.get();
+        let (key, first) = (stream.key, stream.first.get());
         if budget.is_spent() {
             page.next = Some(first + 1);
             page.stopped_early = true;
@@ -150,45 +134,34 @@ async fn stored_page(
         if !filter.may_see(&id) || !is_unknown(&id) {
             continue;
         }
-        let (stored, partial) = stored(log, stream, id, &mut budget).await?;
-        let accepted = stored
-            .trace()
-            .filter(|trace| filter.accepts(&id, trace, now));
-        let Some(trace) = accepted else {
+        let was_fresh = std::mem::replace(&mut is_fresh, false);
+        let mut search = EventSearch::of_all(&filter.search);
+        let (stored, partial, is_read) = stored(log, stream, id, (budget, &mut search)).await?;
+        let Some(trace) = stored.trace() else {
+            continue;
+        };
+        let verdict = filter.verdict(&id, trace, now);
+        if matches!(verdict, SummaryVerdict::Open(_)) && !is_read {
+            if was_fresh {
+                page.searched_in_part.push(id);
+                continue;
+            }
+            page.next = Some(first + 1);
+            page.stopped_early = true;
+            break;
+        }
+        let Ok(found) = search.decide(&verdict) else {
             continue;
         };
         if page.traces.len() == limit {
             page.next = Some(first + 1);
             break;
         }
+        let found = search_page::named(log, (key, first), found, budget).await?;
         let summary = trace.summary(id, |at| log.id(at)).partial(partial);
-        page.traces.push((first, summary));
+        page.traces.push((first, summary.with_match(found)));
     }
     Ok(page)
-}
-
-/// The remaining budget of one page. A page reads at least one trace, so that every page makes progress.
-#[derive(Debug)]
-struct PageBudget {
-    rows: usize,
-    begun: Instant,
-}
-
-impl PageBudget {
-    fn new() -> Self {
-        Self {
-            rows: 0,
-            begun: Instant::now(),
-        }
-    }
-
-    fn spend(&mut self, rows: usize) {
-        self.rows += rows;
-    }
-
-    fn is_spent(&self) -> bool {
-        self.rows >= PAGE_ROWS_MAX || self.rows > 0 && self.begun.elapsed() >= PAGE_TIME_MAX
-    }
 }
 
 /// Streams of the store, newest first.
@@ -251,17 +224,19 @@ async fn locate(
     Ok(streams.into())
 }
 
-/// Returns the state of a trace from the store. Also returns how many events were read, if there are more.
+/// Returns the state of a trace from the store, and how many events it is made of, if there are more. Also returns
+/// whether the search is decided or has looked at every event.
 async fn stored(
     log: &Log,
     stream: StoredStream,
     id: [u8; 16],
-    budget: &mut PageBudget,
-) -> Result<(StoredTrace, Option<usize>), Error> {
+    (budget, search): (&mut PageBudget, &mut EventSearch<'_>),
+) -> Result<(StoredTrace, Option<usize>, bool), Error> {
     let StoredStream { key, first, last } = stream;
     let mut stored = StoredTrace::default();
     let mut after = Sequence::new(first.get().saturating_sub(1));
     let mut read = 0;
+    let mut partial = None;
     while after < last {
         let events = log
             .store
@@ -273,15 +248,21 @@ async fn stored(
         budget.spend(events.len());
         let own = events.iter().filter(|event| is_of(event, key));
         if read >= TRACE_EVENTS_MAX && own.clone().next().is_some() {
-            return Ok((stored, Some(read)));
+            partial = Some(read);
+            if search.is_decided() || budget.is_spent() {
+                return Ok((stored, partial, search.is_decided()));
+            }
         }
         after = newest;
         for event in own {
-            read += 1;
-            stored.add(event.sequence.get(), &event.payload, id);
+            search.look(&event.payload);
+            if partial.is_none() {
+                read += 1;
+                stored.add(event.sequence.get(), &event.payload, id);
+            }
         }
     }
-    Ok((stored, None))
+    Ok((stored, partial, true))
 }
 
 fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
@@ -293,6 +274,8 @@ fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
     // If one page continues, the merged page must not go beyond its end: the other one may lack traces there.
     let ends = [known.next, stored.next];
     let stopped_early = known.stopped_early || stored.stopped_early;
+    let mut searched_in_part = known.searched_in_part;
+    searched_in_part.extend(stored.searched_in_part);
     let reach = ends.into_iter().flatten().max().unwrap_or(0);
     let mut traces = known.traces;
     traces.extend(stored.traces);
@@ -306,5 +289,6 @@ fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
         traces,
         next,
         stopped_early,
+        searched_in_part,
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     log::retention::EvictedEvents,
     span::{json, progress::SpanProgress},
     trace::{
+        search::event_search::SearchMatch,
         span_change::AwaitPoint,
         state::{Service, Trace, TraceState},
     },
@@ -50,6 +51,9 @@ pub(crate) struct Summary {
     /// Whether somebody asked to keep the trace.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     kept: bool,
+    /// Where the search found the trace, if not in its summary.
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    found: Option<SearchMatch>,
     /// Set if the trace continues after the summarized events.
     #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<PartialSummary>,
@@ -145,6 +149,7 @@ impl Trace {
             last_id: id(self.last).to_string(),
             evicted: EvictedParts::of(self.evicted()),
             kept: false,
+            found: None,
             partial: None,
         }
     }
@@ -156,6 +161,11 @@ impl Summary {
     pub(crate) fn with_kept(mut self, kept: &[crate::log::event::StreamKey]) -> Self {
         self.kept = kept.iter().any(|key| key.as_bytes() == self.id);
         self
+    }
+
+    /// Sets where the search found the trace.
+    pub(crate) fn with_match(self, found: Option<SearchMatch>) -> Self {
+        Self { found, ..self }
     }
 
     /// Sets the number of summarized events, if there are more.

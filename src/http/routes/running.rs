@@ -30,7 +30,7 @@ pub(crate) async fn answer(
     };
     let filter = TraceFilter {
         within: authorization.traces().map(Arc::clone),
-        ..params.trace_filter()?
+        ..params.summary_filter()?
     };
     let report = collect::running(live, &filter, Timestamp::now()).await;
     if !is_text {

@@ -30,7 +30,9 @@ use crate::{
     sse::body::{self, SseBody},
     trace::{
         filter::TraceFilter,
+        index::TracePage,
         live_list::{Older, ViewerState},
+        search_page::{self, PageBudget},
         stored,
         summary::Summary,
     },
@@ -56,6 +58,9 @@ struct ListPage {
     /// Whether the page is short because searching further would have taken too long.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stopped_early: bool,
+    /// Traces with so many events that a search reads only a part of them, in which it found nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    searched_in_part: Vec<String>,
     head: String,
     now: String,
 }
@@ -68,12 +73,30 @@ pub(crate) async fn page(
     let limit = params.limit(PAGE_DEFAULT)?;
     let before = params.before()?;
     let (log, index) = (live.log(), &live.shared.index);
-    let (mut page, is_whole) = stored::indexed_page(log, index, &filter, before, limit);
-    if !is_whole {
-        let _permit = permit(live).await?;
-        page = stored::whole_page(log, index, &filter, (page, before, limit)).await?;
+    let mut budget = PageBudget::of(&filter);
+    let mut permit = None;
+    let mut page = TracePage::default();
+    if log.is_shared() {
+        // In a shared log, the index has only traces that this process followed.
+    } else if filter.search.reads_events() {
+        if !log.is_in_memory() {
+            permit = Some(self::permit(live).await?);
+        }
+        let range = (before, limit);
+        page = search_page::indexed_page(log, index, &filter, range, &mut budget).await?;
+    } else {
+        page = index.page(&filter, before, limit, |at| log.id(at));
     }
+    if !stored::is_whole(log, &page) {
+        if permit.is_none() {
+            permit = Some(self::permit(live).await?);
+        }
+        let known = (page, before, limit);
+        page = stored::whole_page(log, index, &filter, known, &mut budget).await?;
+    }
+    drop(permit);
     let kept = log.tail.kept();
+    let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
     Ok(response::json(&ListPage {
         traces: page
             .traces
@@ -82,6 +105,7 @@ pub(crate) async fn page(
             .collect(),
         next: page.next.map(|next| next.to_string()),
         stopped_early: page.stopped_early,
+        searched_in_part: page.searched_in_part.iter().filter_map(hex).collect(),
         head: log.id(log.head()).to_string(),
         now: Timestamp::now().text(),
     }))
@@ -123,6 +147,7 @@ impl LiveListQuery {
         (params, authorization): (&QueryParams<'_>, &Authorization),
     ) -> Result<Self, HttpError> {
         let filter = filter(params, authorization)?;
+        filter.search.require_summary_terms()?;
         let limit = params.limit(LIVE_DEFAULT)?;
         let log = live.log();
         let own_older = if filter.within.is_none() || log.is_in_memory() {
@@ -401,5 +426,75 @@ impl Drop for TracesBody {
     fn drop(&mut self) {
         self.live.log().leave(&self.waiter);
         self.live.log().readers().unregister();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        span::event::{SpanEvent, SpanId, SpanStatus},
+        trace::search::Search,
+    };
+
+    fn put(live: &LiveSpans, trace: u8, spans: u64) {
+        let trace = TraceId::from_bytes([trace; 16]).unwrap();
+        let span = |number: u64| SpanId::from_bytes(number.to_be_bytes()).unwrap();
+        let spans = (1..=spans).map(|number| {
+            SpanEvent::ended(trace, span(number), "row", SpanStatus::Ok)
+                .attribute("number", i64::try_from(number).unwrap())
+        });
+        for event in spans {
+            live.target().try_dispatch(&event).unwrap();
+        }
+        live.target().flush(Duration::from_secs(60)).unwrap();
+    }
+
+    async fn page(live: &LiveSpans, query: &str, before: u64) -> TracePage {
+        let filter = TraceFilter {
+            search: Search::parse(query).unwrap(),
+            ..TraceFilter::default()
+        };
+        let mut budget = PageBudget::of_rows(100);
+        let range = (before, 10);
+        let (log, index) = (live.log(), &live.shared.index);
+        search_page::indexed_page(log, index, &filter, range, &mut budget)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_page_reads_so_much_and_names_what_is_too_large_for_one() {
+        let live = LiveSpans::builder().build().unwrap();
+        put(&live, 1, 60);
+        put(&live, 2, 5_000);
+        put(&live, 3, 60);
+        put(&live, 4, 60);
+        let mut found = Vec::new();
+        let mut before = u64::MAX;
+        let mut pages = 0;
+        let mut in_part = Vec::new();
+        loop {
+            pages += 1;
+            assert!(pages < 10, "each page makes progress");
+            let page = page(&live, "number:50", before).await;
+            found.extend(page.traces.iter().map(|(_, summary)| summary.id[0]));
+            in_part.extend(page.searched_in_part.iter().map(|id| id[0]));
+            let Some(next) = page.next else {
+                assert!(!page.stopped_early);
+                break;
+            };
+            assert!(page.stopped_early);
+            before = next;
+        }
+        assert_eq!(
+            found,
+            [4, 3, 2, 1],
+            "the large one is found at its beginning"
+        );
+        assert_eq!(in_part, [0_u8; 0]);
+        let in_large = page(&live, "number:4999", 60 + 2).await;
+        assert_eq!((in_large.traces.len(), in_large.next), (0, Some(2)));
+        assert_eq!(in_large.searched_in_part, [[2; 16]]);
     }
 }

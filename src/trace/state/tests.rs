@@ -476,7 +476,7 @@ fn twins_are_bounded_and_are_forgotten_when_their_ends_may_be_missed() {
         trace.apply(&change, parent + 1);
     }
     assert_eq!(trace.open.len(), open_spans::TWINS_MAX + 1);
-    trace.forget_twins();
+    trace.forget_twins().for_each(drop);
     assert_eq!(trace.open.len(), 1);
 }
 

@@ -9,6 +9,7 @@ mod assets;
 mod auth;
 mod clocks;
 mod ending;
+mod event_search;
 pub(crate) mod evicted;
 mod filters;
 #[cfg(feature = "tracing")]

@@ -24,6 +24,7 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {{total: number, open: number, errors: number, lost: number}} spans
  * @property {{name: string, spans: number, errors: number}[]} services
  * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
+ * @property {{spanId: string | null, name: string | null, field: string, text: string}} [match] where the server's search found it
  * @property {any} [progress] how far it is: `{current, total, units, message}`
  * @property {{name: string, since: string}} [awaiting] the await point that has lasted longest
  * @property {{events: number}} [partial] it was made of the first so many events alone

@@ -158,8 +158,7 @@ function testOf(text, subject) {
   // A word such as `a>b` is only text.
   if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
   if (operator === ":" && known) return property(key, value);
-  if (subject === "list") throw refuse(`"${key}" is not one of ${KEYS.list.filter((one) => one !== "id").join(", ")}, and attributes are searched inside a trace`);
-  if (mark === "" && (KEYS.list.includes(key))) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
+  if (subject === "trace" && mark === "" && KEYS.list.includes(key)) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
   return { key: `@${key}`, value: fold(value), operator: operator === ":" ? "" : operatorOf(operator), number };
 }
 
@@ -212,12 +211,12 @@ export function quoteTerm(text) {
 }
 
 /**
- * A trace in the list. `now` in milliseconds since 1970.
+ * A trace in the list. `now` in milliseconds since 1970. Where the server found it in its events, it has a `match`.
  * @param {import("./list-model.mjs").Summary} trace @param {Term[]} terms @param {number} now
  * @returns {boolean}
  */
 export function traceMatches(trace, terms, now) {
-  return terms.every((term) => traceHolds(trace, term, now) !== term.negated);
+  return trace.match !== undefined || terms.every((term) => traceHolds(trace, term, now) !== term.negated);
 }
 
 /** @param {import("./list-model.mjs").Summary} trace @param {Term} term @param {number} now @returns {boolean} */
@@ -238,7 +237,9 @@ function traceHolds(trace, { key, value, operator, number }, now) {
     case "duration": return compares(Math.round((trace.durationMs ?? Math.max(0, now - Date.parse(trace.startTimestamp))) * 1e6), operator, number);
     case "spans": return compares(trace.spans?.total ?? 0, operator, number);
     case "errors": return compares(trace.spans?.errors ?? 0, operator, number);
-    default: return id();
+    case "trace": case "id": return id();
+    // Attributes, scopes and spans are in the events, which the server searches.
+    default: return false;
   }
 }
 
