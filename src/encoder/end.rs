@@ -26,6 +26,18 @@ use crate::{
 
 impl SpanEncoder {
     pub(super) fn end(&mut self, record: SpanRecord<'_>, end: EndFields<'_>, batch: &mut Batch) {
+        self.ended_count.fetch_add(1, Ordering::Relaxed);
+        if !self.own_requests.hides_end(record.span.span_id) {
+            self.shown_end(record, end, batch);
+        }
+    }
+
+    pub(super) fn shown_end(
+        &mut self,
+        record: SpanRecord<'_>,
+        end: EndFields<'_>,
+        batch: &mut Batch,
+    ) {
         let SpanRecord {
             source,
             is_deduplicated,
@@ -33,10 +45,6 @@ impl SpanEncoder {
             span,
             ..
         } = record;
-        self.ended_count.fetch_add(1, Ordering::Relaxed);
-        if self.own_requests.hides_end(span.span_id) {
-            return;
-        }
         let Some(process) = self.announce_process(source, batch) else {
             return;
         };

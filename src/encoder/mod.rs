@@ -6,6 +6,8 @@ mod end;
 mod eviction_query;
 mod logs;
 mod lost_spans;
+#[cfg(feature = "otlp")]
+mod received;
 mod span_encoder;
 mod start;
 pub(crate) mod start_cache;
@@ -17,4 +19,6 @@ mod workflow;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "otlp")]
+pub(crate) use self::received::{ReceivedEvents, RequestProgress, SharedReceiver};
 pub(crate) use self::span_encoder::SpanEncoder;

@@ -10,6 +10,11 @@ use std::{
 
 use serde::de::IgnoredAny;
 
+#[cfg(feature = "otlp")]
+use std::sync::Mutex;
+
+#[cfg(feature = "otlp")]
+use crate::encoder::received::state::{ReceivedEvents, ReceiverState};
 use crate::{
     encoder::{
         eviction_query::EvictionQuery, start_cache::StartCache, start_templates::TemplateCache,
@@ -84,6 +89,8 @@ pub(crate) struct SpanEncoder {
     /// Whether that fence is in the buffer.
     pub(super) is_fence_sent: bool,
     pub(super) updates: UpdateSchedule,
+    #[cfg(feature = "otlp")]
+    pub(super) receiver: ReceiverState<Self>,
 }
 
 /// The state in which the index has a span whose end the store rejected.
@@ -125,6 +132,8 @@ impl SpanEncoder {
             collected_ends: Vec::new(),
             is_fence_sent: false,
             updates: UpdateSchedule::default(),
+            #[cfg(feature = "otlp")]
+            receiver: ReceiverState::of(None),
         }
     }
 
@@ -137,6 +146,16 @@ impl SpanEncoder {
     /// Sets the queue from which the changes of open spans are taken.
     pub(crate) fn telling(mut self, queue: Arc<UpdateQueue>) -> Self {
         self.updates = UpdateSchedule::new(queue);
+        self
+    }
+
+    /// Sets the receiver, whose requests are encoded here.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn receiving(
+        mut self,
+        receiver: Option<Arc<Mutex<dyn ReceivedEvents<Self>>>>,
+    ) -> Self {
+        self.receiver = ReceiverState::of(receiver);
         self
     }
 
@@ -262,6 +281,8 @@ impl RecordEncoder for SpanEncoder {
                 self.update(record, state, time, batch);
             }
             Some(Record::Log { source, log }) => self.log(source, log, batch),
+            #[cfg(feature = "otlp")]
+            Some(Record::Received) => self.encode_received(batch),
             Some(Record::Changes(changes)) => self.last_changes(changes, batch),
             Some(Record::DroppedEnd(end)) => self.read_ends.push(end),
             Some(Record::DroppedEndsFence) => self.end_collected(batch),
@@ -277,12 +298,24 @@ impl RecordEncoder for SpanEncoder {
         }
     }
 
+    #[cfg(feature = "otlp")]
+    fn has_more(&self) -> bool {
+        self.receiver.has_more
+    }
+
+    #[cfg(feature = "otlp")]
+    fn encode_more(&mut self, batch: &mut Batch) {
+        self.encode_received(batch);
+    }
+
     fn before_drain(&mut self) {
         self.updates.take_queued();
     }
 
     fn after_drain(&mut self, batch: &mut Batch) {
         self.tell_due(batch);
+        #[cfg(feature = "otlp")]
+        self.tell_received(batch);
     }
 
     fn has_news(&self) -> bool {
@@ -290,13 +323,18 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.updates.next_due()
+        let due = self.updates.next_due();
+        #[cfg(feature = "otlp")]
+        let due = due.into_iter().chain(self.next_received()).min();
+        due
     }
 
     fn on_committed(&mut self, batch: &mut Batch) {
         for dropped in std::mem::take(&mut self.read_ends) {
             self.end_dropped(&dropped, batch);
         }
+        #[cfg(feature = "otlp")]
+        self.receiver.report();
     }
 
     fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
@@ -321,6 +359,8 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_stored(&mut self, first: u64) {
+        #[cfg(feature = "otlp")]
+        self.receiver.note(true);
         self.pending_processes.clear();
         self.unstored_processes.clear();
         if !self.pending_changes.is_empty() {
@@ -331,11 +371,15 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_already_observed(&mut self) {
+        #[cfg(feature = "otlp")]
+        self.receiver.note(true);
         self.pending_processes.clear();
         self.pending_changes.clear();
     }
 
     fn on_rejected(&mut self) {
+        #[cfg(feature = "otlp")]
+        self.receiver.note(false);
         for (_, change) in std::mem::take(&mut self.pending_changes) {
             self.note_unstored_end(&change, IndexedAs::Open);
         }
@@ -345,6 +389,8 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_unstored(&mut self, first: u64) {
+        #[cfg(feature = "otlp")]
+        self.receiver.note(false);
         let changes = std::mem::take(&mut self.pending_changes);
         for (_, change) in &changes {
             self.note_unstored_end(change, IndexedAs::Ended);

@@ -24,6 +24,21 @@ use crate::{
 impl SpanEncoder {
     pub(super) fn start(
         &mut self,
+        record: SpanRecord<'_>,
+        outline: Option<&StartOutline<'_>>,
+        batch: &mut Batch,
+    ) {
+        // A start that arrives after the shutdown of its provider is discarded: nothing would ever end it.
+        if self.closed_sources.contains(&record.source)
+            || self.own_requests.hides_start(&record.span)
+        {
+            return;
+        }
+        self.shown_start(record, outline, batch);
+    }
+
+    pub(super) fn shown_start(
+        &mut self,
         SpanRecord {
             source,
             is_deduplicated,
@@ -35,10 +50,6 @@ impl SpanEncoder {
         outline: Option<&StartOutline<'_>>,
         batch: &mut Batch,
     ) {
-        // A start that arrives after the shutdown of its provider is discarded: nothing would ever end it.
-        if self.closed_sources.contains(&source) || self.own_requests.hides_start(&span) {
-            return;
-        }
         let Some(process) = self.announce_process(source, batch) else {
             return;
         };

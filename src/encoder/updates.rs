@@ -75,7 +75,7 @@ impl SpanEncoder {
         }
     }
 
-    fn tell(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
+    pub(super) fn tell(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
         let SpanChanges {
             source,
             is_source_guessed,

@@ -93,6 +93,14 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// Appends the events of the record.
     fn encode(&mut self, record: &[u8], batch: &mut Batch);
 
+    /// Returns whether the last record has further events. The worker first stores those that it got.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Appends further events of the last record.
+    fn encode_more(&mut self, _batch: &mut Batch) {}
+
     /// Called when everything encoded so far is stored or refused: appends the events that had to wait for that.
     fn on_committed(&mut self, _batch: &mut Batch) {}
 

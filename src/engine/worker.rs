@@ -342,6 +342,10 @@ impl<T: RecordEncoder> Worker<T> {
             }
             self.encode_record(class, record);
             translated.add(class, 1);
+            while self.encoder.has_more() {
+                works &= self.commit(&mut translated)?;
+                self.encode_with(class, T::encode_more);
+            }
             if self.pending.batch.size() >= BATCH_BYTES_MAX {
                 works &= self.commit(&mut translated)?;
             }

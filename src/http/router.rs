@@ -16,6 +16,8 @@ use http::{
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use tower_service::Service;
 
+#[cfg(feature = "otlp")]
+use crate::span::own_requests::OTLP_ROUTES;
 use crate::{
     access::config::AccessConfig,
     http::{
@@ -68,8 +70,16 @@ impl LiveSpans {
             live: self.clone(),
             mounted: true,
         };
+        #[cfg(feature = "otlp")]
+        let otlp = match self.shared.receiver {
+            Some(_) => OTLP_ROUTES,
+            None => &[],
+        };
+        #[cfg(not(feature = "otlp"))]
+        let otlp: &[&str] = &[];
         // No fallback: axum loses it when a router is nested twice, and refuses it below a path with parameters.
-        ROUTES.iter().fold(
+        let routes = ROUTES.iter().chain(otlp);
+        routes.fold(
             Router::new().route_service("/", service.clone()),
             |router, name| {
                 router
@@ -105,7 +115,15 @@ impl Service<Request<Body>> for LiveService {
         let live = self.live.clone();
         let (mut request, body) = req.into_parts();
         cors::strip_foreign_cookies(&live.shared.access, &mut request);
-        // Only one route reads a body: the form in which a person enters the token.
+        #[cfg(feature = "otlp")]
+        if let Some(target) = routes::otlp::target_of(&request) {
+            return Box::pin(async move {
+                let mut response = routes::otlp::answer(&live, &request, target, body).await;
+                set_security_headers(&live.shared.access, &request, &mut response);
+                Ok(response)
+            });
+        }
+        // Only one other route reads a body: the form in which a person enters the token.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in_by_form(&live, &request, body).await) });
         }

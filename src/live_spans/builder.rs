@@ -47,6 +47,11 @@ use crate::{
 };
 
 use crate::live_spans::{LiveSpans, LiveSpansShared};
+#[cfg(feature = "otlp")]
+use crate::{
+    access::AuthRule,
+    otlp::{OtlpReceiver, receiver::Receiver},
+};
 
 /// Configures [`LiveSpans`]: each method sets one thing, and [`build`](Self::build) opens the log.
 ///
@@ -70,6 +75,8 @@ pub struct LiveSpansBuilder {
     pub(super) access: AccessConfig,
     pub(super) redaction: Redaction,
     pub(super) settings: WorkerSettings,
+    #[cfg(feature = "otlp")]
+    pub(super) otlp: Option<OtlpReceiver>,
 }
 
 impl fmt::Debug for LiveSpansBuilder {
@@ -208,19 +215,26 @@ impl LiveSpansBuilder {
         self
     }
 
+    /// Takes OTLP from other processes: `POST /v1/traces`, `/v1/logs` and `/v1/metrics` are served beside the other
+    /// routes. By default they are not. Metrics are accepted and left out.
+    #[cfg(feature = "otlp")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
+    pub fn otlp(mut self, receiver: OtlpReceiver) -> Self {
+        self.otlp = Some(receiver);
+        self
+    }
+
     /// Opens the store and starts the log's thread.
     ///
     /// # Errors
     /// Returns an error if the store cannot be opened, or the thread cannot be started. Also if the token is empty, not
     /// set, or has characters that a header cannot carry, if an origin is malformed, or if the ticket key is too short.
+    /// Also if everybody may read ([`Auth::public`]) and the OTLP receiver has no token.
     pub fn build(self) -> Result<LiveSpans, Error> {
         let config = self.access.validated()?;
         #[cfg(feature = "http")]
         let signer = Arc::new(signer_of(&config)?);
-        let retention = self.retention;
-        let store = self
-            .store
-            .unwrap_or_else(|| StoreKind::new(MemoryEventStore::with_retention(retention)));
+        let store = self.store.unwrap_or_else(|| memory(self.retention));
         let processing_delay = Arc::new(ProcessingDelay::default());
         let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
         let index = Arc::<TraceIndex>::default();
@@ -228,6 +242,8 @@ impl LiveSpansBuilder {
         let dropped_ends = Arc::<DroppedEnds>::default();
         let ended_count = Arc::<AtomicU64>::default();
         let updates = Arc::<UpdateQueue>::default();
+        #[cfg(feature = "otlp")]
+        let receiver = receiver_of(self.otlp, &config, &processes)?;
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             processing_delay,
@@ -236,7 +252,7 @@ impl LiveSpansBuilder {
         };
         let runtime = LogRuntime::start(store, settings, |log| {
             let own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
-            SpanEncoder::new(
+            let encoder = SpanEncoder::new(
                 log,
                 Arc::clone(&index),
                 Arc::clone(&processes),
@@ -245,7 +261,10 @@ impl LiveSpansBuilder {
             )
             .redacting(self.redaction)
             .counting_ends(Arc::clone(&ended_count))
-            .telling(Arc::clone(&updates))
+            .telling(Arc::clone(&updates));
+            #[cfg(feature = "otlp")]
+            let encoder = encoder.receiving(receiver.as_deref().map(Receiver::encoder));
+            encoder
         })?;
         let runtime = Arc::new(runtime);
         let target = SseTarget::from_runtime(Arc::clone(&runtime));
@@ -273,6 +292,8 @@ impl LiveSpansBuilder {
             read_permits: ReadPermits::default(),
             #[cfg(feature = "http")]
             invalid_credentials: AtomicU64::new(0),
+            #[cfg(feature = "otlp")]
+            receiver,
             access: config,
             target,
             on_shutdown: Mutex::default(),
@@ -283,6 +304,26 @@ impl LiveSpansBuilder {
     }
 }
 
+#[cfg(feature = "otlp")]
+fn receiver_of(
+    receiver: Option<OtlpReceiver>,
+    config: &AccessConfig,
+    processes: &Arc<Processes>,
+) -> Result<Option<Arc<Receiver>>, Error> {
+    let Some(receiver) = receiver else {
+        return Ok(None);
+    };
+    let receiver = receiver.validated()?;
+    if matches!(config.auth, Some(Auth(AuthRule::Public))) && receiver.token.is_none() {
+        return Err(Error::invalid(
+            "everybody may read this log, so the OTLP receiver needs a token: say who may write with \
+             OtlpReceiver::token(..)",
+        ));
+    }
+    let receiver = Receiver::new(receiver, Arc::clone(processes))?;
+    Ok(Some(Arc::new(receiver)))
+}
+
 #[cfg(feature = "http")]
 fn signer_of(config: &AccessConfig) -> Result<TokenSigner, Error> {
     let key = config
@@ -290,6 +331,10 @@ fn signer_of(config: &AccessConfig) -> Result<TokenSigner, Error> {
         .as_ref()
         .map(|SecretBytes(key)| key.as_slice());
     TokenSigner::new(config.token(), key)
+}
+
+fn memory(retention: Retention) -> StoreKind {
+    StoreKind::new(MemoryEventStore::with_retention(retention))
 }
 
 /// Suppresses telemetry on the worker thread, because the observer never observes itself.

@@ -35,6 +35,8 @@ use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
 use crate::live_spans::read_permits::ReadPermits;
 #[cfg(feature = "logs")]
 use crate::otel::log_processor::LiveLogProcessor;
+#[cfg(feature = "otlp")]
+use crate::otlp::receiver::Receiver;
 use crate::{
     access::{config::AccessConfig, view::View},
     engine::{
@@ -98,6 +100,8 @@ pub(crate) struct LiveSpansShared {
     /// Requests with a token, a cookie or a ticket that is not valid.
     #[cfg(feature = "http")]
     pub(crate) invalid_credentials: AtomicU64,
+    #[cfg(feature = "otlp")]
+    pub(crate) receiver: Option<Arc<Receiver>>,
     target: SseTarget<SpanEvent>,
     on_shutdown: Mutex<ShutdownHooks>,
 }
@@ -155,6 +159,8 @@ impl LiveSpans {
             access: AccessConfig::default(),
             redaction: Redaction::default(),
             settings: WorkerSettings::default(),
+            #[cfg(feature = "otlp")]
+            otlp: None,
         }
     }
 

@@ -71,6 +71,10 @@ pub(crate) const ROUTES: &[&str] = &[
     "workflows",
 ];
 
+/// The routes of OTLP, where they are turned on.
+#[cfg(feature = "otlp")]
+pub(crate) const OTLP_ROUTES: &[&str] = &["v1/traces", "v1/logs", "v1/metrics"];
+
 /// Where our routes are mounted in the host's app.
 #[derive(Debug, Default)]
 pub(crate) struct MountPrefixes {
@@ -343,7 +347,14 @@ fn is_ours(prefix: &str, path: &str) -> bool {
     match rest.strip_prefix('/') {
         None => rest.is_empty(),
         Some("") => true,
-        Some(rest) => ROUTES.contains(&rest.split('/').next().unwrap_or_default()),
+        Some(rest) => {
+            let first = rest.split('/').next().unwrap_or_default();
+            #[cfg(feature = "otlp")]
+            if OTLP_ROUTES.iter().any(|route| rest.starts_with(route)) {
+                return true;
+            }
+            ROUTES.contains(&first)
+        }
     }
 }
 

@@ -20,6 +20,10 @@ pub(crate) struct Process {
     pub(crate) service: Arc<str>,
     pub(crate) resource: Attributes,
     pub(crate) start: Timestamp,
+    /// `None` if it is not known: another process reports its spans.
+    pub(crate) pid: Option<u32>,
+    /// Whether it is another process, which reports its spans to a receiver.
+    pub(crate) is_other: bool,
 }
 
 impl Process {
@@ -35,6 +39,8 @@ impl Process {
             service: "unknown_service".into(),
             resource: Vec::new(),
             start: Timestamp::now(),
+            pid: Some(std::process::id()),
+            is_other: false,
         }
     }
 
@@ -52,7 +58,7 @@ impl Process {
             process: &self.id,
             service: &self.service,
             resource,
-            pid: std::process::id(),
+            pid: self.pid,
             start: self.start,
             now: Timestamp::now(),
         };
@@ -80,16 +86,26 @@ impl Processes {
         u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// The source number that was added last.
+    /// Adds another process.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn add_other(&self, process: Process) -> u32 {
+        let mut all = lock(&self.0);
+        all.push(Arc::new(process));
+        u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The source number of this program that was added last.
     pub(crate) fn newest(&self) -> Option<u32> {
-        u32::try_from(lock(&self.0).len().checked_sub(1)?).ok()
+        let all = lock(&self.0);
+        u32::try_from(all.iter().rposition(|one| !one.is_other)?).ok()
     }
 
     /// Returns the source number that was added first of those with these attributes.
     #[cfg(feature = "logs")]
     pub(crate) fn with_resource(&self, resource: &Attributes) -> Option<u32> {
         let all = lock(&self.0);
-        let at = all.iter().position(|one| one.resource == *resource)?;
+        let is_same = |one: &Arc<Process>| !one.is_other && one.resource == *resource;
+        let at = all.iter().position(is_same)?;
         u32::try_from(at).ok()
     }
 

@@ -319,7 +319,7 @@ fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, AuthError> 
     Err(HttpError::unauthorized(message).into())
 }
 
-fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+pub(crate) fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
     let bytes = authorization.as_bytes();
     let (scheme, rest) = bytes.split_at_checked("bearer ".len())?;
     scheme

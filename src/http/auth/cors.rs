@@ -122,15 +122,19 @@ pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(),
 /// Refuses a change that a page of another origin caused. Such a change would take effect even though the page cannot
 /// read the answer.
 pub(crate) fn check_writer(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
-    let is_own = match request.headers.get("sec-fetch-site") {
-        Some(site) => site == "same-origin" || site == "none",
-        None => is_same_origin(request),
-    };
-    if is_own || allowed(config, request).is_some() {
+    if is_of_own_page(request) || allowed(config, request).is_some() {
         return Ok(());
     }
     let message = "a page of another site may not do this";
     Err(HttpError::new(StatusCode::FORBIDDEN, message))
+}
+
+/// Returns whether no page of another origin caused the request.
+pub(crate) fn is_of_own_page(request: &Parts) -> bool {
+    match request.headers.get("sec-fetch-site") {
+        Some(site) => site == "same-origin" || site == "none",
+        None => is_same_origin(request),
+    }
 }
 
 fn header_is(request: &Parts, name: &str, value: &str) -> bool {

@@ -4,6 +4,8 @@ pub(crate) mod durations;
 pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod operations;
+#[cfg(feature = "otlp")]
+pub(crate) mod otlp;
 pub(crate) mod otlp_json;
 pub(crate) mod running;
 pub(crate) mod status;

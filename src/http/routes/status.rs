@@ -33,6 +33,9 @@ struct StatusReport {
     wrong_credentials: u64,
     own_request_spans: u64,
     store: StoreReport,
+    #[cfg(feature = "otlp")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otlp: Option<crate::otlp::senders::OtlpReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<&'static str>,
     uptime_seconds: f64,
@@ -104,6 +107,12 @@ pub(crate) fn status(live: &LiveSpans) -> Response<Body> {
             damaged_events: Some(status.store.damaged_events).filter(|count| *count > 0),
             limits: status.store.retention.map(RetentionLimits::from),
         },
+        #[cfg(feature = "otlp")]
+        otlp: live
+            .shared
+            .receiver
+            .as_ref()
+            .map(|receiver| receiver.report()),
         ended: status.ended,
         uptime_seconds: status.uptime.as_secs_f64(),
         now: Timestamp::now().text(),

@@ -99,8 +99,10 @@ pub(crate) fn process(out: &mut Vec<u8>, process: &ProcessFields<'_>) {
     writer.text("process", opening!("process"), process.process);
     writer.text("service", opening!("service"), process.service);
     writer.attributes("resource", &process.resource);
-    writer.key("pid");
-    number(writer.out, process.pid.into());
+    if let Some(pid) = process.pid {
+        writer.key("pid");
+        number(writer.out, pid.into());
+    }
     writer.time(opening!("startTimestamp"), process.start);
     writer.time(opening!("timestamp"), process.now);
     writer.finish(false);

@@ -122,7 +122,7 @@ pub(crate) struct ProcessFields<'a> {
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
     pub(crate) resource: Pairs<'a>,
-    pub(crate) pid: u32,
+    pub(crate) pid: Option<u32>,
     pub(crate) start: Timestamp,
     pub(crate) now: Timestamp,
 }

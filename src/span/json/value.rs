@@ -12,6 +12,9 @@ use crate::{
 /// A borrowed attribute value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
+    /// A value that was not set. Only other processes report them.
+    #[cfg(feature = "otlp")]
+    Null,
     Bool(bool),
     Int(i64),
     Double(f64),
@@ -30,6 +33,8 @@ impl Value<'_> {
     /// Returns the value as the app's own type.
     pub(crate) fn owned(&self) -> AttributeValue {
         match self {
+            #[cfg(feature = "otlp")]
+            Self::Null => AttributeValue::String(String::new()),
             Self::Bool(value) => AttributeValue::Bool(*value),
             Self::Int(value) => AttributeValue::Int(*value),
             Self::Double(value) => AttributeValue::Double(*value),

@@ -284,6 +284,8 @@ impl<'o> JsonWriter<'o> {
     /// Writes a value. Returns whether it was cut.
     pub(super) fn value(&mut self, value: &Value<'_>) -> bool {
         match value {
+            #[cfg(feature = "otlp")]
+            Value::Null => self.raw(b"null"),
             Value::Bool(value) => self.raw(if *value { b"true" } else { b"false" }),
             Value::Int(value) => integer(self.out, *value),
             Value::Double(value) => double(self.out, *value),

@@ -45,6 +45,8 @@ pub(in crate::span) const FENCE: u8 = 10;
 pub(in crate::span) const CHANGES: u8 = 11;
 pub(in crate::span) const LOG: u8 = 12;
 pub(in crate::span) const PROCESS_GONE: u8 = 13;
+#[cfg(feature = "otlp")]
+pub(in crate::span) const RECEIVED: u8 = 14;
 
 /// Bits of the second byte of [`CHANGES`]: which parts follow.
 pub(in crate::span) const CHANGED_NAME: u8 = 1;

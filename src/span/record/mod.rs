@@ -28,6 +28,8 @@ pub(crate) use self::log::write_log;
 pub(crate) use self::log::{LogPairs, write_log_pairs};
 #[cfg(feature = "http")]
 pub(crate) use self::write::write_hide;
+#[cfg(feature = "otlp")]
+pub(crate) use self::write::write_received;
 pub(crate) use self::{
     changes::write_changes,
     layout::{PartCounts, kind_of},

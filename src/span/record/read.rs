@@ -6,6 +6,8 @@ use opentelemetry::{
     trace::{Link as OtelLink, SpanContext, SpanId, TraceFlags, TraceId, TraceState},
 };
 
+#[cfg(feature = "otlp")]
+use crate::span::record::layout::RECEIVED;
 use crate::{
     span::{
         dropped_ends::DroppedEnd,
@@ -61,6 +63,8 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
             end: Timestamp::from_nanos(reader.u64()?),
         })),
         DROPPED_ENDS_FENCE => Some(Record::DroppedEndsFence),
+        #[cfg(feature = "otlp")]
+        RECEIVED => Some(Record::Received),
         FENCE => Some(Record::Fence { ack: reader.u64()? }),
         HIDE => Some(Record::Hide {
             trace_id: reader.array()?,

@@ -35,6 +35,9 @@ pub(crate) enum Record<'a> {
     Fence {
         ack: u64,
     },
+    /// The next request of a receiver waits in its queue.
+    #[cfg(feature = "otlp")]
+    Received,
     /// This span belongs to a request to our own routes.
     Hide {
         trace_id: [u8; 16],

@@ -8,6 +8,8 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::SpanData;
 
+#[cfg(feature = "otlp")]
+use crate::span::record::layout::RECEIVED;
 use crate::{
     ingest::write_buf::WriteBuf,
     span::{
@@ -219,6 +221,11 @@ pub(crate) fn write_process_gone(buf: &mut WriteBuf<'_>, process: &str) -> Optio
 
 pub(crate) fn write_dropped_ends_fence(buf: &mut WriteBuf<'_>) -> Option<()> {
     buf.put_slice(&[DROPPED_ENDS_FENCE])
+}
+
+#[cfg(feature = "otlp")]
+pub(crate) fn write_received(buf: &mut WriteBuf<'_>) -> Option<()> {
+    buf.put_slice(&[RECEIVED])
 }
 
 pub(crate) fn write_fence(buf: &mut WriteBuf<'_>, ack: u64) -> Option<()> {

@@ -1,0 +1,129 @@
+//! Encodes what other processes report: a receiver queues requests, a record in the ingest buffer says that one waits,
+//! and the receiver appends its events through the methods here. So redaction, limits and the trace index are those of
+//! the program's own spans. It runs on the worker thread.
+
+use std::sync::{Arc, Mutex};
+
+use crate::{
+    encoder::{
+        received::state::{ReceivedEvents, RequestProgress},
+        span_encoder::SpanEncoder,
+    },
+    log::{batch::Batch, event::StreamKey},
+    span::{
+        json::{ChangeFields, EndFields, LogFields, LostReason, SpanFields},
+        record::{SpanChanges, SpanRecord, StepActivity},
+    },
+    util::{
+        sync::{Instant, lock},
+        time::Timestamp,
+    },
+};
+
+/// The receiver of this encoder.
+pub(crate) type SharedReceiver = Arc<Mutex<dyn ReceivedEvents<SpanEncoder>>>;
+
+impl SpanEncoder {
+    pub(in crate::encoder) fn encode_received(&mut self, batch: &mut Batch) {
+        // If encoding panics, the rest of the request is given up.
+        self.receiver.has_more = false;
+        if let Some(receiver) = self.receiver.receiver.clone() {
+            let progress = lock(&receiver).encode_next(self, batch);
+            self.receiver.has_more = progress == RequestProgress::BatchFull;
+        }
+    }
+
+    pub(in crate::encoder) fn tell_received(&mut self, batch: &mut Batch) {
+        if let Some(receiver) = self.receiver.receiver.clone() {
+            lock(&receiver).encode_due(self, batch);
+        }
+    }
+
+    pub(in crate::encoder) fn next_received(&self) -> Option<Instant> {
+        lock(self.receiver.receiver.as_ref()?).next_due()
+    }
+
+    /// Appends the start of a span.
+    pub(crate) fn received_start(
+        &mut self,
+        (source, start): (u32, Timestamp),
+        span: SpanFields<'_>,
+        batch: &mut Batch,
+    ) {
+        self.shown_start(record(source, start, span), None, batch);
+    }
+
+    /// Appends the end of a span.
+    pub(crate) fn received_end(
+        &mut self,
+        source: u32,
+        span: SpanFields<'_>,
+        end: EndFields<'_>,
+        batch: &mut Batch,
+    ) {
+        self.shown_end(record(source, end.start, span), end, batch);
+    }
+
+    /// Appends an end that replaces an earlier one. The index counts the earlier one.
+    pub(crate) fn received_correction(
+        &mut self,
+        source: u32,
+        span: SpanFields<'_>,
+        end: EndFields<'_>,
+        batch: &mut Batch,
+    ) {
+        let change_count = self.pending_changes.len();
+        self.shown_end(record(source, end.start, span), end, batch);
+        self.pending_changes.truncate(change_count);
+    }
+
+    /// Appends what changed in an open span.
+    pub(crate) fn received_update(
+        &mut self,
+        (source, time): (u32, Timestamp),
+        span: SpanFields<'_>,
+        changes: ChangeFields<'_>,
+        batch: &mut Batch,
+    ) {
+        let changes = SpanChanges {
+            source,
+            is_source_guessed: false,
+            span,
+            changes,
+            time,
+        };
+        self.tell(changes, batch);
+    }
+
+    /// Appends a log record.
+    pub(crate) fn received_log(&mut self, source: u32, log: LogFields<'_>, batch: &mut Batch) {
+        self.log(source, log, batch);
+    }
+
+    /// Ends an open span as lost, because its process died. Does nothing if retention has removed its start.
+    pub(crate) fn received_lost(
+        &mut self,
+        (trace_id, span_id): ([u8; 16], [u8; 8]),
+        heard: Timestamp,
+        batch: &mut Batch,
+    ) {
+        let key = StreamKey::of_id(trace_id);
+        let opened = self.log.tail.open_event(&key, u64::from_be_bytes(span_id));
+        if let Some(opened) = opened {
+            for event in opened.events() {
+                self.end_as_lost(&event.payload(), LostReason::Crashed, heard, batch);
+            }
+        }
+    }
+}
+
+fn record(source: u32, start: Timestamp, span: SpanFields<'_>) -> SpanRecord<'_> {
+    SpanRecord {
+        source,
+        is_deduplicated: false,
+        activity: StepActivity::Working,
+        slot: None,
+        start,
+        span,
+    }
+}

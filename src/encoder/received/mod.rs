@@ -1,0 +1,10 @@
+//! Events that other processes report to a receiver: [`state`] is the interface to the receiver, [`events`] are the
+//! steps of the encoder. It runs on the worker thread.
+
+mod events;
+pub(super) mod state;
+
+pub(crate) use self::{
+    events::SharedReceiver,
+    state::{ReceivedEvents, RequestProgress},
+};

@@ -1,0 +1,175 @@
+//! The answers of OTLP, typed as the request: an `Export…ServiceResponse`, or a `google.rpc.Status`.
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse},
+    trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
+};
+use prost::Message as _;
+use serde::Serialize;
+
+use crate::{
+    http::{error::HttpError, response},
+    otlp::{
+        decode::{Format, Signal},
+        receiver::Refusal,
+    },
+};
+
+/// A request that was taken.
+#[derive(Debug)]
+pub(super) struct ExportAnswer {
+    pub(super) signal: Signal,
+    pub(super) format: Format,
+    pub(super) rejected: u64,
+    /// Why something was rejected, or a warning. Empty if there is nothing to say.
+    pub(super) message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonAnswer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_success: Option<JsonPartialSuccess<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonPartialSuccess<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_spans: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected_log_records: Option<String>,
+    error_message: &'a str,
+}
+
+impl ExportAnswer {
+    pub(super) fn into_response(self) -> Response<Body> {
+        let is_partial = self.rejected > 0 || !self.message.is_empty();
+        match self.format {
+            Format::Json => {
+                // 64-bit integers are texts in protobuf's JSON.
+                let rejected = || Some(self.rejected.to_string());
+                let partial_success = is_partial.then(|| JsonPartialSuccess {
+                    rejected_spans: (self.signal == Signal::Traces).then(rejected).flatten(),
+                    rejected_log_records: (self.signal == Signal::Logs).then(rejected).flatten(),
+                    error_message: &self.message,
+                });
+                response::json(&JsonAnswer { partial_success })
+            }
+            Format::Protobuf => {
+                let rejected = i64::try_from(self.rejected).unwrap_or(i64::MAX);
+                let message = self.message;
+                let bytes = match (is_partial, self.signal) {
+                    (false, _) | (true, Signal::Metrics) => Vec::new(),
+                    (true, Signal::Traces) => ExportTraceServiceResponse {
+                        partial_success: Some(ExportTracePartialSuccess {
+                            rejected_spans: rejected,
+                            error_message: message,
+                        }),
+                    }
+                    .encode_to_vec(),
+                    (true, Signal::Logs) => ExportLogsServiceResponse {
+                        partial_success: Some(ExportLogsPartialSuccess {
+                            rejected_log_records: rejected,
+                            error_message: message,
+                        }),
+                    }
+                    .encode_to_vec(),
+                };
+                response::with_type(Body::from(bytes), PROTOBUF)
+            }
+        }
+    }
+}
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// A request of which nothing was taken.
+#[derive(Debug)]
+pub(super) struct OtlpError {
+    status: StatusCode,
+    pub(super) message: String,
+}
+
+impl OtlpError {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    /// The sender should try again.
+    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// Returns the code of `google.rpc.Code`.
+    fn code(&self) -> u8 {
+        match self.status {
+            StatusCode::UNAUTHORIZED => 16,
+            StatusCode::FORBIDDEN => 7,
+            StatusCode::NOT_FOUND => 5,
+            StatusCode::PAYLOAD_TOO_LARGE => 8,
+            StatusCode::SERVICE_UNAVAILABLE => 14,
+            _ => 3,
+        }
+    }
+
+    pub(super) fn into_response(self, format: Option<Format>) -> Response<Body> {
+        #[derive(Serialize)]
+        struct RpcStatus<'a> {
+            code: u8,
+            message: &'a str,
+        }
+        let mut response = match format {
+            Some(Format::Protobuf) => {
+                response::with_type(Body::from(rpc_status(self.code(), &self.message)), PROTOBUF)
+            }
+            Some(Format::Json) | None => response::json(&RpcStatus {
+                code: self.code(),
+                message: &self.message,
+            }),
+        };
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            StatusCode::UNAUTHORIZED => crate::http::error::challenge(headers),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Returns a `google.rpc.Status` in protobuf: the code is field 1, the message field 2.
+fn rpc_status(code: u8, message: &str) -> Vec<u8> {
+    let mut out = vec![0x08, code, 0x12];
+    prost::encoding::encode_varint(message.len() as u64, &mut out);
+    out.extend_from_slice(message.as_bytes());
+    out
+}
+
+impl From<HttpError> for OtlpError {
+    fn from(error: HttpError) -> Self {
+        Self::new(error.status(), error.message())
+    }
+}
+
+impl From<Refusal> for OtlpError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(message) => Self::new(StatusCode::BAD_REQUEST, message),
+            Refusal::TooLarge(message) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, message),
+            Refusal::Busy(message) => Self::unavailable(message),
+            Refusal::Closed => Self::unavailable("the event log has ended"),
+        }
+    }
+}

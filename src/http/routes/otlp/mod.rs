@@ -1,0 +1,12 @@
+//! `POST /v1/traces`, `/v1/logs` and `/v1/metrics`: OTLP over HTTP, as the OTLP specification 1.x has it. It runs on
+//! the connection's task; large bodies are decoded on a blocking thread.
+
+mod answer;
+mod body;
+mod route;
+mod writer_access;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::route::{answer, target_of};

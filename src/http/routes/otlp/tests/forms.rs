@@ -1,0 +1,275 @@
+//! The forms in which senders report open spans.
+
+use super::*;
+
+fn span(id: &str, name: &str, end: Option<u64>) -> Value {
+    let mut span = json!({"traceId": TRACE, "spanId": id, "name": name, "startTimeUnixNano": START.to_string()});
+    if let Some(end) = end {
+        span["endTimeUnixNano"] = end.to_string().into();
+    }
+    span
+}
+
+fn with(mut span: Value, key: &str, value: Value) -> Value {
+    span[key] = value;
+    span
+}
+
+fn attribute(key: &str, value: &str) -> Value {
+    json!({"key": key, "value": {"stringValue": value}})
+}
+
+#[tokio::test]
+async fn a_span_without_an_end_starts_is_updated_and_ends() {
+    for open in [None, Some(0), Some(START - 1)] {
+        let live = receiving();
+        let first = with(
+            span(SPAN, "job", open),
+            "attributes",
+            json!([attribute("a", "1")]),
+        );
+        take(&live, "nodejs", json!([first.clone()])).await;
+        // A sign of life changes nothing.
+        take(&live, "nodejs", json!([first])).await;
+        assert_eq!(outline(&live), [format!("started {SPAN} job")]);
+        let last = with(
+            span(SPAN, "job", Some(START + SECOND)),
+            "attributes",
+            json!([attribute("a", "2")]),
+        );
+        take(&live, "nodejs", json!([last])).await;
+        // The start that comes late changes nothing.
+        take(&live, "nodejs", json!([span(SPAN, "job", open)])).await;
+        assert_eq!(
+            events(&live),
+            [
+                json!({"type": "started", "spanId": SPAN, "parentSpanId": null, "name": "job",
+                    "attributes": {"a": "1"}, "timestamp": "2026-11-22T11:39:00.000000000Z"}),
+                json!({"type": "ended", "spanId": SPAN, "parentSpanId": null, "name": "job",
+                    "status": {"code": "OK"}, "attributes": {"a": "2"},
+                    "startTimestamp": "2026-11-22T11:39:00.000000000Z",
+                    "timestamp": "2026-11-22T11:39:01.000000000Z"}),
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_parent_comes_before_its_child_and_ends_after_it() {
+    let live = receiving();
+    let child = with(
+        span(CHILD, "child", Some(START + 1)),
+        "parentSpanId",
+        json!(SPAN),
+    );
+    take(
+        &live,
+        "python",
+        json!([child, span(SPAN, "root", Some(START + 2))]),
+    )
+    .await;
+    assert_eq!(
+        outline(&live),
+        [
+            format!("started {SPAN} root"),
+            format!("started {CHILD} child"),
+            format!("ended {CHILD} child"),
+            format!("ended {SPAN} root"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_retry_changes_nothing_and_a_correction_counts() {
+    let live = receiving();
+    let ended = span(SPAN, "job", Some(START + 1));
+    take(&live, "go", json!([ended.clone(), ended.clone()])).await;
+    take(&live, "go", json!([ended])).await;
+    take(&live, "go", json!([span(SPAN, "job", Some(START + 2))])).await;
+    assert_eq!(
+        outline(&live),
+        [
+            format!("started {SPAN} job"),
+            format!("ended {SPAN} job"),
+            format!("ended {SPAN} job"),
+        ]
+    );
+    let last = events(&live).pop().unwrap();
+    assert_eq!(last["timestamp"], "2026-11-22T11:39:00.000000002Z");
+}
+
+#[tokio::test]
+async fn length_zero_is_a_start_from_dotnet_only() {
+    let empty = || json!([span(SPAN, "job", Some(START))]);
+    let started = format!("started {SPAN} job");
+    let ended = format!("ended {SPAN} job");
+    let live = receiving();
+    take(&live, "dotnet", empty()).await;
+    assert_eq!(outline(&live), [started.clone()]);
+    take(&live, "dotnet", json!([span(SPAN, "job", Some(START + 1))])).await;
+    assert_eq!(outline(&live), [started.clone(), ended.clone()]);
+    let live = receiving();
+    take(&live, "java", empty()).await;
+    assert_eq!(outline(&live), [started.clone(), ended.clone()]);
+    // A sender of .NET that is known to send only ended spans.
+    let live = receiving();
+    take(
+        &live,
+        "dotnet",
+        json!([span(CHILD, "long", Some(START + SECOND))]),
+    )
+    .await;
+    take(&live, "dotnet", empty()).await;
+    assert_eq!(outline(&live)[2..], [started, ended]);
+}
+
+#[tokio::test]
+async fn a_pending_span_of_logfire_is_the_start_of_its_parent() {
+    let live = receiving();
+    let pending = json!({
+        "traceId": TRACE, "spanId": CHILD, "parentSpanId": SPAN, "name": "job",
+        "startTimeUnixNano": START, "endTimeUnixNano": START,
+        "attributes": [
+            attribute("logfire.span_type", "pending_span"),
+            attribute("logfire.pending_parent_id", "00000000000000aa"),
+            attribute("a", "1"),
+        ],
+    });
+    take(&live, "python", json!([pending])).await;
+    let whole = with(
+        span(SPAN, "job", Some(START + 1)),
+        "parentSpanId",
+        json!("00000000000000aa"),
+    );
+    take(&live, "python", json!([whole])).await;
+    assert_eq!(
+        events(&live),
+        [
+            json!({"type": "started", "spanId": SPAN, "parentSpanId": "00000000000000aa", "name": "job",
+                "attributes": {"a": "1"}, "timestamp": "2026-11-22T11:39:00.000000000Z"}),
+            json!({"type": "ended", "spanId": SPAN, "parentSpanId": "00000000000000aa", "name": "job",
+                "status": {"code": "OK"}, "attributes": {},
+                "startTimestamp": "2026-11-22T11:39:00.000000000Z",
+                "timestamp": "2026-11-22T11:39:00.000000001Z"}),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_partial_span_of_datadog_is_open_whatever_its_end_says() {
+    let live = receiving();
+    let partial = with(
+        span(SPAN, "job", Some(START + 1)),
+        "attributes",
+        json!([{"key": "_dd.partial_version", "value": {"intValue": 1}}]),
+    );
+    take(&live, "python", json!([partial])).await;
+    assert_eq!(outline(&live), [format!("started {SPAN} job")]);
+}
+
+#[tokio::test]
+async fn a_heartbeat_in_a_log_record_is_an_open_span() {
+    let live = receiving();
+    let data = json!({"resourceSpans": [{"scopeSpans": [{"spans": [span(SPAN, "job", None)]}]}]});
+    let record = |event: &str| {
+        json!({"resourceLogs": [{
+            "resource": {"attributes": [attribute("service.name", "shop")]},
+            "scopeLogs": [{"logRecords": [{
+                "body": {"stringValue": data.to_string()},
+                "attributes": [attribute("partial.event", event), attribute("partial.frequency", "5000ms")],
+            }]}],
+        }]})
+    };
+    for event in ["heartbeat", "heartbeat", "stop"] {
+        let answer = post_json(&live, "/v1/logs", &record(event)).await;
+        assert_eq!(answer.json(), (200, json!({})));
+    }
+    assert_eq!(outline(&live), [format!("started {SPAN} job")]);
+}
+
+#[tokio::test]
+async fn special_attributes_say_how_a_span_ended_and_what_it_waits_for() {
+    let live = receiving();
+    let flag = |key: &str| json!([{"key": key, "value": {"boolValue": true}}]);
+    let waiting = with(
+        span(SPAN, "w", None),
+        "attributes",
+        json!([attribute("livespan.awaiting", "redis")]),
+    );
+    let panicked = with(
+        span(CHILD, "p", Some(START + 1)),
+        "attributes",
+        flag("livespan.panicked"),
+    );
+    let cancelled = with(
+        span("00000000000000c0", "c", Some(START + 1)),
+        "attributes",
+        flag("livespan.cancelled"),
+    );
+    take(&live, "rust", json!([waiting, panicked, cancelled])).await;
+    let of = |kind: &str| {
+        let is = |event: &Value| event["type"] == kind;
+        events(&live).into_iter().filter(is).collect::<Vec<_>>()
+    };
+    let [update] = of("updated").try_into().unwrap();
+    assert_eq!(
+        (&update["spanId"], &update["awaiting"]["name"]),
+        (&json!(SPAN), &json!("redis"))
+    );
+    let [cancelled, panicked] = of("ended").try_into().unwrap();
+    assert_eq!(
+        (
+            &cancelled["cancelled"],
+            &cancelled["attributes"],
+            &cancelled["status"]
+        ),
+        (&json!(true), &json!({}), &json!({"code": "OK"}))
+    );
+    assert_eq!(
+        (
+            &panicked["panicked"],
+            &panicked["attributes"],
+            &panicked["status"]
+        ),
+        (
+            &json!(true),
+            &json!({}),
+            &json!({"code": "ERROR", "message": "panicked"})
+        )
+    );
+    assert_eq!(of("started")[0]["attributes"], json!({}));
+}
+
+#[tokio::test]
+async fn the_status_says_who_sends_and_whether_only_ended_spans() {
+    let live = receiving();
+    take(
+        &live,
+        "go",
+        json!([span(SPAN, "job", Some(START + SECOND))]),
+    )
+    .await;
+    take(&live, "nodejs", json!([span(CHILD, "job", None)])).await;
+    let report = status(&live);
+    let senders: Vec<_> = report["senders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sender| {
+            json!([
+                sender["service"],
+                sender["language"],
+                sender["spans"],
+                sender["openSpans"],
+                sender["endedOnly"]
+            ])
+        })
+        .collect();
+    assert_eq!(
+        senders,
+        [
+            json!(["shop", "go", 1, 0, true]),
+            json!(["shop", "nodejs", 1, 1, false])
+        ]
+    );
+}

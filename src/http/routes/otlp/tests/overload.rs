@@ -1,0 +1,158 @@
+//! What happens while the log has no room, and while its store fails.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+    mpsc,
+};
+
+use super::*;
+use crate::{
+    error::Error,
+    log::{batch::Batch, event::StreamKey},
+    span::event::{SpanEvent, SpanId, TraceId},
+    store::{Appended, EpochStart, EventStore, MemoryEventStore, PageLimit, ReadFuture},
+    wire::id::Sequence,
+};
+
+/// A store in memory that waits, or fails.
+#[derive(Debug)]
+struct Unwilling {
+    memory: MemoryEventStore,
+    /// Told when the worker waits here, until the other end is dropped.
+    gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+    fails: Arc<AtomicBool>,
+}
+
+impl EventStore for Unwilling {
+    fn kind(&self) -> &'static str {
+        "unwilling"
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        self.memory.open()
+    }
+
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.memory.epochs()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        if let Some((entered, released)) = self.gate.lock().unwrap().as_ref() {
+            let _nobody_waits = entered.send(());
+            let _released = released.recv();
+        }
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Error::store_failed("the store of a test fails"));
+        }
+        self.memory.append(first, batch)
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.memory.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.memory.read_after(after, limit)
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.memory.read_streams_after(keys, after, limit)
+    }
+
+    fn append_timeout(&self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+fn one_span() -> Value {
+    let span = json!({"traceId": TRACE, "spanId": SPAN, "name": "a", "startTimeUnixNano": START, "endTimeUnixNano": START + 1});
+    request_of("go", &json!([span]))
+}
+
+#[tokio::test]
+async fn a_full_buffer_is_answered_with_come_again_and_nothing_is_taken() {
+    let (release, released) = mpsc::channel();
+    let (enter, entered) = mpsc::channel();
+    let store = Unwilling {
+        memory: MemoryEventStore::new(),
+        gate: Mutex::new(Some((enter, released))),
+        fails: Arc::default(),
+    };
+    let live = LiveSpans::builder()
+        .store(store)
+        .buffer_events(0)
+        .otlp(OtlpReceiver::default())
+        .build()
+        .unwrap();
+    let trace = TraceId::from_bytes([1; 16]).unwrap();
+    let span = SpanId::from_bytes([1; 8]).unwrap();
+    let update = SpanEvent::updated(trace, span, None);
+    live.target().try_dispatch(&update).unwrap();
+    entered.recv().unwrap();
+    // Nothing is taken from the buffer now.
+    while live.target().try_dispatch(&update).is_ok() {}
+    let answer = post_json(&live, "/v1/traces", &one_span()).await;
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(
+        answer.json(),
+        (
+            503,
+            json!({"code": 14, "message": "the buffer of the event log is full"})
+        )
+    );
+    drop(release);
+    live.shared
+        .parts
+        .runtime
+        .buffer
+        .flush(std::time::Duration::from_secs(30))
+        .unwrap();
+    let has_come = |live: &LiveSpans| {
+        outline(live)
+            .iter()
+            .filter(|line| line.contains(SPAN))
+            .count()
+    };
+    assert_eq!(has_come(&live), 0);
+    let answer = post_json(&live, "/v1/traces", &one_span()).await;
+    assert_eq!(answer.json(), (200, json!({})));
+    assert_eq!(has_come(&live), 2);
+}
+
+#[tokio::test]
+async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let store = Unwilling {
+        memory: MemoryEventStore::new(),
+        gate: Mutex::default(),
+        fails: Arc::clone(&fails),
+    };
+    let live = LiveSpans::builder()
+        .store(store)
+        .otlp(OtlpReceiver::default())
+        .build()
+        .unwrap();
+    let answer = post_json(&live, "/v1/traces", &one_span()).await;
+    assert_eq!(
+        answer.json(),
+        (
+            503,
+            json!({"code": 14, "message": "the event store failed: send it again"})
+        )
+    );
+    fails.store(false, Ordering::SeqCst);
+    let answer = post_json(&live, "/v1/traces", &one_span()).await;
+    assert_eq!(answer.json(), (200, json!({})));
+    // Readers got them once while the store failed, and again with ids that they can resume from.
+    let lines = outline(&live);
+    let (started, ended) = (format!("started {SPAN} a"), format!("ended {SPAN} a"));
+    assert_eq!(lines.get(..2), Some(&[started.clone(), ended.clone()][..]));
+    assert_eq!(lines.last_chunk(), Some(&[started, ended]));
+    assert_eq!(events(&live).pop().unwrap()["lost"], Value::Null);
+}

@@ -1,0 +1,485 @@
+//! Statuses, types and messages of answers.
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    },
+    common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value as Otlp},
+    logs::v1::{LogRecord, LogsData, ResourceLogs, ScopeLogs},
+    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData, span::Link},
+};
+use prost::Message as _;
+
+use super::*;
+
+fn span(name: &str) -> Span {
+    Span {
+        trace_id: vec![0x0a; 16],
+        span_id: vec![0x01; 8],
+        name: name.to_owned(),
+        start_time_unix_nano: START,
+        end_time_unix_nano: START + SECOND,
+        ..Span::default()
+    }
+}
+
+fn request(spans: Vec<Span>) -> Vec<u8> {
+    let scope_spans = vec![ScopeSpans {
+        spans,
+        ..ScopeSpans::default()
+    }];
+    let resource_spans = vec![ResourceSpans {
+        scope_spans,
+        ..ResourceSpans::default()
+    }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+#[tokio::test]
+async fn success_is_an_empty_message_of_the_type_of_the_request() {
+    let live = receiving();
+    for path in ["/v1/traces", "/v1/logs", "/v1/metrics"] {
+        let answer = post_protobuf(&live, path, Vec::new()).await;
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (StatusCode::OK, &b""[..])
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/x-protobuf")
+        );
+        let answer = post_json(&live, path, &json!({})).await;
+        assert_eq!(answer.json(), (200, json!({})));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+    assert_eq!(
+        post_protobuf(&live, "/v1/traces", request(vec![span("a")]))
+            .await
+            .body,
+        b""
+    );
+    assert_eq!(
+        outline(&live),
+        ["started 0101010101010101 a", "ended 0101010101010101 a"]
+    );
+}
+
+#[tokio::test]
+async fn every_type_of_value_arrives_whole_over_protobuf() {
+    let live = receiving();
+    let value = |value| Some(AnyValue { value: Some(value) });
+    let pair = |key: &str, of: Otlp| KeyValue {
+        key: key.to_owned(),
+        value: value(of),
+        ..KeyValue::default()
+    };
+    let list = ArrayValue {
+        values: vec![value(Otlp::IntValue(1)).unwrap(), AnyValue::default()],
+    };
+    let map = KeyValueList {
+        values: vec![
+            pair("z", Otlp::BoolValue(true)),
+            pair("a", Otlp::IntValue(i64::MIN)),
+        ],
+    };
+    let whole = Span {
+        trace_state: "k=v".to_owned(),
+        parent_span_id: vec![0x02; 8],
+        flags: 0x301,
+        kind: 2,
+        attributes: vec![
+            pair("text", Otlp::StringValue("t".to_owned())),
+            pair("large", Otlp::IntValue(i64::MAX)),
+            pair("double", Otlp::DoubleValue(2.0)),
+            pair("nan", Otlp::DoubleValue(f64::NAN)),
+            pair("bytes", Otlp::BytesValue(vec![0, 255])),
+            pair("list", Otlp::ArrayValue(list)),
+            pair("map", Otlp::KvlistValue(map)),
+            KeyValue {
+                key: "unset".to_owned(),
+                ..KeyValue::default()
+            },
+        ],
+        dropped_attributes_count: 3,
+        dropped_events_count: 4,
+        dropped_links_count: 5,
+        events: vec![opentelemetry_proto::tonic::trace::v1::span::Event {
+            time_unix_nano: START + 1,
+            name: "e".to_owned(),
+            ..Default::default()
+        }],
+        links: vec![Link {
+            trace_id: vec![7; 16],
+            span_id: vec![8; 8],
+            ..Link::default()
+        }],
+        status: Some(Status {
+            code: 2,
+            message: "no".to_owned(),
+        }),
+        ..span("whole")
+    };
+    let answer = post_protobuf(&live, "/v1/traces", request(vec![whole])).await;
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (StatusCode::OK, &b""[..])
+    );
+    let ended = events(&live).pop().unwrap();
+    assert_eq!(
+        ended,
+        json!({
+            "type": "ended", "spanId": "0101010101010101", "parentSpanId": "0202020202020202",
+            "name": "whole", "parentRemote": true, "traceState": "k=v",
+            "status": {"code": "ERROR", "message": "no"},
+            "attributes": {
+                "text": "t", "large": "9223372036854775807", "double": 2.0, "nan": "NaN",
+                "bytes": "00ff", "list": [1, null],
+                "map": {"a": "-9223372036854775808", "z": true}, "unset": null,
+            },
+            "attributeTypes": {"large": "int", "nan": "double", "bytes": "bytes"},
+            "startTimestamp": "2026-11-22T11:39:00.000000000Z",
+            "timestamp": "2026-11-22T11:39:01.000000000Z",
+            "events": [{"name": "e", "timestamp": "2026-11-22T11:39:00.000000001Z", "attributes": {}}],
+            "links": [{
+                "traceId": "07070707070707070707070707070707",
+                "spanId": "0808080808080808",
+                "attributes": {},
+            }],
+            "dropped": {"attributes": 3, "events": 4, "links": 5},
+        })
+    );
+}
+
+#[tokio::test]
+async fn invalid_spans_are_counted_and_the_rest_is_kept() {
+    let live = receiving();
+    let zero_trace = Span {
+        trace_id: vec![0; 16],
+        ..span("b")
+    };
+    let short_id = Span {
+        span_id: vec![1; 7],
+        ..span("c")
+    };
+    let answer = post_protobuf(
+        &live,
+        "/v1/traces",
+        request(vec![zero_trace, span("a"), short_id]),
+    )
+    .await;
+    assert_eq!(
+        ExportTraceServiceResponse::decode(answer.body.as_slice()).unwrap(),
+        ExportTraceServiceResponse {
+            partial_success: Some(ExportTracePartialSuccess {
+                rejected_spans: 2,
+                error_message: "a trace id is all zeros".to_owned(),
+            }),
+        }
+    );
+    let spans = json!([{"traceId": TRACE, "spanId": "zz", "name": "d", "startTimeUnixNano": 1, "endTimeUnixNano": 2}]);
+    let answer = post_json(&live, "/v1/traces", &request_of("nodejs", &spans)).await;
+    assert_eq!(
+        answer.json(),
+        (
+            200,
+            json!({"partialSuccess": {"rejectedSpans": "1", "errorMessage": "a span id is not 8 bytes long"}})
+        )
+    );
+    assert_eq!(
+        outline(&live),
+        ["started 0101010101010101 a", "ended 0101010101010101 a"]
+    );
+    let report = status(&live);
+    let rejected = report["senders"].as_array().unwrap();
+    let rejected: Vec<_> = rejected
+        .iter()
+        .map(|one| (&one["rejected"], &one["lastRejection"]))
+        .collect();
+    assert_eq!(
+        rejected,
+        [
+            (&json!(2), &json!("a span id is not 8 bytes long")),
+            (&json!(1), &json!("a span id is not 8 bytes long")),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_with_what_to_change() {
+    let live = receiving();
+    let json_type = ("content-type", "application/json");
+    let small = LiveSpans::builder()
+        .otlp(OtlpReceiver::default().body_bytes(100).items(1))
+        .build()
+        .unwrap();
+    let two = request_of("go", &json!([{}, {}])).to_string();
+    let off = LiveSpans::builder().build().unwrap();
+    let bomb = gzip(&[b' '; 101]);
+    let cases: [(&LiveSpans, &str, &[(&str, &str)], &[u8], u16, &str); 13] = [
+        (&live, "/v1/traces", &[json_type], b"{", 400,
+            "the body is not JSON: EOF while parsing an object at line 1 column 1"),
+        (&live, "/v1/traces", &[json_type], b"[]", 400, "the body is no object"),
+        (&live, "/v1/traces", &[json_type], b"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"name\":7}]}]}]}", 400,
+            "resourceSpans[0].scopeSpans[0].spans[0].name is no text"),
+        (&live, "/v1/traces", &[json_type], b"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"startTimeUnixNano\":\"-1\"}]}]}]}", 400,
+            "resourceSpans[0].scopeSpans[0].spans[0].startTimeUnixNano is no time: \"-1\""),
+        (&live, "/v1/traces", &[json_type, ("content-encoding", "gzip")], b"this is not gzip", 400,
+            "the body is not gzip: invalid gzip header"),
+        (&live, "/v1/traces", &[json_type, ("content-encoding", "zstd")], b"{}", 415,
+            "the content encoding must be gzip, or none: set OTEL_EXPORTER_OTLP_COMPRESSION=gzip"),
+        (&live, "/v1/traces", &[("content-type", "text/plain")], b"{}", 415,
+            "the content type must be application/x-protobuf or application/json"),
+        (&live, "/", &[json_type], b"{}", 404,
+            "OTLP is taken at /v1/traces, /v1/logs and /v1/metrics: append one to the URL of the exporter"),
+        (&live, "/v1/profiles", &[json_type], b"{}", 404,
+            "OTLP is taken at /v1/traces, /v1/logs and /v1/metrics only"),
+        (&small, "/v1/traces", &[json_type], &[b' '; 101], 413,
+            "the body has more than 100 bytes: send fewer spans in a batch"),
+        (&small, "/v1/traces", &[json_type, ("content-encoding", "gzip")], &bomb, 413,
+            "the body has more than 100 bytes after decompression"),
+        (&small, "/v1/traces", &[json_type], b"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{},{}]}]}]}", 413,
+            "the request has more than 1 spans or log records"),
+        (&off, "/v1/traces", &[json_type], two.as_bytes(), 404,
+            "OTLP is not turned on here: set .otlp(OtlpReceiver::default()) on LiveSpans::builder()"),
+    ];
+    for (live, path, headers, body, status, message) in cases {
+        let mut request = Request::post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (is, json) = send(live, request, body.to_vec()).await.json();
+        assert_eq!(
+            (is, json["message"].as_str()),
+            (status, Some(message)),
+            "{path}"
+        );
+    }
+    assert_eq!(outline(&live), [""; 0]);
+    assert_eq!(
+        status(&live)["lastRefusal"],
+        json!({"reason": "OTLP is taken at /v1/traces, /v1/logs and /v1/metrics only", "sender": "unknown"})
+    );
+}
+
+#[tokio::test]
+async fn an_error_over_protobuf_is_a_status_of_rpc() {
+    let live = receiving();
+    let answer = post_protobuf(&live, "/v1/traces", vec![0xff; 3]).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/x-protobuf")
+    );
+    // Field 1: the code of an invalid argument. Field 2: the message.
+    assert_eq!(answer.body.get(..3), Some(&[0x08, 3, 0x12][..]));
+    let message = "the body is not the protobuf of this request: failed to decode Protobuf message: invalid varint";
+    assert_eq!(
+        std::str::from_utf8(answer.body.get(4..).unwrap()),
+        Ok(message)
+    );
+}
+
+#[tokio::test]
+async fn a_doubled_path_is_taken_with_a_warning() {
+    let live = receiving();
+    let spans = json!([{"traceId": TRACE, "spanId": SPAN, "name": "a", "startTimeUnixNano": START, "endTimeUnixNano": START}]);
+    let request = request_of("nodejs", &spans);
+    let (status, answer) = post_json(&live, "/v1/traces/v1/traces", &request)
+        .await
+        .json();
+    assert_eq!(
+        (status, answer),
+        (
+            200,
+            json!({"partialSuccess": {
+                "rejectedSpans": "0",
+                "errorMessage": "the path is doubled: set OTEL_EXPORTER_OTLP_ENDPOINT without /v1/traces, because the SDK appends it",
+            }})
+        )
+    );
+    assert_eq!(outline(&live).len(), 2);
+}
+
+#[tokio::test]
+async fn writers_need_the_token_and_pages_an_allowed_origin() {
+    let live = LiveSpans::builder()
+        .otlp(
+            OtlpReceiver::default()
+                .token("hush")
+                .allowed_origins(["http://localhost:*"]),
+        )
+        .build()
+        .unwrap();
+    let post = |name: &str, value: &str| {
+        Request::post("/v1/traces")
+            .header("content-type", "application/json")
+            .header(name, value)
+    };
+    for (name, value, status) in [
+        ("x-otlp-api-key", "hush", 200),
+        ("authorization", "Bearer hush", 200),
+        ("x-otlp-api-key", "other", 401),
+        ("authorization", "Bearer other", 401),
+        ("x-other", "hush", 401),
+    ] {
+        let answer = send(&live, post(name, value), b"{}".to_vec()).await;
+        assert_eq!(answer.status, status, "{name} {value}");
+    }
+    for (origin, status, allowed) in [
+        ("http://localhost:3000", 200, Some("http://localhost:3000")),
+        ("https://evil.example", 403, None),
+    ] {
+        let request = post("origin", origin).header("x-otlp-api-key", "hush");
+        let answer = send(&live, request, b"{}".to_vec()).await;
+        assert_eq!(
+            (
+                answer.status.as_u16(),
+                answer.header("access-control-allow-origin")
+            ),
+            (status, allowed)
+        );
+        let preflight = Request::options("/v1/traces")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "content-type,x-otlp-api-key",
+            );
+        let answer = send(&live, preflight, Vec::new()).await;
+        let status = if allowed.is_some() { 204 } else { 403 };
+        assert_eq!(
+            (
+                answer.status.as_u16(),
+                answer.header("access-control-allow-origin")
+            ),
+            (status, allowed)
+        );
+        let names = allowed.map(|_| "content-type,x-otlp-api-key");
+        assert_eq!(answer.header("access-control-allow-headers"), names);
+    }
+    let public = LiveSpans::builder()
+        .auth(crate::Auth::public())
+        .otlp(OtlpReceiver::default())
+        .build();
+    assert!(public.unwrap_err().is_invalid());
+}
+
+#[tokio::test]
+async fn log_records_become_log_events() {
+    let live = receiving();
+    let text = |text: &str| {
+        Some(AnyValue {
+            value: Some(Otlp::StringValue(text.to_owned())),
+        })
+    };
+    let record = LogRecord {
+        time_unix_nano: START,
+        observed_time_unix_nano: START + 1,
+        severity_number: 17,
+        severity_text: "ERR".to_owned(),
+        body: text("it broke"),
+        trace_id: vec![0x0a; 16],
+        span_id: vec![0x01; 8],
+        event_name: "broken".to_owned(),
+        ..LogRecord::default()
+    };
+    let outside = LogRecord {
+        observed_time_unix_nano: START,
+        severity_number: 9,
+        body: text("hello"),
+        span_id: vec![0x01; 8],
+        ..LogRecord::default()
+    };
+    let data = LogsData {
+        resource_logs: vec![ResourceLogs {
+            scope_logs: vec![ScopeLogs {
+                log_records: vec![record, outside],
+                ..ScopeLogs::default()
+            }],
+            ..ResourceLogs::default()
+        }],
+    };
+    let request = Request::post("/v1/logs")
+        .header("content-type", "application/x-protobuf")
+        .header("content-encoding", "gzip");
+    let answer = send(&live, request, gzip(&data.encode_to_vec())).await;
+    assert_eq!(
+        (answer.status, answer.body.as_slice()),
+        (StatusCode::OK, &b""[..])
+    );
+    assert_eq!(
+        events(&live),
+        [
+            json!({
+                "type": "log", "spanId": "0101010101010101", "severityNumber": 17, "severityText": "ERR",
+                "body": "it broke", "attributes": {}, "eventName": "broken",
+                "observedTimestamp": "2026-11-22T11:39:00.000000001Z",
+                "timestamp": "2026-11-22T11:39:00.000000000Z",
+            }),
+            json!({
+                "type": "log", "spanId": null, "severityNumber": 9, "severityText": "INFO", "body": "hello",
+                "attributes": {}, "observedTimestamp": "2026-11-22T11:39:00.000000000Z",
+                "timestamp": "2026-11-22T11:39:00.000000000Z",
+            }),
+        ]
+    );
+}
+
+#[test]
+fn no_bytes_make_the_decoders_panic() {
+    use crate::otlp::decode::{DecodeLimits, Format, Signal, decode};
+    let limits = DecodeLimits {
+        items_max: 100,
+        memory_bytes_max: 1024 * 1024,
+    };
+    let spans = json!([{"traceId": TRACE, "spanId": SPAN, "name": "\u{e9}\"", "startTimeUnixNano": START,
+        "attributes": [{"key": "k", "value": {"kvlistValue": {"values": [{"key": "a", "value": {"bytesValue": "AAEC"}}]}}}],
+        "events": [{"name": "e"}], "links": [{"traceId": TRACE}], "status": {"code": 2}}]);
+    let json = request_of("nodejs", &spans).to_string().into_bytes();
+    let data = TracesData {
+        resource_spans: match decode(&json, Signal::Traces, Format::Json, limits)
+            .unwrap()
+            .0
+        {
+            crate::otlp::decode::Decoded::Traces(spans) => spans,
+            other => panic!("{other:?}"),
+        },
+    };
+    let protobuf = data.encode_to_vec();
+    for (body, format) in [(&json, Format::Json), (&protobuf, Format::Protobuf)] {
+        for end in 0..body.len() {
+            drop(decode(&body[..end], Signal::Traces, format, limits));
+            let mut changed = body.clone();
+            changed[end] = !changed[end];
+            drop(decode(&changed, Signal::Traces, format, limits));
+            drop(decode(&changed, Signal::Logs, format, limits));
+        }
+    }
+    // Deep nesting, and two bytes that become hundreds.
+    let (open, close) = ("{\"arrayValue\":{\"values\":[", "]}}");
+    let deep = format!(
+        "{{\"resourceSpans\":[{{\"resource\":{{\"attributes\":[{{\"value\":{}{}}}]}}}}]}}",
+        open.repeat(200),
+        close.repeat(200)
+    );
+    let error = decode(deep.as_bytes(), Signal::Traces, Format::Json, limits);
+    assert!(
+        matches!(error, Err(crate::otlp::decode::DecodeError::Malformed(_))),
+        "{error:?}"
+    );
+    let empty = [0x4a, 0x00].repeat(50_000);
+    let mut nested = Vec::new();
+    for (tag, inner) in [(0x12, empty), (0x12, Vec::new()), (0x0a, Vec::new())] {
+        let inner = if inner.is_empty() {
+            std::mem::take(&mut nested)
+        } else {
+            inner
+        };
+        nested = vec![tag];
+        prost::encoding::encode_varint(inner.len() as u64, &mut nested);
+        nested.extend(inner);
+    }
+    let error = decode(&nested, Signal::Traces, Format::Protobuf, limits).unwrap_err();
+    let message = "the request needs more than 1048576 bytes of memory".to_owned();
+    assert_eq!(error, crate::otlp::decode::DecodeError::TooLarge(message));
+}

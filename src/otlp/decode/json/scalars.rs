@@ -1,0 +1,296 @@
+//! Texts, ids, numbers, times and enums. Each takes null for its default value. Pure.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::otlp::decode::json::reader::{Path, exceeded, refuse_others};
+
+/// A value that is not an object or a list, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Double(f64),
+    Text(&'a str),
+    /// An object or a list, which was skipped.
+    Other,
+}
+
+/// Reads any value, and makes something of it if it is a scalar.
+pub(super) struct AnyScalar<F>(pub(super) F);
+
+impl<'de, T, F: FnOnce(Scalar<'_>) -> T> DeserializeSeed<'de> for AnyScalar<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T, F: FnOnce(Scalar<'_>) -> T> Visitor<'de> for AnyScalar<F> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<T, E> {
+        Ok((self.0)(Scalar::Null))
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, v: bool) -> Result<T, E> {
+        Ok((self.0)(Scalar::Bool(v)))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<T, E> {
+        Ok((self.0)(Scalar::Int(v.into())))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<T, E> {
+        Ok((self.0)(Scalar::Int(v.into())))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<T, E> {
+        Ok((self.0)(Scalar::Double(v)))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<T, E> {
+        Ok((self.0)(Scalar::Text(v)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok((self.0)(Scalar::Other))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok((self.0)(Scalar::Other))
+    }
+}
+
+/// Reads a text.
+pub(super) struct TextSeed<'p, 't> {
+    path: &'p Path<'t>,
+}
+
+impl<'de> DeserializeSeed<'de> for TextSeed<'_, '_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextSeed<'_, '_> {
+    type Value = String;
+
+    refuse_others!("is no text": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<String, E> {
+        Ok(String::new())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<String, E> {
+        let counted = self.path.tally.bytes(v.len());
+        counted.map_err(exceeded)?;
+        Ok(v.to_owned())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<String, A::Error> {
+        Err(self.path.complain("is no text"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<String, A::Error> {
+        Err(self.path.complain("is no text"))
+    }
+}
+
+impl Path<'_> {
+    pub(super) fn text<'de, A: MapAccess<'de>>(
+        &self,
+        name: &'static str,
+        map: &mut A,
+    ) -> Result<String, A::Error> {
+        self.field(name, map, TextSeed { path: self })
+    }
+
+    /// Reads an id of this many bytes. What is no id has the bytes of the text, so that it is refused as an id later.
+    pub(super) fn id<'de, A: MapAccess<'de>>(
+        &self,
+        name: &'static str,
+        map: &mut A,
+        length: usize,
+    ) -> Result<Vec<u8>, A::Error> {
+        let read = |scalar: Scalar<'_>| match scalar {
+            Scalar::Text(text) => id(text, length),
+            Scalar::Null => Vec::new(),
+            _ => vec![0],
+        };
+        self.field(name, map, AnyScalar(read))
+    }
+
+    /// Reads nanoseconds since 1970.
+    pub(super) fn time<'de, A: MapAccess<'de>>(
+        &self,
+        name: &'static str,
+        map: &mut A,
+    ) -> Result<u64, A::Error> {
+        let read = |scalar: Scalar<'_>| match scalar {
+            Scalar::Null | Scalar::Text("") => Ok(0),
+            Scalar::Int(value) => u64::try_from(value).map_err(|_outside| value.to_string()),
+            Scalar::Double(value) => whole(value).ok_or_else(|| value.to_string()),
+            Scalar::Text(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text
+                .parse()
+                .map_err(|_outside| format!("{:?}", shown(text))),
+            Scalar::Text(text) => Err(format!("{:?}", shown(text))),
+            Scalar::Bool(value) => Err(value.to_string()),
+            Scalar::Other => Err("an object or a list".to_owned()),
+        };
+        // The path must still end with this field when the error is made.
+        self.field(name, map, Checked { path: self, read })
+    }
+
+    /// Reads a count. What is none counts as zero.
+    pub(super) fn count<'de, A: MapAccess<'de>>(
+        &self,
+        name: &'static str,
+        map: &mut A,
+    ) -> Result<u32, A::Error> {
+        let read = |scalar: Scalar<'_>| match scalar {
+            Scalar::Int(value) => u32::try_from(value).unwrap_or(0),
+            Scalar::Text(text) => text.parse().unwrap_or(0),
+            _ => 0,
+        };
+        self.field(name, map, AnyScalar(read))
+    }
+
+    /// Reads an enum by its number or by one of these names, with or without the prefix. An unknown one is -1.
+    pub(super) fn choice<'de, A: MapAccess<'de>>(
+        &self,
+        name: &'static str,
+        map: &mut A,
+        (prefix, names): (&str, &[&str]),
+    ) -> Result<i32, A::Error> {
+        let read = |scalar: Scalar<'_>| match scalar {
+            Scalar::Null | Scalar::Text("") => 0,
+            Scalar::Int(value) => i32::try_from(value).unwrap_or(-1),
+            Scalar::Text(text) => {
+                let text = text.to_ascii_uppercase();
+                let short = text.strip_prefix(prefix).unwrap_or(&text);
+                let at = names.iter().position(|name| *name == short);
+                let by_name = at.and_then(|at| i32::try_from(at).ok());
+                by_name.or_else(|| text.parse().ok()).unwrap_or(-1)
+            }
+            _ => -1,
+        };
+        self.field(name, map, AnyScalar(read))
+    }
+}
+
+/// Reads a scalar that may be wrong.
+struct Checked<'p, 't, F> {
+    path: &'p Path<'t>,
+    read: F,
+}
+
+impl<'de, T, F: FnOnce(Scalar<'_>) -> Result<T, String>> DeserializeSeed<'de>
+    for Checked<'_, '_, F>
+{
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        let read = AnyScalar(self.read).deserialize(deserializer)?;
+        read.map_err(|wrong| self.path.complain(format!("is no time: {wrong}")))
+    }
+}
+
+/// Returns the integer that is closest to a number of nanoseconds.
+fn whole(value: f64) -> Option<u64> {
+    let text = format!("{value:.0}");
+    text.parse().ok()
+}
+
+fn id(text: &str, length: usize) -> Vec<u8> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    if let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) {
+        let (pairs, _) = digits.as_chunks::<2>();
+        let bytes = pairs
+            .iter()
+            .map(|[high, low]| u8::try_from(high * 16 + low).unwrap_or(0));
+        return bytes.collect();
+    }
+    base64(text)
+        .filter(|bytes| bytes.len() == length)
+        .unwrap_or_else(|| text.bytes().take(length + 1).collect())
+}
+
+/// Reads base64 of either alphabet, with or without padding.
+pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=').bytes();
+    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    let (mut bits, mut count) = (0_u32, 0_u32);
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from(bits >> count & 0xff).unwrap_or(0));
+            bits &= (1 << count) - 1;
+        }
+    }
+    // A single digit left over is not base64, and neither are bits that are set behind the last byte.
+    (count < 6 && bits == 0).then_some(out)
+}
+
+/// Returns the beginning of a text, to be repeated in a message.
+fn shown(text: &str) -> Cow<'_, str> {
+    if text.chars().count() <= 40 {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().take(40).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_in_both_alphabets() {
+        for (text, bytes) in [
+            ("", Some(&b""[..])),
+            ("AAEC", Some(&[0, 1, 2][..])),
+            ("AAE=", Some(&[0, 1][..])),
+            ("AAE", Some(&[0, 1][..])),
+            ("AA==", Some(&[0][..])),
+            ("-_8=", Some(&[0xfb, 0xff][..])),
+            ("+/8=", Some(&[0xfb, 0xff][..])),
+            ("A", None),
+            ("AB==", None),
+            ("A*==", None),
+        ] {
+            assert_eq!(base64(text).as_deref(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_hexadecimal_or_base64() {
+        let bytes = [0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7].to_vec();
+        assert_eq!(id("00f067aa0ba902b7", 8), bytes);
+        assert_eq!(id("00F067AA0BA902B7", 8), bytes);
+        assert_eq!(id("APBnqgupArc=", 8), bytes);
+        assert_eq!(id("", 8), b"");
+        assert_eq!(id("zz", 8), b"zz");
+        assert_eq!(id("00f0", 8), [0x00, 0xf0]);
+    }
+}

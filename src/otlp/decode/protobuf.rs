@@ -1,0 +1,182 @@
+//! Decodes protobuf with `prost`. Two bytes of a body can become a struct of several hundred. So a walk over the field
+//! numbers first counts what the request will need; it allocates nothing and skips what it does not know. Pure.
+
+use opentelemetry_proto::tonic::{
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::{AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    resource::v1::Resource,
+    trace::v1::{
+        ResourceSpans, ScopeSpans, Span, Status,
+        span::{Event, Link},
+    },
+};
+use prost::Message as _;
+
+use crate::otlp::decode::{
+    tally::{Exceeded, Tally},
+    types::DecodeError,
+};
+
+/// The recursion limit of `prost`.
+const DEPTH_MAX: usize = 100;
+/// What the system's allocator adds to a text.
+const TEXT_OVERHEAD: usize = 16;
+
+pub(super) fn traces(body: &[u8], tally: &Tally) -> Result<Vec<ResourceSpans>, DecodeError> {
+    measure(body, MessageKind::TraceRequest, tally)?;
+    let request = ExportTraceServiceRequest::decode(body).map_err(|error| malformed(&error))?;
+    Ok(request.resource_spans)
+}
+
+pub(super) fn logs(body: &[u8], tally: &Tally) -> Result<Vec<ResourceLogs>, DecodeError> {
+    measure(body, MessageKind::LogRequest, tally)?;
+    let request = ExportLogsServiceRequest::decode(body).map_err(|error| malformed(&error))?;
+    Ok(request.resource_logs)
+}
+
+fn malformed(error: &prost::DecodeError) -> DecodeError {
+    DecodeError::Malformed(format!(
+        "the body is not the protobuf of this request: {error}"
+    ))
+}
+
+fn measure(body: &[u8], kind: MessageKind, tally: &Tally) -> Result<(), DecodeError> {
+    walk(body, kind, 0, tally).map_err(|Exceeded| {
+        let error = tally.error();
+        error.unwrap_or_else(|| DecodeError::TooLarge("the request is too large".to_owned()))
+    })
+}
+
+/// A message of OTLP.
+#[derive(Clone, Copy)]
+enum MessageKind {
+    TraceRequest,
+    ResourceSpans,
+    ScopeSpans,
+    Span,
+    Event,
+    Link,
+    LogRequest,
+    ResourceLogs,
+    ScopeLogs,
+    LogRecord,
+    Resource,
+    Scope,
+    KeyValue,
+    AnyValue,
+    Array,
+    Map,
+    /// A message without parts that are messages.
+    Leaf(usize),
+}
+
+impl MessageKind {
+    /// Returns the kind of the message in a field.
+    fn child(self, field: u64) -> Option<Self> {
+        Some(match (self, field) {
+            (Self::TraceRequest, 1) => Self::ResourceSpans,
+            (Self::LogRequest, 1) => Self::ResourceLogs,
+            (Self::ResourceSpans | Self::ResourceLogs, 1) => Self::Resource,
+            (Self::ResourceSpans, 2) => Self::ScopeSpans,
+            (Self::ResourceLogs, 2) => Self::ScopeLogs,
+            (Self::ScopeSpans | Self::ScopeLogs, 1) => Self::Scope,
+            (Self::ScopeSpans, 2) => Self::Span,
+            (Self::ScopeLogs, 2) => Self::LogRecord,
+            (Self::Span, 11) => Self::Event,
+            (Self::Span, 13) => Self::Link,
+            (Self::Span, 15) => Self::Leaf(size_of::<Status>()),
+            (Self::Resource, 3) => Self::Leaf(size_of::<EntityRef>()),
+            (Self::Resource | Self::Map, 1)
+            | (Self::Scope | Self::Event, 3)
+            | (Self::Link, 4)
+            | (Self::LogRecord, 6)
+            | (Self::Span, 9) => Self::KeyValue,
+            (Self::Array, 1) | (Self::KeyValue, 2) | (Self::LogRecord, 5) => Self::AnyValue,
+            (Self::AnyValue, 5) => Self::Array,
+            (Self::AnyValue, 6) => Self::Map,
+            _ => return None,
+        })
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::TraceRequest | Self::LogRequest => 0,
+            Self::ResourceSpans => size_of::<ResourceSpans>(),
+            Self::ScopeSpans => size_of::<ScopeSpans>(),
+            Self::Span => size_of::<Span>(),
+            Self::Event => size_of::<Event>(),
+            Self::Link => size_of::<Link>(),
+            Self::ResourceLogs => size_of::<ResourceLogs>(),
+            Self::ScopeLogs => size_of::<ScopeLogs>(),
+            Self::LogRecord => size_of::<LogRecord>(),
+            Self::Resource => size_of::<Resource>(),
+            Self::Scope => size_of::<InstrumentationScope>(),
+            Self::KeyValue => size_of::<KeyValue>(),
+            Self::AnyValue => size_of::<AnyValue>(),
+            Self::Array => size_of::<ArrayValue>(),
+            Self::Map => size_of::<KeyValueList>(),
+            Self::Leaf(size) => size,
+        }
+    }
+}
+
+/// Counts a message and its parts. It stops in silence where the bytes make no sense: `prost` then says why.
+fn walk(mut rest: &[u8], kind: MessageKind, depth: usize, tally: &Tally) -> Result<(), Exceeded> {
+    if depth > DEPTH_MAX {
+        return Ok(());
+    }
+    while let Some((field, after)) = take_field(rest) {
+        rest = after.rest;
+        let Some(bytes) = after.bytes else { continue };
+        let Some(child) = kind.child(field) else {
+            // A text, an id, or an entry of a list of texts.
+            tally.bytes(bytes.len() + TEXT_OVERHEAD + size_of::<String>())?;
+            continue;
+        };
+        match child {
+            MessageKind::Span | MessageKind::LogRecord => tally.item(child.size())?,
+            _ => tally.part(child.size())?,
+        }
+        walk(bytes, child, depth + 1, tally)?;
+    }
+    Ok(())
+}
+
+/// A field without its number.
+struct Field<'a> {
+    /// The contents of a field with a length.
+    bytes: Option<&'a [u8]>,
+    rest: &'a [u8],
+}
+
+/// Takes one field. Returns `None` at the end, and where the bytes are no field.
+fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
+    let (key, rest) = take_varint(rest)?;
+    let skip = |count: usize| rest.get(count..);
+    let (bytes, rest) = match key & 7 {
+        0 => (None, take_varint(rest)?.1),
+        1 => (None, skip(8)?),
+        2 => {
+            let (length, rest) = take_varint(rest)?;
+            let (bytes, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            (Some(bytes), rest)
+        }
+        5 => (None, skip(4)?),
+        // The start and the end of a group: its fields count as fields of this message.
+        3 | 4 => (None, rest),
+        _ => return None,
+    };
+    Some((key >> 3, Field { bytes, rest }))
+}
+
+fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(index + 1..)?));
+        }
+    }
+    None
+}

@@ -1,0 +1,70 @@
+//! Counts what a request has, against its bounds, before it is allocated. Pure.
+
+use std::cell::{Cell, RefCell};
+
+use crate::otlp::decode::types::{DecodeError, DecodeLimits};
+
+/// How many bytes a part costs beside its own: growing vectors have up to twice the room that they need.
+const GROWTH: usize = 2;
+
+/// What was counted of one request.
+#[derive(Debug)]
+pub(super) struct Tally {
+    limits: DecodeLimits,
+    items: Cell<usize>,
+    memory: Cell<usize>,
+    exceeded: RefCell<Option<String>>,
+}
+
+/// A bound is exceeded. [`Tally::error`] says which.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exceeded;
+
+impl Tally {
+    pub(super) fn new(limits: DecodeLimits) -> Self {
+        Self {
+            limits,
+            items: Cell::new(0),
+            memory: Cell::new(0),
+            exceeded: RefCell::new(None),
+        }
+    }
+
+    /// Counts a span or a log record.
+    pub(super) fn item(&self, size: usize) -> Result<(), Exceeded> {
+        self.items.set(self.items.get() + 1);
+        let max = self.limits.items_max;
+        if self.items.get() > max {
+            let message = format!("the request has more than {max} spans or log records");
+            self.exceeded.replace(Some(message));
+            return Err(Exceeded);
+        }
+        self.part(size)
+    }
+
+    /// Counts a part of this size.
+    pub(super) fn part(&self, size: usize) -> Result<(), Exceeded> {
+        self.bytes(size * GROWTH)
+    }
+
+    /// Counts the bytes of a text or an id.
+    pub(super) fn bytes(&self, size: usize) -> Result<(), Exceeded> {
+        self.memory.set(self.memory.get() + size);
+        let max = self.limits.memory_bytes_max;
+        if self.memory.get() > max {
+            let message = format!("the request needs more than {max} bytes of memory");
+            self.exceeded.replace(Some(message));
+            return Err(Exceeded);
+        }
+        Ok(())
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.memory.get()
+    }
+
+    /// Returns the error of the bound that was exceeded, if one was.
+    pub(super) fn error(&self) -> Option<DecodeError> {
+        self.exceeded.borrow().clone().map(DecodeError::TooLarge)
+    }
+}

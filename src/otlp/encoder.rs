@@ -1,0 +1,420 @@
+//! Turns requests into events: which span starts, changes or ends, by what is known of it. The forms of open spans are
+//! listed in the documentation of [`otlp`](crate::otlp). It runs on the worker thread.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    encoder::{ReceivedEvents, RequestProgress, SpanEncoder},
+    log::batch::Batch,
+    otlp::{
+        budget::MemoryShare,
+        config::OtlpReceiver,
+        followed_spans::{FollowedSpans, bare_start, first_changes},
+        mapping::{SpanView, end_fields, fields_of, log_fields},
+        queue::RequestQueue,
+        recent_ends::RecentEnds,
+        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace},
+        senders::{Sender, SharedSenders},
+    },
+    span::updates::UPDATE_INTERVAL,
+    util::{
+        sync::{Instant, lock},
+        time::Timestamp,
+    },
+};
+
+/// Bytes of a batch after which the worker stores it, though the request has more.
+const BATCH_BYTES: usize = 512 * 1024;
+/// A sender whose span of this length was first heard of at its end sends only ended spans.
+const LONG: Duration = Duration::from_secs(1);
+/// How many intervals a process may be silent before it counts as dead.
+const INTERVALS: u32 = 5;
+
+/// The worker's half of the receiver.
+#[derive(Debug)]
+pub(crate) struct OtlpEncoder {
+    queue: Arc<RequestQueue>,
+    senders: SharedSenders,
+    /// By the number of the sender.
+    heard: Vec<Heard>,
+    open: FollowedSpans,
+    recent: RecentEnds,
+    /// Spans that started or ended in the batch that is not stored yet.
+    uncommitted: Vec<SpanIdPair>,
+    current: Option<Current>,
+    /// Requests whose last events are in the batch that is not stored yet.
+    complete: Vec<Complete>,
+}
+
+/// What the worker knows of one sender.
+#[derive(Clone, Debug)]
+struct Heard {
+    source: u32,
+    is_dotnet: bool,
+    at: Instant,
+    time: Timestamp,
+    /// The usual time between two reports of one open span.
+    interval: Option<Duration>,
+    open: usize,
+    has_sent_open: bool,
+    ended_only: bool,
+}
+
+/// The request that is being encoded.
+#[derive(Debug)]
+struct Current {
+    contents: Contents,
+    received: Timestamp,
+    stored: oneshot::Sender<bool>,
+    /// Whether the store refused a part of it.
+    has_failed: bool,
+    phase: EncodePhase,
+    _memory: MemoryShare,
+}
+
+#[derive(Debug)]
+struct Complete {
+    stored: oneshot::Sender<bool>,
+    has_failed: bool,
+}
+
+/// What comes next of a request. All starts come before all ends, so that no trace seems complete too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EncodePhase {
+    Starts(usize),
+    /// The number of ends that are left: children end before their parents.
+    Ends(usize),
+    Logs(usize),
+    Done,
+}
+
+impl OtlpEncoder {
+    pub(crate) fn new(queue: Arc<RequestQueue>, senders: SharedSenders) -> Self {
+        Self {
+            queue,
+            senders,
+            heard: Vec::new(),
+            open: FollowedSpans::new(OtlpReceiver::OPEN_SPANS_MAX),
+            recent: RecentEnds::new(OtlpReceiver::ENDED_SPANS_MAX),
+            uncommitted: Vec::new(),
+            current: None,
+            complete: Vec::new(),
+        }
+    }
+
+    /// Learns from a request that its senders live.
+    fn hear(&mut self, request: &ReceivedRequest) {
+        let now = Instant::now();
+        let senders = lock(&self.senders);
+        let spans = request.contents.spans.iter().map(|place| place.sender);
+        let logs = request.contents.logs.iter().map(|place| place.sender);
+        let mut last = None;
+        for number in spans.chain(logs) {
+            if last.replace(number) == Some(number) {
+                continue;
+            }
+            while self.heard.len() <= number {
+                let sender = senders.get(self.heard.len());
+                self.heard.push(Heard {
+                    source: sender.map_or(u32::MAX, |sender| sender.source),
+                    is_dotnet: sender.is_some_and(Sender::is_dotnet),
+                    at: now,
+                    time: request.received,
+                    interval: None,
+                    open: 0,
+                    has_sent_open: false,
+                    ended_only: false,
+                });
+            }
+            if let Some(heard) = self.heard.get_mut(number) {
+                heard.at = now;
+                heard.time = request.received;
+            }
+        }
+    }
+
+    /// Copies what changed to where `/status` reads it.
+    fn report(&self, contents: &Contents) {
+        let mut senders = lock(&self.senders);
+        let mut last = None;
+        for place in &contents.spans {
+            if last.replace(place.sender) == Some(place.sender) {
+                continue;
+            }
+            let heard = self.heard.get(place.sender);
+            if let (Some(heard), Some(sender)) = (heard, senders.get_mut(place.sender)) {
+                sender.open_spans = heard.open;
+                sender.ended_only = heard.ended_only;
+            }
+        }
+    }
+
+    fn source(&self, sender: usize) -> u32 {
+        self.heard
+            .get(sender)
+            .map_or(u32::MAX, |heard| heard.source)
+    }
+
+    /// Returns whether the span is open. .NET reports an open span with length zero, unless the sender is known to send
+    /// only ended spans.
+    fn is_open(&self, view: SpanView<'_>, place: &SpanPlace) -> bool {
+        let span = view.span;
+        let is_empty = span.start_time_unix_nano == span.end_time_unix_nano;
+        let heard = self.heard.get(place.sender);
+        place.is_open || is_empty && heard.is_some_and(|heard| heard.is_dotnet && !heard.ended_only)
+    }
+
+    fn start(
+        &mut self,
+        (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        let is_open = self.is_open(view, place);
+        if self.open.contains(&place.key) {
+            if is_open {
+                self.resent((view, place, received), encoder, batch);
+            }
+            return;
+        }
+        // What was open is late, or was followed already; what ended is a repetition or a correction.
+        if place.is_repeated || self.recent.content_of(&place.key).is_some() {
+            return;
+        }
+        let source = self.source(place.sender);
+        let time = Timestamp::from_nanos(view.span.start_time_unix_nano);
+        if !is_open {
+            let fields = bare_start(view, place.key);
+            encoder.received_start((source, time), fields, batch);
+            return;
+        }
+        if self.open.is_full() {
+            lock(&self.senders).open_spans_not_followed += 1;
+            return;
+        }
+        encoder.received_start((source, time), fields_of(view, place.key), batch);
+        if let Some((fields, changes)) = first_changes(view, &place.key, received) {
+            encoder.received_update((source, received), fields, changes, batch);
+        }
+        self.open.insert(view.span, place, Instant::now());
+        self.uncommitted.push(place.key);
+        if let Some(heard) = self.heard.get_mut(place.sender) {
+            heard.open += 1;
+            heard.has_sent_open = true;
+            heard.ended_only = false;
+        }
+    }
+
+    /// An open span was sent again: a sign of life, and what changed is told.
+    fn resent(
+        &mut self,
+        (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        let now = Instant::now();
+        let Some(open) = self.open.get_mut(&place.key) else {
+            return;
+        };
+        let gap = now.saturating_duration_since(open.sent_at);
+        open.sent_at = now;
+        let is_too_soon = now.saturating_duration_since(open.told_at) < UPDATE_INTERVAL;
+        let sender = open.sender;
+        if let Some(heard) = self.heard.get_mut(sender)
+            && !gap.is_zero()
+        {
+            let usual = heard.interval.unwrap_or(gap);
+            heard.interval = Some((usual * 3 + gap) / 4);
+        }
+        if is_too_soon {
+            return;
+        }
+        if let Some((fields, changes)) = self.open.changes(view, place, received) {
+            let source = self.source(sender);
+            encoder.received_update((source, received), fields, changes, batch);
+            let mut place = *place;
+            place.sender = sender;
+            self.open.insert(view.span, &place, now);
+        }
+    }
+
+    fn end(
+        &mut self,
+        view: SpanView<'_>,
+        place: &SpanPlace,
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        if self.is_open(view, place) {
+            return;
+        }
+        let known = self.recent.content_of(&place.key);
+        if known == Some(place.content) {
+            return;
+        }
+        let open = self.open.remove(&place.key);
+        let sender = open.as_ref().map_or(place.sender, |open| open.sender);
+        let source = self.source(sender);
+        let fields = fields_of(view, place.key);
+        let end = end_fields(view.span);
+        if known.is_some() {
+            encoder.received_correction(source, fields, end, batch);
+        } else {
+            encoder.received_end(source, fields, end, batch);
+        }
+        self.recent.insert(&place.key, place.content);
+        self.uncommitted.push(place.key);
+        let length = view.span.end_time_unix_nano - view.span.start_time_unix_nano;
+        if let Some(heard) = self.heard.get_mut(sender) {
+            if open.is_some() {
+                heard.open = heard.open.saturating_sub(1);
+            } else if !heard.has_sent_open && u128::from(length) >= LONG.as_nanos() {
+                heard.ended_only = true;
+            }
+        }
+    }
+
+    fn log(
+        &self,
+        (contents, place, received): (&Contents, &LogPlace, Timestamp),
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        if let Some((record, scope)) = contents.log(place) {
+            let fields = log_fields(record, scope, received);
+            encoder.received_log(self.source(place.sender), fields, batch);
+        }
+    }
+
+    /// Takes the next request from the queue.
+    fn begin(&mut self) -> Option<Current> {
+        let request = self.queue.pop()?;
+        self.hear(&request);
+        Some(Current {
+            contents: request.contents,
+            received: request.received,
+            stored: request.stored,
+            has_failed: false,
+            phase: EncodePhase::Starts(0),
+            _memory: request.memory,
+        })
+    }
+
+    /// Encodes the next item of the request.
+    fn step(&mut self, current: &mut Current, encoder: &mut SpanEncoder, batch: &mut Batch) {
+        let Current {
+            contents,
+            received,
+            phase,
+            ..
+        } = current;
+        let received = *received;
+        // The phase goes on before the item is encoded: an item that panics must not come again.
+        match *phase {
+            EncodePhase::Starts(next) => {
+                *phase = EncodePhase::Starts(next + 1);
+                match contents.spans.get(next) {
+                    None => *phase = EncodePhase::Ends(contents.spans.len()),
+                    Some(place) => {
+                        if let Some(view) = contents.view(place) {
+                            self.start((view, place, received), encoder, batch);
+                        }
+                    }
+                }
+            }
+            EncodePhase::Ends(0) => *phase = EncodePhase::Logs(0),
+            EncodePhase::Ends(left) => {
+                *phase = EncodePhase::Ends(left - 1);
+                if let Some(place) = contents.spans.get(left - 1)
+                    && let Some(view) = contents.view(place)
+                {
+                    self.end(view, place, encoder, batch);
+                }
+            }
+            EncodePhase::Logs(next) => {
+                *phase = EncodePhase::Logs(next + 1);
+                match contents.logs.get(next) {
+                    None => *phase = EncodePhase::Done,
+                    Some(place) => self.log((contents, place, received), encoder, batch),
+                }
+            }
+            EncodePhase::Done => {}
+        }
+    }
+
+    /// Returns when the process counts as dead, if it has open spans and used to send them again.
+    fn dead_at(heard: &Heard) -> Option<Instant> {
+        let silence = (heard.interval? * INTERVALS).max(OtlpReceiver::SILENCE_MIN);
+        (heard.open > 0).then(|| heard.at + silence)
+    }
+}
+
+impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
+    fn encode_next(&mut self, encoder: &mut SpanEncoder, batch: &mut Batch) -> RequestProgress {
+        let Some(mut current) = self.current.take().or_else(|| self.begin()) else {
+            return RequestProgress::Complete;
+        };
+        while current.phase != EncodePhase::Done {
+            if batch.size() >= BATCH_BYTES {
+                self.current = Some(current);
+                return RequestProgress::BatchFull;
+            }
+            self.step(&mut current, encoder, batch);
+        }
+        self.report(&current.contents);
+        self.complete.push(Complete {
+            stored: current.stored,
+            has_failed: current.has_failed,
+        });
+        RequestProgress::Complete
+    }
+
+    fn on_committed(&mut self, is_stored: bool) {
+        if !is_stored {
+            // The sender will repeat them, and then they must not be left out.
+            for key in &self.uncommitted {
+                self.recent.remove(key);
+                if let Some(open) = self.open.remove(key)
+                    && let Some(heard) = self.heard.get_mut(open.sender)
+                {
+                    heard.open = heard.open.saturating_sub(1);
+                }
+            }
+            if let Some(current) = &mut self.current {
+                current.has_failed = true;
+            }
+        }
+        self.uncommitted.clear();
+        for complete in self.complete.drain(..) {
+            // The request may wait no longer.
+            let _unheard = complete.stored.send(is_stored && !complete.has_failed);
+        }
+    }
+
+    fn encode_due(&mut self, encoder: &mut SpanEncoder, batch: &mut Batch) {
+        let now = Instant::now();
+        for number in 0..self.heard.len() {
+            let Some(heard) = self.heard.get_mut(number) else {
+                break;
+            };
+            if Self::dead_at(heard).is_none_or(|at| at > now) {
+                continue;
+            }
+            heard.open = 0;
+            heard.interval = None;
+            let time = heard.time;
+            for key in self.open.take_of(number) {
+                encoder.received_lost(key, time, batch);
+            }
+            if let Some(sender) = lock(&self.senders).get_mut(number) {
+                sender.open_spans = 0;
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.heard.iter().filter_map(Self::dead_at).min()
+    }
+}

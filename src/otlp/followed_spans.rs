@@ -1,0 +1,218 @@
+//! The open spans of other processes, with hashes of what was told of each, so that only changes are told. Bounded in
+//! spans and in attributes. Pure; the worker uses it.
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+
+use crate::{
+    otlp::{
+        mapping::{
+            SpanView, awaiting, fields_of, shown_attributes, span_events, span_links, status_of,
+        },
+        request::{SpanIdPair, SpanPlace, hash_of, hash_of_value},
+    },
+    span::{
+        json::{ChangeFields, EndStatus, SpanFields},
+        updates::Awaiting,
+    },
+    util::{hash::Map, sync::Instant, time::Timestamp},
+};
+
+/// Upper bound on the attributes, of all open spans together, of which hashes are kept. A span beyond it is told whole
+/// when it changes.
+const ATTRIBUTES_MAX: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct FollowedSpans {
+    spans: Map<SpanIdPair, FollowedSpan>,
+    spans_max: usize,
+    attributes: usize,
+}
+
+/// One open span, as it was last told.
+#[derive(Debug)]
+pub(super) struct FollowedSpan {
+    pub(super) sender: usize,
+    content: u64,
+    name: u64,
+    status: u64,
+    awaiting: u64,
+    /// The hashes of the keys and the values; `None` if there was no room.
+    attributes: Option<Box<[(u64, u64)]>>,
+    events: usize,
+    links: usize,
+    pub(super) sent_at: Instant,
+    pub(super) told_at: Instant,
+}
+
+impl FollowedSpan {
+    fn of(span: &Span, place: &SpanPlace, now: Instant) -> Self {
+        let hashes = |pair: &opentelemetry_proto::tonic::common::v1::KeyValue| {
+            (hash_of(&pair.key), hash_of_value(pair.value.as_ref()))
+        };
+        Self {
+            sender: place.sender,
+            content: place.content,
+            name: hash_of(&span.name),
+            status: status_hash(span),
+            awaiting: hash_of(awaiting(span)),
+            attributes: Some(span.attributes.iter().map(hashes).collect()),
+            events: span.events.len(),
+            links: span.links.len(),
+            sent_at: now,
+            told_at: now,
+        }
+    }
+
+    fn attribute_count(&self) -> usize {
+        self.attributes.as_ref().map_or(0, |pairs| pairs.len())
+    }
+
+    /// Returns whether the span was told with this attribute.
+    fn has(&self, pair: (u64, u64)) -> bool {
+        let known = self.attributes.as_ref();
+        known.is_some_and(|known| known.contains(&pair))
+    }
+}
+
+fn status_hash(span: &Span) -> u64 {
+    let status = span.status.as_ref();
+    hash_of(status.map(|status| (status.code, &status.message)))
+}
+
+impl FollowedSpans {
+    pub(super) fn new(spans_max: usize) -> Self {
+        Self {
+            spans: Map::default(),
+            spans_max,
+            attributes: 0,
+        }
+    }
+
+    pub(super) fn contains(&self, key: &SpanIdPair) -> bool {
+        self.spans.contains_key(key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &SpanIdPair) -> Option<&mut FollowedSpan> {
+        self.spans.get_mut(key)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.spans.len() >= self.spans_max
+    }
+
+    /// Remembers what was told of the span.
+    pub(super) fn insert(&mut self, span: &Span, place: &SpanPlace, now: Instant) {
+        self.remove(&place.key);
+        let mut open = FollowedSpan::of(span, place, now);
+        if self.attributes + open.attribute_count() > ATTRIBUTES_MAX {
+            open.attributes = None;
+        }
+        self.attributes += open.attribute_count();
+        self.spans.insert(place.key, open);
+    }
+
+    pub(super) fn remove(&mut self, key: &SpanIdPair) -> Option<FollowedSpan> {
+        let open = self.spans.remove(key)?;
+        self.attributes -= open.attribute_count();
+        Some(open)
+    }
+
+    /// Removes and returns the spans of a sender.
+    pub(super) fn take_of(&mut self, sender: usize) -> Vec<SpanIdPair> {
+        let of_sender =
+            |(key, open): (&SpanIdPair, &FollowedSpan)| (open.sender == sender).then_some(*key);
+        let keys: Vec<SpanIdPair> = self.spans.iter().filter_map(of_sender).collect();
+        for key in &keys {
+            self.remove(key);
+        }
+        keys
+    }
+
+    /// Returns what changed since the span was told; `None` if nothing did. The fields of the span are its ids, and the
+    /// attributes and links that changed.
+    pub(super) fn changes<'a>(
+        &self,
+        view: SpanView<'a>,
+        place: &SpanPlace,
+        received: Timestamp,
+    ) -> Option<(SpanFields<'a>, ChangeFields<'a>)> {
+        let span = view.span;
+        let open = self.spans.get(&place.key)?;
+        if open.content == place.content {
+            return None;
+        }
+        let mut attributes = shown_attributes(&span.attributes);
+        if open.attributes.is_some() {
+            let changed: Vec<&str> = span
+                .attributes
+                .iter()
+                .filter(|pair| !open.has((hash_of(&pair.key), hash_of_value(pair.value.as_ref()))))
+                .map(|pair| pair.key.as_str())
+                .collect();
+            attributes.retain(|(key, _)| changed.contains(key));
+        }
+        let fields = SpanFields {
+            attributes,
+            links: span_links(span.links.get(open.links..).unwrap_or_default()),
+            ..SpanFields::bare(place.key.0, place.key.1)
+        };
+        let awaits = if open.awaiting == hash_of(awaiting(span)) {
+            Awaiting::Unchanged
+        } else {
+            awaits(span, received)
+        };
+        let changes = ChangeFields {
+            name: (open.name != hash_of(&span.name)).then_some(span.name.as_str()),
+            status: (open.status != status_hash(span)).then(|| status_of(span)),
+            events: span_events(span.events.get(open.events..).unwrap_or_default()),
+            awaiting: awaits,
+            ..ChangeFields::default()
+        };
+        let has_news = !fields.attributes.is_empty()
+            || !fields.links.is_empty()
+            || !changes.events.is_empty()
+            || changes.name.is_some()
+            || changes.status.is_some()
+            || changes.awaiting != Awaiting::Unchanged;
+        has_news.then_some((fields, changes))
+    }
+}
+
+/// Returns what a span that was first seen open says besides its start; `None` if nothing.
+pub(super) fn first_changes<'a>(
+    SpanView { span, .. }: SpanView<'a>,
+    key: &SpanIdPair,
+    received: Timestamp,
+) -> Option<(SpanFields<'a>, ChangeFields<'a>)> {
+    let status = status_of(span);
+    let awaiting = match awaits(span, received) {
+        Awaiting::Nothing => Awaiting::Unchanged,
+        other => other,
+    };
+    let changes = ChangeFields {
+        status: (status != EndStatus::Unset).then_some(status),
+        events: span_events(&span.events),
+        awaiting,
+        ..ChangeFields::default()
+    };
+    let has_news = changes.status.is_some()
+        || !changes.events.is_empty()
+        || changes.awaiting != Awaiting::Unchanged;
+    has_news.then(|| (SpanFields::bare(key.0, key.1), changes))
+}
+
+fn awaits(span: &Span, received: Timestamp) -> Awaiting<(std::borrow::Cow<'_, str>, Timestamp)> {
+    awaiting(span).map_or(Awaiting::Nothing, |name| {
+        Awaiting::On((name.into(), received))
+    })
+}
+
+/// Returns the fields of the start of a span that had ended when it was first seen: its end has the rest.
+pub(super) fn bare_start(view: SpanView<'_>, key: SpanIdPair) -> SpanFields<'_> {
+    SpanFields {
+        attributes: Vec::new(),
+        links: Vec::new(),
+        dropped_attributes: 0,
+        ..fields_of(view, key)
+    }
+}

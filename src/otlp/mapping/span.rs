@@ -1,0 +1,192 @@
+//! A span of OTLP as the fields of our events, and the forms in which senders report open spans. Pure.
+
+use std::borrow::Cow;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{InstrumentationScope, KeyValue},
+    trace::v1::{
+        Span,
+        span::{Event, Link as OtlpLink},
+        status::StatusCode,
+    },
+};
+
+use crate::{
+    otlp::mapping::values::{attributes, is_true, text_of},
+    span::{
+        event::SpanKind,
+        json::{EndCause, EndFields, EndStatus, Link, Pairs, PanicFields, SpanFields, TimedEvent},
+    },
+    util::time::Timestamp,
+};
+
+/// Attributes that say something of the span itself. They are not shown.
+const HIDDEN_KEYS: &[&str] = &[
+    "livespan.panicked",
+    "livespan.cancelled",
+    "livespan.awaiting",
+    "logfire.span_type",
+    "logfire.pending_parent_id",
+];
+const REMOTE_FLAGS: u32 = 0x300;
+
+/// A span and what stands around it in its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanView<'a> {
+    pub(crate) span: &'a Span,
+    pub(crate) scope: Option<&'a InstrumentationScope>,
+}
+
+/// Returns the ids of the span that is reported, if they are valid.
+pub(crate) fn real_ids(span: &Span) -> Option<([u8; 16], [u8; 8])> {
+    let trace_id = id::<16>(&span.trace_id)?;
+    let span_id = if is_pending(span) {
+        id::<8>(&span.parent_span_id)?
+    } else {
+        id::<8>(&span.span_id)?
+    };
+    Some((trace_id, span_id))
+}
+
+/// Returns an id that is not all zeros.
+pub(crate) fn id<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let id = <[u8; N]>::try_from(bytes).ok()?;
+    (id != [0; N]).then_some(id)
+}
+
+/// Returns whether this is a pending span of Logfire: a span of its own that says that its parent has started.
+pub(crate) fn is_pending(span: &Span) -> bool {
+    text_of(&span.attributes, "logfire.span_type") == Some("pending_span")
+}
+
+/// Returns the parent of the span that is reported.
+pub(crate) fn parent_of(span: &Span) -> Option<[u8; 8]> {
+    if is_pending(span) {
+        parent_of_pending(span)
+    } else {
+        id::<8>(&span.parent_span_id)
+    }
+}
+
+/// Returns the parent of the span for which a pending span stands.
+fn parent_of_pending(span: &Span) -> Option<[u8; 8]> {
+    let text = text_of(&span.attributes, "logfire.pending_parent_id")?;
+    crate::util::hex::decode::<8>(text).filter(|parent| *parent != [0; 8])
+}
+
+/// Returns whether the span has not ended, as far as it says so itself. A span of 1970 has ended.
+pub(crate) fn is_open(span: &Span) -> bool {
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+    end < start || is_pending(span) || has_key(&span.attributes, "_dd.partial_version")
+}
+
+fn has_key(pairs: &[KeyValue], key: &str) -> bool {
+    pairs.iter().any(|pair| pair.key == key)
+}
+
+/// Returns the fields that every event of the span has, except process and service.
+pub(crate) fn fields_of(
+    SpanView { span, scope }: SpanView<'_>,
+    (trace_id, span_id): ([u8; 16], [u8; 8]),
+) -> SpanFields<'_> {
+    let parent = parent_of(span);
+    let version = scope.map(|scope| scope.version.as_str());
+    SpanFields {
+        parent,
+        parent_remote: parent.is_some() && span.flags & REMOTE_FLAGS == REMOTE_FLAGS,
+        name: &span.name,
+        kind: kind(span.kind),
+        scope: Some(scope.map_or("", |scope| &scope.name)),
+        scope_version: version.filter(|version| !version.is_empty()),
+        trace_state: &span.trace_state,
+        attributes: shown_attributes(&span.attributes),
+        dropped_attributes: span.dropped_attributes_count,
+        links: span_links(&span.links),
+        ..SpanFields::bare(trace_id, span_id)
+    }
+}
+
+pub(crate) fn shown_attributes(pairs: &[KeyValue]) -> Pairs<'_> {
+    let mut shown = attributes(pairs);
+    // Most keys begin with another letter.
+    shown.retain(|(key, _)| !(key.starts_with('l') && HIDDEN_KEYS.contains(key)));
+    shown
+}
+
+/// Returns the links. One with an invalid id is left out.
+pub(crate) fn span_links<'a>(links: &'a [OtlpLink]) -> Vec<Link<'a>> {
+    let link = |from: &'a OtlpLink| {
+        Some(Link {
+            trace_id: id::<16>(&from.trace_id)?,
+            span_id: id::<8>(&from.span_id)?,
+            attributes: attributes(&from.attributes),
+        })
+    };
+    links.iter().filter_map(link).collect()
+}
+
+pub(crate) fn span_events(events: &[Event]) -> Vec<TimedEvent<'_>> {
+    events
+        .iter()
+        .map(|from| TimedEvent {
+            name: Cow::Borrowed(&from.name),
+            time: Timestamp::from_nanos(from.time_unix_nano),
+            attributes: attributes(&from.attributes),
+        })
+        .collect()
+}
+
+/// Returns the fields that an end adds.
+pub(crate) fn end_fields(span: &Span) -> EndFields<'_> {
+    let mut status = status_of(span);
+    let state = text_of(&span.attributes, "livespan.state");
+    let is_panicked = is_true(&span.attributes, "livespan.panicked") || state == Some("panicked");
+    let is_cancelled =
+        is_true(&span.attributes, "livespan.cancelled") || state == Some("cancelled");
+    let reason = if is_panicked {
+        if !matches!(status, EndStatus::Error(_)) {
+            status = EndStatus::Error(Cow::Borrowed(PanicFields::UNKNOWN_MESSAGE));
+        }
+        EndCause::Panicked(PanicFields::default())
+    } else if is_cancelled {
+        EndCause::Cancelled
+    } else {
+        EndCause::Done
+    };
+    EndFields {
+        status,
+        start: Timestamp::from_nanos(span.start_time_unix_nano),
+        end: Timestamp::from_nanos(span.end_time_unix_nano),
+        events: span_events(&span.events),
+        dropped_events: span.dropped_events_count,
+        dropped_links: span.dropped_links_count,
+        reason,
+    }
+}
+
+/// Returns the status. A code that OTLP does not have is never shown as set to OK on purpose.
+pub(crate) fn status_of(span: &Span) -> EndStatus<'_> {
+    let Some(status) = &span.status else {
+        return EndStatus::Unset;
+    };
+    match StatusCode::try_from(status.code) {
+        Ok(StatusCode::Ok) => EndStatus::Ok,
+        Ok(StatusCode::Error) => EndStatus::Error(Cow::Borrowed(&status.message)),
+        Ok(StatusCode::Unset) | Err(_) => EndStatus::Unset,
+    }
+}
+
+fn kind(kind: i32) -> SpanKind {
+    match kind {
+        2 => SpanKind::Server,
+        3 => SpanKind::Client,
+        4 => SpanKind::Producer,
+        5 => SpanKind::Consumer,
+        _ => SpanKind::Internal,
+    }
+}
+
+/// Returns what an open span waits for.
+pub(crate) fn awaiting(span: &Span) -> Option<&str> {
+    text_of(&span.attributes, "livespan.awaiting").filter(|text| !text.is_empty())
+}

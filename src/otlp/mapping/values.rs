@@ -1,0 +1,81 @@
+//! Attribute values. Pure.
+
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as OtlpValue};
+
+use crate::{
+    otlp::config::OtlpReceiver,
+    span::json::{Pairs, Value},
+};
+
+/// Returns the attributes that are shown.
+pub(crate) fn attributes(pairs: &[KeyValue]) -> Pairs<'_> {
+    nested(pairs, 0)
+}
+
+fn nested(pairs: &[KeyValue], depth: usize) -> Pairs<'_> {
+    pairs
+        .iter()
+        .map(|pair| (pair.key.as_str(), optional(pair.value.as_ref(), depth)))
+        .collect()
+}
+
+/// Returns a value. What is nested too deep is null.
+pub(crate) fn value(from: &AnyValue, depth: usize) -> Value<'_> {
+    if depth > OtlpReceiver::VALUE_DEPTH_MAX {
+        return Value::Null;
+    }
+    match &from.value {
+        // An index into the texts of a profile has no meaning outside of profiles.
+        None | Some(OtlpValue::StringValueStrindex(_)) => Value::Null,
+        Some(OtlpValue::StringValue(text)) => Value::Text(text),
+        Some(OtlpValue::BoolValue(value)) => Value::Bool(*value),
+        Some(OtlpValue::IntValue(value)) => Value::Int(*value),
+        Some(OtlpValue::DoubleValue(value)) => Value::Double(*value),
+        Some(OtlpValue::BytesValue(bytes)) => Value::Bytes(bytes),
+        Some(OtlpValue::ArrayValue(array)) => {
+            let values = array.values.iter().map(|item| value(item, depth + 1));
+            Value::Array(values.collect(), false)
+        }
+        Some(OtlpValue::KvlistValue(map)) => {
+            let mut pairs = nested(&map.values, depth + 1);
+            // The sort is stable, so the last value of a key is the last of its run.
+            pairs.sort_by_key(|(key, _)| *key);
+            pairs.reverse();
+            pairs.dedup_by_key(|(key, _)| *key);
+            pairs.reverse();
+            Value::Map(pairs, false)
+        }
+    }
+}
+
+fn optional(from: Option<&AnyValue>, depth: usize) -> Value<'_> {
+    from.map_or(Value::Null, |from| value(from, depth))
+}
+
+fn find<'a>(pairs: &'a [KeyValue], key: &str) -> Option<&'a OtlpValue> {
+    let pair = pairs.iter().rev().find(|pair| pair.key == key)?;
+    pair.value.as_ref()?.value.as_ref()
+}
+
+/// Returns the text of an attribute, if it is one.
+pub(crate) fn text_of<'a>(pairs: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    match find(pairs, key)? {
+        OtlpValue::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns the number of an attribute, if it is one or a text of one.
+pub(crate) fn number_of(pairs: &[KeyValue], key: &str) -> Option<i64> {
+    match find(pairs, key)? {
+        OtlpValue::IntValue(value) => Some(*value),
+        OtlpValue::StringValue(text) => text.parse().ok(),
+        OtlpValue::DoubleValue(value) => format!("{value:.0}").parse().ok(),
+        _ => None,
+    }
+}
+
+/// Returns whether an attribute is true.
+pub(crate) fn is_true(pairs: &[KeyValue], key: &str) -> bool {
+    matches!(find(pairs, key), Some(OtlpValue::BoolValue(true)))
+}

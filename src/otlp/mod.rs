@@ -1,0 +1,40 @@
+//! Takes OTLP: spans and log records that other processes, in any language, send while they run.
+//!
+//! [`OtlpReceiver`] turns it on: `LiveSpans::builder().otlp(OtlpReceiver::default())`. The routes `POST /v1/traces`,
+//! `/v1/logs` and `/v1/metrics` are then served beside the others.
+//!
+//! # How open spans are recognised
+//!
+//! OTLP has no word for a span that has not ended. These forms are in use, and each is taken:
+//!
+//! | form | what is shown |
+//! | --- | --- |
+//! | no end, an end of 0, or an end before the start | the span starts; sent again, it is updated |
+//! | a span of length zero from .NET (`telemetry.sdk.language` = `dotnet`) | the span starts, unless this sender has sent only ended spans |
+//! | Logfire: `logfire.span_type` = `pending_span` | the start of the span that it names as its parent |
+//! | Datadog: `_dd.partial_version` | the span starts or is updated, whatever its end says |
+//! | log records with `partial.event` = `heartbeat` (partial-span processors of G-Research) | the spans in the body start or are updated |
+//! | an ended span that was never open | start and end at once, parents before children |
+//! | exactly the same span again | nothing: it was a retry |
+//! | an ended span again, with other content | the later one counts |
+//!
+//! The attributes `livespan.panicked` and `livespan.cancelled` (`true`) say how a span ended, `livespan.awaiting` (a
+//! text) what it waits for. They are not shown as attributes.
+//!
+//! A span is *lost* when its process is silent for five times the interval at which it used to send its open spans
+//! again, and for at least [`OtlpReceiver::SILENCE_MIN`]. A process that never sends an open span twice gives no such
+//! sign, and its spans stay open.
+
+pub(crate) mod budget;
+mod config;
+pub(crate) mod decode;
+mod encoder;
+mod followed_spans;
+mod mapping;
+pub(crate) mod queue;
+pub(crate) mod receiver;
+mod recent_ends;
+pub(crate) mod request;
+pub(crate) mod senders;
+
+pub use self::config::OtlpReceiver;

@@ -1,0 +1,175 @@
+//! The handle through which request tasks receive: it decodes, makes ready and queues. It may run on a blocking thread,
+//! because a large request takes milliseconds.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    access::signing::TokenSigner,
+    encoder::SharedReceiver,
+    error::Error,
+    ingest::buffer::{IngestBuffer, PushError},
+    otlp::{
+        budget::{MemoryBudget, MemoryShare, NoRoom},
+        config::OtlpReceiver,
+        decode::{DecodeError, DecodeLimits, Format, Signal, decode, gunzip},
+        encoder::OtlpEncoder,
+        queue::RequestQueue,
+        request::{Contents, ReceivedRequest, Rejected},
+        senders::{OtlpReport, SharedSenders},
+    },
+    span::process::Processes,
+    util::{sync::lock, time::Timestamp},
+};
+
+/// The receiver of a log.
+pub(crate) struct Receiver {
+    pub(crate) config: OtlpReceiver,
+    /// Compares the token of a sender in constant time.
+    pub(crate) token: Option<TokenSigner>,
+    pub(crate) budget: Arc<MemoryBudget>,
+    queue: Arc<RequestQueue>,
+    senders: SharedSenders,
+    processes: Arc<Processes>,
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a request, and how to read it.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_gzip: bool,
+    pub(crate) signal: Signal,
+    pub(crate) format: Format,
+    /// Room for the bytes.
+    pub(crate) memory: MemoryShare,
+}
+
+/// A request that was taken.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) rejected: Rejected,
+    /// Gets whether the store has the events; `None` if there are none.
+    pub(crate) stored: Option<oneshot::Receiver<bool>>,
+}
+
+/// The reason why nothing of a request was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Malformed(String),
+    TooLarge(String),
+    /// There is no room now. The sender should try again.
+    Busy(&'static str),
+    /// The log has ended.
+    Closed,
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Malformed(message) => Self::Malformed(message),
+            DecodeError::TooLarge(message) => Self::TooLarge(message),
+        }
+    }
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::Busy("too many requests wait for the event log")
+    }
+}
+
+impl Receiver {
+    /// # Errors
+    /// Returns an error if the system cannot provide random numbers.
+    pub(crate) fn new(config: OtlpReceiver, processes: Arc<Processes>) -> Result<Self, Error> {
+        let token = config.token.as_deref();
+        let token = token.map(|token| TokenSigner::new(Some(token), None));
+        Ok(Self {
+            token: token.transpose()?,
+            budget: MemoryBudget::new(config.memory_bytes_max),
+            config,
+            queue: Arc::default(),
+            senders: Arc::default(),
+            processes,
+        })
+    }
+
+    /// Returns the worker's half.
+    pub(crate) fn encoder(&self) -> SharedReceiver {
+        let encoder = OtlpEncoder::new(Arc::clone(&self.queue), Arc::clone(&self.senders));
+        Arc::new(Mutex::new(encoder))
+    }
+
+    /// Takes a request: all of it but its invalid parts, or nothing.
+    pub(crate) fn receive(&self, body: Body, buffer: &IngestBuffer) -> Result<Accepted, Refusal> {
+        let received = Timestamp::now();
+        let Body {
+            bytes,
+            is_gzip,
+            signal,
+            format,
+            mut memory,
+        } = body;
+        let bytes = if is_gzip {
+            let plain = gunzip(&bytes, self.config.body_bytes_max)?;
+            memory.grow(plain.len())?;
+            plain
+        } else {
+            bytes
+        };
+        let limits = DecodeLimits {
+            items_max: self.config.items_max,
+            memory_bytes_max: OtlpReceiver::REQUEST_BYTES_MAX,
+        };
+        let (decoded, used) = decode(&bytes, signal, format, limits)?;
+        drop(bytes);
+        memory.grow(used)?;
+        let (contents, rejected) = {
+            let mut senders = lock(&self.senders);
+            Contents::of(decoded, (&mut senders, &self.processes), received)
+        };
+        if contents.spans.is_empty() && contents.logs.is_empty() {
+            return Ok(Accepted {
+                rejected,
+                stored: None,
+            });
+        }
+        let (answer, stored) = oneshot::channel();
+        let request = ReceivedRequest {
+            contents,
+            received,
+            stored: answer,
+            memory,
+        };
+        match self.queue.push(request, buffer) {
+            Ok(()) => Ok(Accepted {
+                rejected,
+                stored: Some(stored),
+            }),
+            Err(PushError::Full) => Err(Refusal::Busy("the buffer of the event log is full")),
+            Err(PushError::Closed) => Err(Refusal::Closed),
+        }
+    }
+
+    /// Counts a request that was not taken.
+    pub(crate) fn refused(&self, reason: &str, sender: &str) {
+        lock(&self.senders).refused(reason, sender);
+    }
+
+    /// Returns what `/status` says.
+    pub(crate) fn report(&self) -> OtlpReport {
+        lock(&self.senders).report()
+    }
+}

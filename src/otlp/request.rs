@@ -1,0 +1,381 @@
+//! A decoded request, made ready for the worker: invalid spans are rejected, the others are put in order, parents before
+//! children. Pure, but for the look-up of the senders; it runs before the request is queued.
+
+use std::hash::{BuildHasher as _, Hash, Hasher};
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    logs::v1::ResourceLogs,
+    trace::v1::{ResourceSpans, Span},
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    otlp::{
+        budget::MemoryShare,
+        decode::Decoded,
+        mapping::{SpanView, is_open, parent_of, partial_spans, real_ids},
+        senders::Senders,
+    },
+    span::process::Processes,
+    util::{
+        hash::{Map, RandomState, Set},
+        time::Timestamp,
+    },
+};
+
+/// The ids of a span.
+pub(crate) type SpanIdPair = ([u8; 16], [u8; 8]);
+
+/// A request that waits for the worker.
+#[derive(Debug)]
+pub(crate) struct ReceivedRequest {
+    pub(crate) contents: Contents,
+    pub(crate) received: Timestamp,
+    /// Gets whether the store has all events of the request.
+    pub(crate) stored: oneshot::Sender<bool>,
+    /// Held until the request is encoded.
+    pub(crate) memory: MemoryShare,
+}
+
+/// The valid spans and log records of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    resource_spans: Vec<ResourceSpans>,
+    /// Parents before children.
+    pub(crate) spans: Vec<SpanPlace>,
+    resource_logs: Vec<ResourceLogs>,
+    pub(crate) logs: Vec<LogPlace>,
+}
+
+/// Where a span is in its request, and what the worker must know of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanPlace {
+    resource: usize,
+    scope: usize,
+    span: usize,
+    pub(crate) sender: usize,
+    pub(crate) key: SpanIdPair,
+    /// A hash of all that it says.
+    pub(crate) content: u64,
+    pub(crate) is_open: bool,
+    /// Whether another place of the request is of the same span, and comes before.
+    pub(crate) is_repeated: bool,
+}
+
+/// Where a log record is in its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogPlace {
+    resource: usize,
+    scope: usize,
+    record: usize,
+    pub(crate) sender: usize,
+}
+
+/// What was rejected of a request, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) count: u64,
+    /// The reason of the first one.
+    pub(crate) reason: String,
+}
+
+const TOO_MANY_SENDERS: &str = "too many processes and services have sent spans";
+
+impl Rejected {
+    fn add(&mut self, reason: &str) {
+        self.count += 1;
+        if self.reason.is_empty() {
+            reason.clone_into(&mut self.reason);
+        }
+    }
+}
+
+impl Contents {
+    pub(crate) fn view(&self, place: &SpanPlace) -> Option<SpanView<'_>> {
+        let scope_spans = self
+            .resource_spans
+            .get(place.resource)?
+            .scope_spans
+            .get(place.scope)?;
+        Some(SpanView {
+            span: scope_spans.spans.get(place.span)?,
+            scope: scope_spans.scope.as_ref(),
+        })
+    }
+
+    pub(crate) fn log(
+        &self,
+        place: &LogPlace,
+    ) -> Option<(
+        &opentelemetry_proto::tonic::logs::v1::LogRecord,
+        Option<&opentelemetry_proto::tonic::common::v1::InstrumentationScope>,
+    )> {
+        let scope_logs = self
+            .resource_logs
+            .get(place.resource)?
+            .scope_logs
+            .get(place.scope)?;
+        let record = scope_logs.log_records.get(place.record)?;
+        Some((record, scope_logs.scope.as_ref()))
+    }
+
+    /// Makes a decoded request ready. `senders` learns who sends.
+    pub(crate) fn of(
+        decoded: Decoded,
+        (senders, processes): (&mut Senders, &Processes),
+        received: Timestamp,
+    ) -> (Self, Rejected) {
+        let mut contents = Self::default();
+        let mut rejected = Rejected::default();
+        match decoded {
+            Decoded::Metrics => {}
+            Decoded::Traces(resource_spans) => {
+                contents.resource_spans = resource_spans;
+                contents.place_spans(0, (senders, processes), received, &mut rejected);
+            }
+            Decoded::Logs(resource_logs) => {
+                contents.resource_logs = resource_logs;
+                contents.place_logs((senders, processes), received, &mut rejected);
+            }
+        }
+        contents.spans = parents_first(&contents.spans, |place| {
+            contents.view(place).and_then(|view| parent_of(view.span))
+        });
+        (contents, rejected)
+    }
+
+    /// Adds the spans of the resources from `first` on.
+    fn place_spans(
+        &mut self,
+        first: usize,
+        (senders, processes): (&mut Senders, &Processes),
+        received: Timestamp,
+        rejected: &mut Rejected,
+    ) {
+        let mut known = Set::default();
+        let mut places = Vec::new();
+        for (resource, one) in self.resource_spans.iter().enumerate().skip(first) {
+            let spans = one.scope_spans.iter().map(|scope| scope.spans.len());
+            if spans.sum::<usize>() == 0 {
+                continue;
+            }
+            let sender = senders.find(one.resource.as_ref(), processes, received);
+            let mut count = 0;
+            for (scope, scope_spans) in one.scope_spans.iter().enumerate() {
+                for (number, span) in scope_spans.spans.iter().enumerate() {
+                    let checked = check(span);
+                    let (Ok(key), Some(sender)) = (&checked, sender) else {
+                        let reason = checked.err().unwrap_or(TOO_MANY_SENDERS);
+                        rejected.add(reason);
+                        if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {
+                            sender.rejected(reason);
+                        }
+                        continue;
+                    };
+                    count += 1;
+                    places.push(SpanPlace {
+                        resource,
+                        scope,
+                        span: number,
+                        sender,
+                        key: *key,
+                        content: content_of(span),
+                        is_open: is_open(span) || first > 0,
+                        is_repeated: !known.insert(*key),
+                    });
+                }
+            }
+            if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {
+                sender.heard(received, count, 0);
+            }
+        }
+        self.spans.append(&mut places);
+    }
+
+    fn place_logs(
+        &mut self,
+        (senders, processes): (&mut Senders, &Processes),
+        received: Timestamp,
+        rejected: &mut Rejected,
+    ) {
+        let mut partial = Vec::new();
+        for (resource, one) in self.resource_logs.iter().enumerate() {
+            let records = one.scope_logs.iter().map(|scope| scope.log_records.len());
+            let count = records.sum::<usize>();
+            if count == 0 {
+                continue;
+            }
+            let sender = senders.find(one.resource.as_ref(), processes, received);
+            let Some(sender) = sender else {
+                (0..count).for_each(|_| rejected.add(TOO_MANY_SENDERS));
+                continue;
+            };
+            for (scope, scope_logs) in one.scope_logs.iter().enumerate() {
+                for (record, log) in scope_logs.log_records.iter().enumerate() {
+                    if let Some(mut data) = partial_spans(log) {
+                        for spans in &mut data.resource_spans {
+                            spans
+                                .resource
+                                .get_or_insert_with(|| one.resource.clone().unwrap_or_default());
+                        }
+                        partial.append(&mut data.resource_spans);
+                        continue;
+                    }
+                    self.logs.push(LogPlace {
+                        resource,
+                        scope,
+                        record,
+                        sender,
+                    });
+                }
+            }
+            if let Some(sender) = senders.get_mut(sender) {
+                sender.heard(received, 0, count as u64);
+            }
+        }
+        if !partial.is_empty() {
+            // The first resource is a place-holder: those of heartbeats come behind it.
+            self.resource_spans = vec![ResourceSpans::default()];
+            self.resource_spans.append(&mut partial);
+            self.place_spans(1, (senders, processes), received, rejected);
+        }
+    }
+}
+
+/// Returns the ids of the span, or why it is invalid.
+fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
+    if let Some(key) = real_ids(span) {
+        return match span.parent_span_id.len() {
+            0 | 8 => Ok(key),
+            _ => Err("a parent span id is not 8 bytes long"),
+        };
+    }
+    Err(match (span.trace_id.len(), span.span_id.len()) {
+        (16, 8) if span.trace_id.iter().all(|byte| *byte == 0) => "a trace id is all zeros",
+        (16, 8) if span.span_id.iter().all(|byte| *byte == 0) => "a span id is all zeros",
+        (16, 8) => "a pending span names no span",
+        (16, _) => "a span id is not 8 bytes long",
+        _ => "a trace id is not 16 bytes long",
+    })
+}
+
+/// Puts parents before children, otherwise in the given order.
+fn parents_first(
+    places: &[SpanPlace],
+    parent: impl Fn(&SpanPlace) -> Option<[u8; 8]>,
+) -> Vec<SpanPlace> {
+    let by_key: Map<SpanIdPair, usize> = places
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(at, place)| (place.key, at))
+        .collect();
+    let mut is_placed = vec![false; places.len()];
+    let mut order = Vec::with_capacity(places.len());
+    let mut ancestors = Vec::new();
+    for first in 0..places.len() {
+        let mut next = Some(first);
+        while let Some(at) = next {
+            let Some((place, is_placed)) = places.get(at).zip(is_placed.get_mut(at)) else {
+                break;
+            };
+            // Also ends a cycle of parents.
+            if std::mem::replace(is_placed, true) {
+                break;
+            }
+            ancestors.push(*place);
+            let (trace_id, _) = place.key;
+            next = parent(place).and_then(|parent| by_key.get(&(trace_id, parent)).copied());
+        }
+        order.extend(ancestors.drain(..).rev());
+    }
+    order
+}
+
+static STATE: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::default);
+
+/// Returns a hash of all that a span says.
+fn content_of(span: &Span) -> u64 {
+    let mut hash = STATE.build_hasher();
+    let Span {
+        trace_id: _,
+        span_id: _,
+        trace_state,
+        parent_span_id,
+        flags,
+        name,
+        kind,
+        start_time_unix_nano,
+        end_time_unix_nano,
+        attributes,
+        dropped_attributes_count,
+        events,
+        dropped_events_count,
+        links,
+        dropped_links_count,
+        status,
+    } = span;
+    (trace_state, parent_span_id, flags, name, kind).hash(&mut hash);
+    (start_time_unix_nano, end_time_unix_nano).hash(&mut hash);
+    (
+        dropped_attributes_count,
+        dropped_events_count,
+        dropped_links_count,
+    )
+        .hash(&mut hash);
+    hash_pairs(attributes, &mut hash);
+    for event in events {
+        (event.time_unix_nano, &event.name).hash(&mut hash);
+        hash_pairs(&event.attributes, &mut hash);
+    }
+    for link in links {
+        (&link.trace_id, &link.span_id).hash(&mut hash);
+        hash_pairs(&link.attributes, &mut hash);
+    }
+    if let Some(status) = status {
+        (status.code, &status.message).hash(&mut hash);
+    }
+    hash.finish()
+}
+
+/// Returns a hash of anything.
+pub(crate) fn hash_of(value: impl Hash) -> u64 {
+    STATE.hash_one(value)
+}
+
+/// Returns a hash of an attribute's value.
+pub(crate) fn hash_of_value(value: Option<&AnyValue>) -> u64 {
+    let mut hash = STATE.build_hasher();
+    hash_value(value, &mut hash);
+    hash.finish()
+}
+
+fn hash_pairs(pairs: &[KeyValue], hash: &mut impl Hasher) {
+    pairs.len().hash(hash);
+    for pair in pairs {
+        pair.key.hash(hash);
+        hash_value(pair.value.as_ref(), hash);
+    }
+}
+
+fn hash_value(value: Option<&AnyValue>, hash: &mut impl Hasher) {
+    let value = value.and_then(|value| value.value.as_ref());
+    value.map(std::mem::discriminant).hash(hash);
+    match value {
+        None => {}
+        Some(Value::StringValue(text)) => text.hash(hash),
+        Some(Value::BoolValue(value)) => value.hash(hash),
+        Some(Value::IntValue(value)) => value.hash(hash),
+        Some(Value::DoubleValue(value)) => value.to_bits().hash(hash),
+        Some(Value::BytesValue(bytes)) => bytes.hash(hash),
+        Some(Value::StringValueStrindex(index)) => index.hash(hash),
+        Some(Value::ArrayValue(array)) => {
+            array.values.len().hash(hash);
+            for value in &array.values {
+                hash_value(Some(value), hash);
+            }
+        }
+        Some(Value::KvlistValue(map)) => hash_pairs(&map.values, hash),
+    }
+}
