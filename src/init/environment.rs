@@ -28,6 +28,11 @@ pub(super) fn builder() -> LiveSpansBuilder {
     }
 }
 
+/// Returns the token, if the environment has one.
+pub(super) fn token() -> Option<String> {
+    env::var(TOKEN).ok().filter(|token| !token.is_empty())
+}
+
 fn has_token() -> bool {
     env::var_os(TOKEN).is_some_and(|token| !token.is_empty())
 }

@@ -4,7 +4,10 @@
 use std::time::Instant;
 
 use crate::{
-    http::server::LiveServer, init::linger::Linger, live_spans::LiveSpans, otel::LiveTracerProvider,
+    http::server::LiveServer,
+    init::{join::Joined, linger::Linger},
+    live_spans::LiveSpans,
+    otel::LiveTracerProvider,
 };
 
 /// Keeps what [`init()`](crate::init()) or [`layer()`](crate::layer()) set up alive. Dropping it shuts the provider and
@@ -19,6 +22,7 @@ pub struct InitGuard {
     pub(super) provider: LiveTracerProvider,
     pub(super) server: LiveServer,
     pub(super) linger: Option<Linger>,
+    pub(super) joined: Option<Joined>,
 }
 
 impl std::fmt::Debug for InitGuard {
@@ -35,9 +39,10 @@ impl InitGuard {
         &self.live
     }
 
-    /// Returns the dashboard's address.
+    /// Returns the dashboard's address. For a program that joined another livespan, it is the address of that one.
     pub fn url(&self) -> String {
-        self.server.url()
+        let joined = self.joined.as_ref().and_then(Joined::page);
+        joined.map_or_else(|| self.server.url(), str::to_owned)
     }
 
     /// Ends the program's spans, and blocks until a viewer has seen the end, for the time that `LIVESPAN_LINGER` says;
@@ -46,8 +51,11 @@ impl InitGuard {
     /// A viewer is an open stream, such as the page. One that is open already sees the end at once, so this does not
     /// wait. Otherwise it waits until one has come and has been gone for two seconds. Spans that are open now are shown
     /// as lost, so drop them before. Call it last in `main`: it blocks its thread.
+    /// For a program that joined another livespan, it waits only until that one has read everything.
     pub fn wait(mut self) {
-        self.linger.get_or_insert(Linger::Forever);
+        if self.joined.is_none() {
+            self.linger.get_or_insert(Linger::Forever);
+        }
     }
 }
 
@@ -60,6 +68,11 @@ impl Drop for InitGuard {
         let left = timeout.saturating_sub(begun.elapsed());
         if let Some(linger) = self.linger {
             linger.wait(&self.live);
+        }
+        if let Some(joined) = &mut self.joined {
+            // Its reader would begin anew behind the end of its stream.
+            joined.stop_announcing();
+            joined.wait_for_reader();
         }
         drop(self.live.shutdown_within(left));
     }

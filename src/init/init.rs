@@ -22,6 +22,11 @@ use crate::{
 /// [`Auth::token`](crate::Auth::token); the printed address then signs one browser in), `RUST_LOG` (which spans and
 /// events, by target and level as in `shop=debug,warn`; `info` when it is not set or malformed), `OTEL_SERVICE_NAME`,
 /// `LIVESPAN_LINGER` (the page stays after the end of the program, see [`InitGuard`]).
+///
+/// A program that `livespan run` started *joins*: `LIVESPAN_JOIN` says where the other livespan listens, which then shows
+/// the program on its page, with every start, change and end. The program opens and prints no page of its own, and
+/// `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If nobody answers there within a second, the program starts as it
+/// would without the variable.
 /// The log is kept in memory. For a store that outlives the process, and for every other setting, use
 /// [`LiveSpans::builder`](crate::LiveSpans::builder).
 ///
@@ -32,6 +37,7 @@ use crate::{
 ///   [`layer()`](crate::layer()) to its registry.
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_JOIN` is no address on loopback ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run

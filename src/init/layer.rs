@@ -38,6 +38,7 @@ use crate::{
 ///
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_JOIN` is no address on loopback ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run

@@ -9,6 +9,7 @@ mod guard;
     reason = "it holds the function of this name"
 )]
 mod init;
+mod join;
 mod layer;
 mod linger;
 mod log_layer;

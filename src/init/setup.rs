@@ -12,11 +12,13 @@ use tracing::{
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
 use crate::{
+    access::Auth,
     error::Error,
     http::server::LiveServer,
     init::{
         environment,
         guard::InitGuard,
+        join::{self, Invitation, Joined},
         linger::Linger,
         log_layer::{BeforeOtel, LogLayer},
     },
@@ -33,11 +35,17 @@ pub(super) struct Setup {
     /// The line to print, if one is wanted.
     announced: Option<String>,
     linger: Option<Linger>,
+    joined: Option<Joined>,
 }
 
 impl Setup {
     pub(super) fn new() -> Result<Self, Error> {
         let linger = Linger::from_env()?;
+        if let Some(invitation) = Invitation::from_env()?
+            && let Some(setup) = Self::joining(&invitation)?
+        {
+            return Ok(setup);
+        }
         let live = environment::builder().build()?;
         Self::of(&live, linger).inspect_err(|_error| {
             // Only the server and the log's thread have started.
@@ -45,17 +53,43 @@ impl Setup {
         })
     }
 
+    /// Joins another livespan, which shows this program; `None` if it does not answer.
+    fn joining(invitation: &Invitation) -> Result<Option<Self>, Error> {
+        let token = environment::token().map_or_else(join::random_token, Ok)?;
+        let live = LiveSpans::builder()
+            .auth(Auth::token(token.as_str()))
+            .build()?;
+        let joined = live.serve_in_background("127.0.0.1:0").and_then(|server| {
+            let joined = Joined::new(invitation, (&live, &server, &token))?;
+            Ok(joined.map(|joined| (server, joined)))
+        });
+        match joined {
+            Ok(Some((server, joined))) => Ok(Some(Self {
+                provider: provider(&live),
+                live,
+                server,
+                announced: None,
+                // The viewers are those of the other livespan.
+                linger: None,
+                joined: Some(joined),
+            })),
+            refused => {
+                drop(live.shutdown());
+                refused.map(|_| None)
+            }
+        }
+    }
+
     fn of(live: &LiveSpans, linger: Option<Linger>) -> Result<Self, Error> {
         let server = environment::serve(live)?;
         let announced = environment::announcement(&server)?;
-        let builder = SdkTracerProvider::builder().with_resource(environment::resource());
-        let provider = live.tracer_provider(builder);
         Ok(Self {
             live: live.clone(),
             server,
-            provider,
+            provider: provider(live),
             announced,
             linger,
+            joined: None,
         })
     }
 
@@ -68,7 +102,10 @@ impl Setup {
     }
 
     /// Ends what has started.
-    pub(super) fn abandon(self) {
+    pub(super) fn abandon(mut self) {
+        if let Some(joined) = &mut self.joined {
+            joined.stop_announcing();
+        }
         drop(self.provider.shutdown());
         drop(self.live.shutdown());
     }
@@ -87,8 +124,13 @@ impl Setup {
             provider: self.provider,
             server: self.server,
             linger: self.linger,
+            joined: self.joined,
         }
     }
+}
+
+fn provider(live: &LiveSpans) -> LiveTracerProvider {
+    live.tracer_provider(SdkTracerProvider::builder().with_resource(environment::resource()))
 }
 
 /// Returns the layer that shows the spans of a provider, the only one of its log, and each event as a log record.

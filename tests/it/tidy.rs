@@ -392,6 +392,7 @@ const MODULES: &[&str] = &[
     "init::environment",
     "init::event_fields",
     "init::linger",
+    "init::join",
     "init::guard",
     "init::log_layer",
     "init::setup",

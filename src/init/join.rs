@@ -1,0 +1,234 @@
+//! Joins the livespan that started this program, or under which it was started: `LIVESPAN_JOIN` says where it listens.
+//! The program then opens no page of its own. It serves its stream on a free loopback port, with a token, and announces
+//! the port; the other livespan reads the stream and shows it.
+//!
+//! The announcement is made on the thread that calls `init()` or `layer()`, with a time limit. If nobody answers, the
+//! program opens a page of its own. A thread repeats it whenever nobody reads, because the other livespan may have been
+//! started again.
+
+use std::{
+    env,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::mpsc,
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use crate::{error::Error, http::server::LiveServer, live_spans::LiveSpans};
+
+/// The variable that says where the other livespan listens for announcements.
+const ADDRESS: &str = "LIVESPAN_JOIN";
+/// The variable that holds the token for an announcement.
+const TOKEN: &str = "LIVESPAN_JOIN_TOKEN";
+/// The variable that has the address of the other livespan's page.
+const PAGE: &str = "LIVESPAN_URL";
+/// Bytes of a token, before they are written as hex digits.
+const TOKEN_BYTES: usize = 16;
+/// How long an announcement may take: connecting, sending, and the answer each.
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the thread looks whether anybody reads.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the end of the program waits for its first reader.
+const FIRST_READER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the end of the program waits until everything is read. It is as long
+/// as a busy log of 64 MiB takes.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it looks meanwhile.
+const READER_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Returns a token that nobody can guess.
+pub(super) fn random_token() -> Result<String, Error> {
+    let mut bytes = [0_u8; TOKEN_BYTES];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::io("make a token", io::Error::from(error)))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// Where to announce this program, as its environment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invitation {
+    address: SocketAddr,
+    path: String,
+    token: String,
+}
+
+impl Invitation {
+    /// Returns what the environment says; `None` if it says nothing.
+    pub(super) fn from_env() -> Result<Option<Self>, Error> {
+        let text = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let Some(address) = text(ADDRESS) else {
+            return Ok(None);
+        };
+        let (address, token) = (address.to_string_lossy(), text(TOKEN).unwrap_or_default());
+        Self::parse(&address, &token.to_string_lossy())
+            .map(Some)
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "read {ADDRESS}={address}: it is not http:// with a loopback address and a port, such as \
+                     http://127.0.0.1:4381/"
+                ))
+            })
+    }
+
+    fn parse(url: &str, token: &str) -> Option<Self> {
+        let rest = url.strip_prefix("http://")?;
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let address: SocketAddr = address.parse().ok()?;
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        (address.ip().is_loopback() && is_plain(path) && is_plain(token)).then(|| Self {
+            address,
+            path: format!("/{path}"),
+            token: token.to_owned(),
+        })
+    }
+
+    /// Tells the other livespan where this program's stream is. Returns whether it will read it.
+    fn announce(&self, body: &str) -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&self.address, ANNOUNCE_TIMEOUT)?;
+        stream.set_read_timeout(Some(ANNOUNCE_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANNOUNCE_TIMEOUT))?;
+        let Self {
+            address,
+            path,
+            token,
+        } = self;
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes())?;
+        let mut status = String::new();
+        BufReader::new(io::Read::take(stream, 1024)).read_line(&mut status)?;
+        Ok(status.starts_with("HTTP/1.1 2"))
+    }
+}
+
+/// A program that joined another livespan.
+#[derive(Debug)]
+pub(super) struct Joined {
+    live: LiveSpans,
+    /// The address of the other livespan's page, if the environment has it.
+    page: Option<String>,
+    /// Tells the thread to stop.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Thread,
+    /// Nothing is sent: it is closed when the thread ends.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Joined {
+    /// Announces this program; `None` if the other livespan does not want it.
+    ///
+    /// # Errors
+    /// Returns an error if the thread cannot be started.
+    pub(super) fn new(
+        invitation: &Invitation,
+        (live, server, token): (&LiveSpans, &LiveServer, &str),
+    ) -> Result<Option<Self>, Error> {
+        let url = server.url();
+        let body = serde_json::json!({"url": url, "token": token}).to_string();
+        if !invitation.announce(&body).unwrap_or(false) {
+            return Ok(None);
+        }
+        let (stop, stopping) = mpsc::channel();
+        let (alive, ended) = mpsc::channel::<()>();
+        let (invitation, watched) = (invitation.clone(), live.clone());
+        let thread = thread::Builder::new()
+            .name("livespan-join".to_owned())
+            .spawn(move || {
+                let _alive = alive;
+                repeat(&watched, &stopping, || {
+                    // The other livespan may be gone for good. Then nothing more can be done.
+                    drop(invitation.announce(&body));
+                });
+            })
+            .map_err(|error| Error::io("start the thread that joins", error))?;
+        Ok(Some(Self {
+            live: live.clone(),
+            page: env::var(PAGE).ok().filter(|page| !page.is_empty()),
+            stop: Some(stop),
+            thread: thread.thread().clone(),
+            ended,
+        }))
+    }
+
+    /// Returns the address of the page that shows this program, if it is known.
+    pub(super) fn page(&self) -> Option<&str> {
+        self.page.as_deref()
+    }
+
+    /// Waits until the other livespan has read everything. A program may end as soon as it has begun, so this first waits
+    /// for the reader.
+    pub(super) fn wait_for_reader(&self) {
+        let streams = &self.live.shared.stream_limits;
+        wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);
+        // The last events have to be visible before the streams end behind them.
+        if self.live.target().flush(FIRST_READER_TIMEOUT).is_ok() {
+            self.live.end_streams();
+            wait_while(READ_TIMEOUT, || streams.open_streams() > 0);
+        }
+    }
+
+    /// Ends the thread: from now on, this program is not announced again. The thread may be within an announcement, which
+    /// has a time limit. After that limit it is left to end by itself.
+    pub(super) fn stop_announcing(&mut self) {
+        self.stop = None;
+        self.thread.unpark();
+        // Nothing is ever sent. The wait ends with the thread.
+        let _ended = self.ended.recv_timeout(2 * ANNOUNCE_TIMEOUT);
+    }
+}
+
+fn wait_while(limit: Duration, is_waiting: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while is_waiting() && begun.elapsed() < limit {
+        thread::park_timeout(READER_INTERVAL);
+    }
+}
+
+/// Announces again whenever nobody reads, until it is told to stop or the log ends.
+fn repeat(live: &LiveSpans, stopping: &mpsc::Receiver<()>, announce: impl Fn()) {
+    let streams = &live.shared.stream_limits;
+    loop {
+        thread::park_timeout(LOOK_INTERVAL);
+        let is_stopped = stopping.try_recv() != Err(mpsc::TryRecvError::Empty);
+        if is_stopped || live.shared.parts.buffer().is_closed() {
+            return;
+        }
+        if streams.open_streams() == 0 {
+            announce();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_names_a_loopback_address_and_its_port() {
+        let of = |address: &str, path: &str| {
+            Some(Invitation {
+                address: address.parse().unwrap(),
+                path: path.to_owned(),
+                token: "t".to_owned(),
+            })
+        };
+        for (url, expected) in [
+            ("http://127.0.0.1:4381/", of("127.0.0.1:4381", "/")),
+            ("http://127.0.0.1:4381", of("127.0.0.1:4381", "/")),
+            ("http://[::1]:4381/join", of("[::1]:4381", "/join")),
+            ("http://127.0.0.1/", None),
+            ("http://localhost:4381/", None),
+            ("http://192.0.2.1:4381/", None),
+            ("https://127.0.0.1:4381/", None),
+            ("http://127.0.0.1:4381/a b", None),
+            ("127.0.0.1:4381", None),
+        ] {
+            assert_eq!(Invitation::parse(url, "t"), expected, "{url}");
+        }
+        assert_eq!(Invitation::parse("http://127.0.0.1:1/", "a\r\nb"), None);
+    }
+}
