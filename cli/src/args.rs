@@ -1,7 +1,7 @@
 //! The command line. A value that is not given here or in the environment may come from the configuration
 //! ([`config`](crate::config)), so it has no default here. The help of each command fits on one screen.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -28,6 +28,40 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Receive spans and serve the page (this is the default)
     Serve(ServeOptions),
+    /// Run a command, and show what it does
+    Run(RunOptions),
+}
+
+/// Everything before the command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunOptions {
+    /// Address of the page [default: that of a livespan that serves, or
+    /// 127.0.0.1:4380, or a free port if that is taken]
+    #[arg(long, value_name = "HOST:PORT", env = "LIVESPAN_ADDR", hide_env = true)]
+    pub(crate) addr: Option<String>,
+    /// SQLite file of the log [default: the log is in memory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Token of readers and senders; its variable is safer
+    #[arg(long, value_name = "TOKEN", env = "LIVESPAN_TOKEN", hide_env = true)]
+    pub(crate) auth_token: Option<String>,
+    /// Name of the service, for programs that have none
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Keep the page after the end, until Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Keep the page until somebody has looked, at most this long
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) linger: Option<Duration>,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// How the log is kept and served. Each has a variable `LIVESPAN_…` and a key in the configuration.
@@ -92,6 +126,23 @@ pub(crate) struct ServeOptions {
     /// Age of the oldest event, such as 30d
     #[arg(long, value_name = "TIME", env = "LIVESPAN_RETENTION_AGE", hide_env = true, value_parser = units::duration)]
     pub(crate) retention_age: Option<Duration>,
+    /// Show what this livespan shows, too, repeatable
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LIVESPAN_FOLLOW",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    pub(crate) follow: Vec<String>,
+    /// Token for the livespans that are followed
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "LIVESPAN_FOLLOW_TOKEN",
+        hide_env = true
+    )]
+    pub(crate) follow_token: Option<String>,
     /// Configuration [default: livespan/config.toml]
     #[arg(long, value_name = "FILE", env = "LIVESPAN_CONFIG", hide_env = true)]
     pub(crate) config: Option<PathBuf>,

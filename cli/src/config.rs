@@ -18,6 +18,8 @@ struct Config {
     auth_token: Option<String>,
     allow_origin: Vec<String>,
     allow_host: Vec<String>,
+    follow: Vec<String>,
+    follow_token: Option<String>,
     retention_events: Option<usize>,
     #[serde(deserialize_with = "size")]
     retention_bytes: Option<usize>,
@@ -76,6 +78,8 @@ impl ServeOptions {
             auth_token: self.auth_token.or(config.auth_token),
             allow_origin: or(self.allow_origin, config.allow_origin),
             allow_host: or(self.allow_host, config.allow_host),
+            follow: or(self.follow, config.follow),
+            follow_token: self.follow_token.or(config.follow_token),
             retention_events: self.retention_events.or(config.retention_events),
             retention_bytes: self.retention_bytes.or(config.retention_bytes),
             retention_age: self.retention_age.or(config.retention_age),

@@ -7,6 +7,11 @@ pub(crate) fn say(message: &str) {
     drop(writeln!(io::stderr().lock(), "livespan: {message}"));
 }
 
+/// Writes a line to standard error.
+pub(crate) fn print_error(line: &str) {
+    drop(writeln!(io::stderr().lock(), "{line}"));
+}
+
 /// Writes a line to standard output, at once. Returns `false` if nobody reads it.
 pub(crate) fn print(line: &str) -> bool {
     let mut out = io::stdout().lock();

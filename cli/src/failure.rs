@@ -25,7 +25,8 @@ impl Failure {
         Self::with_code(USAGE, message)
     }
 
-    fn with_code(code: u8, message: impl Into<String>) -> Self {
+    /// The command failed with an exit code that has a meaning of its own.
+    pub(crate) fn with_code(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),

@@ -5,8 +5,13 @@ mod args;
 mod config;
 mod console;
 mod failure;
+mod follow;
+mod http;
+mod invitations;
 mod paths;
+mod run;
 mod serve;
+mod signals;
 mod units;
 
 use std::process::ExitCode;
@@ -45,5 +50,6 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         None => serve::run(arguments.serve).await,
         Some(Command::Serve(options)) => serve::run(options).await,
+        Some(Command::Run(options)) => run::run(options).await,
     }
 }

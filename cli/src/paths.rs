@@ -23,6 +23,14 @@ pub(crate) fn default_config() -> Option<PathBuf> {
     Some(folder.join("livespan").join("config.toml"))
 }
 
+/// Returns the directory for what running programs know of each other.
+pub(crate) fn runtime() -> Option<PathBuf> {
+    match directory("XDG_RUNTIME_DIR") {
+        Some(folder) => Some(folder.join("livespan")),
+        None => state(),
+    }
+}
+
 fn state() -> Option<PathBuf> {
     let folder = match directory("XDG_STATE_HOME") {
         Some(folder) => folder,

@@ -1,4 +1,7 @@
 //! The program `livespan`, as a user starts it: real processes, free ports, a home directory of its own for each test.
 
+mod join;
+mod program;
+mod run;
 mod serve;
 mod support;

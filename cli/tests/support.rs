@@ -202,3 +202,30 @@ pub(crate) fn request(
 pub(crate) fn get(url: &str, path: &str) -> (u16, String) {
     request(url, "GET", path, ("", ""))
 }
+
+/// Returns the events that a file holds, in their order.
+pub(crate) fn stored(file: &Path) -> Vec<serde_json::Value> {
+    let store = livespan::SqliteEventStore::new(file).read_only();
+    let live = livespan::LiveSpans::builder().store(store).build().unwrap();
+    let head = live.status().head.sequence().get();
+    let mut subscription = live.target().subscribe(livespan::sse::Subscribe::all());
+    let mut events = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        while (events.len() as u64) < head {
+            let next = std::future::poll_fn(|cx| {
+                futures_core::Stream::poll_next(std::pin::Pin::new(&mut subscription), cx)
+            });
+            match tokio::time::timeout(PATIENCE, next).await.unwrap() {
+                Some(livespan::sse::Message::Event(event)) => {
+                    events.push(serde_json::from_slice(&event.payload).unwrap());
+                }
+                other => panic!("{other:?} after {events:?}"),
+            }
+        }
+    });
+    events
+}

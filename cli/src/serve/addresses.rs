@@ -30,6 +30,16 @@ impl Addresses {
             let message = format!("more than {} addresses of OTLP", ADDRESSES_MAX - 1);
             return Err(Failure::usage(message));
         }
+        let mut addresses = Self::bind_page(live, options).await?;
+        addresses.bind_otlp(live, options).await?;
+        Ok(addresses)
+    }
+
+    /// Binds the page's address alone.
+    pub(crate) async fn bind_page(
+        live: &LiveSpans,
+        options: &ServeOptions,
+    ) -> Result<Self, Failure> {
         let mut notes = Vec::new();
         let wanted = options.addr.as_deref();
         let page = serve(live, wanted.unwrap_or(LiveServer::DEFAULT_ADDRESS), options).await?;
@@ -43,6 +53,11 @@ impl Addresses {
             }
             notes.push(format!("port {taken} is taken: the page has port {port}"));
         }
+        Ok(Self { page, notes })
+    }
+
+    async fn bind_otlp(&mut self, live: &LiveSpans, options: &ServeOptions) -> Result<(), Failure> {
+        let port = self.port();
         let is_default = options.otlp_addr.is_empty();
         let otlp: Vec<&str> = if is_default {
             DEFAULT_OTLP.to_vec()
@@ -53,14 +68,24 @@ impl Addresses {
             match live.serve(address).await {
                 Ok(_) => {}
                 Err(error) if is_default && is_taken(&error) => {
-                    notes.push(format!(
+                    self.notes.push(format!(
                         "{address} is taken: OTLP is received at port {port} only"
                     ));
                 }
                 Err(error) => return Err(refused(address, &error, options)),
             }
         }
-        Ok(Self { page, notes })
+        Ok(())
+    }
+
+    /// Returns the port of the page.
+    pub(crate) fn port(&self) -> u16 {
+        self.page.local_addr().port()
+    }
+
+    /// Returns the address of the page for programs.
+    pub(crate) fn url(&self) -> String {
+        self.page.url()
     }
 
     /// Returns what the user should know of the addresses.

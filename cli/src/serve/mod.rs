@@ -2,15 +2,22 @@
 
 mod addresses;
 mod log;
-mod signals;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use livespan::LiveSpans;
 
-use crate::{args::ServeOptions, console, failure::Failure};
+use crate::{
+    args::ServeOptions,
+    console,
+    failure::Failure,
+    follow::{Followers, Source, listener},
+    http::{Address, Client},
+    invitations,
+    signals::Signals,
+};
 
-pub(crate) use self::{addresses::Addresses, signals::Signals};
+pub(crate) use self::addresses::Addresses;
 
 /// Serves until a signal ends it.
 pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
@@ -24,6 +31,18 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
         .inspect_err(|_error| {
             drop(live.shutdown());
         })?;
+    let followers = Followers::new(&live);
+    for url in &options.follow {
+        let address = Address::parse(url).map_err(Failure::usage)?;
+        if !followers.follow(
+            Client::new(address, options.follow_token.clone()),
+            Source::Remote,
+        ) {
+            return Err(Failure::usage("too many livespans to follow"));
+        }
+    }
+    let invitation = listener::listen(followers).await?;
+    let _published = invitations::publish(addresses.port(), &addresses.url(), &invitation)?;
     for note in addresses.notes() {
         console::say(note);
     }
@@ -42,7 +61,7 @@ pub(crate) enum Place {
     File(PathBuf),
 }
 
-async fn open(options: &ServeOptions, place: &Place) -> Result<LiveSpans, Failure> {
+pub(crate) async fn open(options: &ServeOptions, place: &Place) -> Result<LiveSpans, Failure> {
     let builder = log::builder(options, place)?;
     let opening = tokio::task::spawn_blocking(move || builder.build());
     match opening.await {
@@ -53,7 +72,7 @@ async fn open(options: &ServeOptions, place: &Place) -> Result<LiveSpans, Failur
 }
 
 /// Ends streams and stores what is buffered.
-async fn end(live: LiveSpans) -> Result<(), Failure> {
+pub(crate) async fn end(live: LiveSpans) -> Result<(), Failure> {
     match tokio::task::spawn_blocking(move || live.shutdown()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Failure::of("end the log", &error)),

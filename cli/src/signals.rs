@@ -21,7 +21,7 @@ mod platform {
     }
 
     impl Signals {
-        pub(super) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> io::Result<Self> {
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
@@ -30,7 +30,7 @@ mod platform {
         }
 
         /// Waits for a signal. Returns whether it was Ctrl-C.
-        pub(super) async fn received(&mut self) -> bool {
+        pub(crate) async fn received(&mut self) -> bool {
             tokio::select! {
                 _ = self.interrupt.recv() => true,
                 _ = self.terminate.recv() => false,
@@ -48,12 +48,12 @@ mod platform {
     pub(crate) struct Signals;
 
     impl Signals {
-        pub(super) fn new() -> io::Result<Self> {
+        pub(crate) fn new() -> io::Result<Self> {
             Ok(Self)
         }
 
         /// Waits for a signal. Returns whether it was Ctrl-C.
-        pub(super) async fn received(&mut self) -> bool {
+        pub(crate) async fn received(&mut self) -> bool {
             match tokio::signal::ctrl_c().await {
                 Ok(()) => true,
                 Err(_) => pending().await,

@@ -1,0 +1,98 @@
+//! What a livespan that serves leaves for later commands of the same user: where programs can join it, in a file that
+//! only this user can read. It is removed at the end; one that is left behind by a crash is recognised, because nobody
+//! answers.
+
+use std::{fs, io::Write as _, path::PathBuf};
+
+use livespan::LiveServer;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::Failure,
+    follow::listener::{Invitation, is_listening},
+    paths,
+};
+
+/// A livespan that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub(crate) page: String,
+    pub(crate) invitation: Invitation,
+}
+
+/// The contents of the file.
+#[derive(Debug, Deserialize, Serialize)]
+struct Contents {
+    page: String,
+    join: String,
+    token: String,
+}
+
+/// The file of a livespan that serves. It is removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Published(Option<PathBuf>);
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            // It may be gone already.
+            drop(fs::remove_file(file));
+        }
+    }
+}
+
+/// Leaves the file for the page at this port.
+pub(crate) fn publish(
+    port: u16,
+    page: &str,
+    invitation: &Invitation,
+) -> Result<Published, Failure> {
+    let Some(file) = file(port) else {
+        return Ok(Published(None));
+    };
+    let contents = Contents {
+        page: page.to_owned(),
+        join: invitation.url.clone(),
+        token: invitation.token.clone(),
+    };
+    write_private(&file, &serde_json::json!(contents).to_string())
+        .map_err(|error| Failure::of(&format!("write {}", file.display()), &error))?;
+    Ok(Published(Some(file)))
+}
+
+/// Returns the livespan that serves at this address, if this user has started one; without an address, the one at the
+/// default port.
+pub(crate) async fn running(address: Option<&str>) -> Option<Running> {
+    let port = match address {
+        None => LiveServer::DEFAULT_PORT,
+        Some(address) => address.rsplit_once(':')?.1.parse().ok()?,
+    };
+    let text = fs::read_to_string(file(port)?).ok()?;
+    let contents: Contents = serde_json::from_str(&text).ok()?;
+    let running = Running {
+        page: contents.page,
+        invitation: Invitation {
+            url: contents.join,
+            token: contents.token,
+        },
+    };
+    is_listening(&running.invitation).await.then_some(running)
+}
+
+fn file(port: u16) -> Option<PathBuf> {
+    Some(paths::runtime()?.join(format!("join-{port}.json")))
+}
+
+/// Replaces a file as a whole, with one that only this user can read.
+fn write_private(file: &PathBuf, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        paths::create_private(folder)?;
+    }
+    let part = file.with_extension(format!("{}.part", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&part)?.write_all(text.as_bytes())?;
+    fs::rename(&part, file)
+}

@@ -1,0 +1,135 @@
+//! The variables that a command gets, so that whatever OpenTelemetry it has sends to this livespan at once, and a program
+//! with `livespan::init()` joins. A variable that the user set stays as it is.
+
+use std::{env, fmt::Write as _};
+
+use crate::{args::RunOptions, follow::listener::Invitation};
+
+/// The page under which a command runs.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// The page's address, which also takes OTLP.
+    pub(super) url: String,
+    pub(super) token: Option<String>,
+    pub(super) invitation: Invitation,
+    /// The span of the command, as W3C's `traceparent`.
+    pub(super) span: Option<String>,
+}
+
+/// Variables that decide where the spans of a command go.
+const DESTINATIONS: [&str; 3] = [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_TRACES_EXPORTER",
+];
+
+/// Returns the variables that the user set, and that keep spans from coming here.
+pub(super) fn kept() -> Vec<&'static str> {
+    DESTINATIONS
+        .into_iter()
+        .filter(|name| is_set(name))
+        .collect()
+}
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Returns the variables to add.
+pub(super) fn variables(page: &Page, options: &RunOptions) -> Vec<(String, String)> {
+    let mut all = suggested(page, options.name.as_deref());
+    all.retain(|(name, _)| !is_set(name));
+    // These belong to this run, even within another one.
+    all.push(("LIVESPAN_JOIN".to_owned(), page.invitation.url.clone()));
+    all.push((
+        "LIVESPAN_JOIN_TOKEN".to_owned(),
+        page.invitation.token.clone(),
+    ));
+    all.push(("LIVESPAN_URL".to_owned(), page.url.clone()));
+    all.extend(
+        page.span
+            .clone()
+            .map(|span| ("TRACEPARENT".to_owned(), span)),
+    );
+    all
+}
+
+fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
+    let endpoint = page.url.trim_end_matches('/');
+    let headers = page.token.as_deref().map(|token| {
+        let encoded = percent_encoded(&format!("Bearer {token}"));
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            format!("authorization={encoded}"),
+        )
+    });
+    let all = [
+        // Both protocols are understood on this port; this one needs no further library.
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
+        // Spans are shown as soon as they end, and not seconds later.
+        ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
+        ("OTEL_TRACES_SAMPLER", "always_on".to_owned()),
+        // Metrics are not shown.
+        ("OTEL_METRICS_EXPORTER", "none".to_owned()),
+    ];
+    let name = name.map(|name| ("OTEL_SERVICE_NAME", name.to_owned()));
+    let pairs = all.into_iter().chain(headers).chain(name);
+    pairs
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// Encodes a value for a list such as `OTEL_EXPORTER_OTLP_HEADERS`, which is that of W3C's baggage.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text cannot fail.
+            let _written = write!(out, "%{byte:02X}").is_ok();
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_sends_to_this_page_with_its_token() {
+        let page = Page {
+            url: "http://127.0.0.1:4380/".to_owned(),
+            token: Some("a b+c".to_owned()),
+            invitation: Invitation {
+                url: "http://127.0.0.1:9/".to_owned(),
+                token: "t".to_owned(),
+            },
+            span: None,
+        };
+        let pairs = suggested(&page, Some("shop"));
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4380"),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+                ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+                ("OTEL_BLRP_SCHEDULE_DELAY", "200"),
+                ("OTEL_TRACES_SAMPLER", "always_on"),
+                ("OTEL_METRICS_EXPORTER", "none"),
+                (
+                    "OTEL_EXPORTER_OTLP_HEADERS",
+                    "authorization=Bearer%20a%20b%2Bc"
+                ),
+                ("OTEL_SERVICE_NAME", "shop"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! `livespan run`: runs a command, and shows what it and the programs that it starts do. Its input and output are left
+//! alone, signals reach it, and its exit code is returned.
+
+mod child;
+mod environment;
+mod root_span;
+
+use std::process::ExitCode;
+
+use livespan::LiveSpans;
+use tokio::time::{Duration, Instant, interval, timeout};
+
+use crate::{
+    args::{RunOptions, ServeOptions},
+    console,
+    failure::Failure,
+    follow::{
+        Followers,
+        listener::{self, Invitation},
+    },
+    invitations,
+    run::{
+        child::Ended,
+        environment::{Page, variables},
+        root_span::RootSpan,
+    },
+    serve::{self, Addresses, Place},
+    signals::Signals,
+};
+
+/// How often it looks whether a viewer came or left.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a viewer may be away before it counts as gone: a browser that loads the page anew is back by then.
+const RETURN_TIME: Duration = Duration::from_secs(2);
+
+/// Runs the command to its end.
+pub(crate) async fn run(options: RunOptions) -> Result<ExitCode, Failure> {
+    if options.store.is_none()
+        && let Some(running) = invitations::running(options.addr.as_deref()).await
+    {
+        return beside(&options, running).await;
+    }
+    with_own_page(&options).await
+}
+
+/// Runs the command under a livespan that serves already.
+async fn beside(options: &RunOptions, running: invitations::Running) -> Result<ExitCode, Failure> {
+    let page = Page {
+        url: running.page,
+        token: options.auth_token.clone(),
+        invitation: running.invitation,
+        span: None,
+    };
+    announce(&page.url);
+    let ended = child::run(&options.command, variables(&page, options)).await?;
+    Ok(ended.exit_code())
+}
+
+async fn with_own_page(options: &RunOptions) -> Result<ExitCode, Failure> {
+    let serve_options = ServeOptions {
+        addr: options.addr.clone(),
+        auth_token: options.auth_token.clone(),
+        ..ServeOptions::default()
+    };
+    let place = options.store.clone().map_or(Place::Memory, Place::File);
+    let live = serve::open(&serve_options, &place).await?;
+    let outcome = observe(options, &serve_options, &live).await;
+    // What went wrong before is the more useful message.
+    let ended = serve::end(live).await;
+    let code = outcome?;
+    ended?;
+    Ok(code)
+}
+
+async fn observe(
+    options: &RunOptions,
+    serve_options: &ServeOptions,
+    live: &LiveSpans,
+) -> Result<ExitCode, Failure> {
+    let addresses = Addresses::bind_page(live, serve_options).await?;
+    let followers = Followers::new(live);
+    let invitation: Invitation = listener::listen(followers.clone()).await?;
+    let span = RootSpan::begin(live, &options.command)?;
+    let page = Page {
+        url: addresses.url(),
+        token: options.auth_token.clone(),
+        invitation,
+        span: Some(span.traceparent()),
+    };
+    announce(&addresses.page_url()?);
+    let ran = child::run(&options.command, variables(&page, options)).await;
+    span.end(live, ran.as_ref().ok());
+    let ended = ran?;
+    // A program that the command left behind keeps its log open. It is not waited for.
+    followers.settled().await;
+    stay(options, live, ended).await?;
+    Ok(ended.exit_code())
+}
+
+/// Says where the page is, in one line, and which variables of the user stay as they are.
+fn announce(url: &str) {
+    let kept = environment::kept();
+    let note = if kept.is_empty() {
+        String::new()
+    } else {
+        format!(" (as you set them: {})", kept.join(", "))
+    };
+    console::print_error(&format!("livespan dashboard: {url}{note}"));
+}
+
+/// Keeps the page after the end of the command, as the options say.
+async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<(), Failure> {
+    if !options.keep && options.linger.is_none() {
+        return Ok(());
+    }
+    let mut signals = Signals::listen()?;
+    if options.keep {
+        console::say(&format!("{ended}; the page stays until Ctrl-C"));
+        signals.next().await;
+        return Ok(());
+    }
+    let limit = options.linger.unwrap_or_default();
+    tokio::select! {
+        _ = signals.next() => {}
+        _ = timeout(limit, seen(live)) => {}
+    }
+    Ok(())
+}
+
+/// Waits until a viewer has come, and until the last one is gone.
+async fn seen(live: &LiveSpans) {
+    let mut looks = interval(LOOK_INTERVAL);
+    let mut last_seen = None;
+    loop {
+        looks.tick().await;
+        if live.target().subscribers() > 0 {
+            last_seen = Some(Instant::now());
+        } else if last_seen.is_some_and(|seen| seen.elapsed() >= RETURN_TIME) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A program with `livespan::init()`. The tests start their own file with the name of this one test, so it is ignored
+//! otherwise.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{Read as _, Write as _},
+};
+
+/// The variable that says what the program does.
+const TASK: &str = "LIVESPAN_TEST_TASK";
+
+/// Returns the words that run the program, through `env`, which sets its task.
+pub(crate) fn command(task: &str) -> Vec<OsString> {
+    let program = env::current_exe().unwrap();
+    let task = OsString::from(format!("{TASK}={task}"));
+    let words = [
+        "--exact",
+        "program::joins",
+        "--ignored",
+        "--nocapture",
+        "--quiet",
+    ];
+    let words = words.into_iter().map(OsString::from);
+    [OsString::from("env"), task, program.into()]
+        .into_iter()
+        .chain(words)
+        .collect()
+}
+
+/// Spans of the task `many`.
+pub(crate) const MANY: usize = 20_000;
+
+#[test]
+#[ignore = "the other tests start it"]
+fn joins() {
+    let guard = livespan::init().unwrap();
+    match env::var(TASK).unwrap().as_str() {
+        "short" => {
+            let _outer = tracing::info_span!("outer").entered();
+            let _inner = tracing::info_span!("inner", rows = 3).entered();
+        }
+        "many" => {
+            let _root = tracing::info_span!("root").entered();
+            for number in 0..MANY - 1 {
+                tracing::info_span!("one", number).in_scope(|| ());
+            }
+        }
+        "hang" => {
+            let _span = tracing::info_span!("stuck").entered();
+            say(&format!("joined {}", guard.url()));
+            drop(std::io::stdin().read_to_end(&mut Vec::new()));
+        }
+        other => panic!("{other}"),
+    }
+    drop(guard);
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
