@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::units;
 
@@ -30,6 +30,139 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Run a command, and show what it does
     Run(RunOptions),
+    /// Open the page on a file: a store, or events as JSON lines
+    Open(OpenOptions),
+    /// Print what is open now, and what it waits for
+    Running(RunningOptions),
+    /// List the newest traces that match a search
+    Traces(TracesOptions),
+    /// Print one trace as a tree
+    Trace(TraceOptions),
+    /// Print spans and log records as they come
+    Tail(TailOptions),
+    /// Wait until a trace matches a search
+    Wait(WaitOptions),
+    /// Print what went wrong (exit code 1 if anything did)
+    Problems(ProblemsOptions),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OpenOptions {
+    /// The file: a SQLite store of livespan, or events as JSON lines
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Address of the page [default: 127.0.0.1 and a free port]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) addr: Option<String>,
+    /// Do not open a browser, which is done at a terminal only
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+}
+
+/// Which livespan is asked.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AskOptions {
+    /// Address of the page [default: 127.0.0.1:4380]
+    #[arg(long, value_name = "URL", env = "LIVESPAN_URL", hide_env = true)]
+    pub(crate) url: Option<String>,
+    /// Token of readers; its variable is safer
+    #[arg(long, value_name = "TOKEN", env = "LIVESPAN_TOKEN", hide_env = true)]
+    pub(crate) auth_token: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunningOptions {
+    /// Search for traces, as on the page
+    #[arg(value_name = "SEARCH")]
+    pub(crate) query: Vec<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TracesOptions {
+    /// Search for traces, as on the page: state:error duration>1s
+    #[arg(value_name = "SEARCH")]
+    pub(crate) query: Vec<String>,
+    /// Traces to list at most [default: 20]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TraceOptions {
+    /// Id of the trace, or its first digits
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// The moment to show: 2026-11-30T14:40:12Z, or 2.5s after the start
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TailOptions {
+    /// Words, and filters: service: name: kind: status: type: trace:
+    #[arg(value_name = "SEARCH")]
+    pub(crate) query: Vec<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
+}
+
+/// Exit code 0: it happened; 1: the time is over; 2: wrong call; 3: nobody to ask.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WaitOptions {
+    /// Search for traces, as on the page: state:running
+    #[arg(value_name = "SEARCH")]
+    pub(crate) query: Vec<String>,
+    /// How long to wait, such as 60 or 5m [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = units::seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// What to wait for: a trace that matches, the end of --trace, or that
+    /// nothing happens any more
+    #[arg(long, value_enum, default_value_t = Until::Match)]
+    pub(crate) until: Until,
+    /// Id of a trace, or its first digits
+    #[arg(long, value_name = "ID")]
+    pub(crate) trace: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    Match,
+    End,
+    Quiet,
+}
+
+impl Until {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::End => "end",
+            Self::Quiet => "quiet",
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ProblemsOptions {
+    /// Search for traces, as on the page
+    #[arg(value_name = "SEARCH")]
+    pub(crate) query: Vec<String>,
+    /// Cursor of an earlier answer: only what came after it
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) since: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
 }
 
 /// Everything before the command.

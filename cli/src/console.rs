@@ -1,6 +1,9 @@
 //! Lines for people and scripts. A reader that has gone away, such as `head`, is no error.
 
-use std::io::{self, Write as _};
+use std::{
+    env,
+    io::{self, IsTerminal as _, Write as _},
+};
 
 /// Writes a message to standard error, with the program's name in front.
 pub(crate) fn say(message: &str) {
@@ -16,4 +19,46 @@ pub(crate) fn print_error(line: &str) {
 pub(crate) fn print(line: &str) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
+}
+
+/// Whether lines have colours. `NO_COLOR` turns them off, `CLICOLOR_FORCE` turns them on, and a terminal has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colour {
+    Always,
+    Never,
+}
+
+impl Colour {
+    pub(crate) fn of_stdout() -> Self {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_forced =
+            env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+        if !is_set("NO_COLOR") && (is_forced || io::stdout().is_terminal()) {
+            Self::Always
+        } else {
+            Self::Never
+        }
+    }
+
+    /// Returns a text that matters less.
+    pub(crate) fn faint(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    /// Returns the text of something that went well.
+    pub(crate) fn good(self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    /// Returns the text of something that went wrong.
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Always if !text.is_empty() => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Self::Always | Self::Never => text.to_owned(),
+        }
+    }
 }

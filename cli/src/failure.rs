@@ -7,6 +7,9 @@ const FAILED: u8 = 1;
 /// The exit code of a command that was called wrongly. `clap` uses the same.
 const USAGE: u8 = 2;
 
+/// The exit code of a command whose livespan cannot be asked.
+const UNREACHABLE: u8 = 3;
+
 /// A message for a person, and an exit code for a script.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -23,6 +26,11 @@ impl Failure {
     /// The command was called wrongly: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::with_code(USAGE, message)
+    }
+
+    /// No livespan answers at the address: exit code 3.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self::with_code(UNREACHABLE, message)
     }
 
     /// The command failed with an exit code that has a meaning of its own.

@@ -2,12 +2,14 @@
 //! a running livespan. This file only selects the command.
 
 mod args;
+mod ask;
 mod config;
 mod console;
 mod failure;
 mod follow;
 mod http;
 mod invitations;
+mod open;
 mod paths;
 mod run;
 mod serve;
@@ -51,5 +53,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         None => serve::run(arguments.serve).await,
         Some(Command::Serve(options)) => serve::run(options).await,
         Some(Command::Run(options)) => run::run(options).await,
+        Some(Command::Open(options)) => open::run(options).await,
+        Some(Command::Running(options)) => ask::running(options).await,
+        Some(Command::Traces(options)) => ask::traces(options).await,
+        Some(Command::Trace(options)) => ask::trace(options).await,
+        Some(Command::Tail(options)) => ask::tail(options).await,
+        Some(Command::Wait(options)) => ask::wait(options).await,
+        Some(Command::Problems(options)) => ask::problems(options).await,
     }
 }

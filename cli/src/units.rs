@@ -1,6 +1,6 @@
 //! Values with units on the command line and in the configuration. Pure.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 /// Reads a duration such as `500ms`, `30s`, `5m`, `1h` or `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -16,6 +16,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let total = number.checked_mul(milliseconds).ok_or_else(refused)?;
     Ok(Duration::from_millis(total))
+}
+
+/// Reads a duration as [`duration`] does, or a number of seconds.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => duration(text),
+    }
 }
 
 /// Reads a size such as `64MiB`, `8GiB`, `500MB` or `1048576`.
@@ -41,6 +49,20 @@ fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|character: char| !character.is_ascii_digit());
     let (digits, unit) = text.split_at(end.unwrap_or(text.len()));
     Some((digits.parse().ok()?, unit))
+}
+
+/// Encodes every byte that may mean something in a query or a header.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text cannot fail.
+            let _written = write!(out, "%{byte:02X}").is_ok();
+        }
+    }
+    out
 }
 
 #[cfg(test)]

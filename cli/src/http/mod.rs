@@ -81,14 +81,18 @@ impl Client {
         whole(self.send(request, Bytes::new()).await?).await
     }
 
-    /// Sends JSON, and returns the body of the answer.
-    #[expect(dead_code, reason = "the commands that ask come next")]
-    pub(crate) async fn post_json(&self, path: &str, body: String) -> Result<Bytes, RequestError> {
+    /// Sends JSON, and returns the body of the answer, whose head may take this long.
+    pub(crate) async fn post_json(
+        &self,
+        path: &str,
+        body: String,
+        limit: Duration,
+    ) -> Result<Bytes, RequestError> {
         let request = self
             .request(Method::POST, path)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, text/event-stream");
-        whole(self.send(request, body.into()).await?).await
+        whole(self.send_within(request, body.into(), limit).await?).await
     }
 
     fn request(&self, method: Method, path: &str) -> http::request::Builder {
@@ -107,6 +111,15 @@ impl Client {
         request: http::request::Builder,
         body: Bytes,
     ) -> Result<Response<Incoming>, RequestError> {
+        self.send_within(request, body, ANSWER_TIMEOUT).await
+    }
+
+    async fn send_within(
+        &self,
+        request: http::request::Builder,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<Incoming>, RequestError> {
         let request = request
             .body(Full::new(body))
             .map_err(|error| failed(&error))?;
@@ -123,9 +136,9 @@ impl Client {
         let (mut sender, connection) = handshake.map_err(|error| failed(&error))?;
         // It ends with the answer, or when the answer is dropped.
         tokio::spawn(connection);
-        let response = match timeout(ANSWER_TIMEOUT, sender.send_request(request)).await {
+        let response = match timeout(limit, sender.send_request(request)).await {
             Ok(response) => response.map_err(|error| failed(&error))?,
-            Err(_elapsed) => return Err(too_slow("answer", ANSWER_TIMEOUT)),
+            Err(_elapsed) => return Err(too_slow("answer", limit)),
         };
         if response.status().is_success() {
             return Ok(response);

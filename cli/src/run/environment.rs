@@ -1,9 +1,9 @@
 //! The variables that a command gets, so that whatever OpenTelemetry it has sends to this livespan at once, and a program
 //! with `livespan::init()` joins. A variable that the user set stays as it is.
 
-use std::{env, fmt::Write as _};
+use std::env;
 
-use crate::{args::RunOptions, follow::listener::Invitation};
+use crate::{args::RunOptions, follow::listener::Invitation, units::percent_encoded};
 
 /// The page under which a command runs.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub(super) fn variables(page: &Page, options: &RunOptions) -> Vec<(String, Strin
 fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
     let endpoint = page.url.trim_end_matches('/');
     let headers = page.token.as_deref().map(|token| {
+        // The list is encoded as that of W3C's baggage.
         let encoded = percent_encoded(&format!("Bearer {token}"));
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
@@ -79,20 +80,6 @@ fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
     pairs
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
-}
-
-/// Encodes a value for a list such as `OTEL_EXPORTER_OTLP_HEADERS`, which is that of W3C's baggage.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a text cannot fail.
-            let _written = write!(out, "%{byte:02X}").is_ok();
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,0 +1,167 @@
+//! The commands that print what a tool of `POST /mcp` says.
+
+use std::{process::ExitCode, time::Duration};
+
+use serde_json::{Map, Value as Json, json};
+use tokio::time::Instant;
+
+use crate::{
+    args::{AskOptions, ProblemsOptions, TraceOptions, TracesOptions, Until, WaitOptions},
+    ask::failure_of,
+    console,
+    failure::Failure,
+    http::Client,
+};
+
+/// The longest time that one call of the tool `wait` waits.
+const WAIT_AT_ONCE: Duration = Duration::from_secs(60);
+/// How long the answer of any other call may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The exit code of a command that found something that it looks for, or did not: see each command.
+const NO: u8 = 1;
+
+/// Prints the traces that match, the newest first.
+pub(crate) async fn traces(options: TracesOptions) -> Result<ExitCode, Failure> {
+    let arguments = arguments(&options.ask, &options.query);
+    let arguments = with(arguments, "limit", options.limit.map(Json::from));
+    show(&options.ask, "find_traces", arguments).await
+}
+
+/// Prints one trace as a tree.
+pub(crate) async fn trace(options: TraceOptions) -> Result<ExitCode, Failure> {
+    let arguments = with(
+        arguments(&options.ask, &[]),
+        "trace",
+        Some(options.id.into()),
+    );
+    let arguments = with(arguments, "at", options.at.map(Json::from));
+    show(&options.ask, "trace", arguments).await
+}
+
+/// Prints what went wrong. Exit code 1 if anything did.
+pub(crate) async fn problems(options: ProblemsOptions) -> Result<ExitCode, Failure> {
+    let client = options.ask.client()?;
+    let query = with(
+        arguments(&options.ask, &options.query),
+        "since",
+        options.since.map(Json::from),
+    );
+    let as_json = with(query.clone(), "format", Some("json".into()));
+    let report: Json = parsed(&call(&client, "problems", as_json, ANSWER_TIMEOUT).await?)?;
+    let text = if options.ask.json {
+        report.to_string()
+    } else {
+        call(&client, "problems", query, ANSWER_TIMEOUT).await?
+    };
+    console::print(text.trim_end());
+    let is_fine = report["problems"].as_array().is_some_and(Vec::is_empty);
+    Ok(if is_fine {
+        ExitCode::SUCCESS
+    } else {
+        NO.into()
+    })
+}
+
+/// Waits, and prints what was found. Exit code 1 if the time is over before.
+pub(crate) async fn wait(options: WaitOptions) -> Result<ExitCode, Failure> {
+    let client = options.ask.client()?;
+    let query = arguments(&options.ask, &options.query);
+    if options.until == Until::Match && !query.contains_key("q") {
+        return Err(Failure::usage(
+            "what to wait for? for example: livespan wait state:running",
+        ));
+    }
+    let query = with(query, "until", Some(options.until.name().into()));
+    let query = with(query, "trace", options.trace.map(Json::from));
+    let deadline = options.timeout.map(|timeout| Instant::now() + timeout);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let now = left.map_or(WAIT_AT_ONCE, |left| left.min(WAIT_AT_ONCE));
+        let is_last = left.is_some_and(|left| left <= WAIT_AT_ONCE);
+        let query = with(query.clone(), "timeout_s", Some(now.as_secs_f64().into()));
+        let as_json = with(query.clone(), "format", Some("json".into()));
+        let answer = call(&client, "wait", as_json, now + ANSWER_TIMEOUT).await?;
+        let report: Json = parsed(&answer)?;
+        let is_matched = report["outcome"] == "matched";
+        if !is_matched && !is_last && report["outcome"] == "timed_out" {
+            continue;
+        }
+        let text = if options.ask.json {
+            answer
+        } else {
+            // It matches still, so the text comes at once.
+            let at_once = with(query, "timeout_s", Some(0.into()));
+            call(&client, "wait", at_once, ANSWER_TIMEOUT).await?
+        };
+        console::print(text.trim_end());
+        return Ok(if is_matched {
+            ExitCode::SUCCESS
+        } else {
+            NO.into()
+        });
+    }
+}
+
+/// Calls a tool and prints its answer.
+async fn show(
+    ask: &AskOptions,
+    tool: &str,
+    arguments: Map<String, Json>,
+) -> Result<ExitCode, Failure> {
+    let client = ask.client()?;
+    let format = ask.json.then(|| Json::from("json"));
+    let arguments = with(arguments, "format", format);
+    let answer = call(&client, tool, arguments, ANSWER_TIMEOUT).await?;
+    console::print(answer.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn arguments(_ask: &AskOptions, query: &[String]) -> Map<String, Json> {
+    let query = query.join(" ");
+    with(Map::new(), "q", (!query.is_empty()).then(|| query.into()))
+}
+
+fn with(mut arguments: Map<String, Json>, name: &str, value: Option<Json>) -> Map<String, Json> {
+    if let Some(value) = value {
+        arguments.insert(name.to_owned(), value);
+    }
+    arguments
+}
+
+/// Returns the text that a tool answers with.
+async fn call(
+    client: &Client,
+    tool: &str,
+    arguments: Map<String, Json>,
+    timeout: Duration,
+) -> Result<String, Failure> {
+    let request = json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments},
+    });
+    let answer = client.post_json("/mcp", request.to_string(), timeout).await;
+    let answer = answer.map_err(|error| failure_of(client, error))?;
+    let answer: Json = parsed(&String::from_utf8_lossy(&answer))?;
+    if let Some(message) = answer["error"]["message"].as_str() {
+        return Err(Failure::usage(message));
+    }
+    let result = &answer["result"];
+    match (
+        result["content"][0]["text"].as_str(),
+        result["isError"] == true,
+    ) {
+        (Some(message), true) => Err(Failure::usage(message)),
+        (Some(text), false) => Ok(text.to_owned()),
+        (None, _) => Err(unexpected()),
+    }
+}
+
+fn parsed(text: &str) -> Result<Json, Failure> {
+    serde_json::from_str(text).map_err(|_malformed| unexpected())
+}
+
+fn unexpected() -> Failure {
+    Failure::unreachable("the answer is not that of a livespan")
+}
