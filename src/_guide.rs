@@ -16,6 +16,7 @@
 //! | [`limits`] | What is bounded, and at what? |
 //! | [`costs`] | What does it cost? |
 //! | [`import_export`] | How do I take a trace elsewhere? |
+//! | [`tests`] | What did my test do when it failed? |
 //! | [`binary`] | How do I use the program `livespan`? |
 //! | [`how_it_works`] | What happens to a span? |
 
@@ -52,5 +53,6 @@ page!(routes, "routes.md");
 page!(limits, "limits.md");
 page!(costs, "costs.md");
 page!(import_export, "import_export.md");
+page!(tests, "tests.md");
 page!(binary, "binary.md");
 page!(how_it_works, "how_it_works.md");

@@ -10,6 +10,7 @@
 //! | an app with a tracer provider | [`LiveSpans::tracer_provider`] and [`LiveSpans::serve_in_background`] |
 //! | an axum app | [`LiveSpans::router`], nested under any prefix |
 //! | async code that is cancelled | [`LiveFutureExt::live`] instead of `.instrument(span)` |
+//! | a test that fails | `trace_test!`: what was open then, and a file that replays it |
 //! | customers who wait for their job | [`LiveSpans::respond`] behind your own route, through a [`View`] |
 //! | a durable workflow engine | the module `workflow` |
 //! | events that are no spans | [`SseTarget`], with no feature at all |
@@ -44,6 +45,7 @@
 //! | `access` | who may read, and what a customer's view hides |
 //! | `workflow` | instances of a durable workflow, each as one trace |
 //! | `local_workflow` | a small workflow engine within the process |
+//! | `testing` | what a test did, when it fails |
 //!
 //! # Features
 //!
@@ -118,6 +120,9 @@ mod report;
 pub mod span;
 pub mod sse;
 pub mod store;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 #[cfg(feature = "spans")]
 mod trace;
 mod util;

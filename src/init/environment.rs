@@ -64,7 +64,7 @@ pub(super) fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
 /// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is not an
 /// `EnvFilter`: that needs a feature of `tracing-subscriber` that changes every program with livespan in its build.
 /// With that feature, `tracing_subscriber::fmt::init()` prints errors only.
-pub(super) fn levels() -> Targets {
+pub(crate) fn levels() -> Targets {
     env::var("RUST_LOG")
         .ok()
         .filter(|wanted| !wanted.is_empty())
@@ -74,7 +74,7 @@ pub(super) fn levels() -> Targets {
 
 /// Returns the resource that the environment describes. Without a service name, the service is named after the
 /// program's file.
-pub(super) fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     let resource = Resource::builder().build();
     let service = resource.get(&Key::from_static_str("service.name"));
     if service.is_some_and(|name| !name.as_str().starts_with("unknown_service")) {

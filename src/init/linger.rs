@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{error::Error, live_spans::LiveSpans};
+use crate::{error::Error, init::duration_text, live_spans::LiveSpans};
 
 /// The variable that says how long the page stays.
 const VARIABLE: &str = "LIVESPAN_LINGER";
@@ -40,17 +40,7 @@ impl Linger {
         if text == "forever" {
             return Some(Self::Forever);
         }
-        let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
-        let number: u64 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
-        let milliseconds = match text.get(digits.len()..)? {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        let total = number.checked_mul(milliseconds)?;
-        Some(Self::AtMost(Duration::from_millis(total)))
+        duration_text::parse(text).map(Self::AtMost)
     }
 
     /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. One that is

@@ -1,7 +1,8 @@
 //! The entry points for programs that use `tracing`: [`init()`] sets up everything, [`layer()`] adds to an existing
 //! registry.
 
-mod environment;
+pub(crate) mod duration_text;
+pub(crate) mod environment;
 mod event_fields;
 mod guard;
 #[expect(
@@ -13,7 +14,7 @@ mod join;
 mod layer;
 mod linger;
 mod log_layer;
-mod setup;
+pub(crate) mod setup;
 
 #[cfg(test)]
 mod tests;

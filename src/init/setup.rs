@@ -134,7 +134,7 @@ fn provider(live: &LiveSpans) -> LiveTracerProvider {
 }
 
 /// Returns the layer that shows the spans of a provider, the only one of its log, and each event as a log record.
-pub(super) fn layer_of<S>(
+pub(crate) fn layer_of<S>(
     live: &LiveSpans,
     provider: &LiveTracerProvider,
 ) -> impl Layer<S> + Send + Sync + use<S>

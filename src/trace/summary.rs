@@ -156,6 +156,12 @@ impl Trace {
 }
 
 impl Summary {
+    /// Returns when the first span of the trace started, in the form of the wire.
+    #[cfg(feature = "testing")]
+    pub(crate) fn start_timestamp(&self) -> &str {
+        &self.start_timestamp
+    }
+
     /// Sets whether the trace is among these kept streams.
     #[cfg(feature = "http")]
     pub(crate) fn with_kept(mut self, kept: &[crate::log::event::StreamKey]) -> Self {

@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "http",
     "local_workflow",
     "init",
+    "testing",
     "_guide",
 ];
 
@@ -370,6 +371,7 @@ const MODULES: &[&str] = &[
     "http::routes::trace_snapshot::shortened_ends",
     "http::routes::trace_snapshot::html",
     "http::routes::trace_snapshot::route",
+    "http::routes::trace_snapshot::file",
     "http::routes::trace_snapshot",
     "http::routes::trace_list",
     "http::routes::running",
@@ -389,6 +391,7 @@ const MODULES: &[&str] = &[
     "local_workflow",
     "local_workflow::id_rewrite",
     "local_workflow::routes",
+    "init::duration_text",
     "init::environment",
     "init::event_fields",
     "init::linger",
@@ -399,6 +402,16 @@ const MODULES: &[&str] = &[
     "init::init",
     "init::layer",
     "init",
+    "testing::test_name",
+    "testing::active_test",
+    "testing::thread_context",
+    "testing::test_log",
+    "testing::failure_report",
+    "testing::panics",
+    "testing::limit",
+    "testing::signals",
+    "testing::guard",
+    "testing",
     "_guide",
 ];
 
@@ -652,7 +665,11 @@ fn nothing_is_printed_but_the_address_that_init_says() {
     }
     assert_eq!(
         printed,
-        ["init::environment: drop(std::io::stderr().write_all(line.as_bytes()));"]
+        [
+            "init::environment: drop(std::io::stderr().write_all(line.as_bytes()));",
+            "testing::failure_report: let report = || eprint!(\"{}\", report(test, cause, &test.file, write_file_here(test)));",
+            "testing::failure_report: io::stderr()",
+        ]
     );
 }
 

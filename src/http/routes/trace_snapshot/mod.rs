@@ -8,6 +8,8 @@
 //! meanwhile are reported, never left out in silence.
 
 pub(crate) mod document;
+#[cfg(feature = "testing")]
+pub(crate) mod file;
 #[cfg(feature = "dashboard")]
 pub(crate) mod html;
 pub(crate) mod latest;

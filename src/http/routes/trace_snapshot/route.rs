@@ -56,7 +56,7 @@ pub(crate) async fn answer(
     authorization.require_trace(trace)?;
     let format = SnapshotFormat::of(params)?;
     let permit = permit(live).await?;
-    let snapshot = snapshot(live, trace, authorization).await?;
+    let snapshot = snapshot(live, trace, authorization.traces()).await?;
     Ok(match format {
         SnapshotFormat::Json => written_by("application/json", |body| async move {
             let _permit = permit;
@@ -92,7 +92,22 @@ pub(crate) async fn answer_file(
     let permit = permit(live).await?;
     let mut snapshots = Vec::with_capacity(traces.len());
     for trace in traces {
-        snapshots.push(snapshot(live, trace, authorization).await?);
+        snapshots.push(snapshot(live, trace, authorization.traces()).await?);
+    }
+    file("traces.html", snapshots, permit)
+}
+
+/// Returns a file of these traces, as far as they are in the log, for the program itself.
+#[cfg(feature = "testing")]
+pub(crate) async fn file_of(
+    live: &LiveSpans,
+    traces: &[TraceId],
+) -> Result<Response<Body>, HttpError> {
+    let permit = permit(live).await?;
+    let mut snapshots = Vec::with_capacity(traces.len());
+    for trace in traces {
+        // A trace may be evicted at any time. Then there is nothing to write of it.
+        snapshots.extend(snapshot(live, *trace, None).await);
     }
     file("traces.html", snapshots, permit)
 }
@@ -111,7 +126,7 @@ async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
 async fn snapshot(
     live: &LiveSpans,
     trace: TraceId,
-    authorization: &Authorization,
+    within: Option<&Arc<HashSet<TraceId>>>,
 ) -> Result<Snapshot, HttpError> {
     let unknown = || HttpError::not_found(format!("the trace {trace} is not in the log"));
     let log = live.log();
@@ -135,7 +150,7 @@ async fn snapshot(
         events,
         evicted: evicted.and_then(EvictedParts::of),
         summary,
-        within: authorization.traces().map(Arc::clone),
+        within: within.map(Arc::clone),
     })
 }
 

@@ -1,0 +1,150 @@
+//! The tests that run now, and which of them a thread works for. It runs on the threads of tests.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, Weak, atomic::AtomicBool},
+    time::Instant,
+};
+
+use opentelemetry::Context;
+use tokio::runtime::{Handle, Id as RuntimeId};
+
+use crate::{
+    span::event::TraceId,
+    testing::test_name::TestName,
+    util::{sync::lock, time::Timestamp},
+};
+
+/// Upper bound on the tokio runtimes that are known to belong to a test. Spans of further ones, without a parent, belong
+/// to the only test that runs, or to none.
+const RUNTIMES_MAX: usize = 1_024;
+/// Upper bound on the traces of tests that are remembered, so that the file of one test has none of another.
+const TRACES_MAX: usize = 65_536;
+
+/// A test that runs.
+#[derive(Debug)]
+pub(super) struct ActiveTest {
+    pub(super) name: TestName,
+    pub(super) file: PathBuf,
+    pub(super) begun: Instant,
+    pub(super) begun_at: Timestamp,
+    pub(super) trace: TraceId,
+    /// The context of the test's own span.
+    pub(super) context: Context,
+    /// What was open at the last panic, and which panics there were.
+    pub(super) panics: Mutex<Vec<Panic>>,
+    /// Whether its file was named in a report while it ran. Then the file stays.
+    pub(super) is_reported: AtomicBool,
+}
+
+/// A panic in a test, and what was open then.
+#[derive(Clone, Debug)]
+pub(super) struct Panic {
+    /// Where, in which thread, and with which message.
+    pub(super) text: String,
+    pub(super) open: String,
+}
+
+#[derive(Debug, Default)]
+struct ActiveTests {
+    tests: Vec<Arc<ActiveTest>>,
+    runtimes: HashMap<RuntimeId, Weak<ActiveTest>>,
+    /// The traces of all tests of this process.
+    traces: HashSet<TraceId>,
+}
+
+static ACTIVE: Mutex<Option<ActiveTests>> = Mutex::new(None);
+
+thread_local! {
+    /// The test whose body this thread runs.
+    static OWN: RefCell<Option<Arc<ActiveTest>>> = const { RefCell::new(None) };
+}
+
+fn with_active<R>(act: impl FnOnce(&mut ActiveTests) -> R) -> R {
+    act(lock(&ACTIVE).get_or_insert_default())
+}
+
+/// Adds a test, whose body this thread runs.
+pub(super) fn begin(test: &Arc<ActiveTest>) {
+    with_active(|active| {
+        active.tests.push(Arc::clone(test));
+        if active.traces.len() < TRACES_MAX {
+            active.traces.insert(test.trace);
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            active.learn(runtime.id(), test);
+        }
+    });
+    OWN.set(Some(Arc::clone(test)));
+}
+
+/// Removes the test.
+pub(super) fn end(test: &Arc<ActiveTest>) {
+    with_active(|active| {
+        active.tests.retain(|known| !Arc::ptr_eq(known, test));
+        active
+            .runtimes
+            .retain(|_, known| known.strong_count() > 0 && !known.ptr_eq(&Arc::downgrade(test)));
+    });
+    OWN.set(None);
+}
+
+/// Returns all tests that run now.
+pub(super) fn all() -> Vec<Arc<ActiveTest>> {
+    with_active(|active| active.tests.clone())
+}
+
+/// Returns whether the trace is that of a test.
+pub(super) fn is_trace_of_test(trace: TraceId) -> bool {
+    with_active(|active| active.traces.contains(&trace))
+}
+
+/// Returns the test with this trace.
+pub(super) fn of_trace(trace: TraceId) -> Option<Arc<ActiveTest>> {
+    let test = |active: &mut ActiveTests| {
+        let test = active.tests.iter().find(|test| test.trace == trace);
+        test.cloned()
+    };
+    with_active(test)
+}
+
+/// Returns the test whose body this thread runs.
+pub(super) fn of_own_thread() -> Option<Arc<ActiveTest>> {
+    OWN.try_with(|own| own.borrow().clone()).ok().flatten()
+}
+
+/// Returns the test that this thread works for, as far as that can be known: by its body, by the runtime that runs the
+/// thread, or because there is only one.
+pub(super) fn of_this_thread() -> Option<Arc<ActiveTest>> {
+    if let Some(own) = of_own_thread() {
+        return Some(own);
+    }
+    let runtime = Handle::try_current().ok().map(|runtime| runtime.id());
+    with_active(|active| {
+        let known = runtime.and_then(|runtime| active.runtimes.get(&runtime)?.upgrade());
+        known.or_else(|| match active.tests.as_slice() {
+            [only] => Some(Arc::clone(only)),
+            _ => None,
+        })
+    })
+}
+
+/// Learns that the runtime of this thread, which runs the body of a test, belongs to that test.
+pub(super) fn learn_runtime() {
+    let (Ok(runtime), Some(own)) = (Handle::try_current(), of_own_thread()) else {
+        return;
+    };
+    with_active(|active| active.learn(runtime.id(), &own));
+}
+
+impl ActiveTests {
+    fn learn(&mut self, runtime: RuntimeId, test: &Arc<ActiveTest>) {
+        if self.runtimes.len() < RUNTIMES_MAX {
+            self.runtimes
+                .entry(runtime)
+                .or_insert_with(|| Arc::downgrade(test));
+        }
+    }
+}

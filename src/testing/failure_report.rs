@@ -1,0 +1,176 @@
+//! What is said of a test that failed: on the test's own output, and in a file. It runs on a thread of its own, because
+//! the thread of the test may be inside a runtime, or panic.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, BufWriter, Write as _},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    http::routes::trace_snapshot::file::write_to,
+    live_spans::LiveSpans,
+    span::event::TraceId,
+    testing::{
+        active_test::{self, ActiveTest},
+        test_log::test_log,
+    },
+    trace::filter::TraceFilter,
+    util::sync::lock,
+};
+
+/// Upper bound on the traces of a file: that of the test, and those without a known test that began while it ran.
+const TRACES_MAX: usize = 32;
+/// Upper bound on the newest traces of the log that are looked at for these.
+const LOOKED_AT_MAX: usize = 10_000;
+/// How long it waits until what the test did is in the log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a test is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailureCause {
+    Panic,
+    /// It was to panic and did not.
+    NoPanic,
+    Limit(Duration),
+    /// The process was told to end.
+    Signal(&'static str),
+}
+
+/// Returns what is open in the test now.
+pub(super) fn open_text(test: &ActiveTest) -> String {
+    let filter = TraceFilter {
+        trace_ids: vec![test.trace],
+        ..TraceFilter::default()
+    };
+    test_log().map_or_else(String::new, |log| log.live.running_text_of(&filter))
+}
+
+/// Writes the file, and prints the report to the output of the test that this thread runs. A thread that it starts has
+/// the same output, even if the test runner collects it.
+pub(super) fn report_to_test(test: &Arc<ActiveTest>, cause: FailureCause) {
+    #[expect(clippy::print_stderr, reason = "a test fails, and this says why")]
+    let report = || eprint!("{}", report(test, cause, &test.file, write_file_here(test)));
+    on_own_thread(report);
+}
+
+/// Writes the file, and prints the report to standard error itself: a test runner shows what it has collected of a test
+/// only when the test is over.
+pub(super) fn report_to_process(test: &Arc<ActiveTest>, cause: FailureCause) {
+    test.is_reported.store(true, Ordering::Relaxed);
+    let report = report(test, cause, &test.file, write_file_here(test));
+    io::stderr()
+        .write_all(report.as_bytes())
+        .unwrap_or_default();
+}
+
+/// Writes the file of the test, from any thread.
+pub(super) fn write_file(test: &ActiveTest) -> io::Result<()> {
+    let mut written = Ok(());
+    on_own_thread(|| written = write_file_here(test));
+    written
+}
+
+/// Runs it on a thread of its own and waits for that. What panics there is the loss of that thread alone.
+fn on_own_thread(act: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("livespan-test-report".to_owned());
+        if let Ok(thread) = thread.spawn_scoped(scope, act) {
+            drop(thread.join());
+        }
+    });
+}
+
+/// Writes the file on this thread, which must not be inside a runtime.
+fn write_file_here(test: &ActiveTest) -> io::Result<()> {
+    let Some(log) = test_log() else {
+        return Err(io::Error::other("there is no log"));
+    };
+    if let Some(folder) = test.file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    drop(
+        log.live
+            .shared
+            .parts
+            .runtime
+            .flush_unless_failing(FLUSH_TIMEOUT),
+    );
+    // A reader of the file sees the old one or the new one, never a part.
+    let part = test.file.with_extension("html.part");
+    let mut file = BufWriter::new(File::create(&part)?);
+    write_to(&log.live, &traces_of(&log.live, test), &mut file)?;
+    file.into_inner()?;
+    fs::rename(&part, &test.file)
+}
+
+/// Returns the trace of the test, and those of no known test that began while it ran.
+fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
+    let begun_at = test.begun_at.text();
+    let page = live
+        .shared
+        .index
+        .page(&TraceFilter::default(), u64::MAX, LOOKED_AT_MAX, |at| {
+            live.log().id(at)
+        });
+    let others = page.traces.into_iter().filter_map(|(_, summary)| {
+        let trace = TraceId::from_bytes(summary.id)?;
+        let is_other =
+            summary.start_timestamp() >= begun_at.as_str() && !active_test::is_trace_of_test(trace);
+        is_other.then_some(trace)
+    });
+    let mut traces = vec![test.trace];
+    traces.extend(others.take(TRACES_MAX - 1));
+    traces
+}
+
+fn report(test: &ActiveTest, cause: FailureCause, file: &Path, written: io::Result<()>) -> String {
+    let panics = lock(&test.panics).clone();
+    let after = test.begun.elapsed();
+    let mut out = format!("\nlivespan: {} {}\n", test.name.as_str(), cause.text(after));
+    for panic in &panics {
+        out.push_str("panic: ");
+        out.push_str(&panic.text);
+        out.push('\n');
+    }
+    let open = match (cause, panics.last()) {
+        (FailureCause::Panic, Some(panic)) => panic.open.clone(),
+        (FailureCause::Panic | FailureCause::NoPanic, _) => String::new(),
+        (FailureCause::Limit(_) | FailureCause::Signal(_), _) => open_text(test),
+    };
+    out.push_str(&open);
+    if !open.is_empty() && !open.ends_with('\n') {
+        out.push('\n');
+    }
+    let said = match written {
+        Ok(()) => writeln!(out, "replay: {}", address(file)),
+        Err(error) => writeln!(
+            out,
+            "there is no replay: failed to write {}: {error}",
+            file.display()
+        ),
+    };
+    said.unwrap_or_default();
+    out
+}
+
+/// Returns an address that a terminal opens with a click.
+fn address(file: &Path) -> String {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    format!("file://{}", file.display())
+}
+
+impl FailureCause {
+    fn text(self, after: Duration) -> String {
+        match self {
+            Self::Panic => format!("panicked after {after:.2?}"),
+            Self::NoPanic => format!("was to panic and did not, in {after:.2?}"),
+            Self::Limit(limit) => format!("still runs after its limit of {limit:?}"),
+            Self::Signal(signal) => format!("was ended by {signal} after {after:.2?}"),
+        }
+    }
+}

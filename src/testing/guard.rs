@@ -1,0 +1,182 @@
+//! What stands in a test while it runs, and decides at its end whether it failed. It runs on the thread of the test.
+
+use std::{
+    any::type_name_of_val,
+    env, fmt, fs,
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use opentelemetry::{
+    Context, ContextGuard,
+    trace::{TraceContextExt as _, Tracer as _, TracerProvider as _},
+};
+
+#[cfg(unix)]
+use crate::testing::signals;
+use crate::{
+    init::duration_text,
+    span::event::TraceId,
+    testing::{
+        active_test::{self, ActiveTest},
+        failure_report::{self, FailureCause},
+        limit::TimeLimit,
+        panics,
+        test_log::{TestLog, test_log},
+        test_name::{self, TestName},
+    },
+    util::time::Timestamp,
+};
+
+/// What [`trace_test!`](crate::trace_test) says of a test.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct TestOptions {
+    inner_function: &'static str,
+    limit: Option<Duration>,
+    is_panic_expected: bool,
+}
+
+impl TestOptions {
+    /// The options of a test without any. `here` is a function inside the test, which knows the path of the test.
+    pub fn of<F>(here: &F) -> Self {
+        let limit = env::var("LIVESPAN_TEST_LIMIT").ok();
+        Self {
+            inner_function: type_name_of_val(here),
+            limit: limit.and_then(|limit| duration_text::parse(&limit)),
+            is_panic_expected: false,
+        }
+    }
+
+    /// Reports when the test has run for this long: a whole number with `ms`, `s`, `m` or `h`.
+    ///
+    /// # Panics
+    /// Panics if the text is not such a time. A test that says something wrong should fail.
+    #[expect(clippy::panic, reason = "it is part of a test")]
+    pub fn limit(mut self, limit: &str) -> Self {
+        match duration_text::parse(limit) {
+            Some(limit) => self.limit = Some(limit),
+            None => panic!("the limit {limit:?} is not a time such as 500ms, 30s, 5m or 1h"),
+        }
+        self
+    }
+
+    /// The test is to panic.
+    pub fn should_panic(mut self) -> Self {
+        self.is_panic_expected = true;
+        self
+    }
+}
+
+/// Watches a test from [`trace_test!`](crate::trace_test) to the end of the test.
+#[must_use = "the test ends when this is dropped"]
+pub struct TestTrace {
+    watched: Option<Watched>,
+    is_panic_expected: bool,
+    /// The body of a test runs on one thread.
+    _thread: PhantomData<*const ()>,
+}
+
+struct Watched {
+    test: Arc<ActiveTest>,
+    limit: Option<TimeLimit>,
+    context: ContextGuard,
+}
+
+impl fmt::Debug for TestTrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let test = self
+            .watched
+            .as_ref()
+            .map(|watched| watched.test.name.as_str());
+        f.debug_struct("TestTrace")
+            .field("test", &test)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TestTrace {
+    /// Begins the span of the test, on its thread.
+    pub fn begin(options: TestOptions) -> Self {
+        let TestOptions {
+            inner_function,
+            limit,
+            is_panic_expected,
+        } = options;
+        let name = TestName::of(inner_function);
+        let log = test_log();
+        // After the hook of the log, so that it sees what that one has noted.
+        panics::install_hook();
+        #[cfg(unix)]
+        signals::watch();
+        let watched = log.and_then(|log| Watched::new(name, log, limit));
+        Self {
+            watched,
+            is_panic_expected,
+            _thread: PhantomData,
+        }
+    }
+}
+
+impl Watched {
+    fn new(name: TestName, log: &TestLog, limit: Option<Duration>) -> Option<Self> {
+        let tracer = log.provider.tracer("livespan::testing");
+        let span = tracer
+            .span_builder(format!("test {}", name.as_str()))
+            .start_with_context(&tracer, &Context::new());
+        let context = Context::new().with_span(span);
+        let trace = context.span().span_context().trace_id().to_bytes();
+        let test = Arc::new(ActiveTest {
+            file: test_name::folder().join(name.file()),
+            name,
+            begun: Instant::now(),
+            begun_at: Timestamp::now(),
+            trace: TraceId::from_bytes(trace)?,
+            context: context.clone(),
+            panics: Mutex::default(),
+            is_reported: AtomicBool::new(false),
+        });
+        active_test::begin(&test);
+        Some(Self {
+            limit: limit.map(|limit| TimeLimit::watch(&test, limit)),
+            test,
+            context: context.attach(),
+        })
+    }
+}
+
+impl Drop for TestTrace {
+    fn drop(&mut self) {
+        let Some(watched) = self.watched.take() else {
+            return;
+        };
+        let Watched {
+            test,
+            limit,
+            context,
+        } = watched;
+        drop(limit);
+        let has_failed = thread::panicking() != self.is_panic_expected;
+        test.context.span().end();
+        drop(context);
+        active_test::end(&test);
+        if has_failed {
+            let cause = if self.is_panic_expected {
+                FailureCause::NoPanic
+            } else {
+                FailureCause::Panic
+            };
+            failure_report::report_to_test(&test, cause);
+        } else if env::var_os("LIVESPAN_TEST_KEEP").is_some_and(|keep| keep == "1") {
+            failure_report::write_file(&test).unwrap_or_default();
+        } else if !test.is_reported.load(Ordering::Relaxed) {
+            // A file of a run that failed says nothing of this one. Usually there is none.
+            fs::remove_file(&test.file).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Tests that fail, hang and abort, each in a process that a test here starts.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use tracing::{Instrument as _, info, info_span};
+
+/// Set in the processes that fail on purpose.
+const CHILD: &str = "LIVESPAN_TEST_FAILS";
+/// How long a process may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn is_child() -> bool {
+    env::var_os(CHILD).is_some()
+}
+
+#[test]
+#[ignore = "a test that fails, which the next ones start"]
+fn failing() {
+    crate::trace_test!();
+    if !is_child() {
+        return;
+    }
+    let _work = info_span!("charge", card = 7).entered();
+    info!("asking the bank");
+    let _step = info_span!("wait").entered();
+    panic!("card declined");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a test whose task fails"]
+async fn failing_task() {
+    crate::trace_test!();
+    if !is_child() {
+        return;
+    }
+    // On another thread, without a parent.
+    let task = tokio::spawn(async { info_span!("orphan").in_scope(|| info!("alone")) });
+    task.await.unwrap();
+    let span = info_span!("task");
+    let task = tokio::spawn(async { panic!("in the task") }.instrument(span));
+    let error = task.await.unwrap_err();
+    panic!("a task failed: {}", error.is_panic());
+}
+
+#[test]
+#[ignore = "a test that aborts"]
+fn aborting() {
+    struct PanicsWhenDropped;
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("second");
+        }
+    }
+    crate::trace_test!();
+    if !is_child() {
+        return;
+    }
+    let _work = info_span!("doomed").entered();
+    let _bomb = PanicsWhenDropped;
+    panic!("first");
+}
+
+#[test]
+#[ignore = "a test that hangs"]
+fn hanging() {
+    crate::trace_test!(limit = 50ms);
+    if !is_child() {
+        return;
+    }
+    let _work = info_span!("waits for ever").entered();
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+#[ignore = "a test that does not panic, as it should"]
+fn calm() {
+    crate::trace_test!(should_panic);
+    assert!(is_child(), "a panic that is expected");
+}
+
+#[test]
+#[ignore = "a test that passes"]
+fn passing() {
+    crate::trace_test!(limit = 1h);
+    info_span!("fine").in_scope(|| info!("all is well"));
+}
+
+/// A folder for the files of one process.
+struct ReplayFolder(PathBuf);
+
+impl ReplayFolder {
+    fn new(name: &str) -> Self {
+        let folder =
+            env::temp_dir().join(format!("livespan-testing-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&folder));
+        Self(folder)
+    }
+
+    fn file(&self, test: &str) -> PathBuf {
+        self.0.join(format!("livespan/testing/tests/{test}.html"))
+    }
+}
+
+impl Drop for ReplayFolder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn start(test: &str, folder: &ReplayFolder) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args([&format!("testing::tests::{test}"), "--exact", "--ignored"])
+        .env(CHILD, "1")
+        .env("LIVESPAN_TEST_DIR", &folder.0)
+        .env("RUST_BACKTRACE", "0")
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Returns the lines of a report, which differ from run to run in ids, times and places, without these.
+fn plain(report: &str) -> Vec<String> {
+    let words = |line: &str| {
+        let words = line.split(' ').filter_map(|word| {
+            let is_id = word.starts_with('[')
+                || (word.len() == 8 && word.bytes().all(|b| b.is_ascii_hexdigit()));
+            let is_number =
+                word.starts_with(|first: char| first.is_ascii_digit()) && word.len() > 1;
+            (!is_id && !is_number).then_some(word)
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    report
+        .lines()
+        .skip_while(|line| !line.starts_with("livespan: "))
+        .take_while(|line| !line.starts_with("replay: "))
+        .filter(|line| !line.is_empty() && !line.contains(" oldest first "))
+        .map(|line| match line.split_once(" at src") {
+            Some((before, after)) => format!("{before}{}", after.split_once(',').unwrap().1),
+            None => words(line),
+        })
+        .collect()
+}
+
+/// Returns the events in a file.
+fn events(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap();
+    let (_, data) = text.split_once("type=\"application/gzip\">").unwrap();
+    let (data, _) = data.split_once('<').unwrap();
+    let mut lines = String::new();
+    GzDecoder::new(&*STANDARD.decode(data).unwrap())
+        .read_to_string(&mut lines)
+        .unwrap();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Returns the names of the spans in a file, and how each ended.
+fn spans(file: &Path) -> Vec<(String, &'static str)> {
+    let events = events(file);
+    assert_eq!(events[0]["traces"], 1);
+    let started = events.iter().filter(|event| event["type"] == "started");
+    started
+        .map(|start| {
+            let end = events
+                .iter()
+                .find(|event| event["type"] == "ended" && event["spanId"] == start["spanId"]);
+            let state = match end {
+                None => "open",
+                Some(end) if end["panicked"] == true => "panicked",
+                Some(_) => "ok",
+            };
+            (start["name"].as_str().unwrap().to_owned(), state)
+        })
+        .collect()
+}
+
+fn named<const N: usize>(spans: [(&str, &'static str); N]) -> Vec<(String, &'static str)> {
+    spans.map(|(name, state)| (name.to_owned(), state)).into()
+}
+
+#[test]
+fn a_test_that_panics_says_what_was_open_and_leaves_its_file() {
+    let folder = ReplayFolder::new("failing");
+    let output = start("failing", &folder).wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        plain(&printed),
+        [
+            "livespan: livespan::testing::tests::failing panicked after",
+            "panic: card declined thread testing::tests::failing",
+            "trace \"test livespan::testing::tests::failing\" · PROGRAM · open for s · 3 of 3 spans open",
+            "  \"test livespan::testing::tests::failing\" s",
+            "    charge s",
+            "      log s ago: INFO livespan::testing::tests \"asking the bank\"",
+            "      wait s",
+        ]
+        .map(|line| line.replace("PROGRAM", &program()))
+    );
+    let file = folder.file("failing");
+    let replay = format!(
+        "replay: file://{}\n",
+        file.canonicalize().unwrap().display()
+    );
+    assert_eq!(printed.matches(&replay).count(), 1, "{printed}");
+    let name = "test livespan::testing::tests::failing";
+    assert_eq!(
+        spans(&file),
+        named([
+            (name, "panicked"),
+            ("charge", "panicked"),
+            ("wait", "panicked")
+        ])
+    );
+}
+
+fn program() -> String {
+    let program = env::current_exe().unwrap();
+    program.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn spans_of_other_threads_belong_to_the_test_of_their_runtime() {
+    let folder = ReplayFolder::new("task");
+    let output = start("failing_task", &folder).wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let panics: Vec<String> = plain(&printed)
+        .into_iter()
+        .filter(|line| line.starts_with("panic: "))
+        .collect();
+    assert_eq!(
+        panics,
+        [
+            "panic: in the task thread tokio-rt-worker",
+            "panic: a task failed: true thread testing::tests::failing_task",
+        ]
+    );
+    let events = events(&folder.file("failing_task"));
+    let name = "test livespan::testing::tests::failing_task";
+    assert_eq!(
+        spans(&folder.file("failing_task")),
+        named([(name, "panicked"), ("orphan", "ok"), ("task", "panicked")])
+    );
+    let orphan = events
+        .iter()
+        .find(|event| event["name"] == "orphan")
+        .unwrap();
+    let root = events.iter().find(|event| event["name"] == name).unwrap();
+    assert_eq!(orphan["parentSpanId"], root["spanId"]);
+}
+
+#[test]
+fn a_test_that_aborts_leaves_what_it_had() {
+    let folder = ReplayFolder::new("aborting");
+    let output = start("aborting", &folder).wait_with_output().unwrap();
+    assert!(!output.status.success());
+    let name = "test livespan::testing::tests::aborting";
+    assert_eq!(
+        spans(&folder.file("aborting")),
+        named([(name, "open"), ("doomed", "open")])
+    );
+}
+
+#[test]
+fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_is_told_to_end() {
+    let folder = ReplayFolder::new("hanging");
+    let mut child = start("hanging", &folder);
+    let mut printed = BufReader::new(child.stderr.take().unwrap());
+    let open = [
+        "trace \"test livespan::testing::tests::hanging\" · PROGRAM · open for s · 2 of 2 spans open",
+        "  \"test livespan::testing::tests::hanging\" s",
+        "    \"waits for ever\" s",
+    ]
+    .map(|line| line.replace("PROGRAM", &program()));
+    let mut report = || {
+        let mut text = String::new();
+        while !text.contains("replay: ") {
+            assert!(printed.read_line(&mut text).unwrap() > 0, "{text}");
+        }
+        plain(&text)
+    };
+    let name = "livespan: livespan::testing::tests::hanging";
+    let at_limit = [
+        vec![format!("{name} still runs after its limit of")],
+        open.to_vec(),
+    ]
+    .concat();
+    assert_eq!(report(), at_limit);
+    let killed = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let at_end = [
+        vec![format!("{name} was ended by SIGTERM after")],
+        open.to_vec(),
+    ]
+    .concat();
+    assert_eq!(report(), at_end);
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "the process goes on");
+        thread::yield_now();
+    }
+    let name = "test livespan::testing::tests::hanging";
+    assert_eq!(
+        spans(&folder.file("hanging")),
+        named([(name, "open"), ("waits for ever", "open")])
+    );
+}
+
+#[test]
+fn a_test_that_was_to_panic_fails_when_it_does_not() {
+    let folder = ReplayFolder::new("calm");
+    let output = start("calm", &folder).wait_with_output().unwrap();
+    // Nothing of it is shown, because the runner counts it as passed: only the file says so.
+    assert_eq!(plain(&String::from_utf8(output.stdout).unwrap()), [""; 0]);
+    let name = "test livespan::testing::tests::calm";
+    assert_eq!(spans(&folder.file("calm")), named([(name, "ok")]));
+}
+
+#[test]
+fn a_test_that_passes_prints_and_leaves_nothing() {
+    let folder = ReplayFolder::new("passing");
+    let file = folder.file("passing");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "of a run that failed").unwrap();
+    let output = start("passing", &folder).wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(
+        !String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("livespan: ")
+    );
+    assert!(!file.exists());
+}
