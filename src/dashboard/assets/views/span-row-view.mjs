@@ -70,6 +70,7 @@ export function makeSpanRow(actions) {
     hideGroup: () => {},
     /** What a chip of the row does. */
     toggleShown: (/** @type {number} */ bit) => actions.toggleShown(row.group, bit),
+    title: /** @type {ReturnType<import("../model/span-title.mjs").TraceTitles["of"]> | null} */ (null),
     /** What the text, and what the decorations were last drawn for. */
     drawn: "",
     decorated: "",
@@ -135,6 +136,7 @@ export function drawSpanRow(row, node, index, frame, look) {
     row.index = index;
     row.dimmed = match === "false";
     setAttribute(node, "data-match", match);
+    row.title = frame.titles.of(index);
     drawName(row, node, frame, look);
     row.marks = marksOf(frame.trace, index);
   }
@@ -144,7 +146,7 @@ export function drawSpanRow(row, node, index, frame, look) {
     setAttribute(row.time, "aria-label", row.label);
   }
   // A duration that ticks would be told again and again: of what is open, the cell has it.
-  if (changed) setAttribute(node, "aria-label", spokenName(frame, index, isOpen ? "" : row.label));
+  if (changed) setAttribute(node, "aria-label", spokenName(row, frame, isOpen ? "" : row.label));
   const decorated = drawDecorations(row, frame, look.decorators);
   if (decorated || changed) drawExtras(row, look.nameWidth);
   return decorated || changed || isOpen;
@@ -237,13 +239,17 @@ function drawName(row, node, frame, look) {
 }
 
 /** What it is, which of its name it is, and why it failed. @param {SpanRow} row @param {TraceFrame} frame @param {number} index */
-function drawTitle(row, { trace, titles }, index) {
-  const title = titles.of(index);
+function drawTitle(row, { trace }, index) {
+  const { title } = row;
+  if (title === null) return;
   setText(row.name, shortened(title.text));
   setShown(row.badge, title.badge !== null);
   setText(row.badge, title.badge?.text ?? "");
   setAttribute(row.badge, "data-tone", title.badge?.tone);
-  setText(row.beside, [...title.beside.map(besideText), title.aside, reasonOf(trace, index)].filter((text) => text !== "").map((text) => shortened(text)).join("  "));
+  const said = title.beside.map(besideText);
+  const reason = reasonOf(trace, index);
+  for (const one of [title.aside, reason]) if (one !== "") said.push(shortened(one));
+  setText(row.beside, said.join("  "));
 }
 
 /** @param {SpanRow} row @param {number} nameWidth */
@@ -282,9 +288,9 @@ export function rowTitle(trace, index) {
   return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[shownStateOf(trace, index)]}${service === "" ? "" : ` · ${service}`}`;
 }
 
-/** What is told of a row to whoever does not see it. @param {TraceFrame} frame @param {number} index @param {string} duration @returns {string} `error, POST /checkout 500, page=7, shop, 255 ms` */
-function spokenName({ trace, titles }, index, duration) {
-  const { text, badge, beside } = titles.of(index);
+/** What is told of a row to whoever does not see it. @param {SpanRow} row @param {TraceFrame} frame @param {string} duration @returns {string} `error, POST /checkout 500, page=7, shop, 255 ms` */
+function spokenName({ index, title }, { trace }, duration) {
+  const { text, badge, beside } = title ?? { text: "", badge: null, beside: [] };
   const name = badge === null ? text : `${text} ${badge.text}`;
   return [STATE_WORDS[shownStateOf(trace, index)], shortened(name), ...beside.map(besideText), serviceOf(trace, index), duration].filter((part) => part !== "").join(", ");
 }
