@@ -351,8 +351,8 @@ async fn the_tree_keeps_the_focus_while_it_is_scrolled(
     browser
         .ask("document.querySelector('#tree-rows [tabindex=\"0\"]:not([hidden])').focus()")
         .await;
-    for _ in 0..80 {
-        let mut row = tracer.start_with_context("row", root);
+    for number in 0..80 {
+        let mut row = tracer.start_with_context(format!("row {number}"), root);
         row.set_status(Status::error("no"));
         row.end();
     }

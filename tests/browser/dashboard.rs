@@ -166,8 +166,10 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "import", &Context::new());
-    for _ in 0..50 {
-        tracer.start_with_context("row", &root).end();
+    for number in 0..50 {
+        tracer
+            .start_with_context(format!("row {number}"), &root)
+            .end();
     }
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;

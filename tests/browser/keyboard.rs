@@ -159,7 +159,7 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
     browser.until("nothing is animated", still).await;
     // The stripes of a running bar would have moved while its label counted up.
     let look = "const running = document.querySelector('#tree-rows [data-state=running]:not([hidden])');
-        const canvas = document.querySelector('.row-canvas');
+        const canvas = document.querySelector('#tree-rows > .row-canvas');
         const x = document.querySelector('#axis').getBoundingClientRect().left - canvas.getBoundingClientRect().left;
         const y = running.getBoundingClientRect().top - canvas.getBoundingClientRect().top + 8;
         const label = running.lastElementChild.getAttribute('aria-label');

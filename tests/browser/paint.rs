@@ -16,7 +16,7 @@ pub(crate) const TOOLS: &str = "
     const row = (name) => [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .find((one) => one.querySelector('.span-name').textContent === name);
     const ink = (one, height) => {
-        const canvas = document.querySelector('.row-canvas');
+        const canvas = document.querySelector('#tree-rows > .row-canvas');
         const axis = document.querySelector('#axis').getBoundingClientRect();
         if (!one || !(canvas.width > 0)) return null;
         const place = canvas.getBoundingClientRect();

@@ -76,8 +76,10 @@ async fn eight_tabs_share_two_streams_whichever_of_them_is_closed() {
         browser.page.close_window().await.unwrap();
     }
     for root in &roots {
-        for _ in 0..20 {
-            tracer.start_with_context("row", root).end();
+        for number in 0..20 {
+            tracer
+                .start_with_context(format!("row {number}"), root)
+                .end();
         }
     }
     for window in &windows[1..] {
@@ -153,8 +155,10 @@ async fn a_cut_stream_heals_by_itself_and_says_so() {
     browser.until("the trace is live", IS_LIVE).await;
     browser.until("its root is there", &has_spans(1)).await;
     wire.cut();
-    for _ in 0..50 {
-        tracer.start_with_context("row", &root).end();
+    for number in 0..50 {
+        tracer
+            .start_with_context(format!("row {number}"), &root)
+            .end();
     }
     browser.until("what was missed came", &has_spans(51)).await;
     browser
@@ -181,8 +185,10 @@ async fn a_paused_page_stands_still_and_goes_on_with_everything() {
     browser.until("the trace is live", IS_LIVE).await;
     browser.until("its root is there", &has_spans(1)).await;
     browser.click("#pause").await;
-    for _ in 0..10 {
-        tracer.start_with_context("row", &root).end();
+    for number in 0..10 {
+        tracer
+            .start_with_context(format!("row {number}"), &root)
+            .end();
     }
     browser
         .until(

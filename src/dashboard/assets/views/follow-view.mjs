@@ -61,6 +61,7 @@ export class FollowView {
     const title = branch < 0 || trace.spans.parent[branch] < 0 ? null : titles.of(branch);
     const name = title === null ? "" : title.beside.length > 0 ? besideText(title.beside[0]) : title.text;
     setText(byId("follow-text"), ui.follow ? `Following ${shortened(name, BRANCH_LENGTH_MAX)}`.trim() : "Follow");
+    setAttribute(byId("follow"), "aria-label", ui.follow ? `Following ${name}`.trim() : "Follow");
     setAttribute(byId("follow"), "title", title === null ? FOLLOW_TITLE : `Following ${shortened([title.text, ...title.beside.map(besideText)].join(" "))} until it ends (shift L)`);
     const fresh = total - this.seen;
     const pill = byId("resume-follow");

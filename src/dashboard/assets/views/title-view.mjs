@@ -29,6 +29,12 @@ export class TitleView {
 
   constructor() {
     for (const [id, shape] of TOOLS) byId(id).prepend(icon(shape));
+    // On a phone the line of the title has no room for what is rarely done.
+    const more = byId("trace-more");
+    more.addEventListener("click", () => {
+      const isOpen = byId("trace-menu").toggleAttribute("data-open");
+      setAttribute(more, "aria-expanded", String(isOpen));
+    });
   }
 
   /** @param {TraceFrame} frame */

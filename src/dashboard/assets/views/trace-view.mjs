@@ -29,7 +29,7 @@ import { titleChoice } from "./title-choice.mjs";
 import { TitleView } from "./title-view.mjs";
 import { TraceKeys } from "./trace-keys.mjs";
 import { recall, remember } from "./ui-preferences.mjs";
-import { attachWheel, attachZoom } from "./zoom-input.mjs";
+import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
 
 /**
  * @typedef {import("../model/model.mjs").Trace} Trace
@@ -129,6 +129,7 @@ export class TraceView {
     const zoom = { scale: () => this.frame?.scale ?? null, bounds: () => this.whole(), left: () => this.left, ui: this.ui };
     attachZoom(this.scroller, zoom);
     attachZoom(byId("axis"), zoom);
+    attachPinch(this.scroller, zoom);
     attachWheel(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
     const tree = byId("tree");
     tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));

@@ -34,6 +34,31 @@ export function attachZoom(surface, options) {
   });
 }
 
+/**
+ * Two fingers zoom about the point between them; one finger scrolls, as the browser does it.
+ * @param {HTMLElement} surface @param {ZoomOptions} options
+ */
+export function attachPinch(surface, options) {
+  /** @type {{distance: number, stretch: Stretch, time: number} | null} */
+  let pinch = null;
+  const fingers = (/** @type {TouchEvent} */ { touches }) => {
+    const [one, other] = [touches[0], touches[1]];
+    return { distance: Math.max(1, Math.abs(one.clientX - other.clientX)), x: (one.clientX + other.clientX) / 2 - options.left() };
+  };
+  surface.addEventListener("touchstart", (event) => {
+    const scale = options.scale();
+    if (event.touches.length !== 2 || scale === null || !(scale.width > 0)) return;
+    const { distance, x } = fingers(event);
+    pinch = { distance, stretch: options.ui.zoom ?? options.bounds(), time: scale.time(Math.max(0, Math.min(scale.width, x))) };
+  }, { passive: true });
+  surface.addEventListener("touchmove", (event) => {
+    if (pinch === null || event.touches.length !== 2) return;
+    event.preventDefault();
+    options.ui.setZoom(zoomAbout(pinch.stretch, pinch.time, pinch.distance / fingers(event).distance, options.bounds()));
+  }, { passive: false });
+  for (const type of ["touchend", "touchcancel"]) surface.addEventListener(type, () => (pinch = null), { passive: true });
+}
+
 /** The same without the drag, for what a drag means something else on. @param {HTMLElement} surface @param {ZoomOptions} options */
 export function attachWheel(surface, options) {
   surface.addEventListener("wheel", (event) => wheel(event, options), { passive: false });
