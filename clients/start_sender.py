@@ -26,7 +26,8 @@ class StartSender(SpanProcessor):
     def on_start(self, span, parent_context=None):
         if span.context.trace_flags.sampled and len(self._open) < 4096:
             self._open[span.context.span_id] = [span, time.monotonic() + 0.1, None]
-            self._wake.set()
+            if not self._wake.is_set():
+                self._wake.set()
     def on_end(self, span):
         self._open.pop(span.context.span_id, None)
     def shutdown(self):  # the processor that sends the ends closes the exporter
@@ -35,11 +36,12 @@ class StartSender(SpanProcessor):
     def _run(self):
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # the exporter's own requests make no spans
         while self._wake.wait() and not self._stopped:
+            time.sleep(0.05)
+            with contextlib.suppress(Exception):  # what fails is due again later
+                self._send(time.monotonic())
             self._wake.clear()
-            while self._open and not self._stopped:
-                time.sleep(0.05)
-                with contextlib.suppress(Exception):  # what fails is due again later
-                    self._send(time.monotonic())
+            if self._open:  # looked at after `clear`: no start can be missed
+                self._wake.set()
     def _send(self, now):
         changed = lambda span, due, sent: sent and now >= due - 4.8 and sent != _describe(span)
         due = [entry for entry in list(self._open.values()) if now >= entry[1] or changed(*entry)][:512]
