@@ -1,0 +1,95 @@
+//! Runs the programs in `javascript` and `python` with the SDKs that `scripts/install-sdks` has installed.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, ChildStdin, Command},
+};
+
+use crate::receiver::{Receiver, in_time};
+
+/// A language, with the protocol that its exporters use.
+#[derive(Clone, Copy)]
+pub(crate) enum Sdk {
+    JavaScript(&'static str),
+    Python(&'static str),
+}
+
+impl Sdk {
+    /// Returns the command that runs one of the programs.
+    fn command(self, program: &str) -> Command {
+        let installed = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .with_file_name("sdks")
+            .join("installed");
+        assert!(installed.is_file(), "first run scripts/install-sdks");
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = match self {
+            Self::JavaScript(_) => {
+                let mut node = Command::new("node");
+                // The programs are links beside the packages, where Node finds them.
+                node.args(["--preserve-symlinks", "--preserve-symlinks-main"]);
+                node.arg(installed.with_file_name(format!("javascript/{program}.mjs")));
+                node
+            }
+            Self::Python(_) => {
+                let mut python = Command::new(installed.with_file_name("python/bin/python"));
+                python.arg(sources.join(format!("python/{program}.py")));
+                python.env("PYTHONDONTWRITEBYTECODE", "1");
+                python.env("PYTHONPATH", clients(sources));
+                python
+            }
+        };
+        let (Self::JavaScript(protocol) | Self::Python(protocol)) = self;
+        command.arg(protocol).kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("OTEL_") {
+                command.env_remove(name);
+            }
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts one of the programs, which sends to this receiver.
+    pub(crate) fn start(self, program: &str, receiver: &Receiver) -> Program {
+        let mut command = self.command(program);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint());
+        let mut child = command.spawn().expect("the language is installed");
+        let input = child.stdin.take().unwrap();
+        Program { child, input }
+    }
+}
+
+fn clients(sources: &Path) -> PathBuf {
+    sources.ancestors().nth(2).unwrap().join("clients")
+}
+
+/// A program that runs.
+pub(crate) struct Program {
+    child: Child,
+    input: ChildStdin,
+}
+
+impl Program {
+    pub(crate) async fn tell(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        self.input.write_all(line.as_bytes()).await.unwrap();
+    }
+
+    /// Waits for the end of the program, and returns the JSON that it printed.
+    pub(crate) async fn output(self) -> Value {
+        drop(self.input);
+        let output = in_time("the program's end", self.child.wait_with_output())
+            .await
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{errors}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+    }
+}
