@@ -18,6 +18,7 @@
 //! | [`import_export`] | How do I take a trace elsewhere? |
 //! | [`tests`] | What did my test do when it failed? |
 //! | [`binary`] | How do I use the program `livespan`? |
+//! | [`other_languages`] | How do I watch a program in another language? |
 //! | [`how_it_works`] | What happens to a span? |
 
 /// Makes a module of a page. The links that come first win over those at the end of the page, which are for readers of
@@ -32,6 +33,15 @@ macro_rules! page {
         #[cfg_attr(
             feature = "redis",
             doc = "[RedisEventStore]: crate::store::RedisEventStore"
+        )]
+        #[cfg_attr(
+            feature = "otlp",
+            doc = "[LiveSpansBuilder::otlp]: crate::live_spans::LiveSpansBuilder::otlp"
+        )]
+        #[cfg_attr(feature = "otlp", doc = "[OtlpReceiver]: crate::otlp::OtlpReceiver")]
+        #[cfg_attr(
+            feature = "otlp",
+            doc = "[OtlpReceiver::allowed_origins]: crate::otlp::OtlpReceiver::allowed_origins"
         )]
         #[doc = ""]
         #[doc = include_str!(concat!("../docs/guide/", $text))]
@@ -55,4 +65,5 @@ page!(costs, "costs.md");
 page!(import_export, "import_export.md");
 page!(tests, "tests.md");
 page!(binary, "binary.md");
+page!(other_languages, "other_languages.md");
 page!(how_it_works, "how_it_works.md");
