@@ -293,7 +293,7 @@ async fn the_inspector_shows_the_trace_on_show_and_of_many_attributes_the_first(
     let shows = |value: &str, start: &str| {
         format!(
             "return document.querySelector('#inspector tr[data-attribute=a] .value')?.textContent === {value:?}
-                && document.querySelector('#inspector .facts').textContent.includes({start:?})"
+                && document.querySelector('#inspector .ids').textContent.includes({start:?})"
         )
     };
     for (name, text) in [("one", file("first", 1, 0)), ("two", file("second", 2, 0))] {

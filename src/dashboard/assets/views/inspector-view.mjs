@@ -3,7 +3,7 @@
 
 import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
-import { lastLineOf } from "../model/log-lines.mjs";
+import { lastLineOf, lineOfEvent, lineOfLog } from "../model/log-lines.mjs";
 import { indexOf } from "../model/model.mjs";
 import { colourKey } from "../model/palette.mjs";
 import { isCounted, progressText, shareOf } from "../model/progress.mjs";
@@ -14,6 +14,8 @@ import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spa
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
+import { conversationPanel, databasePanel, framesView, httpPanel, wrongPanel } from "./inspector-panels.mjs";
+import { jsonView, structureIn } from "./json-view.mjs";
 import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, setStyle, setText, shortened, shortenedMiddle } from "./dom.mjs";
 
 /**
@@ -23,7 +25,7 @@ import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, se
  * @typedef {{close: () => void, copy: (text: string) => void, openLink: (traceId: string, spanId: string | null) => void,
  *   linkHref: (traceId: string, spanId: string | null) => string, goTo: (spanId: string) => void, find: (term: string) => void,
  *   usual: (service: string, name: string) => Usual | null, getJson: (route: string) => Promise<{status: number, body: any}>,
- *   showLogs: (spanId: string) => void, changed: () => void}} InspectorActions
+ *   showLogs: (spanId: string) => void, showOperation: (service: string, name: string) => void, changed: () => void}} InspectorActions
  * @typedef {{trace: Trace, spanId: string | null, now: number, moving: boolean, file: boolean,
  *   palette: import("../model/palette.mjs").Palette}} InspectorFrame `file`: it is not of this server
  */
@@ -46,6 +48,10 @@ const RAW_MAX = 200_000;
 const REBUILD_EVERY_MS = 200;
 const LINKED_LIMIT = 20;
 const WAS_LENGTH = 80;
+/** Shorter JSON reads best in one line. */
+const JSON_FROM = 80;
+/** So many records stand before the attributes; of more, the last of them, and all behind. */
+const RECORDS_FIRST = 4;
 const LINKED_KEPT_MS = 15_000;
 
 /** @type {Record<string, string>} */
@@ -152,12 +158,22 @@ export class InspectorView {
     const shown = others.slice(0, this.limit("attributes"));
     this.show("head", all, () => this.head(span, frame));
     this.show("message", all, () => this.message(span, frame));
+    // What was said and what went wrong comes first; ids and times that few look for come last.
+    const below = `${all} ${span.childCount} ${trace.counts.errors} ${trace.counts.panicked}`;
+    this.show("wrong", below, () => wrongPanel(trace, span.index, this.actions));
+    const records = `${all} ${span.logs.length} ${this.limit("timeline")}`;
+    const few = timelineOf(event, span.logs).length <= RECORDS_FIRST;
+    this.show("records", records, () => (few ? this.timeline(span, frame) : this.lastRecords(span, frame)));
     this.show("facts", `${all} ${span.childCount} ${usual?.count} ${usual?.p50} ${slow}`, () => this.facts(span, frame, usual, slow));
+    this.show("conversation", `${of} ${span.stamp}`, () => conversationPanel(event, attributes, span.end === null));
+    this.show("http", `${of} ${span.stamp}`, () => httpPanel(attributes, span.end === null));
+    this.show("database", `${of} ${span.stamp} ${span.childCount}`, () => databasePanel(trace, span.index, frame.now, this.actions));
     this.show("attributes", `${of} ${seen} ${others.length} ${JSON.stringify([shown, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.bounded("attributes", others, types, (key) => wasText(span, key))) : null));
+    this.show("timeline", records, () => (few ? null : this.timeline(span, frame)));
     this.show("code", `${of} ${JSON.stringify(fields)}`, () => (fields.length === 0 ? null : section("Code and thread", null, this.fields(fields, attributes))));
-    this.show("timeline", `${all} ${span.logs.length} ${this.limit("timeline")}`, () => this.timeline(span, frame));
     this.show("links", `${all} ${this.limit("links")}`, () => this.links(span));
     this.show("back", `${of} ${around} ${this.linked.at} ${linkers} ${this.limit("back")}`, () => this.back(trace, links, frame.file));
+    this.show("ids", `${all} ${span.childCount}`, () => section("Ids and times", null, this.ids(span, frame)));
     this.show("process", `${of} ${around} ${this.limit("process")}`, () => this.process(span, process));
     this.show("raw", all, () => (seen ? this.raw(span) : null));
   }
@@ -248,8 +264,23 @@ export class InspectorView {
     const facts = [
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
       ["Waits", this.waits],
-      ["Usually", usual === null ? null : usualText(usual, span, slow)],
-      ["Self time", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not told: a part of this trace is missing" : selfText(span)],
+      ["Usual", usual === null ? null : element("span", {}, usualText(usual, span, slow), " ", element("button", { type: "button", class: "link to-operation", text: "in Operations", on: { click: () => this.actions.showOperation(span.service, span.name) } }))],
+      ["Self", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not told: a part of this trace is missing" : selfText(span)],
+    ];
+    const list = element("dl", { class: "facts" });
+    for (const [name, value] of facts) {
+      if (value === null) continue;
+      list.append(element("dt", { text: name }), element("dd", {}, value));
+      if (name === "Duration") this.liveFacts(list, span);
+    }
+    return list;
+  }
+
+  /** Where and when it was, for whoever looks for just that. @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
+  ids(span, { trace }) {
+    const { event } = span;
+    /** @type {[string, Node | string | null][]} */
+    const facts = [
       ["Offset", event === null ? null : formatOffset(span.start - trace.start)],
       ["Start", event === null ? null : formatAbsolute(event.startTimestamp ?? event.timestamp)],
       ["End", event?.type === "ended" && span.loss === null ? formatAbsolute(event.timestamp) : null],
@@ -264,12 +295,8 @@ export class InspectorView {
       ["Not kept", notKeptText(event)],
       ["Cut", Array.isArray(event?.cut) ? event.cut.join(", ") : null],
     ];
-    const list = element("dl", { class: "facts" });
-    for (const [name, value] of facts) {
-      if (value === null) continue;
-      list.append(element("dt", { text: name }), element("dd", {}, value));
-      if (name === "Duration") this.liveFacts(list, span);
-    }
+    const list = element("dl", { class: "facts ids" });
+    for (const [name, value] of facts) if (value !== null) list.append(element("dt", { text: name }), element("dd", {}, value));
     return list;
   }
 
@@ -317,7 +344,7 @@ export class InspectorView {
         element("th", { scope: "row" }, ...breakable(name)),
         element("td", {},
           element("span", { class: "type faint", text: Object.hasOwn(types, name) ? types[name] : typeOf(value) }),
-          textOf("span", valueText(value), { class: "value", "data-type": typeOf(value) }),
+          valueView(value),
           was(name) === "" ? null : element("span", { class: "was muted", text: was(name) }),
           this.tools(name, value))));
     }
@@ -368,6 +395,18 @@ export class InspectorView {
     return section("Events and logs", merged.length, element("div", {}, all, list));
   }
 
+  /** The last of many records, newest last: what was said right before. @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
+  lastRecords(span, { trace }) {
+    const merged = timelineOf(span.event, span.logs);
+    const list = element("ol", { class: "last-records" });
+    for (const { kind, entry } of merged.slice(-RECORDS_FIRST)) {
+      const line = kind === "log" ? lineOfLog(entry, 0) : lineOfEvent(entry, 0, span.id, trace.traceId);
+      list.append(element("li", { "data-severity": line.level }, element("span", { class: "at", text: formatOffset(parseTimestamp(entry?.timestamp, trace.originSeconds) - span.start) }), element("span", { class: "severity", text: line.level }), element("span", { class: "what", text: shortened(line.text) })));
+    }
+    const all = element("button", { type: "button", class: "link", text: "Show in Logs", on: { click: () => this.actions.showLogs(span.id) } });
+    return section(`Last ${RECORDS_FIRST} of ${formatCount(merged.length)} records`, null, element("div", {}, list, all));
+  }
+
   /** @param {any} event @param {number} at @returns {HTMLElement} */
   eventItem(event, at) {
     const { "exception.type": type, "exception.message": message, "exception.stacktrace": stack, ...rest } = event?.attributes ?? {};
@@ -393,7 +432,7 @@ export class InspectorView {
     return element("li", { "data-kind": kind, "data-severity": severity === "" ? null : severity },
       element("p", { class: "timeline-head" }, element("span", { class: "at", text: formatOffset(at), title: formatAbsolute(entry?.timestamp) }),
         severity === "" ? null : element("span", { class: "severity", text: severity }), element("span", { class: "what", text: what })),
-      stack === undefined ? null : textOf("pre", String(stack)),
+      stack === undefined ? null : framesView(String(stack)),
       others.length === 0 ? null : this.nested(others, entry?.attributeTypes ?? {}),
       places.length === 0 ? null : element("p", { class: "faint place", text: places.map(({ text }) => text).join(" · ") }));
   }
@@ -492,6 +531,13 @@ export class InspectorView {
         rest > 0 ? element("p", { class: "muted", text: `${formatCount(rest)} more characters are copied, and not shown.` }) : element("span")];
     });
   }
+}
+
+/** JSON of more than one value, also in a text, opens level by level. @param {unknown} value @returns {HTMLElement} */
+function valueView(value) {
+  const structure = structureIn(value);
+  const isLarge = structure !== undefined && valueText(value).length > JSON_FROM;
+  return isLarge ? element("div", { class: "value", "data-type": typeOf(value), tabindex: 0 }, jsonView(structure)) : textOf("span", valueText(value), { class: "value", "data-type": typeOf(value) });
 }
 
 /** Text that may be longer than its box: then the keyboard must get into it to scroll. @param {"span" | "pre"} tag @param {string} text @param {Record<string, string>} [properties] @returns {HTMLElement} */

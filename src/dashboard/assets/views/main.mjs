@@ -8,6 +8,7 @@ import { isOwnKey, keyTables } from "../model/keys.mjs";
 import { countsWords, listCounts } from "../model/list-model.mjs";
 import { Palette } from "../model/palette.mjs";
 import { elsewhere } from "../model/route.mjs";
+import { quoteTerm } from "../model/search.mjs";
 import { withTerm } from "../model/span-details.mjs";
 import { firstSpan, nameOf, serviceOf, traceName } from "../model/span.mjs";
 import { Travel } from "../model/time-travel.mjs";
@@ -190,6 +191,10 @@ const inspector = new InspectorView({
     showView("logs");
   },
   usual: (service, name) => expectations.of(service, name),
+  showOperation: (service, name) => {
+    operationsView.reveal(service, name);
+    bar.go({ ...listed("operations"), query: `name:${quoteTerm(name)}` });
+  },
   getJson: askServer,
   changed: askFrame,
 });
