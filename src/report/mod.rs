@@ -10,5 +10,7 @@ pub(crate) mod outline;
 pub(crate) mod progress_rate;
 pub(crate) mod running;
 pub(crate) mod running_text;
+#[cfg(unix)]
+pub(crate) mod signal;
 pub(crate) mod text;
 pub(crate) mod trace_events;

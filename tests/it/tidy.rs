@@ -334,6 +334,7 @@ const MODULES: &[&str] = &[
     "report::running::text",
     "report::running",
     "report::running_text",
+    "report::signal",
     "report",
     "dashboard::representation",
     "dashboard::asset",
@@ -648,7 +649,7 @@ fn nothing_left_to_do_is_marked_in_the_code() {
 }
 
 #[test]
-fn nothing_is_printed_but_the_address_that_init_says() {
+fn nothing_is_printed_but_the_address_that_init_says_and_what_a_signal_asks_for() {
     let mut printed = Vec::new();
     for (module, Source { code: text, .. }) in modules() {
         let code = text
@@ -667,6 +668,7 @@ fn nothing_is_printed_but_the_address_that_init_says() {
         printed,
         [
             "init::environment: drop(std::io::stderr().write_all(line.as_bytes()));",
+            "report::signal: drop(io::stderr().lock().write_all(text.as_bytes()));",
             "testing::failure_report: let report = || eprint!(\"{}\", report(test, cause, &test.file, write_file_here(test)));",
             "testing::failure_report: io::stderr()",
         ]
