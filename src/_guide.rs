@@ -54,6 +54,7 @@ page!(exporters_and_sampling, "exporters_and_sampling.md");
 page!(inside_a_span, "inside_a_span.md");
 page!(dashboard, "dashboard.md");
 page!(running, "running.md");
+page!(agents, "agents.md");
 page!(customer_page, "customer_page.md");
 page!(workflows, "workflows.md");
 page!(stores, "stores.md");

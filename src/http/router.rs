@@ -123,7 +123,11 @@ impl Service<Request<Body>> for LiveService {
                 Ok(response)
             });
         }
-        // Only one other route reads a body: the form in which a person enters the token.
+        #[cfg(feature = "mcp")]
+        if routes::mcp::route::is_mcp(&request) {
+            return Box::pin(async move { Ok(ask_by_agent(&live, &request, body).await) });
+        }
+        // Beside these, only one route reads a body: the form in which a person enters the token.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in_by_form(&live, &request, body).await) });
         }
@@ -157,6 +161,14 @@ impl LiveService {
             mounts.require_no_ids();
         }
     }
+}
+
+#[cfg(feature = "mcp")]
+async fn ask_by_agent(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
+    let answered = routes::mcp::route::answer(live, request, body).await;
+    let mut response = answered.unwrap_or_else(|error| denied(request, error));
+    set_security_headers(&live.shared.access, request, &mut response);
+    response
 }
 
 async fn sign_in_by_form(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value as Json;
 
 use crate::{
@@ -19,6 +19,8 @@ pub(crate) struct EventText<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReportFields<'a> {
     #[serde(borrow, default)]
+    pub(crate) span_id: Option<EventText<'a>>,
+    #[serde(borrow, default)]
     pub(crate) name: Option<EventText<'a>>,
     #[serde(borrow, default)]
     pub(crate) service: Option<EventText<'a>>,
@@ -26,8 +28,18 @@ pub(crate) struct ReportFields<'a> {
     pub(crate) process: Option<EventText<'a>>,
     #[serde(borrow, default)]
     pub(crate) kind: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) parent_span_id: Option<EventText<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) start_timestamp: Option<EventText<'a>>,
     #[serde(borrow)]
     pub(crate) timestamp: EventText<'a>,
+    #[serde(default)]
+    pub(crate) panicked: bool,
+    #[serde(default)]
+    pub(crate) cancelled: bool,
+    #[serde(default)]
+    pub(crate) lost: Option<IgnoredAny>,
     #[serde(borrow, default)]
     pub(crate) status: Option<EventStatus<'a>>,
     #[serde(borrow, default, deserialize_with = "told_awaiting")]

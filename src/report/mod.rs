@@ -6,11 +6,19 @@
 
 pub(crate) mod blocking;
 pub(crate) mod event_fields;
+#[cfg(feature = "mcp")]
+pub(crate) mod found;
 pub(crate) mod outline;
+#[cfg(feature = "mcp")]
+pub(crate) mod problems;
 pub(crate) mod progress_rate;
 pub(crate) mod running;
 pub(crate) mod running_text;
 #[cfg(unix)]
 pub(crate) mod signal;
 pub(crate) mod text;
+#[cfg(feature = "mcp")]
+pub(crate) mod trace;
 pub(crate) mod trace_events;
+#[cfg(feature = "mcp")]
+pub(crate) mod wait;

@@ -27,10 +27,23 @@ impl ReadBudget {
     /// The time after which a report reads no further trace.
     pub(crate) const TIME_MAX: Duration = Duration::from_secs(2);
 
+    /// The time after which a report on one trace reads no further.
+    #[cfg(feature = "mcp")]
+    const TIME_OF_TRACE_MAX: Duration = Duration::from_secs(20);
+
     pub(crate) fn new() -> Self {
         Self {
             events: Self::EVENTS_MAX,
             until: Instant::now() + Self::TIME_MAX,
+        }
+    }
+
+    /// Returns the budget of a report that is of no use without this trace.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn for_one_trace() -> Self {
+        Self {
+            events: Self::EVENTS_MAX,
+            until: Instant::now() + Self::TIME_OF_TRACE_MAX,
         }
     }
 
@@ -57,6 +70,7 @@ pub(crate) enum ReadResult {
 /// One event of a trace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReportEvent<'a> {
+    pub(crate) sequence: u64,
     pub(crate) name: &'a str,
     pub(crate) payload: &'a [u8],
 }
@@ -88,6 +102,7 @@ pub(crate) async fn read_trace(
                     }
                     stored.with_payload(|payload| {
                         event(ReportEvent {
+                            sequence: stored.sequence(),
                             name: stored.name(),
                             payload,
                         });
@@ -136,6 +151,7 @@ async fn read_stored(
                 return ReadResult::Whole;
             }
             event(ReportEvent {
+                sequence: stored.sequence.get(),
                 name: &stored.name,
                 payload: &stored.payload,
             });

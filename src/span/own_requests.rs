@@ -65,6 +65,7 @@ pub(crate) const ROUTES: &[&str] = &[
     "logs",
     "operations",
     "running",
+    "mcp",
     "stats",
     "status",
     "assets",

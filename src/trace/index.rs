@@ -1,6 +1,8 @@
 //! The state of all traces. The worker updates it before events are visible; the routes of lists read it. A trace
 //! leaves it with its last event, so retention bounds it.
 
+#[cfg(feature = "mcp")]
+mod matching;
 #[cfg(feature = "http")]
 pub(crate) mod open_now;
 

@@ -429,7 +429,7 @@ fn number(text: &str) -> f64 {
 }
 
 /// Reads `10ms`, `1.5s`, `2m`, `1h`, `300us`, `5ns`; a bare number is milliseconds.
-fn duration_nanos(text: &str) -> Result<u64, Error> {
+pub(crate) fn duration_nanos(text: &str) -> Result<u64, Error> {
     let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
     let plain = digits
         .bytes()

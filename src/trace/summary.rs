@@ -26,17 +26,17 @@ use crate::{
 pub(crate) struct Summary {
     #[serde(skip)]
     pub(crate) id: [u8; 16],
-    trace_id: String,
-    name: String,
-    service: String,
+    pub(crate) trace_id: String,
+    pub(crate) name: String,
+    pub(crate) service: String,
     kind: &'static str,
-    state: TraceState,
+    pub(crate) state: TraceState,
     root_span_id: Option<String>,
-    start_timestamp: String,
+    pub(crate) start_timestamp: String,
     end_timestamp: Option<String>,
     last_timestamp: String,
-    duration_ms: Option<f64>,
-    spans: SpanCounts,
+    pub(crate) duration_ms: Option<f64>,
+    pub(crate) spans: SpanCounts,
     services: Vec<Service>,
     /// The progress of the root, also after its end; else of the open span that told of it last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,9 +45,9 @@ pub(crate) struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     awaiting: Option<AwaitingSummary>,
     first_id: String,
-    last_id: String,
+    pub(crate) last_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) evicted: Option<EvictedParts>,
+    pub(crate) evicted: Option<EvictedParts>,
     /// Whether somebody asked to keep the trace.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     kept: bool,
@@ -68,11 +68,11 @@ struct PartialSummary {
 
 /// Spans that the log ever had of the trace, retained or not. Spans that share an id are counted separately.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct SpanCounts {
-    total: u64,
-    open: u64,
+pub(crate) struct SpanCounts {
+    pub(crate) total: u64,
+    pub(crate) open: u64,
     /// Spans that ended with status ERROR, panicked and lost ones among them, and open spans that say ERROR already.
-    errors: u64,
+    pub(crate) errors: u64,
     lost: u64,
 }
 

@@ -83,7 +83,9 @@ pub(crate) fn preflight(
     );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Last-Event-ID, Authorization, Cache-Control, Content-Type"),
+        HeaderValue::from_static(
+            "Last-Event-ID, Authorization, Cache-Control, Content-Type, MCP-Protocol-Version, Mcp-Method, Mcp-Name",
+        ),
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
     Ok(response)

@@ -3,6 +3,8 @@
 pub(crate) mod durations;
 pub(crate) mod keep;
 pub(crate) mod logs;
+#[cfg(feature = "mcp")]
+pub(crate) mod mcp;
 pub(crate) mod operations;
 #[cfg(feature = "otlp")]
 pub(crate) mod otlp;

@@ -32,6 +32,11 @@ pub(crate) async fn answer(
         within: authorization.traces().map(Arc::clone),
         ..params.summary_filter()?
     };
+    let permit = live.shared.read_permits.for_trace().await;
+    let _permit = permit.ok_or_else(|| {
+        let message = "others read as much as may be read at once: try again";
+        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    })?;
     let report = collect::running(live, &filter, Timestamp::now()).await;
     if !is_text {
         return Ok(response::json(&report));

@@ -1,6 +1,8 @@
 //! Makes the report of what is open: asks the index which spans are open, and their events what they say. It runs on the
 //! task of a request, or on a thread that waits for it.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::{
@@ -15,7 +17,10 @@ use crate::{
     span::event::SpanId,
     trace::{
         filter::TraceFilter,
-        index::open_now::{OpenCounts, OpenLimits, OpenTrace},
+        index::{
+            TraceIndex,
+            open_now::{OpenCounts, OpenLimits, OpenTrace},
+        },
         parse,
         state::TraceState,
         summary::{EvictedParts, milliseconds},
@@ -88,6 +93,7 @@ pub(crate) async fn running(
     let (log, index) = (live.log(), &live.shared.index);
     let open = index.open_now(filter, LIMITS);
     let mut budget = ReadBudget::new();
+    let mut usual = UsualDurations::default();
     let mut traces = Vec::with_capacity(open.traces.len());
     for trace in open.traces {
         if budget.is_spent() {
@@ -95,7 +101,7 @@ pub(crate) async fn running(
         }
         let mut read = read_open(live, trace, now, &mut budget).await;
         if filter.within.is_none() {
-            compare_with_usual(live, &mut read.spans);
+            usual.compare(&live.shared.index, &mut read.spans);
         }
         traces.push(read);
     }
@@ -157,15 +163,25 @@ async fn read_open(
     }
 }
 
-/// Says which spans take longer than others of their name. Only for readers of the whole log: the durations are those of
-/// all traces.
-fn compare_with_usual(live: &LiveSpans, spans: &mut [SpanNow]) {
-    for span in spans {
-        if let (Some(service), Some(name)) = (&span.service, &span.name) {
-            let operation = live.shared.index.operation(service, name);
-            let durations = operation.map(|operation| operation.durations());
-            let durations = durations.unwrap_or_default();
-            span.compare_with(durations.count(), durations.quantile(95));
+/// How long spans of each service and name usually take: how many have ended, and the time in which 95 % of them did.
+/// Only for readers of the whole log, because the durations are those of all traces.
+#[derive(Debug, Default)]
+struct UsualDurations(HashMap<(String, String), (u64, Option<u64>)>);
+
+impl UsualDurations {
+    fn compare(&mut self, index: &TraceIndex, spans: &mut [SpanNow]) {
+        for span in spans {
+            let (Some(service), Some(name)) = (span.service.clone(), span.name.clone()) else {
+                continue;
+            };
+            let usual = self.0.entry((service, name));
+            let usual = usual.or_insert_with_key(|(service, name)| {
+                let operation = index.operation(service, name);
+                let durations = operation.map(|operation| operation.durations());
+                let durations = durations.unwrap_or_default();
+                (durations.count(), durations.quantile(95))
+            });
+            span.compare_with(usual.0, usual.1);
         }
     }
 }

@@ -65,6 +65,22 @@ pub(crate) enum TraceState {
     Lost,
 }
 
+impl TraceState {
+    /// Returns the word for it, as JSON has it.
+    #[cfg(feature = "http")]
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Panicked => "panicked",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// One trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {

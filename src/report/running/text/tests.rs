@@ -28,6 +28,7 @@ fn span(id: u8, parent: Option<u8>, events: &[(&str, u64, &str)]) -> SpanNow {
         let time = at(*time).text();
         let payload = format!(r#"{{"type":"{name}",{fields},"timestamp":"{time}"}}"#);
         builder.add(&ReportEvent {
+            sequence: 1,
             name,
             payload: payload.as_bytes(),
         });

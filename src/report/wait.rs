@@ -1,0 +1,110 @@
+//! Waits until something has happened: a trace matches, a trace has ended, or nothing happens any more. It runs on the
+//! task of a request, sleeps until the log wakes it, and looks at most ten times a second.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    engine::log::Log, live_spans::LiveSpans, log::waker::WakeFlag, span::event::TraceId,
+    trace::filter::TraceFilter,
+};
+
+/// Lower bound on the time between two looks.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// The time after which it looks without a reason: a search may begin to hold as time passes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WaitFor {
+    /// A trace that the filter accepts has an event after this one.
+    Match { after: u64 },
+    /// No trace that the filter accepts has changed for so long.
+    Quiet(Duration),
+    /// This trace is complete.
+    End(TraceId),
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Matched,
+    TimedOut,
+    /// The log has been shut down.
+    LogEnded,
+}
+
+/// Wakes a task when something is published.
+struct Watch {
+    log: Arc<Log>,
+    flag: Arc<WakeFlag>,
+}
+
+impl Watch {
+    fn of(log: &Arc<Log>) -> Self {
+        let flag = Arc::new(WakeFlag::default());
+        log.join(&flag);
+        log.readers().register();
+        Self {
+            log: Arc::clone(log),
+            flag,
+        }
+    }
+
+    async fn notified(&self) {
+        std::future::poll_fn(|cx| self.flag.poll_notified(cx)).await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.log.leave(&self.flag);
+        self.log.readers().unregister();
+    }
+}
+
+/// Waits, at most for the time-out.
+pub(crate) async fn wait(
+    live: &LiveSpans,
+    filter: &TraceFilter,
+    until: WaitFor,
+    timeout: Duration,
+) -> Waited {
+    let (log, index) = (live.log(), &live.shared.index);
+    let watch = Watch::of(log);
+    let deadline = Instant::now() + timeout;
+    let (_, mut version) = index.changed_since(filter, u64::MAX);
+    let mut changed_at = Instant::now();
+    loop {
+        let now = Instant::now();
+        let mut look_at = now + LOOK_EVERY;
+        let is_over = match until {
+            WaitFor::Match { after } => index.has_match(filter, after),
+            WaitFor::End(id) => index.is_complete(id.to_bytes(), u64::MAX),
+            WaitFor::Quiet(quiet) => {
+                let (has_changed, newest) = index.changed_since(filter, version);
+                version = newest;
+                if has_changed {
+                    changed_at = now;
+                }
+                look_at = changed_at + quiet;
+                now >= look_at
+            }
+        };
+        if is_over {
+            return Waited::Matched;
+        }
+        if log.is_closed() || log.streams_end_at().is_some() {
+            return Waited::LogEnded;
+        }
+        if now >= deadline {
+            return Waited::TimedOut;
+        }
+        let wake_at = look_at.min(deadline);
+        tokio::select! {
+            () = watch.notified() => sleep_until((now + INTERVAL).min(wake_at)).await,
+            () = sleep_until(wake_at) => {}
+        }
+    }
+}
