@@ -29,7 +29,7 @@ function tables() {
   const say = (/** @type {string} */ what) => () => void done.push(what);
   const page = {
     back: say("back"), help: say("help"), theme: say("theme"), pause: say("pause"), search: say("search"), inspect: say("inspect"), view: say("view"),
-    criticalPath: say("critical path"), compare: say("compare"),
+    criticalPath: say("critical path"), compare: say("compare"), bell: say("bell"),
   };
   const keyed = {
     listView: { move: (/** @type {number} */ rows) => void done.push(`move ${rows}`), openActive: say("open") },
@@ -44,7 +44,7 @@ function tables() {
 
 test("the sheet lists the keys that are bound, and each of them once", () => {
   const bound = new Set(Object.values(tables().tables).flatMap((keys) => Object.keys(keys)));
-  assert.equal(bound.size, 46);
+  assert.equal(bound.size, 47);
   assert.deepEqual([...SHEET].sort(), [...bound].sort());
 });
 

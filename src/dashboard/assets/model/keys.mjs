@@ -16,7 +16,7 @@
  * @property {{step: (by: 1 | -1) => void}} searchView
  * @property {{move: (lines: number) => void, time: () => void}} records
  * @property {{back: () => void, help: () => void, theme: () => void, pause: () => void, search: () => void, inspect: () => void,
- *   view: () => void, criticalPath: () => void, compare: () => void}} page
+ *   view: () => void, criticalPath: () => void, compare: () => void, bell: () => void}} page
  */
 
 const LIST_PAGE_ROWS = 15;
@@ -36,7 +36,7 @@ export function keyTables({ listView, listFilters, operationsView, traceView, fl
   };
   const waterfall = {
     ...everywhere, ...traceView.keys, ...travelView.keys,
-    n: () => searchView.step(1), N: () => searchView.step(-1), p: page.criticalPath, v: page.view, c: page.compare, Enter: page.inspect,
+    n: () => searchView.step(1), N: () => searchView.step(-1), p: page.criticalPath, v: page.view, c: page.compare, b: page.bell, Enter: page.inspect,
   };
   const logs = {
     ...everywhere, ...travelView.keys, v: page.view, x: records.time, Enter: page.inspect,

@@ -7,8 +7,8 @@ import { element, setAttribute, setShown } from "./dom.mjs";
 import { attachMenu } from "./menu.mjs";
 
 export class ExportMenu {
-  /** @param {HTMLElement} root @param {import("./travel-view.mjs").TravelView} travelView */
-  constructor(root, travelView) {
+  /** @param {HTMLElement} root @param {import("./travel-view.mjs").TravelView} travelView @param {(items: HTMLElement) => void} [more] adds further entries */
+  constructor(root, travelView, more = (/** @type {HTMLElement} */ items) => void items) {
     this.travelView = travelView;
     this.shownFor = "";
     this.history = element("button", {
@@ -19,6 +19,7 @@ export class ExportMenu {
     this.button = element("button", { id: "export", type: "button", class: "button quiet", text: "Export", title: "Save this trace as a file" });
     this.html = element("a", { id: "export-html" }, "One file, HTML", element("small", { text: "Replays the trace in any browser, with no server" }));
     const items = element("div", { class: "menu-items" }, this.html, this.otlp, this.events);
+    more(items);
     attachMenu(this.button, items);
     root.append(this.history, this.button, items);
   }

@@ -29,6 +29,7 @@ export const KEY_SHEET = [
     [["]", "["], "next, previous error or lost span"],
     [["p"], "critical path on, off"],
     [["c"], "compare with the run before"],
+    [["b"], "tell me when it ends, fails, hangs or is lost"],
   ]],
   ["Time", [
     [["f"], "fit the selected span; again, the whole trace"],

@@ -22,10 +22,12 @@ import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
 import { colours } from "../paint/colours.mjs";
 import { AddressBar } from "./address-bar.mjs";
+import { BellView } from "./bell-view.mjs";
 import { CompareMenu } from "./compare-menu.mjs";
 import { CompareView } from "./compare-view.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
 import { EmbeddedView, embeddedData } from "./embedded-view.mjs";
+import { addElsewhere } from "./elsewhere-view.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { FileView } from "./file-view.mjs";
 import { FlameView } from "./flame-view.mjs";
@@ -62,6 +64,7 @@ const CALM_TICK_MS = 1_000;
 const DEAR_MS = 3;
 const NEWS_PATIENCE = 6;
 const ANNOUNCE_MS = 5_000;
+const BELLS_MS = 2_500;
 
 const clock = new ServerClock();
 const palette = new Palette();
@@ -144,7 +147,9 @@ const phasesView = new PhasesView(ui, expectations, new EarlierPhases({ getJson,
 decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame), decorateRank);
 const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
 const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
-const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
+const nowIn = (/** @type {any} */ feed) => feed.fixedNow ?? (Number.isNaN(feed.model.originSeconds) ? NaN : clock.now() - feed.model.originSeconds * 1_000);
+const exportMenu = new ExportMenu(byId("trace-menu"), travelView, (items) => addElsewhere(items, { copy, trace: () => (traceFeed === null ? null : { model: traceFeed.model, now: nowIn(traceFeed) }) }));
+const bellView = new BellView(byId("trace-menu"), { announce, changed: askFrame, openTrace: actions.openTrace, own: (traceId) => own.add(traceId), getJson: askServer });
 const embedded = dataNode === null ? null : new EmbeddedView(dataNode, {
   announce,
   opened: ({ feeds }) => {
@@ -261,11 +266,11 @@ function openFeed() {
     // The row that was opened is where the reader goes on.
     if (traceFeed !== null) listView.activeId = traceFeed.traceId;
     leaveTrace();
-    if (bar.route.page === "logs") listFeed.close();
+    if (bar.route.page === "logs") leaveList();
     else logFeed.close();
     feedOnShow().open();
   } else if (traceFeed?.traceId !== bar.route.trace) {
-    listFeed.close();
+    leaveList();
     logFeed.close();
     leaveTrace();
     traceView.reset();
@@ -281,6 +286,12 @@ function openFeed() {
 /** @returns {boolean} whether the operations are on show */
 function isOperations() {
   return bar.route.trace === null && bar.route.page === "operations";
+}
+
+/** The list goes on where somebody wants to be told of what is in it. */
+function leaveList() {
+  if (bellView.isListening && dataNode === null) listFeed.open();
+  else listFeed.close();
 }
 
 /** Opens the run to compare with, or lets it go. */
@@ -342,7 +353,13 @@ function newsCame() {
   else newsDue ??= setTimeout(askFrame, drawCost * NEWS_PATIENCE);
 }
 
+/** Also where nobody looks: then nothing is drawn, and a bell is worth most. */
+function hearBells() {
+  if (bellView.isListening) bellView.hear(listFeed.model, ({ service, name }) => expectations.of(service, name), clock.reading());
+}
+
 function askFrame() {
+  if (document.hidden) hearBells();
   if (frameAsked) return;
   frameAsked = true;
   requestAnimationFrame(draw);
@@ -369,6 +386,8 @@ function draw() {
   setAttribute(byId("filter-form"), "data-unused", isLogs);
   const wait = isLogs ? drawTail() : isOperations() ? drawOperations() : traceFeed === null ? drawList() : compareFeed !== null ? drawCompare(traceFeed, compareFeed) : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
+  bellView.draw(traceFeed === null ? null : { traceId: traceFeed.traceId, name: traceName(traceFeed.model) || "trace", isOpen: traceFeed.model.counts.open > 0, isFile: /** @type {any} */ (traceFeed).file !== undefined }, isOperations() || isLogs ? "" : bar.route.query);
+  hearBells();
   keeper.check();
   drawCost = performance.now() - began;
   if (wait < Infinity && (clock.running || travel.play !== null || traceFeed === null) && !document.hidden) {
@@ -441,12 +460,11 @@ function drawTrace(feed) {
 
 /** @param {any} feed @param {any} other @returns {number} */
 function drawCompare(feed, other) {
-  const nowOf = (/** @type {any} */ one) => one.fixedNow ?? (Number.isNaN(one.model.originSeconds) ? NaN : clock.now() - one.model.originSeconds * 1_000);
-  const now = nowOf(feed);
+  const now = nowIn(feed);
   searchView.drawTrace(feed.model, bar.route.find, now);
   setText(document.querySelector("title") ?? document.head, titleOf(`${traceName(feed.model) || "trace"}, two runs`));
   const loading = feed.phase === "loading" || other.phase === "loading";
-  return compareView.draw({ a: other.model, b: feed.model, now: { a: nowOf(other), b: now }, moving: clock.running, loading, missing: false, find: bar.route.find, zone: ui.zone, palette });
+  return compareView.draw({ a: other.model, b: feed.model, now: { a: nowIn(other), b: now }, moving: clock.running, loading, missing: false, find: bar.route.find, zone: ui.zone, palette });
 }
 
 function drawViewChoice() {
@@ -523,6 +541,7 @@ const keys = keyTables({
     view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
     criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
     compare: () => void compareMenu.before(),
+    bell: () => bellView.ring(),
   },
 });
 
@@ -615,3 +634,4 @@ listen();
 if (embedded === null) follow(bar.route);
 else void embedded.read();
 setInterval(announceCounts, ANNOUNCE_MS);
+setInterval(hearBells, BELLS_MS);

@@ -1,0 +1,127 @@
+// @ts-check
+// What a reader wants to be told of: a trace, or whatever a search finds. Summaries in, news out: it ended, it failed, it
+// hangs, it is lost. Must never touch the DOM, the browser's store or a clock.
+
+import { isOpenTrace, reasonOf, shownStateOfSummary } from "./list-model.mjs";
+import { parseQuery, traceMatches } from "./search.mjs";
+import { epochMilliseconds, formatDuration } from "./time.mjs";
+
+/**
+ * @typedef {import("./list-model.mjs").Summary} Summary
+ * @typedef {{kind: "trace" | "search", of: string, name: string}} Bell `of`: the id of a trace, or a search
+ * @typedef {"ended" | "failed" | "hangs" | "lost"} News
+ * @typedef {{traceId: string, name: string, news: News, text: string, done: boolean}} Told `done`: there will be no more of this trace
+ */
+
+/** Bells at once. */
+export const BELLS_MAX = 20;
+/** A trace hangs when it takes longer than so many times the 95th percentile of its name. */
+export const HANGS_P95 = 3;
+/** Traces whose news are remembered, so that none is told twice. */
+export const TOLD_MAX = 2_000;
+const OF_MAX = 500;
+
+/** @param {unknown} kept what the browser kept, which may be anything @returns {Bell[]} */
+export function bellsOf(kept) {
+  if (!Array.isArray(kept)) return [];
+  return kept.filter((one) => (one?.kind === "trace" || one?.kind === "search") && typeof one.of === "string" && one.of !== "" && one.of.length <= OF_MAX && typeof one.name === "string")
+    .slice(0, BELLS_MAX).map(({ kind, of, name }) => ({ kind, of, name: name.slice(0, 200) }));
+}
+
+/** @param {Summary} trace @param {{p95: number} | null} usual @param {number} now @returns {News | null} what there is to tell of it now */
+export function newsOf(trace, usual, now) {
+  const state = shownStateOfSummary(trace);
+  if (isOpenTrace(trace)) {
+    if (state === "failing") return "failed";
+    // What waits for a time or for somebody does not hang.
+    const took = now - epochMilliseconds(trace.startTimestamp);
+    return trace.state === "running" && usual !== null && took > usual.p95 * HANGS_P95 ? "hangs" : null;
+  }
+  if (state === "lost") return "lost";
+  return state === "error" || state === "panicked" ? "failed" : "ended";
+}
+
+/** Bells that hear summaries. */
+export class Bells {
+  /** @type {Map<string, News | "">} what was told of a trace last; "" for one that was seen, with nothing to tell */
+  told = new Map();
+
+  /** @param {Bell[]} bells */
+  constructor(bells) {
+    this.bells = bells;
+  }
+
+  /** @param {Bell["kind"]} kind @param {string} of @returns {boolean} */
+  has(kind, of) {
+    return this.bells.some((bell) => bell.kind === kind && bell.of === of);
+  }
+
+  /** Hangs a bell up, or takes it down. @param {Bell} bell @returns {boolean} whether there was room */
+  toggle(bell) {
+    if (this.has(bell.kind, bell.of)) {
+      this.bells = this.bells.filter((one) => one.kind !== bell.kind || one.of !== bell.of);
+      return true;
+    }
+    if (this.bells.length >= BELLS_MAX || bell.of.length > OF_MAX) return false;
+    this.bells = [...this.bells, bell];
+    return true;
+  }
+
+  /**
+   * Of a search, only what was open while it was heard is told: what had ended before is no news.
+   * @param {Iterable<Summary>} traces @param {(trace: Summary) => {p95: number} | null} usual @param {number} now milliseconds since 1970
+   * @returns {Told[]}
+   */
+  hear(traces, usual, now) {
+    if (this.bells.length === 0) return [];
+    const searches = this.bells.filter(({ kind }) => kind === "search").map(({ of }) => parseQuery(of, "list").terms).filter((terms) => terms.length > 0);
+    /** @type {Told[]} */
+    const news = [];
+    for (const trace of traces) {
+      const isOwn = this.has("trace", trace.traceId);
+      if (!isOwn && !searches.some((terms) => traceMatches(trace, terms, now)) && !this.told.has(trace.traceId)) continue;
+      const before = this.told.get(trace.traceId);
+      const found = newsOf(trace, usual(trace), now);
+      const isOpen = isOpenTrace(trace);
+      if (before === undefined && !isOpen && !isOwn) continue;
+      if (found === (before || null)) {
+        if (before === undefined) this.remember(trace.traceId, "");
+        continue;
+      }
+      this.remember(trace.traceId, found ?? "");
+      if (found === null || (before === "failed" && found === "hangs")) continue;
+      news.push({ traceId: trace.traceId, name: trace.name || "(no name)", news: found, text: textOf(trace, found, now), done: !isOpen });
+      if (!isOpen) this.bells = this.bells.filter(({ kind, of }) => kind !== "trace" || of !== trace.traceId);
+    }
+    return news;
+  }
+
+  /** @param {string} traceId @param {News | ""} news */
+  remember(traceId, news) {
+    this.told.delete(traceId);
+    this.told.set(traceId, news);
+    for (const oldest of this.told.keys()) {
+      if (this.told.size <= TOLD_MAX) break;
+      this.told.delete(oldest);
+    }
+  }
+}
+
+/** @param {Summary} trace @param {News} news @param {number} now @returns {string} */
+function textOf(trace, news, now) {
+  const took = formatDuration(trace.durationMs ?? Math.max(0, now - epochMilliseconds(trace.startTimestamp)));
+  const open = isOpenTrace(trace);
+  if (news === "hangs") return `has run for ${took}: more than three times what 95 % of its runs take`;
+  const why = reasonOf(trace);
+  const words = news === "lost" ? "is lost: its process ended, or its end was lost" : news === "failed" ? (open ? "fails, and still runs" : `failed after ${took}`) : `ended after ${took}`;
+  return why === "" ? words : `${words}: ${why}`;
+}
+
+/** @param {Told[]} news @returns {{title: string, body: string, traceId: string}} one message for all that came together */
+export function messageOf(news) {
+  const [first] = news;
+  if (news.length === 1) return { title: `${first.name} ${first.text.split(":")[0]}`, body: first.text, traceId: first.traceId };
+  const counts = /** @type {Record<string, number>} */ ({});
+  for (const { news: one } of news) counts[one] = (counts[one] ?? 0) + 1;
+  return { title: Object.entries(counts).map(([one, count]) => `${count} ${one}`).join(", "), body: news.slice(0, 5).map(({ name, text }) => `${name} ${text}`).join("\n"), traceId: first.traceId };
+}

@@ -1,0 +1,135 @@
+// @ts-check
+// Bells of a trace and of a search, and a trace that is kept: buttons, and what the browser shows while nobody looks.
+// It must never decide what is news: `bells.mjs` does.
+
+import { BELLS_MAX, Bells, bellsOf, messageOf } from "../model/bells.mjs";
+import { address, traceRoute } from "../net/api.mjs";
+import { byId, element, icon, setAttribute, setShown, shortened } from "./dom.mjs";
+import { recall, remember } from "./ui-preferences.mjs";
+
+/**
+ * @typedef {import("../model/list-model.mjs").Summary} Summary
+ * @typedef {{announce: (text: string) => void, changed: () => void, openTrace: (traceId: string) => void, own: (traceId: string) => void,
+ *   getJson: (route: string) => Promise<{status: number, body: any}>}} BellActions
+ */
+
+/** What comes together is told together. */
+const TELL_EVERY_MS = 2_000;
+
+export class BellView {
+  bells = new Bells(bellsOf(recall("bells", /** @type {unknown[]} */ ([]))));
+  button = element("button", { id: "bell", type: "button", class: "button quiet icon-only", "aria-label": "Tell me", title: "Tell me when it ends, fails, hangs or is lost (b)" }, icon("bell"));
+  keep = element("button", { id: "keep", type: "button", class: "button quiet icon-only", "aria-label": "Keep", title: "Keep this trace beyond retention" }, icon("keep"));
+  search = byId("bell-search");
+  traceId = "";
+  name = "";
+  query = "";
+  /** Whether the server keeps the trace on show; null while that is not known. @type {boolean | null} */
+  kept = null;
+  heardFor = "";
+  heardAt = -Infinity;
+
+  /** @param {HTMLElement} root @param {BellActions} actions */
+  constructor(root, actions) {
+    this.actions = actions;
+    this.button.addEventListener("click", () => this.ring());
+    this.keep.addEventListener("click", () => void this.toggleKeep());
+    this.search.append(icon("bell"));
+    this.search.addEventListener("click", () => this.toggle({ kind: "search", of: this.query.trim(), name: this.query.trim() }));
+    root.prepend(this.button, this.keep);
+  }
+
+  /** @returns {boolean} whether the list is to be heard also where it is not on show */
+  get isListening() {
+    return this.bells.bells.length > 0;
+  }
+
+  /** The bell of the trace on show. */
+  ring() {
+    if (this.traceId !== "" && !this.button.hidden) this.toggle({ kind: "trace", of: this.traceId, name: this.name });
+  }
+
+  /** @param {import("../model/bells.mjs").Bell} bell */
+  toggle(bell) {
+    if (bell.of === "") return;
+    if (!this.bells.toggle(bell)) {
+      this.actions.announce(`${BELLS_MAX} bells hang: take one down first`);
+      return;
+    }
+    remember("bells", this.bells.bells);
+    const isOn = this.bells.has(bell.kind, bell.of);
+    if (isOn && bell.kind === "trace") this.actions.own(bell.of);
+    this.actions.announce(isOn ? `You are told when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is down");
+    // Only a click may ask for leave; where it is refused, this page tells it while it is open.
+    if (isOn && typeof Notification !== "undefined" && Notification.permission === "default") void Notification.requestPermission();
+    this.actions.changed();
+  }
+
+  /** @param {{traceId: string, name: string, isOpen: boolean, isFile: boolean} | null} trace on show @param {string} query of the list */
+  draw(trace, query) {
+    this.query = query;
+    setShown(this.search, trace === null && query.trim() !== "");
+    setAttribute(this.search, "aria-pressed", String(this.bells.has("search", query.trim())));
+    if (trace === null) return;
+    if (trace.traceId !== this.traceId) {
+      this.traceId = trace.traceId;
+      this.kept = null;
+      if (!trace.isFile) void this.askKept(trace.traceId);
+    }
+    this.name = trace.name;
+    setShown(this.button, !trace.isFile && (trace.isOpen || this.bells.has("trace", trace.traceId)));
+    setAttribute(this.button, "aria-pressed", String(this.bells.has("trace", trace.traceId)));
+    setShown(this.keep, this.kept !== null);
+    setAttribute(this.keep, "aria-pressed", String(this.kept === true));
+  }
+
+  /** @param {string} traceId */
+  async askKept(traceId) {
+    const { status, body } = await this.actions.getJson(`traces?limit=1&traceId=${encodeURIComponent(traceId)}`);
+    if (traceId !== this.traceId || status !== 200) return;
+    const summary = body?.traces?.[0];
+    this.kept = summary === undefined ? null : summary.kept === true;
+    this.actions.changed();
+  }
+
+  async toggleKeep() {
+    const { traceId, kept } = this;
+    try {
+      const response = await fetch(address(`${traceRoute(traceId)}/keep`), { method: kept === true ? "DELETE" : "PUT" });
+      const body = await response.json().catch(() => null);
+      if (traceId === this.traceId && response.ok) this.kept = kept !== true;
+      this.actions.announce(response.ok ? (kept === true ? "Retention may take it again" : "It is kept beyond retention") : `Not kept: ${String(body?.error ?? response.status)}`);
+    } catch {
+      this.actions.announce("The server does not answer");
+    }
+    this.actions.changed();
+  }
+
+  /** Hears what the list knows. @param {import("../model/list-model.mjs").TraceList} list @param {(trace: Summary) => {p95: number} | null} usual @param {number} now */
+  hear(list, usual, now) {
+    const key = `${list.version} ${Math.floor(now / TELL_EVERY_MS)} ${this.bells.bells.length}`;
+    if (!this.isListening || key === this.heardFor || performance.now() - this.heardAt < TELL_EVERY_MS) return;
+    this.heardFor = key;
+    this.heardAt = performance.now();
+    const before = this.bells.bells.length;
+    const news = this.bells.hear(list.traces.values(), usual, now);
+    if (this.bells.bells.length !== before) remember("bells", this.bells.bells);
+    if (news.length > 0) this.tell(messageOf(news));
+  }
+
+  /** @param {{title: string, body: string, traceId: string}} message */
+  tell({ title, body, traceId }) {
+    this.actions.announce(title);
+    if (typeof Notification === "undefined" || Notification.permission !== "granted") return;
+    try {
+      const shown = new Notification(title, { body, tag: `livespan ${traceId}` });
+      shown.addEventListener("click", () => {
+        window.focus();
+        this.actions.openTrace(traceId);
+        shown.close();
+      });
+    } catch {
+      // Some browsers of phones have the word and refuse the thing; it was announced.
+    }
+  }
+}

@@ -1,0 +1,32 @@
+// @ts-check
+// Further ways to take a trace elsewhere, in the menu of its files: a tree of text, a link, the JSON of Perfetto and Chrome.
+// What is made here never leaves the browser by itself.
+
+import { chromeTrace, textTree } from "../model/elsewhere.mjs";
+import { element } from "./dom.mjs";
+
+/** @typedef {{copy: (text: string) => void, trace: () => {model: import("../model/model.mjs").Trace, now: number} | null}} ElsewhereActions */
+
+/** @param {HTMLElement} items @param {ElsewhereActions} actions */
+export function addElsewhere(items, { copy, trace }) {
+  const entry = (/** @type {string} */ id, /** @type {string} */ text, /** @type {string} */ hint, /** @type {() => void} */ click) => element("button", { type: "button", id, class: "menu-item", on: { click } }, text, element("small", { text: hint }));
+  items.append(
+    entry("export-chrome", "Chrome JSON", "For Perfetto and chrome://tracing", () => {
+      const known = trace();
+      if (known !== null) save(`trace-${known.model.traceId}.chrome.json`, JSON.stringify(chromeTrace(known.model, known.now)));
+    }),
+    entry("copy-tree", "Copy as a tree of text", "For a chat or an issue", () => {
+      const known = trace();
+      if (known !== null) copy(textTree(known.model, known.now));
+    }),
+    entry("copy-link", "Copy a link to this", "Trace, span, zoom and moment as on show", () => copy(location.href)),
+  );
+}
+
+/** @param {string} name @param {string} text */
+function save(name, text) {
+  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  const link = element("a", { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url));
+}
