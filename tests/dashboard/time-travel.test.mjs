@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { attributesOf, createTrace, reduceTrace, spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
 import { HISTORY_SPANS_MAX, Travel, speedFor } from "../../src/dashboard/assets/model/time-travel.mjs";
-import { histogram } from "../../src/dashboard/assets/views/travel-view.mjs";
+import { histogram, nextChapter } from "../../src/dashboard/assets/views/travel-view.mjs";
 import { TRACE, ended, started, updated } from "./build.mjs";
 
 /** @param {any[]} events @param {any[] | null} [log] */
@@ -120,4 +120,13 @@ test("a short trace plays slowly enough to be seen, a long one as fast as it was
 
 test("activity is counted by bar, first and last moment included", () => {
   assert.deepEqual(histogram(Float64Array.of(0, 1, 5, 10), { start: 0, end: 10 }, 2), [3, 1]);
+});
+
+test("from one phase to the next, and back to the beginning", () => {
+  const chapters = [{ start: 10 }, { start: 20 }, { start: 30 }];
+  const steps = (/** @type {number} */ moment) => [nextChapter(chapters, moment, -1), nextChapter(chapters, moment, 1)];
+  assert.deepEqual(steps(5), [-Infinity, 10]);
+  assert.deepEqual(steps(20), [10, 30]);
+  assert.deepEqual(steps(25), [20, 30]);
+  assert.deepEqual(steps(30), [20, null]);
 });

@@ -27,6 +27,8 @@ export class EmbeddedView {
     this.text = element("span", {});
     this.bar = element("progress", { max: 1, "aria-label": "Read so far" });
     byId("file-bar").replaceChildren(this.text, this.bar);
+    setAttribute(byId("status"), "data-state", "file");
+    setText(byId("status-text"), "File");
     byId("home").after(element("span", { class: "file-tag", text: "Trace file" }));
   }
 

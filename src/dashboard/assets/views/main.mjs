@@ -12,7 +12,7 @@ import { quoteTerm } from "../model/search.mjs";
 import { withTerm } from "../model/span-details.mjs";
 import { firstSpan, nameOf, serviceOf, traceName } from "../model/span.mjs";
 import { Travel } from "../model/time-travel.mjs";
-import { address, getEvents, getJson, listRoute } from "../net/api.mjs";
+import { address, getEvents, getJson as askServer, listRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
 import { EarlierPhases } from "../net/earlier-phases.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../net/earlier-runs.mjs";
@@ -87,10 +87,11 @@ let drawCost = 0;
 let endedAt = 0;
 
 const hubClient = dataNode === null ? pageHubClient() : null;
-const askServer = dataNode === null ? getJson : async () => ({ status: 0, body: null });
+/** The only way to the server but for streams and snapshots: a file has none. */
+const getJson = dataNode === null ? askServer : async () => ({ status: 0, body: null });
 /** @type {import("../net/trace-feed.mjs").World} */
 const world = {
-  getJson: askServer,
+  getJson,
   getSnapshot: (path, begin) => getSnapshot(address(path), begin),
   openStream: (wanted) => /** @type {import("../net/hub-client.mjs").HubClient} */ (hubClient).open(wanted),
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
@@ -136,12 +137,12 @@ const logFeed = new LogFeed(world);
 const tailView = new TailView(logFeed, {
   changed: askFrame, copy, openTrace: actions.openTrace,
   namesOf: async () => {
-    const { body } = await askServer(listRoute({ limit: NAMES_LIMIT }));
+    const { body } = await getJson(listRoute({ limit: NAMES_LIMIT }));
     return (Array.isArray(body?.traces) ? body.traces : []).map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
   },
 });
 const searchView = new SearchView(ui, actions);
-const expectations = new Expectations({ getJson: askServer, now: () => performance.now(), changed: askFrame });
+const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
 const phasesView = new PhasesView(ui, expectations, new EarlierPhases({ getJson, now: () => performance.now(), changed: askFrame }));
 decorators.push(decorateRunning, (index, frame) => waitingView.decorate(index, frame), decorateRank);
@@ -155,6 +156,7 @@ const embedded = dataNode === null ? null : new EmbeddedView(dataNode, {
   opened: ({ feeds }) => {
     const [only] = feeds.values();
     travelView.open = true;
+    setAttribute(byId("back"), "data-list", feeds.size > 1);
     if (bar.route.trace === null && feeds.size === 1) bar.replace(elsewhere(bar.route, only.traceId, null));
     else follow(bar.route);
   },
@@ -200,7 +202,7 @@ const inspector = new InspectorView({
     operationsView.reveal(service, name);
     bar.go({ ...listed("operations"), query: `name:${quoteTerm(name)}` });
   },
-  getJson: askServer,
+  getJson,
   changed: askFrame,
 });
 

@@ -3,10 +3,12 @@
 // moment looks like.
 
 import { identityOf } from "../model/identity.mjs";
+import { PHASES_MAX, phasesOf } from "../model/phases.mjs";
+import { firstSpan } from "../model/span.mjs";
 import { SPEEDS, speedFor } from "../model/time-travel.mjs";
 import { formatDuration, formatOffset, plural } from "../model/time.mjs";
 import { countUpTo } from "../model/trace-at-time.mjs";
-import { element, setAttribute, setShown, setText } from "./dom.mjs";
+import { element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 
 /** Steps of the slider. */
 const STEPS = 10_000;
@@ -28,6 +30,9 @@ export class TravelView {
     this.speedSetFor = 0;
     /** @type {any} */
     this.frame = null;
+    /** The phases of a trace that stands still. @type {import("../model/phases.mjs").Phase[]} */
+    this.chapters = [];
+    this.chaptersFor = "";
     this.build();
     this.keys = { ",": () => this.toggleOpen() };
   }
@@ -37,7 +42,7 @@ export class TravelView {
     this.canvas = element("canvas", { class: "scrubber-canvas", "aria-hidden": "true" });
     this.slider = element("input", {
       type: "range", min: 0, max: STEPS, step: 1, class: "scrubber-slider", "aria-label": "Moment",
-      title: "Arrows: from one start or end to the next. Page keys: a tenth. End: now.",
+      title: "Arrows: from one start or end to the next, with shift from one phase to the next. Page keys: a tenth. End: now.",
       on: { input: () => this.slid(), keydown: (/** @type {KeyboardEvent} */ event) => this.pressed(event) },
     });
     this.playButton = button("▶", "Play (from the beginning when live)", () => this.travel.toggle(this.ui, this.frame.feed.model.start));
@@ -46,7 +51,8 @@ export class TravelView {
     this.moment = element("output", { class: "scrubber-moment figure" });
     this.liveButton = button("Live", "Back to now (End)", () => this.setMoment(null));
     this.closeButton = button("Close", "Back to now, without the scrubber (,)", () => this.toggleOpen());
-    const track = element("div", { class: "scrubber-track" }, this.canvas, this.slider);
+    this.chapterRow = element("div", { class: "scrubber-chapters", role: "group", "aria-label": "Phases" });
+    const track = element("div", { class: "scrubber-track" }, this.canvas, this.slider, this.chapterRow);
     setAttribute(this.root, "role", "group");
     setAttribute(this.root, "aria-label", "Time travel");
     this.root.classList.add("scrubber");
@@ -94,7 +100,9 @@ export class TravelView {
     if (!Object.hasOwn(moves, event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopPropagation();
-    const to = moves[event.key]();
+    const direction = event.key === "ArrowLeft" || event.key === "ArrowDown" ? -1 : 1;
+    const isChapter = event.shiftKey && event.key.startsWith("Arrow") && this.chapters.length > 0;
+    const to = isChapter ? nextChapter(this.chapters, moment, direction) : moves[event.key]();
     this.setMoment(to === null || to >= end ? null : Math.max(start, to));
   }
 
@@ -132,6 +140,7 @@ export class TravelView {
     setText(this.playButton, this.travel.play === null ? "▶" : "⏸");
     setAttribute(this.root, "data-live", this.ui.moment === null);
     this.liveButton.disabled = this.ui.moment === null;
+    this.drawChapters(frame, start, end, moment);
     if (this.ui.moment !== null || this.drawnFor === "") this.drawActivity(frame);
     // Twenty pictures a second are smooth to an eye, and leave time for the reader.
     return this.travel.play === null ? Infinity : 50;
@@ -143,6 +152,29 @@ export class TravelView {
     this.speedSetFor = identityOf(feed.model);
     this.travel.speed = speedFor(length);
     this.speed.value = String(this.travel.speed);
+  }
+
+  /** The phases of a trace that has ended, or of a file: what a reader skips to. @param {any} frame @param {number} start @param {number} end @param {number} moment */
+  drawChapters({ feed }, start, end, moment) {
+    const { model } = feed;
+    const key = `${identityOf(model)} ${model.version} ${start} ${end}`;
+    if (key !== this.chaptersFor) {
+      this.chaptersFor = key;
+      const isStill = model.counts.open === 0 || feed.file !== undefined;
+      const root = isStill ? firstSpan(model) : -1;
+      const phases = root < 0 ? [] : phasesOf(model, root);
+      this.chapters = phases.length > 1 && phases.length <= PHASES_MAX ? phases : [];
+      setAttribute(this.root, "data-chapters", this.chapters.length > 0);
+      this.chapterRow.replaceChildren(...this.chapters.map((phase, index) => {
+        const node = element("button", { type: "button", tabindex: "-1", title: `${phase.name.slice(0, 200)}, from ${formatOffset(phase.start - start)}`, text: phase.name.slice(0, 60), on: { click: () => this.setMoment(phase.start) } });
+        const until = this.chapters[index + 1]?.start ?? end;
+        setStyle(node, "left", `${((phase.start - start) / (end - start)) * 100}%`);
+        setStyle(node, "width", `${(Math.max(0, until - phase.start) / (end - start)) * 100}%`);
+        return node;
+      }));
+    }
+    const now = this.ui.moment === null ? -1 : this.chapters.findLastIndex((phase) => phase.start <= moment);
+    for (const [index, node] of [...this.chapterRow.children].entries()) setAttribute(node, "data-now", index === now);
   }
 
   /** Starts and ends by time, failures in their colour. @param {any} frame */
@@ -172,6 +204,17 @@ export class TravelView {
       }
     }
   }
+}
+
+/**
+ * @param {{start: number}[]} chapters in order
+ * @param {number} moment
+ * @param {1 | -1} direction
+ * @returns {number | null} where the next one begins; null for the end of the trace
+ */
+export function nextChapter(chapters, moment, direction) {
+  if (direction > 0) return chapters.find(({ start }) => start > moment)?.start ?? null;
+  return chapters.findLast(({ start }) => start < moment)?.start ?? -Infinity;
 }
 
 /**
