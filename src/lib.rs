@@ -124,7 +124,8 @@ pub mod store;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 #[cfg(feature = "spans")]
-mod trace;
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub mod trace;
 mod util;
 mod wire;
 #[cfg(feature = "spans")]

@@ -42,6 +42,7 @@ use crate::{
     },
     store::validated::PayloadFormat,
     trace::{
+        end::TraceEnd,
         index::TraceIndex,
         interner::Interner,
         observer::IndexObserver,
@@ -157,6 +158,21 @@ impl SpanEncoder {
     ) -> Self {
         self.receiver = ReceiverState::of(receiver);
         self
+    }
+
+    /// Applies the changes of a batch whose first event has this sequence.
+    fn apply(&self, first: u64, changes: impl Iterator<Item = (usize, SpanChange)>) {
+        let changes = changes.map(|(position, change)| (first + position as u64, change));
+        if !self.index.ends.is_watched() {
+            self.index.apply(changes);
+            return;
+        }
+        for id in self.index.apply_watched(changes) {
+            let summary = self.index.summary(id, |at| self.log.id(at));
+            if let Some(end) = summary.and_then(TraceEnd::of) {
+                self.index.ends.send(&end);
+            }
+        }
     }
 
     /// Sets the redaction that masks values.
@@ -364,9 +380,10 @@ impl RecordEncoder for SpanEncoder {
         self.pending_processes.clear();
         self.unstored_processes.clear();
         if !self.pending_changes.is_empty() {
-            let changes = self.pending_changes.drain(..);
-            self.index
-                .apply(changes.map(|(position, change)| (first + position as u64, change)));
+            let mut changes = std::mem::take(&mut self.pending_changes);
+            self.apply(first, changes.drain(..));
+            // Its memory is used again.
+            self.pending_changes = changes;
         }
     }
 
@@ -395,9 +412,7 @@ impl RecordEncoder for SpanEncoder {
         for (_, change) in &changes {
             self.note_unstored_end(change, IndexedAs::Ended);
         }
-        let changes = changes.into_iter();
-        self.index
-            .apply(changes.map(|(position, change)| (first + position as u64, change)));
+        self.apply(first, changes.into_iter());
         self.unstored_processes.append(&mut self.pending_processes);
     }
 

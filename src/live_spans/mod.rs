@@ -13,6 +13,7 @@ mod keep;
 pub(crate) mod metrics;
 #[cfg(feature = "http")]
 pub(crate) mod read_permits;
+mod trace_ends;
 
 pub use crate::live_spans::builder::LiveSpansBuilder;
 use crate::live_spans::completion::{CompleteByEvents, CompleteByIndex};
@@ -344,6 +345,7 @@ impl LiveSpans {
         for hook in hooks.stop.into_iter().chain(hooks.wait) {
             hook(deadline);
         }
+        self.close_trace_ends(deadline);
         result
     }
 

@@ -14,7 +14,7 @@ use crate::{
     trace::{
         filter::TraceFilter,
         index::TracePage,
-        search_page::{self, PageBudget},
+        search::page::{self as search_page, PageBudget},
         stored,
         summary::Summary,
     },

@@ -18,6 +18,7 @@ use std::{
 use crate::{
     log::{event::StreamKey, retention::EvictedEvents},
     trace::{
+        end::TraceEnds,
         filter::TraceFilter,
         logs::positions::{LogPositions, LogRecordPosition},
         operations::{
@@ -43,6 +44,8 @@ pub(crate) struct TraceIndex {
     pub(super) state: RwLock<IndexState>,
     /// Counts changes, so that a viewer knows what it has not seen yet.
     pub(super) version: AtomicU64,
+    /// Those that are told of ended traces.
+    pub(crate) ends: TraceEnds,
 }
 
 #[derive(Debug, Default)]
@@ -141,11 +144,36 @@ pub(crate) struct TracePage {
 impl TraceIndex {
     /// Applies changes with their sequences.
     pub(crate) fn apply(&self, changes: impl Iterator<Item = (u64, SpanChange)>) {
+        self.apply_each(changes, |_ended| ());
+    }
+
+    /// Applies changes with their sequences. Returns the traces that a change ended; a later one may have opened them
+    /// again.
+    pub(crate) fn apply_watched(
+        &self,
+        changes: impl Iterator<Item = (u64, SpanChange)>,
+    ) -> Vec<[u8; 16]> {
+        let mut ended = Vec::new();
+        self.apply_each(changes, |id| {
+            if !ended.contains(&id) {
+                ended.push(id);
+            }
+        });
+        ended
+    }
+
+    fn apply_each(
+        &self,
+        changes: impl Iterator<Item = (u64, SpanChange)>,
+        mut ended: impl FnMut([u8; 16]),
+    ) {
         // The version changes under the lock, because two threads apply changes in a shared log.
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
         for (sequence, change) in changes {
-            state.apply(sequence, &change, version);
+            if state.apply(sequence, &change, version) {
+                ended(change.trace_id);
+            }
         }
         self.version.store(version, Ordering::Release);
     }
@@ -373,7 +401,8 @@ impl IndexState {
             }));
     }
 
-    fn apply(&mut self, sequence: u64, change: &SpanChange, version: u64) {
+    /// Returns whether the change ended its trace.
+    fn apply(&mut self, sequence: u64, change: &SpanChange, version: u64) -> bool {
         if let ChangeKind::Log(severity) = change.kind {
             self.logs.add(LogRecordPosition {
                 sequence,
@@ -381,7 +410,7 @@ impl IndexState {
                 trace_id: change.trace_id,
             });
             if change.trace_id == [0; 16] {
-                return;
+                return false;
             }
         }
         let operation = match &change.kind {
@@ -414,7 +443,8 @@ impl IndexState {
             RunningChange::Closed(operation) => self.operations.closed(operation),
             RunningChange::None => {}
         }
-        match (was_open, entry.trace.is_open()) {
+        let is_open = entry.trace.is_open();
+        match (was_open, is_open) {
             (false, true) => drop(self.open.insert(entry.trace.first)),
             (true, false) => drop(self.open.remove(&entry.trace.first)),
             _ => {}
@@ -422,6 +452,7 @@ impl IndexState {
         if !is_logged {
             self.log_change(version, change.trace_id);
         }
+        !is_open && matches!(change.kind, ChangeKind::Ended { .. })
     }
 
     fn log_change(&mut self, version: u64, id: [u8; 16]) {

@@ -5,6 +5,7 @@
     expect(dead_code, reason = "only HTTP reads parts of it")
 )]
 
+pub(crate) mod end;
 pub(crate) mod filter;
 pub(crate) mod index;
 pub(crate) mod interner;
@@ -14,8 +15,9 @@ pub(crate) mod observer;
 pub(crate) mod operations;
 pub(crate) mod parse;
 pub(crate) mod search;
-pub(crate) mod search_page;
 pub(crate) mod span_change;
 pub(crate) mod state;
 pub(crate) mod stored;
 pub(crate) mod summary;
+
+pub use crate::trace::{end::TraceEnd, state::TraceState};

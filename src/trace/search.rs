@@ -14,6 +14,7 @@
 
 pub(crate) mod event_search;
 pub(crate) mod folded_text;
+pub(crate) mod page;
 
 use std::cmp::Ordering;
 

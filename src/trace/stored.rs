@@ -13,8 +13,11 @@ use crate::{
         filter::TraceFilter,
         index::{TraceIndex, TracePage},
         parse,
-        search::{SummaryVerdict, event_search::EventSearch},
-        search_page::{self, PageBudget},
+        search::{
+            SummaryVerdict,
+            event_search::EventSearch,
+            page::{self as search_page, PageBudget},
+        },
         state::Trace,
         summary::EvictedParts,
     },

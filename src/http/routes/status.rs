@@ -32,6 +32,8 @@ struct StatusReport {
     subscribers: usize,
     wrong_credentials: u64,
     own_request_spans: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped_trace_ends: Option<u64>,
     store: StoreReport,
     #[cfg(feature = "otlp")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +102,7 @@ pub(crate) fn status(live: &LiveSpans) -> Response<Body> {
         subscribers: status.subscribers,
         wrong_credentials: live.shared.invalid_credentials.load(Ordering::Relaxed),
         own_request_spans: live.shared.mounts.hidden(),
+        dropped_trace_ends: Some(live.shared.index.ends.dropped()).filter(|count| *count > 0),
         store: StoreReport {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),

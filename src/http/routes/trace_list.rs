@@ -32,7 +32,7 @@ use crate::{
         filter::TraceFilter,
         index::TracePage,
         live_list::{Older, ViewerState},
-        search_page::{self, PageBudget},
+        search::page::{self as search_page, PageBudget},
         stored,
         summary::Summary,
     },

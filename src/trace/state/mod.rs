@@ -54,14 +54,21 @@ pub(super) enum RunningChange {
 /// The state of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum TraceState {
+#[non_exhaustive]
+pub enum TraceState {
+    /// A span of it is open.
     Running,
+    /// Its open spans wait: for a time, or an event.
     Waiting,
+    /// Its root ended well.
     Ok,
+    /// Its root failed. If the root is unknown: any span failed.
     Error,
     /// A panic ended its root.
     Panicked,
+    /// Its root was dropped before it was ready.
     Cancelled,
+    /// The end of its root will never come.
     Lost,
 }
 

@@ -61,16 +61,16 @@ impl PageBudget {
         }
     }
 
-    pub(super) fn spend(&mut self, rows: usize) {
+    pub(crate) fn spend(&mut self, rows: usize) {
         self.rows += rows;
     }
 
-    pub(super) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.rows >= self.rows_max || self.rows > 0 && self.begun.elapsed() >= Self::TIME_MAX
     }
 
     /// Returns whether nothing was read yet. What the whole budget does not suffice for is left out and told.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.rows == 0
     }
 }
@@ -200,7 +200,7 @@ async fn search(
 }
 
 /// Looks for the name of the span, if the event that was found does not say it.
-pub(super) async fn named(
+pub(crate) async fn named(
     log: &Log,
     stream: (StreamKey, u64),
     mut found: Option<SearchMatch>,
