@@ -92,6 +92,11 @@ pub(crate) fn resource() -> Resource {
     }
 }
 
+/// Returns whether viewers are to see how spans are polled.
+pub(super) fn wants_tasks() -> bool {
+    env::var_os("LIVESPAN_TASKS").is_some_and(|wanted| wanted == "1")
+}
+
 /// Returns the line to print, or `None` if the environment turned it off.
 pub(super) fn announcement(server: &LiveServer) -> Result<Option<String>, Error> {
     if env::var_os("LIVESPAN_QUIET").is_some_and(|quiet| quiet == "1") {

@@ -6,7 +6,7 @@ use tracing_subscriber::{fmt, layer::SubscriberExt as _};
 
 use crate::{
     error::Error,
-    init::{environment, guard::InitGuard, setup::Setup},
+    init::{console::ConsoleFields, environment, guard::InitGuard, setup::Setup},
 };
 
 /// Shows every `tracing` span and event of this program live, at an address that it prints on standard error.
@@ -21,7 +21,8 @@ use crate::{
 /// `LIVESPAN_QUIET=1` (the address is not printed), `LIVESPAN_TOKEN` (readers need it, see
 /// [`Auth::token`](crate::Auth::token); the printed address then signs one browser in), `RUST_LOG` (which spans and
 /// events, by target and level as in `shop=debug,warn`; `info` when it is not set or malformed), `OTEL_SERVICE_NAME`,
-/// `LIVESPAN_LINGER` (the page stays after the end of the program, see [`InitGuard`]).
+/// `LIVESPAN_LINGER` (the page stays after the end of the program, see [`InitGuard`]), `LIVESPAN_TASKS=1` (how spans are
+/// polled, and which one blocks a worker, see [`TaskLayer`](crate::otel::TaskLayer)).
 ///
 /// A program that `livespan run` started *joins*: `LIVESPAN_JOIN` says where the other livespan listens, which then shows
 /// the program on its page, with every start, change and end. The program opens and prints no page of its own, and
@@ -48,10 +49,10 @@ use crate::{
 /// }
 /// ```
 pub fn init() -> Result<InitGuard, Error> {
-    let setup = Setup::new()?;
+    let mut setup = Setup::new()?;
     let subscriber = tracing_subscriber::registry()
         .with(environment::levels())
-        .with(fmt::layer())
+        .with(fmt::layer().fmt_fields(ConsoleFields::default()))
         .with(setup.layer());
     if let Err(error) = set_global_default(subscriber) {
         setup.abandon();

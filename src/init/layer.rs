@@ -55,7 +55,7 @@ pub fn layer<S>() -> Result<(impl Layer<S> + Send + Sync, InitGuard), Error>
 where
     S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
 {
-    let setup = Setup::new()?;
+    let mut setup = Setup::new()?;
     let layer = setup.layer().with_filter(environment::levels());
     Ok((layer, setup.finish()))
 }

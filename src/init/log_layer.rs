@@ -6,6 +6,8 @@
 //! [`LogLayer`] run before and after the OpenTelemetry layer, and count the calls that are inside it. An event that
 //! comes meanwhile looks no span up.
 
+mod event_fields;
+
 use std::{
     cell::Cell,
     fmt,
@@ -29,7 +31,7 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use crate::{
     ingest::buffer::RecordClass,
-    init::event_fields::EventFields,
+    init::log_layer::event_fields::EventFields,
     otel::shared::ProcessorShared,
     span::record::{self, LogHead, LogPairs},
     util::time::Timestamp,

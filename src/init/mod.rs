@@ -1,9 +1,9 @@
 //! The entry points for programs that use `tracing`: [`init()`] sets up everything, [`layer()`] adds to an existing
 //! registry.
 
+mod console;
 pub(crate) mod duration_text;
 pub(crate) mod environment;
-mod event_fields;
 mod guard;
 #[expect(
     clippy::module_inception,

@@ -23,7 +23,7 @@ use crate::{
         log_layer::{BeforeOtel, LogLayer},
     },
     live_spans::LiveSpans,
-    otel::{LiveTracerProvider, panic_hook::panic_hook},
+    otel::{LiveTracerProvider, TaskLayer, panic_hook::panic_hook},
 };
 
 /// A log that is served, and a provider whose spans it shows.
@@ -36,10 +36,19 @@ pub(super) struct Setup {
     announced: Option<String>,
     linger: Option<Linger>,
     joined: Option<Joined>,
+    tasks: Option<TaskLayer>,
 }
 
 impl Setup {
     pub(super) fn new() -> Result<Self, Error> {
+        let tasks = environment::wants_tasks()
+            .then(TaskLayer::new)
+            .transpose()?;
+        let setup = Self::start()?;
+        Ok(Self { tasks, ..setup })
+    }
+
+    fn start() -> Result<Self, Error> {
         let linger = Linger::from_env()?;
         if let Some(invitation) = Invitation::from_env()?
             && let Some(setup) = Self::joining(&invitation)?
@@ -72,6 +81,7 @@ impl Setup {
                 // The viewers are those of the other livespan.
                 linger: None,
                 joined: Some(joined),
+                tasks: None,
             })),
             refused => {
                 drop(live.shutdown());
@@ -90,15 +100,16 @@ impl Setup {
             announced,
             linger,
             joined: None,
+            tasks: None,
         })
     }
 
-    /// Returns the layer that shows spans, and each event as a log record.
-    pub(super) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
+    /// Returns the layer that shows spans, each event as a log record, and how spans are polled if that is wanted.
+    pub(super) fn layer<S>(&mut self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
     {
-        layer_of(&self.live, &self.provider)
+        layer_of(&self.live, &self.provider).and_then(self.tasks.take())
     }
 
     /// Ends what has started.

@@ -57,3 +57,14 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         }
     }
 }
+
+/// Reports a span whose guard is held across an `.await`.
+#[cfg(feature = "tracing")]
+pub(crate) fn report_held_guard(name: &str, place: &str) {
+    otel_warn!(
+        name: "Livespan.HeldGuard",
+        message = "the guard of a span is held across an .await, so other tasks appear inside of the span: use .instrument(span)",
+        span = name,
+        place = place
+    );
+}

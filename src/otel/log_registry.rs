@@ -10,7 +10,7 @@ use opentelemetry::{
 
 use crate::{
     otel::shared::ProcessorShared,
-    span::updates::{Changes, UpdateSlot, ids_of},
+    span::updates::{Changes, PollCounters, UpdateSlot, ids_of},
     util::sync::write,
 };
 
@@ -61,6 +61,13 @@ impl SpanSlots {
             });
         }
         Self(slots)
+    }
+
+    /// Has these counters read whenever changes of the span are told.
+    pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
+        for (_, slot) in &self.0 {
+            slot.count_polls(polls);
+        }
     }
 
     /// Notes a change of the span in every log.

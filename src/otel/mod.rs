@@ -19,10 +19,15 @@ pub(crate) mod sampler;
 pub(crate) mod shared;
 pub(crate) mod span_override;
 pub(crate) mod start_handoff;
+#[cfg(feature = "tracing")]
+pub(crate) mod tasks;
 
 #[cfg(feature = "logs")]
 #[cfg_attr(docsrs, doc(cfg(feature = "logs")))]
 pub use crate::otel::log_processor::LiveLogProcessor;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use crate::otel::tasks::TaskLayer;
 pub use crate::otel::{
     filter::SpanFacts,
     futures::{AwaitingFuture, LiveFuture, LiveFutureExt, SpanHandle},

@@ -104,6 +104,11 @@ impl Changes {
         push_bounded(&mut self.events, event)
     }
 
+    /// Sets how the span's task is polled.
+    pub(crate) fn set_task(&mut self, task: TaskState) {
+        self.task = Some(task);
+    }
+
     /// Adds a link. Returns `false` if there is no room for it.
     pub(crate) fn add_link(&mut self, link: Link) -> bool {
         push_bounded(&mut self.links, link)

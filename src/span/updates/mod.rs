@@ -18,11 +18,13 @@
 //! then the change counts as dropped.
 
 mod changes;
+mod poll_counters;
 mod queue;
 mod slot;
 
 pub(crate) use self::{
     changes::{Await, Awaiting, Changes, TaskState, assign, is_same_key},
+    poll_counters::PollCounters,
     queue::{UpdateQueue, ids_of},
     slot::{SlotIds, UpdateSlot},
 };

@@ -1,8 +1,11 @@
 //! The slot of one open span: its changes that wait to be told, behind a lock that a host thread only tries.
 
-use std::{mem, ops::DerefMut};
+use std::{mem, ops::DerefMut, sync::Arc};
 
-use crate::{span::updates::changes::Changes, util::sync::SpinMutex};
+use crate::{
+    span::updates::{changes::Changes, poll_counters::PollCounters},
+    util::sync::SpinMutex,
+};
 
 /// How often a host thread tries a taken lock. Its holder swaps or assigns one value.
 const TRIES: u32 = 64;
@@ -42,6 +45,18 @@ struct SlotState {
     is_ended: bool,
     /// Whether the worker has taken changes before.
     was_taken: bool,
+    /// How the span's task is polled. It is read when changes are told.
+    polls: Option<Arc<PollCounters>>,
+}
+
+impl SlotState {
+    fn take_pending(&mut self) -> Changes {
+        let mut changes = mem::take(&mut self.pending);
+        if let Some(task) = self.polls.as_ref().and_then(|polls| polls.take_changed()) {
+            changes.set_task(task);
+        }
+        changes
+    }
 }
 
 impl UpdateSlot {
@@ -80,6 +95,13 @@ impl UpdateSlot {
         }
     }
 
+    /// Has these counters read whenever changes of the span are told.
+    pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
+        if let Some(mut state) = self.lock_briefly() {
+            state.polls = Some(Arc::clone(polls));
+        }
+    }
+
     /// Marks the slot as not queued, because the queue was full.
     pub(super) fn not_queued(&self) {
         if let Some(mut state) = self.lock_briefly() {
@@ -92,7 +114,7 @@ impl UpdateSlot {
         let mut state = self.state.lock();
         state.is_queued = false;
         state.was_taken = true;
-        mem::take(&mut state.pending)
+        state.take_pending()
     }
 
     /// Returns whether the worker has taken changes before.
@@ -106,7 +128,7 @@ impl UpdateSlot {
             return Changes::default();
         };
         state.is_ended = true;
-        mem::take(&mut state.pending)
+        state.take_pending()
     }
 
     /// Locks within a bounded time, or not at all.

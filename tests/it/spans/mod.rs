@@ -32,6 +32,8 @@ mod retention;
 mod secrets;
 mod self_observation;
 mod shared_ids;
+#[cfg(feature = "tracing")]
+mod tasks;
 mod through_tracing;
 mod wire;
 mod wrapping;

@@ -1,0 +1,198 @@
+//! The spans that each thread has entered, and a small cache of spans that it entered before, so that a poll looks up
+//! nothing. Only the thread itself uses them; the watcher sees the thread's name and its tokio runtime.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, Weak},
+    thread,
+};
+
+use tokio::runtime::{Handle, Id as RuntimeId};
+
+use crate::{
+    otel::tasks::span_polls::SpanPolls,
+    util::sync::{lock, thread_number},
+};
+
+/// Places in the cache of a thread. A span has one place, by its id.
+const CACHE_PLACES: usize = 32;
+/// Upper bound on the spans that a thread has entered and not exited. Deeper ones are not counted.
+const DEPTH_MAX: usize = 256;
+
+/// What the watcher sees of a thread.
+#[derive(Debug)]
+pub(super) struct WatchedThread {
+    pub(super) number: u32,
+    pub(super) name: Arc<str>,
+    /// The runtime whose code it ran when it last entered a span for the first time.
+    runtime: Mutex<Option<Handle>>,
+}
+
+impl WatchedThread {
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        lock(&self.runtime).clone()
+    }
+}
+
+/// The threads that entered spans. A thread is added once, whatever layers come and go.
+static THREADS: Mutex<Vec<Weak<WatchedThread>>> = Mutex::new(Vec::new());
+
+/// Returns the threads that entered spans and still run.
+pub(super) fn running_threads() -> Vec<Arc<WatchedThread>> {
+    let mut threads = lock(&THREADS);
+    threads.retain(|thread| thread.strong_count() > 0);
+    threads.iter().filter_map(Weak::upgrade).collect()
+}
+
+fn add_this_thread() -> Arc<WatchedThread> {
+    let thread = Arc::new(WatchedThread {
+        number: u32::try_from(thread_number()).unwrap_or(u32::MAX),
+        name: Arc::from(thread::current().name().unwrap_or("unnamed")),
+        runtime: Mutex::new(None),
+    });
+    lock(&THREADS).push(Arc::downgrade(&thread));
+    thread
+}
+
+/// The key of a span in the cache: ids are unique within one registry only, and each layer is of one registry.
+type CacheKey = (u32, u64);
+
+struct EnteredSpan {
+    key: CacheKey,
+    polls: Arc<SpanPolls>,
+    /// Whether a span that was entered before it was exited already.
+    is_left: bool,
+}
+
+impl EnteredSpan {
+    fn new(key: CacheKey, polls: &Arc<SpanPolls>) -> Self {
+        Self {
+            key,
+            polls: Arc::clone(polls),
+            is_left: false,
+        }
+    }
+}
+
+/// What a thread has entered.
+struct Entered {
+    thread: Arc<WatchedThread>,
+    runtime: Option<RuntimeId>,
+    stack: Vec<EnteredSpan>,
+    cache: [Option<(CacheKey, Arc<SpanPolls>)>; CACHE_PLACES],
+}
+
+thread_local! {
+    static ENTERED: RefCell<Option<Entered>> = const { RefCell::new(None) };
+}
+
+/// Enters a span that this thread entered not long ago. Returns `false` if it does not know the span.
+#[inline]
+pub(super) fn enter_known(key: CacheKey, now: impl FnOnce() -> u64) -> bool {
+    with(|entered| {
+        let Some(entered) = entered else {
+            return false;
+        };
+        let Some(Some((known, polls))) = entered.cache.get(place_of(key)) else {
+            return false;
+        };
+        if *known != key || polls.is_closed() {
+            return false;
+        }
+        if entered.stack.len() < DEPTH_MAX {
+            polls.counters.begin(now(), entered.thread.number);
+            entered.stack.push(EnteredSpan::new(key, polls));
+        }
+        true
+    })
+    // The thread is ending, or the call comes from inside of another one.
+    .unwrap_or(true)
+}
+
+/// Enters a span that this thread did not know.
+pub(super) fn enter(key: CacheKey, polls: Arc<SpanPolls>, now: u64) {
+    let runtime = Handle::try_current().ok();
+    with(|entered| {
+        let entered = entered.get_or_insert_with(|| Entered {
+            thread: add_this_thread(),
+            runtime: None,
+            stack: Vec::new(),
+            cache: [const { None }; CACHE_PLACES],
+        });
+        entered.note_runtime(runtime);
+        if entered.stack.len() < DEPTH_MAX {
+            polls.counters.begin(now, entered.thread.number);
+            entered.stack.push(EnteredSpan::new(key, &polls));
+        }
+        if let Some(place) = entered.cache.get_mut(place_of(key)) {
+            *place = Some((key, polls));
+        }
+    });
+}
+
+impl Entered {
+    fn note_runtime(&mut self, runtime: Option<Handle>) {
+        let id = runtime.as_ref().map(Handle::id);
+        if id.is_some() && id != self.runtime {
+            self.runtime = id;
+            *lock(&self.thread.runtime) = runtime;
+        }
+    }
+}
+
+/// Exits a span. Calls `left` with each span that was entered after this one and is still entered.
+#[inline]
+pub(super) fn exit(
+    key: CacheKey,
+    now: impl FnOnce() -> u64,
+    mut left: impl FnMut(&Arc<SpanPolls>),
+) {
+    with(|entered| {
+        let Some(entered) = entered else { return };
+        let Some(place) = entered.stack.iter().rposition(|span| span.key == key) else {
+            return;
+        };
+        let exited = entered.stack.remove(place);
+        if !exited.is_left {
+            for inner in entered.stack.iter_mut().skip(place) {
+                inner.is_left = true;
+                left(&inner.polls);
+            }
+        }
+        exited.polls.counters.end(now());
+    });
+}
+
+/// Forgets a span that closed, so that this thread does not keep it alive.
+pub(super) fn forget(key: CacheKey) {
+    with(|entered| {
+        if let Some(place) = entered
+            .as_mut()
+            .and_then(|entered| entered.cache.get_mut(place_of(key)))
+            && place.as_ref().is_some_and(|(known, _)| *known == key)
+        {
+            *place = None;
+        }
+    });
+}
+
+/// Returns the result of `act`; `None` while this thread ends, or if it is inside of another call already.
+#[inline]
+fn with<T>(act: impl FnOnce(&mut Option<Entered>) -> T) -> Option<T> {
+    ENTERED
+        .try_with(|entered| {
+            entered
+                .try_borrow_mut()
+                .ok()
+                .map(|mut entered| act(&mut entered))
+        })
+        .ok()
+        .flatten()
+}
+
+#[inline]
+fn place_of((layer, id): CacheKey) -> usize {
+    // Registries number spans from 1, with the thread's part in the upper bits.
+    let mixed = id ^ (id >> 32) ^ u64::from(layer);
+    usize::try_from(mixed % CACHE_PLACES as u64).unwrap_or(0)
+}

@@ -1,0 +1,155 @@
+//! The layer that counts how spans are polled. It runs on the host's threads, at each enter and exit of a span: it never
+//! waits, never panics and calls no code of the host.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use tokio::runtime::Handle;
+use tracing::{Dispatch, Subscriber, dispatcher::WeakDispatch, span::Id};
+use tracing_opentelemetry::get_otel_context;
+use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
+
+use crate::{
+    error::Error,
+    otel::tasks::{
+        entered,
+        span_polls::SpanPolls,
+        watcher::{TaskRegistry, task_registry},
+    },
+};
+
+/// A layer that shows how the spans of `tracing` are polled: how often, how long they worked and waited, and which one
+/// blocks its thread. Put it *after* the OpenTelemetry layer into a registry. `LIVESPAN_TASKS=1` adds it to
+/// [`init()`](crate::init()) and [`layer()`](crate::layer()).
+///
+/// - A span that is open for half a second gets a task state: polls, busy time, idle time, longest poll. A future that
+///   is instrumented is polled each time its span is entered; `tracing` enters it once more when it drops the future.
+/// - A worker of a tokio runtime that has been in one poll for half a second is *blocked*: the spans that are entered on
+///   its runtime since then say so, with thread and time, while it lasts. If another thread of that runtime has been in
+///   one span for as long at the same moment, as `spawn_blocking` may, that span says so, too.
+/// - A worker that is blocked outside of any span becomes a log record, as does a guard of a span that is held across
+///   an `.await` (once for each place in the code). Other tasks then appear inside of that span. A guard is noticed when
+///   an instrumented future around it waits, and on a runtime of one thread when all its tasks wait.
+///
+/// All logs of the process show it, for spans that they have. Memory: a few hundred bytes for each open span that was
+/// entered; up to 65,536 spans are watched, and a thread counts up to 256 nested ones. A poll costs two looks at the
+/// clock and some 100 instructions.
+///
+/// ```
+/// use livespan::{LiveSpans, otel::TaskLayer};
+/// use opentelemetry::trace::TracerProvider as _;
+/// use opentelemetry_sdk::trace::SdkTracerProvider;
+/// use tracing_subscriber::layer::SubscriberExt as _;
+///
+/// let live = LiveSpans::builder().build()?;
+/// let provider = live.tracer_provider(SdkTracerProvider::builder());
+/// let subscriber = tracing_subscriber::registry()
+///     .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("shop")))
+///     .with(TaskLayer::new()?);
+/// # drop(subscriber);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+pub struct TaskLayer {
+    registry: Arc<TaskRegistry>,
+    /// The number of this layer: ids of spans are unique within one registry only.
+    number: u32,
+    dispatch: OnceLock<WeakDispatch>,
+}
+
+impl fmt::Debug for TaskLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskLayer")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TaskLayer {
+    /// Creates the layer. The first one starts the thread `livespan-tasks`, which ends with the last one.
+    ///
+    /// # Errors
+    /// The thread cannot be started ([I/O](Error::is_io)).
+    pub fn new() -> Result<Self, Error> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        Ok(Self {
+            registry: task_registry()?,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            dispatch: OnceLock::new(),
+        })
+    }
+
+    /// Enters a span that this thread did not enter before.
+    #[cold]
+    fn enter_new<S>(&self, id: &Id, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'l> LookupSpan<'l>,
+    {
+        let Some(span) = ctx.span(id) else {
+            return;
+        };
+        let known = span.extensions().get::<Arc<SpanPolls>>().map(Arc::clone);
+        let polls = known.unwrap_or_else(|| {
+            let context = self.otel_span(id);
+            let is_in_runtime = Handle::try_current().is_ok();
+            let polls = Arc::new(SpanPolls::new(context, span.metadata(), is_in_runtime));
+            let mut extensions = span.extensions_mut();
+            if let Some(known) = extensions.get_mut::<Arc<SpanPolls>>() {
+                return Arc::clone(known);
+            }
+            extensions.insert(Arc::clone(&polls));
+            drop(extensions);
+            self.registry.watch(&polls);
+            polls
+        });
+        let now = self.registry.now();
+        entered::enter(self.key(id), polls, now);
+    }
+
+    /// Returns the OpenTelemetry span, an invalid one if there is none.
+    fn otel_span(&self, id: &Id) -> SpanContext {
+        let dispatch = self.dispatch.get().and_then(WeakDispatch::upgrade);
+        let context = dispatch.and_then(|dispatch| get_otel_context(id, &dispatch));
+        context.map_or(SpanContext::NONE, |context| {
+            context.span().span_context().clone()
+        })
+    }
+
+    fn key(&self, id: &Id) -> (u32, u64) {
+        (self.number, id.into_u64())
+    }
+}
+
+impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        let _is_first = self.dispatch.set(subscriber.downgrade()).is_ok();
+    }
+
+    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        if !entered::enter_known(self.key(id), || self.registry.now()) {
+            self.enter_new(id, &ctx);
+        }
+    }
+
+    fn on_exit(&self, id: &Id, _ctx: Context<'_, S>) {
+        entered::exit(
+            self.key(id),
+            || self.registry.now(),
+            |held| self.registry.guards.note(&held.span, held.metadata),
+        );
+    }
+
+    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        if let Some(span) = ctx.span(&id)
+            && let Some(polls) = span.extensions().get::<Arc<SpanPolls>>()
+        {
+            polls.close();
+        }
+        entered::forget(self.key(&id));
+    }
+}

@@ -1,0 +1,243 @@
+//! The thread `livespan-tasks`: it looks at all spans that were entered, and tells viewers how they are polled. It waits
+//! for nothing but its next look, and ends with the last layer.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+use opentelemetry::Context;
+use tokio::runtime::Id as RuntimeId;
+
+use crate::{
+    error::Error,
+    otel::{
+        log_registry::SpanSlots,
+        tasks::{
+            entered::{WatchedThread, running_threads},
+            misuse::{self, HeldGuards},
+            runtimes::{STUCK_AFTER, WatchedRuntime},
+            span_polls::SpanPolls,
+        },
+    },
+    util::{sync::lock, time::Timestamp},
+};
+
+/// The time between two looks.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Upper bound on spans that are watched at once. How further ones are polled is not told.
+const SPANS_MAX: usize = 65_536;
+
+/// What the layers of this process count in.
+#[derive(Debug)]
+pub(super) struct TaskRegistry {
+    pub(super) guards: HeldGuards,
+    /// Spans that were entered since the last look.
+    new: Mutex<Vec<Weak<SpanPolls>>>,
+    origin: Instant,
+}
+
+impl TaskRegistry {
+    fn new() -> Self {
+        Self {
+            guards: HeldGuards::default(),
+            new: Mutex::default(),
+            origin: Instant::now(),
+        }
+    }
+
+    /// Returns the nanoseconds since a moment that is the same for all threads, never 0.
+    #[inline]
+    pub(super) fn now(&self) -> u64 {
+        self.nanos_at(Instant::now())
+    }
+
+    #[inline]
+    fn nanos_at(&self, at: Instant) -> u64 {
+        let nanos = at.saturating_duration_since(self.origin).as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// Has the watcher look at a span that was entered for the first time.
+    pub(super) fn watch(&self, polls: &Arc<SpanPolls>) {
+        if !polls.span.is_valid() {
+            return;
+        }
+        let mut new = lock(&self.new);
+        if new.len() < SPANS_MAX {
+            new.push(Arc::downgrade(polls));
+        }
+    }
+}
+
+/// Returns the registry of this process, and starts its thread if there is none.
+pub(super) fn task_registry() -> Result<Arc<TaskRegistry>, Error> {
+    static REGISTRY: Mutex<Weak<TaskRegistry>> = Mutex::new(Weak::new());
+    let mut known = lock(&REGISTRY);
+    if let Some(registry) = known.upgrade() {
+        return Ok(registry);
+    }
+    let registry = Arc::new(TaskRegistry::new());
+    let watched = Arc::downgrade(&registry);
+    thread::Builder::new()
+        .name("livespan-tasks".to_owned())
+        .spawn(move || run(&watched))
+        .map_err(|error| Error::io("start the livespan-tasks thread", error))?;
+    *known = Arc::downgrade(&registry);
+    Ok(registry)
+}
+
+fn run(registry: &Weak<TaskRegistry>) {
+    let _suppressed = Context::enter_telemetry_suppressed_scope();
+    let mut watcher = Watcher::default();
+    while let Some(registry) = registry.upgrade() {
+        watcher.look(&registry, Instant::now());
+        drop(registry);
+        thread::park_timeout(LOOK_INTERVAL);
+    }
+}
+
+/// What the thread knows.
+#[derive(Debug, Default)]
+pub(super) struct Watcher {
+    spans: Vec<WatchedSpan>,
+    runtimes: Vec<WatchedRuntime>,
+}
+
+#[derive(Debug)]
+struct WatchedSpan {
+    polls: Weak<SpanPolls>,
+    /// Set at the second look at it: most spans are closed by then.
+    slots: Option<SpanSlots>,
+}
+
+impl Watcher {
+    /// Looks at everything once.
+    pub(super) fn look(&mut self, registry: &TaskRegistry, now: Instant) {
+        let threads = running_threads();
+        self.look_at_runtimes(&threads, now);
+        let mut detector = BlockDetector::new(registry, &threads, &self.runtimes, now);
+        self.spans.retain_mut(|span| span.look(&mut detector));
+        let room = SPANS_MAX.saturating_sub(self.spans.len());
+        let new = mem::take(&mut *lock(&registry.new));
+        self.spans.extend(
+            new.into_iter()
+                .take(room)
+                .map(|polls| WatchedSpan { polls, slots: None }),
+        );
+        let blocked_with_span = detector.runtimes_with_span;
+        for runtime in &mut self.runtimes {
+            let count = runtime.take_unreported(now);
+            if count > 0 && !blocked_with_span.contains(&runtime.id) {
+                misuse::report_blocked(count);
+            }
+        }
+        for guard in registry.guards.take_new() {
+            misuse::report_held(&guard);
+        }
+    }
+
+    fn look_at_runtimes(&mut self, threads: &[Arc<WatchedThread>], now: Instant) {
+        let handles: Vec<_> = threads
+            .iter()
+            .filter_map(|thread| thread.runtime())
+            .collect();
+        self.runtimes
+            .retain(|runtime| handles.iter().any(|handle| handle.id() == runtime.id));
+        for handle in &handles {
+            match self
+                .runtimes
+                .iter_mut()
+                .find(|runtime| runtime.id == handle.id())
+            {
+                Some(_) => {}
+                None => self.runtimes.push(WatchedRuntime::new(handle, now)),
+            }
+        }
+        for runtime in &mut self.runtimes {
+            runtime.look(now);
+        }
+    }
+}
+
+impl WatchedSpan {
+    /// Tells how the span is polled, if that changed. Returns whether the span is still open.
+    fn look(&mut self, detector: &mut BlockDetector<'_>) -> bool {
+        let Some(polls) = self.polls.upgrade().filter(|polls| !polls.is_closed()) else {
+            return false;
+        };
+        let slots = self.slots.get_or_insert_with(|| {
+            let slots = SpanSlots::of(&polls.span);
+            slots.count_polls(&polls.counters);
+            slots
+        });
+        detector.look(&polls);
+        if polls.counters.has_changed() {
+            // The worker reads the counters when it takes the slot.
+            slots.note(|_| true);
+        }
+        true
+    }
+}
+
+/// Decides which polls block a thread.
+struct BlockDetector<'a> {
+    registry: &'a TaskRegistry,
+    threads: &'a [Arc<WatchedThread>],
+    stuck: Vec<RuntimeId>,
+    rested: Vec<RuntimeId>,
+    now: u64,
+    /// Runtimes that are blocked by a span that is watched.
+    runtimes_with_span: Vec<RuntimeId>,
+}
+
+impl<'a> BlockDetector<'a> {
+    fn new(
+        registry: &'a TaskRegistry,
+        threads: &'a [Arc<WatchedThread>],
+        runtimes: &[WatchedRuntime],
+        now: Instant,
+    ) -> Self {
+        let ids = |wanted: &dyn Fn(&WatchedRuntime) -> bool| {
+            let wanted = runtimes.iter().filter(|runtime| wanted(runtime));
+            wanted.map(|runtime| runtime.id).collect()
+        };
+        Self {
+            registry,
+            threads,
+            stuck: ids(&|runtime| runtime.is_stuck(now)),
+            rested: ids(&|runtime| runtime.has_rested(now)),
+            now: registry.nanos_at(now),
+            runtimes_with_span: Vec::new(),
+        }
+    }
+
+    fn look(&mut self, polls: &SpanPolls) {
+        let Some((begun, number)) = polls.counters.current_poll() else {
+            return;
+        };
+        let lasted = Duration::from_nanos(self.now.saturating_sub(begun));
+        if lasted < STUCK_AFTER {
+            return;
+        }
+        let thread = self.threads.iter().find(|thread| thread.number == number);
+        let Some((thread, runtime)) =
+            thread.and_then(|thread| Some((thread, thread.runtime()?.id())))
+        else {
+            return;
+        };
+        if polls.is_in_runtime && self.stuck.contains(&runtime) {
+            let nanos = u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX);
+            let since = Timestamp::from_nanos(Timestamp::now().nanos().saturating_sub(nanos));
+            polls
+                .counters
+                .mark_blocking(begun, since, Arc::clone(&thread.name));
+            self.runtimes_with_span.push(runtime);
+        } else if polls.is_in_runtime && self.rested.contains(&runtime) {
+            // All tasks of the only thread wait, and yet the span is entered.
+            self.registry.guards.note(&polls.span, polls.metadata);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! How the task of one span is polled: counters that the host's threads add to, and the worker reads when it tells the
+//! span's changes. So a poll costs a few atomic additions, however often it happens. Nothing waits here.
+
+use std::sync::Arc;
+
+use crate::{
+    span::updates::changes::TaskState,
+    util::{
+        sync::{
+            SpinMutex,
+            atomic::{AtomicU32, AtomicU64, Ordering},
+        },
+        time::Timestamp,
+    },
+};
+
+/// Counts the polls of one span. Times are nanoseconds since a moment that all its callers share, and never 0.
+#[derive(Debug)]
+pub(crate) struct PollCounters {
+    polls: AtomicU64,
+    busy: AtomicU64,
+    longest: AtomicU64,
+    /// When it was polled first, 0 before.
+    first: AtomicU64,
+    /// When its last poll was over.
+    rested: AtomicU64,
+    /// When the current poll began, 0 between polls.
+    begun: AtomicU64,
+    /// How often it is entered at this moment: a recursive function may enter its span again.
+    depth: AtomicU32,
+    /// The number of the thread that polls it.
+    thread: AtomicU32,
+    /// The number of polls that was told last.
+    told: AtomicU64,
+    /// The poll that blocks its thread, if there is one.
+    blocking: SpinMutex<BlockingPoll>,
+}
+
+#[derive(Debug, Default)]
+struct BlockingPoll {
+    /// The poll began then, 0 if none is blocked.
+    begun: u64,
+    since: Option<(Timestamp, Arc<str>)>,
+    /// Whether readers know of this poll.
+    is_told: bool,
+}
+
+impl Default for PollCounters {
+    fn default() -> Self {
+        Self {
+            polls: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            longest: AtomicU64::new(0),
+            first: AtomicU64::new(0),
+            rested: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            depth: AtomicU32::new(0),
+            thread: AtomicU32::new(0),
+            told: AtomicU64::new(0),
+            blocking: SpinMutex::new(BlockingPoll::default()),
+        }
+    }
+}
+
+impl PollCounters {
+    /// Notes that a poll begins on this thread.
+    #[inline]
+    pub(crate) fn begin(&self, now: u64, thread: u32) {
+        if self.depth.fetch_add(1, Ordering::Relaxed) > 0 {
+            return;
+        }
+        if self.first.load(Ordering::Relaxed) == 0 {
+            self.first.store(now, Ordering::Relaxed);
+        }
+        self.thread.store(thread, Ordering::Relaxed);
+        self.begun.store(now, Ordering::Release);
+    }
+
+    /// Notes that a poll is over.
+    #[inline]
+    pub(crate) fn end(&self, now: u64) {
+        if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
+            return;
+        }
+        let took = now.saturating_sub(self.begun.swap(0, Ordering::Relaxed));
+        self.busy.fetch_add(took, Ordering::Relaxed);
+        self.longest.fetch_max(took, Ordering::Relaxed);
+        self.rested.store(now, Ordering::Relaxed);
+        self.polls.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns when the current poll began, and the number of its thread.
+    pub(crate) fn current_poll(&self) -> Option<(u64, u32)> {
+        let begun = self.begun.load(Ordering::Acquire);
+        (begun != 0).then(|| (begun, self.thread.load(Ordering::Relaxed)))
+    }
+
+    /// Notes that the poll that began then blocks its thread.
+    pub(crate) fn mark_blocking(&self, begun: u64, since: Timestamp, thread: Arc<str>) {
+        let mut blocking = self.blocking.lock();
+        if blocking.begun != begun {
+            *blocking = BlockingPoll {
+                begun,
+                since: Some((since, thread)),
+                is_told: false,
+            };
+        }
+    }
+
+    /// Returns whether readers do not know yet how it is polled.
+    pub(crate) fn has_changed(&self) -> bool {
+        if self.polls.load(Ordering::Acquire) != self.told.load(Ordering::Relaxed) {
+            return true;
+        }
+        let blocking = self.blocking.lock();
+        blocking.begun != 0 && blocking.is_told != self.is_blocked(&blocking)
+    }
+
+    /// Returns how it is polled, if readers do not know that yet. The caller tells them.
+    pub(crate) fn take_changed(&self) -> Option<TaskState> {
+        if !self.has_changed() {
+            return None;
+        }
+        let polls = self.polls.load(Ordering::Acquire);
+        self.told.store(polls, Ordering::Relaxed);
+        let busy_nanos = self.busy.load(Ordering::Relaxed);
+        let begun = self.begun.load(Ordering::Relaxed);
+        let until = begun.max(self.rested.load(Ordering::Relaxed));
+        let lasted = until.saturating_sub(self.first.load(Ordering::Relaxed));
+        let mut blocking = self.blocking.lock();
+        let is_blocked = self.is_blocked(&blocking);
+        blocking.is_told = is_blocked;
+        Some(TaskState {
+            polls,
+            busy_nanos,
+            idle_nanos: lasted.saturating_sub(busy_nanos),
+            longest_poll_nanos: self.longest.load(Ordering::Relaxed),
+            polling: blocking.since.clone().filter(|_| is_blocked),
+        })
+    }
+
+    fn is_blocked(&self, blocking: &BlockingPoll) -> bool {
+        blocking.begun != 0 && blocking.begun == self.begun.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(
+        polls: u64,
+        busy_nanos: u64,
+        idle_nanos: u64,
+        longest_poll_nanos: u64,
+    ) -> Option<TaskState> {
+        Some(TaskState {
+            polls,
+            busy_nanos,
+            idle_nanos,
+            longest_poll_nanos,
+            polling: None,
+        })
+    }
+
+    #[test]
+    fn polls_work_and_waits_add_up() {
+        let counters = PollCounters::default();
+        assert_eq!(counters.take_changed(), None);
+        for (begin, end) in [(100, 110), (150, 155), (200, 230)] {
+            counters.begin(begin, 1);
+            counters.end(end);
+        }
+        assert_eq!(counters.take_changed(), state(3, 45, 85, 30));
+        assert_eq!(counters.take_changed(), None);
+    }
+
+    #[test]
+    fn a_span_entered_again_inside_itself_is_polled_once() {
+        let counters = PollCounters::default();
+        counters.begin(100, 1);
+        counters.begin(110, 1);
+        counters.end(120);
+        assert_eq!(counters.current_poll(), Some((100, 1)));
+        counters.end(130);
+        assert_eq!(counters.current_poll(), None);
+        assert_eq!(counters.take_changed(), state(1, 30, 0, 30));
+    }
+
+    #[test]
+    fn a_blocked_poll_is_told_once_and_its_end_too() {
+        let counters = PollCounters::default();
+        let since = Timestamp::from_nanos(7);
+        counters.begin(100, 3);
+        assert_eq!(counters.take_changed(), None);
+        counters.mark_blocking(100, since, Arc::from("worker"));
+        let told = counters.take_changed().unwrap();
+        assert_eq!(told.polling, Some((since, Arc::from("worker"))));
+        counters.mark_blocking(100, since, Arc::from("worker"));
+        assert_eq!(counters.take_changed(), None);
+        counters.end(400);
+        assert_eq!(counters.take_changed(), state(1, 300, 0, 300));
+        assert!(!counters.has_changed());
+    }
+
+    #[test]
+    fn a_poll_that_was_over_before_it_was_told_does_not_block() {
+        let counters = PollCounters::default();
+        counters.begin(100, 3);
+        counters.end(200);
+        counters.begin(300, 3);
+        counters.mark_blocking(100, Timestamp::from_nanos(7), Arc::from("worker"));
+        assert_eq!(counters.take_changed(), state(1, 100, 100, 100));
+    }
+}
