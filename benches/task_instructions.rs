@@ -1,0 +1,123 @@
+//! The cost of one poll of a span for the thread that polls it, in instructions: an enter and an exit through
+//! `TaskLayer`, over a layer that does nothing. `cargo bench -p livespan-benches --bench task_instructions` counts with
+//! valgrind's callgrind and fails while the layer adds more than [`ADDED_MAX`].
+//!
+//! As in `span_instructions`, the smallest of many bursts counts, and only instructions in this program's own object. So
+//! two looks at the clock are counted up to the call of the operating system's code.
+
+#[path = "measure/callgrind.rs"]
+mod callgrind;
+
+use std::{env, process::ExitCode};
+
+use callgrind::Instructions;
+use livespan::{LiveSpans, otel::TaskLayer};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Dispatch, Span, Subscriber, dispatcher::with_default, info_span};
+use tracing_subscriber::{Layer, layer::SubscriberExt as _};
+
+/// Polls per burst.
+const POLLS: u32 = 100;
+/// Number of counted bursts. The smallest of them is used.
+const BURSTS: u32 = 12;
+/// Upper bound on what the layer adds to a poll, in instructions.
+const ADDED_MAX: u64 = 150;
+
+/// A layer that does nothing.
+struct NoopLayer;
+
+impl<S: Subscriber> Layer<S> for NoopLayer {}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["run", case] => run(case),
+        [] => return report(),
+        _ => {
+            eprintln!("usage: task_instructions");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Polls the bursts of a case. It runs in the child under callgrind.
+fn run(case: &str) {
+    let live = LiveSpans::builder()
+        .build()
+        .expect("a thread can be started");
+    let provider = live.tracer_provider(SdkTracerProvider::builder());
+    let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("bench"));
+    let registry = tracing_subscriber::registry().with(spans);
+    let dispatch = match case {
+        "no-op layer" => Dispatch::new(registry.with(NoopLayer)),
+        "TaskLayer" => {
+            Dispatch::new(registry.with(TaskLayer::new().expect("a thread can be started")))
+        }
+        other => panic!("no case is named {other}"),
+    };
+    with_default(&dispatch, || {
+        let span = info_span!("work");
+        burst(&span, POLLS);
+        for _ in 0..BURSTS {
+            counted(&span);
+        }
+    });
+}
+
+/// The only function in which callgrind counts, on its own thread only.
+#[inline(never)]
+fn counted(span: &Span) {
+    burst(span, std::hint::black_box(POLLS));
+}
+
+/// The pattern of the counted function. `--dump-after` matches nothing if the pattern begins with the crate's name.
+const COUNTED: &str = "*::counted";
+
+fn burst(span: &Span, polls: u32) {
+    for poll in 0..polls {
+        span.in_scope(|| std::hint::black_box(poll));
+    }
+}
+
+/// Returns the instructions of a poll in the smallest burst of a case.
+fn count(case: &str) -> Instructions {
+    let bursts = callgrind::count_calls(COUNTED, &["run".to_owned(), case.to_owned()]);
+    assert_eq!(
+        bursts.len(),
+        BURSTS as usize,
+        "callgrind writes one profile for each burst"
+    );
+    let least = |count: fn(&Instructions) -> u64| {
+        bursts.iter().map(count).min().unwrap_or(0) / u64::from(POLLS)
+    };
+    Instructions {
+        all: least(|burst| burst.all),
+        own: least(|burst| burst.own),
+        calls_out: least(|burst| burst.calls_out),
+    }
+}
+
+fn report() -> ExitCode {
+    println!(
+        "instructions of a poll on its own thread; smallest of {BURSTS} bursts\n\n{:<16} {:>8} {:>10} {:>10}",
+        "", "all", "calls out", "own object"
+    );
+    let [noop, layer] = ["no-op layer", "TaskLayer"].map(|case| {
+        let counts = count(case);
+        println!(
+            "{case:<16} {:>8} {:>10} {:>10}",
+            counts.all, counts.calls_out, counts.own
+        );
+        counts
+    });
+    let added = layer.own.saturating_sub(noop.own);
+    println!("\nthe layer adds {added} instructions of its own; bound: {ADDED_MAX}");
+    if added <= ADDED_MAX {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
