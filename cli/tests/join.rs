@@ -192,6 +192,9 @@ fn a_command_joins_the_livespan_that_serves_at_the_address() {
         (code, stderr),
         (Some(0), format!("livespan dashboard: {url}\n"))
     );
+    while !get(&url, "/traces?q=state:ok").1.contains("\"outer\"") {
+        std::thread::yield_now();
+    }
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     let events = stored(&home.path().join("log.db"));

@@ -1,6 +1,8 @@
 //! The program `livespan`, as a user starts it: real processes, free ports, a home directory of its own for each test.
 
+mod ask;
 mod join;
+mod open;
 mod program;
 mod run;
 mod serve;

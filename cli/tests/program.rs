@@ -7,6 +7,8 @@ use std::{
     io::{Read as _, Write as _},
 };
 
+use crate::support::request;
+
 /// The variable that says what the program does.
 const TASK: &str = "LIVESPAN_TEST_TASK";
 
@@ -29,7 +31,12 @@ pub(crate) fn command(task: &str) -> Vec<OsString> {
 }
 
 /// Spans of the task `many`.
-pub(crate) const MANY: usize = 20_000;
+pub(crate) const MANY: usize = 4_000;
+
+/// What the task `send` sends.
+const OTLP: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},
+    "scopeSpans":[{"spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"sent",
+    "kind":1,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000001000000000"}]}]}]}"#;
 
 #[test]
 #[ignore = "the other tests start it"]
@@ -50,6 +57,14 @@ fn joins() {
             let _span = tracing::info_span!("stuck").entered();
             say(&format!("joined {}", guard.url()));
             drop(std::io::stdin().read_to_end(&mut Vec::new()));
+        }
+        "send" => {
+            let url = env::var("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap() + "/";
+            let token = env::var("OTEL_EXPORTER_OTLP_HEADERS").unwrap();
+            let token = token.replacen('=', ": ", 1).replace("%20", " ") + "\r\n";
+            let headers = format!("content-type: application/json\r\n{token}");
+            let answer = request(&url, "POST", "/v1/traces", (&headers, OTLP));
+            assert_eq!(answer, (200, "{}".to_owned()));
         }
         other => panic!("{other}"),
     }

@@ -200,3 +200,28 @@ fn the_page_stays_after_the_end_if_asked() {
     running.signal(Signal::INT);
     assert_eq!(running.wait().code(), Some(5));
 }
+
+#[test]
+fn a_program_in_any_language_sends_to_the_page_with_its_token() {
+    let home = Folder::new();
+    let mut command = livespan(&home);
+    command
+        .env("LIVESPAN_TOKEN", "a-long-random-text")
+        .args(FREE)
+        .args(["--store", "log.db"])
+        .args(crate::program::command("send"));
+    let (code, stdout, stderr) = output(&mut command);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let events = stored(&home.path().join("log.db"));
+    let sent: Vec<_> = events
+        .iter()
+        .filter(|event| event["name"] == "sent")
+        .map(|event| {
+            (
+                event["type"].as_str().unwrap(),
+                event["service"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(sent, [("started", "shop"), ("ended", "shop")]);
+}

@@ -28,8 +28,6 @@ use crate::{
 /// Upper bound on the livespans that are followed at once.
 pub(crate) const FOLLOWED_MAX: usize = 256;
 
-/// How long nothing comes from programs that are there and say nothing.
-const QUIET_TIME: Duration = Duration::from_secs(2);
 /// Upper bound on the wait for the last events of all of them.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -96,7 +94,7 @@ impl Followers {
     }
 
     /// Waits until nothing is followed any more, or nothing has come for a while.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn settled(&self, quiet_time: Duration) {
         let mut count = self.count.subscribe();
         let begun = Instant::now();
         let mut before = None;
@@ -105,7 +103,7 @@ impl Followers {
             if before.replace(batches) == Some(batches) {
                 return;
             }
-            if timeout(QUIET_TIME, count.wait_for(|count| *count == 0))
+            if timeout(quiet_time, count.wait_for(|count| *count == 0))
                 .await
                 .is_ok()
             {

@@ -28,6 +28,8 @@ use crate::{
     signals::Signals,
 };
 
+/// After this time without an event, programs that joined have nothing more to say.
+const QUIET_TIME: Duration = Duration::from_secs(2);
 /// How often it looks whether a viewer came or left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a viewer may be away before it counts as gone: a browser that loads the page anew is back by then.
@@ -92,7 +94,7 @@ async fn observe(
     span.end(live, ran.as_ref().ok());
     let ended = ran?;
     // A program that the command left behind keeps its log open. It is not waited for.
-    followers.settled().await;
+    followers.settled(QUIET_TIME).await;
     stay(options, live, ended).await?;
     Ok(ended.exit_code())
 }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use livespan::{Auth, Error, LiveSpans, LiveSpansBuilder, Retention, SqliteEventStore};
+use livespan::{
+    Auth, Error, LiveSpans, LiveSpansBuilder, Retention, SqliteEventStore, otlp::OtlpReceiver,
+};
 
 use crate::{
     args::ServeOptions,
@@ -30,9 +32,15 @@ impl Place {
 }
 
 pub(super) fn builder(options: &ServeOptions, place: &Place) -> Result<LiveSpansBuilder, Failure> {
+    // An origin with any port, such as `http://localhost:*`, may send. No such page may read.
+    let readers = options
+        .allow_origin
+        .iter()
+        .filter(|origin| !origin.contains('*'));
     let mut builder = LiveSpans::builder()
         .allowed_hosts(options.allow_host.iter().cloned())
-        .allowed_origins(options.allow_origin.iter().cloned());
+        .allowed_origins(readers.cloned())
+        .otlp(receiver(options));
     if let Some(token) = &options.auth_token {
         if token.is_empty() {
             return Err(Failure::usage("the token is empty"));
@@ -46,6 +54,17 @@ pub(super) fn builder(options: &ServeOptions, place: &Place) -> Result<LiveSpans
             builder.store(SqliteEventStore::new(file).retention(kept))
         }
     })
+}
+
+/// Returns the settings of what other programs send. One token is that of readers and senders.
+fn receiver(options: &ServeOptions) -> OtlpReceiver {
+    let receiver = OtlpReceiver::default().allowed_origins(options.allow_origin.iter().cloned());
+    // Another token than these cannot be sent as an API key, but readers' tokens count for senders, too.
+    let token = options.auth_token.as_deref();
+    match token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        Some(token) => receiver.token(token),
+        None => receiver,
+    }
 }
 
 fn retention(options: &ServeOptions, mut retention: Retention) -> Retention {

@@ -3,7 +3,7 @@
 mod addresses;
 mod log;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use livespan::LiveSpans;
 
@@ -18,6 +18,9 @@ use crate::{
 };
 
 pub(crate) use self::addresses::Addresses;
+
+/// After this time without an event, what has come from programs that joined is stored.
+const QUIET_TIME: Duration = Duration::from_millis(200);
 
 /// Serves until a signal ends it.
 pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
@@ -41,15 +44,20 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
             return Err(Failure::usage("too many livespans to follow"));
         }
     }
-    let invitation = listener::listen(followers).await?;
+    let invitation = listener::listen(followers.clone()).await?;
     let _published = invitations::publish(addresses.port(), &addresses.url(), &invitation)?;
     for note in addresses.notes() {
         console::say(note);
     }
     console::print(&format!("livespan dashboard: {}", addresses.page_url()?));
     let code = signals.next().await;
+    let ending = async {
+        // What has come already is stored.
+        followers.settled(QUIET_TIME).await;
+        end(live).await
+    };
     tokio::select! {
-        ended = end(live) => ended.map(|()| code),
+        ended = ending => ended.map(|()| code),
         _again = signals.next() => Ok(code),
     }
 }
