@@ -42,12 +42,17 @@ public sealed class StartSender : CompositeProcessor<Activity> // a composite ha
         {
             bool IsChanged(Activity span, long due, string? sent) => sent != null && now >= due - 4800 && sent != Describe(span);
             var due = open.Where(e => now >= e.Value.Due || IsChanged(e.Key, e.Value.Due, e.Value.Sent)).Take(512).ToArray();
-            foreach (var (span, state) in due) open.TryUpdate(span, (now + 5000, Describe(span)), state);
+            var sent = due.Select(e => Describe(e.Key)).ToArray();
             if (due.Length > 0) exporter.Export(new Batch<Activity>(due.Select(e => e.Key).ToArray(), due.Length));
+            var next = Environment.TickCount64 + 5000;
+            for (var i = 0; i < due.Length; i++) open.TryUpdate(due[i].Key, (next, sent[i]), due[i].Value);
         }
         catch (Exception) { } // it would end the program; the spans are due again after 5 s
         finally { Volatile.Write(ref sending, 0); }
     }
-    private static string Describe(Activity s) =>
-        $"{s.DisplayName} {s.Status} {s.Events.Count()} {s.Links.Count()} {string.Join(' ', s.TagObjects)}";
+    private static string Describe(Activity s)
+    {
+        try { return $"{s.DisplayName} {s.Status} {s.Events.Count()} {s.Links.Count()} {string.Join(' ', s.TagObjects)}"; }
+        catch (Exception) { return ""; } // a value that cannot be written as text
+    }
 }

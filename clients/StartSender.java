@@ -33,7 +33,7 @@ public final class StartSender implements SpanProcessor {
   public StartSender(SpanExporter exporter) {
     this.exporter = exporter;
     timer.scheduleWithFixedDelay(() -> {
-      try { send(); } catch (RuntimeException e) { /* an exception would end the timer; the spans are due again after 5 s */ }
+      try { send(); } catch (RuntimeException e) { /* it would end the timer; the spans are due again after 5 s */ }
     }, 50, 50, TimeUnit.MILLISECONDS);
   }
   @Override public boolean isStartRequired() { return true; }
@@ -48,16 +48,21 @@ public final class StartSender implements SpanProcessor {
   @Override public void onEnd(ReadableSpan span) { open.remove(span.getSpanContext().getSpanId()); }
   @Override public CompletableResultCode shutdown() { timer.shutdownNow(); return CompletableResultCode.ofSuccess(); }
   private void send() {
+    List<Open> due = new ArrayList<>();
     List<SpanData> spans = new ArrayList<>();
     for (Open entry : open.values()) {
       if (spans.size() == 512) break;
       long late = System.nanoTime() - entry.due;
       boolean mayHaveChanged = entry.sent != null && late >= -4_800_000_000L;
       if (late < 0 && !(mayHaveChanged && !entry.sent.equals(entry.span.toSpanData()))) continue;
-      entry.due += late + 5_000_000_000L;
+      due.add(entry);
       entry.sent = entry.span.toSpanData();
       if (!entry.sent.hasEnded()) spans.add(entry.sent);
     }
-    if (!spans.isEmpty()) exporter.export(spans).join(10, TimeUnit.SECONDS); // what fails is sent again after 5 s
+    try {
+      if (!spans.isEmpty()) exporter.export(spans).join(10, TimeUnit.SECONDS); // what fails is sent again after 5 s
+    } finally {
+      for (Open entry : due) entry.due = System.nanoTime() + 5_000_000_000L;
+    }
   }
 }

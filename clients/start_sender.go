@@ -62,18 +62,22 @@ func (s *startSender) OnEnd(span trace.ReadOnlySpan) {
 func (s *startSender) ForceFlush(context.Context) error { return nil }
 func (s *startSender) Shutdown(context.Context) error   { s.stop(); return nil }
 func (s *startSender) send(ctx context.Context, now time.Time) {
+	var due []*openSpan
 	var spans []trace.ReadOnlySpan
 	s.lock.Lock()
 	for _, span := range s.open {
 		isChanged := span.sent != "" && now.After(span.due.Add(-4800*time.Millisecond)) && span.sent != describe(span)
 		if len(spans) < 512 && (isChanged || now.After(span.due)) {
-			span.due, span.sent = now.Add(5*time.Second), describe(span)
-			spans = append(spans, span.ReadOnlySpan)
+			span.sent = describe(span)
+			due, spans = append(due, span), append(spans, span.ReadOnlySpan)
 		}
 	}
 	s.lock.Unlock()
 	if len(spans) > 0 {
 		_ = s.exporter.ExportSpans(ctx, spans) // what fails is sent again after 5 s
+	}
+	for _, span := range due {
+		span.due = time.Now().Add(5 * time.Second)
 	}
 }
 func describe(s trace.ReadOnlySpan) string {

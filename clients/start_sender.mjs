@@ -34,11 +34,12 @@ export class StartSender {
     const due = this.#isSending ? [] : [...this.#open].filter(isDue).slice(0, 512);
     if (due.length === 0) return;
     this.#isSending = true;
-    for (const [span, entry] of due) Object.assign(entry, { due: now + 5000, sent: describe(span) });
+    for (const [span, entry] of due) entry.sent = describe(span);
     const spans = due.map(([span]) => span);
     await Promise.all(spans.map((span) => span.resource.waitForAsyncAttributes?.())).catch(() => {});
     const send = (done) => this.#exporter.export(spans.filter((span) => !span.ended), done);
     await new Promise((done) => context.with(suppressTracing(context.active()), send, undefined, done)).catch(() => {});
+    for (const [, entry] of due) entry.due = performance.now() + 5000;
     this.#isSending = false;
   }
 }

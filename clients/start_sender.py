@@ -46,9 +46,12 @@ class StartSender(SpanProcessor):
         changed = lambda span, due, sent: sent and now >= due - 4.8 and sent != _describe(span)
         due = [entry for entry in list(self._open.values()) if now >= entry[1] or changed(*entry)][:512]
         for entry in due:
-            entry[1:] = now + 5, _describe(entry[0])
-        if due:
-            self._exporter.export([entry[0] for entry in due])
+            entry[2] = _describe(entry[0])
+        try:
+            due and self._exporter.export([entry[0] for entry in due])
+        finally:
+            for entry in due:
+                entry[1] = time.monotonic() + 5
 
 def _describe(span):
     return span.name, dict(span.attributes), span.status.status_code, len(span.events), len(span.links)

@@ -39,9 +39,10 @@ async fn span_is_told_while_it_is_open(sdk: Sdk) {
             }),
         ]
     );
-    // Neither the short spans nor an end went through the start sender.
-    let open = json!({"name": "long", "ended": false});
-    assert_eq!(program.output().await, json!([open, open]));
+    // Neither the short spans nor an end went through the start sender. On a busy machine, there may be signs of life.
+    let mut exported = program.output().await;
+    exported.as_array_mut().unwrap().dedup();
+    assert_eq!(exported, json!([{"name": "long", "ended": false}]));
 }
 
 #[tokio::test]
