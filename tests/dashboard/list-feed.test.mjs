@@ -80,7 +80,7 @@ test("what the live rows let go while history is on show goes on as history", as
   assert.deepEqual([feed.model.older.size, feed.hasOlder()], [0, true]);
 });
 
-test("a search asks history for what lies below the live rows, once the reader stops typing", async () => {
+test("a search asks history from the newest on, as text may stand in events, once the reader stops typing", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("job 1");
@@ -88,7 +88,7 @@ test("a search asks history for what lies below the live rows, once the reader s
   assert.deepEqual(server.asked, []);
   server.ring();
   await settled();
-  assert.deepEqual(server.asked, ["traces?limit=200&after=501&q=job+12"]);
+  assert.deepEqual(server.asked, ["traces?limit=200&q=job+12"]);
   assert.deepEqual([...feed.model.older.keys()], ["t129", "t128", "t127", "t126", "t125", "t124", "t123", "t122", "t121", "t120", "t12"]);
   assert.equal(feed.hasOlder(), false, "history has no more of these");
   feed.search("");
@@ -194,4 +194,40 @@ test("what each outage lost adds up, though the list's stream gives gaps no id",
   const { server, feed } = serverOf(3);
   for (const starts of [2, 5]) server.onEvent({ type: "gap", id: "", data: { type: "gap", reason: "dropped", lost: { starts, ends: 1, other: 0 } } });
   assert.deepEqual([feed.model.losses.starts, feed.model.losses.ends], [7, 2]);
+});
+
+test("what stands in events is searched from the newest on, also where all traces are at hand, and again when asked", async () => {
+  /** @type {string[]} */
+  const asked = [];
+  /** @type {(() => void)[]} */
+  const due = [];
+  /** @type {any} */
+  let wanted;
+  const match = { spanId: null, name: null, field: "log.body", text: "card declined" };
+  const feed = new ListFeed(/** @type {any} */ ({
+    getJson: async (/** @type {string} */ route) => {
+      asked.push(route);
+      return { status: 200, body: { traces: [{ ...traces(1, 1)[0], match }], next: null } };
+    },
+    openStream: (/** @type {any} */ one) => {
+      wanted = one;
+      return { close() {}, resume() {}, pause() {} };
+    },
+    setTimeout: (/** @type {() => void} */ callback) => due.push(callback), clearTimeout() {}, onClock() {}, onChange() {}, serverNow: () => 0,
+  }));
+  feed.open();
+  wanted.onEvent({ type: "traces", data: { type: "traces", snapshot: true, traces: traces(1, 3), removed: [] } });
+  assert.deepEqual([feed.isDeep, feed.hasOlder()], [false, false]);
+  feed.search("name:x");
+  assert.deepEqual([feed.isDeep, feed.hasOlder()], [false, false], "summaries decide");
+  feed.search('"card declined"');
+  due.pop()?.();
+  await settled();
+  const route = "traces?limit=200&q=%22card+declined%22";
+  assert.deepEqual([feed.isDeep, asked, [...feed.model.matches], feed.hasOlder()], [true, [route], [[traces(1, 1)[0].traceId, match]], false]);
+  feed.searchAgain();
+  await settled();
+  assert.deepEqual(asked, [route, route]);
+  feed.search("");
+  assert.equal(feed.model.matches.size, 0);
 });

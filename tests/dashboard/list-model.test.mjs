@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OLDER_MAX, copyList, countsWords, createList, hasOlder, hearSpeeds, keptText, listCounts, reasonOf, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
+import { OLDER_MAX, copyList, countsWords, createList, forgetOlder, hasOlder, hearSpeeds, keptText, listCounts, listMatches, matchText, reasonOf, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { at, hello } from "./build.mjs";
 
@@ -166,4 +166,19 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
 
 test("what went wrong is said where the list knows it", () => {
   assert.deepEqual([reasonOf(summary("a", 1)), reasonOf(summary("b", 1, "error", { message: "card declined" }))], ["", "card declined"]);
+});
+
+test("what the server found in events matches as long as its summary does, and only for that search", () => {
+  const list = reduceList(createList(), frame([summary("a", 1), summary("b", 2, "error")], { snapshot: true }));
+  const match = { spanId: "00f0000000000000", name: "charge", field: "status.message", text: "card declined" };
+  reduceList(list, { type: "page", data: { traces: [{ ...summary("b", 2, "error"), match }, { ...summary("c", 0), match }], next: null } });
+  assert.deepEqual(ids(list, { query: "declined" }), ["b", "c"]);
+  assert.deepEqual([ids(list, { query: "declined state:error" }), ids(list, { query: "@k:declined -state:error" }), ids(list, { query: "" })], [["b"], ["c"], ["b", "a", "c"]]);
+  // A live update of it brings no match along.
+  reduceList(list, frame([summary("b", 2, "ok")]));
+  assert.deepEqual([ids(list, { query: "declined" }), list.traces.get("b")?.match], [["b", "c"], undefined]);
+  forgetOlder(list);
+  assert.deepEqual([ids(list, { query: "declined" }), hasOlder(list), hasOlder(list, true)], [[], false, true]);
+  assert.equal(listMatches(list, summary("x", 1), parseQuery("name:x", "list").terms, 0), true);
+  assert.deepEqual([match, { ...match, field: "attributes.http.route", text: "/foo" }, { ...match, field: "log.body" }, { ...match, field: "events.exception.exception.message" }].map(matchText), ["error: card declined", "http.route=/foo", "log: card declined", "event: card declined"]);
 });

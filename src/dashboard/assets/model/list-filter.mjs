@@ -2,6 +2,7 @@
 // What a reader narrows the list by, beside what is typed: chips that are terms of the search, a stretch of time, the
 // traces of one's own, and searches that are kept. Must never touch the DOM, the browser's store or a clock.
 
+import { listMatches } from "./list-model.mjs";
 import { parseQuery, quoteTerm, traceMatches } from "./search.mjs";
 import { epochMilliseconds } from "./time.mjs";
 
@@ -76,10 +77,10 @@ export function chipCounts(list, query, narrowed, mine, now) {
   const services = new Map();
   let own = 0;
   for (const traces of [list.traces, list.older]) for (const trace of traces.values()) {
-    if (mine.has(trace.traceId) && isWithin(trace, { ...narrowed, mine: null }) && traceMatches(trace, all, now)) own += 1;
+    if (mine.has(trace.traceId) && isWithin(trace, { ...narrowed, mine: null }) && listMatches(list, trace, all, now)) own += 1;
     if (!isWithin(trace, narrowed)) continue;
-    if (traceMatches(trace, byState, now)) for (const one of states) if (traceMatches(trace, one.terms, now)) one.count += 1;
-    if (traceMatches(trace, byService, now)) for (const { name } of trace.services ?? []) services.set(name, (services.get(name) ?? 0) + 1);
+    if (listMatches(list, trace, byState, now)) for (const one of states) if (traceMatches(trace, one.terms, now)) one.count += 1;
+    if (listMatches(list, trace, byService, now)) for (const { name } of trace.services ?? []) services.set(name, (services.get(name) ?? 0) + 1);
   }
   const most = [...services].sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1)).slice(0, SERVICE_CHIPS_MAX);
   return { states: states.map(({ term, count }) => ({ term, count })), services: most.map(([name, count]) => ({ term: serviceTerm(name), count })), mine: own };
@@ -100,7 +101,7 @@ export function withoutEach(list, query, narrowed, now) {
   return words.map((term, at) => {
     const terms = termsOf(words.filter((_, other) => other !== at).join(" "));
     let count = 0;
-    for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (isWithin(trace, narrowed) && traceMatches(trace, terms, now)) count += 1;
+    for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (isWithin(trace, narrowed) && listMatches(list, trace, terms, now)) count += 1;
     return { term, count };
   });
 }

@@ -34,6 +34,7 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {Map<string, Summary>} traces the newest, and those that were open
  * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
  * @property {Map<string, ProgressWindow>} speeds of open traces that tell their progress
+ * @property {Map<string, NonNullable<Summary["match"]>>} matches where the search on show found traces in their events, as the server says
  * @property {number} floor the sequence number from which on every trace is in `traces`; 0 when that is all there are
  * @property {number | null} olderFloor where the next page of history ends; null before the first page
  * @property {boolean} exhausted history has no more for this search
@@ -60,7 +61,7 @@ export const LIST_LIMIT = 500;
 /** @param {number} [max] @returns {TraceList} */
 export function createList(max = LIST_MAX) {
   return {
-    traces: new Map(), older: new Map(), speeds: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
+    traces: new Map(), older: new Map(), speeds: new Map(), matches: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
     hostDropped: droppedOf(null), degraded: false, losses: noLosses(), timedGaps: [], version: 0,
   };
 }
@@ -69,7 +70,7 @@ export function createList(max = LIST_MAX) {
 export function copyList(list) {
   const losses = { ...list.losses, gaps: new Set(list.losses.gaps) };
   const speeds = new Map([...list.speeds].map(([traceId, speed]) => [traceId, speed.copy()]));
-  return { ...list, traces: new Map(list.traces), older: new Map(list.older), speeds, losses, timedGaps: [...list.timedGaps] };
+  return { ...list, traces: new Map(list.traces), older: new Map(list.older), matches: new Map(list.matches), speeds, losses, timedGaps: [...list.timedGaps] };
 }
 
 /**
@@ -103,7 +104,10 @@ export function reduceList(list, event) {
     if (data.snapshot === true) list.floor = Number(data.next ?? 0);
     list.loaded = true;
   } else if (event.type === "page") {
-    for (const trace of summaries(data.traces)) if (!list.traces.has(trace.traceId)) list.older.set(trace.traceId, trace);
+    for (const { match, ...trace } of summaries(data.traces)) {
+      if (match != null) list.matches.set(trace.traceId, match);
+      if (!list.traces.has(trace.traceId)) list.older.set(trace.traceId, trace);
+    }
     list.exhausted = data.next == null;
     list.olderFloor = Number(data.next ?? 0);
     list.loaded = true;
@@ -155,14 +159,39 @@ export function noteGapTime(list, data, at) {
 /** Lets history go: another search has another one. @param {TraceList} list */
 export function forgetOlder(list) {
   list.older.clear();
+  list.matches.clear();
   list.olderFloor = null;
   list.exhausted = false;
   list.version += 1;
 }
 
-/** @param {TraceList} list @returns {boolean} whether there may be older traces, and room for them */
-export function hasOlder(list) {
-  return list.loaded && !list.exhausted && list.floor > 0 && list.older.size < OLDER_MAX;
+/**
+ * @param {TraceList} list @param {boolean} [deep] whether what is searched stands in events, which the summaries at hand do not have
+ * @returns {boolean} whether there may be older traces, and room for them
+ */
+export function hasOlder(list, deep = false) {
+  return list.loaded && !list.exhausted && (deep || list.floor > 0) && list.older.size < OLDER_MAX;
+}
+
+/** @param {import("./search.mjs").Term} term @returns {boolean} whether a summary is enough to say that a trace holds it not */
+export function isDecided({ key }) {
+  return key !== "" && key !== "scope" && key !== "span" && !key.startsWith("@");
+}
+
+/**
+ * @param {TraceList} list @param {Summary} trace @param {import("./search.mjs").Term[]} terms of the search on show, or some of them
+ * @param {number} now @returns {boolean} whether it matches, by its summary or by its events
+ */
+export function listMatches(list, trace, terms, now) {
+  if (!list.matches.has(trace.traceId)) return traceMatches(trace, terms, now);
+  return traceMatches(trace, terms.filter(isDecided), now);
+}
+
+/** @param {NonNullable<Summary["match"]>} match @returns {string} `http.route=/foo`, `log: card declined` */
+export function matchText({ field, text }) {
+  if (field.startsWith("attributes.")) return `${field.slice("attributes.".length)}=${text}`;
+  const [kind] = field.split(".");
+  return `${{ status: "error", events: "event" }[kind] ?? kind}: ${text}`;
 }
 
 /**
@@ -173,7 +202,7 @@ export function hasOlder(list) {
  */
 export function selectTraces(list, { terms, order, now, within = () => true }) {
   const rows = [];
-  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (within(trace) && traceMatches(trace, terms, now)) rows.push(trace);
+  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (within(trace) && listMatches(list, trace, terms, now)) rows.push(trace);
   rows.sort(newestFirst);
   if (order === "newest") return rows;
   return [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];

@@ -2,7 +2,7 @@
 // The feed of the list: its live stream, and the pages of history below it, brought into one model.
 // Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
 
-import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, noteGapTime, reduceList } from "../model/list-model.mjs";
+import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, isDecided, noteGapTime, reduceList } from "../model/list-model.mjs";
 import { parseQuery } from "../model/search.mjs";
 import { listRoute, listStreamRoute } from "./api.mjs";
 import { CONNECTING } from "./trace-feed.mjs";
@@ -124,9 +124,21 @@ export class ListFeed {
     for (const list of this.lists()) forgetOlder(list);
   }
 
+  /** Whether the events of traces are searched: then also those of the newest, which only the server has. */
+  get isDeep() {
+    return parseQuery(this.query, "list").terms.some((term) => !isDecided(term));
+  }
+
+  /** Searches anew what came since: the summaries that come do not say what is in their events. */
+  searchAgain() {
+    if (!this.isDeep) return;
+    this.forget();
+    void this.loadOlder();
+  }
+
   /** @returns {boolean} whether there may be traces older than those in the model, and room for them */
   hasOlder() {
-    return hasOlder(this.model) && parseQuery(this.query, "list").wrong === null;
+    return hasOlder(this.model, this.isDeep) && parseQuery(this.query, "list").wrong === null;
   }
 
   /** Loads one more page of history. */
@@ -135,7 +147,7 @@ export class ListFeed {
     const search = this.searches;
     this.loadingOlder = true;
     this.world.onChange();
-    const before = this.model.olderFloor ?? this.model.floor;
+    const before = this.model.olderFloor ?? (this.isDeep ? null : this.model.floor);
     const answer = await this.world.getJson(listRoute({ limit: PAGE_LIMIT, before, query: this.query }));
     if (search !== this.searches) return;
     this.loadingOlder = false;

@@ -3,7 +3,7 @@
 
 import { fullClock, startText } from "../model/clock.mjs";
 import { shortId } from "../model/ids.mjs";
-import { isOpenTrace, keptText, reasonOf, shownStateOfSummary } from "../model/list-model.mjs";
+import { isOpenTrace, keptText, matchText, reasonOf, shownStateOfSummary } from "../model/list-model.mjs";
 import { amountText, isCounted, leftText, percentText, progressFrom, progressText, shareOf } from "../model/progress.mjs";
 import { AWAITING_LONG_MS } from "../model/running.mjs";
 import { epochMilliseconds, formatAge, formatCount, formatDuration, formatOpen, formatSeconds, plural } from "../model/time.mjs";
@@ -27,6 +27,8 @@ export function makeRow(actions) {
   const services = element("span", { class: "c-services", role: "gridcell" });
   const row = {
     traceId: "",
+    /** Where the search found it. @type {string | null} */
+    spanId: null,
     started: element("span", { class: "c-started figure", role: "gridcell" }),
     shape: icon("running"),
     stateWord: element("span", { class: "state-word" }),
@@ -60,7 +62,7 @@ export function makeRow(actions) {
     // A click with a modifier is the browser's: it opens the link in a new tab.
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    actions.openTrace(row.traceId);
+    actions.openTrace(row.traceId, row.spanId);
   });
   return { node, row };
 }
@@ -76,10 +78,12 @@ export function drawRow(row, node, trace, frame, actions) {
     setAttribute(row.id, "title", trace.traceId);
   }
   // The address has the search and the order as well.
-  const linked = `${trace.traceId} ${frame.hrefs}`;
+  const match = frame.feed.model.matches.get(trace.traceId);
+  row.spanId = match?.spanId ?? null;
+  const linked = `${trace.traceId} ${row.spanId} ${frame.hrefs}`;
   if (row.linked !== linked) {
     row.linked = linked;
-    setAttribute(row.link, "href", actions.traceHref(trace.traceId));
+    setAttribute(row.link, "href", actions.traceHref(trace.traceId, row.spanId));
   }
   setAttribute(node, "data-state", state);
   drawStart(row, trace, frame);
@@ -93,7 +97,7 @@ export function drawRow(row, node, trace, frame, actions) {
   setAttribute(row.kept, "title", kept === "" ? null : trace.partial != null ? "Only the first events of this trace were read for the list" : "Retention has let go of the other spans of this trace");
   const awaits = open ? awaitsText(trace, frame) : "";
   const progress = open ? progressFrom(trace.progress) : null;
-  const reason = drawReason(row, trace, awaits, progress);
+  const reason = drawReason(row, trace, awaits, progress, match === undefined ? "" : `${matchText(match)}${match.name === null || match.name === trace.name ? "" : ` in ${match.name}`}`);
   setText(row.spans, formatCount(trace.spans?.total ?? 0));
   setAttribute(row.spans, "title", trace.spans?.open > 0 ? `${formatCount(trace.spans.open)} open` : null);
   const errors = trace.spans?.errors ?? 0;
@@ -128,17 +132,18 @@ function drawState(row, trace, state) {
 /**
  * Why it is as it is, in a line: what it waits for, how far it is, or what went wrong.
  * @param {ListRow} row @param {Summary} trace @param {string} awaits @param {import("../model/progress.mjs").Progress | null} progress
+ * @param {string} match what the search found
  * @returns {string}
  */
-function drawReason(row, trace, awaits, progress) {
+function drawReason(row, trace, awaits, progress, match) {
   const told = progress === null ? "" : isCounted(progress) ? [amountText(progress), progress.message].filter((part) => part !== "").join(" · ") : progress.message;
   const wrong = reasonOf(trace);
-  const text = shortened(wrong || awaits || told, REASON_LENGTH);
+  const text = shortened(match || wrong || awaits || told, REASON_LENGTH);
   setShown(row.reason, text !== "");
   setText(row.reason, text);
-  setAttribute(row.reason, "title", text === "" ? null : (wrong || awaits || told).slice(0, 1_000));
-  setAttribute(row.reason, "data-kind", wrong !== "" ? "error" : awaits !== "" ? "awaits" : null);
-  return wrong;
+  setAttribute(row.reason, "title", text === "" ? null : (match || wrong || awaits || told).slice(0, 1_000));
+  setAttribute(row.reason, "data-kind", match !== "" ? "match" : wrong !== "" ? "error" : awaits !== "" ? "awaits" : null);
+  return match || wrong;
 }
 
 /** @param {ListRow} row @param {Summary} trace @param {ListFrame} frame @param {string} kept */

@@ -12,7 +12,7 @@ import { drawRow, makeRow } from "./list-row-view.mjs";
 
 /**
  * @typedef {import("../model/list-model.mjs").Summary} Summary
- * @typedef {{openTrace: (traceId: string) => void, traceHref: (traceId: string) => string, loadOlder: () => void, forgetOlder: () => void,
+ * @typedef {{openTrace: (traceId: string, spanId?: string | null) => void, traceHref: (traceId: string, spanId?: string | null) => string, loadOlder: () => void, forgetOlder: () => void,
  *   changed: () => void, setOrder: (order: "running" | "newest") => void, search: (query: string) => void}} ListActions
  * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number, age: number,
  *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette, zone: import("../model/clock.mjs").Zone,
@@ -202,7 +202,7 @@ export class ListView {
     const gone = feed.model.goneWithLog;
     const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;
     if (query.trim() !== "" || narrowed.since !== null || narrowed.until !== null || narrowed.mine !== null) {
-      const more = feed.loadingOlder ? " · searching older ones…" : feed.stoppedEarly ? " so far, not all was searched" : feed.hasOlder() ? " and more" : "";
+      const more = feed.loadingOlder ? feed.isDeep ? " · searching their events…" : " · searching older ones…" : feed.stoppedEarly ? " so far, not all was searched" : feed.hasOlder() ? " and more" : "";
       return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
     }
     return `${formatCount(counts.total)}${feed.hasOlder() ? "+" : ""} · ${countsWords(counts)}${restart}`;
@@ -217,6 +217,7 @@ export class ListView {
     const notes = [];
     if (feed.olderFailed) notes.push("The older traces could not be loaded.");
     if (feed.stoppedEarly && feed.hasOlder()) notes.push("The server stopped searching here, to be quick: older traces may match as well.");
+    if (feed.isDeep && feed.model.olderFloor !== null) notes.push("Of traces that came since, name, service and id are searched: Enter in the field searches all again.");
     if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${formatCount(OLDER_MAX)} older traces: search to find others.`);
     setText(byId("list-note"), notes.join(" "));
   }

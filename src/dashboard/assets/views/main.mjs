@@ -104,8 +104,8 @@ const world = {
 };
 const listFeed = new ListFeed(world);
 const listView = new ListView({
-  openTrace: (traceId) => bar.go(elsewhere(bar.route, traceId, null)),
-  traceHref: (traceId) => bar.hrefOf(elsewhere(bar.route, traceId, null)),
+  openTrace: (traceId, spanId = null) => bar.go(elsewhere(bar.route, traceId, spanId)),
+  traceHref: (traceId, spanId = null) => bar.hrefOf(elsewhere(bar.route, traceId, spanId)),
   loadOlder: () => void listFeed.loadOlder(),
   forgetOlder: () => listFeed.forget(),
   setOrder: (order) => bar.replace({ ...bar.route, order }),
@@ -570,6 +570,7 @@ function leaveFilter(event) {
     searchView.step(event.shiftKey ? -1 : 1);
   } else {
     byId("filter").blur();
+    if (!isOperations() && shownList() === listFeed) listFeed.searchAgain();
     (isOperations() ? operationsView : listView).move(0);
   }
 }

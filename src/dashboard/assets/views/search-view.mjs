@@ -14,10 +14,10 @@ import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
  */
 
 const HINTS = {
-  list: ["checkout", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "spans>100"],
+  list: ["checkout", '"card declined"', "http.route:/foo", "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "spans>100"],
   trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "http.method:GET", "cart.items>3"],
 };
-const PLACEHOLDERS = { list: "Search: name, service, id, state:error", trace: "Find in this trace: text, key:value" };
+const PLACEHOLDERS = { list: "Search traces, attributes, logs, errors", trace: "Find in this trace: text, key:value" };
 // On a busy trace, the place among the matches is counted this often.
 const RANK_EVERY_MS = 500;
 
