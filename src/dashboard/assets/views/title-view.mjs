@@ -65,7 +65,8 @@ export class TitleView {
     setText(byId("trace-counts"), countsText(trace));
     this.tab = [TAB_MARKS[state], this.percent, traceName(trace) || "trace"].filter((part) => part !== undefined && part !== "").join(" ");
     const bad = counts.errors + counts.lost;
-    setText(byId("error-count"), bad === 0 ? "no errors" : plural(bad, "error"));
+    setText(byId("error-number"), bad === 0 ? "no" : formatCount(bad));
+    setText(byId("error-word"), bad === 1 ? "error" : "errors");
     setAttribute(byId("error-count"), "data-bad", bad > 0);
     // Not disabled by the browser's word: that would take the focus from whoever steps through.
     for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", bad === 0 ? "true" : null);
