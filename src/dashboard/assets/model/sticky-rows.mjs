@@ -9,29 +9,29 @@ export const STICKY_MAX = 5;
 
 /**
  * @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows
- * @param {number} scrollTop in pixels @param {number} rowHeight in pixels
+ * @param {number} scrollTop in pixels @param {number} rowHeight in pixels @param {number} [max] rows
  * @returns {number[]} rows, outermost first
  */
-export function stickyRows(tree, rows, scrollTop, rowHeight) {
+export function stickyRows(tree, rows, scrollTop, rowHeight, max = STICKY_MAX) {
   /** @type {number[]} */
   let shown = [];
   // Rows that stay cover others: the first one in view is the one below them.
-  for (let lines = 0; lines <= STICKY_MAX; lines += 1) {
+  for (let lines = 0; lines <= max; lines += 1) {
     const row = Math.ceil((scrollTop + lines * rowHeight) / rowHeight);
     if (row >= rows.count) break;
-    const above = trimmed(rowsAbove(tree, rows, row));
+    const above = trimmed(rowsAbove(tree, rows, row), max);
     shown = above.filter((one, line) => one * rowHeight < scrollTop + line * rowHeight);
     if (shown.length <= lines) break;
   }
   return shown;
 }
 
-/** @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows @param {number} row @returns {number} how many rows will stay above it */
-export function stickyCount(tree, rows, row) {
-  return Math.min(STICKY_MAX, rowsAbove(tree, rows, row).length);
+/** @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows @param {number} row @param {number} [max] @returns {number} how many rows will stay above it */
+export function stickyCount(tree, rows, row, max = STICKY_MAX) {
+  return Math.min(max, rowsAbove(tree, rows, row).length);
 }
 
-/** @param {number[]} above @returns {number[]} */
-function trimmed(above) {
-  return above.length <= STICKY_MAX ? above : [above[0], ...above.slice(1 - STICKY_MAX)];
+/** @param {number[]} above @param {number} max @returns {number[]} */
+function trimmed(above, max) {
+  return above.length <= max ? above : [above[0], ...above.slice(1 - max)];
 }

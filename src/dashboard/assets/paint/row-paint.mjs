@@ -12,6 +12,7 @@ import { EDGE, TWISTY, indentOf } from "../views/span-row-view.mjs";
 import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 import { colours } from "./colours.mjs";
 import { paintStrip } from "./group-paint.mjs";
+import { rowSize } from "./row-size.mjs";
 
 /**
  * @typedef {import("../views/trace-view.mjs").TraceFrame} TraceFrame
@@ -19,10 +20,7 @@ import { paintStrip } from "./group-paint.mjs";
  * @typedef {import("./bar-paint.mjs").Sheet} Sheet
  */
 
-export const ROW_HEIGHT = 28;
 const ROW_BAR = 14;
-const ROW_BAR_TOP = 7;
-const ROW_STRIP_TOP = 6;
 const LABEL_CHARACTER = 6.7;
 // Of a running bar's right end, which points on.
 const BAR_TIP = 8;
@@ -50,23 +48,23 @@ export class RowCanvas {
     const key = `${frame.key} ${Math.round(edge)} ${first} ${rows.length} ${rowsMax} ${nameWidth} ${colours().key} ${globalThis.devicePixelRatio}`;
     if ((key === this.paintedFor && !stale) || !(frame.scale.width > 0)) return;
     this.paintedFor = key;
-    const pen = this.resize(nameWidth + frame.scale.width + CUT_MARGIN, rowsMax * ROW_HEIGHT);
+    const pen = this.resize(nameWidth + frame.scale.width + CUT_MARGIN, rowsMax * rowSize.height);
     if (pen === null) return;
-    setStyle(this.canvas, "top", `${first * ROW_HEIGHT}px`);
+    setStyle(this.canvas, "top", `${first * rowSize.height}px`);
     const sheet = { pen, frame, colours: colours(), shift: calm.matches ? 0 : frame.now / STRIPES_MS };
     pen.textBaseline = "middle";
     pen.fillStyle = sheet.colours.by.line;
     paintGuides(pen, rows, indentOf(nameWidth));
-    for (const [at, row] of rows.entries()) paintHead(sheet, row, at * ROW_HEIGHT);
+    for (const [at, row] of rows.entries()) paintHead(sheet, row, at * rowSize.height);
     pen.globalAlpha = 1;
     pen.fillStyle = sheet.colours.by.line;
-    pen.fillRect(nameWidth - 1, 0, 1, rows.length * ROW_HEIGHT);
+    if (nameWidth > 0) pen.fillRect(nameWidth - 1, 0, 1, rows.length * rowSize.height);
     pen.save();
     pen.translate(nameWidth, 0);
     pen.beginPath();
-    pen.rect(0, 0, frame.scale.width + CUT_MARGIN, rowsMax * ROW_HEIGHT);
+    pen.rect(0, 0, frame.scale.width + CUT_MARGIN, rowsMax * rowSize.height);
     pen.clip();
-    for (const [at, row] of rows.entries()) paintTime(sheet, row, at * ROW_HEIGHT);
+    for (const [at, row] of rows.entries()) paintTime(sheet, row, at * rowSize.height);
     pen.restore();
   }
 
@@ -98,7 +96,7 @@ function paintGuides(pen, rows, step) {
     for (let from = 0; from < rows.length; from += 1) {
       let to = from;
       while (to < rows.length && rows[to].levels > level) to += 1;
-      if (to > from) pen.fillRect(EDGE + level * step + Math.min(6, step / 2), from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
+      if (to > from) pen.fillRect(EDGE + level * step + Math.min(6, step / 2), from * rowSize.height, 1, (to - from) * rowSize.height);
       from = to;
     }
   }
@@ -110,19 +108,19 @@ function paintHead(sheet, row, y) {
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
   if (row.deep !== "") {
     pen.fillStyle = by.faint;
-    pen.fillText(row.deep, row.inset, y + ROW_HEIGHT / 2);
+    pen.fillText(row.deep, row.inset, y + rowSize.head / 2);
   }
   if (row.kind === ROW.sum || row.index < 0) return;
   const state = trace.spans.state[row.index];
   pen.fillStyle = state === STATE.placeholder ? by.faint : services[palette.slotOf(trace, row.index)];
-  pen.fillRect(0, y, 3, ROW_HEIGHT);
+  pen.fillRect(0, y, 3, rowSize.height);
   if (row.kind === ROW.chips) return;
-  if (row.twisty !== "") paintShape(sheet, row.twisty === "open" ? "unfolded" : "chevron", by.muted, { x: row.left + 2, y: y + 8, size: 12 });
-  if (row.kind === ROW.group) return paintShape(sheet, "group", by.muted, { x: row.left + TWISTY, y: y + 7, size: 14 });
+  if (row.twisty !== "") paintShape(sheet, row.twisty === "open" ? "unfolded" : "chevron", by.muted, { x: row.left + 2, y: y + rowSize.head / 2 - 6, size: 12 });
+  if (row.kind === ROW.group) return paintShape(sheet, "group", by.muted, { x: row.left + TWISTY, y: y + rowSize.head / 2 - 7, size: 14 });
   const name = shownStateOf(trace, row.index);
-  paintShape(sheet, name, stateColour(by, name), { x: row.left + TWISTY, y: y + 7, size: 14 });
-  if (name === "panicked") paintBurst(sheet, { x: row.left + TWISTY, y: y + 7, size: 14 });
-  if (name === "below") paintSpot(sheet, row.left + TWISTY + 12, y + 18);
+  paintShape(sheet, name, stateColour(by, name), { x: row.left + TWISTY, y: y + rowSize.head / 2 - 7, size: 14 });
+  if (name === "panicked") paintBurst(sheet, { x: row.left + TWISTY, y: y + rowSize.head / 2 - 7, size: 14 });
+  if (name === "below") paintSpot(sheet, row.left + TWISTY + 12, y + rowSize.head / 2 + 4);
 }
 
 /** @param {Sheet} sheet @param {string} shape @param {string} colour @param {{x: number, y: number, size: number}} place */
@@ -174,18 +172,18 @@ function paintTime(sheet, row, y) {
   const { spans } = trace;
   const { index } = row;
   if (index < 0 || row.kind === ROW.chips) return;
-  if (row.kind === ROW.group) return paintStrip(sheet, row.group, y + ROW_STRIP_TOP, services[palette.slotOf(trace, index)]);
+  if (row.kind === ROW.group) return paintStrip(sheet, row.group, y + rowSize.bar - 1, services[palette.slotOf(trace, index)]);
   const state = spans.state[index];
   const start = spans.start[index];
   if (state === STATE.placeholder || Number.isNaN(start)) {
     pen.strokeStyle = by["line-strong"];
     pen.lineWidth = 1;
     pen.setLineDash([4, 3]);
-    pen.strokeRect(-1, y + ROW_HEIGHT / 2 + 0.5, scale.width + 2, 0);
+    pen.strokeRect(-1, y + rowSize.bar + ROW_BAR / 2 + 0.5, scale.width + 2, 0);
     return pen.setLineDash([]);
   }
   const bar = barGeometry(scale.x(start), scale.x(barEnd(trace, index, now)), scale.width);
-  const box = { x: bar.x, y: y + ROW_BAR_TOP, width: bar.width, height: ROW_BAR };
+  const box = { x: bar.x, y: y + rowSize.bar, width: bar.width, height: ROW_BAR };
   const isPath = row.stretches.some(({ kind }) => kind === "off-path");
   let isShaped = false;
   if (isPath) pen.globalAlpha *= OFF_PATH;
@@ -194,12 +192,12 @@ function paintTime(sheet, row, y) {
   const shown = shownStateOf(trace, index);
   if (bar.outside === "" && (shown === "failing" || shown === "below")) {
     pen.fillStyle = by.error;
-    pen.fillRect(bar.x, y + ROW_BAR_TOP + ROW_BAR, bar.width, 2);
+    pen.fillRect(bar.x, y + rowSize.bar + ROW_BAR, bar.width, 2);
   }
-  if (bar.outside === "" && isOpenState(state)) paintWork(sheet, index, y + ROW_BAR_TOP + ROW_BAR + 3);
-  for (const stretch of row.stretches) if (stretch.kind === "usual") paintDecoration(sheet, stretch, y + 4, ROW_HEIGHT - 8);
-  for (const mark of row.marks) paintMark(sheet, mark, y + ROW_HEIGHT / 2);
-  const label = paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped, isPale: isPath });
+  if (bar.outside === "" && isOpenState(state)) paintWork(sheet, index, y + rowSize.bar + ROW_BAR + 3);
+  for (const stretch of row.stretches) if (stretch.kind === "usual") paintDecoration(sheet, stretch, y + rowSize.bar - 3, ROW_BAR + 6);
+  for (const mark of row.marks) paintMark(sheet, mark, y + rowSize.bar + ROW_BAR / 2);
+  const label = paintTimeLabel(sheet, row, bar, { y: y + rowSize.bar + ROW_BAR / 2, state, isShaped, isPale: isPath });
   paintEdge(sheet, y, label);
 }
 
@@ -210,7 +208,7 @@ function paintEdge({ pen, colours: { by }, frame: { live, scale, now } }, y, lab
   pen.save();
   pen.globalAlpha = 0.5;
   pen.fillStyle = by.running;
-  pen.fillRect(x, y, 1, ROW_HEIGHT);
+  pen.fillRect(x, y, 1, rowSize.height);
   pen.restore();
 }
 
@@ -306,7 +304,7 @@ function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, 
   const all = spans.childCount[index];
   const shares = [[spans.childFailed[index] + spans.childBelow[index], by.error], [spans.childOpen[index], by.running]];
   pen.fillStyle = by.ok;
-  pen.fillRect(0, y + 10, width, 8);
+  pen.fillRect(0, y + rowSize.bar + 3, width, 8);
   let x = width;
   // From the right, so that what is done grows from the left; a pixel apart, so that shares are told without their colour.
   for (const [count, colour] of /** @type {[number, string][]} */ (shares.reverse())) {
@@ -314,10 +312,10 @@ function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, 
     const part = Math.max(2, (count / all) * width);
     x -= part;
     pen.fillStyle = by.panel;
-    pen.fillRect(x - 1, y + 10, 1, 8);
+    pen.fillRect(x - 1, y + rowSize.bar + 3, 1, 8);
     pen.fillStyle = colour;
-    pen.fillRect(x, colour === by.error ? y + 8 : y + 10, part, colour === by.error ? 12 : 8);
+    pen.fillRect(x, colour === by.error ? y + 8 : y + rowSize.bar + 3, part, colour === by.error ? 12 : 8);
   }
   pen.fillStyle = by.accent;
-  pen.fillText(label, width + 10, y + ROW_HEIGHT / 2);
+  pen.fillText(label, width + 10, y + rowSize.bar + ROW_BAR / 2);
 }

@@ -2,14 +2,23 @@
 // Draws the rows that stay at the top of the waterfall: the ancestors of what is scrolled to. They repeat rows of the tree, so
 // they are hidden from assistive technology and never have the focus.
 
-import { stickyRows } from "../model/sticky-rows.mjs";
-import { ROW_HEIGHT, RowCanvas } from "../paint/row-paint.mjs";
+import { STICKY_MAX, stickyRows } from "../model/sticky-rows.mjs";
+import { RowCanvas } from "../paint/row-paint.mjs";
+import { rowSize } from "../paint/row-size.mjs";
 import { byId, setShown, setStyle } from "./dom.mjs";
 
 /**
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
  * @typedef {import("./span-row-view.mjs").SpanRow} SpanRow
  */
+
+/** On a phone rows are high and few. */
+const STICKY_TALL_MAX = 2;
+
+/** @returns {number} rows that stay */
+export function stickyMax() {
+  return rowSize.isTall ? STICKY_TALL_MAX : STICKY_MAX;
+}
 
 export class StickyView {
   root = byId("sticky-rows");
@@ -26,21 +35,21 @@ export class StickyView {
     this.root.append(this.painted.canvas);
   }
 
-  /** @param {TraceFrame} frame @param {number} scrollTop @param {number} nameWidth */
-  draw(frame, scrollTop, nameWidth) {
-    this.rows = stickyRows(frame.trace, frame.rows, scrollTop, ROW_HEIGHT);
+  /** @param {TraceFrame} frame @param {number} scrollTop @param {{nameWidth: number, textWidth: number}} widths */
+  draw(frame, scrollTop, { nameWidth, textWidth }) {
+    this.rows = stickyRows(frame.trace, frame.rows, scrollTop, rowSize.height, stickyMax());
     setShown(this.root, this.rows.length > 0);
     if (this.rows.length === 0) return;
     while (this.slots.length < this.rows.length) {
       const slot = this.make();
       this.slots.push(slot);
-      setStyle(slot.node, "top", `${(this.slots.length - 1) * ROW_HEIGHT}px`);
       this.root.append(slot.node);
     }
-    setStyle(this.root, "--name", `${nameWidth}px`);
+    setStyle(this.root, "--name", `${textWidth}px`);
     let stale = false;
     for (const [at, { node, row }] of this.slots.entries()) {
       setShown(node, at < this.rows.length);
+      setStyle(node, "top", `${at * rowSize.height}px`);
       if (at < this.rows.length && this.drawRow(row, this.rows[at], node)) stale = true;
     }
     const shown = this.slots.slice(0, this.rows.length).map(({ row }) => row);

@@ -7,7 +7,7 @@ import { barEnd } from "../model/span.mjs";
 import { fitTo, pan, zoomAbout } from "../model/timescale.mjs";
 import { nextBad } from "../model/tree-order.mjs";
 import { ROW, foldOf, groupOfRow, rowOfGroup, spanOfRow } from "../model/visible-rows.mjs";
-import { ROW_HEIGHT } from "../paint/row-paint.mjs";
+import { rowSize } from "../paint/row-size.mjs";
 import { KEY_PAN, KEY_ZOOM } from "./zoom-input.mjs";
 
 const TRACE_PAGE_ROWS = 20;
@@ -35,7 +35,7 @@ export class TraceKeys {
 
   /** @param {number} row of a span or a group */
   goToRow(row) {
-    this.view.scrollTo(row, ROW_HEIGHT);
+    this.view.scrollTo(row, rowSize.height);
     if (this.view.rows.kinds[row] >= ROW.group) this.view.activateGroup(row);
     else this.view.select(spanOfRow(this.view.rows, row));
     requestAnimationFrame(() => requestAnimationFrame(() => this.view.focusActive()));

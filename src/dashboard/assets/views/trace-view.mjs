@@ -14,7 +14,8 @@ import { stickyCount } from "../model/sticky-rows.mjs";
 import { formatCount } from "../model/time.mjs";
 import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
 import { ROW, foldOf, groupOfRow, nearestRow, rowOfGroup, unhide } from "../model/visible-rows.mjs";
-import { ROW_HEIGHT, RowCanvas } from "../paint/row-paint.mjs";
+import { RowCanvas } from "../paint/row-paint.mjs";
+import { rowSize, setRowSize } from "../paint/row-size.mjs";
 import { AutomaticGroups } from "./automatic-groups.mjs";
 import { AxisView } from "./axis-view.mjs";
 import { CHEAP_MS, SpanGaps, KeptRows } from "./cached-layouts.mjs";
@@ -24,7 +25,7 @@ import { drawChipsRow, drawGroupRow } from "./group-row-view.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { SideView } from "./side-view.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
-import { StickyView } from "./sticky-view.mjs";
+import { StickyView, stickyMax } from "./sticky-view.mjs";
 import { titleChoice } from "./title-choice.mjs";
 import { TitleView } from "./title-view.mjs";
 import { TraceKeys } from "./trace-keys.mjs";
@@ -58,7 +59,9 @@ import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
 // Each row costs every frame of a scroll a share; two are on their way when the next one comes into view.
 const OVERSCAN = 2;
 const REST_MS = 100;
-const FOLLOW_MARGIN = ROW_HEIGHT * 3;
+const FOLLOW_MARGIN_ROWS = 3;
+/** As the style sheet has it. */
+const phone = globalThis.matchMedia?.("(max-width: 480px)") ?? { matches: false };
 
 export class TraceView {
   /** @type {TraceFrame | null} */
@@ -143,6 +146,7 @@ export class TraceView {
     const axis = byId("axis");
     this.width = axis.clientWidth;
     this.nameWidth = axis.offsetLeft;
+    setRowSize(phone.matches);
     this.left = axis.getBoundingClientRect().left;
     this.viewport = this.scroller.clientHeight;
     this.ui.changed();
@@ -154,6 +158,11 @@ export class TraceView {
     const index = this.trace === null ? -1 : indexOf(this.trace, id);
     if (node?.hasAttribute("data-roll-up") === false && index < 0) return setAttribute(node, "title", node.hasAttribute("data-group") ? node.getAttribute("aria-label") : null);
     if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
+  }
+
+  /** Pixels that the text of a row has: those of its column, or, above its bar, all of them. */
+  get textWidth() {
+    return rowSize.isTall ? this.width : this.nameWidth;
   }
 
   /** @returns {import("../model/visible-rows.mjs").Rows} */
@@ -245,7 +254,7 @@ export class TraceView {
     if (!ui.follow || !live) return;
     const target = this.context.follower.target(trace, at);
     if (at - this.jumpedAt < FOLLOW_EVERY_MS) return;
-    if (this.scrollTo(nearestRow(trace, this.rows, target, ui.fold), FOLLOW_MARGIN)) this.jumpedAt = at;
+    if (this.scrollTo(nearestRow(trace, this.rows, target, ui.fold), FOLLOW_MARGIN_ROWS * rowSize.height)) this.jumpedAt = at;
   }
 
   /** @returns {import("../model/timescale.mjs").Stretch} all of the trace */
@@ -260,11 +269,11 @@ export class TraceView {
     this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
     this.drawnTop = this.scrollTop;
     const { first, last, height } = rowWindow({
-      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: this.leapt ? 0 : OVERSCAN,
+      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: rowSize.height, count: this.rows.count, overscan: this.leapt ? 0 : OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
     setAttribute(this.rowsNode, "aria-rowcount", this.rows.count);
-    setStyle(this.rowsNode, "--name", `${this.nameWidth}px`);
+    setStyle(this.rowsNode, "--name", `${this.textWidth}px`);
     const active = Math.max(0, this.activeRow());
     const hadFocus = this.rowsNode.contains(document.activeElement);
     // Where the active row is out of view, the tree itself is the way in.
@@ -273,15 +282,15 @@ export class TraceView {
     /** @type {import("./span-row-view.mjs").SpanRow[]} */
     const shown = [];
     let stale = false;
-    this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
+    this.pool.show(first, last, rowSize.height, (row, at, node) => {
       setAttribute(node, "aria-rowindex", at + 1);
       setAttribute(node, "tabindex", at === active ? 0 : -1);
       if (this.drawRow(row, at, node, active)) stale = true;
       shown.push(row);
     });
-    const rowsMax = Math.ceil(this.viewport / ROW_HEIGHT) + 2 * OVERSCAN + 1;
+    const rowsMax = Math.ceil(this.viewport / rowSize.height) + 2 * OVERSCAN + 1;
     this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
-    this.sticky.draw(frame, this.scrollTop, this.nameWidth);
+    this.sticky.draw(frame, this.scrollTop, { nameWidth: this.nameWidth, textWidth: this.textWidth });
     if (hadFocus) this.focusActive();
   }
 
@@ -294,7 +303,7 @@ export class TraceView {
     const isSpan = kind < ROW.sum;
     const look = {
       fold: isSpan ? foldOf(trace, ui.fold, index) : /** @type {const} */ ("rolled"), selected: isSpan && trace.spans.ids[index] === ui.spanId, isActive: at === active,
-      nameWidth: this.nameWidth, decorators: this.context.decorators,
+      nameWidth: this.textWidth, decorators: this.context.decorators,
     };
     if (isSpan) return drawSpanRow(row, node, index, frame, look);
     return (kind === ROW.group ? drawGroupRow : kind === ROW.chips ? drawChipsRow : drawRollUpRow)(row, node, ~index, frame, look);
@@ -332,9 +341,9 @@ export class TraceView {
   scrollTo(row, margin) {
     if (row < 0) return false;
     // The height must be there before the position can be.
-    setStyle(this.rowsNode, "height", `${this.rows.count * ROW_HEIGHT}px`);
+    setStyle(this.rowsNode, "height", `${this.rows.count * rowSize.height}px`);
     const before = this.scrollTop;
-    const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin, covered: this.trace === null ? 0 : stickyCount(this.trace, this.rows, row) * ROW_HEIGHT });
+    const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: rowSize.height, margin, covered: this.trace === null ? 0 : stickyCount(this.trace, this.rows, row, stickyMax()) * rowSize.height });
     if (Math.abs(target - before) < 1) return false;
     this.scroller.scrollTop = target;
     this.scrollTop = this.scroller.scrollTop;
@@ -445,7 +454,7 @@ export class TraceView {
     if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
     this.kept.make(trace);
     if (this.frame !== null) this.frame.rows = this.rows;
-    this.scrollTo(nearestRow(trace, this.rows, index, this.ui.fold), ROW_HEIGHT * 2);
+    this.scrollTo(nearestRow(trace, this.rows, index, this.ui.fold), rowSize.height * 2);
   }
 
   /** @param {number} index @param {boolean} all at the same depth */
