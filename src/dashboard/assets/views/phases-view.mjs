@@ -54,10 +54,9 @@ export class PhasesView {
     const isOpen = root >= 0 && isOpenState(trace.spans.state[root]);
     const start = root < 0 ? NaN : trace.spans.start[root];
     const length = (isOpen ? now : trace.spans.end[root]) - start;
-    const isLong = length >= LONG_JOB_MS && trace.spans.childCount[root] > 1;
+    const isLong = length >= LONG_JOB_MS && trace.spans.childCount[root] > 0;
     if (isLong) this.look(frame, root);
-    setShown(this.root, isLong && this.seen.length > 1);
-    if (!isLong || this.seen.length < 2) return this.forget();
+    if (!isLong) return this.forget();
     // A file's programs are not those of this server.
     const isFile = /** @type {any} */ (feed).file !== undefined;
     const service = serviceOf(trace, root);
@@ -68,6 +67,9 @@ export class PhasesView {
       now, isOpen: isOpen && frame.moment === null, usual: (name) => usualOf(name)?.p50 ?? NaN,
       leftOf: (name) => trace.live.get(telling.get(name) ?? -1)?.speed?.left(now) ?? NaN,
     });
+    // One phase alone is the job itself.
+    if (phases.length < 2) return this.forget();
+    setShown(this.root, true);
     this.shown = mergedPhases(phases);
     this.drawParts(frame, telling);
     const left = isOpen ? timeLeft(phases) : NaN;
@@ -78,6 +80,7 @@ export class PhasesView {
   }
 
   forget() {
+    setShown(this.root, false);
     this.shown = [];
     setText(this.total, "");
   }
@@ -134,7 +137,7 @@ export class PhasesView {
     const name = element("span", { class: "phase-name" });
     const told = element("span", { class: "phase-told figure" });
     const line = element("span", { class: "phase-line" });
-    const node = element("button", { type: "button", class: "phase", on: { click: () => this.zoomTo(this.shown[at]) } }, shape, name, told, line);
+    const node = element("button", { type: "button", class: "job-phase", on: { click: () => this.zoomTo(this.shown[at]) } }, shape, name, told, line);
     this.strip.append(node);
     return { node, shape, name, told, line };
   }
