@@ -4,6 +4,11 @@
 //!
 //! Texts of spans are data that others wrote: [`text`] alone prints them, quoted and without control characters.
 
+#![cfg_attr(
+    not(feature = "mcp"),
+    expect(dead_code, reason = "only agents ask for parts of it")
+)]
+
 pub(crate) mod blocking;
 pub(crate) mod event_fields;
 #[cfg(feature = "mcp")]

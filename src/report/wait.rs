@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    engine::log::Log, live_spans::LiveSpans, log::waker::WakeFlag, span::event::TraceId,
-    trace::filter::TraceFilter,
+    engine::log::Log, live_spans::LiveSpans, log::waker::WakeFlag,
+    report::running::span_now::age_of, span::event::TraceId, trace::filter::TraceFilter,
+    util::time::Timestamp,
 };
 
 /// Lower bound on the time between two looks.
@@ -20,8 +21,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(crate) enum WaitFor {
     /// A trace that the filter accepts has an event after this one.
     Match { after: u64 },
-    /// No trace that the filter accepts has changed for so long.
-    Quiet(Duration),
+    /// No trace that the filter accepts has changed for so long, since the wait began. With a time-out of zero, the time
+    /// before it counts as well.
+    Quiet {
+        quiet: Duration,
+        /// If it is not zero, a trace must have had an event after this one.
+        after: u64,
+    },
     /// This trace is complete.
     End(TraceId),
 }
@@ -76,20 +82,31 @@ pub(crate) async fn wait(
     let deadline = Instant::now() + timeout;
     let (_, mut version) = index.changed_since(filter, u64::MAX);
     let mut changed_at = Instant::now();
+    if timeout.is_zero() {
+        let newest = index.newest_time(filter).unwrap_or_default();
+        let age = Duration::from_nanos(age_of(newest, Timestamp::now()));
+        changed_at = changed_at.checked_sub(age).unwrap_or(changed_at);
+    }
     loop {
         let now = Instant::now();
         let mut look_at = now + LOOK_EVERY;
         let is_over = match until {
             WaitFor::Match { after } => index.has_match(filter, after),
             WaitFor::End(id) => index.is_complete(id.to_bytes(), u64::MAX),
-            WaitFor::Quiet(quiet) => {
+            WaitFor::Quiet { quiet, after } => {
                 let (has_changed, newest) = index.changed_since(filter, version);
                 version = newest;
                 if has_changed {
                     changed_at = now;
                 }
                 look_at = changed_at + quiet;
-                now >= look_at
+                let has_begun = after == 0 || index.has_match(filter, after);
+                if now >= look_at && !has_begun {
+                    look_at = now + LOOK_EVERY;
+                    false
+                } else {
+                    now >= look_at
+                }
             }
         };
         if is_over {

@@ -183,6 +183,20 @@ fn a_wait_ends_when_it_happens_or_when_its_time_is_over() {
     });
     app.put([SpanEvent::ended(trace(3), span(1), "late", ok())]);
     assert!(waiting.join().unwrap().contains("The trace has ended"));
+    // What was quiet before counts only if nothing is waited for.
+    let url = app.url();
+    let answer =
+        |arguments: &Json| -> Json { serde_json::from_str(&ask(&url, "wait", arguments)).unwrap() };
+    let quiet = json!({"until": "quiet", "quiet_ms": 10, "format": "json"});
+    let waited = answer(&quiet);
+    assert_eq!(waited["outcome"], json!("matched"));
+    let mut at_once = quiet.clone();
+    at_once["timeout_s"] = 0.into();
+    assert_eq!(answer(&at_once)["outcome"], json!("matched"));
+    let mut nothing_since = quiet.clone();
+    nothing_since["since"] = waited["cursor"].clone();
+    nothing_since["timeout_s"] = json!(0.2);
+    assert_eq!(answer(&nothing_since)["outcome"], json!("timed_out"));
 }
 
 #[test]

@@ -63,6 +63,15 @@ impl TraceIndex {
         })
     }
 
+    /// Returns the time of the newest event of the traces that the filter accepts.
+    pub(crate) fn newest_time(&self, filter: &TraceFilter) -> Option<Timestamp> {
+        let now = Timestamp::now();
+        let state = read(&self.state);
+        let accepted = state.traces.iter();
+        let accepted = accepted.filter(|(id, entry)| filter.accepts(id, &entry.trace, now));
+        accepted.map(|(_, entry)| entry.trace.newest).max()
+    }
+
     /// Returns whether a trace that the filter accepts has changed after this version, and the version of now.
     pub(crate) fn changed_since(&self, filter: &TraceFilter, version: u64) -> (bool, u64) {
         let now = Timestamp::now();

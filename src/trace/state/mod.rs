@@ -72,9 +72,9 @@ pub enum TraceState {
     Lost,
 }
 
+#[cfg(feature = "mcp")]
 impl TraceState {
     /// Returns the word for it, as JSON has it.
-    #[cfg(feature = "http")]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Running => "running",

@@ -92,7 +92,7 @@ async fn an_allowed_origin_may_read_and_resume() {
             [
                 (
                     "access-control-allow-headers",
-                    "Last-Event-ID, Authorization, Cache-Control, Content-Type"
+                    "Last-Event-ID, Authorization, Cache-Control, Content-Type, MCP-Protocol-Version, Mcp-Method, Mcp-Name"
                 ),
                 ("access-control-allow-methods", "GET, HEAD"),
                 ("access-control-allow-origin", SHOP),

@@ -127,7 +127,10 @@ impl ToolCall<'_> {
         let filter = self.searched(Some("trace"))?;
         let until = match self.arguments.one_of("until", &["match", "end", "quiet"])? {
             "match" => WaitFor::Match { after },
-            "quiet" => WaitFor::Quiet(Duration::from_secs_f64(quiet / 1e3)),
+            "quiet" => WaitFor::Quiet {
+                quiet: Duration::from_secs_f64(quiet / 1e3),
+                after,
+            },
             _ => WaitFor::End(self.trace_of("trace", self.arguments.required("trace")?)?),
         };
         let begun = Instant::now();
@@ -140,11 +143,11 @@ impl ToolCall<'_> {
                 "The program is shutting down: it has not happened",
             ),
             (Waited::Matched, WaitFor::Match { .. }) => ("matched", "A trace matches"),
-            (Waited::Matched, WaitFor::Quiet(_)) => ("matched", "Nothing happens any more"),
+            (Waited::Matched, WaitFor::Quiet { .. }) => ("matched", "Nothing happens any more"),
             (Waited::Matched, WaitFor::End(_)) => ("matched", "The trace has ended"),
         };
         let head = format!("{said} ({:.1} s waited).\n", waited_for.as_secs_f64());
-        let is_found = waited == Waited::Matched && !matches!(until, WaitFor::Quiet(_));
+        let is_found = waited == Waited::Matched && !matches!(until, WaitFor::Quiet { .. });
         let (text, traces, running) = if is_found {
             let found = found::find(self.live, &filter, (after, 20)).await;
             let found = found.map_err(|error| error.with_causes())?;

@@ -164,7 +164,7 @@ fn schema_of(argument: &str) -> Json {
         "quiet_ms" => number(
             1000,
             (10, 60_000),
-            "With until=quiet: for how many milliseconds nothing must happen.",
+            "With until=quiet: for how many milliseconds nothing must happen; with since, after something did.",
         ),
         "waits_s" => number(
             10,
