@@ -17,6 +17,8 @@ use opentelemetry::{
     trace::{TraceContextExt as _, Tracer as _, TracerProvider as _},
 };
 
+use tracing::dispatcher::DefaultGuard;
+
 #[cfg(unix)]
 use crate::testing::signals;
 use crate::{
@@ -86,6 +88,8 @@ struct Watched {
     test: Arc<ActiveTest>,
     limit: Option<TimeLimit>,
     context: ContextGuard,
+    /// Our subscriber beside that of the program.
+    subscriber: Option<DefaultGuard>,
 }
 
 impl fmt::Debug for TestTrace {
@@ -146,6 +150,7 @@ impl Watched {
             limit: limit.map(|limit| TimeLimit::watch(&test, limit)),
             test,
             context: context.attach(),
+            subscriber: log.join_default(),
         })
     }
 }
@@ -159,7 +164,9 @@ impl Drop for TestTrace {
             test,
             limit,
             context,
+            subscriber,
         } = watched;
+        drop(subscriber);
         drop(limit);
         let has_failed = thread::panicking() != self.is_panic_expected;
         test.context.span().end();

@@ -21,6 +21,7 @@
 //! The guide: [tests](crate::_guide::tests).
 
 mod active_test;
+mod both_subscribers;
 mod failure_report;
 mod guard;
 mod limit;
@@ -50,8 +51,9 @@ pub use self::guard::{TestOptions, TestTrace};
 /// `SIGINT` and `SIGTERM` report every test that runs, then end the process as ever. A test that handles these signals
 /// itself needs `LIVESPAN_TEST_SIGNALS=0`.
 ///
-/// The first call in a process installs a `tracing` subscriber for all of its threads. If there is one already, nothing is
-/// shown.
+/// The first call in a process installs a `tracing` subscriber for all of its threads. If there is one already, ours stands
+/// beside it: on the thread of the test, and on others inside the spans of the test. So set a subscriber of your own
+/// first, or as the default of a scope: the `init()` of a global one fails after this.
 #[macro_export]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 macro_rules! trace_test {

@@ -4,7 +4,12 @@
 use std::{env, sync::OnceLock};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{level_filters::LevelFilter, subscriber::set_global_default};
+use tracing::{
+    Dispatch,
+    dispatcher::{self, DefaultGuard},
+    level_filters::LevelFilter,
+    subscriber::NoSubscriber,
+};
 use tracing_subscriber::{Layer as _, filter::Targets, layer::SubscriberExt as _};
 
 use crate::{
@@ -12,7 +17,10 @@ use crate::{
     init::{environment, setup::layer_of},
     live_spans::LiveSpans,
     otel::{LiveTracerProvider, panic_hook::panic_hook},
-    testing::thread_context::{ResetTestContext, SetTestContext},
+    testing::{
+        both_subscribers,
+        thread_context::{ResetTestContext, SetTestContext},
+    },
 };
 
 /// The log, and what makes its spans.
@@ -20,6 +28,8 @@ use crate::{
 pub(super) struct TestLog {
     pub(super) live: LiveSpans,
     pub(super) provider: LiveTracerProvider,
+    /// The subscriber whose spans and events are shown.
+    dispatch: Dispatch,
 }
 
 /// Returns the log of this process; `None` if it could not be made, which no test should fail for.
@@ -37,12 +47,24 @@ impl TestLog {
             .and_then(layer_of(&live, &provider))
             .and_then(ResetTestContext)
             .with_filter(levels());
+        let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
         // A subscriber of the program's own stays.
-        drop(set_global_default(
-            tracing_subscriber::registry().with(layer),
-        ));
+        drop(dispatcher::set_global_default(dispatch.clone()));
         panic_hook();
-        Ok(Self { live, provider })
+        Ok(Self {
+            live,
+            provider,
+            dispatch,
+        })
+    }
+
+    /// Makes the subscriber the default of this thread, beside the one that is, unless it is the default anyway.
+    pub(super) fn join_default(&self) -> Option<DefaultGuard> {
+        let current = dispatcher::get_default(Dispatch::clone);
+        let is_there = current.downcast_ref::<SetTestContext>().is_some();
+        // Whoever wants no subscriber on this thread gets none.
+        let is_wanted = !is_there && !current.is::<NoSubscriber>();
+        is_wanted.then(|| dispatcher::set_default(&both_subscribers::both(&self.dispatch, current)))
     }
 }
 

@@ -12,7 +12,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, info, info_span, level_filters::LevelFilter};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
 /// Set in the processes that fail on purpose.
 const CHILD: &str = "LIVESPAN_TEST_FAILS";
@@ -50,6 +51,51 @@ async fn failing_task() {
     let task = tokio::spawn(async { panic!("in the task") }.instrument(span));
     let error = task.await.unwrap_err();
     panic!("a task failed: {}", error.is_panic());
+}
+
+/// Runs a failing test beside a subscriber that prints.
+fn fail_beside_another_subscriber() {
+    crate::trace_test!();
+    let work = info_span!("charge", card = 7);
+    let inner = work.clone();
+    let thread = thread::spawn(move || {
+        inner.in_scope(|| info_span!("on a thread").in_scope(|| info!("from a thread")));
+    });
+    thread.join().unwrap();
+    let _work = work.entered();
+    info!("asking the bank");
+    tracing::debug!("only ours wants this");
+    let detached = info_span!(parent: None, "alone");
+    info_span!(parent: &detached, "below").in_scope(|| info!("with a parent"));
+    panic!("card declined");
+}
+
+fn printing() -> impl tracing::Subscriber + Send + Sync {
+    let format = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(format)
+}
+
+#[test]
+#[ignore = "a test that fails beside a global subscriber"]
+fn beside_global() {
+    if is_child() {
+        tracing::subscriber::set_global_default(printing()).unwrap();
+        fail_beside_another_subscriber();
+    }
+}
+
+#[test]
+#[ignore = "a test that fails beside a subscriber of its thread"]
+fn beside_scoped() {
+    if is_child() {
+        let _scope = tracing::subscriber::set_default(printing());
+        fail_beside_another_subscriber();
+    }
 }
 
 #[test]
@@ -174,7 +220,6 @@ fn events(file: &Path) -> Vec<Value> {
 /// Returns the names of the spans in a file, and how each ended.
 fn spans(file: &Path) -> Vec<(String, &'static str)> {
     let events = events(file);
-    assert_eq!(events[0]["traces"], 1);
     let started = events.iter().filter(|event| event["type"] == "started");
     started
         .map(|start| {
@@ -263,6 +308,47 @@ fn spans_of_other_threads_belong_to_the_test_of_their_runtime() {
         .unwrap();
     let root = events.iter().find(|event| event["name"] == name).unwrap();
     assert_eq!(orphan["parentSpanId"], root["spanId"]);
+}
+
+#[test]
+fn a_subscriber_of_the_program_gets_what_it_got_without_us() {
+    for test in ["beside_global", "beside_scoped"] {
+        let folder = ReplayFolder::new(test);
+        let output = start(test, &folder).wait_with_output().unwrap();
+        assert_eq!(
+            String::from_utf8(output.stderr).unwrap(),
+            " INFO charge{card=7}:on a thread: from a thread\n \
+             INFO charge{card=7}: asking the bank\n \
+             INFO alone:below: with a parent\n",
+            "{test}"
+        );
+        let file = folder.file("fail_beside_another_subscriber");
+        let name = "test livespan::testing::tests::fail_beside_another_subscriber";
+        let mut shown = spans(&file);
+        shown.sort();
+        let mut expected = named([
+            (name, "panicked"),
+            ("charge", "panicked"),
+            ("on a thread", "ok"),
+            // A trace of its own, which began while the test ran.
+            ("alone", "panicked"),
+            ("below", "ok"),
+        ]);
+        expected.sort();
+        assert_eq!(shown, expected, "{test}");
+        let texts: Vec<Value> = events(&file)
+            .into_iter()
+            .filter(|event| event["type"] == "log")
+            .map(|mut event| event["body"].take())
+            .collect();
+        let lines = [
+            "from a thread",
+            "asking the bank",
+            "only ours wants this",
+            "with a parent",
+        ];
+        assert_eq!(texts, lines, "{test}");
+    }
 }
 
 #[test]

@@ -433,6 +433,7 @@ const MODULES: &[&str] = &[
     "testing::test_name",
     "testing::active_test",
     "testing::thread_context",
+    "testing::both_subscribers",
     "testing::test_log",
     "testing::failure_report",
     "testing::panics",
