@@ -7,7 +7,7 @@
 //! reader may no longer read. [`server`] listens.
 
 pub(crate) mod auth;
-#[cfg(feature = "dashboard")]
+#[cfg(any(feature = "dashboard", feature = "otlp"))]
 pub(crate) mod blocking;
 pub(crate) mod error;
 pub(crate) mod event_filter;

@@ -115,6 +115,11 @@ impl Service<Request<Body>> for LiveService {
         let live = self.live.clone();
         let (mut request, body) = req.into_parts();
         cors::strip_foreign_cookies(&live.shared.access, &mut request);
+        #[cfg(feature = "otlp-grpc")]
+        if routes::otlp::grpc::is_grpc(&request) {
+            let answer = async move { Ok(routes::otlp::grpc::answer(&live, &request, body).await) };
+            return Box::pin(answer);
+        }
         #[cfg(feature = "otlp")]
         if let Some(target) = routes::otlp::target_of(&request) {
             return Box::pin(async move {

@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
+#[cfg(not(feature = "otlp-grpc"))]
 use hyper::server::conn::http1;
+#[cfg(feature = "otlp-grpc")]
+use hyper_util::server::conn::auto;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -55,6 +58,12 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSALS_MAX: usize = 256;
 /// Bytes that a connection buffers: the cost of a stalled client, in addition to one block.
 const CONNECTION_BUFFER: usize = 64 * 1024;
+/// Upper bound on the requests of one HTTP/2 connection at once.
+#[cfg(feature = "otlp-grpc")]
+const STREAMS_MAX: u32 = 128;
+/// Upper bound on the headers of one HTTP/2 request, in bytes.
+#[cfg(feature = "otlp-grpc")]
+const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// The whole response to a connection beyond the bound, as a stream that ends: an `EventSource` gives up on any error.
 const OVERLOAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
     connection: close\r\n\r\nretry: 10000\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"overload\"}\n\n";
@@ -459,13 +468,49 @@ fn connection(
                 request.extensions_mut().insert(stopping.clone());
                 async move { hyper::service::Service::call(&service, request).await }
             });
+        let io = TokioIo::new(StallLimit::new(stream, sent));
+        #[cfg(feature = "otlp-grpc")]
+        let builder = auto_builder();
+        #[cfg(feature = "otlp-grpc")]
+        let connection = builder.serve_connection(io, service);
+        #[cfg(not(feature = "otlp-grpc"))]
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(LiveServer::HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
-            .serve_connection(TokioIo::new(StallLimit::new(stream, sent)), service);
+            .serve_connection(io, service);
         // A connection fails only because its client went away.
         drop(watcher.watch(connection).await);
+    }
+}
+
+/// Serves HTTP/1, and HTTP/2 to a client that begins with its preface: gRPC needs it.
+#[cfg(feature = "otlp-grpc")]
+fn auto_builder() -> auto::Builder<SuppressedExecutor> {
+    let mut builder = auto::Builder::new(SuppressedExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(LiveServer::HEAD_TIMEOUT)
+        .max_buf_size(CONNECTION_BUFFER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(LiveServer::STALL_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX);
+    builder
+}
+
+/// Runs the requests of an HTTP/2 connection. They end with the connection.
+#[cfg(feature = "otlp-grpc")]
+#[derive(Clone, Copy, Debug)]
+struct SuppressedExecutor;
+
+#[cfg(feature = "otlp-grpc")]
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for SuppressedExecutor {
+    fn execute(&self, fut: F) {
+        tokio::spawn(fut.with_context(suppressed()));
     }
 }
 

@@ -381,6 +381,7 @@ const MODULES: &[&str] = &[
     "http::routes::otlp::body",
     "http::routes::otlp::writer_access",
     "http::routes::otlp::route",
+    "http::routes::otlp::grpc",
     "http::routes::otlp",
     "http::routes::otlp_json",
     "http::routes::trace_snapshot::latest",

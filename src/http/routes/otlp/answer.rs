@@ -59,27 +59,33 @@ impl ExportAnswer {
                 response::json(&JsonAnswer { partial_success })
             }
             Format::Protobuf => {
-                let rejected = i64::try_from(self.rejected).unwrap_or(i64::MAX);
-                let message = self.message;
-                let bytes = match (is_partial, self.signal) {
-                    (false, _) | (true, Signal::Metrics) => Vec::new(),
-                    (true, Signal::Traces) => ExportTraceServiceResponse {
-                        partial_success: Some(ExportTracePartialSuccess {
-                            rejected_spans: rejected,
-                            error_message: message,
-                        }),
-                    }
-                    .encode_to_vec(),
-                    (true, Signal::Logs) => ExportLogsServiceResponse {
-                        partial_success: Some(ExportLogsPartialSuccess {
-                            rejected_log_records: rejected,
-                            error_message: message,
-                        }),
-                    }
-                    .encode_to_vec(),
-                };
+                let bytes = self.protobuf();
                 response::with_type(Body::from(bytes), PROTOBUF)
             }
+        }
+    }
+
+    /// Returns the message in protobuf.
+    pub(super) fn protobuf(self) -> Vec<u8> {
+        let is_partial = self.rejected > 0 || !self.message.is_empty();
+        let rejected = i64::try_from(self.rejected).unwrap_or(i64::MAX);
+        let message = self.message;
+        match (is_partial, self.signal) {
+            (false, _) | (true, Signal::Metrics) => Vec::new(),
+            (true, Signal::Traces) => ExportTraceServiceResponse {
+                partial_success: Some(ExportTracePartialSuccess {
+                    rejected_spans: rejected,
+                    error_message: message,
+                }),
+            }
+            .encode_to_vec(),
+            (true, Signal::Logs) => ExportLogsServiceResponse {
+                partial_success: Some(ExportLogsPartialSuccess {
+                    rejected_log_records: rejected,
+                    error_message: message,
+                }),
+            }
+            .encode_to_vec(),
         }
     }
 }
@@ -89,7 +95,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 /// A request of which nothing was taken.
 #[derive(Debug)]
 pub(super) struct OtlpError {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     pub(super) message: String,
 }
 
@@ -107,7 +113,7 @@ impl OtlpError {
     }
 
     /// Returns the code of `google.rpc.Code`.
-    fn code(&self) -> u8 {
+    pub(super) fn code(&self) -> u8 {
         match self.status {
             StatusCode::UNAUTHORIZED => 16,
             StatusCode::FORBIDDEN => 7,
@@ -150,7 +156,7 @@ impl OtlpError {
 }
 
 /// Returns a `google.rpc.Status` in protobuf: the code is field 1, the message field 2.
-fn rpc_status(code: u8, message: &str) -> Vec<u8> {
+pub(super) fn rpc_status(code: u8, message: &str) -> Vec<u8> {
     let mut out = vec![0x08, code, 0x12];
     prost::encoding::encode_varint(message.len() as u64, &mut out);
     out.extend_from_slice(message.as_bytes());

@@ -11,6 +11,7 @@ use crate::{
     http::routes::otlp::answer::OtlpError,
     otlp::{
         OtlpReceiver,
+        budget::MemoryShare,
         decode::{Format, Signal},
         receiver::{self, Receiver, Refusal},
     },
@@ -29,6 +30,22 @@ pub(super) async fn read(
     if length.is_some_and(|length| length > bytes_max) {
         return Err(too_large(bytes_max));
     }
+    let (bytes, memory) = read_bytes(receiver, body, bytes_max).await?;
+    Ok(receiver::Body {
+        bytes,
+        is_gzip,
+        signal,
+        format,
+        memory,
+    })
+}
+
+/// Reads at most this many bytes.
+pub(super) async fn read_bytes(
+    receiver: &Receiver,
+    body: Body,
+    bytes_max: usize,
+) -> Result<(Vec<u8>, MemoryShare), OtlpError> {
     let mut memory = receiver.budget.share();
     let mut bytes = Vec::new();
     let mut data = body.into_data_stream();
@@ -55,13 +72,7 @@ pub(super) async fn read(
                 "the body did not arrive in time",
             )
         })??;
-    Ok(receiver::Body {
-        bytes,
-        is_gzip,
-        signal,
-        format,
-        memory,
-    })
+    Ok((bytes, memory))
 }
 
 fn too_large(bytes_max: usize) -> OtlpError {

@@ -3,6 +3,8 @@
 
 mod answer;
 mod body;
+#[cfg(feature = "otlp-grpc")]
+pub(crate) mod grpc;
 mod route;
 mod writer_access;
 

@@ -115,7 +115,7 @@ pub(crate) async fn answer(
     response
 }
 
-fn user_agent(request: &Parts) -> &str {
+pub(super) fn user_agent(request: &Parts) -> &str {
     let value = request.headers.get(header::USER_AGENT);
     let value = value.and_then(|value| value.to_str().ok());
     value.unwrap_or("unknown")
@@ -159,7 +159,7 @@ const MISSING_PATH: &str =
 const UNKNOWN_PATH: &str = "OTLP is taken at /v1/traces, /v1/logs and /v1/metrics only";
 const WRONG_TYPE: &str = "the content type must be application/x-protobuf or application/json";
 
-async fn decode(
+pub(super) async fn decode(
     live: &LiveSpans,
     receiver: &Arc<Receiver>,
     body: receiver::Body,
@@ -179,7 +179,7 @@ async fn decode(
 }
 
 /// Waits until the store has what was taken: what is answered with success survives a restart of this program.
-async fn wait_until_stored(stored: oneshot::Receiver<bool>) -> Result<(), OtlpError> {
+pub(super) async fn wait_until_stored(stored: oneshot::Receiver<bool>) -> Result<(), OtlpError> {
     let patience: Duration = OtlpReceiver::STORE_TIMEOUT;
     match timeout(patience, stored).await {
         Ok(Ok(true)) => Ok(()),

@@ -1,6 +1,9 @@
 //! Requests as senders make them, and the events that they become.
 
 mod forms;
+#[cfg(feature = "otlp-grpc")]
+mod grpc;
+mod lasting;
 mod overload;
 mod protocol;
 

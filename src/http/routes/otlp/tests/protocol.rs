@@ -35,6 +35,11 @@ fn request(spans: Vec<Span>) -> Vec<u8> {
     ExportTraceServiceRequest { resource_spans }.encode_to_vec()
 }
 
+#[cfg(feature = "otlp-grpc")]
+pub(super) fn request_of_spans(names: &[&str]) -> Vec<u8> {
+    request(names.iter().map(|name| span(name)).collect())
+}
+
 #[tokio::test]
 async fn success_is_an_empty_message_of_the_type_of_the_request() {
     let live = receiving();

@@ -1,0 +1,108 @@
+//! Calls of gRPC, over a real connection.
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message as _;
+
+use super::{protocol::request_of_spans, *};
+
+/// Calls a method on a server of its own. Returns status code, message of the call, and message of the answer.
+async fn call(
+    live: &LiveSpans,
+    path: &str,
+    message: &[u8],
+    is_gzip: bool,
+) -> (String, String, Vec<u8>) {
+    let server = live.serve("127.0.0.1:0").await.unwrap();
+    let stream = tokio::net::TcpStream::connect(server.local_addr())
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let running = tokio::spawn(connection);
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let frame = [&[u8::from(is_gzip)][..], &length, message].concat();
+    let request = Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("grpc-encoding", "gzip")
+        .body(Body::from(frame))
+        .unwrap();
+    let (parts, mut body) = sender.send_request(request).await.unwrap().into_parts();
+    assert_eq!(parts.status, StatusCode::OK);
+    let mut headers = parts.headers;
+    let mut data = Vec::new();
+    while let Some(frame) =
+        std::future::poll_fn(|cx| http_body::Body::poll_frame(std::pin::Pin::new(&mut body), cx))
+            .await
+    {
+        match frame.unwrap().into_data() {
+            Ok(bytes) => data.extend_from_slice(&bytes),
+            Err(frame) => headers.extend(frame.into_trailers().unwrap()),
+        }
+    }
+    running.abort();
+    server.shutdown();
+    let text = |name: &str| {
+        let value = headers.get(name).map(|value| value.to_str().unwrap());
+        value.unwrap_or_default().to_owned()
+    };
+    (text("grpc-status"), text("grpc-message"), data)
+}
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+#[tokio::test]
+async fn spans_over_grpc_are_taken_and_answered_as_grpc_is() {
+    let live = receiving();
+    let (status, message, answer) = call(&live, EXPORT, &request_of_spans(&["a"]), false).await;
+    assert_eq!(
+        (status.as_str(), message.as_str(), answer),
+        ("0", "", vec![0; 5])
+    );
+    let (status, _, answer) = call(&live, EXPORT, &gzip(&request_of_spans(&["b", ""])), true).await;
+    // The second span repeats the ids of the first.
+    assert_eq!((status.as_str(), answer), ("0", vec![0; 5]));
+    let lines = outline(&live);
+    assert_eq!(
+        lines.first().map(String::as_str),
+        Some("started 0101010101010101 a")
+    );
+    let (status, message, answer) = call(&live, EXPORT, &[0x0a, 0x01], false).await;
+    assert_eq!((status.as_str(), answer), ("3", Vec::new()));
+    assert!(
+        message.starts_with("the body is not the protobuf of this request"),
+        "{message}"
+    );
+    let (status, message, _) = call(&live, "/grpc.health.v1.Health/Check", &[], false).await;
+    assert_eq!(
+        (status.as_str(), message.as_str()),
+        (
+            "12",
+            "only spans, log records and metrics of OTLP are taken, not /grpc.health.v1.Health/Check"
+        )
+    );
+    let no_partial = ExportTraceServiceResponse {
+        partial_success: None::<ExportTracePartialSuccess>,
+    };
+    assert_eq!(no_partial.encode_to_vec(), b"");
+}
+
+#[tokio::test]
+async fn a_call_needs_the_token_and_a_receiver() {
+    let live = LiveSpans::builder()
+        .otlp(OtlpReceiver::default().token("hush"))
+        .build()
+        .unwrap();
+    let (status, message, _) = call(&live, EXPORT, &[], false).await;
+    assert_eq!(status, "16");
+    assert_eq!(
+        message,
+        "senders need the token: set OTEL_EXPORTER_OTLP_HEADERS=x-otlp-api-key=%E2%80%A6 in their environment"
+    );
+    let off = LiveSpans::builder().build().unwrap();
+    assert_eq!(call(&off, EXPORT, &[], false).await.0, "12");
+}

@@ -1,0 +1,81 @@
+//! Open spans that are sent again and again.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sends the same again until the log has this many events.
+async fn send_until(live: &LiveSpans, spans: Value, count: usize) -> Vec<Value> {
+    let begun = Instant::now();
+    loop {
+        take(live, "nodejs", spans.clone()).await;
+        let events = events(live);
+        if events.len() >= count {
+            return events;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{events:#?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_changed_in_an_open_span_is_told_once() {
+    let live = receiving();
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let event = |name: &str| json!({"name": name, "timeUnixNano": START});
+    let span = |name: &str, attributes: Value, events: Value, code: u64| {
+        json!([{
+            "traceId": TRACE, "spanId": SPAN, "name": name, "startTimeUnixNano": START,
+            "attributes": attributes, "events": events, "status": {"code": code, "message": "no"},
+        }])
+    };
+    let first = span(
+        "job",
+        json!([attribute("same", "1"), attribute("a", "1")]),
+        json!([event("e")]),
+        0,
+    );
+    take(&live, "nodejs", first).await;
+    let second = span(
+        "job 2",
+        json!([
+            attribute("same", "1"),
+            attribute("a", "2"),
+            attribute("livespan.awaiting", "redis")
+        ]),
+        json!([event("e"), event("f")]),
+        2,
+    );
+    send_until(&live, second, 3).await;
+    let third = span(
+        "job 2",
+        json!([attribute("same", "1"), attribute("a", "2")]),
+        json!([event("e"), event("f")]),
+        2,
+    );
+    let mut told = send_until(&live, third, 4).await;
+    for update in told.iter_mut().skip(1) {
+        let update = update.as_object_mut().unwrap();
+        update.remove("timestamp");
+        if let Some(Value::Object(awaiting)) = update.get_mut("awaiting") {
+            awaiting.remove("since");
+        }
+    }
+    let moment = "2026-11-22T11:39:00.000000000Z";
+    assert_eq!(
+        told,
+        [
+            json!({"type": "started", "spanId": SPAN, "parentSpanId": null, "name": "job",
+                "attributes": {"same": "1", "a": "1"}, "timestamp": moment}),
+            json!({"type": "updated", "spanId": SPAN,
+                "events": [{"name": "e", "timestamp": moment, "attributes": {}}]}),
+            json!({"type": "updated", "spanId": SPAN, "name": "job 2",
+                "status": {"code": "ERROR", "message": "no"}, "attributes": {"a": "2"},
+                "awaiting": {"name": "redis"},
+                "events": [{"name": "f", "timestamp": moment, "attributes": {}}]}),
+            json!({"type": "updated", "spanId": SPAN, "awaiting": null}),
+        ]
+    );
+}
