@@ -188,6 +188,8 @@ pub(crate) struct SpanNowBuilder {
     rate: ProgressRate,
     awaiting: Option<(String, Timestamp)>,
     polling: Option<(String, Timestamp)>,
+    /// When it told how its task is polled.
+    task_told: Timestamp,
     logged: Option<Timestamp>,
     last: Timestamp,
 }
@@ -254,6 +256,7 @@ impl SpanNowBuilder {
             let since = poll.since.time().unwrap_or(time);
             (clipped(&poll.thread), since)
         });
+        self.task_told = time;
         self.span.task = Some(TaskNow {
             polls: task.polls,
             busy_nanos: task.busy_nanos,
@@ -319,15 +322,23 @@ impl SpanNowBuilder {
                 age,
             }
         });
-        if let (Some(task), Some((thread, since))) = (&mut span.task, self.polling) {
-            let age = age_of(since, now);
-            task.polling = Some(PollNow {
-                since: since.text(),
-                thread,
-                age_ms: milliseconds(age),
-                is_blocked: age >= BLOCKED_NANOS,
-                age,
-            });
+        match (&mut span.task, self.polling) {
+            (Some(task), Some((thread, since))) => {
+                let age = age_of(since, now);
+                task.polling = Some(PollNow {
+                    since: since.text(),
+                    thread,
+                    age_ms: milliseconds(age),
+                    is_blocked: age >= BLOCKED_NANOS,
+                    age,
+                });
+            }
+            // An idle task tells nothing, so the time since it told something counts as idle.
+            (Some(task), None) => {
+                let silence = age_of(self.task_told, now);
+                task.idle_nanos = task.idle_nanos.saturating_add(silence);
+            }
+            (None, _) => {}
         }
         if let (Some(log), Some(at)) = (&mut span.log, self.logged) {
             log.age = age_of(at, now);

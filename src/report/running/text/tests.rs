@@ -192,7 +192,7 @@ fn each_span_says_what_it_does_and_what_it_waits_for() {
 
 trace a1a1a1a1 checkout · shop · open for 1 m 00 s · 3 of 6 spans open
   checkout 1 m 00 s [01010101]
-    reserve 48.0 s [02020202] · stock · awaits \"redis get\" for 47.6 s · idle, worked 2 % in 31 polls
+    reserve 48.0 s [02020202] · stock · awaits \"redis get\" for 47.6 s · idle, worked 0 % in 31 polls
       log 11.9 s ago: WARN shop::stock \"retrying in a moment\"
     resize 5.0 s [03030303] · BLOCKS thread tokio-worker-3: in one poll for 4.1 s
 
