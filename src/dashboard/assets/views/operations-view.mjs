@@ -172,7 +172,7 @@ export class OperationsView {
     this.actions.changed();
   }
 
-  /** The last runs as bars; each opens its trace. @param {Operation} operation @param {"small" | "large"} size @param {OperationsFrame} frame @returns {HTMLElement} */
+  /** The last runs as bars for the pointer, too small to be steps of the keyboard: that has the list of the slowest. @param {Operation} operation @param {"small" | "large"} size @param {OperationsFrame} frame @returns {HTMLElement} */
   runs(operation, size, { now, zone }) {
     const { last, p95 } = operation;
     const took = (/** @type {import("../model/operations.mjs").Run} */ run) => (run.state === "running" ? Math.max(run.duration, now - epochMilliseconds(run.start)) : run.duration);
@@ -181,7 +181,7 @@ export class OperationsView {
     const longest = (ended.length > 0 ? ended : last).reduce((most, run) => Math.max(most, took(run)), 1e-6);
     return element("span", { class: `run-bars ${size}` }, ...last.map((run) => {
       const words = `${STATE_WORDS[run.state] ?? run.state}, ${formatDuration(took(run))}, ${startText(epochMilliseconds(run.start), now, zone)}`;
-      const bar = element("a", { class: "run-bar", href: this.actions.hrefOf(run.traceId, run.spanId), "data-look": runLook(run, p95), title: words, "aria-label": words, tabindex: size === "small" ? -1 : 0, "data-key": `${size} ${run.spanId}` });
+      const bar = element("a", { class: "run-bar", href: this.actions.hrefOf(run.traceId, run.spanId), "data-look": runLook(run, p95), title: words, "aria-label": words, tabindex: -1, "data-key": `${size} ${run.spanId}` });
       setStyle(bar, "--h", `${Math.max(6, Math.min(100, (took(run) / longest) * 100)).toFixed(0)}%`);
       bar.addEventListener("click", (event) => {
         event.stopPropagation();
@@ -206,10 +206,11 @@ export class OperationsView {
       });
       return element("li", {}, link);
     }));
-    return element("div", { class: "operation-details" },
-      element("section", {}, element("h3", { text: `Duration · ${plural(count, "span")} ended` }), histogram(operation)),
-      element("section", {}, element("h3", { text: "Last runs · the newest right" }), this.runs(operation, "large", frame)),
-      element("section", {}, element("h3", { text: "Slowest of the last" }), slowest, element("button", { type: "button", class: "link", "data-key": `list ${operationKey(operation)}`, text: "Traces that begin with it", on: { click: () => this.actions.list(query) } })));
+    const parts = element("div", { class: "operation-details", role: "gridcell" },
+      element("section", {}, element("h2", { text: `Duration · ${plural(count, "span")} ended` }), histogram(operation)),
+      element("section", {}, element("h2", { text: "Last runs · the newest right" }), this.runs(operation, "large", frame)),
+      element("section", {}, element("h2", { text: "Slowest of the last" }), slowest, element("button", { type: "button", class: "link", "data-key": `list ${operationKey(operation)}`, text: "Traces that begin with it", on: { click: () => this.actions.list(query) } })));
+    return element("div", { role: "row" }, parts);
   }
 
   focusActive() {
