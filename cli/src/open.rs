@@ -129,8 +129,10 @@ async fn lines(file: &Path) -> Result<LiveSpans, Failure> {
         processes.extend(batch.iter().filter_map(EncodedEvent::process));
     }
     // Nothing more comes from a file, so nothing in it is running.
+    let last = contents.events.iter().filter_map(EncodedEvent::time).max();
+    let last = last.unwrap_or_else(std::time::SystemTime::now);
     for process in processes {
-        live.end_process(process)
+        live.end_process(process, last)
             .await
             .map_err(|error| failed(&error))?;
     }

@@ -211,3 +211,45 @@ fn a_command_that_runs_under_livespan_asks_its_page() {
     // The command itself runs.
     assert!(stdout.contains("sh"), "{stdout}");
 }
+
+#[test]
+fn the_tools_of_agents_answer_with_exit_codes() {
+    let served = Served::new();
+    let json = |words: &[&str]| {
+        let (code, stdout, stderr) = served.ask(words);
+        let json: Json =
+            serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error} {stderr}"));
+        (code, json)
+    };
+    let (code, found) = json(&["traces", "--json", "state:running"]);
+    assert_eq!(
+        (code, &found["traces"][0]["traceId"]),
+        (Some(0), &RUNNING.into())
+    );
+    assert_eq!(found["traces"].as_array().unwrap().len(), 1);
+    // The first digits of an id will do.
+    let (code, text, _) = served.ask(&["trace", &FAILED[..6]]);
+    assert!(
+        code == Some(0) && text.contains("checkout") && text.contains("card declined"),
+        "{text}"
+    );
+    let (code, report) = json(&["problems", "--json"]);
+    assert_eq!(
+        (code, report["problems"].as_array().unwrap().is_empty()),
+        (Some(1), false)
+    );
+    let (code, report) = json(&["problems", "--json", "name:nothing"]);
+    assert_eq!(
+        (code, &report["problems"]),
+        (Some(0), &serde_json::json!([]))
+    );
+    let (code, waited) = json(&["wait", "--json", "name:import", "--timeout", "60"]);
+    assert_eq!((code, &waited["outcome"]), (Some(0), &"matched".into()));
+    let (code, text, stderr) = served.ask(&["wait", "name:nothing", "--timeout", "100ms"]);
+    assert!(
+        code == Some(1) && text.contains("Timed out"),
+        "{text}{stderr}"
+    );
+    let (code, stdout, stderr) = served.ask(&["wait", "state:nonsense"]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+}

@@ -65,6 +65,11 @@ fn spans_that_are_open_at_the_end_of_a_file_are_lost() {
     while traces(&url) != [("import".to_owned(), 0)] {
         std::thread::yield_now();
     }
+    // The span ends with the last event of the file, and not now.
+    let (_, body) = get(&url, "/traces");
+    let page: Json = serde_json::from_str(&body).unwrap();
+    let time = "2026-11-22T11:39:00.123456789Z";
+    assert_eq!(page["traces"][0]["endTimestamp"], time);
 }
 
 #[test]

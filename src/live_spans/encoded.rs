@@ -1,6 +1,6 @@
 //! Takes the events of other logs as they are, and learns that their process is gone. Any thread or task calls it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     error::Error,
@@ -26,12 +26,12 @@ impl LiveSpans {
 
     /// Ends the open spans of a process as *lost*, because it is known to be gone. It is for processes whose events came
     /// through [`encoded_target`](Self::encoded_target); steps that outlive their process wait instead. The events
-    /// dispatched before the call are counted, later ones are not.
+    /// dispatched before the call are counted, later ones are not. The spans end when the process was last heard of.
     ///
     /// # Errors
     /// Returns an error if the log is shut down, or the id is longer than
     /// [`PROCESS_ID_BYTES_MAX`](Self::PROCESS_ID_BYTES_MAX).
-    pub async fn end_process(&self, process: &str) -> Result<(), Error> {
+    pub async fn end_process(&self, process: &str, last_heard: SystemTime) -> Result<(), Error> {
         if process.len() > Self::PROCESS_ID_BYTES_MAX {
             return Err(Error::invalid(format!(
                 "the id of the process has {} bytes, which is more than {}",
@@ -39,7 +39,8 @@ impl LiveSpans {
                 Self::PROCESS_ID_BYTES_MAX
             )));
         }
-        let write = |buf: &mut WriteBuf<'_>| record::write_process_gone(buf, process);
+        let write =
+            |buf: &mut WriteBuf<'_>| record::write_process_gone(buf, process, last_heard.into());
         let runtime = &self.shared.parts.runtime;
         runtime.push(RecordClass::Internal, write).await
     }
@@ -112,13 +113,16 @@ mod tests {
         for line in &lines {
             block_on(target.dispatch(&EncodedEvent::new(line.as_str()).unwrap())).unwrap();
         }
-        block_on(live.end_process("p7f3k2aa")).unwrap();
-        block_on(live.end_process("p7f3k2aa")).unwrap();
+        let heard = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        block_on(live.end_process("p7f3k2aa", heard)).unwrap();
+        block_on(live.end_process("p7f3k2aa", heard)).unwrap();
         let all = payloads(&live, 3);
         assert_eq!(all[..2], lines);
         let ended: serde_json::Value = serde_json::from_str(&all[2]).unwrap();
-        let facts = ["type", "spanId", "process", "startTimestamp"].map(|key| ended[key].as_str());
-        let expected = ["ended", "00f067aa0ba902b7", "p7f3k2aa", TIME].map(Some);
+        let facts = ["type", "spanId", "process", "startTimestamp", "timestamp"];
+        let facts = facts.map(|key| ended[key].as_str());
+        let end = "2027-01-15T08:00:00.000000000Z";
+        let expected = ["ended", "00f067aa0ba902b7", "p7f3k2aa", TIME, end].map(Some);
         assert_eq!(
             (facts, ended["lost"]["reason"].as_str()),
             (expected, Some("crashed"))
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(live.status().head.sequence().get(), 3);
         let too_long = "p".repeat(LiveSpans::PROCESS_ID_BYTES_MAX + 1);
         assert!(
-            block_on(live.end_process(&too_long))
+            block_on(live.end_process(&too_long, heard))
                 .unwrap_err()
                 .is_invalid()
         );

@@ -1,7 +1,7 @@
 //! Span events that are encoded already: those of another log, or of a file. They are checked, and their bytes are never
 //! changed here. Pure; any thread of the app runs it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
 
 use serde::Deserialize;
 
@@ -38,6 +38,7 @@ pub struct EncodedEvent {
     key: Option<StreamKey>,
     pin: Pinning,
     process: Option<String>,
+    time: Option<Timestamp>,
     payload: String,
 }
 
@@ -64,6 +65,8 @@ impl EncodedEvent {
             return Err(Error::invalid("the attributes are no object"));
         }
         let (key, pin) = head.place()?;
+        let time = head.timestamp.as_ref();
+        let time = time.and_then(|time| Timestamp::parse(&time.0));
         let (kind, process) = (
             head.kind.0.into_owned(),
             head.process.map(BorrowedText::into),
@@ -73,6 +76,7 @@ impl EncodedEvent {
             key,
             pin,
             process,
+            time,
             payload,
         })
     }
@@ -85,6 +89,11 @@ impl EncodedEvent {
     /// Returns the process that the event says it comes from.
     pub fn process(&self) -> Option<&str> {
         self.process.as_deref()
+    }
+
+    /// Returns when the event happened, if it says so.
+    pub fn time(&self) -> Option<SystemTime> {
+        self.time.and_then(Timestamp::to_system_time)
     }
 
     /// Returns the payload.

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use livespan::{Error, LiveSpans, SseTarget, span::EncodedEvent};
@@ -40,6 +40,8 @@ pub(super) struct Follower {
     /// The epoch of the log that is followed.
     epoch: Option<String>,
     has_warned: bool,
+    /// When the last frame came.
+    last_heard: SystemTime,
     progress: Arc<Progress>,
 }
 
@@ -68,6 +70,7 @@ impl Follower {
             processes: BTreeSet::new(),
             epoch: None,
             has_warned: false,
+            last_heard: SystemTime::now(),
             progress,
         }
     }
@@ -121,7 +124,10 @@ impl Follower {
             };
             has_any = true;
             self.has_warned = false;
-            match self.take(first, &mut frames).await {
+            let taken = self.take(first, &mut frames).await;
+            // After it was taken: the first frame of a new log is no news of the one before.
+            self.last_heard = SystemTime::now();
+            match taken {
                 Ok(Some(outcome)) => return outcome,
                 Err(error) if error.is_closed() => return Outcome::Closed,
                 // If the store failed, readers here got the events, and a gap tells them what the store has lost.
@@ -210,7 +216,12 @@ impl Follower {
 
     async fn end_processes(&mut self) {
         for process in std::mem::take(&mut self.processes) {
-            if self.live.end_process(&process).await.is_err() {
+            if self
+                .live
+                .end_process(&process, self.last_heard)
+                .await
+                .is_err()
+            {
                 return;
             }
         }

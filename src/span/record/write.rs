@@ -212,9 +212,13 @@ pub(crate) fn write_shutdown(buf: &mut WriteBuf<'_>, source: u32) -> Option<()> 
     buf.put_slice(&Timestamp::now().nanos().to_le_bytes())
 }
 
-pub(crate) fn write_process_gone(buf: &mut WriteBuf<'_>, process: &str) -> Option<()> {
+pub(crate) fn write_process_gone(
+    buf: &mut WriteBuf<'_>,
+    process: &str,
+    last_heard: Timestamp,
+) -> Option<()> {
     buf.put_slice(&[PROCESS_GONE])?;
-    buf.put_slice(&Timestamp::now().nanos().to_le_bytes())?;
+    buf.put_slice(&last_heard.nanos().to_le_bytes())?;
     buf.put_slice(&u32::try_from(process.len()).ok()?.to_le_bytes())?;
     buf.put_slice(process.as_bytes())
 }
