@@ -65,6 +65,21 @@ async fn node_by_http_protobuf() {
 }
 
 #[tokio::test]
+async fn node_by_grpc() {
+    arrives_as_the_sdk_holds_it(Sdk::JavaScript("grpc")).await;
+}
+
+#[tokio::test]
+async fn python_by_grpc() {
+    arrives_as_the_sdk_holds_it(Sdk::Python("grpc")).await;
+}
+
+#[tokio::test]
+async fn python_by_grpc_gzip() {
+    arrives_as_the_sdk_holds_it(Sdk::Python("grpc-gzip")).await;
+}
+
+#[tokio::test]
 async fn python_by_http() {
     arrives_as_the_sdk_holds_it(Sdk::Python("http")).await;
 }

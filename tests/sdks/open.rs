@@ -56,6 +56,16 @@ async fn node_by_http_protobuf() {
 }
 
 #[tokio::test]
+async fn node_by_grpc() {
+    span_is_told_while_it_is_open(Sdk::JavaScript("grpc")).await;
+}
+
+#[tokio::test]
+async fn python_by_grpc() {
+    span_is_told_while_it_is_open(Sdk::Python("grpc")).await;
+}
+
+#[tokio::test]
 async fn python_by_http() {
     span_is_told_while_it_is_open(Sdk::Python("http")).await;
 }
