@@ -193,6 +193,10 @@ impl Visit {
     async fn look_at_what_runs(&mut self, trace: &str) {
         self.goto(trace, ROWS).await;
         self.look("trace").await;
+        // On a phone the menu of a trace is behind a button.
+        let more = "const more = document.querySelector('#trace-more');
+            if (more.checkVisibility()) more.click(); return true";
+        self.browser.ask(more).await;
         let is_open = "return document.querySelector('.menu-items:popover-open') !== null";
         self.click("#export", is_open).await;
         self.look("export").await;

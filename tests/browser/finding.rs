@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     app::{App, open, trace_of},
     driver::Browser,
-    paint::{BAR, CRITICAL, USUAL, painted},
+    paint::{BAR, USUAL, painted},
 };
 
 const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
@@ -325,18 +325,21 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
     .await;
     let drawn = &painted(&format!(
         "[...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
-            .filter(row => ink(row, {CRITICAL}) !== null)
+            .filter(row => ink(row, {BAR}) !== null)
             .map(row => row.querySelector('.span-name').textContent)"
     ));
+    let all = json!(["checkout", "pay", "ask bank", "audit", "price"]);
+    is(&browser, "all bars are full", drawn, all.clone()).await;
+    press(&browser, "p").await;
     is(
         &browser,
-        "the path is on the bars",
+        "what is not on the path is pale",
         drawn,
         json!(["checkout", "pay", "ask bank"]),
     )
     .await;
     press(&browser, "p").await;
-    is(&browser, "and goes", drawn, json!([])).await;
+    is(&browser, "and full again", drawn, all).await;
     browser.close().await;
     app.stop();
 }

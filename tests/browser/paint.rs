@@ -7,7 +7,6 @@ use crate::driver::Browser;
 /// Heights within a row at which only this part is painted.
 pub(crate) const BAR: u32 = 8;
 pub(crate) const LABEL: u32 = 14;
-pub(crate) const CRITICAL: u32 = 22;
 pub(crate) const USUAL: u32 = 5;
 
 /// `row(name)` finds the row of that name. `ink(row, height)` returns where a row is painted at this height, as

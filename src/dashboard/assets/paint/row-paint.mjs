@@ -206,7 +206,7 @@ function paintEdge({ pen, colours: { by }, frame: { live, scale, now } }, y, lab
   const x = Math.round(scale.x(now));
   if (!live || x < 0 || x > scale.width || (label !== null && x > label.from - 3 && x < label.to + 2)) return;
   pen.save();
-  pen.globalAlpha = 0.5;
+  pen.globalAlpha = 0.36;
   pen.fillStyle = by.running;
   pen.fillRect(x, y, 1, rowSize.height);
   pen.restore();
