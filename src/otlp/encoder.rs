@@ -418,3 +418,30 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
         self.heard.iter().filter_map(Self::dead_at).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_used_to_send_its_open_spans_again_dies_of_silence() {
+        let now = Instant::now();
+        let silence = |interval: Option<u64>, open| {
+            let heard = Heard {
+                source: 0,
+                is_dotnet: false,
+                at: now,
+                time: Timestamp::default(),
+                interval: interval.map(Duration::from_secs),
+                open,
+                has_sent_open: true,
+                ended_only: false,
+            };
+            OtlpEncoder::dead_at(&heard).map(|at| at.saturating_duration_since(now).as_secs())
+        };
+        assert_eq!(silence(None, 1), None);
+        assert_eq!(silence(Some(60), 0), None);
+        assert_eq!(silence(Some(1), 1), Some(30));
+        assert_eq!(silence(Some(60), 1), Some(300));
+    }
+}
