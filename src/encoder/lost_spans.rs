@@ -1,9 +1,10 @@
 //! Ends spans whose own end will never come: the end was dropped by a full buffer, the store rejected it, the process
-//! died, or the provider was shut down. Each is ended as `lost`, once, from its stored start. It runs on the worker
-//! thread.
+//! died, or the provider was shut down. Each is ended as `lost`, once, from its stored start and what was said since. It
+//! runs on the worker thread.
 
 use crate::{
     encoder::{
+        lost_span_updates::{LostSpanUpdates, OpenedAt},
         span_encoder::{IndexedAs, SpanEncoder},
         start_cache::StartCache,
     },
@@ -15,7 +16,7 @@ use crate::{
     },
     span::{
         dropped_ends::DroppedEnd,
-        json::{self, LostReason},
+        json::{self, LostReason, MergedUpdate},
         record,
     },
     trace::{
@@ -30,11 +31,11 @@ impl SpanEncoder {
     pub(super) fn end_as_lost(
         &mut self,
         started: &[u8],
-        reason: LostReason,
-        heard: Timestamp,
+        updates: Option<&MergedUpdate>,
+        (reason, heard): (LostReason, Timestamp),
         batch: &mut Batch,
     ) {
-        let Some(payload) = json::lost(started, reason, heard) else {
+        let Some(payload) = json::lost(started, updates, (reason, heard)) else {
             return;
         };
         let Some(change) = parse::span_change(&payload) else {
@@ -59,12 +60,28 @@ impl SpanEncoder {
         if self.own_requests.hides_end(span_id) {
             return;
         }
-        let key = StreamKey::of_id(trace_id);
-        let Some(opened) = self.log.tail.open_event(&key, u64::from_be_bytes(span_id)) else {
+        self.end_open((trace_id, span_id), (LostReason::Dropped, end), batch);
+    }
+
+    /// Ends a span as lost. Does nothing if it is not open, or retention has removed its start.
+    pub(super) fn end_open(
+        &mut self,
+        (trace_id, span_id): ([u8; 16], [u8; 8]),
+        why: (LostReason, Timestamp),
+        batch: &mut Batch,
+    ) {
+        let (key, token) = (StreamKey::of_id(trace_id), u64::from_be_bytes(span_id));
+        let Some(opened) = self.log.tail.open_event(&key, token) else {
             return;
         };
         for event in opened.events() {
-            self.end_as_lost(&event.payload(), LostReason::Dropped, end, batch);
+            let opened = OpenedAt {
+                key,
+                token,
+                sequence: event.sequence(),
+            };
+            let updates = LostSpanUpdates::in_memory(&self.log, &[opened]);
+            self.end_as_lost(&event.payload(), updates.of(opened), why, batch);
         }
     }
 
@@ -145,6 +162,7 @@ impl SpanEncoder {
         batch: &mut Batch,
     ) {
         let id = json::quoted(process);
+        let mut lost = Vec::new();
         for slice in self.log.tail.open_events() {
             for event in slice.events() {
                 let payload = event.payload();
@@ -152,10 +170,17 @@ impl SpanEncoder {
                     json::fields(&payload).any(|(key, value)| key == b"process" && value == id);
                 if is_of_source && parse::is_durable(&payload) {
                     self.mark_waiting(&payload, batch);
-                } else if is_of_source {
-                    self.end_as_lost(&payload, reason, heard, batch);
+                } else if is_of_source
+                    && let Some(opened) = OpenedAt::of(event.key(), event.sequence(), &payload)
+                {
+                    lost.push((opened, payload));
                 }
             }
+        }
+        let opened: Vec<OpenedAt> = lost.iter().map(|(opened, _)| *opened).collect();
+        let updates = LostSpanUpdates::in_memory(&self.log, &opened);
+        for (opened, payload) in lost {
+            self.end_as_lost(&payload, updates.of(opened), (reason, heard), batch);
         }
     }
 }

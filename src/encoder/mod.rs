@@ -5,6 +5,7 @@
 mod end;
 mod eviction_query;
 mod logs;
+mod lost_span_updates;
 mod lost_spans;
 #[cfg(feature = "otlp")]
 mod received;

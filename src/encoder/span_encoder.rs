@@ -17,7 +17,10 @@ use std::sync::Mutex;
 use crate::encoder::received::state::{ReceivedEvents, ReceiverState};
 use crate::{
     encoder::{
-        eviction_query::EvictionQuery, start_cache::StartCache, start_templates::TemplateCache,
+        eviction_query::EvictionQuery,
+        lost_span_updates::{LostSpanUpdates, OpenedAt},
+        start_cache::StartCache,
+        start_templates::TemplateCache,
         update_schedule::UpdateSchedule,
     },
     engine::{
@@ -92,6 +95,8 @@ pub(crate) struct SpanEncoder {
     pub(super) updates: UpdateSchedule,
     #[cfg(feature = "otlp")]
     pub(super) receiver: ReceiverState<Self>,
+    /// What was said of the spans of dead processes, while these spans are ended.
+    abandoned_updates: LostSpanUpdates,
 }
 
 /// The state in which the index has a span whose end the store rejected.
@@ -135,6 +140,7 @@ impl SpanEncoder {
             updates: UpdateSchedule::default(),
             #[cfg(feature = "otlp")]
             receiver: ReceiverState::of(None),
+            abandoned_updates: LostSpanUpdates::default(),
         }
     }
 
@@ -377,6 +383,7 @@ impl RecordEncoder for SpanEncoder {
     fn on_stored(&mut self, first: u64) {
         #[cfg(feature = "otlp")]
         self.receiver.note(true);
+        self.abandoned_updates = LostSpanUpdates::default();
         self.pending_processes.clear();
         self.unstored_processes.clear();
         if !self.pending_changes.is_empty() {
@@ -432,14 +439,18 @@ impl RecordEncoder for SpanEncoder {
     fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
         if parse::is_durable(&event.payload) {
             self.mark_waiting(&event.payload, batch);
-        } else {
-            self.end_as_lost(
-                &event.payload,
-                LostReason::Crashed,
-                last_heard.into(),
-                batch,
-            );
+            return;
         }
+        let why = (LostReason::Crashed, last_heard.into());
+        let opened = OpenedAt::of(event.key, event.sequence.get(), &event.payload);
+        let mut updates = std::mem::take(&mut self.abandoned_updates);
+        if let Some(opened) = opened {
+            // A store that cannot be read takes the end all the same: then it repeats the start alone.
+            drop(updates.read_store(&self.log, opened));
+        }
+        let told = opened.and_then(|opened| updates.of(opened));
+        self.end_as_lost(&event.payload, told, why, batch);
+        self.abandoned_updates = updates;
     }
 
     fn observer(&self) -> SharedObserver {

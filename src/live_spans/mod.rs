@@ -384,10 +384,20 @@ pub fn current_trace_id() -> Option<TraceId> {
 mod tests {
     use std::sync::mpsc;
 
+    use opentelemetry::{
+        KeyValue,
+        trace::{Span as _, Tracer as _, TracerProvider as _},
+    };
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+
     use super::*;
-    use crate::store::{
-        Appended, Batch, EpochStart, EventStore, MemoryEventStore, PageLimit, ReadFuture, Sequence,
-        StreamKey,
+    use crate::{
+        log::{block::Slice, tail::TailRead},
+        otel::{LiveSpan, LiveTracerProvider},
+        store::{
+            Appended, Batch, EpochStart, EventStore, MemoryEventStore, PageLimit, ReadFuture,
+            Sequence, StreamKey,
+        },
     };
 
     /// A store whose append returns only when the sender is dropped.
@@ -480,5 +490,87 @@ mod tests {
         // Clients get their `end` although the log has not ended.
         assert_eq!(live.log().streams_end_at(), Some(0));
         drop(release);
+    }
+
+    /// Returns the events of this name in memory.
+    fn events(live: &LiveSpans, name: &str) -> Vec<serde_json::Value> {
+        let mut found = Vec::new();
+        let mut after = live.log().tail.stats().oldest - 1;
+        while let TailRead::Events(slices) = live.log().tail.read_after(after) {
+            for event in slices.iter().flat_map(Slice::events) {
+                after = event.sequence();
+                if event.name() == name {
+                    found.push(serde_json::from_slice(&event.payload()).unwrap());
+                }
+            }
+        }
+        found
+    }
+
+    /// Starts a span and changes it twice. Returns when the log has the changes. The provider must outlive the span.
+    fn changed_span(live: &LiveSpans) -> (LiveTracerProvider, LiveSpan) {
+        let provider = live.tracer_provider(SdkTracerProvider::builder());
+        let mut span = provider.tracer("test").start("job");
+        let changes = [("n", 1), ("n", 2)];
+        for (round, (key, value)) in changes.into_iter().enumerate() {
+            span.set_attribute(KeyValue::new(key, value));
+            span.add_event("tick", vec![]);
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while events(live, "updated").len() <= round {
+                live.target().flush(Duration::from_secs(60)).unwrap();
+                assert!(Instant::now() < deadline, "the update does not come");
+            }
+        }
+        (provider, span)
+    }
+
+    /// Returns what a lost end says of the changes.
+    fn lost_end(live: &LiveSpans) -> serde_json::Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ended = loop {
+            live.target().flush(Duration::from_secs(60)).unwrap();
+            if let Some(ended) = events(live, "ended").pop() {
+                break ended;
+            }
+            assert!(Instant::now() < deadline, "no end comes");
+        };
+        let ticks = ended["events"].as_array().unwrap().iter();
+        let ticks: Vec<&serde_json::Value> = ticks.map(|tick| &tick["name"]).collect();
+        serde_json::json!([ended["attributes"], ticks, ended["lost"]["reason"]])
+    }
+
+    #[test]
+    fn a_span_that_is_lost_at_shutdown_ends_with_what_it_said() {
+        let live = LiveSpans::builder().build().unwrap();
+        let (provider, span) = changed_span(&live);
+        provider.shutdown().unwrap();
+        live.target().flush(Duration::from_secs(60)).unwrap();
+        let expected = serde_json::json!([{"n": 2}, ["tick", "tick"], "shutdown"]);
+        assert_eq!(lost_end(&live), expected);
+        drop(span);
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_span_of_a_program_that_died_ends_with_what_it_said() {
+        let name = format!("livespan-lost-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = || {
+            let store = crate::store::SqliteEventStore::new(folder.join("events.db"));
+            LiveSpans::builder().store(store).build().unwrap()
+        };
+        let live = open();
+        let (provider, span) = changed_span(&live);
+        // The log ends before the span does, as if the program had died.
+        live.shutdown().unwrap();
+        drop((live, span, provider));
+        let live = open();
+        live.target().flush(Duration::from_secs(60)).unwrap();
+        let expected = serde_json::json!([{"n": 2}, ["tick", "tick"], "crashed"]);
+        assert_eq!(lost_end(&live), expected);
+        live.shutdown().unwrap();
+        drop(live);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

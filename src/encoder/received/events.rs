@@ -9,7 +9,7 @@ use crate::{
         received::state::{ReceivedEvents, RequestProgress},
         span_encoder::SpanEncoder,
     },
-    log::{batch::Batch, event::StreamKey},
+    log::batch::Batch,
     span::{
         json::{ChangeFields, EndFields, LogFields, LostReason, SpanFields},
         record::{SpanChanges, SpanRecord, StepActivity},
@@ -103,17 +103,11 @@ impl SpanEncoder {
     /// Ends an open span as lost, because its process died. Does nothing if retention has removed its start.
     pub(crate) fn received_lost(
         &mut self,
-        (trace_id, span_id): ([u8; 16], [u8; 8]),
+        span: ([u8; 16], [u8; 8]),
         heard: Timestamp,
         batch: &mut Batch,
     ) {
-        let key = StreamKey::of_id(trace_id);
-        let opened = self.log.tail.open_event(&key, u64::from_be_bytes(span_id));
-        if let Some(opened) = opened {
-            for event in opened.events() {
-                self.end_as_lost(&event.payload(), LostReason::Crashed, heard, batch);
-            }
-        }
+        self.end_open(span, (LostReason::Crashed, heard), batch);
     }
 }
 

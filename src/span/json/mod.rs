@@ -15,7 +15,6 @@ mod derived;
 mod events;
 mod fields;
 mod log;
-#[cfg(feature = "http")]
 mod merged_update;
 mod primitives;
 mod repeated_keys;
@@ -25,8 +24,6 @@ mod updated;
 mod value;
 mod writer;
 
-#[cfg(feature = "http")]
-pub(crate) use self::merged_update::MergedUpdate;
 pub(crate) use self::{
     derived::{
         end_from_start::{EndFromStart, StartLayout, ended_from_start},
@@ -38,6 +35,7 @@ pub(crate) use self::{
         EndCause, EndFields, EndStatus, Link, PanicFields, ProcessFields, SpanFields, TimedEvent,
     },
     log::{LogFields, log},
+    merged_update::MergedUpdate,
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},
     updated::{ChangeFields, TaskFields, updated},

@@ -1,8 +1,9 @@
-//! Makes the `ended` event of a span that is lost or whose workflow was cancelled, from its `started` event. Values are
-//! copied and never decoded. Pure; the worker thread calls it.
+//! Makes the `ended` event of a span that is lost or whose workflow was cancelled, from its `started` event and what its
+//! `updated` events said. Values are copied and never decoded. Pure; the worker thread calls it.
 
 use crate::{
     span::json::{
+        merged_update::MergedUpdate,
         primitives::{field, string},
         scan::fields,
         size_limits::{VALUE_BYTES_MAX, clip},
@@ -19,7 +20,11 @@ pub(crate) enum LostReason {
 }
 
 /// Returns the `ended` event of a lost span; `None` if `started` is not a `started` event.
-pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) -> Option<Vec<u8>> {
+pub(crate) fn lost(
+    started: &[u8],
+    updates: Option<&MergedUpdate>,
+    (reason, last_heard): (LostReason, Timestamp),
+) -> Option<Vec<u8>> {
     let message = match reason {
         LostReason::Crashed => "lost: the process died while the span was open",
         LostReason::Shutdown => "lost: the tracer provider was shut down while the span was open",
@@ -30,7 +35,19 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
         LostReason::Shutdown => "shutdown",
         LostReason::Dropped => "dropped",
     };
-    let mut out = ended_with_error(started, message, last_heard)?;
+    let mut out = match updates {
+        None => ended_with_error((started, started), message, last_heard)?,
+        Some(updates) => {
+            let mut merged = MergedUpdate::default();
+            merged.add(started);
+            let mut update = Vec::with_capacity(updates.size());
+            updates.write(&mut update);
+            merged.add(&update);
+            let mut state = Vec::with_capacity(started.len() + update.len());
+            merged.write(&mut state);
+            ended_with_error((started, &state), message, last_heard)?
+        }
+    };
     field(&mut out, "lost");
     out.extend_from_slice(b"{\"reason\":");
     string(&mut out, reason);
@@ -42,29 +59,35 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
 
 /// Returns the `ended` event of a span whose workflow was cancelled; `None` if `started` is not a `started` event.
 pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
-    let mut out = ended_with_error(started, clip(reason, VALUE_BYTES_MAX).0, time)?;
+    let mut out = ended_with_error((started, started), clip(reason, VALUE_BYTES_MAX).0, time)?;
     out.extend_from_slice(b",\"cancelled\":true}");
     Some(out)
 }
 
-/// Writes an end with the fields of the start and the status ERROR, without the brace that closes the object.
-fn ended_with_error(started: &[u8], message: &str, time: Timestamp) -> Option<Vec<u8>> {
+/// Writes an end with the fields of the span's last state and the status ERROR, without the brace that closes the
+/// object. The state has the fields of the start, changed by what was said since.
+fn ended_with_error(
+    (started, state): (&[u8], &[u8]),
+    message: &str,
+    time: Timestamp,
+) -> Option<Vec<u8>> {
     // Values are copied: decoding and encoding them again could change a number or their order.
-    let value_of = |wanted: &str| {
-        fields(started)
-            .find(|(key, _)| *key == wanted.as_bytes())
-            .map(|(_, value)| value)
+    let value_in = |event: &'_ [u8], wanted: &str| -> Option<Vec<u8>> {
+        let mut fields = fields(event);
+        let (_, value) = fields.find(|(key, _)| *key == wanted.as_bytes())?;
+        Some(value.to_vec())
     };
-    if value_of("type")? != b"\"started\"" {
+    let value_of = |wanted: &str| value_in(state, wanted);
+    if value_in(started, "type")? != b"\"started\"" {
         return None;
     }
-    let start = value_of("timestamp")?;
-    let mut out = Vec::with_capacity(started.len() + 256);
+    let start = value_in(started, "timestamp")?;
+    let mut out = Vec::with_capacity(state.len() + 256);
     out.extend_from_slice(b"{\"type\":\"ended\"");
     let copy = |out: &mut Vec<u8>, key: &str| {
         if let Some(value) = value_of(key) {
             field(out, key);
-            out.extend_from_slice(value);
+            out.extend_from_slice(&value);
         }
     };
     for key in [
@@ -86,10 +109,11 @@ fn ended_with_error(started: &[u8], message: &str, time: Timestamp) -> Option<Ve
     copy(&mut out, "attributes");
     copy(&mut out, "attributeTypes");
     field(&mut out, "startTimestamp");
-    out.extend_from_slice(start);
+    out.extend_from_slice(&start);
     field(&mut out, "timestamp");
     string(&mut out, &time.text());
     for key in [
+        "events",
         "links",
         "parentRemote",
         "sampled",
@@ -102,4 +126,22 @@ fn ended_with_error(started: &[u8], message: &str, time: Timestamp) -> Option<Ve
         copy(&mut out, key);
     }
     Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_end_says_what_was_said_since_the_start() {
+        let started = br#"{"type":"started","traceId":"a","spanId":"b","parentSpanId":null,"name":"job","kind":"INTERNAL","process":"p","service":"shop","scope":"s","attributes":{"n":1,"keep":"x"},"timestamp":"T1","links":[{"traceId":"l"}]}"#;
+        let mut updates = MergedUpdate::default();
+        updates.add(br#"{"type":"updated","traceId":"a","spanId":"b","process":"p","name":"import","status":{"code":"OK"},"attributes":{"n":2},"timestamp":"T2","events":[{"name":"half"}]}"#);
+        updates.add(br#"{"type":"updated","traceId":"a","spanId":"b","process":"p","attributes":{"big":"9007199254740993"},"attributeTypes":{"big":"int"},"awaiting":{"name":"redis"},"timestamp":"T3","links":[{"traceId":"m"}]}"#);
+        let heard = Timestamp::from_nanos(1_000_000_000);
+        let lost = lost(started, Some(&updates), (LostReason::Dropped, heard)).unwrap();
+        let expected = r#"{"type":"ended","traceId":"a","spanId":"b","parentSpanId":null,"name":"import","kind":"INTERNAL","process":"p","service":"shop","scope":"s","status":{"code":"ERROR","message":"lost: the end of the span was dropped by a full buffer"},"attributes":{"n":2,"keep":"x","big":"9007199254740993"},"attributeTypes":{"big":"int"},"startTimestamp":"T1","timestamp":"1970-01-01T00:00:01.000000000Z","events":[{"name":"half"}],"links":[{"traceId":"l"},{"traceId":"m"}],"lost":{"reason":"dropped","lastHeard":"1970-01-01T00:00:01.000000000Z"}}"#;
+        assert_eq!(str::from_utf8(&lost).unwrap(), expected);
+        assert_eq!(super::lost(&lost, None, (LostReason::Dropped, heard)), None);
+    }
 }

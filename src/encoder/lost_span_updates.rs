@@ -1,0 +1,143 @@
+//! What `updated` events said of spans that end as lost: their end repeats it, merged. Each trace is read once for all of
+//! its spans. It runs on the worker thread.
+
+use crate::{
+    engine::log::Log,
+    error::Error,
+    log::{block::Slice, event::StreamKey, tail::TailRead},
+    span::json::MergedUpdate,
+    store::PageLimit,
+    trace::parse,
+    util::{
+        block_on::block_on,
+        hash::{Map, Set},
+    },
+    wire::id::Sequence,
+};
+
+/// Upper bound on the events that are read at once for the updates of open spans. What later ones say is then missing.
+const EVENTS_MAX: usize = 250_000;
+/// Upper bound on the bytes of merged updates that are held at once. Updates of further spans are then missing.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A trace, and the token of its span.
+type SpanOfTrace = (StreamKey, u64);
+
+/// The merged updates of spans that end as lost.
+#[derive(Debug, Default)]
+pub(super) struct LostSpanUpdates {
+    merged: Map<SpanOfTrace, MergedUpdate>,
+    /// Streams that were read, from the first opening event that was asked for.
+    read: Set<StreamKey>,
+    events: usize,
+    bytes: usize,
+}
+
+/// The opening event of a span.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenedAt {
+    pub(super) key: StreamKey,
+    pub(super) token: u64,
+    pub(super) sequence: u64,
+}
+
+impl OpenedAt {
+    /// Returns `None` if the event is not of a span.
+    pub(super) fn of(key: Option<StreamKey>, sequence: u64, payload: &[u8]) -> Option<Self> {
+        let span = parse::span_id(payload)?;
+        Some(Self {
+            key: key?,
+            token: u64::from_be_bytes(span.to_bytes()),
+            sequence,
+        })
+    }
+}
+
+impl LostSpanUpdates {
+    /// Reads the updates of these spans from memory.
+    pub(super) fn in_memory(log: &Log, opened: &[OpenedAt]) -> Self {
+        let mut updates = Self::default();
+        let spans: Set<SpanOfTrace> = opened.iter().map(|one| (one.key, one.token)).collect();
+        let mut firsts: Map<StreamKey, u64> = Map::default();
+        for one in opened {
+            let first = firsts.entry(one.key).or_insert(one.sequence);
+            *first = (*first).min(one.sequence);
+        }
+        for (key, first) in firsts {
+            updates.read_memory(log, (key, first), |span| spans.contains(span));
+        }
+        updates
+    }
+
+    fn read_memory(
+        &mut self,
+        log: &Log,
+        (key, first): (StreamKey, u64),
+        is_wanted: impl Fn(&SpanOfTrace) -> bool,
+    ) {
+        let mut after = first;
+        while self.events < EVENTS_MAX {
+            let slices = match log.tail.read_streams_after(&[key], after) {
+                TailRead::Events(slices) => {
+                    after = slices.last().map_or(u64::MAX, Slice::last);
+                    slices
+                }
+                TailRead::Evicted(_) => {
+                    let skipped = log.tail.skip_evicted(&[key], after, u64::MAX);
+                    after = skipped.to;
+                    skipped.kept
+                }
+                TailRead::Nothing(_) => return,
+            };
+            for event in slices.iter().flat_map(Slice::events) {
+                self.events += 1;
+                if event.key() == Some(key) && event.name() == "updated" {
+                    event.with_payload(|payload| self.add(key, payload, &is_wanted));
+                }
+            }
+        }
+    }
+
+    /// Reads the updates of a trace from the store, unless that was done for an earlier span of it. The opening events
+    /// are asked for in log order.
+    pub(super) fn read_store(&mut self, log: &Log, opened: OpenedAt) -> Result<(), Error> {
+        if !self.read.insert(opened.key) {
+            return Ok(());
+        }
+        let mut after = Sequence::new(opened.sequence);
+        while self.events < EVENTS_MAX {
+            let keys = [opened.key];
+            let page = log.store.read_streams_after(&keys, after, PageLimit::LARGE);
+            let page = block_on(page)?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            after = last.sequence;
+            self.events += page.len();
+            let own = page.iter().filter(|event| event.key == Some(opened.key));
+            for event in own.filter(|event| event.name == "updated") {
+                self.add(opened.key, &event.payload, |_span| true);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: StreamKey, payload: &[u8], is_wanted: impl Fn(&SpanOfTrace) -> bool) {
+        let Some(span) = parse::span_id(payload) else {
+            return;
+        };
+        let span = (key, u64::from_be_bytes(span.to_bytes()));
+        if !is_wanted(&span) || self.bytes >= BYTES_MAX {
+            return;
+        }
+        let merged = self.merged.entry(span).or_default();
+        let before = merged.size();
+        merged.add(payload);
+        self.bytes = (self.bytes + merged.size()).saturating_sub(before);
+    }
+
+    /// Returns what was said of a span, if anything.
+    pub(super) fn of(&self, opened: OpenedAt) -> Option<&MergedUpdate> {
+        self.merged.get(&(opened.key, opened.token))
+    }
+}
