@@ -359,7 +359,6 @@ impl TraceIndex {
     }
 
     /// Returns the figures of one operation.
-    #[cfg(feature = "http")]
     pub(crate) fn operation(&self, service: &str, name: &str) -> Option<Operation> {
         read(&self.state).operations.get(service, name).cloned()
     }
