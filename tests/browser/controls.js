@@ -18,12 +18,19 @@ function scrollerOf(node) {
   return null;
 }
 
+/** Where what is seen of a box begins: below the rows that stay at its top. They are seen themselves. */
+function topOf(scroller, node) {
+  const { top } = scroller.getBoundingClientRect();
+  if (node.closest("#sticky-rows") !== null) return top;
+  return Math.max(top, ...[...scroller.querySelectorAll("#sticky-rows > [role=row]")].filter(isShown).map((row) => row.getBoundingClientRect().bottom));
+}
+
 /** Scrolls its box until it lies within, if there is one. Rows come and go with the scroll bar, so they stay where they are. */
 function bring(node) {
   const scroller = scrollerOf(node);
   if (scroller === null) return true;
   const [own, box] = [node.getBoundingClientRect(), scroller.getBoundingClientRect()];
-  const inside = own.top >= box.top && own.bottom <= box.top + scroller.clientHeight;
+  const inside = own.top >= topOf(scroller, node) && own.bottom <= box.top + scroller.clientHeight;
   if (inside) return true;
   if (node.closest("[role=row]") !== null) return false;
   scroller.scrollTop += own.top - box.top - (scroller.clientHeight - own.height) / 2;

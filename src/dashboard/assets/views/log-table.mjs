@@ -170,6 +170,8 @@ export class LogTable {
 
   /** Shows the first line of a span, or the nearest to a time. @param {string | null} spanId */
   show(spanId) {
+    // Nothing of what is there is new to whoever goes to a place in it.
+    this.seen = this.found.length;
     const line = this.found.find((one) => one.spanId === spanId);
     if (line === undefined) return;
     this.isFollowing = false;
