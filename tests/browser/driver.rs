@@ -117,14 +117,14 @@ impl Browser {
     }
 
     /// Presses the mouse in the middle of the element that a JavaScript expression returns, once the page is at rest
-    /// and the point hits that element. `WebDriver`'s own click would first scroll the element into view, even in boxes
+    /// and the point hits that element, which is enabled. `WebDriver`'s own click would first scroll the element into view, even in boxes
     /// that no person can scroll.
     pub(crate) async fn click_on(&self, element: &str) {
         let place = format!(
             "const node = {element};
              const box = node?.getBoundingClientRect();
              const [x, y] = [box?.left + box?.width / 2, box?.top + box?.height / 2];
-             return node?.contains(document.elementFromPoint(x, y)) ? [x, y] : null"
+             return node?.contains(document.elementFromPoint(x, y)) && !node.disabled ? [x, y] : null"
         );
         let what = format!("a pointer lands on {element}");
         let place = self.until(&what, &place).await;

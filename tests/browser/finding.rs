@@ -398,9 +398,13 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
 }
 
 /// Scrolls the inspector with the mouse wheel.
-async fn scroll_inspector(browser: &Browser, to: &str) {
-    let scroll =
-        format!("const box = document.querySelector('#inspector'); box.scrollTop = box.{to}");
+/// Scrolls the inspector, as a person can, until the element is in its middle.
+async fn scroll_inspector(browser: &Browser, element: &str) {
+    let scroll = format!(
+        "const [box, node] = [document.querySelector('#inspector'), {element}];
+         const [outer, inner] = [box.getBoundingClientRect(), node.getBoundingClientRect()];
+         box.scrollTop += inner.top - outer.top - (outer.height - inner.height) / 2"
+    );
     browser.ask(&scroll).await;
 }
 
@@ -458,16 +462,15 @@ async fn the_inspector_tells_all_and_finds_spans_alike() {
         ["confirm", "audit"]
     ]);
     is(&browser, "all of it is told", fields, expected).await;
-    scroll_inspector(&browser, "scrollHeight").await;
-    browser
-        .click_on("[...document.querySelectorAll('#inspector summary')].at(-1)")
-        .await;
+    let raw_json = "[...document.querySelectorAll('#inspector summary')].at(-1)";
+    scroll_inspector(&browser, raw_json).await;
+    browser.click_on(raw_json).await;
     let raw = "return JSON.parse(document.querySelector('#inspector details pre')?.textContent ?? '{}').attributes?.status ?? null";
     is(&browser, "also as it came", raw, json!("two words")).await;
     browser.picture("inspector").await;
-    scroll_inspector(&browser, "clientLeft").await;
     // Its buttons appear under the pointer.
-    let row = "[...document.querySelectorAll('#inspector tr[data-attribute=status] th')][0]";
+    let row = "document.querySelector('#inspector tr[data-attribute=status] th')";
+    scroll_inspector(&browser, row).await;
     browser.click_on(row).await;
     browser
         .click("#inspector tr[data-attribute=status] .filter-by")
@@ -477,8 +480,9 @@ async fn the_inspector_tells_all_and_finds_spans_alike() {
         .ask("return new URLSearchParams(location.search).get('find')")
         .await;
     assert_eq!(find, "@status:\"two words\"");
-    scroll_inspector(&browser, "scrollHeight").await;
-    browser.click("#inspector .links a").await;
+    let link = "document.querySelector('#inspector .links a')";
+    scroll_inspector(&browser, link).await;
+    browser.click_on(link).await;
     is(
         &browser,
         "a link back leads there",

@@ -16,5 +16,6 @@ mod original_client;
 mod paint;
 mod product_page;
 mod streams;
+mod trace_file;
 mod travel;
 mod waterfall;
