@@ -309,3 +309,43 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
     browser.close().await;
     app.stop();
 }
+
+/// Answers for the server what `GET /status` says of a sender.
+const SENDER: &str = r#"const ask = window.fetch; window.asked = 0;
+    const told = { now: "2026-01-01T00:00:09Z", otlp: { refusedRequests: 0, openSpansNotFollowed: 0, senders: [{
+        service: "<b>pay</b>", language: "go", sdk: "opentelemetry", sdkVersion: "1.38.0", lastHeard: "2026-01-01T00:00:04Z",
+        spans: 7, logRecords: 0, openSpans: 0, rejected: 0, endedOnly: true }] } };
+    window.fetch = (to, ...rest) => String(to).endsWith("/status") ? (asked += 1, Promise.resolve(Response.json(told))) : ask(to, ...rest);"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_is_asked_and_told_when_somebody_looks() {
+    let app = App::start().await;
+    let browser = Browser::open().await;
+    browser
+        .command(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": SENDER }),
+        )
+        .await;
+    browser.goto(&app.server.url()).await;
+    browser.until("the list is live", IS_LIVE).await;
+    assert_eq!(browser.ask("return asked").await, json!(0));
+    let senders = "return document.querySelector('#status-detail').checkVisibility({ checkVisibilityCSS: true })
+        && [...document.querySelectorAll('#status-detail li:not([hidden])')].map(line => line.textContent).slice(2)";
+    let place = browser
+        .ask("const box = document.querySelector('#status').getBoundingClientRect(); return [box.left + 5, box.top + 5]")
+        .await;
+    let moved = json!({ "type": "mouseMoved", "x": place[0], "y": place[1] });
+    browser.command("Input.dispatchMouseEvent", moved).await;
+    let told = format!("const lines = (() => {{ {senders} }})(); return lines.length > 0 && lines");
+    assert_eq!(
+        browser.until("who sends is told", &told).await,
+        json!([
+            "OTLP from <b>pay</b> (go, opentelemetry 1.38.0): heard 5 s ago, 7 spans",
+            "<b>pay</b>: only spans that have ended come. With a start sender they show while they are open: see “other languages” in the guide of livespan",
+        ])
+    );
+    assert_eq!(browser.ask("return asked").await, json!(1));
+    browser.close().await;
+    app.stop();
+}

@@ -56,6 +56,11 @@ export function durationsRoute(service, name) {
   return `stats/durations?${new URLSearchParams({ service, name })}`;
 }
 
+/** @returns {string} what the server says of itself, and of who sends to it */
+export function statusRoute() {
+  return "status";
+}
+
 /** @param {number} limit @returns {string} figures by service and span name */
 export function operationsRoute(limit) {
   return `operations?limit=${limit}`;

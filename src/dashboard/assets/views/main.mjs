@@ -185,7 +185,7 @@ const operationsView = new OperationsView({
   getJson, changed: askFrame, openTrace: actions.openTrace, hrefOf: actions.hrefOf, search: (text) => actions.search(text),
   list: (query) => bar.go({ ...listed("traces"), query }),
 });
-const statusView = new StatusView({ announce, changed: askFrame });
+const statusView = new StatusView({ announce, changed: askFrame, getJson });
 const inspector = new InspectorView({
   close: () => actions.select(null),
   copy,

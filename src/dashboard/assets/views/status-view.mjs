@@ -2,22 +2,44 @@
 // The status pill, what stands behind it on hover and focus, and the banner of what the page did not keep. It must never
 // decide what the status is.
 
+import { senderLines } from "../model/senders.mjs";
 import { HEALED_MS, pageStatus, partialText, statusNews } from "../model/status.mjs";
 import { formatOffset } from "../model/time.mjs";
-import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+import { statusRoute } from "../net/api.mjs";
+import { byId, element, setAttribute, setShown, setText, shortened } from "./dom.mjs";
 
 const SECOND_MS = 1_000;
+/** The server is asked who sends at most this often, and only while somebody looks. */
+const ASK_EVERY_MS = 2_000;
+const LINE_MAX = 400;
 
 export class StatusView {
   /** @type {import("../model/status.mjs").PageStatus | null} */
   shown = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   due = null;
+  /** Who sends, as last heard. @type {string[]} */
+  senders = [];
+  nextAsk = 0;
 
-  /** @param {{announce: (text: string) => void, changed: () => void}} context */
-  constructor({ announce, changed }) {
+  /** @param {{announce: (text: string) => void, changed: () => void, getJson: typeof import("../net/api.mjs").getJson}} context */
+  constructor({ announce, changed, getJson }) {
     this.announce = announce;
     this.changed = changed;
+    this.getJson = getJson;
+    const look = () => void this.ask();
+    byId("status-place").addEventListener("pointerenter", look);
+    byId("status-place").addEventListener("focusin", look);
+  }
+
+  async ask() {
+    const now = performance.now();
+    if (now < this.nextAsk) return;
+    this.nextAsk = now + ASK_EVERY_MS;
+    // Who may not read the status is told nothing of senders.
+    const { body } = await this.getJson(statusRoute());
+    this.senders = senderLines(body).map((line) => shortened(line, LINE_MAX));
+    this.changed();
   }
 
   /** @param {any} feed of a trace or of the list, of the server or of a file @param {import("../model/model.mjs").Trace | null} trace when it is of one @param {number | null} moment looked at */
@@ -25,7 +47,8 @@ export class StatusView {
     const { hostDropped, losses, degraded } = feed.model;
     const past = trace === null || moment === null ? undefined : formatOffset(moment - trace.start);
     const status = pageStatus(feed, { hostDropped, losses, restarts: trace?.restarts ?? 0, degraded: degraded === true, past }, Date.now());
-    this.drawPill(status, feed.status.lastId);
+    // A file has no senders.
+    this.drawPill(feed.file === undefined ? { ...status, lines: [...status.lines, ...this.senders] } : status, feed.status.lastId);
     const news = this.shown === null ? "" : statusNews(this.shown, status);
     this.shown = status;
     if (news !== "") this.announce(news);

@@ -1,0 +1,54 @@
+// @ts-check
+// What the status says of the processes that send OTLP: who they are, when each was last heard, and what of theirs was not
+// taken. Pure: it must never touch the DOM, nor ask the server.
+
+import { epochMilliseconds, formatAge, formatCount, plural } from "./time.mjs";
+
+/** Senders that have a line of their own. Those that were heard last come first. */
+export const SENDERS_SHOWN_MAX = 8;
+/** Services that are named as senders of ended spans only. */
+export const SERVICES_NAMED_MAX = 3;
+
+/**
+ * @typedef {{service: string, language: string, sdk: string, sdkVersion: string, lastHeard: string, spans: number, logRecords: number, openSpans: number, rejected: number, lastRejection?: string, endedOnly: boolean}} Sender
+ * @typedef {{senders: Sender[], refusedRequests: number, lastRefusal?: {reason: string, timestamp: string, sender: string}, openSpansNotFollowed: number}} OtlpReport
+ */
+
+/**
+ * @param {{now: string, otlp?: OtlpReport} | null} status what `GET /status` answered, or null
+ * @returns {string[]} nothing where no receiver is
+ */
+export function senderLines(status) {
+  if (!Array.isArray(status?.otlp?.senders)) return [];
+  const { senders, refusedRequests, lastRefusal, openSpansNotFollowed } = status.otlp;
+  const ago = (/** @type {string} */ time) => formatAge(Math.max(0, epochMilliseconds(status.now) - epochMilliseconds(time)));
+  const byTime = [...senders].sort((a, b) => epochMilliseconds(b.lastHeard) - epochMilliseconds(a.lastHeard));
+  const lines = byTime.slice(0, SENDERS_SHOWN_MAX).map((sender) => senderLine(sender, ago(sender.lastHeard)));
+  if (senders.length === 0) lines.push("OTLP: no other process has sent anything yet");
+  if (senders.length > SENDERS_SHOWN_MAX) lines.push(`OTLP: ${plural(senders.length - SENDERS_SHOWN_MAX, "sender")} more, heard before these`);
+  const services = [...new Set(byTime.filter(({ endedOnly }) => endedOnly).map(({ service }) => service))];
+  if (services.length > 0) lines.push(endedOnlyLine(services));
+  if (openSpansNotFollowed > 0) lines.push(`OTLP: ${plural(openSpansNotFollowed, "open span")} beyond the limit: shown at the end`);
+  if (refusedRequests > 0) {
+    const last = lastRefusal === undefined ? "" : `, the last ${ago(lastRefusal.timestamp)}${lastRefusal.sender === "" ? "" : ` from ${lastRefusal.sender}`}: ${lastRefusal.reason}`;
+    lines.push(`OTLP: ${plural(refusedRequests, "request")} not taken${last}`);
+  }
+  return lines;
+}
+
+/** @param {Sender} sender @param {string} heard @returns {string} */
+function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, openSpans, rejected, lastRejection }, heard) {
+  const by = [language, [sdk, sdkVersion].filter((part) => part !== "").join(" ")].filter((part) => part !== "").join(", ");
+  const parts = [`heard ${heard}`, plural(spans, "span")];
+  if (openSpans > 0) parts.push(`${formatCount(openSpans)} open now`);
+  if (logRecords > 0) parts.push(plural(logRecords, "log record"));
+  if (rejected > 0) parts.push(`${formatCount(rejected)} rejected${lastRejection === undefined ? "" : `: ${lastRejection}`}`);
+  return `OTLP from ${service}${by === "" ? "" : ` (${by})`}: ${parts.join(", ")}`;
+}
+
+/** @param {string[]} services @returns {string} */
+function endedOnlyLine(services) {
+  const left = services.length - SERVICES_NAMED_MAX;
+  const named = `${services.slice(0, SERVICES_NAMED_MAX).join(", ")}${left > 0 ? ` and ${formatCount(left)} more` : ""}`;
+  return `${named}: only spans that have ended come. With a start sender they show while they are open: see “other languages” in the guide of livespan`;
+}
