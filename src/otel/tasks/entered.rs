@@ -142,25 +142,35 @@ impl Entered {
 
 /// Exits a span. Calls `left` with each span that was entered after this one and is still entered.
 #[inline]
-pub(super) fn exit(
-    key: CacheKey,
-    now: impl FnOnce() -> u64,
-    mut left: impl FnMut(&Arc<SpanPolls>),
-) {
+pub(super) fn exit(key: CacheKey, now: impl FnOnce() -> u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {
         let Some(entered) = entered else { return };
-        let Some(place) = entered.stack.iter().rposition(|span| span.key == key) else {
-            return;
+        let Some(last) = entered.stack.pop_if(|last| last.key == key) else {
+            return exit_below(&mut entered.stack, key, now(), left);
         };
-        let exited = entered.stack.remove(place);
-        if !exited.is_left {
-            for inner in entered.stack.iter_mut().skip(place) {
-                inner.is_left = true;
-                left(&inner.polls);
-            }
-        }
-        exited.polls.counters.end(now());
+        last.polls.counters.end(now());
     });
+}
+
+/// Exits a span that is not the last that was entered.
+#[cold]
+fn exit_below(
+    stack: &mut Vec<EnteredSpan>,
+    key: CacheKey,
+    now: u64,
+    mut left: impl FnMut(&Arc<SpanPolls>),
+) {
+    let Some(place) = stack.iter().rposition(|span| span.key == key) else {
+        return;
+    };
+    let exited = stack.remove(place);
+    if !exited.is_left {
+        for inner in stack.iter_mut().skip(place) {
+            inner.is_left = true;
+            left(&inner.polls);
+        }
+    }
+    exited.polls.counters.end(now);
 }
 
 /// Forgets a span that closed, so that this thread does not keep it alive.

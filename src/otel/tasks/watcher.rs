@@ -56,8 +56,9 @@ impl TaskRegistry {
 
     #[inline]
     fn nanos_at(&self, at: Instant) -> u64 {
-        let nanos = at.saturating_duration_since(self.origin).as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1)
+        let since = at.saturating_duration_since(self.origin);
+        let nanos = since.as_secs().wrapping_mul(1_000_000_000);
+        nanos.wrapping_add(u64::from(since.subsec_nanos()) + 1)
     }
 
     /// Has the watcher look at a span that was entered for the first time.
