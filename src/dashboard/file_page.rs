@@ -82,7 +82,7 @@ mod tests {
 
     /// Every address and every start of a script or style in the text.
     fn references(text: &str) -> Vec<&str> {
-        let markup = text.split(|character| character == '<').skip(1);
+        let markup = text.split('<').skip(1);
         let tags = markup.filter_map(|tag| tag.split_once('>').map(|(tag, _)| tag));
         tags.filter(|tag| {
             [

@@ -148,19 +148,14 @@ impl PollCounters {
 mod tests {
     use super::*;
 
-    fn state(
-        polls: u64,
-        busy_nanos: u64,
-        idle_nanos: u64,
-        longest_poll_nanos: u64,
-    ) -> Option<TaskState> {
-        Some(TaskState {
+    fn state(polls: u64, busy_nanos: u64, idle_nanos: u64, longest_poll_nanos: u64) -> TaskState {
+        TaskState {
             polls,
             busy_nanos,
             idle_nanos,
             longest_poll_nanos,
             polling: None,
-        })
+        }
     }
 
     #[test]
@@ -171,7 +166,7 @@ mod tests {
             counters.begin(begin, 1);
             counters.end(end);
         }
-        assert_eq!(counters.take_changed(), state(3, 45, 85, 30));
+        assert_eq!(counters.take_changed(), Some(state(3, 45, 85, 30)));
         assert_eq!(counters.take_changed(), None);
     }
 
@@ -184,7 +179,7 @@ mod tests {
         assert_eq!(counters.current_poll(), Some((100, 1)));
         counters.end(130);
         assert_eq!(counters.current_poll(), None);
-        assert_eq!(counters.take_changed(), state(1, 30, 0, 30));
+        assert_eq!(counters.take_changed(), Some(state(1, 30, 0, 30)));
     }
 
     #[test]
@@ -199,7 +194,7 @@ mod tests {
         counters.mark_blocking(100, since, Arc::from("worker"));
         assert_eq!(counters.take_changed(), None);
         counters.end(400);
-        assert_eq!(counters.take_changed(), state(1, 300, 0, 300));
+        assert_eq!(counters.take_changed(), Some(state(1, 300, 0, 300)));
         assert!(!counters.has_changed());
     }
 
@@ -210,6 +205,6 @@ mod tests {
         counters.end(200);
         counters.begin(300, 3);
         counters.mark_blocking(100, Timestamp::from_nanos(7), Arc::from("worker"));
-        assert_eq!(counters.take_changed(), state(1, 100, 100, 100));
+        assert_eq!(counters.take_changed(), Some(state(1, 100, 100, 100)));
     }
 }

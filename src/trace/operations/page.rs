@@ -293,13 +293,13 @@ mod tests {
         let all = OperationFilter::default();
         let expected = ["span40", "span39", "span38"].map(str::to_owned).to_vec();
         assert_eq!(names(&all, 3), (expected, 37));
-        let named = OperationFilter {
+        let seventh = OperationFilter {
             names: vec!["span7".to_owned()],
             services: vec!["shop".to_owned()],
             kinds: vec![SpanKind::Internal],
             search: Search::default(),
         };
-        assert_eq!(names(&named, 3), (vec!["span7".to_owned()], 0));
+        assert_eq!(names(&seventh, 3), (vec!["span7".to_owned()], 0));
         let none = OperationFilter {
             services: vec!["shops".to_owned()],
             ..OperationFilter::default()

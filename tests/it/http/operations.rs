@@ -52,7 +52,10 @@ async fn operations_are_told_by_service_and_name() {
         let app = &app;
         async move { told(&app.json(path).await) }
     };
-    assert_eq!(found("/operations?limit=1").await, [query.clone()]);
+    assert_eq!(
+        found("/operations?limit=1").await,
+        std::slice::from_ref(&query)
+    );
     assert_eq!(found("/operations?name=checkout").await, [checkout]);
     assert_eq!(found("/operations?q=ROWS&service=shop").await, [query]);
     assert_eq!(

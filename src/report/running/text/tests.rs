@@ -95,6 +95,10 @@ fn text(report: &RunningReport, bytes_max: usize) -> String {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one tree with every kind of line, and its whole text"
+)]
 fn each_span_says_what_it_does_and_what_it_waits_for() {
     let awaits = span(
         2,

@@ -132,11 +132,11 @@ fn events(live: &LiveSpans) -> Vec<Value> {
 
 /// Returns type, name and span of each event.
 fn outline(live: &LiveSpans) -> Vec<String> {
-    let line = |event: &Value| {
+    let described = |event: &Value| {
         let text = |key: &str| event[key].as_str().unwrap_or("-").to_owned();
         format!("{} {} {}", text("type"), text("spanId"), text("name"))
     };
-    events(live).iter().map(line).collect()
+    events(live).iter().map(described).collect()
 }
 
 /// Returns what `/status` says of OTLP, without the moments.

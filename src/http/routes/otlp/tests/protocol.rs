@@ -70,6 +70,10 @@ async fn success_is_an_empty_message_of_the_type_of_the_request() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one span with everything in it, and what is told of it"
+)]
 async fn every_type_of_value_arrives_whole_over_protobuf() {
     let live = receiving();
     let value = |value| Some(AnyValue { value: Some(value) });
@@ -209,6 +213,16 @@ async fn invalid_spans_are_counted_and_the_rest_is_kept() {
     );
 }
 
+/// A log, the path, headers and body of a request to it, and the status and message of its answer.
+type Refused<'a> = (
+    &'a LiveSpans,
+    &'a str,
+    &'a [(&'a str, &'a str)],
+    &'a [u8],
+    u16,
+    &'a str,
+);
+
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_with_what_to_change() {
     let live = receiving();
@@ -220,7 +234,7 @@ async fn what_cannot_be_read_is_refused_with_what_to_change() {
     let two = request_of("go", &json!([{}, {}])).to_string();
     let off = LiveSpans::builder().build().unwrap();
     let bomb = gzip(&[b' '; 101]);
-    let cases: [(&LiveSpans, &str, &[(&str, &str)], &[u8], u16, &str); 13] = [
+    let cases: [Refused<'_>; 13] = [
         (&live, "/v1/traces", &[json_type], b"{", 400,
             "the body is not JSON: EOF while parsing an object at line 1 column 1"),
         (&live, "/v1/traces", &[json_type], b"[]", 400, "the body is no object"),
