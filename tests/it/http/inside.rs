@@ -154,9 +154,12 @@ async fn a_summary_has_the_progress_and_the_name_of_now() {
     assert_eq!(running["name"], json!("import"));
     let document = app.json(&format!("/traces/{id}")).await;
     assert_eq!(document["summary"], running);
-    // Progress is not searched.
+    // The summary is not searched for progress, but the attributes of its spans are.
     let page = app.json("/traces?q=pages").await;
-    assert_eq!(page["traces"], json!([]));
+    let found = json!({
+        "spanId": running["rootSpanId"], "name": "import", "field": "attributes.progress.units", "text": "pages",
+    });
+    assert_eq!(page["traces"][0]["match"], found);
     span.set_attribute(KeyValue::new("progress.message", "done"));
     span.set_attribute(KeyValue::new("progress.current", 270_i64));
     span.end();

@@ -343,7 +343,7 @@ async fn bad_input_is_refused_with_a_reason() {
         ),
         (
             format!("/traces/{TRACE}?format=xml"),
-            "the format \"xml\" is not one of json, jsonl, otlp",
+            "the format \"xml\" is not one of json, jsonl, otlp, html",
         ),
     ] {
         assert_eq!(

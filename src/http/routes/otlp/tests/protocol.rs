@@ -214,7 +214,7 @@ async fn invalid_spans_are_counted_and_the_rest_is_kept() {
 }
 
 /// A log, the path, headers and body of a request to it, and the status and message of its answer.
-type Refused<'a> = (
+type RefusedRequest<'a> = (
     &'a LiveSpans,
     &'a str,
     &'a [(&'a str, &'a str)],
@@ -234,7 +234,7 @@ async fn what_cannot_be_read_is_refused_with_what_to_change() {
     let two = request_of("go", &json!([{}, {}])).to_string();
     let off = LiveSpans::builder().build().unwrap();
     let bomb = gzip(&[b' '; 101]);
-    let cases: [Refused<'_>; 13] = [
+    let cases: [RefusedRequest<'_>; 13] = [
         (&live, "/v1/traces", &[json_type], b"{", 400,
             "the body is not JSON: EOF while parsing an object at line 1 column 1"),
         (&live, "/v1/traces", &[json_type], b"[]", 400, "the body is no object"),
