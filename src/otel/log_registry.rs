@@ -8,9 +8,11 @@ use opentelemetry::{
     trace::{SpanContext, TraceContextExt as _},
 };
 
+#[cfg(feature = "tracing")]
+use crate::span::updates::PollCounters;
 use crate::{
     otel::shared::ProcessorShared,
-    span::updates::{Changes, PollCounters, UpdateSlot, ids_of},
+    span::updates::{Changes, UpdateSlot, ids_of},
     util::sync::write,
 };
 
@@ -64,6 +66,7 @@ impl SpanSlots {
     }
 
     /// Has these counters read whenever changes of the span are told.
+    #[cfg(feature = "tracing")]
     pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
         for (_, slot) in &self.0 {
             slot.count_polls(polls);

@@ -105,6 +105,7 @@ impl Changes {
     }
 
     /// Sets how the span's task is polled.
+    #[cfg(feature = "tracing")]
     pub(crate) fn set_task(&mut self, task: TaskState) {
         self.task = Some(task);
     }

@@ -18,13 +18,15 @@
 //! then the change counts as dropped.
 
 mod changes;
+#[cfg(feature = "tracing")]
 mod poll_counters;
 mod queue;
 mod slot;
 
+#[cfg(feature = "tracing")]
+pub(crate) use self::poll_counters::PollCounters;
 pub(crate) use self::{
     changes::{Await, Awaiting, Changes, TaskState, assign, is_same_key},
-    poll_counters::PollCounters,
     queue::{UpdateQueue, ids_of},
     slot::{SlotIds, UpdateSlot},
 };

@@ -1,11 +1,12 @@
 //! The slot of one open span: its changes that wait to be told, behind a lock that a host thread only tries.
 
-use std::{mem, ops::DerefMut, sync::Arc};
+#[cfg(feature = "tracing")]
+use std::sync::Arc;
+use std::{mem, ops::DerefMut};
 
-use crate::{
-    span::updates::{changes::Changes, poll_counters::PollCounters},
-    util::sync::SpinMutex,
-};
+#[cfg(feature = "tracing")]
+use crate::span::updates::poll_counters::PollCounters;
+use crate::{span::updates::changes::Changes, util::sync::SpinMutex};
 
 /// How often a host thread tries a taken lock. Its holder swaps or assigns one value.
 const TRIES: u32 = 64;
@@ -46,12 +47,18 @@ struct SlotState {
     /// Whether the worker has taken changes before.
     was_taken: bool,
     /// How the span's task is polled. It is read when changes are told.
+    #[cfg(feature = "tracing")]
     polls: Option<Arc<PollCounters>>,
 }
 
 impl SlotState {
     fn take_pending(&mut self) -> Changes {
+        #[cfg_attr(
+            not(feature = "tracing"),
+            expect(unused_mut, reason = "only tasks of `tracing` are polled")
+        )]
         let mut changes = mem::take(&mut self.pending);
+        #[cfg(feature = "tracing")]
         if let Some(task) = self.polls.as_ref().and_then(|polls| polls.take_changed()) {
             changes.set_task(task);
         }
@@ -96,6 +103,7 @@ impl UpdateSlot {
     }
 
     /// Has these counters read whenever changes of the span are told.
+    #[cfg(feature = "tracing")]
     pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
         if let Some(mut state) = self.lock_briefly() {
             state.polls = Some(Arc::clone(polls));
