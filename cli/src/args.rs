@@ -14,8 +14,8 @@ use crate::units;
     version,
     args_conflicts_with_subcommands = true,
     mut_args = |argument| if ["help", "version"].contains(&argument.get_id().as_str()) { argument } else { argument.hide(true) },
-    after_help = "Without a command it serves. `livespan COMMAND --help` has the options of a command, and\n\
-        `livespan serve --help` those of serving."
+    after_help = "Without a command it serves. `livespan COMMAND --help` has the options of a\n\
+        command, and `livespan serve --help` those of serving."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -51,10 +51,10 @@ pub(crate) struct OpenOptions {
     /// The file: a SQLite store of livespan, or events as JSON lines
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Address of the page [default: 127.0.0.1 and a free port]
+    /// Address of the page [default: a free port]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) addr: Option<String>,
-    /// Do not open a browser, which is done at a terminal only
+    /// Do not open a browser at a terminal
     #[arg(long)]
     pub(crate) no_browser: bool,
 }
@@ -99,7 +99,7 @@ pub(crate) struct TraceOptions {
     /// Id of the trace, or its first digits
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// The moment to show: 2026-11-30T14:40:12Z, or 2.5s after the start
+    /// A moment: 2026-11-30T14:40:12Z, or 2.5s
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
     #[command(flatten)]
@@ -121,12 +121,17 @@ pub(crate) struct WaitOptions {
     /// Search for traces, as on the page: state:running
     #[arg(value_name = "SEARCH")]
     pub(crate) query: Vec<String>,
-    /// How long to wait, such as 60 or 5m [default: for ever]
+    /// How long, such as 60 or 5m [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = units::seconds)]
     pub(crate) timeout: Option<Duration>,
-    /// What to wait for: a trace that matches, the end of --trace, or that
-    /// nothing happens any more
-    #[arg(long, value_enum, default_value_t = Until::Match)]
+    /// match, end (of --trace) or quiet [default: match]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Until::Match,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub(crate) until: Until,
     /// Id of a trace, or its first digits
     #[arg(long, value_name = "ID")]
@@ -168,14 +173,13 @@ pub(crate) struct ProblemsOptions {
 /// Everything before the command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunOptions {
-    /// Address of the page [default: that of a livespan that serves, or
-    /// 127.0.0.1:4380, or a free port if that is taken]
+    /// Address of the page, or of a livespan to join
     #[arg(long, value_name = "HOST:PORT", env = "LIVESPAN_ADDR", hide_env = true)]
     pub(crate) addr: Option<String>,
-    /// SQLite file of the log [default: the log is in memory]
+    /// SQLite file of the log [default: in memory]
     #[arg(long, value_name = "FILE")]
     pub(crate) store: Option<PathBuf>,
-    /// Token of readers and senders; its variable is safer
+    /// Token of readers and senders
     #[arg(long, value_name = "TOKEN", env = "LIVESPAN_TOKEN", hide_env = true)]
     pub(crate) auth_token: Option<String>,
     /// Name of the service, for programs that have none
@@ -184,7 +188,7 @@ pub(crate) struct RunOptions {
     /// Keep the page after the end, until Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Keep the page until somebody has looked, at most this long
+    /// Keep the page for a viewer, at most this long
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) linger: Option<Duration>,
     /// The command and its arguments
@@ -200,10 +204,10 @@ pub(crate) struct RunOptions {
 /// How the log is kept and served. Each has a variable `LIVESPAN_…` and a key in the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeOptions {
-    /// Address of the page and of OTLP [default: 127.0.0.1:4380]
+    /// Address of the page [default: 127.0.0.1:4380]
     #[arg(long, value_name = "HOST:PORT", env = "LIVESPAN_ADDR", hide_env = true)]
     pub(crate) addr: Option<String>,
-    /// Further address of OTLP, repeatable [default: ports 4317, 4318]
+    /// More addresses of OTLP [default: 4317, 4318]
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -212,7 +216,7 @@ pub(crate) struct ServeOptions {
         value_delimiter = ','
     )]
     pub(crate) otlp_addr: Vec<String>,
-    /// SQLite file of the log [default: in your state directory]
+    /// SQLite file [default: in your state directory]
     #[arg(
         long,
         value_name = "FILE",
@@ -224,10 +228,10 @@ pub(crate) struct ServeOptions {
     /// Keep the log in memory
     #[arg(long, env = "LIVESPAN_MEMORY", hide_env = true)]
     pub(crate) memory: bool,
-    /// Token of readers and senders; its variable is safer
+    /// Token of readers and senders
     #[arg(long, value_name = "TOKEN", env = "LIVESPAN_TOKEN", hide_env = true)]
     pub(crate) auth_token: Option<String>,
-    /// Origin whose pages may read and send, repeatable
+    /// Origin whose pages may read and send
     #[arg(
         long,
         value_name = "ORIGIN",
