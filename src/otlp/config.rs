@@ -12,7 +12,7 @@ use crate::error::Error;
 /// use livespan::{LiveSpans, otlp::OtlpReceiver};
 ///
 /// let live = LiveSpans::builder()
-///     .otlp(OtlpReceiver::default().token("a long secret").allowed_origins(["http://localhost:*"]))
+///     .otlp(OtlpReceiver::default().token("a-long-secret").allowed_origins(["http://localhost:*"]))
 ///     .build()?;
 /// # live.shutdown()?;
 /// # Ok::<(), livespan::Error>(())

@@ -121,8 +121,10 @@ impl Reader {
         if log.is_shared() || reader.must_ask_for_evicted(resume) {
             reader.head_query = Some(Self::query_head(log, resume, &reader.scope));
         } else {
-            let evicted = log.tail.evicted_events(&reader.scope.keys);
-            reader.begin_in_memory(resume, Some(evicted));
+            let (evicted, oldest) = log.tail.evicted_events(&reader.scope.keys);
+            // The store may hold what memory has let go.
+            let oldest = oldest.min(log.oldest());
+            reader.begin_in_memory(resume, Some((evicted, oldest)));
         }
         reader
     }

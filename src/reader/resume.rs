@@ -17,8 +17,8 @@ use crate::{
 
 impl Reader {
     /// Begins at the resume point in a log that has no other writer. `evicted` is the number of events of the reader's
-    /// streams that retention has removed, if it is known.
-    pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<u64>) {
+    /// streams that retention has removed, if it is known, and the oldest event when it was counted.
+    pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<(u64, u64)>) {
         let start = self.log.resolve(resume);
         if self.scope.open_global_events.is_wanted(resume) {
             self.queue_open_global(self.log.tail.open_global_events(start.after));
@@ -26,7 +26,7 @@ impl Reader {
         self.begin(start, evicted);
     }
 
-    pub(super) fn begin(&mut self, start: ResumePosition, evicted: Option<u64>) {
+    pub(super) fn begin(&mut self, start: ResumePosition, evicted: Option<(u64, u64)>) {
         self.after = start.after;
         self.unreported_until = self
             .scope
@@ -52,14 +52,7 @@ impl Reader {
 
     /// Queues a gap with the number of removed events, before everything else. It is for streams that are read from
     /// their beginning.
-    fn report_evicted(&mut self, evicted: u64) {
-        // In a shared log, the oldest event in memory is no guide, because this process may not have followed these
-        // streams.
-        let oldest = if self.log.is_shared() {
-            self.log.store.oldest().get()
-        } else {
-            self.log.oldest()
-        };
+    fn report_evicted(&mut self, (evicted, oldest): (u64, u64)) {
         if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
@@ -97,7 +90,8 @@ impl Reader {
         if !self.log.is_shared() {
             // If the store does not know the number of removed events, it is not reported.
             let evicted = answer.ok().and_then(|answer| answer.evicted);
-            return self.begin_in_memory(resume, evicted);
+            let oldest = self.log.oldest();
+            return self.begin_in_memory(resume, evicted.map(|evicted| (evicted, oldest)));
         }
         match answer {
             Ok(HeadAnswer {
@@ -111,7 +105,9 @@ impl Reader {
                     self.found_in_store = false;
                     self.queue_open_global(slices);
                 }
-                self.begin(start, evicted);
+                // The oldest event in memory is no guide, because this process may not have followed these streams.
+                let oldest = self.log.store.oldest().get();
+                self.begin(start, evicted.map(|evicted| (evicted, oldest)));
             }
             Err(error) => {
                 let start = self.log.resolve_below(resume, u64::MAX);

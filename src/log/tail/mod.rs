@@ -356,11 +356,12 @@ impl Tail {
         state.streams.count_before(key, sequence)
     }
 
-    /// Returns how many events of these streams retention has removed.
-    pub(crate) fn evicted_events(&self, keys: &[StreamKey]) -> u64 {
+    /// Returns how many events of these streams retention has removed, and the oldest event at that moment. A reader
+    /// that asked for one after the other would take what went in between for something that it never had.
+    pub(crate) fn evicted_events(&self, keys: &[StreamKey]) -> (u64, u64) {
         let state = read(&self.state);
         let evicted = keys.iter().filter_map(|key| state.streams.evicted(key));
-        evicted.map(|evicted| evicted.events).sum()
+        (evicted.map(|evicted| evicted.events).sum(), state.oldest())
     }
 
     /// Returns the evicted events of this stream, or `None` if the stream is unknown here.
