@@ -292,7 +292,7 @@ const MODULES: &[&str] = &[
     "otlp::config",
     "otlp::budget",
     "otlp::decode::types",
-    "otlp::decode::tally",
+    "otlp::decode::usage",
     "otlp::decode::protobuf",
     "otlp::decode::json::reader",
     "otlp::decode::json::scalars",

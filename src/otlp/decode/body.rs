@@ -7,8 +7,8 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 
 use crate::otlp::decode::{
     json, protobuf,
-    tally::Tally,
     types::{DecodeError, DecodeLimits, Decoded, Format, Signal},
+    usage::RequestUsage,
 };
 
 /// Decompresses a body of gzip, up to a number of bytes.
@@ -34,20 +34,20 @@ pub(crate) fn decode(
     format: Format,
     limits: DecodeLimits,
 ) -> Result<(Decoded, usize), DecodeError> {
-    let tally = Tally::new(limits);
+    let usage = RequestUsage::new(limits);
     let decoded = match (signal, format) {
         (Signal::Metrics, _) => Decoded::Metrics,
-        (Signal::Traces, Format::Protobuf) => Decoded::Traces(protobuf::traces(body, &tally)?),
-        (Signal::Logs, Format::Protobuf) => Decoded::Logs(protobuf::logs(body, &tally)?),
-        (Signal::Traces, Format::Json) => Decoded::Traces(json::traces(body, &tally)?),
-        (Signal::Logs, Format::Json) => Decoded::Logs(json::logs(body, &tally)?),
+        (Signal::Traces, Format::Protobuf) => Decoded::Traces(protobuf::traces(body, &usage)?),
+        (Signal::Logs, Format::Protobuf) => Decoded::Logs(protobuf::logs(body, &usage)?),
+        (Signal::Traces, Format::Json) => Decoded::Traces(json::traces(body, &usage)?),
+        (Signal::Logs, Format::Json) => Decoded::Logs(json::logs(body, &usage)?),
     };
-    Ok((decoded, tally.memory()))
+    Ok((decoded, usage.memory()))
 }
 
 /// Decodes a document of OTLP/JSON within another text, such as the body of a log record.
 pub(crate) fn decode_document(text: &str, limits: DecodeLimits) -> Option<TracesData> {
-    let tally = Tally::new(limits);
-    let resource_spans = json::traces(text.as_bytes(), &tally).ok()?;
+    let usage = RequestUsage::new(limits);
+    let resource_spans = json::traces(text.as_bytes(), &usage).ok()?;
     Some(TracesData { resource_spans })
 }

@@ -4,8 +4,8 @@
 mod body;
 mod json;
 mod protobuf;
-mod tally;
 mod types;
+mod usage;
 
 pub(crate) use self::{
     body::{decode, decode_document, gunzip},

@@ -14,8 +14,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 
 use crate::otlp::decode::{
-    tally::{Exceeded, Tally},
     types::DecodeError,
+    usage::{Exceeded, RequestUsage},
 };
 
 /// The recursion limit of `prost`.
@@ -23,14 +23,14 @@ const DEPTH_MAX: usize = 100;
 /// What the system's allocator adds to a text.
 const TEXT_OVERHEAD: usize = 16;
 
-pub(super) fn traces(body: &[u8], tally: &Tally) -> Result<Vec<ResourceSpans>, DecodeError> {
-    measure(body, MessageKind::TraceRequest, tally)?;
+pub(super) fn traces(body: &[u8], usage: &RequestUsage) -> Result<Vec<ResourceSpans>, DecodeError> {
+    measure(body, MessageKind::TraceRequest, usage)?;
     let request = ExportTraceServiceRequest::decode(body).map_err(|error| malformed(&error))?;
     Ok(request.resource_spans)
 }
 
-pub(super) fn logs(body: &[u8], tally: &Tally) -> Result<Vec<ResourceLogs>, DecodeError> {
-    measure(body, MessageKind::LogRequest, tally)?;
+pub(super) fn logs(body: &[u8], usage: &RequestUsage) -> Result<Vec<ResourceLogs>, DecodeError> {
+    measure(body, MessageKind::LogRequest, usage)?;
     let request = ExportLogsServiceRequest::decode(body).map_err(|error| malformed(&error))?;
     Ok(request.resource_logs)
 }
@@ -41,9 +41,9 @@ fn malformed(error: &prost::DecodeError) -> DecodeError {
     ))
 }
 
-fn measure(body: &[u8], kind: MessageKind, tally: &Tally) -> Result<(), DecodeError> {
-    walk(body, kind, 0, tally).map_err(|Exceeded| {
-        let error = tally.error();
+fn measure(body: &[u8], kind: MessageKind, usage: &RequestUsage) -> Result<(), DecodeError> {
+    walk(body, kind, 0, usage).map_err(|Exceeded| {
+        let error = usage.error();
         error.unwrap_or_else(|| DecodeError::TooLarge("the request is too large".to_owned()))
     })
 }
@@ -122,7 +122,12 @@ impl MessageKind {
 }
 
 /// Counts a message and its parts. It stops in silence where the bytes make no sense: `prost` then says why.
-fn walk(mut rest: &[u8], kind: MessageKind, depth: usize, tally: &Tally) -> Result<(), Exceeded> {
+fn walk(
+    mut rest: &[u8],
+    kind: MessageKind,
+    depth: usize,
+    usage: &RequestUsage,
+) -> Result<(), Exceeded> {
     if depth > DEPTH_MAX {
         return Ok(());
     }
@@ -131,14 +136,14 @@ fn walk(mut rest: &[u8], kind: MessageKind, depth: usize, tally: &Tally) -> Resu
         let Some(bytes) = after.bytes else { continue };
         let Some(child) = kind.child(field) else {
             // A text, an id, or an entry of a list of texts.
-            tally.bytes(bytes.len() + TEXT_OVERHEAD + size_of::<String>())?;
+            usage.bytes(bytes.len() + TEXT_OVERHEAD + size_of::<String>())?;
             continue;
         };
         match child {
-            MessageKind::Span | MessageKind::LogRecord => tally.item(child.size())?,
-            _ => tally.part(child.size())?,
+            MessageKind::Span | MessageKind::LogRecord => usage.item(child.size())?,
+            _ => usage.part(child.size())?,
         }
-        walk(bytes, child, depth + 1, tally)?;
+        walk(bytes, child, depth + 1, usage)?;
     }
     Ok(())
 }

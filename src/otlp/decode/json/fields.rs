@@ -1,7 +1,7 @@
 //! The fields of the messages. Pure.
 
 use opentelemetry_proto::tonic::{
-    common::v1::InstrumentationScope,
+    common::v1::{ArrayValue, InstrumentationScope, KeyValueList},
     logs::v1::{LogRecord, LogsData, ResourceLogs, ScopeLogs},
     resource::v1::Resource,
     trace::v1::{
@@ -13,7 +13,7 @@ use serde::de::MapAccess;
 
 use crate::otlp::decode::{
     json::reader::{JsonObject, Path},
-    tally::{Exceeded, Tally},
+    usage::{Exceeded, RequestUsage},
 };
 
 const KINDS: (&str, &[&str]) = (
@@ -93,6 +93,14 @@ message!(ResourceSpans {
     "schemaUrl" => schema_url: text,
 });
 
+message!(ArrayValue {
+    "values" => values: list,
+});
+
+message!(KeyValueList {
+    "values" => values: list,
+});
+
 message!(Resource {
     "attributes" => attributes: list,
     "droppedAttributesCount" => dropped_attributes_count: count,
@@ -128,8 +136,8 @@ message!(Span {
     "droppedLinksCount" => dropped_links_count: count,
     "status" => status: message,
 }
-    fn count(tally: &Tally) -> Result<(), Exceeded> {
-        tally.item(size_of::<Self>())
+    fn count(usage: &RequestUsage) -> Result<(), Exceeded> {
+        usage.item(size_of::<Self>())
     }
 );
 
@@ -183,7 +191,7 @@ message!(LogRecord {
     "spanId" => span_id: id(8),
     "eventName" => event_name: text,
 }
-    fn count(tally: &Tally) -> Result<(), Exceeded> {
-        tally.item(size_of::<Self>())
+    fn count(usage: &RequestUsage) -> Result<(), Exceeded> {
+        usage.item(size_of::<Self>())
     }
 );

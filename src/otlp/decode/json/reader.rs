@@ -6,11 +6,11 @@ use serde::de::{
     DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
-use crate::otlp::decode::tally::{Exceeded, Tally};
+use crate::otlp::decode::usage::{Exceeded, RequestUsage};
 
 /// Where the reader is. It stays there after an error.
 pub(super) struct Path<'t> {
-    pub(super) tally: &'t Tally,
+    pub(super) usage: &'t RequestUsage,
     steps: RefCell<Vec<PathStep>>,
     /// The reader's own message, if the error is not one of JSON.
     complaint: RefCell<Option<String>>,
@@ -23,9 +23,9 @@ enum PathStep {
 }
 
 impl<'t> Path<'t> {
-    pub(super) fn new(tally: &'t Tally) -> Self {
+    pub(super) fn new(usage: &'t RequestUsage) -> Self {
         Self {
-            tally,
+            usage,
             steps: RefCell::default(),
             complaint: RefCell::default(),
         }
@@ -112,7 +112,7 @@ impl<'t> Path<'t> {
     }
 }
 
-/// Makes the error of a bound. [`Tally::error`] says which.
+/// Makes the error of a bound. [`RequestUsage::error`] says which.
 pub(super) fn exceeded<E: serde::de::Error>(Exceeded: Exceeded) -> E {
     E::custom("a bound is exceeded")
 }
@@ -131,8 +131,8 @@ pub(super) trait JsonObject: Default {
     const IS_SET: fn(&mut Self) = |_| {};
 
     /// Counts one of these.
-    fn count(tally: &Tally) -> Result<(), Exceeded> {
-        tally.part(size_of::<Self>())
+    fn count(usage: &RequestUsage) -> Result<(), Exceeded> {
+        usage.part(size_of::<Self>())
     }
 }
 
@@ -154,7 +154,7 @@ impl<'de, T: JsonObject> DeserializeSeed<'de> for Object<'_, '_, T> {
     type Value = T;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
-        T::count(self.path.tally).map_err(exceeded)?;
+        T::count(self.path.usage).map_err(exceeded)?;
         deserializer.deserialize_any(self)
     }
 }

@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<String, E> {
-        let counted = self.path.tally.bytes(v.len());
+        let counted = self.path.usage.bytes(v.len());
         counted.map_err(exceeded)?;
         Ok(v.to_owned())
     }

@@ -50,7 +50,7 @@ impl JsonObject for AnyValue {
             _ => return Ok(false),
         };
         if let Some(Value::StringValue(text)) = &value {
-            let counted = path.tally.bytes(text.len());
+            let counted = path.usage.bytes(text.len());
             counted.map_err(exceeded)?;
         }
         if value.is_some() {
@@ -80,36 +80,6 @@ impl<T: JsonObject> JsonObject for Nullable<T> {
         self.value
             .get_or_insert_default()
             .read_field(key, map, path)
-    }
-}
-
-impl JsonObject for ArrayValue {
-    fn read_field<'de, A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        path: &Path<'_>,
-    ) -> Result<bool, A::Error> {
-        if key != "values" {
-            return Ok(false);
-        }
-        self.values = path.list("values", map)?;
-        Ok(true)
-    }
-}
-
-impl JsonObject for KeyValueList {
-    fn read_field<'de, A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-        path: &Path<'_>,
-    ) -> Result<bool, A::Error> {
-        if key != "values" {
-            return Ok(false);
-        }
-        self.values = path.list("values", map)?;
-        Ok(true)
     }
 }
 

@@ -3,9 +3,9 @@
 mod forms;
 #[cfg(feature = "otlp-grpc")]
 mod grpc;
-mod lasting;
 mod overload;
 mod protocol;
+mod resent;
 
 use std::sync::Arc;
 

@@ -9,18 +9,18 @@ const GROWTH: usize = 2;
 
 /// What was counted of one request.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct RequestUsage {
     limits: DecodeLimits,
     items: Cell<usize>,
     memory: Cell<usize>,
     exceeded: RefCell<Option<String>>,
 }
 
-/// A bound is exceeded. [`Tally::error`] says which.
+/// A bound is exceeded. [`RequestUsage::error`] says which.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exceeded;
 
-impl Tally {
+impl RequestUsage {
     pub(super) fn new(limits: DecodeLimits) -> Self {
         Self {
             limits,
