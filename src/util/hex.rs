@@ -45,20 +45,33 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 
 /// Reads exactly `N` bytes from lowercase digits. Returns `None` for anything else.
 pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {
         return None;
     }
     let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = value(*high)? << 4 | value(*low)?;
+    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+        *byte = byte_of(*pair)?;
     }
     Some(bytes)
+}
+
+/// Reads any number of bytes from lowercase digits. Returns `None` for anything else.
+pub(crate) fn decode_all(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().copied().map(byte_of).collect()
+}
+
+fn byte_of([high, low]: [u8; 2]) -> Option<u8> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    Some(value(high)? << 4 | value(low)?)
 }
 
 #[cfg(test)]
@@ -91,6 +104,16 @@ mod tests {
             "", "0", "0g", "0G", "0A", "+1", " 1", "001", "0001", "\u{e9}",
         ] {
             assert_eq!(decode::<1>(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn any_number_of_bytes_is_read_back() {
+        for bytes in [&BYTES[..], &BYTES[..3], &[]] {
+            assert_eq!(decode_all(&encode(bytes)).as_deref(), Some(bytes));
+        }
+        for text in ["0", "0g", "0A", "001", "\u{e9}"] {
+            assert_eq!(decode_all(text), None, "{text}");
         }
     }
 }

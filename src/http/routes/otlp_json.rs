@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         parse::{self, Parsed, ParsedMoment},
         summary::EvictedParts,
     },
-    util::time::Timestamp,
+    util::{hex, time::Timestamp},
 };
 
 /// `SpanFlags`: the first bit means that it is known whether the parent is remote; the second, that it is remote.
@@ -254,23 +255,40 @@ fn attribute(key: &str, value: &Json, kind: Option<&str>) -> Json {
     json!({ "key": key, "value": any_value(value, kind) })
 }
 
-/// Returns OTLP's `AnyValue`, and restores the type that JSON could not carry.
+/// Returns OTLP's `AnyValue`, and restores the type that JSON could not carry. The type of a list is the type of those
+/// values in it that JSON could not carry, so it is believed only where the text can be such a value.
 fn any_value(value: &Json, kind: Option<&str>) -> Json {
-    match (value, kind) {
-        (Json::String(text), Some("int")) => json!({ "intValue": text }),
-        // The protobuf JSON mapping also writes these as text.
-        (Json::String(text), Some("double")) => json!({ "doubleValue": text }),
-        (Json::String(text), _) => json!({ "stringValue": text }),
-        (Json::Bool(value), _) => json!({ "boolValue": value }),
-        (Json::Number(number), _) => match number.as_i64() {
+    match value {
+        Json::String(text) => text_value(text, kind),
+        Json::Bool(value) => json!({ "boolValue": value }),
+        Json::Number(number) => match number.as_i64() {
             Some(value) => json!({ "intValue": value.to_string() }),
             None => json!({ "doubleValue": number }),
         },
-        (Json::Array(values), _) => {
+        Json::Array(values) => {
             let kind = kind.map(|kind| kind.trim_end_matches("[]"));
             let values: Vec<Json> = values.iter().map(|value| any_value(value, kind)).collect();
             json!({ "arrayValue": { "values": values } })
         }
-        (Json::Null | Json::Object(_), _) => json!({}),
+        // The wire format has no types for the values of a map.
+        Json::Object(values) => {
+            json!({ "kvlistValue": { "values": attributes(values, &Map::new()) } })
+        }
+        Json::Null => json!({}),
+    }
+}
+
+fn text_value(text: &str, kind: Option<&str>) -> Json {
+    match kind {
+        Some("int") if text.parse::<i64>().is_ok() => json!({ "intValue": text }),
+        // The protobuf JSON mapping also writes these as text.
+        Some("double") if matches!(text, "NaN" | "Infinity" | "-Infinity") => {
+            json!({ "doubleValue": text })
+        }
+        Some("bytes") => match hex::decode_all(text) {
+            Some(bytes) => json!({ "bytesValue": STANDARD.encode(bytes) }),
+            None => json!({ "stringValue": text }),
+        },
+        _ => json!({ "stringValue": text }),
     }
 }

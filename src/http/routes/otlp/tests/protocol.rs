@@ -502,3 +502,52 @@ fn no_bytes_make_the_decoders_panic() {
     let message = "the request needs more than 1048576 bytes of memory".to_owned();
     assert_eq!(error, crate::otlp::decode::DecodeError::TooLarge(message));
 }
+
+/// Sorts the attributes of a span by key, since their order may differ.
+fn by_key(mut attributes: Value) -> Value {
+    let all = attributes.as_array_mut().unwrap();
+    all.sort_by(|one, other| one["key"].as_str().cmp(&other["key"].as_str()));
+    attributes
+}
+
+#[tokio::test]
+async fn attributes_leave_as_otlp_with_the_types_with_which_they_came() {
+    let live = receiving();
+    let named = |key: &str, value: Value| json!({"key": key, "value": value});
+    let list = |values: &[Value]| json!({"arrayValue": {"values": values}});
+    let attributes = json!([
+        named("bytes", json!({"bytesValue": "AAEC/w=="})),
+        named("no-bytes", json!({"bytesValue": ""})),
+        named("text", json!({"stringValue": "00ff"})),
+        named("int", json!({"intValue": "9223372036854775807"})),
+        named("double", json!({"doubleValue": 2.0})),
+        named("infinite", json!({"doubleValue": "-Infinity"})),
+        named("list of bytes", list(&[json!({"bytesValue": "AQI="})])),
+        named(
+            "list of several kinds",
+            list(&[
+                json!({"stringValue": "some text"}),
+                json!({"intValue": "9007199254740993"}),
+                json!({"boolValue": true}),
+            ])
+        ),
+        named(
+            "map",
+            json!({"kvlistValue": {"values": [
+                named("list", list(&[json!({"intValue": "1"})])),
+                named("text", json!({"stringValue": "t"})),
+            ]}})
+        ),
+        named("unset", json!({})),
+    ]);
+    let span = json!({
+        "traceId": TRACE, "spanId": SPAN, "name": "whole", "attributes": attributes,
+        "startTimeUnixNano": START.to_string(), "endTimeUnixNano": (START + SECOND).to_string(),
+    });
+    take(&live, "nodejs", json!([span])).await;
+    let request = Request::get(format!("/traces/{TRACE}?format=otlp"));
+    let (status, document) = send(&live, request, Vec::new()).await.json();
+    assert_eq!(status, 200);
+    let exported = &document["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["attributes"];
+    assert_eq!(by_key(exported.clone()), by_key(attributes));
+}
