@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
     otlp::{
         budget::MemoryShare,
         config::OtlpReceiver,
-        followed_spans::{FollowedSpans, bare_start, first_changes},
+        deferred_updates::{DeferredUpdate, DeferredUpdates},
+        followed_spans::{FollowedSpan, FollowedSpans, bare_start, first_changes},
         mapping::{SpanView, end_fields, fields_of, log_fields},
         queue::RequestQueue,
         recent_ends::RecentEnds,
@@ -41,8 +43,9 @@ pub(crate) struct OtlpEncoder {
     heard: Vec<Heard>,
     open: FollowedSpans,
     recent: RecentEnds,
-    /// Spans that started or ended in the batch that is not stored yet.
-    uncommitted: Vec<SpanIdPair>,
+    deferred: DeferredUpdates,
+    /// Spans that the batch changes which is not stored yet, as they were before, in its order.
+    uncommitted: Vec<Before>,
     current: Option<Current>,
     /// Requests whose last events are in the batch that is not stored yet.
     complete: Vec<Complete>,
@@ -74,6 +77,17 @@ struct Current {
     _memory: MemoryShare,
 }
 
+/// What was known of a span before a batch changed it. The store may refuse the batch.
+#[derive(Debug)]
+struct Before {
+    key: SpanIdPair,
+    open: Option<FollowedSpan>,
+    /// The content of its end.
+    ended: Option<u64>,
+    /// An update of the batch whose request was answered already. Nobody sends it again.
+    answered: Option<Box<DeferredUpdate>>,
+}
+
 #[derive(Debug)]
 struct Complete {
     stored: oneshot::Sender<bool>,
@@ -98,6 +112,7 @@ impl OtlpEncoder {
             heard: Vec::new(),
             open: FollowedSpans::new(OtlpReceiver::OPEN_SPANS_MAX),
             recent: RecentEnds::new(OtlpReceiver::ENDED_SPANS_MAX),
+            deferred: DeferredUpdates::default(),
             uncommitted: Vec::new(),
             current: None,
             complete: Vec::new(),
@@ -194,12 +209,12 @@ impl OtlpEncoder {
             lock(&self.senders).open_spans_not_followed += 1;
             return;
         }
+        self.note_before(place.key);
         encoder.received_start((source, time), fields_of(view, place.key), batch);
         if let Some((fields, changes)) = first_changes(view, &place.key, received) {
             encoder.received_update((source, received), fields, changes, batch);
         }
         self.open.insert(view.span, place, Instant::now());
-        self.uncommitted.push(place.key);
         if let Some(heard) = self.heard.get_mut(place.sender) {
             heard.open += 1;
             heard.has_sent_open = true;
@@ -220,23 +235,95 @@ impl OtlpEncoder {
         };
         let gap = now.saturating_duration_since(open.sent_at);
         open.sent_at = now;
-        let is_too_soon = now.saturating_duration_since(open.told_at) < UPDATE_INTERVAL;
-        let sender = open.sender;
+        let (sender, due) = (open.sender, open.told_at + UPDATE_INTERVAL);
+        let mut place = *place;
+        place.sender = sender;
+        let is_news = open.content != place.content;
         if let Some(heard) = self.heard.get_mut(sender)
             && !gap.is_zero()
         {
             let usual = heard.interval.unwrap_or(gap);
             heard.interval = Some((usual * 3 + gap) / 4);
         }
-        if is_too_soon {
+        // What waits is older than this.
+        self.deferred.remove(&place.key);
+        if !is_news {
             return;
         }
-        if let Some((fields, changes)) = self.open.changes(view, place, received) {
-            let source = self.source(sender);
+        let is_deferred = due > now
+            && self.deferred.insert(&DeferredUpdate {
+                span: view.span.clone(),
+                place,
+                received,
+                due,
+            });
+        if !is_deferred {
+            self.note_before(place.key);
+            self.update((view.span, &place, received), encoder, batch);
+        }
+    }
+
+    /// Tells what changed in an open span.
+    fn update(
+        &mut self,
+        (span, place, received): (&Span, &SpanPlace, Timestamp),
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        if let Some((fields, changes)) = self.open.changes(span, place, received) {
+            let source = self.source(place.sender);
             encoder.received_update((source, received), fields, changes, batch);
-            let mut place = *place;
-            place.sender = sender;
-            self.open.insert(view.span, &place, now);
+            self.open.insert(span, place, Instant::now());
+        }
+    }
+
+    /// Tells a change that has waited.
+    fn update_deferred(
+        &mut self,
+        update: DeferredUpdate,
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        self.note_before(update.place.key);
+        self.update(
+            (&update.span, &update.place, update.received),
+            encoder,
+            batch,
+        );
+        if let Some(before) = self.uncommitted.last_mut() {
+            before.answered = Some(Box::new(update));
+        }
+    }
+
+    /// Remembers what is known of a span, before the batch changes it.
+    fn note_before(&mut self, key: SpanIdPair) {
+        self.uncommitted.push(Before {
+            key,
+            open: self.open.get(&key).cloned(),
+            ended: self.recent.content_of(&key),
+            answered: None,
+        });
+    }
+
+    /// Forgets what the batch said, because the store has refused it: the sender repeats it.
+    fn roll_back(&mut self) {
+        let again = Instant::now() + UPDATE_INTERVAL;
+        while let Some(before) = self.uncommitted.pop() {
+            let opened = self.open.remove(&before.key);
+            self.count_open(opened.as_ref(), -1);
+            self.count_open(before.open.as_ref(), 1);
+            if let Some(mut update) = before.answered.filter(|_| before.open.is_some()) {
+                update.due = again;
+                self.deferred.insert(&update);
+            }
+            self.open.restore(before.key, before.open);
+            self.recent.set(&before.key, before.ended);
+        }
+    }
+
+    fn count_open(&mut self, span: Option<&FollowedSpan>, change: isize) {
+        if let Some(heard) = span.and_then(|span| self.heard.get_mut(span.sender)) {
+            heard.open = heard.open.saturating_add_signed(change);
         }
     }
 
@@ -254,6 +341,11 @@ impl OtlpEncoder {
         if known == Some(place.content) {
             return;
         }
+        if let Some(update) = self.deferred.remove(&place.key) {
+            // The last value is told before the end.
+            self.update_deferred(update, encoder, batch);
+        }
+        self.note_before(place.key);
         let open = self.open.remove(&place.key);
         let sender = open.as_ref().map_or(place.sender, |open| open.sender);
         let source = self.source(sender);
@@ -264,8 +356,7 @@ impl OtlpEncoder {
         } else {
             encoder.received_end(source, fields, end, batch);
         }
-        self.recent.insert(&place.key, place.content);
-        self.uncommitted.push(place.key);
+        self.recent.set(&place.key, Some(place.content));
         let length = view.span.end_time_unix_nano - view.span.start_time_unix_nano;
         if let Some(heard) = self.heard.get_mut(sender) {
             if open.is_some() {
@@ -373,15 +464,7 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
 
     fn on_committed(&mut self, is_stored: bool) {
         if !is_stored {
-            // The sender will repeat them, and then they must not be left out.
-            for key in &self.uncommitted {
-                self.recent.remove(key);
-                if let Some(open) = self.open.remove(key)
-                    && let Some(heard) = self.heard.get_mut(open.sender)
-                {
-                    heard.open = heard.open.saturating_sub(1);
-                }
-            }
+            self.roll_back();
             if let Some(current) = &mut self.current {
                 current.has_failed = true;
             }
@@ -395,6 +478,11 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
 
     fn encode_due(&mut self, encoder: &mut SpanEncoder, batch: &mut Batch) {
         let now = Instant::now();
+        while batch.size() < BATCH_BYTES
+            && let Some(update) = self.deferred.take_due(now)
+        {
+            self.update_deferred(update, encoder, batch);
+        }
         for number in 0..self.heard.len() {
             let Some(heard) = self.heard.get_mut(number) else {
                 break;
@@ -415,7 +503,8 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.heard.iter().filter_map(Self::dead_at).min()
+        let dead = self.heard.iter().filter_map(Self::dead_at);
+        dead.chain(self.deferred.next_due()).min()
     }
 }
 

@@ -29,10 +29,10 @@ pub(super) struct FollowedSpans {
 }
 
 /// One open span, as it was last told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct FollowedSpan {
     pub(super) sender: usize,
-    content: u64,
+    pub(super) content: u64,
     name: u64,
     status: u64,
     awaiting: u64,
@@ -92,6 +92,10 @@ impl FollowedSpans {
         self.spans.contains_key(key)
     }
 
+    pub(super) fn get(&self, key: &SpanIdPair) -> Option<&FollowedSpan> {
+        self.spans.get(key)
+    }
+
     pub(super) fn get_mut(&mut self, key: &SpanIdPair) -> Option<&mut FollowedSpan> {
         self.spans.get_mut(key)
     }
@@ -102,13 +106,18 @@ impl FollowedSpans {
 
     /// Remembers what was told of the span.
     pub(super) fn insert(&mut self, span: &Span, place: &SpanPlace, now: Instant) {
-        self.remove(&place.key);
-        let mut open = FollowedSpan::of(span, place, now);
+        self.restore(place.key, Some(FollowedSpan::of(span, place, now)));
+    }
+
+    /// Remembers a span as it was; it is known no more if it was not.
+    pub(super) fn restore(&mut self, key: SpanIdPair, open: Option<FollowedSpan>) {
+        self.remove(&key);
+        let Some(mut open) = open else { return };
         if self.attributes + open.attribute_count() > ATTRIBUTES_MAX {
             open.attributes = None;
         }
         self.attributes += open.attribute_count();
-        self.spans.insert(place.key, open);
+        self.spans.insert(key, open);
     }
 
     pub(super) fn remove(&mut self, key: &SpanIdPair) -> Option<FollowedSpan> {
@@ -132,11 +141,10 @@ impl FollowedSpans {
     /// attributes and links that changed.
     pub(super) fn changes<'a>(
         &self,
-        view: SpanView<'a>,
+        span: &'a Span,
         place: &SpanPlace,
         received: Timestamp,
     ) -> Option<(SpanFields<'a>, ChangeFields<'a>)> {
-        let span = view.span;
         let open = self.spans.get(&place.key)?;
         if open.content == place.content {
             return None;

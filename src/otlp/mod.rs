@@ -28,6 +28,7 @@
 pub(crate) mod budget;
 mod config;
 pub(crate) mod decode;
+mod deferred_updates;
 mod encoder;
 mod followed_spans;
 mod mapping;

@@ -11,39 +11,67 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct RecentEnds {
     /// By the hash of the ids.
-    contents: Map<u64, u64>,
-    order: VecDeque<u64>,
+    ends: Map<u64, RecentEnd>,
+    /// The keys in the order in which they came, with their numbers. A removed one stays until its turn.
+    order: VecDeque<(u64, u64)>,
+    /// The number of the next one.
+    next: u64,
     max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RecentEnd {
+    content: u64,
+    number: u64,
 }
 
 impl RecentEnds {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            contents: Map::default(),
+            ends: Map::default(),
             order: VecDeque::new(),
+            next: 0,
             max,
         }
     }
 
     pub(super) fn content_of(&self, key: &SpanIdPair) -> Option<u64> {
-        self.contents.get(&hash_of(key)).copied()
+        self.ends.get(&hash_of(key)).map(|end| end.content)
     }
 
-    pub(super) fn insert(&mut self, key: &SpanIdPair, content: u64) {
+    /// Remembers what the end of a span said; `None` forgets the span.
+    pub(super) fn set(&mut self, key: &SpanIdPair, content: Option<u64>) {
         let key = hash_of(key);
-        if self.contents.insert(key, content).is_none() {
-            self.order.push_back(key);
+        let Some(content) = content else {
+            self.ends.remove(&key);
+            return;
+        };
+        if let Some(known) = self.ends.get_mut(&key) {
+            known.content = content;
+            return;
         }
-        while self.order.len() > self.max {
-            if let Some(oldest) = self.order.pop_front() {
-                self.contents.remove(&oldest);
+        let number = self.next;
+        self.next += 1;
+        self.ends.insert(key, RecentEnd { content, number });
+        self.order.push_back((key, number));
+        while self.ends.len() > self.max {
+            let Some((oldest, number)) = self.order.pop_front() else {
+                break;
+            };
+            if self.is_current(oldest, number) {
+                self.ends.remove(&oldest);
             }
         }
+        if self.order.len() > 2 * self.max {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|(key, number)| self.is_current(*key, *number));
+            self.order = order;
+        }
     }
 
-    /// Forgets a span: the store does not have its end. Its place in the order stays until it is the oldest.
-    pub(super) fn remove(&mut self, key: &SpanIdPair) {
-        self.contents.remove(&hash_of(key));
+    /// Returns whether this place in the order is that of the key, which may have been removed and have come again.
+    fn is_current(&self, key: u64, number: u64) -> bool {
+        self.ends.get(&key).is_some_and(|end| end.number == number)
     }
 }
 
@@ -51,21 +79,49 @@ impl RecentEnds {
 mod tests {
     use super::*;
 
+    fn key(number: u8) -> SpanIdPair {
+        ([number; 16], [number; 8])
+    }
+
     #[test]
     fn the_oldest_is_forgotten_and_the_rest_is_not() {
-        let key = |number: u8| ([number; 16], [number; 8]);
         let mut recent = RecentEnds::new(3);
         for number in 1..=4 {
-            recent.insert(&key(number), number.into());
+            recent.set(&key(number), Some(number.into()));
         }
-        recent.insert(&key(2), 20);
-        recent.remove(&key(3));
+        recent.set(&key(2), Some(20));
+        recent.set(&key(3), None);
         let kept = [1, 2, 3, 4].map(|number| recent.content_of(&key(number)));
         assert_eq!(kept, [None, Some(20), None, Some(4)]);
-        // A removed one that comes again does not count twice for ever.
-        for number in 5..=40 {
-            recent.insert(&key(number), 0);
+    }
+
+    #[test]
+    fn one_that_was_removed_and_came_again_is_as_young_as_the_others() {
+        let mut recent = RecentEnds::new(3);
+        recent.set(&key(1), Some(1));
+        recent.set(&key(2), Some(2));
+        recent.set(&key(1), None);
+        for number in [1, 3] {
+            recent.set(&key(number), Some(number.into()));
         }
-        assert_eq!((recent.contents.len(), recent.order.len()), (3, 3));
+        let known =
+            |recent: &RecentEnds| [1, 2, 3, 4].map(|number| recent.content_of(&key(number)));
+        assert_eq!(known(&recent), [Some(1), Some(2), Some(3), None]);
+        recent.set(&key(4), Some(4));
+        assert_eq!(known(&recent), [Some(1), None, Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn removing_and_adding_for_ever_takes_no_more_memory() {
+        let mut recent = RecentEnds::new(3);
+        for _ in 0..1_000 {
+            recent.set(&key(1), Some(1));
+            recent.set(&key(1), None);
+        }
+        assert!(recent.order.len() <= 6, "{}", recent.order.len());
+        for number in 2..=40 {
+            recent.set(&key(number), Some(0));
+        }
+        assert_eq!((recent.ends.len(), recent.order.len()), (3, 3));
     }
 }

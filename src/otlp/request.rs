@@ -63,6 +63,22 @@ pub(crate) struct SpanPlace {
     pub(crate) is_repeated: bool,
 }
 
+#[cfg(test)]
+impl SpanPlace {
+    pub(super) fn of_key(key: SpanIdPair) -> Self {
+        Self {
+            resource: 0,
+            scope: 0,
+            span: 0,
+            sender: 0,
+            key,
+            content: 0,
+            is_open: true,
+            is_repeated: false,
+        }
+    }
+}
+
 /// Where a log record is in its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogPlace {

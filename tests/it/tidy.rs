@@ -311,6 +311,7 @@ const MODULES: &[&str] = &[
     "otlp::request",
     "otlp::recent_ends",
     "otlp::followed_spans",
+    "otlp::deferred_updates",
     "otlp::queue",
     "otlp::encoder",
     "otlp::receiver",

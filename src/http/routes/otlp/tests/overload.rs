@@ -125,19 +125,83 @@ async fn a_full_buffer_is_answered_with_come_again_and_nothing_is_taken() {
     assert_eq!(has_come(&live), 2);
 }
 
-#[tokio::test]
-async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
-    let fails = Arc::new(AtomicBool::new(true));
+/// Returns a log whose store fails while the flag is set.
+fn failing() -> (LiveSpans, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
     let store = Unwilling {
         memory: MemoryEventStore::new(),
         gate: Mutex::default(),
         fails: Arc::clone(&fails),
     };
-    let live = LiveSpans::builder()
+    let builder = LiveSpans::builder()
         .store(store)
-        .otlp(OtlpReceiver::default())
-        .build()
-        .unwrap();
+        .otlp(OtlpReceiver::default());
+    (builder.build().unwrap(), fails)
+}
+
+fn valued(value: &str, end: Option<u64>) -> Value {
+    let span = json!({
+        "traceId": TRACE, "spanId": SPAN, "name": "a", "startTimeUnixNano": START,
+        "endTimeUnixNano": end, "attributes": [{"key": "a", "value": {"stringValue": value}}],
+    });
+    request_of("nodejs", &json!([span]))
+}
+
+#[tokio::test]
+async fn a_change_that_the_store_refused_is_told_again() {
+    let (live, fails) = failing();
+    post_json(&live, "/v1/traces", &valued("1", None)).await;
+    fails.store(true, Ordering::SeqCst);
+    // If the change waits, success is answered at once, and nobody sends it again.
+    let first = post_json(&live, "/v1/traces", &valued("2", None)).await;
+    let values = |live: &LiveSpans| -> Vec<String> {
+        let events = events(live);
+        let updates = events.iter().filter(|event| event["type"] == "updated");
+        let value = |event: &Value| event["attributes"]["a"].as_str().unwrap().to_owned();
+        updates.map(value).collect()
+    };
+    let begun = std::time::Instant::now();
+    while values(&live).is_empty() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+        tokio::task::yield_now().await;
+    }
+    let refused = values(&live).len();
+    fails.store(false, Ordering::SeqCst);
+    if first.status == StatusCode::SERVICE_UNAVAILABLE {
+        post_json(&live, "/v1/traces", &valued("2", None)).await;
+    }
+    while values(&live).len() == refused || live.log().is_degraded() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(values(&live).pop().as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn an_end_that_the_store_refused_does_not_start_its_span_again() {
+    let (live, fails) = failing();
+    post_json(&live, "/v1/traces", &valued("1", None)).await;
+    fails.store(true, Ordering::SeqCst);
+    let end = valued("2", Some(START + SECOND));
+    let refused = post_json(&live, "/v1/traces", &end).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    fails.store(false, Ordering::SeqCst);
+    let taken = post_json(&live, "/v1/traces", &end).await;
+    assert_eq!(taken.json(), (200, json!({})));
+    let started = format!("started {SPAN} a");
+    let lines = outline(&live);
+    let starts = lines.iter().filter(|line| **line == started).count();
+    assert_eq!(
+        (starts, lines.last()),
+        (1, Some(&format!("ended {SPAN} a")))
+    );
+    assert_eq!(events(&live).pop().unwrap()["lost"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
+    let (live, fails) = failing();
+    fails.store(true, Ordering::SeqCst);
     let answer = post_json(&live, "/v1/traces", &one_span()).await;
     assert_eq!(
         answer.json(),

@@ -79,3 +79,46 @@ async fn what_changed_in_an_open_span_is_told_once() {
         ]
     );
 }
+
+/// An open span with this value, or an ended one.
+fn valued(value: &str, end: Option<u64>) -> Value {
+    json!([{
+        "traceId": TRACE, "spanId": SPAN, "name": "job", "startTimeUnixNano": START,
+        "endTimeUnixNano": end, "attributes": [{"key": "a", "value": {"stringValue": value}}],
+    }])
+}
+
+/// Returns type and value of each event.
+fn values(live: &LiveSpans) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let described = |event: &Value| (text(&event["type"]), text(&event["attributes"]["a"]));
+    events(live).iter().map(described).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(kind, value): &(&str, &str)| ((*kind).to_owned(), (*value).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+#[tokio::test]
+async fn a_change_that_comes_too_soon_is_told_later_without_a_further_request() {
+    let live = receiving();
+    take(&live, "nodejs", valued("1", None)).await;
+    take(&live, "nodejs", valued("2", None)).await;
+    let expected = pairs(&[("started", "1"), ("updated", "2")]);
+    let begun = Instant::now();
+    while values(&live) != expected {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", values(&live));
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_value_of_an_open_span_is_told_before_its_end() {
+    let live = receiving();
+    take(&live, "nodejs", valued("1", None)).await;
+    take(&live, "nodejs", valued("2", None)).await;
+    take(&live, "nodejs", valued("3", Some(START + SECOND))).await;
+    let expected = pairs(&[("started", "1"), ("updated", "2"), ("ended", "3")]);
+    assert_eq!(values(&live), expected);
+}

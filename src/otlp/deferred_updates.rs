@@ -1,0 +1,131 @@
+//! Changes of open spans that came too soon after the last `updated` event. The newest state of each span is kept until
+//! it may be told, so the last value is never lost. Bounded in bytes. Pure; the worker uses it.
+
+use std::collections::BTreeSet;
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+
+use crate::{
+    otlp::request::{SpanIdPair, SpanPlace},
+    util::{hash::Map, sync::Instant, time::Timestamp},
+};
+
+/// Upper bound on the spans that wait, in bytes of their protobuf. A change beyond it is told at once.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct DeferredUpdates {
+    spans: Map<SpanIdPair, (DeferredUpdate, usize)>,
+    /// When each may be told.
+    due: BTreeSet<(Instant, SpanIdPair)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// The newest state of an open span.
+#[derive(Clone, Debug)]
+pub(super) struct DeferredUpdate {
+    pub(super) span: Span,
+    pub(super) place: SpanPlace,
+    pub(super) received: Timestamp,
+    pub(super) due: Instant,
+}
+
+impl Default for DeferredUpdates {
+    fn default() -> Self {
+        Self {
+            spans: Map::default(),
+            due: BTreeSet::new(),
+            bytes: 0,
+            bytes_max: BYTES_MAX,
+        }
+    }
+}
+
+impl DeferredUpdates {
+    /// Keeps the state of a span in place of an earlier one. Returns `false`, and keeps nothing of the span, if there is
+    /// no room.
+    pub(super) fn insert(&mut self, update: &DeferredUpdate) -> bool {
+        let key = update.place.key;
+        self.remove(&key);
+        let bytes = update.span.encoded_len() + size_of::<DeferredUpdate>();
+        if self.bytes + bytes > self.bytes_max {
+            return false;
+        }
+        self.bytes += bytes;
+        self.due.insert((update.due, key));
+        self.spans.insert(key, (update.clone(), bytes));
+        true
+    }
+
+    pub(super) fn remove(&mut self, key: &SpanIdPair) -> Option<DeferredUpdate> {
+        let (update, bytes) = self.spans.remove(key)?;
+        self.bytes -= bytes;
+        self.due.remove(&(update.due, *key));
+        Some(update)
+    }
+
+    /// Removes and returns the first one that may be told.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<DeferredUpdate> {
+        let (_, key) = *self.due.first().filter(|(due, _)| *due <= now)?;
+        self.remove(&key)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn update(number: u8, name: &str, due: Instant) -> DeferredUpdate {
+        let span = Span {
+            name: name.to_owned(),
+            ..Span::default()
+        };
+        DeferredUpdate {
+            place: SpanPlace::of_key(([number; 16], [number; 8])),
+            span,
+            received: Timestamp::default(),
+            due,
+        }
+    }
+
+    #[test]
+    fn the_newest_state_of_each_span_is_told_when_it_is_due() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut deferred = DeferredUpdates::default();
+        assert!(deferred.insert(&update(1, "old", now)));
+        assert!(deferred.insert(&update(1, "new", later)));
+        assert!(deferred.insert(&update(2, "other", now)));
+        let name = |update: Option<DeferredUpdate>| update.map(|update| update.span.name);
+        assert_eq!(name(deferred.take_due(now)).as_deref(), Some("other"));
+        assert_eq!(name(deferred.take_due(now)), None);
+        assert_eq!(deferred.next_due(), Some(later));
+        assert_eq!(name(deferred.take_due(later)).as_deref(), Some("new"));
+        assert_eq!((deferred.next_due(), deferred.bytes), (None, 0));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_not_kept_and_neither_is_what_was_before() {
+        let now = Instant::now();
+        let mut deferred = DeferredUpdates {
+            bytes_max: 2 * size_of::<DeferredUpdate>() + 100,
+            ..DeferredUpdates::default()
+        };
+        assert!(deferred.insert(&update(1, "a", now)));
+        assert!(deferred.insert(&update(2, "b", now)));
+        assert!(!deferred.insert(&update(3, "c", now)));
+        assert!(!deferred.insert(&update(2, &"b".repeat(200), now)));
+        let left: Vec<String> = std::iter::from_fn(|| deferred.take_due(now))
+            .map(|update| update.span.name)
+            .collect();
+        assert_eq!((left, deferred.bytes), (vec!["a".to_owned()], 0));
+    }
+}
