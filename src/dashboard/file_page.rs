@@ -1,7 +1,8 @@
 //! The page as one file that needs no server: its script, its styles and its icon are inside, and so is the data that
 //! it shows. A policy inside the file forbids every connection, and every script and style but these two.
 //!
-//! The file opens from a disk, where browsers load no modules and start no workers, so there are no addresses in it.
+//! The file opens from a disk, where browsers load no modules and start no workers, so there are no addresses in it,
+//! and its script is one without modules.
 
 use std::sync::LazyLock;
 
@@ -11,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 use crate::dashboard::asset::{bundled, served_name};
 
 const PAGE: &str = include_str!("bundle/index.html");
+/// All of the page's script.
+const SCRIPT: &str = include_str!("bundle/file.js");
 
 /// The two parts of the file. Between them stands the data: gzip in base64, which cannot end the element around it.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub(crate) fn file_page() -> &'static FilePage {
 
 impl FilePage {
     fn new() -> Self {
-        let (script, style) = (bundled("app.js"), bundled("app.css"));
+        let (script, style) = (SCRIPT, bundled("app.css"));
         let icon = STANDARD.encode(bundled("favicon.svg"));
         let policy = format!(
             "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; \
@@ -60,7 +63,8 @@ impl FilePage {
             )
             .replacen(
                 &format!(
-                    "<script type=\"module\" src=\"assets/{}\"></script>\n",
+                    "<link rel=\"modulepreload\" href=\"assets/{}\">\n<script type=\"module\" src=\"assets/{}\"></script>\n",
+                    served_name("core.js"),
                     served_name("app.js")
                 ),
                 "",
@@ -69,9 +73,7 @@ impl FilePage {
         let (before, after) = page.rsplit_once("</body>").unwrap_or((&page, ""));
         Self {
             before_data: format!("{before}<script id=\"embedded-data\" type=\"application/gzip\">"),
-            after_data: format!(
-                "</script>\n<script type=\"module\">{script}</script>\n</body>{after}"
-            ),
+            after_data: format!("</script>\n<script>{script}</script>\n</body>{after}"),
         }
     }
 }
@@ -105,7 +107,7 @@ mod tests {
     fn the_file_has_everything_inside_and_allows_nothing_else() {
         let page = file_page();
         let text = format!("{}DATA{}", page.before_data, page.after_data);
-        let (script, style) = (bundled("app.js"), bundled("app.css"));
+        let (script, style) = (SCRIPT, bundled("app.css"));
         // Otherwise the parser would see another end, or another start, than that of the element.
         for forbidden in ["</script", "<!--", "<script"] {
             assert!(
@@ -137,16 +139,37 @@ mod tests {
                 "/style",
                 "script id=\"embedded-data\" type=\"application/gzip\"",
                 "/script",
-                "script type=\"module\"",
+                "script",
                 "/script",
             ]
         );
         assert!(!outside.contains("assets/"));
         assert!(outside.contains("<style>STYLE</style>"));
         assert!(outside.ends_with(
-            "type=\"application/gzip\">DATA</script>\n<script type=\"module\">SCRIPT</script>\n</body>\n</html>\n"
+            "type=\"application/gzip\">DATA</script>\n<script>SCRIPT</script>\n</body>\n</html>\n"
         ));
         assert!(outside.starts_with("<!doctype html>"));
         assert!(outside.contains("<html lang=\"en\" data-embedded>"));
+    }
+
+    /// What Safari refuses to a page from a disk, where Chromium and Firefox allow some of it: modules, workers, and
+    /// files beside it.
+    #[test]
+    fn the_script_of_the_file_needs_nothing_that_a_browser_refuses_from_a_disk() {
+        let refused = [
+            "import(",
+            "import{",
+            "import.meta",
+            "export{",
+            "new Worker(\"",
+            ".js\"",
+            ".css\"",
+        ];
+        let found: Vec<&str> = refused
+            .into_iter()
+            .filter(|refused| SCRIPT.contains(refused))
+            .collect();
+        assert_eq!(found, Vec::<&str>::new());
+        assert!(!file_page().after_data.contains("type=\"module\""));
     }
 }

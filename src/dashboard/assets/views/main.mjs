@@ -16,37 +16,32 @@ import { address, getEvents, getJson as askServer, listRoute } from "../net/api.
 import { Expectations } from "../net/duration-baseline.mjs";
 import { EarlierPhases } from "../net/earlier-phases.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../net/earlier-runs.mjs";
-import { LogFeed } from "../net/log-feed.mjs";
 import { ListFeed } from "../net/list-feed.mjs";
+import { LogFeed } from "../net/log-feed.mjs";
+import { OnDemand } from "../net/on-demand.mjs";
 import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
 import { colours } from "../paint/colours.mjs";
 import { AddressBar } from "./address-bar.mjs";
 import { BellView } from "./bell-view.mjs";
 import { CompareMenu } from "./compare-menu.mjs";
-import { CompareView } from "./compare-view.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
 import { EmbeddedView, embeddedData } from "./embedded-view.mjs";
 import { addElsewhere } from "./elsewhere-view.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { FileView } from "./file-view.mjs";
-import { FlameView } from "./flame-view.mjs";
-import { fillHelp } from "./help-view.mjs";
 import { FocusKeeper } from "./focus.mjs";
 import { decorateRank } from "./group-row-view.mjs";
-import { InspectorView } from "./inspector-view.mjs";
 import { ListFilters } from "./list-filters-view.mjs";
 import { ListView } from "./list-view.mjs";
-import { LogsView } from "./logs-view.mjs";
 import { attachMenu, isMenuOpen } from "./menu.mjs";
-import { OperationsView } from "./operations-view.mjs";
 import { OwnTraces } from "./own-traces.mjs";
 import { pageHubClient } from "./page-hub.mjs";
+import { PartBar } from "./part-bar.mjs";
 import { PhasesView } from "./phases-view.mjs";
 import { decorateRunning } from "./running-view.mjs";
 import { SearchView } from "./search-view.mjs";
 import { StateNews } from "./state-news.mjs";
-import { TailView } from "./tail-view.mjs";
 import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { TrafficView } from "./traffic-view.mjs";
@@ -70,7 +65,7 @@ const clock = new ServerClock();
 const palette = new Palette();
 const ui = new Ui(() => askFrame());
 /** The traces inside this page, where it is a file: then there is no server. */
-const dataNode = embeddedData();
+const dataNode = IS_FILE_PAGE ? embeddedData() : null;
 const bar = new AddressBar(follow, dataNode === null ? "query" : "hash");
 /** @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let traceFeed = null;
@@ -129,18 +124,9 @@ const actions = {
 const decorators = [];
 const follower = new Follower();
 const traceView = new TraceView({ ui, actions, decorators, follower });
-const flameView = new FlameView({ ui, actions, decorators, follower });
-const logsView = new LogsView({ ui, actions: { ...actions, waterfall: () => showView("waterfall") }, point: (x) => traceView.pointAt(x) });
 const keeper = new FocusKeeper(() => focusPage());
 const news = new StateNews(announce);
 const logFeed = new LogFeed(world);
-const tailView = new TailView(logFeed, {
-  changed: askFrame, copy, openTrace: actions.openTrace,
-  namesOf: async () => {
-    const { body } = await getJson(listRoute({ limit: NAMES_LIMIT }));
-    return (Array.isArray(body?.traces) ? body.traces : []).map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
-  },
-});
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
@@ -151,7 +137,7 @@ const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
 const nowIn = (/** @type {any} */ feed) => feed.fixedNow ?? (Number.isNaN(feed.model.originSeconds) ? NaN : clock.now() - feed.model.originSeconds * 1_000);
 const exportMenu = new ExportMenu(byId("trace-menu"), travelView, (items) => addElsewhere(items, { copy, trace: () => (traceFeed === null ? null : { model: traceFeed.model, now: nowIn(traceFeed) }) }));
 const bellView = new BellView(byId("trace-menu"), { announce, changed: askFrame, openTrace: actions.openTrace, own: (traceId) => own.add(traceId), getJson: askServer });
-const embedded = dataNode === null ? null : new EmbeddedView(dataNode, {
+const embedded = !IS_FILE_PAGE || dataNode === null ? null : new EmbeddedView(dataNode, {
   announce,
   opened: ({ feeds }) => {
     const [only] = feeds.values();
@@ -171,40 +157,69 @@ const fileView = embedded ?? new FileView({
   },
   closed: () => (bar.route.trace?.startsWith(FILE_PREFIX) ? bar.go(elsewhere(bar.route, null, null)) : follow(bar.route)),
 });
-const compareView = new CompareView({
-  swap: swapRuns, changed: askFrame, announce,
-  open: (trace, index) => {
-    const feed = trace === compareFeed?.model ? compareFeed : traceFeed;
-    if (feed !== null) bar.go({ ...elsewhere(bar.route, feed.traceId, trace.spans.ids[index]), compare: null });
-  },
-});
 const compareMenu = new CompareMenu(byId("trace-menu"), {
   announce, zone: () => ui.zone, runs: runsLikeThis, go: (traceId) => bar.go({ ...bar.route, compare: traceId }), hrefOf: (traceId) => bar.hrefOf({ ...bar.route, compare: traceId }),
 });
-const operationsView = new OperationsView({
-  getJson, changed: askFrame, openTrace: actions.openTrace, hrefOf: actions.hrefOf, search: (text) => actions.search(text),
-  list: (query) => bar.go({ ...listed("traces"), query }),
-});
 const statusView = new StatusView({ announce, changed: askFrame, getJson });
-const inspector = new InspectorView({
-  close: () => actions.select(null),
-  copy,
-  openLink: actions.openTrace,
-  linkHref: actions.hrefOf,
-  goTo: actions.goTo,
-  find: (term) => actions.search(withTerm(bar.route.find, term)),
-  showLogs: (spanId) => {
-    logsView.show(spanId);
-    showView("logs");
-  },
-  usual: (service, name) => expectations.of(service, name),
-  showOperation: (service, name) => {
-    operationsView.reveal(service, name);
-    bar.go({ ...listed("operations"), query: `name:${quoteTerm(name)}` });
-  },
-  getJson,
-  changed: askFrame,
-});
+/** The views that the first look does not need, once their code is there. */
+const onDemand = new OnDemand({ load: () => import("./on-demand.mjs"), make: makeViews, changed: askFrame });
+const partBar = new PartBar(onDemand, { announce, changed: askFrame });
+
+/** @param {typeof import("./on-demand.mjs")} module */
+function makeViews({ CompareView, FlameView, InspectorView, LogsView, OperationsView, TailView, fillHelp }) {
+  fillHelp();
+  const flame = new FlameView({ ui, actions, decorators, follower });
+  const logs = new LogsView({ ui, actions: { ...actions, waterfall: () => showView("waterfall") }, point: (x) => traceView.pointAt(x) });
+  const tail = new TailView(logFeed, {
+    changed: askFrame, copy, openTrace: actions.openTrace,
+    namesOf: async () => {
+      const { body } = await getJson(listRoute({ limit: NAMES_LIMIT }));
+      return (Array.isArray(body?.traces) ? body.traces : []).map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
+    },
+  });
+  const compare = new CompareView({
+    swap: swapRuns, changed: askFrame, announce,
+    open: (trace, index) => {
+      const feed = trace === compareFeed?.model ? compareFeed : traceFeed;
+      if (feed !== null) bar.go({ ...elsewhere(bar.route, feed.traceId, trace.spans.ids[index]), compare: null });
+    },
+  });
+  const operations = new OperationsView({
+    getJson, changed: askFrame, openTrace: actions.openTrace, hrefOf: actions.hrefOf, search: (text) => actions.search(text),
+    list: (query) => bar.go({ ...listed("traces"), query }),
+  });
+  if (isOperations()) operations.open();
+  const inspector = new InspectorView({
+    close: () => actions.select(null),
+    copy,
+    openLink: actions.openTrace,
+    linkHref: actions.hrefOf,
+    goTo: actions.goTo,
+    find: (term) => actions.search(withTerm(bar.route.find, term)),
+    showLogs: (spanId) => {
+      logs.show(spanId);
+      showView("logs");
+    },
+    usual: (service, name) => expectations.of(service, name),
+    showOperation: (service, name) => {
+      operations.reveal(service, name);
+      bar.go({ ...listed("operations"), query: `name:${quoteTerm(name)}` });
+    },
+    getJson,
+    changed: askFrame,
+  });
+  keys = pageKeys({ flameView: flame, compareView: compare });
+  return { flame, logs, tail, compare, operations, inspector };
+}
+
+/** What of the page is on show that is loaded on demand. @returns {string} its name for a reader, or "" */
+function wantedPart() {
+  if (isOperations()) return "Operations";
+  if (bar.route.trace === null) return bar.route.page === "logs" ? "Logs" : "";
+  if (bar.route.compare !== null) return "The comparison";
+  if (ui.view !== "waterfall") return ui.view === "flame" ? "The flame view" : "The log records";
+  return ui.spanId === null ? "" : "The inspector";
+}
 
 // The address.
 
@@ -228,9 +243,10 @@ function follow(to) {
 
 /** The list of records that is on show, or null. */
 function records() {
-  if (bar.route.trace === null) return bar.route.page === "logs" ? tailView.table : null;
-  if (bar.route.compare !== null) return null;
-  return ui.view === "logs" ? logsView.table : null;
+  const { part } = onDemand;
+  if (part === null || bar.route.compare !== null) return null;
+  if (bar.route.trace === null) return bar.route.page === "logs" ? part.tail.table : null;
+  return ui.view === "logs" ? part.logs.table : null;
 }
 
 /** What leads to which list. @type {[string, Route["page"]][]} */
@@ -251,7 +267,8 @@ function feedOnShow() {
 /** @param {Route["view"]} view */
 function showView(view) {
   if (view === bar.route.view) return;
-  if (view === "logs" && ui.spanId !== null) logsView.show(ui.spanId);
+  const { spanId } = ui;
+  if (view === "logs" && spanId !== null) onDemand.with(({ logs }) => logs.show(spanId));
   bar.go({ ...bar.route, view });
 }
 
@@ -281,8 +298,8 @@ function openFeed() {
     traceFeed.open();
   }
   openOther();
-  if (isOperations()) operationsView.open();
-  else operationsView.close();
+  if (isOperations()) onDemand.part?.operations.open();
+  else onDemand.part?.operations.close();
 }
 
 /** @returns {boolean} whether the operations are on show */
@@ -331,7 +348,7 @@ function leaveTrace() {
   traceFeed?.close();
   traceFeed = null;
   travel.forget();
-  logsView.forget();
+  onDemand.part?.logs.forget();
 }
 
 /** @param {string} traceId */
@@ -386,6 +403,7 @@ function draw() {
   setShown(byId("trace-page"), traceFeed !== null && compareFeed === null);
   setShown(byId("compare-page"), compareFeed !== null);
   setAttribute(byId("filter-form"), "data-unused", isLogs);
+  partBar.draw(wantedPart());
   const wait = isLogs ? drawTail() : isOperations() ? drawOperations() : traceFeed === null ? drawList() : compareFeed !== null ? drawCompare(traceFeed, compareFeed) : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
   bellView.draw(traceFeed === null ? null : { traceId: traceFeed.traceId, name: traceName(traceFeed.model) || "trace", isOpen: traceFeed.model.counts.open > 0, isFile: /** @type {any} */ (traceFeed).file !== undefined }, isOperations() || isLogs ? "" : bar.route.query);
@@ -423,14 +441,14 @@ function drawList() {
 function drawOperations() {
   setText(document.querySelector("title") ?? document.head, titleOf("operations"));
   searchView.drawList(bar.route.query);
-  operationsView.draw({ query: bar.route.query, now: clock.reading(), zone: ui.zone, palette });
+  onDemand.part?.operations.draw({ query: bar.route.query, now: clock.reading(), zone: ui.zone, palette });
   return Infinity;
 }
 
 /** @returns {number} */
 function drawTail() {
   setText(document.querySelector("title") ?? document.head, titleOf("logs"));
-  tailView.draw();
+  onDemand.part?.tail.draw();
   return Infinity;
 }
 
@@ -451,10 +469,11 @@ function drawTrace(feed) {
   phasesView.draw(frame, () => traceView.whole());
   waitingView.draw(frame);
   drawViewChoice();
-  logsView.draw(frame);
-  const wait = Math.min(traceView.draw(frame), flameView.draw(frame), travelView.draw({ ...frame, liveNow }));
+  const { part } = onDemand;
+  part?.logs.draw(frame);
+  const wait = Math.min(traceView.draw(frame), part?.flame.draw(frame) ?? Infinity, travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
-  inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
+  part?.inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
   news.hear(frame);
   setText(document.querySelector("title") ?? document.head, titleOf(traceView.title.tab));
   return wait;
@@ -466,7 +485,7 @@ function drawCompare(feed, other) {
   searchView.drawTrace(feed.model, bar.route.find, now);
   setText(document.querySelector("title") ?? document.head, titleOf(`${traceName(feed.model) || "trace"}, two runs`));
   const loading = feed.phase === "loading" || other.phase === "loading";
-  return compareView.draw({ a: other.model, b: feed.model, now: { a: nowIn(other), b: now }, moving: clock.running, loading, missing: false, find: bar.route.find, zone: ui.zone, palette });
+  return onDemand.part === null ? Infinity : onDemand.part.compare.draw({ a: other.model, b: feed.model, now: { a: nowIn(other), b: now }, moving: clock.running, loading, missing: false, find: bar.route.find, zone: ui.zone, palette });
 }
 
 function drawViewChoice() {
@@ -510,11 +529,12 @@ function announceCounts() {
 
 /** Where a reader goes on when what had the focus is gone. */
 function focusPage() {
-  if (compareFeed !== null) compareView.focusActive();
+  const { part } = onDemand;
+  if (compareFeed !== null) part?.compare.focusActive();
   else if (records() !== null) records()?.rows.focus({ preventScroll: true });
-  else if (isOperations()) operationsView.focusActive();
+  else if (isOperations()) part?.operations.focusActive();
   else if (traceFeed === null) listView.focusActive();
-  else if (ui.view === "flame") flameView.canvas.focus({ preventScroll: true });
+  else if (ui.view === "flame") part?.flame.canvas.focus({ preventScroll: true });
   else traceView.focusActive();
 }
 
@@ -527,25 +547,32 @@ function back() {
 function toggleHelp() {
   const help = /** @type {HTMLDialogElement} */ (byId("help"));
   if (help.open) help.close();
-  else help.showModal();
+  else onDemand.with(() => help.open || help.showModal());
 }
 
-const keys = keyTables({
-  listView, listFilters, operationsView, traceView, flameView, travelView, compareView, searchView,
-  records: { move: (lines) => records()?.move(lines), time: () => logsView.cycleTime() },
-  page: {
-    back,
-    help: toggleHelp,
-    theme: () => byId("theme").click(),
-    pause: togglePause,
-    search: () => (records()?.search ?? byId("filter")).focus(),
-    inspect: () => void (traceView.steps.openActive() || byId("inspector").focus()),
-    view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
-    criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
-    compare: () => void compareMenu.before(),
-    bell: () => bellView.ring(),
-  },
-});
+/** Operations have keys before their code is there. */
+const operationKeys = { move: (/** @type {number} */ rows) => onDemand.part?.operations.move(rows), openActive: () => onDemand.part?.operations.openActive() };
+
+/** @param {Pick<import("../model/keys.mjs").Keyed, "flameView" | "compareView">} views whose code may not be there yet */
+function pageKeys({ flameView, compareView }) {
+  return keyTables({
+    listView, listFilters, operationsView: operationKeys, traceView, flameView, travelView, compareView, searchView,
+    records: { move: (lines) => records()?.move(lines), time: () => onDemand.part?.logs.cycleTime() },
+    page: {
+      back,
+      help: toggleHelp,
+      theme: () => byId("theme").click(),
+      pause: togglePause,
+      search: () => (records()?.search ?? byId("filter")).focus(),
+      inspect: () => void (traceView.steps.openActive() || byId("inspector").focus()),
+      view: () => showView(VIEWS[(VIEWS.indexOf(bar.route.view) + 1) % VIEWS.length]),
+      criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
+      compare: () => void compareMenu.before(),
+      bell: () => bellView.ring(),
+    },
+  });
+}
+let keys = pageKeys({ flameView: { keys: {} }, compareView: { keys: {} } });
 
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
@@ -571,7 +598,7 @@ function leaveFilter(event) {
   } else {
     byId("filter").blur();
     if (!isOperations() && shownList() === listFeed) listFeed.searchAgain();
-    (isOperations() ? operationsView : listView).move(0);
+    (isOperations() ? operationKeys : listView).move(0);
   }
 }
 
@@ -628,7 +655,6 @@ function listen() {
   for (const [id, page] of PAGES) leads(id, () => listed(page));
 }
 
-fillHelp();
 attachMenu(byId("more"), byId("more-items"));
 initTheme(askFrame);
 initZone(ui);
@@ -638,3 +664,5 @@ if (embedded === null) follow(bar.route);
 else void embedded.read();
 setInterval(announceCounts, ANNOUNCE_MS);
 setInterval(hearBells, BELLS_MS);
+// A program that has ended serves nothing more: what a reader may want of the page is fetched while it still can be.
+(globalThis.requestIdleCallback ?? setTimeout)(() => void onDemand.preload());

@@ -1,0 +1,73 @@
+// @ts-check
+// A part of the page that comes after the rest: it comes once, and a failure can be tried again.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { OnDemand } from "../../src/dashboard/assets/net/on-demand.mjs";
+
+/** A part whose loading the test decides. */
+function world() {
+  /** @type {PromiseWithResolvers<string>[]} */
+  const loads = [];
+  let changes = 0;
+  const onDemand = new OnDemand({
+    load: () => {
+      /** @type {any} */
+      const asked = {};
+      asked.promise = new Promise((resolve, reject) => Object.assign(asked, { resolve, reject }));
+      loads.push(asked);
+      return asked.promise;
+    },
+    make: (module) => `made of ${module}`,
+    changed: () => (changes += 1),
+  });
+  const settled = () => new Promise((resolve) => setImmediate(resolve));
+  return { onDemand, loads, settled, changes: () => changes };
+}
+
+test("it is loaded once, however often it is wanted, and handed over in the order of the asking", async () => {
+  const { onDemand, loads, settled, changes } = world();
+  /** @type {string[]} */
+  const got = [];
+  onDemand.want();
+  onDemand.with((part) => void got.push(`first: ${part}`));
+  onDemand.with((part) => void got.push(`second: ${part}`));
+  void onDemand.preload();
+  assert.deepEqual([loads.length, onDemand.state, onDemand.part, got], [1, "loading", null, []]);
+  loads[0].resolve("views");
+  await settled();
+  onDemand.want();
+  onDemand.with((part) => void got.push(`now: ${part}`));
+  assert.deepEqual([loads.length, onDemand.state, onDemand.part, changes()], [1, "ready", "made of views", 2]);
+  assert.deepEqual(got, ["first: made of views", "second: made of views", "now: made of views"]);
+});
+
+test("a failure stays until it is tried again, and then what was asked for is done", async () => {
+  const { onDemand, loads, settled } = world();
+  /** @type {string[]} */
+  const got = [];
+  onDemand.with((part) => void got.push(part));
+  loads[0].reject(new TypeError("no answer"));
+  await settled();
+  onDemand.want();
+  assert.deepEqual([loads.length, onDemand.state, got], [1, "failed", []]);
+  onDemand.again();
+  onDemand.again();
+  assert.deepEqual([loads.length, onDemand.state], [2, "loading"]);
+  loads[1].resolve("views");
+  await settled();
+  assert.deepEqual([onDemand.state, got], ["ready", ["made of views"]]);
+  onDemand.again();
+  assert.equal(loads.length, 2);
+});
+
+test("a failure before anybody asked is nobody's concern: the first who wants it has it tried", async () => {
+  const { onDemand, loads, settled } = world();
+  void onDemand.preload();
+  loads[0].reject(new TypeError("no answer"));
+  await settled();
+  assert.equal(onDemand.state, "none");
+  onDemand.want();
+  assert.deepEqual([loads.length, onDemand.state], [2, "loading"]);
+});
