@@ -128,7 +128,8 @@ fn watch() -> Result<(LiveSpans, LiveServer), BoxError> {
     Ok((live, server))
 }
 
-/// Starts a service, and returns the port that it prints.
+/// Starts a service, and returns the port that it prints. The service ends when its input does, so it never outlives
+/// this program, even if that is killed.
 async fn start(
     mut service: Command,
     livespan: &str,
@@ -137,7 +138,7 @@ async fn start(
     service
         .env("LIVESPAN", livespan)
         .env("WAREHOUSE", warehouse);
-    service.stdout(Stdio::piped());
+    service.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = tokio::process::Command::from(service)
         .kill_on_drop(true)
         .spawn()?;

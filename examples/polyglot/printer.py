@@ -1,5 +1,5 @@
 """The Python service: prints the label of a parcel, and says how far it is."""
-import os, time
+import os, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -32,6 +32,14 @@ class Printer(BaseHTTPRequestHandler):
         pass
 
 
+def end_with_parent():
+    """The program that started this one holds its input open. When that program ends, however it does, so does this one."""
+    while sys.stdin.buffer.raw.read(1024):
+        pass
+    os._exit(0)
+
+
 server = ThreadingHTTPServer(("127.0.0.1", 0), Printer)
+threading.Thread(target=end_with_parent, daemon=True).start()
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -40,3 +40,6 @@ createServer(async (request, response) => {
   const answer = await context.with(caller, () => span("POST /order", { kind: SpanKind.SERVER }, order));
   response.end(answer);
 }).listen(0, "127.0.0.1", function () { console.log(this.address().port); });
+
+// The program that started this one holds its input open. When that program ends, however it does, so does this one.
+process.stdin.on("close", () => process.exit()).resume();

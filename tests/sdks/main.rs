@@ -4,5 +4,6 @@
 mod everything;
 mod expected;
 mod open;
+mod polyglot;
 mod receiver;
 mod sdk;

@@ -23,26 +23,9 @@ pub(crate) enum Sdk {
 impl Sdk {
     /// Returns the command that runs one of the programs.
     fn command(self, program: &str) -> Command {
-        let installed = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .with_file_name("sdks")
-            .join("installed");
-        assert!(installed.is_file(), "first run scripts/install-sdks");
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = match self {
-            Self::JavaScript(_) => {
-                let mut node = Command::new("node");
-                // The programs are links beside the packages, where Node finds them.
-                node.args(["--preserve-symlinks", "--preserve-symlinks-main"]);
-                node.arg(installed.with_file_name(format!("javascript/{program}.mjs")));
-                node
-            }
-            Self::Python(_) => {
-                let mut python = Command::new(installed.with_file_name("python/bin/python"));
-                python.arg(sources.join(format!("python/{program}.py")));
-                python.env("PYTHONDONTWRITEBYTECODE", "1");
-                python.env("PYTHONPATH", clients(sources));
-                python
-            }
+            Self::JavaScript(_) => node(&format!("{program}.mjs")),
+            Self::Python(_) => python(&sources().join(format!("python/{program}.py"))),
         };
         let (Self::JavaScript(protocol) | Self::Python(protocol)) = self;
         command.arg(protocol).kill_on_drop(true);
@@ -66,8 +49,38 @@ impl Sdk {
     }
 }
 
-fn clients(sources: &Path) -> PathBuf {
-    sources.ancestors().nth(2).unwrap().join("clients")
+fn sources() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the folder of the whole project.
+pub(crate) fn project() -> &'static Path {
+    sources().ancestors().nth(2).unwrap()
+}
+
+/// Returns this file or folder of the installed SDKs.
+pub(crate) fn installed(path: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sdks");
+    let is_installed = folder.join("installed").is_file();
+    assert!(is_installed, "first run scripts/install-sdks");
+    folder.join(path)
+}
+
+/// Returns the command that runs a program of Node. The programs are links beside the packages, where Node finds them.
+pub(crate) fn node(program: &str) -> Command {
+    let mut node = Command::new("node");
+    node.args(["--preserve-symlinks", "--preserve-symlinks-main"]);
+    node.arg(installed("javascript").join(program));
+    node
+}
+
+/// Returns the command that runs a program of Python.
+pub(crate) fn python(program: &Path) -> Command {
+    let mut python = Command::new(installed("python/bin/python"));
+    python.arg(program);
+    python.env("PYTHONDONTWRITEBYTECODE", "1");
+    python.env("PYTHONPATH", project().join("clients"));
+    python
 }
 
 /// A program that runs.
