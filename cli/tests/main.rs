@@ -4,6 +4,7 @@ mod ask;
 mod join;
 mod open;
 mod program;
+mod restart;
 mod run;
 mod serve;
 mod support;

@@ -82,6 +82,9 @@ impl OtlpReceiver {
     pub const OPEN_SPANS_MAX: usize = 65_536;
     /// Upper bound on the ended spans that are remembered, so that a repetition is left out: 262,144.
     pub const ENDED_SPANS_MAX: usize = 262_144;
+    /// Upper bound on the newest stored events that the first request after a restart reads, so that a repetition of what
+    /// was stored before it is left out: 131,072. A sender repeats a request if the program ended before it answered.
+    pub const STORED_EVENTS_READ_MAX: u64 = 131_072;
     /// The shortest silence after which a process that used to send its open spans again counts as dead: 30 seconds.
     pub const SILENCE_MIN: Duration = Duration::from_secs(30);
 

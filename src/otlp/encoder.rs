@@ -16,8 +16,8 @@ use crate::{
         followed_spans::{FollowedSpan, FollowedSpans, bare_start, first_changes},
         mapping::{SpanView, end_fields, fields_of, log_fields},
         queue::RequestQueue,
-        recent_ends::RecentEnds,
-        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace},
+        recent_ends::{KnownEnd, RecentEnds},
+        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace, hash_of},
         senders::{Sender, SharedSenders},
     },
     span::updates::UPDATE_INTERVAL,
@@ -43,6 +43,8 @@ pub(crate) struct OtlpEncoder {
     heard: Vec<Heard>,
     open: FollowedSpans,
     recent: RecentEnds,
+    /// Whether `recent` has what an earlier run of the program stored.
+    has_read_store: bool,
     deferred: DeferredUpdates,
     /// Spans that the batch changes which is not stored yet, as they were before, in its order.
     uncommitted: Vec<Before>,
@@ -112,6 +114,7 @@ impl OtlpEncoder {
             heard: Vec::new(),
             open: FollowedSpans::new(OtlpReceiver::OPEN_SPANS_MAX),
             recent: RecentEnds::new(OtlpReceiver::ENDED_SPANS_MAX),
+            has_read_store: false,
             deferred: DeferredUpdates::default(),
             uncommitted: Vec::new(),
             current: None,
@@ -195,7 +198,7 @@ impl OtlpEncoder {
             return;
         }
         // What was open is late, or was followed already; what ended is a repetition or a correction.
-        if place.is_repeated || self.recent.content_of(&place.key).is_some() {
+        if place.is_repeated || self.recent.get(&place.key).is_some() {
             return;
         }
         let source = self.source(place.sender);
@@ -337,8 +340,18 @@ impl OtlpEncoder {
         if self.is_open(view, place) {
             return;
         }
-        let known = self.recent.content_of(&place.key);
-        if known == Some(place.content) {
+        let known = self.recent.get(&place.key);
+        let is_repetition = match known {
+            None => false,
+            Some(KnownEnd::Content(content)) => content == place.content,
+            Some(KnownEnd::Stored(hash)) => {
+                let source = self.source(place.sender);
+                let (fields, end) = (fields_of(view, place.key), end_fields(view.span));
+                let event = encoder.received_end_event(source, fields, end);
+                event.is_some_and(|event| hash_of(event.as_slice()) == hash)
+            }
+        };
+        if is_repetition {
             return;
         }
         if let Some(update) = self.deferred.remove(&place.key) {
@@ -380,8 +393,15 @@ impl OtlpEncoder {
     }
 
     /// Takes the next request from the queue.
-    fn begin(&mut self) -> Option<Current> {
+    fn begin(&mut self, encoder: &SpanEncoder) -> Option<Current> {
         let request = self.queue.pop()?;
+        if !self.has_read_store {
+            self.has_read_store = true;
+            let recent = &mut self.recent;
+            encoder.ends_before_opening(OtlpReceiver::STORED_EVENTS_READ_MAX, |key, event| {
+                recent.add_stored(&key, event);
+            });
+        }
         self.hear(&request);
         Some(Current {
             contents: request.contents,
@@ -444,7 +464,7 @@ impl OtlpEncoder {
 
 impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
     fn encode_next(&mut self, encoder: &mut SpanEncoder, batch: &mut Batch) -> RequestProgress {
-        let Some(mut current) = self.current.take().or_else(|| self.begin()) else {
+        let Some(mut current) = self.current.take().or_else(|| self.begin(encoder)) else {
             return RequestProgress::Complete;
         };
         while current.phase != EncodePhase::Done {

@@ -1,5 +1,6 @@
-//! The spans that ended lately, with a hash of what they said, so that a repetition is left out. Bounded: the oldest is
-//! forgotten first. Pure; the worker uses it.
+//! The spans that ended lately, with a hash of what they said, so that a repetition is left out. Those that an earlier run
+//! of this program stored are known by a hash of their event: a sender repeats a request when the program ended before
+//! it answered. Bounded: the oldest is forgotten first. Pure; the worker uses it.
 
 use std::collections::VecDeque;
 
@@ -17,6 +18,18 @@ pub(super) struct RecentEnds {
     /// The number of the next one.
     next: u64,
     max: usize,
+    /// The hashes of the events that an earlier run stored, until as many spans have ended in this one as are
+    /// remembered.
+    stored: Map<u64, u64>,
+}
+
+/// What is known of a span that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownEnd {
+    /// The hash of what its sender said.
+    Content(u64),
+    /// The hash of the event that an earlier run stored.
+    Stored(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +45,27 @@ impl RecentEnds {
             order: VecDeque::new(),
             next: 0,
             max,
+            stored: Map::default(),
         }
+    }
+
+    /// Adds the end of a span that an earlier run stored.
+    pub(super) fn add_stored(&mut self, key: &SpanIdPair, event: &[u8]) {
+        self.stored.insert(hash_of(key), hash_of(event));
     }
 
     pub(super) fn content_of(&self, key: &SpanIdPair) -> Option<u64> {
         self.ends.get(&hash_of(key)).map(|end| end.content)
+    }
+
+    pub(super) fn get(&self, key: &SpanIdPair) -> Option<KnownEnd> {
+        let content = self.content_of(key).map(KnownEnd::Content);
+        content.or_else(|| {
+            self.stored
+                .get(&hash_of(key))
+                .copied()
+                .map(KnownEnd::Stored)
+        })
     }
 
     /// Remembers what the end of a span said; `None` forgets the span.
@@ -54,6 +83,9 @@ impl RecentEnds {
         self.next += 1;
         self.ends.insert(key, RecentEnd { content, number });
         self.order.push_back((key, number));
+        if self.ends.len() >= self.max {
+            self.stored = Map::default();
+        }
         while self.ends.len() > self.max {
             let Some((oldest, number)) = self.order.pop_front() else {
                 break;
@@ -91,8 +123,9 @@ mod tests {
         }
         recent.set(&key(2), Some(20));
         recent.set(&key(3), None);
-        let kept = [1, 2, 3, 4].map(|number| recent.content_of(&key(number)));
-        assert_eq!(kept, [None, Some(20), None, Some(4)]);
+        let kept = [1, 2, 3, 4].map(|number| recent.get(&key(number)));
+        let content = |hash| Some(KnownEnd::Content(hash));
+        assert_eq!(kept, [None, content(20), None, content(4)]);
     }
 
     #[test]
@@ -123,5 +156,27 @@ mod tests {
             recent.set(&key(number), Some(0));
         }
         assert_eq!((recent.ends.len(), recent.order.len()), (3, 3));
+    }
+
+    #[test]
+    fn what_an_earlier_run_stored_is_known_until_as_many_have_ended_since() {
+        let mut recent = RecentEnds::new(2);
+        for number in 1..=2 {
+            recent.add_stored(&key(number), b"{}");
+        }
+        let stored = Some(KnownEnd::Stored(hash_of(b"{}".as_slice())));
+        assert_eq!(
+            [1, 2, 3].map(|number| recent.get(&key(number))),
+            [stored, stored, None]
+        );
+        // It said something else.
+        recent.set(&key(2), Some(7));
+        assert_eq!(
+            [1, 2].map(|number| recent.get(&key(number))),
+            [stored, Some(KnownEnd::Content(7))]
+        );
+        recent.set(&key(3), Some(8));
+        assert_eq!(recent.get(&key(1)), None);
+        assert_eq!(recent.stored.len(), 0);
     }
 }

@@ -14,10 +14,14 @@ use crate::{
         json::{ChangeFields, EndFields, LogFields, LostReason, SpanFields},
         record::{SpanChanges, SpanRecord, StepActivity},
     },
+    store::PageLimit,
+    trace::parse,
     util::{
+        block_on::block_on,
         sync::{Instant, lock},
         time::Timestamp,
     },
+    wire::id::Sequence,
 };
 
 /// The receiver of this encoder.
@@ -51,6 +55,56 @@ impl SpanEncoder {
         batch: &mut Batch,
     ) {
         self.shown_start(record(source, start, span), None, batch);
+    }
+
+    /// Calls `take` with the ids and the event of each span that had ended when the log was opened, as far as the last
+    /// `events_max` stored events tell. A lost end may still be replaced, so it is left out.
+    pub(crate) fn ends_before_opening(
+        &self,
+        events_max: u64,
+        mut take: impl FnMut(([u8; 16], [u8; 8]), &[u8]),
+    ) {
+        let opened_at = self.log.opened_at();
+        let oldest = self.log.store.oldest().get().saturating_sub(1);
+        let mut after = opened_at.saturating_sub(events_max).max(oldest);
+        while after < opened_at {
+            let from = Sequence::new(after);
+            // If the store cannot be read, repetitions are taken once more.
+            let Ok(page) = block_on(self.log.store.read_after(from, PageLimit::LARGE)) else {
+                return;
+            };
+            let Some(last) = page.last().map(|event| event.sequence.get()) else {
+                return;
+            };
+            after = last;
+            for event in page.iter().filter(|event| event.name == "ended") {
+                let trace_id = event.key.as_ref().map(|key| key.as_bytes().try_into());
+                let span_id = parse::span_id(&event.payload);
+                if let (Some(Ok(trace_id)), Some(span_id)) = (trace_id, span_id)
+                    && !parse::is_lost(&event.payload)
+                {
+                    take((trace_id, span_id.to_bytes()), &event.payload);
+                }
+            }
+        }
+    }
+
+    /// Returns the event that [`received_end`](Self::received_end) would append.
+    pub(crate) fn received_end_event(
+        &mut self,
+        source: u32,
+        span: SpanFields<'_>,
+        end: EndFields<'_>,
+    ) -> Option<Vec<u8>> {
+        let mut batch = Batch::default();
+        let is_news = self.announced.insert(source);
+        let change_count = self.pending_changes.len();
+        self.shown_end(record(source, end.start, span), end, &mut batch);
+        self.pending_changes.truncate(change_count);
+        if is_news {
+            self.announced.remove(&source);
+        }
+        batch.iter().last().map(|event| event.payload().to_vec())
     }
 
     /// Appends the end of a span.

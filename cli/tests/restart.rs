@@ -1,0 +1,250 @@
+//! A receiver that is ended, in order or not, while programs send: what it answered with success is there afterwards,
+//! once.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value as Json, json};
+
+use crate::support::{Folder, PATIENCE, Running, get, livespan, stored};
+
+const SENDERS: u64 = 6;
+const SPANS_A_REQUEST: u64 = 25;
+/// Answers with success before a receiver is ended.
+const ANSWERS_A_ROUND: u64 = 40;
+/// How long a sender waits for an answer before it sends again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const START: u64 = 1_795_347_540_000_000_000;
+const SERVE: [&str; 7] = [
+    "serve",
+    "--addr",
+    "127.0.0.1:0",
+    "--otlp-addr",
+    "127.0.0.1:0",
+    "--store",
+    "log.db",
+];
+
+fn serve(home: &Folder) -> (Running, String) {
+    let (server, url) = Running::serve(livespan(home).args(SERVE));
+    let host = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    (server, host.to_owned())
+}
+
+fn span(sender: u64, number: u64) -> Json {
+    let start = START + number;
+    json!({
+        "traceId": format!("{sender:016x}{:016x}", number / SPANS_A_REQUEST + 1),
+        "spanId": format!("{:016x}", (sender << 32) + number + 1),
+        "name": format!("span {number}"),
+        "kind": 1,
+        "startTimeUnixNano": start.to_string(),
+        "endTimeUnixNano": (start + 1_000).to_string(),
+        "attributes": [{"key": "number", "value": {"intValue": number}}],
+    })
+}
+
+fn request_of(spans: &[Json]) -> String {
+    let service = json!({"key": "service.name", "value": {"stringValue": "shop"}});
+    let resource = json!({"attributes": [service]});
+    json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).to_string()
+}
+
+/// Sends a request. Returns its connection.
+fn send(host: &str, body: &str) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/traces HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )?;
+    Ok(stream)
+}
+
+/// Sends a request. Returns the status of its answer.
+fn answered(host: &str, body: &str) -> std::io::Result<u16> {
+    let mut answer = String::new();
+    send(host, body)?.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    // Only a whole answer counts.
+    match status {
+        Some(status) if answer.contains("\r\n\r\n") => Ok(status),
+        _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Sends a request until it is answered with success, to whoever serves then.
+fn send_until_taken(host: &Mutex<String>, body: &str) {
+    let begun = Instant::now();
+    loop {
+        let now = host.lock().unwrap().clone();
+        match answered(&now, body) {
+            Ok(200) => return,
+            // 503 asks for a repetition. What is no answer asks for one, too.
+            Ok(503) | Err(_) => thread::park_timeout(Duration::from_millis(2)),
+            Ok(other) => panic!("status {other}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "no answer");
+    }
+}
+
+/// Returns the starts, the real ends and the lost ends of each span, by its id.
+fn counts(file: &Path) -> BTreeMap<String, [u64; 3]> {
+    let mut counts: BTreeMap<String, [u64; 3]> = BTreeMap::new();
+    for event in stored(file) {
+        let place = match event["type"].as_str().unwrap() {
+            "started" => 0,
+            "ended" if event["lost"].is_null() => 1,
+            "ended" => 2,
+            "process" => continue,
+            other => panic!("{other}: {event}"),
+        };
+        let span = event["spanId"].as_str().unwrap().to_owned();
+        counts.entry(span).or_default()[place] += 1;
+    }
+    counts
+}
+
+#[test]
+fn what_was_answered_with_success_is_there_once_however_the_receiver_ended() {
+    let home = Folder::new();
+    let (first, address) = serve(&home);
+    let (host, taken, is_over) = (
+        Mutex::new(address),
+        AtomicU64::new(0),
+        AtomicBool::new(false),
+    );
+    let sent = thread::scope(|scope| {
+        let senders = (1..=SENDERS).map(|sender| {
+            let (host, taken, is_over) = (&host, &taken, &is_over);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let spans = number..number + SPANS_A_REQUEST;
+                    let spans: Vec<Json> = spans.map(|number| span(sender, number)).collect();
+                    send_until_taken(host, &request_of(&spans));
+                    taken.fetch_add(1, Ordering::Relaxed);
+                    number += SPANS_A_REQUEST;
+                }
+                (sender, number)
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        let mut server = first;
+        for signal in [Signal::KILL, Signal::TERM, Signal::KILL, Signal::KILL] {
+            let enough = taken.load(Ordering::Relaxed) + ANSWERS_A_ROUND;
+            let begun = Instant::now();
+            while taken.load(Ordering::Relaxed) < enough {
+                assert!(begun.elapsed() < PATIENCE, "nothing is answered");
+                thread::park_timeout(Duration::from_millis(1));
+            }
+            server.signal(signal);
+            server.wait();
+            let (next, address) = serve(&home);
+            *host.lock().unwrap() = address;
+            server = next;
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let sent: Vec<(u64, u64)> = senders
+            .into_iter()
+            .map(|sender| sender.join().unwrap())
+            .collect();
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        sent
+    });
+    let mut counts = counts(&home.path().join("log.db"));
+    for (sender, spans) in sent {
+        for number in 0..spans {
+            let id = format!("{:016x}", (sender << 32) + number + 1);
+            let [starts, ends, lost] = counts.remove(&id).unwrap_or_default();
+            // A receiver that was killed between start and end of a request's spans left them lost for a while.
+            assert_eq!((starts, ends), (1 + lost, 1), "{sender} {number} {lost}");
+        }
+    }
+    assert_eq!(counts, BTreeMap::new());
+}
+
+#[test]
+fn a_request_whose_answer_was_lost_is_not_taken_twice() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let home = Folder::new();
+        let (server, host) = serve(&home);
+        let spans = [span(1, 0), span(1, 1)];
+        let connection = send(&host, &request_of(&spans)).unwrap();
+        let url = format!("http://{host}/");
+        let begun = Instant::now();
+        while !get(&url, "/traces").1.contains("\"total\":2,\"open\":0") {
+            assert!(begun.elapsed() < PATIENCE, "{}", get(&url, "/traces").1);
+            thread::yield_now();
+        }
+        server.signal(signal);
+        server.wait();
+        // The answer was never read.
+        drop(connection);
+        let (server, host) = serve(&home);
+        // With a span that is new, and one that says something else than before.
+        let mut other = span(1, 1);
+        other["name"] = json!("renamed");
+        let again = [span(1, 0), other, span(1, 2)];
+        assert_eq!(answered(&host, &request_of(&again)).unwrap(), 200);
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        let events = stored(&home.path().join("log.db"));
+        let facts: Vec<String> = events
+            .iter()
+            .filter(|event| event["type"] != "process")
+            .map(|event| format!("{} {}", event["type"], event["name"]).replace('"', ""))
+            .collect();
+        let expected = [
+            "started span 0",
+            "started span 1",
+            "ended span 1",
+            "ended span 0",
+            "started span 2",
+            "ended span 2",
+            "ended renamed",
+        ];
+        assert_eq!(facts, expected);
+    }
+}
+
+#[test]
+fn an_open_span_that_is_sent_again_runs_on_after_a_restart() {
+    let home = Folder::new();
+    let (server, host) = serve(&home);
+    let mut open = span(1, 0);
+    open.as_object_mut().unwrap().remove("endTimeUnixNano");
+    let open = request_of(&[open]);
+    assert_eq!(answered(&host, &open).unwrap(), 200);
+    server.signal(Signal::KILL);
+    server.wait();
+    let (server, host) = serve(&home);
+    let url = format!("http://{host}/");
+    assert_eq!(answered(&host, &open).unwrap(), 200);
+    let state = |url: &str| {
+        let (_, body) = get(url, "/traces");
+        let list: Json = serde_json::from_str(&body).unwrap();
+        list["traces"][0]["state"].clone()
+    };
+    assert_eq!(state(&url), "running");
+    assert_eq!(answered(&host, &request_of(&[span(1, 0)])).unwrap(), 200);
+    assert_eq!(state(&url), "ok");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    let counts = counts(&home.path().join("log.db"));
+    assert_eq!(counts.into_values().collect::<Vec<_>>(), [[2, 1, 1]]);
+}
