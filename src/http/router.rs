@@ -16,6 +16,8 @@ use http::{
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use tower_service::Service;
 
+#[cfg(feature = "otlp-grpc")]
+use crate::span::own_requests::GRPC_SERVICES;
 #[cfg(feature = "otlp")]
 use crate::span::own_requests::OTLP_ROUTES;
 use crate::{
@@ -64,12 +66,11 @@ impl LiveSpans {
     /// An open stream delays a graceful shutdown of your server. Call [`end_streams`](LiveSpans::end_streams) in the
     /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) after the server has
     /// ended. In an app with a state, nest or merge the router after `with_state`.
+    ///
+    /// Senders of OTLP over HTTP name the prefix in their endpoint. Those of gRPC cannot: a router that is merged takes
+    /// their calls, and one under a prefix needs `grpc_router` beside it (feature `otlp-grpc`).
     pub fn router(&self) -> Router {
-        self.shared.mounts.expect_request();
-        let service = LiveService {
-            live: self.clone(),
-            mounted: true,
-        };
+        let service = self.mounted_service();
         #[cfg(feature = "otlp")]
         let otlp = match self.shared.receiver {
             Some(_) => OTLP_ROUTES,
@@ -78,16 +79,58 @@ impl LiveSpans {
         #[cfg(not(feature = "otlp"))]
         let otlp: &[&str] = &[];
         // No fallback: axum loses it when a router is nested twice, and refuses it below a path with parameters.
-        let routes = ROUTES.iter().chain(otlp);
-        routes.fold(
+        let names = ROUTES.iter().chain(otlp);
+        let router = names.fold(
             Router::new().route_service("/", service.clone()),
             |router, name| {
                 router
                     .route_service(&format!("/{name}"), service.clone())
                     .route_service(&format!("/{name}/{{*rest}}"), service.clone())
             },
-        )
+        );
+        #[cfg(feature = "otlp-grpc")]
+        let router = match self.shared.receiver {
+            Some(_) => router.merge(grpc_routes(&service)),
+            None => router,
+        };
+        router
     }
+
+    /// Returns the routes of OTLP over gRPC alone, for an app that nests [`router`](Self::router) under a prefix:
+    /// senders of gRPC name no path, so these routes stand at the root. Your server must speak HTTP/2, also without TLS;
+    /// `axum::serve` does, with axum's feature `http2`. Without [`otlp`](crate::LiveSpansBuilder::otlp), a call is
+    /// answered with `UNIMPLEMENTED`.
+    ///
+    /// ```
+    /// use livespan::{LiveSpans, otlp::OtlpReceiver};
+    ///
+    /// let live = LiveSpans::builder().otlp(OtlpReceiver::default()).build()?;
+    /// let app: axum::Router = axum::Router::new()
+    ///     .nest_service("/live", live.router())
+    ///     .merge(live.grpc_router());
+    /// # live.shutdown()?;
+    /// # Ok::<(), livespan::Error>(())
+    /// ```
+    #[cfg(feature = "otlp-grpc")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "otlp-grpc")))]
+    pub fn grpc_router(&self) -> Router {
+        grpc_routes(&self.mounted_service())
+    }
+
+    fn mounted_service(&self) -> LiveService {
+        self.shared.mounts.expect_request();
+        LiveService {
+            live: self.clone(),
+            mounted: true,
+        }
+    }
+}
+
+#[cfg(feature = "otlp-grpc")]
+fn grpc_routes(service: &LiveService) -> Router {
+    GRPC_SERVICES.iter().fold(Router::new(), |router, name| {
+        router.route_service(&format!("/{name}/{{method}}"), service.clone())
+    })
 }
 
 /// Our routes as a service.

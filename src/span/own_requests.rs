@@ -76,6 +76,14 @@ pub(crate) const ROUTES: &[&str] = &[
 #[cfg(feature = "otlp")]
 pub(crate) const OTLP_ROUTES: &[&str] = &["v1/traces", "v1/logs", "v1/metrics"];
 
+/// The services of OTLP over gRPC. Each has one method, `Export`.
+#[cfg(feature = "otlp-grpc")]
+pub(crate) const GRPC_SERVICES: &[&str] = &[
+    "opentelemetry.proto.collector.trace.v1.TraceService",
+    "opentelemetry.proto.collector.logs.v1.LogsService",
+    "opentelemetry.proto.collector.metrics.v1.MetricsService",
+];
+
 /// Where our routes are mounted in the host's app.
 #[derive(Debug, Default)]
 pub(crate) struct MountPrefixes {
@@ -352,6 +360,10 @@ fn is_ours(prefix: &str, path: &str) -> bool {
             let first = rest.split('/').next().unwrap_or_default();
             #[cfg(feature = "otlp")]
             if OTLP_ROUTES.iter().any(|route| rest.starts_with(route)) {
+                return true;
+            }
+            #[cfg(feature = "otlp-grpc")]
+            if GRPC_SERVICES.contains(&first) {
                 return true;
             }
             ROUTES.contains(&first)

@@ -1,6 +1,13 @@
 //! Calls of gRPC, over a real connection.
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::SocketAddr;
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
@@ -16,9 +23,18 @@ async fn call(
     is_gzip: bool,
 ) -> (String, String, Vec<u8>) {
     let server = live.serve("127.0.0.1:0").await.unwrap();
-    let stream = tokio::net::TcpStream::connect(server.local_addr())
-        .await
-        .unwrap();
+    let answer = call_at(server.local_addr(), path, message, is_gzip).await;
+    server.shutdown();
+    answer
+}
+
+async fn call_at(
+    address: SocketAddr,
+    path: &str,
+    message: &[u8],
+    is_gzip: bool,
+) -> (String, String, Vec<u8>) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -45,7 +61,6 @@ async fn call(
         }
     }
     running.abort();
-    server.shutdown();
     let text = |name: &str| {
         let value = headers.get(name).map(|value| value.to_str().unwrap());
         value.unwrap_or_default().to_owned()
@@ -105,4 +120,48 @@ async fn a_call_needs_the_token_and_a_receiver() {
     );
     let off = LiveSpans::builder().build().unwrap();
     assert_eq!(call(&off, EXPORT, &[], false).await.0, "12");
+}
+
+/// An app of its own, on a server that takes HTTP/1 and HTTP/2 without TLS, as `axum::serve` does.
+async fn serve_app(app: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = TowerToHyperService::new(app);
+        let builder = auto::Builder::new(TokioExecutor::new());
+        drop(
+            builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await,
+        );
+    });
+    address
+}
+
+#[tokio::test]
+async fn calls_reach_a_router_that_an_app_mounts() {
+    let live = receiving();
+    let nested = Router::new().nest_service("/live", live.router());
+    for (app, name) in [
+        (live.router(), "merged"),
+        (nested.merge(live.grpc_router()), "nested"),
+    ] {
+        let address = serve_app(Router::new().merge(app)).await;
+        let body = request_of_spans(&[name]);
+        let (status, message, answer) = call_at(address, EXPORT, &body, false).await;
+        assert_eq!(
+            (status.as_str(), message.as_str(), answer),
+            ("0", "", vec![0; 5]),
+            "{name}"
+        );
+    }
+    // Both have the same ids: the second is a correction of the first.
+    let names: Vec<_> = outline(&live);
+    let expected = ["started", "ended"].map(|kind| format!("{kind} 0101010101010101 merged"));
+    assert_eq!(names[..2], expected);
+    assert_eq!(names[2..], ["ended 0101010101010101 nested"]);
+    let off = LiveSpans::builder().build().unwrap();
+    let address = serve_app(off.grpc_router()).await;
+    assert_eq!(call_at(address, EXPORT, &[], false).await.0, "12");
 }
