@@ -80,6 +80,8 @@ const NO_END: u64 = u64::MAX;
 
 /// The last numbers of a log are reserved for its own events.
 const RESERVED_NUMBERS: u64 = 1 << 16;
+/// How often the removed events of a stream are counted before a reader is told that their number is not known.
+const COUNTS_MAX: usize = 4;
 /// The reason of a log that ended because all its numbers were used.
 pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers are used up";
 
@@ -98,6 +100,15 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
     (Sequence::MAX.get() - RESERVED_NUMBERS)
         .checked_sub(next)
         .is_some_and(|left| left >= events)
+}
+
+/// What retention has removed of some streams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemovedBefore {
+    /// The number of their events that can no longer be read; `None` if it is not known.
+    pub(crate) events: Option<u64>,
+    /// The oldest event when they were counted.
+    pub(crate) oldest: u64,
 }
 
 /// The health of a store.
@@ -438,6 +449,46 @@ impl Log {
         known
             .map(|(key, evicted)| Some(self.without_held(key, evicted?)))
             .collect()
+    }
+
+    /// Returns what retention has removed of these streams together; `None` if that is unknown.
+    ///
+    /// The count and the oldest event are of one moment. What goes between the two would otherwise be counted twice by
+    /// the reader, or taken for something that it never had.
+    pub(crate) async fn removed_of(&self, keys: &[StreamKey]) -> Option<RemovedBefore> {
+        let mut last = None;
+        for _ in 0..COUNTS_MAX {
+            let before = self.oldest_readable();
+            let evicted = self.evicted_of(keys).await;
+            let events = evicted.iter().map(|evicted| Some(evicted.as_ref()?.events));
+            let events: Option<u64> = events.sum();
+            let oldest = self.oldest_readable();
+            last = Some(RemovedBefore {
+                events: Some(events?),
+                oldest: oldest.1,
+            });
+            if oldest == before {
+                return last;
+            }
+        }
+        // Retention goes on. If it has removed something, it is unknown how much.
+        let last = last.filter(|removed| removed.events != Some(0))?;
+        Some(RemovedBefore {
+            events: None,
+            ..last
+        })
+    }
+
+    /// Returns the store's oldest event, and the oldest one that can be read from the store or from memory. In a shared
+    /// log, memory is no guide, because this process may not have followed every stream.
+    fn oldest_readable(&self) -> (u64, u64) {
+        let stored = self.store.oldest().get();
+        let held = if self.is_shared() {
+            stored
+        } else {
+            self.tail.stats().oldest.min(stored)
+        };
+        (stored, held)
     }
 
     /// Leaves out those events of a stream that the store has removed but memory still has.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    engine::log::Log,
+    engine::log::{Log, RemovedBefore},
     error::Error,
     log::{
         batch::StoredEvent,
@@ -21,7 +21,10 @@ use crate::{
         tail::TailRead,
         waker::WakeFlag,
     },
-    reader::scope::{ReadItem, Scope},
+    reader::{
+        page::{Page, PageQuery},
+        scope::{ReadItem, Scope},
+    },
     util::sync::Instant,
     wire::{
         control,
@@ -39,16 +42,14 @@ pub(super) struct HeadAnswer {
     pub(super) head: Sequence,
     /// The open events that belong to every stream.
     pub(super) open_global_events: Vec<StoredEvent>,
-    /// The number of events of the reader's streams that retention has removed; `None` if it is not known.
-    pub(super) evicted: Option<u64>,
+    /// What retention has removed of the reader's streams; `None` if it is not known.
+    pub(super) evicted: Option<RemovedBefore>,
 }
 
 /// The resume point of a reader, and the store's answer to its query.
 pub(super) type HeadReply = (ResumePoint, Result<HeadAnswer, Error>);
 
 pub(super) type HeadQuery = Pin<Box<dyn Future<Output = HeadReply> + Send>>;
-
-pub(super) type PageQuery = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>>;
 
 pub(crate) struct Reader {
     pub(super) log: Arc<Log>,
@@ -121,10 +122,14 @@ impl Reader {
         if log.is_shared() || reader.must_ask_for_evicted(resume) {
             reader.head_query = Some(Self::query_head(log, resume, &reader.scope));
         } else {
-            let (evicted, oldest) = log.tail.evicted_events(&reader.scope.keys);
-            // The store may hold what memory has let go.
-            let oldest = oldest.min(log.oldest());
-            reader.begin_in_memory(resume, Some((evicted, oldest)));
+            // In front of a store, nothing was removed when the reader came.
+            let is_counted = log.is_in_memory();
+            let evicted = is_counted.then(|| log.tail.evicted_events(&reader.scope.keys));
+            let removed = evicted.map(|(events, oldest)| RemovedBefore {
+                events: Some(events),
+                oldest,
+            });
+            reader.begin_in_memory(resume, removed);
         }
         reader
     }

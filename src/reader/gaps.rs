@@ -86,7 +86,7 @@ impl Reader {
         self.queue_stored(later);
     }
 
-    fn queue_stored(&mut self, events: &[StoredEvent]) {
+    pub(super) fn queue_stored(&mut self, events: &[StoredEvent]) {
         if !events.is_empty() {
             let slices = self.build_block(events);
             self.queue_slices(slices);

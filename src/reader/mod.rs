@@ -9,6 +9,7 @@
 
 mod cursor;
 mod gaps;
+mod page;
 mod paging;
 mod resume;
 mod scope;

@@ -12,10 +12,12 @@ use crate::{
     log::{
         batch::StoredEvent,
         block::{BlockBuilder, Slice},
+        event::Pinning,
         waker::WakeFlag,
     },
     reader::{
-        cursor::{PageQuery, Reader},
+        cursor::Reader,
+        page::{Page, PageQuery},
         scope::ReadItem,
     },
     store::PageLimit,
@@ -50,24 +52,34 @@ impl Reader {
         let store = Arc::clone(&self.log.store);
         let after = Sequence::new(after);
         let keys = self.scope.keys.clone();
+        // Read before the store: everything before `bound` is in the store by now, or was.
+        let (oldest_before, bound) = (store.oldest().get(), self.first_in_memory());
         Box::pin(async move {
-            if keys.is_empty() {
-                store.read_after(after, PageLimit::default()).await
+            let limit = PageLimit::default();
+            let events = if keys.is_empty() {
+                store.read_after(after, limit).await?
             } else {
-                let limit = PageLimit::default();
-                store.read_streams_after(&keys, after, limit).await
-            }
+                store.read_streams_after(&keys, after, limit).await?
+            };
+            Ok(Page {
+                events,
+                oldest_before,
+                oldest_after: store.oldest().get(),
+                bound,
+            })
         })
+    }
+
+    /// Returns the sequence from which on events are in memory or not visible yet.
+    fn first_in_memory(&self) -> u64 {
+        let tail = &self.log.tail;
+        tail.stats().oldest.min(tail.published() + 1)
     }
 
     /// Starts the read of the next page, unless memory has it. It polls the future once, because a store does nothing
     /// before the first poll.
-    pub(super) fn read_ahead(
-        &mut self,
-        page: &Result<Vec<StoredEvent>, Error>,
-        cx: &mut Context<'_>,
-    ) {
-        let Ok(Some(last)) = page.as_ref().map(|events| events.last()) else {
+    pub(super) fn read_ahead(&mut self, page: &Result<Page, Error>, cx: &mut Context<'_>) {
+        let Ok(Some(last)) = page.as_ref().map(|page| page.events.last()) else {
             return;
         };
         let after = last.sequence.get();
@@ -80,7 +92,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn accept_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+    pub(super) fn accept_page(&mut self, page: Result<Page, Error>) {
         if self.is_paged() {
             return self.accept_paged(page);
         }
@@ -88,31 +100,25 @@ impl Reader {
             return self.wait_for_store(error);
         }
         self.unblock();
-        // From this bound on, events are in memory or not visible yet.
-        let bound = self
-            .log
-            .tail
-            .stats()
-            .oldest
-            .min(self.log.tail.published() + 1);
         match page {
-            Ok(events) => self.accept_stored(&events, bound),
-            Err(error) => self.skip_unread(&error, bound - 1),
+            Ok(page) => self.accept_stored(&page),
+            Err(error) => self.skip_unread(&error, self.first_in_memory() - 1),
         }
     }
 
     /// Accepts a page of streams that are read from the store alone, wherever the page ends.
-    pub(super) fn accept_paged(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+    pub(super) fn accept_paged(&mut self, page: Result<Page, Error>) {
         if page.is_ok() {
             self.unblock();
         }
         match page {
             // A later event raises the wake flag. Events that the store evicts until then are reported with that event:
             // before it arrives, it is unknown whether any of them belonged to these streams.
-            Ok(events) if events.is_empty() => self.wants_page = false,
-            Ok(events) => {
-                let last = events.last().map_or(0, |event| event.sequence.get());
-                self.accept_stored(&events, last + 1);
+            Ok(Page { events, .. }) if events.is_empty() => self.wants_page = false,
+            Ok(page) => {
+                let last = page.events.last().map_or(0, |event| event.sequence.get());
+                let bound = last + 1;
+                self.accept_stored(&Page { bound, ..page });
             }
             Err(error) => self.wait_for_store(&error),
         }
@@ -124,34 +130,77 @@ impl Reader {
         self.block(error);
     }
 
-    /// Accepts the events of a page that are before `bound`. If events are missing among them, a gap is queued, because
-    /// the store may have removed events since the read began.
-    pub(super) fn accept_stored(&mut self, events: &[StoredEvent], bound: u64) {
+    /// Accepts the events of a page that are before its bound. If events are missing among them, gaps are queued.
+    ///
+    /// Invariant: no gap covers an event that this reader gets, except those that the store keeps beyond retention.
+    fn accept_stored(&mut self, page: &Page) {
+        let bound = page.bound;
         let next = self.after + 1;
-        let oldest = self.log.store.oldest().get().min(bound);
-        let places = |from, to| {
-            let from = events.partition_point(|event| event.sequence.get() < from);
-            let to = events.partition_point(|event| event.sequence.get() < to);
-            events.get(from..to).unwrap_or_default()
-        };
-        let wanted = places(next, bound);
+        let wanted = page.between(next, bound);
         let first = wanted.first().map_or(bound, |event| event.sequence.get());
-        // An event in the page is not lost, even if the store has removed it since.
+        let oldest = page.oldest_before.min(bound);
         if next < oldest && (next < first || !self.scope.keys.is_empty()) {
-            return self.accept_pinned(places(next, oldest), oldest, wanted);
+            return self.accept_pinned(page.between(next, oldest), oldest, wanted);
         }
         if !self.scope.keys.is_empty() {
-            return self.accept_stream_events(wanted, bound);
+            let wanted = self.accept_removed_since(wanted, page.oldest_after.min(bound));
+            return match wanted {
+                Some(wanted) => self.accept_stream_events(wanted, bound),
+                None => (),
+            };
         }
         if next < first {
-            return self.skip_evicted(first - 1);
+            self.skip_evicted(first - 1);
+            if self.after + 1 < first || wanted.is_empty() {
+                return;
+            }
         }
         let holes = wanted
             .iter()
-            .zip(next..)
+            .zip(first..)
             .position(|(event, next)| event.sequence.get() != next);
         let run = wanted.get(..holes.unwrap_or(wanted.len()));
         self.accept_run(run.unwrap_or_default(), bound);
+    }
+
+    /// Accepts events of single streams that the store may have removed, or begun to keep beyond retention, while it
+    /// read the page: those before `oldest`. Returns the events after them, unless another page must be read first.
+    ///
+    /// A store reads a page at one moment and removes the oldest events first. So events can be missing only before the
+    /// first event of the page that is not kept beyond retention, as an opening event may be.
+    fn accept_removed_since<'a>(
+        &mut self,
+        wanted: &'a [StoredEvent],
+        oldest: u64,
+    ) -> Option<&'a [StoredEvent]> {
+        if self.after + 1 >= oldest {
+            return Some(wanted);
+        }
+        let found = wanted.partition_point(|event| event.sequence.get() < oldest);
+        let is_surely_retained = |event: &StoredEvent| !matches!(event.pin, Pinning::Open(_));
+        let (found, rest) = wanted.split_at(found);
+        let retained = found.iter().position(is_surely_retained);
+        let unsure = retained.map_or(found, |place| found.get(..=place).unwrap_or_default());
+        for event in unsure {
+            self.skip_removed(event.sequence.get() - 1);
+            self.queue_stored(std::slice::from_ref(event));
+            self.after = event.sequence.get();
+        }
+        if retained.is_some() {
+            return wanted.get(unsure.len()..).filter(|rest| !rest.is_empty());
+        }
+        // If every event of the page is before `oldest`, more of them may follow.
+        if found.is_empty() || !rest.is_empty() {
+            self.skip_removed(oldest - 1);
+        }
+        Some(rest).filter(|rest| !rest.is_empty())
+    }
+
+    /// Moves past the events up to `to`, which the page did not have.
+    fn skip_removed(&mut self, to: u64) {
+        while self.after < to {
+            self.skip_evicted(to);
+        }
     }
 
     /// Accepts events of single streams. Missing sequences between them belong to other streams, unless the store had

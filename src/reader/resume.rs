@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::{log::Log, resume::ResumePosition},
+    engine::{
+        log::{Log, RemovedBefore},
+        resume::ResumePosition,
+    },
     error::Error,
     log::block::Slice,
     reader::{
@@ -16,9 +19,9 @@ use crate::{
 };
 
 impl Reader {
-    /// Begins at the resume point in a log that has no other writer. `evicted` is the number of events of the reader's
-    /// streams that retention has removed, if it is known, and the oldest event when it was counted.
-    pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<(u64, u64)>) {
+    /// Begins at the resume point in a log that has no other writer. `evicted` is what retention has removed of the
+    /// reader's streams, if it is known.
+    pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<RemovedBefore>) {
         let start = self.log.resolve(resume);
         if self.scope.open_global_events.is_wanted(resume) {
             self.queue_open_global(self.log.tail.open_global_events(start.after));
@@ -26,7 +29,7 @@ impl Reader {
         self.begin(start, evicted);
     }
 
-    pub(super) fn begin(&mut self, start: ResumePosition, evicted: Option<(u64, u64)>) {
+    pub(super) fn begin(&mut self, start: ResumePosition, evicted: Option<RemovedBefore>) {
         self.after = start.after;
         self.unreported_until = self
             .scope
@@ -52,18 +55,19 @@ impl Reader {
 
     /// Queues a gap with the number of removed events, before everything else. It is for streams that are read from
     /// their beginning.
-    fn report_evicted(&mut self, (evicted, oldest): (u64, u64)) {
+    fn report_evicted(&mut self, removed: RemovedBefore) {
+        let RemovedBefore { events, oldest } = removed;
         if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
         // Earlier removals are reported by the gap below, or did not concern these streams.
         self.unreported_until = oldest - 1;
-        if evicted == 0 {
+        if events == Some(0) {
             return;
         }
         let (from, to) = (self.log.id(1), self.log.id(oldest - 1));
         // It is unknown how many of the removed events the filter would have accepted.
-        let lost = self.scope.filter.is_none().then_some(evicted);
+        let lost = events.filter(|_| self.scope.filter.is_none());
         self.queue
             .push_front(ReadItem::Gap(Gap::Evicted { from, to, lost }));
     }
@@ -90,8 +94,7 @@ impl Reader {
         if !self.log.is_shared() {
             // If the store does not know the number of removed events, it is not reported.
             let evicted = answer.ok().and_then(|answer| answer.evicted);
-            let oldest = self.log.oldest();
-            return self.begin_in_memory(resume, evicted.map(|evicted| (evicted, oldest)));
+            return self.begin_in_memory(resume, evicted);
         }
         match answer {
             Ok(HeadAnswer {
@@ -105,9 +108,7 @@ impl Reader {
                     self.found_in_store = false;
                     self.queue_open_global(slices);
                 }
-                // The oldest event in memory is no guide, because this process may not have followed these streams.
-                let oldest = self.log.store.oldest().get();
-                self.begin(start, evicted.map(|evicted| (evicted, oldest)));
+                self.begin(start, evicted);
             }
             Err(error) => {
                 let start = self.log.resolve_below(resume, u64::MAX);
@@ -129,14 +130,12 @@ impl Reader {
         let wants_open = scope.open_global_events.is_wanted(resume);
         let log = Arc::clone(log);
         Box::pin(async move {
-            let evicted = log.evicted_of(&keys).await;
+            let evicted = log.removed_of(&keys).await;
             let answer = query_store(&*store, wants_open).await;
-            let events = evicted.iter().map(|evicted| Some(evicted.as_ref()?.events));
-            let answer = answer.map(|answer| HeadAnswer {
-                evicted: events.sum(),
-                ..answer
-            });
-            (resume, answer)
+            (
+                resume,
+                answer.map(|answer| HeadAnswer { evicted, ..answer }),
+            )
         })
     }
 }

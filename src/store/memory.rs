@@ -80,6 +80,8 @@ impl MemoryEventStore {
             };
             let slices = match read {
                 TailRead::Events(slices) => slices,
+                // A page has no hole that retention made while it was read.
+                TailRead::Evicted(_) if !page.events.is_empty() => return page.events,
                 TailRead::Evicted(oldest) => {
                     let skipped = self.tail.skip_evicted(keys, after, oldest - 1);
                     after = skipped.to;

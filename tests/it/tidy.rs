@@ -139,6 +139,7 @@ const MODULES: &[&str] = &[
     "engine::worker",
     "engine",
     "reader::scope",
+    "reader::page",
     "reader::cursor",
     "reader::resume",
     "reader::gaps",

@@ -207,6 +207,100 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
     assert_eq!(told, expected);
 }
 
+/// Returns a log whose store has removed everything before `lacks` when its first page is read, and everything before 401
+/// once that page was read. Of the 600 stored events, none or all were written by this log.
+fn removing_during_a_read(lacks: u64, is_own: bool) -> SseTarget<Note> {
+    let reads = Arc::new(AtomicU64::new(u64::MAX / 2));
+    let model = Arc::new_cyclic(|weak: &Weak<VecStore>| {
+        let earlier = if is_own { 0 } else { 600 };
+        let mut store = VecStore::new(7).with_history(earlier, stream_of);
+        let (counted, before) = (Arc::clone(&reads), Weak::clone(weak));
+        store.on_read = Box::new(move || {
+            if counted.load(Ordering::SeqCst) == 0 {
+                before.upgrade().unwrap().let_go_before(lacks);
+            }
+            Ok(())
+        });
+        let (counted, after) = (Arc::clone(&reads), Weak::clone(weak));
+        store.on_page = Box::new(move |_| {
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                after.upgrade().unwrap().let_go_before(401);
+            }
+        });
+        store
+    });
+    let target = builder().store(Shared(model)).build().unwrap();
+    put(&target, live(if is_own { 1 } else { 601 }..=620));
+    reads.store(0, Ordering::SeqCst);
+    target
+}
+
+/// Returns what a reader from the beginning is told: gaps, and runs of its events as their first and last number.
+fn runs(
+    target: &SseTarget<Note>,
+    options: Subscribe,
+    is_wanted: impl Fn(&u64) -> bool,
+) -> Vec<String> {
+    let wanted: Vec<u64> = (1..=620).filter(is_wanted).collect();
+    let mut told: Vec<String> = Vec::new();
+    let mut run: Option<(u64, u64)> = None;
+    let close = |run: Option<(u64, u64)>, told: &mut Vec<String>| {
+        told.extend(run.map(|(first, last)| format!("{first}..={last}")));
+    };
+    for frame in Connection::resume(target, options, "0").frames() {
+        let Some(one) = frame.sequence() else {
+            close(run.take(), &mut told);
+            let gap = frame.json();
+            let end = |name: &str| sequence(gap[name].as_str().unwrap());
+            told.push(format!(
+                "{}..={} lost {}",
+                end("from"),
+                end("to"),
+                gap["lost"]
+            ));
+            continue;
+        };
+        let place = wanted.binary_search(&one).unwrap();
+        run = match run {
+            Some((first, last)) if place > 0 && wanted[place - 1] == last => Some((first, one)),
+            before => {
+                close(before, &mut told);
+                Some((one, one))
+            }
+        };
+    }
+    close(run, &mut told);
+    told
+}
+
+#[test]
+fn what_the_store_lets_go_of_after_a_page_was_read_is_not_called_gone() {
+    for is_own in [true, false] {
+        let all = |lacks| {
+            let target = removing_during_a_read(lacks, is_own);
+            runs(&target, Subscribe::all(), |_| true)
+        };
+        assert_eq!(all(1), ["1..=256", "257..=400 lost 144", "401..=620"]);
+        assert_eq!(
+            all(51),
+            [
+                "1..=50 lost 50",
+                "51..=306",
+                "307..=400 lost 94",
+                "401..=620"
+            ]
+        );
+        let one = |lacks| {
+            let target = removing_during_a_read(lacks, is_own);
+            let of_a = |one: &u64| stream_of(*one).is_none_or(|of| of == "a");
+            runs(&target, Subscribe::to(key("a")), of_a)
+        };
+        // Whether the missing numbers before the first event were of this stream is unknown.
+        assert_eq!(one(1), ["1..=1 lost null", "2..=620"]);
+        assert_eq!(one(51), ["1..=51 lost null", "52..=620"]);
+    }
+}
+
 #[test]
 fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
     let epochs: [Epoch; 3] =
