@@ -92,12 +92,18 @@ async fn progress_is_told_in_every_view_and_its_time_left_from_three_updates_on(
     browser.until("the inspector tells it", inspected).await;
     let title = "return document.title === '◔ 30 % job · livespan'";
     browser.until("so does the window's title", title).await;
+    // The shapes of the tab's icon: the hands of a clock, and a tick.
+    let icon = "document.querySelector('link[rel=icon]').getAttribute('href').split(\" d='\")[1]?.split(\"'\")[0]";
+    let runs = browser.ask(&format!("return {icon}")).await;
+    assert_eq!(runs, "M8 4.4V8l2.6 1.8");
     browser.click("#view-flame").await;
     let told = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
     browser.until("so does the flame view", told).await;
     job.span().end();
     let ended = "return document.title === '✓ job · livespan'";
     browser.until("an ended job has none", ended).await;
+    let done = browser.ask(&format!("return {icon}")).await;
+    assert_eq!(done, "M4.8 8.4l2.2 2.2 4.2-4.8");
     browser.close().await;
     app.stop();
 }

@@ -27,7 +27,7 @@ const text = (/** @type {string} */ file) => readFileSync(new URL(file, FOLDER),
 const code = (/** @type {string} */ file) => text(file).replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, "");
 const folderOf = (/** @type {string} */ file) => /** @type {keyof typeof MAY_IMPORT} */ (file.split("/")[0]);
 /** @param {string} file @returns {string[]} the modules that it imports */
-const imports = (file) => [...text(file).matchAll(/(?:^(?:import|export) .* from |=> import\()"(\.[^"]+)"/gm)].map(([, name]) => path.join(path.dirname(file), name));
+const imports = (file) => [...code(file).matchAll(/(?: from |\bimport\()"(\.[^"]+)"/g)].map(([, name]) => path.join(path.dirname(file), name));
 
 test("no asset names another host", () => {
   for (const file of FILES) {

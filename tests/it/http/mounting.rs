@@ -289,7 +289,7 @@ async fn the_page_may_run_nothing_but_its_own_files() {
     let page = app.get("/").await;
     assert_eq!(
         page.headers()["content-security-policy"],
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
          base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
     );
     assert_eq!(page.headers()["x-content-type-options"], "nosniff");

@@ -5,7 +5,7 @@
 /**
  * @template Module, Part
  * @typedef {object} OnDemandOptions
- * @property {() => Promise<Module>} load
+ * @property {(attempt: number) => Promise<Module>} load hears how often it was tried: Firefox remembers an address that it could not load
  * @property {(module: Module) => Part} make what the page keeps of it, once it is there
  * @property {() => void} changed
  */
@@ -19,6 +19,7 @@ export class OnDemand {
     this.part = null;
     /** @type {"none" | "loading" | "failed" | "ready"} */
     this.state = "none";
+    this.attempts = 0;
     /** What is to be done with the part, in order. @type {((part: Part) => void)[]} */
     this.waiting = [];
   }
@@ -51,7 +52,7 @@ export class OnDemand {
     this.state = "loading";
     this.options.changed();
     try {
-      const module = await this.options.load();
+      const module = await this.options.load(this.attempts++);
       this.state = "ready";
       this.part = this.options.make(module);
     } catch (error) {

@@ -40,6 +40,8 @@ export class ListView {
     /** @type {Summary[]} */
     this.rows = [];
     this.selectedFor = "";
+    /** Traces that run, as counted by the last drawing. */
+    this.open = 0;
     /** The search that was last understood. @type {import("../model/search.mjs").Term[]} */
     this.terms = [];
     this.parsed = "";
@@ -198,6 +200,7 @@ export class ListView {
   /** @param {ListFrame} frame @returns {string} */
   countsText({ feed, query, narrowed }) {
     const counts = listCounts(feed.model);
+    this.open = counts.open;
     if (counts.total === 0) return "";
     const gone = feed.model.goneWithLog;
     const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;

@@ -10,7 +10,9 @@ import { Palette } from "../model/palette.mjs";
 import { elsewhere } from "../model/route.mjs";
 import { quoteTerm } from "../model/search.mjs";
 import { withTerm } from "../model/span-details.mjs";
-import { firstSpan, nameOf, serviceOf, traceName } from "../model/span.mjs";
+import { firstSpan, nameOf, serviceOf, shownTraceState, traceName } from "../model/span.mjs";
+import { tabIcon } from "../model/tab-icon.mjs";
+import { formatCount } from "../model/time.mjs";
 import { Travel } from "../model/time-travel.mjs";
 import { address, getEvents, getJson as askServer, listRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
@@ -72,6 +74,7 @@ let traceFeed = null;
 /** The run that the trace is held against. @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let compareFeed = null;
 let frameAsked = false;
+let isStarted = false;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let tick = null;
 /** @type {ReturnType<typeof setTimeout> | null} */
@@ -82,6 +85,8 @@ let drawCost = 0;
 let endedAt = 0;
 
 const hubClient = dataNode === null ? pageHubClient() : null;
+const tabIconNode = /** @type {HTMLLinkElement} */ (document.querySelector("link[rel=icon]"));
+const plainIcon = tabIconNode.getAttribute("href") ?? "";
 /** The only way to the server but for streams and snapshots: a file has none. */
 const getJson = dataNode === null ? askServer : async () => ({ status: 0, body: null });
 /** @type {import("../net/trace-feed.mjs").World} */
@@ -162,8 +167,13 @@ const compareMenu = new CompareMenu(byId("trace-menu"), {
 });
 const statusView = new StatusView({ announce, changed: askFrame, getJson });
 /** The views that the first look does not need, once their code is there. */
-const onDemand = new OnDemand({ load: () => import("./on-demand.mjs"), make: makeViews, changed: askFrame });
+const onDemand = new OnDemand({ load: loadViews, make: makeViews, changed: askFrame });
 const partBar = new PartBar(onDemand, { announce, changed: askFrame });
+
+/** @param {number} attempt @returns {Promise<typeof import("./on-demand.mjs")>} */
+function loadViews(attempt) {
+  return IS_FILE_PAGE || attempt === 0 ? import("./on-demand.mjs") : import(new URL(`${ON_DEMAND_FILE}?attempt=${attempt}`, import.meta.url).href);
+}
 
 /** @param {typeof import("./on-demand.mjs")} module */
 function makeViews({ CompareView, FlameView, InspectorView, LogsView, OperationsView, TailView, fillHelp }) {
@@ -378,7 +388,8 @@ function hearBells() {
 }
 
 function askFrame() {
-  if (document.hidden) hearBells();
+  // In a tab that was opened in the background, views ask for a frame before all of them are there.
+  if (isStarted && document.hidden) hearBells();
   if (frameAsked) return;
   frameAsked = true;
   requestAnimationFrame(draw);
@@ -423,7 +434,6 @@ function hearEnd({ word, reason, since }) {
 
 /** @returns {number} milliseconds until the page changes by itself */
 function drawList() {
-  setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
   searchView.drawList(bar.route.query);
   const feed = /** @type {any} */ (shownList());
   const now = feed.fixedNow ?? clock.now();
@@ -434,12 +444,15 @@ function drawList() {
     zone: ui.zone, usual: ({ service, name }) => (feed.file === undefined ? expectations.of(service, name) : null),
     narrowed: { since, until, mine: mine ? own.ids : null },
   };
-  return Math.min(listFilters.draw(frame, own.ids), trafficView.draw(frame), listView.draw(frame));
+  const wait = Math.min(listFilters.draw(frame, own.ids), trafficView.draw(frame), listView.draw(frame));
+  const isLive = feed.file === undefined && listView.open > 0;
+  drawTab(isLive ? `(${formatCount(listView.open)}) livespan` : "livespan", isLive ? "running" : "");
+  return wait;
 }
 
 /** @returns {number} */
 function drawOperations() {
-  setText(document.querySelector("title") ?? document.head, titleOf("operations"));
+  drawTab(titleOf("operations"));
   searchView.drawList(bar.route.query);
   onDemand.part?.operations.draw({ query: bar.route.query, now: clock.reading(), zone: ui.zone, palette });
   return Infinity;
@@ -447,7 +460,7 @@ function drawOperations() {
 
 /** @returns {number} */
 function drawTail() {
-  setText(document.querySelector("title") ?? document.head, titleOf("logs"));
+  drawTab(titleOf("logs"));
   onDemand.part?.tail.draw();
   return Infinity;
 }
@@ -475,7 +488,7 @@ function drawTrace(feed) {
   exportMenu.draw(feed);
   part?.inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
   news.hear(frame);
-  setText(document.querySelector("title") ?? document.head, titleOf(traceView.title.tab));
+  drawTab(titleOf(traceView.title.tab), trace.counts.total === 0 ? "" : shownTraceState(trace));
   return wait;
 }
 
@@ -483,7 +496,7 @@ function drawTrace(feed) {
 function drawCompare(feed, other) {
   const now = nowIn(feed);
   searchView.drawTrace(feed.model, bar.route.find, now);
-  setText(document.querySelector("title") ?? document.head, titleOf(`${traceName(feed.model) || "trace"}, two runs`));
+  drawTab(titleOf(`${traceName(feed.model) || "trace"}, two runs`), feed.model.counts.open > 0 ? "running" : "");
   const loading = feed.phase === "loading" || other.phase === "loading";
   return onDemand.part === null ? Infinity : onDemand.part.compare.draw({ a: other.model, b: feed.model, now: { a: nowIn(other), b: now }, moving: clock.running, loading, missing: false, find: bar.route.find, zone: ui.zone, palette });
 }
@@ -495,7 +508,13 @@ function drawViewChoice() {
 
 /** @param {string} what @returns {string} */
 function titleOf(what) {
-  return what === "livespan" ? "livespan" : `${what} · livespan`;
+  return `${what} · livespan`;
+}
+
+/** What a reader sees of this page from another. @param {string} title @param {string} [state] of what is on show, where it has one */
+function drawTab(title, state = "") {
+  setText(document.querySelector("title") ?? document.head, title);
+  setAttribute(tabIconNode, "href", tabIcon(state) || plainIcon);
 }
 
 // What a reader can do.
@@ -655,6 +674,7 @@ function listen() {
   for (const [id, page] of PAGES) leads(id, () => listed(page));
 }
 
+isStarted = true;
 attachMenu(byId("more"), byId("more-items"));
 initTheme(askFrame);
 initZone(ui);

@@ -3,7 +3,7 @@
 // It must never guess itself: `phases.mjs` does.
 
 import { isOpenState } from "../model/columns.mjs";
-import { LONG_JOB_MS, mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../model/phases.mjs";
+import { LONG_JOB_MS, PHASES_MAX, mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../model/phases.mjs";
 import { amountText, isCounted, leftText, shareOf } from "../model/progress.mjs";
 import { childrenOf, firstSpan, nameOf, progressAt, serviceOf } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOpen } from "../model/time.mjs";
@@ -34,6 +34,9 @@ export class PhasesView {
   seenAt = -Infinity;
   /** @type {ShownPhase[]} */
   shown = [];
+  /** The rows below the tree, for what is still to come. */
+  rows = byId("expected-rows");
+  rowsFor = "";
 
   /**
    * @param {import("./ui-state.mjs").Ui} ui @param {import("../net/duration-baseline.mjs").Expectations} expectations
@@ -72,6 +75,7 @@ export class PhasesView {
     setShown(this.root, true);
     this.shown = mergedPhases(phases);
     this.drawParts(frame, telling);
+    this.drawRows(phases.filter(({ kind }) => kind === "expected"));
     const left = isOpen ? timeLeft(phases) : NaN;
     // What the job says itself stands there already.
     const isTold = Number.isNaN(left) || trace.live.get(root)?.speed?.left(now) != null;
@@ -82,6 +86,7 @@ export class PhasesView {
   forget() {
     setShown(this.root, false);
     this.shown = [];
+    this.drawRows([]);
     setText(this.total, "");
   }
 
@@ -129,6 +134,19 @@ export class PhasesView {
       setShown(part.line, share !== null);
       if (share !== null) setStyle(part.line, "width", `${(share * 100).toFixed(1)}%`);
     }
+  }
+
+  /** What is to come ends the tree: a row of dashes each, of no certain length. @param {ShownPhase[]} expected */
+  drawRows(expected) {
+    const key = JSON.stringify(expected.map(({ name, usual }) => [name, formatDuration(usual)]));
+    if (key === this.rowsFor) return;
+    this.rowsFor = key;
+    setShown(this.rows, expected.length > 0);
+    const more = expected.length - PHASES_MAX;
+    this.rows.replaceChildren(...expected.slice(0, PHASES_MAX).map(({ name, usual }) => {
+      const time = Number.isNaN(usual) ? "expected" : `expected, ~${formatDuration(usual)}`;
+      return element("li", {}, icon("placeholder"), element("span", { class: "expected-name", text: shortened(name, NAME_MAX), title: shortened(name, 200) }), element("span", { class: "expected-bar figure", text: time }));
+    }), ...(more > 0 ? [element("li", { class: "muted", text: `${formatCount(more)} more ${more === 1 ? "phase" : "phases"} expected` })] : []));
   }
 
   /** @param {number} at */
