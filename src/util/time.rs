@@ -3,7 +3,7 @@
 
 use std::{
     cell::Cell,
-    hash::{Hash as _, Hasher},
+    hash::{Hash, Hasher},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -98,15 +98,22 @@ impl Timestamp {
 impl From<SystemTime> for Timestamp {
     #[inline]
     fn from(time: SystemTime) -> Self {
-        let mut parts = Parts::default();
-        time.hash(&mut parts);
-        parts.nanos().unwrap_or_else(|| Self::subtracted(time))
+        clock_nanos(&time).map_or_else(|| Self::subtracted(time), Self)
     }
 }
 
-/// The numbers inside a `SystemTime`, read through its `Hash`: seconds and nanoseconds since the epoch on every Unix.
+/// Returns the nanoseconds of a `SystemTime` or an `Instant` since the clock's zero; `None` if the system's clock has
+/// another form, or if the time is far from it.
+#[inline]
+pub(crate) fn clock_nanos(time: &impl Hash) -> Option<u64> {
+    let mut parts = Parts::default();
+    time.hash(&mut parts);
+    parts.nanos()
+}
+
+/// The numbers inside a `SystemTime` or an `Instant`, read through its `Hash`: seconds and nanoseconds on every Unix.
 /// The alternative, to subtract the epoch, takes fifty more instructions at every start and every end. It is used only
-/// if a `SystemTime` consists of other numbers.
+/// if such a time consists of other numbers.
 #[derive(Default)]
 struct Parts {
     seconds: Option<i64>,
@@ -119,13 +126,12 @@ const QUICK_SECONDS: u64 = u64::MAX / NANOS_PER_SECOND - 4;
 
 impl Parts {
     #[inline]
-    fn nanos(&self) -> Option<Timestamp> {
+    fn nanos(&self) -> Option<u64> {
         match (self.seconds, self.nanos, self.others) {
             (Some(seconds), Some(nanos), false) => {
                 // One comparison checks both bounds: a time before the epoch is a large unsigned number.
                 let seconds = seconds.cast_unsigned();
-                (seconds < QUICK_SECONDS)
-                    .then(|| Timestamp(seconds * NANOS_PER_SECOND + u64::from(nanos)))
+                (seconds < QUICK_SECONDS).then(|| seconds * NANOS_PER_SECOND + u64::from(nanos))
             }
             _ => None,
         }

@@ -271,6 +271,7 @@ const MODULES: &[&str] = &[
     "otel::futures::poll_times",
     "otel::futures::live_future",
     "otel::futures",
+    "otel::tasks::clock",
     "otel::tasks::span_polls",
     "otel::tasks::entered",
     "otel::tasks::misuse",

@@ -78,7 +78,11 @@ impl EnteredSpan {
 struct Entered {
     thread: Arc<WatchedThread>,
     runtime: Option<RuntimeId>,
+    /// The spans that are entered, the outermost first, and behind them those that were exited last. Most spans are
+    /// entered again at the same depth, so they are found there.
     stack: Vec<EnteredSpan>,
+    /// How many are entered.
+    depth: usize,
     cache: [Option<(CacheKey, Arc<SpanPolls>)>; CACHE_PLACES],
 }
 
@@ -93,17 +97,14 @@ pub(super) fn enter_known(key: CacheKey, now: impl FnOnce() -> u64) -> bool {
         let Some(entered) = entered else {
             return false;
         };
-        let Some(Some((known, polls))) = entered.cache.get(place_of(key)) else {
-            return false;
-        };
-        if *known != key || polls.is_closed() {
-            return false;
+        match entered.stack.get(entered.depth) {
+            Some(last) if last.key == key && !last.polls.is_closed() => {
+                last.polls.counters.begin(now(), entered.thread.number);
+                entered.depth += 1;
+                true
+            }
+            _ => entered.enter_cached(key, now),
         }
-        if entered.stack.len() < DEPTH_MAX {
-            polls.counters.begin(now(), entered.thread.number);
-            entered.stack.push(EnteredSpan::new(key, polls));
-        }
-        true
     })
     // The thread is ending, or the call comes from inside of another one.
     .unwrap_or(true)
@@ -117,13 +118,11 @@ pub(super) fn enter(key: CacheKey, polls: Arc<SpanPolls>, now: u64) {
             thread: add_this_thread(),
             runtime: None,
             stack: Vec::new(),
+            depth: 0,
             cache: [const { None }; CACHE_PLACES],
         });
         entered.note_runtime(runtime);
-        if entered.stack.len() < DEPTH_MAX {
-            polls.counters.begin(now, entered.thread.number);
-            entered.stack.push(EnteredSpan::new(key, &polls));
-        }
+        entered.push(EnteredSpan::new(key, &polls), now);
         if let Some(place) = entered.cache.get_mut(place_of(key)) {
             *place = Some((key, polls));
         }
@@ -131,11 +130,68 @@ pub(super) fn enter(key: CacheKey, polls: Arc<SpanPolls>, now: u64) {
 }
 
 impl Entered {
+    #[inline(never)]
+    fn enter_cached(&mut self, key: CacheKey, now: impl FnOnce() -> u64) -> bool {
+        let Some(Some((known, polls))) = self.cache.get(place_of(key)) else {
+            return false;
+        };
+        if *known != key || polls.is_closed() {
+            return false;
+        }
+        let span = EnteredSpan::new(key, polls);
+        self.push(span, now());
+        true
+    }
+
+    fn push(&mut self, span: EnteredSpan, now: u64) {
+        if self.depth >= DEPTH_MAX {
+            return;
+        }
+        span.polls.counters.begin(now, self.thread.number);
+        match self.stack.get_mut(self.depth) {
+            Some(exited) => *exited = span,
+            None => self.stack.push(span),
+        }
+        self.depth += 1;
+    }
+
     fn note_runtime(&mut self, runtime: Option<Handle>) {
         let id = runtime.as_ref().map(Handle::id);
         if id.is_some() && id != self.runtime {
             self.runtime = id;
             *lock(&self.thread.runtime) = runtime;
+        }
+    }
+
+    /// Exits a span that is not the last that was entered.
+    #[cold]
+    fn exit_below(&mut self, key: CacheKey, now: u64, mut left: impl FnMut(&Arc<SpanPolls>)) {
+        let entered = self.stack.get_mut(..self.depth).unwrap_or_default();
+        let Some(place) = entered.iter().rposition(|span| span.key == key) else {
+            return;
+        };
+        let exited = self.stack.remove(place);
+        self.depth -= 1;
+        if !exited.is_left {
+            let inner = self.stack.get_mut(place..self.depth).unwrap_or_default();
+            for span in inner {
+                span.is_left = true;
+                left(&span.polls);
+            }
+        }
+        exited.polls.counters.end(now);
+    }
+
+    /// Forgets a span that closed, unless it is still entered.
+    fn forget(&mut self, key: CacheKey) {
+        if let Some(place) = self.cache.get_mut(place_of(key))
+            && place.as_ref().is_some_and(|(known, _)| *known == key)
+        {
+            *place = None;
+        }
+        let exited = self.stack.get(self.depth..).unwrap_or_default();
+        if let Some(place) = exited.iter().position(|span| span.key == key) {
+            self.stack.truncate(self.depth + place);
         }
     }
 }
@@ -145,43 +201,23 @@ impl Entered {
 pub(super) fn exit(key: CacheKey, now: impl FnOnce() -> u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {
         let Some(entered) = entered else { return };
-        let Some(last) = entered.stack.pop_if(|last| last.key == key) else {
-            return exit_below(&mut entered.stack, key, now(), left);
-        };
-        last.polls.counters.end(now());
-    });
-}
-
-/// Exits a span that is not the last that was entered.
-#[cold]
-fn exit_below(
-    stack: &mut Vec<EnteredSpan>,
-    key: CacheKey,
-    now: u64,
-    mut left: impl FnMut(&Arc<SpanPolls>),
-) {
-    let Some(place) = stack.iter().rposition(|span| span.key == key) else {
-        return;
-    };
-    let exited = stack.remove(place);
-    if !exited.is_left {
-        for inner in stack.iter_mut().skip(place) {
-            inner.is_left = true;
-            left(&inner.polls);
+        let above = entered.depth.wrapping_sub(1);
+        match entered.stack.get_mut(above) {
+            Some(last) if last.key == key => {
+                last.polls.counters.end(now());
+                last.is_left = false;
+                entered.depth = above;
+            }
+            _ => entered.exit_below(key, now(), left),
         }
-    }
-    exited.polls.counters.end(now);
+    });
 }
 
 /// Forgets a span that closed, so that this thread does not keep it alive.
 pub(super) fn forget(key: CacheKey) {
     with(|entered| {
-        if let Some(place) = entered
-            .as_mut()
-            .and_then(|entered| entered.cache.get_mut(place_of(key)))
-            && place.as_ref().is_some_and(|(known, _)| *known == key)
-        {
-            *place = None;
+        if let Some(entered) = entered {
+            entered.forget(key);
         }
     });
 }

@@ -7,6 +7,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::Instant,
 };
 
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
@@ -18,6 +19,7 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 use crate::{
     error::Error,
     otel::tasks::{
+        clock::monotonic_nanos,
         entered,
         span_polls::SpanPolls,
         watcher::{TaskRegistry, task_registry},
@@ -107,8 +109,7 @@ impl TaskLayer {
             self.registry.watch(&polls);
             polls
         });
-        let now = self.registry.now();
-        entered::enter(self.key(id), polls, now);
+        entered::enter(self.key(id), polls, now());
     }
 
     /// Returns the OpenTelemetry span, an invalid one if there is none.
@@ -131,17 +132,15 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
     }
 
     fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
-        if !entered::enter_known(self.key(id), || self.registry.now()) {
+        if !entered::enter_known(self.key(id), now) {
             self.enter_new(id, &ctx);
         }
     }
 
     fn on_exit(&self, id: &Id, _ctx: Context<'_, S>) {
-        entered::exit(
-            self.key(id),
-            || self.registry.now(),
-            |held| self.registry.guards.note(&held.span, held.metadata),
-        );
+        entered::exit(self.key(id), now, |held| {
+            self.registry.guards.note(&held.span, held.metadata);
+        });
     }
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
@@ -152,4 +151,10 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
         }
         entered::forget(self.key(&id));
     }
+}
+
+/// Returns the time of this moment, as counters of polls have it.
+#[inline]
+fn now() -> u64 {
+    monotonic_nanos(Instant::now())
 }

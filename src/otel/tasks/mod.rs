@@ -4,6 +4,7 @@
 //!
 //! Nothing of this needs `tokio_unstable`. [`runtimes`] reads the metrics that are stable.
 
+mod clock;
 mod entered;
 mod layer;
 mod misuse;

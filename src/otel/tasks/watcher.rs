@@ -16,6 +16,7 @@ use crate::{
     otel::{
         log_registry::SpanSlots,
         tasks::{
+            clock::monotonic_nanos,
             entered::{WatchedThread, running_threads},
             misuse::{self, HeldGuards},
             runtimes::{STUCK_AFTER, WatchedRuntime},
@@ -36,7 +37,6 @@ pub(super) struct TaskRegistry {
     pub(super) guards: HeldGuards,
     /// Spans that were entered since the last look.
     new: Mutex<Vec<Weak<SpanPolls>>>,
-    origin: Instant,
 }
 
 impl TaskRegistry {
@@ -44,21 +44,7 @@ impl TaskRegistry {
         Self {
             guards: HeldGuards::default(),
             new: Mutex::default(),
-            origin: Instant::now(),
         }
-    }
-
-    /// Returns the nanoseconds since a moment that is the same for all threads, never 0.
-    #[inline]
-    pub(super) fn now(&self) -> u64 {
-        self.nanos_at(Instant::now())
-    }
-
-    #[inline]
-    fn nanos_at(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.origin);
-        let nanos = since.as_secs().wrapping_mul(1_000_000_000);
-        nanos.wrapping_add(u64::from(since.subsec_nanos()) + 1)
     }
 
     /// Has the watcher look at a span that was entered for the first time.
@@ -210,7 +196,7 @@ impl<'a> BlockDetector<'a> {
             threads,
             stuck: ids(&|runtime| runtime.is_stuck(now)),
             rested: ids(&|runtime| runtime.has_rested(now)),
-            now: registry.nanos_at(now),
+            now: monotonic_nanos(now),
             runtimes_with_span: Vec::new(),
         }
     }
