@@ -33,7 +33,11 @@ use crate::{
     ingest::buffer::RecordClass,
     init::log_layer::event_fields::EventFields,
     otel::shared::ProcessorShared,
-    span::record::{self, LogHead, LogPairs},
+    span::{
+        ending,
+        record::{self, LogHead, LogPairs},
+        shown_event::EventRoute,
+    },
     util::time::Timestamp,
 };
 
@@ -86,6 +90,12 @@ impl<S: Subscriber> Layer<S> for BeforeOtel {
 
     fn on_exit(&self, _id: &Id, _ctx: Context<'_, S>) {
         Self::enter();
+        // The OpenTelemetry layer has not exited the span yet, so it is current.
+        if ending::is_cancelling() {
+            opentelemetry::Context::map_current(|context| {
+                ending::mark_exited(context.span().span_context());
+            });
+        }
     }
 
     fn on_close(&self, _id: Id, _ctx: Context<'_, S>) {
@@ -115,6 +125,8 @@ impl<S> fmt::Debug for LogLayer<S> {
 impl<S> LogLayer<S> {
     /// Creates the layer. Its log records belong to the process with this source.
     pub(super) fn new(shared: Arc<ProcessorShared>, source: u32) -> Self {
+        let plug_ins = &shared.plug_ins;
+        plug_ins.has_log_layer.store(true, Ordering::Relaxed);
         Self {
             shared,
             source,
@@ -136,6 +148,12 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
         let Some(ids) = self.ids(event, ctx) else {
             return;
         };
+        let time = Timestamp::now();
+        let (plug_ins, number) = (&self.shared.plug_ins, self.shared.log_number);
+        let name = event.metadata().name();
+        if plug_ins.is_shown_already(number, name, EventRoute::Layer, time) {
+            return;
+        }
         let memory = MEMORY.try_with(Cell::take).unwrap_or_default();
         HAS_MEMORY.set(true);
         let mut pairs = LogPairs::reusing(memory);
@@ -149,7 +167,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
             severity,
             trace_id,
             span_id,
-            time: Timestamp::now(),
+            time,
             observed: None,
             target: metadata.target(),
             scope: "",

@@ -3,11 +3,12 @@
 use std::{
     cell::RefCell,
     env, fmt,
-    future::poll_fn,
+    future::{Future as _, pending, poll_fn},
     io::{self, Read as _},
     pin::Pin,
     process::{Command, Stdio},
     sync::mpsc,
+    task::{Context as TaskContext, Waker},
     thread,
     time::Duration,
 };
@@ -20,8 +21,8 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample};
 use serde_json::{Value as Json, json};
 use tracing::{
-    Dispatch, Level, Subscriber, debug, dispatcher::with_default, error, event, info, info_span,
-    trace, warn, warn_span,
+    Dispatch, Instrument as _, Level, Subscriber, debug, dispatcher::with_default, error, event,
+    info, info_span, trace, warn, warn_span,
 };
 use tracing_log::log;
 use tracing_subscriber::{
@@ -29,8 +30,12 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    init::setup::layer_of, live_spans::LiveSpans, otel::LiveTracerProvider,
-    reader::subscription::Subscribe, sse::Message, util::block_on::block_on,
+    init::setup::layer_of,
+    live_spans::LiveSpans,
+    otel::{LiveFutureExt as _, LiveTracerProvider},
+    reader::subscription::Subscribe,
+    sse::Message,
+    util::block_on::block_on,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -159,6 +164,75 @@ fn an_event_is_a_log_record_of_its_span_once() {
     assert_eq!(events[4].get("events"), None, "not in the span as well");
 }
 
+/// An appender as `opentelemetry-appender-tracing` is one: each event becomes a record of the SDK's logger.
+#[cfg(feature = "logs")]
+struct Appender(opentelemetry_sdk::logs::SdkLogger);
+
+#[cfg(feature = "logs")]
+impl<S: Subscriber> Layer<S> for Appender {
+    fn on_event(
+        &self,
+        event: &tracing::Event<'_>,
+        _ctx: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        use opentelemetry::logs::{LogRecord as _, Logger as _, Severity};
+        let metadata = event.metadata();
+        let mut record = self.0.create_log_record();
+        record.set_target(metadata.target().to_owned());
+        record.set_event_name(metadata.name());
+        record.set_severity_number(Severity::Info);
+        record.set_severity_text("INFO");
+        record.set_body(format!("line {}", metadata.line().unwrap()).into());
+        self.0.emit(record);
+    }
+}
+
+#[cfg(feature = "logs")]
+#[test]
+fn an_event_that_also_comes_from_an_appender_is_shown_once() {
+    use opentelemetry::logs::LoggerProvider as _;
+    use opentelemetry_sdk::logs::SdkLoggerProvider;
+
+    let program = Program::new();
+    let logger_provider = SdkLoggerProvider::builder()
+        .with_log_processor(program.live.log_processor())
+        .build();
+    let appender = || Appender(logger_provider.logger("appender"));
+    let say = |what: &str| {
+        for number in 0..3 {
+            info!(number, "{what}");
+        }
+    };
+    // The two layers may stand in either order. What only one of them gets is shown by that one.
+    let after = Registry::default().with(program.layer()).with(appender());
+    with_default(&Dispatch::new(after), || say("layer first"));
+    let before = Registry::default().with(appender()).with(program.layer());
+    let line = line!() + 2;
+    with_default(&Dispatch::new(before), || {
+        info!("appender first");
+        error!("and again");
+    });
+    let loud = program.layer().with_filter(LevelFilter::WARN);
+    let filtered = Registry::default().with(loud).with(appender());
+    with_default(&Dispatch::new(filtered), || info!("appender alone"));
+    let events = program.events();
+    let bodies: Vec<&str> = events
+        .iter()
+        .filter(|event| event["type"] == "log")
+        .map(|log| log["body"].as_str().unwrap())
+        .collect();
+    let of = |line: u32| format!("line {line}");
+    let expected = [
+        "layer first",
+        "layer first",
+        "layer first",
+        &of(line),
+        &of(line + 1),
+        &of(line + 5),
+    ];
+    assert_eq!(bodies, expected);
+}
+
 #[test]
 fn an_event_has_the_ids_of_the_span_that_it_belongs_to() {
     let program = Program::new();
@@ -192,6 +266,87 @@ fn an_event_has_the_ids_of_the_span_that_it_belongs_to() {
             ("outer again", "outer"),
             ("after", ""),
         ]
+    );
+}
+
+/// Calls this when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Returns the name of each ended span, and whether it was cancelled.
+fn endings(events: &[Json]) -> Vec<(&str, bool)> {
+    let ended = events.iter().filter(|event| event["type"] == "ended");
+    ended
+        .map(|ended| (ended["name"].as_str().unwrap(), ended["cancelled"] == true))
+        .collect()
+}
+
+#[test]
+fn a_span_within_a_dropped_future_is_cancelled_even_if_a_child_elsewhere_keeps_it_open() {
+    let program = Program::new();
+    let dispatch = Dispatch::new(Registry::default().with(program.layer()));
+    let (sender, elsewhere) = mpsc::channel();
+    with_default(&dispatch, || {
+        // It is not of the request's trace, and outlives it.
+        let connection = info_span!("connection");
+        let inside = connection.clone();
+        let hangs = async move {
+            let _on_drop = OnDrop(move || inside.in_scope(|| info!("given back")));
+            let child = info_span!("child");
+            child.in_scope(|| sender.send(child.clone()).unwrap());
+            pending::<()>().await;
+        };
+        let request = async move {
+            async {}.instrument(info_span!("done")).await;
+            hangs.instrument(info_span!("middle")).await;
+        };
+        let mut request = Box::pin(request.live(info_span!("request")));
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        assert!(request.as_mut().poll(&mut cx).is_pending());
+        drop(request);
+    });
+    let child = elsewhere.recv().unwrap();
+    let ends = thread::spawn(move || with_default(&dispatch, || drop(child)));
+    ends.join().unwrap();
+    assert_eq!(
+        endings(&program.events()),
+        [
+            ("done", false),
+            ("connection", false),
+            ("child", false),
+            ("middle", true),
+            ("request", true),
+        ]
+    );
+}
+
+/// `tracing-subscriber` asks the current subscriber of a thread to close the parent of a span that is closed there. The
+/// guide tells what to do.
+#[test]
+fn a_span_stays_open_if_its_child_is_closed_on_a_thread_without_the_subscriber() {
+    let program = Program::new();
+    let dispatch = Dispatch::new(Registry::default().with(program.layer()));
+    let child_of_parent = || {
+        with_default(&dispatch, || {
+            info_span!("parent").in_scope(|| info_span!("child"))
+        })
+    };
+    let child = child_of_parent();
+    let without = thread::spawn(move || drop(child.entered()));
+    without.join().unwrap();
+    assert_eq!(endings(&program.events()), [("child", false)]);
+    let child = child_of_parent();
+    let same = dispatch.clone();
+    let with = thread::spawn(move || with_default(&same, || drop(child.entered())));
+    with.join().unwrap();
+    assert_eq!(
+        endings(&program.events()),
+        [("child", false), ("child", false), ("parent", false)]
     );
 }
 

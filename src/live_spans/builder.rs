@@ -3,10 +3,7 @@
 use std::{
     any::Any,
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use opentelemetry::Context;
@@ -26,7 +23,7 @@ use crate::{
         diagnostics,
         filter::{self, SpanFacts, SpanFilter},
         log_registry,
-        shared::{self, ProcessorShared},
+        shared::{self, PlugIns, ProcessorShared},
         span_override::LogIdentity,
     },
     span::{
@@ -277,7 +274,7 @@ impl LiveSpansBuilder {
             ended_count,
             updates,
             log_identity: LogIdentity::default(),
-            has_sampler: AtomicBool::new(false),
+            plug_ins: PlugIns::default(),
         });
         log_registry::register(&parts);
         let shared = LiveSpansShared {

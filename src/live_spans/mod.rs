@@ -185,7 +185,8 @@ impl LiveSpans {
 
     /// Wraps the sampler of the provider, so that spans are shown even if the sampler drops them.
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
-        self.shared.parts.has_sampler.store(true, Ordering::Relaxed);
+        let plug_ins = &self.shared.parts.plug_ins;
+        plug_ins.has_sampler.store(true, Ordering::Relaxed);
         LiveSampler::new(inner, Arc::clone(&self.shared.parts))
     }
 

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::span::{event::SpanKind, record};
 
-/// Targets whose spans are internals of HTTP libraries: hidden by default.
+/// Targets whose spans are internals of HTTP libraries: hidden by default. [`is_hidden_target`] knows their first letters.
 pub(crate) const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
     "h2",
     "hyper",
@@ -227,10 +227,11 @@ fn is_shown(attributes: &[KeyValue]) -> bool {
 /// Returns whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.
 #[inline]
 fn is_hidden_target(target: &str) -> bool {
-    // Most tracers set no target.
-    !target.is_empty() && is_hidden_name(target)
+    // Most tracers set no target, and most programs begin with another letter.
+    matches!(target.as_bytes(), [b'h' | b'r' | b't', ..]) && is_hidden_name(target)
 }
 
+#[inline(never)]
 fn is_hidden_name(target: &str) -> bool {
     // A search for one byte is much cheaper than one for `::`. No hidden name has a colon.
     let name = match target.find(':') {
@@ -239,4 +240,22 @@ fn is_hidden_name(target: &str) -> bool {
         None => Some(target),
     };
     name.is_some_and(|name| DEFAULT_HIDDEN_TARGETS.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_are_the_listed_targets_and_their_modules_only() {
+        for name in DEFAULT_HIDDEN_TARGETS {
+            assert!(is_hidden_target(name), "{name}");
+            assert!(is_hidden_target(&format!("{name}::inner::part")), "{name}");
+            assert!(!is_hidden_target(&format!("{name}x")), "{name}");
+            assert!(!is_hidden_target(&format!("{name}:inner")), "{name}");
+        }
+        for shown in ["", "shop", "shop::tokio", "tokio_shop::cart", "r"] {
+            assert!(!is_hidden_target(shown), "{shown}");
+        }
+    }
 }

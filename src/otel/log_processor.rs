@@ -4,7 +4,7 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ use crate::{
     span::{
         record::{self, LogHead},
         severity::severity_name,
+        shown_event::EventRoute,
     },
     util::time::Timestamp,
 };
@@ -41,7 +42,8 @@ use crate::{
 /// - `force_flush` returns when every record before the call is stored and visible, within
 ///   [`LiveSpanProcessor::FLUSH_TIMEOUT`]. `shutdown` does the same; it does not shut the log down.
 ///
-/// The events of `tracing` come through `opentelemetry-appender-tracing`. `livespan::layer` needs neither.
+/// The events of `tracing` come through `opentelemetry-appender-tracing`. `livespan::layer` needs neither. An event that
+/// reaches one log through both is shown once.
 ///
 /// ```
 /// use livespan::LiveSpans;
@@ -73,6 +75,10 @@ impl LiveLogProcessor {
     pub const DEFAULT_MIN_SEVERITY: Severity = Severity::Info;
 
     pub(crate) fn new(shared: Arc<ProcessorShared>) -> Self {
+        shared
+            .plug_ins
+            .has_log_processor
+            .store(true, Ordering::Relaxed);
         Self {
             shared,
             source: OnceLock::new(),
@@ -99,24 +105,30 @@ impl LiveLogProcessor {
             return;
         }
         let severity = severity.map_or(0, |severity| severity as u8);
+        let observed = log.observed_timestamp().map(Timestamp::from);
+        let time = log.timestamp().map(Timestamp::from);
+        let name = log.event_name().unwrap_or_default();
+        let seen = observed.or(time).unwrap_or_else(Timestamp::now);
+        let (plug_ins, number) = (&self.shared.plug_ins, self.shared.log_number);
+        if plug_ins.is_shown_already(number, name, EventRoute::LogProcessor, seen) {
+            return;
+        }
         let text = log.severity_text().unwrap_or_default();
         let (trace_id, span_id) = log
             .trace_context()
             .map_or_else(Default::default, |context| {
                 (context.trace_id.to_bytes(), context.span_id.to_bytes())
             });
-        let observed = log.observed_timestamp().map(Timestamp::from);
-        let time = log.timestamp().map(Timestamp::from);
         let head = LogHead {
             source: self.source(),
             severity,
             trace_id,
             span_id,
-            time: time.or(observed).unwrap_or_else(Timestamp::now),
+            time: time.unwrap_or(seen),
             observed: observed.filter(|_| time.is_some()),
             target,
             scope: scope.name(),
-            event_name: LogHead::given_name(log.event_name().unwrap_or_default()),
+            event_name: LogHead::given_name(name),
             severity_text: if text == severity_name(severity) {
                 ""
             } else {

@@ -9,6 +9,8 @@ use std::sync::{
 use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
+#[cfg(any(feature = "logs", feature = "tracing"))]
+use crate::span::shown_event::{self, EventRoute};
 use crate::{
     engine::worker::LogRuntime,
     ingest::{
@@ -49,8 +51,36 @@ pub(crate) struct ProcessorShared {
     pub(crate) log_identity: LogIdentity,
     /// Open spans that changed and have not been told yet.
     pub(crate) updates: Arc<UpdateQueue>,
+    pub(crate) plug_ins: PlugIns,
+}
+
+/// What a log has besides span processors.
+#[derive(Debug, Default)]
+pub(crate) struct PlugIns {
     /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.
     pub(crate) has_sampler: AtomicBool,
+    /// Whether events of `tracing` come from a layer.
+    #[cfg(any(feature = "logs", feature = "tracing"))]
+    pub(crate) has_log_layer: AtomicBool,
+    #[cfg(any(feature = "logs", feature = "tracing"))]
+    pub(crate) has_log_processor: AtomicBool,
+}
+
+#[cfg(any(feature = "logs", feature = "tracing"))]
+impl PlugIns {
+    /// Returns whether an event has been shown that came by the other way.
+    #[inline]
+    pub(crate) fn is_shown_already(
+        &self,
+        log: u64,
+        name: &str,
+        route: EventRoute,
+        at: Timestamp,
+    ) -> bool {
+        self.has_log_layer.load(Ordering::Relaxed)
+            && self.has_log_processor.load(Ordering::Relaxed)
+            && shown_event::is_shown_already(log, name, route, at)
+    }
 }
 
 /// Draws the number of the next log.

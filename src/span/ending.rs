@@ -47,6 +47,8 @@ const ENDS_CANCELLED: u8 = 4;
 thread_local! {
     /// The flags above. Every end reads them, because they are cheaper to read than the details.
     static FLAGS: Cell<u8> = const { Cell::new(0) };
+    /// The trace of the span whose future is being dropped, by the last 64 bits of its id; 0 if it is not known.
+    static CANCELLED_TRACE: Cell<u64> = const { Cell::new(0) };
     /// The newest panic of this thread.
     static PANIC: RefCell<Option<Arc<PanicDetails>>> = const { RefCell::new(None) };
 }
@@ -106,11 +108,34 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Calls `end`. Every span that ends in it is cancelled.
-pub(crate) fn as_cancelled<T>(end: impl FnOnce() -> T) -> T {
-    let _reset = ResetCancelled(FLAGS.get() & ENDS_CANCELLED);
+/// Calls `end`, which drops a future in this span, if that is known. Every span that ends in it is cancelled.
+pub(crate) fn as_cancelled<T>(span: Option<&SpanContext>, end: impl FnOnce() -> T) -> T {
+    let trace = span.map_or(0, trace_number);
+    let _reset = ResetCancelled {
+        flag: FLAGS.get() & ENDS_CANCELLED,
+        trace: CANCELLED_TRACE.replace(trace),
+    };
     FLAGS.set(FLAGS.get() | ENDS_CANCELLED);
     end()
+}
+
+/// Returns whether a future that is not ready is being dropped on this thread.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn is_cancelling() -> bool {
+    FLAGS.get() & ENDS_CANCELLED != 0
+}
+
+/// Marks a span that was entered and exited while a future is being dropped: `tracing` enters the span of a future
+/// within that one once more to drop it. A handle on another thread may keep the span open, and it is cancelled anyway.
+/// A span of another trace only works for the one that is dropped, such as that of a connection, and lives on.
+#[cfg(feature = "tracing")]
+#[cold]
+pub(crate) fn mark_exited(span: &SpanContext) {
+    let trace = CANCELLED_TRACE.get();
+    if trace != 0 && trace == trace_number(span) {
+        mark_cancelled(span);
+    }
 }
 
 /// Marks a span whose future was dropped before it was ready: it is cancelled, wherever it ends.
@@ -128,10 +153,14 @@ pub(crate) fn has_cancelled_spans() -> bool {
     CANCELLED.has_any()
 }
 
+fn trace_number(span: &SpanContext) -> u64 {
+    let trace = span.trace_id().to_bytes();
+    trace.last_chunk().copied().map_or(0, u64::from_be_bytes)
+}
+
 /// A number for a span, never 0. Two spans with one number are as unlikely as two with one id.
 fn token(span: &SpanContext) -> u64 {
-    let trace = span.trace_id().to_bytes();
-    let trace = trace.last_chunk().copied().map_or(0, u64::from_be_bytes);
+    let trace = trace_number(span);
     let id = u64::from_be_bytes(span.span_id().to_bytes());
     (trace ^ id.wrapping_mul(MIXER)).max(1)
 }
@@ -204,11 +233,15 @@ impl Drop for Restore {
 }
 
 /// Resets the flag to what it was, also after a panic. Other flags may have changed meanwhile.
-struct ResetCancelled(u8);
+struct ResetCancelled {
+    flag: u8,
+    trace: u64,
+}
 
 impl Drop for ResetCancelled {
     fn drop(&mut self) {
-        FLAGS.set(FLAGS.get() & !ENDS_CANCELLED | self.0);
+        FLAGS.set(FLAGS.get() & !ENDS_CANCELLED | self.flag);
+        CANCELLED_TRACE.set(self.trace);
     }
 }
 
@@ -301,7 +334,7 @@ mod tests {
                 TraceState::NONE,
             )
         };
-        assert_eq!(as_cancelled(|| of(&span(1))), Ending::Cancelled);
+        assert_eq!(as_cancelled(None, || of(&span(1))), Ending::Cancelled);
         assert_eq!(of(&span(1)), Ending::Plain);
         mark_cancelled(&span(2));
         mark_cancelled(&span(2));
@@ -316,9 +349,9 @@ mod tests {
 
     #[test]
     fn a_panic_wins_over_a_dropped_future() {
-        let inside = as_panicked(None, || as_cancelled(|| of(&SpanContext::NONE)));
+        let inside = as_panicked(None, || as_cancelled(None, || of(&SpanContext::NONE)));
         assert_eq!(inside, Ending::Panicked);
-        let unwound = catch_unwind(|| as_cancelled(|| panic!("a destructor of the future")));
+        let unwound = catch_unwind(|| as_cancelled(None, || panic!("a destructor of the future")));
         assert!(unwound.is_err());
         assert_eq!(of(&SpanContext::NONE), Ending::Plain);
     }

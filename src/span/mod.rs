@@ -21,6 +21,8 @@ pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod redact;
 pub(crate) mod severity;
+#[cfg(any(feature = "logs", feature = "tracing"))]
+pub(crate) mod shown_event;
 pub(crate) mod updates;
 
 pub use crate::span::{

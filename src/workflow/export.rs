@@ -63,7 +63,7 @@ impl Exporter {
             is_sampled: true,
             ..ProbeResult::default()
         };
-        if !self.parts.has_sampler.load(Ordering::Relaxed) {
+        if !self.parts.plug_ins.has_sampler.load(Ordering::Relaxed) {
             return all;
         }
         let root = ids::root(trace);

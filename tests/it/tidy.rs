@@ -152,6 +152,7 @@ const MODULES: &[&str] = &[
     "span::event",
     "span::ending",
     "span::severity",
+    "span::shown_event",
     "span::updates::changes",
     "span::updates::poll_counters",
     "span::updates::slot",

@@ -60,7 +60,9 @@ pub trait LiveFutureExt: Future + Sized {
     /// - If the future panics, the span is panicked, even if the panic is caught before the future is dropped.
     ///
     /// As ever, the span ends with its last handle. If the program holds another one, the span is cancelled when that is
-    /// dropped, unless another future in this span was ready before. A process remembers about 1,000 such spans.
+    /// dropped, unless another future in this span was ready before. A process remembers about 1,000 such spans. With
+    /// [`init()`](crate::init()) and [`layer()`](crate::layer()) the same holds for spans of instrumented futures within
+    /// this one.
     ///
     /// After it was ready, the future stays pending.
     fn live(self, span: impl Into<SpanHandle>) -> LiveFuture<Self> {
@@ -202,10 +204,10 @@ fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: Fut
         // The spans that end now see it themselves.
         _ if thread::panicking() => end(),
         FutureProgress::NotPolled | FutureProgress::Polled => {
-            if let Some(context) = context {
-                ending::mark_cancelled(&context);
+            if let Some(context) = &context {
+                ending::mark_cancelled(context);
             }
-            ending::as_cancelled(end);
+            ending::as_cancelled(context.as_ref(), end);
         }
     }
 }

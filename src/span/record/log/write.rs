@@ -35,10 +35,14 @@ impl LogHead<'_> {
     /// Returns the name of an event. It is empty if the program gave no name: then `tracing` names the event after its
     /// place in the source, as in `event src/main.rs:7`.
     pub(crate) fn given_name(name: &str) -> &str {
-        let place = name.strip_prefix("event ");
-        let line = place.and_then(|place| place.rsplit_once(':'));
-        let is_default =
-            line.is_some_and(|(_, line)| line.bytes().all(|digit| digit.is_ascii_digit()));
+        // The line is short, so it is read from its end: a search for the colon would take longer.
+        let is_default = name.starts_with("event ") && {
+            let mut rest = name.as_bytes();
+            while let [before @ .., b'0'..=b'9'] = rest {
+                rest = before;
+            }
+            rest.ends_with(b":")
+        };
         if is_default { "" } else { name }
     }
 

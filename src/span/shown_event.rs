@@ -1,0 +1,90 @@
+//! Recognises an event of `tracing` that reaches one log by two ways: through `livespan::layer()`, and through an appender
+//! and a log processor of the SDK. Both get it on the same thread, right after each other, and both know the static name
+//! of its place in the source. It runs on the host's threads: it never waits and never panics.
+
+use std::cell::Cell;
+
+use crate::util::time::Timestamp;
+
+/// The longest time between the two, in nanoseconds. What the program logged there before is another event.
+const APART_MAX: u64 = 100_000_000;
+
+/// The way by which an event reaches a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventRoute {
+    #[cfg(feature = "tracing")]
+    Layer,
+    #[cfg(feature = "logs")]
+    LogProcessor,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ShownEvent {
+    log: u64,
+    /// Where the name is in memory: each place in the source has its own.
+    name: (usize, usize),
+    route: EventRoute,
+    at: Timestamp,
+}
+
+thread_local! {
+    /// What this thread showed last, if the other way has not led there yet.
+    static LAST: Cell<Option<ShownEvent>> = const { Cell::new(None) };
+}
+
+/// Returns whether the event has been shown by the other way. Otherwise its caller shows it now.
+///
+/// Call it only if both ways lead to the log with this number, and only for an event that is to be shown.
+pub(crate) fn is_shown_already(log: u64, name: &str, route: EventRoute, at: Timestamp) -> bool {
+    let event = ShownEvent {
+        log,
+        name: (name.as_ptr().addr(), name.len()),
+        route,
+        at,
+    };
+    let is_same = LAST.take().is_some_and(|last| {
+        (last.log, last.name) == (event.log, event.name)
+            && last.route != event.route
+            && at.nanos().abs_diff(last.at.nanos()) <= APART_MAX
+    });
+    if !is_same {
+        LAST.set(Some(event));
+    }
+    is_same
+}
+
+#[cfg(all(test, feature = "tracing", feature = "logs"))]
+mod tests {
+    use super::*;
+    use EventRoute::{Layer, LogProcessor};
+
+    #[test]
+    fn an_event_is_shown_by_the_way_that_is_first() {
+        let at = Timestamp::from_nanos;
+        let (here, there) = ("event src/here.rs:1", "event src/there.rs:2");
+        for (log, name, route, time, expected) in [
+            // Either way may be the first.
+            (1, here, Layer, 10, false),
+            (1, here, LogProcessor, 12, true),
+            (1, here, LogProcessor, 20, false),
+            (1, here, Layer, 18, true),
+            // A loop; one way filters.
+            (1, here, Layer, 30, false),
+            (1, here, Layer, 31, false),
+            (1, here, LogProcessor, 32, true),
+            (1, here, LogProcessor, 33, false),
+            // Another place, another log, another time.
+            (1, there, Layer, 40, false),
+            (1, here, LogProcessor, 41, false),
+            (2, here, Layer, 42, false),
+            (2, here, LogProcessor, 42 + APART_MAX + 1, false),
+            (2, here, Layer, 42 + 2 * APART_MAX + 1, true),
+        ] {
+            assert_eq!(
+                is_shown_already(log, name, route, at(time)),
+                expected,
+                "{log} {name} {route:?} {time}"
+            );
+        }
+    }
+}
