@@ -50,10 +50,42 @@ fn a_store_and_its_events_as_lines_are_shown() {
     opened.signal(Signal::TERM);
     let count = events.len() + 2;
     let expected = format!(
-        "livespan: 1 of {count} lines are left out: line {count}: read the event as JSON: expected ident at line 1 \
-         column 2"
+        "livespan: left out of log.jsonl: lines that cannot be read (1); line {count}: not JSON: expected ident at \
+         line 1 column 2"
     );
     assert_eq!(opened.stderr.rest(), [expected]);
+}
+
+#[test]
+fn a_file_of_a_collector_is_shown_compressed_or_not_and_what_is_left_out_is_said() {
+    let home = Folder::new();
+    let span = r#"{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"import","startTimeUnixNano":"1795347540000000000","endTimeUnixNano":"1795347541000000000"}"#;
+    let text = format!(
+        "{{\"resourceSpans\":[{{\"scopeSpans\":[{{\"spans\":[{span}]}}]}}]}}\n\
+         {{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{}},{{}}]}}]}}]}}\n"
+    );
+    fs::write(home.path().join("traces.json"), text).unwrap();
+    let packed = std::process::Command::new("gzip")
+        .arg("--keep")
+        .arg(home.path().join("traces.json"))
+        .status();
+    assert!(packed.unwrap().success());
+    for name in ["traces.json", "traces.json.gz"] {
+        let (mut opened, url) = Running::serve(livespan(&home).args(["open", name]));
+        assert_eq!(traces(&url), [("import".to_owned(), 0)]);
+        let message = format!("left out of {name}: metrics (2)");
+        let (_, body) = get(&url, "/logs");
+        let page: Json = serde_json::from_str(&body).unwrap();
+        let bodies: Vec<&Json> = page["logs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|log| &log["body"])
+            .collect();
+        assert_eq!(bodies, [&Json::from(message.as_str())]);
+        opened.signal(Signal::TERM);
+        assert_eq!(opened.stderr.rest(), [format!("livespan: {message}")]);
+    }
 }
 
 #[test]
@@ -77,6 +109,8 @@ fn what_cannot_be_opened_is_explained() {
     let home = Folder::new();
     fs::write(home.path().join("empty"), "\n").unwrap();
     fs::write(home.path().join("text"), "hello\nworld\n").unwrap();
+    let metrics = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{}]}]}]}"#;
+    fs::write(home.path().join("metrics"), metrics).unwrap();
     fs::write(
         home.path().join("other.db"),
         b"SQLite format 3\0 and no more",
@@ -87,11 +121,19 @@ fn what_cannot_be_opened_is_explained() {
             "missing",
             "failed to open missing: No such file or directory (os error 2)",
         ),
-        ("empty", "failed to open empty: it is empty"),
+        (
+            "empty",
+            "failed to open empty: the file is empty (a file is a store of livespan, its events, OTLP/JSON, or the JSON \
+             of Jaeger, Tempo or Zipkin)",
+        ),
         (
             "text",
-            "failed to open text: it has no event of livespan: line 1: read the event as JSON: expected value at line 1 \
-             column 1",
+            "failed to open text: line 1: not JSON: expected value at line 1 column 1 (a file is a store of livespan, its \
+             events, OTLP/JSON, or the JSON of Jaeger, Tempo or Zipkin)",
+        ),
+        (
+            "metrics",
+            "failed to open metrics: it has no spans; it has metrics (1)",
         ),
     ] {
         let (code, stdout, stderr) = output(livespan(&home).args(["open", file]));

@@ -187,7 +187,7 @@ impl FollowedSpans {
 }
 
 /// Returns what a span that was first seen open says besides its start; `None` if nothing.
-pub(super) fn first_changes<'a>(
+pub(crate) fn first_changes<'a>(
     SpanView { span, .. }: SpanView<'a>,
     key: &SpanIdPair,
     received: Timestamp,

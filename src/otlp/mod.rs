@@ -1,4 +1,5 @@
-//! Takes OTLP: spans and log records that other processes, in any language, send while they run.
+//! Takes OTLP: spans and log records that other processes, in any language, send while they run. [`ImportedFile`] reads
+//! files of traces by the same mapping.
 //!
 //! [`OtlpReceiver`] turns it on: `LiveSpans::builder().otlp(OtlpReceiver::default())`. The routes `POST /v1/traces`,
 //! `/v1/logs` and `/v1/metrics` are then served beside the others.
@@ -31,6 +32,7 @@ pub(crate) mod decode;
 mod deferred_updates;
 mod encoder;
 mod followed_spans;
+mod import;
 mod mapping;
 pub(crate) mod queue;
 pub(crate) mod receiver;
@@ -38,4 +40,4 @@ mod recent_ends;
 pub(crate) mod request;
 pub(crate) mod senders;
 
-pub use self::config::OtlpReceiver;
+pub use self::{config::OtlpReceiver, import::ImportedFile};

@@ -260,7 +260,7 @@ impl Contents {
 }
 
 /// Returns the ids of the span, or why it is invalid.
-fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
+pub(crate) fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
     if let Some(key) = real_ids(span) {
         return match span.parent_span_id.len() {
             0 | 8 => Ok(key),

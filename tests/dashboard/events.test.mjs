@@ -71,12 +71,12 @@ test("a log is read a line at a time, wherever the pieces end", () => {
 test("a request of OTLP is read whole", () => {
   const values = Object.fromEntries([["big", "9007199254740993"], ["ratio", 0.5], ["nan", "NaN"], ["ok", true], ["items", [1, 2]], ["__proto__", "x"]]);
   assert.deepEqual(read(JSON.stringify(OTLP)), [
-    { type: "process", process: "file-0-0", service: "shop", resource: { "service.name": "shop", "service.replica": 3 } },
+    { type: "process", process: "file-0", service: "shop", resource: { "service.name": "shop", "service.replica": 3 } },
     {
-      type: "ended", traceId: TRACE, spanId: SPAN, parentSpanId: null, name: "checkout", kind: "SERVER", process: "file-0-0", service: "shop", scope: "shop::cart", scopeVersion: "1",
+      type: "ended", traceId: TRACE, spanId: SPAN, parentSpanId: null, name: "checkout", kind: "SERVER", process: "file-0", service: "shop", scope: "shop::cart", scopeVersion: "1",
       attributes: values, attributeTypes: { big: "int", ratio: "double", nan: "double" }, startTimestamp: "2026-11-22T11:39:00.123456789Z", timestamp: "2026-11-22T11:39:01.000000000Z",
       status: { code: "ERROR", message: "card declined" }, events: [{ name: "exception", timestamp: "2026-11-22T11:39:00.500000000Z", attributes: { "exception.message": "declined" } }],
-      links: [{ traceId: TRACE, spanId: SPAN, attributes: {} }], parentRemote: true, dropped: { attributes: 0, events: 2, links: 0 },
+      links: [{ traceId: TRACE, spanId: SPAN, attributes: {} }], dropped: { attributes: 0, events: 2, links: 0 },
     },
   ]);
 });
@@ -94,7 +94,7 @@ test("a document over many lines, requests a line, and a snapshot are told apart
   const expected = read(JSON.stringify(OTLP));
   assert.deepEqual(read(JSON.stringify(OTLP, null, 2), 50), expected);
   const twice = read(`${JSON.stringify(OTLP)}\n${JSON.stringify(OTLP)}\n`);
-  assert.deepEqual([twice.length, twice[2].process], [4, "file-1-0"]);
+  assert.deepEqual([twice.length, twice[2].process], [3, "file-0"], "one process sent both requests");
   const snapshot = { traceId: TRACE, cursor: "x-1", summary: {}, processes: [{ type: "process", process: "p1" }], spans: [event()], updates: [], logs: [] };
   assert.deepEqual(read(JSON.stringify(snapshot)), [{ type: "process", process: "p1" }, event()]);
 });
@@ -188,9 +188,9 @@ function taken(text) {
   return { events, leftOut: Object.fromEntries(reader.left), source: reader.source };
 }
 
-test("the cases of OTLP/JSON that whoever reads it must agree on", () => {
+test("the cases of OTLP, Tempo, Jaeger and Zipkin that this reader and that of the program must agree on", () => {
   const cases = JSON.parse(readFileSync(new URL("../otlp.json", import.meta.url), "utf8"));
-  assert.ok(cases.length > 50);
+  assert.ok(cases.length > 70);
   for (const { claim, text, refused, source = "", ...expected } of cases) {
     if (refused !== undefined) assert.equal(refusal(text), refused, claim);
     else assert.deepEqual(taken(text), { ...expected, source }, claim);
@@ -205,62 +205,6 @@ test("integers of any size keep their digits, and texts stay as they are", () =>
   });
   assert.deepEqual(parseExactly('{"\\\\":12345678901234567890,"x\\"":12345678901234567891}'), { "\\": "12345678901234567890", 'x"': "12345678901234567891" });
   assert.throws(() => parseExactly('{"a":1234567890123456789'), SyntaxError);
-});
-
-const JAEGER = {
-  data: [{
-    traceID: "a3ce929d0e0e4736",
-    spans: [
-      { traceID: "a3ce929d0e0e4736", spanID: "1", operationName: "GET /", references: [], startTime: 1795347540123456, duration: 1500, processID: "p1",
-        tags: [{ key: "span.kind", type: "string", value: "server" }, { key: "n", type: "int64", value: 7 }, { key: "big", type: "int64", value: "9007199254740993" }, { key: "otel.scope.name", type: "string", value: "web" }],
-        logs: [{ timestamp: 1795347540123500, fields: [{ key: "event", type: "string", value: "cache miss" }, { key: "key", type: "string", value: "k" }] }], warnings: ["clock skew"] },
-      { traceID: "a3ce929d0e0e4736", spanID: "00f067aa0ba902b8", operationName: "SELECT", startTime: 1795347540123500, duration: 10, processID: "p2",
-        references: [{ refType: "FOLLOWS_FROM", traceID: "b", spanID: "2" }, { refType: "CHILD_OF", traceID: "a3ce929d0e0e4736", spanID: "1" }],
-        tags: [{ key: "error", type: "bool", value: true }, { key: "otel.status_description", type: "string", value: "gone" }], logs: null },
-    ],
-    processes: { p1: { serviceName: "web", tags: [{ key: "host.name", type: "string", value: "box" }] }, p2: { serviceName: "db" } },
-  }],
-};
-
-test("a file of Jaeger is opened", () => {
-  const trace = "0000000000000000a3ce929d0e0e4736";
-  const { events, leftOut, source } = taken(JSON.stringify(JAEGER, null, 2));
-  assert.deepEqual([leftOut, source], [{ "warnings of Jaeger": 1 }, "Jaeger"]);
-  assert.deepEqual(events, [
-    { type: "process", process: "0-p1", service: "web", resource: { "service.name": "web", "host.name": "box" } },
-    { type: "process", process: "0-p2", service: "db", resource: { "service.name": "db" } },
-    {
-      type: "ended", traceId: trace, spanId: "0000000000000001", parentSpanId: null, name: "GET /", kind: "SERVER", process: "0-p1", service: "web", scope: "web",
-      attributes: { n: 7, big: "9007199254740993" }, attributeTypes: { big: "int" }, startTimestamp: "2026-11-22T11:39:00.123456000Z", timestamp: "2026-11-22T11:39:00.124956000Z",
-      status: { code: "OK" }, events: [{ name: "cache miss", timestamp: "2026-11-22T11:39:00.123500000Z", attributes: { key: "k" } }],
-    },
-    {
-      type: "ended", traceId: trace, spanId: "00f067aa0ba902b8", parentSpanId: "0000000000000001", name: "SELECT", kind: "INTERNAL", process: "0-p2", service: "db", scope: "", attributes: {},
-      startTimestamp: "2026-11-22T11:39:00.123500000Z", timestamp: "2026-11-22T11:39:00.123510000Z", status: { code: "ERROR", message: "gone" },
-      links: [{ traceId: "b".padStart(32, "0"), spanId: "2".padStart(16, "0"), attributes: {} }],
-    },
-  ]);
-  assert.deepEqual(taken(JSON.stringify(JAEGER.data[0])).events, events, "one trace of it, too");
-});
-
-test("a file of Zipkin is opened", () => {
-  const spans = [
-    { traceId: "a3ce929d0e0e4736", id: "0000000000000001", name: "get", kind: "CLIENT", timestamp: 1795347540000000, duration: 2000, localEndpoint: { serviceName: "web" }, remoteEndpoint: { port: 80 }, tags: { "http.path": "/" } },
-    { traceId: "a3ce929d0e0e4736", id: "0000000000000001", shared: true, name: "get", kind: "SERVER", timestamp: 1795347540000500, localEndpoint: { serviceName: "api" }, annotations: [{ timestamp: 1795347540000600, value: "wr" }] },
-    { traceId: "a3ce929d0e0e4736", id: "0000000000000002", parentId: "0000000000000001", timestamp: 1795347540000700, duration: 1, tags: { error: "timeout" } },
-    { traceId: "a3ce929d0e0e4736", id: "0000000000000003", name: "never started" },
-  ];
-  const { events, leftOut, source } = taken(JSON.stringify(spans));
-  assert.deepEqual([leftOut, source], [{ "spans of servers with the id of their client, which got one of their own": 1, "spans without a start": 1 }, "Zipkin"]);
-  assert.deepEqual(events.map(({ type, spanId, parentSpanId, name, kind, service, status }) => [type, spanId, parentSpanId, name, kind, service, status]), [
-    ["process", undefined, undefined, undefined, undefined, "web", undefined],
-    ["ended", "0000000000000001", null, "get", "CLIENT", "web", { code: "OK" }],
-    ["process", undefined, undefined, undefined, undefined, "api", undefined],
-    ["started", "8000000000000001", "0000000000000001", "get", "SERVER", "api", undefined],
-    ["process", undefined, undefined, undefined, undefined, "unknown_service", undefined],
-    ["ended", "0000000000000002", "0000000000000001", "", "INTERNAL", "unknown_service", { code: "ERROR", message: "timeout" }],
-  ]);
-  assert.deepEqual(taken("[]"), { events: [], leftOut: {}, source: "Zipkin" });
 });
 
 test("of two spans with one id both are shown, and a repetition is none", () => {

@@ -25,6 +25,7 @@ const HIDDEN_KEYS: &[&str] = &[
     "livespan.panicked",
     "livespan.cancelled",
     "livespan.awaiting",
+    "livespan.state",
     "logfire.span_type",
     "logfire.pending_parent_id",
 ];

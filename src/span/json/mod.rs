@@ -24,6 +24,8 @@ mod updated;
 mod value;
 mod writer;
 
+#[cfg(feature = "otlp")]
+pub(crate) use self::derived::lost::mark_lost;
 pub(crate) use self::{
     derived::{
         end_from_start::{EndFromStart, StartLayout, ended_from_start},

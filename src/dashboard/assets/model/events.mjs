@@ -5,7 +5,7 @@
 
 import { parseExactly } from "./exact-json.mjs";
 import { eventsOfJaeger, eventsOfZipkin } from "./foreign-traces.mjs";
-import { Malformed, eventsOfOtlp, leave, listAt } from "./otlp.mjs";
+import { FileProcesses, Malformed, eventsOfOtlp, leave, listAt, logsOfOtlp } from "./otlp.mjs";
 
 /** A document that is not in lines is read at once, and browsers have no longer strings. */
 export const DOCUMENT_MAX = 256 * 1024 * 1024;
@@ -28,7 +28,7 @@ export class EventReader {
     this.length = 0;
     /** @type {"unknown" | "lines" | "document"} */
     this.form = "unknown";
-    this.requests = 0;
+    this.processes = new FileProcesses();
     /** What was not taken, and how many of each. @type {import("./otlp.mjs").LeftOut} */
     this.left = new Map();
     /** Whose form the file has, where it is neither ours nor that of OpenTelemetry. */
@@ -102,21 +102,23 @@ export class EventReader {
     if (Array.isArray(value)) yield* this.eventsOfList(value);
     else if (value === null || typeof value !== "object") throw new Malformed("is neither an event nor a request of OTLP");
     else if (isSignal(value)) yield* this.eventsOfSignals(value);
-    else if (value.trace !== null && typeof value.trace === "object") yield* this.eventsOfValue(value.trace);
+    // An answer of Tempo, or of Jaeger's version 3.
+    else if (isObject(value.trace)) yield* this.eventsOfValue(value.trace);
+    else if (isObject(value.result)) yield* this.eventsOfValue(value.result);
     else if (Array.isArray(value.spans) && Array.isArray(value.processes)) yield* eventsOfSnapshot(value);
     else if (Array.isArray(value.data) || (Array.isArray(value.spans) && "traceID" in value)) {
       this.source = "Jaeger";
-      for (const event of eventsOfJaeger(value, this.left)) yield checked(event);
+      for (const event of eventsOfJaeger(value, this.left, this.processes)) yield checked(event);
     } else yield checked(value);
   }
 
   /** What a collector writes: traces, and log records and metrics between them. @param {any} value @returns {Generator<any>} */
   *eventsOfSignals(value) {
     if ("batches" in value) this.source = "Tempo";
-    if ("resourceSpans" in value || "batches" in value) for (const event of eventsOfOtlp(value, this.left, this.requests++)) yield checked(event);
+    if ("resourceSpans" in value || "batches" in value) for (const event of eventsOfOtlp(value, this.left, this.processes)) yield checked(event);
     // As our own server ends a document that it could not write to its end.
     if (value.incomplete != null) yield { type: "missing", evicted: null, incomplete: value.incomplete };
-    leave(this.left, "log records", counted(value.resourceLogs, "scopeLogs", "logRecords"));
+    for (const event of logsOfOtlp(value, this.left, this.processes)) yield checked(event);
     leave(this.left, "metrics", counted(value.resourceMetrics, "scopeMetrics", "metrics"));
     leave(this.left, "profiles", counted(value.resourceProfiles, "scopeProfiles", "profiles"));
   }
@@ -129,7 +131,7 @@ export class EventReader {
     }
     if (isZipkin) {
       this.source = "Zipkin";
-      for (const event of eventsOfZipkin(values, this.left)) yield checked(event);
+      for (const event of eventsOfZipkin(values, this.left, this.processes)) yield checked(event);
     } else for (const one of values) yield* this.eventsOfSignals(one);
   }
 }
@@ -141,6 +143,11 @@ function* eventsOfSnapshot(value) {
   const { traceId, incomplete = null } = value;
   const evicted = value.evicted ?? value.summary?.evicted ?? null;
   if (evicted !== null || incomplete !== null) yield { type: "missing", ...(typeof traceId === "string" ? { traceId } : {}), evicted, incomplete };
+}
+
+/** @param {any} value @returns {boolean} */
+function isObject(value) {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
 const SIGNALS = ["resourceSpans", "batches", "resourceLogs", "resourceMetrics", "resourceProfiles"];

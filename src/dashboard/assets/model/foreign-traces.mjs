@@ -1,33 +1,40 @@
 // @ts-check
 // Files of Jaeger and Zipkin as our events. Must never trust what it reads, and counts what it leaves out.
 
-import { Malformed, leave, listAt, timestamp, typed } from "./otlp.mjs";
+import { Malformed, leave, listAt, spanEvents, timestamp, typed } from "./otlp.mjs";
 
 /** @typedef {import("./otlp.mjs").LeftOut} LeftOut */
+/** @typedef {import("./otlp.mjs").FileProcesses} FileProcesses */
 
 /**
  * What Jaeger's page saves and its query service answers: traces with spans and the processes that they name.
  * @param {any} value `{"data": [trace]}`, or one trace
  * @param {LeftOut} left
+ * @param {FileProcesses} processes of the file
  * @returns {Generator<any>} events
  */
-export function* eventsOfJaeger(value, left) {
+export function* eventsOfJaeger(value, left, processes) {
   for (const [t, trace] of ("data" in value ? listAt(value.data, "data") : [value]).entries()) {
-    const processes = Object.entries(trace?.processes ?? {});
-    for (const [key, process] of processes) {
-      const { values, types } = tagsOf(process?.tags);
-      yield { type: "process", process: `${t}-${key}`, service: textOf(process?.serviceName), resource: { "service.name": textOf(process?.serviceName), ...values }, ...typed(types) };
-    }
+    const own = new Map(Object.entries(trace?.processes ?? {}).map(([key, process]) => [key, jaegerProcess(process, processes)]));
     for (const [n, span] of listAt(trace?.spans, `data[${t}].spans`).entries()) {
-      const process = trace?.processes?.[span?.processID] ?? span?.process;
-      yield jaegerSpan(span, { process: `${t}-${span?.processID}`, service: textOf(process?.serviceName) }, left, `data[${t}].spans[${n}]`);
+      const path = `data[${t}].spans[${n}]`;
+      if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
+      const process = own.get(span.processID) ?? jaegerProcess(span.process, processes);
+      const events = jaegerSpan(span, { process: process.process, service: process.service }, left, path);
+      if (events.length > 0) yield* processes.tell(process);
+      yield* events;
     }
   }
 }
 
+/** @param {any} process @param {FileProcesses} processes */
+function jaegerProcess(process, processes) {
+  const { values, types } = tagsOf(process?.tags);
+  return processes.find({ "service.name": textOf(process?.serviceName), ...values }, types);
+}
+
 /** @param {any} span @param {{process: string, service: string}} of @param {LeftOut} left @param {string} path */
 function jaegerSpan(span, of, left, path) {
-  if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
   const { values, types } = tagsOf(span.tags);
   const references = listAt(span.references, `${path}.references`).map((one) => ({ type: one?.refType, traceId: hex(one?.traceID, 32), spanId: hex(one?.spanID, 16) }));
   const traceId = hex(span.traceID, 32);
@@ -42,13 +49,11 @@ function jaegerSpan(span, of, left, path) {
     const { values: { event, ...fields }, types: own } = tagsOf(log?.fields);
     return { name: textOf(event) || textOf(fields.message) || "log", timestamp: timestamp(micros(log?.timestamp, `${path}.logs[${n}].timestamp`)), attributes: fields, ...typed(own) };
   });
-  return {
-    type: "ended", traceId, spanId: hex(span.spanID, 16), parentSpanId: parent === "" || /^0+$/.test(parent) ? null : parent, name: textOf(span.operationName),
-    kind: kindOf(kind), ...of, scope: textOf(scope ?? library), attributes: rest, ...typed(types),
-    startTimestamp: timestamp(start), timestamp: timestamp(start + micros(span.duration, `${path}.duration`)),
+  return spanEvents({
+    values: rest, types: Object.fromEntries(Object.entries(types).filter(([key]) => key in rest)), traceId, spanId: hex(span.spanID, 16), parent, name: textOf(span.operationName), kind: kindOf(kind), ...of,
+    scope: textOf(scope ?? library), start, end: start + micros(span.duration, `${path}.duration`), events: moments, links,
     status: failed ? { code: "ERROR", ...(textOf(message) === "" ? {} : { message: textOf(message) }) } : code === "OK" ? { code: "OK", explicit: true } : { code: "OK" },
-    ...(moments.length > 0 ? { events: moments } : {}), ...(links.length > 0 ? { links } : {}),
-  };
+  }, left);
 }
 
 /** @param {any} tags `[{key, type, value}]` @returns {{values: Record<string, any>, types: Record<string, string>}} */
@@ -65,48 +70,42 @@ function tagsOf(tags) {
  * Zipkin's second format: a list of spans.
  * @param {any[]} spans
  * @param {LeftOut} left
+ * @param {FileProcesses} processes of the file
  * @returns {Generator<any>} events
  */
-export function* eventsOfZipkin(spans, left) {
-  const services = new Set();
+export function* eventsOfZipkin(spans, left, processes) {
   for (const [n, span] of spans.entries()) {
-    const path = `[${n}]`;
-    if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
-    if (span.timestamp === undefined) {
+    if (span.timestamp == null) {
       leave(left, "spans without a start");
       continue;
     }
-    const service = textOf(span.localEndpoint?.serviceName) || "unknown_service";
-    if (!services.has(service)) yield { type: "process", process: service, service, resource: { "service.name": service } };
-    services.add(service);
-    yield zipkinSpan(span, service, left, path);
+    const process = processes.find({ "service.name": textOf(span.localEndpoint?.serviceName) || "unknown_service" });
+    const events = zipkinSpan(span, { process: process.process, service: process.service }, left, `[${n}]`);
+    if (events.length > 0) yield* processes.tell(process);
+    yield* events;
   }
 }
 
-/** @param {any} span @param {string} service @param {LeftOut} left @param {string} path */
-function zipkinSpan(span, service, left, path) {
+/** @param {any} span @param {{process: string, service: string}} of @param {LeftOut} left @param {string} path */
+function zipkinSpan(span, of, left, path) {
   const own = hex(span.id, 16);
   const isShared = span.shared === true;
   if (isShared) leave(left, "spans of servers with the id of their client, which got one of their own");
   const parent = isShared ? own : hex(span.parentId, 16);
   const { error, ...tags } = span.tags ?? {};
   const start = micros(span.timestamp, `${path}.timestamp`);
-  const isOpen = span.duration === undefined;
+  const end = span.duration == null ? 0n : start + micros(span.duration, `${path}.duration`);
   const moments = listAt(span.annotations, `${path}.annotations`).map((one, n) => ({ name: textOf(one?.value), timestamp: timestamp(micros(one?.timestamp, `${path}.annotations[${n}].timestamp`)), attributes: {} }));
   const remote = Object.entries(span.remoteEndpoint ?? {}).map(([key, value]) => [`remoteEndpoint.${key}`, value]);
-  return {
-    type: isOpen ? "started" : "ended", traceId: hex(span.traceId, 32), spanId: isShared ? sibling(own) : own, parentSpanId: parent === "" ? null : parent,
-    name: textOf(span.name), kind: kindOf(span.kind), process: service, service, scope: "", attributes: { ...tags, ...Object.fromEntries(remote) },
-    ...(isOpen ? { timestamp: timestamp(start) } : {
-      startTimestamp: timestamp(start), timestamp: timestamp(start + micros(span.duration, `${path}.duration`)),
-      status: error === undefined ? { code: "OK" } : { code: "ERROR", ...(textOf(error) === "" ? {} : { message: textOf(error) }) },
-    }),
-    ...(moments.length > 0 ? { events: moments } : {}),
-  };
+  return spanEvents({
+    values: { ...tags, ...Object.fromEntries(remote) }, types: {}, traceId: hex(span.traceId, 32), spanId: isShared ? sibling(own) : own, parent, name: textOf(span.name), kind: kindOf(span.kind), ...of,
+    scope: "", start, end, events: moments, links: [], status: error === undefined ? { code: "OK" } : { code: "ERROR", ...(textOf(error) === "" ? {} : { message: textOf(error) }) },
+  }, left);
 }
 
 /** @param {string} id @returns {string} another one, the same for the same */
 function sibling(id) {
+  if (!/^[0-9a-f]{16}$/.test(id)) return id;
   return ((BigInt(`0x${id || 0}`) ^ 0x8000000000000000n) & 0xffffffffffffffffn).toString(16).padStart(16, "0");
 }
 

@@ -24,20 +24,57 @@ export function leave(left, what, count = 1) {
 }
 
 /**
+ * The processes of a file: a process is told once, before its first span. What tells one from another is service and instance, else host and
+ * process id, else the whole resource, as for a receiver.
+ */
+export class FileProcesses {
+  constructor() {
+    /** @type {Map<string, FileProcess>} */
+    this.known = new Map();
+  }
+
+  /** @typedef {{process: string, service: string, resource: Record<string, any>, types: Record<string, string>, isTold: boolean}} FileProcess */
+
+  /** @param {Record<string, any>} resource @param {Record<string, string>} [types] @returns {FileProcess} */
+  find(resource, types = {}) {
+    const service = typeof resource["service.name"] === "string" && resource["service.name"] !== "" ? resource["service.name"] : "unknown_service";
+    const key = JSON.stringify([resource["service.namespace"] ?? "", service, ...identity(resource)]);
+    const known = this.known.get(key) ?? { process: `file-${this.known.size}`, service, resource, types, isTold: false };
+    this.known.set(key, known);
+    return known;
+  }
+
+  /** @param {FileProcess} process @returns {Generator<any>} the event that describes it, if it was not told */
+  *tell(process) {
+    if (process.isTold) return;
+    process.isTold = true;
+    yield { type: "process", process: process.process, service: process.service, resource: process.resource, ...typed(process.types) };
+  }
+}
+
+/** @param {Record<string, any>} resource @returns {any[]} */
+function identity(resource) {
+  const instance = resource["service.instance.id"];
+  const pid = resource["process.pid"];
+  const host = ["host.id", "host.name", "container.id"].map((key) => resource[key]).find((value) => typeof value === "string");
+  if (typeof instance === "string") return ["instance", instance, String(pid ?? "")];
+  if (host !== undefined && /^\d+$/.test(String(pid))) return ["host", host, String(pid)];
+  return ["resource", ...Object.entries(resource).map((pair) => JSON.stringify(pair)).sort()];
+}
+
+/**
  * @param {any} request with `resourceSpans`, or what Tempo calls `batches`
  * @param {LeftOut} left
- * @param {number} [fileCount] of requests before it in the file: processes of two requests must not be mixed up
+ * @param {FileProcesses} processes of the file
  * @returns {Generator<any>} events
  */
-export function* eventsOfOtlp(request, left, fileCount = 0) {
+export function* eventsOfOtlp(request, left, processes) {
   const name = "resourceSpans" in request ? "resourceSpans" : "batches";
   for (const [r, given] of listAt(request[name], name).entries()) {
     const path = `${name}[${r}]`;
     const resourceSpans = objectAt(given, path);
     const { values, types } = attributes(objectAt(resourceSpans.resource, `${path}.resource`).attributes, `${path}.resource`);
-    const service = String(values["service.name"] ?? "unknown_service");
-    const process = `file-${fileCount}-${r}`;
-    yield { type: "process", process, service, resource: values, ...typed(types) };
+    const process = processes.find(values, types);
     // As our own server says in an export what retention had let go of.
     const [events, spans] = ["events", "spans"].map((what) => values[`livespan.evicted.${what}`]);
     if (events !== undefined) yield { type: "missing", evicted: { events, spans: spans ?? null }, incomplete: null };
@@ -46,40 +83,145 @@ export function* eventsOfOtlp(request, left, fileCount = 0) {
       const place = `${path}.${scopes}[${s}]`;
       const scopeSpans = objectAt(one, place);
       const { name: scope, version } = objectAt(scopeSpans.scope ?? scopeSpans.instrumentationLibrary, `${place}.scope`);
-      const of = { process, service, scope: textAt(scope, `${place}.scope.name`), version: textAt(version, `${place}.scope.version`), left };
-      for (const [n, span] of listAt(scopeSpans.spans, `${place}.spans`).entries()) yield spanOf(span, of, `${place}.spans[${n}]`);
+      const of = { process: process.process, service: process.service, scope: textAt(scope, `${place}.scope.name`), version: textAt(version, `${place}.scope.version`), left };
+      for (const [n, span] of listAt(scopeSpans.spans, `${place}.spans`).entries()) {
+        const told = eventsOfSpan(span, of, `${place}.spans[${n}]`);
+        if (told.length > 0) yield* processes.tell(process);
+        yield* told;
+      }
     }
   }
 }
 
-/** @param {any} given @param {{process: string, service: string, scope: string, version: string, left: LeftOut}} of @param {string} path */
-function spanOf(given, { process, service, scope, version, left }, path) {
-  const span = objectAt(given, path);
-  const { values, types } = attributes(span.attributes, path);
-  const started = nanos(span.startTimeUnixNano, `${path}.startTimeUnixNano`);
-  const ended = nanos(span.endTimeUnixNano, `${path}.endTimeUnixNano`);
-  // Zero is what an end is that was not set. Only where it was written, and the span began then, it is 1970.
-  const isOpen = ended === 0n && (isEmpty(span.endTimeUnixNano) || started > 0n);
-  if (isOpen) leave(left, "spans without an end, which are shown as running");
-  const startTimestamp = timestamp(started);
-  const moments = listAt(span.events, `${path}.events`).map((event, n) => moment(event, `${path}.events[${n}]`));
-  const links = listAt(span.links, `${path}.links`).map((link, n) => linkOf(link, `${path}.links[${n}]`));
-  const dropped = { attributes: countOf(span.droppedAttributesCount), events: countOf(span.droppedEventsCount), links: countOf(span.droppedLinksCount) };
-  const parent = id(span.parentSpanId, 8);
-  // As our own server says in an export what OTLP has no field for.
-  const state = values["livespan.state"];
-  const said = state === "panicked" || state === "cancelled" ? { [state]: true } : state === "lost" ? { lost: { reason: "exported" } } : {};
-  const traceState = textAt(span.traceState, `${path}.traceState`);
+/** By number, from 1. */
+const SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"].flatMap((name) => [name, `${name}2`, `${name}3`, `${name}4`]);
+
+/**
+ * @param {any} request with `resourceLogs`
+ * @param {LeftOut} left
+ * @param {FileProcesses} processes of the file
+ * @returns {Generator<any>} log records
+ */
+export function* logsOfOtlp(request, left, processes) {
+  for (const [r, given] of listAt(request.resourceLogs, "resourceLogs").entries()) {
+    const path = `resourceLogs[${r}]`;
+    const resourceLogs = objectAt(given, path);
+    const { values, types } = attributes(objectAt(resourceLogs.resource, `${path}.resource`).attributes, `${path}.resource`);
+    const process = processes.find(values, types);
+    for (const [s, one] of listAt(resourceLogs.scopeLogs, `${path}.scopeLogs`).entries()) {
+      const place = `${path}.scopeLogs[${s}]`;
+      const scopeLogs = objectAt(one, place);
+      const scope = textAt(objectAt(scopeLogs.scope, `${place}.scope`).name, `${place}.scope.name`);
+      for (const [n, record] of listAt(scopeLogs.logRecords, `${place}.logRecords`).entries()) {
+        const log = logOf(record, { process: process.process, service: process.service }, scope, `${place}.logRecords[${n}]`);
+        if (log === null) leave(left, "log records without a time");
+        else {
+          yield* processes.tell(process);
+          yield log;
+        }
+      }
+    }
+  }
+}
+
+/** @param {any} given @param {{process: string, service: string}} of @param {string} scope @param {string} path @returns {any} null if it has no time */
+function logOf(given, of, scope, path) {
+  const record = objectAt(given, path);
+  const time = nanos(record.timeUnixNano, `${path}.timeUnixNano`);
+  const observed = nanos(record.observedTimeUnixNano, `${path}.observedTimeUnixNano`);
+  const { values, types } = attributes(record.attributes, path);
+  const body = anyValue(objectAt(record.body, `${path}.body`), 0).value;
+  const severity = severityOf(record.severityNumber);
+  const severityText = textAt(record.severityText, `${path}.severityText`);
+  const eventName = textAt(record.eventName, `${path}.eventName`);
+  const [traceId, spanId] = [id(record.traceId, 16), id(record.spanId, 8)];
+  if (time === 0n && observed === 0n) return null;
   return {
-    type: isOpen ? "started" : "ended", traceId: id(span.traceId, 16), spanId: id(span.spanId, 8),
-    parentSpanId: /^0*$/.test(parent) ? null : parent, name: textAt(span.name, `${path}.name`), kind: kind(span.kind), process, service, scope,
-    ...(version === "" ? {} : { scopeVersion: version }), attributes: values, ...typed(types),
-    ...(isOpen ? { timestamp: startTimestamp } : { startTimestamp, timestamp: timestamp(ended), status: status(span.status, `${path}.status`, left), ...said }),
-    ...(moments.length > 0 ? { events: moments } : {}), ...(links.length > 0 ? { links } : {}),
-    ...(traceState === "" ? {} : { traceState }),
-    ...((Number(span.flags) & 0x300) === 0x300 ? { parentRemote: true } : {}),
-    ...(dropped.attributes + dropped.events + dropped.links > 0 ? { dropped } : {}),
+    type: "log", traceId: isId(traceId, 32) ? traceId : null, spanId: isId(traceId, 32) && isId(spanId, 16) ? spanId : null, ...of, severityNumber: severity,
+    severityText: severityText === "" ? (SEVERITIES[severity - 1] ?? "") : severityText, body, attributes: values, ...typed(types), ...(scope === "" ? {} : { scope }),
+    ...(eventName === "" ? {} : { eventName }), ...(observed === 0n ? {} : { observedTimestamp: timestamp(observed) }), timestamp: timestamp(time === 0n ? observed : time),
   };
+}
+
+/** @param {any} from a number or a name @returns {number} 0 for what is none */
+function severityOf(from) {
+  const named = SEVERITIES.indexOf(String(from ?? "").toUpperCase().replace(/^SEVERITY_NUMBER_/, "")) + 1;
+  const number = named > 0 ? named : Number(from ?? 0);
+  return Number.isInteger(number) && number >= 0 && number <= 24 ? number : 0;
+}
+
+/** Attributes that say something of the span itself. They are not shown. */
+const HIDDEN = ["livespan.panicked", "livespan.cancelled", "livespan.awaiting", "livespan.state", "logfire.span_type", "logfire.pending_parent_id"];
+
+/** @param {any} given @param {{process: string, service: string, scope: string, version: string, left: LeftOut}} of @param {string} path */
+function eventsOfSpan(given, { process, service, scope, version, left }, path) {
+  const span = objectAt(given, path);
+  return spanEvents({
+    ...attributes(span.attributes, path), traceId: id(span.traceId, 16), spanId: id(span.spanId, 8), parent: id(span.parentSpanId, 8),
+    start: nanos(span.startTimeUnixNano, `${path}.startTimeUnixNano`), end: nanos(span.endTimeUnixNano, `${path}.endTimeUnixNano`),
+    events: listAt(span.events, `${path}.events`).map((event, n) => moment(event, `${path}.events[${n}]`)),
+    links: listAt(span.links, `${path}.links`).map((link, n) => linkOf(link, `${path}.links[${n}]`)),
+    dropped: { attributes: countOf(span.droppedAttributesCount), events: countOf(span.droppedEventsCount), links: countOf(span.droppedLinksCount) },
+    traceState: textAt(span.traceState, `${path}.traceState`), status: status(span.status, `${path}.status`, left), isParentRemote: (Number(span.flags) & 0x300) === 0x300,
+    name: textAt(span.name, `${path}.name`), kind: kind(span.kind), process, service, scope, version,
+  }, left);
+}
+
+/**
+ * @typedef {{values: Record<string, any>, types: Record<string, string>, traceId: string, spanId: string, parent: string, start: bigint, end: bigint, events: any[], links: any[],
+ *   dropped?: {attributes: number, events: number, links: number}, traceState?: string, status: {code: string, message?: string, explicit?: boolean}, isParentRemote?: boolean, name: string,
+ *   kind: string, process: string, service: string, scope: string, version?: string}} FileSpan a span of whatever form, with its times in nanoseconds
+ */
+
+/** The one mapping of spans. @param {FileSpan} span @param {LeftOut} left @returns {any[]} its start and what is known of it if it is open, else its end; nothing if its ids are wrong */
+export function spanEvents(span, left) {
+  const { traceId, process, service, scope, version = "", traceState = "", events, dropped = { attributes: 0, events: 0, links: 0 }, status: state } = span;
+  const said = Object.fromEntries(HIDDEN.map((key) => [key, span.values[key]]));
+  const shown = (/** @type {Record<string, any>} */ of) => Object.fromEntries(Object.entries(of).filter(([key]) => !HIDDEN.includes(key)));
+  // A span of its own by which Logfire says that its parent has started.
+  const isPending = said["logfire.span_type"] === "pending_span";
+  const spanId = isPending ? span.parent : span.spanId;
+  const parent = isPending ? String(said["logfire.pending_parent_id"] ?? "").toLowerCase() : span.parent;
+  if (!isId(traceId, 32) || !isId(spanId, 16) || !(span.parent === "" || /^[0-9a-f]{16}$/.test(span.parent))) {
+    leave(left, "spans with an id that is not valid");
+    return [];
+  }
+  const links = span.links.filter((link) => isId(link.traceId, 32) && isId(link.spanId, 16));
+  leave(left, "links with an id that is not valid", span.links.length - links.length);
+  const startTimestamp = timestamp(span.start);
+  const common = {
+    traceId, spanId, parentSpanId: isId(parent, 16) ? parent : null, name: span.name, kind: span.kind, process, service, scope,
+    ...(version === "" ? {} : { scopeVersion: version }), attributes: shown(span.values), ...typed(shown(span.types)), ...(links.length > 0 ? { links } : {}),
+    ...(traceState === "" ? {} : { traceState }), ...(span.isParentRemote === true && isId(parent, 16) ? { parentRemote: true } : {}),
+  };
+  const told = events.length > 0 ? { events } : {};
+  if (span.end >= span.start && !isPending && !("_dd.partial_version" in span.values)) {
+    const counted = dropped.attributes + dropped.events + dropped.links > 0 ? { dropped } : {};
+    return [{ type: "ended", ...common, startTimestamp, timestamp: timestamp(span.end), ...endOf(state, said), ...told, ...counted }];
+  }
+  leave(left, "spans without an end");
+  const start = { type: "started", ...common, timestamp: startTimestamp, ...(dropped.attributes > 0 ? { dropped: { attributes: dropped.attributes, events: 0, links: 0 } } : {}) };
+  // The file does not say when it was made.
+  const last = events.map((one) => one.timestamp).reduce((newest, one) => (one > newest ? one : newest), startTimestamp);
+  const awaiting = said["livespan.awaiting"];
+  const isAwaiting = typeof awaiting === "string" && awaiting !== "";
+  const isSet = state.code === "ERROR" || state.explicit === true;
+  const news = { ...(isSet ? { status: state } : {}), ...(isAwaiting ? { awaiting: { name: awaiting, since: last } } : {}), ...told };
+  return Object.keys(news).length === 0 ? [start] : [start, { type: "updated", traceId, spanId, process, ...news, timestamp: last }];
+}
+
+/** As our own server and our start senders say what OTLP has no field for. @param {{code: string, message?: string}} state @param {Record<string, any>} said */
+function endOf(state, said) {
+  const isPanicked = said["livespan.panicked"] === true || said["livespan.state"] === "panicked";
+  const isCancelled = said["livespan.cancelled"] === true || said["livespan.state"] === "cancelled";
+  if (isPanicked) return { status: state.code === "ERROR" ? state : { code: "ERROR", message: "panicked" }, panicked: true };
+  if (isCancelled) return { status: state, cancelled: true };
+  return { status: state, ...(said["livespan.state"] === "lost" ? { lost: { reason: "exported" } } : {}) };
+}
+
+/** @param {string} text @param {number} digits @returns {boolean} */
+function isId(text, digits) {
+  return text.length === digits && /^[0-9a-f]+$/.test(text) && !/^0+$/.test(text);
 }
 
 /** @param {any} given @param {string} path */
@@ -119,7 +261,10 @@ function anyValue(from, depth) {
   if (from.boolValue != null) return { value: from.boolValue === true || from.boolValue === "true", type: "" };
   if (from.intValue != null) return integer(from.intValue);
   if (from.doubleValue != null) return double(from.doubleValue);
-  if (from.bytesValue != null) return { value: String(from.bytesValue), type: "bytes" };
+  if (from.bytesValue != null) {
+    const bytes = hexOfBase64(String(from.bytesValue));
+    return bytes === null ? { value: String(from.bytesValue), type: "" } : { value: bytes, type: "bytes" };
+  }
   if (from.arrayValue != null) {
     const items = listAt(from.arrayValue.values, "arrayValue.values").map((one) => anyValue(one, depth + 1));
     const type = items.find((item) => item.type !== "")?.type ?? "";
@@ -173,12 +318,23 @@ export function timestamp(time) {
   return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${String(time % 1_000_000_000n).padStart(9, "0")}Z`;
 }
 
-/** @param {any} from in hex, as OTLP writes it, or in base64, as protobuf's own JSON does @param {number} bytes @returns {string} in hex; what is neither is told later */
+/** @param {any} from in hex, as OTLP writes it, or in base64, as protobuf's own JSON does @param {number} bytes @returns {string} in hex; "?" if it is no text */
 function id(from, bytes) {
-  const text = typeof from === "string" ? from : "";
-  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text) || /^[0-9a-fA-F]+$/.test(text) || text.length !== Math.ceil(bytes / 3) * 4) return text.toLowerCase();
-  const decoded = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-  return decoded.length === bytes ? [...decoded].map((byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("") : text;
+  if (isEmpty(from)) return "";
+  if (typeof from !== "string") return "?";
+  if (/^[0-9a-fA-F]+$/.test(from)) return from.toLowerCase();
+  const decoded = hexOfBase64(from);
+  return decoded !== null && decoded.length === 2 * bytes ? decoded : from;
+}
+
+/** @param {string} text base64 of either alphabet @returns {string | null} in hex */
+function hexOfBase64(text) {
+  if (!/^[A-Za-z0-9+/_-]*={0,2}$/.test(text)) return null;
+  try {
+    return [...atob(text.replaceAll("-", "+").replaceAll("_", "/"))].map((byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+  } catch {
+    return null;
+  }
 }
 
 /** @param {any} from @returns {number} */

@@ -1,5 +1,6 @@
 // @ts-check
-// Reads a file where it holds nobody up: text in pieces, events out in batches, each after the one before was taken.
+// Reads a file, compressed with gzip or not, where it holds nobody up: text in pieces, events out in batches, each after
+// the one before was taken.
 // It must never keep what it has sent.
 
 import { EventReader } from "../model/events.mjs";
@@ -18,16 +19,28 @@ function send(events, share) {
   });
 }
 
-/** @param {File} file */
-async function read(file) {
+/** @param {File} file @returns {Promise<boolean>} */
+async function isCompressed(file) {
+  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  return first === 0x1f && second === 0x8b;
+}
+
+/** @param {File} file @param {boolean} isGzip */
+async function read(file, isGzip) {
   const reader = new EventReader();
-  const chunks = file.stream().pipeThrough(new TextDecoderStream("utf-8", { fatal: true })).getReader();
   let seen = 0;
+  const counted = new TransformStream({
+    transform(/** @type {Uint8Array} */ bytes, out) {
+      seen += bytes.length;
+      out.enqueue(bytes);
+    },
+  });
+  const raw = file.stream().pipeThrough(counted);
+  const bytes = isGzip ? raw.pipeThrough(new DecompressionStream("gzip")) : raw;
+  const chunks = bytes.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })).getReader();
   for (let ended = false; !ended; ) {
     const { done, value } = await chunks.read();
     ended = done;
-    // Characters for bytes: near enough for a bar.
-    seen += value?.length ?? 0;
     const share = Math.min(1, seen / Math.max(1, file.size));
     /** @type {any[]} */
     let events = [];
@@ -41,7 +54,18 @@ async function read(file) {
   postMessage({ done: true, left: [...reader.left], source: reader.source });
 }
 
+/** @param {File} file */
+async function answer(file) {
+  const isGzip = await isCompressed(file);
+  try {
+    await read(file, isGzip);
+  } catch (error) {
+    const isKnown = error instanceof Malformed || error instanceof RangeError;
+    postMessage({ error: isKnown ? error.message : isGzip ? "it is compressed with gzip, and damaged or cut, or not of text in UTF-8" : "it cannot be read as text in UTF-8" });
+  }
+}
+
 addEventListener("message", ({ data }) => {
   if (data === "next") return goOn();
-  read(data).catch((error) => postMessage({ error: error instanceof Malformed || error instanceof RangeError ? error.message : "it cannot be read as text in UTF-8" }));
+  answer(data).catch(() => postMessage({ error: "it cannot be read" }));
 });

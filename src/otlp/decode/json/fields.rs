@@ -83,6 +83,8 @@ macro_rules! message {
 
 message!(TracesData {
     "resourceSpans" => resource_spans: list,
+    // As Tempo names it in its files.
+    "batches" => resource_spans: list,
 });
 
 message!(ResourceSpans {

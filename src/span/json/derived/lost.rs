@@ -57,6 +57,15 @@ pub(crate) fn lost(
     Some(out)
 }
 
+/// Marks an `ended` event as that of a lost span. An export does not say why it was lost.
+#[cfg(feature = "otlp")]
+pub(crate) fn mark_lost(ended: &mut Vec<u8>) {
+    if ended.pop_if(|last| *last == b'}').is_some() {
+        field(ended, "lost");
+        ended.extend_from_slice(b"{\"reason\":\"exported\"}}");
+    }
+}
+
 /// Returns the `ended` event of a span whose workflow was cancelled; `None` if `started` is not a `started` event.
 pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
     let mut out = ended_with_error((started, started), clip(reason, VALUE_BYTES_MAX).0, time)?;

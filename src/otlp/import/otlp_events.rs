@@ -1,0 +1,203 @@
+//! Spans and log records of OTLP as encoded events, by the same mapping as those of a request. Pure.
+
+use opentelemetry_proto::tonic::{
+    common::v1::KeyValue,
+    logs::v1::ResourceLogs,
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, Span},
+};
+
+use crate::{
+    otlp::{
+        followed_spans::first_changes,
+        import::left_out::LeftOut,
+        mapping::{
+            ProcessKey, SpanView, attributes, end_fields, fields_of, id, is_open, log_fields,
+            number_of, service_name, text_of,
+        },
+        request::check,
+    },
+    span::json::{self, ProcessFields},
+    util::{hash::Map, time::Timestamp},
+};
+
+/// Makes events of spans, and tells each process once, before its first span.
+#[derive(Debug, Default)]
+pub(super) struct OtlpEvents {
+    numbers: Map<ProcessKey, usize>,
+    processes: Vec<FileProcess>,
+    /// The processes that were told, in this order.
+    told: Vec<usize>,
+    pub(super) left_out: LeftOut,
+}
+
+/// A process of a file.
+#[derive(Debug)]
+struct FileProcess {
+    id: String,
+    service: String,
+    resource: Resource,
+    is_told: bool,
+}
+
+impl OtlpEvents {
+    /// Returns the number of the process with this resource.
+    pub(super) fn process_of(&mut self, resource: Option<&Resource>) -> usize {
+        let key = ProcessKey::of(resource);
+        let number = *self.numbers.entry(key).or_insert(self.processes.len());
+        if number == self.processes.len() {
+            let resource = resource.cloned().unwrap_or_default();
+            self.processes.push(FileProcess {
+                id: format!("file-{number}"),
+                service: service_name(&resource.attributes).to_owned(),
+                resource,
+                is_told: false,
+            });
+        }
+        number
+    }
+
+    /// Returns a mark to which [`reset`](Self::reset) goes back.
+    pub(super) fn mark(&self) -> (usize, LeftOut) {
+        (self.told.len(), self.left_out.clone())
+    }
+
+    /// Takes back what was told and counted since the mark, because the events are not kept.
+    pub(super) fn reset(&mut self, (told, left_out): (usize, LeftOut)) {
+        for number in self.told.drain(told..) {
+            if let Some(process) = self.processes.get_mut(number) {
+                process.is_told = false;
+            }
+        }
+        self.left_out = left_out;
+    }
+
+    /// Makes events of all spans of a resource.
+    pub(super) fn add(&mut self, spans: &ResourceSpans, push: &mut impl FnMut(Vec<u8>)) {
+        let resource = spans.resource.as_ref();
+        self.count_evicted(resource.map_or(&[], |resource| &resource.attributes));
+        let process = self.process_of(resource);
+        for scope_spans in &spans.scope_spans {
+            for span in &scope_spans.spans {
+                let scope = scope_spans.scope.as_ref();
+                self.add_span(process, SpanView { span, scope }, push);
+            }
+        }
+    }
+
+    /// Counts what retention had removed before our own server made the export.
+    fn count_evicted(&mut self, resource: &[KeyValue]) {
+        let evicted = number_of(resource, "livespan.evicted.events");
+        let evicted = evicted.and_then(|count| u64::try_from(count).ok());
+        self.left_out.add(LeftOut::EVICTED, evicted.unwrap_or(0));
+    }
+
+    /// Makes events of a span: its start and what is known of it if it is open, else its end.
+    pub(super) fn add_span(
+        &mut self,
+        process: usize,
+        view: SpanView<'_>,
+        push: &mut impl FnMut(Vec<u8>),
+    ) {
+        let span = view.span;
+        let Ok(key) = check(span) else {
+            self.left_out.add(LeftOut::SPAN_IDS, 1);
+            return;
+        };
+        self.count_faults(span);
+        let is_open = is_open(span);
+        self.left_out.add(LeftOut::OPEN, is_open.into());
+        let start = Timestamp::from_nanos(span.start_time_unix_nano);
+        let Some(process) = self.told(process, start, push) else {
+            return;
+        };
+        let mut fields = fields_of(view, key);
+        (fields.process, fields.service) = (&process.id, &process.service);
+        let mut out = Vec::new();
+        if is_open {
+            drop(json::started(&mut out, &fields, start));
+            push(std::mem::take(&mut out));
+            // The file does not say when it was made.
+            let known = span.events.iter().map(|event| event.time_unix_nano).max();
+            let time = known.map_or(start, |nanos| start.max(Timestamp::from_nanos(nanos)));
+            if let Some((mut fields, changes)) = first_changes(view, &key, time) {
+                (fields.process, fields.service) = (&process.id, &process.service);
+                json::updated(&mut out, &fields, &changes, time);
+                push(out);
+            }
+            return;
+        }
+        json::ended(&mut out, &fields, &end_fields(span));
+        if text_of(&span.attributes, "livespan.state") == Some("lost") {
+            json::mark_lost(&mut out);
+        }
+        push(out);
+    }
+
+    /// Makes events of all log records of a resource.
+    pub(super) fn add_logs(&mut self, logs: &ResourceLogs, push: &mut impl FnMut(Vec<u8>)) {
+        let number = self.process_of(logs.resource.as_ref());
+        for scope_logs in &logs.scope_logs {
+            for record in &scope_logs.log_records {
+                if record.time_unix_nano == 0 && record.observed_time_unix_nano == 0 {
+                    self.left_out.add(LeftOut::NO_TIME, 1);
+                    continue;
+                }
+                let scope = scope_logs.scope.as_ref();
+                let mut fields = log_fields(record, scope, Timestamp::default());
+                let Some(process) = self.told(number, fields.time, push) else {
+                    continue;
+                };
+                (fields.process, fields.service) = (&process.id, &process.service);
+                let mut out = Vec::new();
+                json::log(&mut out, &fields);
+                push(out);
+            }
+        }
+    }
+
+    /// Returns a process, which is told now if it was not before.
+    fn told(
+        &mut self,
+        number: usize,
+        time: Timestamp,
+        push: &mut impl FnMut(Vec<u8>),
+    ) -> Option<&FileProcess> {
+        let process = self.processes.get_mut(number)?;
+        if !std::mem::replace(&mut process.is_told, true) {
+            self.told.push(number);
+            push(process.event(time));
+        }
+        Some(process)
+    }
+
+    fn count_faults(&mut self, span: &Span) {
+        let code = span.status.as_ref().map_or(0, |status| status.code);
+        let is_unknown = !(0..=2).contains(&code);
+        self.left_out.add(LeftOut::STATUS_CODES, is_unknown.into());
+        let is_wrong = |link: &&opentelemetry_proto::tonic::trace::v1::span::Link| {
+            id::<16>(&link.trace_id).is_none() || id::<8>(&link.span_id).is_none()
+        };
+        let wrong = span.links.iter().filter(is_wrong).count();
+        self.left_out.add(LeftOut::LINK_IDS, wrong as u64);
+    }
+}
+
+impl FileProcess {
+    /// Returns the event that describes the process. Its first span is the first that is known of it.
+    fn event(&self, start: Timestamp) -> Vec<u8> {
+        let resource = &self.resource.attributes;
+        let pid = number_of(resource, "process.pid").and_then(|pid| u32::try_from(pid).ok());
+        let fields = ProcessFields {
+            process: &self.id,
+            service: &self.service,
+            resource: attributes(resource),
+            pid,
+            start,
+            now: start,
+        };
+        let mut out = Vec::new();
+        json::process(&mut out, &fields);
+        out
+    }
+}
