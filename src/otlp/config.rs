@@ -85,6 +85,12 @@ impl OtlpReceiver {
     /// Upper bound on the newest stored events that the first request after a restart reads, so that a repetition of what
     /// was stored before it is left out: 131,072. A sender repeats a request if the program ended before it answered.
     pub const STORED_EVENTS_READ_MAX: u64 = 131_072;
+    /// How far a start or an end may lie after its receipt: 1 second. Beyond it the event has the time of receipt, too
+    /// (`receivedTimestamp`): the sender's clock is ahead.
+    pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(1);
+    /// How far a start or an end may lie before its receipt: 5 minutes, the time for which exporters retry. Beyond it the
+    /// event has the time of receipt, too (`receivedTimestamp`): it came late, or the sender's clock is behind.
+    pub const DELAY_MAX: Duration = Duration::from_secs(300);
     /// The shortest silence after which a process that used to send its open spans again counts as dead: 30 seconds.
     pub const SILENCE_MIN: Duration = Duration::from_secs(30);
 

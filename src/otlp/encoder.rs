@@ -14,10 +14,10 @@ use crate::{
         config::OtlpReceiver,
         deferred_updates::{DeferredUpdate, DeferredUpdates},
         followed_spans::{FollowedSpan, FollowedSpans, bare_start, first_changes},
-        mapping::{SpanView, end_fields, fields_of, log_fields},
+        mapping::{SpanView, end_fields, fields_of, implausible, log_fields},
         queue::RequestQueue,
-        recent_ends::{KnownEnd, RecentEnds},
-        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace, hash_of},
+        recent_ends::{KnownEnd, RecentEnds, event_hash},
+        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace},
         senders::{Sender, SharedSenders},
     },
     span::updates::UPDATE_INTERVAL,
@@ -65,6 +65,8 @@ struct Heard {
     open: usize,
     has_sent_open: bool,
     ended_only: bool,
+    /// By how much its clock is ahead of ours, at least.
+    ahead: Duration,
 }
 
 /// The request that is being encoded.
@@ -144,6 +146,7 @@ impl OtlpEncoder {
                     open: 0,
                     has_sent_open: false,
                     ended_only: false,
+                    ahead: Duration::ZERO,
                 });
             }
             if let Some(heard) = self.heard.get_mut(number) {
@@ -165,6 +168,8 @@ impl OtlpEncoder {
             if let (Some(heard), Some(sender)) = (heard, senders.get_mut(place.sender)) {
                 sender.open_spans = heard.open;
                 sender.ended_only = heard.ended_only;
+                sender.clock_ahead_millis =
+                    u64::try_from(heard.ahead.as_millis()).unwrap_or(u64::MAX);
             }
         }
     }
@@ -213,7 +218,9 @@ impl OtlpEncoder {
             return;
         }
         self.note_before(place.key);
-        encoder.received_start((source, time), fields_of(view, place.key), batch);
+        let mut fields = fields_of(view, place.key);
+        fields.received = self.receipt(place.sender, time, received);
+        encoder.received_start((source, time), fields, batch);
         if let Some((fields, changes)) = first_changes(view, &place.key, received) {
             encoder.received_update((source, received), fields, changes, batch);
         }
@@ -298,6 +305,20 @@ impl OtlpEncoder {
         }
     }
 
+    /// Returns the time of receipt if the time of an event is not plausible beside it.
+    fn receipt(
+        &mut self,
+        sender: usize,
+        time: Timestamp,
+        received: Timestamp,
+    ) -> Option<Timestamp> {
+        let (received, ahead) = implausible(time, received)?;
+        if let Some(heard) = self.heard.get_mut(sender) {
+            heard.ahead = heard.ahead.max(ahead);
+        }
+        Some(received)
+    }
+
     /// Remembers what is known of a span, before the batch changes it.
     fn note_before(&mut self, key: SpanIdPair) {
         self.uncommitted.push(Before {
@@ -332,8 +353,7 @@ impl OtlpEncoder {
 
     fn end(
         &mut self,
-        view: SpanView<'_>,
-        place: &SpanPlace,
+        (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
@@ -348,7 +368,7 @@ impl OtlpEncoder {
                 let source = self.source(place.sender);
                 let (fields, end) = (fields_of(view, place.key), end_fields(view.span));
                 let event = encoder.received_end_event(source, fields, end);
-                event.is_some_and(|event| hash_of(event.as_slice()) == hash)
+                event.is_some_and(|event| event_hash(&event) == hash)
             }
         };
         if is_repetition {
@@ -362,8 +382,9 @@ impl OtlpEncoder {
         let open = self.open.remove(&place.key);
         let sender = open.as_ref().map_or(place.sender, |open| open.sender);
         let source = self.source(sender);
-        let fields = fields_of(view, place.key);
         let end = end_fields(view.span);
+        let mut fields = fields_of(view, place.key);
+        fields.received = self.receipt(sender, end.end, received);
         if known.is_some() {
             encoder.received_correction(source, fields, end, batch);
         } else {
@@ -441,7 +462,7 @@ impl OtlpEncoder {
                 if let Some(place) = contents.spans.get(left - 1)
                     && let Some(view) = contents.view(place)
                 {
-                    self.end(view, place, encoder, batch);
+                    self.end((view, place, received), encoder, batch);
                 }
             }
             EncodePhase::Logs(next) => {
@@ -545,6 +566,7 @@ mod tests {
                 open,
                 has_sent_open: true,
                 ended_only: false,
+                ahead: Duration::ZERO,
             };
             OtlpEncoder::dead_at(&heard).map(|at| at.saturating_duration_since(now).as_secs())
         };

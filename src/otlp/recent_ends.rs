@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::{
     otlp::request::{SpanIdPair, hash_of},
+    span::json,
     util::hash::Map,
 };
 
@@ -51,7 +52,7 @@ impl RecentEnds {
 
     /// Adds the end of a span that an earlier run stored.
     pub(super) fn add_stored(&mut self, key: &SpanIdPair, event: &[u8]) {
-        self.stored.insert(hash_of(key), hash_of(event));
+        self.stored.insert(hash_of(key), event_hash(event));
     }
 
     pub(super) fn content_of(&self, key: &SpanIdPair) -> Option<u64> {
@@ -107,9 +108,28 @@ impl RecentEnds {
     }
 }
 
+/// Returns a hash of an event, without the time of its receipt, because a repetition comes later.
+pub(super) fn event_hash(event: &[u8]) -> u64 {
+    let fields = json::fields(event).filter(|(key, _)| *key != json::RECEIVED_KEY);
+    hash_of(fields.collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_receipts_of_one_event_are_alike() {
+        let event = |receipt: &str| format!(r#"{{"type":"ended","name":"a"{receipt}}}"#);
+        let hashes = [
+            "",
+            r#","receivedTimestamp":"1""#,
+            r#","receivedTimestamp":"2""#,
+        ]
+        .map(|receipt| event_hash(event(receipt).as_bytes()));
+        assert_eq!(hashes, [hashes[0]; 3]);
+        assert_ne!(event_hash(event(r#","x":1"#).as_bytes()), hashes[0]);
+    }
 
     fn key(number: u8) -> SpanIdPair {
         ([number; 16], [number; 8])
@@ -164,7 +184,7 @@ mod tests {
         for number in 1..=2 {
             recent.add_stored(&key(number), b"{}");
         }
-        let stored = Some(KnownEnd::Stored(hash_of(b"{}".as_slice())));
+        let stored = Some(KnownEnd::Stored(event_hash(b"{}")));
         assert_eq!(
             [1, 2, 3].map(|number| recent.get(&key(number))),
             [stored, stored, None]

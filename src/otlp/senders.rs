@@ -48,6 +48,9 @@ pub(crate) struct Sender {
     last_rejection: Option<String>,
     /// Whether a span of a second or more was first heard of when it had ended, and none ever before.
     pub(crate) ended_only: bool,
+    /// By how much the clock of its machine is ahead of ours at least, if by more than is plausible.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) clock_ahead_millis: u64,
 }
 
 /// A request that was not taken.
@@ -81,6 +84,14 @@ const REASON_BYTES_MAX: usize = 256;
 )]
 fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&time.text())
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 impl Senders {
@@ -140,6 +151,7 @@ impl Senders {
             rejected: 0,
             last_rejection: None,
             ended_only: false,
+            clock_ahead_millis: 0,
         });
         number
     }

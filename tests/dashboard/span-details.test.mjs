@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, indexOf, reduceTrace, spanAt } from "../../src/dashboard/assets/model/model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
-import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, withTerm } from "../../src/dashboard/assets/model/span-details.mjs";
+import { BackLinks, codeFields, droppedText, receiptText, scopeText, selfText, termFor, timelineOf, withTerm } from "../../src/dashboard/assets/model/span-details.mjs";
 import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
 
@@ -73,6 +73,10 @@ test("self time is told with its share, and only where children took the rest", 
 
 test("scope and what was dropped are told in words", () => {
   assert.deepEqual([scopeText(null), scopeText({ scope: "shop" }), scopeText({ scope: "shop", scopeVersion: "1.2" })], [null, "shop", "shop 1.2"]);
+  const received = (/** @type {object} */ more) => receiptText({ type: "ended", timestamp: "2026-01-01T00:10:00.000000000Z", ...more });
+  assert.deepEqual([received({}), received({ receivedTimestamp: "2026-01-01T00:09:57.000000000Z" }), received({ type: "started", receivedTimestamp: "2026-01-01T00:20:00.000000000Z" })], [
+    null, "3.00 s before its end: the sender's clock is ahead", "10 m 00 s after its start: it came late, or the sender's clock is behind",
+  ]);
   assert.deepEqual([droppedText({}), droppedText({ dropped: { attributes: 3, links: 1 } })], [null, "3 attributes, 1 links"]);
 });
 

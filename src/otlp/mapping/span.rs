@@ -1,6 +1,6 @@
 //! A span of OTLP as the fields of our events, and the forms in which senders report open spans. Pure.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, KeyValue},
@@ -12,7 +12,10 @@ use opentelemetry_proto::tonic::{
 };
 
 use crate::{
-    otlp::mapping::values::{attributes, is_true, text_of},
+    otlp::{
+        config::OtlpReceiver,
+        mapping::values::{attributes, is_true, text_of},
+    },
     span::{
         event::SpanKind,
         json::{EndCause, EndFields, EndStatus, Link, Pairs, PanicFields, SpanFields, TimedEvent},
@@ -185,6 +188,16 @@ fn kind(kind: i32) -> SpanKind {
         5 => SpanKind::Consumer,
         _ => SpanKind::Internal,
     }
+}
+
+/// Returns the time of receipt if the time of an event is not plausible beside it, and by how much the clock of the
+/// sender is ahead at least.
+pub(crate) fn implausible(time: Timestamp, received: Timestamp) -> Option<(Timestamp, Duration)> {
+    let nanos = |from: Timestamp, to: Timestamp| to.nanos().saturating_sub(from.nanos());
+    let ahead = Duration::from_nanos(nanos(received, time));
+    let late = Duration::from_nanos(nanos(time, received));
+    let is_plausible = ahead <= OtlpReceiver::CLOCK_AHEAD_MAX && late <= OtlpReceiver::DELAY_MAX;
+    (!is_plausible).then_some((received, ahead))
 }
 
 /// Returns what an open span waits for.

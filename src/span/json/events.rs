@@ -128,6 +128,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
         attributes,
         dropped_attributes: 0,
         links: Vec::new(),
+        received: None,
         truncated: false,
     };
     match &event.phase {

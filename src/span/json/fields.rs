@@ -31,6 +31,8 @@ pub(crate) struct SpanFields<'a> {
     pub(crate) attributes: Pairs<'a>,
     pub(crate) dropped_attributes: u32,
     pub(crate) links: Vec<Link<'a>>,
+    /// When a receiver got the event, if its own time is not plausible beside that.
+    pub(crate) received: Option<Timestamp>,
     /// Whether the record already left parts out.
     pub(crate) truncated: bool,
 }
@@ -55,10 +57,15 @@ impl SpanFields<'_> {
             attributes: Vec::new(),
             dropped_attributes: 0,
             links: Vec::new(),
+            received: None,
             truncated: false,
         }
     }
 }
+
+/// The key of [`SpanFields::received`].
+#[cfg(feature = "otlp")]
+pub(crate) const RECEIVED_KEY: &[u8] = b"receivedTimestamp";
 
 /// The fields that the end of a span adds.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ mod value;
 mod writer;
 
 #[cfg(feature = "otlp")]
-pub(crate) use self::derived::lost::mark_lost;
+pub(crate) use self::{derived::lost::mark_lost, fields::RECEIVED_KEY};
 pub(crate) use self::{
     derived::{
         end_from_start::{EndFromStart, StartLayout, ended_from_start},

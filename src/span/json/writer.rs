@@ -431,6 +431,9 @@ impl<'o> JsonWriter<'o> {
         if let Some(version) = span.scope_version {
             self.text("scopeVersion", opening!("scopeVersion"), version);
         }
+        if let Some(received) = span.received {
+            self.time(opening!("receivedTimestamp"), received);
+        }
     }
 
     /// Writes how much the SDK's limits dropped.

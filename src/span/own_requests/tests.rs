@@ -8,6 +8,7 @@ fn span(number: u8, path: Option<&str>) -> SpanFields<'_> {
         span_id: [number; 8],
         parent: None,
         parent_remote: false,
+        received: None,
         unsampled: false,
         durable: false,
         name: "request",

@@ -226,6 +226,7 @@ impl<'a> RecordReader<'a> {
             span_id,
             parent: (parent != [0; 8]).then_some(parent),
             parent_remote: flags & PARENT_REMOTE != 0,
+            received: None,
             unsampled: flags & UNSAMPLED != 0,
             durable: flags & DURABLE != 0,
             name,

@@ -5,7 +5,7 @@
 import { readChanges } from "./model.mjs";
 import { quoteTerm } from "./search.mjs";
 import { selfTime } from "./span.mjs";
-import { formatDuration, plural } from "./time.mjs";
+import { epochMilliseconds, formatDuration, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -175,4 +175,13 @@ export function notKeptText(event) {
 export function droppedText(event) {
   if (!event?.dropped) return null;
   return Object.entries(event.dropped).map(([what, count]) => `${count} ${what}`).join(", ");
+}
+
+/** @param {any} event @returns {string | null} when a receiver got it, where that is not plausible beside its own time */
+export function receiptText(event) {
+  if (typeof event?.receivedTimestamp !== "string") return null;
+  const delay = epochMilliseconds(event.receivedTimestamp) - epochMilliseconds(event.timestamp);
+  const what = event.type === "ended" ? "end" : "start";
+  if (delay < 0) return `${formatDuration(-delay)} before its ${what}: the sender's clock is ahead`;
+  return `${formatDuration(delay)} after its ${what}: it came late, or the sender's clock is behind`;
 }

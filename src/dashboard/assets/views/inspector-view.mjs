@@ -9,7 +9,7 @@ import { colourKey } from "../model/palette.mjs";
 import { isCounted, progressText, shareOf } from "../model/progress.mjs";
 import { awaitingOf, awaitingText, pollingText, progressTextAt, taskText } from "../model/running.mjs";
 import { levelText } from "../model/severity.mjs";
-import { BackLinks, codeFields, droppedText, notKeptText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
+import { BackLinks, codeFields, droppedText, notKeptText, receiptText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
 import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
@@ -291,6 +291,7 @@ export class InspectorView {
       ["Children", span.childCount === 0 ? null : formatCount(span.childCount)],
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
+      ["Received", receiptText(event)],
       ["Dropped", droppedText(event)],
       ["Not kept", notKeptText(event)],
       ["Cut", Array.isArray(event?.cut) ? event.cut.join(", ") : null],

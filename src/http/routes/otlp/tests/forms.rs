@@ -273,3 +273,50 @@ async fn the_status_says_who_sends_and_whether_only_ended_spans() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_time_that_is_not_plausible_is_kept_and_has_that_of_its_receipt() {
+    let live = receiving();
+    let minute = 60 * SECOND;
+    let before = crate::util::time::Timestamp::now();
+    let now = before.nanos();
+    let at = |id: &str, start: u64, end: Option<u64>| {
+        let mut span = with(span(id, "s", end), "startTimeUnixNano", json!(start));
+        span["name"] = json!("s");
+        span
+    };
+    let spans = json!([
+        at("0000000000000001", now - SECOND, None),
+        at("0000000000000002", now + minute, None),
+        at("0000000000000003", now - 10 * minute, None),
+        at("0000000000000004", now - 2 * minute, Some(now - minute)),
+        at("0000000000000005", now, Some(now + 2 * minute)),
+        at(
+            "0000000000000006",
+            now - 20 * minute,
+            Some(now - 10 * minute)
+        ),
+    ]);
+    take(&live, "go", spans).await;
+    let after = crate::util::time::Timestamp::now();
+    let mut marked = Vec::new();
+    for event in all_events(&live) {
+        if let Some(received) = event["receivedTimestamp"].as_str() {
+            assert!(
+                (&*before.text()..=&*after.text()).contains(&received),
+                "{event}"
+            );
+            let text = |key: &str| event[key].as_str().unwrap().to_owned();
+            marked.push(format!("{} {}", text("type"), text("spanId")));
+        }
+    }
+    let expected = [
+        "started 0000000000000002",
+        "started 0000000000000003",
+        "ended 0000000000000006",
+        "ended 0000000000000005",
+    ];
+    assert_eq!(marked, expected);
+    let ahead = status(&live)["senders"][0]["clockAheadMillis"].as_u64();
+    assert!((60_000..=120_000).contains(&ahead.unwrap()), "{ahead:?}");
+}
