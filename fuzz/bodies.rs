@@ -311,6 +311,63 @@ pub(crate) fn searches(data: &[u8]) {
     });
 }
 
+/// Fuzzes senders of OTLP. The bits of the first byte say JSON, logs, and gzip; the rest is the body. Each request must be
+/// answered in its own type, and never with a fault of the server.
+#[cfg(feature = "otlp")]
+pub(crate) fn otlp(data: &[u8]) {
+    thread_local! {
+        static LOG: OnceCell<(LiveSpans, tokio::runtime::Runtime)> = const { OnceCell::new() };
+    }
+    let Some((&choice, body)) = data.split_first() else {
+        return;
+    };
+    let has = |bit: u8| choice & bit != 0;
+    let kind = if has(1) {
+        "application/json"
+    } else {
+        "application/x-protobuf"
+    };
+    let path = if has(2) { "/v1/logs" } else { "/v1/traces" };
+    let mut request = Request::post(path).header("content-type", kind);
+    if has(4) {
+        request = request.header("content-encoding", "gzip");
+    }
+    let request = request
+        .body(Body::from(body.to_vec()))
+        .expect("it is a request");
+    LOG.with(|log_of_thread| {
+        let (live, runtime) = log_of_thread.get_or_init(|| {
+            let builder = open_to_all().otlp(livespan::otlp::OtlpReceiver::default());
+            (builder.build().expect("memory opens"), runtime())
+        });
+        let (parts, body) = runtime.block_on(answered(live, request));
+        let answered_as = parts.headers.get("content-type").map(HeaderValue::as_bytes);
+        assert_eq!(answered_as, Some(kind.as_bytes()), "{body:?}");
+        assert!(
+            matches!(parts.status.as_u16(), 200 | 400 | 413),
+            "{parts:?}"
+        );
+    });
+}
+
+/// Fuzzes files of traces. Each must become events that a log takes, or get a message.
+#[cfg(feature = "otlp")]
+pub(crate) fn files(data: &[u8]) {
+    match livespan::otlp::ImportedFile::read(data) {
+        Ok(file) => {
+            for event in file.events() {
+                let again = livespan::span::EncodedEvent::new(event.payload());
+                assert_eq!(&again.expect("it is an event"), event);
+            }
+            assert!(
+                file.left_out()
+                    .all(|(what, count)| !what.is_empty() && count > 0)
+            );
+        }
+        Err(error) => assert_ne!(error.to_string(), ""),
+    }
+}
+
 /// Fuzzes a log file that another program has changed: it has livespan's tables, with these bytes in a column. The
 /// store must open or refuse it, and reading it to its end must not panic.
 pub(crate) fn rows(data: &[u8]) {

@@ -92,6 +92,18 @@ fn searches_of_anyone() {
     over_seeds("searches", 2000, bodies::searches);
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn requests_of_senders() {
+    over_seeds("otlp", 2000, bodies::otlp);
+}
+
+#[cfg(feature = "otlp")]
+#[test]
+fn files_of_anyone() {
+    over_seeds("files", 5000, bodies::files);
+}
+
 #[test]
 fn rows_as_anyone_left_them() {
     over_seeds("rows", 150, bodies::rows);

@@ -7,6 +7,9 @@ mod protobuf;
 mod types;
 mod usage;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::{
     body::{decode, decode_document, gunzip},
     types::{DecodeError, DecodeLimits, Decoded, Format, Signal},
