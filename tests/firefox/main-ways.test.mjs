@@ -2,99 +2,26 @@
 // The main ways through the dashboard in Firefox, driven by WebDriver BiDi: the demo runs, and a person looks at it. Every
 // click is one of the pointer at a place, as a person's is. Nothing leaves this machine.
 //
-//   cargo build --example demo && node --test tests/firefox/main-ways.test.mjs
+//   cargo build --example demo && node --test tests/firefox/*.test.mjs
 //
 // It needs the Debian package `firefox-esr`, and `npm ci`. LIVESPAN_DEMO names another build of the demo.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-import puppeteer from "puppeteer-core";
+import { Firefox, LIMIT, PATIENCE_MS, click, until } from "./firefox.mjs";
 
-const ROOT = path.resolve(path.dirname(new URL(import.meta.url).pathname), "../..");
-const DEMO = process.env.LIVESPAN_DEMO ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target"), "debug/examples/demo");
-/** How long a condition may take before the test fails. */
-const PATIENCE_MS = 30_000;
-const LIMIT = { timeout: 3 * PATIENCE_MS };
-const FOLDER = mkdtempSync(path.join(tmpdir(), "livespan-firefox-"));
-
-/** @type {import("node:child_process").ChildProcess} */
-let demo;
-/** @type {import("puppeteer-core").Browser} */
-let browser;
-/** The dashboard's address. */
-let base = "";
-/** What went wrong in any page. @type {string[]} */
-const faults = [];
-
-before(async () => {
-  demo = spawn(DEMO, ["--addr", "127.0.0.1:0", "--rate", "4"], { stdio: ["ignore", "pipe", "pipe"] });
-  demo.stderr?.resume();
-  const lines = createInterface({ input: /** @type {import("node:stream").Readable} */ (demo.stdout) });
-  base = await new Promise((resolve, reject) => {
-    lines.on("line", (line) => line.startsWith("livespan dashboard: ") && resolve(line.slice("livespan dashboard: ".length).trim()));
-    demo.on("error", () => reject(new Error(`no demo at ${DEMO}: cargo build --example demo`)));
-    demo.on("exit", () => reject(new Error("the demo ended")));
-  });
-  browser = await puppeteer.launch({
-    browser: "firefox", executablePath: "/usr/bin/firefox-esr", headless: true, userDataDir: path.join(FOLDER, "profile"),
-    extraPrefsFirefox: {
-      // No service of Firefox is asked for anything.
-      "app.update.enabled": false, "browser.safebrowsing.malware.enabled": false, "network.captive-portal-service.enabled": false,
-      "network.connectivity-service.enabled": false, "services.settings.server": "", "toolkit.telemetry.enabled": false,
-    },
-    defaultViewport: { width: 1400, height: 900 },
-  });
-});
-
-after(async () => {
-  await browser?.close();
-  demo?.kill();
-  rmSync(FOLDER, { recursive: true, force: true, maxRetries: 5 });
-});
-
-/** @param {string} url */
-async function open(url) {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  page.on("pageerror", (error) => faults.push(String(error)));
-  await page.goto(url);
-  // A page in the background draws nothing.
-  await page.bringToFront();
-  return page;
-}
-
-/** @typedef {import("puppeteer-core").Page} Page */
-
-/** Waits until the function, run in the page, returns something. @param {Page} page @param {string} body @returns {Promise<any>} */
-async function until(page, body) {
-  const handle = await page.waitForFunction(`(() => { ${body} })()`, { polling: 50 });
-  return handle.jsonValue();
-}
-
-/** Presses the mouse in the middle of an element, once the point hits it and it stands still. @param {Page} page @param {string} css */
-async function click(page, css) {
-  const { x, y } = await until(page, `
-    const node = [...document.querySelectorAll(${JSON.stringify(css)})].find((one) => one.checkVisibility());
-    if (node === undefined) return null;
-    const box = node.getBoundingClientRect();
-    const at = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
-    const was = globalThis.clickedBox;
-    globalThis.clickedBox = [box.x, box.y, box.width, box.height].join();
-    return was === globalThis.clickedBox && node.contains(document.elementFromPoint(at.x, at.y)) ? at : null;`);
-  await page.mouse.click(x, y);
-}
+const firefox = new Firefox();
+before(() => firefox.start(["--rate", "4"]));
+after(() => firefox.stop());
 
 /** The trace of a checkout that has ended and whose steps can be counted on. @returns {Promise<any>} its summary */
 async function endedCheckout() {
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
-    const { traces } = await (await fetch(`${base}traces?q=name:checkout&limit=50`)).json();
+    const { traces } = await firefox.json("traces?q=name:checkout&limit=50");
     const found = traces.find((/** @type {any} */ { spans }) => spans.open === 0 && spans.total > 3);
     if (found !== undefined) return found;
   }
@@ -104,7 +31,7 @@ async function endedCheckout() {
 const ROWS = "const rows = [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')];";
 
 test("the list fills by itself while requests come, and a search narrows it", LIMIT, async () => {
-  const page = await open(base);
+  const page = await firefox.open(firefox.base);
   const first = await until(page, "return document.querySelector('#status').dataset.state === 'live' && document.querySelectorAll('#traces-rows [role=row]:not([hidden])').length");
   await until(page, `return Number(document.querySelector('#traces-rows').getAttribute('aria-rowcount')) > ${Number(first) + 2}`);
   await page.keyboard.press("/");
@@ -118,7 +45,7 @@ test("the list fills by itself while requests come, and a search narrows it", LI
 
 test("a trace opens, its spans are inspected, found, drawn as flames and as records, and looked at as they were", LIMIT, async () => {
   const { traceId, spans } = await endedCheckout();
-  const page = await open(`${base}?trace=${traceId}`);
+  const page = await firefox.open(`${firefox.base}?trace=${traceId}`);
   await until(page, `${ROWS} return rows.length > 1`);
   await page.keyboard.press("E");
   assert.match(await page.$eval("#trace-counts", (node) => String(node.textContent)), new RegExp(`^${spans.total} spans`));
@@ -143,12 +70,10 @@ test("a trace opens, its spans are inspected, found, drawn as flames and as reco
 });
 
 test("a page that was opened in the background is there when somebody looks at it", LIMIT, async () => {
-  const front = await open(base);
-  const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  page.on("pageerror", (error) => faults.push(String(error)));
+  const front = await firefox.open(firefox.base);
+  const page = await firefox.newPage();
   await front.bringToFront();
-  await page.goto(base);
+  await page.goto(firefox.base);
   assert.equal(await page.evaluate("document.hidden"), true);
   await page.bringToFront();
   await until(page, "return document.querySelectorAll('#traces-rows [role=row]:not([hidden])').length");
@@ -157,7 +82,7 @@ test("a page that was opened in the background is there when somebody looks at i
 });
 
 test("a trace that runs is drawn on while it runs", LIMIT, async () => {
-  const page = await open(`${base}?q=${encodeURIComponent("state:running name:rebuild")}`);
+  const page = await firefox.open(`${firefox.base}?q=${encodeURIComponent("state:running name:rebuild")}`);
   await click(page, "#traces-rows [role=row]");
   await until(page, `${ROWS} return rows.length > 0`);
   const before = await page.$eval("#trace-duration", (node) => String(node.textContent));
@@ -167,13 +92,13 @@ test("a trace that runs is drawn on while it runs", LIMIT, async () => {
 
 test("one file opens from a disk, with no server, and is the same trace", LIMIT, async () => {
   const { traceId } = await endedCheckout();
-  const answer = await fetch(`${base}traces/${traceId}?format=html`);
-  const file = path.join(FOLDER, "trace.html");
+  const answer = await fetch(`${firefox.base}traces/${traceId}?format=html`);
+  const file = path.join(firefox.folder, "trace.html");
   writeFileSync(file, Buffer.from(await answer.arrayBuffer()));
   const names = "return rows.length > 0 && [...rows].map((row) => [row.querySelector('.span-name').textContent, row.dataset.state])";
-  const live = await open(`${base}?trace=${traceId}`);
+  const live = await firefox.open(`${firefox.base}?trace=${traceId}`);
   const shown = await until(live, `${ROWS} ${names}`);
-  const saved = await open(pathToFileURL(file).href);
+  const saved = await firefox.open(pathToFileURL(file).href);
   assert.deepEqual(await until(saved, `${ROWS} ${names}`), shown);
   await click(saved, "#tree-rows [data-span-id] .span-name");
   await until(saved, "return document.querySelector('#inspector:not([hidden]) .facts') !== null");
@@ -183,12 +108,11 @@ test("one file opens from a disk, with no server, and is the same trace", LIMIT,
 });
 
 test("views that cannot be loaded say so, and come when they are tried again", LIMIT, async () => {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
+  const page = await firefox.newPage();
   await page.setRequestInterception(true);
   let isCut = true;
   page.on("request", (request) => void (isCut && request.url().includes("/on-demand-") ? request.abort() : request.continue()));
-  await page.goto(`${base}?page=operations`);
+  await page.goto(`${firefox.base}?page=operations`);
   await page.bringToFront();
   await until(page, "return document.querySelector('#part-bar[data-kind=error]:not([hidden])') !== null");
   isCut = false;
@@ -197,4 +121,4 @@ test("views that cannot be loaded say so, and come when they are tried again", L
   await page.close();
 });
 
-test("no page threw an error", () => assert.deepEqual(faults, []));
+test("no page threw an error", () => assert.deepEqual(firefox.faults, []));

@@ -1,0 +1,93 @@
+// @ts-check
+// The demo, and a Firefox that looks at it over WebDriver BiDi. Clicks are the pointer's, at places. Holds no test.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+import puppeteer from "puppeteer-core";
+
+const ROOT = path.resolve(path.dirname(new URL(import.meta.url).pathname), "../..");
+const DEMO = process.env.LIVESPAN_DEMO ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target"), "debug/examples/demo");
+/** How long a condition may take before the test fails. */
+export const PATIENCE_MS = 30_000;
+/** Of one test. */
+export const LIMIT = { timeout: 4 * PATIENCE_MS };
+
+/** @typedef {import("puppeteer-core").Page} Page */
+
+export class Firefox {
+  folder = mkdtempSync(path.join(tmpdir(), "livespan-firefox-"));
+  /** The dashboard's address. */
+  base = "";
+  /** What went wrong in any page. @type {string[]} */
+  faults = [];
+
+  /** @param {string[]} traffic arguments of the demo @param {{width: number, height: number}} [defaultViewport] */
+  async start(traffic, defaultViewport = { width: 1400, height: 900 }) {
+    const demo = (this.demo = spawn(DEMO, ["--addr", "127.0.0.1:0", ...traffic], { stdio: ["ignore", "pipe", "pipe"] }));
+    demo.stderr.resume();
+    const lines = createInterface({ input: demo.stdout });
+    this.base = await new Promise((resolve, reject) => {
+      lines.on("line", (line) => line.startsWith("livespan dashboard: ") && resolve(line.slice("livespan dashboard: ".length).trim()));
+      demo.on("error", () => reject(new Error(`no demo at ${DEMO}: cargo build --example demo`)));
+      demo.on("exit", () => reject(new Error("the demo ended")));
+    });
+    this.browser = await puppeteer.launch({
+      browser: "firefox", executablePath: "/usr/bin/firefox-esr", headless: true, userDataDir: path.join(this.folder, "profile"), defaultViewport,
+      extraPrefsFirefox: {
+        // No service of Firefox is asked for anything.
+        "app.update.enabled": false, "browser.safebrowsing.malware.enabled": false, "network.captive-portal-service.enabled": false,
+        "network.connectivity-service.enabled": false, "services.settings.server": "", "toolkit.telemetry.enabled": false,
+      },
+    });
+  }
+
+  async stop() {
+    await this.browser?.close();
+    this.demo?.kill();
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  /** A page without an address, perhaps behind others. @returns {Promise<Page>} */
+  async newPage() {
+    const page = await /** @type {import("puppeteer-core").Browser} */ (this.browser).newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    page.on("pageerror", (error) => this.faults.push(String(error)));
+    return page;
+  }
+
+  /** @param {string} url @returns {Promise<Page>} before all others: a page in the background draws nothing */
+  async open(url) {
+    const page = await this.newPage();
+    await page.goto(url);
+    await page.bringToFront();
+    return page;
+  }
+
+  /** @param {string} route @returns {Promise<any>} */
+  async json(route) {
+    return (await fetch(`${this.base}${route}`)).json();
+  }
+}
+
+/** Waits until the function, run in the page, returns something. @param {Page} page @param {string} body @returns {Promise<any>} */
+export async function until(page, body) {
+  const handle = await page.waitForFunction(`(() => { ${body} })()`, { polling: 50 });
+  return handle.jsonValue();
+}
+
+/** Presses the mouse in the middle of an element, once the point hits it and it stands still. @param {Page} page @param {string} css */
+export async function click(page, css) {
+  const { x, y } = await until(page, `
+    const node = [...document.querySelectorAll(${JSON.stringify(css)})].find((one) => one.checkVisibility());
+    if (node === undefined) return null;
+    const box = node.getBoundingClientRect();
+    const at = { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+    const was = globalThis.clickedBox;
+    globalThis.clickedBox = [box.x, box.y, box.width, box.height].join();
+    return was === globalThis.clickedBox && node.contains(document.elementFromPoint(at.x, at.y)) ? at : null;`);
+  await page.mouse.click(x, y);
+}
