@@ -286,7 +286,7 @@ const MODULES: &[&str] = &[
     "otel::log_processor",
     "otel::sampler",
     "otel::provider::shared",
-    "otel::provider::start_sketch",
+    "otel::provider::key_sketch",
     "otel::provider::unrecorded",
     "otel::provider::live_span",
     "otel::provider::tracer",

@@ -11,16 +11,10 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::Span as SdkSpan;
 
 use crate::{
-    otel::provider::{
-        shared::ProviderShared,
-        start_sketch::{KeySketch, StartSketch},
-        unrecorded::UnrecordedSpan,
-    },
+    otel::provider::{key_sketch::KeySketch, shared::ProviderShared, unrecorded::UnrecordedSpan},
     span::updates::{Changes, UpdateSlot, assign, ids_of, is_same_key},
 };
 
-/// Attributes of these names are kept until the end of the span: they are made to be set again and again.
-const PROGRESS: &str = "progress.";
 /// Attributes that the `tracing` layer sets at the end of every span: totals of its life, so no news of an open span.
 const TOTALS: [&str; 2] = ["busy_ns", "idle_ns"];
 /// Upper bound on the attributes of one span that wait in `overflow`.
@@ -28,22 +22,28 @@ const OVERFLOW_MAX: usize = 128;
 
 /// A span of a [`LiveTracer`](crate::otel::LiveTracer).
 pub struct LiveSpan {
-    sdk: SdkSpan,
-    provider: Arc<ProviderShared>,
+    pub(super) sdk: SdkSpan,
+    pub(super) provider: Arc<ProviderShared>,
     /// Whether readers see it, so that its changes are noted.
-    is_shown: bool,
-    keys: KeySketch,
-    /// Attributes and links that the SDK's span has, or gets at the end.
-    attributes: u32,
-    links: u32,
+    pub(super) is_shown: bool,
+    pub(super) counts: StartCounts,
     /// What happened to it since its start; most spans have nothing of it.
-    inside: Option<Box<Inside>>,
+    pub(super) inside: Option<Box<Inside>>,
     /// The whole span, if the SDK does not record it.
-    unrecorded: Option<Box<UnrecordedSpan>>,
+    pub(super) unrecorded: Option<Box<UnrecordedSpan>>,
+}
+
+/// The numbers of attributes and links that the SDK's span has, or gets at the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StartCounts {
+    pub(super) attributes: u32,
+    pub(super) links: u32,
 }
 
 /// What happened to a span since its start.
-struct Inside {
+pub(super) struct Inside {
+    /// The keys of `held`.
+    keys: KeySketch,
     events: u32,
     status: Status,
     /// Attributes that the SDK gets at the end, each with its last value.
@@ -65,31 +65,6 @@ impl fmt::Debug for LiveSpan {
 }
 
 impl LiveSpan {
-    /// A span that only the SDK knows.
-    pub(super) fn passing(sdk: SdkSpan, provider: &Arc<ProviderShared>) -> Self {
-        Self::new(sdk, provider, false, None, StartSketch::default())
-    }
-
-    #[inline]
-    pub(super) fn new(
-        sdk: SdkSpan,
-        provider: &Arc<ProviderShared>,
-        is_shown: bool,
-        unrecorded: Option<Box<UnrecordedSpan>>,
-        sketch: StartSketch,
-    ) -> Self {
-        Self {
-            sdk,
-            provider: Arc::clone(provider),
-            is_shown,
-            keys: sketch.keys,
-            attributes: sketch.attributes,
-            links: sketch.links,
-            inside: None,
-            unrecorded,
-        }
-    }
-
     /// Notes an event that the builder had, because the start event has none.
     #[cold]
     pub(super) fn note_early_event(&mut self, event: Event) {
@@ -132,56 +107,58 @@ impl LiveSpan {
     }
 
     /// Sets an attribute of a span that the SDK records.
-    #[inline]
-    fn set_recorded_attribute(&mut self, attribute: KeyValue) {
-        let key = attribute.key.as_str();
-        if TOTALS.contains(&key) {
-            self.attributes = self.attributes.saturating_add(1);
-            return self.sdk.set_attribute(attribute);
-        }
-        let may_be_known = self.keys.insert(key);
-        if may_be_known || key.starts_with(PROGRESS) {
-            self.hold(attribute);
-        } else if self.attributes >= self.provider.limits.attributes() {
-            self.overflow(attribute);
-        } else {
-            self.attributes += 1;
-            let news = attribute.clone();
-            self.note(|changes| changes.set_new_attribute(news));
-            self.sdk.set_attribute(attribute);
-        }
-    }
-
-    /// Keeps an attribute for the end of the span.
-    #[inline]
-    fn hold(&mut self, attribute: KeyValue) {
-        let inside = self.inside();
-        if let Some(held) = inside.held.get_mut(inside.latest)
-            && is_same_key(&held.key, &attribute.key)
-        {
-            assign(&mut held.value, &attribute.value);
-            self.note(|changes| changes.set_attribute(&attribute));
-        } else {
-            self.hold_other(attribute);
-        }
-    }
-
     #[inline(never)]
-    fn hold_other(&mut self, attribute: KeyValue) {
-        let has_room = self.attributes < self.provider.limits.attributes();
+    fn set_recorded_attribute(&mut self, attribute: KeyValue) {
+        if TOTALS.contains(&attribute.key.as_str()) {
+            self.counts.attributes = self.counts.attributes.saturating_add(1);
+            self.sdk.set_attribute(attribute);
+        } else {
+            self.hold(attribute);
+        }
+    }
+
+    /// Sets the attribute that was held last, as a loop does with its progress. Returns `false` if it is another one.
+    #[inline]
+    fn set_latest(&mut self, attribute: &KeyValue) -> bool {
+        let Some(inside) = &mut self.inside else {
+            return false;
+        };
+        let Some(held) = inside.held.get_mut(inside.latest) else {
+            return false;
+        };
+        let is_latest = is_same_key(&held.key, &attribute.key);
+        if is_latest {
+            assign(&mut held.value, &attribute.value);
+            let shared = &self.provider.shared;
+            shared
+                .updates
+                .note(shared.buffer(), &inside.slot, |changes| {
+                    changes.set_attribute(attribute)
+                });
+        }
+        is_latest
+    }
+
+    /// Keeps an attribute for the end of the span: the SDK would keep each value of a key that is set again.
+    fn hold(&mut self, attribute: KeyValue) {
+        let has_room = self.counts.attributes < self.provider.limits.attributes();
         let inside = self.inside();
+        let may_be_known = inside.keys.insert(attribute.key.as_str());
         let is_held = |pair: &KeyValue| is_same_key(&pair.key, &attribute.key);
-        let known = inside.held.iter().position(is_held);
+        let known = may_be_known
+            .then(|| inside.held.iter().position(is_held))
+            .flatten();
         inside.latest = known.unwrap_or(inside.held.len());
         if let Some(held) = inside.held.get_mut(inside.latest) {
             assign(&mut held.value, &attribute.value);
+            self.note(|changes| changes.set_attribute(&attribute));
         } else if has_room {
             inside.held.push(attribute.clone());
-            self.attributes += 1;
+            self.counts.attributes += 1;
+            self.note(|changes| changes.set_new_attribute(attribute));
         } else {
-            return self.overflow(attribute);
+            self.overflow(attribute);
         }
-        self.note(|changes| changes.set_attribute(&attribute));
     }
 
     #[cold]
@@ -189,9 +166,15 @@ impl LiveSpan {
         let inside = self.inside();
         if inside.overflow.len() < OVERFLOW_MAX && !inside.held.is_empty() {
             inside.overflow.push(attribute);
-        } else {
-            self.sdk.set_attribute(attribute);
+            return;
         }
+        if let Some(inside) = &mut self.inside {
+            // The held ones come first, because they are within the limit.
+            for kept in inside.held.drain(..).chain(inside.overflow.drain(..)) {
+                self.sdk.set_attribute(kept);
+            }
+        }
+        self.sdk.set_attribute(attribute);
     }
 
     /// Hands on what was kept for the end, and tells what changed last.
@@ -222,6 +205,7 @@ impl Inside {
     #[cold]
     fn new(slot: UpdateSlot) -> Self {
         Self {
+            keys: KeySketch::default(),
             events: 0,
             status: Status::Unset,
             held: Vec::new(),
@@ -265,6 +249,10 @@ impl Span for LiveSpan {
 
     #[inline]
     fn set_attribute(&mut self, attribute: KeyValue) {
+        // Only a span that is shown and recorded holds attributes, and none after its end.
+        if self.set_latest(&attribute) {
+            return;
+        }
         if !self.is_shown {
             self.sdk.set_attribute(attribute);
         } else if self.sdk.is_recording() {
@@ -316,8 +304,8 @@ impl Span for LiveSpan {
 
     fn add_link(&mut self, span_context: SpanContext, attributes: Vec<KeyValue>) {
         if self.is_shown && self.is_recording() {
-            let has_room = self.links < self.provider.limits.links();
-            self.links = self.links.saturating_add(1);
+            let has_room = self.counts.links < self.provider.limits.links();
+            self.counts.links = self.counts.links.saturating_add(1);
             if has_room {
                 let link = Link::new(span_context.clone(), attributes.clone(), 0);
                 if let Some(unrecorded) = &mut self.unrecorded {

@@ -2,9 +2,9 @@
 //! them while they run, whichever API is used. It runs on the host's threads, partly under the lock of a context's
 //! span: it never blocks, never panics, and makes no span or log record of its own.
 
+mod key_sketch;
 mod live_span;
 mod shared;
-mod start_sketch;
 mod tracer;
 mod unrecorded;
 
@@ -30,7 +30,7 @@ use crate::otel::{processor::LiveSpanProcessor, provider::shared::ProviderShared
 ///   `Context::current().span()`.
 /// - Spans that the sampler drops are shown, too, and still not exported. It needs no [`LiveSampler`](crate::LiveSampler).
 /// - The SDK appends an attribute that is set again, and counts each copy towards the span's limit. So this provider
-///   keeps repeated keys, and `progress.*`, and hands the SDK their last value when the span ends.
+///   keeps what a span gets after its start, and hands the SDK the last value of each key when the span ends.
 /// - Spans that are made directly through [`sdk`](Self::sdk) are shown without what happens in between: when they start
 ///   and when they end.
 ///

@@ -11,7 +11,8 @@ use opentelemetry_sdk::trace::{SdkTracer, Span};
 
 use crate::otel::{
     provider::{
-        live_span::LiveSpan, shared::ProviderShared, start_sketch::StartSketch,
+        live_span::{LiveSpan, StartCounts},
+        shared::ProviderShared,
         unrecorded::UnrecordedSpan,
     },
     span_override,
@@ -109,22 +110,31 @@ impl LiveTracer {
     }
 }
 
-impl Tracer for LiveTracer {
-    type Span = LiveSpan;
-
-    fn build_with_context(&self, mut builder: SpanBuilder, parent_cx: &Context) -> LiveSpan {
-        let cx = parent_cx;
-        // Spans with an override are in the log already.
-        if span_override::is_set() || cx.is_telemetry_suppressed() {
-            let sdk = self.sdk.build_with_context(builder, cx);
-            return LiveSpan::passing(sdk, &self.provider);
+impl LiveTracer {
+    /// Builds a span that only the SDK knows.
+    #[inline(never)]
+    fn build_passing(&self, builder: SpanBuilder, cx: &Context) -> LiveSpan {
+        LiveSpan {
+            sdk: self.sdk.build_with_context(builder, cx),
+            provider: Arc::clone(&self.provider),
+            is_shown: false,
+            counts: StartCounts::default(),
+            inside: None,
+            unrecorded: None,
         }
+    }
+
+    #[inline(never)]
+    fn build_shown(&self, mut builder: SpanBuilder, cx: &Context) -> LiveSpan {
         let start = *builder
             .start_time
             .get_or_insert_with(opentelemetry::time::now);
         let attributes = builder.attributes.as_deref().unwrap_or_default();
         let wants = self.provider.shared.filter.wants_attributes(attributes);
-        let sketch = StartSketch::of(&builder, attributes);
+        let counts = StartCounts {
+            attributes: count(attributes),
+            links: count(builder.links.as_deref().unwrap_or_default()),
+        };
         let early_events: Option<Vec<Event>> = builder.events.clone();
         let is_stored =
             wants.is_some_and(|is_wanted| self.hand_over(&builder, is_wanted, start, cx));
@@ -133,19 +143,25 @@ impl Tracer for LiveTracer {
         // sampler drops, so the builder is copied here.
         let spare = (!is_stored).then(|| builder.clone());
         let mut discard = DiscardOnDrop { is_stored };
-        let sdk = self.sdk.build_with_context(builder, cx);
-        let (is_shown, unrecorded) = if sdk.is_recording() {
+        // The SDK writes its large span into its place here, which is also that of the result: each copy would take
+        // sixty instructions.
+        let mut span = LiveSpan {
+            sdk: self.sdk.build_with_context(builder, cx),
+            provider: Arc::clone(&self.provider),
+            is_shown: false,
+            counts,
+            inside: None,
+            unrecorded: None,
+        };
+        if span.sdk.is_recording() {
             // The processor has taken it.
             discard.is_stored = false;
-            (wants.unwrap_or(true), None)
-        } else if sdk.span_context().is_valid() {
-            let unrecorded = self.unrecorded(&sdk, start, spare, cx);
-            (unrecorded.is_some(), unrecorded)
-        } else {
-            // The provider was shut down.
-            (false, None)
-        };
-        let mut span = LiveSpan::new(sdk, &self.provider, is_shown, unrecorded, sketch);
+            span.is_shown = wants.unwrap_or(true);
+        } else if span.sdk.span_context().is_valid() {
+            span.unrecorded = self.unrecorded(&span.sdk, start, spare, cx);
+            span.is_shown = span.unrecorded.is_some();
+        }
+        // Otherwise the provider was shut down.
         if let Some(events) = early_events {
             for event in events {
                 span.note_early_event(event);
@@ -153,4 +169,22 @@ impl Tracer for LiveTracer {
         }
         span
     }
+}
+
+impl Tracer for LiveTracer {
+    type Span = LiveSpan;
+
+    #[inline]
+    fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> LiveSpan {
+        // Spans with an override are in the log already.
+        if span_override::is_set() || parent_cx.is_telemetry_suppressed() {
+            self.build_passing(builder, parent_cx)
+        } else {
+            self.build_shown(builder, parent_cx)
+        }
+    }
+}
+
+fn count<T>(parts: &[T]) -> u32 {
+    u32::try_from(parts.len()).unwrap_or(u32::MAX)
 }

@@ -275,15 +275,15 @@ fn a_loop_costs_a_few_events_and_the_last_value_is_told_before_the_end() {
     assert_eq!(
         exported[0].attributes,
         [
-            KeyValue::new("late", true),
-            KeyValue::new("progress.current", 99_999)
+            KeyValue::new("progress.current", 99_999),
+            KeyValue::new("late", true)
         ]
     );
     assert_eq!(exported[0].dropped_attributes_count, 0);
 }
 
 #[test]
-fn a_repeated_key_reaches_the_exporter_twice_at_most_however_the_span_ends() {
+fn a_repeated_key_reaches_the_exporter_once_however_the_span_ends() {
     let inside = Inside::new();
     let tracer = inside.provider.tracer("test");
     let mut ended = tracer.start("ended");
@@ -299,15 +299,25 @@ fn a_repeated_key_reaches_the_exporter_twice_at_most_however_the_span_ends() {
     for span in inside.exported() {
         assert_eq!(
             span.attributes,
-            [
-                KeyValue::new("rows", 0),
-                KeyValue::new("other", true),
-                KeyValue::new("rows", 499)
-            ],
+            [KeyValue::new("rows", 499), KeyValue::new("other", true)],
             "{}",
             span.name
         );
     }
+}
+
+#[test]
+fn attributes_beyond_the_limit_take_no_room_of_earlier_ones() {
+    let inside = Inside::new();
+    let mut span = inside.provider.tracer("test").start("wide");
+    let pair = |number: i64| KeyValue::new(format!("key {number}"), number);
+    for number in 0..400 {
+        span.set_attribute(pair(number));
+    }
+    span.end();
+    let exported = inside.exported();
+    assert_eq!(exported[0].attributes, Vec::from_iter((0..128).map(pair)));
+    assert_eq!(exported[0].dropped_attributes_count, 272);
 }
 
 #[test]

@@ -1,33 +1,6 @@
-//! The facts about a starting span that its later changes depend on. Pure.
+//! The keys that an open span may have got since its start. Pure.
 
-use opentelemetry::{KeyValue, trace::SpanBuilder};
-
-/// The facts about a starting span that its later changes depend on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StartSketch {
-    pub(super) keys: KeySketch,
-    pub(super) attributes: u32,
-    pub(super) links: u32,
-}
-
-impl StartSketch {
-    #[inline]
-    pub(super) fn of(builder: &SpanBuilder, attributes: &[KeyValue]) -> Self {
-        let mut keys = KeySketch::default();
-        for pair in attributes {
-            keys.insert(pair.key.as_str());
-        }
-        let links = builder.links.as_ref().map_or(0, Vec::len);
-        Self {
-            keys,
-            attributes: u32::try_from(attributes.len()).unwrap_or(u32::MAX),
-            links: u32::try_from(links).unwrap_or(u32::MAX),
-        }
-    }
-}
-
-/// The keys that a span may have: a Bloom filter of 256 bits. If it takes a new key for a known one, the SDK gets the
-/// attribute later, and nothing is lost.
+/// The keys that a span may have: a Bloom filter of 256 bits. If it takes a new key for a known one, a search finds none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySketch([u64; 4]);
 
