@@ -92,14 +92,14 @@ thread_local! {
 
 /// Enters a span that this thread entered not long ago. Returns `false` if it does not know the span.
 #[inline]
-pub(super) fn enter_known(key: CacheKey, now: impl FnOnce() -> u64) -> bool {
+pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
     with(|entered| {
         let Some(entered) = entered else {
             return false;
         };
         match entered.stack.get(entered.depth) {
             Some(last) if last.key == key && !last.polls.is_closed() => {
-                last.polls.counters.begin(now(), entered.thread.number);
+                last.polls.counters.begin(now, entered.thread.number);
                 entered.depth += 1;
                 true
             }
@@ -131,7 +131,7 @@ pub(super) fn enter(key: CacheKey, polls: Arc<SpanPolls>, now: u64) {
 
 impl Entered {
     #[inline(never)]
-    fn enter_cached(&mut self, key: CacheKey, now: impl FnOnce() -> u64) -> bool {
+    fn enter_cached(&mut self, key: CacheKey, now: u64) -> bool {
         let Some(Some((known, polls))) = self.cache.get(place_of(key)) else {
             return false;
         };
@@ -139,7 +139,7 @@ impl Entered {
             return false;
         }
         let span = EnteredSpan::new(key, polls);
-        self.push(span, now());
+        self.push(span, now);
         true
     }
 
@@ -198,17 +198,17 @@ impl Entered {
 
 /// Exits a span. Calls `left` with each span that was entered after this one and is still entered.
 #[inline]
-pub(super) fn exit(key: CacheKey, now: impl FnOnce() -> u64, left: impl FnMut(&Arc<SpanPolls>)) {
+pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {
         let Some(entered) = entered else { return };
         let above = entered.depth.wrapping_sub(1);
         match entered.stack.get_mut(above) {
             Some(last) if last.key == key => {
-                last.polls.counters.end(now());
+                last.polls.counters.end(now);
                 last.is_left = false;
                 entered.depth = above;
             }
-            _ => entered.exit_below(key, now(), left),
+            _ => entered.exit_below(key, now, left),
         }
     });
 }

@@ -88,7 +88,7 @@ impl TaskLayer {
 
     /// Enters a span that this thread did not enter before.
     #[cold]
-    fn enter_new<S>(&self, id: &Id, ctx: &Context<'_, S>)
+    fn enter_new<S>(&self, id: &Id, now: u64, ctx: &Context<'_, S>)
     where
         S: Subscriber + for<'l> LookupSpan<'l>,
     {
@@ -109,7 +109,7 @@ impl TaskLayer {
             self.registry.watch(&polls);
             polls
         });
-        entered::enter(self.key(id), polls, now());
+        entered::enter(self.key(id), polls, now);
     }
 
     /// Returns the OpenTelemetry span, an invalid one if there is none.
@@ -132,12 +132,15 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
     }
 
     fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        // The clock is read first: what is looked up before a call would have to be kept across it.
+        let now = monotonic_nanos(Instant::now());
         if !entered::enter_known(self.key(id), now) {
-            self.enter_new(id, &ctx);
+            self.enter_new(id, now, &ctx);
         }
     }
 
     fn on_exit(&self, id: &Id, _ctx: Context<'_, S>) {
+        let now = monotonic_nanos(Instant::now());
         entered::exit(self.key(id), now, |held| {
             self.registry.guards.note(&held.span, held.metadata);
         });
@@ -151,10 +154,4 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
         }
         entered::forget(self.key(&id));
     }
-}
-
-/// Returns the time of this moment, as counters of polls have it.
-#[inline]
-fn now() -> u64 {
-    monotonic_nanos(Instant::now())
 }

@@ -84,7 +84,10 @@ impl PollCounters {
         }
         let took = now.saturating_sub(self.begun.swap(0, Ordering::Relaxed));
         self.busy.fetch_add(took, Ordering::Relaxed);
-        self.longest.fetch_max(took, Ordering::Relaxed);
+        // Few polls are the longest so far.
+        if took > self.longest.load(Ordering::Relaxed) {
+            self.longest.fetch_max(took, Ordering::Relaxed);
+        }
         self.rested.store(now, Ordering::Relaxed);
         self.polls.fetch_add(1, Ordering::Release);
     }
