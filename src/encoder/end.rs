@@ -16,6 +16,7 @@ use crate::{
         json::{self, EndCause, EndFields, EndFromStart, EndStatus, SpanFields},
         progress::SpanProgress,
         record::{self, Record, SpanRecord},
+        root_attributes::RootAttributes,
     },
     trace::{
         parse,
@@ -61,7 +62,7 @@ impl SpanEncoder {
         };
         let mut end = EndFields { start, ..end };
         self.redaction.end(span.name, &mut end);
-        let outcome = outcome(&end);
+        let (outcome, message) = (outcome(&end), message(&end));
         let pin = Pinning::Close(u64::from_be_bytes(span.span_id));
         batch.push_line("ended", span.trace_id, pin, |out| {
             json::ended(out, &span, &end);
@@ -77,6 +78,7 @@ impl SpanEncoder {
             ChangeKind::Ended {
                 start: span_start,
                 outcome,
+                message,
             },
         );
     }
@@ -149,10 +151,18 @@ impl SpanEncoder {
             }
             (known, added) => known.or(added),
         };
+        let of_root = match (span_start.parent, span_start.parent_remote) {
+            (Some(_), false) => None,
+            _ => match (span_start.of_root, RootAttributes::of(&delta.added)) {
+                (Some(known), Some(added)) => Some(known.updated(&added)),
+                (known, added) => known.or(added),
+            },
+        };
         let span_start = SpanStart {
             start_time: start.unwrap_or(span_start.start_time),
             links: delta.links.iter().map(|link| link.trace_id).collect(),
             progress,
+            of_root,
             ..span_start
         };
         let change = SpanChange {
@@ -162,6 +172,7 @@ impl SpanEncoder {
             kind: ChangeKind::Ended {
                 start: span_start,
                 outcome: outcome(&delta.end),
+                message: message(&delta.end),
             },
         };
         self.pending_changes
@@ -203,6 +214,16 @@ impl SpanEncoder {
         let opened = self.log.tail.open_event(&key, token)?;
         let started = opened.events().next()?.payload();
         parse::timestamp(&started)
+    }
+}
+
+/// Returns what the status of a failed span says, as far as the index remembers it.
+fn message(end: &EndFields<'_>) -> Option<Box<str>> {
+    match (outcome(end), &end.status) {
+        (SpanOutcome::Error | SpanOutcome::Panicked, EndStatus::Error(message)) => {
+            SpanStart::message(message)
+        }
+        _ => None,
     }
 }
 

@@ -41,6 +41,7 @@ use crate::{
         progress::SpanProgress,
         record::{self, Record, StartOutline},
         redact::Redaction,
+        root_attributes::RootAttributes,
         updates::UpdateQueue,
     },
     store::validated::PayloadFormat,
@@ -197,6 +198,10 @@ impl SpanEncoder {
             start_time: start,
             links: span.links.iter().map(|link| link.trace_id).collect(),
             progress: SpanProgress::of(&span.attributes),
+            of_root: match (span.parent, span.parent_remote) {
+                (Some(_), false) => None,
+                _ => RootAttributes::of(&span.attributes),
+            },
         }
     }
 

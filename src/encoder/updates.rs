@@ -16,6 +16,7 @@ use crate::{
         json::{self, ChangeFields, EndStatus, SpanFields},
         progress::SpanProgress,
         record::{self, Record, SpanChanges},
+        root_attributes::RootAttributes,
         updates::{Awaiting, SlotIds},
     },
     trace::{
@@ -134,6 +135,7 @@ impl SpanEncoder {
                 status
             },
             progress: SpanProgress::of(&span.attributes),
+            of_root: RootAttributes::of(&span.attributes),
             awaiting,
         }
     }

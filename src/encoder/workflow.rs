@@ -12,6 +12,7 @@ use crate::{
         json::{self, ChangeFields, SpanFields},
         progress::SpanProgress,
         record::SpanRecord,
+        root_attributes::RootAttributes,
     },
     trace::{
         index::SpanPhase,
@@ -75,6 +76,7 @@ impl SpanEncoder {
         let update = SpanUpdate {
             waits: state.map(|state| state == SpanState::Waiting),
             progress: SpanProgress::of(&span.attributes),
+            of_root: RootAttributes::of(&span.attributes),
             ..SpanUpdate::default()
         };
         self.push_change(batch, &span, time, ChangeKind::of_update(update));

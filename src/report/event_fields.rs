@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value as Json;
 
 use crate::{
-    span::{progress::ProgressAttributes, updates::Awaiting},
+    span::{indexed_attributes::IndexedAttributes, updates::Awaiting},
     util::time::Timestamp,
 };
 
@@ -51,7 +51,7 @@ pub(crate) struct ReportFields<'a> {
     #[serde(default)]
     pub(crate) durable: bool,
     #[serde(default)]
-    pub(crate) attributes: ProgressAttributes,
+    pub(crate) attributes: IndexedAttributes,
     #[serde(borrow, default)]
     pub(crate) severity_text: Option<EventText<'a>>,
     #[serde(default)]

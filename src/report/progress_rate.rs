@@ -103,12 +103,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::span::progress::ProgressAttributes;
+    use crate::span::indexed_attributes::IndexedAttributes;
 
     fn told(current: u64, total: u64) -> SpanProgress {
         let text = json!({"progress.current": current, "progress.total": total}).to_string();
-        let read: ProgressAttributes = serde_json::from_str(&text).unwrap();
-        *read.0.unwrap()
+        let read: IndexedAttributes = serde_json::from_str(&text).unwrap();
+        *read.progress.unwrap()
     }
 
     fn at(seconds: u64) -> Timestamp {

@@ -14,12 +14,14 @@ pub(crate) mod dropped_ends;
 pub(crate) mod encoded_event;
 pub(crate) mod ending;
 pub(crate) mod event;
+pub(crate) mod indexed_attributes;
 pub(crate) mod json;
 pub(crate) mod own_requests;
 pub(crate) mod process;
 pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod redact;
+pub(crate) mod root_attributes;
 pub(crate) mod severity;
 #[cfg(any(feature = "logs", feature = "tracing"))]
 pub(crate) mod shown_event;

@@ -1,12 +1,7 @@
 //! How far a span says that it is: its attributes `progress.current`, `progress.total`, `progress.units` and
 //! `progress.message`. Pure; the worker and the tasks of HTTP requests use it.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
+use serde::Serialize;
 use serde_json::{Number, Value as Json};
 
 use crate::span::json::{Pairs, Value, clip};
@@ -23,80 +18,6 @@ pub(crate) struct SpanProgress {
     message: Option<Box<str>>,
 }
 
-/// The attributes of an encoded event, of which only those are read that tell of progress.
-#[derive(Debug, Default)]
-pub(crate) struct ProgressAttributes(pub(crate) Option<Box<SpanProgress>>);
-
-impl<'de> Deserialize<'de> for ProgressAttributes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AttributesVisitor)
-    }
-}
-
-struct AttributesVisitor;
-
-impl<'de> Visitor<'de> for AttributesVisitor {
-    type Value = ProgressAttributes;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("attributes")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut progress = SpanProgress::default();
-        while let Some(key) = map.next_key::<AttributeKey>()? {
-            let AttributeKey::Progress(key) = key else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value = match map.next_value()? {
-                Json::Number(number) => ProgressValue::Number(number),
-                Json::String(text) => {
-                    progress.set(key, &ProgressValue::Text(&text));
-                    continue;
-                }
-                _ => ProgressValue::Other,
-            };
-            progress.set(key, &value);
-        }
-        Ok(ProgressAttributes(progress.if_any()))
-    }
-}
-
-/// The key of an attribute.
-enum AttributeKey {
-    Progress(&'static str),
-    Other,
-}
-
-impl<'de> Deserialize<'de> for AttributeKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-struct KeyVisitor;
-
-impl Visitor<'_> for KeyVisitor {
-    type Value = AttributeKey;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a key")
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<AttributeKey, E> {
-        let known = KEYS.into_iter().find(|known| *known == v);
-        Ok(known.map_or(AttributeKey::Other, AttributeKey::Progress))
-    }
-}
-
-const KEYS: [&str; 4] = [
-    "progress.current",
-    "progress.total",
-    "progress.units",
-    "progress.message",
-];
-
 /// The value of an attribute, as far as progress can use it.
 enum ProgressValue<'a> {
     Number(Number),
@@ -110,7 +31,7 @@ impl SpanProgress {
     pub(crate) fn of(attributes: &Pairs<'_>) -> Option<Box<Self>> {
         attributes
             .iter()
-            .any(|(key, _)| is_progress_key(key))
+            .any(|(key, _)| Self::is_told_by(key))
             .then(|| Self::read(attributes))?
     }
 
@@ -130,6 +51,22 @@ impl SpanProgress {
             progress.set(key, &value);
         }
         progress.if_any()
+    }
+
+    /// Returns whether an attribute with this key may tell of progress.
+    #[inline]
+    pub(super) fn is_told_by(key: &str) -> bool {
+        key.starts_with("progress.")
+    }
+
+    /// Applies an attribute of an encoded event.
+    pub(super) fn set_json(&mut self, key: &str, value: &Json) {
+        let value = match value {
+            Json::Number(number) => ProgressValue::Number(number.clone()),
+            Json::String(text) => ProgressValue::Text(text),
+            _ => ProgressValue::Other,
+        };
+        self.set(key, &value);
     }
 
     /// Returns whether there is something to show: how far it is, or a message. A total alone says nothing.
@@ -184,7 +121,7 @@ impl SpanProgress {
         }
     }
 
-    fn if_any(self) -> Option<Box<Self>> {
+    pub(super) fn if_any(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 }
@@ -215,12 +152,6 @@ impl ProgressValue<'_> {
     }
 }
 
-/// Returns whether an attribute with this key may tell of progress.
-#[inline]
-fn is_progress_key(key: &str) -> bool {
-    key.starts_with("progress.")
-}
-
 fn replace<T: Clone>(known: &mut Option<T>, new: Option<&T>) {
     if let Some(new) = new {
         *known = Some(new.clone());
@@ -234,8 +165,11 @@ mod tests {
     use super::*;
 
     fn of_json(attributes: &Json) -> Option<Box<SpanProgress>> {
-        let text = attributes.to_string();
-        serde_json::from_str::<ProgressAttributes>(&text).unwrap().0
+        let mut progress = SpanProgress::default();
+        for (key, value) in attributes.as_object().unwrap() {
+            progress.set_json(key, value);
+        }
+        progress.if_any()
     }
 
     fn told(value: &Json) -> Json {
@@ -283,16 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn attributes_tell_the_same_as_their_json() {
-        let pairs: Pairs<'_> = vec![
+    fn the_last_value_of_a_key_counts_and_other_keys_tell_nothing() {
+        let twice: Pairs<'_> = vec![
             ("progress.current", Value::Int(1)),
-            ("progress.total", Value::Double(9.0)),
-            ("progress.units", Value::Owned("rows".into())),
-            ("progress.message", Value::Text("half")),
             ("progress.current", Value::Text("2")),
         ];
-        let json = json!({"progress.current": "2", "progress.total": 9.0, "progress.units": "rows", "progress.message": "half"});
-        assert_eq!(SpanProgress::of(&pairs), of_json(&json));
+        assert_eq!(
+            SpanProgress::of(&twice),
+            of_json(&json!({"progress.current": 2}))
+        );
         assert_eq!(SpanProgress::of(&vec![("a", Value::Int(1))]), None);
     }
 }

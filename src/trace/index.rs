@@ -414,7 +414,7 @@ impl IndexState {
         }
         let operation = match &change.kind {
             ChangeKind::Started(start) => self.operations.of_start(start),
-            ChangeKind::Ended { start, outcome } => {
+            ChangeKind::Ended { start, outcome, .. } => {
                 let run = EndedSpan::of(change, start, *outcome);
                 self.operations.record(start, run);
                 OperationId::NONE

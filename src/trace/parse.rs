@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use crate::{
     span::{
         event::{SpanId, SpanKind, TraceId},
+        indexed_attributes::IndexedAttributes,
         json,
-        progress::ProgressAttributes,
         updates::Awaiting,
     },
     trace::{
@@ -165,7 +165,7 @@ pub(crate) fn is_lost(payload: &[u8]) -> bool {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What the index takes from a stored event. The worker reads each event that a program made itself, so this borrows,
-/// and leaves attributes unread that do not tell of progress.
+/// and leaves most attributes unread.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexedFields<'a> {
@@ -204,7 +204,7 @@ struct IndexedFields<'a> {
     #[serde(default)]
     severity_number: u8,
     #[serde(default)]
-    attributes: ProgressAttributes,
+    attributes: IndexedAttributes,
     #[serde(default, borrow, deserialize_with = "told_awaiting")]
     awaiting: Awaiting<IndexedAwait<'a>>,
     #[serde(default)]
@@ -231,6 +231,8 @@ fn told_awaiting<'de, D: Deserializer<'de>>(
 struct IndexedStatus<'a> {
     #[serde(borrow)]
     code: Text<'a>,
+    #[serde(default, borrow)]
+    message: Text<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -270,6 +272,12 @@ pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
             ChangeKind::Ended {
                 start: span_start(&fields, start.unwrap_or(time)),
                 outcome,
+                message: match (outcome, &fields.status) {
+                    (SpanOutcome::Error | SpanOutcome::Panicked, Some(status)) => {
+                        SpanStart::message(&status.message.0)
+                    }
+                    _ => None,
+                },
             }
         }
         "updated" => ChangeKind::of_update(span_update(&fields)),
@@ -292,7 +300,8 @@ fn span_update(fields: &IndexedFields<'_>) -> SpanUpdate {
         waits: fields.state.as_ref().map(|state| state.0 == "waiting"),
         name: name.map(|name| SpanStart::text(name).into()),
         fails: fields.panic.map(|_| true).or(fails),
-        progress: fields.attributes.0.clone(),
+        progress: fields.attributes.progress.clone(),
+        of_root: fields.attributes.of_root.clone(),
         awaiting: match &fields.awaiting {
             Awaiting::Unchanged => Awaiting::Unchanged,
             Awaiting::Nothing => Awaiting::Nothing,
@@ -306,8 +315,11 @@ fn span_update(fields: &IndexedFields<'_>) -> SpanUpdate {
 
 fn span_start(fields: &IndexedFields<'_>, start: Timestamp) -> SpanStart {
     let bytes = |id: &Text<'_>| id.0.parse().ok().map(SpanId::to_bytes);
+    let parent = fields.parent_span_id.as_ref().and_then(bytes);
+    let may_be_root = parent.is_none() || fields.parent_remote;
+    let of_root = fields.attributes.of_root.as_ref();
     SpanStart {
-        parent: fields.parent_span_id.as_ref().and_then(bytes),
+        parent,
         parent_remote: fields.parent_remote,
         name: SpanStart::text(&fields.name.0).into(),
         service: SpanStart::text(&fields.service.0).into(),
@@ -324,7 +336,8 @@ fn span_start(fields: &IndexedFields<'_>, start: Timestamp) -> SpanStart {
                     .map(TraceId::to_bytes)
             })
             .collect(),
-        progress: fields.attributes.0.clone(),
+        progress: fields.attributes.progress.clone(),
+        of_root: of_root.filter(|_| may_be_root).cloned(),
     }
 }
 

@@ -4,12 +4,18 @@
 use std::sync::Arc;
 
 use crate::{
-    span::{event::SpanKind, json::clip, progress::SpanProgress, updates::Awaiting},
+    span::{
+        event::SpanKind, json::clip, progress::SpanProgress, root_attributes::RootAttributes,
+        updates::Awaiting,
+    },
     util::time::Timestamp,
 };
 
 /// Upper bound on the bytes of a name or a service that are remembered. Longer ones are cut.
 pub(super) const TEXT_BYTES_MAX: usize = 1024;
+
+/// Upper bound on the bytes of a status message that are remembered. Longer ones are cut.
+pub(super) const MESSAGE_BYTES_MAX: usize = 256;
 
 /// A change of one span.
 #[derive(Clone, Debug)]
@@ -26,6 +32,8 @@ pub(crate) enum ChangeKind {
     Ended {
         start: SpanStart,
         outcome: SpanOutcome,
+        /// What the status says, if the span failed or panicked.
+        message: Option<Box<str>>,
     },
     /// Something changed in an open span.
     Updated(Box<SpanUpdate>),
@@ -43,6 +51,7 @@ pub(crate) struct SpanUpdate {
     /// Whether its status is ERROR, or a panic passes through it.
     pub(crate) fails: Option<bool>,
     pub(crate) progress: Option<Box<SpanProgress>>,
+    pub(crate) of_root: Option<RootAttributes>,
     pub(crate) awaiting: Awaiting<AwaitPoint>,
 }
 
@@ -74,12 +83,19 @@ pub(crate) struct SpanStart {
     pub(crate) links: Box<[[u8; 16]]>,
     /// The progress that its attributes tell.
     pub(crate) progress: Option<Box<SpanProgress>>,
+    /// Attributes that tell a root from others. The worker leaves them out of a span that has a parent in its process.
+    pub(crate) of_root: Option<RootAttributes>,
 }
 
 impl SpanStart {
     /// Returns the part of a name or a service that is remembered.
     pub(crate) fn text(text: &str) -> &str {
         clip(text, TEXT_BYTES_MAX).0
+    }
+
+    /// Returns the part of a status message that is remembered.
+    pub(crate) fn message(text: &str) -> Option<Box<str>> {
+        (!text.is_empty()).then(|| clip(text, MESSAGE_BYTES_MAX).0.into())
     }
 }
 

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use crate::{
     log::retention::EvictedEvents,
-    span::{json, progress::SpanProgress},
+    span::{json, progress::SpanProgress, root_attributes::RootAttributes},
     trace::{
         search::event_search::SearchMatch,
         span_change::AwaitPoint,
-        state::{Service, Trace, TraceState},
+        state::{Service, Trace, TraceError, TraceState},
     },
     util::hex,
     wire::id::EventId,
@@ -38,6 +38,12 @@ pub(crate) struct Summary {
     pub(crate) duration_ms: Option<f64>,
     pub(crate) spans: SpanCounts,
     services: Vec<Service>,
+    /// Attributes of the root that tell it from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_attributes: Option<RootAttributes>,
+    /// The first error that says what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorSummary>,
     /// The progress of the root, also after its end; else of the open span that told of it last.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<SpanProgress>,
@@ -88,6 +94,25 @@ impl AwaitingSummary {
         Self {
             name: point.name.to_string(),
             since: point.since.text(),
+        }
+    }
+}
+
+/// An error within the trace.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorSummary {
+    span_id: String,
+    name: String,
+    message: String,
+}
+
+impl ErrorSummary {
+    fn of(error: &TraceError) -> Self {
+        Self {
+            span_id: hex::encode(&error.span_id),
+            name: error.name.to_string(),
+            message: error.message.to_string(),
         }
     }
 }
@@ -143,6 +168,8 @@ impl Trace {
                 lost: self.lost.len() as u64,
             },
             services: self.services().cloned().collect(),
+            root_attributes: root.and_then(|root| root.attributes.clone()),
+            error: self.error().map(ErrorSummary::of),
             progress: self.progress().cloned(),
             awaiting: self.awaiting().map(AwaitingSummary::of),
             first_id: id(self.first).to_string(),

@@ -32,7 +32,7 @@ test("a trace is told of once when it hangs, when it fails, and when it ends; th
 test("what failed and what is lost is said, with its reason", () => {
   const bells = new Bells(["a", "b", "c"].map((of) => ({ kind: "trace", of, name: "" })));
   hear(bells, ["a", "b", "c"].map((id) => trace(id, "running")));
-  assert.deepEqual(hear(bells, [trace("a", "error", { message: "card declined" }), trace("b", "lost"), trace("c", "panicked")]), [
+  assert.deepEqual(hear(bells, [trace("a", "error", { error: { spanId: "00", name: "job", message: "card declined" } }), trace("b", "lost"), trace("c", "panicked")]), [
     ["a", "failed", "failed after 1.50 s: card declined", true], ["b", "lost", "is lost: its process ended, or its end was lost", true], ["c", "failed", "failed after 1.50 s", true],
   ]);
 });

@@ -165,7 +165,7 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
 });
 
 test("what went wrong is said where the list knows it", () => {
-  assert.deepEqual([reasonOf(summary("a", 1)), reasonOf(summary("b", 1, "error", { message: "card declined" }))], ["", "card declined"]);
+  assert.deepEqual([reasonOf(summary("a", 1)), reasonOf(summary("b", 1, "error", { error: { spanId: "00", name: "charge", message: "card declined" } }))], ["", "card declined in charge"]);
 });
 
 test("what the server found in events matches as long as its summary does, and only for that search", () => {

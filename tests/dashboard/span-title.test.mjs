@@ -2,6 +2,7 @@
 // Claims about what a row calls a span, and what stands beside its title.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { CHOICES_MAX, TitleChoice, TraceTitles, besideOf, besideText, differingKey, reasonOf, titleOf } from "../../src/dashboard/assets/model/span-title.mjs";
@@ -33,6 +34,8 @@ test("a title comes from the first convention that says something, of the new an
     ["span", { "gen_ai.operation.name": "chat", "gen_ai.request.model": "m-4" }, "chat m-4"],
     ["run tool", { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather", "gen_ai.agent.name": "a" }, "execute_tool get_weather | run tool"],
     ["POST /graphql", { "graphql.operation.type": "query", "graphql.operation.name": "findBook" }, "query findBook | POST /graphql"],
+    ["fulfil order", { "messaging.destination.name": "orders" }, "fulfil order"],
+    ["receive", { "messaging.destination.name": "orders" }, "orders"],
     ["load cart", { items: 3 }, "load cart"],
     ["", {}, ""],
   ];
@@ -115,4 +118,15 @@ test("a failure says why, in one line", () => {
     ended("c", null, 0, 1, { panicked: true, panic: { message: "index out of bounds" }, status: { code: "ERROR", message: "panicked" } }),
   ]) reduceTrace(trace, event);
   assert.deepEqual([0, 1, 2].map((index) => reasonOf(trace, index)), ["feed 31 is broken", "", "index out of bounds"]);
+});
+
+test("the server remembers of a root what its title needs", () => {
+  /** @param {string} path */
+  const text = (path) => readFileSync(new URL(`../../src/${path}`, import.meta.url), "utf8");
+  const rust = text("span/root_attributes.rs");
+  const remembered = new Set([...rust.slice(rust.indexOf("const CONVENTIONAL"), rust.indexOf("];")).matchAll(/"([^"]+)"/g)].map(([, key]) => key));
+  const rules = [...text("dashboard/assets/model/span-title.mjs").matchAll(/said\(attributes, ([^)]+)\)/g)];
+  const needed = rules.flatMap(([, keys]) => [...keys.matchAll(/"([^"]+)"/g)].map(([, key]) => key));
+  assert.ok(needed.length > 30, "the rules were found");
+  assert.deepEqual(needed.filter((key) => !remembered.has(key)), []);
 });

@@ -203,6 +203,8 @@ const MODULES: &[&str] = &[
     "span::redact",
     "span::process",
     "span::progress",
+    "span::root_attributes",
+    "span::indexed_attributes",
     "span::own_requests",
     "span",
     "trace::interner",

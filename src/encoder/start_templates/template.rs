@@ -13,6 +13,7 @@ use crate::{
         own_requests::{OwnRequestSpans, RequestTarget},
         record::StartOutline,
         redact::Redaction,
+        root_attributes::RootAttributes,
     },
     trace::span_change::SpanStart,
 };
@@ -62,6 +63,10 @@ impl StartTemplate {
             links: Box::default(),
             // A start that tells of progress has no template.
             progress: None,
+            of_root: match (outline.ids.parent, self.parent_remote) {
+                (Some(_), false) => None,
+                _ => RootAttributes::of_scalars(outline.pairs()),
+            },
         }
     }
 

@@ -23,6 +23,7 @@ use crate::span::json;
 use crate::span::record;
 use crate::span::record::SpanOrigin;
 use crate::trace::parse;
+use crate::trace::span_change;
 use crate::trace::span_change::ChangeKind;
 use crate::trace::span_change::SpanOutcome;
 
@@ -78,9 +79,14 @@ proptest! {
         assert_eq!(*span_start.links, *links);
         let change = parse::span_change(&ended).unwrap();
         let failed = matches!(span.status, OtelStatus::Error { .. });
-        let ChangeKind::Ended { start: span_start, outcome } = change.kind else { panic!("{:?}", change.kind) };
+        let ChangeKind::Ended { start: span_start, outcome, message } = change.kind else { panic!("{:?}", change.kind) };
         assert_eq!((change.time, span_start.start_time), (span.end_time.into(), span.start_time.into()));
         assert_eq!(outcome, if failed { SpanOutcome::Error } else { SpanOutcome::Ok });
+        let said = match &span.status {
+            OtelStatus::Error { description } => span_change::SpanStart::message(description),
+            _ => None,
+        };
+        assert_eq!(message, said);
     }
 }
 

@@ -267,7 +267,7 @@ impl SpanNowBuilder {
     }
 
     fn tell_progress(&mut self, fields: &ReportFields<'_>, time: Timestamp) {
-        if let Some(told) = &fields.attributes.0 {
+        if let Some(told) = &fields.attributes.progress {
             self.progress.update(told);
             self.progressed = Some(time);
             self.rate.add(&self.progress, time);

@@ -194,6 +194,7 @@ mod tests {
             start_time: Timestamp::default(),
             links: Box::default(),
             progress: None,
+            of_root: None,
         }
     }
 

@@ -34,6 +34,7 @@ fn trace(number: u64, described: &Json) -> ([u8; 16], Trace) {
             start_time: at("startMs"),
             links: Box::default(),
             progress: None,
+            of_root: None,
         };
         let (time, kind) = match text(span, "outcome") {
             "" => (at("startMs"), ChangeKind::Started(start)),
@@ -45,7 +46,13 @@ fn trace(number: u64, described: &Json) -> ([u8; 16], Trace) {
                     "cancelled" => SpanOutcome::Cancelled,
                     _ => SpanOutcome::Lost,
                 };
-                (at("endMs"), ChangeKind::Ended { start, outcome })
+                let message = None;
+                let kind = ChangeKind::Ended {
+                    start,
+                    outcome,
+                    message,
+                };
+                (at("endMs"), kind)
             }
         };
         let change = SpanChange {

@@ -10,7 +10,9 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     log::retention::EvictedEvents,
-    span::{event::SpanKind, progress::SpanProgress, updates::Awaiting},
+    span::{
+        event::SpanKind, progress::SpanProgress, root_attributes::RootAttributes, updates::Awaiting,
+    },
     trace::{
         operations::table::OperationId,
         span_change::{AwaitPoint, ChangeKind, SpanChange, SpanOutcome, SpanStart, SpanUpdate},
@@ -119,6 +121,16 @@ pub(super) struct Rare {
     pub(super) links: Vec<[u8; 16]>,
     evicted: EvictedEvents,
     inside: InsideOfSpans,
+    error: Option<TraceError>,
+}
+
+/// The first error of a trace that says what it is. Errors end from the inside out, so it is usually the cause of those
+/// that follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::trace) struct TraceError {
+    pub(in crate::trace) span_id: [u8; 8],
+    pub(in crate::trace) name: Arc<str>,
+    pub(in crate::trace) message: Box<str>,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +143,7 @@ pub(super) struct Root {
     pub(super) rank: Rank,
     pub(super) start: Timestamp,
     pub(super) outcome: Option<SpanOutcome>,
+    pub(super) attributes: Option<RootAttributes>,
 }
 
 /// How well a span serves as the root. Of two spans with the same rank, the one that started first is better, then the
@@ -238,8 +251,13 @@ impl Trace {
                 }
                 return RunningChange::Opened;
             }
-            ChangeKind::Ended { start, outcome } => {
+            ChangeKind::Ended {
+                start,
+                outcome,
+                message,
+            } => {
                 let closed = self.end(change, start, *outcome);
+                self.tell_error(change.span_id, &start.name, message.as_deref());
                 self.end_inside(change.span_id, sequence, (start, *outcome));
                 if let Some(closed) = closed {
                     return RunningChange::Closed(closed.operation);
@@ -265,6 +283,13 @@ impl Trace {
         if let (Some(root), Some(name)) = (root, &update.name) {
             root.name.clone_from(name);
         }
+        let root = self.root.as_mut().filter(|root| root.span_id == span_id);
+        if let (Some(root), Some(change)) = (root, &update.of_root) {
+            root.attributes = Some(match &root.attributes {
+                Some(known) => known.updated(change),
+                None => change.clone(),
+            });
+        }
         self.tell_progress(span_id, sequence, update.progress.as_deref());
         let root = self.root_id();
         if let Some(fails) = update.fails {
@@ -275,6 +300,24 @@ impl Trace {
             let inside = &mut self.rare.get_or_insert_default().inside;
             inside.set_awaiting(span_id, root, &update.awaiting);
         }
+    }
+
+    /// Remembers the first error that says what it is, until that span turns out to have ended otherwise.
+    fn tell_error(&mut self, span_id: [u8; 8], name: &Arc<str>, message: Option<&str>) {
+        let known = self.rare.as_ref().and_then(|rare| rare.error.as_ref());
+        if known.is_some_and(|known| known.span_id != span_id) || (known, message) == (None, None) {
+            return;
+        }
+        self.rare.get_or_insert_default().error = message.map(|message| TraceError {
+            span_id,
+            name: Arc::clone(name),
+            message: message.into(),
+        });
+    }
+
+    /// Returns the first error that says what it is.
+    pub(in crate::trace) fn error(&self) -> Option<&TraceError> {
+        self.rare.as_ref()?.error.as_ref()
     }
 
     fn tell_progress(&mut self, span_id: [u8; 8], sequence: u64, progress: Option<&SpanProgress>) {
@@ -384,6 +427,10 @@ impl Trace {
             root.name.clone_from(&start.name);
             root.start = start.start_time;
             root.outcome = Some(outcome);
+            // A lost end repeats the start, which knows less than the updates.
+            if outcome != SpanOutcome::Lost {
+                root.attributes.clone_from(&start.of_root);
+            }
         }
     }
 
@@ -434,6 +481,7 @@ impl Trace {
                 rank,
                 start: start.start_time,
                 outcome: None,
+                attributes: start.of_root.clone(),
             });
         }
     }

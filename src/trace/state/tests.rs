@@ -4,8 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    span::{event::SpanKind, progress::ProgressAttributes},
-    trace::span_change::TEXT_BYTES_MAX,
+    span::{event::SpanKind, indexed_attributes::IndexedAttributes},
+    trace::span_change::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX},
     wire::id::{EventId, Sequence},
 };
 
@@ -35,6 +35,7 @@ impl TraceChanges {
             start_time: Timestamp::from_nanos(start * 1_000_000_000),
             links: Box::default(),
             progress: None,
+            of_root: None,
         }
     }
 
@@ -55,7 +56,12 @@ impl TraceChanges {
     ) -> SpanChange {
         let [start, end] = times;
         let start = Self::span_start(span, parent, start);
-        self.change(span, end, ChangeKind::Ended { start, outcome })
+        let kind = ChangeKind::Ended {
+            start,
+            outcome,
+            message: None,
+        };
+        self.change(span, end, kind)
     }
 
     fn updated(&self, span: u8, time: u64, update: SpanUpdate) -> SpanChange {
@@ -364,6 +370,7 @@ fn what_a_trace_remembers_is_bounded() {
         let kind = ChangeKind::Ended {
             start,
             outcome: SpanOutcome::Lost,
+            message: None,
         };
         let change = SpanChange {
             span_id: number.to_be_bytes(),
@@ -552,7 +559,9 @@ fn progress(current: u64, total: Option<u64>) -> Option<Box<SpanProgress>> {
         attributes["progress.total"] = total.into();
     }
     let text = attributes.to_string();
-    serde_json::from_str::<ProgressAttributes>(&text).unwrap().0
+    serde_json::from_str::<IndexedAttributes>(&text)
+        .unwrap()
+        .progress
 }
 
 fn told(span: u8, time: u64, progress: Option<Box<SpanProgress>>) -> SpanChange {
@@ -743,4 +752,78 @@ fn what_is_remembered_of_the_inside_is_bounded_and_the_root_stays() {
     assert_eq!(shown(&one), json!([7, null]));
     let remembered = one.rare.as_ref().unwrap().inside.len();
     assert_eq!(remembered, inside::SPANS_MAX);
+}
+
+fn of_root(attributes: &Json) -> Option<RootAttributes> {
+    let text = attributes.to_string();
+    serde_json::from_str::<IndexedAttributes>(&text)
+        .unwrap()
+        .of_root
+}
+
+#[test]
+fn the_attributes_are_those_of_the_root_with_its_updates_and_at_last_those_of_its_end() {
+    let with = |mut change: SpanChange, attributes: Json| {
+        match &mut change.kind {
+            ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => {
+                start.of_root = of_root(&attributes);
+            }
+            ChangeKind::Updated(update) => update.of_root = of_root(&attributes),
+            ChangeKind::Log(_) | ChangeKind::Other => {}
+        }
+        change
+    };
+    let update = |span, time, attributes: Json| {
+        let update = SpanUpdate {
+            of_root: of_root(&attributes),
+            ..SpanUpdate::default()
+        };
+        CHANGE.updated(span, time, update)
+    };
+    let root = with(CHANGE.started(1, None, 10), json!({"page": 1}));
+    let mut one = trace([CHANGE.started(2, Some(1), 9), root]);
+    assert_eq!(summary(&one)["rootAttributes"], json!({"page": 1}));
+    one.apply(&update(2, 11, json!({"page": 9})), 3);
+    one.apply(
+        &update(1, 12, json!({"http.route": "/a", "code.line": 7})),
+        4,
+    );
+    let both = json!({"page": 1, "http.route": "/a"});
+    assert_eq!(summary(&one)["rootAttributes"], both);
+    let mut lost = one.clone();
+    let end = |outcome| CHANGE.ended(1, None, [10, 13], outcome);
+    lost.apply(&with(end(SpanOutcome::Lost), json!({"page": 1})), 5);
+    assert_eq!(summary(&lost)["rootAttributes"], both);
+    one.apply(&with(end(SpanOutcome::Ok), json!({"page": 3})), 5);
+    assert_eq!(summary(&one)["rootAttributes"], json!({"page": 3}));
+}
+
+#[test]
+fn the_error_is_the_first_that_says_what_it_is_and_goes_with_its_span() {
+    let failed = |span, parent, said: &str| {
+        let mut change = CHANGE.ended(span, parent, [11, 12], SpanOutcome::Error);
+        if let ChangeKind::Ended { message, .. } = &mut change.kind {
+            *message = SpanStart::message(said);
+        }
+        change
+    };
+    let mut one = trace([
+        CHANGE.started(1, None, 10),
+        failed(2, Some(1), ""),
+        failed(3, Some(1), "card declined"),
+        failed(4, Some(1), "no answer"),
+    ]);
+    let first = json!({"spanId": "0303030303030303", "name": "span3", "message": "card declined"});
+    assert_eq!(summary(&one)["error"], first);
+    one.apply(&failed(1, None, "checkout failed"), 5);
+    assert_eq!(summary(&one)["error"], first);
+    // Another end of the same span, which did not fail, takes the error away.
+    one.apply(&CHANGE.ended(3, Some(1), [11, 14], SpanOutcome::Ok), 6);
+    assert_eq!(summary(&one).get("error"), None);
+    let long = "\u{e4}".repeat(MESSAGE_BYTES_MAX);
+    one.apply(&failed(5, Some(1), &long), 7);
+    assert_eq!(
+        summary(&one)["error"]["message"],
+        "\u{e4}".repeat(MESSAGE_BYTES_MAX / 2)
+    );
 }

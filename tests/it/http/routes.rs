@@ -126,6 +126,8 @@ fn summary() -> Value {
         "lastTimestamp": "2026-01-01T00:00:00.020000000Z", "durationMs": 20.0,
         "spans": {"total": 2, "open": 0, "errors": 1, "lost": 0},
         "services": [{"name": "shop", "spans": 1, "errors": 0}, {"name": "pay", "spans": 1, "errors": 1}],
+        "rootAttributes": {"cart.items": 3},
+        "error": {"spanId": "0000000000000002", "name": "charge", "message": "card declined"},
         "firstId": "EPOCH-1", "lastId": "EPOCH-4",
     })
 }

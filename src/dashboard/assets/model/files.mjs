@@ -3,8 +3,9 @@
 
 import { isBadState } from "./columns.mjs";
 import { createList, reduceList } from "./list-model.mjs";
-import { createTrace, evictedOf, firstSpan, incompleteOf, reduceTrace, traceName, traceState } from "./model.mjs";
+import { attributesOf, createTrace, evictedOf, firstSpan, incompleteOf, nameOf, reduceTrace, traceName, traceState } from "./model.mjs";
 import { evictedText, incompleteText, isPartial } from "./span.mjs";
+import { reasonOf } from "./span-title.mjs";
 import { epochMilliseconds, formatCount, parseTimestamp, plural } from "./time.mjs";
 import { historyOf } from "./trace-at-time.mjs";
 
@@ -222,8 +223,19 @@ function summaryOf({ model, traceId, last }) {
     endTimestamp: end === null ? null : wireTime(model.originSeconds, end), lastTimestamp: last,
     durationMs: end === null ? null : end - model.start,
     spans: { total: counts.total, open: counts.open, errors: counts.errors, lost: counts.lost }, services: [...services.values()],
+    ...(first < 0 ? {} : { rootAttributes: attributesOf(model, first) ?? {} }), ...errorOf(model),
     ...(model.evicted === null ? {} : { evicted: model.evicted }),
   };
+}
+
+/** @param {import("./model.mjs").Trace} model @returns {Pick<import("./list-model.mjs").Summary, "error">} the error that ended first, of those that say what they are */
+function errorOf(model) {
+  const { spans } = model;
+  let found = -1;
+  for (let index = 0; index < spans.count; index += 1) {
+    if (isBadState(spans.state[index]) && reasonOf(model, index) !== "" && (found < 0 || spans.end[index] < spans.end[found])) found = index;
+  }
+  return found < 0 ? {} : { error: { spanId: spans.ids[found], name: nameOf(model, found), message: reasonOf(model, found) } };
 }
 
 /** @param {number} originSeconds @param {number} time in tree time @returns {string} */

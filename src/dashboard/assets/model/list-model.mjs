@@ -29,7 +29,8 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {{name: string, since: string}} [awaiting] the await point that has lasted longest
  * @property {{events: number}} [partial] it was made of the first so many events alone
  * @property {string} [firstId] of its first event: the order of the server's list
- * @property {string} [message] of the error that its root ended with
+ * @property {Record<string, unknown>} [rootAttributes] attributes of its root that tell it from others
+ * @property {{spanId: string, name: string, message: string}} [error] the first that says what it is
  * @typedef {object} TraceList
  * @property {Map<string, Summary>} traces the newest, and those that were open
  * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
@@ -249,9 +250,10 @@ export function keptText({ evicted, partial, spans }) {
   return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${formatCount(spans?.total ?? 0)} kept`;
 }
 
-/** @param {Summary} trace @returns {string} what went wrong, as far as the list knows */
-export function reasonOf({ message }) {
-  return typeof message === "string" ? message : "";
+/** @param {Summary} trace @returns {string} what went wrong first, and in which span */
+export function reasonOf({ name, error }) {
+  if (typeof error?.message !== "string") return "";
+  return typeof error.name !== "string" || error.name === name ? error.message : `${error.message} in ${error.name}`;
 }
 
 /** @param {Summary} trace @returns {boolean} */

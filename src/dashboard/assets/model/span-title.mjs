@@ -42,7 +42,7 @@ const STOPGAP = /^(HTTP( request)?|request|query|execute|prepare|call|send|recei
 export function titleOf({ name, attributes }) {
   const known = attributes ?? {};
   for (const rule of RULES) {
-    const found = rule(known);
+    const found = rule(known, name);
     if (found === null) continue;
     const text = found.text.slice(0, TITLE_MAX);
     const isSaid = name === "" || STOPGAP.test(name) || text.toLowerCase().includes(name.toLowerCase()) || name.toLowerCase().includes(text.toLowerCase());
@@ -53,7 +53,7 @@ export function titleOf({ name, attributes }) {
   return { text: name, badge: null, aside: "", used: [] };
 }
 
-/** The first rule that holds decides. @type {((attributes: Attributes) => Found | null)[]} */
+/** The first rule that holds decides. @type {((attributes: Attributes, name: string) => Found | null)[]} */
 const RULES = [httpTitle, databaseTitle, messagingTitle, rpcTitle, agentTitle, graphqlTitle];
 
 /** @param {Attributes} attributes @returns {Found | null} `GET /products/{id}` with its status */
@@ -92,11 +92,13 @@ function databaseTitle(attributes) {
   return { text: target === null ? operation.text : `${operation.text} ${target.text}`, used: [operation.key, ...(target === null ? [] : [target.key])] };
 }
 
-/** @param {Attributes} attributes @returns {Found | null} `publish orders` */
-function messagingTitle(attributes) {
+/** @param {Attributes} attributes @param {string} name @returns {Found | null} `publish orders` */
+function messagingTitle(attributes, name) {
   const destination = said(attributes, "messaging.destination.template", "messaging.destination.name", "messaging.destination");
   if (destination === null) return null;
   const operation = said(attributes, "messaging.operation.name", "messaging.operation.type", "messaging.operation");
+  // A destination alone does not say what is done there; a name that somebody gave does.
+  if (operation === null && name !== "" && !STOPGAP.test(name)) return null;
   return { text: operation === null ? destination.text : `${operation.text} ${destination.text}`, used: [destination.key, ...(operation === null ? [] : [operation.key])] };
 }
 

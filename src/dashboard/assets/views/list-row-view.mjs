@@ -9,6 +9,7 @@ import { AWAITING_LONG_MS } from "../model/running.mjs";
 import { epochMilliseconds, formatAge, formatCount, formatDuration, formatOpen, formatSeconds, plural } from "../model/time.mjs";
 import { isSlower, timesText, usualBar, usualTitle } from "../model/usual-bar.mjs";
 import { STATE_WORDS, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
+import { besideText } from "../model/span-title.mjs";
 import { ServiceChips } from "./service-chips.mjs";
 
 /**
@@ -34,6 +35,8 @@ export function makeRow(actions) {
     stateWord: element("span", { class: "state-word" }),
     below: element("span", { class: "below-count" }),
     link: element("a", { class: "trace-link", tabindex: "-1" }),
+    badge: element("span", { class: "span-badge", hidden: true }),
+    beside: element("span", { class: "span-beside" }),
     id: element("span", { class: "mono faint short-id" }),
     kept: element("span", { class: "chip kept", hidden: true }),
     reason: element("span", { class: "reason", hidden: true }),
@@ -55,7 +58,7 @@ export function makeRow(actions) {
     "div", { class: "list-row", role: "row", tabindex: "-1" },
     row.started,
     element("span", { class: "c-state", role: "gridcell" }, row.shape, row.stateWord, row.below),
-    element("span", { class: "c-name", role: "gridcell" }, row.link, row.kept, row.reason, row.id),
+    element("span", { class: "c-name", role: "gridcell" }, row.link, row.badge, row.beside, row.kept, row.reason, row.id),
     services, row.spans, row.duration, row.track, row.against, row.errors,
   );
   node.addEventListener("click", (event) => {
@@ -88,9 +91,15 @@ export function drawRow(row, node, trace, frame, actions) {
   setAttribute(node, "data-state", state);
   drawStart(row, trace, frame);
   drawState(row, trace, state);
-  const name = trace.name || "(no name)";
+  const title = frame.titles.of(trace);
+  const name = title.text || "(no name)";
+  const beside = title.beside.map(besideText);
   setText(row.link, shortened(name));
-  setAttribute(row.link, "title", name.slice(0, 1_000));
+  setAttribute(row.link, "title", (title.aside === "" ? name : `${name} · ${title.aside}`).slice(0, 1_000));
+  setShown(row.badge, title.badge !== null);
+  setText(row.badge, title.badge?.text ?? "");
+  setAttribute(row.badge, "data-tone", title.badge?.tone);
+  setText(row.beside, beside.join("  "));
   const kept = keptText(trace);
   setShown(row.kept, kept !== "");
   setText(row.kept, kept);
@@ -109,7 +118,7 @@ export function drawRow(row, node, trace, frame, actions) {
   drawChips(row, trace, frame);
   // A duration that ticks would be told again and again: of what is open, the cell has it.
   setAttribute(node, "aria-label", [
-    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept,
+    STATE_WORDS[state] ?? state, shortened(title.badge === null ? name : `${name} ${title.badge.text}`), ...beside, trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept,
     progress === null ? "" : progressText(progress, null, 0), awaits === "" ? reason : `awaits ${String(trace.awaiting?.name)}`,
   ].filter((part) => part !== "").join(", "));
 }

@@ -17,7 +17,7 @@ import { drawRow, makeRow } from "./list-row-view.mjs";
  * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number, age: number,
  *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette, zone: import("../model/clock.mjs").Zone,
  *   narrowed: import("../model/list-filter.mjs").Narrowed,
- *   usual: (trace: Summary) => import("../model/usual-bar.mjs").Usual | null}} ListFrame
+ *   titles: import("../model/list-titles.mjs").ListTitles, usual: (trace: Summary) => import("../model/usual-bar.mjs").Usual | null}} ListFrame
  * `now`: up to when durations are known; `age`: what ages count from, which goes on when nothing is heard; `moving`: whether
  * `now` goes on; `hrefs`: what addresses depend on beside the trace
  */
@@ -142,6 +142,7 @@ export class ListView {
     setShown(byId("list-top"), this.above > 0);
     setText(byId("list-top"), `↑ ${formatCount(this.above)} new`);
     const { traces, older } = frame.feed.model;
+    frame.titles.refresh(frame.feed.model);
     // While rows are held, what they say is not.
     const shown = this.rows.slice(first, last).map((trace) => traces.get(trace.traceId) ?? older.get(trace.traceId) ?? trace);
     if (this.activeIndex() < 0) this.activeId = this.rows[0]?.traceId ?? null;

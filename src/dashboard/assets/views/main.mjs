@@ -6,6 +6,7 @@ import { FILE_PREFIX, missingFile } from "../model/files.mjs";
 import { Follower } from "../model/follow.mjs";
 import { isOwnKey, keyTables } from "../model/keys.mjs";
 import { countsWords, listCounts } from "../model/list-model.mjs";
+import { ListTitles } from "../model/list-titles.mjs";
 import { Palette } from "../model/palette.mjs";
 import { elsewhere } from "../model/route.mjs";
 import { quoteTerm } from "../model/search.mjs";
@@ -45,6 +46,7 @@ import { decorateRunning } from "./running-view.mjs";
 import { SearchView } from "./search-view.mjs";
 import { StateNews } from "./state-news.mjs";
 import { StatusView } from "./status-view.mjs";
+import { titleChoice } from "./title-choice.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { TrafficView } from "./traffic-view.mjs";
 import { TravelView } from "./travel-view.mjs";
@@ -103,6 +105,7 @@ const world = {
   onChange: newsCame,
 };
 const listFeed = new ListFeed(world);
+const listTitles = new ListTitles(titleChoice);
 const listView = new ListView({
   openTrace: (traceId, spanId = null) => bar.go(elsewhere(bar.route, traceId, spanId)),
   traceHref: (traceId, spanId = null) => bar.hrefOf(elsewhere(bar.route, traceId, spanId)),
@@ -442,7 +445,7 @@ function drawList() {
   const frame = {
     feed, query, order, now, age: feed.fixedNow ?? (feed.paused ? now : clock.reading()), moving: clock.running && feed.file === undefined, hrefs: `${query} ${order} ${since} ${until} ${mine}`, palette,
     zone: ui.zone, usual: ({ service, name }) => (feed.file === undefined ? expectations.of(service, name) : null),
-    narrowed: { since, until, mine: mine ? own.ids : null },
+    titles: listTitles, narrowed: { since, until, mine: mine ? own.ids : null },
   };
   const wait = Math.min(listFilters.draw(frame, own.ids), trafficView.draw(frame), listView.draw(frame));
   const isLive = feed.file === undefined && listView.open > 0;

@@ -1,0 +1,93 @@
+//! What the index takes from the attributes of an encoded event: how far the span is, and what tells a root from
+//! others. Pure.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value as Json;
+
+use crate::span::{
+    progress::SpanProgress,
+    root_attributes::{Kind, RootAttributes, RootAttributesBuilder, RootValue},
+};
+
+/// The attributes of an encoded event, of which only those are read that the index needs.
+#[derive(Debug, Default)]
+pub(crate) struct IndexedAttributes {
+    pub(crate) progress: Option<Box<SpanProgress>>,
+    pub(crate) of_root: Option<RootAttributes>,
+}
+
+impl<'de> Deserialize<'de> for IndexedAttributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(AttributesVisitor)
+    }
+}
+
+struct AttributesVisitor;
+
+impl<'de> Visitor<'de> for AttributesVisitor {
+    type Value = IndexedAttributes;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("attributes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut progress = SpanProgress::default();
+        let mut of_root = RootAttributesBuilder::default();
+        while let Some(Key(key)) = map.next_key()? {
+            if SpanProgress::is_told_by(&key) {
+                progress.set_json(&key, &map.next_value()?);
+            } else if let Some(kind) = Kind::of(&key) {
+                let value: Json = map.next_value()?;
+                of_root.add(kind, &key, &RootValue::of_json(&value));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(IndexedAttributes {
+            progress: progress.if_any(),
+            of_root: of_root.finish(),
+        })
+    }
+}
+
+/// A key, borrowed unless it has escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::span::json::{Pairs, Value};
+
+    #[test]
+    fn attributes_tell_the_same_as_their_json() {
+        let pairs: Pairs<'_> = vec![
+            ("progress.current", Value::Int(1)),
+            ("http.route", Value::Text("/a\n")),
+            ("progress.total", Value::Double(9.0)),
+            ("page", Value::Int(7)),
+            ("progress.units", Value::Owned("rows".into())),
+            ("progress.message", Value::Text("half")),
+            ("share", Value::Double(2.0)),
+        ];
+        let json = r#"{"progress.current": 1, "http.route": "/a\n", "progress.total": 9.0, "page": 7,
+            "progress.units": "rows", "progress.message": "half", "share": 2.0, "\u0061": [1]}"#;
+        let read: IndexedAttributes = serde_json::from_str(json).unwrap();
+        assert_eq!(read.progress, SpanProgress::of(&pairs));
+        assert_eq!(read.of_root, RootAttributes::of(&pairs));
+        assert_eq!(
+            json!(read.of_root),
+            json!({"http.route": "/a\n", "page": 7, "share": 2.0})
+        );
+        let nothing: IndexedAttributes = serde_json::from_str("{}").unwrap();
+        assert_eq!((nothing.progress, nothing.of_root), (None, None));
+    }
+}
