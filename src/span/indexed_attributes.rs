@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::span::{
     progress::SpanProgress,
-    root_attributes::{Kind, RootAttributes, RootAttributesBuilder, RootValue},
+    root_attributes::{AttributeOrigin, RootAttributes, RootAttributesBuilder, RootValue},
 };
 
 /// The attributes of an encoded event, of which only those are read that the index needs.
@@ -39,12 +39,12 @@ impl<'de> Visitor<'de> for AttributesVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut progress = SpanProgress::default();
         let mut of_root = RootAttributesBuilder::default();
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(AttributeKey(key)) = map.next_key()? {
             if SpanProgress::is_told_by(&key) {
                 progress.set_json(&key, &map.next_value()?);
-            } else if let Some(kind) = Kind::of(&key) {
+            } else if let Some(origin) = AttributeOrigin::of(&key) {
                 let value: Json = map.next_value()?;
-                of_root.add(kind, &key, &RootValue::of_json(&value));
+                of_root.add(origin, &key, &RootValue::of_json(&value));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for AttributesVisitor {
 
 /// A key, borrowed unless it has escapes.
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct AttributeKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

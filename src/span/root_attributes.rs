@@ -106,10 +106,10 @@ impl RootAttributes {
         let mut builder = RootAttributesBuilder::default();
         for (at, (key, value)) in attributes.iter().enumerate() {
             let later = attributes.get(at + 1..).unwrap_or_default();
-            if let Some(kind) = Kind::of(key)
+            if let Some(origin) = AttributeOrigin::of(key)
                 && !later.iter().any(|(other, _)| other == key)
             {
-                builder.add(kind, key, &RootValue::of(value));
+                builder.add(origin, key, &RootValue::of(value));
             }
         }
         builder.finish()
@@ -124,13 +124,15 @@ impl RootAttributes {
             let Ok(key) = std::str::from_utf8(key) else {
                 continue;
             };
-            let Some(kind) = Kind::of(key) else { continue };
+            let Some(origin) = AttributeOrigin::of(key) else {
+                continue;
+            };
             let value = match value {
                 ScalarValue::Text(text) => std::str::from_utf8(text).map(RootValue::Text),
                 ScalarValue::Int(value) => Ok(RootValue::Int(value)),
                 ScalarValue::Double(value) => Ok(RootValue::Double(value)),
             };
-            builder.add(kind, key, &value.unwrap_or(RootValue::Other));
+            builder.add(origin, key, &value.unwrap_or(RootValue::Other));
         }
         builder.finish()
     }
@@ -146,8 +148,8 @@ impl RootAttributes {
         }
         let mut builder = RootAttributesBuilder::default();
         for (key, value) in &all {
-            if let Some(kind) = Kind::of(key) {
-                builder.add(kind, key, &RootValue::of_json(value));
+            if let Some(origin) = AttributeOrigin::of(key) {
+                builder.add(origin, key, &RootValue::of_json(value));
             }
         }
         builder.finish().unwrap_or_else(|| self.clone())
@@ -193,12 +195,12 @@ impl<'de> Deserialize<'de> for OrderedPairs {
 
 /// Why a list shows an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AttributeOrigin {
     Conventional,
     Own,
 }
 
-impl Kind {
+impl AttributeOrigin {
     /// Returns `None` for a key that tells no root from another.
     pub(super) fn of(key: &str) -> Option<Self> {
         let first = key.split_once('.').map_or(key, |(first, _)| first);
@@ -252,7 +254,7 @@ pub(super) struct RootAttributesBuilder {
 }
 
 impl RootAttributesBuilder {
-    pub(super) fn add(&mut self, kind: Kind, key: &str, value: &RootValue<'_>) {
+    pub(super) fn add(&mut self, origin: AttributeOrigin, key: &str, value: &RootValue<'_>) {
         let value = match value {
             RootValue::Text(text) if !text.is_empty() => {
                 serde_json::to_string(clip(text, TEXT_BYTES_MAX).0)
@@ -262,7 +264,7 @@ impl RootAttributesBuilder {
             RootValue::Bool(value) => serde_json::to_string(value),
             RootValue::Text(_) | RootValue::Double(_) | RootValue::Other => return,
         };
-        if kind == Kind::Own {
+        if origin == AttributeOrigin::Own {
             if self.own == OWN_MAX {
                 return;
             }

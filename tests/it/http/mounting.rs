@@ -115,6 +115,7 @@ fn served() -> BTreeSet<String> {
     let names = [
         "app.css",
         "app.js",
+        "core.js",
         "favicon.svg",
         "hub-worker.js",
         "import-worker.js",
