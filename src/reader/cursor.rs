@@ -22,7 +22,7 @@ use crate::{
         waker::WakeFlag,
     },
     reader::{
-        page::{Page, PageQuery},
+        page::PageQuery,
         scope::{ReadItem, Scope},
     },
     util::sync::Instant,

@@ -135,21 +135,26 @@ impl Reader {
     /// Invariant: no gap covers an event that this reader gets, except those that the store keeps beyond retention.
     fn accept_stored(&mut self, page: &Page) {
         let bound = page.bound;
-        let next = self.after + 1;
-        let wanted = page.between(next, bound);
-        let first = wanted.first().map_or(bound, |event| event.sequence.get());
+        let is_keyed = !self.scope.keys.is_empty();
+        let mut wanted = page.between(self.after + 1, bound);
+        let first = |wanted: &[StoredEvent]| wanted.first().map(|event| event.sequence.get());
         let oldest = page.oldest_before.min(bound);
-        if next < oldest && (next < first || !self.scope.keys.is_empty()) {
-            return self.accept_pinned(page.between(next, oldest), oldest, wanted);
+        let next = self.after + 1;
+        if next < oldest && (is_keyed || first(wanted) != Some(next)) {
+            self.accept_pinned(page.between(next, oldest), oldest, wanted);
+            wanted = page.between(self.after + 1, bound);
+            if self.after + 1 < oldest || wanted.is_empty() {
+                return;
+            }
         }
-        if !self.scope.keys.is_empty() {
-            let wanted = self.accept_removed_since(wanted, page.oldest_after.min(bound));
-            return match wanted {
-                Some(wanted) => self.accept_stream_events(wanted, bound),
-                None => (),
-            };
+        if is_keyed {
+            if let Some(wanted) = self.accept_removed_since(wanted, page.oldest_after.min(bound)) {
+                self.accept_stream_events(wanted, bound);
+            }
+            return;
         }
-        if next < first {
+        let first = first(wanted).unwrap_or(bound);
+        if self.after + 1 < first {
             self.skip_evicted(first - 1);
             if self.after + 1 < first || wanted.is_empty() {
                 return;
