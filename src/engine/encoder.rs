@@ -34,7 +34,16 @@ pub(crate) trait LogObserver: Send + Sync {
 
     /// Begins a rebuild beside the current state. It gets all events of the streams that begin with the event `from` or
     /// later, and some of older ones.
-    fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild>;
+    fn begin_rebuild(&self, from: u64, writers: Writers) -> Box<dyn IndexRebuild>;
+}
+
+/// Who writes to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// This process alone, which begins now: of what earlier ones left open, only durable spans run.
+    Own,
+    /// Others, too.
+    Several,
 }
 
 pub(crate) type SharedObserver = Arc<dyn LogObserver>;
@@ -43,6 +52,10 @@ pub(crate) type SharedObserver = Arc<dyn LogObserver>;
 pub(crate) trait IndexRebuild {
     /// Observes events; those of each stream come in the order of the log.
     fn observe(&mut self, events: &[StoredEvent]);
+
+    /// Learns that later events of the stream, before those of memory, are not observed. What is open in it by now may
+    /// end among them.
+    fn leave_out_rest(&mut self, stream: &StreamKey);
 
     /// Replaces the current state with the rebuilt one.
     fn commit(self: Box<Self>);
@@ -58,13 +71,15 @@ impl LogObserver for NoopObserver {
         Vec::new()
     }
 
-    fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
+    fn begin_rebuild(&self, _from: u64, _writers: Writers) -> Box<dyn IndexRebuild> {
         Box::new(Self)
     }
 }
 
 impl IndexRebuild for NoopObserver {
     fn observe(&mut self, _events: &[StoredEvent]) {}
+
+    fn leave_out_rest(&mut self, _stream: &StreamKey) {}
 
     fn commit(self: Box<Self>) {}
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::{
     engine::{
-        encoder::{IndexRebuild, SharedObserver},
+        encoder::{IndexRebuild, SharedObserver, Writers},
         log::Log,
     },
     error::Error,
@@ -25,7 +25,7 @@ const EARLIER_EVENTS_MAX: usize = 10_000;
 /// read the rest from the store on demand.
 pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     let from = log.tail.next();
-    let mut rebuild = observer.begin_rebuild(from);
+    let mut rebuild = observer.begin_rebuild(from, Writers::Own);
     if let Err(error) = fill(log, from, &mut *rebuild) {
         log.fail(error.with_causes());
     }
@@ -86,7 +86,7 @@ pub(crate) fn read_earlier(
     // Only the store knows where these streams begin.
     let places = places.chain(others.map(|key| (*key, 0)));
     let mut left = EARLIER_EVENTS_MAX;
-    for (key, place) in places {
+    'streams: for (key, place) in places {
         let mut after = Sequence::new(place);
         while left > 0 {
             let page = block_on(
@@ -98,9 +98,10 @@ pub(crate) fn read_earlier(
             left = left.saturating_sub(earlier.len());
             match page.last() {
                 Some(last) if last.sequence.get() < from => after = last.sequence,
-                _ => break,
+                _ => continue 'streams,
             }
         }
+        rebuild.leave_out_rest(&key);
     }
     Ok(())
 }

@@ -75,22 +75,65 @@ const SPARE_MAX: usize = 2048;
 
 /// The state of an index that is being rebuilt.
 #[derive(Debug, Default)]
-pub(crate) struct PendingIndex(IndexState);
+pub(crate) struct PendingIndex {
+    state: IndexState,
+    /// The traces of which a part was left out, with the spans that were open before it.
+    unsure: Vec<([u8; 16], Vec<[u8; 8]>)>,
+}
 
 impl PendingIndex {
     /// Creates a state for all traces that begin with the event `from` or later, and some older ones.
     pub(crate) fn new(from: u64) -> Self {
-        Self(IndexState {
+        let state = IndexState {
             from,
             logs: LogPositions::from(from),
             ..IndexState::default()
-        })
+        };
+        Self {
+            state,
+            unsure: Vec::new(),
+        }
     }
 
     /// Applies changes with their sequences.
     pub(crate) fn apply(&mut self, changes: impl Iterator<Item = (u64, SpanChange)>) {
         for (sequence, change) in changes {
-            self.0.apply(sequence, &change, 0);
+            self.state.apply(sequence, &change, 0);
+        }
+    }
+
+    /// Notes that the next events of the trace are left out.
+    pub(crate) fn leave_out_rest(&mut self, stream: &StreamKey) {
+        let id = <[u8; 16]>::try_from(stream.as_bytes());
+        if let Ok(id) = id
+            && let Some(entry) = self.state.traces.get(&id)
+        {
+            self.unsure.push((id, entry.trace.open_spans().collect()));
+        }
+    }
+
+    /// Takes those spans for ended that were open before events were left out, still are, and `may_have_ended` accepts.
+    /// With `only_root_tells`, only in traces whose root has ended.
+    pub(crate) fn assume_ended(
+        &mut self,
+        only_root_tells: bool,
+        may_have_ended: impl Fn([u8; 8]) -> bool,
+    ) {
+        for (id, mut spans) in std::mem::take(&mut self.unsure) {
+            let Some(entry) = self.state.traces.get_mut(&id) else {
+                continue;
+            };
+            if only_root_tells && !entry.trace.has_root_ended() {
+                continue;
+            }
+            spans.retain(|span| may_have_ended(*span));
+            let was_open = entry.trace.is_open();
+            for operation in entry.trace.assume_ended(&spans) {
+                self.state.operations.closed(operation);
+            }
+            if was_open && !entry.trace.is_open() {
+                self.state.open.remove(&entry.trace.first);
+            }
         }
     }
 }
@@ -188,7 +231,8 @@ impl TraceIndex {
     }
 
     /// Replaces the whole state with a finished rebuild.
-    pub(crate) fn adopt(&self, PendingIndex(mut learnt): PendingIndex) {
+    pub(crate) fn adopt(&self, pending: PendingIndex) {
+        let mut learnt = pending.state;
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
         learnt.changed = ChangeLog::default();

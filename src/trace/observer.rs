@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::encoder::{IndexRebuild, LogObserver},
+    engine::encoder::{IndexRebuild, LogObserver, Writers},
     log::{batch::StoredEvent, event::StreamKey, retention::EvictedEvents},
+    span::event::SpanId,
     trace::{
         index::{PendingIndex, TraceIndex},
         parse,
         span_change::SpanChange,
     },
+    util::hash::Set,
 };
 
 pub(crate) struct IndexObserver(pub(crate) Arc<TraceIndex>);
@@ -32,10 +34,12 @@ impl LogObserver for IndexObserver {
         self.0.set_evicted(evicted);
     }
 
-    fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild> {
+    fn begin_rebuild(&self, from: u64, writers: Writers) -> Box<dyn IndexRebuild> {
         Box::new(PendingRebuild {
             index: Arc::clone(&self.0),
             pending: PendingIndex::new(from),
+            writers,
+            durable: Set::default(),
         })
     }
 }
@@ -43,14 +47,28 @@ impl LogObserver for IndexObserver {
 struct PendingRebuild {
     index: Arc<TraceIndex>,
     pending: PendingIndex,
+    writers: Writers,
+    /// The spans that outlive their process.
+    durable: Set<[u8; 8]>,
 }
 
 impl IndexRebuild for PendingRebuild {
     fn observe(&mut self, events: &[StoredEvent]) {
+        let starts = events.iter().filter(|event| event.name == "started");
+        let durable = starts.filter(|event| parse::is_durable(&event.payload));
+        let durable = durable.filter_map(|event| parse::span_id(&event.payload));
+        self.durable.extend(durable.map(SpanId::to_bytes));
         self.pending.apply(changes(events));
     }
 
-    fn commit(self: Box<Self>) {
+    fn leave_out_rest(&mut self, stream: &StreamKey) {
+        self.pending.leave_out_rest(stream);
+    }
+
+    fn commit(mut self: Box<Self>) {
+        let only_root_tells = self.writers == Writers::Several;
+        self.pending
+            .assume_ended(only_root_tells, |span| !self.durable.contains(&span));
         self.index.adopt(self.pending);
     }
 }

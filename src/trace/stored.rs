@@ -18,16 +18,19 @@ use crate::{
             event_search::EventSearch,
             page::{self as search_page, PageBudget},
         },
+        span_change::ChangeKind,
         state::Trace,
         summary::EvictedParts,
     },
-    util::time::Timestamp,
+    util::{hash::Set, time::Timestamp},
     wire::id::Sequence,
 };
 
-/// Upper bound on the events of one trace that are read for its summary. The summary of a larger trace covers only its
-/// beginning, and says so.
+/// Upper bound on the first events of one trace that are read for its summary. The summary of a larger trace covers its
+/// beginning and its end, and says so.
 const TRACE_EVENTS_MAX: usize = 20_000;
+/// The end of a larger trace: its events among the last so many numbers up to its last event.
+const END_NUMBERS: u64 = 5_000;
 /// Number of streams that are listed at once.
 const STREAMS_AT_ONCE: usize = 500;
 
@@ -35,6 +38,8 @@ const STREAMS_AT_ONCE: usize = 500;
 #[derive(Debug, Default)]
 pub(crate) struct StoredTrace {
     trace: Option<Trace>,
+    /// The spans that outlive their process.
+    durable: Set<[u8; 8]>,
 }
 
 impl StoredTrace {
@@ -43,9 +48,24 @@ impl StoredTrace {
         else {
             return;
         };
+        if matches!(change.kind, ChangeKind::Started(_)) && parse::is_durable(payload) {
+            self.durable.insert(change.span_id);
+        }
         self.trace
             .get_or_insert_with(|| Trace::new(sequence))
             .apply(&change, sequence);
+    }
+
+    /// Takes the spans for ended that were open before a part of the trace was left out, and still are. In a log with
+    /// one writer, only durable spans run in a trace that is not in the index. In a shared log, the root tells.
+    fn assume_ended(&mut self, mut open: Vec<[u8; 8]>, is_shared: bool) {
+        open.retain(|span| !self.durable.contains(span));
+        if let Some(trace) = &mut self.trace
+            && (!is_shared || trace.has_root_ended())
+        {
+            trace.forget_twins().for_each(drop);
+            trace.assume_ended(&open);
+        }
     }
 
     /// Returns whether the trace is complete.
@@ -250,8 +270,11 @@ async fn stored(
         };
         budget.spend(events.len());
         let own = events.iter().filter(|event| is_of(event, key));
-        if read >= TRACE_EVENTS_MAX && own.clone().next().is_some() {
-            partial = Some(read);
+        if partial.is_none() && read >= TRACE_EVENTS_MAX && own.clone().next().is_some() {
+            let end = add_end(log, (key, after, last), id, (budget, &mut stored)).await?;
+            partial = Some(read + end);
+        }
+        if partial.is_some() {
             if search.is_decided() || budget.is_spent() {
                 return Ok((stored, partial, search.is_decided()));
             }
@@ -266,6 +289,38 @@ async fn stored(
         }
     }
     Ok((stored, partial, true))
+}
+
+/// Applies the end of a trace whose events after `after` are left out. Returns how many events that was.
+async fn add_end(
+    log: &Log,
+    (key, after, last): (StreamKey, Sequence, Sequence),
+    id: [u8; 16],
+    (budget, stored): (&mut PageBudget, &mut StoredTrace),
+) -> Result<usize, Error> {
+    let open = stored.trace().map(Trace::open_spans);
+    let open = open.into_iter().flatten().collect();
+    let last = last.min(Sequence::new(log.head()));
+    let end = last.get().saturating_sub(END_NUMBERS);
+    let mut after = after.max(Sequence::new(end));
+    let mut read = 0;
+    while after < last {
+        let page = log
+            .store
+            .read_streams_after(&[key], after, PageLimit::LARGE);
+        let events = page.await?;
+        let Some(newest) = events.last().map(|event| event.sequence) else {
+            break;
+        };
+        budget.spend(events.len());
+        after = newest;
+        for event in events.iter().filter(|event| is_of(event, key)) {
+            stored.add(event.sequence.get(), &event.payload, id);
+            read += 1;
+        }
+    }
+    stored.assume_ended(open, log.is_shared());
+    Ok(read)
 }
 
 fn is_of(event: &StoredEvent, key: StreamKey) -> bool {

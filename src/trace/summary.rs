@@ -60,7 +60,7 @@ pub(crate) struct Summary {
     /// Where the search found the trace, if not in its summary.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     found: Option<SearchMatch>,
-    /// Set if the trace continues after the summarized events.
+    /// Set if only the beginning and the end of the trace are summarized.
     #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<PartialSummary>,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Summary {
 /// How much of a trace is summarized.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct PartialSummary {
-    /// The number of summarized events, from the first.
+    /// The number of summarized events: the first and the last.
     events: usize,
 }
 

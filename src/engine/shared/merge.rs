@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     engine::{
-        encoder::{IndexRebuild, SharedObserver},
+        encoder::{IndexRebuild, SharedObserver, Writers},
         log::{Log, WARM_UP_EVENTS_MAX},
         warm_up,
     },
@@ -179,7 +179,7 @@ impl Log {
         let begin = (head + 1).saturating_sub(WARM_UP_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get()).max(1);
         let mut rebuild = Rebuild {
-            index: observer.begin_rebuild(from),
+            index: observer.begin_rebuild(from, Writers::Several),
             pages: VecDeque::new(),
             bytes: 0,
             to: from - 1,
@@ -264,7 +264,7 @@ mod tests {
             Vec::new()
         }
 
-        fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
+        fn begin_rebuild(&self, _from: u64, _writers: Writers) -> Box<dyn IndexRebuild> {
             panic!("the observer of a test panics");
         }
     }
@@ -283,7 +283,7 @@ mod tests {
             Vec::new()
         }
 
-        fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
+        fn begin_rebuild(&self, _from: u64, _writers: Writers) -> Box<dyn IndexRebuild> {
             panic!("this test rebuilds nothing")
         }
     }

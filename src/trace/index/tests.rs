@@ -317,3 +317,43 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
     // The same viewer, as if it were asked an hour later.
     assert_eq!(look(&index, &mut viewed, &lasting(0)), (vec![1], vec![]));
 }
+
+#[test]
+fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
+    let trace = TraceChanges { trace: 1 };
+    let key = StreamKey::new([1; 16]).unwrap();
+    let rebuilt = |only_root_tells, root_end: Option<u64>| {
+        let mut pending = PendingIndex::new(100);
+        let before = [
+            (1, trace.started(1, None, 1)),
+            (2, trace.started(2, Some(1), 2)),
+            (3, trace.started(3, Some(1), 3)),
+        ];
+        pending.apply(before.into_iter());
+        pending.leave_out_rest(&key);
+        let after = [(100, trace.started(4, Some(1), 100))].into_iter();
+        let root = root_end.map(|at| (at, trace.ended(1, None, [1, at], SpanOutcome::Ok)));
+        pending.apply(after.chain(root));
+        pending.assume_ended(only_root_tells, |span| span != [3; 8]);
+        let index = TraceIndex::default();
+        index.adopt(pending);
+        index
+    };
+    let counts = |index: &TraceIndex| {
+        let spans = index.summary([1; 16], id).unwrap().spans;
+        (spans.total, spans.open)
+    };
+    // Span 3 outlives its process, and span 4 started after the part.
+    let index = rebuilt(false, Some(101));
+    assert_eq!(counts(&index), (4, 2));
+    let ends = [4, 3, 2].map(|span| {
+        let end = trace.ended(span, Some(1), [4, 110], SpanOutcome::Ok);
+        (110 + u64::from(span), end)
+    });
+    index.apply(ends.into_iter());
+    assert_eq!(counts(&index), (4, 0));
+    assert_eq!(index.open_traces(u64::MAX, 10), Vec::<[u8; 16]>::new());
+    // With other writers, only the end of the root tells.
+    assert_eq!(counts(&rebuilt(true, None)), (4, 4));
+    assert_eq!(counts(&rebuilt(true, Some(101))), (4, 2));
+}

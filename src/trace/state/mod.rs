@@ -121,6 +121,8 @@ pub(super) struct Rare {
     pub(super) links: Vec<[u8; 16]>,
     evicted: EvictedEvents,
     inside: InsideOfSpans,
+    /// Spans that are taken for ended because the part of the trace with their end was not read.
+    assumed_ended: SmallSpanSet,
     error: Option<TraceError>,
 }
 
@@ -374,15 +376,16 @@ impl Trace {
     ) -> Option<OpenEntry> {
         let opened = self.open.remove(change.span_id, &OpenEntry::of(start));
         let was_lost = self.lost.remove(change.span_id);
+        let was_assumed = opened.is_none() && self.was_assumed_ended(change.span_id);
         self.waiting.remove(change.span_id);
-        if opened.is_none() && !was_lost {
+        if opened.is_none() && !was_lost && !was_assumed {
             self.count_new_span(change.span_id, start);
         }
         if was_lost {
             // A lost end is provisional: this one replaces it.
             self.ended_errors = self.ended_errors.saturating_sub(1);
             self.count(&start.service, 0, -1);
-        } else {
+        } else if !was_assumed {
             self.ended += 1;
         }
         if matches!(
@@ -510,6 +513,42 @@ impl Trace {
     pub(super) fn forget_twins(&mut self) -> impl Iterator<Item = OperationId> + use<> {
         let twins = self.open.forget_twins().into_iter();
         twins.map(|(_, twin)| twin.operation)
+    }
+
+    /// Returns whether the span was taken for ended. From now on, it is not.
+    fn was_assumed_ended(&mut self, span_id: [u8; 8]) -> bool {
+        let rare = self.rare.as_mut();
+        rare.is_some_and(|rare| rare.assumed_ended.remove(span_id))
+    }
+
+    /// Returns the spans that are open.
+    pub(crate) fn open_spans(&self) -> impl Iterator<Item = [u8; 8]> {
+        self.open.iter().map(|(span, _)| span)
+    }
+
+    /// Returns whether the root has ended.
+    pub(crate) fn has_root_ended(&self) -> bool {
+        let root = self.root.as_ref();
+        root.is_some_and(|root| root.outcome.is_some() && !self.open.contains(root.span_id))
+    }
+
+    /// Takes these open spans for ended: their ends are in a part of the trace that was not read. An end that comes all
+    /// the same is not counted again. Returns where they counted as running.
+    pub(crate) fn assume_ended(&mut self, spans: &[[u8; 8]]) -> Vec<OperationId> {
+        let mut running = Vec::new();
+        for span in spans {
+            let Some(closed) = self.open.take(*span) else {
+                continue;
+            };
+            self.waiting.remove(*span);
+            self.ended += 1;
+            let is_root = self.root_id() == Some(*span);
+            let rare = self.rare.get_or_insert_default();
+            rare.inside.end(*span, is_root);
+            rare.assumed_ended.insert(*span);
+            running.push(closed.operation);
+        }
+        running
     }
 
     /// Returns where its open spans count as running.

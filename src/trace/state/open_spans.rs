@@ -111,6 +111,17 @@ impl OpenSpans {
         }
     }
 
+    /// Removes the span with this id, which no other span has.
+    pub(in crate::trace) fn take(&mut self, id: [u8; 8]) -> Option<OpenEntry> {
+        match self.one {
+            Some((one, span)) if one == id => {
+                self.one = None;
+                Some(span)
+            }
+            _ => self.others.as_mut()?.by_id.remove(&id),
+        }
+    }
+
     /// Removes and returns the twin that must take the place of the span like `ended`; `None` if no other span has the
     /// id.
     fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {

@@ -234,9 +234,27 @@ async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_goes_on() {
 #[tokio::test]
 async fn a_summary_of_a_beginning_says_so() {
     let live = stored(VecStore::new(IN_MEMORY));
-    for chunk in 0..22 {
+    let root = span(1_000_000);
+    put(&live, [SpanEvent::started(trace(1), root, "row")]);
+    // Its end is in the part that is left out.
+    let child = span(1_000_001);
+    put(
+        &live,
+        [SpanEvent::started(trace(1), child, "row").parent(root)],
+    );
+    for chunk in 0..30 {
         put(&live, rows(1, chunk * 1000 + 1..=(chunk + 1) * 1000));
+        if chunk == 21 {
+            put(
+                &live,
+                [SpanEvent::ended(trace(1), child, "row", SpanStatus::Ok).parent(root)],
+            );
+        }
     }
+    put(
+        &live,
+        [SpanEvent::ended(trace(1), root, "row", SpanStatus::Ok)],
+    );
     put(&live, rows(2, 1..=1000));
     put(&live, (100..200).flat_map(|number| done(number, "new", 1)));
     let page = page(&live, "/traces?name=row").await;
@@ -248,6 +266,9 @@ async fn a_summary_of_a_beginning_says_so() {
         .collect();
     assert_eq!(
         partial,
-        [None, Some(&serde_json::json!({"events": 20_000}))]
+        [None, Some(&serde_json::json!({"events": 25_000}))]
     );
+    let large = &page["traces"][1];
+    let spans = serde_json::json!({"total": 24_999, "open": 0, "errors": 0, "lost": 0});
+    assert_eq!((&large["state"], &large["spans"]), (&"ok".into(), &spans));
 }
