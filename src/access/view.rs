@@ -3,6 +3,7 @@
 //! the app's own function decides.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex},
@@ -24,6 +25,8 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ENTRY_BYTES: usize = 128;
 /// Upper bound on the spans for which a view remembers whether it showed their start.
 const SPANS_MAX: usize = 65_536;
+/// Upper bound on the bytes of a name that is remembered with a span. A span with a longer one stays hidden.
+const NAME_BYTES_MAX: usize = 256;
 
 /// The part of a trace that an end user may see: the spans that a rule accepts by scope, name and kind, and those of
 /// their attributes that are allowed (none by default). It keeps a shop's internal span names and SQL texts from its
@@ -33,7 +36,8 @@ const SPANS_MAX: usize = 65_536;
 /// attributes.
 /// Never shown are service, resource, scope, span events (which hold exceptions), links, log records, and what a span
 /// waits for. Updates of a shown span show the same: its allowed attributes, its status and its state. A new name is shown
-/// when the span ends, if the rule accepts it.
+/// when the span ends, if the rule accepts it. A span whose start was hidden stays hidden under every later name, as long
+/// as the view remembers the start: of 65,536 spans. Then the end alone decides.
 ///
 /// Create one view and use it for all readers: each event is then decided and encoded once for all of them. Clones
 /// share the cache.
@@ -70,17 +74,26 @@ struct ViewCache {
     events: HashMap<EventId, Projected>,
     order: VecDeque<EventId>,
     bytes: usize,
-    spans: HashMap<SpanKey, bool>,
+    spans: HashMap<SpanKey, SeenSpan>,
     span_order: VecDeque<SpanKey>,
 }
 
 type SpanKey = (StreamKey, SpanId);
 
+/// What a view decided about the latest event of a span.
+#[derive(Clone)]
+enum SeenSpan {
+    Shown,
+    Hidden,
+    /// Hidden by a start that had no scope, under this name. The end may have a scope that the rule accepts.
+    HiddenWithoutScope(Box<str>),
+}
+
 /// The decision about one event.
 #[derive(Default)]
 struct ViewDecision {
-    /// The span that the event belongs to, and whether it is shown.
-    decided: Option<(SpanKey, bool)>,
+    /// The span that the event belongs to, and the decision about it.
+    decided: Option<(SpanKey, SeenSpan)>,
     /// The payload to send, or `None` if the event is hidden.
     rewritten: Option<Vec<u8>>,
 }
@@ -183,9 +196,20 @@ impl View {
         };
         let span = (trace, fields.span);
         let (is_shown, decided) = match name {
-            "started" | "ended" => {
+            "started" => {
+                let name = (fields.scope.is_empty() && fields.name.len() <= NAME_BYTES_MAX)
+                    .then(|| Box::from(&*fields.name));
                 let is_shown = self.accepts(fields);
-                (is_shown, Some((span, is_shown)))
+                let hidden = name.map_or(SeenSpan::Hidden, SeenSpan::HiddenWithoutScope);
+                let seen = if is_shown { SeenSpan::Shown } else { hidden };
+                (is_shown, Some((span, seen)))
+            }
+            "ended" => {
+                let seen = lock(&self.0.cache).spans.get(&span).cloned();
+                let is_shown = self.accepts_end(fields, seen.as_ref());
+                let hidden = seen.unwrap_or(SeenSpan::Hidden);
+                let seen = if is_shown { SeenSpan::Shown } else { hidden };
+                (is_shown, Some((span, seen)))
             }
             // If the view no longer remembers the span's start, the update is hidden.
             "updated" => (lock(&self.0.cache).shows(&span), None),
@@ -201,6 +225,23 @@ impl View {
         });
         let rewritten = rewritten.flatten();
         ViewDecision { decided, rewritten }
+    }
+
+    /// Decides about the end of a span after its start. A span that was hidden stays hidden, whatever it is called by now.
+    fn accepts_end(&self, fields: ViewFields<'_>, seen: Option<&SeenSpan>) -> bool {
+        match seen {
+            Some(SeenSpan::Hidden) => false,
+            Some(SeenSpan::HiddenWithoutScope(name)) if **name != *fields.name => {
+                let before = ViewFields {
+                    name: Cow::Borrowed(name),
+                    kind: Cow::Borrowed(&*fields.kind),
+                    scope: Cow::Borrowed(&*fields.scope),
+                    ..fields
+                };
+                self.accepts(before) && self.accepts(fields)
+            }
+            Some(SeenSpan::HiddenWithoutScope(_) | SeenSpan::Shown) | None => self.accepts(fields),
+        }
     }
 
     fn accepts(&self, fields: ViewFields<'_>) -> bool {
@@ -241,8 +282,8 @@ impl Projection for View {
         if let Some(seen) = cache.events.get(&id) {
             return seen.clone();
         }
-        if let Some((span, is_shown)) = decision.decided {
-            cache.remember(span, is_shown);
+        if let Some((span, seen)) = decision.decided {
+            cache.remember(span, seen);
         }
         cache.insert(id, seen.clone());
         seen
@@ -251,11 +292,11 @@ impl Projection for View {
 
 impl ViewCache {
     fn shows(&self, span: &SpanKey) -> bool {
-        self.spans.get(span).copied().unwrap_or_default()
+        matches!(self.spans.get(span), Some(SeenSpan::Shown))
     }
 
-    fn remember(&mut self, span: SpanKey, is_shown: bool) {
-        if self.spans.insert(span, is_shown).is_none() {
+    fn remember(&mut self, span: SpanKey, seen: SeenSpan) {
+        if self.spans.insert(span, seen).is_none() {
             self.span_order.push_back(span);
         }
         if self.span_order.len() > SPANS_MAX

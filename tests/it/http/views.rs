@@ -104,6 +104,52 @@ async fn a_user_sees_the_spans_and_attributes_that_were_named() {
     assert_eq!(ids, [1, 3, 7], "events keep their own sequences");
 }
 
+#[tokio::test]
+async fn a_span_that_was_hidden_stays_hidden_under_its_later_name() {
+    let ended = |number, name: &str, scope: &str| {
+        SpanEvent::ended(trace(1), span(number), name, SpanStatus::Ok)
+            .parent(span(9))
+            .scope(scope)
+    };
+    let started = |number, name: &str, scope: &str| {
+        SpanEvent::started(trace(1), span(number), name)
+            .parent(span(9))
+            .scope(scope)
+    };
+    let live = log();
+    put(&live, [SpanEvent::started(trace(1), span(9), "order")]);
+    for (number, first, (name, scope)) in [
+        (1, ("secret", "shop"), ("order 1", "shop")),
+        (2, ("secret", ""), ("order 2", "shop")),
+        (3, ("order", ""), ("order 3", "shop")),
+        (4, ("order", "shop"), ("secret", "shop")),
+        (5, ("order", "shop"), ("order 5", "shop")),
+    ] {
+        put(&live, [started(number, first.0, first.1)]);
+        put(&live, [ended(number, name, scope)]);
+    }
+    let end = SpanEvent::ended(trace(1), span(9), "order", SpanStatus::Ok);
+    put(&live, [end]);
+    let view = View::new(|span| span.name().starts_with("order") && span.scope() == "shop");
+    // Also by a reader that comes when everything is decided.
+    for _ in 0..2 {
+        let told = story(&live, &view).await;
+        let told: Vec<String> = told
+            .iter()
+            .map(|frame| format!("{} {}", frame.event, frame.json()["name"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "ended order 3",
+                "started order",
+                "started order",
+                "ended order 5"
+            ]
+        );
+    }
+}
+
 /// Returns a parent context in the trace, as for a call from elsewhere.
 fn in_the_trace() -> Context {
     let (trace, span) = (1_u128.into(), opentelemetry::trace::SpanId::from(7));
