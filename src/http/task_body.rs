@@ -7,6 +7,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -14,12 +15,18 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use opentelemetry::context::{Context as TelemetryContext, FutureExt as _};
-use tokio::{sync::mpsc, task::AbortHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
 
 use crate::{http::response, live_spans::LiveSpans};
 
 /// The size at which a piece is sent.
 const PIECE_BYTES: usize = 64 * 1024;
+/// How long a body that may have white space anywhere says nothing: proxies close connections that are silent for longer.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The client is gone, or has stopped reading.
 #[derive(Clone, Copy, Debug)]
@@ -36,24 +43,41 @@ enum Piece {
 pub(crate) struct BodyWriter {
     pub(crate) out: Vec<u8>,
     pieces: mpsc::Sender<Piece>,
+    sent_at: Instant,
+    fills_silence: bool,
 }
 
 impl BodyWriter {
-    /// Sends what was written if that is a piece or more. It is called between pages.
+    /// Sends a line break when nothing was sent for [`SILENCE_MAX`]. It is for a document in which white space means
+    /// nothing, and whose output ends between two tokens whenever it is sent.
+    pub(crate) fn fill_silence(&mut self) {
+        self.fills_silence = true;
+    }
+
+    /// Sends what was written if that is a piece or more, or the silence gets too long. It is called between pages.
     pub(crate) async fn send_if_large(&mut self) -> Result<(), ClientGone> {
-        if self.out.len() < PIECE_BYTES {
+        if self.out.len() < PIECE_BYTES && !self.is_silent_too_long() {
             return Ok(());
         }
         self.send().await
     }
 
+    fn is_silent_too_long(&self) -> bool {
+        self.fills_silence && self.sent_at.elapsed() >= SILENCE_MAX
+    }
+
     /// Sends what was written, once the client has taken the piece before.
     pub(crate) async fn send(&mut self) -> Result<(), ClientGone> {
+        if self.is_silent_too_long() {
+            self.out.push(b'\n');
+        }
         if self.out.is_empty() {
             return Ok(());
         }
         let piece = Piece::Bytes(Bytes::from(std::mem::take(&mut self.out)));
-        self.hand_on(piece).await
+        self.hand_on(piece).await?;
+        self.sent_at = Instant::now();
+        Ok(())
     }
 
     /// Marks the body as whole.
@@ -81,6 +105,8 @@ where
     let writing = write(BodyWriter {
         out: Vec::new(),
         pieces: sender,
+        sent_at: Instant::now(),
+        fills_silence: false,
     });
     let suppressed = TelemetryContext::new().with_telemetry_suppressed();
     let task = tokio::spawn(
@@ -130,5 +156,34 @@ impl http_body::Body for TaskBody {
 impl Drop for TaskBody {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_takes_long_to_find_its_next_part_is_not_silent() {
+        let mut body = written_by("application/json", |mut body| async move {
+            body.fill_silence();
+            body.out.extend_from_slice(b"{\"list\":[");
+            body.send().await?;
+            for _ in 0..4 {
+                tokio::time::advance(SILENCE_MAX / 2).await;
+                body.send_if_large().await?;
+            }
+            body.out.extend_from_slice(b"]}");
+            body.finish().await
+        });
+        let mut pieces = Vec::new();
+        while let Some(frame) = poll_fn(|cx| Pin::new(body.body_mut()).poll_frame(cx)).await {
+            pieces.push(frame.unwrap().into_data().unwrap());
+        }
+        assert_eq!(pieces, ["{\"list\":[", "\n", "\n", "]}"]);
     }
 }

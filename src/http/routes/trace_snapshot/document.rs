@@ -49,6 +49,9 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
         evicted: snapshot.evicted,
     };
     fields(&mut body.out, b'{', &head);
+    body.send().await?;
+    // A pass over a large trace may find nothing to write for long.
+    body.fill_silence();
     let overview = Overview::read(&snapshot, &mut body).await?;
     let summary = overview.summary(&snapshot, |at| snapshot.events.id(at));
     fields(&mut body.out, b',', &SnapshotSummary { summary });
@@ -140,6 +143,7 @@ impl Lists<'_> {
             let snapshot = self.snapshot;
             let mut pages = snapshot.events.pages();
             let mut updates = OpenUpdates::default();
+            let mut items = 0;
             while let Some(page) = pages.next().await {
                 pages.read(&page, |event| {
                     let is_of_span = matches!(event.name, "updated" | "ended");
@@ -149,23 +153,29 @@ impl Lists<'_> {
                 });
                 drop(page);
                 if updates.is_full() {
-                    self.write_merged(&mut updates).await?;
+                    self.write_merged(&mut updates, &mut items).await?;
                 }
+                self.body.send_if_large().await?;
             }
-            self.write_merged(&mut updates).await?;
+            self.write_merged(&mut updates, &mut items).await?;
             self.expect(pages.events() == self.events, &pages);
         }
         self.body.out.push(b']');
         Ok(())
     }
 
-    async fn write_merged(&mut self, updates: &mut OpenUpdates) -> Result<(), ClientGone> {
+    /// Writes merged updates, of which the list has `items` already.
+    async fn write_merged(
+        &mut self,
+        updates: &mut OpenUpdates,
+        items: &mut u64,
+    ) -> Result<(), ClientGone> {
         for update in updates.take() {
             let out = &mut self.body.out;
-            // No event ends with an opening bracket.
-            if out.last() != Some(&b'[') {
+            if *items > 0 {
                 out.push(b',');
             }
+            *items += 1;
             out.extend_from_slice(&self.snapshot.narrowed(&update));
             self.body.send_if_large().await?;
         }
