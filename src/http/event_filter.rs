@@ -1,19 +1,91 @@
-//! Narrows the stream of a trace to what its reader asked for, after what the reader may see has been decided. It runs on
-//! the reader's task.
+//! Narrows a stream to what its reader asked for: [`StreamFilter`]. On the stream of a trace, [`FilteredProjection`] does
+//! it after what the reader may see has been decided. It runs on the reader's task.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
+    engine::log::Log,
     log::block::BlockEvent,
+    span::event::{SpanId, TraceId},
     sse::body::{Projected, Projection},
-    trace::parse::EventFilter,
+    trace::parse::{self, EventFilter},
+    util::hash::Set,
     wire::{control, id::EventId},
 };
+
+/// The filter of a stream, and what its reader has seen of spans: an update has neither service nor kind nor, mostly, a
+/// name, so it passes if the start of its span does.
+pub(crate) struct StreamFilter {
+    filter: EventFilter,
+    log: Arc<Log>,
+    /// Spans whose start the filter accepts and whose end the reader has not reached.
+    open: Set<(TraceId, SpanId)>,
+}
+
+impl StreamFilter {
+    /// Upper bound on the spans that are remembered for one reader. Of further ones, updates pass while they are open.
+    const SPANS_MAX: usize = 65_536;
+
+    pub(crate) fn new(filter: EventFilter, log: &Arc<Log>) -> Self {
+        Self {
+            filter,
+            log: Arc::clone(log),
+            open: Set::default(),
+        }
+    }
+
+    fn accepts_type(&self, name: &str) -> bool {
+        self.filter.accepts_type(name)
+    }
+
+    pub(crate) fn accepts(&mut self, name: &str, payload: &[u8]) -> bool {
+        let Self { filter, open, .. } = self;
+        let wants_updates = filter.is_about_spans() && filter.accepts_type("updated");
+        match name {
+            "started" if wants_updates && open.len() < Self::SPANS_MAX => {
+                let span = span_of(payload).filter(|_| filter.accepts_span(payload));
+                open.extend(span);
+            }
+            "updated" if wants_updates => {
+                return filter.accepts_status(payload)
+                    && (filter.accepts_span(payload) || self.accepts_span_of(payload));
+            }
+            "ended" if !open.is_empty() => {
+                if let Some(span) = span_of(payload) {
+                    open.remove(&span);
+                }
+            }
+            _ => {}
+        }
+        self.filter.accepts(name, payload)
+    }
+
+    /// Returns whether the filter accepts the start of the span that the update is about. A reader that came later than
+    /// the start finds it in the log while the span is open.
+    fn accepts_span_of(&self, update: &[u8]) -> bool {
+        let Some((trace, span)) = span_of(update) else {
+            return false;
+        };
+        if self.open.contains(&(trace, span)) {
+            return true;
+        }
+        let token = u64::from_be_bytes(span.to_bytes());
+        let start = self.log.tail.open_event(&trace.stream_key(), token);
+        start.is_some_and(|start| {
+            let mut events = start.events();
+            events.any(|event| event.with_payload(|payload| self.filter.accepts_span(payload)))
+        })
+    }
+}
+
+fn span_of(payload: &[u8]) -> Option<(TraceId, SpanId)> {
+    Some((parse::trace_id(payload)?, parse::span_id(payload)?))
+}
 
 /// The filter of a trace's stream, around the projection for its reader.
 pub(crate) struct FilteredProjection {
     inner: Option<Box<dyn Projection>>,
-    filter: EventFilter,
+    filter: StreamFilter,
     /// Whether the reader sees the trace through a view. Then only the type is compared: fields that the view hides must
     /// not show in what a filter lets through.
     is_viewed: bool,
@@ -22,7 +94,7 @@ pub(crate) struct FilteredProjection {
 impl fmt::Debug for FilteredProjection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FilteredProjection")
-            .field("filter", &self.filter)
+            .field("filter", &self.filter.filter)
             .field("is_viewed", &self.is_viewed)
             .finish_non_exhaustive()
     }
@@ -31,7 +103,7 @@ impl fmt::Debug for FilteredProjection {
 impl FilteredProjection {
     pub(crate) fn new(
         inner: Option<Box<dyn Projection>>,
-        filter: EventFilter,
+        filter: StreamFilter,
         is_viewed: bool,
     ) -> Self {
         Self {
@@ -41,7 +113,7 @@ impl FilteredProjection {
         }
     }
 
-    fn wants(&self, event: &BlockEvent<'_>) -> bool {
+    fn wants(&mut self, event: &BlockEvent<'_>) -> bool {
         let name = event.name();
         // As on `/sse`, every reader is told of losses, and of processes.
         event.is_global()

@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Mutex,
     task::{Context as TaskContext, Poll},
 };
 
@@ -28,7 +29,7 @@ use crate::{
         auth::host_check::{self, Peer},
         auth::login,
         error::HttpError,
-        event_filter::FilteredProjection,
+        event_filter::{FilteredProjection, StreamFilter},
         query_params::QueryParams,
         routes::{self, trace_list::LiveListQuery},
         stream_guard,
@@ -39,7 +40,10 @@ use crate::{
     reader::subscription::Subscribe,
     span::{event::TraceId, own_requests::ROUTES, record},
     sse::body::{SseBody, resume_point},
-    util::query::{self, NotUtf8},
+    util::{
+        query::{self, NotUtf8},
+        sync::lock,
+    },
     wire::{control::EndReason, id::ResumePoint},
     workflow::Workflows,
 };
@@ -492,7 +496,8 @@ fn all_events(
         }
     }
     if !filter.is_empty() {
-        options = options.filter(move |name, payload| filter.accepts(name, payload));
+        let filter = Mutex::new(StreamFilter::new(filter, live.log()));
+        options = options.filter(move |name, payload| lock(&filter).accepts(name, payload));
     }
     let reader = options.reader(live.log());
     let body = SseBody::new(reader, resume == ResumePoint::Live, None);
@@ -524,6 +529,7 @@ pub(crate) fn trace_events(
     let mut projection = authorization.projection();
     let filter = params.event_filter()?;
     if !filter.is_empty() {
+        let filter = StreamFilter::new(filter, live.log());
         let filtered = FilteredProjection::new(projection, filter, authorization.is_viewed());
         projection = Some(Box::new(filtered));
     }

@@ -355,6 +355,14 @@ pub(crate) fn span_id(payload: &[u8]) -> Option<SpanId> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// Returns the trace that the event is about.
+#[cfg(feature = "http")]
+pub(crate) fn trace_id(payload: &[u8]) -> Option<TraceId> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"traceId")?;
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// Returns whether an open span outlives its process.
 pub(crate) fn is_durable(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, value)| key == b"durable" && value == b"true")
@@ -388,23 +396,33 @@ impl EventFilter {
     /// Returns whether the filter accepts an event of this name and payload. It rejects an event that lacks a filtered
     /// field.
     pub(crate) fn accepts(&self, name: &str, payload: &[u8]) -> bool {
-        if !self.accepts_type(name) {
-            return false;
-        }
+        self.accepts_type(name) && self.accepts_span(payload) && self.accepts_status(payload)
+    }
+
+    /// Returns whether the filter looks at fields of a span that its updates do not repeat.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_about_spans(&self) -> bool {
+        !(self.services.is_empty() && self.names.is_empty() && self.kinds.is_empty())
+    }
+
+    /// Returns whether the filter accepts service, name and kind of an event.
+    pub(crate) fn accepts_span(&self, payload: &[u8]) -> bool {
         let one_of = |wanted: &[Vec<u8>], field: &[u8]| {
             wanted.is_empty()
                 || json::fields(payload)
                     .find(|(key, _)| *key == field)
                     .is_some_and(|(_, value)| wanted.iter().any(|one| one == value))
         };
+        one_of(&self.services, b"service")
+            && one_of(&self.names, b"name")
+            && one_of(&self.kinds, b"kind")
+    }
+
+    pub(crate) fn accepts_status(&self, payload: &[u8]) -> bool {
         let status = || {
             let status = json::fields(payload).find(|(key, _)| *key == b"status")?.1;
             Some(status.starts_with(b"{\"code\":\"ERROR\""))
         };
-        one_of(&self.services, b"service")
-            && one_of(&self.names, b"name")
-            && one_of(&self.kinds, b"kind")
-            && (self.errors.is_empty()
-                || status().is_some_and(|error| self.errors.contains(&error)))
+        self.errors.is_empty() || status().is_some_and(|error| self.errors.contains(&error))
     }
 }

@@ -47,11 +47,11 @@ async fn values_of_one_filter_are_alternatives_and_filters_must_all_hold() {
             vec![1, 2, 3, 4, 5, 6],
         ),
         (format!("traceId={one}&traceId={one}"), vec![1, 2, 3, 4]),
-        ("service=pay".to_owned(), vec![2, 3, 7]),
+        ("service=pay".to_owned(), vec![2, 3, 7, 8]),
         ("service=Pay".to_owned(), vec![]),
         (
             "service=pay&service=shop".to_owned(),
-            vec![1, 2, 3, 4, 5, 6, 7],
+            vec![1, 2, 3, 4, 5, 6, 7, 8],
         ),
         ("name=checkout".to_owned(), vec![1, 4]),
         ("name=check".to_owned(), vec![]),
@@ -59,8 +59,11 @@ async fn values_of_one_filter_are_alternatives_and_filters_must_all_hold() {
             "name=add%20to+cart%20%C3%BC%2F%22x%22".to_owned(),
             vec![5, 6],
         ),
-        ("kind=CLIENT".to_owned(), vec![7]),
-        ("kind=SERVER&kind=CLIENT".to_owned(), vec![1, 4, 7]),
+        ("kind=CLIENT".to_owned(), vec![7, 8]),
+        ("kind=SERVER&kind=CLIENT".to_owned(), vec![1, 4, 7, 8]),
+        ("kind=CLIENT&type=updated".to_owned(), vec![8]),
+        ("name=charge".to_owned(), vec![2, 3, 7, 8]),
+        ("service=shop&type=updated".to_owned(), vec![]),
         ("status=ERROR".to_owned(), vec![3]),
         ("status=OK".to_owned(), vec![4, 6]),
         ("status=OK&status=ERROR".to_owned(), vec![3, 4, 6]),
@@ -229,4 +232,29 @@ async fn a_live_stream_is_filtered_too() {
         (frame.sequence(), frame.json()["name"].as_str()),
         (3, Some("wanted"))
     );
+}
+
+#[tokio::test]
+async fn updates_pass_with_the_start_of_their_span_also_for_a_reader_that_came_later() {
+    let app = App::start().await;
+    let start = |number, service| {
+        SpanEvent::started(trace(number), span(1), "job")
+            .service(service)
+            .kind(SpanKind::Consumer)
+    };
+    put(&app.live, [start(1, "pay"), start(2, "shop")]);
+    let queries = [
+        "/sse?service=pay&replay=none".to_owned(),
+        "/sse?kind=CONSUMER&service=pay&type=updated&replay=none".to_owned(),
+        format!("/traces/{}/sse?service=pay&replay=none", trace(1)),
+    ];
+    for query in queries {
+        let mut stream = app.stream(&query).await;
+        stream.event("hello").await;
+        let update = |number| SpanEvent::updated(trace(number), span(1), None).attribute("n", 1);
+        put(&app.live, [update(2), update(1)]);
+        let frame = stream.event("updated").await;
+        let of = frame.json()["traceId"].clone();
+        assert_eq!(of, json!(trace(1).to_string()), "{query}");
+    }
 }
