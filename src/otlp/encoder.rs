@@ -18,7 +18,8 @@ use crate::{
         queue::RequestQueue,
         recent_ends::{KnownEnd, RecentEnds, event_hash},
         request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace},
-        senders::{Sender, SharedSenders},
+        sender_activity::SenderActivity,
+        senders::SharedSenders,
     },
     span::updates::UPDATE_INTERVAL,
     util::{
@@ -29,18 +30,13 @@ use crate::{
 
 /// Bytes of a batch after which the worker stores it, though the request has more.
 const BATCH_BYTES: usize = 512 * 1024;
-/// A sender whose span of this length was first heard of at its end sends only ended spans.
-const LONG: Duration = Duration::from_secs(1);
-/// How many intervals a process may be silent before it counts as dead.
-const INTERVALS: u32 = 5;
-
 /// The worker's half of the receiver.
 #[derive(Debug)]
 pub(crate) struct OtlpEncoder {
     queue: Arc<RequestQueue>,
     senders: SharedSenders,
     /// By the number of the sender.
-    heard: Vec<Heard>,
+    heard: Vec<SenderActivity>,
     open: FollowedSpans,
     recent: RecentEnds,
     /// Whether `recent` has what an earlier run of the program stored.
@@ -51,22 +47,6 @@ pub(crate) struct OtlpEncoder {
     current: Option<Current>,
     /// Requests whose last events are in the batch that is not stored yet.
     complete: Vec<Complete>,
-}
-
-/// What the worker knows of one sender.
-#[derive(Clone, Debug)]
-struct Heard {
-    source: u32,
-    is_dotnet: bool,
-    at: Instant,
-    time: Timestamp,
-    /// The usual time between two reports of one open span.
-    interval: Option<Duration>,
-    open: usize,
-    has_sent_open: bool,
-    ended_only: bool,
-    /// By how much its clock is ahead of ours, at least.
-    ahead: Duration,
 }
 
 /// The request that is being encoded.
@@ -137,21 +117,11 @@ impl OtlpEncoder {
             }
             while self.heard.len() <= number {
                 let sender = senders.get(self.heard.len());
-                self.heard.push(Heard {
-                    source: sender.map_or(u32::MAX, |sender| sender.source),
-                    is_dotnet: sender.is_some_and(Sender::is_dotnet),
-                    at: now,
-                    time: request.received,
-                    interval: None,
-                    open: 0,
-                    has_sent_open: false,
-                    ended_only: false,
-                    ahead: Duration::ZERO,
-                });
+                let activity = SenderActivity::new(sender, now, request.received);
+                self.heard.push(activity);
             }
             if let Some(heard) = self.heard.get_mut(number) {
-                heard.at = now;
-                heard.time = request.received;
+                heard.hear(now, request.received);
             }
         }
     }
@@ -186,7 +156,7 @@ impl OtlpEncoder {
         let span = view.span;
         let is_empty = span.start_time_unix_nano == span.end_time_unix_nano;
         let heard = self.heard.get(place.sender);
-        place.is_open || is_empty && heard.is_some_and(|heard| heard.is_dotnet && !heard.ended_only)
+        place.is_open || is_empty && heard.is_some_and(SenderActivity::sends_open_as_empty)
     }
 
     fn start(
@@ -226,9 +196,7 @@ impl OtlpEncoder {
         }
         self.open.insert(view.span, place, Instant::now());
         if let Some(heard) = self.heard.get_mut(place.sender) {
-            heard.open += 1;
-            heard.has_sent_open = true;
-            heard.ended_only = false;
+            heard.opened();
         }
     }
 
@@ -249,11 +217,8 @@ impl OtlpEncoder {
         let mut place = *place;
         place.sender = sender;
         let is_news = open.content != place.content;
-        if let Some(heard) = self.heard.get_mut(sender)
-            && !gap.is_zero()
-        {
-            let usual = heard.interval.unwrap_or(gap);
-            heard.interval = Some((usual * 3 + gap) / 4);
+        if let Some(heard) = self.heard.get_mut(sender) {
+            heard.resent(gap);
         }
         // What waits is older than this.
         self.deferred.remove(&place.key);
@@ -393,11 +358,7 @@ impl OtlpEncoder {
         self.recent.set(&place.key, Some(place.content));
         let length = view.span.end_time_unix_nano - view.span.start_time_unix_nano;
         if let Some(heard) = self.heard.get_mut(sender) {
-            if open.is_some() {
-                heard.open = heard.open.saturating_sub(1);
-            } else if !heard.has_sent_open && u128::from(length) >= LONG.as_nanos() {
-                heard.ended_only = true;
-            }
+            heard.ended(open.is_some(), Duration::from_nanos(length));
         }
     }
 
@@ -475,12 +436,6 @@ impl OtlpEncoder {
             EncodePhase::Done => {}
         }
     }
-
-    /// Returns when the process counts as dead, if it has open spans and used to send them again.
-    fn dead_at(heard: &Heard) -> Option<Instant> {
-        let silence = (heard.interval? * INTERVALS).max(OtlpReceiver::SILENCE_MIN);
-        (heard.open > 0).then(|| heard.at + silence)
-    }
 }
 
 impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
@@ -528,11 +483,10 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
             let Some(heard) = self.heard.get_mut(number) else {
                 break;
             };
-            if Self::dead_at(heard).is_none_or(|at| at > now) {
+            if heard.dead_at().is_none_or(|at| at > now) {
                 continue;
             }
-            heard.open = 0;
-            heard.interval = None;
+            heard.died();
             let time = heard.time;
             for key in self.open.take_of(number) {
                 encoder.received_lost(key, time, batch);
@@ -544,35 +498,7 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let dead = self.heard.iter().filter_map(Self::dead_at);
+        let dead = self.heard.iter().filter_map(SenderActivity::dead_at);
         dead.chain(self.deferred.next_due()).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_process_that_used_to_send_its_open_spans_again_dies_of_silence() {
-        let now = Instant::now();
-        let silence = |interval: Option<u64>, open| {
-            let heard = Heard {
-                source: 0,
-                is_dotnet: false,
-                at: now,
-                time: Timestamp::default(),
-                interval: interval.map(Duration::from_secs),
-                open,
-                has_sent_open: true,
-                ended_only: false,
-                ahead: Duration::ZERO,
-            };
-            OtlpEncoder::dead_at(&heard).map(|at| at.saturating_duration_since(now).as_secs())
-        };
-        assert_eq!(silence(None, 1), None);
-        assert_eq!(silence(Some(60), 0), None);
-        assert_eq!(silence(Some(1), 1), Some(30));
-        assert_eq!(silence(Some(60), 1), Some(300));
     }
 }

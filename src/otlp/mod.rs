@@ -38,6 +38,7 @@ pub(crate) mod queue;
 pub(crate) mod receiver;
 mod recent_ends;
 pub(crate) mod request;
+mod sender_activity;
 pub(crate) mod senders;
 
 pub use self::{config::OtlpReceiver, import::ImportedFile};

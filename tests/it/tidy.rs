@@ -313,6 +313,7 @@ const MODULES: &[&str] = &[
     "otlp::mapping::process",
     "otlp::mapping",
     "otlp::senders",
+    "otlp::sender_activity",
     "otlp::request",
     "otlp::recent_ends",
     "otlp::followed_spans",
