@@ -15,7 +15,7 @@
 //! | [`routes`] | Which routes are there? |
 //! | [`limits`] | What is bounded, and at what? |
 //! | [`costs`] | What does it cost? |
-//! | [`import_export`] | How do I take a trace elsewhere? |
+//! | [`import_export`] | How do I take a trace elsewhere, or bring one here? |
 //! | [`tests`] | What did my test do when it failed? |
 //! | [`binary`] | How do I use the program `livespan`? |
 //! | [`other_languages`] | How do I watch a program in another language? |

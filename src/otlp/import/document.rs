@@ -294,7 +294,7 @@ fn count_items(resources: &[u8], scopes: &[u8], items: &[u8]) -> u64 {
     let mut count = 0;
     members(resources, scopes, &mut |scopes| {
         members(scopes, items, &mut |items| {
-            count += elements(items).count() as u64
+            count += elements(items).count() as u64;
         });
     });
     count

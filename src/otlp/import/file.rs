@@ -182,7 +182,7 @@ impl FileReader {
         let max = self.limits.document;
         let room = (max + 1).saturating_sub(document.len() as u64);
         let read = input.take(room).read_to_end(&mut document);
-        read.map_err(|error| read_error(error))?;
+        read.map_err(read_error)?;
         if document.len() as u64 > max {
             return Err(Error::invalid(format!(
                 "a JSON document of more than {max} bytes cannot be read at once; JSON lines can"

@@ -16,7 +16,7 @@ use crate::{
         import::{
             left_out::LeftOut,
             otlp_events::OtlpEvents,
-            values::{any_value, attribute, id, kind, list, micros, text, text_attribute},
+            values::{any_value, attribute, id, kind, list, member, micros, text, text_attribute},
         },
         mapping::SpanView,
     },
@@ -57,11 +57,11 @@ pub(super) fn add_trace(
         if !span.is_object() {
             return Err(format!("{path} is no span"));
         }
-        let process = match processes.get(text(&span["processID"])) {
+        let process = match processes.get(text(member(&span, "processID"))) {
             Some(process) => *process,
-            None => events.process_of(Some(&resource_of(&span["process"])?)),
+            None => events.process_of(Some(&resource_of(member(&span, "process"))?)),
         };
-        let warnings = list(&span["warnings"], &format!("{path}.warnings"))?;
+        let warnings = list(member(&span, "warnings"), &format!("{path}.warnings"))?;
         events
             .left_out
             .add(LeftOut::WARNINGS, warnings.len() as u64);

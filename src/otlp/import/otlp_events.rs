@@ -13,7 +13,7 @@ use crate::{
         import::left_out::LeftOut,
         mapping::{
             ProcessKey, SpanView, attributes, end_fields, fields_of, id, is_open, log_fields,
-            number_of, service_name, text_of,
+            number_of, partial_spans, service_name, text_of,
         },
         request::check,
     },
@@ -115,7 +115,7 @@ impl OtlpEvents {
         (fields.process, fields.service) = (&process.id, &process.service);
         let mut out = Vec::new();
         if is_open {
-            drop(json::started(&mut out, &fields, start));
+            let _layout = json::started(&mut out, &fields, start);
             push(std::mem::take(&mut out));
             // The file does not say when it was made.
             let known = span.events.iter().map(|event| event.time_unix_nano).max();
@@ -139,6 +139,13 @@ impl OtlpEvents {
         let number = self.process_of(logs.resource.as_ref());
         for scope_logs in &logs.scope_logs {
             for record in &scope_logs.log_records {
+                if let Some(open) = partial_spans(record) {
+                    for mut spans in open.resource_spans {
+                        spans.resource = spans.resource.or_else(|| logs.resource.clone());
+                        self.add(&spans, push);
+                    }
+                    continue;
+                }
                 if record.time_unix_nano == 0 && record.observed_time_unix_nano == 0 {
                     self.left_out.add(LeftOut::NO_TIME, 1);
                     continue;

@@ -45,6 +45,11 @@ pub(super) fn text_attribute(key: &str, text: &str) -> KeyValue {
     attribute(key, AnyValue { value })
 }
 
+/// Returns a member of an object; null if there is none.
+pub(super) fn member<'a>(json: &'a Json, name: &str) -> &'a Json {
+    json.get(name).unwrap_or(&Json::Null)
+}
+
 /// Returns a text, or the empty one for anything else.
 pub(super) fn text(json: &Json) -> &str {
     json.as_str().unwrap_or_default()

@@ -10,7 +10,7 @@ use crate::otlp::{
     import::{
         left_out::LeftOut,
         otlp_events::OtlpEvents,
-        values::{any_value, attribute, id, kind, list, micros, text, text_attribute},
+        values::{any_value, attribute, id, kind, list, member, micros, text, text_attribute},
     },
     mapping::SpanView,
 };
@@ -29,7 +29,7 @@ pub(super) fn add_span(
         events.left_out.add(LeftOut::NO_START, 1);
         return Ok(());
     }
-    let service = text(&json["localEndpoint"]["serviceName"]);
+    let service = text(member(&json["localEndpoint"], "serviceName"));
     let resource = Resource {
         attributes: vec![text_attribute(
             "service.name",

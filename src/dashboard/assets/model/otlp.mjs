@@ -4,6 +4,8 @@
 // enum is a number or a name; 64-bit integers are numbers or texts. `tests/otlp.json` has the cases.
 // Must never trust what it reads: a file comes from anywhere. What is left out is counted.
 
+import { parseExactly } from "./exact-json.mjs";
+
 /** A file is not what it seems; the message says where and why. */
 export class Malformed extends Error {}
 
@@ -113,6 +115,11 @@ export function* logsOfOtlp(request, left, processes) {
       const scopeLogs = objectAt(one, place);
       const scope = textAt(objectAt(scopeLogs.scope, `${place}.scope`).name, `${place}.scope.name`);
       for (const [n, record] of listAt(scopeLogs.logRecords, `${place}.logRecords`).entries()) {
+        const spans = partialSpans(record, resourceLogs.resource, left, processes);
+        if (spans !== null) {
+          yield* spans;
+          continue;
+        }
         const log = logOf(record, { process: process.process, service: process.service }, scope, `${place}.logRecords[${n}]`);
         if (log === null) leave(left, "log records without a time");
         else {
@@ -121,6 +128,24 @@ export function* logsOfOtlp(request, left, processes) {
         }
       }
     }
+  }
+}
+
+/**
+ * The open spans that a partial-span processor sends in the body of a record.
+ * @param {any} record @param {any} resource of the record @param {LeftOut} left @param {FileProcesses} processes
+ * @returns {any[] | null} none where the record says that a span has stopped; null for any other record
+ */
+function partialSpans(record, resource, left, processes) {
+  const pairs = Array.isArray(record?.attributes) ? record.attributes : [];
+  const event = pairs.find((/** @type {any} */ pair) => pair?.key === "partial.event")?.value?.stringValue;
+  const body = record?.body?.stringValue;
+  if (typeof event !== "string" || typeof body !== "string") return null;
+  try {
+    const resourceSpans = listAt(parseExactly(body).resourceSpans, "resourceSpans").map((spans) => ({ ...spans, resource: spans?.resource ?? resource }));
+    return event === "heartbeat" ? [...eventsOfOtlp({ resourceSpans }, left, processes)] : [];
+  } catch {
+    return null;
   }
 }
 
