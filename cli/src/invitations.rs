@@ -2,7 +2,7 @@
 //! only this user can read. It is removed at the end; one that is left behind by a crash is recognised, because nobody
 //! answers.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use livespan::LiveServer;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ pub(crate) fn publish(
         join: invitation.url.clone(),
         token: invitation.token.clone(),
     };
-    write_private(&file, &serde_json::json!(contents).to_string())
+    paths::write_private(&file, &serde_json::json!(contents).to_string())
         .map_err(|error| Failure::of(&format!("write {}", file.display()), &error))?;
     Ok(Published(Some(file)))
 }
@@ -81,18 +81,4 @@ pub(crate) async fn running(address: Option<&str>) -> Option<Running> {
 
 fn file(port: u16) -> Option<PathBuf> {
     Some(paths::runtime()?.join(format!("join-{port}.json")))
-}
-
-/// Replaces a file as a whole, with one that only this user can read.
-fn write_private(file: &PathBuf, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = file.parent() {
-        paths::create_private(folder)?;
-    }
-    let part = file.with_extension(format!("{}.part", std::process::id()));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(&part)?.write_all(text.as_bytes())?;
-    fs::rename(&part, file)
 }

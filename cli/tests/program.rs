@@ -58,6 +58,13 @@ fn joins() {
             say(&format!("joined {}", guard.url()));
             drop(std::io::stdin().read_to_end(&mut Vec::new()));
         }
+        "talk" => {
+            let _span = tracing::info_span!("stuck").entered();
+            say(&format!("joined {}", guard.url()));
+            for _line in std::io::stdin().lines() {
+                tracing::info_span!("said").in_scope(|| ());
+            }
+        }
         "send" => {
             let url = env::var("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap() + "/";
             let token = env::var("OTEL_EXPORTER_OTLP_HEADERS").unwrap();

@@ -3,8 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::TcpStream,
     path::Path,
     sync::{
         Mutex,
@@ -17,15 +15,14 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Folder, PATIENCE, Running, get, livespan, stored};
+use crate::{
+    sender::{SPANS_A_REQUEST, answered, request_of, send, span},
+    support::{Folder, PATIENCE, Running, get, livespan, stored},
+};
 
 const SENDERS: u64 = 6;
-const SPANS_A_REQUEST: u64 = 25;
 /// Answers with success before a receiver is ended.
 const ANSWERS_A_ROUND: u64 = 40;
-/// How long a sender waits for an answer before it sends again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-const START: u64 = 1_795_347_540_000_000_000;
 const SERVE: [&str; 7] = [
     "serve",
     "--addr",
@@ -40,50 +37,6 @@ fn serve(home: &Folder) -> (Running, String) {
     let (server, url) = Running::serve(livespan(home).args(SERVE));
     let host = url.strip_prefix("http://").unwrap().trim_end_matches('/');
     (server, host.to_owned())
-}
-
-fn span(sender: u64, number: u64) -> Json {
-    let start = START + number;
-    json!({
-        "traceId": format!("{sender:016x}{:016x}", number / SPANS_A_REQUEST + 1),
-        "spanId": format!("{:016x}", (sender << 32) + number + 1),
-        "name": format!("span {number}"),
-        "kind": 1,
-        "startTimeUnixNano": start.to_string(),
-        "endTimeUnixNano": (start + 1_000).to_string(),
-        "attributes": [{"key": "number", "value": {"intValue": number}}],
-    })
-}
-
-fn request_of(spans: &[Json]) -> String {
-    let service = json!({"key": "service.name", "value": {"stringValue": "shop"}});
-    let resource = json!({"attributes": [service]});
-    json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).to_string()
-}
-
-/// Sends a request. Returns its connection.
-fn send(host: &str, body: &str) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let length = body.len();
-    write!(
-        stream,
-        "POST /v1/traces HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
-    )?;
-    Ok(stream)
-}
-
-/// Sends a request. Returns the status of its answer.
-fn answered(host: &str, body: &str) -> std::io::Result<u16> {
-    let mut answer = String::new();
-    send(host, body)?.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    // Only a whole answer counts.
-    match status {
-        Some(status) if answer.contains("\r\n\r\n") => Ok(status),
-        _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
-    }
 }
 
 /// Sends a request until it is answered with success, to whoever serves then.

@@ -25,6 +25,11 @@ impl Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("livespan-cli-{}-{number}", std::process::id());
+        // In memory if possible: on a busy disk, a commit may take longer than a log waits for it.
+        let shared = Path::new("/dev/shm").join(&name);
+        if fs::create_dir_all(&shared).is_ok() {
+            return Self(shared);
+        }
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         Self(path)

@@ -10,7 +10,7 @@ use crate::{
     },
     ingest::buffer::RecordClass,
     log::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         event::{Pinning, StreamKey},
         retention::Retention,
     },
@@ -46,6 +46,27 @@ impl SpanEncoder {
         batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
         self.pending_changes
             .push((batch.len().saturating_sub(1), change));
+    }
+
+    /// Leaves a span open that an earlier run of the log left open. A start that is too old to be in memory is appended
+    /// again: otherwise lists would not show the span.
+    pub(super) fn keep_open(&mut self, started: &StoredEvent, batch: &mut Batch) {
+        let Pinning::Open(token) = started.pin else {
+            return;
+        };
+        let is_in_memory = started
+            .key
+            .is_some_and(|key| self.log.tail.open_event(&key, token).is_some());
+        if is_in_memory {
+            return;
+        }
+        if let Some(change) = parse::span_change(&started.payload) {
+            batch.push(&started.name, started.key, started.pin, |out| {
+                out.extend_from_slice(&started.payload);
+            });
+            self.pending_changes
+                .push((batch.len().saturating_sub(1), change));
+        }
     }
 
     pub(super) fn end_dropped(

@@ -35,7 +35,7 @@ use crate::{
     span::{
         delta::end::read_end_delta,
         dropped_ends::{DroppedEnd, DroppedEnds},
-        json::{LostReason, SpanFields},
+        json::{self, LostReason, SpanFields},
         own_requests::OwnRequestSpans,
         process::{Process, Processes},
         progress::SpanProgress,
@@ -96,6 +96,8 @@ pub(crate) struct SpanEncoder {
     pub(super) updates: UpdateSchedule,
     #[cfg(feature = "otlp")]
     pub(super) receiver: ReceiverState<Self>,
+    /// Processes, as JSON texts, whose open spans stay open when the log is opened.
+    running_processes: Set<Vec<u8>>,
     /// What was said of the spans of dead processes, while these spans are ended.
     abandoned_updates: LostSpanUpdates,
 }
@@ -141,6 +143,7 @@ impl SpanEncoder {
             updates: UpdateSchedule::default(),
             #[cfg(feature = "otlp")]
             receiver: ReceiverState::of(None),
+            running_processes: Set::default(),
             abandoned_updates: LostSpanUpdates::default(),
         }
     }
@@ -154,6 +157,12 @@ impl SpanEncoder {
     /// Sets the queue from which the changes of open spans are taken.
     pub(crate) fn telling(mut self, queue: Arc<UpdateQueue>) -> Self {
         self.updates = UpdateSchedule::new(queue);
+        self
+    }
+
+    /// Sets the processes whose open spans stay open when the log is opened.
+    pub(crate) fn with_running_processes(mut self, ids: &[String]) -> Self {
+        self.running_processes = ids.iter().map(|id| json::quoted(id)).collect();
         self
     }
 
@@ -444,6 +453,11 @@ impl RecordEncoder for SpanEncoder {
     fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
         if parse::is_durable(&event.payload) {
             self.mark_waiting(&event.payload, batch);
+            return;
+        }
+        let mut fields = json::fields(&event.payload);
+        if fields.any(|(key, value)| key == b"process" && self.running_processes.contains(value)) {
+            self.keep_open(event, batch);
             return;
         }
         let why = (LostReason::Crashed, last_heard.into());

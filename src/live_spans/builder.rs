@@ -72,6 +72,7 @@ pub struct LiveSpansBuilder {
     pub(super) access: AccessConfig,
     pub(super) redaction: Redaction,
     pub(super) settings: WorkerSettings,
+    pub(super) running_processes: Vec<String>,
     #[cfg(feature = "otlp")]
     pub(super) otlp: Option<OtlpReceiver>,
 }
@@ -212,6 +213,19 @@ impl LiveSpansBuilder {
         self
     }
 
+    /// Names processes whose events come through [`encoded_target`](LiveSpans::encoded_target), and that may run on: the
+    /// spans that they have open in the store stay open. By default, opening a log ends all spans that an earlier run
+    /// left open as *lost*. Call [`end_process`](LiveSpans::end_process) for a process that turns out to be gone. A
+    /// start that is not among the newest events, which are kept in memory, is appended again.
+    pub fn running_processes<P: Into<String>>(
+        mut self,
+        processes: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let processes = processes.into_iter().map(Into::into);
+        self.running_processes.extend(processes);
+        self
+    }
+
     /// Takes OTLP from other processes: `POST /v1/traces`, `/v1/logs` and `/v1/metrics` are served beside the other
     /// routes. By default they are not. Metrics are accepted and left out.
     #[cfg(feature = "otlp")]
@@ -247,7 +261,7 @@ impl LiveSpansBuilder {
             on_diagnostic: Some(Arc::new(diagnostics::report)),
             ..self.settings
         };
-        let runtime = LogRuntime::start(store, settings, |log| {
+        let runtime = Arc::new(LogRuntime::start(store, settings, |log| {
             let own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
             let encoder = SpanEncoder::new(
                 log,
@@ -258,12 +272,12 @@ impl LiveSpansBuilder {
             )
             .redacting(self.redaction)
             .counting_ends(Arc::clone(&ended_count))
-            .telling(Arc::clone(&updates));
+            .telling(Arc::clone(&updates))
+            .with_running_processes(&self.running_processes);
             #[cfg(feature = "otlp")]
             let encoder = encoder.receiving(receiver.as_deref().map(Receiver::encoder));
             encoder
-        })?;
-        let runtime = Arc::new(runtime);
+        })?);
         let target = SseTarget::from_runtime(Arc::clone(&runtime));
         let parts = Arc::new(ProcessorShared {
             log_number: shared::next_log_number(),

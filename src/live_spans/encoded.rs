@@ -136,4 +136,49 @@ mod tests {
         );
         live.shutdown().unwrap();
     }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn spans_of_running_processes_stay_open_when_the_log_is_opened_again() {
+        let folder = std::env::temp_dir().join(format!("livespan-running-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = || {
+            let store = crate::SqliteEventStore::new(folder.join("spans.db"));
+            let builder = LiveSpans::builder().store(store);
+            builder.running_processes(["p7f3k2aa"]).build().unwrap()
+        };
+        let events = |live: &LiveSpans, count| -> Vec<String> {
+            let all = payloads(live, count).into_iter();
+            let kinds = all.map(|payload| EncodedEvent::new(payload).unwrap().kind().to_owned());
+            kinds.collect()
+        };
+        let first = [
+            started("00f067aa0ba902b7", "p7f3k2aa"),
+            started("00f067aa0ba902b8", "p0000000"),
+        ];
+        let first = first.map(|line| EncodedEvent::new(line).unwrap());
+        let live = open();
+        block_on(live.encoded_target().dispatch_all(&first)).unwrap();
+        live.shutdown().unwrap();
+
+        let live = open();
+        // The span of the other process is lost.
+        assert_eq!(events(&live, 3), ["started", "started", "ended"]);
+        let log = format!("{{\"type\":\"log\",\"timestamp\":\"{TIME}\"}}");
+        let logs = vec![EncodedEvent::new(log).unwrap(); 10_001];
+        block_on(live.encoded_target().dispatch_all(&logs)).unwrap();
+        live.shutdown().unwrap();
+
+        // Now the start is not in memory any more.
+        let live = open();
+        block_on(live.end_process("p7f3k2aa", SystemTime::now())).unwrap();
+        let all = payloads(&live, 10_006);
+        assert_eq!(all[10_004], first[0].payload());
+        let ended: serde_json::Value = serde_json::from_str(&all[10_005]).unwrap();
+        assert_eq!(ended["spanId"], "00f067aa0ba902b7");
+        assert_eq!(ended["lost"]["reason"], "crashed");
+        assert_eq!(live.status().head.sequence().get(), 10_006);
+        live.shutdown().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

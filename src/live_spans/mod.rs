@@ -160,6 +160,7 @@ impl LiveSpans {
             access: AccessConfig::default(),
             redaction: Redaction::default(),
             settings: WorkerSettings::default(),
+            running_processes: Vec::new(),
             #[cfg(feature = "otlp")]
             otlp: None,
         }

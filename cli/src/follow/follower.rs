@@ -1,48 +1,59 @@
 //! Reads the stream of one livespan, over all its connections, and appends its events to the log here in their order.
 //!
-//! The position in the other log moves only when its events are stored here, and a new connection resumes there. So
-//! nothing is taken twice, and nothing is missed, wherever a connection is cut. What the other log lost is told here as
-//! a gap. When its process is gone, its open spans end as lost.
+//! The position in the other log moves only when its events are stored here, and a new connection resumes there, also
+//! that of a later run of this program. So nothing is taken twice, and nothing is missed, wherever a connection is cut.
+//! What the other log lost is told here as a gap. When its process is gone, its open spans end as lost.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, SystemTime},
 };
 
-use livespan::{Error, LiveSpans, SseTarget, span::EncodedEvent};
+use livespan::{Error, SseTarget, span::EncodedEvent};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     console,
-    follow::{Progress, Source},
+    follow::{
+        Followers, Source,
+        positions::{JoinToken, Position, Positions, Processes},
+        stored_before::StoredBefore,
+    },
     http::{Client, Frame, Frames, RequestError, StreamEnd},
 };
 
 /// Events that are stored together at most.
 const BATCH_EVENTS_MAX: usize = 1_024;
-/// Upper bound on the processes of one log whose spans are ended when it is gone.
-const PROCESSES_MAX: usize = 4_096;
+/// The id of the beginning of any log. A reader who resumes there is told what is missing.
+const BEGINNING: &str = "0";
+/// How often it looks whether the store here works again.
+const STORE_INTERVAL: Duration = Duration::from_millis(100);
 /// Pause before a connection is tried again: the first one, and the longest one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Follows one livespan.
 pub(super) struct Follower {
-    live: LiveSpans,
+    followers: Followers,
     target: SseTarget<EncodedEvent>,
     client: Client,
     source: Source,
+    address: String,
+    /// What a later run of this program needs to read a program that joined.
+    joined: Option<JoinToken>,
     /// The id of the last event that is stored here.
     cursor: Option<String>,
-    /// The processes whose events came, except those that are gone.
-    processes: BTreeSet<String>,
+    /// Where an earlier run of this program had read to, until this one begins.
+    restored: Option<Position>,
+    /// What that run stored behind its position.
+    stored: StoredBefore,
+    /// Whether a gap comes before the next event, unless that event is stored: then this is the log of before.
+    is_gap_due: bool,
     /// The epoch of the log that is followed.
     epoch: Option<String>,
     has_warned: bool,
     /// When the last frame came.
     last_heard: SystemTime,
-    progress: Arc<Progress>,
 }
 
 /// How a connection ended.
@@ -51,48 +62,92 @@ enum Outcome {
     Gone,
     /// The connection was cut. `true` if anything came.
     Cut(bool),
+    /// The store here refused events. Readers got them; they are read again when the store works.
+    Refused,
     /// The log here takes no more events.
     Closed,
 }
 
 impl Follower {
-    pub(super) fn new(
-        live: &LiveSpans,
-        (client, source): (Client, Source),
-        progress: Arc<Progress>,
-    ) -> Self {
+    pub(super) fn new(followers: &Followers, client: Client, source: Source) -> Self {
+        let address = client.address().to_string();
+        let token = client.token().filter(|_| source == Source::Joined);
         Self {
-            live: live.clone(),
-            target: live.encoded_target(),
-            client,
+            target: followers.live.encoded_target(),
             source,
+            joined: token.map(|token| JoinToken {
+                token: token.to_owned(),
+            }),
             cursor: None,
-            processes: BTreeSet::new(),
+            restored: followers.progress.positions.take_restored(&address),
+            stored: StoredBefore::default(),
+            is_gap_due: false,
             epoch: None,
             has_warned: false,
             last_heard: SystemTime::now(),
-            progress,
+            address,
+            client,
+            followers: followers.clone(),
+        }
+    }
+
+    fn positions(&self) -> &Positions {
+        &self.followers.progress.positions
+    }
+
+    /// Goes on where an earlier run of this program ended.
+    async fn restore(&mut self) {
+        let Some(position) = self.restored.take() else {
+            return;
+        };
+        // Without what is stored, the log here is another one than then, and needs everything.
+        if let Some(stored) = StoredBefore::behind(&self.followers.live, &position).await {
+            // Until they have come again, the saved place stays in front of them.
+            if stored.is_empty() {
+                self.positions().settle(&position.epoch);
+            }
+            self.stored = stored;
+            self.last_heard = position.last_heard();
+            self.cursor = Some(position.id.unwrap_or_else(|| BEGINNING.to_owned()));
+            self.epoch = Some(position.epoch);
         }
     }
 
     /// Follows until the other livespan is gone, or the log here ends.
     pub(super) async fn run(mut self) {
+        self.restore().await;
         let (first, longest) = PAUSES;
         let mut pause = first;
         loop {
             match self.connection().await {
                 Outcome::Closed => return,
                 Outcome::Gone => {
-                    self.end_processes().await;
+                    if let Some(epoch) = &self.epoch {
+                        self.end_processes(epoch).await;
+                    }
                     if self.source == Source::Joined {
                         return;
                     }
                 }
                 Outcome::Cut(true) => pause = first,
                 Outcome::Cut(false) => {}
+                Outcome::Refused => {
+                    self.wait_for_store().await;
+                    // Some of the events may be stored.
+                    let epoch = self.epoch.as_deref().unwrap_or_default();
+                    self.restored = self.positions().get(epoch);
+                    self.restore().await;
+                }
             }
             sleep_until(Instant::now() + pause).await;
             pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Waits until the store here works, or the log has ended.
+    async fn wait_for_store(&self) {
+        while self.followers.live.status().store.failure.is_some() {
+            sleep_until(Instant::now() + STORE_INTERVAL).await;
         }
     }
 
@@ -130,8 +185,8 @@ impl Follower {
             match taken {
                 Ok(Some(outcome)) => return outcome,
                 Err(error) if error.is_closed() => return Outcome::Closed,
-                // If the store failed, readers here got the events, and a gap tells them what the store has lost.
-                Ok(None) | Err(_) => {}
+                Err(_) => return Outcome::Refused,
+                Ok(None) => {}
             }
         }
     }
@@ -148,7 +203,7 @@ impl Follower {
                 "end" if json_of(&frame)["reason"] == "shutdown" => outcome = Some(Outcome::Gone),
                 "end" => outcome = Some(Outcome::Cut(false)),
                 "ping" | "degraded" => {}
-                _ => batch.extend(self.event(&frame)),
+                _ => self.event(&frame, &mut batch),
             }
             if frame.id.is_some() {
                 cursor = frame.id;
@@ -158,13 +213,22 @@ impl Follower {
             }
             next = frames.ready().unwrap_or_default();
         }
+        let epoch = self.epoch.clone().unwrap_or_default();
+        if !batch.is_empty() {
+            let processes = batch.iter().filter_map(EncodedEvent::process);
+            if self.positions().begin(&epoch, processes) == Processes::New {
+                self.followers.save().await;
+            }
+        }
         let stored = self.target.dispatch_all(&batch).await;
-        if let Some(id) = cursor {
-            if let Some(epoch) = &self.epoch {
-                self.progress.positions.set(epoch, &id);
+        if let (Some(id), Ok(here)) = (cursor, stored.as_ref().copied()) {
+            // While stored events come again, the saved position stays in front of all of them.
+            if self.stored.is_empty() {
+                self.positions().set(&epoch, &id, here);
             }
             self.cursor = Some(id);
-            self.progress.batches.fetch_add(1, Ordering::Relaxed);
+            let batches = &self.followers.progress.batches;
+            batches.fetch_add(1, Ordering::Relaxed);
         }
         stored.map(|_| outcome)
     }
@@ -174,34 +238,81 @@ impl Follower {
     async fn hello(&mut self, frame: &Frame) -> Option<Outcome> {
         let hello = json_of(frame);
         let epoch = hello["epoch"].as_str().unwrap_or_default();
-        if self.epoch.as_deref().is_some_and(|before| before != epoch) {
-            self.end_processes().await;
+        let before = self.epoch.replace(epoch.to_owned());
+        let before = before.filter(|before| before != epoch);
+        let known = self.positions().get(epoch);
+        if known.is_none() {
+            self.positions()
+                .add(self.first_position(epoch, before.as_deref()));
+            // Before anything of it is stored: a later run must know what that was.
+            self.followers.save().await;
         }
-        self.epoch = Some(epoch.to_owned());
-        if self.cursor.is_some() {
-            return None;
+        if let Some(before) = before {
+            let oldest = hello["oldest"].as_str().unwrap_or_default();
+            if oldest.starts_with(&format!("{epoch}-")) {
+                self.end_processes(&before).await;
+            } else {
+                // The log outlives its program, and ends the spans itself that are lost.
+                let processes = self.positions().gone(&before);
+                self.positions().add_processes(epoch, processes);
+            }
+            // To a reader with an id of the log before, the new one tells this gap itself, unless it goes on there.
+            let has_id = self.cursor.as_deref().is_some_and(|id| id != BEGINNING);
+            self.is_gap_due = !has_id && !self.stored.is_empty();
         }
-        self.cursor = self.progress.positions.get(epoch);
-        self.cursor.is_some().then_some(Outcome::Cut(true))
+        if self.cursor.is_none() {
+            self.cursor = known.and_then(|position| position.id);
+            return self.cursor.is_some().then_some(Outcome::Cut(true));
+        }
+        None
     }
 
-    /// Returns the event to store for a frame.
-    fn event(&mut self, frame: &Frame) -> Option<EncodedEvent> {
-        let data = frame.data.as_deref()?;
+    /// Returns the position in a log of which nothing was read, or that goes on under another epoch than before.
+    fn first_position(&self, epoch: &str, before: Option<&str>) -> Position {
+        let before = before.and_then(|before| self.positions().get(before));
+        let mut position = Position {
+            epoch: epoch.to_owned(),
+            address: self.address.clone(),
+            joined: self.joined.clone(),
+            is_storing: !self.stored.is_empty(),
+            ..Position::default()
+        };
+        match before.filter(|_| position.is_storing) {
+            // What is stored already has not come again.
+            Some(before) => (position.id, position.here) = (before.id, before.here),
+            None => {
+                // An id of the log before: it is the same store, or the new log tells a gap.
+                position.id = self.cursor.clone().filter(|id| id != BEGINNING);
+                position.here = Some(self.followers.live.status().head.to_string());
+            }
+        }
+        position
+    }
+
+    /// Adds what is to be stored of a frame.
+    fn event(&mut self, frame: &Frame, batch: &mut Vec<EncodedEvent>) {
+        let Some(data) = frame.data.as_deref() else {
+            return;
+        };
         let event = if frame.event == "gap" {
-            EncodedEvent::new(gap(&json_of(frame)))
+            let mut theirs = json_of(frame);
+            if theirs["reason"] == "evicted" && self.stored.take_evicted(&mut theirs["lost"]) {
+                return;
+            }
+            EncodedEvent::new(gap(&theirs))
         } else {
             EncodedEvent::new(data)
         };
         match event {
+            // What has no id is told on each connection.
+            Ok(event) if frame.id.is_some() && self.stored.take(event.payload()) => {
+                self.is_gap_due = false;
+            }
             Ok(event) => {
-                if let Some(process) = event.process()
-                    && self.processes.len() < PROCESSES_MAX
-                    && !self.processes.contains(process)
-                {
-                    self.processes.insert(process.to_owned());
+                if frame.id.is_some() && std::mem::take(&mut self.is_gap_due) {
+                    batch.extend(EncodedEvent::new(dropped(&Json::Null)));
                 }
-                Some(event)
+                batch.push(event);
             }
             Err(error) => {
                 self.warn(&format!(
@@ -209,14 +320,16 @@ impl Follower {
                     self.client.address()
                 ));
                 let lost = json!({"starts": 0, "ends": 0, "other": 1});
-                EncodedEvent::new(dropped(&lost)).ok()
+                batch.extend(EncodedEvent::new(dropped(&lost)));
             }
         }
     }
 
-    async fn end_processes(&mut self) {
-        for process in std::mem::take(&mut self.processes) {
+    /// Ends the open spans of a log that is gone.
+    async fn end_processes(&self, epoch: &str) {
+        for process in self.positions().gone(epoch) {
             if self
+                .followers
                 .live
                 .end_process(&process, self.last_heard)
                 .await

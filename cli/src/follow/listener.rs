@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::TcpListener,
     sync::Semaphore,
@@ -33,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TOKEN_BYTES: usize = 16;
 
 /// What a program that joins needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Invitation {
     /// Where it announces itself.
     pub(crate) url: String,
@@ -47,19 +47,33 @@ struct Announcement {
     token: String,
 }
 
-/// Begins to listen for programs that join.
+/// Begins to listen for programs that join: where the last run did if possible, since programs that run know that place.
 pub(crate) async fn listen(followers: Followers) -> Result<Invitation, Failure> {
     let failed = |error: &std::io::Error| Failure::of("listen for programs that join", error);
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .map_err(|error| failed(&error))?;
-    let address = listener.local_addr().map_err(|error| failed(&error))?;
-    let invitation = Invitation {
-        url: format!("http://{address}/"),
-        token: random_token()?,
+    let (listener, invitation) = if let Some(again) = listen_again(&followers).await {
+        again
+    } else {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.map_err(|error| failed(&error))?;
+        let address = listener.local_addr().map_err(|error| failed(&error))?;
+        let invitation = Invitation {
+            url: format!("http://{address}/"),
+            token: random_token()?,
+        };
+        (listener, invitation)
     };
+    followers.save_invitation(&invitation);
     tokio::spawn(accept(listener, followers, invitation.token.clone().into()));
     Ok(invitation)
+}
+
+async fn listen_again(followers: &Followers) -> Option<(TcpListener, Invitation)> {
+    let invitation = followers.invitation()?;
+    let address = Address::parse(&invitation.url).ok()?;
+    let listener = TcpListener::bind(("127.0.0.1", address.port()))
+        .await
+        .ok()?;
+    Some((listener, invitation))
 }
 
 fn random_token() -> Result<String, Failure> {

@@ -4,12 +4,15 @@
 mod follower;
 pub(crate) mod listener;
 mod positions;
+pub(crate) mod saved;
+mod stored_before;
 
 use std::{
     collections::HashSet,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,12 +20,13 @@ use std::{
 use livespan::LiveSpans;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
-    follow::{follower::Follower, positions::Positions},
-    http::Client,
+    console,
+    follow::{follower::Follower, listener::Invitation, positions::Positions, saved::Saved},
+    http::{Address, Client},
 };
 
 /// Upper bound on the livespans that are followed at once.
@@ -30,6 +34,8 @@ pub(crate) const FOLLOWED_MAX: usize = 256;
 
 /// Upper bound on the wait for the last events of all of them.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the positions are saved, if they have changed.
+const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What it means when nothing listens at the address any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,18 @@ pub(crate) struct Followers {
     addresses: Arc<Mutex<HashSet<String>>>,
     count: Arc<watch::Sender<usize>>,
     progress: Arc<Progress>,
+    kept: Arc<Kept>,
+}
+
+/// What a later run of this program needs.
+#[derive(Debug, Default)]
+struct Kept {
+    /// `None` if the log here does not outlive this program.
+    file: Option<PathBuf>,
+    invitation: Mutex<Option<Invitation>>,
+    has_warned: AtomicBool,
+    /// Held while the file is written.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Followers {
@@ -64,7 +82,80 @@ impl Followers {
             addresses: Arc::default(),
             count: Arc::new(watch::Sender::new(0)),
             progress: Arc::default(),
+            kept: Arc::default(),
         }
+    }
+
+    /// Goes on where an earlier run ended, and keeps this file for the next one. Follows the programs again that had
+    /// joined.
+    pub(crate) fn resume(live: &LiveSpans, file: PathBuf, saved: Saved) -> Self {
+        let followers = Self {
+            kept: Arc::new(Kept {
+                file: Some(file),
+                invitation: Mutex::new(saved.invitation),
+                ..Kept::default()
+            }),
+            ..Self::new(live)
+        };
+        let mut joined = Vec::new();
+        for position in saved.logs {
+            let address = Address::parse(&position.address).ok();
+            let token = position.joined.as_ref().map(|joined| joined.token.clone());
+            joined.extend(address.zip(token));
+            followers.progress.positions.restore(position);
+        }
+        for (address, token) in joined {
+            followers.follow(Client::new(address, Some(token)), Source::Joined);
+        }
+        let saving = followers.clone();
+        tokio::spawn(async move {
+            let mut turns = interval(SAVE_INTERVAL);
+            turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                turns.tick().await;
+                saving.save().await;
+            }
+        });
+        followers
+    }
+
+    /// Saves the positions if they have changed.
+    pub(crate) async fn save(&self) {
+        let Some(file) = self.kept.file.clone() else {
+            return;
+        };
+        let _writing = self.kept.writing.lock().await;
+        let Some(logs) = self.progress.positions.to_save(self.live.status().head) else {
+            return;
+        };
+        let invitation = self.invitation();
+        let shown = file.display().to_string();
+        let saved = Saved { invitation, logs };
+        let problem = match tokio::task::spawn_blocking(move || saved.write(&file)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.progress.positions.save_again();
+        if !self.kept.has_warned.swap(true, Ordering::Relaxed) {
+            console::say(&format!(
+                "failed to write {shown}: {problem}; after a crash, what is followed may be stored twice"
+            ));
+        }
+    }
+
+    fn invitation(&self) -> Option<Invitation> {
+        self.kept_invitation().clone()
+    }
+
+    fn save_invitation(&self, invitation: &Invitation) {
+        *self.kept_invitation() = Some(invitation.clone());
+        self.progress.positions.save_again();
+    }
+
+    fn kept_invitation(&self) -> MutexGuard<'_, Option<Invitation>> {
+        let invitation = self.kept.invitation.lock();
+        invitation.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows a livespan, unless it is followed already. Returns `false` if there are too many.
@@ -83,10 +174,7 @@ impl Followers {
         self.count.send_modify(|count| *count += 1);
         let followers = self.clone();
         tokio::spawn(async move {
-            let progress = Arc::clone(&followers.progress);
-            Follower::new(&followers.live, (client, source), progress)
-                .run()
-                .await;
+            Follower::new(&followers, client, source).run().await;
             followers.addresses().remove(&address);
             followers.count.send_modify(|count| *count -= 1);
         });
@@ -112,7 +200,7 @@ impl Followers {
         }
     }
 
-    fn addresses(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn addresses(&self) -> MutexGuard<'_, HashSet<String>> {
         self.addresses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

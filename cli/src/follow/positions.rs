@@ -1,61 +1,296 @@
 //! How far each log was read. A program that announces itself a second time, even after its stream has ended, is read on
-//! from there. Nothing of it is taken twice.
+//! from there. Nothing of it is taken twice. The positions in logs that are still followed outlive this program, in a
+//! file beside its store.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use livespan::sse::EventId;
+use serde::{Deserialize, Serialize};
 
 /// Upper bound on the logs whose positions are remembered. The one that was added first is forgotten first.
 const LOGS_MAX: usize = 4_096;
+/// Upper bound on the processes of one log whose spans are ended when it is gone.
+const PROCESSES_MAX: usize = 4_096;
+/// Events of other origin after which the places in the log here are written anew.
+const EVENTS_BETWEEN_SAVES: u64 = 10_000;
 
-/// The id of the last event that is stored here, by the epoch of the log that it comes from.
+/// The positions in all logs, by their epochs.
 #[derive(Debug, Default)]
 pub(super) struct Positions(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    ids: BTreeMap<String, String>,
+    positions: BTreeMap<String, Position>,
     order: VecDeque<String>,
+    /// The epochs that an earlier run read, by address, until they are read on.
+    restored: BTreeMap<String, String>,
+    /// Whether something changed that is not saved yet.
+    is_changed: bool,
+    /// The head of the log here when they were last saved.
+    saved_at: u64,
+}
+
+/// How far one log was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct Position {
+    pub(super) epoch: String,
+    /// The id of its last event that is stored here.
+    pub(super) id: Option<String>,
+    /// The address where it is read.
+    pub(super) address: String,
+    /// Present for a program that joined.
+    pub(super) joined: Option<JoinToken>,
+    /// The processes whose events came, except those that are gone.
+    pub(super) processes: BTreeSet<String>,
+    /// When it was last heard of, in milliseconds since 1970.
+    pub(super) heard: u64,
+    /// An id of the log here: everything up to `id` is stored, and what comes after `id` is stored behind this id.
+    pub(super) here: Option<String>,
+    /// Whether events behind `id` are being stored.
+    #[serde(skip)]
+    pub(super) is_storing: bool,
+    #[serde(skip)]
+    pub(super) is_gone: bool,
+}
+
+/// Whether processes were known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Processes {
+    Known,
+    New,
+}
+
+/// What a program that joined asks its reader for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct JoinToken {
+    pub(super) token: String,
+}
+
+impl Position {
+    pub(super) fn last_heard(&self) -> SystemTime {
+        let heard = UNIX_EPOCH.checked_add(Duration::from_millis(self.heard));
+        heard.unwrap_or(UNIX_EPOCH)
+    }
 }
 
 impl Positions {
-    pub(super) fn get(&self, epoch: &str) -> Option<String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.ids.get(epoch).cloned()
+    pub(super) fn get(&self, epoch: &str) -> Option<Position> {
+        self.lock().positions.get(epoch).cloned()
     }
 
-    pub(super) fn set(&self, epoch: &str, id: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(position) = known.ids.get_mut(epoch) {
-            id.clone_into(position);
+    /// Adds what an earlier run left.
+    pub(super) fn restore(&self, position: Position) {
+        let mut known = self.lock();
+        let (address, epoch) = (position.address.clone(), position.epoch.clone());
+        known.change(&epoch, |one| {
+            *one = position;
+            // Events may be stored behind the position, so its place here stays.
+            one.is_storing = true;
+        });
+        known.restored.insert(address, epoch);
+    }
+
+    /// Returns, once, the position that an earlier run left for this address.
+    pub(super) fn take_restored(&self, address: &str) -> Option<Position> {
+        let mut known = self.lock();
+        let epoch = known.restored.remove(address)?;
+        known.positions.get(&epoch).cloned()
+    }
+
+    /// Adds a log of which nothing is stored behind its place here.
+    pub(super) fn add(&self, position: Position) {
+        let epoch = position.epoch.clone();
+        self.lock().change(&epoch, |one| {
+            *one = position;
+            one.heard = millis(SystemTime::now());
+        });
+    }
+
+    /// Notes that events of these processes are being stored behind the position.
+    pub(super) fn begin<'a>(
+        &self,
+        epoch: &str,
+        processes: impl Iterator<Item = &'a str>,
+    ) -> Processes {
+        let mut found = Processes::Known;
+        self.lock().change(epoch, |position| {
+            position.is_storing = true;
+            for process in processes {
+                let known = &mut position.processes;
+                if !known.contains(process) && known.len() < PROCESSES_MAX {
+                    known.insert(process.to_owned());
+                    found = Processes::New;
+                }
+            }
+        });
+        found
+    }
+
+    /// Notes that nothing is stored behind the position.
+    pub(super) fn settle(&self, epoch: &str) {
+        self.lock()
+            .change(epoch, |position| position.is_storing = false);
+    }
+
+    /// Adds processes of the log.
+    pub(super) fn add_processes(&self, epoch: &str, processes: BTreeSet<String>) {
+        self.lock()
+            .change(epoch, |position| position.processes.extend(processes));
+    }
+
+    /// Notes that everything up to this id is stored, the last of it as `here`.
+    pub(super) fn set(&self, epoch: &str, id: &str, here: Option<EventId>) {
+        self.lock().change(epoch, |position| {
+            position.id = Some(id.to_owned());
+            position.heard = millis(SystemTime::now());
+            if let Some(here) = here {
+                position.here = Some(here.to_string());
+            }
+            position.is_storing = false;
+            position.is_gone = false;
+        });
+    }
+
+    /// Notes that the log is gone. Returns its processes.
+    pub(super) fn gone(&self, epoch: &str) -> BTreeSet<String> {
+        let mut known = self.lock();
+        let Some(position) = known.positions.get_mut(epoch) else {
+            return BTreeSet::new();
+        };
+        position.is_gone = true;
+        let processes = std::mem::take(&mut position.processes);
+        known.is_changed = true;
+        processes
+    }
+
+    /// Returns the positions to save when the head of the log here is `head`; `None` if the last ones will do. Where
+    /// nothing is being stored, what comes next is stored behind that head.
+    pub(super) fn to_save(&self, head: EventId) -> Option<Vec<Position>> {
+        let mut known = self.lock();
+        let sequence = head.sequence().get();
+        let followed = |position: &&mut Position| !position.is_gone;
+        let is_due = known.is_changed
+            || sequence > known.saved_at + EVENTS_BETWEEN_SAVES
+                && known.positions.values_mut().any(|one| followed(&one));
+        if !is_due {
+            return None;
+        }
+        known.is_changed = false;
+        known.saved_at = sequence;
+        let positions = known.positions.values_mut().filter(followed);
+        let positions = positions.map(|position| {
+            let before = position.here.as_ref().and_then(|id| id.parse().ok());
+            let is_later = before.is_none_or(|id: EventId| id.sequence() < head.sequence());
+            if !position.is_storing && is_later {
+                position.here = Some(head.to_string());
+            }
+            position.clone()
+        });
+        Some(positions.collect())
+    }
+
+    /// Has them saved again: the last attempt failed.
+    pub(super) fn save_again(&self) {
+        self.lock().is_changed = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn change(&mut self, epoch: &str, change: impl FnOnce(&mut Position)) {
+        self.is_changed = true;
+        if let Some(position) = self.positions.get_mut(epoch) {
+            change(position);
             return;
         }
-        if known.order.len() >= LOGS_MAX
-            && let Some(first) = known.order.pop_front()
+        if self.order.len() >= LOGS_MAX
+            && let Some(first) = self.order.pop_front()
         {
-            known.ids.remove(&first);
+            self.positions.remove(&first);
         }
-        known.order.push_back(epoch.to_owned());
-        known.ids.insert(epoch.to_owned(), id.to_owned());
+        let mut position = Position {
+            epoch: epoch.to_owned(),
+            ..Position::default()
+        };
+        change(&mut position);
+        self.order.push_back(epoch.to_owned());
+        self.positions.insert(epoch.to_owned(), position);
     }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn id_of(position: Option<Position>) -> Option<String> {
+        position.and_then(|position| position.id)
+    }
+
+    fn here(text: &str) -> EventId {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn the_newest_positions_are_remembered() {
         let positions = Positions::default();
-        positions.set("first", "first-1");
-        positions.set("first", "first-2");
-        assert_eq!(positions.get("first").as_deref(), Some("first-2"));
+        let address = "http://127.0.0.1:1/";
+        positions.add(Position {
+            epoch: "first".to_owned(),
+            address: address.to_owned(),
+            ..Position::default()
+        });
+        assert_eq!(id_of(positions.get("first")), None);
+        positions.set("first", "first-1", None);
+        positions.set("first", "first-2", None);
+        assert_eq!(id_of(positions.get("first")).as_deref(), Some("first-2"));
+        assert_eq!(positions.take_restored(address), None);
+        positions.restore(positions.get("first").unwrap());
+        let restored = id_of(positions.take_restored(address));
+        assert_eq!(restored.as_deref(), Some("first-2"));
+        assert_eq!(positions.take_restored(address), None);
         for number in 0..LOGS_MAX {
-            positions.set(&number.to_string(), "id");
+            positions.set(&number.to_string(), "id", None);
         }
         assert_eq!(positions.get("first"), None);
-        assert_eq!(positions.get("0").as_deref(), Some("id"));
-        assert_eq!(positions.0.lock().unwrap().ids.len(), LOGS_MAX);
+        assert_eq!(id_of(positions.get("0")).as_deref(), Some("id"));
+        assert_eq!(positions.lock().positions.len(), LOGS_MAX);
+    }
+
+    #[test]
+    fn what_is_saved_says_behind_which_event_the_next_ones_are_stored() {
+        let positions = Positions::default();
+        assert_eq!(positions.to_save(here("abcdefgh-5")), None);
+        positions.set("busy", "busy-1", Some(here("abcdefgh-3")));
+        positions.set("idle", "idle-1", Some(here("abcdefgh-4")));
+        for found in [Processes::New, Processes::Known] {
+            assert_eq!(positions.begin("busy", ["p1"].into_iter()), found);
+        }
+        let saved = |head: &str| {
+            let saved = positions.to_save(here(head))?;
+            let pairs = saved.into_iter().map(|one| (one.epoch, one.here.unwrap()));
+            Some(pairs.collect::<Vec<_>>())
+        };
+        let pair = |epoch: &str, here: &str| (epoch.to_owned(), here.to_owned());
+        let expected = [pair("busy", "abcdefgh-3"), pair("idle", "abcdefgh-9")];
+        assert_eq!(saved("abcdefgh-9"), Some(expected.to_vec()));
+        // Nothing has changed but the head.
+        assert_eq!(saved("abcdefgh-10009"), None);
+        let expected = [pair("busy", "abcdefgh-3"), pair("idle", "abcdefgh-10010")];
+        assert_eq!(saved("abcdefgh-10010"), Some(expected.to_vec()));
+        assert_eq!(positions.gone("busy"), BTreeSet::from(["p1".to_owned()]));
+        let expected = [pair("idle", "abcdefgh-10011")];
+        assert_eq!(saved("abcdefgh-10011"), Some(expected.to_vec()));
     }
 }

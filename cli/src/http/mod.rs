@@ -61,6 +61,10 @@ impl Client {
         &self.address
     }
 
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// Opens a stream of events, resumed after this id if there is one.
     pub(crate) async fn stream(
         &self,

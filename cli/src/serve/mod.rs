@@ -11,7 +11,10 @@ use crate::{
     args::ServeOptions,
     console,
     failure::Failure,
-    follow::{Followers, Source, listener},
+    follow::{
+        Followers, Source, listener,
+        saved::{self, Saved},
+    },
     http::{Address, Client},
     invitations,
     signals::Signals,
@@ -28,19 +31,22 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen()?;
     let options = options.with_config()?;
     let place = Place::of(&options)?;
-    let live = open(&options, &place).await?;
+    let followed = options.follow.iter().map(|url| Address::parse(url));
+    let followed: Vec<Address> = followed.collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let (file, saved) = saved_of(&place, &followed)?;
+    let live = open_running(&options, &place, saved.processes().collect()).await?;
     let addresses = Addresses::bind(&live, &options)
         .await
         .inspect_err(|_error| {
             drop(live.shutdown());
         })?;
-    let followers = Followers::new(&live);
-    for url in &options.follow {
-        let address = Address::parse(url).map_err(Failure::usage)?;
-        if !followers.follow(
-            Client::new(address, options.follow_token.clone()),
-            Source::Remote,
-        ) {
+    let followers = match file {
+        Some(file) => Followers::resume(&live, file, saved),
+        None => Followers::new(&live),
+    };
+    for address in followed {
+        let client = Client::new(address, options.follow_token.clone());
+        if !followers.follow(client, Source::Remote) {
             return Err(Failure::usage("too many livespans to follow"));
         }
     }
@@ -54,7 +60,9 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     let ending = async {
         // What has come already is stored.
         followers.settled(QUIET_TIME).await;
-        end(live).await
+        let ended = end(live).await;
+        followers.save().await;
+        ended
     };
     tokio::select! {
         ended = ending => ended.map(|()| code),
@@ -69,8 +77,29 @@ pub(crate) enum Place {
     File(PathBuf),
 }
 
+/// Returns what an earlier run with this store left of what it followed, and the file for it.
+fn saved_of(place: &Place, followed: &[Address]) -> Result<(Option<PathBuf>, Saved), Failure> {
+    let Place::File(store) = place else {
+        return Ok((None, Saved::default()));
+    };
+    let file = saved::beside(store);
+    let mut saved = Saved::read(&file)?;
+    let followed: Vec<String> = followed.iter().map(Address::to_string).collect();
+    saved.retain(|address| followed.iter().any(|one| one == address));
+    Ok((Some(file), saved))
+}
+
 pub(crate) async fn open(options: &ServeOptions, place: &Place) -> Result<LiveSpans, Failure> {
-    let builder = log::builder(options, place)?;
+    open_running(options, place, Vec::new()).await
+}
+
+/// Opens the log. The open spans of these processes stay open.
+async fn open_running(
+    options: &ServeOptions,
+    place: &Place,
+    processes: Vec<String>,
+) -> Result<LiveSpans, Failure> {
+    let builder = log::builder(options, place)?.running_processes(processes);
     let opening = tokio::task::spawn_blocking(move || builder.build());
     match opening.await {
         Ok(Ok(live)) => Ok(live),

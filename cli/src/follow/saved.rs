@@ -1,0 +1,105 @@
+//! The file beside a store that says how far other logs were read, and where programs join. It is replaced as a whole,
+//! and only this user can read it: it has the tokens of programs that joined.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::Failure,
+    follow::{listener::Invitation, positions::Position},
+    paths,
+};
+
+/// Upper bound on the file: 64 MiB.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What one run of the program leaves for the next one.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Saved {
+    /// Where programs joined.
+    pub(super) invitation: Option<Invitation>,
+    pub(super) logs: Vec<Position>,
+}
+
+/// Returns the file beside a store.
+pub(crate) fn beside(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(".followed");
+    name.into()
+}
+
+impl Saved {
+    /// Reads what the last run left; nothing if there is no file.
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(format!(
+                "failed to read {}: {error}\nhint: without this file, everything that the livespans of --follow still \
+                 have is stored once more; remove it if that is what you want",
+                file.display()
+            ))
+        };
+        match fs::metadata(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(failed(&error)),
+            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+                return Err(failed(&format!("it has more than {FILE_BYTES_MAX} bytes")));
+            }
+            Ok(_) => {}
+        }
+        let text = fs::read_to_string(file).map_err(|error| failed(&error))?;
+        serde_json::from_str(&text).map_err(|error| failed(&error))
+    }
+
+    pub(super) fn write(&self, file: &Path) -> io::Result<()> {
+        paths::write_private(file, &serde_json::to_string(self)?)
+    }
+
+    /// Keeps only what is read at these addresses, and programs that joined.
+    pub(crate) fn retain(&mut self, is_followed: impl Fn(&str) -> bool) {
+        let logs = &mut self.logs;
+        logs.retain(|log| log.joined.is_some() || is_followed(&log.address));
+    }
+
+    /// Returns the processes whose spans may still be open.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = String> {
+        let processes = self.logs.iter().flat_map(|log| &log.processes);
+        processes.cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_no_empty_one() {
+        let name = format!("livespan-saved-{}.followed", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        assert!(Saved::read(&file).unwrap().logs.is_empty());
+        let mut saved = Saved {
+            invitation: None,
+            logs: vec![Position {
+                epoch: "abcdefgh".to_owned(),
+                id: Some("abcdefgh-7".to_owned()),
+                address: "http://127.0.0.1:1/".to_owned(),
+                processes: ["p1".to_owned()].into(),
+                ..Position::default()
+            }],
+        };
+        saved.write(&file).unwrap();
+        let read = Saved::read(&file).unwrap();
+        assert_eq!(read.logs, saved.logs);
+        assert_eq!(read.processes().collect::<Vec<_>>(), ["p1"]);
+        saved.retain(|address| address == "http://127.0.0.1:2/");
+        assert_eq!(saved.logs, []);
+        fs::write(&file, "{").unwrap();
+        let message = Saved::read(&file).unwrap_err().to_string();
+        let first = format!("failed to read {}: EOF while parsing", file.display());
+        assert!(message.starts_with(&first), "{message}");
+        fs::remove_file(&file).unwrap();
+    }
+}
