@@ -20,7 +20,8 @@
 //   time, and the heap after a forced collection every ten seconds. An empty page in a third window shows how much time the
 //   machine had left. The busy trace begins below the page's limit by the spans of 20 seconds, so that it reaches the limit on
 //   the way. At the end the page must say what it did not keep, and its counts must be those of the server.
-// - size: every file that the page and its workers ask for, as the server sends it to a client that accepts gzip.
+// - size: every file that the page and its workers ask for, as the server sends it to a client that accepts gzip; first look: those
+//   that it needs to show a list or a trace.
 //
 // The exit status is 1 if a figure exceeds its bound. Where there is a `cpu` figure, the bound is for that, because it does not
 // depend on other work of the machine.
@@ -272,11 +273,14 @@ async function measureSize(server) {
   const read = async (name) => (await fetch(`${server.url}${name}`)).text();
   const page = await read("");
   const named = [...page.matchAll(/"(assets\/[\w.-]+)"/g)].map((found) => found[1]);
-  const script = await read(named.find((name) => name.endsWith(".js")));
+  const script = await read(named.find((name) => /\/app-[^/]*\.js$/.test(name)));
   const workers = [...script.matchAll(/new URL\("([\w.-]+\.js)"/g)].map((found) => `assets/${found[1]}`);
-  const sizes = await Promise.all(["", ...named, ...workers].map((name) => transferred(`${server.url}${name}`)));
-  const sum = (/** @type {"sent" | "plain"} */ what) => sizes.reduce((total, size) => total + size[what], 0) / 1000;
-  figure("all files, as the server sends them", sum("sent"), "kB", 130);
+  const parts = [...script.matchAll(/import\("\.\/([\w.-]+\.js)"/g)].map((found) => `assets/${found[1]}`);
+  const first = ["", ...named, ...workers.filter((name) => name.includes("/hub-worker-"))];
+  const sizes = new Map(await Promise.all([...new Set([...first, ...workers, ...parts])].map(async (name) => /** @type {const} */ ([name, await transferred(`${server.url}${name}`)]))));
+  const sum = (/** @type {"sent" | "plain"} */ what, names = [...sizes.keys()]) => names.reduce((total, name) => total + sizes.get(name)[what], 0) / 1000;
+  figure("all files of a first look, as the server sends them", sum("sent", first), "kB", 130);
+  figure("all files, as the server sends them", sum("sent"), "kB");
   figure("all files, uncompressed", sum("plain"), "kB");
 }
 
