@@ -91,3 +91,6 @@ export async function click(page, css) {
     return was === globalThis.clickedBox && node.contains(document.elementFromPoint(at.x, at.y)) ? at : null;`);
   await page.mouse.click(x, y);
 }
+
+/** Another address, as one goes back and forth. @param {Page} page @param {string} search */
+export const goTo = (page, search) => page.evaluate(`history.pushState(null, "", ${JSON.stringify(search)}); dispatchEvent(new PopStateEvent("popstate"))`);

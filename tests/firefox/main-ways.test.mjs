@@ -12,8 +12,10 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
-import { Firefox, LIMIT, PATIENCE_MS, click, until } from "./firefox.mjs";
+import { Firefox, LIMIT, PATIENCE_MS, click, goTo, until } from "./firefox.mjs";
 
+/** A trace that began no longer ago has not ended. */
+const YOUNG_MS = 1_500;
 const firefox = new Firefox();
 before(() => firefox.start(["--rate", "4"]));
 after(() => firefox.stop());
@@ -87,6 +89,31 @@ test("a trace that runs is drawn on while it runs", LIMIT, async () => {
   await until(page, `${ROWS} return rows.length > 0`);
   const before = await page.$eval("#trace-duration", (node) => String(node.textContent));
   await until(page, `return document.querySelector('#trace-duration').textContent !== ${JSON.stringify(before)}`);
+  await page.close();
+});
+
+test("whoever does not see the page is told when a trace ends, and no key loses the focus", LIMIT, async () => {
+  const page = await firefox.open(firefox.base);
+  await page.evaluate(`
+    globalThis.told = [];
+    new MutationObserver(() => told.push(document.querySelector("#live").textContent)).observe(document.querySelector("#live"), { childList: true, characterData: true, subtree: true });`);
+  // One that has just begun, so that it still runs when it is open.
+  for (let found = null; found === null; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    const { traces, now } = await firefox.json(`traces?q=${encodeURIComponent("state:running name:fulfil")}&limit=1`);
+    if (traces.length > 0 && Date.parse(now) - Date.parse(traces[0].startTimestamp) < YOUNG_MS) await goTo(page, `?trace=${(found = traces[0].traceId)}`);
+  }
+  await until(page, `${ROWS} return rows.length > 0`);
+  const words = { ok: "ok", error: "error", below: "ok, errors below", panicked: "panicked", cancelled: "cancelled", lost: "lost" };
+  const [name, state] = await until(page, `
+    const state = document.querySelector("#trace-page").dataset.state;
+    return Object.hasOwn(${JSON.stringify(words)}, state) && [document.querySelector("#trace-name").textContent, state];`);
+  await until(page, `return told.some((text) => text.split(". ").includes(${JSON.stringify(`${name}: ${words[/** @type {"ok"} */ (state)]}`)}))`);
+  // Down, open, close, the other views and back, help, the list: what had the focus may be gone after each.
+  for (const key of ["ArrowDown", "ArrowDown", "Enter", "Escape", "v", "v", "v", "Home", "?", "Escape", "Escape"]) {
+    await page.keyboard.press(/** @type {import("puppeteer-core").KeyInput} */ (key));
+    await page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve))))");
+    assert.notEqual(await page.evaluate("document.activeElement.localName"), "body", `after ${key}`);
+  }
   await page.close();
 });
 

@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Firefox, LIMIT, PATIENCE_MS, until } from "./firefox.mjs";
+import { Firefox, LIMIT, PATIENCE_MS, goTo, until } from "./firefox.mjs";
 
 /** So many spans of one name below one parent are a group. */
 const GROUP_MIN = 5;
@@ -111,9 +111,6 @@ async function endedTraces() {
   }
   throw new Error("the demo's requests do not end");
 }
-
-/** Another address, as one goes back and forth. @param {import("puppeteer-core").Page} page @param {string} search */
-const goTo = (page, search) => page.evaluate(`history.pushState(null, "", ${JSON.stringify(search)}); dispatchEvent(new PopStateEvent("popstate"))`);
 
 /** @param {import("puppeteer-core").Page} page @returns {Promise<any>} what the page says of the trace that is on show */
 const seen = (page, /** @type {string} */ traceId, /** @type {number} */ rows) => until(page, `

@@ -506,6 +506,8 @@ function drawCompare(feed, other) {
 
 function drawViewChoice() {
   setAttribute(byId("tree"), "data-view", ui.view);
+  // Not by style alone: whoever had the focus there goes on in the other view.
+  setShown(byId("tree-scroller"), ui.view === "waterfall");
   for (const view of VIEWS) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
 }
 
@@ -556,7 +558,7 @@ function focusPage() {
   else if (records() !== null) records()?.rows.focus({ preventScroll: true });
   else if (isOperations()) part?.operations.focusActive();
   else if (traceFeed === null) listView.focusActive();
-  else if (ui.view === "flame") part?.flame.canvas.focus({ preventScroll: true });
+  else if (ui.view !== "waterfall") (part?.flame.canvas ?? byId(`view-${ui.view}`)).focus({ preventScroll: true });
   else traceView.focusActive();
 }
 
