@@ -5,7 +5,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -97,8 +97,8 @@ impl fmt::Debug for SpanFacts<'_> {
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
     wants: SpanPredicate,
-    /// Ids of spans whose start was refused, one per slot; a newer id overwrites an older one.
-    refused: Arc<[AtomicU64]>,
+    /// Ids of spans whose start was refused, one per slot; a newer id overwrites an older one. Allocated for the first.
+    refused: Arc<OnceLock<Box<[AtomicU64]>>>,
 }
 
 #[derive(Clone)]
@@ -161,7 +161,12 @@ impl SpanFilter {
 
     /// Remembers that the start of a span was refused.
     pub(crate) fn remember_refused(&self, span: SpanId) {
-        if let Some(slot) = self.slot(span) {
+        let refused = self.refused.get_or_init(|| {
+            let mut slots = Vec::new();
+            slots.resize_with(REFUSED_STARTS_MAX, || AtomicU64::new(0));
+            slots.into_boxed_slice()
+        });
+        if let Some(slot) = slot(refused, span) {
             slot.store(id(span), Ordering::Relaxed);
         }
     }
@@ -171,8 +176,9 @@ impl SpanFilter {
             return EndVerdict::Show;
         }
         let span = span.span_context.span_id();
-        let was_refused = self
-            .slot(span)
+        let refused = self.refused.get();
+        let was_refused = refused
+            .and_then(|refused| slot(refused, span))
             .is_some_and(|slot| slot.load(Ordering::Relaxed) == id(span));
         if was_refused {
             EndVerdict::Hide
@@ -191,12 +197,11 @@ impl SpanFilter {
             }
         }
     }
+}
 
-    fn slot(&self, span: SpanId) -> Option<&AtomicU64> {
-        // Span ids are random, so any of their bits will do.
-        self.refused
-            .get(usize::try_from(id(span) % REFUSED_STARTS_MAX as u64).ok()?)
-    }
+fn slot(slots: &[AtomicU64], span: SpanId) -> Option<&AtomicU64> {
+    // Span ids are random, so any of their bits will do.
+    slots.get(usize::try_from(id(span) % REFUSED_STARTS_MAX as u64).ok()?)
 }
 
 fn id(span: SpanId) -> u64 {
@@ -207,7 +212,7 @@ impl Default for SpanFilter {
     fn default() -> Self {
         Self {
             wants: SpanPredicate::Default,
-            refused: (0..REFUSED_STARTS_MAX).map(|_| AtomicU64::new(0)).collect(),
+            refused: Arc::default(),
         }
     }
 }

@@ -15,11 +15,12 @@
 //!
 //! A span whose slots are held by other open spans gets a complete end, too. That costs a little time and nothing else.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::OnceLock};
 
 use crate::util::sync::atomic::{AtomicU64, Ordering};
 
-/// Upper bound on remembered starts. The slots take 144 KiB.
+/// Upper bound on remembered starts. The slots take 144 KiB, 128 of which are allocated when a slot of the small table is
+/// found taken: most programs that run for a moment, such as a test, never have so many open spans.
 pub(crate) const SLOTS: usize = SMALL + LARGE;
 /// 16 KiB, so that the table stays in the L1 cache. A slot in a larger table costs each start a cache miss, which is a
 /// fifth of what a start costs.
@@ -134,6 +135,16 @@ impl SlotKey {
         }
     }
 
+    /// The span's slot among those of a table.
+    #[inline]
+    fn slot_in(self, slots: &[AtomicU64], table: SlotTable) -> Option<&AtomicU64> {
+        let at = match table {
+            SlotTable::Small => self.small(),
+            SlotTable::Large => self.large(),
+        };
+        slots.get(at & slots.len().wrapping_sub(1))
+    }
+
     #[inline]
     fn small(self) -> usize {
         (self.ids >> (u64::BITS - SMALL_BITS)) as usize
@@ -160,7 +171,8 @@ impl SlotKey {
 #[derive(Debug)]
 pub(crate) struct StartSlots {
     small: Box<[AtomicU64]>,
-    large: Box<[AtomicU64]>,
+    large: OnceLock<Box<[AtomicU64]>>,
+    large_size: usize,
 }
 
 impl Default for StartSlots {
@@ -172,20 +184,20 @@ impl Default for StartSlots {
 impl StartSlots {
     /// Makes tables of these sizes, both powers of two. Fewer than [`SLOTS`] are for the loom model.
     pub(crate) fn with_slots(small: usize, large: usize) -> Self {
-        let free = |slots| (0..slots).map(|_| AtomicU64::new(0)).collect();
         Self {
-            small: free(small),
-            large: free(large),
+            small: free_slots(small),
+            large: OnceLock::new(),
+            large_size: large,
         }
     }
 
+    /// Returns the slots of a table; `None` if none of them was ever taken.
     #[inline]
-    fn slot(&self, key: SlotKey, table: SlotTable) -> Option<&AtomicU64> {
-        let (slots, at) = match table {
-            SlotTable::Small => (&self.small, key.small()),
-            SlotTable::Large => (&self.large, key.large()),
-        };
-        slots.get(at & slots.len().wrapping_sub(1))
+    fn table(&self, table: SlotTable) -> Option<&[AtomicU64]> {
+        match table {
+            SlotTable::Small => Some(&self.small),
+            SlotTable::Large => self.large.get().map(|slots| &**slots),
+        }
     }
 
     /// Takes one of the span's slots, if one is free. The start is remembered there if `sent` is given. If a twin of the
@@ -195,6 +207,7 @@ impl StartSlots {
         let word = key.tag() | u64::from(sent.map_or(WHOLE, SentPrefix::byte));
         let mut entered = self.enter(key, SlotTable::Small, word);
         if matches!(entered, Entry::Occupied) {
+            self.large.get_or_init(|| free_slots(self.large_size));
             entered = self.enter(key, SlotTable::Large, word);
         }
         let held = match entered {
@@ -206,7 +219,10 @@ impl StartSlots {
 
     #[inline]
     fn enter(&self, key: SlotKey, table: SlotTable, word: u64) -> Entry<'_> {
-        let Some(slot) = self.slot(key, table) else {
+        let Some(slot) = self
+            .table(table)
+            .and_then(|slots| key.slot_in(slots, table))
+        else {
             return Entry::Occupied;
         };
         // Acquire: the record of the end that freed the slot drew its number before.
@@ -228,7 +244,7 @@ impl StartSlots {
 
     #[inline]
     fn find_in(&self, key: SlotKey, table: SlotTable) -> Option<OccupiedSlot<'_>> {
-        let slot = self.slot(key, table)?;
+        let slot = key.slot_in(self.table(table)?, table)?;
         let word = slot.load(Ordering::Relaxed);
         let [byte, ..] = word.to_le_bytes();
         (key.is_tag_of(word) && byte != 0).then(|| OccupiedSlot {
@@ -239,6 +255,12 @@ impl StartSlots {
             },
         })
     }
+}
+
+fn free_slots(count: usize) -> Box<[AtomicU64]> {
+    let mut slots = Vec::new();
+    slots.resize_with(count, || AtomicU64::new(0));
+    slots.into_boxed_slice()
 }
 
 /// The outcome of a start in one of its slots.
@@ -429,6 +451,10 @@ mod tests {
         let less = SentPrefix::new(0, StartScope::Unknown).unwrap();
         assert_eq!(found(&slots, one), None);
         assert_eq!(taken(&slots, one, sent), Some(SlotTable::Small));
+        assert!(
+            slots.large.get().is_none(),
+            "128 KiB are allocated unneeded"
+        );
         assert_eq!(taken(&slots, two, less), Some(SlotTable::Large));
         assert_eq!(taken(&slots, three, sent), None);
         assert_eq!(found(&slots, one), Some((Some(sent), SlotTable::Small)));
