@@ -6,6 +6,9 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
+#[cfg(feature = "testing")]
+use std::time::Duration;
+
 use opentelemetry::Context;
 
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
         view::View,
     },
     encoder::SpanEncoder,
-    engine::worker::{LogRuntime, ProcessingDelay, WorkerSettings},
+    engine::worker::{LogRuntime, WorkerSettings},
     error::Error,
     ingest::buffer,
     log::retention::Retention,
@@ -235,6 +238,13 @@ impl LiveSpansBuilder {
         self
     }
 
+    /// Sets how old a record is when the log's thread makes an event of it. A log whose routes are served sets it anew.
+    #[cfg(feature = "testing")]
+    pub(crate) fn processing_delay(self, delay: Duration) -> Self {
+        self.settings.processing_delay.set(delay);
+        self
+    }
+
     /// Opens the store and starts the log's thread.
     ///
     /// # Errors
@@ -246,7 +256,7 @@ impl LiveSpansBuilder {
         #[cfg(feature = "http")]
         let signer = Arc::new(signer_of(&config)?);
         let store = self.store.unwrap_or_else(|| memory(self.retention));
-        let processing_delay = Arc::new(ProcessingDelay::default());
+        let processing_delay = Arc::clone(&self.settings.processing_delay);
         let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
         let index = Arc::<TraceIndex>::default();
         let processes = Arc::<Processes>::default();
@@ -257,7 +267,6 @@ impl LiveSpansBuilder {
         let receiver = receiver_of(self.otlp, &config, &processes)?;
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
-            processing_delay,
             on_diagnostic: Some(Arc::new(diagnostics::report)),
             ..self.settings
         };

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, Weak, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use opentelemetry::Context;
@@ -23,6 +23,13 @@ const RUNTIMES_MAX: usize = 1_024;
 /// Upper bound on the traces of tests that are remembered, so that the file of one test has none of another.
 const TRACES_MAX: usize = 65_536;
 
+/// The age at which the file of a test is written for the first time while the test runs.
+const FIRST_FILE_AGE: Duration = if cfg!(test) {
+    Duration::from_millis(200)
+} else {
+    Duration::from_secs(5)
+};
+
 /// A test that runs.
 #[derive(Debug)]
 pub(super) struct ActiveTest {
@@ -37,6 +44,10 @@ pub(super) struct ActiveTest {
     pub(super) panics: Mutex<Vec<Panic>>,
     /// Whether its file was named in a report while it ran. Then the file stays.
     pub(super) is_reported: AtomicBool,
+    /// What is reported of it while it runs.
+    pub(super) due: Mutex<DueReports>,
+    /// The process that runs it, to tell its forks from it.
+    pub(super) process: u32,
 }
 
 /// A panic in a test, and what was open then.
@@ -45,6 +56,31 @@ pub(super) struct Panic {
     /// Where, in which thread, and with which message.
     pub(super) text: String,
     pub(super) open: String,
+}
+
+/// What is reported of a test while it runs, by `report_thread`.
+#[derive(Debug)]
+pub(super) struct DueReports {
+    pub(super) limit: Option<Duration>,
+    /// The age at which the file is written next.
+    pub(super) file_age: Duration,
+    pub(super) is_over: bool,
+}
+
+impl DueReports {
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            file_age: FIRST_FILE_AGE,
+            is_over: false,
+        }
+    }
+
+    /// Returns the age of the test at which something is due next.
+    pub(super) fn next_age(&self) -> Duration {
+        self.limit
+            .map_or(self.file_age, |limit| limit.min(self.file_age))
+    }
 }
 
 #[derive(Debug, Default)]

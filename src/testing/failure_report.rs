@@ -6,10 +6,13 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     thread,
     time::Duration,
 };
+
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 
 use crate::{
     http::routes::trace_snapshot::file::write_to,
@@ -17,7 +20,7 @@ use crate::{
     span::event::TraceId,
     testing::{
         active_test::{self, ActiveTest},
-        test_log::test_log,
+        test_log::{TestLog, test_log},
     },
     trace::filter::TraceFilter,
     util::sync::lock,
@@ -28,7 +31,9 @@ const TRACES_MAX: usize = 32;
 /// Upper bound on the newest traces of the log that are looked at for these.
 const LOOKED_AT_MAX: usize = 10_000;
 /// How long it waits until what the test did is in the log.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// Why a test is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,16 @@ pub(super) enum FailureCause {
     Limit(Duration),
     /// The process was told to end.
     Signal(&'static str),
+    /// The process aborts.
+    Abort,
+    /// The thread of the test ends before the test does: the test has ended the process.
+    Exit,
+}
+
+/// Waits until what the tests did is in the log. If that takes too long, the report has what is there.
+fn flush(log: &TestLog) {
+    let runtime = &log.live.shared.parts.runtime;
+    drop(runtime.flush_unless_failing(FLUSH_TIMEOUT));
 }
 
 /// Returns what is open in the test now.
@@ -47,7 +62,11 @@ pub(super) fn open_text(test: &ActiveTest) -> String {
         trace_ids: vec![test.trace],
         ..TraceFilter::default()
     };
-    test_log().map_or_else(String::new, |log| log.live.running_text_of(&filter))
+    let Some(log) = test_log() else {
+        return String::new();
+    };
+    flush(log);
+    log.live.running_text_of(&filter)
 }
 
 /// Writes the file, and prints the report to the output of the test that this thread runs. A thread that it starts has
@@ -60,12 +79,25 @@ pub(super) fn report_to_test(test: &Arc<ActiveTest>, cause: FailureCause) {
 
 /// Writes the file, and prints the report to standard error itself: a test runner shows what it has collected of a test
 /// only when the test is over.
-pub(super) fn report_to_process(test: &Arc<ActiveTest>, cause: FailureCause) {
+pub(super) fn report_to_process(test: &ActiveTest, cause: FailureCause) {
     test.is_reported.store(true, Ordering::Relaxed);
     let report = report(test, cause, &test.file, write_file_here(test));
-    io::stderr()
-        .write_all(report.as_bytes())
-        .unwrap_or_default();
+    print(report.as_bytes()).unwrap_or_default();
+}
+
+/// Prints to standard error without the lock of the standard library: a thread that aborts may hold it.
+fn print(text: &[u8]) -> io::Result<()> {
+    let stderr = io::stderr();
+    #[cfg(unix)]
+    let mut stderr = File::from(stderr.as_fd().try_clone_to_owned()?);
+    #[cfg(not(unix))]
+    let mut stderr = stderr;
+    stderr.write_all(text)
+}
+
+/// Works as [`report_to_process`] does, from a thread that is about to end.
+pub(super) fn report_exit(test: &ActiveTest) {
+    on_own_thread(|| report_to_process(test, FailureCause::Exit));
 }
 
 /// Writes the file of the test, from any thread.
@@ -86,20 +118,16 @@ fn on_own_thread(act: impl FnOnce() + Send) {
 }
 
 /// Writes the file on this thread, which must not be inside a runtime.
-fn write_file_here(test: &ActiveTest) -> io::Result<()> {
+pub(super) fn write_file_here(test: &ActiveTest) -> io::Result<()> {
     let Some(log) = test_log() else {
         return Err(io::Error::other("there is no log"));
     };
     if let Some(folder) = test.file.parent() {
         fs::create_dir_all(folder)?;
     }
-    drop(
-        log.live
-            .shared
-            .parts
-            .runtime
-            .flush_unless_failing(FLUSH_TIMEOUT),
-    );
+    flush(log);
+    // Two threads may report one test at once.
+    let _writing = lock(&WRITING);
     // A reader of the file sees the old one or the new one, never a part.
     let part = test.file.with_extension("html.part");
     let mut file = BufWriter::new(File::create(&part)?);
@@ -138,9 +166,9 @@ fn report(test: &ActiveTest, cause: FailureCause, file: &Path, written: io::Resu
         out.push('\n');
     }
     let open = match (cause, panics.last()) {
-        (FailureCause::Panic, Some(panic)) => panic.open.clone(),
+        (FailureCause::Panic | FailureCause::Abort, Some(panic)) => panic.open.clone(),
         (FailureCause::Panic | FailureCause::NoPanic, _) => String::new(),
-        (FailureCause::Limit(_) | FailureCause::Signal(_), _) => open_text(test),
+        _ => open_text(test),
     };
     out.push_str(&open);
     if !open.is_empty() && !open.ends_with('\n') {
@@ -171,6 +199,8 @@ impl FailureCause {
             Self::NoPanic => format!("was to panic and did not, in {after:.2?}"),
             Self::Limit(limit) => format!("still runs after its limit of {limit:?}"),
             Self::Signal(signal) => format!("was ended by {signal} after {after:.2?}"),
+            Self::Abort => format!("was running when the process aborted, after {after:.2?}"),
+            Self::Exit => format!("ended its thread or process before its end, after {after:.2?}"),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     any::type_name_of_val,
+    cell::RefCell,
     env, fmt, fs,
     marker::PhantomData,
+    mem, process,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -25,10 +27,9 @@ use crate::{
     init::duration_text,
     span::event::TraceId,
     testing::{
-        active_test::{self, ActiveTest},
+        active_test::{self, ActiveTest, DueReports},
         failure_report::{self, FailureCause},
-        limit::TimeLimit,
-        panics,
+        panics, report_thread,
         test_log::{TestLog, test_log},
         test_name::{self, TestName},
     },
@@ -86,7 +87,6 @@ pub struct TestTrace {
 
 struct Watched {
     test: Arc<ActiveTest>,
-    limit: Option<TimeLimit>,
     context: ContextGuard,
     /// Our subscriber beside that of the program.
     subscriber: Option<DefaultGuard>,
@@ -113,11 +113,10 @@ impl TestTrace {
             is_panic_expected,
         } = options;
         let name = TestName::of(inner_function);
+        prepare();
         let log = test_log();
         // After the hook of the log, so that it sees what that one has noted.
         panics::install_hook();
-        #[cfg(unix)]
-        signals::watch();
         let watched = log.and_then(|log| Watched::new(name, log, limit));
         Self {
             watched,
@@ -125,6 +124,22 @@ impl TestTrace {
             _thread: PhantomData,
         }
     }
+}
+
+/// Makes what all tests of a process share, with the first of them. The threads start while the log is made.
+fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        #[cfg(unix)]
+        let watch = signals::start();
+        #[cfg(not(unix))]
+        report_thread::start(std::sync::mpsc::channel().0);
+        test_log();
+        #[cfg(unix)]
+        watch
+            .map_or(Ok(()), signals::StartedWatch::arm)
+            .unwrap_or_default();
+    });
 }
 
 impl Watched {
@@ -144,14 +159,40 @@ impl Watched {
             context: context.clone(),
             panics: Mutex::default(),
             is_reported: AtomicBool::new(false),
+            due: Mutex::new(DueReports::new(limit)),
+            process: process::id(),
         });
         active_test::begin(&test);
+        report_thread::watch(&test);
+        CutOffTest::set(Some(Arc::clone(&test)));
         Some(Self {
-            limit: limit.map(|limit| TimeLimit::watch(&test, limit)),
             test,
             context: context.attach(),
             subscriber: log.join_default(),
         })
+    }
+}
+
+/// Reports the test of a thread that ends before the test does. `std::process::exit` destroys the thread's memory of the
+/// test on most systems; then the other threads still run.
+struct CutOffTest(Option<Arc<ActiveTest>>);
+
+thread_local! {
+    static CUT_OFF: RefCell<CutOffTest> = const { RefCell::new(CutOffTest(None)) };
+}
+
+impl CutOffTest {
+    fn set(test: Option<Arc<ActiveTest>>) {
+        let before = CUT_OFF.try_with(|cut_off| mem::replace(&mut cut_off.borrow_mut().0, test));
+        drop(before);
+    }
+}
+
+impl Drop for CutOffTest {
+    fn drop(&mut self) {
+        if let Some(test) = self.0.take().filter(|test| test.process == process::id()) {
+            failure_report::report_exit(&test);
+        }
     }
 }
 
@@ -162,16 +203,16 @@ impl Drop for TestTrace {
         };
         let Watched {
             test,
-            limit,
             context,
             subscriber,
         } = watched;
         drop(subscriber);
-        drop(limit);
+        CutOffTest::set(None);
         let has_failed = thread::panicking() != self.is_panic_expected;
         test.context.span().end();
         drop(context);
         active_test::end(&test);
+        report_thread::end(&test);
         if has_failed {
             let cause = if self.is_panic_expected {
                 FailureCause::NoPanic

@@ -24,8 +24,8 @@ mod active_test;
 mod both_subscribers;
 mod failure_report;
 mod guard;
-mod limit;
 mod panics;
+mod report_thread;
 #[cfg(unix)]
 mod signals;
 mod test_log;

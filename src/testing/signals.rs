@@ -1,45 +1,175 @@
-//! Reports the tests that run when the process is told to end: by a person, or by a test runner whose time is over. It
-//! runs on a thread of its own, which waits for the signal.
+//! Reports the tests that run when the process is told to end, by a person or by a test runner whose time is over, and
+//! when it aborts: by `std::process::abort`, a stack overflow, a panic while another one unwinds, or a library in C. It
+//! runs on a thread of its own, which waits for the signals.
+//!
+//! A process that aborts ends as soon as the handler of SIGABRT returns. So that handler, on the thread that aborts,
+//! writes a byte into a pipe that is full, and waits there until the tests are reported, or until [`REPORT_TIMEOUT`].
 
-use std::{env, sync::Once, thread};
+use std::{
+    env,
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::Duration,
+};
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-    low_level::emulate_default_handler,
+    consts::{SIGABRT, SIGINT, SIGTERM},
+    flag,
+    low_level::{emulate_default_handler, pipe},
 };
+use socket2::SockRef;
 
-use crate::testing::{
-    active_test,
-    failure_report::{self, FailureCause},
-};
+use crate::testing::{failure_report::FailureCause, report_thread};
 
-/// Watches for the signals, once, unless the environment says otherwise.
-pub(super) fn watch() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if env::var_os("LIVESPAN_TEST_SIGNALS").is_some_and(|watch| watch == "0") {
-            return;
-        }
-        let Ok(signals) = Signals::new([SIGINT, SIGTERM]) else {
-            return;
-        };
-        let thread = thread::Builder::new().name("livespan-test-signals".to_owned());
-        drop(thread.spawn(move || report_each(signals)));
-    });
+/// How long a process that is to end waits for the reports.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the thread that aborts may take to end the process, when it goes on.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the first test waits until the threads run. They start while the log is made.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a fork that aborts may take to write its byte.
+const FORK_TIMEOUT: Duration = Duration::from_millis(100);
+/// A pipe has room again when a page of it has been read.
+const PAGE_BYTES: usize = 4096;
+
+/// A signal, and whether it came.
+struct WatchedSignal {
+    number: i32,
+    cause: FailureCause,
+    has_come: Arc<AtomicBool>,
 }
 
-fn report_each(mut signals: Signals) {
-    for signal in signals.forever() {
-        let name = if signal == SIGINT {
-            "SIGINT"
-        } else {
-            "SIGTERM"
+/// A full pipe, into which the handler of SIGABRT writes.
+struct AbortBarrier {
+    reader: PipeReader,
+    writer: PipeWriter,
+}
+
+/// The threads have been started, and the signals are not watched yet.
+pub(super) struct StartedWatch {
+    watched: Vec<(i32, Arc<AtomicBool>)>,
+    wake: PipeWriter,
+    /// Gets a message from each thread that runs.
+    running: Receiver<()>,
+    handler: PipeWriter,
+    keeps_waiting: PipeWriter,
+}
+
+/// Starts the threads that report, unless the environment says that signals are left alone.
+///
+/// Invariant: a thread that aborts waits only if these threads run already. While a stack overflow is handled, the
+/// standard library lets no thread begin.
+pub(super) fn start() -> Option<StartedWatch> {
+    let (runs, running) = mpsc::channel();
+    report_thread::start(runs.clone());
+    let is_wanted = env::var_os("LIVESPAN_TEST_SIGNALS").is_none_or(|watch| watch != "0");
+    // Without the signals, the tests run all the same.
+    is_wanted.then(|| start_watch(runs, running).ok()).flatten()
+}
+
+fn start_watch(runs: Sender<()>, running: Receiver<()>) -> io::Result<StartedWatch> {
+    let (woken, wake) = io::pipe()?;
+    let barrier = AbortBarrier::new()?;
+    let signals = [
+        (SIGINT, FailureCause::Signal("SIGINT")),
+        (SIGTERM, FailureCause::Signal("SIGTERM")),
+        (SIGABRT, FailureCause::Abort),
+    ];
+    let signals = signals.map(|(number, cause)| WatchedSignal {
+        number,
+        cause,
+        has_come: Arc::default(),
+    });
+    let watched = signals
+        .iter()
+        .map(|signal| (signal.number, Arc::clone(&signal.has_come)));
+    let started = StartedWatch {
+        watched: watched.collect(),
+        wake,
+        running,
+        handler: barrier.writer.try_clone()?,
+        keeps_waiting: barrier.writer.try_clone()?,
+    };
+    let thread = thread::Builder::new().name("livespan-test-signals".to_owned());
+    thread.spawn(move || {
+        runs.send(()).unwrap_or_default();
+        report_at_each(woken, &signals, &barrier);
+    })?;
+    Ok(started)
+}
+
+impl StartedWatch {
+    /// Watches for the signals from now on.
+    pub(super) fn arm(self) -> io::Result<()> {
+        // The actions of a signal run in the order of their registration: whoever is told of an abort is told before
+        // anybody waits for it.
+        for (number, has_come) in self.watched {
+            flag::register(number, has_come)?;
+            pipe::register(number, self.wake.try_clone()?)?;
+        }
+        for _ in 0..2 {
+            let is_running = self.running.recv_timeout(START_TIMEOUT).is_ok();
+            if !is_running {
+                return Ok(());
+            }
+        }
+        pipe::register(SIGABRT, self.handler)?;
+        // `register` has made the pipe one that is never waited for.
+        SockRef::from(&self.keeps_waiting).set_nonblocking(false)
+    }
+}
+
+fn report_at_each(mut woken: PipeReader, signals: &[WatchedSignal], barrier: &AbortBarrier) {
+    let mut wakes = [0; 64];
+    while woken.read(&mut wakes).is_ok_and(|count| count > 0) {
+        let came = |signal: &&WatchedSignal| signal.has_come.swap(false, Ordering::SeqCst);
+        let Some(signal) = signals.iter().find(came) else {
+            // A fork of this process aborts. It has no such thread, and its pipes are these.
+            barrier.release();
+            thread::park_timeout(FORK_TIMEOUT);
+            barrier.fill().unwrap_or_default();
+            continue;
         };
-        for test in active_test::all() {
-            failure_report::report_to_process(&test, FailureCause::Signal(name));
+        report_thread::report_all(signal.cause, REPORT_TIMEOUT);
+        if signal.number == SIGABRT {
+            barrier.release();
+            thread::park_timeout(ABORT_TIMEOUT);
         }
         // The process ends as it would have without this thread.
-        drop(emulate_default_handler(signal));
+        drop(emulate_default_handler(signal.number));
+    }
+}
+
+impl AbortBarrier {
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let barrier = Self { reader, writer };
+        barrier.fill()?;
+        Ok(barrier)
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        let writer = SockRef::from(&self.writer);
+        writer.set_nonblocking(true)?;
+        let full = loop {
+            match (&self.writer).write(&[0; PAGE_BYTES]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        writer.set_nonblocking(false)?;
+        full
+    }
+
+    /// Lets the thread go on that waits.
+    fn release(&self) {
+        let mut bytes = [0; PAGE_BYTES];
+        drop((&self.reader).read(&mut bytes));
     }
 }

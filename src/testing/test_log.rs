@@ -1,7 +1,7 @@
 //! The log of the tests of a process: one for all of them, because a log has a thread of its own, and most tests pass. It
 //! is made with the first test.
 
-use std::{env, sync::OnceLock};
+use std::{env, sync::OnceLock, time::Duration};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{
@@ -23,6 +23,10 @@ use crate::{
     },
 };
 
+/// How long records wait before the log's thread makes events of them, unless a report needs them. The records of a test
+/// that passes within that time cost nothing more if the process ends, and many together cost less than each alone.
+const PROCESSING_DELAY: Duration = Duration::from_millis(500);
+
 /// The log, and what makes its spans.
 #[derive(Debug)]
 pub(super) struct TestLog {
@@ -40,7 +44,9 @@ pub(super) fn test_log() -> Option<&'static TestLog> {
 
 impl TestLog {
     fn new() -> Result<Self, Error> {
-        let live = LiveSpans::builder().build()?;
+        let live = LiveSpans::builder()
+            .processing_delay(PROCESSING_DELAY)
+            .build()?;
         let provider = SdkTracerProvider::builder().with_resource(environment::resource());
         let provider = live.tracer_provider(provider);
         let layer = SetTestContext

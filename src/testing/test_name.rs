@@ -1,8 +1,9 @@
 //! How a test is called, and where its file stands. Pure, but for what the process was started with.
 
 use std::{
-    env,
+    env, iter,
     path::{Path, PathBuf},
+    sync::OnceLock,
     thread,
 };
 
@@ -18,11 +19,15 @@ impl TestName {
     pub(super) fn of(inner_function: &str) -> Self {
         let thread = thread::current();
         // With one thread, the test runs on the main thread. Then the runner has started the process for this test alone.
-        let started_for = env::args()
-            .skip_while(|argument| argument != "--exact")
-            .nth(1);
-        let named = [thread.name().map(str::to_owned), started_for];
-        Self::from(inner_function, named.into_iter().flatten())
+        let started_for = || {
+            let mut arguments = env::args().skip_while(|argument| argument != "--exact");
+            arguments.nth(1)
+        };
+        let of_thread = thread.name().map(str::to_owned).into_iter();
+        Self::from(
+            inner_function,
+            of_thread.chain(iter::once_with(started_for).flatten()),
+        )
     }
 
     /// A test of cases has one function and several names: each name begins with the path of the function.
@@ -76,7 +81,12 @@ fn file_part(part: &str) -> String {
 }
 
 /// Returns the folder of the files: the one that `LIVESPAN_TEST_DIR` names, or `livespan` in Cargo's target folder.
-pub(super) fn folder() -> PathBuf {
+pub(super) fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(find_folder)
+}
+
+fn find_folder() -> PathBuf {
     if let Some(folder) = env::var_os("LIVESPAN_TEST_DIR").filter(|folder| !folder.is_empty()) {
         return PathBuf::from(folder);
     }

@@ -1,10 +1,12 @@
 //! Tests that fail, hang and abort, each in a process that a test here starts.
 
+mod suite;
+
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -118,12 +120,80 @@ fn aborting() {
 }
 
 #[test]
+#[ignore = "a test that aborts the process"]
+fn aborting_itself() {
+    crate::trace_test!();
+    if is_child() {
+        let _work = info_span!("decode").entered();
+        std::process::abort();
+    }
+}
+
+#[expect(unconditional_recursion, reason = "the stack is to overflow")]
+fn descend(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 128]);
+    descend(depth + 1) + room[0]
+}
+
+#[test]
+#[ignore = "a test whose stack overflows"]
+fn overflowing() {
+    crate::trace_test!();
+    if is_child() {
+        let _work = info_span!("decode").entered();
+        descend(0);
+    }
+}
+
+#[test]
+#[ignore = "a test that ends the process"]
+fn exiting() {
+    crate::trace_test!();
+    if is_child() {
+        let _work = info_span!("decode").entered();
+        std::process::exit(3);
+    }
+}
+
+/// Waits until the file of a test is there.
+fn wait_for(file: &Path) {
+    let begun = Instant::now();
+    while !file.exists() {
+        assert!(begun.elapsed() < PATIENCE, "no {}", file.display());
+        thread::yield_now();
+    }
+}
+
+#[test]
+#[ignore = "a test that runs for long, and passes"]
+fn long() {
+    crate::trace_test!();
+    if let Some(folder) = env::var_os("LIVESPAN_TEST_DIR").filter(|_| is_child()) {
+        let _work = info_span!("decode").entered();
+        wait_for(&ReplayFolder(folder.into()).keep().file("long"));
+    }
+}
+
+#[test]
 #[ignore = "a test that hangs"]
 fn hanging() {
     crate::trace_test!(limit = 50ms);
     if !is_child() {
         return;
     }
+    wait_for_ever();
+}
+
+#[test]
+#[ignore = "a test that hangs, and has no limit"]
+fn waiting() {
+    crate::trace_test!();
+    if is_child() {
+        wait_for_ever();
+    }
+}
+
+fn wait_for_ever() {
     let _work = info_span!("waits for ever").entered();
     let (_sender, receiver) = mpsc::channel::<()>();
     // Nobody sends, and the sender stays.
@@ -157,6 +227,13 @@ impl ReplayFolder {
 
     fn file(&self, test: &str) -> PathBuf {
         self.0.join(format!("livespan/testing/tests/{test}.html"))
+    }
+}
+
+impl ReplayFolder {
+    /// Whoever started this process removes the folder.
+    fn keep(self) -> std::mem::ManuallyDrop<Self> {
+        std::mem::ManuallyDrop::new(self)
     }
 }
 
@@ -357,11 +434,90 @@ fn a_test_that_aborts_leaves_what_it_had() {
     let folder = ReplayFolder::new("aborting");
     let output = start("aborting", &folder).wait_with_output().unwrap();
     assert!(!output.status.success());
+    let printed = plain(&String::from_utf8(output.stderr).unwrap());
+    assert_eq!(
+        printed.first().map(String::as_str),
+        Some(
+            "livespan: livespan::testing::tests::aborting was running when the process aborted, after"
+        )
+    );
     let name = "test livespan::testing::tests::aborting";
     assert_eq!(
         spans(&folder.file("aborting")),
         named([(name, "open"), ("doomed", "open")])
     );
+}
+
+/// Returns how the process ended, what it printed to standard error, and which spans are in the file.
+fn last_words(test: &str) -> (ExitStatus, Vec<String>, Vec<(String, &'static str)>) {
+    let folder = ReplayFolder::new(test);
+    let output = start(test, &folder).wait_with_output().unwrap();
+    let printed = plain(&String::from_utf8(output.stderr).unwrap());
+    (output.status, printed, spans(&folder.file(test)))
+}
+
+/// Returns what is said of a test in the span `decode`.
+fn said_of(test: &str, how: &str) -> (Vec<String>, Vec<(String, &'static str)>) {
+    let name = format!("test livespan::testing::tests::{test}");
+    let program = program();
+    let lines = [
+        format!("livespan: livespan::testing::tests::{test} {how}, after"),
+        format!("trace \"{name}\" · {program} · open for s · 2 of 2 spans open"),
+        format!("  \"{name}\" s"),
+        "    decode s".to_owned(),
+    ];
+    (lines.into(), named([(&name, "open"), ("decode", "open")]))
+}
+
+#[cfg(unix)]
+#[test]
+fn a_test_that_ends_its_process_says_what_was_open() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for (test, how, (signal, code)) in [
+        (
+            "aborting_itself",
+            "was running when the process aborted",
+            (Some(6), None),
+        ),
+        (
+            "overflowing",
+            "was running when the process aborted",
+            (Some(6), None),
+        ),
+        (
+            "exiting",
+            "ended its thread or process before its end",
+            (None, Some(3)),
+        ),
+    ] {
+        let (status, printed, spans) = last_words(test);
+        assert_eq!((status.signal(), status.code()), (signal, code), "{test}");
+        assert_eq!((printed, spans), said_of(test, how), "{test}");
+    }
+}
+
+#[test]
+fn a_test_that_is_killed_leaves_what_it_had() {
+    let folder = ReplayFolder::new("killed");
+    let mut child = start("waiting", &folder);
+    let file = folder.file("waiting");
+    wait_for(&file);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let name = "test livespan::testing::tests::waiting";
+    assert_eq!(
+        spans(&file),
+        named([(name, "open"), ("waits for ever", "open")])
+    );
+}
+
+#[test]
+fn a_test_that_runs_for_long_and_passes_leaves_nothing() {
+    let folder = ReplayFolder::new("long");
+    let output = start("long", &folder).wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(!folder.file("long").exists());
 }
 
 #[test]

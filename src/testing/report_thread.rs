@@ -1,0 +1,151 @@
+//! The thread that reports while tests run: when one passes its limit, and when the process is told to end or aborts. It
+//! also writes the file of a test that runs for long, because a process that is killed can write none. Each process with
+//! tests has one; it waits, and runs nothing of a test.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    testing::{
+        active_test::{self, ActiveTest},
+        failure_report::{self, FailureCause},
+    },
+    util::sync::lock,
+};
+
+/// The longest time between two files of one test, unless one takes long.
+const FILE_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// Of the time that passes, writing files takes at most one part of so many.
+const SHARE_OF_FILES: u32 = 50;
+
+#[derive(Debug)]
+struct Schedule {
+    is_started: bool,
+    /// When something is due next.
+    wake_at: Option<Instant>,
+    /// Why all tests are to be reported now.
+    cause: Option<FailureCause>,
+}
+
+static SCHEDULE: Mutex<Schedule> = Mutex::new(Schedule {
+    is_started: false,
+    wake_at: None,
+    cause: None,
+});
+static CHANGED: Condvar = Condvar::new();
+
+/// Starts the thread, which says when it runs. If the process can start none, its tests run without.
+pub(super) fn start(runs: Sender<()>) {
+    let thread = thread::Builder::new().name("livespan-test-report".to_owned());
+    let started = thread.spawn(move || {
+        runs.send(()).unwrap_or_default();
+        report_what_is_due();
+    });
+    lock(&SCHEDULE).is_started = started.is_ok();
+}
+
+/// Reports the test from now on, until [`end`].
+pub(super) fn watch(test: &ActiveTest) {
+    schedule(due_at(test, lock(&test.due).next_age()));
+}
+
+/// Ends the reports of a test that is over. Waits until one that has begun is written.
+pub(super) fn end(test: &ActiveTest) {
+    lock(&test.due).is_over = true;
+}
+
+/// Reports all tests that run, and waits for that, at most for so long.
+pub(super) fn report_all(cause: FailureCause, timeout: Duration) {
+    let mut schedule = lock(&SCHEDULE);
+    if !schedule.is_started {
+        drop(schedule);
+        return report_each(cause);
+    }
+    schedule.cause = Some(cause);
+    CHANGED.notify_all();
+    let reported =
+        CHANGED.wait_timeout_while(schedule, timeout, |schedule| schedule.cause.is_some());
+    drop(reported.unwrap_or_else(PoisonError::into_inner));
+}
+
+fn report_each(cause: FailureCause) {
+    for test in active_test::all() {
+        failure_report::report_to_process(&test, cause);
+    }
+}
+
+fn due_at(test: &ActiveTest, age: Duration) -> Option<Instant> {
+    test.begun.checked_add(age)
+}
+
+fn schedule(next: Option<Instant>) {
+    let Some(next) = next else { return };
+    let mut schedule = lock(&SCHEDULE);
+    if schedule.wake_at.is_none_or(|at| next < at) {
+        schedule.wake_at = Some(next);
+        CHANGED.notify_all();
+    }
+}
+
+fn report_what_is_due() -> ! {
+    let mut schedule = lock(&SCHEDULE);
+    loop {
+        let now = Instant::now();
+        schedule = match (schedule.cause, schedule.wake_at) {
+            (Some(cause), _) => report_for(cause, schedule),
+            (None, Some(at)) if at <= now => report_each_due(schedule),
+            (None, Some(at)) => {
+                let waited = CHANGED.wait_timeout(schedule, at - now);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            (None, None) => {
+                let waited = CHANGED.wait(schedule);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+    }
+}
+
+fn report_for(
+    cause: FailureCause,
+    schedule: MutexGuard<'_, Schedule>,
+) -> MutexGuard<'static, Schedule> {
+    drop(schedule);
+    report_each(cause);
+    let mut schedule = lock(&SCHEDULE);
+    schedule.cause = None;
+    CHANGED.notify_all();
+    schedule
+}
+
+fn report_each_due(mut due: MutexGuard<'_, Schedule>) -> MutexGuard<'static, Schedule> {
+    due.wake_at = None;
+    drop(due);
+    for test in active_test::all() {
+        schedule(report_due(&test).and_then(|age| due_at(&test, age)));
+    }
+    lock(&SCHEDULE)
+}
+
+/// Reports what is due of a test. Returns the age at which something is due next.
+fn report_due(test: &ActiveTest) -> Option<Duration> {
+    let mut due = lock(&test.due);
+    if due.is_over {
+        return None;
+    }
+    let age = test.begun.elapsed();
+    if let Some(limit) = due.limit.take_if(|limit| *limit <= age) {
+        failure_report::report_to_process(test, FailureCause::Limit(limit));
+    } else if due.file_age <= age {
+        let begun = Instant::now();
+        failure_report::write_file_here(test).unwrap_or_default();
+        let pause = age
+            .min(FILE_INTERVAL_MAX)
+            .max(begun.elapsed() * SHARE_OF_FILES);
+        due.file_age = test.begun.elapsed().saturating_add(pause);
+    }
+    Some(due.next_age())
+}
