@@ -44,6 +44,35 @@ impl TraceFilter {
         }
     }
 
+    /// Returns whether it accepts every trace.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn accepts_all(&self) -> bool {
+        let Self {
+            within,
+            trace_ids,
+            services,
+            names,
+            kinds,
+            error,
+            types,
+            states,
+            duration_nanos_min,
+            linked_to,
+            search,
+        } = self;
+        within.is_none()
+            && trace_ids.is_empty()
+            && services.is_empty()
+            && names.is_empty()
+            && kinds.is_empty()
+            && error.is_empty()
+            && types.is_empty()
+            && states.is_empty()
+            && duration_nanos_min.is_none()
+            && linked_to.is_none()
+            && search.is_empty()
+    }
+
     fn accepts_fields(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)

@@ -2,7 +2,7 @@
 //! leaves it with its last event, so retention bounds it.
 
 #[cfg(feature = "mcp")]
-mod matching;
+pub(crate) mod matching;
 #[cfg(feature = "http")]
 pub(crate) mod open_now;
 

@@ -120,6 +120,12 @@ impl Search {
             .all(|term| term.test.holds(id, trace, now) != term.negated)
     }
 
+    /// Returns whether it accepts every trace.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns whether events must be read for some traces.
     pub(crate) fn reads_events(&self) -> bool {
         self.0.iter().any(|term| term.test.reads_events())

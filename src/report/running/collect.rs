@@ -166,7 +166,7 @@ async fn read_open(
 /// How long spans of each service and name usually take: how many have ended, and the time in which 95 % of them did.
 /// Only for readers of the whole log, because the durations are those of all traces.
 #[derive(Debug, Default)]
-struct UsualDurations(HashMap<(String, String), (u64, Option<u64>)>);
+pub(crate) struct UsualDurations(HashMap<(String, String), (u64, Option<u64>)>);
 
 impl UsualDurations {
     fn compare(&mut self, index: &TraceIndex, spans: &mut [SpanNow]) {
@@ -174,15 +174,25 @@ impl UsualDurations {
             let (Some(service), Some(name)) = (span.service.clone(), span.name.clone()) else {
                 continue;
             };
-            let usual = self.0.entry((service, name));
-            let usual = usual.or_insert_with_key(|(service, name)| {
-                let operation = index.operation(service, name);
-                let durations = operation.map(|operation| operation.durations());
-                let durations = durations.unwrap_or_default();
-                (durations.count(), durations.quantile(95))
-            });
-            span.compare_with(usual.0, usual.1);
+            let (count, p95) = self.of(index, &service, &name);
+            span.compare_with(count, p95);
         }
+    }
+
+    /// Returns how many spans have ended, and the time in which 95 % of them did.
+    pub(crate) fn of(
+        &mut self,
+        index: &TraceIndex,
+        service: &str,
+        name: &str,
+    ) -> (u64, Option<u64>) {
+        let usual = self.0.entry((service.to_owned(), name.to_owned()));
+        *usual.or_insert_with_key(|(service, name)| {
+            let operation = index.operation(service, name);
+            let durations = operation.map(|operation| operation.durations());
+            let durations = durations.unwrap_or_default();
+            (durations.count(), durations.quantile(95))
+        })
     }
 }
 

@@ -11,7 +11,10 @@ use crate::{
         trace_events::ReportEvent,
     },
     span::{json::clip, progress::SpanProgress, updates::Awaiting},
-    trace::{index::open_now::OpenSpanEntry, parse, summary::milliseconds},
+    trace::{
+        index::open_now::OpenSpanEntry, operations::histogram::DurationHistogram, parse,
+        summary::milliseconds,
+    },
     util::{hex, time::Timestamp},
 };
 
@@ -19,8 +22,6 @@ use crate::{
 pub(crate) const AWAITING_LONG_NANOS: u64 = 10_000_000_000;
 /// A poll that takes longer keeps its thread from all other tasks.
 pub(crate) const BLOCKED_NANOS: u64 = 1_000_000_000;
-/// Of fewer ended spans, nobody can say what is usual.
-pub(crate) const USUAL_SPANS_MIN: u64 = 20;
 /// Upper bound on the bytes of one text of a span in a report.
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -361,15 +362,10 @@ impl SpanNowBuilder {
 impl SpanNow {
     /// Compares the span with so many others of its name that have ended, and the time in which 95 % of them did.
     pub(crate) fn compare_with(&mut self, count: u64, p95: Option<u64>) {
-        if count < USUAL_SPANS_MIN {
+        if count < DurationHistogram::USUAL_SPANS_MIN {
             return;
         }
-        self.usual = p95.map(|p95| UsualDuration {
-            count,
-            p95_ms: milliseconds(p95),
-            is_slower: self.age > p95,
-            p95,
-        });
+        self.usual = p95.map(|p95| UsualDuration::of(count, p95, self.age));
     }
 
     /// Returns whether it says something that a reader must not miss.
@@ -378,6 +374,18 @@ impl SpanNow {
         matches!(self.state, SpanNowState::Failing | SpanNowState::Panicked)
             || self.awaiting.as_ref().is_some_and(|point| point.is_long)
             || self.task.as_ref().is_some_and(is_blocked)
+    }
+}
+
+impl UsualDuration {
+    /// Compares a time with that in which 95 % of so many spans ended.
+    pub(crate) fn of(count: u64, p95: u64, took: u64) -> Self {
+        Self {
+            count,
+            p95_ms: milliseconds(p95),
+            is_slower: took > p95,
+            p95,
+        }
     }
 }
 

@@ -1,14 +1,90 @@
 //! Looks for traces that match: failed ones, those whose id begins with some digits, those that have changed. It runs on
 //! the task of a request, and holds the index only while it looks.
 
-use std::sync::atomic::Ordering;
+use std::{collections::HashMap, ops::Range, sync::atomic::Ordering};
 
 use crate::{
-    trace::{filter::TraceFilter, index::TraceIndex},
+    trace::{
+        filter::TraceFilter, index::TraceIndex, logs::positions::LogRecordPosition,
+        operations::histogram::DurationHistogram,
+    },
     util::{hex, sync::read, time::Timestamp},
 };
 
+/// A span took far longer than usual if it took so many times the time in which 95 % of the spans of its name end …
+const FAR_SLOWER: u64 = 2;
+/// … and this much longer: 10 ms. Shorter waits are those of any busy machine.
+const FAR_SLOWER_NANOS: u64 = 10_000_000;
+
+/// Returns whether a time is far longer than that in which 95 % of such spans end.
+pub(crate) fn is_far_slower(took: u64, p95: u64) -> bool {
+    took > p95.saturating_mul(FAR_SLOWER) && took - p95 >= FAR_SLOWER_NANOS
+}
+
 impl TraceIndex {
+    /// Returns the newest ended traces that took far longer than roots of their name usually do and have an event after
+    /// this one, and how many such traces there are.
+    pub(crate) fn slow(
+        &self,
+        filter: &TraceFilter,
+        after: u64,
+        limit: usize,
+    ) -> (Vec<[u8; 16]>, usize) {
+        let now = Timestamp::now();
+        let state = read(&self.state);
+        let mut usual: HashMap<(&str, &str), Option<u64>> = HashMap::new();
+        let mut slow = Vec::new();
+        let mut count = 0;
+        for id in state.order.values().rev() {
+            let Some(entry) = state.traces.get(id) else {
+                continue;
+            };
+            let trace = &entry.trace;
+            if trace.last <= after || trace.is_open() {
+                continue;
+            }
+            let name = (trace.service_name(), trace.name());
+            let p95 = usual.entry(name).or_insert_with(|| {
+                let durations = state.operations.get(name.0, name.1)?.durations();
+                let is_known = durations.count() >= DurationHistogram::USUAL_SPANS_MIN;
+                is_known.then(|| durations.quantile(95)).flatten()
+            });
+            let took = trace.duration_nanos(now);
+            if p95.is_some_and(|p95| is_far_slower(took, p95)) && filter.accepts(id, trace, now) {
+                count += 1;
+                if slow.len() < limit {
+                    slow.push(*id);
+                }
+            }
+        }
+        (slow, count)
+    }
+
+    /// Returns where the newest log records of this severity and above are, of those in the range that the filter
+    /// accepts. A filter that asks for anything accepts records of traces alone.
+    pub(crate) fn positions_of_logs(
+        &self,
+        severity_min: u8,
+        filter: &TraceFilter,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Vec<u64> {
+        let now = Timestamp::now();
+        let state = read(&self.state);
+        let positions = state.logs.before(range.end);
+        let positions = positions.take_while(|position| position.sequence >= range.start);
+        let loud = positions.filter(|position| position.severity >= severity_min);
+        let accepts_all = filter.accepts_all();
+        let accepted = loud.filter(|LogRecordPosition { trace_id, .. }| {
+            let trace = state.traces.get(trace_id);
+            accepts_all || trace.is_some_and(|entry| filter.accepts(trace_id, &entry.trace, now))
+        });
+        accepted
+            .map(|position| position.sequence)
+            .take(limit)
+            .collect()
+    }
+
     /// Returns the newest traces that have failed spans and an event after this one, and how many such traces there are.
     pub(crate) fn failed(
         &self,

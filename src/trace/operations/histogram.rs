@@ -32,6 +32,9 @@ pub(crate) struct HistogramRange {
 impl DurationHistogram {
     /// Upper bound on the ranges that [`ranges`](Self::ranges) returns.
     pub(crate) const RANGES_MAX: usize = 64;
+    /// Of fewer spans, nobody can say what is usual.
+    #[cfg(feature = "http")]
+    pub(crate) const USUAL_SPANS_MIN: u64 = 20;
 
     pub(crate) fn record(&mut self, nanos: u64, is_error: bool) {
         self.add(Bucket {

@@ -15,7 +15,7 @@ use crate::{
     live_spans::LiveSpans,
     report::{
         found,
-        problems::{self, ProblemsQuery},
+        problems::collect::{self as problems, ProblemsQuery},
         running::{collect, text::TextOptions},
         trace::{
             compare::Comparison,

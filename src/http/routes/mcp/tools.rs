@@ -77,8 +77,9 @@ pub(crate) const TOOLS: [Tool; 7] = [
     Tool {
         name: "problems",
         title: "What goes wrong",
-        description: "What went wrong since a cursor (errors, panics, lost spans) and what goes wrong now (blocked \
-                      threads, long waits, spans slower than usual, quiet spans, events that were lost).",
+        description: "What went wrong since a cursor (errors, panics, lost and slow spans, ERROR logs, events that the \
+                      log lost) and what goes wrong now (blocked threads, long waits, spans slower than usual, quiet \
+                      spans).",
         arguments: &["since", "q", "waits_s", "format"],
         required: &[],
     },

@@ -1,0 +1,148 @@
+//! Collects what went wrong, and what goes wrong now: failed, panicked, lost and slow spans and ERROR logs since a moment,
+//! open spans that fail, block a thread, wait for long or take longer than usual, and what the log itself lost. It runs on
+//! the task of a request.
+
+use crate::{
+    live_spans::LiveSpans,
+    report::{
+        problems::{
+            ended_spans::EndedSpans,
+            error_logs::error_logs,
+            lost_events::LostEvents,
+            report::{Problem, ProblemKind, ProblemsReport},
+        },
+        running::{
+            collect::{self, RunningTrace},
+            span_now::{SpanNow, SpanNowState, age_of},
+        },
+    },
+    trace::filter::TraceFilter,
+    util::{hash::Set, time::Timestamp},
+};
+
+/// Upper bound on the traces whose failed spans are read.
+const TRACES_MAX: usize = 50;
+/// Upper bound on the further traces whose slow spans are read.
+const SLOW_TRACES_MAX: usize = 20;
+/// Upper bound on the problems of one answer.
+const PROBLEMS_MAX: usize = 300;
+
+/// Which problems are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProblemsQuery<'a> {
+    pub(crate) filter: &'a TraceFilter,
+    /// Only what ended after this event. What is open is told in any case.
+    pub(crate) after: u64,
+    /// How long an open span must wait, or be quiet.
+    pub(crate) nanos_min: u64,
+}
+
+/// Returns what went wrong.
+pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> ProblemsReport {
+    let now = Timestamp::now();
+    let running = collect::running(live, query.filter, now).await;
+    let mut problems = Vec::new();
+    for trace in &running.traces {
+        problems.extend(open_problems(trace, query.nanos_min, now));
+    }
+    let is_restricted = query.filter.within.is_some();
+    let index = &live.shared.index;
+    let (mut traces, mut count) = index.failed(query.filter, query.after, TRACES_MAX);
+    // How long spans usually take is that of all traces.
+    if !is_restricted {
+        let (slow, slow_count) = index.slow(query.filter, query.after, SLOW_TRACES_MAX);
+        let only_slow: Vec<_> = slow.iter().filter(|id| !traces.contains(id)).collect();
+        count += slow_count - (slow.len() - only_slow.len());
+        traces.extend(only_slow);
+    }
+    let mut ended = EndedSpans::new(live, query.after, now);
+    let mut read = 0;
+    for id in traces {
+        if ended.is_spent() {
+            break;
+        }
+        problems.extend(ended.read(id, !is_restricted).await);
+        read += 1;
+    }
+    let (logs, logs_left_out) = error_logs(live, query.filter, query.after, now).await;
+    problems.extend(logs);
+    problems.sort_by_key(|problem| (problem.kind, problem.age));
+    let left_out = problems.len().saturating_sub(PROBLEMS_MAX) as u64 + logs_left_out;
+    problems.truncate(PROBLEMS_MAX);
+    let log = live.log();
+    ProblemsReport {
+        now: now.text(),
+        problems,
+        left_out,
+        traces_left_out: (count - read) as u64,
+        lost: (!is_restricted).then(|| LostEvents::of(log, query.after)),
+        store_fails: !is_restricted && log.is_degraded(),
+    }
+}
+
+/// Returns the problems of a trace's open spans, at most one for each.
+fn open_problems(
+    trace: &RunningTrace,
+    nanos_min: u64,
+    now: Timestamp,
+) -> impl Iterator<Item = Problem> {
+    let parents: Set<&str> = trace
+        .spans
+        .iter()
+        .filter_map(|span| span.parent_span_id.as_deref())
+        .collect();
+    trace.spans.iter().filter_map(move |span| {
+        let is_inner = !parents.contains(span.span_id.as_str());
+        let kind = kind_of_open(span, is_inner, (nanos_min, now))?;
+        let message = span.panic.as_ref().and_then(|panic| panic.message.clone());
+        Some(Problem {
+            kind,
+            trace_id: trace.trace_id.clone(),
+            trace_name: trace.name.clone(),
+            span_id: span.span_id.clone(),
+            name: span.name.clone().unwrap_or_default(),
+            service: span.service.clone().unwrap_or_default(),
+            timestamp: span.start_timestamp.clone(),
+            age_ms: span.age_ms,
+            open: true,
+            message,
+            failed_above: 0,
+            now: Some(span.clone()),
+            duration_ms: None,
+            usual: None,
+            records: None,
+            age: span.age,
+            took: 0,
+        })
+    })
+}
+
+fn kind_of_open(
+    span: &SpanNow,
+    is_inner: bool,
+    (nanos_min, now): (u64, Timestamp),
+) -> Option<ProblemKind> {
+    let polling = span.task.as_ref().and_then(|task| task.polling.as_ref());
+    let last = Timestamp::parse(&span.last_timestamp).unwrap_or(now);
+    match span.state {
+        SpanNowState::Panicked => return Some(ProblemKind::Panicked),
+        SpanNowState::Failing => return Some(ProblemKind::Failing),
+        SpanNowState::Waiting => return None,
+        SpanNowState::Running => {}
+    }
+    if polling.is_some_and(|poll| poll.is_blocked) {
+        Some(ProblemKind::Blocked)
+    } else if span
+        .awaiting
+        .as_ref()
+        .is_some_and(|point| point.age >= nanos_min)
+    {
+        Some(ProblemKind::Waiting)
+    } else if span.usual.as_ref().is_some_and(|usual| usual.is_slower) {
+        Some(ProblemKind::Slow)
+    } else if is_inner && age_of(last, now) >= nanos_min {
+        Some(ProblemKind::Quiet)
+    } else {
+        None
+    }
+}
