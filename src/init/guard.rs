@@ -1,11 +1,14 @@
 //! [`InitGuard`]: keeps alive what [`init()`](crate::init()) and [`layer()`](crate::layer()) set up, and ends it in
 //! order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     http::server::LiveServer,
-    init::{join::Joined, linger::Linger},
+    init::{
+        join::{self, Joined},
+        linger::Linger,
+    },
     live_spans::LiveSpans,
     otel::LiveTracerProvider,
 };
@@ -56,6 +59,33 @@ impl InitGuard {
         if self.joined.is_none() {
             self.linger.get_or_insert(Linger::Forever);
         }
+    }
+}
+
+/// Upper bound on the time that a program that a panic aborts waits until its viewers have the end.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is left to do for viewers of a program that a panic aborts: nothing is dropped in it, so the guard ends nothing.
+#[derive(Clone, Debug)]
+pub(super) struct AbortedProgram {
+    pub(super) live: LiveSpans,
+    pub(super) linger: Option<Linger>,
+    pub(super) has_joined: bool,
+}
+
+impl AbortedProgram {
+    /// Shows the end, as dropping the guard would. It runs on the thread that panics.
+    pub(super) fn end(&self) {
+        if self.live.shared.parts.buffer().is_closed() {
+            return;
+        }
+        if self.has_joined {
+            join::wait_for_reader(&self.live, ABORT_TIMEOUT);
+        } else if let Some(linger) = self.linger {
+            linger.wait(&self.live);
+        }
+        // There is nobody left to tell about an error.
+        drop(self.live.shutdown_within(ABORT_TIMEOUT));
     }
 }
 

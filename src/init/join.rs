@@ -159,16 +159,9 @@ impl Joined {
         self.page.as_deref()
     }
 
-    /// Waits until the other livespan has read everything. A program may end as soon as it has begun, so this first waits
-    /// for the reader.
+    /// Waits until the other livespan has read everything.
     pub(super) fn wait_for_reader(&self) {
-        let streams = &self.live.shared.stream_limits;
-        wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);
-        // The last events have to be visible before the streams end behind them.
-        if self.live.target().flush(FIRST_READER_TIMEOUT).is_ok() {
-            self.live.end_streams();
-            wait_while(READ_TIMEOUT, || streams.open_streams() > 0);
-        }
+        wait_for_reader(&self.live, READ_TIMEOUT);
     }
 
     /// Ends the thread: from now on, this program is not announced again. The thread may be within an announcement, which
@@ -178,6 +171,18 @@ impl Joined {
         self.thread.unpark();
         // Nothing is ever sent. The wait ends with the thread.
         let _ended = self.ended.recv_timeout(2 * ANNOUNCE_TIMEOUT);
+    }
+}
+
+/// Waits until the other livespan has read everything, for this time at most. A program may end as soon as it has begun,
+/// so this first waits for the reader.
+pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
+    let streams = &live.shared.stream_limits;
+    wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);
+    // The last events have to be visible before the streams end behind them.
+    if live.target().flush(FIRST_READER_TIMEOUT).is_ok() {
+        live.end_streams();
+        wait_while(timeout, || streams.open_streams() > 0);
     }
 }
 

@@ -17,13 +17,16 @@ use crate::{
     http::server::LiveServer,
     init::{
         environment,
-        guard::InitGuard,
+        guard::{AbortedProgram, InitGuard},
         join::{self, Invitation, Joined},
         linger::Linger,
         log_layer::{BeforeOtel, LogLayer},
     },
     live_spans::LiveSpans,
-    otel::{LiveTracerProvider, TaskLayer, panic_hook::panic_hook},
+    otel::{
+        LiveTracerProvider, TaskLayer,
+        panic_hook::{act_before_abort, panic_hook},
+    },
 };
 
 /// A log that is served, and a provider whose spans it shows.
@@ -129,6 +132,12 @@ impl Setup {
         });
         global::set_text_map_propagator(TraceContextPropagator::new());
         panic_hook();
+        let aborted = AbortedProgram {
+            live: self.live.clone(),
+            linger: self.linger,
+            has_joined: self.joined.is_some(),
+        };
+        act_before_abort(move || aborted.end());
         environment::print_line(self.announced.as_deref());
         InitGuard {
             live: self.live,

@@ -5,7 +5,10 @@
 
 use std::{
     panic::{self, PanicHookInfo},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -30,7 +33,9 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 /// - The message is cut at [`SpanEvent::VALUE_BYTES_MAX`](crate::SpanEvent::VALUE_BYTES_MAX) and is masked as the
 ///   message of a status is. A payload that is no text has no message.
 /// - With `panic = "abort"`, no span ends any more. The hook then waits, for at most one second, until what the logs of
-///   this program have taken is stored. Otherwise it never waits.
+///   this program have taken is stored. After [`init`](crate::init()) it also waits, after the hook that was there before,
+///   for another second until viewers have the end, and for those that `LIVESPAN_LINGER` allows to come. Otherwise it
+///   never waits.
 ///
 /// ```
 /// livespan::panic_hook();
@@ -50,6 +55,19 @@ enum Flush {
     Never,
     /// The program ends with the hook.
     BeforeAbort,
+}
+
+type LastAct = Box<dyn Fn() + Send + Sync>;
+
+/// What a program that a panic aborts does last.
+static LAST_ACT: OnceLock<LastAct> = OnceLock::new();
+
+/// Sets what a program that a panic aborts does last, after all hooks. Only the first call has an effect.
+#[cfg(feature = "tracing")]
+pub(crate) fn act_before_abort(act: impl Fn() + Send + Sync + 'static) {
+    if cfg!(panic = "abort") {
+        let _is_first = LAST_ACT.set(Box::new(act)).is_ok();
+    }
 }
 
 fn install(flush: Flush) {
@@ -78,6 +96,12 @@ fn before(next: PanicHook, flush: Flush) -> PanicHook {
             flush_all();
         }
         next(info);
+        if flush == Flush::BeforeAbort
+            && !is_own_thread()
+            && let Some(act) = LAST_ACT.get()
+        {
+            act();
+        }
     })
 }
 
@@ -97,11 +121,7 @@ fn details(info: &PanicHookInfo<'_>) -> PanicDetails {
 
 /// Waits until what the logs have taken is stored.
 fn flush_all() {
-    let is_ours = thread::current()
-        .name()
-        .is_some_and(|name| name.starts_with("livespan"));
-    // A thread of a log cannot wait for itself.
-    if is_ours {
+    if is_own_thread() {
         return;
     }
     let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
@@ -110,6 +130,13 @@ fn flush_all() {
         // There is nobody left to tell about an error.
         drop(log.runtime.flush_unless_failing(left));
     });
+}
+
+/// Returns whether this is a thread of a log, which cannot wait for itself.
+fn is_own_thread() -> bool {
+    thread::current()
+        .name()
+        .is_some_and(|name| name.starts_with("livespan"))
 }
 
 #[cfg(test)]
