@@ -58,16 +58,16 @@ const WARM_UP_BURSTS: u32 = 3;
 /// Upper bound on the instructions per span that livespan adds to those of its peer (see [`peer_of`]). `-- bounds`
 /// prints this table: the measured value plus [`ALLOWANCE_PERCENT`].
 const BOUNDS: [(Api, Case, u64); 10] = [
-    (Api::Tracer, Case::Plain, 1092),
-    (Api::Tracer, Case::Sampler, 1269),
-    (Api::Tracer, Case::Provider, 1552),
-    (Api::Tracer, Case::WrappingNoop, 1115),
-    (Api::Tracer, Case::WrappingNoopSampler, 1293),
-    (Api::Macros, Case::Plain, 1917),
-    (Api::Macros, Case::Sampler, 2102),
-    (Api::Macros, Case::Provider, 2726),
-    (Api::Macros, Case::WrappingNoop, 1941),
-    (Api::Macros, Case::WrappingNoopSampler, 2126),
+    (Api::Tracer, Case::Plain, 1089),
+    (Api::Tracer, Case::Sampler, 1256),
+    (Api::Tracer, Case::Provider, 1459),
+    (Api::Tracer, Case::WrappingNoop, 1113),
+    (Api::Tracer, Case::WrappingNoopSampler, 1280),
+    (Api::Macros, Case::Plain, 1719),
+    (Api::Macros, Case::Sampler, 1902),
+    (Api::Macros, Case::Provider, 2324),
+    (Api::Macros, Case::WrappingNoop, 1743),
+    (Api::Macros, Case::WrappingNoopSampler, 1926),
 ];
 
 /// Two builds of the same source differ by less than this. A change that costs 5 % fails.

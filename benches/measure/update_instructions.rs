@@ -30,7 +30,7 @@ impl Change {
     /// what was measured, and some 5 %. The targets are 60 and 350.
     fn bound(self) -> i64 {
         match self {
-            Self::Again => 150,
+            Self::Again => 73,
             Self::New => 250,
         }
     }
