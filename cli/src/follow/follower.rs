@@ -277,14 +277,13 @@ impl Follower {
             is_storing: !self.stored.is_empty(),
             ..Position::default()
         };
-        match before.filter(|_| position.is_storing) {
+        if let Some(before) = before.filter(|_| position.is_storing) {
             // What is stored already has not come again.
-            Some(before) => (position.id, position.here) = (before.id, before.here),
-            None => {
-                // An id of the log before: it is the same store, or the new log tells a gap.
-                position.id = self.cursor.clone().filter(|id| id != BEGINNING);
-                position.here = Some(self.followers.live.status().head.to_string());
-            }
+            (position.id, position.here) = (before.id, before.here);
+        } else {
+            // An id of the log before: it is the same store, or the new log tells a gap.
+            position.id = self.cursor.clone().filter(|id| id != BEGINNING);
+            position.here = Some(self.followers.live.status().head.to_string());
         }
         position
     }
