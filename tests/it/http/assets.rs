@@ -10,7 +10,7 @@ use super::app::{App, asset, script};
 /// Upper bound on the gzip-compressed bytes that a browser loads before it shows a list or a trace.
 const FIRST_VIEW_BYTES_MAX: usize = 130_000;
 /// Upper bound on the gzip-compressed bytes of the page, its workers, and all that it loads later.
-const PAGE_BYTES_MAX: usize = 164_000;
+const PAGE_BYTES_MAX: usize = 170_000;
 
 async fn get(app: &App, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = app.client.get(app.url(path));
