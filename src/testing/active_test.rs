@@ -5,6 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, Weak, atomic::AtomicBool},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -161,10 +162,22 @@ pub(super) fn of_this_thread() -> Option<Arc<ActiveTest>> {
     with_active(|active| {
         let known = runtime.and_then(|runtime| active.runtimes.get(&runtime)?.upgrade());
         known.or_else(|| match active.tests.as_slice() {
-            [only] => Some(Arc::clone(only)),
+            [only] if !runs_another_test(thread::current().name()) => Some(Arc::clone(only)),
             _ => None,
         })
     })
+}
+
+/// Returns whether a thread is called as the test runner calls that of a test, which has no `trace_test!` then: by its path,
+/// such as `cart::charges` or `charges_once`. Programs rarely call threads like this.
+fn runs_another_test(thread: Option<&str>) -> bool {
+    let is_path = |name: &str| {
+        (name.contains("::") || name.contains('_'))
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    };
+    thread.is_some_and(is_path)
 }
 
 /// Learns that the runtime of this thread, which runs the body of a test, belongs to that test.
@@ -181,6 +194,25 @@ impl ActiveTests {
             self.runtimes
                 .entry(runtime)
                 .or_insert_with(|| Arc::downgrade(test));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_called_like_a_test_belongs_to_no_other() {
+        for (name, expected) in [
+            (Some("cart::charges"), true),
+            (Some("charges_once"), true),
+            (Some("main"), false),
+            (Some("tokio-rt-worker"), false),
+            (Some("worker 1"), false),
+            (None, false),
+        ] {
+            assert_eq!(runs_another_test(name), expected, "{name:?}");
         }
     }
 }
