@@ -6,10 +6,11 @@ use std::sync::Arc;
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{
-    Subscriber,
+    Dispatch, Subscriber,
+    span::Id,
     subscriber::{NoSubscriber, with_default},
 };
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
 
 use crate::{
     access::Auth,
@@ -112,7 +113,7 @@ impl Setup {
     where
         S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
     {
-        layer_of(&self.live, &self.provider).and_then(self.tasks.take())
+        layer_of(&self.live, &self.provider).and_then(OptionalTasks(self.tasks.take()))
     }
 
     /// Ends what has started.
@@ -145,6 +146,37 @@ impl Setup {
             server: self.server,
             linger: self.linger,
             joined: self.joined,
+        }
+    }
+}
+
+/// A [`TaskLayer`], if one is wanted. An `Option` of a layer is a layer, too, but does not tell it of its dispatch, by
+/// which the layer finds the spans of OpenTelemetry.
+#[derive(Debug)]
+pub(super) struct OptionalTasks(pub(super) Option<TaskLayer>);
+
+impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for OptionalTasks {
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        if let Some(tasks) = &self.0 {
+            Layer::<S>::on_register_dispatch(tasks, subscriber);
+        }
+    }
+
+    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        if let Some(tasks) = &self.0 {
+            tasks.on_enter(id, ctx);
+        }
+    }
+
+    fn on_exit(&self, id: &Id, ctx: Context<'_, S>) {
+        if let Some(tasks) = &self.0 {
+            tasks.on_exit(id, ctx);
+        }
+    }
+
+    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        if let Some(tasks) = &self.0 {
+            tasks.on_close(id, ctx);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     sync::mpsc,
     task::{Context as TaskContext, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_core::Stream as _;
@@ -30,9 +30,9 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    init::setup::layer_of,
+    init::setup::{OptionalTasks, layer_of},
     live_spans::LiveSpans,
-    otel::{LiveFutureExt as _, LiveTracerProvider},
+    otel::{LiveFutureExt as _, LiveTracerProvider, TaskLayer},
     reader::subscription::Subscribe,
     sse::Message,
     util::block_on::block_on,
@@ -348,6 +348,26 @@ fn a_span_stays_open_if_its_child_is_closed_on_a_thread_without_the_subscriber()
         endings(&program.events()),
         [("child", false), ("child", false), ("parent", false)]
     );
+}
+
+#[test]
+fn tasks_that_are_asked_for_are_those_of_the_spans() {
+    let program = Program::new();
+    let tasks = OptionalTasks(Some(TaskLayer::new().unwrap()));
+    let subscriber = Registry::default().with(program.layer().and_then(tasks));
+    with_default(&Dispatch::new(subscriber), || {
+        let span = info_span!("work");
+        span.in_scope(|| ());
+        let is_told = || {
+            let events = program.events();
+            events.iter().any(|event| event["task"]["polls"] == 1)
+        };
+        let begun = Instant::now();
+        while !is_told() {
+            assert!(begun.elapsed() < PATIENCE, "the span is watched");
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    });
 }
 
 #[test]
