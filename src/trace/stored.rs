@@ -274,10 +274,8 @@ async fn stored(
             let end = add_end(log, (key, after, last), id, (budget, &mut stored)).await?;
             partial = Some(read + end);
         }
-        if partial.is_some() {
-            if search.is_decided() || budget.is_spent() {
-                return Ok((stored, partial, search.is_decided()));
-            }
+        if partial.is_some() && (search.is_decided() || budget.is_spent()) {
+            return Ok((stored, partial, search.is_decided()));
         }
         after = newest;
         for event in own {
