@@ -55,6 +55,13 @@ pub(crate) struct ProcessorShared {
 }
 
 /// What a log has besides span processors.
+#[cfg_attr(
+    any(feature = "logs", feature = "tracing"),
+    expect(
+        clippy::struct_field_names,
+        reason = "each says whether something is there"
+    )
+)]
 #[derive(Debug, Default)]
 pub(crate) struct PlugIns {
     /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.

@@ -3,26 +3,30 @@
 
 mod inside;
 pub(in crate::trace) mod open_spans;
+mod root;
+mod service;
+mod trace_state;
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
 use crate::{
     log::retention::EvictedEvents,
-    span::{
-        event::SpanKind, progress::SpanProgress, root_attributes::RootAttributes, updates::Awaiting,
-    },
+    span::{event::SpanKind, progress::SpanProgress, updates::Awaiting},
     trace::{
         operations::table::OperationId,
         span_change::{AwaitPoint, ChangeKind, SpanChange, SpanOutcome, SpanStart, SpanUpdate},
         state::{
             inside::InsideOfSpans,
             open_spans::{OpenEntry, OpenSpans, Opened, SmallSpanSet},
+            root::{Rank, Root},
         },
     },
     util::{hash::Set, time::Timestamp},
 };
+
+pub(in crate::trace) use self::root::TraceError;
+pub(crate) use self::service::Service;
+pub use self::trace_state::TraceState;
 
 /// Upper bound on the services that are listed with a trace.
 const SERVICES_MAX: usize = 16;
@@ -51,43 +55,6 @@ pub(super) enum RunningChange {
     Opened,
     /// The span counted as running here.
     Closed(OperationId),
-}
-
-/// The state of a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum TraceState {
-    /// A span of it is open.
-    Running,
-    /// Its open spans wait: for a time, or an event.
-    Waiting,
-    /// Its root ended well.
-    Ok,
-    /// Its root failed. If the root is unknown: any span failed.
-    Error,
-    /// A panic ended its root.
-    Panicked,
-    /// Its root was dropped before it was ready.
-    Cancelled,
-    /// The end of its root will never come.
-    Lost,
-}
-
-#[cfg(feature = "mcp")]
-impl TraceState {
-    /// Returns the word for it, as JSON has it.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Panicked => "panicked",
-            Self::Cancelled => "cancelled",
-            Self::Lost => "lost",
-        }
-    }
 }
 
 /// One trace.
@@ -124,73 +91,6 @@ pub(super) struct Rare {
     /// Spans that are taken for ended because the part of the trace with their end was not read.
     assumed_ended: SmallSpanSet,
     error: Option<TraceError>,
-}
-
-/// The first error of a trace that says what it is. Errors end from the inside out, so it is usually the cause of those
-/// that follow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::trace) struct TraceError {
-    pub(in crate::trace) span_id: [u8; 8],
-    pub(in crate::trace) name: Arc<str>,
-    pub(in crate::trace) message: Box<str>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Root {
-    pub(super) span_id: [u8; 8],
-    parent: Option<[u8; 8]>,
-    pub(super) name: Arc<str>,
-    pub(super) service: Arc<str>,
-    pub(super) kind: SpanKind,
-    pub(super) rank: Rank,
-    pub(super) start: Timestamp,
-    pub(super) outcome: Option<SpanOutcome>,
-    pub(super) attributes: Option<RootAttributes>,
-}
-
-/// How well a span serves as the root. Of two spans with the same rank, the one that started first is better, then the
-/// one that was seen first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
-    /// Its parent is of this process and not seen yet.
-    StandIn,
-    /// Its parent is in another process. The clock of that process may be ahead, so the start of this span is not
-    /// compared with that of a `Root`.
-    Remote,
-    /// It has no parent.
-    Root,
-}
-
-impl Rank {
-    fn of(start: &SpanStart) -> Self {
-        match start.parent {
-            None => Self::Root,
-            Some(_) if start.parent_remote => Self::Remote,
-            Some(_) => Self::StandIn,
-        }
-    }
-}
-
-impl Root {
-    pub(super) fn is_genuine(&self) -> bool {
-        self.rank > Rank::StandIn
-    }
-}
-
-/// The counts of one service in a trace.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Service {
-    #[serde(serialize_with = "shared")]
-    pub(crate) name: Arc<str>,
-    spans: u64,
-    errors: u64,
-}
-
-impl Service {
-    fn is_named(&self, name: &Arc<str>) -> bool {
-        // Names are interned, so equal names usually share one allocation.
-        Arc::ptr_eq(&self.name, name) || self.name == *name
-    }
 }
 
 impl Trace {
@@ -281,16 +181,8 @@ impl Trace {
             Some(false) => drop(self.waiting.remove(span_id)),
             None => {}
         }
-        let root = self.root.as_mut().filter(|root| root.span_id == span_id);
-        if let (Some(root), Some(name)) = (root, &update.name) {
-            root.name.clone_from(name);
-        }
-        let root = self.root.as_mut().filter(|root| root.span_id == span_id);
-        if let (Some(root), Some(change)) = (root, &update.of_root) {
-            root.attributes = Some(match &root.attributes {
-                Some(known) => known.updated(change),
-                None => change.clone(),
-            });
+        if let Some(root) = self.root.as_mut().filter(|root| root.span_id == span_id) {
+            root.update(update);
         }
         self.tell_progress(span_id, sequence, update.progress.as_deref());
         let root = self.root_id();
@@ -421,19 +313,13 @@ impl Trace {
         };
     }
 
-    /// Takes name, start time and outcome of the root from its end.
+    /// Takes from an end what it says of the root, if the span is the root.
     fn end_root(&mut self, span_id: [u8; 8], start: &SpanStart, outcome: SpanOutcome) {
         let root = self.root.as_mut().filter(|root| {
             root.span_id == span_id && (root.parent, root.kind) == (start.parent, start.kind)
         });
         if let Some(root) = root {
-            root.name.clone_from(&start.name);
-            root.start = start.start_time;
-            root.outcome = Some(outcome);
-            // A lost end repeats the start, which knows less than the updates.
-            if outcome != SpanOutcome::Lost {
-                root.attributes.clone_from(&start.of_root);
-            }
+            root.end(start, outcome);
         }
     }
 
@@ -475,17 +361,7 @@ impl Trace {
             }
         });
         if is_better {
-            self.root = Some(Root {
-                span_id,
-                parent: start.parent,
-                name: Arc::clone(&start.name),
-                service: Arc::clone(&start.service),
-                kind: start.kind,
-                rank,
-                start: start.start_time,
-                outcome: None,
-                attributes: start.of_root.clone(),
-            });
+            self.root = Some(Root::of(span_id, start));
         }
     }
 
@@ -561,15 +437,11 @@ impl Trace {
         let more = self.rare.iter_mut().flat_map(|more| &mut more.services);
         let mut all = self.service.iter_mut().chain(more);
         if let Some(service) = all.find(|one| one.is_named(name)) {
-            service.spans = service.spans.saturating_add_signed(spans);
-            service.errors = service.errors.saturating_add_signed(errors);
+            service.count(spans, errors);
             return;
         }
-        let service = Service {
-            name: Arc::clone(name),
-            spans: 0_u64.saturating_add_signed(spans),
-            errors: 0_u64.saturating_add_signed(errors),
-        };
+        let mut service = Service::new(name);
+        service.count(spans, errors);
         if self.service.is_none() {
             self.service = Some(service);
         } else if self.services().count() < SERVICES_MAX {
@@ -687,10 +559,6 @@ impl Trace {
 
 fn earlier(known: Option<Timestamp>, time: Timestamp) -> Timestamp {
     known.map_or(time, |known| known.min(time))
-}
-
-fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(text)
 }
 
 #[cfg(test)]

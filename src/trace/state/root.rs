@@ -1,0 +1,98 @@
+//! The root of a trace, and how well a span serves as one; and the error that a trace is known by. Pure.
+
+use std::sync::Arc;
+
+use crate::{
+    span::{event::SpanKind, root_attributes::RootAttributes},
+    trace::span_change::{SpanOutcome, SpanStart, SpanUpdate},
+    util::time::Timestamp,
+};
+
+#[derive(Clone, Debug)]
+pub(in crate::trace) struct Root {
+    pub(in crate::trace) span_id: [u8; 8],
+    pub(super) parent: Option<[u8; 8]>,
+    pub(in crate::trace) name: Arc<str>,
+    pub(in crate::trace) service: Arc<str>,
+    pub(in crate::trace) kind: SpanKind,
+    pub(in crate::trace) rank: Rank,
+    pub(in crate::trace) start: Timestamp,
+    pub(in crate::trace) outcome: Option<SpanOutcome>,
+    pub(in crate::trace) attributes: Option<RootAttributes>,
+}
+
+impl Root {
+    /// Returns an open root.
+    pub(super) fn of(span_id: [u8; 8], start: &SpanStart) -> Self {
+        Self {
+            span_id,
+            parent: start.parent,
+            name: Arc::clone(&start.name),
+            service: Arc::clone(&start.service),
+            kind: start.kind,
+            rank: Rank::of(start),
+            start: start.start_time,
+            outcome: None,
+            attributes: start.of_root.clone(),
+        }
+    }
+
+    pub(in crate::trace) fn is_genuine(&self) -> bool {
+        self.rank > Rank::StandIn
+    }
+
+    pub(super) fn update(&mut self, update: &SpanUpdate) {
+        if let Some(name) = &update.name {
+            self.name.clone_from(name);
+        }
+        if let Some(change) = &update.of_root {
+            self.attributes = Some(match &self.attributes {
+                Some(known) => known.updated(change),
+                None => change.clone(),
+            });
+        }
+    }
+
+    /// Takes name, start time, attributes and outcome from its end.
+    pub(super) fn end(&mut self, start: &SpanStart, outcome: SpanOutcome) {
+        self.name.clone_from(&start.name);
+        self.start = start.start_time;
+        self.outcome = Some(outcome);
+        // A lost end repeats the start, which knows less than the updates.
+        if outcome != SpanOutcome::Lost {
+            self.attributes.clone_from(&start.of_root);
+        }
+    }
+}
+
+/// How well a span serves as the root. Of two spans with the same rank, the one that started first is better, then the
+/// one that was seen first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::trace) enum Rank {
+    /// Its parent is of this process and not seen yet.
+    StandIn,
+    /// Its parent is in another process. The clock of that process may be ahead, so the start of this span is not
+    /// compared with that of a `Root`.
+    Remote,
+    /// It has no parent.
+    Root,
+}
+
+impl Rank {
+    pub(super) fn of(start: &SpanStart) -> Self {
+        match start.parent {
+            None => Self::Root,
+            Some(_) if start.parent_remote => Self::Remote,
+            Some(_) => Self::StandIn,
+        }
+    }
+}
+
+/// The first error of a trace that says what it is. Errors end from the inside out, so it is usually the cause of those
+/// that follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::trace) struct TraceError {
+    pub(in crate::trace) span_id: [u8; 8],
+    pub(in crate::trace) name: Arc<str>,
+    pub(in crate::trace) message: Box<str>,
+}
