@@ -169,10 +169,11 @@ fn followed_log_that_is_killed_goes_on_where_it_was() {
 fn log_that_began_anew_while_its_follower_was_down_is_told_as_a_gap() {
     let home = Folder::new();
     let (first, url) = serve(&home, "127.0.0.1:0", &["--memory"]);
-    send(&url, &[span(1, 0), open_span(2, 0)]);
+    send(&url, &[span(1, 0), open_span(2, 5)]);
     let options = ["--store", "second.db", "--follow", &url];
     let (follower, follower_url) = serve(&home, "127.0.0.1:0", &options);
-    wait_for(&follower_url, "/traces?q=state:running", "span 0");
+    wait_for(&follower_url, "/traces?q=state:ok", "span 0");
+    wait_for(&follower_url, "/traces?q=state:running", "span 5");
     kill(follower);
     kill(first);
     let (first, _) = serve(&home, host_of(&url), &["--memory"]);
@@ -186,9 +187,9 @@ fn log_that_began_anew_while_its_follower_was_down_is_told_as_a_gap() {
         [
             "process",
             "started \"span 0\"",
-            "started \"span 0\"",
+            "started \"span 5\"",
             "ended \"span 0\"",
-            "lost \"span 0\"",
+            "lost \"span 5\"",
             "gap null",
             "process",
             "started \"span 7\"",
