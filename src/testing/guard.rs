@@ -36,6 +36,9 @@ use crate::{
     util::time::Timestamp,
 };
 
+/// How long the first test of a process waits until the log's thread runs.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What [`trace_test!`](crate::trace_test) says of a test.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
@@ -134,12 +137,23 @@ fn prepare() {
         let watch = signals::start();
         #[cfg(not(unix))]
         report_thread::start(std::sync::mpsc::channel().0);
-        test_log();
+        if let Some(log) = test_log() {
+            wait_until_log_runs(log);
+        }
         #[cfg(unix)]
         watch
             .map_or(Ok(()), signals::StartedWatch::arm)
             .unwrap_or_default();
     });
+}
+
+/// Waits for the log's thread, as the signals do for theirs: while a stack overflow is handled, no thread can begin.
+fn wait_until_log_runs(log: &TestLog) {
+    let begun = Instant::now();
+    let buffer = &log.live.shared.parts.runtime.buffer;
+    while !buffer.has_worker() && begun.elapsed() < START_TIMEOUT {
+        thread::yield_now();
+    }
 }
 
 impl Watched {

@@ -18,6 +18,12 @@ impl IngestBuffer {
         drop(self.worker.set(thread::current()));
     }
 
+    /// Returns whether the worker runs.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_worker(&self) -> bool {
+        self.worker.get().is_some()
+    }
+
     /// Parks until a record with this number or a higher one arrives, or until the time has passed. Returns at once if
     /// there is one already, or if someone has called [`wake_now`](Self::wake_now).
     pub(crate) fn park_until_record(&self, number: u64, timeout: Duration) {
