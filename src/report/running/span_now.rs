@@ -1,8 +1,10 @@
 //! What an open span says of the moment, learnt from its events: what it awaits, how its task is polled, its progress, its
 //! last log record. Pure; serialized as a span of `GET /running`.
 
-use serde::Serialize;
-use serde_json::Value as Json;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
 
 use crate::{
     report::{
@@ -211,7 +213,7 @@ impl SpanNowBuilder {
             // What comes after its end is another span with this id. A lost end may be wrong.
             "ended" if !parse::is_lost(event.payload) => *self = Self::default(),
             "updated" => self.update(&fields, time),
-            "log" => self.log(&fields, time),
+            "log" => self.log(&fields, event.payload, time),
             _ => {}
         }
         self.last = self.last.max(time);
@@ -275,10 +277,10 @@ impl SpanNowBuilder {
         }
     }
 
-    fn log(&mut self, fields: &ReportFields<'_>, time: Timestamp) {
+    fn log(&mut self, fields: &ReportFields<'_>, payload: &[u8], time: Timestamp) {
         let body = match &fields.body {
             Json::String(text) => clip(text, TEXT_BYTES_MAX).0.to_owned(),
-            Json::Null => String::new(),
+            Json::Null => text_of_fields(payload),
             other => clip(&other.to_string(), TEXT_BYTES_MAX).0.to_owned(),
         };
         self.logged = Some(time);
@@ -409,4 +411,43 @@ fn clipped(value: &EventText<'_>) -> String {
 
 fn text(value: Option<&EventText<'_>>) -> Option<String> {
     value.map(clipped)
+}
+
+/// Returns the fields of a log record that has no text, as in `cmd=get key=a`.
+fn text_of_fields(payload: &[u8]) -> String {
+    #[derive(Default, Deserialize)]
+    struct RecordWithoutText {
+        #[serde(default)]
+        attributes: Map<String, Json>,
+    }
+    let record: RecordWithoutText = serde_json::from_slice(payload).unwrap_or_default();
+    let mut text = String::new();
+    for (key, value) in &record.attributes {
+        if text.len() > TEXT_BYTES_MAX {
+            break;
+        }
+        let space = if text.is_empty() { "" } else { " " };
+        let _fits = match value {
+            Json::String(value) => write!(text, "{space}{key}={value}"),
+            value => write!(text, "{space}{key}={value}"),
+        };
+    }
+    clip(&text, TEXT_BYTES_MAX).0.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_without_a_text_says_its_fields() {
+        let of = |json: &str| text_of_fields(json.as_bytes());
+        assert_eq!(
+            of(r#"{"attributes":{"cmd":"Get { key }","tries":3}}"#),
+            "cmd=Get { key } tries=3"
+        );
+        assert_eq!(of(r#"{"body":null}"#), "");
+        let long = format!(r#"{{"attributes":{{"a":"{}"}}}}"#, "x".repeat(100_000));
+        assert_eq!(of(&long).len(), TEXT_BYTES_MAX);
+    }
 }
