@@ -30,11 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SIGABRT: i32 = 6;
 
 fn main() {
-    if !cfg!(panic = "abort") {
-        panic!("use --profile abort");
-    }
     let args: Vec<String> = env::args().skip(1).collect();
     match args.as_slice() {
+        _ if !cfg!(panic = "abort") => panic!("use --profile abort"),
         [] => {
             a_store_has_the_last_words();
             a_page_has_the_last_words_and_stays_for_a_viewer();
@@ -83,7 +81,8 @@ fn a_store_has_the_last_words() {
 fn panics_with_a_page() {
     // The hook before ours. It prints no backtrace, which would take longer than a viewer stays.
     panic::set_hook(Box::new(|info| {
-        writeln!(io::stderr(), "{info}").unwrap();
+        let mut stderr = io::stderr();
+        writeln!(stderr, "{info}").unwrap();
     }));
     let _guard = livespan::init().unwrap();
     let _step = tracing::info_span!("step").entered();
