@@ -131,10 +131,10 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Returns how many events there are, what was left out, and the first problem.
-fn outline(
-    read: Result<ImportedFile, Error>,
-) -> Result<(usize, Vec<(String, u64)>, String), String> {
+/// How many events a file has, what was left out of it, and its first problem.
+type Outline = (usize, Vec<(String, u64)>, String);
+
+fn outline(read: Result<ImportedFile, Error>) -> Result<Outline, String> {
     let file = read.map_err(|error| error.with_causes())?;
     let left_out = file
         .left_out()

@@ -165,11 +165,11 @@ fn in_one_process_each_failure_has_its_own_report_and_file() {
     let sections = printed.split("\n---- ").skip(1);
     let mut reported = BTreeSet::new();
     for section in sections {
-        let (name, text) = section.split_once(" stdout ----\n").unwrap();
+        let (name, rest) = section.split_once(" stdout ----\n").unwrap();
         let test = name.strip_prefix(&format!("{SUITE}::")).unwrap().to_owned();
-        let text = text.split("\n\nfailures:\n").next().unwrap();
-        assert_eq!(named_in(text), BTreeSet::from([test.clone()]), "{text}");
-        assert_eq!(text.matches("\nlivespan: ").count(), 1, "{text}");
+        let said = rest.split("\n\nfailures:\n").next().unwrap();
+        assert_eq!(named_in(said), BTreeSet::from([test.clone()]), "{said}");
+        assert_eq!(said.matches("\nlivespan: ").count(), 1, "{said}");
         reported.insert(test);
     }
     let failing = failing(MODULES);

@@ -4,7 +4,9 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    span::{event::SpanKind, indexed_attributes::IndexedAttributes},
+    span::{
+        event::SpanKind, indexed_attributes::IndexedAttributes, root_attributes::RootAttributes,
+    },
     trace::span_change::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX},
     wire::id::{EventId, Sequence},
 };
