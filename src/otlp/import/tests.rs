@@ -132,9 +132,9 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 /// How many events a file has, what was left out of it, and its first problem.
-type Outline = (usize, Vec<(String, u64)>, String);
+type FileOutline = (usize, Vec<(String, u64)>, String);
 
-fn outline(read: Result<ImportedFile, Error>) -> Result<Outline, String> {
+fn outline(read: Result<ImportedFile, Error>) -> Result<FileOutline, String> {
     let file = read.map_err(|error| error.with_causes())?;
     let left_out = file
         .left_out()
