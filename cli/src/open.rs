@@ -61,7 +61,7 @@ pub(crate) async fn run(options: OpenOptions) -> Result<ExitCode, Failure> {
     }
     let code = signals.next().await;
     tokio::select! {
-        ended = serve::end(live) => ended.map(|()| code),
+        ended = serve::end(live, &addresses) => ended.map(|()| code),
         _again = signals.next() => Ok(code),
     }
 }

@@ -318,8 +318,9 @@ impl LiveSpans {
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
     /// provider down first, so that spans that it leaves open are shown as lost. Call this even if that failed, for
     /// example because of an exporter. It blocks until all is done, at most for [`Self::SHUTDOWN_TIMEOUT`]. A second
-    /// call does nothing more. If a server of your own still has requests in flight, call
-    /// [`end_streams`](Self::end_streams) first, and this when the server has ended.
+    /// call does nothing more. A server of [`serve`](Self::serve) runs on your runtime, and is told to stop but not
+    /// waited for: await [`LiveServer::wait`](crate::LiveServer::wait) before the runtime ends. If a server of your own
+    /// still has requests in flight, call [`end_streams`](Self::end_streams) first, and this when the server has ended.
     ///
     /// # Errors
     /// Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for

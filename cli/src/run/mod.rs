@@ -66,9 +66,12 @@ async fn with_own_page(options: &RunOptions) -> Result<ExitCode, Failure> {
     };
     let place = options.store.clone().map_or(Place::Memory, Place::File);
     let live = serve::open(&serve_options, &place).await?;
-    let outcome = observe(options, &serve_options, &live).await;
+    let addresses = Addresses::bind_page(&live, &serve_options)
+        .await
+        .inspect_err(|_error| drop(live.shutdown()))?;
+    let outcome = observe(options, &addresses, &live).await;
     // What went wrong before is the more useful message.
-    let ended = serve::end(live).await;
+    let ended = serve::end(live, &addresses).await;
     let code = outcome?;
     ended?;
     Ok(code)
@@ -76,10 +79,9 @@ async fn with_own_page(options: &RunOptions) -> Result<ExitCode, Failure> {
 
 async fn observe(
     options: &RunOptions,
-    serve_options: &ServeOptions,
+    addresses: &Addresses,
     live: &LiveSpans,
 ) -> Result<ExitCode, Failure> {
-    let addresses = Addresses::bind_page(live, serve_options).await?;
     let followers = Followers::new(live);
     let invitation: Invitation = listener::listen(followers.clone()).await?;
     let span = RootSpan::begin(live, &options.command)?;

@@ -19,6 +19,7 @@ const ADDRESSES_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Addresses {
     page: LiveServer,
+    otlp: Vec<LiveServer>,
     notes: Vec<String>,
 }
 
@@ -53,7 +54,11 @@ impl Addresses {
             }
             notes.push(format!("port {taken} is taken: the page has port {port}"));
         }
-        Ok(Self { page, notes })
+        Ok(Self {
+            page,
+            otlp: Vec::new(),
+            notes,
+        })
     }
 
     async fn bind_otlp(&mut self, live: &LiveSpans, options: &ServeOptions) -> Result<(), Failure> {
@@ -66,7 +71,7 @@ impl Addresses {
         };
         for address in otlp {
             match live.serve(address).await {
-                Ok(_) => {}
+                Ok(server) => self.otlp.push(server),
                 Err(error) if is_default && is_taken(&error) => {
                     self.notes.push(format!(
                         "{address} is taken: OTLP is received at port {port} only"
@@ -76,6 +81,15 @@ impl Addresses {
             }
         }
         Ok(())
+    }
+
+    /// Waits until all servers have ended, so that their readers have been told. They end when the log has been shut
+    /// down, within the time that it allows.
+    pub(crate) async fn ended(&self) {
+        self.page.wait().await;
+        for server in &self.otlp {
+            server.wait().await;
+        }
     }
 
     /// Returns the port of the page.

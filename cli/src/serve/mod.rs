@@ -60,7 +60,7 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     let ending = async {
         // What has come already is stored.
         followers.settled(QUIET_TIME).await;
-        let ended = end(live).await;
+        let ended = end(live, &addresses).await;
         followers.save().await;
         ended
     };
@@ -108,11 +108,14 @@ async fn open_running(
     }
 }
 
-/// Ends streams and stores what is buffered.
-pub(crate) async fn end(live: LiveSpans) -> Result<(), Failure> {
-    match tokio::task::spawn_blocking(move || live.shutdown()).await {
+/// Ends streams and stores what is buffered. Returns when the readers have been told.
+pub(crate) async fn end(live: LiveSpans, addresses: &Addresses) -> Result<(), Failure> {
+    let ended = match tokio::task::spawn_blocking(move || live.shutdown()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Failure::of("end the log", &error)),
         Err(panic) => Err(Failure::of("end the log", &panic)),
-    }
+    };
+    // The servers run on this runtime, and `shutdown` does not wait for them.
+    addresses.ended().await;
+    ended
 }
