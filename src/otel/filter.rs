@@ -161,12 +161,13 @@ impl SpanFilter {
 
     /// Remembers that the start of a span was refused.
     pub(crate) fn remember_refused(&self, span: SpanId) {
-        let refused = self.refused.get_or_init(|| {
+        if self.refused.get().is_none() {
             let mut slots = Vec::new();
             slots.resize_with(REFUSED_STARTS_MAX, || AtomicU64::new(0));
-            slots.into_boxed_slice()
-        });
-        if let Some(slot) = slot(refused, span) {
+            // Two threads may each make a table. None of them waits while another allocates.
+            drop(self.refused.set(slots.into_boxed_slice()));
+        }
+        if let Some(slot) = self.refused.get().and_then(|refused| slot(refused, span)) {
             slot.store(id(span), Ordering::Relaxed);
         }
     }

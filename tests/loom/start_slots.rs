@@ -1,12 +1,12 @@
 //! Models the start slots: an end delta always finds its own start. The worker processes records by their numbers, so
 //! it must never find another start in the slot that an end delta names.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use loom::{sync::Arc, thread};
 
 use crate::{
-    span::delta::slots::{SentPrefix, SlotKey, SlotTable, StartScope, StartSlots},
+    span::delta::slots::{SentPrefix, SlotKey, SlotTable, StartScope, StartSlots, free_slots},
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -33,7 +33,7 @@ impl Log {
     /// Makes so few slots that all spans compete for the same one.
     fn new(small: usize, large: usize) -> Self {
         Self {
-            slots: StartSlots::with_slots(small, large),
+            slots: StartSlots::with_slots(small, large, OnceLock::from(free_slots(large))),
             next: AtomicU64::new(0),
         }
     }

@@ -8,6 +8,7 @@ use opentelemetry::trace::TraceState;
 use opentelemetry_sdk::trace::SpanData;
 use proptest::prelude::any;
 use proptest::proptest;
+use std::sync::OnceLock;
 
 use crate::encoder::tests::config;
 use crate::encoder::tests::payloads::copied_start;
@@ -49,7 +50,7 @@ proptest! {
         end.attributes.splice(..0, start.attributes.clone());
         end.links.links.splice(..0, start.links.links.clone());
         let parent = SpanContext::new(TraceId::from(1), end.parent_span_id, TraceFlags::default(), end.parent_span_is_remote, TraceState::NONE);
-        let slots = StartSlots::with_slots(small, 1);
+        let slots = StartSlots::with_slots(small, 1, OnceLock::new());
         let started = if peeked {
             sampled_start(&start, &parent, &slots)
         } else {

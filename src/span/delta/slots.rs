@@ -177,17 +177,22 @@ pub(crate) struct StartSlots {
 
 impl Default for StartSlots {
     fn default() -> Self {
-        Self::with_slots(SMALL, LARGE)
+        Self::with_slots(SMALL, LARGE, OnceLock::new())
     }
 }
 
 impl StartSlots {
-    /// Makes tables of these sizes, both powers of two. Fewer than [`SLOTS`] are for the loom model.
-    pub(crate) fn with_slots(small: usize, large: usize) -> Self {
+    /// Makes a small table of this size, a power of two. The large one, whose size is another, is made when a span needs
+    /// it, unless it is given. The loom model gives it, because loom does not see that a `OnceLock` orders threads.
+    pub(crate) fn with_slots(
+        small: usize,
+        large_size: usize,
+        large: OnceLock<Box<[AtomicU64]>>,
+    ) -> Self {
         Self {
             small: free_slots(small),
-            large: OnceLock::new(),
-            large_size: large,
+            large,
+            large_size,
         }
     }
 
@@ -207,7 +212,10 @@ impl StartSlots {
         let word = key.tag() | u64::from(sent.map_or(WHOLE, SentPrefix::byte));
         let mut entered = self.enter(key, SlotTable::Small, word);
         if matches!(entered, Entry::Occupied) {
-            self.large.get_or_init(|| free_slots(self.large_size));
+            if self.large.get().is_none() {
+                // Two threads may each make one. None of them waits while another allocates.
+                drop(self.large.set(free_slots(self.large_size)));
+            }
             entered = self.enter(key, SlotTable::Large, word);
         }
         let held = match entered {
@@ -257,7 +265,7 @@ impl StartSlots {
     }
 }
 
-fn free_slots(count: usize) -> Box<[AtomicU64]> {
+pub(crate) fn free_slots(count: usize) -> Box<[AtomicU64]> {
     let mut slots = Vec::new();
     slots.resize_with(count, || AtomicU64::new(0));
     slots.into_boxed_slice()
