@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Checks every promise of [`EventStore`] on the stores that `open` makes. It combines [`Suite::new`] and
-/// [`Suite::run`]. It is for a store whose log still exists when it is opened again.
+/// [`Suite::run`]. Use it for a persistent store: the log must still exist when it is opened again.
 ///
 /// # Panics
 /// Panics if the store breaks a promise. The message has the promise, the expected value, the actual one, the steps,
@@ -27,7 +27,7 @@ pub fn conformance<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sy
     Suite::new(open).run();
 }
 
-/// The checks, for stores that one function makes. See the [crate] for an example.
+/// A run of the checks on stores that one function makes, with its settings. See the [crate] for an example.
 #[must_use]
 #[derive(Debug)]
 pub struct Suite(Setup);
@@ -72,8 +72,8 @@ impl Suite {
         })
     }
 
-    /// Opens handles that only follow what the one writer appends. It is for a store whose
-    /// [followers](livespan::EventStore::shared_log) are handles of another kind than its writer.
+    /// Sets the function that opens followers: handles that only read what the single writer appends. It is for a
+    /// store whose [followers](livespan::EventStore::shared_log) are handles of another kind than its writer.
     pub fn followers<S: EventStore>(
         self,
         open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static,
@@ -84,8 +84,8 @@ impl Suite {
         })
     }
 
-    /// Lets the suite make the stores at a location fail. `inject` causes the fault and returns `true`, or returns
-    /// `false` when it cannot. The suite calls it while handles at the location are open.
+    /// Lets the suite inject faults into the stores at a location. `inject` causes the fault and returns `true`, or
+    /// returns `false` when it cannot. The suite calls it while handles at the location are open.
     pub fn faults(
         self,
         inject: impl Fn(&StoreLocation, Fault) -> bool + Send + Sync + 'static,
@@ -132,7 +132,7 @@ impl Suite {
         })
     }
 
-    /// Waits at most this long for an answer, for retention, or for news, instead of
+    /// Waits at most this long for an answer of the store, for its retention, or for new events, instead of
     /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT). If the store keeps its promises, the suite never waits this long.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self(Setup { timeout, ..self.0 })

@@ -1,6 +1,6 @@
-//! The spans that ended lately, with a hash of what they said, so that a repetition is left out. Those that an earlier run
-//! of this program stored are known by a hash of their event: a sender repeats a request when the program ended before
-//! it answered. Bounded: the oldest is forgotten first. Pure; the worker uses it.
+//! Remembers the spans that ended lately, with a hash of the content that their sender reported, so that a repeated end
+//! is left out. A sender also repeats a request if this program ended before it answered: of a span that an earlier run
+//! stored, a hash of the stored event is remembered. Bounded: the oldest is forgotten first. Pure; the worker uses it.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,13 @@ use crate::{
 pub(super) struct RecentEnds {
     /// By the hash of the ids.
     ends: Map<u64, RecentEnd>,
-    /// The keys in the order in which they came, with their numbers. A removed one stays until its turn.
+    /// The keys in the order in which they came, with their numbers. The entry of a key that was removed
+    /// from `ends` stays until it is the oldest, or until too many such entries have gathered.
     order: VecDeque<(u64, u64)>,
-    /// The number of the next one.
+    /// The number of the next entry.
     next: u64,
     max: usize,
-    /// The hashes of the events that an earlier run stored, until as many spans have ended in this one as are
+    /// The hashes of the `ended` events that an earlier run stored. They are forgotten once `max` spans of this run are
     /// remembered.
     stored: Map<u64, u64>,
 }
@@ -102,7 +103,8 @@ impl RecentEnds {
         }
     }
 
-    /// Returns whether this place in the order is that of the key, which may have been removed and have come again.
+    /// Returns whether this entry of `order` is the current one of its key. A key that was removed and added again has
+    /// an older entry, too.
     fn is_current(&self, key: u64, number: u64) -> bool {
         self.ends.get(&key).is_some_and(|end| end.number == number)
     }
@@ -189,7 +191,7 @@ mod tests {
             [1, 2, 3].map(|number| recent.get(&key(number))),
             [stored, stored, None]
         );
-        // It said something else.
+        // The span ended again, with other content.
         recent.set(&key(2), Some(7));
         assert_eq!(
             [1, 2].map(|number| recent.get(&key(number))),

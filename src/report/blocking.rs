@@ -1,5 +1,5 @@
-//! Waits for a report on a thread without a runtime: a panic hook, the thread of a signal. It blocks that thread, at most
-//! until a deadline.
+//! Waits for a report on a thread without a runtime: a panic hook, the thread of a signal. It blocks that thread, at
+//! most until a deadline.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ impl Wake for UnparkCaller {
     }
 }
 
-/// Polls the future until it is ready; returns `None` if that takes longer.
+/// Polls the future until it is ready and returns its output; returns `None` if that takes longer than `timeout`.
 pub(crate) fn block_on_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(UnparkCaller(thread::current())));
     let mut context = Context::from_waker(&waker);

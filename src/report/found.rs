@@ -22,7 +22,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Traces that are looked at for one answer.
+/// Upper bound on the traces of the index that are listed for one answer.
 const LOOKED_AT_MAX: usize = 500;
 
 /// Traces that were found.
@@ -36,7 +36,7 @@ pub(crate) struct FoundTraces {
     now: Timestamp,
 }
 
-/// Returns the newest traces that the filter accepts, of those with an event after this one.
+/// Returns the newest traces that the filter accepts and that have an event after the sequence `after`.
 pub(crate) async fn find(
     live: &LiveSpans,
     filter: &TraceFilter,
@@ -60,7 +60,7 @@ pub(crate) async fn find(
     if !stored::is_whole(log, &page) && after == 0 && page.traces.len() < limit {
         let permit = live.shared.read_permits.for_stored_page().await;
         let _permit = permit.ok_or_else(|| {
-            Error::timeout("others read from the store as much as may be read at once: try again")
+            Error::timeout("other requests hold all permits for reads from the store: try again")
         })?;
         let known = (page, u64::MAX, limit + 1);
         page = stored::whole_page(log, index, filter, known, &mut budget).await?;

@@ -1,5 +1,5 @@
-//! What is open now, as text, for a program that has no time to ask over HTTP: a test that fails, a hook, a signal. It runs
-//! on the thread that asks, needs no runtime, and takes a bounded time, also while the program hangs.
+//! The open spans as text, for code that has no time to ask over HTTP: in a failing test, in a panic hook, after a
+//! signal. It runs on the thread that asks, needs no runtime, and takes a bounded time, also while the program hangs.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// How long the text waits until what began before it is in the log.
+/// Upper bound on the wait until spans that began before the call are in the log.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the text waits for a store.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
@@ -23,11 +23,11 @@ impl LiveSpans {
     pub const RUNNING_TEXT_BYTES_MAX: usize = 64 * 1024;
 
     /// Returns what is open now as a tree for a terminal, as `GET /running?format=text` does: each open span with its
-    /// age, what it awaits, how its task is polled, its progress and its last log record. What hangs or fails comes
-    /// first; what is left out is counted.
+    /// age, what it awaits, how its task is polled, its progress and its last log record. Spans that hang or
+    /// fail come first. Spans that do not fit are counted.
     ///
-    /// It needs no runtime, and works while the program hangs. It blocks the calling thread for at most 3.5 seconds,
-    /// usually for less than a millisecond; on a log whose store hangs, it says so instead.
+    /// It needs no runtime, and works while the program hangs. It blocks the calling thread usually for less than
+    /// a millisecond, and for at most 3.5 seconds. If the store has not answered by then, the text says so instead.
     ///
     /// ```
     /// let live = livespan::LiveSpans::builder().build()?;
@@ -40,7 +40,7 @@ impl LiveSpans {
 
     /// Returns the same for the traces that the filter accepts.
     pub(crate) fn running_text_of(&self, filter: &TraceFilter) -> String {
-        // Without it, spans that have just begun may be missing. The text is of use all the same.
+        // If the flush fails, spans that have just begun may be missing, but the text is still useful.
         drop(
             self.shared
                 .parts
@@ -53,7 +53,7 @@ impl LiveSpans {
                 bytes_max: Self::RUNNING_TEXT_BYTES_MAX,
                 how_to_narrow: "the page shows all of it",
             }),
-            None => "What is open is not known: the store did not answer.\n".to_owned(),
+            None => "The open spans are unknown: the store did not answer.\n".to_owned(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the index takes from the attributes of an encoded event: how far the span is, and what tells a root from
-//! others. Pure.
+//! Reads those attributes of an encoded event that the trace index needs: the progress of the span, and the attributes
+//! of a root by which lists tell traces apart. Pure.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,7 +14,7 @@ use crate::span::{
     root_attributes::{AttributeOrigin, RootAttributes, RootAttributesBuilder, RootValue},
 };
 
-/// The attributes of an encoded event, of which only those are read that the index needs.
+/// The attributes of an encoded event that the index needs. All others are skipped.
 #[derive(Debug, Default)]
 pub(crate) struct IndexedAttributes {
     pub(crate) progress: Option<Box<SpanProgress>>,

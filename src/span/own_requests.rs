@@ -6,11 +6,11 @@
 //!   [`IDENTIFY_DELAY`] before it encodes.
 //! - **By path.** The first request through a mounted router shows where it is mounted. From then on a span that stands
 //!   for a request to this process ([`RequestTarget`]) and names such a path is hidden, with its children. The paths of
-//!   a router at the root prove nothing: the host and its other servers have a `/` and a `/status` of their own. Its
-//!   requests are found by id only.
+//!   a router at the root prove nothing: the host and its other servers have a `/` and a `/status` of their own.
+//!   Requests to a router at the root are found by id only.
 //!
-//! A span whose start readers have seen is never hidden afterwards: it gets its end. Each hidden span is counted, and
-//! `/status` shows the number. Request handlers call [`MountPrefixes`]; only the worker thread uses
+//! Once readers have seen the start of a span, the span is not hidden any more: they get its end, too. Each hidden span
+//! is counted, and `/status` shows the number. Request handlers call [`MountPrefixes`]; only the worker thread uses
 //! [`OwnRequestSpans`].
 
 use std::{
@@ -35,14 +35,15 @@ use crate::{
 
 /// Upper bound on remembered mount points; an app has one or two.
 const PREFIXES_MAX: usize = 16;
-/// Upper bound on hidden spans that are remembered until they end; at least the newest half of them is. Some never end
-/// here, because their end was dropped or the host's filter hides them anyway.
+/// Upper bound on hidden spans that are remembered until they end. When it is reached, the older half is forgotten.
+/// Some spans never end here, because their end was dropped or the host's filter hides them anyway.
 const OWN_REQUESTS_MAX: usize = 65_536;
 /// How long the worker waits before it encodes a span, so that our router can report the request around it first.
 const IDENTIFY_DELAY: Duration = Duration::from_millis(100);
-/// Upper bound on remembered hosts under which our routes were asked for. Requests under later ones are found by id.
+/// Upper bound on remembered host names under which clients asked for our routes. Requests under further names are
+/// found by id.
 const AUTHORITIES_MAX: usize = 16;
-/// Upper bound on the length of such a host, in bytes: what a client sends as `Host` is remembered.
+/// Upper bound on the bytes of a remembered host name, because a client may send any `Host`.
 const AUTHORITY_BYTES_MAX: usize = 255;
 /// Attributes in which HTTP middleware writes the path or the whole URL of a request.
 const TARGET_KEYS: &[&str] = &[
@@ -54,9 +55,9 @@ const TARGET_KEYS: &[&str] = &[
     "http.uri",
     "http.path",
 ];
-/// Attributes in which it writes the host that a client asked for, the most exact first.
+/// Attributes in which HTTP middleware writes the host that a client asked for, the most exact first.
 const HOST_KEYS: &[&str] = &["http.host", "server.address", "net.host.name"];
-/// Attributes in which it writes the method of a request.
+/// Attributes in which HTTP middleware writes the method of a request.
 const METHOD_KEYS: &[&str] = &["method", "http.request.method", "http.method"];
 /// The first path segments of our routes, except that of the page itself.
 pub(crate) const ROUTES: &[&str] = &[
@@ -88,12 +89,12 @@ pub(crate) const GRPC_SERVICES: &[&str] = &[
 #[derive(Debug, Default)]
 pub(crate) struct MountPrefixes {
     prefixes: RwLock<Vec<String>>,
-    /// Whether one of them is not the root, so that a path can show whose request it is of.
+    /// Whether a prefix is not the root: only then can a path show that a request is one to our routes.
     has_prefix: AtomicBool,
     /// The hosts under which clients asked for our routes.
     authorities: RwLock<Vec<String>>,
     processing_delay: Arc<ProcessingDelay>,
-    /// Whether the host makes spans for our requests that only their ids identify.
+    /// Whether some spans that the host makes for requests to our routes can be found by id only.
     needs_ids: AtomicBool,
     hidden: AtomicU64,
 }
@@ -114,8 +115,8 @@ impl MountPrefixes {
         }
     }
 
-    /// Learns a mount point from a request that reached our routes at `path`; the host's own path for it is `original`,
-    /// and the client asked for it under `authority`.
+    /// Learns a mount point from a request to our routes: `path` is its path within our router, `original` its path in
+    /// the host's app, and `authority` the host that the client asked for.
     pub(crate) fn learn(&self, original: &str, path: &str, authority: Option<&str>) {
         let prefix = original.strip_suffix(path).or_else(|| {
             // `/live` reaches a nested router as `/`.
@@ -133,7 +134,8 @@ impl MountPrefixes {
         }
     }
 
-    /// Called when the host made no span around a request, or one with its path: the worker need not wait for ids.
+    /// Called when the host made no span around a request, or a span that has the path of the request. In both cases,
+    /// the worker need not wait for ids.
     pub(crate) fn require_no_ids(&self) {
         if !self.needs_ids.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);
@@ -335,7 +337,7 @@ impl OwnRequestSpans {
     }
 }
 
-/// The host, if there is one, and the path within a text that is a path, a path with a query, or a whole URL.
+/// Returns the host, if the text has one, and the path. The text is a path, a path with a query, or a whole URL.
 fn split(text: &str) -> (Option<&str>, &str) {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let Some((_, rest)) = text.split_once("://") else {

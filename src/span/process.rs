@@ -1,6 +1,7 @@
-//! The processes whose spans a log holds: one per span processor, because each provider has its own resource. A process
-//! is never removed: its number stays valid as long as the log. The threads that set up providers add and describe
-//! processes, the worker thread reads them; the lock is held for a look-up or a push only.
+//! The processes whose spans a log holds. Each tracer provider of this program counts as one process, because it has
+//! its own resource and its own span processor. A process is never removed: its number stays valid as long as the log.
+//! Processes are added and described on the threads that set up providers, and read on the worker thread. The lock is
+//! held only for a look-up or a push.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -12,7 +13,7 @@ use crate::{
     util::{sync::lock, time::Timestamp},
 };
 
-/// One provider's identity.
+/// The identity of one provider, or of another process that reports its spans to a receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     /// `p` and seven of `[0-9a-z]`, random.
@@ -20,7 +21,7 @@ pub(crate) struct Process {
     pub(crate) service: Arc<str>,
     pub(crate) resource: Attributes,
     pub(crate) start: Timestamp,
-    /// `None` if it is not known: another process reports its spans.
+    /// `None` if it is unknown, as for a process that reports its spans to a receiver.
     pub(crate) pid: Option<u32>,
     /// Whether it is another process, which reports its spans to a receiver.
     pub(crate) is_other: bool,
@@ -44,8 +45,8 @@ impl Process {
         }
     }
 
-    /// The token that keeps its `process` event beyond retention: the eight characters of its id, so that the processes
-    /// of many epochs can share one log.
+    /// Returns the token under which the `process` event is kept beyond retention. It is the eight characters of the
+    /// id, so the tokens of processes of many epochs differ within one log.
     pub(crate) fn token(&self) -> u64 {
         <[u8; 8]>::try_from(self.id.as_bytes()).map_or(0, u64::from_be_bytes)
     }
@@ -86,7 +87,7 @@ impl Processes {
         u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Adds another process.
+    /// Adds a process other than this program, which reports its spans to a receiver.
     #[cfg(feature = "otlp")]
     pub(crate) fn add_other(&self, process: Process) -> u32 {
         let mut all = lock(&self.0);
@@ -94,13 +95,13 @@ impl Processes {
         u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// The source number of this program that was added last.
+    /// Returns the source number of this program's provider that was added last.
     pub(crate) fn newest(&self) -> Option<u32> {
         let all = lock(&self.0);
         u32::try_from(all.iter().rposition(|one| !one.is_other)?).ok()
     }
 
-    /// Returns the source number that was added first of those with these attributes.
+    /// Returns the source number of this program's first provider with these resource attributes.
     #[cfg(feature = "logs")]
     pub(crate) fn with_resource(&self, resource: &Attributes) -> Option<u32> {
         let all = lock(&self.0);

@@ -3,8 +3,8 @@
 //!
 //! Name, service and kind are those of the root. The root is the span without a parent, else one whose parent is in
 //! another process, else one whose parent is unknown. Of several, it is the one with the earliest start, then the one
-//! that comes first in the log. In a cycle of parents, it is the one that started first. The trace starts with its
-//! first span: at the time that the span's end gives, or its start while it is open.
+//! that comes first in the log. In a cycle of parents, it is the one that started first. The trace starts when its
+//! earliest span starts: the `ended` event gives that time, or the `started` event while the span is open.
 
 use serde::Serialize;
 
@@ -38,13 +38,13 @@ pub(crate) struct Summary {
     pub(crate) duration_ms: Option<f64>,
     pub(crate) spans: SpanCounts,
     services: Vec<Service>,
-    /// Attributes of the root that tell it from others.
+    /// Attributes of the root by which a list tells this trace from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     root_attributes: Option<RootAttributes>,
-    /// The first error that says what it is.
+    /// The first error that has a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorSummary>,
-    /// The progress of the root, also after its end; else of the open span that told of it last.
+    /// The progress of the root, also after its end. If it has none, that of the open span that reported last.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<SpanProgress>,
     /// The await point that has lasted longest, of the open spans.
@@ -68,7 +68,7 @@ pub(crate) struct Summary {
 /// How much of a trace is summarized.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct PartialSummary {
-    /// The number of summarized events: the first and the last.
+    /// The number of summarized events: a part from the beginning of the trace, and a part from its end.
     events: usize,
 }
 
@@ -77,7 +77,7 @@ struct PartialSummary {
 pub(crate) struct SpanCounts {
     pub(crate) total: u64,
     pub(crate) open: u64,
-    /// Spans that ended with status ERROR, panicked and lost ones among them, and open spans that say ERROR already.
+    /// Spans that ended with status ERROR, also by a panic or as lost, and open spans that already have this status.
     pub(crate) errors: u64,
     lost: u64,
 }
@@ -201,7 +201,7 @@ impl Summary {
         Self { found, ..self }
     }
 
-    /// Sets the number of summarized events, if there are more.
+    /// Sets the number of summarized events; `None` if all events of the trace are summarized.
     pub(crate) fn partial(mut self, events: Option<usize>) -> Self {
         self.partial = events.map(|events| PartialSummary { events });
         self

@@ -1,7 +1,8 @@
-//! Runs the command as a child: with our input and output, its end, and the signals that it gets.
+//! Runs the command as a child process with our input and output, passes signals on to it, and reports how it ended.
 //!
-//! At a terminal, the child is in our process group, and Ctrl-C and Ctrl-\ reach it from the terminal. Elsewhere it has a
-//! group of its own, and every signal is sent to that, so that programs which the command has started get it, too.
+//! At a terminal, the child is in our process group, and Ctrl-C and Ctrl-\ reach it from the terminal. Elsewhere
+//! the child gets a process group of its own. Every signal is sent to that group, so programs that the command has
+//! started receive it, too.
 
 use std::{
     ffi::OsString,
@@ -16,8 +17,9 @@ use crate::failure::Failure;
 
 /// Added to the number of the signal that ended a command, as shells do.
 const SIGNALLED: i32 = 128;
-/// The exit code for a command that cannot be found, and for one that cannot be started, as shells have them.
+/// The exit code of shells for a command that cannot be found.
 const NOT_FOUND: u8 = 127;
+/// The exit code of shells for a command that cannot be started.
 const NOT_STARTED: u8 = 126;
 
 /// How a command ended.
@@ -59,7 +61,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// Runs the command with these further variables, to its end.
+/// Runs the command with these environment variables in addition to ours, and waits until it ends.
 pub(super) async fn run(
     command: &[OsString],
     variables: Vec<(String, String)>,
@@ -111,7 +113,7 @@ async fn next_signal(forwarded: &mut unix::Forwarded) -> rustix::process::Signal
     forwarded.next().await
 }
 
-/// The console sends Ctrl-C to the command as well.
+/// Waits for Ctrl-C, which then does not end us. The console sends it to the command as well.
 #[cfg(not(unix))]
 async fn next_signal() {
     drop(tokio::signal::ctrl_c().await);
@@ -175,7 +177,7 @@ mod unix {
         }
     }
 
-    /// Sends a signal to the command. One that has ended in the meantime gets none.
+    /// Sends a signal to the command. A command that has ended in the meantime gets none.
     pub(super) fn send(signal: Signal, pid: Option<u32>, is_at_terminal: bool) {
         let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let Some(pid) = pid else { return };

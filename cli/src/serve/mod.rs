@@ -22,7 +22,7 @@ use crate::{
 
 pub(crate) use self::addresses::Addresses;
 
-/// After this time without an event, what has come from programs that joined is stored.
+/// At the end, the program stops waiting for further events once none has arrived for this long.
 const QUIET_TIME: Duration = Duration::from_millis(200);
 
 /// Serves until a signal ends it.
@@ -58,7 +58,7 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     console::print(&format!("livespan dashboard: {}", addresses.page_url()?));
     let code = signals.next().await;
     let ending = async {
-        // What has come already is stored.
+        // The last events of programs that joined are stored before the log ends.
         followers.settled(QUIET_TIME).await;
         let ended = end(live, &addresses).await;
         followers.save().await;
@@ -77,7 +77,7 @@ pub(crate) enum Place {
     File(PathBuf),
 }
 
-/// Returns what an earlier run with this store left of what it followed, and the file for it.
+/// Returns the file beside the store that says how far followed logs were read, and its content from an earlier run.
 fn saved_of(place: &Place, followed: &[Address]) -> Result<(Option<PathBuf>, Saved), Failure> {
     let Place::File(store) = place else {
         return Ok((None, Saved::default()));
@@ -108,7 +108,7 @@ async fn open_running(
     }
 }
 
-/// Ends streams and stores what is buffered. Returns when the readers have been told.
+/// Ends streams and stores what is buffered. Returns when the servers have sent readers the end of their streams.
 pub(crate) async fn end(live: LiveSpans, addresses: &Addresses) -> Result<(), Failure> {
     let ended = match tokio::task::spawn_blocking(move || live.shutdown()).await {
         Ok(Ok(())) => Ok(()),

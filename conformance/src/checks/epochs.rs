@@ -1,4 +1,5 @@
-//! Checks of reopening a log: events, numbers and epochs survive, and open events are handed out.
+//! Checks of reopening a log: events, sequences and epochs survive, and the store returns the events that the previous
+//! writer left open.
 
 use std::collections::HashSet;
 
@@ -42,7 +43,7 @@ pub(crate) fn gives_back_when_closed(context: &CheckContext<'_>) -> Outcome {
     closed.put(&mut model, &mixed(1..=20))?;
     closed.close_store();
     closed.close_store();
-    // Readers may be in the middle of the log when it closes.
+    // A closed log can still be read: readers may be in the middle of it when it closes.
     closed.check(&model, &Scope::All, 0, ANY.events(7))?;
     let mut next = context.open_as(&location, "next")?;
     check_reopened(&next, &model)?;
@@ -105,7 +106,7 @@ pub(crate) fn tells_epochs_apart(context: &CheckContext<'_>) -> Outcome {
             let begun = epochs.last().map_or(0, |start| start.first.get());
             holds(
                 first >= begun,
-                "the current epoch begins with the first number that was used in it",
+                "the current epoch begins no later than the first number that was used in it",
                 format!("at most {first}"),
                 begun.to_string(),
             )?;
@@ -147,7 +148,7 @@ fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> O
         next.to_string(),
         begun.to_string(),
     )?;
-    // An epoch in which no number was given need not be distinguishable.
+    // The list may lack an epoch that issued no number: it begins with the same number as the next epoch.
     let empty = |at: usize| {
         let next_first = known.get(at + 1).map_or(next, |start| start.first.get());
         known
@@ -160,7 +161,7 @@ fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> O
         .find(|(at, start)| !empty(*at) && !epochs.contains(start));
     same(
         format!(
-            "epochs with events are still distinct, because retention has removed none of {known:?}"
+            "every epoch with events is still listed, because retention removed none of {known:?}"
         ),
         &None,
         &lost.map(|(_, start)| start),
@@ -183,7 +184,7 @@ pub(crate) fn hands_out_abandoned_events(context: &CheckContext<'_>) -> Outcome 
     ];
     handle.put(&mut model, &opening)?;
     let none = handle.recover_open_events()?;
-    same("A writer that lives abandons nothing", &Vec::new(), &none)?;
+    same("a live writer abandons no event", &Vec::new(), &none)?;
     for batch in 0..5 {
         let events = vec![TestEvent::new(batch.to_string()).on(stream("filler")); 100];
         handle.put(&mut model, &events)?;

@@ -1,13 +1,13 @@
-//! Counts what a request has, against its bounds, before it is allocated. Pure.
+//! Counts the items and the memory that a request needs, and checks the bounds before the memory is allocated. Pure.
 
 use std::cell::{Cell, RefCell};
 
 use crate::otlp::decode::types::{DecodeError, DecodeLimits};
 
-/// How many bytes a part costs beside its own: growing vectors have up to twice the room that they need.
+/// Factor on the size of a part: growing vectors reserve up to twice the room that they need.
 const GROWTH: usize = 2;
 
-/// What was counted of one request.
+/// The items and the memory of one request so far, and their bounds.
 #[derive(Debug)]
 pub(super) struct RequestUsage {
     limits: DecodeLimits,

@@ -1,9 +1,9 @@
-//! Secrets within texts: URLs, queries, settings, and what `Debug`, JSON and dumps of headers look like. It masks the
+//! Masks secrets within texts: in URLs, queries, settings, `Debug` output, JSON and dumps of headers. It masks the
 //! values of sensitive names, and users and passwords in URLs. It never changes a text without secrets. Time is
 //! linear in the text. Pure; the worker thread calls it.
 //!
-//! [`Scan`] stops at each `=`, `:` and `",`. [`name`] finds the name before it, [`value`] the end of the value behind
-//! it, [`user_info`] the user of a URL.
+//! [`Scan`] stops at each sign: `=`, `:` and `",`. [`name`] finds the name before the sign, [`value`] finds where the
+//! value after it ends, and [`user_info`] finds the user of a URL.
 
 use std::borrow::Cow;
 
@@ -52,7 +52,7 @@ impl Redaction {
         scan.finish()
     }
 
-    /// Returns the text of a command line without the values of sensitive flags; `None` if it has none.
+    /// Returns a command line with the values of sensitive flags masked; `None` if it has no such flag.
     pub(super) fn without_flags(&self, text: &str) -> Option<String> {
         let mut words: Vec<&str> = text.split(' ').collect();
         let mut found = false;
@@ -172,7 +172,7 @@ impl Scan<'_> {
         } else {
             Redaction::PLACEHOLDER
         };
-        // So that JSON stays JSON.
+        // The mask of a value without quotes gets those of its name, so that JSON stays valid.
         let quote = name.quote.clone().filter(|_| !value.is_quoted);
         let quote = quote.and_then(|quote| self.text.get(quote)).unwrap_or("");
         let mask = format!("{quote}{mask}{quote}");
@@ -210,7 +210,7 @@ enum Nested {
     Skipped,
 }
 
-/// Returns a text that was percent-encoded, maybe more than once, as it was before.
+/// Decodes a text that may be percent-encoded several times, up to [`NESTED_MAX`] levels.
 fn decoded(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for _ in 0..NESTED_MAX {
@@ -231,11 +231,11 @@ fn is_bare_query(text: &[u8]) -> bool {
 /// Replaces a masked part of a URL: the placeholder of the OpenTelemetry semantic conventions for `url.full`.
 const REDACTED_PART: &str = "REDACTED";
 
-/// Upper bound on the levels of percent-encoding that are decoded: those of a URL in a parameter of a URL.
+/// Upper bound on the levels of percent-encoding that are decoded: enough for a URL in a parameter of another URL.
 const NESTED_MAX: u32 = 3;
 
-/// Parameters that are masked in addition to those whose names a pattern matches: the ones that the semantic
-/// conventions list, from signed links of cloud storage.
+/// Parameters that are masked in addition to those whose names a pattern matches. The semantic conventions list them:
+/// signed links to cloud storage have them.
 const SIGNATURE_PARAMETERS: &[&str] = &[
     "awsaccesskeyid",
     "signature",

@@ -1,4 +1,5 @@
-//! The slot of one open span: its changes that wait to be told, behind a lock that a host thread only tries.
+//! The slot of one open span: its pending changes, behind a lock. A host thread tries a bounded number of times to
+//! take the lock.
 
 #[cfg(feature = "tracing")]
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::{mem, ops::DerefMut};
 use crate::span::updates::poll_counters::PollCounters;
 use crate::{span::updates::changes::Changes, util::sync::SpinMutex};
 
-/// How often a host thread tries a taken lock. Its holder swaps or assigns one value.
+/// How often a host thread tries again if the lock is taken. The holder of the lock only swaps or assigns one value.
 const TRIES: u32 = 64;
 
 /// The ids of a span, by which its slot is found.
@@ -17,9 +18,9 @@ pub(crate) type SlotIds = ([u8; 16], [u8; 8]);
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoteResult {
-    /// It waits to be told, and so does the slot.
+    /// The change is pending, and the slot is already in the queue.
     Queued,
-    /// It waits to be told; the caller must put the slot into the queue.
+    /// The change is pending, and the caller must put the slot into the queue.
     MustQueue,
     /// There was no room for it, or the lock stayed taken.
     Dropped,
@@ -33,8 +34,8 @@ pub(crate) struct UpdateSlot {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) source: u32,
-    /// Whether its changes wait before they are told first. They are of what passes by: most polls and waits are over by
-    /// then.
+    /// Whether the first `updated` event of the span is delayed by one update interval. Most polls and waits are over
+    /// by then, and need no event.
     pub(crate) waits_first: bool,
     state: SpinMutex<SlotState>,
 }
@@ -77,7 +78,7 @@ impl UpdateSlot {
         }
     }
 
-    /// Makes changes wait before they are told first.
+    /// Delays the first `updated` event of the span, as [`waits_first`](Self::waits_first) says.
     pub(super) fn waiting_first(mut self) -> Self {
         self.waits_first = true;
         self
@@ -102,7 +103,7 @@ impl UpdateSlot {
         }
     }
 
-    /// Has these counters read whenever changes of the span are told.
+    /// Sets the counters of the polls of the span's task. They are read whenever the slot's changes are taken.
     #[cfg(feature = "tracing")]
     pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
         if let Some(mut state) = self.lock_briefly() {
@@ -117,7 +118,7 @@ impl UpdateSlot {
         }
     }
 
-    /// Takes the changes to tell them. The worker calls it, and waits for the lock.
+    /// Takes the pending changes. The worker calls it, and waits for the lock.
     pub(crate) fn take(&self) -> Changes {
         let mut state = self.state.lock();
         state.is_queued = false;
@@ -130,7 +131,7 @@ impl UpdateSlot {
         self.lock_briefly().is_some_and(|state| state.was_taken)
     }
 
-    /// Closes the slot at the end of its span and returns what was not told.
+    /// Closes the slot at the end of its span and returns the changes that are still pending.
     pub(crate) fn end(&self) -> Changes {
         let Some(mut state) = self.lock_briefly() else {
             return Changes::default();

@@ -1,7 +1,7 @@
-//! What the writer knows of its file without a query: counts, epochs, open events.
+//! The state of the log that the writer keeps in memory, so that it needs no query: counts, epochs, open events.
 //!
-//! It is read once at opening, from a few thousand rows whatever the size of the log, and again after a transaction that
-//! failed.
+//! It is read from the file when the log is opened, and again after a transaction that failed. That reads a few
+//! thousand rows, whatever the size of the log.
 
 use rusqlite::{Connection, params, types::FromSqlError};
 
@@ -47,7 +47,7 @@ pub(crate) struct LogState {
     pub(crate) streams: StreamNumbers,
     /// Oldest first.
     pub(crate) epochs: Vec<EpochRecord>,
-    /// Events committed before this time belong to the newest row of `moment`.
+    /// A batch that is committed before this time needs no new row in the table `moment`: the newest row covers it.
     pub(crate) moment_until: u64,
     /// Before this time, no event becomes too old.
     pub(crate) expires: u64,
@@ -104,7 +104,7 @@ impl LogState {
         Ok(())
     }
 
-    /// Records what an event opens or closes, and returns the opening event that this closes.
+    /// Records that an event opens or closes a token. Returns the opening event that it replaces or closes.
     pub(crate) fn pin(
         &mut self,
         stream: i64,
@@ -147,7 +147,7 @@ impl LogState {
     /// Writes the state to the file, at the end of a transaction.
     pub(crate) fn save(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let checked = self.open.checked();
-        // Invariant: every event after `checked` is in the file, so the next opening knows what it closes.
+        // Invariant: the file has every event after `checked`, because `replay_pins` reads them when the log is opened.
         if self.head >= checked + CHECKPOINT_EVENTS || self.oldest > checked + 1 {
             self.open.checkpoint(connection, self.head)?;
         }
@@ -187,7 +187,7 @@ pub(crate) fn load_epochs(connection: &Connection) -> rusqlite::Result<Vec<Epoch
     epochs.collect()
 }
 
-// Values of the column `pin`. An index covers those of deduplicated events (`ONCE`).
+// Values of the column `pin`. `ONCE` is added for a deduplicated event. An index covers the rows with `ONCE`.
 const OPENS: i64 = 1;
 const CLOSES: i64 = 2;
 const ONCE: i64 = 2;

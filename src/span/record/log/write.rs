@@ -35,7 +35,7 @@ impl LogHead<'_> {
     /// Returns the name of an event. It is empty if the program gave no name: then `tracing` names the event after its
     /// place in the source, as in `event src/main.rs:7`.
     pub(crate) fn given_name(name: &str) -> &str {
-        // The line is short, so it is read from its end: a search for the colon would take longer.
+        // The line number has few digits, so they are skipped from the end: a search for the colon would take longer.
         let is_default = name.starts_with("event ") && {
             let mut rest = name.as_bytes();
             while let [before @ .., b'0'..=b'9'] = rest {
