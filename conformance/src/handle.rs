@@ -31,13 +31,13 @@ use crate::{
 /// The pause between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A page without bounds: it ends only where the events do.
+/// The limit of a page without bounds: the page ends only at the last event.
 pub(crate) const ANY: PageLimit = PageLimit::UNBOUNDED;
 
 pub(crate) struct Handle {
     pub(crate) store: Arc<dyn EventStore>,
     step_log: StepLog,
-    /// The handle's name in the steps; empty if there is only one.
+    /// The prefix that names the handle in the recorded steps; empty if the handle has no name.
     label: String,
     writer: Writer,
     next: u64,
@@ -115,7 +115,7 @@ impl Handle {
         self.store.oldest().get()
     }
 
-    /// Skips numbers, as a log does whose store failed.
+    /// Skips this many numbers, as a log does when its store has failed.
     pub(crate) fn leave_out(&mut self, count: u64) {
         self.note(format!("leave out {count} numbers"));
         self.next += count;
@@ -160,13 +160,13 @@ impl Handle {
         holds(
             duplicates.is_sorted() && duplicates.iter().all(|place| once.contains(place)),
             "append() leaves out only deduplicated events",
-            format!("some of {once:?}, ascending"),
+            format!("some of the indexes {once:?}, ascending"),
             format!("{duplicates:?}"),
         )?;
         if self.store.shared_log().is_none() {
             holds(
                 given == self.next,
-                "append() keeps the batch under the numbers that it was given",
+                "append() stores the batch under the numbers that the log passed",
                 self.next.to_string(),
                 given.to_string(),
             )?;
@@ -182,7 +182,7 @@ impl Handle {
         Ok(Ok(appended))
     }
 
-    /// Appends one batch to the store, and to the model without the events that the store reports as duplicates.
+    /// Appends one batch to the store. Adds to the model only the events that the store does not report as duplicates.
     /// Returns the indexes of the duplicates.
     pub(crate) fn put_once(
         &mut self,
@@ -385,7 +385,7 @@ impl Handle {
         self.store.close();
     }
 
-    /// Closes and drops the store, as its process does when it ends.
+    /// Drops the store without calling its `close()` first. Fails if anything else still holds the store.
     pub(crate) fn close(self) -> Outcome {
         self.note("close");
         let Self { store, .. } = self;
@@ -437,14 +437,14 @@ fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent])
     let bytes: usize = page.iter().map(|event| event.payload.len()).sum();
     holds(
         bytes <= limit.bytes || page.len() <= 1,
-        format!("{asked}: no more payload bytes than asked for, or one event"),
+        format!("{asked}: no more payload bytes than asked for, except in a page of one event"),
         format!("at most {} bytes", limit.bytes),
         format!("{bytes} bytes in {}", came()),
     )?;
     holds(
         page.iter().all(|event| scope.wants(event)),
         format!("{asked}: only events of the requested streams"),
-        "events of these streams and of every stream",
+        "events of these streams, and events that belong to every stream",
         came(),
     )
 }

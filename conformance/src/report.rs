@@ -52,7 +52,7 @@ impl Violation {
         Self::new(format!("{call} succeeds"), "no error", error.to_string())
     }
 
-    /// Adds the steps, unless the report already has those of a shorter history.
+    /// Adds the steps, unless the report has some already: a random history adds its own steps first.
     pub(crate) fn after(mut self, step_log: &StepLog) -> Self {
         self.0.history.get_or_insert_with(|| step_log.show());
         self
@@ -115,7 +115,7 @@ impl StepLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        // The list is valid at every step of a check that panicked.
+        // The list is valid even if a thread panicked while it held the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

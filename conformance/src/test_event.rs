@@ -54,7 +54,7 @@ impl TestEvent {
         }
     }
 
-    /// Marks the event as deduplicated.
+    /// Marks the event as one that the log keeps only once.
     pub(crate) fn deduplicated(self) -> Self {
         Self {
             deduplicated: true,
@@ -97,8 +97,8 @@ pub(crate) fn stream(name: impl AsRef<[u8]>) -> StreamKey {
     StreamKey::new(name).expect("a name of 1 to 63 bytes")
 }
 
-/// Returns events on the streams `a`, `b` and `c` in turn; every fifth belongs to every stream. The payload is the
-/// position.
+/// Returns events on the streams `a`, `b` and `c` in turn; every fifth belongs to every stream. Each payload is the
+/// event's number in the range.
 pub(crate) fn mixed(range: std::ops::RangeInclusive<u64>) -> Vec<TestEvent> {
     range
         .map(|place| {

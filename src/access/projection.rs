@@ -1,5 +1,5 @@
-//! Rewrites an event for a reader who may see only a part of it: fields that `span/json/` wrote are left out, and all
-//! other bytes are copied unchanged. Pure.
+//! Rewrites an event for a reader who may see only a part of it. It drops some of the fields that `span/json/` wrote,
+//! and copies the bytes of the others unchanged. Pure.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -8,9 +8,9 @@ use crate::span::{
     json,
 };
 
-/// The fields of a shown span that a view passes on, beside its attributes. Scope and service are left out because they
-/// reveal how a program is built. Events, links, log records, trace state and the
-/// details of a panic are left out because they may contain anything.
+/// The fields of a shown span that a view passes on, besides its attributes and its status. Scope and service are left
+/// out because they reveal how a program is built. Events, links, log records, trace state and the details of a panic
+/// are left out because they may contain anything.
 const PROJECTED_FIELDS: &[&str] = &[
     "type",
     "traceId",
@@ -29,7 +29,7 @@ const PROJECTED_FIELDS: &[&str] = &[
     "durable",
 ];
 
-/// The fields of an event by which a view decides.
+/// The fields of an event by which a view decides whether to show its span.
 #[derive(Debug)]
 pub(crate) struct ViewFields<'a> {
     pub(crate) span: SpanId,
@@ -48,7 +48,7 @@ fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
     str::from_utf8(plain).ok().map(Cow::Borrowed)
 }
 
-/// Returns the fields of the event's span by which a view decides.
+/// Returns the fields by which a view decides whether to show the event's span.
 pub(crate) fn view_fields(payload: &[u8]) -> Option<ViewFields<'_>> {
     Some(ViewFields {
         span: text(payload, "spanId")?.parse().ok()?,
@@ -63,7 +63,7 @@ pub(crate) fn process(payload: &[u8]) -> Option<Cow<'_, str>> {
     text(payload, "process")
 }
 
-/// Whether the status message of an ended span is shown.
+/// Whether a view shows a span's status message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatusMessages {
     Included,
@@ -98,8 +98,8 @@ pub(crate) fn project_span(
 }
 
 /// Returns the update of a shown span, reduced to these attributes, its status and its state; `None` if nothing of it is
-/// shown. A new name is left out: the rule that decides by name, kind and scope has accepted another one. The end of
-/// the span has it, if the rule accepts it.
+/// shown. A new name is left out, because the view's rule accepted the span under its old name. When the span ends, the
+/// rule decides again, by the new name: if it accepts the span, the `ended` event shows the new name.
 pub(crate) fn project_update(
     payload: &[u8],
     attributes: &HashSet<String>,

@@ -24,7 +24,7 @@ const PROCESSES_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct TraceScope {
     traces: Arc<HashSet<TraceId>>,
-    /// The `process` events that the reader has not been sent yet, by process name.
+    /// The `process` events that were not sent to the reader yet, by process name.
     held: HashMap<String, Bytes>,
 }
 
@@ -45,7 +45,7 @@ impl TraceScope {
         }
     }
 
-    /// Returns the held `process` event of this event's process, if the reader has not been sent it yet.
+    /// Removes and returns the held `process` event of the process that this event belongs to, if there is one.
     fn introduce(&mut self, payload: &[u8]) -> Option<Bytes> {
         if self.held.is_empty() {
             return None;

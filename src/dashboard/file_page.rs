@@ -1,8 +1,8 @@
 //! The page as one file that needs no server: its script, its styles and its icon are inside, and so is the data that
-//! it shows. A policy inside the file forbids every connection, and every script and style but these two.
+//! it shows. A Content-Security-Policy inside the file forbids every connection, and every other script and style.
 //!
-//! The file opens from a disk, where browsers load no modules and start no workers, so there are no addresses in it,
-//! and its script is one without modules.
+//! A browser that opens the file from a disk may refuse to load modules, to start workers and to read other files. So
+//! the file refers to no other file, and its script is a classic script, without modules.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,8 @@ const PAGE: &str = include_str!("bundle/index.html");
 /// All of the page's script.
 const SCRIPT: &str = include_str!("bundle/file.js");
 
-/// The two parts of the file. Between them stands the data: gzip in base64, which cannot end the element around it.
+/// The two parts of the file. The data goes between them, as gzip in base64. Base64 has no `<`, so the data
+/// cannot end its `<script>` element.
 #[derive(Debug)]
 pub(crate) struct FilePage {
     pub(crate) before_data: String,
@@ -38,7 +39,8 @@ impl FilePage {
             STANDARD.encode(Sha256::digest(script)),
             STANDARD.encode(Sha256::digest(style)),
         );
-        // The policy comes before everything that it is for. The script comes last: it needs what stands before it.
+        // The policy comes first, because it applies only to what follows it. The script comes last, because it uses
+        // the elements before it.
         let page = PAGE
             .replacen("<html lang=\"en\">", "<html lang=\"en\" data-embedded>", 1)
             .replacen(
@@ -82,7 +84,7 @@ impl FilePage {
 mod tests {
     use super::*;
 
-    /// Every address and every start of a script or style in the text.
+    /// Returns every tag that could embed or load something, and the end tags of scripts and styles.
     fn references(text: &str) -> Vec<&str> {
         let markup = text.split('<').skip(1);
         let tags = markup.filter_map(|tag| tag.split_once('>').map(|(tag, _)| tag));
@@ -108,7 +110,7 @@ mod tests {
         let page = file_page();
         let text = format!("{}DATA{}", page.before_data, page.after_data);
         let (script, style) = (SCRIPT, bundled("app.css"));
-        // Otherwise the parser would see another end, or another start, than that of the element.
+        // Each of these inside the script would change where the HTML parser ends the script element.
         for forbidden in ["</script", "<!--", "<script"] {
             assert!(
                 !script.to_ascii_lowercase().contains(forbidden),
@@ -152,8 +154,8 @@ mod tests {
         assert!(outside.contains("<html lang=\"en\" data-embedded>"));
     }
 
-    /// What Safari refuses to a page from a disk, where Chromium and Firefox allow some of it: modules, workers, and
-    /// files beside it.
+    /// Safari refuses modules, workers and other files to a page that it opened from a disk. Chromium and Firefox allow
+    /// some of them.
     #[test]
     fn the_script_of_the_file_needs_nothing_that_a_browser_refuses_from_a_disk() {
         let refused = [

@@ -1,6 +1,6 @@
-//! The page, under whatever address the browser requested. The page's own addresses are relative. So if the requested
-//! address does not end in a slash, the page gets a `<base>` with its folder. Nothing else of a request gets into the
-//! page, and the folder may contain only characters that mean nothing in HTML.
+//! The page, under whatever address the browser requested. The page's own addresses are relative. So the page gets a
+//! `<base>` with its folder if the requested address does not end in a slash, or if a proxy removed a prefix from it.
+//! Nothing else of a request gets into the page, and the folder may contain only characters that mean nothing in HTML.
 
 use std::sync::LazyLock;
 
@@ -38,8 +38,9 @@ fn with_base(base: &str) -> String {
     PAGE.replacen(HEAD, &format!("{HEAD}\n<base href=\"{base}\">"), 1)
 }
 
-/// Returns the page's folder if the browser cannot derive it from the address. Without a slash at the end, the browser
-/// would ignore the last segment.
+/// Returns the page's folder if the browser might not derive it from the address. Without a slash at the end, the
+/// browser ignores the last segment. Behind a proxy that removed a prefix, `path` does not show whether the browser's
+/// address ends in a slash.
 fn base(path: &str, forwarded_prefix: Option<&str>) -> Option<String> {
     let prefix = forwarded_prefix.filter(|prefix| is_plain_path(prefix));
     if (prefix.is_none() && path.ends_with('/')) || !is_plain_path(path) {

@@ -1,5 +1,5 @@
-//! The file beside a store that says how far other logs were read, and where programs join. It is replaced as a whole,
-//! and only this user can read it: it has the tokens of programs that joined.
+//! The file beside a store. It holds how far other logs were read, and the address where programs join. Each write
+//! replaces the whole file. Only this user can read it, because it contains tokens.
 
 use std::{
     fs, io,
@@ -17,10 +17,10 @@ use crate::{
 /// Upper bound on the file: 64 MiB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// What one run of the program leaves for the next one.
+/// The state that one run of the program leaves for the next one.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Saved {
-    /// Where programs joined.
+    /// The address and the token with which programs join.
     pub(super) invitation: Option<Invitation>,
     pub(super) logs: Vec<Position>,
 }
@@ -33,12 +33,12 @@ pub(crate) fn beside(store: &Path) -> PathBuf {
 }
 
 impl Saved {
-    /// Reads what the last run left; nothing if there is no file.
+    /// Reads the state that the last run left. If there is no file, returns an empty state.
     pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(format!(
-                "failed to read {}: {error}\nhint: without this file, everything that the livespans of --follow still \
-                 have is stored once more; remove it if that is what you want",
+                "failed to read {}: {error}\nhint: you can remove this file, but then all events that the logs of \
+                 --follow still have are stored a second time",
                 file.display()
             ))
         };
@@ -58,7 +58,7 @@ impl Saved {
         paths::write_private(file, &serde_json::to_string(self)?)
     }
 
-    /// Keeps only what is read at these addresses, and programs that joined.
+    /// Removes the logs at addresses that are no longer followed, except those of programs that joined.
     pub(crate) fn retain(&mut self, is_followed: impl Fn(&str) -> bool) {
         let logs = &mut self.logs;
         logs.retain(|log| log.joined.is_some() || is_followed(&log.address));

@@ -74,7 +74,7 @@ pub(crate) fn serves_readers_beside_a_writer(context: &CheckContext<'_>) -> Outc
         holds(
             batches.contains(end),
             "a batch is read whole or not at all",
-            format!("the end of a batch, of {batches:?}"),
+            format!("the end of a batch, one of {batches:?}"),
             format!("nothing after {end}"),
         )?;
     }
@@ -94,7 +94,8 @@ fn follow(
     };
     let limit = ANY.events(50);
     loop {
-        // Loaded before the page is read: events that are written after this load are read in one more round.
+        // Loaded before the page is read. If it were loaded afterwards, the reader could miss events that the writer
+        // appended in between.
         let over = done.load(Ordering::Acquire);
         let appended = visible.load(Ordering::Acquire);
         let after = story.events.last().map_or(0, |event| event.sequence.get());

@@ -1,4 +1,4 @@
-//! Checks of payloads, names and stream keys: any bytes, up to the longest allowed.
+//! Checks that payloads, names and stream keys come back unchanged, up to the longest that the log allows.
 
 use livespan::{SseTarget, store::StreamKey};
 
@@ -106,7 +106,8 @@ pub(crate) fn keeps_names(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// Returns keys that a careless comparison would confuse, and keys with every byte value in every position.
+/// Returns keys that a careless comparison would confuse, every key of one byte outside printable ASCII, and keys of
+/// every length.
 fn keys() -> Vec<StreamKey> {
     let alike: [&[u8]; 16] = [
         b"a",

@@ -10,7 +10,8 @@ use crate::{
     test_event::{TestEvent, mixed, stream},
 };
 
-/// Appends events to a stream of their own: more than this retention allows, plus the lump in which some stores evict.
+/// Appends 500 events to the stream `filler`, so that retention (10 events here) evicts earlier events that are not
+/// open. So many are needed because some stores evict in lumps.
 fn filler(handle: &mut Handle, model: &mut Model) -> Outcome {
     for batch in 0..5 {
         let events = vec![TestEvent::new(batch.to_string()).on(stream("filler")); 100];
@@ -46,7 +47,7 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
     let opening = [
         TestEvent::new("before").on(a),
         TestEvent::new("first").on(a).opening(1),
-        // The same token on another stream, or on every stream, is a separate token.
+        // Each stream has tokens of its own, and so have the events that belong to every stream.
         TestEvent::new("first of b").on(b).opening(1),
         TestEvent::new("everywhere").opening(1),
         TestEvent::new("second").on(a).opening(u64::MAX),
@@ -165,14 +166,14 @@ pub(crate) fn lists_open_global_events(context: &CheckContext<'_>) -> Outcome {
     ];
     handle.put(&mut model, &opening)?;
     if handle.open_global_events()?.is_empty() {
-        // The log then hands out the open events that it appended itself.
+        // This store lists none. The log then hands out the open events that it appended itself.
         return Ok(());
     }
     let check = |handle: &Handle, model: &Model| {
         let mut expected = model.open();
         expected.retain(|event| event.key.is_none());
         same_events(
-            "read_open_global_events() gives the open events of every stream with their pins, oldest first",
+            "read_open_global_events() returns the open events that belong to every stream, with pins, oldest first",
             &expected,
             &handle.open_global_events()?,
         )

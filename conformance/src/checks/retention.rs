@@ -35,7 +35,7 @@ pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
             let least = u64::from(max).min(model.head()).div_ceil(2);
             holds(
                 kept >= least,
-                format!("retention of {max} events evicts no event within it"),
+                format!("retention of {max} events evicts no event too early"),
                 format!("at least {least} events"),
                 format!("{kept} events, {} to {}", handle.oldest(), handle.head()),
             )?;
@@ -64,7 +64,7 @@ pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
         let least = (MAX / 4).min(PAYLOAD * 20);
         holds(
             kept >= least,
-            format!("retention of {MAX} bytes evicts no event within it"),
+            format!("retention of {MAX} bytes evicts no event too early"),
             format!("at least {least} payload bytes"),
             kept.to_string(),
         )?;
@@ -98,7 +98,7 @@ pub(crate) fn retains_by_age(context: &CheckContext<'_>) -> Outcome {
     let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let last = handle.put(&mut model, &mixed(1..=30))? + 29;
-    let bound = format!("oldest() beyond {last}, as those events are too old");
+    let bound = format!("oldest() after {last}, because the events up to {last} are too old");
     settle(&mut handle, &mut model, &bound, |handle, _| {
         handle.oldest() > last
     })?;
@@ -120,7 +120,7 @@ pub(crate) fn counts_evicted_events(context: &CheckContext<'_>) -> Outcome {
     let mut model = Model::default();
     let (a, b) = (stream("a"), stream("b"));
     same(
-        "evicted() of a stream without events is unknown or none",
+        "evicted() of a stream without events is 0 or unknown",
         &0,
         &gone(&handle, stream("nobody"))?.unwrap_or_default(),
     )?;
@@ -148,8 +148,8 @@ fn gone(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
     Ok(evicted.map(|evicted| evicted.events))
 }
 
-/// Checks that the count lies between what was unreadable before and after it was asked for: a store may evict on its
-/// own.
+/// Checks that the count of `evicted()` lies between two numbers: how many events could no longer be read just before
+/// the call, and just after it. They may differ, because a store may evict at any time.
 fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let of_stream = |events: Vec<StoredEvent>| {
         let own = events.iter().filter(|event| event.key == Some(key));
@@ -249,7 +249,8 @@ pub(crate) fn trims_under_readers(context: &CheckContext<'_>) -> Outcome {
         TestEvent::new("open everywhere").opening(2),
     ];
     handle.put(&mut model, &opening)?;
-    // The scopes take turns, because after each page more is appended than retention allows.
+    // Each scope reads four pages before the next scope begins. After each page, more events are appended than
+    // retention allows.
     for scope in scopes() {
         let mut after = 0;
         for round in 0..4 {
@@ -312,7 +313,8 @@ fn read_pages(
     let mut pages = Vec::new();
     let mut after = 0;
     loop {
-        // Loaded before the page is read: events that are written after this load are read in one more round.
+        // Loaded before the page is read. If it were loaded afterwards, the reader could miss events that the writer
+        // appended in between.
         let over = done.load(Ordering::Acquire);
         let page = read_page(reader, scope, after, visible.load(Ordering::Acquire))?;
         let end = page.came.is_empty();
@@ -378,7 +380,7 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
         return Ok(());
     };
     Err(Violation::new(
-        format!("{asked}: missing events are evicted and lie before oldest()"),
+        format!("{asked}: every missing event lies before oldest() and is not open"),
         report::event(&missing),
         report::events(&page.came, 0),
     ))

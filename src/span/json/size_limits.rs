@@ -1,5 +1,5 @@
-//! The bounds of values and events, and where a text may be cut. The writer lists in the event's `cut` what it cut;
-//! nothing is cut in silence. Pure; host threads and the worker call it.
+//! The bounds of values and events, and where a text may be cut. The writer records every cut in the event's `cut`
+//! field. Pure; host threads and the worker call it.
 
 use crate::span::event::SpanEvent;
 
@@ -7,7 +7,7 @@ pub(crate) const VALUE_BYTES_MAX: usize = SpanEvent::VALUE_BYTES_MAX;
 pub(crate) const EVENT_BYTES_MAX: usize = SpanEvent::EVENT_BYTES_MAX;
 pub(crate) const ATTRIBUTES_MAX: usize = SpanEvent::ATTRIBUTES_MAX;
 
-/// Room for the fields after attributes, events and links: trace state, scope version, `cut`.
+/// Bytes reserved for the fields that follow the attributes, events and links: trace state, scope version, `cut`.
 pub(super) const RESERVE: usize = 40 * 1024;
 
 /// Upper bound on the entries of `cut` that are listed one by one.
@@ -26,9 +26,9 @@ pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     (text.get(..boundary).unwrap_or_default(), true)
 }
 
-/// Returns the part that is written of a text that comes before the attributes (name, service or scope). A text that
-/// takes more room than two values when it is escaped is cut, too, so that these texts always leave room for the rest
-/// of the event.
+/// Cuts a text that is not in an attribute, such as a name, service or scope. Returns the part to write, and whether
+/// something was cut. The part has at most `VALUE_BYTES_MAX` bytes, and at most twice as many once it is escaped. So
+/// these texts always leave room for the rest of the event.
 #[inline]
 pub(super) fn clip_head(text: &str) -> (&str, bool) {
     if text.len() * 6 <= 2 * VALUE_BYTES_MAX {

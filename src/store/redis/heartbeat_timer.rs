@@ -20,13 +20,15 @@ struct TimerState {
 }
 
 impl HeartbeatTimer {
-    /// Makes the thread send the next heartbeat at once, so that Redis learns what this process knows.
+    /// Makes the thread send the next heartbeat at once. A heartbeat tells Redis which epochs and head this process
+    /// knows, and its reply carries those of Redis.
     pub(crate) fn beat_now(&self) {
         lock(&self.state).now = true;
         self.changed.notify_all();
     }
 
-    /// Stops the thread, which first tells Redis that this process leaves. Waits at most `timeout` for that.
+    /// Stops the thread, and waits at most `timeout` for its end. Before it ends, the thread tells Redis that this
+    /// process leaves.
     pub(crate) fn stop(&self, timeout: Duration) {
         lock(&self.state).stopping = true;
         self.changed.notify_all();
