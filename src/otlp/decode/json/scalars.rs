@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::otlp::decode::json::reader::{Path, exceeded, refuse_others};
@@ -229,28 +230,9 @@ fn id(text: &str, length: usize) -> Vec<u8> {
 
 /// Reads base64 of either alphabet, with or without padding.
 pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').bytes();
-    let mut out = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    let (mut bits, mut count) = (0_u32, 0_u32);
-    for digit in digits {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).unwrap_or(0));
-            bits &= (1 << count) - 1;
-        }
-    }
-    // A single digit left over is not base64, and neither are bits that are set behind the last byte.
-    (count < 6 && bits == 0).then_some(out)
+    let digits = text.trim_end_matches('=');
+    let digits = digits.replace('-', "+").replace('_', "/");
+    STANDARD_NO_PAD.decode(digits).ok()
 }
 
 /// Returns the beginning of a text, to be repeated in a message.
