@@ -5,8 +5,11 @@ use std::{collections::HashMap, ops::Range, sync::atomic::Ordering};
 
 use crate::{
     trace::{
-        filter::TraceFilter, index::TraceIndex, logs::positions::LogRecordPosition,
+        filter::TraceFilter,
+        index::{IndexState, TraceIndex},
+        logs::positions::LogRecordPosition,
         operations::histogram::DurationHistogram,
+        state::Trace,
     },
     util::{hex, sync::read, time::Timestamp},
 };
@@ -21,6 +24,26 @@ pub(crate) fn is_far_slower(took: u64, p95: u64) -> bool {
     took > p95.saturating_mul(FAR_SLOWER) && took - p95 >= FAR_SLOWER_NANOS
 }
 
+/// Returns the newest traces that are wanted, at most `limit`, and how many are wanted.
+fn newest<'a>(
+    state: &'a IndexState,
+    limit: usize,
+    mut is_wanted: impl FnMut(&[u8; 16], &'a Trace) -> bool,
+) -> (Vec<[u8; 16]>, usize) {
+    let mut found = Vec::new();
+    let mut count = 0;
+    for id in state.order.values().rev() {
+        let entry = state.traces.get(id);
+        if entry.is_some_and(|entry| is_wanted(id, &entry.trace)) {
+            count += 1;
+            if found.len() < limit {
+                found.push(*id);
+            }
+        }
+    }
+    (found, count)
+}
+
 impl TraceIndex {
     /// Returns the newest ended traces that took far longer than roots of their name usually do and have an event after
     /// this one, and how many such traces there are.
@@ -33,15 +56,9 @@ impl TraceIndex {
         let now = Timestamp::now();
         let state = read(&self.state);
         let mut usual: HashMap<(&str, &str), Option<u64>> = HashMap::new();
-        let mut slow = Vec::new();
-        let mut count = 0;
-        for id in state.order.values().rev() {
-            let Some(entry) = state.traces.get(id) else {
-                continue;
-            };
-            let trace = &entry.trace;
+        newest(&state, limit, |id, trace| {
             if trace.last <= after || trace.is_open() {
-                continue;
+                return false;
             }
             let name = (trace.service_name(), trace.name());
             let p95 = usual.entry(name).or_insert_with(|| {
@@ -50,14 +67,8 @@ impl TraceIndex {
                 is_known.then(|| durations.quantile(95)).flatten()
             });
             let took = trace.duration_nanos(now);
-            if p95.is_some_and(|p95| is_far_slower(took, p95)) && filter.accepts(id, trace, now) {
-                count += 1;
-                if slow.len() < limit {
-                    slow.push(*id);
-                }
-            }
-        }
-        (slow, count)
+            p95.is_some_and(|p95| is_far_slower(took, p95)) && filter.accepts(id, trace, now)
+        })
     }
 
     /// Returns where the newest log records of this severity and above are, of those in the range that the filter
@@ -94,21 +105,9 @@ impl TraceIndex {
     ) -> (Vec<[u8; 16]>, usize) {
         let now = Timestamp::now();
         let state = read(&self.state);
-        let mut failed = Vec::new();
-        let mut count = 0;
-        for id in state.order.values().rev() {
-            let Some(entry) = state.traces.get(id) else {
-                continue;
-            };
-            let trace = &entry.trace;
-            if trace.last > after && trace.errors() > 0 && filter.accepts(id, trace, now) {
-                count += 1;
-                if failed.len() < limit {
-                    failed.push(*id);
-                }
-            }
-        }
-        (failed, count)
+        newest(&state, limit, |id, trace| {
+            trace.last > after && trace.errors() > 0 && filter.accepts(id, trace, now)
+        })
     }
 
     /// Returns the traces that the filter accepts and whose ids begin with these digits, at most `limit`.
