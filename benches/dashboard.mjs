@@ -1,30 +1,37 @@
-// What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
+// What the dashboard costs a browser: real pages of a real server in headless Chromium, measured
+// from outside.
 //
-//   cargo build --release -p livespan-benches --bench dashboard_load && node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
-//     [--assets src/dashboard/bundle]   the page's files from a folder instead of the server's, to try a change without a build of the crate
+// cargo build --release -p livespan-benches --bench dashboard_load &&
+// node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
+//     [--assets src/dashboard/bundle]   the page's files from a folder instead of the server's, to try a change without building the crate
 //
-// Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
+// Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`,
+// over real sockets.
 //
 // How it is measured
-// - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until the page has drawn a frame
-//   with rows, and has then answered one more task.
-// - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is the time of all tasks of the
-//   page's main thread between two animation frames, from Chromium's trace. `cpu` is the part of it in which the thread had a
-//   processor; it stays comparable on a machine that has other work. `interval` is the time between two animation frames as the
-//   page sees it, which includes everything else: raster, compositor, other programs.
-// - search: ten searches one after the other: the frame in which each is done and drawn, and the time from the input event of
-//   the search field until the page has drawn another count of matches.
-// - peer: the plainest page of that size, thirty rows of text, scrolls in the same way, and another page does nothing in each
-//   frame. This is what the machine and its browser need for themselves. It has no bound.
-// - flood: the list and a busy trace in two windows of one browser. The intervals of animation frames in both over the whole
-//   time, and the heap after a forced collection every ten seconds. An empty page in a third window shows how much time the
-//   machine had left. The busy trace begins below the page's limit by the spans of 20 seconds, so that it reaches the limit on
-//   the way. At the end the page must say what it did not keep, and its counts must be those of the server.
-// - size: every file that the page and its workers ask for, as the server sends it to a client that accepts gzip; first look: those
-//   that it needs to show a list or a trace.
+// - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until
+//   the page has drawn a frame with rows and has run one more task.
+// - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is
+//   the time of all tasks of the page's main thread between two animation frames, from Chromium's
+//   trace. `cpu` is the part of `work` in which the thread had a processor; it stays comparable on
+//   a busy machine. `interval` is the time between two animation frames as the page sees it, which
+//   includes everything else: raster, compositor, other programs.
+// - search: ten searches one after the other. Measured are the frame that runs and draws each
+//   search, and the time from the input event of the search field until the page has drawn the new
+//   count of matches.
+// - peer: the plainest page of that size (thirty rows of text) scrolls in the same way; another
+//   page does nothing in each frame. These figures show the cost of the machine and its browser
+//   alone. They have no bound.
+// - flood: the list and a busy trace in two windows of one browser. Measured are the intervals of
+//   animation frames in both, and the heap after a forced collection every ten seconds. An empty
+//   page in a third window shows how much time the machine had left. The busy trace reaches the
+//   page's limit after 20 seconds. At the end the page must report the events that it did not keep,
+//   and its counts must equal the server's.
+// - size: every file that the page and its workers request, as the server sends it to a client that
+//   accepts gzip. "First look" counts the files that the page needs to show a list or a trace.
 //
-// The exit status is 1 if a figure exceeds its bound. Where there is a `cpu` figure, the bound is for that, because it does not
-// depend on other work of the machine.
+// The exit status is 1 if a figure exceeds its bound. A case with a `cpu` figure has its bound on
+// that figure, because other programs hardly change it.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -66,7 +73,7 @@ function check(what, holds, detail) {
 
 const quantile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN;
 
-// The server, and the lines it understands.
+// The server and its commands.
 
 function newestBuilt() {
   const deps = path.join(ROOT, "target/release/deps");
@@ -130,7 +137,7 @@ async function openBrowser() {
     try {
       process.kill(-child.pid, "SIGKILL");
     } catch {
-      // It is gone already.
+      // The folder has been removed already.
     }
     await sleep(100);
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
@@ -172,7 +179,10 @@ async function openPage(browser, url) {
   return { send, ask, until, heap, close: () => browser.send("Target.closeTarget", { targetId }) };
 }
 
-/** Answers the page's requests for its own files. Its shared worker still gets those of the server. */
+/**
+ * Answers the page's requests for its files from a folder. The page's shared worker still gets the
+ * server's files.
+ */
 async function serveFrom(folder, browser, sessionId, send) {
   const types = { js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
   browser.listeners.add(({ method, params, sessionId: from }) => {
@@ -186,7 +196,7 @@ async function serveFrom(folder, browser, sessionId, send) {
   await send("Fetch.enable", { patterns: [{ urlPattern: "*/assets/*" }, { urlPattern: "*", resourceType: "Document" }] });
 }
 
-/** Runs in every page before anything else: notes when rows are first drawn. */
+/** The script that runs first in every page. It records when the page first draws rows. */
 const WATCH = `
   globalThis.measured = {};
   (function look() {
@@ -233,7 +243,7 @@ async function traced(browser, page, during) {
   let next = 0;
   for (const task of tasks) {
     while (next < times.length && times[next] < task.ts) next += 1;
-    // A frame is the task that calls its callbacks, and the tasks after it until the next one.
+    // A frame is the task that calls its callbacks, and all later tasks before the next such task.
     const draws = next < times.length && times[next] <= task.ts + task.dur;
     if (draws) {
       work.push(0);
@@ -255,7 +265,7 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
   figure(`${what}: interval of frames, p95`, quantile(intervals, 0.95), "ms");
 }
 
-// What is measured.
+// The measurements.
 
 /** A file's bytes on the wire, for a client that accepts gzip, and its unpacked bytes. `fetch` would give only the unpacked ones. */
 function transferred(url) {
@@ -324,7 +334,7 @@ async function measureScroll(browser, server, trace) {
   await small.close();
 }
 
-/** The searches that a reader types, one after the other. Each finds another number of spans. */
+/** Searches that a reader types, one after the other. Each finds a different number of spans. */
 const SEARCHES = ["S", "SELECT order 1", '"order 17"', "status:error", "-status:error", "order.id:o-0012345", "duration>2ms", "service:payments cache.hit:true", "step order", "o-00"];
 
 async function measureSearch(browser, server, trace) {
@@ -354,7 +364,10 @@ async function measureSearch(browser, server, trace) {
   await page.close();
 }
 
-/** Measures the plainest page: rows of text in a scroller, written anew while it scrolls. @param {"scroll" | "nothing"} what */
+/**
+ * Measures the plainest page: rows of text in a scroller, rewritten while it scrolls.
+ * @param {"scroll" | "nothing"} what
+ */
 async function measurePeer(browser, what) {
   const page = await openPage(browser, "about:blank");
   await page.ask(`(() => {

@@ -195,7 +195,7 @@ impl Load {
         root
     }
 
-    /// Makes spans and events at an even pace. Catches up after the machine was late.
+    /// Makes spans and events at an even pace, and catches up if the machine was late.
     fn flood(&mut self, spans: u64, events: u64, length: Duration) {
         let root = self.busy.clone().unwrap_or_default();
         let begin = Instant::now();

@@ -1,10 +1,11 @@
-//! The log as a hub, under load: which events reach the clients, how fast, and at which cost. It is compared with a raw
-//! TCP server that writes the bytes of the same worker (the limit of the loopback), and with the usual alternative,
-//! axum's `Sse` over a `broadcast` channel.
+//! The log as a hub under load: how fast events reach the clients, and what that costs. It is
+//! compared with a raw TCP server that writes the bytes of the same worker (the limit of the
+//! loopback), and with the usual alternative, axum's `Sse` over a `broadcast` channel.
 //!
-//! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among `fanout`, `closed`,
-//! `paced`, `storm`, `turns`, `replay`, `latency`, `idle`, `stalled`, `quiet` and `filtered`. All servers run on one processor. The clients are a process of
-//! their own on another. Peers are interleaved in rounds, and medians are printed: compare the ratios.
+//! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among
+//! `fanout`, `closed`, `paced`, `storm`, `turns`, `replay`, `latency`, `idle`, `stalled`, `quiet`
+//! and `filtered`. All servers run on one processor. The clients run in a separate process on
+//! another processor. Peers are interleaved in rounds, and medians are printed: compare the ratios.
 
 #[path = "hub/clients.rs"]
 mod clients;

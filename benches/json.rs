@@ -1,12 +1,13 @@
-//! The JSON of span events, compared with `serde_json` of derived structs with the same fields. Both write into a
-//! reused buffer.
+//! The JSON of span events, compared with `serde_json` of derived structs with the same fields.
+//! Both write into a reused buffer.
 //!
-//! Run it with `cargo bench -p livespan-benches --bench json`. Both sides write ids as hex and times as RFC 3339 in
-//! every event. Valgrind's callgrind counts instructions, because a busy machine does not change them.
+//! Run it with `cargo bench -p livespan-benches --bench json`. Both sides write ids as hex and
+//! times as RFC 3339 in every event. Valgrind's callgrind counts instructions, because a busy
+//! machine does not change them.
 //!
-//! The first rows are for events that an application makes and dispatches. The last rows are for spans: the worker
-//! writes each event from the record that the host's thread left. There, callgrind counts the instructions within the
-//! writing functions, in a run of the whole log.
+//! The first rows are for events that an application makes and dispatches. The last rows are for
+//! spans: the worker writes each event from the record of the host's thread. For spans, callgrind
+//! counts the instructions within the writing functions, in a run of the whole log.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -216,8 +217,9 @@ fn counted(encoding: &mut Encoding, side: Side) {
     }
 }
 
-/// The functions that write a payload on the worker: a start that fits the template of an earlier one, and the end of a
-/// span whose start is cached. All spans of [`make_spans`] except the first two take this path.
+/// The functions that write a payload on the worker: one writes a start that fits the template of
+/// an earlier one, the other the end of a span whose start is cached. All spans of [`make_spans`]
+/// except the first two take this path.
 const WRITING: [(&str, &str); 2] = [
     (
         "started",

@@ -1,9 +1,13 @@
-//! The cost of an event of `tracing` for the thread that emits it, in instructions, with three fields, through
-//! `livespan::layer()` and through OpenTelemetry's own appender with a processor that does nothing.
-//! `cargo bench -p livespan-benches --bench log_instructions` counts with valgrind's callgrind. This is a gate: it fails
-//! if the layer adds more than [`ADDED_MAX`], or more than [`RATIO_PERCENT_MAX`] of what the appender adds.
+//! The instructions that an event of `tracing` with three fields costs the thread that emits it.
+//! Compares `livespan::layer()` with OpenTelemetry's own appender and a processor that does
+//! nothing.
 //!
-//! As in `span_instructions`, the smallest of many bursts counts, and only instructions in this program's own object.
+//! `cargo bench -p livespan-benches --bench log_instructions` counts with valgrind's callgrind. The
+//! bench is a gate: it fails if the layer adds more than [`ADDED_MAX`], or more than
+//! [`RATIO_PERCENT_MAX`] of the instructions that the appender adds.
+//!
+//! As in `span_instructions`, only the smallest of many bursts is used, and only instructions in
+//! this program's own object count.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -26,9 +30,9 @@ const EVENTS: u32 = 100;
 const BURSTS: u32 = 12;
 /// Number of bursts before the counted ones.
 const WARM_UP_BURSTS: u32 = 3;
-/// Upper bound on the instructions that the layer adds: what was measured, and 4 %.
+/// Upper bound on the instructions that the layer adds: the measured value plus 4 %.
 const ADDED_MAX: u64 = 1_532;
-/// Upper bound on what the layer adds, in percent of what the appender adds.
+/// Upper bound on the instructions that the layer adds, in percent of those that the appender adds.
 const RATIO_PERCENT_MAX: u64 = 130;
 
 /// A layer that does nothing.

@@ -1,9 +1,11 @@
-//! The rate at which the receiver takes spans over HTTP into the log, beside a peer that only decodes the same bodies.
+//! The rate at which the receiver takes spans over HTTP into the log, beside a peer that only
+//! decodes the same bodies.
 //!
-//! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among `protobuf`, `json` and
-//! `watched`. The first two interleave rounds of both sides and print medians: compare the ratios. `watched` sends
-//! 50,000 spans a second for 20 seconds (other numbers follow the name) while one client reads all events and another
-//! one the live list, and counts at the end what is missing.
+//! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among
+//! `protobuf`, `json` and `watched`. The first two interleave rounds of both sides and print
+//! medians: compare the ratios. `watched` sends 50,000 spans a second for 20 seconds, or other
+//! numbers if they follow the name. Meanwhile one client reads all events and another one the live
+//! list. At the end the bench counts the missing events.
 
 #[path = "otlp_rate/bodies.rs"]
 mod bodies;
@@ -36,7 +38,7 @@ const ROUNDS: usize = 9;
 const REQUESTS: u64 = 200;
 /// Connections that send at once, each with one request at a time.
 const SENDERS: u64 = 3;
-/// The least ratio of protobuf to the log, of decoding alone.
+/// The lowest acceptable ratio for protobuf: the rate into the log over the rate of decoding alone.
 const TARGET: f64 = 0.5;
 
 fn main() {
@@ -70,7 +72,7 @@ fn receiver(events: usize) -> (LiveSpans, LiveServer) {
     (live, server)
 }
 
-/// What one round took.
+/// The measurements of one round.
 struct Round {
     wall: Duration,
     cpu: Duration,
@@ -152,7 +154,7 @@ fn decode_alone(body: &Body, format: Format) {
     }
 }
 
-/// Sends the requests of a round, and returns when all are answered.
+/// Sends the requests of a round. Returns when the server has answered all of them.
 fn send(server: &LiveServer, body: &Body, first: u64) {
     let next = AtomicU64::new(first);
     thread::scope(|scope| {
@@ -175,7 +177,7 @@ fn send(server: &LiveServer, body: &Body, first: u64) {
 
 fn assert_nothing_dropped(live: &LiveSpans, spans: u64) {
     let status = live.status();
-    // One event says which process it is.
+    // One event describes the sending process.
     assert_eq!(status.head.sequence().get(), 1 + 2 * spans, "{status:?}");
 }
 
@@ -200,7 +202,7 @@ fn watched(rate: u64, time: Duration) {
                     let due = begun + time.mul_f64(ratio(number, requests));
                     thread::park_timeout(due.saturating_duration_since(Instant::now()));
                     body.number(&mut copy, number);
-                    // The sender keeps what finds no room, and sends it again.
+                    // The receiver refused spans for lack of room, so the sender sends them again.
                     while connection.post(body.content_type(), &copy) != 200 {
                         refused.fetch_add(1, Ordering::Relaxed);
                         thread::park_timeout(Duration::from_millis(20));

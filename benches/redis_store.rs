@@ -1,8 +1,9 @@
-//! The cost of `RedisEventStore`: `append` compares it with Redis itself, and `outage` measures the cost of a span for
-//! its thread while Redis is away.
+//! The cost of `RedisEventStore`: `append` compares it with Redis itself; `outage` measures the
+//! cost of a span for its thread while Redis is unavailable.
 //!
-//! Run it with `cargo bench -p livespan-benches --bench redis_store`. Names after `--` choose the cases. It starts its
-//! own `redis-server`. Cases are interleaved in rounds, and medians are printed: compare the ratios, not the rates.
+//! Run it with `cargo bench -p livespan-benches --bench redis_store`. Names after `--` choose the
+//! cases. It starts its own `redis-server`. Cases are interleaved in rounds, and medians are
+//! printed: compare the ratios, not the rates.
 
 #[path = "redis_store/append.rs"]
 mod append;

@@ -1,9 +1,12 @@
-//! The cost of one poll of a span for the thread that polls it, in instructions: an enter and an exit through
-//! `TaskLayer`, over a layer that does nothing. `cargo bench -p livespan-benches --bench task_instructions` counts with
-//! valgrind's callgrind. This is a gate: it fails if the layer adds more than [`ADDED_MAX`].
+//! The instructions that one poll of a span costs the thread that polls it: an enter and an exit
+//! through `TaskLayer`, minus those through a layer that does nothing.
 //!
-//! As in `span_instructions`, the smallest of many bursts counts, and only instructions in this program's own object. So
-//! two looks at the clock are counted up to the call of the operating system's code.
+//! `cargo bench -p livespan-benches --bench task_instructions` counts with valgrind's callgrind.
+//! The bench is a gate: it fails if the layer adds more than [`ADDED_MAX`].
+//!
+//! As in `span_instructions`, only the smallest of many bursts is used, and only instructions in
+//! this program's own object count. Of the two clock reads, the code of the C library and the
+//! kernel is thus not counted.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -21,7 +24,8 @@ use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 const POLLS: u32 = 100;
 /// Number of counted bursts. The smallest of them is used.
 const BURSTS: u32 = 12;
-/// Upper bound on what the layer adds to a poll, in instructions: what was measured, and 4 %. The target is 150.
+/// Upper bound on the instructions that the layer adds to a poll: the measured value plus 4 %. The
+/// target is 150.
 const ADDED_MAX: u64 = 203;
 
 /// A layer that does nothing.

@@ -9,11 +9,11 @@ using OpenTelemetry;
 /// var options = new OtlpExporterOptions { Endpoint = new("http://127.0.0.1:4380/v1/traces"), Protocol = OtlpExportProtocol.HttpProtobuf };
 /// builder.AddProcessor(new StartSender(new OtlpTraceExporter(options))).AddOtlpExporter();
 /// </code>
-/// A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
-/// life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
-/// have ended.
+/// It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
+/// and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a map.
+/// It follows at most 4,096 open spans; livespan receives further ones when they have ended.
 /// </summary>
-public sealed class StartSender : CompositeProcessor<Activity> // a composite hands the service's resource to the exporter
+public sealed class StartSender : CompositeProcessor<Activity> // a composite passes the resource to the exporter
 {
     private readonly ConcurrentDictionary<Activity, (long Due, string? Sent)> open = new();
     private readonly BaseExporter<Activity> exporter;
@@ -47,12 +47,12 @@ public sealed class StartSender : CompositeProcessor<Activity> // a composite ha
             var next = Environment.TickCount64 + 5000;
             for (var i = 0; i < due.Length; i++) open.TryUpdate(due[i].Key, (next, sent[i]), due[i].Value);
         }
-        catch (Exception) { } // it would end the program; the spans are due again after 5 s
+        catch (Exception) { } // it would end the program; the spans are sent again after 5 s
         finally { Volatile.Write(ref sending, 0); }
     }
     private static string Describe(Activity s)
     {
         try { return $"{s.DisplayName} {s.Status} {s.Events.Count()} {s.Links.Count()} {string.Join(' ', s.TagObjects)}"; }
-        catch (Exception) { return ""; } // a value that cannot be written as text
+        catch (Exception) { return ""; } // a value that has no text
     }
 }

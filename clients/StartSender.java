@@ -17,9 +17,9 @@ import java.util.concurrent.*;
  *     .addSpanProcessor(BatchSpanProcessor.builder(exporter).setScheduleDelay(Duration.ofMillis(200)).build())
  * </pre>
  *
- * A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
- * life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
- * have ended.
+ * It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
+ * and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a map.
+ * It follows at most 4,096 open spans; livespan receives further ones when they have ended.
  */
 public final class StartSender implements SpanProcessor {
   private static final class Open { ReadableSpan span; long due; SpanData sent; }
@@ -33,7 +33,7 @@ public final class StartSender implements SpanProcessor {
   public StartSender(SpanExporter exporter) {
     this.exporter = exporter;
     timer.scheduleWithFixedDelay(() -> {
-      try { send(); } catch (RuntimeException e) { /* it would end the timer; the spans are due again after 5 s */ }
+      try { send(); } catch (RuntimeException e) { /* it would end the timer; the spans are sent again after 5 s */ }
     }, 50, 50, TimeUnit.MILLISECONDS);
   }
   @Override public boolean isStartRequired() { return true; }
@@ -60,7 +60,7 @@ public final class StartSender implements SpanProcessor {
       if (!entry.sent.hasEnded()) spans.add(entry.sent);
     }
     try {
-      if (!spans.isEmpty()) exporter.export(spans).join(10, TimeUnit.SECONDS); // what fails is sent again after 5 s
+      if (!spans.isEmpty()) exporter.export(spans).join(10, TimeUnit.SECONDS); // a failed batch is sent again after 5 s
     } finally {
       for (Open entry : due) entry.due = System.nanoTime() + 5_000_000_000L;
     }

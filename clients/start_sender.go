@@ -5,9 +5,9 @@
 //	provider := trace.NewTracerProvider(trace.WithSpanProcessor(startsender.New(exporter)),
 //		trace.WithBatcher(exporter, trace.WithBatchTimeout(200*time.Millisecond)))
 //
-// A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
-// life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
-// have ended.
+// It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
+// and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a map.
+// It follows at most 4,096 open spans; livespan receives further ones when they have ended.
 //
 // Up to v1.45.0, the SDK has a data race between reading and setting the attributes of an open span (#8706).
 package startsender
@@ -34,7 +34,7 @@ type startSender struct {
 	stop     context.CancelFunc
 }
 
-// New returns a processor that exports open spans. It never closes the exporter: the processor of the ends does.
+// New returns a processor that exports open spans. It never closes the exporter: the processor that exports ended spans does.
 func New(exporter trace.SpanExporter) trace.SpanProcessor {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &startSender{exporter: exporter, open: map[any]*openSpan{}, stop: stop}
@@ -74,7 +74,7 @@ func (s *startSender) send(ctx context.Context, now time.Time) {
 	}
 	s.lock.Unlock()
 	if len(spans) > 0 {
-		_ = s.exporter.ExportSpans(ctx, spans) // what fails is sent again after 5 s
+		_ = s.exporter.ExportSpans(ctx, spans) // a failed batch is sent again after 5 s
 	}
 	for _, span := range due {
 		span.due = time.Now().Add(5 * time.Second)

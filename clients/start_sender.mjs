@@ -4,9 +4,9 @@
 //   const exporter = new OTLPTraceExporter({ url: "http://127.0.0.1:4380/v1/traces" });
 //   spanProcessors: [new StartSender(exporter), new BatchSpanProcessor(exporter, { scheduledDelayMillis: 200 })]
 //
-// A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
-// life. A shorter span costs one entry of a map. At most 4,096 open spans are followed; further ones arrive when they
-// have ended.
+// It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
+// and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a map.
+// It follows at most 4,096 open spans; livespan receives further ones when they have ended.
 import { context } from "@opentelemetry/api";
 import { suppressTracing } from "@opentelemetry/core";
 
@@ -15,7 +15,7 @@ function describe({ name, attributes, status, events, links }) {
 }
 
 export class StartSender {
-  #open = new Map(); // span → when it is due, and what was sent of it
+  #open = new Map(); // span → its next send time, and its last sent state
   #exporter;
   #timer;
   #isSending = false;
@@ -27,7 +27,7 @@ export class StartSender {
   }
   onEnd(span) { this.#open.delete(span); }
   async forceFlush() {}
-  async shutdown() { this.#open.clear(); } // the processor that sends the ends closes the exporter
+  async shutdown() { this.#open.clear(); } // the processor that exports ended spans closes the exporter
   async #send(now) {
     if (this.#open.size === 0) this.#timer = clearInterval(this.#timer);
     const isDue = ([span, { due, sent }]) => now >= due || (sent !== undefined && now >= due - 4800 && sent !== describe(span));

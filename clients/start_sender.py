@@ -1,14 +1,14 @@
 """Sends OpenTelemetry spans to livespan while they are still open.
 
-It needs the SDK and the OTLP exporter that you have. Register it beside your own processor:
+It needs the SDK and your OTLP exporter. Register it beside your own processor:
 
     exporter = OTLPSpanExporter(endpoint="http://127.0.0.1:4380/v1/traces")
     provider.add_span_processor(StartSender(exporter))
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=200))
 
-A span that is open after 100 ms is sent, again when it has changed (at most every 200 ms), and every 5 s as a sign of
-life. A shorter span costs one entry of a dict. At most 4,096 open spans are followed; further ones arrive when they
-have ended.
+It sends a span that is still open after 100 ms. It sends the span again when it has changed (at most every 200 ms),
+and at least every 5 s, so that livespan knows that the span is still open. A shorter span costs one entry of a dict.
+It follows at most 4,096 open spans; livespan receives further ones when they have ended.
 """
 import contextlib, os, threading, time
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
@@ -18,10 +18,10 @@ class StartSender(SpanProcessor):
     def __init__(self, exporter):
         self._exporter, self._stopped = exporter, False
         self._start()
-        if hasattr(os, "register_at_fork"):  # a forked worker has no threads, and none of the parent's spans
+        if hasattr(os, "register_at_fork"):  # a forked worker inherits no threads, and must not send the parent's spans
             os.register_at_fork(after_in_child=self._start)
     def _start(self):
-        self._open, self._wake = {}, threading.Event()  # by span id: the span, when it is due, what was sent of it
+        self._open, self._wake = {}, threading.Event()  # by span id: the span, its next send time, and its last sent state
         threading.Thread(target=self._run, name="StartSender", daemon=True).start()
     def on_start(self, span, parent_context=None):
         if span.context.trace_flags.sampled and len(self._open) < 4096:
@@ -30,17 +30,17 @@ class StartSender(SpanProcessor):
                 self._wake.set()
     def on_end(self, span):
         self._open.pop(span.context.span_id, None)
-    def shutdown(self):  # the processor that sends the ends closes the exporter
+    def shutdown(self):  # the processor that exports ended spans closes the exporter
         self._stopped = True
         self._wake.set()
     def _run(self):
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # the exporter's own requests make no spans
         while self._wake.wait() and not self._stopped:
             time.sleep(0.05)
-            with contextlib.suppress(Exception):  # what fails is due again later
+            with contextlib.suppress(Exception):  # a failed batch is sent again after 5 s
                 self._send(time.monotonic())
             self._wake.clear()
-            if self._open:  # looked at after `clear`: no start can be missed
+            if self._open:  # read after `clear`, so that no start is missed
                 self._wake.set()
     def _send(self, now):
         changed = lambda span, due, sent: sent and now >= due - 4.8 and sent != _describe(span)

@@ -1,12 +1,13 @@
-//! A product's own page that shows its users the progress of *their* jobs: one trace, behind the app's own route and
-//! login.
+//! A product's own page that shows its users the progress of *their* jobs: one trace, behind the
+//! app's own route and login.
 //!
 //! ```text
 //! cargo run --release --example product_page
 //! ```
 //!
-//! The job is instrumented with `tracing`, like any code. The page needs twenty lines of JavaScript, and no dashboard
-//! is served. A user sees only their own trace, and only the parts of it that the view allows.
+//! The job is instrumented with `tracing`, like any code. The page needs twenty lines of
+//! JavaScript. The app serves no dashboard. A user sees only their own trace, and only the parts of
+//! it that the view allows.
 
 use std::collections::HashMap;
 use std::error::Error;

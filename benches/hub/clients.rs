@@ -1,5 +1,5 @@
-//! The clients of every peer: one thread, in a process of its own, reads all connections. It does as little with the
-//! bytes as the question allows.
+//! The clients of every peer: one thread, in a process of its own, reads all connections. It does
+//! as little with the bytes as the measurement allows.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -33,18 +33,20 @@ pub(crate) const TRACE: &str = "TRACE";
 const BUFFER: usize = 256 * 1024;
 /// Number of bytes at the end of a read that are searched for the last event.
 const END: usize = 2048;
-/// Number of connections opened before the server must have answered them.
+/// Number of connections opened at a time. The server must answer all of them before the next ones
+/// are opened.
 const CONNECTED_AT_ONCE: usize = 500;
 const STDIN: u64 = u64::MAX;
 
-/// The task of the clients.
+/// The job of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
     /// Reads until every connection has got the last event.
     UntilLast,
-    /// As [`UntilLast`](Self::UntilLast), but all connect at once, and that time counts, too.
+    /// As [`UntilLast`](Self::UntilLast), but all clients connect at once, and the measured time
+    /// includes connecting.
     Storm,
-    /// Counts the events on every connection, and tells how many the slowest one has got.
+    /// Counts the events on every connection, and reports the count of the slowest one.
     Follow,
     /// Reads everything that arrives.
     Hold,
@@ -90,7 +92,7 @@ pub(crate) struct Clients {
     output: BufReader<ChildStdout>,
 }
 
-/// The clients' measurements, in nanoseconds of the monotonic clock.
+/// The clients' measurements. Times are nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     pub(crate) begun: i64,
@@ -120,7 +122,8 @@ impl Clients {
         clients
     }
 
-    /// Waits until the slowest client has got more events than at the last call, and returns how many.
+    /// Waits until the slowest client has received more events than at the last call. Returns their
+    /// number.
     pub(crate) fn progress(&mut self) -> u32 {
         let mut latest = self.line();
         while self.output.buffer().contains(&b'\n') {
@@ -200,7 +203,7 @@ struct All {
     done: usize,
     begun: i64,
     latencies: Vec<f64>,
-    /// How many events the slowest connection has got, as of the last report.
+    /// The number of events on the slowest connection, as of the last report.
     slowest: u32,
 }
 
@@ -247,7 +250,7 @@ impl All {
         all
     }
 
-    /// Waits until every connection has got something.
+    /// Waits until every connection has received some bytes.
     fn greet(&mut self, from: usize) {
         for connection in self.connections.iter_mut().skip(from) {
             let mut first = [0; 1];

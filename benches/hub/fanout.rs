@@ -19,7 +19,7 @@ const SIZES: [(u32, u32, f64); 4] = [
     (100, 40_000, 0.9),
     (1_000, 5_000, 0.7),
 ];
-/// Number of events for the hand-made way, which is slower.
+/// Number of events for the handmade hub, which is slower.
 const HANDMADE_EVENTS: u32 = 5_000;
 const HANDMADE_TARGET: f64 = 10.0;
 
@@ -67,7 +67,7 @@ pub(crate) fn report() {
                 ));
             }
         }
-        // Compared within one round, because the other load of the machine changes.
+        // Compares figures of one round, because the machine's other load changes between rounds.
         let beside_raw = |figures: &Figures| {
             let pairs = figures.rates.iter().zip(&raw.rates);
             median(pairs.map(|(one, raw)| one / raw).collect())

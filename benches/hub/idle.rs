@@ -16,7 +16,7 @@ const CLIENTS: u32 = 10_000;
 const TARGET_KIB: f64 = 18.0;
 /// Long enough to show an unwanted timer, and short enough to end before the first ping.
 const QUIET: Duration = Duration::from_secs(8);
-/// Time in which the last connections finish their work after they are counted.
+/// Time in which the last connections finish their work before the next measurement.
 const SETTLING: Duration = Duration::from_secs(2);
 
 pub(crate) fn report() {

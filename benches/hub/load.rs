@@ -93,8 +93,8 @@ impl Served {
     }
 }
 
-/// Takes a load and serves it to clients: our log and server, or a raw hub without a log. For a raw hub, the thread
-/// that makes an event also encodes it.
+/// Receives a load and serves it to clients: our log and server, or a raw hub without a log. For a
+/// raw hub, the thread that makes an event also encodes it.
 pub(crate) enum Hub {
     Ours(Served),
     Raw { feed: Feed, address: SocketAddr },
@@ -117,12 +117,12 @@ impl Hub {
         }
     }
 
-    /// Sends an event. It is the event of this number in the log.
+    /// Sends the event with this number in the log.
     pub(crate) fn send(&self, number: u32, event: &SpanEvent) {
         match self {
             Self::Ours(served) => {
                 let target = served.live.target();
-                // On a busy machine the worker may be kept from running until the buffer is full.
+                // On a busy machine the worker may not get to run before the buffer is full.
                 while target.try_dispatch(event).is_err() {
                     target.flush(PATIENCE).expect("the log is open");
                 }
@@ -201,7 +201,7 @@ pub(crate) fn event(number: u32) -> SpanEvent {
         .scope("shop::orders")
 }
 
-/// How the events of a log are written.
+/// The batches in which a log's events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filling {
     /// In batches of a thousand events.
@@ -271,7 +271,7 @@ pub(crate) fn last() -> SpanEvent {
     SpanEvent::started(trace_id(0), span_id(0), LAST)
 }
 
-/// Dispatches this many events as fast as the log takes them, and then [`last`].
+/// Dispatches this many events as fast as the log accepts them, and then [`last`].
 pub(crate) fn dispatch(live: &LiveSpans, count: usize) {
     let events = events();
     for (number, event) in events.iter().cycle().take(count).enumerate() {

@@ -1,4 +1,4 @@
-//! Many traces, of which one is busy: the cost of the other traces' readers.
+//! The cost of readers of quiet traces, in a log where another trace is busy.
 
 use std::{
     pin::Pin,

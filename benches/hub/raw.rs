@@ -1,6 +1,6 @@
-//! The limit of the loopback: one thread writes all pending bytes to each socket. They are those that the same worker has
-//! encoded ([`serve`]), or come straight from the thread that makes the events ([`serve_fed`]). It has no HTTP, no timer,
-//! no filter and no bound on memory.
+//! The limit of the loopback: one thread writes all pending bytes to each socket. The bytes come
+//! from the same worker ([`serve`]), or straight from the thread that makes the events
+//! ([`serve_fed`]). The thread has no HTTP, no timer, no filter and no bound on memory.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -22,7 +22,8 @@ use rustix::{
 
 pub(crate) const THREAD: &str = "raw-hub";
 
-/// The connections that the system accepts before the thread does, as many as for a listener of tokio.
+/// The listener's backlog: the number of connections that the kernel holds until the thread accepts
+/// them. It equals tokio's.
 const BACKLOG: i32 = 1024;
 const FEED: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
@@ -55,7 +56,8 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
     address
 }
 
-/// Serves what is fed to it, until the feed is dropped. Each client gets what is fed from now on.
+/// Serves the bytes written to the returned feed, until the feed is dropped. A client gets only the
+/// bytes written after it connects.
 pub(crate) fn serve_fed() -> (SocketAddr, Feed) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
@@ -74,7 +76,7 @@ fn spawn(run: impl FnOnce() + Send + 'static) {
     thread.spawn(run).expect("a thread starts");
 }
 
-/// Wakes the thread from its poll.
+/// Wakes the thread while it polls.
 struct Bell(OwnedFd);
 
 impl Bell {
@@ -93,7 +95,7 @@ impl Wake for Bell {
     }
 }
 
-/// What was fed and not taken yet, and whether the feed is over.
+/// The bytes written to the feed and not yet taken, and whether the feed has ended.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -109,7 +111,8 @@ struct FeedQueue {
 pub(crate) struct Feed(Arc<FeedQueue>);
 
 impl Feed {
-    /// Lets `write` append to what every client gets. The hub is woken if it has taken everything before.
+    /// Appends the bytes that `write` writes to every client's stream. Wakes the hub if it has
+    /// taken all earlier bytes.
     pub(crate) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.0.lock();
         let was_empty = pending.bytes.is_empty();
@@ -134,7 +137,7 @@ impl FeedQueue {
     }
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 enum Source {
     Log(Pin<Box<SseBody>>),
     Feed(Arc<FeedQueue>),

@@ -66,7 +66,7 @@ fn live(store: MemoryEventStore) -> LiveSpans {
         .expect("livespan starts")
 }
 
-/// Replays one trace whose 50 events are spread over the whole log.
+/// Replays one trace with 50 events that are spread over the whole log.
 pub(crate) fn report_filtered() {
     let live = live(filled(FILTERED_EVENTS, Filling::Mixed));
     let (_, ours) = serve_beside_raw(&live);

@@ -1,4 +1,4 @@
-//! A reconnect storm: many clients connect at once, and each gets what it has missed.
+//! A reconnect storm: many clients connect at once, and each gets the events that it has missed.
 
 use std::{thread, time::Duration};
 
@@ -26,7 +26,7 @@ pub(crate) fn report() {
     let mut figures = <[Vec<f64>; 6]>::default();
     for _ in 0..ROUNDS {
         let [raw, ours] = [(raw, Peer::Raw), (ours, Peer::Ours)].map(|(address, peer)| {
-            // Our server still takes down the connections of the last round.
+            // Our server is still closing the connections of the last round.
             while live.target().subscribers() > 1 {
                 thread::yield_now();
             }

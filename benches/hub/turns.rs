@@ -1,4 +1,4 @@
-//! What the worker thread costs at a steady rate of events, and while there is none.
+//! The worker thread's cost at a steady rate of events, and without events.
 
 use std::{fs, thread, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 const ROUNDS: usize = 5;
 const WORKER: &str = "livespan";
 const SECONDS: u32 = 2;
-/// Long enough for a timer to show.
+/// Long enough that an unwanted timer would show.
 const IDLE: Duration = Duration::from_secs(3);
 
 pub(crate) fn report() {
@@ -21,7 +21,7 @@ pub(crate) fn report() {
         "{:>9} {:>12} {:>10} {:>10}",
         "events/s", "ns an event", "CPU ms/s", "sleeps/s"
     );
-    // In groups, because no timer is as fine as 10 µs.
+    // In groups, because timers are coarser than 10 µs.
     for (rate, group) in [(1_000, 1), (3_000, 1), (10_000, 1), (100_000, 10)] {
         let (mut cpu, mut sleeps) = <(Vec<f64>, Vec<f64>)>::default();
         for _ in 0..ROUNDS {
@@ -46,7 +46,8 @@ pub(crate) fn report() {
     served.end();
 }
 
-/// On a busy machine the worker may be kept from running until the buffer is full.
+/// Sends an event. Tries again if the buffer is full because the worker could not run on a busy
+/// machine.
 fn send(served: &Served, number: u32) {
     let target = served.live.target();
     while target.try_dispatch(&event(number)).is_err() {

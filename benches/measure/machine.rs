@@ -10,7 +10,7 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-/// The processor of the server's threads: those that make, encode and send events.
+/// The processor of the server's threads, which make, encode and send events.
 pub(crate) const SERVER_CPU: usize = 0;
 pub(crate) const CLIENTS_CPU: usize = 1;
 

@@ -4,7 +4,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{callgrind, case_of, otlp::exporting, spans::Api};
 
-/// The name of the peer that encodes OTLP. Every other name is that of a case.
+/// The name of the peer that encodes OTLP. Any other name is a case's.
 const OTLP: &str = "Otlp";
 
 pub(crate) fn provider_of(name: &str) -> SdkTracerProvider {
@@ -15,8 +15,8 @@ pub(crate) fn provider_of(name: &str) -> SdkTracerProvider {
     }
 }
 
-/// Prints the instructions of the whole process per span, from its creation to its last byte, over those of a no-op
-/// processor.
+/// Prints the instructions of the whole process per span, from the span's creation until its last
+/// byte is encoded, minus those with a no-op processor.
 pub(crate) fn report() {
     println!(
         "{:<26} {:>12} {:>10} {:>6} {:>14} {:>6}",
@@ -35,8 +35,8 @@ pub(crate) fn report() {
     }
 }
 
-/// Returns the instructions of one span: the difference between a longer and a shorter run, so that neither the start nor
-/// the end of the process counts.
+/// Returns the instructions of one span. It subtracts a shorter run from a longer one, so the
+/// process's own start and end do not count.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the counts are some billions at most"

@@ -223,7 +223,7 @@ impl Case {
     }
 }
 
-/// Returns the SDK's batch processor, with room for all spans between two flushes.
+/// Returns the SDK's batch processor, whose queue holds all spans made between two flushes.
 fn batch() -> BatchSpanProcessor {
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(65_536)

@@ -28,7 +28,7 @@ impl Api {
         }
     }
 
-    /// Calls `measure` with a function that makes this many spans with this provider.
+    /// Calls `measure` with a function that makes a given number of spans with this provider.
     pub(crate) fn with<T, P>(self, provider: &P, measure: impl FnOnce(&dyn Fn(u32)) -> T) -> T
     where
         P: TracerProvider<Tracer: Tracer<Span: Send + Sync> + Send + Sync + 'static>,

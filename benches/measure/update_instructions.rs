@@ -1,5 +1,6 @@
-//! Counts the instructions of one attribute that is set on an open span, through the SDK alone and through livespan's
-//! provider. The worker reads what changed on its own thread, and does not count.
+//! Counts the instructions of one attribute that is set on an open span, through the SDK alone and
+//! through livespan's provider. The worker reads the change on its own thread, whose instructions
+//! do not count.
 
 use std::cell::RefCell;
 
@@ -14,20 +15,20 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 const CALLS: u32 = 60;
 pub(crate) const BURSTS: u32 = 12;
 
-/// What is set.
+/// The attribute that a call sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// One key, again and again, as a loop does with its progress.
+    /// The same key in every call, as a loop sets its progress.
     Again,
-    /// A new key each time. The first also makes the room for the span's changes.
+    /// A new key in every call. The first call also allocates the memory for the span's changes.
     New,
 }
 
 impl Change {
     pub(crate) const ALL: [Self; 2] = [Self::Again, Self::New];
 
-    /// Returns the most instructions of a call in the program's own object that livespan may add to those of the SDK:
-    /// what was measured, and some 5 %. The targets are 60 and 350.
+    /// Returns the upper bound on the instructions per call that livespan adds to the SDK's, in the
+    /// program's own object: the measured value plus about 5 %. The targets are 60 and 350.
     fn bound(self) -> i64 {
         match self {
             Self::Again => 73,
@@ -82,8 +83,8 @@ fn change_spans<T: Tracer>(tracer: &T, change: Change, counted: fn(&dyn Fn(u32))
     }
 }
 
-/// Counts, prints and returns whether all bounds hold. `count` returns the smallest burst of the child with these
-/// arguments, in instructions.
+/// Counts and prints. Returns whether all bounds hold. `count` returns the instructions of the
+/// smallest burst of the child with these arguments.
 pub(crate) fn report(count: impl Fn(&[String]) -> u64) -> bool {
     println!(
         "\n{:<42} {:>8} {:>10} {:>10} {:>8}",

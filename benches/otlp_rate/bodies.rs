@@ -1,5 +1,6 @@
-//! The bodies of requests: spans as a web service makes them. Each request gets trace ids of its own, which are written
-//! over those of a template, because a sender must not cost more than the receiver.
+//! The bodies of requests: spans such as a web service makes. Each request is a copy of one
+//! template with its own trace ids written into it, because a sender must not cost more than the
+//! receiver.
 
 use std::fmt::Write as _;
 
@@ -30,7 +31,7 @@ pub(crate) enum Format {
 pub(crate) struct Body {
     format: Format,
     pub(crate) bytes: Vec<u8>,
-    /// Where the first halves of trace ids are.
+    /// The positions of the first halves of the trace ids.
     ids: Vec<usize>,
 }
 
@@ -61,7 +62,7 @@ impl Body {
         }
     }
 
-    /// Makes a copy of the body that of another request.
+    /// Turns a copy of this body into the body of the request with this number.
     pub(crate) fn number(&self, copy: &mut [u8], number: u64) {
         let id = match self.format {
             Format::Protobuf => (number + 1).to_be_bytes().to_vec(),

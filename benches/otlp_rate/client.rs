@@ -1,4 +1,4 @@
-//! Clients of HTTP/1.1 that do as little as possible: one sends requests, one after the other, and one reads a stream and
+//! Minimal HTTP/1.1 clients: one sends requests, one after the other, and one reads a stream and
 //! counts.
 
 use std::{
@@ -27,7 +27,7 @@ impl Connection {
         Self(stream)
     }
 
-    /// Sends a request, and returns the status of its answer.
+    /// Sends a request. Returns the response's status.
     pub(crate) fn post(&mut self, content_type: &str, body: &[u8]) -> u16 {
         let head = format!(
             "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
@@ -48,7 +48,7 @@ impl Connection {
     }
 }
 
-/// Returns the status once the answer is whole.
+/// Returns the status once the response is complete.
 fn whole_answer(answer: &[u8]) -> Option<u16> {
     let end = memmem::find(answer, b"\r\n\r\n")?;
     let head = std::str::from_utf8(&answer[..end]).expect("a head is text");
@@ -79,7 +79,7 @@ impl Watcher {
         stream.read_exact(&mut first).expect("the server answers");
         thread::spawn(move || {
             let mut buffer = vec![0; 256 * 1024];
-            // The end of the part before, which may have the beginning of the text.
+            // Bytes kept from the previous read, which may hold the beginning of the text.
             let mut kept = 0;
             while let Ok(read @ 1..) = stream.read(&mut buffer[kept..]) {
                 let filled = kept + read;

@@ -1,5 +1,6 @@
-//! Appends batches of 256 events of 300 bytes. It is compared with two loops: one makes the same script call with the
-//! same arguments on a bare client, and one sends the two `XADD` of each event in a pipeline.
+//! Appends batches of 256 events of 300 bytes. Compares the store with two loops. One makes the
+//! same script call with the same arguments on a bare client; the other sends the two `XADD` of
+//! each event in a pipeline.
 
 use std::time::{Duration, Instant};
 
@@ -101,7 +102,8 @@ fn through_script(
     begun.elapsed()
 }
 
-/// Writes two streams in a pipeline, without sequences of our own, pins or retention: the cost of the data itself.
+/// Writes two streams in a pipeline, without sequences, pins or retention. This is the cost of the
+/// data itself.
 fn through_pipeline(connection: &mut Connection, from: usize) -> Duration {
     let payload = payload();
     let begun = Instant::now();

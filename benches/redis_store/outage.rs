@@ -79,7 +79,7 @@ impl Host {
         while self.live.status().store.failure.is_none() {
             assert!(Instant::now() < deadline, "the store does not fail");
             tracer.start("probe").end();
-            // The flush fails at once or after the limit. Either way this loop does not spin.
+            // The flush fails at once or after its time limit.
             self.live.target().flush(Duration::from_millis(100)).ok();
         }
     }

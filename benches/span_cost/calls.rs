@@ -1,6 +1,7 @@
-//! One call of `on_start` or `on_end`: CPU time at the 99.9th percentile, and voluntary context switches. The cases
-//! are: nothing in the way, 100 readers, a hung store while the buffer fills, and a full buffer. Just before each call,
-//! the SDK's own copy of the span is measured too. Interrupts and cold caches affect both figures alike.
+//! One call of `on_start` or `on_end`: CPU time at the 99.9th percentile, and voluntary context
+//! switches. The cases are: undisturbed, 100 readers, a hung store while the buffer fills, and a
+//! full buffer. Just before each call, the bench also measures the SDK's own copy of the span.
+//! Interrupts and cold caches affect both figures alike.
 
 use std::{
     sync::{
@@ -164,8 +165,8 @@ impl Host {
         }
     }
 
-    /// Makes spans and prints the nanoseconds per call at the 99.9th percentile and at the median, and the total of
-    /// context switches.
+    /// Makes spans. Prints the nanoseconds per call at the 99.9th percentile and at the median, and
+    /// the total of context switches.
     fn run(&self, what: &str, flush: bool) {
         let tracer = self.provider.tracer("bench");
         let all = [&self.times.calls, &self.times.copies];

@@ -1,5 +1,5 @@
-//! The cost of a span for the whole process, on all threads: to make it, hand it over, encode it and keep it. It is
-//! measured in traces of 25 spans, and with a trace per span.
+//! The cost of a span for the whole process, on all threads: to make it, hand it over, encode it
+//! and keep it. Measured with traces of 25 spans, and with one span per trace.
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 

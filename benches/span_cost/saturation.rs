@@ -1,5 +1,5 @@
-//! Spans made in a tight loop for ten seconds: how many the SDK's own processor loses with its defaults, and how many
-//! ours loses.
+//! Spans made in a tight loop for ten seconds. Compares the losses of the SDK's own processor, with
+//! its defaults, with those of ours.
 
 use std::{
     sync::{

@@ -31,7 +31,7 @@ const PER_TRACE: u64 = 50;
 const READ_EVENTS: u64 = 3_907 * BATCH;
 const OPEN_EVENTS: u64 = 10_000_000;
 
-/// How the events of a load are spread over traces.
+/// The distribution of a load's events over traces.
 #[derive(Clone, Copy)]
 enum Shape {
     /// 512 concurrent traces of 50 events each.
@@ -139,7 +139,7 @@ fn fresh(folder: &Path, name: &str) -> std::path::PathBuf {
     for end in ["", "-wal", "-shm", "-lock"] {
         let mut file = path.clone().into_os_string();
         file.push(end);
-        // In the first round there is no such file.
+        // In the first round the file does not exist.
         fs::remove_file(file).ok();
     }
     path
@@ -268,7 +268,7 @@ fn append_one(folder: &Path) {
     compare("append, batches of one", "events/s", bare, store);
 }
 
-/// Appends to a store at its bound, which evicts as much as it takes.
+/// Appends to a store at its bound, which evicts as many events as it receives.
 fn trimmed(folder: &Path) {
     let mut rates = Vec::new();
     let mut size = 0;

@@ -25,7 +25,7 @@ const ITEMS_MAX: usize = 20;
 const INVENTORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Some banks take longer. The charge is then abandoned.
 const PAYMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Rounds of hashing. They are costly for someone who tries many devices, and cheap for a buyer.
+/// Rounds of hashing. They cost a buyer little, and someone who tries many devices a lot.
 const FINGERPRINT_ROUNDS: u32 = 400_000;
 
 const CART_PRICE: Statement = Statement {

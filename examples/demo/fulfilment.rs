@@ -25,7 +25,8 @@ const QUEUE_CAPACITY: usize = 64;
 const LABEL_TIMEOUT: Duration = Duration::from_millis(1_200);
 const LABEL_ATTEMPTS: u32 = 3;
 const SEAL_ROUNDS: u32 = 300_000;
-/// An invoice of so many lines is typeset where it should not be.
+/// An invoice with at least this many lines is typeset on a thread that serves requests, which is a
+/// fault for the visitor to find.
 const LONG_INVOICE: usize = 5;
 const TYPESETTING: Duration = Duration::from_millis(1_800);
 
@@ -186,7 +187,8 @@ async fn write_invoice(warehouse: &Warehouse, order: i64) -> Result<String, Shop
     Ok(invoice)
 }
 
-/// Typesets a long invoice: a fault to find. It computes on a thread that serves requests, and blocks that meanwhile.
+/// Typesets a long invoice. It computes on a thread that serves requests and blocks it: a fault for
+/// the visitor to find.
 #[instrument(name = "typeset invoice", skip_all)]
 fn typeset(invoice: &str) {
     let begun = Instant::now();

@@ -206,8 +206,8 @@ async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-/// Ctrl-C, or the signal of a service manager. Signals are received from `listen` on, so none between two waits is
-/// missed.
+/// Ctrl-C, or the signal of a service manager. `listen` begins to receive signals, so one that
+/// arrives between two waits is not missed.
 #[cfg(unix)]
 struct End {
     interrupted: Signal,

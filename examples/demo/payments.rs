@@ -21,7 +21,8 @@ use tokio::time::interval;
 
 use crate::calls::Problem;
 
-/// A card that pays, and cards that do not: declined, without funds, and one whose bank is slow.
+/// The test cards: one that pays, one that is declined, one without funds, and one whose bank is
+/// slow.
 pub(crate) const GOOD_CARD: &str = "4242424242424242";
 pub(crate) const DECLINED_CARD: &str = "4000000000000002";
 pub(crate) const EMPTY_CARD: &str = "4000000000009995";
@@ -79,7 +80,7 @@ async fn charge(
         ])
         .start_with_context(&*tracer, &caller);
     let context = caller.with_span(span);
-    // If the shop gives up, axum drops this future: the charge is cancelled, and not done.
+    // If the shop gives up, axum drops this future: the charge is cancelled before it is made.
     let outcome = authorise(&tracer, &charge).live(context.clone()).await;
     let status = if outcome.is_ok() {
         StatusCode::OK

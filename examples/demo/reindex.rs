@@ -1,7 +1,9 @@
-//! The long job: `rebuild-search-index` reads the whole catalogue, page by page, and takes several minutes.
+//! The long job: `rebuild-search-index` reads the whole catalogue, page by page, and takes several
+//! minutes.
 //!
-//! It is slow on purpose, with one step per tick, to leave the machine to the visitors. An exporter would show a run
-//! only after its end. Livespan shows its open phases and steps, its log, how far it is, and what it waits for.
+//! It is slow on purpose, with one step per tick, to leave the machine to the visitors. An exporter
+//! would show a run only after its end. Livespan shows its open phases and steps, its log, its
+//! progress, and what it waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -137,7 +139,8 @@ async fn rebuild(store: &Store, progress: &Progress) -> Result<(), ShopError> {
     publish(store).await
 }
 
-/// Tells the span of a run how far the run is. Attributes named `progress.*` become the bar in the dashboard.
+/// Reports the progress of a run on its span. The dashboard draws a bar for attributes named
+/// `progress.*`.
 #[derive(Debug, Clone)]
 struct Progress {
     run: Span,

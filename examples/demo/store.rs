@@ -85,7 +85,8 @@ impl Store {
             db.query.text = statement.sql,
             db.response.returned_rows = field::Empty,
         );
-        // Where `.instrument(span)` would do, `.live(span)` also knows a query that is dropped from one that is done.
+        // `.live(span)` instead of `.instrument(span)`, because it also marks the span of a dropped
+        // query as cancelled.
         self.execute(statement, work).live(span).await
     }
 

@@ -25,7 +25,8 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::{self, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// Returns the tracer provider of one logical service, whose spans livespan shows from the inside.
+/// Returns the tracer provider of one logical service. livespan reads the provider's spans
+/// directly, without the SDK's copies.
 pub(crate) fn provider(live: &LiveSpans, service: &'static str) -> LiveTracerProvider {
     live.tracer_provider(SdkTracerProvider::builder().with_resource(resource(service)))
 }
@@ -53,7 +54,7 @@ pub(crate) fn subscribe(
     global::set_text_map_propagator(TraceContextPropagator::new());
     // Only the shop's own spans, not those of its HTTP libraries.
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
-    // Events are log records, and not a second time events of their spans.
+    // Events become log records. Without this filter, they would be added to their spans, too.
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("shop"))
         .with_filter(filter_fn(|metadata| !metadata.is_event()));
@@ -137,7 +138,8 @@ fn record_response(response: &Response, span: &Span) {
     }
 }
 
-/// Converts a number for an attribute: `tracing-opentelemetry` would write an unsigned one as text.
+/// Converts a number to an attribute's type. `tracing-opentelemetry` writes an unsigned number as
+/// text.
 pub(crate) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -105,7 +105,7 @@ fn request(random: &mut Random, client: &Client, shop: &str) -> RequestBuilder {
         }
         Habit::AskForMore => client.get(format!("{shop}/products/{product}/recommendations")),
         Habit::AskForShipping => {
-            // Of a popular product, or now and then of one whose feed is broken.
+            // Visits a popular product, or now and then one whose feed is broken.
             let id = match random.below(4) {
                 0 => BROKEN_EVERY * (1 + random.below(PRODUCTS / BROKEN_EVERY)),
                 _ => product,

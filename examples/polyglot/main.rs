@@ -1,7 +1,8 @@
-//! One trace through four languages: a page in the browser, a Node service, this Rust service, a Python service. This
-//! program also is the livespan that all of them send to.
+//! One trace through four languages: a page in the browser, a Node service, this Rust service, a
+//! Python service. This program also receives the spans of all four and serves the dashboard.
 //!
-//! Run it with `cargo run --features otlp --example polyglot`, and open the two addresses that it prints.
+//! Run it with `cargo run --features otlp --example polyglot`, and open the two addresses that it
+//! prints.
 
 use std::{
     error::Error,
@@ -34,7 +35,7 @@ use tracing_subscriber::{
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The services in other languages, and what they need.
+/// The files of the services in other languages, and of their dependencies.
 const FILES: [&str; 10] = [
     "clients/start_sender.mjs",
     "clients/start_sender.py",
@@ -109,7 +110,7 @@ fn install() -> Result<PathBuf, BoxError> {
     Ok(folder)
 }
 
-/// Turns on the spans of this process, the receiver for the others, and the dashboard.
+/// Turns on this process's spans, the OTLP receiver for the other services, and the dashboard.
 fn watch() -> Result<(LiveSpans, LiveServer), BoxError> {
     let pages = OtlpReceiver::default().allowed_origins(["http://127.0.0.1:*"]);
     let live = LiveSpans::builder().otlp(pages).build()?;
@@ -128,8 +129,8 @@ fn watch() -> Result<(LiveSpans, LiveServer), BoxError> {
     Ok((live, server))
 }
 
-/// Starts a service, and returns the port that it prints. The service ends when its input does, so it never outlives
-/// this program, even if that is killed.
+/// Starts a service, and returns the port that it prints. A service ends when its input closes. So
+/// it never outlives this program, even if this program is killed.
 async fn start(
     mut service: Command,
     livespan: &str,

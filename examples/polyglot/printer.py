@@ -1,4 +1,4 @@
-"""The Python service: prints the label of a parcel, and says how far it is."""
+"""The Python service: prints the label of a parcel, and reports its progress."""
 import os, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry import propagate
@@ -33,7 +33,7 @@ class Printer(BaseHTTPRequestHandler):
 
 
 def end_with_parent():
-    """The program that started this one holds its input open. When that program ends, however it does, so does this one."""
+    """Exits when standard input closes: the parent process holds it open, so this process ends with its parent."""
     while sys.stdin.buffer.raw.read(1024):
         pass
     os._exit(0)

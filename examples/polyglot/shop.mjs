@@ -41,5 +41,6 @@ createServer(async (request, response) => {
   response.end(answer);
 }).listen(0, "127.0.0.1", function () { console.log(this.address().port); });
 
-// The program that started this one holds its input open. When that program ends, however it does, so does this one.
+// The parent process holds this one's standard input open. When the parent ends for any reason, the
+// input closes and this process exits.
 process.stdin.on("close", () => process.exit()).resume();

@@ -226,7 +226,8 @@ impl Client {
         }
     }
 
-    /// Returns whether the stream has ended, or whether the log has forgotten its trace, so that no end will come.
+    /// Returns whether the client needs no more events of its stream. This is the case at the end
+    /// of the stream, or if the log has forgotten the trace, because then no end will come.
     fn is_over(&self, sequence: &Sequence) -> Result<bool, String> {
         match sequence.end.as_deref() {
             None => Ok(sequence.forgotten),

@@ -240,7 +240,8 @@ impl Load {
         }
     }
 
-    /// Sets the flag before the root ends. So readers know the number of events before they can see the last one.
+    /// Sets the flag before the root ends. Readers therefore know the number of events before they
+    /// can see the last one.
     fn end(mut one: Running) {
         one.trace.over.store(true, Ordering::Release);
         one.root.end();

@@ -32,7 +32,8 @@ pub(crate) struct Sequence {
     epoch: String,
     last: u64,
     gone: Option<Gone>,
-    /// On a stream that does not resume, events before this sequence were gone at its start and do not count as lost.
+    /// The events before this sequence were gone when the stream began. They do not count as lost
+    /// on a stream that does not resume.
     silent: u64,
     greeted: bool,
     seen: u64,

@@ -1,4 +1,5 @@
-//! Helpers of the durable examples' tests: a process that can be killed, and the events of an order in the log.
+//! Helpers for the tests of the durable examples: a process that a test can kill, and the events of
+//! an order in the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

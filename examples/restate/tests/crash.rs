@@ -1,5 +1,6 @@
-//! Kills the workflow while it waits, and checks the events in its log. `RESTATE_SERVER` names the server's binary. Do
-//! not name npm's script of that name: the server that the script starts would outlive the test.
+//! Kills the workflow while it waits, and checks the events in its log. `RESTATE_SERVER` is the
+//! path of the server's binary. It must not be npm's wrapper script of the same name: the server
+//! that the script starts would outlive the test.
 
 #[path = "../../watching/mod.rs"]
 mod watching;

@@ -32,8 +32,8 @@ fn hello(sequence: &mut Sequence, oldest: u64) {
     feed(sequence, "hello", "", &data);
 }
 
-/// Returns the violations of a client that follows this stream and gets these frames, from a log whose oldest event is
-/// number 3.
+/// Returns the violations found by a client that follows this stream and gets these frames. The
+/// oldest event of the log is number 3.
 fn said(follow: Follow, sent: &[Sent]) -> Vec<String> {
     let ledger = Arc::new(Ledger::default());
     let mut sequence = Sequence::new("it".to_owned(), follow, Arc::clone(&ledger));
