@@ -1,4 +1,5 @@
-//! The end of a trace, and the queues of those that are told of it. The worker thread sends; it never waits.
+//! The end of a trace, and a queue for each function that the application registered for it. The
+//! worker thread sends to the queues and never waits.
 
 use std::{
     convert::Infallible,
@@ -18,8 +19,8 @@ use crate::{
     util::sync::lock,
 };
 
-/// A trace that has ended, as `GET /traces` lists it. [`LiveSpans::on_trace_end`](crate::LiveSpans::on_trace_end) hands
-/// it to a function of yours.
+/// A trace that has ended. [`LiveSpans::on_trace_end`](crate::LiveSpans::on_trace_end) passes it to
+/// a function of yours.
 #[derive(Clone, Debug)]
 pub struct TraceEnd {
     trace_id: TraceId,
@@ -27,7 +28,7 @@ pub struct TraceEnd {
 }
 
 impl TraceEnd {
-    /// Returns `None` if the trace runs.
+    /// Returns `None` if the trace is still running.
     pub(crate) fn of(summary: Summary) -> Option<Self> {
         let is_open = matches!(summary.state, TraceState::Running | TraceState::Waiting);
         let trace_id = TraceId::from_bytes(summary.id).filter(|_| !is_open)?;
@@ -39,44 +40,44 @@ impl TraceEnd {
         self.trace_id
     }
 
-    /// Returns the name of its root.
+    /// Returns the name of the trace's root.
     pub fn name(&self) -> &str {
         &self.summary.name
     }
 
-    /// Returns the service of its root.
+    /// Returns the service of the trace's root.
     pub fn service(&self) -> &str {
         &self.summary.service
     }
 
-    /// Returns how it ended.
+    /// Returns the state in which the trace ended.
     pub fn state(&self) -> TraceState {
         self.summary.state
     }
 
-    /// Returns the time from its first start to its last end.
+    /// Returns the time from the trace's first start to its last end.
     pub fn duration(&self) -> Duration {
         let milliseconds = self.summary.duration_ms.unwrap_or_default();
         Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default()
     }
 
-    /// Returns the number of its spans.
+    /// Returns the number of the trace's spans.
     pub fn spans(&self) -> u64 {
         self.summary.spans.total
     }
 
-    /// Returns the number of its spans that failed, panicked or were lost.
+    /// Returns the number of the trace's spans that failed, panicked or were lost.
     pub fn errors(&self) -> u64 {
         self.summary.spans.errors
     }
 
-    /// Returns all that `GET /traces` says of the trace, as a JSON object.
+    /// Returns the trace's entry in `GET /traces`, as a JSON object.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&self.summary).unwrap_or_default()
     }
 }
 
-/// The queues of ended traces, one for each function that is told of them.
+/// The queues of ended traces, one for each registered function.
 #[derive(Default)]
 pub(crate) struct TraceEnds {
     is_watched: AtomicBool,
@@ -92,14 +93,15 @@ impl fmt::Debug for TraceEnds {
     }
 }
 
-/// The queue of one function, and what ends when its thread has ended. Nothing is ever sent on the latter.
+/// The queue of one function. Nothing is ever sent on `finished`: it disconnects when the
+/// function's thread has ended.
 pub(crate) struct TraceEndQueue {
     pub(crate) sender: SyncSender<TraceEnd>,
     pub(crate) finished: Receiver<Infallible>,
 }
 
 impl TraceEnds {
-    /// Upper bound on the functions that are told.
+    /// Upper bound on the registered functions.
     pub(crate) const QUEUES_MAX: usize = 16;
 
     pub(crate) fn add(&self, queue: TraceEndQueue) -> Result<(), Error> {
@@ -113,12 +115,13 @@ impl TraceEnds {
         Ok(())
     }
 
-    /// Returns whether any function is told.
+    /// Returns whether any function is registered.
     pub(crate) fn is_watched(&self) -> bool {
         self.is_watched.load(Ordering::Acquire)
     }
 
-    /// Hands an ended trace to all functions. Where a queue is full, it is dropped and counted.
+    /// Sends an ended trace to all functions. If a queue is full, the trace is dropped there and
+    /// counted.
     pub(crate) fn send(&self, end: &TraceEnd) {
         for queue in &*lock(&self.queues) {
             if queue.sender.try_send(end.clone()).is_err() {
@@ -131,7 +134,8 @@ impl TraceEnds {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Ends all queues. Returns what ends when their threads have taken what is in them.
+    /// Closes all queues. Each returned receiver disconnects when the queue's thread has processed
+    /// the remaining traces.
     pub(crate) fn close(&self) -> Vec<Receiver<Infallible>> {
         self.is_watched.store(false, Ordering::Release);
         let queues = std::mem::take(&mut *lock(&self.queues));

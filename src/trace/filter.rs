@@ -1,4 +1,4 @@
-//! Which traces a list shows: the filters of `GET /traces` and `GET /traces/sse`, including the search text. Pure.
+//! The filters of `GET /traces` and `GET /traces/sse`, including the search text. Pure.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -35,7 +35,7 @@ impl TraceFilter {
         self.accepts_fields(id, trace, now) && self.search.accepts(id, trace, now)
     }
 
-    /// Returns what the summary of a trace decides.
+    /// Returns the verdict on a trace from its summary alone.
     pub(crate) fn verdict(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> SummaryVerdict {
         if self.accepts_fields(id, trace, now) {
             self.search.verdict(id, trace, now)
@@ -44,7 +44,7 @@ impl TraceFilter {
         }
     }
 
-    /// Returns whether it accepts every trace.
+    /// Returns whether the filter accepts every trace.
     #[cfg(feature = "mcp")]
     pub(crate) fn accepts_all(&self) -> bool {
         let Self {
@@ -77,7 +77,8 @@ impl TraceFilter {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)
         }
-        // A trace of which only log records are known is not listed yet: its spans may be filtered out.
+        // A trace with log records but no spans yet is not listed, because the filter may reject
+        // its spans.
         trace.total > 0
             && self.may_see(id)
             && any(&self.trace_ids, |one| one.to_bytes() == *id)
@@ -102,7 +103,7 @@ impl TraceFilter {
                 .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
     }
 
-    /// Returns the only traces that the filter can accept, if they are known without examining any.
+    /// Returns the only traces that the filter can accept, if it names them.
     pub(crate) fn few(&self) -> Option<Vec<TraceId>> {
         let may_see = |id: &TraceId| self.may_see(&id.to_bytes());
         let mut few: Vec<TraceId> = if self.trace_ids.is_empty() {
@@ -120,7 +121,7 @@ impl TraceFilter {
         self.duration_nanos_min.is_some() || self.search.depends_on_time()
     }
 
-    /// Returns whether the reader may know of this trace.
+    /// Returns whether the reader may see this trace.
     pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
         self.within
             .as_ref()

@@ -1,5 +1,5 @@
-//! The state of all traces. The worker updates it before events are visible; the routes of lists read it. A trace
-//! leaves it with its last event, so retention bounds it.
+//! The state of all traces. The worker updates it before events are visible; the routes of lists
+//! read it. A trace is removed with its last event, so retention bounds the index.
 
 #[cfg(feature = "mcp")]
 pub(crate) mod matching;
@@ -42,9 +42,9 @@ pub(crate) use crate::trace::state::SpanPhase;
 #[derive(Debug, Default)]
 pub(crate) struct TraceIndex {
     pub(super) state: RwLock<IndexState>,
-    /// Counts changes, so that a viewer knows what it has not seen yet.
+    /// Counts changes, so that a viewer can tell which ones it has not seen yet.
     pub(super) version: AtomicU64,
-    /// Those that are told of ended traces.
+    /// The queues of ended traces.
     pub(crate) ends: TraceEnds,
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct TraceIndex {
 pub(super) struct IndexState {
     /// The entries are boxed to keep the table small, because look-ups by id are random over the whole table.
     pub(super) traces: Map<[u8; 16], Box<IndexEntry>>,
-    /// By first event: the order of the list.
+    /// The traces by their first event, which is the order of the list.
     pub(super) order: BTreeMap<u64, [u8; 16]>,
     pub(super) open: BTreeSet<u64>,
-    /// The traces in the order of their last changes, so that a viewer skips what did not change.
+    /// The traces in the order of their last changes, so that a viewer skips unchanged ones.
     changed: ChangeLog,
     pub(super) operations: Operations,
     logs: LogPositions,
-    /// The index has every trace that begins with this event or a later one.
+    /// The index has every trace whose first event is this one or a later one.
     pub(super) from: u64,
     /// Entries of forgotten traces, for reuse. If traces come and go quickly, the memory of these entries is still in
     /// the cache; fetching cold memory is most of what a new entry costs.
@@ -77,12 +77,13 @@ const SPARE_MAX: usize = 2048;
 #[derive(Debug, Default)]
 pub(crate) struct PendingIndex {
     state: IndexState,
-    /// The traces of which a part was left out, with the spans that were open before it.
+    /// The traces of which events were left out, with the spans that were open before those events.
     unsure: Vec<([u8; 16], Vec<[u8; 8]>)>,
 }
 
 impl PendingIndex {
-    /// Creates a state for all traces that begin with the event `from` or later, and some older ones.
+    /// Creates a state that will hold all traces whose first event is `from` or later, and some
+    /// older ones.
     pub(crate) fn new(from: u64) -> Self {
         let state = IndexState {
             from,
@@ -102,7 +103,7 @@ impl PendingIndex {
         }
     }
 
-    /// Notes that the next events of the trace are left out.
+    /// Records that the next events of the trace are left out.
     pub(crate) fn leave_out_rest(&mut self, stream: &StreamKey) {
         let id = <[u8; 16]>::try_from(stream.as_bytes());
         if let Ok(id) = id
@@ -112,8 +113,9 @@ impl PendingIndex {
         }
     }
 
-    /// Takes those spans for ended that were open before events were left out, still are, and `may_have_ended` accepts.
-    /// With `only_root_tells`, only in traces whose root has ended.
+    /// Treats spans as ended that were open before events were left out, are still open, and that
+    /// `may_have_ended` accepts. With `only_root_tells`, does so only in traces whose root has
+    /// ended.
     pub(crate) fn assume_ended(
         &mut self,
         only_root_tells: bool,
@@ -144,13 +146,14 @@ pub(super) struct IndexEntry {
     pub(super) version: u64,
 }
 
-/// The versions at which traces changed, ascending. It has the last change of each trace, and may have earlier ones.
+/// The versions at which traces changed, ascending. The log has the last change of each trace, and
+/// may have earlier ones.
 #[derive(Debug, Default)]
 struct ChangeLog(VecDeque<(u64, [u8; 16])>);
 
 impl ChangeLog {
-    /// How many changes beyond two for each trace are kept. After that, all but the last change of each trace are
-    /// removed.
+    /// The number of changes that are kept beyond two per trace. Above it, all but the last change
+    /// of each trace are removed.
     const SLACK: usize = 1024;
 
     fn push(&mut self, version: u64, id: [u8; 16], traces: &Map<[u8; 16], Box<IndexEntry>>) {
@@ -177,10 +180,11 @@ pub(crate) struct TracePage {
     pub(crate) traces: Vec<(u64, Summary)>,
     /// The event before which the next page begins, if there is more.
     pub(crate) next: Option<u64>,
-    /// Whether the page ended early because reading on would have taken too long. The next page continues there.
+    /// Whether the page ended early because reading further would have taken too long. The next
+    /// page continues there.
     pub(crate) stopped_early: bool,
-    /// Traces that were not read to their end, because they have more events than a page may read. Nothing was found in
-    /// the part that was read.
+    /// Traces with more events than a page may read. The search found nothing in the events that it
+    /// read.
     pub(crate) searched_in_part: Vec<[u8; 16]>,
 }
 
@@ -190,8 +194,8 @@ impl TraceIndex {
         self.apply_each(changes, |_ended| ());
     }
 
-    /// Applies changes with their sequences. Returns the traces that a change ended; a later one may have opened them
-    /// again.
+    /// Applies changes with their sequences. Returns the traces that a change ended; a later change
+    /// may have reopened them.
     pub(crate) fn apply_watched(
         &self,
         changes: impl Iterator<Item = (u64, SpanChange)>,
@@ -247,7 +251,7 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Forgets traces of which the log has no event any more.
+    /// Forgets traces whose last event has left the log.
     pub(crate) fn forget(&self, keys: &[StreamKey]) {
         if keys.is_empty() {
             return;
@@ -261,7 +265,7 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Records how much retention has removed from traces. Returns whether any count is new.
+    /// Records how many events retention has removed from traces. Returns whether any count is new.
     pub(crate) fn set_evicted(&self, evicted: &[(StreamKey, EvictedEvents)]) -> bool {
         if evicted.is_empty() {
             return false;
@@ -287,7 +291,8 @@ impl TraceIndex {
         is_news
     }
 
-    /// Shows these traces to viewers of the live list again, because something changed that the index does not hold.
+    /// Sends these traces to viewers of the live list again, because a property outside the index
+    /// has changed.
     pub(crate) fn note_changed(&self, keys: &[StreamKey]) {
         if keys.is_empty() {
             return;
@@ -380,7 +385,7 @@ impl TraceIndex {
         }
     }
 
-    /// Returns the event from which on every log record is known.
+    /// Returns the first event from which every log record is known.
     pub(crate) fn logs_known_from(&self) -> u64 {
         read(&self.state).logs.first_known()
     }
@@ -430,7 +435,7 @@ impl IndexState {
             }
         }
         if self.traces.is_empty() {
-            // No trace is left, so the memory of all of them is freed.
+            // No trace is left, so the tables' memory is freed.
             self.traces = Map::default();
             self.changed = ChangeLog::default();
             self.spare = Vec::new();

@@ -1,16 +1,16 @@
-//! Shares one copy of each recent name: a program has few span names, and every
-//! event has one. Bounded. Runs on the worker thread.
+//! Shares one copy of each recent name, because a program has few span names and every event has
+//! one. Bounded. Runs on the worker thread.
 
 use std::{hash::BuildHasher as _, sync::Arc};
 
 use crate::util::hash::RandomState;
 
-/// Upper bound on the names that are shared at once.
+/// Upper bound on the number of shared names.
 const SLOTS: usize = 512;
-/// Longer names are not shared: that would keep them here.
+/// Longer names are not shared, because this table would keep their memory.
 const BYTES_MAX: usize = 256;
 
-/// A table with one name in each slot: the last one that was used.
+/// A table whose slots each hold the last name that was used there.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     hashing: RandomState,

@@ -1,9 +1,9 @@
-//! The live list: what changed for a viewer of the newest and of the open traces. It runs on the viewer's task a few
-//! times a second. It examines only traces that changed, and older traces only when the viewer's list has become
-//! shorter.
+//! The live list: the changes for a viewer of the newest and of the open traces. It runs on the
+//! viewer's task a few times a second. It examines only traces that changed, and older traces only
+//! when the viewer's list has become shorter.
 //!
-//! One update holds the index's lock for at most [`TRACES_AT_ONCE`] traces at a time, because the worker thread needs
-//! the lock for every batch.
+//! One update locks the index for at most [`TRACES_AT_ONCE`] traces at a time, because the worker
+//! thread needs the lock for every batch.
 
 use std::sync::atomic::Ordering;
 
@@ -17,14 +17,14 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Upper bound on the traces that are filtered under one lock: that takes about ten microseconds.
+/// Upper bound on the traces that are filtered under one lock, which takes about ten microseconds.
 const TRACES_AT_ONCE: usize = 256;
 
-/// Upper bound on the open traces that one update filters again if the filter asks for durations, which grow without
-/// events.
+/// Upper bound on the open traces that one update filters again. It does so only if the filter
+/// compares durations, which grow without events.
 const OPEN_AT_ONCE: usize = 1_000;
 
-/// Where to find the traces that are older than the viewer's newest ones.
+/// The place of the traces that are older than the viewer's newest ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Older {
     /// The index knows more traces before this event.
@@ -33,7 +33,7 @@ pub(crate) enum Older {
     Stored(u64),
 }
 
-/// What changed for one viewer of the live list.
+/// The changes for one viewer of the live list.
 #[derive(Debug)]
 pub(crate) struct ListChanges {
     pub(crate) traces: Vec<Summary>,
@@ -42,14 +42,16 @@ pub(crate) struct ListChanges {
     pub(crate) older: Older,
 }
 
-/// The state of one viewer of the live list: what it was sent, and which traces it follows.
+/// The state of one viewer of the live list: the traces that it was sent and the traces that it
+/// follows.
 #[derive(Debug)]
 pub(crate) struct ViewerState {
     /// The version of the index at the last update; `None` before the first.
     version: Option<u64>,
     /// The traces that were last sent, and whether they were open then.
     pub(super) sent: Map<[u8; 16], bool>,
-    /// The newest traces that the filter accepts, by first event, newest first: one more than are shown.
+    /// The newest traces that the filter accepts, by first event, newest first. The list has one
+    /// more than is shown.
     newest: Vec<(u64, [u8; 16])>,
     /// `newest` has every such trace that begins with this event or a later one.
     floor: u64,
@@ -87,7 +89,8 @@ struct Look<'a> {
 }
 
 impl TraceIndex {
-    /// Returns what changed for a viewer of the newest and of the open traces, and updates the viewer.
+    /// Returns the changes for a viewer of the newest and of the open traces, and updates the
+    /// viewer.
     pub(crate) fn changes(
         &self,
         viewed: &mut ViewerState,
@@ -101,7 +104,7 @@ impl TraceIndex {
             limit,
             now: Timestamp::now(),
         };
-        // Read first: a change from here on is seen by the next update.
+        // Read before the traces, so that the next update sees any change from here on.
         let version = self.version.load(Ordering::Acquire);
         look.update(viewed);
         let changes = look.compare_with_sent(viewed, to_id);
@@ -235,7 +238,7 @@ impl Look<'_> {
         }
     }
 
-    /// Returns the viewer's traces that changed since they were sent, and those to be removed.
+    /// Returns the viewer's traces that changed since they were sent, and the traces to remove.
     fn compare_with_sent(
         &self,
         viewed: &mut ViewerState,
@@ -253,7 +256,8 @@ impl Look<'_> {
         let newest = viewed.newest.iter().take(self.limit);
         let ids = newest.chain(&viewed.open).map(|(_, id)| *id);
         let mut ids: Vec<[u8; 16]> = ids.collect();
-        // A trace that has ended or no longer matches since it was sent is sent once more, or removed.
+        // A trace that has ended since it was sent is sent once more. One that no longer matches is
+        // removed.
         let were_open = viewed.sent.iter().filter(|(_, open)| **open);
         ids.extend(were_open.map(|(id, _)| *id));
         let wanted = |id: &[u8; 16]| {

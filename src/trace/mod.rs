@@ -1,4 +1,4 @@
-//! What is known of traces while they run and after: index, summaries, search, operations.
+//! The state of traces while they run and after they end: index, summaries, search, operations.
 
 #![cfg_attr(
     not(feature = "http"),

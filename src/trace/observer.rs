@@ -1,4 +1,4 @@
-//! Applies events that this log did not write to the index, as the store returns them.
+//! Applies events from other writers to the index, as the store returns them.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Reads what `span/json/` wrote: for events that a program made itself, for routes that show a trace in another form,
-//! and for filters. Pure.
+//! Parses events that `span/json/` wrote. Used for events that a program made itself, for routes
+//! that show a trace in another form, and for filters. Pure.
 
 use std::borrow::Cow;
 
@@ -124,8 +124,8 @@ pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
     serde_json::from_slice(payload).ok()
 }
 
-/// A hash of the parent and the kind of an event's span: open spans that share an id usually differ in one of them.
-/// Different kinds never have the same hash.
+/// Returns a hash of the parent and the kind of an event's span. Open spans that share an id
+/// usually differ in one of the two. Different kinds never have the same hash.
 #[cfg(feature = "http")]
 pub(crate) fn origin_of(payload: &[u8]) -> u8 {
     let mut parent = 0_u64;
@@ -147,7 +147,8 @@ pub(crate) fn origin_of(payload: &[u8]) -> u8 {
     0
 }
 
-/// Returns the raw ids of a stored event in their order: of its trace, its span, and that span's parent.
+/// Returns the raw ids of a stored event in this order: its trace, its span, and that span's
+/// parent.
 #[cfg(feature = "http")]
 pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {
     let is_id = |key: &[u8]| matches!(key, b"traceId" | b"spanId" | b"parentSpanId");
@@ -155,17 +156,17 @@ pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {
     ids.map(|(_, value)| value).collect()
 }
 
-/// Returns whether the log itself wrote this end, because the real one can no longer arrive.
+/// Returns whether the log itself wrote this end because the span's own end can no longer arrive.
 pub(crate) fn is_lost(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, _)| key == b"lost")
 }
 
-/// A text of a stored event. It is borrowed unless it has escapes.
+/// A text of a stored event. It is borrowed unless it contains escapes.
 #[derive(Debug, Default, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// What the index takes from a stored event. The worker reads each event that a program made itself, so this borrows,
-/// and leaves most attributes unread.
+/// The fields of a stored event that the index needs. The worker parses each event that a program
+/// made itself, so this struct borrows and skips most attributes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexedFields<'a> {
@@ -219,7 +220,7 @@ struct IndexedAwait<'a> {
     since: Text<'a>,
 }
 
-/// Reads what a span waits for: `null` means that it waits for nothing any more.
+/// Reads the await point of a span. `null` means that the span no longer waits.
 fn told_awaiting<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Awaiting<IndexedAwait<'de>>, D::Error> {
@@ -242,10 +243,10 @@ struct IndexedLink<'a> {
     trace_id: Text<'a>,
 }
 
-/// Returns the change that the index applies for a stored event, or `None` if the event belongs to no trace and is no
-/// log record.
+/// Returns the change that the index applies for a stored event. Returns `None` if the event
+/// belongs to no trace and is not a log record.
 pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
-    // Checked as a whole, which is faster than string by string.
+    // UTF-8 is checked once for the whole payload, which is faster than for each string.
     let payload = std::str::from_utf8(payload).ok()?;
     let fields: IndexedFields<'_> = serde_json::from_str(payload).ok()?;
     let trace_id = fields.trace_id.as_ref().map(|id| id.0.parse::<TraceId>());
@@ -341,7 +342,7 @@ fn span_start(fields: &IndexedFields<'_>, start: Timestamp) -> SpanStart {
     }
 }
 
-/// Returns when the event happened.
+/// Returns the time of the event.
 pub(crate) fn timestamp(payload: &[u8]) -> Option<Timestamp> {
     let (_, value) = json::fields(payload).find(|(key, _)| *key == b"timestamp")?;
     let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -371,7 +372,7 @@ pub(crate) fn is_durable(payload: &[u8]) -> bool {
 /// The filter of a stream of events. Values within one field are alternatives; all fields must match.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventFilter {
-    /// Raw JSON values, with quotes, as a payload has them.
+    /// The services as raw JSON values with quotes, as in a payload.
     pub(crate) services: Vec<Vec<u8>>,
     pub(crate) names: Vec<Vec<u8>>,
     pub(crate) kinds: Vec<Vec<u8>>,
@@ -380,7 +381,7 @@ pub(crate) struct EventFilter {
 }
 
 impl EventFilter {
-    /// Returns whether events of this name are wanted, as far as the name decides.
+    /// Returns whether the filter accepts events of this name, if the name alone decides.
     pub(crate) fn accepts_type(&self, name: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|one| one == name)
     }
@@ -399,13 +400,13 @@ impl EventFilter {
         self.accepts_type(name) && self.accepts_span(payload) && self.accepts_status(payload)
     }
 
-    /// Returns whether the filter looks at fields of a span that its updates do not repeat.
+    /// Returns whether the filter compares fields of a span that the span's updates do not repeat.
     #[cfg(feature = "http")]
     pub(crate) fn is_about_spans(&self) -> bool {
         !(self.services.is_empty() && self.names.is_empty() && self.kinds.is_empty())
     }
 
-    /// Returns whether the filter accepts service, name and kind of an event.
+    /// Returns whether the filter accepts the service, name and kind of an event.
     pub(crate) fn accepts_span(&self, payload: &[u8]) -> bool {
         let one_of = |wanted: &[Vec<u8>], field: &[u8]| {
             wanted.is_empty()

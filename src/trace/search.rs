@@ -1,16 +1,17 @@
-//! The search grammar of the list of traces: parses `?q=` and decides whether a trace matches. Pure; it runs on the
-//! task of the request.
+//! The search grammar of the list of traces: parses `?q=` and decides whether a trace matches.
+//! Pure; it runs on the task of the request.
 //!
-//! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
-//! services and trace id, then in all events of the trace, whatever the case, the spelling of a character (`é` as one or
-//! as two) and the kind of blank; `key:value` asks one property, or an attribute of any span; `duration>10ms`,
-//! `spans>=5`, `errors<1` and `cart.items>=3` compare; a leading `-` negates a term.
-//! A quote inside a term keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
-//! that begins with a quote is only text, as are paths (`shop::cart`) and addresses. A search with an error is refused,
-//! and the answer names its place.
+//! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are
+//! searched in name, services and trace id, then in all events of the trace. The search ignores
+//! case, the composition of a character (`é` as one code point or two) and the kind of blank.
+//! `key:value` tests one property, or an attribute of any span; `duration>10ms`, `spans>=5`,
+//! `errors<1` and `cart.items>=3` compare; a leading `-` negates a term. A quote inside a term
+//! keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
+//! that begins with a quote is always text, as are paths (`shop::cart`) and addresses. The server
+//! refuses a search with an error; the response names the error's position.
 //!
-//! The dashboard reads the same grammar for the spans of one trace, and for the rows it already has:
-//! `tests/search.json` holds both to one meaning.
+//! The dashboard parses the same grammar to search the spans of one trace and the rows that it
+//! already has. Both implementations are tested against `tests/search.json`.
 
 pub(crate) mod event_search;
 pub(crate) mod folded_text;
@@ -44,9 +45,9 @@ pub(super) struct Term {
 
 #[derive(Clone, Debug)]
 enum Test {
-    /// In name, services or trace id, or anywhere in the events.
+    /// Text in the name, the services, the trace id or the events.
     Text(FoldedText),
-    /// In the scope of a span.
+    /// Text in the scope of a span.
     Scope(FoldedText),
     /// The beginning of a span id.
     Span(FoldedText),
@@ -55,32 +56,33 @@ enum Test {
     Service(FoldedText),
     Trace(FoldedText),
     State(TraceState),
-    /// Open, with errors below.
+    /// The trace is open and has errors below its root.
     Failing,
-    /// Ended ok, with errors below.
+    /// The trace's root ended without an error, and there are errors below it.
     Below,
     Error(bool),
     Kind(SpanKind),
     Number(Property, Vec<Ordering>, u64),
 }
 
-/// What is asked of an attribute.
+/// A condition on an attribute.
 #[derive(Clone, Debug)]
 struct AttributeTest {
     key: String,
     value: FoldedText,
-    /// The value as a number; NaN if it is none.
+    /// The value as a number, or NaN if it is not one.
     number: f64,
-    /// How the attribute must compare with the number. Empty if it must contain the value.
+    /// The accepted results of comparing the attribute with the number. If empty, the attribute
+    /// must contain the value instead.
     orderings: Vec<Ordering>,
 }
 
-/// What a search says of a trace whose events were not read.
+/// A search's verdict on a trace whose events were not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SummaryVerdict {
     Accepted,
     Rejected,
-    /// The terms with these places are decided by the events.
+    /// The events decide the terms at these indexes.
     Open(Vec<usize>),
 }
 
@@ -92,7 +94,7 @@ enum Property {
 }
 
 impl Search {
-    /// Reads a search.
+    /// Parses a search.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > QUERY_BYTES_MAX {
             return Err(Error::invalid(format!(
@@ -106,7 +108,8 @@ impl Search {
             .map(Self)
     }
 
-    /// Whether it asks for durations: that of an open trace grows.
+    /// Returns whether the search compares durations: the duration of an open trace grows without
+    /// events.
     pub(super) fn depends_on_time(&self) -> bool {
         let is_duration =
             |term: &Term| matches!(term.test, Test::Number(Property::DurationNanos, ..));
@@ -120,18 +123,19 @@ impl Search {
             .all(|term| term.test.holds(id, trace, now) != term.negated)
     }
 
-    /// Returns whether it accepts every trace.
+    /// Returns whether the search accepts every trace.
     #[cfg(feature = "mcp")]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns whether events must be read for some traces.
+    /// Returns whether the search needs the events of some traces.
     pub(crate) fn reads_events(&self) -> bool {
         self.0.iter().any(|term| term.test.reads_events())
     }
 
-    /// Checks that the summary of a trace decides about every attribute that is asked for: it has none.
+    /// Checks that summaries alone can answer the search: no term tests an attribute, a scope or a
+    /// span.
     pub(crate) fn require_summary_terms(&self) -> Result<(), Error> {
         let is_possible = |term: &Term| {
             !matches!(
@@ -147,7 +151,7 @@ impl Search {
         ))
     }
 
-    /// Returns what the summary of a trace decides.
+    /// Returns the verdict on a trace from its summary alone.
     pub(super) fn verdict(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> SummaryVerdict {
         let mut open = Vec::new();
         for (place, term) in self.0.iter().enumerate() {
@@ -167,7 +171,7 @@ impl Search {
 }
 
 impl Search {
-    /// Checks that every term can be asked of an operation.
+    /// Checks that every term can be applied to an operation.
     pub(crate) fn require_operation_terms(&self) -> Result<(), Error> {
         let is_possible = |term: &Term| {
             let Term { test, .. } = term;
@@ -183,7 +187,8 @@ impl Search {
         Err(Error::invalid(message))
     }
 
-    /// Returns whether an operation matches. A term that cannot be asked of one holds for none.
+    /// Returns whether an operation matches. A term that cannot be applied to an operation never
+    /// matches.
     pub(super) fn accepts_operation(&self, operation: &Operation) -> bool {
         let Operation { name, service, .. } = operation;
         self.0.iter().all(|term| {
@@ -219,7 +224,7 @@ impl Test {
                     || trace.services().any(|service| text.is_in(&service.name))
                     || id().starts_with(text.as_str())
             }
-            // Only events say.
+            // Only events can decide these.
             Self::Scope(_) | Self::Span(_) | Self::Attribute(_) => false,
             Self::Name(text) => text.is_in(trace.name()),
             Self::Service(text) => trace.services().any(|service| text.is_in(&service.name)),
@@ -241,7 +246,7 @@ impl Test {
     }
 }
 
-/// Whether a trace counts as failed: its status would be ERROR.
+/// Returns whether a trace counts as failed, that is, its status would be ERROR.
 pub(super) fn is_error(trace: &Trace) -> bool {
     matches!(
         trace.state(),
@@ -251,11 +256,11 @@ pub(super) fn is_error(trace: &Trace) -> bool {
 
 /// One term as written.
 struct Word {
-    /// The place of its first character in the search, from 1.
+    /// The position of its first character in the search, counted from 1.
     at: usize,
     text: String,
     negated: bool,
-    /// It begins with a quote.
+    /// Whether the term begins with a quote.
     quoted: bool,
 }
 
@@ -275,7 +280,7 @@ fn words(text: &str) -> Result<Vec<Word>, Error> {
             negated: false,
             quoted: false,
         });
-        // Elsewhere a backslash is one, as in `C:\temp`.
+        // Before any other character, a backslash is an ordinary one, as in `C:\temp`.
         let mut escaped = || characters.next_if(|(next, _)| matches!(next, '"' | '\\'));
         if quote.is_some()
             && character == '\\'
@@ -383,7 +388,7 @@ fn attribute_comparison(key: &str, text: &str) -> Result<Test, Error> {
     }))
 }
 
-/// Reads the operator at the beginning. Returns also what follows.
+/// Reads the operator at the beginning of a text. Also returns the rest of the text.
 fn operator(text: &str) -> Result<(Vec<Ordering>, &str), Error> {
     let number = text.trim_start_matches(['<', '>', '=']);
     let operator = text.get(..text.len() - number.len()).unwrap_or_default();
@@ -424,7 +429,7 @@ fn is_number(text: &str) -> bool {
     !number(text).is_nan()
 }
 
-/// Returns a number that is written with digits and a point; NaN if it is none.
+/// Parses a number of digits and a point. Returns NaN if the text is not one.
 fn number(text: &str) -> f64 {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_plain = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')
@@ -435,7 +440,7 @@ fn number(text: &str) -> f64 {
     number.unwrap_or(f64::NAN)
 }
 
-/// Reads `10ms`, `1.5s`, `2m`, `1h`, `300us`, `5ns`; a bare number is milliseconds.
+/// Parses `10ms`, `1.5s`, `2m`, `1h`, `300us` or `5ns`. A number without a unit is milliseconds.
 pub(crate) fn duration_nanos(text: &str) -> Result<u64, Error> {
     let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
     let plain = digits
@@ -465,7 +470,7 @@ pub(crate) fn duration_nanos(text: &str) -> Result<u64, Error> {
     nanos(value * unit)
 }
 
-/// Whole nanoseconds of a value that is not negative.
+/// Converts a value that is not negative to whole nanoseconds.
 pub(crate) fn nanos(value: f64) -> Result<u64, Error> {
     if !(0.0..1.8e19).contains(&value) {
         return Err(Error::invalid("the duration is out of range"));
@@ -478,7 +483,8 @@ pub(crate) fn nanos(value: f64) -> Result<u64, Error> {
     Ok(value.round() as u64)
 }
 
-/// Reads the state of a trace in the words that users see: its own state, or one that its spans add.
+/// Parses a trace state in the words that users see: the trace's own state, or one that depends on
+/// its spans.
 fn shown_state(text: &str) -> Result<Test, Error> {
     match text {
         "failing" => Ok(Test::Failing),
@@ -491,7 +497,7 @@ fn shown_state(text: &str) -> Result<Test, Error> {
     }
 }
 
-/// Reads the state of a trace.
+/// Parses the state of a trace.
 pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
     match text {
         "running" => Ok(TraceState::Running),
@@ -507,7 +513,7 @@ pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
     }
 }
 
-/// Reads a status. Returns whether it is ERROR.
+/// Parses a status. Returns whether it is ERROR.
 pub(crate) fn status(text: &str) -> Result<bool, Error> {
     match text.to_ascii_uppercase().as_str() {
         "ERROR" => Ok(true),
@@ -518,7 +524,7 @@ pub(crate) fn status(text: &str) -> Result<bool, Error> {
     }
 }
 
-/// Reads a span kind.
+/// Parses a span kind.
 pub(crate) fn kind(text: &str) -> Result<SpanKind, Error> {
     match text.to_ascii_uppercase().as_str() {
         "INTERNAL" => Ok(SpanKind::Internal),

@@ -1,5 +1,6 @@
-//! The change of one span that an event makes: it started, it ended, or something changed while it is open. Plain
-//! data. The worker makes it from records, and [`parse`](crate::trace::parse) from stored events.
+//! The change that an event makes to one span: it started, it ended, or something changed while it
+//! is open. Plain data. The worker creates it from records, and [`parse`](crate::trace::parse) from
+//! stored events.
 
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Upper bound on the bytes of a name or a service that are remembered. Longer ones are cut.
+/// Upper bound on the stored bytes of a name or a service. Longer ones are cut.
 pub(super) const TEXT_BYTES_MAX: usize = 1024;
 
-/// Upper bound on the bytes of a status message that are remembered. Longer ones are cut.
+/// Upper bound on the stored bytes of a status message. Longer ones are cut.
 pub(super) const MESSAGE_BYTES_MAX: usize = 256;
 
 /// A change of one span.
@@ -32,30 +33,30 @@ pub(crate) enum ChangeKind {
     Ended {
         start: SpanStart,
         outcome: SpanOutcome,
-        /// What the status says, if the span failed or panicked.
+        /// The status message, if the span failed or panicked.
         message: Option<Box<str>>,
     },
     /// Something changed in an open span.
     Updated(Box<SpanUpdate>),
-    /// A log record of this severity, which changes no span. Outside of traces, both ids are zeros.
+    /// A log record of this severity. It changes no span. Outside of traces, both ids are zeros.
     Log(u8),
     Other,
 }
 
-/// What an update says that the index remembers.
+/// The parts of an update that the index stores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SpanUpdate {
-    /// Whether the span waits, of a workflow.
+    /// Whether the span, a step of a workflow, waits.
     pub(crate) waits: Option<bool>,
     pub(crate) name: Option<Arc<str>>,
-    /// Whether its status is ERROR, or a panic passes through it.
+    /// Whether the span's status is ERROR, or a panic is unwinding through it.
     pub(crate) fails: Option<bool>,
     pub(crate) progress: Option<Box<SpanProgress>>,
     pub(crate) of_root: Option<RootAttributes>,
     pub(crate) awaiting: Awaiting<AwaitPoint>,
 }
 
-/// What an open span waits for, and since when.
+/// The await point of an open span, and the time since when it waits there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AwaitPoint {
     pub(crate) name: Arc<str>,
@@ -71,7 +72,7 @@ impl ChangeKind {
     }
 }
 
-/// The fields of a span's start, which its end repeats.
+/// The fields of a span's start. Its end repeats them.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanStart {
     pub(crate) parent: Option<[u8; 8]>,
@@ -81,19 +82,20 @@ pub(crate) struct SpanStart {
     pub(crate) kind: SpanKind,
     pub(crate) start_time: Timestamp,
     pub(crate) links: Box<[[u8; 16]]>,
-    /// The progress that its attributes tell.
+    /// The progress in the span's attributes.
     pub(crate) progress: Option<Box<SpanProgress>>,
-    /// Attributes that tell a root from others. The worker leaves them out of a span that has a parent in its process.
+    /// Attributes that distinguish a root from other roots. The worker omits them for a span whose
+    /// parent is in the same process.
     pub(crate) of_root: Option<RootAttributes>,
 }
 
 impl SpanStart {
-    /// Returns the part of a name or a service that is remembered.
+    /// Returns the part of a name or a service that is stored.
     pub(crate) fn text(text: &str) -> &str {
         clip(text, TEXT_BYTES_MAX).0
     }
 
-    /// Returns the part of a status message that is remembered.
+    /// Returns the part of a status message that is stored.
     pub(crate) fn message(text: &str) -> Option<Box<str>> {
         (!text.is_empty()).then(|| clip(text, MESSAGE_BYTES_MAX).0.into())
     }

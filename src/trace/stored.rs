@@ -1,5 +1,6 @@
-//! Traces that only the store knows: too old for memory, or written by others. Their state is computed from their
-//! events, within a budget, because the threads that read the store also serve every replay.
+//! Traces that only the store has, because they are too old for memory or were written by other
+//! processes. Their state is computed from their events, within a budget, because the threads that
+//! read the store also serve every replay.
 
 use std::collections::VecDeque;
 
@@ -26,10 +27,11 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the first events of one trace that are read for its summary. The summary of a larger trace covers its
-/// beginning and its end, and says so.
+/// Upper bound on the events from the beginning of a trace that are read for its summary. The
+/// summary of a larger trace covers its beginning and its end, and reports this.
 const TRACE_EVENTS_MAX: usize = 20_000;
-/// The end of a larger trace: its events among the last so many numbers up to its last event.
+/// For a larger trace, the end is also read: its events among the last this many sequences up to
+/// its last event.
 const END_NUMBERS: u64 = 5_000;
 /// Number of streams that are listed at once.
 const STREAMS_AT_ONCE: usize = 500;
@@ -56,8 +58,9 @@ impl StoredTrace {
             .apply(&change, sequence);
     }
 
-    /// Takes the spans for ended that were open before a part of the trace was left out, and still are. In a log with
-    /// one writer, only durable spans run in a trace that is not in the index. In a shared log, the root tells.
+    /// Treats spans as ended that were open before a part of the trace was left out, and still are.
+    /// In a log with one writer, only durable spans are running in a trace that is not in the
+    /// index. In a shared log, the spans count as ended if the root has ended.
     fn assume_ended(&mut self, mut open: Vec<[u8; 8]>, is_shared: bool) {
         open.retain(|span| !self.durable.contains(span));
         if let Some(trace) = &mut self.trace
@@ -78,7 +81,7 @@ impl StoredTrace {
     }
 }
 
-/// Returns whether the part of a page that the index knows is the whole page.
+/// Returns whether the index alone provides the whole page.
 pub(crate) fn is_whole(log: &Log, known: &TracePage) -> bool {
     // The index knows every trace that began in memory. If the next page begins there as well, the index alone fills
     // this page.
@@ -107,7 +110,8 @@ pub(crate) async fn whole_page(
     Ok(merged(known, stored, limit))
 }
 
-/// Returns the start of the page whose first trace is the newest one that the index does not know.
+/// Returns the event before which a page begins so that its first trace is the newest trace that
+/// the index lacks.
 #[cfg(feature = "http")]
 pub(crate) async fn older_than_index(
     log: &Log,
@@ -128,7 +132,7 @@ async fn stored_page(
     budget: &mut PageBudget,
 ) -> Result<TracePage, Error> {
     let mut page = TracePage::default();
-    // SQLite numbers are signed.
+    // SQLite's integers are signed.
     let before = Sequence::new(before.min(i64::MAX as u64));
     let is_unknown = |id: &[u8; 16]| log.is_shared() || !index.knows(id);
     let mut streams = match filter.few() {
@@ -187,7 +191,7 @@ async fn stored_page(
     Ok(page)
 }
 
-/// Streams of the store, newest first.
+/// Streams from the store, newest first.
 #[derive(Debug)]
 enum Streams {
     All {
@@ -195,7 +199,8 @@ enum Streams {
         before: Option<Sequence>,
         page: VecDeque<StoredStream>,
     },
-    /// Only these streams. The cost of finding them, and their positions, reveal nothing about others.
+    /// Only these streams. The time to find them, and their positions, reveal nothing about other
+    /// streams.
     Few(VecDeque<StoredStream>),
 }
 
@@ -216,7 +221,7 @@ impl Streams {
     }
 }
 
-/// Looks up these traces in the store. Returns its entries of those that begin before an event, newest first.
+/// Looks up these traces in the store. Returns those that begin before an event, newest first.
 async fn locate(
     log: &Log,
     traces: impl Iterator<Item = TraceId>,
@@ -236,7 +241,7 @@ async fn locate(
             };
             after = last.sequence;
             if let Some(first) = page.iter().find(|event| is_of(event, key)) {
-                // The last event is unknown, and is not needed.
+                // The last event is unknown and not needed.
                 let stream = StoredStream::new(key, first.sequence..=Sequence::MAX);
                 streams.extend((first.sequence < before).then_some(stream));
                 break;
@@ -247,8 +252,9 @@ async fn locate(
     Ok(streams.into())
 }
 
-/// Returns the state of a trace from the store, and how many events it is made of, if there are more. Also returns
-/// whether the search is decided or has looked at every event.
+/// Returns the state of a trace from the store. If the trace has more events than the state covers,
+/// also returns the number of covered events. Also returns whether the search is decided or has
+/// read every event.
 async fn stored(
     log: &Log,
     stream: StoredStream,
@@ -289,7 +295,8 @@ async fn stored(
     Ok((stored, partial, true))
 }
 
-/// Applies the end of a trace whose events after `after` are left out. Returns how many events that was.
+/// Applies the end of a trace whose events after `after` were left out. Returns the number of
+/// applied events.
 async fn add_end(
     log: &Log,
     (key, after, last): (StreamKey, Sequence, Sequence),
@@ -325,9 +332,10 @@ fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
     event.key == Some(key)
 }
 
-/// Merges both pages and keeps the newest traces. The rest begins the next page.
+/// Merges both pages and keeps the newest traces. The next page begins with the others.
 fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
-    // If one page continues, the merged page must not go beyond its end: the other one may lack traces there.
+    // If one page has a next page, the merged page must end where that page ends: the other page
+    // may lack traces beyond it.
     let ends = [known.next, stored.next];
     let stopped_early = known.stopped_early || stored.stopped_early;
     let mut searched_in_part = known.searched_in_part;

@@ -1,10 +1,11 @@
-//! One trace as lists show it: the JSON of `GET /traces`, made from a [`Trace`]. Pure; it runs on the task of the
-//! request.
+//! One trace as lists show it: the JSON of `GET /traces`, made from a [`Trace`]. Pure; it runs on
+//! the task of the request.
 //!
-//! Name, service and kind are those of the root. The root is the span without a parent, else one whose parent is in
-//! another process, else one whose parent is unknown. Of several, it is the one with the earliest start, then the one
-//! that comes first in the log. In a cycle of parents, it is the one that started first. The trace starts when its
-//! earliest span starts: the `ended` event gives that time, or the `started` event while the span is open.
+//! Name, service and kind are those of the root. The root is the span without a parent, else a span
+//! whose parent is in another process, else a span whose parent is unknown. Among several such
+//! spans, the earliest start wins, then the first in the log. In a cycle of parents, the span that
+//! started first wins. The trace starts when its earliest span starts: the `ended` event gives that
+//! time, or the `started` event while the span is open.
 
 use serde::Serialize;
 
@@ -38,26 +39,27 @@ pub(crate) struct Summary {
     pub(crate) duration_ms: Option<f64>,
     pub(crate) spans: SpanCounts,
     services: Vec<Service>,
-    /// Attributes of the root by which a list tells this trace from others.
+    /// Attributes of the root that distinguish this trace from others in a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     root_attributes: Option<RootAttributes>,
     /// The first error that has a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorSummary>,
-    /// The progress of the root, also after its end. If it has none, that of the open span that reported last.
+    /// The progress of the root, even after its end. If the root has none, the progress of the open
+    /// span that last reported any.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<SpanProgress>,
-    /// The await point that has lasted longest, of the open spans.
+    /// The longest-lasting await point of an open span.
     #[serde(skip_serializing_if = "Option::is_none")]
     awaiting: Option<AwaitingSummary>,
     first_id: String,
     pub(crate) last_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) evicted: Option<EvictedParts>,
-    /// Whether somebody asked to keep the trace.
+    /// Whether a user asked to keep the trace.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     kept: bool,
-    /// Where the search found the trace, if not in its summary.
+    /// The match of the search, if it is outside the summary.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     found: Option<SearchMatch>,
     /// Set if only the beginning and the end of the trace are summarized.
@@ -65,24 +67,26 @@ pub(crate) struct Summary {
     partial: Option<PartialSummary>,
 }
 
-/// How much of a trace is summarized.
+/// The part of a trace that is summarized.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct PartialSummary {
     /// The number of summarized events: a part from the beginning of the trace, and a part from its end.
     events: usize,
 }
 
-/// Spans that the log ever had of the trace, retained or not. Spans that share an id are counted separately.
+/// All spans of the trace that were ever in the log, retained or not. Spans that share an id are
+/// counted separately.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct SpanCounts {
     pub(crate) total: u64,
     pub(crate) open: u64,
-    /// Spans that ended with status ERROR, also by a panic or as lost, and open spans that already have this status.
+    /// Spans that ended with status ERROR, including panicked and lost ones, and open spans that
+    /// already have this status.
     pub(crate) errors: u64,
     lost: u64,
 }
 
-/// What an open span of the trace waits for.
+/// The await point of an open span of the trace.
 #[derive(Clone, Debug, Serialize)]
 struct AwaitingSummary {
     name: String,
@@ -117,12 +121,12 @@ impl ErrorSummary {
     }
 }
 
-/// How much retention has removed from a trace that is still in the log.
+/// The events and spans that retention has removed from a trace that is still in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct EvictedParts {
     /// Events that can no longer be read.
     pub(crate) events: u64,
-    /// Spans whose end was removed, so that nothing is left of them; `null` if unknown.
+    /// Spans whose end was removed and that have no event left; `null` if unknown.
     pub(crate) spans: Option<u64>,
 }
 
@@ -138,7 +142,7 @@ impl EvictedParts {
 }
 
 impl Summary {
-    /// Sets how much retention has removed: a newer figure than that of the summary.
+    /// Replaces the figures of removed events with newer ones.
     pub(crate) fn with_evicted(self, evicted: Option<EvictedParts>) -> Self {
         Self { evicted, ..self }
     }
@@ -183,7 +187,7 @@ impl Trace {
 }
 
 impl Summary {
-    /// Returns when the first span of the trace started, in the form of the wire.
+    /// Returns the start time of the trace's first span, in wire format.
     #[cfg(feature = "testing")]
     pub(crate) fn start_timestamp(&self) -> &str {
         &self.start_timestamp
@@ -196,7 +200,7 @@ impl Summary {
         self
     }
 
-    /// Sets where the search found the trace.
+    /// Sets the match of the search.
     pub(crate) fn with_match(self, found: Option<SearchMatch>) -> Self {
         Self { found, ..self }
     }
@@ -208,7 +212,7 @@ impl Summary {
     }
 }
 
-/// Returns nanoseconds as milliseconds with decimals.
+/// Converts nanoseconds to fractional milliseconds.
 #[expect(
     clippy::cast_precision_loss,
     reason = "exact below 2^53 nanoseconds, which is 104 days"

@@ -1,5 +1,5 @@
-//! Looks for traces that match: failed ones, those whose id begins with some digits, those that have changed. It runs on
-//! the task of a request, and holds the index only while it looks.
+//! Looks for matching traces: failed ones, slow ones, those whose id begins with some digits, those
+//! that have changed. It runs on the task of a request, and locks the index only while it looks.
 
 use std::{collections::HashMap, ops::Range, sync::atomic::Ordering};
 
@@ -14,17 +14,20 @@ use crate::{
     util::{hex, sync::read, time::Timestamp},
 };
 
-/// A span took far longer than usual if it took so many times the time in which 95 % of the spans of its name end …
+/// A span is far slower than usual if it takes more than this many times as long as 95 % of the
+/// spans with its name …
 const FAR_SLOWER: u64 = 2;
-/// … and this much longer: 10 ms. Shorter waits are those of any busy machine.
+/// … and at least this many nanoseconds (10 ms) longer. A busy machine causes shorter delays by
+/// itself.
 const FAR_SLOWER_NANOS: u64 = 10_000_000;
 
-/// Returns whether a time is far longer than that in which 95 % of such spans end.
+/// Returns whether a duration is far longer than `p95`, the duration that 95 % of such spans do not
+/// exceed.
 pub(crate) fn is_far_slower(took: u64, p95: u64) -> bool {
     took > p95.saturating_mul(FAR_SLOWER) && took - p95 >= FAR_SLOWER_NANOS
 }
 
-/// Returns the newest traces that are wanted, at most `limit`, and how many are wanted.
+/// Returns the newest wanted traces, at most `limit`, and the number of all wanted traces.
 fn newest<'a>(
     state: &'a IndexState,
     limit: usize,
@@ -45,8 +48,8 @@ fn newest<'a>(
 }
 
 impl TraceIndex {
-    /// Returns the newest ended traces that took far longer than roots of their name usually do and have an event after
-    /// this one, and how many such traces there are.
+    /// Returns the newest ended traces that took far longer than roots of their name usually do and
+    /// have an event after this one. Also returns the number of all such traces.
     pub(crate) fn slow(
         &self,
         filter: &TraceFilter,
@@ -71,8 +74,9 @@ impl TraceIndex {
         })
     }
 
-    /// Returns where the newest log records of this severity and above are, of those in the range that the filter
-    /// accepts. A filter that asks for anything accepts records of traces alone.
+    /// Returns the positions of the newest log records of at least this severity, of those in the
+    /// range that the filter accepts. A filter with any condition accepts only log records within
+    /// traces.
     pub(crate) fn positions_of_logs(
         &self,
         severity_min: u8,
@@ -96,7 +100,8 @@ impl TraceIndex {
             .collect()
     }
 
-    /// Returns the newest traces that have failed spans and an event after this one, and how many such traces there are.
+    /// Returns the newest traces that have failed spans and an event after this one. Also returns
+    /// the number of all such traces.
     pub(crate) fn failed(
         &self,
         filter: &TraceFilter,
@@ -110,7 +115,8 @@ impl TraceIndex {
         })
     }
 
-    /// Returns the traces that the filter accepts and whose ids begin with these digits, at most `limit`.
+    /// Returns at most `limit` traces that the filter accepts and whose ids begin with these
+    /// digits.
     pub(crate) fn beginning_with(
         &self,
         digits: &str,
@@ -147,7 +153,8 @@ impl TraceIndex {
         accepted.map(|(_, entry)| entry.trace.newest).max()
     }
 
-    /// Returns whether a trace that the filter accepts has changed after this version, and the version of now.
+    /// Returns whether a trace that the filter accepts has changed after this version. Also returns
+    /// the current version.
     pub(crate) fn changed_since(&self, filter: &TraceFilter, version: u64) -> (bool, u64) {
         let now = Timestamp::now();
         let state = read(&self.state);

@@ -1,5 +1,5 @@
-//! What is open now, as the index knows it: traces with open spans, oldest first, and these spans. It runs on the task of
-//! a request, or on a thread that prints a report, and holds the index only while it copies.
+//! The traces with open spans, oldest first, and these spans. It runs on the task of a request, or
+//! on a thread that prints a report, and locks the index only while it copies.
 
 use crate::{
     trace::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Bounds on what is copied from the index.
+/// Bounds on the number of copied traces and spans.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenLimits {
     pub(crate) traces: usize,
@@ -23,7 +23,7 @@ pub(crate) struct OpenLimits {
     pub(crate) spans_of_trace: usize,
 }
 
-/// Traces and open spans, counted.
+/// The numbers of traces and of open spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OpenCounts {
     pub(crate) traces: u64,
@@ -33,9 +33,9 @@ pub(crate) struct OpenCounts {
 /// The traces that have open spans.
 #[derive(Debug, Default)]
 pub(crate) struct OpenNow {
-    /// Those whose first event is the oldest come first.
+    /// The traces in the order of their first events, oldest first.
     pub(crate) traces: Vec<OpenTrace>,
-    /// All that the filter accepts, also those that were not copied.
+    /// The counts over all traces that the filter accepts, including those that were not copied.
     pub(crate) all: OpenCounts,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct OpenNow {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenTrace {
     pub(crate) id: [u8; 16],
-    /// Its last event that is taken into account.
+    /// The sequence of the trace's last event that is included here.
     pub(crate) last: u64,
     pub(crate) name: String,
     pub(crate) service: String,
@@ -63,7 +63,7 @@ pub(crate) struct OpenSpanEntry {
     pub(crate) id: [u8; 8],
     pub(crate) parent: Option<[u8; 8]>,
     pub(crate) start: Timestamp,
-    /// A step of a workflow that waits for a time or an event.
+    /// Whether the span is a workflow's step that waits for a time or an event.
     pub(crate) waits: bool,
 }
 
@@ -123,7 +123,7 @@ fn oldest(trace: &Trace, max: usize) -> Vec<OpenSpanEntry> {
     for (_, id) in sorted {
         let mut path = Vec::new();
         let mut next = Some(id);
-        // A cycle of parents ends at a span that is on the path already.
+        // A cycle of parents ends at a span that is already on the path.
         while let Some(id) = next.filter(|id| by_id.contains_key(id) && taken.insert(*id)) {
             path.push(id);
             next = by_id.get(&id).and_then(|span| span.parent);

@@ -1,4 +1,4 @@
-//! Pages, live changes and forgotten traces of an index that is fed by hand.
+//! Pages, live changes and forgotten traces of an index that the tests fill by hand.
 
 use super::*;
 use crate::{
@@ -158,7 +158,8 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     let all = TraceFilter::default();
     start(&index, 1, 1);
     assert_eq!(look(&index, &mut viewed, &all), (vec![1], vec![]));
-    // Two older open traces would fill the viewer's share of open traces. It still keeps those that it was shown.
+    // Two older open traces would fill the viewer's share of open traces. The viewer still keeps
+    // the traces that it was sent.
     for trace in 2..=9 {
         start(&index, trace, u64::from(trace));
         look(&index, &mut viewed, &all);
@@ -241,7 +242,7 @@ fn a_filter_that_matches_nothing_costs_a_look_no_more_than_what_changed() {
     assert!(viewed.comparisons >= TRACES, "{}", viewed.comparisons);
     for round in 0..100 {
         let before = viewed.comparisons;
-        // Ten traces go on, each in two batches, and one new trace starts.
+        // Ten traces get new events, each in two batches, and one new trace starts.
         for _ in 0..2 {
             let first = TRACES + 100 * (round + 1);
             index.apply((1..=10).map(|number| trace(number, first + number)));
@@ -276,7 +277,7 @@ fn a_list_that_becomes_shorter_is_filled_with_older_traces() {
     for trace in 1..=200 {
         start(&index, trace, u64::from(trace));
     }
-    // The newest two and the oldest two that are open.
+    // The newest two and the oldest two of the open traces.
     assert_eq!(
         look(&index, &mut viewed, &running),
         (vec![1, 2, 199, 200], vec![])
@@ -288,7 +289,7 @@ fn a_list_that_becomes_shorter_is_filled_with_older_traces() {
         look(&index, &mut viewed, &running),
         (vec![3, 197, 198], vec![1, 199, 200])
     );
-    // A trace that starts is the newest. A trace that goes on after its end is open again.
+    // A trace that starts is the newest. A trace with a new span after its end is open again.
     start(&index, 201, 2000);
     start(&index, 199, 2001);
     assert_eq!(
@@ -314,7 +315,7 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
     };
     let hour = 3_600_000_000_000;
     assert_eq!(look(&index, &mut viewed, &lasting(hour)), (vec![], vec![]));
-    // The same viewer, as if it were asked an hour later.
+    // The same viewer's update an hour later.
     assert_eq!(look(&index, &mut viewed, &lasting(0)), (vec![1], vec![]));
 }
 
@@ -343,7 +344,7 @@ fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
         let spans = index.summary([1; 16], id).unwrap().spans;
         (spans.total, spans.open)
     };
-    // Span 3 outlives its process, and span 4 started after the part.
+    // Span 3 outlives its process, and span 4 started after the part that was left out.
     let index = rebuilt(false, Some(101));
     assert_eq!(counts(&index), (4, 2));
     let ends = [4, 3, 2].map(|span| {
@@ -353,7 +354,7 @@ fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
     index.apply(ends.into_iter());
     assert_eq!(counts(&index), (4, 0));
     assert_eq!(index.open_traces(u64::MAX, 10), Vec::<[u8; 16]>::new());
-    // With other writers, only the end of the root tells.
+    // In a log with other writers, the spans count as ended only if the root has ended.
     assert_eq!(counts(&rebuilt(true, None)), (4, 4));
     assert_eq!(counts(&rebuilt(true, Some(101))), (4, 2));
 }

@@ -1,4 +1,4 @@
-//! Which log records a reader asked for, and may see. Pure.
+//! The filter of log records: the reader's request and permission. Pure.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -11,7 +11,8 @@ use crate::{
     trace::{logs::positions::LogRecordPosition, search::folded_text::FoldedText},
 };
 
-/// What a list of log records is narrowed to. Values of one list are alternatives; fields must all hold.
+/// The filter of a list of log records. Values within one field are alternatives; all fields must
+/// match.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogFilter {
     /// The traces that the reader may read; `None` means everything.
@@ -19,11 +20,12 @@ pub(crate) struct LogFilter {
     pub(crate) trace_ids: Vec<TraceId>,
     pub(crate) services: Vec<String>,
     pub(crate) severity_min: u8,
-    /// Text in the body, the attributes, the target or the name of the event.
+    /// Text to find in the body, the attributes, the target or the event's name.
     pub(crate) text: Option<FoldedText>,
 }
 
-/// Upper bound on streams that are read from the store by their keys; of more, everything is read.
+/// Upper bound on the streams that are read from the store by key. With more, the whole log is
+/// read.
 const KEYS_MAX: usize = 32;
 
 #[derive(Deserialize)]
@@ -60,7 +62,7 @@ impl LogFilter {
             && self.text.as_ref().is_none_or(|text| log.has(text))
     }
 
-    /// Returns the only streams that can have what is wanted, if they are few.
+    /// Returns the only streams that can hold matching records, if they are few.
     pub(crate) fn keys(&self) -> Option<Vec<StreamKey>> {
         let few = if self.trace_ids.is_empty() {
             self.within.as_ref()?.iter().copied().collect()
@@ -96,7 +98,7 @@ impl ParsedLog {
     }
 }
 
-/// Calls `read` with the text of a value: a text as it is, anything else as JSON.
+/// Calls `read` with the text of a value. A string is passed as it is, any other value as JSON.
 fn text_of(value: &Json, read: impl FnOnce(&str) -> bool) -> bool {
     match value {
         Json::String(text) => read(text),

@@ -1,4 +1,5 @@
-//! Log records at a glance, whatever their trace: where the newest ones are, and pages of those that a filter accepts.
+//! The newest log records of all traces: their positions, and pages of the records that a filter
+//! accepts.
 
 #[cfg(feature = "http")]
 pub(crate) mod filter;

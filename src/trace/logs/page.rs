@@ -1,5 +1,6 @@
-//! Pages of log records, newest first. The newest are found by their positions; older ones by looking at all events, in
-//! steps, within a budget: the threads that read the store also serve every replay. It runs on the task of a request.
+//! Pages of log records, newest first. A page finds the newest records by their positions. For
+//! older ones it scans all events, in steps and within a budget, because the threads that read the
+//! store also serve every replay. It runs on the task of a request.
 
 use std::time::{Duration, Instant};
 
@@ -14,30 +15,31 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that one page looks at.
+/// Upper bound on the events that one page examines.
 const PAGE_ROWS_MAX: usize = 50_000;
-/// The time after which a page looks no further.
+/// The time after which a page stops its search.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Upper bound on the payload bytes of a page. A page has at least one record.
 pub(crate) const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Positions that are taken from the index at once, and rows after which other tasks may run.
+/// Number of positions that are copied from the index at once. Also the number of rows after which
+/// other tasks may run.
 const POSITIONS_AT_ONCE: usize = 256;
-/// Sequences that are looked at in one step.
+/// Number of sequences that one step examines.
 const STEP: u64 = 4_096;
 
 /// One page of the list.
 #[derive(Debug, Default)]
 pub(crate) struct LogPage {
-    /// Newest first, each with its sequence.
+    /// The records, newest first, each with its sequence.
     pub(crate) logs: Vec<(u64, Bytes)>,
     /// The event before which the next page begins, if there may be more.
     pub(crate) next: Option<u64>,
-    /// Whether the page is short because looking further would have taken too long.
+    /// Whether the page is short because a longer search would have taken too long.
     pub(crate) stopped_early: bool,
 }
 
-/// The log records that the filter accepts, from before the event `before` on. Waits for `permit` before it reads the
-/// store.
+/// Returns the log records that the filter accepts and that are older than the event `before`.
+/// Waits for `permit` before it reads the store.
 pub(crate) async fn page<P, E: From<Error>>(
     log: &Log,
     index: &TraceIndex,
@@ -51,7 +53,7 @@ pub(crate) async fn page<P, E: From<Error>>(
     };
     let mut search = LogSearch::new(log, filter, limit);
     let mut upper = before.min(head.saturating_add(1));
-    // In a shared log, the index knows what was followed only.
+    // In a shared log, the index has only the events that this process followed.
     if !log.is_shared() {
         let known = index.logs_known_from().max(log.tail.stats().oldest);
         if search.by_position(index, known, upper).await {
@@ -112,7 +114,7 @@ impl<'a> LogSearch<'a> {
         }
     }
 
-    /// Takes the records in memory whose positions are known, from `known` on.
+    /// Adds the records in memory whose positions are known, down to `known`.
     async fn by_position(&mut self, index: &TraceIndex, known: u64, mut upper: u64) -> bool {
         loop {
             let positions = index.log_positions(
@@ -138,7 +140,7 @@ impl<'a> LogSearch<'a> {
         }
     }
 
-    /// Looks at the events `lower..upper` in memory.
+    /// Examines the events `lower..upper` in memory.
     fn in_memory(&mut self, lower: u64, upper: u64) -> bool {
         if self.is_spent(upper) {
             return true;
@@ -150,7 +152,7 @@ impl<'a> LogSearch<'a> {
         self.take_all(found)
     }
 
-    /// Looks at the events `lower..upper` in the store.
+    /// Examines the events `lower..upper` in the store.
     async fn in_store(
         &mut self,
         keys: Option<&[StreamKey]>,
@@ -203,7 +205,7 @@ impl<'a> LogSearch<'a> {
                         }
                     }
                 }
-                // Retention has removed them meanwhile.
+                // Retention has removed the events meanwhile.
                 TailRead::Evicted(oldest) if oldest > after + 1 => after = oldest - 1,
                 TailRead::Evicted(_) | TailRead::Nothing(_) => return,
             }
@@ -215,7 +217,8 @@ impl<'a> LogSearch<'a> {
         newest_first.any(|(sequence, payload)| self.take(sequence, payload))
     }
 
-    /// Takes a record, if the filter accepts it. Returns whether it is the first that the page has no room for.
+    /// Adds a record if the filter accepts it. Returns whether this is the first record for which
+    /// the page has no room.
     fn take(&mut self, sequence: u64, payload: Bytes) -> bool {
         if !self.filter.accepts(&payload) {
             return false;
@@ -232,7 +235,8 @@ impl<'a> LogSearch<'a> {
         is_full
     }
 
-    /// Ends the page before the event `upper` if it has looked at enough. A page looks at least at one event.
+    /// Ends the page before the event `upper` if the budget is spent. A page examines at least one
+    /// event.
     fn is_spent(&mut self, upper: u64) -> bool {
         let is_spent =
             self.rows >= PAGE_ROWS_MAX || self.rows > 0 && self.begun.elapsed() >= PAGE_TIME_MAX;

@@ -1,14 +1,14 @@
-//! Where the newest log records are in the log. Part of the trace index: the worker adds to it before the records are
-//! visible, and a rebuild fills it from the store. Bounded. Pure.
+//! The positions of the newest log records. Part of the trace index: the worker adds to it before
+//! the records are visible, and a rebuild fills it from the store. Bounded. Pure.
 
 use std::collections::VecDeque;
 
-/// The place of one log record.
+/// The position of one log record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogRecordPosition {
     pub(crate) sequence: u64,
     pub(crate) severity: u8,
-    /// Zeros outside of traces.
+    /// Zeros for a record outside of traces.
     pub(crate) trace_id: [u8; 16],
 }
 
@@ -16,15 +16,15 @@ pub(crate) struct LogRecordPosition {
 #[derive(Debug, Default)]
 pub(crate) struct LogPositions {
     all: VecDeque<LogRecordPosition>,
-    /// Every log record from here on is known.
+    /// Every log record from this event on is known.
     from: u64,
 }
 
 impl LogPositions {
-    /// Upper bound on the positions that are known: 65,536, in 2 MiB.
+    /// Upper bound on the known positions. They take 2 MiB.
     pub(crate) const POSITIONS_MAX: usize = 65_536;
 
-    /// Makes an index that will get every log record from this event on.
+    /// Creates an index that will get every log record from this event on.
     pub(crate) fn from(from: u64) -> Self {
         Self {
             all: VecDeque::new(),
@@ -36,7 +36,8 @@ impl LogPositions {
         if position.sequence < self.from {
             return;
         }
-        // Nearly always at the end; a rebuild gets one stream after another.
+        // Nearly always the end. A rebuild reads one stream after another, so its records come out
+        // of order.
         let at = self.end_below(position.sequence);
         if self
             .all
@@ -53,7 +54,7 @@ impl LogPositions {
         }
     }
 
-    /// Returns the event from which on every log record is known.
+    /// Returns the first event from which every log record is known.
     pub(crate) fn first_known(&self) -> u64 {
         self.from
     }

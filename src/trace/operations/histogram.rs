@@ -1,7 +1,7 @@
 //! Counts of durations in buckets whose width grows with the duration. Pure.
 //!
-//! Each power of two is divided into sixteen buckets, so a quantile is within 3.2 % of the true value. Only buckets that
-//! count something take memory, and most operations use a handful.
+//! Each power of two is divided into sixteen buckets, so a quantile is within 3.2 % of the true
+//! value. Empty buckets take no memory, and most operations use a handful of buckets.
 
 const SUB_BUCKETS: u32 = 16;
 
@@ -9,7 +9,7 @@ const SUB_BUCKETS: u32 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DurationHistogram {
     count: u64,
-    /// Ascending.
+    /// Ascending by duration.
     buckets: Vec<Bucket>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct HistogramRange {
 impl DurationHistogram {
     /// Upper bound on the ranges that [`ranges`](Self::ranges) returns.
     pub(crate) const RANGES_MAX: usize = 64;
-    /// Of fewer spans, nobody can say what is usual.
+    /// With fewer spans than this, a usual duration cannot be told.
     #[cfg(feature = "http")]
     pub(crate) const USUAL_SPANS_MIN: u64 = 20;
 
@@ -71,7 +71,8 @@ impl DurationHistogram {
         }
     }
 
-    /// Returns the middle of the bucket that contains the nearest rank; `None` if nothing was counted.
+    /// Returns the middle of the bucket that contains the nearest rank, or `None` if the histogram
+    /// is empty.
     pub(crate) fn quantile(&self, percent: u64) -> Option<u64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -81,8 +82,9 @@ impl DurationHistogram {
         })
     }
 
-    /// Returns the counts in at most [`RANGES_MAX`](Self::RANGES_MAX) adjoining ranges, from the shortest duration to
-    /// the longest. As many buckets are joined in each as that takes: 1, 2, 4, 8 or 16, which is a power of two.
+    /// Returns the counts in at most [`RANGES_MAX`](Self::RANGES_MAX) adjoining ranges, from the
+    /// shortest duration to the longest. Each range joins 1, 2, 4, 8 or 16 buckets, as few as the
+    /// bound allows.
     pub(crate) fn ranges(&self) -> Vec<HistogramRange> {
         let (Some(first), Some(last)) = (self.buckets.first(), self.buckets.last()) else {
             return Vec::new();
@@ -121,14 +123,14 @@ fn bucket_of(nanos: u64) -> u32 {
     (log - 3) * SUB_BUCKETS + sub
 }
 
-/// Returns the least duration of a bucket.
+/// Returns the shortest duration of a bucket.
 fn low_of(bucket: u32) -> u64 {
     if bucket < SUB_BUCKETS {
         return bucket.into();
     }
     let log = bucket / SUB_BUCKETS + 3;
     let low = (16 + u64::from(bucket % SUB_BUCKETS)).checked_shl(log - 4);
-    // The bucket behind the last one begins beyond what 64 bits hold.
+    // The end of the last bucket does not fit into 64 bits.
     low.filter(|_| log < u64::BITS).unwrap_or(u64::MAX)
 }
 

@@ -50,25 +50,25 @@ pub(crate) struct Operation {
     pub(crate) errors: u64,
     /// The sum of all durations.
     pub(crate) total_nanos: u64,
-    /// The first known end.
+    /// The earliest known end.
     pub(crate) first: Timestamp,
-    /// Whether the name was used since the hand of the table last passed it.
+    /// Whether the name was used since the table's clock hand last passed the operation.
     pub(super) is_used: bool,
     pub(crate) rate: RateBuckets,
-    /// The last runs in the order of their ends, lost ones among them.
+    /// The last runs, including lost ones, in the order of their ends.
     pub(crate) last: VecDeque<EndedSpan>,
     /// The durations of spans that ended before the recent periods.
     before: DurationHistogram,
-    /// The durations of the two newest periods: the current one first.
+    /// The durations of the two newest periods, the current one first.
     recent: [DurationHistogram; 2],
-    /// The number of the current period since 1970.
+    /// The number of the current period, counted from 1970.
     period: u64,
 }
 
 impl Operation {
     /// Upper bound on the last runs that are remembered.
     pub(crate) const RUNS_MAX: usize = 50;
-    /// Nanoseconds of one period. The current one and the one before are recent: 2.5 to 5 minutes.
+    /// Length of one period. The current and the previous period count as recent: 2.5 to 5 minutes.
     pub(crate) const PERIOD_NANOS: u64 = 150_000_000_000;
 
     pub(super) fn new(service: &Arc<str>, name: &Arc<str>) -> Self {
@@ -89,7 +89,8 @@ impl Operation {
         }
     }
 
-    /// Counts an ended span. A lost one is only remembered among the last runs: nobody knows when it ended.
+    /// Counts an ended span. A lost span is only added to the last runs, because its end time is
+    /// unknown.
     pub(super) fn record(&mut self, run: EndedSpan, kind: SpanKind) {
         if self.last.len() == Self::RUNS_MAX {
             self.last.pop_front();
@@ -133,7 +134,7 @@ impl Operation {
         self.period = self.period.max(period);
     }
 
-    /// Returns how many spans ended, without lost ones.
+    /// Returns the number of ended spans, without lost ones.
     pub(crate) fn count(&self) -> u64 {
         let [current, previous] = &self.recent;
         self.before.count() + current.count() + previous.count()
@@ -148,7 +149,7 @@ impl Operation {
         all
     }
 
-    /// Returns the medians of the spans that ended recently, and of those before.
+    /// Returns the medians of the spans that ended recently, and of those that ended earlier.
     pub(crate) fn medians(&mut self, now: Timestamp) -> (Option<u64>, Option<u64>) {
         self.begin_period(now.nanos() / Self::PERIOD_NANOS);
         let [current, previous] = &self.recent;
@@ -187,9 +188,9 @@ mod tests {
         add(10, 2);
         add(160, 2);
         add(170, 2);
-        // Two periods later: the first two are before.
+        // Two periods later, the first two spans are no longer recent.
         add(310, 8);
-        // A span whose end came late belongs to its own time.
+        // A span whose end arrives late counts in the period of its end.
         add(20, 2);
         let mut at = |seconds: u64| {
             let now = Timestamp::from_nanos((begin + seconds) * 1_000_000_000);

@@ -1,7 +1,8 @@
-//! The answer of `GET /operations`: the operations that took most time in all. It runs on the task of the request.
+//! The response of `GET /operations`: the operations with the most total time. It runs on the task
+//! of the request.
 //!
-//! It copies figures under the index's lock, a few operations at a time, because the worker thread needs the lock for
-//! every batch. It computes from the copies.
+//! It copies figures under the index's lock, a few operations at a time, because the worker thread
+//! needs the lock for every batch. It computes from the copies.
 
 use crate::{
     span::event::SpanKind,
@@ -17,16 +18,16 @@ use crate::{
     util::{hash::Map, sync::read, time::Timestamp},
 };
 
-/// Upper bound on the operations that are copied under one lock: that takes some ten microseconds.
+/// Upper bound on the operations that are copied under one lock, which takes some ten microseconds.
 const OPERATIONS_AT_ONCE: usize = 16;
 /// Upper bound on the open traces whose spans are examined under one lock.
 const TRACES_AT_ONCE: usize = 64;
-/// Upper bound on the open traces, the newest ones, in which open spans are looked for.
+/// Upper bound on the open traces that are searched for open spans. The newest traces are searched.
 const TRACES_MAX: usize = 1_024;
 /// Upper bound on the open spans of one trace that are examined.
 const SPANS_MAX: usize = 256;
 
-/// Which operations are shown. Values within one field are alternatives; all fields must match.
+/// The filter of operations. Values within one field are alternatives; all fields must match.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OperationFilter {
     pub(crate) services: Vec<String>,
@@ -48,13 +49,13 @@ impl OperationFilter {
     }
 }
 
-/// The operations that took most time in all, and what is left out.
+/// The operations with the most total time, and counts of the others.
 #[derive(Clone, Debug)]
 pub(crate) struct OperationsPage {
     pub(crate) operations: Vec<OperationSummary>,
-    /// Operations that the filter accepts and the page has no room for.
+    /// The number of operations that the filter accepts but that have no room on the page.
     pub(crate) more: usize,
-    /// Ended spans of names of which no figures are kept.
+    /// Ended spans whose names have no figures.
     pub(crate) others: u64,
 }
 
@@ -72,7 +73,7 @@ impl TraceIndex {
             let mut count = 0;
             for (id, operation) in state.operations.from(place).take(OPERATIONS_AT_ONCE) {
                 count += 1;
-                // A name of which only the start was seen twice has no figures.
+                // An operation has no figures if its spans started but never ended.
                 let is_used = operation.running > 0 || !operation.last.is_empty();
                 if is_used && filter.accepts(operation) {
                     wanted.push((id, operation.clone()));
@@ -159,7 +160,8 @@ mod tests {
         json!({"operations": page.operations, "more": page.more, "others": page.others})
     }
 
-    /// Returns for each operation: name, count, running, and the states of the last runs.
+    /// Returns the name, the count, the running spans and the states of the last runs of each
+    /// operation.
     fn told(page: &Json) -> Vec<(String, u64, u64, Vec<String>)> {
         let text = |value: &Json| value.as_str().unwrap().to_owned();
         let operations = page["operations"].as_array().unwrap().iter();
@@ -243,7 +245,7 @@ mod tests {
         let change = |trace| TraceChanges { trace };
         for trace in 1..=20 {
             apply(change(trace).started(1, None, 1));
-            // A start that comes again opens nothing.
+            // A repeated start opens nothing.
             apply(change(trace).started(1, None, 1));
         }
         let told = || told(&page(&index, &OperationFilter::default(), 10, 100));
@@ -258,7 +260,7 @@ mod tests {
         apply(change(2).ended(1, None, [1, 2], SpanOutcome::Ok));
         let last = states(&[("lost", 1), ("ok", 1), ("running", 10)]);
         assert_eq!(told(), row(1, 18, last));
-        // The lost span's own end comes after all, and a lost one starts again.
+        // The lost span's own end arrives after all, and a lost span starts again.
         apply(change(1).ended(1, None, [1, 3], SpanOutcome::Cancelled));
         apply(change(3).ended(1, None, [1, 4], SpanOutcome::Lost));
         apply(change(3).started(1, None, 1));

@@ -1,17 +1,17 @@
-//! How many spans ended lately: counts in buckets of time. Bounded. Pure.
+//! Counts of recently ended spans, in buckets of time. Bounded. Pure.
 
 use crate::util::time::Timestamp;
 
-/// How many spans ended within [`RateBuckets::SECONDS`].
+/// The spans that ended within [`RateBuckets::SECONDS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateBucket {
-    /// The number of the bucket since 1970.
+    /// The number of the bucket, counted from 1970.
     number: u32,
     pub(crate) count: u32,
     pub(crate) errors: u32,
 }
 
-/// The newest buckets, each at the place of its number.
+/// The newest buckets. A bucket's number determines its slot.
 #[derive(Clone, Debug)]
 pub(crate) struct RateBuckets([RateBucket; Self::BUCKETS]);
 
@@ -26,10 +26,10 @@ impl RateBuckets {
     pub(crate) const BUCKETS: usize = 40;
     /// Seconds of one bucket.
     pub(crate) const SECONDS: u64 = 15;
-    /// Number of buckets, the current one among them, from which the rate of now is computed.
+    /// Number of buckets from which the current rate is computed, including the current one.
     const NOW_BUCKETS: usize = 4;
 
-    /// Counts a span that ended at this time. What ended before the covered time is left out.
+    /// Counts a span that ended at this time. Ignores ends before the covered time.
     pub(crate) fn record(&mut self, end: Timestamp, is_error: bool) {
         let number = number_of(end);
         let Some(bucket) = self.0.get_mut(number as usize % Self::BUCKETS) else {
@@ -59,8 +59,8 @@ impl RateBuckets {
         })
     }
 
-    /// Returns how many spans end a second now: the mean of the last 45 to 60 seconds, or of the time since `first`
-    /// if that is shorter.
+    /// Returns how many spans now end per second: the mean of the last 45 to 60 seconds, or of the
+    /// time since `first` if that is shorter.
     pub(crate) fn per_second(&self, now: Timestamp, first: Timestamp) -> f64 {
         const SECOND: u64 = 1_000_000_000;
         let newest = self.until(now);
@@ -106,7 +106,7 @@ mod tests {
         expected[1] = (1, 0);
         expected[39] = (1, 0);
         assert_eq!(counts(&buckets, begin + 599), expected);
-        // The first bucket leaves, and what ended then comes too late.
+        // The first bucket is replaced, and a span that ended in its time arrives too late.
         buckets.record(at(begin + 600), false);
         buckets.record(at(begin), false);
         let mut expected = vec![(0, 0); 40];

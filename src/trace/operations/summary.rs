@@ -120,7 +120,7 @@ impl OperationSummary {
     /// Upper bound on the open spans among the last runs: 10.
     pub(crate) const RUNNING_MAX: usize = 10;
 
-    /// Summarizes an operation and some of its open spans, the newest of which come first.
+    /// Summarizes an operation and some of its open spans. `running` begins with the newest ones.
     pub(crate) fn of(mut operation: Operation, running: &[RunningSpan], now: Timestamp) -> Self {
         let durations = operation.durations();
         let (recent, before) = operation.medians(now);
@@ -163,7 +163,7 @@ fn last_runs(operation: &Operation, running: &[RunningSpan], now: Timestamp) -> 
         state: RunState::Running,
     });
     let running: Vec<LastRun> = running.collect();
-    // A lost end is provisional: the real one comes later.
+    // A lost end is provisional: the real end may replace it.
     let is_replaced = |at: usize, run: &EndedSpan| {
         let later = operation.last.iter().skip(at + 1);
         let ids = (run.trace_id, run.span_id);
@@ -187,7 +187,7 @@ fn last_runs(operation: &Operation, running: &[RunningSpan], now: Timestamp) -> 
     ended.into_iter().skip(surplus).chain(running).collect()
 }
 
-/// Returns a share between 0 and 1; 0 of nothing.
+/// Returns a share between 0 and 1, or 0 if the whole is 0.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a share needs no more precision"

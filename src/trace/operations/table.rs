@@ -1,5 +1,5 @@
-//! The operations of a log, by service and name, bounded in number. At the bound, a new name takes the place of one that
-//! was not used lately (the clock algorithm). The worker thread writes them.
+//! The operations of a log, by service and name, bounded in number. At the bound, a new name
+//! replaces one that was not used lately (the clock algorithm). The worker thread writes the table.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     util::hash::Map,
 };
 
-/// The place of an operation, for an open span that counts as running there.
+/// The slot of an operation. An open span stores the slot in which it counts as running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct OperationId(u16);
 
@@ -30,22 +30,22 @@ impl OperationId {
 
 #[derive(Debug, Default)]
 pub(crate) struct Operations {
-    /// The places of the operations.
+    /// The slots of the operations.
     by_service: Map<Arc<str>, Map<Arc<str>, usize>>,
     all: Vec<Operation>,
-    /// The clock's hand: the operation that is examined next when a new name needs a place.
+    /// The clock hand: the slot that is examined next when a new name needs one.
     hand: usize,
     recent: Recent,
     /// Ended spans of names that are not in the table.
     forgotten: u64,
 }
 
-/// Places of operations that were used lately, by the address of the name. Names are shared, so most spans find theirs
-/// here without comparing texts.
+/// The slots of recently used operations, by the address of the name. Names are interned, so most
+/// spans find their slot here without comparing texts.
 #[derive(Debug, Default)]
 struct Recent(Vec<Option<Found>>);
 
-/// A service, a name, and the place of their operation.
+/// A service, a name, and the slot of their operation.
 type Found = (Arc<str>, Arc<str>, usize);
 
 impl Recent {
@@ -64,7 +64,7 @@ impl Recent {
         }
     }
 
-    /// Forgets the names that were found with this place.
+    /// Forgets the names that map to this slot.
     fn forget(&mut self, at: usize) {
         for found in &mut self.0 {
             found.take_if(|(_, _, place)| *place == at);
@@ -77,10 +77,10 @@ impl Recent {
 }
 
 impl Operations {
-    /// Upper bound on the operations. An operation takes some 5 KB, and at most 50 KB if its durations are of all
-    /// magnitudes.
+    /// Upper bound on the operations. One takes some 5 KB, and at most 50 KB if its durations
+    /// differ by many orders of magnitude.
     pub(crate) const OPERATIONS_MAX: usize = 1_000;
-    /// Upper bound on the operations that the hand passes for one new name.
+    /// Upper bound on the slots that the hand passes for one new name.
     const STEPS_MAX: usize = 64;
 
     /// Returns the operation of a span that starts.
@@ -112,7 +112,8 @@ impl Operations {
         }
     }
 
-    /// Returns the place of an operation. Makes one if needed; `None` if there is no room.
+    /// Returns the slot of an operation, and adds the operation if needed. Returns `None` if there
+    /// is no room.
     fn place(&mut self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
         if let Some(at) = self.recent.find(service, name) {
             return Some(at);
@@ -138,9 +139,9 @@ impl Operations {
         Some(at)
     }
 
-    /// Forgets an operation that was not used since the hand last passed it, and returns its place. So a name that is
-    /// used once is replaced before one that is used repeatedly. An operation with open spans stays, because they hold
-    /// its place.
+    /// Forgets an operation that was not used since the hand last passed it, and returns its slot.
+    /// A name that was used once is therefore replaced before one that is used repeatedly. An
+    /// operation with open spans stays, because they refer to its slot.
     fn free_place(&mut self) -> Option<usize> {
         for _ in 0..Self::STEPS_MAX {
             let at = self.hand;
@@ -167,13 +168,13 @@ impl Operations {
         self.all.get(*names.get(name)?)
     }
 
-    /// Returns operations in the order of their places, from this place on.
+    /// Returns the operations in slot order, from this slot on.
     pub(crate) fn from(&self, place: usize) -> impl Iterator<Item = (OperationId, &Operation)> {
         let all = self.all.iter().enumerate().skip(place);
         all.map(|(at, operation)| (OperationId::of(at), operation))
     }
 
-    /// Returns how many ended spans have names that are not in the table.
+    /// Returns the number of ended spans whose names are not in the table.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
     }

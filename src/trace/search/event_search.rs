@@ -1,4 +1,5 @@
-//! Looks for the terms of a search in the events of one trace. Pure; it runs on the task of a request.
+//! Searches the events of one trace for the terms of a search. Pure; it runs on the task of a
+//! request.
 
 use std::borrow::Cow;
 
@@ -7,38 +8,41 @@ use serde_json::{Map as JsonMap, Value as Json};
 
 use crate::trace::search::{AttributeTest, Search, SummaryVerdict, Test, folded_text::FoldedText};
 
-/// Lower bound on the digits of a text that is compared with span ids: of fewer digits, many ids begin with any word.
+/// A text with fewer digits is not compared with span ids, because too many ids would begin with
+/// it.
 const SPAN_DIGITS_MIN: usize = 8;
 
 /// The first place in the events of a trace at which a term was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SearchMatch {
-    /// `None` for a log record outside of spans.
+    /// The span of the match, or `None` for a log record outside of spans.
     span_id: Option<String>,
-    /// The name of the span; `None` if its start is gone.
+    /// The name of the span, or `None` if its start is gone.
     name: Option<String>,
-    /// `name`, `attributes.http.route`, `status.message`, `events.exception.exception.message`, `log.body` and so on.
+    /// The field of the match: `name`, `attributes.http.route`, `status.message`,
+    /// `events.exception.exception.message`, `log.body` and so on.
     field: String,
     /// The part of the value around the match.
     text: String,
 }
 
 impl SearchMatch {
-    /// Upper bound on the characters of the text.
+    /// Upper bound on the length of the text, in characters.
     pub(crate) const TEXT_MAX: usize = 160;
 
-    /// Returns whether the event in which it was found does not say the name of its span: an update or a log record.
+    /// Returns whether the matching event lacks the name of its span, because it is an update or a
+    /// log record.
     pub(crate) fn needs_name(&self) -> bool {
         self.name.is_none() && self.span_id.is_some()
     }
 
-    /// Takes the name from the event if it is of the same span.
+    /// Copies the name from the event if the event belongs to the same span.
     pub(crate) fn take_name(&mut self, payload: &[u8]) {
         let Some(span) = &self.span_id else {
             return;
         };
-        // Most events are of other spans.
+        // Most events belong to other spans.
         if memchr::memmem::find(payload, span.as_bytes()).is_none() {
             return;
         }
@@ -59,7 +63,7 @@ pub(crate) struct NotFound;
 #[derive(Debug)]
 pub(crate) struct EventSearch<'a> {
     search: &'a Search,
-    /// The places of the terms that are looked for, and where each was found first.
+    /// The indexes of the terms to find, and the first match of each.
     terms: Vec<(usize, Option<SearchMatch>)>,
 }
 
@@ -125,7 +129,7 @@ impl<'a> EventSearch<'a> {
         Self::new(search, &terms)
     }
 
-    /// Returns whether no further event can change the result.
+    /// Returns whether the result is final, whatever further events hold.
     pub(crate) fn is_decided(&self) -> bool {
         let is_negated = |place: &usize| self.term(*place).is_some_and(|(negated, _)| negated);
         let (mut all_found, mut is_refuted) = (true, false);
@@ -136,7 +140,7 @@ impl<'a> EventSearch<'a> {
         all_found || is_refuted
     }
 
-    /// Looks at one event.
+    /// Searches one event.
     pub(crate) fn look(&mut self, payload: &[u8]) {
         let wanted: Vec<usize> = self
             .terms
@@ -173,8 +177,8 @@ impl<'a> EventSearch<'a> {
         }
     }
 
-    /// Decides about the trace, now that all of its events were looked at. Returns where the first term was found that
-    /// only events hold.
+    /// Decides about the trace after all of its events were searched. Returns the first match of
+    /// the first term that only events can decide.
     pub(crate) fn decide(self, verdict: &SummaryVerdict) -> Result<Option<SearchMatch>, NotFound> {
         let open = match verdict {
             SummaryVerdict::Accepted => return Ok(None),
@@ -203,7 +207,8 @@ impl<'a> EventSearch<'a> {
 }
 
 impl Test {
-    /// Returns whether the bytes of an event may hold this. Decides without parsing, if the event has no escapes.
+    /// Returns whether the bytes of an event may match. It decides without parsing if the event has
+    /// no escapes.
     fn may_be_in(&self, payload: &[u8]) -> bool {
         let text = match self {
             Self::Text(text) | Self::Scope(text) | Self::Span(text) => text,
@@ -219,7 +224,7 @@ impl Test {
         std::str::from_utf8(payload).is_ok_and(|payload| text.is_in(payload))
     }
 
-    /// Returns the field that holds this, and the part of its value around the match.
+    /// Returns the matching field, and the part of its value around the match.
     fn find(&self, event: &SearchedEvent<'_>) -> Option<(String, String)> {
         match self {
             Self::Text(text) => event.find_text(text),
@@ -241,7 +246,7 @@ impl Test {
 }
 
 impl AttributeTest {
-    /// A number or a truth value is met whole: 40 does not find 402.
+    /// A number or a boolean must match as a whole: 40 does not match 402.
     #[expect(clippy::float_cmp, reason = "the same number was written")]
     fn holds(&self, actual: &Json) -> bool {
         if !self.orderings.is_empty() {
@@ -260,7 +265,7 @@ impl AttributeTest {
 fn number_of(value: &Json) -> Option<f64> {
     match value {
         Json::Number(number) => number.as_f64(),
-        // Large integers are texts on the wire.
+        // Large integers are strings on the wire.
         Json::String(text) => text.trim().parse().ok(),
         Json::Bool(truth) => Some(f64::from(u8::from(*truth))),
         _ => None,
@@ -275,7 +280,7 @@ impl SearchedEvent<'_> {
             ("service", &self.service),
             ("scope", &self.scope),
         ];
-        // A log record repeats what its process is called.
+        // These fields of a log record are skipped, because they only repeat names of its process.
         let mut own = own.into_iter().filter(|_| !is_log);
         let by_id = || {
             let span = self.span_id.as_ref()?;
@@ -311,7 +316,7 @@ impl SearchedMoment {
 }
 
 fn found_in(field: &str, value: &str, text: &FoldedText) -> Option<(String, String)> {
-    // A missing field holds nothing, not even an empty text.
+    // A missing field contains nothing, not even an empty text.
     let is_in = !value.is_empty() && text.is_in(value);
     is_in.then(|| (field.to_owned(), excerpt(value, text)))
 }
@@ -333,7 +338,7 @@ fn found_in_attributes(
         .find_map(|(key, value)| found_in_value(&format!("{prefix}.{key}"), value, text))
 }
 
-/// Returns a text as it is, and anything else as JSON.
+/// Returns a string as it is, and any other value as JSON.
 fn text_of(value: &Json) -> Cow<'_, str> {
     match value {
         Json::String(text) => text.into(),
@@ -341,7 +346,8 @@ fn text_of(value: &Json) -> Cow<'_, str> {
     }
 }
 
-/// Returns the first part of a text that contains what was found, or its beginning if no part contains all of it.
+/// Returns the first part of a text that contains the match, or the beginning of the text if no
+/// part contains the whole match.
 fn excerpt(text: &str, found: &FoldedText) -> String {
     let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
     if starts.len() <= SearchMatch::TEXT_MAX {

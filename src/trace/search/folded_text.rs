@@ -1,6 +1,7 @@
-//! Text as a search compares it: without case, in one spelling of each character, with one kind of blank. The dashboard
-//! does the same (`dashboard/assets/model/search.mjs`); `tests/search.json` holds both to it. Pure; it runs on the task
-//! of a request, for every trace that is searched.
+//! Text folded for comparison: without case, with one composition of each character and one kind of
+//! blank. The dashboard folds text in the same way (`dashboard/assets/model/search.mjs`); both are
+//! tested against `tests/search.json`. Pure; it runs on the task of a request, for every trace that
+//! is searched.
 
 use memchr::memchr2_iter;
 use unicode_normalization::UnicodeNormalization as _;
@@ -18,7 +19,7 @@ impl FoldedText {
         &self.0
     }
 
-    /// Returns whether the text contains this one, both folded. ASCII is compared in place.
+    /// Returns whether the text contains this one after folding. ASCII is compared in place.
     pub(crate) fn is_in(&self, text: &str) -> bool {
         if !text.is_ascii() {
             return fold(text).contains(&self.0);
@@ -43,8 +44,9 @@ impl FoldedText {
     }
 }
 
-/// Folds a text: NFD, then full lower, upper and lower case, then NFC. This tells apart what Unicode's case folding
-/// tells apart, except that `ı` is an `i`. JavaScript has these mappings, and no case folding.
+/// Folds a text: NFD, then full lower, upper and lower case, then NFC. The result distinguishes the
+/// same characters as Unicode's case folding, except that `ı` becomes `i`. JavaScript has these
+/// mappings but no case folding.
 fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text
@@ -115,8 +117,8 @@ mod tests {
         fn folding_is_stable_and_blind_to_case_and_spelling(text in "\\PC{0,12}") {
             let folded = fold(&text);
             prop_assert_eq!(&fold(&folded), &folded);
-            // Decomposed first (Unicode, section 3.13, D145): the upper case of an iota below a letter is a letter, and the
-            // marks after it then stand above another one.
+            // Decomposed first (Unicode, section 3.13, D145). The upper case of an iota subscript
+            // is a separate letter, and any mark after it would then attach to that letter.
             let decomposed: String = text.nfd().collect();
             prop_assert_eq!(&fold(&decomposed), &folded);
             prop_assert_eq!(&fold(&decomposed.to_uppercase()), &folded);

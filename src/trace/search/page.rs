@@ -1,6 +1,7 @@
-//! Pages of traces whose events a search reads: those in the index here, older ones in [`stored`](crate::trace::stored).
-//! The summary of a trace decides first; its events are read only for the terms that are then open, within a budget. It
-//! runs on the task of a request.
+//! Pages of traces whose events a search reads. Traces in the index are found here, older ones in
+//! [`stored`](crate::trace::stored). The summary of a trace decides first. Its events are read only
+//! for the terms that the summary leaves undecided, within a budget. It runs on the task of a
+//! request.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ impl PageBudget {
     const ROWS_MAX: usize = 50_000;
     /// Upper bound on the rows that one page reads for a search, in memory and in the store.
     pub(crate) const SEARCHED_ROWS_MAX: usize = 200_000;
-    /// Time after which a page reads no further.
+    /// The time after which a page reads no further.
     const TIME_MAX: Duration = Duration::from_secs(1);
 
     pub(crate) fn of(filter: &TraceFilter) -> Self {
@@ -69,13 +70,14 @@ impl PageBudget {
         self.rows >= self.rows_max || self.rows > 0 && self.begun.elapsed() >= Self::TIME_MAX
     }
 
-    /// Returns whether nothing was read yet. What the whole budget does not suffice for is left out and told.
+    /// Returns whether the page has read nothing yet. A trace that exceeds even a whole budget is
+    /// skipped and reported.
     pub(crate) fn is_fresh(&self) -> bool {
         self.rows == 0
     }
 }
 
-/// A trace that the filter accepts, as far as its summary decides.
+/// A trace that its summary does not rule out.
 #[derive(Debug)]
 struct Candidate {
     first: u64,
@@ -84,7 +86,8 @@ struct Candidate {
 }
 
 impl TraceIndex {
-    /// Returns the newest candidates that begin before this event, and the event before which there may be more.
+    /// Returns the newest candidates that begin before this event. Also returns the event before
+    /// which there may be more.
     fn candidates(
         &self,
         filter: &TraceFilter,
@@ -109,7 +112,8 @@ impl TraceIndex {
     }
 }
 
-/// Returns the newest traces in the index that the filter accepts, of those that begin before the event `before`.
+/// Returns the newest traces in the index that the filter accepts and that begin before the event
+/// `before`.
 pub(crate) async fn indexed_page(
     log: &Log,
     index: &TraceIndex,
@@ -157,14 +161,14 @@ impl TracePage {
     }
 }
 
-/// What the events of a trace decided.
+/// The result of searching a trace's events.
 #[derive(Debug)]
 enum SearchResult {
     Accepted(Option<SearchMatch>),
     Rejected,
     /// The next page begins with this trace.
     OutOfBudget,
-    /// The trace has more events than a page may read, and those that were read do not decide.
+    /// The trace has more events than a page may read, and the events that were read do not decide.
     TooLarge,
 }
 
@@ -199,7 +203,7 @@ async fn search(
     Ok(SearchResult::Accepted(found))
 }
 
-/// Looks for the name of the span, if the event that was found does not say it.
+/// Looks up the name of the span if the matching event lacks it.
 pub(crate) async fn named(
     log: &Log,
     stream: (StreamKey, u64),
@@ -216,8 +220,8 @@ pub(crate) async fn named(
     Ok(found)
 }
 
-/// Calls `look` with the payloads of a trace that begins with the event `first`, until it returns `true`. Returns
-/// whether it did, or the trace was read to its end.
+/// Calls `look` with the payloads of a trace that begins with the event `first`, until `look`
+/// returns `true`. Returns whether it did, or whether the trace was read to its end.
 async fn read_events(
     log: &Log,
     (key, first): (StreamKey, u64),
@@ -227,7 +231,7 @@ async fn read_events(
     let mut after = first.saturating_sub(1);
     while !budget.is_spent() {
         let read = if log.is_shared() {
-            // In a shared log, memory has only what was followed.
+            // In a shared log, memory has only the events that this process followed.
             TailRead::Evicted(u64::MAX)
         } else {
             log.tail.read_streams_after(&[key], after)
@@ -266,7 +270,7 @@ async fn read_events(
                 }
             }
         }
-        // In memory, nothing else lets other tasks run.
+        // Reading from memory never yields by itself, so other tasks get to run here.
         tokio::task::yield_now().await;
     }
     Ok(false)

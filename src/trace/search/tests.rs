@@ -1,4 +1,4 @@
-//! Searches, held to the examples that the dashboard is held to.
+//! Searches, tested against the same examples as the dashboard's search.
 
 use serde_json::Value as Json;
 
@@ -11,7 +11,7 @@ use crate::{
     wire::id::{EventId, Sequence},
 };
 
-/// Searches, and what they find: the dashboard's own tests read the same file.
+/// The searches and their expected results. The dashboard's own tests read the same file.
 fn shared() -> Json {
     serde_json::from_str(include_str!("../../../tests/search.json")).unwrap()
 }
@@ -104,7 +104,8 @@ fn what_cannot_be_read_is_refused_with_its_place() {
     }
 }
 
-/// Returns what a search finds in the events of the shared trace: whether it accepts the trace, and the match.
+/// Returns the result of a search in the events of the shared trace: whether the search accepts the
+/// trace, and the match.
 fn found_in_events(query: &str) -> (bool, Json) {
     let shared = shared();
     let search = Search::parse(query).unwrap();
@@ -159,7 +160,7 @@ fn terms_may_hold_in_different_spans_and_in_the_summary() {
     let (accepted, found) = found_in_events("checkout -gold \"card declined\" uri:/foo");
     let field: Json = "status.message".into();
     assert_eq!((accepted, &found["field"]), (true, &field));
-    // What the summary says needs no event.
+    // A term that the summary matches needs no event.
     assert_eq!(found_in_events("checkout -gold"), (true, Json::Null));
     assert_eq!(
         found_in_events("checkout state:ok uri:/foo"),

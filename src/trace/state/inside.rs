@@ -1,16 +1,16 @@
-//! What the updates of a trace's open spans say: their progress, what they wait for, and whether they fail already.
-//! Bounded. Pure; the worker thread writes it, the routes of lists read it.
+//! The state that updates report of a trace's open spans: progress, await points, and whether they
+//! already fail. Bounded. Pure; the worker thread writes it, the routes of lists read it.
 
 use crate::{
     span::{progress::SpanProgress, updates::Awaiting},
     trace::{span_change::AwaitPoint, state::open_spans::SmallSpanSet},
 };
 
-/// Upper bound on the spans of a trace whose progress and await points are remembered. A further one replaces the span
-/// whose last change is oldest, but never the root.
+/// Upper bound on the spans of a trace whose progress and await points are stored. A further span
+/// replaces the one whose last change is oldest, but never the root.
 pub(super) const SPANS_MAX: usize = 64;
 
-/// What is known of the inside of open spans, and the progress of the root, also after its end.
+/// The reported state of open spans, and the progress of the root, which is kept after its end.
 #[derive(Clone, Debug, Default)]
 pub(in crate::trace) struct InsideOfSpans {
     /// In the order of their last changes.
@@ -23,13 +23,13 @@ pub(in crate::trace) struct InsideOfSpans {
 struct SpanInside {
     span: [u8; 8],
     progress: SpanProgress,
-    /// The event that told of progress last.
+    /// The last event that reported progress.
     progressed: u64,
     awaiting: Option<AwaitPoint>,
 }
 
 impl InsideOfSpans {
-    /// Applies the progress that a span told with the event of this sequence.
+    /// Applies the progress that a span reported with the event of this sequence.
     pub(super) fn progress(
         &mut self,
         span: [u8; 8],
@@ -81,12 +81,12 @@ impl InsideOfSpans {
         self.spans.len()
     }
 
-    /// Returns the number of open spans that fail already.
+    /// Returns the number of open spans that already fail.
     pub(super) fn failing(&self) -> u64 {
         self.failing.len() as u64
     }
 
-    /// Returns the progress of the root, else of the open span that told of it last.
+    /// Returns the progress of the root, or else of the open span that last reported any.
     pub(super) fn shown_progress(
         &self,
         root: Option<[u8; 8]>,
@@ -101,7 +101,7 @@ impl InsideOfSpans {
         of_root.or_else(of_open).map(|known| &known.progress)
     }
 
-    /// Returns the await point that has lasted longest.
+    /// Returns the await point with the longest wait.
     pub(super) fn longest_await(&self) -> Option<&AwaitPoint> {
         let awaiting = self
             .spans

@@ -1,5 +1,6 @@
-//! The state of one trace: its root, open spans, counts and services. The worker thread applies each change of a span; the
-//! list of traces and `/traces/{id}` read it. Bounded: services, links and lost spans are remembered up to a limit. Pure.
+//! The state of one trace: its root, open spans, counts and services. The worker thread applies
+//! each change of a span; the list of traces and `/traces/{id}` read it. Bounded: services, links
+//! and lost spans are stored up to a limit. Pure.
 
 mod inside;
 pub(in crate::trace) mod open_spans;
@@ -28,13 +29,14 @@ pub(in crate::trace) use self::root::TraceError;
 pub(crate) use self::service::Service;
 pub use self::trace_state::TraceState;
 
-/// Upper bound on the services that are listed with a trace.
+/// Upper bound on the stored services of a trace.
 const SERVICES_MAX: usize = 16;
-/// Upper bound on the linked traces that are remembered with a trace.
+/// Upper bound on the stored links of a trace to other traces.
 const LINKS_MAX: usize = 64;
 /// Upper bound on the open ancestors of a span that are searched for a cycle of parents.
 const DEPTH_MAX: usize = 64;
-/// Upper bound on the lost spans of a trace that are remembered. Only a remembered one is replaced by its real end.
+/// Upper bound on the stored lost spans of a trace. Only for a stored one can the real end replace
+/// the lost end.
 const LOST_MAX: usize = 65_536;
 
 /// The phase of one span of a trace.
@@ -42,9 +44,9 @@ const LOST_MAX: usize = 65_536;
 pub(crate) enum SpanPhase {
     Running,
     Waiting,
-    /// It ended, or was never seen.
+    /// The span ended, or was never seen.
     Closed,
-    /// The log itself ended it, because its own end can no longer arrive.
+    /// The log itself ended the span, because the span's own end can no longer arrive.
     Lost,
 }
 
@@ -53,7 +55,7 @@ pub(crate) enum SpanPhase {
 pub(super) enum RunningChange {
     None,
     Opened,
-    /// The span counted as running here.
+    /// A span was closed that counted as running in this operation.
     Closed(OperationId),
 }
 
@@ -68,11 +70,12 @@ pub(crate) struct Trace {
     pub(super) lost: SmallSpanSet,
     pub(crate) total: u64,
     pub(crate) ended: u64,
-    /// Ended spans with an error. [`errors`](Self::errors) counts open ones, too.
+    /// Ended spans with an error. [`errors`](Self::errors) also counts open ones.
     ended_errors: u64,
-    /// The earliest start of its spans. For an ended span, the end's start time counts, otherwise that of the start.
+    /// The earliest start of its spans. An ended span has the start time in its end event, an open
+    /// span the one in its start event.
     pub(super) start: Option<Timestamp>,
-    /// The earliest start of the ended spans, which no longer changes.
+    /// The earliest start of the ended spans, whose start times are final.
     ended_start: Option<Timestamp>,
     pub(super) newest: Timestamp,
     pub(super) end: Timestamp,
@@ -88,7 +91,7 @@ pub(super) struct Rare {
     pub(super) links: Vec<[u8; 16]>,
     evicted: EvictedEvents,
     inside: InsideOfSpans,
-    /// Spans that are taken for ended because the part of the trace with their end was not read.
+    /// Spans that are treated as ended because the part of the trace with their ends was not read.
     assumed_ended: SmallSpanSet,
     error: Option<TraceError>,
 }
@@ -114,7 +117,7 @@ impl Trace {
         }
     }
 
-    /// Frees the memory of its parts, because the trace is gone.
+    /// Frees the memory of the trace's parts when the trace is gone.
     pub(crate) fn clear(&mut self) {
         self.root = None;
         self.open = OpenSpans::default();
@@ -128,7 +131,8 @@ impl Trace {
         self.apply_counted(change, sequence, OperationId::NONE);
     }
 
-    /// Applies a change. Returns whether it opened or closed a span. A span that it opens counts in this operation.
+    /// Applies a change. Returns whether it opened or closed a span. An opened span counts as
+    /// running in this operation.
     pub(super) fn apply_counted(
         &mut self,
         change: &SpanChange,
@@ -165,7 +169,7 @@ impl Trace {
                     return RunningChange::Closed(closed.operation);
                 }
             }
-            // A span that is not open leaves nothing behind.
+            // An update of a span that is not open has no effect.
             ChangeKind::Updated(update) if self.open.contains(change.span_id) => {
                 self.update(change.span_id, sequence, update);
             }
@@ -176,7 +180,7 @@ impl Trace {
 
     fn update(&mut self, span_id: [u8; 8], sequence: u64, update: &SpanUpdate) {
         match update.waits {
-            // Only the end of an open span, or its next update, removes it from the set.
+            // Only the end of the span, or its next update, removes it from the set.
             Some(true) => self.waiting.insert(span_id),
             Some(false) => drop(self.waiting.remove(span_id)),
             None => {}
@@ -196,7 +200,7 @@ impl Trace {
         }
     }
 
-    /// Remembers the first error that says what it is, until that span turns out to have ended otherwise.
+    /// Stores the first error that has a message. Removes it if the same span later ends otherwise.
     fn tell_error(&mut self, span_id: [u8; 8], name: &Arc<str>, message: Option<&str>) {
         let known = self.rare.as_ref().and_then(|rare| rare.error.as_ref());
         if known.is_some_and(|known| known.span_id != span_id) || (known, message) == (None, None) {
@@ -209,7 +213,7 @@ impl Trace {
         });
     }
 
-    /// Returns the first error that says what it is.
+    /// Returns the first error that has a message.
     pub(in crate::trace) fn error(&self) -> Option<&TraceError> {
         self.rare.as_ref()?.error.as_ref()
     }
@@ -229,7 +233,7 @@ impl Trace {
         (end, outcome): (&SpanStart, SpanOutcome),
     ) {
         let is_root = self.root_id() == Some(span_id);
-        // A lost end repeats the start, which knows less than the updates.
+        // A lost end repeats the start, which has less than the updates.
         if is_root && outcome != SpanOutcome::Lost {
             self.tell_progress(span_id, sequence, end.progress.as_deref());
         }
@@ -242,24 +246,26 @@ impl Trace {
         self.root.as_ref().map(|root| root.span_id)
     }
 
-    /// Returns the number of spans that failed: ended ones, and open ones that say so already.
+    /// Returns the number of failed spans: ended ones, and open ones whose updates report a
+    /// failure.
     pub(crate) fn errors(&self) -> u64 {
         let rare = self.rare.as_ref();
         self.ended_errors + rare.map_or(0, |rare| rare.inside.failing())
     }
 
-    /// Returns the progress of the root, also of an ended one; else of the open span that told of it last.
+    /// Returns the progress of the root, even after its end, or else of the open span that last
+    /// reported any.
     pub(crate) fn progress(&self) -> Option<&SpanProgress> {
         let inside = &self.rare.as_ref()?.inside;
         inside.shown_progress(self.root_id(), |span| self.open.contains(span))
     }
 
-    /// Returns the await point of an open span that has lasted longest.
+    /// Returns the longest-lasting await point of an open span.
     pub(crate) fn awaiting(&self) -> Option<&AwaitPoint> {
         self.rare.as_ref()?.inside.longest_await()
     }
 
-    /// Returns what was known of the span if it was open.
+    /// Applies the end of a span. Returns the span's entry if it was open.
     fn end(
         &mut self,
         change: &SpanChange,
@@ -274,7 +280,7 @@ impl Trace {
             self.count_new_span(change.span_id, start);
         }
         if was_lost {
-            // A lost end is provisional: this one replaces it.
+            // A lost end is provisional, and this end replaces it.
             self.ended_errors = self.ended_errors.saturating_sub(1);
             self.count(&start.service, 0, -1);
         } else if !was_assumed {
@@ -299,13 +305,14 @@ impl Trace {
         opened
     }
 
-    /// Applies the start time of an end, which is authoritative: it replaces that of the start. Usually the end's time
-    /// is earlier. Then the earliest start of the trace becomes earlier, too, or stays.
+    /// Applies the start time of an end. It is authoritative and replaces that of the start.
+    /// Usually it is the earlier one, so the earliest start of the trace can only become earlier.
     fn settle_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
         self.ended_start = Some(earlier(self.ended_start, start));
         self.start = match (self.start, opened) {
             (Some(earliest), Some(opened)) if opened.start == earliest && earliest < start => {
-                // This span was the first, and it started later than known. Only then must all open spans be examined.
+                // This span was the first, and it started later than recorded. Only in this case
+                // must all open spans be examined.
                 let open = self.open.iter().map(|(_, span)| span.start);
                 open.chain(self.ended_start).min()
             }
@@ -313,7 +320,7 @@ impl Trace {
         };
     }
 
-    /// Takes from an end what it says of the root, if the span is the root.
+    /// Updates the root from an end event, if the span is the root.
     fn end_root(&mut self, span_id: [u8; 8], start: &SpanStart, outcome: SpanOutcome) {
         let root = self.root.as_mut().filter(|root| {
             root.span_id == span_id && (root.parent, root.kind) == (start.parent, start.kind)
@@ -371,7 +378,8 @@ impl Trace {
         span.is_some_and(|span| self.open.contains(span) || is_root(span))
     }
 
-    /// Returns whether `ancestor` is the span or one of its ancestors, as far as open spans show.
+    /// Returns whether `ancestor` is the span itself or one of its ancestors. Only open spans are
+    /// followed.
     fn is_below(&self, span: Option<[u8; 8]>, ancestor: [u8; 8]) -> bool {
         let mut above = span;
         for _ in 0..DEPTH_MAX {
@@ -384,14 +392,14 @@ impl Trace {
         true
     }
 
-    /// Forgets open spans that share their id with another one, because a rebuilt index may have missed their end.
-    /// Returns where they counted as running.
+    /// Forgets open spans that share their id with another one, because a rebuilt index may have
+    /// missed their end. Returns the operations in which they counted as running.
     pub(super) fn forget_twins(&mut self) -> impl Iterator<Item = OperationId> + use<> {
         let twins = self.open.forget_twins().into_iter();
         twins.map(|(_, twin)| twin.operation)
     }
 
-    /// Returns whether the span was taken for ended. From now on, it is not.
+    /// Returns whether the span was treated as ended, and stops treating it so.
     fn was_assumed_ended(&mut self, span_id: [u8; 8]) -> bool {
         let rare = self.rare.as_mut();
         rare.is_some_and(|rare| rare.assumed_ended.remove(span_id))
@@ -408,8 +416,9 @@ impl Trace {
         root.is_some_and(|root| root.outcome.is_some() && !self.open.contains(root.span_id))
     }
 
-    /// Takes these open spans for ended: their ends are in a part of the trace that was not read. An end that comes all
-    /// the same is not counted again. Returns where they counted as running.
+    /// Treats these open spans as ended: their ends are in a part of the trace that was not read.
+    /// If an end arrives all the same, it is not counted again. Returns the operations in which the
+    /// spans counted as running.
     pub(crate) fn assume_ended(&mut self, spans: &[[u8; 8]]) -> Vec<OperationId> {
         let mut running = Vec::new();
         for span in spans {
@@ -427,12 +436,13 @@ impl Trace {
         running
     }
 
-    /// Returns where its open spans count as running.
+    /// Returns the operations in which the trace's open spans count as running.
     pub(super) fn running_in(&self) -> impl Iterator<Item = OperationId> {
         self.open.iter().map(|(_, span)| span.operation)
     }
 
-    /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
+    /// Adds to the counts of spans and errors of a service. Services beyond the bound are not
+    /// counted.
     fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
         let more = self.rare.iter_mut().flat_map(|more| &mut more.services);
         let mut all = self.service.iter_mut().chain(more);
@@ -449,7 +459,7 @@ impl Trace {
         }
     }
 
-    /// Returns how much of the trace retention has removed.
+    /// Returns how many events retention has removed from the trace.
     pub(crate) fn evicted(&self) -> EvictedEvents {
         self.rare
             .as_ref()
@@ -487,7 +497,7 @@ impl Trace {
         !self.open.is_empty()
     }
 
-    /// Returns whether every open span waits: for a time, an event, or an open span below it.
+    /// Returns whether every open span waits for a time, an event, or an open span below it.
     fn is_waiting(&self) -> bool {
         if self.waiting.is_empty() {
             return false;
@@ -502,7 +512,7 @@ impl Trace {
             .all(|(span, _)| self.waiting.contains(span) || parents.contains(&span))
     }
 
-    /// Returns whether the root and everything below it has ended.
+    /// Returns whether the root and everything below it have ended.
     pub(crate) fn is_complete(&self) -> bool {
         !self.is_open()
             && self
@@ -549,7 +559,7 @@ impl Trace {
             .map_or(SpanKind::Internal, |root| root.kind)
     }
 
-    /// Returns how long the trace took, or has taken until `now`.
+    /// Returns the duration of the trace, until `now` if it is open.
     pub(crate) fn duration_nanos(&self, now: Timestamp) -> u64 {
         let start = self.start.unwrap_or(self.newest);
         let end = if self.is_open() { now } else { self.end };

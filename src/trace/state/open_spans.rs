@@ -1,5 +1,5 @@
-//! The spans of one trace that are open, and small sets of spans. Most traces have one open span at a time and empty sets,
-//! so both allocate only beyond that. Pure.
+//! The open spans of one trace, and small sets of spans. Most traces have one open span at a time
+//! and empty sets; neither case allocates. Pure.
 
 use crate::{
     span::event::SpanKind,
@@ -18,9 +18,9 @@ pub(in crate::trace) const TWINS_MAX: usize = 256;
 pub(in crate::trace) struct OpenEntry {
     pub(in crate::trace) parent: Option<[u8; 8]>,
     pub(in crate::trace) kind: SpanKind,
-    /// The start time of its start event. The end may correct it.
+    /// The start time in the start event. The end event may correct it.
     pub(in crate::trace) start: Timestamp,
-    /// Where it counts as running.
+    /// The operation in which the span counts as running.
     pub(in crate::trace) operation: OperationId,
 }
 
@@ -38,18 +38,19 @@ impl OpenEntry {
         Self { operation, ..self }
     }
 
-    /// Returns whether parent and kind, which never change, are equal. Ids alone do not identify a span.
+    /// Returns whether the parents and the kinds, which never change, are equal. Ids alone do not
+    /// identify a span.
     fn is_alike(&self, other: &Self) -> bool {
         (self.parent, self.kind) == (other.parent, other.kind)
     }
 }
 
-/// Whether a start was new.
+/// Whether a start opened a new span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::trace) enum Opened {
-    /// A span that was not open.
+    /// The span was not open before.
     New,
-    /// A span that is open already.
+    /// The span was already open.
     Again,
 }
 
@@ -91,8 +92,8 @@ impl OpenSpans {
         Opened::New
     }
 
-    /// Removes the span with this id. If several have it, removes the one with parent and kind of `ended`. Returns the
-    /// removed entry.
+    /// Removes the span with this id. If several spans have the id, removes the one with the parent
+    /// and kind of `ended`. Returns the removed entry.
     pub(in crate::trace) fn remove(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let twin = self.take_twin(id, ended);
         if let Some((known, span)) = self.one
@@ -122,8 +123,8 @@ impl OpenSpans {
         }
     }
 
-    /// Removes and returns the twin that must take the place of the span like `ended`; `None` if no other span has the
-    /// id.
+    /// Removes and returns the twin that replaces the span like `ended` in the table. Returns
+    /// `None` if no other span has the id.
     fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let others = self
             .others
@@ -131,7 +132,8 @@ impl OpenSpans {
             .filter(|others| !others.twins.is_empty())?;
         let goes = |(twin, span): &([u8; 8], OpenEntry)| *twin == id && span.is_alike(ended);
         if let Some(place) = others.twins.iter().position(goes) {
-            // The ended span is a twin itself, so it swaps places with the span that is stored under the id.
+            // The ended span is a twin itself, so it swaps places with the span that the table has
+            // under the id.
             let (_, twin) = others.twins.swap_remove(place);
             let known = match &mut self.one {
                 Some((one, span)) if *one == id => std::mem::replace(span, twin),
@@ -143,7 +145,8 @@ impl OpenSpans {
         Some(others.twins.swap_remove(place).1)
     }
 
-    /// Forgets spans that share their id with another one, because nothing may ever end them. Returns them.
+    /// Forgets spans that share their id with another one, because their ends may never arrive.
+    /// Returns them.
     pub(in crate::trace) fn forget_twins(&mut self) -> Vec<([u8; 8], OpenEntry)> {
         let twins = self.others.as_mut().map(|others| &mut others.twins);
         twins.map(std::mem::take).unwrap_or_default()
@@ -160,7 +163,7 @@ impl OpenSpans {
         self.get(id).is_some()
     }
 
-    /// The parent of an open span; `None` if it is not open or has none.
+    /// Returns the parent of an open span, or `None` if the span is not open or has no parent.
     pub(in crate::trace) fn parent(&self, id: [u8; 8]) -> Option<[u8; 8]> {
         self.get(id)?.parent
     }
@@ -188,7 +191,7 @@ impl OpenSpans {
     }
 }
 
-/// A set that is empty in most traces, and small otherwise.
+/// A set that is empty in most traces and small in the others.
 #[derive(Clone, Debug, Default)]
 pub(in crate::trace) struct SmallSpanSet(Option<Box<Set<[u8; 8]>>>);
 

@@ -1,4 +1,5 @@
-//! The root of a trace, and how well a span serves as one; and the error that a trace is known by. Pure.
+//! The root of a trace, the rank of a span as a root, and the error that represents the trace.
+//! Pure.
 
 use std::sync::Arc;
 
@@ -53,28 +54,28 @@ impl Root {
         }
     }
 
-    /// Takes name, start time, attributes and outcome from its end.
+    /// Updates name, start time, attributes and outcome from the root's end.
     pub(super) fn end(&mut self, start: &SpanStart, outcome: SpanOutcome) {
         self.name.clone_from(&start.name);
         self.start = start.start_time;
         self.outcome = Some(outcome);
-        // A lost end repeats the start, which knows less than the updates.
+        // A lost end repeats the start, which has less than the updates.
         if outcome != SpanOutcome::Lost {
             self.attributes.clone_from(&start.of_root);
         }
     }
 }
 
-/// How well a span serves as the root. Of two spans with the same rank, the one that started first is better, then the
-/// one that was seen first.
+/// How well a span serves as the root, worst first. Of two spans with the same rank, the one with
+/// the earlier start wins, then the one that was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::trace) enum Rank {
-    /// Its parent is of this process and not seen yet.
+    /// The span's parent belongs to this process and has not been seen yet.
     StandIn,
-    /// Its parent is in another process. The clock of that process may be ahead, so the start of this span is not
-    /// compared with that of a `Root`.
+    /// The span's parent is in another process. That process's clock may be ahead, so this span's
+    /// start is not compared with that of a `Root`.
     Remote,
-    /// It has no parent.
+    /// The span has no parent.
     Root,
 }
 
@@ -88,8 +89,8 @@ impl Rank {
     }
 }
 
-/// The first error of a trace that says what it is. Errors end from the inside out, so it is usually the cause of those
-/// that follow.
+/// The first error of a trace that has a message. Errors propagate outward, so the first one is
+/// usually the cause of the later ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::trace) struct TraceError {
     pub(in crate::trace) span_id: [u8; 8],

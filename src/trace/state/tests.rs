@@ -1,4 +1,4 @@
-//! What the summary of a trace says after changes that are made by hand.
+//! The summary of a trace after changes that are made by hand.
 
 use serde_json::{Value as Json, json};
 
@@ -423,7 +423,7 @@ fn spans_that_share_an_id_are_counted_one_by_one_and_open_until_the_last_has_end
     let mut trace = trace([
         server(CHANGE.started(1, None, 10)),
         client(CHANGE.started(1, None, 11)),
-        // Told again: no further span.
+        // Repeated start: no further span.
         server(CHANGE.started(1, None, 10)),
         client(CHANGE.started(1, None, 11)),
         client(CHANGE.ended(1, None, [11, 12], Error)),
@@ -456,7 +456,8 @@ fn open_spans_with_one_id_end_in_any_order() {
         [2, 0, 1],
         [2, 1, 0],
     ] {
-        // Once with these spans alone, and once after another open span: then they are remembered elsewhere.
+        // Once with these spans alone, and once after another open span, because then they are
+        // stored in another place.
         for before in [None, Some(9)] {
             let first = before.map(|span| CHANGE.started(span, None, 1));
             let starts = kinds.map(|kind| of_kind(kind, CHANGE.started(1, Some(9), 10)));
@@ -493,13 +494,13 @@ fn twins_are_bounded_and_are_forgotten_when_their_ends_may_be_missed() {
 fn the_start_that_an_end_says_replaces_what_the_start_said() {
     use SpanOutcome::Ok;
     let text = |second: u64| format!("1970-01-01T00:00:{second:02}.000000000Z");
-    // Told late: when it was seen is not when it began.
+    // The start event has too late a start time. The end event corrects it.
     let mut late = trace([CHANGE.started(1, None, 50)]);
     late.apply(&CHANGE.ended(1, None, [10, 50], Ok), 2);
     assert_eq!(late.duration_nanos(Timestamp::default()), 40_000_000_000);
     assert_eq!(summary(&late)["startTimestamp"], json!(text(10)));
     assert_eq!(summary(&late)["durationMs"], json!(40_000.0));
-    // A child begins later than its start said, so the trace does, too.
+    // A child began later than its start event said, so the trace began later, too.
     let mut early = trace([
         CHANGE.started(2, Some(1), 10),
         CHANGE.started(1, None, 20),
@@ -511,7 +512,7 @@ fn the_start_that_an_end_says_replaces_what_the_start_said() {
     assert_eq!(summary(&early)["startTimestamp"], json!(text(20)));
     early.apply(&CHANGE.ended(1, None, [22, 33], Ok), 6);
     assert_eq!(summary(&early)["startTimestamp"], json!(text(22)));
-    // A root that began first after all.
+    // A root that turns out to have begun first.
     let mut roots = trace([CHANGE.started(1, None, 10), CHANGE.started(2, None, 20)]);
     assert_eq!(roots.name(), "span1");
     roots.apply(&CHANGE.ended(2, None, [5, 21], Ok), 3);
@@ -523,16 +524,16 @@ fn the_start_that_an_end_says_replaces_what_the_start_said() {
 #[test]
 fn the_name_is_that_of_the_earliest_span_whose_parent_is_not_known() {
     let cases = [
-        // The parent of the first is missed, and comes later.
+        // The first span's parent is missing at first and comes later.
         (vec![(2, 1, 11), (1, 9, 10)], "span1"),
-        // It is seen first, but another one began before it.
+        // This span is seen first, but another one began before it.
         (vec![(2, 8, 12), (3, 9, 11)], "span3"),
         (vec![(3, 9, 11), (2, 8, 12)], "span3"),
-        // Of two that began at once, the one that is first in the log.
+        // Two spans began at once; the one that is first in the log wins.
         (vec![(2, 8, 11), (3, 9, 11)], "span2"),
-        // Its clock is behind, but its parent is known.
+        // The span's clock is behind, but its parent is known.
         (vec![(1, 9, 10), (2, 1, 5)], "span1"),
-        // Circles of parents, in any order.
+        // Cycles of parents, in any order.
         (vec![(1, 3, 10), (2, 1, 11), (3, 2, 12)], "span1"),
         (vec![(3, 2, 12), (2, 1, 11), (1, 3, 10)], "span1"),
         (vec![(2, 1, 11), (1, 3, 10), (3, 2, 12)], "span1"),
@@ -554,7 +555,7 @@ fn the_name_is_that_of_the_earliest_span_whose_parent_is_not_known() {
     }
 }
 
-/// The progress that attributes tell.
+/// Returns the progress that attributes report.
 fn progress(current: u64, total: Option<u64>) -> Option<Box<SpanProgress>> {
     let mut attributes = json!({"progress.current": current});
     if let Some(total) = total {
@@ -601,7 +602,7 @@ fn the_progress_is_that_of_the_root_else_of_the_span_that_told_last() {
         then(&mut one, told(3, 13, progress(5, None))),
         json!([5, null])
     );
-    // What is not told again stays.
+    // A field that is not reported again stays.
     assert_eq!(
         then(&mut one, told(2, 14, progress(2, None))),
         json!([2, 9])
@@ -701,7 +702,7 @@ fn an_open_span_that_fails_counts_as_an_error_once() {
         1
     );
     assert_eq!(errors_after(&mut one, status(1, true)), 2);
-    // The program thought better of it.
+    // The program sets the status to OK in the end.
     assert_eq!(errors_after(&mut one, ended(1, None, SpanOutcome::Ok)), 1);
     assert_eq!(errors_after(&mut one, status(1, true)), 1);
 }
@@ -819,7 +820,7 @@ fn the_error_is_the_first_that_says_what_it_is_and_goes_with_its_span() {
     assert_eq!(summary(&one)["error"], first);
     one.apply(&failed(1, None, "checkout failed"), 5);
     assert_eq!(summary(&one)["error"], first);
-    // Another end of the same span, which did not fail, takes the error away.
+    // Another end of the same span, which did not fail, removes the error.
     one.apply(&CHANGE.ended(3, Some(1), [11, 14], SpanOutcome::Ok), 6);
     assert_eq!(summary(&one).get("error"), None);
     let long = "\u{e4}".repeat(MESSAGE_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! The state of a trace, as lists and routes name it. Pure.
+//! The states of a trace. Lists and routes use these names. Pure.
 
 use serde::Serialize;
 
@@ -7,25 +7,25 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TraceState {
-    /// A span of it is open.
+    /// A span of the trace is open.
     Running,
-    /// Its open spans wait: for a time, or an event.
+    /// The trace's open spans wait for a time or an event.
     Waiting,
-    /// Its root ended well.
+    /// The root ended without an error.
     Ok,
-    /// Its root failed. If the root is unknown: any span failed.
+    /// The root failed. If the root is unknown, any span failed.
     Error,
-    /// A panic ended its root.
+    /// A panic ended the root.
     Panicked,
-    /// Its root was dropped before it was ready.
+    /// The root's future was dropped before it completed.
     Cancelled,
-    /// The end of its root will never come.
+    /// The root's end will never arrive.
     Lost,
 }
 
 #[cfg(feature = "mcp")]
 impl TraceState {
-    /// Returns the word for it, as JSON has it.
+    /// Returns the state's name in JSON.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
