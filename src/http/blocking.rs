@@ -1,5 +1,5 @@
-//! Runs work that takes milliseconds or more on a blocking thread of the runtime: it must not hold up a task of the
-//! host's runtime.
+//! Runs work that takes milliseconds or more on a blocking thread of the runtime, so that it does
+//! not delay the tasks of the host's runtime.
 
 use http::StatusCode;
 

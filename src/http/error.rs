@@ -36,7 +36,7 @@ impl HttpError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// The sender did not prove who it is; with a proof, it may be able to read.
+    /// The sender did not authenticate. With a valid token, it may be able to read.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }

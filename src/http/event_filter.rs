@@ -1,5 +1,6 @@
-//! Narrows a stream to what its reader asked for: [`StreamFilter`]. On the stream of a trace, [`FilteredProjection`] does
-//! it after what the reader may see has been decided. It runs on the reader's task.
+//! Filters a stream by its reader's request: [`StreamFilter`]. On the stream of a trace,
+//! [`FilteredProjection`] applies the filter after the reader's permission has been checked. It
+//! runs on the reader's task.
 
 use std::{fmt, sync::Arc};
 
@@ -13,8 +14,8 @@ use crate::{
     wire::{control, id::EventId},
 };
 
-/// The filter of a stream, and what its reader has seen of spans: an update has neither service nor kind nor, mostly, a
-/// name, so it passes if the start of its span does.
+/// The filter of a stream, and the open spans that its reader has seen. An update has no service,
+/// no kind and mostly no name, so it passes if the start of its span passes.
 pub(crate) struct StreamFilter {
     filter: EventFilter,
     log: Arc<Log>,
@@ -23,7 +24,8 @@ pub(crate) struct StreamFilter {
 }
 
 impl StreamFilter {
-    /// Upper bound on the spans that are remembered for one reader. Of further ones, updates pass while they are open.
+    /// Upper bound on the spans that are stored for one reader. The start of a further span is
+    /// looked up in the log while the span is open.
     const SPANS_MAX: usize = 65_536;
 
     pub(crate) fn new(filter: EventFilter, log: &Arc<Log>) -> Self {
@@ -60,8 +62,8 @@ impl StreamFilter {
         self.filter.accepts(name, payload)
     }
 
-    /// Returns whether the filter accepts the start of the span that the update is about. A reader that came later than
-    /// the start finds it in the log while the span is open.
+    /// Returns whether the filter accepts the start of the update's span. A reader that connected
+    /// after the start still finds it in the log while the span is open.
     fn accepts_span_of(&self, update: &[u8]) -> bool {
         let Some((trace, span)) = span_of(update) else {
             return false;
@@ -86,8 +88,8 @@ fn span_of(payload: &[u8]) -> Option<(TraceId, SpanId)> {
 pub(crate) struct FilteredProjection {
     inner: Option<Box<dyn Projection>>,
     filter: StreamFilter,
-    /// Whether the reader sees the trace through a view. Then only the type is compared: fields that the view hides must
-    /// not show in what a filter lets through.
+    /// Whether the reader sees the trace through a view. If so, only the type is compared:
+    /// otherwise the filter's results would reveal fields that the view hides.
     is_viewed: bool,
 }
 
@@ -115,7 +117,7 @@ impl FilteredProjection {
 
     fn wants(&mut self, event: &BlockEvent<'_>) -> bool {
         let name = event.name();
-        // As on `/sse`, every reader is told of losses, and of processes.
+        // As on `/sse`, every reader gets losses and processes.
         event.is_global()
             || event.with_payload(|payload| {
                 control::is_damaged(name, payload)
@@ -131,7 +133,7 @@ impl FilteredProjection {
 impl Projection for FilteredProjection {
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let is_wanted = self.wants(event);
-        // A view gets every event: it decides about an update by the start of its span.
+        // A view must see every event, because it decides about an update by the start of its span.
         if !is_wanted && !self.is_viewed {
             return Projected::Hidden;
         }

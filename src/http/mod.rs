@@ -1,10 +1,11 @@
 //! The HTTP surface: routes, access, server. Only this folder knows status codes and headers.
 //!
-//! [`router`] receives a request. The files of [`auth`] decide whether it is answered, and what its sender may read:
-//! [`auth::authorize`] by the app's access settings (401 and 403), [`auth::host_check`] by the `Host`, [`auth::cors`]
-//! by the page that made the browser send it. [`auth::login`] signs browsers in. [`routes`] has one file for each
-//! family of routes. [`task_body`] is a response that is written page by page. [`stream_guard`] ends a stream when its
-//! reader may no longer read. [`server`] listens.
+//! [`router`] receives a request. The files of [`auth`] decide whether to answer it and what its
+//! sender may read: [`auth::authorize`] by the app's access settings (401 and 403),
+//! [`auth::host_check`] by the `Host`, [`auth::cors`] by the page that caused the request.
+//! [`auth::login`] signs browsers in. [`routes`] has one file for each family of routes.
+//! [`task_body`] is a response that is written page by page. [`stream_guard`] ends a stream when
+//! its reader may no longer read. [`server`] listens.
 
 pub(crate) mod auth;
 #[cfg(any(feature = "dashboard", feature = "otlp"))]

@@ -1,4 +1,4 @@
-//! The query of a request: bounded, decoded, and turned into what it asks for. Pure.
+//! Parses the query of a request into filters, limits and positions, within bounds. Pure.
 
 use std::borrow::Cow;
 
@@ -158,7 +158,7 @@ impl<'a> QueryParams<'a> {
         })
     }
 
-    /// Returns a severity that is given by its number or its name; 0 if none is given.
+    /// Returns a severity that is given as a number or a name, or 0 if none is given.
     fn severity(&self) -> Result<u8, HttpError> {
         let Some(text) = self.one("severity")? else {
             return Ok(0);

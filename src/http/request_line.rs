@@ -1,5 +1,6 @@
-//! Explains why the first request of a connection cannot be read, if its address is not percent-encoded. hyper itself
-//! answers such a request with a bare status. The bytes are only peeked at. It runs on the connection's task.
+//! Explains to a client that the first request's address is not percent-encoded. hyper would answer
+//! such a request with a bare status. This code only peeks at the bytes, so hyper can still read
+//! them. It runs on the connection's task.
 
 use std::io;
 
@@ -7,10 +8,11 @@ use http::Uri;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-/// Bytes of a request that are peeked at. A request written by hand is shorter.
+/// Number of peeked bytes. A request written by hand is shorter.
 const LOOKED_AT: usize = 2048;
 
-/// Waits for the first bytes. If they begin a request that hyper cannot read, returns the whole response.
+/// Waits for the first bytes. If they begin a request that hyper cannot parse, returns the whole
+/// response.
 pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut head = vec![0; LOOKED_AT];
     let length = stream.peek(&mut head).await?;
@@ -32,7 +34,7 @@ fn answer(message: &str) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// Returns what is wrong with the address of a complete request line.
+/// Returns the error in the address of a complete request line.
 fn unencoded_address(head: &[u8]) -> Option<String> {
     let line = head.get(..memchr::memchr(b'\n', head)?)?;
     let line = std::str::from_utf8(line.trim_ascii_end()).ok()?;
@@ -42,7 +44,7 @@ fn unencoded_address(head: &[u8]) -> Option<String> {
         return None;
     }
     let is_wrong = |char: &char| Uri::try_from(format!("/?{char}")).is_err();
-    // hyper accepts a `#`: it ends the address.
+    // hyper accepts a `#`, which ends the address.
     let wrong = target.chars().find(|char| *char != '#' && is_wrong(char))?;
     // All characters that the parser rejects are ASCII.
     let encoded = u32::from(wrong);

@@ -49,30 +49,34 @@ use crate::{
 };
 
 impl LiveSpans {
-    /// Returns the routes, for your own axum app under any prefix: `app.nest_service("/live", live.router())`, or
-    /// `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but not `/live/`; `.nest_service` answers
-    /// both. Merged into an app, it takes the path `/` and its own routes, and leaves all others to the app.
+    /// Returns the routes, for your own axum app under any prefix: `app.nest_service("/live",
+    /// live.router())`, or `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but
+    /// not `/live/`; `.nest_service` answers both. If you merge it into an app, it serves the path
+    /// `/` and its own routes, and leaves all others to the app.
     ///
-    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.** Without it, a request
-    /// is answered only if it names a loopback host or one of
-    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). That stops browsers but no other program, because a
-    /// client chooses the `Host` that it sends. If your server provides the client's address
-    /// ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`), clients
-    /// on other machines are refused as well. Behind a proxy on this machine, every client seems to be local.
+    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.**
+    /// Without it, a request is answered only if it names a loopback host or one of
+    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). That stops browsers but no other
+    /// program, because a client chooses the `Host` that it sends. If your server provides the
+    /// client's address ([`ConnectInfo`](axum::extract::ConnectInfo), by
+    /// `into_make_service_with_connect_info::<SocketAddr>()`), clients on other machines are
+    /// refused as well. Behind a proxy on this machine, every client seems to be local.
     ///
-    /// Spans that your own middleware makes around these routes are not shown; `/status` counts them. Sometimes only
-    /// the span's id tells such a span from others, as with routes mounted at the root. All events are then shown
-    /// 100 ms later, so that the ids are known in time.
+    /// Spans that your own middleware makes around these routes are not shown; `/status` counts
+    /// them. Sometimes only its id distinguishes such a span, as with routes mounted at the root.
+    /// All events are then delayed by 100 ms, so that the ids are known in time.
     ///
-    /// Your server's write time-out, if it has one, closes a client that stops reading. Until then that client costs
-    /// one block of at most 64 KiB.
+    /// A client that stops reading costs one block of at most 64 KiB, until your server's write
+    /// time-out, if any, closes its connection.
     ///
-    /// An open stream delays a graceful shutdown of your server. Call [`end_streams`](LiveSpans::end_streams) in the
-    /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) after the server has
-    /// ended. In an app with a state, nest or merge the router after `with_state`.
+    /// An open stream delays a graceful shutdown of your server. Call
+    /// [`end_streams`](LiveSpans::end_streams) in the future that you give to
+    /// `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) after the server has ended.
+    /// In an app with a state, nest or merge the router after `with_state`.
     ///
-    /// Senders of OTLP over HTTP name the prefix in their endpoint. Those of gRPC cannot: a router that is merged takes
-    /// their calls, and one under a prefix needs `grpc_router` beside it (feature `otlp-grpc`).
+    /// Senders of OTLP over HTTP put the prefix into their endpoint. Senders over gRPC cannot: they
+    /// work with a merged router, and need `grpc_router` beside one under a prefix (feature
+    /// `otlp-grpc`).
     pub fn router(&self) -> Router {
         let service = self.mounted_service();
         #[cfg(feature = "otlp")]
@@ -82,7 +86,8 @@ impl LiveSpans {
         };
         #[cfg(not(feature = "otlp"))]
         let otlp: &[&str] = &[];
-        // No fallback: axum loses it when a router is nested twice, and refuses it below a path with parameters.
+        // No fallback route: axum loses it when a router is nested twice, and refuses it below a
+        // path with parameters.
         let names = ROUTES.iter().chain(otlp);
         let router = names.fold(
             Router::new().route_service("/", service.clone()),
@@ -100,18 +105,19 @@ impl LiveSpans {
         router
     }
 
-    /// Returns the routes of OTLP over gRPC alone, for an app that nests [`router`](Self::router) under a prefix:
-    /// senders of gRPC name no path, so these routes stand at the root. Your server must speak HTTP/2, also without TLS;
-    /// `axum::serve` does, with axum's feature `http2`. Without [`otlp`](crate::LiveSpansBuilder::otlp), a call is
-    /// answered with `UNIMPLEMENTED`.
+    /// Returns only the routes of OTLP over gRPC, for an app that nests [`router`](Self::router)
+    /// under a prefix. Senders of gRPC cannot use a prefix, so these routes must be at the root.
+    /// Your server must speak HTTP/2, even without TLS; `axum::serve` does, with axum's feature
+    /// `http2`. Without [`otlp`](crate::LiveSpansBuilder::otlp), the response to a call is
+    /// `UNIMPLEMENTED`.
     ///
     /// ```
     /// use livespan::{LiveSpans, otlp::OtlpReceiver};
     ///
     /// let live = LiveSpans::builder().otlp(OtlpReceiver::default()).build()?;
     /// let app: axum::Router = axum::Router::new()
-    ///     .nest_service("/live", live.router())
-    ///     .merge(live.grpc_router());
+    /// .nest_service("/live", live.router())
+    /// .merge(live.grpc_router());
     /// # live.shutdown()?;
     /// # Ok::<(), livespan::Error>(())
     /// ```
@@ -155,7 +161,8 @@ impl Service<Request<Body>> for LiveService {
     }
 
     fn call(&mut self, req: Request<Body>) -> Self::Future {
-        // Done at once, not in the future: the worker must know that the span is ours before it encodes it.
+        // Done here and not in the future, because the worker must know that the span is ours
+        // before it encodes it.
         if self.mounted {
             self.hide_own_request(&req);
         }
@@ -179,7 +186,7 @@ impl Service<Request<Body>> for LiveService {
         if routes::mcp::route::is_mcp(&request) {
             return Box::pin(async move { Ok(ask_by_agent(&live, &request, body).await) });
         }
-        // Beside these, only one route reads a body: the form in which a person enters the token.
+        // Only one other route reads a body: the login form.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in_by_form(&live, &request, body).await) });
         }
@@ -199,7 +206,7 @@ impl LiveService {
         let span = context.span();
         let is_recording = span.is_recording();
         let span = span.span_context();
-        // A span that does not record never reaches the log, so its id would be kept for nothing.
+        // A span that does not record never reaches the log, so its id need not be stored.
         if is_recording && !span.is_remote() {
             let buffer = &self.live.shared.parts.runtime.buffer;
             drop(buffer.push(RecordClass::Internal, |buf| record::write_hide(buf, span)));
@@ -253,8 +260,8 @@ async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
     response
 }
 
-/// Answers a request that was refused. A stream gets an `end` (`expired`) instead of an error: an `EventSource` gives
-/// up for ever on an error, but the permission may come back.
+/// Responds to a refused request. A stream gets an `end` (`expired`) instead of an error: an
+/// `EventSource` gives up for ever after an error, but the permission may be renewed.
 pub(crate) fn denied(request: &Parts, error: AuthError) -> Response<Body> {
     match error {
         AuthError::Expired if is_stream(request) => stream_guard::ended_stream(EndReason::Expired),
@@ -267,7 +274,8 @@ fn is_stream(request: &Parts) -> bool {
     segments.last().is_some_and(|segment| segment == "sse")
 }
 
-/// Sets the headers of every response that keep a browser from using it for anything else.
+/// Sets the headers that every response needs so that a browser does not use it for any other
+/// purpose.
 pub(crate) fn set_security_headers(
     config: &AccessConfig,
     request: &Parts,
@@ -298,8 +306,8 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return change(live, request).await;
     }
-    // A module script sends its origin to its own server, too. A proxy may call the server by another name, so assets
-    // skip this check.
+    // A browser sends the origin with a module script even to the script's own server. A proxy may
+    // call the server by another name, so assets skip this check.
     if !cors::is_asset(request) {
         cors::check_reader(config, request)?;
     }
@@ -361,7 +369,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
     }?)
 }
 
-/// Answers with figures of the whole log.
+/// Responds with figures of the whole log.
 fn figures(
     live: &LiveSpans,
     segments: &[&str],
@@ -374,7 +382,7 @@ fn figures(
     }
 }
 
-/// Answers with a page of the list, or with traces in one file.
+/// Responds with a page of the list, or with traces in one file.
 async fn traces(
     live: &LiveSpans,
     (params, authorization): (&QueryParams<'_>, &Authorization),
@@ -385,7 +393,7 @@ async fn traces(
     routes::trace_list::page(live, (params, authorization)).await
 }
 
-/// Answers a request that changes something, without a body.
+/// Responds to a request that changes something and has no body.
 async fn change(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, AuthError> {
     host_check::check_host(&live.shared.access, request)?;
     let decoded = segments(request.uri.path())?;
@@ -396,7 +404,7 @@ async fn change(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Aut
     }
 }
 
-/// Signs in by a one-time link, if the request has one.
+/// Signs in by the one-time link, if the request has one.
 fn sign_in_by_link(
     live: &LiveSpans,
     request: &Parts,
@@ -406,7 +414,8 @@ fn sign_in_by_link(
     login::by_link(live, request, params)
 }
 
-/// Answers with a stream if there is a permit for its reader. The stream ends when the reader may no longer read.
+/// Responds with a stream if a permit is free for its reader. The stream ends when the reader may
+/// no longer read.
 pub(crate) fn with_stream_permit(
     live: &LiveSpans,
     request: &Parts,
@@ -485,7 +494,7 @@ fn all_events(
             }
         }
         Some(allowed) => {
-            // Without any stream, the subscription would cover all streams.
+            // With no streams selected, the subscription would cover all streams.
             options = options
                 .open_global_events(authorization.open_global_events())
                 .stream(StreamKey::nobody());

@@ -1,5 +1,6 @@
-//! Our own listener: loopback unless told otherwise, bounded in connections, head time and stalled writes. Its tasks
-//! run with telemetry suppressed, so that the observer never observes itself.
+//! Our own listener. It binds a loopback address by default, and bounds the number of connections,
+//! the time for a request's head, and the time of a stalled write. Its tasks run with telemetry
+//! suppressed, so that they create no spans in the log.
 
 use std::{
     convert::Infallible,
@@ -48,23 +49,27 @@ use crate::{
 
 /// How long a shutdown waits while no client reads any of the remaining bytes.
 const GRACE: Duration = Duration::from_secs(1);
-/// How much earlier than `LiveSpans::shutdown` a server ends, so that `shutdown` sees its thread end.
+/// A server ends this much earlier than the deadline of `LiveSpans::shutdown`, so that `shutdown`
+/// sees its thread end.
 const HEAD_START: Duration = Duration::from_millis(50);
-/// Pause of the server when it cannot accept, such as when the process has no file descriptor left.
+/// Pause after a failed accept, such as when the process has no file descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// How long a connection beyond the bound is kept, so that its client reads the response before the socket is closed.
+/// How long a connection beyond the bound stays open, so that its client reads the response before
+/// the socket is closed.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Upper bound on concurrent connections beyond the bound that are answered. Further ones are only closed.
+/// Upper bound on the connections beyond the bound that get a response at the same time. Further
+/// ones are only closed.
 const REFUSALS_MAX: usize = 256;
 /// Bytes that a connection buffers: the cost of a stalled client, in addition to one block.
 const CONNECTION_BUFFER: usize = 64 * 1024;
-/// Upper bound on the requests of one HTTP/2 connection at once.
+/// Upper bound on the concurrent requests of one HTTP/2 connection.
 #[cfg(feature = "otlp-grpc")]
 const STREAMS_MAX: u32 = 128;
 /// Upper bound on the headers of one HTTP/2 request, in bytes.
 #[cfg(feature = "otlp-grpc")]
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
-/// The whole response to a connection beyond the bound, as a stream that ends: an `EventSource` gives up on any error.
+/// The whole response to a connection beyond the bound. It is a stream that ends, because an
+/// `EventSource` gives up after an error.
 const OVERLOAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
     connection: close\r\n\r\nretry: 10000\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"overload\"}\n\n";
 
@@ -92,26 +97,31 @@ impl LiveServer {
     pub const DEFAULT_ADDRESS: &'static str = "127.0.0.1:4380";
     /// Port of [`DEFAULT_ADDRESS`](Self::DEFAULT_ADDRESS): 4380.
     pub const DEFAULT_PORT: u16 = 4380;
-    /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once with
-    /// the reason `overload`.
+    /// Upper bound on the open connections: 16,384. A further connection gets a stream that ends at
+    /// once with the reason `overload`.
     pub const CONNECTIONS_MAX: usize = 16_384;
-    /// Upper bound on the connections that the system accepts before the server does: 4,096, or what the system allows
-    /// (`net.core.somaxconn`). A client beyond it tries again after a second, then after two more, and so on.
+    /// Upper bound on the connections that the kernel holds until the server accepts them: 4,096,
+    /// or the system's limit (`net.core.somaxconn`). A client beyond it tries again after a second,
+    /// then after two more, and so on.
     pub const BACKLOG_MAX: u16 = 4_096;
-    /// Time that a client may take to send the head of a request, and before that its first byte: 30 seconds each.
+    /// Time that a client may take to send the first byte of a request, and then the rest of its
+    /// head: 30 seconds each.
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-    /// Time after which a connection is closed if its client reads nothing of what waits for it: 60 seconds.
+    /// Time after which a connection is closed if its client reads none of the pending bytes: 60
+    /// seconds.
     pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-    /// Upper bound on the time that a shutdown waits for clients to read their last events and their `end`: 5 seconds.
+    /// Upper bound on the time that a shutdown waits for clients to read their last events and
+    /// their `end`: 5 seconds.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// Returns the address that is really bound.
+    /// Returns the bound address. Its port may differ from the requested one.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Returns the dashboard's address, with a slash at the end. A server that is bound to all addresses is named by
-    /// its loopback address, because browsers on some systems cannot open the address `0.0.0.0`.
+    /// Returns the dashboard's address, with a slash at the end. If the server is bound to all
+    /// addresses, this is its loopback address, because browsers on some systems cannot open the
+    /// address `0.0.0.0`.
     pub fn url(&self) -> String {
         let mut address = self.address;
         match address.ip() {
@@ -136,10 +146,11 @@ impl LiveServer {
         turned_on(&mut self.stopped.clone()).await;
     }
 
-    /// Stops accepting and ends the open connections. It ends at most one second after the clients stop reading, and at
-    /// the latest after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). A stream sends what it has read, a `retry` that spreads
-    /// the clients' return, and `end` (`shutdown`). The log goes on, and clients resume at its next server. The call
-    /// itself does not wait.
+    /// Stops accepting and ends the open connections. The server ends at most one second after the
+    /// clients stop reading, and at the latest after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). A
+    /// stream sends its pending events, a `retry` that spreads the clients' reconnects, and `end`
+    /// (`shutdown`). The log continues, and clients resume at its next server. The call itself does
+    /// not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }
@@ -156,16 +167,17 @@ impl IntoFuture for LiveServer {
 }
 
 impl LiveSpans {
-    /// Serves the routes and the dashboard. The address is bound when it returns. Port 0 selects any free port. So does
-    /// [`DEFAULT_PORT`](LiveServer::DEFAULT_PORT) of a loopback address if that port is taken: [`url`](LiveServer::url)
-    /// returns the real address.
+    /// Serves the routes and the dashboard. The address is bound when this returns. Port 0 selects
+    /// any free port. [`DEFAULT_PORT`](LiveServer::DEFAULT_PORT) on a loopback address also selects
+    /// a free port if that port is taken: [`url`](LiveServer::url) returns the real address.
     ///
-    /// It serves on the caller's runtime: while your program blocks that runtime, the page does not answer. To watch a
-    /// program that hangs, use [`serve_in_background`](Self::serve_in_background).
+    /// The server runs on the caller's runtime. While your program blocks that runtime, the page
+    /// does not respond. To watch a program that hangs, use
+    /// [`serve_in_background`](Self::serve_in_background).
     ///
     /// # Errors
-    /// Returns an error if the address cannot be bound. Also if it is not a loopback address and
-    /// [`auth`](crate::LiveSpansBuilder::auth) was not called.
+    /// Returns an error if the address cannot be bound. Also returns an error if it is not a
+    /// loopback address and [`auth`](crate::LiveSpansBuilder::auth) was not called.
     pub async fn serve(&self, address: impl ToSocketAddrs) -> Result<LiveServer, Error> {
         let listener = self.bind(address).await?;
         let (server, acceptor) = self.acceptor(listener)?;
@@ -173,8 +185,9 @@ impl LiveSpans {
         Ok(server)
     }
 
-    /// Serves like [`serve`](Self::serve), on a thread and a runtime of its own: the page answers even while the
-    /// program hangs. It needs no tokio runtime, and may be called inside one.
+    /// Serves like [`serve`](Self::serve), but on a separate thread and runtime, so the page
+    /// responds even while the program hangs. The caller needs no tokio runtime, but may be inside
+    /// one.
     ///
     /// # Errors
     /// Returns the errors of [`serve`](Self::serve), and an error if the thread cannot be started.
@@ -187,8 +200,8 @@ impl LiveSpans {
     /// # Ok::<(), livespan::Error>(())
     /// ```
     pub fn serve_in_background(&self, address: &str) -> Result<LiveServer, Error> {
-        // Everything runs on the server's own thread. The caller may be inside a runtime. There it would panic if it
-        // blocked on another runtime or dropped one.
+        // Everything runs on the server's own thread. The caller may be inside a runtime, where
+        // blocking on another runtime, or dropping one, would panic.
         let (answer, answered) = mpsc::sync_channel(1);
         let (alive, finished) = mpsc::channel::<Infallible>();
         let live = self.clone();
@@ -207,7 +220,8 @@ impl LiveSpans {
         // The program may end once `shutdown` returns, so `shutdown` waits until viewers have their last events.
         self.before_shutdown_returns(move |deadline| {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            // Nothing is ever sent. The wait ends with the thread or at the deadline.
+            // Nothing is ever sent on this channel. The wait ends with the thread or at the
+            // deadline.
             let _ended = finished.recv_timeout(left);
         });
         Ok(server)
@@ -232,7 +246,8 @@ impl LiveSpans {
             let listener = self.bind(address).await;
             match listener.and_then(|listener| self.acceptor(listener)) {
                 Ok((server, acceptor)) => {
-                    // The caller waits for the server. If it is gone, the server runs on.
+                    // The caller waits for the server. If the caller is gone, the server keeps
+                    // running.
                     drop(answer.send(Ok(server)));
                     acceptor.run().await;
                 }
@@ -263,7 +278,8 @@ impl LiveSpans {
             bound => bound,
         };
         if let Ok(listener) = &bound {
-            // tokio asks for 128, which all clients that reconnect at once exceed. Where this fails, that number stays.
+            // tokio uses a backlog of 128, which is too small if all clients reconnect at once. If
+            // this call fails, tokio's backlog stays.
             drop(SockRef::from(listener).listen(LiveServer::BACKLOG_MAX.into()));
         }
         bound.map_err(|error| {
@@ -310,14 +326,14 @@ impl LiveSpans {
     }
 }
 
-/// Returns whether this is the default address. Any other port of the machine will then do.
+/// Returns whether this is the default address. If it is taken, any other port may replace it.
 fn is_default(addresses: &[SocketAddr]) -> bool {
     addresses
         .iter()
         .all(|address| address.port() == LiveServer::DEFAULT_PORT && address.ip().is_loopback())
 }
 
-/// Completes when the flag is set, or when nobody is left to set it.
+/// Completes when the flag is set, or when its sender is dropped.
 async fn turned_on(flag: &mut watch::Receiver<bool>) {
     drop(flag.wait_for(|on| *on).await);
 }
@@ -331,7 +347,7 @@ struct Acceptor {
     service: LiveService,
     stopping: watch::Receiver<bool>,
     done: watch::Sender<bool>,
-    /// The deadline of `LiveSpans::shutdown`, if that stops the server.
+    /// The deadline of `LiveSpans::shutdown`, if that call stops the server.
     end_by: Arc<OnceLock<std::time::Instant>>,
     /// Permits for further connections.
     room: Arc<Semaphore>,
@@ -347,7 +363,8 @@ impl Acceptor {
             tokio::select! {
                 accepted = self.listener.accept() => {
                     let Ok((stream, peer)) = accepted else {
-                        // No file descriptor is left, or the client is gone already. Others may still come.
+                        // No file descriptor is left, or this client has already disconnected.
+                        // Others may still connect.
                         tokio::select! {
                             () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => continue,
                             () = turned_on(&mut self.stopping) => break,
@@ -379,7 +396,8 @@ impl Acceptor {
     }
 }
 
-/// Waits for the connections to end, for at most `time`. It stops waiting once no client reads what it is sent.
+/// Waits for the connections to end, for at most `time`. Stops waiting early when no client reads
+/// any more.
 async fn finish(graceful: GracefulShutdown, sent: &AtomicU64, time: Duration) {
     let end = Instant::now() + time;
     let mut ended = std::pin::pin!(graceful.shutdown());
@@ -402,12 +420,12 @@ async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     answer_and_close(stream, OVERLOAD).await;
 }
 
-/// Answers one request unseen. The request is read first: if a socket is closed with unread bytes, the system resets
-/// it, and the response may be lost.
+/// Sends a fixed response to any request. It reads the request first: if a socket is closed with
+/// unread bytes, the kernel resets the connection, and the response may be lost.
 async fn answer_and_close(mut stream: TcpStream, answer: &[u8]) {
     let exchange = async {
         let mut request = [0; 4096];
-        // One read suffices for a request. The rest of a larger one is ignored.
+        // One read suffices for most requests. The rest of a larger one is ignored.
         if stream.read(&mut request).await? > 0 {
             stream.write_all(answer).await?;
             stream.shutdown().await?;
@@ -418,7 +436,7 @@ async fn answer_and_close(mut stream: TcpStream, answer: &[u8]) {
     drop(timeout(REFUSAL_TIMEOUT, exchange).await);
 }
 
-/// A connection's client, with the signal that tells its streams that the server stops.
+/// The client of a connection, and the signal that ends its streams when the server stops.
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
@@ -445,19 +463,19 @@ fn connection(
     let sent = Arc::clone(sent);
     async move {
         let _permit = permit;
-        // Both fail if the client is gone already. Otherwise a failure only costs delay.
+        // Both fail if the client has disconnected. Otherwise a failure only costs delay.
         drop((prompt, gone));
         let mut stopped = stopping.0.clone();
         let refusal = tokio::select! {
             biased;
             begun = timeout(LiveServer::HEAD_TIMEOUT, request_line::refusal(&stream)) => begun,
-            // The client has not asked for anything.
+            // The client has not sent a request yet.
             () = turned_on(&mut stopped) => return,
         };
         match refusal {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(answer))) => return answer_and_close(stream, &answer).await,
-            // The client is gone, or sends nothing.
+            // The client has disconnected, or sends nothing.
             Ok(Err(_)) | Err(_) => return,
         }
         let service =
@@ -479,12 +497,12 @@ fn connection(
             .header_read_timeout(LiveServer::HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
             .serve_connection(io, service);
-        // A connection fails only because its client went away.
+        // A connection fails only because its client disconnected.
         drop(watcher.watch(connection).await);
     }
 }
 
-/// Serves HTTP/1, and HTTP/2 to a client that begins with its preface: gRPC needs it.
+/// Serves HTTP/1, and HTTP/2 to a client that begins with the HTTP/2 preface, which gRPC needs.
 #[cfg(feature = "otlp-grpc")]
 fn auto_builder() -> auto::Builder<SuppressedExecutor> {
     let mut builder = auto::Builder::new(SuppressedExecutor);
@@ -502,7 +520,8 @@ fn auto_builder() -> auto::Builder<SuppressedExecutor> {
     builder
 }
 
-/// Runs the requests of an HTTP/2 connection. They end with the connection.
+/// Spawns the requests of an HTTP/2 connection with telemetry suppressed. They end with the
+/// connection.
 #[cfg(feature = "otlp-grpc")]
 #[derive(Clone, Copy, Debug)]
 struct SuppressedExecutor;
@@ -514,8 +533,9 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Suppre
     }
 }
 
-/// Makes the system close a connection whose peer has vanished. Otherwise pings would fill its buffer for a quarter of
-/// an hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`, `tcp_retries2`).
+/// Makes the kernel close a connection whose peer has vanished. Otherwise the kernel would buffer
+/// pings and retransmit for a quarter of an hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`,
+/// `tcp_retries2`).
 fn close_half_open(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -527,7 +547,7 @@ fn close_half_open(stream: &TcpStream) -> io::Result<()> {
 struct StallLimit {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Writes that the connections of the server have made, together.
+    /// Number of writes on all connections of the server.
     sent: Arc<AtomicU64>,
 }
 
@@ -540,7 +560,7 @@ impl StallLimit {
         }
     }
 
-    /// Returns progress unchanged. Without progress, it fails once the time is up.
+    /// Returns progress unchanged. Without progress, fails once the time is up.
     fn limit<T>(
         &mut self,
         result: Poll<io::Result<T>>,
@@ -645,7 +665,7 @@ mod tests {
         let allowed: u16 = allowed.trim().parse().unwrap_or(u16::MAX);
         let live = LiveSpans::builder().build().unwrap();
         let listener = live.bind("127.0.0.1:0").await.unwrap();
-        // Nobody accepts: beyond the backlog, the system drops what a client sends to connect, again and again.
+        // Nothing accepts here. Beyond the backlog, the kernel drops each connection attempt.
         let address = listener.local_addr().unwrap();
         let clients: Vec<std::net::TcpStream> = (0..allowed.min(400))
             .map(|_| {
@@ -674,7 +694,7 @@ mod tests {
             assert_eq!(exchange(server.local_addr()).await.as_bytes(), OVERLOAD);
         }
         drop(first);
-        // A permit is free again as soon as the server has noticed.
+        // The permit becomes free when the server notices the disconnect.
         let admitted =
             async { while exchange(server.local_addr()).await.as_bytes() == OVERLOAD {} };
         timeout(Duration::from_secs(120), admitted).await.unwrap();

@@ -1,6 +1,6 @@
-//! Guards a stream: it ends as `expired` when its reader's permission has run out or was revoked, and as `shutdown`
-//! when its server stops although the log goes on. Its permit is released when the stream is gone. It runs on the
-//! connection's task.
+//! Guards a stream. It ends the stream as `expired` when the reader's permission has expired or was
+//! revoked, and as `shutdown` when the server stops although the log continues. The stream's permit
+//! is released when the stream is dropped. It runs on the connection's task.
 
 use std::{
     convert::Infallible,
@@ -32,10 +32,11 @@ use crate::{
     },
 };
 
-/// When a client that found no free permit may come back, in milliseconds.
+/// The time after which a client that got no permit should reconnect, in milliseconds.
 const OVERLOAD_RETRY: u64 = 10_000;
 
-/// Returns a stream that only says why it ends: an `EventSource` gives up on any error.
+/// Returns a stream that contains only the reason of its end. An `EventSource` gives up after an
+/// error, but reconnects after such a stream.
 pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     let mut out = Vec::with_capacity(128);
     let spread = jittered_retry();
@@ -50,11 +51,11 @@ pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     response
 }
 
-/// Whether the server of a request stops. It is set once.
+/// The signal that the request's server stops. It is set once.
 #[derive(Clone)]
 pub(crate) struct ShutdownSignal(pub(crate) watch::Receiver<bool>);
 
-/// The end of a server, while its log may go on.
+/// Waits for the end of a server whose log may continue.
 pub(crate) struct ServerShutdown {
     log: Arc<Log>,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -65,13 +66,13 @@ impl ServerShutdown {
         let ShutdownSignal(mut stopping) = signal.clone();
         Self {
             log: Arc::clone(log),
-            // It also completes when nobody is left to set the signal.
+            // It also completes when the signal's sender is dropped.
             stopped: Box::pin(async move { drop(stopping.wait_for(|on| *on).await) }),
         }
     }
 
-    /// Returns the last frames of the stream when the server stops. If the log has ended, too, the stream writes its
-    /// own last frames, after the events that it still has to read.
+    /// Returns the last frames of the stream when the server stops. If the log has ended too, the
+    /// stream itself writes its last frames, after its remaining events.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
         if self.log.is_closed() {
             return Poll::Pending;
@@ -97,7 +98,7 @@ struct GuardedBody {
     stream: Option<Body>,
     authorization: Authorization,
     _permit: StreamPermit,
-    /// When to check the permission again; `None` for a permanent one.
+    /// Fires when the permission must be checked again; `None` for a permanent permission.
     timer: Option<Pin<Box<Sleep>>>,
     pending_check: Option<Pin<Box<dyn Future<Output = Access> + Send>>>,
     /// Dropped once the stream has written its last frames.
@@ -131,7 +132,7 @@ impl GuardedBody {
         }
     }
 
-    /// Returns whether the permission is known to be gone.
+    /// Returns whether the permission is known to have ended.
     fn poll_revoked(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             if let Some(pending_check) = &mut self.pending_check
@@ -156,7 +157,7 @@ impl GuardedBody {
                 .access
                 .until
                 .is_some_and(|until| until <= SystemTime::now());
-            // A check that does not answer in time has not granted anything.
+            // A check that does not finish in time has not granted anything.
             if is_over || self.pending_check.is_some() {
                 return true;
             }
@@ -177,11 +178,13 @@ impl GuardedBody {
     }
 }
 
-/// Returns when to check next. An [`Access`] ends by the wall clock, which may jump, so it is checked at intervals.
+/// Returns the time of the next check. An [`Access`] expires by the wall clock, which may jump, so
+/// it is checked at intervals.
 fn next_check(authorization: &Authorization) -> Instant {
     let left = authorization.access.until.map(|until| {
         let left = until.duration_since(SystemTime::now());
-        // One millisecond more: timers count in milliseconds, and the access must be over then.
+        // One millisecond more, because timers count in milliseconds and the access must have
+        // expired by then.
         left.unwrap_or_default() + Duration::from_millis(1)
     });
     Instant::now()
@@ -215,7 +218,7 @@ impl http_body::Body for GuardedBody {
                 self.stream = None;
                 Poll::Ready(None)
             }
-            // The stream has sent what it had ready.
+            // The stream has sent all events that were ready.
             Poll::Pending => {
                 let Some(shutdown) = &mut self.shutdown else {
                     return Poll::Pending;

@@ -1,7 +1,8 @@
-//! A body that its own task writes, piece by piece. While the client does not take a piece, the task waits, and holds
-//! only that piece and the one before. The task ends with the body, or when the client takes nothing for
-//! [`LiveSpans::TRACE_STALL_TIMEOUT`]. If the task ends without having marked the body as whole, the body fails, so
-//! that no client takes a part for the whole.
+//! A response body that a separate task writes, piece by piece. While the client does not read a
+//! piece, the task waits, and holds only that piece and the previous one. The task ends with the
+//! body, or when the client reads nothing for [`LiveSpans::TRACE_STALL_TIMEOUT`]. If the task ends
+//! without marking the body as complete, the body fails, so that no client mistakes a part for the
+//! whole.
 
 use std::{
     io,
@@ -25,7 +26,8 @@ use crate::{http::response, live_spans::LiveSpans};
 
 /// The size at which a piece is sent.
 const PIECE_BYTES: usize = 64 * 1024;
-/// How long a body that may have white space anywhere says nothing: proxies close connections that are silent for longer.
+/// The longest time without a byte, for a body that may contain white space anywhere. Proxies close
+/// connections that are silent for longer.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The client is gone, or has stopped reading.
@@ -48,13 +50,14 @@ pub(crate) struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// Sends a line break when nothing was sent for [`SILENCE_MAX`]. It is for a document in which white space means
-    /// nothing, and whose output ends between two tokens whenever it is sent.
+    /// From now on, sends a line break after [`SILENCE_MAX`] without output. Use it only for a
+    /// document that ignores white space, and whose output always ends between two tokens.
     pub(crate) fn fill_silence(&mut self) {
         self.fills_silence = true;
     }
 
-    /// Sends what was written if that is a piece or more, or the silence gets too long. It is called between pages.
+    /// Sends the output if it is at least one piece, or if the silence has lasted too long. It is
+    /// called between pages.
     pub(crate) async fn send_if_large(&mut self) -> Result<(), ClientGone> {
         if self.out.len() < PIECE_BYTES && !self.is_silent_too_long() {
             return Ok(());
@@ -66,7 +69,7 @@ impl BodyWriter {
         self.fills_silence && self.sent_at.elapsed() >= SILENCE_MAX
     }
 
-    /// Sends what was written, once the client has taken the piece before.
+    /// Sends the output after the client has read the previous piece.
     pub(crate) async fn send(&mut self) -> Result<(), ClientGone> {
         if self.is_silent_too_long() {
             self.out.push(b'\n');
@@ -80,7 +83,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Marks the body as whole.
+    /// Marks the body as complete.
     pub(crate) async fn finish(mut self) -> Result<(), ClientGone> {
         self.send().await?;
         self.hand_on(Piece::End).await
@@ -111,7 +114,7 @@ where
     let suppressed = TelemetryContext::new().with_telemetry_suppressed();
     let task = tokio::spawn(
         async move {
-            // If the client is gone, nobody is left to tell.
+            // If the client has disconnected, the error has no recipient.
             writing.await.unwrap_or_default();
         }
         .with_context(suppressed),

@@ -1,5 +1,5 @@
-//! Authorizes each request: decides between 401, 403 and what the sender may read, by token, cookie, ticket or the
-//! app's own check. It runs on the connection's task.
+//! Authorizes each request by token, cookie, ticket or the app's own check. The result is 401, 403,
+//! or the access that the sender has. It runs on the connection's task.
 
 use std::{
     collections::HashSet,
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum AuthError {
     Http(HttpError),
-    /// The sender's access has run out.
+    /// The sender's access has expired.
     Expired,
 }
 
@@ -56,11 +56,11 @@ impl From<AuthError> for HttpError {
     }
 }
 
-/// What the sender of a request may read, and the check that is repeated while its stream runs.
+/// The access of a request's sender, and the check that is repeated while its stream runs.
 #[derive(Clone)]
 pub(crate) struct Authorization {
     pub(crate) access: Access,
-    /// The view through which the holder of a ticket sees the trace.
+    /// The view through which a ticket's holder sees the trace.
     view: Option<View>,
     pub(crate) recheck: Option<AccessCheck>,
 }
@@ -93,7 +93,7 @@ impl Authorization {
         match &self.access.scope {
             AccessScope::Traces(traces) => Some(traces),
             AccessScope::Everything => None,
-            // `require_some_access` has refused these requests already.
+            // `require_some_access` has already refused these requests.
             AccessScope::Nothing | AccessScope::Expired => Some(&NO_TRACES),
         }
     }
@@ -109,7 +109,8 @@ impl Authorization {
         }
     }
 
-    /// Returns an error for a reader who may not read this trace. The text is the same whether or not the trace exists.
+    /// Returns an error for a reader who may not read this trace. The message is the same whether
+    /// or not the trace exists.
     pub(crate) fn require_trace(&self, trace: TraceId) -> Result<(), HttpError> {
         match self.traces() {
             Some(traces) if !traces.contains(&trace) => Err(HttpError::new(
@@ -120,9 +121,9 @@ impl Authorization {
         }
     }
 
-    /// Returns when the reader gets earlier events that belong to every stream. A reader of some traces is shown a
-    /// process only with that process's first visible event, so the `process` events from before its cursor are
-    /// replayed.
+    /// Returns when the reader gets earlier events that belong to every stream. A reader of some
+    /// traces is shown a process only with that process's first visible event. So the `process`
+    /// events from before the reader's cursor are replayed.
     pub(crate) fn open_global_events(&self) -> OpenGlobalEvents {
         if self.traces().is_some() {
             OpenGlobalEvents::Always
@@ -148,12 +149,14 @@ static NO_TRACES: std::sync::LazyLock<Arc<HashSet<TraceId>>> =
 
 impl LiveSpans {
     /// Signs a ticket for one trace. Until `ttl` has passed, everyone who has the ticket may read
-    /// `/traces/{trace}/sse?ticket=…`, and the stream of a workflow instance with that trace, through the
-    /// [`ticket_view`](crate::LiveSpansBuilder::ticket_view). Tickets are for product pages, also of [another
-    /// origin](crate::LiveSpansBuilder::allowed_origins), because an `EventSource` cannot send headers. A stream that
-    /// still runs when the ticket expires ends with `end` (`expired`).
+    /// `/traces/{trace}/sse?ticket=…`, and the stream of a workflow instance with that trace,
+    /// through the [`ticket_view`](crate::LiveSpansBuilder::ticket_view). Tickets are for product
+    /// pages, whose `EventSource` cannot send headers. The page may be on [another
+    /// origin](crate::LiveSpansBuilder::allowed_origins). A stream that still runs when the ticket
+    /// expires ends with `end` (`expired`).
     ///
-    /// A ticket is part of a URL, and URLs are logged: choose a short `ttl`, and issue a new ticket when it has passed.
+    /// A ticket is part of a URL, and URLs are logged. Choose a short `ttl`, and issue a new ticket
+    /// when the old one has expired.
     ///
     /// ```
     /// use std::time::Duration;
@@ -175,7 +178,7 @@ impl LiveSpans {
     }
 }
 
-/// Returns what the sender of the request may read, by the access settings of the app.
+/// Returns the access of the request's sender, by the app's access settings.
 pub(crate) async fn authorize(
     live: &LiveSpans,
     request: &Parts,
@@ -259,7 +262,7 @@ async fn run_check(recheck: AccessCheck) -> Result<Authorization, AuthError> {
 }
 
 impl AccessCheck {
-    /// Calls the app's check. If the check panics, it grants nothing.
+    /// Calls the app's check. If the check panics, the result is no access.
     pub(crate) fn run(&self) -> impl Future<Output = Access> + Send + 'static {
         let asked = catch_panic(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
@@ -275,8 +278,8 @@ impl AccessCheck {
     }
 }
 
-/// Counts a wrong token, cookie or ticket. There is no delay afterwards: how hard a token is to guess depends on its
-/// length alone.
+/// Counts a wrong token, cookie or ticket. There is no delay afterwards, because only the token's
+/// length decides how hard it is to guess.
 pub(crate) fn count_invalid_credentials(live: &LiveSpans) {
     live.shared
         .invalid_credentials

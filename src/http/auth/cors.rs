@@ -1,7 +1,8 @@
-//! Which requests pages of other origins may make. By default they may make none. If the app allowed their origin by
-//! name, they may read (CORS, WHATWG Fetch, section 3.2) what a ticket or a token grants. A browser's cookie never
-//! grants such a page anything: the cookie identifies the person at the browser, not the author of the page. Pure; it
-//! runs on the connection's task.
+//! Decides on requests that pages of other origins make. By default they may make none. If the app
+//! allowed their origin by name, they may read (CORS, WHATWG Fetch, section 3.2) whatever a ticket
+//! or a token permits. A browser's cookie never permits such a page anything, because the cookie
+//! identifies the person at the browser and not the author of the page. Pure; it runs on the
+//! connection's task.
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -11,7 +12,7 @@ use crate::{
     http::{auth::host_port::HostPort, error::HttpError},
 };
 
-/// The time for which a browser caches the answer to a preflight, in seconds.
+/// The time for which a browser caches the response to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Returns the origin of the request, if the app allowed it.
@@ -24,8 +25,9 @@ pub(crate) fn allowed<'a>(config: &AccessConfig, request: &'a Parts) -> Option<&
     is_allowed.then_some(origin)
 }
 
-/// Removes the cookies from a request that a page of another origin caused, before anything is authorized by them. This
-/// is needed because a `SameSite=Strict` cookie is also sent for pages on other hosts and ports of the same *site*.
+/// Removes the cookies from a request that a page of another origin caused, before any check uses
+/// them. This is needed because a browser also sends a `SameSite=Strict` cookie for pages on other
+/// hosts and ports of the same *site*.
 pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) {
     let is_of_other_page = match request.headers.get("sec-fetch-site") {
         Some(site) if site == "same-site" || site == "cross-site" => {
@@ -33,9 +35,9 @@ pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) 
                 || !header_is(request, "sec-fetch-mode", "navigate")
         }
         Some(_) => false,
-        // Requests from origins that are not allowed are refused elsewhere. Module scripts carry their own origin,
-        // which may be an allowed one if a proxy reaches us under another name. Assets contain nothing of the log, so
-        // requests for them keep their cookies.
+        // Another check refuses requests from origins that are not allowed. Module scripts carry
+        // their own origin, which may be an allowed one if a proxy reaches us under another name.
+        // Assets contain nothing of the log, so requests for them keep their cookies.
         None => {
             allowed(config, request).is_some() && !is_same_origin(request) && !is_asset(request)
         }
@@ -63,8 +65,8 @@ pub(crate) fn is_preflight(request: &Parts) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Answers a preflight from an allowed origin: its page may read, resume and send a token. The answer carries nothing
-/// of the log, and a browser sends no credentials with a preflight.
+/// Answers a preflight from an allowed origin: its page may read, resume and send a token. The
+/// response contains nothing of the log, and a browser sends no credentials with a preflight.
 pub(crate) fn preflight(
     config: &AccessConfig,
     request: &Parts,
@@ -91,14 +93,15 @@ pub(crate) fn preflight(
     Ok(response)
 }
 
-/// Marks a response as readable for a page of an allowed origin. `Access-Control-Allow-Credentials` is left out: no
-/// credentials grant such a page anything. Without that header, a browser hides from the page the answer to a request
-/// with credentials.
+/// Marks a response as readable for a page of an allowed origin. `Access-Control-Allow-Credentials`
+/// is left out, because credentials do not permit such a page anything. Without that header, a
+/// browser hides the response to a request with credentials from the page.
 pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Response<Body>) {
     if config.allowed_origins.is_empty() {
         return;
     }
-    // Also set if the request has no origin: a cache must not give one page's answer to another.
+    // Also set if the request has no origin, so that a cache does not give one page's response to
+    // another.
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed(config, request) {
@@ -106,8 +109,9 @@ pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Respon
     }
 }
 
-/// Refuses a request that a page of another site caused, unless its origin is allowed. Such a page cannot see the
-/// answer, but it could hold streams open and measure times. Following a link is permitted.
+/// Refuses a request that a page of another site caused, unless its origin is allowed. Such a page
+/// cannot see the response, but it could hold streams open and measure times. Following a link is
+/// permitted.
 pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let is_foreign = match request.headers.get("sec-fetch-site") {
         Some(site) => site == "cross-site" && !header_is(request, "sec-fetch-mode", "navigate"),
@@ -121,8 +125,8 @@ pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(),
     Err(HttpError::new(StatusCode::FORBIDDEN, message))
 }
 
-/// Refuses a change that a page of another origin caused. Such a change would take effect even though the page cannot
-/// read the answer.
+/// Refuses a change that a page of another origin caused. Such a change would take effect even
+/// though the page cannot read the response.
 pub(crate) fn check_writer(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     if is_of_own_page(request) || allowed(config, request).is_some() {
         return Ok(());
@@ -131,7 +135,8 @@ pub(crate) fn check_writer(config: &AccessConfig, request: &Parts) -> Result<(),
     Err(HttpError::new(StatusCode::FORBIDDEN, message))
 }
 
-/// Returns whether no page of another origin caused the request.
+/// Returns whether the request was caused by our own page or by a program, and not by a page of
+/// another origin.
 pub(crate) fn is_of_own_page(request: &Parts) -> bool {
     match request.headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin" || site == "none",

@@ -1,6 +1,7 @@
-//! Refuses requests by the `Host` that they name and the address that they come from. Without access control, only
-//! loopback hosts are answered. Otherwise a page of another site could read a developer's traces by resolving its own
-//! name to 127.0.0.1 (DNS rebinding). Pure; it runs on the connection's task.
+//! Refuses requests by their `Host` and by the client's address. Without access control, only
+//! requests for loopback hosts are answered. Otherwise a page of another site could read a
+//! developer's traces by resolving its own name to 127.0.0.1 (DNS rebinding). Pure; it runs on the
+//! connection's task.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +17,9 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Refuses a request whose `Host` is not allowed. With access control, hosts are checked only if `allowed_hosts` was
-/// set. Without it, a client on another machine is refused too, because it can name any host.
+/// Refuses a request whose `Host` is not allowed. With access control, hosts are checked only if
+/// `allowed_hosts` was set. Without access control, a client on another machine is refused too,
+/// because it can name any host.
 pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let hosts = hosts_of(request)?;
     if config.auth.is_none() {

@@ -1,5 +1,6 @@
-//! Signs in a browser when a token is needed: with the token in a form, or with a one-time link. Afterwards a cookie
-//! proves it. No URL that is kept or logged may contain the token. It runs on the connection's task.
+//! Signs in a browser when a token is needed: with the token in a form, or with a one-time link.
+//! Afterwards the browser has a cookie. No URL that is kept or logged may contain the token. It
+//! runs on the connection's task.
 
 use std::time::{Duration, SystemTime};
 
@@ -79,7 +80,7 @@ pub(crate) fn by_link(
     let Some(code) = params.one(CODE)? else {
         return Ok(None);
     };
-    // Without a token no login is needed: an old link still shows the page.
+    // Without a token no login is needed, so even an old link shows the page.
     if live.shared.access.token().is_none() {
         return Ok(Some(redirect_page(&own_path(request), None)));
     }
@@ -96,7 +97,7 @@ pub(crate) fn by_link(
     )))
 }
 
-/// Returns the page that asks for the token if a browser requests the dashboard; otherwise returns `error`.
+/// Returns the login page if a browser requests the dashboard; otherwise returns `error`.
 pub(crate) fn page(error: HttpError, headers: &HeaderMap) -> Result<Response<Body>, HttpError> {
     let accepts = headers.get(header::ACCEPT);
     let wants_page = accepts
@@ -143,8 +144,8 @@ fn own_path(request: &Parts) -> String {
     format!("./{last}")
 }
 
-/// Returns the cookie. It has no `Path`, so a browser sends it to the page's directory and below (RFC 6265, section
-/// 5.1.4), also behind a proxy that removed a prefix.
+/// Returns the cookie. It has no `Path`, so a browser sends it to the page's directory and below
+/// (RFC 6265, section 5.1.4). This also works behind a proxy that removed a prefix.
 fn cookie(signer: &TokenSigner, request: &Parts) -> Option<HeaderValue> {
     let (name, value) = (
         signer.cookie_name()?,
@@ -161,8 +162,9 @@ fn cookie(signer: &TokenSigner, request: &Parts) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// Sends the browser to the page, without the code in the address. A redirect would not do: if it starts on another
-/// site, as a link in a mail does, the browser does not send the `SameSite=Strict` cookie.
+/// Sends the browser to the page without the code in the address. A redirect would fail if it
+/// started on another site, such as a link in a mail: the browser would not send the
+/// `SameSite=Strict` cookie.
 fn redirect_page(path: &str, cookie: Option<HeaderValue>) -> Response<Body> {
     let escaped = path.replace('&', "&amp;").replace('"', "&quot;");
     let mut response = html(&format!(

@@ -1,5 +1,5 @@
-//! `GET /stats/durations`: the durations of ended spans of one name. It runs on the connection's task and reads the
-//! trace index.
+//! `GET /stats/durations`: the durations of ended spans with one name. It runs on the connection's
+//! task and reads the trace index.
 
 use axum::body::Body;
 use http::{Response, StatusCode};

@@ -1,5 +1,6 @@
-//! `PUT` and `DELETE /traces/{traceId}/keep`: keeps a trace beyond retention, and returns it. Both change the log, so
-//! they need full access and are refused to pages of other sites. It runs on the connection's task.
+//! `PUT` and `DELETE /traces/{traceId}/keep`: exempts a trace from retention, and ends the
+//! exemption. Both change the log, so they need full access and are refused to pages of other
+//! sites. It runs on the connection's task.
 
 use axum::body::Body;
 use http::{Method, Response, StatusCode, request::Parts};
@@ -38,7 +39,7 @@ impl From<KeepError> for HttpError {
     }
 }
 
-/// Returns the trace id, not yet parsed, if the request asks to keep a trace or to stop keeping it.
+/// Returns the trace id as text if this is a request to keep a trace or to stop keeping it.
 pub(crate) fn trace_of<'a>(request: &Parts, segments: &[&'a str]) -> Option<&'a str> {
     match segments {
         ["traces", id, "keep"] if matches!(request.method, Method::PUT | Method::DELETE) => {

@@ -43,7 +43,7 @@ pub(crate) async fn page(
     };
     let range = (params.before()?, params.limit(PAGE_DEFAULT)?);
     let index = &live.shared.index;
-    // The stream goes on behind this event without a hole.
+    // The stream continues after this event without a hole.
     let head = live.log().head();
     let page = page::page(live.log(), index, &filter, range, async || {
         trace_list::permit(live).await
@@ -55,7 +55,7 @@ pub(crate) async fn page(
     ))
 }
 
-/// Returns the page as JSON: each record as it is on the stream, with its id.
+/// Returns the page as JSON. Each record is the same as on the stream, plus its id.
 fn written(live: &LiveSpans, page: &LogPage, head: u64) -> Vec<u8> {
     let log = live.log();
     let mut out = b"{\"logs\":[".to_vec();

@@ -18,12 +18,13 @@ const PAGE_DEFAULT: usize = 100;
 #[serde(rename_all = "camelCase")]
 struct OperationsAnswer {
     operations: Vec<OperationSummary>,
-    /// How many operations match beyond `limit`.
+    /// The number of operations that match beyond `limit`.
     more: usize,
-    /// How many spans ended whose names no longer have figures.
+    /// The number of ended spans whose names no longer have figures.
     others: u64,
     bucket_seconds: u64,
-    /// Spans that ended within this time are always recent; those that ended before twice this time never are.
+    /// Spans that ended within this time are always recent. Spans that ended more than twice this
+    /// time ago never are.
     recent_seconds: u64,
     unit: &'static str,
     now: String,

@@ -1,7 +1,7 @@
-//! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`). In the JSON mapping of the OTLP
-//! specification, ids are hex, 64-bit integers are text and enums are numbers. Spans that have not ended are left out,
-//! because OTLP has no form for them; the caller counts them. Spans that panicked, were cancelled or lost have the
-//! attribute `livespan.state`. Pure.
+//! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`). In OTLP's JSON
+//! mapping, ids are hex, 64-bit integers are strings and enums are numbers. Spans that have not
+//! ended are left out, because OTLP has no form for them; the caller counts them. Spans that
+//! panicked, were cancelled or lost have the attribute `livespan.state`. Pure.
 
 use std::collections::HashMap;
 
@@ -49,8 +49,9 @@ pub(crate) struct OtlpWriter {
 }
 
 impl OtlpWriter {
-    /// Begins the text. If retention has evicted a part of the trace, each resource carries the attributes
-    /// `livespan.evicted.events` and `livespan.evicted.spans`: OTLP has no field for this.
+    /// Begins the document. If retention has evicted a part of the trace, each resource gets the
+    /// attributes `livespan.evicted.events` and `livespan.evicted.spans`, because OTLP has no field
+    /// for this.
     pub(crate) fn begin(out: &mut Vec<u8>, evicted: Option<EvictedParts>) -> Self {
         out.extend_from_slice(b"{\"resourceSpans\":[");
         Self {
@@ -151,7 +152,7 @@ fn evicted_attributes(evicted: Option<EvictedParts>) -> impl Iterator<Item = Jso
     both.map(|(key, count)| attribute(key, &json!(count), None))
 }
 
-/// Appends a value to the elements of a JSON array.
+/// Appends a value to the elements of a JSON array, after a comma if needed.
 fn separated(out: &mut Vec<u8>, value: &Json) {
     if !out.is_empty() {
         out.push(b',');
@@ -255,8 +256,9 @@ fn attribute(key: &str, value: &Json, kind: Option<&str>) -> Json {
     json!({ "key": key, "value": any_value(value, kind) })
 }
 
-/// Returns OTLP's `AnyValue`, and restores the type that JSON could not carry. The type of a list is the type of those
-/// values in it that JSON could not carry, so it is believed only where the text can be such a value.
+/// Returns OTLP's `AnyValue`, and restores a type that JSON cannot represent. The type of a list is
+/// the type of those values in it that JSON could not represent. So that type is applied only to a
+/// text that can be such a value.
 fn any_value(value: &Json, kind: Option<&str>) -> Json {
     match value {
         Json::String(text) => text_value(text, kind),

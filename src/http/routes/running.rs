@@ -1,4 +1,4 @@
-//! `GET /running`: what is open now, over all traces. It runs on the connection's task.
+//! `GET /running`: the open spans of all traces. It runs on the connection's task.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! `GET /status`: the contents of the log, its dropped events, its readers and the health of its store, as JSON. It
-//! runs on the connection's task and holds locks for no longer than a copy takes.
+//! `GET /status`: the contents of the log, its dropped events, its readers and the health of its
+//! store, as JSON. It runs on the connection's task, and locks only while it copies.
 
 use std::sync::atomic::Ordering;
 

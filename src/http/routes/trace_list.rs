@@ -1,6 +1,6 @@
-//! The list of traces: single pages, and the live list. The load of the live list does not grow with the rate of spans:
-//! each viewer is updated at most once per [`LiveSpans::LIST_INTERVAL`], and a trace that changed a thousand times
-//! meanwhile is sent once. It runs on the connection's task.
+//! The list of traces: single pages, and the live list. The load of the live list does not grow
+//! with the rate of spans. Each viewer is updated at most once per [`LiveSpans::LIST_INTERVAL`],
+//! and a trace with a thousand changes in that time is sent once. It runs on the connection's task.
 
 use std::{
     convert::Infallible,
@@ -58,7 +58,8 @@ struct ListPage {
     /// Whether the page is short because searching further would have taken too long.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stopped_early: bool,
-    /// Traces with so many events that a search reads only a part of them, in which it found nothing.
+    /// Traces with so many events that a search read only a part of them. The search found nothing
+    /// in that part.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     searched_in_part: Vec<String>,
     head: String,
@@ -120,7 +121,7 @@ pub(super) async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, Htt
     })
 }
 
-/// Returns the filter that the reader asked for, limited to the traces that it may see.
+/// Returns the filter from the reader's request, limited to the reader's traces.
 fn filter(
     params: &QueryParams<'_>,
     authorization: &Authorization,
@@ -136,8 +137,9 @@ fn filter(
 pub(crate) struct LiveListQuery {
     filter: TraceFilter,
     limit: usize,
-    /// For a reader of some traces: the event before which the next page begins, counting only its own traces that the
-    /// index does not know. It must not learn where other traces begin.
+    /// For a reader of some traces: the event before which the next page begins. It counts only the
+    /// reader's own traces that the index lacks, because the reader must not learn where other
+    /// traces begin.
     own_older: Option<u64>,
 }
 
@@ -153,8 +155,8 @@ impl LiveListQuery {
         let own_older = if filter.within.is_none() || log.is_in_memory() {
             None
         } else {
-            // A stream must not fail because its store does. If the store cannot be read, assume that there are older
-            // traces.
+            // A stream must not fail because the store fails. If the store cannot be read, assume
+            // that there are older traces.
             let older = own_older(live, &filter).await;
             older.unwrap_or_else(|_error| Some(log.head() + 1))
         };
@@ -185,8 +187,8 @@ struct Update {
     snapshot: bool,
     traces: Vec<Summary>,
     removed: Vec<String>,
-    /// Only in a snapshot, and only if there may be more traces: the event before which the next page of `GET /traces`
-    /// begins.
+    /// Present only in a snapshot, and only if there may be more traces: the event before which the
+    /// next page of `GET /traces` begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     head: String,
@@ -200,9 +202,10 @@ struct TracesBody {
     viewed: ViewerState,
     waiter: Arc<WakeFlag>,
     state: ListStreamState,
-    /// The count of dropped events that was sent last, or that stood when the viewer came.
+    /// The last sent count of dropped events. Before the first one is sent, the count when the
+    /// viewer connected.
     dropped: Dropped,
-    /// Whether the viewer was last told that the store fails.
+    /// Whether the viewer was last sent that the store fails.
     is_degraded: bool,
     /// While catching up, the time at which the wait ends. While resting, the time of the next update. While waiting
     /// for a change, the time of the next ping.
@@ -214,9 +217,9 @@ struct TracesBody {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListStreamState {
     Hello,
-    /// Waits until the index has all traces that the list shows.
+    /// Waiting until the index has all traces that the list shows.
     CatchingUp,
-    /// Just sent an update: changes gather until the timer fires.
+    /// An update was just sent. Changes accumulate until the timer fires.
     Resting,
     Waiting,
     Ended,
@@ -319,7 +322,7 @@ impl TracesBody {
             .reset(Instant::now() + LiveSpans::LIST_INTERVAL);
     }
 
-    /// Sends the snapshot once the index has caught up, or when it cannot or the wait is over.
+    /// Sends the snapshot when the index has caught up, cannot catch up, or the wait has timed out.
     fn poll_catching_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
             let rung = self.waiter.poll_notified(cx).is_ready();
@@ -338,7 +341,8 @@ impl TracesBody {
 
     fn poll_resting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         if self.timer.as_mut().poll(cx).is_pending() {
-            // While throttled, this does not watch for shutdown: the 250 ms timer bounds the delay.
+            // This does not watch for a shutdown while throttled. The 250 ms timer bounds the
+            // delay.
             return Poll::Pending;
         }
         self.state = ListStreamState::Waiting;
@@ -356,7 +360,7 @@ impl TracesBody {
             return Poll::Ready(Some(out));
         }
         if rung {
-            // Rests whether or not the look-up found a change, because it costs the same in both cases.
+            // Rests even if the look-up found no change, because the look-up costs the same.
             self.rest();
             let update = self.update(false);
             if update.is_some() || Instant::now() < self.ping_at {
@@ -374,12 +378,12 @@ impl TracesBody {
     }
 }
 
-/// Returns whether the list ends after its next update.
+/// Returns whether the next update ends the list.
 fn is_over(log: &Log) -> bool {
     log.is_closed() || log.streams_end_at().is_some()
 }
 
-/// Returns the event before which traces that the list does not show may have begun.
+/// Returns the event before which there may be traces that the list does not show.
 fn next(log: &Log, query: &LiveListQuery, older: Older) -> Option<u64> {
     match older {
         Older::Indexed(event) => Some(event),
@@ -398,7 +402,7 @@ impl http_body::Body for TracesBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             let out = match self.state {
-                // The viewer came after the shutdown began.
+                // The viewer connected after the shutdown began.
                 ListStreamState::Hello if self.live.log().streams_end_at().is_some() => {
                     self.state = ListStreamState::Ended;
                     let mut out = Vec::with_capacity(96);

@@ -1,5 +1,5 @@
-//! Reads the arguments of a tool: bounded, typed, and with errors that say what is allowed, because whoever asks may
-//! correct itself. Pure.
+//! Parses the arguments of a tool: bounded and typed. An error names the allowed values, so that an
+//! agent can correct its call. Pure.
 
 use std::ops::RangeInclusive;
 
@@ -16,7 +16,7 @@ pub(crate) struct Arguments<'a> {
     all: Option<&'a JsonMap<String, Json>>,
 }
 
-/// How an answer is wanted.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerFormat {
     Text,
@@ -24,7 +24,7 @@ pub(crate) enum AnswerFormat {
 }
 
 impl<'a> Arguments<'a> {
-    /// Checks that the tool has all of these arguments.
+    /// Checks that the tool accepts all of these arguments.
     pub(crate) fn of(tool: Tool, all: Option<&'a Json>) -> Result<Self, String> {
         let all = match all {
             None | Some(Json::Null) => None,
@@ -50,7 +50,7 @@ impl<'a> Arguments<'a> {
         self.all?.get(name).filter(|value| !value.is_null())
     }
 
-    /// Returns a text; an empty one counts as missing.
+    /// Returns a text, or `None` if it is empty or missing.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, String> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -90,7 +90,7 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    /// Returns a number. Some agents send numbers as texts.
+    /// Returns a number. It may be a string, because some agents send numbers as strings.
     pub(crate) fn number(
         &self,
         name: &str,
@@ -129,7 +129,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// Returns hexadecimal digits in lower case, if there are 4 to `max` of them.
+/// Returns hexadecimal digits in lower case, if there are between 4 and `max` of them.
 pub(crate) fn id_digits(name: &str, text: &str, max: usize) -> Result<String, String> {
     let digits = text.to_ascii_lowercase();
     let is_id = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -142,7 +142,7 @@ pub(crate) fn id_digits(name: &str, text: &str, max: usize) -> Result<String, St
     ))
 }
 
-/// Returns the beginning of a text, for an error.
+/// Returns the beginning of a text, for an error message.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().take(80).collect()
 }

@@ -1,6 +1,7 @@
-//! `POST /mcp`: the Model Context Protocol, for coding agents. [`route`] knows HTTP, [`rpc`] JSON-RPC and the revisions of
-//! the protocol, [`tools`] what is offered, [`arguments`] how it is asked for, [`call`] how it is answered. No session is
-//! held: each request stands alone. They run on the connection's task.
+//! `POST /mcp`: the Model Context Protocol, for coding agents. [`route`] handles HTTP, [`rpc`]
+//! JSON-RPC and the revisions of the protocol. [`tools`] defines the tools, [`arguments`] parses a
+//! call's arguments, and [`call`] answers it. There are no sessions: each request is independent.
+//! All of them run on the connection's task.
 
 pub(crate) mod arguments;
 pub(crate) mod call;

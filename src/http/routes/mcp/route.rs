@@ -1,5 +1,5 @@
-//! `POST /mcp` as HTTP: host, origin and access as on every route, one bounded JSON message in, one JSON message out. It
-//! runs on the connection's task.
+//! `POST /mcp` as HTTP. Host, origin and access are checked as on every route. The request and the
+//! response are one bounded JSON message each. It runs on the connection's task.
 
 use std::{sync::Arc, time::Duration};
 
@@ -81,7 +81,7 @@ pub(crate) async fn answer(
         Some(Err(error)) => failed(&error, Some(&message.id)),
         None => match call(live, request, filter, &message).await? {
             Ok(result) => {
-                // A wait may outlast the permission of its reader.
+                // The call may have waited for longer than its reader's permission lasts.
                 authorize::authorize(live, request).await?;
                 response::json(&message.response(result))
             }
@@ -90,7 +90,8 @@ pub(crate) async fn answer(
     })
 }
 
-/// Calls a tool. What an agent can correct is a result that says so; only an unknown tool is an error.
+/// Calls a tool. An error that an agent can correct becomes a result with a message; only an
+/// unknown tool is an RPC error.
 async fn call(
     live: &LiveSpans,
     request: &Parts,
@@ -103,7 +104,7 @@ async fn call(
         let message = format!("Unknown tool: {name:?}. The tools are {}", Tool::names());
         return Ok(Err(RpcError::new(INVALID_PARAMS, message)));
     };
-    // A waiting reader counts as a stream, and reading takes memory.
+    // A waiting reader counts as a stream, and a read takes memory.
     let peer = request.extensions.get::<Peer>();
     let limits = &live.shared.stream_limits;
     let permit = limits.acquire(peer.map(|Peer(address)| *address));
@@ -173,7 +174,7 @@ fn only_post() -> Response<Body> {
     response
 }
 
-/// Returns the address of the page, as the client reaches it.
+/// Returns the page's address from the client's point of view.
 fn page_of(request: &Parts) -> Option<String> {
     if cfg!(not(feature = "dashboard")) {
         return None;
@@ -194,7 +195,7 @@ fn page_of(request: &Parts) -> Option<String> {
         Some("https") => "https",
         _ => "http",
     };
-    // The client wrote these parts, and they stand in a text that an agent reads.
+    // The client controls these parts, and they become part of a text for an agent.
     let is_plain = |text: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:/[]%".contains(&byte);
         text.len() <= 200 && text.bytes().all(plain)

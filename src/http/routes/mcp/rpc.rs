@@ -1,5 +1,6 @@
-//! JSON-RPC 2.0 and the revisions of the Model Context Protocol. Since 2026-07-28 each request says in `_meta` and in
-//! headers what it is; older clients begin with `initialize`. Both are answered without a session. Pure.
+//! JSON-RPC 2.0 and the revisions of the Model Context Protocol. Since 2026-07-28, each request
+//! describes itself in `_meta` and in headers; older clients begin with `initialize`. Both are
+//! answered without a session. Pure.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map as JsonMap, Value as Json, json};
@@ -10,7 +11,7 @@ use crate::http::routes::mcp::tools::{INSTRUCTIONS, TOOLS, Tool};
 const STATELESS: &str = "2026-07-28";
 /// Revisions that begin with `initialize`, newest first.
 const WITH_HANDSHAKE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-/// How long a client may keep the list of tools.
+/// The time for which a client may cache the list of tools.
 const TTL_MS: u64 = 3_600_000;
 
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
@@ -24,7 +25,7 @@ pub(crate) const INVALID_PARAMS: i64 = -32602;
 const HEADER_MISMATCH: i64 = -32020;
 const UNSUPPORTED_VERSION: i64 = -32022;
 
-/// Which rules a request follows.
+/// The rules that a request follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum McpEra {
     Stateless,
@@ -35,11 +36,11 @@ pub(crate) enum McpEra {
 #[derive(Debug)]
 pub(crate) enum RpcMessage {
     Request(RpcRequest),
-    /// It wants no answer.
+    /// A message that needs no response.
     Notification,
 }
 
-/// A request that wants an answer.
+/// A request that needs a response.
 #[derive(Debug)]
 pub(crate) struct RpcRequest {
     pub(crate) id: Json,
@@ -67,7 +68,7 @@ impl RpcError {
         }
     }
 
-    /// Returns the response with this error. Without an id, the request could not be read.
+    /// Returns the response with this error. The id is missing if the request could not be parsed.
     pub(crate) fn json(&self, id: Option<&Json>) -> Json {
         let mut error = json!({"code": self.code, "message": self.message});
         if let Some(data) = &self.data {
@@ -125,7 +126,7 @@ impl RpcMessage {
 }
 
 impl RpcRequest {
-    /// Checks what the request says of itself, in its body and in its headers.
+    /// Checks that the request's description of itself in the body agrees with its headers.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), RpcError> {
         let header = |name: &str| {
             let value = headers.get(name)?;
@@ -170,7 +171,7 @@ impl RpcRequest {
         Ok(())
     }
 
-    /// Returns the answer of a method that needs nothing of the log; `None` for `tools/call`.
+    /// Returns the response of a method that does not use the log, or `None` for `tools/call`.
     pub(crate) fn answer_at_once(&self) -> Option<Result<Json, RpcError>> {
         let is_stateless = self.era == McpEra::Stateless;
         Some(Ok(match self.method.as_str() {
@@ -244,7 +245,7 @@ pub(crate) fn put(object: &mut Json, key: &str, value: impl Into<Json>) {
     }
 }
 
-/// Compares a header with the body. A value that is no plain text comes as base64.
+/// Compares a header with the body. A header value that is not plain text is encoded as base64.
 fn compare(name: &str, header: Option<&str>, body: &str) -> Result<(), RpcError> {
     let encoded = header
         .and_then(|value| value.strip_prefix("=?base64?"))
@@ -279,7 +280,7 @@ fn unsupported(version: &str) -> RpcError {
     }
 }
 
-/// Decodes base64 (RFC 4648, section 4); `None` for any other text.
+/// Decodes base64 (RFC 4648, section 4). Returns `None` for any other text.
 fn base64(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = text.trim_end_matches('=');

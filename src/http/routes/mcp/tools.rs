@@ -1,4 +1,4 @@
-//! The tools that are offered, with the schemas of their arguments. Pure.
+//! The tools, with the schemas of their arguments. Pure.
 
 use serde_json::{Value as Json, json};
 
@@ -6,10 +6,10 @@ use crate::report::trace::details::SPANS_AT_ONCE_MAX;
 
 /// The longest time that `wait` waits, in seconds.
 pub(crate) const WAIT_SECONDS_MAX: u32 = 120;
-/// Upper bound on the traces of `find_traces`.
+/// Upper bound on the traces that `find_traces` returns.
 pub(crate) const FIND_MAX: u32 = 100;
 
-/// What a client tells its agent about all tools.
+/// The description of all tools, which a client passes to its agent.
 pub(crate) const INSTRUCTIONS: &str = "livespan watches a running program: spans are visible while they are open, not \
      only when they have ended. When a program hangs, call `running` first: it says what is open, since when, and what \
      each span waits for. After starting something, call `wait`, then `problems` with the cursor of an earlier answer. \
@@ -103,7 +103,7 @@ impl Tool {
         TOOLS.map(|tool| tool.name).join(", ")
     }
 
-    /// Returns the tool as `tools/list` has it.
+    /// Returns the tool's entry in `tools/list`.
     pub(crate) fn json(self) -> Json {
         let properties = self.arguments.iter();
         let properties = properties.map(|name| ((*name).to_owned(), schema_of(name)));

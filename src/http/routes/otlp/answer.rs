@@ -1,4 +1,5 @@
-//! The answers of OTLP, typed as the request: an `Export…ServiceResponse`, or a `google.rpc.Status`.
+//! The responses of OTLP, in the encoding of the request: an `Export…ServiceResponse`, or a
+//! `google.rpc.Status`.
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -17,13 +18,13 @@ use crate::{
     },
 };
 
-/// A request that was taken.
+/// The response to an accepted request.
 #[derive(Debug)]
 pub(super) struct ExportAnswer {
     pub(super) signal: Signal,
     pub(super) format: Format,
     pub(super) rejected: u64,
-    /// Why something was rejected, or a warning. Empty if there is nothing to say.
+    /// The reason of a rejection, or a warning. Empty if there is neither.
     pub(super) message: String,
 }
 
@@ -49,7 +50,7 @@ impl ExportAnswer {
         let is_partial = self.rejected > 0 || !self.message.is_empty();
         match self.format {
             Format::Json => {
-                // 64-bit integers are texts in protobuf's JSON.
+                // In protobuf's JSON, 64-bit integers are strings.
                 let rejected = || Some(self.rejected.to_string());
                 let partial_success = is_partial.then(|| JsonPartialSuccess {
                     rejected_spans: (self.signal == Signal::Traces).then(rejected).flatten(),
@@ -92,7 +93,7 @@ impl ExportAnswer {
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// A request of which nothing was taken.
+/// The response to a request from which nothing was accepted.
 #[derive(Debug)]
 pub(super) struct OtlpError {
     pub(super) status: StatusCode,
@@ -107,7 +108,7 @@ impl OtlpError {
         }
     }
 
-    /// The sender should try again.
+    /// An error after which the sender should try again.
     pub(super) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }

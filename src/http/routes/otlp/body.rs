@@ -1,4 +1,4 @@
-//! Reads the body of a request, within its bounds in bytes, memory and time.
+//! Reads the body of a request, within bounds on bytes, memory and time.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! OTLP over gRPC: the unary calls of the trace and the log service. The framing is done here, on hyper's HTTP/2,
-//! because what a message costs must be known before it is decompressed and decoded: `tonic` would do both first. It
-//! runs on a task of the connection.
+//! OTLP over gRPC: the unary calls of the trace and the log service. This code does the framing
+//! itself, on hyper's HTTP/2, because it must know the cost of a message before it decompresses and
+//! decodes the message. `tonic` would do both first. It runs on a task of the connection.
 
 use std::{
     convert::Infallible,
@@ -28,15 +28,16 @@ use crate::{
     },
 };
 
-/// A flag of one byte and the length of the message in four.
+/// The length of a frame's head: one byte of flags and four bytes of message length.
 const FRAME_HEAD: usize = 5;
-/// The codes of gRPC that no HTTP status stands for.
+/// The gRPC status codes that correspond to no HTTP status.
 const UNIMPLEMENTED: u8 = 12;
 const UNAVAILABLE: u8 = 14;
-/// `google.rpc.RetryInfo` with a delay of one second: field 1 is a duration, whose field 1 are the seconds.
+/// `google.rpc.RetryInfo` with a delay of one second. Its field 1 is a duration, whose field 1 is
+/// the number of seconds.
 const RETRY_AFTER_A_SECOND: &[u8] = &[0x0a, 0x02, 0x08, 0x01];
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
-/// What a message in a header must not contain as it is.
+/// The characters that must be escaped in a header's message.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Returns whether the request is a call of gRPC.
@@ -46,7 +47,7 @@ pub(crate) fn is_grpc(request: &Parts) -> bool {
         && content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Answers a call. A failure is a success of HTTP whose headers have the code.
+/// Answers a call. A failed call is an HTTP success whose headers have the gRPC status.
 pub(crate) async fn answer(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
     match call(live, request, body).await {
         Ok(message) => success(&message),
@@ -132,7 +133,7 @@ fn signal_of(path: &str) -> Result<Signal, GrpcError> {
     }
 }
 
-/// Removes the head of the only message. Returns whether the message is compressed.
+/// Removes the head of the only message in the body. Returns whether the message is compressed.
 fn take_frame_head(bytes: &mut Vec<u8>, request: &Parts) -> Result<bool, GrpcError> {
     let Some(([flag, length @ ..], message)) = bytes.split_first_chunk::<FRAME_HEAD>() else {
         return Err(GrpcError::invalid("the call has no message"));
@@ -195,7 +196,8 @@ fn failure(code: u8, message: &str) -> Response<Body> {
     response
 }
 
-/// Appends when to try again: field 3 of a status is an `Any` of a type (1) and a value (2).
+/// Appends the delay before a retry: field 3 of a status is an `Any` with a type (1) and a value
+/// (2).
 fn with_retry_info(mut status: Vec<u8>) -> Vec<u8> {
     let mut any = vec![0x0a];
     let put = |out: &mut Vec<u8>, bytes: &[u8]| {

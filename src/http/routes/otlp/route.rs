@@ -1,4 +1,4 @@
-//! Which requests are OTLP, and the steps of their answer.
+//! Recognizes OTLP requests, and answers them step by step.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,22 +23,23 @@ use crate::{
     },
 };
 
-/// Bytes of a body up to which it is decoded on the connection's task: it takes a fraction of a millisecond.
+/// A body of at most this many bytes is decoded on the connection's task, which takes a fraction of
+/// a millisecond.
 const INLINE_BYTES_MAX: usize = 32 * 1024;
 
-/// What a path asks for.
+/// The meaning of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtlpTarget {
     Signal(Signal),
-    /// The endpoint was set with its path, and the SDK appended it again.
+    /// The path occurs twice: the user's endpoint contains it, and the SDK appended it again.
     Doubled(Signal),
-    /// The page's own path: an endpoint whose path is missing.
+    /// The page's own path: the user's endpoint lacks the path.
     Root,
     /// A path under `/v1` that OTLP does not have.
     Unknown,
 }
 
-/// Returns what the request asks for, if it is OTLP.
+/// Returns the target of the request, if the request is OTLP.
 pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
     if request.method != Method::POST && !cors::is_preflight(request) {
         return None;
@@ -61,7 +62,7 @@ pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
     };
     Some(match (signal(first), doubled) {
         (Some(signal), None) => OtlpTarget::Signal(signal),
-        // The last one is the SDK's own.
+        // The SDK appended the last one.
         (Some(_), Some(doubled)) => match doubled.strip_prefix("v1/").and_then(signal) {
             Some(signal) => OtlpTarget::Doubled(signal),
             None => OtlpTarget::Unknown,
@@ -70,7 +71,7 @@ pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
     })
 }
 
-/// Returns the encoding of the body, if it is one of OTLP.
+/// Returns the encoding of the body, if OTLP has it.
 fn format_of(request: &Parts) -> Option<Format> {
     let value = request.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let value = value.split(';').next()?.trim();
@@ -85,7 +86,7 @@ fn format_of(request: &Parts) -> Option<Format> {
     }
 }
 
-/// Answers a request of OTLP.
+/// Answers an OTLP request.
 pub(crate) async fn answer(
     live: &LiveSpans,
     request: &Parts,
@@ -178,7 +179,8 @@ pub(super) async fn decode(
     result.map_err(OtlpError::from)
 }
 
-/// Waits until the store has what was taken: what is answered with success survives a restart of this program.
+/// Waits until the store has the accepted data. Data whose sender got a success thus survives a
+/// restart of this program.
 pub(super) async fn wait_until_stored(stored: oneshot::Receiver<bool>) -> Result<(), OtlpError> {
     let patience: Duration = OtlpReceiver::STORE_TIMEOUT;
     match timeout(patience, stored).await {

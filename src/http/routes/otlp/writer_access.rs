@@ -1,4 +1,5 @@
-//! Who may write: by the receiver's token, else whoever may read everything. Pages of other origins need to be allowed.
+//! Decides who may write. If the receiver has a token, a sender needs it. Otherwise a sender needs
+//! read access to the whole log. Pages of other origins must be allowed by name.
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
@@ -13,7 +14,7 @@ use crate::{
     otlp::receiver::Receiver,
 };
 
-/// Upper bound on the header names of a preflight that are repeated, in bytes.
+/// Upper bound on the bytes of a preflight's header names, which the response repeats.
 const HEADERS_MAX: usize = 1024;
 
 /// Refuses a sender that may not write.
@@ -49,7 +50,7 @@ pub(super) async fn check(
     }
 }
 
-/// Returns the origin of the request, if pages of this origin may send.
+/// Returns the origin of the request, if pages of this origin may send OTLP.
 fn allowed<'a>(receiver: &Receiver, request: &'a Parts) -> Option<&'a HeaderValue> {
     let origin = request.headers.get(header::ORIGIN)?;
     let is_allowed = |text: &str| receiver.config.allows_origin(text);
@@ -66,7 +67,7 @@ fn check_origin(receiver: &Receiver, request: &Parts) -> Result<(), OtlpError> {
     ))
 }
 
-/// Answers a preflight: a page of an allowed origin may send any headers that its SDK needs.
+/// Answers a preflight. A page of an allowed origin may send any headers that its SDK needs.
 pub(super) fn preflight(live: &LiveSpans, receiver: &Receiver, request: &Parts) -> Response<Body> {
     let checked = host_check::check_host(&live.shared.access, request)
         .map_err(OtlpError::from)
@@ -97,7 +98,7 @@ pub(super) fn preflight(live: &LiveSpans, receiver: &Receiver, request: &Parts) 
     response
 }
 
-/// Lets the page of an allowed origin read the answer.
+/// Lets a page of an allowed origin read the response.
 pub(super) fn mark(receiver: &Receiver, request: &Parts, response: &mut Response<Body>) {
     if receiver.config.allowed_origins.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! Writes a trace as one JSON document. It makes several passes over the trace: one for each list, page by page. It
-//! runs on the task that writes the answer.
+//! Writes a trace as one JSON document. It makes several passes over the trace, page by page: one
+//! for each list. It runs on the task that writes the response.
 
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ struct SnapshotHead {
     trace_id: String,
     cursor: String,
     now: String,
-    /// The events that retention had evicted before the answer began.
+    /// The events that retention had evicted before the response began.
     #[serde(skip_serializing_if = "Option::is_none")]
     evicted: Option<EvictedParts>,
 }
@@ -40,7 +40,8 @@ struct SnapshotTail {
     incomplete: Option<Loss>,
 }
 
-/// Writes the document. If a part of the trace was evicted before it was written, the last field says so.
+/// Writes the document. If a part of the trace was evicted before it was written, the last field
+/// reports this.
 pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let head = SnapshotHead {
         trace_id: snapshot.trace.to_string(),
@@ -50,7 +51,7 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
     };
     fields(&mut body.out, b'{', &head);
     body.send().await?;
-    // A pass over a large trace may find nothing to write for long.
+    // A pass over a large trace may write nothing for a long time.
     body.fill_silence();
     let overview = Overview::read(&snapshot, &mut body).await?;
     let summary = overview.summary(&snapshot, |at| snapshot.events.id(at));
@@ -81,7 +82,7 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
     finish(body, loss).await
 }
 
-/// Ends the object; if events are missing, writes the loss first.
+/// Ends the object. If events are missing, first writes the loss.
 pub(super) async fn finish(
     mut body: BodyWriter,
     incomplete: Option<Loss>,
@@ -127,7 +128,8 @@ impl Lists<'_> {
                     out.extend_from_slice(&snapshot.narrowed(event.payload));
                 }
             });
-            // Dropped before the wait for the client, so that a slow client does not keep a page in memory.
+            // Dropped before the wait for the client, so that a slow client does not keep a page in
+            // memory.
             drop(page);
             self.body.send_if_large().await?;
         }
@@ -164,7 +166,7 @@ impl Lists<'_> {
         Ok(())
     }
 
-    /// Writes merged updates, of which the list has `items` already.
+    /// Writes merged updates to a list that already has `items` elements.
     async fn write_merged(
         &mut self,
         updates: &mut OpenUpdates,
@@ -187,7 +189,7 @@ impl Lists<'_> {
         self.body.out.extend_from_slice(opening.as_bytes());
     }
 
-    /// Records the loss in a pass that did not find everything.
+    /// Records the loss if a pass did not find all events.
     fn expect(&mut self, is_complete: bool, pages: &TracePages<'_>) {
         if !is_complete && self.loss.is_none() {
             self.loss = Some(pages.loss_of(self.events));

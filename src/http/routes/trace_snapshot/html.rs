@@ -1,8 +1,10 @@
-//! Writes traces as one HTML file: the page, and their events inside, as gzip in base64. It needs a single pass over
-//! each trace, and holds one page of events and what the compression needs. It runs on the task that writes the answer.
+//! Writes traces as one HTML file: the page, and the events as gzip in base64. It needs a single
+//! pass over each trace. It holds only one page of events and the compressor's state. It runs on
+//! the task that writes the response.
 //!
-//! The data is JSON, a line each: what the file is, then for each trace a line with its id, its events, and a line that
-//! says what is missing of it. The page reads it in `dashboard/assets/model/embedded-events.mjs`.
+//! The data is a series of JSON lines. The first line describes the file. Each trace follows: a
+//! line with its id, its events, and a line with the missing events. The page reads the data in
+//! `dashboard/assets/model/embedded-events.mjs`.
 
 use std::io::Write as _;
 
@@ -26,7 +28,8 @@ use crate::{
     wire::control::SERVER,
 };
 
-/// The version of the lines. A page of another version is never in the same file, so only other readers need it.
+/// The version of the lines. A file's own page always has the same version, so only other readers
+/// need it.
 const VERSION: u8 = 1;
 
 /// The first line.
@@ -55,7 +58,7 @@ struct MissingLine {
     incomplete: Option<Loss>,
 }
 
-/// Writes the file. If a trace cannot be read to its end, the answer is cut off.
+/// Writes the file. If a trace cannot be read to its end, the response is cut off.
 pub(super) async fn write(
     snapshots: Vec<Snapshot>,
     mut body: BodyWriter,
@@ -123,10 +126,10 @@ async fn write_trace(
     Ok(())
 }
 
-/// Lines on their way into the file: compressed, then in base64.
+/// Lines on their way into the file: they are compressed, then encoded as base64.
 struct FileData {
     gzip: GzEncoder<Vec<u8>>,
-    /// Compressed bytes that do not yet make a group of three.
+    /// The last one or two compressed bytes, which do not make a base64 group of three yet.
     rest: Vec<u8>,
 }
 
@@ -146,13 +149,13 @@ impl FileData {
 
     fn line(&mut self, line: &[u8]) {
         let written = self.gzip.write_all(line);
-        // Memory takes everything.
+        // A write to memory never fails.
         written
             .and_then(|()| self.gzip.write_all(b"\n"))
             .unwrap_or_default();
     }
 
-    /// Appends what is compressed so far.
+    /// Appends the bytes that are compressed so far.
     fn take(&mut self, out: &mut Vec<u8>) {
         self.rest.append(self.gzip.get_mut());
         let whole = self.rest.len() / 3 * 3;
@@ -187,7 +190,7 @@ mod tests {
 
     const HOSTILE: &str = "</script><!--<script>\u{2028}\0\"'";
 
-    /// A log with two traces: the first has a span that ended, and one that still runs.
+    /// Returns a log with two traces. The first has one ended and one running span.
     fn log() -> (LiveSpans, [String; 2], Context) {
         let live = LiveSpans::builder().build().unwrap();
         let provider = SdkTracerProvider::builder()
@@ -249,7 +252,7 @@ mod tests {
         lines(&text)
     }
 
-    /// Makes shortened ends whole, as the page does.
+    /// Completes shortened ends, as the page does.
     fn completed(lines: Vec<Value>) -> Vec<Value> {
         let mut starts: HashMap<String, Value> = HashMap::new();
         lines

@@ -1,11 +1,12 @@
-//! Selects the event of each span that counts: its newest real end; else its newest lost end; else its start. A start
-//! after a lost end replaces that end. Pure.
+//! Selects the one event that represents each span: its newest real end; else its newest lost end;
+//! else its start. A start after a lost end replaces that end. Pure.
 //!
-//! Several spans may share an id. Spans that are open at once are told apart by parent and kind. A start after a real
-//! end begins another span.
+//! Several spans may share an id. Spans that are open at once are distinguished by parent and kind.
+//! A start after a real end begins another span.
 //!
-//! A trace may have millions of spans, so they are compared in parts of at most [`SPANS_AT_ONCE`] spans. Each part
-//! takes one pass over the whole trace. The result of a pass is a list of sequences, at one to two bytes a span.
+//! A trace may have millions of spans, so they are compared in parts of at most [`SPANS_AT_ONCE`]
+//! spans. Each part takes one pass over the whole trace. The result of a pass is a list of
+//! sequences, at one to two bytes a span.
 
 use std::hash::BuildHasher as _;
 
@@ -18,7 +19,7 @@ use crate::{
 /// grows: less than 32 MiB in all.
 pub(super) const SPANS_AT_ONCE: usize = 800_000;
 
-/// The kind of a span event, as far as it decides which event counts.
+/// The kind of a span event, as far as it affects the selection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpanEventKind {
     Started,
@@ -41,7 +42,7 @@ impl SpanEventKind {
     }
 }
 
-/// The identity of a span, as an event gives it.
+/// The identity of a span in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SpanName {
     pub(super) id: u64,
@@ -49,8 +50,8 @@ pub(super) struct SpanName {
     pub(super) origin: u8,
 }
 
-/// The event of a span that counts: its sequence in the upper bits, then the span's origin, then three flags. Sequences
-/// end below 2^53.
+/// The selected event of a span: its sequence in the upper bits, then the span's origin, then three
+/// flags. Sequences end below 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SpanVerdict(u64);
 
@@ -65,7 +66,7 @@ impl SpanVerdict {
         self.0 >> (Self::FLAG_BITS + Self::ORIGIN_BITS)
     }
 
-    /// Returns whether this is the verdict of a span with this origin, or has no event yet.
+    /// Returns whether this verdict has the origin, or has no event yet.
     fn is_of(self, origin: u8) -> bool {
         let [own, ..] = (self.0 >> Self::FLAG_BITS).to_le_bytes();
         self.sequence() == 0 || own == origin
@@ -89,7 +90,7 @@ impl SpanVerdict {
                 return;
             }
         };
-        // Only a later real end replaces a real end.
+        // Only a later real end replaces an earlier real end.
         if !self.is_final() || kind == SpanEventKind::Ended {
             let event = sequence << Self::ORIGIN_BITS | u64::from(origin);
             self.0 = event << Self::FLAG_BITS | flags | self.0 & Self::UPDATED;
@@ -97,20 +98,20 @@ impl SpanVerdict {
     }
 }
 
-/// Finds the event of each span that counts, in one or more passes over the trace.
+/// Selects the event of each span, in one or more passes over the trace.
 #[derive(Debug)]
 pub(super) struct LatestBuilder {
     spans: Map<u64, SpanVerdict>,
     /// Spans that were open while another span with their id was open. Each id has at most as many as there are
     /// origins.
     twins: Map<SpanName, SpanVerdict>,
-    /// Spans whose id was used again, with the sequence of their end.
+    /// The sequence of the selected end of each span whose id was used again.
     done: Vec<(u64, u64)>,
     spans_at_once: usize,
     /// Spans are divided into 2^`part_bits` parts by their hash.
     part_bits: u32,
     hash: RandomState,
-    /// The results of the parts that were compared already.
+    /// The results of the parts that were already compared.
     parts: Vec<SequenceSet>,
     updated: Option<Set<u64>>,
 }
@@ -139,7 +140,7 @@ impl LatestBuilder {
             SpanEventKind::Updated => false,
             _ if first.is_of(span.origin) => false,
             SpanEventKind::Started => true,
-            // An end that matches no open span by origin is the end of the one span that is open.
+            // An end whose origin matches no open span is the end of the one span that is open.
             SpanEventKind::Ended | SpanEventKind::LostEnd => {
                 first.has(SpanVerdict::ENDED) || self.twins.contains_key(&span)
             }
@@ -151,7 +152,8 @@ impl LatestBuilder {
         };
         if kind == SpanEventKind::Started && verdict.is_final() {
             self.done.push((span.id, verdict.sequence()));
-            // An update carries only the id, so earlier updates may belong to the span that begins here.
+            // An update has only the id, so earlier updates may belong to the span that begins
+            // here.
             *verdict = SpanVerdict(verdict.0 & SpanVerdict::UPDATED);
         }
         verdict.add(sequence, kind, span.origin);
@@ -182,7 +184,7 @@ impl LatestBuilder {
                 updated.insert(span);
             }
         }
-        // An update carries no origin, so it may belong to any open span with the id.
+        // An update has no origin, so it may belong to any open span with the id.
         for (span, verdict) in self.twins.drain() {
             if !verdict.has(SpanVerdict::ENDED)
                 && let Some(updated) = &mut self.updated
@@ -221,25 +223,25 @@ fn part_of(hash: &RandomState, part_bits: u32, span: u64) -> usize {
     usize::try_from(hash & ((1 << part_bits) - 1)).unwrap_or_default()
 }
 
-/// The event of each span that counts.
+/// The selected event of each span.
 #[derive(Debug)]
 pub(super) struct Latest {
     part_bits: u32,
     hash: RandomState,
     parts: Vec<SequenceSet>,
-    /// Spans that were updated and have not ended; `None` if there are too many to remember.
+    /// Spans that were updated and have not ended; `None` if there are too many to store.
     updated: Option<Set<u64>>,
 }
 
 impl Latest {
-    /// Returns the number of events that count.
+    /// Returns the number of selected events.
     pub(super) fn len(&self) -> u64 {
         self.parts.iter().map(|part| part.len).sum()
     }
 
-    /// Returns whether the updates of the span are needed because no end contains them. If there are too many open
-    /// spans to remember, this is true for all spans. A reader that prefers ends to updates then gets superfluous
-    /// updates, which change nothing.
+    /// Returns whether the updates of the span are needed because no end contains them. If there
+    /// are too many open spans to store, this is true for all spans. A reader that prefers ends to
+    /// updates then gets superfluous updates, which change nothing.
     pub(super) fn wants_updates_of(&self, span: u64) -> bool {
         self.updated
             .as_ref()
@@ -261,7 +263,7 @@ impl Latest {
     }
 }
 
-/// One pass over the events that count.
+/// One pass over the selected events.
 #[derive(Debug)]
 pub(super) struct LatestCursor<'a> {
     latest: &'a Latest,
@@ -269,7 +271,7 @@ pub(super) struct LatestCursor<'a> {
 }
 
 impl LatestCursor<'_> {
-    /// Returns whether this event of the span counts. It must be called in log order.
+    /// Returns whether this event of the span is the selected one. It must be called in log order.
     pub(super) fn is_latest(&mut self, sequence: u64, span: u64) -> bool {
         let part = part_of(&self.latest.hash, self.latest.part_bits, span);
         self.parts
@@ -360,7 +362,8 @@ mod tests {
         ]
     }
 
-    /// The events that count, and the spans whose updates count, computed directly from the rules.
+    /// The selected events, and the spans whose updates are needed, computed directly from the
+    /// rules.
     fn model(events: &[(u64, SpanEventKind, u64)]) -> (BTreeSet<u64>, BTreeSet<u64>) {
         let mut latest: BTreeMap<u64, (u64, SpanEventKind)> = BTreeMap::new();
         let mut before = BTreeSet::new();
@@ -434,7 +437,7 @@ mod tests {
         }
     }
 
-    /// Returns the events that count, and whether updates of the span count.
+    /// Returns the selected events, and whether updates of the span are needed.
     fn counted(events: &[(SpanEventKind, u8)]) -> (Vec<u64>, bool) {
         let mut builder = LatestBuilder::new(SPANS_AT_ONCE);
         for ((kind, origin), sequence) in events.iter().zip(1..) {
@@ -472,7 +475,7 @@ mod tests {
                 vec![2, 4],
                 false,
             ),
-            // An end with another kind than its start.
+            // The kind in the end differs from that in the start.
             (vec![(Started, 1), (Ended, 2)], vec![2], false),
             (vec![(Ended, 1), (Ended, 2)], vec![1, 2], false),
             (vec![(Ended, 1), (Ended, 1)], vec![2], false),

@@ -1,5 +1,5 @@
-//! Writes a trace in the formats that need a single pass: our events, one a line, and OTLP/JSON. It runs on the task
-//! that writes the answer.
+//! Writes a trace in the formats that need a single pass: our events, one per line, and OTLP/JSON.
+//! It runs on the task that writes the response.
 
 use serde::Serialize;
 
@@ -24,8 +24,9 @@ use crate::{
 /// scope.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Writes the events, one a line. If some were evicted before the answer began, the first line is a `gap` with their
-/// count. If more were evicted before they were written, so is the last line.
+/// Writes the events, one per line. If some were evicted before the response began, the first line
+/// is a `gap` with their count. If more were evicted before they were written, the last line is
+/// another `gap`.
 pub(super) async fn write_jsonl(
     snapshot: Snapshot,
     mut body: BodyWriter,
@@ -62,13 +63,13 @@ pub(super) async fn write_jsonl(
             control::evicted_payload(&mut body.out, lost);
             body.out.push(b'\n');
         }
-        // No event of ours can express an unreadable store, so the answer is cut off.
+        // None of our events can express an unreadable store, so the response is cut off.
         Some(Loss::Unreadable) => return Err(ClientGone),
     }
     body.finish().await
 }
 
-/// The spans for which OTLP has no form.
+/// The counts of spans that OTLP cannot represent.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OtlpTail {
@@ -81,7 +82,8 @@ struct OmittedSpans {
     running: u64,
 }
 
-/// Writes the ended spans. OTLP has no field for missing data, but its receivers ignore fields that they do not know.
+/// Writes the ended spans. OTLP has no field for missing data. Receivers ignore unknown fields, so
+/// the missing data is reported in one.
 pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let overview = Overview::read(&snapshot, &mut body).await?;
     let mut latest = overview.latest.cursor();

@@ -1,11 +1,12 @@
-//! `GET /traces/{id}`: one whole trace as of the request. It ends at a cursor from which the trace's stream continues
-//! without a hole.
+//! `GET /traces/{id}`: one whole trace as of the request. It ends at a cursor from which the
+//! trace's stream continues without a hole.
 //!
-//! A trace may be larger than memory, so nothing here holds a whole one. [`read`] reads it page by page, as often as
-//! needed. [`overview`] counts the events and finds which event of each span counts ([`latest`]). [`document`] and
-//! [`lines`] write one page and drop it before the next, and so does `html`, which makes a file that needs no server.
-//! The updates of an open span are merged into one ([`open_updates`]). [`route`] answers the request. Events that are evicted
-//! meanwhile are reported, never left out in silence.
+//! A trace may be larger than memory, so no code here holds a whole one. [`read`] reads it page by
+//! page, as often as needed. [`overview`] counts the events and selects the event that represents
+//! each span ([`latest`]). [`document`], [`lines`] and `html` write one page and drop it before the
+//! next; `html` makes a file that needs no server. The updates of an open span are merged into one
+//! ([`open_updates`]). [`route`] answers the request. If events are evicted meanwhile, the response
+//! reports the loss.
 
 pub(crate) mod document;
 #[cfg(feature = "testing")]

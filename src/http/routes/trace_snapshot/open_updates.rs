@@ -1,6 +1,6 @@
-//! The updates of the open spans of a trace, merged into one event a span while the trace is read. A span that is
-//! updated 8 times a second for hours makes no larger document than one that was updated once. It runs on the task that
-//! writes the answer.
+//! The updates of a trace's open spans, merged into one event per span while the trace is read. A
+//! span that is updated 8 times a second for hours thus makes no larger document than one that was
+//! updated once. It runs on the task that writes the response.
 
 use crate::{
     access::projection,
@@ -10,24 +10,28 @@ use crate::{
     util::hash::Map,
 };
 
-/// Upper bound on the bytes of merged updates that are held while a trace is read. At this size, what is merged is
-/// written, and merging begins anew: such a document has several updates of one span, in their order.
+/// Upper bound on the bytes of merged updates that are held while a trace is read. At this size,
+/// the merged updates are written, and merging starts again. Such a document has several updates of
+/// one span, in their order.
 pub(super) const OPEN_UPDATES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The updates of open spans, merged by span.
 #[derive(Debug, Default)]
 pub(super) struct OpenUpdates {
-    /// In the order of the first update of each span. `None` if the span has ended.
+    /// The merged updates, in the order of the first update of each span. `None` if the span has
+    /// ended.
     merged: Vec<Option<MergedUpdate>>,
     places: Map<SpanOfProcess, usize>,
     size: usize,
 }
 
-/// Only its process updates a span, and spans of two processes may share an id.
+/// The process and the id of a span. Only its own process updates a span, and spans of two
+/// processes may share an id.
 type SpanOfProcess = (u64, Box<str>);
 
 impl OpenUpdates {
-    /// Adds an event. An end discards the updates of its span: what comes after it is another span with this id.
+    /// Adds an event. An end discards the updates of its span, because a later update belongs to
+    /// another span with this id.
     pub(super) fn add(&mut self, event: &TraceEvent<'_>) {
         let process = projection::process(event.payload).unwrap_or_default();
         let span = (span_of(event.payload), Box::from(&*process));
@@ -56,12 +60,12 @@ impl OpenUpdates {
         }
     }
 
-    /// Returns whether so much is held that it should be written.
+    /// Returns whether the merged updates should be written because they take much memory.
     pub(super) fn is_full(&self) -> bool {
         self.size >= OPEN_UPDATES_BYTES_MAX
     }
 
-    /// Returns what is merged, as one event a span, and begins anew.
+    /// Returns the merged updates, one event per span, and starts again.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Vec<u8>> + use<> {
         let Self { merged, .. } = std::mem::take(self);
         merged.into_iter().flatten().map(|merged| {
@@ -147,7 +151,7 @@ mod tests {
                 add(&mut updates, &event("updated", spans, "p", &text));
             }
         }
-        // The last value of an attribute counts, and only that one.
+        // Only the last value of an attribute is kept.
         assert_eq!(spans, OPEN_UPDATES_BYTES_MAX.div_ceil(100_500));
         assert_eq!(texts(&mut updates).len(), spans);
         assert_eq!(updates.size, 0);

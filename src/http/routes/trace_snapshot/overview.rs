@@ -1,5 +1,6 @@
-//! The first pass over a trace, before any of it is written. It finds which events count, the length of each list, and
-//! the processes that worked on the trace. It keeps no event. It runs on the task that writes the answer.
+//! The first pass over a trace, before any of it is written. It selects the event that represents
+//! each span, counts the elements of each list, and finds the processes that worked on the trace.
+//! It keeps no event. It runs on the task that writes the response.
 
 use std::{
     borrow::Cow,
@@ -29,7 +30,7 @@ use crate::{
 /// early.
 const PAGES_OF_SILENCE: u64 = 256;
 
-/// The trace to be written, and the limits of its reader.
+/// The trace to be written, and its reader's limits.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) trace: TraceId,
@@ -43,7 +44,8 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the event as the reader may see it: without links to traces that it may not read.
+    /// Returns the event as its reader may see it: without links to traces that the reader may not
+    /// read.
     pub(super) fn narrowed<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         let narrowed = self
             .within
@@ -109,7 +111,7 @@ impl Overview {
             }
             let (events, loss) = first_pass.get_or_insert((pages.events(), pages.loss()));
             if *events != pages.events() {
-                // Events that are missing in a later pass were present in the first.
+                // Events that are missing in a later pass were present in the first pass.
                 *loss = Some(pages.loss_of(*events));
             }
             if !builder.end_pass() {

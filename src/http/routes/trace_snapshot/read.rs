@@ -1,5 +1,5 @@
-//! Reads one trace page by page. It can be read several times, each time up to the same event. It runs on the task that
-//! writes the answer, and holds one page at a time.
+//! Reads one trace page by page. It can be read several times, each time up to the same event. It
+//! runs on the task that writes the response, and holds one page at a time.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// A trace, up to the last event of its answer.
+/// A trace, up to the last event of the response.
 #[derive(Debug)]
 pub(super) struct TraceEvents {
     log: Arc<Log>,
@@ -29,11 +29,12 @@ pub(super) struct TraceEvents {
     head: u64,
     /// The first event of the trace at the time of the request.
     first: u64,
-    /// Events up to here were evicted before the request, so they are no loss of this answer.
+    /// Events up to this one were evicted before the request, so they do not count as a loss of
+    /// this response.
     evicted_until: u64,
 }
 
-/// The reason why an answer is incomplete.
+/// The reason why a response is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "lowercase")]
 pub(super) enum Loss {
@@ -58,7 +59,7 @@ impl Loss {
 }
 
 impl TraceEvents {
-    /// Opens a trace of which the index has every event.
+    /// Opens a trace whose events are all in the index's range.
     pub(super) fn indexed(live: &LiveSpans, trace: TraceId) -> Self {
         let log = live.log();
         Self {
@@ -70,7 +71,7 @@ impl TraceEvents {
         }
     }
 
-    /// Opens a trace that may be in the store only; returns `None` if the store does not have it.
+    /// Opens a trace that may be only in the store. Returns `None` if the store does not have it.
     pub(super) async fn stored(
         live: &LiveSpans,
         trace: TraceId,
@@ -149,8 +150,8 @@ pub(super) struct TracePages<'a> {
 enum PageSource {
     /// Reads from memory and, in a log with one writer, from its store.
     Reader(Box<Reader>),
-    /// Reads from the store alone, because only the store has every event of a shared log. Holds the last sequence that
-    /// was read.
+    /// Reads from the store alone, because only the store has every event of a shared log. The
+    /// value is the last sequence that was read.
     Store(Sequence),
 }
 
@@ -164,7 +165,7 @@ pub(super) enum EventPage {
 impl TracePages<'_> {
     /// Returns the next page, or `None` at the end of the trace or after a failed read.
     pub(super) async fn next(&mut self) -> Option<EventPage> {
-        // If everything is in memory, nothing else in this loop lets other tasks run.
+        // If everything is in memory, no other call in this loop lets other tasks run.
         tokio::task::yield_now().await;
         let page = match &mut self.source {
             PageSource::Reader(_) => self.next_slice().await,
@@ -221,7 +222,7 @@ impl TracePages<'_> {
         Some(EventPage::Stored(page))
     }
 
-    /// Calls `event` for the events of the page that belong to the answer.
+    /// Calls `event` for each event of the page that belongs to the response.
     pub(super) fn read(&mut self, page: &EventPage, mut event: impl FnMut(TraceEvent<'_>)) {
         let head = self.trace.head;
         match page {
@@ -253,7 +254,7 @@ impl TracePages<'_> {
         }
     }
 
-    /// Returns the number of events that this pass has handed out.
+    /// Returns the number of events that this pass has passed to `event`.
     pub(super) fn events(&self) -> u64 {
         self.events
     }

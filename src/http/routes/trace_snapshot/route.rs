@@ -1,5 +1,5 @@
-//! Answers `GET /traces/{id}`: checks that the trace exists, and selects the format. A task of its own, on the runtime
-//! of the connection, writes the answer.
+//! Answers `GET /traces/{id}`: checks that the trace exists, and selects the format. A separate
+//! task on the connection's runtime writes the response.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -97,7 +97,7 @@ pub(crate) async fn answer_file(
     file("traces.html", snapshots, permit)
 }
 
-/// Returns a file of these traces, as far as they are in the log, for the program itself.
+/// Returns a file of those of these traces that are in the log, for the program itself.
 #[cfg(feature = "testing")]
 pub(crate) async fn file_of(
     live: &LiveSpans,
@@ -106,7 +106,7 @@ pub(crate) async fn file_of(
     let permit = permit(live).await?;
     let mut snapshots = Vec::with_capacity(traces.len());
     for trace in traces {
-        // A trace may be evicted at any time. Then there is nothing to write of it.
+        // A trace may be evicted at any time. It is then left out.
         snapshots.extend(snapshot(live, *trace, None).await);
     }
     file("traces.html", snapshots, permit)
@@ -154,8 +154,8 @@ async fn snapshot(
     })
 }
 
-/// Returns a file that replays the traces. A browser saves it instead of showing it: on a disk it needs no permission of
-/// this server, and has none.
+/// Returns a file that replays the traces. A browser saves the file instead of showing it, so that
+/// the file's scripts never run with this server's permissions.
 #[cfg(feature = "dashboard")]
 #[expect(
     clippy::unnecessary_wraps,

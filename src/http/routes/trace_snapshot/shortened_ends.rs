@@ -1,17 +1,21 @@
-//! The end of a span repeats what its start says, so that either is enough. A file has both, and would be half as large
-//! again. So this leaves out of an end what its start, earlier in the file, says in the same bytes. Such an end has no
-//! `startTimestamp`; the page adds what is missing (`dashboard/assets/model/embedded-events.mjs`). Pure.
+//! Shortens the ends of spans in a file. On the stream, the end of a span repeats the fields of its
+//! start, so that either is enough. A file has both, and would be half as large again. So an end
+//! omits the fields that have the same bytes in its start, which is earlier in the file. Such an
+//! end has no `startTimestamp`; the page adds the missing fields
+//! (`dashboard/assets/model/embedded-events.mjs`). Pure.
 
 use std::borrow::Cow;
 
 use crate::{http::routes::trace_snapshot::overview::span_of, span::json, util::hash::Map};
 
-/// Upper bound on the bytes of starts that are held until their ends come. Ends of further spans stay whole.
+/// Upper bound on the bytes of starts that are held until their ends arrive. The ends of further
+/// spans are written whole.
 pub(super) const STARTS_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What a start takes beside its own bytes.
+/// The memory of a held start, besides its own bytes.
 const START_BYTES: usize = 64;
 
-/// The fields that are left out if start and end have the same bytes there, or both lack them.
+/// The fields that an end omits if it has the same bytes there as its start, or if both lack the
+/// field.
 const SHARED: [&[u8]; 7] = [
     b"traceId",
     b"parentSpanId",
@@ -30,12 +34,12 @@ pub(super) struct ShortenedEnds {
 }
 
 impl ShortenedEnds {
-    /// Takes the next event of a trace and returns what the file says of it.
+    /// Reads the next event of a trace. Returns the event as the file has it.
     pub(super) fn shorten<'a>(&mut self, name: &str, payload: &'a [u8]) -> Cow<'a, [u8]> {
         match name {
             "started" => {
                 let span = span_of(payload);
-                // The newest start of an id is the one that the page knows.
+                // Of several starts with one id, the page uses the newest.
                 self.forget(span);
                 if self.bytes + payload.len() + START_BYTES <= STARTS_BYTES_MAX {
                     self.bytes += payload.len() + START_BYTES;
@@ -59,14 +63,15 @@ impl ShortenedEnds {
     }
 }
 
-/// Returns the end without what the start says; `None` if the page could not add all of it again.
+/// Returns the end without the fields of the start. Returns `None` if the page could not restore
+/// the end from both.
 fn without_repetition(start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
     let begun: Vec<(&[u8], &[u8])> = json::fields(start).collect();
     let said = |wanted: &[u8]| {
         let field = begun.iter().find(|(key, _)| *key == wanted);
         field.map(|(_, value)| *value)
     };
-    // The page takes every field of the start that the end lacks.
+    // The page copies every field of the start that the end lacks.
     let mut left: Vec<&[u8]> = begun.iter().map(|(key, _)| *key).collect();
     let mut is_same_start = false;
     let mut out = Vec::with_capacity(end.len());
@@ -90,7 +95,8 @@ fn without_repetition(start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
     (left.is_empty() && is_same_start).then_some(out)
 }
 
-/// Returns the attributes of the end that are new or have another value; `None` if one of the start is missing.
+/// Returns the end's attributes that are new or have another value. Returns `None` if the end lacks
+/// an attribute of the start.
 fn changed_attributes(start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
     let mut before: Map<&[u8], &[u8]> = json::fields(start).collect();
     let mut out = Vec::with_capacity(end.len());
@@ -159,7 +165,7 @@ mod tests {
             end("a", r#"{"n":1}"#, "T1"),
             end("a", r#"{"n":1,"m":"x"}"#, "T0"),
             end("a", r#"{"n":1,"m":"x"}"#, "T1").replace(r#","scope":"c""#, ""),
-            // The page would take the field of the start.
+            // The page would copy the field from the start.
             end("a", r#"{"n":1,"m":"x"}"#, "T1").replace(r#","attributes":{"n":1,"m":"x"}"#, ""),
         ] {
             assert_eq!(shortened(&whole), whole);

@@ -29,7 +29,7 @@ async fn a_span_without_an_end_starts_is_updated_and_ends() {
             json!([attribute("a", "1")]),
         );
         take(&live, "nodejs", json!([first.clone()])).await;
-        // A sign of life changes nothing.
+        // A repetition of the open span, sent as a sign of life, changes nothing.
         take(&live, "nodejs", json!([first])).await;
         assert_eq!(outline(&live), [format!("started {SPAN} job")]);
         let last = with(
@@ -38,7 +38,7 @@ async fn a_span_without_an_end_starts_is_updated_and_ends() {
             json!([attribute("a", "2")]),
         );
         take(&live, "nodejs", json!([last])).await;
-        // The start that comes late changes nothing.
+        // A start that arrives after the end changes nothing.
         take(&live, "nodejs", json!([span(SPAN, "job", open)])).await;
         assert_eq!(
             events(&live),
@@ -111,7 +111,7 @@ async fn length_zero_is_a_start_from_dotnet_only() {
     let live = receiving();
     take(&live, "java", empty()).await;
     assert_eq!(outline(&live), [started.clone(), ended.clone()]);
-    // A sender of .NET that is known to send only ended spans.
+    // This .NET sender's first span is long and arrives only when ended, so it sends no open spans.
     let live = receiving();
     take(
         &live,

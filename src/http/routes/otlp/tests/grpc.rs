@@ -1,4 +1,4 @@
-//! Calls of gRPC, over a real connection.
+//! gRPC calls over a real connection.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,8 @@ use prost::Message as _;
 
 use super::{protocol::request_of_spans, *};
 
-/// Calls a method on a server of its own. Returns status code, message of the call, and message of the answer.
+/// Calls a method on a new server. Returns the status code, the call's message, and the response
+/// message.
 async fn call(
     live: &LiveSpans,
     path: &str,
@@ -122,7 +123,7 @@ async fn a_call_needs_the_token_and_a_receiver() {
     assert_eq!(call(&off, EXPORT, &[], false).await.0, "12");
 }
 
-/// An app of its own, on a server that takes HTTP/1 and HTTP/2 without TLS, as `axum::serve` does.
+/// Serves an app without TLS over HTTP/1 and HTTP/2, as `axum::serve` does.
 async fn serve_app(app: Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -156,7 +157,7 @@ async fn calls_reach_a_router_that_an_app_mounts() {
             "{name}"
         );
     }
-    // Both have the same ids: the second is a correction of the first.
+    // Both spans have the same ids, so the second is a correction of the first.
     let names: Vec<_> = outline(&live);
     let expected = ["started", "ended"].map(|kind| format!("{kind} 0101010101010101 merged"));
     assert_eq!(names[..2], expected);

@@ -1,4 +1,4 @@
-//! Requests as senders make them, and the events that they become.
+//! Requests as senders make them, and the resulting events.
 
 mod forms;
 #[cfg(feature = "otlp-grpc")]
@@ -31,7 +31,7 @@ fn receiving() -> LiveSpans {
     builder.build().unwrap()
 }
 
-/// An answer: its status, its headers, its body.
+/// A response: its status, headers and body.
 struct Answered {
     status: StatusCode,
     headers: http::HeaderMap,
@@ -85,7 +85,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A request with these spans, of a service with this name and language.
+/// Returns a request with these spans, from a service with this name and language.
 fn request_of(language: &str, spans: &Value) -> Value {
     json!({"resourceSpans": [{
         "resource": {"attributes": [
@@ -96,13 +96,13 @@ fn request_of(language: &str, spans: &Value) -> Value {
     }]})
 }
 
-/// Sends spans, and expects success without a message.
+/// Sends spans, and expects a success without a message.
 async fn take(live: &LiveSpans, language: &str, spans: Value) {
     let answer = post_json(live, "/v1/traces", &request_of(language, &spans)).await;
     assert_eq!(answer.json(), (200, json!({})));
 }
 
-/// Returns all events of the log, in its order.
+/// Returns all events, in log order.
 fn all_events(live: &LiveSpans) -> Vec<Value> {
     let mut events = Vec::new();
     while let TailRead::Events(slices) = live.log().tail.read_after(events.len() as u64) {
@@ -113,7 +113,8 @@ fn all_events(live: &LiveSpans) -> Vec<Value> {
     events
 }
 
-/// Returns all events of the log but those of processes, in its order, without what is the same in all.
+/// Returns all events in log order, without `process` events and without the fields that are equal
+/// in all events.
 fn events(live: &LiveSpans) -> Vec<Value> {
     let mut events = all_events(live);
     events.retain(|event| event["type"] != "process");
@@ -126,7 +127,7 @@ fn events(live: &LiveSpans) -> Vec<Value> {
             "scopeVersion",
             "kind",
             "traceId",
-            // The spans of most tests are of a day long gone.
+            // The spans of most tests have old timestamps, so this field would appear.
             "receivedTimestamp",
         ] {
             fields.remove(known);
@@ -144,7 +145,7 @@ fn outline(live: &LiveSpans) -> Vec<String> {
     events(live).iter().map(described).collect()
 }
 
-/// Returns what `/status` says of OTLP, without the moments.
+/// Returns the part of `/status` about OTLP, without the times.
 fn status(live: &LiveSpans) -> Value {
     let receiver = live.shared.receiver.as_ref().map(Arc::clone).unwrap();
     let mut report = serde_json::to_value(receiver.report()).unwrap();

@@ -1,4 +1,4 @@
-//! What happens while the log has no room, and while its store fails.
+//! Requests while the log has no room, and while its store fails.
 
 use std::sync::{
     Mutex,
@@ -15,11 +15,12 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// A store in memory that waits, or fails.
+/// A store in memory that blocks or fails on request.
 #[derive(Debug)]
 struct Unwilling {
     memory: MemoryEventStore,
-    /// Told when the worker waits here, until the other end is dropped.
+    /// `append` sends on the first channel, then waits until the test drops the other end of the
+    /// second.
     gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     fails: Arc<AtomicBool>,
 }
@@ -95,7 +96,7 @@ async fn a_full_buffer_is_answered_with_come_again_and_nothing_is_taken() {
     let update = SpanEvent::updated(trace, span, None);
     live.target().try_dispatch(&update).unwrap();
     entered.recv().unwrap();
-    // Nothing is taken from the buffer now.
+    // The worker takes nothing from the buffer now.
     while live.target().try_dispatch(&update).is_ok() {}
     let answer = post_json(&live, "/v1/traces", &one_span()).await;
     assert_eq!(answer.header("retry-after"), Some("1"));
@@ -152,7 +153,8 @@ async fn a_change_that_the_store_refused_is_told_again() {
     let (live, fails) = failing();
     post_json(&live, "/v1/traces", &valued("1", None)).await;
     fails.store(true, Ordering::SeqCst);
-    // If the change waits, success is answered at once, and nobody sends it again.
+    // If an older update still waits to be sent, this request succeeds at once and its sender does
+    // not repeat it.
     let first = post_json(&live, "/v1/traces", &valued("2", None)).await;
     let values = |live: &LiveSpans| -> Vec<String> {
         let events = events(live);
@@ -213,7 +215,8 @@ async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
     fails.store(false, Ordering::SeqCst);
     let answer = post_json(&live, "/v1/traces", &one_span()).await;
     assert_eq!(answer.json(), (200, json!({})));
-    // Readers got them once while the store failed, and again with ids that they can resume from.
+    // Readers got the events once while the store failed, and again with ids from which they can
+    // resume.
     let lines = outline(&live);
     let (started, ended) = (format!("started {SPAN} a"), format!("ended {SPAN} a"));
     assert_eq!(lines.get(..2), Some(&[started.clone(), ended.clone()][..]));

@@ -1,4 +1,4 @@
-//! Statuses, types and messages of answers.
+//! The statuses, types and messages of responses.
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
@@ -213,7 +213,8 @@ async fn invalid_spans_are_counted_and_the_rest_is_kept() {
     );
 }
 
-/// A log, the path, headers and body of a request to it, and the status and message of its answer.
+/// A log; the path, headers and body of a request; and the expected status and message of the
+/// response.
 type RefusedRequest<'a> = (
     &'a LiveSpans,
     &'a str,
@@ -474,7 +475,7 @@ fn no_bytes_make_the_decoders_panic() {
             drop(decode(&changed, Signal::Logs, format, limits));
         }
     }
-    // Deep nesting, and two bytes that become hundreds.
+    // Deep nesting, then empty messages: two bytes each, decoded to hundreds.
     let (open, close) = ("{\"arrayValue\":{\"values\":[", "]}}");
     let deep = format!(
         "{{\"resourceSpans\":[{{\"resource\":{{\"attributes\":[{{\"value\":{}{}}}]}}}}]}}",
@@ -503,7 +504,7 @@ fn no_bytes_make_the_decoders_panic() {
     assert_eq!(error, crate::otlp::decode::DecodeError::TooLarge(message));
 }
 
-/// Sorts the attributes of a span by key, since their order may differ.
+/// Sorts the attributes of a span by key, because their order may differ.
 fn by_key(mut attributes: Value) -> Value {
     let all = attributes.as_array_mut().unwrap();
     all.sort_by(|one, other| one["key"].as_str().cmp(&other["key"].as_str()));

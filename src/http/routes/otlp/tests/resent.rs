@@ -1,4 +1,4 @@
-//! Open spans that are sent again and again.
+//! Open spans that are sent repeatedly.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends the same again until the log has this many events.
+/// Sends the same spans again until the log has this many events.
 async fn send_until(live: &LiveSpans, spans: Value, count: usize) -> Vec<Value> {
     let begun = Instant::now();
     loop {
@@ -80,7 +80,7 @@ async fn what_changed_in_an_open_span_is_told_once() {
     );
 }
 
-/// An open span with this value, or an ended one.
+/// Returns a span with this value: an open one, or an ended one if `end` is given.
 fn valued(value: &str, end: Option<u64>) -> Value {
     json!([{
         "traceId": TRACE, "spanId": SPAN, "name": "job", "startTimeUnixNano": START,
