@@ -1,6 +1,6 @@
 // @ts-check
-// What a reader wants to be told of: a trace, or whatever a search finds. Summaries in, news out: it ended, it failed, it
-// hangs, it is lost. Must never touch the DOM, the browser's store or a clock.
+// Notifications that a reader asked for, about one trace or all that a search finds. Reads summaries and reports when
+// a trace ended, failed, hangs or was lost. Must never touch the DOM, the browser's storage or a clock.
 
 import { isOpenTrace, reasonOf, shownStateOfSummary } from "./list-model.mjs";
 import { parseQuery, traceMatches } from "./search.mjs";
@@ -10,30 +10,34 @@ import { epochMilliseconds, formatDuration } from "./time.mjs";
  * @typedef {import("./list-model.mjs").Summary} Summary
  * @typedef {{kind: "trace" | "search", of: string, name: string}} Bell `of`: the id of a trace, or a search
  * @typedef {"ended" | "failed" | "hangs" | "lost"} News
- * @typedef {{traceId: string, name: string, news: News, text: string, done: boolean}} Told `done`: there will be no more of this trace
+ * @typedef {{traceId: string, name: string, news: News, text: string, done: boolean}} Told `done`: the last
+ *   notification about this trace
  */
 
-/** Bells at once. */
+/** Maximum number of bells. */
 export const BELLS_MAX = 20;
-/** A trace hangs when it takes longer than so many times the 95th percentile of its name. */
+/** A trace hangs if it takes longer than this multiple of the 95th percentile of its name. */
 export const HANGS_P95 = 3;
-/** Traces whose news are remembered, so that none is told twice. */
+/** Number of traces whose last notification is remembered, so that none is repeated. */
 export const TOLD_MAX = 2_000;
 const OF_MAX = 500;
 
-/** @param {unknown} kept what the browser kept, which may be anything @returns {Bell[]} */
+/** @param {unknown} kept the value from the browser's storage, which may be anything @returns {Bell[]} */
 export function bellsOf(kept) {
   if (!Array.isArray(kept)) return [];
   return kept.filter((one) => (one?.kind === "trace" || one?.kind === "search") && typeof one.of === "string" && one.of !== "" && one.of.length <= OF_MAX && typeof one.name === "string")
     .slice(0, BELLS_MAX).map(({ kind, of, name }) => ({ kind, of, name: name.slice(0, 200) }));
 }
 
-/** @param {Summary} trace @param {{p95: number} | null} usual @param {number} now @returns {News | null} what there is to tell of it now */
+/**
+ * @param {Summary} trace @param {{p95: number} | null} usual @param {number} now
+ * @returns {News | null} the news about it, null without any
+ */
 export function newsOf(trace, usual, now) {
   const state = shownStateOfSummary(trace);
   if (isOpenTrace(trace)) {
     if (state === "failing") return "failed";
-    // What waits for a time or for somebody does not hang.
+    // A waiting trace does not hang.
     const took = now - epochMilliseconds(trace.startTimestamp);
     return trace.state === "running" && usual !== null && took > usual.p95 * HANGS_P95 ? "hangs" : null;
   }
@@ -41,9 +45,9 @@ export function newsOf(trace, usual, now) {
   return state === "error" || state === "panicked" ? "failed" : "ended";
 }
 
-/** Bells that hear summaries. */
+/** The bells, and what was reported for each trace. */
 export class Bells {
-  /** @type {Map<string, News | "">} what was told of a trace last; "" for one that was seen, with nothing to tell */
+  /** @type {Map<string, News | "">} by trace: the last news reported; "" if it was seen without news */
   told = new Map();
 
   /** @param {Bell[]} bells */
@@ -56,7 +60,7 @@ export class Bells {
     return this.bells.some((bell) => bell.kind === kind && bell.of === of);
   }
 
-  /** Hangs a bell up, or takes it down. @param {Bell} bell @returns {boolean} whether there was room */
+  /** Adds or removes a bell. @param {Bell} bell @returns {boolean} whether there was room */
   toggle(bell) {
     if (this.has(bell.kind, bell.of)) {
       this.bells = this.bells.filter((one) => one.kind !== bell.kind || one.of !== bell.of);
@@ -68,7 +72,7 @@ export class Bells {
   }
 
   /**
-   * Of a search, only what was open while it was heard is told: what had ended before is no news.
+   * Returns the news in some summaries. For a search, only traces that were seen open count: earlier ends are no news.
    * @param {Iterable<Summary>} traces @param {(trace: Summary) => {p95: number} | null} usual @param {number} now milliseconds since 1970
    * @returns {Told[]}
    */
@@ -117,7 +121,10 @@ function textOf(trace, news, now) {
   return why === "" ? words : `${words}: ${why}`;
 }
 
-/** @param {Told[]} news @returns {{title: string, body: string, traceId: string}} one message for all that came together */
+/**
+ * @param {Told[]} news
+ * @returns {{title: string, body: string, traceId: string}} one notification for all news that came together
+ */
 export function messageOf(news) {
   const [first] = news;
   if (news.length === 1) return { title: `${first.name} ${first.text.split(":")[0]}`, body: first.text, traceId: first.traceId };

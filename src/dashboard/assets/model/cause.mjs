@@ -1,5 +1,5 @@
 // @ts-check
-// What went wrong below a span: from it down to the span that failed first in its branch, with its words and its frames.
+// The cause of a failure: the path from a span down to the span that failed first, with its message and stack trace.
 // Reads the columns, changes nothing. Must never touch the DOM or a clock.
 
 import { FLAG, STATE, isBadState } from "./columns.mjs";
@@ -8,23 +8,24 @@ import { severityOf, ERROR } from "./severity.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{index: number, message: string, type: string, stack: string, at: number, chain: number[], more: number}} Cause `at` in tree
- *   time; `chain`: from the span above it up to the one that was asked about; `more`: further children on the way that failed, too
+ * @typedef {{index: number, message: string, type: string, stack: string, at: number, chain: number[], more: number}}
+ *   Cause `at` in tree time; `chain`: the ancestors of the cause, up to the given span; `more`: other failed children
+ *   along the path
  */
 
-/** Steps down at most: a chain of calls is not as deep, and a circle ends. */
+/** Maximum number of steps down, which also ends a cycle. */
 const DEPTH_MAX = 200;
 const MESSAGE_MAX = 2_000;
 const CHILDREN_MAX = 5_000;
 
-/** @param {Trace} trace @param {number} index @returns {boolean} whether it failed, or something below it */
+/** @param {Trace} trace @param {number} index @returns {boolean} whether it or a span below it failed */
 function hasFailed({ spans }, index) {
   return isBadState(spans.state[index]) || spans.has(index, FLAG.errorBelow) || spans.has(index, FLAG.failing);
 }
 
 /**
  * @param {Trace} trace @param {number} index
- * @returns {Cause | null} null where nothing went wrong
+ * @returns {Cause | null} null if nothing failed, or no span gives a reason
  */
 export function causeBelow(trace, index) {
   const { spans } = trace;
@@ -49,7 +50,10 @@ export function causeBelow(trace, index) {
   return words === null && deepest === index ? null : { index: deepest, ...(words ?? { message: "", type: "", stack: "" }), at: spans.end[deepest], chain: way.slice(0, -1).reverse(), more };
 }
 
-/** A panic before an error, then what ended last: a retry's last try. @param {Trace} trace @param {number} one @param {number} other */
+/**
+ * Ranks panics above errors, then later ends above earlier ones: of several retries the last one counts.
+ * @param {Trace} trace @param {number} one @param {number} other
+ */
 function isWorse({ spans }, one, other) {
   const panics = (/** @type {number} */ index) => Number(spans.state[index] === STATE.panicked);
   if (panics(one) !== panics(other)) return panics(one) > panics(other);
@@ -58,7 +62,8 @@ function isWorse({ spans }, one, other) {
 }
 
 /**
- * What a span says of its failure: its panic, else its last exception, else its status, else its last record that is an error.
+ * Returns a span's failure: its panic, else its last exception, else its status, else its last log record if that is
+ * an error.
  * @param {Trace} trace @param {number} index
  * @returns {{message: string, type: string, stack: string} | null}
  */

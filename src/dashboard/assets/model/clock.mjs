@@ -1,5 +1,5 @@
 // @ts-check
-// A time of day as a list shows it, where the reader is or in UTC. Must never read a clock: every moment is an argument.
+// Formats a time of day in the reader's time zone or in UTC. Must never read a clock: every moment is an argument.
 
 /** @typedef {"local" | "utc"} Zone */
 
@@ -23,13 +23,16 @@ export function clockText(at, zone) {
   return `${padded(hours)}:${padded(minutes)}:${padded(seconds)}.${padded(milliseconds, 3)}`;
 }
 
-/** @param {number} at milliseconds since 1970 @param {Zone} zone @returns {string} `12:33`, to the second where that is asked for */
+/**
+ * @param {number} at milliseconds since 1970 @param {Zone} zone
+ * @returns {string} `12:33`, or with `seconds` `12:33:15`
+ */
 export function shortClock(at, zone, seconds = false) {
   return clockText(at, zone).slice(0, seconds ? 8 : 5);
 }
 
 /**
- * The time of day, with the day before it once that is another one than today.
+ * Formats a time of day, with the date before it if that is not today.
  * @param {number} at milliseconds since 1970 @param {number} now @param {Zone} zone
  * @returns {string} `12:33:15.204`, or `11-29 12:33:15`
  */

@@ -1,18 +1,18 @@
 // @ts-check
-// How the spans of one trace are held: a column per fact, a number per span. An object per span would cost five times the
-// memory at 100,000 spans, and a walk over all of them would miss the cache at every step.
-// Must never parse an event (`model.mjs` does) or know what a tree needs to stay true (`tree.mjs` does).
+// Storage for the spans of one trace: one column per field, one index per span. At 100,000 spans, an object per span
+// would take five times the memory, and a walk over all spans would miss the cache at every step.
+// Must never parse events (`model.mjs` does) or maintain the tree's invariants (`tree.mjs` does).
 
-/** What a span can be, as codes: a column of bytes. The order is that of STATE_NAMES. */
+/** Codes of the span states, for a column of bytes. The order is that of STATE_NAMES. */
 export const STATE = Object.freeze({ running: 0, waiting: 1, ok: 2, error: 3, cancelled: 4, lost: 5, placeholder: 6, panicked: 7 });
 /** @typedef {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost" | "placeholder" | "panicked"} SpanState */
 /** @type {readonly SpanState[]} */
 export const STATE_NAMES = Object.freeze(["running", "waiting", "ok", "error", "cancelled", "lost", "placeholder", "panicked"]);
 
 /**
- * Bits of the column `flags`. `errorBelow`: some descendant is an error, panicked or lost. `remote`: a placeholder whose child said
- * that its parent lives elsewhere. `unsorted`: the children must be sorted by start before they are read in order.
- * `failing`: it is open, and its updates say that it fails.
+ * Bits of the column `flags`. `errorBelow`: a descendant is an error, panicked or lost. `remote`: a placeholder for a
+ * parent in another process. `unsorted`: the children must be sorted by start before they are read in order.
+ * `failing`: the span is open, and its updates report a failure.
  */
 export const FLAG = Object.freeze({ errorBelow: 1, remote: 2, unsorted: 4, failing: 8 });
 
@@ -23,23 +23,26 @@ export function isOpenState(state) {
   return state <= STATE.waiting;
 }
 
-/** Errors, panics and lost spans: what a reader looks for first. @param {number} state @returns {boolean} */
+/** Errors, panics and lost spans. @param {number} state @returns {boolean} */
 export function isBadState(state) {
   return state === STATE.error || state === STATE.lost || state === STATE.panicked;
 }
 
 /**
- * @typedef {SpanState | "failing" | "below"} ShownState as people are told it: `failing` is open and fails, itself or below,
- *   `below` is ok itself with errors below
+ * @typedef {SpanState | "failing" | "below"} ShownState the state that the page shows: `failing` is open with a
+ *   failure in it or below, `below` is ok itself with errors below
  */
 
-/** @param {SpanState} state @param {boolean} errors whether there are any below, or in the trace @returns {ShownState} */
+/**
+ * @param {SpanState} state @param {boolean} errors whether there are errors below it, or in the trace
+ * @returns {ShownState}
+ */
 export function shownState(state, errors) {
   if (errors && (state === "running" || state === "waiting")) return "failing";
   return errors && state === "ok" ? "below" : state;
 }
 
-/** Texts that many spans share, each held once under a number. */
+/** Interned strings: each distinct text is stored once and has a number. */
 export class Strings {
   constructor() {
     /** @type {string[]} */
@@ -58,8 +61,8 @@ export class Strings {
 }
 
 /**
- * The columns. They are replaced when they grow, so nobody may keep one across a change. Relations are indexes, −1 for
- * none; times are milliseconds after the trace's origin, NaN where not known.
+ * The columns. Growing replaces the arrays, so callers must not keep one across a change. Relations are indexes, −1
+ * for none; times are milliseconds after the trace's origin, NaN if unknown.
  */
 export class SpanColumns {
   constructor() {
@@ -75,11 +78,11 @@ export class SpanColumns {
     this.lastChild = new Int32Array(CAPACITY_FIRST);
     this.nextSibling = new Int32Array(CAPACITY_FIRST);
     this.previousSibling = new Int32Array(CAPACITY_FIRST);
-    /** Direct children: all of them, the open ones, the failed and lost ones. */
+    /** Number of direct children: all, the open ones, and the failed or lost ones. */
     this.childCount = new Int32Array(CAPACITY_FIRST);
     this.childOpen = new Int32Array(CAPACITY_FIRST);
     this.childFailed = new Int32Array(CAPACITY_FIRST);
-    /** Direct children that are no failures themselves, and have some below them. */
+    /** Number of direct children that did not fail but have errors below them. */
     this.childBelow = new Int32Array(CAPACITY_FIRST);
     this.start = new Float64Array(CAPACITY_FIRST);
     /** NaN while open. */
@@ -90,15 +93,15 @@ export class SpanColumns {
     this.service = new Int32Array(CAPACITY_FIRST);
     this.scope = new Int32Array(CAPACITY_FIRST);
     this.kind = new Int32Array(CAPACITY_FIRST);
-    /** The place of its first own event among those of all spans, from 1; 0 for a placeholder. */
+    /** Rank of the span's first event among the first events of all spans, from 1; 0 for a placeholder. */
     this.seen = new Int32Array(CAPACITY_FIRST);
-    /** Of the row; written when rows are made, and by nobody else. */
+    /** Depth of the row. Only `visible-rows.mjs` writes this. */
     this.depth = new Int32Array(CAPACITY_FIRST);
     /** The trace's version at the span's last change. */
     this.stamp = new Float64Array(CAPACITY_FIRST);
   }
 
-  /** @param {string} id @returns {number} the index of a new span of which nothing is known but its id */
+  /** @param {string} id @returns {number} the index of a new span of which only the id is known */
   add(id) {
     if (this.count === this.parent.length) this.grow();
     const index = this.count;
@@ -117,7 +120,7 @@ export class SpanColumns {
     return index;
   }
 
-  /** Twice the room: the cost of a copy, spread over the spans that it makes room for, stays constant. */
+  /** Doubles the capacity, so that the cost of copying is constant per span. */
   grow() {
     const columns = /** @type {Record<string, any>} */ (/** @type {unknown} */ (this));
     for (const [name, column] of Object.entries(columns)) {
@@ -146,7 +149,7 @@ export class SpanColumns {
 
 const JOURNAL_LENGTH = 1 << 16;
 
-/** The last changed spans, so that a reader who keeps something per span looks at those only. */
+/** A ring of the last changed spans. Code with data per span needs to visit only these. */
 export class Journal {
   constructor() {
     this.ring = new Int32Array(JOURNAL_LENGTH);
@@ -159,15 +162,16 @@ export class Journal {
     this.written += 1;
   }
 
-  /** @param {number} place @returns {boolean} whether all changes since then are known */
+  /** @param {number} place @returns {boolean} whether the ring still has all changes since then */
   knows(place) {
     return place >= 0 && this.written - place <= JOURNAL_LENGTH;
   }
 
   /**
-   * Visits what changed since `place`, or every span where that is no longer known. A span may be visited twice.
-   * @param {number} place what the last call answered; −1 for the first
-   * @param {number} count spans there are
+   * Visits the spans that changed since `place`, or all spans if the ring no longer has these changes. May visit a
+   * span twice.
+   * @param {number} place the result of the last call; −1 for the first call
+   * @param {number} count number of spans
    * @param {(index: number) => void} visit
    * @returns {number} the place for the next call
    */

@@ -1,16 +1,18 @@
 // @ts-check
-// Two runs side by side: their spans aligned by path of names, with what took longer, what is new, missing or newly failed.
-// Two maps by path and two sorts; it works while a run still runs. Must never touch the DOM, the network or a clock.
+// Compares two runs. Aligns their spans by path of names and finds paths that became slower, are new or missing, or
+// newly fail. Works on running traces, too. Must never touch the DOM, the network or a clock.
 
 import { STATE, isBadState, isOpenState } from "./columns.mjs";
 import { firstSpan, nameOf, serviceOf } from "./span.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{count: number, open: number, errors: number, time: number, first: number, last: number, example: number}} Side what one
- *   run has of a path: spans, those still open, those that failed, the time in which any of them ran (parallel ones count once), the
- *   first start and the last end after the run's start, and the index of its first span; times in milliseconds
- * @typedef {"same" | "slower" | "faster" | "new" | "missing" | "later"} Verdict `later`: up to the moment, only one run has come so far, and the other comes there later
+ * @typedef {{count: number, open: number, errors: number, time: number, first: number, last: number, example: number}}
+ *   Side one run's spans at a path: their count, how many are open or failed, the time in which any of them ran
+ *   (parallel ones count once), the first start and last end after the run's start, and the index of the first span;
+ *   times in milliseconds
+ * @typedef {"same" | "slower" | "faster" | "new" | "missing" | "later"} Verdict `later`: only one run has reached the
+ *   path by the compared moment, the other reaches it afterwards
  * @typedef {object} Path
  * @property {number} parent index of the path above it, −1 for the root
  * @property {number} depth
@@ -24,21 +26,21 @@ import { firstSpan, nameOf, serviceOf } from "./span.mjs";
  * @property {number[]} children
  * @typedef {object} Comparison
  * @property {Path[]} paths the root first, parents before children
- * @property {number} moment how far both were compared, in milliseconds after their start; Infinity when both have ended
+ * @property {number} moment the compared time, in milliseconds after each run's start; Infinity when both have ended
  * @property {{a: number, b: number}} total time of each run up to the moment
  * @property {Record<Verdict | "newlyFailed", number>} counts
- * @property {number} left spans of paths beyond PATHS_MAX
+ * @property {number} left number of spans left out because their paths exceed PATHS_MAX
  */
 
-/** Paths that are told apart; spans of further ones are counted. */
+/** Maximum number of paths. Spans of further paths are only counted. */
 export const PATHS_MAX = 5_000;
-/** Less than this is no difference. */
+/** A smaller difference in time counts as none. */
 const SAME_SHARE = 0.05;
 const SAME_MS = 1;
-/** The path that is named has at least this share of the difference. */
+/** Minimum share of the difference that a path must have to be named as its cause. */
 const CAUSE_SHARE = 0.8;
 
-/** More than there are names in a trace: two small numbers as one. */
+/** Exceeds the number of names in a trace, so that one number can hold two name indexes. */
 const NAMES = 2 ** 24;
 
 /** @returns {Side} */
@@ -47,8 +49,8 @@ function none() {
 }
 
 /**
- * @param {Trace} a the run before @param {Trace} b the run that is looked at
- * @param {{a: number, b: number}} now of each, in its own tree time
+ * @param {Trace} a the baseline @param {Trace} b the run that the page shows
+ * @param {{a: number, b: number}} now the present of each run, in its own tree time
  * @returns {Comparison}
  */
 export function compareTraces(a, b, now) {
@@ -80,10 +82,10 @@ function extent(trace, moment) {
 }
 
 /**
- * Adds the spans of one run, in the order in which they started, so that the time of a path is summed up in one pass.
+ * Adds the spans of one run in order of start, so that one pass can add up the time of each path.
  * @param {Trace} trace @param {"a" | "b"} side
  * @param {{paths: Path[], byKey: Map<string, number>, until: number, now: number}} known `until`: milliseconds after the start
- * @returns {number} spans that were left out
+ * @returns {number} the number of spans left out
  */
 function addRun(trace, side, { paths, byKey, until, now }) {
   const { spans } = trace;
@@ -103,7 +105,7 @@ function addRun(trace, side, { paths, byKey, until, now }) {
     const path = paths[pathOf[index]];
     const own = path[side];
     if (start > limit) {
-      // It is there, but only after the moment up to which both are compared.
+      // The run reaches this path only after the compared moment.
       if (own.example < 0) own.example = index;
       continue;
     }
@@ -130,14 +132,14 @@ function pathsOf(trace, paths, byKey) {
   const { spans } = trace;
   const root = firstSpan(trace);
   const pathOf = new Int32Array(spans.count).fill(-2);
-  // Most spans repeat a path: for those, no text is put together.
-  /** @type {Map<number, number>[]} by the path above, then by service and name */
+  // Most spans repeat a path. For those, these maps save building a text key.
+  /** @type {Map<number, number>[]} by parent path, then by service and name */
   const repeated = [];
   /** @type {number[]} */
   const chain = [];
   for (let index = 0; index < spans.count; index += 1) {
     let step = index;
-    // A circle of parents ends where it comes back to a span that is on the way.
+    // In a cycle of parents, stop at the first span that was already visited.
     while (step >= 0 && pathOf[step] === -2) {
       pathOf[step] = -3;
       chain.push(step);
@@ -147,7 +149,7 @@ function pathsOf(trace, paths, byKey) {
     let isLeftOut = step >= 0 && pathOf[step] === -1;
     while (chain.length > 0) {
       const one = /** @type {number} */ (chain.pop());
-      // What was never seen itself has no name: those below it stand where it would.
+      // A placeholder has no name, so its children count as children of the path above it.
       if (spans.state[one] === STATE.placeholder) {
         pathOf[one] = above;
         continue;
@@ -168,7 +170,7 @@ function pathsOf(trace, paths, byKey) {
 function pathAt(trace, index, parent, isRoot, paths, byKey) {
   const name = nameOf(trace, index);
   const service = serviceOf(trace, index);
-  // The first spans are compared whatever they are called.
+  // The first spans of both runs are aligned even if their names differ.
   const key = isRoot ? "" : `${parent} ${service}\0${name}`;
   const known = byKey.get(key);
   if (known !== undefined) return known;
@@ -191,9 +193,9 @@ function judge(path) {
 }
 
 /**
- * Where the difference is: from the root down, as long as one path holds most of it.
+ * Finds the cause of the difference: descends from the root while one path has most of the difference.
  * @param {Comparison} comparison
- * @returns {number[]} paths from the root's child on; none where it is spread, or there is none
+ * @returns {number[]} the paths below the root; empty if there is no difference or no single path has most of it
  */
 export function causeOf({ paths, total }) {
   const whole = total.b - total.a;
@@ -207,13 +209,13 @@ export function causeOf({ paths, total }) {
   }
 }
 
-/** @typedef {Verdict | "newlyFailed" | "all"} Kept what is shown */
+/** @typedef {Verdict | "newlyFailed" | "all"} Kept the paths to show */
 
 /**
- * The rows to show, parents before children.
+ * Returns the rows to show, parents before children.
  * @param {Comparison} comparison
  * @param {{kept: Kept, order: "time" | "delta", closed: ReadonlySet<number>, terms?: string}} options `closed`: paths whose children are hidden
- * @returns {number[]} paths; those that match, and what is above them
+ * @returns {number[]} the matching paths and their ancestors
  */
 export function comparedRows({ paths }, { kept, order, closed, terms = "" }) {
   if (paths.length === 0) return [];
@@ -221,7 +223,7 @@ export function comparedRows({ paths }, { kept, order, closed, terms = "" }) {
   const matches = (/** @type {Path} */ path) => (kept === "all" || (kept === "newlyFailed" ? path.newlyFailed : path.verdict === kept)) && (text === "" || path.name.toLowerCase().includes(text));
   const isAll = kept === "all" && text === "";
   const shown = new Uint8Array(paths.length);
-  // Children come after their parents, so one way back marks all that is above a match.
+  // Children come after their parents, so one backward pass marks all ancestors of matches.
   for (let at = paths.length - 1; at >= 0; at -= 1) {
     if (isAll || matches(paths[at])) shown[at] = 1;
     if (shown[at] === 1 && paths[at].parent >= 0) shown[paths[at].parent] = 1;
@@ -239,7 +241,7 @@ export function comparedRows({ paths }, { kept, order, closed, terms = "" }) {
   return rows;
 }
 
-/** @param {Path} path @returns {string} `+19 %`, `×135` from ten times on, or nothing where one side has nothing */
+/** @param {Path} path @returns {string} `+19 %`, `×135` from ten times on, empty unless both runs have time there */
 export function deltaShareText({ a, b, verdict }) {
   if (verdict === "same" || !(a.time > 0) || b.count === 0) return "";
   const times = b.time / a.time;

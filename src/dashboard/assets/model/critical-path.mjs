@@ -1,11 +1,12 @@
 // @ts-check
-// The critical path of a trace that has ended: the stretches of spans that, had they been shorter, would have let it end
-// sooner. Must never touch the DOM or a clock, nor recurse: a trace may be 100,000 spans deep.
+// The critical path of an ended trace: the stretches of spans that delayed its end. If they had been shorter, the
+// trace would have ended sooner. Must never touch the DOM or a clock, nor recurse: a trace may be 100,000 spans deep.
 //
-// The rule is that of CRISP (Zhang et al., USENIX ATC 2022, §3.2) as Jaeger applies it: from the end backwards, a span
-// hands over to the child that finished last before the moment looked at; that child's start is the next moment in the
-// parent. Children that overlap the moment ran in parallel to what was decisive and are not on the path. A child that
-// outlives its parent counts up to the parent's end only. Several roots are taken as children of one span without a name.
+// The rule is that of CRISP (Zhang et al., USENIX ATC 2022, §3.2) as Jaeger applies it. The walk begins at the end of
+// a span and goes backwards to the child that ended last before the current moment. The child's start becomes the
+// next moment in the parent. Children that overlap the moment ran in parallel to the path and are not on it. A child
+// that outlives its parent counts only up to the parent's end. Several roots are treated as children of one nameless
+// span.
 
 import { STATE } from "./columns.mjs";
 import { barEnd } from "./span.mjs";
@@ -13,14 +14,14 @@ import { barEnd } from "./span.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{start: number, end: number}} Stretch
- * @typedef {{name: number, time: number, count: number, longest: number}} Share spans of one name on the path: `name` as a
- *   string number, `longest` the span with the most time on it
+ * @typedef {{name: number, time: number, count: number, longest: number}} Share the spans of one name on the path:
+ *   `name` is its string number, `longest` the span with the most time on the path
  */
 
 export class CriticalPath {
   /** @param {number} count */
   constructor(count) {
-    /** The newest segment of each span, −1 for none; `next` leads to the later ones. */
+    /** By span: its newest segment, −1 for none; `next` links to the later ones. */
     this.head = new Int32Array(count).fill(-1);
     /** @type {number[]} */
     this.next = [];
@@ -28,7 +29,7 @@ export class CriticalPath {
     this.start = [];
     /** @type {number[]} */
     this.end = [];
-    /** Time on the path, by span. */
+    /** By span: its time on the path. */
     this.time = new Float64Array(count);
     this.total = 0;
   }
@@ -51,7 +52,7 @@ export class CriticalPath {
     return segments;
   }
 
-  /** @param {Trace} trace @returns {Share[]} what takes the most time on the path, first */
+  /** @param {Trace} trace @returns {Share[]} the names on the path, most time first */
   shares({ spans }) {
     /** @type {Map<number, Share>} */
     const shares = new Map();
@@ -71,7 +72,7 @@ export class CriticalPath {
 }
 
 /**
- * @param {Trace} trace of which nothing is open
+ * @param {Trace} trace without open spans
  * @returns {CriticalPath}
  */
 export function criticalPath(trace) {
@@ -79,7 +80,7 @@ export function criticalPath(trace) {
   const path = new CriticalPath(spans.count);
   const endOf = (/** @type {number} */ index) => barEnd(trace, index, NaN);
   const enter = (/** @type {number} */ index, /** @type {number[]} */ children, /** @type {number} */ moment) => {
-    // By the last end first; of two that end together, the longer one was the one waited for.
+    // The last end comes first. Of children that end together, the longest comes first.
     const ends = new Map(children.map((child) => [child, Math.min(moment, endOf(child))]));
     const end = (/** @type {number} */ child) => /** @type {number} */ (ends.get(child));
     children.sort((a, b) => end(b) - end(a) || spans.start[a] - spans.start[b]);
@@ -119,7 +120,7 @@ function below({ spans }, parent) {
   return children;
 }
 
-/** @param {Trace} trace @returns {number[]} the outermost spans that were seen */
+/** @param {Trace} trace @returns {number[]} the outermost spans that are no placeholders */
 function topsOf(trace) {
   const tops = [];
   for (const root of trace.roots) {
@@ -130,8 +131,9 @@ function topsOf(trace) {
 }
 
 /**
- * At most `limit` stretches to draw: what would touch on the screen is one, and of too many the longest stay.
- * @param {Stretch[]} segments in order @param {number} gap that cannot be seen @param {number} limit
+ * Returns at most `limit` stretches to draw. Merges those that would touch on the screen; if too many remain, keeps the
+ * longest.
+ * @param {Stretch[]} segments in order @param {number} gap too short to see @param {number} limit
  * @returns {Stretch[]}
  */
 export function drawable(segments, gap, limit) {

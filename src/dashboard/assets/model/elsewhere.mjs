@@ -1,5 +1,5 @@
 // @ts-check
-// A trace in the forms of others: as a tree of text for a chat or an issue, and as the JSON that Perfetto and Chrome open.
+// Exports a trace for other tools: as a text tree for chats and issues, and as the JSON that Perfetto and Chrome open.
 // Reads the columns, changes nothing. Must never touch the DOM or a clock.
 
 import { STATE } from "./columns.mjs";
@@ -9,10 +9,10 @@ import { formatDuration, plural } from "./time.mjs";
 
 /** @typedef {import("./model.mjs").Trace} Trace */
 
-/** Lines of a tree of text; of the others, the number is said. */
+/** Maximum number of lines in a text tree; the rest is only counted. */
 export const TREE_LINES_MAX = 2_000;
 const INDENT_MAX = 40;
-/** Lanes of one process that are tried for a span, before it gets one of its own. */
+/** Number of lanes of a process that are tried before a span gets a new one. */
 const LANES_TRIED = 64;
 
 /** @type {Record<string, string>} */
@@ -44,7 +44,7 @@ function lineOf(trace, index, now) {
 }
 
 /**
- * Complete events, nested as the spans are: each process has as many lanes as run beside each other.
+ * Returns complete events, nested like the spans. Each process has as many lanes as it has spans running in parallel.
  * @param {Trace} trace @param {number} now in tree time @returns {{displayTimeUnit: string, traceEvents: any[]}}
  */
 export function chromeTrace(trace, now) {
@@ -77,12 +77,16 @@ export function chromeTrace(trace, now) {
   return { displayTimeUnit: "ms", traceEvents: events };
 }
 
-/** @param {number} milliseconds @returns {number} to the nanosecond */
+/** @param {number} milliseconds @returns {number} rounded to a nanosecond */
 function microseconds(milliseconds) {
   return Math.round(milliseconds * 1e6) / 1e3;
 }
 
-/** A lane on which nothing runs, or only what lasts at least as long. @param {number[][]} lanes ends of what runs on each @param {number} preferred @param {number} start @param {number} end @returns {number} */
+/**
+ * Returns a lane that is free, or whose running spans last at least as long.
+ * @param {number[][]} lanes ends of what runs on each @param {number} preferred @param {number} start @param {number} end
+ * @returns {number}
+ */
 function laneFor(lanes, preferred, start, end) {
   const fits = (/** @type {number} */ lane, /** @type {boolean} */ mayNest) => {
     const running = lanes[lane];

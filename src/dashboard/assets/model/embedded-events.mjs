@@ -1,19 +1,20 @@
 // @ts-check
-// The lines of a file that is page and data in one: JSON, a line each. It makes each end whole again that the server
+// The data lines in a file that contains both page and data, one JSON value per line. Completes the ends that the
+// server
 // shortened (src/http/routes/trace_snapshot/shortened_ends.rs). Must never touch the DOM.
 
 /**
- * @typedef {{version: number, made: string, by: string, traces: number}} AboutFile when and by what it was made, and how
- *   many traces are in it
+ * @typedef {{version: number, made: string, by: string, traces: number}} AboutFile when the file was made, by which
+ *   program, and how many traces it has
  */
 
-/** Takes the text in pieces and gives the events of whole lines. */
+/** Reads the text in pieces and returns the events of complete lines. */
 export class EmbeddedEvents {
   constructor() {
     this.rest = "";
     /** @type {AboutFile | null} */
     this.about = null;
-    /** Events of traces so far. */
+    /** Number of events so far. */
     this.count = 0;
     /** Starts of spans that have not ended, by id. @type {Map<string, any>} */
     this.starts = new Map();
@@ -31,10 +32,10 @@ export class EmbeddedEvents {
     return events;
   }
 
-  /** @param {any} line @returns {any} null for a line that says something of the file */
+  /** @param {any} line @returns {any} null for a line about the file or a trace */
   event(line) {
     if (line.type === "file") this.about = line;
-    // The ids of spans are those of one trace.
+    // Span ids are unique only within one trace.
     if (line.type === "trace") this.starts.clear();
     if (line.type === "file" || line.type === "trace") return null;
     if (line.type === "missing") return line;
@@ -47,10 +48,10 @@ export class EmbeddedEvents {
   }
 }
 
-/** @param {any} end @param {any} start whose other fields the end has, too @returns {any} */
+/** @param {any} end @param {any} start the start, which fills the fields that the end lacks @returns {any} */
 function completed(end, start) {
   const whole = { ...start, ...end, startTimestamp: start.timestamp };
-  // Most ends have the attributes of their starts and no others.
+  // Most ends add no attributes to those of their starts.
   whole.attributes = isEmpty(end.attributes) ? start.attributes : { ...start.attributes, ...end.attributes };
   return whole;
 }

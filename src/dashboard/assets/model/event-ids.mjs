@@ -1,7 +1,7 @@
 // @ts-check
-// Ids of events, as far as a client may read them: `<epoch>-<sequence>`. Must never touch the DOM or a clock.
+// The parts of an event id that a client may read: `<epoch>-<sequence>`. Must never touch the DOM or a clock.
 
-/** @param {unknown} id anything else is the beginning, as it is to the server @returns {number} */
+/** @param {unknown} id an invalid id means the beginning, as it does to the server @returns {number} */
 export function sequenceOf(id) {
   return Number(/(?:^|-)(\d+)$/.exec(String(id ?? ""))?.[1] ?? 0);
 }
@@ -11,7 +11,10 @@ export function epochOf(id) {
   return id.slice(0, Math.max(0, id.lastIndexOf("-")));
 }
 
-/** @param {string} id @param {string} last what was heard before it, of the same kind @returns {boolean} whether it was heard already; never where there are no ids */
+/**
+ * @param {string} id @param {string} last id of the previous event of the same kind
+ * @returns {boolean} whether the event is a repetition; false without ids
+ */
 export function isRepeated(id, last) {
   return id !== "" && last !== "" && epochOf(id) === epochOf(last) && sequenceOf(id) <= sequenceOf(last);
 }

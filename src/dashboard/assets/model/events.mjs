@@ -1,37 +1,40 @@
 // @ts-check
-// Text of a file as events: a log with an event a line, OTLP/JSON (one document, or a request a line), the snapshot of a
-// trace, or what Tempo, Jaeger and Zipkin save. Must never trust what it reads, and never take half of a file in silence:
-// what is wrong is named with its line, and what is left out is counted.
+// Converts the text of a file to events. Reads logs with one event per line, OTLP/JSON (one document, or one request
+// per line), trace snapshots, and files saved by Tempo, Jaeger and Zipkin.
+// Must never trust its input, nor drop a part of a file silently: errors name their line, and everything left out is
+// counted.
 
 import { parseExactly } from "./exact-json.mjs";
 import { eventsOfJaeger, eventsOfZipkin } from "./foreign-traces.mjs";
 import { FileProcesses, Malformed, eventsOfOtlp, leave, listAt, logsOfOtlp } from "./otlp.mjs";
 
-/** A document that is not in lines is read at once, and browsers have no longer strings. */
+/**
+ * Maximum size of a document that is not in lines: it is parsed as a single string, and browsers limit their length.
+ */
 export const DOCUMENT_MAX = 256 * 1024 * 1024;
-/** A line longer than this is a document. */
+/** If the first line is longer than this, the file is read as one document. */
 const FIRST_LINE_MAX = 1024 * 1024;
-/** What is nested deeper would break whoever walks it. */
+/** Deeper values are rejected, so that recursive code can walk any event. */
 const DEPTH_MAX = 40;
-/** Of what is not known, so many fields are named, each with so many letters. */
+/** Number and length of the unknown field names in an error message. */
 const FIELDS_TOLD = 5;
 const FIELD_TOLD = 30;
 const SPAN_TYPES = new Set(["started", "ended", "updated", "log"]);
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
 
-/** Takes the text in pieces and gives events as soon as lines are whole. */
+/** Reads the text in pieces and yields the events of each complete line. */
 export class EventReader {
   constructor() {
     this.line = 0;
-    /** What is not yet a whole line, or of a document all of it. @type {string[]} */
+    /** The incomplete last line, or the whole text of a document. @type {string[]} */
     this.pieces = [];
     this.length = 0;
     /** @type {"unknown" | "lines" | "document"} */
     this.form = "unknown";
     this.processes = new FileProcesses();
-    /** What was not taken, and how many of each. @type {import("./otlp.mjs").LeftOut} */
+    /** What was left out, with counts. @type {import("./otlp.mjs").LeftOut} */
     this.left = new Map();
-    /** Whose form the file has, where it is neither ours nor that of OpenTelemetry. */
+    /** Name of the tool that wrote the file, empty for our own or OpenTelemetry's formats. */
     this.source = "";
   }
 
@@ -47,7 +50,7 @@ export class EventReader {
     this.length = 0;
     for (const [index, line] of lines.slice(0, -1).entries()) {
       if (this.form === "unknown" && line.trim() !== "" && !isWhole(line)) {
-        // The first line is no value by itself: one document, written over many lines.
+        // The first line is no complete value, so the file is one document over many lines.
         this.form = "document";
         return this.keep(lines.slice(index).join("\n"));
       }
@@ -56,7 +59,7 @@ export class EventReader {
     this.keep(lines[lines.length - 1]);
   }
 
-  /** @returns {Generator<any>} the events of what is left */
+  /** @returns {Generator<any>} the events of the remaining text */
   *end() {
     yield* this.eventsOfLine(this.pieces.join(""));
     if (this.form === "unknown") throw new Malformed("the file is empty");
@@ -78,7 +81,7 @@ export class EventReader {
     try {
       yield* this.eventsOfValue(value);
     } catch (error) {
-      // In a document the path says where; a line is found by its number.
+      // Errors of a document contain a path; those of a line need the line number.
       if (!(error instanceof Malformed) || this.form === "document") throw error;
       throw new Malformed(`line ${this.line}: ${error.message}`);
     }
@@ -90,7 +93,7 @@ export class EventReader {
       return parseExactly(text);
     } catch (error) {
       const message = String(/** @type {Error} */ (error).message);
-      // Browsers name the place by its position, or by line and column.
+      // Browsers report the error's place as a position, or as line and column.
       const position = /position (\d+)/.exec(message);
       const before = position !== null ? text.slice(0, Number(position[1])).split("\n").length - 1 : Number(/line (\d+)/.exec(message)?.[1] ?? 1) - 1;
       throw new Malformed(`line ${this.line + before}: not JSON: ${message.slice(0, 120)}`);
@@ -102,7 +105,7 @@ export class EventReader {
     if (Array.isArray(value)) yield* this.eventsOfList(value);
     else if (value === null || typeof value !== "object") throw new Malformed("is neither an event nor a request of OTLP");
     else if (isSignal(value)) yield* this.eventsOfSignals(value);
-    // An answer of Tempo, or of Jaeger's version 3.
+    // A response of Tempo, or of Jaeger's version 3.
     else if (isObject(value.trace)) yield* this.eventsOfValue(value.trace);
     else if (isObject(value.result)) yield* this.eventsOfValue(value.result);
     else if (Array.isArray(value.spans) && Array.isArray(value.processes)) yield* eventsOfSnapshot(value);
@@ -112,11 +115,14 @@ export class EventReader {
     } else yield checked(value);
   }
 
-  /** What a collector writes: traces, and log records and metrics between them. @param {any} value @returns {Generator<any>} */
+  /**
+   * Reads a request as a collector writes it: with spans, log records or metrics.
+   * @param {any} value @returns {Generator<any>}
+   */
   *eventsOfSignals(value) {
     if ("batches" in value) this.source = "Tempo";
     if ("resourceSpans" in value || "batches" in value) for (const event of eventsOfOtlp(value, this.left, this.processes)) yield checked(event);
-    // As our own server ends a document that it could not write to its end.
+    // Our server ends an export that it could not complete with this field.
     if (value.incomplete != null) yield { type: "missing", evicted: null, incomplete: value.incomplete };
     for (const event of logsOfOtlp(value, this.left, this.processes)) yield checked(event);
     leave(this.left, "metrics", counted(value.resourceMetrics, "scopeMetrics", "metrics"));
@@ -136,10 +142,10 @@ export class EventReader {
   }
 }
 
-/** @param {any} value of a snapshot of a trace @returns {Generator<any>} */
+/** @param {any} value a trace snapshot @returns {Generator<any>} */
 function* eventsOfSnapshot(value) {
   for (const event of [...value.processes, ...value.spans, ...listAt(value.updates, "updates"), ...listAt(value.logs, "logs")]) yield checked(event);
-  // What was gone when the snapshot was made is gone from the file as well.
+  // Events that were missing when the snapshot was made are missing from the file.
   const { traceId, incomplete = null } = value;
   const evicted = value.evicted ?? value.summary?.evicted ?? null;
   if (evicted !== null || incomplete !== null) yield { type: "missing", ...(typeof traceId === "string" ? { traceId } : {}), evicted, incomplete };
@@ -152,12 +158,15 @@ function isObject(value) {
 
 const SIGNALS = ["resourceSpans", "batches", "resourceLogs", "resourceMetrics", "resourceProfiles"];
 
-/** @param {any} value @returns {boolean} whether it is a request of OTLP, of whatever kind */
+/** @param {any} value @returns {boolean} whether it is an OTLP request of any kind */
 function isSignal(value) {
   return SIGNALS.some((name) => name in value);
 }
 
-/** @param {any} resources @param {string} scopes @param {string} items @returns {number} how many there are; what cannot be counted is one */
+/**
+ * @param {any} resources @param {string} scopes @param {string} items
+ * @returns {number} their number; 1 if they cannot be counted
+ */
 function counted(resources, scopes, items) {
   if (resources == null) return 0;
   if (!Array.isArray(resources)) return 1;
@@ -172,15 +181,15 @@ function isWhole(line) {
     JSON.parse(line);
     return true;
   } catch {
-    // A line that begins and ends as a value is a broken one, and not the first of many.
+    // A line with both braces of an object is a broken event, not the first line of a document.
     return /^\s*\{.*\}\s*$/s.test(line);
   }
 }
 
 /**
- * An event that the model and the views can take as it is.
+ * Checks that the model and the views can use an event without further tests.
  * @param {any} event
- * @returns {any} the same
+ * @returns {any} the same object
  */
 function checked(event) {
   if (event === null || typeof event !== "object") throw new Malformed("is no event");
@@ -190,7 +199,7 @@ function checked(event) {
   }
   if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
   if (!SPAN_TYPES.has(event.type)) return event;
-  // A log record may be of no span, and of no trace.
+  // A log record may belong to no span and to no trace.
   const isOptional = (/** @type {unknown} */ id) => event.type === "log" && id == null;
   if (!isOptional(event.traceId) && !/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${told(event.traceId)}`);
   if (!isOptional(event.spanId) && !/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${told(event.spanId)}`);

@@ -1,10 +1,11 @@
 // @ts-check
-// JSON with integers that stay what they are: a double holds 15 digits for certain, and times in nanoseconds have 19. An
-// integer that is too large for it becomes a text of its digits, which is how OTLP writes it anyway. Must never change a text.
+// Parses JSON without rounding large integers: a double holds 15 digits exactly, and times in nanoseconds have 19. An
+// integer that is too large becomes a string of its digits, which is how OTLP writes it anyway. Must never change a
+// string.
 
-/** Whether a text may hold such an integer; inside of texts this is found as well, and then costs only time. */
+/** Quick test for such an integer. A match inside a string costs time but is harmless. */
 const MAY_BE_LARGE = /[:[,]\s*-?\d{16}/;
-/** A text of JSON, or an integer of 16 digits and more. What follows an integer decides whether it is one. */
+/** Matches a JSON string, or an integer of at least 16 digits that no fraction or exponent follows. */
 const TEXT_OR_LARGE = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
 
 /** @param {string} text @returns {any} @throws {SyntaxError} */

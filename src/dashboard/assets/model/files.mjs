@@ -1,5 +1,5 @@
 // @ts-check
-// Traces that came from a file: feeds that stand still. Must never touch the DOM, the network or a clock.
+// Traces read from a file, as feeds that never change after loading. Must never touch the DOM, the network or a clock.
 
 import { isBadState } from "./columns.mjs";
 import { createList, reduceList } from "./list-model.mjs";
@@ -9,17 +9,17 @@ import { reasonOf } from "./span-title.mjs";
 import { epochMilliseconds, formatCount, parseTimestamp, plural } from "./time.mjs";
 import { historyOf } from "./trace-at-time.mjs";
 
-/** What stands before a trace's id in the address, so that it is never asked of the server. */
+/** Prefix of a trace id from a file. Ids with it are never requested from the server. */
 export const FILE_PREFIX = "file:";
-/** Traces taken from one file. */
+/** Maximum number of traces read from one file. */
 export const FILE_TRACES_MAX = 2_000;
 
 /** @type {import("../net/stream.mjs").StreamStatus} */
 const STILL = { word: "ended", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
 
-/** One trace of a file, with what the views ask of a feed. */
+/** One trace of a file, with the interface of a live feed. */
 export class FileFeed {
-  /** @param {string} file its name @param {string} traceId @param {Map<string, any>} processes of the whole file */
+  /** @param {string} file the file's name @param {string} traceId @param {Map<string, any>} processes of the whole file */
   constructor(file, traceId, processes) {
     this.file = file;
     this.traceId = FILE_PREFIX + traceId;
@@ -39,7 +39,10 @@ export class FileFeed {
     this.history = null;
   }
 
-  /** The file ends with its last event: what was open then is shown as it was. @returns {number} in tree time */
+  /**
+   * The time of the file's last event. Spans that are open in the file are drawn up to it.
+   * @returns {number} in tree time
+   */
   get fixedNow() {
     return parseTimestamp(this.last, this.model.originSeconds);
   }
@@ -52,7 +55,7 @@ export class FileFeed {
       return;
     }
     reduceTrace(this.model, { type: event.type, data: event });
-    // Timestamps of one form are in order as texts.
+    // Timestamps share one format, so their text order is time order.
     for (const time of [event.timestamp, event.startTimestamp]) if (typeof time === "string" && time > this.last) this.last = time;
     if (event.type === "started" || event.type === "updated") this.past.push(event);
   }
@@ -68,7 +71,10 @@ export class FileFeed {
   resume() {}
 }
 
-/** The file is gone with the page that had read it. @param {string} traceId @returns {FileFeed} */
+/**
+ * Returns a refused feed for a trace whose file is no longer loaded, for example after a reload.
+ * @param {string} traceId @returns {FileFeed}
+ */
 export function missingFile(traceId) {
   const feed = new FileFeed("", traceId.slice(FILE_PREFIX.length), new Map());
   feed.phase = "refused";
@@ -86,13 +92,13 @@ export class FileTraces {
     /** @type {Map<string, any>} */
     this.processes = new Map();
     this.refused = new Set();
-    /** What the reader of the file did not take. @type {[string, number][]} */
+    /** What the file reader left out, with counts. @type {[string, number][]} */
     this.left = [];
-    /** Whose file it is, where that is not ours nor OpenTelemetry's. */
+    /** Name of the tool that wrote the file, empty for our own or OpenTelemetry's formats. */
     this.source = "";
-    /** Log records that belong to no trace. */
+    /** Number of log records without a trace. */
     this.outside = 0;
-    /** What is missing of the log, and so of each of its traces. @type {any[]} */
+    /** `missing` events of the whole file, which apply to each of its traces. @type {any[]} */
     this.ofAll = [];
     this.list = new FileList(name);
   }
@@ -119,7 +125,7 @@ export class FileTraces {
     }
   }
 
-  /** @returns {string[]} what of the file is not on show, or not as it stands there, each with its number */
+  /** @returns {string[]} what the page leaves out of the file or changes, each with its count */
   leftOut() {
     const parts = this.left.map(([what, count]) => `${what} (${formatCount(count)})`);
     if (this.outside > 0) parts.push(`log records outside of traces (${formatCount(this.outside)})`);
@@ -143,13 +149,13 @@ export class FileTraces {
   }
 }
 
-/** Processes that are named; of more, there is a number. */
+/** Up to this many processes are named; with more, the text counts them. */
 const PROCESSES_NAMED = 2;
 
 /**
- * What a file is of, and whether it has all of that.
+ * Describes where a file comes from, and whether the traces in it are complete.
  * @param {FileTraces} file
- * @param {number} events in it
+ * @param {number} events in the file
  * @returns {{from: string, all: string, isWhole: boolean}}
  */
 export function fileSummary({ feeds, processes }, events) {
@@ -174,7 +180,7 @@ function processText({ service, resource, pid }) {
   return [name, ...(typeof pid === "number" ? [`pid ${pid}`] : [])].filter((text) => text !== "").join(", ").slice(0, 200);
 }
 
-/** The list of a file's traces, with what the view asks of a feed. */
+/** The list of a file's traces, with the interface of a live list feed. */
 class FileList {
   /** @param {string} file */
   constructor(file) {
@@ -184,7 +190,7 @@ class FileList {
     this.paused = false;
     this.news = 0;
     this.lag = null;
-    /** As of a trace, but in milliseconds since 1970. */
+    /** Like `FileFeed.fixedNow`, but in milliseconds since 1970. */
     this.fixedNow = 0;
     this.loadingOlder = false;
     this.olderFailed = false;
@@ -228,7 +234,10 @@ function summaryOf({ model, traceId, last }) {
   };
 }
 
-/** @param {import("./model.mjs").Trace} model @returns {Pick<import("./list-model.mjs").Summary, "error">} the error that ended first, of those that say what they are */
+/**
+ * @param {import("./model.mjs").Trace} model
+ * @returns {Pick<import("./list-model.mjs").Summary, "error">} the earliest failure that has a message
+ */
 function errorOf(model) {
   const { spans } = model;
   let found = -1;

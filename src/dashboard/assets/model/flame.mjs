@@ -1,6 +1,6 @@
 // @ts-check
-// The flame view's arithmetic: in which row each span lies, which spans are worth drawing, and which one is at a place.
-// Must never touch the DOM or a clock, nor recurse, and it changes nothing of a trace.
+// Computes the flame view: the row of each span, the bars to draw, and the span at a position.
+// Must never touch the DOM or a clock, nor recurse, nor change a trace.
 
 import { STATE, isBadState, isOpenState } from "./columns.mjs";
 import { barEnd } from "./span.mjs";
@@ -9,21 +9,21 @@ import { STRETCH_MIN } from "./timescale.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {import("./timescale.mjs").Scale} Scale
- * @typedef {object} FlameLayout spans by row, and in each row by time: no two of a row overlap
+ * @typedef {object} FlameLayout spans by row, and by time within a row; spans of a row never overlap
  * @property {number} rows
- * @property {Int32Array} offsets the place where each row begins, and one more
+ * @property {Int32Array} offsets the first place of each row, then the total
  * @property {Int32Array} order the span at each place
  * @property {Float64Array} left start of the span at each place, in tree time
  * @property {Float64Array} right its end; Infinity while it is open
- * @property {Int32Array} bad errors and lost spans before each place, and one more
- * @property {Int32Array} rowOf the row of each span, −1 where nothing says when it was
- * @property {Int32Array} placeOf its place, −1 likewise
+ * @property {Int32Array} bad number of failed spans before each place, then the total
+ * @property {Int32Array} rowOf the row of each span, −1 if its time is unknown
+ * @property {Int32Array} placeOf the place of each span, −1 if its time is unknown
  * @typedef {{left: Float64Array, right: Float64Array, key: Float64Array, order: Int32Array, count: number}} Spread
  */
 
 /**
- * Each span lies below its parent, in the first row that is free from its start on. What follows one another shares a
- * row, what runs at the same time does not. A row once given stays: an end, or a later start, moves no earlier span.
+ * Lays out each span below its parent, in the first row that is free at its start. Consecutive spans share a row;
+ * concurrent ones do not. A span keeps its row: a later end or start never moves an earlier span.
  * @param {Trace} trace
  * @returns {FlameLayout}
  */
@@ -38,7 +38,7 @@ export function layoutFlame(trace) {
     const index = order[at];
     const parent = trace.spans.parent[index];
     const row = free.first(parent < 0 ? 0 : rowOf[parent] + 1, left[index]);
-    // Two instants at the same time are two spans all the same.
+    // Treat an instant as a short stretch, so that two instants at the same time do not share a row.
     free.fill(row, Math.max(right[index], left[index] + STRETCH_MIN));
     rowOf[index] = row;
     lengths[row] += 1;
@@ -70,7 +70,10 @@ function placesOf({ spans }, spread, rowOf, lengths, rows) {
   return layout;
 }
 
-/** When each span was, and the spans in order of start, parents before their children. @param {Trace} trace @returns {Spread} */
+/**
+ * Returns the extent of each span, and the spans by start with parents before their children.
+ * @param {Trace} trace @returns {Spread}
+ */
 function spreadOf(trace) {
   const { spans } = trace;
   const { count } = spans;
@@ -82,7 +85,7 @@ function spreadOf(trace) {
   }
   stretchPlaceholders(trace, left, right);
   const walked = walk(trace, left);
-  // A child whose clock is behind its parent's is laid out after it.
+  // A child whose clock lags behind its parent's sorts after the parent.
   const key = new Float64Array(count);
   let sorted = true;
   let before = -Infinity;
@@ -95,7 +98,10 @@ function spreadOf(trace) {
   return { left, right, key, order: sorted ? walked : sortedBy(walked, key), count: walked.length };
 }
 
-/** What was never seen lasts as long as what it holds. @param {Trace} trace @param {Float64Array} left @param {Float64Array} right */
+/**
+ * Extends placeholders over their descendants.
+ * @param {Trace} trace @param {Float64Array} left @param {Float64Array} right
+ */
 function stretchPlaceholders({ spans }, left, right) {
   for (let index = 0; index < spans.count; index += 1) {
     if (spans.state[index] !== STATE.placeholder) continue;
@@ -111,7 +117,10 @@ function stretchPlaceholders({ spans }, left, right) {
   }
 }
 
-/** Parents before children; those of which no time is known are left out. @param {Trace} trace @param {Float64Array} left @returns {Int32Array} */
+/**
+ * Returns spans with parents before children. Leaves out spans without a known time.
+ * @param {Trace} trace @param {Float64Array} left @returns {Int32Array}
+ */
 function walk({ spans, roots }, left) {
   const order = new Int32Array(spans.count);
   let count = 0;
@@ -131,14 +140,14 @@ function walk({ spans, roots }, left) {
   return order.subarray(0, count);
 }
 
-/** Equal keys stay in the order in which they were walked. @param {Int32Array} walked @param {Float64Array} key @returns {Int32Array} */
+/** Sorts stably by key. @param {Int32Array} walked @param {Float64Array} key @returns {Int32Array} */
 function sortedBy(walked, key) {
   const at = Int32Array.from(walked, (_, position) => position);
   at.sort((a, b) => key[walked[a]] - key[walked[b]] || a - b);
   return at.map((position) => walked[position]);
 }
 
-/** Until when each row is taken, as a tree of minima, so that the first free row is found among 100,000 at once. */
+/** The time until which each row is occupied, in a tree of minima. It finds the first free row in logarithmic time. */
 class FreeRows {
   /** @param {number} rows at most */
   constructor(rows) {
@@ -152,7 +161,7 @@ class FreeRows {
     const { until, leaves } = this;
     let node = leaves + from;
     if (until[node] <= time) return from;
-    // Up to the first right neighbour that holds a free row: there is one, rows are never fewer than spans.
+    // Climb to the first right sibling with a free row. One exists, because rows are never fewer than spans.
     while (node % 2 === 1 || until[node + 1] > time) node >>= 1;
     node += 1;
     while (node < leaves) node = until[node * 2] <= time ? node * 2 : node * 2 + 1;
@@ -168,7 +177,10 @@ class FreeRows {
   }
 }
 
-/** @param {FlameLayout} layout @param {number} from @param {number} to @param {number} time @returns {number} the first place of `from` … `to` whose span ends after `time`; `to` for none */
+/**
+ * @param {FlameLayout} layout @param {number} from @param {number} to @param {number} time
+ * @returns {number} the first place in `from` … `to` whose span ends after `time`, else `to`
+ */
 function firstAfter({ right }, from, to, time) {
   let low = from;
   let high = to;
@@ -182,18 +194,18 @@ function firstAfter({ right }, from, to, time) {
 
 /**
  * @typedef {object} Seen a bar that is drawn
- * @property {number} index of its span, or of the first of those that share its pixel
+ * @property {number} index the span, or the first of the spans that share the pixel
  * @property {number} place of that span in the layout
  * @property {number} row
- * @property {number} x pixels from the left border, before it where the span began earlier
+ * @property {number} x pixels from the left border; negative if the span began before the view
  * @property {number} width at least 1
- * @property {number} spans 1, or more where they are narrower than a pixel and share it
- * @property {number} bad errors and lost spans among them
+ * @property {number} spans number of spans in this bar: more than 1 if narrow spans share a pixel
+ * @property {number} bad number of failed spans among them
  */
 
 /**
- * Visits what is to be drawn of some rows. Spans narrower than a pixel share one, so that a row costs no more than its
- * width however many spans it holds.
+ * Visits the bars to draw in some rows. Spans narrower than a pixel share a bar, so the cost of a row depends on its
+ * width, not on its number of spans.
  * @param {FlameLayout} layout
  * @param {{trace: Trace, now: number, scale: Scale, first: number, last: number}} view rows `first` up to but not including `last`
  * @param {(seen: Seen) => void} visit
@@ -203,9 +215,9 @@ export function visitVisible(layout, { trace, now, scale, first, last }, visit) 
   for (let row = Math.max(0, first); row < Math.min(layout.rows, last); row += 1) {
     const to = offsets[row + 1];
     let place = firstAfter(layout, offsets[row], to, scale.start);
-    // An instant at the very border ends with it.
+    // `firstAfter` skips an instant that lies exactly on the border.
     if (place > offsets[row] && right[place - 1] >= scale.start) place -= 1;
-    // The first pixel that no narrow span has: one that reaches into the next pixel must not cover an error in this one.
+    // The next pixel without a bar of narrow spans. A bar that is moved right must not cover an error in its pixel.
     let free = -Infinity;
     while (place < to && left[place] <= scale.end) {
       const x = scale.x(left[place]);
@@ -225,12 +237,12 @@ export function visitVisible(layout, { trace, now, scale, first, last }, visit) 
 function endAt({ order, left, right }, place, trace, now) {
   if (right[place] !== Infinity) return right[place];
   const index = order[place];
-  // It may have ended since the rows were made.
+  // The span may have ended since the layout.
   const end = trace.spans.state[index] === STATE.placeholder ? now : barEnd(trace, index, now);
   return Math.max(left[place], end);
 }
 
-/** Pixels beside a bar that still mean it: a narrow one could not be hit otherwise. */
+/** Distance in pixels at which the pointer still hits a bar; narrow bars could not be hit otherwise. */
 const HIT_MARGIN = 3;
 
 /**
@@ -259,7 +271,7 @@ export function spanAtPlace(layout, { trace, now, scale }, row, x) {
 }
 
 /**
- * The bar of one span, also where it is not in view.
+ * Returns the bar of one span, even if it is out of view.
  * @param {FlameLayout} layout
  * @param {{trace: Trace, now: number, scale: Scale}} view
  * @param {number} index −1 for no span
@@ -274,7 +286,10 @@ export function barOfSpan(layout, { trace, now, scale }, index) {
   return { index, place, row, x, width, spans: 1, bad: layout.bad[place + 1] - layout.bad[place] };
 }
 
-/** @param {FlameLayout} layout @param {number} index −1 for no span @returns {number} its row, −1 for none or one that came later */
+/**
+ * @param {FlameLayout} layout @param {number} index −1 for no span
+ * @returns {number} its row; −1 for no span, or one newer than the layout
+ */
 export function flameRow({ rowOf }, index) {
   return index >= 0 && index < rowOf.length ? rowOf[index] : -1;
 }

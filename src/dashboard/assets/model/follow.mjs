@@ -1,6 +1,6 @@
 // @ts-check
-// Which span follow mode keeps in view: the newest one of one branch, until that branch has ended. In a trace that runs
-// 30 things at once, the newest span of all is somewhere else 30 times a second, and nobody can read what jumps.
+// Which span follow mode keeps in view: the newest span of one branch, until that branch has ended. If 30 branches
+// run at once, following the newest span of all would jump 30 times a second.
 // Must never touch the DOM or a clock.
 
 import { isOpenState } from "./columns.mjs";
@@ -8,15 +8,15 @@ import { indexOf, readChanges } from "./model.mjs";
 
 /** @typedef {import("./model.mjs").Trace} Trace */
 
-/** The picture moves once in this time at most, in milliseconds. */
+/** Minimum time between two movements of the view, in milliseconds. */
 export const FOLLOW_EVERY_MS = 1_000;
 
 export class Follower {
   /** @type {Trace | null} */
   trace = null;
-  /** The topmost span of the branch, by its id: a journey in time renumbers. */
+  /** Id of the topmost span of the branch. Ids stay valid when time travel renumbers the spans. */
   branch = "";
-  /** The span to keep in view, by id. */
+  /** Id of the span to keep in view. */
   goal = "";
   place = -1;
   changedAt = -Infinity;
@@ -24,7 +24,7 @@ export class Follower {
   /**
    * @param {Trace} trace
    * @param {number} at milliseconds of a clock that only goes forward
-   * @returns {number} the span to keep in view, −1 for none: another one than before once a second at most
+   * @returns {number} the span to keep in view, −1 for none; changes at most once in FOLLOW_EVERY_MS
    */
   target(trace, at) {
     if (trace !== this.trace) {
@@ -59,13 +59,20 @@ export class Follower {
   }
 }
 
-/** @param {import("./columns.mjs").SpanColumns} spans @param {number} index @param {number} branch @returns {boolean} whether it is the branch or below it */
+/**
+ * @param {import("./columns.mjs").SpanColumns} spans @param {number} index @param {number} branch
+ * @returns {boolean} whether the span is the branch or below it
+ */
 function isBelow({ parent }, index, branch) {
   for (let step = index; step >= 0; step = parent[step]) if (step === branch) return true;
   return false;
 }
 
-/** @param {Trace} trace @param {number} index @returns {number} the highest open span above it, or itself, that has open siblings; without any, the highest open one */
+/**
+ * @param {Trace} trace @param {number} index
+ * @returns {number} the topmost open span with open siblings, among it and its ancestors; without one, the topmost open
+ *   span
+ */
 function branchOf({ spans }, index) {
   let highest = index;
   let forked = -1;

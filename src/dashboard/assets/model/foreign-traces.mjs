@@ -1,5 +1,5 @@
 // @ts-check
-// Files of Jaeger and Zipkin as our events. Must never trust what it reads, and counts what it leaves out.
+// Converts files of Jaeger and Zipkin to our events. Must never trust its input; everything left out is counted.
 
 import { Malformed, leave, listAt, spanEvents, timestamp, typed } from "./otlp.mjs";
 
@@ -7,7 +7,7 @@ import { Malformed, leave, listAt, spanEvents, timestamp, typed } from "./otlp.m
 /** @typedef {import("./otlp.mjs").FileProcesses} FileProcesses */
 
 /**
- * What Jaeger's page saves and its query service answers: traces with spans and the processes that they name.
+ * Reads traces that Jaeger's page saves or its query service returns: spans, and the processes that they refer to.
  * @param {any} value `{"data": [trace]}`, or one trace
  * @param {LeftOut} left
  * @param {FileProcesses} processes of the file
@@ -67,7 +67,7 @@ function tagsOf(tags) {
 }
 
 /**
- * Zipkin's second format: a list of spans.
+ * Reads Zipkin's second format, a list of spans.
  * @param {any[]} spans
  * @param {LeftOut} left
  * @param {FileProcesses} processes of the file
@@ -103,13 +103,16 @@ function zipkinSpan(span, of, left, path) {
   }, left);
 }
 
-/** @param {string} id @returns {string} another one, the same for the same */
+/** @param {string} id @returns {string} a different id, always the same for the same input */
 function sibling(id) {
   if (!/^[0-9a-f]{16}$/.test(id)) return id;
   return ((BigInt(`0x${id || 0}`) ^ 0x8000000000000000n) & 0xffffffffffffffffn).toString(16).padStart(16, "0");
 }
 
-/** @param {any} from @param {number} digits @returns {string} with the zeros at its beginning that these formats leave out; "" for none */
+/**
+ * @param {any} from @param {number} digits
+ * @returns {string} padded with the leading zeros that these formats omit; "" if there is no id
+ */
 function hex(from, digits) {
   const text = textOf(from).toLowerCase();
   return text === "" ? "" : text.padStart(digits, "0");

@@ -1,19 +1,20 @@
 // @ts-check
-// The frames of a stack trace, of whichever language, with those of the program's own code told from libraries.
+// Parses the frames of a stack trace in several languages, and separates the program's own frames from those of
+// libraries.
 // Pure: text in, frames out.
 
 /** @typedef {{name: string, place: string, own: boolean}} Frame */
-/** @typedef {{frames: Frame[], head: string}} Stack `head`: what stands before the first frame */
+/** @typedef {{frames: Frame[], head: string}} Stack `head`: the text before the first frame */
 
-/** Of a longer text only the beginning is read. */
+/** Only this much of a text is parsed. */
 const TEXT_MAX = 100_000;
 export const FRAMES_MAX = 400;
 
-/** Frames of libraries, by their path or their name. */
+/** Frames of libraries, recognised by path or name. */
 const LIBRARY_PATH = /\.cargo[/\\]|[/\\]rustc[/\\]|[/\\]rustlib[/\\]|registry[/\\]src|site-packages|dist-packages|[/\\]lib[/\\]python\d|node_modules|^node:|internal[/\\]|[/\\]go[/\\](src|pkg)[/\\]|\(Native Method\)/;
 const LIBRARY_NAME = /^<?(std|core|alloc|tokio|tokio_util|hyper|hyper_util|axum|axum_core|tower|tower_http|tower_service|tracing|tracing_core|tracing_opentelemetry|opentelemetry|opentelemetry_sdk|futures|futures_util|futures_core|tonic|h2|reqwest|sqlx|sqlx_core|backtrace|anyhow|livespan)::|^(java|javax|jdk|sun|scala|kotlin|org\.springframework|org\.apache|io\.netty|reactor)\.|^(rust_begin_unwind|__rust|_start|main$|__libc|clone|start_thread|runtime\.)/;
 
-/** @param {string} text @returns {Stack} no frames where it is of no known form */
+/** @param {string} text @returns {Stack} no frames if the format is unknown */
 export function framesOf(text) {
   const lines = text.slice(0, TEXT_MAX).split("\n");
   /** @type {Frame[]} */
@@ -22,7 +23,7 @@ export function framesOf(text) {
   for (let at = 0; at < lines.length && frames.length < FRAMES_MAX; at += 1) {
     const line = lines[at];
     const next = lines[at + 1] ?? "";
-    // Rust: `  12: shop::pay::charge`, and below it `       at ./src/pay.rs:88:5`.
+    // Rust: `  12: shop::pay::charge`, followed by `       at ./src/pay.rs:88:5`.
     const rust = /^\s*\d+:\s+(?:0x[0-9a-f]+ - )?(.+?)\s*$/.exec(line);
     // Python: `  File "pay.py", line 88, in charge`.
     const python = /^\s*File "(.+)", line (\d+), in (.+)$/.exec(line);
@@ -41,7 +42,7 @@ export function framesOf(text) {
 
 /** @param {string} name @param {string} place @returns {Frame} */
 function frame(name, place) {
-  // The hash that Rust appends says nothing to anybody.
+  // The hash that Rust appends has no meaning for readers.
   const plain = name.replace(/::h[0-9a-f]{16}$/, "");
   return { name: plain, place, own: !LIBRARY_NAME.test(plain) && !LIBRARY_PATH.test(place) };
 }

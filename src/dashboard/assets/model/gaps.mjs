@@ -1,16 +1,16 @@
 // @ts-check
-// What a reader could have had and did not get, as gaps of a stream tell it. Pure: it must never touch the DOM.
+// Events that a reader missed, as reported by the gap events of a stream. Pure: it must never touch the DOM.
 
 /**
  * @typedef {{starts: number, ends: number, other: number}} Dropped
  * @typedef {object} Losses
- * @property {number} evicted events that retention had let go
+ * @property {number} evicted number of events that retention removed
  * @property {number} starts
  * @property {number} ends
  * @property {number} other
- * @property {boolean} unknown something of unknown size is missing
- * @property {boolean} atMost `evicted` is a limit: the count was of several traces together
- * @property {Set<string>} gaps that were counted: a replay tells them again
+ * @property {boolean} unknown a gap of unknown size is included
+ * @property {boolean} atMost `evicted` is an upper bound, because a count covered several traces
+ * @property {Set<string>} gaps gaps already counted, since a replay repeats them
  */
 
 /** @returns {Losses} */
@@ -18,7 +18,10 @@ export function noLosses() {
   return { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false, atMost: false, gaps: new Set() };
 }
 
-/** Counts a gap once; drops that no event of the log tells of are told once by themselves. @param {Losses} losses @param {any} data @param {string} id */
+/**
+ * Counts each gap once. A report of dropped events without an id is never repeated, so it is always counted.
+ * @param {Losses} losses @param {any} data @param {string} id
+ */
 export function addGap(losses, data, id) {
   const key = id || `${data.reason} ${data.from} ${data.to}`;
   if (data.reason === "epoch") losses.unknown = true;

@@ -1,10 +1,10 @@
 // @ts-check
-// A call of a language model as turns of a conversation, by OpenTelemetry's conventions for generative AI: those of today
-// (messages as attributes) and those before (an event for each message). Pure.
+// Reads a language model call as turns of a conversation, by OpenTelemetry's conventions for generative AI. Supports
+// the current ones (messages as attributes) and the earlier ones (one event per message). Pure.
 
 /**
- * @typedef {{kind: "text" | "reasoning" | "call" | "result" | "other", text: string, name: string, id: string, value: unknown}} Part `value`: of
- *   a call its arguments, of a result what came back
+ * @typedef {{kind: "text" | "reasoning" | "call" | "result" | "other", text: string, name: string, id: string, value: unknown}} Part
+ *   `value`: the arguments of a call, or the result
  * @typedef {{role: string, parts: Part[], output: boolean}} Turn
  * @typedef {object} Conversation
  * @property {Turn[]} turns
@@ -12,18 +12,21 @@
  * @property {string} model
  * @property {number | null} input tokens
  * @property {number | null} output
- * @property {number | null} cached of the input
- * @property {number | null} cost in the currency that the program told
- * @property {string[]} finish why it ended
- * @property {boolean} recorded whether messages are there
+ * @property {number | null} cached input tokens served from a cache
+ * @property {number | null} cost in the currency that the program used
+ * @property {string[]} finish the finish reasons
+ * @property {boolean} recorded whether messages were recorded
  */
 
-/** Turns that are read of one call. */
+/** Maximum number of turns read from one call. */
 export const TURNS_MAX = 500;
 const JSON_MAX = 2_000_000;
 const COST_KEYS = ["gen_ai.usage.cost", "gen_ai.cost", "llm.usage.cost"];
 
-/** @param {any} event of the span @param {Record<string, any>} attributes @returns {Conversation | null} null where it is no such call */
+/**
+ * @param {any} event of the span @param {Record<string, any>} attributes
+ * @returns {Conversation | null} null if the span is no such call
+ */
 export function conversationOf(event, attributes) {
   const operation = text(attributes["gen_ai.operation.name"]);
   const model = text(attributes["gen_ai.response.model"]) || text(attributes["gen_ai.request.model"]);
@@ -55,7 +58,7 @@ function count(value) {
   return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : null;
 }
 
-/** @param {unknown} value a value, or its JSON as a text @returns {any} */
+/** @param {unknown} value a value, or text with its JSON @returns {any} */
 function parsed(value) {
   if (typeof value !== "string" || value.length > JSON_MAX || !/^\s*[[{"]/.test(value)) return value;
   try {
@@ -114,7 +117,10 @@ function partsOf(content) {
   });
 }
 
-/** Events of the conventions of before: `gen_ai.user.message` and its kin. @param {unknown} events @returns {Turn[]} */
+/**
+ * Reads the events of the earlier conventions, such as `gen_ai.user.message`.
+ * @param {unknown} events @returns {Turn[]}
+ */
 function eventsOf(events) {
   return (Array.isArray(events) ? events : []).flatMap((event) => {
     const found = /^gen_ai\.(system|user|assistant|tool)\.message$/.exec(text(event?.name));
@@ -128,7 +134,7 @@ function eventsOf(events) {
   });
 }
 
-/** A span that runs a tool is a call and its result. @param {Record<string, any>} attributes @returns {Turn[]} */
+/** Reads a span that runs a tool as a call and its result. @param {Record<string, any>} attributes @returns {Turn[]} */
 function toolOf(attributes) {
   const name = text(attributes["gen_ai.tool.name"]);
   if (name === "") return [];

@@ -1,25 +1,26 @@
 // @ts-check
-// How many spans of a group were active when, and where some failed: counts in buckets of time, changed by each event in
-// constant time, so that drawing a group never walks its members. Must never touch the DOM or a clock, nor know a span.
+// How many spans of a group were active over time, and where some failed: counts in buckets of time. Each event
+// changes them in constant time, so drawing never walks the members. Must never touch the DOM or a clock, nor read a
+// span.
 //
-// A bucket is a power of two milliseconds wide and begins at a multiple of its width. So buckets join exactly in pairs when
-// the group outgrows them, and what was added can be taken away again after any number of joins.
+// A bucket is a power of two milliseconds wide and begins at a multiple of its width. When the group outgrows the
+// buckets, they merge exactly in pairs, and a counted span can still be subtracted after any number of merges.
 
-/** Buckets of a group of many spans. */
+/** Number of buckets for a group of many spans. */
 export const BUCKETS_MAX = 1_024;
-/** The first width, as a power of two milliseconds: a microsecond. */
+/** Exponent of the first bucket width: 2^-10 ms, about a microsecond. */
 const EXPONENT_FIRST = -10;
 
 export class GroupStrip {
   exponent = EXPONENT_FIRST;
-  /** The number of the first bucket, counted from time 0. */
+  /** Number of the first bucket, where the bucket at time 0 has number 0. */
   base = 0;
-  /** Buckets in use, from `base` on. */
+  /** Number of buckets in use, from `base` on. */
   length = 0;
-  /** The first start and the last end or start that were ever counted. */
+  /** The earliest start, and the latest end or start, ever counted. */
   first = Infinity;
   last = -Infinity;
-  /** The counts change. */
+  /** Grows when the counts change. */
   version = 0;
   /** @type {{version: number, active: Int32Array, most: number} | null} */
   made = null;
@@ -27,7 +28,7 @@ export class GroupStrip {
   /** @param {number} buckets at most */
   constructor(buckets) {
     this.buckets = buckets;
-    /** Spans that began, and ended, in each bucket; those that are open by their start; failures. */
+    /** By bucket: spans that began, spans that ended, open spans by their start, and failures. */
     this.began = new Int32Array(buckets);
     this.ended = new Int32Array(buckets);
     this.open = new Int32Array(buckets);
@@ -40,7 +41,7 @@ export class GroupStrip {
   }
 
   /**
-   * Counts a span, or takes it away.
+   * Counts a span, or subtracts it again.
    * @param {number} start @param {number} end NaN while open @param {boolean} failed
    * @param {1 | -1} by
    */
@@ -59,12 +60,15 @@ export class GroupStrip {
     this.version += 1;
   }
 
-  /** @param {number} time @returns {number} of a time that is covered */
+  /** @param {number} time @returns {number} of a covered time */
   bucketOf(time) {
     return Math.floor(time / this.width) - this.base;
   }
 
-  /** Makes room for a stretch of time. @param {number} start @param {number} end */
+  /**
+   * Extends the buckets over a stretch of time, merging them if necessary.
+   * @param {number} start @param {number} end
+   */
   cover(start, end) {
     let first = Math.floor(start / this.width);
     let last = Math.floor(end / this.width);
@@ -89,7 +93,7 @@ export class GroupStrip {
     this.length = last - first + 1;
   }
 
-  /** @param {number} factor how many buckets become one */
+  /** @param {number} factor number of buckets merged into one */
   join(factor) {
     const base = Math.floor(this.base / factor);
     const { base: before, length } = this;
@@ -104,7 +108,7 @@ export class GroupStrip {
     this.base = base;
   }
 
-  /** @returns {{active: Int32Array, most: number}} spans that were active at some time of each bucket, and the largest of these numbers */
+  /** @returns {{active: Int32Array, most: number}} the number of spans active in each bucket, and the maximum */
   activity() {
     if (this.made === null || this.made.version !== this.version) {
       const active = new Int32Array(this.length);
@@ -121,14 +125,15 @@ export class GroupStrip {
     return this.made;
   }
 
-  /** @returns {number} the start of the bucket in which the span began that has been open for longest; NaN without one */
+  /** @returns {number} the start of the oldest open span, to the bucket; NaN without an open span */
   openSince() {
     for (let at = 0; at < this.length; at += 1) if (this.open[at] > 0) return (this.base + at) * this.width;
     return NaN;
   }
 
   /**
-   * What is drawn between two times: the largest number active, and whether some failed. What is open goes on beyond the last bucket.
+   * Returns the largest number active between two times, and whether some span failed there. Open spans extend beyond
+   * the last bucket.
    * @param {number} from @param {number} to
    * @returns {{active: number, failed: boolean}}
    */

@@ -1,6 +1,5 @@
 // @ts-check
-// Which groups are open, and which of their members are rows. Must never touch the DOM or a clock; it changes what it is told to
-// change of a fold, and nothing of a trace.
+// Which groups are open, and which of their members are rows. Must never touch the DOM or a clock, nor change a trace.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 
@@ -8,20 +7,21 @@ import { FLAG, isBadState, isOpenState } from "./columns.mjs";
  * @typedef {import("./tree.mjs").Tree} Tree
  * @typedef {import("./groups.mjs").Group} Group
  * @typedef {import("./groups.mjs").Groups} Groups
- * @typedef {{isOpen: boolean, shown: number, also: Set<string>}} GroupView `shown`: bits of SHOWN; `also`: members that were gone
- *   to, by id, which stay rows whatever becomes of them
+ * @typedef {{isOpen: boolean, shown: number, also: Set<string>}} GroupView `shown`: bits of SHOWN; `also`: ids of
+ *   members that the reader went to; they stay rows in any state
  * @typedef {object} GroupViews
  * @property {boolean} isOn whether siblings of one name are groups
- * @property {number | null} usual what is shown of groups that nobody touched; null: they are closed
+ * @property {number | null} usual bits of SHOWN for groups that the reader has not opened or closed; null if they are
+ *   closed
  * @property {Map<string, GroupView>} views of groups that the reader opened or closed
- * @property {ReadonlySet<string>} automatic groups that are open for what happens in them: their open members are rows
+ * @property {ReadonlySet<string>} automatic groups opened because members are running; only those are rows
  */
 
 /** Which members of an open group are rows. */
 export const SHOWN = Object.freeze({ open: 1, failed: 2, slowest: 4, all: 8 });
-/** What a reader who opens a group looks for first. */
+/** The members shown when a reader opens a group. */
 export const SHOWN_FIRST = SHOWN.open | SHOWN.failed | SHOWN.slowest;
-/** Members that stay rows because they were gone to; the oldest goes first. */
+/** Maximum size of `also`; the oldest member is removed first. */
 export const ALSO_MAX = 50;
 
 /** @param {boolean} isOn @param {number | null} usual @returns {GroupViews} */
@@ -29,7 +29,10 @@ export function nothingOpened(isOn, usual) {
   return { isOn, usual, views: new Map(), automatic: new Set() };
 }
 
-/** @param {Tree} tree @param {Group} group @returns {string} what a group is called for as long as its trace is looked at, however spans are numbered */
+/**
+ * @param {Tree} tree @param {Group} group
+ * @returns {string} a key of the group that stays valid when spans are renumbered
+ */
 export function groupKey({ spans, strings }, { parent, name }) {
   return `${spans.ids[parent]} ${strings.list[name]}`;
 }
@@ -37,7 +40,10 @@ export function groupKey({ spans, strings }, { parent, name }) {
 /** @type {GroupView} */
 const AUTOMATIC = Object.freeze({ isOpen: true, shown: SHOWN.open, also: new Set() });
 
-/** @param {Tree} tree @param {GroupViews} views @param {Group} group @returns {Readonly<GroupView> | null} null where it is closed */
+/**
+ * @param {Tree} tree @param {GroupViews} views @param {Group} group
+ * @returns {Readonly<GroupView> | null} null if it is closed
+ */
 export function groupView(tree, { views, automatic, usual }, group) {
   if (views.size > 0 || automatic.size > 0) {
     const key = groupKey(tree, group);
@@ -57,7 +63,7 @@ export function isMemberShown({ spans }, { shown, also }, slowest, index) {
   return slowest.includes(index) || (also.size > 0 && also.has(spans.ids[index]));
 }
 
-/** Opens it, or closes it. @param {Tree} tree @param {GroupViews} views @param {Group} group */
+/** Opens or closes a group. @param {Tree} tree @param {GroupViews} views @param {Group} group */
 export function toggleGroup(tree, views, group) {
   const key = groupKey(tree, group);
   const view = groupView(tree, views, group);
@@ -73,7 +79,7 @@ export function toggleShown(tree, views, group, bit) {
 }
 
 /**
- * Makes a member a row: opens its group, as a reader would, and keeps the member where the group does not show it by itself.
+ * Makes a member a row: opens its group, and adds the member to `also` if the group would not show it.
  * @param {Tree} tree @param {GroupViews} views @param {Groups} groups @param {Group} group @param {number} index
  * @returns {boolean} whether that changed anything
  */
@@ -90,7 +96,7 @@ export function showMember(tree, views, groups, group, index) {
 }
 
 /**
- * A member that is looked at stays a row when it ends.
+ * Keeps the selected member, and members above it, as rows when they end.
  * @param {Tree} tree @param {GroupViews} views @param {Groups} groups @param {number} index selected
  */
 export function keepMembers(tree, views, groups, index) {

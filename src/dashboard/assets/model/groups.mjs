@@ -1,7 +1,7 @@
 // @ts-check
-// Siblings of one name as groups: who is a member, how many of them are open or failed, when they were active, how long they
-// took. Follows the trace's journal, so that an event costs a look at its own span, and a frame none at the members.
-// Must never touch the DOM or a clock, nor recurse, and changes nothing of a trace.
+// Groups siblings of one name. Holds each group's members, counts, times of activity and durations.
+// Follows the trace's journal: an event costs work for its own span only, and a frame none per member.
+// Must never touch the DOM or a clock, nor recurse, nor change a trace.
 
 import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";
 import { BUCKETS_MAX, GroupStrip } from "./group-strip.mjs";
@@ -10,33 +10,34 @@ import { GROUP_MIN } from "./tree.mjs";
 
 /**
  * @typedef {import("./tree.mjs").Tree} Tree
- * @typedef {{count: number, p50: number, max: number, slowest: number[]}} GroupTimes of the members that have ended: the median
- *   and the longest duration in milliseconds, NaN without any; `slowest`: at most SLOWEST_MAX members, the longest first
+ * @typedef {{count: number, p50: number, max: number, slowest: number[]}} GroupTimes of the members that have ended:
+ *   their count, their median and longest duration in milliseconds (NaN without any), and at most SLOWEST_MAX
+ *   members, the longest first
  */
 
-/** Members that are called the slowest. */
+/** Number of members that count as the slowest. */
 export const SLOWEST_MAX = 5;
-// Names a trace may have: fewer than its spans.
+// Upper bound on the number of names in a trace; each span has one, and SPANS_MAX is lower.
 const NAMES = 2 ** 22;
-/** Open members that are asked how far they are. */
+/** Bound on the open members whose progress is read. */
 const SHARES_MAX = 200;
-/** How a member was counted last. */
+/** Bits that record how a member was last counted. */
 const COUNTED = Object.freeze({ yes: 1, open: 2, failed: 4, below: 8 });
-// A group has more buckets from so many members on.
+// Buckets of a strip by member count: groups of more than 64 members get BUCKETS_MAX.
 const STEPS = /** @type {const} */ ([[64, BUCKETS_MAX], [0, 256]]);
 
 export class Group {
   count = 0;
   open = 0;
-  /** Members that failed or were lost, or say so. */
+  /** Members that failed, were lost, or report a failure while open. */
   failed = 0;
-  /** Members that did not fail themselves, with failures below. */
+  /** Members that did not fail but have errors below them. */
   below = 0;
-  /** Changes when a member does. */
+  /** Grows when a member changes. */
   version = 0;
-  /** Made when there is one. @type {Set<number> | null} */
+  /** Created with the first open member. @type {Set<number> | null} */
   openMembers = null;
-  /** Made when it is drawn; from then on each event changes it. @type {GroupStrip | null} */
+  /** Created at the first draw, then updated by each event. @type {GroupStrip | null} */
   strip = null;
   /** @type {GroupTimes & {version: number} | null} */
   times = null;
@@ -52,29 +53,29 @@ export class Group {
 export class Groups {
   place = -1;
   spans = 0;
-  /** By parent and name. @type {Map<number, number>} */
+  /** Group ids by parent and name. @type {Map<number, number>} */
   ids = new Map();
-  /** Of each id: its newest member, how many there are, and, from GROUP_MIN members on, the group. @type {number[]} */
+  /** By id: the newest member, the member count and, from GROUP_MIN members on, the group. @type {number[]} */
   heads = [];
   /** @type {number[]} */
   counts = [];
   /** @type {(Group | undefined)[]} */
   groups = [];
-  /** By span: its id, −1 for none, and the member that came before it. */
+  /** By span: its group id (−1 for none), and the previous member of the same group. */
   idOf = new Int32Array(0);
   before = new Int32Array(0);
-  /** By span: as it was counted. */
+  /** By span: the state, start and end it was last counted with. */
   counted = new Uint8Array(0);
   start = new Float64Array(0);
   end = new Float64Array(0);
-  /** By parent: whether its children are told apart, and how many of them are in groups. */
+  /** By parent: whether its children have group ids, and how many of them are in groups. */
   split = new Uint8Array(0);
   grouped = new Int32Array(0);
 
-  /** Hears what has changed. @param {Tree} tree */
+  /** Applies the changes since the last call. @param {Tree} tree */
   refresh(tree) {
     const { spans, journal } = tree;
-    // A journey in time renumbers, and takes spans away: then all of it is looked at anew.
+    // Time travel renumbers and removes spans, so then everything is rebuilt.
     if (spans.count < this.spans || !journal.knows(this.place)) this.forget();
     this.spans = spans.count;
     if (this.idOf.length < spans.count) this.grow(spans.count * 2);
@@ -142,7 +143,7 @@ export class Groups {
     if (group !== undefined) {
       group.count = count;
       group.version += 1;
-      // Of more members, a finer picture is worth its room.
+      // A larger group gets a finer strip, which is rebuilt at the next draw.
       if (group.strip !== null && group.strip.buckets < bucketsFor(count)) group.strip = null;
     } else if (count === GROUP_MIN) {
       const made = new Group(id, parent, spans.name[index]);
@@ -152,7 +153,7 @@ export class Groups {
     }
   }
 
-  /** Its name is another one now. @param {number} index */
+  /** Removes a renamed span from its group. @param {number} index */
   leave(index) {
     const id = this.idOf[index];
     const group = this.groups[id];
@@ -185,7 +186,7 @@ export class Groups {
     this.add(group, index, 1);
   }
 
-  /** @param {Group} group @param {number} index as it is counted @param {1 | -1} by */
+  /** @param {Group} group @param {number} index counted as `counted` says @param {1 | -1} by */
   add(group, index, by) {
     const code = this.counted[index];
     if (code === 0) return;
@@ -234,7 +235,10 @@ export class Groups {
     for (let member = this.heads[id]; member >= 0; member = this.before[member]) visit(member);
   }
 
-  /** One pass over the members, when some has changed since the last one. @param {Tree} tree @param {Group} group @returns {GroupTimes} */
+  /**
+   * Returns the durations. Passes over the members only if one has changed since the last call.
+   * @param {Tree} tree @param {Group} group @returns {GroupTimes}
+   */
   timesOf({ spans }, group) {
     if (group.times !== null && group.times.version === group.version) return group.times;
     const durations = new Float64Array(group.count);
@@ -244,7 +248,7 @@ export class Groups {
     const isBefore = (/** @type {number} */ one, /** @type {number} */ other) => duration(one) - duration(other) || spans.start[other] - spans.start[one];
     let count = 0;
     this.visit(group, (index) => {
-      // When a lost one ended is not known.
+      // The real end of a lost span is unknown.
       if (isOpenState(spans.state[index]) || spans.state[index] === STATE.lost || !(duration(index) >= 0)) return;
       durations[count] = duration(index);
       count += 1;
@@ -259,7 +263,11 @@ export class Groups {
     return group.times;
   }
 
-  /** What is done of a group that runs, with the part that open members say of themselves. @param {Group} group @param {(index: number) => import("./progress.mjs").Progress | null} progressAt @returns {number} from 0 to 1 */
+  /**
+   * Returns the finished share of a running group, including the progress of open members.
+   * @param {Group} group @param {(index: number) => import("./progress.mjs").Progress | null} progressAt
+   * @returns {number} from 0 to 1
+   */
   shareDone(group, progressAt) {
     let done = group.count - group.open;
     let looked = 0;
@@ -280,7 +288,7 @@ function bucketsFor(count) {
 /** @type {WeakMap<Tree, Groups>} */
 const known = new WeakMap();
 
-/** @param {Tree} tree @returns {Groups} as the trace stands now */
+/** @param {Tree} tree @returns {Groups} up to date with the trace */
 export function groupsOf(tree) {
   let groups = known.get(tree);
   if (groups === undefined) known.set(tree, (groups = new Groups()));
@@ -288,7 +296,10 @@ export function groupsOf(tree) {
   return groups;
 }
 
-/** @param {Float64Array} values changes their order @param {number} wanted @returns {number} the one at this place if they were in order; NaN for none */
+/**
+ * @param {Float64Array} values reordered in place @param {number} wanted
+ * @returns {number} the value that sorting would put at this index; NaN if there is none
+ */
 export function nth(values, wanted) {
   let from = 0;
   let to = values.length - 1;

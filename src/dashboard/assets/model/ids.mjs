@@ -1,11 +1,11 @@
 // @ts-check
-// Ids as people read them. Must never be used to find anything: two ids may look the same.
+// Shortens ids for display. Must never be used to look anything up: two ids may have the same short form.
 
 const SHORT = 8;
 
 /**
- * The first digits that tell an id from others. Tracers of 64 bits fill up trace ids with leading zeros, so those tell
- * nothing; of what then is shorter than eight digits, the last eight.
+ * Returns the first eight significant digits. Tracers with 64-bit ids fill trace ids up with leading zeros, so those
+ * are skipped. If fewer than eight digits follow the zeros, returns the last eight of the id.
  * @param {string} id in hex
  * @returns {string}
  */

@@ -1,11 +1,11 @@
 // @ts-check
-// Which key does what, on which page, and when a key belongs to the element that has the focus. Must never touch the DOM:
-// what a key does is an action of somebody else.
+// Key bindings of each page, and the keys that the focused element handles itself. Must never touch the DOM: the
+// actions are passed in.
 
 /**
  * @typedef {Record<string, () => void>} Keys by the `key` of the event
  * @typedef {"list" | "waterfall" | "flame" | "logs" | "compare" | "operations"} Page
- * @typedef {object} Keyed what keys are bound to
+ * @typedef {object} Keyed the actions that keys are bound to
  * @property {{move: (rows: number) => void, openActive: () => void}} listView
  * @property {{move: (rows: number) => void, openActive: () => void}} operationsView
  * @property {{pick: (digit: number) => void}} listFilters
@@ -47,17 +47,17 @@ export function keyTables({ listView, listFilters, operationsView, traceView, fl
   return { list, waterfall, flame: { ...waterfall, ...flameView.keys }, logs, compare: { ...everywhere, ...compareView.keys }, operations: { ...everywhere, ...rows(operationsView) } };
 }
 
-/** Elements that are typed in or chosen from: every key is theirs. */
+/** Elements for typing or choosing, which handle every key. */
 const TYPED = "input:not([type=range]), textarea, select";
-/** Elements with a meaning of their own for the keys that press. */
+/** Elements that handle Enter and Space themselves. */
 const PRESSED = "button, a, summary, [role=separator]";
-/** Elements with a meaning of their own for the keys that move. */
+/** Elements that handle keys of movement themselves. */
 const MOVED = "#inspector, [role=separator], input";
 
 /**
- * @param {{closest: (selectors: string) => unknown}} target that has the focus
+ * @param {{closest: (selectors: string) => unknown}} target the focused element
  * @param {string} key
- * @returns {boolean} whether the key means something to the element itself
+ * @returns {boolean} whether the element handles the key itself
  */
 export function isOwnKey(target, key) {
   if (target.closest(TYPED) !== null) return true;

@@ -1,23 +1,23 @@
 // @ts-check
-// Arithmetic of the waterfall and the lists: which rows are in view, where bars and labels go, under which ticks.
-// Must never touch the DOM or a clock, nor know a trace.
+// Geometry of the waterfall and the lists: rows in view, bars, labels and ticks.
+// Must never touch the DOM or a clock, nor read a trace.
 
 import { formatDuration } from "./time.mjs";
 
 /**
  * @typedef {{first: number, last: number, height: number}} RowWindow rows `first` up to but not including `last`
- * @typedef {{x: number, width: number, outside: "" | "left" | "right"}} Bar in pixels, cut to what is in view;
- *   `outside`: on which side of the view all of it lies
+ * @typedef {{x: number, width: number, outside: "" | "left" | "right"}} Bar in pixels, clipped to the view;
+ *   `outside`: the side of the view on which the whole bar lies
  * @typedef {{at: number, x: number, label: string}} Tick
  */
 
-/** Bars are at least this wide, or a short span could not be seen. */
+/** Minimum width of a bar, so that short spans stay visible. */
 export const BAR_WIDTH_MIN = 2;
-/** Pixels beyond the view that a cut bar still has, so that its cut end is not taken for an end. */
+/** Pixels by which a clipped bar extends beyond the view, so that its cut edge does not look like its end. */
 export const CUT_MARGIN = 8;
 
 /**
- * The rows that a viewport shows, and some beyond it.
+ * Returns the rows in the viewport, with some more above and below.
  * @param {{scrollTop: number, viewport: number, rowHeight: number, count: number, overscan: number}} options
  * @returns {RowWindow}
  */
@@ -28,9 +28,9 @@ export function rowWindow({ scrollTop, viewport, rowHeight, count, overscan }) {
 }
 
 /**
- * The scroll position that shows a row, moved as little as possible.
+ * Returns the scroll position that shows a row with the least movement.
  * @param {{index: number, scrollTop: number, viewport: number, rowHeight: number, margin: number, covered?: number}} options
- *   `covered`: pixels at the top of the view that will hide what is below them
+ *   `covered`: height in pixels at the top of the view that sticky rows will cover
  * @returns {number}
  */
 export function scrollToShow({ index, scrollTop, viewport, rowHeight, margin, covered = 0 }) {
@@ -52,12 +52,12 @@ export function barGeometry(left, right, width) {
   const from = Math.max(-CUT_MARGIN, left);
   const to = Math.min(width + CUT_MARGIN, right);
   const barWidth = Math.max(BAR_WIDTH_MIN, to - from);
-  // A short bar at the very end stays inside the border.
+  // A short bar at the right border stays inside.
   return { x: left < 0 ? from : Math.min(from, Math.max(0, width - BAR_WIDTH_MIN)), width: barWidth, outside: "" };
 }
 
 /**
- * Where a bar's label goes: inside if it fits, else to the right, else to the left.
+ * Places a bar's label: inside if it fits, else to the right, else to the left.
  * @param {{x: number, width: number}} bar
  * @param {number} labelWidth
  * @param {number} width of the waterfall
@@ -66,7 +66,7 @@ export function barGeometry(left, right, width) {
  */
 export function labelPlace(bar, labelWidth, width, faded = 0) {
   const padding = 6;
-  // Event marks may stand on the bar's very end.
+  // Event marks may be drawn at the bar's very end.
   const distance = 8;
   const from = Math.max(0, bar.x);
   const to = Math.min(width, bar.x + bar.width);
@@ -77,13 +77,13 @@ export function labelPlace(bar, labelWidth, width, faded = 0) {
   return left >= 0 ? { side: "left", x: left } : { side: "inside", x: Math.max(0, width - labelWidth) };
 }
 
-/** Ticks stand at least this far apart, and about a fifth of the width. */
+/** Minimum distance of ticks; they are also about a fifth of the width apart. */
 const TICK_DISTANCE_MIN = 72;
 
 /**
- * Ticks at round distances from the origin, none of them inside a gap.
+ * Returns ticks at round distances from the origin, none of them inside a gap.
  * @param {import("./timescale.mjs").Scale} scale
- * @param {number} origin what the labels count from
+ * @param {number} origin the time that the labels count from
  * @returns {Tick[]}
  */
 export function axisTicks(scale, origin) {
@@ -93,7 +93,7 @@ export function axisTicks(scale, origin) {
   const ticks = [];
   let start = scale.start;
   for (const gap of [...scale.gaps, { start: scale.end, end: NaN, x: scale.width }]) {
-    // Multiplied, not added up: sums of 0.1 drift, and the last tick would come and go.
+    // Multiplied, not added up: sums of 0.1 drift, so the last tick would appear and disappear.
     for (let count = Math.ceil((start - origin) / step - 1e-9); count * step <= gap.start - origin; count += 1) {
       const at = Number((count * step).toPrecision(14));
       const x = scale.x(origin + at);
@@ -105,14 +105,14 @@ export function axisTicks(scale, origin) {
   return ticks;
 }
 
-// Above a second people count in sixties and twenty-fours.
+// Above a second, steps follow minutes, hours and days.
 const STEPS_SECONDS = [
   1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 10_800,
   18_000, 28_800, 43_200, 64_800, 86_400,
 ];
 const STEPS_BELOW = [1, 1.5, 2, 3, 5, 7.5, 10];
 
-/** @param {number} least milliseconds @returns {number} the next round distance from `least` on */
+/** @param {number} least milliseconds @returns {number} the smallest round distance of at least `least` */
 export function roundStep(least) {
   if (least > 1000) {
     const seconds = STEPS_SECONDS.find((step) => step * 1000 >= least);
@@ -126,7 +126,7 @@ export function roundStep(least) {
 const UNITS = /** @type {const} */ ([["ns", 1e-6], ["µs", 1e-3], ["ms", 1], ["s", 1000]]);
 
 /**
- * Exact, without digits that say nothing: `5 ms`, and `12.3456 s` where the ticks are 100 µs apart.
+ * Formats a tick exactly, without insignificant digits: `5 ms`, and `12.3456 s` if the ticks are 100 µs apart.
  * @param {number} at milliseconds @param {number} step between ticks
  * @returns {string}
  */

@@ -1,6 +1,6 @@
 // @ts-check
-// What a reader narrows the list by, beside what is typed: chips that are terms of the search, a stretch of time, the
-// traces of one's own, and searches that are kept. Must never touch the DOM, the browser's store or a clock.
+// The filters of the list beside the typed search: chips (terms of the search), a stretch of time, the reader's own
+// traces, and saved searches. Must never touch the DOM, the browser's storage or a clock.
 
 import { listMatches } from "./list-model.mjs";
 import { parseQuery, quoteTerm, traceMatches } from "./search.mjs";
@@ -10,37 +10,40 @@ import { epochMilliseconds } from "./time.mjs";
  * @typedef {import("./list-model.mjs").TraceList} TraceList
  * @typedef {import("./list-model.mjs").Summary} Summary
  * @typedef {import("./search.mjs").Term} Term
- * @typedef {{since: number | null, until: number | null, mine: ReadonlySet<string> | null}} Narrowed milliseconds since 1970;
- *   `mine`: the only traces to show
+ * @typedef {{since: number | null, until: number | null, mine: ReadonlySet<string> | null}} Narrowed in milliseconds
+ *   since 1970; `mine`: if set, only these traces are shown
  * @typedef {{term: string, count: number}} Count
  * @typedef {{states: Count[], services: Count[], mine: number}} ChipCounts
  * @typedef {{name: string, query: string}} SavedSearch
  */
 
-/** Terms of the chips of states, in their order. */
+/** Terms of the state chips, in display order. */
 export const STATE_TERMS = Object.freeze(["state:running", "state:waiting", "errors>0", "status:error", "state:panicked", "state:cancelled", "state:lost"]);
-/** Services that have a chip: those with the most traces. */
+/** Maximum number of service chips: the services with the most traces. */
 export const SERVICE_CHIPS_MAX = 6;
-/** Searches that are kept, one for each digit. */
+/** Maximum number of saved searches, one for each digit key. */
 export const SAVED_MAX = 9;
 const SAVED_LENGTH_MAX = 500;
-/** Terms of these keys exclude each other: one takes the place of another. */
+/** Terms of the same kind exclude each other, so a new one replaces the old one. */
 const KINDS = [/^-?(state:|status:|errors>)/, /^-?service:/];
 
-/** @param {string} query @returns {string[]} its words, a quoted text as one */
+/** @param {string} query @returns {string[]} its words; a quoted text is one word */
 export function wordsIn(query) {
   return query.match(/(?:"(?:\\.|[^"\\])*"?|[^\s"])+/g) ?? [];
 }
 
-/** @param {string} query @param {string} term @returns {"" | "with" | "without"} whether it has the term, or its negation */
+/**
+ * @param {string} query @param {string} term
+ * @returns {"" | "with" | "without"} whether it contains the term or its negation
+ */
 export function holds(query, term) {
   const words = wordsIn(query);
   return words.includes(term) ? "with" : words.includes(`-${term}`) ? "without" : "";
 }
 
 /**
- * The query with the term, or without it where it has it. A state takes the place of another state.
- * @param {string} query @param {string} term @param {boolean} negated asks for all but those
+ * Returns the query with the term added, or removed if it was there. A term replaces another of its kind.
+ * @param {string} query @param {string} term @param {boolean} negated adds the negated term
  * @returns {string}
  */
 export function toggled(query, term, negated = false) {
@@ -65,7 +68,7 @@ export function isWithin(trace, { since, until, mine }) {
 }
 
 /**
- * How many traces each chip would show: of those that match all but the chip's own kind.
+ * Counts the traces that each chip would show: those that match the query without terms of the chip's own kind.
  * @param {TraceList} list @param {string} query @param {Narrowed} narrowed @param {ReadonlySet<string>} mine @param {number} now
  * @returns {ChipCounts}
  */
@@ -86,15 +89,15 @@ export function chipCounts(list, query, narrowed, mine, now) {
   return { states: states.map(({ term, count }) => ({ term, count })), services: most.map(([name, count]) => ({ term: serviceTerm(name), count })), mine: own };
 }
 
-/** @param {string} query @returns {Term[]} none where it cannot be read */
+/** @param {string} query @returns {Term[]} empty if the query is invalid */
 function termsOf(query) {
   return parseQuery(query, "list").terms;
 }
 
 /**
- * The terms of a search that finds nothing, with the number that each of them keeps away.
+ * Returns the terms of a search without results, each with the number of traces that it alone excludes.
  * @param {TraceList} list @param {string} query @param {Narrowed} narrowed @param {number} now
- * @returns {Count[]} `count`: traces at hand that match all the others
+ * @returns {Count[]} `count`: loaded traces that match all other terms
  */
 export function withoutEach(list, query, narrowed, now) {
   const words = wordsIn(query);
@@ -106,7 +109,10 @@ export function withoutEach(list, query, narrowed, now) {
   });
 }
 
-/** @param {TraceList} list @param {string} query @param {number} now @returns {number} traces at hand that match */
+/**
+ * @param {TraceList} list @param {string} query @param {number} now
+ * @returns {number} the number of loaded traces that match
+ */
 export function matchCount(list, query, now) {
   const { terms, wrong } = parseQuery(query, "list");
   if (wrong !== null) return 0;
@@ -115,14 +121,18 @@ export function matchCount(list, query, now) {
   return count;
 }
 
-/** @param {unknown} kept what the browser kept, which may be anything @returns {SavedSearch[]} */
+/** @param {unknown} kept the value from the browser's storage, which may be anything @returns {SavedSearch[]} */
 export function savedSearches(kept) {
   if (!Array.isArray(kept)) return [];
   const searches = kept.filter((one) => typeof one?.name === "string" && typeof one.query === "string" && one.query.trim() !== "" && one.name.length + one.query.length <= SAVED_LENGTH_MAX);
   return searches.slice(0, SAVED_MAX).map(({ name, query }) => ({ name, query }));
 }
 
-/** @param {SavedSearch[]} searches @param {string} name @param {string} query @returns {SavedSearch[]} with this one at the end; of one query there is one. The same when there are SAVED_MAX others */
+/**
+ * @param {SavedSearch[]} searches @param {string} name @param {string} query
+ * @returns {SavedSearch[]} with this one at the end, replacing one with the same query; unchanged if SAVED_MAX others
+ *   exist
+ */
 export function withSaved(searches, name, query) {
   const wanted = query.trim().slice(0, SAVED_LENGTH_MAX / 2);
   if (wanted === "") return searches;

@@ -1,6 +1,7 @@
 // @ts-check
-// The list of traces as a state that events are applied to, and the selection of rows from it.
-// Must never touch the DOM, the network or a clock. Changed in place behind `(state, event) => state`.
+// The state of the list of traces, the reducer that applies events to it, and the selection of its rows.
+// Must never touch the DOM, the network or a clock. The reducer changes the state in place behind `(state, event) =>
+// state`.
 
 import { shownState } from "./columns.mjs";
 import { sequenceOf } from "./event-ids.mjs";
@@ -23,40 +24,43 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  * @property {number | null} durationMs
  * @property {{total: number, open: number, errors: number, lost: number}} spans
  * @property {{name: string, spans: number, errors: number}[]} services
- * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
- * @property {{spanId: string | null, name: string | null, field: string, text: string}} [match] where the server's search found it
- * @property {any} [progress] how far it is: `{current, total, units, message}`
- * @property {{name: string, since: string}} [awaiting] the await point that has lasted longest
- * @property {{events: number}} [partial] it was made of the first so many events alone
- * @property {string} [firstId] of its first event: the order of the server's list
- * @property {Record<string, unknown>} [rootAttributes] attributes of its root that tell it from others
- * @property {{spanId: string, name: string, message: string}} [error] the first that says what it is
+ * @property {{events: number, spans: number | null}} [evicted] what retention removed from it
+ * @property {{spanId: string | null, name: string | null, field: string, text: string}} [match] where the server's
+ *   search found the text
+ * @property {any} [progress] its progress: `{current, total, units, message}`
+ * @property {{name: string, since: string}} [awaiting] the await point that has waited longest
+ * @property {{events: number}} [partial] set if the summary covers only the trace's first `events` events
+ * @property {string} [firstId] id of its first event; the server's list is in this order
+ * @property {Record<string, unknown>} [rootAttributes] attributes of its root that distinguish it from other traces
+ * @property {{spanId: string, name: string, message: string}} [error] the first error that has a message
  * @typedef {object} TraceList
- * @property {Map<string, Summary>} traces the newest, and those that were open
- * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
- * @property {Map<string, ProgressWindow>} speeds of open traces that tell their progress
- * @property {Map<string, NonNullable<Summary["match"]>>} matches where the search on show found traces in their events, as the server says
- * @property {number} floor the sequence number from which on every trace is in `traces`; 0 when that is all there are
- * @property {number | null} olderFloor where the next page of history ends; null before the first page
+ * @property {Map<string, Summary>} traces the newest traces, and open ones
+ * @property {Map<string, Summary>} older traces from pages of history, cleared when the search changes
+ * @property {Map<string, ProgressWindow>} speeds by open trace that reports progress
+ * @property {Map<string, NonNullable<Summary["match"]>>} matches where the server found matches of the current search
+ *   in a trace's events
+ * @property {number} floor `traces` holds every trace from this sequence number on; 0 if it holds all traces
+ * @property {number | null} olderFloor the next page of history ends at this sequence number; null before the first
+ *   page
  * @property {boolean} exhausted history has no more for this search
  * @property {boolean} loaded the first snapshot or page has arrived
  * @property {number} max
- * @property {number} goneWithLog traces of earlier lives of the log that were on show when it was restarted
+ * @property {number} goneWithLog traces of earlier epochs, removed from the list when the log restarted
  * @property {string | null} epoch
  * @property {{starts: number, ends: number, other: number}} hostDropped
  * @property {boolean} degraded the store is failing
- * @property {import("./gaps.mjs").Losses} losses of the log, as the list's stream tells them
- * @property {import("./traffic.mjs").TimedGap[]} timedGaps those that were heard live, the newest TIMED_GAPS_MAX
+ * @property {import("./gaps.mjs").Losses} losses losses of the log that the list's stream reported
+ * @property {import("./traffic.mjs").TimedGap[]} timedGaps gaps received live, the newest TIMED_GAPS_MAX
  * @property {number} version
  */
 
-/** Gaps whose time is known, for the chart of traffic. */
+/** Maximum number of timed gaps kept, for the traffic chart. */
 export const TIMED_GAPS_MAX = 100;
-/** Newest summaries kept in the page. */
+/** Maximum number of newest summaries kept in the page. */
 export const LIST_MAX = 2_000;
-/** Summaries of history kept in the page. */
+/** Maximum number of summaries of history kept in the page. */
 export const OLDER_MAX = 10_000;
-/** Summaries asked for in the live snapshot. */
+/** Number of summaries requested in the live snapshot. */
 export const LIST_LIMIT = 500;
 
 /** @param {number} [max] @returns {TraceList} */
@@ -67,7 +71,7 @@ export function createList(max = LIST_MAX) {
   };
 }
 
-/** @param {TraceList} list @returns {TraceList} a copy that goes its own way */
+/** @param {TraceList} list @returns {TraceList} an independent copy */
 export function copyList(list) {
   const losses = { ...list.losses, gaps: new Set(list.losses.gaps) };
   const speeds = new Map([...list.speeds].map(([traceId, speed]) => [traceId, speed.copy()]));
@@ -75,7 +79,7 @@ export function copyList(list) {
 }
 
 /**
- * Applies an event of `traces/sse`, or `page` with the body of `GET traces`. Unknown types change nothing.
+ * Applies an event of `traces/sse`, or `page` with the body of `GET traces`. Ignores unknown types.
  * @param {TraceList} list
  * @param {{type: string, id?: string, data: any}} event
  * @returns {TraceList} the same object
@@ -84,7 +88,7 @@ export function reduceList(list, event) {
   const data = event.data;
   if (data === null || typeof data !== "object") return list;
   if (event.type === "hello") {
-    // Another life of the log: what was running in the old one cannot be followed in the new one.
+    // The log restarted: traces that ran in the old epoch cannot be followed in the new one.
     if (list.epoch !== null && list.epoch !== data.epoch) {
       list.goneWithLog += list.traces.size + list.older.size;
       list.traces.clear();
@@ -115,7 +119,7 @@ export function reduceList(list, event) {
   } else if (event.type === "ping") {
     if (data.dropped) list.hostDropped = droppedOf(data.dropped);
   } else if (event.type === "degraded" || event.type === "gap") {
-    // A gap closes the stretch in which the store failed.
+    // A gap ends an outage of the store.
     list.degraded = event.type === "degraded";
     if (event.type === "gap") addGap(list.losses, data, event.id ?? "");
   } else {
@@ -127,8 +131,8 @@ export function reduceList(list, event) {
 }
 
 /**
- * Takes note of how fast the traces go that an event tells of. Apart from `reduceList`, because who only keeps summaries for
- * others has no use for it.
+ * Records the progress speeds from an event. Separate from `reduceList`, because the hub, which only keeps summaries
+ * for tabs, does not need them.
  * @param {TraceList} list
  * @param {{type: string, data: any}} event
  */
@@ -146,18 +150,21 @@ function hearProgress({ speeds }, trace) {
   }
   let speed = speeds.get(trace.traceId);
   if (speed === undefined) speeds.set(trace.traceId, (speed = new ProgressWindow()));
-  // A summary is told for many reasons, and has its last event's time: only what moved is a step.
+  // Summaries arrive for many reasons, each with the time of its last event, so only a change of progress is a step.
   if (speed.steps.at(-1)?.current !== progress.current || speed.total !== progress.total) speed.hear(progress, epochMilliseconds(trace.lastTimestamp));
 }
 
-/** Notes when a gap came: it has no time of its own. @param {TraceList} list @param {any} data @param {number} at milliseconds since 1970 */
+/**
+ * Records the arrival time of a gap, since gap events have no timestamp.
+ * @param {TraceList} list @param {any} data @param {number} at milliseconds since 1970
+ */
 export function noteGapTime(list, data, at) {
   if (data.reason === "epoch" || !Number.isFinite(at)) return;
   const lost = typeof data.lost === "number" ? data.lost : data.lost ? Object.values(droppedOf(data.lost)).reduce((sum, count) => sum + count, 0) : null;
   list.timedGaps = [...list.timedGaps, { at, lost }].slice(-TIMED_GAPS_MAX);
 }
 
-/** Lets history go: another search has another one. @param {TraceList} list */
+/** Removes the pages of history, because they belong to one search. @param {TraceList} list */
 export function forgetOlder(list) {
   list.older.clear();
   list.matches.clear();
@@ -167,21 +174,21 @@ export function forgetOlder(list) {
 }
 
 /**
- * @param {TraceList} list @param {boolean} [deep] whether what is searched stands in events, which the summaries at hand do not have
+ * @param {TraceList} list @param {boolean} [deep] whether the search needs the events, which summaries lack
  * @returns {boolean} whether there may be older traces, and room for them
  */
 export function hasOlder(list, deep = false) {
   return list.loaded && !list.exhausted && (deep || list.floor > 0) && list.older.size < OLDER_MAX;
 }
 
-/** @param {import("./search.mjs").Term} term @returns {boolean} whether a summary is enough to say that a trace holds it not */
+/** @param {import("./search.mjs").Term} term @returns {boolean} whether a summary alone can rule out a match */
 export function isDecided({ key }) {
   return key !== "" && key !== "scope" && key !== "span" && !key.startsWith("@");
 }
 
 /**
- * @param {TraceList} list @param {Summary} trace @param {import("./search.mjs").Term[]} terms of the search on show, or some of them
- * @param {number} now @returns {boolean} whether it matches, by its summary or by its events
+ * @param {TraceList} list @param {Summary} trace @param {import("./search.mjs").Term[]} terms of the current search, or some of them
+ * @param {number} now @returns {boolean} whether its summary or its events match
  */
 export function listMatches(list, trace, terms, now) {
   if (!list.matches.has(trace.traceId)) return traceMatches(trace, terms, now);
@@ -196,7 +203,7 @@ export function matchText({ field, text }) {
 }
 
 /**
- * The rows to show, in order: those that match, newest first, or the open ones before the others.
+ * Returns the matching rows in order: newest first, or open ones before the others.
  * @param {TraceList} list
  * @param {{terms: import("./search.mjs").Term[], order: "running" | "newest", now: number, within?: (trace: Summary) => boolean}} options
  * @returns {Summary[]}
@@ -209,17 +216,17 @@ export function selectTraces(list, { terms, order, now, within = () => true }) {
   return [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
 }
 
-/** @param {Summary} trace @returns {import("./columns.mjs").ShownState} its state, with the errors of its spans */
+/** @param {Summary} trace @returns {import("./columns.mjs").ShownState} its state, marked if any of its spans failed */
 export function shownStateOfSummary(trace) {
   return shownState(trace.state, (trace.spans?.errors ?? 0) > 0);
 }
 
 /**
  * @typedef {{total: number, open: number, failing: number, failed: number, panicked: number, cancelled: number, below: number}} ListCounts
- *   `failing`: of the open ones; `failed`: ended as an error, panicked or lost; `below`: ended ok, with errors below
+ *   `failing`: open with errors; `failed`: ended as error, panicked or lost; `below`: ended ok, with errors below
  */
 
-/** @param {TraceList} list @returns {ListCounts} of what is loaded */
+/** @param {TraceList} list @returns {ListCounts} counts of the loaded traces */
 export function listCounts(list) {
   const counts = { total: list.traces.size + list.older.size, open: 0, failing: 0, failed: 0, panicked: 0, cancelled: 0, below: 0 };
   for (const traces of [list.traces, list.older]) for (const trace of traces.values()) {
@@ -242,7 +249,7 @@ export function countsWords({ open, failing, failed, panicked, cancelled, below 
   return parts.join(" · ");
 }
 
-/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, or nothing where all is there */
+/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, empty if nothing is missing */
 export function keptText({ evicted, partial, spans }) {
   if (partial != null) return `of ${formatCount(Number(partial.events) || 0)} events`;
   if (evicted === undefined || evicted === null) return "";
@@ -250,7 +257,7 @@ export function keptText({ evicted, partial, spans }) {
   return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${formatCount(spans?.total ?? 0)} kept`;
 }
 
-/** @param {Summary} trace @returns {string} what went wrong first, and in which span */
+/** @param {Summary} trace @returns {string} its first error, and the span of the error */
 export function reasonOf({ name, error }) {
   if (typeof error?.message !== "string") return "";
   return typeof error.name !== "string" || error.name === name ? error.message : `${error.message} in ${error.name}`;
@@ -267,8 +274,8 @@ function summaries(traces) {
 }
 
 /**
- * Lets the oldest finished go first, and open ones only when nothing else is left. They can be had again from history; where
- * that is on show, they go on as a part of it, so that no trace is missing between the two.
+ * Removes the oldest traces, finished ones before open ones. While history is loaded, removed traces move to `older`,
+ * so that no trace is missing between the two; otherwise the server still has them.
  * @param {TraceList} list
  */
 function trim(list) {

@@ -1,6 +1,7 @@
 // @ts-check
-// What a row of the list calls a trace: the title of its root, and beside it what tells it from others of its name.
-// Must never touch the DOM, a clock or the browser's store.
+// Titles of rows in the list: the title of the trace's root, with attributes that distinguish it from others of its
+// name.
+// Must never touch the DOM, a clock or the browser's storage.
 
 import { SAMPLES_MAX, besideOf, differingKey, titleOf } from "./span-title.mjs";
 
@@ -13,9 +14,9 @@ export class ListTitles {
   /** @type {import("./list-model.mjs").ListModel | null} */
   model = null;
   version = -1;
-  /** Some traces of each service and name. @type {Map<string, Summary[]>} */
+  /** Sampled traces of each service and name. @type {Map<string, Summary[]>} */
   samples = new Map();
-  /** What was found beside titles. @type {Map<string, readonly string[]>} */
+  /** The distinguishing attributes found, by service and name. @type {Map<string, readonly string[]>} */
   found = new Map();
 
   /** @param {import("./span-title.mjs").TitleChoice} choice */
@@ -23,7 +24,7 @@ export class ListTitles {
     this.choice = choice;
   }
 
-  /** Hears of what is new. @param {import("./list-model.mjs").ListModel} model */
+  /** Samples the traces of a changed list. @param {import("./list-model.mjs").ListModel} model */
   refresh(model) {
     if (model === this.model && model.version === this.version) return;
     this.model = model;
@@ -59,7 +60,7 @@ export class ListTitles {
   }
 }
 
-/** @param {Summary} trace @returns {string} traces of one kind may look alike */
+/** @param {Summary} trace @returns {string} the kind of trace within which distinguishing attributes are sought */
 function kindOf({ service, name }) {
   return `${service}\n${name}`;
 }

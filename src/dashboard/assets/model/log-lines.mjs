@@ -1,5 +1,5 @@
 // @ts-check
-// Log records and span events as the lines of one list in order of time, and the lines of it that are looked for.
+// Log records and span events as one list of lines in order of time, and a filter for these lines.
 // Must never touch the DOM or a clock.
 
 import { contains, fold } from "./search.mjs";
@@ -11,21 +11,21 @@ import { parseTimestamp } from "./time.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {object} LogLine
- * @property {number} time in milliseconds, from whatever the list counts from
+ * @property {number} time in milliseconds; the origin depends on the list
  * @property {string} level
  * @property {string} text
  * @property {string | null} spanId
  * @property {string | null} traceId
  * @property {any} data the record or the event
- * @property {string} span the name of its span, as far as known
- * @typedef {{text: string, levels: Set<string>, spanId: (spanId: string | null) => boolean, key: string}} Wanted `key` changes
- *   with what `spanId` answers
+ * @property {string} span the name of its span, empty if unknown
+ * @typedef {{text: string, levels: Set<string>, spanId: (spanId: string | null) => boolean, key: string}} Wanted a
+ *   filter; `key` must change whenever the results of `spanId` change
  */
 
-/** Lines kept of one list, the newest. */
+/** Maximum number of lines in one list; the oldest are removed. */
 export const LINES_MAX = 60_000;
 const LINES_SLACK = 5_000;
-/** Records come in order, or nearly. */
+/** Newest records and events among which the last line is searched: they arrive nearly in order. */
 const LAST_LOOK = 8;
 
 /** @param {any} data a log record @param {number} time @returns {LogLine} */
@@ -41,7 +41,10 @@ export function lineOfEvent(event, time, spanId, traceId) {
   return { time, level: levelOf(severityOfEvent(event)), text, spanId, traceId, data: event, span: "" };
 }
 
-/** @param {Trace} trace @param {number} index @param {number} until in tree time @returns {LogLine | null} the newest record of a span: its last word before it hung */
+/**
+ * @param {Trace} trace @param {number} index @param {number} until in tree time
+ * @returns {LogLine | null} the newest record or event of a span
+ */
 export function lastLineOf(trace, index, until) {
   const records = trace.logs.bySpan.get(trace.spans.ids[index]) ?? [];
   const events = trace.spans.events[index]?.events;
@@ -52,19 +55,26 @@ export function lastLineOf(trace, index, until) {
   return lines.reduce((/** @type {LogLine | null} */ last, line) => (line.time <= until && (last === null || line.time >= last.time) ? line : last), null);
 }
 
-/** A record without a text says what it is in a field: `#[instrument(err)]` and `error!(%error)` write only this one. @param {any} data @returns {string} */
+/**
+ * Returns the field that serves as the text of a record without one. `#[instrument(err)]` and `error!(%error)` write
+ * only such a field.
+ * @param {any} data @returns {string}
+ */
 function errorKeyOf(data) {
   if (valueText(data.body ?? "") !== "" || (data.eventName ?? "") !== "" || data.name !== undefined) return "";
   return ["exception.message", "error"].find((key) => valueText(data.attributes?.[key] ?? "") !== "") ?? "";
 }
 
-/** @param {LogLine} line @returns {[string, unknown][]} its fields, but for those that tell of the code, and the one that is its text */
+/**
+ * @param {LogLine} line
+ * @returns {[string, unknown][]} its fields, without the code location and without the field shown as its text
+ */
 export function fieldsOf({ data }) {
   const text = errorKeyOf(data);
   return codeFields(data.attributes ?? {}).others.filter(([key]) => !key.startsWith("exception.") && key !== text);
 }
 
-/** @param {LogLine} line @returns {string} where in the program it is from */
+/** @param {LogLine} line @returns {string} the part of the program that wrote it */
 export function targetOf({ data }) {
   return String(data.target ?? data.attributes?.target ?? data.scope ?? "");
 }
@@ -73,9 +83,9 @@ export function targetOf({ data }) {
 export class LogLines {
   /** @type {LogLine[]} */
   all = [];
-  /** Grows when `all` changes elsewhere than at its end. */
+  /** Grows when `all` changes anywhere except at its end. */
   moves = 0;
-  /** The oldest ones that were let go. */
+  /** Number of oldest lines removed. */
   left = 0;
   /** @type {Record<string, number>} */
   counts = noCounts();
@@ -88,7 +98,7 @@ export class LogLines {
     for (const line of lines) this.counts[line.level] += 1;
     if (last === undefined || !(byTime(lines[0], last) < 0)) for (const line of lines) this.all.push(line);
     else {
-      // Only what is newer than the oldest of them moves.
+      // Only lines newer than the oldest new line move.
       let from = this.all.length;
       while (from > 0 && byTime(this.all[from - 1], lines[0]) > 0) from -= 1;
       const later = this.all.splice(from).concat(lines).sort(byTime);
@@ -112,7 +122,10 @@ export class LogLines {
   }
 }
 
-/** A number of milliseconds since 1970 does not tell microseconds apart; the text of a time does. @param {LogLine} a @param {LogLine} b @returns {number} */
+/**
+ * Compares by time, then by timestamp text: milliseconds since 1970 in a double lose digits below a microsecond.
+ * @param {LogLine} a @param {LogLine} b @returns {number}
+ */
 function byTime(a, b) {
   if (a.time !== b.time) return a.time - b.time || 0;
   const [one, other] = [a.data.timestamp, b.data.timestamp];
@@ -124,7 +137,7 @@ function noCounts() {
   return Object.fromEntries(LEVELS.map(([level]) => [level, 0]));
 }
 
-/** The lines of one trace: its log records, and the events of its spans. Each change of the trace is read once. */
+/** The lines of one trace: its log records and its spans' events. Reads each change of the trace once. */
 export class TraceLines {
   lines = new LogLines();
   /** @type {Trace | null} */
@@ -133,7 +146,7 @@ export class TraceLines {
   logs = 0;
   moves = -1;
   version = -1;
-  /** How many events of a span are in, and the last of them. @type {Map<number, {count: number, last: any}>} */
+  /** By span: how many of its events were added, and the last one. @type {Map<number, {count: number, last: any}>} */
   taken = new Map();
 
   /** @param {Trace} trace @returns {LogLines} */
@@ -142,7 +155,7 @@ export class TraceLines {
     if (trace !== this.trace || trace.logs.moves !== this.moves) this.begin(trace);
     this.version = trace.version;
     if (!this.read(trace)) {
-      // What was known of some span is not so: an end corrected it.
+      // An end changed events that were already read, so the lines are rebuilt.
       this.begin(trace);
       this.read(trace);
     }
@@ -156,7 +169,7 @@ export class TraceLines {
     this.lines.clear();
   }
 
-  /** @param {Trace} trace @returns {boolean} whether what was read before is still so */
+  /** @param {Trace} trace @returns {boolean} whether the lines read earlier are still correct */
   read(trace) {
     /** @type {LogLine[]} */
     const fresh = [];
@@ -183,7 +196,7 @@ export function spanNameOf(trace, { spanId }) {
   return index === undefined ? "" : nameOf(trace, index);
 }
 
-/** The lines that are looked for, kept as lines come. */
+/** The lines that match a filter, updated as lines arrive. */
 export class FoundLines {
   /** @type {LogLine[]} */
   found = [];
@@ -212,11 +225,14 @@ export class FoundLines {
   }
 }
 
-/** `text`, `"two words"`, `-not`, `key=value`: all of them. @param {string} text @returns {((line: LogLine) => boolean)[]} */
+/**
+ * Parses a filter: `text`, `"two words"`, `-not` and `key=value`, all of which must match.
+ * @param {string} text @returns {((line: LogLine) => boolean)[]}
+ */
 function testsOf(text) {
   return [...text.matchAll(/(-?)(?:([\w.-]+)([=:]))?(?:"([^"]*)"?|(\S+))/g)].map(([, minus, key, sign, quoted, bare]) => {
     const has = contains(fold(quoted ?? bare));
-    // What is no field of a record is text, as in an address or a path.
+    // If the record has no such field, `key=value` is plain text, as in an address or a path.
     const whole = contains(fold(`${key ?? ""}${sign ?? ""}${quoted ?? bare}`));
     const isFound = (/** @type {LogLine} */ line) => {
       const attributes = line.data.attributes ?? {};

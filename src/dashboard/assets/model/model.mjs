@@ -1,7 +1,7 @@
 // @ts-check
-// One trace as a state that events are applied to: `(state, event) => state`.
-// Must never touch the DOM, the network or a clock. The state is changed in place behind that signature, because a copy
-// per event would make 100,000 spans quadratic: keep no reference into it across a call, look at the version numbers.
+// The state of one trace and the reducer that applies events to it: `(state, event) => state`.
+// Must never touch the DOM, the network or a clock. The reducer changes the state in place: a copy per event would make
+// 100,000 spans quadratic. So callers keep no reference into the state across a call; they compare version numbers.
 
 import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
@@ -19,49 +19,54 @@ export * from "./span.mjs";
 /**
  * @typedef {{type: string, id?: string, data: any}} ModelEvent an event of a stream, or `snapshot` with the body of
  *   `GET traces/{traceId}`
- * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss `local`: it is this page's guess
+ * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss `local`: this page inferred the loss; the
+ *   server did not report it
  * @typedef {object} Live
- * @property {string} id of its last update, empty where it had none
- * @property {string} timestamp of its last update
- * @property {any} early updates that came before the start, in one; null once that is there
- * @property {number} told the trace's version when it last told its progress, 0 where it never did
+ * @property {string} id id of the last update, empty if that update had no id
+ * @property {string} timestamp timestamp of the last update
+ * @property {any} early merged updates that arrived before the start; null once the start is there
+ * @property {number} told the trace's version at the last progress update, 0 before the first
  * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before, and when
- * @property {ProgressWindow | null} speed how fast it goes, where it tells its progress
- * @property {WorkTimes | null} work when it worked, where it is a task
- * @typedef {object} Facts what is known of a trace beside its tree
+ * @property {ProgressWindow | null} speed progress per time, null if the span reports no progress
+ * @property {WorkTimes | null} work when the span worked, null if it is no task
+ * @typedef {object} Facts everything about a trace except its tree
  * @property {string} traceId
  * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
  * @property {number} start smallest start, NaN while there is none; placeholders never count
  * @property {number} end largest end seen, NaN while there is none
- * @property {Map<string, {name: string, spans: number}>} services in the order first seen
+ * @property {Map<string, {name: string, spans: number}>} services in order of first appearance
  * @property {Map<string, any>} processes
- * @property {number} newest index of the span that appeared last, −1 before the first
- * @property {number} introduced spans that were seen themselves
- * @property {number} latest the largest time that any event names, NaN before the first: as the log has it, whoever reads it
- * @property {{events: number, spans: number | null} | null} evicted what retention has let go of this trace, as the server says
- * @property {{reason: string, lost: number | null} | null} incomplete what the server could not write of it when it was asked
- * @property {number} lastParent that was looked up
- * @property {Map<number, Live>} live of open spans that had updates
+ * @property {number} newest index of the newest span, −1 before the first
+ * @property {number} introduced spans with an event of their own; placeholders do not count
+ * @property {number} latest the latest timestamp in any event, NaN before the first; the same for every reader of the
+ *   log
+ * @property {{events: number, spans: number | null} | null} evicted the server's count of what retention removed from
+ *   this trace
+ * @property {{reason: string, lost: number | null} | null} incomplete why the server's answer lacks a part of the
+ *   trace
+ * @property {number} lastParent the parent found by the last look-up
+ * @property {Map<number, Live>} live by open span that has had updates
  * @property {TraceLogs} logs
  * @property {Map<number, Loss>} lost
- * @property {Map<number, string>} parentIds of spans whose parent could not be linked
+ * @property {Map<number, string>} parentIds by span whose parent could not be linked
  * @property {string | null} epoch
- * @property {number} restarts epochs that ended while this trace was watched
- * @property {string} heard what the server's clock last said; text, because it may be heard before the origin is known
+ * @property {number} restarts number of epochs that ended while this page followed the trace
+ * @property {string} heard last time of the server's clock; text, because it may arrive before `originSeconds` is
+ *   known
  * @property {boolean} unknownToServer
  * @property {boolean} degraded
  * @property {string | null} ended reason of the last `end` event
  * @property {import("./gaps.mjs").Losses} losses
  * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
- * @property {number} refusedSpans events of spans not kept, because SPANS_MAX was reached
+ * @property {number} refusedSpans number of events dropped because their spans were over SPANS_MAX
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
-/** What two ends of one span have in common. */
+/** Two `ended` events with the same values here report the same span. */
 const SAME = ["name", "startTimestamp", "timestamp", "parentSpanId"];
-/** Spans that share one id, beside the first: as many as there are other first digits. */
+/** Further spans kept under one id. Each replaces the id's first hex digit, and 15 other digits exist. */
 const TWINS_MAX = 15;
-/** Spans kept of one trace; more are counted, not kept, so that a page's memory has a bound. */
+/** Spans kept per trace, which bounds the page's memory. Further spans are only counted. */
 export const SPANS_MAX = 250_000;
 
 /**
@@ -92,7 +97,7 @@ const HANDLERS = {
 };
 
 /**
- * Applies one event. Types, fields and traces it does not know change nothing.
+ * Applies one event. Ignores unknown types, unknown fields and other traces.
  * @param {Trace} trace
  * @param {ModelEvent} event
  * @returns {Trace} the same object
@@ -112,7 +117,7 @@ export function indexOf(trace, spanId) {
 }
 
 /**
- * Visits the spans that changed since `place`; all of them when the place is −1 or too long ago.
+ * Visits the spans that changed since `place`. Visits every span if `place` is −1 or older than the journal reaches.
  * @param {Trace} trace @param {number} place @param {(index: number) => void} visit
  * @returns {number} the place for the next call
  */
@@ -151,7 +156,7 @@ function started(trace, data) {
   const index = spanFor(trace, data.spanId);
   if (index < 0) return;
   const { spans } = trace;
-  // Invariant: a start never reopens what has ended, except where the end was only our own guess.
+  // Invariant: a start reopens an ended span only if the page itself had guessed that end.
   const guessed = trace.lost.get(index)?.local === true;
   if (spans.state[index] !== STATE.placeholder && !guessed) return;
   trace.lost.delete(index);
@@ -173,17 +178,17 @@ function ended(trace, data) {
   const { spans } = trace;
   const before = spans.events[index];
   if (before !== null && before.type === "ended" && before.lost == null) {
-    // A loss announced after a real end knows less than it.
+    // A loss reported after a real end adds nothing.
     if (data.lost != null) return;
     index = twinFor(trace, index, data);
     if (index < 0) return;
   }
-  // An end is self-contained: what updates said before it has no meaning any more. A lost end repeats only the start.
+  // A real end replaces earlier updates, since it repeats all that still holds. A lost end repeats only the start.
   if (data.lost != null && before !== null && before.type !== "ended") data = withUpdatesOf(data, before);
   if (trace.live.size > 0) trace.live.delete(index);
   const wasFailing = spans.has(index, FLAG.failing);
   if (wasFailing) {
-    // Its state says it from now on; the marks above it are right if that is bad.
+    // From now on the span's state records the failure. The error marks above it stay valid only if that state is bad.
     spans.clear(index, FLAG.failing);
     trace.counts.errors -= 1;
     trace.errorMarksStale ||= !isBadState(endState(data));
@@ -192,7 +197,7 @@ function ended(trace, data) {
   const start = spans.start[index];
   const end = timeOf(trace, data.timestamp);
   spans.end[index] = Number.isNaN(end) ? start : Math.max(end, start);
-  // The end of a lost span is when that was noticed, and not something that it did.
+  // A lost span's end timestamp is when the loss was noticed, so it does not count as activity.
   hear(trace, data.lost ? timeOf(trace, data.lost.lastHeard) : end);
   if (data.lost) trace.lost.set(index, { reason: text(data.lost.reason), lastHeard: timeOf(trace, data.lost.lastHeard), local: false });
   else if (trace.lost.size > 0) trace.lost.delete(index);
@@ -201,10 +206,10 @@ function ended(trace, data) {
 }
 
 /**
- * A second real end is a repetition, or the end of another span with the same id: two programs that share one, as clients and
- * servers of Zipkin do. That one is shown under an id of its own.
+ * Finds the place of a second real end. Either the end is a repetition, or two spans share one id, as client and server
+ * spans of Zipkin do. The second of them gets a derived id.
  * @param {Trace} trace @param {number} first @param {any} data
- * @returns {number} −1 for a repetition
+ * @returns {number} the index of the second span; −1 for a repetition, or with more than TWINS_MAX spans
  */
 function twinFor(trace, first, data) {
   const { spans } = trace;
@@ -221,7 +226,7 @@ function twinFor(trace, first, data) {
   return -1;
 }
 
-/** @param {Trace} trace @param {number} time of an event of the log */
+/** Advances `latest`. @param {Trace} trace @param {number} time of an event of the log */
 function hear(trace, time) {
   if (!(trace.latest >= time) && !Number.isNaN(time)) trace.latest = time;
 }
@@ -240,7 +245,7 @@ function endState(data) {
 }
 
 /**
- * Takes over what `started` and `ended` have in common.
+ * Copies the fields that `started` and `ended` have in common.
  * @param {Trace} trace
  * @param {number} index
  * @param {any} data
@@ -265,15 +270,18 @@ function rename(trace, index, name) {
   const { spans, strings } = trace;
   const number = strings.add(name);
   if (number === spans.name[index]) return;
-  // Spans of one name are grouped.
+  // The new name may move the span to another group.
   if (spans.name[index] !== 0) trace.structure += 1;
   spans.name[index] = number;
 }
 
-/** The same text once for all spans: an event as it was parsed has a copy of its own of each. @param {Trace} trace @param {number} index @param {any} data */
+/**
+ * Replaces repeated texts with one shared copy: each parsed event brings its own copies.
+ * @param {Trace} trace @param {number} index @param {any} data
+ */
 function shareTexts({ traceId, spans, strings }, index, data) {
   if (data.traceId === traceId) data.traceId = traceId;
-  // One of two spans that share an id has another here.
+  // Differs for the second of two spans that share an id.
   if (data.spanId === spans.ids[index]) data.spanId = spans.ids[index];
   const parent = spans.parent[index];
   if (parent >= 0 && data.parentSpanId === spans.ids[parent]) data.parentSpanId = spans.ids[parent];
@@ -281,7 +289,10 @@ function shareTexts({ traceId, spans, strings }, index, data) {
   if (data.scope === strings.list[spans.scope[index]]) data.scope = strings.list[spans.scope[index]];
 }
 
-/** The first event of a span. @param {Trace} trace @param {number} index @param {any} data */
+/**
+ * Fills the fields that only a span's first event sets.
+ * @param {Trace} trace @param {number} index @param {any} data
+ */
 function introduce(trace, index, data) {
   const { spans, strings } = trace;
   spans.service[index] = strings.add(text(data.service));
@@ -298,11 +309,14 @@ function introduce(trace, index, data) {
   adopt(trace, index, data);
 }
 
-/** Finds or makes the parent. @param {Trace} trace @param {number} index @param {any} data */
+/**
+ * Links a span to its parent, creating a placeholder for an unknown parent.
+ * @param {Trace} trace @param {number} index @param {any} data
+ */
 function adopt(trace, index, data) {
   if (typeof data.parentSpanId !== "string" || data.parentSpanId === "") return;
   const { spans } = trace;
-  // Siblings come one after another, and a comparison is cheaper than a look-up.
+  // Siblings arrive in runs, and this comparison is cheaper than a look-up.
   const parent = data.parentSpanId === spans.ids[trace.lastParent] ? trace.lastParent : spanFor(trace, data.parentSpanId);
   trace.lastParent = parent;
   if (parent >= 0 && spans.parent[index] < 0) {
@@ -318,7 +332,7 @@ function updated(trace, data, id) {
   if (index < 0) return;
   const { spans } = trace;
   if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) {
-    // The end is self-contained: an update from before it has nothing to add. A lost end says less than its updates.
+    // After a real end, a late update adds nothing. A lost end has less than the updates, so they are merged into it.
     const lost = spans.events[index];
     if (lost?.lost == null) return;
     spans.events[index] = withUpdatesOf(lost, withUpdate(lost, data));
@@ -327,7 +341,7 @@ function updated(trace, data, id) {
   }
   const timestamp = text(data.timestamp);
   const live = liveOf(trace, index);
-  // Of a snapshot there are no ids; there, timestamps are of one form, and in order as texts.
+  // Updates of a snapshot have no id. Their timestamps share one format, so comparing them as texts is correct.
   if (id === "" || live.id === "" ? timestamp <= live.timestamp : isRepeated(id, live.id)) return;
   live.id = id;
   live.timestamp = timestamp;
@@ -375,7 +389,7 @@ function hearProgress(trace, index, live, time) {
 function log(trace, data, id) {
   if (data.traceId !== trace.traceId) return;
   const time = timeOf(trace, data.timestamp);
-  // It makes no span: one that a filter hides may have log records all the same.
+  // A log record creates no span: a filter may hide a span and still pass its log records.
   if (!trace.logs.add(data, id, time)) return;
   hear(trace, time);
   const index = indexOf(trace, typeof data.spanId === "string" ? data.spanId : null);
@@ -414,9 +428,9 @@ function gap(trace, data, id) {
 }
 
 /**
- * The log that would have told the ends of these spans is gone: nobody may be shown them as running. A guess, so a later
- * `started` or `ended` from the new log takes it back. When a span was last heard, only the log knows; it is drawn up to
- * the last event of the trace, which is the same for whoever has read the trace.
+ * Marks all open spans as lost: the log that would have reported their ends is gone. This is a guess, so a later
+ * `started` or `ended` from the new log reverts it. Only the lost log knew when each span was last active. Bars
+ * therefore end at the trace's last event, which is the same for everyone who has read the trace.
  * @param {Trace} trace
  */
 function forgetOpen(trace) {
@@ -434,7 +448,10 @@ function forgetOpen(trace) {
   }
 }
 
-/** @param {Trace} trace @param {unknown} id @returns {number} −1 when the trace is full or the id is none */
+/**
+ * @param {Trace} trace @param {unknown} id
+ * @returns {number} the span's index, created if new; −1 if the trace is full or the id is not a non-empty text
+ */
 function spanFor(trace, id) {
   if (typeof id !== "string" || id === "") return -1;
   const known = trace.spans.byId.get(id);

@@ -1,6 +1,6 @@
 // @ts-check
-// What the server counts by service and span name, as the rows and figures of a page. Whatever it answers that makes no
-// sense is left out. Must never touch the DOM, the network or a clock.
+// The server's statistics by service and span name, as rows and figures of the page. Invalid parts of the response
+// are left out. Must never touch the DOM, the network or a clock.
 
 import { parseQuery } from "./search.mjs";
 
@@ -30,11 +30,11 @@ import { parseQuery } from "./search.mjs";
  * @typedef {"all" | "entry" | "slower" | "errors" | "running"} Kept
  */
 
-/** A change of the median smaller than this is none. */
+/** A smaller change of the median counts as none. */
 export const TREND_MIN = 0.05;
-/** From here on it is slower. */
+/** From this change on, an operation counts as slower. */
 export const TREND_SLOWER = 0.1;
-/** A bar of errors is full at this share. */
+/** Share of errors at which the bar of errors is full. */
 export const ERRORS_FULL = 0.2;
 const ENTRY_KINDS = ["SERVER", "CONSUMER"];
 
@@ -68,17 +68,20 @@ function quantile(value) {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
 }
 
-/** @param {Operation} operation @returns {string} what tells it from others */
+/** @param {Operation} operation @returns {string} its unique key */
 export function operationKey({ service, name }) {
   return `${service}\0${name}`;
 }
 
-/** @param {Operation} operation @returns {boolean} whether work comes in by it */
+/** @param {Operation} operation @returns {boolean} whether it receives requests or messages from outside */
 export function isEntry({ kind }) {
   return ENTRY_KINDS.includes(kind);
 }
 
-/** @param {Operation} operation @returns {number | null} how much the median of the last minutes differs from that before: 0.18 is 18 % more */
+/**
+ * @param {Operation} operation
+ * @returns {number | null} the change of the median in the last minutes against the time before: 0.18 is 18 % more
+ */
 export function trendOf({ p50Recent, p50Before }) {
   return p50Recent === null || p50Before === null || p50Before <= 0 ? null : p50Recent / p50Before - 1;
 }
@@ -90,7 +93,7 @@ export function trendKind(trend) {
   return trend >= TREND_MIN ? "up" : trend <= -TREND_MIN ? "faster" : "steady";
 }
 
-/** @param {number | null} trend @returns {string} `+18 %`, `−9 %`, `0 %`, `×12` from ten times on */
+/** @param {number | null} trend @returns {string} `+18 %`, `−9 %`, `0 %`, from a factor of ten on `×12` */
 export function trendText(trend) {
   if (trend === null) return "";
   if (trend >= 9) return `×${(trend + 1).toFixed(0)}`;
@@ -112,9 +115,9 @@ export function operationCounts(operations) {
 }
 
 /**
- * @param {Operation[]} operations @param {{kept: Kept, order: Order, query: string}} options `query`: text, `name:`, `service:` and `kind:` are
- *   looked for; what the search says of single traces says nothing of an operation
- * @returns {Operation[]} those that match, the largest first; of equals the one that comes first by name
+ * @param {Operation[]} operations @param {{kept: Kept, order: Order, query: string}} options `query`: text, `name:`,
+ *   `service:` and `kind:` are applied; terms about single traces are ignored
+ * @returns {Operation[]} those that match, the largest first, ties by name
  */
 export function selectOperations(operations, { kept, order, query }) {
   const { terms } = parseQuery(query, "list");
@@ -132,7 +135,10 @@ function holds({ name, service, kind }, { key, value, negated }) {
   return key === "kind" ? kind.toLowerCase() === value : !negated;
 }
 
-/** @param {Run} run @param {number | null} p95 @returns {"error" | "slow" | "cancelled" | "running" | "ok"} how its bar looks */
+/**
+ * @param {Run} run @param {number | null} p95
+ * @returns {"error" | "slow" | "cancelled" | "running" | "ok"} the style of its bar
+ */
 export function runLook({ state, duration }, p95) {
   if (state === "running") return "running";
   if (state === "error" || state === "panicked" || state === "lost") return "error";

@@ -1,33 +1,34 @@
 // @ts-check
-// OTLP/JSON (`ExportTraceServiceRequest`, as exporters and the collector's file exporter write it) as our events, by the
-// rules of protobuf's JSON: a field that is absent, one that is null and one with its default value are the same; an
-// enum is a number or a name; 64-bit integers are numbers or texts. `tests/otlp.json` has the cases.
-// Must never trust what it reads: a file comes from anywhere. What is left out is counted.
+// Converts OTLP/JSON (`ExportTraceServiceRequest`, as exporters and the collector's file exporter write it) to our
+// events. Follows protobuf's JSON rules: an absent field, null and the default value are equal; an enum is a number
+// or a name; a 64-bit integer is a number or a string. `tests/otlp.json` has the cases.
+// Must never trust its input: files come from anywhere. Everything left out is counted.
 
 import { parseExactly } from "./exact-json.mjs";
 
-/** A file is not what it seems; the message says where and why. */
+/** The file is not valid OTLP/JSON. The message says where and why. */
 export class Malformed extends Error {}
 
 const KINDS = ["INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
-/** By name and by number, the names with or without what protobuf puts before them. */
+/** Status codes by name and by number; callers strip protobuf's prefix first. */
 const CODES = new Map([["0", "UNSET"], ["UNSET", "UNSET"], ["1", "OK"], ["OK", "OK"], ["2", "ERROR"], ["ERROR", "ERROR"]]);
-/** Values nested deeper are left empty. */
+/** Values nested deeper are read as null. */
 const VALUE_DEPTH_MAX = 60;
 const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 /** The last moment that 64 bits of nanoseconds hold, in the year 2554. */
 const LAST = 2n ** 64n - 1n;
 
-/** @typedef {Map<string, number>} LeftOut how many of what was not taken; `leave` counts */
+/** @typedef {Map<string, number>} LeftOut counts of what was left out, by description; `leave` adds to it */
 
-/** @param {LeftOut} left @param {string} what in the plural, and what was done with it @param {number} [count] */
+/** @param {LeftOut} left @param {string} what in the plural, as the notice shows it @param {number} [count] */
 export function leave(left, what, count = 1) {
   if (count > 0) left.set(what, (left.get(what) ?? 0) + count);
 }
 
 /**
- * The processes of a file: a process is told once, before its first span. What tells one from another is service and instance, else host and
- * process id, else the whole resource, as for a receiver.
+ * The processes of a file. Each is announced by one `process` event, before its first span. Two resources are the
+ * same process if their service and instance agree. Without an instance, host and process id are compared; without
+ * those, the whole resource. Our OTLP receiver uses the same rule.
  */
 export class FileProcesses {
   constructor() {
@@ -46,7 +47,7 @@ export class FileProcesses {
     return known;
   }
 
-  /** @param {FileProcess} process @returns {Generator<any>} the event that describes it, if it was not told */
+  /** @param {FileProcess} process @returns {Generator<any>} the `process` event, the first time only */
   *tell(process) {
     if (process.isTold) return;
     process.isTold = true;
@@ -77,7 +78,7 @@ export function* eventsOfOtlp(request, left, processes) {
     const resourceSpans = objectAt(given, path);
     const { values, types } = attributes(objectAt(resourceSpans.resource, `${path}.resource`).attributes, `${path}.resource`);
     const process = processes.find(values, types);
-    // As our own server says in an export what retention had let go of.
+    // Our server writes what retention removed as attributes of the resource.
     const [events, spans] = ["events", "spans"].map((what) => values[`livespan.evicted.${what}`]);
     if (events !== undefined) yield { type: "missing", evicted: { events, spans: spans ?? null }, incomplete: null };
     const scopes = resourceSpans.scopeSpans != null ? "scopeSpans" : "instrumentationLibrarySpans";
@@ -95,7 +96,7 @@ export function* eventsOfOtlp(request, left, processes) {
   }
 }
 
-/** By number, from 1. */
+/** Names by severity number; the first is number 1. */
 const SEVERITIES = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"].flatMap((name) => [name, `${name}2`, `${name}3`, `${name}4`]);
 
 /**
@@ -132,9 +133,9 @@ export function* logsOfOtlp(request, left, processes) {
 }
 
 /**
- * The open spans that a partial-span processor sends in the body of a record.
+ * Converts the open spans that a partial-span processor sends in the body of a log record.
  * @param {any} record @param {any} resource of the record @param {LeftOut} left @param {FileProcesses} processes
- * @returns {any[] | null} none where the record says that a span has stopped; null for any other record
+ * @returns {any[] | null} empty if the record says that a span has stopped; null if it is no such record
  */
 function partialSpans(record, resource, left, processes) {
   const pairs = Array.isArray(record?.attributes) ? record.attributes : [];
@@ -149,7 +150,10 @@ function partialSpans(record, resource, left, processes) {
   }
 }
 
-/** @param {any} given @param {{process: string, service: string}} of @param {string} scope @param {string} path @returns {any} null if it has no time */
+/**
+ * @param {any} given @param {{process: string, service: string}} of @param {string} scope @param {string} path
+ * @returns {any} null if the record has no time
+ */
 function logOf(given, of, scope, path) {
   const record = objectAt(given, path);
   const time = nanos(record.timeUnixNano, `${path}.timeUnixNano`);
@@ -168,14 +172,14 @@ function logOf(given, of, scope, path) {
   };
 }
 
-/** @param {any} from a number or a name @returns {number} 0 for what is none */
+/** @param {any} from a number or a name @returns {number} 0 if invalid */
 function severityOf(from) {
   const named = SEVERITIES.indexOf(String(from ?? "").toUpperCase().replace(/^SEVERITY_NUMBER_/, "")) + 1;
   const number = named > 0 ? named : Number(from ?? 0);
   return Number.isInteger(number) && number >= 0 && number <= 24 ? number : 0;
 }
 
-/** Attributes that say something of the span itself. They are not shown. */
+/** Attributes that describe the span itself. `spanEvents` maps them to fields and removes them. */
 const HIDDEN = ["livespan.panicked", "livespan.cancelled", "livespan.awaiting", "livespan.state", "logfire.span_type", "logfire.pending_parent_id"];
 
 /** @param {any} given @param {{process: string, service: string, scope: string, version: string, left: LeftOut}} of @param {string} path */
@@ -195,15 +199,19 @@ function eventsOfSpan(given, { process, service, scope, version, left }, path) {
 /**
  * @typedef {{values: Record<string, any>, types: Record<string, string>, traceId: string, spanId: string, parent: string, start: bigint, end: bigint, events: any[], links: any[],
  *   dropped?: {attributes: number, events: number, links: number}, traceState?: string, status: {code: string, message?: string, explicit?: boolean}, isParentRemote?: boolean, name: string,
- *   kind: string, process: string, service: string, scope: string, version?: string}} FileSpan a span of whatever form, with its times in nanoseconds
+ *   kind: string, process: string, service: string, scope: string, version?: string}} FileSpan a span read from any file format; times are in nanoseconds
  */
 
-/** The one mapping of spans. @param {FileSpan} span @param {LeftOut} left @returns {any[]} its start and what is known of it if it is open, else its end; nothing if its ids are wrong */
+/**
+ * Converts a span of any format to events.
+ * @param {FileSpan} span @param {LeftOut} left
+ * @returns {any[]} `ended` for a span that has ended, else `started` and perhaps `updated`; empty if an id is invalid
+ */
 export function spanEvents(span, left) {
   const { traceId, process, service, scope, version = "", traceState = "", events, dropped = { attributes: 0, events: 0, links: 0 }, status: state } = span;
   const said = Object.fromEntries(HIDDEN.map((key) => [key, span.values[key]]));
   const shown = (/** @type {Record<string, any>} */ of) => Object.fromEntries(Object.entries(of).filter(([key]) => !HIDDEN.includes(key)));
-  // A span of its own by which Logfire says that its parent has started.
+  // Logfire announces a started span with a separate span, whose parent is the started span.
   const isPending = said["logfire.span_type"] === "pending_span";
   const spanId = isPending ? span.parent : span.spanId;
   const parent = isPending ? String(said["logfire.pending_parent_id"] ?? "").toLowerCase() : span.parent;
@@ -226,7 +234,7 @@ export function spanEvents(span, left) {
   }
   leave(left, "spans without an end");
   const start = { type: "started", ...common, timestamp: startTimestamp, ...(dropped.attributes > 0 ? { dropped: { attributes: dropped.attributes, events: 0, links: 0 } } : {}) };
-  // The file does not say when it was made.
+  // The file has no time for the update, so the newest event's time is used.
   const last = events.map((one) => one.timestamp).reduce((newest, one) => (one > newest ? one : newest), startTimestamp);
   const awaiting = said["livespan.awaiting"];
   const isAwaiting = typeof awaiting === "string" && awaiting !== "";
@@ -235,7 +243,10 @@ export function spanEvents(span, left) {
   return Object.keys(news).length === 0 ? [start] : [start, { type: "updated", traceId, spanId, process, ...news, timestamp: last }];
 }
 
-/** As our own server and our start senders say what OTLP has no field for. @param {{code: string, message?: string}} state @param {Record<string, any>} said */
+/**
+ * Reads outcomes that OTLP has no field for from the attributes that our server and start senders set.
+ * @param {{code: string, message?: string}} state @param {Record<string, any>} said
+ */
 function endOf(state, said) {
   const isPanicked = said["livespan.panicked"] === true || said["livespan.state"] === "panicked";
   const isCancelled = said["livespan.cancelled"] === true || said["livespan.state"] === "cancelled";
@@ -275,11 +286,14 @@ function attributes(from, path, depth = 0) {
     values.push([key, value]);
     if (type !== "") types.push([key, type]);
   }
-  // Not by assignment: a key may be "__proto__".
+  // `Object.fromEntries` is safe for the key "__proto__"; an assignment is not.
   return { values: Object.fromEntries(values), types: Object.fromEntries(types) };
 }
 
-/** @param {any} from @param {number} depth @returns {{value: any, type: string}} the type where JSON does not tell it; a value that was not set is null */
+/**
+ * @param {any} from @param {number} depth
+ * @returns {{value: any, type: string}} `type` is set only if JSON cannot express it; an unset value is null
+ */
 function anyValue(from, depth) {
   if (from === null || typeof from !== "object" || depth > VALUE_DEPTH_MAX) return { value: null, type: "" };
   if (from.stringValue != null) return { value: String(from.stringValue), type: "" };
@@ -299,7 +313,7 @@ function anyValue(from, depth) {
   return { value: null, type: "" };
 }
 
-/** @param {any} from a number, or a text where a number could not hold it @returns {{value: any, type: string}} */
+/** @param {any} from a number, or text if a number cannot hold it @returns {{value: any, type: string}} */
 function integer(from) {
   if (!/^-?\d{1,20}$/.test(String(from))) return { value: String(from), type: "" };
   const value = BigInt(String(from));
@@ -343,7 +357,10 @@ export function timestamp(time) {
   return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${String(time % 1_000_000_000n).padStart(9, "0")}Z`;
 }
 
-/** @param {any} from in hex, as OTLP writes it, or in base64, as protobuf's own JSON does @param {number} bytes @returns {string} in hex; "?" if it is no text */
+/**
+ * @param {any} from in hex, as OTLP writes it, or in base64, as protobuf's own JSON does @param {number} bytes
+ * @returns {string} in hex; "?" if the value is no string
+ */
 function id(from, bytes) {
   if (isEmpty(from)) return "";
   if (typeof from !== "string") return "?";

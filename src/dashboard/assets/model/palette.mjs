@@ -1,7 +1,7 @@
 // @ts-check
-// One colour per name, decided by the name alone: the same at each load, in each tab and for every reader, whatever was
-// drawn first. A trace of several services is coloured by service, a trace of one service by the names of its spans.
-// Must never hand out a red: red means error.
+// One colour per name, computed from the name alone, so that it is the same at each load, in each tab and for every
+// reader. A trace of several services is coloured by service, a trace of one service by the names of its spans.
+// Must never use red, which means error.
 
 import { nameOf, serviceOf } from "./span.mjs";
 
@@ -9,12 +9,15 @@ import { nameOf, serviceOf } from "./span.mjs";
 export const SERVICE_COLOURS = 12;
 const REMEMBERED_MAX = 5_000;
 
-/** @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} what decides on a span's colour */
+/**
+ * @param {import("./model.mjs").Trace} trace @param {number} index
+ * @returns {string} the name that determines a span's colour
+ */
 export function colourKey(trace, index) {
   return trace.services.size > 1 ? serviceOf(trace, index) : nameOf(trace, index);
 }
 
-/** Slots by name; they are computed, and only kept because a frame asks for thousands. */
+/** Colour slots by name. They are computed; the map is a cache, since a frame reads thousands. */
 export class Palette {
   /** @type {Map<string, number>} */
   slots = new Map();
@@ -41,7 +44,10 @@ export class Palette {
   }
 }
 
-/** FNV-1a, and a last mix so that the low digits depend on all of the text. @param {string} text @returns {number} of 32 bits */
+/**
+ * FNV-1a with a final mix, so that the low bits depend on the whole text.
+ * @param {string} text @returns {number} of 32 bits
+ */
 function hash(text) {
   let value = 0x811c9dc5;
   for (let at = 0; at < text.length; at += 1) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);

@@ -1,32 +1,33 @@
 // @ts-check
-// The phases of a long job: the children of its root by name, what is still to come as an earlier run had it, and how long all
-// of it may still take. Must never touch the DOM or a clock: every "now" is an argument.
+// The phases of a long job: the children of its root by name, the phases still to come according to an earlier run,
+// and the estimated time left. Must never touch the DOM or a clock: every "now" is an argument.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 import { childrenOf, nameOf } from "./span.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{name: string, start: number, end: number, open: number, failed: boolean, spans: number}} Phase as it was seen; `end`
- *   is that of the last span that has ended, NaN before
- * @typedef {{name: string, duration: number}} EarlierPhase of a run that ended well, in milliseconds
+ * @typedef {{name: string, start: number, end: number, open: number, failed: boolean, spans: number}} Phase an
+ *   observed phase; `end` is the latest end of its spans so far, NaN before the first
+ * @typedef {{name: string, duration: number}} EarlierPhase a phase of a successful earlier run; durations are in
+ *   milliseconds
  * @typedef {object} ShownPhase
  * @property {string} name
  * @property {"done" | "running" | "expected"} kind
  * @property {boolean} failed
- * @property {number} start NaN for what is expected
- * @property {number} end of what is done; now for what runs
+ * @property {number} start NaN for an expected phase
+ * @property {number} end for a running phase the present
  * @property {number} duration so far
- * @property {number} usual how long it takes, NaN where nothing says so
- * @property {number} left how long it may still take, NaN where that would be a guess
- * @property {number} names how many phases it stands for
+ * @property {number} usual its usual duration, NaN if unknown
+ * @property {number} left its estimated time left, NaN without an estimate
+ * @property {number} names number of phases merged into this one
  */
 
-/** A job that is shorter has no strip of phases. */
+/** Shorter jobs have no strip of phases. */
 export const LONG_JOB_MS = 10_000;
-/** Phases that are shown; the smallest of more become one. */
+/** Maximum number of phases shown; beyond it, the smallest are merged. */
 export const PHASES_MAX = 8;
-/** Children of a root that are looked at. */
+/** Bound on the children of the root that are read. */
 const CHILDREN_MAX = 250_000;
 
 /** @param {Trace} trace @param {number} root @returns {Phase[]} in order of start */
@@ -48,10 +49,10 @@ export function phasesOf(trace, root) {
 }
 
 /**
- * What was seen, and what an earlier run had behind the last phase that this one has seen.
+ * Returns the observed phases, then the phases that an earlier run had after the last one observed.
  * @param {Phase[]} phases @param {EarlierPhase[]} earlier
  * @param {{now: number, isOpen: boolean, usual: (name: string) => number, leftOf: (name: string) => number}} given `isOpen`: the job runs;
- *   `usual`, `leftOf`: milliseconds, NaN where nothing is known
+ *   `usual`, `leftOf`: in milliseconds, NaN if unknown
  * @returns {ShownPhase[]}
  */
 export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
@@ -71,7 +72,7 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   if (!isOpen) return shown;
   const seen = new Set(phases.map(({ name }) => name));
   const last = earlier.findLastIndex(({ name }) => seen.has(name));
-  // Another job than before, by all that is known of it.
+  // No phase in common with the earlier run, so it was a different job.
   if (phases.length > 0 && last < 0) return shown;
   for (const { name } of earlier.slice(last + 1)) {
     shown.push({ name, kind: "expected", failed: false, start: NaN, end: NaN, duration: 0, usual: usualOf(name), left: usualOf(name), names: 1 });
@@ -79,7 +80,10 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   return shown;
 }
 
-/** Of too many phases, the smallest that stand side by side become one. @param {ShownPhase[]} phases @param {number} [max] @returns {ShownPhase[]} */
+/**
+ * Merges the smallest neighbouring phases until at most `max` are left.
+ * @param {ShownPhase[]} phases @param {number} [max] @returns {ShownPhase[]}
+ */
 export function mergedPhases(phases, max = PHASES_MAX) {
   const merged = [...phases];
   const size = (/** @type {ShownPhase} */ one) => Math.max(one.duration, one.kind === "done" ? 0 : one.usual || 0);
@@ -97,7 +101,10 @@ export function mergedPhases(phases, max = PHASES_MAX) {
   return merged;
 }
 
-/** @param {ShownPhase[]} phases @returns {number} milliseconds that the job may still take; NaN where one phase says nothing, or none is to come */
+/**
+ * @param {ShownPhase[]} phases
+ * @returns {number} the estimated milliseconds left; NaN if a phase has no estimate or all phases are done
+ */
 export function timeLeft(phases) {
   const open = phases.filter(({ kind }) => kind !== "done");
   return open.length === 0 ? NaN : open.reduce((sum, { left }) => sum + left, 0);

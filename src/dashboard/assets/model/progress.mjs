@@ -1,23 +1,23 @@
 // @ts-check
-// How far a span has come, by its attributes `progress.*`: how many of how many, how fast, and how long it may still take.
+// The progress of a span, from its attributes `progress.*`: the amount done, its rate, and the estimated time left.
 // Must never touch the DOM or a clock: every "now" is an argument.
 
 import { formatCount } from "./time.mjs";
 
 /**
  * @typedef {{current: number, total: number | null, units: string, message: string}} Progress
- * @typedef {{at: number, current: number}} Step when it was told, in milliseconds
+ * @typedef {{at: number, current: number}} Step `at`: time of the update, in milliseconds
  */
 
-/** A rate is that of so much time, or of so many updates where they come slowly. */
+/** The rate is measured over this time, or over this many updates if they are slow. */
 export const WINDOW_MS = 10_000;
 export const WINDOW_STEPS = 20;
-/** However fast they come. */
+/** Bound on the updates in the window, for fast updates. */
 const STEPS_MAX = 200;
-/** Fewer updates say nothing of the time that is left. */
+/** With fewer updates there is no estimate of the time left. */
 export const ETA_STEPS_MIN = 3;
 const TEXT_MAX = 120;
-/** Nobody waits that long, and the dates would be nonsense. */
+/** Longer estimates are not shown. */
 const LEFT_MAX_MS = 100 * 24 * 3_600_000;
 
 /** @param {Record<string, any> | null | undefined} attributes @returns {Progress | null} */
@@ -28,7 +28,7 @@ export function progressOf(attributes) {
   });
 }
 
-/** @param {any} data as the list has it @returns {Progress | null} */
+/** @param {any} data the `progress` field of a summary @returns {Progress | null} */
 export function progressFrom(data) {
   const current = numberOf(data?.current);
   const message = textOf(data?.message);
@@ -37,7 +37,7 @@ export function progressFrom(data) {
   return { current: current ?? 0, total: current === null || total === 0 ? null : total, units: textOf(data.units), message };
 }
 
-/** @param {unknown} value a number, or a text where 64 bits came as one @returns {number | null} */
+/** @param {unknown} value a number, or text with a 64-bit number @returns {number | null} */
 function numberOf(value) {
   const number = typeof value === "string" && /^\d+(\.\d+)?$/.test(value) ? Number(value) : value;
   return typeof number === "number" && Number.isFinite(number) && number >= 0 ? number : null;
@@ -48,22 +48,22 @@ function textOf(value) {
   return typeof value === "string" ? value.slice(0, TEXT_MAX) : "";
 }
 
-/** The last updates of one span's progress. */
+/** The latest progress updates of one span. */
 export class ProgressWindow {
   /** @type {Step[]} */
   steps = [];
   total = /** @type {number | null} */ (null);
   units = "";
 
-  /** @returns {ProgressWindow} one that goes its own way */
+  /** @returns {ProgressWindow} an independent copy */
   copy() {
     return Object.assign(new ProgressWindow(), { ...this, steps: [...this.steps] });
   }
 
-  /** @param {Progress} progress @param {number} at when it was told, in milliseconds */
+  /** @param {Progress} progress @param {number} at time of the update, in milliseconds */
   hear({ current, total, units }, at) {
     const last = this.steps[this.steps.length - 1];
-    // What begins anew, or counts something else, has another speed.
+    // After a restart, or with another total or unit, the old steps say nothing about the rate.
     if (total !== this.total || units !== this.units || (last !== undefined && current < last.current)) this.steps = [];
     this.total = total;
     this.units = units;
@@ -74,7 +74,10 @@ export class ProgressWindow {
     if (gone > 0) this.steps.splice(0, gone);
   }
 
-  /** How fast it goes. Silence that is longer than usual slows it down. @param {number} now @returns {number} in units a millisecond; 0 where nothing is known */
+  /**
+   * Returns the rate. It falls when an update takes longer than usual.
+   * @param {number} now @returns {number} in units per millisecond; 0 if unknown
+   */
   rate(now) {
     const { steps } = this;
     if (steps.length < 2) return 0;
@@ -84,7 +87,11 @@ export class ProgressWindow {
     return (last.current - first.current) / (heard + silence);
   }
 
-  /** @param {number} now @returns {number | null} milliseconds until it is done, at the speed of the last window; null where that would be a guess */
+  /**
+   * @param {number} now
+   * @returns {number | null} estimated milliseconds until it is done, at the rate of the window; null without a basis
+   *   for an estimate
+   */
   left(now) {
     const { steps, total } = this;
     const rate = this.rate(now);
@@ -97,19 +104,19 @@ export class ProgressWindow {
   }
 }
 
-/** @param {Progress} progress @returns {number | null} the part that is done, from 0 to 1; null without a total */
+/** @param {Progress} progress @returns {number | null} the share that is done, from 0 to 1; null without a total */
 export function shareOf({ current, total }) {
   return total === null ? null : Math.min(1, current / total);
 }
 
-/** @param {Progress} progress @returns {boolean} whether it counts something; else there is only a message */
+/** @param {Progress} progress @returns {boolean} whether it has an amount; otherwise it has only a message */
 export function isCounted({ current, total }) {
   return current > 0 || total !== null;
 }
 
-/** @param {Progress} progress @returns {string} `70 %`, 100 only when all is done; or nothing */
+/** @param {Progress} progress @returns {string} `70 %`; `100 %` only when all is done; empty without a total */
 export function percentText({ current, total }) {
-  // Rounded down: what is not done is not shown as done.
+  // Rounded down, so that unfinished work never shows 100 %.
   return total === null ? "" : `${formatCount(Math.floor((current / total) * 100 + 1e-9))} %`;
 }
 
@@ -124,7 +131,7 @@ function numberText(value) {
   return Number.isInteger(value) ? formatCount(value) : value < 100 ? value.toFixed(1) : formatCount(Math.round(value));
 }
 
-/** @param {number} rate in units a millisecond @returns {string} `3.4/s`, `12/min`, or nothing */
+/** @param {number} rate in units per millisecond @returns {string} `3.4/s` or `12/min`, empty if unknown */
 export function rateText(rate) {
   if (!(rate > 0)) return "";
   const perSecond = rate * 1_000;
@@ -133,7 +140,10 @@ export function rateText(rate) {
   return perMinute >= 1 ? `${perMinute < 10 ? perMinute.toFixed(1) : Math.round(perMinute)}/min` : `${(perMinute * 60).toFixed(1)}/h`;
 }
 
-/** @param {number | null} left milliseconds @returns {string} `about 2 m 30 s left`, rounded as a guess is; or nothing */
+/**
+ * @param {number | null} left milliseconds
+ * @returns {string} `about 2 m 30 s left`, coarsely rounded; empty if unknown
+ */
 export function leftText(left) {
   if (left === null) return "";
   const seconds = left / 1_000;
@@ -146,7 +156,7 @@ export function leftText(left) {
 }
 
 /**
- * All of it in one line.
+ * Returns the whole progress in one line.
  * @param {Progress} progress @param {ProgressWindow | null} speed @param {number} now
  * @returns {string} `190 of 270 pages · 70 % · 3.4/s · about 24 s left`
  */

@@ -1,42 +1,42 @@
 // @ts-check
-// Log records of a trace, in order of time and by span, as many as a page can keep: the newest.
+// Log records of a trace, in order of time and by span. Keeps the newest up to a bound.
 // Must never touch the DOM or a clock.
 
 import { isRepeated } from "./event-ids.mjs";
 
 /**
- * @typedef {{data: any, id: string, time: number}} LogRecord `time` in tree time, NaN where it is none
+ * @typedef {{data: any, id: string, time: number}} LogRecord `time` in tree time, NaN if invalid
  */
 
-/** Log records kept of one trace: the newest, so that a reader who follows sees what comes. */
+/** Maximum number of log records kept of one trace: the newest. */
 export const LOGS_MAX = 50_000;
-/** So many of the oldest go at once, because each time costs a pass over all of them. */
+/** This many of the oldest are removed at once, because a removal costs a pass over all records. */
 const LOGS_SLACK = 5_000;
 
 export class TraceLogs {
-  /** In order of time; of one moment, in order of arrival. @type {LogRecord[]} */
+  /** In order of time, ties in order of arrival. @type {LogRecord[]} */
   all = [];
   /** By span id, in order of arrival. @type {Map<string, LogRecord[]>} */
   bySpan = new Map();
-  /** The oldest ones that were let go. */
+  /** Number of oldest records removed. */
   refused = 0;
-  /** Grows when `all` changes elsewhere than at its end: whoever has a place in it must look anew. */
+  /** Grows when `all` changes anywhere except at its end, which invalidates positions in it. */
   moves = 0;
   version = 0;
 
-  /** @param {any} data @param {string} id of its event, empty where it has none @param {number} time @returns {boolean} false for a repetition */
+  /** @param {any} data @param {string} id id of its event, empty without one @param {number} time @returns {boolean} false for a repetition */
   add(data, id, time) {
     const key = typeof data.spanId === "string" ? data.spanId : "";
     const record = { data, id, time };
     const known = this.bySpan.get(key);
     if (known === undefined) this.bySpan.set(key, [record]);
     else {
-      // The records of a span come in the order of their numbers.
+      // Records of one span arrive in order of their sequence numbers.
       if (isRepeated(id, known[known.length - 1].id)) return false;
       known.push(record);
     }
     let place = this.all.length;
-    // Nearly always the end.
+    // The place is nearly always the end.
     while (place > 0 && this.all[place - 1].time > time) place -= 1;
     if (place === this.all.length) this.all.push(record);
     else {

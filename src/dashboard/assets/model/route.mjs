@@ -1,24 +1,24 @@
 // @ts-check
-// What an address says about the page, and the address for a page: trace, span, searches, order, view, zoom and moment.
-// Must never touch the DOM, the history or a clock. Whatever an address says that makes no sense is left out.
+// Parses the page's address and builds it: trace, span, searches, order, view, zoom and moment.
+// Must never touch the DOM, the history or a clock. Invalid parts of an address are ignored.
 
 import { within } from "./timescale.mjs";
 
 /**
  * @typedef {import("./timescale.mjs").Stretch} Stretch
  * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
- *   start of the trace, so that they mean the same to whoever opens the address
+ *   trace's start, so that an address shows the same to everyone
  * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
  *   page: "traces" | "logs" | "operations", view: "waterfall" | "flame" | "logs", since: number | null, until: number | null, mine: boolean, compare: string | null} & Look} Route
- *   `page`: what is listed where there is no trace; `query` searches the list, `find` the trace; `since`, `until` and `mine` narrow
- *   the list, in milliseconds since 1970; `compare`: the run that the trace is held against
+ *   `page`: the list shown if there is no trace; `query` searches the list, `find` the trace; `since`, `until` (in
+ *   milliseconds since 1970) and `mine` narrow the list; `compare`: the baseline that the trace is compared with
  */
 
-/** The whole trace, now. @type {Look} */
+/** Zoomed out, at the present moment. @type {Look} */
 export const WHOLE = Object.freeze({ from: null, to: null, at: null });
 
 const FILE = "file:";
-/** Nanoseconds. */
+/** Decimals of a millisecond in an address: nanoseconds. */
 const DECIMALS = 6;
 
 /** @param {string} search the query of an address @returns {Route} */
@@ -46,7 +46,7 @@ export function parseRoute(search) {
   };
 }
 
-/** @param {string} hash of the address of a page that is a file: its traces have their own ids there @returns {Route} */
+/** @param {string} hash the hash of a page that is a file; trace ids in it have no file prefix @returns {Route} */
 export function parseFileRoute(hash) {
   const query = new URLSearchParams(hash);
   const trace = query.get("trace") ?? "";
@@ -54,7 +54,7 @@ export function parseFileRoute(hash) {
   return { ...parseRoute(query.toString()), page: "traces" };
 }
 
-/** @param {Route} route @returns {string} the hash of its address, without its sign */
+/** @param {Route} route @returns {string} the hash of its address, without the `#` */
 export function fileRouteText(route) {
   return routeText({ ...route, trace: route.trace?.startsWith(FILE) ? route.trace.slice(FILE.length) : route.trace });
 }
@@ -87,7 +87,7 @@ function numberIn(text) {
   return Number(text);
 }
 
-/** @param {Route} route @returns {string} the query of its address, without its question mark */
+/** @param {Route} route @returns {string} the query of its address, without the `?` */
 export function routeText(route) {
   const query = new URLSearchParams();
   if (route.trace !== null) {
@@ -114,13 +114,16 @@ export function routeText(route) {
   return query.toString();
 }
 
-/** @param {number} value @returns {string} without an exponent, which no one reads */
+/** @param {number} value @returns {string} without an exponent */
 function numberText(value) {
   const text = value.toFixed(DECIMALS).replace(/\.?0+$/, "");
   return text === "-0" ? "0" : text;
 }
 
-/** @param {Route} route @param {string | null} trace @param {string | null} span @returns {Route} what is looked at in one trace is not in the next */
+/**
+ * @param {Route} route @param {string | null} trace @param {string | null} span
+ * @returns {Route} the route to another trace or span; another trace resets search, comparison, zoom and moment
+ */
 export function elsewhere(route, trace, span) {
   return trace === route.trace ? { ...route, span } : { ...route, trace, span, find: "", compare: null, ...WHOLE };
 }
@@ -131,7 +134,10 @@ export function lookOf({ zoom, moment }, start) {
   return { from: offset(zoom?.start), to: offset(zoom?.end), at: offset(moment) };
 }
 
-/** @param {Look} look @param {Stretch} whole of the trace @returns {{zoom: Stretch | null, moment: number | null}} what it means in this trace, inside its bounds */
+/**
+ * @param {Look} look @param {Stretch} whole of the trace
+ * @returns {{zoom: Stretch | null, moment: number | null}} the zoom and moment in this trace's time, within its bounds
+ */
 export function shownBy({ from, to, at }, whole) {
   const zoom = from === null || to === null ? null : within({ start: whole.start + from, end: whole.start + to }, whole);
   return { zoom, moment: at === null ? null : whole.start + Math.max(0, at) };

@@ -1,5 +1,5 @@
 // @ts-check
-// What an open span says of the moment: what it awaits, whether it works or waits, and which thread it holds.
+// The current activity of an open span: what it awaits, whether it works or waits, and which thread it blocks.
 // Must never touch the DOM or a clock: every "now" is an argument.
 
 import { percentText, progressText } from "./progress.mjs";
@@ -10,17 +10,18 @@ import { formatCount, formatDuration, formatOpen, parseTimestamp } from "./time.
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{name: string, since: number, isLong: boolean}} Awaiting `since` in tree time
  * @typedef {{thread: string, since: number, isBlocked: boolean}} Polling
- * @typedef {{from: number, to: number, share: number}} Stretch of time, and the part of it in which a span worked
+ * @typedef {{from: number, to: number, share: number}} Stretch a stretch of time, and the share of it in which a span
+ *   worked
  */
 
-/** An await point that takes longer is marked. */
+/** A longer wait at an await point is marked as long. */
 export const AWAITING_LONG_MS = 10_000;
-/** A poll that takes longer keeps its thread from all others. */
+/** A longer poll counts as blocking its thread. */
 export const BLOCKED_MS = 1_000;
 const NAME_MAX = 120;
-/** Stretches kept of one span; then each two become one. */
+/** Maximum number of stretches of one span; beyond it, neighbours are merged in pairs. */
 export const STRETCHES_MAX = 256;
-// What differs by less is one stretch.
+// Neighbouring stretches whose shares differ by less are merged.
 const SHARE_STEP = 0.08;
 
 /** @param {Trace} trace @param {number} index of an open span @param {number} now @returns {Awaiting | null} */
@@ -31,7 +32,10 @@ export function awaitingOf(trace, index, now) {
   return { name: awaiting.name.slice(0, NAME_MAX), since, isLong: now - since >= AWAITING_LONG_MS };
 }
 
-/** @param {Trace} trace @param {number} index of an open span @param {number} now @returns {Polling | null} the poll that is under way */
+/**
+ * @param {Trace} trace @param {number} index of an open span @param {number} now
+ * @returns {Polling | null} the current poll
+ */
 export function pollingOf(trace, index, now) {
   const polling = trace.spans.events[index]?.task?.polling;
   if (polling == null) return null;
@@ -40,7 +44,9 @@ export function pollingOf(trace, index, now) {
   return { thread: String(polling.thread ?? "").slice(0, NAME_MAX) || "unnamed", since, isBlocked: now - since >= BLOCKED_MS };
 }
 
-/** @param {Trace} trace @param {number} now @returns {number[]} open spans whose thread can do nothing else, the longest first */
+/**
+ * @param {Trace} trace @param {number} now @returns {number[]} open spans that block their thread, the longest first
+ */
 export function blockedSpans(trace, now) {
   const blocked = [];
   for (const index of trace.live.keys()) {
@@ -50,7 +56,7 @@ export function blockedSpans(trace, now) {
   return blocked.sort((a, b) => a.since - b.since).map(({ index }) => index);
 }
 
-/** @param {any} task @returns {string} `works 43 %, waits 57 % · 31 polls · longest 220 ms`, or nothing */
+/** @param {any} task @returns {string} `works 43 %, waits 57 % · 31 polls · longest 220 ms`, or empty */
 export function taskText(task) {
   const [busy, idle, polls, longest] = [task?.busyNanos, task?.idleNanos, task?.polls, task?.longestPollNanos].map(Number);
   const parts = [];
@@ -63,7 +69,10 @@ export function taskText(task) {
   return parts.join(" · ");
 }
 
-/** @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving @returns {string} `awaits redis get for 12.1 s`, or nothing */
+/**
+ * @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving
+ * @returns {string} `awaits redis get for 12.1 s`, or empty
+ */
 export function awaitingText(trace, index, now, moving) {
   const awaiting = awaitingOf(trace, index, now);
   if (awaiting === null) return "";
@@ -76,16 +85,20 @@ export function pollingText(trace, index, now, moving) {
   return polling === null || !polling.isBlocked ? "" : `polled since ${formatOpen(now - polling.since, moving)} on thread ${polling.thread}`;
 }
 
-/** @param {Trace} trace @param {number} index @param {number} now @returns {string} `190 of 270 pages · 70 % · 3.4/s · about 24 s left`, or nothing */
+/**
+ * @param {Trace} trace @param {number} index @param {number} now
+ * @returns {string} `190 of 270 pages · 70 % · 3.4/s · about 24 s left`, or empty
+ */
 export function progressTextAt(trace, index, now) {
   const progress = progressAt(trace, index);
   return progress === null ? "" : progressText(progress, trace.live.get(index)?.speed ?? null, now);
 }
 
 /**
- * What a whole trace says of its progress, as the list has it: its root does, else the open span that told of it last.
+ * Returns the span whose progress stands for the whole trace, by the rule of the server's list: the root if it has
+ * progress, else the open span that reported progress last.
  * @param {Trace} trace @param {number} first its first span
- * @returns {number} −1 where none does
+ * @returns {number} −1 if none reports progress
  */
 export function progressingSpan(trace, first) {
   if (first >= 0 && hasProgress(trace, first)) return first;
@@ -105,15 +118,15 @@ function hasProgress(trace, index) {
   return "progress.current" in attributesOf(trace, index) && progressAt(trace, index) !== null;
 }
 
-/** @param {Trace} trace @param {number} index @returns {string} `70 %`, or nothing */
+/** @param {Trace} trace @param {number} index @returns {string} `70 %`, or empty */
 export function percentAt(trace, index) {
   const progress = index < 0 ? null : progressAt(trace, index);
   return progress === null ? "" : percentText(progress);
 }
 
-/** When a span worked, as its updates told it. */
+/** The times in which a span worked, from its updates. */
 export class WorkTimes {
-  /** One after another. @type {Stretch[]} */
+  /** In order of time, without overlaps. @type {Stretch[]} */
   stretches = [];
   at = NaN;
   busy = 0;

@@ -1,6 +1,6 @@
 // @ts-check
-// The search grammar, for lists of traces and for the spans of one trace. The server reads the same (`src/trace/search.rs`):
-// `tests/search.json` holds both to one meaning. Must never touch the DOM or a clock.
+// The search grammar for lists of traces and for the spans of one trace. The server implements the same grammar in
+// `src/trace/search.rs`; both are tested with `tests/search.json`. Must never touch the DOM or a clock.
 
 import { shownState } from "./columns.mjs";
 
@@ -9,13 +9,13 @@ import { shownState } from "./columns.mjs";
  * @typedef {object} Term
  * @property {boolean} negated
  * @property {number} at place in the query, in code units from 0
- * @property {string} key "" for text; of an attribute with `@` before it
- * @property {string} value folded, as `fold` says
- * @property {Operator | ""} operator "" where the value is to be contained
- * @property {number} number what is compared with: nanoseconds for `duration`; NaN where nothing is
- * @typedef {{message: string, at: number, length: number}} Wrong what cannot be read, and where
+ * @property {string} key "" for text; an attribute's key begins with `@`
+ * @property {string} value as returned by `fold`
+ * @property {Operator | ""} operator "" for a search for contained text
+ * @property {number} number the number to compare with, in nanoseconds for `duration`; NaN without a comparison
+ * @typedef {{message: string, at: number, length: number}} Wrong a syntax error and its position
  * @typedef {{terms: Term[], wrong: Wrong | null}} Query
- * @typedef {"list" | "trace"} Subject what is searched
+ * @typedef {"list" | "trace"} Subject whether traces or the spans of one trace are searched
  */
 
 const KEYS = {
@@ -35,14 +35,14 @@ const NANOSECONDS = { ns: 1, us: 1e3, "µs": 1e3, "μs": 1e3, ms: 1e6, "": 1e6, 
 /**
  * @param {string} text
  * @param {Subject} subject
- * @returns {Query} where something is wrong, no terms
+ * @returns {Query} without terms if there is an error
  */
 export function parseQuery(text, subject) {
   try {
     return { terms: wordsOf(text).map((word) => termOf(word, subject)), wrong: null };
   } catch (refused) {
     if (!(refused instanceof Refused)) throw refused;
-    // As the server counts: characters, from 1.
+    // The server counts characters from 1, too.
     const character = [...text.slice(0, refused.at)].length + 1;
     return { terms: [], wrong: { message: `${refused.message}, at character ${character}`, at: refused.at, length: refused.length } };
   }
@@ -59,13 +59,13 @@ function refuse(message, at = 0, length = 1) {
 }
 
 /**
- * Text as it is compared: without case, in one spelling of each character, with one kind of blank. NFD, then full lower,
- * upper and lower case, then NFC: this tells apart what Unicode's case folding tells apart, except that `ı` is an `i`.
+ * Returns text in the form used for comparison: case-folded, normalized, with all white space as blanks. Applies NFD,
+ * then lower, upper and lower case, then NFC. The result equals Unicode case folding, except that `ı` equals `i`.
  * @param {string} text @returns {string}
  */
 export function fold(text) {
   if (isAscii(text)) return text.toLowerCase().replace(/[\t-\r]/g, " ");
-  // At the end of a word, `toLowerCase` makes a final sigma.
+  // `toLowerCase` writes a final sigma at the end of a word.
   const lower = text.normalize("NFD").toLowerCase().toUpperCase().toLowerCase().replaceAll("ς", "σ");
   return lower.replace(/\p{White_Space}/gu, " ").normalize("NFC");
 }
@@ -76,8 +76,8 @@ function isAscii(text) {
 }
 
 /**
- * Whether a text contains a folded one. Most texts are ASCII, and a trace has a million of them: those are searched
- * where they are.
+ * Returns a test whether a text contains the folded value. ASCII texts are matched by a regular expression without a
+ * copy: nearly all texts are ASCII, and a trace may have a million of them.
  * @param {string} value folded
  * @returns {(text: string) => boolean}
  */
@@ -104,7 +104,7 @@ function wordsOf(query) {
     }
     if (word === null) words.push((word = { at, end: at, text: "", negated: false, quoted: false }));
     word.end = at + 1;
-    // Elsewhere a backslash is one, as in `C:\temp`.
+    // Only `\"` and `\\` within quotes are escapes, so `C:\temp` keeps its backslash.
     if (quote >= 0 && character === "\\" && /["\\]/.test(query[at + 1] ?? "")) {
       at += 1;
       word.text += query[at];
@@ -155,7 +155,7 @@ function testOf(text, subject) {
   const known = mark === "" && KEYS[subject].includes(key);
   if (known && (key === "duration" || COUNTED.includes(key))) return comparison(key, operator === ":" ? value : operator + value);
   const number = /^-?(\d+\.?\d*|\.\d+)$/.test(value) ? Number(value) : NaN;
-  // A word such as `a>b` is only text.
+  // Otherwise a word such as `a>b` is plain text.
   if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
   if (operator === ":" && known) return property(key, value);
   if (subject === "trace" && mark === "" && KEYS.list.includes(key)) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
@@ -203,15 +203,15 @@ export function compares(actual, operator, wanted) {
   return operator === ">=" ? actual >= wanted : actual === wanted;
 }
 
-/** @param {string} text @returns {string} a term that finds this text, whatever is in it */
+/** @param {string} text @returns {string} a term that finds exactly this text */
 export function quoteTerm(text) {
   if (/^[^\p{White_Space}"-][^\p{White_Space}"]*$/u.test(text)) return text;
-  // A search field has one line; any blank finds any other.
+  // A search field has one line, and a blank in a term matches any white space.
   return `"${text.replace(/["\\]/g, "\\$&").replace(/\p{White_Space}/gu, " ")}"`;
 }
 
 /**
- * A trace in the list. `now` in milliseconds since 1970. Where the server found it in its events, it has a `match`.
+ * Returns whether a trace of the list matches. `now` is in milliseconds since 1970. A trace with a `match` always does.
  * @param {import("./list-model.mjs").Summary} trace @param {Term[]} terms @param {number} now
  * @returns {boolean}
  */
@@ -224,13 +224,13 @@ function traceHolds(trace, { key, value, operator, number }, now) {
   const contained = contains(value);
   const has = (/** @type {unknown} */ text) => contained(String(text ?? ""));
   const services = () => (trace.services ?? []).some((service) => has(service.name));
-  // That of a file has the mark of files before it.
+  // The id of a trace from a file begins with the file prefix.
   const id = () => trace.traceId.slice(trace.traceId.lastIndexOf(":") + 1).startsWith(value);
   switch (key) {
     case "": return has(trace.name) || services() || id();
     case "name": return has(trace.name);
     case "service": return services();
-    // As it is on the wire, or as people are told it: a trace that fails also runs.
+    // Accept the wire state and the shown state: a trace shown as failing is also running.
     case "state": return trace.state === value || shownState(trace.state, (trace.spans?.errors ?? 0) > 0) === value;
     case "status": return ["error", "panicked", "lost"].includes(trace.state) === (value === "error");
     case "kind": return String(trace.kind ?? "").toLowerCase() === value;
@@ -238,12 +238,12 @@ function traceHolds(trace, { key, value, operator, number }, now) {
     case "spans": return compares(trace.spans?.total ?? 0, operator, number);
     case "errors": return compares(trace.spans?.errors ?? 0, operator, number);
     case "trace": case "id": return id();
-    // Attributes, scopes and spans are in the events, which the server searches.
+    // Attributes, scopes and span names are only in the events, which the server searches.
     default: return false;
   }
 }
 
-/** @param {Term[]} terms @returns {boolean} whether time alone changes what is found */
+/** @param {Term[]} terms @returns {boolean} whether the result changes with time alone */
 export function dependsOnTime(terms) {
   return terms.some((term) => term.key === "duration");
 }

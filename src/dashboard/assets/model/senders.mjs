@@ -1,12 +1,12 @@
 // @ts-check
-// What the status says of the processes that send OTLP: who they are, when each was last heard, and what of theirs was not
-// taken. Pure: it must never touch the DOM, nor ask the server.
+// Status lines about the processes that send OTLP: their names, when each was last heard, and what of theirs was
+// rejected. Pure: it must never touch the DOM, nor ask the server.
 
 import { epochMilliseconds, formatAge, formatCount, formatDuration, plural } from "./time.mjs";
 
-/** Senders that have a line of their own. Those that were heard last come first. */
+/** Maximum number of senders with a line of their own; the most recently heard come first. */
 export const SENDERS_SHOWN_MAX = 8;
-/** Services that are named as senders of ended spans only. */
+/** Maximum number of services named as senders of ended spans only. */
 export const SERVICES_NAMED_MAX = 3;
 
 /**
@@ -15,8 +15,8 @@ export const SERVICES_NAMED_MAX = 3;
  */
 
 /**
- * @param {{now: string, otlp?: OtlpReport} | null} status what `GET /status` answered, or null
- * @returns {string[]} nothing where no receiver is
+ * @param {{now: string, otlp?: OtlpReport} | null} status the response of `GET /status`, or null
+ * @returns {string[]} empty if the server has no OTLP receiver
  */
 export function senderLines(status) {
   if (!Array.isArray(status?.otlp?.senders)) return [];

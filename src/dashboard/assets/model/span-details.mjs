@@ -1,6 +1,6 @@
 // @ts-check
-// What the inspector says of a span, as texts: fields about the code, events and logs in one order, links back to it, and
-// the search that finds spans alike. Must never touch the DOM or a clock.
+// Texts of the inspector: fields about the code, events and log records in one order, links back to a span, and
+// searches for similar spans. Must never touch the DOM or a clock.
 
 import { readChanges } from "./model.mjs";
 import { quoteTerm } from "./search.mjs";
@@ -10,14 +10,14 @@ import { epochMilliseconds, formatDuration, plural } from "./time.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {Record<string, unknown>} Attributes
- * @typedef {{name: string, text: string, key: string, whole?: string}} Field `key`: the attribute that finds spans alike;
- *   `whole`: what the text is an abbreviation of
+ * @typedef {{name: string, text: string, key: string, whole?: string}} Field `key`: the attribute by which similar
+ *   spans are found; `whole`: the full text, if `text` is shortened
  */
 
-/** Of the longest value, what a search is made of. */
+/** Maximum length of a value in a search term. */
 const TERM_LENGTH_MAX = 120;
 
-// Names of today's conventions and of those before them, which older bridges still write.
+// Names of the current conventions, and of older ones that some bridges still write.
 const FILE_KEYS = ["code.file.path", "code.filepath"];
 const LINE_KEYS = ["code.line.number", "code.lineno"];
 const COLUMN_KEYS = ["code.column.number", "code.column"];
@@ -25,7 +25,7 @@ const FUNCTION_KEYS = ["code.function.name", "code.function"];
 const MODULE_KEYS = ["code.module.name", "code.namespace"];
 
 /**
- * Attributes that tell of the code and not of the work, as fields of their own; else they would drown the others.
+ * Separates attributes that describe the code from those that describe the work, which they would bury.
  * @param {Attributes} attributes
  * @returns {{fields: Field[], others: [string, unknown][]}}
  */
@@ -66,8 +66,8 @@ export function codeFields(attributes) {
 }
 
 /**
- * A path from where it begins to tell something: a crate of a registry, or the standard library, lies deep in directories
- * that are the same for all.
+ * Shortens a path to its distinctive part. Crates of a registry and the standard library lie deep in directories that
+ * are always the same.
  * @param {string} path
  * @returns {string}
  */
@@ -78,29 +78,29 @@ export function shortPath(path) {
 }
 
 /**
- * Span events and log records in order of time; events before logs of the same moment.
+ * Returns span events and log records in order of time; at the same time, events come first.
  * @param {any} event of the span @param {import("./records.mjs").LogRecord[]} logs
  * @returns {{kind: "event" | "log", entry: any}[]}
  */
 export function timelineOf(event, logs) {
   const events = (Array.isArray(event?.events) ? event.events : []).map((/** @type {any} */ entry) => ({ kind: /** @type {const} */ ("event"), entry }));
   const records = logs.map(({ data: entry }) => ({ kind: /** @type {const} */ ("log"), entry }));
-  // Timestamps are of one width, so text order is time order; a stable sort keeps what is simultaneous as it came.
+  // Timestamps have a fixed width, so text order is time order. The sort is stable: ties stay in order of arrival.
   const order = (/** @type {{entry: any}} */ one) => String(one.entry?.timestamp ?? "");
   return [...events, ...records].sort((a, b) => (order(a) === order(b) ? 0 : order(a) < order(b) ? -1 : 1));
 }
 
 /**
- * A search for spans with this value, or "" where none can be written.
+ * Returns a search term for spans with this value, or "" if the grammar has none.
  * @param {string} key @param {unknown} value
  * @returns {string}
  */
 export function termFor(key, value) {
   if (typeof value === "object") return "";
   const text = quoteTerm(String(value).slice(0, TERM_LENGTH_MAX).replace(/[\ud800-\udbff]$/, ""));
-  // Where a key cannot be written, or what follows it would make a path or an address of it, the text is looked for alone.
+  // If the key is invalid in a term, or `key:value` would read as a path or an address, search for the text alone.
   if (!/^[A-Za-z_][\w.-]*$/.test(key) || /^(:|\/\/)/.test(String(value))) return text;
-  // Without the mark, the search would ask the span and not the attribute.
+  // Without `@`, the term would search a field of the span instead of the attribute.
   return `${RESERVED.includes(key) ? "@" : ""}${key}:${text}`;
 }
 
@@ -122,7 +122,7 @@ export function valueText(value) {
   return typeof value === "string" ? value : JSON.stringify(value) ?? "";
 }
 
-/** Which spans of a trace link to which others of it; grows with the trace, and reads each change once. */
+/** An index of the links between spans of one trace. It is updated with the trace and reads each change once. */
 export class BackLinks {
   /** @type {Trace | null} */
   trace = null;
@@ -166,7 +166,7 @@ export function scopeText(event) {
   return event.scopeVersion ? `${event.scope} ${event.scopeVersion}` : String(event.scope);
 }
 
-/** @param {any} event @returns {string | null} what an open span was told, and the page did not keep */
+/** @param {any} event @returns {string | null} how many events and links of an open span the page dropped */
 export function notKeptText(event) {
   return event?.itemsLeft > 0 ? `${plural(event.itemsLeft, "more event or link", "more events or links")} of it; its end has all` : null;
 }
@@ -177,7 +177,7 @@ export function droppedText(event) {
   return Object.entries(event.dropped).map(([what, count]) => `${count} ${what}`).join(", ");
 }
 
-/** @param {any} event @returns {string | null} when a receiver got it, where that is not plausible beside its own time */
+/** @param {any} event @returns {string | null} the time of receipt, if it does not fit the span's own time */
 export function receiptText(event) {
   if (typeof event?.receivedTimestamp !== "string") return null;
   const delay = epochMilliseconds(event.receivedTimestamp) - epochMilliseconds(event.timestamp);

@@ -1,38 +1,42 @@
 // @ts-check
-// What a row calls a span: by OpenTelemetry's semantic conventions where it follows one, else by its name; and beside that one
-// or two attributes that tell it from others of its name. The waterfall, the list and "waits for" all use it.
-// Must never touch the DOM, a clock or the browser's store.
+// The title of a row. It follows OpenTelemetry's semantic conventions if the span does, else it is the span's name.
+// One or two attributes beside it distinguish spans of the same name. The waterfall, the list and "waits for" use
+// these titles.
+// Must never touch the DOM, a clock or the browser's storage.
 
 import { STATE, isBadState } from "./columns.mjs";
 import { attributesOf, nameOf, readChanges, shownName } from "./model.mjs";
 
 /**
- * @typedef {{text: string, tone: "ok" | "warning" | "error"}} Badge an HTTP status or an RPC status that is no success
+ * @typedef {{text: string, tone: "ok" | "warning" | "error"}} Badge an HTTP status, or an RPC status other than
+ *   success
  * @typedef {object} Title
  * @property {string} text
  * @property {Badge | null} badge
- * @property {string} aside the span's own name, where the title says something else and the name is no stopgap; or nothing
- * @property {readonly string[]} used attributes that the title says already
- * @typedef {{key: string, value: string}} Beside an attribute that stands beside a title
+ * @property {string} aside the span's name if it adds to the title and is no library default, else empty
+ * @property {readonly string[]} used attributes that the title includes
+ * @typedef {{key: string, value: string}} Beside an attribute shown beside a title
  * @typedef {Record<string, unknown>} Attributes
  * @typedef {{text: string, used: string[], badge?: Badge | null}} Found
  */
 
-/** Attributes that stand beside a title, chosen by the reader or found. */
+/** Maximum number of attributes beside a title. */
 export const BESIDE_MAX = 2;
-/** Spans of one name that are compared to find what tells them apart: the last so many. */
+/** Newest spans of one name that are compared to find a distinguishing attribute. */
 export const SAMPLES_MAX = 50;
-/** Names for which a reader's choice is kept; the oldest goes first. */
+/** Names for which a reader's choice is stored; the oldest choice is dropped first. */
 export const CHOICES_MAX = 200;
 const VALUE_MAX = 60;
 const TITLE_MAX = 300;
 const REASON_MAX = 200;
 
-/** Attributes of no span's own: where code is, who ran it, how long it took, and what conventions say in a title or a panel. */
+/**
+ * Attributes that rarely distinguish spans: code location, thread, timings, and conventions shown in titles or panels.
+ */
 const COMMON = /^(code|thread|process|progress|otel|telemetry|service|host|http|url|net|network|server|client|peer|user_agent|db|messaging|rpc|gen_ai|exception|error|livespan|workflow)\.|^(target|level|busy_ns|idle_ns)$/;
-/** Of the common ones, those that tell two requests of one route apart. */
+/** Common attributes that still distinguish two requests of one route. */
 const TELLING = ["url.path", "http.target", "gen_ai.agent.id"];
-/** Names that libraries give where nobody gave one. */
+/** Names that libraries use by default. */
 const STOPGAP = /^(HTTP( request)?|request|query|execute|prepare|call|send|receive|publish|process|chat|grpc|span|\(no name\))$/i;
 
 /**
@@ -46,14 +50,14 @@ export function titleOf({ name, attributes }) {
     if (found === null) continue;
     const text = found.text.slice(0, TITLE_MAX);
     const isSaid = name === "" || STOPGAP.test(name) || text.toLowerCase().includes(name.toLowerCase()) || name.toLowerCase().includes(text.toLowerCase());
-    // A name that says all of the title and more is the better title.
+    // A name that contains the whole title and more is the better title.
     if (isSaid && name.length > text.length && name.toLowerCase().includes(text.toLowerCase())) return { text: name, badge: found.badge ?? null, aside: "", used: found.used };
     return { text, badge: found.badge ?? null, aside: isSaid ? "" : name, used: found.used };
   }
   return { text: name, badge: null, aside: "", used: [] };
 }
 
-/** The first rule that holds decides. @type {((attributes: Attributes, name: string) => Found | null)[]} */
+/** The first rule that returns a title wins. @type {((attributes: Attributes, name: string) => Found | null)[]} */
 const RULES = [httpTitle, databaseTitle, messagingTitle, rpcTitle, agentTitle, graphqlTitle];
 
 /** @param {Attributes} attributes @returns {Found | null} `GET /products/{id}` with its status */
@@ -65,7 +69,7 @@ function httpTitle(attributes) {
   const status = said(attributes, "http.response.status_code", "http.status_code");
   const badge = status === null ? null : httpBadge(status.text);
   const where = place?.text ?? (whole === null ? "" : withoutScheme(whole.text));
-  // Without a place it says no more than any name.
+  // Without a path or host, the method adds nothing to the name.
   if (where === "") return null;
   return { text: `${method.text} ${where}`, used: [method, place, whole, status].flatMap((one) => (one === null ? [] : [one.key])), badge };
 }
@@ -97,7 +101,7 @@ function messagingTitle(attributes, name) {
   const destination = said(attributes, "messaging.destination.template", "messaging.destination.name", "messaging.destination");
   if (destination === null) return null;
   const operation = said(attributes, "messaging.operation.name", "messaging.operation.type", "messaging.operation");
-  // A destination alone does not say what is done there; a name that somebody gave does.
+  // A destination alone does not name the operation; a name chosen by the application does.
   if (operation === null && name !== "" && !STOPGAP.test(name)) return null;
   return { text: operation === null ? destination.text : `${operation.text} ${destination.text}`, used: [destination.key, ...(operation === null ? [] : [operation.key])] };
 }
@@ -130,7 +134,10 @@ function graphqlTitle(attributes) {
   return type === null || name === null ? null : { text: `${type.text} ${name.text}`, used: [type.key, name.key] };
 }
 
-/** @param {Attributes} attributes @param {...string} keys of which the newest convention is the first @returns {{key: string, text: string} | null} the first that says anything */
+/**
+ * @param {Attributes} attributes @param {...string} keys the newest convention first
+ * @returns {{key: string, text: string} | null} the first one with a value
+ */
 function said(attributes, ...keys) {
   for (const key of keys) {
     const text = textOf(attributes[key]);
@@ -139,13 +146,13 @@ function said(attributes, ...keys) {
   return null;
 }
 
-/** @param {unknown} value @returns {string} empty for what is no single value */
+/** @param {unknown} value @returns {string} empty unless the value is a string, number or boolean */
 function textOf(value) {
   return typeof value === "string" ? value.trim() : typeof value === "number" || typeof value === "boolean" ? String(value) : "";
 }
 
 /**
- * What stands beside a title.
+ * Returns the attributes to show beside a title.
  * @param {Attributes | null | undefined} attributes @param {readonly string[]} keys
  * @returns {Beside[]}
  */
@@ -158,15 +165,15 @@ export function besideOf(attributes, keys) {
   return beside;
 }
 
-/** @param {Beside} beside @returns {string} `page=7`; of a key with many parts the last one says enough */
+/** @param {Beside} beside @returns {string} `page=7`; only the last part of a dotted key */
 export function besideText({ key, value }) {
   return `${key.slice(key.lastIndexOf(".") + 1)}=${value}`;
 }
 
 /**
- * The first attribute of its own that tells spans of one name apart. Of one span alone it is the first one.
+ * Returns the first attribute by which spans of one name differ. With one sample, its first own attribute.
  * @param {readonly (Attributes | null | undefined)[]} samples spans of one name, the newest first
- * @param {readonly string[]} [used] what the title says already
+ * @param {readonly string[]} [used] attributes that the title includes
  * @returns {string | null}
  */
 export function differingKey(samples, used = []) {
@@ -178,12 +185,12 @@ export function differingKey(samples, used = []) {
   return candidates.find((key) => others.some((other) => other?.[key] !== undefined && other[key] !== newest?.[key])) ?? null;
 }
 
-/** What a reader wants to see beside titles, by the span's name. */
+/** The attributes that a reader chose to see beside titles, by span name. */
 export class TitleChoice {
   /** Grows with every change. */
   version = 0;
 
-  /** @param {Record<string, unknown>} [kept] as `kept` once gave it */
+  /** @param {Record<string, unknown>} [kept] an earlier result of `kept` */
   constructor(kept = {}) {
     /** @type {Map<string, string[]>} */
     this.keys = new Map();
@@ -192,7 +199,7 @@ export class TitleChoice {
     }
   }
 
-  /** @returns {Record<string, string[]>} for the browser to keep */
+  /** @returns {Record<string, string[]>} to save in the browser's storage */
   kept() {
     return Object.fromEntries(this.keys);
   }
@@ -202,7 +209,10 @@ export class TitleChoice {
     return this.keys.get(name)?.includes(key) === true;
   }
 
-  /** Adds an attribute to what stands beside spans of this name, or takes it away; the older of three goes. @param {string} name @param {string} key */
+  /**
+   * Adds or removes an attribute beside spans of this name. Over BESIDE_MAX, the oldest is removed.
+   * @param {string} name @param {string} key
+   */
   toggle(name, key) {
     const before = this.keys.get(name) ?? [];
     const after = before.includes(key) ? before.filter((one) => one !== key) : [...before, key].slice(-BESIDE_MAX);
@@ -218,16 +228,16 @@ export class TitleChoice {
 
 /** @typedef {{spans: Int32Array, count: number, foundFor: number, keys: readonly string[]}} Sample the last spans of one name */
 
-/** What stands beside the titles of one trace's spans, looked for in the last spans of each name. */
+/** The attributes beside the titles of one trace's spans, found from the newest spans of each name. */
 export class TraceTitles {
   /** @type {import("./model.mjs").Trace | null} */
   trace = null;
-  /** Grows when other attributes are found for some name. */
+  /** Grows when the attribute found for a name changes. */
   found = 0;
   place = -1;
   /** @type {Map<number, Sample>} */
   samples = new Map();
-  /** Spans that were seen before. */
+  /** Spans sampled already. */
   seen = new Uint8Array(0);
 
   /** @param {TitleChoice} choice */
@@ -235,7 +245,7 @@ export class TraceTitles {
     this.choice = choice;
   }
 
-  /** Hears of what is new. @param {import("./model.mjs").Trace} trace */
+  /** Samples the spans that are new in the trace. @param {import("./model.mjs").Trace} trace */
   refresh(trace) {
     if (trace !== this.trace) {
       this.trace = trace;
@@ -258,7 +268,7 @@ export class TraceTitles {
     });
   }
 
-  /** What is drawn by it is out of date when this changes. @returns {number} */
+  /** Changes when a drawn title may be out of date. @returns {number} */
   get version() {
     return this.found + this.choice.version;
   }
@@ -271,8 +281,8 @@ export class TraceTitles {
   }
 
   /**
-   * Which attributes stand beside a span: the reader's, or what was found. It is looked for again each time there are twice as
-   * many spans, so that rows do not change their words all the time.
+   * Returns the attributes to show beside a span: the reader's choice, or the one found. The search runs again each
+   * time the number of samples has doubled; more often would make rows change their words all the time.
    * @param {number} index @param {readonly string[]} used
    * @returns {readonly string[]}
    */
@@ -292,7 +302,7 @@ export class TraceTitles {
   }
 
   /**
-   * All that a row says of which span it is.
+   * Returns the title of a row with the attributes beside it.
    * @param {number} index
    * @returns {Title & {beside: Beside[]}}
    */
@@ -306,7 +316,10 @@ export class TraceTitles {
   }
 }
 
-/** @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} why it failed, in its own words; or nothing */
+/**
+ * @param {import("./model.mjs").Trace} trace @param {number} index
+ * @returns {string} the span's own failure message, or empty
+ */
 export function reasonOf({ spans }, index) {
   const event = spans.events[index];
   const reason = event?.panic?.message ?? event?.status?.message;

@@ -1,5 +1,5 @@
 // @ts-check
-// What can be asked of a trace and of one span of it. Reads the columns, changes nothing, and keeps nothing.
+// Questions about a trace and about one of its spans. Reads the columns; changes and caches nothing but `firstSpan`.
 // Must never touch the DOM, the network or a clock: every "now" is an argument.
 
 import { FLAG, STATE, STATE_NAMES, isOpenState, shownState } from "./columns.mjs";
@@ -39,12 +39,12 @@ export function stateOf({ spans }, index) {
   return STATE_NAMES[spans.state[index]];
 }
 
-/** @param {Trace} trace @param {number} index @returns {ShownState} its state, with what is below it */
+/** @param {Trace} trace @param {number} index @returns {ShownState} its state, marked if a span below it failed */
 export function shownStateOf({ spans }, index) {
   return shownState(STATE_NAMES[spans.state[index]], spans.has(index, FLAG.errorBelow | FLAG.failing));
 }
 
-/** @param {Trace} trace @param {number} index @returns {string} its name, or what can be said about a span that was never seen */
+/** @param {Trace} trace @param {number} index @returns {string} its name, or a description of a span without events */
 export function shownName(trace, index) {
   const { spans } = trace;
   if (spans.state[index] !== STATE.placeholder) return nameOf(trace, index) || "(no name)";
@@ -57,7 +57,10 @@ export function eventOf({ spans }, index) {
   return spans.events[index];
 }
 
-/** @param {Trace} trace @param {number} index @returns {Record<string, unknown>} as they stand, or the final ones */
+/**
+ * @param {Trace} trace @param {number} index
+ * @returns {Record<string, unknown>} the current attributes, or the final ones after its end
+ */
 export function attributesOf(trace, index) {
   return trace.spans.events[index]?.attributes ?? {};
 }
@@ -72,7 +75,10 @@ export function logsOf(trace, index) {
   return trace.logs.bySpan.get(trace.spans.ids[index]) ?? [];
 }
 
-/** @param {Trace} trace @param {number} index @returns {import("./progress.mjs").Progress | null} how far it has come */
+/**
+ * @param {Trace} trace @param {number} index
+ * @returns {import("./progress.mjs").Progress | null} null if the span reports none
+ */
 export function progressAt(trace, index) {
   return progressOf(trace.spans.events[index]?.attributes);
 }
@@ -91,7 +97,7 @@ export function childrenOf({ spans }, index) {
 }
 
 /**
- * Where a span's bar ends: its end, for a lost one the moment it was last heard, for an open one `now`.
+ * Returns where a span's bar ends: at its end, for a lost span when it was last active, for an open span at `now`.
  * @param {Trace} trace @param {number} index
  * @param {number} now in tree time
  * @returns {number}
@@ -107,7 +113,7 @@ export function barEnd({ spans, lost }, index, now) {
 }
 
 /**
- * Time spent in the span and in none of its children, or null while it is open.
+ * Returns the time during which the span ran and none of its children did; null while it is open.
  * @param {Trace} trace @param {number} index
  * @returns {number | null}
  */
@@ -130,7 +136,7 @@ export function selfTime({ spans }, index) {
 }
 
 /**
- * The state of the whole trace: open while anything is, else what its roots say.
+ * The state of the whole trace: open while any span is, else the state of its roots.
  * @param {Trace} trace
  * @returns {SpanState}
  */
@@ -151,8 +157,8 @@ export function shownTraceState(trace) {
 }
 
 /**
- * Whether spans are missing: then what is there must not be taken for all of it. Where every span has its end, which repeats
- * what its start said, none is missing, whatever other events are gone.
+ * Returns whether spans are missing, so that views don't present the rest as the whole trace. Other removed events
+ * don't matter: an end repeats its start, so a trace with all its ends is complete.
  * @param {Trace} trace
  * @returns {boolean}
  */
@@ -161,7 +167,7 @@ export function isPartial({ evicted, losses, incomplete }) {
   return isEvicted || incomplete !== null;
 }
 
-/** @param {Trace} trace @returns {string} `1,444 of 1,756 spans are no longer kept`, or nothing where all are */
+/** @param {Trace} trace @returns {string} `1,444 of 1,756 spans are no longer kept`, empty if all are kept */
 export function evictedText({ evicted, losses, counts }) {
   if (evicted !== null && evicted.spans !== null && evicted.spans > 0) {
     return `${formatCount(evicted.spans)} of ${plural(evicted.spans + counts.total, "span")} ${evicted.spans === 1 ? "is" : "are"} no longer kept`;
@@ -170,7 +176,7 @@ export function evictedText({ evicted, losses, counts }) {
   return events === 0 ? "" : `${evicted === null && losses.atMost ? "up to " : ""}${eventsText(events)} no longer kept`;
 }
 
-/** @param {Trace} trace @returns {string} what the server could not write when it was asked, or nothing */
+/** @param {Trace} trace @returns {string} why the server's answer lacks a part of the trace; empty if it does not */
 export function incompleteText({ incomplete }) {
   if (incomplete === null) return "";
   const { reason, lost } = incomplete;
@@ -185,7 +191,7 @@ function eventsText(count) {
 }
 
 /**
- * Whether every open span waits, or is open only because a span below it is: as the list has it.
+ * Returns whether every open span waits, or is open only because its child is. The server's list uses the same rule.
  * @param {Trace} trace
  */
 function waits({ counts, spans }) {
@@ -202,15 +208,18 @@ export function traceName(trace) {
   return first < 0 ? "" : nameOf(trace, first);
 }
 
-/** What was found for a trace, and for which of its shapes. @type {WeakMap<Trace, {structure: number, first: number}>} */
+/**
+ * Results of `firstSpan`, each valid for one structure version.
+ * @type {WeakMap<Trace, {structure: number, first: number}>}
+ */
 const firstSpans = new WeakMap();
 
 /**
- * The span that a trace is called after, by the rule that the server's list has: of the spans without a known parent the
- * one that started first; of those that started together, the one whose first event comes first in the log. Where parents
- * form a circle, all of the circle are looked at.
+ * Returns the span that names the trace, by the rule of the server's list. Of the spans without a known parent, it is
+ * the one that started first; in a tie, the one whose first event comes first in the log. If parents form a cycle,
+ * all its spans are candidates.
  * @param {Trace} trace
- * @returns {number} −1 where no span was seen
+ * @returns {number} −1 if no span has events
  */
 export function firstSpan(trace) {
   const known = firstSpans.get(trace);
@@ -223,7 +232,7 @@ export function firstSpan(trace) {
   for (const root of trace.roots) {
     look(root);
     if (spans.state[root] === STATE.placeholder) {
-      // In order, the first of them are enough.
+      // Sorted children: only those that start together with the first one are candidates.
       const earliest = spans.has(root, FLAG.unsorted) ? Infinity : spans.start[spans.firstChild[root]];
       for (let child = spans.firstChild[root]; child >= 0 && !(spans.start[child] > earliest); child = spans.nextSibling[child]) look(child);
     } else if (trace.parentIds.size > 0) circleOf(trace, root).forEach(look);
@@ -237,7 +246,11 @@ function startsBefore({ start, seen }, one, other) {
   return start[one] < start[other] || (start[one] === start[other] && seen[one] < seen[other]);
 }
 
-/** @param {Trace} trace @param {number} root @returns {number[]} the spans on the way from the parent that it names up to itself; none where that is no span below it */
+/**
+ * @param {Trace} trace @param {number} root
+ * @returns {number[]} the cycle that the root's parent id closes: the named parent and its ancestors below the root;
+ *   empty without a cycle
+ */
 function circleOf({ spans, parentIds }, root) {
   const circle = [];
   let step = spans.byId.get(parentIds.get(root) ?? "") ?? -1;
@@ -248,9 +261,9 @@ function circleOf({ spans, parentIds }, root) {
 const EVENT_SHOWN_MAX = 60;
 
 /**
- * `for approval, gives up in 4 m 10 s`: what a waiting workflow step waits for, as far as it says.
+ * Describes the wait of a workflow step, as far as its attributes say: `for approval, gives up in 4 m 10 s`.
  * @param {Trace} trace @param {number} index
- * @param {number} now in tree time @param {boolean} moving whether it goes on
+ * @param {number} now in tree time @param {boolean} moving whether time advances
  * @returns {string} empty for a span that does not wait
  */
 export function waitText(trace, index, now, moving = true) {
@@ -278,7 +291,7 @@ function topSpans(trace) {
   return top;
 }
 
-/** One span under the names of its facts, for code that looks at few spans. */
+/** One span with a getter per field, for code that reads few spans. */
 export class SpanFacts {
   /** @param {Trace} trace @param {number} index */
   constructor(trace, index) {

@@ -1,18 +1,18 @@
 // @ts-check
-// A statement of SQL as lines and pieces: one clause a line, keywords, texts and parameters told apart. It must never change
-// a character of the statement but blanks. Pure.
+// Formats an SQL statement as lines and tokens: one clause per line, with keywords, strings and parameters marked.
+// Must never change any character of the statement except white space. Pure.
 
 /** @typedef {{kind: "keyword" | "text" | "number" | "parameter" | "comment" | "plain", text: string}} Piece */
 /** @typedef {{indent: number, pieces: Piece[]}} Line */
 
-/** A longer statement is shown as it is. */
+/** Longer statements are shown unformatted. */
 export const SQL_MAX = 20_000;
 
 const TOKEN = /(--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|('(?:''|[^'])*(?:'|$)|"(?:""|[^"])*(?:"|$)|`[^`]*(?:`|$)|\[[A-Za-z_][\w ]*\])|(\$\d+|\?\d*|[:@]\w+|%s)|(\b\d+(?:\.\d+)?\b)|(::|[A-Za-z_][\w$]*|\s+|[\s\S])/g;
 const KEYWORDS = new Set("SELECT FROM WHERE AND OR NOT IN IS NULL LIKE ILIKE BETWEEN EXISTS GROUP ORDER BY HAVING LIMIT OFFSET INSERT INTO VALUES UPDATE SET DELETE RETURNING WITH RECURSIVE AS ON USING JOIN LEFT RIGHT INNER OUTER FULL CROSS UNION ALL DISTINCT CASE WHEN THEN ELSE END ASC DESC CREATE TABLE INDEX DROP ALTER BEGIN COMMIT ROLLBACK CONFLICT DO NOTHING PRIMARY KEY DEFAULT FOR PRAGMA EXCEPT INTERSECT IF TRUE FALSE REPLACE".split(" "));
-/** Words that begin a line, with how far it is moved in. A word of more than one keyword is one with those behind it. */
+/** Keywords that begin a line, with their indent. In a clause of several keywords, only the first begins a line. */
 const CLAUSES = new Map([["SELECT", 0], ["FROM", 1], ["WHERE", 1], ["GROUP", 1], ["ORDER", 1], ["HAVING", 1], ["LIMIT", 1], ["VALUES", 1], ["SET", 1], ["RETURNING", 1], ["UNION", 0], ["EXCEPT", 0], ["INTERSECT", 0], ["JOIN", 1], ["LEFT", 1], ["RIGHT", 1], ["INNER", 1], ["FULL", 1], ["CROSS", 1], ["AND", 2], ["OR", 2]]);
-/** Behind these, what would begin a line does not. */
+/** After these words, a clause keyword does not begin a line. */
 const CONTINUES = new Set(["LEFT", "RIGHT", "INNER", "FULL", "CROSS", "OUTER", "DELETE", "DO", "FOR", "IS", "DISTINCT", "BETWEEN"]);
 
 /** @param {string} sql @returns {Line[]} */
@@ -47,7 +47,7 @@ export function formatSql(sql) {
     else line.pieces.push({ kind, text });
     isBlankDue = false;
     before = word === "AND" && before === "BETWEEN" ? "" : before === "BETWEEN" && word !== "AND" ? "BETWEEN" : word;
-    // What follows a comment up to the end of its line is not of the comment.
+    // A `--` comment ends with its line.
     if (comment?.startsWith("--")) flush(line.indent);
   }
   flush(0);

@@ -1,5 +1,5 @@
 // @ts-check
-// The one status word of the page, and what stands behind it. Pure: it must never touch the DOM.
+// The status word of the page and its details. Pure: it must never touch the DOM.
 
 import { lostEvents } from "./gaps.mjs";
 import { SPANS_MAX } from "./model.mjs";
@@ -10,16 +10,16 @@ import { formatClock, formatCount, formatDuration, formatSeconds, plural } from 
 /**
  * @typedef {import("../net/stream.mjs").StreamStatus} StreamStatus
  * @typedef {"connecting" | "live" | "reconnecting" | "gap" | "ended" | "paused" | "degraded" | "file"} PageState
- * @typedef {{state: PageState, text: string, lines: string[]}} PageStatus `lines`: what stands behind the word
- * @typedef {object} Watched what the page follows: a feed
+ * @typedef {{state: PageState, text: string, lines: string[]}} PageStatus `lines`: the details
+ * @typedef {object} Watched the feed that the page follows
  * @property {StreamStatus} status
  * @property {boolean} paused
- * @property {number} news what came while it was paused
+ * @property {number} news number of events received while paused
  * @property {number | null} lag
- * @property {string} [head] of the log, as last heard
- * @property {string} [file] the name of the file, when it is of one
+ * @property {string} [head] last known head of the log
+ * @property {string} [file] name of the file, for a feed from a file
  * @typedef {{hostDropped: import("./gaps.mjs").Dropped, losses: import("./gaps.mjs").Losses, restarts: number, degraded: boolean, past?: string}} Known
- *   what its model knows of the log; `past`: the moment on show, when it is not now
+ *   the model's knowledge of the log; `past`: the shown moment, if it is not now
  */
 
 /** @type {Record<string, string>} */
@@ -36,7 +36,7 @@ const REASONS = {
   crowded: "other tabs use all connections; close one of them",
 };
 
-/** How long the page says that an outage is over. */
+/** How long the status shows that an outage has ended. */
 export const HEALED_MS = 10_000;
 
 /**
@@ -69,7 +69,10 @@ function word({ status, paused, news }, { losses, degraded, past }, now) {
   return { state: "live", text: healed === null ? "Live" : `Live · back after ${formatDuration(healed)}` };
 }
 
-/** @param {StreamStatus} status @param {number} now @returns {number | null} the length of an outage that is over since a moment ago */
+/**
+ * @param {StreamStatus} status @param {number} now
+ * @returns {number | null} the length of an outage that ended less than HEALED_MS ago, else null
+ */
 function healedFor({ word: is, outage }, now) {
   return is === "live" && outage !== null && Math.abs(now - outage.at) < HEALED_MS ? outage.milliseconds : null;
 }
@@ -101,7 +104,10 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   return lines;
 }
 
-/** Since when nothing is heard, and when it is tried again. @param {StreamStatus} status @param {number} now @returns {string[]} */
+/**
+ * Returns since when nothing was received, and when the next attempt follows.
+ * @param {StreamStatus} status @param {number} now @returns {string[]}
+ */
 function outageLines({ word: is, reason, since, next, attempt }, now) {
   if (is !== "reconnecting" && !(is === "ended" && reason === "shutdown")) return [];
   const lines = since > 0 ? [`${is === "ended" ? "ended at" : "nothing heard since"} ${formatClock(since)}, ${formatSeconds(now - since)} ago`] : [];
@@ -116,14 +122,14 @@ function ordinal(count) {
   return `${count}${["th", "st", "nd", "rd"][last] ?? "th"}`;
 }
 
-/** @param {number} milliseconds @returns {string} whole minutes, so that the text stands still */
+/** @param {number} milliseconds @returns {string} in whole minutes, so that the text rarely changes */
 function ago(milliseconds) {
   return milliseconds < 60_000 ? "just now" : `${Math.floor(milliseconds / 60_000)} min ago`;
 }
 
 /**
  * @param {import("./model.mjs").Trace} trace
- * @returns {string} what the log, or this page, did not keep, or nothing
+ * @returns {string} what the log or this page did not keep; empty if all is kept
  */
 export function partialText(trace) {
   const evicted = evictedText(trace);
@@ -136,7 +142,7 @@ export function partialText(trace) {
 
 /**
  * @param {{refusedSpans: number, logs: {refused: number}}} trace
- * @returns {string} what this page did not keep, or nothing
+ * @returns {string} what this page did not keep; empty if all is kept
  */
 export function refusedText(trace) {
   const parts = [];
@@ -146,16 +152,16 @@ export function refusedText(trace) {
 }
 
 /**
- * What a reader who does not see the word is told when it changes.
+ * Returns the announcement for screen readers when the status changes.
  * @param {PageStatus} before
  * @param {PageStatus} after
- * @returns {string} nothing when there is no news
+ * @returns {string} empty if the change is not worth announcing
  */
 export function statusNews(before, after) {
   if (before.state === after.state && (before.text === after.text || after.state === "paused" || after.state === "reconnecting")) return "";
-  // The note that an outage is over goes away by itself; that is no news.
+  // The note about an ended outage disappears by itself, which is no news.
   if (before.state === "live" && after.text === "Live") return "";
-  // The scrubber tells its moments itself.
+  // The scrubber announces its moments itself.
   if (after.text.startsWith("At ")) return "";
   return after.lines.length > 0 && after.state !== "live" ? `${after.text}: ${after.lines[0]}` : after.text;
 }

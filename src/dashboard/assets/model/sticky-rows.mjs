@@ -1,10 +1,10 @@
 // @ts-check
-// Which rows stay at the top while what is below them is scrolled: the ancestors of the first row in view, and the groups that
-// they are in. Must never touch the DOM or a clock, nor know what a row looks like.
+// Which rows stick to the top while the rows below are scrolled: the ancestors of the first visible row, and the
+// groups that contain them. Must never touch the DOM or a clock, nor depend on the look of a row.
 
 import { rowsAbove } from "./visible-rows.mjs";
 
-/** Rows that stay; of a longer chain the first and the last ones. */
+/** Maximum number of sticky rows; a longer chain shows its first and its last ones. */
 export const STICKY_MAX = 5;
 
 /**
@@ -15,7 +15,7 @@ export const STICKY_MAX = 5;
 export function stickyRows(tree, rows, scrollTop, rowHeight, max = STICKY_MAX) {
   /** @type {number[]} */
   let shown = [];
-  // Rows that stay cover others: the first one in view is the one below them.
+  // Sticky rows cover others, so the first visible row is the one below them.
   for (let lines = 0; lines <= max; lines += 1) {
     const row = Math.ceil((scrollTop + lines * rowHeight) / rowHeight);
     if (row >= rows.count) break;
@@ -26,7 +26,10 @@ export function stickyRows(tree, rows, scrollTop, rowHeight, max = STICKY_MAX) {
   return shown;
 }
 
-/** @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows @param {number} row @param {number} [max] @returns {number} how many rows will stay above it */
+/**
+ * @param {import("./tree.mjs").Tree} tree @param {import("./visible-rows.mjs").Rows} rows @param {number} row @param {number} [max]
+ * @returns {number} the number of sticky rows above it
+ */
 export function stickyCount(tree, rows, row, max = STICKY_MAX) {
   return Math.min(max, rowsAbove(tree, rows, row).length);
 }

@@ -1,5 +1,6 @@
 // @ts-check
-// The icon of a tab by the state of what it shows: a reader who waits for a job sees from another tab how it goes. Each state
+// The icon of the browser tab, which shows the state of a trace, so that a reader can watch a job from another tab.
+// Each state
 // has its own shape and colour. Must never touch the DOM.
 
 /** Colour and shape of each badge, in a square of 16. @type {Record<string, [string, string]>} */
@@ -15,14 +16,14 @@ const BADGES = {
   lost: ["%23656d76", "M6 6.4a2 2 0 1 1 2.8 1.8c-.6.3-.8.6-.8 1.2M8 11.6v.2"],
 };
 
-/** The logo, small enough to leave room for the badge. Percent-encoded: it stands in an address. */
+/** The logo, small enough to leave room for the badge. Percent-encoded for use in a data URL. */
 const LOGO = "%3Crect width='32' height='32' rx='7' fill='%2312324a'/%3E%3Crect x='4' y='5' width='23' height='5' rx='2.5' fill='%2358b6e8'/%3E%3Crect x='7' y='12.5' width='9' height='5' rx='2.5' fill='%237ddbb4'/%3E";
 
-/** @param {string} state of a trace @returns {string} the address of its icon, or "" for a state that has none */
+/** @param {string} state of a trace @returns {string} the address of its icon, or "" if the state has no icon */
 export function tabIcon(state) {
   if (!Object.hasOwn(BADGES, state)) return "";
   const [colour, path] = BADGES[state];
-  // What is still open is an outline, what has ended is filled.
+  // Open states are outlined, ended ones filled.
   const [ground, line] = state === "failing" || state === "running" || state === "waiting" ? ["white", colour] : [colour, "white"];
   return `data:image/svg+xml,%3Csvg xmlns='http%3A//www.w3.org/2000/svg' viewBox='0 0 32 32'%3E${LOGO}%3Cg transform='translate(10.5 10.5) scale(1.34)'%3E`
     + `%3Ccircle cx='8' cy='8' r='7' fill='${ground}' stroke='${line}' stroke-width='1.6'/%3E`

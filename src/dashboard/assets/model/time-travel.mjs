@@ -1,5 +1,5 @@
 // @ts-check
-// Time travel of the page: which moment is on show, when its index is made anew, and playing. Must never touch the DOM.
+// Time travel: the shown moment, when its `Moments` are rebuilt, and playing. Must never touch the DOM.
 
 import { identityOf } from "./identity.mjs";
 import { Moments, historyOf } from "./trace-at-time.mjs";
@@ -7,22 +7,22 @@ import { Moments, historyOf } from "./trace-at-time.mjs";
 /**
  * @typedef {import("./trace-at-time.mjs").History} History
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{model: Trace, traceId: string, history?: History | null, fixedNow?: number}} Travelled a feed;
- *   one of a file has its history at hand
+ * @typedef {{model: Trace, traceId: string, history?: History | null, fixedNow?: number}} Travelled a feed; one from
+ *   a file has its history loaded
  * @typedef {object} TravelWorld
- * @property {(traceId: string) => Promise<any[] | null>} events the log of a trace, or null when there is none
- * @property {() => number} clock milliseconds, only ever subtracted from each other
- * @property {() => void} changed asks for a frame
+ * @property {(traceId: string) => Promise<any[] | null>} events the log of a trace, or null if it has none
+ * @property {() => number} clock milliseconds; only differences are used
+ * @property {() => void} changed requests a frame
  */
 
-/** Beyond this the log of a trace is not fetched: an open span then shows the attributes that it ended with. */
+/** In larger traces the log is not fetched. An open span of the past then shows the attributes it ended with. */
 export const HISTORY_SPANS_MAX = 20_000;
-/** Speeds of playing, in milliseconds of the trace per millisecond of the reader. */
+/** Playing speeds, in milliseconds of the trace per millisecond of real time. */
 export const SPEEDS = [0.001, 0.01, 0.1, 1, 10, 100];
-// The index of a trace that still grows is made anew at most this often, and at most this share of the time.
+// The `Moments` of a growing trace are rebuilt at most this often, and for at most a twentieth of the time.
 const REFRESH_MS = 1_000;
 const REFRESH_SHARE = 20;
-// Of a trace that goes on, its log is read again at most this often.
+// The log of a growing trace is fetched again at most this often.
 const HISTORY_EVERY_MS = 5_000;
 
 export class Travel {
@@ -34,19 +34,22 @@ export class Travel {
     this.key = "";
     this.madeAt = -Infinity;
     this.cost = 0;
-    /** The log as it was read, and of which version of the trace. @type {{model: Trace, history: History | null, version: number, at: number} | null} */
+    /**
+     * The fetched log, and the trace's version at that time.
+     * @type {{model: Trace, history: History | null, version: number, at: number} | null}
+     */
     this.loaded = null;
     this.speed = 1;
-    /** Where and when playing began; null while it stands. @type {{moment: number, at: number} | null} */
+    /** Moment and time at which playing began; null while it is paused. @type {{moment: number, at: number} | null} */
     this.play = null;
   }
 
   /**
-   * What is to be drawn: the live trace, or the one of the moment.
+   * Returns the trace to draw: the live one, or the trace at the shown moment.
    * @param {Travelled} feed
-   * @param {{moment: number | null}} ui its moment moves while playing
+   * @param {{moment: number | null}} ui its `moment` is advanced while playing
    * @param {number} liveNow in tree time
-   * @returns {{trace: Trace, now: number | null}} `now` null when it is the live trace
+   * @returns {{trace: Trace, now: number | null}} `now` is null for the live trace
    */
   shown(feed, ui, liveNow) {
     if (ui.moment === null || feed.model.spans.count === 0) {
@@ -56,7 +59,7 @@ export class Travel {
     const moments = this.momentsOf(feed, liveNow);
     if (this.play !== null) ui.moment = this.play.moment + (this.world.clock() - this.play.at) * this.speed;
     if (ui.moment >= moments.end) {
-      // The right end is now.
+      // At the right end, switch back to the live trace.
       this.play = null;
       ui.moment = null;
       return { trace: feed.model, now: null };
@@ -76,7 +79,7 @@ export class Travel {
     if (this.moments === null || key !== this.key || (hasGrown && isOld)) {
       const before = this.moments;
       this.moments = new Moments(model, history, feed.fixedNow ?? liveNow);
-      // The same trace: whoever drew it goes on with what it has.
+      // Of the same trace: keep the view object, so that drawing continues with its caches.
       if (before !== null && key === this.key) this.moments.succeed(before);
       this.key = key;
       this.madeAt = this.world.clock();
@@ -85,11 +88,11 @@ export class Travel {
     return this.moments;
   }
 
-  /** @param {Travelled} feed @returns {History | null} null until it is there, or when it will not be */
+  /** @param {Travelled} feed @returns {History | null} null until it is loaded, or if it will not be */
   historyFor({ model, traceId }) {
     const at = this.world.clock();
     const known = this.loaded?.model === model ? this.loaded : null;
-    // What open spans were told since is not in a log that was read before.
+    // A log fetched earlier lacks the later updates of open spans.
     const isStale = known !== null && known.version !== model.version && at - known.at > HISTORY_EVERY_MS;
     if (known !== null && !isStale) return known.history;
     const loaded = { model, history: known?.history ?? null, version: model.version, at };
@@ -98,7 +101,7 @@ export class Travel {
       void this.world.events(traceId).then((events) => {
         if (events === null || this.loaded !== loaded) return;
         loaded.history = historyOf(events, model.originSeconds);
-        // What was made without it is out of date.
+        // The `Moments` built without the history are out of date.
         this.madeAt = -Infinity;
         this.world.changed();
       });
@@ -106,14 +109,17 @@ export class Travel {
     return loaded.history;
   }
 
-  /** Another trace, or none. */
+  /** Discards everything about the current trace. */
   forget() {
     this.moments = null;
     this.loaded = null;
     this.play = null;
   }
 
-  /** Plays or stands. @param {{moment: number | null}} ui @param {number} start of the trace, from where the right end plays */
+  /**
+   * Starts or pauses playing.
+   * @param {{moment: number | null}} ui @param {number} start of the trace, where playing begins if the live trace is shown
+   */
   toggle(ui, start) {
     ui.moment ??= start;
     this.play = this.play === null ? this.from(ui.moment) : null;
@@ -125,13 +131,16 @@ export class Travel {
     return { moment, at: this.world.clock() };
   }
 
-  /** The reader set the moment, or the speed: playing goes on from there. @param {{moment: number | null}} ui */
+  /** Continues playing from a new moment or at a new speed. @param {{moment: number | null}} ui */
   restart(ui) {
     if (this.play !== null && ui.moment !== null) this.play = this.from(ui.moment);
   }
 }
 
-/** @param {number} milliseconds of a trace @returns {number} the speed at which it plays in some seconds, and never faster than it was */
+/**
+ * @param {number} milliseconds of a trace
+ * @returns {number} a speed, at most real time, at which the trace plays in about 20 seconds
+ */
 export function speedFor(milliseconds) {
   return SPEEDS.find((speed) => speed === 1 || milliseconds / speed <= 20_000) ?? 1;
 }

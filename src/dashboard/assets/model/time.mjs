@@ -1,19 +1,20 @@
 // @ts-check
-// Timestamps, durations and ages: text in, numbers out, and back to text.
+// Parses and formats timestamps, durations and ages.
 // Must never read a clock: every "now" is an argument.
 
 let cachedPrefix = "";
 let cachedSeconds = NaN;
 
 /**
- * Whole seconds since 1970 of an RFC 3339 UTC timestamp, or NaN. The last answer is remembered, because neighbouring
+ * Returns the whole seconds since 1970 of an RFC 3339 UTC timestamp, or NaN. Caches the last result, because
+ * neighbouring
  * events nearly always share their second.
  * @param {unknown} text
  * @returns {number}
  */
 export function wholeSeconds(text) {
   if (typeof text !== "string" || text.length < 20) return NaN;
-  // Compared where it stands: a piece of its own for every event would be the larger cost.
+  // Compared in place: a substring for every event would cost more than the comparison.
   if (cachedPrefix === "" || !text.startsWith(cachedPrefix)) {
     const prefix = text.slice(0, 19);
     const seconds = Date.parse(prefix + "Z") / 1000;
@@ -25,8 +26,8 @@ export function wholeSeconds(text) {
 }
 
 /**
- * Milliseconds from `originSeconds` to an RFC 3339 UTC timestamp, or NaN. Milliseconds since 1970 in a double would
- * lose everything below 250 ns; counted from an origin near the trace, nanoseconds survive.
+ * Returns the milliseconds from `originSeconds` to an RFC 3339 UTC timestamp, or NaN. Milliseconds since 1970 in a
+ * double would lose everything below 250 ns; counted from an origin near the trace, they keep nanoseconds.
  * @param {unknown} text
  * @param {number} originSeconds
  * @returns {number}
@@ -40,7 +41,10 @@ export function parseTimestamp(text, originSeconds) {
 const DOT = 46;
 const ZERO = 48;
 
-/** The digits after the second, without a regular expression: this runs for every event. @param {string} text @returns {number} */
+/**
+ * Parses the digits after the second. Uses no regular expression, because it runs for every event.
+ * @param {string} text @returns {number}
+ */
 function nanosecondsOf(text) {
   if (text.charCodeAt(19) !== DOT) return 0;
   let nanoseconds = 0;
@@ -54,7 +58,7 @@ function nanosecondsOf(text) {
 }
 
 /**
- * Milliseconds since 1970, or NaN: for clocks and ages, where a microsecond does not matter.
+ * Returns milliseconds since 1970, or NaN. For clocks and ages, where a microsecond does not matter.
  * @param {unknown} text
  * @returns {number}
  */
@@ -63,7 +67,7 @@ export function epochMilliseconds(text) {
 }
 
 /**
- * A duration with three significant digits: `640 ns`, `12.3 µs`, `1.50 s`, `2 m 05 s`, `1 h 02 m`.
+ * Formats a duration with three significant digits: `640 ns`, `12.3 µs`, `1.50 s`, `2 m 05 s`, `1 h 02 m`.
  * @param {number | null} milliseconds
  * @returns {string}
  */
@@ -72,7 +76,7 @@ export function formatDuration(milliseconds) {
   const sign = milliseconds < 0 ? "−" : "";
   const value = Math.abs(milliseconds);
   if (value === 0) return "0 ms";
-  // The limits sit where three digits would round up to the next unit: 999.6 µs is 1.00 ms, not 1000 µs.
+  // The limits are where three digits would round up to the next unit: 999.6 µs is 1.00 ms, not 1000 µs.
   if (value < 0.0009995) return `${sign}${Math.max(1, Math.round(value * 1e6))} ns`;
   if (value < 0.9995) return `${sign}${threeDigits(value * 1000)} µs`;
   if (value < 999.5) return `${sign}${threeDigits(value)} ms`;
@@ -81,7 +85,7 @@ export function formatDuration(milliseconds) {
 }
 
 /**
- * A duration that is still growing: tenths of a second and no more, so that the text is calm while it ticks.
+ * Formats a duration that still grows, to tenths of a second: more digits would flicker.
  * @param {number} milliseconds
  * @returns {string}
  */
@@ -93,7 +97,7 @@ export function formatTicking(milliseconds) {
 }
 
 /**
- * The duration of what is open: calm while it moves; of a moment that stands still, all that is known.
+ * Formats the duration of an open span: with few digits while it grows, with all at a fixed moment.
  * @param {number} milliseconds @param {boolean} moving
  * @returns {string}
  */
@@ -102,7 +106,7 @@ export function formatOpen(milliseconds, moving) {
 }
 
 /**
- * How long ago something was, in one unit.
+ * Formats how long ago something was, in one unit.
  * @param {number} milliseconds
  * @returns {string}
  */
@@ -117,7 +121,7 @@ export function formatAge(milliseconds) {
 }
 
 /**
- * A moment inside a trace, as an offset from its beginning: `+12.3 ms`.
+ * Formats a moment inside a trace as an offset from its start: `+12.3 ms`.
  * @param {number} milliseconds
  * @returns {string}
  */
@@ -127,7 +131,7 @@ export function formatOffset(milliseconds) {
 }
 
 /**
- * A wire timestamp for people: date and time as sent (UTC), without the `T`.
+ * Formats a timestamp as date and time in UTC, as sent, without the `T`.
  * @param {unknown} text
  * @returns {string}
  */
@@ -135,19 +139,22 @@ export function formatAbsolute(text) {
   return typeof text === "string" ? text.replace("T", " ").replace(/Z$/, " UTC") : "–";
 }
 
-/** @param {number} milliseconds since 1970 @returns {string} the time of day where the reader is: `09:03:11` */
+/** @param {number} milliseconds since 1970 @returns {string} the time of day in the reader's time zone: `09:03:11` */
 export function formatClock(milliseconds) {
   const date = new Date(milliseconds);
   return Number.isNaN(date.getTime()) ? "–" : [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
 }
 
-/** @param {number} milliseconds @returns {string} in whole seconds, and whole minutes from the first on: what stands still for a while */
+/**
+ * @param {number} milliseconds
+ * @returns {string} in whole seconds, from one minute on in whole minutes, so that the text rarely changes
+ */
 export function formatSeconds(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   return seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
 }
 
-// Making one takes longer than using it a hundred times.
+// Creating a formatter takes longer than a hundred uses.
 const COUNTS = new Intl.NumberFormat("en");
 
 /** @param {number} count @returns {string} `1,200` */

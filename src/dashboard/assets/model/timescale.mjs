@@ -1,5 +1,5 @@
 // @ts-check
-// Time to pixels and back: the stretch on show, the gaps in it that are drawn narrow, zoom, pan and ticks.
+// Converts time to pixels and back: the visible stretch, its compressed gaps, zoom, pan and ticks.
 // Must never touch the DOM or a clock. All times are milliseconds after the trace's origin.
 
 import { STATE } from "./columns.mjs";
@@ -10,30 +10,31 @@ import { barEnd } from "./span.mjs";
  * @typedef {{start: number, end: number, x: number, width: number}} DrawnGap
  */
 
-/** Head-room at the right of a trace that still grows, so that the live edge does not touch the border. */
+/** Factor that leaves room at the right of a growing trace, so that the live edge does not touch the border. */
 export const HEAD_ROOM = 1.05;
-/** A gap is worth a reader's attention from this share of the stretch on. */
+/** A gap counts from this share of the visible stretch on. */
 export const GAP_SHARE_MIN = 0.05;
-/** Pixels that a compressed gap keeps: room for its text. */
+/** Width of a compressed gap in pixels: room for its label. */
 export const GAP_WIDTH = 28;
-/** The narrowest stretch that can be zoomed to: 100 ns, which no clock resolves further. */
+/** The shortest stretch that can be zoomed to: 100 ns. */
 export const STRETCH_MIN = 0.0001;
 
 /**
  * @param {{start: number, end: number}} extent first start and last end, either may be NaN
- * @param {number | null} now while anything is open; else null
+ * @param {number | null} now the present while any span is open, else null
  * @returns {Stretch}
  */
 export function wholeStretch(extent, now) {
   if (Number.isNaN(extent.start)) return { start: 0, end: 1 };
   const ended = Number.isNaN(extent.end) ? extent.start : extent.end;
   const elapsed = Math.max(ended, now ?? ended) - extent.start;
-  // A trace of one instant still needs a width to divide by.
+  // A trace of a single instant needs a length above 0, because lengths are divided by.
   return { start: extent.start, end: extent.start + Math.max(0.001, now === null ? elapsed : elapsed * HEAD_ROOM) };
 }
 
 /**
- * Up to when what is open is drawn: now, unless the reader looks at a moment. A file's "now" is the end of its log.
+ * Returns the time up to which open spans are drawn: now, unless time travel shows a past moment. The "now" of a file
+ * is its last event.
  * @param {{trace: import("./model.mjs").Trace, now: number, moment: number | null}} frame
  * @returns {number | null} null when nothing is open
  */
@@ -41,11 +42,11 @@ export function openEdge({ trace, now, moment }) {
   return trace.counts.open > 0 && moment === null ? now : null;
 }
 
-/** Where a time is drawn. Piecewise linear: gaps are narrower than what is between them. */
+/** Maps times to pixels, piecewise linearly: gaps are narrower than the pieces between them. */
 export class Scale {
   /**
    * @param {Stretch} stretch
-   * @param {Stretch[]} gaps in order, not touching each other
+   * @param {Stretch[]} gaps in order, without touching each other
    * @param {number} width in pixels
    */
   constructor(stretch, gaps, width) {
@@ -53,14 +54,14 @@ export class Scale {
     this.end = stretch.end;
     this.width = width;
     this.allGaps = gaps;
-    /** Border times and their places, one more than there are pieces. @type {number[]} */
+    /** Border times of the pieces and their x positions, one more than there are pieces. @type {number[]} */
     this.times = [stretch.start];
     /** @type {number[]} */
     this.places = [0];
     /** @type {DrawnGap[]} */
     this.gaps = [];
     this.layOut();
-    /** Changes whenever something is drawn elsewhere. */
+    /** Changes whenever any time maps to another position. */
     this.key = `${this.start} ${this.end} ${width} ${this.gaps.map((gap) => `${gap.start},${gap.end}`).join(" ")}`;
   }
 
@@ -71,7 +72,7 @@ export class Scale {
       .filter((gap) => gap.end - gap.start > length * GAP_SHARE_MIN);
     const idle = inside.reduce((sum, gap) => sum + gap.end - gap.start, 0);
     const busy = Math.max(length - idle, 0);
-    // Gaps never take more than half of the width, however many there are.
+    // All gaps together take at most half of the width.
     const gapWidth = inside.length === 0 ? 0 : busy === 0 ? this.width / inside.length : Math.min(GAP_WIDTH, this.width / 2 / inside.length);
     this.pixelsPerMillisecond = busy === 0 ? 0 : (this.width - gapWidth * inside.length) / busy;
     let x = 0;
@@ -88,7 +89,10 @@ export class Scale {
     this.places.push(this.width);
   }
 
-  /** @param {number} time @returns {number} pixels from the left border; outside it for times outside the stretch */
+  /**
+   * @param {number} time
+   * @returns {number} pixels from the left border; outside the view for times outside the stretch
+   */
   x(time) {
     return between(this.times, this.places, time);
   }
@@ -104,10 +108,13 @@ export class Scale {
   }
 }
 
-/** The place in `to` that corresponds to `value` in `from`, beyond the ends too. @param {number[]} from @param {number[]} to @param {number} value @returns {number} */
+/**
+ * Interpolates from `from` to `to`; extrapolates beyond both ends.
+ * @param {number[]} from @param {number[]} to @param {number} value @returns {number}
+ */
 function between(from, to, value) {
   let piece = 0;
-  // A stretch has few gaps, most have none.
+  // A linear search is enough: there are few gaps, usually none.
   while (piece < from.length - 2 && value > from[piece + 1]) piece += 1;
   const length = from[piece + 1] - from[piece];
   if (length === 0) return to[piece];
@@ -115,12 +122,12 @@ function between(from, to, value) {
 }
 
 /**
- * Zooms so that `time` stays where it is on the screen.
+ * Zooms in or out around `time`, which stays where it is on the screen.
  * @param {Stretch} stretch
  * @param {number} time
  * @param {number} factor below 1 zooms in
  * @param {Stretch} bounds
- * @returns {Stretch | null} null for all of the bounds
+ * @returns {Stretch | null} null for the whole bounds
  */
 export function zoomAbout(stretch, time, factor, bounds) {
   const length = Math.max(STRETCH_MIN, (stretch.end - stretch.start) * factor);
@@ -130,7 +137,7 @@ export function zoomAbout(stretch, time, factor, bounds) {
 
 /**
  * @param {Stretch} stretch
- * @param {number} share of its own length, to the right when positive
+ * @param {number} share share of the stretch's length; positive pans right
  * @param {Stretch} bounds
  * @returns {Stretch | null}
  */
@@ -140,9 +147,9 @@ export function pan(stretch, share, bounds) {
 }
 
 /**
- * Moves a stretch into bounds, and makes it as long as they are if it is longer.
+ * Moves a stretch into the bounds. A stretch longer than the bounds becomes the bounds.
  * @param {Stretch} stretch @param {Stretch} bounds
- * @returns {Stretch | null} null for all of the bounds
+ * @returns {Stretch | null} null for the whole bounds
  */
 export function within(stretch, bounds) {
   const length = Math.max(STRETCH_MIN, stretch.end - stretch.start);
@@ -151,7 +158,10 @@ export function within(stretch, bounds) {
   return { start, end: start + length };
 }
 
-/** A stretch with some room at both sides. @param {Stretch} stretch @param {Stretch} bounds @returns {Stretch | null} */
+/**
+ * Returns a stretch with a margin at both sides.
+ * @param {Stretch} stretch @param {Stretch} bounds @returns {Stretch | null}
+ */
 export function fitTo(stretch, bounds) {
   const room = Math.max(STRETCH_MIN, stretch.end - stretch.start) * 0.1;
   return within({ start: stretch.start - room, end: stretch.end + room }, bounds);
@@ -160,9 +170,9 @@ export function fitTo(stretch, bounds) {
 const BUCKETS = 2_048;
 
 /**
- * The stretches between spans: no span without children covers them, other than one that only waits. They are not called
- * idle: what a parent does between its children is not seen here, so a reader decides whether one is drawn narrow.
- * One pass over the spans, into buckets; the borders are exact, not those of buckets.
+ * Returns the gaps between spans: no span without children runs in them, except spans that only wait. A gap is not idle
+ * time, because a parent may work between its children; the reader decides whether it is compressed.
+ * One pass counts spans per bucket; the borders of gaps are exact nevertheless.
  * @param {import("./model.mjs").Trace} trace
  * @param {number} now
  * @param {Stretch} stretch
@@ -189,13 +199,14 @@ export function spanGaps(trace, now, stretch) {
     if (start < firstStart[from]) firstStart[from] = start;
     if (end > lastEnd[to]) lastEnd[to] = end;
   }
-  // What is beyond the live edge has not happened.
+  // The time beyond the live edge has not happened yet.
   const edge = Math.min(stretch.end, trace.counts.open > 0 ? now : stretch.end);
   return emptyRuns(change, lastEnd, firstStart, { start: stretch.start, end: edge }, length);
 }
 
 /**
- * Whether a span without children did no work of this process: a step of a durable workflow, or one that only waited.
+ * Returns whether a span without children does no work in this process: a step of a durable workflow, or a wait or
+ * sleep.
  * @param {any} event
  */
 function rests(event) {

@@ -1,7 +1,7 @@
 // @ts-check
-// A trace as it looked at any moment: read off the columns, not replayed. The spans are put in order of appearance once;
-// then a moment is a number of spans, and one pass over them says which of those were open.
-// Must never touch the DOM or a clock, nor change the trace it looks at.
+// A trace as it looked at a past moment, computed from the columns instead of a replay of events. Spans are sorted by
+// first appearance once. A moment then shows the first n of them, and one pass finds which of those were open.
+// Must never touch the DOM or a clock, nor change the original trace.
 
 import { FLAG, Journal, STATE, SpanColumns, isBadState, isOpenState } from "./columns.mjs";
 import { ProgressWindow, progressOf } from "./progress.mjs";
@@ -11,15 +11,15 @@ import { isObject, saysFailing, withUpdate } from "./updates.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{start: any, updates: {time: number, data: any}[]}} Past what the log says of one span before its end
+ * @typedef {{start: any, updates: {time: number, data: any}[]}} Past the events of one span before its end
  * @typedef {Map<string, Past>} History by span id
  */
 
-/** Updates from which the speed of an open span is taken. */
+/** Newest updates that the speed of an open span is computed from. */
 const WINDOW_UPDATES = 100;
 
 /**
- * The events of a log that their spans' ends made invisible: what each span was started with, and its updates.
+ * Collects the events that a span's end supersedes: each span's start and its updates.
  * @param {Iterable<any>} events
  * @param {number} originSeconds
  * @returns {History}
@@ -37,17 +37,17 @@ export function historyOf(events, originSeconds) {
   return history;
 }
 
-/** The moments of one trace, as it was when this was made. */
+/** A trace at each moment of its past. Built from one version of the trace; a newer version needs a new one. */
 export class Moments {
-  /** @param {Trace} trace @param {History | null} history @param {number} now where the trace's time ends, in tree time */
+  /** @param {Trace} trace @param {History | null} history @param {number} now the present, in tree time: open spans extend to it */
   constructor(trace, history, now) {
     this.trace = trace;
     this.history = history;
-    /** The trace's version that this is of. */
+    /** The version of the trace that this was built from. */
     this.version = trace.version;
     this.start = trace.start;
     this.end = Math.max(Number.isNaN(trace.end) ? trace.start : trace.end, trace.counts.open > 0 ? now : -Infinity);
-    /** The last moment looked at. */
+    /** The moment that `view` shows. */
     this.moment = NaN;
     this.appears = appearances(trace);
     this.order = orderOf(this.appears);
@@ -58,19 +58,25 @@ export class Moments {
     this.fixed = this.permuted();
     /** @type {Trace} */
     this.view = this.emptyView();
-    /** Spans of which the log says something between start and end. @type {number[]} */
+    /** Spans whose state, name or fields change between start and end. @type {number[]} */
     this.updated = this.updatedSpans();
-    /** What is known of spans that are open at the moment, and how many of their updates that is of. @type {Map<number, {event: any, updates: number}>} */
+    /**
+     * By open span: its event at the moment, and how many of its updates are merged in.
+     * @type {Map<number, {event: any, updates: number}>}
+     */
     this.folded = new Map();
   }
 
-  /** Takes over the view of an older index of the same trace, so that whoever draws it goes on. @param {Moments} before */
+  /**
+   * Takes over the view object of an older `Moments` of the same trace, so that views need not be given a new one.
+   * @param {Moments} before
+   */
   succeed(before) {
     const { version, structure, journal } = before.view;
     this.view = Object.assign(before.view, this.view, { version, structure, journal });
   }
 
-  /** What never changes, in order of appearance. */
+  /** Returns the columns that are the same at every moment, in order of appearance. */
   permuted() {
     const { spans } = this.trace;
     const { order } = this;
@@ -128,7 +134,8 @@ export class Moments {
   }
 
   /**
-   * The trace as it looked at the moment: the same object each time, changed in place, its versions grown.
+   * Returns the trace at a moment: always the same object, changed in place, with higher version numbers after each
+   * change.
    * @param {number} moment in tree time
    * @returns {Trace}
    */
@@ -140,7 +147,7 @@ export class Moments {
     spans.count = countUpTo(fixed.appears, moment);
     view.version += 1;
     view.structure += 1;
-    // Whoever keeps something per span has to look at all of them again.
+    // Forces readers of the journal to visit every span again.
     view.journal.written += view.journal.ring.length + 1;
     /** @type {LogsAt} */ (/** @type {any} */ (view.logs)).look(moment);
     this.setStates(moment);
@@ -180,13 +187,13 @@ export class Moments {
       if (typeof event.name === "string") spans.name[index] = this.view.strings.add(event.name);
       if (saysFailing(event)) spans.set(index, FLAG.failing);
     }
-    // An open span of which the log says nothing more is what it is now.
+    // Without history for a span that is waiting now, assume that it was waiting then.
     for (let index = 0; index < spans.count; index += 1) {
       if (spans.state[index] === STATE.running && fixed.state[index] === STATE.waiting && this.past(index) === undefined) spans.state[index] = STATE.waiting;
     }
   }
 
-  /** Links a span and counts it. @param {number} index */
+  /** Links a span to its parent and adds it to the counts. @param {number} index */
   place(index) {
     const { spans, roots, counts, services, strings } = this.view;
     const state = spans.state[index];
@@ -209,7 +216,7 @@ export class Moments {
       if (last < 0) spans.firstChild[parent] = index;
       else {
         spans.nextSibling[last] = index;
-        // Who appears first, by its child, may have started later.
+        // Siblings come in order of appearance. A parent appears with its first child, so it may have started later.
         if (!(spans.start[last] <= spans.start[index])) spans.set(parent, FLAG.unsorted);
       }
       spans.lastChild[parent] = index;
@@ -217,7 +224,7 @@ export class Moments {
       if (isOpenState(state)) spans.childOpen[parent] += 1;
       if (isBad) spans.childFailed[parent] += 1;
     }
-    // An ancestor appears before its descendants, so its marks are made after its flags were.
+    // Ancestors come before their descendants, so flags of ancestors are already reset when marks are set here.
     for (let step = isBad || fails ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
       spans.set(step, FLAG.errorBelow);
       if (spans.parent[step] >= 0 && !isBadState(spans.state[step])) spans.childBelow[spans.parent[step]] += 1;
@@ -237,14 +244,17 @@ export class Moments {
     return this.history?.get(this.fixed.ids[index]);
   }
 
-  /** @param {number} index @returns {any} the span's newest event at the moment, made when it is asked for */
+  /** @param {number} index @returns {any} the span's newest event at the moment, computed on demand */
   eventAt(index) {
     if (!(index < this.view.spans.count) || this.view.spans.state[index] === STATE.placeholder) return null;
     const event = this.trace.spans.events[this.order[index]];
     return event === null || !isOpenState(this.view.spans.state[index]) ? event : this.foldedAt(index);
   }
 
-  /** What an open span was at the moment. A later moment goes on from where an earlier one was. @param {number} index @returns {any} */
+  /**
+   * Returns an open span's event at the moment. Continues from the result for an earlier moment if there is one.
+   * @param {number} index @returns {any}
+   */
   foldedAt(index) {
     const past = this.past(index);
     const known = this.folded.get(index);
@@ -253,20 +263,23 @@ export class Moments {
     let { event } = from;
     for (let at = from.updates; at < count; at += 1) event = withUpdate(event, /** @type {Past} */ (past).updates[at].data);
     this.folded.set(index, { event, updates: count });
-    // All that happened in it is in its newest event, also where the updates are not at hand.
+    // The newest event lists all events of the span, even if the updates that brought them are not loaded.
     const happened = this.upToNow(this.trace.spans.events[this.order[index]]?.events);
     return happened.length > 0 ? { ...event, events: happened } : event;
   }
 
-  /** What a span began with; where the log is not at hand, as much of it as is known not to have come later. @param {number} index @param {Past | undefined} past @returns {any} */
+  /**
+   * Returns a span's first event. Without history, it is the newest event minus the fields that only come later.
+   * @param {number} index @param {Past | undefined} past @returns {any}
+   */
   beginning(index, past) {
     const event = this.trace.spans.events[this.order[index]];
     const { status, links, events, lost, panic, panicked, cancelled, task, awaiting, state, startTimestamp, ...rest } = event;
-    // The trace's own times and parent hold, and whatever its start said.
+    // Times and parent come from the trace itself, everything else from the start event if there is one.
     return { ...rest, ...past?.start, type: "started", timestamp: startTimestamp ?? rest.timestamp, attributes: past?.start?.attributes ?? rest.attributes ?? {}, attributeTypes: past?.start?.attributeTypes ?? (past?.start ? {} : rest.attributeTypes) ?? {} };
   }
 
-  /** How fast a span went at the moment. @param {number} index @returns {any} */
+  /** Returns the progress speed of a span at the moment. @param {number} index @returns {any} */
   liveAt(index) {
     const past = isOpenState(this.view.spans.state[index]) ? this.past(index) : undefined;
     if (past === undefined) return undefined;
@@ -277,7 +290,7 @@ export class Moments {
     for (const { time, data } of past.updates.slice(Math.max(0, count - WINDOW_UPDATES), count)) {
       if (!isObject(data.attributes)) continue;
       attributes = { ...attributes, ...data.attributes };
-      // Its total may have been told long before; it is what the span has now.
+      // The total may come from an earlier update, so it is taken from the merged attributes.
       const progress = progressOf({ ...this.foldedAt(index).attributes, ...attributes });
       if (progress === null || !("progress.current" in data.attributes)) continue;
       speed.hear(progress, time);
@@ -291,7 +304,10 @@ export class Moments {
     return (list ?? []).filter((one) => parseTimestamp(one?.timestamp, this.trace.originSeconds) <= this.moment);
   }
 
-  /** The next moment at which something starts or ends. @param {number} moment @param {1 | -1} direction @returns {number} */
+  /**
+   * Returns the next or previous moment at which a span starts or ends.
+   * @param {number} moment @param {1 | -1} direction @returns {number}
+   */
   step(moment, direction) {
     const { times } = this;
     if (times.length === 0) return moment;
@@ -304,7 +320,7 @@ export class Moments {
 }
 
 /**
- * When each span appears: with its own start, or, as a placeholder, with that of its first child.
+ * Returns when each span appears: at its own start, or, for a placeholder, at the start of its first child.
  * @param {Trace} trace
  * @returns {Float64Array}
  */
@@ -312,14 +328,14 @@ function appearances({ spans }) {
   const appears = spans.start.slice(0, spans.count);
   const byStart = orderOf(appears);
   for (const index of byStart) {
-    // In order of start, the first to reach an ancestor is the earliest: each ancestor is set once.
+    // Spans are visited in order of start, so the first visit of an ancestor has its earliest time.
     const start = spans.start[index];
     for (let step = spans.parent[index]; step >= 0 && !(appears[step] <= start); step = spans.parent[step]) appears[step] = start;
   }
   return appears;
 }
 
-/** @param {Float64Array} keys @returns {Uint32Array} indexes in order of their keys, unknown ones last; equals keep their order */
+/** @param {Float64Array} keys @returns {Uint32Array} indexes sorted by key, NaN last; stable */
 function orderOf(keys) {
   const order = Uint32Array.from(keys, (_, index) => index);
   const key = (/** @type {number} */ index) => (Number.isNaN(keys[index]) ? Infinity : keys[index]);
@@ -345,7 +361,10 @@ function failuresOf({ spans }) {
   return Float64Array.from(times).sort();
 }
 
-/** @param {ArrayLike<number>} sorted unknown ones last @param {number} limit @returns {number} how many are not above the limit */
+/**
+ * @param {ArrayLike<number>} sorted NaN last @param {number} limit
+ * @returns {number} the number of values up to and including the limit
+ */
 export function countUpTo(sorted, limit) {
   let low = 0;
   let high = sorted.length;
@@ -357,7 +376,10 @@ export function countUpTo(sorted, limit) {
   return low;
 }
 
-/** @param {{time: number}[]} updates in order @param {number} moment @returns {number} how many came up to then */
+/**
+ * @param {{time: number}[]} updates in order @param {number} moment
+ * @returns {number} the number of updates up to and including the moment
+ */
 function countUpToTime(updates, moment) {
   let low = 0;
   let high = updates.length;
@@ -369,7 +391,7 @@ function countUpToTime(updates, moment) {
   return low;
 }
 
-/** The log records up to a moment. */
+/** A view of the trace's log records that ends at a moment. */
 class LogsAt {
   /** @param {import("./records.mjs").TraceLogs} logs */
   constructor(logs) {
@@ -397,7 +419,10 @@ class LogsAt {
   }
 }
 
-/** What is looked up when it is asked for. @param {(index: number) => any} find @param {() => number[]} [keys] @returns {any} */
+/**
+ * A read-only stand-in for a `Map` that computes each value on demand.
+ * @param {(index: number) => any} find @param {() => number[]} [keys] @returns {any}
+ */
 function lazyMap(find, keys = () => []) {
   return { get: find, has: (/** @type {number} */ index) => find(index) !== undefined, keys, size: 0 };
 }

@@ -1,6 +1,7 @@
 // @ts-check
-// A search over the spans of one trace, kept up to date as spans arrive: names, services and scopes are tested once per
-// distinct text, then each span costs a look at its numbers, and attributes are read only where nothing else decided.
+// A search over the spans of one trace that is updated as spans arrive. Names, services and scopes are tested once
+// per distinct text. Each span then costs a comparison of numbers; attributes are read only if the result still
+// depends on them.
 // Must never touch the DOM or a clock.
 
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
@@ -11,18 +12,18 @@ import { nextWhere, visitInOrder } from "./tree-order.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {import("./search.mjs").Term} Term
- * @typedef {{term: Term, tested: Uint8Array, has: (given: unknown) => boolean}} Test `tested`: what is known of each
- *   distinct text: 0 nothing, 1 no, 2 yes
+ * @typedef {{term: Term, tested: Uint8Array, has: (given: unknown) => boolean}} Test `tested`: the cached result by
+ *   distinct text: 0 unknown, 1 no, 2 yes
  */
 
 export class TraceSearch {
   query = "";
   /** @type {import("./search.mjs").Wrong | null} */
   wrong = null;
-  /** Whether anything is searched for. */
+  /** Whether there is a search. */
   active = false;
   count = 0;
-  /** Grows when what is found changes. */
+  /** Grows when the matches change. */
   version = 0;
   bits = new Uint8Array(0);
   /** @type {Trace | null} */
@@ -32,7 +33,7 @@ export class TraceSearch {
   place = -1;
   spans = 0;
   timed = false;
-  /** Open spans, where time alone decides. @type {number[]} */
+  /** Open spans that may match or stop matching with time alone. @type {number[]} */
   waiting = [];
   waitingAt = -Infinity;
   /** @type {number[]} */
@@ -43,10 +44,10 @@ export class TraceSearch {
    * @param {Trace} trace
    * @param {string} query
    * @param {number} now in tree time
-   * @returns {TraceSearch | null} null when nothing is searched for
+   * @returns {TraceSearch | null} null without a search
    */
   update(trace, query, now) {
-    // A journey in time may take spans away, and only then there are fewer.
+    // The number of spans shrinks only with time travel, which renumbers them.
     if (query !== this.query || trace !== this.trace || trace.spans.count < this.spans) this.begin(trace, query);
     this.spans = trace.spans.count;
     if (!this.active) return null;
@@ -65,7 +66,7 @@ export class TraceSearch {
   begin(trace, query) {
     const { terms, wrong } = parseQuery(query, "trace");
     Object.assign(this, { trace, query, wrong, active: terms.length > 0, timed: dependsOnTime(terms), place: -1, count: 0, orderFor: "", waiting: [] });
-    // What a column answers is asked before what attributes do; a span that fails the one is not asked the other.
+    // Terms on columns come before terms on attributes, so most spans are decided without reading attributes.
     const isDear = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
     this.tests = terms.sort((a, b) => isDear(a) - isDear(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
     this.bits = new Uint8Array(this.active ? trace.spans.parent.length : 0);
@@ -75,7 +76,7 @@ export class TraceSearch {
   /** @param {number} index @param {number} now */
   look(index, now) {
     const trace = /** @type {Trace} */ (this.trace);
-    // Nothing is known of a placeholder, so nothing can be said of it, nor its contrary.
+    // Nothing is known of a placeholder, so neither a term nor its negation matches it.
     const seen = trace.spans.state[index] !== STATE.placeholder;
     const found = seen && this.tests.every((test) => holds(trace, index, test, now) !== test.term.negated) ? 1 : 0;
     if (this.timed && this.waiting.length < trace.spans.count * 2 && isOpenState(trace.spans.state[index])) this.waiting.push(index);
@@ -85,7 +86,7 @@ export class TraceSearch {
     this.version += 1;
   }
 
-  /** Open spans grow without an event. @param {Trace} trace @param {number} now */
+  /** Tests open spans again, because their durations grow without an event. @param {Trace} trace @param {number} now */
   lookAgain(trace, now) {
     this.waitingAt = now;
     const open = new Set(this.waiting.filter((index) => isOpenState(trace.spans.state[index])));
@@ -111,7 +112,7 @@ export class TraceSearch {
   /**
    * @param {number} from −1 for the beginning
    * @param {1 | -1} direction
-   * @returns {number} the next match, around the end; −1 for none
+   * @returns {number} the next match, wrapping around; −1 for none
    */
   next(from, direction) {
     if (this.trace === null || this.count === 0) return -1;
@@ -143,7 +144,10 @@ function holds(trace, index, test, now) {
   }
 }
 
-/** Whether the text of this number holds the value: found out once. @param {Trace} trace @param {Test} test @param {number} id @returns {boolean} */
+/**
+ * Returns whether the string with this number contains the value. Caches the result.
+ * @param {Trace} trace @param {Test} test @param {number} id @returns {boolean}
+ */
 function passes({ strings }, test, id) {
   if (test.tested.length <= id) {
     const larger = new Uint8Array(Math.max(256, strings.list.length * 2));
@@ -155,7 +159,8 @@ function passes({ strings }, test, id) {
 }
 
 /**
- * Whether a value of any type holds the text. A number is written out only for a text that can be in one.
+ * Returns a test whether a value of any type contains the text. Numbers are formatted only if the text may occur in
+ * one.
  * @param {string} value folded
  * @returns {(given: unknown) => boolean}
  */
@@ -196,7 +201,7 @@ function attributeHolds(trace, index, { term, has }) {
   const actual = attributes[key];
   if (term.operator !== "") return compares(Number(actual), term.operator, term.number);
   if (term.value === "") return true;
-  // A number or a truth value is met whole: 40 does not find 402.
+  // Numbers and booleans must match exactly: 40 does not find 402.
   if (typeof actual === "number") return actual === term.number;
   return typeof actual === "boolean" ? String(actual) === term.value : has(actual);
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// How many traces began when, and how many of them have errors: buckets of time for the head of the list.
+// The traffic chart above the list: how many traces began in each bucket of time, and how many of them have errors.
 // Must never touch the DOM or a clock: every "now" is an argument.
 
 import { sequenceOf } from "./event-ids.mjs";
@@ -9,15 +9,16 @@ import { epochMilliseconds } from "./time.mjs";
 /**
  * @typedef {import("./list-model.mjs").TraceList} TraceList
  * @typedef {import("./list-model.mjs").Summary} Summary
- * @typedef {{at: number, lost: number | null}} TimedGap when it was heard, in milliseconds since 1970; `lost`: null where unknown
+ * @typedef {{at: number, lost: number | null}} TimedGap `at`: time of arrival, in milliseconds since 1970; `lost`:
+ *   null if unknown
  * @typedef {object} Traffic
  * @property {number} start of the first bucket, in milliseconds since 1970
  * @property {number} width of a bucket in milliseconds
  * @property {Uint32Array} started traces that began in a bucket
  * @property {Uint32Array} failed those of them that have errors
  * @property {{lost: number | null, gaps: number}[]} gaps by bucket, sparse
- * @property {number} known the first bucket of which all traces are counted; BUCKETS where none is
- * @property {number} total traces in the buckets that are known
+ * @property {number} known the first bucket whose traces are all counted; BUCKETS if there is none
+ * @property {number} total traces in the known buckets
  * @property {number} errors those of them that have errors
  */
 
@@ -27,14 +28,14 @@ const WIDTHS = [500, 1_000, 2_500, 5_000, 7_500, 15_000, 30_000, 60_000, 180_000
 
 /**
  * @param {TraceList} list @param {number} now milliseconds since 1970
- * @param {{query: string}} shown with a search, history holds only what matches: it does not count
+ * @param {{query: string}} shown with a search, `older` holds only matches, so it is not counted
  * @returns {Traffic}
  */
 export function trafficOf(list, now, { query }) {
   const traces = query.trim() === "" ? [list.traces, list.older] : [list.traces];
   const covered = coveredFrom(list, query);
   const width = WIDTHS.find((one) => one * (BUCKETS - 1) >= now - covered.oldest) ?? WIDTHS[WIDTHS.length - 1];
-  // On whole buckets of the clock: a bar keeps its place and its height while time goes on.
+  // Buckets are aligned to the clock, so that a bar keeps its place and height as time passes.
   const start = (Math.floor(now / width) - BUCKETS + 1) * width;
   const started = new Uint32Array(BUCKETS);
   const failed = new Uint32Array(BUCKETS);
@@ -50,9 +51,9 @@ export function trafficOf(list, now, { query }) {
 }
 
 /**
- * From when on all traces are at hand. Those that are kept only because they are open say nothing of their time.
+ * Returns the time from which on all traces are loaded. Ignores traces that are loaded only because they are open.
  * @param {TraceList} list @param {string} query
- * @returns {{from: number, oldest: number}} `from`: −Infinity when all there are
+ * @returns {{from: number, oldest: number}} `from`: −Infinity if all traces are loaded
  */
 function coveredFrom(list, query) {
   const floor = query.trim() === "" && list.olderFloor !== null ? list.olderFloor : list.floor;
@@ -78,7 +79,7 @@ function gapsIn(timed, start, width) {
   return gaps;
 }
 
-/** @param {Traffic} traffic @returns {number} traces a second, over what is known */
+/** @param {Traffic} traffic @returns {number} traces per second in the known buckets */
 export function perSecond({ known, total, width }) {
   const seconds = ((BUCKETS - known) * width) / 1_000;
   return seconds > 0 ? total / seconds : 0;
@@ -92,7 +93,7 @@ export function trafficRate(rate) {
 }
 
 /**
- * The stretch of time between two places of the chart, on whole buckets.
+ * Returns the stretch of time between two positions in the chart, rounded to whole buckets.
  * @param {Traffic} traffic @param {number} one from 0 to 1 @param {number} other
  * @returns {{since: number, until: number}}
  */

@@ -1,6 +1,7 @@
 // @ts-check
-// Reading order: parents before children, children by start, whatever is folded or grouped. From a span to the next one, or
-// over all of them. Must never touch the DOM or a clock, nor recurse, and writes nothing of a trace but the order of children.
+// Reading order: parents before children, children by start, regardless of folding and groups. Finds the next span in
+// this order or visits all. Must never touch the DOM or a clock, nor recurse. Of a trace, it changes only the order
+// of siblings.
 
 import { FLAG, isBadState } from "./columns.mjs";
 import { sortChildren, sortedRoots } from "./tree.mjs";
@@ -8,7 +9,7 @@ import { sortChildren, sortedRoots } from "./tree.mjs";
 /** @typedef {import("./tree.mjs").Tree} Tree */
 
 /**
- * The next span that is an error or lost, or says that it fails, in reading order, around the end and back to the beginning.
+ * Returns the next span that failed, was lost, or reports a failure, in reading order. Wraps around at the end.
  * @param {Tree} tree
  * @param {number} from span to start from, exclusive; −1 for the beginning
  * @param {1 | -1} direction
@@ -19,7 +20,7 @@ export function nextBad(tree, from, direction) {
 }
 
 /**
- * The next span with some property, in reading order as if nothing were folded.
+ * Returns the next span with a property, in reading order. Wraps around at the end.
  * @param {Tree} tree
  * @param {number} from exclusive; −1 for the beginning
  * @param {1 | -1} direction
@@ -54,7 +55,10 @@ export function visitInOrder(tree, visit) {
   for (const root of sortedRoots(tree)) for (let index = root; index >= 0; index = nextInTree(tree.spans, index)) visit(index);
 }
 
-/** @param {import("./columns.mjs").SpanColumns} spans @param {number} index @returns {number} −1 behind the last one of its root */
+/**
+ * @param {import("./columns.mjs").SpanColumns} spans @param {number} index
+ * @returns {number} −1 after the last span below its root
+ */
 function nextInTree(spans, index) {
   if (spans.firstChild[index] >= 0) {
     sortChildren(spans, index);
@@ -64,13 +68,16 @@ function nextInTree(spans, index) {
   return -1;
 }
 
-/** @param {import("./columns.mjs").SpanColumns} spans @param {number} index @returns {number} −1 before a root */
+/** @param {import("./columns.mjs").SpanColumns} spans @param {number} index @returns {number} −1 for a root */
 function previousInTree(spans, index) {
   const before = spans.parent[index] < 0 ? -1 : spans.previousSibling[index];
   return before >= 0 ? lastBelow(spans, before) : spans.parent[index];
 }
 
-/** @param {import("./columns.mjs").SpanColumns} spans @param {number} index @returns {number} the last span below it in reading order, or itself */
+/**
+ * @param {import("./columns.mjs").SpanColumns} spans @param {number} index
+ * @returns {number} the last span below it in reading order, or itself without children
+ */
 function lastBelow(spans, index) {
   let last = index;
   while (spans.firstChild[last] >= 0) {

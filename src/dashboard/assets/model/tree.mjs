@@ -1,30 +1,30 @@
 // @ts-check
-// The span tree of one trace: links, and what is kept true as it grows (counts, order of siblings, the innermost open
-// spans, error marks), each in constant or amortised constant time per event.
+// The span tree of one trace: its links, counts, order of siblings, innermost open spans and error marks.
+// Each event updates these in constant or amortised constant time.
 // Must never parse an event (`model.mjs` does), touch the DOM, or recurse: a trace may be 100,000 spans deep.
 
 import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } from "./columns.mjs";
 
 /**
  * @typedef {{total: number, open: number, waiting: number, errors: number, panicked: number, cancelled: number, lost: number, placeholders: number}} Counts
- *   `errors`: panicked ones, and open ones that say that they fail, among them, lost ones not
+ *   `errors` includes panicked spans and open ones that report a failure, but not lost ones
  * @typedef {object} Tree
  * @property {SpanColumns} spans
  * @property {Strings} strings
  * @property {Journal} journal
  * @property {Set<number>} roots
- * @property {Set<number>} openLeaves open spans without open children: what the trace is waiting for
+ * @property {Set<number>} openLeaves open spans without open children: the trace waits for these
  * @property {Counts} counts
  * @property {number} version grows with every change
  * @property {number} structure grows when rows appear, move or change order
- * @property {boolean} errorMarksStale some mark of an error below may be there without cause
+ * @property {boolean} errorMarksStale some error marks may no longer have a cause
  */
 
-/** A parent of this many children is shown rolled up: its open and failed ones, and a sum of the others. */
+/** A parent with this many children is rolled up: its open and failed children are rows, the others one sum. */
 export const ROLLUP_MIN = 100;
-/** Siblings of one name that are shown as one row, from this many on. */
+/** Siblings of one name become a group from this many on. */
 export const GROUP_MIN = 5;
-// Beyond this many steps back, the children are better sorted once, before somebody reads them.
+// An insertion that would go further back marks the children unsorted; they are sorted before the next read.
 const STEPS_BACK_MAX = 64;
 
 /** @returns {Tree} */
@@ -43,7 +43,7 @@ export function touch(tree, index) {
   tree.journal.add(index);
 }
 
-/** @param {Tree} tree @param {string} id @returns {number} a span of which nothing is known but its id */
+/** @param {Tree} tree @param {string} id @returns {number} a span of which only the id is known */
 export function addPlaceholder(tree, id) {
   const index = tree.spans.add(id);
   tree.roots.add(index);
@@ -54,7 +54,8 @@ export function addPlaceholder(tree, id) {
 }
 
 /**
- * Puts a root under its parent. A link that would close a circle is refused: the span stays a root, and so visible.
+ * Moves a root under its parent. Refuses a link that would close a cycle: the span then stays a root and so stays
+ * visible.
  * @param {Tree} tree
  * @param {number} child a root
  * @param {number} parent
@@ -77,7 +78,7 @@ export function link(tree, child, parent) {
 }
 
 /**
- * Moves a span to another state and keeps counts, innermost open spans and error marks true.
+ * Moves a span to another state and updates counts, innermost open spans and error marks.
  * @param {Tree} tree
  * @param {number} index
  * @param {number} next
@@ -109,14 +110,14 @@ export function setState(tree, index, next) {
   }
   if (parent >= 0) {
     touch(tree, parent);
-    // Which children of a rolled-up parent, and which members of a group are rows depends on their states.
+    // These states decide which children of a rolled-up parent and which members of a group are rows.
     if (spans.childCount[parent] >= GROUP_MIN) tree.structure += 1;
   }
   touch(tree, index);
 }
 
 /**
- * An open span says that it fails, or no longer: it counts as an error from then on, as it does in the server's list.
+ * Sets or clears the failure that an open span reports. Such a span counts as an error, as in the server's list.
  * @param {Tree} tree @param {number} index @param {boolean} fails
  */
 export function setFailing(tree, index, fails) {
@@ -133,13 +134,13 @@ export function setFailing(tree, index, fails) {
   touch(tree, index);
 }
 
-/** A span's start was corrected. @param {Tree} tree @param {number} index @param {number} start */
+/** Sets or corrects a span's start. @param {Tree} tree @param {number} index @param {number} start */
 export function setStart(tree, index, start) {
   const { spans } = tree;
   spans.start[index] = start;
   const parent = spans.parent[index];
   if (parent < 0) {
-    // A root's place, and that of a placeholder root, depends on it; a span that was just made is counted already.
+    // Roots are sorted by start.
     tree.structure += 1;
     return;
   }
@@ -153,8 +154,8 @@ export function setStart(tree, index, start) {
 }
 
 /**
- * Recomputes every mark of an error below. Needed only after an error was taken back (a lost span's real end arrived),
- * which is rare, so it costs a pass over the tree and the usual event nothing.
+ * Recomputes all error marks. Needed only after an error was withdrawn, for example when a lost span's real end
+ * arrives. That is rare, so a pass over the whole tree is acceptable, and normal events cost nothing.
  * @param {Tree} tree
  */
 export function refreshErrorMarks(tree) {
@@ -172,7 +173,7 @@ export function refreshErrorMarks(tree) {
   tree.errorMarksStale = false;
 }
 
-/** Brings the children into order of start; the order of arrival decides between equals. @param {SpanColumns} spans @param {number} parent */
+/** Sorts the children by start; ties stay in order of arrival. @param {SpanColumns} spans @param {number} parent */
 export function sortChildren(spans, parent) {
   if (!spans.has(parent, FLAG.unsorted)) return;
   spans.clear(parent, FLAG.unsorted);
@@ -221,7 +222,10 @@ function insertSorted(spans, child, parent) {
   else spans.previousSibling[next] = child;
 }
 
-/** @param {SpanColumns} spans @param {number} index @returns {number} a placeholder stands where its first child stands; unknown starts last */
+/**
+ * @param {SpanColumns} spans @param {number} index
+ * @returns {number} for a placeholder the start of its first child; an unknown start sorts last
+ */
 function sortKey(spans, index) {
   const own = spans.start[index];
   if (own === own) return own;
@@ -241,7 +245,10 @@ function isAncestor(spans, candidate, index) {
   return false;
 }
 
-/** Stops at the first marked ancestor: all above it are marked, so each is marked once. @param {Tree} tree @param {number} index */
+/**
+ * Marks the ancestors of a failed span. Stops at the first marked one, because all above it are marked.
+ * @param {Tree} tree @param {number} index
+ */
 function markAncestors(tree, index) {
   const { spans } = tree;
   for (let step = spans.parent[index]; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
@@ -249,14 +256,14 @@ function markAncestors(tree, index) {
     const parent = spans.parent[step];
     if (parent >= 0 && !isBadState(spans.state[step])) {
       spans.childBelow[parent] += 1;
-      // It becomes a row of its rolled-up parent, or of its group.
+      // A marked span becomes a row of its rolled-up parent or its group.
       if (spans.childCount[parent] >= GROUP_MIN) tree.structure += 1;
     }
     touch(tree, step);
   }
 }
 
-/** @param {SpanColumns} spans @param {number} index @returns {boolean} whether it failed in what is below it, and not itself */
+/** @param {SpanColumns} spans @param {number} index @returns {boolean} whether spans below it failed but it did not */
 export function hasBelow(spans, index) {
   return spans.has(index, FLAG.errorBelow) && !isBadState(spans.state[index]);
 }

@@ -1,14 +1,17 @@
 // @ts-check
-// What `updated` events add to a span that is open. Pure: events in, an event out.
-// Must never touch the DOM or a clock, nor change what it was given.
+// Merges `updated` events into the event of an open span. Pure: events in, an event out.
+// Must never touch the DOM or a clock, nor change its arguments.
 
-/** Span events and links kept of an open span, each; more are counted. Its end brings all of them. */
+/**
+ * Maximum number of span events, and of links, kept of an open span. Others are counted; the span's end brings all of
+ * them.
+ */
 export const UPDATED_ITEMS_MAX = 2_000;
 
 /**
- * Lays an update over what is known of an open span. The last value of an attribute wins, events and links are added, and
- * what the page does not know is left out.
- * @param {any} event `started`, with the updates before this one; `{}` where the start was not seen yet
+ * Merges an update into an open span's event. Later attribute values replace earlier ones, and events and links are
+ * appended. Fields that the page does not know are dropped.
+ * @param {any} event `started`, with the updates before this one; `{}` before the start has arrived
  * @param {any} update
  * @returns {any} a new object
  */
@@ -16,7 +19,7 @@ export function withUpdate(event, update) {
   const next = { ...event };
   if (isObject(update.attributes)) {
     next.attributes = { ...event.attributes, ...update.attributes };
-    // A value that comes without its type has the type that JSON says.
+    // A value without a type has the type of its JSON value.
     const types = { ...event.attributeTypes };
     for (const key in update.attributes) delete types[key];
     next.attributeTypes = { ...types, ...(isObject(update.attributeTypes) ? update.attributeTypes : {}) };
@@ -35,9 +38,9 @@ export function withUpdate(event, update) {
 }
 
 /**
- * A lost end repeats what the start said. What updates said in between is all that is known, and stays.
+ * Merges the earlier updates of a span into its lost end, which repeats only the start.
  * @param {any} lost an `ended` event with `lost`
- * @param {any} open the span as it was known before
+ * @param {any} open the span's event before that
  * @returns {any} a new object
  */
 export function withUpdatesOf(lost, open) {
@@ -48,13 +51,16 @@ export function withUpdatesOf(lost, open) {
   return next;
 }
 
-/** @param {any[]} before @param {any[]} fresh @returns {{items: any[], left: number}} what was there and what is new; `left` is how many had no room */
+/**
+ * @param {any[]} before @param {any[]} fresh
+ * @returns {{items: any[], left: number}} both lists, bounded; `left` is the number of items dropped
+ */
 function added(before, fresh) {
   const items = [...before];
   let left = 0;
   for (const item of fresh) {
     if (!isObject(item)) continue;
-    // A folded update repeats what its parts said.
+    // A folded update repeats the items of its parts.
     if (before.some((one) => one.timestamp === item.timestamp && one.name === item.name && one.spanId === item.spanId && JSON.stringify(one) === JSON.stringify(item))) continue;
     if (items.length >= UPDATED_ITEMS_MAX) left += 1;
     else items.push(item);
@@ -62,7 +68,7 @@ function added(before, fresh) {
   return { items, left };
 }
 
-/** @param {any} event of an open span @returns {boolean} whether it says that it fails, before it has ended */
+/** @param {any} event of an open span @returns {boolean} whether it already reports a failure */
 export function saysFailing(event) {
   return event?.status?.code === "ERROR" || isObject(event?.panic);
 }

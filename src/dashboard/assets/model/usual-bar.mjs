@@ -1,21 +1,21 @@
 // @ts-check
-// How long one run took against what is usual for its own name, as a bar and as words. On one scale for all names, a job of
-// minutes would make every request a dot. Must never touch the DOM or a clock.
+// Compares a run's duration with the usual one of its own name, as a bar and as text. On one scale for all names, a
+// job of minutes would reduce every request to a dot. Must never touch the DOM or a clock.
 
 import { formatDuration } from "./time.mjs";
 
 /**
- * @typedef {{count: number, p50: number, p95: number}} Usual milliseconds, over `count` runs that have ended
+ * @typedef {{count: number, p50: number, p95: number}} Usual milliseconds, over `count` ended runs
  * @typedef {{value: number, band: [number, number] | null, tick: number | null, beyond: boolean}} UsualBar parts of the track,
  *   from 0 to 1; `beyond`: the value does not fit
  */
 
-/** The track goes from nothing to so many times the 95th percentile. */
+/** The track ends at this multiple of the 95th percentile. */
 export const TRACK_P95 = 1.6;
-/** Without earlier runs: a logarithmic scale from 1 ms to 10 min. */
+/** Without earlier runs the scale is logarithmic, from 1 ms to 10 min. */
 const LOG_MIN = 0;
 const LOG_MAX = Math.log10(600_000);
-/** The server's quantiles are right within 3.2 %: less than that beyond the 95th percentile is not slow. */
+/** The server's quantiles have an error of up to 3.2 %, so a smaller excess over the 95th percentile is not slow. */
 export const SLOW_BEYOND = 1.04;
 
 /** @param {number} duration milliseconds @param {Usual | null} usual @returns {UsualBar} */
@@ -30,7 +30,10 @@ export function usualBar(duration, usual) {
   return { value: Math.max(0.01, part(length)), band: [part(usual.p50), part(usual.p95)], tick: part(usual.p50), beyond: length > whole };
 }
 
-/** @param {number} duration @param {Usual | null} usual @returns {boolean} whether it took longer than 95 of 100 do */
+/**
+ * @param {number} duration @param {Usual | null} usual
+ * @returns {boolean} whether it took longer than the 95th percentile
+ */
 export function isSlower(duration, usual) {
   return usual !== null && duration > usual.p95 * SLOW_BEYOND;
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// Which spans are rows, and in which order: folding, groups, rolling up, and the ways from row to row.
-// Must never touch the DOM or a clock, nor recurse. It writes one column, `depth`, and nothing else of a trace.
+// Which spans are rows, and in which order. Implements folding, groups and rolling up, and finds the row of a span.
+// Must never touch the DOM or a clock, nor recurse. Of a trace, it writes only the column `depth`.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 import { SHOWN, groupView, isMemberShown, nothingOpened, showMember } from "./group-views.mjs";
@@ -11,23 +11,25 @@ import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree
 /**
  * @typedef {import("./tree.mjs").Tree} Tree
  * @typedef {import("./groups.mjs").Groups} Groups
- * @typedef {"open" | "closed" | "rolled"} FoldState `rolled`: of many children only the open, the failed, and those with failures below are rows
+ * @typedef {"open" | "closed" | "rolled"} FoldState `rolled`: the parent has many children; only open ones, failed
+ *   ones and those with errors below are rows
  * @typedef {{depth: number, rollUp: boolean, except: Map<string, FoldState>, groups: import("./group-views.mjs").GroupViews}} Fold spans
- *   shallower than `depth` are open (those with many children rolled up, if `rollUp`), but for the exceptions, by span id. In
- *   this shape "collapse all" costs nothing and holds for spans still to come
+ *   shallower than `depth` are open, except those listed by span id in `except`. With `rollUp`, spans with many children are
+ *   rolled up. "Collapse all" thus costs nothing and also applies to future spans
  * @typedef {object} Rows
  * @property {number} count
- * @property {Int32Array} spans the index of each row's span; a complement, below 0, for a row that is none: of the parent that a
- *   sum is of, of the group that a row is of
- * @property {Uint8Array} kinds what each row is: one of ROW
+ * @property {Int32Array} spans the index of the row's span; for a row without a span, the bitwise complement (below
+ *   0) of the parent's index for a sum, or of the group's id
+ * @property {Uint8Array} kinds the kind of each row, one of ROW
  * @property {Int32Array} rowOf the row of each span, −1 where it is hidden
  * @property {Int32Array} rowOfGroup the row of each group by its id, −1 where it is hidden
- * @typedef {{parent: number, kinds: number[], values: number[], at: number}} Entries what is below one parent, in order
+ * @typedef {{parent: number, kinds: number[], values: number[], at: number}} Entries the rows below one parent, in
+ *   order; `at` is the next one
  */
 
-/** What a row is of. `member`: a span in a group that is open. */
+/** The kinds of rows. `member`: a span in an open group. */
 export const ROW = Object.freeze({ span: 0, member: 1, sum: 2, group: 3, chips: 4 });
-/** Children of a rolled-up parent that are rows of their own. */
+/** Maximum number of children that a rolled-up parent shows as rows. */
 export const ROLLED_ROWS_MAX = 50;
 
 /** @param {boolean} [isGrouped] @returns {Fold} */
@@ -35,13 +37,18 @@ export function unfolded(isGrouped = true) {
   return { depth: Infinity, rollUp: true, except: new Map(), groups: nothingOpened(isGrouped, null) };
 }
 
-/** @param {number} depth @param {boolean} [isGrouped] @returns {Fold} all open to this depth, wide ones too; 0 closes everything, Infinity opens groups as well */
+/**
+ * @param {number} depth @param {boolean} [isGrouped]
+ * @returns {Fold} opens every span above this depth without rolling up; 0 closes everything, Infinity rolls up and
+ *   opens groups
+ */
 export function openTo(depth, isGrouped = true) {
   return { depth, rollUp: depth !== Infinity, except: new Map(), groups: nothingOpened(isGrouped, depth === Infinity ? SHOWN.all : null) };
 }
 
 /**
- * Reads the span's depth, so it is true for spans that are rows.
+ * Returns whether a span is open, closed or rolled up. Valid only for spans that are rows, because it reads their
+ * depth.
  * @param {Tree} tree @param {Fold} fold @param {number} index
  * @returns {FoldState}
  */
@@ -63,10 +70,10 @@ export function noRows() {
 }
 
 /**
- * The rows in reading order, parents before children. One pass over what is visible.
+ * Returns the rows in reading order, parents before children, in one pass over the visible spans.
  * @param {Tree} tree
  * @param {Fold} fold
- * @param {Rows} [reuse] rows that nobody needs any more: their arrays are taken if they are large enough
+ * @param {Rows} [reuse] rows no longer needed, whose arrays are reused if they are large enough
  * @returns {Rows}
  */
 export function flatten(tree, fold, reuse = noRows()) {
@@ -74,7 +81,7 @@ export function flatten(tree, fold, reuse = noRows()) {
   const { spans } = tree;
   const groups = fold.groups.isOn ? groupsOf(tree) : null;
   const ids = groups === null ? 0 : groups.heads.length;
-  // Each span is one row at most, each rolled-up parent one more, and each group, of five members at least, two.
+  // At most one row per span, one more per rolled-up parent, and two per group. A group has at least five members.
   const room = spans.count + Math.ceil(spans.count / ROLLUP_MIN) + Math.ceil(spans.count / 5) * 2 + 1;
   const larger = room + (room >> 2);
   const rows = {
@@ -92,7 +99,7 @@ export function flatten(tree, fold, reuse = noRows()) {
 }
 
 class Pass {
-  /** The parents we are below whose children are not rows in their own order. @type {Entries[]} */
+  /** The ancestors of the current span that have groups or are rolled up, outermost first. @type {Entries[]} */
   entries = [];
 
   /** @param {Tree} tree @param {Fold} fold @param {Rows} rows @param {Groups | null} groups */
@@ -121,7 +128,7 @@ class Pass {
       rows.rowOf[index] = rows.count;
       this.add(kind, index);
       let next = this.first(index);
-      // Up, until there is a sibling to go on with.
+      // Climb until an ancestor has a next sibling.
       while (next < 0) {
         const parent = spans.parent[index];
         if (index === root || parent < 0) return;
@@ -164,7 +171,10 @@ class Pass {
     return top === null ? this.tree.spans.nextSibling[index] : this.next(top);
   }
 
-  /** Rows of no span become rows on the way. @param {Entries} entries @returns {number} */
+  /**
+   * Returns the next span, −1 at the end. Adds the rows without a span that come before it.
+   * @param {Entries} entries @returns {number}
+   */
   next(entries) {
     const { kinds, values } = entries;
     while (entries.at < kinds.length) {
@@ -191,10 +201,13 @@ class Pass {
     values.push(parent);
   }
 
-  /** A group stands where its first member does. @param {Entries} entries @param {Groups} groups @param {boolean} isRolled whether the others are too many to be rows */
+  /**
+   * Puts a group in the place of its first member.
+   * @param {Entries} entries @param {Groups} groups @param {boolean} isRolled whether the remaining children are rolled up
+   */
   fillGrouped({ parent, kinds, values }, groups, isRolled) {
     const { spans } = this.tree;
-    /** Groups met. @type {Set<number>} */
+    /** Groups added so far. @type {Set<number>} */
     const met = new Set();
     let shown = 0;
     for (let child = spans.firstChild[parent]; child >= 0; child = spans.nextSibling[child]) {
@@ -232,25 +245,28 @@ class Pass {
   }
 }
 
-/** @param {Tree} tree @param {number} index @returns {boolean} whether it is a row of its rolled-up parent, as far as there is room */
+/**
+ * @param {Tree} tree @param {number} index
+ * @returns {boolean} whether a rolled-up parent shows it, up to ROLLED_ROWS_MAX
+ */
 function isTelling({ spans }, index) {
   const state = spans.state[index];
   return isOpenState(state) || isBadState(state) || spans.has(index, FLAG.errorBelow);
 }
 
 /**
- * The row of a span, or of the nearest group or ancestor that is visible; −1 if there is none.
+ * Returns the row of a span, or of its nearest visible group or ancestor; −1 if there is none.
  * @param {Tree} tree
  * @param {Rows} rows
  * @param {number} index −1 for no span
- * @param {Fold | null} [fold] where groups are to be looked at
+ * @param {Fold | null} [fold] if given, groups are considered
  * @returns {number}
  */
 export function nearestRow(tree, rows, index, fold = null) {
   const { spans } = tree;
   const groups = fold?.groups.isOn === true ? groupsOf(tree) : null;
   for (let step = index; step >= 0; step = spans.parent[step]) {
-    // A span that came after the rows were made has none yet.
+    // A span newer than the rows has no row yet.
     const row = step < rows.rowOf.length ? rows.rowOf[step] : -1;
     if (row >= 0 && row < rows.count && rows.spans[row] === step) return row;
     const group = groups?.of(step) ?? null;
@@ -266,24 +282,27 @@ export function rowOfGroup(rows, id) {
   return row >= 0 && row < rows.count && rows.kinds[row] === ROW.group && rows.spans[row] === ~id ? row : -1;
 }
 
-/** @param {Rows} rows @param {number} row @returns {number} the span that the row is of, or a sum is below of; −1 beyond the rows, and of a group */
+/**
+ * @param {Rows} rows @param {number} row
+ * @returns {number} the row's span, or the parent for a sum; −1 for a group or beyond the last row
+ */
 export function spanOfRow(rows, row) {
   if (row < 0 || row >= rows.count || rows.kinds[row] >= ROW.group) return -1;
   const index = rows.spans[row];
   return index < 0 ? ~index : index;
 }
 
-/** @param {Rows} rows @param {number} row @returns {number} the id of the group that the row is of; −1 for another row */
+/** @param {Rows} rows @param {number} row @returns {number} the id of the row's group; −1 for other rows */
 export function groupOfRow(rows, row) {
   return row >= 0 && row < rows.count && rows.kinds[row] >= ROW.group ? ~rows.spans[row] : -1;
 }
 
-/** Ancestors that are looked at: a trace may be 100,000 spans deep, and this is asked in each frame. */
+/** Bound on the ancestors visited: a trace may be 100,000 spans deep, and this runs in every frame. */
 const ABOVE_MAX = 1_000;
 
 /**
- * The rows above a row that say where it is, outermost first: its ancestors, and the groups that they and it are in. Of a
- * very deep one, the innermost of them.
+ * Returns the rows of a row's ancestors and of the groups that contain it or them, outermost first. For a very deep
+ * row, only the innermost.
  * @param {Tree} tree @param {Rows} rows @param {number} row
  * @returns {number[]}
  */
@@ -307,7 +326,7 @@ export function rowsAbove(tree, rows, row) {
 }
 
 /**
- * Opens what hides a span.
+ * Unfolds every ancestor and group that hides a span.
  * @param {Tree} tree @param {Fold} fold @param {Rows} rows @param {number} index
  * @returns {boolean} whether anything had to be opened
  */
@@ -330,7 +349,10 @@ export function unhide(tree, fold, rows, index) {
   return opened;
 }
 
-/** @param {Tree} tree @param {number} index @returns {boolean} whether it is surely a row of its rolled-up parent */
+/**
+ * @param {Tree} tree @param {number} index
+ * @returns {boolean} whether its rolled-up parent shows it even if all such siblings come first
+ */
 function isRolledRow(tree, index) {
   const { spans } = tree;
   const parent = spans.parent[index];
@@ -338,7 +360,7 @@ function isRolledRow(tree, index) {
 }
 
 /**
- * `412 of 1,000 done · 3 failed · 2 with errors below · 5 running`: the children of a span in one line.
+ * Describes the children of a span in one line: `412 of 1,000 done · 3 failed · 2 with errors below · 5 running`.
  * @param {Tree} tree @param {number} index
  * @returns {string}
  */

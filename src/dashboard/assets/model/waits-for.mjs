@@ -1,27 +1,28 @@
 // @ts-check
-// What a trace is waiting for now. Must never touch the DOM or a clock, nor recurse.
+// Which open spans a trace is waiting for. Must never touch the DOM or a clock, nor recurse.
 
 import { isOpenState } from "./columns.mjs";
 import { awaitingOf } from "./running.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {object} Chain one root that waits
+ * @typedef {object} Chain the chain of open spans below one root
  * @property {number} root
- * @property {number} leaf of its innermost open spans the one that is waited for
- * @property {number[]} links the open spans from the root down to the leaf, both included; of a long chain the first and the last few
+ * @property {number} leaf the innermost open span that the root waits for
+ * @property {number[]} links the open spans from the root down to the leaf, both included; of a long chain only the
+ *   first and the last few
  * @property {number} hidden links left out, after the first
- * @property {number} others innermost open spans of this root beside `leaf`
+ * @property {number} others number of other innermost open spans below this root
  */
 
-// A look has a bound, whatever the trace: the set of open leaves is in order of arrival, so the longest running come first.
+// Bounds on the work. The set of open leaves is in order of arrival, so the longest running spans are visited.
 const LEAVES_MAX = 1_000;
 const STEPS_MAX = 50_000;
 const LINKS_MAX = 5;
 
 /**
- * The blocking chain of each root with open spans, longest waiting first. An innermost span that says what it has awaited for
- * long comes before those that only run: it is the answer to what hangs.
+ * Returns the waiting chain of each root with open spans, longest wait first. An innermost span that has long awaited
+ * something is preferred over spans that only run, since it is probably the one that hangs.
  * @param {Trace} trace
  * @param {number} [now] in tree time
  * @returns {{chains: Chain[], total: number}} `total`: innermost open spans of the whole trace
@@ -30,7 +31,7 @@ export function waitingChains(trace, now = NaN) {
   const { spans } = trace;
   /** @type {Map<number, {leaf: number, count: number}>} */
   const roots = new Map();
-  /** Roots of spans that were passed before. @type {Map<number, number>} */
+  /** Roots of the spans visited so far. @type {Map<number, number>} */
   const known = new Map();
   let looked = 0;
   const isLong = (/** @type {number} */ leaf) => awaitingOf(trace, leaf, now)?.isLong === true;
@@ -64,7 +65,10 @@ function rootOf(parents, leaf, known) {
   return root;
 }
 
-/** An ancestor that has ended waits for nothing, whatever still runs below it. @param {Trace} trace @param {number} leaf */
+/**
+ * Returns the open spans from the root to the leaf. Skips ended ancestors, since those wait for nothing.
+ * @param {Trace} trace @param {number} leaf
+ */
 function linksTo({ spans }, leaf) {
   const last = [];
   let first = -1;
