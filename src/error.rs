@@ -1,5 +1,5 @@
-//! The crate's only error type. It is opaque: callers ask it questions such as `is_closed()`, and `source()` is the
-//! cause. It never prints and never names a type of an optional dependency in its signature. Any thread uses it.
+//! The crate's only error type. It is opaque: callers use methods such as `is_closed()`, and `source()` returns the
+//! cause. No signature here names a type of an optional dependency. Any thread uses it.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -44,7 +44,7 @@ impl Error {
         self.kind == Kind::Full
     }
 
-    /// Returns whether an argument or a setting was invalid. A second call with the same one fails too.
+    /// Returns whether an argument or a setting was invalid. A second call with the same value fails, too.
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
     }
@@ -81,7 +81,7 @@ impl Error {
         Self::bare(Kind::Closed, "the event log is shut down")
     }
 
-    /// Returns the error of a log that ended without a shutdown, for this reason.
+    /// Returns the error of a log that ended without a shutdown. `why` is the reason.
     pub(crate) fn ended(why: &'static str) -> Self {
         Self::bare(Kind::Closed, why)
     }
@@ -113,7 +113,7 @@ impl Error {
     }
 
     /// Returns the message and its causes on one line, for status, diagnostics and responses. It ends with the first
-    /// cause of another type, because the causes behind that one repeat it in other words.
+    /// cause of another type, because further causes repeat that one in other words.
     pub(crate) fn with_causes(&self) -> String {
         match &self.source {
             None => self.message.clone().into_owned(),

@@ -1,5 +1,5 @@
-//! Encodes ends: turns a record into an `ended` event. A delta end is joined with the start that the worker remembers;
-//! one without its start is counted as dropped, never discarded in silence. It runs on the worker thread.
+//! Encodes ends: turns a record into an `ended` event. A delta end is joined with the start that the worker remembers.
+//! A delta end without its start is counted as dropped, never discarded silently. It runs on the worker thread.
 
 use std::sync::atomic::Ordering;
 
@@ -53,7 +53,7 @@ impl SpanEncoder {
         let mut span = process.own_span(span);
         span.name = masked_name.as_deref().unwrap_or(span.name);
         self.redaction.span(&mut span);
-        // A replayed workflow does not know when the span first began.
+        // A replayed workflow does not know the time of the span's first start.
         let start = if is_deduplicated {
             self.first_start(&span)
                 .map_or(start, |first| first.min(start))
@@ -83,7 +83,7 @@ impl SpanEncoder {
         );
     }
 
-    /// Encodes a delta end: from the event of the remembered start if possible, else from its record.
+    /// Encodes a delta end: from the event of the remembered start if possible, or else from the start's record.
     pub(super) fn end_from_delta(&mut self, delta: EndDelta<'_>, batch: &mut Batch) {
         let dropped = DroppedEnd {
             trace_id: delta.trace_id,
@@ -194,8 +194,8 @@ impl SpanEncoder {
         if let Some((record, end)) = joined {
             self.end(record, end, batch);
         } else {
-            // Two open spans had the same ids, or the provider was shut down long ago. The end counts as dropped, and
-            // the span ends as lost.
+            // Two open spans had the same ids, or the provider was shut down long ago. This end is counted as dropped,
+            // and the span ends as lost.
             self.log.buffer.count_dropped(RecordClass::End, 1);
             self.dropped_ends.add(dropped, || false);
         }
@@ -207,7 +207,7 @@ impl SpanEncoder {
         self.log.tail.open_event(&key, token).is_some()
     }
 
-    /// Returns when the span first began, if its start is still in memory.
+    /// Returns the time of the span's first start, if that event is still in memory.
     pub(super) fn first_start(&self, span: &SpanFields<'_>) -> Option<Timestamp> {
         let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);
@@ -217,7 +217,7 @@ impl SpanEncoder {
     }
 }
 
-/// Returns what the status of a failed span says, as far as the index remembers it.
+/// Returns the status message of a failed span, cut to the length that the index keeps.
 fn message(end: &EndFields<'_>) -> Option<Box<str>> {
     match (outcome(end), &end.status) {
         (SpanOutcome::Error | SpanOutcome::Panicked, EndStatus::Error(message)) => {

@@ -1,6 +1,6 @@
 //! Asks a durable store how much its retention has removed from the traces that the index knows. A log in memory needs
-//! no such query. It runs on the worker thread, which never waits for the store: it checks for the answer in a later
-//! turn.
+//! no such query. It runs on the worker thread. That thread never waits for the store: it checks for the answer in a
+//! later turn.
 
 use std::{
     fmt,
@@ -17,16 +17,16 @@ use crate::{
     trace::index::TraceIndex,
 };
 
-/// Upper bound on the traces of one query: those that began first. Only long-running traces are that old.
+/// Upper bound on the traces of one query. The oldest traces come first: only long-running traces lose events.
 const TRACES_MAX: usize = 1_000;
 
 type Answer = (Vec<StreamKey>, Result<Vec<Option<EvictedEvents>>, Error>);
 
-/// The query that is under way, and the store's oldest event when it was last asked.
+/// The query in progress, and the store's oldest event at the last query.
 #[derive(Default)]
 pub(super) struct EvictionQuery {
     pending: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
-    /// The oldest event of the store when it was last asked.
+    /// The oldest event of the store at the last query.
     oldest: u64,
 }
 
@@ -63,7 +63,7 @@ impl EvictionQuery {
             return false;
         };
         self.pending = None;
-        // A store that cannot be read reports that to its readers. The next eviction triggers another query.
+        // If the store cannot be read, its readers learn of that. The next eviction triggers another query.
         let known = keys.iter().zip(answer.unwrap_or_default());
         let known: Vec<_> = known
             .filter_map(|(key, evicted)| Some((*key, log.without_held(key, evicted?))))

@@ -1,5 +1,5 @@
-//! What `updated` events said of spans that end as lost: their end repeats it, merged. Each trace is read once for all of
-//! its spans. It runs on the worker thread.
+//! Collects the `updated` events of spans that end as lost: the lost end repeats them, merged. Each trace is read once
+//! for all of its spans. It runs on the worker thread.
 
 use crate::{
     engine::log::Log,
@@ -15,9 +15,10 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that are read at once for the updates of open spans. What later ones say is then missing.
+/// Upper bound on the events that are read at once for the updates of open spans. Later updates are missing from the
+/// end.
 const EVENTS_MAX: usize = 250_000;
-/// Upper bound on the bytes of merged updates that are held at once. Updates of further spans are then missing.
+/// Upper bound on the bytes of merged updates that are held at once. Further updates are missing from the end.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A trace, and the token of its span.
@@ -27,7 +28,7 @@ type SpanOfTrace = (StreamKey, u64);
 #[derive(Debug, Default)]
 pub(super) struct LostSpanUpdates {
     merged: Map<SpanOfTrace, MergedUpdate>,
-    /// Streams that were read, from the first opening event that was asked for.
+    /// Streams that were read already, each from its first opening event on.
     read: Set<StreamKey>,
     events: usize,
     bytes: usize,
@@ -98,8 +99,8 @@ impl LostSpanUpdates {
         }
     }
 
-    /// Reads the updates of a trace from the store, unless that was done for an earlier span of it. The opening events
-    /// are asked for in log order.
+    /// Reads the updates of a trace from the store, unless an earlier call for one of its spans has read them. The
+    /// caller passes the opening events in log order.
     pub(super) fn read_store(&mut self, log: &Log, opened: OpenedAt) -> Result<(), Error> {
         if !self.read.insert(opened.key) {
             return Ok(());
@@ -136,7 +137,7 @@ impl LostSpanUpdates {
         self.bytes = (self.bytes + merged.size()).saturating_sub(before);
     }
 
-    /// Returns what was said of a span, if anything.
+    /// Returns the merged updates of a span, if there are any.
     pub(super) fn of(&self, opened: OpenedAt) -> Option<&MergedUpdate> {
         self.merged.get(&(opened.key, opened.token))
     }

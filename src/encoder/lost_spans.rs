@@ -1,6 +1,6 @@
-//! Ends spans whose own end will never come: the end was dropped by a full buffer, the store rejected it, the process
-//! died, or the provider was shut down. Each is ended as `lost`, once, from its stored start and what was said since. It
-//! runs on the worker thread.
+//! Ends spans whose own end will never come: the full buffer dropped it, the store rejected it, the process died, or
+//! the provider was shut down. Each span is ended as `lost`, once, from its stored start and its later updates. It runs
+//! on the worker thread.
 
 use crate::{
     encoder::{
@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl SpanEncoder {
-    /// Ends a span as lost, from its stored `started` event. Does nothing if `started` is not one.
+    /// Ends a span as lost, from its stored `started` event. Does nothing if `started` is another event.
     pub(super) fn end_as_lost(
         &mut self,
         started: &[u8],
@@ -48,8 +48,8 @@ impl SpanEncoder {
             .push((batch.len().saturating_sub(1), change));
     }
 
-    /// Leaves a span open that an earlier run of the log left open. A start that is too old to be in memory is appended
-    /// again: otherwise lists would not show the span.
+    /// Keeps open a span that an earlier run of the log left open. If its start is too old to be in memory, appends the
+    /// start again: otherwise lists would not show the span.
     pub(super) fn keep_open(&mut self, started: &StoredEvent, batch: &mut Batch) {
         let Pinning::Open(token) = started.pin else {
             return;
@@ -84,7 +84,7 @@ impl SpanEncoder {
         self.end_open((trace_id, span_id), (LostReason::Dropped, end), batch);
     }
 
-    /// Ends a span as lost. Does nothing if it is not open, or retention has removed its start.
+    /// Ends a span as lost. Does nothing if the span is not open, or retention has removed its start.
     pub(super) fn end_open(
         &mut self,
         (trace_id, span_id): ([u8; 16], [u8; 8]),
@@ -106,7 +106,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Remembers the span of an end that the store rejected, up to a bound.
+    /// Remembers a span whose end the store rejected. The number of such spans is bounded.
     pub(super) fn note_unstored_end(&mut self, change: &SpanChange, index: IndexedAs) {
         let is_end = matches!(change.kind, ChangeKind::Ended { .. });
         if is_end && self.unstored_ends.len() < Retention::PINNED_EVENTS_MAX {
@@ -119,20 +119,20 @@ impl SpanEncoder {
         }
     }
 
-    /// Ends the spans whose end the store rejected.
+    /// Ends the remembered spans whose end the store rejected.
     pub(super) fn end_unstored(&mut self, batch: &mut Batch) {
         for (dropped, index) in std::mem::take(&mut self.unstored_ends) {
             let change_count = self.pending_changes.len();
             self.end_dropped(&dropped, batch);
             if index == IndexedAs::Ended {
-                // The index has the real end, which a lost end never replaces.
+                // The index has the real end. A lost end must not replace it.
                 self.pending_changes.truncate(change_count);
             }
         }
     }
 
-    /// Takes the dropped ends that found no room in the buffer. Their starts may still be in the buffer. So a fence is
-    /// pushed behind them now, and the ends are handled when it arrives.
+    /// Collects the dropped ends that found no room in the buffer. Their starts may still be in the buffer. So a fence
+    /// is pushed behind those starts, and the ends are handled when the worker reads the fence.
     pub(super) fn collect_dropped_ends(&mut self) {
         if self.is_fence_sent {
             return;
@@ -149,7 +149,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Ends the spans of the collected ends: the fence has arrived.
+    /// Ends the spans of the collected ends. Called when the worker reads the fence.
     pub(super) fn end_collected(&mut self, batch: &mut Batch) {
         self.is_fence_sent = false;
         for dropped in std::mem::take(&mut self.collected_ends) {
@@ -157,7 +157,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Ends the spans that a source left open, when its provider is shut down. Durable steps wait instead.
+    /// Ends the spans that a source left open at the shutdown of its provider. Spans of durable steps wait instead.
     pub(super) fn end_source(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
         self.closed_sources.insert(source);
         let before = self
@@ -174,7 +174,7 @@ impl SpanEncoder {
         self.end_process(&process.id, LostReason::Shutdown, heard, batch);
     }
 
-    /// Ends the open spans of a process. Durable steps wait instead.
+    /// Ends the open spans of a process. Spans of durable steps wait instead.
     pub(super) fn end_process(
         &mut self,
         process: &str,

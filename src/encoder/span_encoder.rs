@@ -1,6 +1,6 @@
-//! [`SpanEncoder`]: the state that the steps in the files beside it share, and the implementation of [`RecordEncoder`].
-//! It updates the trace index before readers see the events. It runs on the worker thread only; it never blocks and
-//! does no I/O.
+//! [`SpanEncoder`] holds the state that the steps in the neighbouring files share, and implements [`RecordEncoder`]. It
+//! updates the trace index before readers see the events. It runs on the worker thread only; it never blocks and does
+//! no I/O.
 
 use std::{
     borrow::Cow,
@@ -68,13 +68,13 @@ pub(crate) struct SpanEncoder {
     pub(super) pending_processes: Vec<u32>,
     /// Processes whose `process` event readers got while the store failed. It is written again when the store recovers.
     pub(super) unstored_processes: Vec<u32>,
-    /// The last process that was looked up: most batches have one process only.
+    /// The last process that was looked up. Most batches have only one process.
     pub(super) current: Option<(u32, Arc<Process>)>,
     /// Starts whose ends will be delta ends, by source.
     pub(super) start_caches: Vec<StartCache>,
     /// The source that was shut down last. Its cache is kept, because some of its ends may still arrive.
     pub(super) last_closed: Option<u32>,
-    /// Changes of the batch that is not stored yet, each with the position of its event in the batch.
+    /// Changes of the batch that is not stored yet, each with the index of its event in the batch.
     pub(super) pending_changes: Vec<(usize, SpanChange)>,
     /// Spans whose `ended` event the store rejected, with their end time. They are ended as lost at the next
     /// opportunity; otherwise they would appear to run for ever.
@@ -88,21 +88,21 @@ pub(crate) struct SpanEncoder {
     pub(super) ended_count: Arc<AtomicU64>,
     /// Dropped ends that were read from the buffer. They wait until the batch with their starts is stored.
     pub(super) read_ends: Vec<DroppedEnd>,
-    /// Dropped ends taken from `dropped_ends`. They are handled when the fence arrives that is pushed behind their
-    /// starts.
+    /// Dropped ends taken from `dropped_ends`. A fence is pushed behind their starts; the ends are handled when the
+    /// worker reads it.
     pub(super) collected_ends: Vec<DroppedEnd>,
     /// Whether that fence is in the buffer.
     pub(super) is_fence_sent: bool,
     pub(super) updates: UpdateSchedule,
     #[cfg(feature = "otlp")]
     pub(super) receiver: ReceiverState<Self>,
-    /// Processes, as JSON texts, whose open spans stay open when the log is opened.
+    /// Ids of processes, as JSON strings, whose open spans stay open when the log is opened.
     running_processes: Set<Vec<u8>>,
-    /// What was said of the spans of dead processes, while these spans are ended.
+    /// The updates of the spans of dead processes. Used while the worker ends these spans.
     abandoned_updates: LostSpanUpdates,
 }
 
-/// The state in which the index has a span whose end the store rejected.
+/// The state that the index has of a span whose end the store rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IndexedAs {
     Open,
@@ -166,7 +166,7 @@ impl SpanEncoder {
         self
     }
 
-    /// Sets the receiver, whose requests are encoded here.
+    /// Sets the receiver whose requests this encoder appends.
     #[cfg(feature = "otlp")]
     pub(crate) fn receiving(
         mut self,
@@ -176,7 +176,7 @@ impl SpanEncoder {
         self
     }
 
-    /// Applies the changes of a batch whose first event has this sequence.
+    /// Applies the changes of a batch to the index. `first` is the sequence of the batch's first event.
     fn apply(&self, first: u64, changes: impl Iterator<Item = (usize, SpanChange)>) {
         let changes = changes.map(|(position, change)| (first + position as u64, change));
         if !self.index.ends.is_watched() {
@@ -238,8 +238,8 @@ impl SpanEncoder {
         Some(process)
     }
 
-    /// Adds the change that the last event of the batch reports. If encoding panics, the batch has no such event, and
-    /// this is not reached.
+    /// Adds the change that the last event of the batch reports. Not reached if encoding panics, because the batch then
+    /// has no such event.
     pub(super) fn push_change(
         &mut self,
         batch: &Batch,
@@ -266,7 +266,7 @@ impl RecordEncoder for SpanEncoder {
             return;
         };
         let key = StreamKey::of_id(trace_id);
-        // If readers have seen the start, they must get the end: it is too late to hide the span.
+        // If readers have the start, they must get the end: it is too late to hide the span.
         if self
             .log
             .tail
@@ -385,7 +385,7 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_duplicates(&mut self, positions: &[usize]) {
-        // Duplicates are removed from the batch. So their changes are removed too, and later positions move up.
+        // The worker removes duplicates from the batch. Their changes are removed here, and later indexes shift down.
         self.pending_changes.retain_mut(|(position, _)| {
             let before = positions.partition_point(|one| *one < *position);
             let is_kept = positions.get(before) != Some(position);
@@ -403,7 +403,7 @@ impl RecordEncoder for SpanEncoder {
         if !self.pending_changes.is_empty() {
             let mut changes = std::mem::take(&mut self.pending_changes);
             self.apply(first, changes.drain(..));
-            // Its memory is used again.
+            // Keeps the memory for the next batch.
             self.pending_changes = changes;
         }
     }
@@ -464,7 +464,7 @@ impl RecordEncoder for SpanEncoder {
         let opened = OpenedAt::of(event.key, event.sequence.get(), &event.payload);
         let mut updates = std::mem::take(&mut self.abandoned_updates);
         if let Some(opened) = opened {
-            // A store that cannot be read takes the end all the same: then it repeats the start alone.
+            // If the store cannot be read, the span ends all the same: its end then repeats only the start.
             drop(updates.read_store(&self.log, opened));
         }
         let told = opened.and_then(|opened| updates.of(opened));
@@ -488,7 +488,7 @@ impl RecordEncoder for SpanEncoder {
             || !evictions.shortened.is_empty()
             || !evictions.outgrown.is_empty();
         if is_news | self.eviction_query.poll(&self.log, &self.index) {
-            // Wakes the live lists so that they remove or change these traces; otherwise nothing might wake them for a
+            // Wakes the live lists, so that they remove or change these traces. Otherwise they might not wake for a
             // long time.
             self.log.tail.wake_watchers();
         }

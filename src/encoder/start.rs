@@ -1,6 +1,6 @@
-//! Encodes starts: turns a record into a `started` event, with a start template if one fits, and remembers it for the
-//! end of the span. A start of a closed source or of a request to our own routes is never encoded. It runs on the
-//! worker thread.
+//! Encodes starts: turns a record into a `started` event, with a start template if one fits. The start is remembered
+//! for the end of the span. A start of a closed source or of a request to our own routes is never encoded. It runs on
+//! the worker thread.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl SpanEncoder {
         outline: Option<&StartOutline<'_>>,
         batch: &mut Batch,
     ) {
-        // A start that arrives after the shutdown of its provider is discarded: nothing would ever end it.
+        // A start that arrives after the shutdown of its provider is discarded, because its end would never come.
         if self.closed_sources.contains(&record.source)
             || self.own_requests.hides_start(&record.span)
         {
@@ -58,7 +58,7 @@ impl SpanEncoder {
         span.name = masked_name.as_deref().unwrap_or(span.name);
         self.redaction.span(&mut span);
         if is_deduplicated && activity != StepActivity::Waiting && self.is_waiting(&span) {
-            // A replayed start of a step that was waiting: the step works again.
+            // A replayed start of a waiting step means that the step runs again.
             self.push_update(&span, Some(SpanState::Running), start, batch);
             return;
         }
@@ -67,8 +67,8 @@ impl SpanEncoder {
         batch.push_line("started", span.trace_id, pin, |out| {
             layout = json::started(out, &span, start);
         });
-        // A non-durable span that was ended as lost: only its process remembered it, and that died. So this start is
-        // new work, not a replay, and must not be dropped as a duplicate.
+        // A non-durable span that was ended as lost: only its process could continue it, and that process died. So this
+        // start is new work, not a replay, and must not be dropped as a duplicate.
         if is_deduplicated && (span.durable || !self.is_lost(&span)) {
             batch.mark_deduplicated();
         }
@@ -142,7 +142,7 @@ impl SpanEncoder {
         true
     }
 
-    /// Keeps the encoded start, the last event of the batch, for the end of its span.
+    /// Keeps the encoded start, which is the last event of the batch, for the end of its span.
     pub(super) fn set_encoded(
         &mut self,
         source: u32,
@@ -167,7 +167,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Returns whether the log has ended the span as lost, and nothing has reported it since.
+    /// Returns whether the log has ended the span as lost and has no later event of it.
     pub(super) fn is_lost(&self, span: &SpanFields<'_>) -> bool {
         self.index.span_phase(span.trace_id, span.span_id) == Some(SpanPhase::Lost)
     }

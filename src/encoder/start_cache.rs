@@ -1,14 +1,15 @@
-//! The start cache: the starts that delta ends will be joined with (see [`delta`](crate::span::delta)). It holds at
-//! most one start for each slot: a record of at most 1 KiB, and its encoded event. Memory is reused, the last freed
-//! first, so it stays small while few spans are open. After a burst of open spans, all but [`SPARE_STARTS_MAX`] are given
-//! back. The worker thread alone uses it.
+//! The start cache: the starts that delta ends will be joined with (see [`delta`](crate::span::delta)). Each slot holds
+//! at most one start: a record of at most 1 KiB and its encoded event. The memory freed last is reused first, so little
+//! is used while few spans are open. After a burst of open spans, the memory of all but [`SPARE_STARTS_MAX`] starts is
+//! freed. Only the worker thread uses it.
 
 use crate::{
     span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
     trace::span_change::SpanStart,
 };
 
-/// Upper bound on the starts whose memory is kept for the next ones: a few hundred KiB, as most starts are small.
+/// Upper bound on the unused starts whose memory is kept for later ones. That is a few hundred KiB, as most starts are
+/// small.
 const SPARE_STARTS_MAX: usize = 256;
 
 /// The remembered starts of one source, by slot.
@@ -16,10 +17,10 @@ const SPARE_STARTS_MAX: usize = 256;
 pub(crate) struct StartCache {
     /// For each slot, the index of its start plus 1; 0 for none.
     slots: Vec<u32>,
-    /// `None` after a start was taken and until its memory is recycled. Boxed, because each end moves one out and back.
+    /// `None` from the removal of a start until its memory is recycled. Boxed, because each end moves one out and back.
     starts: Vec<Option<Box<CachedStart>>>,
     free: Vec<u32>,
-    /// The number of free places whose memory is kept.
+    /// The number of free entries whose memory is kept.
     spare: usize,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct CachedStart {
     pub(crate) record: Vec<u8>,
     /// The payload of its `started` event.
     pub(crate) event: Vec<u8>,
-    /// The rest that is needed to make the end from that payload, if it was encoded.
+    /// The data needed to make the end from that payload, if the start was encoded.
     pub(crate) encoded: Option<EncodedStart>,
 }
 
@@ -53,7 +54,7 @@ impl EncodedStart {
 }
 
 impl StartCache {
-    /// Keeps a record. A record that is in the slot already belongs to a span whose end was dropped, and is replaced.
+    /// Keeps a record. Replaces a record already in the slot: it belongs to a span whose end was dropped.
     pub(crate) fn insert(&mut self, slot: usize, record: &[u8]) {
         if self.slots.is_empty() {
             self.slots = vec![0; SLOTS];
@@ -97,8 +98,8 @@ impl StartCache {
         start.take()
     }
 
-    /// Gives back the memory of the start that was taken last, for the next start. Beyond [`SPARE_STARTS_MAX`], the
-    /// memory that was given back first is freed.
+    /// Returns the memory of the start that was removed last, for use by a later start. If more than
+    /// [`SPARE_STARTS_MAX`] are unused, frees the memory that was returned first.
     pub(crate) fn recycle(&mut self, memory: Box<CachedStart>) {
         let slot = self.free.last().map_or(0, |slot| *slot as usize);
         if let Some(free) = self.starts.get_mut(slot.wrapping_sub(1)) {
@@ -109,13 +110,13 @@ impl StartCache {
             return;
         }
         if self.free.len() == self.starts.len() {
-            // No start is remembered, so the slots that a burst of open spans has left are freed, too.
+            // No start is remembered, so the tables that grew in a burst of open spans are freed, too.
             self.starts = Vec::new();
             self.free = Vec::new();
             self.spare = 0;
             return;
         }
-        // Invariant: the places that were freed last have the memory.
+        // Invariant: of the free entries, those freed last have kept their memory.
         let first = self.free.len().checked_sub(self.spare);
         let slot = first.and_then(|first| self.free.get(first));
         let slot = slot.map_or(0, |slot| *slot as usize);
@@ -165,7 +166,7 @@ mod tests {
                 let start = cache.take(slot).unwrap();
                 assert_eq!(start.record, [round; 1024]);
                 cache.recycle(start);
-                // Each look goes over all places.
+                // Only sometimes, because each check visits all entries.
                 if slot % 2_000 == 0 {
                     assert!(held(&cache) < SLOTS - slot + SPARE_STARTS_MAX);
                 }

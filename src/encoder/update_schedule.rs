@@ -1,5 +1,5 @@
-//! Decides when the changes of an open span are told to readers: at most once in each [`UPDATE_INTERVAL`] for one span.
-//! It belongs to the worker thread.
+//! Schedules the `updated` events of open spans: at most one in each [`UPDATE_INTERVAL`] for one span. Only the worker
+//! thread uses it.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -12,18 +12,18 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
-/// Which spans have changes to tell, and when each may tell them.
+/// The spans with changes to report, and the earliest time for each report.
 #[derive(Debug, Default)]
 pub(super) struct UpdateSchedule {
     pub(super) queue: Arc<UpdateQueue>,
-    /// Taken from the queue in this turn.
+    /// The slots taken from the queue in this turn.
     taken: Vec<Arc<UpdateSlot>>,
     due: BinaryHeap<Reverse<DueSlot>>,
-    /// When each span was last told, for those that may not be told again yet.
+    /// The time of each span's last report, until the span may be reported again.
     told: Map<SlotIds, Instant>,
-    /// When `told` is searched next for entries that have become useless.
+    /// When to search `told` next for outdated entries.
     forget_at: Option<Instant>,
-    /// Room for one record of changes.
+    /// The buffer for one record of changes.
     pub(super) record: Vec<u8>,
 }
 
@@ -73,12 +73,12 @@ impl UpdateSchedule {
         self.due.peek().map(|Reverse(next)| next.at)
     }
 
-    /// Returns whether nothing was taken and nothing is due later.
+    /// Returns whether no slot was taken and none is due later.
     pub(super) fn is_idle(&self) -> bool {
         self.taken.is_empty() && self.due.is_empty()
     }
 
-    /// Decides for each slot that was taken when its changes are told.
+    /// Sets the time of the next report for each slot that was taken.
     pub(super) fn schedule_taken(&mut self, now: Instant) {
         for slot in self.taken.drain(..) {
             let told = self.told.get(&(slot.trace_id, slot.span_id));
@@ -92,7 +92,7 @@ impl UpdateSchedule {
         }
     }
 
-    /// Returns the slot that has been due longest.
+    /// Returns the slot that was due first, if any slot is due.
     pub(super) fn next_slot(&mut self, now: Instant) -> Option<Arc<UpdateSlot>> {
         if self.due.peek().is_none_or(|Reverse(next)| next.at > now) {
             return None;
@@ -100,12 +100,12 @@ impl UpdateSchedule {
         self.due.pop().map(|Reverse(next)| next.slot)
     }
 
-    /// Remembers that the span was told.
+    /// Records that the span's changes were reported now.
     pub(super) fn mark_told(&mut self, span: SlotIds, now: Instant) {
         self.told.insert(span, now);
     }
 
-    /// Forgets spans that were told long enough ago.
+    /// Forgets the spans whose last report was long enough ago.
     pub(super) fn forget_told(&mut self, now: Instant) {
         if self.told.is_empty() {
             self.forget_at = None;

@@ -1,5 +1,6 @@
-//! Encodes what changed in open spans as `updated` events: when [`update_schedule`](crate::encoder::update_schedule)
-//! says, with the last values, and once before the end of a span. It runs on the worker thread.
+//! Encodes changes of open spans as `updated` events, with the last values. It does so when
+//! [`update_schedule`](crate::encoder::update_schedule) allows, and once before the end of a span. It runs on the
+//! worker thread.
 
 use std::sync::Arc;
 
@@ -26,14 +27,14 @@ use crate::{
     util::{sync::Instant, time::Timestamp},
 };
 
-/// Upper bound on spans whose changes are told in one turn. The others follow in the next, behind the starts and ends
-/// that came meanwhile.
+/// Upper bound on the spans whose changes are reported in one turn. The others follow in the next turn, after the
+/// starts and ends that came meanwhile.
 const TOLD_AT_ONCE_MAX: usize = 1024;
-/// Room for one record of changes, in bytes: as much as a record holds, and one more value.
+/// The buffer for one record of changes, in bytes: the largest record plus one more value.
 const RECORD_BYTES: usize = 320 * 1024;
 
 impl SpanEncoder {
-    /// Tells what has changed in open spans and is due.
+    /// Appends `updated` events for the open spans whose changes are due.
     pub(super) fn tell_due(&mut self, batch: &mut Batch) {
         if self.updates.is_idle() {
             return;
@@ -52,7 +53,7 @@ impl SpanEncoder {
             }
             let span = (slot.trace_id, slot.span_id);
             if !self.is_open(span) {
-                // The span is hidden, or its start was dropped: its end tells everything.
+                // The span is hidden, or its start was dropped. In the second case its end has all changes.
                 self.updates.queue.remove(span);
                 continue;
             }
@@ -68,7 +69,7 @@ impl SpanEncoder {
         self.updates.forget_told(now);
     }
 
-    /// Tells what changed last, at the end of the span.
+    /// Appends the last changes, before the end of the span.
     pub(super) fn last_changes(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
         let span = (changes.span.trace_id, changes.span.span_id);
         if self.is_open(span) || self.pending_start(span).is_some() {
@@ -112,7 +113,7 @@ impl SpanEncoder {
         self.push_change(batch, &span, time, ChangeKind::of_update(update));
     }
 
-    /// Returns what the index remembers of changes.
+    /// Returns the changes in the form that the index keeps.
     fn span_update(&mut self, span: &SpanFields<'_>, changes: &ChangeFields<'_>) -> SpanUpdate {
         let status = changes.status.as_ref();
         let status = status.map(|status| matches!(status, EndStatus::Error(_)));
@@ -140,7 +141,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Returns the name of the span if a function of the app decides by it.
+    /// Returns the name of the span, if a redaction function of the app may depend on it.
     fn redacted_by_name(&self, span: SlotIds) -> Option<Arc<str>> {
         if !self.redaction.has_function() {
             return None;
@@ -166,7 +167,7 @@ impl SpanEncoder {
         })
     }
 
-    /// Returns the start of an open span as readers have it.
+    /// Returns the `started` event of an open span, as readers have it.
     fn started(&self, (trace_id, span_id): SlotIds) -> Option<Bytes> {
         let key = StreamKey::of_id(trace_id);
         let opened = self
@@ -183,7 +184,7 @@ impl SpanEncoder {
         self.log.tail.open_event(&key, token).is_some()
     }
 
-    /// Returns the start of the span if it is in the batch that is not stored yet.
+    /// Returns the start of the span if it is in the current batch, which is not stored yet.
     fn pending_start(&self, (trace_id, span_id): SlotIds) -> Option<&SpanStart> {
         self.pending_changes
             .iter()

@@ -1,7 +1,6 @@
-//! What happens when the store hangs. A batch is appended on a thread beside the log's own. After the store's
-//! `append_timeout`, the log goes on without an answer: readers get the events, and the log learns later whether they
-//! were stored. Only the log of a shared store waits for the late answer, because only that answer has the events'
-//! numbers.
+//! Appends to a store that may hang. A thread beside the worker thread makes the call. After the store's
+//! `append_timeout`, the log continues without an answer: readers get the events, and the log learns later whether they
+//! were stored. Only the log of a shared store waits for the late answer, because only the store can number the events.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +19,7 @@ use crate::{
 /// The outcome of an append.
 #[derive(Debug)]
 pub(crate) enum AppendOutcome {
-    /// The store kept the batch, from this number on, except for duplicates.
+    /// The store kept the batch from this sequence on, without its duplicates.
     Stored(Appended),
     Failed(Error),
     /// The store exceeded its time-out. [`StoreAppender::wait_timed_out`] returns the outcome later. Until then the
@@ -55,8 +54,8 @@ impl StoreAppender {
         })
     }
 
-    /// Appends the batch. It must not be called while an earlier append [has timed out](Self::has_timed_out): the
-    /// answer to that one would be taken for the answer to this one.
+    /// Appends the batch. Must not be called while an earlier append [has timed out](Self::has_timed_out): its answer
+    /// would be taken for the answer to this call.
     pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
         debug_assert!(!self.has_timed_out(), "an earlier append is not answered");
         let first = Sequence::new(first);
@@ -96,7 +95,7 @@ impl StoreAppender {
 
 impl StoreThread {
     fn start(store: Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
-        // At most one batch and one answer are under way, so neither end ever waits to send.
+        // At most one batch and one answer are in flight, so no send ever blocks.
         let (requests, todo) = sync_channel::<(Sequence, Arc<Batch>)>(1);
         let (done, results) = sync_channel(1);
         spawn_log_thread("livespan-store", on_thread, move || {

@@ -1,5 +1,5 @@
-//! [`BatchCommitter`]: stores a batch, adds it to the tail and publishes it; counts and reports what the store refused.
-//! It runs on the worker thread only. No event is lost without being counted.
+//! [`BatchCommitter`] stores a batch, adds it to the tail and publishes it. It counts and reports the batches that the
+//! store refused, so no event is lost uncounted. It runs on the worker thread only.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::{
     wire::control::{self, Dropped},
 };
 
-/// Delay before a batch is appended again to a shared store; doubled up to the next bound.
+/// Delay before a batch is appended again to a shared store; doubled each time, up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Number of such retries after the log was shut down.
+/// Number of such retries after shutdown of the log.
 const CLOSING_ATTEMPTS: u32 = 3;
-/// How often to check for shutdown of the log while a shared store is late with its answer.
+/// Interval of the check for shutdown while a shared store is late with its answer.
 const ANSWER_CHECK: Duration = Duration::from_millis(50);
 
 /// The next batch and its bookkeeping.
@@ -32,7 +32,7 @@ pub(crate) struct PendingBatch {
     pub(crate) batch: Batch,
     /// Counted as dropped if the store refuses the batch.
     counts: ClassCounts,
-    /// Positions in the batch whose callers wait for the id.
+    /// Indexes in the batch, with the number of the call that waits for the event's id.
     pub(crate) acks: Vec<(usize, u64)>,
 }
 
@@ -61,15 +61,15 @@ pub(crate) struct BatchCommitter {
     appender: StoreAppender,
     observer: SharedObserver,
     drops_reported: Dropped,
-    /// Drops to report at the end of this turn: those counted before its records were taken. Later drops happened after
-    /// the records that filled the buffer.
+    /// Drops to report at the end of this turn: those counted before the turn drained its records. Later drops are left
+    /// to the next turn, because the records of this turn came before them.
     drops_to_report: Dropped,
     /// Whether the last call of the store failed.
     is_failing: bool,
     timed_out: TimedOutAppend,
 }
 
-/// A batch whose append is late, so that it is not known yet whether it is lost.
+/// Event counts of a batch whose append is late: it is not known yet whether the batch is lost.
 #[derive(Clone, Copy, Debug, Default)]
 struct TimedOutAppend {
     counts: ClassCounts,
@@ -90,14 +90,14 @@ impl BatchCommitter {
         }
     }
 
-    /// Begins a turn. Drops counted until now are reported at its end. Batches that the store refused earlier are
-    /// reported before anything new is stored. Returns whether the store works.
+    /// Begins a turn. Reports batches that the store refused earlier, before anything new is stored. Drops counted
+    /// until now are reported at the turn's end. Returns whether the store works.
     pub(crate) fn begin_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         self.drops_to_report = self.buffer.dropped();
         !self.is_failing || self.recover(encoder)
     }
 
-    /// Ends a turn. Returns whether everything that was to be reported is in the log.
+    /// Ends a turn. Returns whether all drops due at this turn are reported in the log.
     pub(crate) fn finish_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.is_failing {
             self.recover(encoder)
@@ -106,17 +106,17 @@ impl BatchCommitter {
         }
     }
 
-    /// Returns whether the last call of the store failed, as far as it is known.
+    /// Returns whether the last call of the store failed. A late append is not counted as a failure yet.
     pub(crate) fn is_failing(&self) -> bool {
         self.is_failing
     }
 
-    /// Returns whether drops are not reported yet, or the store must be tried again.
+    /// Returns whether drops remain to be reported, or the store must be tried again.
     pub(crate) fn has_work_left(&self) -> bool {
         self.is_failing || self.buffer.dropped() != self.drops_reported
     }
 
-    /// Returns whether an append is late, so that a further call of the store may hang as well.
+    /// Returns whether an append is late. A further call of the store may then hang as well.
     pub(crate) fn has_timed_out(&self) -> bool {
         self.appender.has_timed_out()
     }
@@ -136,13 +136,14 @@ impl BatchCommitter {
             .unwrap_or_else(|| Err(Error::store_failed("the event store panicked")))
     }
 
-    /// Counts the events of a late append as dropped: nobody will learn its outcome. Called at the end of the log.
+    /// Counts the events of a late append as dropped. Called at the end of the log, when its outcome can no longer be
+    /// learnt.
     pub(crate) fn count_timed_out(&mut self) {
         let timed_out = std::mem::take(&mut self.timed_out);
         self.count_unstored(timed_out.counts);
     }
 
-    /// Counts events that this thread could not keep. They are announced at the end of the turn.
+    /// Counts events that this thread had to drop. They are reported at the end of the turn.
     pub(crate) fn count_dropped(&mut self, class: RecordClass, count: u64) {
         self.buffer.count_dropped(class, count);
         match class {
@@ -153,8 +154,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Stores the batch and publishes it. Returns whether the store kept it. Readers get a refused batch, too, unless
-    /// the store is shared: its numbers would then not be the store's.
+    /// Stores the batch and publishes it. Returns whether the store kept it. Readers get a refused batch too, unless
+    /// the store is shared: only the store can number a shared log's events.
     pub(crate) fn store(
         &mut self,
         pending: &mut PendingBatch,
@@ -190,7 +191,7 @@ impl BatchCommitter {
         false
     }
 
-    /// Adds the batch that the store has just kept, and publishes it.
+    /// Adds to the tail a batch that the store has just kept, and publishes it.
     fn publish_stored(
         &mut self,
         appended: &Appended,
@@ -217,8 +218,8 @@ impl BatchCommitter {
         self.publish(encoder);
     }
 
-    /// Tells callers the ids of their events. An event left out as a duplicate gets no id: the id of its first copy is
-    /// no longer known.
+    /// Answers the callers that wait for the ids of their events. An event left out as a duplicate gets no id: the id
+    /// of its first copy is not known.
     fn resolve_stored_acks(&self, acks: Vec<(usize, u64)>, appended: &Appended) {
         for (position, ack) in acks {
             let before = appended.duplicates.partition_point(|one| *one < position);
@@ -247,7 +248,7 @@ impl BatchCommitter {
         });
     }
 
-    /// Counts the batch as dropped and publishes it all the same.
+    /// Counts the batch as dropped and publishes it nevertheless.
     fn publish_unstored(
         &mut self,
         batch: &Batch,
@@ -275,7 +276,7 @@ impl BatchCommitter {
         self.count_dropped(RecordClass::Other, other);
     }
 
-    /// Appends the batch to the store. A shared store is tried until it accepts.
+    /// Appends the batch to the store. For a shared store, retries until the store accepts it or the log is closed.
     fn append(&mut self, batch: &Arc<Batch>) -> AppendOutcome {
         let is_shared = self.log.is_shared();
         let mut wait = RETRY_MIN;
@@ -308,7 +309,7 @@ impl BatchCommitter {
     }
 
     /// Waits for the answer to a late append to a shared store. A time-out is not a refusal: if the batch were appended
-    /// again, it could be stored twice. After shutdown of the log, it waits for one more append time-out.
+    /// again, it could be stored twice. After shutdown of the log, the wait is bounded by one more append time-out.
     fn await_late_answer(&mut self) -> AppendOutcome {
         let mut closing = None;
         loop {
@@ -345,7 +346,7 @@ impl BatchCommitter {
         }
     }
 
-    /// Tries the store again with the report of what it lost. Returns whether it works.
+    /// Tries the store again, by storing the report of the drops. Returns whether the store works.
     fn recover(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.appender.has_timed_out() {
             let timed_out = match self.appender.wait_timed_out(Duration::ZERO) {
@@ -371,7 +372,7 @@ impl BatchCommitter {
         self.report_drops(encoder)
     }
 
-    /// Stores the drops since the last report as an event of the log. Returns whether the store kept it.
+    /// Stores a report of the drops since the last report. Returns whether the store kept it.
     fn report_drops(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         let dropped = self.drops_to_report;
         let new = dropped.since(self.drops_reported);
@@ -397,7 +398,7 @@ impl BatchCommitter {
             AppendOutcome::TimedOut => {
                 self.timed_out.drops_reported = Some(dropped);
                 if !self.log.is_shared() {
-                    // The store may have used its number, so it is used here, too.
+                    // The store may have used the report's sequence, so memory uses it, too.
                     self.log.append_unstored(&batch);
                     self.publish(encoder);
                 }

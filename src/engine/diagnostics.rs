@@ -1,5 +1,5 @@
-//! Diagnostics for operators: each cause is reported once, however often it recurs; `/status` and the streams have the
-//! rest. It never prints, and a panic of the sink stays here. It runs on the thread that notices the cause.
+//! Reports diagnostics to operators. Each cause is reported once, however often it recurs; `/status` and the streams
+//! have the rest. Nothing here prints, and a panic of the sink is caught. It runs on the thread that notices the cause.
 
 use std::{fmt, sync::Arc};
 
@@ -11,22 +11,22 @@ use crate::{
     wire::{control::Dropped, id::Sequence},
 };
 
-/// Something that operators should know.
+/// A condition that operators should know of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Diagnostic<'a> {
-    /// The store fails, with its message.
+    /// The store fails. Has the store's message.
     StoreFailing(&'a str),
-    /// Stored events are damaged: this is the first that was read.
+    /// Stored events are damaged. Has the sequence of the first one that was read.
     DamagedEvents(Sequence),
-    /// A reader could not read from the store, with its message. The log itself goes on.
+    /// A reader could not read from the store; the log itself continues. Has the store's message.
     ReadFailed(&'a str),
     /// The buffer was full, or the store failed for too long.
     Dropped(Dropped),
     /// The log ended by itself.
     Ended(&'a str),
-    /// This many readers still existed long after the end of the log.
+    /// Readers that still existed long after the end of the log. Has their number.
     ReadersLeft(usize),
-    /// A client sent a token, a cookie or a ticket that was never issued.
+    /// A client sent an invalid token, cookie or ticket.
     WrongCredentials,
 }
 

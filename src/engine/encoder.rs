@@ -1,6 +1,6 @@
-//! The interface between the engine and the layer above: [`RecordEncoder`] turns records into events, [`LogObserver`]
-//! follows events that other processes append. It defines traits only and knows no span. The worker thread calls the
-//! encoder.
+//! The interface between the engine and the layer above. [`RecordEncoder`] turns records into events; the worker thread
+//! calls it. [`LogObserver`] follows events that other processes append. This file only defines traits and does not
+//! depend on spans.
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
@@ -15,46 +15,45 @@ use crate::{
     util::sync::Instant,
 };
 
-/// Observes events that this log did not write, in the form in which the store has them. It is called on any thread,
-/// one call at a time.
+/// Observes events that this log did not write, as the store returns them. Any thread calls it, one call at a time.
 pub(crate) trait LogObserver: Send + Sync {
     /// Observes events, in the order of the log.
     fn observe(&self, events: &[StoredEvent]);
 
-    /// Returns at most `limit` known streams that began before this event and have something open.
+    /// Returns at most `limit` known streams that began before the event `before` and have an open span.
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey>;
 
-    /// Returns at most `limit` known streams: those that began first.
+    /// Returns at most `limit` of the known streams, oldest first.
     fn oldest_streams(&self, _limit: usize) -> Vec<StreamKey> {
         Vec::new()
     }
 
-    /// Observes how many events retention has removed from streams.
+    /// Records how many events retention has removed from each of these streams.
     fn observe_evicted(&self, _evicted: &[(StreamKey, EvictedEvents)]) {}
 
-    /// Begins a rebuild beside the current state. It gets all events of the streams that begin with the event `from` or
-    /// later, and some of older ones.
+    /// Begins a rebuild beside the current state. The rebuild gets all events of the streams that begin with the event
+    /// `from` or later, and some events of older streams.
     fn begin_rebuild(&self, from: u64, writers: Writers) -> Box<dyn IndexRebuild>;
 }
 
 /// Who writes to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writers {
-    /// This process alone, which begins now: of what earlier ones left open, only durable spans run.
+    /// This process alone, since now. Of the spans that earlier processes left open, only durable ones still run.
     Own,
-    /// Others, too.
+    /// Other processes, too.
     Several,
 }
 
 pub(crate) type SharedObserver = Arc<dyn LogObserver>;
 
-/// A rebuild that is under way.
+/// A rebuild in progress.
 pub(crate) trait IndexRebuild {
-    /// Observes events; those of each stream come in the order of the log.
+    /// Observes events. The events of one stream come in the order of the log.
     fn observe(&mut self, events: &[StoredEvent]);
 
-    /// Learns that later events of the stream, before those of memory, are not observed. What is open in it by now may
-    /// end among them.
+    /// Called when the rebuild skips the stream's events between those observed and those in memory. Spans that are
+    /// open now may have ended in the skipped part.
     fn leave_out_rest(&mut self, stream: &StreamKey);
 
     /// Replaces the current state with the rebuilt one.
@@ -86,7 +85,7 @@ impl IndexRebuild for NoopObserver {
 
 /// Turns records into events. Runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
-    /// The format of its events' payloads. A stored event whose payload does not have it is damaged.
+    /// The format of the payloads of its events. A stored event in another format is damaged.
     const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::TEXT;
 
     /// Gets every internal record of a turn before any record of the turn is encoded.
@@ -97,7 +96,7 @@ pub(crate) trait RecordEncoder: Send + 'static {
         false
     }
 
-    /// Returns the payload of an event that its caller encoded, with redacted values.
+    /// Redacts the values in the payload of an event that its caller encoded.
     fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(payload)
     }
@@ -108,7 +107,7 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// Appends the events of the record.
     fn encode(&mut self, record: &[u8], batch: &mut Batch);
 
-    /// Returns whether the last record has further events. The worker first stores those that it got.
+    /// Returns whether the last record has further events. The worker first stores the events appended so far.
     fn has_more(&self) -> bool {
         false
     }
@@ -116,18 +115,18 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// Appends further events of the last record.
     fn encode_more(&mut self, _batch: &mut Batch) {}
 
-    /// Called when everything encoded so far is stored or refused: appends the events that had to wait for that.
+    /// Called when everything encoded so far is stored or refused. Appends events that had to wait for that.
     fn on_committed(&mut self, _batch: &mut Batch) {}
 
-    /// Called at the beginning of a turn, before its last record is decided. Takes what waits outside of the buffer.
-    /// The turn has all records that were pushed before that.
+    /// Called at the beginning of a turn, before the worker decides which record is its last. Collects changes that
+    /// wait outside the buffer. The turn then includes all records that were pushed before this call.
     fn before_drain(&mut self) {}
 
-    /// Called when all records of a turn are stored or refused. Appends the events of what
-    /// [`before_drain`](Self::before_drain) took, and of what is due.
+    /// Called when all records of a turn are stored or refused. Appends the events of the changes that
+    /// [`before_drain`](Self::before_drain) collected, and events that are due.
     fn after_drain(&mut self, _batch: &mut Batch) {}
 
-    /// Returns whether something waits outside of the buffer. The worker then does not fall asleep.
+    /// Returns whether changes wait outside the buffer. If so, the worker does not sleep.
     fn has_news(&self) -> bool {
         false
     }
@@ -137,29 +136,28 @@ pub(crate) trait RecordEncoder: Send + 'static {
         None
     }
 
-    /// Called with the ascending positions of events that the store has already: they get no number, and are removed
-    /// from the batch.
+    /// Called with the ascending indexes of events that the store already has. These events get no sequence and are
+    /// removed from the batch.
     fn on_duplicates(&mut self, _positions: &[usize]) {}
 
-    /// Called when the batch, all events encoded since the last call, is stored as `first..` and not yet visible.
+    /// Called when the batch (all events encoded since the last call) is stored from `first` on, but not yet visible.
     fn on_stored(&mut self, _first: u64) {}
 
-    /// The follower thread already indexed this batch from the store; discard the pending changes.
+    /// Called when the follower thread has already indexed this batch from the store: discards the pending changes.
     fn on_already_observed(&mut self) {}
 
-    /// Called when the store refused the batch, all events encoded since the last call.
+    /// Called when the store refused the batch (all events encoded since the last call).
     fn on_rejected(&mut self) {}
 
-    /// Called when the store works again: appends the events that must come before all others that it keeps from now
-    /// on.
+    /// Called when the store works again. Appends the events that must come before all later stored events.
     fn on_store_recovered(&mut self, _batch: &mut Batch) {}
 
-    /// Called when the store refused the batch, but readers get it, once, as `first..`.
+    /// Called when the store refused the batch, but current readers get it, from `first` on.
     fn on_unstored(&mut self, _first: u64) {
         self.on_rejected();
     }
 
-    /// Called for an opening event whose writer is gone: appends its closing event, if it is known.
+    /// Called for an opening event whose writer is gone. Appends the closing event, if it can be derived.
     fn close_abandoned(
         &mut self,
         _event: &StoredEvent,

@@ -1,4 +1,4 @@
-//! [`Log`]: joins a store with the tail of blocks in memory. The worker thread appends to it, readers read from it on
+//! [`Log`] joins a store with the tail of blocks in memory. The worker thread appends to it; readers read from it on
 //! their own tasks. It never blocks a reader.
 
 use std::{sync::Arc, time::Duration};
@@ -44,7 +44,7 @@ pub(crate) struct Log {
     pub(crate) buffer: Arc<IngestBuffer>,
     closed: AtomicBool,
     readers: Arc<ReaderRegistry>,
-    /// HTTP streams end when they have sent everything up to here; [`NO_END`] as long as they go on.
+    /// HTTP streams end once they have sent everything up to this sequence. [`NO_END`] while they may continue.
     streams_end_at: AtomicU64,
     /// The number of streams that were ended by the end of the log or of a server, or by `end_streams`.
     streams_shut_down: AtomicU64,
@@ -75,17 +75,17 @@ pub(crate) struct MergeState {
 /// Upper bound on stored events loaded into memory at open; keeps opening in the millisecond range.
 pub(crate) const WARM_UP_EVENTS_MAX: u64 = 10_000;
 
-/// No event has this number.
+/// The sequence that stands for "no end": no event has it.
 const NO_END: u64 = u64::MAX;
 
-/// The last numbers of a log are reserved for its own events.
+/// The last sequences of a log are reserved for the log's own events.
 const RESERVED_NUMBERS: u64 = 1 << 16;
-/// How often the removed events of a stream are counted before a reader is told that their number is not known.
+/// How often the removed events of a stream are counted before their number is reported as unknown.
 const COUNTS_MAX: usize = 4;
-/// The reason of a log that ended because all its numbers were used.
+/// The reason given when a log ended because all its sequences were used.
 pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers are used up";
 
-/// Returns the first number that is kept in memory when a log is opened with this head.
+/// Returns the first sequence that is loaded into memory when a log with this head is opened.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
     let wanted = (store.tail_retention().events_max() as u64).min(WARM_UP_EVENTS_MAX);
     let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
@@ -102,12 +102,12 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
         .is_some_and(|left| left >= events)
 }
 
-/// What retention has removed of some streams.
+/// The events that retention has removed of some streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemovedBefore {
-    /// The number of their events that can no longer be read; `None` if it is not known.
+    /// The number of events that can no longer be read; `None` if unknown.
     pub(crate) events: Option<u64>,
-    /// The oldest event when they were counted.
+    /// The oldest event at the time of the count.
     pub(crate) oldest: u64,
 }
 
@@ -121,8 +121,8 @@ pub struct StoreHealth {
     pub failure: Option<String>,
     /// The bounds of its retention, if it reports them.
     pub retention: Option<Retention>,
-    /// How many stored events were read so far that the log cannot have written, at most 4,096: the file or server of
-    /// the store was damaged or changed by somebody else. Readers got a `gap` in place of each.
+    /// Number of damaged stored events that were read so far, at most 4,096. The log cannot have written them: the
+    /// store's file or server was damaged or changed by another program. Readers got a `gap` in place of each.
     pub damaged_events: usize,
 }
 
@@ -138,13 +138,13 @@ pub struct Status {
     pub retained_events: usize,
     /// The bytes of the events in memory, as SSE frames.
     pub retained_bytes: usize,
-    /// Streams, such as traces, with an event in memory.
+    /// Number of streams, such as traces, with an event in memory.
     pub retained_streams: usize,
-    /// Opening events of streams, such as starts of spans, that wait for their closing one.
+    /// Number of opening events, such as starts of spans, whose closing event has not come yet.
     pub open: usize,
-    /// The number of opening events that could not be kept beyond retention.
+    /// Number of opening events that could not be kept beyond retention.
     pub unpinned: u64,
-    /// Streams, such as traces, that are kept because somebody asked for it.
+    /// Number of streams, such as traces, that are kept on request.
     pub kept_streams: usize,
     /// Events dropped by the full buffer or a failing store.
     pub dropped: Dropped,
@@ -152,8 +152,8 @@ pub struct Status {
     pub subscribers: usize,
     /// The health of the store.
     pub store: StoreHealth,
-    /// Why the log ended by itself: its thread panicked, or its numbers were used up. Then its streams have ended, and
-    /// further events are refused and counted as dropped. Only a restart of the program begins another log.
+    /// Why the log ended by itself: its thread panicked, or its numbers were used up. All its streams have then ended,
+    /// and further events are refused and counted as dropped. Only a restart of the program opens another log.
     pub ended: Option<&'static str>,
     /// How long the log has been open.
     pub uptime: Duration,
@@ -215,7 +215,7 @@ impl Log {
         })
     }
 
-    /// Returns whether the memory is the store, so that nothing older can be read from elsewhere.
+    /// Returns whether memory is the only store, so nothing older can be read elsewhere.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.is_in_memory
     }
@@ -225,19 +225,19 @@ impl Log {
         self.opened_at
     }
 
-    /// Returns whether there are numbers left for this many events.
+    /// Returns whether enough sequences are left for this many events.
     pub(crate) fn has_numbers_for(&self, events: usize) -> bool {
         leaves_numbers_for(events as u64, self.tail.next())
     }
 
-    /// Adds the events that the store keeps; readers see them at the next [`Tail::publish`].
+    /// Adds events that the store has kept. Readers see them at the next [`Tail::publish`].
     pub(crate) fn append_stored(&self, first: u64, batch: &Batch) {
         if !self.is_in_memory {
             self.tail.append(self.epoch(), first, batch, Instant::now());
         }
     }
 
-    /// Adds the events that the store refused, for readers that are connected now; returns the number of the first
+    /// Adds events that the store refused, for the readers that are connected now. Returns the sequence of the first
     /// event.
     pub(crate) fn append_unstored(&self, batch: &Batch) -> u64 {
         let first = self.tail.next();
@@ -260,8 +260,8 @@ impl Log {
         self.tail.wake_everyone();
     }
 
-    /// Ends an outage of reading: the store can be read again. The report of drops announces the outcome of appends in
-    /// the meantime.
+    /// Ends an outage of reading: the store can be read again. The outcome of appends in the meantime is announced by
+    /// the report of drops.
     pub(crate) fn recover_reading(&self) {
         if lock(&self.failure).take().is_some() {
             self.recoveries.fetch_add(1, Ordering::Release);
@@ -269,7 +269,7 @@ impl Log {
         self.tail.wake_everyone();
     }
 
-    /// Returns the first part of `from..=to` that was shown in an outage. The store may not have it.
+    /// Returns the first part of `from..=to` that readers got in an outage. The store may not have it.
     pub(crate) fn first_outage(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         self.outages.first_within(from, to)
     }
@@ -326,7 +326,7 @@ impl Log {
         }
     }
 
-    /// Ends every stream once it has read everything.
+    /// Closes the log: every stream ends once it has sent everything.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.demand.close();
@@ -336,8 +336,8 @@ impl Log {
         }
     }
 
-    /// Ends every HTTP stream; the log goes on. A stream sends what it has ready and stops at the present head at the
-    /// latest: in a busy log it would otherwise never reach the end.
+    /// Ends every HTTP stream; the log itself continues. A stream sends what it has ready, and ends at the present head
+    /// at the latest. Otherwise it might never end in a busy log.
     pub(crate) fn end_streams(&self) {
         let head = self.tail.published();
         let first =
@@ -349,7 +349,7 @@ impl Log {
         }
     }
 
-    /// Returns the number up to which HTTP streams send, if they are to end.
+    /// Returns the sequence up to which HTTP streams send, if the streams are ending.
     pub(crate) fn streams_end_at(&self) -> Option<u64> {
         let end = self.streams_end_at.load(Ordering::Acquire);
         (end != NO_END).then_some(end)
@@ -379,8 +379,8 @@ impl Log {
         EventId::new(epoch, sequence)
     }
 
-    /// Returns the oldest sequence that a reader can get, from memory or from the store, or the next one if there is
-    /// none.
+    /// Returns the oldest sequence that a reader can get from memory or the store. If there is no event, returns the
+    /// next sequence.
     pub(crate) fn oldest(&self) -> u64 {
         let held = self.tail.stats().oldest.min(self.store.oldest().get());
         held.min(self.head() + 1)
@@ -438,7 +438,7 @@ impl Log {
         if self.is_in_memory {
             return keys.iter().map(|key| self.tail.evicted(key)).collect();
         }
-        // A process that only reads may not have heard of the oldest event yet.
+        // A process that only reads may not know the oldest event yet.
         if keys.is_empty() || (self.store.oldest().get() <= 1 && !self.is_shared()) {
             return vec![None; keys.len()];
         }
@@ -451,10 +451,10 @@ impl Log {
             .collect()
     }
 
-    /// Returns what retention has removed of these streams together; `None` if that is unknown.
+    /// Returns how many events retention has removed of these streams together; `None` if unknown.
     ///
-    /// The count and the oldest event are of one moment. What goes between the two would otherwise be counted twice by
-    /// the reader, or taken for something that it never had.
+    /// The count and the oldest event belong to the same moment. Otherwise the reader would count events that are
+    /// removed in between twice, or never.
     pub(crate) async fn removed_of(&self, keys: &[StreamKey]) -> Option<RemovedBefore> {
         let mut last = None;
         for _ in 0..COUNTS_MAX {
@@ -471,7 +471,7 @@ impl Log {
                 return last;
             }
         }
-        // Retention goes on. If it has removed something, it is unknown how much.
+        // If retention has removed events in the meantime, their number is unknown.
         let last = last.filter(|removed| removed.events != Some(0))?;
         Some(RemovedBefore {
             events: None,
@@ -479,8 +479,8 @@ impl Log {
         })
     }
 
-    /// Returns the store's oldest event, and the oldest one that can be read from the store or from memory. In a shared
-    /// log, memory is no guide, because this process may not have followed every stream.
+    /// Returns the store's oldest event, and the oldest event that can be read from the store or from memory. For a
+    /// shared log, memory does not count, because this process may not have followed every stream.
     fn oldest_readable(&self) -> (u64, u64) {
         let stored = self.store.oldest().get();
         let held = if self.is_shared() {
@@ -491,12 +491,12 @@ impl Log {
         (stored, held)
     }
 
-    /// Leaves out those events of a stream that the store has removed but memory still has.
+    /// Subtracts the events of a stream that the store has removed but memory still has.
     pub(crate) fn without_held(&self, key: &StreamKey, evicted: EvictedEvents) -> EvictedEvents {
         let held = self.tail.count_before(key, self.store.oldest().get());
         EvictedEvents {
             events: evicted.events.saturating_sub(held),
-            // How many of the events in memory are closing events is unknown.
+            // How many of the events in memory are closing events is not counted.
             closings: evicted.closings.filter(|_| held == 0),
         }
     }
@@ -541,14 +541,15 @@ impl Log {
         &self.readers
     }
 
-    /// Returns how long a store may take to answer readers after the log has ended.
+    /// Returns the store's time limit for an append. After the log has ended, readers wait no longer than that for the
+    /// store's answer.
     pub(crate) fn append_timeout(&self) -> Duration {
         catch_panic(|| self.store.append_timeout())
             .flatten()
             .unwrap_or(DEFAULT_APPEND_TIMEOUT)
     }
 
-    /// Returns how many streams were ended before this one.
+    /// Counts a stream that was ended. Returns how many were ended before it.
     pub(crate) fn count_shut_down_stream(&self) -> u64 {
         self.streams_shut_down.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! The running log: the worker thread, commits to the store, outages, shared stores, shutdown. It knows no span:
-//! [`encoder`] is its interface to the layer above.
+//! The running log: the worker thread, commits to the store, outages, shared stores, shutdown. It does not depend on
+//! spans: [`encoder`] is its interface to the layer above.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -1,13 +1,13 @@
 //! Outages: the events that readers got while the store failed. Such events have numbers of the log, but ids of an
-//! epoch of their own, because no store will ever return them. The worker thread writes the list and readers read it,
-//! under a lock of its own; it does no I/O.
+//! epoch of their own, because no store will ever return them. The worker thread writes the list of outages and readers
+//! read it, under a lock of its own. No I/O happens here.
 
 use crate::{
     util::sync::{RwLock, read, write},
     wire::id::{Epoch, EventId},
 };
 
-/// Upper bound on remembered ended outages: ids of older ones are no longer recognised.
+/// Upper bound on remembered outages that have ended. Event ids of older outages are no longer recognised.
 const OUTAGES_MAX: usize = 64;
 
 /// All outages of a log, oldest first.
@@ -17,7 +17,7 @@ pub(crate) struct Outages(RwLock<OutageHistory>);
 #[derive(Debug, Default)]
 struct OutageHistory {
     outages: Vec<Outage>,
-    /// The last number of the forgotten outages: any event up to it may belong to one.
+    /// The last sequence of the forgotten outages. Any event up to it may belong to one of them.
     forgotten_until: u64,
 }
 
@@ -25,7 +25,7 @@ struct OutageHistory {
 struct Outage {
     epoch: Epoch,
     first: u64,
-    /// `None` while the outage lasts.
+    /// `None` during the outage.
     last: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Outage {
 }
 
 impl Outages {
-    /// Returns the epoch of the current outage. Begins one with `first` if there is none.
+    /// Returns the epoch of the current outage. If there is none, begins one whose first event is `first`.
     pub(crate) fn begin(&self, first: u64) -> Epoch {
         let OutageHistory {
             outages,
@@ -64,7 +64,7 @@ impl Outages {
         }
     }
 
-    /// Returns the epoch of an event that was shown in an outage.
+    /// Returns the outage's epoch if readers got this event in an outage.
     pub(crate) fn epoch(&self, sequence: u64) -> Option<Epoch> {
         let outages = &read(&self.0).outages;
         let outage = outages
@@ -74,7 +74,7 @@ impl Outages {
         Some(outage.epoch)
     }
 
-    /// Returns the first part of `from..=to` that a store may not have.
+    /// Returns the first part of `from..=to` that a store may lack.
     pub(crate) fn first_within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         let known = read(&self.0);
         if from > to {
@@ -88,7 +88,7 @@ impl Outages {
         (outage.first <= to).then(|| (outage.first.max(from), last(outage).min(to)))
     }
 
-    /// Returns whether the id belongs to an event that was shown in an outage.
+    /// Returns whether the id belongs to an event that readers got in an outage.
     pub(crate) fn contains(&self, id: EventId) -> bool {
         let outages = &read(&self.0).outages;
         let outage = outages.iter().find(|outage| outage.epoch == id.epoch());

@@ -1,7 +1,7 @@
-//! The registry of readers: how many there are, and which of them wait for the store. A store may never answer, and a
-//! reader has no runtime that could wake it. So after the end of the log, the worker thread wakes those readers until
-//! all are gone. This time is bounded, because a leaked reader never goes. Readers register on their own tasks. The
-//! lock is never held while a waker runs.
+//! The registry of readers: their number, and which of them wait for the store. A store may never answer, and the log
+//! has no runtime that could wake such a reader. So after the end of the log, the worker thread wakes these readers
+//! until all are gone, or until a time limit, because a leaked reader never goes. Readers register on their own tasks.
+//! The lock is never held while a waker runs.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -15,12 +15,12 @@ use crate::{
 
 /// Lower bound on the time between two wake-ups.
 const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(10);
-/// Bounds on the time in which readers are woken after the end of the log.
+/// Bounds on the time in which waiting readers are woken after the end of the log.
 pub(crate) const WAKE_TIME_MIN: Duration = Duration::from_secs(60);
 pub(crate) const WAKE_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// Returns for how long to wake readers whose store has `patience` to answer. A reader that waits now ends within twice
-/// `patience`.
+/// Returns for how long to wake readers after the end of the log. `patience` is the time within which the store must
+/// answer; a waiting reader ends within twice that time.
 pub(crate) fn wake_time(patience: Duration) -> Duration {
     patience
         .saturating_mul(3)
@@ -60,13 +60,13 @@ impl ReaderRegistry {
         self.waiting_for_store.leave(flag);
     }
 
-    /// Wakes the readers that wait for the store, so that they check for something else.
+    /// Wakes the readers that wait for the store, so that they check whether the log has ended.
     pub(crate) fn wake_waiting(&self) {
         self.waiting_for_store.wake();
     }
 
-    /// Wakes the readers that wait for the store, again and again, until no reader is left or `time` has passed. Returns
-    /// the number of readers that are left.
+    /// Wakes the readers that wait for the store, repeatedly until no reader is left or `time` has passed. Returns the
+    /// number of readers that are left.
     pub(crate) fn wake_until_gone(&self, patience: Duration, time: Duration) -> usize {
         let begun = Instant::now();
         let mut count = lock(&self.count);

@@ -1,6 +1,6 @@
-//! Resolves a resume point: turns what a client sent as its last event id into a position of this log. An id
-//! of an earlier epoch that the store still knows is a position; any other is unknown, and never an error. Runs on the
-//! reader's task.
+//! Resolves a resume point: turns what a client sent as its last event id into a position of this log. An id of an
+//! earlier epoch is a position if the store still knows that epoch. Any other id is unknown, which is never an error.
+//! Runs on the reader's task.
 
 use crate::{
     engine::log::Log,
@@ -11,11 +11,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumePosition {
     pub(crate) after: u64,
-    /// Events up to here that are missing were removed before the reader came, so they do not count as missed.
+    /// Missing events up to here were removed before the reader came, so they are not reported as missed.
     pub(crate) unreported_until: u64,
-    /// Whether the reader named an id that this log does not know.
+    /// Whether the reader sent an id that this log does not know.
     pub(crate) is_unknown: bool,
-    /// Whether the reader begins at the head without an id of its own.
+    /// Whether the reader begins at the head and sent no id.
     pub(crate) at_head: bool,
 }
 
@@ -50,7 +50,7 @@ impl Log {
                 unreported_until: 0,
                 ..retained
             },
-            // If events are gone, the exact gap tells the reader more than an unknown id.
+            // If events were removed, a gap with the exact count says more than an unknown id.
             ResumePoint::Malformed if self.oldest() > 1 => {
                 self.resolve_below(ResumePoint::After(Sequence::START), head)
             }

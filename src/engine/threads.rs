@@ -1,12 +1,12 @@
-//! Starts the threads of a log. Each is named, and each runs what the layer above wants to run on it first.
+//! Starts the threads of a log. Each has a name, and first runs the setup of the layer above.
 
 use std::sync::Arc;
 
 pub(crate) use crate::store::threads::OnThread;
 use crate::{error::Error, util::sync::thread};
 
-/// Starts a thread of the log. Its handle is not kept: what waits for such a thread must be able to give up when the
-/// store hangs.
+/// Starts a thread of the log. Its handle is not kept: callers that wait for the thread must be able to give up when
+/// the store hangs.
 pub(crate) fn spawn_log_thread(
     name: &str,
     on_thread: &OnThread,

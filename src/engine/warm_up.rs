@@ -1,6 +1,6 @@
-//! Opens a log where its last epoch ended: loads the newest events of the store into memory, and rebuilds the state of
-//! their streams, so that lists show what was there before. It runs on the thread that opens the log, before the worker
-//! starts. A store that cannot be read never prevents the start.
+//! Opens a log at the end of its last epoch. Loads the newest events of the store into memory, and rebuilds the state
+//! of their streams, so lists show earlier traces. It runs on the thread that opens the log, before the worker starts.
+//! A store that cannot be read never prevents the start.
 
 use std::collections::HashSet;
 
@@ -16,13 +16,13 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on streams that are checked because they may have begun before those events.
+/// Upper bound on the streams that are checked for events before those in memory.
 pub(crate) const STREAMS_MAX: usize = 1_000;
-/// Upper bound on the earlier events of such streams that are read.
+/// Upper bound on the earlier events that are read for such streams.
 const EARLIER_EVENTS_MAX: usize = 10_000;
 
-/// Loads the memory up to the head at which the log was opened. If the store cannot be read, readers are informed, and
-/// read the rest from the store on demand.
+/// Loads the newest events up to the head at open into memory. If the store cannot be read, readers are informed and
+/// later read those events from the store.
 pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     let from = log.tail.next();
     let mut rebuild = observer.begin_rebuild(from, Writers::Own);
@@ -36,7 +36,8 @@ pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     drop(log.tail.take_evictions());
 }
 
-/// Reports how much retention removed from the streams that are known now. If the store cannot tell, it stays unknown.
+/// Reports how much retention removed from the streams that are known now. If the store cannot count them, the number
+/// stays unknown.
 fn observe_evicted(log: &Log, observer: &SharedObserver) {
     let keys = observer.oldest_streams(STREAMS_MAX);
     if keys.is_empty() || log.store.oldest().get() <= 1 {
@@ -68,7 +69,7 @@ fn fill(log: &Log, from: u64, rebuild: &mut dyn IndexRebuild) -> Result<(), Erro
     Ok(())
 }
 
-/// Observes the events before `from` of the streams that continue from there, and of these open ones.
+/// Observes the events before `from` of these open streams, and of the streams that continue after `from`.
 pub(crate) fn read_earlier(
     log: &Log,
     from: u64,
@@ -83,7 +84,7 @@ pub(crate) fn read_earlier(
         .iter()
         .map(|stream| (stream.key, stream.first.get() - 1));
     let others = open.iter().filter(|key| !going_on.contains(key));
-    // Only the store knows where these streams begin.
+    // For these streams, only the store knows the first event.
     let places = places.chain(others.map(|key| (*key, 0)));
     let mut left = EARLIER_EVENTS_MAX;
     'streams: for (key, place) in places {

@@ -1,5 +1,5 @@
-//! The log's thread: drains the ingest buffer, encodes its records and hands batches to the committer. It needs no
-//! async runtime, and no failure on it reaches the host: a panic in an encoder or a store is caught and counted.
+//! The worker thread of the log: drains the ingest buffer, encodes its records and passes batches to the committer. It
+//! needs no async runtime. No failure on it reaches the host: a panic in an encoder or a store is caught and counted.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -33,22 +33,22 @@ use crate::{
     },
 };
 
-/// Payload bytes after which a batch is stored, though more is waiting.
+/// Payload size after which a batch is stored, even if more records wait.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// The longest single park while records are delayed.
 const DELAY_STEP: Duration = Duration::from_millis(10);
-/// How soon the worker tries again to report drops after the store refused it, and how often it asks a shared store for
+/// Interval between attempts to report drops that the store refused. Also how often the worker asks a shared store for
 /// events that dead writers left open.
 const RETRY: Duration = Duration::from_secs(1);
-/// How soon an idle worker looks again whether the store has answered.
+/// Interval at which an idle worker checks for a late answer of the store.
 const STORE_ANSWER: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
-/// How long the end of the program waits for a store that is known to fail.
+/// How long shutdown waits for a store that is known to fail.
 pub(crate) const FAILING_STORE_TIMEOUT: Duration = Duration::from_millis(500);
 const PANICKED: &str = "the event log has ended: its thread panicked";
 
-/// The age at which the worker processes a record. What is learnt about a span within that time (for example that it
-/// belongs to one of our own requests) can still hide it. Zero by default.
+/// The age that a record must reach before the worker encodes it. Within that time, a later record can still hide the
+/// span, for example because it belongs to one of our own requests. Zero by default.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessingDelay(AtomicU64);
 
@@ -95,7 +95,7 @@ impl Default for WorkerSettings {
     }
 }
 
-/// The running log: closing it, or dropping it, ends the thread after everything buffered is stored.
+/// The running log. Closing or dropping it ends the thread after everything buffered is stored.
 #[derive(Debug)]
 pub(crate) struct LogRuntime {
     pub(crate) buffer: Arc<IngestBuffer>,
@@ -143,7 +143,7 @@ impl LogRuntime {
         Ok(Self { buffer, log })
     }
 
-    /// Puts a record into the buffer as soon as there is room for it.
+    /// Pushes a record into the buffer, waiting until there is room.
     pub(crate) async fn push(
         &self,
         class: RecordClass,
@@ -154,7 +154,7 @@ impl LogRuntime {
             match self.buffer.try_push(class, &write) {
                 Ok(()) => return Ok(()),
                 Err(PushError::Closed) => return Err(self.buffer.closed_error()),
-                // Nobody makes room in a fork.
+                // In a forked process, no worker makes room.
                 Err(PushError::Full) if self.buffer.is_forked() => {
                     return Err(self.buffer.closed_error());
                 }
@@ -163,7 +163,7 @@ impl LogRuntime {
         }
     }
 
-    /// Refuses later events, stores what is buffered and ends every stream.
+    /// Closes the buffer, stores what is in it and ends every stream.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.buffer.close();
         self.buffer.wait_finished(timeout)
@@ -182,7 +182,8 @@ impl LogRuntime {
         self.buffer.flush_unless(timeout, self.fails_too_long())
     }
 
-    /// Returns a function that says whether the store has failed at every call of that time.
+    /// Returns a function that returns whether the store has been failing for [`FAILING_STORE_TIMEOUT`] without a
+    /// break.
     fn fails_too_long(&self) -> impl FnMut() -> bool {
         let mut failing_since = None;
         move || {
@@ -211,16 +212,17 @@ struct Worker<T> {
     committer: BatchCommitter,
     pending: PendingBatch,
     processing_delay: Arc<ProcessingDelay>,
-    /// When to ask the store next which events dead writers left open.
+    /// When to ask the store next for events that dead writers left open.
     recover_at: Option<Instant>,
-    /// When to ask the store next whether it still keeps its events.
+    /// When to ask the store next to check its events.
     check_at: Option<Instant>,
     /// Records taken from the buffer that are neither stored nor counted yet. They are lost if this thread panics.
     unaccounted: ClassCounts,
 }
 
 impl<T: RecordEncoder> Worker<T> {
-    /// Runs until the log is shut down. After a panic here the state cannot be trusted: the log ends and reports it.
+    /// Runs until the log is shut down. After a panic on this thread the state cannot be trusted, so the log ends and
+    /// reports the panic.
     fn run(mut self) {
         self.buffer.attach_worker();
         let ended = catch_panic(|| self.work()).unwrap_or(Err(PANICKED));
@@ -237,8 +239,8 @@ impl<T: RecordEncoder> Worker<T> {
         self.wake_until_readers_gone();
     }
 
-    /// Wakes readers that wait for a store which does not answer, without holding anything of the log. Leaked readers are
-    /// reported, and given up.
+    /// Wakes readers that wait for a store that does not answer. Holds nothing of the log meanwhile. Reports readers
+    /// that still exist at the end of the time limit as leaked.
     fn wake_until_readers_gone(self) {
         let patience = self.log.append_timeout();
         let is_memory = self.log.is_in_memory();
@@ -278,10 +280,10 @@ impl<T: RecordEncoder> Worker<T> {
                 self.check_at = self.next_check();
                 self.committer.check_store();
             }
-            // Called before the counter is read. So the records on which the news depend are below the cut.
+            // Called before the counter is read, so the records that the changes depend on are below the cut.
             catch_panic(|| self.encoder.before_drain());
-            // Read before the counter. If the log is closed later, the loop runs once more, and takes what was pushed
-            // in between.
+            // Read before the counter. If the log is closed after this, the loop runs once more and drains the records
+            // that were pushed in between.
             let closed = self.buffer.is_closed();
             let cut = self.cut();
             let began = Instant::now();
@@ -292,7 +294,7 @@ impl<T: RecordEncoder> Worker<T> {
             let (record, time) = if self.pace.lets_gather(began, taken) {
                 (cut + BATCH_RECORDS - 1, GATHER_TIME)
             } else if self.encoder.has_news() {
-                // The news came after `before_drain`, and their number may be below the cut.
+                // These changes came after `before_drain`. No new record may follow them, so the wait is short.
                 (cut, GATHER_TIME)
             } else {
                 (cut, self.idle_time())
@@ -313,8 +315,8 @@ impl<T: RecordEncoder> Worker<T> {
             if left.is_zero() {
                 return cut;
             }
-            // In short parks: if the whole process is stopped, by a debugger or by throttling, that time counts as one
-            // park at most.
+            // Parks in short steps. If a debugger or throttling stops the whole process, that time then counts as one
+            // step at most.
             let step = left.min(DELAY_STEP);
             let begun = Instant::now();
             self.buffer.park(step);
@@ -331,7 +333,7 @@ impl<T: RecordEncoder> Worker<T> {
         self.unaccounted = drain.counts();
         let mut translated = ClassCounts::default();
         let mut taken = 0;
-        // Also those above the cut: they may decide about a record below it.
+        // Includes records above the cut, because they may affect a record below it.
         for record in drain.internal_records() {
             catch_panic(|| self.encoder.on_hint(record));
         }
@@ -357,8 +359,8 @@ impl<T: RecordEncoder> Worker<T> {
         }
         works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
-        // The two can differ: a late append may be settled within a turn. The worker may sleep long after this one, so a
-        // flush must learn the state at its end.
+        // The two can differ, because a late append may be settled within a turn. The worker may sleep long after this
+        // turn, so a flush must learn the state at its end.
         let result = TurnResult {
             has_failed: !works,
             is_failing: self.committer.is_failing(),
@@ -367,7 +369,7 @@ impl<T: RecordEncoder> Worker<T> {
         Ok(taken)
     }
 
-    /// Commits what was encoded. Returns whether the store took it; otherwise it is counted as dropped.
+    /// Commits the encoded events. Returns whether the store kept them; refused events are counted as dropped.
     fn commit(&mut self, translated: &mut ClassCounts) -> Result<bool, &'static str> {
         let mut works = true;
         loop {
@@ -400,7 +402,8 @@ impl<T: RecordEncoder> Worker<T> {
         Instant::now().checked_add(interval)
     }
 
-    /// Closes what dead writers left open, and opens again what other processes closed for this one.
+    /// Closes the events that dead writers left open, and reopens those that other processes closed although this
+    /// process lives.
     fn recover_open_events(&mut self) {
         let tended = catch_panic(|| match self.log.store.open_event_recovery() {
             Some(recovery) => recovery.recover_open_events(),

@@ -19,7 +19,7 @@ impl<'a> WriteBuf<'a> {
         self.rest.len()
     }
 
-    /// Reserves the next bytes. The caller may fill them at once, or after it has written the bytes behind them.
+    /// Reserves the next bytes. The caller may fill them at once, or after it has written later bytes.
     #[inline]
     pub(crate) fn reserve(&mut self, size: usize) -> Option<&'a mut [u8]> {
         let (head, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(size)?;
@@ -48,7 +48,7 @@ impl<'a> WriteBuf<'a> {
 }
 
 /// Copies a slice into one of the same length. Up to 32 bytes are copied with two fixed-size moves, which may overlap:
-/// a call of `memcpy` would spend longer on branching by length.
+/// `memcpy` would spend more time on branching by length.
 #[inline]
 fn fill(to: &mut [u8], from: &[u8]) {
     if from.len() > 32 {

@@ -1,5 +1,6 @@
-//! How the console shows the fields of a span: as `tracing_subscriber::fmt()` does, but without the steps of a loop. That
-//! writes each value that is recorded after the ones before it, so the line of a long job would grow with each step.
+//! Formats the fields of a span for the console like `tracing_subscriber::fmt()`, but leaves out later values of fields
+//! that report progress. `fmt()` appends each recorded value to the earlier ones, so the line of a long job would grow
+//! with each step.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use tracing_subscriber::{
     },
 };
 
-/// Upper bound on the text of one span's fields, in bytes. Values that are recorded beyond it are not printed.
+/// Upper bound on the text of one span's fields, in bytes. Values recorded after that are not printed.
 const TEXT_BYTES_MAX: usize = 4_096;
 
 /// Formats fields for the console.
@@ -44,7 +45,7 @@ impl<'w> FormatFields<'w> for ConsoleFields {
     }
 }
 
-/// Finds out whether fields are only about progress.
+/// Checks whether all fields report progress.
 struct Steps {
     only: bool,
 }
@@ -89,7 +90,7 @@ mod tests {
         }
     }
 
-    /// Returns the lines that the work prints, without time and level.
+    /// Returns the lines that `work` prints, without time and level.
     fn printed(work: impl FnOnce()) -> Vec<String> {
         let printed = Printed::default();
         let console = fmt::layer()

@@ -1,8 +1,9 @@
-//! A time as a person writes it: a whole number and its unit. Pure.
+//! Parses a duration as a person writes it: a whole number and its unit. Pure.
 
 use std::time::Duration;
 
-/// Returns the time; `None` unless the text is a number with `ms`, `s`, `m` or `h`, such as `500ms` or `30s`.
+/// Returns the duration. Returns `None` unless the text is a number with `ms`, `s`, `m` or `h`, such as `500ms` or
+/// `30s`.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
     let number: u64 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;

@@ -1,5 +1,5 @@
-//! What the environment of the program decides: address, token, levels, the name of the service. This is the only place
-//! that writes to the host's standard error, and it writes one line.
+//! Reads the program's environment: address, token, levels, the name of the service. Only this file writes to the
+//! host's standard error, and it writes one line.
 
 use std::{env, io::Write as _};
 
@@ -15,7 +15,7 @@ use crate::{
     live_spans::{LiveSpans, LiveSpansBuilder},
 };
 
-/// The variable that holds the token of readers.
+/// The variable with the token of readers.
 const TOKEN: &str = "LIVESPAN_TOKEN";
 
 /// Returns a builder that requires the token if the environment has one.
@@ -52,7 +52,7 @@ pub(super) fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
         if error.is_invalid() && !has_token() {
             message.push_str(" without LIVESPAN_TOKEN");
         }
-        // An invalid setting is reported as such, not as a failure of the operating system.
+        // An invalid setting is reported as invalid, not as a failure of the operating system.
         if error.is_invalid() {
             Error::invalid(message).caused_by(error)
         } else {
@@ -62,8 +62,8 @@ pub(super) fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
 }
 
 /// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is not an
-/// `EnvFilter`: that needs a feature of `tracing-subscriber` that changes every program with livespan in its build.
-/// With that feature, `tracing_subscriber::fmt::init()` prints errors only.
+/// `EnvFilter`, because that needs a feature of `tracing-subscriber`. The feature would affect every program with
+/// livespan in its build: `tracing_subscriber::fmt::init()` would then print only errors.
 pub(crate) fn levels() -> Targets {
     env::var("RUST_LOG")
         .ok()
@@ -72,8 +72,8 @@ pub(crate) fn levels() -> Targets {
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
-/// Returns the resource that the environment describes. Without a service name, the service is named after the
-/// program's file.
+/// Returns the resource, with the attributes from the environment. Without a service name, the service is named after
+/// the program's file.
 pub(crate) fn resource() -> Resource {
     let resource = Resource::builder().build();
     let service = resource.get(&Key::from_static_str("service.name"));
@@ -92,7 +92,7 @@ pub(crate) fn resource() -> Resource {
     }
 }
 
-/// Returns whether viewers are to see how spans are polled.
+/// Returns whether the polls of spans are shown to viewers.
 pub(super) fn wants_tasks() -> bool {
     env::var_os("LIVESPAN_TASKS").is_some_and(|wanted| wanted == "1")
 }

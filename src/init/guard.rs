@@ -1,5 +1,5 @@
-//! [`InitGuard`]: keeps alive what [`init()`](crate::init()) and [`layer()`](crate::layer()) set up, and ends it in
-//! order.
+//! [`InitGuard`] owns the parts that [`init()`](crate::init()) and [`layer()`](crate::layer()) set up, and shuts them
+//! down in order.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::{
     otel::LiveTracerProvider,
 };
 
-/// Keeps what [`init()`](crate::init()) or [`layer()`](crate::layer()) set up alive. Dropping it shuts the provider and
-/// the server down.
+/// Keeps the provider and the server alive that [`init()`](crate::init()) or [`layer()`](crate::layer()) set up.
+/// Dropping the guard shuts them down.
 ///
-/// A short program is over before anybody has opened the page. `LIVESPAN_LINGER=30s` (or `500ms`, `5m`, `1h`, `forever`)
-/// keeps the page after that: dropping the guard then waits, for that time at most, until a viewer has seen the end.
-/// [`wait`](Self::wait) does so whatever the environment says.
+/// A short program ends before anybody can open the page. With `LIVESPAN_LINGER=30s` (or `500ms`, `5m`, `1h`,
+/// `forever`), dropping the guard waits until a viewer has seen the end of the program, at most for that time.
+/// [`wait`](Self::wait) does so regardless of the environment.
 #[must_use = "dropping the guard stops the server"]
 pub struct InitGuard {
     pub(super) live: LiveSpans,
@@ -42,19 +42,20 @@ impl InitGuard {
         &self.live
     }
 
-    /// Returns the dashboard's address. For a program that joined another livespan, it is the address of that one.
+    /// Returns the dashboard's address. For a program that joined another livespan, it is the address of that
+    /// livespan's page.
     pub fn url(&self) -> String {
         let joined = self.joined.as_ref().and_then(Joined::page);
         joined.map_or_else(|| self.server.url(), str::to_owned)
     }
 
-    /// Ends the program's spans, and blocks until a viewer has seen the end, for the time that `LIVESPAN_LINGER` says;
-    /// without it, for as long as it takes.
+    /// Ends the program's spans, and blocks until a viewer has seen the end, at most for the time in `LIVESPAN_LINGER`.
+    /// Without that variable, there is no limit.
     ///
-    /// A viewer is an open stream, such as the page. One that is open already sees the end at once, so this does not
-    /// wait. Otherwise it waits until one has come and has been gone for two seconds. Spans that are open now are shown
-    /// as lost, so drop them before. Call it last in `main`: it blocks its thread.
-    /// For a program that joined another livespan, it waits only until that one has read everything.
+    /// A viewer is an open stream, such as the page. If a stream is open already, it gets the end at once, and this
+    /// call does not wait. Otherwise the call waits until a stream has opened, and none has been open for two seconds.
+    /// Spans that are still open are shown as lost, so drop them before. Call it last in `main`: it blocks its thread.
+    /// A program that joined another livespan waits only until that livespan has read everything.
     pub fn wait(mut self) {
         if self.joined.is_none() {
             self.linger.get_or_insert(Linger::Forever);
@@ -62,10 +63,11 @@ impl InitGuard {
     }
 }
 
-/// Upper bound on the time that a program that a panic aborts waits until its viewers have the end.
+/// Upper bound on the time that a program aborted by a panic waits until its viewers have the end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is left to do for viewers of a program that a panic aborts: nothing is dropped in it, so the guard ends nothing.
+/// The steps that show viewers the end of a program aborted by a panic. An abort drops nothing, so the guard cannot do
+/// it.
 #[derive(Clone, Debug)]
 pub(super) struct AbortedProgram {
     pub(super) live: LiveSpans,
@@ -84,14 +86,14 @@ impl AbortedProgram {
         } else if let Some(linger) = self.linger {
             linger.wait(&self.live);
         }
-        // There is nobody left to tell about an error.
+        // There is no caller to return an error to.
         drop(self.live.shutdown_within(ABORT_TIMEOUT));
     }
 }
 
 impl Drop for InitGuard {
     fn drop(&mut self) {
-        // One limit for both. There is nobody left to tell about an error.
+        // One limit for both steps. There is no caller to return an error to.
         let begun = Instant::now();
         let timeout = LiveSpans::SHUTDOWN_TIMEOUT;
         drop(self.provider.shutdown_with_timeout(timeout / 2));
@@ -100,7 +102,7 @@ impl Drop for InitGuard {
             linger.wait(&self.live);
         }
         if let Some(joined) = &mut self.joined {
-            // Its reader would begin anew behind the end of its stream.
+            // Otherwise the reader would reconnect after the end of its stream and read everything again.
             joined.stop_announcing();
             joined.wait_for_reader();
         }

@@ -11,34 +11,41 @@ use crate::{
 
 /// Shows every `tracing` span and event of this program live, at an address that it prints on standard error.
 ///
-/// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber and the
-/// [panic hook](crate::panic_hook), and serves the dashboard from a thread of its own. The subscriber prints events to
-/// standard output, records of the crate `log` too, as `tracing_subscriber::fmt::init()` does. It makes spans with
+/// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber and the [panic
+/// hook](crate::panic_hook), and serves the dashboard from its own thread. Like `tracing_subscriber::fmt::init()`, the
+/// subscriber prints events and records of the crate `log` to standard output. It makes spans with
 /// `tracing-opentelemetry`, and shows each event as a log record, as [`layer()`](crate::layer()) does.
 ///
-/// The environment decides: `LIVESPAN_ADDR` (default
-/// [`LiveServer::DEFAULT_ADDRESS`](crate::LiveServer::DEFAULT_ADDRESS); when that port is taken, any free one),
-/// `LIVESPAN_QUIET=1` (the address is not printed), `LIVESPAN_TOKEN` (readers need it, see
-/// [`Auth::token`](crate::Auth::token); the printed address then signs one browser in), `RUST_LOG` (which spans and
-/// events, by target and level as in `shop=debug,warn`; `info` when it is not set or malformed), `OTEL_SERVICE_NAME`,
-/// `LIVESPAN_LINGER` (the page stays after the end of the program, see [`InitGuard`]), `LIVESPAN_TASKS=1` (how spans are
-/// polled, and which one blocks a worker, see [`TaskLayer`](crate::otel::TaskLayer)).
+/// These environment variables configure it:
 ///
-/// A program that `livespan run` started *joins*: `LIVESPAN_JOIN` says where the other livespan listens, which then shows
-/// the program on its page, with every start, change and end. The program opens and prints no page of its own, and
-/// `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If nobody answers there within a second, the program starts as it
-/// would without the variable.
-/// The log is kept in memory. For a store that outlives the process, and for every other setting, use
+/// - `LIVESPAN_ADDR`: the address to serve. The default is
+///   [`LiveServer::DEFAULT_ADDRESS`](crate::LiveServer::DEFAULT_ADDRESS), or any free port if that port is taken.
+/// - `LIVESPAN_QUIET=1`: do not print the address.
+/// - `LIVESPAN_TOKEN`: the token that readers need, see [`Auth::token`](crate::Auth::token). The printed address then
+///   signs one browser in.
+/// - `RUST_LOG`: the spans and events to show, by target and level as in `shop=debug,warn`. It is `info` if not set or
+///   malformed.
+/// - `OTEL_SERVICE_NAME`: the name of the service.
+/// - `LIVESPAN_LINGER`: how long the page stays after the end of the program, see [`InitGuard`].
+/// - `LIVESPAN_TASKS=1`: show how spans are polled, and which span blocks a worker, see
+///   [`TaskLayer`](crate::otel::TaskLayer).
+///
+/// A program that `livespan run` started *joins* it: the program announces itself at the address in `LIVESPAN_JOIN`,
+/// and the other livespan shows all its events on its own page. The program then opens and prints no page, and
+/// `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If there is no answer within a second, the program starts as
+/// without the variable.
+///
+/// The log is kept in memory. For a store that outlives the process, and for all other settings, use
 /// [`LiveSpans::builder`](crate::LiveSpans::builder).
 ///
 /// # Errors
-/// An error leaves nothing behind: no subscriber, no provider, no server.
+/// After an error, nothing is installed: no subscriber, no provider, no server.
 ///
 /// - A subscriber is installed already ([invalid](Error::is_invalid)): leave it out, or add
 ///   [`layer()`](crate::layer()) to its registry.
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
-/// - `LIVESPAN_JOIN` is no address on loopback ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_JOIN` is not a loopback address ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run
@@ -58,7 +65,7 @@ pub fn init() -> Result<InitGuard, Error> {
         setup.abandon();
         return Err(Error::invalid(SUBSCRIBER_TAKEN).caused_by(error));
     }
-    // Records of the crate `log` are printed and shown, unless the program has another logger for them.
+    // Records of the crate `log` are printed and shown, unless the program has set another logger.
     drop(
         LogTracer::builder()
             .with_max_level(LevelFilter::current().as_log())
@@ -67,7 +74,7 @@ pub fn init() -> Result<InitGuard, Error> {
     Ok(setup.finish())
 }
 
-/// What to do when the program has a subscriber already.
+/// The advice if the program already has a subscriber.
 const SUBSCRIBER_TAKEN: &str = "install the tracing subscriber, because there is one already: leave out \
     `tracing_subscriber::fmt::init()`, as `livespan::init()` prints to the console as well, or keep your subscriber and add \
     `livespan::layer()` to its registry";

@@ -1,10 +1,10 @@
-//! Joins the livespan that started this program, or under which it was started: `LIVESPAN_JOIN` says where it listens.
-//! The program then opens no page of its own. It serves its stream on a free loopback port, with a token, and announces
-//! the port; the other livespan reads the stream and shows it.
+//! Joins the livespan that started this program, or under which it was started: `LIVESPAN_JOIN` has its address. The
+//! program then opens no page of its own. It serves its stream on a free loopback port, with a token, and announces the
+//! port. The other livespan reads the stream and shows it.
 //!
-//! The announcement is made on the thread that calls `init()` or `layer()`, with a time limit. If nobody answers, the
-//! program opens a page of its own. A thread repeats it whenever nobody reads, because the other livespan may have been
-//! started again.
+//! The thread that calls `init()` or `layer()` makes the announcement, with a time limit. If there is no answer, the
+//! program opens a page of its own. Another thread repeats the announcement whenever the stream has no reader, because
+//! the other livespan may have been restarted.
 
 use std::{
     env,
@@ -17,27 +17,26 @@ use std::{
 
 use crate::{error::Error, http::server::LiveServer, live_spans::LiveSpans};
 
-/// The variable that says where the other livespan listens for announcements.
+/// The variable with the address where the other livespan listens for announcements.
 const ADDRESS: &str = "LIVESPAN_JOIN";
-/// The variable that holds the token for an announcement.
+/// The variable with the token for an announcement.
 const TOKEN: &str = "LIVESPAN_JOIN_TOKEN";
-/// The variable that has the address of the other livespan's page.
+/// The variable with the address of the other livespan's page.
 const PAGE: &str = "LIVESPAN_URL";
-/// Bytes of a token, before they are written as hex digits.
+/// Number of random bytes in a token, which is written as hex digits.
 const TOKEN_BYTES: usize = 16;
-/// How long an announcement may take: connecting, sending, and the answer each.
+/// The time limit of each step of an announcement: connect, send, and answer.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the thread looks whether anybody reads.
+/// How often the thread checks for a reader.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the end of the program waits for its first reader.
+/// How long the end of the program waits for a first reader.
 const FIRST_READER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the end of the program waits until everything is read. It is as long
-/// as a busy log of 64 MiB takes.
+/// How long the end of the program waits until everything is read. A busy log of 64 MiB takes about that long.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often it looks meanwhile.
+/// How often the end of the program checks that meanwhile.
 const READER_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Returns a token that nobody can guess.
+/// Returns a random token that cannot be guessed.
 pub(super) fn random_token() -> Result<String, Error> {
     let mut bytes = [0_u8; TOKEN_BYTES];
     getrandom::fill(&mut bytes)
@@ -45,7 +44,7 @@ pub(super) fn random_token() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// Where to announce this program, as its environment says.
+/// The address and token for the announcement, from the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Invitation {
     address: SocketAddr,
@@ -54,7 +53,7 @@ pub(super) struct Invitation {
 }
 
 impl Invitation {
-    /// Returns what the environment says; `None` if it says nothing.
+    /// Reads the invitation; `None` if the environment has none.
     pub(super) fn from_env() -> Result<Option<Self>, Error> {
         let text = |name| env::var_os(name).filter(|value| !value.is_empty());
         let Some(address) = text(ADDRESS) else {
@@ -83,7 +82,7 @@ impl Invitation {
         })
     }
 
-    /// Tells the other livespan where this program's stream is. Returns whether it will read it.
+    /// Sends the address of this program's stream to the other livespan. Returns whether the other livespan accepts it.
     fn announce(&self, body: &str) -> io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&self.address, ANNOUNCE_TIMEOUT)?;
         stream.set_read_timeout(Some(ANNOUNCE_TIMEOUT))?;
@@ -111,15 +110,15 @@ pub(super) struct Joined {
     live: LiveSpans,
     /// The address of the other livespan's page, if the environment has it.
     page: Option<String>,
-    /// Tells the thread to stop.
+    /// Dropped to stop the thread.
     stop: Option<mpsc::Sender<()>>,
     thread: Thread,
-    /// Nothing is sent: it is closed when the thread ends.
+    /// Carries no message. It is closed when the thread ends.
     ended: mpsc::Receiver<()>,
 }
 
 impl Joined {
-    /// Announces this program; `None` if the other livespan does not want it.
+    /// Announces this program; returns `None` if the other livespan refuses it.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.
@@ -140,7 +139,7 @@ impl Joined {
             .spawn(move || {
                 let _alive = alive;
                 repeat(&watched, &stopping, || {
-                    // The other livespan may be gone for good. Then nothing more can be done.
+                    // An error is ignored: the other livespan may be gone for good.
                     drop(invitation.announce(&body));
                 });
             })
@@ -164,8 +163,8 @@ impl Joined {
         wait_for_reader(&self.live, READ_TIMEOUT);
     }
 
-    /// Ends the thread: from now on, this program is not announced again. The thread may be within an announcement, which
-    /// has a time limit. After that limit it is left to end by itself.
+    /// Ends the thread, so this program is not announced again. An announcement in progress has a time limit. After
+    /// that limit the thread is left to end by itself.
     pub(super) fn stop_announcing(&mut self) {
         self.stop = None;
         self.thread.unpark();
@@ -174,12 +173,12 @@ impl Joined {
     }
 }
 
-/// Waits until the other livespan has read everything, for this time at most. A program may end as soon as it has begun,
-/// so this first waits for the reader.
+/// Waits until the other livespan has read everything, for this time at most. A program may end just after it has
+/// begun, so this first waits for the reader to come.
 pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
     let streams = &live.shared.stream_limits;
     wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);
-    // The last events have to be visible before the streams end behind them.
+    // The last events must be visible before the streams end.
     if live.target().flush(FIRST_READER_TIMEOUT).is_ok() {
         live.end_streams();
         wait_while(timeout, || streams.open_streams() > 0);
@@ -193,7 +192,7 @@ fn wait_while(limit: Duration, is_waiting: impl Fn() -> bool) {
     }
 }
 
-/// Announces again whenever nobody reads, until it is told to stop or the log ends.
+/// Announces the program again whenever it has no reader, until `stopping` is closed or the log ends.
 fn repeat(live: &LiveSpans, stopping: &mpsc::Receiver<()>, announce: impl Fn()) {
     let streams = &live.shared.stream_limits;
     loop {

@@ -1,5 +1,5 @@
-//! Keeps the page after the end of a short program, until a viewer has seen that end. It runs on the thread that drops
-//! the guard and blocks it; it prints nothing.
+//! Keeps the page after the end of a short program, until a viewer has seen that end. It blocks the thread that drops
+//! the guard, and prints nothing.
 
 use std::{
     env, thread,
@@ -8,11 +8,11 @@ use std::{
 
 use crate::{error::Error, init::duration_text, live_spans::LiveSpans};
 
-/// The variable that says how long the page stays.
+/// The variable with the time that the page stays.
 const VARIABLE: &str = "LIVESPAN_LINGER";
-/// How often it looks whether a viewer came or left.
+/// How often to check whether a viewer came or left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a viewer may be away before it counts as gone: a browser that loads the page anew is back by then.
+/// How long a viewer may be away before it counts as gone. A browser that reloads the page is back within that time.
 const RETURN_TIME: Duration = Duration::from_secs(2);
 
 /// How long the page stays for a viewer.
@@ -23,7 +23,7 @@ pub(super) enum Linger {
 }
 
 impl Linger {
-    /// Reads what the environment says; `None` if it says nothing.
+    /// Reads the time from the environment; `None` if the variable is not set.
     pub(super) fn from_env() -> Result<Option<Self>, Error> {
         let Some(value) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
             return Ok(None);
@@ -43,8 +43,9 @@ impl Linger {
         duration_text::parse(text).map(Self::AtMost)
     }
 
-    /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. One that is
-    /// there already gets the end with the shutdown; otherwise this waits for one to come, and until it leaves.
+    /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. If a
+    /// stream is open already, it gets the end at shutdown, and this does not wait. Otherwise this waits until a stream
+    /// has opened and closed again.
     pub(super) fn wait(self, live: &LiveSpans) {
         let streams = &live.shared.stream_limits;
         if streams.open_streams() > 0 {
@@ -55,12 +56,12 @@ impl Linger {
             Self::AtMost(limit) => begun.elapsed() >= limit,
             Self::Forever => false,
         };
-        // Once the program has shut the log down itself, there is no page.
+        // After the program has shut the log down itself, there is no page.
         let has_page = || !live.shared.parts.buffer().is_closed();
         let mut known = streams.opened_streams();
         let mut last_seen: Option<Instant> = None;
         while has_page() && !is_over() {
-            // A stream may come and go between two looks.
+            // A stream may open and close between two checks.
             let opened = streams.opened_streams();
             if opened != known || streams.open_streams() > 0 {
                 known = opened;

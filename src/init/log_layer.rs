@@ -1,10 +1,9 @@
 //! The layer that shows each event of `tracing` once, as a log record. It is wrapped around the OpenTelemetry layer,
 //! which gets the spans and no events. It runs on the host's threads: it never waits, never panics and never emits.
-//!
 //! While the OpenTelemetry layer starts a span, it holds a lock of the span, and calls the host's sampler and
-//! processors. If one of these emits an event, to look the span up would wait for ever. So [`BeforeOtel`] and
-//! [`LogLayer`] run before and after the OpenTelemetry layer, and count the calls that are inside it. An event that
-//! comes meanwhile looks no span up.
+//! processors. If one of these emits an event, looking up the span would deadlock. So [`BeforeOtel`] and [`LogLayer`]
+//! run before and after the OpenTelemetry layer, and count the calls that are inside it. An event within such a call
+//! looks up no span.
 
 mod event_fields;
 
@@ -45,11 +44,11 @@ use crate::{
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 thread_local! {
-    /// Calls of this thread that are inside the OpenTelemetry layer.
+    /// Number of this thread's calls that are inside the OpenTelemetry layer.
     static INSIDE_OTEL: Cell<u32> = const { Cell::new(0) };
     static HAS_MEMORY: Cell<bool> = const { Cell::new(false) };
-    /// The memory for the fields of an event. While it is in use, an event that comes from formatting a value allocates
-    /// its own.
+    /// The memory for the fields of an event. While it is in use, an event emitted by the formatting of a value
+    /// allocates its own memory.
     static MEMORY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -58,10 +57,10 @@ type Ids = ([u8; 16], [u8; 8]);
 
 const NO_IDS: Ids = ([0; 16], [0; 8]);
 
-/// The ids of a started span, where the OpenTelemetry layer cannot be asked for them.
+/// The ids of a started span. Used where the OpenTelemetry layer cannot be asked for them.
 struct KnownIds(Ids);
 
-/// Counts the calls that enter the OpenTelemetry layer: it is called just before that layer.
+/// Counts the calls that enter the OpenTelemetry layer: this layer is called just before that one.
 #[derive(Debug)]
 pub(super) struct BeforeOtel;
 
@@ -90,7 +89,7 @@ impl<S: Subscriber> Layer<S> for BeforeOtel {
 
     fn on_exit(&self, _id: &Id, _ctx: Context<'_, S>) {
         Self::enter();
-        // The OpenTelemetry layer has not exited the span yet, so it is current.
+        // The OpenTelemetry layer has not exited the span yet, so the span is current.
         if ending::is_cancelling() {
             opentelemetry::Context::map_current(|context| {
                 ending::mark_exited(context.span().span_context());
@@ -108,8 +107,8 @@ pub(super) struct LogLayer<S> {
     shared: Arc<ProcessorShared>,
     source: u32,
     dispatch: OnceLock<WeakDispatch>,
-    /// Whether the subscriber hides the OpenTelemetry layer, as a `reload` layer around it does. Then the ids of a span
-    /// are remembered when it is first entered.
+    /// Whether the subscriber hides the OpenTelemetry layer, as a `reload` layer around it does. The ids of a span are
+    /// then remembered when the span is first entered.
     remembers_ids: AtomicBool,
     subscriber: PhantomData<fn(S)>,
 }
@@ -123,7 +122,7 @@ impl<S> fmt::Debug for LogLayer<S> {
 }
 
 impl<S> LogLayer<S> {
-    /// Creates the layer. Its log records belong to the process with this source.
+    /// Creates the layer. Its log records belong to the process of `source`.
     pub(super) fn new(shared: Arc<ProcessorShared>, source: u32) -> Self {
         let plug_ins = &shared.plug_ins;
         plug_ins.has_log_layer.store(true, Ordering::Relaxed);
@@ -212,7 +211,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
             }
             return Some(known);
         }
-        // A span that was never entered starts now, as it does when it gets a child.
+        // If the span was never entered, this starts it, as a child of it would.
         let context = (!is_inside)
             .then(|| self.otel_context(&span.id()))
             .flatten();
@@ -266,7 +265,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for LogLayer<S> {
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        // A value of the host may panic when it is formatted. The program goes on, and the record counts as dropped.
+        // A host's value may panic when it is formatted. The panic is caught, and the record is counted as dropped.
         let shown = catch_unwind(AssertUnwindSafe(|| self.show(event, &ctx)));
         if shown.is_err() {
             self.shared.buffer().count_dropped(RecordClass::Other, 1);
@@ -295,8 +294,8 @@ fn leave_otel() {
 
 /// Returns the ids of the current span; `None` if telemetry is suppressed, as on our own threads.
 fn current_ids() -> Option<Ids> {
-    // When a thread ends, its thread-locals are dropped, and a look at a dropped context would panic. The context is
-    // used before this memory, so it is dropped after it: while the memory is there, the context is, too.
+    // When a thread ends, its thread-locals are dropped, and reading a dropped context would panic. The context is
+    // first used before `MEMORY`, so it is dropped after it: while `MEMORY` exists, the context exists, too.
     let is_ending = HAS_MEMORY.get() && MEMORY.try_with(|_| ()).is_err();
     if is_ending {
         return Some(NO_IDS);

@@ -1,5 +1,5 @@
-//! What [`init()`](crate::init()) and [`layer()`](crate::layer()) have in common: the log, its server, a provider, and the
-//! layers that show spans and events. Nothing global is set before everything that can fail has succeeded.
+//! The common part of [`init()`](crate::init()) and [`layer()`](crate::layer()): the log, its server, a provider, and
+//! the layers that show spans and events. All steps that can fail come before anything global is set.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) struct Setup {
     live: LiveSpans,
     server: LiveServer,
     provider: LiveTracerProvider,
-    /// The line to print, if one is wanted.
+    /// The line to print, unless it is turned off.
     announced: Option<String>,
     linger: Option<Linger>,
     joined: Option<Joined>,
@@ -61,7 +61,7 @@ impl Setup {
         }
         let live = environment::builder().build()?;
         Self::of(&live, linger).inspect_err(|_error| {
-            // Only the server and the log's thread have started.
+            // Only the server and the log's thread have started, so only they must end.
             drop(live.shutdown());
         })
     }
@@ -82,7 +82,7 @@ impl Setup {
                 live,
                 server,
                 announced: None,
-                // The viewers are those of the other livespan.
+                // The viewers are connected to the other livespan.
                 linger: None,
                 joined: Some(joined),
                 tasks: None,
@@ -108,7 +108,7 @@ impl Setup {
         })
     }
 
-    /// Returns the layer that shows spans, each event as a log record, and how spans are polled if that is wanted.
+    /// Returns the layer that shows spans, each event as a log record, and, if requested, how spans are polled.
     pub(super) fn layer<S>(&mut self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
@@ -116,7 +116,7 @@ impl Setup {
         layer_of(&self.live, &self.provider).and_then(OptionalTasks(self.tasks.take()))
     }
 
-    /// Ends what has started.
+    /// Ends the parts that have started.
     pub(super) fn abandon(mut self) {
         if let Some(joined) = &mut self.joined {
             joined.stop_announcing();
@@ -127,7 +127,7 @@ impl Setup {
 
     /// Sets everything global except the subscriber, and prints the address.
     pub(super) fn finish(self) -> InitGuard {
-        // Without this, the SDK prints a line about it.
+        // Without this, the SDK would print a line about the provider.
         with_default(NoSubscriber::default(), || {
             global::set_tracer_provider(self.provider.clone());
         });
@@ -150,8 +150,8 @@ impl Setup {
     }
 }
 
-/// A [`TaskLayer`], if one is wanted. An `Option` of a layer is a layer, too, but does not tell it of its dispatch, by
-/// which the layer finds the spans of OpenTelemetry.
+/// A [`TaskLayer`], if requested. `Option<TaskLayer>` is a layer, too, but does not pass on its dispatch. The task
+/// layer needs the dispatch to find OpenTelemetry's spans.
 #[derive(Debug)]
 pub(super) struct OptionalTasks(pub(super) Option<TaskLayer>);
 
@@ -200,7 +200,7 @@ where
         reason = "the lifetimes of the method itself are not general enough"
     )]
     let are_spans = filter_fn(|metadata| metadata.is_span());
-    // If the OpenTelemetry layer got the events, each would be shown a second time: in its span, when that ends.
+    // If the OpenTelemetry layer got the events, each would be shown a second time: in its span, when the span ends.
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("livespan"))
         .with_filter(are_spans);

@@ -1,4 +1,4 @@
-//! What the layer shows of a program. Each test has a log of its own, and sets nothing global.
+//! Tests what the layer shows of a program. Each test has its own log and sets nothing global.
 
 use std::{
     cell::RefCell,
@@ -64,7 +64,7 @@ impl Program {
         layer_of(&self.live, &self.provider)
     }
 
-    /// Runs a program whose registry has this layer alone; returns what a reader gets.
+    /// Runs a program whose registry has only this layer. Returns the events that a reader gets.
     fn run(&self, run: impl FnOnce()) -> Vec<Json> {
         let subscriber = Registry::default().with(self.layer());
         with_default(&Dispatch::new(subscriber), run);
@@ -93,7 +93,7 @@ fn run(run: impl FnOnce()) -> Vec<Json> {
     Program::new().run(run)
 }
 
-/// Returns the log records of these events, without fields that differ from run to run or are the same in all.
+/// Returns the log records of these events, without fields that differ between runs or are the same in all events.
 fn logs(events: &[Json]) -> Vec<Json> {
     let logs = events.iter().filter(|event| event["type"] == "log");
     logs.map(|log| {
@@ -106,7 +106,7 @@ fn logs(events: &[Json]) -> Vec<Json> {
     .collect()
 }
 
-/// Returns the body of each log record, and the name of the span that it belongs to.
+/// Returns the body of each log record, and the name of its span.
 fn places(events: &[Json]) -> Vec<(&str, &str)> {
     let logs = events.iter().filter(|event| event["type"] == "log");
     logs.map(|log| {
@@ -164,7 +164,7 @@ fn an_event_is_a_log_record_of_its_span_once() {
     assert_eq!(events[4].get("events"), None, "not in the span as well");
 }
 
-/// An appender as `opentelemetry-appender-tracing` is one: each event becomes a record of the SDK's logger.
+/// An appender like `opentelemetry-appender-tracing`: each event becomes a record of the SDK's logger.
 #[cfg(feature = "logs")]
 struct Appender(opentelemetry_sdk::logs::SdkLogger);
 
@@ -203,7 +203,7 @@ fn an_event_that_also_comes_from_an_appender_is_shown_once() {
             info!(number, "{what}");
         }
     };
-    // The two layers may stand in either order. What only one of them gets is shown by that one.
+    // The two layers may be in either order. An event that only one of them gets is shown by that one.
     let after = Registry::default().with(program.layer()).with(appender());
     with_default(&Dispatch::new(after), || say("layer first"));
     let before = Registry::default().with(appender()).with(program.layer());
@@ -269,7 +269,7 @@ fn an_event_has_the_ids_of_the_span_that_it_belongs_to() {
     );
 }
 
-/// Calls this when it is dropped.
+/// Calls the function when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -292,7 +292,7 @@ fn a_span_within_a_dropped_future_is_cancelled_even_if_a_child_elsewhere_keeps_i
     let dispatch = Dispatch::new(Registry::default().with(program.layer()));
     let (sender, elsewhere) = mpsc::channel();
     with_default(&dispatch, || {
-        // It is not of the request's trace, and outlives it.
+        // This span is not in the request's trace, and outlives the request.
         let connection = info_span!("connection");
         let inside = connection.clone();
         let hangs = async move {
@@ -325,8 +325,8 @@ fn a_span_within_a_dropped_future_is_cancelled_even_if_a_child_elsewhere_keeps_i
     );
 }
 
-/// `tracing-subscriber` asks the current subscriber of a thread to close the parent of a span that is closed there. The
-/// guide tells what to do.
+/// `tracing-subscriber` closes a span's parent through the subscriber that is current on the thread. The guide
+/// describes a workaround.
 #[test]
 fn a_span_stays_open_if_its_child_is_closed_on_a_thread_without_the_subscriber() {
     let program = Program::new();
@@ -596,8 +596,8 @@ impl ShouldSample for LoggingSampler {
 /// The environment variable that tells the child its role.
 const CHILD: &str = "LIVESPAN_TEST_LAYER";
 
-/// A program with one global subscriber. Only there does `tracing` deliver events that a layer causes within its own
-/// call.
+/// A program with one global subscriber. Only with a global subscriber does `tracing` deliver events that a layer emits
+/// within its own call.
 #[test]
 fn child() {
     if env::var_os(CHILD).is_none() {
@@ -651,7 +651,7 @@ fn a_program_that_logs_within_a_call_does_not_wait_for_ever() {
         ("sampling inner", "outer"),
         ("inner", "inner"),
     ];
-    // While a span starts, it has no status yet.
+    // A span that is being started has no status yet.
     let statuses = [("inner", "OK"), ("never entered", "OK"), ("outer", "OK")];
     assert_eq!(said, [format!("{places:?}"), format!("{statuses:?}")]);
 }

@@ -1,4 +1,4 @@
-//! Configures a log of spans, and connects its store, worker, index and processor. `build` runs on the caller's thread.
+//! Configures a log of spans and connects its store, worker, index and processor. It runs on the caller's thread.
 
 use std::{
     any::Any,
@@ -89,34 +89,37 @@ impl fmt::Debug for LiveSpansBuilder {
 }
 
 impl LiveSpansBuilder {
-    /// Targets whose spans are internals of HTTP libraries. The default filter hides their spans and those of their
+    /// Targets of the internals of HTTP libraries. The default filter hides the spans of these targets and of their
     /// modules.
     pub const DEFAULT_HIDDEN_TARGETS: &'static [&'static str] = filter::DEFAULT_HIDDEN_TARGETS;
-    /// Default bound on the bytes that wait for the log's thread: 16 MiB. Twice as much address space is reserved.
+    /// Default bound on the bytes that wait for the log's thread: 16 MiB. The buffer reserves twice as much address
+    /// space.
     pub const DEFAULT_BUFFER_BYTES: usize = buffer::DEFAULT_BUFFER_BYTES;
     /// Default bound on the records that wait for the log's thread: 131,072.
     pub const DEFAULT_BUFFER_EVENTS: usize = buffer::DEFAULT_BUFFER_EVENTS;
     /// Default bound on the streams that are open over HTTP at once: 16,384.
     pub const DEFAULT_SUBSCRIBERS_MAX: usize = access::DEFAULT_SUBSCRIBERS_MAX;
-    /// Default bound on the streams that clients of one address, other than a loopback address, have open at once: 1,024.
+    /// Default bound on the streams that the clients of one address have open at once: 1,024. It does not apply to
+    /// loopback addresses.
     pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = access::DEFAULT_SUBSCRIBERS_PER_ADDRESS;
 
-    /// Keeps the log in this store. The default store is in memory.
+    /// Stores the log's events in `store`. The default is a store in memory.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(StoreKind::new(store));
         self
     }
 
-    /// Bounds the default store, which is in memory. A store given with [`store`](Self::store) has bounds of its own.
+    /// Bounds the default store, which is in memory. It does not apply to a store that is set with
+    /// [`store`](Self::store).
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Watches only spans that `filter` accepts. It runs on the host's threads, before the buffer: at every start, and
-    /// at an end unless the start is known to have been shown. So it must be quick and must not block. The default
-    /// hides spans of HTTP libraries' internals ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)). Your filter
-    /// replaces the default.
+    /// Records only the spans that `filter` accepts. The filter runs on the host's threads, before the buffer: at every
+    /// start, and at every end whose start is not known to have passed it. It must be quick and must not block. The
+    /// default hides internal spans of HTTP libraries ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)); your
+    /// filter replaces it.
     pub fn filter(
         mut self,
         filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,
@@ -125,24 +128,24 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Masks secrets before anything is stored. The default is [`Redaction::default`]. Yours replaces it, so derive
-    /// yours from it unless you want to store what it masks.
+    /// Masks secrets before anything is stored. The default is [`Redaction::default`]. Your redaction replaces it, so
+    /// derive yours from the default unless you want to store the values that it masks.
     pub fn redact(mut self, redaction: Redaction) -> Self {
         self.redaction = redaction;
         self
     }
 
-    /// Sets who may read the log over HTTP. By default only clients that name a loopback host may read, and none that
-    /// the server knows to be on another machine. An app that mounts [`router`](LiveSpans::router) needs this before it
-    /// listens beyond loopback.
+    /// Sets who may read the log over HTTP. By default a request must name a loopback host, and a client that the
+    /// server knows to be on another machine is refused. An app that mounts [`router`](LiveSpans::router) must call
+    /// this before it listens beyond loopback.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.access.auth = Some(auth);
         self
     }
 
     /// Also answers requests with these `Host` names, without port, in addition to loopback names. Use it for names of
-    /// this machine. It does not keep clients on other machines out: a client chooses the name that it sends. With
-    /// [`auth`](Self::auth), every name is accepted by default, and this narrows the names to these.
+    /// this machine. It does not keep out clients on other machines, because a client can send any name. With
+    /// [`auth`](Self::auth), every name is accepted by default, and this call restricts the names to these.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.access.allowed_hosts.extend(
             hosts
@@ -156,8 +159,8 @@ impl LiveSpansBuilder {
     /// `https://shop.example`. By default no page of another origin can read anything.
     ///
     /// If [`auth`](Self::auth) is set, such a page must send a [ticket](LiveSpans::ticket) or an `Authorization` header
-    /// of its own. Cookies of the visitor's browser are ignored, also in [`Auth::check`], and `withCredentials` is not
-    /// supported: a mistake in that page must not expose what its visitor may read here. Without `auth`, and with
+    /// of its own. Cookies of the visitor's browser are ignored, even in [`Auth::check`], and `withCredentials` is not
+    /// supported. So a mistake in that page cannot expose data that only its visitor may read. Without `auth`, or with
     /// [`Auth::public`], these pages can read the *whole log* in any browser that can reach it.
     pub fn allowed_origins<O: Into<String>>(
         mut self,
@@ -177,7 +180,7 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Shows the holders of [tickets](LiveSpans::ticket) their trace through this view. The default is
+    /// Limits what holders of [tickets](LiveSpans::ticket) see of their trace to this view. The default is
     /// [`View::default`]: every span, without attributes and messages.
     pub fn ticket_view(mut self, view: View) -> Self {
         self.access.ticket_view = view;
@@ -185,18 +188,18 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds the streams that are open over HTTP at once (default
-    /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further stream opens and ends with the reason
-    /// `overload`, and tells its client when to come back.
+    /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further stream opens, sends a `retry` delay, and
+    /// ends with the reason `overload`.
     pub fn subscribers(mut self, max: usize) -> Self {
         self.access.subscribers_max = max;
         self
     }
 
     /// Bounds the streams that clients of one address have open at once. An IPv6 network of 64 bits counts as one
-    /// address. The default is [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](Self::DEFAULT_SUBSCRIBERS_PER_ADDRESS). For loopback
-    /// addresses there is no bound by default, because a proxy may connect for many clients. The addresses are those of
-    /// connections that [`serve`](LiveSpans::serve) accepts. So set it high behind a proxy; in an app of your own, your
-    /// server must enforce such a bound.
+    /// address. The default is [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](Self::DEFAULT_SUBSCRIBERS_PER_ADDRESS). Loopback
+    /// addresses have no bound by default, because a local proxy may connect for many clients. The bound applies to
+    /// connections that [`serve`](LiveSpans::serve) accepts. Behind a proxy they all have the proxy's address, so set a
+    /// high bound. In an app of your own, your server must enforce such a bound.
     pub fn subscribers_per_address(mut self, max: usize) -> Self {
         self.access.subscribers_per_address = Some(max);
         self
@@ -210,16 +213,18 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds the events that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided like the [bytes](Self::buffer_bytes).
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), one third is
+    /// reserved for ends.
     pub fn buffer_events(mut self, max: usize) -> Self {
         self.settings.buffer_events = max;
         self
     }
 
-    /// Names processes whose events come through [`encoded_target`](LiveSpans::encoded_target), and that may run on: the
-    /// spans that they have open in the store stay open. By default, opening a log ends all spans that an earlier run
-    /// left open as *lost*. Call [`end_process`](LiveSpans::end_process) for a process that turns out to be gone. A
-    /// start that is not among the newest events, which are kept in memory, is appended again.
+    /// Names processes that may still be running and whose events come through
+    /// [`encoded_target`](LiveSpans::encoded_target). Their open spans in the store stay open. By default, opening a
+    /// log ends all spans that an earlier run left open as *lost*. Call [`end_process`](LiveSpans::end_process) when
+    /// such a process turns out to be gone. If the start of an open span is no longer among the newest events in
+    /// memory, it is appended again.
     pub fn running_processes<P: Into<String>>(
         mut self,
         processes: impl IntoIterator<Item = P>,
@@ -229,8 +234,8 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Takes OTLP from other processes: `POST /v1/traces`, `/v1/logs` and `/v1/metrics` are served beside the other
-    /// routes. By default they are not. Metrics are accepted and left out.
+    /// Accepts OTLP from other processes: serves `POST /v1/traces`, `/v1/logs` and `/v1/metrics` beside the other
+    /// routes. By default these routes do not exist. Metrics are accepted and discarded.
     #[cfg(feature = "otlp")]
     #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
     pub fn otlp(mut self, receiver: OtlpReceiver) -> Self {
@@ -238,7 +243,7 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Sets how old a record is when the log's thread makes an event of it. A log whose routes are served sets it anew.
+    /// Sets how old a record must be before the log's thread encodes it. Serving the log's routes overrides it.
     #[cfg(feature = "testing")]
     pub(crate) fn processing_delay(self, delay: Duration) -> Self {
         self.settings.processing_delay.set(delay);
@@ -248,9 +253,9 @@ impl LiveSpansBuilder {
     /// Opens the store and starts the log's thread.
     ///
     /// # Errors
-    /// Returns an error if the store cannot be opened, or the thread cannot be started. Also if the token is empty, not
-    /// set, or has characters that a header cannot carry, if an origin is malformed, or if the ticket key is too short.
-    /// Also if everybody may read ([`Auth::public`]) and the OTLP receiver has no token.
+    /// Returns an error if the store cannot be opened, the thread cannot be started, an origin is malformed, or the
+    /// ticket key is too short. It also returns one if the token is empty, not set, or contains characters that a
+    /// header cannot carry, or if everybody may read ([`Auth::public`]) and the OTLP receiver has no token.
     pub fn build(self) -> Result<LiveSpans, Error> {
         let config = self.access.validated()?;
         #[cfg(feature = "http")]

@@ -1,5 +1,5 @@
-//! Decides when the stream of one trace is complete: by the index, or, if only the store has the whole trace, by the
-//! events as they are read. It runs on the connection's task.
+//! Decides when the stream of one trace is complete: from the index, or, if only the store may have the whole trace,
+//! from the events as they are read. It runs on the connection's task.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     trace::{index::TraceIndex, stored::StoredTrace},
 };
 
-/// A trace that the index knows.
+/// Completion of a trace that is in the index.
 pub(super) struct CompleteByIndex {
     pub(super) index: Arc<TraceIndex>,
     pub(super) id: [u8; 16],
@@ -21,11 +21,11 @@ impl Completion for CompleteByIndex {
     }
 }
 
-/// A trace that is read from its beginning.
+/// Completion of a trace that is read from its beginning.
 pub(super) struct CompleteByEvents {
     pub(super) fold: StoredTrace,
     pub(super) id: [u8; 16],
-    /// The last sequence that the client has already.
+    /// The last sequence that the client already has. Events up to it are read but not sent.
     pub(super) had: u64,
 }
 

@@ -1,4 +1,5 @@
-//! Takes the events of other logs as they are, and learns that their process is gone. Any thread or task calls it.
+//! Accepts encoded events of other logs unchanged, and ends the spans of a process that is gone. Any thread or task
+//! calls it.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -14,19 +15,19 @@ impl LiveSpans {
     /// Upper bound on the id of a process, in bytes: 256.
     pub const PROCESS_ID_BYTES_MAX: usize = 256;
 
-    /// Returns the log as a target of events that are encoded already: those of another livespan's stream, or the lines
-    /// of a file.
+    /// Returns the log as a target for events that are already encoded, such as events from another livespan's stream
+    /// or the lines of a file.
     ///
     /// The index, the list and the page treat them as the events of this program's own spans. Dispatch them in their
-    /// order, with [`dispatch_all`](SseTarget::dispatch_all) if there are many: it waits when they come too fast, and
+    /// order. For many events use [`dispatch_all`](SseTarget::dispatch_all): when the buffer is full, it waits and
     /// drops nothing.
     pub fn encoded_target(&self) -> SseTarget<EncodedEvent> {
         SseTarget::from_runtime(Arc::clone(&self.shared.parts.runtime))
     }
 
-    /// Ends the open spans of a process as *lost*, because it is known to be gone. It is for processes whose events came
-    /// through [`encoded_target`](Self::encoded_target); steps that outlive their process wait instead. The events
-    /// dispatched before the call are counted, later ones are not. The spans end when the process was last heard of.
+    /// Ends the open spans of a process as *lost*, with the time `last_heard`, because the process is known to be gone.
+    /// Use it for processes whose events came through [`encoded_target`](Self::encoded_target). Spans of steps that
+    /// outlive their process stay open and wait. Only events dispatched before the call are considered.
     ///
     /// # Errors
     /// Returns an error if the log is shut down, or the id is longer than
@@ -169,7 +170,7 @@ mod tests {
         block_on(live.encoded_target().dispatch_all(&logs)).unwrap();
         live.shutdown().unwrap();
 
-        // Now the start is not in memory any more.
+        // The start is no longer in memory.
         let live = open();
         block_on(live.end_process("p7f3k2aa", SystemTime::now())).unwrap();
         let all = payloads(&live, 10_006);

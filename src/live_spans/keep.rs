@@ -1,27 +1,27 @@
-//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it; it holds the tail's
-//! lock for no longer than it takes to measure the trace.
+//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it. It holds the tail's
+//! lock only while it measures the trace.
 
 use crate::{
     error::Error, live_spans::LiveSpans, log::tail::keep::KeepError, span::event::TraceId,
 };
 
 impl LiveSpans {
-    /// Keeps a trace: retention removes nothing more of it, neither what is there nor what is still to come. Its
-    /// summary then has `"kept":true`. `PUT /traces/{traceId}/keep` does the same. A trace that is kept already stays
-    /// so.
+    /// Keeps a trace: retention removes none of its events, present or future. Its summary then has `"kept":true`. `PUT
+    /// /traces/{traceId}/keep` does the same. Keeping a kept trace again has no effect.
     ///
-    /// At most [`KEPT_STREAMS_MAX`](crate::Retention::KEPT_STREAMS_MAX) traces are kept, and together they have at most
-    /// 1/8 of the events and bytes of the [`Retention`](crate::Retention). If a kept trace grows beyond that later, the
-    /// largest one is no longer kept.
+    /// At most [`KEPT_STREAMS_MAX`](crate::Retention::KEPT_STREAMS_MAX) traces are kept. Together they may use 1/8 of
+    /// the events and bytes of the [`Retention`](crate::Retention). If they later grow beyond that, the largest one is
+    /// no longer kept.
     ///
     /// # Errors
-    /// If the log has no event of the trace, if a bound would be exceeded, or if the store is not the memory store.
+    /// Returns an error if the log has no event of the trace, a bound would be exceeded, or the store is not the memory
+    /// store.
     pub fn keep(&self, trace: TraceId) -> Result<(), Error> {
         self.try_keep(trace)
             .map_err(|error| Error::invalid(error.to_string()))
     }
 
-    /// Returns a trace to retention, which may then remove it. Returns whether it was kept.
+    /// Lets retention remove a kept trace again. Returns whether it was kept.
     pub fn stop_keeping(&self, trace: TraceId) -> bool {
         let was_kept = self.log().tail.stop_keeping(&trace.stream_key());
         if was_kept {

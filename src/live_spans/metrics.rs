@@ -1,5 +1,5 @@
 //! Reports on the log through the program's own meters, as the SDK metrics of the OpenTelemetry semantic conventions.
-//! Values are read when the provider's reader asks, so the host's threads pay nothing.
+//! Values are read only when the provider's metric reader collects, so the span path pays nothing.
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 
@@ -7,7 +7,8 @@ use opentelemetry::{InstrumentationScope, KeyValue, metrics::MeterProvider};
 
 use crate::{live_spans::LiveSpans, otel::shared::ProcessorShared};
 
-/// The component type of our span processor. The conventions require one for processors that they do not define.
+/// The component type of our span processor. The conventions name types only for the SDK's own processors; others use
+/// the name of their type.
 const COMPONENT_TYPE: &str = "livespan::LiveSpanProcessor";
 
 /// The source of the values for one log.
@@ -30,19 +31,19 @@ impl Source {
 }
 
 impl LiveSpans {
-    /// Reports what becomes of spans through the meters of this provider, by the semantic conventions for SDK metrics
-    /// (`otel.sdk.*`):
+    /// Reports how many spans were processed, refused or are waiting through the meters of this provider, by the
+    /// semantic conventions for SDK metrics (`otel.sdk.*`):
     ///
     /// - `otel.sdk.processor.span.processed`: ended spans. `error.type` is `queue_full` for spans that the full buffer
-    ///   refused, and `already_shutdown` for spans that ended after the log had ended. Spans that a failing store refused are in
-    ///   `/status` only.
+    ///   refused, and `already_shutdown` for spans that ended after the log had ended. Spans that a failing store
+    ///   refused are counted in `/status` only.
     /// - `otel.sdk.processor.span.queue.size`: records that wait for the log's thread.
     /// - `otel.sdk.processor.span.queue.capacity`: the bound on those records.
     ///
     /// `otel.component.name` is `livespan::LiveSpanProcessor/N`, where N counts from 0 in each program.
     ///
-    /// The values are read when the provider's reader asks, until the log is dropped. Call it once for each provider: a
-    /// second call would count everything twice.
+    /// The provider's metric reader reads the values when it collects, until the log is dropped. Call this once for
+    /// each provider: a second call would count everything twice.
     ///
     /// ```
     /// use livespan::LiveSpans;

@@ -1,4 +1,4 @@
-//! The app's handle. It connects store, worker, index and processor, and hands out the parts.
+//! The handle that an app keeps. It connects store, worker, index and processor, and hands out these parts.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -98,7 +98,7 @@ pub(crate) struct LiveSpansShared {
     pub(crate) stream_limits: Arc<StreamLimits>,
     #[cfg(feature = "http")]
     pub(crate) read_permits: ReadPermits,
-    /// Requests with a token, a cookie or a ticket that is not valid.
+    /// Number of requests with an invalid token, cookie or ticket.
     #[cfg(feature = "http")]
     pub(crate) invalid_credentials: AtomicU64,
     #[cfg(feature = "otlp")]
@@ -107,7 +107,7 @@ pub(crate) struct LiveSpansShared {
     on_shutdown: Mutex<ShutdownHooks>,
 }
 
-/// The hooks of `shutdown`. Each gets the moment by which it must be over.
+/// The hooks of `shutdown`. Each gets the deadline.
 #[derive(Default)]
 struct ShutdownHooks {
     /// Each tells a server to stop, without waiting.
@@ -126,29 +126,29 @@ impl fmt::Debug for LiveSpans {
 
 impl LiveSpans {
     /// Upper bound on the time that [`shutdown`](Self::shutdown) takes for the store, the streams and the servers
-    /// together: 5 seconds. The store gets four of them, so that clients get their `end` even if it hangs.
+    /// together: 5 seconds. The store gets four of them, so that clients still get their `end` if the store hangs.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long [`shutdown`](Self::shutdown), and the shutdown of a provider, wait for a store that is known to fail:
     /// half a second.
     pub const FAILING_STORE_TIMEOUT: Duration = FAILING_STORE_TIMEOUT;
-    /// Upper bound on the operations (span names of a service) of which figures are kept: 1,000. A new name takes the
-    /// place of one that was not used lately.
+    /// Upper bound on the operations (span names of a service) with statistics: 1,000. A new name replaces one that was
+    /// not used recently.
     pub const OPERATIONS_MAX: usize = Operations::OPERATIONS_MAX;
     /// Upper bound on the query of a request, in bytes: 8 KiB. A longer one is answered with status 414.
     pub const QUERY_LENGTH_MAX: usize = 8 * 1024;
-    /// Lower bound on the time between two messages of the live list of traces: 250 milliseconds. A trace that changes
-    /// more often is sent once.
+    /// Lower bound on the time between two messages of the live list of traces: 250 milliseconds. A trace that changed
+    /// several times in between is sent once.
     pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
     /// How long a request for a page of the list waits while other pages are read from the store: 10 seconds. Then it
-    /// is answered with status 503.
+    /// gets status 503.
     pub const LIST_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Upper bound on the responses to `GET /traces/{traceId}` that are written at once: 8. Each costs at most 32 MiB,
+    /// Upper bound on the responses to `GET /traces/{traceId}` that are written at once: 8. Each uses at most 32 MiB,
     /// and less than 1 MiB for a trace of up to 10,000 spans. A further request waits for
     /// [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
     pub const TRACES_AT_ONCE_MAX: usize = 8;
-    /// How long a request for a trace waits while others are written: 10 seconds. Then it is answered with status 503.
+    /// How long a request for a trace waits while others are written: 10 seconds. Then it gets status 503.
     pub const TRACE_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// How long the reader of a trace may read nothing: 60 seconds. Then its response is cut off.
+    /// How long the client of a trace response may read nothing: 60 seconds. Then the response is cut off.
     pub const TRACE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
     /// Returns a builder for a log of spans.
@@ -166,7 +166,7 @@ impl LiveSpans {
         }
     }
 
-    /// Returns a processor for one tracer provider. Each call is a further *process* in the log.
+    /// Returns a processor for one tracer provider. Each call adds a *process* to the log.
     pub fn span_processor(&self) -> LiveSpanProcessor {
         LiveSpanProcessor::new(Arc::clone(&self.shared.parts))
     }
@@ -179,7 +179,7 @@ impl LiveSpans {
     }
 
     /// Builds the SDK's provider with our processor and wraps it, so that readers also see what happens to its spans
-    /// while they run. Each call adds a *process* to the log. Our processor comes after those of the builder.
+    /// while they run. Each call adds a *process* to the log. Our processor runs after those of the builder.
     pub fn tracer_provider(&self, builder: TracerProviderBuilder) -> LiveTracerProvider {
         LiveTracerProvider::new(self.span_processor(), builder)
     }
@@ -196,10 +196,10 @@ impl LiveSpans {
         &self.shared.target
     }
 
-    /// Answers a request of your own route with the stream of one trace, until the trace is complete. *You* must check
-    /// before who may see the trace. The [`View`] selects what they see of it: span names and SQL texts are seldom for
-    /// customers. The resume point is read from the request. At the end of a complete trace the response is `204`,
-    /// which tells an `EventSource` not to come back.
+    /// Answers a request of your own route with the stream of one trace, until the trace is complete. Before the call,
+    /// *you* must check that the client may see the trace. The [`View`] selects what the client sees: span names and
+    /// SQL texts are seldom meant for customers. The resume point is read from the request. If the client already has a
+    /// complete trace, the response is `204`, which tells an `EventSource` not to reconnect.
     ///
     /// # Panics
     /// Panics outside of a tokio runtime with time enabled, because the stream has a timer for its pings.
@@ -245,8 +245,8 @@ impl LiveSpans {
         .into_response()
     }
 
-    /// Does the same if only the store can have the whole trace: it reads the trace from its beginning, and sends the
-    /// events that the client does not have yet.
+    /// Like [`respond_until_end`](Self::respond_until_end), if only the store may have the whole trace. Reads the trace
+    /// from its beginning, and sends the events that the client does not have yet.
     fn respond_until_read_end(
         &self,
         trace: TraceId,
@@ -285,10 +285,10 @@ impl LiveSpans {
     }
 
     /// Ends every HTTP stream of the log, including those of [`respond`](Self::respond) and all later ones. The log
-    /// goes on taking spans. A stream sends what it has ready, a `retry` that spreads the clients' return, and `end`
-    /// (`shutdown`). Use it before the graceful shutdown of an axum server of your own, which waits for its streams.
-    /// The server can then answer the requests in flight, and their spans are shown, stored and exported. The call does
-    /// not wait and cannot be undone.
+    /// still accepts spans. Each stream sends the events that it has ready, a `retry` delay that spreads the clients'
+    /// reconnects, and `end` (`shutdown`). Call it before the graceful shutdown of an axum server of your own, because
+    /// that server waits for its streams. The server can then answer the requests in flight, and their spans are shown,
+    /// stored and exported. The call does not wait and cannot be undone.
     ///
     /// ```no_run
     /// # async fn serve(
@@ -316,11 +316,12 @@ impl LiveSpans {
     }
 
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
-    /// provider down first, so that spans that it leaves open are shown as lost. Call this even if that failed, for
-    /// example because of an exporter. It blocks until all is done, at most for [`Self::SHUTDOWN_TIMEOUT`]. A second
-    /// call does nothing more. A server of [`serve`](Self::serve) runs on your runtime, and is told to stop but not
-    /// waited for: await [`LiveServer::wait`](crate::LiveServer::wait) before the runtime ends. If a server of your own
-    /// still has requests in flight, call [`end_streams`](Self::end_streams) first, and this when the server has ended.
+    /// provider down first: spans that are still open are then shown as lost. Call this even if the provider's shutdown
+    /// failed, for example because of an exporter. It blocks until everything is done, at most for
+    /// [`Self::SHUTDOWN_TIMEOUT`]. A second call has no effect. A server of [`serve`](Self::serve) runs on your
+    /// runtime. This call tells it to stop and does not wait for it: await
+    /// [`LiveServer::wait`](crate::LiveServer::wait) before the runtime ends. If a server of your own still has
+    /// requests in flight, call [`end_streams`](Self::end_streams) first, and this after the server has ended.
     ///
     /// # Errors
     /// Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
@@ -330,7 +331,7 @@ impl LiveSpans {
         self.shutdown_within(Self::SHUTDOWN_TIMEOUT)
     }
 
-    /// Like [`shutdown`](Self::shutdown), with one time limit for all of it.
+    /// Like [`shutdown`](Self::shutdown), with `timeout` as the limit for all its steps together.
     pub(crate) fn shutdown_within(&self, timeout: Duration) -> Result<(), Error> {
         let begun = Instant::now();
         let runtime = &self.shared.parts.runtime;
@@ -340,7 +341,7 @@ impl LiveSpans {
             return result;
         }
         if result.is_err() {
-            // The log would end the streams only after its store has answered.
+            // Otherwise the log would end the streams only after its store has answered.
             self.end_streams();
         }
         let deadline = begun + timeout;
@@ -364,14 +365,14 @@ impl LiveSpans {
         lock(&self.shared.on_shutdown).stop.push(Box::new(stop));
     }
 
-    /// Registers a function that `shutdown` calls after it has told every server to stop. It must return by the moment
-    /// that it is given.
+    /// Registers a function that `shutdown` calls after it has told every server to stop. The function must return by
+    /// the deadline that it is given.
     pub(crate) fn before_shutdown_returns(&self, wait: impl FnOnce(Instant) + Send + 'static) {
         lock(&self.shared.on_shutdown).wait.push(Box::new(wait));
     }
 }
 
-/// Returns the trace of the span that is current on this thread, or `None` outside of spans. A handler can hand it to a
+/// Returns the trace of the span that is current on this thread, or `None` outside of spans. A handler can send it to a
 /// client that wants to follow the work.
 ///
 /// With `tracing`, the span is current inside an instrumented function when `tracing-opentelemetry` activates contexts,
@@ -527,7 +528,7 @@ mod tests {
         (provider, span)
     }
 
-    /// Returns what a lost end says of the changes.
+    /// Returns the `ended` event of the lost span.
     fn lost_end(live: &LiveSpans) -> serde_json::Value {
         let deadline = Instant::now() + Duration::from_secs(20);
         let ended = loop {

@@ -1,4 +1,4 @@
-//! Bounds concurrent reads that cost memory or a thread of the store. The tasks of all connections share it.
+//! Bounds the concurrent reads that need much memory or a thread of the store. The tasks of all connections share it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,19 +19,21 @@ impl Default for ReadPermits {
     fn default() -> Self {
         Self {
             traces: Arc::new(Semaphore::new(LiveSpans::TRACES_AT_ONCE_MAX)),
-            // Always leaves one of the threads that read a store to readers of streams.
+            // Leaves at least one of the store's read threads to the readers of streams.
             stored_pages: Arc::new(Semaphore::new(1)),
         }
     }
 }
 
 impl ReadPermits {
-    /// Waits for a permit to write a whole trace. Returns `None` if others took too long.
+    /// Waits for a permit to write a whole trace. Returns `None` after
+    /// [`TRACE_PERMIT_TIMEOUT`](LiveSpans::TRACE_PERMIT_TIMEOUT).
     pub(crate) async fn for_trace(&self) -> Option<OwnedSemaphorePermit> {
         acquire(&self.traces, LiveSpans::TRACE_PERMIT_TIMEOUT).await
     }
 
-    /// Waits for a permit to read a page of the list from the store. Returns `None` if others took too long.
+    /// Waits for a permit to read a page of the list from the store. Returns `None` after
+    /// [`LIST_PERMIT_TIMEOUT`](LiveSpans::LIST_PERMIT_TIMEOUT).
     pub(crate) async fn for_stored_page(&self) -> Option<OwnedSemaphorePermit> {
         acquire(&self.stored_pages, LiveSpans::LIST_PERMIT_TIMEOUT).await
     }

@@ -1,5 +1,5 @@
-//! Tells functions of the app that traces have ended, each on a thread of its own, so that neither the host nor the log
-//! waits for them.
+//! Calls functions of the app when traces have ended. Each function has a thread of its own, so neither the host nor
+//! the log waits for it.
 
 use std::{convert::Infallible, sync::mpsc, thread, time::Instant};
 
@@ -15,19 +15,19 @@ use crate::{
 impl LiveSpans {
     /// Upper bound on the ended traces that wait for one function: 1,024. Further ones are dropped and counted.
     pub const TRACE_ENDS_MAX: usize = 1_024;
-    /// Upper bound on the functions that are told of ended traces: 16.
+    /// Upper bound on the functions that are called for ended traces: 16.
     pub const TRACE_END_HOOKS_MAX: usize = TraceEnds::QUEUES_MAX;
 
-    /// Calls a function for each trace that ends from now on: for a webhook, a message, a counter. A trace ends when its
-    /// last open span has ended. One that goes on after that is told again, at its next end; so is one whose real end
-    /// comes after a lost one. Of a store that several processes share, a process is told of the traces that its own
-    /// spans ended.
+    /// Calls a function for each trace that ends from now on: for a webhook, a message, a counter. A trace ends when
+    /// its last open span has ended. If it continues later, the function is called again at its next end. It is also
+    /// called again if a span that was ended as lost gets its real end. If several processes share a store, each
+    /// process reports only the traces that its own spans ended.
     ///
-    /// The function runs on a thread of its own and may block. It is handed up to [`TRACE_ENDS_MAX`] traces late; if it
-    /// is slower than that, ends are dropped and counted (`droppedTraceEnds` of `/status`). A panic in it ends only that
-    /// call. Spans that it makes on its thread are suppressed: otherwise it could cause its own next call. It is called
-    /// no more once the last [`LiveSpans`] is dropped, so it must not keep one. [`shutdown`](Self::shutdown) waits,
-    /// within its time limit, until it has been handed all ends.
+    /// The function runs on a thread of its own and may block. Up to [`TRACE_ENDS_MAX`] traces wait for it; further
+    /// ends are dropped and counted (`droppedTraceEnds` of `/status`). A panic in it ends only that call. Spans that it
+    /// creates on its thread are suppressed: otherwise it could cause its own next call. Calls stop once the last
+    /// [`LiveSpans`] is dropped, so the function must not hold one. [`shutdown`](Self::shutdown) waits, within its time
+    /// limit, until the function has received all ends.
     ///
     /// ```
     /// use livespan::{LiveSpans, trace::TraceState};
@@ -52,7 +52,7 @@ impl LiveSpans {
     ) -> Result<(), Error> {
         let (sender, ended) = mpsc::sync_channel::<TraceEnd>(Self::TRACE_ENDS_MAX);
         let (alive, finished) = mpsc::channel::<Infallible>();
-        // Added first: if there is no room, the thread ends at once with its queue.
+        // Added before the thread starts: if the log has too many functions, no thread is started.
         self.shared
             .index
             .ends
@@ -70,7 +70,7 @@ impl LiveSpans {
             .map_err(|error| Error::io("start the thread for ended traces", error))
     }
 
-    /// Ends the functions, and waits until they have been handed all ends, at most until this moment.
+    /// Closes the queues, and waits until the functions have received all ends, at most until `deadline`.
     pub(super) fn close_trace_ends(&self, deadline: Instant) {
         for finished in self.shared.index.ends.close() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -138,9 +138,9 @@ mod tests {
         put(&live, [ended(1, 1, SpanStatus::Ok)]);
         put(&live, [ended(2, 1, SpanStatus::Error("no".to_owned()))]);
         put(&live, [ended(1, 2, SpanStatus::Ok)]);
-        // Its start was dropped.
+        // The start of this span was dropped.
         put(&live, [ended(3, 1, SpanStatus::Ok)]);
-        // It ends and goes on within one batch.
+        // This trace ends and continues within one batch.
         let goes_on = [started(4, 1), ended(4, 1, SpanStatus::Ok), started(4, 2)];
         put(&live, goes_on);
         put(&live, [ended(4, 2, SpanStatus::Ok)]);
@@ -148,7 +148,8 @@ mod tests {
         let expected = [(2, "Error", 1), (1, "Ok", 2), (3, "Ok", 1), (4, "Ok", 2)];
         let expected = expected.map(|(trace, state, spans)| (trace, state.to_owned(), spans));
         let mut told = lock(&told).clone();
-        // If the worker took the batch of the fourth trace in parts, its first end was one of its own.
+        // If the worker processed the batch of the fourth trace in parts, the trace's first end was reported
+        // separately.
         told.retain(|end| *end != (4, "Ok".to_owned(), 1));
         assert_eq!(told, expected);
         assert_eq!(live.shared.index.ends.dropped(), 0);
@@ -161,7 +162,7 @@ mod tests {
         let (begun, has_begun) = mpsc::channel::<()>();
         live.on_trace_end(move |_| {
             begun.send(()).unwrap();
-            // Waits until the test lets go of the sender.
+            // Waits until the test drops the sender.
             let _released = released.recv();
         })
         .unwrap();

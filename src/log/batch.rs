@@ -1,6 +1,6 @@
-//! Batches of encoded events, on their way into a store (not numbered yet) and back. A batch holds names, stream keys,
-//! pins, deduplication flags and payload bytes. The worker thread writes batches, stores read them. No store may parse
-//! a payload.
+//! Batches of encoded events. A batch goes to a store, which numbers its events, and to memory. It holds names, stream
+//! keys, pins, deduplication flags and payload bytes. The worker thread writes batches, stores read them. No store may
+//! parse a payload.
 
 use bytes::Bytes;
 use memchr::memchr2;
@@ -15,7 +15,7 @@ use crate::{
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<BatchEntry>,
-    /// The distinct names. A repetition is found only among the last [`NAMES_MAX`].
+    /// The distinct names. Only the last [`NAMES_MAX`] are searched for a repetition.
     names: Vec<Box<str>>,
     /// The keys of the streams; consecutive events of one stream share an entry.
     keys: Vec<StreamKey>,
@@ -113,7 +113,7 @@ impl Batch {
         })
     }
 
-    /// Returns the events as a store would return them after numbering them `first..`.
+    /// Returns the events as a store would return them after numbering them from `first` on.
     pub(crate) fn stored_as(&self, first: u64) -> impl Iterator<Item = StoredEvent> {
         self.iter()
             .zip(first..)
@@ -137,7 +137,7 @@ impl Batch {
         self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }
 
-    /// Returns the payload of the last event.
+    /// Returns the payload of the last event, or nothing if the batch is empty.
     pub(crate) fn last_payload(&self) -> &[u8] {
         let before = self.entries.len().checked_sub(2);
         let start = before
@@ -171,8 +171,7 @@ impl Batch {
         self.push_at(name, key, pin, write);
     }
 
-    /// Works as `push` does, for an event of a trace. Its payload must have no line breaks, so it is not searched for
-    /// them.
+    /// Like `push`, for an event of a trace whose payload has no line breaks. The payload is not searched for them.
     #[inline]
     pub(crate) fn push_line(
         &mut self,

@@ -1,4 +1,4 @@
-//! Immutable blocks of encoded SSE frames with a small index entry per event, and the slices that readers take of them.
+//! Immutable blocks of encoded SSE frames with a small index entry per event, and the slices that readers get of them.
 //! A published block never changes. The worker thread builds blocks; readers read them without a lock.
 
 use std::{ops::Range, sync::Arc};
@@ -39,7 +39,7 @@ struct BlockStream {
     end: u32,
 }
 
-/// The streams that have events in a block. The keys are stored here, too, because a reader may hold a block for longer
+/// The streams that have events in a block. The block stores the keys itself, because a reader may hold a block longer
 /// than the index holds its streams.
 #[derive(Clone, Debug, Default)]
 struct BlockStreams {
@@ -91,7 +91,7 @@ enum Sequences {
     Sparse(Box<[u64]>),
 }
 
-/// Collects frames until they fill a block.
+/// Collects frames for the next block.
 #[derive(Debug)]
 pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
@@ -171,7 +171,7 @@ impl BlockBuilder {
             });
             let pin = match event.opens() {
                 Some(token) => Pinning::Open(token),
-                // Nothing reads the token of a closing event again.
+                // No reader uses the token of a closing event again.
                 None if event.closes() => Pinning::Close(0),
                 None => Pinning::None,
             };
@@ -343,7 +343,7 @@ impl<'a> BlockEvent<'a> {
             .slice(self.start + usize::from(self.entry.head)..end)
     }
 
-    /// Calls `read` with the payload. It avoids cloning a handle to the block if the payload is one run of bytes.
+    /// Calls `read` with the payload. If the payload is one run of bytes, this clones no handle to the block.
     pub(crate) fn with_payload<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         if self.entry.head == 0 {
             return read(&frame::payload_of(self.text()));

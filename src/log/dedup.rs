@@ -1,5 +1,5 @@
-//! Deduplication: which opening and closing events of a stream's tokens the log has kept. It forgets events that
-//! retention removes, so the bounds of retention also bound its memory. Pure; stores call it on the thread that
+//! Deduplication: remembers which opening and closing events of a stream's tokens the log has kept. It forgets events
+//! that retention removes, so retention also bounds its memory. It does no I/O; stores call it on the thread that
 //! appends.
 
 use std::{
@@ -44,7 +44,7 @@ pub(crate) fn duplicates<E>(
         let kept = kept(&place.0, place.1)?;
         let is_closed = kept.closing || here.contains(&(place, true));
         let is_opened = kept.opening || here.contains(&(place, false));
-        // A start must never follow its own end, even if retention has removed the first start.
+        // A start must never follow its own end, even if retention has already removed the first start.
         if is_closed || (!closes && is_opened) {
             duplicates.push(index);
         } else {

@@ -1,5 +1,5 @@
-//! The event trait, the key of an event's stream, and how long retention must keep an event. Plain data without I/O;
-//! any thread of the app may use it.
+//! The event trait, the key of an event's stream, and the rule for how long retention keeps an event. Plain data
+//! without I/O; any thread of the app may use it.
 
 use std::{
     cmp::Ordering,
@@ -36,16 +36,16 @@ pub trait SseEvent: Send + 'static {
     /// Returns the SSE event name: 1 to 64 characters of `[A-Za-z0-9._-]`. The dispatch rejects any other name.
     fn name(&self) -> &str;
 
-    /// Returns the stream that the event belongs to. An event without one is delivered on every stream.
+    /// Returns the stream that the event belongs to. An event without a stream is delivered on every stream.
     fn stream_key(&self) -> Option<StreamKey> {
         None
     }
 
     /// Appends the payload: UTF-8 text, usually JSON. Line breaks in it (CR, LF, CRLF) reach clients as LF, because SSE
-    /// has no other way to carry them. It runs once per event, on the thread that dispatches the event.
+    /// has no other way to carry them. The log calls it once per event, on the thread that dispatches the event.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// Returns how retention treats the event. By default, retention may remove it when it is the oldest.
+    /// Returns how retention treats the event. By default, retention removes it when it is the oldest event.
     fn pin(&self) -> Pinning {
         Pinning::None
     }
@@ -58,8 +58,8 @@ pub trait SseEvent: Send + 'static {
     }
 }
 
-/// Keeps the opening event of something that still runs, beyond the bounds of retention, until its closing event
-/// arrives.
+/// How retention treats an event. The opening event of something that still runs is kept, beyond the bounds of
+/// retention, until its closing event arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pinning {
@@ -123,7 +123,7 @@ impl StreamKey {
         self.length == 16 && self.bytes.first_chunk() == Some(&id)
     }
 
-    /// Returns the key of the log records outside of traces: no trace has it, because trace ids have 16 bytes.
+    /// Returns the key of the log records outside of traces. No trace has this key: it is shorter than a trace id.
     pub(crate) fn outside_of_traces() -> Self {
         let mut bytes = [0; Self::LENGTH_MAX];
         if let Some(slot) = bytes.first_chunk_mut() {
@@ -197,7 +197,7 @@ impl fmt::Debug for StreamKey {
     }
 }
 
-/// Returns whether `text` may follow `event: ` in a frame. A line break in it would let an app forge frames.
+/// Returns whether `text` may follow `event: ` in a frame. With a line break in it, an app could forge frames.
 pub(crate) fn is_event_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text

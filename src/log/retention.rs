@@ -1,11 +1,11 @@
-//! [`Retention`]: the bounds of a log, which all hold at once. [`EvictedEvents`]: a count of the events that retention
+//! [`Retention`] has the bounds of a log, which all apply at once. [`EvictedEvents`] counts the events that retention
 //! has removed. Plain data.
 
 use std::time::Duration;
 
-/// The bounds of a log: events, bytes and age. The oldest events are evicted first, except the opening events of
-/// whatever still runs (see [`Pinning`](crate::sse::Pinning)), and in memory a [share](Self::CARRIED_DIVISOR) of
-/// whatever else belongs to it.
+/// The bounds of a log: events, bytes and age. The oldest events are evicted first. The opening events of spans that
+/// still run are kept (see [`Pinning`](crate::sse::Pinning)). The memory store also keeps the other events of running
+/// traces, up to a [share](Self::CARRIED_DIVISOR) of the bounds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,22 +36,22 @@ impl Default for Retention {
 impl Retention {
     /// Default bound on events: 250,000.
     pub const DEFAULT_EVENTS: usize = 250_000;
-    /// Default bound on the bytes of SSE frames: 64 MiB. In memory, the index adds a tenth to that for events of 300
-    /// bytes.
+    /// Default bound on the bytes of SSE frames: 64 MiB. For events of 300 bytes, the index in memory adds a tenth.
     pub const DEFAULT_BYTES: usize = 64 * 1024 * 1024;
     /// Default age at which an event is evicted: one day after it was stored.
     pub const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// Upper bound on the opening events that are kept beyond retention: 65,536. Events above the bound are evicted and
-    /// counted.
+    /// Upper bound on the opening events that are kept beyond retention: 65,536. Further ones are evicted and counted.
     pub const PINNED_EVENTS_MAX: usize = 65_536;
-    /// In memory, up to 1/4 of the events and bytes are events of streams that are open, such as traces that run: they
-    /// are kept while younger events of ended streams go. The bounds include them. Over this share, one such stream
-    /// loses all of them at once: an ended one first, the one whose last event is the oldest; else the largest.
+    /// The share of the events and bytes, 1/4, that the memory store may use for events of open streams, such as
+    /// running traces. It keeps them while it evicts younger events of ended streams. The share is part of the bounds.
+    /// If it is exceeded, one stream loses all of these events at once: the ended stream whose last event is the
+    /// oldest, or else the largest open stream.
     pub const CARRIED_DIVISOR: usize = 4;
-    /// Upper bound on the streams that are kept because somebody asked for it, such as traces by
+    /// Upper bound on the streams that are kept on request, such as traces kept by
     /// [`LiveSpans::keep`](crate::LiveSpans::keep): 16.
     pub const KEPT_STREAMS_MAX: usize = 16;
-    /// Kept streams together may have up to 1/8 of the events and bytes. The bounds include them.
+    /// The share of the events and bytes, 1/8, that all streams kept on request may use together. It is part of the
+    /// bounds.
     pub const KEPT_DIVISOR: usize = 8;
     /// Upper bound on the bytes of the events kept beyond retention: 16 MiB.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -72,7 +72,7 @@ impl Retention {
         }
     }
 
-    /// Sets the age at which events are evicted. They may be evicted later by up to a sixteenth of it.
+    /// Sets the age at which events are evicted. Events may be evicted up to a sixteenth of this age later.
     pub fn age(self, max: Duration) -> Self {
         Self { age: max, ..self }
     }
@@ -93,8 +93,8 @@ impl Retention {
     }
 }
 
-/// The number of events that retention has removed from one stream. The count starts over when the stream begins again
-/// after all its events were removed.
+/// The number of events that retention has removed from one stream. The count starts again at 0 if the stream gets new
+/// events after all its events were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvictedEvents {
     /// The number of the stream's events that can no longer be read.

@@ -1,5 +1,5 @@
-//! How readers are woken: a wake flag for each reader, and sets of flags that are raised together. The publishing
-//! thread raises them; the readers' tasks poll them. A panic in one reader's waker must never affect the others.
+//! Wakes readers: a wake flag for each reader, and sets of flags that are raised together. The publishing thread raises
+//! them; the readers' tasks poll them. A panic in one reader's waker must never affect other readers.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +41,7 @@ impl WakeFlag {
         }
     }
 
-    /// Raises the flag. Returns whether its task must be woken.
+    /// Raises the flag. Returns whether the reader's task must be woken.
     fn raise(&self) -> bool {
         !self.notified.swap(true, Ordering::AcqRel)
     }
@@ -49,8 +49,7 @@ impl WakeFlag {
     fn wake_task(&self) {
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
-            // A panicking waker is the mistake of its own reader: the others must still be woken, and the log must go
-            // on.
+            // A waker is foreign code. If it panics, the others must still be woken, and the log must continue.
             catch_panic(|| waker.wake());
         }
     }
@@ -87,7 +86,7 @@ impl WakeSet {
     }
 
     /// Raises all flags, and wakes the tasks whose flag was not raised before. Wakers are foreign code, so they run
-    /// without the lock. In a busy log, most readers have not run since the last call, so few tasks are woken.
+    /// outside the lock. In a busy log, most flags are still raised from the last call, so few tasks are woken.
     pub(crate) fn wake(&self) {
         let wake_flags = lock(&self.0);
         let raised = wake_flags.values().filter(|wake_flag| wake_flag.raise());

@@ -32,17 +32,17 @@ use crate::{
     },
 };
 
-/// Upper bound on the blocks and pages that are searched without a match before other tasks get their turn.
+/// Upper bound on the blocks and pages that are searched without a match before the reader yields to other tasks.
 pub(super) const BLOCKS_PER_TURN: usize = 16;
 
-/// The store's answer that a reader needs before it begins.
+/// The store's answer, which some readers need before they begin.
 #[derive(Debug, Default)]
 pub(super) struct HeadAnswer {
     /// The newest event of a shared store.
     pub(super) head: Sequence,
     /// The open events that belong to every stream.
     pub(super) open_global_events: Vec<StoredEvent>,
-    /// What retention has removed of the reader's streams; `None` if it is not known.
+    /// The events that retention has removed of the reader's streams; `None` if unknown.
     pub(super) evicted: Option<RemovedBefore>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Reader {
     pub(super) scope: Scope,
     pub(super) wake_flag: Arc<WakeFlag>,
     pub(super) after: u64,
-    /// Missing events up to here were removed before this reader came, so they do not count as missed.
+    /// Missing events up to here were removed before this reader came, so they are not reported as missed.
     pub(super) unreported_until: u64,
     /// Whether the store has returned an event of the reader's streams. The store may know streams that memory does
     /// not.
@@ -64,20 +64,19 @@ pub(crate) struct Reader {
     /// Items to hand out: at most one block, or one page of events kept beyond retention.
     pub(super) queue: VecDeque<ReadItem>,
     pub(super) page: Option<PageQuery>,
-    /// The read of the page after this sequence. The store reads it while the client handles the previous page.
+    /// The prefetch of the page after this sequence. The store reads it while the client handles the previous page.
     pub(super) next_page: Option<(u64, PageQuery)>,
     /// The query to the store; set until the store has answered it.
     pub(super) head_query: Option<HeadQuery>,
-    /// The start of the wait for the store, and a wake flag for this wait, which no event raises.
+    /// The start of the wait for the store, and the wake flag of this wait. Events do not raise this flag.
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
     /// Whether the store may hold more events for a reader that reads from it alone.
     pub(super) wants_page: bool,
-    /// Whether the last poll ended only to let other tasks run.
+    /// Whether the last poll returned only to let other tasks run.
     pub(super) is_yielding: bool,
     pub(super) degradations: u64,
     pub(super) recoveries: u64,
-    /// Set while this reader cannot read a shared store: the number of rounds in which blocked readers had been woken
-    /// before.
+    /// Set while this reader cannot read a shared store: the number of wake-up rounds of blocked readers before that.
     pub(super) blocked_since: Option<u64>,
 }
 
@@ -93,7 +92,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
         let wake_flag = Arc::new(WakeFlag::default());
-        // Registered before the first look at the log, so that no event falls between that look and the first wait.
+        // Registered before the log is read, so no event falls between that read and the first wait.
         for key in &scope.keys {
             log.join_stream(key, &wake_flag);
         }
@@ -122,7 +121,7 @@ impl Reader {
         if log.is_shared() || reader.must_ask_for_evicted(resume) {
             reader.head_query = Some(Self::query_head(log, resume, &reader.scope));
         } else {
-            // In front of a store, nothing was removed when the reader came.
+            // If memory only caches a store, removals from memory are no loss.
             let is_counted = log.is_in_memory();
             let evicted = is_counted.then(|| log.tail.evicted_events(&reader.scope.keys));
             let removed = evicted.map(|(events, oldest)| RemovedBefore {
@@ -134,7 +133,7 @@ impl Reader {
         reader
     }
 
-    /// Returns the last sequence that was read, whether or not the reader wanted the event.
+    /// Returns the last sequence that was read, including events that the filter rejected.
     pub(crate) fn after(&self) -> u64 {
         self.after
     }
@@ -168,9 +167,10 @@ impl Reader {
     }
 
     /// Returns the next item up to `head`, or `None` if no more items will come. If everything is in memory, this never
-    /// waits, so a caller that reads in a loop must let other tasks run.
+    /// waits. So a caller that reads in a loop must yield to other tasks.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
-        // At the head, there may be no more items. Before the head, the store is still reading a page.
+        // Pending at the head means that there may be no more items. Pending before the head means that the store is
+        // still reading.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
             Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
@@ -231,7 +231,7 @@ impl Reader {
             }
             // `closed` is read before the head, so events that were published before the close are still read.
             if self.log.is_closed() {
-                // Events that raised the wake flag since it was checked are read, too.
+                // Also reads the events that raised the wake flag after it was last polled.
                 self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();
                 if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
                     return Poll::Ready(ReadItem::Closed);
@@ -242,7 +242,7 @@ impl Reader {
         }
     }
 
-    /// Returns whether other tasks must get their turn now. The reader continues after them.
+    /// Returns whether the reader must yield to other tasks now. If so, its task is woken again at once.
     fn must_yield(&mut self, turns: &mut usize, cx: &Context<'_>) -> bool {
         *turns += 1;
         self.is_yielding = *turns >= BLOCKS_PER_TURN && self.queue.is_empty();
@@ -280,8 +280,8 @@ impl Reader {
                 may_read
             }
             TailRead::Nothing(upto) => {
-                // The position advances all the same, so that the reader of a quiet stream does not resume from a very
-                // old id.
+                // The position advances without events, too, so the reader of a quiet stream does not resume from a
+                // very old id.
                 self.after = self.after.max(upto);
                 false
             }

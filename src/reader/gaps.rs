@@ -1,5 +1,5 @@
-//! When a reader gets a gap: retention removed events before the reader got them, the store lost them in an outage, or
-//! the store failed and recovered. A reader must never skip an event in silence. It runs on the reader's task.
+//! Reports gaps to a reader: retention removed events before the reader got them, the store lost them in an outage, or
+//! the store failed and recovered. A reader must never skip an event without a gap. It runs on the reader's task.
 
 use crate::{
     engine::diagnostics::Diagnostic,
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events, and then those of them
-    /// that are kept beyond retention.
+    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events, then those that are kept
+    /// beyond retention.
     pub(super) fn skip_evicted(&mut self, limit: u64) {
         let limit = if self.after < self.unreported_until {
             limit.min(self.unreported_until)
@@ -38,7 +38,7 @@ impl Reader {
         self.queue_slices(skipped.kept);
     }
 
-    /// Queues a gap up to `to`, without the events that were removed before this reader came.
+    /// Queues a gap up to `to`. Events that were removed before this reader came are not in it.
     pub(super) fn report_gap(&mut self, to: u64, lost: Option<u64>) {
         let after = self.after.max(self.unreported_until);
         if to <= after || lost == Some(0) {
@@ -50,13 +50,14 @@ impl Reader {
         self.queue
             .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
         if self.log.is_degraded() {
-            // A gap ends the outage for the client, but the outage goes on, so `Degraded` is queued again.
+            // To the client, a gap means that the outage has ended. If the outage continues, `Degraded` is queued
+            // again.
             self.degradations = self.log.degradations();
             self.queue.push_back(ReadItem::Degraded);
         }
     }
 
-    /// Moves past removed events before `oldest`, but hands out the opening events that the store keeps beyond
+    /// Moves past removed events before `oldest`. Hands out the opening events among them that the store keeps beyond
     /// retention.
     pub(super) fn accept_pinned(
         &mut self,
@@ -93,8 +94,8 @@ impl Reader {
         }
     }
 
-    /// Moves past the events up to `limit`, which the store could not return. The failure concerns this reader alone,
-    /// and the gap after `Degraded` ends it. If no event is missing, nothing is reported.
+    /// Moves past the events up to `limit`, which the store could not return. The failure affects only this reader. It
+    /// gets `Degraded`, then a gap, which ends the failure. If no event is missing, nothing is reported.
     pub(super) fn skip_unread(&mut self, error: &Error, limit: u64) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
@@ -106,8 +107,8 @@ impl Reader {
         }
     }
 
-    /// Waits until a shared store can be read again; perhaps only this reader failed to read it. Queues `Degraded`,
-    /// once.
+    /// Makes the reader wait until a shared store can be read again. Queues `Degraded` once. The store may have failed
+    /// for this reader only.
     pub(super) fn block(&mut self, error: &Error) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
@@ -119,8 +120,8 @@ impl Reader {
         self.blocked_since = Some(self.log.blocked_readers().join(&self.wake_flag));
     }
 
-    /// Ends the wait that [`block`](Self::block) began, because the store was read for this reader. If the log's own
-    /// outage goes on, or its end is not reported yet, the recovery is reported later, to every reader.
+    /// Ends the wait that [`block`](Self::block) began, because a read of this reader succeeded. If the log itself
+    /// still has an outage, or has not reported its end yet, the recovery is reported later, to every reader.
     pub(super) fn unblock(&mut self) {
         if self.blocked_since.take().is_none() {
             return;
@@ -165,7 +166,7 @@ impl Reader {
             self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
             if self.log.is_degraded() || self.blocked_since.is_some() {
-                // The store has failed again since, or only this reader cannot read it yet.
+                // The store has failed again since then, or this reader still cannot read it.
                 self.queue.push_back(ReadItem::Degraded);
             }
         }

@@ -1,4 +1,4 @@
-//! [`Page`]: what a reader gets from the store at once. Plain data; the reader's task uses it.
+//! [`Page`] is one answer of the store to a reader. Plain data; the reader's task uses it.
 
 use std::{future::Future, pin::Pin};
 
@@ -6,16 +6,16 @@ use crate::{error::Error, log::batch::StoredEvent};
 
 pub(super) type PageQuery = Pin<Box<dyn Future<Output = Result<Page, Error>> + Send>>;
 
-/// A page of the store, and what the store and memory had around the read. Retention goes on while a page is read, so
-/// only this tells which events were gone before the read and which went after it.
+/// One page of the store, with the state of the store and memory before and after the read. Retention continues during
+/// the read, so this state alone shows which events were removed before the read and which during it.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) events: Vec<StoredEvent>,
-    /// The store's oldest event before the read: earlier events in the page are kept beyond retention.
+    /// The store's oldest event before the read: earlier events in the page are pinned, that is, kept beyond retention.
     pub(super) oldest_before: u64,
-    /// The store's oldest event after the read: every event that the page lacks because it was removed is before it.
+    /// The store's oldest event after the read. Every removed event that the page lacks is before it.
     pub(super) oldest_after: u64,
-    /// Events from here on were in memory before the read, or not visible yet. The page may lack them.
+    /// Events from here on were in memory before the read, or not visible yet. The page may lack these events.
     pub(super) bound: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Reads pages from the store: events that are no longer in memory, and all events of a stream in a shared log. The
-//! reader's task polls the store's future; the store does the I/O on threads of its own.
+//! Reads pages from the store: events that are no longer in memory, and in a shared log all events of a stream. The
+//! reader's task polls the store's future; the store does the I/O on its own threads.
 
 use std::{
     future::ready,
@@ -26,13 +26,13 @@ use crate::{
 };
 
 impl Reader {
-    /// Returns whether the reader reads its streams from the store alone, because memory has only the streams that this
-    /// process follows.
+    /// Returns whether the reader reads its streams only from the store. In a shared log, memory has only the streams
+    /// that this process follows.
     pub(super) fn is_paged(&self) -> bool {
         !self.scope.keys.is_empty() && self.log.is_shared()
     }
 
-    /// Moves past the events before `oldest`, which are not in memory: reads them from the store if it has them, else
+    /// Moves past the events before `oldest`, which are not in memory: reads them from the store, or, if there is none,
     /// queues a gap.
     pub(super) fn read_evicted(&mut self, oldest: u64) {
         let is_store = !self.log.is_in_memory();
@@ -52,7 +52,7 @@ impl Reader {
         let store = Arc::clone(&self.log.store);
         let after = Sequence::new(after);
         let keys = self.scope.keys.clone();
-        // Read before the store: everything before `bound` is in the store by now, or was.
+        // Read before the store is: all events before `bound` are in the store by now, or were removed from it.
         let (oldest_before, bound) = (store.oldest().get(), self.first_in_memory());
         Box::pin(async move {
             let limit = PageLimit::default();
@@ -76,8 +76,8 @@ impl Reader {
         tail.stats().oldest.min(tail.published() + 1)
     }
 
-    /// Starts the read of the next page, unless memory has it. It polls the future once, because a store does nothing
-    /// before the first poll.
+    /// Starts the read of the next page, unless memory has it. Polls the future once, because a store does not start
+    /// the read before the first poll.
     pub(super) fn read_ahead(&mut self, page: &Result<Page, Error>, cx: &mut Context<'_>) {
         let Ok(Some(last)) = page.as_ref().map(|page| page.events.last()) else {
             return;
@@ -106,14 +106,14 @@ impl Reader {
         }
     }
 
-    /// Accepts a page of streams that are read from the store alone, wherever the page ends.
+    /// Accepts a page of a reader that reads only from the store. The page may end anywhere.
     pub(super) fn accept_paged(&mut self, page: Result<Page, Error>) {
         if page.is_ok() {
             self.unblock();
         }
         match page {
             // A later event raises the wake flag. Events that the store evicts until then are reported with that event:
-            // before it arrives, it is unknown whether any of them belonged to these streams.
+            // until it arrives, it is unknown whether they belonged to these streams.
             Ok(Page { events, .. }) if events.is_empty() => self.wants_page = false,
             Ok(page) => {
                 let last = page.events.last().map_or(0, |event| event.sequence.get());
@@ -124,7 +124,7 @@ impl Reader {
         }
     }
 
-    /// Waits until a shared store works again, which wakes the reader to read it again. No event is lost meanwhile.
+    /// Waits until a shared store works again. The reader is then woken and reads again. No event is lost meanwhile.
     pub(super) fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
         self.block(error);
@@ -168,11 +168,12 @@ impl Reader {
         self.accept_run(run.unwrap_or_default(), bound);
     }
 
-    /// Accepts events of single streams that the store may have removed, or begun to keep beyond retention, while it
-    /// read the page: those before `oldest`. Returns the events after them, unless another page must be read first.
+    /// Accepts the events of single streams before `oldest`. While the store read the page, it may have removed these
+    /// events, or begun to keep them beyond retention. Returns the events after them, unless another page must be read
+    /// first.
     ///
     /// A store reads a page at one moment and removes the oldest events first. So events can be missing only before the
-    /// first event of the page that is not kept beyond retention, as an opening event may be.
+    /// first event of the page that is within retention. An opening event may be kept beyond it.
     fn accept_removed_since<'a>(
         &mut self,
         wanted: &'a [StoredEvent],
@@ -201,7 +202,7 @@ impl Reader {
         Some(rest).filter(|rest| !rest.is_empty())
     }
 
-    /// Moves past the events up to `to`, which the page did not have.
+    /// Moves past the events up to `to`, which the page lacks.
     fn skip_removed(&mut self, to: u64) {
         while self.after < to {
             self.skip_evicted(to);
@@ -261,7 +262,7 @@ impl Reader {
             self.log.readers().wait_for_store(&flag);
             (Instant::now(), flag)
         });
-        // Registered before the look at the log, so that no wake-up is lost.
+        // Registered before the log is checked, so that no wake-up is lost.
         let notified = flag.poll_notified(cx).is_ready();
         if notified && self.log.is_closed() && since.elapsed() >= self.log.append_timeout() {
             return Poll::Ready(ReadItem::Closed);

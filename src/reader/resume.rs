@@ -1,5 +1,6 @@
-//! Where a reader begins: at its resume point if the log has it, else at the oldest event, after a gap. For a shared
-//! log, the store is asked for its head first. An unknown id must never be an error. It runs on the reader's task.
+//! Decides where a reader begins: at its resume point if the log has it, or else at the oldest event, after a gap. For
+//! a shared log, the reader first asks the store for its head. An unknown id must never be an error. It runs on the
+//! reader's task.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Begins at the resume point in a log that has no other writer. `evicted` is what retention has removed of the
-    /// reader's streams, if it is known.
+    /// Begins at the resume point in a log that has no other writer. `evicted` counts the events that retention has
+    /// removed of the reader's streams, if that is known.
     pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<RemovedBefore>) {
         let start = self.log.resolve(resume);
         if self.scope.open_global_events.is_wanted(resume) {
@@ -41,10 +42,10 @@ impl Reader {
         {
             self.report_evicted(evicted);
         }
-        // A reader that resumes knows that its streams exist, so the store is not asked for them again.
+        // A reader that resumes knows its streams, so the store need not be asked whether they exist.
         self.found_in_store |= start.after > 0 && !start.at_head && self.log.is_shared();
         if start.is_unknown {
-            // Queued before the open events.
+            // At the front, so that it comes before the open events.
             self.queue.push_front(ReadItem::Gap(Gap::Epoch));
         }
         (self.degradations, self.recoveries) = (self.log.degradations(), self.log.recoveries());
@@ -53,14 +54,14 @@ impl Reader {
         }
     }
 
-    /// Queues a gap with the number of removed events, before everything else. It is for streams that are read from
+    /// Queues a gap with the number of removed events, before all other items. Used for streams that are read from
     /// their beginning.
     fn report_evicted(&mut self, removed: RemovedBefore) {
         let RemovedBefore { events, oldest } = removed;
         if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
-        // Earlier removals are reported by the gap below, or did not concern these streams.
+        // Earlier removals are reported by the gap below, or were not in these streams.
         self.unreported_until = oldest - 1;
         if events == Some(0) {
             return;
@@ -72,13 +73,13 @@ impl Reader {
             .push_front(ReadItem::Gap(Gap::Evicted { from, to, lost }));
     }
 
-    /// Returns whether the number of removed events must be reported to the reader and only the store knows it.
+    /// Returns whether the reader needs the number of removed events and only the store has it.
     pub(super) fn must_ask_for_evicted(&self, resume: ResumePoint) -> bool {
         let log = &self.log;
         !self.scope.keys.is_empty()
             && !log.is_in_memory()
             && log.store.oldest().get() > 1
-            // A live reader begins at the head as of now, so it does not wait for the store.
+            // A live reader begins at the head of this moment, so it does not wait for the store.
             && resume != ResumePoint::Live
             && self.scope.gaps_reported_until.is_none()
             && log.resolve(resume).after == 0
@@ -115,7 +116,7 @@ impl Reader {
                 let after = if start.at_head {
                     self.log.head()
                 } else {
-                    // This process may know fewer events than the client has.
+                    // The client may have newer events than this process has.
                     start.after
                 };
                 self.begin(ResumePosition { after, ..start }, None);

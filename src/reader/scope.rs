@@ -7,7 +7,7 @@ use crate::{
     wire::{control::Gap, id::ResumePoint},
 };
 
-/// A function that accepts the events that a reader wants. Events that belong to every stream always pass.
+/// A predicate on the events that a reader wants. Events that belong to every stream always pass.
 pub(crate) type Filter = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
 
 /// The streams that a reader follows, and its options.
@@ -16,7 +16,7 @@ pub(crate) struct Scope {
     /// The streams; empty means all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
-    /// Gaps up to here were reported before, so they are not reported again when the events are read again.
+    /// The reader already got the gaps up to here, so they are not reported when the events are read again.
     pub(crate) gaps_reported_until: Option<u64>,
     pub(crate) open_global_events: OpenGlobalEvents,
 }
@@ -32,7 +32,8 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// Whether a reader gets the earlier events that belong to every stream and that later events need.
+/// Whether a reader first gets the earlier events that belong to every stream and are still open, such as processes.
+/// Later events refer to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OpenGlobalEvents {
     /// Only if the reader begins at the head. A reader that resumes has these events already.
@@ -51,7 +52,8 @@ impl OpenGlobalEvents {
 #[derive(Debug)]
 pub(crate) enum ReadItem {
     Events(Slice),
-    /// Events that later events need, for a reader that begins at the head. They do not move the reader's position.
+    /// Open events that later events refer to, for a reader that begins at the head. They do not move the reader's
+    /// position.
     OpenGlobal(Slice),
     Gap(Gap),
     /// The store has begun to fail.

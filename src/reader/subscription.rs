@@ -56,7 +56,7 @@ impl Subscribe {
         Self::default()
     }
 
-    /// Follows one stream. The cost does not depend on the traffic of other streams.
+    /// Follows one stream. The cost is independent of the traffic of other streams.
     pub fn to(key: StreamKey) -> Self {
         Self::all().stream(key)
     }
@@ -82,8 +82,8 @@ impl Subscribe {
         self
     }
 
-    /// Sets the last sequence up to which the reader was told of all losses. It then reads from the beginning, and only
-    /// later gaps are reported.
+    /// Sets the last sequence up to which the reader already knows all losses. The reader begins at the oldest event,
+    /// and only gaps after this sequence are reported.
     pub(crate) fn gaps_reported_until(mut self, upto: u64) -> Self {
         self.gaps_reported_until = Some(upto);
         self
@@ -117,10 +117,10 @@ pub enum Message {
     Event(Event),
     /// Events that this subscription will not get.
     Gap(Gap),
-    /// The store is failing, or could not be read for this subscription. If this log is the store's only writer, events
-    /// until the recovery are delivered under an epoch of their own. They are counted as dropped, because no store will
-    /// return them. In a shared store, events wait, and those that do not fit into the buffer are counted as dropped. A
-    /// gap ends the outage.
+    /// The store is failing, or could not be read for this subscription. If this log is the store's only writer,
+    /// subscribers get the events until the recovery under a separate epoch. These events are counted as dropped,
+    /// because the store will never return them. In a shared log, events wait in the buffer, and those that do not fit
+    /// are counted as dropped. A gap ends the outage.
     Degraded,
     /// No more messages will come.
     End(EndReason),
@@ -141,13 +141,13 @@ pub struct Event {
 }
 
 /// A stream of [`Message`]s: first the retained events that were requested, then live ones, in log order, until the log
-/// is shut down. A slow subscriber takes no memory for events, because it is only a position in the log.
+/// is shut down. A slow subscriber needs no memory for events, because it is only a position in the log.
 ///
 /// After the shutdown, the subscription still delivers the events that it has not read, and then [`Message::End`]. If
 /// the store does not answer within its [append time-out](crate::EventStore::append_timeout), the end comes without
-/// those events, within twice that time. A subscription that begins only after the shutdown waits for as long as the
-/// store takes. A subscription that is never dropped keeps the log's thread running for a bounded time: three append
-/// time-outs, at least one minute and at most ten.
+/// those events, within twice that time. A subscription that begins after the shutdown waits until the store answers. A
+/// subscription that is never dropped keeps the log's thread running for a bounded time: three append time-outs, at
+/// least one minute and at most ten.
 #[derive(Debug)]
 #[must_use]
 pub struct Subscription {

@@ -1,6 +1,6 @@
-//! [`SseBody`], the body of an SSE response: `hello`, then the reader's events, pings when it is quiet, `end` when it
-//! is over. It holds at most one unsent piece and runs on the connection's task. It never fails: every end is announced
-//! to the client.
+//! [`SseBody`], the body of an SSE response: `hello`, then the reader's events, a `ping` when nothing was sent for a
+//! while, and `end`. It holds at most one unsent piece and runs on the connection's task. It never fails: it announces
+//! every end to the client.
 
 use std::{
     convert::Infallible,
@@ -28,31 +28,31 @@ use crate::{
     },
 };
 
-/// Reconnection times for clients are spread over this range, so that they do not all come back at once.
+/// Reconnection times for clients are spread over this range, so that they do not all reconnect at once.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 
-/// The spread of reconnects after a shutdown, in milliseconds: the distance between the delays of two streams that end
-/// one after the other, and the delay at which the spread starts over.
+/// The spread of reconnects after a shutdown, in milliseconds: `RETURN_STEP` is added to the delay for each further
+/// stream that ends. At `RETURN_WIDTH`, the added delay starts again at 0.
 const RETURN_STEP: u64 = 5;
 const RETURN_WIDTH: u64 = 60_000;
 
-/// Upper bound on hidden events that one poll skips before other tasks get their turn. The last block may exceed it.
+/// Upper bound on hidden events that one poll skips before it yields to other tasks. The last block may exceed it.
 const HIDDEN_EVENTS_PER_TURN: usize = 128;
 
-/// Decides whether the subject of a stream is complete.
+/// Decides whether the subject of a stream, such as a trace, is complete.
 pub(crate) trait Completion: Send + Sync {
-    /// Gets every event that the reader reads. Returns whether the client gets it.
+    /// Called for every event that the reader reads. Returns whether the client gets the event.
     fn read(&mut self, _event: &BlockEvent<'_>) -> bool {
         true
     }
 
-    /// Returns whether the stream is over once its reader has read up to this sequence.
+    /// Returns whether the stream is complete when its reader has read up to `after`.
     fn is_complete(&self, after: u64) -> bool;
 }
 
-/// Decides what a restricted client gets of each event.
+/// Decides which part of each event a restricted client gets.
 pub(crate) trait Projection: Send + Sync {
-    /// Gets every event that the reader reads, in log order.
+    /// Called for every event that the reader reads, in log order.
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected;
 }
 
@@ -66,7 +66,7 @@ pub(crate) enum Projected {
 }
 
 impl Projected {
-    /// Returns the bytes that it keeps in memory.
+    /// Returns the size of the frames in memory.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Replaced(bytes) => bytes.len(),
@@ -96,9 +96,9 @@ struct Live {
     complete: Option<Box<dyn Completion>>,
     projection: Option<Box<dyn Projection>>,
     timer: Pin<Box<Sleep>>,
-    /// When a stream whose key is unknown ends, if the key is still unknown then.
+    /// When the stream ends if its key is still unknown.
     unknown_until: Option<Instant>,
-    /// Whether the client has not been told yet that the key is unknown.
+    /// Whether the client must still be told that the key is unknown.
     unknown_unsaid: bool,
     /// Whether the reader began at the head and the client's cursor still has to be moved there.
     at_head: bool,
@@ -111,9 +111,9 @@ impl fmt::Debug for SseBody {
 }
 
 impl SseBody {
-    /// Time without anything sent after which a stream sends a `ping`: 15 seconds.
+    /// A stream that has sent nothing for this time sends a `ping`: 15 seconds.
     pub const PING_INTERVAL: Duration = Duration::from_secs(15);
-    /// Time that a stream on a key that is not known yet stays open before it ends as `unknown`: 5 minutes.
+    /// How long a stream stays open while its key is unknown: 5 minutes. Then it ends with the reason `unknown`.
     pub const UNKNOWN_STREAM_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
     pub(crate) fn new(reader: Reader, live: bool, complete: Option<Box<dyn Completion>>) -> Self {
@@ -143,7 +143,7 @@ impl SseBody {
         self
     }
 
-    /// Tells an `EventSource` not to reconnect: it has every event there will ever be.
+    /// Returns the response 204, which tells an `EventSource` not to reconnect: it has all events already.
     pub(crate) fn no_content() -> Response<Self> {
         let mut response = Response::new(Self {
             state: BodyState::Done,
@@ -153,7 +153,7 @@ impl SseBody {
         response
     }
 
-    /// Wraps the body in the response that carries it.
+    /// Returns a response with this body.
     pub(crate) fn into_response(self) -> Response<Self> {
         let mut response = Response::new(self);
         stream_headers(response.headers_mut());
@@ -161,7 +161,7 @@ impl SseBody {
     }
 }
 
-/// Sets the headers of an event stream that no proxy buffers.
+/// Sets the headers of an event stream, including those that keep proxies from buffering it.
 pub(crate) fn stream_headers(headers: &mut HeaderMap) {
     headers.insert(
         header::CONTENT_TYPE,
@@ -180,9 +180,8 @@ pub(crate) fn jittered_retry() -> u64 {
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
 
-/// Returns the last frames of a stream that is ended with many others, by the shutdown of its log or server. Their
-/// clients must not all reconnect at once: each gets a delay that is a fixed step longer than that of the stream that
-/// ended before it.
+/// Returns the last frames of a stream that ends together with many others, by the shutdown of its log or server. Their
+/// clients must not all reconnect at once, so each stream's delay is one step longer than that of the stream before it.
 pub(crate) fn write_shutdown_frames(out: &mut Vec<u8>, log: &Log) {
     let place = log.count_shut_down_stream();
     let retry = jittered_retry() + place.wrapping_mul(RETURN_STEP) % RETURN_WIDTH;
@@ -217,13 +216,13 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
-    /// Returns the bytes of the items for the client, if there are any, or the reason why the stream is over.
+    /// Returns the bytes of the items for the client, if there are any, or the reason why the stream ends.
     fn encode(&mut self, item: &ReadItem) -> Result<Option<Bytes>, EndReason> {
         let mut out = Vec::new();
         match item {
             ReadItem::Events(slice) => return Ok(self.events(slice)),
             ReadItem::OpenGlobal(slice) => {
-                // Without an id: this reader begins later, and the client's cursor must not move back.
+                // Sent without ids: the reader begins at a later event, and the client's cursor must not move back.
                 for event in slice.events() {
                     let id = self.reader.log().id(event.sequence());
                     match self
@@ -245,7 +244,7 @@ impl Live {
         Ok((!out.is_empty()).then(|| Bytes::from(out)))
     }
 
-    /// Returns those of the events that the client gets, in the form that the client asked for.
+    /// Returns the events that the client may get, as its projection shows them.
     fn events(&mut self, slice: &Slice) -> Option<Bytes> {
         let wanted = match self.complete.as_deref_mut() {
             Some(complete) => slice.clone().filter(|event| complete.read(event)),
@@ -271,7 +270,7 @@ impl Live {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// Returns the frames that a client gets once, when the stream has replayed everything.
+    /// Returns the frames that a client gets once, after everything is replayed.
     fn initial_notices(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         if std::mem::take(&mut self.at_head) {
@@ -287,7 +286,7 @@ impl Live {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// Returns the next piece, or the reason why there is none.
+    /// Returns the next piece, or the reason why the stream ends.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         let mut hidden = 0;
         loop {
@@ -308,7 +307,7 @@ impl Live {
             }
             hidden += item.events();
             if hidden >= HIDDEN_EVENTS_PER_TURN {
-                // Everything may be in memory, so nothing else here would let other tasks run.
+                // Yields: if everything is in memory, nothing else here lets other tasks run.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -324,7 +323,7 @@ impl Live {
         {
             return Poll::Ready(Err(EndReason::Complete));
         }
-        // Checked after the reader has stored its waker. It does not wait for a pending read of the store.
+        // Checked after the reader has stored its waker. A pending read of the store is not awaited.
         if self.reader.log().streams_end_at().is_some() {
             return Poll::Ready(Err(EndReason::Shutdown));
         }
@@ -339,7 +338,7 @@ impl Live {
             return Poll::Ready(Err(EndReason::Unknown));
         }
         if self.reader.log().is_closed() {
-            // The remaining events are in a store that does not answer: the client must not wait for it.
+            // The remaining events are in a store that does not answer. The client must not wait for them.
             return Poll::Ready(Err(EndReason::Shutdown));
         }
         self.timer
@@ -369,7 +368,7 @@ impl Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
         let (next, bytes) = match std::mem::replace(&mut self.state, BodyState::Done) {
-            // Such a stream would end anyway once it has sent everything.
+            // Such a stream would end anyway, so it is ended before it sends anything.
             BodyState::New(live) if live.reader.log().streams_end_at().is_some() => {
                 (BodyState::Done, end(live.reader.log(), EndReason::Shutdown))
             }
@@ -396,8 +395,9 @@ impl Body for SseBody {
     }
 }
 
-/// Returns where a client wants to resume: the header `Last-Event-ID`, else the query's `lastEventId`, else live events
-/// only for `replay=none`, else everything retained. It never fails, because a browser cannot recover from an error.
+/// Returns the point from which a client wants to resume: the header `Last-Event-ID`, or else the query's
+/// `lastEventId`. Without them, it is the head if the query has `replay=none`, or else the oldest event. It never
+/// fails, because a browser cannot recover from an error.
 ///
 /// ```
 /// use livespan::sse::{ResumePoint, resume_point};

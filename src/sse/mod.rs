@@ -1,6 +1,6 @@
 //! The event log and its readers, for any type of event: dispatch, subscribe, and answer a request with an SSE stream.
-//! It knows no OpenTelemetry and no web framework. `body` runs on the task of the connection, the rest on the caller's
-//! thread.
+//! It does not depend on OpenTelemetry or a web framework. `body` runs on the task of the connection, the rest on the
+//! caller's thread.
 //!
 //! [`SseTarget`] is the log: an app dispatches its [`SseEvent`]s to it. A reader is a [`Subscription`], a stream of
 //! [`Message`]s within the program, or an [`SseBody`], the body of an HTTP response.

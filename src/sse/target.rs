@@ -1,4 +1,4 @@
-//! [`SseTarget`]: takes events of any type, and serves them as SSE.
+//! [`SseTarget`] accepts events of any type and serves them as SSE. App threads and tasks call it.
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -29,10 +29,10 @@ use crate::{
     },
 };
 
-/// Stores every dispatched event and streams it to any number of readers, replayed and live, in one order.
+/// Stores every dispatched event and streams it to any number of readers. Replayed and live events come in one order.
 ///
-/// Cloning is cheap and gives another handle on the same log. When the last handle is gone, buffered events are stored
-/// and every stream ends.
+/// Cloning is cheap and gives another handle to the same log. When the last handle is dropped, buffered events are
+/// stored and every stream ends.
 ///
 /// ```
 /// use livespan::{SseEvent, SseTarget};
@@ -113,15 +113,16 @@ impl<E> fmt::Debug for SseTargetBuilder<E> {
 }
 
 impl<E> SseTargetBuilder<E> {
-    /// Default bound on the bytes that wait for the log's thread: 16 MiB. Twice as much address space is reserved.
+    /// Default bound on the bytes that wait for the log's thread: 16 MiB. The buffer reserves twice as much address
+    /// space.
     pub const DEFAULT_BUFFER_BYTES: usize = buffer::DEFAULT_BUFFER_BYTES;
     /// Default bound on the events that wait for the log's thread: 131,072.
     pub const DEFAULT_BUFFER_EVENTS: usize = buffer::DEFAULT_BUFFER_EVENTS;
 }
 
 impl<E: SseEvent> SseTargetBuilder<E> {
-    /// Keeps the log in this store. The default is a [`MemoryEventStore`](crate::MemoryEventStore) with its default
-    /// retention.
+    /// Stores the log's events in `store`. The default is a [`MemoryEventStore`](crate::MemoryEventStore) with its
+    /// default retention.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(StoreKind::new(store));
         self
@@ -136,7 +137,8 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 
     /// Bounds the events that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided like the [bytes](Self::buffer_bytes).
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), one third is
+    /// reserved for ends of spans.
     pub fn buffer_events(mut self, max: usize) -> Self {
         self.settings.buffer_events = max;
         self
@@ -153,7 +155,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 }
 
-/// The encoder of a target. Callers have encoded the events already, so nothing is left to do.
+/// The encoder of a target. Callers encode the events themselves, so it does nothing.
 struct PreEncoded;
 
 impl RecordEncoder for PreEncoded {
@@ -185,7 +187,7 @@ impl<E> SseTarget<E> {
         SseBody::new(reader, live, None).into_response()
     }
 
-    /// Returns the id of the newest visible event. In an empty log, it is the position before the first event.
+    /// Returns the id of the newest visible event. In an empty log, this is the position before the first event.
     pub fn head(&self) -> EventId {
         self.runtime.log.id(self.runtime.log.tail.published())
     }
@@ -219,21 +221,21 @@ impl<E> SseTarget<E> {
         self.runtime.buffer.flush(timeout)
     }
 
-    /// Ends every HTTP stream, and all later ones, while the log goes on. A stream sends what it has ready, a `retry`
-    /// that spreads the clients' return, and `end` (`shutdown`). Use it before the graceful shutdown of a server of
-    /// your own, which waits for open streams while requests in flight still dispatch events. The call does not wait,
-    /// cannot be undone, and leaves every [`Subscription`] open. Call [`shutdown`](Self::shutdown) after the server has
-    /// ended.
+    /// Ends every HTTP stream, now and later; the log itself stays open. Each stream sends the events that it has
+    /// ready, a `retry` delay that spreads the clients' reconnects, and `end` (`shutdown`). Call it before the graceful
+    /// shutdown of a server of your own, because that server waits for open streams. Requests in flight can still
+    /// dispatch events. The call does not wait, cannot be undone, and leaves every [`Subscription`] open. Call
+    /// [`shutdown`](Self::shutdown) after the server has ended.
     pub fn end_streams(&self) {
         self.runtime.log.end_streams();
     }
 
     /// Refuses later events, stores buffered ones and ends every stream with `end` (`shutdown`). It blocks until that
-    /// is done. A second call does nothing more.
+    /// is done. A second call has no effect.
     ///
     /// # Errors
-    /// Returns an error if the time limit passes first; the log then ends when its store answers. Also if the log had
-    /// [ended by itself](Status::ended) before.
+    /// Returns an error if the time limit passes first (the log then ends when its store answers), or if the log has
+    /// already [ended by itself](Status::ended).
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.runtime.shutdown(timeout)
     }
@@ -250,12 +252,12 @@ impl<E: SseEvent> SseTarget<E> {
     }
 
     /// Stores and streams the event. It never waits: if the buffer is full, the event is dropped, counted, and reported
-    /// to readers as a gap. Rarely, this also happens when other threads are writing to every part of the buffer and
-    /// the scheduler has suspended them all.
+    /// to readers as a gap. In rare cases, the event is also dropped because other threads write to every part of the
+    /// buffer and the scheduler has suspended them all.
     ///
     /// # Errors
     /// Returns an error if the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name
-    /// is invalid.
+    /// or payload is invalid.
     pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
@@ -271,7 +273,8 @@ impl<E: SseEvent> SseTarget<E> {
     /// future is dropped, the event may or may not be stored.
     ///
     /// # Errors
-    /// Returns an error if the log is shut down, the store refused the event, or the event's name is invalid.
+    /// Returns an error if the log is shut down, the store refused the event, or the event's name or payload is
+    /// invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
         if self.runtime.buffer.is_forked() {
@@ -289,13 +292,13 @@ impl<E: SseEvent> SseTarget<E> {
         }
     }
 
-    /// Stores and streams the events in this order, and returns the id of the last one; `None` if there is no event.
-    /// It waits as [`dispatch`](Self::dispatch) does, but for the store only once. If the future is dropped, or fails,
-    /// the first events may be stored, and the rest not.
+    /// Stores and streams the events in this order, and returns the id of the last one; returns `None` if `events` is
+    /// empty. It waits like [`dispatch`](Self::dispatch), but only once for the store. If the future is dropped or
+    /// fails, only the first events may be stored.
     ///
     /// # Errors
-    /// Returns the errors of [`dispatch`](Self::dispatch). If the store refused some of the events only, readers are
-    /// told by a gap.
+    /// Returns the errors of [`dispatch`](Self::dispatch). If the store refused only some of the events, readers get a
+    /// gap.
     pub async fn dispatch_all(&self, events: &[E]) -> Result<Option<EventId>, Error> {
         let Some((last, earlier)) = events.split_last() else {
             return Ok(None);

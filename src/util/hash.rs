@@ -1,6 +1,6 @@
-//! The hash maps with ids as keys; every event looks up several of them. Ids may come from outside, so each process
-//! seeds the hash at random, and nobody can find collisions from keys alone. Any thread uses it. Do not use it where an
-//! attacker can also measure the process.
+//! Hash maps with ids as keys. Every event looks up several of them. Ids may come from outside, so each process seeds
+//! the hash at random: an attacker who controls the keys cannot construct collisions. Any thread uses it. Do not use it
+//! where an attacker can also measure the process.
 
 use std::collections::HashMap;
 use std::collections::HashSet;

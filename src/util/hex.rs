@@ -29,7 +29,7 @@ pub(crate) fn eight_digits(bytes: [u8; 4]) -> [u8; 8] {
     let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
     let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
     let halves = (word | word << 4) & (ONES * 0x0f);
-    // Half bytes from ten on are letters: 'a' is 39 code points after the one that follows '9'.
+    // Half bytes of ten or more are letters: 'a' is 39 code points after the character that follows '9'.
     let letters = ((halves + ONES * 6) >> 4) & ONES;
     (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
 }

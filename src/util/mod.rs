@@ -1,4 +1,4 @@
-//! Helpers for every module: locks, time, hashing, hexadecimal digits, and blocking on a future. They know nothing of
+//! Helpers for every module: locks, time, hashing, hexadecimal digits, and blocking on a future. They do not depend on
 //! events or spans.
 
 #![cfg_attr(

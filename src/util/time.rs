@@ -102,8 +102,8 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Returns the nanoseconds of a `SystemTime` or an `Instant` since the clock's zero; `None` if the system's clock has
-/// another form, or if the time is far from it.
+/// Returns the nanoseconds of a `SystemTime` or an `Instant` since the clock's zero; Returns `None` if the system
+/// represents times in another form, or if the time is out of range.
 #[inline]
 pub(crate) fn clock_nanos(time: &impl Hash) -> Option<u64> {
     let mut parts = Parts::default();
@@ -112,8 +112,8 @@ pub(crate) fn clock_nanos(time: &impl Hash) -> Option<u64> {
 }
 
 /// The numbers inside a `SystemTime` or an `Instant`, read through its `Hash`: seconds and nanoseconds on every Unix.
-/// The alternative, to subtract the epoch, takes fifty more instructions at every start and every end. It is used only
-/// if such a time consists of other numbers.
+/// Subtracting the epoch instead would take fifty more instructions at every start and every end. That is done only on
+/// systems where a time consists of other numbers.
 #[derive(Default)]
 struct Parts {
     seconds: Option<i64>,
@@ -121,7 +121,7 @@ struct Parts {
     others: bool,
 }
 
-/// A bound on seconds: fewer seconds than this, plus any `u32` of nanoseconds, fit into a `u64` of nanoseconds.
+/// Exclusive upper bound on the seconds that, together with any `u32` of nanoseconds, fit into a `u64` of nanoseconds.
 const QUICK_SECONDS: u64 = u64::MAX / NANOS_PER_SECOND - 4;
 
 impl Parts {
@@ -168,7 +168,8 @@ impl Timestamp {
 }
 
 thread_local! {
-    /// The last second that this thread formatted, and its text. Most times are in the same second as the one before.
+    /// The last second that this thread formatted, and its text. Most times are in the same second as the previous
+    /// time.
     static LAST: Cell<(u64, [u8; 30])> = const { Cell::new((0, *b"1970-01-01T00:00:00.000000000Z")) };
 }
 
@@ -185,7 +186,7 @@ fn text_of_second(seconds: u64) -> [u8; 30] {
 }
 
 fn written_second(seconds: u64) -> [u8; 30] {
-    // All these numbers fit: until the year 9999 there are three million days.
+    // All these numbers fit into a `u32`: the year 9999 is three million days after 1970.
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let (year, month, day) = civil_from_days(small(seconds / SECONDS_PER_DAY));
     let of_day = small(seconds % SECONDS_PER_DAY);

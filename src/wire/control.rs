@@ -1,5 +1,5 @@
-//! Control events: the events in which a log reports its own state on a stream. Only this file names their fields. Pure
-//! except for the time that it reports; the worker thread and the readers' tasks call it.
+//! Control events, which report the log's own state on a stream. Only this file names their fields. Pure, except that
+//! it reads the clock; the worker thread and the readers' tasks call it.
 
 use serde::Serialize;
 
@@ -57,12 +57,11 @@ impl Dropped {
 pub enum Gap {
     /// Retention removed events between the reader's position and the oldest retained one.
     Evicted {
-        /// The first id in the removed stretch.
+        /// The id of the first removed event.
         from: EventId,
-        /// The last id in the removed stretch.
+        /// The id of the last removed event.
         to: EventId,
-        /// The number of events of this reader's stream that were in the stretch and are not replayed. `None` if it is
-        /// not known.
+        /// The number of removed events of this reader's streams that are not replayed. `None` if unknown.
         lost: Option<u64>,
     },
     /// The reader's id has an epoch or a sequence that this log does not know.
@@ -80,9 +79,9 @@ pub enum EndReason {
     Complete,
     /// The log was shut down.
     Shutdown,
-    /// The server has no room for another stream.
+    /// The server has reached its bound on open streams.
     Overload,
-    /// The reader's permission ran out.
+    /// The reader's permission has expired.
     Expired,
     /// The stream's key was still not known after the time limit.
     Unknown,
@@ -185,7 +184,7 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
     write(out, GAP, &gap);
 }
 
-/// Writes a report of drops, for a stream that does not include the log's own event of them.
+/// Writes a report of drops, for a stream without the log's own event that reports them.
 pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
     write(out, GAP, &dropped_gap(dropped));
 }
@@ -212,7 +211,7 @@ pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
 /// The payload that replaces that of a damaged stored event. The replacement keeps the event's id and stream.
 pub(crate) const DAMAGED: &[u8] = br#"{"type":"gap","reason":"damaged","lost":1}"#;
 
-/// Returns whether this replaces a damaged event. Like every control event, no filter or view may leave it out.
+/// Returns whether the event replaces a damaged one. Like every control event, no filter or view may leave it out.
 pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
     name == GAP && payload == DAMAGED
 }
@@ -279,7 +278,7 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         let text = String::from_utf8(out).unwrap();
-        // The time of writing is the only thing that differs between runs.
+        // Only the time of writing differs between runs.
         match (text.find("\"now\":\""), text.find("Z\"")) {
             (Some(from), Some(to)) => format!("{}\"now\":\"T{}", &text[..from], &text[to..]),
             _ => text,

@@ -84,7 +84,7 @@ pub(crate) fn retry(out: &mut Vec<u8>, milliseconds: u64) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// Reads the payload back out of the `data:` lines of one frame.
+/// Reads the payload from the `data:` lines of one frame.
 pub(crate) fn payload_of(frame: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(frame.len());
     let mut first = true;

@@ -18,7 +18,7 @@ pub struct Sequence(u64);
 impl Sequence {
     /// The position before the first event. A read after it returns every retained event.
     pub const START: Self = Self(0);
-    /// The last position of any log: 2^53 − 1. Clients in every language, and every store, represent numbers up to it
+    /// The last position of any log: 2^53 − 1. Every store and every client language can represent numbers up to it
     /// exactly. A log ends before it reuses a number.
     pub const MAX: Self = Self((1 << 53) - 1);
 
@@ -198,12 +198,12 @@ fn number(text: &str) -> Option<Sequence> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResumePoint {
-    /// No point: the reader gets all retained events, and no evicted event counts as missed.
+    /// No resume point: the reader gets all retained events. Evicted events are not reported as missed.
     #[default]
     Oldest,
     /// Live events only.
     Live,
-    /// After this sequence of the current epoch. `0` is the beginning, so all evicted events count as missed.
+    /// After this sequence of the current epoch. `0` is the beginning, so all evicted events are reported as missed.
     After(Sequence),
     /// After this id. Its epoch may be an earlier one, or that of another log.
     AfterId(EventId),
@@ -213,7 +213,7 @@ pub enum ResumePoint {
 
 impl ResumePoint {
     /// Parses a client's `Last-Event-ID`. A malformed id means the beginning. It is never an error, because a browser
-    /// cannot recover from one.
+    /// cannot recover from an error.
     pub fn parse(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else {
             return Self::Malformed;

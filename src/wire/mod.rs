@@ -1,5 +1,5 @@
-//! The wire format below the span layer: ids, SSE frames and control events. Pure: no I/O, and no clock except for the
-//! time that control events report.
+//! The wire format below the span layer: ids, SSE frames and control events. No I/O; only control events read the
+//! clock.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -1,6 +1,6 @@
-//! Encodes what other processes report: a receiver queues requests, a record in the ingest buffer says that one waits,
-//! and the receiver appends its events through the methods here. So redaction, limits and the trace index are those of
-//! the program's own spans. It runs on the worker thread.
+//! Encodes events that other processes report. A receiver queues requests, and a record in the ingest buffer announces
+//! each. The receiver then appends its events through the methods here, so redaction, limits and the trace index apply
+//! as for the program's own spans. It runs on the worker thread.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,12 +24,12 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// The receiver of this encoder.
+/// The receiver whose events this encoder appends.
 pub(crate) type SharedReceiver = Arc<Mutex<dyn ReceivedEvents<SpanEncoder>>>;
 
 impl SpanEncoder {
     pub(in crate::encoder) fn encode_received(&mut self, batch: &mut Batch) {
-        // If encoding panics, the rest of the request is given up.
+        // If encoding panics, the rest of the request is abandoned.
         self.receiver.has_more = false;
         if let Some(receiver) = self.receiver.receiver.clone() {
             let progress = lock(&receiver).encode_next(self, batch);
@@ -57,8 +57,8 @@ impl SpanEncoder {
         self.shown_start(record(source, start, span), None, batch);
     }
 
-    /// Calls `take` with the ids and the event of each span that had ended when the log was opened, as far as the last
-    /// `events_max` stored events tell. A lost end may still be replaced, so it is left out.
+    /// Calls `take` with the ids and the `ended` event of each span that had ended when the log was opened. It reads
+    /// the last `events_max` stored events. It skips lost ends, because a real end may still replace them.
     pub(crate) fn ends_before_opening(
         &self,
         events_max: u64,
@@ -69,7 +69,7 @@ impl SpanEncoder {
         let mut after = opened_at.saturating_sub(events_max).max(oldest);
         while after < opened_at {
             let from = Sequence::new(after);
-            // If the store cannot be read, repetitions are taken once more.
+            // If the store cannot be read, spans that are sent again are stored twice.
             let Ok(page) = block_on(self.log.store.read_after(from, PageLimit::LARGE)) else {
                 return;
             };
@@ -118,7 +118,7 @@ impl SpanEncoder {
         self.shown_end(record(source, end.start, span), end, batch);
     }
 
-    /// Appends an end that replaces an earlier one. The index counts the earlier one.
+    /// Appends an end that replaces an earlier end. The index already counts the earlier one.
     pub(crate) fn received_correction(
         &mut self,
         source: u32,
@@ -131,7 +131,7 @@ impl SpanEncoder {
         self.pending_changes.truncate(change_count);
     }
 
-    /// Appends what changed in an open span.
+    /// Appends the changes of an open span.
     pub(crate) fn received_update(
         &mut self,
         (source, time): (u32, Timestamp),

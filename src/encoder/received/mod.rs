@@ -1,4 +1,4 @@
-//! Events that other processes report to a receiver: [`state`] is the interface to the receiver, [`events`] are the
+//! Events that other processes report to a receiver. [`state`] is the interface to the receiver, [`events`] has the
 //! steps of the encoder. It runs on the worker thread.
 
 mod events;

@@ -1,5 +1,5 @@
-//! The interface between the span encoder and a receiver of events of other processes, and how far the worker is with a
-//! request. It runs on the worker thread.
+//! The interface between the span encoder and a receiver of events of other processes, and the worker's progress within
+//! a request. It runs on the worker thread.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +8,12 @@ use crate::{
     util::sync::{Instant, lock},
 };
 
-/// A receiver of events of other processes, as the worker uses it.
+/// A receiver of events of other processes, from the worker's view.
 pub(crate) trait ReceivedEvents<E>: Send {
     /// Appends events of the next request, up to the size of a batch.
     fn encode_next(&mut self, encoder: &mut E, batch: &mut Batch) -> RequestProgress;
 
-    /// Called when everything that was appended since the last call is stored and visible, or refused.
+    /// Called when everything appended since the last call is stored and visible, or was refused.
     fn on_committed(&mut self, is_stored: bool);
 
     /// Appends the events that are due without a request, such as the ends of lost spans.
@@ -23,20 +23,20 @@ pub(crate) trait ReceivedEvents<E>: Send {
     fn next_due(&self) -> Option<Instant>;
 }
 
-/// Whether the events of a request are all in the batch.
+/// Whether all events of a request are in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestProgress {
-    /// The batch is full. The rest follows when it is stored.
+    /// The batch is full. The rest of the request follows after the batch is stored.
     BatchFull,
     Complete,
 }
 
-/// The receiver, and how far the worker is with its first request.
+/// The receiver, and the worker's progress within the receiver's first request.
 pub(in crate::encoder) struct ReceiverState<E> {
-    /// Only the worker takes the lock, a few times for each batch.
+    /// Only the worker uses this lock, a few times for each batch.
     pub(in crate::encoder) receiver: Option<Arc<Mutex<dyn ReceivedEvents<E>>>>,
     pub(in crate::encoder) has_more: bool,
-    /// Whether the store has taken all batches since the last commit.
+    /// Whether the store kept all batches since the last commit.
     is_stored: bool,
 }
 
@@ -49,12 +49,12 @@ impl<E> ReceiverState<E> {
         }
     }
 
-    /// Notes whether the store took a batch. Readers do not see its events yet.
+    /// Notes whether the store kept a batch. Readers do not see its events yet.
     pub(in crate::encoder) fn note(&mut self, is_stored: bool) {
         self.is_stored &= is_stored;
     }
 
-    /// Tells the receiver what became of everything that was encoded so far.
+    /// Reports to the receiver whether everything encoded so far is stored.
     pub(in crate::encoder) fn report(&mut self) {
         let is_stored = std::mem::replace(&mut self.is_stored, true);
         if let Some(receiver) = &self.receiver {

@@ -1,5 +1,5 @@
 //! The cache of start templates, found by a hash of a start's outline. It never holds more than [`ENTRIES`] templates.
-//! The worker thread alone uses it.
+//! Only the worker thread uses it.
 
 use std::{hash::BuildHasher as _, sync::Arc};
 
@@ -22,7 +22,7 @@ pub(crate) struct TemplateCache {
 }
 
 impl TemplateCache {
-    /// Returns a template that may fit the start. Its keys are not compared yet.
+    /// Returns a template that may fit the start. The caller must still compare the keys.
     #[inline]
     pub(crate) fn find(&self, outline: &StartOutline<'_>) -> Option<&Arc<StartTemplate>> {
         let entry = self.entries.get(entry_of(self.hash(outline)))?;
@@ -32,8 +32,8 @@ impl TemplateCache {
             .filter(|template| template.matches(outline))
     }
 
-    /// Makes a template from a start, its span and its index entry. Makes none if a value must be examined each time:
-    /// it was masked, or `depends_on_value` holds for its key.
+    /// Makes a template from a start, its span and its index entry. Makes none if a value must be examined each time,
+    /// because it was masked or `depends_on_value` holds for its key.
     pub(crate) fn learn(
         &mut self,
         outline: &StartOutline<'_>,
@@ -58,7 +58,7 @@ impl TemplateCache {
         }
         entry.last_miss = 0;
         let mut attributes = span.attributes.iter();
-        // The index learns progress from the values.
+        // The index reads progress from the values.
         if span_start.progress.is_some()
             || attributes
                 .any(|(key, value)| matches!(value, Value::Owned(_)) || depends_on_value(key))
@@ -99,8 +99,8 @@ impl TemplateCache {
 #[derive(Debug, Default)]
 struct CacheEntry {
     template: Option<Arc<StartTemplate>>,
-    /// The hash of the last start that did not match. A template is made only for the second such start in a row, so
-    /// that a name that occurs once costs one look-up only.
+    /// The hash of the last start that did not match. A template is made only for the second such start in a row, so a
+    /// name that occurs once costs only one look-up.
     last_miss: u64,
 }
 

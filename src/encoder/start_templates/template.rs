@@ -1,5 +1,5 @@
-//! One start template: the bytes and fields that starts of one scope, name and list of keys have in common. It never
-//! writes a part of a payload: it writes all of it or nothing. The worker thread alone uses it.
+//! One start template: the bytes and fields that starts of one scope, name and list of keys have in common. It writes
+//! the whole payload or nothing, never a part. Only the worker thread uses it.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     trace::span_change::SpanStart,
 };
 
-/// The common part of similar starts: everything but their ids, values and times.
+/// The common part of similar starts: everything except their ids, values and times.
 #[derive(Debug)]
 pub(crate) struct StartTemplate {
     pub(super) source: u32,
@@ -61,7 +61,7 @@ impl StartTemplate {
             kind: self.kind,
             start_time: outline.ids.start,
             links: Box::default(),
-            // A start that tells of progress has no template.
+            // A start that reports progress has no template.
             progress: None,
             of_root: match (outline.ids.parent, self.parent_remote) {
                 (Some(_), false) => None,
@@ -70,8 +70,8 @@ impl StartTemplate {
         }
     }
 
-    /// Returns whether a start of this template belongs to a request to our own routes. It changes nothing, unlike
-    /// [`hides_start`](OwnRequestSpans::hides_start).
+    /// Returns whether a start of this template belongs to a request to our own routes. Unlike
+    /// [`hides_start`](OwnRequestSpans::hides_start), it changes no state.
     pub(crate) fn is_hidden(
         &self,
         own_requests: &OwnRequestSpans,

@@ -1,4 +1,5 @@
-//! However hostile a span is, its event keeps within its bounds and names the parts that were cut.
+//! Checks that the event of a hostile span keeps within its bounds and names the parts that were
+//! cut.
 
 use opentelemetry::Array;
 use opentelemetry::InstrumentationScope;
@@ -44,7 +45,7 @@ proptest! {
 #[test]
 fn a_text_is_cut_at_its_bound_and_before_a_character() {
     let mut span = plain_span();
-    // One byte, then characters of two bytes: the bound falls into one.
+    // One byte, then characters of two bytes: the bound falls within a character.
     let long = format!("a{}", "é".repeat(VALUE_BYTES_MAX));
     let kept = format!("a{}", "é".repeat(VALUE_BYTES_MAX / 2 - 1));
     span.name = long.clone().into();
@@ -154,7 +155,7 @@ fn texts_that_grow_when_escaped_are_within_the_bound_too() {
         let event: Json = serde_json::from_slice(&payload).unwrap();
         assert_eq!(event["name"], json!(grows(2 * VALUE_BYTES_MAX / 6)));
     }
-    // Attributes whose keys also appear among the types.
+    // Attributes whose keys also occur in the list of types.
     let mut span = plain_span();
     let pair = |key: String| KeyValue::new(key, f64::NAN);
     span.attributes = [9_000, 7_000, 16_000, 15_000]

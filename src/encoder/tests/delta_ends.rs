@@ -1,4 +1,4 @@
-//! The end of a span from its remembered start equals its complete end.
+//! Checks that an end joined from a delta end and its remembered start equals the complete end.
 
 use opentelemetry::trace::SpanContext;
 use opentelemetry::trace::SpanId;
@@ -81,7 +81,7 @@ fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
     let layout = json::started(&mut started, &span, Timestamp::default()).unwrap();
     for (added, have_room) in [
         (&[][..], true),
-        // Two keys of the same length and with the same last letter.
+        // Two keys with the same length and the same last letter.
         (&["rest_ns", "wait_ns"], true),
         (&["rest_ns", "busy_ns"], false),
         (&["code.\"line\""], false),

@@ -1,4 +1,4 @@
-//! The end of a lost span repeats its start.
+//! Checks that the end of a lost span repeats its start.
 
 use proptest::proptest;
 use serde_json::Value as Json;

@@ -12,7 +12,7 @@ mod wire;
 
 use proptest::test_runner::Config;
 
-/// Cases of each property; `PROPTEST_CASES` sets another number. Nothing is kept in the source tree.
+/// The number of cases of each property; `PROPTEST_CASES` overrides it. Failures are not saved in the source tree.
 fn config() -> Config {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()

@@ -48,7 +48,7 @@ pub(super) fn model_value(value: &OtelValue) -> (Json, Option<&'static str>) {
             }),
             Some("double"),
         ),
-        // serde_json's own reading, so that only the text is compared here.
+        // Parsed by serde_json, so that only the text is compared here.
         value => (serde_json::from_str(&format!("{value:?}")).unwrap(), None),
     };
     match value {
@@ -169,7 +169,7 @@ pub(super) fn model(span: &SpanData, ended: bool) -> Json {
     event
 }
 
-/// The top level as serde reads it: raw values by key, and how many there are.
+/// The top-level fields, read by serde: raw values by key, and their number.
 pub(super) fn raw_fields(payload: &[u8]) -> (Map<String, Json>, usize) {
     let mut all = Map::new();
     let mut count = 0;
@@ -184,7 +184,7 @@ pub(super) fn raw_fields(payload: &[u8]) -> (Map<String, Json>, usize) {
     (all, count)
 }
 
-/// Whether no text, key or array of an event is longer than it may be.
+/// Returns whether every text, key and array of an event is within its bound.
 pub(super) fn is_within_bounds(value: &Json) -> bool {
     match value {
         Json::String(text) => text.len() <= VALUE_BYTES_MAX,

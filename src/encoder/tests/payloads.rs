@@ -31,7 +31,7 @@ use crate::util::time::Timestamp;
 pub(super) const PROCESS: &str = "p7f3k2aa";
 pub(super) const SERVICE: &str = "shop \"1\"";
 
-/// Returns a record in the room that every start has.
+/// Writes a record into a buffer as large as every start gets, and returns the record.
 pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
     thread_local! {
         static MEMORY: RefCell<Vec<u8>> = RefCell::new(vec![0; 352 * 1024]);
@@ -45,7 +45,7 @@ pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) ->
     })
 }
 
-/// Returns the two payloads of a span: started and ended.
+/// Returns the two payloads of a span: of its `started` and its `ended` event.
 pub(super) fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
     let start =
         written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &SlotGuard::none()));

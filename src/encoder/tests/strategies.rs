@@ -1,5 +1,5 @@
-//! Arbitrary spans, and hostile ones: texts, values and numbers that are special to JSON, SSE, JavaScript or UTF-8
-//! occur more often than by chance.
+//! Strategies for arbitrary and hostile spans. Texts, values and numbers that are special to JSON, SSE, JavaScript or
+//! UTF-8 occur more often than by chance.
 
 use opentelemetry::Array;
 use opentelemetry::InstrumentationScope;
@@ -29,7 +29,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::span::json::VALUE_BYTES_MAX;
 
-/// Any text; characters that are special to JSON, SSE, JavaScript or UTF-8 occur more often than by chance.
+/// Any text. Characters that are special to JSON, SSE, JavaScript or UTF-8 occur more often than by chance.
 pub(super) fn text() -> impl Strategy<Value = String> {
     let special = vec(
         prop_oneof![
@@ -232,7 +232,7 @@ pub(super) fn plain_span() -> SpanData {
     }
 }
 
-/// Texts of every size around the bounds, of characters that grow differently when escaped.
+/// Texts of lengths around the bounds. Their characters grow by different factors when escaped.
 pub(super) fn long_text() -> impl Strategy<Value = String> {
     let size = prop_oneof![
         0_usize..40,

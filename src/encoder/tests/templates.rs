@@ -1,5 +1,5 @@
-//! A start from a template equals one without, and a template bypasses neither redaction nor the check for own
-//! requests.
+//! Checks that a start from a template equals one without, and that a template bypasses neither redaction nor the check
+//! for own requests.
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanContext;
@@ -51,7 +51,7 @@ fn the_third_start_of_one_shape_is_written_from_its_template() {
         ("GET", [("http.route", "/é"), ("user", "me\u{7f}")], true),
         ("GET", [("http.route", "a\"b"), ("user", "me")], false),
         ("GET", [("http.route", "/a\nb"), ("user", "me")], false),
-        // Redaction examines it.
+        // Redaction examines this value.
         (
             "GET",
             [("http.route", "/a?token=s3cret"), ("user", "me")],
@@ -171,7 +171,7 @@ proptest! {
         peeked in any::<bool>(),
     ) {
         let first = SpanData { dropped_attributes_count: 0, links: SpanLinks::default(), ..first };
-        // It fits the same template, if its values allow it.
+        // This start fits the same template, if its values allow it.
         let mut values = second.attributes.iter().map(|pair| pair.value.clone());
         let attributes = first.attributes.iter().map(|pair| {
             KeyValue::new(pair.key.clone(), values.next().unwrap_or_else(|| pair.value.clone()))

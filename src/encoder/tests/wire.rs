@@ -1,4 +1,4 @@
-//! Each payload is JSON, has exactly the content of its span, and reads back.
+//! Checks that each payload is JSON, has exactly the content of its span, and can be read back.
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanId;

@@ -1,6 +1,6 @@
-//! The readers of a shared store whose last read failed. They lose nothing: each reads again once the follower has read
-//! the store, and then learns that reading works again. Other readers learn nothing of it. Readers register on their
-//! own tasks; the follower threads wake them.
+//! The readers of a shared store whose last read failed. They lose nothing. Once the follower has read the store, each
+//! reads again and then learns that reading works. Other readers are not affected. Readers register on their own tasks;
+//! the follower threads wake them.
 
 use std::sync::Arc;
 

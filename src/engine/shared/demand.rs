@@ -1,6 +1,6 @@
-//! Demand: which events of a shared store are needed here. While a reader here reads everything, that is everything;
-//! otherwise it is the streams that are read here. Readers and the follower threads call it; it knows no store and no
-//! thread.
+//! Demand: the events of a shared store that this process needs. While a reader here reads everything, all events are
+//! needed; otherwise only the streams that are read here. Readers and the follower threads call it. It does no I/O and
+//! starts no thread.
 
 use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// The current demand, and whether it was closed.
+/// The current demand. It can be closed.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     state: Mutex<DemandState>,
@@ -19,9 +19,9 @@ pub(crate) struct Demand {
 
 #[derive(Debug, Default)]
 struct DemandState {
-    /// Readers of everything.
+    /// Number of readers of everything.
     all: usize,
-    /// Whether this process has read all events that the store had when the first of these readers came.
+    /// Whether this process has read all events that the store had when the first reader of everything came.
     has_caught_up: bool,
     /// Readers of single streams, and the position up to which each of these has been read.
     streams: HashMap<StreamKey, WatchedStream>,
@@ -56,12 +56,12 @@ impl Demand {
         lock(&self.state).has_caught_up
     }
 
-    /// Returns whether somebody reads everything.
+    /// Returns whether a reader reads everything.
     pub(crate) fn is_all_wanted(&self) -> bool {
         lock(&self.state).all > 0
     }
 
-    /// Returns whether the stream is new: a wait that is under way does not include it.
+    /// Adds a reader of the stream. Returns whether the stream is new: the follower's current wait does not include it.
     pub(crate) fn add_stream_reader(&self, key: &StreamKey) -> bool {
         let mut state = lock(&self.state);
         let watched = state.streams.entry(*key).or_default();
@@ -81,7 +81,7 @@ impl Demand {
         }
     }
 
-    /// The watched streams and the positions up to which their readers have seen events.
+    /// Returns the watched streams and the positions up to which each has been read.
     pub(crate) fn cursors(&self) -> Vec<(StreamKey, Sequence)> {
         let state = lock(&self.state);
         let cursors = state.streams.iter();
@@ -103,12 +103,12 @@ impl Demand {
         lock(&self.state).closed
     }
 
-    /// Waits until somebody wants everything. Returns `false` when it was closed.
+    /// Waits until a reader wants everything. Returns `false` when the demand is closed.
     pub(crate) fn await_all(&self) -> bool {
         self.wait(|state| state.all > 0)
     }
 
-    /// Waits until somebody wants a stream. Returns `false` when it was closed.
+    /// Waits until a reader wants a stream. Returns `false` when the demand is closed.
     pub(crate) fn await_streams(&self) -> bool {
         self.wait(|state| !state.streams.is_empty())
     }
@@ -122,7 +122,7 @@ impl Demand {
         !state.closed
     }
 
-    /// Pauses, unless it is closed meanwhile.
+    /// Pauses for `time`, or until the demand is closed.
     pub(crate) fn back_off(&self, time: Duration) {
         let state = lock(&self.state);
         drop(

@@ -1,5 +1,5 @@
-//! The follower: reads what other processes append to a shared store. While a reader here reads everything, it reads
-//! everything; otherwise it reads only the streams that are read here. It runs on two threads of its own, which wait in
+//! The follower reads the events that other processes append to a shared store. While a reader here reads everything,
+//! it reads everything; otherwise only the streams that are read here. It runs on two threads of its own, which wait in
 //! the store. A panic never ends them: it counts as a failure of the store.
 
 use std::{sync::Arc, time::Duration};
@@ -21,7 +21,7 @@ use crate::{
 
 /// Upper bound on one wait in the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause of a thread after its store failed; doubled up to the next bound.
+/// Pause of a thread after its store failed; doubled each time, up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 const PANICKED: &str = "the follower of the event store panicked";
@@ -63,7 +63,7 @@ impl Follower {
         }
     }
 
-    /// Follows until nobody reads everything any more, the store fails, or the memory must be rebuilt.
+    /// Follows until no reader reads everything, the store fails, or memory must be rebuilt.
     fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
         let demand = log.demand();
@@ -103,7 +103,7 @@ impl Follower {
         }
     }
 
-    /// Waits once for new events of the streams that are read here, and for events that belong to every stream.
+    /// Waits once for new events of the streams that are read here, and for events that belong to all streams.
     fn watch_once(&mut self, every: &mut Sequence) {
         let cursors = self.log.demand().cursors();
         let Some(news) = self.call_store(|shared| shared.wait_streams(&cursors, *every, PATIENCE))
@@ -145,19 +145,19 @@ impl Follower {
             return;
         }
         self.log.fail(message);
-        // The time that a failed call took counts towards the pause.
+        // The duration of the failed call counts towards the pause.
         let rest = self.retry.saturating_sub(asked.elapsed());
         self.log.demand().back_off(rest);
         self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 
-    /// Called after new events were added. When the store works again, readers read again what they missed.
+    /// Called after new events were added. If the store works again, wakes the readers whose reads failed.
     fn store_succeeded(&mut self) {
         if self.retry > RETRY_MIN {
             self.retry = RETRY_MIN;
             self.log.recover_reading();
         }
-        // The read of another reader may have failed although this one succeeded.
+        // Another reader's read may have failed although this one succeeded.
         self.log.blocked_readers().wake();
     }
 }

@@ -1,6 +1,6 @@
-//! Advances the tail of a shared log in the order of the log. The worker thread or the follower thread does it,
-//! whichever is first. While nobody reads everything, nobody follows, and memory holds only what was appended here. The
-//! state of the streams is then rebuilt before a reader sees it.
+//! Advances the tail of a shared log in the order of the log. The worker thread or the follower thread does so,
+//! whichever comes first. While no reader reads everything, nobody follows the store, and memory holds only the events
+//! appended by this process. The state of the streams is then rebuilt before a reader sees it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,13 +23,13 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that are read while the tail does not advance.
+/// Upper bound on the events that are read while the tail is locked.
 const LOCKED_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
 /// The result of a rebuild, up to `to`.
 struct Rebuild {
     index: Box<dyn IndexRebuild>,
-    /// The newest pages, for memory.
+    /// The newest pages, to be put into memory.
     pages: VecDeque<Vec<StoredEvent>>,
     bytes: usize,
     to: u64,
@@ -54,7 +54,8 @@ fn size(page: &[StoredEvent]) -> usize {
 }
 
 impl Log {
-    /// Returns whether the state of all streams is known, as of the moment when the first reader of everything came.
+    /// Returns whether the index has the state of all streams as of the moment when the first reader of everything
+    /// came.
     pub(crate) fn has_caught_up(&self) -> bool {
         !self.is_shared() || (self.is_index_complete() && self.demand().has_caught_up())
     }
@@ -68,15 +69,15 @@ impl Log {
         self.merge.is_index_complete.store(false, Ordering::Release);
     }
 
-    /// Requests a rebuild, after an error.
+    /// Requests a rebuild. Called after an error.
     pub(crate) fn invalidate(&self) {
         let _advancing = lock(&self.merge.merging);
         self.mark_incomplete();
     }
 
-    /// Adds a batch that this log appended, after foreign events before it if somebody reads everything. Calls
-    /// `on_taken(true)` if this thread inserted the batch, `on_taken(false)` if the follower had read it from the store
-    /// first.
+    /// Adds a batch that this log appended. If a reader reads everything, first adds the foreign events before it.
+    /// Calls `on_taken(true)` if this thread inserted the batch, `on_taken(false)` if the follower had read it from the
+    /// store first.
     pub(crate) fn merge_own(
         &self,
         first: u64,
@@ -95,8 +96,8 @@ impl Log {
         if next <= first {
             self.append_stored(first, batch);
         } else {
-            // The follower may have read only a part of the batch. The rest is in memory here: readers must get it even
-            // if the store cannot be read just now.
+            // The follower may have read only a part of the batch. The rest is added from memory, so readers get it
+            // even if the store cannot be read now.
             let rest = batch
                 .stored_as(first)
                 .filter(|event| event.sequence.get() >= next);
@@ -128,12 +129,12 @@ impl Log {
                 self.merge_stored(&page, observer);
                 self.tail.next() > next
             }
-            // Readers get these events from the store.
+            // Readers get these events from the store later.
             Ok(_) | Err(_) => false,
         }
     }
 
-    /// Adds and publishes events of other processes.
+    /// Adds and publishes events that other processes appended.
     pub(crate) fn merge_foreign(&self, events: &[StoredEvent], observer: &SharedObserver) {
         let _advancing = lock(&self.merge.merging);
         self.merge_stored(events, observer);
@@ -148,11 +149,11 @@ impl Log {
             .zip(new)
             .any(|(expected, event)| event.sequence.get() != expected);
         if has_holes {
-            // The store trimmed the missing events before they were read here.
+            // The store trimmed the missing events before this process read them.
             self.mark_incomplete();
         }
         if catch_panic(|| observer.observe(new)).is_none() {
-            // Readers must not wait for the state of the streams, which is rebuilt later.
+            // Readers must not wait for the streams' state: it is rebuilt later.
             self.mark_incomplete();
         }
         self.append_events(new);
@@ -163,7 +164,7 @@ impl Log {
             .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
     }
 
-    /// Calls `forget` with the evictions from memory, while neither thread advances the tail.
+    /// Calls `forget` with the evictions from memory, while the tail is locked.
     pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&Evictions)) {
         let _advancing = lock(&self.merge.merging);
         let mut evictions = self.tail.take_evictions();
@@ -205,7 +206,7 @@ impl Log {
                 .read_after(Sequence::new(rebuild.to), PageLimit::LARGE),
         )?;
         if page.is_empty() {
-            // The numbers up to `to` have no event, or their events are gone.
+            // The sequences up to `to` have no events, or their events were removed.
             rebuild.to = to;
         } else {
             rebuild.take(page, self.tail.retention().bytes_max());
@@ -213,8 +214,8 @@ impl Log {
         Ok(())
     }
 
-    /// Commits the rebuild together with what was appended here meanwhile. If that is too much, returns the rebuild, so
-    /// that the tail does not stand still for long.
+    /// Commits the rebuild together with the events appended here meanwhile. If these are too many, returns the rebuild
+    /// instead, so that the tail is not locked for long.
     fn commit_rebuild(&self, mut rebuild: Rebuild) -> Result<Option<Rebuild>, Error> {
         let _advancing = lock(&self.merge.merging);
         let head = self.tail.next() - 1;

@@ -1,5 +1,5 @@
-//! A log whose store other processes append to as well: [`demand`] knows which streams are wanted, [`follower`] runs
-//! the two threads that read foreign events, and [`merge`] adds them to the tail in the order of the log.
+//! A log whose store is shared with other processes. [`demand`] holds which streams are needed, [`follower`] runs the
+//! two threads that read foreign events, and [`merge`] adds them to the tail in the order of the log.
 
 pub(crate) mod blocked_readers;
 pub(crate) mod demand;

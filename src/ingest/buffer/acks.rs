@@ -1,6 +1,6 @@
 //! Acknowledgements: a caller that waits for the id of its event holds a [`PendingAck`], whose number travels with the
-//! record. Callers wait on tasks of the app; the worker thread resolves them. A dropped acknowledgement leaves nothing
-//! behind.
+//! record. Callers wait on tasks of the app; the worker thread resolves them. Dropping a pending acknowledgement
+//! removes its entry.
 
 use tokio::sync::oneshot;
 

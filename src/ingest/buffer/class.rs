@@ -1,6 +1,7 @@
-//! The classes of records, and how much of the buffer each may fill. Pure.
+//! The classes of records, and the share of the buffer that each may fill. Pure.
 
-/// Default bound on the bytes of records that wait for the worker: 16 MiB. Twice as much address space is reserved.
+/// Default bound on the bytes of records that wait for the worker: 16 MiB. The buffer reserves twice as much address
+/// space.
 pub(crate) const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Default bound on the records that wait for the worker.

@@ -1,5 +1,5 @@
-//! The worker's side of the buffer: takes all records out and returns them in the order of their numbers. Only the
-//! worker thread uses it. It holds a shard's lock only for a pointer swap.
+//! The worker's side of the buffer: removes all records and returns them in the order of their numbers. Only the worker
+//! thread uses it. It holds a shard's lock only for a pointer swap.
 
 use crate::{
     ingest::buffer::{
@@ -10,7 +10,7 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// The worker's side: empty shards to swap in, and the records that were left for the next turn.
+/// The worker's side: empty shards to swap in, and the records left over for the next turn.
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(super) spares: Vec<Shard>,
@@ -21,7 +21,7 @@ pub(crate) struct Drain {
 impl Drain {
     pub(crate) fn new(buffer: &IngestBuffer) -> Self {
         let spare = |_| Shard::new(buffer.shard_bytes);
-        // One more spare than there are shards: the last one holds the records that were left for the next turn.
+        // One more spare than there are shards: the last one holds the records left over for the next turn.
         let mut spares: Vec<Shard> = buffer.shards.iter().map(spare).collect();
         spares.push(Shard::default());
         Self {
@@ -49,14 +49,14 @@ impl Drain {
             spare.count = 0;
             std::mem::swap(spare, &mut *shard.0.lock());
         }
-        // Raised after the last swap, so that a push that finds every shard full records the generation in which it
-        // looked.
+        // Incremented after the last swap. A push that finds all shards full then records the generation that it has
+        // checked.
         buffer.drain_generation.fetch_add(1, Ordering::Release);
         self.records.clear();
         for (index, spare) in self.spares.iter().enumerate() {
             index_records(spare.used(), index, &mut self.records);
         }
-        // Each shard is sorted already, and a stable sort detects such runs.
+        // Each shard is sorted already, and a stable sort detects sorted runs.
         self.records.sort_by_key(|record| record.number);
         buffer.room_freed.notify_waiters();
     }
@@ -70,7 +70,7 @@ impl Drain {
         below_cut.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
-    /// Returns the counts of all records that were taken, including those above the cut.
+    /// Returns the counts of all records that were drained, including those above the cut.
     pub(crate) fn counts(&self) -> ClassCounts {
         let mut counts = ClassCounts::default();
         for record in &self.records {
@@ -79,7 +79,7 @@ impl Drain {
         counts
     }
 
-    /// Returns all internal records that were taken, including those above the cut.
+    /// Returns all internal records that were drained, including those above the cut.
     pub(crate) fn internal_records(&self) -> impl Iterator<Item = &[u8]> {
         let internal = self
             .records

@@ -1,5 +1,5 @@
-//! How the buffer is closed, and how a caller waits until the worker has stored everything that was pushed before the
-//! call. The waiting calls block the caller's thread, with a time limit, so they must never run on the path of a span.
+//! Closes the buffer, and lets a caller wait until the worker has stored everything that was pushed before the call.
+//! The waits block the caller's thread, with a time limit, so they must never run on the path of a span.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -21,7 +21,7 @@ impl IngestBuffer {
         self.flush_unless(timeout, || false)
     }
 
-    /// Works as [`flush`](Self::flush) does, but gives up when `is_hopeless` returns true. It is called ten times a
+    /// Like [`flush`](Self::flush), but gives up when `is_hopeless` returns true. `is_hopeless` is called ten times a
     /// second.
     pub(crate) fn flush_unless(
         &self,
@@ -47,13 +47,13 @@ impl IngestBuffer {
         Ok(())
     }
 
-    /// Waits until the worker has drained the buffer after [`close`](Self::close) and has ended.
+    /// Waits until the worker has drained the buffer after [`close`](Self::close) and its thread has ended.
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
         self.wait_finished_unless(timeout, || false)
     }
 
-    /// Works as [`wait_finished`](Self::wait_finished) does, but gives up when `is_hopeless` returns true. It is called
-    /// ten times a second.
+    /// Like [`wait_finished`](Self::wait_finished), but gives up when `is_hopeless` returns true. `is_hopeless` is
+    /// called ten times a second.
     pub(crate) fn wait_finished_unless(
         &self,
         timeout: Duration,
@@ -129,14 +129,14 @@ impl IngestBuffer {
         self.room_freed.notify_waiters();
     }
 
-    /// Rejects all later pushes. The worker drains the buffered records and ends.
+    /// Closes the buffer: later pushes are rejected. The worker drains the buffered records and ends.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         if self.is_forked() {
             return;
         }
         self.wake_now();
-        // Callers that wait for space must learn of the close now, even while the worker hangs in its store.
+        // Callers that wait for space must learn of the close now, even if the worker hangs in its store.
         self.room_freed.notify_waiters();
     }
 
@@ -144,10 +144,10 @@ impl IngestBuffer {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Returns whether this process is a fork of the one that opened the log, and if so closes the log in this process.
-    /// A fork has no worker thread, and a lock that another thread held at the fork stays locked for ever, so a fork
-    /// must take no lock. The check is a system call: it must not run for each span, only where the worker would be
-    /// woken or waited for.
+    /// Returns whether this process is a fork of the process that opened the log. If so, closes the log in this
+    /// process. A fork has no worker thread, and a lock that another thread held at the fork stays locked for ever, so
+    /// a fork must take no lock. The check is a system call, so it must not run for each span. It runs only where the
+    /// worker would be woken or awaited.
     pub(crate) fn is_forked(&self) -> bool {
         let is_forked = std::process::id() != self.process;
         if is_forked {
@@ -157,8 +157,7 @@ impl IngestBuffer {
         is_forked
     }
 
-    /// Ends the log because its worker thread cannot go on. Buffered records and all later ones are dropped and
-    /// counted.
+    /// Ends the log because its worker thread cannot continue. Buffered and later records are dropped and counted.
     pub(crate) fn abort(&self, why: &'static str) {
         // Only the worker aborts, and only once.
         let _only_one = self.abort_reason.set(why);

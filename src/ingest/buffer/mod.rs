@@ -1,8 +1,8 @@
 //! The bounded buffer between the host's threads and the worker: the hot path of every span.
 //!
 //! Records are stored as bytes in a few [`shard`]s and numbered by one counter. A [`push`] holds one uncontended lock
-//! for the time of a copy. It never waits, never allocates, and wakes the worker only if the worker sleeps and waits for
-//! this record ([`wake`]), or a shard is half full. If the thread's own shard is busy or full, the push tries the others
+//! for the time of a copy. It never waits and never allocates. It wakes the worker only if the worker sleeps until this
+//! record ([`wake`]), or a shard is half full. If the thread's own shard is busy or full, the push tries the others
 //! ([`probe`]). If all are full, the record is dropped and counted ([`overflow`]). The worker swaps all shards for
 //! empty ones ([`drain`]). A caller may wait until everything before its call is stored ([`flush`]), or for the id of
 //! its own event ([`acks`]).

@@ -1,5 +1,6 @@
-//! Pushes into a full or closed buffer: the record is dropped and counted by class. The committer reports the counts to
-//! readers as a gap (`engine::committer`). The counting runs on the host's threads and must never wait.
+//! Handles pushes into a full or closed buffer: the record is dropped and counted by class. The committer
+//! (`engine::committer`) reports the counts to readers as a gap. The counting runs on the host's threads and must never
+//! wait.
 
 use crate::{
     ingest::buffer::{
@@ -11,7 +12,7 @@ use crate::{
     wire::control::Dropped,
 };
 
-/// The number of dropped records of a class after which the process checks again whether it is a fork.
+/// The check for a fork runs once for this number of dropped records of a class.
 pub(super) const DROPS_PER_LOOK: u64 = 256;
 
 impl IngestBuffer {
@@ -35,11 +36,11 @@ impl IngestBuffer {
                 {
                     return;
                 }
-                // The worker may just have emptied the buffer and be about to sleep, but it must report the drop.
+                // The worker may just have emptied the buffer and be about to sleep. It must still report the drop.
                 self.wake(FillLevel::OverHalf);
             }
-            // After a shutdown, the app expects no more records to be kept, so they are not counted. After an abort,
-            // the app does not know that the log has ended, so the losses are counted.
+            // After a shutdown, the app does not expect further records to be kept, so they are not counted. After an
+            // abort, the app does not know that the log has ended, so the losses are counted.
             PushError::Closed if self.abort_reason().is_some() => self.count_dropped(class, 1),
             PushError::Closed => {}
         }

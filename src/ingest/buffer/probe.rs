@@ -1,4 +1,4 @@
-//! Chooses the next shard to try when the thread's own is busy or full. It runs on the host's threads and never waits
+//! Selects the shard to try when the thread's own shard is busy or full. It runs on the host's threads and never waits
 //! for a lock.
 
 use crate::{
@@ -10,18 +10,18 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// Upper bound on the rounds over all shards before a push gives up. Another holder keeps a lock for one copy only. But
-/// the scheduler may have suspended the holders of all shards; this bounds the wait. The record is then rejected and
-/// counted although there is space.
+/// Upper bound on the rounds over all shards before a push gives up. A lock is held only for one copy. But the
+/// scheduler may have suspended the holders of all shards, and this bounds the push in that case. The record is then
+/// rejected and counted although there is space.
 pub(super) const ROUNDS: usize = 64;
 
-/// The progress of a search for a shard with space that no other thread is writing to.
+/// The progress of a search for a shard with space that no other thread writes to.
 pub(super) struct ShardProbe {
-    /// The worker's turn in which the search began.
+    /// The worker's turn at the begin of the search.
     pub(super) turn: u64,
     pub(super) rounds: usize,
-    /// Within this round: how many shards were tried, whether one was busy, and whether the others had room for no
-    /// record at all.
+    /// In this round: how many shards were tried, whether one was busy, and whether the others were too full for any
+    /// record.
     pub(super) tried: usize,
     pub(super) busy: bool,
     pub(super) full: bool,
@@ -66,8 +66,8 @@ impl IngestBuffer {
     ) -> Result<usize, PushError> {
         let full_since = class.of(&self.full_since);
         let Some(probe) = probe else {
-            // If every shard was full in this turn, stop: under overload, probing every shard for each record would
-            // cost more than everything else.
+            // If every shard was found full in this turn, stop. Under overload, probing every shard for each record
+            // would cost more than the rest of the work.
             let turn = self.drain_generation.load(Ordering::Acquire) + 1;
             if full_since.load(Ordering::Relaxed) == turn {
                 return Err(self.rejection());

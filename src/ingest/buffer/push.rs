@@ -1,4 +1,4 @@
-//! Puts a record into the buffer. It runs on the host's threads: it never waits, never allocates and never panics.
+//! Pushes records into the buffer. It runs on the host's threads: it never waits, never allocates and never panics.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -25,7 +25,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// The value while the worker runs: no record has this number, so none wakes it.
+/// The value while the worker runs. No record has this number, so no push wakes the worker.
 pub(super) const AWAKE: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct IngestBuffer {
     pub(super) next_number: AtomicU64,
     /// How many times the worker has emptied the shards.
     pub(super) drain_generation: AtomicU64,
-    /// For each class: the turn, counted from one, since which no shard has had room.
+    /// For each class: the turn, counted from 1, in which all shards were found full.
     pub(super) full_since: [AtomicU64; 4],
     pub(super) closed: AtomicBool,
     /// The reason why the log aborted; unset if it is open or was shut down.
@@ -51,7 +51,7 @@ pub(crate) struct IngestBuffer {
     pub(super) wake_at: AtomicU64,
     pub(super) urgent: AtomicBool,
     pub(super) worker: OnceLock<Thread>,
-    /// The id of the process that has the worker.
+    /// The id of the process whose worker thread drains the buffer.
     pub(super) process: u32,
     pub(super) dropped: [AtomicU64; 3],
     pub(super) drained: Mutex<DrainProgress>,
@@ -66,7 +66,7 @@ pub(crate) struct IngestBuffer {
 pub(crate) struct TurnResult {
     /// Whether the store failed at any moment of the turn.
     pub(crate) has_failed: bool,
-    /// Whether the store is failing at its end.
+    /// Whether the store was failing at the end of the turn.
     pub(crate) is_failing: bool,
 }
 
@@ -133,7 +133,7 @@ impl IngestBuffer {
         pushed
     }
 
-    /// Works as [`push`](Self::push) does, but counts nothing.
+    /// Like [`push`](Self::push), but counts no drop.
     #[inline]
     pub(crate) fn try_push(
         &self,
@@ -223,7 +223,7 @@ impl IngestBuffer {
         self.next_number.load(Ordering::SeqCst)
     }
 
-    /// Returns how many records were pushed and are not stored yet. It includes numbers that no record uses.
+    /// Returns how many records were pushed and are not stored yet. The count includes numbers that no record uses.
     pub(crate) fn pending_records(&self) -> u64 {
         let drained_through = lock(&self.drained).drained_through;
         self.next_number().saturating_sub(drained_through)

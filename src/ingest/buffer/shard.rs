@@ -31,7 +31,7 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Creates an empty shard. The system maps zeroed memory lazily, so it costs nothing until it is written.
+    /// Creates an empty shard. The system maps zeroed memory lazily, so unwritten memory costs nothing.
     pub(super) fn new(size: usize) -> Self {
         Self {
             bytes: vec![0; size].into_boxed_slice(),
@@ -44,7 +44,7 @@ impl Shard {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Returns whether the shard lacks space for any record, or only for this one.
+    /// Returns whether the shard lacks space for any record, or only for one of this size.
     pub(super) fn shortage(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
             Shortage::OfAnyRecord
@@ -54,14 +54,14 @@ impl Shard {
     }
 }
 
-/// Which records do not fit into a shard.
+/// The records that do not fit into a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     OfThisRecord,
     OfAnyRecord,
 }
 
-/// How full a shard is.
+/// The fill level of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FillLevel {
     UpToHalf,

@@ -38,7 +38,7 @@ fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        // Each push happens after the previous one, on whichever thread that was.
+                        // Each push happens after the previous one, whichever thread made that.
                         let mut next = lock(&turn);
                         push(&buffer, RecordClass::Other, &next.to_string()).unwrap();
                         *next += 1;

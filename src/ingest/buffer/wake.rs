@@ -1,6 +1,7 @@
-//! How the worker thread sleeps, and who wakes it. Before it sleeps, the worker stores the number of the record at
-//! which it must be woken: the next one, or the last one of a batch. A host thread compares that number with its own
-//! record's. It wakes the worker only then, or if a shard is half full, and never waits for it.
+//! Puts the worker thread to sleep and wakes it. Before it sleeps, the worker stores the number of the record at which
+//! it must be woken: the next one, or the last one of a batch. A host thread compares its own record's number with
+//! that. It wakes the worker if its number has reached it, or if a shard is half full. A host thread never waits for
+//! the worker.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::{
 
 impl IngestBuffer {
     pub(crate) fn attach_worker(&self) {
-        // There is never a second worker, so the first one stays attached.
+        // There is never a second worker, so the thread stays attached.
         drop(self.worker.set(thread::current()));
     }
 
@@ -24,11 +25,11 @@ impl IngestBuffer {
         self.worker.get().is_some()
     }
 
-    /// Parks until a record with this number or a higher one arrives, or until the time has passed. Returns at once if
-    /// there is one already, or if someone has called [`wake_now`](Self::wake_now).
+    /// Parks until a record with this number or a higher one arrives, or until `timeout` has passed. Returns at once if
+    /// there already is such a record, or after a call of [`wake_now`](Self::wake_now).
     pub(crate) fn park_until_record(&self, number: u64, timeout: Duration) {
-        // Stored before the counter is read, while a push draws its number before it reads this. So at least one of the
-        // two sees the other.
+        // Stored before the counter is read. A push draws its number before it reads `wake_at`. So at least one of the
+        // two threads sees the other's write.
         self.wake_at.store(number, Ordering::SeqCst);
         if self.next_number() <= number
             && !self.is_closed()
@@ -39,15 +40,15 @@ impl IngestBuffer {
         self.wake_at.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Parks for this time, even if records arrive. Returns earlier if someone has called [`wake_now`](Self::wake_now).
+    /// Parks for this time, even if records arrive. A call of [`wake_now`](Self::wake_now) ends it earlier.
     pub(crate) fn park(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
         }
     }
 
-    /// Parks for the whole time, even if someone calls [`wake_now`](Self::wake_now). Returns earlier only if the log is
-    /// shut down.
+    /// Parks for the whole time, even if [`wake_now`](Self::wake_now) is called. Only shutdown of the log ends it
+    /// earlier.
     pub(crate) fn back_off(&self, time: Duration) {
         let begun = Instant::now();
         while !self.is_closed() {
@@ -64,7 +65,7 @@ impl IngestBuffer {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()
     }
 
-    /// Wakes the worker at once, whichever of these methods it is in.
+    /// Wakes the worker at once, from a park in any of these methods except [`back_off`](Self::back_off).
     pub(crate) fn wake_now(&self) {
         self.urgent.store(true, Ordering::SeqCst);
         self.wake_at.store(AWAKE, Ordering::SeqCst);
@@ -73,8 +74,8 @@ impl IngestBuffer {
         }
     }
 
-    /// Wakes the worker, or keeps it from falling asleep, for news that wait outside of the buffer. It draws a number
-    /// that no record uses.
+    /// Wakes the worker, or keeps it from falling asleep, because of changes that wait outside the buffer. Draws a
+    /// number that no record uses.
     pub(crate) fn announce(&self) {
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         self.wake_if_due(number, FillLevel::UpToHalf);
@@ -105,21 +106,20 @@ impl IngestBuffer {
 pub(crate) const GATHER_TIME: Duration = Duration::from_millis(1);
 /// The number of records at which a turn begins at once.
 pub(crate) const BATCH_RECORDS: u64 = 128;
-/// After a turn of at most this many records, the next record need not wait for others.
+/// After a turn of at most this many records, the next record is handled without waiting for others.
 const FEW_RECORDS: usize = 2;
 
-/// Decides after each turn of the worker whether the next record is handled at once, or records gather first. Each turn
-/// has a cost of its own, and to wake the worker costs the thread that pushes. So records gather while many come: when
-/// a turn took more than [`FEW_RECORDS`], or began within [`GATHER_TIME`] after the last but one.
+/// Decides after each turn of the worker whether the next record is handled at once, or whether records gather first.
+/// Each turn has a fixed cost, and waking the worker costs the pushing thread time. So records gather under load: when
+/// a turn had more than [`FEW_RECORDS`] records, or began within [`GATHER_TIME`] after the last but one.
 #[derive(Debug, Default)]
 pub(crate) struct TurnPace {
-    /// When the last two turns began that took records, the later one last.
+    /// The begin of the last two turns that had records, the later one last.
     turns: [Option<Instant>; 2],
 }
 
 impl TurnPace {
-    /// Takes note of a turn that began at that time and took this many records. Returns whether records gather before
-    /// the next turn.
+    /// Notes a turn that began at `began` and had `taken` records. Returns whether records gather before the next turn.
     pub(crate) fn lets_gather(&mut self, began: Instant, taken: usize) -> bool {
         if taken == 0 {
             return false;
@@ -136,8 +136,8 @@ mod tests {
     use super::*;
     use crate::ingest::buffer::class::{PushError, RecordClass};
 
-    /// Simulates turns that began at these times, in microseconds, and took this many records. Returns for each whether
-    /// records gather after it.
+    /// Simulates turns given by begin, in microseconds, and number of records. Returns for each turn whether records
+    /// gather after it.
     fn gathering(turns: &[(u64, usize)]) -> Vec<bool> {
         let (mut pace, begun) = (TurnPace::default(), Instant::now());
         let turns = turns.iter();
@@ -188,7 +188,7 @@ mod tests {
     fn the_worker_does_not_park_for_a_record_that_is_there() {
         let buffer = IngestBuffer::new(0, 1000);
         push(&buffer).unwrap();
-        // Nobody would wake it.
+        // No other thread would wake the worker.
         buffer.park_until_record(0, Duration::MAX);
         for _ in 1..BATCH_RECORDS {
             push(&buffer).unwrap();
@@ -215,7 +215,7 @@ mod tests {
         let buffer = IngestBuffer::new(0, 1000);
         buffer.wake_at.store(1, Ordering::SeqCst);
         push(&buffer).unwrap();
-        // It draws a number in every shard, but fits into none.
+        // This push draws a number in every shard, and fits into none.
         let large = vec![0; 10_000_000];
         let pushed = buffer.try_push(RecordClass::Other, |buf| buf.put_slice(&large));
         assert_eq!(pushed, Err(PushError::Full));

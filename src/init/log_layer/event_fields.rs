@@ -1,5 +1,5 @@
 //! Copies the fields of a `tracing` event into a log record. It runs on the host's threads. It formats the host's
-//! values before any lock of ours is taken.
+//! values while it holds no lock of ours.
 
 use std::{error::Error as StdError, fmt};
 
@@ -10,11 +10,11 @@ use crate::span::record::LogPairs;
 /// Upper bound on the causes of an error that are written after its message.
 const CAUSES_MAX: usize = 16;
 
-/// Takes the fields of one event.
+/// Collects the fields of one event.
 #[derive(Debug)]
 pub(super) struct EventFields<'a> {
     pub(super) pairs: &'a mut LogPairs,
-    /// Whether the event is a record of the crate `log`, whose fields `log.*` say where it comes from.
+    /// Whether the event is a record of the crate `log`, whose `log.*` fields hold its source location.
     pub(super) is_of_log_crate: bool,
 }
 
@@ -76,7 +76,7 @@ impl Visit for EventFields<'_> {
     }
 }
 
-/// Writes an error, and after it its causes.
+/// Writes an error, followed by its causes.
 struct WithCauses<'a>(&'a (dyn StdError + 'static));
 
 impl fmt::Display for WithCauses<'_> {

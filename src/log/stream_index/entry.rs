@@ -1,11 +1,12 @@
 //! The index entry of one stream: the sequences of its events, its number of open tokens, and a count of evicted
-//! events. The file also has the slab that holds the entries. Pure; it is called under the tail's lock.
+//! events. The slab that holds the entries is here, too. Nothing here does I/O; all runs under the tail's lock.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::log::{event::StreamKey, retention::EvictedEvents, waker::WakeFlag};
 
-/// The slot of a stream's entry. It is valid while the stream is held or a reader waits for it.
+/// The slot of a stream's entry. It is valid while the stream has an entry: while it holds events or a reader waits for
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamSlot(u32);
 
@@ -14,13 +15,13 @@ impl StreamSlot {
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
-/// When the stream's events are kept longer than others.
+/// When the stream's events are carried, that is, kept longer than the events of other streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carrying {
     WhileOpen,
-    /// Never again, because it lost its carried events.
+    /// Never, because the stream has lost its carried events.
     Never,
-    /// Until somebody asks to stop, because somebody asked to keep it.
+    /// Until the request to keep it is withdrawn.
     Always,
 }
 
@@ -28,13 +29,14 @@ pub(super) enum Carrying {
 #[derive(Debug)]
 pub(super) struct StreamEntry {
     pub(super) name: InlineKey,
-    /// The first sequence that this entry covers. An earlier entry of the same stream may have been removed.
+    /// The first sequence that this entry covers. Earlier events may have belonged to a previous entry of the stream,
+    /// since removed.
     pub(super) since: u64,
     /// The sequences of the retained events, ascending.
     pub(super) sequences: SequenceList,
     /// The last block that contains the stream, given by the block's first event, and the stream's index in that block.
     pub(super) block_stream: (u64, u32),
-    /// The number of opening events without a closing one. While it is not 0, the stream is held.
+    /// The number of opening events without a closing one. While it is not 0, the entry is kept.
     pub(super) open: u32,
     /// Whether the stream is in the list of streams to wake at the next publication.
     pub(super) dirty: bool,
@@ -75,8 +77,8 @@ impl StreamEntry {
         !self.sequences.is_empty() || self.open > 0
     }
 
-    /// Returns the number of events that retention has removed from the stream, without the opening events that are
-    /// still kept.
+    /// Returns the number of events that retention has removed from the stream, not counting opening events that are
+    /// kept beyond retention.
     pub(super) fn evicted_events(&self) -> EvictedEvents {
         let events = self.evicted.count.saturating_sub(u64::from(self.pinned));
         EvictedEvents::new(events, Some(self.evicted_closings))
@@ -91,7 +93,7 @@ impl StreamEntry {
     }
 }
 
-/// The bytes of a stream's key. Most keys are ids of 16 bytes, which are stored in the entry itself.
+/// The bytes of a stream's key. Most keys are ids of 16 bytes: the entry itself stores them.
 #[derive(Debug)]
 pub(super) enum InlineKey {
     Short(u8, [u8; 22]),
@@ -119,7 +121,7 @@ impl InlineKey {
     }
 }
 
-/// Ascending sequences. Short lists are stored in the entry itself.
+/// Ascending sequences. The entry itself stores short lists.
 #[derive(Debug)]
 pub(super) enum SequenceList {
     Few(u8, [u64; FEW]),
@@ -169,7 +171,7 @@ impl SequenceList {
         }
     }
 
-    /// Removes the first sequence if it equals `sequence`. Returns whether it did.
+    /// Removes the first sequence if it equals `sequence`. Returns whether a sequence was removed.
     pub(super) fn pop(&mut self, sequence: u64) -> bool {
         match self {
             Self::Few(length, few) => {
@@ -236,8 +238,8 @@ impl EvictedCount {
         self.last = sequence;
     }
 
-    /// Returns how many of them are in `after + 1..=to`. Returns `None` if only some of them are, because their
-    /// sequences are not stored.
+    /// Returns how many evicted events are in `after + 1..=to`. Returns `None` if only a part of them is in that range,
+    /// because their sequences are not stored.
     pub(crate) fn count_in(self, after: u64, to: u64) -> Option<u64> {
         if self.count == 0 || self.last <= after || to < self.first {
             Some(0)
@@ -250,7 +252,7 @@ impl EvictedCount {
 }
 
 /// A slab in fixed chunks: growth never moves entries. Free slots are reused last in, first out, while they are still
-/// in the cache. If streams come and go with every event, fetching cold memory is most of their cost.
+/// in the cache. If most streams have few events, fetching cold memory is most of the cost of an entry.
 #[derive(Debug, Default)]
 pub(super) struct EntrySlab {
     pub(super) chunks: Vec<Vec<Option<StreamEntry>>>,

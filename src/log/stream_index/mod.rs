@@ -20,18 +20,18 @@ use crate::{
     util::hash::RandomState,
 };
 
-/// The entries of all streams. It has no lock of its own: the tail's lock guards both, because they must agree.
+/// The entries of all streams. The tail's lock guards both the tail and this index, because they must agree.
 #[derive(Debug)]
 pub(crate) struct StreamIndex {
-    /// Slots of the entries, by the hash of the key.
+    /// Slots of the entries, found by the hash of the key.
     table: HashTable<StreamSlot>,
     hashing: RandomState,
     entries: EntrySlab,
     /// The newest sequence of all streams.
     newest: u64,
-    /// The number of held streams.
+    /// Number of streams with an entry that holds events or open tokens.
     held: usize,
-    /// Streams that readers wait for and that have unpublished events.
+    /// Streams with unpublished events and waiting readers.
     dirty: Vec<StreamSlot>,
     /// Streams from which retention removed events since the last call of `take_shortened`.
     shortened: Vec<StreamSlot>,
@@ -144,12 +144,12 @@ impl StreamIndex {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
-    /// Returns whether the stream lost its carried events.
+    /// Returns whether the stream has lost its carried events.
     pub(crate) fn is_let_go(&self, slot: StreamSlot) -> bool {
         self.carrying(slot) == Carrying::Never
     }
 
-    /// Returns whether somebody asked to keep the stream.
+    /// Returns whether the stream is kept on request.
     pub(crate) fn is_kept(&self, slot: StreamSlot) -> bool {
         self.carrying(slot) == Carrying::Always
     }
@@ -159,14 +159,14 @@ impl StreamIndex {
         stream.map_or(Carrying::Never, |stream| stream.carrying)
     }
 
-    /// Records that the stream loses its carried events.
+    /// Records that the stream has lost its carried events.
     pub(crate) fn let_go(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.carrying = Carrying::Never;
         }
     }
 
-    /// Records whether somebody asked to keep the stream. If so, its events are carried from now on.
+    /// Records whether the stream is kept on request. If so, its events are carried from now on.
     pub(crate) fn set_kept(&mut self, slot: StreamSlot, is_kept: bool) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.carrying = if is_kept {
@@ -225,7 +225,7 @@ impl StreamIndex {
         self.get(id).is_some_and(StreamEntry::is_held)
     }
 
-    /// Returns how many of the stream's sequences are less than this one.
+    /// Returns how many of the stream's sequences are less than `sequence`.
     pub(crate) fn count_before(&self, id: &StreamKey, sequence: u64) -> u64 {
         let stream = self.get(id);
         stream.map_or(0, |stream| stream.sequences.count_before(sequence))
@@ -264,7 +264,7 @@ impl StreamIndex {
     pub(crate) fn take_shortened(&mut self) -> Vec<(StreamKey, EvictedEvents)> {
         let mut shortened = Vec::new();
         for slot in self.shortened.drain(..) {
-            // Another stream may use the slot meanwhile.
+            // Another stream may use the slot by now.
             if let Some(stream) = self.entries.get_mut(slot)
                 && std::mem::take(&mut stream.is_eviction_listed)
                 && let Ok(key) = StreamKey::new(stream.name.bytes())
@@ -319,8 +319,8 @@ impl StreamIndex {
         }
     }
 
-    /// Adds a waiting reader to a stream whose events up to `published` are published. The entry of a stream without
-    /// events lives as long as its waiting readers.
+    /// Adds a waiting reader to a stream. Events up to `published` are published. The entry of a stream without events
+    /// lives as long as its waiting readers.
     pub(crate) fn join(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>, published: u64) {
         let slot = self.find_or_insert(id, self.newest + 1);
         let Some(stream) = self.entries.get_mut(slot) else {

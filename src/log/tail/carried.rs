@@ -1,9 +1,10 @@
-//! Carried events: events that retention would have removed, but whose stream is open, so that a trace that runs keeps
-//! its beginning while whole ended traces go. They are bounded. Over the bound, one stream goes as a whole: the ended
-//! one whose last event is the oldest, else the largest open one. Pure; it is called under the tail's lock.
+//! Carried events: events of open or kept streams that retention would otherwise have removed. They keep a running
+//! trace whole while whole ended traces go. Carried events have a bound. Above it, one stream loses all of them at
+//! once: the ended stream whose last event is the oldest, or else the largest open one. Nothing here does I/O; all runs
+//! under the tail's lock.
 //!
-//! Cost: an evicted event of an open stream is copied once, when its whole block has been evicted, and costs one
-//! insertion into an ordered map. An evicted event of any other stream costs one look at its stream's entry.
+//! Cost: an evicted event of an open stream is copied once, when its whole block has been evicted, and inserted into an
+//! ordered map. For an evicted event of any other stream, the entry of its stream is read once.
 
 use std::{
     cmp::Reverse,
@@ -20,17 +21,17 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
-/// Streams that somebody asked to keep are carried within a bound of their own.
+/// The carried events of all streams. Streams kept on request have a bound of their own.
 #[derive(Debug, Default)]
 pub(super) struct CarriedEvents {
     events_max: usize,
     bytes_max: usize,
     kept_max: StreamSize,
-    /// Where each carried event is, by its sequence.
+    /// The place of each carried event, by its sequence.
     places: BTreeMap<u64, Place>,
     bytes: usize,
     streams: Map<StreamSlot, CarriedStream>,
-    /// All streams, the first to go first.
+    /// All streams in order of eviction.
     ranks: BTreeSet<EvictionRank>,
 }
 
@@ -51,16 +52,16 @@ impl Place {
 
 #[derive(Debug)]
 struct CarriedStream {
-    /// Ascending. These are always the stream's first sequences that can still be read.
+    /// The carried sequences, ascending. They are always the first sequences of the stream that can still be read.
     sequences: Vec<u64>,
     bytes: usize,
     rank: EvictionRank,
 }
 
-/// The order in which streams go.
+/// The order in which streams lose their carried events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum EvictionRank {
-    /// `last` is the stream's newest sequence when the rank was made.
+    /// `last` is the stream's newest sequence at the time when this rank was set.
     Ended {
         last: u64,
         slot: StreamSlot,
@@ -75,7 +76,7 @@ enum EvictionRank {
     },
 }
 
-/// The events and bytes of a stream, or of several.
+/// The events and bytes of one or more streams.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamSize {
     pub(super) events: usize,
@@ -95,16 +96,16 @@ impl StreamSize {
     }
 }
 
-/// What must happen because a bound is exceeded.
+/// The action that an exceeded bound requires.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Overflow {
-    /// All carried events of the stream must go.
+    /// Evict all carried events of the stream.
     Evict(StreamSlot),
-    /// The stream can no longer be kept: it is carried like any other.
+    /// Stop keeping the stream: it is then carried like any other.
     StopKeeping(StreamSlot),
 }
 
-/// What the index knows of a stream.
+/// The index's data on a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StreamState {
     pub(super) slot: StreamSlot,
@@ -131,7 +132,7 @@ impl StreamState {
 }
 
 impl CarriedEvents {
-    /// Makes it for a log with this retention.
+    /// Returns an empty collection with the bounds of this retention.
     pub(super) fn within(retention: &Retention) -> Self {
         Self {
             events_max: retention.events_max() / Retention::CARRIED_DIVISOR,
@@ -144,12 +145,12 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns whether there is room for any event.
+    /// Returns whether any event may be carried at all.
     pub(super) fn is_enabled(&self) -> bool {
         self.events_max > 0
     }
 
-    /// Returns how much may be kept because somebody asked for it.
+    /// Returns the bound on streams kept on request.
     pub(super) fn kept_max(&self) -> StreamSize {
         self.kept_max
     }
@@ -217,8 +218,9 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns what must happen to a stream now: the first one goes if there are too many events, else an ended one
-    /// whose last event is too old by `is_too_old`. `last` returns the newest sequence of a stream.
+    /// Returns the action that is due now. If the kept streams are too large, that is to stop keeping the largest one.
+    /// Otherwise it is to evict the first stream in order, if there are too many events, or if it has ended and its
+    /// last event is too old by `is_too_old`. `last` returns the newest sequence of a stream.
     pub(super) fn overflow(
         &mut self,
         last: impl Fn(StreamSlot) -> u64,
@@ -236,7 +238,7 @@ impl CarriedEvents {
                 EvictionRank::Ended { last: known, slot } => {
                     let last = last(slot);
                     if last > known {
-                        // Events were added to the ended stream since then.
+                        // The ended stream got events since its rank was set.
                         self.update(StreamState {
                             slot,
                             is_open: false,
@@ -259,7 +261,8 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns when the last event of the ended stream that goes first was stored, if that event is carried, too.
+    /// Returns when the last event of the first stream in order was stored, if that stream has ended and the event is
+    /// carried.
     pub(super) fn oldest_ended(&self) -> Option<Instant> {
         let Some(EvictionRank::Ended { last, .. }) = self.ranks.first() else {
             return None;
@@ -279,8 +282,8 @@ impl CarriedEvents {
         places.map(|place| place.slice()).collect()
     }
 
-    /// Copies the carried events out of this block, a block for each stream, so that the memory of all others can be
-    /// freed, now and when a stream goes.
+    /// Copies the carried events out of this block into a new block for each stream. The old block can then be freed,
+    /// and each new block when its stream goes.
     pub(super) fn detach_from(&mut self, block: &Arc<Block>) {
         let mut by_stream: Map<StreamSlot, Vec<u64>> = Map::default();
         for (sequence, place) in self.places.range(block.sequence(0)..=block.last()) {
@@ -307,7 +310,7 @@ impl CarriedEvents {
     }
 }
 
-/// Adds a slice to the list, as a part of the last one if it follows it in the same block.
+/// Adds a slice to the list. If it follows the last slice in the same block, extends that slice.
 pub(super) fn push_adjacent(slices: &mut Vec<Slice>, next: Slice) {
     match slices.last_mut() {
         Some(last)

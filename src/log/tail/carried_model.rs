@@ -1,4 +1,4 @@
-//! Compares the tail with a naive model: what retention keeps of open, ended and let-go streams, after random histories.
+//! Compares the tail with a naive model: which events of open, ended and evicted streams remain after random histories.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -8,9 +8,10 @@ use std::{
 use super::*;
 
 const EPOCH: Epoch = Epoch::NONE;
-/// All sequences of a history have as many digits, so that only its stream decides how large an event is.
+/// All sequences of a history have the same number of digits, so the size of an event depends only on its stream.
 const FIRST: u64 = 10_000;
-/// The sizes of the frames of each stream: primes, so that no two streams are equally large while they have fewer events.
+/// The sizes of the frames of each stream: primes, so two streams can have the same size only if they have at least
+/// that many events.
 const SIZES: [usize; 6] = [101, 103, 107, 109, 113, 127];
 
 /// A random number generator (xorshift).
@@ -110,7 +111,7 @@ impl Model {
         }
     }
 
-    /// A stream of which nothing is left is forgotten, counts and all.
+    /// A stream with no events left is forgotten, with its counts.
     fn forget_if_empty(&mut self, stream: usize) {
         if self.readable(stream).is_empty() && !self.is_open(stream) {
             self.evicted.remove(&stream);
@@ -188,12 +189,13 @@ fn retention_keeps_what_the_naive_model_keeps() {
             max,
             ..Model::default()
         };
-        // Some histories open more than they close, so that streams run for long.
+        // Some histories open more spans than they close, so some streams stay open for long.
         let closes = 1 + random.below(3);
         let mut sequence = FIRST;
         for _ in 0..60 + random.below(120) {
             let mut batch = Batch::default();
-            // The tail evicts after each batch, the model after each event: that is the same for one event.
+            // The tail evicts after each batch, the model after each event. For batches of one event, both are the
+            // same.
             let stream = random.index(SIZES.len());
             let token = random.below(3);
             let pin = match random.below(12) {
@@ -242,7 +244,7 @@ fn blocks_are_freed_though_some_of_their_events_are_carried() {
     let state = read(&tail.state);
     let carried: Vec<Slice> = state.carried.range(0, u64::MAX).collect();
     let sizes: BTreeSet<usize> = carried.iter().map(|slice| slice.block.len()).collect();
-    // At most the events of the front block are not copied out yet.
+    // Only events of the front block may still be in their original block.
     assert!(carried.len() >= 36 && state.carried.len() == carried.len());
     assert!(sizes.first() == Some(&1) && sizes.len() <= 2, "{sizes:?}");
 }
@@ -260,11 +262,11 @@ fn an_ended_stream_goes_when_its_last_event_is_too_old() {
     };
     put(Pinning::Open(1), Duration::ZERO);
     put(Pinning::None, minute / 2);
-    // While it is open, age removes nothing of it.
+    // While the stream is open, age removes none of its events.
     assert_eq!(tail.expire(begun + minute * 10), None);
     assert_eq!(read_all(&tail, &[key(1)], 0).0, [1, 2]);
     put(Pinning::Close(1), minute * 10);
-    // It is whole until its last event is too old.
+    // The stream stays whole until its last event is too old.
     assert_eq!(tail.expire(begun + minute * 11), Some(begun + minute * 11));
     assert_eq!(read_all(&tail, &[key(1)], 0).0, [1, 2, 3]);
     let past = Duration::from_nanos(1);

@@ -1,5 +1,5 @@
-//! Keeps streams because somebody asked for it, such as a trace that a person still reads. Kept streams are bounded in
-//! number and size, and retention carries their events. It runs on the thread of whoever asks, under the tail's lock.
+//! Keeps streams on request, such as a trace that a person still reads. Kept streams are bounded in number and size,
+//! and their events are carried. It runs on the thread of the caller, under the tail's lock.
 
 use std::fmt;
 
@@ -15,19 +15,19 @@ use crate::{
 /// Why a stream cannot be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeepError {
-    /// The log has no event of it.
+    /// The log has no event of the stream.
     Unknown,
     /// Only the memory store can keep streams.
     Unsupported,
-    /// As many streams as allowed are kept.
+    /// The maximum number of streams is kept already.
     TooMany,
-    /// Together with the kept ones, the stream is too large.
+    /// The stream and those kept already would be too large together.
     TooLarge,
 }
 
 impl Tail {
-    /// Keeps all readable events of a stream, and those to come, until [`stop_keeping`](Self::stop_keeping) or until
-    /// the kept streams outgrow their share.
+    /// Keeps all readable and future events of a stream, until [`stop_keeping`](Self::stop_keeping) or until the kept
+    /// streams outgrow their share.
     pub(crate) fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
         let mut state = write(&self.state);
         if !state.carried.is_enabled() {
@@ -53,7 +53,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Returns whether the stream was kept.
+    /// Stops keeping the stream. Returns whether it was kept.
     pub(crate) fn stop_keeping(&self, key: &StreamKey) -> bool {
         let mut state = write(&self.state);
         let slot = state.streams.find(key);
@@ -64,7 +64,7 @@ impl Tail {
         true
     }
 
-    /// Returns the streams that somebody asked to keep.
+    /// Returns the streams that are kept on request.
     pub(crate) fn kept(&self) -> Vec<StreamKey> {
         let state = read(&self.state);
         let kept = state.kept.iter();

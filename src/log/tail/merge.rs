@@ -1,5 +1,5 @@
-//! Merges the small blocks at the end of the tail, so that many small batches do not leave many small blocks. It runs
-//! on the thread that appends. It copies outside the state's lock, so that readers do not wait.
+//! Merges the small blocks at the end of the tail, because many small batches would otherwise leave many small blocks.
+//! It runs on the thread that appends, and copies outside the state's lock, so readers do not wait.
 
 use std::sync::Arc;
 
@@ -44,7 +44,8 @@ impl Tail {
             if keep == 0 {
                 state.front_evicted = 0;
                 if let Some(front) = run.first() {
-                    // The merged block does not have them.
+                    // The merged block lacks the events already evicted from the front block, so carried ones are
+                    // copied out.
                     state.carried.detach_from(front);
                 }
             }
@@ -55,7 +56,7 @@ impl Tail {
         state.run_bytes = 0;
     }
 
-    /// Returns whether the blocks may be merged. The merged block gets the age of its newest part.
+    /// Returns whether the blocks may be merged. A merged block gets the time of its newest part.
     pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return false;

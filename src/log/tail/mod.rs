@@ -43,7 +43,7 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// Upper bound on the events kept beyond retention that a reader gets at once. It bounds the reader's memory.
+/// Upper bound on the pinned events (kept beyond retention) that a reader gets at once. It bounds the reader's memory.
 const PINNED_PAGE_EVENTS: usize = 256;
 
 #[derive(Debug)]
@@ -55,22 +55,22 @@ pub(crate) struct Tail {
     readers_of_all: WakeSet,
     /// Readers of some streams. They are woken for events that belong to every stream.
     readers_of_streams: WakeSet,
-    /// Held by the appending thread, which merges small blocks outside the state's lock.
+    /// Held by the thread that appends. That thread merges small blocks outside the state's lock.
     appending: Mutex<()>,
 }
 
 /// The result of a read after a position.
 #[derive(Debug)]
 pub(crate) enum TailRead {
-    /// Events of one block, so that a reader never holds more than one block.
+    /// Events of one block only, so that a reader never holds more than one block.
     Events(Vec<Slice>),
-    /// The position is before the oldest retained event, whose sequence this is.
+    /// The position is before the oldest retained event. Has that event's sequence.
     Evicted(u64),
     /// There are no events up to this sequence.
     Nothing(u64),
 }
 
-/// A range of events that is no longer in memory, as it concerns a reader of some streams.
+/// A range of events that is no longer in memory, for a reader of some streams.
 #[derive(Debug)]
 pub(crate) struct SkippedRange {
     /// The last sequence of the range.
@@ -88,7 +88,7 @@ pub(crate) struct Evictions {
     pub(crate) streams: Vec<StreamKey>,
     /// Streams that lost some of their events, with the total of their evicted events.
     pub(crate) shortened: Vec<(StreamKey, EvictedEvents)>,
-    /// Streams that are no longer kept, because they outgrew the bound.
+    /// Streams that are no longer kept on request, because they outgrew the bound.
     pub(crate) outgrown: Vec<StreamKey>,
 }
 
@@ -139,7 +139,7 @@ impl Tail {
         }
     }
 
-    /// Makes a tail that has no store behind it. It keeps the events of open streams longer than others
+    /// Makes a tail without a store behind it. It keeps the events of open streams longer than those of others
     /// ([`Retention::CARRIED_DIVISOR`]).
     pub(crate) fn carrying(next: u64, retention: Retention) -> Self {
         let tail = Self::new(next, retention);
@@ -196,7 +196,8 @@ impl Tail {
         }
     }
 
-    /// Appends a batch that no store keeps. A token that the batch closes stays open, because it is open in the store.
+    /// Appends a batch that no store keeps. A token that the batch closes stays open, because it is still open in the
+    /// store.
     pub(crate) fn append_unstored(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let map_pin = |pin| match pin {
             Pinning::Close(_) => Pinning::None,
@@ -216,7 +217,8 @@ impl Tail {
     fn append_as(&self, first: u64, batch: &Batch, context: AppendContext) {
         let _appending = lock(&self.appending);
         if first != self.next() {
-            // The store numbered events that were never appended here, so the events before them are not adjacent.
+            // The store has numbered events that were never appended here, so the new events do not follow those in
+            // memory.
             self.reset_to(first);
         }
         let mut records = batch.iter().zip(first..);
@@ -246,7 +248,7 @@ impl Tail {
         state.evict(&self.retention, context.now);
     }
 
-    /// Appends events that a store returned, except those that the tail has already. Readers do not see them until they
+    /// Appends events that a store returned, except those that the tail already has. Readers do not see them until they
     /// are published.
     pub(crate) fn append_stored(
         &self,
@@ -275,7 +277,7 @@ impl Tail {
         }
     }
 
-    /// Publishes all appended events and wakes the readers that they concern.
+    /// Publishes all appended events and wakes their readers.
     pub(crate) fn publish(&self) {
         let (streams, is_global_dirty) = {
             // Waits for a running append. Otherwise `published` could move backwards, or readers could be woken for
@@ -356,8 +358,8 @@ impl Tail {
         state.streams.count_before(key, sequence)
     }
 
-    /// Returns how many events of these streams retention has removed, and the oldest event at that moment. A reader
-    /// that asked for one after the other would take what went in between for something that it never had.
+    /// Returns how many events of these streams retention has removed, and the oldest event at that moment. Both are
+    /// read under one lock: events evicted in between would otherwise be missing from the count.
     pub(crate) fn evicted_events(&self, keys: &[StreamKey]) -> (u64, u64) {
         let state = read(&self.state);
         let evicted = keys.iter().filter_map(|key| state.streams.evicted(key));
@@ -493,7 +495,7 @@ impl Tail {
     pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
         self.readers_of_streams.join(wake_flag);
         let mut state = write(&self.state);
-        // Read under the lock, which the publishing thread takes, too.
+        // Read under the lock, which the publishing thread also holds when it publishes.
         let published = self.published();
         state.streams.join(key, wake_flag, published);
     }
@@ -503,8 +505,8 @@ impl Tail {
         write(&self.state).streams.leave(key, wake_flag);
     }
 
-    /// Continues at a later sequence and drops all current events. It is needed when the events before that sequence
-    /// cannot be read in order.
+    /// Drops all current events and continues at a later sequence. Used when the events before that sequence cannot be
+    /// read in order.
     pub(crate) fn skip_to(&self, next: u64) {
         let _appending = lock(&self.appending);
         if self.next() < next {
@@ -520,7 +522,7 @@ impl Tail {
     }
 }
 
-/// The fields that the events of one batch share.
+/// The values that all events of one batch share.
 #[derive(Clone, Copy)]
 struct AppendContext {
     epoch: Epoch,

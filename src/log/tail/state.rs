@@ -1,5 +1,5 @@
-//! The state that the tail's lock guards: the blocks, the stream index and the open events; and the removal of old
-//! events. It is called with the lock held, so it does no I/O and never waits.
+//! The state that the tail's lock guards: the blocks, the stream index and the open events. It also removes old events.
+//! It is called with the lock held, so it does no I/O and never waits.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,18 +39,19 @@ pub(super) struct TailState {
     pub(super) global_evicted: EvictedCount,
     /// Whether some of the `global` events are not published yet.
     pub(super) global_dirty: bool,
-    /// The last sequence whose stream is unknown, because it was written before this log was opened, or by another
-    /// process.
+    /// The last sequence whose stream is unknown, because the event was written before this log was opened, or by
+    /// another process.
     pub(super) unindexed_until: u64,
     /// The sequence of the opening event of each open token.
     pub(super) open: Map<OpenToken, u64>,
     /// The number of open tokens that belong to a stream.
     pub(super) open_in_streams: usize,
-    /// The events of open streams from before the front block. `events` and `bytes` include them.
+    /// The events of open streams from before the front block. The totals of events and bytes in this struct include
+    /// them.
     pub(super) carried: CarriedEvents,
-    /// The streams that somebody asked to keep.
+    /// The streams that are kept on request.
     pub(super) kept: Vec<StreamSlot>,
-    /// The streams that are no longer kept, because they outgrew the bound.
+    /// The streams that are no longer kept on request, because they outgrew the bound.
     pub(super) outgrown: Vec<StreamKey>,
     pub(super) pinned: BTreeMap<u64, Arc<Block>>,
     pub(super) pinned_bytes: usize,
@@ -59,7 +60,7 @@ pub(super) struct TailState {
     pub(super) evicted_keys: Vec<StreamKey>,
 }
 
-/// A token and its stream, whose slot is held while a token of it is open.
+/// A token and the slot of its stream. The slot stays valid while a token of the stream is open.
 pub(super) type OpenToken = (StreamSlot, u64);
 
 impl TailState {
@@ -79,8 +80,8 @@ impl TailState {
         self.blocks.get(index)
     }
 
-    /// Returns the next sequences after `after`, ascending: those of these streams and those of events that belong to
-    /// every stream.
+    /// Returns the next sequences after `after`, ascending: those of the given streams and those of events that belong
+    /// to every stream.
     pub(super) fn sequences(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
         let from = self.global.partition_point(|one| *one <= after);
         let global = self.global.range(from..).take_while(|one| **one <= upto);
@@ -88,13 +89,14 @@ impl TailState {
         for key in keys {
             sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
         }
-        // Each list holds the lowest sequences of its stream, so the lowest of all lists together are exact.
+        // Each list holds the lowest sequences of its stream, so the lowest sequences of all lists together are
+        // complete.
         sequences.sort_unstable();
         sequences.truncate(SEQUENCES_MAX);
         sequences
     }
 
-    /// Returns the retained events with these ascending sequences, as far as they are in the block of the first one.
+    /// Returns the retained events with these ascending sequences, if they are in the block of the first one.
     pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
         let oldest = self.oldest();
         if sequences.first().is_some_and(|first| *first < oldest) {
@@ -137,7 +139,7 @@ impl TailState {
         slices
     }
 
-    /// Returns the event with this sequence, whether it is retained or kept beyond retention.
+    /// Returns the event with this sequence, whether it is within retention or kept beyond it.
     pub(super) fn retained(&self, sequence: u64) -> Option<Slice> {
         match self.pinned.get(&sequence) {
             Some(block) => Some(Slice::whole(Arc::clone(block))),
@@ -278,7 +280,7 @@ impl TailState {
         }
     }
 
-    /// Removes the streams from `evicted_keys` that have events again.
+    /// Removes from `evicted_keys` the streams that have events again.
     pub(super) fn keep_evicted_only(&mut self) {
         let Self {
             streams,
@@ -298,7 +300,7 @@ impl TailState {
         self.let_carried_go(is_too_old);
     }
 
-    /// Evicts carried streams until no more than allowed are left, and no ended one that is too old.
+    /// Evicts carried streams until their bound holds and no ended stream is too old.
     fn let_carried_go(&mut self, is_too_old: impl Fn(Instant) -> bool) {
         loop {
             let Self {
@@ -333,7 +335,7 @@ impl TailState {
         self.carried.update(self.stream_state(slot));
     }
 
-    /// Returns the size of the stream's readable events, as far as they are needed to see that it is too large.
+    /// Returns the size of the stream's readable events. If there are more events than the bound allows, their bytes are 0.
     pub(super) fn size_of(&self, slot: StreamSlot) -> StreamSize {
         let events = self.streams.len(slot);
         if events > self.carried.kept_max().events {
@@ -359,7 +361,8 @@ impl TailState {
         }
     }
 
-    /// Carries the event if its stream is open or kept, or has carried events already. Returns whether it did.
+    /// Carries the event if its stream is open or kept, or has carried events already. Returns whether the event is
+    /// carried.
     fn carry(&mut self, block: &Arc<Block>, index: usize) -> bool {
         if !self.carried.is_enabled() {
             return false;

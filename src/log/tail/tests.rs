@@ -176,7 +176,7 @@ fn readers_see_nothing_that_is_not_published() {
         log.tail.read_streams_after(&a, 1),
         TailRead::Nothing(1)
     ));
-    // If retention evicts an event before anyone could see it, readers do not move beyond the head.
+    // If retention evicts an event before it was published, readers do not move beyond the head.
     assert!(matches!(log.tail.read_after(0), TailRead::Evicted(2)));
     assert_eq!(log.tail.skip_evicted(&[], 0, u64::MAX).to, 1);
     log.tail.publish();

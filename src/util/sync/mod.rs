@@ -16,7 +16,7 @@ pub(crate) use crate::util::sync::{
     spin::SpinMutex,
 };
 
-/// A counter in a static. It outlives a run of a model, so it is the standard library's type in models, too.
+/// A counter in a static. It outlives one run of a model, so models use the standard library's type for it, too.
 pub(crate) type StaticCounter = atomic::AtomicU64;
 
 /// Returns this thread's number. Threads are numbered in the order of their first call: 0, 1, 2 …

@@ -7,14 +7,14 @@ use spin::mutex::{SpinMutex as Inner, SpinMutexGuard};
 
 use crate::util::sync::thread;
 
-/// Number of tries before the thread yields, and of yields before it sleeps. It must sleep, because a holder with a
-/// lower priority gets no processor as long as another thread can run.
+/// Number of tries before the thread yields, and of yields before it sleeps. It must sleep: a holder of lower priority
+/// gets no processor while a thread of higher priority can run.
 const SPINS: u32 = 32;
 const YIELDS: u32 = 64;
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// A spin lock. Unlocking is a plain release store. `std::sync::Mutex` unlocks with an atomic swap, which must wait for
-/// the store buffer to drain: a host thread would wait for its own earlier writes.
+/// the store buffer to drain: a host thread would then wait for its own earlier writes.
 #[derive(Debug)]
 pub(crate) struct SpinMutex<T>(Inner<T>);
 
