@@ -12,8 +12,8 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
-/// Scripts, styles, pictures and connections may come only from this server; a picture may also stand in the page, as
-/// the tab's icon does, which shows a state. No frame may contain the page.
+/// Scripts, styles, pictures and connections may come only from this server. A picture may also be inside the page as a
+/// `data:` URL, as the tab's icon is. No frame may contain the page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 

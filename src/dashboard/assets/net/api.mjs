@@ -1,9 +1,9 @@
 // @ts-check
-// The routes of livespan as addresses and requests. It must never keep state, and never build an address that is not
-// below the page's own: the page is served under any prefix.
+// The routes of livespan's server, and requests for them. Must never keep state. All addresses must be relative to
+// the page's own, since the page may be served under any prefix.
 
 /**
- * @typedef {{status: number, body: any}} Answer `status` 0 means that no answer came; `body` is then null
+ * @typedef {{status: number, body: any}} Answer `status` is 0 and `body` null if no answer came
  */
 
 /**
@@ -14,7 +14,7 @@ export function traceRoute(traceId) {
   return `traces/${encodeURIComponent(traceId)}`;
 }
 
-/** @param {string[]} traceIds at most 32 @returns {string} the stream of these traces together */
+/** @param {string[]} traceIds at most 32 @returns {string} one stream of all these traces */
 export function eventsRoute(traceIds) {
   return `sse?${traceIds.map((traceId) => `traceId=${encodeURIComponent(traceId)}`).join("&")}`;
 }
@@ -25,8 +25,8 @@ export function listStreamRoute(limit) {
 }
 
 /**
- * @param {{limit: number, before?: number | null, query?: string, linkedTo?: string}} wanted `before`: a sequence number, and
- *   only traces whose first event came before it
+ * @param {{limit: number, before?: number | null, query?: string, linkedTo?: string}} wanted `before`: a sequence
+ *   number; only traces whose first event comes before it are returned
  * @returns {string}
  */
 export function listRoute({ limit, before = null, query = "", linkedTo = "" }) {
@@ -37,12 +37,15 @@ export function listRoute({ limit, before = null, query = "", linkedTo = "" }) {
   return `traces?${parameters}`;
 }
 
-/** @returns {string} the stream of log records that come */
+/** @returns {string} the stream of new log records */
 export function logStreamRoute() {
   return "sse?type=log&replay=none";
 }
 
-/** @param {{limit: number, before: string | null, query: string, severity: number}} wanted @returns {string} a page of log records, the newest first */
+/**
+ * @param {{limit: number, before: string | null, query: string, severity: number}} wanted
+ * @returns {string} the route of a page of log records, newest first
+ */
 export function logsRoute({ limit, before, query, severity }) {
   const parameters = new URLSearchParams({ limit: String(limit) });
   if (before !== null) parameters.set("after", before);
@@ -51,17 +54,17 @@ export function logsRoute({ limit, before, query, severity }) {
   return `logs?${parameters}`;
 }
 
-/** @param {string} service @param {string} name @returns {string} how long spans of that name took */
+/** @param {string} service @param {string} name @returns {string} the route of the duration statistics of that name */
 export function durationsRoute(service, name) {
   return `stats/durations?${new URLSearchParams({ service, name })}`;
 }
 
-/** @returns {string} what the server says of itself, and of who sends to it */
+/** @returns {string} the route of the status of the server and its senders */
 export function statusRoute() {
   return "status";
 }
 
-/** @param {number} limit @returns {string} figures by service and span name */
+/** @param {number} limit @returns {string} the route of the statistics by service and span name */
 export function operationsRoute(limit) {
   return `operations?limit=${limit}`;
 }
@@ -74,15 +77,18 @@ export function address(route) {
   return new URL(route, document.baseURI).href;
 }
 
-/** @param {string} traceId @param {"otlp" | "jsonl" | "html"} format @returns {string} a file of the trace */
+/**
+ * @param {string} traceId @param {"otlp" | "jsonl" | "html"} format
+ * @returns {string} the route of the trace as a file
+ */
 export function exportRoute(traceId, format) {
   return `${traceRoute(traceId)}?format=${format}`;
 }
 
 /**
- * The retained events of a trace. Never rejects.
+ * Fetches the retained events of a trace. Never rejects.
  * @param {string} traceId
- * @returns {Promise<any[] | null>} null when they could not be had
+ * @returns {Promise<any[] | null>} null on failure
  */
 export async function getEvents(traceId) {
   try {
@@ -95,7 +101,7 @@ export async function getEvents(traceId) {
 }
 
 /**
- * Asks for a JSON route. Never rejects: what went wrong is the status.
+ * Requests a JSON route. Never rejects; a failure is in the status.
  * @param {string} route
  * @returns {Promise<Answer>}
  */

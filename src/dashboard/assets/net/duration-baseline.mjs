@@ -1,22 +1,23 @@
 // @ts-check
-// How long spans of a name usually take, as the server counts it: asked for what a reader looks at, kept for a while,
-// bounded in number. Must never touch the DOM; requests and the clock are handed in.
+// The usual durations of spans by name, from the server's statistics. Requested for the names that the page shows,
+// and cached for a while, with a bound on the number of names. Must never touch the DOM; requests and the clock are
+// passed in.
 
 import { durationsRoute } from "./api.mjs";
 
 /**
- * @typedef {{count: number, p50: number, p95: number}} Usual milliseconds, over `count` spans that have ended
+ * @typedef {{count: number, p50: number, p95: number}} Usual milliseconds, over `count` ended spans
  * @typedef {{usual: Usual | null, asked: number}} Known
  */
 
-/** Fewer earlier spans say nothing about the next one. */
+/** With fewer earlier spans there is no baseline. */
 export const COUNT_MIN = 5;
-/** The server's quantiles are right within 3.2 %: less than that beyond the 95th percentile is not slow. */
+/** The server's quantiles have an error of up to 3.2 %, so a smaller excess over the 95th percentile is not slow. */
 const SLOW_BEYOND = 1.04;
 const NAMES_MAX = 300;
 const ASKED_AT_ONCE = 3;
 const KEPT_MS = 20_000;
-// The server knows longer names by their beginning only.
+// The server truncates longer names, so it has no statistics for them.
 const NAME_LENGTH_MAX = 256;
 
 export class Expectations {
@@ -30,7 +31,7 @@ export class Expectations {
   }
 
   /**
-   * What is known now; asks when that is nothing, or old.
+   * Returns the cached baseline. Requests it if it is missing or old.
    * @param {string} service @param {string} name
    * @returns {Usual | null}
    */
@@ -47,7 +48,7 @@ export class Expectations {
     const before = this.known.get(key)?.usual ?? null;
     this.known.delete(key);
     this.known.set(key, { usual: before, asked: this.world.now() });
-    // The map is in the order asked, so the first is the one not asked for longest.
+    // The map is in the order of requests, so its first entry is the oldest.
     if (this.known.size > NAMES_MAX) for (const oldest of this.known.keys()) {
       this.known.delete(oldest);
       break;

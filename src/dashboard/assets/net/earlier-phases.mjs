@@ -1,6 +1,6 @@
 // @ts-check
-// What the run before had as phases: asked for once for each name of a job, bounded in number and in size.
-// Must never touch the DOM; requests and the clock are handed in.
+// The phases of an earlier run of the same job: requested once per job, with bounds on number and size.
+// Must never touch the DOM; requests and the clock are passed in.
 
 import { traceRoute } from "./api.mjs";
 import { otherRuns } from "./earlier-runs.mjs";
@@ -10,7 +10,7 @@ import { otherRuns } from "./earlier-runs.mjs";
  * @typedef {{phases: EarlierPhase[], asked: number}} Known
  */
 
-/** A larger run is not loaded only to see its phases. */
+/** Larger runs are not loaded just to show phases. */
 const SPANS_MAX = 5_000;
 const KEPT_MS = 120_000;
 const NAMES_MAX = 50;
@@ -25,8 +25,9 @@ export class EarlierPhases {
   }
 
   /**
-   * What is known now; asks when that is nothing, or old.
-   * @param {string} service @param {string} name of the root @param {string} traceId which is not an earlier run
+   * Returns the cached phases. Requests them if they are missing or old.
+   * @param {string} service @param {string} name of the root @param {string} traceId the current run, which is
+   *   excluded
    * @returns {EarlierPhase[]} in order of start
    */
   of(service, name, traceId) {

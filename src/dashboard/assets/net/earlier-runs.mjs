@@ -1,6 +1,6 @@
 // @ts-check
-// Other runs of the same piece of work: traces whose root has the same name and service. Must never touch the DOM; requests
-// are handed in.
+// Other runs of the same work: traces whose root has the same name and service. Must never touch the DOM; requests
+// are passed in.
 
 import { sequenceOf } from "../model/event-ids.mjs";
 import { quoteTerm } from "../model/search.mjs";
@@ -11,21 +11,21 @@ import { listRoute } from "./api.mjs";
  * @typedef {{traceId: string, name: string, service: string}} Run
  */
 
-/** Runs that are looked for. */
+/** Maximum number of runs returned. */
 export const RUNS_MAX = 20;
 const PAGE_LIMIT = 200;
-/** Requests for one answer: a name that others contain may need more than one. */
+/** Maximum number of requests: if other names contain the wanted one, the first page may hold too few runs. */
 const PAGES_MAX = 3;
 
-/** @param {Summary} trace @param {Run} run @returns {boolean} whether it is another run of the same */
+/** @param {Summary} trace @param {Run} run @returns {boolean} whether it is another run of the same work */
 export function isOtherRun(trace, { traceId, name, service }) {
   return trace.traceId !== traceId && trace.name === name && trace.service === service;
 }
 
 /**
  * @param {(route: string) => Promise<{status: number, body: any}>} getJson
- * @param {Run} run @param {string | null} [firstId] of the first event of the trace: only runs that began before it
- * @returns {Promise<Summary[] | null>} the newest first, at most RUNS_MAX; null when the server did not answer
+ * @param {Run} run @param {string | null} [firstId] id of the trace's first event; only runs that began before it are returned
+ * @returns {Promise<Summary[] | null>} the newest first, at most RUNS_MAX; null if the server did not answer
  */
 export async function otherRuns(getJson, run, firstId = null) {
   /** @type {Summary[]} */
@@ -35,7 +35,7 @@ export async function otherRuns(getJson, run, firstId = null) {
   for (let page = 0; page < PAGES_MAX && runs.length < RUNS_MAX; page += 1) {
     const { status, body } = await getJson(listRoute({ limit: PAGE_LIMIT, before, query }));
     if (status !== 200 || !Array.isArray(body?.traces)) return runs.length > 0 ? runs : null;
-    // The search finds what contains the name.
+    // The search also finds names that only contain the wanted one.
     for (const trace of body.traces) if (runs.length < RUNS_MAX && isOtherRun(trace, run)) runs.push(trace);
     if (body.next == null) break;
     before = Number(body.next);
@@ -43,7 +43,10 @@ export async function otherRuns(getJson, run, firstId = null) {
   return runs;
 }
 
-/** @param {Summary[]} runs the newest first @param {string} start of the trace, as the wire has it @returns {Summary | null} the one that began last before it */
+/**
+ * @param {Summary[]} runs the newest first @param {string} start of the trace, as a timestamp
+ * @returns {Summary | null} the last run that began before the trace
+ */
 export function runBefore(runs, start) {
   return runs.find((run) => run.startTimestamp < start) ?? null;
 }

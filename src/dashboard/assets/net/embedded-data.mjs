@@ -1,7 +1,7 @@
 // @ts-check
-// The data inside a page that is a file: base64 in an element, and gzip in that. It must never ask anybody for anything.
+// Decodes the data inside a page that is a file: gzip as base64, in an element. Must never send a request.
 
-/** Characters that are decoded at once: a multiple of four, as each four stand for three bytes. */
+/** Number of characters decoded per step. A multiple of four, since four characters encode three bytes. */
 const SLICE = 256 * 1024;
 
 /**

@@ -1,6 +1,6 @@
 // @ts-check
-// A tab's end of the shared streams: it keeps the tab's own places, reads what the hub sends, and finds the hub again when
-// it is gone. It must never open a connection itself, nor read a clock that was not handed to it.
+// A tab's side of the shared streams. Keeps the tab's own resume points, receives what the hub sends, and reconnects
+// if the hub is gone. Must never open a connection itself, nor read a clock that was not passed in.
 
 import { parseObject } from "./stream.mjs";
 
@@ -11,22 +11,22 @@ import { parseObject } from "./stream.mjs";
  * @typedef {import("./hub.mjs").Port} Port
  * @typedef {object} Wanted
  * @property {"trace" | "list" | "logs"} topic
- * @property {string} key the id of a trace, or the route of what is live
- * @property {string} [lastEventId] where to resume; empty is "everything retained"
+ * @property {string} key the id of a trace, or the route of a live stream
+ * @property {string} [lastEventId] where to resume; empty means everything retained
  * @property {(event: StreamEvent) => void} onEvent
  * @property {(status: StreamStatus) => void} onStatus
  * @typedef {object} HubClientOptions
- * @property {() => Port} reach makes a way to the hub
- * @property {() => void} fail hears that the hub that was reached never said a word
+ * @property {() => Port} reach opens a port to the hub
+ * @property {() => void} fail called if a new hub never answers
  * @property {Pick<import("./stream.mjs").Environment, "setTimeout" | "now">} environment
  */
 
-/** Silence after which the hub counts as gone. It hears pings, or tells of its attempts, more often than this. */
+/** Silence after which the hub counts as gone. A working hub passes on pings or reports its attempts more often. */
 export const HUB_SILENT_MS = 90_000;
 const LOOK_MS = 10_000;
-/** A look this late means that the page slept. Browsers let the timers of hidden pages ring once a minute, which is no sleep. */
+/** A check this late means that the page was asleep. Timers of hidden pages fire once a minute, which is not sleep. */
 export const NAP_MS = 90_000;
-/** After a wake-up, or a question, the hub has this long to answer. */
+/** Time for the hub to answer after a wake-up or a request. */
 const GRACE_MS = 20_000;
 
 export class HubClient {
@@ -72,7 +72,7 @@ export class HubClient {
     this.answered = true;
     this.heard = this.options.environment.now();
     if ("detached" in reply) {
-      // This tab did not read for a while: it asks again, each stream from its own place.
+      // This tab was too slow, and the hub detached it. Each stream is requested again from its own resume point.
       this.askAgain();
       return;
     }
@@ -80,14 +80,14 @@ export class HubClient {
     if (reply.items.length > 0) this.say({ do: "ack", message: reply.message });
   }
 
-  /** The machine woke, the network came back, or the reader came to look. */
+  /** Called when the machine wakes, the network is back, or the page becomes visible. */
   wake() {
     if (this.streams.size === 0) return;
     this.grant();
     this.say({ do: "wake" });
   }
 
-  /** Leaves the hub, which is gone or not to be had, and begins with another. */
+  /** Replaces a hub that is gone or unreachable by a new one. */
   renew() {
     this.port = null;
     this.resting = false;
@@ -99,20 +99,20 @@ export class HubClient {
     for (const stream of [...this.streams.values()]) stream.ask();
   }
 
-  /** Lets go of all connections until `renew`; each stream keeps its place. */
+  /** Closes all connections until `renew`; each stream keeps its resume point. */
   rest() {
     this.resting = true;
     for (const stream of this.streams.values()) this.say({ do: "close", n: stream.n });
   }
 
-  /** The page is not left after all, or is back. */
+  /** Called if the page is not left after all, or was restored. */
   stay() {
     if (!this.resting) return;
     this.resting = false;
     this.askAgain();
   }
 
-  /** Nothing heard is no fault of the hub's while this page slept. */
+  /** Gives the hub GRACE_MS from now: while the page slept, silence says nothing about the hub. */
   grant() {
     this.heard = Math.max(this.heard, this.options.environment.now() - HUB_SILENT_MS + GRACE_MS);
   }
@@ -145,21 +145,21 @@ class SharedStream {
     this.wanted = wanted;
     this.lastId = wanted.lastEventId ?? "";
     this.malformed = 0;
-    /** The page's own sleep, which the hub may not have shared. @type {import("./stream.mjs").Outage | null} */
+    /** The page's own sleep, during which the hub may have run. @type {import("./stream.mjs").Outage | null} */
     this.nap = null;
     /** @type {StreamStatus} */
     this.told = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
   }
 
-  /** @returns {boolean} whether it expects to hear something */
+  /** @returns {boolean} whether it expects events */
   waits() {
-    // A program that was shut down may be started again.
+    // After a shutdown, the program may be started again.
     return this.told.word !== "paused" && (this.told.word !== "ended" || this.told.reason === "shutdown");
   }
 
   ask() {
     if (!this.waits()) return;
-    // A new number each time: what is still on its way under the old one comes again under this one.
+    // A new number for each request. Messages under the old number are dropped, and their events are sent again.
     this.client.streams.delete(this.n);
     this.n = this.client.nextNumber++;
     this.client.streams.set(this.n, this);
@@ -197,19 +197,19 @@ class SharedStream {
     else this.wanted.onEvent({ type, id, data });
   }
 
-  /** Ends the stream for good. */
+  /** Ends the stream permanently. */
   close() {
     if (this.client.streams.delete(this.n)) this.client.say({ do: "close", n: this.n });
   }
 
-  /** Lets go of the connection and remembers the place. */
+  /** Closes the connection and keeps the resume point. */
   pause() {
     if (this.told.word === "paused") return;
     this.close();
     this.report({ ...this.told, word: "paused", reason: "" });
   }
 
-  /** Goes on from the place where the stream was paused, or where it ended. */
+  /** Resumes where the stream was paused or ended. */
   resume() {
     if (this.waits()) return;
     this.report({ ...this.told, word: "connecting", reason: "", attempt: 0 });

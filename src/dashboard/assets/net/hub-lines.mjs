@@ -1,6 +1,6 @@
 // @ts-check
-// The connections of the hub: one carries up to 32 traces, another the live list at one address. A line knows what each of
-// its subscriptions has already, so that each gets what it is missing, once and in order. It must never touch the DOM.
+// The connections of the hub. One carries up to 32 traces, another one live list or the log records. A line knows the
+// resume point of each subscription, so each gets the events it lacks, once and in order. Must never touch the DOM.
 
 import { epochOf, sequenceOf } from "../model/event-ids.mjs";
 import { createList, reduceList } from "../model/list-model.mjs";
@@ -14,14 +14,14 @@ import { ResilientStream, parseObject } from "./stream.mjs";
  * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
  */
 
-/** Traces of one connection: what the server takes of one parameter. */
+/** Traces per connection: the server's limit for `traceId`. */
 export const TRACES_MAX = 32;
-/** Events, and wishes for traces, gather this long. */
+/** Time for which events, and requests for traces, are gathered. */
 export const GATHER_MS = 8;
-/** A trace that nobody looks at any more stays on its connection this long: the next one often takes its place. */
+/** A trace without subscriptions stays on its connection this long, since another trace often replaces it soon. */
 const LINGER_MS = 5_000;
 
-/** One connection, or one that waits for its turn. */
+/** One connection, or one that waits for a free slot. */
 export class Line {
   /** @param {Hub} hub @param {"trace" | "list" | "logs"} topic @param {string} key */
   constructor(hub, topic, key) {
@@ -32,7 +32,11 @@ export class Line {
     this.subscriptions = new Set();
     /** @type {import("./stream.mjs").ResilientStream | null} */
     this.stream = null;
-    /** By type, what those must hear who come later: the last `hello`, the last `ping`, `degraded` while it holds. @type {Map<string, {event: RawEvent, at: number}>} */
+    /**
+     * Events repeated to later subscriptions, by type: the last `hello`, the last `ping`, and `degraded` during an
+     * outage.
+     * @type {Map<string, {event: RawEvent, at: number}>}
+     */
     this.greetings = new Map();
   }
 
@@ -74,7 +78,7 @@ export class Line {
   /** @param {StreamStatus} status */
   tell(status) {
     for (const subscription of this.subscriptions) {
-      // A connection that is made anew because somebody came is no news to the others.
+      // If the connection is replaced because of a new subscription, the others need not know.
       if (status.word === "connecting" && subscription.word === "live") continue;
       subscription.word = status.word;
       subscription.tab.post(["status", subscription.n, status]);
@@ -86,13 +90,13 @@ export class Line {
     tab.post(["event", n, type, id, text]);
   }
 
-  /** @param {Subscription} subscription what others of this line heard before it came */
+  /** @param {Subscription} subscription gets the greetings that earlier subscriptions got */
   greet(subscription) {
     if (this.stream === null) return;
     subscription.word = this.stream.word;
     subscription.tab.post(["status", subscription.n, this.stream.status()]);
     for (const { event, at } of this.greetings.values()) {
-      // What the server's clock said has aged meanwhile.
+      // The server's time in the event is out of date, so add the time since its arrival.
       const data = parseObject(event.text);
       const now = Date.parse(String(data?.now)) + this.hub.environment.now() - at;
       const text = Number.isNaN(now) ? event.text : JSON.stringify({ ...data, now: new Date(now).toISOString() });
@@ -101,7 +105,9 @@ export class Line {
   }
 }
 
-/** The live list at one address. It begins with a snapshot, so the hub keeps one for those who come later. */
+/**
+ * The live list at one address. The stream begins with a snapshot, so the hub maintains one for later subscriptions.
+ */
 export class ListLine extends Line {
   /** @param {Hub} hub @param {string} route */
   constructor(hub, route) {
@@ -129,7 +135,7 @@ export class ListLine extends Line {
   }
 }
 
-/** Log records as they come. Whoever comes later asks the server for those before. */
+/** New log records. A later subscriber requests the earlier records from the server. */
 export class LogLine extends Line {
   /** @param {Hub} hub @param {string} route */
   constructor(hub, route) {
@@ -152,12 +158,14 @@ export class LogLine extends Line {
   }
 }
 
-/** Traces that share a connection. Each subscription has a place of its own; the connection goes on from the first. */
+/**
+ * Traces that share a connection. Each subscription has its own resume point; the connection resumes at the earliest.
+ */
 export class TraceLine extends Line {
   /** @param {Hub} hub */
   constructor(hub) {
     super(hub, "trace", "");
-    /** @type {Set<string>} the traces that the connection asked for */
+    /** @type {Set<string>} the traces that the connection carries */
     this.asked = new Set();
     this.epoch = "";
     /** @type {{timer: any, milliseconds: number} | null} */
@@ -180,7 +188,7 @@ export class TraceLine extends Line {
     super.add(subscription, lastId);
     const { stream } = this;
     if (stream === null) return;
-    // On the way already, and not yet beyond this place?
+    // Does the connection carry the trace already, and has it not passed the resume point?
     const follows = stream.word === "live" && this.asked.has(subscription.key) && epochOf(lastId) === this.epoch;
     subscription.ready = follows && sequenceOf(stream.lastId) <= sequenceOf(lastId);
     if (subscription.ready) this.greet(subscription);
@@ -197,7 +205,7 @@ export class TraceLine extends Line {
     if (this.stream === null) this.askSoon(GATHER_MS);
   }
 
-  /** Asks anew, once for all that come and go together. @param {number} milliseconds */
+  /** Schedules one new request for all changes that come together. @param {number} milliseconds */
   askSoon(milliseconds) {
     const { environment } = this.hub;
     if (this.plan !== null && this.plan.milliseconds <= milliseconds) return;
@@ -218,7 +226,7 @@ export class TraceLine extends Line {
     this.listen(eventsRoute([...this.asked]), this.firstPlace());
   }
 
-  /** @param {Subscription} subscription @returns {string} what it has, up to here */
+  /** @param {Subscription} subscription @returns {string} the id up to which it has all events */
   placeOf({ skip, ready }) {
     const reached = this.stream?.lastId ?? "";
     if (!ready || reached === "") return skip;
@@ -226,10 +234,10 @@ export class TraceLine extends Line {
     return skip !== "" && isAhead ? skip : reached;
   }
 
-  /** @returns {string} the place from which everybody gets what is still missing */
+  /** @returns {string} the earliest resume point of all subscriptions */
   firstPlace() {
     const places = [...this.subscriptions].map((subscription) => subscription.skip);
-    // A place in another life of the log cannot be compared: the server knows what it is worth.
+    // Resume points of other epochs cannot be compared here. The server can map them, so one of them is preferred.
     const foreign = places.filter((id) => id !== "" && this.epoch !== "" && epochOf(id) !== this.epoch);
     const candidates = places.includes("") || foreign.length === 0 ? places : foreign;
     return candidates.reduce((first, id) => (sequenceOf(id) < sequenceOf(first) ? id : first));
@@ -243,7 +251,7 @@ export class TraceLine extends Line {
     if (type === "hello") this.epoch = String(data?.epoch ?? "");
     for (const subscription of this.subscriptions) {
       if (!subscription.ready || (mixed && (data?.traceId ?? subscription.key) !== subscription.key)) continue;
-      // A browser gives an event that has no id the one before it, so the id does not tell.
+      // Browsers give an event without id the id of the event before it, so the type decides.
       if (CONTROL_TYPES.has(type)) this.send(subscription, { ...event, id: this.placeOf(subscription) });
       else if (type === "gap" && data?.reason === "epoch") this.sendRestart(subscription, event);
       else if (type === "gap" && data?.reason !== "dropped") this.sendEvicted(subscription, event, data);
@@ -258,22 +266,28 @@ export class TraceLine extends Line {
     return true;
   }
 
-  /** The log did not know the connection's place. Whoever had read of its present life still has that. @param {Subscription} subscription @param {RawEvent} event */
+  /**
+   * Forwards a gap for an unknown resume point, except to subscriptions that already have events of the present epoch.
+   * @param {Subscription} subscription @param {RawEvent} event
+   */
   sendRestart(subscription, event) {
     if (epochOf(this.placeOf(subscription)) === this.epoch) return;
     subscription.skip = "";
     this.send(subscription, { ...event, id: "" });
   }
 
-  /** What is gone since the connection's place may be nothing to one that had read further. @param {Subscription} subscription @param {RawEvent} event @param {any} data */
+  /**
+   * Forwards a gap of removed events, except to subscriptions that already had all of them.
+   * @param {Subscription} subscription @param {RawEvent} event @param {any} data
+   */
   sendEvicted(subscription, event, data) {
     if (subscription.skip !== "" && sequenceOf(data?.to) <= sequenceOf(subscription.skip)) return;
-    // The count is that of the whole connection: exact for one trace, the most it can be for each of several.
+    // The count covers the whole connection. It is exact for a single trace and an upper bound for each of several.
     const text = this.asked.size > 1 ? JSON.stringify({ ...data, traces: this.asked.size }) : event.text;
     this.send(subscription, { ...event, id: "", text });
   }
 }
 
 const GREETINGS = new Set(["hello", "ping", "degraded"]);
-/** Their id, if they seem to have one, is that of an event before them. */
+/** Control events have no id. EventSource gives them the id of the event before. */
 const CONTROL_TYPES = new Set(["hello", "ping", "degraded", "end"]);

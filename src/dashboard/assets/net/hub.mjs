@@ -1,9 +1,9 @@
 // @ts-check
-// All streams of one user's tabs over few connections. A browser on HTTP/1.1 has six connections to a host over all its
-// tabs, so the tabs share: one connection carries up to 32 traces, one each address of the live list.
-// It runs in a shared worker, or in the page itself where there is none. It must never touch the DOM, nor queue without
-// bound for a tab that does not read: a tab, like any client of the log, is a place in it. What a tab has not read it asks
-// for again, from its own place, and gets once and in order.
+// Carries the streams of all tabs of a user over few connections. On HTTP/1.1, a browser opens at most six
+// connections to a host over all tabs. One connection carries up to 32 traces, another one each address of the live
+// list. Runs in a shared worker, or in the page itself if there is none. Must never touch the DOM, nor queue without
+// bound for a tab that does not read. Like any client of the log, a tab has a resume point: what it has not read it
+// requests again from there, and it gets each event once and in order.
 
 import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
 
@@ -12,20 +12,21 @@ import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
  * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
  * @typedef {{postMessage: (message: any) => void, onmessage: ((event: {data: any}) => void) | null}} Port
  * @typedef {{do: "open", n: number, topic: "trace" | "list" | "logs", key: string, lastId: string} | {do: "close", n: number}
- *   | {do: "resume", n: number} | {do: "ack", message: number} | {do: "wake"}} Request what a tab says; `n` is its number
+ *   | {do: "resume", n: number} | {do: "ack", message: number} | {do: "wake"}} Request a message from a tab; `n` is its number
  *   for a subscription, `key` a trace id or the route of a list
  * @typedef {["event", number, string, string, string] | ["status", number, StreamStatus]} Item
- * @typedef {{message: number, items: Item[]} | {detached: true}} Reply what it hears
- * @typedef {{tab: Tab, n: number, key: string, skip: string, ready: boolean, word: string}} Subscription `skip`: what comes
- *   up to this id, the tab has; `ready`: the connection began early enough for it; `word`: of the status last told
+ * @typedef {{message: number, items: Item[]} | {detached: true}} Reply a message to a tab
+ * @typedef {{tab: Tab, n: number, key: string, skip: string, ready: boolean, word: string}} Subscription `skip`: the
+ *   tab has all events up to this id; `ready`: the connection began early enough for it; `word`: the status word last
+ *   sent
  */
 
-/** Connections at once. The browser keeps the others for snapshots, files, and tabs on another version. */
+/** Maximum number of connections. The browser needs the others for snapshots, files, and tabs of another version. */
 export const CONNECTIONS_MAX = 4;
-/** What a tab may leave unread, in events and in time, before it has to ask again. */
+/** Bounds on unread events and their age; a tab beyond them is detached and has to request again. */
 export const UNREAD_MAX = 20_000;
 export const UNREAD_MS = 60_000;
-/** Events of one message. */
+/** Maximum number of events in a message. */
 const MESSAGE_MAX = 1_000;
 const SWEEP_MS = 10_000;
 
@@ -39,7 +40,7 @@ export class Hub {
     this.base = options.base;
     /** @type {Set<Tab>} */
     this.tabs = new Set();
-    /** @type {Line[]} in the order opened; those beyond CONNECTIONS_MAX wait */
+    /** @type {Line[]} in order of opening; lines beyond CONNECTIONS_MAX wait */
     this.lines = [];
     /** @type {any} */
     this.sweeper = null;
@@ -86,7 +87,7 @@ export class Hub {
     if (this.sweeper === null) this.sweep();
   }
 
-  /** Lets go of tabs that read nothing: frozen, or closed without a word. */
+  /** Detaches tabs that do not read, because they are frozen or were closed without a message. */
   sweep() {
     this.sweeper = this.environment.setTimeout(() => {
       for (const tab of this.tabs) if (tab.unreadSince + UNREAD_MS < this.environment.now()) tab.detach();
@@ -96,7 +97,7 @@ export class Hub {
   }
 }
 
-/** One page at the other end of a port. */
+/** The hub's side of a port to one page. */
 class Tab {
   /** @param {Port} port @param {Hub} hub */
   constructor(port, hub) {
@@ -108,7 +109,7 @@ class Tab {
     this.items = [];
     this.gathering = false;
     this.sent = 0;
-    /** Sizes of the messages not yet read. @type {Map<number, number>} */
+    /** Sizes of unread messages by number. @type {Map<number, number>} */
     this.unread = new Map();
     this.unreadEvents = 0;
     this.unreadSince = Infinity;
@@ -130,7 +131,7 @@ class Tab {
       this.read(request.message);
     } else if (request.do === "wake") {
       this.hub.wake();
-      // Whoever asks is told that somebody listens.
+      // Answer at once, so that the tab knows that the hub is there.
       this.flush();
       this.port.postMessage({ message: this.sent, items: [] });
     }
@@ -150,7 +151,7 @@ class Tab {
     this.items.push(item);
     if (this.items.length >= MESSAGE_MAX) {
       this.flush();
-      // What was sent is read some day, so that even a reader that is always late gets on.
+      // Messages already sent remain readable, so even a tab that is always slow makes progress.
       if (this.unreadEvents > UNREAD_MAX) this.detach();
     } else if (!this.gathering) {
       this.gathering = true;
@@ -178,7 +179,7 @@ class Tab {
     this.unreadSince = this.unread.size === 0 ? Infinity : this.hub.environment.now();
   }
 
-  /** Stops sending, and says so: the page asks again from its own place when it comes to read this. */
+  /** Stops sending and reports it. The page requests its streams again when it reads that message. */
   detach() {
     for (const n of [...this.open.keys()]) this.close(n);
     this.flush();

@@ -1,6 +1,6 @@
 // @ts-check
-// The feed of the list: its live stream, and the pages of history below it, brought into one model.
-// Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
+// The feed of the list: combines its live stream and pages of history in one model.
+// Must never touch the DOM. Requests, streams and timers are passed in.
 
 import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, isDecided, noteGapTime, reduceList } from "../model/list-model.mjs";
 import { parseQuery } from "../model/search.mjs";
@@ -13,9 +13,9 @@ import { CONNECTING } from "./trace-feed.mjs";
  * @typedef {import("../model/list-model.mjs").TraceList} TraceList
  */
 
-/** Summaries asked for in one page of history. */
+/** Number of summaries requested in one page of history. */
 export const PAGE_LIMIT = 200;
-/** History is not searched for every letter. */
+/** Delay before a search of history, so that not every letter starts one. */
 export const TYPING_MS = 250;
 
 /** The live list of traces. */
@@ -25,9 +25,9 @@ export class ListFeed {
     this.world = world;
     this.model = createList();
     this.status = CONNECTING;
-    /** While paused, events go into a copy that nobody sees. @type {TraceList | null} */
+    /** While paused, a copy that receives the events and is not shown. @type {TraceList | null} */
     this.hidden = null;
-    /** Traces that came while paused. */
+    /** Number of traces that arrived while paused. */
     this.news = 0;
     /** @type {number | null} */
     this.lag = null;
@@ -35,17 +35,17 @@ export class ListFeed {
     this.query = "";
     /** @type {any} */
     this.typing = null;
-    /** Answers to an earlier search come too late. */
+    /** Number of the current search; answers to an earlier one are ignored. */
     this.searches = 0;
     this.loadingOlder = false;
     this.olderFailed = false;
-    /** The server did not look further, because that would have taken too long. */
+    /** Whether the server ended the search early because it would have taken too long. */
     this.stoppedEarly = false;
     /** @type {import("./stream.mjs").Stream | null} */
     this.stream = null;
   }
 
-  /** Opens the stream; what is already in the model stays on show until the fresh snapshot replaces it. */
+  /** Opens the stream. The model's traces stay visible until the new snapshot replaces them. */
   open() {
     if (this.stream !== null) return;
     this.stream = this.world.openStream({
@@ -69,7 +69,7 @@ export class ListFeed {
     }
     const list = reduceList(hidden ?? this.model, event);
     hearSpeeds(list, event);
-    // What is replayed happened at a time that nobody tells.
+    // The time of replayed gaps is unknown, so only live ones get a time.
     if (event.type === "gap" && list.loaded) noteGapTime(list, event.data, this.world.serverNow());
     if (event.type === "traces" && event.data.snapshot === true) this.searchOlder();
     this.world.onChange();
@@ -102,7 +102,7 @@ export class ListFeed {
     return this.hidden === null ? [this.model] : [this.model, this.hidden];
   }
 
-  /** What the reader looks for. The rows at hand are searched by the view; here history is. @param {string} query */
+  /** Sets the reader's search. This searches history; the view searches the loaded rows. @param {string} query */
   search(query) {
     if (query === this.query) return;
     this.query = query;
@@ -116,7 +116,7 @@ export class ListFeed {
     if (terms.length > 0) this.typing = this.world.setTimeout(() => void this.loadOlder(), TYPING_MS);
   }
 
-  /** Lets history go. */
+  /** Discards the pages of history. */
   forget() {
     this.searches += 1;
     this.loadingOlder = false;
@@ -124,19 +124,19 @@ export class ListFeed {
     for (const list of this.lists()) forgetOlder(list);
   }
 
-  /** Whether the events of traces are searched: then also those of the newest, which only the server has. */
+  /** Returns whether the search needs the events of traces, which only the server has. */
   get isDeep() {
     return parseQuery(this.query, "list").terms.some((term) => !isDecided(term));
   }
 
-  /** Searches anew what came since: the summaries that come do not say what is in their events. */
+  /** Repeats a search of events, because new summaries do not show whether their events match. */
   searchAgain() {
     if (!this.isDeep) return;
     this.forget();
     void this.loadOlder();
   }
 
-  /** @returns {boolean} whether there may be traces older than those in the model, and room for them */
+  /** @returns {boolean} whether there may be traces that are not in the model, and room for them */
   hasOlder() {
     return hasOlder(this.model, this.isDeep) && parseQuery(this.query, "list").wrong === null;
   }

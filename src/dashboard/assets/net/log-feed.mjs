@@ -1,6 +1,6 @@
 // @ts-check
-// The feed of log records over all traces: what comes, and pages of what was before it, brought into one list.
-// Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
+// The feed of log records of all traces: combines new records and pages of earlier ones in one list.
+// Must never touch the DOM. Requests, streams and timers are passed in.
 
 import { addGap, droppedOf, noLosses } from "../model/gaps.mjs";
 import { LINES_MAX, LogLines, lineOfLog } from "../model/log-lines.mjs";
@@ -12,9 +12,9 @@ import { CONNECTING } from "./trace-feed.mjs";
 
 /** @typedef {import("../model/log-lines.mjs").LogLine} LogLine */
 
-/** Records of one page of history. */
+/** Number of records in one page of history. */
 export const LOGS_PAGE = 200;
-/** Records that wait while the page stands still; beyond, they are asked for anew. */
+/** Maximum number of records held while paused; further ones are requested again. */
 export const LOGS_HELD_MAX = 5_000;
 
 export class LogFeed {
@@ -22,7 +22,7 @@ export class LogFeed {
   constructor(world) {
     this.world = world;
     this.lines = new LogLines();
-    /** What the status says of the log. */
+    /** The part of the model that the status shows. */
     this.model = { hostDropped: droppedOf(null), losses: noLosses(), degraded: false };
     this.status = CONNECTING;
     this.paused = false;
@@ -32,7 +32,7 @@ export class LogFeed {
     /** @type {number | null} */
     this.lag = null;
     this.head = "";
-    /** Where the page before what is at hand ends; null where there is none, or not yet. @type {string | null} */
+    /** Where the next earlier page ends; null if there is none or it is not known yet. @type {string | null} */
     this.before = null;
     this.isLoaded = false;
     this.isLoading = false;
@@ -68,7 +68,7 @@ export class LogFeed {
   receive({ type, id, data }) {
     if (data.now) this.world.onClock(data.now);
     if (typeof data.head === "string") this.head = data.head;
-    // Whatever was missed before this stream began is in the newest page.
+    // Records missed before this stream began are in the newest page.
     if (type === "hello") void this.load(null);
     else if (type === "log") this.take([id === "" ? data : { ...data, id }]);
     else if (type === "ping" && data.dropped) this.model.hostDropped = droppedOf(data.dropped);
@@ -82,11 +82,14 @@ export class LogFeed {
     const lines = records.map((data) => lineOfLog(data, epochMilliseconds(data.timestamp))).filter((line) => !Number.isNaN(line.time) && !this.has(line));
     if (!this.paused) return this.lines.add(lines);
     this.news += lines.length;
-    // What has no room is in the page that is asked for afterwards.
+    // Records without room are in the page that `resume` requests.
     if (this.held.length < LOGS_HELD_MAX) this.held.push(...lines);
   }
 
-  /** A record may come by the stream and in a page. @param {LogLine} line @returns {boolean} */
+  /**
+   * Returns whether the record is known: it may arrive by the stream and in a page.
+   * @param {LogLine} line @returns {boolean}
+   */
   has(line) {
     const { all } = this.lines;
     for (let at = all.length - 1; at >= 0 && all[at].time >= line.time; at -= 1) if (all[at].time === line.time && keyOf(all[at]) === keyOf(line)) return true;
@@ -108,7 +111,10 @@ export class LogFeed {
     else this.stream.resume();
   }
 
-  /** What is looked for in what was before. @param {string} query plain text @param {number} severity this and above */
+  /**
+   * Sets the search for earlier records.
+   * @param {string} query plain text @param {number} severity the lowest severity
+   */
   search(query, severity) {
     if (query === this.query && severity === this.severity) return;
     Object.assign(this, { query, severity });
@@ -121,7 +127,7 @@ export class LogFeed {
     return this.before !== null && !this.isLoading && this.lines.all.length < LINES_MAX;
   }
 
-  /** One page. @param {string | null} before null for the newest @returns {Promise<void>} */
+  /** Loads one page. @param {string | null} before null for the newest @returns {Promise<void>} */
   async load(before) {
     const load = ++this.loads;
     this.isLoading = true;
@@ -133,9 +139,9 @@ export class LogFeed {
       const times = body.logs.map((/** @type {any} */ data) => epochMilliseconds(data?.timestamp));
       const oldest = Math.min(...times);
       const newest = this.lines.all[this.lines.all.length - 1]?.time;
-      // A page that does not reach what is at hand leaves a hole: what is before it is asked for again.
+      // If the page does not reach the loaded records, there is a hole. Drop those records; they can be loaded again.
       if (before === null && body.next != null && newest !== undefined && oldest > newest) this.lines.clear();
-      // The newest come first; of one moment, the later stay behind the earlier.
+      // The page is newest first. Reversed, records with equal times stay in order.
       this.take(body.logs.filter((/** @type {any} */ data) => data !== null && typeof data === "object").reverse());
       this.before = body.next == null ? null : String(body.next);
       this.isLoaded = true;

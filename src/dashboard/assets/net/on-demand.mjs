@@ -1,12 +1,13 @@
 // @ts-check
-// A part of the page that comes after the rest: it is loaded once, when it is first wanted or before. A failure is known, and
-// can be tried again. It must never touch the DOM.
+// A part of the page that is loaded once, on first use or before. A failed load can be repeated. Must never touch the
+// DOM.
 
 /**
  * @template Module, Part
  * @typedef {object} OnDemandOptions
- * @property {(attempt: number) => Promise<Module>} load hears how often it was tried: Firefox remembers an address that it could not load
- * @property {(module: Module) => Part} make what the page keeps of it, once it is there
+ * @property {(attempt: number) => Promise<Module>} load gets the number of earlier attempts, because Firefox caches a
+ *   failed address
+ * @property {(module: Module) => Part} make makes the part from the loaded module
  * @property {() => void} changed
  */
 
@@ -20,30 +21,30 @@ export class OnDemand {
     /** @type {"none" | "loading" | "failed" | "ready"} */
     this.state = "none";
     this.attempts = 0;
-    /** What is to be done with the part, in order. @type {((part: Part) => void)[]} */
+    /** Callbacks that wait for the part, in order. @type {((part: Part) => void)[]} */
     this.waiting = [];
   }
 
-  /** Loads it before anybody asks. Nobody is told if that fails: whoever wants it then tries again. */
+  /** Loads the part ahead of use. A failure is not reported; the first use tries again. */
   async preload() {
     if (this.state !== "none") return;
     await this.attempt();
     if (this.waiting.length === 0 && this.state === "failed") this.state = "none";
   }
 
-  /** Loads it, unless it is there, on its way, or has failed: then a reader decides. */
+  /** Loads the part unless it is loaded, loading, or failed. After a failure the reader decides. */
   want() {
     if (this.state === "none") void this.attempt();
   }
 
-  /** Hands the part over now, or as soon as it is there. @param {(part: Part) => void} use */
+  /** Calls `use` with the part, now or once it is loaded. @param {(part: Part) => void} use */
   with(use) {
     if (this.part !== null) return use(this.part);
     this.waiting.push(use);
     this.want();
   }
 
-  /** After a failure. */
+  /** Tries again after a failure. */
   again() {
     if (this.state === "failed") void this.attempt();
   }
@@ -56,7 +57,7 @@ export class OnDemand {
       this.state = "ready";
       this.part = this.options.make(module);
     } catch (error) {
-      // What is wrong with the code itself is no failure to load it.
+      // An error in the part's own code is not a failed load.
       if (this.state === "ready") throw error;
       this.state = "failed";
     }

@@ -1,29 +1,30 @@
 // @ts-check
-// Reads the snapshot of a trace while its bytes still come: 100,000 spans are 45 MB of JSON, and parsing them in one go
-// would hold the page for as long as a second. Must never interpret a span: it cuts the text into lists and hands them on.
+// Parses the snapshot of a trace while it is received. 100,000 spans are 45 MB of JSON, and parsing them at once
+// would block the page for up to a second. Must never interpret a span: it splits the text into lists of spans and
+// passes them on.
 
 /** @typedef {{status: number, body: any}} Answer */
 
 const SPANS = '"spans":[';
 const AFTER_SPANS = '],"updates":[';
-// Inside a JSON text an unescaped quote cannot stand, so between spans and nowhere else in them is this found; where some
-// later server makes it otherwise, the piece is no JSON, and the reader says that it failed.
+// JSON strings contain no unescaped quotes, so this text occurs only between spans. If a later server changes that, a
+// piece is invalid JSON, `push` throws, and `getSnapshot` parses the whole text at once.
 const BETWEEN = '},{"type":"';
 const PIECE_LENGTH = 1 << 17;
 
-/** Takes the text as it comes, and hands on complete spans. */
+/** Receives the text in chunks and passes on complete spans. */
 export class SnapshotReader {
   /** @param {(spans: any[]) => void} onSpans */
   constructor(onSpans) {
     this.onSpans = onSpans;
-    /** What stands before the spans, once they have begun. */
+    /** The text before the spans. */
     this.head = "";
     this.text = "";
     this.inSpans = false;
     this.afterSpans = false;
   }
 
-  /** @param {string} chunk @throws {SyntaxError} when the text is not cut as expected */
+  /** @param {string} chunk @throws {SyntaxError} if the text cannot be split as expected */
   push(chunk) {
     this.text += chunk;
     if (!this.inSpans) this.findSpans();
@@ -31,7 +32,7 @@ export class SnapshotReader {
     const cut = this.text.lastIndexOf(BETWEEN);
     if (cut < 0) return;
     const piece = this.text.slice(0, cut + 1);
-    // The rest, updates and log records, is little: it is read at the end.
+    // Updates and log records are few, so they are parsed at the end.
     this.afterSpans = piece.includes(AFTER_SPANS);
     if (this.afterSpans) return;
     this.text = this.text.slice(cut + 2);
@@ -46,16 +47,16 @@ export class SnapshotReader {
     this.text = this.text.slice(at + SPANS.length);
   }
 
-  /** @returns {any} the snapshot without the spans handed on @throws {SyntaxError} */
+  /** @returns {any} the snapshot without the spans already passed on @throws {SyntaxError} */
   end() {
     return JSON.parse(this.head + this.text);
   }
 }
 
 /**
- * Asks for a snapshot, and hands on its spans as they come. Never rejects: what went wrong is the status.
+ * Requests a snapshot and passes on its spans as they arrive. Never rejects; a failure is in the status.
  * @param {string} url
- * @param {() => (spans: any[]) => void} begin called when the spans are to come, again if they come anew
+ * @param {() => (spans: any[]) => void} begin called before the spans; called again if they start over
  * @returns {Promise<Answer>}
  */
 export async function getSnapshot(url, begin) {
@@ -67,7 +68,7 @@ export async function getSnapshot(url, begin) {
   } catch (error) {
     if (!(error instanceof SyntaxError)) return { status: 0, body: null };
   }
-  // Not cut as expected: then in one go.
+  // The text could not be split as expected, so parse it at once.
   begin();
   try {
     const response = await fetch(url, options);
@@ -97,7 +98,7 @@ async function readPieces(body, onSpans) {
 
 const { port1, port2 } = new MessageChannel();
 
-/** Lets whatever else waits have its turn; a timer would wait for milliseconds. @returns {Promise<void>} */
+/** Yields to other tasks. A timer would wait for milliseconds. @returns {Promise<void>} */
 function others() {
   return new Promise((resolve) => {
     port1.onmessage = () => resolve();

@@ -1,54 +1,55 @@
 // @ts-check
-// One event stream that stays open: the only module that knows EventSource.
-// It opens, resumes, watches and reports; it must never interpret a span, touch the DOM or read a clock that was not
-// handed to it.
+// An event stream that stays open. This is the only module that knows EventSource. It opens, resumes, watches and
+// reports. Must never interpret a span, touch the DOM or read a clock that was not passed in.
 
 /**
  * @typedef {{type: string, id: string, data: any}} StreamEvent
- * @typedef {{type: string, id: string, text: string}} RawEvent an event as it came: whoever wants its content reads it
+ * @typedef {{type: string, id: string, text: string}} RawEvent an event whose data is not parsed
  * @typedef {"connecting" | "live" | "reconnecting" | "ended" | "paused"} StatusWord
- * @typedef {{reason: string, milliseconds: number, at: number}} Outage why and for how long nothing came, and when it was
- *   over, in milliseconds since 1970
+ * @typedef {{reason: string, milliseconds: number, at: number}} Outage a time without events: its cause, its length,
+ *   and its end in milliseconds since 1970
  * @typedef {{word: StatusWord, reason: string, lastId: string, attempt: number, malformed: number, outage: Outage | null, since: number,
- *   next: number}} StreamStatus `outage` is the last one that is over; `since`: when this one began, or the server said that
- *   it ends, and `next`: when it is tried again, in milliseconds since 1970, 0 for never
- * @typedef {object} Environment what the stream needs of the world, so that a test can be the world
+ *   next: number}} StreamStatus `outage` is the last outage that has ended; `since`: when the current one began, or when
+ *   the server announced its shutdown; `next`: when the next attempt follows. Both are in milliseconds since 1970, 0 for
+ *   none
+ * @typedef {object} Environment the browser functions that the stream needs; tests pass their own
  * @property {new (url: string) => EventSource} EventSource
  * @property {(callback: () => void, milliseconds: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
- * @property {() => number} now milliseconds since 1970: the clock of the wall, because others stand still in a sleep
- * @property {() => number} random 0 to 1, for jitter
+ * @property {() => number} now milliseconds since 1970 by the wall clock, because monotonic clocks may stop during
+ *   sleep
+ * @property {() => number} random from 0 to 1, for jitter
  * @typedef {object} StreamOptions
  * @property {string} url absolute, without a resume point
- * @property {string} [lastEventId] where to resume; empty is "everything retained"
+ * @property {string} [lastEventId] where to resume; empty means everything retained
  * @property {(event: RawEvent) => void} onEvent
  * @property {(status: StreamStatus) => void} onStatus
  * @property {Environment} [environment]
  * @typedef {{close: () => void, pause: () => void, resume: () => void, status: () => StreamStatus}} Stream
  */
 
-/** The types listened for. EventSource drops every other named event, which is what the protocol asks of a client. */
+/** The event types listened for. EventSource drops all other named events, as the protocol demands of clients. */
 export const EVENT_TYPES = Object.freeze([
   "hello", "ping", "gap", "degraded", "end", "process", "started", "ended", "updated", "log", "traces",
 ]);
 
-/** Silence that counts as a dead connection, in pings. */
+/** Number of missed pings after which a silent connection counts as dead. */
 export const SILENT_PINGS_MAX = 3;
 /** The ping interval assumed until `hello` names the real one. */
 export const DEFAULT_PING_SECONDS = 15;
 export const BACKOFF_FIRST_MS = 1_000;
 export const BACKOFF_MAX_MS = 30_000;
-/** The same after a program has ended: whoever works on it starts it again, and looks here. */
+/** A shorter maximum after a shutdown, since a developer probably restarts the program and watches this page. */
 export const ENDED_BACKOFF_MAX_MS = 5_000;
-/** How often a live connection is looked at. */
+/** Interval between checks of a live connection. */
 export const PULSE_MS = 5_000;
-/** A pulse that comes this much late means that the machine, or the page, slept. */
+/** A check this late means that the machine or the page was asleep. */
 export const SLEEP_MS = 30_000;
 
 const CLOSED = 2;
-// What the server says about these does not pass by waiting, so the stream stops until the reader asks again.
+// These states do not change by waiting, so the stream stops until the reader resumes it.
 const FINAL_REASONS = new Set(["complete", "unknown"]);
-// After these, asking again at once would be rude: the server is full, or will refuse until somebody signs in.
+// For these reasons, an immediate retry would fail again: the server is full, or refuses until somebody signs in.
 const SLOW_REASONS = new Set(["overload", "expired"]);
 
 /** @returns {Environment} */
@@ -65,9 +66,9 @@ export function browserEnvironment() {
 /**
  * A stream that stays open from `connect` until `close`.
  *
- * EventSource reconnects by itself after a broken connection, without saying when, gives up for ever on any answer other
- * than 200, and never notices a connection that is open and dead. All of it is repaired here: it is made anew, with a
- * growing pause and the last id in the query.
+ * EventSource reconnects after a broken connection without reporting when. It gives up for ever after any status
+ * other than 200, and never notices a dead connection. This class handles all of that: it opens a new EventSource
+ * with back-off and the last id in the query.
  */
 export class ResilientStream {
   /** @param {StreamOptions} options */
@@ -84,11 +85,11 @@ export class ResilientStream {
     this.pingSeconds = DEFAULT_PING_SECONDS;
     this.lastHeard = 0;
     this.due = 0;
-    /** When the server said that it shuts down, 0 when it did not. Until another one answers, that is no fault. */
+    /** When the server announced its shutdown, 0 if it did not. Until a server answers again, failures are expected. */
     this.over = 0;
-    /** When it is tried again, 0 while nothing is planned. */
+    /** When the next attempt follows, 0 if none is planned. */
     this.next = 0;
-    /** When the outage that is under way began, and why; null while there is none. @type {{reason: string, since: number} | null} */
+    /** Start and cause of the current outage; null without one. @type {{reason: string, since: number} | null} */
     this.cut = null;
     /** @type {Outage | null} */
     this.outage = null;
@@ -104,12 +105,12 @@ export class ResilientStream {
     return { word, reason, lastId, attempt, malformed: 0, outage, since: this.over || (this.cut?.since ?? 0), next };
   }
 
-  /** Ends the stream for good. */
+  /** Ends the stream permanently. */
   close() {
     this.release();
   }
 
-  /** Lets go of the connection and remembers the place: a paused page costs the server nothing. */
+  /** Closes the connection and keeps the resume point, so a paused page costs the server nothing. */
   pause() {
     if (this.word === "paused") return;
     this.release();
@@ -118,14 +119,17 @@ export class ResilientStream {
     this.report("paused", "");
   }
 
-  /** Goes on from the place where the stream was paused, or where it ended. */
+  /** Resumes where the stream was paused or ended. */
   resume() {
     if (this.word !== "paused" && this.word !== "ended") return;
     this.attempt = 0;
     this.connect();
   }
 
-  /** Goes on at another address, from another place; an outage that is under way stays one. @param {string} url @param {string} lastEventId */
+  /**
+   * Switches to another address and resume point. A current outage continues.
+   * @param {string} url @param {string} lastEventId
+   */
   redirect(url, lastEventId) {
     this.options = { ...this.options, url };
     this.lastId = lastEventId;
@@ -133,7 +137,7 @@ export class ResilientStream {
     this.connect();
   }
 
-  /** Looks now instead of later: the machine woke, the network came back, or a reader came to look. */
+  /** Checks now instead of later: the machine woke, the network is back, or the page became visible. */
   wake() {
     if (this.retry !== null) {
       this.attempt = 0;
@@ -205,23 +209,26 @@ export class ResilientStream {
       this.over = this.environment.now();
       this.reconnectLater(reason);
     } else if (reason !== "") {
-      // A reason from a newer server. The body ends next.
+      // A reason from a newer server. The response ends next.
       this.cutOff(reason);
       this.report("reconnecting", reason);
     }
   }
 
-  /** @returns {StatusWord} what to call it that nothing is heard */
+  /** @returns {StatusWord} the status word while nothing is received */
   outWord() {
     return this.over > 0 ? "ended" : "reconnecting";
   }
 
-  /** A browser that comes back by itself does not say when, so it is done here. @param {EventSource} source */
+  /**
+   * Reconnects here, because the browser's own reconnect does not report when it happens.
+   * @param {EventSource} source
+   */
   failed(source) {
     this.reconnectLater(this.reason || (source.readyState === CLOSED ? "refused" : "connection lost"));
   }
 
-  /** An outage begins with the last thing heard. @param {string} reason */
+  /** Begins an outage at the time of the last event. @param {string} reason */
   cutOff(reason) {
     if (this.cut === null) this.cut = { reason, since: this.lastHeard };
   }
@@ -232,14 +239,17 @@ export class ResilientStream {
     this.cutOff(reason);
     const ceiling = Math.min(this.over > 0 ? ENDED_BACKOFF_MAX_MS : BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(this.attempt, 10));
     this.attempt += 1;
-    // Half fixed, half random: many pages that lost one server must not come back in step.
+    // Half fixed, half random, so that pages that lost the same server do not return in step.
     const pause = ceiling / 2 + (ceiling / 2) * this.environment.random();
     this.next = this.environment.now() + pause;
     this.report(this.outWord(), reason);
     this.retry = this.environment.setTimeout(() => this.connect(), pause);
   }
 
-  /** One timer per connection, not one per event: at 10,000 events a second re-arming would be the larger cost. */
+  /**
+   * Starts the timer of the next check. A timer reset by each event would cost more than the events, at 10,000 a
+   * second.
+   */
   beat() {
     this.due = this.environment.now() + PULSE_MS;
     this.pulse = this.environment.setTimeout(() => {
@@ -248,7 +258,9 @@ export class ResilientStream {
     }, PULSE_MS);
   }
 
-  /** A dead connection is never an error to a browser: it is told by its silence. */
+  /**
+   * Checks whether the connection is dead. Browsers report no error for a dead connection; only its silence shows it.
+   */
   look() {
     const silent = this.silence();
     if (this.environment.now() - this.due > SLEEP_MS && silent > SLEEP_MS) this.afterSleep();
@@ -256,7 +268,7 @@ export class ResilientStream {
     else if (this.pulse === null) this.beat();
   }
 
-  /** A connection that slept is dead more often than not, and asking anew costs a live one nothing. */
+  /** Reconnects after sleep: the connection is probably dead, and if not, a new one loses nothing. */
   afterSleep() {
     this.cutOff("asleep");
     this.attempt = 0;
@@ -264,7 +276,7 @@ export class ResilientStream {
     this.connect();
   }
 
-  /** @returns {number} milliseconds; a clock that was set back means nothing was missed yet */
+  /** @returns {number} milliseconds; starts again at 0 if the clock was set back */
   silence() {
     const now = this.environment.now();
     if (now < this.lastHeard) this.lastHeard = now;

@@ -1,6 +1,6 @@
 // @ts-check
-// The feed of one trace: a snapshot and the stream that goes on from it, brought into one model.
-// Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
+// The feed of one trace: combines a snapshot and the stream that continues it in one model.
+// Must never touch the DOM. Requests, streams and timers are passed in.
 
 import { createTrace, reduceTrace } from "../model/model.mjs";
 import { epochMilliseconds } from "../model/time.mjs";
@@ -13,24 +13,24 @@ import { BACKOFF_MAX_MS, ENDED_BACKOFF_MAX_MS } from "./stream.mjs";
  * @typedef {import("./stream.mjs").StreamEvent} StreamEvent
  * @typedef {object} World
  * @property {(route: string) => Promise<{status: number, body: any}>} getJson
- * @property {(route: string, begin: () => (spans: any[]) => void) => Promise<{status: number, body: any}>} getSnapshot
- *   hands on the spans while they come
+ * @property {(route: string, begin: () => (spans: any[]) => void) => Promise<{status: number, body: any}>}
+ *   getSnapshot passes on the spans as they arrive
  * @property {(wanted: import("./hub-client.mjs").Wanted) => Stream} openStream
  * @property {(callback: () => void, milliseconds: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
- * @property {(serverNow: unknown) => void} onClock hears what the server's clock says
- * @property {() => number} serverNow what it says now, in milliseconds since 1970
- * @property {() => number} now milliseconds since 1970, by this machine
- * @property {() => number} endedAt when the program said that it ends, 0 where it did not
- * @property {() => void} onChange something may look different now
+ * @property {(serverNow: unknown) => void} onClock gets the time of the server's clock
+ * @property {() => number} serverNow the server's present time, in milliseconds since 1970
+ * @property {() => number} now milliseconds since 1970, by this machine's clock
+ * @property {() => number} endedAt when the program announced its shutdown, 0 if it did not
+ * @property {() => void} onChange called when the page may need to be redrawn
  */
 
-/** Events held while paused; for more, the stream is let go and asked again from its place. */
+/** Maximum number of events held while paused. Beyond it, the stream is closed and later resumed. */
 export const HELD_MAX = 20_000;
 const SNAPSHOT_RETRY_MS = 2_000;
 
 const LAG_EVERY_MS = 250;
-/** The snapshot is not asked for more often than this because events were evicted. */
+/** Minimum time between snapshots requested because of evicted events. */
 const RELOAD_EVERY_MS = 5_000;
 
 /** @type {StreamStatus} */
@@ -52,22 +52,22 @@ export class TraceFeed {
     this.stream = null;
     this.closed = false;
     this.paused = false;
-    /** What came while paused, in order. @type {StreamEvent[]} */
+    /** Events received while paused, in order. @type {StreamEvent[]} */
     this.held = [];
-    /** Events that came while paused; those after HELD_MAX are not counted, but not lost either. */
+    /** Number of events received while paused. Events after HELD_MAX are not counted, but they are not lost. */
     this.news = 0;
-    /** How old the newest event was when it came, in milliseconds. @type {number | null} */
+    /** Age of the newest event at its arrival, in milliseconds. @type {number | null} */
     this.lag = null;
     this.head = "";
     this.lagAt = -Infinity;
     /** @type {any} */
     this.retry = null;
     this.loads = 0;
-    /** Snapshots asked for in vain, and since when. */
+    /** Number of failed snapshot requests in a row, and the time of the first. */
     this.attempt = 0;
     this.unreachableSince = 0;
     this.reloadedAt = -Infinity;
-    /** Spans of the snapshot that have come. */
+    /** Number of spans of the snapshot that have arrived. */
     this.loaded = 0;
   }
 
@@ -95,7 +95,7 @@ export class TraceFeed {
     this.stream?.resume();
   }
 
-  /** Takes the snapshot into a fresh model and follows its stream; keeps the model at hand where there is no snapshot. */
+  /** Loads the snapshot into a new model and follows its stream. Without a snapshot, keeps the old model. */
   async load() {
     const load = ++this.loads;
     let fresh = createTrace(this.traceId);
@@ -109,16 +109,16 @@ export class TraceFeed {
         this.world.onChange();
       };
     });
-    // A later load, or the reader's leaving, has overtaken this one.
+    // A later load has started, or the feed was closed.
     if (this.closed || load !== this.loads) return;
     if (answer.status === 200 && answer.body !== null) {
       const old = this.model;
       this.model = reduceTrace(fresh, { type: "snapshot", data: answer.body });
       this.model.restarts = old.restarts;
       if (old.losses.evicted > 0) this.model.losses = old.losses;
-      // The snapshot is of the epoch just greeted: the next `hello` is news only if it names yet another.
+      // The snapshot belongs to the epoch that the last `hello` named, so only another epoch counts as a restart.
       if (old.restarts > 0) this.model.epoch = old.epoch;
-      // A durable log has everything from before; another one has less, and the reader must be told.
+      // A durable log still has all earlier spans. If it has fewer now, report a loss of unknown size.
       if (this.model.counts.total < old.counts.total) this.model.losses.unknown = true;
       this.attempt = 0;
       this.unreachableSince = 0;
@@ -138,7 +138,7 @@ export class TraceFeed {
     this.world.onChange();
   }
 
-  /** Nobody answered. That is no fault where the program said that it ends. */
+  /** Plans another attempt after a failure. After an announced shutdown, the failure is expected. */
   loadLater() {
     const now = this.world.now();
     const endedAt = this.world.endedAt();
@@ -153,7 +153,7 @@ export class TraceFeed {
   /** @param {unknown} cursor */
   follow(cursor) {
     this.stream?.close();
-    // What was held is in the snapshot, or is told again.
+    // Held events are in the snapshot or will be sent again.
     this.held = [];
     this.stream = this.world.openStream({
       topic: "trace",
@@ -179,7 +179,7 @@ export class TraceFeed {
 
   /** @param {StreamEvent} event */
   hold(event) {
-    // A ping is only about its own moment.
+    // A ping is about the present only.
     if (event.type === "ping") return;
     this.held.push(event);
     if (event.type !== "hello") this.news += 1;
@@ -191,16 +191,19 @@ export class TraceFeed {
     const restarts = this.model.restarts;
     reduceTrace(this.model, event);
     if (this.phase === "waiting" && this.model.counts.total > 0) this.phase = "open";
-    // The log was restarted. Its replay would tell the new spans, but not what became of the old: the snapshot does.
+    // The log restarted. Its replay has the new spans; the snapshot also shows what became of the old ones.
     if (this.model.restarts !== restarts) void this.load();
-    // Ends may be among what was evicted: the snapshot knows of each span whether it runs.
+    // Ends may be among the evicted events. The snapshot shows for each span whether it is still running.
     else if (event.type === "gap" && event.data.reason === "evicted" && this.world.now() - this.reloadedAt >= RELOAD_EVERY_MS) {
       this.reloadedAt = this.world.now();
       void this.load();
     }
   }
 
-  /** A look now and then is enough for a reader, and costs a busy trace nothing. @param {unknown} timestamp */
+  /**
+   * Measures the lag, at most once in LAG_EVERY_MS, so that busy traces cost nothing extra.
+   * @param {unknown} timestamp
+   */
   hearLag(timestamp) {
     const now = this.world.serverNow();
     if (Math.abs(now - this.lagAt) < LAG_EVERY_MS) return;

@@ -1,10 +1,10 @@
 // @ts-check
-// The shared worker: one hub for all tabs that come from the same address. It must hold nothing but the hub.
+// The shared worker: one hub for all tabs with the same address. Must keep no state except the hub.
 
 import { Hub } from "../net/hub.mjs";
 import { browserEnvironment } from "../net/stream.mjs";
 
-// The worker's file lies one folder below the page.
+// The worker's file is one folder below the page.
 const hub = new Hub({ environment: browserEnvironment(), base: new URL("../", import.meta.url).href });
 
 const scope = /** @type {any} */ (globalThis);

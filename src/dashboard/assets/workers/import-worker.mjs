@@ -1,7 +1,6 @@
 // @ts-check
-// Reads a file, compressed with gzip or not, where it holds nobody up: text in pieces, events out in batches, each after
-// the one before was taken.
-// It must never keep what it has sent.
+// Reads a file, gzipped or not, outside of the page's thread. Sends events in batches, each after the page has
+// processed the one before. Must never keep what it has sent.
 
 import { EventReader } from "../model/events.mjs";
 import { Malformed } from "../model/otlp.mjs";
@@ -11,7 +10,7 @@ const BATCH = 1_000;
 /** @type {() => void} */
 let goOn = () => {};
 
-/** @param {any[]} events @param {number} share @returns {Promise<void>} until the page has taken them */
+/** @param {any[]} events @param {number} share @returns {Promise<void>} resolves when the page has processed them */
 function send(events, share) {
   postMessage({ events, share });
   return new Promise((resolve) => {
