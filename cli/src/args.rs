@@ -1,5 +1,6 @@
-//! The command line. A value that is not given here or in the environment may come from the configuration
-//! ([`config`](crate::config)), so it has no default here. The help of each command fits on one screen.
+//! The command line. An option that is missing here and in the environment may come from the
+//! configuration ([`config`](crate::config)), so it has no default here. The help of each command
+//! fits on one screen.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -59,7 +60,7 @@ pub(crate) struct OpenOptions {
     pub(crate) no_browser: bool,
 }
 
-/// Which livespan is asked.
+/// The livespan to ask.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AskOptions {
     /// Address of the page [default: 127.0.0.1:4380]
@@ -140,7 +141,7 @@ pub(crate) struct WaitOptions {
     pub(crate) ask: AskOptions,
 }
 
-/// What `wait` waits for.
+/// The event that `wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Until {
     Match,
@@ -170,7 +171,7 @@ pub(crate) struct ProblemsOptions {
     pub(crate) ask: AskOptions,
 }
 
-/// Everything before the command.
+/// The options before the command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunOptions {
     /// Address of the page, or of a livespan to join
@@ -201,7 +202,8 @@ pub(crate) struct RunOptions {
     pub(crate) command: Vec<OsString>,
 }
 
-/// How the log is kept and served. Each has a variable `LIVESPAN_…` and a key in the configuration.
+/// The options of the log and its server. Each has a variable `LIVESPAN_…` and a key in the
+/// configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeOptions {
     /// Address of the page [default: 127.0.0.1:4380]

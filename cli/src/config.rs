@@ -1,5 +1,5 @@
-//! The configuration: a TOML file that has the options of `livespan serve` as keys. What the command line or the
-//! environment says comes first.
+//! The configuration: a TOML file whose keys are the options of `livespan serve`. The command line
+//! and the environment take precedence.
 
 use std::{fs, io, path::PathBuf, time::Duration};
 
@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{args::ServeOptions, failure::Failure, paths, units};
 
-/// The file's contents. An unknown key is an error: it would otherwise have no effect, and nobody would know.
+/// The file's contents. An unknown key is an error, because it would otherwise be ignored without
+/// notice.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Config {
@@ -38,7 +39,7 @@ fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D
 }
 
 impl ServeOptions {
-    /// Adds what the configuration says and the command line does not.
+    /// Fills in the options that only the configuration sets.
     pub(crate) fn with_config(self) -> Result<Self, Failure> {
         let (file, is_named) = match &self.config {
             Some(file) => (Some(file.clone()), true),

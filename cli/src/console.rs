@@ -1,11 +1,12 @@
-//! Lines for people and scripts. A reader that has gone away, such as `head`, is no error.
+//! Output for people and scripts. If the reader of the output has gone away, as `head` does, that
+//! is not an error.
 
 use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
 };
 
-/// Writes a message to standard error, with the program's name in front.
+/// Writes a message to standard error, after the program's name.
 pub(crate) fn say(message: &str) {
     drop(writeln!(io::stderr().lock(), "livespan: {message}"));
 }
@@ -15,13 +16,15 @@ pub(crate) fn print_error(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
-/// Writes a line to standard output, at once. Returns `false` if nobody reads it.
+/// Writes a line to standard output without delay. Returns `false` if the reader of the output has
+/// gone away.
 pub(crate) fn print(line: &str) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
-/// Whether lines have colours. `NO_COLOR` turns them off, `CLICOLOR_FORCE` turns them on, and a terminal has them.
+/// Whether lines are coloured. The default is to colour lines on a terminal. `NO_COLOR` turns
+/// colours off, `CLICOLOR_FORCE` turns them on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
     Always,
@@ -40,17 +43,17 @@ impl Colour {
         }
     }
 
-    /// Returns a text that matters less.
+    /// Colours a less important text.
     pub(crate) fn faint(self, text: &str) -> String {
         self.with("2", text)
     }
 
-    /// Returns the text of something that went well.
+    /// Colours the text of a success.
     pub(crate) fn good(self, text: &str) -> String {
         self.with("32", text)
     }
 
-    /// Returns the text of something that went wrong.
+    /// Colours the text of a failure.
     pub(crate) fn bad(self, text: &str) -> String {
         self.with("31", text)
     }

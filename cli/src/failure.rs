@@ -1,13 +1,13 @@
-//! Why a command did not do what it was asked for, and the exit code that says so to scripts.
+//! The failure of a command: a message for people, and an exit code for scripts.
 
 use std::{error::Error, fmt, process::ExitCode};
 
 /// The exit code of a command that failed.
 const FAILED: u8 = 1;
-/// The exit code of a command that was called wrongly. `clap` uses the same.
+/// The exit code of a wrong command line. `clap` uses the same.
 const USAGE: u8 = 2;
 
-/// The exit code of a command whose livespan cannot be asked.
+/// The exit code of a command that cannot reach its livespan.
 const UNREACHABLE: u8 = 3;
 
 /// A message for a person, and an exit code for a script.
@@ -18,12 +18,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// The command was understood, and failed: exit code 1.
+    /// The command line was valid, but the command failed: exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self::with_code(FAILED, message)
     }
 
-    /// The command was called wrongly: exit code 2.
+    /// The command line was invalid: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::with_code(USAGE, message)
     }
@@ -33,7 +33,7 @@ impl Failure {
         Self::with_code(UNREACHABLE, message)
     }
 
-    /// The command failed with an exit code that has a meaning of its own.
+    /// The command failed, and its exit code has a special meaning.
     pub(crate) fn with_code(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// What was tried failed because of this error: exit code 1.
+    /// `tried` failed because of this error: exit code 1.
     pub(crate) fn of(tried: &str, error: &(dyn Error + 'static)) -> Self {
         Self::new(format!("failed to {tried}: {}", with_causes(error)))
     }
@@ -57,7 +57,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Returns the message of the error and of its causes, in one line.
+/// Returns the messages of the error and its causes, on one line.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,6 +1,6 @@
-//! What a livespan that serves leaves for later commands of the same user: where programs can join it, in a file that
-//! only this user can read. It is removed at the end; one that is left behind by a crash is recognised, because nobody
-//! answers.
+//! The invitation of a serving livespan to later commands of the same user: the address at which
+//! programs join, in a file that only this user can read. The file is removed at the end. A file
+//! that a crash left behind is recognised by its address, which does not respond.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
     paths,
 };
 
-/// A livespan that serves.
+/// A livespan that is serving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Running {
     pub(crate) page: String,
@@ -28,20 +28,20 @@ struct Contents {
     token: String,
 }
 
-/// The file of a livespan that serves. It is removed when this is dropped.
+/// The file of a serving livespan. Dropping this removes the file.
 #[derive(Debug)]
 pub(crate) struct Published(Option<PathBuf>);
 
 impl Drop for Published {
     fn drop(&mut self) {
         if let Some(file) = &self.0 {
-            // It may be gone already.
+            // The file may have been removed already.
             drop(fs::remove_file(file));
         }
     }
 }
 
-/// Leaves the file for the page at this port.
+/// Writes the file for the page at this port.
 pub(crate) fn publish(
     port: u16,
     page: &str,
@@ -60,8 +60,8 @@ pub(crate) fn publish(
     Ok(Published(Some(file)))
 }
 
-/// Returns the livespan that serves at this address, if this user has started one; without an address, the one at the
-/// default port.
+/// Returns the livespan that serves at this address, if this user started one. Without an address,
+/// returns the one at the default port.
 pub(crate) async fn running(address: Option<&str>) -> Option<Running> {
     let port = match address {
         None => LiveServer::DEFAULT_PORT,

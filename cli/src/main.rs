@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(arguments));
-            // What still blocks, such as a store that hangs, ends with the program.
+            // Blocked work, such as a store that hangs, ends with the program.
             runtime.shutdown_background();
             outcome
         }

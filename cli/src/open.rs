@@ -1,5 +1,6 @@
-//! `livespan open`: serves the page on a file. A SQLite store is read as it is, also while another process writes it.
-//! Any other file is read into memory by [`ImportedFile`], and nothing of it changes.
+//! `livespan open`: serves the page on a file. It reads a SQLite store in place, even while another
+//! process writes it. It reads any other file into memory with [`ImportedFile`] and never changes
+//! the file.
 
 use std::{
     fs::File,
@@ -21,13 +22,13 @@ use crate::{
 
 /// The first bytes of a SQLite file.
 const SQLITE: &[u8] = b"SQLite format 3\0";
-/// Events that are dispatched together.
+/// Number of events dispatched together.
 const BATCH_EVENTS: usize = 4_096;
-/// Bytes that an event takes in memory besides its payload, at most.
+/// Upper bound on an event's memory besides its payload.
 const EVENT_OVERHEAD: usize = 256;
-/// The address, unless the user names one: any free port.
+/// The default address: any free port.
 const ADDRESS: &str = "127.0.0.1:0";
-/// What a file may be.
+/// The accepted kinds of file.
 const ACCEPTED: &str =
     "a store of livespan, its events, OTLP/JSON, or the JSON of Jaeger, Tempo or Zipkin";
 
@@ -120,7 +121,7 @@ async fn import(file: &Path) -> Result<LiveSpans, Failure> {
         stored.map_err(|error| failed(&error))?;
         processes.extend(batch.iter().filter_map(EncodedEvent::process));
     }
-    // Nothing more comes from a file, so nothing in it is running.
+    // No more events come from a file, so no span in it is running.
     let last = imported
         .events()
         .iter()
@@ -142,7 +143,8 @@ async fn import(file: &Path) -> Result<LiveSpans, Failure> {
     Ok(live)
 }
 
-/// Says what was left out of a file, and why its first line was; `None` if nothing was.
+/// Describes the omitted lines of a file and the reason for the first. Returns `None` if no line
+/// was omitted.
 fn left_out(imported: &ImportedFile) -> Option<String> {
     let counts: Vec<String> = imported
         .left_out()
@@ -153,8 +155,8 @@ fn left_out(imported: &ImportedFile) -> Option<String> {
     (!counts.is_empty()).then(|| counts.join(", ") + &problem)
 }
 
-/// Returns the log record that says on the page what was left out. Its time is the last of the file, so that it stands
-/// at the top.
+/// Returns a log record that shows on the page what was omitted. It has the latest time in the
+/// file, so it comes first in the list.
 fn left_out_note(message: &str, events: &[EncodedEvent]) -> Vec<EncodedEvent> {
     let newest = |event: &&EncodedEvent| event.time();
     let last = events.iter().max_by_key(newest);
@@ -177,7 +179,8 @@ fn left_out_note(message: &str, events: &[EncodedEvent]) -> Vec<EncodedEvent> {
     payload.into_iter().collect()
 }
 
-/// Opens the address in the user's browser. If there is none, the address is on the screen.
+/// Opens the address in the user's browser. Without a browser, the user still has the printed
+/// address.
 fn open_browser(url: &str) {
     let (program, first): (&str, &[&str]) = if cfg!(target_os = "macos") {
         ("open", &[])

@@ -1,4 +1,5 @@
-//! Where this user's files are: the log, the configuration, and what running programs need to know of each other.
+//! The locations of this user's files: the log, the configuration, and the files by which running
+//! programs find each other.
 
 use std::{
     env,
@@ -13,7 +14,7 @@ pub(crate) fn default_store() -> Option<PathBuf> {
     Some(state()?.join("livespan.db"))
 }
 
-/// Returns the file of the configuration that is read if it is there.
+/// Returns the default configuration file, which is read if it exists.
 pub(crate) fn default_config() -> Option<PathBuf> {
     let folder = match directory("XDG_CONFIG_HOME") {
         Some(folder) => folder,
@@ -24,7 +25,7 @@ pub(crate) fn default_config() -> Option<PathBuf> {
     Some(folder.join("livespan").join("config.toml"))
 }
 
-/// Returns the directory for what running programs know of each other.
+/// Returns the directory of the files by which running programs find each other.
 pub(crate) fn runtime() -> Option<PathBuf> {
     match directory("XDG_RUNTIME_DIR") {
         Some(folder) => Some(folder.join("livespan")),
@@ -42,7 +43,8 @@ fn state() -> Option<PathBuf> {
     Some(folder.join("livespan"))
 }
 
-/// Returns the directory of a variable. As the XDG specification says, a path that is not absolute is ignored.
+/// Returns the directory in a variable. A relative path is ignored, as the XDG specification
+/// requires.
 fn directory(variable: &str) -> Option<PathBuf> {
     let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
     env::var_os(variable).and_then(absolute)
@@ -52,7 +54,7 @@ fn home() -> Option<PathBuf> {
     directory("HOME")
 }
 
-/// Makes a directory that only this user can read, and those above it.
+/// Creates a directory that only this user can read, and its missing parents.
 pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -61,8 +63,8 @@ pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Replaces a file as a whole, with one that only this user can read. The new one is on the disk before it takes the
-/// place of the old one.
+/// Replaces a file atomically by one that only this user can read. The new file is on the disk
+/// before it replaces the old one.
 pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = file
         .parent()

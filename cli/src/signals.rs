@@ -1,10 +1,10 @@
-//! The signals that end the program in order. A second one ends it at once.
+//! The signals that shut the program down in order. A second signal ends it at once.
 
 use std::process::ExitCode;
 
 use crate::failure::Failure;
 
-/// The exit code after a signal that stands for Ctrl-C.
+/// The exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 #[cfg(unix)]
@@ -65,12 +65,12 @@ mod platform {
 pub(crate) use self::platform::Signals;
 
 impl Signals {
-    /// Begins to listen: from now on a signal no longer ends the program by itself.
+    /// Starts to receive signals: from now on, a signal does not end the program by itself.
     pub(crate) fn listen() -> Result<Self, Failure> {
         Self::new().map_err(|error| Failure::of("listen for signals", &error))
     }
 
-    /// Waits for a signal, and returns the exit code that it asks for: 130 after Ctrl-C, 0 after SIGTERM and SIGHUP.
+    /// Waits for a signal. Returns the exit code: 130 after Ctrl-C, 0 after SIGTERM and SIGHUP.
     pub(crate) async fn next(&mut self) -> ExitCode {
         let is_interrupt = self.received().await;
         let code = if is_interrupt { INTERRUPTED } else { 0 };

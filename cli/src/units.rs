@@ -1,8 +1,8 @@
-//! Values with units on the command line and in the configuration. Pure.
+//! Parses values with units, from the command line and the configuration. Pure.
 
 use std::{fmt::Write as _, time::Duration};
 
-/// Reads a duration such as `500ms`, `30s`, `5m`, `1h` or `7d`.
+/// Parses a duration such as `500ms`, `30s`, `5m`, `1h` or `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("{text:?} is no duration such as 500ms, 30s, 5m, 1h or 7d");
     let (number, unit) = split(text).ok_or_else(refused)?;
@@ -18,7 +18,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
-/// Reads a duration as [`duration`] does, or a number of seconds.
+/// Parses a duration as [`duration`] does, or a number of seconds.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
@@ -26,7 +26,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a size such as `64MiB`, `8GiB`, `500MB` or `1048576`.
+/// Parses a size such as `64MiB`, `8GiB`, `500MB` or `1048576`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let refused = || format!("{text:?} is no size such as 64MiB, 8GiB or 500MB");
     let (number, unit) = split(text).ok_or_else(refused)?;
@@ -44,21 +44,21 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     usize::try_from(total).map_err(|_too_large| refused())
 }
 
-/// Splits a number from the unit behind it.
+/// Splits a number from its unit.
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|character: char| !character.is_ascii_digit());
     let (digits, unit) = text.split_at(end.unwrap_or(text.len()));
     Some((digits.parse().ok()?, unit))
 }
 
-/// Encodes every byte that may mean something in a query or a header.
+/// Percent-encodes every byte that has a special meaning in a query or a header.
 pub(crate) fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _written = write!(out, "%{byte:02X}").is_ok();
         }
     }

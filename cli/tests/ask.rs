@@ -1,4 +1,4 @@
-//! The commands that ask a livespan that runs.
+//! The commands that ask a running livespan.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::{
     support::{Folder, Running, livespan, output, request},
 };
 
-/// A livespan that serves, with one trace that runs and one that failed.
+/// A serving livespan with one running and one failed trace.
 struct Served {
     home: Folder,
     server: Running,
@@ -96,7 +96,7 @@ fn tail_prints_spans_as_they_start_and_end() {
         "--url",
         &served.url,
     ]));
-    // Both print only what comes after they have begun to read.
+    // Both commands print only events that come after they have connected.
     while served.subscribers() < 2 {
         std::thread::yield_now();
     }
@@ -120,7 +120,7 @@ fn tail_prints_spans_as_they_start_and_end() {
         tail.stdout.next().as_deref(),
         Some("22:13:21.000 ■ check [2Jout  1.0 s  ok")
     );
-    // What describes a process is on every stream.
+    // A `process` event is on every stream.
     let mut names = Vec::new();
     while names.len() < 4 {
         let event: Json = serde_json::from_str(&json.stdout.next().unwrap()).unwrap();
@@ -208,7 +208,7 @@ fn a_command_that_runs_under_livespan_asks_its_page() {
     command.args(program::command("short")).stdin(Stdio::null());
     let (code, stdout, stderr) = output(&mut command);
     assert_eq!(code, Some(0), "{stderr}");
-    // The command itself runs.
+    // The command itself is one of the open spans.
     assert!(stdout.contains("sh"), "{stdout}");
 }
 
@@ -227,7 +227,7 @@ fn the_tools_of_agents_answer_with_exit_codes() {
         (Some(0), &RUNNING.into())
     );
     assert_eq!(found["traces"].as_array().unwrap().len(), 1);
-    // The first digits of an id will do.
+    // The first digits of an id suffice.
     let (code, text, _) = served.ask(&["trace", &FAILED[..6]]);
     assert!(
         code == Some(0) && text.contains("checkout") && text.contains("card declined"),

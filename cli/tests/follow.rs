@@ -1,4 +1,5 @@
-//! A livespan that follows others: whichever of them is killed, what it stores is there once, and what is lost is told.
+//! A livespan that follows others. Whichever process is killed, each event is stored once, and each
+//! loss is reported.
 
 use std::{io::Write as _, path::Path, process::Stdio, thread, time::Instant};
 
@@ -11,7 +12,7 @@ use crate::{
     support::{Folder, PATIENCE, Running, get, livespan, stored},
 };
 
-/// Starts a server at this address. The options name its store.
+/// Starts a server at this address. The options choose its store.
 fn serve(home: &Folder, address: &str, options: &[&str]) -> (Running, String) {
     let mut command = livespan(home);
     command.args(["serve", "--addr", address, "--otlp-addr", "127.0.0.1:0"]);
@@ -22,7 +23,7 @@ fn host_of(url: &str) -> &str {
     url.strip_prefix("http://").unwrap().trim_end_matches('/')
 }
 
-/// Waits until this path answers with this text.
+/// Waits until the response for this path contains this text.
 fn wait_for(url: &str, path: &str, text: &str) {
     let begun = Instant::now();
     loop {
@@ -55,7 +56,7 @@ fn end(server: Running) {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Both stores have the same events in the same order.
+/// Asserts that both stores have the same events in the same order.
 fn assert_same_events(home: &Folder) {
     let [first, second] = ["first.db", "second.db"].map(|file| stored(&home.path().join(file)));
     for (place, (theirs, ours)) in first.iter().zip(&second).enumerate() {
@@ -76,7 +77,7 @@ fn assert_same_events(home: &Folder) {
     assert_eq!(second.len(), first.len());
 }
 
-/// Returns what each event says, in short.
+/// Returns a short text for each event.
 fn outline(file: &Path) -> Vec<String> {
     let said = |event: &Json| match event["type"].as_str().unwrap() {
         "gap" => format!("gap {}", event["lost"]),
@@ -110,10 +111,11 @@ fn follower_that_is_killed_again_and_again_stores_every_event_once() {
         for _ in 0..10 {
             last = request();
         }
-        // Its spans are among the last ones that came, so some of the batch may be stored and some not.
+        // The trace is among the last ones that arrived, so the kill may interrupt the storing of
+        // its batch.
         wait_for(&follower_url, "/traces", &last);
         request();
-        // An open span of the other log runs on here, too.
+        // The other log's open span is also open here.
         wait_for(&follower_url, "/traces?q=state:running", "span 0");
         if round == 3 {
             end(follower);
@@ -149,7 +151,7 @@ fn followed_log_that_is_killed_goes_on_where_it_was() {
         );
         send(&url, &[span(2, round * SPANS_A_REQUEST)]);
         kill(first);
-        // In every other round, both are down.
+        // In every other round, both processes are down.
         if round % 2 == 1 {
             kill(follower);
             first = serve(&home, host_of(&url), &store).0;
@@ -234,7 +236,7 @@ fn what_the_other_log_forgot_meanwhile_is_counted() {
     };
     let head = status["head"].as_str().unwrap();
     let head: u64 = head.rsplit_once('-').unwrap().1.parse().unwrap();
-    // Process, start and end came before; the gap stands for what is not here.
+    // One process, one start and one end are stored; the gap counts all other events.
     let missing = head - (events.len() as u64 - 1);
     assert_eq!(
         gap["lost"],
@@ -259,7 +261,8 @@ fn program_that_joined_is_read_on_after_a_restart() {
     wait_for(&url, "/traces?q=state:running", "\"stuck\"");
     let mut input = running.child.stdin.take().unwrap();
     input.write_all(b"line\n").unwrap();
-    // It is read again: the end of a program waits only for readers that are there.
+    // The new server has connected to the program. Only then does the program wait for it at its
+    // end.
     wait_for(&url, "/traces?q=state:running", "\"total\":2");
     drop(input);
     wait_for(&url, "/traces?q=state:ok", "\"stuck\"");

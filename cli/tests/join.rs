@@ -1,5 +1,5 @@
-//! Programs with `livespan::init()` under `livespan run`: they join, and everything that happens in them is shown,
-//! whichever of the two is killed.
+//! Programs with `livespan::init()` under `livespan run`. They join, and all of their spans are
+//! shown, whichever of the two is killed.
 
 use std::{collections::BTreeMap, process::Stdio};
 
@@ -17,7 +17,7 @@ fn text<'a>(event: &'a Json, key: &str) -> &'a str {
     event[key].as_str().unwrap_or_default()
 }
 
-/// Returns type and name of the events that are not about the command itself.
+/// Returns the type and the name of each event that is not about the command itself.
 fn facts(events: &[Json]) -> Vec<(&str, &str)> {
     let events = events
         .iter()
@@ -69,13 +69,14 @@ fn every_span_of_a_busy_program_arrives_once() {
     }
     let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
     assert_eq!(repeated, []);
-    // What the program itself could not take is told by a gap. Nothing else may be missing.
+    // The program's own log may have dropped events, and reports them in a gap. No other event may
+    // be missing.
     let dropped: u64 = events
         .iter()
         .filter(|event| text(event, "type") == "gap")
         .map(|gap| gap["lost"]["starts"].as_u64().unwrap() + gap["lost"]["ends"].as_u64().unwrap())
         .sum();
-    // The command is a span, too.
+    // The command itself has a span.
     assert_eq!(counts.len() as u64 + dropped, 2 * (MANY as u64 + 1));
 }
 
@@ -83,7 +84,8 @@ fn every_span_of_a_busy_program_arrives_once() {
 fn open_spans_of_a_program_that_is_killed_are_lost() {
     let home = Folder::new();
     let mut command = livespan(&home);
-    // The shell stays, so that the program alone is killed. A shell gives what it runs beside it no input.
+    // The shell stays, so that only the program is killed. A shell gives a background program no
+    // input, so file descriptor 3 passes it on.
     let script = "exec 3<&0; \"$@\" <&3 & echo $!; wait $!; echo ended";
     command
         .args(RUN)
@@ -92,7 +94,7 @@ fn open_spans_of_a_program_that_is_killed_are_lost() {
     let mut running = Running::start(command.stdin(Stdio::piped()));
     let url = running.stderr.next().unwrap();
     let url = url.strip_prefix("livespan dashboard: ").unwrap();
-    // The shell and the program write at the same time.
+    // The shell and the program write to the same output, so their lines may come in any order.
     let (mut pid, mut joined) = (None, None);
     while pid.is_none() || joined.is_none() {
         let line = running.stdout.next().unwrap();
@@ -136,7 +138,7 @@ fn a_program_goes_on_when_the_livespan_above_it_is_killed() {
     let input = running.child.stdin.take();
     running.signal(Signal::KILL);
     running.child.wait().unwrap();
-    // The end of its input tells the program to end. Its output ends with it.
+    // The end of its input makes the program exit, which ends its output.
     drop(input);
     let said = running.stdout.rest();
     assert!(

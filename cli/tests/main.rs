@@ -1,4 +1,5 @@
-//! The program `livespan`, as a user starts it: real processes, free ports, a home directory of its own for each test.
+//! The program `livespan` as a user runs it: real processes, free ports, and a home directory for
+//! each test.
 
 mod ask;
 mod follow;

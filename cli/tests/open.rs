@@ -10,7 +10,7 @@ use crate::{
     support::{Folder, Running, get, livespan, output, stored},
 };
 
-/// Returns the names of the traces at this address, with the number of their open spans.
+/// Returns the names of the traces at this address, each with the number of its open spans.
 fn traces(url: &str) -> Vec<(String, u64)> {
     let (status, body) = get(url, "/traces");
     assert_eq!(status, 200, "{body}");
@@ -97,7 +97,7 @@ fn spans_that_are_open_at_the_end_of_a_file_are_lost() {
     while traces(&url) != [("import".to_owned(), 0)] {
         std::thread::yield_now();
     }
-    // The span ends with the last event of the file, and not now.
+    // The span ends at the time of the file's last event, and not now.
     let (_, body) = get(&url, "/traces");
     let page: Json = serde_json::from_str(&body).unwrap();
     let time = "2026-11-22T11:39:00.123456789Z";

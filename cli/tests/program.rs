@@ -1,5 +1,5 @@
-//! A program with `livespan::init()`. The tests start their own file with the name of this one test, so it is ignored
-//! otherwise.
+//! A program with `livespan::init()`. The tests run their own test binary, filtered to this one
+//! test, so the test is ignored otherwise.
 
 use std::{
     env,
@@ -9,10 +9,10 @@ use std::{
 
 use crate::support::request;
 
-/// The variable that says what the program does.
+/// The variable with the program's task.
 const TASK: &str = "LIVESPAN_TEST_TASK";
 
-/// Returns the words that run the program, through `env`, which sets its task.
+/// Returns a command line that runs the program through `env`, which sets its task.
 pub(crate) fn command(task: &str) -> Vec<OsString> {
     let program = env::current_exe().unwrap();
     let task = OsString::from(format!("{TASK}={task}"));
@@ -30,10 +30,10 @@ pub(crate) fn command(task: &str) -> Vec<OsString> {
         .collect()
 }
 
-/// Spans of the task `many`.
+/// Number of spans that the task `many` makes.
 pub(crate) const MANY: usize = 4_000;
 
-/// What the task `send` sends.
+/// The request that the task `send` sends.
 const OTLP: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},
     "scopeSpans":[{"spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"sent",
     "kind":1,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000001000000000"}]}]}]}"#;

@@ -1,5 +1,5 @@
-//! A receiver that is ended, in order or not, while programs send: what it answered with success is there afterwards,
-//! once.
+//! A receiver that is shut down or killed while programs send. Every request that it answered with
+//! success is in the log afterwards, exactly once.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const SENDERS: u64 = 6;
-/// Answers with success before a receiver is ended.
+/// Number of successful responses before a receiver is ended.
 const ANSWERS_A_ROUND: u64 = 40;
 const SERVE: [&str; 7] = [
     "serve",
@@ -39,14 +39,14 @@ fn serve(home: &Folder) -> (Running, String) {
     (server, host.to_owned())
 }
 
-/// Sends a request until it is answered with success, to whoever serves then.
+/// Sends a request to the current server until the response is a success.
 fn send_until_taken(host: &Mutex<String>, body: &str) {
     let begun = Instant::now();
     loop {
         let now = host.lock().unwrap().clone();
         match answered(&now, body) {
             Ok(200) => return,
-            // 503 asks for a repetition. What is no answer asks for one, too.
+            // Status 503 asks for a repetition. A missing response requires one, too.
             Ok(503) | Err(_) => thread::park_timeout(Duration::from_millis(2)),
             Ok(other) => panic!("status {other}"),
         }
@@ -54,7 +54,7 @@ fn send_until_taken(host: &Mutex<String>, body: &str) {
     }
 }
 
-/// Returns the starts, the real ends and the lost ends of each span, by its id.
+/// Returns the number of starts, real ends and lost ends of each span, by its id.
 fn counts(file: &Path) -> BTreeMap<String, [u64; 3]> {
     let mut counts: BTreeMap<String, [u64; 3]> = BTreeMap::new();
     for event in stored(file) {
@@ -124,7 +124,8 @@ fn what_was_answered_with_success_is_there_once_however_the_receiver_ended() {
         for number in 0..spans {
             let id = format!("{:016x}", (sender << 32) + number + 1);
             let [starts, ends, lost] = counts.remove(&id).unwrap_or_default();
-            // A receiver that was killed between start and end of a request's spans left them lost for a while.
+            // If the receiver was killed after it stored a span's start and before its end, the
+            // span was lost for a while and then started again.
             assert_eq!((starts, ends), (1 + lost, 1), "{sender} {number} {lost}");
         }
     }
@@ -146,10 +147,10 @@ fn a_request_whose_answer_was_lost_is_not_taken_twice() {
         }
         server.signal(signal);
         server.wait();
-        // The answer was never read.
+        // The response was never read.
         drop(connection);
         let (server, host) = serve(&home);
-        // With a span that is new, and one that says something else than before.
+        // The second request also has a new span, and one whose name has changed.
         let mut other = span(1, 1);
         other["name"] = json!("renamed");
         let again = [span(1, 0), other, span(1, 2)];

@@ -1,4 +1,4 @@
-//! `livespan run`: a wrapper that nobody notices, except for one line.
+//! `livespan run`: a wrapper that changes nothing for the command, and prints one line.
 
 use std::{collections::BTreeMap, io::Write as _, process::Stdio};
 
@@ -69,7 +69,7 @@ fn signals_reach_the_command_and_what_it_started() {
         (Signal::INT, "INT"),
         (Signal::USR1, "USR1"),
     ] {
-        // The inner shell stands for a program that the command has started.
+        // The inner shell stands in for a program that the command starts.
         let inner =
             format!("trap 'echo inner; exit 0' {name}; echo ready; while :; do sleep 0.05; done");
         let outer = format!("trap 'echo outer; exit 3' {name}; sh -c \"$INNER\"");

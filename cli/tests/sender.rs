@@ -1,4 +1,4 @@
-//! A sender of OTLP, which reads its answers or does not.
+//! A sender of OTLP, which may or may not read its responses.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value as Json, json};
 
 pub(crate) const SPANS_A_REQUEST: u64 = 25;
-/// How long a sender waits for an answer before it sends again.
+/// How long a sender waits for a response before it sends again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const START: u64 = 1_795_347_540_000_000_000;
 
@@ -45,12 +45,12 @@ pub(crate) fn send(host: &str, body: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a request. Returns the status of its answer.
+/// Sends a request. Returns the status of the response.
 pub(crate) fn answered(host: &str, body: &str) -> std::io::Result<u16> {
     let mut answer = String::new();
     send(host, body)?.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    // Only a whole answer counts.
+    // Only a complete response counts.
     match status {
         Some(status) if answer.contains("\r\n\r\n") => Ok(status),
         _ => Err(std::io::ErrorKind::UnexpectedEof.into()),

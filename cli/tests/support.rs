@@ -1,4 +1,4 @@
-//! Starts the program, talks to it, and ends it.
+//! Starts the program, sends requests to it, and ends it.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a test waits for what must happen.
+/// The time limit of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory that is removed with its contents.
@@ -25,7 +25,8 @@ impl Folder {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("livespan-cli-{}-{number}", std::process::id());
-        // In memory if possible: on a busy disk, a commit may take longer than a log waits for it.
+        // Placed in memory if possible, because a commit to a busy disk may take longer than a log
+        // waits.
         let shared = Path::new("/dev/shm").join(&name);
         if fs::create_dir_all(&shared).is_ok() {
             return Self(shared);
@@ -46,7 +47,8 @@ impl Drop for Folder {
     }
 }
 
-/// Returns the program with this home directory, and nothing in its environment that a developer may have set.
+/// Returns the program with this home directory, and without environment variables that a developer
+/// may have set.
 pub(crate) fn livespan(home: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livespan"));
     for (name, _) in std::env::vars_os() {
@@ -63,7 +65,7 @@ pub(crate) fn livespan(home: &Folder) -> Command {
     command
 }
 
-/// Runs the program to its end: exit code, standard output, standard error.
+/// Runs the program to its end. Returns exit code, standard output and standard error.
 pub(crate) fn output(command: &mut Command) -> (Option<i32>, String, String) {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -74,7 +76,7 @@ pub(crate) fn output(command: &mut Command) -> (Option<i32>, String, String) {
     )
 }
 
-/// A program that runs. It is killed when it is dropped.
+/// A running program. Dropping this kills it.
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) stdout: Lines<ChildStdout>,
@@ -97,7 +99,7 @@ impl Running {
         }
     }
 
-    /// Starts a server, and returns it with its address once it is served.
+    /// Starts a server. Returns it and its address when it is serving.
     pub(crate) fn serve(command: &mut Command) -> (Self, String) {
         let mut running = Self::start(command);
         let line = running.stdout.next();
@@ -141,7 +143,7 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// The lines of an output, read on a thread so that waiting for one has a limit.
+/// The lines of an output. A thread reads them, so that each wait for a line has a limit.
 pub(crate) struct Lines<R> {
     lines: mpsc::Receiver<String>,
     output: std::marker::PhantomData<R>,
@@ -164,7 +166,7 @@ impl<R: std::io::Read + Send + 'static> Lines<R> {
         }
     }
 
-    /// Returns the next line; `None` at the end.
+    /// Returns the next line, or `None` at the end.
     pub(crate) fn next(&mut self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
@@ -173,13 +175,13 @@ impl<R: std::io::Read + Send + 'static> Lines<R> {
         }
     }
 
-    /// Returns the lines up to the end.
+    /// Returns the remaining lines.
     pub(crate) fn rest(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }
 }
 
-/// Sends a request to a page's address, and returns status and body.
+/// Sends a request to a page's address. Returns status and body.
 pub(crate) fn request(
     url: &str,
     method: &str,
@@ -208,7 +210,7 @@ pub(crate) fn get(url: &str, path: &str) -> (u16, String) {
     request(url, "GET", path, ("", ""))
 }
 
-/// Returns the events that a file holds, in their order.
+/// Returns the events in a file, in order.
 pub(crate) fn stored(file: &Path) -> Vec<serde_json::Value> {
     let store = livespan::SqliteEventStore::new(file).read_only();
     let live = livespan::LiveSpans::builder().store(store).build().unwrap();

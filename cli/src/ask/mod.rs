@@ -1,5 +1,6 @@
-//! Commands that ask a livespan that runs. `running` prints `GET /running`; `traces`, `trace`, `wait` and `problems` print
-//! what the tools of `POST /mcp` say, so a person, a script and an agent read the same; `tail` follows `GET /sse`.
+//! Commands that ask a running livespan. `running` prints `GET /running`. `traces`, `trace`, `wait`
+//! and `problems` print the texts of the tools of `POST /mcp`, so a person, a script and an agent
+//! read the same. `tail` follows `GET /sse`.
 
 mod tail;
 mod tools;
@@ -21,7 +22,7 @@ pub(crate) use self::{
     tools::{problems, trace, traces, wait},
 };
 
-/// The page that is asked if the user names none.
+/// The page to ask if the user names none.
 const DEFAULT_URL: &str = "http://127.0.0.1:4380/";
 
 impl AskOptions {
@@ -32,7 +33,7 @@ impl AskOptions {
     }
 }
 
-/// Prints what is open now.
+/// Prints the open spans.
 pub(crate) async fn running(options: RunningOptions) -> Result<ExitCode, Failure> {
     let client = options.ask.client()?;
     let format = if options.ask.json { "json" } else { "text" };
@@ -44,7 +45,7 @@ pub(crate) async fn running(options: RunningOptions) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says why a request was not answered, and which exit code that has.
+/// Explains a failed request to the user, and chooses the exit code.
 fn failure_of(client: &Client, error: RequestError) -> Failure {
     let address = client.address();
     match error {

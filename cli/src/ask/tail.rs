@@ -1,5 +1,6 @@
-//! `livespan tail`: one line when a span starts, one when it ends, one for each log record, indented by depth; and after
-//! five seconds a line that says that a span is still open. With `--json` it prints the events themselves, a line each.
+//! `livespan tail`: prints a line when a span starts, when it ends, and for each log record,
+//! indented by depth. After five seconds, another line reports that a span is still open. With
+//! `--json`, it prints each event itself as one line.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -20,19 +21,20 @@ use crate::{
     units::percent_encoded,
 };
 
-/// After this time a line says that a span is still open.
+/// The time after which a line reports that a span is still open.
 const STILL_OPEN: Duration = Duration::from_secs(5);
-/// Upper bound on the open spans whose depth and time are remembered. Further ones are printed without both.
+/// Upper bound on the open spans whose depth and start time are stored. Further ones are printed
+/// without both.
 const OPEN_MAX: usize = 10_000;
-/// How long a connection that was cut is tried again.
+/// The time for which a lost connection is retried.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause between two tries.
+/// Pause between two attempts.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// Upper bound on the indentation.
 const DEPTH_MAX: usize = 20;
-/// Characters of a text that are printed at most.
+/// Upper bound on the printed characters of a text.
 const TEXT_MAX: usize = 200;
-/// The filters of `GET /sse` that a word such as `service:shop` sets.
+/// The filters of `GET /sse` that a word such as `service:shop` selects.
 const FILTERS: [(&str, &str); 6] = [
     ("service", "service"),
     ("name", "name"),
@@ -69,7 +71,7 @@ pub(crate) async fn tail(options: TailOptions) -> Result<ExitCode, Failure> {
                     Ended::Cut => {}
                 }
             }
-            // Somebody who was reading waits for a while.
+            // The connection worked before, so keep trying for a while.
             Err(_) if lost_at.is_some_and(|lost| lost.elapsed() < RECONNECT_TIMEOUT) => {}
             Err(error) => return Err(failure_of(&client, error)),
         }
@@ -78,22 +80,22 @@ pub(crate) async fn tail(options: TailOptions) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Why no more was printed.
+/// The reason why printing stopped.
 enum Ended {
-    /// Nobody reads the output.
+    /// The reader of the output has gone away.
     Unread,
     /// The livespan was shut down.
     Shutdown,
-    /// The connection was cut.
+    /// The connection was lost.
     Cut,
 }
 
-/// Which events are wanted.
+/// The selection of events to print.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Selection {
-    /// What the server filters.
+    /// The filters that the server applies.
     query: String,
-    /// Texts, in lower case, of which each must be in a name or a message.
+    /// Texts in lower case. A name or a message must contain each of them.
     words: Vec<String>,
 }
 
@@ -112,7 +114,7 @@ impl Selection {
                     "tail does not know {name}: (it knows {known} and plain words)"
                 )));
             };
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _written =
                 write!(selection.query, "&{parameter}={}", percent_encoded(value)).is_ok();
         }
@@ -131,7 +133,8 @@ struct OpenSpan {
 #[derive(Debug, Default)]
 struct OpenSpans {
     spans: BTreeMap<(String, String), OpenSpan>,
-    /// When each is to be named as still open, in order of time. Spans may have ended since.
+    /// The time at which each span is reported as still open, in ascending order. Some of the spans
+    /// may have ended.
     due: VecDeque<(Instant, (String, String))>,
 }
 
@@ -152,7 +155,7 @@ impl OpenSpans {
         self.spans.get(key).map(|span| span.depth)
     }
 
-    /// Returns the next span that is still open after its time.
+    /// Returns the next span that has been open for longer than [`STILL_OPEN`].
     fn overdue(&mut self) -> Option<&OpenSpan> {
         while let Some((due, _)) = self.due.front() {
             if *due > Instant::now() {
@@ -166,7 +169,7 @@ impl OpenSpans {
         None
     }
 
-    /// Forgets the times of spans that have ended, and returns the next time.
+    /// Removes the times of spans that have ended. Returns the next time.
     fn next_due(&mut self) -> Option<Instant> {
         while let Some((due, key)) = self.due.front() {
             if self.spans.contains_key(key) {
@@ -178,7 +181,7 @@ impl OpenSpans {
     }
 }
 
-/// How events are printed.
+/// Prints events.
 struct Printer<'a> {
     is_json: bool,
     words: &'a [String],
@@ -225,7 +228,7 @@ impl Printer<'_> {
         }
     }
 
-    /// Prints an event. Returns `false` if nobody reads the output.
+    /// Prints an event. Returns `false` if the reader of the output has gone away.
     fn print(&self, frame: &Frame, open: &mut OpenSpans) -> bool {
         let Some(data) = &frame.data else { return true };
         if matches!(&*frame.event, "hello" | "ping") {
@@ -267,7 +270,7 @@ impl Printer<'_> {
     }
 }
 
-/// Returns the line of an event; `None` for events that have none.
+/// Returns the line of an event, or `None` if it has none.
 fn line_of(event: &Json, open: &mut OpenSpans, colour: Colour) -> Option<String> {
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     let time = text("timestamp").get(11..23).unwrap_or("            ");
@@ -317,7 +320,7 @@ fn line_of(event: &Json, open: &mut OpenSpans, colour: Colour) -> Option<String>
     })
 }
 
-/// Returns how a span ended, with the message of its status.
+/// Returns the state in which a span ended, with its status message.
 fn state_of(event: &Json) -> String {
     let is = |key: &str| event[key] == true;
     let state = match () {
@@ -336,7 +339,7 @@ fn indent(depth: usize) -> String {
     "  ".repeat(depth.min(DEPTH_MAX))
 }
 
-/// Returns the time between two timestamps of one format, for a person.
+/// Formats the time between two timestamps of the same format.
 fn duration(start: &str, end: &str) -> String {
     let (Some(start), Some(end)) = (nanos(start), nanos(end)) else {
         return String::new();
@@ -355,11 +358,12 @@ fn duration(start: &str, end: &str) -> String {
     }
 }
 
-/// Reads the nanoseconds of a timestamp such as `2026-11-22T11:39:00.123456789Z`, since some day.
+/// Parses a timestamp such as `2026-11-22T11:39:00.123456789Z`. Returns nanoseconds since a fixed
+/// day.
 fn nanos(text: &str) -> Option<i128> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<i128>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    // Howard Hinnant's days from a civil date.
+    // The days from a civil date, by Howard Hinnant's algorithm.
     let year = if month <= 2 { year - 1 } else { year };
     let shifted = (month + 9) % 12;
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day;
@@ -367,7 +371,7 @@ fn nanos(text: &str) -> Option<i128> {
     Some(seconds * 1_000_000_000 + number(20, 29)?)
 }
 
-/// Returns a text of the program without anything that a terminal would obey, and not too long.
+/// Returns a text of the program without terminal control characters, cut to a maximum length.
 fn plain(text: &str) -> String {
     let mut out = String::new();
     for (at, character) in text.chars().enumerate() {

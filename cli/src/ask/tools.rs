@@ -1,4 +1,4 @@
-//! The commands that print what a tool of `POST /mcp` says.
+//! The commands that print the text of a tool of `POST /mcp`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{
     http::Client,
 };
 
-/// The longest time that one call of the tool `wait` waits.
+/// The longest time for which one call of the tool `wait` waits.
 const WAIT_AT_ONCE: Duration = Duration::from_secs(60);
-/// How long the answer of any other call may take.
+/// The time limit for the response to any other call.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The exit code of a command that found something that it looks for, or did not: see each command.
+/// The exit code for a negative result: a problem was found, or a wait did not succeed.
 const NO: u8 = 1;
 
-/// Prints the traces that match, the newest first.
+/// Prints the matching traces, newest first.
 pub(crate) async fn traces(options: TracesOptions) -> Result<ExitCode, Failure> {
     let arguments = arguments(&options.ask, &options.query);
     let arguments = with(arguments, "limit", options.limit.map(Json::from));
@@ -38,7 +38,7 @@ pub(crate) async fn trace(options: TraceOptions) -> Result<ExitCode, Failure> {
     show(&options.ask, "trace", arguments).await
 }
 
-/// Prints what went wrong. Exit code 1 if anything did.
+/// Prints the problems. The exit code is 1 if there is any.
 pub(crate) async fn problems(options: ProblemsOptions) -> Result<ExitCode, Failure> {
     let client = options.ask.client()?;
     let query = with(
@@ -62,7 +62,7 @@ pub(crate) async fn problems(options: ProblemsOptions) -> Result<ExitCode, Failu
     })
 }
 
-/// Waits, and prints what was found. Exit code 1 if the time is over before.
+/// Waits, and prints the result. The exit code is 1 if the wait ended without a match.
 pub(crate) async fn wait(options: WaitOptions) -> Result<ExitCode, Failure> {
     let client = options.ask.client()?;
     let query = arguments(&options.ask, &options.query);
@@ -89,7 +89,7 @@ pub(crate) async fn wait(options: WaitOptions) -> Result<ExitCode, Failure> {
         let text = if options.ask.json {
             answer
         } else {
-            // It matches still, so the text comes at once.
+            // The wait is already decided, so this call returns at once.
             let at_once = with(query, "timeout_s", Some(0.into()));
             call(&client, "wait", at_once, ANSWER_TIMEOUT).await?
         };
@@ -128,7 +128,7 @@ fn with(mut arguments: Map<String, Json>, name: &str, value: Option<Json>) -> Ma
     arguments
 }
 
-/// Returns the text that a tool answers with.
+/// Returns the text of a tool's result.
 async fn call(
     client: &Client,
     tool: &str,

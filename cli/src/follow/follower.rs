@@ -1,8 +1,10 @@
-//! Reads the stream of one livespan, over all its connections, and appends its events to the log here in their order.
+//! Reads the stream of another livespan, over as many connections as needed, and appends its events
+//! in order to the log here.
 //!
-//! The position in the other log moves only when its events are stored here, and a new connection resumes there, also
-//! that of a later run of this program. So nothing is taken twice, and nothing is missed, wherever a connection is cut.
-//! What the other log lost is told here as a gap. When its process is gone, its open spans end as lost.
+//! The position in the other log advances only when its events are stored here. Every new
+//! connection resumes at that position, even in a later run of this program. So no event is stored
+//! twice and none is missed, wherever a connection is cut. A loss in the other log becomes a gap
+//! here. When the other process is gone, its open spans end as lost.
 
 use std::{
     sync::atomic::Ordering,
@@ -23,13 +25,14 @@ use crate::{
     http::{Client, Frame, Frames, RequestError, StreamEnd},
 };
 
-/// Events that are stored together at most.
+/// Upper bound on the events of one batch.
 const BATCH_EVENTS_MAX: usize = 1_024;
-/// The id of the beginning of any log. A reader who resumes there is told what is missing.
+/// An id before the first event of any log. A reader that resumes there gets a gap for missing
+/// events.
 const BEGINNING: &str = "0";
-/// How often it looks whether the store here works again.
+/// The interval at which the follower checks whether the store here works again.
 const STORE_INTERVAL: Duration = Duration::from_millis(100);
-/// Pause before a connection is tried again: the first one, and the longest one.
+/// The first and the longest pause before a new connection attempt.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Follows one livespan.
@@ -39,32 +42,35 @@ pub(super) struct Follower {
     client: Client,
     source: Source,
     address: String,
-    /// What a later run of this program needs to read a program that joined.
+    /// The token that a later run of this program needs to read from a program that joined.
     joined: Option<JoinToken>,
-    /// The id of the last event that is stored here.
+    /// The id of the last event of the other log that is stored here.
     cursor: Option<String>,
-    /// Where an earlier run of this program had read to, until this one begins.
+    /// The position that an earlier run of this program reached; `None` once this run resumes from
+    /// it.
     restored: Option<Position>,
-    /// What that run stored behind its position.
+    /// The events that the earlier run stored after its position.
     stored: StoredBefore,
-    /// Whether a gap comes before the next event, unless that event is stored: then this is the log of before.
+    /// Whether a gap must precede the next event. If the next event is already stored here, the log
+    /// is the same as before and needs no gap.
     is_gap_due: bool,
-    /// The epoch of the log that is followed.
+    /// The epoch of the other log.
     epoch: Option<String>,
     has_warned: bool,
-    /// When the last frame came.
+    /// The time of the last frame.
     last_heard: SystemTime,
 }
 
-/// How a connection ended.
+/// The way in which a connection ended.
 enum Outcome {
-    /// The other log has ended, or nothing of it will come any more.
+    /// The other log has ended, or its process is gone.
     Gone,
-    /// The connection was cut. `true` if anything came.
+    /// The connection was lost. The value is `true` if a frame arrived on it.
     Cut(bool),
-    /// The store here refused events. Readers got them; they are read again when the store works.
+    /// The store here rejected events. Readers got them. The follower reads them again when the
+    /// store works.
     Refused,
-    /// The log here takes no more events.
+    /// The log here accepts no more events.
     Closed,
 }
 
@@ -95,14 +101,16 @@ impl Follower {
         &self.followers.progress.positions
     }
 
-    /// Goes on where an earlier run of this program ended.
+    /// Resumes where an earlier run of this program stopped.
     async fn restore(&mut self) {
         let Some(position) = self.restored.take() else {
             return;
         };
-        // Without what is stored, the log here is another one than then, and needs everything.
+        // Without the stored events, the log here is not the same as in that run, and needs every
+        // event.
         if let Some(stored) = StoredBefore::behind(&self.followers.live, &position).await {
-            // Until they have come again, the saved place stays in front of them.
+            // The saved position must not pass the stored events until the other log has sent all
+            // of them again.
             if stored.is_empty() {
                 self.positions().settle(&position.epoch);
             }
@@ -113,7 +121,7 @@ impl Follower {
         }
     }
 
-    /// Follows until the other livespan is gone, or the log here ends.
+    /// Follows the other livespan until its process is gone or the log here ends.
     pub(super) async fn run(mut self) {
         self.restore().await;
         let (first, longest) = PAUSES;
@@ -156,7 +164,7 @@ impl Follower {
         let opened = self.client.stream("/sse", self.cursor.as_deref()).await;
         let mut frames = match opened {
             Ok(frames) => frames,
-            // The program has ended, or another one has its port now.
+            // The program has ended, or another program has its port now.
             Err(RequestError::Refused | RequestError::Status(..))
                 if self.source == Source::Joined =>
             {
@@ -180,7 +188,8 @@ impl Follower {
             has_any = true;
             self.has_warned = false;
             let taken = self.take(first, &mut frames).await;
-            // After it was taken: the first frame of a new log is no news of the one before.
+            // Set after the frame was handled. The first frame of a new log must not count as a
+            // sign of the previous log.
             self.last_heard = SystemTime::now();
             match taken {
                 Ok(Some(outcome)) => return outcome,
@@ -191,7 +200,7 @@ impl Follower {
         }
     }
 
-    /// Stores a frame and those that came with it.
+    /// Stores a frame and all frames that have already arrived with it.
     async fn take(&mut self, first: Frame, frames: &mut Frames) -> Result<Option<Outcome>, Error> {
         let mut batch = Vec::new();
         let mut cursor = None;
@@ -222,7 +231,8 @@ impl Follower {
         }
         let stored = self.target.dispatch_all(&batch).await;
         if let (Some(id), Ok(here)) = (cursor, stored.as_ref().copied()) {
-            // While stored events come again, the saved position stays in front of all of them.
+            // The saved position stays before the stored events until the other log has sent all of
+            // them again.
             if self.stored.is_empty() {
                 self.positions().set(&epoch, &id, here);
             }
@@ -233,8 +243,9 @@ impl Follower {
         stored.map(|_| outcome)
     }
 
-    /// Notes which log this is. If it is another one than before, the processes of that one are gone. If it was read
-    /// before, by another follower, a new connection goes on from there.
+    /// Identifies the other log by its `hello`. If it is not the same as before, the previous log's
+    /// processes are gone. If another follower has already read this log, a new connection resumes
+    /// at that follower's position.
     async fn hello(&mut self, frame: &Frame) -> Option<Outcome> {
         let hello = json_of(frame);
         let epoch = hello["epoch"].as_str().unwrap_or_default();
@@ -244,7 +255,8 @@ impl Follower {
         if known.is_none() {
             self.positions()
                 .add(self.first_position(epoch, before.as_deref()));
-            // Before anything of it is stored: a later run must know what that was.
+            // Saved before any event of the log is stored here, so that a later run can recognize
+            // those events.
             self.followers.save().await;
         }
         if let Some(before) = before {
@@ -252,11 +264,13 @@ impl Follower {
             if oldest.starts_with(&format!("{epoch}-")) {
                 self.end_processes(&before).await;
             } else {
-                // The log outlives its program, and ends the spans itself that are lost.
+                // The log outlives its program, and ends the lost spans itself.
                 let processes = self.positions().gone(&before);
                 self.positions().add_processes(epoch, processes);
             }
-            // To a reader with an id of the log before, the new one tells this gap itself, unless it goes on there.
+            // A reader that resumes with an id of the previous log gets a gap from the new log
+            // itself. Without an id, the follower must add the gap, unless the log turns out to be
+            // the same.
             let has_id = self.cursor.as_deref().is_some_and(|id| id != BEGINNING);
             self.is_gap_due = !has_id && !self.stored.is_empty();
         }
@@ -267,7 +281,7 @@ impl Follower {
         None
     }
 
-    /// Returns the position in a log of which nothing was read, or that goes on under another epoch than before.
+    /// Returns the position in a log that is new here, or that continues under a new epoch.
     fn first_position(&self, epoch: &str, before: Option<&str>) -> Position {
         let before = before.and_then(|before| self.positions().get(before));
         let mut position = Position {
@@ -278,17 +292,18 @@ impl Follower {
             ..Position::default()
         };
         if let Some(before) = before.filter(|_| position.is_storing) {
-            // What is stored already has not come again.
+            // The stored events have not been sent again yet.
             (position.id, position.here) = (before.id, before.here);
         } else {
-            // An id of the log before: it is the same store, or the new log tells a gap.
+            // An id of the previous log. Either the store is the same, or the new log answers with
+            // a gap.
             position.id = self.cursor.clone().filter(|id| id != BEGINNING);
             position.here = Some(self.followers.live.status().head.to_string());
         }
         position
     }
 
-    /// Adds what is to be stored of a frame.
+    /// Adds the event of a frame to the batch, if it must be stored.
     fn event(&mut self, frame: &Frame, batch: &mut Vec<EncodedEvent>) {
         let Some(data) = frame.data.as_deref() else {
             return;
@@ -303,7 +318,7 @@ impl Follower {
             EncodedEvent::new(data)
         };
         match event {
-            // What has no id is told on each connection.
+            // Events without an id are repeated on each connection.
             Ok(event) if frame.id.is_some() && self.stored.take(event.payload()) => {
                 self.is_gap_due = false;
             }
@@ -324,7 +339,7 @@ impl Follower {
         }
     }
 
-    /// Ends the open spans of a log that is gone.
+    /// Ends the open spans of a log whose process is gone.
     async fn end_processes(&self, epoch: &str) {
         for process in self.positions().gone(epoch) {
             if self
@@ -339,7 +354,7 @@ impl Follower {
         }
     }
 
-    /// Says something once, until the connection works again.
+    /// Prints a warning, once until the connection works again.
     fn warn(&mut self, message: &str) {
         if !self.has_warned {
             self.has_warned = true;
@@ -353,7 +368,8 @@ fn json_of(frame: &Frame) -> Json {
     serde_json::from_str(data).unwrap_or_default()
 }
 
-/// Returns what the other log lost as a loss of this log. Its own ids mean nothing here.
+/// Converts a gap of the other log to one of this log. The ids in the other log's gap are
+/// meaningless here.
 fn gap(theirs: &Json) -> String {
     match &theirs["lost"] {
         Json::Number(events) => dropped(&json!({"starts": 0, "ends": 0, "other": events})),

@@ -1,5 +1,6 @@
-//! Takes the announcements of programs that join: `POST /` with a token, and the address of the program's own stream. It
-//! listens on a loopback address. Only this user knows the token, so nobody else can make this process read an address.
+//! Receives the announcements of programs that join: `POST /` with a token and the address of the
+//! program's own stream. It listens on a loopback address. Only this user knows the token, so
+//! nobody else can make this process read from an address.
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,19 +24,19 @@ use crate::{
 
 /// Upper bound on an announcement, in bytes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
-/// Upper bound on connections that are served at once.
+/// Upper bound on the concurrent connections.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a connection may take.
+/// Time limit for one connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause when no connection can be accepted.
+/// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of a token, before they are written as hex digits.
+/// Bytes of a token before hex encoding.
 const TOKEN_BYTES: usize = 16;
 
-/// What a program that joins needs to know.
+/// The address and the token that a program needs to join.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Invitation {
-    /// Where it announces itself.
+    /// The address to which a program sends its announcement.
     pub(crate) url: String,
     pub(crate) token: String,
 }
@@ -47,7 +48,8 @@ struct Announcement {
     token: String,
 }
 
-/// Begins to listen for programs that join: where the last run did if possible, since programs that run know that place.
+/// Starts to listen for programs that join. It tries the address of the last run first, because
+/// running programs still use it.
 pub(crate) async fn listen(followers: Followers) -> Result<Invitation, Failure> {
     let failed = |error: &std::io::Error| Failure::of("listen for programs that join", error);
     let (listener, invitation) = if let Some(again) = listen_again(&followers).await {
@@ -104,7 +106,8 @@ async fn accept(listener: TcpListener, followers: Followers, token: Arc<str>) {
             let connection = http1::Builder::new()
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), answer);
-            // A connection that fails or takes too long is only closed: the program announces itself again.
+            // A connection that fails or takes too long is only closed, because the program will
+            // announce itself again.
             drop(timeout(CONNECTION_TIMEOUT, connection).await);
             drop(permit);
         });
@@ -131,7 +134,7 @@ async fn answer(
     response
 }
 
-/// Follows the program that announces itself.
+/// Follows the program that sent an announcement.
 async fn announce(body: Incoming, followers: &Followers) -> StatusCode {
     let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
         return StatusCode::PAYLOAD_TOO_LARGE;
@@ -157,7 +160,7 @@ async fn announce(body: Incoming, followers: &Followers) -> StatusCode {
     }
 }
 
-/// Compares in a time that does not tell where the first difference is.
+/// Compares in constant time, so that the time does not reveal the first difference.
 fn is_equal(given: &[u8], expected: &[u8]) -> bool {
     let differences = given
         .iter()
@@ -166,7 +169,7 @@ fn is_equal(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len() && differences == 0
 }
 
-/// Returns whether a listener of this invitation answers.
+/// Returns whether this invitation's listener responds.
 pub(crate) async fn is_listening(invitation: &Invitation) -> bool {
     let Ok(address) = Address::parse(&invitation.url) else {
         return false;

@@ -1,5 +1,6 @@
-//! Follows other livespans: reads their streams and appends each event to the log here as it is. A [`Follower`] reads one
-//! of them; the [`listener`] takes the announcements of programs that join.
+//! Follows other livespans: reads their streams and appends each event unchanged to the log here. A
+//! [`Follower`] reads one of them; the [`listener`] receives the announcements of programs that
+//! join.
 
 mod follower;
 pub(crate) mod listener;
@@ -29,28 +30,29 @@ use crate::{
     http::{Address, Client},
 };
 
-/// Upper bound on the livespans that are followed at once.
+/// Upper bound on the livespans that are followed at the same time.
 pub(crate) const FOLLOWED_MAX: usize = 256;
 
-/// Upper bound on the wait for the last events of all of them.
+/// Upper bound on the wait for the last events of all followed livespans.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often the positions are saved, if they have changed.
+/// The interval at which changed positions are saved.
 const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What it means when nothing listens at the address any more.
+/// The kind of a followed livespan. It decides what a refused connection means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// A program of this machine that joined: it is gone.
+    /// A program on this machine that joined. If its address refuses a connection, the program is
+    /// gone.
     Joined,
-    /// A livespan that runs elsewhere: it may come back.
+    /// A livespan elsewhere. It may come back.
     Remote,
 }
 
-/// What all followers of one log have read.
+/// The combined progress of a log's followers.
 #[derive(Debug, Default)]
 struct Progress {
     positions: Positions,
-    /// Batches that were stored.
+    /// The number of stored batches.
     batches: AtomicU64,
 }
 
@@ -64,14 +66,14 @@ pub(crate) struct Followers {
     kept: Arc<Kept>,
 }
 
-/// What a later run of this program needs.
+/// The state for a later run of this program.
 #[derive(Debug, Default)]
 struct Kept {
     /// `None` if the log here does not outlive this program.
     file: Option<PathBuf>,
     invitation: Mutex<Option<Invitation>>,
     has_warned: AtomicBool,
-    /// Held while the file is written.
+    /// Locked while the file is written.
     writing: tokio::sync::Mutex<()>,
 }
 
@@ -86,8 +88,8 @@ impl Followers {
         }
     }
 
-    /// Goes on where an earlier run ended, and keeps this file for the next one. Follows the programs again that had
-    /// joined.
+    /// Resumes from an earlier run's state, and keeps the file up to date for the next run. Follows
+    /// the programs again that had joined.
     pub(crate) fn resume(live: &LiveSpans, file: PathBuf, saved: Saved) -> Self {
         let followers = Self {
             kept: Arc::new(Kept {
@@ -158,7 +160,7 @@ impl Followers {
         invitation.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows a livespan, unless it is followed already. Returns `false` if there are too many.
+    /// Follows a livespan, unless it is already followed. Returns `false` if too many are followed.
     pub(crate) fn follow(&self, client: Client, source: Source) -> bool {
         let address = client.address().to_string();
         {
@@ -181,7 +183,7 @@ impl Followers {
         true
     }
 
-    /// Waits until nothing is followed any more, or nothing has come for a while.
+    /// Waits until no livespan is followed any more, or no event has arrived for a while.
     pub(crate) async fn settled(&self, quiet_time: Duration) {
         let mut count = self.count.subscribe();
         let begun = Instant::now();

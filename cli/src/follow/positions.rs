@@ -1,6 +1,6 @@
-//! How far each log was read. A program that announces itself a second time, even after its stream has ended, is read on
-//! from there. Nothing of it is taken twice. The positions in logs that are still followed outlive this program, in a
-//! file beside its store.
+//! The position up to which each log was read. If a program announces itself again, even after its
+//! stream has ended, the follower resumes at its position, so no event is stored twice. The
+//! positions in logs that are still followed are saved in a file beside the store, for later runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -11,11 +11,11 @@ use std::{
 use livespan::sse::EventId;
 use serde::{Deserialize, Serialize};
 
-/// Upper bound on the logs whose positions are remembered. The one that was added first is forgotten first.
+/// Upper bound on the logs with a stored position. The one that was added first is removed first.
 const LOGS_MAX: usize = 4_096;
 /// Upper bound on the processes of one log whose spans are ended when it is gone.
 const PROCESSES_MAX: usize = 4_096;
-/// Events of other origin after which the places in the log here are written anew.
+/// After this many events from other sources, the positions in the log here are saved again.
 const EVENTS_BETWEEN_SAVES: u64 = 10_000;
 
 /// The positions in all logs, by their epochs.
@@ -26,45 +26,47 @@ pub(super) struct Positions(Mutex<Known>);
 struct Known {
     positions: BTreeMap<String, Position>,
     order: VecDeque<String>,
-    /// The epochs that an earlier run read, by address, until they are read on.
+    /// The epochs that an earlier run read, by address. An entry is removed when its log is
+    /// followed again.
     restored: BTreeMap<String, String>,
-    /// Whether something changed that is not saved yet.
+    /// Whether a change has not been saved yet.
     is_changed: bool,
-    /// The head of the log here when they were last saved.
+    /// The head of the log here at the last save.
     saved_at: u64,
 }
 
-/// How far one log was read.
+/// The position up to which one log was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Position {
     pub(super) epoch: String,
     /// The id of its last event that is stored here.
     pub(super) id: Option<String>,
-    /// The address where it is read.
+    /// The address from which the log is read.
     pub(super) address: String,
-    /// Present for a program that joined.
+    /// The program's token, if it joined.
     pub(super) joined: Option<JoinToken>,
-    /// The processes whose events came, except those that are gone.
+    /// The processes whose events were read, except those that are gone.
     pub(super) processes: BTreeSet<String>,
-    /// When it was last heard of, in milliseconds since 1970.
+    /// The time of the last frame, in milliseconds since 1970.
     pub(super) heard: u64,
-    /// An id of the log here: everything up to `id` is stored, and what comes after `id` is stored behind this id.
+    /// An id in the log here. All events up to `id` are stored; the events after `id` are stored
+    /// after this one.
     pub(super) here: Option<String>,
-    /// Whether events behind `id` are being stored.
+    /// Whether events after `id` are being stored.
     #[serde(skip)]
     pub(super) is_storing: bool,
     #[serde(skip)]
     pub(super) is_gone: bool,
 }
 
-/// Whether processes were known.
+/// Whether all processes of a batch were known already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Processes {
     Known,
     New,
 }
 
-/// What a program that joined asks its reader for.
+/// The token that a joined program requires from its reader.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct JoinToken {
     pub(super) token: String,
@@ -82,26 +84,26 @@ impl Positions {
         self.lock().positions.get(epoch).cloned()
     }
 
-    /// Adds what an earlier run left.
+    /// Adds a position from an earlier run.
     pub(super) fn restore(&self, position: Position) {
         let mut known = self.lock();
         let (address, epoch) = (position.address.clone(), position.epoch.clone());
         known.change(&epoch, |one| {
             *one = position;
-            // Events may be stored behind the position, so its place here stays.
+            // Events may be stored after the position, so its id in the log here must not change.
             one.is_storing = true;
         });
         known.restored.insert(address, epoch);
     }
 
-    /// Returns, once, the position that an earlier run left for this address.
+    /// Removes and returns the position that an earlier run left for this address.
     pub(super) fn take_restored(&self, address: &str) -> Option<Position> {
         let mut known = self.lock();
         let epoch = known.restored.remove(address)?;
         known.positions.get(&epoch).cloned()
     }
 
-    /// Adds a log of which nothing is stored behind its place here.
+    /// Adds a log without events that are stored after its position.
     pub(super) fn add(&self, position: Position) {
         let epoch = position.epoch.clone();
         self.lock().change(&epoch, |one| {
@@ -110,7 +112,7 @@ impl Positions {
         });
     }
 
-    /// Notes that events of these processes are being stored behind the position.
+    /// Records that events of these processes are being stored after the position.
     pub(super) fn begin<'a>(
         &self,
         epoch: &str,
@@ -130,7 +132,7 @@ impl Positions {
         found
     }
 
-    /// Notes that nothing is stored behind the position.
+    /// Records that no events are stored after the position.
     pub(super) fn settle(&self, epoch: &str) {
         self.lock()
             .change(epoch, |position| position.is_storing = false);
@@ -142,7 +144,7 @@ impl Positions {
             .change(epoch, |position| position.processes.extend(processes));
     }
 
-    /// Notes that everything up to this id is stored, the last of it as `here`.
+    /// Records that all events up to `id` are stored here, the last one under the id `here`.
     pub(super) fn set(&self, epoch: &str, id: &str, here: Option<EventId>) {
         self.lock().change(epoch, |position| {
             position.id = Some(id.to_owned());
@@ -155,7 +157,7 @@ impl Positions {
         });
     }
 
-    /// Notes that the log is gone. Returns its processes.
+    /// Records that the log's process is gone. Returns the processes that the log had.
     pub(super) fn gone(&self, epoch: &str) -> BTreeSet<String> {
         let mut known = self.lock();
         let Some(position) = known.positions.get_mut(epoch) else {
@@ -167,8 +169,9 @@ impl Positions {
         processes
     }
 
-    /// Returns the positions to save when the head of the log here is `head`; `None` if the last ones will do. Where
-    /// nothing is being stored, what comes next is stored behind that head.
+    /// Returns the positions to save when the head of the log here is `head`, or `None` if the last
+    /// save is still good. A log that is not storing events gets `head` as its `here`, because its
+    /// next events are stored after it.
     pub(super) fn to_save(&self, head: EventId) -> Option<Vec<Position>> {
         let mut known = self.lock();
         let sequence = head.sequence().get();
@@ -193,7 +196,7 @@ impl Positions {
         Some(positions.collect())
     }
 
-    /// Has them saved again: the last attempt failed.
+    /// Requests another save after a failed one.
     pub(super) fn save_again(&self) {
         self.lock().is_changed = true;
     }
@@ -285,7 +288,7 @@ mod tests {
         let pair = |epoch: &str, here: &str| (epoch.to_owned(), here.to_owned());
         let expected = [pair("busy", "abcdefgh-3"), pair("idle", "abcdefgh-9")];
         assert_eq!(saved("abcdefgh-9"), Some(expected.to_vec()));
-        // Nothing has changed but the head.
+        // Only the head has changed.
         assert_eq!(saved("abcdefgh-10009"), None);
         let expected = [pair("busy", "abcdefgh-3"), pair("idle", "abcdefgh-10010")];
         assert_eq!(saved("abcdefgh-10010"), Some(expected.to_vec()));

@@ -1,5 +1,6 @@
-//! The file beside a store. It holds how far other logs were read, and the address where programs join. Each write
-//! replaces the whole file. Only this user can read it, because it contains tokens.
+//! The file beside a store. It holds the positions in other logs, and the address at which programs
+//! join. Each write replaces the whole file. Only this user can read it, because it contains
+//! tokens.
 
 use std::{
     fs, io,
@@ -17,7 +18,7 @@ use crate::{
 /// Upper bound on the file: 64 MiB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// The state that one run of the program leaves for the next one.
+/// The state that one run of the program saves for the next one.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Saved {
     /// The address and the token with which programs join.
@@ -33,7 +34,7 @@ pub(crate) fn beside(store: &Path) -> PathBuf {
 }
 
 impl Saved {
-    /// Reads the state that the last run left. If there is no file, returns an empty state.
+    /// Reads the state of the last run. If there is no file, returns an empty state.
     pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(format!(

@@ -1,5 +1,6 @@
-//! The events of a log that were stored here behind its saved position: those of the last moments before this program was
-//! killed. The other log sends them again, and they are left out.
+//! The events of another log that are stored here after its saved position: those of the last
+//! moments before this program was killed. The other log sends them again, and the follower skips
+//! them.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -17,24 +18,26 @@ use serde_json::Value as Json;
 
 use crate::follow::positions::Position;
 
-/// Upper bound on such events. Of more, the later ones would be stored once more.
+/// Upper bound on such events. Any further ones would be stored twice.
 const EVENTS_MAX: usize = 1_000_000;
-/// What says which event it is. Other fields may have been redacted here.
+/// The fields that identify an event. Other fields may have been redacted here.
 const FIELDS: [&str; 5] = ["type", "traceId", "spanId", "process", "timestamp"];
 
-/// The events that are stored behind a position.
+/// The events that are stored after a position.
 #[derive(Debug, Default)]
 pub(super) struct StoredBefore {
-    /// How often each is stored, by its hash.
+    /// The number of stored copies of each event, by the event's hash.
     counts: HashMap<u64, u32>,
-    /// How many of them are of the other log, and not sent again yet. Those are left out that it keeps beyond its
-    /// retention: processes, and starts without an end.
+    /// The number of these events that belong to the other log and have not been sent again yet. It
+    /// does not count events that the other log keeps beyond its retention: processes, and starts
+    /// without an end.
     of_log: u64,
     open: HashSet<(String, String)>,
 }
 
 impl StoredBefore {
-    /// Reads the events behind this position, up to the head. `None` if it is one of another log than that here.
+    /// Reads the events after this position, up to the head. Returns `None` if the position belongs
+    /// to a log other than the one here.
     pub(super) async fn behind(live: &LiveSpans, position: &Position) -> Option<Self> {
         let here: EventId = position.here.as_ref()?.parse().ok()?;
         let head = live.status().head;
@@ -76,8 +79,8 @@ impl StoredBefore {
         self.counts.is_empty()
     }
 
-    /// Returns whether the event is stored already. The stored events are the first ones that the other log sends, so
-    /// after one that is not stored, nothing is.
+    /// Returns whether the event is already stored. The other log sends the stored events first, so
+    /// after an event that is not stored, no later one is.
     pub(super) fn take(&mut self, payload: &str) -> bool {
         if self.counts.is_empty() {
             return false;
@@ -100,8 +103,8 @@ impl StoredBefore {
         }
     }
 
-    /// Subtracts the stored events from those that the other log has forgotten: they come first. Returns whether nothing
-    /// is left.
+    /// Subtracts the stored events from a count of evicted events: the oldest events are evicted
+    /// first, and the stored ones are the oldest. Returns whether the count is now zero.
     pub(super) fn take_evicted(&mut self, lost: &mut Json) -> bool {
         let Some(events) = lost.as_u64() else {
             return false;

@@ -8,12 +8,12 @@ pub(crate) struct Address {
     authority: String,
     host: String,
     port: u16,
-    /// The path without a slash at the end.
+    /// The path, without a slash at the end.
     prefix: String,
 }
 
 impl Address {
-    /// Reads an address. Without a scheme it is `http://`.
+    /// Parses an address. The default scheme is `http://`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let whole = if text.contains("://") {
             text.to_owned()
@@ -47,7 +47,7 @@ impl Address {
         })
     }
 
-    /// Returns host and port, as a request names them.
+    /// Returns host and port as they appear in a request.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }

@@ -1,4 +1,4 @@
-//! Reads the frames of an SSE stream as they come, with a limit on each wait.
+//! Reads the frames of an SSE stream as they arrive, with a limit on each wait.
 
 use std::{str, time::Duration};
 
@@ -7,12 +7,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-/// How long a stream may be silent: three times the interval of its pings.
+/// The longest time without a byte: three times the interval of the stream's pings.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Upper bound on a frame: an event has at most 256 KiB, and its JSON is one line.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// One frame: an event, or a new position without one.
+/// One frame: an event, or a position alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) event: String,
@@ -20,14 +20,14 @@ pub(crate) struct Frame {
     pub(crate) data: Option<String>,
 }
 
-/// Why a stream has no further frame.
+/// The reason why a stream has no further frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
-    /// The connection ended, in order or not.
+    /// The connection ended, properly or not.
     Closed,
-    /// Nothing came for too long, not even a ping.
+    /// No byte arrived for too long, not even a ping.
     Silent,
-    /// What came is no SSE stream.
+    /// The response is not an SSE stream.
     Malformed,
 }
 
@@ -46,7 +46,7 @@ impl Frames {
         }
     }
 
-    /// Returns the next frame that has come already.
+    /// Returns the next frame if it has already arrived.
     pub(crate) fn ready(&mut self) -> Result<Option<Frame>, StreamEnd> {
         loop {
             if let Some(frame) = self.parser.next()? {
@@ -64,7 +64,7 @@ impl Frames {
         }
     }
 
-    /// Waits for the next frame. It may be called again after it was dropped.
+    /// Waits for the next frame. Dropping the future loses no bytes.
     pub(crate) async fn next(&mut self) -> Result<Frame, StreamEnd> {
         loop {
             if let Some(frame) = self.parser.next()? {
@@ -83,11 +83,11 @@ impl Frames {
     }
 }
 
-/// Bytes that are not read yet, and the frame that they belong to.
+/// The unparsed bytes, and the frame that they belong to.
 #[derive(Debug, Default)]
 struct Parser {
     bytes: Vec<u8>,
-    /// Bytes at the beginning that are read.
+    /// The number of parsed bytes at the beginning.
     read: usize,
     frame: Frame,
 }

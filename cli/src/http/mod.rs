@@ -1,4 +1,5 @@
-//! A small client of HTTP/1.1 for livespan's own routes: one connection for each request, a limit on every wait.
+//! A small HTTP/1.1 client for livespan's own routes: one connection for each request, and a limit
+//! on every wait.
 
 mod address;
 mod frames;
@@ -17,21 +18,21 @@ pub(crate) use self::{
     frames::{Frame, Frames, StreamEnd},
 };
 
-/// How long a connection may take.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the head of an answer may take. The longest request is one that waits for other readers of the store.
+/// Time limit for the head of a response. The longest request waits for other readers of the store.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// Upper bound on an answer that is read as a whole: 64 MiB.
+/// Upper bound on a response that is read as a whole: 64 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Why a request has no answer.
+/// The reason why a request failed.
 #[derive(Debug)]
 pub(crate) enum RequestError {
-    /// Nothing listens there: whoever did is gone.
+    /// The address refuses connections, so the program there is gone.
     Refused,
-    /// The network, or the other side, failed in another way.
+    /// The network or the server failed in another way.
     Failed(String),
-    /// The other side answered with a status that is none of success.
+    /// The server responded with a status other than success.
     Status(StatusCode, String),
 }
 
@@ -45,7 +46,7 @@ impl fmt::Display for RequestError {
     }
 }
 
-/// Asks one livespan.
+/// A client of one livespan.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     address: Address,
@@ -65,7 +66,7 @@ impl Client {
         self.token.as_deref()
     }
 
-    /// Opens a stream of events, resumed after this id if there is one.
+    /// Opens a stream of events, after the event with this id if there is one.
     pub(crate) async fn stream(
         &self,
         path: &str,
@@ -79,13 +80,13 @@ impl Client {
         Ok(Frames::new(response.into_body()))
     }
 
-    /// Returns the body of an answer.
+    /// Returns the body of a response.
     pub(crate) async fn get(&self, path: &str) -> Result<Bytes, RequestError> {
         let request = self.request(Method::GET, path);
         whole(self.send(request, Bytes::new()).await?).await
     }
 
-    /// Sends JSON, and returns the body of the answer, whose head may take this long.
+    /// Sends JSON. Returns the body of the response, whose head must arrive within this time.
     pub(crate) async fn post_json(
         &self,
         path: &str,
@@ -138,7 +139,7 @@ impl Client {
         };
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| failed(&error))?;
-        // It ends with the answer, or when the answer is dropped.
+        // The task ends with the response, or when the response is dropped.
         tokio::spawn(connection);
         let response = match timeout(limit, sender.send_request(request)).await {
             Ok(response) => response.map_err(|error| failed(&error))?,
@@ -162,7 +163,7 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, RequestError> {
     }
 }
 
-/// Returns the message of an answer that is an error: `{"error":"…"}`, or the beginning of its text.
+/// Returns the message of an error response: that of `{"error":"…"}`, or the beginning of the text.
 fn message_of(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json["error"].as_str());

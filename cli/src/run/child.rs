@@ -1,8 +1,9 @@
-//! Runs the command as a child process with our input and output, passes signals on to it, and reports how it ended.
+//! Runs the command as a child process with our input and output, passes signals on to it, and
+//! reports how it ended.
 //!
-//! At a terminal, the child is in our process group, and Ctrl-C and Ctrl-\ reach it from the terminal. Elsewhere
-//! the child gets a process group of its own. Every signal is sent to that group, so programs that the command has
-//! started receive it, too.
+//! At a terminal, the child is in our process group, so the terminal itself sends it Ctrl-C and
+//! Ctrl-\. Elsewhere the child gets a process group of its own. Every signal is sent to that group,
+//! so programs that the command has started receive it, too.
 
 use std::{
     ffi::OsString,
@@ -15,14 +16,14 @@ use tokio::process::Command;
 
 use crate::failure::Failure;
 
-/// Added to the number of the signal that ended a command, as shells do.
+/// Shells add this to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 /// The exit code of shells for a command that cannot be found.
 const NOT_FOUND: u8 = 127;
 /// The exit code of shells for a command that cannot be started.
 const NOT_STARTED: u8 = 126;
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Exit(i32),
@@ -76,7 +77,7 @@ pub(super) async fn run(
     if !is_at_terminal {
         child.process_group(0);
     }
-    // From here on, a signal is passed on instead of ending us.
+    // From here on, a signal is passed on and no longer ends this program.
     #[cfg(unix)]
     let mut forwarded = unix::Forwarded::listen(is_at_terminal)?;
     let mut child = child.spawn().map_err(|error| {
@@ -113,7 +114,8 @@ async fn next_signal(forwarded: &mut unix::Forwarded) -> rustix::process::Signal
     forwarded.next().await
 }
 
-/// Waits for Ctrl-C, which then does not end us. The console sends it to the command as well.
+/// Waits for Ctrl-C, which then does not end this program. The console sends it to the command as
+/// well.
 #[cfg(not(unix))]
 async fn next_signal() {
     drop(tokio::signal::ctrl_c().await);
@@ -127,7 +129,8 @@ mod unix {
 
     use crate::failure::Failure;
 
-    /// The signals that are passed on. A terminal sends the first two to its whole group by itself.
+    /// The signals that are passed on. A terminal itself sends the first two to its whole process
+    /// group.
     const PASSED_ON: [Signal; 6] = [
         Signal::INT,
         Signal::QUIT,
@@ -158,7 +161,7 @@ mod unix {
             })
         }
 
-        /// Waits for a signal that has to be passed on.
+        /// Waits for a signal that must be passed on.
         pub(super) async fn next(&mut self) -> Signal {
             loop {
                 let received = self.streams.iter_mut().map(|(number, stream)| {

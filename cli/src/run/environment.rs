@@ -1,5 +1,6 @@
-//! The variables that a command gets, so that whatever OpenTelemetry it has sends to this livespan at once, and a program
-//! with `livespan::init()` joins. A variable that the user set stays as it is.
+//! The environment variables of a command. They make any OpenTelemetry SDK in it send to this
+//! livespan without delay, and make a program with `livespan::init()` join. A variable that the
+//! user set is not changed.
 
 use std::env;
 
@@ -8,7 +9,7 @@ use crate::{args::RunOptions, follow::listener::Invitation, units::percent_encod
 /// The page under which a command runs.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// The page's address, which also takes OTLP.
+    /// The page's address, which also accepts OTLP.
     pub(super) url: String,
     pub(super) token: Option<String>,
     pub(super) invitation: Invitation,
@@ -16,14 +17,14 @@ pub(super) struct Page {
     pub(super) span: Option<String>,
 }
 
-/// Variables that decide where the spans of a command go.
+/// Variables that decide where a command sends its spans.
 const DESTINATIONS: [&str; 3] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_TRACES_EXPORTER",
 ];
 
-/// Returns the variables that the user set, and that keep spans from coming here.
+/// Returns the variables that the user set and that send spans elsewhere.
 pub(super) fn kept() -> Vec<&'static str> {
     DESTINATIONS
         .into_iter()
@@ -39,7 +40,7 @@ fn is_set(name: &str) -> bool {
 pub(super) fn variables(page: &Page, options: &RunOptions) -> Vec<(String, String)> {
     let mut all = suggested(page, options.name.as_deref());
     all.retain(|(name, _)| !is_set(name));
-    // These belong to this run, even within another one.
+    // These belong to this run, even inside another run.
     all.push(("LIVESPAN_JOIN".to_owned(), page.invitation.url.clone()));
     all.push((
         "LIVESPAN_JOIN_TOKEN".to_owned(),
@@ -57,7 +58,7 @@ pub(super) fn variables(page: &Page, options: &RunOptions) -> Vec<(String, Strin
 fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
     let endpoint = page.url.trim_end_matches('/');
     let headers = page.token.as_deref().map(|token| {
-        // The list is encoded as that of W3C's baggage.
+        // The list is percent-encoded like W3C's baggage.
         let encoded = percent_encoded(&format!("Bearer {token}"));
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
@@ -65,14 +66,14 @@ fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
         )
     });
     let all = [
-        // Both protocols are understood on this port; this one needs no further library.
+        // This port accepts both protocols; most SDKs need no further library for this one.
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
-        // Spans are shown as soon as they end, and not seconds later.
+        // Spans are sent 200 ms after they end, and not after seconds.
         ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
         ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
         ("OTEL_TRACES_SAMPLER", "always_on".to_owned()),
-        // Metrics are not shown.
+        // The page does not show metrics.
         ("OTEL_METRICS_EXPORTER", "none".to_owned()),
     ];
     let name = name.map(|name| ("OTEL_SERVICE_NAME", name.to_owned()));

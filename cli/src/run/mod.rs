@@ -1,5 +1,5 @@
-//! `livespan run`: runs a command, and shows what it and the programs that it starts do. Its input and output are left
-//! alone, signals reach it, and its exit code is returned.
+//! `livespan run`: runs a command, and shows the spans of the command and of the programs that it
+//! starts. The command keeps its input and output, receives signals, and determines the exit code.
 
 mod child;
 mod environment;
@@ -28,11 +28,12 @@ use crate::{
     signals::Signals,
 };
 
-/// After this time without an event, programs that joined have nothing more to say.
+/// If no event arrives for this long, programs that joined have sent everything.
 const QUIET_TIME: Duration = Duration::from_secs(2);
-/// How often it looks whether a viewer came or left.
+/// The interval at which the program checks whether a viewer has connected or left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a viewer may be away before it counts as gone: a browser that loads the page anew is back by then.
+/// How long a viewer may be disconnected before it counts as gone. A browser that reloads the page
+/// is back by then.
 const RETURN_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the command to its end.
@@ -45,7 +46,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     with_own_page(&options).await
 }
 
-/// Runs the command under a livespan that serves already.
+/// Runs the command under a livespan that is already serving.
 async fn beside(options: &RunOptions, running: invitations::Running) -> Result<ExitCode, Failure> {
     let page = Page {
         url: running.page,
@@ -70,7 +71,7 @@ async fn with_own_page(options: &RunOptions) -> Result<ExitCode, Failure> {
         .await
         .inspect_err(|_error| drop(live.shutdown()))?;
     let outcome = observe(options, &addresses, &live).await;
-    // What went wrong before is the more useful message.
+    // An earlier error is the more useful message.
     let ended = serve::end(live, &addresses).await;
     let code = outcome?;
     ended?;
@@ -95,13 +96,13 @@ async fn observe(
     let ran = child::run(&options.command, variables(&page, options)).await;
     span.end(live, ran.as_ref().ok());
     let ended = ran?;
-    // A program that the command left behind keeps its log open. It is not waited for.
+    // A program that the command left behind keeps its log open. This does not wait for it.
     followers.settled(QUIET_TIME).await;
     stay(options, live, ended).await?;
     Ok(ended.exit_code())
 }
 
-/// Says where the page is, in one line, and which variables of the user stay as they are.
+/// Prints the page's address on one line, and the variables that the user set.
 fn announce(url: &str) {
     let kept = environment::kept();
     let note = if kept.is_empty() {
@@ -112,7 +113,7 @@ fn announce(url: &str) {
     console::print_error(&format!("livespan dashboard: {url}{note}"));
 }
 
-/// Keeps the page after the end of the command, as the options say.
+/// Keeps the page after the end of the command, if the options say so.
 async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<(), Failure> {
     if !options.keep && options.linger.is_none() {
         return Ok(());
@@ -131,7 +132,7 @@ async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<()
     Ok(())
 }
 
-/// Waits until a viewer has come, and until the last one is gone.
+/// Waits until a viewer has connected and the last one has left.
 async fn seen(live: &LiveSpans) {
     let mut looks = interval(LOOK_INTERVAL);
     let mut last_seen = None;

@@ -12,7 +12,7 @@ use crate::{failure::Failure, run::child::Ended};
 /// The service of these spans.
 const SERVICE: &str = "livespan run";
 
-/// The span of a command that runs.
+/// The span of a running command.
 #[derive(Debug)]
 pub(super) struct RootSpan {
     trace: TraceId,
@@ -24,12 +24,13 @@ pub(super) struct RootSpan {
 }
 
 impl RootSpan {
-    /// Shows the start of a command. It is a span of the trace that `TRACEPARENT` names, or of one of its own.
+    /// Emits the start of a command's span. The span belongs to the trace in `TRACEPARENT`, or else
+    /// to a new trace.
     pub(super) fn begin(live: &LiveSpans, command: &[OsString]) -> Result<Self, Failure> {
         let mut random = [0_u8; 24];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::new(format!("failed to make an id: {error}")))?;
-        // Random bytes are all zero once in 2^64 times.
+        // An id must not be zero. Random bytes are all zero once in 2^64 times.
         random[0] |= 1;
         random[16] |= 1;
         let (own_trace, span) = random.split_at(16);
@@ -61,12 +62,12 @@ impl RootSpan {
         Ok(root)
     }
 
-    /// Returns the span in the form of W3C's trace context.
+    /// Returns the span as a W3C `traceparent`.
     pub(super) fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.trace, self.span)
     }
 
-    /// Shows the end of the command; `None` if it could not be started.
+    /// Emits the end of the command's span. `ended` is `None` if the command could not be started.
     pub(super) fn end(&self, live: &LiveSpans, ended: Option<&Ended>) {
         let status = match ended {
             Some(ended) if ended.is_success() => SpanStatus::Unset,
@@ -89,12 +90,13 @@ impl RootSpan {
         if let Some(parent) = self.parent {
             event = event.parent(parent);
         }
-        // The log counts what it cannot take.
+        // The log counts an event for which it has no room.
         drop(live.target().try_dispatch(&event));
     }
 }
 
-/// Returns the program's file name, and the word after it if that is no option: `cargo test`, `node server.js`.
+/// Returns the program's file name, and the next word unless it is an option: `cargo test`, `node
+/// server.js`.
 fn name_of(arguments: &[String]) -> String {
     let file = |text: &String| text.rsplit(['/', '\\']).next().unwrap_or(text).to_owned();
     let mut words = arguments.iter();
@@ -106,7 +108,7 @@ fn name_of(arguments: &[String]) -> String {
     name
 }
 
-/// Reads the ids of W3C's `traceparent`.
+/// Parses the ids in a W3C `traceparent`.
 fn parse(text: &str) -> Option<(TraceId, SpanId)> {
     let mut parts = text.split('-');
     let (_version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);

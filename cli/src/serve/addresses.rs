@@ -1,5 +1,5 @@
-//! The addresses at which one log is served: the page's, and those where senders expect a collector. Every one of them
-//! serves all routes.
+//! The addresses at which one log is served: the page's, and the default addresses of OTLP
+//! collectors. Every address serves all routes.
 
 use std::{error::Error as StdError, io};
 
@@ -10,7 +10,7 @@ use crate::{
     failure::{Failure, with_causes},
 };
 
-/// Where senders of OpenTelemetry look for a collector if they are told nothing.
+/// The addresses to which OpenTelemetry SDKs send by default.
 const DEFAULT_OTLP: [&str; 2] = ["127.0.0.1:4317", "127.0.0.1:4318"];
 /// Upper bound on the addresses of one log.
 const ADDRESSES_MAX: usize = 16;
@@ -24,8 +24,8 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// Binds all addresses. A default port that is taken is passed over, with a note; an address that the user named
-    /// must be free.
+    /// Binds all addresses. A default port that is taken is skipped with a note; an address that
+    /// the user named must be free.
     pub(crate) async fn bind(live: &LiveSpans, options: &ServeOptions) -> Result<Self, Failure> {
         if options.otlp_addr.len() >= ADDRESSES_MAX {
             let message = format!("more than {} addresses of OTLP", ADDRESSES_MAX - 1);
@@ -36,7 +36,7 @@ impl Addresses {
         Ok(addresses)
     }
 
-    /// Binds the page's address alone.
+    /// Binds only the page's address.
     pub(crate) async fn bind_page(
         live: &LiveSpans,
         options: &ServeOptions,
@@ -83,8 +83,8 @@ impl Addresses {
         Ok(())
     }
 
-    /// Waits until all servers have ended, so that their readers have been told. They end when the log has been shut
-    /// down, within the time that it allows.
+    /// Waits until all servers have ended and have sent their readers the end of their streams. A
+    /// server ends after the log's shutdown, within its time limit.
     pub(crate) async fn ended(&self) {
         self.page.wait().await;
         for server in &self.otlp {
@@ -97,17 +97,17 @@ impl Addresses {
         self.page.local_addr().port()
     }
 
-    /// Returns the address of the page for programs.
+    /// Returns the page's address for programs.
     pub(crate) fn url(&self) -> String {
         self.page.url()
     }
 
-    /// Returns what the user should know of the addresses.
+    /// Returns notes for the user about the addresses.
     pub(crate) fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Returns the address to open: with a token, one that signs one browser in.
+    /// Returns the address to open. If there is a token, the address signs in one browser.
     pub(crate) fn page_url(&self) -> Result<String, Failure> {
         let url = self.page.login_url();
         url.map_err(|error| Failure::of("make a link for one browser", &error))
@@ -135,7 +135,8 @@ fn refused(address: &str, error: &Error, options: &ServeOptions) -> Failure {
     ))
 }
 
-/// Returns whether the address names the default port, where the library binds any other one if it is taken.
+/// Returns whether the address names the default port. If that port is taken, the library binds a
+/// free one instead.
 fn names_port(address: &str) -> bool {
     let port = address.rsplit_once(':').map(|(_, port)| port);
     port.is_some_and(|port| port.parse() == Ok(LiveServer::DEFAULT_PORT))

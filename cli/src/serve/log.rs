@@ -32,7 +32,7 @@ impl Place {
 }
 
 pub(super) fn builder(options: &ServeOptions, place: &Place) -> Result<LiveSpansBuilder, Failure> {
-    // An origin with any port, such as `http://localhost:*`, may send. No such page may read.
+    // Pages of an origin with any port, such as `http://localhost:*`, may send but not read.
     let readers = options
         .allow_origin
         .iter()
@@ -56,10 +56,11 @@ pub(super) fn builder(options: &ServeOptions, place: &Place) -> Result<LiveSpans
     })
 }
 
-/// Returns the settings of what other programs send. One token is that of readers and senders.
+/// Returns the settings of the OTLP receiver. Readers and senders have the same token.
 fn receiver(options: &ServeOptions) -> OtlpReceiver {
     let receiver = OtlpReceiver::default().allowed_origins(options.allow_origin.iter().cloned());
-    // Another token than these cannot be sent as an API key, but readers' tokens count for senders, too.
+    // Only a token of visible ASCII characters can be sent as an API key. With any other token,
+    // senders authenticate like readers.
     let token = options.auth_token.as_deref();
     match token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
         Some(token) => receiver.token(token),
@@ -80,7 +81,7 @@ fn retention(options: &ServeOptions, mut retention: Retention) -> Retention {
     retention
 }
 
-/// Says why the log could not be opened, and what to do about it.
+/// Explains why the log could not be opened, and suggests a remedy.
 pub(super) fn refused(place: &Place, error: &Error) -> Failure {
     let hint = match place {
         Place::File(_) if !error.is_invalid() => {

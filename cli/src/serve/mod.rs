@@ -1,4 +1,4 @@
-//! `livespan serve`: opens the log, serves it, and ends in order when it is told to.
+//! `livespan serve`: opens the log, serves it, and shuts down in order after a signal.
 
 mod addresses;
 mod log;
@@ -27,7 +27,7 @@ const QUIET_TIME: Duration = Duration::from_millis(200);
 
 /// Serves until a signal ends it.
 pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
-    // Signals count from here on, also while the log is opened.
+    // Signals are received from here on, even while the log is being opened.
     let mut signals = Signals::listen()?;
     let options = options.with_config()?;
     let place = Place::of(&options)?;
@@ -70,14 +70,15 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Where the log is kept.
+/// The place where the log is kept.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Memory,
     File(PathBuf),
 }
 
-/// Returns the file beside the store that says how far followed logs were read, and its content from an earlier run.
+/// Returns the file beside the store with the positions in followed logs, and its content from an
+/// earlier run.
 fn saved_of(place: &Place, followed: &[Address]) -> Result<(Option<PathBuf>, Saved), Failure> {
     let Place::File(store) = place else {
         return Ok((None, Saved::default()));
@@ -93,7 +94,7 @@ pub(crate) async fn open(options: &ServeOptions, place: &Place) -> Result<LiveSp
     open_running(options, place, Vec::new()).await
 }
 
-/// Opens the log. The open spans of these processes stay open.
+/// Opens the log without ending the open spans of these processes.
 async fn open_running(
     options: &ServeOptions,
     place: &Place,
@@ -108,7 +109,8 @@ async fn open_running(
     }
 }
 
-/// Ends streams and stores what is buffered. Returns when the servers have sent readers the end of their streams.
+/// Ends the streams and stores the buffered events. Returns when the servers have sent readers the
+/// end of their streams.
 pub(crate) async fn end(live: LiveSpans, addresses: &Addresses) -> Result<(), Failure> {
     let ended = match tokio::task::spawn_blocking(move || live.shutdown()).await {
         Ok(Ok(())) => Ok(()),
