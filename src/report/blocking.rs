@@ -18,7 +18,8 @@ impl Wake for UnparkCaller {
     }
 }
 
-/// Polls the future until it is ready and returns its output; returns `None` if that takes longer than `timeout`.
+/// Polls the future until it is ready. Returns its output, or `None` if that takes longer than
+/// `timeout`.
 pub(crate) fn block_on_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
     let waker = Waker::from(Arc::new(UnparkCaller(thread::current())));
     let mut context = Context::from_waker(&waker);

@@ -1,4 +1,4 @@
-//! The fields of stored events that reports show. Texts are borrowed from the event. Pure.
+//! The fields of stored events that reports use. Texts are borrowed from the event. Pure.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// A text that is borrowed unless it has escapes.
+/// A text that is borrowed unless it contains escapes.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct EventText<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
-/// A start, an update, an end or a log record, reduced to what reports show.
+/// A start, an update, an end or a log record, reduced to the fields that reports use.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ReportFields<'a> {
@@ -112,7 +112,7 @@ pub(crate) struct EventPanic<'a> {
 }
 
 impl<'a> ReportFields<'a> {
-    /// Returns `None` for what is no JSON object of an event.
+    /// Parses an event. Returns `None` if the payload is not a JSON object of an event.
     pub(crate) fn of(payload: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
     }
@@ -128,7 +128,7 @@ impl EventText<'_> {
     }
 }
 
-/// Reads what a span waits for: `null` means that it waits for nothing any more.
+/// Reads the await point of a span. `null` means that the span no longer waits.
 fn told_awaiting<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Awaiting<EventAwait<'de>>, D::Error> {

@@ -1,4 +1,5 @@
-//! A list of traces as text: one line each, newest first. Pure, but for [`find`], which runs on the task of a request.
+//! A list of traces as text, one line per trace, newest first. Pure, except for [`find`], which
+//! runs on the task of a request.
 
 use std::fmt::Write as _;
 
@@ -22,10 +23,10 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Upper bound on the traces of the index that are listed for one answer.
+/// Upper bound on the traces from the index that one answer considers.
 const LOOKED_AT_MAX: usize = 500;
 
-/// Traces that were found.
+/// The traces of one answer.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FoundTraces {
@@ -78,7 +79,7 @@ pub(crate) async fn find(
 }
 
 impl FoundTraces {
-    /// Returns the list as text of at most so many bytes.
+    /// Returns the list as text of at most this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = if self.traces.is_empty() {
             "No trace was found. `running` shows what is open; a trace is there as soon as its first span has started.\n"

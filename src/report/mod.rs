@@ -1,8 +1,9 @@
-//! Reports on traces, as text for terminals and agents, and as JSON: what runs now. They are made from the trace index and
-//! the log when somebody asks, and are bounded in time and size. They run on the task of a request, or on a thread that
-//! prints a report while the program hangs; none needs a runtime of the host.
+//! Reports on traces, as text for terminals and agents, and as JSON: running spans, problems, lists
+//! of traces, and single traces. A report is made on request from the trace index and the log, and
+//! is bounded in time and size. It runs on the task of a request, or on a thread that prints a
+//! report while the program hangs; no report needs a runtime of the host.
 //!
-//! Texts of spans are data that others wrote: [`text`] alone prints them, quoted and without control characters.
+//! Span texts come from outside: only [`text`] prints them, quoted and without control characters.
 
 #![cfg_attr(
     not(feature = "mcp"),

@@ -1,38 +1,38 @@
-//! Chooses the spans of a tree that a short text shows: first those that a reader must not miss, with the spans above them;
-//! then the others in order, of many siblings with one name only the first few. What is left out is counted at the nearest
-//! span that is shown. Pure.
+//! Chooses the spans of a tree that a short text shows. Important spans come first, together with
+//! the spans above them. Then come the others in order, but of many siblings with one name only the
+//! first few. The omitted spans are counted at the nearest shown span. Pure.
 
 use std::collections::HashMap;
 
 use crate::report::text::{Count, SpanText};
 
-/// Siblings of one name that are shown before the others are counted only.
+/// The number of siblings with one name that are shown. Further ones are only counted.
 const SIBLINGS_SHOWN: usize = 3;
 
-/// A span, as far as the choice needs it.
+/// The properties of a span on which the choice depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutlineSpan<'a> {
-    /// The number of spans above it.
+    /// The number of spans above this span.
     pub(crate) depth: usize,
     pub(crate) name: &'a str,
-    /// Its age or its duration.
+    /// The span's age or duration.
     pub(crate) nanos: u64,
 }
 
-/// Which spans are shown, and where the others are counted.
+/// The shown spans, and the places where the others are counted.
 #[derive(Debug)]
 pub(crate) struct Outline {
     shown: Vec<bool>,
-    /// By the index of the span behind which they are counted.
+    /// The counts by the index of the span after which they are printed.
     hidden: HashMap<usize, Vec<HiddenSpans>>,
 }
 
-/// Spans that are left out, below one span that is shown.
+/// A count of omitted spans below one shown span.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HiddenSpans {
     pub(crate) depth: usize,
     pub(crate) count: u64,
-    /// The most frequent name, and how many have it.
+    /// The most frequent name of the omitted spans. `named` counts the spans with this name.
     pub(crate) name: String,
     pub(crate) named: u64,
     pub(crate) longest: u64,
@@ -40,8 +40,8 @@ pub(crate) struct HiddenSpans {
 }
 
 impl Outline {
-    /// Chooses at most `max` of these spans, which are in the order of their tree. Those at the indexes `first` come
-    /// before all others.
+    /// Chooses at most `max` of these spans, which are in tree order. The spans at the indexes
+    /// `first` are chosen before all others.
     pub(crate) fn of(
         spans: &[OutlineSpan<'_>],
         first: impl Iterator<Item = usize>,
@@ -89,12 +89,12 @@ impl Outline {
         self.shown.get(index).copied().unwrap_or(false)
     }
 
-    /// Returns the number of spans that are shown.
+    /// Returns the number of shown spans.
     pub(crate) fn shown(&self) -> u64 {
         self.shown.iter().filter(|shown| **shown).count() as u64
     }
 
-    /// Returns what is counted behind this span.
+    /// Returns the counts that are printed after this span.
     pub(crate) fn hidden_after(&self, index: usize) -> &[HiddenSpans] {
         self.hidden.get(&index).map_or(&[], Vec::as_slice)
     }
@@ -112,7 +112,7 @@ fn parents(spans: &[OutlineSpan<'_>]) -> Vec<Option<usize>> {
     parents
 }
 
-/// Returns the span and those above it, up to one that is shown already.
+/// Returns the path from the span upwards, up to the first span that is already shown.
 fn path_to_shown(index: usize, parents: &[Option<usize>], shown: &[bool]) -> Vec<usize> {
     let mut path = Vec::new();
     let mut next = Some(index);
@@ -123,8 +123,8 @@ fn path_to_shown(index: usize, parents: &[Option<usize>], shown: &[bool]) -> Vec
     path
 }
 
-/// Counts the spans that are not shown, each at the nearest span above it that is shown, behind the last span below
-/// that one.
+/// Counts the omitted spans. Each counts at its nearest shown ancestor, and is printed after the
+/// last span below that ancestor.
 fn count_hidden(
     spans: &[OutlineSpan<'_>],
     parents: &[Option<usize>],
@@ -156,14 +156,14 @@ fn count_hidden(
             .push(HiddenSpans::of(depth, members));
     }
     for groups in hidden.values_mut() {
-        // The deepest first, as behind a tree that closes.
+        // The deepest come first, in the order in which the levels of a tree close.
         groups.sort_by_key(|group| std::cmp::Reverse(group.depth));
     }
     hidden
 }
 
 impl HiddenSpans {
-    /// Returns how many there are, and what most of them are: `96 more (95 fetch)`.
+    /// Returns the count and the most frequent name: `96 more (95 fetch)`.
     pub(crate) fn what(&self) -> String {
         let (count, named, name) = (Count(self.count), Count(self.named), SpanText(&self.name));
         if self.named == self.count {

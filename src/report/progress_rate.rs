@@ -1,18 +1,19 @@
-//! How fast the progress of a span goes, and how long it may still take: by its last updates, as the page computes it
-//! (`dashboard/assets/model/progress.mjs`). Pure: every "now" is an argument.
+//! The rate of a span's progress, and the estimated time left. Both are computed from the last
+//! updates, in the same way as on the page (`dashboard/assets/model/progress.mjs`). Pure: every
+//! "now" is an argument.
 
 use std::collections::VecDeque;
 
 use crate::{span::progress::SpanProgress, util::time::Timestamp};
 
-/// A rate is that of so much time, or of so many updates if they come slowly.
+/// A rate covers the updates of this much time, or a minimum number of updates if they are rare.
 const WINDOW_NANOS: u64 = 10_000_000_000;
 const WINDOW_STEPS: usize = 20;
-/// Upper bound on the updates that are remembered, however fast they come.
+/// Upper bound on the stored updates, even if they come fast.
 const STEPS_MAX: usize = 200;
-/// Fewer updates say nothing of the time that is left.
+/// With fewer updates, the time left is unknown.
 const ETA_STEPS_MIN: usize = 3;
-/// A longer time is no answer: 100 days.
+/// An estimate of more than 100 days is not reported.
 const LEFT_SECONDS_MAX: f64 = 100.0 * 86_400.0;
 
 /// The last updates of the progress of one span.
@@ -24,14 +25,15 @@ pub(crate) struct ProgressRate {
 }
 
 impl ProgressRate {
-    /// Adds the progress that the span told at this moment.
+    /// Adds the progress that the span reported at this time.
     pub(crate) fn add(&mut self, progress: &SpanProgress, at: Timestamp) {
         let Some(current) = progress.current() else {
             return;
         };
         let last = self.steps.back().copied();
         let is_another = (progress.total(), progress.units()) != (self.total, &*self.units);
-        // What begins anew, or counts something else, has another speed.
+        // The rate starts anew if the progress restarts, or counts different units or to another
+        // total.
         if is_another || last.is_some_and(|(_, before)| current < before) {
             self.steps.clear();
             self.total = progress.total();
@@ -50,7 +52,8 @@ impl ProgressRate {
         }
     }
 
-    /// Returns the units in a second; 0 if that is not known. Silence that is longer than usual slows it down.
+    /// Returns the units per second, or 0 if the rate is unknown. A silence that is longer than
+    /// usual lowers the rate.
     pub(crate) fn per_second(&self, now: Timestamp) -> f64 {
         let (Some((first, from)), Some((last, to))) = (self.steps.front(), self.steps.back())
         else {
@@ -63,7 +66,7 @@ impl ProgressRate {
         (to - from) / (seconds(nanos_between(*first, *last)) + silence)
     }
 
-    /// Returns the seconds until it is done, at the speed of the last updates; `None` if that would be a guess.
+    /// Returns the seconds left at the current rate, or `None` if there is not enough data.
     pub(crate) fn seconds_left(&self, now: Timestamp) -> Option<f64> {
         let rate = self.per_second(now);
         let (last, current) = *self.steps.back()?;
@@ -133,7 +136,7 @@ mod tests {
                 (10.0, Some(6.0))
             ]
         );
-        // One usual pause later the next update is due; then the silence slows it down.
+        // After one usual pause the next update is due. From then on, the silence lowers the rate.
         assert_eq!(rate.seconds_left(at(5)), Some(5.0));
         assert_eq!(
             (rate.per_second(at(8)), rate.seconds_left(at(8))),

@@ -1,5 +1,6 @@
-//! The open spans as text, for code that has no time to ask over HTTP: in a failing test, in a panic hook, after a
-//! signal. It runs on the thread that asks, needs no runtime, and takes a bounded time, also while the program hangs.
+//! The open spans as text, for code that cannot use HTTP: in a failing test, in a panic hook, after
+//! a signal. It runs on the calling thread, needs no runtime, and returns within a bounded time
+//! even while the program hangs.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Upper bound on the wait until spans that began before the call are in the log.
+/// Upper bound on the wait until the log has the spans that began before the call.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the text waits for a store.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
@@ -22,12 +23,13 @@ impl LiveSpans {
     /// Upper bound on the bytes of [`running_text`](Self::running_text): 64 KiB.
     pub const RUNNING_TEXT_BYTES_MAX: usize = 64 * 1024;
 
-    /// Returns what is open now as a tree for a terminal, as `GET /running?format=text` does: each open span with its
-    /// age, what it awaits, how its task is polled, its progress and its last log record. Spans that hang or
-    /// fail come first. Spans that do not fit are counted.
+    /// Returns the open spans as a tree for a terminal, like `GET /running?format=text`. Each span
+    /// is shown with its age, its await point, its task's polls, its progress and its last log
+    /// record. Spans that hang or fail come first. Spans that do not fit are counted.
     ///
-    /// It needs no runtime, and works while the program hangs. It blocks the calling thread usually for less than
-    /// a millisecond, and for at most 3.5 seconds. If the store has not answered by then, the text says so instead.
+    /// It needs no runtime, and works while the program hangs. It blocks the calling thread usually
+    /// for less than a millisecond, and for at most 3.5 seconds. If the store has not answered by
+    /// then, the text says so instead.
     ///
     /// ```
     /// let live = livespan::LiveSpans::builder().build()?;
@@ -38,9 +40,9 @@ impl LiveSpans {
         self.running_text_of(&TraceFilter::default())
     }
 
-    /// Returns the same for the traces that the filter accepts.
+    /// Returns the same text for the traces that the filter accepts.
     pub(crate) fn running_text_of(&self, filter: &TraceFilter) -> String {
-        // If the flush fails, spans that have just begun may be missing, but the text is still useful.
+        // If the flush fails, spans that have just begun may be missing. The text is still useful.
         drop(
             self.shared
                 .parts

@@ -1,5 +1,6 @@
-//! Prints what is open when the process gets a signal: for a service that hangs and has no page. A thread of its own waits
-//! for the signal and prints, so nothing runs in the signal handler, and it works while the program's threads hang.
+//! Prints the open spans when the process gets a signal, for a service that hangs and has no page.
+//! A separate thread waits for the signal and prints. So no work is done in the signal handler, and
+//! it works while the program's threads hang.
 
 use std::{
     io::{self, Write as _},
@@ -19,14 +20,16 @@ use crate::{
 };
 
 impl LiveSpans {
-    /// Prints [`running_text`](Self::running_text) to the standard error each time the process gets SIGQUIT
-    /// (`kill -QUIT`, or Ctrl-\ in a terminal). Call it once, at the start of the program.
+    /// Prints [`running_text`](Self::running_text) to the standard error each time the process gets
+    /// SIGQUIT (`kill -QUIT`, or Ctrl-\ in a terminal). Call it once, at the start of the program.
     ///
-    /// - **It replaces the default action**: SIGQUIT no longer ends the process, also not after the log has been shut
-    ///   down. A handler that other code installs by `signal-hook` or tokio runs as well.
-    /// - A thread of its own, `livespan-signal`, waits and prints. It needs no runtime of the program, and ends when the
-    ///   log is shut down or its last handle is dropped.
-    /// - Signals that come while one is being answered are answered by one more text.
+    /// - **It replaces the default action**: SIGQUIT no longer ends the process, even after the log
+    ///   has been shut down. A handler that other code installs by `signal-hook` or tokio runs as
+    ///   well.
+    /// - A thread of its own, `livespan-signal`, waits and prints. It needs no runtime of the
+    ///   program, and ends when the log is shut down or its last handle is dropped.
+    /// - If several signals arrive while the thread is printing, it prints one more text for all of
+    ///   them.
     ///
     /// ```no_run
     /// let live = livespan::LiveSpans::builder().build()?;
@@ -35,7 +38,7 @@ impl LiveSpans {
     /// ```
     ///
     /// # Errors
-    /// Returns an error if the signal cannot be watched, or if the system gives no thread.
+    /// Returns an error if the signal cannot be watched, or if the thread cannot be started.
     #[cfg_attr(docsrs, doc(cfg(all(unix, feature = "http"))))]
     pub fn dump_on_signal(&self) -> Result<(), Error> {
         let failed = |error: io::Error| Error::io("watch the signal SIGQUIT", error);
@@ -70,12 +73,12 @@ fn print_at_each(
             return;
         };
         let text = LiveSpans { shared }.running_text();
-        // There is nobody to tell that nobody can be told.
+        // If standard error cannot be written, there is no other place to report that.
         drop(io::stderr().lock().write_all(text.as_bytes()));
     }
 }
 
-/// Waits for the signal. Returns whether it came.
+/// Waits for the signal. Returns `false` if the log was shut down first.
 async fn next(quit: &mut Signal, stopped: &mut oneshot::Receiver<()>) -> bool {
     tokio::select! {
         biased;

@@ -1,13 +1,13 @@
-//! The parts of a report's text: durations, counts, and texts of spans. The latter are data that others wrote, so they
-//! are quoted unless they look like one word, and nothing in them can end the quotes, the line, or steer a terminal.
-//! Pure.
+//! The parts of a report's text: durations, counts, and texts of spans. A span's text comes from
+//! outside. It is quoted unless it looks like one word, so it cannot end the quotes or the line, or
+//! control a terminal. Pure.
 
 use std::fmt::{self, Write as _};
 
-/// Upper bound on the characters of one text of a span. Longer ones end with `…`.
+/// Upper bound on the length of one span text, in characters. Longer ones end with `…`.
 pub(crate) const CHARACTERS_MAX: usize = 120;
 
-/// A text that comes from a span. Its `Display` is one line, safe to print.
+/// A text from a span. Its `Display` is one line that is safe to print.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanText<'a>(pub(crate) &'a str);
 
@@ -47,7 +47,7 @@ fn is_word(text: &str) -> bool {
         && text.chars().all(is_part)
 }
 
-/// Returns whether a character is not visible, or changes how its neighbours are shown.
+/// Returns whether a character is invisible, or changes how its neighbours are shown.
 fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -70,7 +70,8 @@ fn is_hidden(character: char) -> bool {
         )
 }
 
-/// Returns the part of an id that is printed: the first eight digits, or all of an id that begins with zeros.
+/// Returns the printed part of an id: the first eight digits, or the whole id if it begins with
+/// zeros.
 pub(crate) fn short_id(id: &str) -> &str {
     match id.get(..8) {
         Some(short) if !short.starts_with("0000") => short,
@@ -86,7 +87,8 @@ impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
         let milliseconds = self.0 as f64 / 1e6;
-        // The limits stand where three digits would round up to the next unit: 999.6 µs is 1.00 ms, not 1000 µs.
+        // Each limit is the point from which three digits round up to the next unit: 999.6 µs is
+        // 1.00 ms, not 1000 µs.
         if self.0 == 0 {
             f.write_str("0 ms")
         } else if milliseconds < 0.000_999_5 {

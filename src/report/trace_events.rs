@@ -1,5 +1,6 @@
-//! Reads the events of one trace for a report: from memory and, where they are only there, from the store. A report reads
-//! within a budget, because it must answer soon, and the threads that read the store also serve every replay.
+//! Reads the events of one trace for a report, from memory or else from the store. A report reads
+//! within a budget, because it must finish soon, and because the threads that read the store also
+//! serve every replay.
 
 use std::{
     sync::Arc,
@@ -14,7 +15,7 @@ use crate::{
     wire::{control::Gap, id::Sequence},
 };
 
-/// What one report may still read.
+/// The remaining budget of one report.
 #[derive(Debug)]
 pub(crate) struct ReadBudget {
     events: usize,
@@ -24,10 +25,10 @@ pub(crate) struct ReadBudget {
 impl ReadBudget {
     /// Upper bound on the events that one report reads.
     pub(crate) const EVENTS_MAX: usize = 1_000_000;
-    /// The time after which a report reads no further trace.
+    /// The time after which a report starts to read no further trace.
     pub(crate) const TIME_MAX: Duration = Duration::from_secs(2);
 
-    /// The time after which a report on one trace reads no further.
+    /// The time after which a report on a single trace stops reading.
     #[cfg(feature = "mcp")]
     const TIME_OF_TRACE_MAX: Duration = Duration::from_secs(20);
 
@@ -38,7 +39,7 @@ impl ReadBudget {
         }
     }
 
-    /// Returns the budget of a report that is of no use without this trace.
+    /// Returns the budget of a report that is useless without this trace.
     #[cfg(feature = "mcp")]
     pub(crate) fn for_one_trace() -> Self {
         Self {
@@ -56,14 +57,14 @@ impl ReadBudget {
     }
 }
 
-/// How much of a trace was read.
+/// The result of reading a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadResult {
-    /// All that the log has of it.
+    /// All of the trace's events were read.
     Whole,
     /// Some events could not be read, or were evicted meanwhile.
     Damaged,
-    /// The budget was spent before its end.
+    /// The budget was spent before the end of the trace.
     Stopped,
 }
 
@@ -118,7 +119,7 @@ pub(crate) async fn read_trace(
         if budget.is_spent() {
             return ReadResult::Stopped;
         }
-        // If everything is in memory, nothing else in this loop lets other tasks run.
+        // If everything is in memory, no other call in this loop lets other tasks run.
         tokio::task::yield_now().await;
     }
     result

@@ -1,5 +1,5 @@
-//! Waits until something has happened: a trace matches, a trace has ended, or nothing happens any more. It runs on the
-//! task of a request, sleeps until the log wakes it, and looks at most ten times a second.
+//! Waits until a trace matches, a trace has ended, or traces have stopped changing. It runs on the
+//! task of a request, sleeps until the log wakes it, and checks at most ten times a second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,28 +11,29 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Lower bound on the time between two looks.
+/// Lower bound on the time between two checks.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The time after which it looks without a reason: a search may begin to hold as time passes.
+/// The time after which it checks again without an event, because a search may begin to match as
+/// time passes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What is waited for.
+/// The condition to wait for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WaitFor {
     /// A trace that the filter accepts has an event after this one.
     Match { after: u64 },
-    /// No trace that the filter accepts has changed for so long, since the wait began. With a time-out of zero, the time
-    /// before it counts as well.
+    /// No trace that the filter accepts has changed for this long since the wait began. If the time
+    /// limit of the wait is zero, the time before the wait counts as well.
     Quiet {
         quiet: Duration,
-        /// If it is not zero, a trace must have had an event after this one.
+        /// If this is not zero, a trace must have had an event after it.
         after: u64,
     },
     /// This trace is complete.
     End(TraceId),
 }
 
-/// How a wait ended.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
     Matched,
@@ -70,7 +71,7 @@ impl Drop for Watch {
     }
 }
 
-/// Waits, at most for the time-out.
+/// Waits until the condition holds, or until the time limit.
 pub(crate) async fn wait(
     live: &LiveSpans,
     filter: &TraceFilter,

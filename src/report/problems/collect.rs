@@ -1,6 +1,6 @@
-//! Collects what went wrong, and what goes wrong now: failed, panicked, lost and slow spans and ERROR logs since a moment,
-//! open spans that fail, block a thread, wait for long or take longer than usual, and what the log itself lost. It runs on
-//! the task of a request.
+//! Collects past and current problems: failed, panicked, lost and slow spans and ERROR logs since a
+//! given event; open spans that fail, block a thread, wait for long or take longer than usual; and
+//! events that the log lost. It runs on the task of a request.
 
 use crate::{
     live_spans::LiveSpans,
@@ -27,17 +27,17 @@ const SLOW_TRACES_MAX: usize = 20;
 /// Upper bound on the problems of one answer.
 const PROBLEMS_MAX: usize = 300;
 
-/// Which problems are wanted.
+/// The problems to collect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProblemsQuery<'a> {
     pub(crate) filter: &'a TraceFilter,
-    /// Only what ended after this event. What is open is told in any case.
+    /// Ended spans and log records count only after this event. Open spans always count.
     pub(crate) after: u64,
-    /// How long an open span must wait, or be quiet.
+    /// The time after which a waiting or silent open span counts as a problem.
     pub(crate) nanos_min: u64,
 }
 
-/// Returns what went wrong.
+/// Collects the problems.
 pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> ProblemsReport {
     let now = Timestamp::now();
     let running = collect::running(live, query.filter, now).await;
@@ -48,7 +48,7 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
     let is_restricted = query.filter.within.is_some();
     let index = &live.shared.index;
     let (mut traces, mut count) = index.failed(query.filter, query.after, TRACES_MAX);
-    // How long spans usually take is that of all traces.
+    // Usual durations come from all traces, so only a reader of all traces gets slow spans.
     if !is_restricted {
         let (slow, slow_count) = index.slow(query.filter, query.after, SLOW_TRACES_MAX);
         let only_slow: Vec<_> = slow.iter().filter(|id| !traces.contains(id)).collect();
@@ -80,7 +80,7 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
     }
 }
 
-/// Returns the problems of a trace's open spans, at most one for each.
+/// Returns the problems of a trace's open spans, at most one per span.
 fn open_problems(
     trace: &RunningTrace,
     nanos_min: u64,

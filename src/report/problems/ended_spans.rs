@@ -1,6 +1,6 @@
-//! Reads the spans of a trace that failed, or took far longer than spans of their name usually do. Of a failure that was
-//! handed on to the spans above, only the innermost span is a problem; of what was slow, likewise. It runs on the task of
-//! a request, within a budget.
+//! Reads the spans of a trace that failed, or took far longer than spans of their name usually do.
+//! If a failure or a delay propagated to the spans above, only the innermost span counts as a
+//! problem. It runs on the task of a request, within a budget.
 
 use std::collections::BTreeMap;
 
@@ -27,13 +27,13 @@ use crate::{
 /// Upper bound on the bytes of a message.
 const MESSAGE_BYTES_MAX: usize = 512;
 
-/// Spans by their id, each with that of its parent.
+/// Spans by id, each with its parent's id.
 type FoundSpans = BTreeMap<String, (Option<String>, Problem)>;
 
-/// Reads ended spans of one trace after the other.
+/// Reads the ended spans of one trace after the other.
 pub(super) struct EndedSpans<'a> {
     live: &'a LiveSpans,
-    /// Only what ended after this event.
+    /// Spans that ended up to this event are ignored.
     after: u64,
     now: Timestamp,
     budget: ReadBudget,
@@ -77,7 +77,7 @@ impl<'a> EndedSpans<'a> {
                 root = text(fields.name.as_ref());
             }
             let span_id = text(fields.span_id.as_ref());
-            // A real end replaces one that said that the span was lost.
+            // A real end replaces a lost end.
             failed.remove(&span_id);
             if event.sequence <= after {
                 return;
@@ -145,7 +145,8 @@ fn problem_of(
     }
 }
 
-/// Returns the spans that have none of the others below, each with the number of the others above it.
+/// Returns the spans with no other found span below them. Each comes with the number of found spans
+/// above it.
 fn innermost(mut found: FoundSpans, root: &str) -> Vec<Problem> {
     let parents: BTreeMap<String, Option<String>> = found
         .iter()

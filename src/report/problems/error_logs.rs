@@ -1,5 +1,5 @@
-//! The newest log records of severity ERROR and above, those that say the same as one. Their places are in the index, so
-//! only they are read. It runs on the task of a request.
+//! The newest log records of severity ERROR and above. Equal records are combined into one. The
+//! index has their positions, so only these records are read. It runs on the task of a request.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,7 @@ struct ErrorLogFields<'a> {
     body: Json,
 }
 
-/// Returns the records after this event, the newest first, and how many further records there are.
+/// Returns the records after this event, newest first. Also returns the number of further records.
 pub(super) async fn error_logs(
     live: &LiveSpans,
     filter: &TraceFilter,
@@ -86,7 +86,8 @@ pub(super) async fn error_logs(
     (problems, left_out)
 }
 
-/// Returns the payload of one event; `None` if the log no longer has it, or its store does not answer.
+/// Returns the payload of one event. Returns `None` if the log no longer has the event, or if the
+/// store fails.
 async fn payload_at(log: &Log, sequence: u64) -> Option<Bytes> {
     let before = sequence.saturating_sub(1);
     if let TailRead::Events(slices) = log.tail.read_after(before) {

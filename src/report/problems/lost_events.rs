@@ -1,4 +1,5 @@
-//! What the log no longer has, or never had: whoever reads its problems must know that there may be more.
+//! The events that the log has removed or dropped. A reader of problems must know about them,
+//! because they may hide further problems.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,7 @@ use crate::{
     wire::control::Dropped,
 };
 
-/// Upper bound on the events in memory that are looked at for reports of drops.
+/// Upper bound on the events in memory that are searched for reports of drops.
 const LOOKED_AT_MAX: usize = 1_000_000;
 
 /// Events that are missing.
@@ -22,7 +23,8 @@ pub(super) struct LostEvents {
     evicted: u64,
     /// Events that the log has dropped since it was opened.
     dropped: Dropped,
-    /// Those that it has reported after the cursor, as far as these reports are in memory.
+    /// The dropped events that the log has reported after the cursor, as far as these reports are
+    /// in memory.
     dropped_since: Dropped,
     #[serde(skip)]
     has_cursor: bool,
@@ -93,7 +95,7 @@ impl LostEvents {
     }
 }
 
-/// Sums up the reports of drops in memory after this event.
+/// Sums up the reports of dropped events in memory after this event.
 fn reported_after(log: &Log, mut after: u64) -> Dropped {
     let mut sum = Dropped::default();
     let mut looked_at = 0;

@@ -1,4 +1,4 @@
-//! What went wrong, and what goes wrong now.
+//! The report on past and current problems.
 
 pub(crate) mod collect;
 mod ended_spans;

@@ -1,4 +1,4 @@
-//! What went wrong, as text and as JSON. Pure.
+//! The report on problems, as text and as JSON. Pure.
 
 use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
@@ -13,27 +13,27 @@ use crate::report::{
     text::{Count, OpenFor, Plural, SpanText, Took, short_id},
 };
 
-/// Room for the lines behind the problems.
+/// Bytes reserved for the lines after the problems.
 const TAIL_BYTES: usize = 900;
 
-/// What kind of problem it is, the most urgent first.
+/// The kind of a problem, the most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ProblemKind {
     Panicked,
     Error,
     Lost,
-    /// Open, with status ERROR.
+    /// An open span with status ERROR.
     Failing,
     /// A log record of severity ERROR or above.
     Log,
-    /// Open, in a poll that keeps its thread from all other tasks.
+    /// An open span whose current poll keeps its thread from all other tasks.
     Blocked,
-    /// Open, and awaits something for long.
+    /// An open span that has waited for long.
     Waiting,
-    /// Takes longer than spans of its name usually do, or took far longer.
+    /// A span that takes longer than spans of its name usually do, or took far longer.
     Slow,
-    /// Open, innermost, and not heard of for long.
+    /// An open span without open children that has been silent for long.
     Quiet,
 }
 
@@ -47,27 +47,27 @@ pub(crate) struct Problem {
     pub(super) trace_name: String,
     /// Empty for a log record outside of spans.
     pub(super) span_id: String,
-    /// The name of the span; for a log record, its target.
+    /// The name of the span, or the target of the log record.
     pub(super) name: String,
     pub(super) service: String,
-    /// When it ended, or began while it is open. For log records, when the newest was written.
+    /// The end of an ended span, the start of an open one, or the time of the newest log record.
     pub(super) timestamp: String,
     pub(super) age_ms: f64,
     pub(super) open: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<String>,
-    /// Spans above this one that failed, or took long, with it.
+    /// The number of spans above this one that failed, or took long, with it.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) failed_above: u64,
-    /// What it says, while it is open.
+    /// The current state of the span, if it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) now: Option<SpanNow>,
-    /// How long it took, if it took far longer than usual.
+    /// The duration of the span, if it was far longer than usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) usual: Option<UsualDuration>,
-    /// Log records that say the same, with this one.
+    /// The number of equal log records, including this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) records: Option<u64>,
     #[serde(skip)]
@@ -76,26 +76,26 @@ pub(crate) struct Problem {
     pub(super) took: u64,
 }
 
-/// What went wrong.
+/// The report on problems.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProblemsReport {
     pub(super) now: String,
-    /// The most urgent kind first, the newest of a kind first.
+    /// The problems, by urgency of the kind, then newest first.
     pub(super) problems: Vec<Problem>,
-    /// Problems that are not listed.
+    /// The number of problems that are not listed.
     pub(super) left_out: u64,
-    /// Traces with failed or slow spans that were not read.
+    /// The number of traces with failed or slow spans that were not read.
     pub(super) traces_left_out: u64,
-    /// What the log no longer has, or never had; `None` for a reader of some traces.
+    /// The events that the log has removed or dropped; `None` for a reader of some traces.
     #[serde(flatten)]
     pub(super) lost: Option<LostEvents>,
-    /// Whether the store fails now.
+    /// Whether the store is failing now.
     pub(super) store_fails: bool,
 }
 
 impl ProblemsReport {
-    /// Returns the problems as text of at most so many bytes.
+    /// Returns the problems as text of at most this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = self.headline();
         let mut shown = 0;

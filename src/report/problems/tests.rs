@@ -1,4 +1,4 @@
-//! What is told of a log: slow spans that ended, ERROR logs, and what the log lost.
+//! The reported problems: slow spans that ended, ERROR logs, and events that the log lost.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,8 @@ fn ended(of: u8, id: u8, name: &str, took: u64) -> SpanEvent {
     }
 }
 
-/// Thirty traces whose spans take as long as ever, then one whose payment takes fifty times as long.
+/// Dispatches thirty traces with the usual durations, then one whose payment takes fifty times as
+/// long.
 async fn put_slow(live: &LiveSpans) {
     for of in 1..=30 {
         let spans = [ended(of, 2, "pay", 20), ended(of, 1, "checkout", 30)];
@@ -129,7 +130,7 @@ async fn what_the_log_has_lost_is_told_with_the_problems() {
     assert_eq!(told(&live, 2).await.last(), Some(&since));
 }
 
-/// Two thousand problems, and the text stays within its bound and counts the others.
+/// With two thousand problems, the text stays within its bound and counts the others.
 #[tokio::test]
 async fn more_problems_than_fit_are_counted() {
     let live = LiveSpans::builder().build().unwrap();

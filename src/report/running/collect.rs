@@ -1,5 +1,5 @@
-//! Makes the report of what is open: asks the index which spans are open, and their events what they say. It runs on the
-//! task of a request, or on a thread that waits for it.
+//! Makes the report of running spans: finds the open spans in the index, and reads their state from
+//! their events. It runs on the task of a request, or on a thread that waits for it.
 
 use std::collections::HashMap;
 
@@ -35,22 +35,23 @@ const LIMITS: OpenLimits = OpenLimits {
     spans_of_trace: 500,
 };
 
-/// What is open now.
+/// The report of running spans.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunningReport {
     pub(crate) now: String,
-    /// The newest event that the report knows.
+    /// The newest event that the report covers.
     pub(crate) cursor: String,
-    /// All that is open and that the query accepts.
+    /// All open traces and spans that the query accepts.
     pub(crate) open: ReportCounts,
-    /// What of it the report leaves out.
+    /// The counts of omitted traces and spans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_out: Option<ReportCounts>,
-    /// Whether this log is shared by several processes, and only the traces that this one follows are known.
+    /// Whether this log is shared by several processes, so that only the traces that this process
+    /// follows are included.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) only_followed: bool,
-    /// Oldest first.
+    /// The traces, oldest first.
     pub(crate) traces: Vec<RunningTrace>,
 }
 
@@ -78,13 +79,13 @@ pub(crate) struct RunningTrace {
     /// Set if some events of the trace could not be read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) incomplete: bool,
-    /// Its open spans in the order of their tree. The oldest ones, if there are too many.
+    /// The trace's open spans in tree order. If there are too many, only the oldest.
     pub(crate) spans: Vec<SpanNow>,
     #[serde(skip)]
     pub(crate) age: u64,
 }
 
-/// Returns what is open now of the traces that the filter accepts.
+/// Returns the report on the open traces that the filter accepts.
 pub(crate) async fn running(
     live: &LiveSpans,
     filter: &TraceFilter,
@@ -120,7 +121,7 @@ pub(crate) async fn running(
     }
 }
 
-/// Reads what the open spans of a trace say.
+/// Reads the state of a trace's open spans from its events.
 async fn read_open(
     live: &LiveSpans,
     trace: OpenTrace,
@@ -163,8 +164,9 @@ async fn read_open(
     }
 }
 
-/// How long spans of each service and name usually take: how many have ended, and the time in which 95 % of them did.
-/// Only for readers of the whole log, because the durations are those of all traces.
+/// The usual durations of spans by service and name: the number of ended spans, and the duration
+/// that 95 % of them did not exceed. Only for readers of the whole log, because the durations come
+/// from all traces.
 #[derive(Debug, Default)]
 pub(crate) struct UsualDurations(HashMap<(String, String), (u64, Option<u64>)>);
 
@@ -179,7 +181,7 @@ impl UsualDurations {
         }
     }
 
-    /// Returns how many spans have ended, and the time in which 95 % of them did.
+    /// Returns the number of ended spans, and the duration that 95 % of them did not exceed.
     pub(crate) fn of(
         &mut self,
         index: &TraceIndex,

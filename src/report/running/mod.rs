@@ -1,5 +1,6 @@
-//! What is open now: a tree of open spans for each trace, oldest first, with what each says of itself. [`collect`] makes
-//! the report, [`span_now`] knows one span, [`tree`] its place, [`text`] prints the report.
+//! The report of running spans: a tree of open spans for each trace, oldest first, with the state
+//! that each has reported. [`collect`] makes the report, [`span_now`] holds one span's state,
+//! [`tree`] orders the spans, [`text`] prints the report.
 
 pub(crate) mod collect;
 pub(crate) mod span_now;

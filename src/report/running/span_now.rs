@@ -1,5 +1,5 @@
-//! What an open span says of the moment, learnt from its events: what it awaits, how its task is polled, its progress, its
-//! last log record. Pure; serialized as a span of `GET /running`.
+//! The current state of an open span, computed from its events: its await point, its task's polls,
+//! its progress, its last log record. Pure; serialized as a span of `GET /running`.
 
 use std::fmt::Write as _;
 
@@ -20,25 +20,25 @@ use crate::{
     util::{hex, time::Timestamp},
 };
 
-/// An await point that takes longer is marked.
+/// A wait for longer than this is marked as long.
 pub(crate) const AWAITING_LONG_NANOS: u64 = 10_000_000_000;
-/// A poll that takes longer keeps its thread from all other tasks.
+/// A poll for longer than this is marked as blocking its thread.
 pub(crate) const BLOCKED_NANOS: u64 = 1_000_000_000;
-/// Upper bound on the bytes of one text of a span in a report.
+/// Upper bound on the length of one text of a span in a report, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 
 /// One open span.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SpanNow {
-    /// The number of open spans above it.
+    /// The number of open spans above this span.
     pub(crate) depth: usize,
     pub(crate) span_id: String,
     pub(crate) parent_span_id: Option<String>,
-    /// Whether its parent is open; `None` for a root.
+    /// Whether the span's parent is open; `None` for a root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent_state: Option<ParentState>,
-    /// `None` if the log no longer has its start.
+    /// The name; `None` if the log no longer has the span's start.
     pub(crate) name: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) service: Option<String>,
@@ -56,15 +56,15 @@ pub(crate) struct SpanNow {
     pub(crate) task: Option<TaskNow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) progress: Option<ProgressNow>,
-    /// How long spans of this name usually take.
+    /// The usual duration of spans with this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usual: Option<UsualDuration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<LastLog>,
-    /// Whether it outlives its process.
+    /// Whether the span outlives its process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) durable: bool,
-    /// When it was last heard of: its start, an update or a log record.
+    /// The time of the span's last event: its start, an update or a log record.
     pub(crate) last_timestamp: String,
     #[serde(skip)]
     pub(crate) age: u64,
@@ -74,7 +74,7 @@ pub(crate) struct SpanNow {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ParentState {
     Open,
-    /// It has ended, or it was never seen.
+    /// The parent has ended, or it was never seen.
     Closed,
 }
 
@@ -83,11 +83,11 @@ pub(crate) enum ParentState {
 pub(crate) enum SpanNowState {
     #[default]
     Running,
-    /// A step of a workflow that waits for a time or an event.
+    /// The span is a workflow's step that waits for a time or an event.
     Waiting,
-    /// Its status is ERROR already.
+    /// The span's status is already ERROR.
     Failing,
-    /// A panic passes through it.
+    /// A panic is unwinding through the span.
     Panicked,
 }
 
@@ -114,7 +114,7 @@ pub(crate) struct AwaitingNow {
     pub(crate) name: String,
     pub(crate) since: String,
     pub(crate) age_ms: f64,
-    /// Whether it takes longer than 10 seconds.
+    /// Whether the wait has taken longer than 10 seconds.
     pub(crate) is_long: bool,
     #[serde(skip)]
     pub(crate) age: u64,
@@ -130,14 +130,15 @@ pub(crate) struct TaskNow {
     pub(crate) polling: Option<PollNow>,
 }
 
-/// A poll that is under way.
+/// A poll that has not returned yet.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PollNow {
     pub(crate) since: String,
     pub(crate) thread: String,
     pub(crate) age_ms: f64,
-    /// Whether it takes longer than a second: no other task can run on this thread.
+    /// Whether the poll has taken longer than a second. No other task can run on this thread
+    /// meanwhile.
     pub(crate) is_blocked: bool,
     #[serde(skip)]
     pub(crate) age: u64,
@@ -148,11 +149,11 @@ pub(crate) struct PollNow {
 pub(crate) struct ProgressNow {
     #[serde(flatten)]
     pub(crate) told: SpanProgress,
-    /// When the span told it.
+    /// The time at which the span reported its progress.
     pub(crate) timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_second: Option<f64>,
-    /// The time that is left at the speed of the last updates.
+    /// The estimated time left at the rate of the last updates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) left_ms: Option<f64>,
     #[serde(skip)]
@@ -182,7 +183,7 @@ pub(crate) struct LastLog {
     pub(crate) age: u64,
 }
 
-/// What the events of one span have told so far.
+/// Collects the state of one span from its events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpanNowBuilder {
     span: SpanNow,
@@ -191,7 +192,7 @@ pub(crate) struct SpanNowBuilder {
     rate: ProgressRate,
     awaiting: Option<(String, Timestamp)>,
     polling: Option<(String, Timestamp)>,
-    /// When it told how its task is polled.
+    /// The time of the last report about the task's polls.
     task_told: Timestamp,
     logged: Option<Timestamp>,
     last: Timestamp,
@@ -210,7 +211,8 @@ impl SpanNowBuilder {
                 self.start(&fields);
                 self.tell_progress(&fields, time);
             }
-            // What comes after its end is another span with this id. A lost end may be wrong.
+            // An event after the span's end belongs to another span with this id. A lost end may be
+            // wrong, so it changes nothing.
             "ended" if !parse::is_lost(event.payload) => *self = Self::default(),
             "updated" => self.update(&fields, time),
             "log" => self.log(&fields, event.payload, time),
@@ -294,7 +296,7 @@ impl SpanNowBuilder {
         });
     }
 
-    /// Returns the span as it is at this moment.
+    /// Returns the span's state at this time.
     pub(crate) fn finish(self, open: &OpenSpanEntry, now: Timestamp) -> SpanNow {
         let mut span = self.span;
         let age = age_of(open.start, now);
@@ -336,7 +338,7 @@ impl SpanNowBuilder {
                     age,
                 });
             }
-            // An idle task tells nothing, so the time since it told something counts as idle.
+            // An idle task reports nothing, so the time since its last report counts as idle.
             (Some(task), None) => {
                 let silence = age_of(self.task_told, now);
                 task.idle_nanos = task.idle_nanos.saturating_add(silence);
@@ -362,7 +364,7 @@ impl SpanNowBuilder {
 }
 
 impl SpanNow {
-    /// Compares the span with so many others of its name that have ended, and the time in which 95 % of them did.
+    /// Compares the span with `count` ended spans of its name, 95 % of which took at most `p95`.
     pub(crate) fn compare_with(&mut self, count: u64, p95: Option<u64>) {
         if count < DurationHistogram::USUAL_SPANS_MIN {
             return;
@@ -370,7 +372,7 @@ impl SpanNow {
         self.usual = p95.map(|p95| UsualDuration::of(count, p95, self.age));
     }
 
-    /// Returns whether it says something that a reader must not miss.
+    /// Returns whether the span is in a state that a reader must not miss.
     pub(crate) fn is_notable(&self) -> bool {
         let is_blocked = |task: &TaskNow| task.polling.as_ref().is_some_and(|poll| poll.is_blocked);
         matches!(self.state, SpanNowState::Failing | SpanNowState::Panicked)
@@ -380,7 +382,7 @@ impl SpanNow {
 }
 
 impl UsualDuration {
-    /// Compares a time with that in which 95 % of so many spans ended.
+    /// Compares a duration with `count` ended spans, 95 % of which took at most `p95`.
     pub(crate) fn of(count: u64, p95: u64, took: u64) -> Self {
         Self {
             count,
@@ -413,7 +415,7 @@ fn text(value: Option<&EventText<'_>>) -> Option<String> {
     value.map(clipped)
 }
 
-/// Returns the fields of a log record that has no text, as in `cmd=get key=a`.
+/// Returns the fields of a log record that has no body, such as `cmd=get key=a`.
 fn text_of_fields(payload: &[u8]) -> String {
     #[derive(Default, Deserialize)]
     struct RecordWithoutText {

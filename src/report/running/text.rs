@@ -1,5 +1,6 @@
-//! Prints the report of what is open as a tree that a person reads in a terminal, within a number of bytes. Spans that
-//! hang or fail are printed before others; what is left out is counted where it would stand. Pure.
+//! Prints the report of running spans as a tree for a terminal, within a number of bytes. Hanging
+//! and failing spans are printed before others. Omitted spans are counted where they would be.
+//! Pure.
 
 use std::fmt::{self, Write as _};
 
@@ -15,17 +16,17 @@ use crate::{
     trace::state::TraceState,
 };
 
-/// How many lines each trace gets, at most, if the report would be too long with more.
+/// Upper bounds on the lines of each trace. The next one is tried if the report is too long.
 const LINES_OF_TRACE: [usize; 4] = [200, 40, 12, 4];
-/// Room for the lines that say what is left out.
+/// Bytes reserved for the lines about omitted spans.
 const TAIL_BYTES: usize = 400;
 
-/// How a report is printed.
+/// The options for printing a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TextOptions<'a> {
-    /// Upper bound on its bytes.
+    /// Upper bound on the length of the text, in bytes.
     pub(crate) bytes_max: usize,
-    /// How to ask for less, such as `narrow by ?q=`.
+    /// A hint about narrower queries, such as `narrow by ?q=`.
     pub(crate) how_to_narrow: &'a str,
 }
 
@@ -68,7 +69,8 @@ impl RunningReport {
         text
     }
 
-    /// Returns the blocks of as many traces as fit, and how many traces and spans these are.
+    /// Returns the texts of as many traces as fit. Also returns the numbers of these traces and of
+    /// their printed spans.
     fn blocks_within(&self, room: usize) -> (String, (u64, u64)) {
         let mut printed = (String::new(), (0, 0));
         for lines in LINES_OF_TRACE {
@@ -93,7 +95,8 @@ impl RunningReport {
 }
 
 impl RunningTrace {
-    /// Returns the trace as text with a limited number of spans, and the number of these.
+    /// Returns the trace as text with at most `lines` spans. Also returns the number of printed
+    /// spans.
     fn block(&self, lines: usize) -> (String, u64) {
         let outline = self.outline(lines);
         let mut block = format!("\n{}\n", self.headline());
@@ -198,7 +201,7 @@ impl fmt::Display for SpanLine<'_> {
     }
 }
 
-/// What a span says of the moment, each part after a dot.
+/// The reported state of a span, each part after a dot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Said<'a>(pub(crate) &'a SpanNow);
 

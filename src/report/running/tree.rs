@@ -1,4 +1,5 @@
-//! Puts the open spans of a trace into the order of their tree. Pure; no recursion, whatever the depth.
+//! Sorts the open spans of a trace into tree order. Pure; it does not recurse, so any depth is
+//! safe.
 
 use std::collections::HashMap;
 
@@ -7,8 +8,8 @@ use crate::{
     util::hash::Set,
 };
 
-/// Returns the spans in the order of their tree, parents first, siblings in the given order, and sets their depth. A span
-/// whose parent is not among them stands at the top.
+/// Returns the spans in tree order, with their depths set: parents come first, and siblings keep
+/// the given order. A span whose parent is not in the list is at the top.
 pub(crate) fn in_tree_order(spans: Vec<SpanNow>) -> Vec<SpanNow> {
     let ids: Set<String> = spans.iter().map(|span| span.span_id.clone()).collect();
     let mut children: HashMap<String, Vec<usize>> = HashMap::new();
@@ -23,7 +24,7 @@ pub(crate) fn in_tree_order(spans: Vec<SpanNow>) -> Vec<SpanNow> {
     }
     let mut spans: Vec<Option<SpanNow>> = spans.into_iter().map(Some).collect();
     let mut ordered = Vec::with_capacity(spans.len());
-    // The spans of a cycle of parents are below no top. They follow, each at the top.
+    // Spans in a cycle of parents are not below any top span. They follow, each at the top.
     let tops: Vec<usize> = tops.into_iter().chain(0..spans.len()).collect();
     for top in tops {
         let mut next = vec![(top, 0)];

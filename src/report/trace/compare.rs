@@ -1,5 +1,5 @@
-//! Compares two traces: which spans one has and the other lacks, and which take longer. Spans are alike if they and all
-//! spans above them have the same names. Pure.
+//! Compares two traces: finds spans that only one of them has, and spans that take longer in one.
+//! Two spans correspond if they and all spans above them have the same names. Pure.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -15,20 +15,20 @@ use crate::{
 
 /// Upper bound on the differences of the JSON.
 const JSON_DIFFERENCES_MAX: usize = 500;
-/// Names above a span that tell it from others.
+/// Upper bound on the names above a span that are compared.
 const PATH_MAX: usize = 32;
 
-/// Two traces side by side.
+/// The comparison of two traces.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Comparison {
     one: ComparedTrace,
     other: ComparedTrace,
-    /// How many groups of spans are alike in both.
+    /// The number of groups of spans that are alike in both traces.
     alike: usize,
-    /// Where they differ, the largest difference of time first.
+    /// The differences, the largest difference of duration first.
     differences: Vec<Difference>,
-    /// Differences that are not listed.
+    /// The number of differences that are not listed.
     left_out: usize,
 }
 
@@ -46,7 +46,7 @@ struct ComparedTrace {
     nanos: u64,
 }
 
-/// All spans with the same names above them.
+/// All spans of a trace with the same path of names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SpanGroup {
     count: u64,
@@ -110,7 +110,7 @@ impl Comparison {
         }
     }
 
-    /// Returns the comparison as text of at most so many bytes.
+    /// Returns the comparison as text of at most this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = format!("A {}\nB {}\n", self.one.line(), self.other.line());
         let _fits = writeln!(
@@ -142,8 +142,8 @@ impl Comparison {
     }
 }
 
-/// Returns whether two groups differ by more than chance: in number, in errors, in what is open, or by a quarter and a
-/// millisecond of their time.
+/// Returns whether two groups differ by more than chance: in number, in errors, in open spans, or
+/// in duration by a quarter and at least a millisecond.
 fn is_different([one, other]: &[SpanGroup; 2]) -> bool {
     let by = one.nanos.abs_diff(other.nanos);
     (one.count, one.errors, one.open) != (other.count, other.errors, other.open)

@@ -1,5 +1,6 @@
-//! The spans that made a trace take as long as it did: at each moment the innermost span without which the trace would
-//! have ended earlier. From the end backwards: of the children that end before the moment, the one that ends last. Pure.
+//! The critical path of a trace: the spans that determined its duration. The search goes from the
+//! end of each span backwards. At each point it takes the child that ended last before that point,
+//! and continues at that child's start. Pure.
 
 use crate::{report::trace::spans::TraceSpans, util::hash::Map};
 
@@ -29,7 +30,7 @@ pub(crate) fn critical_path(trace: &TraceSpans) -> Vec<bool> {
             _ => continue,
         }
         let mut until = end_of(index);
-        // Sorted by their ends. A child that outlives its parent does not hold it up.
+        // The children are sorted by their ends. A child that outlives its parent did not delay it.
         for child in children
             .remove(&index)
             .unwrap_or_default()

@@ -1,5 +1,5 @@
-//! Single spans with all that the log has of them: attributes, events, links, status, updates and log records. It runs on
-//! the task of a request, and holds what it found of at most [`SPANS_AT_ONCE_MAX`] spans.
+//! Single spans with all data in the log: attributes, events, links, status, updates and log
+//! records. It runs on the task of a request, and holds at most [`SPANS_AT_ONCE_MAX`] spans.
 
 use std::{collections::VecDeque, fmt::Write as _};
 
@@ -23,24 +23,25 @@ use crate::{
 
 /// Upper bound on the spans of one answer.
 pub(crate) const SPANS_AT_ONCE_MAX: usize = 20;
-/// Log records of a span that are shown: the newest.
+/// Upper bound on the log records of a span that are shown. The newest are shown.
 const LOGS_MAX: usize = 10;
-/// Attributes, events and links of a span that are printed.
+/// Upper bounds on the attributes, events and links of a span that are printed. The next one is
+/// tried if the text is too long.
 const LINES_OF_SPAN: [usize; 4] = [100, 30, 10, 3];
 
-/// One span, as its events tell it.
+/// One span, built from its events.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SpanDetails {
     pub(crate) span_id: String,
-    /// Its end, or its start while it is open.
+    /// The span's end, or its start while it is open.
     event: Json,
-    /// All updates since its start, merged, while it is open.
+    /// All updates of an open span since its start, merged.
     #[serde(skip_serializing_if = "Option::is_none")]
     update: Option<Json>,
-    /// How many log records it has.
+    /// The number of the span's log records.
     log_records: u64,
-    /// The newest of them, oldest first.
+    /// The newest log records, oldest first.
     logs: VecDeque<Json>,
     #[serde(skip)]
     merged: MergedUpdate,
@@ -48,21 +49,21 @@ pub(crate) struct SpanDetails {
     is_updated: bool,
 }
 
-/// The spans that were asked for.
+/// The requested spans.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DetailsReport {
     pub(crate) trace_id: String,
     pub(crate) spans: Vec<SpanDetails>,
-    /// Ids that no span of the trace has.
+    /// Requested ids that match no span of the trace.
     pub(crate) unknown: Vec<String>,
-    /// Ids with which several spans begin.
+    /// Requested ids that match several spans.
     pub(crate) ambiguous: Vec<String>,
-    /// Whether all events could be read.
+    /// Whether all events of the trace could be read.
     complete: bool,
 }
 
-/// Reads spans of a trace whose ids begin with these digits.
+/// Reads the spans of a trace whose ids begin with these digits.
 pub(crate) async fn read_spans(
     live: &LiveSpans,
     id: TraceId,
@@ -80,7 +81,7 @@ pub(crate) async fn read_spans(
         let wanted = prefixes.iter().zip(&mut found);
         for (_, found) in wanted.filter(|(prefix, _)| span.starts_with(prefix.as_str())) {
             let place = found.iter().position(|one| one.span_id == span);
-            // A third span with the same digits says no more than a second one.
+            // Two spans with the same digits suffice to know that an id is ambiguous.
             if place.is_none() && found.len() < 2 {
                 found.push(SpanDetails {
                     span_id: span.clone(),
@@ -237,7 +238,7 @@ impl SpanDetails {
 }
 
 impl DetailsReport {
-    /// Returns the spans as text of at most so many bytes.
+    /// Returns the spans as text of at most this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut printed = String::new();
         for lines in LINES_OF_SPAN {
@@ -292,7 +293,7 @@ fn text<'a>(value: &'a Json, field: &str) -> &'a str {
     value.get(field).and_then(Json::as_str).unwrap_or_default()
 }
 
-/// A value without the quotes of JSON.
+/// Returns a value as text, without the quotes of JSON.
 fn plain(value: &Json) -> String {
     value
         .as_str()

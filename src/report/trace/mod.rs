@@ -1,5 +1,6 @@
-//! One trace, whole or as it was at a moment: [`spans`] holds its spans, [`critical_path`] says which of them made it take
-//! as long as it did, [`tree`] prints it, [`details`] prints single spans, [`compare`] two traces side by side.
+//! One trace, at present or at an earlier point in time: [`spans`] holds its spans,
+//! [`critical_path`] finds those that determined its duration, [`tree`] prints it, [`details`]
+//! prints single spans, [`compare`] compares two traces.
 
 pub(crate) mod compare;
 pub(crate) mod critical_path;

@@ -1,5 +1,5 @@
-//! The spans of one trace, as its events tell them up to a moment. Bounded. Pure, but for [`TraceSpans::read`], which runs
-//! on the task of a request.
+//! The spans of one trace, built from its events up to a point in time. Bounded. Pure, except for
+//! [`TraceSpans::read`], which runs on the task of a request.
 
 use std::sync::Arc;
 
@@ -27,10 +27,10 @@ use crate::{
 pub(crate) const SPANS_MAX: usize = 200_000;
 /// Upper bound on the bytes of a name and of a message.
 const NAME_BYTES_MAX: usize = 256;
-/// The severity from which on a log record tells of an error.
+/// The lowest severity of an error.
 const SEVERITY_ERROR: u8 = 17;
 
-/// The moment whose state of the trace is wanted.
+/// The point in time at which the trace is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Moment {
     #[default]
@@ -38,7 +38,7 @@ pub(crate) enum Moment {
     /// After the event with this sequence.
     Event(u64),
     Time(Timestamp),
-    /// So many nanoseconds after the first start.
+    /// This many nanoseconds after the first start.
     Offset(u64),
 }
 
@@ -50,20 +50,20 @@ pub(crate) struct TraceSpan {
     pub(crate) name: Arc<str>,
     pub(crate) service: Arc<str>,
     pub(crate) start: Timestamp,
-    /// `None` while it is open.
+    /// The end time; `None` while the span is open.
     pub(crate) end: Option<Timestamp>,
     pub(crate) outcome: ShownState,
-    /// Of an error or a panic.
+    /// The message of an error or a panic.
     pub(crate) message: Option<Box<str>>,
     pub(crate) logs: u32,
     pub(crate) error_logs: u32,
-    /// The event that told of it last: its end, or its start.
+    /// The sequence of the span's last event: its end, or its start.
     pub(crate) sequence: u64,
-    /// What its updates say while it is open.
+    /// The state from its updates, while the span is open.
     updates: Option<Box<SpanNowBuilder>>,
 }
 
-/// How a span ended.
+/// The state in which a span ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ShownState {
@@ -75,27 +75,27 @@ pub(crate) enum ShownState {
     Lost,
 }
 
-/// The spans of a trace at one moment.
+/// The spans of a trace at one point in time.
 #[derive(Debug)]
 pub(crate) struct TraceSpans {
     pub(crate) id: TraceId,
-    /// In log order.
+    /// The spans in log order.
     pub(crate) spans: Vec<TraceSpan>,
     by_id: Map<[u8; 8], usize>,
     names: Set<Arc<str>>,
-    /// The moment that is shown.
+    /// The point in time that is shown.
     pub(crate) at: Timestamp,
-    /// Spans beyond [`SPANS_MAX`].
+    /// The number of spans beyond [`SPANS_MAX`].
     pub(crate) left_out: u64,
     pub(crate) logs: u64,
     pub(crate) result: ReadResult,
-    /// The events that retention has removed.
+    /// The number of events that retention has removed.
     pub(crate) evicted: u64,
     first_start: Option<Timestamp>,
 }
 
 impl TraceSpans {
-    /// Reads a trace as it was at this moment; returns `None` if the log has no span of it.
+    /// Reads a trace as it was at this point in time. Returns `None` if the log has no span of it.
     pub(crate) async fn read(live: &LiveSpans, id: TraceId, moment: Moment) -> Option<Self> {
         let log = live.log();
         let head = log.head();
@@ -140,7 +140,7 @@ impl TraceSpans {
         }
     }
 
-    /// Adds the next event of the trace, unless it is later than the moment.
+    /// Adds the next event of the trace, unless the event is later than `moment`.
     fn add(&mut self, event: &ReportEvent<'_>, moment: Moment) {
         let Some(id) = parse::span_id(event.payload).map(SpanId::to_bytes) else {
             return;
@@ -177,7 +177,7 @@ impl TraceSpans {
         if let Some(span) = known
             && matches!(span.outcome, ShownState::Open | ShownState::Lost)
         {
-            // A lost end may be wrong: the process was suspended.
+            // The lost end was wrong: the process had only been suspended.
             span.outcome = ShownState::Open;
             span.end = None;
             return;
@@ -282,13 +282,13 @@ impl TraceSpans {
         self.first_start.unwrap_or_default()
     }
 
-    /// Returns the latest end, or the moment that is shown while a span is open.
+    /// Returns the latest end, or the shown point in time if a span is open.
     pub(crate) fn end(&self) -> Timestamp {
         let ends = self.spans.iter().map(|span| span.end.unwrap_or(self.at));
         ends.max().unwrap_or_default()
     }
 
-    /// Returns the root: the first span without a parent, else the first one.
+    /// Returns the root: the first span without a parent, or else the first span.
     pub(crate) fn root(&self) -> Option<&TraceSpan> {
         let mut all = self.spans.iter();
         all.find(|span| span.parent.is_none())
@@ -314,7 +314,7 @@ impl TraceSpans {
         self.by_id.get(&id).copied()
     }
 
-    /// Returns what an open span says of the moment.
+    /// Returns the current state of an open span.
     pub(crate) fn now_of(&self, index: usize) -> Option<SpanNow> {
         let span = self.spans.get(index)?;
         let updates = span.updates.as_deref()?.clone();
@@ -327,8 +327,8 @@ impl TraceSpans {
         Some(updates.finish(&open, self.at))
     }
 
-    /// Returns the indexes of the spans in the order of their tree, each with its depth: parents first, siblings by
-    /// their start. A span whose parent is not there stands at the top.
+    /// Returns the indexes of the spans in tree order, each with its depth: parents come first,
+    /// siblings by their start. A span whose parent is missing is at the top.
     pub(crate) fn in_tree_order(&self) -> Vec<(usize, usize)> {
         let mut children: Map<usize, Vec<usize>> = Map::default();
         let mut tops = Vec::new();
@@ -343,7 +343,7 @@ impl TraceSpans {
         }
         let mut ordered = Vec::with_capacity(self.spans.len());
         let mut seen = vec![false; self.spans.len()];
-        // The spans of a cycle of parents are below no top. They follow, each at the top.
+        // Spans in a cycle of parents are not below any top span. They follow, each at the top.
         for top in tops.into_iter().chain(0..self.spans.len()) {
             let mut next = vec![(top, 0)];
             while let Some((index, depth)) = next.pop() {
@@ -361,7 +361,7 @@ impl TraceSpans {
 }
 
 impl TraceSpan {
-    /// Returns how long it took, or has taken.
+    /// Returns the duration of the span, until `at` if it is open.
     pub(crate) fn nanos(&self, at: Timestamp) -> u64 {
         let end = self.end.unwrap_or(at);
         end.nanos().saturating_sub(self.start.nanos())
@@ -388,7 +388,7 @@ impl ShownState {
         matches!(self, Self::Error | Self::Panicked | Self::Lost)
     }
 
-    /// Returns the word that a text shows; nothing for spans that need none.
+    /// Returns the word for the state in a text. It is empty for an ordinary state.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Open | Self::Ok => "",

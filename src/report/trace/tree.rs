@@ -1,5 +1,5 @@
-//! Prints a trace as an indented tree, within a number of bytes: failed, open and critical spans before others, and what
-//! is left out is counted where it would stand. Pure.
+//! Prints a trace as an indented tree, within a number of bytes. Failed, open and critical spans
+//! are printed before others. Omitted spans are counted where they would be. Pure.
 
 use std::fmt::Write as _;
 
@@ -20,20 +20,21 @@ use crate::{
     util::hex,
 };
 
-/// How many spans are printed, if the text would be too long with more.
+/// Upper bounds on the printed spans. The next one is tried if the text is too long.
 const LINES: [usize; 7] = [400, 120, 80, 50, 30, 15, 5];
-/// Upper bound on the spans of the JSON.
+/// Upper bound on the spans in the JSON.
 pub(crate) const JSON_SPANS_MAX: usize = 2_000;
 /// Deeper spans are not indented further.
 const DEPTH_SHOWN_MAX: usize = 20;
-/// Spans that failed or are open come first, up to this share of the lines. The others are for their surroundings.
+/// Failed and open spans are chosen first, for up to half of the lines. The remaining lines show
+/// the spans around them.
 const FIRST_SHARE: usize = 2;
 
-/// A trace in the order of its tree, ready to be printed.
+/// A trace in tree order, ready to be printed.
 #[derive(Debug)]
 pub(crate) struct TraceTree {
     trace: TraceSpans,
-    /// Index and depth of each span, in the order of the tree.
+    /// The index and depth of each span, in tree order.
     order: Vec<(usize, usize)>,
     is_critical: Vec<bool>,
 }
@@ -46,7 +47,7 @@ pub(crate) struct TraceJson {
     name: String,
     service: String,
     start_timestamp: String,
-    /// The moment that is shown.
+    /// The point in time that is shown.
     at: String,
     duration_ms: f64,
     spans_total: u64,
@@ -54,11 +55,11 @@ pub(crate) struct TraceJson {
     errors: usize,
     log_records: u64,
     evicted_events: u64,
-    /// Whether all events could be read.
+    /// Whether all events of the trace could be read.
     complete: bool,
-    /// Spans that are not listed.
+    /// The number of spans that are not listed.
     left_out: u64,
-    /// In the order of the tree.
+    /// The spans in tree order.
     spans: Vec<SpanJson>,
 }
 
@@ -76,9 +77,9 @@ struct SpanJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     log_records: u32,
-    /// Whether it is on the critical path.
+    /// Whether the span is on the critical path.
     critical: bool,
-    /// What it says while it is open.
+    /// The current state of the span, if it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     now: Option<SpanNow>,
 }
@@ -92,7 +93,7 @@ impl TraceTree {
         }
     }
 
-    /// Returns the trace as text of at most so many bytes.
+    /// Returns the trace as text of at most this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = String::new();
         for lines in LINES {
@@ -143,7 +144,7 @@ impl TraceTree {
         };
         let fails = places(&|span, _| span.outcome.is_error() || span.outcome == ShownState::Open);
         let mut critical = places(&|_, index| self.is_critical.get(index) == Some(&true));
-        // The longest first: they explain most.
+        // The longest come first, because they explain the most.
         critical.sort_by_key(|place| std::cmp::Reverse(spans.get(*place).map(|span| span.nanos)));
         let first = fails.into_iter().take(max / FIRST_SHARE);
         let first = first.chain(critical.into_iter().take(max / FIRST_SHARE));

@@ -1,4 +1,4 @@
-//! The text of what is open, as a person reads it.
+//! The text of the report of running spans.
 
 use super::*;
 use crate::{
@@ -21,7 +21,7 @@ fn at(milliseconds: u64) -> Timestamp {
 /// One minute after the start.
 const NOW: u64 = 60_000;
 
-/// An open span with its events: the name of each, when it came, and its fields as JSON.
+/// Returns an open span with these events: the name of each, its time, and its fields as JSON.
 fn span(id: u8, parent: Option<u8>, events: &[(&str, u64, &str)]) -> SpanNow {
     let mut builder = SpanNowBuilder::default();
     for (name, time, fields) in events {
