@@ -1,8 +1,8 @@
-//! Who may read the log over HTTP, and which part of it: data and functions that the app supplies. This module answers
-//! no request: `http::auth` calls it for each one, on the task of the connection.
+//! Access control: who may read the log over HTTP, and which part of it. The app supplies the data and functions.
+//! `http::auth` calls this module for each request, on the task of the connection; no request is answered here.
 //!
 //! [`Auth`] identifies a reader and returns an [`Access`]: the traces that this reader may see. A [`View`] selects the
-//! parts of a trace that a customer sees. [`Redaction`] masks values before they are stored, so nobody sees them.
+//! parts of a trace that a customer sees. [`Redaction`] masks values before they are stored, so no reader sees them.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -110,7 +110,8 @@ impl Auth {
     /// Lets everyone who has the token read everything. A program sends it in `Authorization: Bearer` (RFC 6750). A
     /// browser signs in with the token, or with the one-time link of
     /// [`LiveServer::login_url`](crate::LiveServer::login_url), and gets a cookie. The cookie is derived from the
-    /// token, so it outlives a restart, and a new token invalidates it. The token is compared in constant time.
+    /// token, so it stays valid after a restart, and a new token invalidates it. The token is compared in constant
+    /// time.
     ///
     /// Use at least 16 random bytes: someone who has seen a cookie can guess short tokens offline.
     /// [`build`](crate::LiveSpansBuilder::build) rejects an empty token, and one with characters that a header cannot
@@ -119,7 +120,7 @@ impl Auth {
         Self(AuthRule::Token(token.into()))
     }
 
-    /// Works as [`token`](Self::token) does, but reads the token from an environment variable.
+    /// Like [`token`](Self::token), but reads the token from an environment variable.
     /// [`build`](crate::LiveSpansBuilder::build) returns an error if the variable is not set.
     pub fn token_from_env(variable: impl Into<String>) -> Self {
         Self(AuthRule::TokenFrom(variable.into()))
@@ -137,8 +138,8 @@ impl Auth {
         Self(AuthRule::Check(Arc::new(check)))
     }
 
-    /// Works as [`check`](Self::check) does, for a rule that must wait, for example for a database. If `check` does not
-    /// answer within [`CHECK_TIMEOUT`](Self::CHECK_TIMEOUT), the request is refused, and a running stream ends.
+    /// Like [`check`](Self::check), for a rule that must wait, for example for a database. If `check` does not answer
+    /// within [`CHECK_TIMEOUT`](Self::CHECK_TIMEOUT), the request is refused, and a running stream ends.
     pub fn check_async<F>(check: impl Fn(Parts) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Access> + Send + 'static,
@@ -185,7 +186,7 @@ impl Access {
         Self::new(AccessScope::Nothing)
     }
 
-    /// Reports that the reader's access has run out. A stream opens and ends with `end` (`expired`), so that an
+    /// Reports that the reader's access has expired. A stream opens and ends with `end` (`expired`), so that an
     /// `EventSource` reconnects. Other requests are answered with `401`.
     pub fn expired() -> Self {
         Self::new(AccessScope::Expired)
@@ -196,9 +197,9 @@ impl Access {
         Self::new(AccessScope::Everything)
     }
 
-    /// Grants these traces only. Other traces appear nowhere: not in lists and searches, not in links, and not through
-    /// the processes that worked on them. A request for another trace is answered with `403`, whether or not that trace
-    /// exists. `/status`, `/operations` and `/stats/durations` cover the whole log, so they are refused.
+    /// Grants these traces only. Lists, searches and links leave out other traces, and their processes are hidden. A
+    /// request for another trace is answered with `403`, whether or not that trace exists. `/status`, `/operations` and
+    /// `/stats/durations` cover the whole log, so they are refused.
     ///
     /// Sequence numbers still reveal how busy the log is: ids are positions in the whole log, and `hello`, `ping` and
     /// `gap` carry its head, its oldest event and its counts of dropped events.

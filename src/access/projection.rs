@@ -8,9 +8,9 @@ use crate::span::{
     json,
 };
 
-/// The fields of a shown span that a view passes on, besides its attributes and its status. Scope and service are left
-/// out because they reveal how a program is built. Events, links, log records, trace state and the details of a panic
-/// are left out because they may contain anything.
+/// The fields of a visible span that a view passes on, besides its attributes and its status. Scope and service are
+/// left out because they reveal how a program is built. Events, links, log records, trace state and the details of a
+/// panic are left out because they may contain anything.
 const PROJECTED_FIELDS: &[&str] = &[
     "type",
     "traceId",
@@ -58,7 +58,7 @@ pub(crate) fn view_fields(payload: &[u8]) -> Option<ViewFields<'_>> {
     })
 }
 
-/// Returns the name of the process that the event belongs to.
+/// Returns the id of the event's process.
 pub(crate) fn process(payload: &[u8]) -> Option<Cow<'_, str>> {
     text(payload, "process")
 }

@@ -24,7 +24,7 @@ const LOGIN_LINKS_MAX: usize = 64;
 
 type Key = [u8; 32];
 
-/// The keys of one log, and its unused one-time codes.
+/// Holds the keys of one log, and its unused one-time codes.
 pub(crate) struct TokenSigner {
     /// Signs cookies; set if readers need a token.
     cookie_key: Option<Key>,
@@ -41,7 +41,7 @@ struct LoginCode {
     until: SystemTime,
 }
 
-/// The result of verifying a signed text.
+/// The result of the verification of a signed text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verification {
     ValidUntil(SystemTime),
@@ -57,7 +57,7 @@ impl fmt::Debug for TokenSigner {
 }
 
 impl TokenSigner {
-    /// Creates a signer; draws random keys in place of those that are not given.
+    /// Creates a signer. Keys that are not given are random.
     pub(crate) fn new(token: Option<&str>, ticket_key: Option<&[u8]>) -> Result<Self, Error> {
         let process_key = random_key()?;
         let ticket = match (ticket_key, token) {
@@ -75,7 +75,7 @@ impl TokenSigner {
     }
 
     pub(crate) fn is_token(&self, presented: &[u8]) -> bool {
-        // Compares two MACs under a key that nobody else has, so the time reveals neither the length nor the content.
+        // Compares MACs under a key that only this process has, so the duration reveals neither length nor content.
         self.token
             .is_some_and(|token| is_mac_of(&self.process_key, &[presented], &token))
     }

@@ -1,5 +1,5 @@
-//! The projection for a reader of some traces: it removes links to other traces, and shows only the processes that
-//! worked on the reader's traces. It runs on the reader's task.
+//! The projection for a reader of some traces: it removes links to other traces, and shows only the processes that have
+//! events in the reader's traces. It runs on the reader's task.
 
 use std::{
     borrow::Cow,
@@ -17,7 +17,8 @@ use crate::{
     wire::{control, frame, id::EventId},
 };
 
-/// Upper bound on the `process` events that are held back until the process works on one of the reader's traces.
+/// Upper bound on the `process` events that are held back until their process has an event in one of the reader's
+/// traces.
 const PROCESSES_MAX: usize = 4096;
 
 /// The projection state of one reader.
@@ -61,7 +62,7 @@ impl Projection for TraceScope {
             if name == "process" {
                 self.hold(event.payload());
             }
-            // Every reader learns of losses.
+            // Every reader gets gaps.
             return if name == control::GAP {
                 Projected::Unchanged
             } else {

@@ -25,21 +25,21 @@ const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ENTRY_BYTES: usize = 128;
 /// Upper bound on the spans for which a view remembers whether it showed their start.
 const SPANS_MAX: usize = 65_536;
-/// Upper bound on the bytes of a name that is remembered with a span. A span with a longer one stays hidden.
+/// Upper bound on the bytes of a name that is remembered with a span. A span with a longer name stays hidden.
 const NAME_BYTES_MAX: usize = 256;
 
 /// The part of a trace that an end user may see: the spans that a rule accepts by scope, name and kind, and those of
 /// their attributes that are allowed (none by default). It keeps a shop's internal span names and SQL texts from its
 /// customers.
 ///
-/// A shown span has its ids, name, kind, times, whether it failed, panicked, was cancelled or lost, and the allowed
-/// attributes.
-/// Never shown are service, resource, scope, span events (which hold exceptions), links, log records, and what a span
-/// waits for. Updates of a shown span show the same: its allowed attributes, its status and its state. A new name is shown
-/// when the span ends, if the rule accepts it. A span whose start was hidden stays hidden under every later name, as long
-/// as the view remembers the start: of 65,536 spans. Then the end alone decides.
+/// A visible span has its ids, name, kind, times, outcome (failed, panicked, cancelled or lost) and the allowed
+/// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log records,
+/// and what a span waits for. Updates of a visible span have only the allowed attributes, the status and the state. A
+/// new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden stays hidden
+/// under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten span, the end
+/// alone decides.
 ///
-/// Create one view and use it for all readers: each event is then decided and encoded once for all of them. Clones
+/// Create one view and use it for all readers: each event is then checked and encoded once for all of them. Clones
 /// share the cache.
 ///
 /// The guide: [a customer's page](crate::_guide::customer_page).
@@ -85,7 +85,7 @@ type SpanKey = (StreamKey, SpanId);
 enum SeenSpan {
     Shown,
     Hidden,
-    /// Hidden by a start that had no scope, under this name. The end may have a scope that the rule accepts.
+    /// Hidden because of a start without a scope, under this name. The end may have a scope that the rule accepts.
     HiddenWithoutScope(Box<str>),
 }
 
@@ -159,7 +159,7 @@ impl View {
         }))
     }
 
-    /// Also shows the attributes with these keys.
+    /// Adds the attributes with these keys.
     pub fn attributes<K: Into<String>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         self.with(|inner| inner.attributes.extend(keys.into_iter().map(Into::into)))
     }
@@ -227,7 +227,7 @@ impl View {
         ViewDecision { decided, rewritten }
     }
 
-    /// Decides about the end of a span after its start. A span that was hidden stays hidden, whatever it is called by now.
+    /// Decides about the end of a span after its start. A hidden span stays hidden, even under a new name.
     fn accepts_end(&self, fields: ViewFields<'_>, seen: Option<&SeenSpan>) -> bool {
         match seen {
             Some(SeenSpan::Hidden) => false,
@@ -258,7 +258,7 @@ impl Projection for View {
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         let Some(key) = event.key() else {
-            // Every reader learns of losses. `process` events are hidden.
+            // Every reader gets gaps. `process` events are hidden.
             return if name == control::GAP {
                 Projected::Unchanged
             } else {
@@ -278,7 +278,7 @@ impl Projection for View {
             Projected::Replaced(Bytes::from(out))
         });
         let mut cache = lock(&self.0.cache);
-        // Another reader may have decided first; all readers must see the same decision.
+        // Another reader may have stored a decision first. All readers must use the same decision.
         if let Some(seen) = cache.events.get(&id) {
             return seen.clone();
         }

@@ -94,7 +94,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Also hands the spans to the other processors of this provider: see [`Workflows::exporting`].
+    /// Also passes the spans to the other processors of this provider: see [`Workflows::exporting`].
     pub fn exporting(mut self, provider: &SdkTracerProvider) -> Self {
         self.flows = self.flows.exporting(provider);
         self
@@ -116,8 +116,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Builds the engine of a workflow with this name. `function` gets the instance and the input with which the
-    /// instance was created.
+    /// Builds the engine of a workflow with this name. `function` gets the instance and its input.
     pub fn build<F, Fut, I, O, E, Way>(self, name: impl Into<String>, function: F) -> Engine
     where
         F: Fn(Instance, I) -> Fut + Send + Sync + 'static,
@@ -182,9 +181,8 @@ impl Engine {
     /// Starts an instance on the caller's tokio runtime. Returns its id, a random UUID. If a span is current, the
     /// instance's root span links to it.
     ///
-    /// # Errors
-    /// When the input does not deserialize into the function's input type, when
-    /// [too many](EngineBuilder::instances_max) instances are running, or when there is no tokio runtime.
+    /// # Errors Returns an error if the input does not deserialize into the function's input type, if [too
+    /// many](EngineBuilder::instances_max) instances are running, or if there is no tokio runtime.
     pub fn create(&self, input: impl Into<Json>) -> Result<String, EngineError> {
         let id = random_id();
         self.create_with_id(&id, input).map(|()| id)
@@ -196,8 +194,8 @@ impl Engine {
     /// The engine forgets an instance that ended long ago or whose process died. A new instance with its id continues
     /// in the old trace, and its steps that had already ended there are not shown again.
     ///
-    /// # Errors
-    /// As [`create`](Self::create); and when the engine knows an instance with this id, even one that has ended.
+    /// # Errors Returns the errors of [`create`](Self::create). Also returns an error if the engine knows an instance
+    /// with this id, even one that has ended.
     pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), EngineError> {
         if id.is_empty() || id.len() > Self::INSTANCE_ID_BYTES_MAX {
             let message = format!(
@@ -212,7 +210,7 @@ impl Engine {
         let handle = Arc::new(InstanceHandle::new(id.to_owned(), number));
         let workflow = self.shared.flows.instance(id);
         let instance = Instance::new(workflow.clone(), Arc::clone(&handle));
-        // The function is called here, before the map is touched: it is the host's code.
+        // The function is the host's code, so it is called before the map is locked.
         let function = (self.shared.start)(instance, input.into())?;
         self.shared.instances.insert(&handle)?;
         let name = Arc::clone(&self.shared.name);
@@ -230,8 +228,7 @@ impl Engine {
     /// Sends an event to an instance. If no step waits for the event, the instance keeps it for a later step, up to
     /// [`INBOX_EVENTS_MAX`](Self::INBOX_EVENTS_MAX) events and [`INBOX_BYTES_MAX`](Self::INBOX_BYTES_MAX) bytes.
     ///
-    /// # Errors
-    /// When there is no such instance, when it has ended, or when too many events wait for it.
+    /// # Errors Returns an error if there is no such instance, if it has ended, or if too many events wait for it.
     pub fn send_event(
         &self,
         id: &str,
@@ -255,10 +252,9 @@ impl Engine {
     }
 
     /// Cancels an instance: the engine drops its function, and its open spans end as cancelled. This call does not wait
-    /// until that has happened; [`finished`](Self::finished) does.
+    /// for that; [`finished`](Self::finished) does.
     ///
-    /// # Errors
-    /// When there is no such instance, or when it has ended.
+    /// # Errors Returns an error if there is no such instance, or if it has ended.
     pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), EngineError> {
         let handle = self.handle(id)?;
         if handle.is_over() {
@@ -270,16 +266,14 @@ impl Engine {
 
     /// Returns the state of an instance.
     ///
-    /// # Errors
-    /// When there is no such instance.
+    /// # Errors Returns an error if there is no such instance.
     pub fn state(&self, id: &str) -> Result<InstanceState, EngineError> {
         self.handle(id).map(|handle| handle.state.borrow().clone())
     }
 
     /// Waits until an instance has ended. Returns its final state.
     ///
-    /// # Errors
-    /// When there is no such instance.
+    /// # Errors Returns an error if there is no such instance.
     pub async fn finished(&self, id: &str) -> Result<InstanceState, EngineError> {
         let handle = self.handle(id)?;
         let mut state = handle.state.subscribe();
@@ -379,7 +373,7 @@ impl Instances {
             let evicted = self
                 .by_id
                 .remove_if(&oldest.id, |_, handle| Arc::ptr_eq(handle, &oldest));
-            // If it was no longer in the map, another thread has evicted it for its own instance. Try the next one.
+            // If the instance was no longer in the map, another thread has evicted it. Try the next one.
             if evicted.is_some() {
                 return true;
             }

@@ -1,5 +1,5 @@
-//! The inbox of one instance: a bounded queue of the events that no step has taken yet. The host's tasks put events in,
-//! and the instance's task takes them. A full inbox refuses an event; it never waits for room.
+//! The inbox of one instance: a bounded queue of events that no step has received yet. The host's tasks add events, and
+//! the instance's task removes them. A full inbox refuses an event; it never waits for room.
 
 use std::{collections::VecDeque, pin::pin, sync::Mutex};
 
@@ -13,10 +13,10 @@ pub(crate) const INBOX_EVENTS_MAX: usize = 256;
 /// Upper bound on the size of the events that wait for one instance, in bytes of JSON: 256 KiB.
 pub(crate) const INBOX_BYTES_MAX: usize = 256 * 1024;
 
-/// An event that no step has taken yet.
+/// An event that no step has received yet.
 #[derive(Debug)]
 struct QueuedEvent {
-    /// The event's name. `None` if any step that waits may take it.
+    /// The event's name. `None` if any waiting step may receive it.
     event: Option<String>,
     payload: Json,
     bytes: usize,
@@ -46,7 +46,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Waits for an event and takes it. The poll that takes the event also returns it, so a dropped wait loses no
+    /// Waits for an event and removes it. The poll that removes the event also returns it, so a dropped wait loses no
     /// event.
     pub(crate) async fn take(&self, event: &str) -> Json {
         loop {

@@ -49,7 +49,7 @@ impl Instance {
     /// Runs a step, and tries it again up to [`StepOptions::retries`] times. A panic counts as a failed attempt.
     ///
     /// # Errors
-    /// When the last attempt failed or took longer than [`StepOptions::timeout`].
+    /// Returns an error if the last attempt failed or took longer than [`StepOptions::timeout`].
     pub fn step<T, E, Way, F>(
         &self,
         work: impl Into<StepOptions>,
@@ -83,11 +83,11 @@ impl Instance {
         self.workflow.sleep_until(step, time, timer)
     }
 
-    /// Waits for an event and returns its payload. An event that arrived earlier is taken at once. If several steps
+    /// Waits for an event and returns its payload. If the event arrived earlier, this returns at once. If several steps
     /// wait for an event, only one of them gets it.
     ///
     /// # Errors
-    /// When [`WaitOptions::timeout`] has passed, or when the payload does not deserialize into `T`.
+    /// Returns an error if [`WaitOptions::timeout`] has passed, or if the payload does not deserialize into `T`.
     pub fn wait_for_event<T: DeserializeOwned>(
         &self,
         wait: impl Into<WaitOptions>,

@@ -4,7 +4,7 @@
 //! instance continues after a restart. For that you need an engine such as those that the module
 //! [`workflow`](crate::workflow) wraps.
 //!
-//! Therefore its spans do not carry `"durable":true`. If a process is *killed*, a log that outlives it shows the
+//! Therefore its spans do not have `"durable":true`. If a process is *killed*, a log that outlives it shows the
 //! process's open spans as lost, like ordinary spans, even those that were waiting. An instance that is cancelled,
 //! panics, or ends with its engine or its runtime is shown as ended.
 //!

@@ -169,7 +169,7 @@ impl From<String> for WaitOptions {
     }
 }
 
-/// The output of a step. Its span shows the failure of the step's work, not the [`StepError`] around it.
+/// The output of a step. The step's span shows the failure of the step's work, not the [`StepError`] around it.
 pub(crate) struct StepResult<T>(pub(crate) Result<T, StepError>);
 
 impl<T> Outcome<marker::Plain> for StepResult<T> {

@@ -130,7 +130,7 @@ async fn until_cancelled(
     }
 }
 
-/// Turns a panic of the future into a failure. A step that panics fails; the instance's trace and the engine continue.
+/// Turns a panic of the future into a failure. A step that panics fails; the instance and the engine continue.
 pub(crate) async fn panic_as_failure<F: Future>(future: F) -> Result<F::Output, Failure> {
     let mut future = pin!(future);
     // Unwind safe, because the future is never polled again after a panic.
@@ -153,10 +153,10 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
 }
 
 /// Cancels the workflow's spans if the future is dropped before it finishes. This engine never resumes a dropped
-/// future, so its span must not be shown as waiting.
+/// future, so the spans must not be shown as waiting.
 ///
-/// The future is boxed, because each wrapper around a future holds it twice: steps in nested scopes would grow to many
-/// kilobytes.
+/// The future is boxed, because each wrapper around a future holds it twice. Without the box, the futures of nested
+/// scopes would grow to many kilobytes.
 pub(crate) fn cancel_on_drop<F: Future>(
     workflow: &Workflow,
     future: F,

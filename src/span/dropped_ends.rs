@@ -1,7 +1,6 @@
-//! Ends that were dropped when even their short `DROPPED_END` record did not fit into the ingest buffer. They are kept
-//! here for the worker, which ends the spans as lost; otherwise they would appear to run for ever. The list is bounded.
-//! Host threads add to it, the worker thread takes all of it. Its lock is never held across a callback, an await or
-//! I/O.
+//! A bounded list of dropped ends whose short `DROPPED_END` record did not fit into the ingest buffer either. The
+//! worker ends these spans as lost; otherwise they would appear to run for ever. Host threads add to the list, the
+//! worker thread empties it. Its lock is never held across a callback, an await or I/O.
 
 use std::sync::{
     Mutex,
@@ -12,7 +11,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::util::{sync::lock, time::Timestamp};
 
-/// Upper bound on the list: 2 MiB. Spans beyond it stay open until their provider is shut down.
+/// Upper bound on the list, which then uses 2 MiB. Spans beyond the bound stay open until their provider is shut down.
 const DROPPED_ENDS_MAX: usize = 65_536;
 
 /// A span whose end was dropped.
@@ -40,9 +39,9 @@ pub(crate) struct DroppedEnds {
 }
 
 impl DroppedEnds {
-    /// Adds an end, unless the list is full. Other holders keep the lock for one push or one swap only. In a forked
-    /// child, a lock that the parent held at the fork is never released. So if the lock is held, `is_forked` is called,
-    /// and in a child the end is discarded.
+    /// Adds an end, unless the list is full. Other threads hold the lock only for one push or one swap. In a forked
+    /// child, a lock that the parent held at the fork is never released. So if the lock is held, this calls
+    /// `is_forked`, and discards the end in a child.
     pub(crate) fn add(&self, end: DroppedEnd, is_forked: impl FnOnce() -> bool) {
         let mut ends = match self.ends.try_lock() {
             Ok(ends) => ends,
@@ -56,7 +55,7 @@ impl DroppedEnds {
         self.is_filled.store(true, Ordering::Release);
     }
 
-    /// Takes the whole list, which is empty most of the time.
+    /// Removes and returns all ends. The list is empty most of the time.
     pub(crate) fn take(&self) -> Vec<DroppedEnd> {
         if self.is_filled.load(Ordering::Relaxed) && self.is_filled.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *lock(&self.ends))

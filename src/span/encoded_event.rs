@@ -1,5 +1,5 @@
-//! Span events that are encoded already: those of another log, or of a file. They are checked, and their bytes are never
-//! changed here. Pure; any thread of the app runs it.
+//! Span events that are already encoded, from another log or a file. They are checked here, and their bytes never
+//! change. Pure; any thread of the app runs it.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -15,10 +15,10 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// A span event in the wire format, as another log sent it or a file has it: the `data` of one frame.
+/// A span event in the wire format, from another log or a file: the `data` of one frame.
 ///
-/// [`LiveSpans::encoded_target`](crate::LiveSpans::encoded_target) takes it. The log appends the payload as it is, except
-/// for values that it redacts, and gives it an id of its own.
+/// [`LiveSpans::encoded_target`](crate::LiveSpans::encoded_target) accepts it. The log appends the payload unchanged,
+/// except for redacted values, under a new id.
 ///
 /// ```
 /// use livespan::{LiveSpans, span::EncodedEvent};
@@ -46,8 +46,7 @@ impl EncodedEvent {
     /// Checks the payload of an event: one JSON object with a `type` that a log stores (`started`, `ended`, `updated`,
     /// `log`, `process`, `gap`), and the ids and times that this type needs.
     ///
-    /// # Errors
-    /// Anything else is [invalid](Error::is_invalid), and so is a payload of more than
+    /// # Errors Returns an [invalid](Error::is_invalid) error for any other payload, and for a payload of more than
     /// [`EVENT_BYTES_MAX`](SpanEvent::EVENT_BYTES_MAX).
     pub fn new(payload: impl Into<String>) -> Result<Self, Error> {
         let payload = payload.into();
@@ -86,12 +85,12 @@ impl EncodedEvent {
         &self.kind
     }
 
-    /// Returns the process that the event says it comes from.
+    /// Returns the id of the process that the event names.
     pub fn process(&self) -> Option<&str> {
         self.process.as_deref()
     }
 
-    /// Returns when the event happened, if it says so.
+    /// Returns the time of the event, if it has one.
     pub fn time(&self) -> Option<SystemTime> {
         self.time.and_then(Timestamp::to_system_time)
     }
@@ -120,7 +119,7 @@ impl SseEvent for EncodedEvent {
     }
 }
 
-/// A text that is borrowed unless it has escapes.
+/// A text, borrowed unless it has escapes.
 #[derive(Debug, Deserialize)]
 struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -130,7 +129,7 @@ impl From<BorrowedText<'_>> for String {
     }
 }
 
-/// The fields that decide where an event belongs, and those that every reader relies on.
+/// The fields that determine the stream and the pin of an event, and those that every reader relies on.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head<'a> {
@@ -164,7 +163,7 @@ struct Status<'a> {
 }
 
 impl Head<'_> {
-    /// Returns the stream of the event, and how retention treats it.
+    /// Returns the stream of the event, and its pin for retention.
     fn place(&self) -> Result<(Option<StreamKey>, Pinning), Error> {
         match &*self.kind.0 {
             "started" => {
@@ -223,7 +222,7 @@ impl Head<'_> {
         }
     }
 
-    /// Keeps the description of a process for as long as that of a process of our own.
+    /// Keeps a `process` event as long as those of this program's own processes.
     fn process_pin(&self) -> Result<Pinning, Error> {
         let id = self.process.as_ref().map_or("", |id| &*id.0);
         if id.is_empty() {

@@ -1,9 +1,9 @@
-//! Finds out how a span ends, in the call that ends it: plainly, because of a panic, or because its future was dropped.
-//! The SDK does not tell a processor, but it calls the processor on the thread that ends the span. This code runs on the
-//! host's threads: it never waits and never panics, and costs an ordinary end three loads.
+//! Determines how a span ends, in the call that ends it: normally, because of a panic, or because its future was
+//! dropped. The SDK does not report this, but it calls the processor on the thread that ends the span. This code runs
+//! on the host's threads: it never waits and never panics, and an ordinary end costs three loads.
 //!
-//! A span whose future was dropped may end later and on another thread, with its last handle. So its ids are kept in a
-//! table until it ends.
+//! A span whose future was dropped may end later, on another thread, with its last handle. So a table keeps its ids
+//! until it ends.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,25 +19,25 @@ use opentelemetry::trace::SpanContext;
 /// How a span ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The program ended it, or dropped it.
+    /// The program ended or dropped the span.
     Plain,
     /// A panic ends it.
     Panicked,
-    /// Its future was dropped before it was ready.
+    /// The span's future was dropped before it was ready.
     Cancelled,
 }
 
-/// What is known of a panic. These texts are not bounded here: the code that makes them bounds them.
+/// The known details of a panic. The code that creates these texts bounds them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PanicDetails {
     pub(crate) message: Option<String>,
     /// File, line and column.
     pub(crate) location: Option<String>,
-    /// The name of its thread.
+    /// The name of the panicking thread.
     pub(crate) thread: Option<String>,
 }
 
-/// A panic that was caught ends the span: this thread does not unwind.
+/// A caught panic ends the span; this thread no longer unwinds.
 const ENDS_PANICKED: u8 = 1;
 /// `PANIC` holds a panic.
 const HAS_DETAILS: u8 = 2;
@@ -47,16 +47,16 @@ const ENDS_CANCELLED: u8 = 4;
 thread_local! {
     /// The flags above. Every end reads them, because they are cheaper to read than the details.
     static FLAGS: Cell<u8> = const { Cell::new(0) };
-    /// The trace of the span whose future is being dropped, by the last 64 bits of its id; 0 if it is not known.
+    /// The last 64 bits of the trace id of the span whose future is being dropped; 0 if unknown.
     static CANCELLED_TRACE: Cell<u64> = const { Cell::new(0) };
     /// The newest panic of this thread.
     static PANIC: RefCell<Option<Arc<PanicDetails>>> = const { RefCell::new(None) };
 }
 
-/// Spans whose future was dropped before it was ready, and which have not ended.
+/// Open spans whose future was dropped before it was ready.
 static CANCELLED: CancelledSpans = CancelledSpans::new();
 
-/// Returns how this span ends. Call it on the thread that ends the span, while it ends.
+/// Returns how this span ends. Call it on the thread that ends the span, within the call that ends it.
 #[inline]
 pub(crate) fn of(span: &SpanContext) -> Ending {
     if thread::panicking() || FLAGS.get() != 0 || CANCELLED.has_any() {
@@ -74,7 +74,7 @@ fn unusual(span: &SpanContext) -> Ending {
         return Ending::Panicked;
     }
     if flags & HAS_DETAILS != 0 {
-        // The details are of a panic that was caught. They must not be taken for those of a later one.
+        // These details are from a caught panic. They must not be used for a later one.
         replace_details(None);
     }
     if was_cancelled || flags & ENDS_CANCELLED != 0 {
@@ -84,21 +84,21 @@ fn unusual(span: &SpanContext) -> Ending {
     }
 }
 
-/// Returns what is known of the panic that ends spans on this thread.
+/// Returns the details of the panic that ends spans on this thread.
 pub(crate) fn panic_details() -> Option<Arc<PanicDetails>> {
-    // It is borrowed for a clone or a swap only. A thread whose thread-locals are gone knows nothing.
+    // `PANIC` is borrowed only for a clone or a swap. A thread whose thread-locals are gone has no details.
     PANIC
         .try_with(|panic| panic.try_borrow().ok()?.clone())
         .ok()
         .flatten()
 }
 
-/// Keeps what is known of the panic that begins on this thread.
+/// Stores the details of the panic that begins on this thread.
 pub(crate) fn note_panic(panic: PanicDetails) {
     replace_details(Some(Arc::new(panic)));
 }
 
-/// Calls `end`. Every span that ends in it ends because of this panic, which was caught before.
+/// Calls `end`. Every span that ends within that call ends because of `panic`, which was caught before.
 pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce() -> T) -> T {
     let _restore = Restore {
         flags: FLAGS.get(),
@@ -108,7 +108,7 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Calls `end`, which drops a future in this span, if that is known. Every span that ends in it is cancelled.
+/// Calls `end`, which drops a future of `span`, if that is known. Every span that ends within that call is cancelled.
 pub(crate) fn as_cancelled<T>(span: Option<&SpanContext>, end: impl FnOnce() -> T) -> T {
     let trace = span.map_or(0, trace_number);
     let _reset = ResetCancelled {
@@ -126,9 +126,9 @@ pub(crate) fn is_cancelling() -> bool {
     FLAGS.get() & ENDS_CANCELLED != 0
 }
 
-/// Marks a span that was entered and exited while a future is being dropped: `tracing` enters the span of a future
-/// within that one once more to drop it. A handle on another thread may keep the span open, and it is cancelled anyway.
-/// A span of another trace only works for the one that is dropped, such as that of a connection, and lives on.
+/// Marks a span that is exited while a future is being dropped: to drop a nested future, `tracing` enters that future's
+/// span once more. The span counts as cancelled even if a handle on another thread keeps it open. A span of another
+/// trace, such as that of a connection, is not marked: it continues to live.
 #[cfg(feature = "tracing")]
 #[cold]
 pub(crate) fn mark_exited(span: &SpanContext) {
@@ -138,12 +138,12 @@ pub(crate) fn mark_exited(span: &SpanContext) {
     }
 }
 
-/// Marks a span whose future was dropped before it was ready: it is cancelled, wherever it ends.
+/// Marks a span whose future was dropped before it was ready. The span ends as cancelled, on any thread.
 pub(crate) fn mark_cancelled(span: &SpanContext) {
     CANCELLED.insert(token(span));
 }
 
-/// Takes the mark back, because the span ends or another future in it is ready. Returns whether there was one.
+/// Removes the mark, because the span ends or another future of it is ready. Returns whether the span was marked.
 pub(crate) fn unmark_cancelled(span: &SpanContext) -> bool {
     CANCELLED.has_any() && CANCELLED.remove(token(span))
 }
@@ -158,26 +158,27 @@ fn trace_number(span: &SpanContext) -> u64 {
     trace.last_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
-/// A number for a span, never 0. Two spans with one number are as unlikely as two with one id.
+/// Returns a number for a span, never 0. Equal numbers of two spans are as unlikely as equal ids.
 fn token(span: &SpanContext) -> u64 {
     let trace = trace_number(span);
     let id = u64::from_be_bytes(span.span_id().to_bytes());
     (trace ^ id.wrapping_mul(MIXER)).max(1)
 }
 
-/// An odd number that spreads what it is multiplied with over all bits: 2^64 divided by the golden ratio.
+/// An odd multiplier that spreads its input over all bits: 2^64 divided by the golden ratio.
 const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A set of spans by their number. It never waits: a span takes a place that another one has, and that one then ends as
-/// if its future had been ready.
+/// A set of span numbers. It never waits: a new span overwrites another one in the same place, and the overwritten span
+/// then ends as if its future had been ready.
 struct CancelledSpans {
-    /// How many places are taken.
+    /// Number of places in use.
     count: AtomicUsize,
     places: [AtomicU64; CancelledSpans::PLACES],
 }
 
 impl CancelledSpans {
-    /// Upper bound on the spans in the set. A span is in it from the drop of its future to that of its last handle.
+    /// Upper bound on the spans in the set. A span is in the set from the drop of its future to the drop of its last
+    /// handle.
     const PLACES: usize = 1024;
 
     const fn new() -> Self {
@@ -187,8 +188,8 @@ impl CancelledSpans {
         }
     }
 
-    /// Relaxed, as is all else here: a thread that ends a span got it from the thread that dropped the future, in an
-    /// order that the handles of the span keep.
+    /// Relaxed, like all accesses here. The handles of the span order the threads: the thread that ends the span got
+    /// its handle from the thread that dropped the future.
     #[inline]
     fn has_any(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0
@@ -214,12 +215,12 @@ impl CancelledSpans {
     fn place(&self, token: u64) -> &AtomicU64 {
         let [.., a, b] = token.wrapping_mul(MIXER).to_le_bytes();
         let place = usize::from(u16::from_le_bytes([a, b])) % Self::PLACES;
-        // The remainder is always a place.
+        // The remainder is always a valid index.
         self.places.get(place).unwrap_or(&self.places[0])
     }
 }
 
-/// Restores what this thread knew, also after a panic.
+/// Restores this thread's flags and panic details, even after a panic.
 struct Restore {
     flags: u8,
     details: Option<Arc<PanicDetails>>,
@@ -232,7 +233,7 @@ impl Drop for Restore {
     }
 }
 
-/// Resets the flag to what it was, also after a panic. Other flags may have changed meanwhile.
+/// Resets the flag to its earlier value, even after a panic. Other flags may have changed meanwhile.
 struct ResetCancelled {
     flag: u8,
     trace: u64,
@@ -245,7 +246,7 @@ impl Drop for ResetCancelled {
     }
 }
 
-/// Sets the newest panic of this thread, and returns the one before.
+/// Sets the newest panic of this thread. Returns the previous one.
 fn replace_details(panic: Option<Arc<PanicDetails>>) -> Option<Arc<PanicDetails>> {
     let others = FLAGS.get() & !HAS_DETAILS;
     FLAGS.set(if panic.is_some() {
@@ -278,7 +279,7 @@ mod tests {
         })
     }
 
-    /// Looks at the ending while it is dropped.
+    /// Records the ending while it is dropped.
     struct EndingProbe<'a>(&'a Cell<Ending>);
 
     impl Drop for EndingProbe<'_> {

@@ -1,4 +1,4 @@
-//! The public span events, as an app builds and reads them. It never encodes them: [`json`](crate::span::json) alone
+//! The public span events, as an app builds and reads them. It never encodes them: only [`json`](crate::span::json)
 //! knows their wire format. Any thread of the app runs it.
 
 use std::fmt;
@@ -23,8 +23,7 @@ impl TryFrom<opentelemetry::trace::TraceId> for TraceId {
 
     /// Converts the SDK's id.
     ///
-    /// # Errors
-    /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
+    /// # Errors Returns an [invalid](Error::is_invalid) error for all zeros, which OpenTelemetry reserves for "no id".
     fn try_from(id: opentelemetry::trace::TraceId) -> Result<Self, Error> {
         Self::from_bytes(id.to_bytes())
             .ok_or_else(|| Error::invalid("a trace id must not be all zeros"))
@@ -46,8 +45,7 @@ impl TryFrom<opentelemetry::trace::SpanId> for SpanId {
 
     /// Converts the SDK's id.
     ///
-    /// # Errors
-    /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
+    /// # Errors Returns an [invalid](Error::is_invalid) error for all zeros, which OpenTelemetry reserves for "no id".
     fn try_from(id: opentelemetry::trace::SpanId) -> Result<Self, Error> {
         Self::from_bytes(id.to_bytes())
             .ok_or_else(|| Error::invalid("a span id must not be all zeros"))
@@ -57,7 +55,7 @@ impl TryFrom<opentelemetry::trace::SpanId> for SpanId {
 macro_rules! hex_id {
     ($name:ident, $bytes:literal, $what:literal) => {
         impl $name {
-            /// Makes the id; `None` for all zeros, which OpenTelemetry reserves for "no id".
+            /// Creates the id. Returns `None` for all zeros, which OpenTelemetry reserves for "no id".
             pub fn from_bytes(bytes: [u8; $bytes]) -> Option<Self> {
                 if bytes == [0; $bytes] {
                     None
@@ -66,7 +64,7 @@ macro_rules! hex_id {
                 }
             }
 
-            /// Makes an id from a hash. A hash of all zeros becomes another id.
+            /// Creates an id from a hash. A hash of all zeros is replaced, because it is no valid id.
             pub(crate) fn of_hash(mut bytes: [u8; $bytes]) -> Self {
                 if bytes == [0; $bytes] {
                     bytes = [1; $bytes];
@@ -85,8 +83,8 @@ macro_rules! hex_id {
 
             /// Reads the hex digits, of either case.
             ///
-            /// # Errors
-            /// Any other length or character, and all zeros, are [invalid](Error::is_invalid).
+            /// # Errors Returns an [invalid](Error::is_invalid) error for any other length or character, and for all
+            /// zeros.
             fn from_str(text: &str) -> Result<Self, Error> {
                 let refused = || Error::invalid(concat!($what, " hex digits, not all zero"));
                 let mut bytes = [0; $bytes];
@@ -149,11 +147,11 @@ impl SpanId {
 pub enum AttributeValue {
     /// A boolean.
     Bool(bool),
-    /// A 64-bit integer; beyond ±(2^53−1) it is text on the wire.
+    /// A 64-bit integer. Beyond ±(2^53−1), it is text on the wire.
     Int(i64),
-    /// A double; NaN and the infinities are text on the wire.
+    /// A double. NaN and the infinities are text on the wire.
     Double(f64),
-    /// Text; cut at 16 KiB, visibly.
+    /// Text. It is cut at 16 KiB, and the event's `cut` field then names it.
     String(String),
     /// Booleans.
     Bools(Vec<bool>),
@@ -166,7 +164,7 @@ pub enum AttributeValue {
 }
 
 impl From<&Value> for AttributeValue {
-    /// A kind of value that livespan does not know becomes text.
+    /// Converts the SDK's value. A kind of value that livespan does not know becomes text.
     fn from(value: &Value) -> Self {
         match value {
             Value::Bool(value) => Self::Bool(*value),
@@ -203,7 +201,7 @@ macro_rules! from_value {
 from_value!(bool => Bool, i64 => Int, i32 => Int, u32 => Int, f64 => Double, &str => String, String => String);
 
 impl AttributeValue {
-    /// Returns the text, if it is one.
+    /// Returns the text, if the value is a text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -212,10 +210,10 @@ impl AttributeValue {
     }
 }
 
-/// Attributes in the order in which they were set; of a repeated key the last value counts.
+/// Attributes in the order in which they were set. If a key is repeated, its last value counts.
 pub type Attributes = Vec<(String, AttributeValue)>;
 
-/// What role a span plays.
+/// The role of a span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SpanKind {
@@ -249,9 +247,9 @@ pub enum SpanStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpanState {
-    /// It works.
+    /// The span works.
     Running,
-    /// It waits for a time or an event.
+    /// The span waits for a time or an event.
     Waiting,
 }
 
@@ -301,21 +299,23 @@ pub(crate) enum Phase {
 }
 
 impl SpanEvent {
-    /// Upper bound on a text value, in bytes: 16 KiB. A longer one is cut, and named in `cut`.
+    /// Upper bound on a text value, in bytes: 16 KiB. A longer value is cut, and the event's `cut` field names it.
     pub const VALUE_BYTES_MAX: usize = 16 * 1024;
-    /// Upper bound on an event's JSON, in bytes: 256 KiB. Parts that do not fit are left out, and named in `cut`.
+    /// Upper bound on an event's JSON, in bytes: 256 KiB. Parts that do not fit are left out, and the event's `cut`
+    /// field names them.
     pub const EVENT_BYTES_MAX: usize = 256 * 1024;
     /// Upper bound on the attributes of one object (a span, an event or a link within it, a resource): 1,024. Further
-    /// ones are left out, and `cut` has the object's name with `.*`. The SDK's own limit is 128; what exceeds that is
-    /// counted in `dropped`.
+    /// ones are left out, and `cut` then has the object's name with `.*`. The SDK's own limit is 128; attributes beyond
+    /// that are counted in `dropped`.
     pub const ATTRIBUTES_MAX: usize = 1024;
 
-    /// A span began, now.
+    /// Creates the event of a span that begins now.
     pub fn started(trace_id: TraceId, span_id: SpanId, name: impl Into<String>) -> Self {
         Self::new(trace_id, span_id, name, Phase::Started)
     }
 
-    /// A span ended, now; it began now too, unless [`started_at`](Self::started_at) says when.
+    /// Creates the event of a span that ends now. Its start is now, too, unless [`started_at`](Self::started_at) sets
+    /// it.
     pub fn ended(
         trace_id: TraceId,
         span_id: SpanId,
@@ -326,13 +326,13 @@ impl SpanEvent {
         Self::new(trace_id, span_id, name, Phase::Ended { status, start })
     }
 
-    /// An open span changed: its attributes are those that changed, its name only if it is not empty.
+    /// Creates the event of a change of an open span. Add only the attributes that changed.
     pub fn updated(trace_id: TraceId, span_id: SpanId, state: Option<SpanState>) -> Self {
         Self::new(trace_id, span_id, "", Phase::Updated { state })
     }
 
-    /// A log record was written inside a span. `severity` is its text; `INFO`, `WARN` and the like, in any case, also give it
-    /// OpenTelemetry's number, other texts the number 0.
+    /// Creates the event of a log record inside a span. `severity` is a text. The names of severities, such as `INFO`
+    /// or `WARN` in any case, also set OpenTelemetry's number; for other texts, the number is 0.
     pub fn log(
         trace_id: TraceId,
         span_id: SpanId,
@@ -384,7 +384,7 @@ impl SpanEvent {
         self
     }
 
-    /// Sets the instrumentation scope, such as the module that makes the span.
+    /// Sets the instrumentation scope, such as the module that creates the span.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = scope.into();
@@ -398,14 +398,14 @@ impl SpanEvent {
         self
     }
 
-    /// Sets when the event happened, if not now.
+    /// Sets the time of the event. The default is now.
     #[must_use]
     pub fn at(mut self, time: std::time::SystemTime) -> Self {
         self.timestamp = time.into();
         self
     }
 
-    /// Sets when the span of an `ended` event began.
+    /// Sets the start of the span of an `ended` event.
     #[must_use]
     pub fn started_at(mut self, time: std::time::SystemTime) -> Self {
         if let Phase::Ended { start, .. } = &mut self.phase {
@@ -414,7 +414,8 @@ impl SpanEvent {
         self
     }
 
-    /// Marks a step that outlives its process: while paused it is shown as waiting, and it is never ended as lost.
+    /// Marks a step that outlives its process. While it is paused, it is shown as waiting, and it is never ended as
+    /// lost.
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;

@@ -1,5 +1,5 @@
-//! Reads those attributes of an encoded event that the trace index needs: the progress of the span, and the attributes
-//! of a root by which lists tell traces apart. Pure.
+//! Reads the attributes of an encoded event that the trace index needs: the progress of the span, and the attributes of
+//! a root that distinguish traces in lists. Pure.
 
 use std::{borrow::Cow, fmt};
 
@@ -56,7 +56,7 @@ impl<'de> Visitor<'de> for AttributesVisitor {
     }
 }
 
-/// A key, borrowed unless it has escapes.
+/// An attribute key, borrowed unless it has escapes.
 #[derive(Deserialize)]
 struct AttributeKey<'a>(#[serde(borrow)] Cow<'a, str>);
 

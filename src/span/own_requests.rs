@@ -1,16 +1,16 @@
-//! Hides the spans of requests to our own routes: the host's HTTP middleware makes a span for each of them, and a
-//! reader would otherwise watch itself read.
+//! Hides the spans of requests to our own routes. The host's HTTP middleware makes a span for each of these requests,
+//! and a reader would otherwise get events of its own reading.
 //!
-//! - **By id.** The router pushes the id of the span around a request that it serves. That is proof, but it comes
-//!   after the start of that span. Until it is known that paths are enough, the worker therefore waits
-//!   [`IDENTIFY_DELAY`] before it encodes.
-//! - **By path.** The first request through a mounted router shows where it is mounted. From then on a span that stands
-//!   for a request to this process ([`RequestTarget`]) and names such a path is hidden, with its children. The paths of
-//!   a router at the root prove nothing: the host and its other servers have a `/` and a `/status` of their own.
-//!   Requests to a router at the root are found by id only.
+//! - **By id.** For each request that it serves, the router pushes the id of the span around it. This is certain, but
+//!   it comes after the start of that span. So the worker waits [`IDENTIFY_DELAY`] before it encodes, until it is known
+//!   that paths are enough.
+//! - **By path.** The first request through a mounted router reveals the mount point. From then on, a span of a request
+//!   to this process ([`RequestTarget`]) with such a path is hidden, with its children. Paths do not identify requests
+//!   to a router at the root: the host and its other servers may have their own `/` and `/status`. Such requests are
+//!   found by id only.
 //!
-//! Once readers have seen the start of a span, the span is not hidden any more: they get its end, too. Each hidden span
-//! is counted, and `/status` shows the number. Request handlers call [`MountPrefixes`]; only the worker thread uses
+//! A span whose start readers already have is not hidden: they get its end, too. Each hidden span is counted, and
+//! `/status` shows the number. Request handlers call [`MountPrefixes`]; only the worker thread uses
 //! [`OwnRequestSpans`].
 
 use std::{
@@ -89,12 +89,12 @@ pub(crate) const GRPC_SERVICES: &[&str] = &[
 #[derive(Debug, Default)]
 pub(crate) struct MountPrefixes {
     prefixes: RwLock<Vec<String>>,
-    /// Whether a prefix is not the root: only then can a path show that a request is one to our routes.
+    /// Whether a router is mounted elsewhere than at the root. Only then can a path identify a request to our routes.
     has_prefix: AtomicBool,
     /// The hosts under which clients asked for our routes.
     authorities: RwLock<Vec<String>>,
     processing_delay: Arc<ProcessingDelay>,
-    /// Whether some spans that the host makes for requests to our routes can be found by id only.
+    /// Whether some of the host's spans for requests to our routes can be found by id only.
     needs_ids: AtomicBool,
     hidden: AtomicU64,
 }
@@ -107,7 +107,7 @@ impl MountPrefixes {
         }
     }
 
-    /// Called when a router is made: until its first request shows where it is mounted, the worker waits before it
+    /// Called when a router is created. Until its first request reveals the mount point, the worker waits before it
     /// encodes.
     pub(crate) fn expect_request(&self) {
         if read(&self.prefixes).is_empty() {
@@ -119,7 +119,7 @@ impl MountPrefixes {
     /// the host's app, and `authority` the host that the client asked for.
     pub(crate) fn learn(&self, original: &str, path: &str, authority: Option<&str>) {
         let prefix = original.strip_suffix(path).or_else(|| {
-            // `/live` reaches a nested router as `/`.
+            // A request to `/live` reaches a nested router as `/`.
             (path == "/").then_some(original)
         });
         if let Some(prefix) = prefix {
@@ -134,8 +134,8 @@ impl MountPrefixes {
         }
     }
 
-    /// Called when the host made no span around a request, or a span that has the path of the request. In both cases,
-    /// the worker need not wait for ids.
+    /// Called when the host made no span around a request, or a span with the request's path. In both cases, the worker
+    /// need not wait for ids.
     pub(crate) fn require_no_ids(&self) {
         if !self.needs_ids.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);
@@ -147,13 +147,13 @@ impl MountPrefixes {
         self.hidden.load(Ordering::Relaxed)
     }
 
-    /// Called when only its id shows that a span belongs to one of our requests.
+    /// Called when only the id of a span shows that it belongs to one of our requests.
     fn require_ids(&self) {
         self.needs_ids.store(true, Ordering::Relaxed);
         self.processing_delay.set(IDENTIFY_DELAY);
     }
 
-    /// Returns whether a request is one to our routes.
+    /// Returns whether the request is to our routes.
     fn cover(&self, request: &RequestTarget<'_>) -> bool {
         let Some(path) = request.path else {
             return false;
@@ -164,7 +164,7 @@ impl MountPrefixes {
                 .any(|prefix| !prefix.is_empty() && is_ours(prefix, path))
     }
 
-    /// Returns whether a client asked for our routes under this host, which may lack its port.
+    /// Returns whether a client has used this host for our routes. `host` may lack the port.
     fn knows(&self, host: &str) -> bool {
         read(&self.authorities)
             .iter()
@@ -173,7 +173,7 @@ impl MountPrefixes {
     }
 }
 
-/// Adds a text, if it is new and there is room.
+/// Adds a text if it is new and the list has room.
 fn add(texts: &RwLock<Vec<String>>, text: &str, max: usize) {
     let is_known = |known: &[String]| known.len() >= max || known.iter().any(|one| one == text);
     if is_known(&read(texts)) {
@@ -192,7 +192,7 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// The request that a span stands for, according to its attributes.
+/// The request of a span, read from its attributes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestTarget<'a> {
     path: Option<&'a str>,
@@ -201,7 +201,7 @@ pub(crate) struct RequestTarget<'a> {
 }
 
 impl<'a> RequestTarget<'a> {
-    /// Reads the attributes whose values are texts.
+    /// Reads the request from the attributes with text values.
     pub(crate) fn of(attributes: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut target = Self::default();
         let mut host_rank = HOST_KEYS.len();
@@ -225,9 +225,9 @@ impl<'a> RequestTarget<'a> {
         target
     }
 
-    /// Returns whether the span is surely a request that this process serves. The span of a client, of a message or of
-    /// any other work may name the same path. `tracing` spans have no kind of their own: middleware such as
-    /// `TraceLayer` makes an internal span with the method and the URI of the request, and no local parent.
+    /// Returns whether the span is certainly a request that this process serves. The span of a client, a message or
+    /// other work may have the same path. `tracing` spans are internal by default: middleware such as `TraceLayer`
+    /// makes an internal span without a local parent, with the method and the URI of the request.
     fn is_served(&self, kind: SpanKind, has_local_parent: bool) -> bool {
         match kind {
             SpanKind::Server => true,
@@ -237,12 +237,12 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// Returns whether an attribute with this key may tell which request a span stands for.
+/// Returns whether an attribute with this key may identify the request of a span.
 fn is_target_key(key: &str) -> bool {
     TARGET_KEYS.contains(&key)
 }
 
-/// The open spans of requests to our routes, as the worker knows them.
+/// The open spans of requests to our routes that the worker has identified.
 #[derive(Debug)]
 pub(crate) struct OwnRequestSpans {
     mounts: Arc<MountPrefixes>,
@@ -275,17 +275,17 @@ impl OwnRequestSpans {
         self.mounts.require_ids();
     }
 
-    /// Returns whether the ids of a span that starts show that it belongs to one of our requests.
+    /// Returns whether the ids of a starting span show that it belongs to one of our requests.
     pub(crate) fn contains(&self, span_id: [u8; 8], parent: Option<[u8; 8]>) -> bool {
         parent.is_some_and(|parent| self.is_hidden(parent)) || self.is_hidden(span_id)
     }
 
-    /// Returns whether the path of a request can show that it is ours. Most programs never mount a router.
+    /// Returns whether paths can identify our requests. Most programs never mount a router.
     pub(crate) fn judges_by_path(&self) -> bool {
         self.mounts.has_prefix.load(Ordering::Relaxed)
     }
 
-    /// Returns whether a span of this kind stands for a request to our routes.
+    /// Returns whether a span of this kind with this target is a request to our routes.
     pub(crate) fn covers(
         &self,
         kind: SpanKind,
@@ -295,12 +295,12 @@ impl OwnRequestSpans {
         target.is_served(kind, has_local_parent) && self.mounts.cover(target)
     }
 
-    /// Returns whether a span of this kind with an attribute of this key may stand for a request.
+    /// Returns whether a span of this kind with an attribute of this key may be a request.
     pub(crate) fn may_cover(kind: SpanKind, key: &str) -> bool {
         matches!(kind, SpanKind::Server | SpanKind::Internal) && is_target_key(key)
     }
 
-    /// Returns whether a span that starts belongs to one of our requests; it is then counted, and remembered until it
+    /// Returns whether a starting span belongs to one of our requests. Such a span is counted, and remembered until it
     /// ends.
     pub(crate) fn hides_start(&mut self, span: &SpanFields<'_>) -> bool {
         let texts = span
@@ -330,7 +330,7 @@ impl OwnRequestSpans {
         hidden
     }
 
-    /// Returns whether a span that ends belongs to one of our requests; it is then forgotten.
+    /// Returns whether an ending span belongs to one of our requests, and forgets the span.
     pub(crate) fn hides_end(&mut self, span_id: [u8; 8]) -> bool {
         let newer = self.spans.remove(&span_id);
         self.older.remove(&span_id) || newer

@@ -16,7 +16,7 @@ use crate::{
 /// The identity of one provider, or of another process that reports its spans to a receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
-    /// `p` and seven of `[0-9a-z]`, random.
+    /// `p` and seven random characters of `[0-9a-z]`.
     pub(crate) id: Arc<str>,
     pub(crate) service: Arc<str>,
     pub(crate) resource: Attributes,
@@ -45,8 +45,8 @@ impl Process {
         }
     }
 
-    /// Returns the token under which the `process` event is kept beyond retention. It is the eight characters of the
-    /// id, so the tokens of processes of many epochs differ within one log.
+    /// Returns the token under which the `process` event is kept beyond retention. It consists of the eight characters
+    /// of the id, so tokens differ even across epochs of one log.
     pub(crate) fn token(&self) -> u64 {
         <[u8; 8]>::try_from(self.id.as_bytes()).map_or(0, u64::from_be_bytes)
     }

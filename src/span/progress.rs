@@ -1,4 +1,4 @@
-//! How far a span says that it is: its attributes `progress.current`, `progress.total`, `progress.units` and
+//! The progress that a span reports: its attributes `progress.current`, `progress.total`, `progress.units` and
 //! `progress.message`. Pure; the worker and the tasks of HTTP requests use it.
 
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde_json::{Number, Value as Json};
 
 use crate::span::json::{Pairs, Value, clip};
 
-/// Upper bound on the bytes of the units and of the message that are remembered, each.
+/// Upper bound on the bytes that are kept of the units, and of the message.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// What is known of the progress of a span, or what changed of it.
+/// The progress of a span, or a change of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct SpanProgress {
     current: Option<Number>,
@@ -18,7 +18,7 @@ pub(crate) struct SpanProgress {
     message: Option<Box<str>>,
 }
 
-/// The value of an attribute, as far as progress can use it.
+/// A value of an attribute that progress can use.
 enum ProgressValue<'a> {
     Number(Number),
     Text(&'a str),
@@ -26,7 +26,7 @@ enum ProgressValue<'a> {
 }
 
 impl SpanProgress {
-    /// Returns the progress that attributes tell; `None` if they tell nothing of it. The last value of a key counts.
+    /// Returns the progress in these attributes, or `None` if there is none. The last value of a key counts.
     #[inline]
     pub(crate) fn of(attributes: &Pairs<'_>) -> Option<Box<Self>> {
         attributes
@@ -53,7 +53,7 @@ impl SpanProgress {
         progress.if_any()
     }
 
-    /// Returns whether an attribute with this key may tell of progress.
+    /// Returns whether an attribute with this key may report progress.
     #[inline]
     pub(super) fn is_told_by(key: &str) -> bool {
         key.starts_with("progress.")
@@ -69,18 +69,18 @@ impl SpanProgress {
         self.set(key, &value);
     }
 
-    /// Returns whether there is something to show: how far it is, or a message. A total alone says nothing.
+    /// Returns whether there is a current value or a message to show. A total alone is not shown.
     pub(crate) fn is_shown(&self) -> bool {
         self.current.is_some() || self.message.is_some()
     }
 
-    /// Returns how far it is; `None` if it does not say so.
+    /// Returns the current value, or `None` if there is none.
     #[cfg(feature = "http")]
     pub(crate) fn current(&self) -> Option<f64> {
         self.current.as_ref()?.as_f64()
     }
 
-    /// Returns how far it will be at the end; `None` if that is not known.
+    /// Returns the total, or `None` if it is unknown.
     #[cfg(feature = "http")]
     pub(crate) fn total(&self) -> Option<f64> {
         let total = self.total.as_ref()?.as_f64();
@@ -97,7 +97,7 @@ impl SpanProgress {
         self.message.as_deref().unwrap_or_default()
     }
 
-    /// Applies what changed later.
+    /// Applies a later change.
     pub(crate) fn update(&mut self, change: &Self) {
         let Self {
             current,
@@ -127,7 +127,7 @@ impl SpanProgress {
 }
 
 impl ProgressValue<'_> {
-    /// Returns the number. It may be a text, because `tracing` hands on a `u64` as one.
+    /// Returns the number. The value may be a text, because `tracing` passes on a `u64` as text.
     fn number(&self) -> Option<Number> {
         match self {
             Self::Number(number) => Some(number.clone()),

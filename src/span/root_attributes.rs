@@ -1,5 +1,5 @@
-//! The attributes of a root by which a list tells one trace from another: those that OpenTelemetry's semantic
-//! conventions name for what a span does, and the first few of its own. They are kept as JSON text, since most are only
+//! The attributes of a root that distinguish its trace in a list: those that OpenTelemetry's semantic conventions
+//! define for the span's operation, and the first few other ones. They are kept as JSON text, because most are only
 //! written again. Pure; the worker thread and the tasks of HTTP requests use it.
 
 use std::fmt;
@@ -12,15 +12,15 @@ use serde_json::Value as Json;
 
 use crate::span::json::{Pairs, Value, clip, start_template::ScalarValue};
 
-/// Upper bound on the bytes of all of them as JSON. What no longer fits is left out.
+/// Upper bound on the bytes of all these attributes as JSON. Attributes that do not fit are left out.
 const BYTES_MAX: usize = 1024;
-/// Upper bound on the bytes of a text. Longer ones are cut.
+/// Upper bound on the bytes of a text value. Longer texts are cut.
 const TEXT_BYTES_MAX: usize = 200;
-/// Upper bound on those that no convention names.
+/// Upper bound on the attributes that no convention defines.
 const OWN_MAX: usize = 4;
 
-/// Attributes that conventions of OpenTelemetry (semantic conventions 1.37, and the names that they had before) give a
-/// span for what it does.
+/// The attributes that OpenTelemetry's semantic conventions (1.37, with earlier names) define for the operation of a
+/// span.
 const CONVENTIONAL: [&str; 37] = [
     "http.request.method",
     "http.method",
@@ -61,7 +61,8 @@ const CONVENTIONAL: [&str; 37] = [
     "graphql.operation.name",
 ];
 
-/// The first parts of keys that say where code is, who runs it and how long it takes: the same for many spans.
+/// The first parts of keys that describe the code's place, its environment or its duration. Their values are the same
+/// for many spans, or say nothing about the operation.
 const COMMON_PARTS: [&str; 27] = [
     "client",
     "code",
@@ -92,7 +93,7 @@ const COMMON_PARTS: [&str; 27] = [
     "cloud",
 ];
 
-/// Keys that `tracing-opentelemetry` gives every span.
+/// Keys that `tracing-opentelemetry` sets on every span.
 const COMMON: [&str; 4] = ["target", "level", "busy_ns", "idle_ns"];
 
 /// Some attributes of a root, as a JSON object.
@@ -100,8 +101,7 @@ const COMMON: [&str; 4] = ["target", "level", "busy_ns", "idle_ns"];
 pub(crate) struct RootAttributes(Box<str>);
 
 impl RootAttributes {
-    /// Returns those of a root's attributes by which a list tells it from others; `None` if there are none. The last
-    /// value of a key counts.
+    /// Returns the attributes that distinguish the root, or `None` if there are none. The last value of a key counts.
     pub(crate) fn of(attributes: &Pairs<'_>) -> Option<Self> {
         let mut builder = RootAttributesBuilder::default();
         for (at, (key, value)) in attributes.iter().enumerate() {
@@ -115,7 +115,7 @@ impl RootAttributes {
         builder.finish()
     }
 
-    /// The same for the attributes of a record that was not decoded. None of its keys is repeated.
+    /// Like [`of`](Self::of), for the attributes of a record that was not decoded. Its keys are distinct.
     pub(crate) fn of_scalars<'a>(
         attributes: impl Iterator<Item = (&'a [u8], ScalarValue<'a>)>,
     ) -> Option<Self> {
@@ -137,7 +137,7 @@ impl RootAttributes {
         builder.finish()
     }
 
-    /// Returns these with what changed later.
+    /// Returns these attributes with the later changes applied.
     pub(crate) fn updated(&self, change: &Self) -> Self {
         let mut all = self.pairs();
         for (key, value) in change.pairs() {
@@ -168,7 +168,7 @@ impl Serialize for RootAttributes {
     }
 }
 
-/// The members of a JSON object, in their order.
+/// The members of a JSON object, in order.
 struct OrderedPairs(Vec<(String, Json)>);
 
 impl<'de> Deserialize<'de> for OrderedPairs {
@@ -193,7 +193,7 @@ impl<'de> Deserialize<'de> for OrderedPairs {
     }
 }
 
-/// Why a list shows an attribute.
+/// The reason why a list shows an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttributeOrigin {
     Conventional,
@@ -201,7 +201,7 @@ pub(super) enum AttributeOrigin {
 }
 
 impl AttributeOrigin {
-    /// Returns `None` for a key that tells no root from another.
+    /// Returns `None` for a key that does not distinguish roots.
     pub(super) fn of(key: &str) -> Option<Self> {
         let first = key.split_once('.').map_or(key, |(first, _)| first);
         if COMMON_PARTS.contains(&first) {
@@ -273,7 +273,7 @@ impl RootAttributesBuilder {
         let (Ok(key), Ok(value)) = (serde_json::to_string(key), value) else {
             return;
         };
-        // With what separates it from the others, a colon, and the last brace.
+        // The 3 bytes are a comma or the opening brace, a colon, and the closing brace.
         if self.json.len() + key.len() + value.len() + 3 > BYTES_MAX {
             return;
         }
@@ -342,7 +342,7 @@ mod tests {
         let conventional = CONVENTIONAL.iter().map(|key| (*key, Value::Text(&long)));
         let found = RootAttributes::of(&conventional.collect()).unwrap();
         assert!(found.0.len() <= BYTES_MAX, "{}", found.0.len());
-        // What does not fit is left out, and a smaller one after it is not.
+        // An attribute that does not fit is left out; a smaller one after it is kept.
         let escaped = "\u{1}".repeat(TEXT_BYTES_MAX);
         let attributes = vec![("page", Value::Text(&escaped)), ("row", Value::Int(1))];
         assert_eq!(of(&attributes).as_deref(), Some(r#"{"row":1}"#));

@@ -10,7 +10,7 @@ const NAMES: [[&str; 4]; 6] = [
     ["FATAL", "FATAL2", "FATAL3", "FATAL4"],
 ];
 
-/// Other names in use, and the numbers that the data model of OpenTelemetry maps them to.
+/// Other common names, with the numbers that OpenTelemetry's data model assigns to them.
 const ALIASES: [(&str, u8); 6] = [
     ("INFORMATION", 9),
     ("NOTICE", 10),

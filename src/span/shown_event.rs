@@ -1,15 +1,17 @@
-//! Recognises an event of `tracing` that reaches one log by two ways: through `livespan::layer()`, and through an appender
-//! and a log processor of the SDK. Both get it on the same thread, right after each other, and both know the static name
-//! of its place in the source. It runs on the host's threads: it never waits and never panics.
+//! Recognises a `tracing` event that reaches one log by two routes: through `livespan::layer()`, and through an
+//! appender and a log processor of the SDK. Both routes get the event on the same thread, one right after the other,
+//! and both have the static name of its source location. It runs on the host's threads: it never waits and never
+//! panics.
 
 use std::cell::Cell;
 
 use crate::util::time::Timestamp;
 
-/// The longest time between the two, in nanoseconds. What the program logged there before is another event.
+/// The longest time between the two routes, in nanoseconds. An earlier event from the same source location is another
+/// event.
 const APART_MAX: u64 = 100_000_000;
 
-/// The way by which an event reaches a log.
+/// The route by which an event reaches a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventRoute {
     #[cfg(feature = "tracing")]
@@ -21,20 +23,20 @@ pub(crate) enum EventRoute {
 #[derive(Clone, Copy, Debug)]
 struct ShownEvent {
     log: u64,
-    /// Where the name is in memory: each place in the source has its own.
+    /// The address and length of the name: each source location has its own.
     name: (usize, usize),
     route: EventRoute,
     at: Timestamp,
 }
 
 thread_local! {
-    /// What this thread showed last, if the other way has not led there yet.
+    /// The event that this thread showed last, until the other route delivers it, too.
     static LAST: Cell<Option<ShownEvent>> = const { Cell::new(None) };
 }
 
-/// Returns whether the event has been shown by the other way. Otherwise its caller shows it now.
+/// Returns whether the event was already shown through the other route. If not, the caller must show it now.
 ///
-/// Call it only if both ways lead to the log with this number, and only for an event that is to be shown.
+/// Call it only if both routes lead to the log with this number, and only for an event that is to be shown.
 pub(crate) fn is_shown_already(log: u64, name: &str, route: EventRoute, at: Timestamp) -> bool {
     let event = ShownEvent {
         log,
@@ -63,17 +65,17 @@ mod tests {
         let at = Timestamp::from_nanos;
         let (here, there) = ("event src/here.rs:1", "event src/there.rs:2");
         for (log, name, route, time, expected) in [
-            // Either way may be the first.
+            // Either route may be the first.
             (1, here, Layer, 10, false),
             (1, here, LogProcessor, 12, true),
             (1, here, LogProcessor, 20, false),
             (1, here, Layer, 18, true),
-            // A loop; one way filters.
+            // A loop, whose event one of the routes filters out.
             (1, here, Layer, 30, false),
             (1, here, Layer, 31, false),
             (1, here, LogProcessor, 32, true),
             (1, here, LogProcessor, 33, false),
-            // Another place, another log, another time.
+            // Another source location, another log, another time.
             (1, there, Layer, 40, false),
             (1, here, LogProcessor, 41, false),
             (2, here, Layer, 42, false),

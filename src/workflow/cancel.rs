@@ -1,5 +1,5 @@
-//! Cancels an instance that no process is running: ends the spans that the log shows as open. It runs on the caller's
-//! task, waits for the log's worker thread and reads the log as any reader does.
+//! Cancels an instance that no process is running, by ending the spans that are open in the log. It runs on the
+//! caller's task, waits for the log's worker thread and reads the log as any reader does.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::SystemTime};
 
@@ -33,8 +33,8 @@ use crate::{
 pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     let run = &run;
     let runtime = &run.sink.parts.runtime;
-    // The first fence waits for the records that this process pushed before. The second waits for the events that the
-    // log owes its readers after a store failure, because the encoder adds those only with its next record.
+    // The first fence waits for the records that this process pushed before. The second waits for events that the log
+    // must append after a store failure, because the encoder appends those only with its next record.
     wait_until_stored(runtime).await?;
     wait_until_stored(runtime).await?;
     let open = open_spans(&runtime.log, run.trace_id).await?;
@@ -90,7 +90,7 @@ async fn open_spans(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut spans: HashMap<SpanId, WorkflowSpan> = HashMap::new();
     while let Some(item) = reader.next_below(head).await {
-        // If all events are in memory, no other await of this loop is ever pending. This one lets other tasks run.
+        // Lets other tasks run: if all events are in memory, no other await of this loop is ever pending.
         tokio::task::yield_now().await;
         let slice = match item {
             ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) => slice,
@@ -184,7 +184,7 @@ fn pairs(values: &Map<String, Json>, types: &Map<String, Json>) -> Vec<KeyValue>
     pairs.collect()
 }
 
-/// Converts a JSON value. `kind` restores a type that JSON cannot carry.
+/// Converts a JSON value. `kind` restores a type that JSON does not have.
 fn value(json: &Json, kind: Option<&str>) -> Value {
     match json {
         Json::Bool(value) => Value::Bool(*value),
@@ -202,7 +202,8 @@ fn value(json: &Json, kind: Option<&str>) -> Value {
     }
 }
 
-/// Converts a JSON array. It becomes an array of Booleans, integers or floats if all its values are, else of strings.
+/// Converts a JSON array. The result is an array of Booleans, integers or floats if all values have that type, or else
+/// of strings.
 fn array(values: &[Json]) -> Array {
     if let Some(values) = values.iter().map(Json::as_bool).collect() {
         return Array::Bool(values);

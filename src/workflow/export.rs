@@ -1,5 +1,5 @@
-//! Exports workflow spans to the other processors of a provider. The SDK's span is created only when the step has
-//! ended, because an SDK span that is dropped ends. It runs in the host's tasks and never keeps an SDK span open.
+//! Exports workflow spans to the other processors of a provider. The SDK's span is created only after the step has
+//! ended, because dropping an SDK span ends it. It runs in the host's tasks and never keeps an SDK span open.
 
 use std::{
     fmt,

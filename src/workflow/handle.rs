@@ -42,9 +42,9 @@ pub struct Workflow<R = fn() -> bool, E = fn(&Step) -> bool> {
 /// The place of new steps in the trace.
 #[derive(Clone, Copy, Debug)]
 struct StepPosition {
-    /// The enclosing step, shown or not. The ids of new steps are derived from it.
+    /// The enclosing step, even if it is hidden. The ids of new steps are derived from it.
     parent: SpanId,
-    /// The nearest enclosing step that is shown. It becomes the parent of new spans.
+    /// The nearest enclosing visible step. It becomes the parent of new spans.
     shown: SpanId,
 }
 
@@ -93,8 +93,8 @@ impl<R, E> Workflow<R, E> {
     }
 
     /// Sets a function that returns whether the engine is replaying. It is called at the start and at the end of each
-    /// step. A replayed start is not shown, and a replayed end only if the log lacks it. An engine that cannot tell
-    /// whether it replays does not need this function, because the log leaves out repeated events.
+    /// step. A replayed start is not shown. A replayed end is shown only if the log lacks one. An engine that cannot
+    /// tell whether it replays does not need this function, because the log leaves out repeated events.
     #[must_use]
     pub fn replaying<F: Fn() -> bool>(self, replaying: F) -> Workflow<F, E> {
         Workflow {
@@ -106,7 +106,7 @@ impl<R, E> Workflow<R, E> {
         }
     }
 
-    /// Shows only the steps that `emit_if` accepts. A step inside a hidden one becomes a child of the nearest shown
+    /// Shows only the steps that `emit_if` accepts. A step inside a hidden one becomes a child of the nearest visible
     /// step. The root is always shown.
     #[must_use]
     pub fn emit_if<F: Fn(&Step) -> bool>(self, emit_if: F) -> Workflow<R, F> {
@@ -271,7 +271,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step, |position, _| work(self.at(position)), Outcome::failed)
     }
 
-    /// Returns the handle of a new scope.
+    /// Returns a handle at this position in the trace.
     fn at(&self, position: StepPosition) -> Self {
         Self {
             position,

@@ -35,7 +35,7 @@
 //! - A future that is dropped before it finishes is suspended, not ended: its span is shown as waiting, never as lost.
 //! - [`Workflows::cancel`] ends an instance that the engine cancels while no process is running it.
 //! - A span that `tracing` or `opentelemetry` opens inside a step becomes a child of the step.
-//! - [`Workflows::exporting`] hands each span, when it ends, to other exporters.
+//! - [`Workflows::exporting`] also exports each span when it ends.
 //!
 //! Two processes may run one instance at the same time (split brain). Both emit the same spans; the first start and the
 //! first end of each are shown, whichever run they are from. An ordinary span that both runs open inside a step is

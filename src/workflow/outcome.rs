@@ -61,9 +61,10 @@ impl Failure {
         }
     }
 
-    /// Creates the failure of a step that panicked with this message. A panic is a state of its own, not only an error.
+    /// Creates the failure of a step that panicked with this message. A panic is shown as its own outcome, not as a
+    /// plain error.
     pub(crate) fn panicked(message: Option<&str>) -> Self {
-        // The panic hook of livespan knows more, if it is installed and this is the panic that it saw.
+        // If livespan's panic hook is installed and saw this panic, it has more details.
         let seen = ending::panic_details().filter(|seen| seen.message.as_deref() == message);
         let panic = seen.unwrap_or_else(|| {
             Arc::new(PanicDetails {
@@ -77,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// Returns the panic, if it was one.
+    /// Returns the details of the panic, if the failure was one.
     pub(crate) fn panic(&self) -> Option<&Arc<PanicDetails>> {
         self.panic.as_ref()
     }

@@ -60,8 +60,8 @@ impl SpanSink {
 /// Number of shards of a map of steps. Few tasks, mostly one, make the steps of one parent.
 const STEP_SHARDS: usize = 2;
 
-/// How often each step was made below one parent. The handles of the parent share it. The last handle frees it, so an
-/// instance that keeps making scopes does not grow.
+/// How often each step was made below one parent. The handles of the parent share it. The last handle frees the map, so
+/// the memory of an instance that keeps making scopes does not grow.
 #[derive(Debug)]
 pub(crate) struct StepCounts(DashMap<StepKey, u64>);
 
@@ -101,7 +101,7 @@ impl Run {
         lock(&self.cancelled).get_or_insert(reason);
     }
 
-    /// Returns whether the trace is exported. The sampler is asked once, so a trace is exported whole or not at all.
+    /// Returns whether the trace is exported. The sampler is called once, so a trace is exported whole or not at all.
     pub(crate) fn sampling(&self) -> &ProbeResult {
         self.sampling.get_or_init(|| match &self.sink.exporter {
             Some(exporter) => exporter.decide(self.trace_id),
@@ -118,7 +118,7 @@ impl Run {
             opentelemetry::TraceId::from_bytes(self.trace_id.to_bytes()),
             opentelemetry::SpanId::from_bytes(span.to_bytes()),
             TraceFlags::NOT_SAMPLED.with_sampled(sampling.is_sampled),
-            // Not remote: the parent of a step's child span is in this process.
+            // Not remote, because the step runs in this process.
             false,
             sampling.trace_state.clone(),
         )

@@ -40,7 +40,7 @@ const ATTRIBUTES_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct NewSpan {
     pub(crate) span_id: SpanId,
-    /// The span below which it is shown.
+    /// The parent span, or `None` for the root.
     pub(crate) parent: Option<SpanId>,
     pub(crate) name: String,
     pub(crate) attributes: Vec<KeyValue>,
@@ -49,7 +49,7 @@ pub(crate) struct NewSpan {
     pub(crate) step: Option<Step>,
 }
 
-/// A span, if it is shown at all. It is open while this value lives. If the value is dropped before it
+/// A span, if it is visible at all. It is open while this value lives. If the value is dropped before it
 /// [ends](Self::end), the span is shown as waiting.
 pub(crate) struct OpenSpan {
     shown: Option<VisibleSpan>,
@@ -66,7 +66,7 @@ struct VisibleSpan {
     progress: Arc<Mutex<Progress>>,
 }
 
-/// What a step's work has reported about its span.
+/// The reports of a step's work about its span.
 #[derive(Debug, Default)]
 struct Progress {
     attempts: u32,
@@ -120,7 +120,7 @@ impl OpenSpan {
 }
 
 impl Drop for OpenSpan {
-    /// The future was dropped, because the engine suspends the workflow or the workflow was cancelled.
+    /// Runs when the future is dropped, because the engine suspends the workflow or the workflow was cancelled.
     fn drop(&mut self) {
         let Some(shown) = self.shown.take() else {
             return;
@@ -185,11 +185,11 @@ impl VisibleSpan {
         }
     }
 
-    /// Reports that the span waits, and for what.
+    /// Reports that the span waits, with the event or time that it waits for.
     fn wait(&self) {
         let mut data = self.data(SystemTime::now());
         data.attributes = match &self.definition.step {
-            // A duration counts from the step's first start, which may have been in an earlier run.
+            // A relative time counts from the step's first start, which may have been in an earlier run.
             Some(step) if self.replayed => step.lasting_waiting_attributes(),
             Some(step) => step.waiting_attributes(self.start),
             None => Vec::new(),
@@ -262,7 +262,7 @@ impl VisibleSpan {
         data.events = events;
     }
 
-    /// Returns the time of the span's first start, if the log still has it. It may be in an earlier run.
+    /// Returns the time of the span's first start, if the log still has it. That start may be from an earlier run.
     fn first_start(&self) -> Option<SystemTime> {
         let log = &self.run.sink.parts.runtime.log;
         let key = self.run.trace_id.stream_key();
@@ -272,8 +272,8 @@ impl VisibleSpan {
     }
 }
 
-/// The span of a running step, on which the step's work reports. Cloning is cheap. Calls after the step has ended do
-/// nothing.
+/// The span of a running step, on which the step's work reports. Cloning is cheap. Calls after the end of the step have
+/// no effect.
 ///
 /// ```
 /// use livespan::{LiveSpans, workflow::Workflows};

@@ -95,8 +95,8 @@ impl Step {
     ///
     /// Without a key, a step is identified by its name and by how often that name was used before below the same
     /// parent. This is correct if the program makes its steps in the same order in each run. Concurrent branches may
-    /// not, because each continues as soon as its own result is there. Give their steps keys, names or a
-    /// [`scope`](crate::workflow::Workflow::scope) that no other branch uses.
+    /// make their steps in another order, because each continues as soon as its own result is ready. Give their steps
+    /// keys, names or a [`scope`](crate::workflow::Workflow::scope) that no other branch uses.
     pub fn key(mut self, key: impl fmt::Display) -> Self {
         self.key = Some(key.to_string());
         self
@@ -114,20 +114,20 @@ impl Step {
         self
     }
 
-    /// Sets the name of the event that a wait is for. The default is the step's name.
+    /// Sets the name of the event that the step waits for. The default is the step's name.
     pub fn event(mut self, name: impl Into<String>) -> Self {
         self.event = Some(name.into());
         self
     }
 
-    /// Sets the time after which a wait times out. It is only shown: the engine must enforce it.
+    /// Sets the time after which a wait times out. livespan only shows this time; the engine must enforce it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sets the number of this attempt, from 1, for an engine that itself runs the step again. For a retry loop of your
-    /// own, use [`StepSpan::retry`](crate::workflow::StepSpan::retry).
+    /// Sets the number of this attempt, from 1, for an engine that makes the step again for each attempt. For a retry
+    /// loop of your own, use [`StepSpan::retry`](crate::workflow::StepSpan::retry).
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = Some(attempt);
         self

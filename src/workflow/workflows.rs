@@ -39,8 +39,8 @@ pub struct Workflows {
 }
 
 impl Workflows {
-    /// Creates the workflows of this log, in the namespace `default`. Their process and service are those of the tracer
-    /// provider that the log watches when the first span is shown. If it watches none, they come from
+    /// Creates the workflows of this log, in the namespace `default`. Process and service are taken from the tracer
+    /// provider that the log watches when the first span is shown. Without a provider, they come from
     /// `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
     pub fn new(live: &LiveSpans) -> Self {
         Self::with_durability(live, Durability::Durable)
@@ -64,7 +64,8 @@ impl Workflows {
         }
     }
 
-    /// Hands each span, when it ends, to the other processors of this provider, with its own ids and its real start.
+    /// Passes each span, when it ends, to the other processors of this provider, with its own ids and its real start
+    /// time.
     ///
     /// The provider needs [`WorkflowIds`](crate::workflow::WorkflowIds) as its id generator. Without it, the status of
     /// the first span reports this, and no further span is exported. Wrap a sampler other than the default in

@@ -32,7 +32,7 @@ pub(crate) struct EndDelta<'a> {
     pub(crate) slot: usize,
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
-    /// `start` and `scope` are set if a sampler saw the start: it knew neither exactly.
+    /// `start` and `scope` are set if a sampler reported the start, because a sampler knows neither exactly.
     pub(crate) start: Timestamp,
     pub(crate) scope: ScopeFields<'a>,
     pub(crate) name: &'a str,
@@ -79,7 +79,7 @@ impl<'a> EndDelta<'a> {
     }
 }
 
-/// The key that distinguishes a span from other open ones. The start and the end of a span give the same one.
+/// The key that distinguishes a span from other open ones. The start and the end of a span have the same key.
 #[inline]
 pub(crate) fn slot_key(context: &SpanContext, parent: SpanId, kind: SpanKind) -> SlotKey {
     SlotKey::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
@@ -93,8 +93,8 @@ pub(crate) fn slot_key_of(span: &SpanData) -> SlotKey {
     slot_key(&span.span_context, span.parent_span_id, kind)
 }
 
-/// Returns the part of a start, copied by the SDK, that its end need not repeat. `None` if the SDK's limits dropped
-/// attributes: the end's attributes may then not begin with those of the start.
+/// Returns the part of the start that the end need not repeat, for a span that the SDK copied. Returns `None` if the
+/// SDK's limits dropped attributes: the end's attributes may then not begin with those of the start.
 #[inline]
 pub(crate) fn sent_prefix_of(span: &SpanData) -> Option<SentPrefix> {
     let is_whole = span.dropped_attributes_count == 0;

@@ -1,29 +1,29 @@
-//! The start slots: which open spans' starts the worker remembers, so that their ends need not repeat them. `on_start`
-//! and `on_end` use them on the host's threads and never wait: one compare-and-swap takes a slot, one frees it. The
-//! worker does not read them; a flag in the start's record says that the worker must remember it.
+//! The start slots: the open spans whose starts the worker remembers, so their ends need not repeat the starts.
+//! `on_start` and `on_end` use the slots on the host's threads and never wait: one compare-and-swap takes a slot, one
+//! frees it. The worker does not read the slots. A flag in the start's record tells the worker to remember the start.
 //!
-//! A start that finds its slot free holds it until the end of its span. Invariant: from taking a slot to freeing it, no
-//! other start is remembered there. A slot is taken before the start's record draws its number, and freed after the
-//! end's record drew its own. The worker reads records in the order of their numbers. So it reads the record that
-//! needs a remembered start before the next start that takes the slot.
+//! A start that finds its slot free holds it until the end of its span. Invariant: while a slot is taken, no other
+//! start is remembered in it. A slot is taken before the start's record draws its number, and freed after the end's
+//! record has drawn its own. The worker reads records in the order of their numbers. So it reads the record that needs
+//! a remembered start before the next start in the same slot.
 //!
 //! Ids do not identify a span: two open spans of one process may share them, such as the host and the worker of a
-//! function runtime. Kind and parent usually tell them apart, so the tag of a slot covers these, too, and each of the
-//! two has a slot of its own. Spans that share even those are *twins*: they share one slot, which counts them, and
-//! each gets a complete end. One case is not seen: a twin that sits in the large table while its slot in the small one
-//! is free again.
+//! function runtime. Kind and parent usually differ, so the tag of a slot covers these, too, and each of the two spans
+//! has its own slot. Spans that share even kind and parent are *twins*: they share one slot, which counts them, and
+//! each gets a complete end. One case is not detected: a twin in the large table, while its slot in the small table is
+//! free again.
 //!
-//! A span whose slots are held by other open spans gets a complete end, too. That costs a little time and nothing else.
+//! A span whose slots are held by other open spans also gets a complete end, which only costs a little time.
 
 use std::{cell::Cell, sync::OnceLock};
 
 use crate::util::sync::atomic::{AtomicU64, Ordering};
 
-/// Upper bound on remembered starts. The slots take 144 KiB, 128 of which are allocated when a slot of the small table is
-/// found taken: most programs that run for a moment, such as a test, never have so many open spans.
+/// Upper bound on remembered starts. The slots use 144 KiB. Of these, 128 KiB are allocated only when a slot of the
+/// small table is found taken: a short program, such as a test, rarely has so many open spans.
 pub(crate) const SLOTS: usize = SMALL + LARGE;
-/// 16 KiB, so that the table stays in the L1 cache. A slot in a larger table costs each start a cache miss, which is a
-/// fifth of what a start costs.
+/// 16 KiB, so that the table stays in the L1 cache. A larger table would cost each start a cache miss, which is a fifth
+/// of the cost of a start.
 const SMALL: usize = 1 << SMALL_BITS;
 const SMALL_BITS: u32 = 11;
 const LARGE: usize = 1 << LARGE_BITS;
@@ -33,11 +33,11 @@ const LARGE_BITS: u32 = 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SlotTable {
     Small,
-    /// For spans whose slot in the small table is taken: needed when thousands are open.
+    /// For spans whose slot in the small table is taken. It is needed when thousands of spans are open.
     Large,
 }
 
-/// The fields that the end need not repeat.
+/// The fields of the start that the end need not repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SentPrefix {
     /// The number of attributes, counted from the first: the SDK only ever appends attributes.
@@ -53,20 +53,21 @@ pub(crate) enum StartScope {
 
 /// Flag in the low byte of a slot: the start did not have its scope.
 const SCOPE_UNKNOWN: u8 = 0x80;
-/// Flag in the low byte of a slot: its spans get complete ends. The bits below are their number minus 1.
+/// Flag in the low byte of a slot: the slot's spans get complete ends. The bits below are the number of these spans
+/// minus 1.
 const WHOLE: u8 = 0x40;
 /// The bits for the number of attributes plus 1, or of twins minus 1.
 const COUNT: u8 = WHOLE - 1;
 
 impl SentPrefix {
-    /// `None` if there are more attributes than the byte of a slot can count.
+    /// Returns `None` if there are more attributes than the byte of a slot can count.
     #[inline]
     pub(crate) fn new(attributes: usize, scope: StartScope) -> Option<Self> {
         let attributes = u8::try_from(attributes).ok()?;
         (attributes < COUNT).then_some(Self { attributes, scope })
     }
 
-    /// Never 0, because 0 is a free slot.
+    /// Returns the low byte of the slot's word. It is never 0, because 0 means a free slot.
     #[inline]
     fn byte(self) -> u8 {
         let scope = match self.scope {
@@ -76,7 +77,7 @@ impl SentPrefix {
         (self.attributes + 1) | scope
     }
 
-    /// `None` if the spans of the slot get complete ends.
+    /// Returns `None` if the spans of the slot get complete ends.
     #[inline]
     fn from_byte(byte: u8) -> Option<Self> {
         (byte & WHOLE == 0).then_some(Self {
@@ -90,13 +91,13 @@ impl SentPrefix {
     }
 }
 
-/// The slots of a span, and the tag that it leaves there. If two open spans with different ids have the same tag, one
-/// is taken for the other here; the worker then notices that the ids differ.
+/// Determines the slots of a span, and the tag that the span writes there. If two open spans with different ids have
+/// the same tag, they are confused here; the worker then notices that the ids differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotKey {
-    /// A hash of the span's ids, which alone decide on the slots.
+    /// A hash of the span's ids. Only this hash selects the slots.
     ids: u64,
-    /// A hash of its ids, its parent and its kind.
+    /// A hash of the ids, the parent and the kind.
     tag: u64,
 }
 
@@ -106,8 +107,8 @@ impl SlotKey {
         let [t0, t1, t2, t3, t4, t5, t6, t7, u @ ..] = trace_id;
         let upper = u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
         let lower = u64::from_be_bytes(u);
-        // One odd multiplier without a pattern for each part: ids that are counted up, or derived from one another,
-        // hash as evenly as random ones.
+        // Each part has its own odd multiplier with irregular bits, so sequential or related ids hash as evenly as
+        // random ones.
         let span = u64::from_be_bytes(span_id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let upper = upper.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
         let lower = lower.wrapping_mul(0xd6e8_feb8_6659_fd93);
@@ -115,7 +116,8 @@ impl SlotKey {
         Self { ids, tag: ids }
     }
 
-    /// Tells the span from others with its ids. `kind` is the number of its kind.
+    /// Adds parent and kind to the tag, to distinguish spans with the same ids. `kind` is the number of the span's
+    /// kind.
     #[inline]
     pub(crate) fn with_origin(self, parent: [u8; 8], kind: u8) -> Self {
         let parent = u64::from_be_bytes(parent).wrapping_mul(0xa076_1d64_78bd_642f);
@@ -126,7 +128,8 @@ impl SlotKey {
         }
     }
 
-    /// The index of the span's slot in `table`, counted over both tables. It comes from the upper bits.
+    /// Returns the index of the span's slot in `table`, counted over both tables. The index is taken from the upper
+    /// bits of the hash.
     #[inline]
     pub(crate) fn slot(self, table: SlotTable) -> usize {
         match table {
@@ -135,7 +138,7 @@ impl SlotKey {
         }
     }
 
-    /// The span's slot among those of a table.
+    /// Returns the span's slot among the slots of one table.
     #[inline]
     fn slot_in(self, slots: &[AtomicU64], table: SlotTable) -> Option<&AtomicU64> {
         let at = match table {
@@ -155,7 +158,7 @@ impl SlotKey {
         (self.ids >> (u64::BITS - LARGE_BITS)) as usize
     }
 
-    /// The lower 56 bits of the tag, in the upper part of a word.
+    /// Returns the lower 56 bits of the tag, shifted into the upper part of a word.
     #[inline]
     fn tag(self) -> u64 {
         self.tag << 8
@@ -182,8 +185,9 @@ impl Default for StartSlots {
 }
 
 impl StartSlots {
-    /// Makes a small table of this size, a power of two. The large one, whose size is another, is made when a span needs
-    /// it, unless it is given. The loom model gives it, because loom does not see that a `OnceLock` orders threads.
+    /// Creates a small table of this size, which must be a power of two. The large table, of another size, is created
+    /// when a span needs it, unless it is passed in. The loom model passes it in, because loom does not know that a
+    /// `OnceLock` orders threads.
     pub(crate) fn with_slots(
         small: usize,
         large_size: usize,
@@ -205,15 +209,15 @@ impl StartSlots {
         }
     }
 
-    /// Takes one of the span's slots, if one is free. The start is remembered there if `sent` is given. If a twin of the
-    /// span holds a slot, the span is counted there instead.
+    /// Takes one of the span's slots, if one is free. If `sent` is given, the start is remembered there. If a twin
+    /// holds a slot, that slot counts the span instead.
     #[inline]
     pub(crate) fn acquire(&self, key: SlotKey, sent: Option<SentPrefix>) -> SlotGuard<'_> {
         let word = key.tag() | u64::from(sent.map_or(WHOLE, SentPrefix::byte));
         let mut entered = self.enter(key, SlotTable::Small, word);
         if matches!(entered, Entry::Occupied) {
             if self.large.get().is_none() {
-                // Two threads may each make one. None of them waits while another allocates.
+                // Two threads may both create a table. So neither waits while the other allocates.
                 drop(self.large.set(free_slots(self.large_size)));
             }
             entered = self.enter(key, SlotTable::Large, word);
@@ -233,7 +237,7 @@ impl StartSlots {
         else {
             return Entry::Occupied;
         };
-        // Acquire: the record of the end that freed the slot drew its number before.
+        // Acquire: the end that freed the slot had drawn its record's number before.
         match slot.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Entry::Acquired(SlotRef { slot, table }),
             Err(found) if key.is_tag_of(found) => {
@@ -243,7 +247,7 @@ impl StartSlots {
         }
     }
 
-    /// Finds the slot that the span holds, or that counts it.
+    /// Finds the slot that the span holds, or that counts the span.
     #[inline]
     pub(crate) fn find(&self, key: SlotKey) -> Option<OccupiedSlot<'_>> {
         self.find_in(key, SlotTable::Small)
@@ -271,10 +275,10 @@ pub(crate) fn free_slots(count: usize) -> Box<[AtomicU64]> {
     slots.into_boxed_slice()
 }
 
-/// The outcome of a start in one of its slots.
+/// The result of an attempt to take a slot.
 enum Entry<'a> {
     Acquired(SlotRef<'a>),
-    /// A twin holds the slot, and it counts both now.
+    /// A twin holds the slot. The slot now counts both spans.
     Counted,
     /// Another span holds the slot.
     Occupied,
@@ -287,8 +291,8 @@ struct SlotRef<'a> {
 }
 
 impl<'a> SlotRef<'a> {
-    /// Counts one more span in a slot that a twin of it holds, or takes the slot if the twin ends just now: a span that
-    /// went on to its other slot would be taken for the next twin here.
+    /// Counts one more span in a slot that a twin holds. If the twin ends meanwhile, takes the slot: if the span used
+    /// its other slot instead, a later twin would not be detected here.
     #[cold]
     fn count_twin(self, key: SlotKey, word: u64, mut found: u64) -> Entry<'a> {
         loop {
@@ -298,7 +302,7 @@ impl<'a> SlotRef<'a> {
                 let [byte, ..] = found.to_le_bytes();
                 let byte = match byte & WHOLE {
                     0 => WHOLE | 1,
-                    // More twins than can be counted: the slot stays as it is for good.
+                    // There are more twins than can be counted, so the slot is never freed.
                     _ => WHOLE | (byte & COUNT).saturating_add(1).min(COUNT),
                 };
                 key.tag() | u64::from(byte)
@@ -316,7 +320,7 @@ impl<'a> SlotRef<'a> {
         }
     }
 
-    /// Takes one span out of a slot that counts twins.
+    /// Removes one span from the count of a slot with twins.
     #[cold]
     fn release_twin(self, mut found: u64) {
         loop {
@@ -338,7 +342,7 @@ impl<'a> SlotRef<'a> {
     }
 }
 
-/// A slot, and the word that the span expects in it.
+/// A slot, and the word that the span has written there.
 #[derive(Clone, Copy, Debug)]
 struct HeldSlot<'a> {
     slot: SlotRef<'a>,
@@ -346,8 +350,8 @@ struct HeldSlot<'a> {
 }
 
 impl HeldSlot<'_> {
-    /// Replaces the word, unless a twin has come in the meantime: then the twin's word stays and is returned. Release:
-    /// the record that needed the slot drew its number before.
+    /// Replaces the word. If a twin has changed the word meanwhile, keeps it and returns it. Release: the record that
+    /// needed the slot has drawn its number before.
     #[inline]
     fn replace(self, word: u64) -> Option<u64> {
         let slot = self.slot.slot;
@@ -356,33 +360,33 @@ impl HeldSlot<'_> {
     }
 }
 
-/// A slot that a start took before its record was written. Drop gives it up unless it was kept.
+/// A slot that a start took before its record was written. Dropping the guard releases the slot, unless it was kept.
 #[derive(Debug)]
 pub(crate) struct SlotGuard<'a>(Cell<Option<HeldSlot<'a>>>);
 
 impl SlotGuard<'_> {
-    /// The guard of a start that is not to be remembered.
+    /// Returns the guard of a start that is not remembered.
     pub(crate) const fn none() -> Self {
         Self(Cell::new(None))
     }
 
-    /// The table of the slot, if one is held.
+    /// Returns the table of the slot, if one is held.
     #[inline]
     pub(crate) fn table(&self) -> Option<SlotTable> {
         self.0.get().map(|held| held.slot.table)
     }
 
-    /// Gives the slot up: the start is too large to be remembered, or the buffer refused it. The slot goes on counting
-    /// the span, so that a twin of it is noticed.
+    /// Releases the slot, because the start is too large to be remembered, or the buffer refused it. The slot still
+    /// counts the span, so that a twin is detected.
     #[inline]
     pub(crate) fn release(&self) {
         if let Some(held) = self.0.take() {
-            // If a twin has come, the slot counts both already.
+            // If a twin has come, the slot already counts both.
             held.replace(held.word & !0xff | u64::from(WHOLE));
         }
     }
 
-    /// Holds the slot until the end of the span frees it.
+    /// Keeps the slot taken until the end of the span frees it.
     #[inline]
     pub(crate) fn keep(self) {
         self.0.take();
@@ -396,7 +400,7 @@ impl Drop for SlotGuard<'_> {
     }
 }
 
-/// The slot of a span that ends.
+/// The slot of a span that is ending.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OccupiedSlot<'a> {
     /// `None` if the span needs a complete end.
@@ -523,7 +527,7 @@ mod tests {
             assert_eq!(taken(&slots, key(1), sent), None);
         }
         assert_eq!(found(&slots, key(1)), Some((None, SlotTable::Small)));
-        // This end found the slot before the others took it. It omits only what its own start has, so it is correct.
+        // This end found the slot before the others took it. It omits only fields of its own start, so it is correct.
         ending.release();
         for _ in 0..2 {
             assert_eq!(found(&slots, key(1)), Some((None, SlotTable::Small)));

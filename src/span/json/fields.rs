@@ -24,14 +24,14 @@ pub(crate) struct SpanFields<'a> {
     pub(crate) kind: SpanKind,
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
-    /// `None` at the start if a sampler saw it: a sampler does not know the scope.
+    /// `None` in a start that a sampler reported, because a sampler does not know the scope.
     pub(crate) scope: Option<&'a str>,
     pub(crate) scope_version: Option<&'a str>,
     pub(crate) trace_state: &'a str,
     pub(crate) attributes: Pairs<'a>,
     pub(crate) dropped_attributes: u32,
     pub(crate) links: Vec<Link<'a>>,
-    /// When a receiver got the event, if its own time is not plausible beside that.
+    /// The time at which a receiver got the event. Set only if the event's own time is implausible.
     pub(crate) received: Option<Timestamp>,
     /// Whether the record already left parts out.
     pub(crate) truncated: bool,
@@ -79,16 +79,16 @@ pub(crate) struct EndFields<'a> {
     pub(crate) reason: EndCause<'a>,
 }
 
-/// Why a span ended.
+/// The cause of a span's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum EndCause<'a> {
-    /// Its work is done, well or not.
+    /// The work is done, successfully or not.
     Done,
     Cancelled,
     Panicked(PanicFields<'a>),
 }
 
-/// What is known of the panic that ended a span.
+/// The known details of the panic that ended a span.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PanicFields<'a> {
     pub(crate) message: Option<Cow<'a, str>>,
@@ -97,7 +97,7 @@ pub(crate) struct PanicFields<'a> {
 }
 
 impl PanicFields<'_> {
-    /// The message of a span's status where that of its panic is not known.
+    /// The status message of a span whose panic has no known message.
     pub(crate) const UNKNOWN_MESSAGE: &'static str = "panicked";
 }
 

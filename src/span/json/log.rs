@@ -21,9 +21,9 @@ pub(crate) struct LogFields<'a> {
     pub(crate) span_id: Option<[u8; 8]>,
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
-    /// 0 if it is not known.
+    /// 0 if unknown.
     pub(crate) severity: u8,
-    /// Empty if the record has no such text. Then the name of the number is written.
+    /// Empty if the record has no such text. The number's name is then written.
     pub(crate) severity_text: &'a str,
     pub(crate) body: Option<Value<'a>>,
     pub(crate) attributes: Pairs<'a>,

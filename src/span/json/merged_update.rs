@@ -1,6 +1,6 @@
-//! Merges the `updated` events of one open span into one event that says the same: of each attribute and field the last
-//! value, and all events and links in their order. Merging is associative, so a part may be merged before the rest
-//! comes. Values are copied and never decoded. Pure; the tasks that answer HTTP requests call it.
+//! Merges the `updated` events of one open span into one equivalent event: the last value of each attribute and field,
+//! and all events and links in their order. Merging is associative, so a part may be merged before the rest arrives.
+//! Values are copied and never decoded. Pure; the tasks that answer HTTP requests call it.
 
 use crate::{
     span::json::{
@@ -11,7 +11,7 @@ use crate::{
     util::hash::Map,
 };
 
-/// The fields in the order in which an `updated` event has them; fields that are not listed follow.
+/// The fields in the order in which an `updated` event has them; other fields follow.
 const ORDER: [&[u8]; 11] = [
     b"type",
     b"traceId",
@@ -26,21 +26,21 @@ const ORDER: [&[u8]; 11] = [
     b"timestamp",
 ];
 
-/// An estimate of the bytes that an attribute or a field takes beside its text.
+/// An estimate of the memory that an attribute or a field needs besides its text, in bytes.
 const MEMBER_BYTES: usize = 96;
 
-/// Bytes of an event, as they are there.
+/// Unchanged bytes of an event.
 type RawText = Box<[u8]>;
 
 /// `updated` events of one span, merged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MergedUpdate {
-    /// Fields of which the last value counts, in the order of their first value.
+    /// Fields whose last value counts, in the order of their first occurrence.
     fields: Vec<(RawText, RawText)>,
     attributes: Map<RawText, Attribute>,
     events: RawList,
     links: RawList,
-    /// The paths of what was cut, as JSON texts.
+    /// The paths of the parts that were cut, as JSON texts.
     cut: Vec<RawText>,
     has_more_cuts: bool,
     size: usize,
@@ -50,7 +50,7 @@ pub(crate) struct MergedUpdate {
 struct Attribute {
     place: usize,
     value: RawText,
-    /// Its entry in `attributeTypes`, if any.
+    /// The attribute's entry in `attributeTypes`, if there is one.
     kind: Option<RawText>,
 }
 
@@ -74,7 +74,7 @@ impl MergedUpdate {
                 _ => self.set_field(key, value),
             }
         }
-        // These say something of the other fields, so they come last.
+        // These fields refer to the other ones, so they are read last.
         for (key, value) in fields(payload) {
             match key {
                 b"attributeTypes" => self.set_types(value),
@@ -84,7 +84,7 @@ impl MergedUpdate {
         }
     }
 
-    /// Returns about how many bytes of memory the merged event takes.
+    /// Returns an estimate of the memory of the merged event, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>() + self.size
     }
@@ -147,7 +147,7 @@ impl MergedUpdate {
     }
 
     fn set_field(&mut self, key: &[u8], value: &[u8]) {
-        // A new value was cut only if its own event says so.
+        // A new value counts as cut only if its own event lists it.
         match key {
             b"name" => self.forget_cut(|path| path == b"\"name\""),
             b"status" => self.forget_cut(|path| path == b"\"status.message\""),
@@ -192,8 +192,7 @@ impl MergedUpdate {
         }
     }
 
-    /// Adds the path of something that was cut. `before` are the events and links that were there before those of the
-    /// same event.
+    /// Adds the path of a part that was cut. `before` is the number of events and links before those of the same event.
     fn add_cut(&mut self, path: &[u8], (events, links): (usize, usize)) {
         if path == b"\"...\"" {
             self.has_more_cuts = true;
@@ -224,11 +223,11 @@ impl MergedUpdate {
     }
 }
 
-/// The place of the last field in [`ORDER`] that comes before the attributes.
+/// The index in [`ORDER`] of the last field that comes before the attributes.
 const STATE_PLACE: usize = 6;
 
 impl RawList {
-    /// Appends the elements of an array. Returns their bytes.
+    /// Appends the elements of an array. Returns the number of bytes added.
     fn append(&mut self, array: &[u8]) -> usize {
         let before = self.text.len();
         for element in elements(array) {
@@ -251,8 +250,8 @@ impl RawList {
     }
 }
 
-/// Returns the path of an element of a list after `count` elements have been put before it; `None` if the path does
-/// not begin like this.
+/// Returns the path of a list's element after `count` elements were inserted before it. Returns `None` if `path` is not
+/// within `list`.
 fn moved(path: &[u8], list: &[u8], count: usize) -> Option<Vec<u8>> {
     let rest = path.strip_prefix(list)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -262,7 +261,8 @@ fn moved(path: &[u8], list: &[u8], count: usize) -> Option<Vec<u8>> {
     Some([list, index.as_bytes(), rest].concat())
 }
 
-/// Appends a member of an object. No member ends with an opening brace.
+/// Appends a member of an object. An opening brace at the end of `out` means that this is the first member, because no
+/// member ends with one.
 fn member(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(if out.last() == Some(&b'{') {
         b"\"".as_slice()

@@ -4,7 +4,7 @@
 //! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. The worker thread
 //! runs it.
 
-/// `,"key":"` for a key that is known at compile time: one copy instead of three.
+/// Expands to `,"key":"` for a key known at compile time, which is then written with one copy instead of three.
 macro_rules! opening {
     ($key:literal) => {
         concat!(",\"", $key, "\":\"").as_bytes()

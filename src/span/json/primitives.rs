@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use crate::{util::hex, wire::frame::number};
 
-/// Integers beyond this are text: JavaScript's numbers are doubles.
+/// Larger integers are written as text, because JavaScript's numbers are doubles.
 pub(super) const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
 #[inline]
@@ -29,7 +29,7 @@ pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
     }
 }
 
-/// Rust's debug form is the shortest that reads back the same, and always has a point or an exponent.
+/// Rust's debug form is the shortest text that is parsed as the same number, and always has a point or an exponent.
 pub(super) fn double(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
@@ -40,7 +40,7 @@ pub(super) fn double(out: &mut Vec<u8>, value: f64) {
             b"\"-Infinity\""
         });
     } else {
-        // A Vec takes every write.
+        // Writing to a `Vec` cannot fail.
         drop(write!(out, "{value:?}"));
     }
 }

@@ -1,5 +1,5 @@
-//! Attributes with repeated keys: of each key the last value is written, at the position of the first. Pure; the worker
-//! thread calls it.
+//! Handles repeated attribute keys: the last value of each key is written, at the position of the first. Pure; the
+//! worker thread calls it.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,7 @@ pub(super) fn last_of_each_key<'p, 'a>(
         })
 }
 
-/// A lossy set of keys, all of them different.
+/// A lossy set of distinct keys.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySet {
     pub(super) seen: u128,
@@ -38,7 +38,7 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    /// `None` if a key is repeated.
+    /// Returns `None` if a key is repeated, or might be.
     #[inline]
     pub(super) fn of(pairs: &Pairs<'_>) -> Option<Self> {
         let mut keys = Self::default();
@@ -52,7 +52,7 @@ impl KeySet {
     /// Adds the key. Returns `true` only if it is certainly new.
     #[inline]
     pub(super) fn add(&mut self, key: &str) -> bool {
-        // Equal keys are equal in length and in their last byte.
+        // Equal keys have the same length and the same last byte.
         let key = clipped_key(key);
         let last = key.as_bytes().last().copied().unwrap_or_default();
         let mark = 1 << ((key.len() * 7 + usize::from(last) * 3) % 128);
@@ -70,13 +70,13 @@ pub(super) fn occurs_before(pairs: &Pairs<'_>, index: usize, key: &str) -> bool 
     before.any(|(one, _)| clipped_key(one) == key)
 }
 
-/// The key as it is written: keys that are equal when cut are one key in the object.
+/// Returns the key as it is written. Keys that are equal after the cut are one key in the object.
 #[inline]
 fn clipped_key(key: &str) -> &str {
     clip(key, VALUE_BYTES_MAX).0
 }
 
-/// The first and the last index of every key.
+/// Returns the first and the last index of every key.
 fn positions_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
     let mut positions = HashMap::new();
     for (index, (key, _)) in pairs.iter().enumerate() {
@@ -86,7 +86,7 @@ fn positions_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
     positions
 }
 
-/// Returns the last index of the key at `index`; `None` if it also occurs before.
+/// Returns the last index of the key at `index`, or `None` if the key also occurs before.
 #[inline]
 fn last_position(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
     let key = clipped_key(key);

@@ -5,7 +5,7 @@ use memchr::memchr2;
 
 use crate::span::json::primitives::string;
 
-/// The fields of an event's top level, as raw key and value, in order; it stops at anything that is not JSON.
+/// Returns the top-level fields of an event in order, as raw keys and values. Stops at anything that is not JSON.
 pub(crate) fn fields(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = payload.strip_prefix(b"{").unwrap_or_default();
     std::iter::from_fn(move || {
@@ -18,7 +18,7 @@ pub(crate) fn fields(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The elements of an array, as raw values, in order; it stops at anything that is not JSON.
+/// Returns the elements of an array in order, as raw values. Stops at anything that is not JSON.
 pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = array.strip_prefix(b"[").unwrap_or_default();
     std::iter::from_fn(move || {
@@ -46,7 +46,7 @@ impl<'a> PayloadRewriter<'a> {
         }
     }
 
-    /// Replaces a value. It must be a slice of the payload, after all values that were replaced before.
+    /// Replaces a value. `value` must be a slice of the payload, behind all values replaced before.
     pub(crate) fn replace(&mut self, value: &[u8], with: &[u8]) {
         let at = (value.as_ptr() as usize).wrapping_sub(self.payload.as_ptr() as usize);
         let Some(before) = self.payload.get(self.copied..at) else {
@@ -68,14 +68,14 @@ impl<'a> PayloadRewriter<'a> {
     }
 }
 
-/// The JSON text of a string, to compare raw field values with.
+/// Returns the JSON text of a string, for comparison with raw field values.
 pub(crate) fn quoted(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
     string(&mut out, text);
     out
 }
 
-/// The length of the JSON value at the start of `text`.
+/// Returns the length of the JSON value at the start of `text`.
 fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_u32;
     let mut at = 0;
@@ -102,7 +102,7 @@ fn value_length(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// The position after the string whose opening quote is at `start`.
+/// Returns the position after the string whose opening quote is at `start`.
 fn string_end(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
@@ -110,7 +110,7 @@ fn string_end(text: &[u8], start: usize) -> Option<usize> {
         if text.get(at) == Some(&b'"') {
             return Some(at + 1);
         }
-        // A backslash, and the byte that it escapes.
+        // Skips a backslash and the byte that it escapes.
         at += 2;
     }
 }

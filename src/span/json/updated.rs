@@ -1,5 +1,5 @@
-//! Writes `updated` events: what changed in an open span since it was last told. Only what changed is written. Pure; the
-//! worker thread calls it.
+//! Writes `updated` events, with the fields of an open span that changed since the span's last event and no others.
+//! Pure; the worker thread calls it.
 
 use std::borrow::Cow;
 
@@ -18,27 +18,27 @@ use crate::{
     wire::frame::number,
 };
 
-/// What changed in an open span, besides the attributes and links of its [`SpanFields`].
+/// The changes of an open span, besides the attributes and links in its [`SpanFields`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ChangeFields<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) status: Option<EndStatus<'a>>,
     pub(crate) state: Option<SpanState>,
     pub(crate) events: Vec<TimedEvent<'a>>,
-    /// The name of what the span waits for, and since when.
+    /// The name of the operation that the span waits for, and the begin of the wait.
     pub(crate) awaiting: Awaiting<(Cow<'a, str>, Timestamp)>,
     pub(crate) panic: Option<PanicFields<'a>>,
     pub(crate) task: Option<TaskFields<'a>>,
 }
 
-/// How the task of a span has been polled.
+/// Figures on the polls of a span's task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaskFields<'a> {
     pub(crate) polls: u64,
     pub(crate) busy_nanos: u64,
     pub(crate) idle_nanos: u64,
     pub(crate) longest_poll_nanos: u64,
-    /// Since when, and on which thread, it is being polled.
+    /// The begin and the thread of the current poll.
     pub(crate) polling: Option<(Timestamp, Cow<'a, str>)>,
 }
 

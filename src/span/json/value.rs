@@ -12,7 +12,7 @@ use crate::{
 /// A borrowed attribute value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
-    /// A value that was not set. Only other processes report them.
+    /// A value that was not set. Only other processes send such values.
     #[cfg(feature = "otlp")]
     Null,
     Bool(bool),
@@ -21,11 +21,11 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     /// Text that redaction put in place of a value.
     Owned(Box<str>),
-    /// Values, and whether the record already cut some off. Those of a span have one kind.
+    /// Values, and whether the record already cut some off. In an attribute of a span, all have one kind.
     Array(Vec<Value<'a>>, bool),
     /// Only log records have bytes and maps. Bytes are written as hexadecimal digits.
     Bytes(&'a [u8]),
-    /// Sorted by key, and whether the record already cut some off.
+    /// Entries sorted by key, and whether the record already cut some off.
     Map(Vec<(&'a str, Value<'a>)>, bool),
 }
 
@@ -96,7 +96,7 @@ pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
             "int" => Some("int[]"),
             "double" => Some("double[]"),
             "bytes" => Some("bytes[]"),
-            // The wire format has no name for the type of a value that is nested deeper.
+            // The wire format has no name for the type of a value nested deeper.
             _ => None,
         },
         _ => None,

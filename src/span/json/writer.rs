@@ -1,6 +1,6 @@
-//! Writes the parts of an event: ids, texts, attributes, links, events within a span. Field names that several events
-//! share are spelled here only. It is written by hand because it is the hot path of the worker thread: fixed keys are
-//! copied, numbers and escapes are written in place. The usual path allocates nothing. Pure.
+//! Writes the parts of an event: ids, texts, attributes, links, events within a span. Only this file spells the field
+//! names that several events share. It is written by hand because it is the hot path of the worker thread: fixed keys
+//! are copied, numbers and escapes are written in place. The usual path allocates nothing. Pure.
 
 use crate::{
     span::{
@@ -58,7 +58,7 @@ impl<'o> JsonWriter<'o> {
         self.written() + size <= EVENT_BYTES_MAX - RESERVE
     }
 
-    /// Records in `cut` that something was cut or left out.
+    /// Records in `cut` that the part at this path was cut or left out.
     pub(super) fn cut(&mut self, path: &[&str]) {
         self.cut_paths += 1;
         if self.cut_paths > CUT_PATHS_MAX {
@@ -122,7 +122,7 @@ impl<'o> JsonWriter<'o> {
         self.descriptors(span);
     }
 
-    /// Writes the fields that spans of one template have in common.
+    /// Writes the common fields of spans of one template.
     #[inline]
     pub(super) fn descriptors(&mut self, span: &SpanFields<'_>) {
         self.text("name", opening!("name"), span.name);
@@ -153,8 +153,8 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes why a span ended, unless its work was done. The reason comes before the attributes, so that they leave
-    /// room for it.
+    /// Writes the cause of a span's end, unless the work was simply done. It comes before the attributes, so that there
+    /// is always room for it.
     #[inline]
     pub(super) fn reason(&mut self, reason: &EndCause<'_>) {
         match reason {
@@ -170,7 +170,7 @@ impl<'o> JsonWriter<'o> {
         self.panic_details(panic);
     }
 
-    /// Writes what is known of a panic, if anything.
+    /// Writes the known details of a panic, if there are any.
     pub(super) fn panic_details(&mut self, panic: &PanicFields<'_>) {
         if *panic == PanicFields::default() {
             return;
@@ -194,7 +194,7 @@ impl<'o> JsonWriter<'o> {
 
     /// Writes the key of an object's member, after a comma unless it is the first.
     fn member_key(&mut self, key: &str) {
-        // No member ends with an opening brace.
+        // No member ends with an opening brace, so one means that this is the first member.
         if self.out.last() != Some(&b'{') {
             self.out.push(b',');
         }
@@ -252,7 +252,7 @@ impl<'o> JsonWriter<'o> {
     pub(super) fn member(&mut self, path: &str, key: &str, value: &Value<'_>, types: &mut Vec<u8>) {
         let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
         let before = self.out.len();
-        // No member ends with an opening brace.
+        // No member ends with an opening brace, so one means that this is the first member.
         let is_first = self.out.last() == Some(&b'{');
         self.raw(if is_first { b"\"" } else { b",\"" });
         escape(self.out, key);
@@ -260,7 +260,7 @@ impl<'o> JsonWriter<'o> {
         let key_size = self.out.len() - before;
         let cut = self.value(value) || key_cut;
         let kind = type_lost_in_json(value);
-        // The key may occur among the types, too.
+        // The key may be written among the types as well.
         let type_size = kind.map_or(0, |kind| key_size + kind.len() + 4);
         if !self.fits(types.len() + type_size) {
             self.out.truncate(before);
@@ -315,7 +315,7 @@ impl<'o> JsonWriter<'o> {
         let start = self.out.len();
         self.out.push(b'[');
         for (index, value) in values.iter().enumerate() {
-            // An array is one value, so it shares the bound of one.
+            // An array is one value, so it has the bound of one value.
             if self.out.len() - start > VALUE_BYTES_MAX {
                 cut = true;
                 break;
@@ -335,7 +335,7 @@ impl<'o> JsonWriter<'o> {
         let start = self.out.len();
         self.out.push(b'{');
         for (index, (key, value)) in pairs.iter().enumerate() {
-            // A map is one value, too.
+            // A map is one value, so it has the bound of one value.
             if self.out.len() - start > VALUE_BYTES_MAX {
                 cut = true;
                 break;
@@ -436,7 +436,7 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes how much the SDK's limits dropped.
+    /// Writes the numbers of parts that the SDK's limits dropped.
     pub(super) fn dropped(&mut self, [attributes, events, links]: [u32; 3]) {
         if attributes > 0 || events > 0 || links > 0 {
             self.raw(b",\"dropped\":{\"attributes\":");

@@ -1,4 +1,4 @@
-//! Tests of what counts as a request to our routes.
+//! Tests which spans count as requests to our routes.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Writes the record of what changed in an open span: only the parts that changed. It runs on the host's thread at the
-//! end of the span, and on the worker while the span is open; it never waits and never panics.
+//! Writes the record of an open span's changes, with only the changed parts. It runs on the host's thread at the end of
+//! the span, and on the worker while the span is open. It never waits and never panics.
 
 use opentelemetry::trace::Status as OtelStatus;
 
@@ -21,7 +21,7 @@ use crate::{
 /// Tag, parts, truncation (1), status (1), source (4), ids (24), time (8), counts (8), count of events (4).
 const HEAD: usize = 52;
 
-/// Writes what changed. `None` means that it does not fit.
+/// Writes the changes. Returns `None` if they do not fit.
 pub(crate) fn write_changes(
     buf: &mut WriteBuf<'_>,
     slot: &UpdateSlot,

@@ -1,5 +1,5 @@
 //! The layout of a record: tags, flags, the heads of fixed size, and the bounds of the parts that follow. The writers
-//! and the reader share it; it uses neither. Host threads and the worker run it; it never allocates.
+//! and the reader use it; it depends on neither. Host threads and the worker run it; it never allocates.
 
 use std::time::SystemTime;
 
@@ -19,12 +19,12 @@ use crate::{
 /// Bytes of one record after which further attributes, events and links are left out.
 pub(in crate::span) const RECORD_BYTES_MAX: usize = 256 * 1024;
 
-/// The longest text of a record, in bytes: one character more than the JSON writer keeps, so that the JSON writer
-/// notices that it must cut the text, and says where.
+/// The longest text of a record, in bytes. It is one character longer than the JSON writer keeps, so the JSON writer
+/// notices that the text is cut and records it in `cut`.
 pub(in crate::span) const TEXT_BYTES_MAX: usize = VALUE_BYTES_MAX + 4;
 
-/// The longest trace state and the longest scope version, in bytes. W3C requires everybody to carry a trace state of
-/// 512.
+/// The longest trace state and the longest scope version, in bytes. W3C requires support for trace states of up to 512
+/// characters.
 pub(in crate::span) const SHORT_TEXT_BYTES_MAX: usize = 512;
 
 /// Bytes of one array after which further values are left out.
@@ -55,7 +55,7 @@ pub(in crate::span) const CHANGED_AWAITING: u8 = 4;
 pub(in crate::span) const CHANGED_TO_NO_AWAITING: u8 = 8;
 pub(in crate::span) const CHANGED_PANIC: u8 = 16;
 pub(in crate::span) const CHANGED_TASK: u8 = 32;
-/// In the same byte: whoever noted the changes knew only the ids of the span, so its source is a guess.
+/// In the same byte: the changes were noted by span ids only, so the source is a guess.
 pub(in crate::span) const SOURCE_GUESSED: u8 = 64;
 
 /// Flag in the count of an array: values were cut off.
@@ -81,8 +81,8 @@ pub(in crate::span) const HAS_STATE: u8 = 4;
 /// In the same byte: the slot of the start is in the [large](SlotTable::Large) table.
 pub(in crate::span) const IN_LARGE_TABLE: u8 = 8;
 
-/// The number of attributes and of links that follow a head. Both are in one integer: two 4-byte stores and one 8-byte
-/// load later would miss store-to-load forwarding.
+/// The number of attributes and of links that follow a head. Both are in one integer, because one 8-byte load after two
+/// 4-byte stores would miss store-to-load forwarding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartCounts(pub(in crate::span) u64);
 
@@ -156,13 +156,13 @@ impl RecordHead {
     }
 }
 
-/// In the byte of the status: a panic ended the span. What is known of it follows the status.
+/// In the byte of the status: a panic ended the span. The panic's details follow the status.
 pub(in crate::span) const PANICKED: u8 = 16;
 
 /// In the same byte: the span's future was dropped before it was ready.
 pub(in crate::span) const DROPPED_BEFORE_READY: u8 = 32;
 
-/// What is known of a panic.
+/// The known details of a panic.
 pub(in crate::span) const PANIC_MESSAGE: u8 = 1;
 pub(in crate::span) const PANIC_LOCATION: u8 = 2;
 pub(in crate::span) const PANIC_THREAD: u8 = 4;
@@ -200,7 +200,7 @@ pub(in crate::span) fn length_of(text: &str) -> [u8; 4] {
     u32::try_from(text.len()).unwrap_or_default().to_le_bytes()
 }
 
-/// The kind as this crate names it.
+/// Converts the SDK's kind to this crate's type.
 #[inline]
 pub(crate) fn kind_of(kind: &OtelKind) -> SpanKind {
     match kind {

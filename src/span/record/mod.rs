@@ -1,6 +1,6 @@
 //! The compact binary record that carries a span from the host's thread to the worker. The host's thread writes it
-//! without allocation; the worker reads it as borrowed fields. Both sides are of one build, so the format has no
-//! version. Pure, except for the clock that a shutdown record reads.
+//! without allocation; the worker reads it as borrowed fields. Both sides come from the same build, so the format has
+//! no version. Pure, except for the clock that a shutdown record reads.
 //!
 //! A record is a head of fixed size, which the compiler writes in a few stores, followed by texts and values.
 //! [`layout`] defines it, [`mod@write`] and [`mod@read`] are its two sides, and [`outline`] reads just enough of a start to

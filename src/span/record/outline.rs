@@ -1,5 +1,5 @@
-//! Reads only the outline of a start: enough to find the start template that fits it. It never looks into a text or a
-//! value before that. It runs on the worker thread.
+//! Reads only the outline of a start, which is enough to find a fitting start template. No text or value is decoded
+//! before that. It runs on the worker thread.
 
 use crate::{
     span::{
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOutline<'a> {
     pub(crate) source: u32,
-    /// The slot in which the worker must remember it for its end.
+    /// The slot in which the worker must remember the start for its end.
     pub(crate) slot: Option<usize>,
     pub(crate) ids: StartIds,
     /// The flags that starts of one template share, and the kind.
@@ -31,7 +31,7 @@ pub(crate) struct StartOutline<'a> {
 }
 
 impl<'a> StartOutline<'a> {
-    /// `None` for all other records, and for starts with fields that a template cannot have.
+    /// Returns `None` for other records, and for starts with fields that a template cannot have.
     #[inline]
     pub(crate) fn of(record: &'a [u8]) -> Option<Self> {
         let mut reader = RecordReader { rest: record };
@@ -74,7 +74,7 @@ impl<'a> StartOutline<'a> {
         })
     }
 
-    /// Its attributes, up to the first whose value is not a scalar.
+    /// Returns the attributes, up to the first whose value is not a scalar.
     #[inline]
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'a [u8], ScalarValue<'a>)> + use<'a> {
         let mut reader = RecordReader { rest: self.pairs };
@@ -82,5 +82,5 @@ impl<'a> StartOutline<'a> {
     }
 }
 
-/// The largest record that is outlined, in bytes.
+/// The largest record for which an outline is made, in bytes.
 const OUTLINE_BYTES_MAX: usize = 2048;

@@ -1,5 +1,5 @@
-//! Reads records back, on the worker thread. Texts are borrowed from the record. A record that is cut short or damaged
-//! is `None`, never a panic and never an allocation of its claimed size.
+//! Reads records back, on the worker thread. Texts are borrowed from the record. A truncated or damaged record is read
+//! as `None`; it never causes a panic or an allocation of its claimed size.
 
 use opentelemetry::{
     Array, KeyValue, Value as OtelValue,
@@ -32,7 +32,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Reads any record but a delta end; `None` if the bytes are not a record, which our own writers never produce.
+/// Reads any record except a delta end. Returns `None` if the bytes are not a record, which our own writers never
+/// produce.
 pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     let mut reader = RecordReader { rest: bytes };
     match reader.u8()? {
@@ -82,8 +83,8 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     }
 }
 
-/// Reads name, attributes and links back from what
-/// [`write_start_input`](crate::span::record::write_start_input) wrote.
+/// Reads name, attributes and links from the output of [`write_start_input`](crate::span::record::write_start_input)
+/// wrote.
 pub(crate) fn read_start_input(
     input: &[u8],
     counts: PartCounts,
@@ -356,7 +357,7 @@ impl<'a> RecordReader<'a> {
         })
     }
 
-    /// Reads what changed in an open span.
+    /// Reads the changes of an open span.
     fn changes(&mut self) -> Option<SpanChanges<'a>> {
         let [parts, truncated, code] = self.array()?;
         let source = self.u32()?;
@@ -494,7 +495,7 @@ impl<'a> RecordReader<'a> {
                 let count = self.u32()?;
                 let pairs = (0..count & !ARRAY_CUT).map(|_| Some((self.text()?, self.value()?)));
                 let mut pairs: Vec<(&str, Value<'a>)> = pairs.collect::<Option<_>>()?;
-                // The SDK's maps have no order.
+                // Sorted, because the SDK's maps have no order.
                 pairs.sort_unstable_by_key(|(key, _)| *key);
                 Some(Value::Map(pairs, count & ARRAY_CUT != 0))
             }

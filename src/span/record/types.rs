@@ -16,7 +16,7 @@ use crate::{
 pub(crate) enum Record<'a> {
     Start(SpanRecord<'a>),
     End(SpanRecord<'a>, EndFields<'a>),
-    /// An end that is ignored unless the start was shown.
+    /// An end that the worker ignores unless readers have the span's start.
     EndIfShown(SpanRecord<'a>, EndFields<'a>),
     /// The attributes or the state of an open span changed.
     Update(SpanRecord<'a>, Option<SpanState>, Timestamp),
@@ -25,13 +25,13 @@ pub(crate) enum Record<'a> {
         source: u32,
         log: LogFields<'a>,
     },
-    /// What changed in an open span.
+    /// The changes of an open span.
     Changes(SpanChanges<'a>),
     /// The end of this span was dropped.
     DroppedEnd(DroppedEnd),
-    /// The starts of all spans whose dropped ends were collected before this was pushed come before it.
+    /// A fence behind the starts of all spans whose dropped ends were collected before the fence was pushed.
     DroppedEndsFence,
-    /// The holder of this ticket is woken when all records before this one are stored and visible.
+    /// The caller that waits for this acknowledgement is woken when all earlier records are stored and visible.
     Fence {
         ack: u64,
     },
@@ -59,7 +59,7 @@ pub(crate) enum Record<'a> {
 #[derive(Debug)]
 pub(crate) struct SpanRecord<'a> {
     pub(crate) source: u32,
-    /// Whether the log keeps its event only once.
+    /// Whether the log keeps the event only once.
     pub(crate) is_deduplicated: bool,
     pub(crate) activity: StepActivity,
     /// The slot in which the worker must remember the record of a start for its end.
@@ -68,51 +68,51 @@ pub(crate) struct SpanRecord<'a> {
     pub(crate) span: SpanFields<'a>,
 }
 
-/// What changed in an open span.
+/// The changes of an open span.
 #[derive(Debug)]
 pub(crate) struct SpanChanges<'a> {
     pub(crate) source: u32,
-    /// Whether the source is a guess: the start of the span says which it is.
+    /// Whether the source is a guess. The start of the span has the real source.
     pub(crate) is_source_guessed: bool,
-    /// Its ids, and the attributes and links that changed.
+    /// The span's ids, and the attributes and links that changed.
     pub(crate) span: SpanFields<'a>,
     pub(crate) changes: ChangeFields<'a>,
     pub(crate) time: Timestamp,
 }
 
-/// The instrumentation scope, as far as a record has it.
+/// The instrumentation scope, if the record has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScopeFields<'a> {
     pub(crate) scope: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
 }
 
-/// Where a span comes from, which its `SpanData` does not say.
+/// The origin of a span, which its `SpanData` does not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpanOrigin {
     /// A span of the SDK.
     Sdk,
-    /// A span of a workflow: a replay of the workflow reports it again.
+    /// A span of a workflow. A replay of the workflow reports it again.
     Workflow(Durability, StepActivity),
 }
 
 /// Whether a workflow outlives its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Its engine stores it, so it may outlive its process.
+    /// The engine stores the workflow, so it may outlive its process.
     Durable,
-    /// Only its process remembers it: the workflow is lost with the process.
+    /// Only the process has the workflow's state, so the workflow is lost with the process.
     Process,
 }
 
 /// The activity of a workflow's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepActivity {
-    /// It works, or contains spans that do.
+    /// The span works, or contains spans that work.
     Working,
-    /// It only waits, for a time or an event: a replay that reports its start again does not mean that it works.
+    /// The span only waits for a time or an event. A replayed start does not mean that it works.
     Waiting,
-    /// It ends because its workflow was cancelled.
+    /// The span ends because its workflow was cancelled.
     Cancelled,
 }
 

@@ -1,6 +1,6 @@
 //! Writes whole records: the start and the end of a span, its updates, and the worker's control records. It runs on the
 //! host's threads, so it never waits and never panics. Each function returns `None` when the buffer is full.
-//! An end that leaves out what its start said is written by [`span::delta`](crate::span::delta).
+//! [`span::delta`](crate::span::delta) writes the ends that leave out the fields of their start.
 
 use opentelemetry::{
     InstrumentationScope, KeyValue,
@@ -57,7 +57,7 @@ pub(crate) fn write_end(
     write_end_as(END, buf, source, span, origin)
 }
 
-/// Writes an end that the worker ignores unless the start was shown.
+/// Writes an end that the worker ignores unless readers have the span's start.
 pub(crate) fn write_end_if_shown(
     buf: &mut WriteBuf<'_>,
     source: u32,
@@ -110,7 +110,7 @@ fn write_end_as(
     Some(())
 }
 
-/// The start of a span whose scope, name, attributes and links are written already.
+/// The start of a span whose scope, name, attributes and links are already written.
 #[derive(Debug)]
 pub(crate) struct HandedStartRecord<'a> {
     pub(crate) source: u32,
@@ -118,11 +118,11 @@ pub(crate) struct HandedStartRecord<'a> {
     pub(crate) parent: Option<&'a SpanContext>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
-    /// What [`write_scope`] returned, or 0.
+    /// The bits that [`write_scope`] returned, or 0.
     pub(crate) has: u8,
     /// The bytes that [`write_scope`] and [`write_start_input`] wrote.
     pub(crate) bytes: &'a [u8],
-    /// How many of them [`write_scope`] wrote.
+    /// The number of these bytes that [`write_scope`] wrote.
     pub(crate) scope_size: usize,
     pub(crate) counts: PartCounts,
 }
@@ -151,7 +151,7 @@ pub(crate) fn write_start_input(
     Some(counts)
 }
 
-/// Writes the start of a span whose parts are written already.
+/// Writes the start of a span whose parts are already written.
 #[inline]
 pub(crate) fn write_handed_start(
     buf: &mut WriteBuf<'_>,
@@ -164,7 +164,7 @@ pub(crate) fn write_handed_start(
         writer.buf.put_slice(handed.bytes)?;
         handed.has
     } else {
-        // It stands between the scope and the name.
+        // The trace state comes between the scope and the name.
         let (scope, input) = handed.bytes.split_at_checked(handed.scope_size)?;
         writer.buf.put_slice(scope)?;
         let has = writer.trace_state(handed.context)?;

@@ -88,7 +88,7 @@ impl<'a> RecordWriter<'a> {
         self.buf.put_str(text)
     }
 
-    /// Writes a text that is cut without saying where.
+    /// Writes a short text. If it is cut, `cut` does not name it.
     pub(in crate::span) fn short_text(&mut self, text: &str) -> Option<()> {
         let (text, cut) = clip(text, SHORT_TEXT_BYTES_MAX);
         if cut {
@@ -97,7 +97,7 @@ impl<'a> RecordWriter<'a> {
         self.text(text)
     }
 
-    /// Writes the scope and its version. An empty version is the same as none.
+    /// Writes the scope and its version. An empty version is not written.
     #[inline]
     pub(in crate::span) fn scope(&mut self, scope: &InstrumentationScope) -> Option<u8> {
         self.text(scope.name())?;
@@ -110,7 +110,7 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// Writes a complete span. Returns which texts it has, and how many attributes and links.
+    /// Writes a complete span. Returns the flags of its optional texts, and the numbers of its attributes and links.
     #[inline(always)]
     pub(in crate::span) fn whole(&mut self, span: &SpanData) -> Option<(u8, PartCounts)> {
         let has =
@@ -137,7 +137,7 @@ impl<'a> RecordWriter<'a> {
         attributes: &[KeyValue],
         links: &[OtelLink],
     ) -> Option<PartCounts> {
-        // Most spans have no links, and most ends add no attributes.
+        // Skipped when empty: most spans have no links, and most ends add no attributes.
         let attributes = if attributes.is_empty() {
             0
         } else {
@@ -183,7 +183,7 @@ impl<'a> RecordWriter<'a> {
 
     #[inline(always)]
     pub(in crate::span) fn pairs(&mut self, pairs: &[KeyValue]) -> Option<u32> {
-        // The room that is left when the record reaches its bound.
+        // The free space that remains when the record reaches its bound.
         let least = self.free.saturating_sub(RECORD_BYTES_MAX);
         let mut rest = pairs;
         while let [pair, others @ ..] = rest {
@@ -232,8 +232,7 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// Writes the attributes of an event or a link, after their count: events and links have no head that could hold
-    /// it.
+    /// Writes the attributes of an event or a link, after their count: events and links have no head for the count.
     pub(in crate::span) fn counted_pairs(&mut self, pairs: &[KeyValue]) -> Option<()> {
         let count = self.buf.reserve_array()?;
         *count = self.pairs(pairs)?.to_le_bytes();
@@ -283,7 +282,7 @@ impl<'a> RecordWriter<'a> {
         Some(())
     }
 
-    /// Writes what is known of the panic that ends the span.
+    /// Writes the known details of the panic that ends the span.
     fn panic(&mut self) -> Option<()> {
         let panic = ending::panic_details();
         let known = self.buf.reserve_array::<1>()?;
@@ -378,7 +377,7 @@ impl<'a> RecordWriter<'a> {
     }
 }
 
-/// Writes a text pair, the most frequent kind: its room is taken in one step.
+/// Writes a text pair, the most frequent kind: its space is reserved in one step.
 #[inline(always)]
 fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
     let mut pair = WriteBuf::new(buf.reserve(8 + key.len() + text.len())?);

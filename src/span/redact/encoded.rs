@@ -1,12 +1,11 @@
-//! Masks an event that its caller encoded: masked values are replaced, and no other byte changes. It runs on the worker
-//! thread.
+//! Masks values in an event that its caller encoded. No other byte changes. It runs on the worker thread.
 
 use serde::de::IgnoredAny;
 
 use crate::span::{event::AttributeValue, json, redact::redaction::Redaction};
 
 impl Redaction {
-    /// Returns an encoded event with its masked values; `None` if nothing is masked.
+    /// Returns the event with its secrets masked, or `None` if there are none.
     pub(crate) fn encoded(&self, payload: &[u8]) -> Option<Vec<u8>> {
         if self.masks_nothing() {
             return None;
@@ -79,7 +78,7 @@ impl Redaction {
         let mut shown = json::pairs(&pairs);
         let (key, value) = shown.first_mut()?;
         let masked = self.mask(span, key, value)?;
-        // What is masked within an object leaves an object.
+        // An object in which values are masked is still an object.
         let is_json = is_object
             && masked.starts_with('{')
             && serde_json::from_str::<IgnoredAny>(&masked).is_ok();

@@ -1,20 +1,21 @@
-//! The name before a sign: of a parameter, a field, a header or a setting. Pure; the worker thread calls it.
+//! Finds the name before a sign (`=` or `:`): of a parameter, a field, a header or a setting. Pure; the worker thread
+//! calls it.
 
 use std::ops::Range;
 
 use memchr::memrchr;
 
-/// A name and how it is written.
+/// A name and its notation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) range: Range<usize>,
-    /// The opening `"`, with the backslashes before it, if the name is in such quotes.
+    /// The opening `"`, with the backslashes before it, if the name is in double quotes.
     pub(super) quote: Option<Range<usize>>,
     /// Whether the name is in quotes of any kind.
     pub(super) is_quoted: bool,
-    /// Whether blanks stand between the name and the sign.
+    /// Whether there are blanks between the name and the sign.
     pub(super) is_spaced: bool,
-    /// The position of its first byte, with its quote.
+    /// The position of the first byte of the name, or of its opening quote.
     pub(super) start: usize,
 }
 
@@ -68,7 +69,7 @@ fn quoted(text: &[u8], close: usize, quote: u8, is_spaced: bool) -> Option<Name>
     })
 }
 
-/// Returns whether the text begins with a name and this sign, or has nothing but blanks.
+/// Returns whether the text begins with a name and this sign, or has only blanks.
 pub(super) fn is_followed_by(text: &[u8], sign: u8) -> bool {
     let text = text.trim_ascii_start();
     let escapes = text.iter().take_while(|byte| **byte == b'\\').count();
@@ -91,7 +92,7 @@ pub(super) fn is_followed_by(text: &[u8], sign: u8) -> bool {
     after.first() == Some(&sign)
 }
 
-/// Returns how many backslashes stand before a position.
+/// Returns the number of backslashes before a position.
 pub(super) fn backslashes_before(text: &[u8], at: usize) -> usize {
     let before = text.get(..at).unwrap_or_default();
     before

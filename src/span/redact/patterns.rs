@@ -1,15 +1,15 @@
-//! Patterns of attribute keys, compared from the end. Nearly every key matches none, so the key's last three letters are
-//! checked first. Pure; the worker thread calls it.
+//! Patterns of attribute keys, compared from the end. Almost no key matches a pattern, so the key's last three letters
+//! are checked first. Pure; the worker thread calls it.
 
 /// Patterns of keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patterns {
     pub(super) all: Vec<Pattern>,
-    /// The last letters of the patterns: they rule most keys out.
+    /// The last letters of the patterns, which rule out most keys.
     ends: Vec<[u8; END]>,
-    /// A bit for each of these, so that one look-up rules most keys out.
+    /// A bit for each of these letter triples, so that one look-up rules out most keys.
     marks: [u64; 16],
-    /// Whether a pattern has no such letters, so that every key must be compared.
+    /// Whether a pattern is too short for this check, so that every key must be compared.
     has_short: bool,
 }
 
@@ -81,14 +81,14 @@ impl Patterns {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
-    /// Words that a key ends in; `*` matches any number of words.
+    /// Matches keys that end in these words. `*` matches any number of words.
     Words(Vec<String>),
-    /// Letters that the last part of a key ends in, whatever divides its words.
+    /// Matches keys whose last part ends in these letters, ignoring the separators of words.
     Letters(String),
 }
 
 impl Pattern {
-    /// Reads a pattern; `None` if it is empty.
+    /// Parses a pattern. Returns `None` if it is empty.
     fn of(pattern: &str) -> Option<Self> {
         if let Some(letters) = pattern.strip_prefix('*')
             && !letters.is_empty()
@@ -154,7 +154,7 @@ impl<'a> Iterator for KeyWords<'a> {
             let [before, here] =
                 [bytes.get(at - 1), bytes.get(at)].map(|byte| byte.copied().unwrap_or(0));
             let next = bytes.get(at + 1).copied().unwrap_or(0);
-            // `apiKey`, and `APIKey`.
+            // A word begins at the `K` of both `apiKey` and `APIKey`.
             is_separator(here)
                 || (here.is_ascii_uppercase()
                     && (before.is_ascii_lowercase()
@@ -168,7 +168,7 @@ impl<'a> Iterator for KeyWords<'a> {
     }
 }
 
-/// Returns the key without the number at its end: that of `password.0`, `tokens[12]` and `token2`.
+/// Returns the key without the number at its end, as in `password.0`, `tokens[12]` and `token2`.
 fn without_index(key: &str) -> &str {
     key.trim_end_matches(|character: char| {
         character.is_ascii_digit() || (character.is_ascii() && is_separator(character as u8))
@@ -179,12 +179,12 @@ fn is_separator(byte: u8) -> bool {
     byte.is_ascii_punctuation() || byte.is_ascii_whitespace()
 }
 
-/// Returns whether the byte divides the parts of a key, not only its words.
+/// Returns whether the byte separates the parts of a key, not only its words.
 fn ends_part(byte: u8) -> bool {
     is_separator(byte) && !b"_- ".contains(&byte)
 }
 
-/// Returns which of 1024 bits belongs to these letters.
+/// Returns the position of the bit for these letters, among 1024 bits.
 fn mark_of([first, second, third]: [u8; END]) -> (usize, u64) {
     let mixed = usize::from(first) * 37 + usize::from(second) * 11 + usize::from(third);
     (mixed / 64 % 16, 1 << (mixed % 64))

@@ -1,5 +1,5 @@
-//! [`Redaction`]: which values of a span are kept. The worker thread masks secrets before it encodes an event, so
-//! nothing that is stored or sent ever contains them. Pure, except for the app's own function.
+//! [`Redaction`] decides which values of a span are kept. The worker thread masks secrets before it encodes an event,
+//! so stored and sent events never contain them. Pure, except for the app's own function.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -21,26 +21,29 @@ use crate::{
 /// The default, [`Redaction::default`], masks before anything is stored:
 ///
 /// - **By key**: attributes of spans, events, links, log records and resources whose keys end in one of
-///   [`Redaction::DEFAULT_KEYS`]. The value becomes [`Redaction::PLACEHOLDER`], so a reader sees that there was one.
-/// - **In all URLs of a text**: user and password, and parameters of query and fragment whose names end in one of these
-///   keys. The names may be percent-encoded, and the parameters may be nested within a parameter. These parts become
+///   [`Redaction::DEFAULT_KEYS`]. The value becomes [`Redaction::PLACEHOLDER`], so a reader sees that there was a
+///   value.
+/// - **In all URLs of a text**: user and password, and the parameters of query and fragment whose names end in one of
+///   these keys. Names may be percent-encoded, and parameters may be nested in a parameter. These parts become
 ///   `REDACTED`.
-/// - **In texts that hold pairs of name and value**: the values of such names in JSON (also JSON text within JSON),
-///   `Debug` output, maps and records of other languages, lists of headers, forms, connection strings, `name=value`,
-///   `-H "name: value"`, flags of a command line (keys that end in `command`, `args` and the like), and several lines
-///   of `name: value`.
+/// - **In texts with pairs of name and value**: the values of such names in JSON (also JSON text within JSON), `Debug`
+///   output, maps and records of other languages, lists of headers, forms, connection strings, `name=value`, `-H "name:
+///   value"`, flags of a command line (keys that end in `command`, `args` and the like), and several lines of `name:
+///   value`.
 ///
 /// Texts are the values of attributes, status messages, the bodies of log records, and the names of spans and events.
 ///
-/// It does **not** mask keys, names of services and scopes, `tracestate` and ids. It finds no secret without a name:
+/// It does **not** mask keys, names of services and scopes, `tracestate` and ids. It cannot find secrets without a
+/// name:
 ///
 /// - a password in a sentence, in a path, or in SQL with blanks around the `=`;
-/// - a password behind an abbreviation such as `-p`;
+/// - a password after an abbreviation such as `-p`;
 /// - a bare `user:password@host` without a scheme;
-/// - anything in another encoding than percent-encoding.
+/// - text in an encoding other than percent-encoding.
 ///
-/// Two kinds of password may be masked only in part: one with a raw `@` in the path of an `http` URL, and an unquoted
-/// one that looks like the pair after it. Mask such values with a pattern for their keys, or with a function.
+/// Two kinds of password may be masked only in part: a password with a raw `@` in the path of an `http` URL, and an
+/// unquoted password that contains text in the form of the next pair. Mask such values with a pattern for their keys,
+/// or with a function.
 ///
 /// The guide: [what is in spans](crate::_guide::production).
 ///
@@ -70,7 +73,7 @@ pub struct Redaction {
 
 type RedactFn = Arc<dyn Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync>;
 
-/// The answer of the function of [`Redaction::with`] about a value.
+/// The decision of the function of [`Redaction::with`] about a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedactAction {
@@ -127,7 +130,7 @@ impl Redaction {
     /// Text that replaces a masked value.
     pub const PLACEHOLDER: &'static str = "[redacted]";
 
-    /// Masks nothing, and looks into no text.
+    /// Masks nothing, and searches no text.
     pub fn none() -> Self {
         Self {
             deny: Patterns::default(),
@@ -145,7 +148,7 @@ impl Redaction {
     /// - It is compared word by word: `.`, `-`, `_`, other punctuation and a capital letter within a name begin a word.
     ///   `*` stands for any words.
     /// - A `*` followed by letters only, such as `*token`, matches keys whose last part (after the last `.`) ends in
-    ///   these letters, even if `_`, `-` or a capital letter divides them.
+    ///   these letters, even if `_`, `-` or a capital letter separates them.
     ///
     /// | pattern | matches | does not match |
     /// | --- | --- | --- |
@@ -159,8 +162,8 @@ impl Redaction {
         self
     }
 
-    /// Keeps values of keys that these patterns match, even if a pattern of [`deny`](Self::deny) matches, too. Secrets
-    /// within them are still masked, and the [function](Self::with) is still called.
+    /// Keeps the values of keys that these patterns match, even if a pattern of [`deny`](Self::deny) matches, too.
+    /// Secrets within them are still masked, and the [function](Self::with) is still called.
     pub fn allow<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         self.allow.add(patterns);
         self
@@ -174,9 +177,10 @@ impl Redaction {
     }
 
     /// Calls `function` for every value that is not masked by its key, with the name of the span (`""` for a resource),
-    /// the key and the value. The message of a failed span has the key `status.message`, the text of a log record
-    /// `body`; patterns apply to these, too. Its answer about a value at the start of a span may be reused for that
-    /// value at the end. It runs on the log's thread, so it must be quick. If it panics, the value is masked.
+    /// the key and the value. The message of a failed span has the key `status.message`, and the text of a log record
+    /// has the key `body`; patterns apply to these, too. The decision about a value at the start of a span may be
+    /// reused at the end of the span. `function` runs on the log's thread, so it must be quick. If it panics, the value
+    /// is masked.
     pub fn with(
         mut self,
         function: impl Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync + 'static,
@@ -193,19 +197,19 @@ impl Redaction {
             && self.text_secrets == TextSecrets::Kept
     }
 
-    /// Returns whether redaction must examine each value of this key. A start template cannot hold such values. For the
-    /// values of other keys, it asks [`keeps`](Self::keeps).
+    /// Returns whether redaction must examine each value of this key. Start templates cannot hold such values. For
+    /// values of other keys, a template calls [`keeps`](Self::keeps).
     pub(crate) fn depends_on_value(&self, key: &str) -> bool {
         self.function.is_some() || is_command(key)
     }
 
-    /// Returns whether a function of the app decides, too.
+    /// Returns whether the app has set a function.
     pub(crate) fn has_function(&self) -> bool {
         self.function.is_some()
     }
 
-    /// Returns whether redaction leaves a text unchanged. `text` is UTF-8, and its key is not masked. The caller asks
-    /// only about texts that have one of [`SECRET_HINT_BYTES`](crate::span::json::start_template::SECRET_HINT_BYTES).
+    /// Returns whether redaction leaves a text unchanged. `text` is UTF-8, and its key is not masked. It is called only
+    /// for texts with one of [`SECRET_HINT_BYTES`](crate::span::json::start_template::SECRET_HINT_BYTES).
     pub(crate) fn keeps(&self, text: &[u8]) -> bool {
         self.text_secrets == TextSecrets::Kept
             || std::str::from_utf8(text).is_ok_and(|text| self.without_secrets("", text).is_none())
@@ -259,14 +263,14 @@ impl Redaction {
         values.iter().any(is_secret) || flags.iter().any(is_flag)
     }
 
-    /// Returns the name of a span or an event with its secrets masked; `None` if it has none.
+    /// Returns the name of a span or an event with its secrets masked, or `None` if there are none.
     pub(crate) fn name(&self, name: &str) -> Option<String> {
         (self.text_secrets == TextSecrets::Masked)
             .then(|| self.without_secrets("", name))
             .flatten()
     }
 
-    /// Returns a text, masked if a rule or the function says so.
+    /// Returns a text, masked if a rule or the function requires it.
     pub(super) fn text<'a>(&self, span: &str, key: &str, text: &'a str) -> Cow<'a, str> {
         self.mask(span, key, &Value::Text(text))
             .map_or(Cow::Borrowed(text), Cow::Owned)
@@ -278,7 +282,7 @@ impl Redaction {
         }
     }
 
-    /// Masks a value. In a map, and in an array of several kinds, it masks each value on its own.
+    /// Masks a value. In a map or an array of mixed kinds, each value is masked separately.
     fn value(&self, span: &str, key: &str, value: &mut Value<'_>) {
         let is_whole = !value.is_nested() || self.masks_key(key);
         match value {
@@ -343,7 +347,7 @@ impl Redaction {
         }
     }
 
-    /// Masks what changed in an open span with this name.
+    /// Masks the changes of an open span with this name.
     pub(crate) fn changes(&self, name: &str, changes: &mut ChangeFields<'_>) {
         if self.masks_nothing() {
             return;
@@ -378,7 +382,7 @@ impl Redaction {
         }
     }
 
-    /// Masks what is known of a panic.
+    /// Masks the details of a panic.
     fn panic(&self, name: &str, panic: &mut PanicFields<'_>) {
         for (key, text) in [
             ("status.message", &mut panic.message),
@@ -401,7 +405,7 @@ impl Redaction {
 }
 
 impl Default for Redaction {
-    /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within texts.
+    /// Returns a redaction that masks [`Redaction::DEFAULT_KEYS`], and secrets within texts.
     fn default() -> Self {
         Self {
             text_secrets: TextSecrets::Masked,

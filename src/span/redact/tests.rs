@@ -218,7 +218,7 @@ fn addresses_lose_users_and_secret_parameters() {
     }
 }
 
-/// Texts, and how they are kept. The secret always begins with `s3`.
+/// Keys, texts, and the texts that are kept. The secret always begins with `s3`.
 const TEXTS: &[(&str, &str, &str)] = &[
     // Several URLs, and passwords that were not encoded.
     (
@@ -360,7 +360,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
         r#"{"password":"s3"#,
         r#"{"password":"[redacted]"#,
     ),
-    // What `Debug` and others print.
+    // Output of `Debug` and similar formats.
     (
         "request",
         r#"Headers { cookie: "s3; s3", host: "h" }"#,
@@ -562,7 +562,7 @@ fn arrays_with_a_secret_are_masked_as_a_whole() {
     }
 }
 
-/// Bytes that mean something in these texts.
+/// Texts made of bytes that have a meaning in these formats.
 fn hostile_text() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         Just("token"),

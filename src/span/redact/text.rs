@@ -1,6 +1,6 @@
 //! Masks secrets within texts: in URLs, queries, settings, `Debug` output, JSON and dumps of headers. It masks the
-//! values of sensitive names, and users and passwords in URLs. It never changes a text without secrets. Time is
-//! linear in the text. Pure; the worker thread calls it.
+//! values of sensitive names, and users and passwords in URLs. It never changes a text without secrets. Its time is
+//! linear in the length of the text. Pure; the worker thread calls it.
 //!
 //! [`Scan`] stops at each sign: `=`, `:` and `",`. [`name`] finds the name before the sign, [`value`] finds where the
 //! value after it ends, and [`user_info`] finds the user of a URL.
@@ -18,7 +18,7 @@ use crate::span::redact::{
 };
 
 impl Redaction {
-    /// Returns the text with its secrets masked; `None` if it has none.
+    /// Returns the text with its secrets masked, or `None` if there are none.
     pub(super) fn without_secrets(&self, key: &str, text: &str) -> Option<String> {
         self.scanned(key, text, Nested::Searched)
     }
@@ -52,7 +52,7 @@ impl Redaction {
         scan.finish()
     }
 
-    /// Returns a command line with the values of sensitive flags masked; `None` if it has no such flag.
+    /// Returns a command line with the values of sensitive flags masked, or `None` if there are none.
     pub(super) fn without_flags(&self, text: &str) -> Option<String> {
         let mut words: Vec<&str> = text.split(' ').collect();
         let mut found = false;
@@ -69,13 +69,13 @@ impl Redaction {
         found.then(|| words.join(" "))
     }
 
-    /// Returns whether the argument is a flag whose value, the next argument, is secret.
+    /// Returns whether the argument is a flag whose value (the next argument) is secret.
     pub(super) fn is_secret_flag(&self, argument: &str) -> bool {
         let name = argument.strip_prefix('-');
         name.is_some_and(|name| !name.contains(['=', ' ']) && self.is_secret(name))
     }
 
-    /// Returns whether a value of this name is secret. The name may be percent-encoded, more than once.
+    /// Returns whether a value of this name is secret. The name may be percent-encoded more than once.
     fn is_secret(&self, name: &str) -> bool {
         let name = decoded(name);
         let is_signature = || {
@@ -100,7 +100,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Examines the text around a sign. Returns where the search goes on.
+    /// Examines the text around a sign. Returns where the search continues.
     fn look_at(&mut self, sign: usize) -> usize {
         let byte = |at: usize| self.bytes.get(at).copied().unwrap_or(0);
         match (byte(sign), byte(sign + 1)) {
@@ -114,7 +114,7 @@ impl Scan<'_> {
         };
         let written = self.text.get(name.range.clone()).unwrap_or_default();
         let is_secret = self.redaction.is_secret(written);
-        // Most pairs are not secret, and need no closer look.
+        // Most pairs are not secret and need no further check.
         if !is_secret && (byte(sign) != b'=' || self.nested == Nested::Skipped) {
             return sign + 1;
         }
@@ -128,7 +128,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Masks a parameter whose percent-encoded value contains a secret. Returns where the search goes on.
+    /// Masks a parameter whose percent-encoded value contains a secret. Returns where the search continues.
     fn encoded_value(&mut self, sign: usize, name: &Name) -> usize {
         let start = sign + 1;
         let rest = self.bytes.get(start..).unwrap_or_default();
@@ -172,7 +172,7 @@ impl Scan<'_> {
         } else {
             Redaction::PLACEHOLDER
         };
-        // The mask of a value without quotes gets those of its name, so that JSON stays valid.
+        // The mask of an unquoted value gets the quotes of its name, so that JSON stays valid.
         let quote = name.quote.clone().filter(|_| !value.is_quoted);
         let quote = quote.and_then(|quote| self.text.get(quote)).unwrap_or("");
         let mask = format!("{quote}{mask}{quote}");
@@ -181,7 +181,7 @@ impl Scan<'_> {
     }
 
     fn replace(&mut self, start: usize, end: usize, mask: &str) {
-        // A text that is masked already stays as it is.
+        // An already masked text stays unchanged.
         if self.text.get(start..end) == Some(mask) {
             return;
         }
@@ -203,7 +203,7 @@ impl Scan<'_> {
     }
 }
 
-/// Whether values that are percent-encoded are decoded and searched.
+/// Whether percent-encoded values are decoded and searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nested {
     Searched,
@@ -223,19 +223,19 @@ fn decoded(text: &str) -> Cow<'_, str> {
     text
 }
 
-/// Returns whether the text is parameters and nothing else, such as `page=2&token=x`.
+/// Returns whether the text consists only of parameters, such as `page=2&token=x`.
 fn is_bare_query(text: &[u8]) -> bool {
     memchr(b'&', text).is_some() && !text.iter().any(u8::is_ascii_whitespace)
 }
 
-/// Replaces a masked part of a URL: the placeholder of the OpenTelemetry semantic conventions for `url.full`.
+/// Replaces a masked part of a URL. OpenTelemetry's semantic conventions define this placeholder for `url.full`.
 const REDACTED_PART: &str = "REDACTED";
 
 /// Upper bound on the levels of percent-encoding that are decoded: enough for a URL in a parameter of another URL.
 const NESTED_MAX: u32 = 3;
 
-/// Parameters that are masked in addition to those whose names a pattern matches. The semantic conventions list them:
-/// signed links to cloud storage have them.
+/// Parameters that are masked in addition to those whose names a pattern matches. The semantic conventions list these
+/// signature parameters of signed links to cloud storage.
 const SIGNATURE_PARAMETERS: &[&str] = &[
     "awsaccesskeyid",
     "signature",

@@ -1,19 +1,19 @@
-//! Users and passwords in URLs (RFC 3986, section 3.2.1), also where a password was not encoded as it should be. Pure;
-//! the worker thread calls it.
+//! Finds users and passwords in URLs (RFC 3986, section 3.2.1), even if a password is not properly encoded. Pure; the
+//! worker thread calls it.
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
 use crate::span::json::VALUE_BYTES_MAX;
 
-/// The user of a URL, which stands right behind its `://`.
+/// The user part of a URL, directly after its `://`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UserInfo {
-    /// The position of the `@` behind it.
+    /// The position of the `@` after it.
     pub(super) end: usize,
     pub(super) has_password: bool,
 }
 
-/// Returns the user of the URL whose scheme ends at `sign`.
+/// Returns the user part of the URL whose scheme ends at `sign`.
 pub(super) fn find(text: &[u8], sign: usize) -> Option<UserInfo> {
     let start = sign + "://".len();
     let rest = text.get(start..)?;
@@ -28,14 +28,14 @@ pub(super) fn find(text: &[u8], sign: usize) -> Option<UserInfo> {
         .any(|web| ends_in_ignoring_case(scheme, web));
     let colon = memrchr(b':', authority).filter(|_| !authority.starts_with(b"["));
     let port = colon.and_then(|colon| authority.get(colon + 1..));
-    // A port, or a place where one is filled in.
+    // Digits mean a port; an empty text means a port that is filled in later.
     let has_port = port.is_some_and(|port| port.iter().all(u8::is_ascii_digit));
     let end = if memchr(b'@', authority).is_some() {
-        // `postgres://user:p@ss/word@host/db`: a path of a database has no `@`.
+        // As in `postgres://user:p@ss/word@host/db`: the path of a database URL has no `@`.
         let is_split = colon.is_some() && !is_web;
         memrchr(b'@', if is_split { before_query } else { authority })
     } else if colon.is_some() && !(is_web && has_port) {
-        // `postgres://user:pass/word@host/db`
+        // As in `postgres://user:pass/word@host/db`.
         let anywhere = || memrchr(b'@', url).filter(|_| !has_port);
         memrchr(b'@', before_query).or_else(anywhere)
     } else {
@@ -61,7 +61,7 @@ fn url_end(rest: &[u8]) -> usize {
         .unwrap_or(rest.len())
 }
 
-/// Returns where the scheme begins that ends at `sign`.
+/// Returns the begin of the scheme that ends at `sign`.
 fn scheme_start(text: &[u8], sign: usize) -> usize {
     let before = text.get(..sign).unwrap_or_default();
     let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
@@ -76,8 +76,8 @@ fn ends_in_ignoring_case(text: &[u8], end: &[u8]) -> bool {
             .is_some_and(|last| last.eq_ignore_ascii_case(end))
 }
 
-/// Schemes whose paths may have an `@`, as `https://shop.example/@eve` has.
+/// Schemes whose paths may have an `@`, as in `https://shop.example/@eve`.
 const WEB_SCHEMES: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
 const SCHEME_BYTES_MAX: usize = 64;
-/// A cut text ends at a character: at most this many bytes below its limit.
+/// A text is cut at a character boundary, at most this many bytes below its limit.
 const CUT_BYTES: usize = 4;

@@ -1,6 +1,6 @@
-//! The value behind a name and its sign, and where it ends. What a value may contain depends on the kind of text that
-//! the pair is in: its [`Frame`]. In doubt a value is taken as longer, so that no part of a secret is left. Pure; the
-//! worker thread calls it.
+//! Finds the value after a name and its sign, and the end of that value. The characters that a value may contain depend
+//! on the kind of text around the pair: its [`Frame`]. In doubt, the longer value is assumed, so that no part of a
+//! secret remains. Pure; the worker thread calls it.
 
 use std::ops::Range;
 
@@ -8,35 +8,35 @@ use memchr::memchr;
 
 use crate::span::redact::name::{self, Name};
 
-/// A value and how it is written.
+/// A value and its notation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PairValue {
-    /// Without its quotes.
+    /// The range of the value, without its quotes.
     pub(super) range: Range<usize>,
     pub(super) is_quoted: bool,
 }
 
-/// The kind of text that a pair of name and value is in.
+/// The kind of text around a pair of name and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// The query or the fragment of a URL, or of a form: up to the next `&`.
+    /// The query or fragment of a URL, or a form. The value ends at the next `&`.
     Query,
-    /// `name: value` or `name = value`, alone in its line.
+    /// `name: value` or `name = value`, alone on its line.
     Line,
-    /// `name=value` at the start of a line, where others may follow.
+    /// `name=value` at the start of a line. Other pairs may follow on the line.
     Setting,
     /// Between brackets, or after a quoted name: JSON, `Debug`, a map of any language.
     List,
-    /// A connection string: up to the next `;`.
+    /// A connection string. The value ends at the next `;`.
     Semicolon,
-    /// `-H "name: value"`, up to this quote.
+    /// `-H "name: value"`. The value ends at this quote.
     Quotes(u8),
     /// `name=value` within other text.
     Word,
 }
 
 impl Frame {
-    /// Returns the kind of text that the pair at a sign is in; `None` if it is not a pair.
+    /// Returns the kind of text around the pair at a sign, or `None` if there is no pair.
     pub(super) fn of(text: &[u8], sign: usize, name: &Name, is_query: bool) -> Option<Self> {
         let before = text.get(..name.start)?;
         let behind = text.get(name.range.clone())?;
@@ -59,7 +59,7 @@ impl Frame {
         match before.iter().rev().find(skipped) {
             None | Some(b'\n' | b'\r' | b'\\') if is_tight => Some(Self::Setting),
             None | Some(b'\n' | b'\r' | b'\\') => {
-                // `token: expected a name` is an error message; with more lines it is a file or a dump.
+                // `token: expected a name` alone is an error message. A text with several lines is a file or a dump.
                 let is_line = is_equals || is_header(behind) || memchr(b'\n', text).is_some();
                 is_line.then_some(Self::Line)
             }
@@ -72,7 +72,7 @@ impl Frame {
         }
     }
 
-    /// `("name", value)`, and the entries of `[["name", value]]`.
+    /// Recognises `("name", value)`, and the entries of `[["name", value]]`.
     fn of_entry(before: &[u8], name: &Name) -> Option<Self> {
         let mut before = before
             .iter()
@@ -87,7 +87,7 @@ impl Frame {
     }
 }
 
-/// Returns the value behind a sign, without its quotes; `None` if it is empty.
+/// Returns the value after a sign, without its quotes, or `None` if it is empty.
 pub(super) fn find(text: &[u8], sign: usize, name: &Name, frame: Frame) -> Option<PairValue> {
     let byte = |at: usize| text.get(at).copied().unwrap_or(0);
     let mut at = sign + 1;
@@ -135,11 +135,11 @@ fn quoted(text: &[u8], open: usize, escapes: usize) -> PairValue {
     while let Some(found) = memchr(quote, text.get(at..).unwrap_or_default()) {
         let close = at + found;
         let before = name::backslashes_before(text, close).min(close - open - 1);
-        // In JSON within JSON, a quote that closes has as many backslashes as the one that opened, and each backslash of
-        // the value before it is written as two, twice.
+        // In JSON within JSON, the closing quote has as many backslashes as the opening one. A backslash of the value
+        // itself is escaped at each level, so these add a multiple to that number.
         let closes = before < escapes || (before - escapes).is_multiple_of(2 * (escapes + 1));
         at = close + 1;
-        // A doubled quote is one of the value, as in SQL and CSV.
+        // A doubled quote is a quote within the value, as in SQL and CSV.
         if closes && escapes == 0 && text.get(at) == Some(&quote) {
             at += 1;
         } else if closes {
@@ -171,11 +171,11 @@ fn group(text: &[u8], at: usize) -> Option<PairValue> {
     })
 }
 
-/// Returns the end of the brackets that open at `open`; that of the text if they are not closed.
+/// Returns the end of the group whose bracket opens at `open`, or the end of the text if it is not closed.
 fn group_end(text: &[u8], open: usize) -> usize {
     let rest = text.get(open..).unwrap_or_default();
     let inner = rest.get(1..).unwrap_or_default().trim_ascii_start();
-    // Elsewhere it may be an apostrophe, or a lifetime.
+    // Elsewhere, a single quote may be an apostrophe or a lifetime.
     let has_single_quotes = inner.first() == Some(&b'\'');
     let mut depth = 0_u32;
     let mut quote = None;
@@ -212,7 +212,7 @@ fn scalar_end(text: &[u8], at: usize, (sign, frame, is_header): (u8, Frame, bool
             byte == b'\n' || byte == b'\r' || (byte == b'\\' && matches!(next, b'n' | b'r'));
         let is_quote_end = byte == b'"' || (byte == b'\\' && next == b'"');
         let is_blank = byte.is_ascii_whitespace();
-        // Only at the first of several blanks: else each would be followed to the end of them.
+        // Checked only at the first of several blanks. Otherwise each blank would cause a search to the end of them.
         let was_blank = || place > 0 && rest.get(place - 1).is_some_and(u8::is_ascii_whitespace);
         match frame {
             Frame::Query => is_blank || is_quote_end || b"&#<>".contains(&byte),
@@ -256,13 +256,14 @@ fn line_end(text: &[u8], line: Range<usize>) -> usize {
     }
 }
 
-/// Returns whether nothing but the end of a list follows.
+/// Returns whether only the end of a list follows.
 fn is_list_end(rest: &[u8]) -> bool {
     let next = rest.trim_ascii_start().first();
     next.is_none_or(|byte| b"}])".contains(byte))
 }
 
-/// Returns whether values of this name have blanks, commas and semicolons, as headers have: `Bearer x`, `a=b; c=d`.
+/// Returns whether values of this name may have blanks, commas and semicolons, as values of headers do: `Bearer x`,
+/// `a=b; c=d`.
 fn is_header(name: &[u8]) -> bool {
     HEADERS.iter().any(|header| {
         let last = name.len().checked_sub(header.len());
@@ -276,5 +277,5 @@ fn is_quote(byte: u8) -> bool {
 }
 
 const HEADERS: [&[u8]; 3] = [b"authorization", b"cookie", b"cookies"];
-/// The longest name of a type before a bracket.
+/// Upper bound on the length of a type's name before a bracket.
 const HEAD_BYTES_MAX: usize = 64;

@@ -1,4 +1,5 @@
-//! The changes of one open span that wait to be told. Plain data: the host's thread fills it, the worker reads it.
+//! The pending changes of one open span, which wait to be reported. Plain data: the host's thread fills it, the worker
+//! reads it.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -9,18 +10,18 @@ use opentelemetry::{
 
 use crate::{span::ending::PanicDetails, util::time::Timestamp};
 
-/// Upper bound on attributes, on events and on links that wait to be told for one span. The SDK's default limits are the
-/// same, so only a host that raised them meets it.
+/// Upper bound on the pending attributes, events and links of one span, each. The SDK's default limits are the same, so
+/// only a host that raised them reaches this bound.
 const PARTS_MAX: usize = 128;
 
-/// What a span waits for, without a span of its own.
+/// An operation that a span waits for and that has no span itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Await {
     pub(crate) name: Cow<'static, str>,
     pub(crate) since: Timestamp,
 }
 
-/// What a span waits for, if that changed.
+/// Whether the operation that a span waits for has changed, and to which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Awaiting<T> {
     #[default]
@@ -29,22 +30,22 @@ pub(crate) enum Awaiting<T> {
     On(T),
 }
 
-/// How the task of a span has been polled.
+/// Figures on the polls of a span's task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TaskState {
     pub(crate) polls: u64,
     pub(crate) busy_nanos: u64,
     pub(crate) idle_nanos: u64,
     pub(crate) longest_poll_nanos: u64,
-    /// Since when, and on which thread, it is being polled.
+    /// The begin and the thread of the current poll.
     pub(crate) polling: Option<(Timestamp, Arc<str>)>,
 }
 
-/// What changed in one open span since it was last told.
+/// The changes of one open span since its last event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Changes {
     pub(crate) attributes: Vec<KeyValue>,
-    /// The place of the attribute that changed last: loops change one again and again.
+    /// The index of the attribute that changed last, because loops change the same attribute repeatedly.
     latest: usize,
     pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) status: Option<Status>,
@@ -56,7 +57,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Returns whether there is nothing to tell.
+    /// Returns whether there are no changes.
     pub(crate) fn is_empty(&self) -> bool {
         self.attributes.is_empty()
             && self.name.is_none()
@@ -68,7 +69,7 @@ impl Changes {
             && self.task.is_none()
     }
 
-    /// Sets an attribute: the last value of a key counts. Returns `false` if there is no room for another key.
+    /// Sets an attribute, replacing an earlier value of its key. Returns `false` if there is no room for another key.
     #[inline]
     pub(crate) fn set_attribute(&mut self, pair: &KeyValue) -> bool {
         if let Some(known) = self.attributes.get_mut(self.latest)
@@ -104,7 +105,7 @@ impl Changes {
         push_bounded(&mut self.events, event)
     }
 
-    /// Sets how the span's task is polled.
+    /// Sets the figures on the polls of the span's task.
     #[cfg(feature = "tracing")]
     pub(crate) fn set_task(&mut self, task: TaskState) {
         self.task = Some(task);
@@ -116,7 +117,7 @@ impl Changes {
     }
 }
 
-/// Assigns a value. Numbers, which loops change, are copied without a look at what else a value could hold.
+/// Assigns a value. Numbers, the values that loops change most, are copied directly; other values are cloned.
 #[inline]
 pub(crate) fn assign(to: &mut Value, from: &Value) {
     match (to, from) {
@@ -126,7 +127,8 @@ pub(crate) fn assign(to: &mut Value, from: &Value) {
     }
 }
 
-/// Compares keys. Most are the same text in memory, because a program writes a key where it sets it.
+/// Compares keys. Most equal keys have the same address, because each place in a program sets its attribute with the
+/// same literal.
 #[inline]
 pub(crate) fn is_same_key(one: &Key, other: &Key) -> bool {
     let (one, other) = (one.as_str(), other.as_str());

@@ -1,21 +1,24 @@
-//! What changed in open spans and has not been told yet: attributes, name, status, events, links, what they wait for.
+//! Pending changes of open spans, which readers do not have yet: attributes, name, status, events, links, and the
+//! operation that the span waits for.
 //!
 //! What it does: a thread of the host notes each change in the [`UpdateSlot`] of its span and queues the slot once. The
-//! worker takes what has gathered, at most [`UPDATE_INTERVAL`] apart for each span, and tells it as one `updated`
-//! event. So a loop that sets an attribute a million times costs a lock and an assignment each time, and the log a few
-//! events a second.
+//! worker encodes the gathered changes as one `updated` event, at most once in each [`UPDATE_INTERVAL`] for each span.
+//! So a loop that sets an attribute a million times costs a lock and an assignment each time, but the log gets only a
+//! few events a second.
 //!
 //! The protocol:
 //!
-//! 1. The host's thread locks the slot, changes what is pending, and unlocks. If the slot was not queued, it puts it
-//!    into the [`UpdateQueue`], then draws a number of the ingest buffer, which keeps the worker from falling asleep.
-//! 2. The worker takes the queue *before* it reads the buffer's counter, and tells the changes *after* the records up
-//!    to that counter. So the start of such a span is always encoded before its changes.
-//! 3. At the span's end its own thread takes what is pending, pushes it as a record, and closes the slot. Both the worker
-//!    and the end take everything under the slot's lock, so no change is told after its span's end, and none twice.
+//! 1. The host's thread locks the slot, adds the change, and unlocks. If the slot was not queued, the thread puts it
+//!    into the [`UpdateQueue`]. It then draws a number of the ingest buffer, which keeps the worker from falling
+//!    asleep.
+//! 2. The worker empties the queue *before* it reads the buffer's counter, and encodes the changes *after* the records
+//!    up to that counter. So the start of a span is always encoded before its changes.
+//! 3. At the span's end, the ending thread takes the pending changes, pushes them as a record, and closes the slot.
+//!    Both the worker and the ending thread take all changes under the slot's lock. So no change is reported after its
+//!    span's end, or twice.
 //!
-//! Locks are held for a swap or an assignment. A host thread that finds one taken tries again a bounded number of times;
-//! then the change counts as dropped.
+//! Locks are held for a swap or an assignment. A host thread that finds a lock taken tries again a bounded number of
+//! times. After that, the change is counted as dropped.
 
 mod changes;
 #[cfg(feature = "tracing")]
@@ -33,6 +36,6 @@ pub(crate) use self::{
 
 use std::time::Duration;
 
-/// The shortest time between two `updated` events of one span: 8 a second, so that with the one before its end a span has
-/// fewer than 10.
+/// The shortest time between two `updated` events of one span: at most 8 a second. With the last one before its end, a
+/// span has fewer than 10 a second.
 pub(crate) const UPDATE_INTERVAL: Duration = Duration::from_millis(125);

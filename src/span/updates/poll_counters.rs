@@ -1,5 +1,5 @@
-//! How the task of one span is polled: counters that the host's threads add to, and the worker reads when it tells the
-//! span's changes. So a poll costs a few atomic additions, however often it happens. Nothing waits here.
+//! Counts the polls of one span's task. The host's threads add to the counters, and the worker reads them when it
+//! reports the span's changes. So each poll costs only a few atomic additions. Host threads never wait here.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::{
     },
 };
 
-/// Counts the polls of one span. Times are nanoseconds since a moment that all its callers share, and never 0.
+/// Counts the polls of one span. Times are nanoseconds since a moment that all callers share, and never 0.
 #[derive(Debug)]
 pub(crate) struct PollCounters {
     polls: AtomicU64,
     busy: AtomicU64,
     longest: AtomicU64,
-    /// When it was polled first, 0 before.
+    /// The begin of the first poll; 0 before.
     first: AtomicU64,
-    /// When its last poll was over.
+    /// The end of the last poll.
     rested: AtomicU64,
-    /// When the current poll began, 0 between polls.
+    /// The begin of the current poll; 0 between polls.
     begun: AtomicU64,
-    /// How often it is entered at this moment: a recursive function may enter its span again.
+    /// How often the span is currently entered: a recursive function may enter its span again.
     depth: AtomicU32,
-    /// The number of the thread that polls it.
+    /// The number of the thread of the current poll.
     thread: AtomicU32,
-    /// The number of polls that was told last.
+    /// The number of polls in the last report.
     told: AtomicU64,
     /// The poll that blocks its thread, if there is one.
     blocking: SpinMutex<BlockingPoll>,
@@ -38,10 +38,10 @@ pub(crate) struct PollCounters {
 
 #[derive(Debug, Default)]
 struct BlockingPoll {
-    /// The poll began then, 0 if none is blocked.
+    /// The begin of that poll; 0 if no poll blocks its thread.
     begun: u64,
     since: Option<(Timestamp, Arc<str>)>,
-    /// Whether readers know of this poll.
+    /// Whether readers were told of this poll.
     is_told: bool,
 }
 
@@ -76,7 +76,7 @@ impl PollCounters {
         self.begun.store(now, Ordering::Release);
     }
 
-    /// Notes that a poll is over.
+    /// Notes that a poll ends.
     #[inline]
     pub(crate) fn end(&self, now: u64) {
         if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
@@ -84,7 +84,7 @@ impl PollCounters {
         }
         let took = now.saturating_sub(self.begun.swap(0, Ordering::Relaxed));
         self.busy.fetch_add(took, Ordering::Relaxed);
-        // Few polls are the longest so far.
+        // Checked first, because few polls are the longest so far.
         if took > self.longest.load(Ordering::Relaxed) {
             self.longest.fetch_max(took, Ordering::Relaxed);
         }
@@ -98,7 +98,7 @@ impl PollCounters {
         (begun != 0).then(|| (begun, self.thread.load(Ordering::Relaxed)))
     }
 
-    /// Notes that the poll that began then blocks its thread.
+    /// Notes that the poll that began at `begun` blocks its thread.
     pub(crate) fn mark_blocking(&self, begun: u64, since: Timestamp, thread: Arc<str>) {
         let mut blocking = self.blocking.lock();
         if blocking.begun != begun {
@@ -110,7 +110,7 @@ impl PollCounters {
         }
     }
 
-    /// Returns whether readers do not know yet how it is polled.
+    /// Returns whether the figures have changed since the last report.
     pub(crate) fn has_changed(&self) -> bool {
         if self.polls.load(Ordering::Acquire) != self.told.load(Ordering::Relaxed) {
             return true;
@@ -119,7 +119,7 @@ impl PollCounters {
         blocking.begun != 0 && blocking.is_told != self.is_blocked(&blocking)
     }
 
-    /// Returns how it is polled, if readers do not know that yet. The caller tells them.
+    /// Returns the figures if they have changed since the last report. The caller must report them.
     pub(crate) fn take_changed(&self) -> Option<TaskState> {
         if !self.has_changed() {
             return None;

@@ -1,4 +1,4 @@
-//! The queue of slots with changes that wait to be told. Host threads put slots in and never wait; the worker takes all.
+//! The queue of slots with pending changes. Host threads add slots and never wait; the worker removes all of them.
 
 use std::sync::Arc;
 
@@ -24,21 +24,21 @@ pub(crate) fn ids_of(span: &SpanContext) -> SlotIds {
     (span.trace_id().to_bytes(), span.span_id().to_bytes())
 }
 
-/// Lists of the queue. A thread tries its own first, so that threads seldom meet.
+/// Number of lists in the queue. A thread tries its own list first, so threads rarely contend.
 const LISTS: usize = 8;
-/// Upper bound on the slots of one list. A slot is queued once. So only two things fill a list: more than half a
-/// million open spans that change, or a process without a worker (a fork).
+/// Upper bound on the slots of one list. A slot is queued only once. So a list is full only if more than half a million
+/// open spans change, or in a process without a worker (a fork).
 const LIST_SLOTS_MAX: usize = 65_536;
-/// Upper bound on spans with a slot that is found by their ids.
+/// Upper bound on the slots that are found by their span's ids.
 const SHARED_SLOTS_MAX: usize = 16_384;
 
-/// Slots that the worker has to look at, and slots that are found by their span's ids.
+/// The slots that the worker must read, and the slots that are found by their span's ids.
 #[derive(Debug)]
 pub(crate) struct UpdateQueue {
     lists: [SpinMutex<Vec<Arc<UpdateSlot>>>; LISTS],
-    /// Slots of spans that get changes other than through the span itself.
+    /// Slots of spans whose changes also come from elsewhere than the span object, found by their ids.
     shared: DashMap<SlotIds, Arc<UpdateSlot>>,
-    /// The number of `shared`: most processes have none, and need not look.
+    /// The number of entries in `shared`. Most processes have none, and skip the look-up.
     shared_count: AtomicUsize,
 }
 
@@ -53,7 +53,7 @@ impl Default for UpdateQueue {
 }
 
 impl UpdateQueue {
-    /// Notes a change of a span and has the worker tell it.
+    /// Notes a change of a span and queues its slot for the worker.
     #[inline]
     pub(crate) fn note(
         &self,
@@ -68,7 +68,7 @@ impl UpdateQueue {
         }
     }
 
-    /// Notes a change of the span with these ids, whose slot is made if it has none here.
+    /// Notes a change of the span with these ids. Creates a slot if the span has none here.
     pub(crate) fn note_by_ids(
         &self,
         buffer: &IngestBuffer,
@@ -82,7 +82,7 @@ impl UpdateQueue {
         }
     }
 
-    /// Returns the slot of the span with these ids, and makes it if there is none and there is room for it.
+    /// Returns the slot of the span with these ids. Creates one if there is none and the bound allows it.
     pub(crate) fn slot_of(&self, span: SlotIds, source: u32) -> Option<Arc<UpdateSlot>> {
         self.known_slot(span).or_else(|| {
             if self.shared_count.load(Ordering::Relaxed) >= SHARED_SLOTS_MAX {
@@ -96,7 +96,7 @@ impl UpdateQueue {
         })
     }
 
-    /// Notes a change of the span with these ids, if it has a slot here. A span that has ended has none.
+    /// Notes a change of the span with these ids, if it has a slot here. An ended span has none.
     pub(crate) fn note_if_known(
         &self,
         buffer: &IngestBuffer,
@@ -108,7 +108,7 @@ impl UpdateQueue {
         }
     }
 
-    /// Returns the slot that is found by these ids. The entry's lock is given back before anything else is locked.
+    /// Returns the slot of these ids. The lock of the map's entry is released before any other lock is taken.
     fn known_slot(&self, span: SlotIds) -> Option<Arc<UpdateSlot>> {
         self.shared.get(&span).map(|slot| Arc::clone(&slot))
     }
@@ -119,7 +119,7 @@ impl UpdateQueue {
         self.shared_count.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes out the slot that is found by these ids.
+    /// Removes and returns the slot of these ids.
     pub(crate) fn remove(&self, span: SlotIds) -> Option<Arc<UpdateSlot>> {
         if !self.has_shared_slots() {
             return None;
@@ -150,7 +150,7 @@ impl UpdateQueue {
         }
     }
 
-    /// Takes all slots that are queued. Only the worker calls it.
+    /// Removes all queued slots. Only the worker calls it.
     pub(crate) fn take(&self, into: &mut Vec<Arc<UpdateSlot>>) {
         for list in &self.lists {
             into.append(&mut list.lock());

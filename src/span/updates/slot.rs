@@ -1,5 +1,5 @@
-//! The slot of one open span: its pending changes, behind a lock. A host thread tries a bounded number of times to
-//! take the lock.
+//! The slot of one open span: its pending changes, behind a lock. A host thread tries to take the lock a bounded number
+//! of times; it never waits for it.
 
 #[cfg(feature = "tracing")]
 use std::sync::Arc;
@@ -15,14 +15,14 @@ const TRIES: u32 = 64;
 /// The ids of a span, by which its slot is found.
 pub(crate) type SlotIds = ([u8; 16], [u8; 8]);
 
-/// What became of a change.
+/// The result of noting a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoteResult {
     /// The change is pending, and the slot is already in the queue.
     Queued,
     /// The change is pending, and the caller must put the slot into the queue.
     MustQueue,
-    /// There was no room for it, or the lock stayed taken.
+    /// There was no room for the change, or the lock stayed taken.
     Dropped,
     /// The span has ended.
     Ended,
@@ -47,7 +47,7 @@ struct SlotState {
     is_ended: bool,
     /// Whether the worker has taken changes before.
     was_taken: bool,
-    /// How the span's task is polled. It is read when changes are told.
+    /// Counts the polls of the span's task. Read when changes are reported.
     #[cfg(feature = "tracing")]
     polls: Option<Arc<PollCounters>>,
 }
@@ -78,13 +78,13 @@ impl UpdateSlot {
         }
     }
 
-    /// Delays the first `updated` event of the span, as [`waits_first`](Self::waits_first) says.
+    /// Delays the first `updated` event of the span: see [`waits_first`](Self::waits_first).
     pub(super) fn waiting_first(mut self) -> Self {
         self.waits_first = true;
         self
     }
 
-    /// Notes a change. `change` returns whether there was room for it.
+    /// Notes a change. `change` returns whether there was room for the change.
     #[inline]
     pub(crate) fn note(&self, change: impl FnOnce(&mut Changes) -> bool) -> NoteResult {
         let Some(mut state) = self.lock_briefly() else {
@@ -103,7 +103,7 @@ impl UpdateSlot {
         }
     }
 
-    /// Sets the counters of the polls of the span's task. They are read whenever the slot's changes are taken.
+    /// Sets the counters of the polls of the span's task. The counters are read whenever the slot's changes are taken.
     #[cfg(feature = "tracing")]
     pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
         if let Some(mut state) = self.lock_briefly() {
@@ -118,7 +118,7 @@ impl UpdateSlot {
         }
     }
 
-    /// Takes the pending changes. The worker calls it, and waits for the lock.
+    /// Takes the pending changes. Only the worker calls it; it waits for the lock.
     pub(crate) fn take(&self) -> Changes {
         let mut state = self.state.lock();
         state.is_queued = false;

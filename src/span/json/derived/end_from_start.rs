@@ -39,7 +39,7 @@ impl StartLayout {
         let there = started.get(self.attributes.clone()).unwrap_or_default();
         let mut keys = self.keys;
         let are_new = added.iter().enumerate().all(|(index, (key, _))| {
-            // The search may also match inside a value: that costs time and nothing else.
+            // The search may also match inside a value, which only costs time.
             keys.add(key)
                 || (memmem::find(there, &[&*quoted(key), b":"].concat()).is_none()
                     && !occurs_before(added, index, key))
@@ -48,7 +48,7 @@ impl StartLayout {
     }
 }
 
-/// The payload of a start, and the fields of the end that it does not have.
+/// The payload of a start, and the fields that only the end has.
 #[derive(Debug)]
 pub(crate) struct EndFromStart<'a> {
     pub(crate) started: &'a [u8],
@@ -57,7 +57,7 @@ pub(crate) struct EndFromStart<'a> {
     pub(crate) start: Option<Timestamp>,
     pub(crate) scope: Option<&'a str>,
     pub(crate) scope_version: Option<&'a str>,
-    /// The layout must [accept](StartLayout::accepts_added) them.
+    /// The start's layout must [accept](StartLayout::accepts_added) these attributes.
     pub(crate) added: &'a Pairs<'a>,
     pub(crate) links: &'a [Link<'a>],
     pub(crate) truncated: bool,

@@ -1,5 +1,5 @@
-//! Makes the `ended` event of a span that is lost or whose workflow was cancelled, from its `started` event and what its
-//! `updated` events said. Values are copied and never decoded. Pure; the worker thread calls it.
+//! Makes the `ended` event of a lost span, or of a span whose workflow was cancelled, from its `started` and `updated`
+//! events. Values are copied and never decoded. Pure; the worker thread calls it.
 
 use crate::{
     span::json::{
@@ -19,7 +19,7 @@ pub(crate) enum LostReason {
     Dropped,
 }
 
-/// Returns the `ended` event of a lost span; `None` if `started` is not a `started` event.
+/// Returns the `ended` event of a lost span, or `None` if `started` is another event.
 pub(crate) fn lost(
     started: &[u8],
     updates: Option<&MergedUpdate>,
@@ -57,7 +57,7 @@ pub(crate) fn lost(
     Some(out)
 }
 
-/// Marks an `ended` event as that of a lost span. An export does not say why it was lost.
+/// Marks an `ended` event as that of a lost span. An imported file does not have the reason.
 #[cfg(feature = "otlp")]
 pub(crate) fn mark_lost(ended: &mut Vec<u8>) {
     if ended.pop_if(|last| *last == b'}').is_some() {
@@ -66,7 +66,7 @@ pub(crate) fn mark_lost(ended: &mut Vec<u8>) {
     }
 }
 
-/// Returns the `ended` event of a span whose workflow was cancelled; `None` if `started` is not a `started` event.
+/// Returns the `ended` event of a span whose workflow was cancelled, or `None` if `started` is another event.
 pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
     let mut out = ended_with_error((started, started), clip(reason, VALUE_BYTES_MAX).0, time)?;
     out.extend_from_slice(b",\"cancelled\":true}");
@@ -74,7 +74,7 @@ pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option
 }
 
 /// Writes an end with the fields of the span's last state and the status ERROR, without the brace that closes the
-/// object. The state has the fields of the start, changed by what was said since.
+/// object. `state` has the fields of the start with all later changes.
 fn ended_with_error(
     (started, state): (&[u8], &[u8]),
     message: &str,

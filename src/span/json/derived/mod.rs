@@ -1,5 +1,5 @@
-//! Events that are made from the bytes of an earlier event: a start from a template, an end from its start. Values are
-//! copied and not encoded again. Pure; the worker thread calls it.
+//! Makes events from the bytes of an earlier event: a start from a template, an end from its start. Values are copied,
+//! not encoded again. Pure; the worker thread calls it.
 
 pub(in crate::span) mod end_from_start;
 pub(in crate::span) mod lost;

@@ -1,6 +1,6 @@
-//! The template of a `started` payload: the bytes that spans of one scope and name have in common are copied, and only
-//! ids, values and the time are written. The result must equal the bytes of [`started`](crate::span::json::started).
-//! See `encoder::start_templates` for the reason. Pure; the worker thread calls it.
+//! The template of a `started` payload. The common bytes of spans of one scope and name are copied; only ids, values
+//! and the time are written. The result must equal the bytes of [`started`](crate::span::json::started). See
+//! `encoder::start_templates` for the reason. Pure; the worker thread calls it.
 
 use crate::{
     span::json::{
@@ -36,7 +36,7 @@ pub(crate) struct StartIds {
     pub(crate) start: Timestamp,
 }
 
-/// The bytes that the `started` payloads of one template have in common.
+/// The common bytes of the `started` payloads of one template.
 #[derive(Debug)]
 pub(crate) struct PayloadTemplate {
     /// From the name to the brace that opens the attributes.
@@ -48,7 +48,7 @@ pub(crate) struct PayloadTemplate {
 }
 
 impl PayloadTemplate {
-    /// Makes the template of a span; `None` if its payload has parts that a template cannot have.
+    /// Makes a template from a span. Returns `None` if its payload has parts that a template cannot have.
     pub(crate) fn of(span: &SpanFields<'_>) -> Option<Self> {
         let is_plain = span.links.is_empty()
             && !span.truncated
@@ -89,7 +89,8 @@ impl PayloadTemplate {
     }
 
     /// Writes the start of a span of this template. If a value is missing or cannot be copied verbatim, returns `None`
-    /// and writes nothing. `keeps` says whether redaction keeps a text that has one of [`SECRET_HINT_BYTES`].
+    /// and writes nothing. `keeps` returns whether redaction leaves a text unchanged; it is called for texts with one
+    /// of [`SECRET_HINT_BYTES`].
     pub(crate) fn started<'v>(
         &self,
         out: &mut Vec<u8>,
@@ -119,7 +120,7 @@ impl PayloadTemplate {
         writer.ids(ids.trace_id, ids.span_id);
         writer.parent(ids.parent);
         writer.raw(&self.middle);
-        // As in `started`: the key "attributes" and its brace belong to the range of the attributes.
+        // As in `started`, the range of the attributes includes the key "attributes" and its opening brace.
         let attributes = writer.written() - ATTRIBUTES_OPEN;
         for member in &self.members {
             writer.raw(member);
@@ -157,7 +158,7 @@ impl PayloadTemplate {
     }
 }
 
-/// Returns whether the text can be copied: nothing of it is escaped, cut or masked.
+/// Returns whether the text can be copied, because no part of it is escaped, cut or masked.
 #[inline]
 fn is_verbatim(text: &[u8], keeps: impl Fn(&[u8]) -> bool) -> bool {
     if text.len() > VALUE_BYTES_MAX {

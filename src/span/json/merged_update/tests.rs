@@ -1,11 +1,11 @@
-//! Random updates are merged, and compared with a client that applies them one by one.
+//! Merges random updates and compares the result with a client that applies them one by one.
 
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map as JsonMap, Value as Json, json};
 
 use super::*;
 
-/// What a client knows of a span after these events, one after another.
+/// Returns a client's state of a span after these events, applied one after another.
 fn folded(updates: &[Json]) -> Json {
     let mut span = json!({"attributes": {}, "attributeTypes": {}, "events": [], "links": []});
     for update in updates {
@@ -50,7 +50,7 @@ fn merged(updates: &[Json]) -> Json {
     serde_json::from_slice(&out).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out)))
 }
 
-/// Texts that a scanner of raw JSON may stumble over.
+/// Texts that a scanner of raw JSON might parse wrongly.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-c]{0,2}",
@@ -130,7 +130,7 @@ proptest! {
     #[test]
     fn one_event_says_what_all_say_one_after_another(updates in vec(update(), 1..12), at in any::<prop::sample::Index>()) {
         prop_assert_eq!(folded(&[merged(&updates)]), folded(&updates));
-        // A part may be written before the rest comes.
+        // A part may be written before the rest arrives.
         let (before, after) = updates.split_at(at.index(updates.len()));
         let parts = [before, after].into_iter().filter(|part| !part.is_empty());
         let parts: Vec<Json> = parts.map(merged).collect();

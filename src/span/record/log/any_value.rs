@@ -1,5 +1,5 @@
 //! Writes the values of the SDK's log records, which may hold bytes, maps and lists of several kinds. It runs on the
-//! host's threads, so it never allocates, never waits and never panics. Bounded in bytes and in depth.
+//! host's threads, so it never allocates, never waits and never panics. The output is bounded in bytes and depth.
 
 use opentelemetry::{Key, logs::AnyValue};
 
@@ -13,7 +13,7 @@ use crate::span::{
     },
 };
 
-/// How deep maps and lists may be nested. Deeper ones are left out, visibly.
+/// Upper bound on the nesting of maps and lists. Deeper ones are left out, and the record is marked as truncated.
 const DEPTH_MAX: usize = 16;
 
 impl RecordWriter<'_> {

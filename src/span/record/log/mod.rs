@@ -1,4 +1,4 @@
-//! The record of a log record: written on the host's thread, read on the worker.
+//! The binary record of a log record. The host's thread writes it, the worker reads it.
 
 #[cfg(feature = "logs")]
 mod any_value;

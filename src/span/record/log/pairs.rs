@@ -1,5 +1,5 @@
-//! The fields of a `tracing` event as part of a record. They are formatted here, before the ingest buffer is touched,
-//! because formatting calls the host's code. It runs on the host's threads.
+//! The fields of a `tracing` event in the form of a record. They are formatted before a shard of the ingest buffer is
+//! locked, because formatting calls the host's code. It runs on the host's threads.
 
 use std::fmt::{self, Write as _};
 
@@ -61,8 +61,8 @@ impl LogPairs {
         }
     }
 
-    /// Adds a value in its own formatting. The text is cut while it is written, so a huge value costs no more than its
-    /// beginning.
+    /// Adds a value in its own formatting. The text is cut while it is written, so only the beginning of a huge value
+    /// is formatted.
     pub(crate) fn formatted(&mut self, key: &str, value: fmt::Arguments<'_>) {
         if let Some(text) = value.as_str() {
             return self.text(key, text);
@@ -113,7 +113,7 @@ fn head_bytes(kind: u8, key: &str, text: usize) -> [u8; 8] {
     (u64::from(kind) | (key.len() as u64) << 8 | (text as u64) << 32).to_le_bytes()
 }
 
-/// Takes a text up to a bound, and refuses the rest.
+/// Accepts a text up to a bound, and refuses the rest.
 struct ClippedText<'a> {
     out: &'a mut Vec<u8>,
     room: usize,

@@ -32,8 +32,8 @@ pub(crate) struct LogHead<'a> {
 }
 
 impl LogHead<'_> {
-    /// Returns the name of an event. It is empty if the program gave no name: then `tracing` names the event after its
-    /// place in the source, as in `event src/main.rs:7`.
+    /// Returns the name of an event. It is empty if the program set no name: `tracing` then names the event after its
+    /// source location, as in `event src/main.rs:7`.
     pub(crate) fn given_name(name: &str) -> &str {
         // The line number has few digits, so they are skipped from the end: a search for the colon would take longer.
         let is_default = name.starts_with("event ") && {
