@@ -1,29 +1,30 @@
 // @ts-check
-// Paints bars on canvases, those of the waterfall and of the flame view: a shape for each state, and what other views add.
-// It must never decide where a span lies, nor hold a colour of its own.
+// Paints bars on the canvases of the waterfall and the flame view: one look per state, and the decorations of other
+// views.
+// Must never decide the position of a span, nor define a colour.
 
 import { STATE, isBadState } from "../model/columns.mjs";
 import { CUT_MARGIN } from "../model/layout.mjs";
 
 /**
- * @typedef {object} Sheet what bars are painted on
+ * @typedef {object} Sheet the canvas to paint on
  * @property {CanvasRenderingContext2D} pen
  * @property {import("./colours.mjs").Colours} colours
  * @property {import("../views/trace-view.mjs").TraceFrame} frame
- * @property {number} shift pixels by which the stripes of what runs have moved on
+ * @property {number} shift pixels by which the stripes of running spans are shifted
  * @typedef {{x: number, y: number, width: number, height: number}} Box
  */
 
 const STRIPE = 8;
 const MARK = 12;
 
-/** Narrower bars have no room for a shape of their own. */
+/** In narrower bars, the look of a state does not fit. */
 const SHAPE_MIN = 7;
 
 /**
  * @param {Sheet} sheet @param {Box} box @param {string} colour
- * @param {{state: number, plain?: boolean}} look `plain`: it stands for many spans
- * @returns {boolean} whether there was room for the shape of its state
+ * @param {{state: number, plain?: boolean}} look `plain`: the bar represents many spans
+ * @returns {boolean} whether there was room for the look of its state
  */
 export function paintBar(sheet, box, colour, { state, plain }) {
   if (!plain && box.width >= SHAPE_MIN) {
@@ -33,12 +34,12 @@ export function paintBar(sheet, box, colour, { state, plain }) {
   const { pen, colours } = sheet;
   const isBad = isBadState(state);
   pen.fillStyle = isBad ? colours.by.error : state === STATE.placeholder ? colours.by.faint : colour;
-  // A failure that is a pixel wide stands out by its height as well.
+  // A failure only a pixel wide is also taller, to be visible.
   pen.fillRect(box.x, box.y - (isBad ? 2 : 0), box.width, box.height + (isBad ? 2 : 0));
   return false;
 }
 
-/** One way to paint for each state, by its code. @type {((sheet: Sheet, box: Box, colour: string) => void)[]} */
+/** The painter of each state, by code. @type {((sheet: Sheet, box: Box, colour: string) => void)[]} */
 const BARS = [];
 
 BARS[STATE.ok] = ({ pen }, { x, y, width, height }, colour) => {
@@ -46,7 +47,7 @@ BARS[STATE.ok] = ({ pen }, { x, y, width, height }, colour) => {
   pen.fillRect(x, y, width, height);
 };
 
-/** Striped, and its right end points on: it is not over. */
+/** Striped, with an arrow at the right end: it continues. */
 BARS[STATE.running] = (sheet, { x, y, width, height }, colour) => {
   const { pen, colours } = sheet;
   const right = x + width;
@@ -62,14 +63,14 @@ BARS[STATE.running] = (sheet, { x, y, width, height }, colour) => {
   pen.restore();
 };
 
-/** Upright stripes in a frame, as of something that stands. */
+/** Framed, with upright stripes. */
 BARS[STATE.waiting] = (sheet, box, colour) => {
   sheet.pen.fillStyle = pattern(sheet, "upright", colour);
   sheet.pen.fillRect(box.x, box.y, box.width, box.height);
   frameOf(sheet, box, colour, []);
 };
 
-/** Framed, and with a cross in a field of its own where there is room. */
+/** Framed, with a cross in its own field if there is room. */
 BARS[STATE.error] = (sheet, box, colour) => paintFailed(sheet, box, colour, (pen, x, y) => {
   for (const sign of [-1, 1]) {
     pen.moveTo(x - 3, y - 3 * sign);
@@ -77,7 +78,7 @@ BARS[STATE.error] = (sheet, box, colour) => paintFailed(sheet, box, colour, (pen
   }
 });
 
-/** As an error, with another mark, and its right end is burst. */
+/** Like an error, with another mark and a burst right end. */
 BARS[STATE.panicked] = (sheet, box, colour) => {
   paintFailed(sheet, box, colour, (pen, x, y) => {
     pen.moveTo(x, y - 4);
@@ -95,7 +96,7 @@ BARS[STATE.panicked] = (sheet, box, colour) => {
   pen.fill();
 };
 
-/** @param {Sheet} sheet @param {Box} box @param {string} colour @param {(pen: CanvasRenderingContext2D, x: number, y: number) => void} mark drawn about the middle of its field */
+/** @param {Sheet} sheet @param {Box} box @param {string} colour @param {(pen: CanvasRenderingContext2D, x: number, y: number) => void} mark draws the mark around the centre of its field */
 function paintFailed({ pen, colours }, { x, y, width, height }, colour, mark) {
   pen.fillStyle = colour;
   pen.fillRect(x, y, width, height);
@@ -103,7 +104,7 @@ function paintFailed({ pen, colours }, { x, y, width, height }, colour, mark) {
   pen.strokeStyle = colours.by.error;
   pen.strokeRect(x + 1, y + 1, width - 2, height - 2);
   const side = Math.min(markOf(height), width);
-  // Where the bar begins before the view, the mark stays in it.
+  // If the bar begins before the view, its mark stays in the view.
   const left = Math.min(Math.max(0, x), x + width - side);
   pen.fillStyle = colours.by.error;
   pen.fillRect(left, y, side, height);
@@ -137,7 +138,7 @@ BARS[STATE.cancelled] = (sheet, box, colour) => {
   pen.fillRect(box.x, box.y + box.height / 2 - 0.5, box.width, 1);
 };
 
-/** Hatched, and its right edge is torn off. */
+/** Hatched, with a torn right edge. */
 BARS[STATE.lost] = (sheet, { x, y, width, height }, colour) => {
   const { pen, colours } = sheet;
   const right = x + width;
@@ -151,7 +152,7 @@ BARS[STATE.lost] = (sheet, { x, y, width, height }, colour) => {
   pen.stroke();
 };
 
-/** A dashed frame with nothing in it. */
+/** An empty dashed frame. */
 BARS[STATE.placeholder] = (sheet, box) => frameOf(sheet, box, sheet.colours.by.faint, [4, 3]);
 
 /** @param {Sheet} sheet @param {Box} box @param {string} colour @param {number[]} dashes */
@@ -164,7 +165,7 @@ function frameOf({ pen }, { x, y, width, height }, colour, dashes) {
 }
 
 /**
- * Usual durations as a pale field with a border at either end.
+ * Paints usual durations as a pale area with a line at both ends.
  * @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Decoration} decoration
  * @param {number} y @param {number} height
  */
@@ -193,7 +194,7 @@ export function pattern({ pen, shift }, kind, colour) {
   let made = patterns.get(key);
   if (made === undefined) {
     made = /** @type {CanvasPattern} */ (pen.createPattern(tileOf(kind, colour), "repeat"));
-    // Themes and services are few; whoever changes them for ever starts anew.
+    // There are few themes and services. If they change without end, start with an empty map.
     if (patterns.size >= PATTERNS_MAX) patterns.clear();
     patterns.set(key, made);
   }
@@ -201,7 +202,7 @@ export function pattern({ pen, shift }, kind, colour) {
   return made;
 }
 
-/** @param {"slant" | "upright"} kind @param {string} colour @returns {HTMLCanvasElement} what the pattern repeats */
+/** @param {"slant" | "upright"} kind @param {string} colour @returns {HTMLCanvasElement} the tile of the pattern */
 function tileOf(kind, colour) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = STRIPE;

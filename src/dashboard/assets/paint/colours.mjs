@@ -1,5 +1,5 @@
 // @ts-check
-// The style sheet's colours for canvases, which cannot read it. Must never hold a colour of its own.
+// The style sheet's colours for canvases, which cannot use CSS variables. Must never define a colour.
 
 import { SERVICE_COLOURS } from "../model/palette.mjs";
 
@@ -7,8 +7,8 @@ import { SERVICE_COLOURS } from "../model/palette.mjs";
  * @typedef {object} Colours
  * @property {string} key changes with the theme
  * @property {string[]} services by slot of the palette
- * @property {Record<string, string>} by CSS variable, without its dashes: `text`, `error`, `line` …
- * @property {Uint32Array} pixels of `services`, as a canvas' image data holds them; those of the names in `PIXELS` follow
+ * @property {Record<string, string>} by name of the CSS variable, without its dashes: `text`, `error`, `line` …
+ * @property {Uint32Array} pixels the colours of `services` as image data, followed by those of the names in `PIXELS`
  */
 
 const NAMES = [
@@ -16,7 +16,7 @@ const NAMES = [
   "running", "waiting", "ok", "error", "cancelled", "lost", "band", "traffic", "slower", "faster",
 ];
 
-// A worker that has this module among others has no page to match.
+// A worker that imports this module has no `matchMedia`.
 const dark = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
 /** @type {Colours | null} */
 let known = null;

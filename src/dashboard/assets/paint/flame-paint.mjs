@@ -1,6 +1,6 @@
 // @ts-check
-// Paints the bars of the flame view. States are told by shape as well as by colour, as in the waterfall. It must never
-// decide where a span lies, nor hold a colour of its own.
+// Paints the bars of the flame view. As in the waterfall, states differ in shape as well as in colour. Must never
+// decide the position of a span, nor define a colour.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { barOfSpan, visitVisible } from "../model/flame.mjs";
@@ -14,10 +14,10 @@ import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 /**
  * @typedef {import("../views/trace-view.mjs").TraceFrame} TraceFrame
  * @typedef {import("../model/flame.mjs").Seen} Seen
- * @typedef {import("./bar-paint.mjs").Sheet & Extra} Picture what is painted
+ * @typedef {import("./bar-paint.mjs").Sheet & Extra} Picture everything that the picture depends on
  * @typedef {object} Extra
  * @property {import("../model/flame.mjs").FlameLayout} layout
- * @property {number} top pixels above the picture
+ * @property {number} top scroll position: pixels above the picture
  * @property {number} width
  * @property {number} height
  * @property {string} font
@@ -29,12 +29,12 @@ import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 export const FLAME_ROW = 22;
 const FLAME_BAR = 18;
 const FLAME_BAR_TOP = 2;
-/** From this width on, a bar leaves a pixel free before the next. */
+/** From this width on, a pixel is left free after a bar. */
 const SEAM_MIN = 3;
 const FLAME_CHARACTER = 6;
 const LABEL_MIN = 30;
 const FLAME_DIMMED = 0.3;
-/** Of those that share a pixel, so many are asked whether they match. */
+/** Bound on the spans of one pixel that are checked for a match. */
 const ASKED_MAX = 256;
 
 /** @param {Picture} picture */
@@ -56,7 +56,7 @@ function paintSeen(picture, seen) {
   const { index, spans, bad } = seen;
   const from = Math.max(-CUT_MARGIN, seen.x);
   const box = { x: from, y: seen.row * FLAME_ROW - top + FLAME_BAR_TOP, width: Math.min(width + CUT_MARGIN, seen.x + seen.width) - from, height: FLAME_BAR };
-  // What follows in the same colour is another bar.
+  // The gap separates neighbours of the same colour.
   if (box.width > SEAM_MIN) box.width -= 1;
   pen.globalAlpha = isDimmed(picture, seen) ? FLAME_DIMMED : 1;
   const state = bad > 0 && spans > 1 ? STATE.error : frame.trace.spans.state[index];
@@ -66,7 +66,7 @@ function paintSeen(picture, seen) {
   for (const decorator of picture.decorators) for (const decoration of decorator(index, frame)) paintDecoration(picture, decoration, box.y, FLAME_BAR);
 }
 
-/** @param {Picture} picture @param {Seen} seen @returns {boolean} whether something is looked for, and this is not it */
+/** @param {Picture} picture @param {Seen} seen @returns {boolean} whether there is a search that it does not match */
 function isDimmed({ frame, layout }, seen) {
   const { matches } = frame.ui;
   if (matches === null) return false;
@@ -86,12 +86,12 @@ function paintFlameLabel({ pen, frame, colours, width }, index, box) {
   const percent = isOpenState(state) ? percentAt(trace, index) : "";
   const timed = state === STATE.placeholder ? name : `${name}  ${durationText(frame, index)}${percent === "" ? "" : ` · ${percent}`}`;
   const text = timed.length <= characters ? timed : shortened(name, characters);
-  // A little high, so that the critical path has room below.
+  // Slightly above the middle, to leave room for the critical path.
   const y = box.y + FLAME_BAR / 2 - 0.5;
   if (state === STATE.ok || state === STATE.running || hasMark(state)) {
     pen.fillStyle = colours.by["on-bar"];
   } else {
-    // Nothing can be read on stripes.
+    // Text on stripes would be illegible.
     pen.fillStyle = colours.by.panel;
     pen.fillRect(left - 2, box.y + 2, Math.min(room, pen.measureText(text).width) + 4, FLAME_BAR - 4);
     pen.fillStyle = colours.by.text;
@@ -114,7 +114,7 @@ function outline({ pen, frame, layout, colours, top, width }, index, thickness, 
   const from = Math.max(-CUT_MARGIN, bar.x);
   const to = Math.min(width + CUT_MARGIN, bar.x + bar.width);
   const y = bar.row * FLAME_ROW - top + FLAME_BAR_TOP;
-  // A line of the ground between bar and frame: the frame is seen on any colour.
+  // A line in the ground's colour separates bar and frame, so that the frame is visible on any colour.
   for (const [distance, line, style] of /** @type {[number, number, string][]} */ ([[0.5, 1, colours.by.panel], [1 + thickness / 2, thickness, colour]])) {
     pen.lineWidth = line;
     pen.strokeStyle = style;

@@ -1,6 +1,7 @@
 // @ts-check
-// Paints the strip of a group: how many of its spans were active when, where some failed, and since when some are open.
-// It must never walk the spans of a group.
+// Paints the strip of a group: how many of its spans were active over time, where some failed, and since when some
+// are open.
+// Must never walk the spans of a group.
 
 import { groupsOf } from "../model/groups.mjs";
 import { pattern } from "./bar-paint.mjs";
@@ -10,7 +11,7 @@ import { pattern } from "./bar-paint.mjs";
 const COLUMN = 6;
 export const STRIP_HEIGHT = 16;
 const FOOT_HEIGHT = 3;
-/** What is active at all is seen. */
+/** Minimum height of activity, so that it is visible. */
 const HEIGHT_MIN = 2;
 
 /** @param {Sheet} sheet @param {number} id of the group @param {number} y the top of the strip @param {string} colour */
@@ -34,7 +35,7 @@ export function paintStrip(sheet, id, y, colour) {
   pen.globalAlpha *= 0.7;
   for (let x = left; x < right; x += COLUMN) {
     const from = scale.time(x);
-    // A bucket that only begins at the end of a column is the next one's.
+    // A bucket that only begins at the end of a column belongs to the next column.
     const to = Math.max(from, scale.time(x + COLUMN) - strip.width * 0.01);
     const { active, failed } = from >= end ? { active: group.open, failed: false } : strip.between(from, to);
     if (failed) failures.push(x);

@@ -1,6 +1,6 @@
 // @ts-check
-// Paints what of the waterfall's rows is no text: indentation, fold marks, states and bars, all on one canvas that moves with
-// the rows. It must never decide what a row is, nor hold a colour of its own.
+// Paints everything in the waterfall's rows except text: guides, fold marks, states and bars, on one canvas that
+// moves with the rows. Must never decide what a row is, nor define a colour.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
@@ -22,15 +22,15 @@ import { rowSize } from "./row-size.mjs";
 
 const ROW_BAR = 14;
 const LABEL_CHARACTER = 6.7;
-// Of a running bar's right end, which points on.
+// Width of the arrow at the right end of a running bar.
 const BAR_TIP = 8;
 const ROW_DIMMED = 0.38;
-/** What is not on the critical path is as pale as this; what is on it, as wide at least, in pixels. */
+/** Opacity of spans off the critical path, and minimum width in pixels of a segment on it. */
 const OFF_PATH = 0.25;
 const ON_PATH_MIN = 3;
 const STRIPES_MS = 50;
 const METER_WIDTH_MAX = 220;
-/** Less of the time is not seen as work. */
+/** A smaller share of work is not drawn. */
 const WORK_MIN = 0.02;
 
 export class RowCanvas {
@@ -41,7 +41,8 @@ export class RowCanvas {
   /**
    * @param {TraceFrame} frame
    * @param {SpanRow[]} rows in order
-   * @param {{first: number, rowsMax: number, nameWidth: number, stale: boolean}} place `first`: the row at the top; `stale`: some row changed
+   * @param {{first: number, rowsMax: number, nameWidth: number, stale: boolean}} place `first`: the top row; `stale`:
+   *   whether a row changed
    */
   draw(frame, rows, { first, rowsMax, nameWidth, stale }) {
     const edge = frame.live ? frame.scale.x(frame.now) : -1;
@@ -68,7 +69,10 @@ export class RowCanvas {
     pen.restore();
   }
 
-  /** @param {number} width @param {number} height @returns {CanvasRenderingContext2D | null} a pen on a clean sheet of this size */
+  /**
+   * @param {number} width @param {number} height
+   * @returns {CanvasRenderingContext2D | null} the context of an empty canvas of this size
+   */
   resize(width, height) {
     const ratio = globalThis.devicePixelRatio || 1;
     const pixels = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
@@ -80,7 +84,8 @@ export class RowCanvas {
       this.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     if (pen === null) return null;
-    // Unlike `clearRect`, which would first copy the picture that the page still shows. An older browser makes it anew.
+    // `clearRect` would first copy the picture that the page still shows; `reset` does not. In older browsers,
+    // resizing clears.
     if (typeof pen.reset === "function") pen.reset();
     else this.canvas.width = pixels.width;
     pen.scale(ratio, ratio);
@@ -89,7 +94,10 @@ export class RowCanvas {
   }
 }
 
-/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows @param {number} step from level to level */
+/**
+ * Paints the guides of the levels, each one continuous over the rows that have that level.
+ * @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows @param {number} step from level to level
+ */
 function paintGuides(pen, rows, step) {
   const levels = rows.reduce((most, row) => Math.max(most, row.levels), 0);
   for (let level = 0; level < levels; level += 1) {
@@ -102,7 +110,7 @@ function paintGuides(pen, rows, step) {
   }
 }
 
-/** Fold mark and state. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+/** Paints the fold mark and the state of a row. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
 function paintHead(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, palette } } = sheet;
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
@@ -135,7 +143,10 @@ function paintShape({ pen }, shape, colour, { x, y, size }) {
   pen.restore();
 }
 
-/** A burst is full, with its mark cut out. @param {Sheet} sheet @param {{x: number, y: number, size: number}} place */
+/**
+ * Paints a filled burst with its mark cut out.
+ * @param {Sheet} sheet @param {{x: number, y: number, size: number}} place
+ */
 function paintBurst(sheet, { x, y, size }) {
   const { pen, colours: { by } } = sheet;
   pen.save();
@@ -155,7 +166,7 @@ function stateColour(by, state) {
   return state === "failing" || state === "panicked" ? by.error : state === "below" ? by.ok : (by[state] ?? by.faint);
 }
 
-/** That something below failed. @param {Sheet} sheet @param {number} x @param {number} y */
+/** Paints the dot for errors below. @param {Sheet} sheet @param {number} x @param {number} y */
 function paintSpot({ pen, colours: { by } }, x, y) {
   pen.beginPath();
   pen.arc(x, y, 2.6, 0, 7);
@@ -163,7 +174,7 @@ function paintSpot({ pen, colours: { by } }, x, y) {
   pen.fill();
 }
 
-/** The bar, and what lies on it. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+/** Paints the bar with its marks and label. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
 function paintTime(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, scale, now, palette } } = sheet;
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
@@ -201,7 +212,10 @@ function paintTime(sheet, row, y) {
   paintEdge(sheet, y, label);
 }
 
-/** Where now is, but not across a duration. @param {Sheet} sheet @param {number} y @param {{from: number, to: number} | null} label */
+/**
+ * Paints the live edge, interrupted where a label is.
+ * @param {Sheet} sheet @param {number} y @param {{from: number, to: number} | null} label
+ */
 function paintEdge({ pen, colours: { by }, frame: { live, scale, now } }, y, label) {
   const x = Math.round(scale.x(now));
   if (!live || x < 0 || x > scale.width || (label !== null && x > label.from - 3 && x < label.to + 2)) return;
@@ -212,7 +226,10 @@ function paintEdge({ pen, colours: { by }, frame: { live, scale, now } }, y, lab
   pen.restore();
 }
 
-/** The parts of a bar that are on the critical path, over its pale self. @param {Sheet} sheet @param {SpanRow} row @param {import("./bar-paint.mjs").Box} box @param {string} colour @param {number} state */
+/**
+ * Paints the segments on the critical path over the pale bar.
+ * @param {Sheet} sheet @param {SpanRow} row @param {import("./bar-paint.mjs").Box} box @param {string} colour @param {number} state
+ */
 function paintOnPath(sheet, row, box, colour, state) {
   const { pen, frame: { scale } } = sheet;
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
@@ -229,7 +246,10 @@ function paintOnPath(sheet, row, box, colour, state) {
   }
 }
 
-/** Where a task worked, a line below its bar, the higher the more of the time; where it waited, none. @param {Sheet} sheet @param {number} index @param {number} y */
+/**
+ * Paints a line below a task's bar where the task worked; the line is higher the larger the share of work.
+ * @param {Sheet} sheet @param {number} index @param {number} y
+ */
 function paintWork({ pen, colours: { by }, frame: { trace, scale, now } }, index, y) {
   const work = trace.live.get(index)?.work;
   const polling = pollingOf(trace, index, now);
@@ -240,19 +260,22 @@ function paintWork({ pen, colours: { by }, frame: { trace, scale, now } }, index
     if (right > left) pen.fillRect(left, y + 3 - height, right - left, height);
   }
   if (polling === null) return;
-  // The poll that is under way: told when it began, counted when it ends.
+  // The current poll: its start is known, but its time is counted only when it ends.
   const [left, right] = [Math.max(0, scale.x(polling.since)), Math.min(scale.width, scale.x(now))];
   if (polling.isBlocked) pen.fillStyle = by.error;
   if (right > left) pen.fillRect(left, y - (polling.isBlocked ? 1 : 0), right - left, polling.isBlocked ? 4 : 3);
 }
 
-/** Span events as hollow dots, log records as full ones, warnings as rhombs, errors as squares. @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Mark} mark @param {number} y */
+/**
+ * Paints span events as hollow dots, log records as filled dots, warnings as diamonds, errors as squares.
+ * @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Mark} mark @param {number} y
+ */
 function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) {
   const x = scale.x(at);
   if (x < -1 || x > scale.width + 1) return;
   pen.beginPath();
   const isMarked = kind === "exception" || kind === "warning";
-  // Records are many, and what the bar says stays legible: they lie on its foot.
+  // Log records are many, so they are at the foot of the bar, where they do not cover its label.
   if (kind === "log" || kind === "warning") y += ROW_BAR / 2;
   if (kind === "exception") pen.rect(x - 3, y - 3, 6, 6);
   else if (kind === "warning") for (const [toX, toY] of [[x, y - 4.5], [x + 4.5, y], [x, y + 4.5], [x - 4.5, y], [x, y - 4.5]]) pen.lineTo(toX, toY);
@@ -264,12 +287,15 @@ function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) 
   pen.stroke();
 }
 
-/** @param {Sheet} sheet @param {SpanRow} row @param {import("../model/layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean, isPale: boolean}} look @returns {{from: number, to: number} | null} where it stands, if that is beside its bar */
+/**
+ * @param {Sheet} sheet @param {SpanRow} row @param {import("../model/layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean, isPale: boolean}} look
+ * @returns {{from: number, to: number} | null} the place of the label, if it is beside its bar
+ */
 function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped, isPale }) {
   const parts = label.split(" · ");
   const short = label.split(/ · |, /)[0];
   if (bar.outside !== "") {
-    // Nothing of it is in view: say where it is.
+    // The whole bar is out of view, so the label shows on which side.
     const left = bar.outside === "left";
     const text = left ? `‹ ${short}` : `${short} ›`;
     pen.fillStyle = by.faint;
@@ -279,7 +305,7 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   }
   const mark = isShaped && hasMark(state) ? markOf(ROW_BAR) : 0;
   const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
-  // What would hide its own bar says less.
+  // A label that would cover its whole bar is shortened.
   const fits = (/** @type {string} */ one) => placeOf(one).side !== "inside" || one.length * LABEL_CHARACTER <= bar.width - mark;
   const text = fits(label) ? label : (parts.slice(1).map((_, at) => parts.slice(0, -1 - at).join(" · ")).find(fits) ?? short);
   const place = placeOf(text);
@@ -288,7 +314,7 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   const x = place.x + (inside ? mark : 0);
   const isStriped = state === STATE.waiting || state === STATE.lost;
   if (inside && (isStriped || isPale)) {
-    // Nothing can be read on stripes, nor where pale and full parts meet.
+    // Text on stripes, or across pale and full parts, would be illegible.
     pen.fillStyle = by.panel;
     pen.fillRect(x - 3, y - 7, width + 6, 14);
   }
@@ -297,7 +323,10 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   return inside ? null : { from: x, to: x + width };
 }
 
-/** How many of the children are done, failed and open. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+/**
+ * Paints the shares of children that are done, failed and open.
+ * @param {Sheet} sheet @param {SpanRow} row @param {number} y
+ */
 function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, label }, y) {
   const { spans } = trace;
   const width = Math.min(METER_WIDTH_MAX, scale.width * 0.6);
@@ -306,7 +335,7 @@ function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, 
   pen.fillStyle = by.ok;
   pen.fillRect(0, y + rowSize.bar + 3, width, 8);
   let x = width;
-  // From the right, so that what is done grows from the left; a pixel apart, so that shares are told without their colour.
+  // Painted from the right, so that the done share is at the left. Gaps of a pixel separate the shares without colour.
   for (const [count, colour] of /** @type {[number, string][]} */ (shares.reverse())) {
     if (count === 0) continue;
     const part = Math.max(2, (count / all) * width);

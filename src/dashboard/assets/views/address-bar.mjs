@@ -1,24 +1,23 @@
 // @ts-check
-// The address of the page and its history: what is looked at is in it, and what it says is looked at. It must never know
-// how anything is drawn.
+// Keeps the page's address and history in step with what the page shows. Must never know how anything is drawn.
 
 import { fileRouteText, isSameLook, lookOf, parseFileRoute, parseRoute, routeText, shownBy } from "../model/route.mjs";
 import { wholeStretch } from "../model/timescale.mjs";
 
 /** @typedef {import("../model/route.mjs").Route} Route */
 
-// Browsers refuse an address that changes with every frame of a zoom.
+// Browsers limit how often a page may change its address, so not every frame of a zoom does.
 const ADDRESS_MS = 300;
 
 export class AddressBar {
   /** @type {Route} */
   route;
-  /** Whether the address names a zoom or a moment of a trace that is not there yet. */
+  /** Whether a zoom or moment from the address still waits for its trace to load. */
   isLookDue = true;
   /** @type {ReturnType<typeof setTimeout> | null} */
   due = null;
 
-  /** @param {(route: Route) => void} follow hears where to go @param {"query" | "hash"} place a file has no server that ignores its query, and of its traces each is its own */
+  /** @param {(route: Route) => void} follow called with the route to show @param {"query" | "hash"} place the part of the address that holds the route; a page that is a file uses the hash */
   constructor(follow, place) {
     this.follow = follow;
     this.place = place;
@@ -32,7 +31,7 @@ export class AddressBar {
 
   /** @param {Route} to @returns {string} */
   hrefOf(to) {
-    // The path as it was opened: under an axum `.nest`, the one with a slash at its end is not answered.
+    // Keep the path as it was opened: an axum `.nest` does not serve it with an added slash.
     const url = new URL(location.href);
     if (this.place === "hash") url.hash = fileRouteText(to);
     else {
@@ -42,16 +41,16 @@ export class AddressBar {
     return url.href;
   }
 
-  /** Another page: a step that "back" undoes. @param {Route} to */
+  /** Goes to another page, as a new history entry. @param {Route} to */
   go(to) {
-    // What was zoomed to a moment ago is what "back" leads to.
+    // Write a pending zoom first, so that "back" returns to it.
     this.settle();
     history.pushState(null, "", this.hrefOf(to));
     this.route = to;
     this.follow(to);
   }
 
-  /** The same page, looked at otherwise: no step of its own. @param {Route} to */
+  /** Changes the view of the same page, without a new history entry. @param {Route} to */
   replace(to) {
     this.route = to;
     this.write();
@@ -63,7 +62,7 @@ export class AddressBar {
     history.replaceState(null, "", this.hrefOf(this.route));
   }
 
-  /** Writes what waits to be written. */
+  /** Writes a pending change. */
   settle() {
     if (this.due !== null) this.write();
   }
@@ -73,7 +72,7 @@ export class AddressBar {
     this.due = null;
   }
 
-  /** To what the address says, which may be anything. */
+  /** Shows the page that the address names. The address may be anything. */
   arrive() {
     this.forget();
     this.isLookDue = true;
@@ -81,7 +80,11 @@ export class AddressBar {
     this.follow(this.route);
   }
 
-  /** Takes zoom and moment from the address, once there is a trace; from then on, the address has those on show. @param {import("../model/model.mjs").Trace} trace @param {import("./ui-state.mjs").Ui} ui @param {number} liveNow */
+  /**
+   * Applies zoom and moment of the address once the trace has loaded. Afterwards writes the current ones into the
+   * address.
+   * @param {import("../model/model.mjs").Trace} trace @param {import("./ui-state.mjs").Ui} ui @param {number} liveNow
+   */
   keepLook(trace, ui, liveNow) {
     if (this.isLookDue) {
       this.isLookDue = false;

@@ -1,6 +1,6 @@
 // @ts-check
-// Groups that open by themselves: those of the branch that is followed, and of spans that block their thread. What is open for
-// them stays while it is looked at, so that no row moves under a reader. It must never open what the reader closed.
+// Opens groups automatically: those of the followed branch, and those of spans that block their thread. A group stays
+// open while it is in use, so that no row moves under the reader. Must never open a group that the reader closed.
 
 import { isOpenState } from "../model/columns.mjs";
 import { groupKey } from "../model/group-views.mjs";
@@ -8,13 +8,16 @@ import { groupsOf } from "../model/groups.mjs";
 import { indexOf } from "../model/model.mjs";
 import { blockedSpans } from "../model/running.mjs";
 
-/** Blocked spans that open groups at once. */
+/** Maximum number of blocked spans that open groups at the same time. */
 const BLOCKED_MAX = 3;
 
 export class AutomaticGroups {
-  /** The span that was followed last, by id. */
+  /** Id of the last followed span. */
   followed = "";
-  /** By id: it stays until it ends, though the thread may be free again. @type {Set<string>} */
+  /**
+   * Ids of spans that were blocked. A span stays here until it ends, even if its thread is free again.
+   * @type {Set<string>}
+   */
   blocked = new Set();
 
   /** @param {import("../model/follow.mjs").Follower} follower */

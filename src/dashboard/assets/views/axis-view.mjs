@@ -1,6 +1,6 @@
 // @ts-check
-// Draws what belongs to time and to no span: ticks, guides, the live edge, compressed gaps, and the line under the
-// pointer with its time. It must never change what is on show.
+// Draws the time axis: ticks, guides, the live edge, compressed gaps, and the hairline at the pointer with its time.
+// Must never change the visible stretch.
 
 import { axisTicks } from "../model/layout.mjs";
 import { formatDuration } from "../model/time.mjs";
@@ -27,7 +27,7 @@ export class AxisView {
     this.guides.append(this.edge, this.hair);
     this.axis.append(this.hairLabel);
     this.drawnFor = "";
-    /** Where the pointer is, in pixels of the time column; null when it is elsewhere. @type {number | null} */
+    /** Position of the pointer in pixels of the time column, null if it is elsewhere. @type {number | null} */
     this.pointer = null;
   }
 
@@ -51,7 +51,7 @@ export class AxisView {
   /** @param {TraceFrame} frame */
   drawTicks({ scale, trace }) {
     const ticks = axisTicks(scale, trace.start);
-    // On a narrow page only every second or third label has room.
+    // On a narrow page only every second or third label fits.
     const every = Math.max(1, Math.ceil((TICK_LABEL_WIDTH * ticks.length) / Math.max(1, scale.width)));
     while (this.ticks.length < ticks.length) {
       this.ticks.push(element("span", { class: "tick" }));
@@ -66,7 +66,7 @@ export class AxisView {
       if (tick === undefined) continue;
       setText(node, index % every === 0 ? tick.label : "");
       setStyle(node, "transform", `translateX(${tick.x.toFixed(1)}px)`);
-      // The last label has to stay inside the border.
+      // The last label must stay inside the border.
       setAttribute(node, "data-flip", tick.x > scale.width - 56);
       setStyle(this.lines[index], "transform", `translateX(${tick.x.toFixed(1)}px)`);
     }
@@ -103,7 +103,10 @@ export class AxisView {
   }
 }
 
-/** An offset with as many digits as a pixel is worth. @param {number} offset @param {number} perPixel @returns {string} */
+/**
+ * Formats an offset with the precision of one pixel.
+ * @param {number} offset @param {number} perPixel @returns {string}
+ */
 function offsetText(offset, perPixel) {
   const sign = offset < 0 ? "−" : "+";
   const value = Math.abs(offset);
@@ -113,7 +116,7 @@ function offsetText(offset, perPixel) {
   return `${sign}${(value / Number(size)).toFixed(decimals)} ${unit}`;
 }
 
-/** @param {number} originSeconds @param {number} time @returns {string} the time of day in UTC, as the inspector has it */
+/** @param {number} originSeconds @param {number} time @returns {string} the time of day in UTC, as in the inspector */
 function clockText(originSeconds, time) {
   const date = new Date(originSeconds * 1000 + time);
   return Number.isNaN(date.getTime()) ? "" : `${date.toISOString().slice(11, 23)} UTC`;

@@ -1,6 +1,6 @@
 // @ts-check
-// Bells of a trace and of a search, and a trace that is kept: buttons, and what the browser shows while nobody looks.
-// It must never decide what is news: `bells.mjs` does.
+// The buttons for bells and for keeping a trace, and the browser's notifications. Must never decide what is news:
+// `bells.mjs` does.
 
 import { BELLS_MAX, Bells, bellsOf, messageOf } from "../model/bells.mjs";
 import { address, traceRoute } from "../net/api.mjs";
@@ -13,7 +13,7 @@ import { recall, remember } from "./ui-preferences.mjs";
  *   getJson: (route: string) => Promise<{status: number, body: any}>}} BellActions
  */
 
-/** What comes together is told together. */
+/** News within this time are combined in one notification. */
 const TELL_EVERY_MS = 2_000;
 
 export class BellView {
@@ -24,7 +24,7 @@ export class BellView {
   traceId = "";
   name = "";
   query = "";
-  /** Whether the server keeps the trace on show; null while that is not known. @type {boolean | null} */
+  /** Whether the server keeps the shown trace; null while unknown. @type {boolean | null} */
   kept = null;
   heardFor = "";
   heardAt = -Infinity;
@@ -39,12 +39,12 @@ export class BellView {
     root.prepend(this.button, this.keep);
   }
 
-  /** @returns {boolean} whether the list is to be heard also where it is not on show */
+  /** @returns {boolean} whether the list's stream is needed even if the list is not shown */
   get isListening() {
     return this.bells.bells.length > 0;
   }
 
-  /** The bell of the trace on show. */
+  /** Toggles the bell of the shown trace. */
   ring() {
     if (this.traceId !== "" && !this.button.hidden) this.toggle({ kind: "trace", of: this.traceId, name: this.name });
   }
@@ -60,12 +60,12 @@ export class BellView {
     const isOn = this.bells.has(bell.kind, bell.of);
     if (isOn && bell.kind === "trace") this.actions.own(bell.of);
     this.actions.announce(isOn ? `You are told when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is down");
-    // Only a click may ask for leave; where it is refused, this page tells it while it is open.
+    // Browsers allow this request only after a click. Without permission, the open page announces the news itself.
     if (isOn && typeof Notification !== "undefined" && Notification.permission === "default") void Notification.requestPermission();
     this.actions.changed();
   }
 
-  /** @param {{traceId: string, name: string, isOpen: boolean, isFile: boolean} | null} trace on show @param {string} query of the list */
+  /** @param {{traceId: string, name: string, isOpen: boolean, isFile: boolean} | null} trace the shown trace @param {string} query of the list */
   draw(trace, query) {
     this.query = query;
     setShown(this.search, trace === null && query.trim() !== "");
@@ -105,7 +105,10 @@ export class BellView {
     this.actions.changed();
   }
 
-  /** Hears what the list knows. @param {import("../model/list-model.mjs").TraceList} list @param {(trace: Summary) => {p95: number} | null} usual @param {number} now */
+  /**
+   * Checks the list for news.
+   * @param {import("../model/list-model.mjs").TraceList} list @param {(trace: Summary) => {p95: number} | null} usual @param {number} now
+   */
   hear(list, usual, now) {
     const key = `${list.version} ${Math.floor(now / TELL_EVERY_MS)} ${this.bells.bells.length}`;
     if (!this.isListening || key === this.heardFor || performance.now() - this.heardAt < TELL_EVERY_MS) return;
@@ -129,7 +132,7 @@ export class BellView {
         shown.close();
       });
     } catch {
-      // Some browsers of phones have the word and refuse the thing; it was announced.
+      // Some mobile browsers define `Notification` but reject it. The text was already announced.
     }
   }
 }

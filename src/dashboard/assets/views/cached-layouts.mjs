@@ -1,6 +1,6 @@
 // @ts-check
-// Looks at all spans of a trace, kept until they are out of date and made no more often than a page can afford: its rows, and
-// the gaps in which nothing works. It must never touch the DOM, nor change a trace.
+// Results of passes over all spans of a trace: its rows, and its gaps without activity. They are cached until out of
+// date, and recomputed at most as often as the page can afford. Must never touch the DOM, nor change a trace.
 
 import { isPartial } from "../model/span.mjs";
 import { spanGaps } from "../model/timescale.mjs";
@@ -8,9 +8,9 @@ import { flatten, noRows } from "../model/visible-rows.mjs";
 
 /** @typedef {import("../model/model.mjs").Trace} Trace */
 
-// Rows may be made anew for this share of the time while a trace grows.
+// While a trace grows, computing rows may take at most an eighth of the time.
 const ROWS_PATIENCE = 8;
-/** A look that takes less costs nobody a frame. */
+/** A pass that takes less time may run in every frame. */
 export const CHEAP_MS = 3;
 const GAPS_EVERY_MS = 250;
 const GAPS_PATIENCE = 20;
@@ -27,7 +27,7 @@ export class KeptRows {
     this.ui = ui;
   }
 
-  /** What was made is of another trace. */
+  /** Discards the rows, because the trace is another one. */
   forget() {
     this.madeFor = "";
   }
@@ -37,7 +37,7 @@ export class KeptRows {
     return `${trace.structure} ${trace.errorMarksStale} ${this.ui.foldVersion}`;
   }
 
-  /** A large trace that grows is not made anew in every frame; what the reader folds is. @param {Trace} trace */
+  /** Recomputes the rows at once after folding, and at intervals while a large trace grows. @param {Trace} trace */
   refresh(trace) {
     const folded = !this.madeFor.endsWith(` ${this.ui.foldVersion}`);
     if (folded || this.wait(trace) <= 0) this.make(trace);
@@ -55,7 +55,10 @@ export class KeptRows {
     this.cost = this.madeAt - began;
   }
 
-  /** @param {Trace} trace @returns {number} milliseconds until rows may be made anew; Infinity when nothing is to be done */
+  /**
+   * @param {Trace} trace
+   * @returns {number} milliseconds until the rows may be recomputed; Infinity if they are up to date
+   */
   wait(trace) {
     if (this.madeFor === this.key(trace)) return Infinity;
     if (this.cost < CHEAP_MS) return 0;
@@ -68,7 +71,7 @@ export class SpanGaps {
   gaps = [];
   foundAt = -Infinity;
   foundFor = "";
-  /** The live edge as the gaps know it. */
+  /** The live edge when the gaps were found. */
   edge = NaN;
   cost = 0;
 
@@ -78,17 +81,17 @@ export class SpanGaps {
 
   /**
    * @param {{trace: Trace, now: number, live: boolean}} frame
-   * @param {import("../model/timescale.mjs").Stretch} stretch on show
-   * @returns {number} milliseconds until it wants to look again
+   * @param {import("../model/timescale.mjs").Stretch} stretch the visible stretch
+   * @returns {number} milliseconds until the next refresh is due
    */
   refresh({ trace, now, live }, stretch) {
     const key = `${trace.version} ${stretch.start} ${stretch.end}`;
     const at = performance.now();
     if (key === this.foundFor && !live) return Infinity;
-    // A look at all spans is not for every frame, be it that they grow or that the reader zooms.
+    // A pass over all spans does not run in every frame, neither while they grow nor while the reader zooms.
     const wait = this.foundFor === "" ? 0 : this.foundAt + Math.max(GAPS_EVERY_MS, this.cost * GAPS_PATIENCE) - at;
     if (wait > 0) {
-      // Meanwhile a gap that reaches the live edge goes on growing with it.
+      // Meanwhile a gap at the live edge grows with it.
       const last = this.gaps[this.gaps.length - 1];
       if (live && last !== undefined && last.end === this.edge) last.end = this.edge = now;
       return wait;
@@ -96,7 +99,7 @@ export class SpanGaps {
     this.foundFor = key;
     this.foundAt = at;
     this.edge = now;
-    // What is left of a trace does not say when nothing ran.
+    // In a partial trace, missing spans may have run in the gaps.
     this.gaps = trace.counts.total === 0 || isPartial(trace) ? [] : spanGaps(trace, now, stretch);
     this.cost = performance.now() - at;
     return live ? GAPS_EVERY_MS : Infinity;

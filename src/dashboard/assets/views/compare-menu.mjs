@@ -1,5 +1,5 @@
 // @ts-check
-// The way to a comparison: a menu of other runs of the same name. It must never look for them itself.
+// The menu that starts a comparison: a list of other runs of the same name. Must never search for runs itself.
 
 import { clockText } from "../model/clock.mjs";
 import { isOpenTrace, shownStateOfSummary } from "../model/list-model.mjs";
@@ -59,7 +59,7 @@ export class CompareMenu {
     return link;
   }
 
-  /** Against the one before, without a menu. */
+  /** Compares with the previous run, without the menu. */
   async before() {
     const found = await this.actions.runs();
     if (found?.before == null) this.actions.announce(found === null ? "The other runs could not be loaded" : "No earlier run of this name is kept");

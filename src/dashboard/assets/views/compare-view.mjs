@@ -1,6 +1,6 @@
 // @ts-check
-// Two runs of one piece of work, path by path: how long each was at it, how often, what is new, missing or newly failed.
-// It must never align anything itself: `compare.mjs` does.
+// Compares two runs path by path: how long each took, how often, and what is new, missing or newly failed. Must never
+// align anything itself: `compare.mjs` does.
 
 import { clockText } from "../model/clock.mjs";
 import { causeOf, compareTraces, comparedRows, deltaShareText } from "../model/compare.mjs";
@@ -16,14 +16,14 @@ import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setSh
  * @typedef {import("../model/compare.mjs").Path} Path
  * @typedef {import("../model/compare.mjs").Kept} Kept
  * @typedef {{a: Trace, b: Trace, now: {a: number, b: number}, moving: boolean, loading: boolean, missing: boolean, find: string,
- *   zone: import("../model/clock.mjs").Zone, palette: import("../model/palette.mjs").Palette}} CompareFrame `now` of each in its tree time
+ *   zone: import("../model/clock.mjs").Zone, palette: import("../model/palette.mjs").Palette}} CompareFrame `now` is the present of each run in its tree time
  * @typedef {{swap: () => void, open: (trace: Trace, index: number) => void, changed: () => void, announce: (text: string) => void}} CompareActions
  */
 
 const ROW_HEIGHT = 28;
 const OVERSCAN = 3;
 const PAGE_ROWS = 15;
-// Aligning two of 20,000 spans takes some 50 ms: while one runs, not for each frame.
+// Aligning two traces of 20,000 spans takes about 50 ms, so a running one is not aligned in every frame.
 const COMPARE_EVERY_MS = 500;
 const COST_SHARE = 10;
 const LANES_MAX = 12;
@@ -49,7 +49,7 @@ export class CompareView {
   kept = "all";
   /** @type {"time" | "delta"} */
   order = "time";
-  /** Closed paths, by their names: they stay closed when the runs are compared anew. @type {Set<string>} */
+  /** Closed paths by their names, so that they stay closed after the next comparison. @type {Set<string>} */
   closed = new Set();
   active = 0;
   /** @type {CompareFrame | null} */
@@ -79,13 +79,13 @@ export class CompareView {
     this.actions.changed();
   }
 
-  /** @param {"time" | "delta"} [order] the other one where none is named */
+  /** @param {"time" | "delta"} [order] the other order if omitted */
   sort(order = this.order === "time" ? "delta" : "time") {
     this.order = order;
     this.actions.changed();
   }
 
-  /** @param {CompareFrame} frame @returns {number} milliseconds until it changes by itself */
+  /** @param {CompareFrame} frame @returns {number} milliseconds until it changes without input */
   draw(frame) {
     this.frame = frame;
     const { a, b } = frame;
@@ -131,7 +131,7 @@ export class CompareView {
     const delta = total.b - total.a;
     const isSame = Math.abs(delta) <= Math.max(1, 0.05 * Math.max(total.a, total.b));
     const soFar = Number.isFinite(moment);
-    // While one runs, both have the same length: where their time went is what differs.
+    // While one run is open, both have the same length, so only the distribution of time differs.
     byId("compare-sentence").replaceChildren(
       element("strong", {}, soFar ? `After ${formatDuration(moment)} of each` : isSame ? "B took as long as A" : "B took ",
         soFar || isSame ? "" : element("span", { "data-verdict": delta > 0 ? "slower" : "faster", text: `${formatDuration(Math.abs(delta))} ${delta > 0 ? "longer" : "less"}` }), soFar || isSame ? "" : " than A"),
@@ -151,7 +151,10 @@ export class CompareView {
     this.drawLanes(comparison, frame);
   }
 
-  /** What the root did when, one lane for each run, on one scale. @param {Comparison} comparison @param {CompareFrame} frame */
+  /**
+   * Draws the root's children over time, one lane per run, on a common scale.
+   * @param {Comparison} comparison @param {CompareFrame} frame
+   */
   drawLanes({ paths, total }, { palette }) {
     const whole = Math.max(total.a, total.b, 1e-6);
     const phases = [...(paths[0]?.children ?? [])].sort((one, other) => Math.max(paths[other].a.time, paths[other].b.time) - Math.max(paths[one].a.time, paths[one].b.time)).slice(0, LANES_MAX);
@@ -242,7 +245,7 @@ export class CompareView {
     requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
   }
 
-  /** The first span of the path, in the run that has it. */
+  /** Opens the first span of the active path, in the run that has one. */
   openActive() {
     const path = this.comparison?.paths[this.rows[this.active]];
     if (path === undefined || this.frame === null) return;
@@ -278,7 +281,7 @@ function drawRun(node, side, trace, total, zone) {
   );
 }
 
-/** @param {Comparison} comparison @returns {Node[]} where most of the difference is */
+/** @param {Comparison} comparison @returns {Node[]} the path that has most of the difference */
 function causeText(comparison) {
   const cause = causeOf(comparison);
   if (cause.length === 0) return [];
@@ -318,7 +321,7 @@ function drawPath(row, node, comparison, at, { longest, frame, isClosed }) {
   const tag = path.newlyFailed ? `✕ ${formatCount(b.errors)} newly failed` : verdict === "new" || verdict === "missing" ? verdict : verdict === "later" ? "not there yet" : "";
   setShown(row.tag, tag !== "");
   setText(row.tag, tag);
-  // On a square-root scale: a step of a hundredth is still seen.
+  // A square-root scale, so that a hundredth of the longest time is still visible.
   setStyle(row.barA, "width", `${(Math.sqrt(a.time / longest) * 76).toFixed(2)}%`);
   setStyle(row.barB, "width", `${(Math.sqrt(b.time / longest) * 76).toFixed(2)}%`);
   setText(row.before, a.count === 0 ? absentText(a, "A") : formatDuration(a.time));

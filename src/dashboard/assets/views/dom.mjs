@@ -1,10 +1,10 @@
 // @ts-check
-// The smallest tools for making and changing elements. Text goes in as text and no other way; there must never be a
-// function here that takes markup.
+// Basic functions that create and change elements. Text is inserted only as text; no function here may ever take
+// markup.
 
 /**
- * @typedef {Record<string, any>} Properties `text` becomes the text, `on` a table of listeners, anything else an
- *   attribute (left out when null or false)
+ * @typedef {Record<string, any>} Properties `text` becomes the text and `on` a table of listeners; everything else
+ *   becomes an attribute, left out if null or false
  */
 
 /**
@@ -25,21 +25,21 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
-/** @param {Element} node @param {string} name @param {unknown} value null and false remove it */
+/** @param {Element} node @param {string} name @param {unknown} value null and false remove the attribute */
 export function setAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) {
     if (node.hasAttribute(name)) node.removeAttribute(name);
     return;
   }
   const text = value === true ? "" : String(value);
-  // Writing what is already there would still wake the style engine.
+  // Writing an unchanged value would still trigger a style recalculation.
   if (node.getAttribute(name) !== text) node.setAttribute(name, text);
 }
 
 /** @param {Node} node @param {string} text */
 export function setText(node, text) {
   const child = node.firstChild;
-  // The usual case, without putting the text together anew: a single text node.
+  // The usual case is a single text node. Reading `nodeValue` avoids building `textContent`.
   if (child !== null && child.nextSibling === null && child.nodeType === 3) {
     if (child.nodeValue !== text) child.nodeValue = text;
   } else if (node.textContent !== text) {
@@ -51,30 +51,36 @@ export function setText(node, text) {
 export function setStyle(node, property, value) {
   let known = styles.get(node);
   if (known === undefined) styles.set(node, (known = {}));
-  // Asking the browser would make it write out what it has parsed.
+  // Reading from `style` would make the browser serialise the value.
   if (known[property] === value) return;
   known[property] = value;
   node.style.setProperty(property, value);
 }
 
-/** What was set here; nobody else sets styles. @type {WeakMap<HTMLElement, Record<string, string>>} */
+/** Styles set by `setStyle`. No other code sets styles. @type {WeakMap<HTMLElement, Record<string, string>>} */
 const styles = new WeakMap();
 
-/** Of a name. Nobody reads more, and 10,000 characters would cost a layout of them all. */
+/** Characters shown of a name. Nobody reads more, and the layout of 10,000 characters is expensive. */
 export const NAME_SHOWN_MAX = 300;
 
-/** @param {string} text @param {number} [length] at most @returns {string} */
+/** @param {string} text @param {number} [length] maximum length @returns {string} */
 export function shortened(text, length = NAME_SHOWN_MAX) {
-  // Half a character would be drawn as a box.
+  // Half of a surrogate pair would be drawn as a box.
   return text.length <= length ? text : `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
-/** Long keys and paths break behind their dots and strokes, and not in a word. @param {string} text @returns {(Node | string)[]} */
+/**
+ * Allows line breaks after dots, slashes and similar characters in long keys and paths.
+ * @param {string} text @returns {(Node | string)[]}
+ */
 export function breakable(text) {
   return text.split(/(?<=[._/:-])(?=[^._/:-])/).flatMap((part, at) => (at === 0 ? [part] : [document.createElement("wbr"), part]));
 }
 
-/** The ends of a name tell more than its middle. @param {string} text @param {number} length at most @returns {string} */
+/**
+ * Shortens a text in its middle, since the ends of a name distinguish it better.
+ * @param {string} text @param {number} length at most @returns {string}
+ */
 export function shortenedMiddle(text, length) {
   if (text.length <= length) return text;
   const tail = Math.floor((length - 1) / 2);
@@ -89,7 +95,7 @@ export function setShown(node, shown) {
 /**
  * @template {Element} [T=HTMLElement]
  * @param {string} id
- * @returns {T} an element that the page's markup promises
+ * @returns {T} the element, which must exist in the page's markup
  */
 export function byId(id) {
   const node = document.getElementById(id);
@@ -97,7 +103,7 @@ export function byId(id) {
   return /** @type {T} */ (/** @type {unknown} */ (node));
 }
 
-// One shape per state, on a 16 × 16 grid: states are told apart without their colour, too.
+// One shape per state, on a 16 × 16 grid, so that states can be distinguished without colour.
 /** @type {Record<string, string>} */
 const SHAPES = {
   running: "M8 2a6 6 0 1 1-6 6M8 5.2v3l2 1.6",
@@ -130,13 +136,17 @@ const SHAPES = {
   swap: "M2.5 5.5h11M10.5 2.5l3 3-3 3M13.5 10.5h-11M5.5 7.5l-3 3 3 3",
 };
 
-/** A second mark in a shape: the dot of what failed below, and what stands in the burst of a panic. @type {Record<string, string>} */
+/**
+ * A second path of some shapes: the dot of `below`, and the exclamation mark of `panicked`.
+ * @type {Record<string, string>}
+ */
 const INNER_SHAPES = { below: "M13 12.6v.01", panicked: "M8 5v3.4M8 11v.1" };
 
-// Asked of the logo, not spelled: no asset holds the address of another host, and a test can simply look for one.
+// Read from the logo: no asset may contain the address of another host, not even a namespace, and a test searches for
+// one.
 const svgNamespace = () => byId("logo").namespaceURI;
 
-/** What a state is called where people read it. @type {Record<string, string>} */
+/** The state names that the page shows. @type {Record<string, string>} */
 export const STATE_WORDS = {
   running: "running", waiting: "waiting", ok: "ok", error: "error", panicked: "panicked", cancelled: "cancelled", lost: "lost",
   failing: "failing", below: "ok, errors below",
@@ -161,14 +171,17 @@ export function icon(shape) {
 export function setIcon(svg, shape) {
   setAttribute(svg, "data-shape", shape);
   setAttribute(/** @type {Element} */ (svg.firstChild), "d", SHAPES[shape] ?? SHAPES.placeholder);
-  // Of its own colour, beside whatever the shape has.
+  // The inner path has its own colour.
   setAttribute(/** @type {Element} */ (svg.lastChild), "d", INNER_SHAPES[shape] ?? "");
 }
 
 /** @type {Map<string, Path2D>} */
 const paths = new Map();
 
-/** @param {string} shape @param {"outer" | "inner"} [part] @returns {Path2D} the same shape for a canvas, on the same 16 × 16 grid */
+/**
+ * @param {string} shape @param {"outer" | "inner"} [part]
+ * @returns {Path2D} the same shape for a canvas, on a 16 × 16 grid
+ */
 export function shapePath(shape, part = "outer") {
   const key = `${part} ${shape}`;
   let path = paths.get(key);
@@ -176,12 +189,12 @@ export function shapePath(shape, part = "outer") {
   return path;
 }
 
-/** Whether the reader wants nothing on the page to move by itself. */
+/** Whether the reader prefers reduced motion. */
 export const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)") ?? { matches: true };
 
 /**
- * A fixed set of row elements that is moved along as the reader scrolls. Row `index` always uses the element
- * `index % size`, so that scrolling by one row rewrites one row.
+ * A fixed set of row elements that is reused while the reader scrolls. Row `index` always uses the element `index %
+ * size`, so scrolling by one row rewrites one row.
  * @template R
  */
 export class RowPool {
@@ -213,7 +226,7 @@ export class RowPool {
     for (let index = first; index < last; index += 1) {
       const slot = this.slots[index % size];
       setShown(slot.node, true);
-      // No transform: each would be a layer of its own to put together.
+      // No transform: each would create a layer for the compositor.
       setStyle(slot.node, "top", `${index * rowHeight}px`);
       draw(slot.row, index, slot.node);
     }

@@ -1,6 +1,6 @@
 // @ts-check
-// Further ways to take a trace elsewhere, in the menu of its files: a tree of text, a link, the JSON of Perfetto and Chrome.
-// What is made here never leaves the browser by itself.
+// Further exports in the trace's menu: a text tree, a link, and the JSON of Perfetto and Chrome. Must never send
+// anything: the result is copied or saved.
 
 import { chromeTrace, textTree } from "../model/elsewhere.mjs";
 import { element } from "./dom.mjs";

@@ -1,6 +1,6 @@
 // @ts-check
-// A page that is a file: it reads the traces inside it, and says what it is, of what, by whom, and whether that is all.
-// It must never ask anybody for anything.
+// A page that is a file: reads the traces inside it, and shows where the file comes from and whether it is complete.
+// Must never send a request.
 
 import { EmbeddedEvents } from "../model/embedded-events.mjs";
 import { FileTraces, fileSummary } from "../model/files.mjs";
@@ -8,21 +8,21 @@ import { formatAbsolute } from "../model/time.mjs";
 import { embeddedText } from "../net/embedded-data.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 
-/** The browser is let to draw this often while it reads. */
+/** Interval at which reading yields so that the browser can draw. */
 const DRAW_MS = 60;
 const KILOBYTE = 1_000;
 
-/** @returns {HTMLElement | null} the element that has the data, where this page is a file */
+/** @returns {HTMLElement | null} the element with the data if this page is a file, else null */
 export function embeddedData() {
   return document.documentElement.hasAttribute("data-embedded") ? byId("embedded-data") : null;
 }
 
 export class EmbeddedView {
-  /** @param {HTMLElement} node the element that has the data @param {{opened: (file: FileTraces) => void, announce: (text: string) => void}} actions */
+  /** @param {HTMLElement} node the element with the data @param {{opened: (file: FileTraces) => void, announce: (text: string) => void}} actions */
   constructor(node, actions) {
     this.node = node;
     this.actions = actions;
-    /** @type {FileTraces | null} what is open */
+    /** @type {FileTraces | null} the open file */
     this.file = null;
     this.text = element("span", {});
     this.bar = element("progress", { max: 1, "aria-label": "Read so far" });
@@ -40,7 +40,7 @@ export class EmbeddedView {
     try {
       this.finish(await this.readAll());
     } catch (error) {
-      // A file that was cut while it was saved ends in the middle of the data.
+      // A truncated file ends in the middle of the data.
       this.say("error", `This file is damaged or not whole, so nothing of it is shown: ${String(/** @type {Error} */ (error)?.message ?? error)}`);
     }
   }
@@ -82,7 +82,7 @@ export class EmbeddedView {
     this.actions.opened(traces);
   }
 
-  /** The events as a file of their own. */
+  /** Saves the events as a separate file. */
   async save() {
     const events = new EmbeddedEvents();
     /** @type {string[]} */

@@ -1,6 +1,6 @@
 // @ts-check
-// The trace's own menu: its files, and the way to its past. It must never fetch anything: the browser saves what a link
-// points to.
+// The trace's menu: its export files, and the switch to time travel. Must never fetch anything: the entries are links
+// that the browser saves.
 
 import { address, exportRoute } from "../net/api.mjs";
 import { element, setAttribute, setShown } from "./dom.mjs";
@@ -28,7 +28,7 @@ export class ExportMenu {
   draw({ traceId, file, model }) {
     setAttribute(this.history, "aria-pressed", String(this.travelView.open));
     this.history.disabled = model.spans.count === 0;
-    // A file is a file already.
+    // A trace from a file is not exported again.
     setShown(this.button, file === undefined && model.counts.total > 0);
     if (this.shownFor === traceId) return;
     this.shownFor = traceId;

@@ -1,6 +1,6 @@
 // @ts-check
-// Files in the page: a button and the whole window take them, a worker reads them, a bar says what came of it. Nothing of
-// a file may ever be sent anywhere.
+// Files in the page: opened by a button or dropped on the window, read by a worker, with a bar for progress and
+// errors. Must never send any part of a file anywhere.
 
 import { FileTraces } from "../model/files.mjs";
 import { plural } from "../model/time.mjs";
@@ -17,13 +17,13 @@ export class FileView {
   /** @param {FileActions} actions */
   constructor(actions) {
     this.actions = actions;
-    /** @type {FileTraces | null} what is open */
+    /** @type {FileTraces | null} the open file */
     this.file = null;
     /** @type {Worker | null} */
     this.worker = null;
-    /** Drags come in and out of every element; only the last out is out. */
+    /** Drag events enter and leave every element; the drag has left the window when the count is back at 0. */
     this.depth = 0;
-    /** What was said of the file that is open. */
+    /** The message shown for the open file. */
     this.told = "";
     this.input = element("input", { id: "file-input", type: "file", "aria-label": "File", accept: ".json,.jsonl,.ndjson,application/json", hidden: true, on: { change: () => this.chosen() } });
     this.text = element("span", {});
@@ -56,7 +56,7 @@ export class FileView {
   chosen() {
     const file = this.input.files?.[0];
     if (file !== undefined) this.read(file);
-    // The same file can be chosen again.
+    // Allows the same file to be chosen again.
     this.input.value = "";
   }
 
@@ -119,7 +119,7 @@ export class FileView {
     this.actions.announce(text);
   }
 
-  /** The bar's button: gives up what is being read, an error, or the file. */
+  /** The bar's button: cancels reading, dismisses an error, or closes the file. */
   close() {
     const wasOpen = this.file !== null && byId("file-bar").dataset.kind === "file";
     this.stop();

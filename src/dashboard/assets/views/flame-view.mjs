@@ -1,6 +1,6 @@
 // @ts-check
-// The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same colours, selection,
-// zoom and moment. It must never change the model, nor say where a span lies: `flame.mjs` does.
+// The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same colours,
+// selection, zoom and moment. Must never change the model, nor lay out spans: `flame.mjs` does.
 
 import { flameRow, layoutFlame, spanAtPlace } from "../model/flame.mjs";
 import { scrollToShow } from "../model/layout.mjs";
@@ -18,7 +18,7 @@ import { attachZoom } from "./zoom-input.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
-// Rows may be made anew for this share of the time while a trace grows.
+// While a trace grows, the layout may take at most a fifteenth of the time.
 const LAYOUT_PATIENCE = 15;
 const TIP_ROOM = 300;
 
@@ -36,7 +36,7 @@ export class FlameView {
   selectedFor = "";
   viewport = 0;
   font = "";
-  /** Where the pointer is, in pixels of the canvas; null when it is elsewhere. @type {{x: number, y: number} | null} */
+  /** Position of the pointer in pixels of the canvas, null if it is elsewhere. @type {{x: number, y: number} | null} */
   pointer = null;
 
   /**
@@ -85,14 +85,14 @@ export class FlameView {
     return this.frame === null ? { start: 0, end: 1 } : wholeStretch(this.frame.trace, openEdge(this.frame));
   }
 
-  /** @param {TraceFrame} frame @returns {number} milliseconds until it must draw again by itself */
+  /** @param {TraceFrame} frame @returns {number} milliseconds until the next draw without input */
   draw(frame) {
     const shown = frame.ui.view === "flame";
     setShown(this.root, shown);
     this.frame = frame;
     if (!shown) {
       setShown(this.tip, false);
-      // A layout of 100,000 spans is not kept for nobody.
+      // While the view is hidden, the layout of 100,000 spans would only take memory.
       this.layout = null;
       this.laidOutFor = "";
       this.selectedFor = "";
@@ -110,7 +110,10 @@ export class FlameView {
     return wait;
   }
 
-  /** Lays out a large trace that grows less often than every frame; another trace or moment at once. @param {TraceFrame} frame @returns {number} */
+  /**
+   * Updates the layout: at once for another trace or moment, at intervals while a large trace grows.
+   * @param {TraceFrame} frame @returns {number}
+   */
   layOut(frame) {
     const { identity } = frame;
     const key = `${identity} ${frame.trace.version} ${frame.moment}`;
@@ -128,7 +131,10 @@ export class FlameView {
     return Infinity;
   }
 
-  /** A new selection comes into view, and the newest span while the reader follows. @param {TraceFrame} frame @param {import("../model/flame.mjs").FlameLayout} layout @param {number} selected */
+  /**
+   * Scrolls to a new selection, or to the newest span in follow mode.
+   * @param {TraceFrame} frame @param {import("../model/flame.mjs").FlameLayout} layout @param {number} selected
+   */
   keepInView(frame, layout, selected) {
     const key = `${frame.identity} ${frame.ui.spanId}`;
     let row = -1;
@@ -139,7 +145,7 @@ export class FlameView {
       this.selectedFor = key;
       if (!first && selected >= 0 && document.activeElement === this.canvas) this.actions.announce(this.words(frame, selected));
     }
-    // Its state and duration change while it is selected.
+    // State and duration of the selected span change while it is open.
     setAttribute(this.canvas, "aria-label", selected < 0 ? "Flame view" : `Flame view: ${this.words(frame, selected)}`);
     if (row < 0) return;
     const before = this.root.scrollTop;
@@ -164,7 +170,8 @@ export class FlameView {
     const width = Math.round(frame.scale.width);
     const height = this.viewport;
     const ratio = globalThis.devicePixelRatio || 1;
-    // Bounded by pixels, and asked for only when something changed: what it would be compared with costs more to keep.
+    // The cost depends on the pixels only, and frames are requested only after changes, so no comparison with the
+    // last picture.
     if (!(width > 0) || !(height > 0)) return;
     const pen = this.canvas.getContext("2d");
     if (pen === null) return;
@@ -230,7 +237,7 @@ export class FlameView {
     if (to >= 0) this.actions.goTo(trace.spans.ids[to]);
   }
 
-  /** What is otherwise than in the waterfall, where these keys fold. @type {Record<string, () => void>} */
+  /** Keys that differ from the waterfall, where they fold. @type {Record<string, () => void>} */
   keys = {
     ArrowLeft: () => this.step("parent"), h: () => this.step("parent"),
     ArrowRight: () => this.step("child"), l: () => this.step("child"),

@@ -1,22 +1,22 @@
 // @ts-check
-// Keeps the focus on the page: what has it may be hidden or removed by a drawing, and then the browser drops it on the
-// body, where no key leads anywhere. It must never take the focus from an element that is there.
+// Keeps the keyboard focus on the page. When a draw hides or removes the focused element, the browser moves the focus
+// to the body, where no key works. Must never take the focus from an element that is still there.
 
 export class FocusKeeper {
   /** @type {Element | null} */
   last = null;
 
-  /** @param {() => void} restore puts the focus where the reader goes on */
+  /** @param {() => void} restore moves the focus to a useful element */
   constructor(restore) {
     this.restore = restore;
     addEventListener("focusin", ({ target }) => (this.last = /** @type {Element} */ (target)));
     addEventListener("focusout", ({ target, relatedTarget }) => {
-      // Left by the reader, for nothing in particular.
+      // The reader removed the focus deliberately.
       if (relatedTarget === null && document.hasFocus() && !isGone(/** @type {Element} */ (target))) this.last = null;
     });
   }
 
-  /** After each drawing. */
+  /** Restores a lost focus. Called after each draw. */
   check() {
     const at = document.activeElement;
     if (this.last === null || !isGone(this.last) || (at !== null && at !== document.body && at !== this.last)) return;

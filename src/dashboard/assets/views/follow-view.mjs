@@ -1,6 +1,6 @@
 // @ts-check
-// Follow mode: the newest span stays in view until the reader touches anything; then a button says what has come since.
-// It must never scroll by itself, nor change the model.
+// Follow mode: keeps the newest span in view until the reader interacts with the page. Afterwards a button shows the
+// number of new spans. Must never scroll by itself, nor change the model.
 
 import { indexOf } from "../model/model.mjs";
 import { besideText } from "../model/span-title.mjs";
@@ -16,11 +16,11 @@ export class FollowView {
   /** @param {import("./ui-state.mjs").Ui} ui @param {HTMLElement} scroller */
   constructor(ui, scroller) {
     this.ui = ui;
-    /** Spans that were there when the reader stopped following. */
+    /** Number of spans when the reader stopped following. */
     this.seen = 0;
     this.wasFollowing = false;
     this.scroller = scroller;
-    /** Where we scrolled to ourselves. */
+    /** Scroll position that follow mode set itself. */
     this.expected = 0;
     const pill = byId("resume-follow");
     pill.addEventListener("click", () => ui.setFollow(true));
@@ -29,7 +29,7 @@ export class FollowView {
         if (event.target !== pill) ui.touch();
       }, { passive: true });
     }
-    // Scroll bars and keys tell nobody but by the position, which is ours only when we set it.
+    // Scroll bars and keys only cause scroll events. A position that follow mode did not set came from the reader.
     scroller.addEventListener("scroll", () => {
       if (ui.follow && Math.abs(scroller.scrollTop - this.expected) > 2) ui.touch();
     }, { passive: true });
@@ -41,7 +41,7 @@ export class FollowView {
     this.expected = 0;
   }
 
-  /** Follows a trace that is under way, unless the address names something to look at. @param {TraceFrame} frame */
+  /** Starts following an open trace, unless the address names a span, a zoom or a moment. @param {TraceFrame} frame */
   decide({ trace, ui, live }) {
     if (ui.followDecided || trace.counts.total === 0) return;
     ui.followDecided = true;
@@ -57,7 +57,7 @@ export class FollowView {
     setAttribute(byId("follow"), "aria-pressed", String(ui.follow));
     setShown(byId("follow"), live || ui.follow);
     const branch = ui.follow ? indexOf(trace, follower.branch) : -1;
-    // The root is all of it: that says nothing.
+    // A branch that is the root needs no name, because it is the whole trace.
     const title = branch < 0 || trace.spans.parent[branch] < 0 ? null : titles.of(branch);
     const name = title === null ? "" : title.beside.length > 0 ? besideText(title.beside[0]) : title.text;
     setText(byId("follow-text"), ui.follow ? `Following ${shortened(name, BRANCH_LENGTH_MAX)}`.trim() : "Follow");

@@ -1,6 +1,6 @@
 // @ts-check
-// Draws the text of a group's row, and of the row of chips below an open one. The strip of a group is painted by
-// `group-paint.mjs`. It must never walk the members of a group, but through what `groups.mjs` keeps.
+// Draws the text of a group's row, and the row of chips below an open group. `group-paint.mjs` paints the strip. Must
+// never walk the members of a group itself; `groups.mjs` has their counts.
 
 import { isOpenState } from "../model/columns.mjs";
 import { SHOWN, groupView } from "../model/group-views.mjs";
@@ -18,14 +18,14 @@ import { indent, leaveSpan } from "./span-row-view.mjs";
  * @typedef {import("../model/groups.mjs").Group} Group
  */
 
-/** Name columns narrower than this have no room for the median, the longest duration, a progress bar. */
+/** Minimum widths of the name column for the median, the longest duration and a progress bar. */
 const MEDIAN_FROM = 320;
 const LONGEST_FROM = 420;
 const METER_FROM = 500;
 const FIGURES_PADDING = 12;
 const FIGURE_CHARACTER = 6.6;
 
-/** What stands at the right end of a group's name column, made when it is needed. */
+/** Creates the figures at the right end of a group's name column. */
 function makeFigures() {
   const failedCount = element("span");
   const openCount = element("span");
@@ -37,7 +37,7 @@ function makeFigures() {
   return { node: element("span", { class: "row-extras group-figures", "aria-hidden": "true" }, meter, p50, max, failed, open), meter, p50, max, failed, failedCount, open, openCount };
 }
 
-/** Which members are rows. */
+/** Creates the chips that choose which members are rows. */
 function makeChips(/** @type {(bit: number) => void} */ toggle) {
   const chip = (/** @type {string} */ text, /** @type {number} */ bit) => {
     const count = element("span", { class: "figure" });
@@ -48,7 +48,10 @@ function makeChips(/** @type {(bit: number) => void} */ toggle) {
   return { node: element("span", { class: "group-chips", role: "gridcell" }, ...chips.map(({ node }) => node)), chips };
 }
 
-/** Parts of rows that only few rows need, by row. @type {WeakMap<SpanRow, {figures: ReturnType<typeof makeFigures> | null, chips: ReturnType<typeof makeChips> | null}>} */
+/**
+ * Parts that only group rows need, by row.
+ * @type {WeakMap<SpanRow, {figures: ReturnType<typeof makeFigures> | null, chips: ReturnType<typeof makeChips> | null}>}
+ */
 const parts = new WeakMap();
 
 /** @param {SpanRow} row */
@@ -66,7 +69,10 @@ function partsOf(row) {
   return known;
 }
 
-/** @param {SpanRow} row @param {HTMLElement} node @param {number} id of the group @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
+/**
+ * @param {SpanRow} row @param {HTMLElement} node @param {number} id of the group @param {TraceFrame} frame @param {RowLook} look
+ * @returns {boolean} whether its strip must be painted again
+ */
 export function drawGroupRow(row, node, id, frame, look) {
   const { trace, ui } = frame;
   const groups = groupsOf(trace);
@@ -169,7 +175,7 @@ export function drawChipsRow(row, node, id, frame, look) {
 
 const RANKS = ["slowest", "2nd slowest", "3rd slowest", "4th slowest", "5th slowest"];
 
-/** Says of the slowest members of an open group that they are. @type {import("./span-row-view.mjs").Decorator} */
+/** Marks the slowest members of an open group with their rank. @type {import("./span-row-view.mjs").Decorator} */
 export function decorateRank(index, { trace, rows, ui }) {
   if (!ui.fold.groups.isOn || rows.kinds[rows.rowOf[index]] !== ROW.member || isOpenState(trace.spans.state[index])) return [];
   const groups = groupsOf(trace);
@@ -181,7 +187,11 @@ export function decorateRank(index, { trace, rows, ui }) {
 /** @type {{counts: Int32Array, key: string, search: object | null}} */
 let matched = { counts: new Int32Array(0), key: "", search: null };
 
-/** How many matches are in each group, at any depth. @param {import("../model/model.mjs").Trace} trace @param {import("../model/groups.mjs").Groups} groups @param {import("./ui-state.mjs").Matches} search @returns {Int32Array} by id */
+/**
+ * Counts the matches in each group, at any depth.
+ * @param {import("../model/model.mjs").Trace} trace @param {import("../model/groups.mjs").Groups} groups @param {import("./ui-state.mjs").Matches} search
+ * @returns {Int32Array} by id
+ */
 function matchesIn(trace, groups, search) {
   const key = `${search.version} ${trace.structure}`;
   if (matched.search === search && matched.key === key) return matched.counts;

@@ -1,10 +1,11 @@
 // @ts-check
-// The sheet of keys and meanings. It must never bind a key itself: `keys.mjs` does.
+// The help sheet: keys and meanings. Must never bind a key itself: `keys.mjs` does.
 
 import { STATE_WORDS, byId, element, icon } from "./dom.mjs";
 
 /**
- * All keys, by where they work; a test compares them with those that are bound. What is no key is no array.
+ * All keys, by the part of the page where they work. A test compares them with the bound keys. An array lists keys; a
+ * string is another gesture.
  * @type {[string, [string[] | string, string][]][]}
  */
 export const KEY_SHEET = [
@@ -48,7 +49,7 @@ export const KEY_SHEET = [
   ]],
 ];
 
-/** How a key is called where people read it. @type {Record<string, string>} */
+/** The key names that the page shows. @type {Record<string, string>} */
 const KEY_NAMES = {
   ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", " ": "space", PageUp: "page up", PageDown: "page down",
   E: "shift E", C: "shift C", G: "shift G", N: "shift N", L: "shift L",
@@ -68,7 +69,7 @@ const MEANINGS = [
   ["placeholder", "some span names it as its parent, but it was never seen itself"],
 ];
 
-/** Fills the dialog, once. */
+/** Fills the help dialog. Called once. */
 export function fillHelp() {
   const sheet = byId("help-keys");
   for (const [title, lines] of KEY_SHEET) {

@@ -1,6 +1,6 @@
 // @ts-check
-// The parts of the inspector that conventions give a meaning: what went wrong below, HTTP, statements, conversations, frames.
-// Everything is text from outside: it goes in as text, and must never be read as markup.
+// Panels of the inspector for known conventions: the cause of a failure, HTTP, database statements, conversations,
+// and stack frames. All texts come from outside; they must be inserted as text, never as markup.
 
 import { causeBelow } from "../model/cause.mjs";
 import { framesOf } from "../model/frames.mjs";
@@ -20,7 +20,7 @@ import { jsonView, structureIn } from "./json-view.mjs";
 const CHAIN_MAX = 4;
 const OWN_FRAMES_MAX = 12;
 const SQL_LINES = 12;
-/** Spans below that are looked at for statements. */
+/** Bound on the spans below that are searched for statements. */
 const BELOW_MAX = 5_000;
 const TURN_TEXT_MAX = 4_000;
 
@@ -29,10 +29,13 @@ function panel(title, aside, ...body) {
   return element("section", { class: "section panel" }, element("h3", {}, title, aside === "" ? null : element("span", { class: "faint aside", text: aside })), ...body);
 }
 
-/** The span below that failed first, its words, its frames and the way up. @param {Trace} trace @param {number} index @param {PanelActions} actions @returns {HTMLElement | null} */
+/**
+ * Shows the span below that failed first, with its message, its stack frames and the path up.
+ * @param {Trace} trace @param {number} index @param {PanelActions} actions @returns {HTMLElement | null}
+ */
 export function wrongPanel(trace, index, actions) {
   const cause = causeBelow(trace, index);
-  // What a span says of its own failure stands above.
+  // The span's own failure is already shown above.
   if (cause === null || cause.index === index) return null;
   const state = shownStateOf(trace, cause.index);
   const go = (/** @type {number} */ to, /** @type {string} */ text) => element("button", { type: "button", class: "link", text: shortened(text, 80), on: { click: () => actions.goTo(trace.spans.ids[to]) } });
@@ -46,7 +49,10 @@ export function wrongPanel(trace, index, actions) {
   );
 }
 
-/** Own frames first, those of libraries behind a click. @param {string} stack @returns {HTMLElement} */
+/**
+ * Shows the program's own frames first, and frames of libraries after a click.
+ * @param {string} stack @returns {HTMLElement}
+ */
 export function framesView(stack) {
   const { frames, head } = framesOf(stack);
   if (frames.length === 0) return element("pre", { text: stack, tabindex: 0 });
@@ -91,7 +97,11 @@ function statementOf(attributes) {
   return typeof text === "string" ? text : "";
 }
 
-/** The span's own statement, else the slowest of those below it. @param {Trace} trace @param {number} index @param {number} now @param {PanelActions} actions @returns {HTMLElement | null} */
+/**
+ * Shows the span's own statement, else the slowest statements below it.
+ * @param {Trace} trace @param {number} index @param {number} now @param {PanelActions} actions
+ * @returns {HTMLElement | null}
+ */
 export function databasePanel(trace, index, now, actions) {
   const { spans } = trace;
   const own = attributesOf(trace, index);
@@ -132,7 +142,11 @@ function statementView(sql, attributes, actions) {
       element("button", { type: "button", class: "link", text: "Copy the statement", on: { click: () => actions.copy(sql) } })));
 }
 
-/** Turns of a conversation with its tools, and what it took. @param {any} event @param {Record<string, unknown>} attributes @param {boolean} isOpen @returns {HTMLElement | null} */
+/**
+ * Shows the turns of a conversation, its tools, and its tokens and cost.
+ * @param {any} event @param {Record<string, unknown>} attributes @param {boolean} isOpen
+ * @returns {HTMLElement | null}
+ */
 export function conversationPanel(event, attributes, isOpen) {
   const conversation = conversationOf(event, /** @type {any} */ (attributes));
   if (conversation === null) return null;

@@ -1,5 +1,5 @@
 // @ts-check
-// Draws what is known of one span. Everything is text from outside: it goes in as text, and must never be read as markup.
+// Draws the inspector of one span. All texts come from outside; they must be inserted as text, never as markup.
 
 import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
@@ -27,30 +27,33 @@ import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, se
  *   usual: (service: string, name: string) => Usual | null, getJson: (route: string) => Promise<{status: number, body: any}>,
  *   showLogs: (spanId: string) => void, showOperation: (service: string, name: string) => void, changed: () => void}} InspectorActions
  * @typedef {{trace: Trace, spanId: string | null, now: number, moving: boolean, file: boolean,
- *   palette: import("../model/palette.mjs").Palette}} InspectorFrame `file`: it is not of this server
+ *   palette: import("../model/palette.mjs").Palette}} InspectorFrame `file`: the trace is from a file, not from this server
  */
 
-/** Characters of a name in the title of the inspector, of which three lines are seen at first. */
+/** Characters of a name in the inspector's title; at first, three lines are visible. */
 const NAME_LONGEST = 2_000;
-/** Characters of a service that fit into its chip. */
+/** Characters of a service name in its chip. */
 const SERVICE_LENGTH = 24;
-/** Entries of a section that are shown at first, and that come with each wish for more. */
+/** Entries of a section shown at first, and added by each "more". */
 const ENTRIES_FIRST = 100;
 const ENTRIES_MORE = 500;
-/** Entries of a table inside of an event or a link. */
+/** Maximum number of entries in a table inside an event or a link. */
 const NESTED_MAX = 50;
-/** Characters and lines that surely fit into the box of a value, also in the narrowest inspector. */
+/** Characters and lines that fit into the box of a value even in the narrowest inspector. */
 const VALUE_FITS = 200;
 const LINES_FIT = 10;
-/** Characters of the raw JSON that are shown; all of it can be copied. */
+/** Characters of the raw JSON that are shown; the copy button copies all of it. */
 const RAW_MAX = 200_000;
-// A busy span changes faster than anybody reads.
+// A busy span changes faster than anyone can read.
 const REBUILD_EVERY_MS = 200;
 const LINKED_LIMIT = 20;
 const WAS_LENGTH = 80;
-/** Shorter JSON reads best in one line. */
+/** Shorter JSON is shown in one line. */
 const JSON_FROM = 80;
-/** So many records stand before the attributes; of more, the last of them, and all behind. */
+/**
+ * Up to this many records are shown before the attributes. Of more, only the last are, and the full list comes after
+ * them.
+ */
 const RECORDS_FIRST = 4;
 const LINKED_KEPT_MS = 15_000;
 
@@ -67,24 +70,30 @@ export class InspectorView {
   node = byId("inspector");
   drawn = "";
   drawnAt = -Infinity;
-  /** Each section stands in a place of its own, so that one that changes leaves the others, and what is selected in them, alone. @type {Map<string, {key: string, place: HTMLElement}>} */
+  /**
+   * Each section has its own element, so that a change in one keeps text selections in the others.
+   * @type {Map<string, {key: string, place: HTMLElement}>}
+   */
   sections = new Map();
-  /** Sections that a reader opened. @type {Set<string>} */
+  /** Sections that the reader opened. @type {Set<string>} */
   opened = new Set();
   backLinks = new BackLinks();
-  /** Traces that link to this one, as the server last said. @type {{traceId: string, at: number, traces: any[], more: boolean}} */
+  /**
+   * Traces that link to this one, from the server's last answer.
+   * @type {{traceId: string, at: number, traces: any[], more: boolean}}
+   */
   linked = { traceId: "", at: -Infinity, traces: [], more: false };
   /** @type {HTMLElement | null} */
   ticking = null;
   /** @type {HTMLElement | null} */
   waits = null;
-  /** What an open span says of the moment, by name. @type {Map<string, HTMLElement>} */
+  /** The live facts of an open span, by name. @type {Map<string, HTMLElement>} */
   live = new Map();
   /** @type {ReturnType<typeof setTimeout> | null} */
   timer = null;
-  /** The trace and the span on show. */
+  /** Key of the shown trace and span. */
   shownOf = "";
-  /** How many entries of a section are shown, where a reader asked for more than the first. @type {Map<string, number>} */
+  /** Number of shown entries of sections for which the reader asked for more. @type {Map<string, number>} */
   limits = new Map();
 
   /** @param {InspectorActions} actions */
@@ -142,7 +151,7 @@ export class InspectorView {
   /**
    * @param {Span} span @param {InspectorFrame} frame
    * @param {{usual: Usual | null, slow: boolean, links: number[], of: string, around: string, linkers: string, process: any}} known `of`,
-   *   `around` and `linkers` name what is drawn beside the span's own events
+   *   `around` and `linkers` are keys of the parts that are not the span's own events
    */
   rebuild(span, frame, { usual, slow, links, of, around, linkers, process }) {
     const { trace } = frame;
@@ -154,11 +163,11 @@ export class InspectorView {
     const { fields, others } = codeFields(attributes);
     const seen = event !== null;
     const all = `${of} ${around} ${span.stamp}`;
-    // A parent is touched by each child that comes: what is selected in its attributes stays, so they are named by what they are.
+    // A parent changes with each new child. The key is the content, so that a selection in unchanged attributes stays.
     const shown = others.slice(0, this.limit("attributes"));
     this.show("head", all, () => this.head(span, frame));
     this.show("message", all, () => this.message(span, frame));
-    // What was said and what went wrong comes first; ids and times that few look for come last.
+    // Records and failures come first; ids and times, which few need, come last.
     const below = `${all} ${span.childCount} ${trace.counts.errors} ${trace.counts.panicked}`;
     this.show("wrong", below, () => wrongPanel(trace, span.index, this.actions));
     const records = `${all} ${span.logs.length} ${this.limit("timeline")}`;
@@ -178,12 +187,15 @@ export class InspectorView {
     this.show("raw", all, () => (seen ? this.raw(span) : null));
   }
 
-  /** @param {string} name of a section @returns {number} entries of it that are shown */
+  /** @param {string} name of a section @returns {number} the number of its entries to show */
   limit(name) {
     return this.limits.get(name) ?? ENTRIES_FIRST;
   }
 
-  /** What leads to the entries that are not shown: thousands of them at once would hold the page. @param {string} name @param {number} count of all @returns {HTMLElement | null} */
+  /**
+   * The button for more entries. Thousands at once would block the page.
+   * @param {string} name @param {number} count number of all entries @returns {HTMLElement | null}
+   */
   moreOf(name, count) {
     const left = count - this.limit(name);
     if (left <= 0) return null;
@@ -196,12 +208,16 @@ export class InspectorView {
     } });
   }
 
-  /** A table of the first entries. @param {string} name @param {[string, unknown][]} entries @param {Record<string, string>} types @param {(key: string) => string} [was] what an entry was before @returns {HTMLElement} */
+  /**
+   * Returns a table of the first entries.
+   * @param {string} name @param {[string, unknown][]} entries @param {Record<string, string>} types @param {(key: string) => string} [was] returns the earlier value of an entry
+   * @returns {HTMLElement}
+   */
   bounded(name, entries, types, was) {
     return element("div", {}, this.table(entries.slice(0, this.limit(name)), types, was), this.moreOf(name, entries.length));
   }
 
-  /** @param {string} name @param {string} key what it depends on @param {() => HTMLElement | null} build */
+  /** @param {string} name @param {string} key a key of everything that the section depends on @param {() => HTMLElement | null} build */
   show(name, key, build) {
     let known = this.sections.get(name);
     if (known === undefined) {
@@ -276,7 +292,10 @@ export class InspectorView {
     return list;
   }
 
-  /** Where and when it was, for whoever looks for just that. @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
+  /**
+   * Shows the ids, times and scope of the span.
+   * @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement}
+   */
   ids(span, { trace }) {
     const { event } = span;
     /** @type {[string, Node | string | null][]} */
@@ -301,7 +320,10 @@ export class InspectorView {
     return list;
   }
 
-  /** Places for what changes by itself while a span is open. @param {HTMLElement} list @param {Span} span */
+  /**
+   * Creates the elements for facts that change without events while a span is open.
+   * @param {HTMLElement} list @param {Span} span
+   */
   liveFacts(list, span) {
     this.live.clear();
     const { progress } = span;
@@ -396,7 +418,10 @@ export class InspectorView {
     return section("Events and logs", merged.length, element("div", {}, all, list));
   }
 
-  /** The last of many records, newest last: what was said right before. @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
+  /**
+   * Shows the last of many records, newest last.
+   * @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement}
+   */
   lastRecords(span, { trace }) {
     const merged = timelineOf(span.event, span.logs);
     const list = element("ol", { class: "last-records" });
@@ -467,7 +492,7 @@ export class InspectorView {
     return anchor;
   }
 
-  /** Asks now and then which traces link to this one. @param {InspectorFrame} frame */
+  /** Asks the server at intervals which traces link to this one. @param {InspectorFrame} frame */
   askLinked({ trace: { traceId }, file }) {
     const now = performance.now();
     if (traceId !== this.linked.traceId) this.linked = { traceId, at: -Infinity, traces: [], more: false };
@@ -475,16 +500,19 @@ export class InspectorView {
     this.linked.at = now;
     void this.actions.getJson(listRoute({ limit: LINKED_LIMIT, linkedTo: traceId })).then(({ status, body }) => {
       if (traceId !== this.linked.traceId || status !== 200 || !Array.isArray(body?.traces)) return;
-      // The trace itself, where its own spans link to each other.
+      // Leave out the trace itself, whose spans may link to each other.
       const traces = body.traces.filter((/** @type {any} */ one) => one?.traceId !== traceId);
       if (JSON.stringify(traces) !== JSON.stringify(this.linked.traces)) this.linked = { traceId, at: performance.now(), traces, more: body.next !== null };
       this.actions.changed();
     });
   }
 
-  /** Where it is linked from: spans of this trace by name, other traces as a whole. @param {Trace} trace @param {number[]} links @param {boolean} file @returns {HTMLElement | null} */
+  /**
+   * Shows the links to this span: from spans of this trace by name, and from other traces.
+   * @param {Trace} trace @param {number[]} links @param {boolean} file @returns {HTMLElement | null}
+   */
   back(trace, links, file) {
-    // What the server knows of is not about a file.
+    // The server's answer is not about traces from a file.
     const { traces, more } = file ? { traces: [], more: false } : this.linked;
     if (links.length + traces.length === 0) return null;
     const list = element("ul", { class: "links" });
@@ -510,7 +538,7 @@ export class InspectorView {
     return this.details("Process and resource", () => [this.bounded("process", entries, process?.attributeTypes ?? {})]);
   }
 
-  /** @param {string} title @param {() => Node[]} fill written out only when somebody looks @returns {HTMLElement} */
+  /** @param {string} title @param {() => Node[]} fill called when the details are opened @returns {HTMLElement} */
   details(title, fill) {
     const details = element("details", { class: "section", open: this.opened.has(title) }, element("summary", { text: title }));
     const toggled = () => {
@@ -534,26 +562,36 @@ export class InspectorView {
   }
 }
 
-/** JSON of more than one value, also in a text, opens level by level. @param {unknown} value @returns {HTMLElement} */
+/**
+ * Shows structured JSON, also inside a text, so that it can be opened level by level.
+ * @param {unknown} value @returns {HTMLElement}
+ */
 function valueView(value) {
   const structure = structureIn(value);
   const isLarge = structure !== undefined && valueText(value).length > JSON_FROM;
   return isLarge ? element("div", { class: "value", "data-type": typeOf(value), tabindex: 0 }, jsonView(structure)) : textOf("span", valueText(value), { class: "value", "data-type": typeOf(value) });
 }
 
-/** Text that may be longer than its box: then the keyboard must get into it to scroll. @param {"span" | "pre"} tag @param {string} text @param {Record<string, string>} [properties] @returns {HTMLElement} */
+/**
+ * Creates an element for a text. If the text may exceed its box, the keyboard can focus it to scroll.
+ * @param {"span" | "pre"} tag @param {string} text @param {Record<string, string>} [properties]
+ * @returns {HTMLElement}
+ */
 function textOf(tag, text, properties = {}) {
   const mayScroll = tag === "pre" || text.length > VALUE_FITS || text.split("\n", LINES_FIT + 1).length > LINES_FIT;
   return element(tag, { ...properties, text, tabindex: mayScroll ? 0 : null });
 }
 
-/** @param {Span} span @param {string} key of an attribute @returns {string} `was buy, until +12.3 s`, where it changed while the span ran */
+/**
+ * @param {Span} span @param {string} key of an attribute
+ * @returns {string} `was buy, until +12.3 s`, if it changed while the span ran
+ */
 function wasText({ trace, index }, key) {
   const was = key.startsWith("progress.") ? undefined : trace.live.get(index)?.changed.get(key);
   return was === undefined ? "" : `was ${shortened(valueText(was.before), WAS_LENGTH)}, until ${formatOffset(was.at - trace.start)}`;
 }
 
-/** In the order in which they matter. */
+/** The live facts, most important first. */
 const LIVE_FACTS = ["Blocks", "Awaits", "Progress", "Task", "Last record"];
 
 /** @param {InspectorFrame} frame @param {number} index @returns {[string, string][]} */
@@ -562,13 +600,16 @@ function liveFacts({ trace, now, moving }, index) {
     ["Progress", progressTextAt(trace, index, now)], ["Task", taskText(trace.spans.events[index]?.task)], ["Last record", lastText(trace, index, now, moving)]];
 }
 
-/** @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving @returns {string} `12.3 s ago: WARN feed is slow`, or nothing */
+/**
+ * @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving
+ * @returns {string} `12.3 s ago: WARN feed is slow`, or empty
+ */
 function lastText(trace, index, now, moving) {
   const line = lastLineOf(trace, index, Infinity);
   return line === null ? "" : `${formatOpen(Math.max(0, now - line.time), moving)} ago: ${line.level} ${shortened(line.text)}`;
 }
 
-/** @param {any} panic @returns {string[]} where it was, as far as that is known */
+/** @param {any} panic @returns {string[]} the location and thread of the panic, as far as known */
 function placeOfPanic({ location, thread }) {
   const parts = [location ? `at ${shortPath(String(location))}` : "", thread ? `on thread ${String(thread)}` : ""].filter((part) => part !== "");
   return parts.length === 0 ? [] : [parts.join(" ")];

@@ -1,18 +1,20 @@
 // @ts-check
-// A value of JSON to read: two levels open, the others behind a click, long texts cut. Text goes in as text.
+// Shows a JSON value: two levels open, deeper ones after a click, long texts shortened. Texts are inserted as text.
 
 import { formatCount } from "../model/time.mjs";
 import { element, shortened } from "./dom.mjs";
 
 const OPEN_LEVELS = 2;
 const TEXT_MAX = 200;
-/** Entries of one array or object that are written out. */
+/** Maximum number of entries shown of one array or object. */
 const ENTRIES_MAX = 100;
 const DEPTH_MAX = 40;
-/** A longer text is not read as JSON. */
+/** Longer texts are not parsed as JSON. */
 const JSON_MAX = 500_000;
 
-/** @param {unknown} value @returns {any} what a text holds that is JSON of more than one value; undefined for any other */
+/**
+ * @param {unknown} value @returns {any} the object or array, possibly parsed from a text; undefined for other values
+ */
 export function structureIn(value) {
   if (value !== null && typeof value === "object") return value;
   if (typeof value !== "string" || value.length > JSON_MAX || !/^\s*[[{]/.test(value)) return undefined;

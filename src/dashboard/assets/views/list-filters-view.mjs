@@ -1,6 +1,5 @@
 // @ts-check
-// What narrows the list, to click: chips that are terms of the search, and searches that are kept, as tabs.
-// It must never decide which traces match.
+// The list's filters: chips for terms of the search, and saved searches as tabs. Must never decide which traces match.
 
 import { SAVED_MAX, chipCounts, holds, matchCount, savedSearches, toggled, withSaved } from "../model/list-filter.mjs";
 import { formatCount } from "../model/time.mjs";
@@ -18,7 +17,7 @@ const STATE_CHIPS = {
   "state:running": ["running", "Running"], "state:waiting": ["waiting", "Waiting"], "errors>0": ["below", "With errors"], "status:error": ["error", "Failed"],
   "state:panicked": ["panicked", "Panicked"], "state:cancelled": ["cancelled", "Cancelled"], "state:lost": ["lost", "Lost"],
 };
-/** Counting 12,000 traces for each chip takes some milliseconds. */
+/** Minimum time between counts for the chips: counting 12,000 traces for each takes several milliseconds. */
 const COUNT_EVERY_MS = 500;
 const HINT = "Click: only these, or all again. With alt: all but these";
 
@@ -39,7 +38,7 @@ export class ListFilters {
     this.actions = actions;
   }
 
-  /** @param {ListFrame} frame @param {ReadonlySet<string>} mine @returns {number} milliseconds until the counts are made anew */
+  /** @param {ListFrame} frame @param {ReadonlySet<string>} mine @returns {number} milliseconds until the next count */
   draw(frame, mine) {
     const { feed, query, narrowed, now } = frame;
     this.query = query;
@@ -76,7 +75,7 @@ export class ListFilters {
       setStyle(/** @type {HTMLElement} */ (chip.node.firstElementChild), "background", palette.colour(name));
     }
     for (const [term, { node }] of this.byTerm) if (!wanted.has(term)) setShown(node, false);
-    // In one order, whatever came first.
+    // The order of chips is fixed, whichever was created first.
     let at = 0;
     for (const term of wanted) {
       const { node } = /** @type {Chip} */ (this.byTerm.get(term));
@@ -117,7 +116,7 @@ export class ListFilters {
     return { node, count, dot: null };
   }
 
-  // Searches that are kept.
+  // Saved searches.
 
   /** @param {ListFrame} frame */
   drawTabs({ feed, query, now }) {
@@ -150,7 +149,7 @@ export class ListFilters {
     }, icon("close")));
   }
 
-  /** Asks for a name, in the place where it will stand. */
+  /** Asks for a name, in the place of the new tab. */
   name() {
     if (this.saved.length >= SAVED_MAX) {
       this.actions.announce(`${SAVED_MAX} searches are kept: forget one first`);

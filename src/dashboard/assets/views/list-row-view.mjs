@@ -1,5 +1,6 @@
 // @ts-check
-// One row of the list of traces: made once, drawn anew as the reader scrolls. It must never decide which traces are shown.
+// One row of the list of traces. Its element is created once and reused while the reader scrolls. Must never decide
+// which traces are shown.
 
 import { fullClock, startText } from "../model/clock.mjs";
 import { shortId } from "../model/ids.mjs";
@@ -28,7 +29,7 @@ export function makeRow(actions) {
   const services = element("span", { class: "c-services", role: "gridcell" });
   const row = {
     traceId: "",
-    /** Where the search found it. @type {string | null} */
+    /** The span in which the search found the text. @type {string | null} */
     spanId: null,
     started: element("span", { class: "c-started figure", role: "gridcell" }),
     shape: icon("running"),
@@ -62,7 +63,7 @@ export function makeRow(actions) {
     services, row.spans, row.duration, row.track, row.against, row.errors,
   );
   node.addEventListener("click", (event) => {
-    // A click with a modifier is the browser's: it opens the link in a new tab.
+    // The browser handles clicks with a modifier and opens the link in a new tab.
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     actions.openTrace(row.traceId, row.spanId);
@@ -80,7 +81,7 @@ export function drawRow(row, node, trace, frame, actions) {
     setText(row.id, shortId(trace.traceId.replace(/^file:/, "")));
     setAttribute(row.id, "title", trace.traceId);
   }
-  // The address has the search and the order as well.
+  // The link also depends on the search and the order.
   const match = frame.feed.model.matches.get(trace.traceId);
   row.spanId = match?.spanId ?? null;
   const linked = `${trace.traceId} ${row.spanId} ${frame.hrefs}`;
@@ -111,12 +112,12 @@ export function drawRow(row, node, trace, frame, actions) {
   setAttribute(row.spans, "title", trace.spans?.open > 0 ? `${formatCount(trace.spans.open)} open` : null);
   const errors = trace.spans?.errors ?? 0;
   setText(row.errors, errors > 0 ? formatCount(errors) : "");
-  // Lost spans are among the errors.
+  // The number of errors includes lost spans.
   setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${formatCount(trace.spans?.lost ?? 0)} lost` : null);
   drawDuration(row, trace, frame, kept);
   drawAgainst(row, trace, frame, progress);
   drawChips(row, trace, frame);
-  // A duration that ticks would be told again and again: of what is open, the cell has it.
+  // Leave out the duration of an open trace: a screen reader would announce each change. The cell has it.
   setAttribute(node, "aria-label", [
     STATE_WORDS[state] ?? state, shortened(title.badge === null ? name : `${name} ${title.badge.text}`), ...beside, trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept,
     progress === null ? "" : progressText(progress, null, 0), awaits === "" ? reason : `awaits ${String(trace.awaiting?.name)}`,
@@ -139,9 +140,9 @@ function drawState(row, trace, state) {
 }
 
 /**
- * Why it is as it is, in a line: what it waits for, how far it is, or what went wrong.
+ * Draws the reason for the state in one line: what the trace awaits, its progress, or its error.
  * @param {ListRow} row @param {Summary} trace @param {string} awaits @param {import("../model/progress.mjs").Progress | null} progress
- * @param {string} match what the search found
+ * @param {string} match the match of the search
  * @returns {string}
  */
 function drawReason(row, trace, awaits, progress, match) {
@@ -162,7 +163,10 @@ function drawDuration(row, trace, frame, kept) {
   setText(row.duration, kept === "" ? length : `≥ ${length}`);
 }
 
-/** The bar on the scale of its own name, and beside it what that says. @param {ListRow} row @param {Summary} trace @param {ListFrame} frame @param {import("../model/progress.mjs").Progress | null} progress */
+/**
+ * Draws the bar on the scale of the trace's name, and the comparison as text.
+ * @param {ListRow} row @param {Summary} trace @param {ListFrame} frame @param {import("../model/progress.mjs").Progress | null} progress
+ */
 function drawAgainst(row, trace, frame, progress) {
   const open = isOpenTrace(trace);
   const duration = durationOf(trace, frame.now);
@@ -208,7 +212,10 @@ function percent(part) {
   return `${(part * 100).toFixed(1)}%`;
 }
 
-/** @param {Summary} trace @param {ListFrame} frame @returns {string} `awaits redis get for 12 s`, once that takes long */
+/**
+ * @param {Summary} trace @param {ListFrame} frame
+ * @returns {string} `awaits redis get for 12 s`, empty if the wait is short
+ */
 function awaitsText({ awaiting }, { now }) {
   if (typeof awaiting?.name !== "string") return "";
   const since = now - epochMilliseconds(awaiting.since);

@@ -1,5 +1,5 @@
 // @ts-check
-// Draws the list of traces. It must never change the model: what a reader does comes out as calls of `actions`.
+// Draws the list of traces. Must never change the model: input becomes calls of `actions`.
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { identityOf } from "../model/identity.mjs";
@@ -18,16 +18,16 @@ import { drawRow, makeRow } from "./list-row-view.mjs";
  *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette, zone: import("../model/clock.mjs").Zone,
  *   narrowed: import("../model/list-filter.mjs").Narrowed,
  *   titles: import("../model/list-titles.mjs").ListTitles, usual: (trace: Summary) => import("../model/usual-bar.mjs").Usual | null}} ListFrame
- * `now`: up to when durations are known; `age`: what ages count from, which goes on when nothing is heard; `moving`: whether
- * `now` goes on; `hrefs`: what addresses depend on beside the trace
+ * `now`: time up to which durations are known; `age`: time that ages count from, which advances even without a
+ * connection; `moving`: whether `now` advances; `hrefs`: key of everything except the trace that the links depend on
  */
 
 const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
-// Rows do not move away under a pointer that has just moved.
+// Rows do not move for this long after the pointer has moved.
 const HOLD_MS = 1_200;
-// So near the end, the next page of history is asked for.
+// The next page of history is requested this many rows before the end.
 const PAGE_AHEAD = 20;
 
 export class ListView {
@@ -40,16 +40,16 @@ export class ListView {
     /** @type {Summary[]} */
     this.rows = [];
     this.selectedFor = "";
-    /** Traces that run, as counted by the last drawing. */
+    /** Number of running traces at the last draw. */
     this.open = 0;
-    /** The search that was last understood. @type {import("../model/search.mjs").Term[]} */
+    /** The last valid search. @type {import("../model/search.mjs").Term[]} */
     this.terms = [];
     this.parsed = "";
     /** @type {string | null} */
     this.activeId = null;
     this.emptyKind = "";
     this.isActiveDrawn = false;
-    /** Rows that came above what the reader looks at. */
+    /** Number of new rows above the visible ones. */
     this.above = 0;
     this.heldUntil = -Infinity;
     this.scrollTop = 0;
@@ -65,10 +65,10 @@ export class ListView {
     byId("list-top").addEventListener("click", () => (this.scroller.scrollTop = 0));
   }
 
-  /** @param {ListFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
+  /** @param {ListFrame} frame @returns {number} milliseconds until the next change without input; Infinity for none */
   draw(frame) {
     const { feed, query, order } = frame;
-    // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
+    // Read before any write: afterwards, the browser would have to compute the layout to answer.
     this.scrollTop = this.scroller.scrollTop;
     const wait = this.select(frame);
     setAttribute(byId("order-running"), "aria-pressed", String(order === "running"));
@@ -84,13 +84,16 @@ export class ListView {
       const last = (this.scrollTop + this.viewport) / this.rowHeight;
       if (last > this.rows.length - PAGE_AHEAD && feed.hasOlder() && !feed.olderFailed) this.actions.loadOlder();
     } else if (query === "" && since === null && model.floor > 0 && model.older.size > 0) {
-      // Back at the top: what was loaded for looking back is let go, and can be loaded again.
+      // Back at the top, the pages of history are discarded. They can be loaded again.
       this.actions.forgetOlder();
     }
     return Math.min(wait, this.drawRows(frame));
   }
 
-  /** Chooses the rows anew when something changed. @param {ListFrame} frame @returns {number} milliseconds until it must do so again */
+  /**
+   * Selects the rows again if something changed.
+   * @param {ListFrame} frame @returns {number} milliseconds until the next selection is due
+   */
   select({ feed, query, order, now, narrowed }) {
     if (query !== this.parsed) {
       const { terms, wrong } = parseQuery(query, "list");
@@ -112,7 +115,7 @@ export class ListView {
     return Infinity;
   }
 
-  /** What the reader looks at stays where it is when rows come above it. @param {Summary[]} before */
+  /** Keeps the visible rows in place when rows are added above them. @param {Summary[]} before */
   stay(before) {
     const { scrollTop, viewport, rowHeight: height } = this;
     if (scrollTop === 0 || before.length === 0) {
@@ -122,7 +125,7 @@ export class ListView {
     const first = Math.floor(scrollTop / height);
     for (const trace of before.slice(first, first + Math.ceil(viewport / height))) {
       const index = this.rows.findIndex(({ traceId }) => traceId === trace.traceId);
-      // One that ended moves for a reason of its own.
+      // A trace that has ended moved because of its new state, so it is no anchor.
       if (index < 0 || isOpenTrace(this.rows[index]) !== isOpenTrace(trace)) continue;
       const moved = index - before.indexOf(trace);
       if (moved === 0) return;
@@ -143,12 +146,12 @@ export class ListView {
     setText(byId("list-top"), `↑ ${formatCount(this.above)} new`);
     const { traces, older } = frame.feed.model;
     frame.titles.refresh(frame.feed.model);
-    // While rows are held, what they say is not.
+    // Held rows keep their places, but show current data.
     const shown = this.rows.slice(first, last).map((trace) => traces.get(trace.traceId) ?? older.get(trace.traceId) ?? trace);
     if (this.activeIndex() < 0) this.activeId = this.rows[0]?.traceId ?? null;
     const hadFocus = this.rowsNode.contains(document.activeElement);
     const active = this.activeIndex();
-    // Where the active row is out of view, the list itself is the way in.
+    // If the active row is out of view, Tab goes to the list itself.
     this.isActiveDrawn = active >= first && active < last;
     setAttribute(this.rowsNode, "tabindex", this.isActiveDrawn || this.rows.length === 0 ? -1 : 0);
     this.pool.show(first, last, rowHeight, (row, index, node) => {
@@ -173,7 +176,7 @@ export class ListView {
     return this.rows.findIndex((trace) => trace.traceId === this.activeId);
   }
 
-  /** The row that is active has the focus, or, while that is not drawn, the list. */
+  /** Focuses the active row, or the list if that row is not drawn. */
   focusActive() {
     const row = this.isActiveDrawn ? this.pool.nodeAt(this.activeIndex()) : null;
     const node = row === null || row.hidden ? this.rowsNode : row;
@@ -190,7 +193,7 @@ export class ListView {
     const { rowHeight, viewport } = this;
     this.scroller.scrollTop = scrollToShow({ index, scrollTop: this.scroller.scrollTop, viewport, rowHeight, margin: 0 });
     this.actions.changed();
-    // The row may not be drawn yet; after the frame that draws it, it takes the focus.
+    // The row may not be drawn yet, so it gets the focus after the next frame.
     requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
   }
 
@@ -268,7 +271,10 @@ function nothingYet() {
   ];
 }
 
-/** @param {import("../model/list-model.mjs").TraceList} list @param {number} since milliseconds since 1970 @returns {boolean} whether something older than that was loaded */
+/**
+ * @param {import("../model/list-model.mjs").TraceList} list @param {number} since milliseconds since 1970
+ * @returns {boolean} whether an older trace was loaded
+ */
 function reaches({ older }, since) {
   for (const trace of older.values()) if (epochMilliseconds(trace.startTimestamp) < since) return true;
   return false;

@@ -1,6 +1,6 @@
 // @ts-check
-// A list of log lines with its search, levels and follow, of one trace or of all. It must never decide which lines there
-// are, nor keep more elements than are in view.
+// A table of log lines with search, levels and follow mode, for one trace or for all. Must never decide which lines
+// there are, nor keep more elements than are in view.
 
 import { fieldsOf, targetOf } from "../model/log-lines.mjs";
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
@@ -11,19 +11,19 @@ import { RowPool, element, icon, setAttribute, setIcon, setShown, setStyle, setT
 
 /**
  * @typedef {import("../model/log-lines.mjs").LogLine} LogLine
- * @typedef {object} LogSource what is shown, and how it is told
+ * @typedef {object} LogSource the lines to show and how to show them
  * @property {LogLine[]} found
  * @property {Record<string, number>} counts by level, of all lines
- * @property {string} key changes when anything of it does
+ * @property {string} key changes whenever the content does
  * @property {(line: LogLine, before: LogLine | undefined) => string} time
  * @property {(line: LogLine) => string} name of its span, or of its trace
  * @property {(line: LogLine) => string} colour
- * @property {boolean} isClock whether times are of the day
- * @property {string} note what is not there, and why
- * @property {string} empty what is said where there is none
- * @property {string | null} spanId whose lines are marked
+ * @property {boolean} isClock whether times are times of day
+ * @property {string} note which lines are missing, and why
+ * @property {string} empty the text shown without lines
+ * @property {string | null} spanId the span whose lines are marked
  * @typedef {{changed: () => void, select: (line: LogLine) => void, open: (line: LogLine) => void, copy: (text: string) => void,
- *   wanted: () => void, point: (line: LogLine | null) => void, top: () => void}} LogActions `top`: the reader is at the oldest
+ *   wanted: () => void, point: (line: LogLine | null) => void, top: () => void}} LogActions `top`: called when the reader reaches the oldest line
  */
 
 export const LOG_ROW = 25;
@@ -41,7 +41,7 @@ export class LogTable {
   selected = null;
   /** @type {LogLine[]} */
   found = [];
-  /** Lines that were there when the reader stopped following. */
+  /** Number of lines when the reader stopped following. */
   seen = 0;
   expected = -1;
   viewport = 0;
@@ -49,7 +49,7 @@ export class LogTable {
   detailHeight = 0;
   /** @type {LogSource | null} */
   source = null;
-  /** A line that is to come into view. @type {LogLine | null} */
+  /** A line to scroll to at the next draw. @type {LogLine | null} */
   wantedLine = null;
 
   /** @param {HTMLElement} root @param {LogActions} actions @param {string} id */
@@ -143,7 +143,7 @@ export class LogTable {
     return { node, row };
   }
 
-  /** @param {LogLine | null} line; the same again closes it */
+  /** @param {LogLine | null} line the selected line again closes it */
   select(line) {
     this.isFollowing = false;
     this.seen = this.found.length;
@@ -168,9 +168,9 @@ export class LogTable {
     return Math.ceil(this.scroller.scrollTop / LOG_ROW);
   }
 
-  /** Shows the first line of a span, or the nearest to a time. @param {string | null} spanId */
+  /** Scrolls to the first line of a span. @param {string | null} spanId */
   show(spanId) {
-    // Nothing of what is there is new to whoever goes to a place in it.
+    // A jump to a line marks all present lines as seen.
     this.seen = this.found.length;
     const line = this.found.find((one) => one.spanId === spanId);
     if (line === undefined) return;
@@ -197,11 +197,11 @@ export class LogTable {
     setShown(this.empty, found.length === 0);
     setText(this.empty, source.empty);
     setStyle(this.rows, "height", `${height}px`);
-    // What is empty has no place to click, and nothing to get to.
+    // An empty table cannot be focused.
     setAttribute(this.rows, "tabindex", found.length === 0 ? -1 : 0);
     setAttribute(this.rows, "aria-rowcount", found.length);
     setAttribute(this.rows, "data-time", source.isClock ? "clock" : null);
-    // What the reader looks at stays where it is when lines come above it, or are no longer looked for.
+    // Keep the visible lines in place when lines are added above them or filtered out.
     const place = anchor === undefined ? -1 : found.indexOf(anchor);
     if (place >= 0) this.scrollTo(scroller.scrollTop + (place - this.firstInView()) * LOG_ROW);
     if (this.isFollowing) this.scrollTo(height - this.viewport);
@@ -227,7 +227,7 @@ export class LogTable {
     if (index < 0) return;
     const shift = open >= 0 && open < index ? this.detailHeight : 0;
     const top = shift + scrollToShow({ index, scrollTop: this.scroller.scrollTop - shift, viewport: this.viewport, rowHeight: LOG_ROW, margin: LOG_ROW * 2 });
-    // What opens below it is to be seen as well.
+    // The details below the line must be visible, too.
     const below = index === open ? (index + 1) * LOG_ROW + this.detailHeight - this.viewport : -Infinity;
     this.scroller.scrollTop = Math.max(top, Math.min(below, index * LOG_ROW));
   }

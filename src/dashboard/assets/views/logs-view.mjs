@@ -1,6 +1,6 @@
 // @ts-check
-// The records of a trace below its axis: all log records and span events in order of time, bound to the bars by time and
-// span. It must never decide which lines there are: `log-lines.mjs` does.
+// The records of a trace below its axis: log records and span events in order of time, linked to the bars by time and
+// span. Must never decide which lines there are: `log-lines.mjs` does.
 
 import { FoundLines, LINES_MAX, TraceLines, spanNameOf } from "../model/log-lines.mjs";
 import { identityOf } from "../model/identity.mjs";
@@ -18,9 +18,9 @@ import { recall, remember } from "./ui-preferences.mjs";
  * @typedef {import("../model/log-lines.mjs").LogLine} LogLine
  */
 
-/** Up to this size, records are counted before somebody looks at them. */
+/** In larger traces, records are not counted before the view is opened. */
 const COUNTED_SPANS_MAX = 20_000;
-/** Lines may be looked for in this share of the time while a trace grows. */
+/** While a trace grows, searching lines may take at most an eighth of the time. */
 const PATIENCE = 8;
 const TIMES = /** @type {const} */ (["trace", "clock", "since"]);
 const NONE = "No record yet. Records are the events of this trace's spans, and the log records of the program: those of tracing with livespan::layer(), those of the SDK's logger with log_processor().";
@@ -31,12 +31,12 @@ export class LogsView {
   wanted = new FoundLines();
   /** @type {TraceFrame | null} */
   frame = null;
-  /** Whether only the selected span, and what is below it, is looked at. */
+  /** Whether only records of the selected span and of spans below it are shown. */
   isScoped = false;
   /** @type {Set<string>} */
   scope = new Set();
   scopeFor = "";
-  /** A span whose first record is to be shown. @type {string | null} */
+  /** Id of a span whose first record to scroll to. @type {string | null} */
   toShow = null;
   time = recall("records-time", /** @type {string} */ ("trace"));
   shownOf = "";
@@ -74,7 +74,7 @@ export class LogsView {
     this.ui.changed();
   }
 
-  /** The trace is left: what was kept of it goes. */
+  /** Discards everything about the trace when the reader leaves it. */
   forget() {
     this.lines = new TraceLines();
     this.wanted = new FoundLines();
@@ -84,7 +84,7 @@ export class LogsView {
     this.table.found = [];
   }
 
-  /** @param {string | null} spanId whose first record is to come into view */
+  /** @param {string | null} spanId the span whose first record to scroll to */
   show(spanId) {
     this.toShow = spanId;
     this.ui.changed();
@@ -107,7 +107,7 @@ export class LogsView {
     if (of !== this.shownOf) {
       this.shownOf = of;
       table.selected = null;
-      // Of a journey in time, the newest is what was said last.
+      // In time travel, show the last record up to the moment.
       table.setFollowing((frame.live || frame.moment !== null) && this.toShow === null);
     }
     const { lines } = this.lines;
@@ -134,7 +134,11 @@ export class LogsView {
     table.draw({ ...this.telling(frame), found, counts: lines.counts, isClock: this.time === "clock", spanId: ui.spanId, note: this.note(trace.logs.refused + lines.left), empty: lines.all.length === 0 ? NONE : "No record matches." });
   }
 
-  /** What comes out of order has all lines looked at anew; a busy trace does not make it so in every frame. @param {number} began @param {boolean} isDue whether it was looked at now */
+  /**
+   * Returns the pause before the next pass. A record out of order causes a pass over all lines, which must not happen
+   * in every frame.
+   * @param {number} began @param {boolean} isDue whether a pass ran now
+   */
   rest(began, isDue) {
     const now = performance.now();
     if (isDue) this.nextLook = now - began > CHEAP_MS ? now + (now - began) * PATIENCE : now;
@@ -189,7 +193,10 @@ export function secondsText(milliseconds) {
   return `${milliseconds < 0 ? "−" : "+"}${(Math.abs(milliseconds) / 1000).toFixed(3)}`;
 }
 
-/** @param {number} milliseconds since 1970 @returns {string} the time of day where the reader is, to the millisecond */
+/**
+ * @param {number} milliseconds since 1970
+ * @returns {string} the time of day in the reader's time zone, to the millisecond
+ */
 export function clockText(milliseconds) {
   const date = new Date(milliseconds);
   return Number.isNaN(date.getTime()) ? "" : `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, "0")}`;

@@ -1,6 +1,6 @@
 // @ts-check
-// Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
-// It must never interpret an event or build elements of the lists: those are the models' and the views' work.
+// Connects the parts of the page: address, feeds, views, keys, theme, and the one draw loop.
+// Must never interpret an event or build list elements: those are the work of models and views.
 
 import { FILE_PREFIX, missingFile } from "../model/files.mjs";
 import { Follower } from "../model/follow.mjs";
@@ -57,7 +57,7 @@ import { WaitingView } from "./waiting-view.mjs";
 /** @typedef {import("../model/route.mjs").Route} Route */
 
 const VIEWS = /** @type {const} */ (["waterfall", "flame", "logs"]);
-/** Traces whose names are asked for at once, for their records. */
+/** Maximum number of traces whose names are requested at once, for their log records. */
 const NAMES_LIMIT = 200;
 const CALM_TICK_MS = 1_000;
 const DEAR_MS = 3;
@@ -68,12 +68,12 @@ const BELLS_MS = 2_500;
 const clock = new ServerClock();
 const palette = new Palette();
 const ui = new Ui(() => askFrame());
-/** The traces inside this page, where it is a file: then there is no server. */
+/** The element with the traces if this page is a file. Such a page has no server. */
 const dataNode = IS_FILE_PAGE ? embeddedData() : null;
 const bar = new AddressBar(follow, dataNode === null ? "query" : "hash");
 /** @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let traceFeed = null;
-/** The run that the trace is held against. @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
+/** The run that the trace is compared with. @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let compareFeed = null;
 let frameAsked = false;
 let isStarted = false;
@@ -81,15 +81,15 @@ let isStarted = false;
 let tick = null;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let newsDue = null;
-/** Milliseconds that the last drawing took. */
+/** Duration of the last draw in milliseconds. */
 let drawCost = 0;
-/** When the program said that it ends, in milliseconds since 1970; 0 while it runs. */
+/** When the program announced its shutdown, in milliseconds since 1970; 0 while it runs. */
 let endedAt = 0;
 
 const hubClient = dataNode === null ? pageHubClient() : null;
 const tabIconNode = /** @type {HTMLLinkElement} */ (document.querySelector("link[rel=icon]"));
 const plainIcon = tabIconNode.getAttribute("href") ?? "";
-/** The only way to the server but for streams and snapshots: a file has none. */
+/** Sends all requests except streams and snapshots. A page that is a file has no server. */
 const getJson = dataNode === null ? askServer : async () => ({ status: 0, body: null });
 /** @type {import("../net/trace-feed.mjs").World} */
 const world = {
@@ -128,7 +128,10 @@ const actions = {
   copy,
   announce,
 };
-/** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
+/**
+ * Functions with which other views add to the rows of the waterfall.
+ * @type {import("./span-row-view.mjs").Decorator[]}
+ */
 const decorators = [];
 const follower = new Follower();
 const traceView = new TraceView({ ui, actions, decorators, follower });
@@ -159,7 +162,7 @@ const fileView = embedded ?? new FileView({
   announce,
   opened: ({ feeds }) => {
     const [first] = feeds.values();
-    // Another file may hold the same trace.
+    // Another file may contain the same trace.
     leaveTrace();
     bar.go(elsewhere(bar.route, feeds.size === 1 ? first.traceId : null, null));
   },
@@ -169,7 +172,7 @@ const compareMenu = new CompareMenu(byId("trace-menu"), {
   announce, zone: () => ui.zone, runs: runsLikeThis, go: (traceId) => bar.go({ ...bar.route, compare: traceId }), hrefOf: (traceId) => bar.hrefOf({ ...bar.route, compare: traceId }),
 });
 const statusView = new StatusView({ announce, changed: askFrame, getJson });
-/** The views that the first look does not need, once their code is there. */
+/** The views that are loaded after the first draw. */
 const onDemand = new OnDemand({ load: loadViews, make: makeViews, changed: askFrame });
 const partBar = new PartBar(onDemand, { announce, changed: askFrame });
 
@@ -225,7 +228,7 @@ function makeViews({ CompareView, FlameView, InspectorView, LogsView, Operations
   return { flame, logs, tail, compare, operations, inspector };
 }
 
-/** What of the page is on show that is loaded on demand. @returns {string} its name for a reader, or "" */
+/** Returns the name of the shown part that is loaded on demand. @returns {string} "" if there is none */
 function wantedPart() {
   if (isOperations()) return "Operations";
   if (bar.route.trace === null) return bar.route.page === "logs" ? "Logs" : "";
@@ -234,7 +237,7 @@ function wantedPart() {
   return ui.spanId === null ? "" : "The inspector";
 }
 
-// The address.
+// Address
 
 /** @param {Route} to */
 function follow(to) {
@@ -254,7 +257,7 @@ function follow(to) {
   askFrame();
 }
 
-/** The list of records that is on show, or null. */
+/** Returns the shown list of records, or null. */
 function records() {
   const { part } = onDemand;
   if (part === null || bar.route.compare !== null) return null;
@@ -262,17 +265,17 @@ function records() {
   return ui.view === "logs" ? part.logs.table : null;
 }
 
-/** What leads to which list. @type {[string, Route["page"]][]} */
+/** The elements that lead to a list. @type {[string, Route["page"]][]} */
 const PAGES = [["home", "traces"], ["to-traces", "traces"], ["to-operations", "operations"], ["to-logs", "logs"]];
 
-/** @param {Route["page"]} page @returns {Route} a list, from wherever the reader is */
+/** @param {Route["page"]} page @returns {Route} the route to a list from the current page */
 function listed(page) {
-  // What is looked for among operations is not among traces.
+  // The searches of operations and of traces are different.
   const query = (page === "operations") === (bar.route.page === "operations") ? bar.route.query : "";
   return { ...elsewhere(bar.route, null, null), page, query };
 }
 
-/** What the page is of: a trace, the traces, or the log records of all. */
+/** Returns the feed of the shown page: a trace, the list of traces, or the log records of all. */
 function feedOnShow() {
   return traceFeed ?? (bar.route.page === "logs" ? logFeed : shownList());
 }
@@ -285,17 +288,17 @@ function showView(view) {
   bar.go({ ...bar.route, view });
 }
 
-/** The same trace, drawn otherwise. @param {Route["view"]} view */
+/** Changes the view of the same trace. @param {Route["view"]} view */
 function setView(view) {
   ui.setView(view);
-  // What was scrolled to in the one is shown again in the other.
+  // The other view scrolls to the selection again.
   traceView.revealed = "";
 }
 
-/** One stream at a time: what a page does not show costs the server nothing. */
+/** Opens the feed of the page and closes the others, so that only the shown page costs the server anything. */
 function openFeed() {
   if (bar.route.trace === null) {
-    // The row that was opened is where the reader goes on.
+    // Back in the list, the row of the trace is active.
     if (traceFeed !== null) listView.activeId = traceFeed.traceId;
     leaveTrace();
     if (bar.route.page === "logs") leaveList();
@@ -315,18 +318,18 @@ function openFeed() {
   else onDemand.part?.operations.close();
 }
 
-/** @returns {boolean} whether the operations are on show */
+/** @returns {boolean} whether the page shows the operations */
 function isOperations() {
   return bar.route.trace === null && bar.route.page === "operations";
 }
 
-/** The list goes on where somebody wants to be told of what is in it. */
+/** Closes the list's stream, unless a bell needs it. */
 function leaveList() {
   if (bellView.isListening && dataNode === null) listFeed.open();
   else listFeed.close();
 }
 
-/** Opens the run to compare with, or lets it go. */
+/** Opens or closes the feed of the run to compare with. */
 function openOther() {
   const { trace, compare } = bar.route;
   const wanted = trace === null ? null : compare;
@@ -336,7 +339,7 @@ function openOther() {
   compareFeed?.open();
 }
 
-/** Other runs of what the trace is of: those of the server, or of its file; and of a file that is open beside it. */
+/** Returns other runs of the trace's work, from the server or from its file, and from a file that is also open. */
 async function runsLikeThis() {
   if (traceFeed === null) return null;
   const { model, traceId } = traceFeed;
@@ -370,28 +373,28 @@ function feedOf(traceId) {
   return fileView.file?.feed(traceId) ?? missingFile(traceId);
 }
 
-/** The traces of the server, or of the file that is open. */
+/** Returns the list of the open file, else that of the server. */
 function shownList() {
   if (fileView.file === null) return listFeed;
   listFeed.close();
   return fileView.file.list;
 }
 
-// Drawing.
+// Drawing
 
-/** What the reader does is drawn in the next frame; what the stream brings waits while a drawing is dear. */
+/** Requests a frame after stream events. Waits longer if draws are slow; input is always drawn in the next frame. */
 function newsCame() {
   if (drawCost < DEAR_MS) askFrame();
   else newsDue ??= setTimeout(askFrame, drawCost * NEWS_PATIENCE);
 }
 
-/** Also where nobody looks: then nothing is drawn, and a bell is worth most. */
+/** Checks the bells. Works also in hidden tabs, which draw nothing but need bells most. */
 function hearBells() {
   if (bellView.isListening) bellView.hear(listFeed.model, ({ service, name }) => expectations.of(service, name), clock.reading());
 }
 
 function askFrame() {
-  // In a tab that was opened in the background, views ask for a frame before all of them are there.
+  // A tab opened in the background may request frames before all views exist.
   if (isStarted && document.hidden) hearBells();
   if (frameAsked) return;
   frameAsked = true;
@@ -400,7 +403,7 @@ function askFrame() {
 
 function draw() {
   frameAsked = false;
-  // A file has nothing to show before it is read.
+  // A page that is a file draws nothing before it is read.
   if (embedded !== null && embedded.file === null) return;
   if (tick !== null) clearTimeout(tick);
   if (newsDue !== null) clearTimeout(newsDue);
@@ -408,7 +411,7 @@ function draw() {
   const began = performance.now();
   const feed = feedOnShow();
   hearEnd(feed.status);
-  // What is not heard is not known: without a connection durations stand still. Ages go on.
+  // Without a connection, the present state is unknown, so durations stop growing. Ages continue.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
   const isLogs = feed === logFeed;
   setShown(byId("list-page"), traceFeed === null && !isLogs && !isOperations());
@@ -435,7 +438,7 @@ function hearEnd({ word, reason, since }) {
   else if (word === "ended" && reason === "shutdown") endedAt = since;
 }
 
-/** @returns {number} milliseconds until the page changes by itself */
+/** @returns {number} milliseconds until the page changes without input */
 function drawList() {
   searchView.drawList(bar.route.query);
   const feed = /** @type {any} */ (shownList());
@@ -468,11 +471,11 @@ function drawTail() {
   return Infinity;
 }
 
-/** @param {any} feed of the server or of a file @returns {number} */
+/** @param {any} feed feed of a trace, from the server or a file @returns {number} */
 function drawTrace(feed) {
   const origin = feed.model.originSeconds;
   const liveNow = feed.fixedNow ?? (Number.isNaN(origin) ? NaN : clock.now() - origin * 1000);
-  // While it plays, every frame is another moment.
+  // While playing, the moment changes in every frame, so the address is not updated.
   if (feed.model.counts.total > 0 && feed.phase !== "loading" && (bar.isLookDue || travel.play === null)) bar.keepLook(feed.model, ui, liveNow);
   const shown = travel.shown(feed, ui, liveNow);
   const { trace } = shown;
@@ -506,7 +509,7 @@ function drawCompare(feed, other) {
 
 function drawViewChoice() {
   setAttribute(byId("tree"), "data-view", ui.view);
-  // Not by style alone: whoever had the focus there goes on in the other view.
+  // The `hidden` attribute, not only a style, so that the focus moves to the other view.
   setShown(byId("tree-scroller"), ui.view === "waterfall");
   for (const view of VIEWS) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
 }
@@ -516,13 +519,13 @@ function titleOf(what) {
   return `${what} · livespan`;
 }
 
-/** What a reader sees of this page from another. @param {string} title @param {string} [state] of what is on show, where it has one */
+/** Updates the browser tab: title and icon. @param {string} title @param {string} [state] of the shown trace */
 function drawTab(title, state = "") {
   setText(document.querySelector("title") ?? document.head, title);
   setAttribute(tabIconNode, "href", tabIcon(state) || plainIcon);
 }
 
-// What a reader can do.
+// Input
 
 function togglePause() {
   const feed = feedOnShow();
@@ -533,7 +536,7 @@ function togglePause() {
 
 /** @param {string} text */
 function copy(text) {
-  // Without a secure context there is no clipboard; then the text can still be selected.
+  // Without a secure context there is no clipboard API; the text can still be selected.
   navigator.clipboard?.writeText(text).then(() => announce("Copied"), () => announce("The browser refused to copy"));
 }
 
@@ -551,7 +554,7 @@ function announceCounts() {
   }
 }
 
-/** Where a reader goes on when what had the focus is gone. */
+/** Moves the focus to the main element of the page when the focused element is gone. */
 function focusPage() {
   const { part } = onDemand;
   if (compareFeed !== null) part?.compare.focusActive();
@@ -574,10 +577,10 @@ function toggleHelp() {
   else onDemand.with(() => help.open || help.showModal());
 }
 
-/** Operations have keys before their code is there. */
+/** Keys of the operations, which work as soon as their code is loaded. */
 const operationKeys = { move: (/** @type {number} */ rows) => onDemand.part?.operations.move(rows), openActive: () => onDemand.part?.operations.openActive() };
 
-/** @param {Pick<import("../model/keys.mjs").Keyed, "flameView" | "compareView">} views whose code may not be there yet */
+/** @param {Pick<import("../model/keys.mjs").Keyed, "flameView" | "compareView">} keys of views that are loaded on demand */
 function pageKeys({ flameView, compareView }) {
   return keyTables({
     listView, listFilters, operationsView: operationKeys, traceView, flameView, travelView, compareView, searchView,
@@ -631,7 +634,7 @@ function listen() {
   addEventListener("keydown", keyPressed);
   addEventListener("resize", askFrame);
   document.addEventListener("visibilitychange", askFrame);
-  // A page in the back-forward cache must not hold a connection; when it comes back, it starts from a fresh snapshot.
+  // A page in the back-forward cache must not hold a connection. After its return, it loads a fresh snapshot.
   addEventListener("pagehide", () => {
     bar.settle();
     listFeed.close();
@@ -689,5 +692,5 @@ if (embedded === null) follow(bar.route);
 else void embedded.read();
 setInterval(announceCounts, ANNOUNCE_MS);
 setInterval(hearBells, BELLS_MS);
-// A program that has ended serves nothing more: what a reader may want of the page is fetched while it still can be.
+// Load the other views while the program can still serve them.
 (globalThis.requestIdleCallback ?? setTimeout)(() => void onDemand.preload());

@@ -1,15 +1,15 @@
 // @ts-check
-// Menus that open over the page, in the browser's top layer: no box of the page can clip or cover them. It must never know
-// what is in a menu.
+// Menus in the browser's top layer, where no element of the page can clip or cover them. Must never know the contents
+// of a menu.
 
 import { setAttribute, setStyle } from "./dom.mjs";
 
 const GAP = 4;
-/** Between a menu and the border of the window. */
+/** Minimum distance between a menu and the border of the window. */
 const MARGIN = 8;
 
 /**
- * Makes `items` the menu of `button`. The browser opens and closes it, by click, by Esc and by a click elsewhere.
+ * Makes `items` the menu of `button`. The browser opens and closes the menu: by click, by Esc and by a click elsewhere.
  * @param {HTMLButtonElement} button
  * @param {HTMLElement} items
  */
@@ -18,13 +18,16 @@ export function attachMenu(button, items) {
   button.popoverTargetElement = items;
   setAttribute(button, "aria-haspopup", "true");
   items.addEventListener("beforetoggle", (event) => {
-    // Its size is known once it is shown, and this comes before it is painted.
+    // The size is known once the menu is shown; this callback runs before it is painted.
     if (/** @type {ToggleEvent} */ (event).newState === "open") requestAnimationFrame(() => placeBelow(items, button.getBoundingClientRect()));
   });
   items.addEventListener("click", () => items.hidePopover());
 }
 
-/** Right borders in line where there is room, and never outside the window. @param {HTMLElement} items @param {DOMRect} anchor */
+/**
+ * Aligns the right borders of menu and button if there is room, and stays inside the window.
+ * @param {HTMLElement} items @param {DOMRect} anchor
+ */
 function placeBelow(items, anchor) {
   const { clientWidth, clientHeight } = document.documentElement;
   const { width, height } = items.getBoundingClientRect();
@@ -33,7 +36,7 @@ function placeBelow(items, anchor) {
   setStyle(items, "top", `${within(anchor.bottom + GAP, clientHeight - height)}px`);
 }
 
-/** @returns {boolean} whether some menu is open: then Esc is its key */
+/** @returns {boolean} whether a menu is open, which then handles Esc */
 export function isMenuOpen() {
   return document.querySelector(":popover-open") !== null;
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// The whole trace in forty pixels of height, and the window in it that the waterfall shows. Draws pixels itself, because
-// 100,000 calls of a canvas take longer than a frame. It must never change a trace.
+// The minimap: the whole trace in 40 pixels of height, and the window that the waterfall shows. Writes pixels
+// directly, because 100,000 canvas calls take longer than a frame. Must never change a trace.
 
 import { STATE, isBadState } from "../model/columns.mjs";
 import { SERVICE_COLOURS } from "../model/palette.mjs";
@@ -16,12 +16,12 @@ import { byId, element, setShown, setStyle } from "./dom.mjs";
  */
 
 const MINIMAP_HEIGHT = 40;
-/** Levels that have a lane of their own, and pixels from lane to lane. */
+/** Maximum number of levels with a lane, and of pixels from lane to lane. */
 const LANES_MAX = 5;
 const PITCH_MAX = 12;
-/** An error is this large at least: it is what a reader looks for. */
+/** Minimum size of an error in pixels, so that it is easy to see. */
 const ERROR_SIZE = 2;
-// A picture may take this share of the time.
+// Painting may take at most a fifteenth of the time.
 const PICTURE_PATIENCE = 15;
 const INTERVAL_MIN_MS = 80;
 const HANDLE_WIDTH = 9;
@@ -51,8 +51,8 @@ export class MinimapView {
   /**
    * @param {TraceFrame} frame
    * @param {Scale} scale of the whole trace
-   * @param {"paint" | "spare"} effort `spare`: this frame has cost enough; a picture that is there stays for another
-   * @returns {number} milliseconds until it wants to draw again by itself
+   * @param {"paint" | "spare"} effort `spare`: the frame was expensive already, so an existing picture is kept
+   * @returns {number} milliseconds until the next draw without input
    */
   draw(frame, scale, effort) {
     this.scale = scale;
@@ -98,7 +98,7 @@ export class MinimapView {
     context.putImageData(this.image, 0, 0);
   }
 
-  // The window, moved and made by the pointer.
+  // Pointer input on the window
 
   /** @param {PointerEvent} event */
   pressed(event) {
@@ -138,7 +138,7 @@ export class MinimapView {
     return x > from && x < to ? "move" : "new";
   }
 
-  /** @param {Grip} grip @param {import("../model/timescale.mjs").Stretch | null} zoom as it was when the drag began @param {number} from @param {number} to */
+  /** @param {Grip} grip @param {import("../model/timescale.mjs").Stretch | null} zoom the zoom at the start of the drag @param {number} from @param {number} to */
   drag(grip, zoom, from, to) {
     const scale = /** @type {Scale} */ (this.scale);
     const time = scale.time(Math.max(0, Math.min(scale.width, to)));
@@ -159,7 +159,10 @@ export class MinimapView {
   }
 }
 
-/** A small flame: a lane for each level, in each pixel of it the colour that most spans have there. @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale */
+/**
+ * Paints a lane for each level. Each pixel has the colour that most spans have there.
+ * @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale
+ */
 function paintSpans(pixels, width, frame, scale) {
   const { trace, now } = frame;
   const { spans } = trace;
@@ -167,10 +170,10 @@ function paintSpans(pixels, width, frame, scale) {
   const { lanes, levels } = lanesOf(trace);
   const slot = slotOfSpan(frame);
   const pitch = Math.min(PITCH_MAX, Math.floor(MINIMAP_HEIGHT / levels));
-  /** Where how many more spans of a colour begin than end, by lane, colour and pixel. */
+  /** Starts minus ends of spans, by lane, colour and pixel. */
   const changes = new Int32Array(levels * SERVICE_COLOURS * (width + 1));
   const bad = [];
-  // Without gaps a place is a product, which for 100,000 spans is worth a line.
+  // Without gaps, a position is a single product, which is much faster for 100,000 spans.
   const perPixel = scale.gaps.length === 0 ? scale.pixelsPerMillisecond : NaN;
   const place = (/** @type {number} */ time) => Math.round(Number.isNaN(perPixel) ? scale.x(time) : (time - scale.start) * /** @type {number} */ (perPixel));
   const from = (/** @type {number} */ index) => Math.max(0, Math.min(width - 1, place(start[index])));
@@ -187,7 +190,7 @@ function paintSpans(pixels, width, frame, scale) {
     for (let y = lane * pitch; y < (lane + 1) * pitch - 1; y += 1) pixels[y * width + x] = pixel;
   };
   paintLanes({ changes, width, levels }, fill);
-  // Last, so that no error is hidden below what came after it.
+  // Errors are painted last, so that no span covers them.
   const error = pixelOf(colours().by.error);
   for (const index of bad) for (let x = from(index), until = Math.min(width, Math.max(x + ERROR_SIZE, to(index))); x < until; x += 1) fill(lanes[index], x, error);
 }
@@ -213,20 +216,23 @@ function paintLanes({ changes, width, levels }, fill) {
   }
 }
 
-/** The level of each span, at most LANES_MAX of them: deeper ones share the last. @param {import("../model/model.mjs").Trace} trace */
+/**
+ * Returns the lane of each span. There are at most LANES_MAX; deeper levels share the last one.
+ * @param {import("../model/model.mjs").Trace} trace
+ */
 function lanesOf({ spans }) {
   const lanes = new Int8Array(spans.count).fill(-1);
   let deepest = 0;
   for (let index = 0; index < spans.count; index += 1) {
     if (lanes[index] >= 0) continue;
-    // Up to a level that is known, then down again.
+    // Climb to a known level, then assign levels on the way down.
     let steps = 0;
     let top = index;
     while (lanes[top] < 0 && spans.parent[top] >= 0) {
       top = spans.parent[top];
       steps += 1;
     }
-    // What was never seen takes no lane.
+    // A placeholder root takes no lane.
     const isUnseen = spans.state[top] === STATE.placeholder && spans.parent[top] < 0;
     let level = (lanes[top] >= 0 ? lanes[top] : isUnseen ? -1 : 0) + steps;
     for (let step = index; steps >= 0; step = spans.parent[step], level -= 1, steps -= 1) {
@@ -238,7 +244,7 @@ function lanesOf({ spans }) {
   return { lanes, levels: deepest + 1 };
 }
 
-/** A span's colour without a look at its name's text for each. @param {TraceFrame} frame @returns {(index: number) => number} */
+/** Returns the colour slot of a span, computed once per name or service. @param {TraceFrame} frame @returns {(index: number) => number} */
 function slotOfSpan({ trace, palette }) {
   const { spans, strings } = trace;
   const byName = trace.services.size <= 1;

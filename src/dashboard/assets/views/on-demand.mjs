@@ -1,6 +1,6 @@
 // @ts-check
-// The views that the first look at a list or a trace does not need. They are one file of the bundle, which the page loads
-// when it is idle, or when a reader wants one of them. It must never be imported but by `import()`.
+// The views that the first draw of a list or a trace does not need. They form a file of the bundle that the page
+// loads when it is idle or when a reader opens one of them. Must be imported only by `import()`.
 
 export { CompareView } from "./compare-view.mjs";
 export { FlameView } from "./flame-view.mjs";

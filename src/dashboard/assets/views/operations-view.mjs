@@ -1,6 +1,6 @@
 // @ts-check
-// The operations of all services: how often, how long, how many fail, and the last runs to click. It must never count spans:
-// the server does.
+// The operations of all services: how often they run, how long they take, how many fail, and their last runs. Must
+// never count spans: the server does.
 
 import { startText } from "../model/clock.mjs";
 import { ERRORS_FULL, operationCounts, operationKey, operationsOf, runLook, selectOperations, slowestRuns, trendKind, trendOf, trendText } from "../model/operations.mjs";
@@ -17,7 +17,7 @@ import { STATE_WORDS, byId, element, icon, setAttribute, setShown, setStyle, set
  * @typedef {{query: string, now: number, zone: import("../model/clock.mjs").Zone, palette: import("../model/palette.mjs").Palette}} OperationsFrame
  */
 
-/** Rows that are asked for, and shown. */
+/** Number of rows requested and shown. */
 const LIMIT = 200;
 const EVERY_MS = 2_000;
 const COST_SHARE = 5;
@@ -71,7 +71,7 @@ export class OperationsView {
     this.actions.changed();
   }
 
-  /** Asks from now on, as long as the page is on show. */
+  /** Starts requesting data, until the page is closed. */
   open() {
     if (this.isOpen) return;
     this.isOpen = true;
@@ -95,12 +95,12 @@ export class OperationsView {
     if (answer !== null) this.known = answer;
     this.failed = answer !== null ? "" : status === 403 ? "You may not see the figures of the whole log." : status === 0 || status >= 500 ? "The server does not answer; the figures are those of before." : String(body?.error ?? `The server answered ${status}.`);
     this.version += 1;
-    // A server that takes long is asked less often.
+    // A slow server is asked less often.
     this.timer = setTimeout(() => void this.ask(), Math.max(EVERY_MS, (performance.now() - began) * COST_SHARE));
     this.actions.changed();
   }
 
-  /** Shows one operation opened, from wherever the reader comes. @param {string} service @param {string} name */
+  /** Shows one operation with its details. @param {string} service @param {string} name */
   reveal(service, name) {
     this.kept = "all";
     this.opened = new Set([operationKey(/** @type {any} */ ({ service, name }))]);
@@ -127,7 +127,7 @@ export class OperationsView {
     this.drawRows(frame);
   }
 
-  /** Rows that are there keep their place and their focus; a run that is clicked is not moved away. @param {OperationsFrame} frame */
+  /** Draws the rows and restores the focus. @param {OperationsFrame} frame */
   drawRows(frame) {
     const focused = this.rowsNode.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.key : undefined;
     this.rowsNode.replaceChildren(...this.rows.map((operation, at) => this.row(operation, at, frame)));
@@ -172,11 +172,16 @@ export class OperationsView {
     this.actions.changed();
   }
 
-  /** The last runs as bars for the pointer, too small to be steps of the keyboard: that has the list of the slowest. @param {Operation} operation @param {"small" | "large"} size @param {OperationsFrame} frame @returns {HTMLElement} */
+  /**
+   * Draws the last runs as bars for the pointer. They are too small for the keyboard, which has the list of the slowest
+   * runs.
+   * @param {Operation} operation @param {"small" | "large"} size @param {OperationsFrame} frame
+   * @returns {HTMLElement}
+   */
   runs(operation, size, { now, zone }) {
     const { last, p95 } = operation;
     const took = (/** @type {import("../model/operations.mjs").Run} */ run) => (run.state === "running" ? Math.max(run.duration, now - epochMilliseconds(run.start)) : run.duration);
-    // One that hangs does not make dots of the others: it stands out by its look.
+    // A run that hangs does not count for the scale, so that the others stay visible.
     const ended = last.filter(({ state }) => state !== "running");
     const longest = (ended.length > 0 ? ended : last).reduce((most, run) => Math.max(most, took(run)), 1e-6);
     return element("span", { class: `run-bars ${size}` }, ...last.map((run) => {
@@ -234,7 +239,10 @@ export class OperationsView {
   }
 }
 
-/** @param {Operation} operation @param {number} bucketSeconds @returns {HTMLElement} how many in each bucket of time, errors below the line */
+/**
+ * @param {Operation} operation @param {number} bucketSeconds
+ * @returns {HTMLElement} the counts by bucket of time, with errors below the line
+ */
 function sparkline({ rate }, bucketSeconds) {
   const most = rate.reduce((max, { count }) => Math.max(max, count), 1);
   const canvas = /** @type {HTMLElement} */ (element("span", { class: "spark", title: `${plural(rate.length, "bucket")} of ${bucketSeconds} s`, "aria-hidden": "true" }));

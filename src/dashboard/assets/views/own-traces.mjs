@@ -1,9 +1,9 @@
 // @ts-check
-// The traces that a reader opened in this browser, or put a bell on: "mine" in the list. The browser keeps a bounded number.
+// The traces that the reader opened in this browser or put a bell on: "mine" in the list. A bounded number is stored.
 
 import { recall, remember } from "./ui-preferences.mjs";
 
-/** Ids that are kept; the one that was opened longest ago goes first. */
+/** Number of stored ids; the one opened longest ago is removed first. */
 export const OWN_MAX = 200;
 
 export class OwnTraces {

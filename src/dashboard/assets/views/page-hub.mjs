@@ -1,6 +1,6 @@
 // @ts-check
-// Joins the page to the hub of all tabs: finds the shared worker, and lets go of connections when the page is hidden, left or
-// frozen. It must never open a stream itself, nor read what the hub sends.
+// Connects the page to the hub of all tabs: starts the shared worker, and closes connections when the page is hidden,
+// left or frozen. Must never open a stream itself, nor read what the hub sends.
 
 import { HubClient } from "../net/hub-client.mjs";
 import { Hub } from "../net/hub.mjs";
@@ -8,12 +8,12 @@ import { browserEnvironment } from "../net/stream.mjs";
 
 /** @typedef {import("../net/hub.mjs").Port} Port */
 
-/** How long leaving a page may take before it counts as staying. */
+/** If the page is still there after this time, it is not being left. */
 const LEAVE_MS = 3_000;
 
 /**
- * The page's client of the worker's hub, or, in a browser without shared workers, of a hub in the page itself. The latter
- * keeps its connections only while the page is seen, so that many tabs do not use up what the browser has.
+ * Returns the client of the worker's hub. In a browser without shared workers, the hub runs in the page itself and
+ * keeps its connections only while the page is visible, so that many tabs do not exhaust the browser's connections.
  * @returns {HubClient}
  */
 export function pageHubClient() {
@@ -25,7 +25,7 @@ export function pageHubClient() {
     },
     reach: () => {
       if (alone) return hubInPage();
-      // The file's name has its hash: tabs of two versions, which may not understand each other, have a worker each.
+      // The file name contains a hash, so tabs of two versions, which may be incompatible, use different workers.
       const worker = new SharedWorker(new URL(HUB_WORKER_FILE, import.meta.url), { type: "module", name: "livespan" });
       worker.onerror = () => {
         alone = true;
@@ -42,8 +42,8 @@ export function pageHubClient() {
   const stay = () => {
     if (!alone || !document.hidden) client.stay();
   };
-  // In the back-forward cache a shared worker sleeps with its last page, and what the page says as it goes there comes too
-  // late. So the connections are let go when the page is about to be left, which it may not be after all.
+  // In the back-forward cache, a shared worker is frozen with its last page, and messages sent from `pagehide` arrive
+  // too late. So connections are closed on `beforeunload`. If the page stays after all, `stay` opens them again.
   addEventListener("beforeunload", () => {
     client.rest();
     setTimeout(stay, LEAVE_MS);
@@ -54,7 +54,11 @@ export function pageHubClient() {
   return client;
 }
 
-/** The hub hears at once: a page that is left has no later. @returns {Port} */
+/**
+ * Creates a hub in the page. Its messages from the page are synchronous, because a page that is being left runs no
+ * later task.
+ * @returns {Port}
+ */
 function hubInPage() {
   /** @type {Port} */
   const page = { onmessage: null, postMessage: (data) => hub.onmessage?.({ data }) };

@@ -1,15 +1,15 @@
 // @ts-check
-// The line that says that a part of the page is on its way, or could not be loaded, and lets a reader try again. It must never
-// load anything by itself but what is on show.
+// The notice that a part of the page is loading or could not be loaded, with a button to try again. Must never load
+// anything except the shown part.
 
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 
-/** A part that is there sooner is not worth a line. */
+/** Parts that load faster than this get no notice. */
 const PATIENCE_MS = 400;
 
 export class PartBar {
   said = "";
-  /** When the part that is on its way was wanted; null while none is. @type {number | null} */
+  /** When the loading part was first wanted; null if none is loading. @type {number | null} */
   since = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   timer = null;
@@ -24,7 +24,7 @@ export class PartBar {
     byId("part-bar").append(this.text, element("span", { class: "grow" }), this.again, this.reload);
   }
 
-  /** @param {string} wanted the part that is on show, or "" */
+  /** @param {string} wanted the shown part, or "" */
   draw(wanted) {
     if (wanted !== "") this.onDemand.want();
     const { state } = this.onDemand;

@@ -1,6 +1,6 @@
 // @ts-check
-// Draws the strip of phases of a long job: done, running, and what is expected as an earlier run had it; and when it may end.
-// It must never guess itself: `phases.mjs` does.
+// Draws the phases of a long job: done, running, and expected ones according to an earlier run, and the expected end.
+// Must never estimate anything itself: `phases.mjs` does.
 
 import { isOpenState } from "../model/columns.mjs";
 import { LONG_JOB_MS, PHASES_MAX, mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../model/phases.mjs";
@@ -17,14 +17,14 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText
 
 const LOOK_EVERY_MS = 250;
 const NAME_MAX = 60;
-/** Children of the root that are asked how far they are. */
+/** With more children of the root, their progress is not read. */
 const ASKED_MAX = 200;
 
 export class PhasesView {
   root = byId("phases");
   strip = element("span", { class: "phase-strip", role: "group", "aria-label": "Phases" });
   end = element("span", { class: "phase-end figure" });
-  /** In the title: how long the whole of it will have taken. */
+  /** In the title: the expected duration of the whole job. */
   total = byId("trace-expected");
   /** @type {{node: HTMLElement, shape: SVGSVGElement, name: HTMLElement, told: HTMLElement, line: HTMLElement}[]} */
   parts = [];
@@ -34,7 +34,7 @@ export class PhasesView {
   seenAt = -Infinity;
   /** @type {ShownPhase[]} */
   shown = [];
-  /** The rows below the tree, for what is still to come. */
+  /** The rows below the tree for expected phases. */
   rows = byId("expected-rows");
   rowsFor = "";
 
@@ -60,7 +60,7 @@ export class PhasesView {
     const isLong = length >= LONG_JOB_MS && trace.spans.childCount[root] > 0;
     if (isLong) this.look(frame, root);
     if (!isLong) return this.forget();
-    // A file's programs are not those of this server.
+    // Statistics of this server do not apply to traces from a file.
     const isFile = /** @type {any} */ (feed).file !== undefined;
     const service = serviceOf(trace, root);
     const usualOf = (/** @type {string} */ name) => (isFile ? null : this.expectations.of(service, name));
@@ -70,14 +70,14 @@ export class PhasesView {
       now, isOpen: isOpen && frame.moment === null, usual: (name) => usualOf(name)?.p50 ?? NaN,
       leftOf: (name) => trace.live.get(telling.get(name) ?? -1)?.speed?.left(now) ?? NaN,
     });
-    // One phase alone is the job itself.
+    // A single phase is the job itself.
     if (phases.length < 2) return this.forget();
     setShown(this.root, true);
     this.shown = mergedPhases(phases);
     this.drawParts(frame, telling);
     this.drawRows(phases.filter(({ kind }) => kind === "expected"));
     const left = isOpen ? timeLeft(phases) : NaN;
-    // What the job says itself stands there already.
+    // The job's own estimate is already shown.
     const isTold = Number.isNaN(left) || trace.live.get(root)?.speed?.left(now) != null;
     setText(this.total, isTold ? "" : `of ${leftText(length + left).replace(/ left$/, "")}`);
     this.drawEnd(frame, left);
@@ -101,7 +101,10 @@ export class PhasesView {
     this.seen = phasesOf(trace, root);
   }
 
-  /** @param {TraceFrame} frame @param {number} root @returns {Map<string, number>} by phase, an open child that tells its progress */
+  /**
+   * @param {TraceFrame} frame @param {number} root
+   * @returns {Map<string, number>} by phase, an open child that reports progress
+   */
   telling({ trace }, root) {
     const telling = new Map();
     if (trace.live.size === 0 || trace.spans.childOpen[root] === 0 || trace.spans.childCount[root] > ASKED_MAX) return telling;
@@ -136,7 +139,7 @@ export class PhasesView {
     }
   }
 
-  /** What is to come ends the tree: a row of dashes each, of no certain length. @param {ShownPhase[]} expected */
+  /** Draws the expected phases as dashed rows at the end of the tree. @param {ShownPhase[]} expected */
   drawRows(expected) {
     const key = JSON.stringify(expected.map(({ name, usual }) => [name, formatDuration(usual)]));
     if (key === this.rowsFor) return;

@@ -1,6 +1,6 @@
 // @ts-check
-// What stands beside the name of an open span: how far it is, what it awaits, which thread it blocks. It must never decide
-// what is so: `running.mjs` and `progress.mjs` do.
+// Flags beside the name of an open span: its progress, what it awaits, and the thread that it blocks. Must never
+// decide these facts: `running.mjs` and `progress.mjs` do.
 
 import { isOpenState } from "../model/columns.mjs";
 import { amountText, isCounted, shareOf } from "../model/progress.mjs";
@@ -23,7 +23,10 @@ export function decorateRunning(index, frame) {
   return decorations;
 }
 
-/** @param {number} index @param {import("./trace-view.mjs").TraceFrame} frame @returns {string[]} the same in words, what is most urgent first */
+/**
+ * @param {number} index @param {import("./trace-view.mjs").TraceFrame} frame
+ * @returns {string[]} the same facts as text, the most urgent first
+ */
 export function runningWords(index, { trace, now, moving }) {
   if (!isOpenState(trace.spans.state[index])) return [];
   return [pollingText(trace, index, now, moving), awaitingText(trace, index, now, moving), progressTextAt(trace, index, now)].filter((text) => text !== "");

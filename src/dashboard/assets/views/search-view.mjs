@@ -1,6 +1,6 @@
 // @ts-check
-// The search field of both pages: what was typed, what is wrong with it and where, how many spans match, and the way from
-// match to match. It must never search itself: `trace-search.mjs` does.
+// The search field of list and trace: the typed query, its error and position, the number of matches, and the steps
+// between them. Must never search itself: `trace-search.mjs` does.
 
 import { indexOf } from "../model/model.mjs";
 import { parseQuery } from "../model/search.mjs";
@@ -18,7 +18,7 @@ const HINTS = {
   trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "http.method:GET", "cart.items>3"],
 };
 const PLACEHOLDERS = { list: "Search traces, attributes, logs, errors", trace: "Find in this trace: text, key:value" };
-// On a busy trace, the place among the matches is counted this often.
+// On a busy trace, the rank of the selected match is counted at most this often.
 const RANK_EVERY_MS = 500;
 
 export class SearchView {
@@ -50,7 +50,10 @@ export class SearchView {
     setShown(byId("find"), false);
   }
 
-  /** Searches, so it comes before the views that show what was found. @param {Trace} trace @param {string} query @param {number} now */
+  /**
+   * Runs the search, so it must be called before the views that show matches.
+   * @param {Trace} trace @param {string} query @param {number} now
+   */
   drawTrace(trace, query, now) {
     this.trace = trace;
     this.ui.matches = this.search.update(trace, query, now);
@@ -61,7 +64,7 @@ export class SearchView {
     for (const id of ["find-next", "find-previous"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = count === 0;
   }
 
-  /** @returns {number} of the selected span among the matches, from 1; 0 when it is none */
+  /** @returns {number} the rank of the selected span among the matches, from 1; 0 if it is no match */
   place() {
     const index = this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
     const matches = index >= 0 && this.search.bits[index] === 1;
@@ -95,7 +98,7 @@ export class SearchView {
       byId("filter-hint").replaceChildren(...HINTS[subject].map((hint) => element("button", {
         type: "button", class: "chip mono", text: hint, tabindex: "-1",
         on: {
-          // The field keeps the focus, so that the hint's words can be changed at once.
+          // The field keeps the focus, so that the hint's text can be edited at once.
           mousedown: (/** @type {Event} */ event) => event.preventDefault(),
           click: () => this.actions.search(hint),
         },

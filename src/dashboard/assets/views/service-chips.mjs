@@ -1,6 +1,6 @@
 // @ts-check
-// The services of a trace, a chip each. Chips that are there are written anew, not made anew: in a busy trace their counts
-// change with every frame. It must never decide on a colour.
+// The services of a trace, one chip each. Chips are updated, not recreated, because in a busy trace their counts
+// change with every frame. Must never choose a colour.
 
 import { formatCount, plural } from "../model/time.mjs";
 import { element, setAttribute, setShown, setStyle, setText, shortenedMiddle } from "./dom.mjs";
@@ -42,7 +42,7 @@ export class ServiceChips {
   make() {
     const dot = element("span", { class: "service-dot" });
     const text = element("span", { class: "chip-name" });
-    // Of a name that has no room the middle goes, of its number nothing.
+    // A long name is shortened in its middle; the count stays whole.
     const count = element("span", { class: "chip-count" });
     const chip = element("span", { class: "chip" }, dot, element("span", { class: "chip-text" }, text, count));
     this.parent.append(chip);

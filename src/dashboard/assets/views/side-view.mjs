@@ -1,6 +1,6 @@
 // @ts-check
-// Draws what stands beside the minimap: what is zoomed to, and the offer to draw the time between spans narrow.
-// It must never decide what a gap is.
+// Draws the area beside the minimap: the zoomed stretch, and the button that compresses gaps. Must never decide what
+// a gap is.
 
 import { formatDuration, formatOffset } from "../model/time.mjs";
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
@@ -32,9 +32,9 @@ export function stretchText(zoom, start) {
 }
 
 /**
- * `36.0 s, 99.6 % between spans · compress?`
+ * Describes the time in gaps: `36.0 s, 99.6 % between spans · compress?`
  * @param {import("../model/timescale.mjs").Stretch[]} gaps
- * @param {import("../model/timescale.mjs").Stretch} stretch on show
+ * @param {import("../model/timescale.mjs").Stretch} stretch the visible stretch
  * @param {boolean} compressed
  * @returns {string}
  */

@@ -1,7 +1,7 @@
 // @ts-check
-// Draws the text of one row of the waterfall; its bar and shapes are painted by `row-paint.mjs` on one canvas, because
-// elements for them would cost more than a frame. It must never keep more than what it drew last: the same element shows
-// another span after the next scroll.
+// Draws the text of one row of the waterfall. `row-paint.mjs` paints bars and shapes on one canvas, because elements
+// for them would take longer than a frame. Must never keep more than the last drawn state: after a scroll, the same
+// element shows another span.
 
 import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
 import { ERROR, WARN, severityOf } from "../model/severity.mjs";
@@ -17,32 +17,31 @@ import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shorte
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
  * @typedef {ReturnType<typeof makeSpanRow>["row"]} SpanRow
  * @typedef {{kind?: string, start?: number, end?: number, title?: string | null, flag?: string, share?: number | null}} Decoration something that another
- *   view adds to a row: a stretch or a tick at a time, or a flag beside the name,
- *   `share` of a whole where it has one
+ *   view adds to a row: a stretch or tick in time, or a flag beside the name, with a `share` of a whole if it has one
  * @typedef {(index: number, frame: TraceFrame) => Decoration[]} Decorator
  * @typedef {{at: number, kind: string}} Mark
- * @typedef {object} RowLook what of the frame is this row's own
+ * @typedef {object} RowLook the part of the frame that concerns this row
  * @property {import("../model/visible-rows.mjs").FoldState} fold
  * @property {boolean} selected
- * @property {boolean} isActive whether keys go on from it
- * @property {number} nameWidth of the column before the time
+ * @property {boolean} isActive whether it is the active row for keys
+ * @property {number} nameWidth width of the name column
  * @property {Decorator[]} decorators
  */
 
 const INDENT = 14;
-// Of a narrow column, names need the most.
+// In a narrow column, names need the space.
 const NARROW_INDENT = 7;
-/** Where the shapes of a row begin, and how wide fold mark and state are, each with the room after it. */
+/** Left edge of the shapes in a row, and widths of fold mark and state, each with its margin. */
 export const EDGE = 10;
 export const TWISTY = 21;
 const SHAPE = 19;
 const DIGIT = 6;
 const EXTRA_CHARACTER = 6;
 const EXTRA_EDGE = 18;
-/** Of the bar of a progress, with the room after it. */
+/** Width of a progress bar with its margin. */
 const METER = 69;
 const FLAGS_FROM = 240;
-// Of the name column, so that a span 10,000 levels down still shows its name.
+// Maximum share of the name column for the indent, so that a span 10,000 levels deep still shows its name.
 const INDENT_SHARE_MAX = 0.4;
 const FLAG_LENGTH_MAX = 40;
 const MARKS_MAX = 24;
@@ -60,23 +59,23 @@ const DECORATIONS_MAX = 8;
 /** @param {RowActions} actions */
 export function makeSpanRow(actions) {
   const row = {
-    /** The span, or for a roll-up row its parent; −1 before the first. */
+    /** The span; in a roll-up row its parent; −1 before the first draw. */
     index: -1,
     /** One of ROW. */
     kind: /** @type {number} */ (ROW.span),
-    /** The id of the group that it is of. */
+    /** The id of the row's group. */
     group: -1,
-    /** Hides what only a group has; set by who draws groups. */
+    /** Hides the parts that only group rows have; set by `group-row-view.mjs`. */
     hideGroup: () => {},
-    /** What a chip of the row does. */
+    /** Called by the chips of the row. */
     toggleShown: (/** @type {number} */ bit) => actions.toggleShown(row.group, bit),
     title: /** @type {ReturnType<import("../model/span-title.mjs").TraceTitles["of"]> | null} */ (null),
-    /** What the text, and what the decorations were last drawn for. */
+    /** Keys of the last drawn text and decorations. */
     drawn: "",
     decorated: "",
     levels: 0,
     deep: "",
-    /** Where the row begins, and where its fold mark stands. */
+    /** Left edge of the row, and of its fold mark. */
     inset: 0,
     left: 0,
     /** @type {"" | "open" | "closed"} */
@@ -93,9 +92,9 @@ export function makeSpanRow(actions) {
     service: element("span", { class: "span-service faint" }),
     cell: element("span", { class: "t-name", role: "gridcell" }),
     time: element("span", { role: "gridcell" }),
-    /** What few rows have right of the name, made when it is needed. @type {HTMLElement | null} */
+    /** The flags right of the name, created on demand because few rows have them. @type {HTMLElement | null} */
     extras: null,
-    /** What stands in it; its width is guessed, because to measure would be to lay out. */
+    /** The flags in `extras`. Their width is estimated, because measuring would force a layout. */
     flags: /** @type {Decoration[]} */ ([]),
     isBadBelow: false,
     hidden: "",
@@ -120,13 +119,17 @@ export function makeSpanRow(actions) {
   return { node, row };
 }
 
-/** @param {SpanRow} row @param {HTMLElement} node @param {number} index @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
+/**
+ * @param {SpanRow} row @param {HTMLElement} node @param {number} index @param {TraceFrame} frame @param {RowLook} look
+ * @returns {boolean} whether its canvas must be painted again
+ */
 export function drawSpanRow(row, node, index, frame, look) {
   const { spans } = frame.trace;
   const { matches } = frame.ui;
   const match = matches === null ? null : String(matches.bits[index] === 1);
   const parent = spans.parent[index];
-  // The parent's service decides whether its own is told, and may come later; offsets count from the start of the trace.
+  // The row's own service is shown only if it differs from the parent's, which may arrive later. Offsets count from
+  // the trace's start.
   const around = `${parent < 0 ? -1 : spans.service[parent]} ${frame.trace.start} ${frame.trace.services.size > 1} ${frame.moving}`;
   const drawn = `${frame.identity} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.titles.version} ${around}`;
   const changed = drawn !== row.drawn;
@@ -145,14 +148,18 @@ export function drawSpanRow(row, node, index, frame, look) {
     row.label = labelOf(index, frame);
     setAttribute(row.time, "aria-label", row.label);
   }
-  // A duration that ticks would be told again and again: of what is open, the cell has it.
+  // Leave out the duration of an open span: a screen reader would announce each change. The cell has it.
   if (changed) setAttribute(node, "aria-label", spokenName(row, frame, isOpen ? "" : row.label));
   const decorated = drawDecorations(row, frame, look.decorators);
   if (decorated || changed) drawExtras(row, look.nameWidth);
   return decorated || changed || isOpen;
 }
 
-/** The row that sums up what a rolled-up parent does not show. @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
+/**
+ * Draws the row that sums up the hidden children of a rolled-up parent.
+ * @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look
+ * @returns {boolean} whether its canvas must be painted again
+ */
 export function drawRollUpRow(row, node, parent, frame, look) {
   const { spans } = frame.trace;
   const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.identity}`;
@@ -174,7 +181,10 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   return true;
 }
 
-/** The element shows no span from now on. @param {SpanRow} row @param {HTMLElement} node @param {string} drawn @param {number} kind one of ROW */
+/**
+ * Clears the span's parts of a row element.
+ * @param {SpanRow} row @param {HTMLElement} node @param {string} drawn @param {number} kind one of ROW
+ */
 export function leaveSpan(row, node, drawn, kind) {
   Object.assign(row, { drawn, kind, decorated: "", twisty: "", dimmed: false, marks: [], stretches: [], label: "", flags: [], isBadBelow: false, hidden: "", extrasFor: "" });
   setAttributes(node, { "data-span-id": null, "data-roll-up": null, "data-state": null, "data-match": null, "aria-expanded": null });
@@ -185,7 +195,7 @@ export function leaveSpan(row, node, drawn, kind) {
   row.hideGroup();
 }
 
-/** The element shows no group from now on. @param {SpanRow} row @param {HTMLElement} node */
+/** Clears the group's parts of a row element. @param {SpanRow} row @param {HTMLElement} node */
 function leaveGroup(row, node) {
   if (row.kind >= ROW.group) {
     row.hideGroup();
@@ -201,7 +211,7 @@ function setAttributes(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) setAttribute(node, name, value);
 }
 
-/** @param {number} nameWidth @returns {number} pixels for each level */
+/** @param {number} nameWidth @returns {number} pixels per level */
 export function indentOf(nameWidth) {
   return nameWidth < FLAGS_FROM ? NARROW_INDENT : INDENT;
 }
@@ -238,7 +248,10 @@ function drawName(row, node, frame, look) {
   row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
 }
 
-/** What it is, which of its name it is, and why it failed. @param {SpanRow} row @param {TraceFrame} frame @param {number} index */
+/**
+ * Draws the title, the distinguishing attributes and the failure message.
+ * @param {SpanRow} row @param {TraceFrame} frame @param {number} index
+ */
 function drawTitle(row, { trace }, index) {
   const { title } = row;
   if (title === null) return;
@@ -258,7 +271,7 @@ function drawExtras(row, nameWidth) {
   if (key === row.extrasFor) return;
   row.extrasFor = key;
   const extras = [
-    // On a narrow page the name comes first.
+    // On a narrow page the name has priority.
     ...(nameWidth < FLAGS_FROM ? [] : row.flags).flatMap(flagNodes),
     ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
     ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.flags.some(({ kind }) => kind === "progress") ? row.children : row.hidden })]),
@@ -282,13 +295,20 @@ function flagNodes({ kind = "", flag, title = null, share = null }) {
   return [meter, text];
 }
 
-/** What a row says when the pointer rests on it. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {string} */
+/**
+ * Returns the tooltip of a row.
+ * @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {string}
+ */
 export function rowTitle(trace, index) {
   const service = serviceOf(trace, index);
   return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[shownStateOf(trace, index)]}${service === "" ? "" : ` · ${service}`}`;
 }
 
-/** What is told of a row to whoever does not see it. @param {SpanRow} row @param {TraceFrame} frame @param {string} duration @returns {string} `error, POST /checkout 500, page=7, shop, 255 ms` */
+/**
+ * Returns the accessible name of a row.
+ * @param {SpanRow} row @param {TraceFrame} frame @param {string} duration
+ * @returns {string} `error, POST /checkout 500, page=7, shop, 255 ms`
+ */
 function spokenName({ index, title }, { trace }, duration) {
   const { text, badge, beside } = title ?? { text: "", badge: null, beside: [] };
   const name = badge === null ? text : `${text} ${badge.text}`;
@@ -310,7 +330,10 @@ function labelOf(index, { now, trace, moving }) {
   return [formatOpen(now - spans.start[index], moving), waitText(trace, index, now, moving), ...told].filter((part) => part !== "").join(" · ");
 }
 
-/** Span events and log records. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {Mark[]} */
+/**
+ * Returns marks for span events and log records.
+ * @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {Mark[]}
+ */
 function marksOf(trace, index) {
   const events = trace.spans.events[index]?.events;
   const logs = logsOf(trace, index);
@@ -319,7 +342,7 @@ function marksOf(trace, index) {
   for (const event of Array.isArray(events) ? events.slice(0, MARKS_MAX) : []) {
     marks.push({ at: parseTimestamp(event?.timestamp, trace.originSeconds), kind: event?.name === "exception" ? "exception" : "event" });
   }
-  // The worst come first where there is no room for all: they are what is looked for.
+  // If there are too many, warnings and errors have priority.
   const told = logs.length <= MARKS_MAX ? logs : [...logs.filter(({ data }) => severityOf(data) >= WARN), ...logs.filter(({ data }) => severityOf(data) < WARN)];
   for (const { data, time } of told.slice(0, MARKS_MAX - marks.length)) marks.push({ at: time, kind: markOfLog(severityOf(data)) });
   return marks.filter((mark) => !Number.isNaN(mark.at));
@@ -338,7 +361,7 @@ function drawDecorations(row, frame, decorators) {
   row.decorated = decorated;
   row.stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
   const flags = all.filter((one) => one.flag !== undefined);
-  // What it says itself is better than what is usual.
+  // The span's own progress is better than an estimate from usual durations.
   row.flags = (flags.some(({ kind }) => kind === "progress") ? flags.filter(({ kind }) => kind !== "eta") : flags).slice(0, 2);
   return true;
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// Tells whoever does not see the page when the trace on show, or the span that is selected, comes into another state. It must
-// never tell of rows that nobody asked for.
+// Announces to screen readers when the shown trace or the selected span changes its state. Must never announce other
+// rows.
 
 import { indexOf } from "../model/model.mjs";
 import { shownName, shownStateOf, shownTraceState, traceName } from "../model/span.mjs";
@@ -9,7 +9,7 @@ import { STATE_WORDS, shortened } from "./dom.mjs";
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
 export class StateNews {
-  /** What was told last, and of what. */
+  /** The last known state, and the trace or span that has it. */
   trace = { of: "", state: "" };
   span = { of: "", state: "" };
 
@@ -22,7 +22,7 @@ export class StateNews {
   hear({ trace, ui, moment, identity }) {
     const index = indexOf(trace, ui.spanId);
     const parts = [];
-    // Of a journey in time, the scrubber tells.
+    // In time travel, the scrubber makes the announcements.
     const isNow = moment === null && trace.counts.total > 0;
     if (this.changed(this.trace, `${identity} ${isNow}`, shownTraceState(trace)) && isNow) parts.push(`${traceName(trace)}: ${STATE_WORDS[this.trace.state]}`);
     if (this.changed(this.span, `${identity} ${isNow} ${ui.spanId} ${index >= 0}`, index < 0 ? "" : shownStateOf(trace, index)) && isNow) {
@@ -31,7 +31,10 @@ export class StateNews {
     if (parts.length > 0) this.announce(parts.map((part) => shortened(part)).join(". "));
   }
 
-  /** @param {{of: string, state: string}} told @param {string} of @param {string} state @returns {boolean} whether the same thing came into another state */
+  /**
+   * @param {{of: string, state: string}} told @param {string} of @param {string} state
+   * @returns {boolean} whether the same trace or span has another state
+   */
   changed(told, of, state) {
     const isNews = told.of === of && told.state !== state && told.state !== "";
     Object.assign(told, { of, state });

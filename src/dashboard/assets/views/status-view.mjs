@@ -1,6 +1,6 @@
 // @ts-check
-// The status pill, what stands behind it on hover and focus, and the banner of what the page did not keep. It must never
-// decide what the status is.
+// The status pill, its details on hover and focus, and the banner about missing data. Must never decide what the
+// status is.
 
 import { senderLines } from "../model/senders.mjs";
 import { HEALED_MS, pageStatus, partialText, statusNews } from "../model/status.mjs";
@@ -9,7 +9,7 @@ import { statusRoute } from "../net/api.mjs";
 import { byId, element, setAttribute, setShown, setText, shortened } from "./dom.mjs";
 
 const SECOND_MS = 1_000;
-/** The server is asked who sends at most this often, and only while somebody looks. */
+/** Minimum time between requests for the senders, which are made only while the details are visible. */
 const ASK_EVERY_MS = 2_000;
 const LINE_MAX = 400;
 
@@ -18,7 +18,7 @@ export class StatusView {
   shown = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   due = null;
-  /** Who sends, as last heard. @type {string[]} */
+  /** Lines about the senders, from the last answer. @type {string[]} */
   senders = [];
   nextAsk = 0;
 
@@ -36,13 +36,13 @@ export class StatusView {
     const now = performance.now();
     if (now < this.nextAsk) return;
     this.nextAsk = now + ASK_EVERY_MS;
-    // Who may not read the status is told nothing of senders.
+    // Without permission to read the status, there are no lines about senders.
     const { body } = await this.getJson(statusRoute());
     this.senders = senderLines(body).map((line) => shortened(line, LINE_MAX));
     this.changed();
   }
 
-  /** @param {any} feed of a trace or of the list, of the server or of a file @param {import("../model/model.mjs").Trace | null} trace when it is of one @param {number | null} moment looked at */
+  /** @param {any} feed a feed of a trace or list, from the server or a file @param {import("../model/model.mjs").Trace | null} trace the trace of the feed, or null @param {number | null} moment the moment of time travel */
   draw(feed, trace, moment) {
     const { hostDropped, losses, degraded } = feed.model;
     const past = trace === null || moment === null ? undefined : formatOffset(moment - trace.start);
@@ -52,7 +52,7 @@ export class StatusView {
     const news = this.shown === null ? "" : statusNews(this.shown, status);
     this.shown = status;
     if (news !== "") this.announce(news);
-    // The word that an outage is over goes away even when nothing else happens; that it goes on is told by the second.
+    // The note about an ended outage disappears without any event, and a current outage is counted in seconds.
     const wait = status.state === "live" && status.text !== "Live" ? HEALED_MS : feed.status.next > 0 || status.state === "reconnecting" ? SECOND_MS : 0;
     if (wait > 0) {
       this.due ??= setTimeout(() => {

@@ -1,6 +1,6 @@
 // @ts-check
-// Draws the rows that stay at the top of the waterfall: the ancestors of what is scrolled to. They repeat rows of the tree, so
-// they are hidden from assistive technology and never have the focus.
+// Draws the sticky rows at the top of the waterfall: the ancestors of the first visible row. They repeat rows of the
+// tree, so they are hidden from assistive technology and never get the focus.
 
 import { STICKY_MAX, stickyRows } from "../model/sticky-rows.mjs";
 import { RowCanvas } from "../paint/row-paint.mjs";
@@ -12,10 +12,10 @@ import { byId, setShown, setStyle } from "./dom.mjs";
  * @typedef {import("./span-row-view.mjs").SpanRow} SpanRow
  */
 
-/** On a phone rows are high and few. */
+/** On a phone, rows are tall and few. */
 const STICKY_TALL_MAX = 2;
 
-/** @returns {number} rows that stay */
+/** @returns {number} the maximum number of sticky rows */
 export function stickyMax() {
   return rowSize.isTall ? STICKY_TALL_MAX : STICKY_MAX;
 }
@@ -25,7 +25,7 @@ export class StickyView {
   painted = new RowCanvas();
   /** @type {{node: HTMLElement, row: SpanRow}[]} */
   slots = [];
-  /** The rows that are shown. @type {number[]} */
+  /** The rows shown. @type {number[]} */
   rows = [];
 
   /** @param {(at: (row: SpanRow) => number) => {node: HTMLElement, row: SpanRow}} make @param {(row: SpanRow, at: number, node: HTMLElement) => boolean} drawRow */

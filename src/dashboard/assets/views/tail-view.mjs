@@ -1,5 +1,5 @@
 // @ts-check
-// The page of log records over all traces, as they come. It must never ask the server: its feed does.
+// The page of new log records of all traces. Must never send requests: its feed does.
 
 import { FoundLines } from "../model/log-lines.mjs";
 import { shortId } from "../model/ids.mjs";
@@ -11,16 +11,16 @@ import { clockText } from "./logs-view.mjs";
 
 const NONE = "No log record yet. livespan::layer() shows the events of tracing here, and log_processor() those of the SDK's logger; both also outside of spans.";
 const NAMES_EVERY_MS = 5_000;
-/** Pages of what was before that are searched without being asked. */
+/** Maximum number of earlier pages that are searched automatically. */
 const LOOKS_MAX = 5;
 
 export class TailView {
   wanted = new FoundLines();
-  /** Of traces, by id. @type {Map<string, string>} */
+  /** Names of traces, by id. @type {Map<string, string>} */
   names = new Map();
   askedAt = -Infinity;
   misses = 0;
-  /** How many pages may still be asked for because too little was found to fill the view. */
+  /** Number of pages that may still be loaded automatically because the matches do not fill the view. */
   looks = LOOKS_MAX;
 
   /**
@@ -39,7 +39,7 @@ export class TailView {
     this.table.extra.append(this.olderButton);
   }
 
-  /** What the server can search for is asked of it; the rest is looked for in what is at hand. */
+  /** Passes to the server the part of the search that it supports; the rest is applied to the loaded lines. */
   search() {
     const { text, levels } = this.table;
     const least = LEVELS.filter(([level]) => levels.has(level)).at(-1)?.[1] ?? 0;

@@ -1,5 +1,5 @@
 // @ts-check
-// Draws the line above a trace: state, name, id, duration, counts and services. It must never look at a single span.
+// Draws the line above a trace: state, name, id, duration, counts and services. Must never iterate over spans.
 
 import { shortId } from "../model/ids.mjs";
 import { percentAt, progressTextAt, progressingSpan } from "../model/running.mjs";
@@ -13,23 +13,23 @@ import { ServiceChips } from "./service-chips.mjs";
 
 const SERVICES_MAX = 8;
 const BESIDE_LENGTH_MAX = 40;
-/** Tools of the trace that have a shape. */
+/** Buttons of the trace that have a shape. */
 const TOOLS = [
   ["previous-error", "previous"], ["next-error", "chevron"], ["groups", "group"], ["expand-all", "expand"], ["collapse-all", "collapse"], ["critical", "steps"], ["follow", "follow"],
 ];
-/** States in the title of a tab, where there is no colour and no room. @type {Record<string, string>} */
+/** Marks for states in the title of a tab, which has no colour and little room. @type {Record<string, string>} */
 const TAB_MARKS = { running: "◔", waiting: "‖", failing: "!", ok: "✓", below: "✓!", error: "✕", panicked: "✕", cancelled: "⊘", lost: "?" };
 
 export class TitleView {
-  /** How far the trace is, where it says so. */
+  /** Progress of the trace in percent, empty if it reports none. */
   percent = "";
   chips = new ServiceChips(byId("trace-services"), SERVICES_MAX);
-  /** What the page is called in a tab. */
+  /** Title of the browser tab. */
   tab = "";
 
   constructor() {
     for (const [id, shape] of TOOLS) byId(id).prepend(icon(shape));
-    // On a phone the line of the title has no room for what is rarely done.
+    // On a phone, rarely used buttons are in a menu.
     const more = byId("trace-more");
     more.addEventListener("click", () => {
       const isOpen = byId("trace-menu").toggleAttribute("data-open");
@@ -56,7 +56,7 @@ export class TitleView {
     setAttribute(byId("trace-id"), "data-copy", trace.traceId);
     const elapsed = (counts.open > 0 ? Math.max(now, trace.start) : trace.end) - trace.start;
     const duration = counts.open > 0 ? formatOpen(elapsed, moving) : formatDuration(elapsed);
-    // What is gone may have begun earlier, or ended later.
+    // Missing spans may have begun earlier or ended later.
     setText(byId("trace-duration"), counts.total === 0 ? "" : isPartial(trace) ? `≥ ${duration}` : duration);
     const progressing = counts.open > 0 ? progressingSpan(trace, first) : -1;
     this.percent = percentAt(trace, progressing);
@@ -68,7 +68,7 @@ export class TitleView {
     setText(byId("error-number"), bad === 0 ? "no" : formatCount(bad));
     setText(byId("error-word"), bad === 1 ? "error" : "errors");
     setAttribute(byId("error-count"), "data-bad", bad > 0);
-    // Not disabled by the browser's word: that would take the focus from whoever steps through.
+    // `aria-disabled` instead of `disabled`, which would remove the focus from the button in use.
     for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", bad === 0 ? "true" : null);
     for (const [id, title] of [["next-error", "Next error (])"], ["previous-error", "Previous error ([)"]]) setAttribute(byId(id), "title", isPartial(trace) ? `${title}, of the spans that are kept` : title);
     this.drawServices(trace, palette);
@@ -76,7 +76,7 @@ export class TitleView {
 
   /** @param {import("../model/model.mjs").Trace} trace @param {import("../model/palette.mjs").Palette} palette */
   drawServices(trace, palette) {
-    // One service alone has no colour of its own: then names have.
+    // With a single service, span names have colours instead.
     this.chips.draw([...trace.services.values()], (name) => (trace.services.size > 1 ? palette.colour(name) : "var(--faint)"));
   }
 }

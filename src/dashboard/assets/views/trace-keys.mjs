@@ -1,5 +1,6 @@
 // @ts-check
-// What keys do in the waterfall: from row to row, up and down the tree, to the next error, and zoom. It must never draw.
+// Actions of keys in the waterfall: move between rows, up and down the tree, to the next error, and zoom. Must never
+// draw.
 
 import { groupView } from "../model/group-views.mjs";
 import { groupsOf } from "../model/groups.mjs";
@@ -26,7 +27,7 @@ export class TraceKeys {
     const from = this.view.activeRow();
     const start = from < 0 ? (by > 0 ? -1 : 0) : from;
     let row = Number.isFinite(by) ? Math.max(0, Math.min(count - 1, start + by)) : by < 0 ? 0 : count - 1;
-    // A sum is no span: what can be selected stands on either side of it.
+    // A sum row cannot be selected, so skip it.
     const isSum = () => this.view.rows.kinds[row] === ROW.sum;
     while (row > 0 && row < count - 1 && isSum()) row += Math.sign(by);
     if (isSum()) row = Math.max(0, row - 1);
@@ -41,20 +42,20 @@ export class TraceKeys {
     requestAnimationFrame(() => requestAnimationFrame(() => this.view.focusActive()));
   }
 
-  /** @returns {import("../model/groups.mjs").Group | null} whose row the keys are on */
+  /** @returns {import("../model/groups.mjs").Group | null} the group of the active row, or null */
   activeGroup() {
     const { trace, rows } = this.view;
     return trace === null || this.view.activeGroup === null ? null : groupsOf(trace).byId(groupOfRow(rows, this.view.activeRow()));
   }
 
-  /** Opens or closes the group that the keys are on. @returns {boolean} whether they are on one */
+  /** Opens or closes the group of the active row. @returns {boolean} whether it is the row of a group */
   openActive() {
     const group = this.activeGroup();
     if (group !== null) this.view.toggleGroup(group.id);
     return group !== null;
   }
 
-  /** Collapses the span, or goes to its parent when there is nothing to collapse. */
+  /** Collapses the span, or goes to its parent if it is collapsed or has no children. */
   collapseOrParent() {
     const index = this.view.active();
     const group = this.activeGroup();
@@ -90,13 +91,15 @@ export class TraceKeys {
   goToError(direction) {
     if (this.view.trace === null) return;
     const found = nextBad(this.view.trace, this.view.active(), direction);
-    // The pass over all spans wrote depths as if nothing were folded, which is what they are.
     if (found < 0) return;
     this.view.goTo(this.view.trace.spans.ids[found]);
     this.focusSoon();
   }
 
-  /** The row may not be drawn yet; after the frame that draws it, it takes the focus, unless something else has it. */
+  /**
+   * Focuses the active row after the next frame, since it may not be drawn yet. Leaves the focus of other elements
+   * alone.
+   */
   focusSoon() {
     if (this.ui.view !== "waterfall") return;
     requestAnimationFrame(() => requestAnimationFrame(() => {
@@ -119,7 +122,7 @@ export class TraceKeys {
     if (this.view.frame !== null && this.ui.zoom !== null) this.ui.setZoom(pan(this.ui.zoom, share, this.view.whole()));
   }
 
-  /** Zooms to the selected span; when that is on show already, to the whole trace. */
+  /** Zooms to the selected span, or to the whole trace if the zoom shows that span already. */
   fit() {
     const index = this.view.active();
     const { ui, view: { frame } } = this;

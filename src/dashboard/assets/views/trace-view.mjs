@@ -1,6 +1,6 @@
 // @ts-check
-// Draws one trace as tree and waterfall in one scroller, and lays out the frame that the other views of the trace draw
-// by: rows and time scale. It must never change the model.
+// Draws a trace as tree and waterfall in one scroller. Also computes the frame for the other views of the trace: rows
+// and time scale. Must never change the model.
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { FOLLOW_EVERY_MS } from "../model/follow.mjs";
@@ -35,20 +35,20 @@ import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
 /**
  * @typedef {import("../model/model.mjs").Trace} Trace
  * @typedef {import("../model/visible-rows.mjs").Rows} Rows
- * @typedef {object} TraceFrame what one drawing of a trace goes by
+ * @typedef {object} TraceFrame everything that one draw of a trace depends on
  * @property {Trace} trace
  * @property {import("../net/trace-feed.mjs").TraceFeed} feed
- * @property {number} identity of the trace: the same trace may come again as another object
+ * @property {number} identity number of the trace object; the same trace may be loaded again as another object
  * @property {import("./ui-state.mjs").Ui} ui
  * @property {number} now in tree time
- * @property {number | null} moment the moment travelled to, or null
- * @property {boolean} live something is open, and it is looked at as it is now
- * @property {boolean} moving whether `now` goes on by itself
+ * @property {number | null} moment the moment of time travel, or null
+ * @property {boolean} live a span is open and the page shows the present
+ * @property {boolean} moving whether `now` advances
  * @property {import("../model/palette.mjs").Palette} palette
  * @property {Scale} scale of the waterfall
  * @property {Rows} rows
  * @property {import("../model/span-title.mjs").TraceTitles} titles
- * @property {string} key changes when bars move for a reason that is not their own
+ * @property {string} key changes if bars move although their spans did not change
  * @typedef {object} TraceContext
  * @property {import("./ui-state.mjs").Ui} ui
  * @property {{select: (spanId: string | null) => void}} actions
@@ -56,11 +56,11 @@ import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
  * @property {import("../model/follow.mjs").Follower} follower
  */
 
-// Each row costs every frame of a scroll a share; two are on their way when the next one comes into view.
+// Each row makes every frame of a scroll slower; two extra rows are enough to be ready in time.
 const OVERSCAN = 2;
 const REST_MS = 100;
 const FOLLOW_MARGIN_ROWS = 3;
-/** As the style sheet has it. */
+/** The same width as in the style sheet. */
 const phone = globalThis.matchMedia?.("(max-width: 480px)") ?? { matches: false };
 
 export class TraceView {
@@ -71,18 +71,21 @@ export class TraceView {
   spanGaps = new SpanGaps();
   titles = new TraceTitles(titleChoice);
   revealed = "";
-  /** The span that is selected, or was last. @type {string | null} */
+  /** The span that is or was last selected. @type {string | null} */
   lastId = null;
-  /** The row that keys go on from where it is one of a group: the group's key, and whether it is the row of its chips. @type {{key: string, kind: number} | null} */
+  /**
+   * The active row if it is one of a group: the group's key, and whether the row is that of its chips.
+   * @type {{key: string, kind: number} | null}
+   */
   activeGroup = null;
   scrollTop = 0;
-  /** Where it was when rows were last drawn, and whether that was far away. */
+  /** Scroll position at the last draw of rows. */
   drawnTop = 0;
   isActiveDrawn = false;
   isBusy = false;
   gapsWait = Infinity;
   leapt = false;
-  /** When following moved the picture. */
+  /** When follow mode last moved the view. */
   jumpedAt = -Infinity;
   width = 0;
   nameWidth = 0;
@@ -138,7 +141,7 @@ export class TraceView {
     tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
     tree.addEventListener("pointerleave", () => this.pointAt(null));
     byId("axis").addEventListener("dblclick", () => this.ui.setZoom(null));
-    // Only for the row that is pointed at: titles of all rows would be written with every scroll.
+    // Set on demand, because setting all tooltips would cost time at every scroll.
     this.rowsNode.addEventListener("pointerover", ({ target }) => this.entitle(/** @type {Element} */ (target).closest(".tree-row")));
   }
 
@@ -160,7 +163,7 @@ export class TraceView {
     if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
   }
 
-  /** Pixels that the text of a row has: those of its column, or, above its bar, all of them. */
+  /** Width for the text of a row: that of its column, or the whole width if the text is above the bar. */
   get textWidth() {
     return rowSize.isTall ? this.width : this.nameWidth;
   }
@@ -177,7 +180,7 @@ export class TraceView {
     this.ui.changed();
   }
 
-  /** Forgets the trace that was on show. */
+  /** Discards everything about the shown trace. */
   reset() {
     this.ui.reset();
     this.trace = null;
@@ -194,14 +197,14 @@ export class TraceView {
   }
 
   /**
-   * Decides which rows there are and where times are drawn.
+   * Computes the rows and the time scale.
    * @param {Omit<TraceFrame, "identity" | "scale" | "rows" | "titles" | "key">} given
    * @returns {TraceFrame}
    */
   layOut(given) {
     const { trace, ui } = given;
     const began = performance.now();
-    // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
+    // Read before any write: afterwards, the browser would have to compute the layout to answer.
     this.scrollTop = this.scroller.scrollTop;
     if (trace !== this.trace) {
       this.trace = trace;
@@ -214,7 +217,7 @@ export class TraceView {
     this.titles.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
-    // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
+    // Rows, gaps and minimap each need a pass over all spans. If one was slow, the others wait for later frames.
     this.isBusy = performance.now() - began > CHEAP_MS;
     this.gapsWait = this.isBusy && this.spanGaps.foundFor !== "" ? 0 : this.spanGaps.refresh(given, stretch);
     this.isBusy ||= performance.now() - began > CHEAP_MS;
@@ -225,7 +228,7 @@ export class TraceView {
     return this.frame;
   }
 
-  /** @param {TraceFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
+  /** @param {TraceFrame} frame @returns {number} milliseconds until the next change without input; Infinity for none */
   draw(frame) {
     const { trace, feed, ui } = frame;
     this.follow.decide(frame);
@@ -241,14 +244,17 @@ export class TraceView {
     this.side.draw(frame, this.spanGaps.gaps);
     this.follow.draw(frame, this.context.follower);
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
-    // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
+    // A separate timer, because the page's ticks may have stopped.
     if (this.leapt) setTimeout(this.ui.changed, REST_MS);
     if (!frame.live) return wait;
-    // As often as the live edge moves by a pixel, within what an eye and a battery want.
+    // As often as the live edge moves by a pixel, but at least every 100 ms and at most every 16 ms.
     return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
   }
 
-  /** Rows that come above the target move it away; that, too, is put right once a second at most. @param {TraceFrame} frame */
+  /**
+   * Scrolls to the newest span, at most once in FOLLOW_EVERY_MS. New rows above it also move it out of place.
+   * @param {TraceFrame} frame
+   */
   followNewest({ trace, ui, live }) {
     const at = performance.now();
     if (!ui.follow || !live) return;
@@ -257,7 +263,7 @@ export class TraceView {
     if (this.scrollTo(nearestRow(trace, this.rows, target, ui.fold), FOLLOW_MARGIN_ROWS * rowSize.height)) this.jumpedAt = at;
   }
 
-  /** @returns {import("../model/timescale.mjs").Stretch} all of the trace */
+  /** @returns {import("../model/timescale.mjs").Stretch} the stretch of the whole trace */
   whole() {
     const { frame } = this;
     return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, openEdge(frame));
@@ -265,7 +271,7 @@ export class TraceView {
 
   /** @param {TraceFrame} frame */
   drawRows(frame) {
-    // After a leap only what is in view has to be there at once.
+    // After a jump, draw only the visible rows at first.
     this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
     this.drawnTop = this.scrollTop;
     const { first, last, height } = rowWindow({
@@ -276,7 +282,7 @@ export class TraceView {
     setStyle(this.rowsNode, "--name", `${this.textWidth}px`);
     const active = Math.max(0, this.activeRow());
     const hadFocus = this.rowsNode.contains(document.activeElement);
-    // Where the active row is out of view, the tree itself is the way in.
+    // If the active row is out of view, Tab goes to the tree itself.
     this.isActiveDrawn = active >= first && active < last;
     setAttribute(this.rowsNode, "tabindex", this.isActiveDrawn || this.rows.count === 0 ? -1 : 0);
     /** @type {import("./span-row-view.mjs").SpanRow[]} */
@@ -294,7 +300,10 @@ export class TraceView {
     if (hadFocus) this.focusActive();
   }
 
-  /** @param {import("./span-row-view.mjs").SpanRow} row @param {number} at its place among the rows @param {HTMLElement} node @param {number} active @returns {boolean} whether it must be painted anew */
+  /**
+   * @param {import("./span-row-view.mjs").SpanRow} row @param {number} at index of the row @param {HTMLElement} node @param {number} active
+   * @returns {boolean} whether its canvas must be painted again
+   */
   drawRow(row, at, node, active) {
     const frame = /** @type {TraceFrame} */ (this.frame);
     const { trace, ui } = frame;
@@ -309,7 +318,7 @@ export class TraceView {
     return (kind === ROW.group ? drawGroupRow : kind === ROW.chips ? drawChipsRow : drawRollUpRow)(row, node, ~index, frame, look);
   }
 
-  /** The row that is active has the focus, or, while that is not drawn, the tree. */
+  /** Focuses the active row, or the tree if that row is not drawn. */
   focusActive() {
     const row = this.isActiveDrawn ? this.pool.nodeAt(Math.max(0, this.activeRow())) : null;
     const node = row === null || row.hidden ? this.rowsNode : row;
@@ -337,10 +346,10 @@ export class TraceView {
     node.replaceChildren(element("h2", { text: words[0] }), element("p", { class: "muted", text: words[1] }));
   }
 
-  /** @param {number} row @param {number} margin @returns {boolean} whether it was out of view */
+  /** @param {number} row @param {number} margin @returns {boolean} whether the row was out of view */
   scrollTo(row, margin) {
     if (row < 0) return false;
-    // The height must be there before the position can be.
+    // Set the height first, since it limits the scroll position.
     setStyle(this.rowsNode, "height", `${this.rows.count * rowSize.height}px`);
     const before = this.scrollTop;
     const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: rowSize.height, margin, covered: this.trace === null ? 0 : stickyCount(this.trace, this.rows, row, stickyMax()) * rowSize.height });
@@ -351,14 +360,14 @@ export class TraceView {
     return true;
   }
 
-  // Selection and folds.
+  // Selection and folding
 
   /** @returns {number} index of the selected span, or −1 */
   active() {
     return this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
   }
 
-  /** @returns {number} the row that keys go on from: that of the selected span, or of the one that was last */
+  /** @returns {number} the active row for keys: the row of the selected span, or of the last selected one */
   activeRow() {
     if (this.trace === null) return -1;
     if (this.activeGroup !== null) {
@@ -368,7 +377,7 @@ export class TraceView {
     return nearestRow(this.trace, this.rows, indexOf(this.trace, this.lastId), this.ui.fold);
   }
 
-  /** @param {Trace} trace @param {{key: string, kind: number}} active @returns {number} −1 where it is hidden */
+  /** @param {Trace} trace @param {{key: string, kind: number}} active @returns {number} −1 if it is hidden */
   rowOfActiveGroup(trace, { key, kind }) {
     const [parent] = key.split(" ", 1);
     const group = groupsOf(trace).find(trace, indexOf(trace, parent), key.slice(parent.length + 1));
@@ -377,7 +386,7 @@ export class TraceView {
     return this.rows.kinds[row + 1] === ROW.chips ? row + 1 : row;
   }
 
-  /** Keys go on from this row, which is one of a group. @param {number} row */
+  /** Makes a group's row the active row for keys. @param {number} row */
   activateGroup(row) {
     const group = this.trace === null ? null : groupsOf(this.trace).byId(groupOfRow(this.rows, row));
     if (this.trace === null || group === null) return;
@@ -386,7 +395,7 @@ export class TraceView {
     this.ui.changed();
   }
 
-  /** Groups or none, from now on. */
+  /** Turns grouping on or off. */
   toggleGroups() {
     this.ui.setGrouped(!this.ui.isGrouped);
     remember("groups", this.ui.isGrouped);
@@ -419,7 +428,7 @@ export class TraceView {
     this.context.actions.select(this.trace.spans.ids[index]);
   }
 
-  /** Shows a span wherever it hides, and selects it. @param {string} spanId */
+  /** Selects a span, unfolding and scrolling as necessary. @param {string} spanId */
   goTo(spanId) {
     const index = this.trace === null ? -1 : indexOf(this.trace, spanId);
     if (index < 0) return;
@@ -428,7 +437,7 @@ export class TraceView {
     this.select(index);
   }
 
-  /** A zoom that shows nothing of the span gives way. @param {number} index */
+  /** Resets or moves a zoom that does not show the span. @param {number} index */
   bringIntoStretch(index) {
     const { frame, ui } = this;
     if (frame === null || ui.zoom === null) return;
@@ -437,7 +446,7 @@ export class TraceView {
     if (end < ui.zoom.start || start > ui.zoom.end) ui.setZoom(fitTo({ start, end }, this.whole()));
   }
 
-  /** The span of a deep link, as soon as it is there. @param {TraceFrame} frame */
+  /** Scrolls to the span of a deep link, once it has loaded. @param {TraceFrame} frame */
   revealOnce({ trace, ui, identity }) {
     const key = `${identity} ${ui.spanId}`;
     const index = ui.spanId === null || this.revealed === key ? -1 : indexOf(trace, ui.spanId);
@@ -449,7 +458,7 @@ export class TraceView {
   /** @param {number} index */
   reveal(index) {
     const trace = /** @type {Trace} */ (this.trace);
-    // What was made before this span came does not say whether it is hidden.
+    // Rows computed before this span arrived do not show whether it is hidden.
     this.kept.make(trace);
     if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
     this.kept.make(trace);
@@ -457,7 +466,7 @@ export class TraceView {
     this.scrollTo(nearestRow(trace, this.rows, index, this.ui.fold), rowSize.height * 2);
   }
 
-  /** @param {number} index @param {boolean} all at the same depth */
+  /** @param {number} index @param {boolean} all whether all spans at the same depth are toggled */
   toggle(index, all) {
     if (this.trace === null || this.trace.spans.childCount[index] === 0) return;
     const { spans } = this.trace;
@@ -467,7 +476,7 @@ export class TraceView {
     else this.fold(index, closed ? (this.ui.fold.except.get(spans.ids[index]) === "closed" && this.ui.fold.depth > depth ? null : "open") : "closed");
   }
 
-  /** @param {number} index @param {import("../model/visible-rows.mjs").FoldState | null} state null for what is usual here */
+  /** @param {number} index @param {import("../model/visible-rows.mjs").FoldState | null} state null for the default state */
   fold(index, state) {
     if (this.trace === null) return;
     this.ui.touch();
@@ -476,7 +485,7 @@ export class TraceView {
     else if (this.ui.fold.except.delete(id)) this.ui.foldChanged();
   }
 
-  /** @returns {string} what a screen reader is told from time to time: counts, not rows */
+  /** @returns {string} the periodic announcement for screen readers: counts, not rows */
   announcement() {
     const counts = this.trace?.counts;
     if (counts === undefined || counts.total === 0) return "";

@@ -1,5 +1,6 @@
 // @ts-check
-// The head of the list: three figures, and a chart of what began when. A drag over it narrows the list to that time.
+// The head of the list: three figures, and a chart of traces by start time. Dragging in the chart narrows the list to
+// that time.
 // It must never count traces itself.
 
 import { clockText, shortClock } from "../model/clock.mjs";
@@ -14,7 +15,7 @@ import { byId, element, setAttribute, setShown, setStyle, setText } from "./dom.
  * @typedef {{narrow: (since: number | null, until: number | null) => void}} TrafficActions
  */
 
-/** Counting 12,000 traces takes a few milliseconds: not for each frame. */
+/** Minimum time between counts: counting 12,000 traces takes several milliseconds. */
 const COUNT_EVERY_MS = 250;
 const TICKS = 4;
 const FAILED_MIN_PX = 2;
@@ -31,7 +32,7 @@ export class TrafficView {
   paintedFor = "";
   width = 0;
   height = 0;
-  /** Where a drag began, from 0 to 1. @type {number | null} */
+  /** Position where a drag began, from 0 to 1. @type {number | null} */
   from = null;
   to = 0;
 
@@ -74,7 +75,7 @@ export class TrafficView {
     byId("time-chip").addEventListener("click", () => this.actions.narrow(null, null));
   }
 
-  /** What the bucket under the pointer holds. @param {number} part */
+  /** Shows the counts of the bucket under the pointer. @param {number} part */
   tell(part) {
     const { traffic } = this;
     if (traffic === null) return;
@@ -89,7 +90,7 @@ export class TrafficView {
   /** @type {import("../model/clock.mjs").Zone} */
   zone = "local";
 
-  /** @param {ListFrame} frame @returns {number} milliseconds until it changes by itself */
+  /** @param {ListFrame} frame @returns {number} milliseconds until it changes without input */
   draw(frame) {
     const { now, query, zone, narrowed } = frame;
     const feed = /** @type {any} */ (frame.feed);
@@ -122,7 +123,7 @@ export class TrafficView {
     setText(byId("traffic-rate"), trafficRate(perSecond(traffic)));
     setText(byId("traffic-total"), plural(traffic.total, "trace"));
     const share = traffic.total === 0 ? 0 : (traffic.errors / traffic.total) * 100;
-    // What failed at all is not shown as nothing.
+    // A small share is not rounded to 0.
     setText(byId("traffic-share"), `${share > 0 && share < 0.1 ? "< 0.1" : share.toFixed(share < 10 && share > 0 ? 1 : 0)} %`);
     setAttribute(byId("traffic-share"), "data-bad", traffic.errors > 0);
     setText(byId("traffic-errors"), plural(traffic.errors, "trace"));
@@ -182,7 +183,7 @@ export class TrafficView {
 
 /**
  * @param {CanvasRenderingContext2D} context @param {import("../model/traffic.mjs").Traffic} traffic @param {{width: number, height: number}} size
- * @param {Record<string, string>} ink colours by name
+ * @param {Record<string, string>} ink the colours by name
  */
 function paintTraffic(context, { started, failed, gaps, known }, { width, height }, ink) {
   context.clearRect(0, 0, width, height);

@@ -1,6 +1,6 @@
 // @ts-check
-// The scrubber: a slider over the time of a trace, with what happened when drawn behind it. It must never decide what a
-// moment looks like.
+// The scrubber: a slider over the time of a trace, with a chart of starts, ends and failures behind it. Must never
+// compute the trace at a moment: `trace-at-time.mjs` does.
 
 import { identityOf } from "../model/identity.mjs";
 import { PHASES_MAX, phasesOf } from "../model/phases.mjs";
@@ -10,7 +10,7 @@ import { formatDuration, formatOffset, plural } from "../model/time.mjs";
 import { countUpTo } from "../model/trace-at-time.mjs";
 import { element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 
-/** Steps of the slider. */
+/** Number of steps of the slider. */
 const STEPS = 10_000;
 const PAGE_SHARE = 0.1;
 const SCRUBBER_HEIGHT = 26;
@@ -30,7 +30,7 @@ export class TravelView {
     this.speedSetFor = 0;
     /** @type {any} */
     this.frame = null;
-    /** The phases of a trace that stands still. @type {import("../model/phases.mjs").Phase[]} */
+    /** The phases of a trace without open spans. @type {import("../model/phases.mjs").Phase[]} */
     this.chapters = [];
     this.chaptersFor = "";
     this.build();
@@ -113,7 +113,7 @@ export class TravelView {
 
   /**
    * @param {any} frame with `liveNow`, the time of the live trace
-   * @returns {number} milliseconds until it changes by itself
+   * @returns {number} milliseconds until it changes without input
    */
   draw(frame) {
     this.frame = frame;
@@ -127,7 +127,7 @@ export class TravelView {
     const value = String(Math.round(((moment - start) / (end - start)) * STEPS));
     if (this.slider.value !== value) this.slider.value = value;
     const { counts } = frame.trace;
-    // A file has no now.
+    // In a file, the present is the end of its log.
     const last = frame.feed.file === undefined ? "Live" : "End";
     setText(this.liveButton, last);
     const where = this.ui.moment === null ? last : formatOffset(moment - start);
@@ -142,7 +142,7 @@ export class TravelView {
     this.liveButton.disabled = this.ui.moment === null;
     this.drawChapters(frame, start, end, moment);
     if (this.ui.moment !== null || this.drawnFor === "") this.drawActivity(frame);
-    // Twenty pictures a second are smooth to an eye, and leave time for the reader.
+    // Twenty frames per second look smooth and leave time for input.
     return this.travel.play === null ? Infinity : 50;
   }
 
@@ -154,7 +154,10 @@ export class TravelView {
     this.speed.value = String(this.travel.speed);
   }
 
-  /** The phases of a trace that has ended, or of a file: what a reader skips to. @param {any} frame @param {number} start @param {number} end @param {number} moment */
+  /**
+   * Draws the phases of an ended trace or of a file, as places to skip to.
+   * @param {any} frame @param {number} start @param {number} end @param {number} moment
+   */
   drawChapters({ feed }, start, end, moment) {
     const { model } = feed;
     const key = `${identityOf(model)} ${model.version} ${start} ${end}`;
@@ -177,7 +180,7 @@ export class TravelView {
     for (const [index, node] of [...this.chapterRow.children].entries()) setAttribute(node, "data-now", index === now);
   }
 
-  /** Starts and ends by time, failures in their colour. @param {any} frame */
+  /** Draws starts and ends over time, and failures in their own colour. @param {any} frame */
   drawActivity({ feed, liveNow }) {
     const moments = this.travel.momentsOf(feed, liveNow);
     const width = this.canvas.clientWidth;
@@ -197,7 +200,7 @@ export class TravelView {
     for (let bar = 0; bar < bars; bar += 1) {
       for (const [count, colour] of /** @type {const} */ ([[all[bar], colours.by.muted], [failed[bar], colours.by.error]])) {
         if (count === 0) continue;
-        // By the root, so that one span among thousands can still be seen.
+        // A square-root scale, so that a single span among thousands stays visible.
         const height = Math.max(3, Math.sqrt(count / most) * SCRUBBER_HEIGHT);
         context.fillStyle = colour;
         context.fillRect(bar * 3, SCRUBBER_HEIGHT - height, 2, height);
@@ -210,7 +213,7 @@ export class TravelView {
  * @param {{start: number}[]} chapters in order
  * @param {number} moment
  * @param {1 | -1} direction
- * @returns {number | null} where the next one begins; null for the end of the trace
+ * @returns {number | null} the start of the next chapter; null for the end of the trace
  */
 export function nextChapter(chapters, moment, direction) {
   if (direction > 0) return chapters.find(({ start }) => start > moment)?.start ?? null;
@@ -221,7 +224,7 @@ export function nextChapter(chapters, moment, direction) {
  * @param {Float64Array} times in order
  * @param {{start: number, end: number}} extent
  * @param {number} bars
- * @returns {number[]} how many fall into each
+ * @returns {number[]} the number of times in each bar
  */
 export function histogram(times, { start, end }, bars) {
   const counts = [];

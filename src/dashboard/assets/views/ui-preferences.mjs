@@ -1,6 +1,6 @@
 // @ts-check
-// The page's own furniture: the server's clock, what the browser remembers, theme, and the width of the inspector.
-// It must never know about traces.
+// Settings of the page that do not depend on traces: the server's clock, stored preferences, theme, time zone, and
+// the width of the inspector. Must never read a trace.
 
 import { epochMilliseconds } from "../model/time.mjs";
 import { byId, icon, setAttribute, setText } from "./dom.mjs";
@@ -10,7 +10,7 @@ const PREFIX = "livespan.";
 /**
  * @template T
  * @param {string} name
- * @param {T} fallback also the answer when the browser keeps nothing, or something of another type
+ * @param {T} fallback returned also if nothing is stored, or a value of another type
  * @returns {T}
  */
 export function recall(name, fallback) {
@@ -28,11 +28,11 @@ export function remember(name, value) {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value));
   } catch {
-    // Private windows and full stores refuse; then it holds for this page only.
+    // Private windows and full storage refuse. The value then holds for this page only.
   }
 }
 
-/** The server's clock as well as it can be known here: spans are timed by that one, and the browser's may be off. */
+/** An estimate of the server's clock. Spans have the server's times, and the browser's clock may differ. */
 export class ServerClock {
   constructor() {
     this.offset = NaN;
@@ -45,7 +45,7 @@ export class ServerClock {
   hear(serverNow) {
     const sample = epochMilliseconds(serverNow) - Date.now();
     if (Number.isNaN(sample)) return;
-    // The way here only ever makes the server look late, so the largest of recent samples is the best one. Samples age,
+    // Network delay makes the server's clock look late, so the largest recent sample is the best. Samples expire,
     // because either clock may be set.
     const aged = Date.now() - this.heardAt > 120_000;
     if (Number.isNaN(this.offset) || sample > this.offset || aged) {
@@ -62,7 +62,7 @@ export class ServerClock {
   /** @param {boolean} running */
   setRunning(running) {
     if (this.running && !running) this.stoppedAt = this.reading();
-    // Before it first runs, a stopped clock shows the time of the first thing heard.
+    // Before the first sample, a stopped clock shows the time at which it was stopped.
     if (!running && !this.running && Number.isNaN(this.offset)) this.stoppedAt = Date.now();
     this.running = running;
   }
@@ -92,7 +92,7 @@ export function initTheme(changed) {
   apply();
 }
 
-/** The clock that times of day are told by, as the browser remembers it. @param {import("./ui-state.mjs").Ui} ui */
+/** Sets up the button for the time zone, whose value is stored. @param {import("./ui-state.mjs").Ui} ui */
 export function initZone(ui) {
   const apply = () => setText(byId("zone"), ui.zone === "utc" ? "UTC" : "Local time");
   byId("zone").addEventListener("click", () => {
@@ -108,7 +108,10 @@ const WIDTH_MIN = 280;
 const WIDTH_MAX = 900;
 const WIDTH_STEP = 24;
 
-/** The border between waterfall and inspector: dragged, or moved by arrow keys. @param {() => void} changed */
+/**
+ * Sets up the border between waterfall and inspector, which is dragged or moved with arrow keys.
+ * @param {() => void} changed
+ */
 export function initResizer(changed) {
   const resizer = byId("resizer");
   let width = recall("inspector-width", 440);

@@ -1,13 +1,14 @@
 // @ts-check
-// How a reader looks: what is open, selected, folded, zoomed. One object for the page; everybody reads it, and each field
-// is written by one setter. Must never touch the DOM or a model.
+// The reader's view: page, selection, folding, zoom. One object for the page; all views read it, and each field has
+// one setter.
+// Must never touch the DOM or a model.
 
 import { openTo, unfolded } from "../model/visible-rows.mjs";
 
 /**
  * @typedef {import("../model/timescale.mjs").Stretch} Stretch
- * @typedef {{query: string, count: number, version: number, bits: Uint8Array, list: () => number[]}} Matches spans that a search found;
- *   `bits` by index, `list` in reading order, `version` grows with every change
+ * @typedef {{query: string, count: number, version: number, bits: Uint8Array, list: () => number[]}} Matches the
+ *   spans that a search found: `bits` by index, `list` in reading order; `version` grows with every change
  */
 
 export class Ui {
@@ -18,33 +19,33 @@ export class Ui {
   query = "";
   /** @type {"running" | "newest"} */
   order = "running";
-  /** Whose clock times of day are told by. @type {import("../model/clock.mjs").Zone} */
+  /** The zone in which times of day are shown. @type {import("../model/clock.mjs").Zone} */
   zone = "local";
   /** @type {"waterfall" | "flame" | "logs"} */
   view = "waterfall";
-  /** What the waterfall shows, in tree time; null for the whole trace as it grows. @type {Stretch | null} */
+  /** The zoomed stretch in tree time; null for the whole trace as it grows. @type {Stretch | null} */
   zoom = null;
-  /** The moment looked at, in tree time; null for now. @type {number | null} */
+  /** The moment of time travel, in tree time; null for now. @type {number | null} */
   moment = null;
   fold = unfolded();
   /** Grows with every change of `fold`. */
   foldVersion = 0;
-  /** Whether siblings of one name are one row. */
+  /** Whether siblings of one name are grouped. */
   isGrouped = true;
   compress = false;
   follow = false;
-  /** Whether somebody decided on `follow` for this trace: the reader, or the first look. */
+  /** Whether `follow` was decided for this trace, by the reader or by default. */
   followDecided = false;
   /** @type {Matches | null} */
   matches = null;
   criticalPath = false;
 
-  /** @param {() => void} changed asks for a frame */
+  /** @param {() => void} changed requests a frame */
   constructor(changed) {
     this.changed = changed;
   }
 
-  /** Another trace: what was said about the old one is void. */
+  /** Resets everything that belongs to the old trace. */
   reset() {
     this.zoom = null;
     this.moment = null;
@@ -55,7 +56,7 @@ export class Ui {
     this.setFold(unfolded(this.isGrouped));
   }
 
-  /** The reader took the picture in hand: it stays where it is. */
+  /** Stops follow mode, because the reader interacts with the view. */
   touch() {
     this.followDecided = true;
     if (!this.follow) return;
@@ -120,7 +121,10 @@ export class Ui {
     this.foldChanged();
   }
 
-  /** One span otherwise than the others. @param {string} spanId @param {import("../model/visible-rows.mjs").FoldState} state */
+  /**
+   * Folds one span independently of the others.
+   * @param {string} spanId @param {import("../model/visible-rows.mjs").FoldState} state
+   */
   foldSpan(spanId, state) {
     this.fold.except.set(spanId, state);
     this.foldChanged();
@@ -133,16 +137,16 @@ export class Ui {
     this.foldChanged();
   }
 
-  /** Groups that are open for what happens in them. @param {ReadonlySet<string>} keys */
+  /** Sets the groups that are opened automatically. @param {ReadonlySet<string>} keys */
   setAutomaticGroups(keys) {
     const { groups } = this.fold;
     if (keys.size === groups.automatic.size && [...keys].every((key) => groups.automatic.has(key))) return;
     groups.automatic = keys;
-    // Asked for within a frame, for this frame.
+    // Called while drawing a frame, so no further frame is requested.
     this.foldVersion += 1;
   }
 
-  /** @param {number} depth 0 closes all, Infinity opens all */
+  /** @param {number} depth 0 closes everything, Infinity opens everything */
   openToDepth(depth) {
     this.setFold(openTo(depth, this.isGrouped));
     this.touch();

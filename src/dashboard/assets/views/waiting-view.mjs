@@ -1,6 +1,6 @@
 // @ts-check
-// The line above the waterfall: what the trace waits for now, or, when it has ended, what took its time. Also what both,
-// and usual durations, add to the rows. It must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
+// The line above the waterfall: what an open trace waits for, or what took the time of an ended one. Also adds these
+// facts and usual durations to rows. Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { criticalPath, drawable } from "../model/critical-path.mjs";
@@ -21,7 +21,10 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortene
 
 const CHAINS_MAX = 3;
 const SHARES_MAX = 3;
-/** Pixels that a link to an ancestor, what stands before the line, a chain's leaf with its time, and a share take at least. */
+/**
+ * Minimum widths in pixels of a link to an ancestor, the text before the line, the leaf of a chain with its time, and a
+ * share.
+ */
 const LINK_WIDTH = 80;
 const LEAD_WIDTH = 70;
 const LEAF_WIDTH = 190;
@@ -33,23 +36,23 @@ const LINK_LENGTH_MAX = 48;
 const LOOK_EVERY_MS = 200;
 const RELOOK_MS = 1_000;
 const HOLD_MS = 1_200;
-// A trace that has just ended may go on; the path is worth a walk over all spans only when it is quiet.
+// A trace that has just ended may continue. The pass over all spans for its critical path waits until it is quiet.
 const QUIET_MS = 300;
 const SEGMENTS_MAX = 6;
 
 export class WaitingView {
   node = byId("waiting-for");
-  /** In pixels, as last told: asking would lay out the page. */
+  /** Width in pixels, from the last resize event: reading it would force a layout. */
   width = 0;
   drawnFor = "";
   lookedAt = -Infinity;
-  /** Under a pointer that has just moved, what a click would hit stays what it is. */
+  /** Until then, links under the pointer do not change, so that a click hits what the reader sees. */
   heldUntil = -Infinity;
   /** @type {import("../model/waits-for.mjs").Chain[]} */
   chains = [];
   total = 0;
   lead = element("span", { class: "lead" });
-  /** @type {Line[]} kept and written anew, so that a link that has the focus keeps it */
+  /** @type {Line[]} reused, so that a link with the focus keeps it */
   lines = [];
   more = element("button", { type: "button", class: "chip", title: "Go to the next innermost open span", hidden: true, on: { click: () => this.next() } });
   rest = element("span", { class: "faint rest" });
@@ -94,22 +97,25 @@ export class WaitingView {
       this.path = null;
     }
     const open = trace.counts.open > 0;
-    // What is left of a trace does not say what made the whole of it take so long.
+    // A partial trace does not show what took the time of the whole.
     setShown(byId("critical"), !open && trace.counts.total > 0 && !isPartial(trace));
     setAttribute(byId("critical"), "aria-pressed", String(this.ui.criticalPath));
     const wait = open ? this.drawWaiting(frame, at) : this.drawPath(frame, at);
-    // Of its own: with the stream at its end, no clock of the page asks for frames.
+    // A separate timer, because the page's ticks stop with the stream.
     if (wait < Infinity) this.timer ??= setTimeout(() => {
       this.timer = null;
       this.ui.changed();
     }, wait);
   }
 
-  /** @param {TraceFrame} frame @param {number} at @returns {number} milliseconds until it must look again; Infinity for never */
+  /**
+   * @param {TraceFrame} frame @param {number} at
+   * @returns {number} milliseconds until the next draw without input; Infinity for none
+   */
   drawWaiting(frame, at) {
     const { trace } = frame;
     const due = Math.max(this.lookedAt + LOOK_EVERY_MS, this.heldUntil);
-    // What is awaited becomes what hangs by time alone.
+    // A wait becomes long without any event, so chains are also recomputed at intervals.
     if ((this.changedAt > this.lookedAt || at - this.lookedAt >= RELOOK_MS) && at >= due) {
       this.lookedAt = at;
       ({ chains: this.chains, total: this.total } = waitingChains(trace, frame.now));
@@ -140,7 +146,7 @@ export class WaitingView {
     return this.changedAt > this.lookedAt ? Math.max(0, due - at) : Infinity;
   }
 
-  /** The one that has blocked its thread for the longest. @param {TraceFrame} frame */
+  /** Draws the span that has blocked its thread for the longest time. @param {TraceFrame} frame */
   drawBlocked(frame) {
     const { trace, now, moving } = frame;
     const [worst, ...others] = trace.counts.open > 0 ? blockedSpans(trace, now) : [];
@@ -162,7 +168,10 @@ export class WaitingView {
     return this.lines[place];
   }
 
-  /** What stands behind the lines. @param {number} lines that are shown @param {string} more @param {string} rest */
+  /**
+   * Draws the end of the line.
+   * @param {number} lines number of shown lines @param {string} more @param {string} rest
+   */
   finish(lines, more, rest) {
     for (const [place, line] of this.lines.entries()) setShown(line.node, place < lines);
     setShown(this.lead, lines > 0 || rest !== "");
@@ -172,7 +181,7 @@ export class WaitingView {
     setText(this.rest, rest);
   }
 
-  /** The next innermost open span, in reading order. */
+  /** Selects the next innermost open span, in reading order. */
   next() {
     const { trace } = this;
     if (trace === null) return;
@@ -185,7 +194,7 @@ export class WaitingView {
     const isWhole = !isPartial(trace);
     if (isWhole && trace.counts.total > 0 && this.path === null) {
       const wait = this.changedAt + QUIET_MS - at;
-      // The first look at a trace that ended long ago needs no patience.
+      // If nothing was drawn yet, the trace ended before it was opened, so do not wait.
       if (wait > 0 && this.drawnFor !== "") return wait;
       this.path = criticalPath(trace);
     }
@@ -208,11 +217,11 @@ export class WaitingView {
 
   /** @param {TraceFrame} frame @param {number} index @returns {import("../net/duration-baseline.mjs").Usual | null} */
   usual({ trace, feed }, index) {
-    // A file's programs are not those of this server.
+    // Statistics of this server do not apply to traces from a file.
     return /** @type {any} */ (feed).file ? null : this.expectations.of(serviceOf(trace, index), nameOf(trace, index));
   }
 
-  /** What it adds to a row. @param {number} index @param {TraceFrame} frame @returns {Decoration[]} */
+  /** Returns the decorations of a row. @param {number} index @param {TraceFrame} frame @returns {Decoration[]} */
   decorate(index, frame) {
     const { trace, scale, now, ui } = frame;
     const { spans } = trace;
@@ -228,7 +237,7 @@ export class WaitingView {
   }
 }
 
-/** One chain of open spans, or one share of the critical path. Its elements stay, whatever they show. */
+/** One chain of open spans, or one share of the critical path. Its elements are reused. */
 class Line {
   /** @param {{goTo: (spanId: string) => void}} actions */
   constructor(actions) {
@@ -239,7 +248,7 @@ class Line {
     this.time = element("span", { class: "figure" });
     this.slow = element("span", { class: "slow" });
     this.awaits = element("span", { class: "awaits" });
-    /** From the leaf up: what is waited for comes first, and survives on a narrow screen. */
+    /** From the leaf up, so that on a narrow screen the span that is waited for stays visible. */
     this.above = Array.from({ length: LINKS_MAX }, () => ({ sign: element("span", { class: "faint" }), link: this.link("") }));
     this.node = element("span", { class: "chain" }, this.shape, this.leaf.node, this.count, this.time, this.awaits, this.slow, ...this.above.flatMap(({ sign, link }) => [sign, link.node]));
   }
@@ -266,7 +275,7 @@ class Line {
     this.lead(this.leaf, trace, leaf);
     setText(this.count, "");
     const above = links.slice(0, -1).reverse();
-    // The root always, the others as far as there is room.
+    // The root is always shown, the others as far as there is room.
     const shown = above.length <= max ? above : [...above.slice(0, max - 1), above[above.length - 1]];
     const left = hidden + above.length - shown.length;
     for (const [place, { sign, link }] of this.above.entries()) {

@@ -1,29 +1,29 @@
 // @ts-check
-// Wheel, drag and keys on a surface of time, turned into zoom and pan. It must never draw, nor know a span.
+// Turns wheel, drag and touch on a time axis into zoom and pan. Must never draw, nor read a span.
 
 import { pan, zoomAbout } from "../model/timescale.mjs";
 
 /**
  * @typedef {import("../model/timescale.mjs").Stretch} Stretch
  * @typedef {object} ZoomOptions
- * @property {() => import("../model/timescale.mjs").Scale | null} scale what the surface shows now
- * @property {() => Stretch} bounds all that there is to show
- * @property {() => number} left where its time begins, in pixels of the window
+ * @property {() => import("../model/timescale.mjs").Scale | null} scale the current scale of the surface
+ * @property {() => Stretch} bounds the whole stretch
+ * @property {() => number} left left edge of the time axis in window pixels
  * @property {import("./ui-state.mjs").Ui} ui
  */
 
-/** Per pixel of the wheel: a usual notch of 100 pixels zooms by a fifth. */
+/** Zoom per pixel of the wheel: a usual notch of 100 pixels zooms by a fifth. */
 const WHEEL_ZOOM = 0.0019;
 const WHEEL_STEP_MAX = 240;
-/** A wheel that counts lines, not pixels. */
+/** Pixels per line, for wheels that count lines. */
 const LINE_PIXELS = 16;
-/** A press that moves less is a click. */
+/** A pointer that moves less than this between press and release makes a click. */
 const DRAG_MIN = 4;
 export const KEY_ZOOM = 0.8;
 export const KEY_PAN = 0.15;
 
 /**
- * Ctrl- or ⌘-wheel zooms about the cursor, a sideways wheel or shift-wheel pans, a drag pans what is zoomed.
+ * Ctrl- or ⌘-wheel zooms at the pointer; a sideways wheel, shift-wheel or a drag pans a zoomed view.
  * @param {HTMLElement} surface
  * @param {ZoomOptions} options
  */
@@ -35,7 +35,7 @@ export function attachZoom(surface, options) {
 }
 
 /**
- * Two fingers zoom about the point between them; one finger scrolls, as the browser does it.
+ * Two fingers zoom at the point between them; the browser handles one finger, which scrolls.
  * @param {HTMLElement} surface @param {ZoomOptions} options
  */
 export function attachPinch(surface, options) {
@@ -59,7 +59,10 @@ export function attachPinch(surface, options) {
   for (const type of ["touchend", "touchcancel"]) surface.addEventListener(type, () => (pinch = null), { passive: true });
 }
 
-/** The same without the drag, for what a drag means something else on. @param {HTMLElement} surface @param {ZoomOptions} options */
+/**
+ * Attaches the wheel only, for surfaces where a drag has another meaning.
+ * @param {HTMLElement} surface @param {ZoomOptions} options
+ */
 export function attachWheel(surface, options) {
   surface.addEventListener("wheel", (event) => wheel(event, options), { passive: false });
 }
@@ -74,13 +77,13 @@ function wheel(event, options) {
     event.preventDefault();
     const by = Math.max(-WHEEL_STEP_MAX, Math.min(WHEEL_STEP_MAX, event.deltaY * unit));
     const x = Math.max(0, Math.min(scale.width, event.clientX - options.left()));
-    // Of what was asked for last: a wheel may turn more than once before the next frame.
+    // Starts from the last requested zoom: a wheel may turn more than once before the next frame.
     options.ui.setZoom(zoomAbout(options.ui.zoom ?? bounds, scale.time(x), Math.exp(by * WHEEL_ZOOM), bounds));
     return;
   }
   const sideways = event.shiftKey && event.deltaX === 0 ? event.deltaY : event.deltaX;
   if (Math.abs(sideways) <= Math.abs(event.shiftKey ? 0 : event.deltaY)) return;
-  // Not zoomed, there is nowhere to pan to; but the browser must not take it for "back".
+  // Without a zoom there is nothing to pan, but the browser must not treat the gesture as "back".
   event.preventDefault();
   if (options.ui.zoom !== null) options.ui.setZoom(pan(options.ui.zoom, (sideways * unit) / scale.width, bounds));
 }
@@ -105,7 +108,7 @@ function startDrag(surface, down, options) {
     surface.removeEventListener("pointerup", stop);
     surface.removeEventListener("pointercancel", stop);
     delete surface.dataset.dragging;
-    // The click that ends a drag selects nothing.
+    // The click that ends a drag must not select anything.
     if (dragging) addEventListener("click", swallow, { capture: true, once: true });
     setTimeout(() => removeEventListener("click", swallow, { capture: true }), 0);
   };
