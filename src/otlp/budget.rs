@@ -1,18 +1,19 @@
-//! Bounds the memory of the requests that are being read or wait for the worker. Any thread uses it; nothing waits.
+//! Bounds the memory of the requests that are being read or wait for the worker. Any thread uses
+//! it; no call waits.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The bytes that all requests may use together.
+/// The bytes that all requests together may use.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     used: AtomicUsize,
     max: usize,
 }
 
-/// There is no room now; there will be when other requests are done.
+/// There is no room now. There will be room when other requests are done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
@@ -29,7 +30,7 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns a share without bytes.
+    /// Returns a share of zero bytes.
     pub(crate) fn share(self: &Arc<Self>) -> MemoryShare {
         MemoryShare {
             budget: Arc::clone(self),
@@ -38,7 +39,7 @@ impl MemoryBudget {
     }
 }
 
-/// The bytes that one request uses. They are given back when it is dropped.
+/// The bytes that one request uses. They are returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct MemoryShare {
     budget: Arc<MemoryBudget>,
@@ -46,7 +47,8 @@ pub(crate) struct MemoryShare {
 }
 
 impl MemoryShare {
-    /// Takes further bytes. A request that is alone may exceed the bound: its own bounds hold.
+    /// Adds bytes to the share. A lone request may exceed the budget, because its own bounds still
+    /// apply.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         let is_alone = used == self.bytes;

@@ -4,9 +4,11 @@ use std::{fmt, time::Duration};
 
 use crate::error::Error;
 
-/// Takes OTLP from other processes: a setting of [`LiveSpansBuilder::otlp`](crate::LiveSpansBuilder::otlp).
+/// The settings for receiving OTLP from other processes, for
+/// [`LiveSpansBuilder::otlp`](crate::LiveSpansBuilder::otlp).
 ///
-/// Without a token, whoever may read the whole log may also write: by default, the programs of this machine.
+/// Without a token, every client that may read the whole log may also write. By default, those are
+/// the programs on this machine.
 ///
 /// ```
 /// use livespan::{LiveSpans, otlp::OtlpReceiver};
@@ -52,57 +54,65 @@ impl Default for OtlpReceiver {
 }
 
 impl OtlpReceiver {
-    /// Default bound on the body of a request, in bytes, both as it is sent and after decompression: 20 MiB. A larger
-    /// one is answered with status 413.
+    /// Default bound on the body of a request, in bytes, both as it is sent and after
+    /// decompression: 20 MiB. The response to a larger one is status 413.
     pub const DEFAULT_BODY_BYTES: usize = 20 * 1024 * 1024;
-    /// Default bound on the spans, or the log records, of a request: 50,000. A request with more is answered with
-    /// status 413.
+    /// Default bound on the spans, or the log records, of a request: 50,000. The response to a
+    /// request with more is status 413.
     pub const DEFAULT_ITEMS: usize = 50_000;
-    /// Default bound on the memory of all requests that are being read or wait for the log's thread, in bytes: 64 MiB.
-    /// A request for which there is no room is answered with status 503 and `Retry-After`; nothing of it is taken. One
-    /// request alone may use up to [`REQUEST_BYTES_MAX`](Self::REQUEST_BYTES_MAX).
+    /// Default bound on the memory of all requests that are being read or wait for the log's
+    /// thread, in bytes: 64 MiB. The response to a request without room is status 503 with
+    /// `Retry-After`, and nothing of the request is stored. One request alone may use up to
+    /// [`REQUEST_BYTES_MAX`](Self::REQUEST_BYTES_MAX).
     pub const DEFAULT_MEMORY_BYTES: usize = 64 * 1024 * 1024;
-    /// Upper bound on the memory of one decoded request, in bytes: 256 MiB. A request that needs more, such as one of
-    /// empty values only, is answered with status 413.
+    /// Upper bound on the memory of one decoded request, in bytes: 256 MiB. The response to a
+    /// request that needs more, such as one with only empty values, is status 413.
     pub const REQUEST_BYTES_MAX: usize = 256 * 1024 * 1024;
     /// How long a sender may take for the body of a request: 30 seconds.
     pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-    /// How long a request waits until the store has its events: 10 seconds. Then it is answered with status 503. If the
-    /// sender repeats it, what was stored meanwhile is left out.
+    /// How long a request waits until the store has its events: 10 seconds. Then the response is
+    /// status 503. If the sender repeats the request, events that were stored meanwhile are not
+    /// stored again.
     pub const STORE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Upper bound on nested values: 60 levels. What is nested deeper is left empty.
+    /// Upper bound on nested values: 60 levels. Values below that are replaced by null.
     pub const VALUE_DEPTH_MAX: usize = 60;
-    /// Upper bound on the processes that are told apart: 1,024. Further ones are shown as one process for each service
-    /// name.
+    /// Upper bound on the processes that are distinguished: 1,024. Further ones are combined into
+    /// one process per service name.
     pub const PROCESSES_MAX: usize = 1_024;
-    /// Upper bound on the service names of such further processes: 256. Spans of others are rejected.
+    /// Upper bound on the service names of such combined processes: 256. Spans of further services
+    /// are rejected.
     pub const SERVICES_MAX: usize = 256;
-    /// Upper bound on the open spans that are followed at once: 65,536. A further span is shown when it ends; `/status`
-    /// counts them.
+    /// Upper bound on the open spans that are followed at once: 65,536. A further span is shown
+    /// only when it ends; `/status` counts such spans.
     pub const OPEN_SPANS_MAX: usize = 65_536;
-    /// Upper bound on the ended spans that are remembered, so that a repetition is left out: 262,144.
+    /// Upper bound on the ended spans that are remembered in order to recognize repetitions:
+    /// 262,144.
     pub const ENDED_SPANS_MAX: usize = 262_144;
-    /// Upper bound on the newest stored events that the first request after a restart reads, so that a repetition of what
-    /// was stored before it is left out: 131,072. A sender repeats a request if the program ended before it answered.
+    /// Upper bound on the newest stored events that the first request after a restart reads:
+    /// 131,072. They are needed to recognize repetitions of spans that were stored before the
+    /// restart. A sender repeats a request if the program ended before it responded.
     pub const STORED_EVENTS_READ_MAX: u64 = 131_072;
-    /// How far a start or an end may lie after its receipt: 1 second. Beyond it the event has the time of receipt, too
-    /// (`receivedTimestamp`): the sender's clock is ahead.
+    /// How far the time of a start or an end may lie after its receipt: 1 second. An event beyond
+    /// that also has the time of receipt (`receivedTimestamp`), because the sender's clock is
+    /// ahead.
     pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(1);
-    /// How far a start or an end may lie before its receipt: 5 minutes, the time for which exporters retry. Beyond it the
-    /// event has the time of receipt, too (`receivedTimestamp`): it came late, or the sender's clock is behind.
+    /// How far the time of a start or an end may lie before its receipt: 5 minutes, the time for
+    /// which exporters retry. An event beyond that also has the time of receipt
+    /// (`receivedTimestamp`), because it is late or the sender's clock is behind.
     pub const DELAY_MAX: Duration = Duration::from_secs(300);
-    /// The shortest silence after which a process that used to send its open spans again counts as dead: 30 seconds.
+    /// The shortest silence after which a process counts as dead: 30 seconds. It applies only to
+    /// processes that have sent open spans repeatedly.
     pub const SILENCE_MIN: Duration = Duration::from_secs(30);
 
-    /// Asks senders for this token: `Authorization: Bearer …`, or `x-otlp-api-key: …`. With
-    /// `OTEL_EXPORTER_OTLP_HEADERS=x-otlp-api-key=…` every SDK sends it.
+    /// Requires this token from senders: `Authorization: Bearer …`, or `x-otlp-api-key: …`. Every
+    /// SDK sends it if `OTEL_EXPORTER_OTLP_HEADERS=x-otlp-api-key=…` is set.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Lets pages of these origins send spans (CORS), such as `https://shop.example`, or `http://localhost:*` for any
-    /// port. By default no page of another origin may.
+    /// Lets pages of these origins send spans (CORS), such as `https://shop.example`, or
+    /// `http://localhost:*` for any port. By default no page of another origin may send.
     pub fn allowed_origins<O: Into<String>>(
         mut self,
         origins: impl IntoIterator<Item = O>,
@@ -127,8 +137,8 @@ impl OtlpReceiver {
         self
     }
 
-    /// Bounds the memory of all requests that are being read or wait, in bytes (default
-    /// [`DEFAULT_MEMORY_BYTES`](Self::DEFAULT_MEMORY_BYTES)).
+    /// Bounds the memory of all requests that are being read or wait for the log's thread, in bytes
+    /// (default [`DEFAULT_MEMORY_BYTES`](Self::DEFAULT_MEMORY_BYTES)).
     pub fn memory_bytes(mut self, max: usize) -> Self {
         self.memory_bytes_max = max;
         self

@@ -1,5 +1,6 @@
-//! Changes of open spans that came too soon after the last `updated` event. The newest state of each span is kept until
-//! it may be told, so the last value is never lost. Bounded in bytes. Pure; the worker uses it.
+//! Updates of open spans that came too soon after the last `updated` event. The newest state of
+//! each span is kept until its next update is due, so the last value is never lost. Bounded in
+//! bytes. Pure; the worker uses it.
 
 use std::collections::BTreeSet;
 
@@ -11,19 +12,20 @@ use crate::{
     util::{hash::Map, sync::Instant, time::Timestamp},
 };
 
-/// Upper bound on the spans that wait, in bytes of their protobuf. A change beyond it is told at once.
+/// Upper bound on the deferred spans, in bytes of their protobuf. An update beyond it is emitted at
+/// once.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct DeferredUpdates {
     spans: Map<SpanIdPair, (DeferredUpdate, usize)>,
-    /// When each may be told.
+    /// The spans by the time at which their update is due.
     due: BTreeSet<(Instant, SpanIdPair)>,
     bytes: usize,
     bytes_max: usize,
 }
 
-/// The newest state of an open span.
+/// The newest state of an open span, to be emitted when it is due.
 #[derive(Clone, Debug)]
 pub(super) struct DeferredUpdate {
     pub(super) span: Span,
@@ -44,8 +46,8 @@ impl Default for DeferredUpdates {
 }
 
 impl DeferredUpdates {
-    /// Keeps the state of a span in place of an earlier one. Returns `false`, and keeps nothing of the span, if there is
-    /// no room.
+    /// Stores the state of a span, and replaces an earlier one. If there is no room, stores nothing
+    /// for the span and returns `false`.
     pub(super) fn insert(&mut self, update: &DeferredUpdate) -> bool {
         let key = update.place.key;
         self.remove(&key);
@@ -66,7 +68,7 @@ impl DeferredUpdates {
         Some(update)
     }
 
-    /// Removes and returns the first one that may be told.
+    /// Removes and returns the first update that is due.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<DeferredUpdate> {
         let (_, key) = *self.due.first().filter(|(due, _)| *due <= now)?;
         self.remove(&key)

@@ -1,5 +1,6 @@
-//! Turns requests into events: which span starts, changes or ends, by what is known of it. The forms of open spans are
-//! listed in the documentation of [`otlp`](crate::otlp). It runs on the worker thread.
+//! Turns requests into events. It decides for each span whether it starts, changes or ends, by the
+//! events that it has already had. The documentation of [`otlp`](crate::otlp) lists the forms of
+//! open spans. It runs on the worker thread.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,24 +29,24 @@ use crate::{
     },
 };
 
-/// Bytes of a batch after which the worker stores it, though the request has more.
+/// The batch size in bytes at which the worker stores the batch, even in the middle of a request.
 const BATCH_BYTES: usize = 512 * 1024;
 /// The worker's half of the receiver.
 #[derive(Debug)]
 pub(crate) struct OtlpEncoder {
     queue: Arc<RequestQueue>,
     senders: SharedSenders,
-    /// By the number of the sender.
+    /// The activity of each sender, by its number.
     heard: Vec<SenderActivity>,
     open: FollowedSpans,
     recent: RecentEnds,
-    /// Whether `recent` has what an earlier run of the program stored.
+    /// Whether `recent` contains the ends that an earlier run of the program stored.
     has_read_store: bool,
     deferred: DeferredUpdates,
-    /// Spans that the batch changes which is not stored yet, as they were before, in its order.
+    /// The earlier states of the spans that the unstored batch changes, in the batch's order.
     uncommitted: Vec<Before>,
     current: Option<Current>,
-    /// Requests whose last events are in the batch that is not stored yet.
+    /// Requests whose last events are in the unstored batch.
     complete: Vec<Complete>,
 }
 
@@ -55,20 +56,21 @@ struct Current {
     contents: Contents,
     received: Timestamp,
     stored: oneshot::Sender<bool>,
-    /// Whether the store refused a part of it.
+    /// Whether the store rejected a part of the request.
     has_failed: bool,
     phase: EncodePhase,
     _memory: MemoryShare,
 }
 
-/// What was known of a span before a batch changed it. The store may refuse the batch.
+/// The state of a span before a batch changed it. It is restored if the store rejects the batch.
 #[derive(Debug)]
 struct Before {
     key: SpanIdPair,
     open: Option<FollowedSpan>,
-    /// The content of its end.
+    /// The content of the span's end.
     ended: Option<u64>,
-    /// An update of the batch whose request was answered already. Nobody sends it again.
+    /// A deferred update in the batch. Its request has already got a response, so the sender will
+    /// not repeat it.
     answered: Option<Box<DeferredUpdate>>,
 }
 
@@ -78,11 +80,13 @@ struct Complete {
     has_failed: bool,
 }
 
-/// What comes next of a request. All starts come before all ends, so that no trace seems complete too early.
+/// The next step of a request. All starts come before all ends, so that no trace seems complete too
+/// early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EncodePhase {
     Starts(usize),
-    /// The number of ends that are left: children end before their parents.
+    /// The number of remaining ends. Children end before their parents, so the ends are encoded
+    /// backwards.
     Ends(usize),
     Logs(usize),
     Done,
@@ -104,7 +108,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Learns from a request that its senders live.
+    /// Records a sign of life from the senders of a request.
     fn hear(&mut self, request: &ReceivedRequest) {
         let now = Instant::now();
         let senders = lock(&self.senders);
@@ -126,7 +130,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Copies what changed to where `/status` reads it.
+    /// Copies changes to the state that `/status` reads.
     fn report(&self, contents: &Contents) {
         let mut senders = lock(&self.senders);
         let mut last = None;
@@ -172,7 +176,8 @@ impl OtlpEncoder {
             }
             return;
         }
-        // What was open is late, or was followed already; what ended is a repetition or a correction.
+        // An open span that was repeated in this request is already followed. A span with a known
+        // end was sent again, or corrected, or this is a late copy of its start.
         if place.is_repeated || self.recent.get(&place.key).is_some() {
             return;
         }
@@ -200,7 +205,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// An open span was sent again: a sign of life, and what changed is told.
+    /// Handles an open span that was sent again. This is a sign of life, and emits its changes.
     fn resent(
         &mut self,
         (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
@@ -220,7 +225,7 @@ impl OtlpEncoder {
         if let Some(heard) = self.heard.get_mut(sender) {
             heard.resent(gap);
         }
-        // What waits is older than this.
+        // A deferred update is older than this one.
         self.deferred.remove(&place.key);
         if !is_news {
             return;
@@ -238,7 +243,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Tells what changed in an open span.
+    /// Emits the changes of an open span.
     fn update(
         &mut self,
         (span, place, received): (&Span, &SpanPlace, Timestamp),
@@ -252,7 +257,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Tells a change that has waited.
+    /// Emits a deferred update.
     fn update_deferred(
         &mut self,
         update: DeferredUpdate,
@@ -270,7 +275,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Returns the time of receipt if the time of an event is not plausible beside it.
+    /// Returns the time of receipt if the event's own time is implausible.
     fn receipt(
         &mut self,
         sender: usize,
@@ -284,7 +289,7 @@ impl OtlpEncoder {
         Some(received)
     }
 
-    /// Remembers what is known of a span, before the batch changes it.
+    /// Records the state of a span before the batch changes it.
     fn note_before(&mut self, key: SpanIdPair) {
         self.uncommitted.push(Before {
             key,
@@ -294,7 +299,8 @@ impl OtlpEncoder {
         });
     }
 
-    /// Forgets what the batch said, because the store has refused it: the sender repeats it.
+    /// Restores the states from before the batch, because the store has rejected it. The senders
+    /// repeat its spans.
     fn roll_back(&mut self) {
         let again = Instant::now() + UPDATE_INTERVAL;
         while let Some(before) = self.uncommitted.pop() {
@@ -340,7 +346,7 @@ impl OtlpEncoder {
             return;
         }
         if let Some(update) = self.deferred.remove(&place.key) {
-            // The last value is told before the end.
+            // The last value is emitted before the end.
             self.update_deferred(update, encoder, batch);
         }
         self.note_before(place.key);
@@ -374,7 +380,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Takes the next request from the queue.
+    /// Removes the next request from the queue.
     fn begin(&mut self, encoder: &SpanEncoder) -> Option<Current> {
         let request = self.queue.pop()?;
         if !self.has_read_store {
@@ -404,7 +410,8 @@ impl OtlpEncoder {
             ..
         } = current;
         let received = *received;
-        // The phase goes on before the item is encoded: an item that panics must not come again.
+        // The phase advances before the item is encoded, so that an item that panics is not encoded
+        // again.
         match *phase {
             EncodePhase::Starts(next) => {
                 *phase = EncodePhase::Starts(next + 1);
@@ -467,7 +474,7 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
         }
         self.uncommitted.clear();
         for complete in self.complete.drain(..) {
-            // The request may wait no longer.
+            // The send fails if the request has stopped waiting.
             let _unheard = complete.stored.send(is_stored && !complete.has_failed);
         }
     }

@@ -1,5 +1,5 @@
-//! The open spans of other processes, with hashes of what was told of each, so that only changes are told. Bounded in
-//! spans and in attributes. Pure; the worker uses it.
+//! The open spans of other processes, with hashes of their last emitted state, so that only changes
+//! are emitted. Bounded in spans and in attributes. Pure; the worker uses it.
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 
@@ -17,8 +17,8 @@ use crate::{
     util::{hash::Map, sync::Instant, time::Timestamp},
 };
 
-/// Upper bound on the attributes, of all open spans together, of which hashes are kept. A span beyond it is told whole
-/// when it changes.
+/// Upper bound on the attribute hashes of all open spans together. For a span beyond it, an update
+/// repeats all attributes.
 const ATTRIBUTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct FollowedSpans {
     attributes: usize,
 }
 
-/// One open span, as it was last told.
+/// The last emitted state of one open span.
 #[derive(Clone, Debug)]
 pub(super) struct FollowedSpan {
     pub(super) sender: usize,
@@ -67,7 +67,7 @@ impl FollowedSpan {
         self.attributes.as_ref().map_or(0, |pairs| pairs.len())
     }
 
-    /// Returns whether the span was told with this attribute.
+    /// Returns whether the last emitted state has this attribute.
     fn has(&self, pair: (u64, u64)) -> bool {
         let known = self.attributes.as_ref();
         known.is_some_and(|known| known.contains(&pair))
@@ -104,12 +104,12 @@ impl FollowedSpans {
         self.spans.len() >= self.spans_max
     }
 
-    /// Remembers what was told of the span.
+    /// Records the emitted state of the span.
     pub(super) fn insert(&mut self, span: &Span, place: &SpanPlace, now: Instant) {
         self.restore(place.key, Some(FollowedSpan::of(span, place, now)));
     }
 
-    /// Remembers a span as it was; it is known no more if it was not.
+    /// Restores the state of a span. `None` removes the span.
     pub(super) fn restore(&mut self, key: SpanIdPair, open: Option<FollowedSpan>) {
         self.remove(&key);
         let Some(mut open) = open else { return };
@@ -126,7 +126,7 @@ impl FollowedSpans {
         Some(open)
     }
 
-    /// Removes and returns the spans of a sender.
+    /// Removes all spans of a sender, and returns their ids.
     pub(super) fn take_of(&mut self, sender: usize) -> Vec<SpanIdPair> {
         let of_sender =
             |(key, open): (&SpanIdPair, &FollowedSpan)| (open.sender == sender).then_some(*key);
@@ -137,8 +137,8 @@ impl FollowedSpans {
         keys
     }
 
-    /// Returns what changed since the span was told; `None` if nothing did. The fields of the span are its ids, and the
-    /// attributes and links that changed.
+    /// Returns the changes since the last emitted state, or `None` if there are none. The returned
+    /// span fields are the ids, and the attributes and links that changed.
     pub(super) fn changes<'a>(
         &self,
         span: &'a Span,
@@ -186,7 +186,8 @@ impl FollowedSpans {
     }
 }
 
-/// Returns what a span that was first seen open says besides its start; `None` if nothing.
+/// Returns the fields for the first update of a span that was first seen while open: those that its
+/// start event lacks. Returns `None` if there are none.
 pub(crate) fn first_changes<'a>(
     SpanView { span, .. }: SpanView<'a>,
     key: &SpanIdPair,
@@ -215,7 +216,8 @@ fn awaits(span: &Span, received: Timestamp) -> Awaiting<(std::borrow::Cow<'_, st
     })
 }
 
-/// Returns the fields of the start of a span that had ended when it was first seen: its end has the rest.
+/// Returns the start fields of a span that was first seen when it had ended. They are few, because
+/// its end has the rest.
 pub(super) fn bare_start(view: SpanView<'_>, key: SpanIdPair) -> SpanFields<'_> {
     SpanFields {
         attributes: Vec::new(),

@@ -1,12 +1,13 @@
-//! Takes OTLP: spans and log records that other processes, in any language, send while they run. [`ImportedFile`] reads
-//! files of traces by the same mapping.
+//! Receives OTLP: spans and log records that other processes, in any language, send while they run.
+//! [`ImportedFile`] reads trace files by the same mapping.
 //!
-//! [`OtlpReceiver`] turns it on: `LiveSpans::builder().otlp(OtlpReceiver::default())`. The routes `POST /v1/traces`,
-//! `/v1/logs` and `/v1/metrics` are then served beside the others.
+//! [`OtlpReceiver`] turns it on: `LiveSpans::builder().otlp(OtlpReceiver::default())`. The server
+//! then also has the routes `POST /v1/traces`, `/v1/logs` and `/v1/metrics`.
 //!
 //! # How open spans are recognised
 //!
-//! OTLP has no word for a span that has not ended. These forms are in use, and each is taken:
+//! OTLP has no form for a span that has not ended. Senders use these forms, and livespan accepts
+//! all of them:
 //!
 //! | form | what is shown |
 //! | --- | --- |
@@ -19,12 +20,12 @@
 //! | exactly the same span again | nothing: it was a retry |
 //! | an ended span again, with other content | the later one counts |
 //!
-//! The attributes `livespan.panicked` and `livespan.cancelled` (`true`) say how a span ended, `livespan.awaiting` (a
-//! text) what it waits for. They are not shown as attributes.
+//! The attributes `livespan.panicked` and `livespan.cancelled` (`true`) set the outcome of a span.
+//! `livespan.awaiting` (a text) sets its await point. They are not shown as attributes.
 //!
-//! A span is *lost* when its process is silent for five times the interval at which it used to send its open spans
-//! again, and for at least [`OtlpReceiver::SILENCE_MIN`]. A process that never sends an open span twice gives no such
-//! sign, and its spans stay open.
+//! A span is *lost* when its process is silent for five times the interval at which it used to send
+//! its open spans again, and for at least [`OtlpReceiver::SILENCE_MIN`]. The silence of a process
+//! that never sends an open span twice means nothing, so its spans stay open.
 
 pub(crate) mod budget;
 mod config;

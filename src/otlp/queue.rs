@@ -1,5 +1,6 @@
-//! The requests that wait for the worker. A record in the ingest buffer stands for each, so that flush and shutdown
-//! wait for them, too, and the order is that of all records. Bounded by [`MemoryBudget`](crate::otlp::budget).
+//! The requests that wait for the worker. Each has a record in the ingest buffer. So flush and
+//! shutdown wait for requests, too, and requests are processed in the order of all records. Bounded
+//! by [`MemoryBudget`](crate::otlp::budget).
 
 use std::{collections::VecDeque, sync::Mutex};
 
@@ -14,13 +15,14 @@ use crate::{
 pub(crate) struct RequestQueue(Mutex<VecDeque<ReceivedRequest>>);
 
 impl RequestQueue {
-    /// Adds a request: all of it, or nothing if the ingest buffer is full or closed.
+    /// Adds a whole request. Adds nothing if the ingest buffer is full or closed.
     pub(crate) fn push(
         &self,
         request: ReceivedRequest,
         buffer: &IngestBuffer,
     ) -> Result<(), PushError> {
-        // Under the lock, so that the worker finds the request when it reads the record. A push never waits.
+        // Pushed under the lock, so that the worker finds the request when it reads the record. A
+        // push never waits.
         let mut waiting = lock(&self.0);
         buffer.try_push(RecordClass::Other, record::write_received)?;
         waiting.push_back(request);

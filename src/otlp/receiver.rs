@@ -1,5 +1,5 @@
-//! The handle through which request tasks receive: it decodes, makes ready and queues. It may run on a blocking thread,
-//! because a large request takes milliseconds.
+//! The handle of request tasks: it decodes requests, prepares them and adds them to the queue. It
+//! may run on a blocking thread, because a large request takes milliseconds.
 
 use std::{
     fmt,
@@ -45,26 +45,26 @@ impl fmt::Debug for Receiver {
     }
 }
 
-/// The body of a request, and how to read it.
+/// The body of a request, and its format.
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_gzip: bool,
     pub(crate) signal: Signal,
     pub(crate) format: Format,
-    /// Room for the bytes.
+    /// The share of the memory budget for the bytes.
     pub(crate) memory: MemoryShare,
 }
 
-/// A request that was taken.
+/// An accepted request.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) rejected: Rejected,
-    /// Gets whether the store has the events; `None` if there are none.
+    /// Receives whether the store has the events; `None` if there are none.
     pub(crate) stored: Option<oneshot::Receiver<bool>>,
 }
 
-/// The reason why nothing of a request was taken.
+/// The reason why a request was rejected as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Malformed(String),
@@ -112,7 +112,7 @@ impl Receiver {
         Arc::new(Mutex::new(encoder))
     }
 
-    /// Takes a request: all of it but its invalid parts, or nothing.
+    /// Accepts a request without its invalid parts, or rejects it as a whole.
     pub(crate) fn receive(&self, body: Body, buffer: &IngestBuffer) -> Result<Accepted, Refusal> {
         let received = Timestamp::now();
         let Body {
@@ -163,12 +163,12 @@ impl Receiver {
         }
     }
 
-    /// Counts a request that was not taken.
+    /// Counts a rejected request.
     pub(crate) fn refused(&self, reason: &str, sender: &str) {
         lock(&self.senders).refused(reason, sender);
     }
 
-    /// Returns what `/status` says.
+    /// Returns the receiver's part of `/status`.
     pub(crate) fn report(&self) -> OtlpReport {
         lock(&self.senders).report()
     }

@@ -1,6 +1,7 @@
-//! Remembers the spans that ended lately, with a hash of the content that their sender reported, so that a repeated end
-//! is left out. A sender also repeats a request if this program ended before it answered: of a span that an earlier run
-//! stored, a hash of the stored event is remembered. Bounded: the oldest is forgotten first. Pure; the worker uses it.
+//! Remembers the spans that ended lately, so that repeated ends are recognized. For each span it
+//! has a hash of the content that the sender reported. A sender also repeats a request if this
+//! program ended before it responded. So for spans that an earlier run stored, it has a hash of the
+//! stored event. Bounded: the oldest is forgotten first. Pure; the worker uses it.
 
 use std::collections::VecDeque;
 
@@ -12,10 +13,11 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct RecentEnds {
-    /// By the hash of the ids.
+    /// The ends by the hash of their ids.
     ends: Map<u64, RecentEnd>,
-    /// The keys in the order in which they came, with their numbers. The entry of a key that was removed
-    /// from `ends` stays until it is the oldest, or until too many such entries have gathered.
+    /// The keys in the order in which they were added, with their numbers. The entry of a key that
+    /// was removed from `ends` stays until it is the oldest, or until there are too many such
+    /// entries.
     order: VecDeque<(u64, u64)>,
     /// The number of the next entry.
     next: u64,
@@ -25,10 +27,10 @@ pub(super) struct RecentEnds {
     stored: Map<u64, u64>,
 }
 
-/// What is known of a span that ended.
+/// The known content of a span's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KnownEnd {
-    /// The hash of what its sender said.
+    /// The hash of the content that the sender reported.
     Content(u64),
     /// The hash of the event that an earlier run stored.
     Stored(u64),
@@ -70,7 +72,7 @@ impl RecentEnds {
         })
     }
 
-    /// Remembers what the end of a span said; `None` forgets the span.
+    /// Records the content of a span's end. `None` forgets the span.
     pub(super) fn set(&mut self, key: &SpanIdPair, content: Option<u64>) {
         let key = hash_of(key);
         let Some(content) = content else {
@@ -110,7 +112,7 @@ impl RecentEnds {
     }
 }
 
-/// Returns a hash of an event, without the time of its receipt, because a repetition comes later.
+/// Returns a hash of an event without its time of receipt, because a repetition arrives later.
 pub(super) fn event_hash(event: &[u8]) -> u64 {
     let fields = json::fields(event).filter(|(key, _)| *key != json::RECEIVED_KEY);
     hash_of(fields.collect::<Vec<_>>())

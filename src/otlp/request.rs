@@ -1,5 +1,6 @@
-//! A decoded request, made ready for the worker: invalid spans are rejected, the others are put in order, parents before
-//! children. Pure, but for the look-up of the senders; it runs before the request is queued.
+//! Prepares a decoded request for the worker: rejects invalid spans, and sorts the others so that
+//! parents come before children. Pure, except that it looks up the senders. It runs before the
+//! request is queued.
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 
@@ -32,7 +33,7 @@ pub(crate) type SpanIdPair = ([u8; 16], [u8; 8]);
 pub(crate) struct ReceivedRequest {
     pub(crate) contents: Contents,
     pub(crate) received: Timestamp,
-    /// Gets whether the store has all events of the request.
+    /// Sends whether the store has all events of the request.
     pub(crate) stored: oneshot::Sender<bool>,
     /// Held until the request is encoded.
     pub(crate) memory: MemoryShare,
@@ -42,13 +43,13 @@ pub(crate) struct ReceivedRequest {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     resource_spans: Vec<ResourceSpans>,
-    /// Parents before children.
+    /// The spans, parents before children.
     pub(crate) spans: Vec<SpanPlace>,
     resource_logs: Vec<ResourceLogs>,
     pub(crate) logs: Vec<LogPlace>,
 }
 
-/// Where a span is in its request, and what the worker must know of it.
+/// The place of a span in its request, and the properties that the worker needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanPlace {
     resource: usize,
@@ -56,10 +57,10 @@ pub(crate) struct SpanPlace {
     span: usize,
     pub(crate) sender: usize,
     pub(crate) key: SpanIdPair,
-    /// A hash of all that it says.
+    /// A hash of the span's whole content.
     pub(crate) content: u64,
     pub(crate) is_open: bool,
-    /// Whether another place of the request is of the same span, and comes before.
+    /// Whether an earlier place of the request has the same span.
     pub(crate) is_repeated: bool,
 }
 
@@ -79,7 +80,7 @@ impl SpanPlace {
     }
 }
 
-/// Where a log record is in its request.
+/// The place of a log record in its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogPlace {
     resource: usize,
@@ -88,11 +89,11 @@ pub(crate) struct LogPlace {
     pub(crate) sender: usize,
 }
 
-/// What was rejected of a request, and why.
+/// The number of rejected items of a request, and the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rejected {
     pub(crate) count: u64,
-    /// The reason of the first one.
+    /// The reason for the first rejection.
     pub(crate) reason: String,
 }
 
@@ -136,7 +137,7 @@ impl Contents {
         Some((record, scope_logs.scope.as_ref()))
     }
 
-    /// Makes a decoded request ready. `senders` learns who sends.
+    /// Prepares a decoded request. Registers its senders in `senders`.
     pub(crate) fn of(
         decoded: Decoded,
         (senders, processes): (&mut Senders, &Processes),
@@ -251,7 +252,7 @@ impl Contents {
             }
         }
         if !partial.is_empty() {
-            // The first resource is a place-holder: those of heartbeats come behind it.
+            // The first resource is a placeholder. The resources of heartbeats follow it.
             self.resource_spans = vec![ResourceSpans::default()];
             self.resource_spans.append(&mut partial);
             self.place_spans(1, (senders, processes), received, rejected);
@@ -259,7 +260,7 @@ impl Contents {
     }
 }
 
-/// Returns the ids of the span, or why it is invalid.
+/// Returns the ids of the span, or the reason why it is invalid.
 pub(crate) fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
     if let Some(key) = real_ids(span) {
         return match span.parent_span_id.len() {
@@ -276,7 +277,7 @@ pub(crate) fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
     })
 }
 
-/// Puts parents before children, otherwise in the given order.
+/// Sorts parents before children, and otherwise keeps the given order.
 fn parents_first(
     places: &[SpanPlace],
     parent: impl Fn(&SpanPlace) -> Option<[u8; 8]>,
@@ -296,7 +297,7 @@ fn parents_first(
             let Some((place, is_placed)) = places.get(at).zip(is_placed.get_mut(at)) else {
                 break;
             };
-            // Also ends a cycle of parents.
+            // This also ends a cycle of parents.
             if std::mem::replace(is_placed, true) {
                 break;
             }
@@ -311,7 +312,7 @@ fn parents_first(
 
 static STATE: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::default);
 
-/// Returns a hash of all that a span says.
+/// Returns a hash of the span's whole content.
 fn content_of(span: &Span) -> u64 {
     let mut hash = STATE.build_hasher();
     let Span {
@@ -355,7 +356,7 @@ fn content_of(span: &Span) -> u64 {
     hash.finish()
 }
 
-/// Returns a hash of anything.
+/// Returns a hash of any value.
 pub(crate) fn hash_of(value: impl Hash) -> u64 {
     STATE.hash_one(value)
 }

@@ -1,5 +1,5 @@
-//! What the worker learns of a sender from its requests: whether it sends open spans, how often it sends them again, and
-//! when its silence means that it has died. Pure; the worker uses it.
+//! The worker's knowledge of a sender: whether it sends open spans, how often it sends them again,
+//! and when its silence means that it has died. Pure; the worker uses it.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use crate::{
     util::{sync::Instant, time::Timestamp},
 };
 
-/// A sender whose span of this length was first heard of at its end sends only ended spans.
+/// A sender that first reports a span of at least this length when it has ended sends only ended
+/// spans.
 const LONG: Duration = Duration::from_secs(1);
-/// How many intervals a process may be silent before it counts as dead.
+/// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;
 
 /// What the worker knows of one sender.
@@ -18,16 +19,16 @@ const INTERVALS: u32 = 5;
 pub(super) struct SenderActivity {
     pub(super) source: u32,
     is_dotnet: bool,
-    /// When it was last heard of.
+    /// The time of its last request.
     at: Instant,
     pub(super) time: Timestamp,
     /// The usual time between two reports of one open span.
     interval: Option<Duration>,
-    /// Its open spans.
+    /// The number of its open spans.
     pub(super) open: usize,
     has_sent_open: bool,
     pub(super) ended_only: bool,
-    /// By how much its clock is ahead of ours, at least.
+    /// The least time by which its clock is ahead of ours.
     pub(super) ahead: Duration,
 }
 
@@ -46,25 +47,25 @@ impl SenderActivity {
         }
     }
 
-    /// It has sent a request.
+    /// Records a request.
     pub(super) fn hear(&mut self, at: Instant, time: Timestamp) {
         (self.at, self.time) = (at, time);
     }
 
-    /// Returns whether its spans of length zero are open. .NET reports them so, unless it is known to send only ended
-    /// spans.
+    /// Returns whether its spans of length zero are open. .NET reports open spans in this way,
+    /// unless this sender is known to send only ended spans.
     pub(super) fn sends_open_as_empty(&self) -> bool {
         self.is_dotnet && !self.ended_only
     }
 
-    /// It has sent an open span for the first time.
+    /// Records that an open span was sent for the first time.
     pub(super) fn opened(&mut self) {
         self.open += 1;
         self.has_sent_open = true;
         self.ended_only = false;
     }
 
-    /// It has sent an open span again, this long after the last time.
+    /// Records that an open span was sent again, this long after the last time.
     pub(super) fn resent(&mut self, gap: Duration) {
         if !gap.is_zero() {
             let usual = self.interval.unwrap_or(gap);
@@ -72,7 +73,7 @@ impl SenderActivity {
         }
     }
 
-    /// It has sent the end of a span of this length.
+    /// Records the end of a span of this length.
     pub(super) fn ended(&mut self, was_open: bool, length: Duration) {
         if was_open {
             self.open = self.open.saturating_sub(1);
@@ -81,13 +82,14 @@ impl SenderActivity {
         }
     }
 
-    /// Returns when it counts as dead, if it has open spans and used to send them again.
+    /// Returns the time at which it counts as dead, if it has open spans and has sent open spans
+    /// again.
     pub(super) fn dead_at(&self) -> Option<Instant> {
         let silence = (self.interval? * INTERVALS).max(OtlpReceiver::SILENCE_MIN);
         (self.open > 0).then(|| self.at + silence)
     }
 
-    /// Its open spans have ended as lost.
+    /// Records that its open spans have ended as lost.
     pub(super) fn died(&mut self) {
         self.open = 0;
         self.interval = None;

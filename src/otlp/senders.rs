@@ -1,5 +1,5 @@
-//! Who sends, when last, and what was rejected: what `/status` and the page show. Request tasks and the worker share it;
-//! the lock is held for a look-up or a copy.
+//! The senders, the times of their last requests, and their rejections. `/status` and the page show
+//! them. Request tasks and the worker share this state, and lock it only for a look-up or a copy.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,20 +17,20 @@ use crate::{
 
 pub(crate) type SharedSenders = Arc<Mutex<Senders>>;
 
-/// What is known of all senders. Bounded: a sender beyond the bound is shown under its service.
+/// The state of all senders. Bounded: senders beyond the bound are combined by service.
 #[derive(Debug, Default)]
 pub(crate) struct Senders {
     keys: Map<ProcessKey, usize>,
     list: Vec<Sender>,
     processes: usize,
-    /// Requests that were not taken, and why the last one was not.
+    /// The number of rejected requests, and the reason for the last rejection.
     refused: u64,
     last_refusal: Option<Refused>,
-    /// Open spans beyond the bound, which are shown when they end.
+    /// Open spans beyond the bound. They are shown only when they end.
     pub(crate) open_spans_not_followed: u64,
 }
 
-/// One process that sends.
+/// One sending process.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Sender {
@@ -46,25 +46,27 @@ pub(crate) struct Sender {
     rejected: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_rejection: Option<String>,
-    /// Whether a span of a second or more was first heard of when it had ended, and none ever before.
+    /// Whether the process first reported a span of a second or more when it had ended, and has
+    /// never sent an open span.
     pub(crate) ended_only: bool,
-    /// By how much the clock of its machine is ahead of ours at least, if by more than is plausible.
+    /// The least time by which its machine's clock is ahead of ours, or 0 if the difference is
+    /// plausible.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) clock_ahead_millis: u64,
 }
 
-/// A request that was not taken.
+/// A rejected request.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Refused {
     reason: String,
     #[serde(serialize_with = "as_text")]
     timestamp: Timestamp,
-    /// What the sender calls itself: its `User-Agent`.
+    /// The `User-Agent` of the sender.
     sender: String,
 }
 
-/// What `/status` says of the receiver.
+/// The receiver's part of `/status`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OtlpReport {
@@ -75,7 +77,7 @@ pub(crate) struct OtlpReport {
     open_spans_not_followed: u64,
 }
 
-/// Upper bound on the reason of a rejection that is kept, in bytes.
+/// Upper bound on the stored reason of a rejection, in bytes.
 const REASON_BYTES_MAX: usize = 256;
 
 #[expect(
@@ -95,7 +97,8 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Senders {
-    /// Returns the number of the sender with this resource; `None` if there are too many.
+    /// Returns the number of the sender with this resource, or `None` if there are too many
+    /// senders.
     pub(crate) fn find(
         &mut self,
         resource: Option<&Resource>,
@@ -164,7 +167,7 @@ impl Senders {
         self.list.get_mut(number)
     }
 
-    /// Counts a request that was not taken.
+    /// Counts a rejected request.
     pub(crate) fn refused(&mut self, reason: &str, sender: &str) {
         self.refused += 1;
         self.last_refusal = Some(Refused {
@@ -185,7 +188,7 @@ impl Senders {
 }
 
 impl Sender {
-    /// Counts what a request brought.
+    /// Counts the spans and log records of a request.
     pub(crate) fn heard(&mut self, received: Timestamp, spans: u64, log_records: u64) {
         self.last_heard = self.last_heard.max(received);
         self.spans += spans;

@@ -11,7 +11,7 @@ use crate::otlp::decode::{
     usage::RequestUsage,
 };
 
-/// Decompresses a body of gzip, up to a number of bytes.
+/// Decompresses a gzip body, up to a number of bytes.
 pub(crate) fn gunzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
@@ -45,7 +45,7 @@ pub(crate) fn decode(
     Ok((decoded, usage.memory()))
 }
 
-/// Decodes a document of OTLP/JSON within another text, such as the body of a log record.
+/// Decodes an OTLP/JSON document inside another text, such as the body of a log record.
 pub(crate) fn decode_document(text: &str, limits: DecodeLimits) -> Option<TracesData> {
     let usage = RequestUsage::new(limits);
     let resource_spans = json::traces(text.as_bytes(), &usage).ok()?;

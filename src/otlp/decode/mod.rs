@@ -1,5 +1,6 @@
-//! Decodes the body of a request into the structs of `opentelemetry-proto`. The body comes from anywhere: each part is
-//! bounded before it is allocated, and nothing may panic. Pure.
+//! Decodes the body of a request into the structs of `opentelemetry-proto`. The body is untrusted:
+//! each part is checked against the bounds before it is allocated, and no input may cause a panic.
+//! Pure.
 
 mod body;
 mod json;

@@ -1,5 +1,6 @@
-//! Decodes protobuf with `prost`. Two bytes of a body can become a struct of several hundred. So a walk over the field
-//! numbers first counts what the request will need; it allocates nothing and skips what it does not know. Pure.
+//! Decodes protobuf with `prost`. Two bytes of a body can become a struct of several hundred. So a
+//! first pass over the field numbers counts the memory that the request will need. That pass
+//! allocates nothing and skips unknown fields. Pure.
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -20,7 +21,7 @@ use crate::otlp::decode::{
 
 /// The recursion limit of `prost`.
 const DEPTH_MAX: usize = 100;
-/// What the system's allocator adds to a text.
+/// The allocator's overhead per string.
 const TEXT_OVERHEAD: usize = 16;
 
 pub(super) fn traces(body: &[u8], usage: &RequestUsage) -> Result<Vec<ResourceSpans>, DecodeError> {
@@ -48,7 +49,7 @@ fn measure(body: &[u8], kind: MessageKind, usage: &RequestUsage) -> Result<(), D
     })
 }
 
-/// A message of OTLP.
+/// A kind of OTLP message.
 #[derive(Clone, Copy)]
 enum MessageKind {
     TraceRequest,
@@ -67,12 +68,12 @@ enum MessageKind {
     AnyValue,
     Array,
     Map,
-    /// A message without parts that are messages.
+    /// A message without submessages.
     Leaf(usize),
 }
 
 impl MessageKind {
-    /// Returns the kind of the message in a field.
+    /// Returns the kind of the message in this field.
     fn child(self, field: u64) -> Option<Self> {
         Some(match (self, field) {
             (Self::TraceRequest, 1) => Self::ResourceSpans,
@@ -121,7 +122,8 @@ impl MessageKind {
     }
 }
 
-/// Counts a message and its parts. It stops in silence where the bytes make no sense: `prost` then says why.
+/// Counts a message and its submessages. It stops without an error at invalid bytes, because
+/// `prost` then reports the error.
 fn walk(
     mut rest: &[u8],
     kind: MessageKind,
@@ -135,7 +137,7 @@ fn walk(
         rest = after.rest;
         let Some(bytes) = after.bytes else { continue };
         let Some(child) = kind.child(field) else {
-            // A text, an id, or an entry of a list of texts.
+            // A string, an id, or an entry of a list of strings.
             usage.bytes(bytes.len() + TEXT_OVERHEAD + size_of::<String>())?;
             continue;
         };
@@ -148,14 +150,15 @@ fn walk(
     Ok(())
 }
 
-/// A field without its number.
+/// The value of a field.
 struct Field<'a> {
     /// The contents of a field with a length.
     bytes: Option<&'a [u8]>,
     rest: &'a [u8],
 }
 
-/// Takes one field. Returns `None` at the end, and where the bytes are no field.
+/// Removes one field from the beginning. Returns `None` at the end, or if the bytes are not a
+/// field.
 fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
     let (key, rest) = take_varint(rest)?;
     let skip = |count: usize| rest.get(count..);
@@ -168,7 +171,7 @@ fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
             (Some(bytes), rest)
         }
         5 => (None, skip(4)?),
-        // The start and the end of a group: its fields count as fields of this message.
+        // The start and the end of a group. The group's fields count as fields of this message.
         3 | 4 => (None, rest),
         _ => return None,
     };

@@ -1,5 +1,5 @@
-//! Bodies that are cut, damaged, nested too deep or far larger than they look: each gets a clear answer within the
-//! bounds.
+//! Bodies that are cut, damaged, nested too deep or far larger than they look. Each must decode
+//! within the bounds or fail with a clear message.
 
 use std::io::Write as _;
 
@@ -134,7 +134,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A request within the bounds, or a message.
+/// Asserts that any body decodes to a request within the bounds, or fails with a message.
 fn decode_anything(body: &[u8], signal: Signal, format: Format) {
     match decode(body, signal, format, LIMITS) {
         Ok((_, memory)) => assert!(memory <= LIMITS.memory_bytes_max, "{memory}"),
@@ -166,7 +166,7 @@ fn a_body_that_is_cut_anywhere_gets_a_clear_answer() {
     }
 }
 
-/// Damage that are the same in every run.
+/// Damages bodies in the same way in every run.
 struct Damage(u64);
 
 impl Damage {
@@ -250,7 +250,7 @@ fn a_bomb_is_refused_before_it_is_unpacked_or_allocated() {
     assert!(packed.len() < 512 * 1024, "{}", packed.len());
     let message = "the body has more than 1000 bytes after decompression".to_owned();
     assert_eq!(gunzip(&packed, 1_000), Err(DecodeError::TooLarge(message)));
-    // Two bytes become a value of many times that size.
+    // Two bytes decode to a value of many times that size.
     let empty = vec![KeyValue::default(); 5_000];
     let body = traces(vec![Span {
         attributes: empty,

@@ -1,8 +1,8 @@
-//! What is decoded, from what, within which bounds. Plain data.
+//! The kinds of signals, bodies and decoded requests, and their bounds. Plain data.
 
 use opentelemetry_proto::tonic::{logs::v1::ResourceLogs, trace::v1::ResourceSpans};
 
-/// What a request carries.
+/// The kind of data in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     Traces,
@@ -10,7 +10,7 @@ pub(crate) enum Signal {
     Metrics,
 }
 
-/// How a body is encoded.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Protobuf,
@@ -22,24 +22,24 @@ pub(crate) enum Format {
 pub(crate) enum Decoded {
     Traces(Vec<ResourceSpans>),
     Logs(Vec<ResourceLogs>),
-    /// Metrics are accepted and left out.
+    /// Metrics, which are accepted and ignored.
     Metrics,
 }
 
 /// The reason why a body cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DecodeError {
-    /// The body is not what its type says. The message says where and why.
+    /// The body is not valid for its content type. The message names the place and the error.
     Malformed(String),
-    /// It exceeds a bound.
+    /// The request exceeds a bound.
     TooLarge(String),
 }
 
 /// The bounds of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DecodeLimits {
-    /// Spans or log records.
+    /// Upper bound on the spans or log records.
     pub(crate) items_max: usize,
-    /// Memory of the decoded request.
+    /// Upper bound on the memory of the decoded request.
     pub(crate) memory_bytes_max: usize,
 }

@@ -16,7 +16,7 @@ pub(super) struct RequestUsage {
     exceeded: RefCell<Option<String>>,
 }
 
-/// A bound is exceeded. [`RequestUsage::error`] says which.
+/// A bound was exceeded. [`RequestUsage::error`] returns which one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exceeded;
 
@@ -42,7 +42,7 @@ impl RequestUsage {
         self.part(size)
     }
 
-    /// Counts a part of this size.
+    /// Counts a message of this size.
     pub(super) fn part(&self, size: usize) -> Result<(), Exceeded> {
         self.bytes(size * GROWTH)
     }

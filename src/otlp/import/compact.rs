@@ -1,20 +1,21 @@
-//! JSON without the white space between its tokens, so that the fields of an object can be found without parsing what
-//! is in them. Pure.
+//! Removes the white space between the tokens of JSON, so that the fields of an object can be found
+//! without parsing their values. Pure.
 
 use serde::de::IgnoredAny;
 
-/// Upper bound on the objects and lists within each other. What is deeper could break whoever walks it.
+/// Upper bound on the nesting of objects and lists. Deeper nesting could overflow the stack of a
+/// recursive reader.
 pub(super) const DEPTH_MAX: usize = 128;
 
-/// Why a text is not taken.
+/// The reason why a text was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is not JSON: the line within the text, and why.
+    /// The text is not JSON. The fields are the line within the text, and the error.
     Syntax(usize, String),
     Depth,
 }
 
-/// Checks that a text is JSON, and returns it without white space between the tokens.
+/// Checks that a text is JSON. Returns it without white space between the tokens.
 pub(super) fn compact(text: &str) -> Result<Vec<u8>, Fault> {
     if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         return Err(Fault::Syntax(error.line(), error.to_string()));

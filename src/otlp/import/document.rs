@@ -1,5 +1,5 @@
-//! Tells the forms of JSON apart: an event, a snapshot of a trace, a request of OTLP or a list of them, a trace of
-//! Tempo, of Jaeger or of Zipkin. Each becomes encoded events. Pure.
+//! Recognizes the form of a JSON value: an event, a snapshot of a trace, an OTLP request or a list
+//! of them, or a trace of Tempo, Jaeger or Zipkin. Turns each into encoded events. Pure.
 
 use serde_json::Value as Json;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The fields of which at least one is in a request of OTLP, or in a file of Tempo.
+/// Every OTLP request and every Tempo file has at least one of these fields.
 const SIGNALS: &[&[u8]] = &[
     b"resourceSpans",
     b"batches",
@@ -28,18 +28,19 @@ const SIGNALS: &[&[u8]] = &[
     b"resourceMetrics",
     b"resourceProfiles",
 ];
-/// Upper bound on the memory of one request of OTLP in a file, in bytes.
+/// Upper bound on the memory of one OTLP request in a file, in bytes.
 const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
-/// Of an object that is not known, so many fields are named, each with so many characters.
+/// The number of fields of an unknown object that an error lists, each cut to a number of
+/// characters.
 const NAMED_FIELDS: usize = 5;
 const NAMED_CHARS: usize = 30;
 
-/// Why a text was not taken.
+/// The reason why a text was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RejectedText {
-    /// It is not JSON: the line of the fault within the text, and the fault.
+    /// The text is not JSON. The fields are the line of the error within the text, and the error.
     Syntax(usize, String),
-    /// It is JSON of another form, or has a fault.
+    /// The text is JSON, but of an unknown form or with an invalid value.
     Form(String),
 }
 
@@ -49,13 +50,13 @@ impl From<String> for RejectedText {
     }
 }
 
-/// Makes events of texts of JSON.
+/// Turns JSON texts into events.
 #[derive(Debug, Default)]
 pub(super) struct DocumentReader {
     pub(super) events: Vec<EncodedEvent>,
-    /// The bytes of their payloads.
+    /// The total size of the events' payloads.
     pub(super) bytes: u64,
-    /// Whose form the file has, if it is neither ours nor that of OpenTelemetry.
+    /// The program that wrote the file, if it is neither livespan nor an OpenTelemetry exporter.
     pub(super) source: &'static str,
     otlp: OtlpEvents,
 }
@@ -69,7 +70,8 @@ impl DocumentReader {
         (self.events, self.otlp.left_out, self.source)
     }
 
-    /// Makes events of one value. Nothing of it is taken if a part of it is refused.
+    /// Turns one value into events. If any part of the value is rejected, none of its events are
+    /// kept.
     pub(super) fn read(&mut self, text: &str) -> Result<(), RejectedText> {
         let json = compact(text).map_err(|fault| match fault {
             Fault::Syntax(line, fault) => RejectedText::Syntax(line, fault),
@@ -86,7 +88,7 @@ impl DocumentReader {
 
     fn value(&mut self, json: &[u8]) -> Result<(), String> {
         if json.starts_with(b"{\"type\":\"") {
-            // Most lines are events of ours, and no other form begins so.
+            // Most lines are livespan's events, and no other form begins in this way.
             return self.event(json);
         }
         if json.starts_with(b"[") {
@@ -102,7 +104,7 @@ impl DocumentReader {
         if is_signal(json) {
             return self.signals(json);
         }
-        // An answer of Tempo, or of Jaeger's version 3.
+        // A response of Tempo, or of Jaeger's API version 3.
         if let Some(inner) = object(b"trace").or_else(|| object(b"result")) {
             return self.value(inner);
         }
@@ -115,7 +117,7 @@ impl DocumentReader {
         self.event(json)
     }
 
-    /// What a collector writes: traces and log records, and metrics between them.
+    /// Reads the output of a collector: traces and log records, possibly with metrics in between.
     fn signals(&mut self, json: &[u8]) -> Result<(), String> {
         let field =
             |name: &[u8]| fields(json).find_map(|(key, value)| (key == name).then_some(value));
@@ -146,7 +148,7 @@ impl DocumentReader {
             let count = field(resources).map_or(0, |found| count_items(found, scopes, items));
             self.left_out().add(what, count);
         }
-        // Our own server ends a document so that it could not write to its end.
+        // Our own server marks a document in this way if it could not write all of it.
         let is_cut = field(b"incomplete").is_some_and(|value| value != b"null");
         self.left_out().add(LeftOut::INCOMPLETE, is_cut.into());
         Ok(())
@@ -222,7 +224,7 @@ impl DocumentReader {
         fault.map_or(Ok(()), Err)
     }
 
-    /// A trace as `GET /traces/{traceId}` gives it.
+    /// Reads a trace from `GET /traces/{traceId}`.
     fn snapshot(&mut self, json: &[u8]) -> Result<(), String> {
         let field =
             |name: &[u8]| fields(json).find_map(|(key, value)| (key == name).then_some(value));
@@ -231,7 +233,7 @@ impl DocumentReader {
                 self.event(event)?;
             }
         }
-        // What was gone when the snapshot was made is gone from the file, too.
+        // Events that were evicted before the snapshot are also missing in the file.
         let evicted = field(b"evicted").and_then(|value| {
             let (_, count) = fields(value).find(|(key, _)| *key == b"events")?;
             std::str::from_utf8(count).ok()?.parse().ok()
@@ -242,7 +244,7 @@ impl DocumentReader {
         Ok(())
     }
 
-    /// An event of ours.
+    /// Reads one of livespan's events.
     fn event(&mut self, json: &[u8]) -> Result<(), String> {
         if !fields(json).any(|(key, value)| key == b"type" && value.starts_with(b"\"")) {
             return Err(unknown_object(json));
@@ -253,7 +255,7 @@ impl DocumentReader {
     }
 }
 
-/// Keeps the event, or says why it is none.
+/// Keeps the event, or returns the reason why it is invalid.
 fn keep(
     payload: Vec<u8>,
     events: &mut Vec<EncodedEvent>,
@@ -277,7 +279,8 @@ fn is_signal(json: &[u8]) -> bool {
     fields(json).any(|(key, _)| SIGNALS.contains(&key))
 }
 
-/// Returns how many items these resources have; what cannot be counted is one.
+/// Returns the number of items of these resources. An item list that cannot be counted counts as
+/// one.
 fn count_items(resources: &[u8], scopes: &[u8], items: &[u8]) -> u64 {
     if resources == b"null" {
         return 0;
@@ -300,7 +303,7 @@ fn count_items(resources: &[u8], scopes: &[u8], items: &[u8]) -> u64 {
     count
 }
 
-/// Says what an object is not, and what it has.
+/// Returns an error that lists the fields of an unknown object.
 fn unknown_object(json: &[u8]) -> String {
     let shown = |(key, _): (&[u8], &[u8])| -> String {
         String::from_utf8_lossy(key)

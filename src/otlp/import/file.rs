@@ -1,4 +1,4 @@
-//! [`ImportedFile`]: the bytes of a file, plain or gzip, as lines or as one document.
+//! [`ImportedFile`]: reads a file, plain or gzip, as lines or as one document.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -17,9 +17,9 @@ use crate::{
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A file of traces as events that a log takes: `livespan open` shows it.
+/// The events of a trace file, ready to be dispatched to a log. `livespan open` uses this.
 ///
-/// These forms are told apart by what is in them, compressed with gzip or not:
+/// The form of a file is recognized by its content. Files may be compressed with gzip:
 ///
 /// | form | what is taken |
 /// | --- | --- |
@@ -29,8 +29,8 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// | Jaeger's JSON, and an answer of its API of version 1 or 3 | spans, tags, logs, references, processes |
 /// | Zipkin's JSON of version 2 | spans, tags, annotations |
 ///
-/// What is not taken is counted, by reason. A line that cannot be read is left out; a document that is written over many
-/// lines is taken as a whole, or refused.
+/// Everything that is left out is counted, by reason. An invalid line is left out. A document that
+/// spans many lines is read as a whole or rejected.
 ///
 /// ```
 /// use livespan::{LiveSpans, otlp::ImportedFile};
@@ -58,16 +58,17 @@ pub struct ImportedFile {
 }
 
 impl ImportedFile {
-    /// Upper bound on a file after decompression, in bytes: 1 GiB. The events of a file may have as many.
+    /// Upper bound on the size of a file after decompression, in bytes: 1 GiB. The same bound
+    /// applies to the events of a file.
     pub const FILE_BYTES_MAX: u64 = 1 << 30;
-    /// Upper bound on a line, and on a document that is written over many lines, in bytes: 256 MiB.
+    /// Upper bound on a line, and on a document that spans many lines, in bytes: 256 MiB.
     pub const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
 
     /// Reads a file to its end.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, exceeds a bound, or has nothing that can be taken. The message then
-    /// names the line and the fault.
+    /// Returns an error if the file cannot be read, exceeds a bound, or has no usable content. In
+    /// the last case, the message names the line and the error.
     pub fn read(input: impl Read) -> Result<Self, Error> {
         let limits = ImportLimits {
             file: Self::FILE_BYTES_MAX,
@@ -101,28 +102,30 @@ impl ImportedFile {
         }
     }
 
-    /// Returns the events, in the order of the file. Each process comes before its first span.
+    /// Returns the events in file order. Each process comes before its first span.
     pub fn events(&self) -> &[EncodedEvent] {
         &self.events
     }
 
-    /// Returns what was not taken, and how many of each, in the order of the file.
+    /// Returns the reasons for which items were left out, each with the number of items, in file
+    /// order.
     pub fn left_out(&self) -> impl Iterator<Item = (&str, u64)> {
         let shown = |(what, count): (&'static str, u64)| -> (&str, u64) { (what, count) };
         self.left_out.iter().map(shown)
     }
 
-    /// Returns who wrote the file: `Tempo`, `Jaeger` or `Zipkin`. Empty for livespan's events and OTLP.
+    /// Returns the program that wrote the file: `Tempo`, `Jaeger` or `Zipkin`. Empty for livespan's
+    /// events and OTLP.
     pub fn source(&self) -> &str {
         self.source
     }
 
-    /// Returns the number of lines; 1 for a document.
+    /// Returns the number of lines, or 1 for a document.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 
-    /// Returns why the first line that was left out was not taken, with its number.
+    /// Returns the error in the first line that was left out, with the line's number.
     pub fn first_problem(&self) -> Option<&str> {
         self.first_problem.as_deref()
     }
@@ -136,13 +139,13 @@ pub(super) struct ImportLimits {
     pub(super) events: u64,
 }
 
-/// Reads a file line by line, until it turns out to be a document.
+/// Reads a file line by line, until the content turns out to be one document.
 struct FileReader {
     documents: DocumentReader,
     limits: ImportLimits,
-    /// The number of the line.
+    /// The number of the current line.
     line: u64,
-    /// How many bytes may still come.
+    /// The number of bytes that may still be read.
     rest: u64,
     first_problem: Option<String>,
 }
@@ -191,7 +194,7 @@ impl FileReader {
         let read = text_of(&document).and_then(|text| self.documents.read(text));
         if let Err(refused) = read {
             let message = match refused {
-                // The path in the message says where.
+                // The path in the message already names the place.
                 RejectedText::Form(message) => message,
                 syntax @ RejectedText::Syntax(..) => self.located(syntax),
             };
@@ -235,7 +238,7 @@ impl FileReader {
         Ok(())
     }
 
-    /// Says what is wrong, and in which line.
+    /// Returns an error message with the line of the error.
     fn located(&self, refused: RejectedText) -> String {
         match refused {
             RejectedText::Form(message) => format!("line {}: {message}", self.line),
@@ -249,7 +252,7 @@ impl FileReader {
     fn finish(self) -> Result<ImportedFile, Error> {
         let (events, left_out, source) = self.documents.into_parts();
         match self.first_problem {
-            // Nothing of the file was understood.
+            // No part of the file was valid.
             Some(problem) if events.is_empty() => Err(Error::invalid(problem)),
             first_problem => Ok(ImportedFile {
                 events,
@@ -272,7 +275,7 @@ fn text_of(bytes: &[u8]) -> Result<&str, RejectedText> {
     Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim())
 }
 
-/// Returns whether a line is a value by itself, or a broken one, and not the first of a document.
+/// Returns whether a line is a complete or a broken value, and not the first line of a document.
 fn is_whole(line: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok()
         || line.starts_with('{') && line.ends_with('}')

@@ -1,5 +1,5 @@
-//! What Jaeger's page saves and its query service answers (version 1): traces, each with its spans and the processes
-//! that they name. Spans become spans of OTLP. Pure.
+//! Reads the files of Jaeger's page and the responses of its query service (version 1): traces with
+//! their spans and processes. Spans become OTLP spans. Pure.
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
@@ -24,7 +24,7 @@ use crate::{
     util::hash::Map,
 };
 
-/// Tags that are fields of a span of OTLP.
+/// Tags that correspond to fields of an OTLP span.
 const FIELD_TAGS: &[&str] = &[
     "span.kind",
     "error",
@@ -34,7 +34,8 @@ const FIELD_TAGS: &[&str] = &[
     "otel.library.name",
 ];
 
-/// Makes events of one trace: compact JSON with `spans` and `processes`. Spans are parsed one at a time.
+/// Turns one trace into events. The trace is compact JSON with `spans` and `processes`. Spans are
+/// parsed one at a time.
 pub(super) fn add_trace(
     trace: &[u8],
     path: &str,

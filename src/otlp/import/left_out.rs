@@ -1,6 +1,6 @@
-//! What was not taken of a file, and how many of each. Pure.
+//! Counts of the items that an import left out, by reason. Pure.
 
-/// Counts by reason, in the order in which the reasons came up.
+/// The counts by reason, in the order in which the reasons occurred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeftOut(Vec<(&'static str, u64)>);
 
@@ -20,7 +20,7 @@ impl LeftOut {
     pub(super) const SHARED: &'static str =
         "spans of servers with the id of their client, which got one of their own";
 
-    /// Counts what was not taken: the reason is in the plural.
+    /// Counts items that were left out. `what` is in the plural.
     pub(super) fn add(&mut self, what: &'static str, count: u64) {
         if count == 0 {
             return;

@@ -1,7 +1,9 @@
-//! Reads files of traces: our own events, OTLP/JSON as exporters and collectors write it, and what Tempo, Jaeger and
-//! Zipkin save. Everything becomes OTLP first and goes through the one mapping, so a span of a file looks as if it had
-//! been received. `tests/otlp.json` has the cases, for this reader and for the one of the page. A file comes from
-//! anywhere: nothing may panic, and what is left out is counted. Pure, but for reading; the caller's thread runs it.
+//! Reads trace files: livespan's own events, OTLP/JSON from exporters and collectors, and files of
+//! Tempo, Jaeger and Zipkin. Everything is first converted to OTLP and then uses the same mapping
+//! as received requests, so an imported span looks like a received one. The test cases, for this
+//! reader and for the page's, are in `tests/otlp.json`. A file is untrusted: no input may cause a
+//! panic, and everything that is left out is counted. Pure, except for reading the input; the
+//! caller's thread runs it.
 
 mod compact;
 mod document;

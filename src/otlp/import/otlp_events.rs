@@ -1,4 +1,5 @@
-//! Spans and log records of OTLP as encoded events, by the same mapping as those of a request. Pure.
+//! Converts OTLP spans and log records to encoded events, by the same mapping as those of a
+//! request. Pure.
 
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
@@ -21,12 +22,12 @@ use crate::{
     util::{hash::Map, time::Timestamp},
 };
 
-/// Makes events of spans, and tells each process once, before its first span.
+/// Turns spans into events. Emits each process once, before its first span.
 #[derive(Debug, Default)]
 pub(super) struct OtlpEvents {
     numbers: Map<ProcessKey, usize>,
     processes: Vec<FileProcess>,
-    /// The processes that were told, in this order.
+    /// The processes that were emitted, in order.
     told: Vec<usize>,
     pub(super) left_out: LeftOut,
 }
@@ -57,12 +58,12 @@ impl OtlpEvents {
         number
     }
 
-    /// Returns a mark to which [`reset`](Self::reset) goes back.
+    /// Returns a mark for [`reset`](Self::reset).
     pub(super) fn mark(&self) -> (usize, LeftOut) {
         (self.told.len(), self.left_out.clone())
     }
 
-    /// Takes back what was told and counted since the mark, because the events are not kept.
+    /// Undoes the emitted processes and the counts since the mark, because the events are not kept.
     pub(super) fn reset(&mut self, (told, left_out): (usize, LeftOut)) {
         for number in self.told.drain(told..) {
             if let Some(process) = self.processes.get_mut(number) {
@@ -72,7 +73,7 @@ impl OtlpEvents {
         self.left_out = left_out;
     }
 
-    /// Makes events of all spans of a resource.
+    /// Turns all spans of a resource into events.
     pub(super) fn add(&mut self, spans: &ResourceSpans, push: &mut impl FnMut(Vec<u8>)) {
         let resource = spans.resource.as_ref();
         self.count_evicted(resource.map_or(&[], |resource| &resource.attributes));
@@ -85,14 +86,15 @@ impl OtlpEvents {
         }
     }
 
-    /// Counts what retention had removed before our own server made the export.
+    /// Counts the events that retention had removed before our own server wrote the export.
     fn count_evicted(&mut self, resource: &[KeyValue]) {
         let evicted = number_of(resource, "livespan.evicted.events");
         let evicted = evicted.and_then(|count| u64::try_from(count).ok());
         self.left_out.add(LeftOut::EVICTED, evicted.unwrap_or(0));
     }
 
-    /// Makes events of a span: its start and what is known of it if it is open, else its end.
+    /// Turns a span into events. An open span becomes a start, and an update with its other known
+    /// fields. An ended span becomes an end.
     pub(super) fn add_span(
         &mut self,
         process: usize,
@@ -117,7 +119,7 @@ impl OtlpEvents {
         if is_open {
             let _layout = json::started(&mut out, &fields, start);
             push(std::mem::take(&mut out));
-            // The file does not say when it was made.
+            // The file does not contain the time at which it was written.
             let known = span.events.iter().map(|event| event.time_unix_nano).max();
             let time = known.map_or(start, |nanos| start.max(Timestamp::from_nanos(nanos)));
             if let Some((mut fields, changes)) = first_changes(view, &key, time) {
@@ -134,7 +136,7 @@ impl OtlpEvents {
         push(out);
     }
 
-    /// Makes events of all log records of a resource.
+    /// Turns all log records of a resource into events.
     pub(super) fn add_logs(&mut self, logs: &ResourceLogs, push: &mut impl FnMut(Vec<u8>)) {
         let number = self.process_of(logs.resource.as_ref());
         for scope_logs in &logs.scope_logs {
@@ -163,7 +165,7 @@ impl OtlpEvents {
         }
     }
 
-    /// Returns a process, which is told now if it was not before.
+    /// Returns a process, and emits it if it was not emitted before.
     fn told(
         &mut self,
         number: usize,
@@ -191,7 +193,7 @@ impl OtlpEvents {
 }
 
 impl FileProcess {
-    /// Returns the event that describes the process. Its first span is the first that is known of it.
+    /// Returns the event that describes the process. `start` is that of its first known span.
     fn event(&self, start: Timestamp) -> Vec<u8> {
         let resource = &self.resource.attributes;
         let pid = number_of(resource, "process.pid").and_then(|pid| u32::try_from(pid).ok());

@@ -1,4 +1,5 @@
-//! Files that every reader must read alike, and files that are cut, damaged, too large or nested too deep.
+//! Files that every reader must read alike, and files that are cut, damaged, too large or nested
+//! too deep.
 
 use std::io::Write as _;
 
@@ -8,7 +9,8 @@ use serde_json::{Map, Value as Json, json};
 use super::*;
 use crate::{error::Error, otlp::import::file::ImportLimits};
 
-/// The cases that whoever reads such files must agree on. The page's reader is held to them, too.
+/// The cases on which all readers of such files must agree. The page's reader is tested against
+/// them, too.
 const CASES: &str = include_str!("../../../tests/otlp.json");
 
 const SPAN: &str = r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"00f067aa0ba902b7","name":"a","startTimeUnixNano":"1795347540000000000","endTimeUnixNano":"1795347541000000000"}"#;
@@ -21,8 +23,8 @@ fn cases() -> Vec<Json> {
     serde_json::from_str(CASES).unwrap()
 }
 
-/// Makes two ways to write a value one. In JavaScript a double may look like an integer, so the page names the type of
-/// each; our server writes doubles with a point.
+/// Removes differences in notation. In JavaScript a double may look like an integer, so the page
+/// lists the types of all doubles; our server writes doubles with a point.
 fn with_types(value: &mut Json) {
     match value {
         Json::Array(items) => items.iter_mut().for_each(with_types),
@@ -47,7 +49,7 @@ fn with_types(value: &mut Json) {
     }
 }
 
-/// Returns the types of the doubles, and makes doubles that are whole integers.
+/// Returns the types of the doubles, and turns whole integers among the values into doubles.
 fn doubles(attributes: &mut Map<String, Json>) -> Map<String, Json> {
     let mut types = Map::new();
     for (key, value) in attributes {
@@ -68,7 +70,7 @@ fn doubles(attributes: &mut Map<String, Json>) -> Map<String, Json> {
     types
 }
 
-/// Returns the events as the page has them: it keeps less of a process.
+/// Returns the events in the page's form, which has fewer fields of a process.
 fn shown(file: &ImportedFile) -> Json {
     let event = |event: &crate::span::EncodedEvent| {
         let mut event: Json = serde_json::from_str(event.payload()).unwrap();
@@ -131,7 +133,7 @@ fn gzip(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// How many events a file has, what was left out of it, and its first problem.
+/// The number of events in a file, the items that were left out, and the first problem.
 type FileOutline = (usize, Vec<(String, u64)>, String);
 
 fn outline(read: Result<ImportedFile, Error>) -> Result<FileOutline, String> {
@@ -148,7 +150,7 @@ fn a_compressed_file_is_read_and_a_cut_one_says_so() {
     let packed = gzip(&format!("{}\n", request()));
     let taken = Ok((2, vec![], String::new()));
     assert_eq!(outline(ImportedFile::read(&packed[..])), taken);
-    // Two files in one, as `cat` makes them.
+    // Two concatenated files, as `cat` makes them.
     let twice = [packed.clone(), packed.clone()].concat();
     assert_eq!(outline(ImportedFile::read(&twice[..])).unwrap().0, 3);
     for cut in 2..packed.len() {
@@ -162,7 +164,7 @@ fn a_line_that_cannot_be_read_is_counted_and_the_first_is_named() {
     let jaeger = r#"{"data":[{"spans":[{"traceID":"a","spanID":"1","startTime":1,"duration":1,"processID":"p"},7],"processes":{"p":{"serviceName":"s"}}}]}"#;
     let good = jaeger.replace(",7]", "]");
     let text = format!("\u{feff}\n{jaeger}\n{good}\n\u{0}\nno event\n{{}}\n");
-    // The process of the line that was refused is told with the next one.
+    // The process of the rejected line is emitted with the next line.
     let taken = outline(ImportedFile::read(text.as_bytes()));
     let left_out = vec![("lines that cannot be read".to_owned(), 4)];
     let problem = "line 2: data[0].spans[1] is no span".to_owned();
@@ -215,7 +217,7 @@ fn a_file_has_bounds_that_are_told() {
                 "a JSON document of more than {short} bytes cannot be read at once; JSON lines can"
             ),
         ),
-        // It is never held whole.
+        // The reader never holds the whole file.
         (
             &bomb,
             1 << 19,
@@ -223,7 +225,7 @@ fn a_file_has_bounds_that_are_told() {
             9_999,
             format!("the file has more than {} bytes", 1 << 19),
         ),
-        // Events repeat what their request said once.
+        // Each event repeats data that is in the request only once.
         (
             lines.as_bytes(),
             9_999,
@@ -250,7 +252,7 @@ fn what_is_nested_too_deep_is_refused() {
     assert_eq!(outline(ImportedFile::read(text.as_bytes())).unwrap().0, 2);
 }
 
-/// Numbers that are the same in every run.
+/// Returns numbers that are the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -262,7 +264,7 @@ impl Numbers {
     }
 }
 
-/// A clear answer: events that every reader can take, or a message.
+/// Asserts that any file yields either events that every reader accepts, or an error message.
 fn read_anything(bytes: &[u8]) {
     match ImportedFile::read(bytes) {
         Ok(file) => {

@@ -1,14 +1,14 @@
-//! Values, ids and times of formats that are not OTLP, as those of OTLP. Pure.
+//! Converts values, ids and times of other formats to OTLP. Pure.
 
 use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value,
 };
 use serde_json::Value as Json;
 
-/// The last time of OTLP, in microseconds.
+/// The latest time that OTLP can represent, in microseconds.
 const LAST_MICROS: f64 = 18_446_744_073_709_551.0;
 
-/// Returns any JSON as a value.
+/// Converts any JSON to an attribute value.
 pub(super) fn any_value(json: &Json) -> AnyValue {
     let value = match json {
         Json::Null => None,
@@ -45,17 +45,17 @@ pub(super) fn text_attribute(key: &str, text: &str) -> KeyValue {
     attribute(key, AnyValue { value })
 }
 
-/// Returns a member of an object; null if there is none.
+/// Returns a member of an object, or null if there is none.
 pub(super) fn member<'a>(json: &'a Json, name: &str) -> &'a Json {
     json.get(name).unwrap_or(&Json::Null)
 }
 
-/// Returns a text, or the empty one for anything else.
+/// Returns a string, or an empty one for any other value.
 pub(super) fn text(json: &Json) -> &str {
     json.as_str().unwrap_or_default()
 }
 
-/// Returns the elements of a list; what is absent or null is an empty one.
+/// Returns the elements of a list. An absent or null list is empty.
 pub(super) fn list<'a>(json: &'a Json, path: &str) -> Result<&'a [Json], String> {
     match json {
         Json::Null => Ok(&[]),
@@ -65,7 +65,8 @@ pub(super) fn list<'a>(json: &'a Json, path: &str) -> Result<&'a [Json], String>
     }
 }
 
-/// Returns an id, with the zeros at its beginning that these formats leave out. What is no id has another length.
+/// Returns an id, with the leading zeros that these formats omit. A text that is not an id yields
+/// another length.
 pub(super) fn id(json: &Json, bytes: usize) -> Vec<u8> {
     let text = text(json);
     if text.is_empty() {
@@ -87,7 +88,7 @@ pub(super) fn id(json: &Json, bytes: usize) -> Vec<u8> {
     decoded.unwrap_or_else(|| vec![0])
 }
 
-/// Returns microseconds since 1970 as nanoseconds; what is absent is 0.
+/// Converts microseconds since 1970 to nanoseconds. An absent value is 0.
 pub(super) fn micros(json: &Json, path: &str) -> Result<u64, String> {
     let wrong = || {
         let shown: String = json.to_string().chars().take(40).collect();
@@ -111,7 +112,7 @@ pub(super) fn micros(json: &Json, path: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-/// Returns the number of a kind of span by its name.
+/// Returns OTLP's number of a span kind by its name.
 pub(super) fn kind(json: &Json) -> i32 {
     match text(json).to_ascii_uppercase().as_str() {
         "SERVER" => 2,

@@ -1,4 +1,4 @@
-//! Zipkin's second format: a list of spans. They become spans of OTLP. Pure.
+//! Reads Zipkin's format of version 2: a list of spans. They become OTLP spans. Pure.
 
 use opentelemetry_proto::tonic::{
     resource::v1::Resource,
@@ -15,10 +15,11 @@ use crate::otlp::{
     mapping::SpanView,
 };
 
-/// The bit that tells the id of a server's span from that of its client, where both have one id.
+/// In Zipkin, a server's span may share its id with the client's span. Flipping this bit makes the
+/// server's id different.
 const SIBLING_BIT: u8 = 0x80;
 
-/// Makes events of one span.
+/// Turns one span into events.
 pub(super) fn add_span(
     json: &Json,
     path: &str,
@@ -75,7 +76,7 @@ fn span_of(json: &Json, path: &str, is_shared: bool) -> Result<Span, String> {
     let start = micros(&json["timestamp"], &format!("{path}.timestamp"))?;
     let length = &json["duration"];
     let end = match length {
-        // Its end was never reported.
+        // The span's end was never reported.
         Json::Null => 0,
         length => start.saturating_add(micros(length, &format!("{path}.duration"))?),
     };

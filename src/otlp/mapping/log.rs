@@ -1,4 +1,4 @@
-//! A log record of OTLP as the fields of our event. Pure.
+//! Maps an OTLP log record to the fields of our event. Pure.
 
 use opentelemetry_proto::tonic::{
     common::v1::{InstrumentationScope, any_value::Value as OtlpValue},
@@ -19,7 +19,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Returns the fields of the event, except process and service. Ids that are not valid count as absent.
+/// Returns the fields of the event, except process and service. Invalid ids count as absent.
 pub(crate) fn log_fields<'a>(
     record: &'a LogRecord,
     scope: Option<&'a InstrumentationScope>,
@@ -48,8 +48,9 @@ pub(crate) fn log_fields<'a>(
     }
 }
 
-/// Returns the open spans that a heartbeat of a partial-span processor carries in its body; `None` if the record is an
-/// ordinary one. A record that says that such a span has stopped carries none: the span itself follows.
+/// Returns the open spans in the body of a heartbeat, which a partial-span processor sends as a log
+/// record. Returns `None` for an ordinary record. A record that reports the stop of such a span
+/// contains no spans, because the ended span itself follows.
 pub(crate) fn partial_spans(record: &LogRecord) -> Option<TracesData> {
     let event = text_of(&record.attributes, "partial.event")?;
     let OtlpValue::StringValue(body) = record.body.as_ref()?.value.as_ref()? else {

@@ -1,5 +1,5 @@
-//! The one mapping from OTLP to our events: values, spans, log records, resources. Pure: no clock, no state. The worker
-//! runs it for requests; imports run it on the caller's thread.
+//! The only mapping from OTLP to our events: values, spans, log records, resources. Pure: no clock,
+//! no state. The worker runs it for requests; imports run it on the caller's thread.
 
 mod log;
 mod process;

@@ -1,4 +1,4 @@
-//! Resources as processes: which spans are of one process, and what is shown of it. Pure.
+//! Maps resources to processes: the identity of a process, and its shown attributes. Pure.
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value as OtlpValue},
@@ -17,8 +17,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// What tells one process from another: service and instance, else service, host and process id, else the whole
-/// resource.
+/// The identity of a process: service, instance and process id; or else service, host and process
+/// id; or else the whole resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProcessKey([u8; 32]);
 
@@ -39,7 +39,7 @@ impl ProcessKey {
         if let Some(instance) = text_of(attributes, "service.instance.id") {
             add("instance");
             add(instance);
-            // Several processes may be given one instance id by their environment.
+            // An environment may give several processes the same instance id.
             add(pid.as_deref().unwrap_or_default());
         } else if let (Some(host), Some(pid)) = (host, &pid) {
             add("host");
@@ -57,7 +57,8 @@ impl ProcessKey {
         Self(hash.finalize().into())
     }
 
-    /// The key of what is shown as one process, because too many processes send.
+    /// Returns the key of the combined process of a service, which is used when too many processes
+    /// send.
     pub(crate) fn of_service(service: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update("service\0");
@@ -65,7 +66,8 @@ impl ProcessKey {
         Self(hash.finalize().into())
     }
 
-    /// Returns the id of the process: `p` and seven of `[0-9a-z]`. It is the same after a restart.
+    /// Returns the id of the process: `p` and seven of `[0-9a-z]`. It stays the same after a
+    /// restart.
     fn id(&self) -> String {
         let (bytes, _) = self.0.as_chunks::<8>();
         let mut bits = bytes.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -78,7 +80,7 @@ impl ProcessKey {
     }
 }
 
-/// Who a sender is, by its resource.
+/// The identity of a sender, from its resource.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SenderInfo {
@@ -89,7 +91,7 @@ pub(crate) struct SenderInfo {
     pub(crate) sdk_version: String,
 }
 
-/// Returns the service's name as OpenTelemetry names an unknown one.
+/// Returns the service's name, or OpenTelemetry's name for an unknown service.
 pub(crate) fn service_name(attributes: &[KeyValue]) -> &str {
     let name = text_of(attributes, "service.name").filter(|name| !name.is_empty());
     name.unwrap_or("unknown_service")
@@ -99,7 +101,7 @@ fn attributes_of(resource: Option<&Resource>) -> &[KeyValue] {
     resource.map_or(&[], |resource| &resource.attributes)
 }
 
-/// Returns the process of a resource. Its start is when we first heard of it.
+/// Returns the process of a resource. Its start is the time of its first request.
 pub(crate) fn describe(
     key: &ProcessKey,
     resource: Option<&Resource>,
@@ -117,7 +119,7 @@ pub(crate) fn describe(
     }
 }
 
-/// Returns what `/status` says of a sender.
+/// Returns the entry of a sender in `/status`.
 pub(crate) fn sender_info(process: &Process, resource: Option<&Resource>) -> SenderInfo {
     let attributes = attributes_of(resource);
     let text = |key| text_of(attributes, key).unwrap_or_default().to_owned();
@@ -139,7 +141,7 @@ fn owned(attributes: &[KeyValue]) -> Attributes {
     attributes.iter().map(pair).collect()
 }
 
-/// A value that the app's own type does not have becomes a text.
+/// Converts an attribute value. A type that the app's own values lack becomes a string.
 fn owned_value(from: &AnyValue) -> AttributeValue {
     match value(from, 0) {
         nested if nested.is_nested() => AttributeValue::String(text_of_nested(from)),

@@ -1,4 +1,5 @@
-//! A span of OTLP as the fields of our events, and the forms in which senders report open spans. Pure.
+//! Maps an OTLP span to the fields of our events, and recognizes the forms in which senders report
+//! open spans. Pure.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Attributes that say something of the span itself. They are not shown.
+/// Attributes that describe the state of the span itself. They are not shown.
 const HIDDEN_KEYS: &[&str] = &[
     "livespan.panicked",
     "livespan.cancelled",
@@ -34,14 +35,14 @@ const HIDDEN_KEYS: &[&str] = &[
 ];
 const REMOTE_FLAGS: u32 = 0x300;
 
-/// A span and what stands around it in its request.
+/// A span with its scope.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanView<'a> {
     pub(crate) span: &'a Span,
     pub(crate) scope: Option<&'a InstrumentationScope>,
 }
 
-/// Returns the ids of the span that is reported, if they are valid.
+/// Returns the ids of the reported span, if they are valid.
 pub(crate) fn real_ids(span: &Span) -> Option<([u8; 16], [u8; 8])> {
     let trace_id = id::<16>(&span.trace_id)?;
     let span_id = if is_pending(span) {
@@ -52,18 +53,19 @@ pub(crate) fn real_ids(span: &Span) -> Option<([u8; 16], [u8; 8])> {
     Some((trace_id, span_id))
 }
 
-/// Returns an id that is not all zeros.
+/// Returns the id, unless it is all zeros.
 pub(crate) fn id<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     let id = <[u8; N]>::try_from(bytes).ok()?;
     (id != [0; N]).then_some(id)
 }
 
-/// Returns whether this is a pending span of Logfire: a span of its own that says that its parent has started.
+/// Returns whether this is a pending span of Logfire: a separate span that reports the start of its
+/// parent.
 pub(crate) fn is_pending(span: &Span) -> bool {
     text_of(&span.attributes, "logfire.span_type") == Some("pending_span")
 }
 
-/// Returns the parent of the span that is reported.
+/// Returns the parent of the reported span.
 pub(crate) fn parent_of(span: &Span) -> Option<[u8; 8]> {
     if is_pending(span) {
         parent_of_pending(span)
@@ -72,13 +74,13 @@ pub(crate) fn parent_of(span: &Span) -> Option<[u8; 8]> {
     }
 }
 
-/// Returns the parent of the span for which a pending span stands.
+/// Returns the parent of the span that a pending span represents.
 fn parent_of_pending(span: &Span) -> Option<[u8; 8]> {
     let text = text_of(&span.attributes, "logfire.pending_parent_id")?;
     crate::util::hex::decode::<8>(text).filter(|parent| *parent != [0; 8])
 }
 
-/// Returns whether the span has not ended, as far as it says so itself. A span of 1970 has ended.
+/// Returns whether the span's own fields mark it as open. A span with times in 1970 has ended.
 pub(crate) fn is_open(span: &Span) -> bool {
     let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     end < start || is_pending(span) || has_key(&span.attributes, "_dd.partial_version")
@@ -88,7 +90,7 @@ fn has_key(pairs: &[KeyValue], key: &str) -> bool {
     pairs.iter().any(|pair| pair.key == key)
 }
 
-/// Returns the fields that every event of the span has, except process and service.
+/// Returns the fields that all events of the span have, except process and service.
 pub(crate) fn fields_of(
     SpanView { span, scope }: SpanView<'_>,
     (trace_id, span_id): ([u8; 16], [u8; 8]),
@@ -112,12 +114,12 @@ pub(crate) fn fields_of(
 
 pub(crate) fn shown_attributes(pairs: &[KeyValue]) -> Pairs<'_> {
     let mut shown = attributes(pairs);
-    // Most keys begin with another letter.
+    // Most keys do not begin with `l`, so they need no look-up.
     shown.retain(|(key, _)| !(key.starts_with('l') && HIDDEN_KEYS.contains(key)));
     shown
 }
 
-/// Returns the links. One with an invalid id is left out.
+/// Returns the links, except those with invalid ids.
 pub(crate) fn span_links<'a>(links: &'a [OtlpLink]) -> Vec<Link<'a>> {
     let link = |from: &'a OtlpLink| {
         Some(Link {
@@ -168,7 +170,7 @@ pub(crate) fn end_fields(span: &Span) -> EndFields<'_> {
     }
 }
 
-/// Returns the status. A code that OTLP does not have is never shown as set to OK on purpose.
+/// Returns the status. An unknown code never becomes an explicit OK.
 pub(crate) fn status_of(span: &Span) -> EndStatus<'_> {
     let Some(status) = &span.status else {
         return EndStatus::Unset;
@@ -190,8 +192,8 @@ fn kind(kind: i32) -> SpanKind {
     }
 }
 
-/// Returns the time of receipt if the time of an event is not plausible beside it, and by how much the clock of the
-/// sender is ahead at least.
+/// Returns the time of receipt if an event's time is implausible. Also returns the least time by
+/// which the sender's clock is ahead.
 pub(crate) fn implausible(time: Timestamp, received: Timestamp) -> Option<(Timestamp, Duration)> {
     let nanos = |from: Timestamp, to: Timestamp| to.nanos().saturating_sub(from.nanos());
     let ahead = Duration::from_nanos(nanos(received, time));
@@ -200,7 +202,7 @@ pub(crate) fn implausible(time: Timestamp, received: Timestamp) -> Option<(Times
     (!is_plausible).then_some((received, ahead))
 }
 
-/// Returns what an open span waits for.
+/// Returns the await point of an open span.
 pub(crate) fn awaiting(span: &Span) -> Option<&str> {
     text_of(&span.attributes, "livespan.awaiting").filter(|text| !text.is_empty())
 }

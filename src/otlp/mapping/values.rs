@@ -19,13 +19,13 @@ fn nested(pairs: &[KeyValue], depth: usize) -> Pairs<'_> {
         .collect()
 }
 
-/// Returns a value. What is nested too deep is null.
+/// Converts a value. A value that is nested too deep becomes null.
 pub(crate) fn value(from: &AnyValue, depth: usize) -> Value<'_> {
     if depth > OtlpReceiver::VALUE_DEPTH_MAX {
         return Value::Null;
     }
     match &from.value {
-        // An index into the texts of a profile has no meaning outside of profiles.
+        // A string index has a meaning only within a profile.
         None | Some(OtlpValue::StringValueStrindex(_)) => Value::Null,
         Some(OtlpValue::StringValue(text)) => Value::Text(text),
         Some(OtlpValue::BoolValue(value)) => Value::Bool(*value),
@@ -57,7 +57,7 @@ fn find<'a>(pairs: &'a [KeyValue], key: &str) -> Option<&'a OtlpValue> {
     pair.value.as_ref()?.value.as_ref()
 }
 
-/// Returns the text of an attribute, if it is one.
+/// Returns the text of an attribute, if it is a string.
 pub(crate) fn text_of<'a>(pairs: &'a [KeyValue], key: &str) -> Option<&'a str> {
     match find(pairs, key)? {
         OtlpValue::StringValue(text) => Some(text),
@@ -65,7 +65,7 @@ pub(crate) fn text_of<'a>(pairs: &'a [KeyValue], key: &str) -> Option<&'a str> {
     }
 }
 
-/// Returns the number of an attribute, if it is one or a text of one.
+/// Returns the number of an attribute, if it is a number or a string with one.
 pub(crate) fn number_of(pairs: &[KeyValue], key: &str) -> Option<i64> {
     match find(pairs, key)? {
         OtlpValue::IntValue(value) => Some(*value),

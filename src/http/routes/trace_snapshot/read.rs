@@ -59,7 +59,7 @@ impl Loss {
 }
 
 impl TraceEvents {
-    /// Opens a trace whose events are all in the index's range.
+    /// Opens a trace whose events are all indexed.
     pub(super) fn indexed(live: &LiveSpans, trace: TraceId) -> Self {
         let log = live.log();
         Self {

@@ -1,4 +1,4 @@
-//! A document of OTLP/JSON. Pure.
+//! Decodes an OTLP/JSON document. Pure.
 
 use opentelemetry_proto::tonic::{
     logs::v1::{LogsData, ResourceLogs},

@@ -1,4 +1,4 @@
-//! The fields of the messages. Pure.
+//! The fields of OTLP's messages. Pure.
 
 use opentelemetry_proto::tonic::{
     common::v1::{ArrayValue, InstrumentationScope, KeyValueList},
@@ -59,7 +59,7 @@ const SEVERITIES: (&str, &[&str]) = (
     ],
 );
 
-/// Reads each named field into the field of the struct, with this method of [`Path`].
+/// Reads each named JSON field into the struct field after it, with the given method of [`Path`].
 macro_rules! message {
     ($type:ty { $($key:literal => $field:ident: $read:ident $(($($argument:expr),*))?,)* } $($count:item)?) => {
         impl JsonObject for $type {
@@ -83,7 +83,7 @@ macro_rules! message {
 
 message!(TracesData {
     "resourceSpans" => resource_spans: list,
-    // As Tempo names it in its files.
+    // The name in Tempo's files.
     "batches" => resource_spans: list,
 });
 

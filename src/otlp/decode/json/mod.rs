@@ -1,9 +1,10 @@
-//! Decodes OTLP/JSON into the same structs as protobuf, by the rules of protobuf's JSON, and a little more tolerant: a
-//! field that is absent, one that is null and one with its default value are the same; an enum is a number or a name;
-//! 64-bit integers are numbers or texts; ids are hexadecimal digits of either case, or base64. Unknown fields are
-//! skipped. `tests/otlp.json` has the cases. Pure.
+//! Decodes OTLP/JSON into the same structs as protobuf. It follows protobuf's JSON mapping, but is
+//! more tolerant: an absent field, a null and the default value are equivalent; an enum is a number
+//! or a name; 64-bit integers are numbers or strings; ids are hexadecimal digits of either case, or
+//! base64. Unknown fields are skipped. The test cases are in `tests/otlp.json`. Pure.
 //!
-//! It does not use the `serde` of `opentelemetry-proto`, which refuses integers that are numbers, and nulls.
+//! It does not use the `serde` implementation of `opentelemetry-proto`, which rejects 64-bit
+//! integers written as numbers, and nulls.
 
 mod document;
 mod fields;

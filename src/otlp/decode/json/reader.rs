@@ -1,4 +1,4 @@
-//! Objects and lists: the parts of `serde` that every message needs. Pure.
+//! Readers of objects and lists, with `serde`. Every message needs them. Pure.
 
 use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
 
@@ -8,11 +8,11 @@ use serde::de::{
 
 use crate::otlp::decode::usage::{Exceeded, RequestUsage};
 
-/// Where the reader is. It stays there after an error.
+/// The path to the current value. After an error it stays at the value with the error.
 pub(super) struct Path<'t> {
     pub(super) usage: &'t RequestUsage,
     steps: RefCell<Vec<PathStep>>,
-    /// The reader's own message, if the error is not one of JSON.
+    /// The reader's own message, for an error that is not a JSON syntax error.
     complaint: RefCell<Option<String>>,
 }
 
@@ -79,13 +79,13 @@ impl<'t> Path<'t> {
         self.field(name, map, List::new(self))
     }
 
-    /// Makes the error of a value that is not what it must be.
+    /// Creates the error for a value of the wrong kind.
     pub(super) fn complain<E: serde::de::Error>(&self, what: impl Into<String>) -> E {
         self.complaint.replace(Some(what.into()));
         E::custom("the value has another type")
     }
 
-    /// Says where the error is, and what is wrong.
+    /// Describes an error and its place.
     pub(super) fn describe(&self, error: &serde_json::Error) -> String {
         let mut place = String::new();
         for step in self.steps.borrow().iter() {
@@ -112,14 +112,15 @@ impl<'t> Path<'t> {
     }
 }
 
-/// Makes the error of a bound. [`RequestUsage::error`] says which.
+/// Creates the error for an exceeded bound. [`RequestUsage::error`] returns the bound.
 pub(super) fn exceeded<E: serde::de::Error>(Exceeded: Exceeded) -> E {
     E::custom("a bound is exceeded")
 }
 
 /// A message that is an object in JSON.
 pub(super) trait JsonObject: Default {
-    /// Reads the value of this field. Returns `false`, and reads nothing, if the message has no such field.
+    /// Reads the value of this field. If the message has no such field, reads nothing and returns
+    /// `false`.
     fn read_field<'de, A: MapAccess<'de>>(
         &mut self,
         key: &str,
@@ -127,10 +128,10 @@ pub(super) trait JsonObject: Default {
         path: &Path<'_>,
     ) -> Result<bool, A::Error>;
 
-    /// Called for an object that is there, even if it has no fields.
+    /// Called for an object that is present, even if it has no fields.
     const IS_SET: fn(&mut Self) = |_| {};
 
-    /// Counts one of these.
+    /// Counts one object of this type.
     fn count(usage: &RequestUsage) -> Result<(), Exceeded> {
         usage.part(size_of::<Self>())
     }
@@ -159,7 +160,7 @@ impl<'de, T: JsonObject> DeserializeSeed<'de> for Object<'_, '_, T> {
     }
 }
 
-/// What is neither the expected value nor null or an empty text is refused.
+/// Rejects any value except the expected kind, null and an empty text.
 macro_rules! refuse_others {
     ($complaint:literal: $($visit:ident($type:ty)),*) => {
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -261,7 +262,7 @@ impl<'de, T: JsonObject> Visitor<'de> for List<'_, '_, T> {
     }
 }
 
-/// The key of a field, borrowed from the body unless it has escapes.
+/// The key of a field. It is borrowed from the body unless it contains escapes.
 struct FieldKey<'de>(Cow<'de, str>);
 
 impl<'de> serde::Deserialize<'de> for FieldKey<'de> {

@@ -1,4 +1,4 @@
-//! Texts, ids, numbers, times and enums. Each takes null for its default value. Pure.
+//! Strings, ids, numbers, times and enums. Each reads null as its default value. Pure.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::otlp::decode::json::reader::{Path, exceeded, refuse_others};
 
-/// A value that is not an object or a list, as it is written.
+/// A value that is not an object or a list, in its JSON type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scalar<'a> {
     Null,
@@ -15,11 +15,11 @@ pub(super) enum Scalar<'a> {
     Int(i128),
     Double(f64),
     Text(&'a str),
-    /// An object or a list, which was skipped.
+    /// An object or a list. Its content was skipped.
     Other,
 }
 
-/// Reads any value, and makes something of it if it is a scalar.
+/// Reads any value, and passes it to the function.
 pub(super) struct AnyScalar<F>(pub(super) F);
 
 impl<'de, T, F: FnOnce(Scalar<'_>) -> T> DeserializeSeed<'de> for AnyScalar<F> {
@@ -118,7 +118,8 @@ impl Path<'_> {
         self.field(name, map, TextSeed { path: self })
     }
 
-    /// Reads an id of this many bytes. What is no id has the bytes of the text, so that it is refused as an id later.
+    /// Reads an id of this many bytes. A text that is not an id is returned as its bytes, so that a
+    /// later check rejects it.
     pub(super) fn id<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -150,11 +151,11 @@ impl Path<'_> {
             Scalar::Bool(value) => Err(value.to_string()),
             Scalar::Other => Err("an object or a list".to_owned()),
         };
-        // The path must still end with this field when the error is made.
+        // The error must be created while the path still ends with this field.
         self.field(name, map, Checked { path: self, read })
     }
 
-    /// Reads a count. What is none counts as zero.
+    /// Reads a count. A value that is not a count is read as zero.
     pub(super) fn count<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -168,7 +169,8 @@ impl Path<'_> {
         self.field(name, map, AnyScalar(read))
     }
 
-    /// Reads an enum by its number or by one of these names, with or without the prefix. An unknown one is -1.
+    /// Reads an enum by its number or by one of these names, with or without the prefix. An unknown
+    /// value is read as -1.
     pub(super) fn choice<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -191,7 +193,7 @@ impl Path<'_> {
     }
 }
 
-/// Reads a scalar that may be wrong.
+/// Reads a scalar, and reports an invalid one as an error.
 struct Checked<'p, 't, F> {
     path: &'p Path<'t>,
     read: F,
@@ -228,14 +230,14 @@ fn id(text: &str, length: usize) -> Vec<u8> {
         .unwrap_or_else(|| text.bytes().take(length + 1).collect())
 }
 
-/// Reads base64 of either alphabet, with or without padding.
+/// Decodes base64 of either alphabet, with or without padding.
 pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     let digits = digits.replace('-', "+").replace('_', "/");
     STANDARD_NO_PAD.decode(digits).ok()
 }
 
-/// Returns the beginning of a text, to be repeated in a message.
+/// Returns the beginning of a text, for an error message.
 fn shown(text: &str) -> Cow<'_, str> {
     if text.chars().count() <= 40 {
         return Cow::Borrowed(text);

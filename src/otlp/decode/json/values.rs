@@ -1,4 +1,4 @@
-//! Attribute values: the object with one field that says the type. Pure.
+//! Attribute values: objects with one field, whose name is the type. Pure.
 
 use opentelemetry_proto::tonic::common::v1::{
     AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value,
@@ -103,7 +103,7 @@ fn boolean(scalar: Scalar<'_>) -> Option<Value> {
     }
 }
 
-/// An integer that does not fit stays a text.
+/// Reads an integer. One that does not fit becomes a string.
 fn integer(scalar: Scalar<'_>) -> Option<Value> {
     let value = match &scalar {
         Scalar::Int(value) => i64::try_from(*value).ok(),
@@ -125,7 +125,7 @@ fn double(scalar: Scalar<'_>) -> Option<Value> {
     value.map(Value::DoubleValue).or_else(|| text(scalar))
 }
 
-/// Bytes that are not base64 stay a text.
+/// Reads bytes. A string that is not base64 stays a string.
 fn bytes(scalar: Scalar<'_>) -> Option<Value> {
     let value = match &scalar {
         Scalar::Text(text) => base64(text),
