@@ -1,4 +1,5 @@
-//! The tests that run now, and which of them a thread works for. It runs on the threads of tests.
+//! The running tests, and the test to which a thread's work belongs. It runs on the threads of
+//! tests.
 
 use std::{
     cell::RefCell,
@@ -18,20 +19,21 @@ use crate::{
     util::{sync::lock, time::Timestamp},
 };
 
-/// Upper bound on the tokio runtimes that are known to belong to a test. Spans of further ones, without a parent, belong
-/// to the only test that runs, or to none.
+/// Upper bound on the tokio runtimes that are assigned to a test. Spans without a parent on further
+/// runtimes belong to the only running test, or to none.
 const RUNTIMES_MAX: usize = 1_024;
-/// Upper bound on the traces of tests that are remembered, so that the file of one test has none of another.
+/// Upper bound on the stored traces of tests. They are stored so that the file of one test has no
+/// traces of another.
 const TRACES_MAX: usize = 65_536;
 
-/// The age at which the file of a test is written for the first time while the test runs.
+/// The age at which a running test's file is first written.
 const FIRST_FILE_AGE: Duration = if cfg!(test) {
     Duration::from_millis(200)
 } else {
     Duration::from_secs(5)
 };
 
-/// A test that runs.
+/// A running test.
 #[derive(Debug)]
 pub(super) struct ActiveTest {
     pub(super) name: TestName,
@@ -41,25 +43,25 @@ pub(super) struct ActiveTest {
     pub(super) trace: TraceId,
     /// The context of the test's own span.
     pub(super) context: Context,
-    /// What was open at the last panic, and which panics there were.
+    /// The panics of the test, and the spans that were open at the last one.
     pub(super) panics: Mutex<Vec<Panic>>,
-    /// Whether its file was named in a report while it ran. Then the file stays.
+    /// Whether a report has named its file while it ran. If so, the file is kept.
     pub(super) is_reported: AtomicBool,
-    /// What is reported of it while it runs.
+    /// The pending reports while it runs.
     pub(super) due: Mutex<DueReports>,
-    /// The process that runs it, to tell its forks from it.
+    /// The process that runs it, which distinguishes it from forks of that process.
     pub(super) process: u32,
 }
 
-/// A panic in a test, and what was open then.
+/// A panic in a test, and the spans that were open at the time.
 #[derive(Clone, Debug)]
 pub(super) struct Panic {
-    /// Where, in which thread, and with which message.
+    /// The place, the thread and the message of the panic.
     pub(super) text: String,
     pub(super) open: String,
 }
 
-/// What is reported of a test while it runs, by `report_thread`.
+/// The reports of a running test that `report_thread` makes.
 #[derive(Debug)]
 pub(super) struct DueReports {
     pub(super) limit: Option<Duration>,
@@ -77,7 +79,7 @@ impl DueReports {
         }
     }
 
-    /// Returns the age of the test at which something is due next.
+    /// Returns the age of the test at which the next report is due.
     pub(super) fn next_age(&self) -> Duration {
         self.limit
             .map_or(self.file_age, |limit| limit.min(self.file_age))
@@ -103,7 +105,7 @@ fn with_active<R>(act: impl FnOnce(&mut ActiveTests) -> R) -> R {
     act(lock(&ACTIVE).get_or_insert_default())
 }
 
-/// Adds a test, whose body this thread runs.
+/// Adds a test whose body runs on this thread.
 pub(super) fn begin(test: &Arc<ActiveTest>) {
     with_active(|active| {
         active.tests.push(Arc::clone(test));
@@ -128,12 +130,12 @@ pub(super) fn end(test: &Arc<ActiveTest>) {
     OWN.set(None);
 }
 
-/// Returns all tests that run now.
+/// Returns all running tests.
 pub(super) fn all() -> Vec<Arc<ActiveTest>> {
     with_active(|active| active.tests.clone())
 }
 
-/// Returns whether the trace is that of a test.
+/// Returns whether the trace belongs to a test.
 pub(super) fn is_trace_of_test(trace: TraceId) -> bool {
     with_active(|active| active.traces.contains(&trace))
 }
@@ -152,8 +154,8 @@ pub(super) fn of_own_thread() -> Option<Arc<ActiveTest>> {
     OWN.try_with(|own| own.borrow().clone()).ok().flatten()
 }
 
-/// Returns the test that this thread works for, as far as that can be known: by its body, by the runtime that runs the
-/// thread, or because there is only one.
+/// Returns the test to which this thread's work belongs, if it can be determined: the test whose
+/// body it runs, the test of its runtime, or the only running test.
 pub(super) fn of_this_thread() -> Option<Arc<ActiveTest>> {
     if let Some(own) = of_own_thread() {
         return Some(own);
@@ -168,8 +170,8 @@ pub(super) fn of_this_thread() -> Option<Arc<ActiveTest>> {
     })
 }
 
-/// Returns whether a thread is called as the test runner calls that of a test, which has no `trace_test!` then: by its path,
-/// such as `cart::charges` or `charges_once`. Programs rarely call threads like this.
+/// Returns whether the thread runs a test without `trace_test!`. The test runner names a thread by
+/// the path of its test, such as `cart::charges` or `charges_once`. Programs rarely use such names.
 fn runs_another_test(thread: Option<&str>) -> bool {
     let is_path = |name: &str| {
         (name.contains("::") || name.contains('_'))
@@ -180,7 +182,7 @@ fn runs_another_test(thread: Option<&str>) -> bool {
     thread.is_some_and(is_path)
 }
 
-/// Learns that the runtime of this thread, which runs the body of a test, belongs to that test.
+/// Records that this thread's runtime, which runs the body of a test, belongs to that test.
 pub(super) fn learn_runtime() {
     let (Ok(runtime), Some(own)) = (Handle::try_current(), of_own_thread()) else {
         return;

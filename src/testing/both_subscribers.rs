@@ -1,9 +1,10 @@
-//! A `tracing` subscriber that hands everything to two: that of the program, whose output stays as it is, and ours. It is
-//! the default of a test's thread, and of each thread while it is inside a span of the test. It runs on the threads of
-//! tests.
+//! A `tracing` subscriber that forwards everything to two others: the program's, whose output does
+//! not change, and ours. It is the default of a test's thread, and of each thread while the thread
+//! is inside a span of the test. It runs on the threads of tests.
 //!
-//! Each of the two has ids of its own. A span is known by ours, and has that of the program beside it. A registry closes
-//! the parent of a span at whatever subscriber is the thread's default; so that must be the one whose ids these are.
+//! Each of the two subscribers has its own span ids. A span's id here is ours; `ids` maps it to the
+//! program's. A registry closes a span's parent at the thread's default subscriber. So the default
+//! must be the one that issued the ids.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,15 +26,17 @@ use tracing_core::span::Current;
 pub(super) struct BothSubscribers {
     ours: Dispatch,
     theirs: Dispatch,
-    /// The ids of their spans by ours.
+    /// The program's span ids, by our ids.
     ids: DashMap<u64, Id>,
     own: OnceLock<WeakDispatch>,
 }
 
 thread_local! {
-    /// Calls of this thread that `tracing` has made through its default. Meanwhile the default cannot be changed.
+    /// The number of running calls on this thread that `tracing` has made through the thread's
+    /// default. During such a call the default cannot be changed.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Spans that this thread is inside, each with what had to be made its default for that.
+    /// The spans that this thread is inside. Each has a guard if entering it changed the thread's
+    /// default.
     static ENTERED: RefCell<Vec<(u64, Option<DefaultGuard>)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -53,7 +56,7 @@ impl Drop for ThroughDefault {
     }
 }
 
-/// Returns the subscriber for both, as the default of a thread.
+/// Returns a subscriber that forwards to both, to be the default of a thread.
 pub(super) fn both(ours: &Dispatch, theirs: Dispatch) -> Dispatch {
     Dispatch::new(BothSubscribers {
         ours: ours.clone(),
@@ -63,7 +66,7 @@ pub(super) fn both(ours: &Dispatch, theirs: Dispatch) -> Dispatch {
     })
 }
 
-/// Makes this the default while it acts, unless that cannot be done now.
+/// Calls `act` with this subscriber as the default, unless the default cannot be changed now.
 fn with_default<R>(dispatch: Option<&Dispatch>, act: impl FnOnce() -> R) -> R {
     let guard = dispatch
         .filter(|_| is_default_free())
@@ -73,7 +76,8 @@ fn with_default<R>(dispatch: Option<&Dispatch>, act: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Within a call through the default of any subscriber, `tracing` pretends that there is none.
+/// Returns whether the default can be changed. During a call through the default of any subscriber,
+/// `tracing` reports that there is none.
 fn is_default_free() -> bool {
     DEPTH.get() == 0 && !dispatcher::get_default(Dispatch::is::<NoSubscriber>)
 }
@@ -109,21 +113,23 @@ impl Subscriber for BothSubscribers {
         Interest::sometimes()
     }
 
-    /// The levels of both count already, because each of the two is registered by itself.
+    /// Each of the two subscribers is registered by itself, so its levels already count.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::OFF)
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let _through = ThroughDefault::new();
-        // Both are asked: filters of single layers remember their answer for the call that comes next.
+        // Both must be asked, because filters of single layers store their answer for the next
+        // call.
         let by_ours = self.ours.enabled(metadata);
         self.theirs.enabled(metadata) || by_ours
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
         let _through = ThroughDefault::new();
-        // A span that we do not show has an id all the same.
+        // Our subscriber must be asked even if it does not show the span, because the span still
+        // needs an id of ours.
         self.ours.enabled(span.metadata());
         let id = self.ours.new_span(span);
         if self.theirs.enabled(span.metadata()) {
@@ -152,7 +158,8 @@ impl Subscriber for BothSubscribers {
         if self.ours.enabled(event.metadata()) {
             self.ours.event(event);
         }
-        // The parent that an event names has another id there, and an event cannot be made anew.
+        // The explicit parent of an event has another id there, and an event's parent cannot be
+        // replaced.
         if event.parent().is_none() && self.theirs.enabled(event.metadata()) {
             self.theirs.event(event);
         }

@@ -1,5 +1,5 @@
-//! What is said of a test that failed: on the test's own output, and in a file. It runs on a thread of its own, because
-//! the thread of the test may be inside a runtime, or panic.
+//! The report of a failed test: on the test's own output, and in a file. It runs on a separate
+//! thread, because the test's thread may be inside a runtime or panicking.
 
 use std::{
     fmt::Write as _,
@@ -26,37 +26,39 @@ use crate::{
     util::sync::lock,
 };
 
-/// Upper bound on the traces of a file: that of the test, and those without a known test that began while it ran.
+/// Upper bound on the traces in a file: the test's own trace, and traces without a known test that
+/// began while the test ran.
 const TRACES_MAX: usize = 32;
-/// Upper bound on the newest traces of the log that are looked at for these.
+/// Upper bound on the newest traces of the log that are searched for these.
 const LOOKED_AT_MAX: usize = 10_000;
-/// How long it waits until what the test did is in the log.
+/// How long the report waits until the log has the test's spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// Why a test is reported.
+/// The reason for a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureCause {
     Panic,
-    /// It was to panic and did not.
+    /// The test should have panicked and did not.
     NoPanic,
     Limit(Duration),
-    /// The process was told to end.
+    /// The process received a signal to end.
     Signal(&'static str),
     /// The process aborts.
     Abort,
-    /// The thread of the test ends before the test does: the test has ended the process.
+    /// The test's thread ends before the test does, because the test has ended the process.
     Exit,
 }
 
-/// Waits until what the tests did is in the log. If that takes too long, the report has what is there.
+/// Waits until the log has the tests' spans. After a time limit, the report uses those that are
+/// there.
 fn flush(log: &TestLog) {
     let runtime = &log.live.shared.parts.runtime;
     drop(runtime.flush_unless_failing(FLUSH_TIMEOUT));
 }
 
-/// Returns what is open in the test now.
+/// Returns the text of the test's open spans.
 pub(super) fn open_text(test: &ActiveTest) -> String {
     let filter = TraceFilter {
         trace_ids: vec![test.trace],
@@ -69,23 +71,23 @@ pub(super) fn open_text(test: &ActiveTest) -> String {
     log.live.running_text_of(&filter)
 }
 
-/// Writes the file, and prints the report to the output of the test that this thread runs. A thread that it starts has
-/// the same output, even if the test runner collects it.
+/// Writes the file, and prints the report to the output of this thread's test. A thread that it
+/// starts has the same output, even if the test runner captures it.
 pub(super) fn report_to_test(test: &Arc<ActiveTest>, cause: FailureCause) {
     #[expect(clippy::print_stderr, reason = "a test fails, and this says why")]
     let report = || eprint!("{}", report(test, cause, &test.file, write_file_here(test)));
     on_own_thread(report);
 }
 
-/// Writes the file, and prints the report to standard error itself: a test runner shows what it has collected of a test
-/// only when the test is over.
+/// Writes the file, and prints the report to the process's standard error. A test runner shows a
+/// test's captured output only after the test.
 pub(super) fn report_to_process(test: &ActiveTest, cause: FailureCause) {
     test.is_reported.store(true, Ordering::Relaxed);
     let report = report(test, cause, &test.file, write_file_here(test));
     print(report.as_bytes()).unwrap_or_default();
 }
 
-/// Prints to standard error without the lock of the standard library: a thread that aborts may hold it.
+/// Prints to standard error without the standard library's lock, which an aborting thread may hold.
 fn print(text: &[u8]) -> io::Result<()> {
     let stderr = io::stderr();
     #[cfg(unix)]
@@ -95,19 +97,19 @@ fn print(text: &[u8]) -> io::Result<()> {
     stderr.write_all(text)
 }
 
-/// Works as [`report_to_process`] does, from a thread that is about to end.
+/// Does the same as [`report_to_process`], but for a thread that is about to end.
 pub(super) fn report_exit(test: &ActiveTest) {
     on_own_thread(|| report_to_process(test, FailureCause::Exit));
 }
 
-/// Writes the file of the test, from any thread.
+/// Writes the file of the test. Any thread may call it.
 pub(super) fn write_file(test: &ActiveTest) -> io::Result<()> {
     let mut written = Ok(());
     on_own_thread(|| written = write_file_here(test));
     written
 }
 
-/// Runs it on a thread of its own and waits for that. What panics there is the loss of that thread alone.
+/// Calls `act` on a separate thread and waits for it. A panic in `act` ends only that thread.
 fn on_own_thread(act: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("livespan-test-report".to_owned());
@@ -126,9 +128,9 @@ pub(super) fn write_file_here(test: &ActiveTest) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     flush(log);
-    // Two threads may report one test at once.
+    // Two threads may report the same test at the same time.
     let _writing = lock(&WRITING);
-    // A reader of the file sees the old one or the new one, never a part.
+    // A reader of the file thus sees the old one or the new one, never a part.
     let part = test.file.with_extension("html.part");
     let mut file = BufWriter::new(File::create(&part)?);
     write_to(&log.live, &traces_of(&log.live, test), &mut file)?;
@@ -136,7 +138,7 @@ pub(super) fn write_file_here(test: &ActiveTest) -> io::Result<()> {
     fs::rename(&part, &test.file)
 }
 
-/// Returns the trace of the test, and those of no known test that began while it ran.
+/// Returns the test's trace, and the traces without a known test that began while it ran.
 fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
     let begun_at = test.begun_at.text();
     let page = live
@@ -186,7 +188,7 @@ fn report(test: &ActiveTest, cause: FailureCause, file: &Path, written: io::Resu
     out
 }
 
-/// Returns an address that a terminal opens with a click.
+/// Returns a link to the file that a terminal opens with a click.
 fn address(file: &Path) -> String {
     let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     format!("file://{}", file.display())

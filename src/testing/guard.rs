@@ -1,4 +1,5 @@
-//! What stands in a test while it runs, and decides at its end whether it failed. It runs on the thread of the test.
+//! The guard of a running test. At the test's end it decides whether the test failed. It runs on
+//! the thread of the test.
 
 use std::{
     any::type_name_of_val,
@@ -39,7 +40,7 @@ use crate::{
 /// How long the first test of a process waits until the log's thread runs.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What [`trace_test!`](crate::trace_test) says of a test.
+/// The arguments of [`trace_test!`](crate::trace_test).
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct TestOptions {
@@ -49,7 +50,8 @@ pub struct TestOptions {
 }
 
 impl TestOptions {
-    /// The options of a test without any. `here` is a function inside the test, which knows the path of the test.
+    /// The default options of a test. `here` is a function inside the test, whose type name
+    /// contains the test's path.
     pub fn of<F>(here: &F) -> Self {
         let limit = env::var("LIVESPAN_TEST_LIMIT").ok();
         Self {
@@ -62,7 +64,7 @@ impl TestOptions {
     /// Reports when the test has run for this long: a whole number with `ms`, `s`, `m` or `h`.
     ///
     /// # Panics
-    /// Panics if the text is not such a time. A test that says something wrong should fail.
+    /// Panics if the text is not such a time, because a test with invalid options should fail.
     #[expect(clippy::panic, reason = "it is part of a test")]
     pub fn limit(mut self, limit: &str) -> Self {
         match duration_text::parse(limit) {
@@ -72,7 +74,7 @@ impl TestOptions {
         self
     }
 
-    /// The test is to panic.
+    /// Expects the test to panic.
     pub fn should_panic(mut self) -> Self {
         self.is_panic_expected = true;
         self
@@ -91,7 +93,7 @@ pub struct TestTrace {
 struct Watched {
     test: Arc<ActiveTest>,
     context: ContextGuard,
-    /// Our subscriber beside that of the program.
+    /// The guard of our subscriber, if it was added beside the program's.
     subscriber: Option<DefaultGuard>,
 }
 
@@ -118,7 +120,8 @@ impl TestTrace {
         let name = TestName::of(inner_function);
         prepare();
         let log = test_log();
-        // After the hook of the log, so that it sees what that one has noted.
+        // Installed after the log's hook, so that it sees the data that the log's hook has
+        // recorded.
         panics::install_hook();
         let watched = log.and_then(|log| Watched::new(name, log, limit));
         Self {
@@ -129,7 +132,8 @@ impl TestTrace {
     }
 }
 
-/// Makes what all tests of a process share, with the first of them. The threads start while the log is made.
+/// Creates the shared state of all tests of a process, when the first of them begins. The threads
+/// start while the log is being created.
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -147,7 +151,8 @@ fn prepare() {
     });
 }
 
-/// Waits for the log's thread, as the signals do for theirs: while a stack overflow is handled, no thread can begin.
+/// Waits until the log's thread runs. The signal watch does the same for its threads, because no
+/// thread can start while a stack overflow is handled.
 fn wait_until_log_runs(log: &TestLog) {
     let begun = Instant::now();
     let buffer = &log.live.shared.parts.runtime.buffer;
@@ -187,8 +192,9 @@ impl Watched {
     }
 }
 
-/// Reports the test of a thread that ends before the test does. `std::process::exit` destroys the thread's memory of the
-/// test on most systems; then the other threads still run.
+/// Reports the test of a thread that ends before the test does. On most systems,
+/// `std::process::exit` destroys the thread's thread-locals. The other threads still run at that
+/// point.
 struct CutOffTest(Option<Arc<ActiveTest>>);
 
 thread_local! {
@@ -237,7 +243,7 @@ impl Drop for TestTrace {
         } else if env::var_os("LIVESPAN_TEST_KEEP").is_some_and(|keep| keep == "1") {
             failure_report::write_file(&test).unwrap_or_default();
         } else if !test.is_reported.load(Ordering::Relaxed) {
-            // A file of a run that failed says nothing of this one. Usually there is none.
+            // Removes the file of an earlier failed run. Usually there is none.
             fs::remove_file(&test.file).unwrap_or_default();
         }
     }

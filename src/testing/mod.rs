@@ -1,10 +1,13 @@
-//! What a test did, when it fails: the tree of what was open, and one file that replays it.
+//! Shows the work of a failed test: the tree of open spans, and one file that replays the test.
 //!
-//! [`trace_test!`](crate::trace_test) as the first line of a test is all that a test needs. While the test passes, it
-//! prints nothing and leaves nothing. When the test panics, passes its limit, or the process is told to end, it
+//! [`trace_test!`](crate::trace_test) as the first line of a test is all that a test needs. A
+//! passing test prints nothing and leaves no file. When the test panics, passes its limit, or the
+//! process gets a signal to end, the macro
 //!
-//! - prints what was open then, oldest first: ages, await points, progress, last log lines, and the panic;
-//! - writes `target/livespan/<crate>/<path of the test>.html`, which replays the test in any browser.
+//! - prints the open spans, oldest first: ages, await points, progress, last log lines, and the
+//!   panic;
+//! - writes `target/livespan/<crate>/<path of the test>.html`, which replays the test in any
+//!   browser.
 //!
 //! ```
 //! # fn test() {
@@ -15,8 +18,9 @@
 //! # test();
 //! ```
 //!
-//! What is shown are the spans and events of `tracing`, from DEBUG up or as `RUST_LOG` says. Those of other threads and
-//! tasks are assigned to the test by their parent, else by their tokio runtime, else to the only test that runs.
+//! It shows the spans and events of `tracing`, from DEBUG up or at the levels in `RUST_LOG`. Spans
+//! of other threads and tasks are assigned to a test by their parent, else by their tokio runtime,
+//! else to the only running test.
 //!
 //! The guide: [tests](crate::_guide::tests).
 
@@ -37,23 +41,25 @@ mod tests;
 
 pub use self::guard::{TestOptions, TestTrace};
 
-/// Watches the test that it stands in: must be its first line.
+/// Watches a test. It must be the first line of the test.
 ///
 /// - `trace_test!();`
-/// - `trace_test!(limit = 30s);` also reports when the test has run for that long (`ms`, `s`, `m` or `h`). The test goes
-///   on: to end it, use the limit of your test runner. `LIVESPAN_TEST_LIMIT=30s` sets it for tests that have none.
-/// - `trace_test!(should_panic);` for a test that is to panic: it fails when it does not.
+/// - `trace_test!(limit = 30s);` also reports when the test has run for that long (`ms`, `s`, `m`
+///   or `h`). The test continues; to end it, use the limit of your test runner.
+///   `LIVESPAN_TEST_LIMIT=30s` sets the limit of tests that have none.
+/// - `trace_test!(should_panic);` for a test that must panic: the test fails if it does not.
 ///
-/// A test that fails without a panic, because it returns `Err`, cannot be told from one that passes: use `unwrap`, or run
-/// it with `LIVESPAN_TEST_KEEP=1`, which keeps the file of every test. `LIVESPAN_TEST_DIR` names another folder than
-/// `target/livespan`.
+/// If a test returns `Err`, it fails without a panic, and the macro does not notice. Use `unwrap`,
+/// or run it with `LIVESPAN_TEST_KEEP=1`, which keeps the file of every test. `LIVESPAN_TEST_DIR`
+/// names another folder than `target/livespan`.
 ///
-/// `SIGINT` and `SIGTERM` report every test that runs, then end the process as ever. A test that handles these signals
-/// itself needs `LIVESPAN_TEST_SIGNALS=0`.
+/// On `SIGINT` and `SIGTERM`, every running test is reported, and then the process ends as usual. A
+/// test that handles these signals itself needs `LIVESPAN_TEST_SIGNALS=0`.
 ///
-/// The first call in a process installs a `tracing` subscriber for all of its threads. If there is one already, ours stands
-/// beside it: on the thread of the test, and on others inside the spans of the test. So set a subscriber of your own
-/// first, or as the default of a scope: the `init()` of a global one fails after this.
+/// The first call in a process installs a `tracing` subscriber for all of its threads. If there
+/// already is one, both are used: on the thread of the test, and on others inside the spans of the
+/// test. Install your own subscriber first, or as the default of a scope, because the `init()` of a
+/// global one fails after this call.
 #[macro_export]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 macro_rules! trace_test {

@@ -1,5 +1,6 @@
-//! Keeps what was open when a test panicked: when its own locals are dropped, its spans are over. The hook runs on the
-//! panicking thread, before anything unwinds. It blocks that thread for milliseconds, which only a test may.
+//! Records the open spans when a test panics, because they end when the test's locals are dropped.
+//! The hook runs on the panicking thread before it unwinds. It blocks that thread for milliseconds,
+//! which is acceptable only in a test.
 
 use std::{
     cell::Cell,
@@ -20,18 +21,18 @@ use crate::{
     util::sync::lock,
 };
 
-/// Upper bound on the panics of a test that are reported. Of further ones, only the last is.
+/// Upper bound on the reported panics of a test. Of further ones, only the last is reported.
 pub(super) const PANICS_MAX: usize = 8;
 
 thread_local! {
-    /// Whether the hook runs on this thread: what it does may panic, too.
+    /// Whether the hook is running on this thread. The hook itself may panic.
     static IS_IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Installs the hook, once. The hook that was there runs after it.
+/// Installs the hook, once. The previous hook runs after it.
 pub(super) fn install_hook() {
     static ONCE: Once = Once::new();
-    // On a thread that panics, the standard library refuses to exchange hooks.
+    // The standard library does not allow a panicking thread to replace the hook.
     if thread::panicking() {
         return;
     }
@@ -66,15 +67,17 @@ fn note(info: &PanicHookInfo<'_>) {
         panics.push(panic);
         panics.len()
     };
-    // A panic while another one unwinds aborts the process, and so does every panic where panics abort.
+    // A panic during another one's unwinding aborts the process. So does every panic if the profile
+    // aborts on panics.
     if count > 1 || cfg!(panic = "abort") {
         leave_last_words(&test);
     }
 }
 
-/// Writes the file now, because there may be no later.
+/// Writes the file now, because the process may abort before the test ends.
 fn leave_last_words(test: &Arc<ActiveTest>) {
-    // Without the context of the panic: whoever writes is not part of the test.
+    // Without the panicking thread's context, so that spans of the writing do not become part of
+    // the test.
     let _guard = Context::new().attach();
     failure_report::write_file(test).unwrap_or_default();
 }

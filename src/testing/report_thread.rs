@@ -1,6 +1,7 @@
-//! The thread that reports while tests run: when one passes its limit, and when the process is told to end or aborts. It
-//! also writes the file of a test that runs for long, because a process that is killed can write none. Each process with
-//! tests has one; it waits, and runs nothing of a test.
+//! The thread that reports on running tests: when a test passes its limit, and when the process
+//! gets a signal to end or aborts. It also writes the file of a long-running test, because a killed
+//! process cannot write one. Each process with tests has one such thread. It waits, and runs no
+//! code of a test.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender},
@@ -16,17 +17,17 @@ use crate::{
     util::sync::lock,
 };
 
-/// The longest time between two files of one test, unless one takes long.
+/// The longest time between two files of one test, unless writing takes long.
 const FILE_INTERVAL_MAX: Duration = Duration::from_secs(60);
-/// Of the time that passes, writing files takes at most one part of so many.
+/// Writing files takes at most 1/50 of the time.
 const SHARE_OF_FILES: u32 = 50;
 
 #[derive(Debug)]
 struct Schedule {
     is_started: bool,
-    /// When something is due next.
+    /// The time of the next due report.
     wake_at: Option<Instant>,
-    /// Why all tests are to be reported now.
+    /// The reason why all tests must be reported now.
     cause: Option<FailureCause>,
 }
 
@@ -37,7 +38,8 @@ static SCHEDULE: Mutex<Schedule> = Mutex::new(Schedule {
 });
 static CHANGED: Condvar = Condvar::new();
 
-/// Starts the thread, which says when it runs. If the process can start none, its tests run without.
+/// Starts the thread, which sends on `runs` when it runs. If the thread cannot be started, the
+/// tests run without it.
 pub(super) fn start(runs: Sender<()>) {
     let thread = thread::Builder::new().name("livespan-test-report".to_owned());
     let started = thread.spawn(move || {
@@ -52,12 +54,12 @@ pub(super) fn watch(test: &ActiveTest) {
     schedule(due_at(test, lock(&test.due).next_age()));
 }
 
-/// Ends the reports of a test that is over. Waits until one that has begun is written.
+/// Stops the reports of a test that is over. Waits for a report in progress.
 pub(super) fn end(test: &ActiveTest) {
     lock(&test.due).is_over = true;
 }
 
-/// Reports all tests that run, and waits for that, at most for so long.
+/// Reports all running tests, and waits for this at most for `timeout`.
 pub(super) fn report_all(cause: FailureCause, timeout: Duration) {
     let mut schedule = lock(&SCHEDULE);
     if !schedule.is_started {
@@ -130,7 +132,7 @@ fn report_each_due(mut due: MutexGuard<'_, Schedule>) -> MutexGuard<'static, Sch
     lock(&SCHEDULE)
 }
 
-/// Reports what is due of a test. Returns the age at which something is due next.
+/// Makes the due reports of a test. Returns the age at which the next one is due.
 fn report_due(test: &ActiveTest) -> Option<Duration> {
     let mut due = lock(&test.due);
     if due.is_over {

@@ -1,9 +1,11 @@
-//! Reports the tests that run when the process is told to end, by a person or by a test runner whose time is over, and
-//! when it aborts: by `std::process::abort`, a stack overflow, a panic while another one unwinds, or a library in C. It
-//! runs on a thread of its own, which waits for the signals.
+//! Reports the running tests when the process gets a signal to end, from a person or from a test
+//! runner whose time limit has passed. It also reports them when the process aborts: by
+//! `std::process::abort`, a stack overflow, a panic during another one's unwinding, or a C library.
+//! It runs on a separate thread, which waits for the signals.
 //!
-//! A process that aborts ends as soon as the handler of SIGABRT returns. So that handler, on the thread that aborts,
-//! writes a byte into a pipe that is full, and waits there until the tests are reported, or until [`REPORT_TIMEOUT`].
+//! A process that aborts ends as soon as the handler of SIGABRT returns. So that handler, on the
+//! aborting thread, writes a byte to a full pipe. The write blocks until the tests are reported, or
+//! until [`REPORT_TIMEOUT`].
 
 use std::{
     env,
@@ -26,49 +28,49 @@ use socket2::SockRef;
 
 use crate::testing::{failure_report::FailureCause, report_thread};
 
-/// How long a process that is to end waits for the reports.
+/// How long a process that is ending waits for the reports.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the thread that aborts may take to end the process, when it goes on.
+/// How long the aborting thread may take to end the process after it was released.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the first test waits until the threads run. They start while the log is made.
+/// How long the first test waits until the threads run. They start while the log is being created.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a fork that aborts may take to write its byte.
+/// How long an aborting fork may take to write its byte.
 const FORK_TIMEOUT: Duration = Duration::from_millis(100);
-/// A pipe has room again when a page of it has been read.
+/// A full pipe has room again after a page of it has been read.
 const PAGE_BYTES: usize = 4096;
 
-/// A signal, and whether it came.
+/// A signal, and whether it has arrived.
 struct WatchedSignal {
     number: i32,
     cause: FailureCause,
     has_come: Arc<AtomicBool>,
 }
 
-/// A full pipe, into which the handler of SIGABRT writes.
+/// A full pipe to which the handler of SIGABRT writes.
 struct AbortBarrier {
     reader: PipeReader,
     writer: PipeWriter,
 }
 
-/// The threads have been started, and the signals are not watched yet.
+/// The state in which the threads have been started, but the signals are not watched yet.
 pub(super) struct StartedWatch {
     watched: Vec<(i32, Arc<AtomicBool>)>,
     wake: PipeWriter,
-    /// Gets a message from each thread that runs.
+    /// Receives a message from each thread that runs.
     running: Receiver<()>,
     handler: PipeWriter,
     keeps_waiting: PipeWriter,
 }
 
-/// Starts the threads that report, unless the environment says that signals are left alone.
+/// Starts the reporting threads. It leaves the signals alone if the environment asks for that.
 ///
-/// Invariant: a thread that aborts waits only if these threads run already. While a stack overflow is handled, the
-/// standard library lets no thread begin.
+/// Invariant: an aborting thread waits only if these threads already run. While a stack overflow is
+/// handled, the standard library cannot start a thread.
 pub(super) fn start() -> Option<StartedWatch> {
     let (runs, running) = mpsc::channel();
     report_thread::start(runs.clone());
     let is_wanted = env::var_os("LIVESPAN_TEST_SIGNALS").is_none_or(|watch| watch != "0");
-    // Without the signals, the tests run all the same.
+    // Without the signals, the tests still run.
     is_wanted.then(|| start_watch(runs, running).ok()).flatten()
 }
 
@@ -106,8 +108,8 @@ fn start_watch(runs: Sender<()>, running: Receiver<()>) -> io::Result<StartedWat
 impl StartedWatch {
     /// Watches for the signals from now on.
     pub(super) fn arm(self) -> io::Result<()> {
-        // The actions of a signal run in the order of their registration: whoever is told of an abort is told before
-        // anybody waits for it.
+        // The actions of a signal run in the order of their registration, so the flag is set and
+        // the thread is woken before the handler blocks.
         for (number, has_come) in self.watched {
             flag::register(number, has_come)?;
             pipe::register(number, self.wake.try_clone()?)?;
@@ -119,7 +121,7 @@ impl StartedWatch {
             }
         }
         pipe::register(SIGABRT, self.handler)?;
-        // `register` has made the pipe one that is never waited for.
+        // `register` has made the pipe non-blocking.
         SockRef::from(&self.keeps_waiting).set_nonblocking(false)
     }
 }
@@ -129,7 +131,8 @@ fn report_at_each(mut woken: PipeReader, signals: &[WatchedSignal], barrier: &Ab
     while woken.read(&mut wakes).is_ok_and(|count| count > 0) {
         let came = |signal: &&WatchedSignal| signal.has_come.swap(false, Ordering::SeqCst);
         let Some(signal) = signals.iter().find(came) else {
-            // A fork of this process aborts. It has no such thread, and its pipes are these.
+            // No flag is set, so a fork of this process aborts. It lacks this thread, and shares
+            // the pipes.
             barrier.release();
             thread::park_timeout(FORK_TIMEOUT);
             barrier.fill().unwrap_or_default();
@@ -140,7 +143,7 @@ fn report_at_each(mut woken: PipeReader, signals: &[WatchedSignal], barrier: &Ab
             barrier.release();
             thread::park_timeout(ABORT_TIMEOUT);
         }
-        // The process ends as it would have without this thread.
+        // The process now ends as it would have without this thread.
         drop(emulate_default_handler(signal.number));
     }
 }
@@ -167,7 +170,7 @@ impl AbortBarrier {
         full
     }
 
-    /// Lets the thread go on that waits.
+    /// Releases the waiting thread.
     fn release(&self) {
         let mut bytes = [0; PAGE_BYTES];
         drop((&self.reader).read(&mut bytes));

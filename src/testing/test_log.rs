@@ -1,5 +1,5 @@
-//! The log of the tests of a process: one for all of them, because a log has a thread of its own, and most tests pass. It
-//! is made with the first test.
+//! The log that all tests of a process share. There is only one, because a log has a thread of its
+//! own and most tests pass. The first test creates it.
 
 use std::{env, sync::OnceLock, time::Duration};
 
@@ -23,11 +23,12 @@ use crate::{
     },
 };
 
-/// How long records wait before the log's thread makes events of them, unless a report needs them. The records of a test
-/// that passes within that time cost nothing more if the process ends, and many together cost less than each alone.
+/// How long records wait before the log's thread turns them into events, unless a report needs
+/// them. If a passing test's process ends within that time, its records cost nothing more.
+/// Otherwise, many records together cost less than each alone.
 const PROCESSING_DELAY: Duration = Duration::from_millis(500);
 
-/// The log, and what makes its spans.
+/// The log, and the subscriber that makes its spans.
 #[derive(Debug)]
 pub(super) struct TestLog {
     pub(super) live: LiveSpans,
@@ -36,7 +37,8 @@ pub(super) struct TestLog {
     dispatch: Dispatch,
 }
 
-/// Returns the log of this process; `None` if it could not be made, which no test should fail for.
+/// Returns the log of this process, or `None` if it could not be created. No test should fail for
+/// that reason.
 pub(super) fn test_log() -> Option<&'static TestLog> {
     static LOG: OnceLock<Option<TestLog>> = OnceLock::new();
     LOG.get_or_init(|| TestLog::new().ok()).as_ref()
@@ -54,7 +56,7 @@ impl TestLog {
             .and_then(ResetTestContext)
             .with_filter(levels());
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
-        // A subscriber of the program's own stays.
+        // If the program has set a global subscriber, this fails, and that one stays.
         drop(dispatcher::set_global_default(dispatch.clone()));
         panic_hook();
         Ok(Self {
@@ -64,17 +66,19 @@ impl TestLog {
         })
     }
 
-    /// Makes the subscriber the default of this thread, beside the one that is, unless it is the default anyway.
+    /// Makes our subscriber a default of this thread, beside the existing one. Does nothing if it
+    /// is already the default.
     pub(super) fn join_default(&self) -> Option<DefaultGuard> {
         let current = dispatcher::get_default(Dispatch::clone);
         let is_there = current.downcast_ref::<SetTestContext>().is_some();
-        // Whoever wants no subscriber on this thread gets none.
+        // A thread whose default is explicitly no subscriber keeps none.
         let is_wanted = !is_there && !current.is::<NoSubscriber>();
         is_wanted.then(|| dispatcher::set_default(&both_subscribers::both(&self.dispatch, current)))
     }
 }
 
-/// Returns the levels of `RUST_LOG`, or `debug` for all targets: what a failed test did is worth more than a short log.
+/// Returns the levels of `RUST_LOG`, or `debug` for all targets, because a detailed log of a failed
+/// test is worth its length.
 fn levels() -> Targets {
     if env::var_os("RUST_LOG").is_some_and(|levels| !levels.is_empty()) {
         environment::levels()

@@ -1,4 +1,5 @@
-//! How a test is called, and where its file stands. Pure, but for what the process was started with.
+//! The name of a test, and the place of its file. Pure, except that it reads the process's
+//! arguments.
 
 use std::{
     env, iter,
@@ -7,7 +8,7 @@ use std::{
     thread,
 };
 
-/// Upper bound on the bytes of one part of a file's path.
+/// Upper bound on the length of one part of a file's path, in bytes.
 const PART_BYTES_MAX: usize = 120;
 
 /// The name of a test, with the crate before it: `shop::cart::charges_once`.
@@ -18,7 +19,8 @@ impl TestName {
     /// Returns the name of the test that contains the function with this type name, on the test's thread.
     pub(super) fn of(inner_function: &str) -> Self {
         let thread = thread::current();
-        // With one thread, the test runs on the main thread. Then the runner has started the process for this test alone.
+        // With only one thread, the test runs on the main thread. In this case the runner has
+        // started the process for this test alone.
         let started_for = || {
             let mut arguments = env::args().skip_while(|argument| argument != "--exact");
             arguments.nth(1)
@@ -30,7 +32,8 @@ impl TestName {
         )
     }
 
-    /// A test of cases has one function and several names: each name begins with the path of the function.
+    /// A parametrized test has one function and several names, each of which begins with the
+    /// function's path.
     fn from(inner_function: &str, named: impl Iterator<Item = String>) -> Self {
         let function = inner_function
             .strip_suffix("::here")
@@ -53,7 +56,7 @@ impl TestName {
         &self.0
     }
 
-    /// Returns the path of the test's file below the folder of all such files.
+    /// Returns the path of the test's file, relative to the folder of all such files.
     pub(super) fn file(&self) -> PathBuf {
         let mut path: PathBuf = self.0.split("::").map(file_part).collect();
         path.as_mut_os_string().push(".html");
@@ -61,7 +64,7 @@ impl TestName {
     }
 }
 
-/// Returns a part of a name that every file system takes, and that no upload of artifacts refuses.
+/// Returns a part of a name without characters that some file system or artifact upload rejects.
 fn file_part(part: &str) -> String {
     let plain: String = part
         .chars()
@@ -80,7 +83,7 @@ fn file_part(part: &str) -> String {
     plain.get(..end).unwrap_or_default().to_owned()
 }
 
-/// Returns the folder of the files: the one that `LIVESPAN_TEST_DIR` names, or `livespan` in Cargo's target folder.
+/// Returns the folder of the files: `LIVESPAN_TEST_DIR`, or `livespan` in Cargo's target folder.
 pub(super) fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(find_folder)
@@ -96,7 +99,8 @@ fn find_folder() -> PathBuf {
     target.join("livespan")
 }
 
-/// Cargo marks a target folder that it makes. It puts test programs into the folder `deps` of a profile there.
+/// Finds Cargo's target folder by the marker file that Cargo puts into it. Test programs are in the
+/// folder `deps` of a profile below it.
 fn target_folder(program: &Path) -> Option<&Path> {
     let mut above = program.ancestors().skip(1);
     let marked = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());
@@ -129,7 +133,7 @@ mod tests {
                 vec!["main", "charges"],
                 "shop::charges",
             ),
-            // A case of rstest.
+            // A case of an `rstest` test.
             (
                 "shop::charges::here",
                 vec!["charges::case_1_cash"],

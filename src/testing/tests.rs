@@ -1,4 +1,4 @@
-//! Tests that fail, hang and abort, each in a process that a test here starts.
+//! Tests that fail, hang and abort. Each runs in a process that a test here starts.
 
 mod suite;
 
@@ -20,7 +20,7 @@ use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
 /// Set in the processes that fail on purpose.
 const CHILD: &str = "LIVESPAN_TEST_FAILS";
-/// How long a process may take.
+/// Time limit for one process.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn is_child() -> bool {
@@ -47,7 +47,7 @@ async fn failing_task() {
     if !is_child() {
         return;
     }
-    // On another thread, without a parent.
+    // A span on another thread, without a parent.
     let task = tokio::spawn(async { info_span!("orphan").in_scope(|| info!("alone")) });
     task.await.unwrap();
     let span = info_span!("task");
@@ -56,7 +56,7 @@ async fn failing_task() {
     panic!("a task failed: {}", error.is_panic());
 }
 
-/// Runs a failing test beside a subscriber that prints.
+/// Runs a failing test with a second subscriber that prints.
 fn fail_beside_another_subscriber() {
     crate::trace_test!();
     let work = info_span!("charge", card = 7);
@@ -155,7 +155,7 @@ fn exiting() {
     }
 }
 
-/// Waits until the file of a test is there.
+/// Waits until the file of a test exists.
 fn wait_for(file: &Path) {
     let begun = Instant::now();
     while !file.exists() {
@@ -196,7 +196,7 @@ fn waiting() {
 fn wait_for_ever() {
     let _work = info_span!("waits for ever").entered();
     let (_sender, receiver) = mpsc::channel::<()>();
-    // Nobody sends, and the sender stays.
+    // Blocks for ever: the sender exists, but sends nothing.
     let _never = receiver.recv();
 }
 
@@ -231,7 +231,7 @@ impl ReplayFolder {
 }
 
 impl ReplayFolder {
-    /// Whoever started this process removes the folder.
+    /// Keeps the folder, because the process that started this one removes it.
     fn keep(self) -> std::mem::ManuallyDrop<Self> {
         std::mem::ManuallyDrop::new(self)
     }
@@ -256,7 +256,7 @@ fn start(test: &str, folder: &ReplayFolder) -> Child {
         .unwrap()
 }
 
-/// Returns the lines of a report, which differ from run to run in ids, times and places, without these.
+/// Returns the lines of a report without ids, times and places, which differ from run to run.
 fn plain(report: &str) -> Vec<String> {
     let words = |line: &str| {
         let words = line.split(' ').filter(|word| {
@@ -295,7 +295,7 @@ fn events(file: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// Returns the names of the spans in a file, and how each ended.
+/// Returns the names of the spans in a file, and the state in which each ended.
 fn spans(file: &Path) -> Vec<(String, &'static str)> {
     let events = events(file);
     let started = events.iter().filter(|event| event["type"] == "started");
@@ -408,7 +408,7 @@ fn a_subscriber_of_the_program_gets_what_it_got_without_us() {
             (name, "panicked"),
             ("charge", "panicked"),
             ("on a thread", "ok"),
-            // A trace of its own, which began while the test ran.
+            // A separate trace that began while the test ran.
             ("alone", "panicked"),
             ("below", "ok"),
         ]);
@@ -448,7 +448,7 @@ fn a_test_that_aborts_leaves_what_it_had() {
     );
 }
 
-/// Returns how the process ended, what it printed to standard error, and which spans are in the file.
+/// Returns the exit status, the lines printed to standard error, and the spans in the file.
 fn last_words(test: &str) -> (ExitStatus, Vec<String>, Vec<(String, &'static str)>) {
     let folder = ReplayFolder::new(test);
     let output = start(test, &folder).wait_with_output().unwrap();
@@ -456,7 +456,7 @@ fn last_words(test: &str) -> (ExitStatus, Vec<String>, Vec<(String, &'static str
     (output.status, printed, spans(&folder.file(test)))
 }
 
-/// Returns what is said of a test in the span `decode`.
+/// Returns the expected report on a test with the span `decode`.
 fn said_of(test: &str, how: &str) -> (Vec<String>, Vec<(String, &'static str)>) {
     let name = format!("test livespan::testing::tests::{test}");
     let program = program();
@@ -571,7 +571,8 @@ fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_is_told_to_en
 fn a_test_that_was_to_panic_fails_when_it_does_not() {
     let folder = ReplayFolder::new("calm");
     let output = start("calm", &folder).wait_with_output().unwrap();
-    // Nothing of it is shown, because the runner counts it as passed: only the file says so.
+    // The runner counts the test as passed, so its output is not shown. Only the file reports the
+    // failure.
     assert_eq!(plain(&String::from_utf8(output.stdout).unwrap()), [""; 0]);
     let name = "test livespan::testing::tests::calm";
     assert_eq!(spans(&folder.file("calm")), named([(name, "ok")]));

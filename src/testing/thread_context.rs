@@ -1,5 +1,6 @@
-//! Gives spans and events without a parent the span of their test as parent. The two layers stand around those of the
-//! log: the first sets the context, the second resets it. They run on the threads of tests.
+//! Makes the test's span the parent of spans and events that have none. Two layers surround the
+//! log's layers: the first sets the context, the second resets it. They run on the threads of
+//! tests.
 
 use std::cell::RefCell;
 
@@ -13,15 +14,15 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 use crate::testing::active_test;
 
 thread_local! {
-    /// What the first layer has set and the second has not yet reset.
+    /// The contexts that the first layer has set and the second has not reset yet.
     static SET: RefCell<Vec<Option<ContextGuard>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Sets the context.
+/// The layer that sets the context.
 #[derive(Debug)]
 pub(super) struct SetTestContext;
 
-/// Resets the context.
+/// The layer that resets the context.
 #[derive(Debug)]
 pub(super) struct ResetTestContext;
 
@@ -37,7 +38,7 @@ fn set(is_contextual: bool) {
         None
     };
     let guard = test.map(|test| test.context.clone().attach());
-    // A thread that ends has no such memory any more, and gets no context.
+    // A thread that is ending has no thread-locals any more, so it gets no context.
     SET.try_with(|set| set.borrow_mut().push(guard))
         .unwrap_or_default();
 }

@@ -1,6 +1,7 @@
-//! A suite of 200 tests, of which 40 fail, run as `cargo test` does, on many threads of one process, and as nextest does, a
-//! process for each test: the right file for each failure, nothing for a test that passes, and nothing of one test in
-//! what is printed or written of another.
+//! A suite of 200 tests, of which 40 fail. It runs in two ways: like `cargo test`, on many threads
+//! of one process, and like nextest, with a process for each test. Each failure must have the right
+//! file, a passing test must have none, and no output or file of one test may contain anything of
+//! another.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use tracing::{Instrument as _, info, info_span};
 
 use super::{CHILD, ReplayFolder, is_child, spans};
 
-/// What one test does. Every span and record says whose it is.
+/// Runs one test. Every span and record contains the test's name.
 fn act(module: &str, test: &str) {
     if !is_child() {
         return;
@@ -76,7 +77,7 @@ modules!(m00 m01 m02 m03 m04 m05 m06 m07 m08 m09 m10 m11 m12 m13 m14 m15 m16 m17
 
 const FAILING: [&str; 2] = ["panics", "fails_in_a_task"];
 const SUITE: &str = "testing::tests::suite";
-/// How many modules are run with a process for each test.
+/// The number of modules that run with one process per test.
 const MODULES_ALONE: usize = 4;
 
 fn run(folder: &ReplayFolder, arguments: &[&str]) -> Output {
@@ -119,7 +120,7 @@ fn file_of(folder: &ReplayFolder, test: &str) -> PathBuf {
         .join(format!("livespan/testing/tests/suite/{test}.html"))
 }
 
-/// Returns the spans that the file of a test must have, and no others.
+/// Returns the spans that the file of a test must have. It must have no others.
 fn expected_spans(test: &str) -> BTreeMap<String, &'static str> {
     let mut spans = BTreeMap::from([
         (format!("test livespan::{SUITE}::{test}"), "panicked"),
@@ -140,7 +141,7 @@ fn assert_files(folder: &ReplayFolder, failing: &BTreeSet<String>) {
     }
 }
 
-/// Returns the tests that a text says something of.
+/// Returns the tests that a text mentions.
 fn named_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
     words
