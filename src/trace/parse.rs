@@ -356,6 +356,14 @@ pub(crate) fn span_id(payload: &[u8]) -> Option<SpanId> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// Returns the parent of the span that the event is about.
+#[cfg(feature = "http")]
+pub(crate) fn parent_span_id(payload: &[u8]) -> Option<SpanId> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"parentSpanId")?;
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 /// Returns the trace that the event is about.
 #[cfg(feature = "http")]
 pub(crate) fn trace_id(payload: &[u8]) -> Option<TraceId> {

@@ -140,7 +140,7 @@ fn kind_of_open(
         Some(ProblemKind::Waiting)
     } else if span.usual.as_ref().is_some_and(|usual| usual.is_slower) {
         Some(ProblemKind::Slow)
-    } else if is_inner && age_of(last, now) >= nanos_min {
+    } else if is_inner && !span.is_command() && age_of(last, now) >= nanos_min {
         Some(ProblemKind::Quiet)
     } else {
         None

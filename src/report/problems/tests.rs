@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::collect::{ProblemsQuery, problems};
 use crate::{
     LiveSpans, Retention,
+    report::running::{collect, span_now::SpanNow},
     span::{
         SpanStatus,
         event::{SpanEvent, SpanId, TraceId},
     },
     store::MemoryEventStore,
     trace::filter::TraceFilter,
+    util::time::Timestamp,
 };
 
 fn at(milliseconds: u64) -> SystemTime {
@@ -128,6 +130,59 @@ async fn what_the_log_has_lost_is_told_with_the_problems() {
     assert_eq!(told(&live, 0).await.last(), Some(&lost(oldest - 1, "")));
     let since = lost(oldest - 3, " after the cursor");
     assert_eq!(told(&live, 2).await.last(), Some(&since));
+}
+
+/// An open span of trace 1 that began a minute ago.
+fn open_for_a_minute(service: &str) -> SpanEvent {
+    SpanEvent::started(trace(1), span(1), "serve")
+        .service(service)
+        .at(seconds_ago(60))
+}
+
+fn seconds_ago(seconds: u64) -> SystemTime {
+    SystemTime::now() - Duration::from_secs(seconds)
+}
+
+/// Returns the kinds of the problems that are told.
+async fn kinds(live: &LiveSpans) -> Vec<String> {
+    let lines = told(live, 0).await;
+    let kind = |line: &String| line.split_once(": ").map(|(kind, _)| kind.to_owned());
+    lines.iter().skip(1).filter_map(kind).collect()
+}
+
+#[tokio::test]
+async fn a_span_whose_children_come_and_go_is_not_quiet() {
+    for (ago, expected) in [(1, &[][..]), (30, &["quiet"])] {
+        let live = LiveSpans::builder().build().unwrap();
+        let request = SpanEvent::ended(trace(1), span(2), "GET /", SpanStatus::Ok);
+        let request = request.service("shop").parent(span(1));
+        let request = request.started_at(seconds_ago(40)).at(seconds_ago(ago));
+        let events = [open_for_a_minute("shop"), request];
+        live.target().dispatch_all(&events).await.unwrap();
+        assert_eq!(kinds(&live).await, expected, "{ago}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_lasts_is_neither_quiet_nor_slow() {
+    for (service, expected) in [("livespan run", &[][..]), ("shop", &["slower than usual"])] {
+        let live = LiveSpans::builder().build().unwrap();
+        let earlier = (2..100).map(|of| {
+            let event = SpanEvent::ended(trace(of), span(1), "serve", SpanStatus::Ok);
+            event.service(service).started_at(at(0)).at(at(1_000))
+        });
+        let mut events: Vec<SpanEvent> = earlier.collect();
+        events.push(open_for_a_minute(service));
+        live.target().dispatch_all(&events).await.unwrap();
+        assert_eq!(kinds(&live).await, expected, "{service}");
+        let running = collect::running(&live, &TraceFilter::default(), Timestamp::now()).await;
+        let is_slower = |span: &SpanNow| span.usual.as_ref().is_some_and(|usual| usual.is_slower);
+        let slower = running.traces[0]
+            .spans
+            .iter()
+            .filter(|span| is_slower(span));
+        assert_eq!(slower.count(), expected.len(), "{service}");
+    }
 }
 
 /// With two thousand problems, the text stays within its bound and counts the others.

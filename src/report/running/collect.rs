@@ -140,6 +140,12 @@ async fn read_open(
         if let Some(builder) = span.and_then(|span| spans.get_mut(&span)) {
             builder.add(&event);
         }
+        if matches!(event.name, "started" | "ended")
+            && let Some(parent) = parse::parent_span_id(event.payload)
+            && let Some(builder) = spans.get_mut(&parent.to_bytes())
+        {
+            builder.add_child(&event);
+        }
     })
     .await;
     let told = trace.spans.iter().map(|open| {

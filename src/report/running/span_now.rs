@@ -24,6 +24,8 @@ use crate::{
 pub(crate) const AWAITING_LONG_NANOS: u64 = 10_000_000_000;
 /// A poll for longer than this is marked as blocking its thread.
 pub(crate) const BLOCKED_NANOS: u64 = 1_000_000_000;
+/// The service of the spans of commands, as `livespan run` names it.
+const COMMAND_SERVICE: &str = "livespan run";
 /// Upper bound on the length of one text of a span in a report, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -64,7 +66,7 @@ pub(crate) struct SpanNow {
     /// Whether the span outlives its process.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) durable: bool,
-    /// The time of the span's last event: its start, an update or a log record.
+    /// The time of the last event of the span, or of the last start or end of a child.
     pub(crate) last_timestamp: String,
     #[serde(skip)]
     pub(crate) age: u64,
@@ -199,6 +201,12 @@ pub(crate) struct SpanNowBuilder {
 }
 
 impl SpanNowBuilder {
+    /// Adds the start or the end of a child: a sign of life.
+    pub(crate) fn add_child(&mut self, event: &ReportEvent<'_>) {
+        let time = parse::timestamp(event.payload).unwrap_or_default();
+        self.last = self.last.max(time);
+    }
+
     /// Adds the next event of the span.
     pub(crate) fn add(&mut self, event: &ReportEvent<'_>) {
         let Some(fields) = ReportFields::of(event.payload) else {
@@ -364,9 +372,15 @@ impl SpanNowBuilder {
 }
 
 impl SpanNow {
+    /// Returns whether it is a command that `livespan run` runs. It lasts as long as its process, which that program
+    /// watches: a server may run for days, and may have nothing to do.
+    pub(crate) fn is_command(&self) -> bool {
+        self.service.as_deref() == Some(COMMAND_SERVICE)
+    }
+
     /// Compares the span with `count` ended spans of its name, 95 % of which took at most `p95`.
     pub(crate) fn compare_with(&mut self, count: u64, p95: Option<u64>) {
-        if count < DurationHistogram::USUAL_SPANS_MIN {
+        if self.is_command() || count < DurationHistogram::USUAL_SPANS_MIN {
             return;
         }
         self.usual = p95.map(|p95| UsualDuration::of(count, p95, self.age));
