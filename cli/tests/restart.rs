@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    sender::{SPANS_A_REQUEST, answered, request_of, send, span},
+    sender::{SPANS_A_REQUEST, answered, request_of, request_of_logs, send, span},
     support::{Folder, PATIENCE, Running, get, livespan, stored},
 };
 
@@ -173,6 +173,37 @@ fn a_request_whose_answer_was_lost_is_not_taken_twice() {
             "ended renamed",
         ];
         assert_eq!(facts, expected);
+    }
+}
+
+#[test]
+fn log_records_whose_answer_was_lost_are_not_taken_twice() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let home = Folder::new();
+        let (server, host) = serve(&home);
+        let connection = send(&host, &request_of_logs(&["a", "b"])).unwrap();
+        let url = format!("http://{host}/");
+        let begun = Instant::now();
+        while !get(&url, "/logs").1.contains("\"body\":\"b\"") {
+            assert!(begun.elapsed() < PATIENCE, "{}", get(&url, "/logs").1);
+            thread::yield_now();
+        }
+        server.signal(signal);
+        server.wait();
+        // The answer was never read.
+        drop(connection);
+        let (server, host) = serve(&home);
+        // The second time with a record that is new.
+        for bodies in [&["a", "b"][..], &["a", "b", "c"]] {
+            assert_eq!(answered(&host, &request_of_logs(bodies)).unwrap(), 200);
+        }
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        let events = stored(&home.path().join("log.db"));
+        let logs = events.iter().filter(|event| event["type"] == "log");
+        let bodies: Vec<&str> = logs.map(|event| event["body"].as_str().unwrap()).collect();
+        // Another request is no repetition: its first two records may be new ones that are alike.
+        assert_eq!(bodies, ["a", "b", "a", "b", "c"]);
     }
 }
 

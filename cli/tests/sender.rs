@@ -32,14 +32,26 @@ pub(crate) fn request_of(spans: &[Json]) -> String {
     json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).to_string()
 }
 
+/// Returns a request with log records that have these bodies and the time of their place.
+pub(crate) fn request_of_logs(bodies: &[&str]) -> String {
+    let record = |(number, body): (u64, &&str)| json!({"timeUnixNano": START + number, "body": {"stringValue": body}});
+    let records: Vec<Json> = (0..).zip(bodies).map(record).collect();
+    json!({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}).to_string()
+}
+
 /// Sends a request. Returns its connection.
 pub(crate) fn send(host: &str, body: &str) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let length = body.len();
+    let signal = if body.starts_with("{\"resourceLogs\"") {
+        "logs"
+    } else {
+        "traces"
+    };
     write!(
         stream,
-        "POST /v1/traces HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+        "POST /v1/{signal} HTTP/1.0\r\nhost: {host}\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n\r\n{body}"
     )?;
     Ok(stream)

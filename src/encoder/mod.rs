@@ -21,5 +21,5 @@ mod workflow;
 mod tests;
 
 #[cfg(feature = "otlp")]
-pub(crate) use self::received::{ReceivedEvents, RequestProgress, SharedReceiver};
+pub(crate) use self::received::{EarlierEvent, ReceivedEvents, RequestProgress, SharedReceiver};
 pub(crate) use self::span_encoder::SpanEncoder;

@@ -86,11 +86,14 @@ impl OtlpReceiver {
     /// only when it ends; `/status` counts such spans.
     pub const OPEN_SPANS_MAX: usize = 65_536;
     /// Upper bound on the ended spans that are remembered in order to recognize repetitions:
-    /// 262,144.
+    /// 262,144. At least the newest half of them are remembered.
     pub const ENDED_SPANS_MAX: usize = 262_144;
+    /// Upper bound on the log records that are remembered in order to recognize repeated requests:
+    /// 262,144. At least the newest half of them are remembered. Records without any time are not.
+    pub const LOG_RECORDS_MAX: usize = 262_144;
     /// Upper bound on the newest stored events that the first request after a restart reads:
-    /// 131,072. They are needed to recognize repetitions of spans that were stored before the
-    /// restart. A sender repeats a request if the program ended before it responded.
+    /// 131,072. They are needed to recognize repetitions of spans and log records that were stored
+    /// before the restart. A sender repeats a request if the program ended before it responded.
     pub const STORED_EVENTS_READ_MAX: u64 = 131_072;
     /// How far the time of a start or an end may lie after its receipt: 1 second. An event beyond
     /// that also has the time of receipt (`receivedTimestamp`), because the sender's clock is

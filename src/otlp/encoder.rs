@@ -8,16 +8,16 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::oneshot;
 
 use crate::{
-    encoder::{ReceivedEvents, RequestProgress, SpanEncoder},
+    encoder::{EarlierEvent, ReceivedEvents, RequestProgress, SpanEncoder},
     log::batch::Batch,
     otlp::{
         budget::MemoryShare,
         config::OtlpReceiver,
         deferred_updates::{DeferredUpdate, DeferredUpdates},
-        followed_spans::{FollowedSpan, FollowedSpans, bare_start, first_changes},
-        mapping::{SpanView, end_fields, fields_of, implausible, log_fields},
+        followed_spans::{FollowedSpan, FollowedSpans, first_changes},
+        mapping::{SpanView, bare_start, end_fields, fields_of, implausible, is_empty, log_fields},
         queue::RequestQueue,
-        recent_ends::{KnownEnd, RecentEnds, event_hash},
+        recent::{KnownEnd, RecentEnds, RecentLogs, RepeatedLog, event_hash},
         request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace},
         sender_activity::SenderActivity,
         senders::SharedSenders,
@@ -31,6 +31,7 @@ use crate::{
 
 /// The batch size in bytes at which the worker stores the batch, even in the middle of a request.
 const BATCH_BYTES: usize = 512 * 1024;
+
 /// The worker's half of the receiver.
 #[derive(Debug)]
 pub(crate) struct OtlpEncoder {
@@ -40,11 +41,14 @@ pub(crate) struct OtlpEncoder {
     heard: Vec<SenderActivity>,
     open: FollowedSpans,
     recent: RecentEnds,
-    /// Whether `recent` contains the ends that an earlier run of the program stored.
+    recent_logs: RecentLogs,
+    /// Whether both contain the events that an earlier run of the program stored.
     has_read_store: bool,
     deferred: DeferredUpdates,
     /// The earlier states of the spans that the unstored batch changes, in the batch's order.
     uncommitted: Vec<Before>,
+    /// The log records of that batch.
+    uncommitted_logs: Vec<u64>,
     current: Option<Current>,
     /// Requests whose last events are in the unstored batch.
     complete: Vec<Complete>,
@@ -100,9 +104,11 @@ impl OtlpEncoder {
             heard: Vec::new(),
             open: FollowedSpans::new(OtlpReceiver::OPEN_SPANS_MAX),
             recent: RecentEnds::new(OtlpReceiver::ENDED_SPANS_MAX),
+            recent_logs: RecentLogs::new(OtlpReceiver::LOG_RECORDS_MAX),
             has_read_store: false,
             deferred: DeferredUpdates::default(),
             uncommitted: Vec::new(),
+            uncommitted_logs: Vec::new(),
             current: None,
             complete: Vec::new(),
         }
@@ -112,10 +118,8 @@ impl OtlpEncoder {
     fn hear(&mut self, request: &ReceivedRequest) {
         let now = Instant::now();
         let senders = lock(&self.senders);
-        let spans = request.contents.spans.iter().map(|place| place.sender);
-        let logs = request.contents.logs.iter().map(|place| place.sender);
         let mut last = None;
-        for number in spans.chain(logs) {
+        for number in request.contents.senders() {
             if last.replace(number) == Some(number) {
                 continue;
             }
@@ -134,14 +138,15 @@ impl OtlpEncoder {
     fn report(&self, contents: &Contents) {
         let mut senders = lock(&self.senders);
         let mut last = None;
-        for place in &contents.spans {
-            if last.replace(place.sender) == Some(place.sender) {
+        for number in contents.senders() {
+            if last.replace(number) == Some(number) {
                 continue;
             }
-            let heard = self.heard.get(place.sender);
-            if let (Some(heard), Some(sender)) = (heard, senders.get_mut(place.sender)) {
+            let heard = self.heard.get(number);
+            if let (Some(heard), Some(sender)) = (heard, senders.get_mut(number)) {
                 sender.open_spans = heard.open;
                 sender.ended_only = heard.ended_only;
+                sender.repeated = heard.repeated;
                 sender.clock_ahead_millis =
                     u64::try_from(heard.ahead.as_millis()).unwrap_or(u64::MAX);
             }
@@ -157,10 +162,9 @@ impl OtlpEncoder {
     /// Returns whether the span is open. .NET reports an open span with length zero, unless the sender is known to send
     /// only ended spans.
     fn is_open(&self, view: SpanView<'_>, place: &SpanPlace) -> bool {
-        let span = view.span;
-        let is_empty = span.start_time_unix_nano == span.end_time_unix_nano;
         let heard = self.heard.get(place.sender);
-        place.is_open || is_empty && heard.is_some_and(SenderActivity::sends_open_as_empty)
+        place.is_open
+            || is_empty(view.span) && heard.is_some_and(SenderActivity::sends_open_as_empty)
     }
 
     fn start(
@@ -178,13 +182,13 @@ impl OtlpEncoder {
         }
         // An open span that was repeated in this request is already followed. A span with a known
         // end was sent again, or corrected, or this is a late copy of its start.
-        if place.is_repeated || self.recent.get(&place.key).is_some() {
+        if place.is_repeated || self.recent.get(RecentEnds::key_of(&place.key)).is_some() {
             return;
         }
         let source = self.source(place.sender);
         let time = Timestamp::from_nanos(view.span.start_time_unix_nano);
         if !is_open {
-            let fields = bare_start(view, place.key);
+            let fields = bare_start(view, place.key, place.parent);
             encoder.received_start((source, time), fields, batch);
             return;
         }
@@ -193,7 +197,7 @@ impl OtlpEncoder {
             return;
         }
         self.note_before(place.key);
-        let mut fields = fields_of(view, place.key);
+        let mut fields = fields_of(view, place.key, place.parent);
         fields.received = self.receipt(place.sender, time, received);
         encoder.received_start((source, time), fields, batch);
         if let Some((fields, changes)) = first_changes(view, &place.key, received) {
@@ -294,7 +298,7 @@ impl OtlpEncoder {
         self.uncommitted.push(Before {
             key,
             open: self.open.get(&key).cloned(),
-            ended: self.recent.content_of(&key),
+            ended: self.recent.content_of(RecentEnds::key_of(&key)),
             answered: None,
         });
     }
@@ -312,7 +316,11 @@ impl OtlpEncoder {
                 self.deferred.insert(&update);
             }
             self.open.restore(before.key, before.open);
-            self.recent.set(&before.key, before.ended);
+            let key = RecentEnds::key_of(&before.key);
+            self.recent.set(key, before.ended);
+        }
+        for key in self.uncommitted_logs.drain(..) {
+            self.recent_logs.forget(key);
         }
     }
 
@@ -331,52 +339,78 @@ impl OtlpEncoder {
         if self.is_open(view, place) {
             return;
         }
-        let known = self.recent.get(&place.key);
+        let key = RecentEnds::key_of(&place.key);
+        let known = self.recent.get(key);
         let is_repetition = match known {
             None => false,
             Some(KnownEnd::Content(content)) => content == place.content,
             Some(KnownEnd::Stored(hash)) => {
                 let source = self.source(place.sender);
-                let (fields, end) = (fields_of(view, place.key), end_fields(view.span));
+                let fields = fields_of(view, place.key, place.parent);
+                let end = end_fields(view.span);
                 let event = encoder.received_end_event(source, fields, end);
                 event.is_some_and(|event| event_hash(&event) == hash)
             }
         };
         if is_repetition {
+            self.count_repetition(place.sender);
             return;
         }
         if let Some(update) = self.deferred.remove(&place.key) {
             // The last value is emitted before the end.
             self.update_deferred(update, encoder, batch);
         }
-        self.note_before(place.key);
         let open = self.open.remove(&place.key);
+        let was_open = open.is_some();
         let sender = open.as_ref().map_or(place.sender, |open| open.sender);
+        self.uncommitted.push(Before {
+            key: place.key,
+            open,
+            ended: self.recent.content_of(key),
+            answered: None,
+        });
         let source = self.source(sender);
         let end = end_fields(view.span);
-        let mut fields = fields_of(view, place.key);
+        let mut fields = fields_of(view, place.key, place.parent);
         fields.received = self.receipt(sender, end.end, received);
         if known.is_some() {
             encoder.received_correction(source, fields, end, batch);
         } else {
             encoder.received_end(source, fields, end, batch);
         }
-        self.recent.set(&place.key, Some(place.content));
+        self.recent.set(key, Some(place.content));
         let length = view.span.end_time_unix_nano - view.span.start_time_unix_nano;
         if let Some(heard) = self.heard.get_mut(sender) {
-            heard.ended(open.is_some(), Duration::from_nanos(length));
+            heard.ended(was_open, Duration::from_nanos(length));
         }
     }
 
     fn log(
-        &self,
+        &mut self,
         (contents, place, received): (&Contents, &LogPlace, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
-        if let Some((record, scope)) = contents.log(place) {
-            let fields = log_fields(record, scope, received);
-            encoder.received_log(self.source(place.sender), fields, batch);
+        let Some((record, scope)) = contents.log(place) else {
+            return;
+        };
+        let source = self.source(place.sender);
+        let fields = log_fields(record, scope, received);
+        if let Some(key) = place.key {
+            let event = || encoder.received_log_event(source, fields.clone());
+            if self.recent_logs.take(key, event) == Err(RepeatedLog) {
+                self.count_repetition(place.sender);
+                return;
+            }
+            self.uncommitted_logs.push(key);
+        }
+        encoder.received_log(source, fields, batch);
+    }
+
+    /// Counts a span or a log record that came before.
+    fn count_repetition(&mut self, sender: usize) {
+        if let Some(heard) = self.heard.get_mut(sender) {
+            heard.repeated += 1;
         }
     }
 
@@ -385,10 +419,14 @@ impl OtlpEncoder {
         let request = self.queue.pop()?;
         if !self.has_read_store {
             self.has_read_store = true;
-            let recent = &mut self.recent;
-            encoder.ends_before_opening(OtlpReceiver::STORED_EVENTS_READ_MAX, |key, event| {
-                recent.add_stored(&key, event);
-            });
+            let (ends, logs) = (&mut self.recent, &mut self.recent_logs);
+            encoder.events_before_opening(
+                OtlpReceiver::STORED_EVENTS_READ_MAX,
+                |event| match event {
+                    EarlierEvent::Ended(key, event) => ends.add_stored(&key, event),
+                    EarlierEvent::Log(event) => logs.add_stored(event),
+                },
+            );
         }
         self.hear(&request);
         Some(Current {
@@ -473,6 +511,7 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
             }
         }
         self.uncommitted.clear();
+        self.uncommitted_logs.clear();
         for complete in self.complete.drain(..) {
             // The send fails if the request has stopped waiting.
             let _unheard = complete.stored.send(is_stored && !complete.has_failed);

@@ -5,9 +5,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 
 use crate::{
     otlp::{
-        mapping::{
-            SpanView, awaiting, fields_of, shown_attributes, span_events, span_links, status_of,
-        },
+        mapping::{SpanView, awaiting, shown_attributes, span_events, span_links, status_of},
         request::{SpanIdPair, SpanPlace, hash_of, hash_of_value},
     },
     span::{
@@ -214,15 +212,4 @@ fn awaits(span: &Span, received: Timestamp) -> Awaiting<(std::borrow::Cow<'_, st
     awaiting(span).map_or(Awaiting::Nothing, |name| {
         Awaiting::On((name.into(), received))
     })
-}
-
-/// Returns the start fields of a span that was first seen when it had ended. They are few, because
-/// its end has the rest.
-pub(super) fn bare_start(view: SpanView<'_>, key: SpanIdPair) -> SpanFields<'_> {
-    SpanFields {
-        attributes: Vec::new(),
-        links: Vec::new(),
-        dropped_attributes: 0,
-        ..fields_of(view, key)
-    }
 }

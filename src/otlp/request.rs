@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hash, Hasher};
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
-    logs::v1::ResourceLogs,
+    logs::v1::{LogRecord, ResourceLogs},
     trace::v1::{ResourceSpans, Span},
 };
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use crate::{
     },
     span::process::Processes,
     util::{
-        hash::{Map, RandomState, Set},
+        hash::{Map, RandomState},
         time::Timestamp,
     },
 };
@@ -57,6 +57,7 @@ pub(crate) struct SpanPlace {
     span: usize,
     pub(crate) sender: usize,
     pub(crate) key: SpanIdPair,
+    pub(crate) parent: Option<[u8; 8]>,
     /// A hash of the span's whole content.
     pub(crate) content: u64,
     pub(crate) is_open: bool,
@@ -73,6 +74,7 @@ impl SpanPlace {
             span: 0,
             sender: 0,
             key,
+            parent: None,
             content: 0,
             is_open: true,
             is_repeated: false,
@@ -87,6 +89,8 @@ pub(crate) struct LogPlace {
     scope: usize,
     record: usize,
     pub(crate) sender: usize,
+    /// Equal for the record and its repetition in a repeated request; `None` if the record has no time.
+    pub(crate) key: Option<u64>,
 }
 
 /// The number of rejected items of a request, and the reason.
@@ -125,7 +129,7 @@ impl Contents {
         &self,
         place: &LogPlace,
     ) -> Option<(
-        &opentelemetry_proto::tonic::logs::v1::LogRecord,
+        &LogRecord,
         Option<&opentelemetry_proto::tonic::common::v1::InstrumentationScope>,
     )> {
         let scope_logs = self
@@ -135,6 +139,12 @@ impl Contents {
             .get(place.scope)?;
         let record = scope_logs.log_records.get(place.record)?;
         Some((record, scope_logs.scope.as_ref()))
+    }
+
+    /// Returns the senders of the spans and of the log records; one that sent several is repeated.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = usize> {
+        let spans = self.spans.iter().map(|place| place.sender);
+        spans.chain(self.logs.iter().map(|place| place.sender))
     }
 
     /// Prepares a decoded request. Registers its senders in `senders`.
@@ -156,9 +166,6 @@ impl Contents {
                 contents.place_logs((senders, processes), received, &mut rejected);
             }
         }
-        contents.spans = parents_first(&contents.spans, |place| {
-            contents.view(place).and_then(|view| parent_of(view.span))
-        });
         (contents, rejected)
     }
 
@@ -170,8 +177,11 @@ impl Contents {
         received: Timestamp,
         rejected: &mut Rejected,
     ) {
-        let mut known = Set::default();
-        let mut places = Vec::new();
+        let count = self.resource_spans.iter().skip(first);
+        let count = count.flat_map(|one| one.scope_spans.iter().map(|scope| scope.spans.len()));
+        let count = count.sum();
+        let mut by_key = Map::with_capacity_and_hasher(count, RandomState::default());
+        let mut places = Vec::with_capacity(count);
         for (resource, one) in self.resource_spans.iter().enumerate().skip(first) {
             let spans = one.scope_spans.iter().map(|scope| scope.spans.len());
             if spans.sum::<usize>() == 0 {
@@ -191,15 +201,18 @@ impl Contents {
                         continue;
                     };
                     count += 1;
+                    let at = places.len();
+                    let first_at = *by_key.entry(*key).or_insert(at);
                     places.push(SpanPlace {
                         resource,
                         scope,
                         span: number,
                         sender,
                         key: *key,
+                        parent: parent_of(span),
                         content: content_of(span),
                         is_open: is_open(span) || first > 0,
-                        is_repeated: !known.insert(*key),
+                        is_repeated: first_at < at,
                     });
                 }
             }
@@ -207,7 +220,7 @@ impl Contents {
                 sender.heard(received, count, 0);
             }
         }
-        self.spans.append(&mut places);
+        self.spans = parents_first(places, &by_key);
     }
 
     fn place_logs(
@@ -217,6 +230,7 @@ impl Contents {
         rejected: &mut Rejected,
     ) {
         let mut partial = Vec::new();
+        let mut hash = STATE.build_hasher();
         for (resource, one) in self.resource_logs.iter().enumerate() {
             let records = one.scope_logs.iter().map(|scope| scope.log_records.len());
             let count = records.sum::<usize>();
@@ -239,17 +253,26 @@ impl Contents {
                         partial.append(&mut data.resource_spans);
                         continue;
                     }
+                    let has_time = log.time_unix_nano != 0 || log.observed_time_unix_nano != 0;
                     self.logs.push(LogPlace {
                         resource,
                         scope,
                         record,
                         sender,
+                        key: has_time.then_some(0),
                     });
+                    let scope = scope_logs.scope.as_ref();
+                    (sender, scope.map(|scope| &scope.name)).hash(&mut hash);
+                    hash_log(log, &mut hash);
                 }
             }
             if let Some(sender) = senders.get_mut(sender) {
                 sender.heard(received, 0, count as u64);
             }
+        }
+        let request = hash.finish();
+        for (number, place) in self.logs.iter_mut().enumerate() {
+            place.key = place.key.map(|_| hash_of((request, number)));
         }
         if !partial.is_empty() {
             // The first resource is a placeholder. The resources of heartbeats follow it.
@@ -277,35 +300,35 @@ pub(crate) fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
     })
 }
 
-/// Sorts parents before children, and otherwise keeps the given order.
-fn parents_first(
-    places: &[SpanPlace],
-    parent: impl Fn(&SpanPlace) -> Option<[u8; 8]>,
-) -> Vec<SpanPlace> {
-    let by_key: Map<SpanIdPair, usize> = places
-        .iter()
-        .enumerate()
-        .rev()
-        .map(|(at, place)| (place.key, at))
-        .collect();
+/// Sorts parents before children, and otherwise keeps the given order. `by_key` has the first place of each span.
+fn parents_first(places: Vec<SpanPlace>, by_key: &Map<SpanIdPair, usize>) -> Vec<SpanPlace> {
+    let parent_at = |place: &SpanPlace| {
+        let (trace_id, _) = place.key;
+        by_key.get(&(trace_id, place.parent?)).copied()
+    };
+    let parents: Vec<Option<usize>> = places.iter().map(parent_at).collect();
+    let mut order = parents.iter().enumerate();
+    if order.all(|(at, parent)| parent.is_none_or(|parent| parent < at)) {
+        return places;
+    }
     let mut is_placed = vec![false; places.len()];
     let mut order = Vec::with_capacity(places.len());
     let mut ancestors = Vec::new();
     for first in 0..places.len() {
         let mut next = Some(first);
         while let Some(at) = next {
-            let Some((place, is_placed)) = places.get(at).zip(is_placed.get_mut(at)) else {
-                break;
-            };
             // This also ends a cycle of parents.
-            if std::mem::replace(is_placed, true) {
+            if is_placed
+                .get_mut(at)
+                .is_none_or(|is| std::mem::replace(is, true))
+            {
                 break;
             }
-            ancestors.push(*place);
-            let (trace_id, _) = place.key;
-            next = parent(place).and_then(|parent| by_key.get(&(trace_id, parent)).copied());
+            ancestors.push(at);
+            next = parents.get(at).copied().flatten();
         }
-        order.extend(ancestors.drain(..).rev());
+        let nearest_last = ancestors.drain(..).rev();
+        order.extend(nearest_last.filter_map(|at| places.get(at).copied()));
     }
     order
 }
@@ -354,6 +377,28 @@ fn content_of(span: &Span) -> u64 {
         (status.code, &status.message).hash(&mut hash);
     }
     hash.finish()
+}
+
+/// Hashes all that a log record says.
+fn hash_log(record: &LogRecord, hash: &mut impl Hasher) {
+    let LogRecord {
+        time_unix_nano,
+        observed_time_unix_nano,
+        severity_number,
+        severity_text,
+        body,
+        attributes,
+        dropped_attributes_count,
+        flags,
+        trace_id,
+        span_id,
+        event_name,
+    } = record;
+    (time_unix_nano, observed_time_unix_nano).hash(hash);
+    (severity_number, severity_text, event_name).hash(hash);
+    hash_value(body.as_ref(), hash);
+    hash_pairs(attributes, hash);
+    (dropped_attributes_count, flags, trace_id, span_id).hash(hash);
 }
 
 /// Returns a hash of any value.

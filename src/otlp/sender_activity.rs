@@ -10,7 +10,7 @@ use crate::{
 
 /// A sender that first reports a span of at least this length when it has ended sends only ended
 /// spans.
-const LONG: Duration = Duration::from_secs(1);
+pub(super) const LONG_SPAN: Duration = Duration::from_secs(1);
 /// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;
 
@@ -28,6 +28,8 @@ pub(super) struct SenderActivity {
     pub(super) open: usize,
     has_sent_open: bool,
     pub(super) ended_only: bool,
+    /// Ended spans and log records that came again.
+    pub(super) repeated: u64,
     /// The least time by which its clock is ahead of ours.
     pub(super) ahead: Duration,
 }
@@ -43,6 +45,7 @@ impl SenderActivity {
             open: 0,
             has_sent_open: false,
             ended_only: false,
+            repeated: 0,
             ahead: Duration::ZERO,
         }
     }
@@ -77,7 +80,7 @@ impl SenderActivity {
     pub(super) fn ended(&mut self, was_open: bool, length: Duration) {
         if was_open {
             self.open = self.open.saturating_sub(1);
-        } else if !self.has_sent_open && length >= LONG {
+        } else if !self.has_sent_open && length >= LONG_SPAN {
             self.ended_only = true;
         }
     }

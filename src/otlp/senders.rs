@@ -44,6 +44,8 @@ pub(crate) struct Sender {
     log_records: u64,
     pub(crate) open_spans: usize,
     rejected: u64,
+    /// Ended spans and log records that came again and were left out.
+    pub(crate) repeated: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_rejection: Option<String>,
     /// Whether the process first reported a span of a second or more when it had ended, and has
@@ -152,6 +154,7 @@ impl Senders {
             log_records: 0,
             open_spans: 0,
             rejected: 0,
+            repeated: 0,
             last_rejection: None,
             ended_only: false,
             clock_ahead_millis: 0,

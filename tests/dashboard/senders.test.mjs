@@ -24,12 +24,12 @@ test("without a receiver, or without an answer, nothing is said of senders", () 
 
 test("a sender is told with its SDK, when it was heard, what it sent, and why some was rejected", () => {
   const lines = linesOf([
-    sender({ service: "mail", language: "", sdk: "", sdkVersion: "", lastHeard: "2026-01-01T00:00:00Z", spans: 1, logRecords: 2, rejected: 3, lastRejection: "the trace id is zero" }),
+    sender({ service: "mail", language: "", sdk: "", sdkVersion: "", lastHeard: "2026-01-01T00:00:00Z", spans: 1, logRecords: 2, rejected: 3, repeated: 1_000, lastRejection: "the trace id is zero" }),
     sender({ openSpans: 2, clockAheadMillis: 61_000 }),
   ]);
   assert.deepEqual(lines, [
     "OTLP from shop (nodejs, opentelemetry 2.1.0): heard 3 s ago, 1,200 spans, 2 open now, its clock is 1 m 01 s ahead",
-    "OTLP from mail: heard 10 min ago, 1 span, 2 log records, 3 rejected: the trace id is zero",
+    "OTLP from mail: heard 10 min ago, 1 span, 2 log records, 3 rejected: the trace id is zero, 1,000 repeated and left out",
   ]);
 });
 

@@ -9,7 +9,7 @@ use crate::{
         received::state::{ReceivedEvents, RequestProgress},
         span_encoder::SpanEncoder,
     },
-    log::batch::Batch,
+    log::batch::{Batch, StoredEvent},
     span::{
         json::{ChangeFields, EndFields, LogFields, LostReason, SpanFields},
         record::{SpanChanges, SpanRecord, StepActivity},
@@ -23,6 +23,28 @@ use crate::{
     },
     wire::id::Sequence,
 };
+
+/// An event that was stored when the log was opened.
+#[derive(Debug)]
+pub(crate) enum EarlierEvent<'a> {
+    /// The end of a span with these ids.
+    Ended(([u8; 16], [u8; 8]), &'a [u8]),
+    Log(&'a [u8]),
+}
+
+impl<'a> EarlierEvent<'a> {
+    fn of(event: &'a StoredEvent) -> Option<Self> {
+        match event.name.as_str() {
+            "ended" if !parse::is_lost(&event.payload) => {
+                let trace_id = event.key.as_ref()?.as_bytes().try_into().ok()?;
+                let span_id = parse::span_id(&event.payload)?.to_bytes();
+                Some(Self::Ended((trace_id, span_id), &event.payload))
+            }
+            "log" => Some(Self::Log(&event.payload)),
+            _ => None,
+        }
+    }
+}
 
 /// The receiver whose events this encoder appends.
 pub(crate) type SharedReceiver = Arc<Mutex<dyn ReceivedEvents<SpanEncoder>>>;
@@ -57,12 +79,12 @@ impl SpanEncoder {
         self.shown_start(record(source, start, span), None, batch);
     }
 
-    /// Calls `take` with the ids and the `ended` event of each span that had ended when the log was opened. It reads
-    /// the last `events_max` stored events. It skips lost ends, because a real end may still replace them.
-    pub(crate) fn ends_before_opening(
+    /// Calls `take` with the `ended` events of spans and the log records that were stored when the log was opened. It
+    /// reads the last `events_max` stored events. It skips lost ends, because a real end may still replace them.
+    pub(crate) fn events_before_opening(
         &self,
         events_max: u64,
-        mut take: impl FnMut(([u8; 16], [u8; 8]), &[u8]),
+        mut take: impl FnMut(EarlierEvent<'_>),
     ) {
         let opened_at = self.log.opened_at();
         let oldest = self.log.store.oldest().get().saturating_sub(1);
@@ -77,15 +99,7 @@ impl SpanEncoder {
                 return;
             };
             after = last;
-            for event in page.iter().filter(|event| event.name == "ended") {
-                let trace_id = event.key.as_ref().map(|key| key.as_bytes().try_into());
-                let span_id = parse::span_id(&event.payload);
-                if let (Some(Ok(trace_id)), Some(span_id)) = (trace_id, span_id)
-                    && !parse::is_lost(&event.payload)
-                {
-                    take((trace_id, span_id.to_bytes()), &event.payload);
-                }
-            }
+            page.iter().filter_map(EarlierEvent::of).for_each(&mut take);
         }
     }
 
@@ -96,10 +110,21 @@ impl SpanEncoder {
         span: SpanFields<'_>,
         end: EndFields<'_>,
     ) -> Option<Vec<u8>> {
+        self.event_of(source, |encoder, batch| {
+            encoder.shown_end(record(source, end.start, span), end, batch);
+        })
+    }
+
+    /// Returns the event that `append` would append, and appends nothing.
+    fn event_of(
+        &mut self,
+        source: u32,
+        append: impl FnOnce(&mut Self, &mut Batch),
+    ) -> Option<Vec<u8>> {
         let mut batch = Batch::default();
         let is_news = self.announced.insert(source);
         let change_count = self.pending_changes.len();
-        self.shown_end(record(source, end.start, span), end, &mut batch);
+        append(self, &mut batch);
         self.pending_changes.truncate(change_count);
         if is_news {
             self.announced.remove(&source);
@@ -152,6 +177,15 @@ impl SpanEncoder {
     /// Appends a log record.
     pub(crate) fn received_log(&mut self, source: u32, log: LogFields<'_>, batch: &mut Batch) {
         self.log(source, log, batch);
+    }
+
+    /// Returns the event that [`received_log`](Self::received_log) would append.
+    pub(crate) fn received_log_event(
+        &mut self,
+        source: u32,
+        log: LogFields<'_>,
+    ) -> Option<Vec<u8>> {
+        self.event_of(source, |encoder, batch| encoder.log(source, log, batch))
     }
 
     /// Ends an open span as lost, because its process died. Does nothing if retention has removed its start.

@@ -5,6 +5,6 @@ mod events;
 pub(super) mod state;
 
 pub(crate) use self::{
-    events::SharedReceiver,
+    events::{EarlierEvent, SharedReceiver},
     state::{ReceivedEvents, RequestProgress},
 };

@@ -14,7 +14,7 @@ use crate::{
         import::left_out::LeftOut,
         mapping::{
             ProcessKey, SpanView, attributes, end_fields, fields_of, id, is_open, log_fields,
-            number_of, partial_spans, service_name, text_of,
+            number_of, parent_of, partial_spans, service_name, text_of,
         },
         request::check,
     },
@@ -113,7 +113,7 @@ impl OtlpEvents {
         let Some(process) = self.told(process, start, push) else {
             return;
         };
-        let mut fields = fields_of(view, key);
+        let mut fields = fields_of(view, key, parent_of(span));
         (fields.process, fields.service) = (&process.id, &process.service);
         let mut out = Vec::new();
         if is_open {

@@ -86,16 +86,37 @@ pub(crate) fn is_open(span: &Span) -> bool {
     end < start || is_pending(span) || has_key(&span.attributes, "_dd.partial_version")
 }
 
+/// Returns whether the span has length zero. .NET reports open spans so.
+pub(crate) fn is_empty(span: &Span) -> bool {
+    span.start_time_unix_nano == span.end_time_unix_nano
+}
+
 fn has_key(pairs: &[KeyValue], key: &str) -> bool {
     pairs.iter().any(|pair| pair.key == key)
 }
 
 /// Returns the fields that all events of the span have, except process and service.
 pub(crate) fn fields_of(
+    view: SpanView<'_>,
+    ids: ([u8; 16], [u8; 8]),
+    parent: Option<[u8; 8]>,
+) -> SpanFields<'_> {
+    let span = view.span;
+    SpanFields {
+        attributes: shown_attributes(&span.attributes),
+        dropped_attributes: span.dropped_attributes_count,
+        links: span_links(&span.links),
+        ..bare_start(view, ids, parent)
+    }
+}
+
+/// Returns the start fields of a span that was first seen when it had ended. They are few, because
+/// its end has the rest.
+pub(crate) fn bare_start(
     SpanView { span, scope }: SpanView<'_>,
     (trace_id, span_id): ([u8; 16], [u8; 8]),
+    parent: Option<[u8; 8]>,
 ) -> SpanFields<'_> {
-    let parent = parent_of(span);
     let version = scope.map(|scope| scope.version.as_str());
     SpanFields {
         parent,
@@ -105,9 +126,6 @@ pub(crate) fn fields_of(
         scope: Some(scope.map_or("", |scope| &scope.name)),
         scope_version: version.filter(|version| !version.is_empty()),
         trace_state: &span.trace_state,
-        attributes: shown_attributes(&span.attributes),
-        dropped_attributes: span.dropped_attributes_count,
-        links: span_links(&span.links),
         ..SpanFields::bare(trace_id, span_id)
     }
 }
@@ -145,20 +163,10 @@ pub(crate) fn span_events(events: &[Event]) -> Vec<TimedEvent<'_>> {
 /// Returns the fields that an end adds.
 pub(crate) fn end_fields(span: &Span) -> EndFields<'_> {
     let mut status = status_of(span);
-    let state = text_of(&span.attributes, "livespan.state");
-    let is_panicked = is_true(&span.attributes, "livespan.panicked") || state == Some("panicked");
-    let is_cancelled =
-        is_true(&span.attributes, "livespan.cancelled") || state == Some("cancelled");
-    let reason = if is_panicked {
-        if !matches!(status, EndStatus::Error(_)) {
-            status = EndStatus::Error(Cow::Borrowed(PanicFields::UNKNOWN_MESSAGE));
-        }
-        EndCause::Panicked(PanicFields::default())
-    } else if is_cancelled {
-        EndCause::Cancelled
-    } else {
-        EndCause::Done
-    };
+    let reason = end_cause(&span.attributes);
+    if matches!(reason, EndCause::Panicked(_)) && !matches!(status, EndStatus::Error(_)) {
+        status = EndStatus::Error(Cow::Borrowed(PanicFields::UNKNOWN_MESSAGE));
+    }
     EndFields {
         status,
         start: Timestamp::from_nanos(span.start_time_unix_nano),
@@ -167,6 +175,23 @@ pub(crate) fn end_fields(span: &Span) -> EndFields<'_> {
         dropped_events: span.dropped_events_count,
         dropped_links: span.dropped_links_count,
         reason,
+    }
+}
+
+fn end_cause(attributes: &[KeyValue]) -> EndCause<'static> {
+    if !attributes
+        .iter()
+        .any(|pair| pair.key.starts_with("livespan."))
+    {
+        return EndCause::Done;
+    }
+    let state = text_of(attributes, "livespan.state");
+    if is_true(attributes, "livespan.panicked") || state == Some("panicked") {
+        EndCause::Panicked(PanicFields::default())
+    } else if is_true(attributes, "livespan.cancelled") || state == Some("cancelled") {
+        EndCause::Cancelled
+    } else {
+        EndCause::Done
     }
 }
 

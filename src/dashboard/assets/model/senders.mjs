@@ -10,7 +10,7 @@ export const SENDERS_SHOWN_MAX = 8;
 export const SERVICES_NAMED_MAX = 3;
 
 /**
- * @typedef {{service: string, language: string, sdk: string, sdkVersion: string, lastHeard: string, spans: number, logRecords: number, openSpans: number, rejected: number, lastRejection?: string, endedOnly: boolean, clockAheadMillis?: number}} Sender
+ * @typedef {{service: string, language: string, sdk: string, sdkVersion: string, lastHeard: string, spans: number, logRecords: number, openSpans: number, rejected: number, lastRejection?: string, repeated?: number, endedOnly: boolean, clockAheadMillis?: number}} Sender
  * @typedef {{senders: Sender[], refusedRequests: number, lastRefusal?: {reason: string, timestamp: string, sender: string}, openSpansNotFollowed: number}} OtlpReport
  */
 
@@ -37,12 +37,13 @@ export function senderLines(status) {
 }
 
 /** @param {Sender} sender @param {string} heard @returns {string} */
-function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, openSpans, rejected, lastRejection, clockAheadMillis = 0 }, heard) {
+function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, openSpans, rejected, lastRejection, repeated = 0, clockAheadMillis = 0 }, heard) {
   const by = [language, [sdk, sdkVersion].filter((part) => part !== "").join(" ")].filter((part) => part !== "").join(", ");
   const parts = [`heard ${heard}`, plural(spans, "span")];
   if (openSpans > 0) parts.push(`${formatCount(openSpans)} open now`);
   if (logRecords > 0) parts.push(plural(logRecords, "log record"));
   if (rejected > 0) parts.push(`${formatCount(rejected)} rejected${lastRejection === undefined ? "" : `: ${lastRejection}`}`);
+  if (repeated > 0) parts.push(`${formatCount(repeated)} repeated and left out`);
   if (clockAheadMillis > 0) parts.push(`its clock is ${formatDuration(clockAheadMillis)} ahead`);
   return `OTLP from ${service}${by === "" ? "" : ` (${by})`}: ${parts.join(", ")}`;
 }

@@ -223,3 +223,24 @@ async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
     assert_eq!(lines.last_chunk(), Some(&[started, ended]));
     assert_eq!(events(&live).pop().unwrap()["lost"], Value::Null);
 }
+
+#[tokio::test]
+async fn log_records_that_the_store_refused_are_taken_when_they_are_sent_again() {
+    let (live, fails) = failing();
+    let record = json!({"timeUnixNano": START, "body": {"stringValue": "a"}});
+    let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]});
+    fails.store(true, Ordering::SeqCst);
+    let answer = post_json(&live, "/v1/logs", &request).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    fails.store(false, Ordering::SeqCst);
+    let has_come = |live: &LiveSpans| {
+        let events = events(live);
+        events.iter().filter(|event| event["type"] == "log").count()
+    };
+    let refused = has_come(&live);
+    for _ in 0..2 {
+        let answer = post_json(&live, "/v1/logs", &request).await;
+        assert_eq!(answer.json(), (200, json!({})));
+    }
+    assert_eq!(has_come(&live), refused + 1);
+}

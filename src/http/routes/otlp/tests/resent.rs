@@ -1,4 +1,4 @@
-//! Open spans that are sent repeatedly.
+//! Open spans and requests that are sent repeatedly.
 
 use std::time::{Duration, Instant};
 
@@ -121,4 +121,69 @@ async fn the_last_value_of_an_open_span_is_told_before_its_end() {
     take(&live, "nodejs", valued("3", Some(START + SECOND))).await;
     let expected = pairs(&[("started", "1"), ("updated", "2"), ("ended", "3")]);
     assert_eq!(values(&live), expected);
+}
+
+/// A request with log records that have these bodies, at this time.
+fn logs(service: &str, bodies: &[&str], time: u64) -> Value {
+    let record = |body: &&str| json!({"timeUnixNano": time, "body": {"stringValue": body}});
+    let records: Vec<Value> = bodies.iter().map(record).collect();
+    let attributes = json!([{"key": "service.name", "value": {"stringValue": service}}]);
+    json!({"resourceLogs": [{
+        "resource": {"attributes": attributes}, "scopeLogs": [{"logRecords": records}],
+    }]})
+}
+
+async fn take_logs(live: &LiveSpans, request: &Value) {
+    let answer = post_json(live, "/v1/logs", request).await;
+    assert_eq!(answer.json(), (200, json!({})));
+}
+
+fn bodies(live: &LiveSpans) -> Vec<String> {
+    let body = |event: &Value| event["body"].as_str().unwrap().to_owned();
+    events(live).iter().map(body).collect()
+}
+
+#[tokio::test]
+async fn a_repeated_request_adds_no_log_record_twice_and_is_counted() {
+    let live = receiving();
+    // Two records of one request may be alike.
+    let first = logs("shop", &["a", "a", "b"], START);
+    for _ in 0..3 {
+        take_logs(&live, &first).await;
+    }
+    assert_eq!(bodies(&live), ["a", "a", "b"]);
+    for other in [
+        logs("shop", &["b", "a", "a"], START),
+        logs("mail", &["a", "a", "b"], START),
+        logs("shop", &["a", "a", "b"], START + 1),
+    ] {
+        take_logs(&live, &other).await;
+    }
+    assert_eq!(bodies(&live).len(), 4 * 3);
+    let report = status(&live);
+    let senders = report["senders"].as_array().unwrap().iter();
+    let counted = senders.map(|one| json!([one["service"], one["logRecords"], one["repeated"]]));
+    assert_eq!(
+        counted.collect::<Vec<_>>(),
+        [json!(["shop", 15, 6]), json!(["mail", 3, 0])]
+    );
+}
+
+#[tokio::test]
+async fn a_log_record_without_any_time_is_taken_each_time() {
+    let live = receiving();
+    for _ in 0..2 {
+        take_logs(&live, &logs("shop", &["a"], 0)).await;
+    }
+    assert_eq!(bodies(&live), ["a", "a"]);
+}
+
+#[tokio::test]
+async fn a_repeated_end_is_counted() {
+    let live = receiving();
+    for _ in 0..3 {
+        take(&live, "nodejs", valued("1", Some(START + 1))).await;
+    }
+    assert_eq!(values(&live), pairs(&[("started", ""), ("ended", "1")]));
+    assert_eq!(status(&live)["senders"][0]["repeated"], 2);
 }
