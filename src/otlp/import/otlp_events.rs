@@ -1,6 +1,8 @@
 //! Converts OTLP spans and log records to encoded events, by the same mapping as those of a
 //! request. Pure.
 
+use std::time::Duration;
+
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
     logs::v1::ResourceLogs,
@@ -13,10 +15,11 @@ use crate::{
         followed_spans::first_changes,
         import::left_out::LeftOut,
         mapping::{
-            ProcessKey, SpanView, attributes, end_fields, fields_of, id, is_open, log_fields,
-            number_of, parent_of, partial_spans, service_name, text_of,
+            ProcessKey, SpanView, attributes, end_fields, fields_of, id, is_empty, is_open,
+            log_fields, number_of, parent_of, partial_spans, service_name, text_of,
         },
         request::check,
+        sender_activity::LONG_SPAN,
     },
     span::json::{self, ProcessFields},
     util::{hash::Map, time::Timestamp},
@@ -39,6 +42,16 @@ struct FileProcess {
     service: String,
     resource: Resource,
     is_told: bool,
+    has_sent_open: bool,
+    /// Whether it has sent a long span, and no open one.
+    ended_only: bool,
+}
+
+/// The spans that one resource of a request reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct SeenSpans {
+    has_open: bool,
+    has_long: bool,
 }
 
 impl OtlpEvents {
@@ -53,6 +66,8 @@ impl OtlpEvents {
                 service: service_name(&resource.attributes).to_owned(),
                 resource,
                 is_told: false,
+                has_sent_open: false,
+                ended_only: false,
             });
         }
         number
@@ -78,11 +93,20 @@ impl OtlpEvents {
         let resource = spans.resource.as_ref();
         self.count_evicted(resource.map_or(&[], |resource| &resource.attributes));
         let process = self.process_of(resource);
+        let known = self.processes.get(process);
+        let sends_open_as_empty = known.is_some_and(FileProcess::sends_open_as_empty);
+        let mut seen = SeenSpans::default();
         for scope_spans in &spans.scope_spans {
             for span in &scope_spans.spans {
                 let scope = scope_spans.scope.as_ref();
-                self.add_span(process, SpanView { span, scope }, push);
+                let is_open = is_open(span) || sends_open_as_empty && is_empty(span);
+                if self.add_span_as(process, SpanView { span, scope }, is_open, push) {
+                    seen.add(span, is_open);
+                }
             }
+        }
+        if let Some(process) = self.processes.get_mut(process) {
+            process.learn(seen);
         }
     }
 
@@ -93,25 +117,35 @@ impl OtlpEvents {
         self.left_out.add(LeftOut::EVICTED, evicted.unwrap_or(0));
     }
 
-    /// Turns a span into events. An open span becomes a start, and an update with its other known
-    /// fields. An ended span becomes an end.
+    /// Turns a span into events. The span is open if it says so.
     pub(super) fn add_span(
         &mut self,
         process: usize,
         view: SpanView<'_>,
         push: &mut impl FnMut(Vec<u8>),
     ) {
+        self.add_span_as(process, view, is_open(view.span), push);
+    }
+
+    /// Turns a span into events. An open span becomes a start, and an update with its other known
+    /// fields. An ended span becomes an end. Returns `false` if the ids are not valid.
+    fn add_span_as(
+        &mut self,
+        process: usize,
+        view: SpanView<'_>,
+        is_open: bool,
+        push: &mut impl FnMut(Vec<u8>),
+    ) -> bool {
         let span = view.span;
         let Ok(key) = check(span) else {
             self.left_out.add(LeftOut::SPAN_IDS, 1);
-            return;
+            return false;
         };
         self.count_faults(span);
-        let is_open = is_open(span);
         self.left_out.add(LeftOut::OPEN, is_open.into());
         let start = Timestamp::from_nanos(span.start_time_unix_nano);
         let Some(process) = self.told(process, start, push) else {
-            return;
+            return true;
         };
         let mut fields = fields_of(view, key, parent_of(span));
         (fields.process, fields.service) = (&process.id, &process.service);
@@ -127,13 +161,14 @@ impl OtlpEvents {
                 json::updated(&mut out, &fields, &changes, time);
                 push(out);
             }
-            return;
+            return true;
         }
         json::ended(&mut out, &fields, &end_fields(span));
         if text_of(&span.attributes, "livespan.state") == Some("lost") {
             json::mark_lost(&mut out);
         }
         push(out);
+        true
     }
 
     /// Turns all log records of a resource into events.
@@ -192,7 +227,29 @@ impl OtlpEvents {
     }
 }
 
+impl SeenSpans {
+    fn add(&mut self, span: &Span, is_open: bool) {
+        let length = span
+            .end_time_unix_nano
+            .saturating_sub(span.start_time_unix_nano);
+        self.has_open |= is_open;
+        self.has_long |= !is_open && Duration::from_nanos(length) >= LONG_SPAN;
+    }
+}
+
 impl FileProcess {
+    /// Returns whether its spans of length zero are open, as for a receiver.
+    fn sends_open_as_empty(&self) -> bool {
+        let language = text_of(&self.resource.attributes, "telemetry.sdk.language");
+        language == Some("dotnet") && !self.ended_only
+    }
+
+    fn learn(&mut self, seen: SeenSpans) {
+        self.has_sent_open |= seen.has_open;
+        self.ended_only =
+            !seen.has_open && (self.ended_only || seen.has_long && !self.has_sent_open);
+    }
+
     /// Returns the event that describes the process. `start` is that of its first known span.
     fn event(&self, start: Timestamp) -> Vec<u8> {
         let resource = &self.resource.attributes;

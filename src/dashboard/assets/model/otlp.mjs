@@ -18,6 +18,9 @@ const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 /** The last moment that 64 bits of nanoseconds hold, in the year 2554. */
 const LAST = 2n ** 64n - 1n;
 
+/** A process that first reports a span of at least this length when it has ended sends ended spans only. */
+const LONG = 1_000_000_000n;
+
 /** @typedef {Map<string, number>} LeftOut counts of what was left out, by description; `leave` adds to it */
 
 /** @param {LeftOut} left @param {string} what in the plural, as the notice shows it @param {number} [count] */
@@ -36,13 +39,13 @@ export class FileProcesses {
     this.known = new Map();
   }
 
-  /** @typedef {{process: string, service: string, resource: Record<string, any>, types: Record<string, string>, isTold: boolean}} FileProcess */
+  /** @typedef {{process: string, service: string, resource: Record<string, any>, types: Record<string, string>, isTold: boolean, hasSentOpen: boolean, endedOnly: boolean}} FileProcess */
 
   /** @param {Record<string, any>} resource @param {Record<string, string>} [types] @returns {FileProcess} */
   find(resource, types = {}) {
     const service = typeof resource["service.name"] === "string" && resource["service.name"] !== "" ? resource["service.name"] : "unknown_service";
     const key = JSON.stringify([resource["service.namespace"] ?? "", service, ...identity(resource)]);
-    const known = this.known.get(key) ?? { process: `file-${this.known.size}`, service, resource, types, isTold: false };
+    const known = this.known.get(key) ?? { process: `file-${this.known.size}`, service, resource, types, isTold: false, hasSentOpen: false, endedOnly: false };
     this.known.set(key, known);
     return known;
   }
@@ -81,18 +84,23 @@ export function* eventsOfOtlp(request, left, processes) {
     // Our server writes what retention removed as attributes of the resource.
     const [events, spans] = ["events", "spans"].map((what) => values[`livespan.evicted.${what}`]);
     if (events !== undefined) yield { type: "missing", evicted: { events, spans: spans ?? null }, incomplete: null };
+    // .NET reports an open span with length zero, unless the process sends ended spans only.
+    const isEmptyOpen = values["telemetry.sdk.language"] === "dotnet" && !process.endedOnly;
+    const seen = { isEmptyOpen, hasOpen: false, hasLong: false };
     const scopes = resourceSpans.scopeSpans != null ? "scopeSpans" : "instrumentationLibrarySpans";
     for (const [s, one] of listAt(resourceSpans[scopes], `${path}.${scopes}`).entries()) {
       const place = `${path}.${scopes}[${s}]`;
       const scopeSpans = objectAt(one, place);
       const { name: scope, version } = objectAt(scopeSpans.scope ?? scopeSpans.instrumentationLibrary, `${place}.scope`);
-      const of = { process: process.process, service: process.service, scope: textAt(scope, `${place}.scope.name`), version: textAt(version, `${place}.scope.version`), left };
+      const of = { process: process.process, service: process.service, scope: textAt(scope, `${place}.scope.name`), version: textAt(version, `${place}.scope.version`), left, seen };
       for (const [n, span] of listAt(scopeSpans.spans, `${place}.spans`).entries()) {
         const told = eventsOfSpan(span, of, `${place}.spans[${n}]`);
         if (told.length > 0) yield* processes.tell(process);
         yield* told;
       }
     }
+    process.hasSentOpen ||= seen.hasOpen;
+    process.endedOnly = !seen.hasOpen && (process.endedOnly || (seen.hasLong && !process.hasSentOpen));
   }
 }
 
@@ -182,24 +190,28 @@ function severityOf(from) {
 /** Attributes that describe the span itself. `spanEvents` maps them to fields and removes them. */
 const HIDDEN = ["livespan.panicked", "livespan.cancelled", "livespan.awaiting", "livespan.state", "logfire.span_type", "logfire.pending_parent_id"];
 
-/** @param {any} given @param {{process: string, service: string, scope: string, version: string, left: LeftOut}} of @param {string} path */
-function eventsOfSpan(given, { process, service, scope, version, left }, path) {
+/** @param {any} given @param {{process: string, service: string, scope: string, version: string, left: LeftOut, seen: {isEmptyOpen: boolean, hasOpen: boolean, hasLong: boolean}}} of @param {string} path */
+function eventsOfSpan(given, { process, service, scope, version, left, seen }, path) {
   const span = objectAt(given, path);
-  return spanEvents({
+  const read = {
     ...attributes(span.attributes, path), traceId: id(span.traceId, 16), spanId: id(span.spanId, 8), parent: id(span.parentSpanId, 8),
     start: nanos(span.startTimeUnixNano, `${path}.startTimeUnixNano`), end: nanos(span.endTimeUnixNano, `${path}.endTimeUnixNano`),
     events: listAt(span.events, `${path}.events`).map((event, n) => moment(event, `${path}.events[${n}]`)),
     links: listAt(span.links, `${path}.links`).map((link, n) => linkOf(link, `${path}.links[${n}]`)),
     dropped: { attributes: countOf(span.droppedAttributesCount), events: countOf(span.droppedEventsCount), links: countOf(span.droppedLinksCount) },
     traceState: textAt(span.traceState, `${path}.traceState`), status: status(span.status, `${path}.status`, left), isParentRemote: (Number(span.flags) & 0x300) === 0x300,
-    name: textAt(span.name, `${path}.name`), kind: kind(span.kind), process, service, scope, version,
-  }, left);
+    name: textAt(span.name, `${path}.name`), kind: kind(span.kind), process, service, scope, version, isEmptyOpen: seen.isEmptyOpen,
+  };
+  const told = spanEvents(read, left);
+  seen.hasOpen ||= told[0]?.type === "started";
+  seen.hasLong ||= told[0]?.type === "ended" && read.end - read.start >= LONG;
+  return told;
 }
 
 /**
  * @typedef {{values: Record<string, any>, types: Record<string, string>, traceId: string, spanId: string, parent: string, start: bigint, end: bigint, events: any[], links: any[],
  *   dropped?: {attributes: number, events: number, links: number}, traceState?: string, status: {code: string, message?: string, explicit?: boolean}, isParentRemote?: boolean, name: string,
- *   kind: string, process: string, service: string, scope: string, version?: string}} FileSpan a span read from any file format; times are in nanoseconds
+ *   kind: string, process: string, service: string, scope: string, version?: string, isEmptyOpen?: boolean}} FileSpan a span read from any file format; times are in nanoseconds
  */
 
 /**
@@ -228,7 +240,8 @@ export function spanEvents(span, left) {
     ...(traceState === "" ? {} : { traceState }), ...(span.isParentRemote === true && isId(parent, 16) ? { parentRemote: true } : {}),
   };
   const told = events.length > 0 ? { events } : {};
-  if (span.end >= span.start && !isPending && !("_dd.partial_version" in span.values)) {
+  const isEmptyOpen = span.isEmptyOpen === true && span.end === span.start;
+  if (span.end >= span.start && !isEmptyOpen && !isPending && !("_dd.partial_version" in span.values)) {
     const counted = dropped.attributes + dropped.events + dropped.links > 0 ? { dropped } : {};
     return [{ type: "ended", ...common, startTimestamp, timestamp: timestamp(span.end), ...endOf(state, said), ...told, ...counted }];
   }
