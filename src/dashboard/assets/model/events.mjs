@@ -68,7 +68,7 @@ export class EventReader {
   /** @param {string} piece */
   keep(piece) {
     this.length += piece.length;
-    if (this.length > DOCUMENT_MAX) throw new Malformed(`a JSON document of more than ${DOCUMENT_MAX / 1024 / 1024} MB cannot be read at once; JSON lines can`);
+    if (this.length > DOCUMENT_MAX) throw new Malformed(`a JSON document of more than ${DOCUMENT_MAX / 1024 / 1024} MB cannot be parsed as a whole; JSON lines have no limit`);
     this.pieces.push(piece);
   }
 

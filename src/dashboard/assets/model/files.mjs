@@ -78,7 +78,7 @@ export class FileFeed {
 export function missingFile(traceId) {
   const feed = new FileFeed("", traceId.slice(FILE_PREFIX.length), new Map());
   feed.phase = "refused";
-  feed.error = "It came from a file, and this page no longer has it: open the file again.";
+  feed.error = "This trace came from a file that is no longer loaded. Open the file again.";
   return feed;
 }
 

@@ -181,7 +181,7 @@ export function incompleteText({ incomplete }) {
   if (incomplete === null) return "";
   const { reason, lost } = incomplete;
   if (reason === "evicted") return lost === null ? "a part of this trace was evicted while it was read" : `${plural(lost, "event")} of this trace ${lost === 1 ? "was" : "were"} evicted while it was read`;
-  if (reason === "damaged") return lost === null ? "a part of what is stored of this trace is damaged" : `${eventsText(lost)} damaged in the store`;
+  if (reason === "damaged") return lost === null ? "a stored part of this trace is damaged" : `${eventsText(lost)} damaged in the store`;
   return reason === "unreadable" ? "the store could not be read to the end of this trace" : `a part of this trace is missing (${reason.slice(0, 40)})`;
 }
 

@@ -26,7 +26,7 @@ import { formatClock, formatCount, formatDuration, formatSeconds, plural } from 
 const REASONS = {
   refused: "the server refuses or does not answer",
   "connection lost": "the connection was lost",
-  silent: "nothing was heard, not even a ping",
+  silent: "nothing was received, not even a ping",
   asleep: "this computer, or this page, was asleep",
   shutdown: "the program ended, and said so",
   overload: "the server has too many viewers",
@@ -93,7 +93,7 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   const { evicted, starts, ends, other, unknown, atMost } = losses;
   if (evicted > 0) lines.push(`${atMost ? "at most " : ""}${plural(evicted, "event")} had been evicted before this page could read them`);
   if (starts + ends + other > 0) lines.push(`lost in this log: ${starts} starts, ${ends} ends, ${other} other events`);
-  if (unknown) lines.push("the log was restarted: events in between are lost, their number is unknown");
+  if (unknown) lines.push("the log was restarted: an unknown number of events in between is lost");
   if (restarts > 0 && !losses.unknown) lines.push("the server was restarted while this page was open");
   if (outage !== null) lines.push(`back ${ago(now - outage.at)}, after ${formatDuration(outage.milliseconds)}: ${REASONS[outage.reason] ?? outage.reason}`);
   if (status.lastId !== "") lines.push(`last event ${status.lastId}`);

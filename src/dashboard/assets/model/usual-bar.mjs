@@ -47,6 +47,6 @@ export function timesText(duration, usual) {
 
 /** @param {Usual | null} usual @returns {string} what the bar means, for its title */
 export function usualTitle(usual) {
-  if (usual === null) return "Fewer than 5 runs of this name have ended: drawn on a logarithmic scale from 1 ms to 10 min";
+  if (usual === null) return "Fewer than 5 runs of this name have ended, so the scale is logarithmic: 1 ms to 10 min";
   return `Usual for this name: half within ${formatDuration(usual.p50)}, 95 % within ${formatDuration(usual.p95)}, of ${usual.count} runs`;
 }

@@ -18,7 +18,7 @@ const TELL_EVERY_MS = 2_000;
 
 export class BellView {
   bells = new Bells(bellsOf(recall("bells", /** @type {unknown[]} */ ([]))));
-  button = element("button", { id: "bell", type: "button", class: "button quiet icon-only", "aria-label": "Tell me", title: "Tell me when it ends, fails, hangs or is lost (b)" }, icon("bell"));
+  button = element("button", { id: "bell", type: "button", class: "button quiet icon-only", "aria-label": "Tell me", title: "Notify me when it ends, fails, hangs or is lost (b)" }, icon("bell"));
   keep = element("button", { id: "keep", type: "button", class: "button quiet icon-only", "aria-label": "Keep", title: "Keep this trace beyond retention" }, icon("keep"));
   search = byId("bell-search");
   traceId = "";
@@ -53,13 +53,13 @@ export class BellView {
   toggle(bell) {
     if (bell.of === "") return;
     if (!this.bells.toggle(bell)) {
-      this.actions.announce(`${BELLS_MAX} bells hang: take one down first`);
+      this.actions.announce(`${BELLS_MAX} bells are set: remove one first`);
       return;
     }
     remember("bells", this.bells.bells);
     const isOn = this.bells.has(bell.kind, bell.of);
     if (isOn && bell.kind === "trace") this.actions.own(bell.of);
-    this.actions.announce(isOn ? `You are told when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is down");
+    this.actions.announce(isOn ? `You will be notified when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is removed");
     // Browsers allow this request only after a click. Without permission, the open page announces the news itself.
     if (isOn && typeof Notification !== "undefined" && Notification.permission === "default") void Notification.requestPermission();
     this.actions.changed();
@@ -98,7 +98,7 @@ export class BellView {
       const response = await fetch(address(`${traceRoute(traceId)}/keep`), { method: kept === true ? "DELETE" : "PUT" });
       const body = await response.json().catch(() => null);
       if (traceId === this.traceId && response.ok) this.kept = kept !== true;
-      this.actions.announce(response.ok ? (kept === true ? "Retention may take it again" : "It is kept beyond retention") : `Not kept: ${String(body?.error ?? response.status)}`);
+      this.actions.announce(response.ok ? (kept === true ? "Retention may remove this trace again" : "This trace is kept beyond retention") : `Not kept: ${String(body?.error ?? response.status)}`);
     } catch {
       this.actions.announce("The server does not answer");
     }

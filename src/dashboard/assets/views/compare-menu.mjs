@@ -17,7 +17,7 @@ const RUNS_SHOWN_MAX = 10;
 
 export class CompareMenu {
   items = element("div", { class: "menu-items run-items" });
-  button = element("button", { id: "compare", type: "button", class: "button quiet", text: "Compare", title: "Hold it against another run of the same name (c: the one before)" });
+  button = element("button", { id: "compare", type: "button", class: "button quiet", text: "Compare", title: "Compare with another run of the same name (c: the previous run)" });
   asked = 0;
 
   /** @param {HTMLElement} root @param {CompareMenuActions} actions */
@@ -37,11 +37,11 @@ export class CompareMenu {
     const found = await this.actions.runs();
     if (asked !== this.asked) return;
     if (found === null || found.runs.length === 0) {
-      this.items.replaceChildren(element("p", { class: "muted", text: found === null ? "The other runs could not be loaded." : "No other run of this name is kept. Opening a file brings its runs here, too." }));
+      this.items.replaceChildren(element("p", { class: "muted", text: found === null ? "The other runs could not be loaded." : "No other run of this name is kept. The runs in an opened file appear here, too." }));
       return;
     }
     const { before, runs } = found;
-    this.items.replaceChildren(...(before === null ? [] : [this.item(before, "The one before")]), ...runs.filter((run) => run !== before).slice(0, RUNS_SHOWN_MAX).map((run) => this.item(run, "")));
+    this.items.replaceChildren(...(before === null ? [] : [this.item(before, "The previous run")]), ...runs.filter((run) => run !== before).slice(0, RUNS_SHOWN_MAX).map((run) => this.item(run, "")));
   }
 
   /** @param {Summary} run @param {string} words @returns {HTMLElement} */

@@ -95,7 +95,7 @@ export class CompareView {
     for (const id of ["compare-lanes", "compare-bar", "compare-grid"]) setShown(byId(id), isReady);
     if (!isReady) {
       setText(byId("compare-sentence"), "");
-      setText(byId("compare-empty"), frame.loading ? "Loading the other run…" : "The other run is not kept: there is nothing to compare with.");
+      setText(byId("compare-empty"), frame.loading ? "Loading the other run…" : "The other run is no longer kept, so there is nothing to compare with.");
       return Infinity;
     }
     const key = `${identityOf(a)} ${a.version} ${identityOf(b)} ${b.version}`;
@@ -139,7 +139,7 @@ export class CompareView {
       element("span", { class: "muted", text: ` · ${formatCount(counts.new)} new · ${formatCount(counts.missing)} missing` }),
       ...(counts.newlyFailed === 0 ? [] : [element("span", { class: "bad", text: ` · ${formatCount(counts.newlyFailed)} newly failed` })]),
       ...(left === 0 ? [] : [element("span", { class: "muted", text: ` · ${plural(left, "span")} of further paths left out` })]),
-      ...(soFar ? [element("span", { class: "muted", text: " · so far: one of them still runs" })] : []),
+      ...(soFar ? [element("span", { class: "muted", text: " · so far: one run is still open" })] : []),
     );
     for (const [kept, { node, count }] of this.chips) {
       const number = kept === "all" ? comparison.paths.length : counts[kept];

@@ -15,11 +15,11 @@ export function addElsewhere(items, { copy, trace }) {
       const known = trace();
       if (known !== null) save(`trace-${known.model.traceId}.chrome.json`, JSON.stringify(chromeTrace(known.model, known.now)));
     }),
-    entry("copy-tree", "Copy as a tree of text", "For a chat or an issue", () => {
+    entry("copy-tree", "Copy as a text tree", "For a chat or an issue", () => {
       const known = trace();
       if (known !== null) copy(textTree(known.model, known.now));
     }),
-    entry("copy-link", "Copy a link to this", "Trace, span, zoom and moment as on show", () => copy(location.href)),
+    entry("copy-link", "Copy a link to this view", "With the current trace, span, zoom and moment", () => copy(location.href)),
   );
 }
 

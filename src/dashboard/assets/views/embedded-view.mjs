@@ -35,7 +35,7 @@ export class EmbeddedView {
   async read() {
     this.say("reading", "Reading the trace in this file…");
     if (typeof DecompressionStream === "undefined") {
-      return this.say("error", "This browser cannot unpack the trace in this file. Chromium 80, Firefox 113 and Safari 16.4 can, and all that came later.");
+      return this.say("error", "This browser cannot decompress the trace in this file. Chromium 80, Firefox 113, Safari 16.4 and later ones can.");
     }
     try {
       this.finish(await this.readAll());
@@ -62,7 +62,7 @@ export class EmbeddedView {
   /** @param {{traces: FileTraces, events: EmbeddedEvents}} read */
   finish({ traces, events }) {
     traces.finish();
-    if (traces.list.model.traces.size === 0) return this.say("error", "There is no span in this file.");
+    if (traces.list.model.traces.size === 0) return this.say("error", "This file has no spans.");
     const { about } = events;
     const { from, all, isWhole } = fileSummary(traces, events.count);
     const kilobytes = Math.ceil((this.node.textContent?.length ?? 0) / KILOBYTE);
@@ -76,7 +76,7 @@ export class EmbeddedView {
       element("span", { class: "file-whole", "data-whole": isWhole, text: all }),
       element("span", { class: "grow" }),
       element("span", { class: "muted", text: `${size}, all in this page; nothing is sent anywhere` }),
-      element("button", { type: "button", class: "button", text: "Event log", title: "Save what is in this page as JSON lines, which livespan opens", on: { click: () => void this.save() } }),
+      element("button", { type: "button", class: "button", text: "Event log", title: "Save the events in this page as JSON lines, which livespan can open", on: { click: () => void this.save() } }),
     );
     this.actions.announce(`Trace file: ${all}`);
     this.actions.opened(traces);

@@ -15,7 +15,7 @@ export class ExportMenu {
       id: "history", type: "button", class: "button quiet", title: "The trace as it looked at any moment (,)", text: "History", on: { click: () => travelView.toggleOpen() },
     });
     this.otlp = element("a", { id: "export-otlp" }, "OTLP/JSON", element("small", { text: "Ended spans, for other tools" }));
-    this.events = element("a", { id: "export-events" }, "Event log, JSON lines", element("small", { text: "Everything, spans that still run too" }));
+    this.events = element("a", { id: "export-events" }, "Event log, JSON lines", element("small", { text: "All events, including those of open spans" }));
     this.button = element("button", { id: "export", type: "button", class: "button quiet", text: "Export", title: "Save this trace as a file" });
     this.html = element("a", { id: "export-html" }, "One file, HTML", element("small", { text: "Replays the trace in any browser, with no server" }));
     const items = element("div", { class: "menu-items" }, this.html, this.otlp, this.events);

@@ -99,7 +99,7 @@ export class FileView {
     const left = traces.leftOut();
     const without = left.length === 0 ? "" : ` Left out or changed: ${left.join(", ")}.`;
     if (count === 0) {
-      const why = without || " An export as OTLP holds what has ended: what still runs is in the event log.";
+      const why = without || " An OTLP export has only ended spans; open ones are in the event log.";
       return this.say("error", `There is no span in ${traces.name}.${why}`, "Dismiss");
     }
     this.file = traces;

@@ -32,8 +32,8 @@ function makeFigures() {
   const failed = element("span", { class: "group-failed", title: "Failed, or with failures below" }, icon("error"), failedCount);
   const open = element("span", { class: "group-open", title: "Running" }, icon("running"), openCount);
   const meter = element("span", { class: "row-meter" });
-  const p50 = element("span", { title: "Half of them took less" });
-  const max = element("span", { title: "The longest took so long" });
+  const p50 = element("span", { title: "The median duration: half of the spans took less" });
+  const max = element("span", { title: "The longest duration" });
   return { node: element("span", { class: "row-extras group-figures", "aria-hidden": "true" }, meter, p50, max, failed, open), meter, p50, max, failed, failedCount, open, openCount };
 }
 
@@ -154,7 +154,7 @@ export function drawChipsRow(row, node, id, frame, look) {
   row.group = id;
   row.index = groupsOf(trace).heads[id];
   setAttribute(node, "aria-level", depth + 1);
-  setAttribute(node, "aria-label", "which spans of the group are rows");
+  setAttribute(node, "aria-label", "which spans of the group are shown");
   setAttribute(node, "aria-selected", "false");
   indent(row, depth, look.nameWidth);
   for (const text of [row.name, row.beside, row.service]) setText(text, "");

@@ -43,9 +43,9 @@ export function wrongPanel(trace, index, actions) {
   return element("section", { class: "section wrong", "aria-label": "What went wrong" },
     element("p", { class: "wrong-head" }, icon(state), element("strong", { text: STATE_WORDS[state] ?? state }), " in ", go(cause.index, shownName(trace, cause.index)), element("span", { class: "faint", text: ` ${serviceOf(trace, cause.index)}` }),
       Number.isNaN(cause.at) ? null : element("span", { class: "faint at", text: formatOffset(cause.at - trace.start) })),
-    element("p", { class: "wrong-text mono", text: [cause.type === "panic" ? "" : cause.type, cause.message].filter((part) => part !== "").join(": ") || "It says nothing more." }),
+    element("p", { class: "wrong-text mono", text: [cause.type === "panic" ? "" : cause.type, cause.message].filter((part) => part !== "").join(": ") || "It has no error message." }),
     ...(cause.stack === "" ? [] : [framesView(cause.stack)]),
-    chain.length + cause.more === 0 ? "" : element("p", { class: "wrong-chain faint" }, ...chain.flatMap((one) => ["so ", go(one, shownName(trace, one)), " "]), cause.more > 0 ? `${plural(cause.more, "other")} failed beside it` : ""),
+    chain.length + cause.more === 0 ? "" : element("p", { class: "wrong-chain faint" }, ...chain.flatMap((one) => ["so ", go(one, shownName(trace, one)), " "]), cause.more > 0 ? `${plural(cause.more, "more span")} failed, too` : ""),
   );
 }
 
@@ -153,7 +153,7 @@ export function conversationPanel(event, attributes, isOpen) {
   const { turns, model, input, output, cached, cost, finish, recorded } = conversation;
   const meta = [model, input === null ? "" : `${formatCount(input)} in${cached === null ? "" : ` (${formatCount(cached)} cached)`}`, output === null ? "" : `${formatCount(output)} out`, cost === null ? "" : `cost ${cost}`, ...finish.filter((reason) => reason !== "stop")].filter((part) => part !== "").join(" · ");
   return panel("Conversation", meta, recorded
-    ? element("ol", { class: "turns" }, ...turns.map((turn) => turnView(turn)), isOpen ? element("li", { class: "turn muted", text: "The answer is still coming." }) : "")
+    ? element("ol", { class: "turns" }, ...turns.map((turn) => turnView(turn)), isOpen ? element("li", { class: "turn muted", text: "The answer is still being received." }) : "")
     : element("p", { class: "muted", text: "Messages are not recorded: content capture is off in the program." }));
 }
 

@@ -59,11 +59,11 @@ const LINKED_KEPT_MS = 15_000;
 
 /** @type {Record<string, string>} */
 const LOSS_WORDS = {
-  crashed: "Its process ended without ending it.",
-  shutdown: "The tracer provider was shut down over it.",
-  dropped: "Its end was dropped under load.",
-  exported: "The program that exported it knew no end of it.",
-  restarted: "The log was restarted; what became of it is not known.",
+  crashed: "Its process ended without ending this span.",
+  shutdown: "The tracer provider was shut down while this span was open.",
+  dropped: "Its end was dropped because of overload.",
+  exported: "The program that exported this span had no end for it.",
+  restarted: "The log was restarted. Whether this span has ended is unknown.",
 };
 
 export class InspectorView {
@@ -255,13 +255,13 @@ export class InspectorView {
     const lines = [];
     if (span.state === "placeholder") {
       lines.push(span.remote
-        ? "The parent lives in another program that does not report here. Nothing is known of it but its id."
-        : "No event of this span was seen: it was filtered, dropped, evicted, or has yet to arrive.");
+        ? "The parent span belongs to a program that does not report here. Only its id is known."
+        : "No event of this span is here: it was filtered, dropped or removed by retention, or has not arrived yet.");
     }
     if (span.loss !== null) {
       lines.push(LOSS_WORDS[span.loss.reason] ?? `Lost: ${span.loss.reason}.`);
-      if (span.loss.local) lines.push(`The last event of this trace is from ${formatOffset(frame.trace.latest - frame.trace.start)} into it.`);
-      if (!Number.isNaN(span.loss.lastHeard)) lines.push(`Last heard ${formatOffset(span.loss.lastHeard - frame.trace.start)} into the trace.`);
+      if (span.loss.local) lines.push(`The last event of this trace is at ${formatOffset(frame.trace.latest - frame.trace.start)}.`);
+      if (!Number.isNaN(span.loss.lastHeard)) lines.push(`Its last event is at ${formatOffset(span.loss.lastHeard - frame.trace.start)} in the trace.`);
     }
     const { status, panic } = span.event ?? {};
     if (status?.message && status.message !== panic?.message && (span.loss === null || !span.loss.local)) lines.push(String(status.message));
@@ -557,7 +557,7 @@ export class InspectorView {
       const json = JSON.stringify(span.event, null, 2);
       const rest = json.length - RAW_MAX;
       return [this.copyButton(json, "Copy the JSON"), textOf("pre", json.slice(0, RAW_MAX)),
-        rest > 0 ? element("p", { class: "muted", text: `${formatCount(rest)} more characters are copied, and not shown.` }) : element("span")];
+        rest > 0 ? element("p", { class: "muted", text: `${formatCount(rest)} more characters are not shown; the copy button copies all.` }) : element("span")];
     });
   }
 }

@@ -19,7 +19,7 @@ const STATE_CHIPS = {
 };
 /** Minimum time between counts for the chips: counting 12,000 traces for each takes several milliseconds. */
 const COUNT_EVERY_MS = 500;
-const HINT = "Click: only these, or all again. With alt: all but these";
+const HINT = "Click: show only these, or all again. Alt-click: hide these";
 
 export class ListFilters {
   chips = byId("list-chips");
@@ -152,7 +152,7 @@ export class ListFilters {
   /** Asks for a name, in the place of the new tab. */
   name() {
     if (this.saved.length >= SAVED_MAX) {
-      this.actions.announce(`${SAVED_MAX} searches are kept: forget one first`);
+      this.actions.announce(`${SAVED_MAX} searches are saved: delete one first`);
       return;
     }
     const { query } = this;

@@ -104,7 +104,7 @@ export function drawRow(row, node, trace, frame, actions) {
   const kept = keptText(trace);
   setShown(row.kept, kept !== "");
   setText(row.kept, kept);
-  setAttribute(row.kept, "title", kept === "" ? null : trace.partial != null ? "Only the first events of this trace were read for the list" : "Retention has let go of the other spans of this trace");
+  setAttribute(row.kept, "title", kept === "" ? null : trace.partial != null ? "Only the first events of this trace were read for the list" : "Retention has removed the other spans of this trace");
   const awaits = open ? awaitsText(trace, frame) : "";
   const progress = open ? progressFrom(trace.progress) : null;
   const reason = drawReason(row, trace, awaits, progress, match === undefined ? "" : `${matchText(match)}${match.name === null || match.name === trace.name ? "" : ` in ${match.name}`}`);

@@ -223,9 +223,9 @@ export class ListView {
     older.disabled = feed.loadingOlder;
     const notes = [];
     if (feed.olderFailed) notes.push("The older traces could not be loaded.");
-    if (feed.stoppedEarly && feed.hasOlder()) notes.push("The server stopped searching here, to be quick: older traces may match as well.");
-    if (feed.isDeep && feed.model.olderFloor !== null) notes.push("Of traces that came since, name, service and id are searched: Enter in the field searches all again.");
-    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${formatCount(OLDER_MAX)} older traces: search to find others.`);
+    if (feed.stoppedEarly && feed.hasOlder()) notes.push("The server stopped searching here to limit the time. Older traces may match, too.");
+    if (feed.isDeep && feed.model.olderFloor !== null) notes.push("In newer traces only name, service and id are searched. Press Enter in the search field to search them completely.");
+    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${formatCount(OLDER_MAX)} older traces at most. Search to find others.`);
     setText(byId("list-note"), notes.join(" "));
   }
 
@@ -245,7 +245,7 @@ export class ListView {
     else if (kind !== "") {
       node.replaceChildren(
         element("h2", { text: looking === "looking" ? "Searching older traces…" : "No trace matches" }),
-        element("p", { class: "muted" }, "No trace at hand matches ", element("code", { text: query || "what the list is narrowed to" }), "."),
+        element("p", { class: "muted" }, "No loaded trace matches ", element("code", { text: query || "the filters of the list" }), "."),
         element("p", { class: "without" }, ...withoutEach(feed.model, query, narrowed, now).map(({ term, count }) => element("button", {
           type: "button", class: "filter-chip", "aria-label": `Without ${term}: ${plural(count, "trace")}`, on: { click: () => this.actions.search(toggled(query, term)) },
         }, element("code", { text: term }), " ✕ ", element("span", { class: "count figure", text: formatCount(count) })))),
@@ -264,8 +264,8 @@ function nothingYet() {
   ].join("\n");
   return [
     element("h2", { text: "Waiting for the first span" }),
-    element("p", { class: "muted", text: "The stream is open. A trace appears here the moment its first span starts; nothing has to end first." }),
-    element("p", { class: "muted", text: "If the program already does its work, see that its tracer provider has the processor of livespan:" }),
+    element("p", { class: "muted", text: "The stream is open. A trace appears here as soon as its first span starts." }),
+    element("p", { class: "muted", text: "If the program is already working, check that its tracer provider has livespan's processor:" }),
     element("pre", { text: code }),
     element("p", { class: "muted", text: "Spans of filtered scopes, and of traces that a sampler drops, are not shown." }),
   ];

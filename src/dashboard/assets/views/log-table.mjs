@@ -286,7 +286,7 @@ export class LogTable {
     const add = (/** @type {string} */ key, /** @type {string} */ value) => list.append(element("dt", { text: key }), element("dd", { class: "mono", text: value }));
     const entries = Object.entries(line.data.attributes ?? {});
     for (const [key, value] of entries.slice(0, DETAIL_FIELDS_MAX)) add(key, valueText(value));
-    if (entries.length > DETAIL_FIELDS_MAX) add("…", `${formatCount(entries.length - DETAIL_FIELDS_MAX)} more are copied`);
+    if (entries.length > DETAIL_FIELDS_MAX) add("…", `${formatCount(entries.length - DETAIL_FIELDS_MAX)} more are not shown; the copy button copies all`);
     const place = [formatAbsolute(line.data.timestamp), targetOf(line)].filter((part) => part !== "").join(" · ");
     this.cell.replaceChildren(
       element("p", { class: "log-message", text: line.text }), list,

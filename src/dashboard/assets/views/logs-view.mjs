@@ -23,7 +23,7 @@ const COUNTED_SPANS_MAX = 20_000;
 /** While a trace grows, searching lines may take at most an eighth of the time. */
 const PATIENCE = 8;
 const TIMES = /** @type {const} */ (["trace", "clock", "since"]);
-const NONE = "No record yet. Records are the events of this trace's spans, and the log records of the program: those of tracing with livespan::layer(), those of the SDK's logger with log_processor().";
+const NONE = "No records yet. Records are span events of this trace and log records of the program. livespan::layer() sends those of tracing, log_processor() those of the SDK's logger.";
 
 export class LogsView {
   root = byId("logs");
@@ -63,7 +63,7 @@ export class LogsView {
       this.isScoped = !this.isScoped;
       ui.changed();
     } } });
-    this.timeButton = element("button", { type: "button", class: "button quiet", title: "Time in the trace, of the day, or since the last line (x)", on: { click: () => this.cycleTime() } });
+    this.timeButton = element("button", { type: "button", class: "button quiet", title: "Time in the trace, time of day, or time since the previous line (x)", on: { click: () => this.cycleTime() } });
     this.table.extra.append(this.only, this.timeButton);
   }
 
@@ -163,7 +163,7 @@ export class LogsView {
 
   /** @param {number} left @returns {string} */
   note(left) {
-    return left === 0 ? "" : `The newest ${formatCount(LINES_MAX)} records at most are kept here; ${formatCount(left)} before them were left out.`;
+    return left === 0 ? "" : `Only the newest ${formatCount(LINES_MAX)} records are kept here; ${formatCount(left)} older ones were left out.`;
   }
 
   /** @param {import("../model/model.mjs").Trace} trace @param {LogLine} line @param {LogLine | undefined} before @returns {string} */

@@ -93,7 +93,7 @@ export class OperationsView {
     if (!this.isOpen) return;
     const answer = status === 200 ? operationsOf(body) : null;
     if (answer !== null) this.known = answer;
-    this.failed = answer !== null ? "" : status === 403 ? "You may not see the figures of the whole log." : status === 0 || status >= 500 ? "The server does not answer; the figures are those of before." : String(body?.error ?? `The server answered ${status}.`);
+    this.failed = answer !== null ? "" : status === 403 ? "You have no permission to see statistics of the whole log." : status === 0 || status >= 500 ? "The server does not answer. These are the last known figures." : String(body?.error ?? `The server answered ${status}.`);
     this.version += 1;
     // A slow server is asked less often.
     this.timer = setTimeout(() => void this.ask(), Math.max(EVERY_MS, (performance.now() - began) * COST_SHARE));
@@ -157,7 +157,7 @@ export class OperationsView {
       element("span", { class: "o-errors figure", role: "gridcell", "data-bad": errors > 0, title: plural(errors, "error") }, meter, share),
       element("span", { class: "o-running figure", role: "gridcell" }, ...(running > 0 ? [icon("running"), formatCount(running)] : ["0"])),
       element("span", { class: "o-last", role: "gridcell" }, this.runs(operation, "small", frame)),
-      element("span", { class: "o-trend figure", role: "gridcell", "data-trend": trendKind(trend), title: "Median of the last minutes against that of all before", text: { slower: "↗ ", up: "↗ ", faster: "↘ ", steady: "→ ", "": "" }[trendKind(trend)] + trendText(trend) }));
+      element("span", { class: "o-trend figure", role: "gridcell", "data-trend": trendKind(trend), title: "Median of the last minutes compared with the time before", text: { slower: "↗ ", up: "↗ ", faster: "↘ ", steady: "→ ", "": "" }[trendKind(trend)] + trendText(trend) }));
     setStyle(head, "--c", frame.palette.colour(service));
     head.addEventListener("click", () => {
       this.active = at;
@@ -213,8 +213,8 @@ export class OperationsView {
     }));
     const parts = element("div", { class: "operation-details", role: "gridcell" },
       element("section", {}, element("h2", { text: `Duration · ${plural(count, "span")} ended` }), histogram(operation)),
-      element("section", {}, element("h2", { text: "Last runs · the newest right" }), this.runs(operation, "large", frame)),
-      element("section", {}, element("h2", { text: "Slowest of the last" }), slowest, element("button", { type: "button", class: "link", "data-key": `list ${operationKey(operation)}`, text: "Traces that begin with it", on: { click: () => this.actions.list(query) } })));
+      element("section", {}, element("h2", { text: "Last runs, newest at the right" }), this.runs(operation, "large", frame)),
+      element("section", {}, element("h2", { text: "Slowest of these runs" }), slowest, element("button", { type: "button", class: "link", "data-key": `list ${operationKey(operation)}`, text: "Traces that begin with it", on: { click: () => this.actions.list(query) } })));
     return element("div", { role: "row" }, parts);
   }
 

@@ -36,7 +36,7 @@ export class PartBar {
       this.timer = null;
       this.actions.changed();
     }, wait);
-    this.say(isFailed ? `${wanted || "This part of the page"} could not be loaded: the server does not answer, or is another version.` : isLoading && wait <= 0 ? `Loading ${wanted.toLowerCase()}…` : "");
+    this.say(isFailed ? `${wanted || "This part of the page"} could not be loaded: the server does not answer or has another version.` : isLoading && wait <= 0 ? `Loading ${wanted.toLowerCase()}…` : "");
     setAttribute(byId("part-bar"), "data-kind", isFailed ? "error" : "reading");
     setShown(this.again, isFailed);
     setShown(this.reload, isFailed);

@@ -180,6 +180,6 @@ export class PhasesView {
     const at = new Date(trace.originSeconds * 1000 + now + left);
     setText(this.end, left < 1_000 ? "ends any moment" : leftText(left));
     setAttribute(this.end, "title", Number.isNaN(at.getTime()) ? null
-      : `Ends about ${at.toLocaleTimeString()}, as earlier runs did${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
+      : `Ends about ${at.toLocaleTimeString()}, judging by earlier runs${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
   }
 }

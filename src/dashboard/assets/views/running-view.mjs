@@ -15,9 +15,9 @@ export function decorateRunning(index, frame) {
   if (!isOpenState(trace.spans.state[index])) return [];
   const decorations = [];
   const polling = pollingOf(trace, index, now);
-  if (polling?.isBlocked) decorations.push({ kind: "blocked", flag: `blocks ${polling.thread}`, title: "It is polled for so long that its thread can do nothing else" });
+  if (polling?.isBlocked) decorations.push({ kind: "blocked", flag: `blocks ${polling.thread}`, title: "The current poll has taken so long that it blocks its thread" });
   const awaiting = awaitingOf(trace, index, now);
-  if (awaiting !== null) decorations.push({ kind: awaiting.isLong ? "awaits-long" : "awaits", flag: `awaits ${awaiting.name}`, title: awaiting.isLong ? "It has awaited this for more than 10 seconds" : "What it awaits now" });
+  if (awaiting !== null) decorations.push({ kind: awaiting.isLong ? "awaits-long" : "awaits", flag: `awaits ${awaiting.name}`, title: awaiting.isLong ? "The span has awaited this for more than 10 seconds" : "What the span awaits now" });
   const progress = progressAt(trace, index);
   if (progress !== null) decorations.push({ kind: "progress", flag: isCounted(progress) || progress.message === "" ? amountText({ ...progress, units: "" }) : progress.message, share: shareOf(progress), title: progress.message || null });
   return decorations;

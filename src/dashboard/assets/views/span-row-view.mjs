@@ -273,7 +273,7 @@ function drawExtras(row, nameWidth) {
   const extras = [
     // On a narrow page the name has priority.
     ...(nameWidth < FLAGS_FROM ? [] : row.flags).flatMap(flagNodes),
-    ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
+    ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "There is an error or a lost span below" })] : []),
     ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.flags.some(({ kind }) => kind === "progress") ? row.children : row.hidden })]),
   ];
   if (row.extras === null) {

@@ -9,7 +9,7 @@ import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 import { LOG_ROW, LogTable } from "./log-table.mjs";
 import { clockText } from "./logs-view.mjs";
 
-const NONE = "No log record yet. livespan::layer() shows the events of tracing here, and log_processor() those of the SDK's logger; both also outside of spans.";
+const NONE = "No log records yet. livespan::layer() sends events of tracing, log_processor() those of the SDK's logger, inside and outside of spans.";
 const NAMES_EVERY_MS = 5_000;
 /** Maximum number of earlier pages that are searched automatically. */
 const LOOKS_MAX = 5;
@@ -59,7 +59,7 @@ export class TailView {
     this.misses = 0;
     table.draw({
       found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.names.size}`, spanId: null, note: this.note(),
-      empty: !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No record at hand matches.",
+      empty: !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No loaded record matches.",
       time: ({ time }) => clockText(time), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
     });
     setShown(this.olderButton, feed.before !== null);
@@ -75,8 +75,8 @@ export class TailView {
   /** @returns {string} */
   note() {
     const { feed } = this;
-    if (feed.hasFailed) return "Earlier records could not be loaded; what comes is shown.";
-    return feed.lines.left > 0 ? `This page keeps the newest; ${formatCount(feed.lines.left)} before them were left out.` : "";
+    if (feed.hasFailed) return "Earlier records could not be loaded; new ones are shown.";
+    return feed.lines.left > 0 ? `This page keeps only the newest records; ${formatCount(feed.lines.left)} older ones were removed.` : "";
   }
 
   /** @param {string | null} traceId @returns {string} */

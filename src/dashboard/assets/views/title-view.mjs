@@ -70,7 +70,7 @@ export class TitleView {
     setAttribute(byId("error-count"), "data-bad", bad > 0);
     // `aria-disabled` instead of `disabled`, which would remove the focus from the button in use.
     for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", bad === 0 ? "true" : null);
-    for (const [id, title] of [["next-error", "Next error (])"], ["previous-error", "Previous error ([)"]]) setAttribute(byId(id), "title", isPartial(trace) ? `${title}, of the spans that are kept` : title);
+    for (const [id, title] of [["next-error", "Next error (])"], ["previous-error", "Previous error ([)"]]) setAttribute(byId(id), "title", isPartial(trace) ? `${title}, among the spans that are kept` : title);
     this.drawServices(trace, palette);
   }
 

@@ -336,11 +336,11 @@ export class TraceView {
     if (!empty || this.emptyFor === phase) return;
     this.emptyFor = phase;
     const words = {
-      loading: word === "ended" ? ["The program has ended", "This trace was not loaded before, so there is nothing to show. It appears here when a program answers that still has it."]
-        : word === "reconnecting" ? ["The server does not answer", "Since when, and when it is asked again, is said above."]
+      loading: word === "ended" ? ["The program has ended", "This trace was not loaded while the program was running. It appears here if a program starts that still has it."]
+        : word === "reconnecting" ? ["The server does not answer", "The status above says since when, and when the page tries again."]
         : ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
-      open: ["No span yet", "The trace is known, but none of its spans is retained."],
-      waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
+      open: ["No span yet", "The server knows this trace but keeps none of its spans."],
+      waiting: ["Waiting for this trace", "The server has no event of this trace yet, or no longer keeps it. The trace appears here as soon as its first span starts."],
       refused: ["This trace cannot be shown", feed.error],
     }[feed.phase];
     node.replaceChildren(element("h2", { text: words[0] }), element("p", { class: "muted", text: words[1] }));

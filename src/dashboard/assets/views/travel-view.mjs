@@ -42,7 +42,7 @@ export class TravelView {
     this.canvas = element("canvas", { class: "scrubber-canvas", "aria-hidden": "true" });
     this.slider = element("input", {
       type: "range", min: 0, max: STEPS, step: 1, class: "scrubber-slider", "aria-label": "Moment",
-      title: "Arrows: from one start or end to the next, with shift from one phase to the next. Page keys: a tenth. End: now.",
+      title: "Arrows: next start or end; with shift, next phase. Page keys: a tenth of the time. End: now.",
       on: { input: () => this.slid(), keydown: (/** @type {KeyboardEvent} */ event) => this.pressed(event) },
     });
     this.playButton = button("▶", "Play (from the beginning when live)", () => this.travel.toggle(this.ui, this.frame.feed.model.start));
@@ -50,7 +50,7 @@ export class TravelView {
     for (const speed of SPEEDS) this.speed.append(element("option", { value: speed, text: `${speed}×` }));
     this.moment = element("output", { class: "scrubber-moment figure" });
     this.liveButton = button("Live", "Back to now (End)", () => this.setMoment(null));
-    this.closeButton = button("Close", "Back to now, without the scrubber (,)", () => this.toggleOpen());
+    this.closeButton = button("Close", "Close time travel and return to now (,)", () => this.toggleOpen());
     this.chapterRow = element("div", { class: "scrubber-chapters", role: "group", "aria-label": "Phases" });
     const track = element("div", { class: "scrubber-track" }, this.canvas, this.slider, this.chapterRow);
     setAttribute(this.root, "role", "group");
@@ -135,7 +135,7 @@ export class TravelView {
     const said = `${where}, ${plural(counts.total, "span")}, ${counts.open} open, ${plural(counts.errors + counts.lost, "error")}`;
     setAttribute(this.slider, "aria-valuetext", said);
     const isExact = this.ui.moment === null || this.travel.moments?.history != null;
-    setAttribute(this.moment, "title", isExact ? null : "Spans that were open then show the attributes that they ended with: the log of the trace is not here, or too large.");
+    setAttribute(this.moment, "title", isExact ? null : "Spans that were open at this moment show their final attributes, because the trace's log is not loaded or too large.");
     setAttribute(this.playButton, "aria-label", this.travel.play === null ? "Play" : "Stop");
     setText(this.playButton, this.travel.play === null ? "▶" : "⏸");
     setAttribute(this.root, "data-live", this.ui.moment === null);

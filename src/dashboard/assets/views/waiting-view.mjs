@@ -57,7 +57,7 @@ export class WaitingView {
   more = element("button", { type: "button", class: "chip", title: "Go to the next innermost open span", hidden: true, on: { click: () => this.next() } });
   rest = element("span", { class: "faint rest" });
   blockedId = "";
-  blocked = element("button", { type: "button", class: "chip blocked", title: "This span is polled for so long that its thread can do nothing else", hidden: true, on: { click: () => this.actions.goTo(this.blockedId) } });
+  blocked = element("button", { type: "button", class: "chip blocked", title: "The current poll of this span has taken so long that it blocks its thread", hidden: true, on: { click: () => this.actions.goTo(this.blockedId) } });
   /** @type {import("../model/model.mjs").Trace | null} */
   trace = null;
   version = -1;
