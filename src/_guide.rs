@@ -21,8 +21,8 @@
 //! | [`other_languages`] | How do I watch a program in another language? |
 //! | [`how_it_works`] | What happens to a span? |
 
-/// Makes a module of a page. The links that come first win over those at the end of the page, which are for readers of
-/// the repository.
+/// Makes a module from a page. The link definitions that come first override those at the end of the page, which are
+/// for readers of the repository.
 macro_rules! page {
     ($name:ident, $text:literal) => {
         #[doc = include_str!("../docs/guide/links.rustdoc")]

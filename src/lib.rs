@@ -10,7 +10,7 @@
 //! | an app with a tracer provider | [`LiveSpans::tracer_provider`] and [`LiveSpans::serve_in_background`] |
 //! | an axum app | [`LiveSpans::router`], nested under any prefix |
 //! | async code that is cancelled | [`LiveFutureExt::live`] instead of `.instrument(span)` |
-//! | a test that fails | `trace_test!`: what was open then, and a file that replays it |
+//! | a test that fails | `trace_test!`: prints the spans that were open, and writes a file that replays the test |
 //! | customers who wait for their job | [`LiveSpans::respond`] behind your own route, through a [`View`] |
 //! | a durable workflow engine | the module `workflow` |
 //! | events that are no spans | [`SseTarget`], with no feature at all |
@@ -39,34 +39,34 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`sse`] | the event log: dispatch events of any type, subscribe, answer a request with an SSE stream |
-//! | [`store`] | where a log is kept: the [`EventStore`] trait, its stores, [`Retention`] |
+//! | [`store`] | the storage of a log: the [`EventStore`] trait, its stores, [`Retention`] |
 //! | `span` | the span event |
 //! | `otel` | the plug-in into the OpenTelemetry SDK: provider, processors, sampler, filters |
 //! | `access` | who may read, and what a customer's view hides |
 //! | `workflow` | instances of a durable workflow, each as one trace |
 //! | `local_workflow` | a small workflow engine within the process |
-//! | `testing` | what a test did, when it fails |
+//! | `testing` | a record of a test's spans, for a test that fails |
 //!
 //! # Features
 //!
 //! | feature | default | what |
 //! | --- | --- | --- |
-//! | `spans` | yes | [`LiveSpans`] and all that knows OpenTelemetry |
+//! | `spans` | yes | [`LiveSpans`] and everything that uses OpenTelemetry |
 //! | `http` | yes | routes and server; brings `spans` |
 //! | `dashboard` | yes | the page; brings `http` |
 //! | `tracing` | yes | [`init()`] and [`layer()`]; brings `http` |
 //! | `logs` | yes | `LiveSpans::log_processor`: log records of the SDK's logger provider; brings `spans` |
-//! | `internal-logs` | yes | one warning for each cause of trouble, in the SDK's own log; brings `spans` |
-//! | `mcp` | yes | `POST /mcp`: what runs, for coding agents; brings `http` |
-//! | `otlp` | | takes spans and logs of other programs by OTLP over HTTP; brings `http` |
-//! | `otlp-grpc` | | takes them by gRPC, too, on the same port; brings `otlp` |
+//! | `internal-logs` | yes | one warning for each cause of a problem, in the SDK's own log; brings `spans` |
+//! | `mcp` | yes | `POST /mcp`: the running spans and their problems, for coding agents; brings `http` |
+//! | `otlp` | | accepts spans and logs of other programs by OTLP over HTTP; brings `http` |
+//! | `otlp-grpc` | | accepts them by gRPC, too, on the same port; brings `otlp` |
 //! | `testing` | | `trace_test!`: a file that replays a failed test; brings `dashboard` and `tracing` |
 //! | `metrics` | | `LiveSpans::observe_with`; brings `spans` |
 //! | `sqlite` | | `SqliteEventStore`, with the SQLite that the program links |
 //! | `sqlite-bundled` | | `sqlite`, with SQLite compiled in |
 //! | `redis` | | `RedisEventStore` |
 //!
-//! Without any, the crate is the event log: the modules [`sse`] and [`store`].
+//! Without any feature, the crate is only the event log: the modules [`sse`] and [`store`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // This code runs inside someone else's process: it never panics, prints or exits. Tests may.
 #![cfg_attr(
@@ -83,7 +83,7 @@
     )
 )]
 
-// The pages of the guide name items of these features.
+// The pages of the guide link to items of these features.
 #[cfg(all(any(doc, doctest), feature = "dashboard", feature = "tracing"))]
 pub mod _guide;
 #[cfg(feature = "spans")]
@@ -165,7 +165,7 @@ pub use crate::{
     store::{EventStore, MemoryEventStore, NullEventStore, Retention},
 };
 
-/// The README's own code, compiled.
+/// Compiles the code of the README.
 #[cfg(all(doctest, feature = "tracing"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
-//! The environment of one check: stores to open, faults to inject, and the log of its steps. It knows no check and no
-//! kind of store. Each check gets a context of its own.
+//! The environment of one check: stores to open, faults to inject, and the log of its steps. It depends on no check and
+//! no kind of store. Each check gets a context of its own.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -58,9 +58,9 @@ pub(crate) enum Requires {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Every append from now on fails and nothing of it is kept, as on a full disk.
+    /// Every append from now on fails, and none of its events is kept, as on a full disk.
     RefuseAppends,
-    /// The next append fails halfway through its batch, and nothing of it is kept. Later appends succeed.
+    /// The next append fails halfway through its batch, and none of its events is kept. Later appends succeed.
     BreakAppend,
     /// The next append is kept, but returns an error, as when a connection breaks before the answer arrives. Later
     /// appends succeed. This concerns only stores with a [shared log](livespan::EventStore::shared_log).
@@ -71,7 +71,7 @@ pub enum Fault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
-    /// A log that is opened again has its events.
+    /// A log that is opened again still has its events.
     Persistent,
     /// The log is lost when its handle is dropped.
     Handle,
@@ -82,7 +82,7 @@ pub(crate) enum Lifetime {
 type Open = dyn Fn(&StoreLocation) -> Arc<dyn EventStore> + Send + Sync;
 type Inject = dyn Fn(&StoreLocation, Fault) -> bool + Send + Sync;
 
-/// How stores are made, and which checks run.
+/// The functions that make stores and inject faults, and the selection of checks.
 pub(crate) struct Setup {
     pub(crate) open: Box<Open>,
     /// Makes a handle that only follows.

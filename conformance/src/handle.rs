@@ -273,7 +273,7 @@ impl Handle {
         outcome
     }
 
-    /// Returns how much retention has removed of each of these streams.
+    /// Returns how many events retention has removed of each of these streams.
     pub(crate) fn evicted(&self, keys: &[StreamKey]) -> Outcome<Vec<Option<EvictedEvents>>> {
         let evicted = self.finish("evicted()", self.store.evicted(keys))?;
         holds(
@@ -326,7 +326,7 @@ impl Handle {
         Ok(events)
     }
 
-    /// Returns the newest sequence in the store, whichever handle appended it.
+    /// Returns the newest sequence in the store, from any handle.
     pub(crate) fn head_in_store(&self) -> Outcome<Sequence> {
         self.finish("head()", self.shared_log()?.head())
     }

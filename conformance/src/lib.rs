@@ -15,8 +15,8 @@
 //!
 //! [`conformance`] takes a function that makes a store at a [`StoreLocation`]. The suite opens the log at one location
 //! more than once, so the store must find it again. When the store breaks a promise, the test panics, and its message
-//! names the promise, what was expected, what came, and the steps that led there. The suite shortens a random history
-//! that fails before it reports it.
+//! names the promise, the expected and the actual value, and the steps that led there. The suite shortens a random
+//! history that fails before it reports it.
 //!
 //! Methods of [`Suite`] describe the store further:
 //!

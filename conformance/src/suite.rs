@@ -1,5 +1,5 @@
-//! The public interface of the suite: how a store is made, which checks are skipped, and the run. It runs on the thread
-//! of the test, and panics only to report a broken promise or an unknown name of a check.
+//! The public interface of the suite: its settings and its run. It runs on the thread of the test, and panics only to
+//! report a broken promise or an unknown name of a check.
 
 use std::{
     any::Any,
@@ -40,7 +40,7 @@ impl Suite {
     /// Default number of random histories: 24.
     pub const DEFAULT_HISTORIES: usize = 24;
 
-    /// Makes the suite for the stores that `open` makes. The suite calls `open` once for each handle: with a new
+    /// Creates the suite for the stores that `open` makes. The suite calls `open` once for each handle: with a new
     /// [`StoreLocation`] for a new log, with the same location to open a log again. `open` must not call
     /// [`EventStore::open`].
     pub fn new<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static) -> Self {
@@ -56,7 +56,7 @@ impl Suite {
         })
     }
 
-    /// States that the log is lost when its handle is dropped, as in memory. The suite then opens no log again.
+    /// States that the log is lost when its handle is dropped, as in memory. The suite then never reopens a log.
     pub fn volatile(self) -> Self {
         Self(Setup {
             lifetime: Lifetime::Handle,
@@ -72,8 +72,8 @@ impl Suite {
         })
     }
 
-    /// Sets the function that opens followers: handles that only read what the single writer appends. It is for a
-    /// store whose [followers](livespan::EventStore::shared_log) are handles of another kind than its writer.
+    /// Sets the function that opens followers: handles that only read what the single writer appends. Use it for a
+    /// store whose [followers](livespan::EventStore::shared_log) are not the same kind of handle as its writer.
     pub fn followers<S: EventStore>(
         self,
         open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static,
@@ -143,7 +143,7 @@ impl Suite {
         CHECKS
     }
 
-    /// Runs every check that concerns the store.
+    /// Runs every check that applies to the store.
     ///
     /// # Panics
     /// Panics if a promise is broken; the message lists all broken promises.
@@ -156,7 +156,7 @@ impl Suite {
         self.report(&violations);
     }
 
-    /// Runs one check, if it concerns the store.
+    /// Runs one check, if it applies to the store.
     ///
     /// # Panics
     /// Panics if the promise is broken, or if there is no check of this name.
@@ -176,7 +176,7 @@ impl Suite {
         }
     }
 
-    /// Runs the check. Returns its report, or `None` if the promise is kept or the check does not concern the store.
+    /// Runs the check. Returns its report, or `None` if the promise is kept or the check does not apply to the store.
     fn try_check(&self, check: &Check) -> Option<String> {
         let step_log = StepLog::default();
         let context = CheckContext::new(&self.0, &step_log);

@@ -1,4 +1,4 @@
-//! Events as the checks append them, before a store numbers them. Plain data: nothing here reads a store.
+//! The events that the checks append, before a store numbers them. Plain data: nothing here reads a store.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -54,7 +54,7 @@ impl TestEvent {
         }
     }
 
-    /// Marks the event as one that the log keeps only once.
+    /// Marks the event as deduplicated: the log keeps it only once.
     pub(crate) fn deduplicated(self) -> Self {
         Self {
             deduplicated: true,

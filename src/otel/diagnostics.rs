@@ -6,7 +6,7 @@ use opentelemetry::otel_warn;
 
 use crate::engine::diagnostics::Diagnostic;
 
-/// Hands a diagnostic to the SDK's internal log.
+/// Writes a diagnostic to the SDK's internal log.
 pub(crate) fn report(diagnostic: Diagnostic<'_>) {
     match diagnostic {
         Diagnostic::StoreFailing(error) => {

@@ -15,7 +15,8 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::span::{event::SpanKind, record};
 
-/// Targets whose spans are internals of HTTP libraries: hidden by default. [`is_hidden_target`] knows their first letters.
+/// Targets whose spans are internals of HTTP libraries: hidden by default. [`is_hidden_target`] must list their first
+/// letters.
 pub(crate) const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
     "h2",
     "hyper",
@@ -27,7 +28,7 @@ pub(crate) const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
     "tower",
 ];
 
-/// The view of a span that a filter gets. Each field is looked up on demand, so a filter pays only for what it uses.
+/// The view of a span that a filter gets. Each field is looked up on demand, so unused fields cost nothing.
 #[derive(Clone, Copy)]
 pub struct SpanFacts<'a> {
     span: &'a SpanData,
@@ -44,7 +45,8 @@ impl<'a> SpanFacts<'a> {
         self.span.instrumentation_scope.name()
     }
 
-    /// Returns the `tracing` target, which is the module that made the span. It is empty if `tracing` did not make it.
+    /// Returns the `tracing` target, which is the module that made the span. It is empty for a span that `tracing` did
+    /// not make.
     pub fn target(self) -> &'a str {
         self.attribute("target")
     }
@@ -92,18 +94,20 @@ impl fmt::Debug for SpanFacts<'_> {
 
 /// Decides which spans are shown.
 ///
-/// Invariant: a span whose start was shown gets an end, even if the filter refuses it by then because the name or an
-/// attribute changed. A lossy table remembers refused starts. For a forgotten one, the worker looks the span up once.
+/// Invariant: a span whose start was shown gets an end, even if the filter refuses the end because the name or an
+/// attribute has changed. A lossy table remembers refused starts. For a forgotten start, the worker looks up the span
+/// once.
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
     wants: SpanPredicate,
-    /// Ids of spans whose start was refused, one per slot; a newer id overwrites an older one. Allocated for the first.
+    /// Ids of spans whose start was refused, one per slot; a newer id overwrites an older one. Allocated at the first
+    /// refusal.
     refused: Arc<OnceLock<Box<[AtomicU64]>>>,
 }
 
 #[derive(Clone)]
 enum SpanPredicate {
-    /// All but [`DEFAULT_HIDDEN_TARGETS`].
+    /// Accepts all spans except those of [`DEFAULT_HIDDEN_TARGETS`].
     Default,
     Custom(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>),
 }
@@ -113,15 +117,15 @@ enum SpanPredicate {
 pub(crate) enum EndVerdict {
     Show,
     Hide,
-    /// Hide it, unless its start was shown.
+    /// Hide the end, unless the start was shown.
     HideUnlessShown,
 }
 
-/// Log records of this severity and above are shown whatever their target is: WARN.
+/// Log records of this severity (WARN) and above are shown, whatever their target is.
 #[cfg(any(feature = "logs", feature = "tracing"))]
 const LOUD_SEVERITY_MIN: u8 = 13;
 
-/// Upper bound on remembered refused starts: 32 KiB.
+/// Upper bound on the remembered refused starts, which use 32 KiB.
 const REFUSED_STARTS_MAX: usize = 4096;
 
 impl SpanFilter {
@@ -150,8 +154,8 @@ impl SpanFilter {
         wants
     }
 
-    /// Returns whether a log record is wanted. The default filter hides the records of HTTP libraries' internals that
-    /// are less severe than WARN. An app's own filter decides about spans only.
+    /// Returns whether a log record is wanted. The default filter hides internal records of HTTP libraries below WARN.
+    /// An app's own filter applies to spans only.
     #[cfg(any(feature = "logs", feature = "tracing"))]
     pub(crate) fn wants_log(&self, severity: u8, target: &str) -> bool {
         severity >= LOUD_SEVERITY_MIN
@@ -164,7 +168,7 @@ impl SpanFilter {
         if self.refused.get().is_none() {
             let mut slots = Vec::new();
             slots.resize_with(REFUSED_STARTS_MAX, || AtomicU64::new(0));
-            // Two threads may each make a table. None of them waits while another allocates.
+            // Two threads may both create a table. So neither waits while the other allocates.
             drop(self.refused.set(slots.into_boxed_slice()));
         }
         if let Some(slot) = self.refused.get().and_then(|refused| slot(refused, span)) {
@@ -188,7 +192,7 @@ impl SpanFilter {
         }
     }
 
-    /// Returns whether the filter wants the span. A filter that panics refuses it.
+    /// Returns whether the filter wants the span. If the filter panics, the span is refused.
     #[inline]
     fn wants(&self, span: &SpanData) -> bool {
         match &self.wants {
@@ -201,7 +205,7 @@ impl SpanFilter {
 }
 
 fn slot(slots: &[AtomicU64], span: SpanId) -> Option<&AtomicU64> {
-    // Span ids are random, so any of their bits will do.
+    // Span ids are random, so any of their bits can select the slot.
     slots.get(usize::try_from(id(span) % REFUSED_STARTS_MAX as u64).ok()?)
 }
 
@@ -233,7 +237,7 @@ fn is_shown(attributes: &[KeyValue]) -> bool {
 /// Returns whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.
 #[inline]
 fn is_hidden_target(target: &str) -> bool {
-    // Most tracers set no target, and most programs begin with another letter.
+    // A quick check first: most tracers set no target, and most targets begin with another letter.
     matches!(target.as_bytes(), [b'h' | b'r' | b't', ..]) && is_hidden_name(target)
 }
 

@@ -1,5 +1,5 @@
-//! The span limits of the SDK's provider, as learnt from its ended spans, because the SDK has no way to ask for them.
-//! They are needed because a change that the SDK will drop must not be shown.
+//! The span limits of the SDK's provider, derived from its ended spans, because the SDK does not expose them. A change
+//! that the SDK will drop must not be shown.
 
 use std::{
     env,
@@ -8,13 +8,13 @@ use std::{
 
 use opentelemetry_sdk::trace::SpanData;
 
-/// The SDK's default for each limit, which is that of the specification.
+/// The SDK's default for each limit, as in the specification.
 const DEFAULT: u32 = 128;
 
-/// How many attributes, events and links a span of the provider may have.
+/// The numbers of attributes, events and links that a span of the provider may have.
 ///
-/// At first, these are the limits of the environment, as in the SDK. A limit that the builder set is learnt when the
-/// first span reaches it.
+/// At first, these are the limits of the environment, as in the SDK. A limit that was set on the provider's builder
+/// becomes known when a span reaches it.
 #[derive(Debug)]
 pub(crate) struct SeenLimits {
     attributes: AtomicU32,
@@ -50,12 +50,12 @@ impl SeenLimits {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Learns from a span that has ended, if there is anything to learn.
+    /// Updates the limits from an ended span, if the span reached one.
     #[inline]
     pub(crate) fn learn(&self, span: &SpanData) {
         let (events, links) = (&span.events, &span.links);
         let dropped = span.dropped_attributes_count | events.dropped_count | links.dropped_count;
-        // With a power of two as the bound, one comparison tells whether any of them reaches it.
+        // The bound is a power of two, so one comparison checks whether any of the three numbers reaches it.
         let kept = span.attributes.len() | events.events.len() | links.links.len();
         if dropped != 0 || kept >= DEFAULT as usize {
             self.learn_unusual(span);

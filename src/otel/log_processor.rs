@@ -28,22 +28,23 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Shows the log records of a logger provider live, each in the span that it belongs to: register it with
+/// Shows the log records of a logger provider live, each in its span. Register it with
 /// [`with_log_processor`](opentelemetry_sdk::logs::LoggerProviderBuilder::with_log_processor).
 /// [`LiveSpans::log_processor`](crate::LiveSpans::log_processor) creates it.
 ///
 /// - It shows records of [`DEFAULT_MIN_SEVERITY`](Self::DEFAULT_MIN_SEVERITY) and above, and those without a severity.
-///   Below it, the SDK does not even make a record for this processor. Records of the internals of HTTP libraries
-///   ([`DEFAULT_HIDDEN_TARGETS`](crate::LiveSpansBuilder::DEFAULT_HIDDEN_TARGETS)) are shown from WARN on, unless the log
-///   has a [filter](crate::LiveSpansBuilder::filter) of its own.
-/// - A record has the ids of its trace context, which the SDK takes from the current context. One without a time has the
-///   time at which the SDK saw it.
-/// - A record is bounded, redacted and cut like a span. One that the full buffer refuses is counted in `dropped.other`.
+///   Below that severity, the SDK does not even make a record for this processor. Internal records of HTTP libraries
+///   ([`DEFAULT_HIDDEN_TARGETS`](crate::LiveSpansBuilder::DEFAULT_HIDDEN_TARGETS)) are shown from WARN on, unless the
+///   log has a [filter](crate::LiveSpansBuilder::filter) of its own.
+/// - A record has the ids of its trace context, which the SDK takes from the current context. A record without a time
+///   gets the time at which the SDK received it.
+/// - A record is bounded, redacted and cut like a span. A record that the full buffer refuses is counted in
+///   `dropped.other`.
 /// - `force_flush` returns when every record before the call is stored and visible, within
 ///   [`LiveSpanProcessor::FLUSH_TIMEOUT`]. `shutdown` does the same; it does not shut the log down.
 ///
-/// The events of `tracing` come through `opentelemetry-appender-tracing`. `livespan::layer` needs neither. An event that
-/// reaches one log through both is shown once.
+/// The events of `tracing` come through `opentelemetry-appender-tracing`. `livespan::layer` needs neither that crate
+/// nor this processor. An event that reaches one log by both routes is shown once.
 ///
 /// ```
 /// use livespan::LiveSpans;
@@ -56,7 +57,7 @@ use crate::{
 /// ```
 pub struct LiveLogProcessor {
     shared: Arc<ProcessorShared>,
-    /// Set at the first record: by then the program has built its tracer provider, too.
+    /// Set at the first record. By then, the program has usually built its tracer provider, too.
     source: OnceLock<u32>,
     resource: Option<Resource>,
     min_severity: Severity,
@@ -153,7 +154,7 @@ impl LiveLogProcessor {
 
 impl LogProcessor for LiveLogProcessor {
     fn emit(&self, data: &mut SdkLogRecord, instrumentation: &InstrumentationScope) {
-        // A panic here would reach the host's own line of code, so it is caught.
+        // A panic here would reach the host's code, so it is caught.
         drop(catch_unwind(AssertUnwindSafe(|| {
             self.enqueue(data, instrumentation);
         })));

@@ -1,5 +1,5 @@
-//! The logs of this process, for news that do not come through a span of ours: what a span waits for, and panics. It
-//! runs on the host's threads, also within a panic: it never waits and never allocates much.
+//! The logs of this process, for changes that do not come through a span object of ours: waits of spans, and panics. It
+//! runs on the host's threads, even within a panic: it never waits and allocates little.
 
 use std::sync::{Arc, RwLock, Weak};
 
@@ -25,8 +25,8 @@ pub(crate) fn register(log: &Arc<ProcessorShared>) {
     logs.push(Arc::downgrade(log));
 }
 
-/// Calls `act` for each log. It does not wait: if another thread is adding a log at this moment, it calls `act` for
-/// none.
+/// Calls `act` for each log. It does not wait: if another thread is adding a log at this moment, it does not call `act`
+/// at all.
 pub(crate) fn for_each(mut act: impl FnMut(&Arc<ProcessorShared>)) {
     let logs = LOGS.try_read().map(|logs| logs.clone());
     let logs = logs.unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
     });
 }
 
-/// The slots of one span in all logs, so that it need not be looked up for each change.
+/// The slots of one span in all logs, so that the span need not be looked up for each change.
 #[derive(Debug, Default)]
 pub(crate) struct SpanSlots(Vec<(Weak<ProcessorShared>, Arc<UpdateSlot>)>);
 
@@ -65,7 +65,7 @@ impl SpanSlots {
         Self(slots)
     }
 
-    /// Has these counters read whenever changes of the span are told.
+    /// Attaches counters, which are read whenever changes of the span are reported.
     #[cfg(feature = "tracing")]
     pub(crate) fn count_polls(&self, polls: &Arc<PollCounters>) {
         for (_, slot) in &self.0 {
@@ -84,7 +84,7 @@ impl SpanSlots {
     }
 }
 
-/// Notes a change of this span in every log that knows of an earlier one which came by this way.
+/// Notes a change of this span in every log that already has a slot for the span.
 pub(crate) fn note_if_known(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
     let key = ids_of(span);
     for_each(|log| log.updates.note_if_known(log.buffer(), key, &change));

@@ -3,7 +3,7 @@
 //!
 //! [`LiveSpans::span_processor`](crate::LiveSpans::span_processor) and
 //! [`LiveSpans::sampler`](crate::LiveSpans::sampler) create them. [`SampledOnly`] wraps an exporter that is registered
-//! beside livespan, and hides from it the spans that record only because of livespan.
+//! beside livespan, and hides from the exporter the spans that are recorded only because of livespan.
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;

@@ -21,21 +21,21 @@ use crate::{
     },
 };
 
-/// Upper bound on the time that the hook waits for the stores of all logs, in a program whose panics abort it.
+/// Upper bound on the time that the hook waits for the stores of all logs, in a program that aborts on panic.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Installs a panic hook that lets viewers see why a span panicked: the span's end then carries the panic's message,
-/// its location and the name of its thread. Without it, the end says only *that* a panic ended the span.
+/// Installs a panic hook that shows viewers why a span panicked: the span's end then has the panic's message, its
+/// location and the name of its thread. Without the hook, the end shows only *that* a panic ended the span.
 ///
-/// - The hook that was there before still runs, after this one, so messages on the console stay as they are. A hook
-///   that the program sets *later* replaces this one: call this function after it.
-/// - [`init`](crate::init()) calls it. Further calls do nothing, and so does a call on a thread that panics.
-/// - The message is cut at [`SpanEvent::VALUE_BYTES_MAX`](crate::SpanEvent::VALUE_BYTES_MAX) and is masked as the
-///   message of a status is. A payload that is no text has no message.
-/// - With `panic = "abort"`, no span ends any more. The hook then waits, for at most one second, until what the logs of
-///   this program have taken is stored. After [`init`](crate::init()) it also waits, after the hook that was there before,
-///   for another second until viewers have the end, and for those that `LIVESPAN_LINGER` allows to come. Otherwise it
-///   never waits.
+/// - The previous hook still runs, after this one, so messages on the console do not change. A hook that the program
+///   sets *later* replaces this one, so call this function after that.
+/// - [`init`](crate::init()) calls this function. Further calls, and calls on a panicking thread, have no effect.
+/// - The message is cut at [`SpanEvent::VALUE_BYTES_MAX`](crate::SpanEvent::VALUE_BYTES_MAX) and masked like the
+///   message of a status. A payload that is not a text gives no message.
+/// - With `panic = "abort"`, a panic ends the program before any span ends. The hook then waits, for at most one
+///   second, until all records of this program's logs are stored. If [`init`](crate::init()) was called, it also waits
+///   after the previous hook: for another second until viewers have the end, and, with `LIVESPAN_LINGER`, for a viewer
+///   to come. Without `panic = "abort"`, it never waits.
 ///
 /// ```
 /// livespan::panic_hook();
@@ -49,20 +49,20 @@ pub fn panic_hook() {
     install(flush);
 }
 
-/// Whether the hook waits until everything is stored.
+/// Whether the hook waits until all records are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flush {
     Never,
-    /// The program ends with the hook.
+    /// The program aborts after the hook.
     BeforeAbort,
 }
 
 type LastAct = Box<dyn Fn() + Send + Sync>;
 
-/// What a program that a panic aborts does last.
+/// The last action of a program that aborts on panic.
 static LAST_ACT: OnceLock<LastAct> = OnceLock::new();
 
-/// Sets what a program that a panic aborts does last, after all hooks. Only the first call has an effect.
+/// Sets the last action of a program that aborts on panic. It runs after all hooks. Only the first call has an effect.
 #[cfg(feature = "tracing")]
 pub(crate) fn act_before_abort(act: impl Fn() + Send + Sync + 'static) {
     if cfg!(panic = "abort") {
@@ -72,7 +72,7 @@ pub(crate) fn act_before_abort(act: impl Fn() + Send + Sync + 'static) {
 
 fn install(flush: Flush) {
     static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
-    // On a thread that panics, the standard library refuses to exchange hooks.
+    // On a panicking thread, the standard library refuses to exchange hooks.
     if thread::panicking() || IS_INSTALLED.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -81,7 +81,7 @@ fn install(flush: Flush) {
 
 type PanicHook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
-/// Returns our hook, which runs before this one.
+/// Returns our hook, which calls `next` after its own work.
 fn before(next: PanicHook, flush: Flush) -> PanicHook {
     Box::new(move |info| {
         ending::note_panic(details(info));
@@ -119,7 +119,7 @@ fn details(info: &PanicHookInfo<'_>) -> PanicDetails {
     }
 }
 
-/// Waits until what the logs have taken is stored.
+/// Waits until all records in the logs' buffers are stored.
 fn flush_all() {
     if is_own_thread() {
         return;
@@ -127,7 +127,7 @@ fn flush_all() {
     let deadline = Instant::now() + LAST_WORDS_TIMEOUT;
     log_registry::for_each(|log| {
         let left = deadline.saturating_duration_since(Instant::now());
-        // There is nobody left to tell about an error.
+        // There is no caller to return an error to.
         drop(log.runtime.flush_unless_failing(left));
     });
 }
@@ -160,7 +160,7 @@ mod tests {
 
     const CHILD: &str = "LIVESPAN_TEST_ABORTS";
 
-    /// A store that is slow: what it is given is stored only when somebody waits for it.
+    /// A slow store: it stores events only when a caller waits for them.
     #[derive(Debug, Default)]
     struct SlowStore(MemoryEventStore);
 
@@ -243,7 +243,7 @@ mod tests {
         assert!(!child.status.success());
         let printed = String::from_utf8(child.stdout).unwrap();
         let told = printed.lines().find_map(|line| line.strip_prefix('>'));
-        // The process, the start and the end.
+        // The events `process`, `started` and `ended`.
         assert_eq!(told, Some("3 stored"));
     }
 }

@@ -49,21 +49,22 @@ use crate::{
 /// Upper bound on the time that `shutdown` waits, whatever timeout it gets.
 const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Shows every span of a provider live: register it with
+/// Shows every span of a provider live. Register it with
 /// [`with_span_processor`](opentelemetry_sdk::trace::TracerProviderBuilder::with_span_processor).
 ///
-/// - A span is shown when it starts and when it ends, sampled or not, as long as it records (see
-///   [`LiveSampler`](crate::LiveSampler) for spans that would be dropped).
-/// - A span ended twice, even on two threads, ends once. A span dropped without `end` ends when it is dropped.
+/// - A span that records is shown when it starts and when it ends, sampled or not. For spans that a sampler would drop,
+///   see [`LiveSampler`](crate::LiveSampler).
+/// - A span that is ended twice, even on two threads, is shown as ended once. A span that is dropped without `end` ends
+///   when it is dropped.
 /// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
 ///   Spans that start or end after that are not shown. Shutdown waits only half a second for a store that is known to
 ///   fail.
-/// - `force_flush` returns when everything that ended before the call is stored and visible, within
+/// - `force_flush` returns when all spans that ended before the call are stored and visible, within
 ///   [`Self::FLUSH_TIMEOUT`]. You may call it and `shutdown` from any thread, inside and outside of any runtime, and
 ///   more than once.
-/// - A process that is *forked* without `exec` has no worker thread. Its spans are discarded; they cost as much as
-///   before and use no memory beyond the buffer. In the child, `force_flush` and `shutdown` return an error at once.
-///   The parent's log is not affected. Make no other calls in the child: build a log of its own after the fork.
+/// - A process that is *forked* without `exec` has no worker thread. Its spans are discarded. They cost as much time as
+///   before, and no memory beyond the buffer. In the child, `force_flush` and `shutdown` return an error at once. The
+///   parent's log is not affected. Do not make other calls in the child; build a new log after the fork instead.
 ///
 /// The guide: [exporters and sampling](crate::_guide::exporters_and_sampling), [costs](crate::_guide::costs).
 pub struct LiveSpanProcessor {
@@ -120,7 +121,7 @@ impl LiveSpanProcessor {
         self
     }
 
-    /// The number of this processor's process in the log.
+    /// Returns the number of this processor's process in the log.
     pub(crate) fn source(&self) -> u32 {
         self.source
     }
@@ -129,7 +130,7 @@ impl LiveSpanProcessor {
         Arc::clone(&self.shared)
     }
 
-    /// The limits of the provider, as learnt from the ends of its spans.
+    /// Returns the limits of the provider, as derived from its ended spans.
     pub(crate) fn limits(&self) -> Arc<SeenLimits> {
         Arc::clone(&self.limits)
     }
@@ -161,7 +162,7 @@ impl LiveSpanProcessor {
         }
     }
 
-    /// Pushes the start of a span that our provider or our sampler has seen.
+    /// Pushes the start of a span that our provider or our sampler has stored.
     #[inline]
     fn enqueue_handed(&self, context: &SpanContext, cx: &Context, handed: &HandedStart) {
         if !handed.is_wanted {
@@ -170,7 +171,7 @@ impl LiveSpanProcessor {
         }
         let start = handed.start.unwrap_or_else(Timestamp::now);
         let parent = cx.span();
-        // The SDK, too, treats an invalid parent as no parent.
+        // Like the SDK, this treats an invalid parent as no parent.
         let parent = Some(parent.span_context()).filter(|parent| parent.is_valid());
         let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);
         let key = slot_key(context, parent_id, handed.kind);
@@ -191,15 +192,15 @@ impl LiveSpanProcessor {
         });
     }
 
-    /// Pushes a start. The caller has already acquired the slot: an atomic exchange after the copy would wait until the
-    /// store buffer has drained.
+    /// Pushes a start. The caller has already acquired the slot, because an atomic exchange after the copy would wait
+    /// until the store buffer has drained.
     #[inline]
     fn push_start(
         &self,
         guard: SlotGuard<'_>,
         write: impl Fn(&mut WriteBuf<'_>, &SlotGuard<'_>) -> Option<()>,
     ) {
-        // The buffer counts a start that it refuses because it is full. A closed buffer ignores it, as after shutdown.
+        // A full buffer counts the start as dropped. A buffer closed by shutdown ignores it.
         let pushed = self
             .buffer()
             .push(RecordClass::Start, |buf| write(buf, &guard));
@@ -225,7 +226,8 @@ impl LiveSpanProcessor {
             return;
         };
         // The start was shown, so the end is shown too, even if the filter would refuse it now. If the SDK's limits
-        // dropped attributes, those of the end may not begin with those of the start. Then a complete end is written.
+        // dropped attributes, the end's attributes may not begin with those of the start. A complete end is written
+        // then.
         let begins = |sent: &SentPrefix| {
             data.dropped_attributes_count == 0
                 && data.attributes.len() >= usize::from(sent.attributes)
@@ -258,12 +260,12 @@ impl LiveSpanProcessor {
         })
     }
 
-    /// Waits until everything that was pushed is visible. Pushes the shutdown record again if it found no room before.
+    /// Waits until all pushed records are visible. If the shutdown record found no room before, pushes it again.
     fn close(&self, mut noted: Result<(), PushError>, deadline: Instant) -> Result<(), Error> {
         let left = || deadline.saturating_duration_since(Instant::now());
         while noted == Err(PushError::Full) {
             self.shared.runtime.flush_unless_failing(left())?;
-            // Other threads may have filled the buffer again.
+            // Other threads may have filled the buffer again meanwhile.
             if left().is_zero() {
                 return Err(Error::full());
             }
@@ -296,7 +298,7 @@ impl SpanProcessor for LiveSpanProcessor {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        // The inner processor first: a store of ours that hangs must not delay it.
+        // The inner processor comes first, so that a hanging store of ours does not delay it.
         let inner = self
             .inner
             .as_ref()
@@ -313,7 +315,7 @@ impl SpanProcessor for LiveSpanProcessor {
         let timeout = timeout.min(SHUTDOWN_TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
         let noted = self.push_shutdown();
-        // The inner processor gets the whole timeout, as it would without us.
+        // The inner processor gets the whole timeout, as it would without livespan.
         let inner = self
             .inner
             .as_ref()
@@ -332,7 +334,7 @@ impl SpanProcessor for LiveSpanProcessor {
 
 /// Passes only sampled spans to an inner processor. Use it for a processor that is registered *beside*
 /// [`LiveSpanProcessor`] if [`LiveSampler`](crate::LiveSampler) makes unsampled spans record. The SDK's
-/// `BatchSpanProcessor` would export those too.
+/// `BatchSpanProcessor` would export these spans, too.
 ///
 /// ```
 /// use livespan::{LiveSpans, SampledOnly};

@@ -1,6 +1,6 @@
 //! The outermost sampler: it records spans that the inner sampler would drop, so that they can be shown, and never
-//! exports them. It also reads each span in place before it starts, so that the SDK need not copy it for the processor.
-//! It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
+//! exports them. It also reads each span in place before the span starts, so that the SDK need not copy the span for
+//! the processor. It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
 
 use std::{fmt, sync::Arc};
 
@@ -16,15 +16,14 @@ use crate::otel::{
     start_handoff::{self, SpanIdentity, StartInput},
 };
 
-/// Lets an app that exports 1 % of its traces still show all of them live: it turns the inner sampler's `Drop` into
-/// `RecordOnly` and changes nothing else. [`LiveSpans::sampler`](crate::LiveSpans::sampler) creates it.
+/// Lets an app that exports 1 % of its traces still show all of them live. It turns the inner sampler's `Drop` into
+/// `RecordOnly`, and changes no other decision. [`LiveSpans::sampler`](crate::LiveSpans::sampler) creates it.
 ///
-/// It must be the provider's own sampler, around any other. It also makes showing a span's start cheaper, by more than
-/// half: a sampler reads a span in place, while the SDK copies it for a processor. A sampler does not see all fields.
-/// So `started` has no `scope`, its `timestamp` is the time at which the sampler saw the start, and its attributes are
-/// those before the provider's limits. `ended` has the exact values. A [`filter`](crate::LiveSpansBuilder::filter) of
-/// your own may ask for the scope. So with such a filter, the SDK copies the span for the start, as it does without
-/// this sampler.
+/// It must be the provider's own, outermost sampler. It also makes a span's start cheaper by more than half: a sampler
+/// reads the span in place, while the SDK copies it for a processor. A sampler does not see all fields. So `started`
+/// has no `scope`, its `timestamp` is the time of the sampler's call, and its attributes are those before the
+/// provider's limits are applied. `ended` has the exact values. A [`filter`](crate::LiveSpansBuilder::filter) of your
+/// own may need the scope. So with such a filter, the SDK copies each span for the start, as without this sampler.
 ///
 /// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
 /// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).

@@ -35,7 +35,7 @@ use crate::{
 /// The state that all processors of one log share.
 #[derive(Debug)]
 pub(crate) struct ProcessorShared {
-    /// The log's number among the logs of this program, from 1.
+    /// The number of this log within the program, from 1.
     pub(crate) log_number: u64,
     pub(crate) runtime: Arc<LogRuntime>,
     pub(crate) processes: Arc<Processes>,
@@ -46,15 +46,15 @@ pub(crate) struct ProcessorShared {
         expect(dead_code, reason = "only metrics read it")
     )]
     pub(crate) ended_count: Arc<AtomicU64>,
-    /// Identifies this log to [`span_override`](crate::otel::span_override), which tells the processor that this log
-    /// has a span already.
+    /// Identifies this log to [`span_override`](crate::otel::span_override), which can tell the processor that this log
+    /// already has a span.
     pub(crate) log_identity: LogIdentity,
-    /// Open spans that changed and have not been told yet.
+    /// Open spans whose changes were not reported yet.
     pub(crate) updates: Arc<UpdateQueue>,
     pub(crate) plug_ins: PlugIns,
 }
 
-/// What a log has besides span processors.
+/// The parts of a log besides span processors.
 #[cfg_attr(
     any(feature = "logs", feature = "tracing"),
     expect(
@@ -66,7 +66,7 @@ pub(crate) struct ProcessorShared {
 pub(crate) struct PlugIns {
     /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.
     pub(crate) has_sampler: AtomicBool,
-    /// Whether events of `tracing` come from a layer.
+    /// Whether a layer delivers events of `tracing` to this log.
     #[cfg(any(feature = "logs", feature = "tracing"))]
     pub(crate) has_log_layer: AtomicBool,
     #[cfg(any(feature = "logs", feature = "tracing"))]
@@ -75,7 +75,7 @@ pub(crate) struct PlugIns {
 
 #[cfg(any(feature = "logs", feature = "tracing"))]
 impl PlugIns {
-    /// Returns whether an event has been shown that came by the other way.
+    /// Returns whether the event was already shown through the other route.
     #[inline]
     pub(crate) fn is_shown_already(
         &self,
@@ -90,7 +90,7 @@ impl PlugIns {
     }
 }
 
-/// Draws the number of the next log.
+/// Returns the number for a new log.
 pub(crate) fn next_log_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -104,7 +104,7 @@ impl ProcessorShared {
         }
         let guard = SlotGuard::none();
         let write = |buf: &mut WriteBuf<'_>| record::write_start(buf, source, data, origin, &guard);
-        // The buffer counts a start that it refuses because it is full. A closed buffer ignores it, as after shutdown.
+        // A full buffer counts the start as dropped. A buffer closed by shutdown ignores it.
         drop(self.buffer().push(RecordClass::Start, write));
     }
 
@@ -116,7 +116,7 @@ impl ProcessorShared {
             }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
-                // Its start may be hidden, so a refused end does not count as dropped.
+                // The span's start may be hidden, so a refused end is not counted as dropped.
                 self.buffer().try_push(RecordClass::End, |buf| {
                     record::write_end_if_shown(buf, source, data, origin)
                 })
@@ -127,7 +127,7 @@ impl ProcessorShared {
         }
     }
 
-    /// Counts an end that came after its processor was shut down, if it would have been shown. The SDK does not count
+    /// Counts an end that came after the shutdown of its processor, if it would have been shown. The SDK does not count
     /// such ends.
     #[cfg(feature = "metrics")]
     #[cold]
@@ -138,7 +138,7 @@ impl ProcessorShared {
     }
 
     /// Pushes a short record of the span's end, so that the span does not appear to run for ever. The buffer reserves
-    /// its last room for such records. If that is full too, the end goes to `dropped_ends`.
+    /// its last room for such records. If that is full, too, the end is added to `dropped_ends`.
     #[cold]
     pub(crate) fn enqueue_dropped_end(&self, data: &SpanData) {
         // In a forked child the buffer is closed, or soon will be.
@@ -160,8 +160,8 @@ impl ProcessorShared {
         self.processes.describe(source, service, attributes);
     }
 
-    /// Returns the source of a logger provider: that of the tracer provider with the same resource, if there is one, so
-    /// that spans and log records of a program are of one process.
+    /// Returns the source of a logger provider. If a tracer provider has the same resource, it is that provider's
+    /// source, so the program's spans and log records belong to one process.
     #[cfg(feature = "logs")]
     pub(crate) fn source_of_logs(&self, resource: Option<&Resource>) -> u32 {
         let Some(resource) = resource else {
@@ -186,12 +186,12 @@ impl ProcessorShared {
         drop(self.buffer().try_push(RecordClass::End, write));
     }
 
-    /// Records the last changes of a span, right before its end is put into the buffer.
+    /// Pushes the last changes of a span, right before its end.
     pub(crate) fn enqueue_last_changes(&self, slot: &UpdateSlot) {
         let mut changes = slot.end();
-        // A span that ends waits for nothing: that needs no event of its own.
+        // A span that ends no longer waits. That needs no separate event.
         changes.awaiting = Awaiting::Unchanged;
-        // Nor does one that was never told that it is polled.
+        // The polls of a span need no event if they were never reported before.
         if !slot.was_taken() {
             changes.task = None;
         }
@@ -203,7 +203,7 @@ impl ProcessorShared {
         drop(self.buffer().push(RecordClass::Other, write));
     }
 
-    /// Does the same for changes that did not come through the span itself.
+    /// Pushes the last changes that did not come through the span object.
     #[inline]
     pub(crate) fn enqueue_shared_changes(&self, span: &SpanContext) {
         if self.updates.has_shared_slots() {
@@ -231,7 +231,7 @@ impl ProcessorShared {
         drop(self.buffer().push(RecordClass::Other, write));
     }
 
-    /// Puts a log record into the buffer, which counts one that it refuses because it is full.
+    /// Puts a log record into the buffer. A full buffer counts the record as dropped.
     #[cfg(any(feature = "logs", feature = "tracing"))]
     pub(crate) fn enqueue_log(&self, write: impl Fn(&mut WriteBuf<'_>) -> Option<()>) {
         drop(self.buffer().push(RecordClass::Other, write));
@@ -259,7 +259,7 @@ fn described(resource: &Resource) -> (Option<String>, Attributes) {
         }
         attributes.push((key.as_str().to_owned(), AttributeValue::from(value)));
     }
-    // The SDK keeps a resource in a hash map; sorted, it reads the same in every run.
+    // Sorted, so that every run has the same order: the SDK keeps a resource in a hash map.
     attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
     (service, attributes)
 }

@@ -1,7 +1,7 @@
 //! Sets properties of this thread's next span that the SDK's span builder cannot set: its ids, its sampling decision,
-//! and that the log has it already. The SDK calls id generator, sampler and processors on the thread that makes the
-//! span. So thread-locals that are set around the call reach all of them. They are always reset, even after a panic. It
-//! runs on the host's threads and never waits.
+//! and a mark that the log already has the span. The SDK calls id generator, sampler and processors on the thread that
+//! makes the span. So all of them see thread-locals that are set around the call. The thread-locals are always reset,
+//! even after a panic. It runs on the host's threads and never waits.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,8 +15,8 @@ use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult};
 pub(crate) type LogIdentity = Arc<()>;
 
 thread_local! {
-    /// Whether any of the other overrides is set. Every span reads this flag, because it is cheaper to read than they
-    /// are.
+    /// Whether any of the other overrides is set. Every span reads this flag, which is cheaper than to read the
+    /// overrides.
     static IS_SET: Cell<bool> = const { Cell::new(false) };
     static TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };
     static SPAN: Cell<Option<SpanId>> = const { Cell::new(None) };
@@ -32,18 +32,18 @@ pub(crate) struct SpanIds {
     pub(crate) span_id: SpanId,
 }
 
-/// How the next span gets its sampling decision. The first sampler call consumes the override, so spans that other
-/// processors create inside this call are not affected.
+/// The source of the next span's sampling decision. The first sampler call consumes the override, so it does not affect
+/// spans that other processors create within the call.
 #[derive(Debug, Default)]
 enum NextSampling {
     /// The user's sampler.
     #[default]
     Inner,
-    /// The user's sampler is only asked for its decision. No span is made.
+    /// Only the decision of the user's sampler is needed. No span is made.
     Probe,
     /// The user's sampler has answered a probe.
     Probed(ProbeResult),
-    /// The span is sampled, with this trace state; the user's sampler is not asked.
+    /// The span is sampled, with this trace state. The user's sampler is not called.
     Forced(TraceState),
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn probe_sampler<T>(ids: SpanIds, make: impl FnOnce() -> T) -> Option
     }
 }
 
-/// Resets every override when it is dropped, also after a panic.
+/// Resets every override when it is dropped, even after a panic.
 struct Reset;
 
 impl Drop for Reset {
@@ -98,7 +98,7 @@ impl Drop for Reset {
     }
 }
 
-/// Returns whether anything is overridden for the next span of this thread.
+/// Returns whether an override is set for the next span of this thread.
 #[inline]
 pub(crate) fn is_set() -> bool {
     IS_SET.get()
@@ -114,7 +114,7 @@ pub(crate) fn span_id() -> Option<SpanId> {
     SPAN.take()
 }
 
-/// Returns whether this log has the span already.
+/// Returns whether this log already has the span.
 #[inline]
 pub(crate) fn is_already_logged(log: &LogIdentity, span: SpanId) -> bool {
     is_set() && is_logged_by(log, span)
@@ -145,7 +145,7 @@ fn take_forced() -> Option<SamplingResult> {
     })
 }
 
-/// Returns whether the sampler is only asked for its decision.
+/// Returns whether only the sampler's decision is needed.
 #[inline]
 pub(crate) fn is_probe() -> bool {
     is_set() && SAMPLING.with_borrow(|sampling| matches!(sampling, NextSampling::Probe))

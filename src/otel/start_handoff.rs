@@ -1,7 +1,7 @@
-//! Hands a starting span to our processor in a thread-local, which carries name, attributes and links. This works
-//! because the wrapping provider, or our sampler, runs on the same thread as the processor, right before it. Otherwise
-//! the SDK would copy the span for the processor, and that copy is most of the cost of a shown start. It runs on the
-//! host's threads; it never allocates, waits or calls the host's code.
+//! Passes the name, attributes and links of a starting span to our processor in a thread-local. This works because the
+//! wrapping provider, or our sampler, runs on the same thread as the processor, right before it. Otherwise the SDK
+//! would copy the span for the processor, and that copy would be most of the cost of a start. It runs on the host's
+//! threads; it never allocates, waits or calls the host's code.
 
 use std::cell::RefCell;
 
@@ -20,19 +20,19 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The largest span that is stored here, in bytes per thread; the SDK copies larger ones.
+/// The largest span that is stored here, in bytes. Larger spans are copied by the SDK.
 const BYTES_MAX: usize = 1024;
 
 /// Identifies the span that starts.
 ///
-/// The SDK calls sampler and processors with the same context, one right after the other. So a span that another
-/// provider's sampler left behind is never taken for this one.
+/// The SDK calls sampler and processors with the same context, one right after the other. So a stored span that another
+/// provider's sampler left here is never used for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpanIdentity {
     /// The log's number, from 1.
     log: u64,
     parent: usize,
-    /// Invalid if the wrapping provider stored the span, because it does not know the trace of a root.
+    /// Invalid if the wrapping provider stored the span, because that provider does not know the trace id of a root.
     trace_id: TraceId,
 }
 
@@ -59,7 +59,7 @@ impl SpanIdentity {
             && (self.trace_id == starting.trace_id || self.trace_id == TraceId::INVALID)
     }
 
-    /// Returns whether the wrapping provider stored it, and nothing has taken it.
+    /// Returns whether the wrapping provider stored the span and the processor has not taken it.
     fn is_of_provider(self) -> bool {
         self.log != Self::NONE.log && self.trace_id == TraceId::INVALID
     }
@@ -68,20 +68,20 @@ impl SpanIdentity {
 /// A starting span as it was stored.
 #[derive(Debug)]
 pub(crate) struct HandedStart {
-    /// Its log is that of [`SpanIdentity::NONE`] if the span was taken or was too large to store.
+    /// The identity has the log of [`SpanIdentity::NONE`] if the span was taken or was too large.
     identity: SpanIdentity,
     /// Whether the filter wants the span.
     pub(crate) is_wanted: bool,
     pub(crate) kind: SpanKind,
     pub(crate) counts: PartCounts,
-    /// When it starts; `None` if a sampler saw it, which does not know.
+    /// The start time. `None` if a sampler stored the span, because a sampler does not know the time.
     pub(crate) start: Option<Timestamp>,
-    /// The bits of the texts that `scope` has.
+    /// The flags of the scope's texts.
     pub(crate) has: u8,
-    /// The size of scope and version, in bytes.
+    /// The size of scope name and version, in bytes.
     pub(crate) scope_size: usize,
     size: usize,
-    /// Scope and its version, then name, attributes and links, in the form of a record.
+    /// Scope name and version, then name, attributes and links, in the form of a record.
     bytes: [u8; BYTES_MAX],
 }
 
@@ -97,14 +97,14 @@ impl HandedStart {
         SentPrefix::new(self.counts.attributes() as usize, scope)
     }
 
-    /// Returns its scope and version, and behind them name, attributes and links.
+    /// Returns scope name and version, followed by name, attributes and links.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.size).unwrap_or_default()
     }
 }
 
-// The value has no destructor, so a thread that is ending may still start spans.
+// The value has no destructor, so it can be used even while the thread ends.
 thread_local! {
     static STARTING: RefCell<HandedStart> = const {
         RefCell::new(HandedStart {
@@ -125,7 +125,7 @@ thread_local! {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartInput<'a> {
     pub(crate) is_wanted: bool,
-    /// `None` if a sampler sees it.
+    /// `None` in a sampler, which does not know the scope.
     pub(crate) scope: Option<&'a InstrumentationScope>,
     pub(crate) start: Option<Timestamp>,
     pub(crate) name: &'a str,
@@ -134,12 +134,13 @@ pub(crate) struct StartInput<'a> {
     pub(crate) links: &'a [Link],
 }
 
-/// Stores a starting span for the processor. Returns `false`, and stores nothing, if it is too large, or if a span that
-/// the wrapping provider stored has not been taken: this one starts within it.
+/// Stores a starting span for the processor. Returns `false`, and stores nothing, if the span is too large. Does the
+/// same if a span stored by the wrapping provider was not taken yet, because the new span then starts within the start
+/// of that one.
 #[inline]
 pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> bool {
     let stored = STARTING.try_with(|starting| {
-        // Nothing below can start a span, so this is never borrowed already.
+        // No code below can start a span, so the value is not borrowed already.
         let mut starting = starting.try_borrow_mut().ok()?;
         if starting.identity.is_of_provider() {
             return None;
@@ -167,7 +168,7 @@ pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> bool {
     matches!(stored, Ok(Some(())))
 }
 
-/// Calls `show` with the stored span if that is the span that starts now. Each stored span is taken only once.
+/// Calls `show` with the stored span, if it is the span that starts now. Each stored span is taken only once.
 #[inline]
 pub(crate) fn take<T>(identity: SpanIdentity, show: impl FnOnce(&HandedStart) -> T) -> Option<T> {
     let taken = STARTING.try_with(|starting| {
@@ -181,7 +182,7 @@ pub(crate) fn take<T>(identity: SpanIdentity, show: impl FnOnce(&HandedStart) ->
     taken.ok().flatten()
 }
 
-/// Discards what the wrapping provider stored and nothing took.
+/// Discards the span that the wrapping provider stored, if the processor has not taken it.
 pub(crate) fn discard() {
     let _is_discarded = STARTING.try_with(|starting| {
         if let Ok(mut starting) = starting.try_borrow_mut() {

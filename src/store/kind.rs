@@ -1,15 +1,15 @@
 //! Distinguishes the store that is the log's own memory from every other store. A builder makes this value once. Later
-//! code asks [`Log::is_in_memory`](crate::engine::log::Log::is_in_memory) instead. No other store can claim to be
+//! code calls [`Log::is_in_memory`](crate::engine::log::Log::is_in_memory) instead. No other store can be mistaken for
 //! memory.
 
 use std::{any::Any, sync::Arc};
 
 use crate::store::{EventStore, memory::MemoryEventStore};
 
-/// A store, as it was given to a builder.
+/// A store, as passed to a builder.
 #[derive(Clone, Debug)]
 pub(crate) enum StoreKind {
-    /// The log reads and publishes the very blocks that this store appends.
+    /// The log reads and publishes the blocks of this store directly.
     Memory(Arc<MemoryEventStore>),
     /// The log keeps its newest events in memory, and reads older ones from this store.
     Dyn(Arc<dyn EventStore>),

@@ -1,5 +1,5 @@
-//! The default store: the log's memory with more retention. It keeps nothing twice: the log reads and publishes the
-//! very blocks that this store appends.
+//! The default store: the log's memory with more retention. It keeps no second copy: the log reads and publishes this
+//! store's blocks directly.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -20,8 +20,8 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// Keeps the newest events in memory, bounded by events, bytes and age: nothing to install, nothing survives the
-/// process. The defaults are 250,000 events, 64 MiB and one day.
+/// Keeps the newest events in memory, bounded by events, bytes and age. It needs no installation, and its events are
+/// lost when the process ends. The defaults are 250,000 events, 64 MiB and one day.
 ///
 /// ```
 /// use livespan::{MemoryEventStore, Retention};
@@ -33,7 +33,7 @@ use crate::{
 pub struct MemoryEventStore {
     tail: Arc<Tail>,
     epoch: Epoch,
-    /// Made once, because it is read for the id of each event.
+    /// Created once, because it is read for the id of each event.
     epochs: Arc<[EpochStart]>,
     /// Whether a log shares the memory. If so, the log decides when appended events become visible.
     shared: AtomicBool,
@@ -63,7 +63,7 @@ impl MemoryEventStore {
         }
     }
 
-    /// Hands the memory to a log. From now on, the log decides when appended events become visible.
+    /// Shares the memory with a log. From now on, the log decides when appended events become visible.
     pub(crate) fn share_tail(&self) -> Arc<Tail> {
         self.shared.store(true, Ordering::Release);
         Arc::clone(&self.tail)
@@ -80,7 +80,7 @@ impl MemoryEventStore {
             };
             let slices = match read {
                 TailRead::Events(slices) => slices,
-                // A page has no hole that retention made while it was read.
+                // Ends the page: events that retention removes during the read must not leave a hole in it.
                 TailRead::Evicted(_) if !page.events.is_empty() => return page.events,
                 TailRead::Evicted(oldest) => {
                     let skipped = self.tail.skip_evicted(keys, after, oldest - 1);
@@ -143,7 +143,7 @@ impl EventStore for MemoryEventStore {
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        // If a stream is not known here, the page still has the events that belong to every stream.
+        // If a stream is unknown here, the page still has the events that belong to every stream.
         Box::pin(ready(Ok(self.page(keys, after, limit))))
     }
 
@@ -190,7 +190,7 @@ impl MemoryPage {
             sequence: Sequence::new(event.sequence()),
             name: event.name().to_owned(),
             key: event.key(),
-            // The memory keeps pins by token, not by event.
+            // Memory keeps pins by token, not by event.
             pin: Pinning::None,
             payload,
         });

@@ -1,6 +1,7 @@
-//! Storage of a log: the trait, the stores, and the types that a store and the log exchange.
+//! Storage of a log: the trait, the stores, and the types that a store and the log exchange. The methods' documentation
+//! names the thread that calls each of them.
 //!
-//! Invariant: no store parses a payload, so one contract serves them all.
+//! Invariant: no store parses a payload, so one contract applies to all stores.
 
 pub(crate) mod kind;
 pub(crate) mod memory;
@@ -44,20 +45,21 @@ pub use crate::{
 /// Default time limit of an append. After it, readers get the events although they are not stored yet.
 pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Storage of an event log: numbered, opaque records in order.
+/// The storage of an event log: numbered, opaque records in order.
 ///
-/// A log opens its own handle on a store. The log keeps its newest events in memory as well, and reads from the store
-/// only what is older than [`tail_retention`](Self::tail_retention). A store never parses a payload.
+/// A log opens its own handle on a store. The log keeps its newest events in memory as well, and reads only older
+/// events from the store (see [`tail_retention`](Self::tail_retention)). A store never parses a payload.
 ///
-/// Which thread calls what:
+/// The threads that call each method:
 ///
 /// - [`open`](Self::open): the thread that builds the log, once, before everything else.
 /// - [`append`](Self::append): one thread of the log, one call at a time. It may block; the host never waits for it.
 /// - [`recover_open_events`](OpenEventRecovery::recover_open_events) and [`close`](Self::close): the log's own thread.
-/// - Reads: any thread, concurrently with everything. They return futures, need no async runtime, and must not block.
+/// - Reads: any thread, concurrently with everything. They return futures, which need no async runtime and must not
+///   block.
 /// - Everything else: any thread, and it must not block.
 ///
-/// Events are numbered 1, 2, 3 … over the whole life of the store, whoever appends them. The crate
+/// Events are numbered 1, 2, 3 … over the whole life of the store, regardless of the writer. The crate
 /// [`livespan-conformance`](https://docs.rs/livespan-conformance) has the suite that every store must pass, and a
 /// complete store as an example.
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
@@ -68,15 +70,15 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// sequence of the newest event ever stored, or [`Sequence::START`].
     ///
     /// # Errors
-    /// If the store cannot be used. The log is then not built.
+    /// Returns an error if the store cannot be used. The log is then not built.
     fn open(&self) -> Result<Sequence, Error>;
 
     /// Returns the epochs that the store still remembers, oldest first. The last one is the current epoch. An open
-    /// store has at least one. It must not block.
+    /// store has at least one. This call must not block.
     fn epochs(&self) -> Arc<[EpochStart]>;
 
     /// Stores the events of the batch, all or none, under consecutive numbers, and returns the number of the first.
-    /// When it returns, the events are as durable as the store promises, and can be read.
+    /// When this call returns, the events are as durable as the store promises, and can be read.
     ///
     /// A [deduplicated](BatchRecord::is_deduplicated) event is left out if it is stored already or appears earlier in
     /// the batch. It takes no number, and [`Appended::duplicates`] has its index. A store that does not deduplicate
@@ -88,22 +90,22 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// again after a failure.
     ///
     /// # Errors
-    /// If the events could not be stored. The log reports this to its readers and keeps trying.
+    /// Returns an error if the events could not be stored. The log reports this to its readers and keeps trying.
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error>;
 
-    /// Returns the oldest sequence from which on every event can be read. For an empty store this is the next sequence
-    /// to be written. It must not block.
+    /// Returns the oldest sequence from which on every event can be read. For an empty store, this is the next sequence
+    /// to be written. This call must not block.
     fn oldest(&self) -> Sequence;
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
     /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older than [`oldest`](Self::oldest).
-    /// So may other events of streams that are or were open, if the store keeps them longer.
-    /// Every other event that retention removed before the read must be below `oldest` once the page arrives. Readers
-    /// tell from this how much they missed.
+    /// If the store keeps other events of open streams longer, these may come first, too. Every other event that
+    /// retention removed before the read must be below `oldest` once the page arrives. From `oldest`, readers compute
+    /// how many events they missed.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
-    /// Reads the events of these streams, and those that belong to every stream, as [`read_after`](Self::read_after)
-    /// does. `keys` is never empty.
+    /// Reads the events of these streams, and those that belong to every stream, like [`read_after`](Self::read_after).
+    /// `keys` is never empty.
     fn read_streams_after(
         &self,
         keys: &[StreamKey],
@@ -111,74 +113,77 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         limit: PageLimit,
     ) -> ReadFuture<'_>;
 
-    /// Lists streams whose first kept event is before a sequence, newest first by that event. The default lists none.
-    /// The log's lists then show only the streams that the log itself remembers.
+    /// Lists streams whose first kept event is before a sequence, newest first by that event. The default returns an
+    /// empty list. The log's lists then show only the streams that the log itself remembers.
     fn streams_before(&self, _before: Sequence, _limit: usize) -> StreamsFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns for each of these streams, in their order, how much retention has removed of it. `None`, the default for
-    /// every stream, means that the store does not know. The counts must survive a restart or be unknown after it.
+    /// Returns for each of these streams, in order, how many of its events retention has removed. `None`, the default
+    /// for every stream, means that the number is unknown. The counts must survive a restart, or be unknown after it.
     fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
         Box::pin(ready(Ok(vec![None; keys.len()])))
     }
 
-    /// Returns how often the log calls [`check`](Self::check). `None`, the default, is for a store that needs no check,
-    /// because its other calls notice every failure.
+    /// Returns the interval at which the log calls [`check`](Self::check). `None`, the default, is for a store that
+    /// needs no check, because its other calls notice every failure.
     fn check_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// Checks that the appended events are still in place and that more can be appended: somebody may have removed the
-    /// log's file. It must be quick and must not wait for other calls.
+    /// Checks that the appended events are still in place and that more can be appended. For example, somebody may have
+    /// removed the log's file. This call must be quick and must not wait for other calls.
     ///
     /// # Errors
-    /// If the check fails. The log is then degraded until a later call succeeds.
+    /// Returns an error if the check fails. The log is then degraded until a later call succeeds.
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Cleans up after the log's last append, and releases what keeps other writers from opening the store. The log
-    /// calls it at shutdown, perhaps long before it drops the store. It may take a while if the store works, but must
-    /// be quick if the store is known to fail. Reads may run at the same time. The log does not call it while an append
-    /// hangs, and nothing calls it when the process exits without a shutdown. The default does nothing.
+    /// Cleans up after the log's last append, and releases any lock that keeps other writers from opening the store.
+    /// The log calls this at shutdown, perhaps long before it drops the store. The call may take a while if the store
+    /// works, but must be quick if the store is known to fail. Reads may run at the same time. The log does not call it
+    /// while an append hangs, or when the process exits without a shutdown. The default does nothing.
     fn close(&self) {}
 
     /// Returns the access to events that other processes append to this store. `None`, the default, is for a store with
-    /// one writer. Every call must return the same.
+    /// one writer. Every call must return the same value.
     fn shared_log(&self) -> Option<&dyn SharedLog> {
         None
     }
 
     /// Returns the access to events that their writer left open. `None`, the default, is for a store that cannot find
-    /// them. The log then hands out only open events that it appended itself. Every call must return the same.
+    /// such events. New readers then get only open events that this log appended itself. Every call must return the
+    /// same value.
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
         None
     }
 
     /// Returns the time limit of an append. After it, readers get the events although they are not stored yet, as if
     /// the store had failed. `None` means that an append never takes long, or that the store limits its time itself.
-    /// The log then appends on its own thread; with a limit, it appends on a second thread. It asks once, at opening.
+    /// The log then appends on its own thread; with a limit, it appends on a second thread. It calls this once, at
+    /// opening.
     ///
-    /// Only a [shared](Self::shared_log) store itself can number its events, so readers cannot get them before it
+    /// Only a [shared](Self::shared_log) store can number its events, so readers cannot get them before the store
     /// answers. After the time limit, the log tells readers that the store fails, and waits for the answer. It appends
     /// the batch again only if the answer is an error.
     fn append_timeout(&self) -> Option<Duration> {
         Some(DEFAULT_APPEND_TIMEOUT)
     }
 
-    /// Returns the bounds of what the store keeps, for `/status`. `None`, the default, means that they are not known.
+    /// Returns the bounds of the store's retention, for `/status`. `None`, the default, means that they are unknown.
     fn retention(&self) -> Option<Retention> {
         None
     }
 
-    /// Returns how much of the log is kept in memory, in front of this store.
+    /// Returns the bounds of the events that the log keeps in memory, in front of this store.
     fn tail_retention(&self) -> Retention {
         Retention::default().events(10_000).bytes(8 * 1024 * 1024)
     }
 }
 
-/// Events that their writer left open, because it died or was suspended. A store that outlives its process has them.
+/// Access to events that their writer left open, because it died or was suspended. A store that outlives its process
+/// may have such events.
 ///
 /// A store returns it from [`EventStore::open_event_recovery`].
 pub trait OpenEventRecovery: Send + Sync {
@@ -186,35 +191,37 @@ pub trait OpenEventRecovery: Send + Sync {
     /// and about once a second on a [shared](EventStore::shared_log) store. It may block.
     ///
     /// # Errors
-    /// When the store cannot be read; the log calls it again a second later.
+    /// Returns an error if the store cannot be read. The log calls it again a second later.
     fn recover_open_events(&self) -> Result<RecoveredEvents, Error>;
 
     /// Reads the opening events that belong to every stream and are still open, oldest first. A reader that begins at
-    /// the head gets them first. The default returns none: the log then hands out those that it appended itself.
+    /// the head gets them first. With the default, which returns none, such a reader gets only the open events that
+    /// this log appended itself.
     fn read_open_global_events(&self) -> ReadFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
 }
 
-/// Access to what other processes append to the same store. The waits block: the log calls each on a thread of its own.
+/// Access to the events that other processes append to the same store. The waits block: the log calls each on its own
+/// thread.
 ///
 /// A store returns it from [`EventStore::shared_log`].
 pub trait SharedLog: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
 
-    /// Returns the newest sequence that this handle has heard of, without asking the store. With the default, the log
-    /// knows only what it has read itself.
+    /// Returns the newest sequence that this handle knows, without a call to the store. With the default, the log knows
+    /// only the events that it has read itself.
     fn known_head(&self) -> Sequence {
         Sequence::START
     }
 
     /// Waits at most `timeout` for an event after `after`. Returns a page of the events after it, oldest first and
-    /// without holes, except for events that are gone. An empty page means that the time has passed or the wait was
+    /// without holes, except for removed events. An empty page means that the time has passed or the wait was
     /// [interrupted](Self::interrupt).
     ///
     /// # Errors
-    /// When the store cannot be asked.
+    /// Returns an error if the store cannot be read.
     fn wait_after(
         &self,
         after: Sequence,
@@ -223,12 +230,11 @@ pub trait SharedLog: Send + Sync {
     ) -> Result<Vec<StoredEvent>, Error>;
 
     /// Waits at most `timeout` until one of these streams has an event after the sequence beside it, or an event of
-    /// every stream follows `global_after`. Returns the streams that have news, each with its newest sequence; `None`
-    /// stands for every stream. It may leave streams with news to the next wait. Its cost must not depend on the
+    /// every stream follows `global_after`. Returns the streams with such events, each with its newest sequence; `None`
+    /// stands for every stream. It may leave some of these streams to the next wait. Its cost must not depend on the
     /// traffic of other streams.
     ///
-    /// # Errors
-    /// When the store cannot be asked.
+    /// # Errors Returns an error if the store cannot be read.
     fn wait_streams(
         &self,
         streams: &[(StreamKey, Sequence)],
@@ -240,7 +246,7 @@ pub trait SharedLog: Send + Sync {
     fn interrupt(&self);
 }
 
-/// Future of a page of events: a durable store does I/O.
+/// Future of a page of events. It is a future because a durable store does I/O.
 pub type ReadFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send + 'a>>;
 
@@ -259,32 +265,32 @@ pub type EvictedFuture<'a> =
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The number of the first event that was stored. If none was, the number that it would have got.
+    /// The number of the first stored event. If no event was stored, the number that it would have got.
     pub first: Sequence,
-    /// Indices in the batch, ascending, of the events that were left out because they are stored already.
+    /// Indices in the batch, ascending, of the events that were left out as duplicates.
     pub duplicates: Vec<usize>,
 }
 
 impl Appended {
-    /// Creates the outcome of a batch that is stored from this number on, except for the events at these ascending
-    /// indices, which were stored already.
+    /// Creates the outcome of a batch that is stored from this number on, except for the duplicates at these ascending
+    /// indices.
     pub fn new(first: Sequence, duplicates: Vec<usize>) -> Self {
         Self { first, duplicates }
     }
 }
 
 impl From<Sequence> for Appended {
-    /// Every event of the batch is stored.
+    /// Creates the outcome of a batch that was stored without duplicates.
     fn from(first: Sequence) -> Self {
         Self::new(first, Vec::new())
     }
 }
 
-/// The beginning of an epoch: the numbers from `first` on, up to the next epoch's first, belong to it.
+/// The beginning of an epoch. The numbers from `first` up to the next epoch's `first` belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EpochStart {
-    /// The epoch, with which its ids begin.
+    /// The epoch. Its ids begin with this text.
     pub epoch: Epoch,
     /// The first number that was, or will be, assigned in it.
     pub first: Sequence,
@@ -297,15 +303,15 @@ impl EpochStart {
     }
 }
 
-/// One stream that a store holds events of.
+/// A stream with events in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredStream {
-    /// Its name.
+    /// The key of the stream.
     pub key: StreamKey,
-    /// The sequence of its first kept event.
+    /// The sequence of the stream's first kept event.
     pub first: Sequence,
-    /// The sequence of its last one.
+    /// The sequence of the stream's last event.
     pub last: Sequence,
 }
 
@@ -321,11 +327,11 @@ impl StoredStream {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveredEvents {
-    /// Opening events on streams that their writer left open when it died. The log closes those that it has a meaning
-    /// for. Each is handed to one log once, and to another only if that log dies before it has closed it. Events that
-    /// belong to every stream may be missing here.
+    /// Opening events on streams that their writer left open when it died. The log closes those that it knows how to
+    /// close. The store returns each event to one log only, and to another log only if the first one dies before it has
+    /// closed the event. Events that belong to every stream may be missing here.
     pub abandoned: Vec<AbandonedEvent>,
-    /// Opening events of this very writer that others closed while it was suspended. The log appends them again.
+    /// Opening events of this writer that others closed while it was suspended. The log appends them again.
     pub reopened: Vec<StoredEvent>,
 }
 
@@ -345,7 +351,7 @@ impl RecoveredEvents {
 pub struct AbandonedEvent {
     /// The opening event.
     pub event: StoredEvent,
-    /// When its writer was last known to live.
+    /// When the event's writer was last known to live.
     pub last_heard: SystemTime,
 }
 
@@ -356,8 +362,8 @@ impl AbandonedEvent {
     }
 }
 
-/// The size of a page: reading stops at the bound that is reached first, but never before one event. A page may be
-/// shorter; only an empty page means that there are no more events.
+/// The bounds of a page. Reading stops at the bound that is reached first, but a page has at least one event if there
+/// is one. A page may be shorter; only an empty page means that there are no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageLimit {
@@ -386,7 +392,7 @@ impl PageLimit {
         Self { bytes, ..self }
     }
 
-    /// Page size of reads where no client waits for each page.
+    /// Page size of reads for which no client waits.
     pub(crate) const LARGE: Self = Self {
         events: 1_000,
         bytes: 1024 * 1024,

@@ -10,8 +10,8 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// Keeps nothing beyond what is in flight: the newest 4,096 events, 1 MiB or 10 seconds, whichever is least. A reader
-/// that was away longer gets a `gap`.
+/// Keeps only the events in flight: the newest 4,096 events, 1 MiB or 10 seconds, whichever is least. A reader that was
+/// away longer gets a `gap`.
 ///
 /// ```
 /// use livespan::{LiveSpans, NullEventStore};
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct NullEventStore {
     next: AtomicU64,
-    /// Made once, because it is read for the id of each event.
+    /// Created once, because it is read for the id of each event.
     epochs: Arc<[EpochStart]>,
 }
 

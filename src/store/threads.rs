@@ -9,17 +9,17 @@ use crate::{
     util::sync::thread::{self, JoinHandle},
 };
 
-/// A hook that runs on each thread of the log before anything else. Its result lives as long as the thread.
+/// A hook that runs on each thread of the log before anything else. Its result is dropped when the thread ends.
 pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 
 thread_local! {
-    /// The hook for threads that are started from this thread.
+    /// The hook for threads that this thread starts.
     static ON_THREAD: RefCell<Option<OnThread>> = const { RefCell::new(None) };
 }
 
-/// Opens a store: the threads that it starts meanwhile run `on_thread` first.
+/// Opens a store. The threads that the store starts meanwhile run `on_thread` first.
 pub(crate) fn with_thread_hook<R>(on_thread: &OnThread, open: impl FnOnce() -> R) -> R {
-    /// Also after a panic, no other store gets this hook.
+    /// Clears the hook, even after a panic, so that no other store gets it.
     struct ClearHook;
 
     impl Drop for ClearHook {

@@ -1,9 +1,9 @@
-//! Checks what a store returns, because a file or a server may be damaged, or changed by somebody else. A name with a
-//! line break could forge an SSE frame, and bytes that are not UTF-8 would end the stream.
+//! Checks the events that a store returns, because a file or a server may be damaged, or changed by another program. A
+//! name with a line break could forge an SSE frame, and bytes that are not UTF-8 would end the stream.
 //!
-//! An event that the log cannot have written is replaced by a `gap` under its own sequence, on its own stream. So its
-//! readers learn that exactly this event is missing, numbers stay dense, and reading goes on. Every read of the log
-//! passes here.
+//! An event that the log cannot have written is replaced by a `gap` under its own sequence, on its own stream. So
+//! readers learn that exactly this event is missing, sequences stay dense, and reading continues. Every read of the log
+//! passes through this check.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -27,12 +27,12 @@ use crate::{
     },
 };
 
-/// The format of a log's payloads: UTF-8 text that passes a check.
+/// The format of a log's payloads: UTF-8 text that passes the check in this function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PayloadFormat(pub(crate) fn(&str) -> bool);
 
 impl PayloadFormat {
-    /// Any text in UTF-8.
+    /// Any UTF-8 text.
     pub(crate) const TEXT: Self = Self(|_| true);
 
     fn accepts(self, payload: &[u8]) -> bool {
@@ -55,7 +55,7 @@ impl fmt::Debug for DamagedEvents {
 }
 
 impl DamagedEvents {
-    /// Upper bound on damaged events that are counted.
+    /// Upper bound on the damaged events that are counted.
     const COUNTED_MAX: usize = 4_096;
 
     pub(crate) fn new(on_first: impl Fn(Sequence) + Send + Sync + 'static) -> Self {
@@ -83,7 +83,7 @@ impl DamagedEvents {
     }
 }
 
-/// A store whose events are checked as they are read.
+/// A store whose events are checked on every read.
 pub(crate) struct ValidatedStore {
     store: Arc<dyn EventStore>,
     format: PayloadFormat,

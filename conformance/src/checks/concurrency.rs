@@ -20,7 +20,7 @@ use crate::{
 /// The events that one reader got.
 struct Observed {
     events: Vec<StoredEvent>,
-    /// The sequences after which it found nothing more.
+    /// The sequences after which the reader found no further events.
     ends: Vec<u64>,
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn gives_back_when_closed(context: &CheckContext<'_>) -> Outcome {
     closed.put(&mut model, &mixed(1..=20))?;
     closed.close_store();
     closed.close_store();
-    // A closed log can still be read: readers may be in the middle of it when it closes.
+    // A closed log can still be read: readers may still be reading it when it closes.
     closed.check(&model, &Scope::All, 0, ANY.events(7))?;
     let mut next = context.open_as(&location, "next")?;
     check_reopened(&next, &model)?;
@@ -223,7 +223,7 @@ fn await_abandoned(handle: &Handle, model: &Model) -> Outcome {
     let least = expected.iter().filter(|event| event.key.is_some()).count();
     let mut came = handle.recover_open_events()?;
     if handle.store.shared_log().is_some() {
-        // A shared store notices only after a while that one of its processes has gone.
+        // A shared store notices the death of a process only after a while.
         Handle::until(handle.timeout, || {
             came.extend(handle.recover_open_events()?);
             Ok((came.len() >= least).then_some(()))

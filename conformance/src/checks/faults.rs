@@ -53,7 +53,8 @@ pub(crate) fn refuses_batches_whole(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// A batch in which every kept part would be noticed: events of all streams, an opening and a closing one.
+/// A batch with events of all streams, an opening and a closing event. So the checks notice any part of it that is
+/// kept.
 fn refused() -> Vec<TestEvent> {
     let mut refused = mixed(101..=110);
     refused.push(TestEvent::new("opens").opening(8));

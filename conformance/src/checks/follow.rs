@@ -20,7 +20,7 @@ use crate::{
 const WRITERS: u64 = 3;
 const BATCHES: u64 = 40;
 
-/// The newest sequence of each stream that has news; `None` stands for events of every stream.
+/// The newest sequence of each stream with new events; `None` stands for events of every stream.
 type News = Vec<(Option<StreamKey>, u64)>;
 
 pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
@@ -142,8 +142,8 @@ pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
     ends_without_news(&reader, model.head())
 }
 
-/// Starts a wait on another thread. The wait has usually begun when this returns, but need not: the store must behave
-/// correctly in either order.
+/// Starts a wait on another thread. The wait has usually, but not always, begun when this returns. The store must
+/// behave correctly in either case.
 fn begun_on<'scope, T: Send + 'scope>(
     threads: &'scope thread::Scope<'scope, '_>,
     wait: impl FnOnce() -> T + Send + 'scope,
@@ -292,7 +292,7 @@ fn move_on(
     }
 }
 
-/// Returns the streams that have news: every stream first, then by key.
+/// Returns the streams with new events, sorted: first `None` (every stream), then by key.
 fn wait_streams(
     reader: &Handle,
     places: &[(StreamKey, Sequence)],

@@ -47,7 +47,7 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
     let opening = [
         TestEvent::new("before").on(a),
         TestEvent::new("first").on(a).opening(1),
-        // Each stream has tokens of its own, and so have the events that belong to every stream.
+        // Each stream has its own tokens. So have the events that belong to every stream.
         TestEvent::new("first of b").on(b).opening(1),
         TestEvent::new("everywhere").opening(1),
         TestEvent::new("second").on(a).opening(u64::MAX),
@@ -166,7 +166,7 @@ pub(crate) fn lists_open_global_events(context: &CheckContext<'_>) -> Outcome {
     ];
     handle.put(&mut model, &opening)?;
     if handle.open_global_events()?.is_empty() {
-        // This store lists none. The log then hands out the open events that it appended itself.
+        // This store returns none. New readers then get only the open events that the log appended itself.
         return Ok(());
     }
     let check = |handle: &Handle, model: &Model| {

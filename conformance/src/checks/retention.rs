@@ -1,4 +1,4 @@
-//! Checks of retention: which events are evicted, when, and what a reader sees of it.
+//! Checks of retention: which events are evicted, when, and which events and gaps readers get.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -148,8 +148,8 @@ fn gone(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
     Ok(evicted.map(|evicted| evicted.events))
 }
 
-/// Checks that the count of `evicted()` lies between two numbers: how many events could no longer be read just before
-/// the call, and just after it. They may differ, because a store may evict at any time.
+/// Checks that the count of `evicted()` lies between two numbers: the number of unreadable events just before the call,
+/// and just after it. These may differ, because a store may evict at any time.
 fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let of_stream = |events: Vec<StoredEvent>| {
         let own = events.iter().filter(|event| event.key == Some(key));

@@ -1,5 +1,5 @@
-//! A future whose span says what it waits for. It runs on the host's tasks; it never waits, and panics only if the future
-//! inside does.
+//! A future whose span names the operation that it waits for. It runs on the host's tasks. It never blocks, and it
+//! panics only if the wrapped future does.
 
 use std::{
     borrow::Cow,

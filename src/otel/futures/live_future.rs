@@ -1,6 +1,6 @@
-//! Futures that know how they end. The SDK and `tracing` see a span end and cannot tell whether its future was ready:
-//! these futures see that they are dropped before they are ready. They run on the host's tasks; they never wait, and
-//! they panic only if the future inside does.
+//! Futures that report how they end. The SDK and `tracing` only see the end of a span, not whether its future was
+//! ready. These futures notice when they are dropped before they are ready. They run on the host's tasks. They never
+//! block, and they panic only if the wrapped future does.
 
 use std::{
     borrow::Cow,
@@ -26,7 +26,7 @@ use crate::{
     span::ending::{self, PanicDetails},
 };
 
-/// Shows what happens to futures: how they end, and what they wait for.
+/// Shows how futures end, and which operations they wait for.
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,20 +51,21 @@ pub trait LiveFutureExt: Future + Sized {
     /// Runs the future in a span: a `tracing::Span` (feature `tracing`) or the span of an OpenTelemetry [`Context`]. The
     /// span is current while the future is polled and while it is dropped.
     ///
-    /// - A future that is dropped before it is ready cancels its span: one that loses a `select!`, whose task is aborted,
-    ///   whose time is up, whose `JoinSet` is dropped, or that was never polled. Its end has `"cancelled":true` and the
-    ///   status that the program set. Spans that end inside that drop are cancelled, too.
-    /// - A future that is ready lets go of the span at once, together with what the future held.
-    /// - Viewers see how often it was polled, how long it worked and waited, and during a long poll since when and on which
-    ///   thread: that thread does nothing else meanwhile.
-    /// - If the future panics, the span is panicked, even if the panic is caught before the future is dropped.
+    /// - A future that is dropped before it is ready cancels its span. Examples are a future that loses a `select!`,
+    ///   exceeds a timeout or was never polled, and one whose task is aborted or whose `JoinSet` is dropped. The span's
+    ///   end has `"cancelled":true` and the status that the program set. Spans that end within that drop are cancelled,
+    ///   too.
+    /// - When the future is ready, the wrapped future and its handle of the span are dropped at once.
+    /// - Viewers see how often the future was polled, and how long it worked and waited. During a long poll, they also
+    ///   see its begin and its thread, which does nothing else meanwhile.
+    /// - If the future panics, the span ends as panicked, even if the panic is caught before the future is dropped.
     ///
-    /// As ever, the span ends with its last handle. If the program holds another one, the span is cancelled when that is
-    /// dropped, unless another future in this span was ready before. A process remembers about 1,000 such spans. With
-    /// [`init()`](crate::init()) and [`layer()`](crate::layer()) the same holds for spans of instrumented futures within
-    /// this one.
+    /// As always, the span ends with its last handle. If the program still holds another handle, the span ends as
+    /// cancelled when that handle is dropped, unless another future in the span was ready before. A process remembers
+    /// about 1,000 such spans. With [`init()`](crate::init()) and [`layer()`](crate::layer()), the same applies to the
+    /// spans of instrumented futures inside this one.
     ///
-    /// After it was ready, the future stays pending.
+    /// A future that is polled again after it was ready stays pending.
     fn live(self, span: impl Into<SpanHandle>) -> LiveFuture<Self> {
         LiveFuture {
             future: Some(self),
@@ -74,11 +75,13 @@ pub trait LiveFutureExt: Future + Sized {
         }
     }
 
-    /// Names what the current span waits for while the future is pending: a viewer of the span then sees *waits for redis
-    /// get, since 30 s*, although that is no span of its own. It costs nothing if the future is ready at once.
+    /// Names the operation that the current span waits for while the future is pending. A viewer of the span then sees,
+    /// for example, *waits for redis get, since 30 s*, although that operation has no span. It costs nothing if the
+    /// future is ready at once.
     ///
     /// - The span is the one that is current when the future is pending for the first time.
-    /// - If several futures of one span wait, viewers see the one that waits longest. At most 64 are known at once.
+    /// - If several futures of one span wait, viewers see the one that has waited longest. At most 64 are tracked at
+    ///   once.
     /// - If the future is dropped, the span no longer waits for it.
     ///
     /// ```
@@ -112,7 +115,7 @@ impl fmt::Debug for SpanHandle {
 }
 
 impl From<Context> for SpanHandle {
-    /// The span of this context. The whole context, with its baggage, is current while the future is polled.
+    /// Uses the span of this context. The whole context, with its baggage, is current while the future is polled.
     fn from(cx: Context) -> Self {
         Self(HandleKind::OpenTelemetry(cx))
     }
@@ -139,8 +142,8 @@ impl SpanHandle {
         }
     }
 
-    /// Returns the ids of a span that records. Call it only after [`within`](Self::within): for a span of `tracing` that
-    /// was never entered, this would be its start.
+    /// Returns the ids of a span that records. Call it only after [`within`](Self::within): it would start a `tracing`
+    /// span that was never entered.
     fn recording(&self) -> Option<SpanContext> {
         #[cfg(feature = "tracing")]
         use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -156,11 +159,11 @@ impl SpanHandle {
     }
 }
 
-/// How far a future came.
+/// The progress of a future.
 enum FutureProgress {
     NotPolled,
     Polled,
-    /// It panicked, and this is known of the panic.
+    /// The future panicked, with these details if they are known.
     Panicked(Option<Arc<PanicDetails>>),
 }
 
@@ -168,7 +171,7 @@ pin_project! {
     /// The future of [`LiveFutureExt::live`].
     #[must_use = "futures do nothing unless they are polled"]
     pub struct LiveFuture<F> {
-        // Both are set until the future is ready.
+        // `future` and `span` are set until the future is ready.
         #[pin]
         future: Option<F>,
         span: Option<SpanHandle>,
@@ -188,10 +191,10 @@ pin_project! {
     }
 }
 
-/// Drops a future that is not ready, and its handle of the span.
+/// Drops a future that is not ready, then its handle of the span.
 fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: FutureProgress) {
     let context = match progress {
-        // On a thread that unwinds, nothing is asked of the span: its locks may be poisoned.
+        // While the thread unwinds, the span is not used: its locks may be poisoned.
         FutureProgress::Polled if !thread::panicking() => span.recording(),
         _ => None,
     };
@@ -201,7 +204,7 @@ fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: Fut
     };
     match progress {
         FutureProgress::Panicked(panic) => ending::as_panicked(panic, end),
-        // The spans that end now see it themselves.
+        // Spans that end now detect the panic themselves.
         _ if thread::panicking() => end(),
         FutureProgress::NotPolled | FutureProgress::Polled => {
             if let Some(context) = &context {
@@ -249,7 +252,7 @@ impl<F: Future> Future for LiveFuture<F> {
         if ending::has_cancelled_spans()
             && let Some(context) = span.recording()
         {
-            // An earlier future in this span was dropped. This one is ready, so the span is done.
+            // An earlier future of this span was dropped. This one is ready, so the span is not cancelled.
             ending::unmark_cancelled(&context);
         }
         drop(this.span.take());
@@ -257,7 +260,7 @@ impl<F: Future> Future for LiveFuture<F> {
     }
 }
 
-/// A poll that is timed until this is dropped, also by a panic.
+/// Times a poll until this value is dropped, even by a panic.
 struct TimedPoll<'a>(&'a mut Option<PollTimes>);
 
 impl<'a> TimedPoll<'a> {

@@ -1,4 +1,5 @@
-//! Futures that say more of their span than the SDK can see: how they end, and what they wait for.
+//! Futures that report more about their span than the SDK can see: how they end, and which
+//! operation they wait for.
 
 pub(crate) mod awaiting;
 pub(crate) mod live_future;

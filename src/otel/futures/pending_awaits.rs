@@ -1,5 +1,5 @@
-//! What open spans wait for. Several futures of one span may wait at once: viewers are told of the one that waits longest.
-//! The host's tasks run it; a lock is held for a short list only.
+//! Tracks the operations that open spans wait for. Several futures of one span may wait at once: viewers get the one
+//! that has waited longest. The host's tasks run this code; a lock is held only for changes of a short list.
 
 use std::{
     borrow::Cow,
@@ -18,10 +18,10 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Upper bound on the futures of one span that are known to wait; further ones are not shown.
+/// Upper bound on the tracked waiting futures of one span. Further ones are not shown.
 const AWAITS_PER_SPAN_MAX: usize = 64;
 
-/// An entry is here while a future waits that belongs to the program: so there are no more of them than of those.
+/// Each entry belongs to a waiting future of the program, so the number of such futures bounds this map.
 static PENDING: LazyLock<DashMap<SlotIds, Vec<PendingAwait>>> = LazyLock::new(DashMap::new);
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct PendingAwait {
     what: Await,
 }
 
-/// A future that waits. Dropping it says that the future waits no longer.
+/// Represents a waiting future. Dropping the guard reports that the future no longer waits.
 #[derive(Debug)]
 pub(crate) struct AwaitGuard {
     span: SpanContext,
@@ -45,7 +45,7 @@ impl AwaitGuard {
         let since = Timestamp::now();
         let what = Await { name, since };
         let mut pending = PENDING.entry(ids_of(&span)).or_default();
-        // The lock is held while a change is noted, so that changes are noted in their order.
+        // The lock is held while a change is noted, so that changes are noted in order.
         if pending.is_empty() {
             log_registry::note(&span, |changes| {
                 changes.awaiting = Awaiting::On(what.clone());

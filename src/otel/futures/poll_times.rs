@@ -1,5 +1,5 @@
-//! How a future in a span is polled: viewers see whether it works or waits, and a poll that blocks its thread while it
-//! does. It runs on the host's tasks; it never waits and never panics.
+//! Times the polls of a future in a span. Viewers see whether the future works or waits, and they see a poll that
+//! blocks its thread while it lasts. It runs on the host's tasks; it never waits and never panics.
 
 use std::{
     sync::Arc,
@@ -11,13 +11,13 @@ use opentelemetry::trace::SpanContext;
 
 use crate::{otel::log_registry::SpanSlots, span::updates::TaskState, util::time::Timestamp};
 
-/// The polls of one future, and the span that they are told of.
+/// The polls of one future, and the span that reports them.
 #[derive(Debug)]
 pub(super) struct PollTimes {
     slots: SpanSlots,
     task: TaskState,
     begun: Option<Instant>,
-    /// When the last poll was over.
+    /// When the last poll ended.
     rested: Option<Instant>,
 }
 
@@ -42,7 +42,7 @@ impl PollTimes {
         self.tell();
     }
 
-    /// Notes that the poll is over.
+    /// Notes that the poll ends.
     pub(super) fn end(&mut self) {
         let Some(begun) = self.begun.take() else {
             return;

@@ -1,11 +1,12 @@
-//! The keys that an open span may have got since its start. Pure.
+//! A lossy set of the attribute keys that an open span has got since its start. Pure.
 
-/// The keys that a span may have: a Bloom filter of 256 bits. If it takes a new key for a known one, a search finds none.
+/// A Bloom filter of 256 bits over a span's keys. After a false positive, the caller's search of the attributes finds
+/// nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySketch([u64; 4]);
 
 impl KeySketch {
-    /// Adds a key. Returns whether it may have been there.
+    /// Adds a key. Returns whether it may have been in the set before.
     #[inline]
     pub(super) fn insert(&mut self, key: &str) -> bool {
         let mixed = hash(key.as_bytes());

@@ -1,5 +1,5 @@
-//! A span of the wrapping provider: it hands every call on to the SDK's span, and notes what changed for the worker. A
-//! caller may hold the lock of a context's span, so this code calls nothing of OpenTelemetry except the wrapped span.
+//! A span of the wrapping provider. It passes every call on to the SDK's span, and notes changes for the worker. The
+//! caller may hold the lock of a context's span, so this code calls no part of OpenTelemetry except the wrapped span.
 //! It never waits and never panics.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
@@ -15,42 +15,43 @@ use crate::{
     span::updates::{Changes, UpdateSlot, assign, ids_of, is_same_key},
 };
 
-/// Attributes that the `tracing` layer sets at the end of every span: totals of its life, so no news of an open span.
+/// Attributes that the `tracing` layer sets at the end of every span. They are totals, so they are not shown as changes
+/// of the open span.
 const TOTALS: [&str; 2] = ["busy_ns", "idle_ns"];
-/// Upper bound on the attributes of one span that wait in `overflow`.
+/// Upper bound on the attributes of one span in `overflow`.
 const OVERFLOW_MAX: usize = 128;
 
 /// A span of a [`LiveTracer`](crate::otel::LiveTracer).
 pub struct LiveSpan {
     pub(super) sdk: SdkSpan,
     pub(super) provider: Arc<ProviderShared>,
-    /// Whether readers see it, so that its changes are noted.
+    /// Whether readers see the span. Only then are its changes noted.
     pub(super) is_shown: bool,
     pub(super) counts: StartCounts,
-    /// What happened to it since its start; most spans have nothing of it.
+    /// The changes since the start. Most spans have none.
     pub(super) inside: Option<Box<Inside>>,
-    /// The whole span, if the SDK does not record it.
+    /// The data of the span, if the SDK does not record it.
     pub(super) unrecorded: Option<Box<UnrecordedSpan>>,
 }
 
-/// The numbers of attributes and links that the SDK's span has, or gets at the end.
+/// The numbers of attributes and links that the SDK's span already has or will get at the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StartCounts {
     pub(super) attributes: u32,
     pub(super) links: u32,
 }
 
-/// What happened to a span since its start.
+/// The changes of a span since its start.
 pub(super) struct Inside {
     /// The keys of `held`.
     keys: KeySketch,
     events: u32,
     status: Status,
-    /// Attributes that the SDK gets at the end, each with its last value.
+    /// Attributes that the SDK's span gets at the end, each with its last value.
     held: Vec<KeyValue>,
-    /// The place of the one that was set last.
+    /// The index in `held` of the attribute that was set last.
     latest: usize,
-    /// Attributes beyond the limit. The SDK gets them after `held`, so that it counts these as dropped and not the held
+    /// Attributes beyond the limit. The SDK's span gets them after `held`, so it counts these as dropped, not the held
     /// ones.
     overflow: Vec<KeyValue>,
     slot: Arc<UpdateSlot>,
@@ -65,7 +66,7 @@ impl fmt::Debug for LiveSpan {
 }
 
 impl LiveSpan {
-    /// Notes an event that the builder had, because the start event has none.
+    /// Notes an event that was set on the builder, because the `started` event has no events.
     #[cold]
     pub(super) fn note_early_event(&mut self, event: Event) {
         let is_open = self.is_shown && self.is_recording();
@@ -117,7 +118,8 @@ impl LiveSpan {
         }
     }
 
-    /// Sets the attribute that was held last, as a loop does with its progress. Returns `false` if it is another one.
+    /// Sets the attribute that was set last, as a loop does with its progress. Returns `false` if the key is another
+    /// one.
     #[inline]
     fn set_latest(&mut self, attribute: &KeyValue) -> bool {
         let Some(inside) = &mut self.inside else {
@@ -139,7 +141,7 @@ impl LiveSpan {
         is_latest
     }
 
-    /// Keeps an attribute for the end of the span: the SDK would keep each value of a key that is set again.
+    /// Keeps an attribute for the end of the span. If a key is set again, the SDK itself would keep each value.
     fn hold(&mut self, attribute: KeyValue) {
         let has_room = self.counts.attributes < self.provider.limits.attributes();
         let inside = self.inside();
@@ -169,7 +171,7 @@ impl LiveSpan {
             return;
         }
         if let Some(inside) = &mut self.inside {
-            // The held ones come first, because they are within the limit.
+            // The held attributes come first, because they are within the limit.
             for kept in inside.held.drain(..).chain(inside.overflow.drain(..)) {
                 self.sdk.set_attribute(kept);
             }
@@ -177,7 +179,7 @@ impl LiveSpan {
         self.sdk.set_attribute(attribute);
     }
 
-    /// Hands on what was kept for the end, and tells what changed last.
+    /// Passes the kept attributes to the SDK's span, and pushes the last changes.
     #[inline]
     fn finish(&mut self) {
         if let Some(inside) = self.inside.take() {
@@ -249,7 +251,7 @@ impl Span for LiveSpan {
 
     #[inline]
     fn set_attribute(&mut self, attribute: KeyValue) {
-        // Only a span that is shown and recorded holds attributes, and none after its end.
+        // Only a span that is shown and recorded holds attributes, and only until its end.
         if self.set_latest(&attribute) {
             return;
         }
@@ -265,7 +267,7 @@ impl Span for LiveSpan {
     }
 
     fn set_status(&mut self, status: Status) {
-        // The rule of the SDK, which keeps the higher one.
+        // As in the SDK, the status of higher rank is kept.
         let known = self
             .inside
             .as_ref()
@@ -330,7 +332,7 @@ impl Span for LiveSpan {
 
 impl Drop for LiveSpan {
     fn drop(&mut self) {
-        // The SDK's span, which is dropped next, ends if it has not.
+        // The SDK's span is dropped next, which ends it if it is still open.
         self.finish();
         if self.unrecorded.is_some() {
             self.end_unrecorded(opentelemetry::time::now());

@@ -1,6 +1,6 @@
-//! The wrapping provider. It shows its spans with scope and true start time, sampled or not, and shows what happens to
-//! them while they run, whichever API is used. It runs on the host's threads, partly under the lock of a context's
-//! span: it never blocks, never panics, and makes no span or log record of its own.
+//! The wrapping provider. It shows its spans with scope and true start time, sampled or not, and shows their changes
+//! while they run, whichever API makes them. It runs on the host's threads, partly under the lock of a context's span:
+//! it never blocks, never panics, and makes no span or log record of its own.
 
 mod key_sketch;
 mod live_span;
@@ -23,16 +23,16 @@ use crate::otel::{processor::LiveSpanProcessor, provider::shared::ProviderShared
 /// A tracer provider whose spans are shown while they run: [`LiveSpans::tracer_provider`](crate::LiveSpans::tracer_provider)
 /// creates it around a provider of the SDK.
 ///
-/// - It goes wherever a provider goes: `global::set_tracer_provider`, and
+/// - It can be used wherever a provider is expected: `global::set_tracer_provider`, and
 ///   `tracing_opentelemetry::layer().with_tracer(provider.tracer("app"))`.
 /// - Attributes, events, status, name and links that a span gets while it is open are shown as `updated` events,
 ///   whichever API sets them: `tracing`'s `record`, `OpenTelemetrySpanExt`, [`Span`](opentelemetry::trace::Span), or
 ///   `Context::current().span()`.
-/// - Spans that the sampler drops are shown, too, and still not exported. It needs no [`LiveSampler`](crate::LiveSampler).
-/// - The SDK appends an attribute that is set again, and counts each copy towards the span's limit. So this provider
-///   keeps what a span gets after its start, and hands the SDK the last value of each key when the span ends.
-/// - Spans that are made directly through [`sdk`](Self::sdk) are shown without what happens in between: when they start
-///   and when they end.
+/// - Spans that the sampler drops are shown, too, but not exported. No [`LiveSampler`](crate::LiveSampler) is needed.
+/// - If an attribute is set again, the SDK appends a copy, which counts towards the span's limit. So this provider
+///   keeps the attributes that a span gets after its start, and passes the last value of each key to the SDK when the
+///   span ends.
+/// - Spans that are made directly through [`sdk`](Self::sdk) are shown only when they start and when they end.
 ///
 /// ```
 /// use livespan::LiveSpans;
@@ -73,7 +73,7 @@ impl LiveTracerProvider {
         &self.sdk
     }
 
-    /// Flushes the processors of the SDK's provider, ours too: see [`LiveSpanProcessor`].
+    /// Flushes the processors of the SDK's provider, including ours: see [`LiveSpanProcessor`].
     ///
     /// # Errors
     /// Returns the errors of the processors.
@@ -81,10 +81,10 @@ impl LiveTracerProvider {
         self.sdk.force_flush()
     }
 
-    /// Shuts the SDK's provider down. Spans that are open then are ended as lost.
+    /// Shuts the SDK's provider down. Spans that are still open are ended as lost.
     ///
     /// # Errors
-    /// Returns the errors of the processors, and one if it was called before.
+    /// Returns the errors of the processors, and an error if the provider was shut down before.
     pub fn shutdown(&self) -> OTelSdkResult {
         self.sdk.shutdown()
     }
@@ -92,7 +92,7 @@ impl LiveTracerProvider {
     /// Like [`shutdown`](Self::shutdown), with a time limit for each processor.
     ///
     /// # Errors
-    /// Returns the errors of the processors, and one if it was called before.
+    /// Returns the errors of the processors, and an error if the provider was shut down before.
     pub fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.sdk.shutdown_with_timeout(timeout)
     }

@@ -1,10 +1,10 @@
-//! What the tracers and spans of one provider share. Host threads read it.
+//! The common state of the tracers and spans of one provider. Host threads read it.
 
 use std::sync::Arc;
 
 use crate::otel::{limits::SeenLimits, shared::ProcessorShared};
 
-/// What all tracers and spans of a provider share.
+/// The common state of all tracers and spans of a provider.
 pub(crate) struct ProviderShared {
     pub(crate) shared: Arc<ProcessorShared>,
     /// The number of the provider's process in the log.

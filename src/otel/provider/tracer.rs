@@ -35,7 +35,7 @@ impl fmt::Debug for LiveTracer {
     }
 }
 
-/// Discards what was stored for the processor when the SDK's call is over, also after a panic of a sampler.
+/// Discards the span stored for the processor when the SDK's call returns, even after a panic of a sampler.
 struct DiscardOnDrop {
     is_stored: bool,
 }
@@ -83,7 +83,7 @@ impl LiveTracer {
         start_handoff::store(identity, &input)
     }
 
-    /// Wraps a span that the sampler dropped, and shows its start.
+    /// Wraps a span that the sampler dropped, and pushes its start.
     #[cold]
     fn unrecorded(
         &self,
@@ -111,7 +111,7 @@ impl LiveTracer {
 }
 
 impl LiveTracer {
-    /// Builds a span that only the SDK knows.
+    /// Builds a span whose changes are not shown.
     #[inline(never)]
     fn build_passing(&self, builder: SpanBuilder, cx: &Context) -> LiveSpan {
         LiveSpan {
@@ -139,12 +139,12 @@ impl LiveTracer {
         let is_stored =
             wants.is_some_and(|is_wanted| self.hand_over(&builder, is_wanted, start, cx));
         // The span is not stored if it is large, if a filter of the app must see it whole, or if a sampler starts it
-        // within another start. The processor then has the SDK copy it. But the SDK keeps nothing of a span that the
-        // sampler drops, so the builder is copied here.
+        // within another start. The SDK then copies the span for the processor. But if the sampler drops the span, the
+        // SDK keeps none of it, so the builder is copied here.
         let spare = (!is_stored).then(|| builder.clone());
         let mut discard = DiscardOnDrop { is_stored };
-        // The SDK writes its large span into its place here, which is also that of the result: each copy would take
-        // sixty instructions.
+        // Built in place: the SDK writes its large span directly into the result. Each copy would cost sixty
+        // instructions.
         let mut span = LiveSpan {
             sdk: self.sdk.build_with_context(builder, cx),
             provider: Arc::clone(&self.provider),
@@ -154,14 +154,14 @@ impl LiveTracer {
             unrecorded: None,
         };
         if span.sdk.is_recording() {
-            // The processor has taken it.
+            // The processor has taken the stored span.
             discard.is_stored = false;
             span.is_shown = wants.unwrap_or(true);
         } else if span.sdk.span_context().is_valid() {
             span.unrecorded = self.unrecorded(&span.sdk, start, spare, cx);
             span.is_shown = span.unrecorded.is_some();
         }
-        // Otherwise the provider was shut down.
+        // In the remaining case, an invalid context, the provider was shut down and the span stays hidden.
         if let Some(events) = early_events {
             for event in events {
                 span.note_early_event(event);

@@ -1,5 +1,5 @@
-//! A span that the sampler dropped. The SDK keeps nothing of it, so all of it is kept here, under the SDK's rules,
-//! until it ends and is shown. It runs on the host's threads; it never waits and never panics.
+//! A span that the sampler dropped. The SDK keeps none of its data, so this file keeps all of it, under the SDK's
+//! rules, until the span ends. It runs on the host's threads; it never waits and never panics.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -55,7 +55,7 @@ impl UnrecordedSpan {
         }
     }
 
-    /// Reads the span back from what was stored for the processor.
+    /// Reads the span from the data stored for the processor.
     pub(super) fn from_handed(
         context: &SpanContext,
         parent: Option<&SpanContext>,
@@ -81,7 +81,7 @@ impl UnrecordedSpan {
         Some(span)
     }
 
-    /// Shows the start. Returns `false` if the filter does not want the span.
+    /// Pushes the start. Returns `false` if the filter does not want the span.
     pub(super) fn show_start(&self, provider: &ProviderShared) -> bool {
         let is_wanted = self
             .is_wanted
@@ -94,7 +94,7 @@ impl UnrecordedSpan {
         is_wanted
     }
 
-    /// Shows the end.
+    /// Pushes the end.
     pub(super) fn end(mut self, provider: &ProviderShared, timestamp: SystemTime) {
         self.data.end_time = timestamp;
         provider

@@ -1,10 +1,10 @@
-//! The clock of polls. It is read twice for each poll, so it is read in the cheapest way.
+//! The clock of polls. Each poll reads it twice, so it must be cheap.
 
 use std::{sync::OnceLock, time::Instant};
 
 use crate::util::time::clock_nanos;
 
-/// Returns the nanoseconds between this moment and one that is the same for the whole process, never 0.
+/// Returns the nanoseconds since a fixed moment of this process. The result is never 0.
 #[inline]
 pub(super) fn monotonic_nanos(at: Instant) -> u64 {
     let nanos = clock_nanos(&at).unwrap_or_else(|| nanos_since_first_look(at));

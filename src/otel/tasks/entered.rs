@@ -1,5 +1,6 @@
-//! The spans that each thread has entered, and a small cache of spans that it entered before, so that a poll looks up
-//! nothing. Only the thread itself uses them; the watcher sees the thread's name and its tokio runtime.
+//! The spans that each thread has entered, and a small cache of spans that it entered before, so that a poll needs no
+//! look-up in the registry. Only the thread itself uses them. The watcher reads the thread's name and its tokio
+//! runtime.
 
 use std::{
     cell::RefCell,
@@ -14,17 +15,17 @@ use crate::{
     util::sync::{lock, thread_number},
 };
 
-/// Places in the cache of a thread. A span has one place, by its id.
+/// Number of places in the cache of a thread. The id of a span determines its place.
 const CACHE_PLACES: usize = 32;
-/// Upper bound on the spans that a thread has entered and not exited. Deeper ones are not counted.
+/// Upper bound on the spans that a thread has entered and not exited. Spans nested more deeply are not counted.
 const DEPTH_MAX: usize = 256;
 
-/// What the watcher sees of a thread.
+/// The data of a thread that the watcher reads.
 #[derive(Debug)]
 pub(super) struct WatchedThread {
     pub(super) number: u32,
     pub(super) name: Arc<str>,
-    /// The runtime whose code it ran when it last entered a span for the first time.
+    /// The tokio runtime of the thread when it last entered a span that was new to it.
     runtime: Mutex<Option<Handle>>,
 }
 
@@ -34,7 +35,7 @@ impl WatchedThread {
     }
 }
 
-/// The threads that entered spans. A thread is added once, whatever layers come and go.
+/// The threads that entered spans. Each thread is added once, even if layers are dropped and created.
 static THREADS: Mutex<Vec<Weak<WatchedThread>>> = Mutex::new(Vec::new());
 
 /// Returns the threads that entered spans and still run.
@@ -54,13 +55,14 @@ fn add_this_thread() -> Arc<WatchedThread> {
     thread
 }
 
-/// The key of a span in the cache: ids are unique within one registry only, and each layer is of one registry.
+/// The key of a span in the cache: the layer's number and the span's id. Ids are unique only within one registry, and
+/// each layer belongs to one registry.
 type CacheKey = (u32, u64);
 
 struct EnteredSpan {
     key: CacheKey,
     polls: Arc<SpanPolls>,
-    /// Whether a span that was entered before it was exited already.
+    /// Whether a span that was entered before this one has already been exited.
     is_left: bool,
 }
 
@@ -74,14 +76,14 @@ impl EnteredSpan {
     }
 }
 
-/// What a thread has entered.
+/// The spans that a thread has entered.
 struct Entered {
     thread: Arc<WatchedThread>,
     runtime: Option<RuntimeId>,
-    /// The spans that are entered, the outermost first, and behind them those that were exited last. Most spans are
-    /// entered again at the same depth, so they are found there.
+    /// The entered spans, the outermost first, followed by the spans that were exited last. Most spans are entered
+    /// again at the same depth, so they are found there.
     stack: Vec<EnteredSpan>,
-    /// How many are entered.
+    /// The number of entered spans in `stack`.
     depth: usize,
     cache: [Option<(CacheKey, Arc<SpanPolls>)>; CACHE_PLACES],
 }
@@ -90,7 +92,7 @@ thread_local! {
     static ENTERED: RefCell<Option<Entered>> = const { RefCell::new(None) };
 }
 
-/// Enters a span that this thread entered not long ago. Returns `false` if it does not know the span.
+/// Enters a span that this thread entered recently. Returns `false` if the thread does not know the span.
 #[inline]
 pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
     with(|entered| {
@@ -106,11 +108,11 @@ pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
             _ => entered.enter_cached(key, now),
         }
     })
-    // The thread is ending, or the call comes from inside of another one.
+    // `true` if the thread is ending, or the call comes from within another one: there is nothing to do.
     .unwrap_or(true)
 }
 
-/// Enters a span that this thread did not know.
+/// Enters a span that is new to this thread.
 pub(super) fn enter(key: CacheKey, polls: Arc<SpanPolls>, now: u64) {
     let runtime = Handle::try_current().ok();
     with(|entered| {
@@ -163,7 +165,7 @@ impl Entered {
         }
     }
 
-    /// Exits a span that is not the last that was entered.
+    /// Exits a span that is not the innermost entered one.
     #[cold]
     fn exit_below(&mut self, key: CacheKey, now: u64, mut left: impl FnMut(&Arc<SpanPolls>)) {
         let entered = self.stack.get_mut(..self.depth).unwrap_or_default();
@@ -182,7 +184,7 @@ impl Entered {
         exited.polls.counters.end(now);
     }
 
-    /// Forgets a span that closed, unless it is still entered.
+    /// Forgets a closed span, unless it is still entered.
     fn forget(&mut self, key: CacheKey) {
         if let Some(place) = self.cache.get_mut(place_of(key))
             && place.as_ref().is_some_and(|(known, _)| *known == key)
@@ -213,7 +215,7 @@ pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
     });
 }
 
-/// Forgets a span that closed, so that this thread does not keep it alive.
+/// Forgets a closed span, so that this thread does not keep it alive.
 pub(super) fn forget(key: CacheKey) {
     with(|entered| {
         if let Some(entered) = entered {
@@ -222,7 +224,7 @@ pub(super) fn forget(key: CacheKey) {
     });
 }
 
-/// Returns the result of `act`; `None` while this thread ends, or if it is inside of another call already.
+/// Returns the result of `act`. Returns `None` while this thread ends, or within another call of this function.
 #[inline]
 fn with<T>(act: impl FnOnce(&mut Option<Entered>) -> T) -> Option<T> {
     ENTERED
@@ -238,7 +240,7 @@ fn with<T>(act: impl FnOnce(&mut Option<Entered>) -> T) -> Option<T> {
 
 #[inline]
 fn place_of((layer, id): CacheKey) -> usize {
-    // Registries number spans from 1, with the thread's part in the upper bits.
+    // Registries number spans from 1, with the thread's number in the upper bits.
     let mixed = id ^ (id >> 32) ^ u64::from(layer);
     usize::try_from(mixed % CACHE_PLACES as u64).unwrap_or(0)
 }

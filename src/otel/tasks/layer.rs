@@ -1,4 +1,4 @@
-//! The layer that counts how spans are polled. It runs on the host's threads, at each enter and exit of a span: it never
+//! The layer that counts the polls of spans. It runs on the host's threads, at each enter and exit of a span. It never
 //! waits, never panics and calls no code of the host.
 
 use std::{
@@ -26,22 +26,23 @@ use crate::{
     },
 };
 
-/// A layer that shows how the spans of `tracing` are polled: how often, how long they worked and waited, and which one
+/// A layer that shows how the spans of `tracing` are polled: how often, how long they worked and waited, and which span
 /// blocks its thread. Put it *after* the OpenTelemetry layer into a registry. `LIVESPAN_TASKS=1` adds it to
 /// [`init()`](crate::init()) and [`layer()`](crate::layer()).
 ///
-/// - A span that is open for half a second gets a task state: polls, busy time, idle time, longest poll. A future that
-///   is instrumented is polled each time its span is entered; `tracing` enters it once more when it drops the future.
-/// - A worker of a tokio runtime that has been in one poll for half a second is *blocked*: the spans that are entered on
-///   its runtime since then say so, with thread and time, while it lasts. If another thread of that runtime has been in
-///   one span for as long at the same moment, as `spawn_blocking` may, that span says so, too.
-/// - A worker that is blocked outside of any span becomes a log record, as does a guard of a span that is held across
-///   an `.await` (once for each place in the code). Other tasks then appear inside of that span. A guard is noticed when
-///   an instrumented future around it waits, and on a runtime of one thread when all its tasks wait.
+/// - A span that is open for half a second gets a task state: polls, busy time, idle time, longest poll. For an
+///   instrumented future, each enter of its span counts as a poll. `tracing` enters the span once more when it drops
+///   the future.
+/// - A worker of a tokio runtime that has been in one poll for half a second is *blocked*. While that lasts, the spans
+///   on its runtime that have been entered for that long show it, with thread and time. If another thread of that
+///   runtime has been in one span for as long at the same moment, as `spawn_blocking` may, that span shows it, too.
+/// - A worker that is blocked outside of any span is reported as a log record. So is a guard of a span that is held
+///   across an `.await`, once for each place in the code: other tasks then appear inside that span. A guard is noticed
+///   when an instrumented future around it waits, and on a single-threaded runtime when all its tasks wait.
 ///
-/// All logs of the process show it, for spans that they have. Memory: a few hundred bytes for each open span that was
-/// entered; up to 65,536 spans are watched, and a thread counts up to 256 nested ones. A poll costs 195
-/// instructions, two looks at the clock included.
+/// All logs of the process show this for their spans. Each open span that was entered uses a few hundred bytes. Up to
+/// 65,536 spans are watched, and a thread counts up to 256 nested spans. A poll costs 195 instructions, including two
+/// reads of the clock.
 ///
 /// ```
 /// use livespan::{LiveSpans, otel::TaskLayer};
@@ -59,7 +60,7 @@ use crate::{
 /// ```
 pub struct TaskLayer {
     registry: Arc<TaskRegistry>,
-    /// The number of this layer: ids of spans are unique within one registry only.
+    /// The number of this layer. It is needed because ids of spans are unique only within one registry.
     number: u32,
     dispatch: OnceLock<WeakDispatch>,
 }
@@ -76,7 +77,7 @@ impl TaskLayer {
     /// Creates the layer. The first one starts the thread `livespan-tasks`, which ends with the last one.
     ///
     /// # Errors
-    /// The thread cannot be started ([I/O](Error::is_io)).
+    /// Returns an [I/O](Error::is_io) error if the thread cannot be started.
     pub fn new() -> Result<Self, Error> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         Ok(Self {
@@ -86,7 +87,7 @@ impl TaskLayer {
         })
     }
 
-    /// Enters a span that this thread did not enter before.
+    /// Enters a span that is new to this thread.
     #[cold]
     fn enter_new<S>(&self, id: &Id, now: u64, ctx: &Context<'_, S>)
     where
@@ -112,7 +113,7 @@ impl TaskLayer {
         entered::enter(self.key(id), polls, now);
     }
 
-    /// Returns the OpenTelemetry span, an invalid one if there is none.
+    /// Returns the OpenTelemetry span context, or an invalid one if there is none.
     fn otel_span(&self, id: &Id) -> SpanContext {
         let dispatch = self.dispatch.get().and_then(WeakDispatch::upgrade);
         let context = dispatch.and_then(|dispatch| get_otel_context(id, &dispatch));
@@ -132,7 +133,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
     }
 
     fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
-        // The clock is read first: what is looked up before a call would have to be kept across it.
+        // The clock is read first: values that are looked up before the call would have to be kept across it.
         let now = monotonic_nanos(Instant::now());
         if !entered::enter_known(self.key(id), now) {
             self.enter_new(id, now, &ctx);

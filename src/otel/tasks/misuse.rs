@@ -1,6 +1,6 @@
-//! Reports what tasks should not do, as log records: hold the guard of a span across an `.await`, once for each place in
-//! the code, and block a worker outside of any span. The documentation of `tracing` says what goes wrong with such a
-//! guard: the work of other tasks is shown inside of its span.
+//! Reports two mistakes of tasks as log records: a guard of a span held across an `.await` (once for each place in the
+//! code), and a worker blocked outside of any span. With such a guard, the work of other tasks appears inside its span,
+//! as the documentation of `tracing` explains.
 
 use std::{collections::HashSet, mem, sync::Mutex};
 
@@ -13,7 +13,7 @@ use crate::{
     util::{sync::lock, time::Timestamp},
 };
 
-/// Upper bound on places in the code that are remembered. Further ones are not reported.
+/// Upper bound on the remembered places in the code. Further places are not reported.
 const PLACES_MAX: usize = 1_024;
 
 /// A span that is still entered although the span around it was exited.
@@ -23,7 +23,7 @@ pub(super) struct HeldGuard {
     pub(super) metadata: &'static Metadata<'static>,
 }
 
-/// Guards that are held and were not reported yet.
+/// Held guards that were not reported yet.
 #[derive(Debug, Default)]
 pub(super) struct HeldGuards(Mutex<State>);
 
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl HeldGuards {
-    /// Notes a guard that is held, unless one of the same place in the code was noted before.
+    /// Notes a held guard, unless one from the same place in the code was noted before.
     #[cold]
     pub(super) fn note(&self, span: &SpanContext, metadata: &'static Metadata<'static>) {
         let mut state = lock(&self.0);
@@ -51,7 +51,7 @@ impl HeldGuards {
     }
 }
 
-/// Reports a guard that is held.
+/// Reports a held guard.
 pub(super) fn report_held(guard: &HeldGuard) {
     let (name, file) = (guard.metadata.name(), guard.metadata.file().unwrap_or("?"));
     let place = format!("{file}:{}", guard.metadata.line().unwrap_or_default());
@@ -63,7 +63,7 @@ pub(super) fn report_held(guard: &HeldGuard) {
     log(&guard.span, &text);
 }
 
-/// Reports workers that are blocked outside of any span that is watched.
+/// Reports workers that are blocked outside of any watched span.
 pub(super) fn report_blocked(count: usize) {
     let text = format!(
         "{count} of the workers of a tokio runtime did nothing but one poll for half a second, outside of any span"

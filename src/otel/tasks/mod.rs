@@ -1,8 +1,8 @@
-//! How the spans of `tracing` are polled: a layer counts on the host's threads, and the thread `livespan-tasks` looks
-//! every [`LOOK_INTERVAL`](watcher::LOOK_INTERVAL) at what it counted. So a poll costs two looks at the clock and a few
-//! additions, and a poll that blocks a worker of a tokio runtime is noticed while it does.
+//! Shows how the spans of `tracing` are polled. A layer counts on the host's threads, and the thread `livespan-tasks`
+//! reads its counters every [`LOOK_INTERVAL`](watcher::LOOK_INTERVAL). So a poll costs two reads of the clock and a few
+//! additions, and a poll that blocks a worker of a tokio runtime is noticed while it lasts.
 //!
-//! Nothing of this needs `tokio_unstable`. [`runtimes`] reads the metrics that are stable.
+//! This does not need `tokio_unstable`: [`runtimes`] reads only stable metrics.
 
 mod clock;
 mod entered;

@@ -1,6 +1,6 @@
-//! Finds workers of tokio runtimes that are stuck in one poll. A worker publishes its numbers between polls only. So a
-//! worker that is not parked, and whose numbers stay the same, has been in one poll all the time. (tokio counts parks and
-//! unparks in one number: an odd one means parked.)
+//! Finds workers of tokio runtimes that are stuck in one poll. A worker publishes its numbers only between polls. So a
+//! worker that is not parked and whose numbers do not change is still in the same poll. (tokio counts parks and unparks
+//! in one number: an odd one means parked.)
 
 use std::{
     mem,
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::runtime::{Handle, Id, RuntimeFlavor, RuntimeMetrics};
 
-/// How long a worker must have been in one poll to be stuck.
+/// How long a worker must be in one poll to count as stuck.
 pub(super) const STUCK_AFTER: Duration = Duration::from_millis(500);
 /// Upper bound on the workers of one runtime that are watched.
 const WORKERS_MAX: usize = 256;
@@ -26,9 +26,9 @@ pub(super) struct WatchedRuntime {
 #[derive(Clone, Copy, Debug)]
 struct WorkerSample {
     numbers: (u64, Duration),
-    /// When these numbers were seen first.
+    /// When these numbers were first read.
     since: Instant,
-    /// Whether the poll that it is stuck in was reported.
+    /// Whether the current stuck poll was reported.
     is_reported: bool,
 }
 
@@ -54,7 +54,7 @@ impl WatchedRuntime {
         runtime
     }
 
-    /// Reads the numbers of all workers.
+    /// Reads the current numbers of all workers.
     pub(super) fn look(&mut self, now: Instant) {
         for number in 0..self.metrics.num_workers().min(WORKERS_MAX) {
             let numbers = numbers_of(&self.metrics, number);
@@ -66,8 +66,8 @@ impl WatchedRuntime {
         }
     }
 
-    /// Returns whether a worker is stuck in one poll. A runtime of one thread that nobody runs at this moment looks the
-    /// same: then no span of it is being polled.
+    /// Returns whether a worker is stuck in one poll. A single-threaded runtime that is not running at this moment
+    /// looks the same, but then none of its spans is being polled.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
         let has_work = self.is_single() || self.metrics.num_alive_tasks() > 0;
         has_work && self.workers.iter().any(|worker| worker.is_stuck(now))
@@ -77,7 +77,7 @@ impl WatchedRuntime {
         matches!(self.flavor, RuntimeFlavor::CurrentThread)
     }
 
-    /// Returns how many polls that certainly block a worker were not reported, and marks them as reported.
+    /// Returns the number of unreported polls that certainly block a worker, and marks them as reported.
     pub(super) fn take_unreported(&mut self, now: Instant) -> usize {
         let mut count = 0;
         if self.is_single() || !self.is_stuck(now) {
@@ -93,7 +93,8 @@ impl WatchedRuntime {
         count
     }
 
-    /// Returns whether all its tasks wait, and have for this long. Only a runtime of one thread can tell.
+    /// Returns whether all tasks of the runtime have been waiting for [`STUCK_AFTER`]. This is known only for a
+    /// single-threaded runtime.
     pub(super) fn has_rested(&self, now: Instant) -> bool {
         self.is_single()
             && self
@@ -121,7 +122,7 @@ fn numbers_of(metrics: &RuntimeMetrics, worker: usize) -> (u64, Duration) {
     )
 }
 
-/// tokio counts with 64-bit atomics only. Without them, each worker looks as if it were parked.
+/// tokio's counters need 64-bit atomics. Without them, each worker counts as parked.
 #[cfg(not(target_has_atomic = "64"))]
 fn numbers_of(_metrics: &RuntimeMetrics, _worker: usize) -> (u64, Duration) {
     (1, Duration::ZERO)

@@ -1,4 +1,5 @@
-//! One span of `tracing` that was entered. The host's threads count in it, the watcher reads it.
+//! One span of `tracing` that was entered. The host's threads count its polls, the watcher reads
+//! them.
 
 use std::sync::{
     Arc,
@@ -14,10 +15,10 @@ use crate::span::updates::PollCounters;
 #[derive(Debug)]
 pub(super) struct SpanPolls {
     pub(super) counters: Arc<PollCounters>,
-    /// The OpenTelemetry span. It is invalid if the OpenTelemetry layer does not have this span.
+    /// The OpenTelemetry span. Invalid if the OpenTelemetry layer does not have this span.
     pub(super) span: SpanContext,
     pub(super) metadata: &'static Metadata<'static>,
-    /// Whether the thread that entered it first ran a tokio runtime then.
+    /// Whether the first thread that entered the span was running a tokio runtime.
     pub(super) is_in_runtime: bool,
     is_closed: AtomicBool,
 }
@@ -37,7 +38,7 @@ impl SpanPolls {
         }
     }
 
-    /// Notes that the span closed: its id may belong to another span now.
+    /// Notes that the span closed. Another span may use its id from now on.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
     }

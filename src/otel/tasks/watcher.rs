@@ -1,5 +1,5 @@
-//! The thread `livespan-tasks`: it looks at all spans that were entered, and tells viewers how they are polled. It waits
-//! for nothing but its next look, and ends with the last layer.
+//! The thread `livespan-tasks`. It checks all spans that were entered, and reports their polls to viewers. It waits
+//! only for its next check, and ends with the last layer.
 
 use std::{
     mem,
@@ -26,16 +26,16 @@ use crate::{
     util::{sync::lock, time::Timestamp},
 };
 
-/// The time between two looks.
+/// The time between two checks.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// Upper bound on spans that are watched at once. How further ones are polled is not told.
+/// Upper bound on the spans that are watched at once. The polls of further spans are not reported.
 const SPANS_MAX: usize = 65_536;
 
-/// What the layers of this process count in.
+/// The state that the layers of this process share with the watcher.
 #[derive(Debug)]
 pub(super) struct TaskRegistry {
     pub(super) guards: HeldGuards,
-    /// Spans that were entered since the last look.
+    /// Spans that were first entered since the last check.
     new: Mutex<Vec<Weak<SpanPolls>>>,
 }
 
@@ -47,7 +47,7 @@ impl TaskRegistry {
         }
     }
 
-    /// Has the watcher look at a span that was entered for the first time.
+    /// Adds a span that was entered for the first time.
     pub(super) fn watch(&self, polls: &Arc<SpanPolls>) {
         if !polls.span.is_valid() {
             return;
@@ -86,7 +86,7 @@ fn run(registry: &Weak<TaskRegistry>) {
     }
 }
 
-/// What the thread knows.
+/// The state of the thread.
 #[derive(Debug, Default)]
 pub(super) struct Watcher {
     spans: Vec<WatchedSpan>,
@@ -96,12 +96,12 @@ pub(super) struct Watcher {
 #[derive(Debug)]
 struct WatchedSpan {
     polls: Weak<SpanPolls>,
-    /// Set at the second look at it: most spans are closed by then.
+    /// Set at the second check of the span. Most spans are closed by then.
     slots: Option<SpanSlots>,
 }
 
 impl Watcher {
-    /// Looks at everything once.
+    /// Checks all spans and runtimes once.
     pub(super) fn look(&mut self, registry: &TaskRegistry, now: Instant) {
         let threads = running_threads();
         self.look_at_runtimes(&threads, now);
@@ -150,7 +150,7 @@ impl Watcher {
 }
 
 impl WatchedSpan {
-    /// Tells how the span is polled, if that changed. Returns whether the span is still open.
+    /// Reports the span's polls, if they changed. Returns whether the span is still open.
     fn look(&mut self, detector: &mut BlockDetector<'_>) -> bool {
         let Some(polls) = self.polls.upgrade().filter(|polls| !polls.is_closed()) else {
             return false;
@@ -176,7 +176,7 @@ struct BlockDetector<'a> {
     stuck: Vec<RuntimeId>,
     rested: Vec<RuntimeId>,
     now: u64,
-    /// Runtimes that are blocked by a span that is watched.
+    /// Runtimes that a watched span blocks.
     runtimes_with_span: Vec<RuntimeId>,
 }
 
@@ -223,7 +223,7 @@ impl<'a> BlockDetector<'a> {
                 .mark_blocking(begun, since, Arc::clone(&thread.name));
             self.runtimes_with_span.push(runtime);
         } else if polls.is_in_runtime && self.rested.contains(&runtime) {
-            // All tasks of the only thread wait, and yet the span is entered.
+            // All tasks of the single thread wait, but the span is still entered.
             self.registry.guards.note(&polls.span, polls.metadata);
         }
     }

@@ -1,7 +1,7 @@
-//! Appends batches, each exactly once.
+//! Appends batches to the log in Redis, each exactly once.
 //!
-//! A batch that failed is recognised when it is appended again, and the server remembers the number of each writer's last
-//! batch. Runs on the log's thread; a call ends within the time-outs of the connection.
+//! The server remembers the number of each writer's last batch, and a failed batch keeps its number when it is appended
+//! again. It runs on the log's thread; each call ends within the time-outs of the connection.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -42,11 +42,11 @@ pub(crate) struct RedisWriter {
     pub(crate) known: Arc<KnownState>,
     pub(crate) own: OwnOpenEvents,
     number: u64,
-    /// Fingerprint of the batch that failed. Redis may have stored it all the same.
+    /// Fingerprint of the batch that failed. Redis may have stored the batch nevertheless.
     failed: Option<u64>,
 }
 
-/// Begins a call of a script that writes, with the arguments that all such scripts share.
+/// Begins a call of a script that writes, with the common arguments of these scripts.
 pub(crate) fn begin(
     connection: &Connection,
     script: &Script,
@@ -94,7 +94,7 @@ impl RedisWriter {
         self.failed.is_some()
     }
 
-    /// Waits until the connection may be tried again. Without this, the log's thread would retry at once.
+    /// Waits until the connection may be tried again. Otherwise the log's thread would retry at once.
     pub(crate) fn wait_for_backoff(&self) {
         sleep_for(self.connection.delay());
     }
@@ -102,7 +102,7 @@ impl RedisWriter {
     /// Opens the log and returns its head.
     pub(crate) fn open(&mut self) -> Result<Sequence, StoreError> {
         let settings = self.connection.settings();
-        // One epoch forms at a time. A second one follows only when the server loses its data again.
+        // Only one epoch forms at a time. A second one follows only if the server loses its data again.
         let attempts = settings.grace().as_millis() / FORMING_INTERVAL.as_millis() + 50;
         let mut last = StoreError::unexpected();
         for _ in 0..attempts {
@@ -122,13 +122,13 @@ impl RedisWriter {
         Err(last)
     }
 
-    /// Appends the batch without the events that the log has already.
+    /// Appends the batch without the events that the log already has.
     pub(crate) fn append(&mut self, batch: &Batch) -> Result<Appended, StoreError> {
         if self
             .failed
             .is_some_and(|failed| failed != fingerprint(batch))
         {
-            // The log gave up on the batch that failed; this is another one.
+            // The log gave up on the failed batch; this is another one.
             self.number += 1;
         }
         self.wait_for_backoff();
@@ -198,7 +198,7 @@ fn sleep_for(time: Duration) {
     }
 }
 
-/// Returns a hash by which a batch that is appended again is recognised.
+/// Returns a hash that identifies a batch that is appended again.
 fn fingerprint(batch: &Batch) -> u64 {
     let mut hasher = DefaultHasher::new();
     batch.len().hash(&mut hasher);

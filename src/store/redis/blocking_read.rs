@@ -1,7 +1,7 @@
-//! Waits in Redis for what other processes append.
+//! Waits in Redis for the events that other processes append.
 //!
-//! A wait is an `XREAD` on a connection of its own. It only reports that there is something; the events are then read as
-//! pages. A wait blocks its thread in slices, so that a dead connection is noticed.
+//! A wait is an `XREAD` on a connection of its own. It only reports that there are events; these are then read as
+//! pages. A wait blocks its follower thread in slices, so that a dead connection is noticed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
 
 /// Longest time of a single `XREAD`.
 const SLICE: Duration = Duration::from_secs(2);
-/// The same where the Redis user may not call `CLIENT UNBLOCK`.
+/// The same if the Redis user may not call `CLIENT UNBLOCK`.
 const SLICE_WITHOUT_UNBLOCK: Duration = Duration::from_millis(200);
 /// Interval of `CLIENT UNBLOCK` calls while the wait has not begun in Redis.
 const UNBLOCK_RETRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -58,7 +58,7 @@ pub(crate) struct ReadInterrupt {
 #[derive(Debug, Default)]
 struct InterruptState {
     is_raised: bool,
-    /// The connection that is blocked in Redis now, or is about to be.
+    /// The connection that is blocked in Redis, or is about to be.
     blocked: Option<u64>,
 }
 
@@ -102,12 +102,12 @@ impl ReadInterrupt {
         }
     }
 
-    /// Returns whether it was raised, and lowers it.
+    /// Returns whether the interrupt was raised, and clears it.
     fn take(&self) -> bool {
         std::mem::take(&mut lock(&self.state).is_raised)
     }
 
-    /// Waits in this process, not in Redis. Returns whether it was raised.
+    /// Waits in this process, not in Redis. Returns whether the interrupt was raised.
     fn wait(&self, time: Duration) -> bool {
         let deadline = end_of(time);
         let mut state = lock(&self.state);
@@ -139,7 +139,7 @@ impl ReadInterrupt {
     }
 }
 
-/// Returns when the wait ends. If the clock cannot express that moment, the wait ends after a year.
+/// Returns when the wait ends. If the clock cannot represent that moment, the wait ends after a year.
 fn end_of(time: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     let now = Instant::now();
@@ -249,7 +249,7 @@ impl BlockingReader {
         !self.interrupt.wait(delay.min(left)) && delay <= left
     }
 
-    /// Blocks in Redis for at most one slice. Returns the streams with entries, or `None` when it was interrupted.
+    /// Blocks in Redis for at most one slice. Returns the streams with entries, or `None` if the wait was interrupted.
     fn block(
         &self,
         connection: &mut Connection,
@@ -291,7 +291,7 @@ fn streams_of(answer: Value) -> Result<Vec<Vec<u8>>, StoreError> {
         .collect()
 }
 
-/// Returns the id of this connection, by which another one can unblock it. `None` where the user may not call `CLIENT ID`.
+/// Returns the id of this connection, by which another one can unblock it. `None` if the user may not call `CLIENT ID`.
 fn identify(connection: &mut Connection, client: &mut ClientId) -> Result<Option<u64>, StoreError> {
     if client.generation == connection.generation()
         && client.generation > 0
@@ -314,7 +314,7 @@ fn identify(connection: &mut Connection, client: &mut ClientId) -> Result<Option
     Ok(id)
 }
 
-/// Builds an `XREAD` of one entry a stream. `BLOCK 0` would wait for ever, so a slice is at least 1 ms.
+/// Builds an `XREAD` of one entry for each stream. `BLOCK 0` would wait for ever, so a slice is at least 1 ms.
 fn xread(streams: &[(Vec<u8>, Sequence)], slice: Option<Duration>) -> Cmd {
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(1);

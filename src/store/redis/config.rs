@@ -1,6 +1,6 @@
 //! The settings of a log in Redis: the server's address, names of keys, limits and time-outs.
 //!
-//! This is the only place that holds the password, and nothing prints it.
+//! Only these settings hold the password, and they never print it.
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,7 @@ pub(crate) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 pub(crate) const DEFAULT_DEAD_AFTER: Duration = Duration::from_secs(20);
 
-/// The bounds of the settings. A time without any bound would overflow the clock.
+/// The bounds of the settings. An unbounded time could overflow the clock.
 pub(crate) const HEARTBEAT_MAX: Duration = Duration::from_secs(60 * 60);
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -50,12 +50,12 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// The node to try after this many failed attempts.
+    /// Returns the node to try after this many failed attempts.
     pub(crate) fn node(&self, failures: usize) -> Option<&Client> {
         self.nodes.get(failures.checked_rem(self.nodes.len())?)
     }
 
-    /// Returns a client for another node of the same cluster, which a redirection named by its host and port.
+    /// Returns a client for another node of the same cluster. Host and port come from a redirection.
     pub(crate) fn node_at(&self, host: &str, port: u16) -> Option<Client> {
         let mut info = self.nodes.first()?.get_connection_info().clone();
         let addr = match info.addr() {
@@ -87,12 +87,13 @@ impl Settings {
         key
     }
 
-    /// How long a stream's own key lives after its last event: as long as the log may still have that event.
+    /// Returns how long a stream's own key lives after its last event: at least as long as the log may have that event.
     pub(crate) fn stream_ttl(&self) -> Duration {
         self.trace_ttl.max(self.retention.age_max())
     }
 
-    /// How long the log waits for heartbeats before a new epoch begins: each living writer reports what it knows.
+    /// Returns how long the log waits for heartbeats before a new epoch begins. In that time, each living writer
+    /// reports its newest sequence and epoch.
     pub(crate) fn grace(&self) -> Duration {
         self.heartbeat + self.heartbeat / 4
     }
@@ -186,14 +187,14 @@ impl RedisEventStoreBuilder {
         }
     }
 
-    /// Adds another node of the same Redis to try when one cannot be reached or is a replica: further nodes of a
-    /// cluster, or the other one of a pair that fails over.
+    /// Adds another node of the same Redis: a further node of a cluster, or the other node of a fail-over pair. It is
+    /// tried when a node cannot be reached or is a replica.
     pub fn node(mut self, url: impl Into<String>) -> Self {
         self.urls.push(url.into());
         self
     }
 
-    /// Trusts this certificate authority (PEM) for `rediss://`, in place of those that the system trusts.
+    /// Trusts this certificate authority (PEM) for `rediss://`, instead of those that the system trusts.
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificate = Some(pem.into());
         self
@@ -206,40 +207,40 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Bounds what the log keeps; by default [`Retention::DEFAULT_EVENTS`] events,
-    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. Exact, not approximate: the stream is trimmed in the
-    /// call that appends, and about once a second for age. Bytes are those of SSE frames; Redis needs about twice as
-    /// much memory, because an event is in the log and in its stream's own key. When processes of one log have
-    /// different bounds, the narrowest holds.
+    /// Bounds what the log keeps; by default [`Retention::DEFAULT_EVENTS`] events, [`Retention::DEFAULT_BYTES`] and
+    /// [`Retention::DEFAULT_AGE`]. The bounds are exact: each call that appends also trims the stream, and age is
+    /// checked about once a second. Bytes are those of SSE frames. Redis needs about twice as much memory, because an
+    /// event is stored in the log and in its stream's own key. If the processes of one log have different bounds, the
+    /// narrowest applies.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
     }
 
     /// Sets how long after its last event a stream's own key expires, in case no process is left to trim it. The
-    /// default and the minimum is the retention's age: a shorter time counts as that age. A key that is gone early
-    /// loses nothing, because its events are then read from the log itself.
+    /// default and the minimum is the retention's age. No event is lost if a key is gone early, because its events are
+    /// then read from the log itself.
     pub fn trace_ttl(mut self, ttl: Duration) -> Self {
         self.trace_ttl = ttl;
         self
     }
 
-    /// Bounds how long connecting may take: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by default
-    /// [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). The bound does not include looking
-    /// up the host's name, which the operating system does.
+    /// Bounds the time to connect: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by default
+    /// [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). The bound does not include the
+    /// look-up of the host's name by the operating system.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout.clamp(DURATION_MIN, TIMEOUT_MAX);
         self
     }
 
-    /// Bounds how long Redis may take to answer: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by default
-    /// [`DEFAULT_RESPONSE_TIMEOUT`](crate::RedisEventStore::DEFAULT_RESPONSE_TIMEOUT).
+    /// Bounds the time in which Redis must answer: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by
+    /// default [`DEFAULT_RESPONSE_TIMEOUT`](crate::RedisEventStore::DEFAULT_RESPONSE_TIMEOUT).
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout.clamp(DURATION_MIN, TIMEOUT_MAX);
         self
     }
 
-    /// Sets how often this process reports that it lives: 1 ms to
+    /// Sets the interval of this process's heartbeats: 1 ms to
     /// [`HEARTBEAT_MAX`](crate::RedisEventStore::HEARTBEAT_MAX), by default
     /// [`DEFAULT_HEARTBEAT`](crate::RedisEventStore::DEFAULT_HEARTBEAT). All processes of a log must use the same
     /// value.
@@ -302,9 +303,10 @@ impl RedisEventStoreBuilder {
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             return Client::open(info);
         }
-        // If a program contains two crypto providers and installs none, rustls panics at the first connection.
+        // Without an installed provider, rustls panics at the first connection if the program contains two crypto
+        // providers.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // If another thread installs one at this moment, that one serves as well.
+            // If another thread installs one at the same time, that provider is used.
             drop(rustls::crypto::ring::default_provider().install_default());
         }
         Client::build_with_tls(
@@ -319,7 +321,7 @@ impl RedisEventStoreBuilder {
 
 fn refused(secrets: &[String], error: &RedisError) -> Error {
     let text = redact(secrets, error.to_string());
-    // After ` - ` comes the client's name for the kind of the error.
+    // The client appends ` - ` and the kind of the error, which is left out here.
     let reason = text.split(" - ").next().unwrap_or_default();
     Error::invalid(format!(
         "cannot use the Redis URL ({reason}): write redis://user:password@host:port/database (only the host is required), \

@@ -1,5 +1,5 @@
-//! The heartbeat: the thread `livespan-beat`, which tells Redis that this process lives and what it knows of the log, and
-//! says good-bye when the store is dropped.
+//! The heartbeat thread `livespan-beat`. It reports to Redis that this process lives, with its newest sequence and
+//! epoch. When the store is closed, it reports that the process leaves.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ pub(crate) fn run(
     let mut connection = Connection::new(Arc::clone(settings));
     let mut interval = settings.heartbeat;
     while heartbeat_timer.wait(interval) {
-        // A panic must not end the thread: without heartbeats, other processes would take this one for dead.
+        // A panic must not end the thread: without heartbeats, other processes would consider this one dead.
         let sent = catch_panic(|| {
             let (is_tried, begun) = (connection.delay().is_zero(), Instant::now());
             let sent = send_heartbeat(&mut connection, writer, known);
@@ -49,7 +49,7 @@ pub(crate) fn run(
     }
     let mut command = connection.script(&LEAVE, 1, writer.len());
     command.arg(writer);
-    // If this fails, other processes notice the missing heartbeats.
+    // If this fails, other processes notice that heartbeats are missing.
     catch_panic(|| drop(connection.call(&LEAVE, &command)));
     heartbeat_timer.end();
 }

@@ -1,6 +1,6 @@
-//! What this process knows of the log: its epochs, its head, its oldest event.
+//! The state of the log as this process knows it: its epochs, its head, its oldest event.
 //!
-//! Every reply updates it, and reading it never waits for the network. No later epoch of the log may contradict it.
+//! Every reply updates it. Reading it never waits for the network. Any thread of the store uses it.
 
 use std::sync::Arc;
 
@@ -27,20 +27,20 @@ use crate::{
 pub(crate) struct KnownState {
     snapshot: Mutex<LogSnapshot>,
     oldest: AtomicU64,
-    /// Whether the log in Redis contradicts what is known. The next heartbeat resolves it.
+    /// Whether the log in Redis contradicts this state. The next heartbeat resolves the contradiction.
     contradicted: AtomicBool,
     heartbeat_timer: Arc<HeartbeatTimer>,
     server: Mutex<ServerHealth>,
-    /// Whether Redis took this writer for dead, or lost what it wrote: then it must reclaim its open events.
+    /// Whether this writer must reclaim its open events, because Redis considered it dead or lost its events.
     reclaim: AtomicBool,
 }
 
 /// Whether the server answers.
 #[derive(Debug, Default)]
 struct ServerHealth {
-    /// Why it did not answer the last heartbeat or append, if it did not.
+    /// The error of the last heartbeat or append, if the server did not answer it.
     away: Option<StoreError>,
-    /// When it answered last.
+    /// When the server answered last.
     answered: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct LogSnapshot {
 
 impl KnownState {
     pub(crate) fn new(heartbeat_timer: Arc<HeartbeatTimer>) -> Self {
-        // No event has a number before the log is open, so this epoch names nothing.
+        // A placeholder: before the log is open, no event belongs to this epoch.
         let life = EpochStart {
             epoch: Epoch::random(),
             first: Sequence::new(1),
@@ -87,14 +87,14 @@ impl KnownState {
         Sequence::new(self.oldest.load(Ordering::Acquire))
     }
 
-    /// Returns why the server did not answer the last heartbeat or append, if it did not. Until it answers one, no
-    /// other call waits for it: the waits of many queries would add up.
+    /// Returns the error of the last heartbeat or append, if the server did not answer it. Until it answers one, no
+    /// other call waits for the server: the waits of many queries would add up.
     pub(crate) fn away(&self) -> Option<StoreError> {
         lock(&self.server).away.clone()
     }
 
-    /// Records the outcome of a heartbeat or an append that was sent at `sent`. If the server did not answer,
-    /// heartbeats follow until it does.
+    /// Records the outcome of a heartbeat or an append that was sent at `sent`. If the server did not answer, a
+    /// heartbeat is sent soon.
     pub(crate) fn note_outcome<R>(&self, sent: Instant, outcome: &Result<R, StoreError>) {
         let mut server = lock(&self.server);
         let error = outcome.as_ref().err();
@@ -122,14 +122,14 @@ impl KnownState {
         self.reclaim.swap(false, Ordering::AcqRel)
     }
 
-    /// Updates from the reply of a script that writes. Such a script resolves any contradiction.
+    /// Updates the state from the reply of a script that writes. Such a script resolves any contradiction.
     pub(crate) fn apply_write_reply(&self, state: &ServerState) -> Result<(), StoreError> {
         let mut snapshot = lock(&self.snapshot);
         if let Some(text) = &state.lives {
             let first_time = snapshot.epoch.is_empty();
             snapshot.set_epochs(text)?;
             if !first_time {
-                // Open events of this writer may be lost with the previous epoch.
+                // Open events of this writer may have been lost with the previous epoch.
                 self.request_reclaim();
             }
         }
@@ -140,7 +140,7 @@ impl KnownState {
         Ok(())
     }
 
-    /// Updates from the reply of a read.
+    /// Updates the state from the reply of a read.
     pub(crate) fn apply_read_reply(&self, state: &ServerState) -> Result<(), StoreError> {
         let mut snapshot = lock(&self.snapshot);
         let lives = match &state.lives {
@@ -151,7 +151,7 @@ impl KnownState {
             if !self.contradicted.swap(true, Ordering::AcqRel) {
                 self.heartbeat_timer.beat_now();
             }
-            // The events of this reply belong to these epochs even so.
+            // The events of this reply still belong to these epochs.
             snapshot.lives = lives;
         } else {
             if let Some(text) = &state.lives {
@@ -187,7 +187,7 @@ impl LogSnapshot {
         match place.map(|place| lives.get(place + 1)) {
             None => self.head > 0,
             Some(Some(next)) => next.first.get() <= self.head,
-            // A reply that a newer one has overtaken looks the same as lost data. One more heartbeat costs little.
+            // A reply that arrives after a newer one looks like lost data. The extra heartbeat then costs little.
             Some(None) => state.head < self.head,
         }
     }

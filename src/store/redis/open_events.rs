@@ -1,7 +1,7 @@
 //! The opening events that this process has written and not closed.
 //!
-//! They are kept in memory, to be written again if another process closed them while this one was suspended, or if
-//! Redis lost them. They have the same bounds as the log's own open events. Runs on the log's thread.
+//! They are kept in memory and written again if another process closed them while this one was suspended, or if Redis
+//! lost them. They have the same bounds as the log's own open events. It runs on the log's thread.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,12 +21,12 @@ use crate::{
 pub(crate) struct OwnOpenEvents {
     open: HashMap<Vec<u8>, StoredEvent>,
     bytes: usize,
-    /// Those that were handed to the log and not yet written again.
+    /// Open events that were returned to the log and not yet written again.
     handed: HashSet<Vec<u8>>,
 }
 
 impl OwnOpenEvents {
-    /// Notes what a batch opened and closed.
+    /// Notes the tokens that a batch opened and closed.
     pub(crate) fn apply(&mut self, writer: &str, first: u64, batch: &Batch) {
         for (record, sequence) in batch.iter().zip(first..) {
             let key = record.stream_key();
@@ -70,7 +70,7 @@ impl OwnOpenEvents {
         self.open.contains_key(name)
     }
 
-    /// Hands out the opening events of these pins, each once, in the order in which they were written.
+    /// Returns the opening events of these pins, each only once, in the order in which they were written.
     pub(crate) fn hand_out(&mut self, names: &[Vec<u8>]) -> Vec<StoredEvent> {
         let mut events = Vec::new();
         for name in names {

@@ -1,4 +1,5 @@
-//! Reads pages of the log. Each page is one script call, so it shows one moment of the log.
+//! Reads pages of the log. Each page is one script call, so it shows one moment of the log. It runs
+//! on the threads of the read pool.
 
 use redis::Value;
 
@@ -19,11 +20,11 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bounds of one reply, whatever the caller asks for.
+/// Upper bounds of one reply, regardless of the caller's limits.
 const PAGE_EVENTS_MAX: usize = 1_000_000;
 const PAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// What a query reads.
+/// The kind of data that a query reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueryKind {
     /// Events of all streams after a sequence.
@@ -36,7 +37,7 @@ pub(crate) enum QueryKind {
     Before,
     /// The newest sequence of some streams.
     Newest,
-    /// How many events of some streams are gone.
+    /// The number of removed events of some streams.
     Evicted,
     /// The newest sequence of the log.
     Head,
@@ -72,7 +73,7 @@ pub(crate) struct QueryResult {
     pub(crate) head: Sequence,
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) streams: Vec<StoredStream>,
-    /// For each stream its newest sequence, or for each the number of its events that are gone.
+    /// For each stream, its newest sequence, or the number of its removed events.
     pub(crate) cursors: Vec<(Option<StreamKey>, Sequence)>,
 }
 
@@ -93,7 +94,7 @@ impl Query {
     }
 }
 
-/// Runs a query, with further calls where one call read only a part.
+/// Runs a query. Makes further calls if one call reads only a part.
 pub(crate) fn read(
     connection: &mut Connection,
     known: &KnownState,

@@ -1,7 +1,7 @@
 //! The queue of the readers' queries, and the threads `livespan-redis` that run them.
 //!
 //! Results come back through a channel, so a reader never blocks and needs no runtime. Equal queries of several readers
-//! are sent once.
+//! are sent only once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,7 +24,7 @@ use crate::{
     util::sync::{Condvar, Mutex, catch_panic, lock},
 };
 
-/// The result of a query, shared by all who wait for it.
+/// The result of a query, shared by all its waiters.
 pub(crate) type SharedResult = Result<Arc<QueryResult>, StoreError>;
 
 #[derive(Debug, Default)]
@@ -38,8 +38,8 @@ struct QueueState {
     queue: VecDeque<Job>,
     /// Waiters for the result of a query that no thread has sent yet.
     waiting: HashMap<Query, Vec<oneshot::Sender<SharedResult>>>,
-    /// Waiters that joined while the query was running. Its result may be older than what they know of, so the query is
-    /// sent once more for all of them.
+    /// Waiters that joined while the query was running. The result may be older than the events that they already know
+    /// of, so the query is sent once more for all of them.
     joined: HashMap<Query, Vec<oneshot::Sender<SharedResult>>>,
     stopped: bool,
 }
@@ -74,13 +74,13 @@ impl ReadQueue {
     pub(crate) fn unblock(&self, interrupt: &Arc<ReadInterrupt>) {
         let mut state = lock(&self.state);
         if !state.stopped {
-            // At the front: readers may wait for it.
+            // Added at the front, because readers may wait for it.
             state.queue.push_front(Job::Unblock(Arc::clone(interrupt)));
             self.changed.notify_one();
         }
     }
 
-    /// Stops the threads. Queries that still wait end with an error.
+    /// Stops the threads. Waiting queries end with an error.
     pub(crate) fn stop(&self) {
         let mut state = lock(&self.state);
         state.stopped = true;
@@ -111,8 +111,8 @@ impl ReadQueue {
         }
     }
 
-    /// Runs a query and sends its answer to all who wait for it. If the query panics, they get an error. The thread
-    /// goes on, and answers everybody who asks the same later.
+    /// Runs a query and sends its answer to all waiters. If the query panics, they get an error, and the thread
+    /// continues.
     fn run_query(
         &self,
         query: Query,

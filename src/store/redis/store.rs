@@ -1,4 +1,4 @@
-//! The store: joins the write side, the heartbeat, the queue of reads and the blocking waits.
+//! The Redis store: combines the write side, the heartbeat, the queue of reads and the blocking waits.
 //!
 //! Appends and the recovery of open events run on the log's thread, everything else on threads of the store.
 
@@ -70,42 +70,44 @@ const TAKEOVER: &str = "take over open events in Redis";
 ///
 /// # What is promised
 ///
-/// The server numbers events 1, 2, 3 …, in one script call for a batch. A call that fails may be made again: nothing is
+/// The server numbers events 1, 2, 3 …, in one script call for each batch. A failed call may be repeated: no event is
 /// stored twice, and identical events are all kept. No number is assigned twice under one epoch.
 ///
-/// Redis may come back without its newest events, after a fail-over or from an old copy. Then every living process
-/// first reports what it knows, within 1.25 heartbeats, and a new epoch begins above all of that. Readers get a gap for
-/// the missing events, never silence. They also get one for events that somebody else trimmed, deleted or evicted.
+/// After a fail-over, or after a restart from an old copy, Redis may lack its newest events. Every living process then
+/// reports its newest sequence, within 1.25 heartbeats, and a new epoch begins above all of these. Readers always get a
+/// gap for the missing events. They also get one for events that another program trimmed, deleted or evicted.
 ///
-/// How durable an event is when `append` returns, and readers get it, depends on the configuration of Redis:
+/// The durability of an event when `append` returns, and readers get the event, depends on the configuration of Redis:
 ///
 /// | Redis | what can be lost |
 /// | --- | --- |
 /// | no persistence | everything, when Redis restarts |
-/// | `save` (RDB) | what came after the last snapshot |
-/// | `appendonly yes`, `appendfsync everysec` | nothing when Redis dies; at most about two seconds when the machine does |
+/// | `save` (RDB) | the events after the last snapshot |
+/// | `appendonly yes`, `appendfsync everysec` | nothing when Redis dies; at most about two seconds of events when the
+/// machine dies |
 /// | `appendonly yes`, `appendfsync always` | nothing, provided that the disk keeps what it has confirmed |
-/// | replicas, fail-over | what the new master had not yet received: replication is asynchronous |
+/// | replicas, fail-over | the events that the new master had not received yet: replication is asynchronous |
 ///
-/// In each case living processes notice the loss and report it. Use `maxmemory-policy noeviction`: a full Redis then
-/// refuses appends, and the processes buffer them. Other policies delete parts of the log.
+/// In each case, living processes notice the loss and report it. Use `maxmemory-policy noeviction`: a full Redis then
+/// refuses appends, and the processes buffer the events. Other policies delete parts of the log.
 ///
 /// # In a cluster
 ///
 /// One log is in one hash slot, so one node does all its work. A cluster gives the log availability, not throughput.
-/// The store follows a slot that moves, and tries every [`node`](RedisEventStoreBuilder::node) that it was given.
-/// Several logs with different [prefixes](RedisEventStoreBuilder::prefix) spread over the nodes.
+/// The store follows a slot that moves, and tries every configured [`node`](RedisEventStoreBuilder::node). Several logs
+/// with different [prefixes](RedisEventStoreBuilder::prefix) spread over the nodes.
 ///
 /// # What the user of Redis must be allowed
 ///
 /// `~{prefix}:*` and the commands `+@connection +@scripting +@stream +@hash +@sortedset +@set +@read +del +exists
-/// +pexpire +time +info`. Without `client|unblock` a wait is interrupted later, without `info` the version is not checked.
+/// +pexpire +time +info`. Without `client|unblock`, interrupting a wait takes longer. Without `info`, the version is
+/// not checked.
 ///
 /// # What happens to a process that dies
 ///
 /// Each process sends a heartbeat every [5 seconds](Self::DEFAULT_HEARTBEAT). After [20
 /// seconds](Self::DEFAULT_DEAD_AFTER) of silence, measured by Redis' clock, one living process takes over its open
-/// events. If the silent process was only suspended, it gets them back.
+/// events. If the silent process was only suspended, it gets its open events back.
 pub struct RedisEventStore {
     settings: Arc<Settings>,
     known: Arc<KnownState>,
@@ -132,36 +134,37 @@ impl fmt::Debug for RedisEventStore {
 }
 
 impl RedisEventStoreBuilder {
-    /// Makes the store. It connects when a log opens it.
+    /// Creates the store. It connects when a log opens it.
     ///
     /// # Errors
-    /// A URL or prefix that cannot be used is [invalid](Error::is_invalid). No message holds a password.
+    /// Returns an [invalid](Error::is_invalid) error for a URL or prefix that cannot be used. No message contains a
+    /// password.
     pub fn build(self) -> Result<RedisEventStore, Error> {
         Ok(RedisEventStore::with_settings(Arc::new(self.check()?)))
     }
 }
 
 impl RedisEventStore {
-    /// Text with which the keys of a log begin by default.
+    /// The default prefix of a log's keys.
     pub const DEFAULT_PREFIX: &'static str = config::DEFAULT_PREFIX;
-    /// Time that connecting may take by default: 2 seconds.
+    /// The default time limit for connecting: 2 seconds.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = config::DEFAULT_CONNECT_TIMEOUT;
-    /// Time that Redis may take to answer by default: 2 seconds. Then the call has failed and the connection is closed.
+    /// The default time limit for an answer of Redis: 2 seconds. After it, the call fails and the connection is closed.
     pub const DEFAULT_RESPONSE_TIMEOUT: Duration = config::DEFAULT_RESPONSE_TIMEOUT;
-    /// Time between two heartbeats of a process by default: 5 seconds.
+    /// The default time between two heartbeats of a process: 5 seconds.
     pub const DEFAULT_HEARTBEAT: Duration = config::DEFAULT_HEARTBEAT;
-    /// Time without a heartbeat after which a process is taken for dead by default: 20 seconds.
+    /// The default time without a heartbeat after which a process counts as dead: 20 seconds.
     pub const DEFAULT_DEAD_AFTER: Duration = config::DEFAULT_DEAD_AFTER;
     /// Longest time between two heartbeats: 1 hour. A new epoch of the log waits for a heartbeat of every process.
     pub const HEARTBEAT_MAX: Duration = config::HEARTBEAT_MAX;
-    /// Longest time-out: 1 hour. Dropping a store waits at most its time-out for the server.
+    /// Longest time-out: 1 hour. Dropping a store waits for the server at most for the store's time-out.
     pub const TIMEOUT_MAX: Duration = config::TIMEOUT_MAX;
 
-    /// Makes a store with default settings.
+    /// Creates a store with default settings.
     ///
     /// # Errors
-    /// A URL that cannot be used is [invalid](Error::is_invalid). A server that cannot be reached is an error only when
-    /// a log opens the store.
+    /// Returns an [invalid](Error::is_invalid) error for a URL that cannot be used. An unreachable server causes an
+    /// error only when a log opens the store.
     pub fn new(url: impl Into<String>) -> Result<Self, Error> {
         Self::builder(url).build()
     }
@@ -210,7 +213,7 @@ impl RedisEventStore {
                 Arc::clone(&self.settings),
                 Arc::clone(&self.known),
             );
-            // The threads are not joined. One that waits for a hanging server ends after its time-out.
+            // The threads are not joined. A thread that waits for a hanging server ends after its time-out.
             spawn_store_thread("livespan-redis", move || read_queue.run(&settings, &known))?;
         }
         let (heartbeat_timer, settings, known, writer) = (
@@ -277,7 +280,7 @@ impl EventStore for RedisEventStore {
         appended.map_err(|error| error.into_error(APPEND))
     }
 
-    /// Ends the heartbeats and tells Redis that this process leaves. Waits for the reply: at most the response
+    /// Ends the heartbeats, and reports to Redis that this process leaves. Waits for the reply at most for the response
     /// time-out, and not at all if the server is known not to answer.
     fn close(&self) {
         if lock(&self.write_side).open {
@@ -324,7 +327,7 @@ impl EventStore for RedisEventStore {
         })
     }
 
-    /// The server counts no closing events: it would have to read what it trims.
+    /// The server does not count closing events, because it would have to read the events that it trims.
     fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
         let query = Query::new(QueryKind::Evicted, Sequence::START, PageLimit::default());
         let query = query.with_keys(keys.iter().copied().map(Some));
@@ -360,8 +363,8 @@ impl EventStore for RedisEventStore {
     }
 
     fn tail_retention(&self) -> Retention {
-        // The tail keeps no more than the log. Otherwise readers here would see events that other processes no longer
-        // have.
+        // The tail keeps no more than the log in Redis. Otherwise readers here would get events that other processes no
+        // longer have.
         let most = Retention::default().events(10_000).bytes(8 * 1024 * 1024);
         let kept = self.settings.retention;
         most.events(most.events_max().min(kept.events_max()))
@@ -439,7 +442,7 @@ impl SharedLog for RedisEventStore {
     }
 }
 
-/// Returns sixteen random hexadecimal digits.
+/// Returns a random writer id of sixteen hexadecimal digits.
 fn writer_id() -> Arc<str> {
     let bits = RandomState::new().hash_one(std::process::id());
     format!("{bits:016x}").into()
@@ -453,7 +456,7 @@ fn check_server(writer: &mut RedisWriter) -> Result<(), StoreError> {
     let info = match writer.connection.command(&command, timeout) {
         Ok(Value::BulkString(info)) => info,
         Ok(_) => return Err(StoreError::unexpected()),
-        // Without the permission for INFO, the scripts themselves fail on an old server.
+        // Without the permission for INFO, the version is not checked: on an old server, the scripts themselves fail.
         Err(error) if error.is_missing_command_permission() => return Ok(()),
         Err(error) => return Err(error),
     };

@@ -1,7 +1,7 @@
-//! Takes over what dead writers leave behind: their open events.
+//! Takes over the open events of dead writers.
 //!
-//! Hands them to the log. Also returns to the log this process's own open events that others took over while it was
-//! suspended. Runs on the log's thread.
+//! It returns these events to the log. It also returns this process's own open events that others took over while it
+//! was suspended. It runs on the log's thread.
 
 use std::{
     collections::HashSet,
@@ -31,13 +31,13 @@ const RECLAIM_PINS: usize = 1000;
 /// The open events that this process has taken over.
 #[derive(Debug, Default)]
 pub(crate) struct Takeovers {
-    /// Pins that the last call returned, and those of the call before. Two calls later, the log has closed those that
-    /// it wanted to close.
+    /// Pins that the last call returned, and those of the call before. Two calls later, the log has closed all of them
+    /// that it can close.
     latest: Vec<Vec<u8>>,
     earlier: Vec<Vec<u8>>,
-    /// Pins that others closed and that are closed here as well: Redis can forget them.
+    /// Pins that others closed and that this process has closed, too, so Redis can forget them.
     known_taken: Vec<Vec<u8>>,
-    /// Whether a reply was lost, and perhaps pins with it.
+    /// Whether a reply was lost, perhaps with pins in it.
     is_reply_lost: bool,
 }
 
@@ -57,7 +57,7 @@ impl Takeovers {
         if writer.known.take_reclaim_request() {
             match reclaim(writer) {
                 Ok(lost) => reopened.extend(writer.own.hand_out(&lost)),
-                // Returns what is known now. The rest is requested again.
+                // Returns the events known so far. The rest is requested again.
                 Err(_error) => writer.known.request_reclaim(),
             }
         }
@@ -72,7 +72,7 @@ impl Takeovers {
         &mut self,
         writer: &mut RedisWriter,
     ) -> Result<(Vec<AbandonedEvent>, Vec<Vec<u8>>), StoreError> {
-        // A batch that is still to be appended may close some of them.
+        // A batch that still has to be appended may close some of these pins.
         let confirmed: &[Vec<u8>] = if writer.has_failed() {
             &[]
         } else {
@@ -107,7 +107,7 @@ impl Takeovers {
         Ok((self.take(found, writer.has_failed()), taken))
     }
 
-    /// Records what this call returns, without what an earlier call returned.
+    /// Records the pins that this call returns, without those that an earlier call returned.
     fn take(&mut self, found: Vec<(Vec<u8>, AbandonedEvent)>, waits: bool) -> Vec<AbandonedEvent> {
         if waits {
             self.earlier.append(&mut self.latest);

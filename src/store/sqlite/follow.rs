@@ -1,6 +1,7 @@
-//! Waits for what another process appends to the same file.
+//! Waits for events that another process appends to the same file. The follower threads call it.
 //!
-//! SQLite has no call for that, so the follower polls a counter in shared memory, and reads the file only when it changed.
+//! SQLite has no call for that, so the follower polls a counter in shared memory, and reads the file only when the
+//! counter has changed.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +18,7 @@ use crate::{
     util::sync::{Condvar, Instant, Mutex, lock},
 };
 
-/// Interval between two polls of the counter: too short to notice, and cheap.
+/// Interval between two polls of the counter. It is too short for a person to notice, and cheap.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct FileFollower {
     path: PathBuf,
     connection: Mutex<ReadConnection>,
     pub(crate) file: FileCheck,
-    /// A wait for any event and a wait for streams may run side by side, so each has its own interrupt.
+    /// A wait for all events and a wait for streams may run at the same time, so each has its own interrupt.
     pub(crate) all: Interrupt,
     pub(crate) streams: Interrupt,
 }

@@ -1,7 +1,7 @@
-//! The thread `livespan-keep`, which maintains the file while nothing is appended.
+//! The thread `livespan-keep`, which maintains the file between appends.
 //!
 //! It deletes events that became too old, catches up with bounds that were lowered, and returns free pages to the file
-//! system. It works in short steps and gives way to the log between them.
+//! system. It works in short steps, and lets appends of the log go first.
 
 use std::{
     sync::{Arc, PoisonError, TryLockError},
@@ -26,14 +26,15 @@ use crate::{
     },
 };
 
-/// Longest sleep of the thread, in milliseconds: the clock may be set meanwhile.
+/// Longest sleep of the thread, in milliseconds. It is bounded because the clock may be changed meanwhile.
 const SLEEP_MAX: u64 = 60_000;
 
-/// The writer, shared by the log and the maintenance thread. The log goes first. `None` once the store is closed.
+/// The writer, shared by the log and the maintenance thread. Calls of the log go first. `None` once the store is
+/// closed.
 #[derive(Debug)]
 pub(crate) struct SharedWriter {
     writer: Mutex<Option<SqliteWriter>>,
-    /// How many calls of the log wait for the writer.
+    /// The number of the log's calls that wait for the writer.
     waiting: AtomicUsize,
     signals: Mutex<Signals>,
     changed: Condvar,
@@ -63,7 +64,7 @@ impl SharedWriter {
         writer
     }
 
-    /// Locks the writer unless a call is under way, which may hang.
+    /// Locks the writer, unless a call is in progress: that call may hang.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Option<SqliteWriter>>> {
         match self.writer.try_lock() {
             Ok(writer) => Some(writer),
@@ -82,10 +83,10 @@ impl SharedWriter {
         self.changed.notify_one();
     }
 
-    /// Runs one step of maintenance, and returns after how long the next is due.
+    /// Runs one step of maintenance. Returns the time until the next one.
     fn step(&self, bounds: &LogBounds) -> Duration {
         while self.waiting.load(Ordering::Acquire) > 0 {
-            // The mutex is not fair, so this thread yields by itself.
+            // The mutex is not fair, so this thread yields explicitly.
             thread::yield_now();
         }
         let mut writer = lock(&self.writer);
@@ -125,7 +126,7 @@ impl SharedWriter {
     }
 }
 
-/// The running thread; it ends when this is dropped.
+/// The running thread. Dropping this value ends it.
 #[derive(Debug)]
 pub(crate) struct MaintenanceThread {
     pub(crate) writer: Arc<SharedWriter>,
@@ -145,7 +146,7 @@ impl MaintenanceThread {
 }
 
 impl MaintenanceThread {
-    /// Ends the thread, moves what was written into the database, and lets another writer open the file.
+    /// Ends the thread, moves the write-ahead log into the database, and lets another writer open the file.
     pub(crate) fn close(&self) {
         let mut writer = self.writer.lock();
         if let Some(writer) = writer.take() {

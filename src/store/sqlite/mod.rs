@@ -1,8 +1,8 @@
 //! The event log in one SQLite file: the public type.
 //!
-//! Behind it, from the file up: [`file`] (its path, lock and identity), [`schema`] (tables), [`state`] (what the writer knows
-//! without a query), [`writer`] and [`retention`] (transactions), [`maintenance`] (a thread that trims the file while
-//! nothing is appended), [`queries`], [`read_pool`] (threads that read), [`follow`] (a file that another process writes).
+//! Its parts, from the file up: [`file`] (its path, lock and identity), [`schema`] (tables), [`state`] (the writer's
+//! state in memory), [`writer`] and [`retention`] (transactions), [`maintenance`] (a thread that trims the file between
+//! appends), [`queries`], [`read_pool`] (threads that read), [`follow`] (a file that another process writes).
 
 pub(crate) mod file;
 pub(crate) mod follow;
@@ -57,25 +57,25 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the log in one SQLite file: the durable default for one machine.
 ///
-/// Once an append has returned, its events survive `kill -9` of the process at any moment; nothing that a reader was
-/// sent is lost. What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a
-/// scan, whatever its size. Each opening for writing begins a new [`EpochStart`], and ids of earlier ones resume in
-/// place.
+/// Once an append has returned, its events survive `kill -9` of the process. No event that a reader got is lost.
+/// Whether a power cut loses events depends on [`Synchronous`]; by default it loses none. Opening does not scan the
+/// file, whatever its size. Each opening for writing begins a new epoch ([`EpochStart`]), and readers can resume from
+/// ids of earlier epochs.
 ///
-/// One process writes. A second one is refused, even if it opens the file by another name (on Linux also by a hard link
-/// or another mount). Any number may read at the same time, each through a handle of its own that is
-/// [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand `-wal` and
-/// `-shm`, which belong to SQLite, and `-lock`, which holds the right to write. The file must be on a local disk:
-/// network file systems lack the locks. New files can be read and written by their owner only (mode 0600); a file that
-/// is there keeps its mode.
+/// Only one process may write. A second writer is refused, even if it opens the file by another name (on Linux also by
+/// a hard link or another mount). Any number of processes may read at the same time, each through its own
+/// [`read_only`](Self::read_only) handle, which sees new events within a twentieth of a second. Beside the file are
+/// `-wal` and `-shm`, which belong to SQLite, and `-lock`, the lock file of the writer. The file must be on a local
+/// disk, because network file systems lack the locks. New files can be read and written only by their owner (mode
+/// 0600); an existing file keeps its mode.
 ///
-/// A file that is removed, replaced or truncated while the log is open takes no more events: the log is degraded within
-/// a few seconds, until the file is back or the log is opened again.
+/// If the file is removed, replaced or truncated while the log is open, no more events are stored. The log is degraded
+/// within a few seconds, until the file is back or the log is opened again.
 ///
 /// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. An event counts as the bytes of its SSE
-/// frame, and a stream as twice its name. With payloads of 300 bytes, the file is 1.17 times as large as that
-/// (measured), and never more than twice. Space that retention frees is used again; free space beyond an eighth of the
-/// file goes back to the file system.
+/// frame, and a stream as twice its name. With payloads of 300 bytes, the file is 1.17 times as large as these bytes
+/// (measured). It is never more than twice as large. Space that retention frees is reused; free space beyond an eighth
+/// of the file is returned to the file system.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///
@@ -101,9 +101,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// ```
 ///
 /// At shutdown of the log, SQLite moves its write-ahead log, at most some 16 MB, into the database. `-wal` and `-shm`
-/// are then removed, unless somebody is reading. From then on the file can be opened for writing again, by this process
-/// or another. The store's threads end when the log, and with it the store, is dropped: the thread that drops the last
-/// handle waits for them. If the process exits without a shutdown, the files beside the database belong to it. The next
+/// are then removed, unless a process is reading. From then on, this or another process can open the file for writing
+/// again. The store's threads end when the log, and with it the store, is dropped: the thread that drops the last
+/// handle waits for them. If the process exits without a shutdown, keep the files beside the database with it: the next
 /// opening reads them.
 #[derive(Debug)]
 #[must_use]
@@ -137,21 +137,22 @@ enum Role {
 }
 
 impl SqliteEventStore {
-    /// Events kept in a file by default: 10 million, five million spans. It bounds what a scan of everything costs.
+    /// Default bound on the events in a file: 10 million, which are five million spans. It bounds the cost of a full
+    /// scan.
     pub const DEFAULT_RETENTION_EVENTS: usize = 10_000_000;
-    /// Bytes kept in a file by default: 8 GiB, so that events that are larger than usual do not fill a disk; 1 GiB where
-    /// a `usize` has 32 bits.
+    /// Default bound on the bytes in a file: 8 GiB, so that unusually large events do not fill a disk. It is 1 GiB on
+    /// systems with a 32-bit `usize`.
     pub const DEFAULT_RETENTION_BYTES: usize = if cfg!(target_pointer_width = "64") {
         8 * (1 << 30)
     } else {
         1 << 30
     };
-    /// Age, since it was stored, at which an event in a file is evicted by default: 30 days, so that what was seen last
-    /// month is still there and personal data in attributes is not kept for ever.
+    /// Default age, since it was stored, at which an event in a file is evicted: 30 days. Events of the last month are
+    /// then still there, but personal data in attributes is not kept for ever.
     pub const DEFAULT_RETENTION_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-    /// Names the file, which is made when there is none; its directory must exist. Nothing is touched before the log
-    /// opens the store.
+    /// Sets the path of the file. Its directory must exist; the file is created if it does not exist. The file system
+    /// is not accessed before a log opens the store.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -170,7 +171,7 @@ impl SqliteEventStore {
             .age(Self::DEFAULT_RETENTION_AGE)
     }
 
-    /// Bounds what is kept. Events beyond the bounds are deleted in short steps after opening.
+    /// Sets the bounds on the kept events. Events beyond the bounds are deleted in short steps after opening.
     #[expect(
         clippy::same_name_method,
         reason = "the builder's option and the trait's method are both named for the retention"
@@ -179,7 +180,7 @@ impl SqliteEventStore {
         Self { retention, ..self }
     }
 
-    /// Sets what a commit waits for; by default [`Synchronous::Full`].
+    /// Sets whether a commit waits for the disk. The default is [`Synchronous::Full`].
     pub fn synchronous(self, synchronous: Synchronous) -> Self {
         Self {
             synchronous,
@@ -187,8 +188,8 @@ impl SqliteEventStore {
         }
     }
 
-    /// Opens the file for reading: the log shows and replays what another process writes, and refuses events of its
-    /// own. The file must exist.
+    /// Opens the file for reading: the log shows and replays the events that another process writes, and refuses events
+    /// of its own. The file must exist.
     pub fn read_only(self) -> Self {
         Self {
             mode: OpenMode::Read,
@@ -258,7 +259,7 @@ impl SqliteEventStore {
             .ok_or_else(|| refused("use", &self.path, "it is not open"))
     }
 
-    /// Asks a thread that reads, if there is one.
+    /// Runs a query on a thread of the read pool, if the store is open.
     fn ask<R: Send + 'static>(
         &self,
         read: impl FnOnce(&mut ReadConnection) -> rusqlite::Result<R> + Send + 'static,
@@ -296,9 +297,9 @@ impl EventStore for SqliteEventStore {
     /// Opens the file.
     ///
     /// # Errors
-    /// Fails when the directory is missing or may not be written to, when the path names a directory, when another
-    /// process writes to the file or has locked it, when the file is not a database, is damaged or belongs to another
-    /// program or a later livespan, and when the disk is full. The message names the file and the cause.
+    /// Returns an error if the directory is missing or not writable, the path is a directory, another process writes to
+    /// the file or has locked it, or the disk is full. It also returns one if the file is not a database, is damaged,
+    /// or belongs to another program or a later livespan. The message names the file and the cause.
     fn open(&self) -> Result<Sequence, Error> {
         let (opened, head) = match self.mode {
             OpenMode::Write => self.open_for_writing()?,
@@ -351,7 +352,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn retention(&self) -> Option<Retention> {
-        // A reader does not know the bounds that the writer was given.
+        // A reader does not know the writer's bounds.
         (self.mode == OpenMode::Write).then_some(self.retention)
     }
 
@@ -362,7 +363,7 @@ impl EventStore for SqliteEventStore {
     fn check(&self) -> Result<(), Error> {
         let opened = self.opened()?;
         let problem = match &opened.role {
-            // If the writer is busy, nothing is checked here: its append checks the file itself.
+            // If the writer is busy, the check is skipped here: its append checks the file itself.
             Role::Writes(maintenance) => maintenance
                 .writer
                 .try_lock()
@@ -374,8 +375,8 @@ impl EventStore for SqliteEventStore {
         })
     }
 
-    /// Moves the write-ahead log into the database, so that the file is whole without it, and gives up the right to
-    /// write.
+    /// Moves the write-ahead log into the database, so that the file is complete without it, and releases the write
+    /// lock.
     fn close(&self) {
         if let Some(OpenStore {
             read_pool,
@@ -383,7 +384,8 @@ impl EventStore for SqliteEventStore {
             ..
         }) = self.opened.get()
         {
-            // SQLite removes the files beside the database when its last connection closes, if that one can write.
+            // SQLite removes the files beside the database when the last connection closes, if that connection can
+            // write. So the readers' connections are closed first.
             read_pool.close_idle_connections();
             maintenance.close();
         }

@@ -1,7 +1,8 @@
-//! The opening events that are still open, in memory: retention looks up each event that it passes.
+//! The opening events that are still open, kept in memory because retention looks up each event that it passes. The
+//! writer uses them.
 //!
-//! The file's table is brought up to date every few thousand events, so an event that opens and closes in between is
-//! never written to it.
+//! The file's table is updated only every few thousand events, so an event that opens and closes in between is never
+//! written to it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// A token and its owner: the stream's number, or for a global event the negative first sequence of its epoch, because
-/// tokens of global events are counted anew in each epoch.
+/// each epoch has its own tokens of global events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PinKey {
     pub(crate) owner: i64,
@@ -73,8 +74,8 @@ impl OpenEvents {
         self.checked
     }
 
-    /// Adds an opening event and returns the one that it replaces. Beyond the bound it is not added, and retention
-    /// treats it like any other event.
+    /// Adds an opening event and returns the one that it replaces. Beyond the bound, the event is not added, and
+    /// retention treats it like any other event.
     pub(crate) fn open(
         &mut self,
         key: PinKey,
@@ -102,14 +103,14 @@ impl OpenEvents {
         Some(closed)
     }
 
-    /// Returns whether retention, which is about to pass this event, must keep it.
+    /// Called when retention is about to pass this event. Returns whether retention must keep it.
     pub(crate) fn keep(&mut self, sequence: u64) -> bool {
         let Some(key) = self.by_sequence.get(&sequence).copied() else {
             return false;
         };
         let bytes = self.by_key.get(&key).map_or(0, |opened| opened.bytes);
         if self.kept_bytes + bytes > Retention::PINNED_BYTES_MAX as u64 {
-            // Retention has not passed it, so its bytes are not in `kept_bytes` yet.
+            // Retention has not passed the event yet, so its bytes are not in `kept_bytes`.
             self.close(key, sequence);
             return false;
         }

@@ -1,6 +1,7 @@
-//! The readers' queries.
+//! The queries of readers. They run on the threads of the read pool and on the follower threads.
 //!
-//! Every function reads one snapshot of the file, and its cost depends on what it returns, not on the size of the log.
+//! Every function reads one snapshot of the file, and its cost depends on the size of its result, not on the size of
+//! the log.
 
 use std::{
     borrow::Cow,
@@ -40,7 +41,7 @@ const CACHED_KEYS_BITS: u32 = 12;
 pub(crate) struct StreamKeyCache(Vec<Option<(i64, StreamKey)>>);
 
 impl StreamKeyCache {
-    /// Returns the key of a stream, or `None` if the file does not have it: there is no stream 0, and the file may be
+    /// Returns the key of a stream, or `None` if there is none: number 0 stands for no stream, and the file may be
     /// damaged.
     fn get(&mut self, connection: &Connection, stream: i64) -> rusqlite::Result<Option<StreamKey>> {
         if stream == 0 {
@@ -49,7 +50,7 @@ impl StreamKeyCache {
         if self.0.is_empty() {
             self.0.resize(1 << CACHED_KEYS_BITS, None);
         }
-        // Fibonacci hashing (Knuth, TAOCP 3, section 6.4): neighbours do not share a slot.
+        // Fibonacci hashing (Knuth, TAOCP 3, section 6.4), so that adjacent numbers do not share a slot.
         let hash = stream.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let slot = self
             .0
@@ -90,9 +91,9 @@ impl PageBuilder {
         }
     }
 
-    /// Adds the row `sequence, stream, name, pin, token, payload`, and returns whether the page has room for more. A column
-    /// may hold anything when somebody else wrote to the file: what cannot be read is left empty, and an event without a
-    /// name is recognised as damaged by whoever gets the page.
+    /// Adds the row `sequence, stream, name, pin, token, payload`. Returns whether the page has room for more. If
+    /// another program wrote to the file, a column may hold any value: unreadable values are left empty, and the caller
+    /// of the store treats an event without a name as damaged.
     fn push_row(
         &mut self,
         connection: &Connection,
@@ -156,8 +157,8 @@ pub(crate) fn after(
     Ok(page.finish())
 }
 
-/// Merges the streams, each with its own cursor on the index. Reads at most one event of each stream that it does not
-/// return.
+/// Merges the streams, each with its own cursor on the index. Of each stream, at most one event is read and not
+/// returned.
 pub(crate) fn streams_after(
     connection: &Connection,
     key_cache: &mut StreamKeyCache,
@@ -165,7 +166,7 @@ pub(crate) fn streams_after(
     after: Sequence,
     limit: PageLimit,
 ) -> rusqlite::Result<Vec<StoredEvent>> {
-    // One snapshot: a cursor that begins later would miss events that the first cursor has passed.
+    // All cursors read one snapshot. Otherwise the page could miss events that were appended between two cursors.
     let snapshot = connection.unchecked_transaction()?;
     let mut numbers = vec![0];
     for key in keys {
@@ -239,8 +240,8 @@ pub(crate) fn streams_before(
     Ok(streams)
 }
 
-/// Returns what retention has deleted of each of these streams; `None` for a stream that is not here, or that began before
-/// the file counted.
+/// Returns how many events retention has deleted of each of these streams. `None` for a stream that is not in the file,
+/// or that began before the file counted deletions.
 pub(crate) fn evicted(
     connection: &mut Connection,
     keys: &[StreamKey],
@@ -271,7 +272,8 @@ pub(crate) fn evicted(
     Ok(evicted)
 }
 
-/// Returns the global events that are still open: those in the table, and those appended after it was written.
+/// Returns the global events that are still open: those in the table of open events, and those appended after the table
+/// was written.
 pub(crate) fn open_global_events(
     connection: &mut Connection,
     key_cache: &mut StreamKeyCache,
@@ -313,7 +315,7 @@ pub(crate) fn open_global_events(
     Ok(found)
 }
 
-/// Returns one event, or `None` when it is gone.
+/// Returns one event, or `None` if it was removed.
 pub(crate) fn event_at(
     connection: &Connection,
     key_cache: &mut StreamKeyCache,

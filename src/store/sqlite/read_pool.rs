@@ -1,7 +1,7 @@
 //! The threads `livespan-read`, which run queries for readers.
 //!
-//! A reader gets a future and never waits for the disk itself. Each thread has a connection of its own, so a read waits
-//! neither for the writer nor for another read.
+//! A reader gets a future and never waits for the disk itself. Each thread has its own connection, so a read waits
+//! neither for the writer nor for the read of another thread.
 
 use std::{
     fmt,
@@ -40,14 +40,14 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Number of threads: one long page does not keep every reader waiting.
+/// Number of threads. With two, one long read does not make every reader wait.
 const READ_THREADS: usize = 2;
 
-/// What is known about the log without a query.
+/// The state of the log that is available without a query.
 #[derive(Debug, Default)]
 pub(crate) struct LogBounds {
     oldest: AtomicU64,
-    /// The newest event seen so far, where another process writes.
+    /// The newest event read so far. Used if another process writes the file.
     head: AtomicU64,
     epochs: Mutex<Arc<[EpochStart]>>,
 }
@@ -66,7 +66,7 @@ impl LogBounds {
     }
 
     pub(crate) fn set_oldest(&self, oldest: u64) {
-        // Several threads report what they saw: the highest is the newest.
+        // Several threads report their reads. The highest value is the newest.
         self.oldest.fetch_max(oldest, Ordering::AcqRel);
     }
 
@@ -91,9 +91,9 @@ pub(crate) struct ReadConnection {
     pub(crate) connection: Connection,
     pub(crate) keys: StreamKeyCache,
     bounds: Arc<LogBounds>,
-    /// The `data_version` at which `bounds` was last read, when another process writes the file.
+    /// The `data_version` at which `bounds` was last read. Used if another process writes the file.
     version: Option<i64>,
-    /// Closed after the connection.
+    /// Must be dropped after the connection.
     _data: DataFile,
 }
 
@@ -105,7 +105,7 @@ impl ReadConnection {
         bounds: &Arc<LogBounds>,
     ) -> Result<Self, Error> {
         if FileId::at(path).is_ok_and(|now| now != data.id()) {
-            // Otherwise readers would get that file's events as those of this log.
+            // Otherwise readers would get the other file's events as events of this log.
             return Err(refused(path, "another file has taken its place"));
         }
         Ok(Self {
@@ -129,8 +129,8 @@ impl ReadConnection {
         Ok(reader)
     }
 
-    /// Runs `read`, then updates `bounds` from the file. Whatever retention deleted before the read is below `oldest`
-    /// when the answer arrives, even if the writer has committed and not updated `bounds` yet.
+    /// Runs `read`, then updates `bounds` from the file. So every event that retention deleted before the read is below
+    /// `oldest` when the answer arrives, even if the writer has committed but not updated `bounds` yet.
     pub(crate) fn run<R>(
         &mut self,
         read: impl FnOnce(&mut Self) -> rusqlite::Result<R>,
@@ -172,7 +172,7 @@ impl ReadConnection {
 /// The result of a query that a thread of the pool runs.
 pub(crate) type PoolFuture<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
 
-/// The oldest sequence from which on everything can be read, and the newest.
+/// Returns the oldest sequence from which on every event can be read, and the newest sequence.
 fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     connection
         .prepare_cached("SELECT oldest, head FROM state")?
@@ -184,7 +184,7 @@ fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 /// Opens the connection of a thread.
 type Connect = Arc<dyn Fn() -> Result<ReadConnection, Error> + Send + Sync>;
 
-/// The connection of one thread, unless it was given back.
+/// The connection of one thread. `None` after it was closed.
 type Slot = Mutex<Option<ReadConnection>>;
 
 type Request = Box<dyn FnOnce(&mut Option<ReadConnection>, &Connect) + Send>;
@@ -205,7 +205,7 @@ impl fmt::Debug for ReadPool {
 }
 
 impl ReadPool {
-    /// Starts the threads, each with one of these connections.
+    /// Starts the threads, one for each of these connections.
     pub(crate) fn start(
         path: &Path,
         connect: impl Fn() -> Result<ReadConnection, Error> + Send + Sync + 'static,
@@ -239,10 +239,10 @@ impl ReadPool {
         let path = self.path.clone();
         let request: Request = Box::new(move |slot, connect| {
             if !reply.is_closed() {
-                // A panic is this caller's error: the thread goes on.
+                // A panic becomes an error of this caller only; the thread continues.
                 let result = catch_panic(|| run(slot, connect, &path, read));
                 let panicked = || Err(failed_without_cause(&path, "the query panicked"));
-                // The caller may have dropped its future while the page was read.
+                // The caller may have dropped its future during the read.
                 drop(reply.send(result.unwrap_or_else(panicked)));
             }
         });
@@ -269,7 +269,8 @@ impl Drop for ReadPool {
     fn drop(&mut self) {
         self.requests = None;
         for thread in self.threads.drain(..) {
-            // The store may be dropped on one of these threads, by a waker that an answer woke.
+            // An answer may wake a waker that drops the store, so this may run on one of these threads. A thread cannot
+            // join itself.
             if thread.thread().id() != thread::current().id() {
                 drop(thread.join());
             }
@@ -318,7 +319,7 @@ mod tests {
     use super::*;
     use crate::util::block_on::block_on;
 
-    /// Returns a connection to a database in memory. Another file stands in for the database file.
+    /// Returns a connection to a database in memory. Another file is used in place of the database file.
     fn connection() -> ReadConnection {
         let connection = Connection::open_in_memory().unwrap();
         connection

@@ -1,7 +1,7 @@
-//! Retention: how the file keeps its size.
+//! Retention keeps the file within its bounds.
 //!
-//! Deletes the oldest events in bounded steps, except those that are still open, and returns pages to the file system.
-//! Every function runs within the writer's transaction.
+//! It deletes the oldest events in bounded steps, except those that are still open, and returns free pages to the file
+//! system. Every function runs within the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -17,12 +17,13 @@ use crate::{
     },
 };
 
-/// Largest number of events that one step deletes: some 20 ms.
+/// Largest number of events that one step deletes, which takes about 20 ms.
 const STEP_EVENTS: u64 = 8_192;
-/// A step deletes a 64th of the bound more than it must, at most this much, so that not every batch needs a step.
+/// A step deletes more than necessary, by a 64th of the bound but at most by this much. So not every batch needs a
+/// step.
 const SLACK_EVENTS_MAX: u64 = 4_096;
 const SLACK_BYTES_MAX: u64 = 1024 * 1024;
-/// Rows of `moment` read in one step; each covers a minute or less.
+/// Number of rows of `moment` that one step reads. Each row covers a minute or less.
 const MOMENTS: i64 = 64;
 /// Longest time that one row of `moment` covers, in milliseconds.
 const MOMENT_MAX: u64 = 60_000;
@@ -60,14 +61,14 @@ pub(crate) enum TrimProgress {
     More,
 }
 
-/// What a step has to delete. It begins at the oldest event.
+/// The events that a step must delete, beginning at the oldest.
 #[derive(Debug)]
 struct TrimTarget {
     events: u64,
     bytes: u64,
     /// Events before this sequence are too old.
     before: u64,
-    /// When the next events will be too old.
+    /// When the next events become too old.
     expires: u64,
 }
 
@@ -82,12 +83,12 @@ struct ScannedEvent {
     stream: i64,
     bytes: u64,
     closes: bool,
-    /// Whether it stays, because it opens something.
+    /// Whether the event is kept, because its token is still open.
     stays: bool,
 }
 
-/// Records when a batch that begins with `first` was committed. A row of `moment` covers all events up to the next row:
-/// they were committed before its time was over.
+/// Records when a batch that begins with `first` was committed. A row of `moment` covers all events up to the next row.
+/// They were committed before the end of the row's time span.
 pub(crate) fn record_commit_time(
     connection: &Connection,
     state: &mut LogState,
@@ -97,7 +98,7 @@ pub(crate) fn record_commit_time(
 ) -> rusqlite::Result<()> {
     state.last_write = now;
     let length = (limits.age / 32).min(MOMENT_MAX);
-    // A clock that was set back begins a new row, too: the current one would last too long.
+    // If the clock was set back, a new row begins, too: the current row would otherwise last too long.
     let goes_on = state.moment_until.saturating_sub(length)..state.moment_until;
     if !goes_on.contains(&now) {
         state.moment_until = now.saturating_add(length);
@@ -111,7 +112,7 @@ pub(crate) fn record_commit_time(
     Ok(())
 }
 
-/// Deletes one step of what is too much or too old.
+/// Deletes one step of the events that exceed the bounds or are too old.
 pub(crate) fn trim_step(
     connection: &Connection,
     state: &mut LogState,
@@ -129,7 +130,7 @@ pub(crate) fn trim_step(
         .last()
         .map_or(state.oldest, |last| last.sequence + 1);
     if !full {
-        // Sequences without an event are passed, too.
+        // Also passes sequences without an event.
         after = after.max(target.before.min(state.head + 1));
         state.expires = target.expires;
     }
@@ -186,8 +187,8 @@ fn trim_target(
     })
 }
 
-/// Returns the first sequence that is not too old, and when it will be too old. One call looks at a bounded number of
-/// rows.
+/// Returns the first sequence that is not too old, and the time at which it becomes too old. One call reads a bounded
+/// number of rows.
 fn expired(
     connection: &Connection,
     state: &LogState,
@@ -198,7 +199,7 @@ fn expired(
         .prepare_cached("SELECT sequence, until FROM moment ORDER BY sequence LIMIT ?1")?;
     let mut rows = statement.query([MOMENTS])?;
     let (mut first, mut before, mut seen) = (0, 0, 0);
-    // When the first event that is not too old will expire; `None` while a later row is too old.
+    // The time at which the first event that is not too old expires; `None` while a later row is too old.
     let mut expires = None;
     let mut is_past = false;
     while let Some(row) = rows.next()? {
@@ -209,12 +210,12 @@ fn expired(
         }
         let at = number(row.get(1)?).saturating_add(limits.age);
         is_past = now >= at;
-        // Events before one that is too old are too old, even if the clock was ahead when they were committed.
+        // All events before one that is too old are too old, even if the clock was ahead when they were committed.
         expires = (!is_past).then(|| expires.map_or(at, |sooner| at.min(sooner)));
     }
     match expires {
         Some(at) => Ok((before, at)),
-        // There may be more rows: the next step follows at once.
+        // There may be more rows, so the next step follows at once.
         None if seen == MOMENTS => Ok((first, state.expires)),
         None => Ok((state.head + 1, u64::MAX)),
     }
@@ -240,7 +241,7 @@ fn scan(
             closes: matches!(unpack(int_of(row, 3), None), Pinning::Close(_)),
             stays: false,
         };
-        // The newest event is kept even when it is too large.
+        // The newest event is kept even if it is too large.
         let goes = (scanned.len() as u64) < target.events
             || (bytes < target.bytes && event.sequence < state.head)
             || event.sequence < target.before;
@@ -253,7 +254,7 @@ fn scan(
     Ok(scanned)
 }
 
-/// Deletes the scanned events, in runs between those that stay because they are open.
+/// Deletes the scanned events, in runs between those that are kept because they are open.
 fn remove(
     connection: &Connection,
     state: &mut LogState,
@@ -283,7 +284,7 @@ fn delete(connection: &Connection, start: u64, end: u64) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// Finds the first kept event of every stream that lost one, and counts what it lost.
+/// Finds the first kept event of every stream that lost events, and counts the lost ones.
 fn update_first_events(
     connection: &Connection,
     state: &mut LogState,
@@ -364,7 +365,7 @@ pub(crate) fn release_closed(
     }
 }
 
-/// Deletes the global events of a past epoch when nothing else of that epoch is left.
+/// Deletes the global events of a past epoch when no other event of that epoch is left.
 fn sweep_epoch(
     connection: &Connection,
     state: &mut LogState,
@@ -386,7 +387,7 @@ fn sweep_epoch(
     Ok(())
 }
 
-/// Returns the sequence that follows the last one of this epoch. The current epoch has no end.
+/// Returns the sequence that follows the last one of this epoch. For the current epoch, returns the maximum.
 fn epoch_end(state: &LogState, place: usize) -> u64 {
     state
         .epochs
@@ -410,8 +411,8 @@ fn forget_moments(connection: &Connection, oldest: u64) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Returns whether so much of the file is free that some of it should go back to the file system. Some pages stay free
-/// for new events, so that a log at its bound does not free and allocate the same pages again.
+/// Returns whether the file has so many free pages that some should be returned to the file system. Some pages stay
+/// free for new events, so that a log at its bound does not free and allocate the same pages repeatedly.
 pub(crate) fn has_spare_pages(connection: &Connection) -> rusqlite::Result<bool> {
     let count = |pragma| {
         let mut statement = connection.prepare_cached(pragma)?;

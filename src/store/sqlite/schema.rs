@@ -1,4 +1,4 @@
-//! The tables, how values are encoded in their columns, how older files are migrated, and the settings of a connection.
+//! The tables, the encoding of values in columns, the migration of older files, and the settings of connections.
 
 use std::{
     path::Path,
@@ -17,24 +17,24 @@ use crate::{
 
 /// The format of new files, kept in `user_version`. A file with a higher number is from a later livespan.
 const FORMAT: i64 = 3;
-/// The steps that lead from format 1 to 2, from 2 to 3, … A released step is never changed: a new format is a new step,
-/// and `TABLES` stays as it was in format 1.
+/// The migrations from format 1 to 2, from 2 to 3, and so on. A released step is never changed. A new format adds a
+/// step, and `TABLES` stays in format 1.
 const MIGRATIONS: [&str; 2] = [
-    // Events that must be kept only once. Some files of format 1 have the index already.
+    // An index of the deduplicated events. Some files of format 1 already have it.
     "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
-    // How many events retention deleted of each stream that still has events. The row of stream 0, an id that no stream
-    // has, says from which event on deletions are counted.
+    // The number of deleted events of each stream that still has events. The row with stream 0, a number that no stream
+    // has, holds the sequence from which on deletions are counted.
     "CREATE TABLE evicted(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, closings INTEGER NOT NULL);
      INSERT INTO evicted SELECT 0, oldest, 0 FROM state;",
 ];
-/// How long a statement waits for another connection. Only a foreign program can make it wait.
+/// How long a statement waits for another connection. Only another program can cause such a wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Enough for every statement of the store.
+/// Size of the statement cache: enough for every statement of the store.
 const STATEMENTS: usize = 64;
 
-// A stream's number is the sequence of its first event ever. So there is no counter, new streams go to the right edge
-// of the index, and streams are listed in the order of their first events without another index. `shifted` has the
-// first kept event of the streams whose first event is gone or is below `oldest`.
+// A stream's number is the sequence of its first event ever. So no counter is needed, new streams are added at the
+// right edge of the index, and streams can be listed in the order of their first events without another index.
+// `shifted` has the first kept event of the streams whose first event was deleted or is below `oldest`.
 //
 // Rows of `event` below `state.oldest` are opening events that are still open. `pinned` lists all open events as of
 // `state.checked`; later ones are read from the events themselves.
@@ -70,20 +70,20 @@ const TABLES: &str = "
     );
     INSERT INTO state VALUES(1, 0, 1, 0, 0, 0, 0);";
 
-/// What a commit waits for.
+/// Sets whether a commit waits for the disk.
 ///
-/// With every setting, events survive a crash of the process, `kill -9` included: when an append returns, the operating
+/// With every setting, events survive a crash of the process, even `kill -9`: when an append returns, the operating
 /// system has its events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Synchronous {
-    /// Each commit waits until the disk has it: a power cut loses nothing that a reader was sent.
+    /// Each commit waits for the disk. A power cut loses no event that a reader got.
     #[default]
     Full,
-    /// Only moving the write-ahead log into the database waits for the disk. A power cut loses the newest events: those
-    /// of the last seconds under load, more on a quiet log. The file stays sound.
+    /// Only the move of the write-ahead log into the database waits for the disk. A power cut loses the newest events:
+    /// those of the last seconds under load, more on a quiet log. The file stays intact.
     Normal,
-    /// Nothing waits for the disk: a power cut may damage the file.
+    /// No write waits for the disk. A power cut may damage the file.
     Off,
 }
 
@@ -97,8 +97,8 @@ impl Synchronous {
     }
 }
 
-// SQLite's integers are signed. Ours stay far below the sign bit, so a value out of range means a damaged file: it is
-// clamped, and never panics.
+// SQLite's integers are signed. Ours stay far below the sign bit, so a value out of range means a damaged file. It is
+// clamped, and never causes a panic.
 
 /// Encodes a number for a column.
 pub(crate) fn int(number: u64) -> i64 {
@@ -110,12 +110,13 @@ pub(crate) fn number(int: i64) -> u64 {
     u64::try_from(int).unwrap_or(0)
 }
 
-/// Reads a column of integers that may hold anything when somebody else wrote to the file.
+/// Reads a column of integers. If another program wrote to the file, the column may hold any value; `None` if it is not
+/// an integer.
 pub(crate) fn int_of(row: &Row<'_>, column: usize) -> Option<i64> {
     row.get_ref(column).ok()?.as_i64().ok()
 }
 
-/// Returns the bytes of a column, or no bytes if it holds a number or nothing.
+/// Returns the bytes of a column. Returns no bytes if the column holds a number or NULL.
 pub(crate) fn bytes_of(value: ValueRef<'_>) -> &[u8] {
     match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
@@ -141,7 +142,7 @@ pub(crate) fn moment(millis: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// Opens the file for writing, and makes it when there is none.
+/// Opens the file for writing, and creates it if it does not exist.
 pub(crate) fn connect_writer(path: &Path, synchronous: Synchronous) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -208,7 +209,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileKind {
     Empty,
-    /// Of this or an earlier format.
+    /// A file of ours, in this or an earlier format.
     Ours(i64),
     Later(i64),
     Foreign,
@@ -243,7 +244,7 @@ fn prepare(
     synchronous: Synchronous,
     kind: FileKind,
 ) -> rusqlite::Result<()> {
-    // The first has no effect once the second has written the file's header.
+    // In this order: the first pragma has no effect after the second has written the file's header.
     connection.execute_batch("PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;")?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous={}; PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864;

@@ -1,7 +1,7 @@
 //! The state of the log that the writer keeps in memory, so that it needs no query: counts, epochs, open events.
 //!
-//! It is read from the file when the log is opened, and again after a transaction that failed. That reads a few
-//! thousand rows, whatever the size of the log.
+//! It is read from the file when the log is opened, and again after a failed transaction. That reads a few thousand
+//! rows, regardless of the size of the log.
 
 use rusqlite::{Connection, params, types::FromSqlError};
 
@@ -22,12 +22,12 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// Number of events between two writes of the table of open events. Opening reads at most this many events again.
+/// Number of events between two writes of the table of open events. Opening rereads at most this many events.
 const CHECKPOINT_EVENTS: u64 = 4_096;
 /// Bytes that an event counts in addition to its name and payload: the rest of its frame, or of its rows in the file.
 pub(crate) const EVENT_BYTES: u64 = 40;
 
-/// One epoch of the log, and when its last batch was committed (0 while it is the current one).
+/// An epoch of the log, and the time when its last batch was committed (0 for the current epoch).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EpochRecord {
     pub(crate) start: EpochStart,
@@ -38,7 +38,7 @@ pub(crate) struct EpochRecord {
 pub(crate) struct LogState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// Number and bytes of the kept events. Those below `oldest` do not count.
+    /// Number and bytes of the kept events, without those below `oldest`.
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     /// When the newest batch was committed.
@@ -49,7 +49,7 @@ pub(crate) struct LogState {
     pub(crate) epochs: Vec<EpochRecord>,
     /// A batch that is committed before this time needs no new row in the table `moment`: the newest row covers it.
     pub(crate) moment_until: u64,
-    /// Before this time, no event becomes too old.
+    /// No event becomes too old before this time.
     pub(crate) expires: u64,
 }
 
@@ -104,7 +104,7 @@ impl LogState {
         Ok(())
     }
 
-    /// Records that an event opens or closes a token. Returns the opening event that it replaces or closes.
+    /// Records that an event opens or closes a token. Returns the opening event that this event replaces or closes.
     pub(crate) fn pin(
         &mut self,
         stream: i64,
@@ -187,7 +187,7 @@ pub(crate) fn load_epochs(connection: &Connection) -> rusqlite::Result<Vec<Epoch
     epochs.collect()
 }
 
-// Values of the column `pin`. `ONCE` is added for a deduplicated event. An index covers the rows with `ONCE`.
+// Values of the column `pin`. `ONCE` is added for a deduplicated event; these rows have an index.
 const OPENS: i64 = 1;
 const CLOSES: i64 = 2;
 const ONCE: i64 = 2;

@@ -1,6 +1,6 @@
-//! The number of each stream.
+//! The numbers of streams. The writer's thread uses them.
 //!
-//! The writer keeps the keys that are in use in memory: a query for each event would halve the rate of appends.
+//! The writer caches the keys in use in memory, because a query for each event would halve the rate of appends.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{log::event::StreamKey, store::sqlite::schema::bytes_of};
 
-/// Keys in memory: two generations of half as many each, some 6 MiB.
+/// Upper bound on the cached keys, in two generations of half as many each. They use about 6 MiB.
 const CACHED_KEYS_MAX: usize = 65_536;
 /// Bytes that a stream adds to the file in addition to its key, which is stored twice, in two rows.
 const STREAM_BYTES: u64 = 40;
@@ -57,7 +57,7 @@ impl StreamNumbers {
         Ok(stream)
     }
 
-    /// Removes a stream without events, and returns the bytes that it counted.
+    /// Removes a stream that has no events left. Returns the bytes that were counted for it.
     pub(crate) fn remove(&mut self, connection: &Connection, number: i64) -> rusqlite::Result<u64> {
         let mut statement =
             connection.prepare_cached("DELETE FROM stream WHERE first = ?1 RETURNING key")?;

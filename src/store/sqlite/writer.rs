@@ -1,7 +1,7 @@
-//! The one connection that writes.
+//! The only connection that writes.
 //!
-//! Each call is one transaction. When it fails, the file is as before, and the state in memory is read again before the
-//! next call. The store's thread and the maintenance thread call it, never both at once.
+//! Each call is one transaction. If it fails, the file is unchanged, and the state in memory is read again before the
+//! next call. The thread that appends and the maintenance thread call it, never at the same time.
 
 use std::{path::Path, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// How long the last checkpoint waits for other readers of the file.
+/// How long the last checkpoint, at shutdown, waits for other readers of the file.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Number of epochs that are remembered although none of their events is kept: an id of an older epoch is unknown.
+/// Upper bound on remembered epochs without kept events. An id of a forgotten epoch is unknown.
 const EPOCHS_MAX: usize = 4_096;
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) enum PendingMaintenance {
 }
 
 impl SqliteWriter {
-    /// Takes over the file and begins a new epoch.
+    /// Reads the state of the file and begins a new epoch.
     pub(crate) fn open(
         connection: Connection,
         lock: WriteLock,
@@ -87,7 +87,7 @@ impl SqliteWriter {
         self.state.epochs.iter().map(|record| record.start)
     }
 
-    /// The time, in milliseconds since 1970, at which the next events are too old.
+    /// Returns the time, in milliseconds since 1970, at which the next events become too old.
     pub(crate) fn expires(&self) -> u64 {
         self.state.expires
     }
@@ -112,7 +112,7 @@ impl SqliteWriter {
             retention::record_commit_time(connection, state, limits, first.get(), now)?;
             insert(connection, state, first.get(), batch)?;
             let mut progress = retention::trim_step(connection, state, limits, now)?;
-            // A second step balances a large batch; the maintenance thread does the rest.
+            // A second step compensates for a large batch. The maintenance thread does the rest.
             if progress == TrimProgress::More {
                 progress = retention::trim_step(connection, state, limits, now)?;
             }
@@ -145,7 +145,7 @@ impl SqliteWriter {
         Ok(PendingMaintenance::None)
     }
 
-    /// Returns why the file would lose what is written to it, or `None` if it would not.
+    /// Returns the reason why writes to the file would be lost, or `None` if there is none.
     pub(crate) fn file_problem(&self) -> Option<String> {
         self.file.problem()
     }
@@ -213,7 +213,7 @@ impl SqliteWriter {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Stays set unless the commit succeeds: the call may fail or panic.
+        // Cleared only after the commit, because the call may fail or panic.
         self.stale = true;
         let result = run(&transaction, &mut self.state, self.limits)?;
         self.state.save(&transaction)?;
@@ -369,7 +369,7 @@ mod tests {
         let mut writer = keeping_ten_hours(&folder);
         append(&mut writer, NOON);
         append(&mut writer, NOON + YEAR);
-        // Only the first is too old by then.
+        // Only the first event is too old by then.
         assert_eq!(oldest(&mut writer, NOON + YEAR), 2);
         append(&mut writer, NOON + HOUR);
         append(&mut writer, NOON + 9 * HOUR);
@@ -418,7 +418,7 @@ mod tests {
         append(&mut writer, NOON - YEAR);
         assert_eq!(oldest(&mut writer, NOON - YEAR), 1);
         assert_eq!(oldest(&mut writer, NOON - YEAR + 9 * HOUR), 1);
-        // Both were stored more than ten hours ago, by any clock.
+        // Both were stored more than ten hours ago, by either clock.
         assert_eq!(oldest(&mut writer, NOON - YEAR + 11 * HOUR), 3);
     }
 }

@@ -26,16 +26,16 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Connection {
     settings: Arc<Settings>,
     socket: Option<redis::Connection>,
-    /// The node of a cluster that another node redirected to.
+    /// The cluster node that another node redirected to.
     moved: Option<Client>,
     /// Address of the last connection.
     place: String,
     failures: usize,
-    /// No connection is tried before this moment, because of this error.
+    /// The moment before which no connection is tried, and the error that caused this.
     blocked: Option<(Instant, StoreError)>,
-    /// Whether a reply came on this connection.
+    /// Whether a reply has arrived on this connection.
     proven: bool,
-    /// Number of connections made so far. By it, callers know which connection a remembered state belongs to.
+    /// Number of connections made so far. Callers use it to check which connection a remembered state belongs to.
     generation: u64,
 }
 
@@ -91,7 +91,7 @@ impl Connection {
         command
     }
 
-    /// Calls a script, and loads it first when the server does not know it.
+    /// Calls a script. If the server does not know the script, loads it first.
     pub(crate) fn call(&mut self, script: &Script, command: &Cmd) -> Result<Value, StoreError> {
         let timeout = self.settings.response_timeout;
         let error = match self.run(command, timeout) {
@@ -124,7 +124,7 @@ impl Connection {
 
     fn error(&self, error: &RedisError) -> StoreError {
         match &self.blocked {
-            // The reason why there is no connection helps more than the fact itself.
+            // The cause of the missing connection is more helpful than the fact itself.
             Some((_, error)) if self.socket.is_none() => error.clone(),
             _ => StoreError::of(error, &self.place, &self.settings),
         }
@@ -135,7 +135,7 @@ impl Connection {
         let mut result = self.run_once(command, timeout);
         if let Err(error) = &result {
             let moved = self.follow(error);
-            // The connection was closed while it was idle: the server restarted, or something in between timed out. The
+            // The connection was closed while it was idle: the server restarted, or a proxy or firewall timed out. A
             // retry is safe, because every call may be made twice.
             if moved || (!fresh && error.is_connection_dropped() && !error.is_timeout()) {
                 result = self.run_once(command, timeout);
@@ -144,7 +144,7 @@ impl Connection {
         result
     }
 
-    /// Follows a redirection to the node that has the log. Returns whether there was one.
+    /// Follows a redirection to the node that has the log. Returns whether the error was a redirection.
     fn follow(&mut self, error: &RedisError) -> bool {
         if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
             return false;
@@ -172,7 +172,7 @@ impl Connection {
             }
             Err(error) if breaks_connection(error) => {
                 self.socket = None;
-                // A connection that worked may just have been closed by a restart: the next one is tried at once.
+                // A working connection may just have been closed by a restart, so the next one is tried at once.
                 if !self.proven || !error.is_connection_dropped() || error.is_timeout() {
                     self.block(error);
                 }
@@ -220,7 +220,7 @@ impl Connection {
                 Ok(connection)
             });
         if let Err(error) = &connected {
-            // The node that another node named may be gone, so the nodes that the user named are asked again.
+            // The node of the redirection may be gone, so the configured nodes are tried again.
             self.moved = None;
             self.block(error);
         }

@@ -1,4 +1,4 @@
-//! What went wrong between this process and Redis, in words for an operator. No message holds a password.
+//! The errors of calls to Redis, in words for an operator. No message contains a password.
 
 use std::{error::Error as StdError, fmt};
 
@@ -18,7 +18,7 @@ pub(crate) struct StoreError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreErrorKind {
-    /// No reply came: the call may have had its effect.
+    /// No reply came. The call may nevertheless have had its effect.
     Connection,
     /// A new epoch of the log is about to begin.
     Forming,
@@ -49,7 +49,7 @@ impl StoreError {
         self.kind == StoreErrorKind::Permission && self.text.starts_with(LACKS)
     }
 
-    /// Returns the error of a reply that does not have the form of the script's replies.
+    /// Returns the error for a reply of unexpected form.
     pub(crate) fn unexpected() -> Self {
         Self::new(
             StoreErrorKind::Refused,

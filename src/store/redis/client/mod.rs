@@ -1,4 +1,4 @@
-//! How this process talks to Redis: a connection, the scripts, their replies, and what can go wrong.
+//! The client side of Redis: a connection, the scripts, their replies, and the errors of calls.
 
 pub(crate) mod connection;
 pub(crate) mod error;

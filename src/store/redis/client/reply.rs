@@ -1,4 +1,4 @@
-//! Parses the replies of the scripts. A reply of any other form is an error, never a guess. Pure.
+//! Parses the replies of the scripts. A reply of unexpected form is an error, never a guess. Pure.
 
 use bytes::Bytes;
 use redis::Value;
@@ -12,16 +12,16 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// The state of the log, which every reply begins with.
+/// The state of the log. Every reply begins with it.
 #[derive(Debug)]
 pub(crate) struct ServerState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// The epochs, when the caller did not know the current one.
+    /// The epochs. Sent only if the caller did not know the current one.
     pub(crate) lives: Option<String>,
 }
 
-/// A reply: the state of the log, and the values of the script itself.
+/// A reply: the state of the log, followed by the script's own values.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) state: ServerState,
@@ -79,8 +79,8 @@ pub(crate) fn parse_epochs(text: &str) -> Result<Vec<EpochStart>, StoreError> {
     lives.ok_or_else(StoreError::unexpected)
 }
 
-/// Reads an event, and returns the values that follow it. Another program may have written the event. Fields that
-/// cannot be read are left empty, and the caller of the store treats an event without a name as damaged.
+/// Reads an event. Returns it with the values that follow. Another program may have written the event. Unreadable
+/// fields are left empty, and the caller of the store treats an event without a name as damaged.
 pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
@@ -98,7 +98,7 @@ pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Val
     Ok((event, values))
 }
 
-/// Reads `first, key, last`; `None` if that is no stream of ours.
+/// Reads `first, key, last`; returns `None` if it is not a stream of ours.
 pub(crate) fn stream(value: Value) -> Result<Option<StoredStream>, StoreError> {
     let mut values = array(value)?.into_iter();
     let first = Sequence::new(number(values.next())?);
@@ -108,15 +108,15 @@ pub(crate) fn stream(value: Value) -> Result<Option<StoredStream>, StoreError> {
     Ok(key.map(|key| StoredStream { key, first, last }))
 }
 
-/// Reads `sequence, key`; no key stands for global events.
+/// Reads `sequence, key`. A missing key stands for global events.
 pub(crate) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
     Ok((stream_key(&bytes(values.next())?)?, sequence))
 }
 
-/// Encodes a pin for a script: nothing, `o<token>` or `c<token>`, in capitals for a deduplicated event. The log stores
-/// small letters.
+/// Encodes a pin for a script: empty, `o<token>` or `c<token>`, with a capital letter for a deduplicated event. The log
+/// stores only small letters.
 pub(crate) fn pin_text(record: &BatchRecord<'_>) -> String {
     let text = plain_pin_text(record.pin());
     if record.is_deduplicated() {

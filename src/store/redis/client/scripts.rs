@@ -1,8 +1,8 @@
-//! The scripts that run in the server. Each is prefixed with the code that it shares with the others.
+//! The scripts that run in the server. The common code of all scripts is prepended to each.
 
 use std::sync::LazyLock;
 
-/// One script: its text, and the SHA-1 that the server knows it by once it has seen it.
+/// A script: its text, and the SHA-1 by which it is called once the server has loaded it.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) source: &'static str,
@@ -16,7 +16,7 @@ impl Script {
     }
 }
 
-// The first line decides when the server refuses the script before it runs. Without flags, the server refuses it when
+// The flags in the first line decide when the server refuses to run a script. Without flags, the server refuses when
 // memory is full, and on a replica. Scripts that free memory, or that report a living process, may run when memory is
 // full.
 macro_rules! script {

@@ -1,6 +1,6 @@
--- Appends a batch, once. ARGV: 11 the batch's number, then of each event its key, name, pin and payload. A pin is '',
--- `o<token>` or `c<token>`, in capitals for an event that may be there only once. The reply has the indices, from 0 on,
--- of the events that were left out because the log has them.
+-- Appends a batch, once. ARGV: 11 the batch's number, then for each event its key, name, pin and payload. A pin is '',
+-- `o<token>` or `c<token>`, with a capital letter for a deduplicated event. The reply has the indices, from 0 on, of
+-- the events that were left out as duplicates.
 
 local writer, number = ARGV[1], ARGV[11]
 local state, now = load_state(), now_ms()
@@ -17,8 +17,8 @@ local time = text(now)
 
 local repeated, places, here = {}, {}, {}
 
--- Whether the event must be left out, because it may be there only once, and the log or this batch has it already. A
--- start is also left out if its own end is there, because it must never come after that.
+-- Returns whether the event must be left out, because it is deduplicated, and the log or this batch already has it. A
+-- start is also left out if its own end is there, because it must never come after that end.
 local function is_repeated(key, pin)
   local kind = string.sub(pin, 1, 1)
   if kind ~= 'O' and kind ~= 'C' then return false end
@@ -51,20 +51,20 @@ local function add(sequence, key, name, pin, payload)
   end
   local added = redis.pcall('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
   if type(added) == 'table' and added.err then
-    -- An earlier log of this name left the key behind.
+    -- The key is left over from an earlier log of this name.
     redis.call('DEL', stream)
     redis.call('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
   end
   state.total = state.total + #name + #payload + FRAME
   if pin ~= '' then
-    -- Each writer counts the tokens of events of every stream by itself.
+    -- For events of every stream, each writer has its own tokens.
     local open = string.sub(pin, 2) .. (key == '' and '@' .. writer .. ':' or ':' .. key)
     if final[open] == nil then opened[#opened + 1] = open end
     final[open] = string.sub(pin, 1, 1) == 'o' and sequence
   end
 end
 
--- Only the first XADD can be refused because of its number, if somebody wrote to the log by hand.
+-- Only the first XADD can be refused because of its number, if another program wrote to the log.
 local handed = (#ARGV - 11) / 4
 for index = 0, handed - 1 do
   local from = 12 + 4 * index

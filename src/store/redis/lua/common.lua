@@ -81,7 +81,7 @@ local function kept_place(key, sequence)
   return kept_prefix(key) .. string.format('%016.0f', sequence)
 end
 
--- If somebody else set the key to another type, it has no entries.
+-- If another program gave the key another type, it counts as empty.
 local function first_entry(stream, from)
   return redis.pcall('XRANGE', stream, from, '+', 'COUNT', 1)[1]
 end
@@ -98,9 +98,9 @@ local function in_pieces(command, key, list, each)
   end
 end
 
--- An event is {name, key, pin, payload} here. An entry of the log has the fields n, k, p, b (bytes before it), t (when),
--- d (payload), in this order; an entry of one stream has n, p, d. An entry that somebody wrote by hand becomes an
--- event without a name: the reader takes it for damaged.
+-- An event is {name, key, pin, payload} here. An entry of the log has the fields n, k, p, b (bytes before it), t
+-- (when), d (payload), in this order; an entry of one stream has n, p, d. An entry that another program wrote becomes
+-- an event without a name, which the reader treats as damaged.
 local function event_of_log(entry)
   local fields = entry[2]
   if fields[1] ~= 'n' or fields[3] ~= 'k' or fields[5] ~= 'p' or fields[11] ~= 'd' then return { '', '', '', '' } end
@@ -135,7 +135,7 @@ local function load_state()
     kept_bytes = tonumber(meta[8] or 0),
   }
   if not meta[1] then
-    -- Somebody may have deleted this hash and left the log.
+    -- Another program may have deleted this hash but not the log.
     local last = last_entry(LOG)
     if last then
       state.head = sequence_of(last)

@@ -1,4 +1,4 @@
--- Records that the writer lives, and what it knows.
+-- Records that the writer lives, with the epoch and the newest sequence that it knows.
 
 local state, now = load_state(), now_ms()
 local revived = hear(ARGV[1], now)

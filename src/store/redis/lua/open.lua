@@ -1,8 +1,8 @@
--- Opens the log. The epoch continues if another writer lives. Otherwise a new one begins, because nobody is left who
--- would notice that the newest events were lost. ARGV: 11 how long a silent writer counts as living (ms).
+-- Opens the log. The epoch continues if another writer lives. Otherwise a new one begins, because no living writer
+-- could notice that the newest events were lost. ARGV: 11 how long a silent writer counts as living (ms).
 
 local state, now = load_state(), now_ms()
--- A writer that reported only to another run of the server may have died since. Restored data still has it.
+-- A writer that reported only to another run of the server may have died since: restored data still lists it.
 local since = now - tonumber(ARGV[11])
 local others = 0
 if redis.call('HGET', META, 'run') == run_of_server() then

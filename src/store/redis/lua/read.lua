@@ -1,8 +1,9 @@
--- Reads a page, in one moment of the log. ARGV: 1 the epoch that the caller knows, 2 what to read (`all`, `streams`,
--- `standing`, `before`, `newest`, `evicted`, `head`), 3 after or before which sequence, 4 and 5 the bounds on events
--- and bytes, then the streams.
+-- Reads a page, in one moment of the log. ARGV: 1 the epoch that the caller knows, 2 the kind of query (`all`,
+-- `streams`, `standing`, `before`, `newest`, `evicted`, `head`), 3 the sequence after or before which to read, 4 and 5
+-- the bounds on events and bytes, then the streams.
 --
--- Returns: head, oldest, epochs if new, where to continue (0: nothing was left out), and the events.
+-- Returns: head, oldest, epochs if new, the sequence after which to continue (0 if the page is complete), and the
+-- events.
 
 local what, after, events_max, bytes_max = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 -- Entries fetched at a time: at 256 KiB each, this many are 4 MiB.
@@ -62,7 +63,7 @@ local function kept_cursor(key)
   end
 end
 
--- Adds the events of the cursors in order of sequence, until the page is full. Returns whether it is.
+-- Adds the events of the cursors in order of sequence, until the page is full. Returns whether it is full.
 local function merge(cursors)
   local heads = {}
   for _, step in ipairs(cursors) do
@@ -100,7 +101,8 @@ local function read_all()
   merge({ cursor(LOG, math.max(after + 1, state.oldest), event_of_log) })
 end
 
--- Whether the stream's own key has all of its events from `from` on. Keys expire, and others evict or delete them.
+-- Whether the stream's own key has all of its events from `from` on. Keys expire, and Redis or other programs may evict
+-- or delete them.
 local function is_complete(key, from)
   local lost = redis.call('ZSCORE', LOST, key)
   if lost and tonumber(lost) >= from then return false end
@@ -182,7 +184,7 @@ local function range_of(key)
   local first = first_entry(stream, id(state.oldest))
   local last = first and sequence_of(last_entry(stream))
   if not first then
-    -- Somebody deleted the key, but the register still knows where it began.
+    -- The key was deleted, but the register still has its first event.
     local registered = tonumber(redis.call('ZSCORE', STREAMS, key) or 0)
     if registered >= state.oldest then return registered, registered end
   end
@@ -229,7 +231,7 @@ local function list_newest()
   end
 end
 
--- How many events of each stream are gone. A stream whose number is unknown is left out.
+-- The number of removed events of each stream. A stream whose number is unknown is left out.
 local function list_evicted()
   for index = 6, #ARGV do
     local key = ARGV[index]

@@ -1,5 +1,5 @@
--- Gives a writer that was taken for dead its pins back. ARGV: from 11 on, pins that are open to it. Returns the pins
--- that the log does not know any more, because it has lost their opening events.
+-- Returns its pins to a writer that was considered dead. ARGV: from 11 on, pins that the writer has open. Returns the
+-- pins that the log no longer knows, because it has lost their opening events.
 
 local writer = ARGV[1]
 local state, now = load_state(), now_ms()
@@ -12,7 +12,8 @@ for index = 11, #ARGV do
   local sequence = redis.call('ZSCORE', OPENS, pin)
   if sequence then
     if redis.call('HGET', FORMER, pin) == writer then
-      -- Whoever claimed it may be about to close it. The name stays, so that the writer learns of that.
+      -- The writer that claimed the pin may be about to close it. The entry in FORMER stays, so that `writer` learns
+      -- of the close.
       disown(pin, writer, true)
     end
     redis.call('ZADD', pins_of(writer), sequence, pin)

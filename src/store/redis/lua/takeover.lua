@@ -1,9 +1,9 @@
--- Applies retention, and hands out pins that dead writers left open. A pin is handed out by moving it to the claims of
--- the caller. If the caller dies, its claims are handed out again, together with its own pins.
+-- Applies retention, and returns pins that dead writers left open. A returned pin moves to the claims of the caller. If
+-- the caller dies, another writer gets its claims together with its own pins.
 --
--- ARGV: 11 how long a writer is silent before it counts as dead (ms), 12 and 13 how many events and bytes to hand out,
--- 14 `again` if a reply was lost, so that the caller's own claims are handed out once more, 15 the number of pins that
--- follow: they were handed out before and are now settled; then pins that the writer knows were taken from it.
+-- ARGV: 11 how long a writer is silent before it counts as dead (ms), 12 and 13 the bounds on returned events and
+-- bytes, 14 `again` if a reply was lost, so that the caller's own claims are returned once more, 15 the number of the
+-- pins that follow, which were returned before and are now settled; then pins that the writer knows were taken from it.
 
 local writer = ARGV[1]
 local state, now = load_state(), now_ms()
@@ -44,7 +44,7 @@ local function hand_out(from, pin, sequence, other)
   local key = key_of(pin)
   local event = fetch(sequence, key)
   if not event then
-    -- Somebody else deleted it, so there is nothing to close.
+    -- Another program deleted the event, so there is nothing to close.
     redis.call('ZREM', OPENS, pin)
     redis.call('ZREM', STANDING, pin)
     redis.call('HDEL', FORMER, pin)
@@ -58,7 +58,7 @@ local function hand_out(from, pin, sequence, other)
   if key == '' and redis.call('ZREM', STANDING, pin) == 1 then
     local gone = redis.call('HGET', GONE, other)
     redis.call('HSET', GONE, other, (gone and gone .. ' ' or '') .. text(sequence))
-    -- The dead writer is remembered until all events that are handed out with this one are closed.
+    -- The dead writer is remembered until all events that are returned with this one are closed.
     redis.call('ZADD', WROTE, text(state.head), other)
   end
   redis.call('ZADD', claims_of(writer), text(sequence), pin)

@@ -18,7 +18,7 @@ local function begin_life(state, epoch, first)
   lives[#lives + 1] = epoch .. ':' .. text(first)
   local from = math.max(1, #lives - LIVES_MAX + 1)
   if state.lives == '' and not first_entry(LOG, '-') then
-    -- Delete what an earlier log left behind: it would be taken for data of this one.
+    -- Deletes keys left over from an earlier log: they would be used as data of this one.
     redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE,
       EVICTED)
     state.every, state.kept_bytes, state.oldest = 0, 0, first
@@ -31,7 +31,7 @@ local function begin_life(state, epoch, first)
     'oldest', text(state.oldest))
 end
 
--- Whether the log as it is now can have issued the sequence that the caller knows.
+-- Returns whether the log in its present state can have issued the sequence that the caller knows.
 local function is_known(state, epoch, sequence)
   if state.lives == '' then return false end
   if sequence == 0 then return true end
@@ -44,7 +44,7 @@ local function is_known(state, epoch, sequence)
 end
 
 -- Makes sure that the log has an epoch in which no known number is assigned again. If the log has lost its newest
--- events, every living writer must first report what it knows: the error reply tells the caller to wait.
+-- events, every living writer must first report its newest sequence: the error reply tells the caller to wait.
 local function settle(state, now)
   local known = tonumber(ARGV[3])
   if state.forming == 0 then
@@ -76,7 +76,7 @@ local function run_of_server()
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
--- Records that the writer lives. Returns 1 if the log had taken it for dead.
+-- Records that the writer lives. Returns 1 if the log considered it dead.
 local function hear(writer, now)
   local added = redis.call('ZADD', WRITERS, text(now), writer)
   if added == 1 then
@@ -92,7 +92,7 @@ local function fetch(sequence, key)
   if entry then return event_of_log(entry) end
   local kept = redis.call('HGET', KEPT, text(sequence))
   if kept then return event_of_kept(kept) end
-  -- Somebody may have trimmed the log but not the stream.
+  -- Another program may have trimmed the log but not the stream.
   entry = redis.call('XRANGE', key == '' and EVERY or stream_of(key), at, at)[1]
   if entry then return event_of_stream(entry, key) end
   return nil
@@ -119,7 +119,7 @@ local function forget_evicted(key)
   end
 end
 
--- Counts events trimmed from a stream's own key; nil means that somebody else has deleted some of them.
+-- Counts events trimmed from a stream's own key; nil means that another program has deleted some of them.
 local function count_evicted(key, trimmed)
   if key == '' or trimmed == 0 then return end
   if not trimmed then
@@ -147,7 +147,8 @@ local function release(state, sequence)
   end
 end
 
--- Takes a pin from everybody who holds it, except `writer`. The former holder, if it had been taken for dead, is told.
+-- Removes a pin from every holder except `writer`. If FORMER has another writer for the pin, the pin is added to that
+-- writer's `taken` set.
 local function disown(pin, writer, keep_former)
   local former = redis.call('HGET', FORMER, pin)
   if former then
@@ -168,7 +169,7 @@ local function disown(pin, writer, keep_former)
   return former
 end
 
--- Of the events that are about to be trimmed, keeps those that are open.
+-- Keeps the open events among those that are about to be trimmed.
 local function keep_open(state, from, to)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #opens, 2 do
@@ -206,9 +207,9 @@ local function is_there(state, pin)
   return sequence and (sequence >= state.oldest or redis.call('HEXISTS', KEPT, text(sequence)) == 1)
 end
 
--- Trims the old events of one stream's own key, and returns the first that is left. If the key does not begin where its
--- register says, somebody else has deleted events. Readers then read the log itself, until retention has removed
--- everything that may be missing from the key.
+-- Trims the old events of one stream's own key, and returns the first remaining one. If the key's first event differs
+-- from the register, another program has deleted events. Readers then read the log itself, until retention has removed
+-- all events that may be missing from the key.
 local function trim_stream(state, key, stream, registered)
   local first = first_entry(stream, '-')
   if not first or sequence_of(first) ~= registered then
@@ -251,7 +252,7 @@ local function clean_streams(state, limit)
   end
 end
 
--- Forgets a dead writer once its last event is gone.
+-- Forgets a dead writer once its last event is removed.
 local function clean_writers(state, oldest)
   local old = redis.call('ZRANGEBYSCORE', WROTE, '-inf', '(' .. text(oldest), 'LIMIT', 0, 16)
   for _, writer in ipairs(old) do
@@ -296,8 +297,8 @@ local function first_retained(state, first, keeps)
   return high
 end
 
--- Returns the first entry, from this one on, that has its time and the bytes before it. Entries that somebody wrote to
--- the log by hand have neither.
+-- Returns the first entry, from this one on, that has a time and the number of bytes before it. Entries that another
+-- program wrote have neither.
 local function own_entry(entry)
   for _ = 1, FOREIGN_MAX do
     if not entry or (tonumber(entry[2][8]) and tonumber(entry[2][10])) then return entry end
@@ -306,7 +307,7 @@ local function own_entry(entry)
   return nil
 end
 
--- Trims what exceeds the bounds of retention, and notices what somebody else trimmed.
+-- Trims the events that exceed the bounds of retention, and notices events that another program trimmed.
 local function trim(state, now, batch)
   local events_from = state.head - tonumber(ARGV[7]) + 1
   local bytes_max, time_from = tonumber(ARGV[8]), now - tonumber(ARGV[9])

@@ -1,6 +1,5 @@
-//! Checks that the database is still where it was opened. If the file was removed, replaced or truncated, everything
-//! written to it is lost when its last connection is closed, and SQLite does not notice. The check costs a few system
-//! calls.
+//! Checks that the database is still where it was opened. If the file was removed, replaced or truncated, all later
+//! writes are lost when its last connection is closed, and SQLite does not notice. The check costs a few system calls.
 
 use std::{
     io,
@@ -21,14 +20,14 @@ use crate::{
     },
 };
 
-/// Where a database's header has its page size and its number of pages.
+/// The offsets of the page size and the number of pages in a database's header.
 const PAGE_SIZE_AT: usize = 16;
 const PAGES_AT: usize = 28;
-/// How long a file must be shorter than its header says before it counts as truncated. It is so for a moment while
-/// another program moves the write-ahead log into the database.
+/// How long a file must be shorter than its header says before it counts as truncated. The file is shorter for a moment
+/// while another program moves the write-ahead log into the database.
 const TRUNCATED_TIME: Duration = Duration::from_secs(1);
 
-/// The files of an open database, as they were when it was opened.
+/// The files of a database, with their identities when it was opened.
 #[derive(Debug)]
 pub(crate) struct FileCheck {
     path: PathBuf,
@@ -41,7 +40,7 @@ pub(crate) struct FileCheck {
 }
 
 impl FileCheck {
-    /// Records the files. The database must be open, and must stay open as long as this is used.
+    /// Records the files. The database must be open, and must stay open while this value is used.
     pub(crate) fn new(path: &Path, data: &DataFile) -> Self {
         let files = ["-wal", "-shm"].map(|ending| beside(path, ending));
         let files = files.into_iter().filter_map(|file| {
@@ -57,7 +56,7 @@ impl FileCheck {
         }
     }
 
-    /// Returns what is wrong with the files, if anything. No checkpoint may run in this process meanwhile.
+    /// Returns the problem with the files, if there is one. No checkpoint may run in this process meanwhile.
     pub(crate) fn problem(&self) -> Option<String> {
         let files = [(&self.path, self.data.id())];
         let beside = self.beside.iter().map(|(path, id)| (path, *id));
@@ -69,7 +68,7 @@ impl FileCheck {
         })
     }
 
-    /// Returns the same for a store that only reads.
+    /// Like [`problem`](Self::problem), for a store that only reads.
     pub(crate) fn problem_of_reader(&self) -> Option<String> {
         is_elsewhere(&self.path, self.data.id()).or_else(|| other_name(&self.path, &self.data))
     }
@@ -93,7 +92,7 @@ impl FileCheck {
             return self.has_header.load(Ordering::Relaxed);
         }
         self.has_header.store(true, Ordering::Relaxed);
-        // 1 stands for 65,536: the field has 16 bits.
+        // The field has 16 bits, so 1 stands for 65,536.
         let page = match header_word(&header, PAGE_SIZE_AT) >> 16 {
             1 => 65_536,
             size => u64::from(size),
@@ -116,8 +115,8 @@ fn is_elsewhere(path: &Path, id: FileId) -> Option<String> {
     }
 }
 
-/// Returns why a file cannot be read by this path: its writer uses another path, and its newest events are in a
-/// write-ahead log beside that one.
+/// Returns a message if the file cannot be read by this path, because its writer uses another path. Its newest events
+/// are then in a write-ahead log beside that other path.
 pub(crate) fn other_name(path: &Path, data: &DataFile) -> Option<String> {
     let is_other = match data.writer() {
         Ok(Some(FileWriter::ThisProcess(writer))) => writer != path,

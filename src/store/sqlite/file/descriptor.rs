@@ -1,9 +1,9 @@
 //! The database files that this process has open, one descriptor each.
 //!
-//! When a process closes *any* descriptor of a file, POSIX drops all locks that the process has on that file, and
-//! SQLite's locks are of that kind. So a second descriptor of a file that SQLite has open must not be closed before
-//! SQLite closes its own. All stores on one file share one descriptor here, by device and inode, whatever name each
-//! was given. It is closed when the last connection of the last store is closed.
+//! When a process closes *any* descriptor of a file, POSIX drops all locks that the process has on that file, including
+//! SQLite's locks. So a second descriptor of a file that SQLite has open must not be closed before SQLite's own. All
+//! stores on one file share one descriptor here. It is found by device and inode, because each store may use another
+//! path. It is closed when the last connection of the last store is closed.
 //!
 //! Any thread calls it. The registry's lock is held while a file is opened or closed, because the order of these calls
 //! matters.
@@ -22,7 +22,7 @@ const HEADER_SIZE: usize = 100;
 
 static OPEN_FILES: Mutex<BTreeMap<FileId, OpenFile>> = Mutex::new(BTreeMap::new());
 
-/// Names a file on this machine, whatever its path is.
+/// Identifies a file on this machine, independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileId {
     device: u64,
@@ -39,7 +39,7 @@ impl FileId {
         }
     }
 
-    /// On other systems the standard library has no such number. The canonical path takes its place.
+    /// On other systems, the standard library has no such number, so the canonical path is used.
     #[cfg(not(unix))]
     fn of(path: &Path, _metadata: &Metadata) -> Self {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -51,7 +51,7 @@ impl FileId {
         }
     }
 
-    /// Returns the file that is at this path now.
+    /// Returns the identity of the file that is at this path now.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self::of(path, &metadata))
     }
@@ -61,19 +61,19 @@ impl FileId {
 struct OpenFile {
     file: File,
     handles: usize,
-    /// The path by which a store writes to the file, and the id of its process. A fork inherits the registry, so that
-    /// process may be the parent.
+    /// The path by which a store writes to the file, and the id of its process. A fork inherits the registry, so the id
+    /// may be that of the parent process.
     writer: Option<(PathBuf, u32)>,
-    /// Descriptors that were opened beside `file` because the file was renamed at that moment. They must not be closed
-    /// before it.
+    /// Further descriptors, opened because the file was renamed at that moment. They must not be closed before `file`.
     spare: Vec<File>,
 }
 
-/// A handle on an open database file. Whoever has a connection to the file holds one until after it is closed.
+/// A handle on an open database file. Each owner of a connection to the file holds a handle until the connection is
+/// closed.
 #[derive(Debug)]
 pub(crate) struct DataFile(FileId);
 
-/// Who writes to a file.
+/// The writer of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileWriter {
     /// A store of this process, by this path.
@@ -87,7 +87,7 @@ impl DataFile {
         Self::open_with(path, || File::open(path))
     }
 
-    /// Opens the file, and creates it when there is none. Only its owner may read and write a new file.
+    /// Opens the file, and creates it if it does not exist. Only its owner may read and write a new file.
     pub(crate) fn open_or_create(path: &Path) -> io::Result<Self> {
         Self::open_with(path, || match create_private(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
@@ -122,7 +122,7 @@ impl DataFile {
 
     fn with<R>(&self, run: impl FnOnce(&mut OpenFile) -> io::Result<R>) -> io::Result<R> {
         let mut open_files = lock(&OPEN_FILES);
-        // Invariant: a file is in the registry as long as there is a handle on it.
+        // Invariant: a file is in the registry while a handle on it exists.
         let known = open_files.get_mut(&self.0);
         run(known.ok_or(io::ErrorKind::NotFound)?)
     }
@@ -146,10 +146,10 @@ impl DataFile {
         self.with(|known| known.file.metadata())
     }
 
-    /// Acquires the right to write to the file. If somebody else has it, returns who that is.
+    /// Acquires the right to write to the file. If another writer has it, returns that writer.
     ///
-    /// On Linux, `flock` and SQLite's locks do not know of each other. On other systems they do, so there the lock file
-    /// alone keeps other processes out.
+    /// On Linux, `flock` and SQLite's locks are independent. On other systems they conflict, so only the lock file
+    /// keeps other processes out there.
     pub(crate) fn try_lock(&self, path: &Path) -> io::Result<Option<FileWriter>> {
         self.with(|known| {
             if let Some((path, _)) = &known.writer {
@@ -167,10 +167,10 @@ impl DataFile {
         })
     }
 
-    /// Gives back the right to write that [`try_lock`](Self::try_lock) took.
+    /// Releases the right to write that [`try_lock`](Self::try_lock) acquired.
     pub(crate) fn unlock(&self) {
         let unlocked = self.with(|known| match known.writer.take() {
-            // In a fork, this would take the lock from the parent, which shares it.
+            // In a fork, this would release the lock of the parent, which shares it.
             Some((_, process)) if process == std::process::id() => known.file.unlock(),
             _ => Ok(()),
         });
@@ -178,7 +178,7 @@ impl DataFile {
         drop(unlocked);
     }
 
-    /// Returns who writes to the file.
+    /// Returns the writer of the file, if there is one.
     pub(crate) fn writer(&self) -> io::Result<Option<FileWriter>> {
         self.with(|known| {
             if let Some((path, _)) = &known.writer {
@@ -186,7 +186,7 @@ impl DataFile {
             }
             if cfg!(any(target_os = "linux", target_os = "android")) {
                 match known.file.try_lock_shared() {
-                    // Held for a moment only: a writer that fails because of this tries again.
+                    // The lock is held only for a moment. A writer that fails because of it tries again.
                     Ok(()) => known.file.unlock()?,
                     Err(TryLockError::WouldBlock) => return Ok(Some(FileWriter::OtherProcess)),
                     Err(TryLockError::Error(error)) => return Err(error),
@@ -219,7 +219,7 @@ impl Drop for DataFile {
     }
 }
 
-/// Makes a file that only its owner may read and write, whatever the umask is.
+/// Creates a file that only its owner may read and write, regardless of the umask.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);

@@ -1,4 +1,4 @@
-//! Every message about a file that cannot be used.
+//! The messages about files that cannot be used. Pure.
 
 use std::{io, path::Path};
 
@@ -8,7 +8,7 @@ use crate::error::Error;
 
 pub(crate) const FOREIGN: &str = "it is the database of another program";
 
-/// An error for a file that livespan itself refuses to use, for this reason.
+/// Returns the error for a file that livespan itself refuses to use, with the reason.
 pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::store(action(path), reason.into())
 }
@@ -21,7 +21,7 @@ fn action(path: &Path) -> String {
     format!("open the event log {}", path.display())
 }
 
-/// Describes an error at opening. Where SQLite's own text is terse, the words tell an operator what to do.
+/// Describes an error at opening. If SQLite's own text is terse, the message tells an operator what to do.
 pub(crate) fn describe(path: &Path, error: rusqlite::Error) -> Error {
     let reason = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "it is not an SQLite database",

@@ -1,5 +1,5 @@
-//! The database file itself, below SQL: its path, the one descriptor that this process has on it, who may write to it,
-//! and whether it is still there.
+//! The database file itself, below SQL: its path, this process's single descriptor, the write lock, and the check that
+//! the file is still there.
 
 pub(crate) mod check;
 pub(crate) mod descriptor;

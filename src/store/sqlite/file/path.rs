@@ -1,4 +1,4 @@
-//! Where the file is, and whether it can be a file of livespan.
+//! Resolves the path of the file, and checks whether it can be a file of livespan.
 
 use std::{
     fs, io,
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Stands in the header of every file of ours: `livs`.
+/// The application id in the header of every file of ours: `livs`.
 pub(crate) const APPLICATION_ID: i64 = 0x6c69_7673;
 /// The header of a database file, <https://www.sqlite.org/fileformat.html#the_database_header>: its first bytes, and
 /// the offsets of the schema's version and of the application id.
@@ -23,8 +23,8 @@ const APPLICATION_AT: usize = 68;
 /// Longest chain of symbolic links that is followed, as in Linux.
 const LINKS_MAX: usize = 40;
 
-/// Returns the path that the file has, or will have once it is made. Symbolic links are followed, also one whose target
-/// does not exist yet.
+/// Returns the real path of the file, even if the file does not exist yet. Symbolic links are followed, including one
+/// whose target does not exist yet.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
     let mut named = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -35,7 +35,7 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
                 named = file.parent().unwrap_or(Path::new("/")).join(target);
             }
             Ok(found) if found.is_dir() => return Err(refused(path, "it is a directory")),
-            // Opening a named pipe would wait for its other end.
+            // Refused before it is opened: opening a named pipe would wait for its other end.
             Ok(found) if !found.is_file() => return Err(refused(path, "it is not a regular file")),
             Ok(_) => return Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(file),
@@ -78,12 +78,12 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses a file whose first bytes show that it is no log of ours, before any file is created beside it. The database
-/// may still refuse a file that passes here.
+/// Refuses a file whose first bytes show that it is not a log of ours, before any file is created beside it. Opening
+/// the database may still refuse a file that passes here.
 pub(crate) fn check_header(path: &Path, file: &DataFile) -> Result<(), Error> {
     let header = match file.header() {
         Ok(header) if !header.is_empty() => header,
-        // Nothing was written yet. Or the header cannot be read, and opening the database reports that.
+        // The file is still empty, or its header cannot be read. Opening the database reports the second case.
         _ => return Ok(()),
     };
     if !header.starts_with(MAGIC) {

@@ -1,9 +1,9 @@
-//! The lock that allows one writer a file, in this process and among all processes.
+//! The lock that ensures one writer for each file, among all processes.
 //!
-//! Two files are locked. A lock file beside the database names the process that writes. Two paths to one directory lead
-//! to the same lock file. The database itself is locked as well, because one file may have two names: hard links, or a
-//! file that is mounted into two containers. Each name would have a write-ahead log of its own, and the database would
-//! be destroyed. SQLite's own locks are not enough, because they let writers take turns.
+//! Two files are locked. A lock file beside the database contains the id of the writing process. Two paths to one
+//! directory lead to the same lock file. The database itself is locked as well, because one file may have two names, by
+//! a hard link or a mount into two containers. Each name would have its own write-ahead log, and the database would be
+//! destroyed. SQLite's own locks are not enough, because they allow several writers in turn.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -22,14 +22,15 @@ use crate::{
     util::sync::{Instant, thread},
 };
 
-/// How long opening waits for the previous writer to release its lock. A log that was shut down holds the lock until its
-/// last append has ended, a process that is being replaced until it exits, and a child process until it calls `exec`.
+/// How long opening waits for the previous writer to release its lock. A log that was shut down holds the lock until
+/// its last append has ended. A process that is being replaced holds it until it exits, and a child process until it
+/// calls `exec`.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Interval between two tries: the system has no lock call with a time limit.
+/// Interval between two attempts. The system has no lock call with a time limit.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const ADVICE: &str = "and a log has one writer; others may open it with `read_only()`";
 
-/// Holds the lock until it is dropped, or until the process ends in any way.
+/// Holds the lock until this value is dropped, or until the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct WriteLock {
     data: DataFile,
@@ -75,7 +76,7 @@ impl WriteLock {
     }
 }
 
-/// Returns whether a process writes to the database by this very path.
+/// Returns whether a process writes to the database by this path.
 pub(crate) fn is_locked(path: &Path) -> bool {
     let file = File::open(beside(path, "-lock"));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
@@ -116,7 +117,7 @@ fn permissions_of(data: &fs::Metadata) -> fs::Permissions {
     data.permissions()
 }
 
-/// Tries until the lock is free or the deadline passes. Returns who holds it at the deadline.
+/// Tries until the lock is free or the deadline passes. Returns the holder at the deadline.
 fn until<T>(
     deadline: Instant,
     mut attempt: impl FnMut() -> io::Result<Option<T>>,
@@ -132,7 +133,7 @@ fn until<T>(
 
 fn taken(path: &Path, file: &mut File) -> Error {
     let mut process = String::new();
-    // The process is named only in the message. If it cannot be read, it is left out.
+    // The process id is needed only for the message. If it cannot be read, it is left out.
     let read = file.read_to_string(&mut process);
     let who = match process.trim().parse::<u32>() {
         Ok(id) if read.is_ok() && id == std::process::id() => {
