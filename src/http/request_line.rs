@@ -2,11 +2,15 @@
 //! such a request with a bare status. This code only peeks at the bytes, so hyper can still read
 //! them. It runs on the connection's task.
 
-use std::io;
+use std::{
+    future::poll_fn,
+    io,
+    task::{Poll, ready},
+};
 
 use http::Uri;
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::{io::ReadBuf, net::TcpStream};
 
 /// Number of peeked bytes. A request written by hand is shorter.
 const LOOKED_AT: usize = 2048;
@@ -14,9 +18,14 @@ const LOOKED_AT: usize = 2048;
 /// Waits for the first bytes. If they begin a request that hyper cannot parse, returns the whole
 /// response.
 pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
-    let mut head = vec![0; LOOKED_AT];
-    let length = stream.peek(&mut head).await?;
-    let message = head.get(..length).and_then(unencoded_address);
+    let message = poll_fn(|cx| {
+        // On the stack of one poll: in the connection's task, each open stream would keep these bytes.
+        let mut head = [0; LOOKED_AT];
+        let mut head = ReadBuf::new(&mut head);
+        ready!(stream.poll_peek(cx, &mut head))?;
+        Poll::Ready(io::Result::Ok(unencoded_address(head.filled())))
+    })
+    .await?;
     Ok(message.map(|message| answer(&message)))
 }
 

@@ -474,7 +474,8 @@ fn connection(
         };
         match refusal {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(answer))) => return answer_and_close(stream, &answer).await,
+            // In a box: otherwise the task of every connection would have room for this answer's buffer.
+            Ok(Ok(Some(answer))) => return Box::pin(answer_and_close(stream, &answer)).await,
             // The client has disconnected, or sends nothing.
             Ok(Err(_)) | Err(_) => return,
         }
@@ -639,6 +640,32 @@ mod tests {
             .unwrap()
             .unwrap();
         answer
+    }
+
+    /// An idle stream costs little more than this task.
+    #[tokio::test]
+    async fn the_task_of_a_connection_is_small() {
+        let live = LiveSpans::builder().build().unwrap();
+        let listener = live.bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (connecting, accepted) = tokio::join!(connecting, listener.accept());
+        let (stream, peer) = accepted.unwrap();
+        let (_stop, stopping) = watch::channel(false);
+        let client = Client {
+            stream,
+            peer,
+            stopping: ShutdownSignal(stopping),
+        };
+        let service = LiveService {
+            live,
+            mounted: false,
+        };
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let sent = Arc::new(AtomicU64::new(0));
+        let task = connection(&service, (client, &sent), &GracefulShutdown::new(), permit);
+        let bytes = size_of_val(&task);
+        assert!(bytes <= 3_584, "{bytes} bytes");
+        drop((task, connecting));
     }
 
     #[tokio::test]
