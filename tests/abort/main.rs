@@ -1,5 +1,6 @@
-//! Checks what remains of a program whose panics abort it. Cargo compiles tests so that panics unwind, so this is a
-//! program: `cargo run --profile abort -p livespan-abort`. It starts itself again as the program that panics.
+//! Checks the last events of a program that aborts on a panic. Cargo compiles tests so that panics
+//! unwind, so this is a program: `cargo run --profile abort -p livespan-abort`. It starts itself
+//! again as the program that panics.
 
 use std::{
     env, fs,
@@ -24,7 +25,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
-/// Upper bound on every wait; none should reach it.
+/// Upper bound on every wait. No test should reach it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The number of the signal that `abort` raises.
 const SIGABRT: i32 = 6;
@@ -79,7 +80,8 @@ fn a_store_has_the_last_words() {
 }
 
 fn panics_with_a_page() {
-    // The hook before ours. It prints no backtrace, which would take longer than a viewer stays.
+    // Replaces the default hook, which ours calls. The default hook would print a backtrace, which
+    // takes longer than a viewer stays.
     panic::set_hook(Box::new(|info| {
         let mut stderr = io::stderr();
         writeln!(stderr, "{info}").unwrap();
@@ -96,7 +98,8 @@ fn a_page_has_the_last_words_and_stays_for_a_viewer() {
     );
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let address = address_of(&mut stderr);
-    // The program has panicked when its own hook has printed the message, and it waits for its first viewer.
+    // When its own hook has printed the message, the program has panicked and waits for its first
+    // viewer.
     until_line(&mut stderr, "out of luck");
     let mut stream = TcpStream::connect(&address).unwrap();
     write!(
@@ -127,7 +130,7 @@ fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Child {
         .unwrap()
 }
 
-/// Returns host and port of the page, which the program prints.
+/// Returns the host and the port of the page from the program's output.
 fn address_of(stderr: &mut BufReader<ChildStderr>) -> String {
     let line = until_line(stderr, "http://");
     let (_, address) = line.split_once("http://").unwrap();
@@ -145,7 +148,8 @@ fn until_line(stderr: &mut BufReader<ChildStderr>, part: &str) -> String {
     }
 }
 
-/// Returns type and name of an event, what it says of a panic without the place, and why its span was lost.
+/// Returns the type and the name of an event, its panic without the place, and the reason why its
+/// span was lost.
 fn outline(event: &Json) -> Json {
     let mut panic = event["panic"].clone();
     if let Some(panic) = panic.as_object_mut() {

@@ -1,4 +1,4 @@
-//! A client without a library: one request a connection.
+//! An HTTP client without a library, with one connection per request.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,10 +9,10 @@ use std::{
 use livespan::{LiveServer, LiveSpans, SpanEvent, SpanId, TraceId};
 use serde_json::{Value as Json, json};
 
-/// Upper bound on every wait; no test should reach it.
+/// Upper bound on every wait. No test should reach it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// An answer, with its status.
+/// A response, with its status.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -26,7 +26,7 @@ impl Answer {
     }
 }
 
-/// Sends a request to `http://127.0.0.1:PORT/` and reads its answer.
+/// Sends a request to `http://127.0.0.1:PORT/`. Returns the response.
 pub(crate) fn request(url: &str, head: &str, body: &str) -> Answer {
     let host = url.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut stream = TcpStream::connect(host).unwrap();
@@ -51,7 +51,7 @@ pub(crate) fn request(url: &str, head: &str, body: &str) -> Answer {
     }
 }
 
-/// Posts a message of JSON-RPC.
+/// Posts a JSON-RPC message.
 pub(crate) fn post(url: &str, message: &Json) -> Answer {
     request(
         url,
@@ -60,7 +60,7 @@ pub(crate) fn post(url: &str, message: &Json) -> Answer {
     )
 }
 
-/// Calls a tool. Returns its text, and whether it says that the call failed.
+/// Calls a tool. Returns its text, and whether the result is an error.
 pub(crate) fn call(url: &str, tool: &str, arguments: &Json) -> (String, bool) {
     let message = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -73,14 +73,14 @@ pub(crate) fn call(url: &str, tool: &str, arguments: &Json) -> (String, bool) {
     (text, result["isError"].as_bool().unwrap())
 }
 
-/// Calls a tool that must answer.
+/// Calls a tool. The result must not be an error.
 pub(crate) fn ask(url: &str, tool: &str, arguments: &Json) -> String {
     let (text, is_error) = call(url, tool, arguments);
     assert!(!is_error, "{tool}: {text}");
     text
 }
 
-/// Asks until the answer is as wanted.
+/// Calls a tool until its text satisfies the condition.
 pub(crate) fn ask_until(
     url: &str,
     tool: &str,
@@ -135,7 +135,7 @@ pub(crate) fn span(number: u64) -> SpanId {
     SpanId::from_bytes((number | 0xa000_0000_0000_0000).to_be_bytes()).unwrap()
 }
 
-/// Replaces what differs from run to run: numbers, ids and the cursor.
+/// Replaces numbers, ids and the cursor, which differ from run to run.
 pub(crate) fn without_numbers(text: &str) -> String {
     let mut out = String::new();
     let mut word = String::new();

@@ -1,5 +1,5 @@
-//! The loop that matters: a program hangs, and the answers of `running` and `problems` alone name the span, since when, and
-//! what it waits for.
+//! The most important use: a program hangs, and `running` and `problems` alone name the span, the
+//! time since when it hangs, and its await point.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::{ask, ask_until, request, without_numbers};
 
-/// A program that hangs. It ends with this value.
+/// A program that hangs. Dropping this ends it.
 struct Hanging {
     child: Child,
     url: String,
@@ -34,13 +34,13 @@ impl Hanging {
         }
     }
 
-    /// Returns what is open, once it says this.
+    /// Calls `running` until its text contains all of these. Returns the text.
     fn running(&self, says: &[&str]) -> String {
         let says_all = |text: &str| says.iter().all(|said| text.contains(said));
         body(&ask_until(&self.url, "running", &json!({}), says_all))
     }
 
-    /// Returns the problems, once they say this.
+    /// Calls `problems` until its text contains all of these. Returns the text.
     fn problems(&self, says: &[&str]) -> String {
         let says_all = |text: &str| says.iter().all(|said| text.contains(said));
         body(&ask_until(
@@ -59,7 +59,8 @@ impl Drop for Hanging {
     }
 }
 
-/// What a tool says, without the lines around it and without what differs from run to run.
+/// Returns a tool's text without the lines around it, and without the parts that differ from run to
+/// run.
 fn body(text: &str) -> String {
     let lines = text.lines().filter(|line| {
         let is_frame = ["(Quoted", "cursor:", "page:"]

@@ -1,4 +1,4 @@
-//! What livespan tells agents, terminals and scripts of a program: as they ask, over HTTP, from outside.
+//! Livespan's interfaces for agents, terminals and scripts, used from outside over HTTP.
 
 mod answers;
 mod client;

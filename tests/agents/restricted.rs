@@ -1,11 +1,11 @@
-//! A reader of some traces learns nothing of others by any tool.
+//! A reader of some traces learns nothing about other traces from any tool.
 
 use livespan::{Access, Auth, LiveSpans, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
 
 use super::client::{App, call, span, trace};
 
-/// Texts that only the traces of others have.
+/// Texts that occur only in the traces of others.
 const SECRETS: [&str; 3] = ["secret", "02020202", "03030303"];
 
 fn app() -> App {
@@ -39,14 +39,14 @@ fn no_tool_says_anything_of_the_traces_of_others() {
                     arguments["timeout_s"] = 0.into();
                 }
                 let (text, _) = call(&url, tool, &arguments);
-                // The search itself is repeated in the address of the page.
+                // The page's address contains the search text itself.
                 let text = text.replace("?q=secret", "");
                 let told = SECRETS.into_iter().find(|secret| text.contains(secret));
                 assert_eq!(told, None, "{tool}: {text}");
             }
         }
     }
-    // What is there and what is not is answered alike.
+    // The answers for an existing and a missing trace are the same.
     let refused = |id: &str| {
         format!("no trace {id} is there for this reader: `find_traces` and `running` print ids")
     };

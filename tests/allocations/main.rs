@@ -1,6 +1,6 @@
-//! Checks that livespan allocates nothing on the host's threads. The only exception is the copy of a starting span,
-//! which the SDK makes and `LiveSampler` avoids. It is a binary of its own, because it replaces the allocator with a
-//! counting one.
+//! Checks that livespan allocates nothing on the host's threads. The only exception is the copy of
+//! a starting span, which the SDK makes and `LiveSampler` avoids. It is a separate binary, because
+//! it replaces the allocator with a counting one.
 
 #[path = "../../benches/measure/providers.rs"]
 mod providers;

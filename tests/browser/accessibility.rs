@@ -1,5 +1,5 @@
-//! What everybody must be able to do: click controls where they are drawn, at any width; read the page, in both themes;
-//! and navigate by keyboard.
+//! The page must be usable by everybody: controls can be clicked where they are drawn, at any
+//! width; the page is readable in both themes; and it can be navigated by keyboard.
 
 use opentelemetry::{
     Context, KeyValue,
@@ -50,14 +50,14 @@ impl Visit {
             .await;
     }
 
-    /// Opens an address, and waits until the script `shown` is true there.
+    /// Opens an address, and waits until the script `shown` returns true there.
     async fn goto(&self, url: &str, shown: &str) {
         self.browser.goto(url).await;
         self.browser.until("the view is drawn", shown).await;
     }
 
-    /// Checks the current view. Most rules give the same result at all widths, except for what is hidden. So they run
-    /// at the widest and at the narrowest width.
+    /// Checks the current view. Most rules give the same result at all widths, except for elements
+    /// that are hidden at some. So these rules run only at the widest and the narrowest width.
     async fn look(&mut self, view: &str) {
         let settled = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))";
         self.browser
@@ -105,7 +105,7 @@ impl Visit {
     }
 }
 
-/// Returns a running trace with more of everything than fits: branches, services, long names, an error.
+/// Returns a running trace in which nothing fits: many branches and services, long names, an error.
 fn busy(app: &App) -> (Context, Vec<Context>) {
     let tracer = app.tracer();
     let root = open(
@@ -167,7 +167,7 @@ fn finished(app: &App) -> Context {
 }
 
 impl Visit {
-    /// Clicks, and waits until the script `then` is true.
+    /// Clicks, and waits until the script `then` returns true.
     async fn click(&self, css: &str, then: &str) {
         self.browser.click(css).await;
         self.browser.until(css, then).await;
@@ -193,7 +193,7 @@ impl Visit {
     async fn look_at_what_runs(&mut self, trace: &str) {
         self.goto(trace, ROWS).await;
         self.look("trace").await;
-        // On a phone the menu of a trace is behind a button.
+        // On a phone, the trace's menu is behind a button.
         let more = "const more = document.querySelector('#trace-more');
             if (more.checkVisibility()) more.click(); return true";
         self.browser.ask(more).await;
@@ -212,7 +212,7 @@ impl Visit {
         let inspected =
             "return document.querySelector('#inspector-state')?.textContent === 'error'";
         self.click("#find-next", inspected).await;
-        // Opened by script, because they are outside of the visible part.
+        // Opened by script, because these elements are outside of the visible part.
         self.browser
             .ask("for (const details of document.querySelectorAll('#inspector details')) details.open = true")
             .await;
@@ -273,7 +273,7 @@ async fn everything_that_is_drawn_can_be_clicked_and_read_by_everybody() {
     app.stop();
 }
 
-/// Describes the focused element in words.
+/// Describes the focused element as text.
 const FOCUS: &str = "const at = document.activeElement;
     return at === document.body ? 'nothing' : at.getAttribute('aria-label') ?? at.textContent";
 

@@ -1,4 +1,4 @@
-//! A program that the dashboard shows, and what the tests do in it.
+//! A program whose spans the dashboard shows, and the spans that tests make in it.
 
 use livespan::{LiveServer, LiveSpans};
 use opentelemetry::{
@@ -53,7 +53,7 @@ impl App {
     }
 }
 
-/// Opens a span that stays open. Its context is the parent of others.
+/// Opens a span and leaves it open. Returns its context, for child spans.
 pub(crate) fn open(tracer: &SdkTracer, name: &'static str, parent: &Context) -> Context {
     let span = tracer
         .span_builder(name)

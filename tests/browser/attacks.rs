@@ -1,4 +1,5 @@
-//! What a page of another site can do to a log, tried from such a page; and what the log's own users can still do.
+//! Attacks on a log from pages of other sites, in a real browser. The log's own users must not be
+//! affected.
 
 use std::time::Duration;
 
@@ -67,8 +68,8 @@ const element = (tag, attributes) => new Promise(resolve => {
   await attempt('style', () => element('link', { rel: 'stylesheet', href: `${victim}${style}` }));
   await attempt('frame', async () => {
     await element('iframe', { src: victim });
-    // A page that may be framed has a document of its own, which only its own site may access. A page that may not be
-    // framed is an error page.
+    // A page that may be framed has its own document, to which only its own site has access. A page
+    // that may not be framed is replaced by an error page.
     return frames[0].location.href;
   });
   done(tried);
@@ -87,7 +88,7 @@ async fn attack(browser: &Browser, victim: &str) -> Value {
     answer.expect("the attacks run")
 }
 
-/// Returns the outcomes if nothing can be read.
+/// Returns the outcomes of an attack that reads nothing.
 fn nothing() -> Value {
     json!({
         "fetch omit": "TypeError",
@@ -112,7 +113,7 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.goto(&format!("http://evil.example:{port}/")).await;
     assert_eq!(attack(&browser, &server.url()).await, nothing());
     assert_eq!(attack(&browser, &open.url()).await, nothing());
-    // The frame's page has no stream open, and nobody else reads.
+    // The frame's page has no open stream, and there is no other reader.
     assert_eq!(
         (live.status().subscribers, public.status().subscribers),
         (0, 0)
@@ -120,8 +121,8 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.close().await;
 }
 
-/// The page is on the same site, as `shop.example.com` and `ops.example.com` are, so browsers send even a strict
-/// cookie.
+/// The page is on the same site, like `shop.example.com` and `ops.example.com`, so browsers send
+/// even a strict cookie.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_an_allowed_origin_reads_nothing_in_the_browser_of_an_operator() {
     let port = page("<!doctype html><title>shop</title><body></body>".to_owned()).await;
@@ -190,7 +191,7 @@ async fn a_one_time_link_of_another_site_signs_in_and_leaves_no_trace() {
         json!(""),
         "no script reads it"
     );
-    // The browser has the cookie, but a page of another site gains nothing by it.
+    // The browser has the cookie, but it must not help a page of another site.
     let port = page("<!doctype html><title>evil</title><body></body>".to_owned()).await;
     browser.goto(&format!("http://evil.example:{port}/")).await;
     let left = async {
@@ -237,7 +238,7 @@ async fn a_person_signs_in_with_the_token_and_a_foreign_form_does_not() {
             "return document.querySelector('input[type=password]')",
         )
         .await;
-    // The policy allowed its inline style.
+    // The login page's policy allows its inline style.
     assert_eq!(
         browser
             .ask("return getComputedStyle(document.querySelector('button')).display")

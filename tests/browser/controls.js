@@ -1,7 +1,7 @@
-// Which controls of the page a pointer cannot reach where they are drawn, as texts; the body of a function.
-// A control is asked at three points of its own box what the browser would hit there. What is out of the window is looked
-// for by scrolling down and up, as a person would, in boxes that have a scroll bar, and in no other way: a driver that
-// scrolls an element into view also scrolls boxes that nobody can.
+// The body of a function that returns the controls which a pointer cannot reach where they are
+// drawn. For three points in a control's own box, it asks the browser which element is there. It
+// scrolls only boxes that have a scroll bar, as a person would. A driver that scrolls an element
+// into view also scrolls boxes that a person cannot scroll.
 const CONTROLS = "button, a[href], summary, select, input, textarea, [role=row], [role=separator], [tabindex='0']";
 const SIZE_MIN = 12;
 
@@ -9,7 +9,7 @@ const isShown = (node) => node.checkVisibility({ checkOpacity: true, checkVisibi
 const nameOf = (node) => `${node.tagName.toLowerCase()}${node.id === "" ? "" : `#${node.id}`}${[...node.classList].map((name) => `.${name}`).join("")}`
   + ` "${(node.getAttribute("aria-label") ?? node.textContent).trim().slice(0, 30)}"`;
 
-/** The nearest box around it that has a scroll bar of its own. */
+/** Returns the nearest ancestor that has its own scroll bar. */
 function scrollerOf(node) {
   for (let box = node.parentElement; box !== null; box = box.parentElement) {
     const { overflowY } = getComputedStyle(box);
@@ -18,14 +18,20 @@ function scrollerOf(node) {
   return null;
 }
 
-/** Where what is seen of a box begins: below the rows that stay at its top. They are seen themselves. */
+/**
+ * Returns the top of a box's visible part, which is below the rows that stay at the box's top.
+ * Those rows themselves are visible.
+ */
 function topOf(scroller, node) {
   const { top } = scroller.getBoundingClientRect();
   if (node.closest("#sticky-rows") !== null) return top;
   return Math.max(top, ...[...scroller.querySelectorAll("#sticky-rows > [role=row]")].filter(isShown).map((row) => row.getBoundingClientRect().bottom));
 }
 
-/** Scrolls its box until it lies within, if there is one. Rows come and go with the scroll bar, so they stay where they are. */
+/**
+ * Scrolls the node's box until the node is inside its visible part. Returns whether it is. Rows are
+ * not scrolled, because they appear and disappear with the scroll bar.
+ */
 function bring(node) {
   const scroller = scrollerOf(node);
   if (scroller === null) return true;
@@ -42,7 +48,7 @@ function hits(node, x, y) {
   return hit !== null && (node.contains(hit) || hit.closest("label")?.control === node);
 }
 
-// What is open over the page takes its place.
+// If a dialog or a popover is open, only its controls are checked.
 const layer = document.querySelector("dialog:modal, :popover-open") ?? document;
 const faults = [];
 for (const node of layer.querySelectorAll(CONTROLS)) {

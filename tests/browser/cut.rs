@@ -1,4 +1,4 @@
-//! A connection to a server that a test can cut.
+//! A connection to a server that a test can close.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Forwards connections to a server until they are cut.
+/// Forwards connections to a server until a test closes them.
 pub(crate) struct Wire {
     pub(crate) address: SocketAddr,
     connections: Arc<Mutex<JoinSet<()>>>,

@@ -1,4 +1,4 @@
-//! The dashboard's promises, one test each.
+//! The dashboard's promises, with one test for each.
 
 use std::{
     sync::{
@@ -196,7 +196,7 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
     app.stop();
 }
 
-/// Checks what the list, and a trace that is opened now, show after the program has ended.
+/// Checks the list, and a trace that is opened now, after the program has ended.
 async fn an_end_is_told_as_one(browser: &Browser) {
     let ended = "return /^Program ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
         && [...document.querySelectorAll('#status-detail li')].some(line => /^next try in \\d s, the \\d/.test(line.textContent))";
@@ -397,7 +397,7 @@ async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
     let root = open(&tracer, "import", &Context::new());
     for _ in 0..100 {
         tracer.start_with_context("row", &root).end();
-        // Flushed as a batch of its own, because retention removes whole blocks only.
+        // Flushed as a separate batch, because retention removes only whole blocks.
         app.provider.force_flush().unwrap();
     }
     root.span().end();

@@ -1,4 +1,4 @@
-//! A `chromedriver` process on a free port, and the operations that tests use on a page.
+//! A `chromedriver` process on a free port, and the operations of tests on a page.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -17,7 +17,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::Url;
 use serde_json::{Value, json};
 
-/// How long a condition may take before the test fails. A test goes on as soon as its condition holds.
+/// How long a condition may take before the test fails. A test continues as soon as its condition
+/// holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser with one page. Its processes end when it is dropped.
@@ -46,7 +47,7 @@ impl Browser {
             "--disable-background-networking".to_owned(),
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
-            // Host names for tests that need several sites, all on this machine.
+            // Host names on this machine, for tests that need several sites.
             "--host-resolver-rules=MAP *.example 127.0.0.1".to_owned(),
             format!("--user-data-dir={}", profile.display()),
             format!("--window-size={width},{height}"),
@@ -81,10 +82,12 @@ impl Browser {
                 if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
                     return value;
                 }
-                // The page draws once per animation frame, so the script runs again after the next one.
+                // The page draws once per animation frame, so the script runs again after the next
+                // frame.
                 let frame =
                     "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
-                // A page that the browser is leaving draws no more frames. Then the next page is asked.
+                // A page that the browser is leaving draws no more frames. The script then runs in
+                // the next page.
                 let _drawn = self.page.execute_async(frame, Vec::new()).await;
             }
         };
@@ -116,9 +119,9 @@ impl Browser {
         self.click_on(&shown).await;
     }
 
-    /// Presses the mouse in the middle of the element that a JavaScript expression returns, once the page is at rest
-    /// and the point hits that element, which is enabled. `WebDriver`'s own click would first scroll the element into view, even in boxes
-    /// that no person can scroll.
+    /// Presses the mouse in the middle of the element that a JavaScript expression returns. Waits
+    /// until the element is enabled and at rest, and until the point hits it. `WebDriver`'s own
+    /// click would first scroll the element into view, even in boxes that no person can scroll.
     pub(crate) async fn click_on(&self, element: &str) {
         let place = format!(
             "const node = {element};
@@ -140,7 +143,7 @@ impl Browser {
         }
     }
 
-    /// Presses a key, as a keyboard does: the focused element gets it.
+    /// Presses a key on the keyboard. The focused element receives it.
     pub(crate) async fn press_key(&self, key: &str) {
         let event = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": virtual_key(key) });
         self.command("Input.dispatchKeyEvent", event("keyDown"))
@@ -161,14 +164,14 @@ impl Browser {
         switched.expect("the window is there");
     }
 
-    /// Sends a command by the protocol of the browser's developer tools.
+    /// Sends a command of the browser's developer tools protocol.
     pub(crate) async fn command(&self, name: &'static str, parameters: Value) -> Value {
         let command = DevTools { name, parameters };
         let answer = self.page.issue_cmd(command).await;
         answer.expect("the browser obeys")
     }
 
-    /// Saves a screenshot into the folder of `LIVESPAN_SCREENSHOTS`, if that is set.
+    /// Saves a screenshot to the folder `LIVESPAN_SCREENSHOTS`, if that is set.
     pub(crate) async fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("LIVESPAN_SCREENSHOTS") {
             let png = self.page.screenshot().await.expect("a screenshot is taken");
@@ -183,7 +186,7 @@ impl Browser {
     }
 }
 
-/// Returns the key code of Windows, by which browsers select their default action.
+/// Returns the Windows key code, by which browsers choose their default action.
 fn virtual_key(key: &str) -> u32 {
     match key {
         "Tab" => 9,
@@ -222,7 +225,8 @@ impl WebDriverCompatibleCommand for DevTools {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // A killed driver leaves its browser running, so the whole process group is killed. It may be gone already.
+        // A killed driver leaves its browser running, so the whole process group is killed. The
+        // group may have ended already.
         let group = format!("-{}", self.driver.id());
         drop(
             Command::new("kill")
@@ -235,8 +239,8 @@ impl Drop for Browser {
     }
 }
 
-/// Starts a driver. A driver selects a free port for IPv4, needs the same one for IPv6, and ends if that is taken. Then
-/// another driver is started.
+/// Starts a driver. A driver chooses a free IPv4 port and needs the same port for IPv6. If that is
+/// taken, it exits, and this starts another driver.
 fn start_driver() -> (Child, u16) {
     const ATTEMPTS: usize = 20;
     (0..ATTEMPTS)
@@ -266,7 +270,7 @@ fn try_start_driver() -> Option<(Child, u16)> {
             .expect("a driver whose output has ended ends as well");
         return None;
     };
-    // The rest of its output is read, so that it never blocks on a full pipe.
+    // The rest of the output is read, so that the driver never blocks on a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
     Some((driver, port))
 }

@@ -1,5 +1,5 @@
-//! Finding things: the list and its history, searches, what a trace waits for, usual durations, and the inspector of a
-//! span.
+//! Finding things: the list and its history, searches, the await point of a trace, usual durations,
+//! and the inspector of a span.
 
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +27,7 @@ const SELECTED: &str = "return document.querySelector(
 const FOUND: &str = "return document.querySelector('#find').hidden ? ''
     : document.querySelector('#find-count').textContent";
 
-// The key codes of WebDriver.
+// Key codes of WebDriver.
 const ENTER: &str = "\u{e007}";
 const ESCAPE: &str = "\u{e00c}";
 
@@ -58,7 +58,7 @@ async fn leave_the_field(browser: &Browser) {
     browser.ask("document.activeElement.blur()").await;
 }
 
-/// Opens the trace in the page, and waits until its root is drawn.
+/// Opens the trace on the page, and waits until its root is drawn.
 async fn show(browser: &Browser, app: &App, root: &Context, more: &[(&str, &str)]) {
     let trace = trace_of(root);
     let mut url = Url::parse(&app.server.url()).unwrap();
@@ -397,8 +397,7 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
     app.stop();
 }
 
-/// Scrolls the inspector with the mouse wheel.
-/// Scrolls the inspector, as a person can, until the element is in its middle.
+/// Scrolls the inspector by script until the element is in its middle.
 async fn scroll_inspector(browser: &Browser, element: &str) {
     let scroll = format!(
         "const [box, node] = [document.querySelector('#inspector'), {element}];
@@ -468,7 +467,7 @@ async fn the_inspector_tells_all_and_finds_spans_alike() {
     let raw = "return JSON.parse(document.querySelector('#inspector details pre')?.textContent ?? '{}').attributes?.status ?? null";
     is(&browser, "also as it came", raw, json!("two words")).await;
     browser.picture("inspector").await;
-    // Its buttons appear under the pointer.
+    // The row's buttons appear under the pointer.
     let row = "document.querySelector('#inspector tr[data-attribute=status] th')";
     scroll_inspector(&browser, row).await;
     browser.click_on(row).await;
@@ -571,7 +570,7 @@ async fn the_critical_path_is_read_to_its_last_digit_though_the_names_are_long()
         .until("all are there", &format!("return {chains}.length === 3"))
         .await;
     browser.picture("critical-path").await;
-    // Each number is as wide as its text, and nothing after it overlaps it.
+    // Each number has the width of its text, and nothing after it overlaps it.
     let clipped = "const line = [...document.querySelectorAll('#waiting-for > :not(.chain), #waiting-for .chain > *')].filter(part => part.checkVisibility());
         const end = document.querySelector('#waiting-for').getBoundingClientRect().right;
         return line.filter((part, at) => {

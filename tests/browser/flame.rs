@@ -1,4 +1,5 @@
-//! The flame view in a browser: the spans, selection and zoom of the waterfall, drawn on a canvas.
+//! The flame view in a browser: it has the waterfall's spans, selection and zoom, drawn on a
+//! canvas.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +25,7 @@ fn open_long_ago(tracer: &SdkTracer, name: &'static str, parent: &Context) -> Co
     parent.with_span(span)
 }
 
-/// Makes an ended span of five seconds.
+/// Makes an ended span that lasted five seconds.
 fn done(tracer: &SdkTracer, name: &'static str, parent: &Context) {
     let start = SystemTime::now() - SECOND * 10;
     let mut span = tracer

@@ -1,4 +1,4 @@
-//! What happens inside of a running span, as a person sees it: progress, panics and dropped futures, log records.
+//! The events inside a running span on the page: progress, panics and dropped futures, log records.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,7 +21,7 @@ use crate::{
 const ROWS: &str =
     "return document.querySelector('#tree-rows [data-span-id]:not([hidden])') !== null";
 
-/// The ids of a span, as livespan has them.
+/// Returns the ids of a span in livespan's types.
 fn ids(context: &Context) -> (TraceId, SpanId) {
     let span = context.span();
     let context = span.span_context();
@@ -35,7 +35,7 @@ fn dispatch(app: &App, event: &SpanEvent) {
     app.live.target().try_dispatch(event).unwrap();
 }
 
-/// Tells how far a span is, some time ago.
+/// Reports progress of a span, with a time in the past.
 fn tell_progress(app: &App, context: &Context, current: i64, ago: Duration) {
     let (trace, span) = ids(context);
     let update = SpanEvent::updated(trace, span, None)
@@ -60,7 +60,7 @@ async fn show(app: &App, browser: &Browser, root: &Context, rest: &str, shown: &
     browser.until("the view is drawn", shown).await;
 }
 
-/// Whether the text of an element is this.
+/// Returns a script that is true if the element has this text.
 fn says(css: &str, text: &str) -> String {
     format!("return document.querySelector({css:?})?.textContent === {text:?}")
 }
@@ -92,7 +92,7 @@ async fn progress_is_told_in_every_view_and_its_time_left_from_three_updates_on(
     browser.until("the inspector tells it", inspected).await;
     let title = "return document.title === '◔ 30 % job · livespan'";
     browser.until("so does the window's title", title).await;
-    // The shapes of the tab's icon: the hands of a clock, and a tick.
+    // The shapes in the tab's icon: the hands of a clock, and a tick.
     let icon = "document.querySelector('link[rel=icon]').getAttribute('href').split(\" d='\")[1]?.split(\"'\")[0]";
     let runs = browser.ask(&format!("return {icon}")).await;
     assert_eq!(runs, "M8 4.4V8l2.6 1.8");
@@ -143,7 +143,7 @@ async fn a_panic_is_a_state_of_its_own_in_list_and_trace() {
     app.stop();
 }
 
-/// The texts of the records in view, in order.
+/// A script that returns the texts of the visible records, in order.
 const RECORDS: &str =
     "[...document.querySelectorAll('.log-row:not([hidden])')].filter(row => row.checkVisibility())
     .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))

@@ -1,4 +1,4 @@
-//! The dashboard by keyboard, for screen readers, and on a narrow page.
+//! The dashboard with a keyboard, with a screen reader, and on a narrow page.
 
 use opentelemetry::{
     Context,
@@ -63,7 +63,7 @@ async fn every_key_on_the_sheet_does_something() {
             return !event.defaultPrevented;
         })";
     assert_eq!(browser.ask(idle).await, json!([]));
-    // One key works in the list of records alone.
+    // One key works only in the list of records.
     browser
         .goto(&app.url(&format!("?trace={}&view=logs", trace_of(&root))))
         .await;
@@ -157,7 +157,8 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
     browser.until("the spans are drawn", ROWS).await;
     let still = "return document.getAnimations().length === 0";
     browser.until("nothing is animated", still).await;
-    // The stripes of a running bar would have moved while its label counted up.
+    // Without reduced motion, the stripes of the running bar would have moved while its label
+    // counted up.
     let look = "const running = document.querySelector('#tree-rows [data-state=running]:not([hidden])');
         const canvas = document.querySelector('#tree-rows > .row-canvas');
         const x = document.querySelector('#axis').getBoundingClientRect().left - canvas.getBoundingClientRect().left;

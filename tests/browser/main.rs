@@ -1,6 +1,7 @@
-//! The dashboard in a real Chromium, against real servers: what a person sees.
+//! The dashboard in a real Chromium, against real servers, as a person sees it.
 //!
-//! Needs the Debian packages `chromium` and `chromium-driver`; without them it fails and says so.
+//! It needs the Debian packages `chromium` and `chromium-driver`. Without them it fails with a
+//! message.
 
 mod accessibility;
 mod app;

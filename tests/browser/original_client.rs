@@ -1,6 +1,7 @@
-//! A page that was written for `@oselvar/ssetarget` 4.0.5, on the origin of a local engine. That package has no code
-//! for browsers: its clients are an `EventSource` with listeners for `started` and `ended`, and the types of these
-//! events. The page uses nothing else, and starts and resumes a workflow as the package's README does.
+//! A page written for `@oselvar/ssetarget` 4.0.5, on the origin of a local engine. That package has
+//! no browser code. Its clients use an `EventSource`, with listeners for `started` and `ended`, and
+//! the package's types of these events. The page uses nothing else, and starts and resumes a
+//! workflow as the package's README does.
 
 use std::io;
 
@@ -13,8 +14,8 @@ use serde_json::json;
 
 use crate::driver::Browser;
 
-/// Builds the tree that the package's types allow: an `ended` has neither name nor parent, and the root's span is named
-/// by its trace, which is the instance. Anything else that arrives is a fault.
+/// Builds the tree that the package's types allow. An `ended` event has neither name nor parent.
+/// The root's span id is its trace id, which is the instance. Any other event is a fault.
 const PAGE: &str = "<!doctype html><title>workflow</title><script>
 window.faults = [];
 window.onerror = (message) => { window.faults.push(String(message)); };

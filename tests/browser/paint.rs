@@ -1,16 +1,17 @@
-//! What is painted on the canvas of the waterfall's rows. Bars are no elements that a test could query.
+//! Reads the painted pixels of the waterfall's rows. Bars are not elements, so a test cannot query
+//! them.
 
 use serde_json::Value;
 
 use crate::driver::Browser;
 
-/// Heights within a row at which only this part is painted.
+/// Heights within a row at which only one part of the row is painted.
 pub(crate) const BAR: u32 = 8;
 pub(crate) const LABEL: u32 = 14;
 pub(crate) const USUAL: u32 = 5;
 
-/// `row(name)` finds the row of that name. `ink(row, height)` returns where a row is painted at this height, as
-/// `[first, last, number of pieces]` in pixels along the time axis, or null.
+/// `row(name)` returns the row with that name. `ink(row, height)` returns the painted part of a row
+/// at this height, as `[first, last, number of pieces]` in pixels along the time axis, or null.
 pub(crate) const TOOLS: &str = "
     const row = (name) => [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .find((one) => one.querySelector('.span-name').textContent === name);

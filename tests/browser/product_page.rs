@@ -1,4 +1,5 @@
-//! A product's own page follows one job with the browser's `EventSource`, through the product's own route.
+//! A product's own page that follows one job with the browser's `EventSource`, through the
+//! product's own route.
 
 use axum::{
     Router,

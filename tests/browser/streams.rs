@@ -1,4 +1,4 @@
-//! Streams of a reader with several tabs: shared, cut, restarted, paused.
+//! The streams of a reader with several tabs: shared, cut, restarted, paused.
 
 use livespan::LiveSpans;
 use opentelemetry::{
@@ -17,7 +17,7 @@ const IS_LIVE: &str = "return document.querySelector('#status').dataset.state ==
 const TEXT: &str = "return document.querySelector('#status-text').textContent";
 const ROWS: &str = "document.querySelector('#tree-rows').getAttribute('aria-rowcount')";
 
-/// Returns a script that is true if the shown trace has this many spans.
+/// Returns a script that is true if the shown trace has this number of spans.
 fn has_spans(count: usize) -> String {
     format!("return {ROWS} === '{count}'")
 }
@@ -34,7 +34,7 @@ fn subscribers(live: &LiveSpans) -> usize {
     live.status().subscribers
 }
 
-/// Waits until the server has this many streams.
+/// Waits until the server has this number of streams.
 async fn server_has(live: &LiveSpans, browser: &Browser, count: usize) {
     let counted = async {
         while subscribers(live) != count {
@@ -70,7 +70,8 @@ async fn eight_tabs_share_two_streams_whichever_of_them_is_closed() {
     }
     assert_eq!(subscribers(&app.live), 2, "one of traces, one of the list");
 
-    // The list opened first, then the first trace. Whichever tab held the connection is closed now.
+    // The list was opened first, then the first trace. One of their two tabs held the connection;
+    // both are closed now.
     for window in [&list, &windows[0]] {
         browser.go_to(window).await;
         browser.page.close_window().await.unwrap();
@@ -227,7 +228,7 @@ async fn a_browser_without_shared_workers_shows_everything_too() {
     app.stop();
 }
 
-/// Leaves the page and returns to it through the back-forward cache.
+/// Leaves the page, calls `meanwhile`, and returns through the back-forward cache.
 async fn leave_and_come_back(app: &App, browser: &Browser, meanwhile: impl FnOnce()) {
     browser.ask("window.isTheSame = true").await;
     browser.goto("about:blank").await;
@@ -283,8 +284,8 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());
     let browser = Browser::open().await;
-    // The test decides when leaving has taken too long: on a busy machine, the page's own time would be over before the
-    // server is asked.
+    // The page waits three seconds before it decides that it was not left. This test controls that
+    // timer, because on a busy machine it might fire before the server has noticed.
     let held = "const later = setTimeout; window.held = [];
         window.setTimeout = (run, delay, ...rest) => delay === 3_000 ? held.push(run) : later(run, delay, ...rest)";
     browser
@@ -310,7 +311,7 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
     app.stop();
 }
 
-/// Answers for the server what `GET /status` says of a sender.
+/// Replaces the response of `GET /status` by one with a sender.
 const SENDER: &str = r#"const ask = window.fetch; window.asked = 0;
     const told = { now: "2026-01-01T00:00:09Z", otlp: { refusedRequests: 0, openSpansNotFollowed: 0, senders: [{
         service: "<b>pay</b>", language: "go", sdk: "opentelemetry", sdkVersion: "1.38.0", lastHeard: "2026-01-01T00:00:04Z",

@@ -1,4 +1,4 @@
-//! Traces in one file, opened from a disk by a browser that has no network.
+//! Traces in one file, opened from disk by a browser without a network.
 
 use std::{
     path::PathBuf,
@@ -17,17 +17,18 @@ use crate::{
 };
 
 const HOSTILE: &str = "</script><script>window.ran = 1</script><!--<img src=x onerror='window.ran = 2'>\u{2028}\u{1}\"'&amp;";
-/// Returns names and states of all rows, in order.
+/// A script that returns names and states of all rows, in order.
 const ROWS: &str =
     "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
     .map(row => [row.querySelector('.span-name').textContent, row.dataset.state])";
-/// Returns what the page has loaded, what its policy has refused, and what a text has run.
+/// A script that returns the resources that the page has loaded, the violations of its policy, and
+/// any code that a span's text has run.
 const TROUBLE: &str = "return [performance.getEntriesByType('resource').map(entry => entry.name), window.refused ?? [], window.ran ?? null]";
 
-/// Tests run beside each other, and each file has a name of its own.
+/// Tests run concurrently, so each file has its own name.
 static FILES: AtomicUsize = AtomicUsize::new(0);
 
-/// A file that is gone with the test.
+/// A file that is removed with the test.
 struct SavedFile(PathBuf);
 
 impl SavedFile {
@@ -112,7 +113,7 @@ async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
     assert_eq!(browser.ask(says).await, expected);
     let address = "return location.hash";
     assert_eq!(browser.ask(address).await, json!(format!("#trace={trace}")));
-    // Back in time, by a link of its own.
+    // Goes back in time with the file's own scrubber.
     browser.ask("document.querySelector('.scrubber-slider').dispatchEvent(new KeyboardEvent('keydown', { key: 'Home', bubbles: true, cancelable: true }))").await;
     browser
         .until("the beginning", &rows_are(&json!([[HOSTILE, "running"]])))

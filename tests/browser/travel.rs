@@ -12,7 +12,7 @@ use crate::{
 };
 
 const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
-/// Returns names and states of all rows, in order.
+/// A script that returns names and states of all rows, in order.
 const ROWS: &str =
     "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
     .map(row => [row.querySelector('.span-name').textContent, row.dataset.state])";
@@ -110,7 +110,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     );
     browser.picture("time-travel").await;
 
-    // The past stands still while the trace goes on.
+    // The past does not change while the trace continues.
     let late = open(&app.tracer(), "late", &root);
     app.provider.force_flush().unwrap();
     assert_eq!(browser.ask(&rows_are(&moments[4].1)).await, true);
@@ -136,7 +136,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     app.stop();
 }
 
-/// Fetches the content that a link of the menu would save.
+/// Fetches the content that a menu link would save.
 async fn exported(browser: &Browser, link: &str) -> String {
     let script = format!(
         "const done = arguments[0];

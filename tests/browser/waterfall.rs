@@ -19,7 +19,7 @@ use crate::{
     paint::{BAR, LABEL, painted, width_of},
 };
 
-/// Opens a span that began this long ago.
+/// Opens a span that started this long ago.
 fn open_since(tracer: &SdkTracer, name: &'static str, parent: &Context, ago: Duration) -> Context {
     let span = tracer
         .span_builder(name)
@@ -80,7 +80,7 @@ fn bar(name: &str, rest: &str) -> String {
     )
 }
 
-/// Moves, presses or releases the mouse, as a hand would.
+/// Moves, presses or releases the mouse.
 async fn mouse(browser: &Browser, kind: &str, x: f64, y: f64) {
     let buttons = i32::from(kind == "mouseMoved" || kind == "mousePressed");
     let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1 });
@@ -308,7 +308,7 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
         press(&browser, key).await;
         rows_are(&browser, "it is open to that depth", rows).await;
     }
-    // The mark is painted, so it is found by its place in the row.
+    // The mark is painted, so the test finds it by its position in the row.
     let fold = ".dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: document.querySelector('#tree-rows').getBoundingClientRect().left + 32 }))";
     browser.ask(&bar("a", fold)).await;
     rows_are(&browser, "one is closed", "root|a|worse").await;
@@ -356,7 +356,7 @@ async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
     browser
         .until("followed, it shows what runs", &count(1 + 2 + 5))
         .await;
-    // Where a pointer would land, which is not a mark that is painted.
+    // Presses the mouse at a point of the row where no mark is painted.
     let press_at = |what: &str| {
         format!(
             "const {{ left, top, height }} = {what}.getBoundingClientRect();

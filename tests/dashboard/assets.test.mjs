@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about the files themselves: what a strict page policy and an offline machine need, and what each folder may use.
+// Claims about the files themselves: the requirements of a strict page policy and of an offline
+// machine, and the imports that each folder may use.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -11,9 +12,9 @@ const BUNDLE = new URL("../../src/dashboard/bundle/", import.meta.url);
 const ROOT = new URL("../../", import.meta.url);
 const FILES = readdirSync(FOLDER, { recursive: true, encoding: "utf8" }).filter((file) => path.extname(file) !== "");
 const MODULES = FILES.filter((file) => file.endsWith(".mjs"));
-/** What the page and its workers begin with: each becomes one file of the bundle. */
+/** The entry points of the page and its workers. Each becomes one file of the bundle. */
 const ENTRIES = ["views/main.mjs", "workers/hub-worker.mjs", "workers/import-worker.mjs"];
-/** What the modules of a folder may import from. */
+/** The folders from which the modules of a folder may import. */
 const MAY_IMPORT = {
   model: ["model"],
   net: ["model", "net"],
@@ -67,7 +68,7 @@ test("only net/stream.mjs knows EventSource", () => {
 
 test("models know neither page nor clock nor network", () => {
   for (const file of MODULES.filter((name) => folderOf(name) === "model")) {
-    // A file's text is a "document", and a model may say so.
+    // The names of locals in a model may contain "document".
     const used = code(file).match(/\b(document\.|document\[|window\b|globalThis\b|localStorage|fetch\(|Date\.now|performance\b|setTimeout\b)/g);
     assert.equal(used, null, `${file}: ${used}`);
   }
@@ -75,7 +76,7 @@ test("models know neither page nor clock nor network", () => {
 
 test("views and paint alone touch the page", () => {
   for (const file of MODULES.filter((name) => ["model", "net", "workers"].includes(folderOf(name)))) {
-    // The address below which the routes are is no part of what is seen.
+    // `document.baseURI` is allowed, because it only locates the routes.
     const used = code(file).match(/\bdocument\.(?!baseURI)\w+|\bwindow\b|\bHTML\w*Element\b|\bgetComputedStyle\b|\brequestAnimationFrame\b/g);
     assert.equal(used, null, `${file}: ${used}`);
   }
@@ -145,7 +146,7 @@ test("what is installed for contributors is locked, and its lock names no regist
   const { devDependencies, dependencies } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8"));
   assert.equal(dependencies, undefined);
   for (const version of Object.values(devDependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);
-  // Where to send money is no place that anything is installed from.
+  // The addresses of funding pages do not count, because nothing is installed from them.
   const lock = readFileSync(new URL("package-lock.json", ROOT), "utf8").replace(/^ *"url": ".*"$/gm, "");
   assert.equal(/"resolved"|:\/\//.test(lock), false);
 });

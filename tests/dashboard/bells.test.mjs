@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what a reader is told of, and about a trace in the forms of others.
+// Claims about notifications, and about a trace in the formats of other tools.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -49,7 +49,8 @@ test("a search tells of what was open while it was heard, and stays", () => {
   assert.deepEqual(hear(bells, [trace("old", "error"), trace("a", "running"), trace("x", "running", { name: "other" })]), []);
   assert.deepEqual(hear(bells, [trace("old", "error"), trace("a", "ok"), trace("x", "ok", { name: "other" })]), [["a", "ended", "ended after 1.50 s", true]]);
   assert.equal(bells.bells.length, 1);
-  // A search for what runs finds it no longer once it has ended: it is told of all the same.
+  // When a trace ends, a search for running traces no longer matches it. The bell must still report
+  // the end.
   const running = new Bells([{ kind: "search", of: "state:running", name: "" }]);
   hear(running, [trace("a", "running")]);
   assert.deepEqual(hear(running, [trace("a", "ok")]).length, 1);

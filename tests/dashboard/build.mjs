@@ -1,5 +1,5 @@
 // @ts-check
-// Events as the server would send them, for the tests. Holds no test.
+// Builds events as the server would send them, for the tests. Contains no test.
 
 export const TRACE = "0af7651916cd43dd8448eb211c80319c";
 

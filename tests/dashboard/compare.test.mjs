@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about two runs side by side.
+// Claims about the comparison of two runs.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -28,7 +28,8 @@ const said = ({ paths }) => Object.fromEntries(paths.map(({ name, verdict, delta
 
 test("runs are aligned by the names from the root down, whatever the ids and their order", () => {
   const a = traceOf([span("r", null, "job", 0, 100), span("x", "r", "read", 0, 40), span("y", "x", "parse", 0, 10), span("z", "r", "write", 50, 90)]);
-  // A child before its parent, other ids, and `parse` below `write` as well: another path.
+  // The child comes before its parent, the ids differ, and one `parse` is below `write`, which is
+  // another path.
   const b = traceOf([span("4", "3", "parse", 1_060, 1_070), span("3", "1", "write", 1_050, 1_150), span("1", null, "job", 1_000, 1_160), span("2", "1", "read", 1_000, 1_041)]);
   const comparison = compared(a, b);
   assert.deepEqual(comparison.paths.map(({ name, depth, parent, verdict }) => [name, depth, parent, verdict]), [
@@ -65,7 +66,7 @@ test("while the second runs, both are compared up to the same moment", () => {
   const early = compared(a, b, { a: 1e6, b: 20 });
   assert.deepEqual([early.moment, early.total], [20, { a: 20, b: 20 }]);
   assert.deepEqual(said(early), { job: ["same", 0, 1, 1], read: ["same", 0, 1, 1], write: ["later", 0, 0, 0] });
-  // It takes longer than the whole of the other one did.
+  // The open span already takes longer than it did in the whole other run.
   const late = compared(a, b, { a: 1e6, b: 70 });
   assert.deepEqual(said(late), { job: ["same", 0, 1, 1], read: ["slower", 30, 1, 1], write: ["missing", -20, 1, 0] });
   assert.deepEqual([late.paths[1].b.open, late.paths[1].b.time], [1, 70]);
@@ -123,7 +124,7 @@ test("two of 20,000 spans are compared within 500 ms", () => {
     span(`p${at}`, "r", "page", at * 20, at * 20 + 18), span(`a${at}`, `p${at}`, "read", at * 20, at * 20 + 5), span(`b${at}`, `p${at}`, "write", at * 20 + 6, at * 20 + 9 + slower), span(`c${at}`, `b${at}`, `query ${at % 50}`, at * 20 + 7, at * 20 + 8),
   ]).flat()]);
   const [a, b] = [run(0), run(4)];
-  // The best of some: what else the machine does is not measured.
+  // The fastest of several runs counts, because other programs can only slow one down.
   const times = Array.from({ length: 5 }, () => {
     const began = performance.now();
     compared(a, b);

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the palettes: what is to be read can be read, in both themes (WCAG 2.2, level AA).
+// Claims about the palettes: all text is readable in both themes (WCAG 2.2, level AA).
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about the critical path. A plain recursive reading of the same rule is what random traces are compared with.
+// Claims about the critical path. Random traces are compared with a plain recursive implementation
+// of the same rule.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

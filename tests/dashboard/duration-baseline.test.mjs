@@ -1,11 +1,11 @@
 // @ts-check
-// Claims about what is known of usual durations.
+// Claims about the usual durations of spans.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Expectations, isSlow, timesUsual } from "../../src/dashboard/assets/net/duration-baseline.mjs";
 
-/** A server whose answers a test gives, and a clock that it moves. */
+/** A server whose responses a test chooses, and a clock that the test moves. */
 function fake() {
   const asked = /** @type {{route: string, answer: (status: number, body: any) => Promise<void>}[]} */ ([]);
   const world = {

@@ -11,7 +11,11 @@ const OTHER = "1af7651916cd43dd8448eb211c80319c";
 const ABOUT = { type: "file", version: 1, made: at(90), by: "livespan/0.1.0", traces: 1 };
 const PROCESS = { type: "process", process: "p1", service: "shop", resource: { "host.name": "web-3" }, pid: 4112, timestamp: at(0), startTimestamp: at(0) };
 
-/** What the server leaves out of an end. @param {any} end @param {object} [attributes] */
+/**
+ * Returns an end without the fields that the server omits.
+ * @param {any} end
+ * @param {object} [attributes]
+ */
 function shortened({ traceId, parentSpanId, name, kind, process, service, scope, startTimestamp, ...rest }, attributes = {}) {
   return { ...rest, attributes };
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what is read from files.
+// Claims about reading events from files.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -181,7 +181,7 @@ test("a trace whose file is gone says so", () => {
   assert.deepEqual([feed.phase, feed.model.traceId], ["refused", TRACE]);
 });
 
-/** Reads a text as a file is read. @param {string} text */
+/** Reads a text in the way that a file is read. @param {string} text */
 function taken(text) {
   const reader = new EventReader();
   const events = [...reader.read(text), ...reader.end()];
@@ -209,7 +209,7 @@ test("integers of any size keep their digits, and texts stay as they are", () =>
 
 test("of two spans with one id both are shown, and a repetition is none", () => {
   const traces = new FileTraces("log.jsonl");
-  // The same end again is a repetition, and the end of a lost span is replaced.
+  // A repetition of the same end is left out. An end of a lost span replaces the lost end.
   const lost = { lost: { reason: "crashed", lastHeard: at(3) }, spanId: "00f067aa0ba902b8" };
   const other = event({ name: "another", startTimestamp: at(2) });
   traces.take([event(), event(), other, { ...other }, event({ name: "third" }), event(lost), event({ spanId: lost.spanId, timestamp: at(11) })]);
@@ -218,7 +218,7 @@ test("of two spans with one id both are shown, and a repetition is none", () => 
   const { model } = /** @type {any} */ (traces.feed(`file:${TRACE}`));
   const told = Array.from({ length: model.spans.count }, (_, index) => `${spanAt(model, index).id} ${spanAt(model, index).name} ${spanAt(model, index).event.spanId}`);
   assert.deepEqual([traces.leftOut(), told], [["metrics (3)"], [`${SPAN} a ${SPAN}`, `10f067aa0ba902b7 another ${SPAN}`, `20f067aa0ba902b7 third ${SPAN}`, "00f067aa0ba902b8 a 00f067aa0ba902b8"]]);
-  // However many there are, they have a bound, and what is beyond it is counted.
+  // The number of traces is bounded, and those beyond the bound are counted.
   const many = new FileTraces("many.jsonl");
   many.take(Array.from({ length: 20 }, (_, n) => event({ name: String(n) })));
   const { spans, refusedSpans } = /** @type {any} */ (many.feed(`file:${TRACE}`)).model;

@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about where the flame view puts spans, what it draws, and the cost with the largest traces.
+// Claims about the flame view: the places of spans, the drawn boxes, and the cost with the largest
+// traces.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what follow mode keeps in view.
+// Claims about the part of a trace that follow mode keeps in view.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about groups of siblings: who is in them, what is told of them, and which of their members are rows.
+// Claims about groups of siblings: their members, their summaries, and the members that are rows.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -23,7 +23,11 @@ function traceOf(...events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-/** A root with pages: the first runs, the third failed, the fourth has an error below, the others took 1, 2, 3 … ms. @param {number} count */
+/**
+ * A root with pages: the first runs, the third failed, the fourth has an error below it, and the
+ * others took 1, 2, 3 … ms.
+ * @param {number} count
+ */
 function pages(count) {
   const events = [started("root", null, 0)];
   for (let page = 0; page < count; page += 1) {
@@ -35,7 +39,11 @@ function pages(count) {
   return traceOf(...events);
 }
 
-/** What each row is. @param {Trace} trace @param {import("../../src/dashboard/assets/model/visible-rows.mjs").Fold} [fold] */
+/**
+ * Describes each row.
+ * @param {Trace} trace
+ * @param {import("../../src/dashboard/assets/model/visible-rows.mjs").Fold} [fold]
+ */
 function rowsOf(trace, fold = unfolded()) {
   const rows = flatten(trace, fold);
   const groups = groupsOf(trace);

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about many tabs over few connections.
+// Claims about many tabs that share few connections.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,7 @@ import { FakeWorld } from "./world.mjs";
 /** @param {number} n @returns {string} */
 const trace = (n) => String(n).padStart(32, "0");
 
-/** Tabs, the hub they share, and the server behind it. */
+/** Several tabs, the hub that they share, and its server. */
 class Desk {
   constructor() {
     this.world = new FakeWorld();
@@ -37,7 +37,7 @@ class Desk {
     return this.open().map((source) => source.url.slice("http://x/live/".length));
   }
 
-  /** Lets everything that is due happen, and the server send all it has. */
+  /** Runs everything that is due, and lets the server send all of its events. */
   settle() {
     for (let round = 0; round < 4; round += 1) {
       this.world.pass(20);
@@ -47,7 +47,7 @@ class Desk {
   }
 }
 
-/** A page; frozen, it reads nothing, and what is sent to it waits. */
+/** A page. While it is frozen, it reads nothing, and messages to it wait. */
 class Tab {
   /** @param {Desk} desk */
   constructor(desk) {

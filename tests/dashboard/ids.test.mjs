@@ -9,9 +9,9 @@ import { shortId } from "../../src/dashboard/assets/model/ids.mjs";
 test("a short form begins where an id begins to tell something", () => {
   assert.equal(shortId("4bf92f3577b34da6a3ce929d0e0e4736"), "4bf92f35");
   assert.equal(shortId("00f067aa0ba902b7"), "f067aa0b");
-  // As tracers of 64 bits write them.
+  // The form of tracers with 64-bit ids.
   assert.equal(shortId("0000000000000000a3ce929d0e0e4736"), "a3ce929d");
-  // As those write them that count.
+  // The form of tracers that count their ids.
   assert.deepEqual(["00000000000000000000000000000001", "000000000000000a", "0000000000000000"].map(shortId), ["00000001", "0000000a", "00000000"]);
   assert.equal(shortId("00000000000000000000000123456789"), "12345678");
   assert.equal(shortId("abc"), "abc");

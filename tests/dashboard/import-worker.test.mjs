@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about the worker that reads files: what it takes and what it says, with the worker's globals replaced.
+// Claims about the worker that reads files: its input and its messages. The test replaces the
+// worker's globals.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -24,7 +25,7 @@ function read(contents) {
       if (message.events === undefined) return resolve({ ...message, events });
       events.push(...message.events);
       assert.ok(message.share >= 0 && message.share <= 1, String(message.share));
-      // As the page does: when it has taken them.
+      // The page sends this when it has processed the events.
       queueMicrotask(() => tell({ data: "next" }));
     };
     tell({ data: new Blob([/** @type {any} */ (contents)]) });

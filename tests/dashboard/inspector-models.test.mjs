@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about what the inspector makes of a span: what went wrong below it, frames, statements, conversations.
+// Claims about the inspector's models of a span: errors below it, stack frames, statements,
+// conversations.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about keys: what is bound stands on the sheet, what stands there is bound, and no key means two things.
+// Claims about keys: every bound key is on the help sheet, every key on the sheet is bound, and no
+// key has two meanings.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -10,7 +11,11 @@ import { KEY_SHEET } from "../../src/dashboard/assets/views/help-view.mjs";
 const FOLDER = new URL("../../src/dashboard/assets/", import.meta.url);
 const SHEET = KEY_SHEET.flatMap(([, lines]) => lines.flatMap(([keys]) => (typeof keys === "string" ? [] : keys)));
 
-/** The key table that a view defines, with what each key calls. @param {string} file @returns {Record<string, () => string>} */
+/**
+ * Returns the key table that a view defines, with the function of each key.
+ * @param {string} file
+ * @returns {Record<string, () => string>}
+ */
 function keysOf(file) {
   const text = readFileSync(new URL(file, FOLDER), "utf8");
   const table = /keys = \{([\s\S]*?)\};/.exec(text)?.[1] ?? "";
@@ -70,7 +75,7 @@ test("keys of the list move and open", () => {
   assert.deepEqual(done, ["move 1", "move -1", "move 1", "move -1", "move 15", "move -15", "move -Infinity", "move Infinity", "open", "search", "back"]);
 });
 
-/** An element that answers like one of these kinds. @param {...string} kinds */
+/** An element that matches selectors of these kinds. @param {...string} kinds */
 function focused(...kinds) {
   return { closest: (/** @type {string} */ selectors) => (selectors.split(", ").some((selector) => kinds.includes(selector)) ? {} : null) };
 }

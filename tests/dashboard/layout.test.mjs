@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the arithmetic of rows, bars, labels and ticks.
+// Claims about the positions of rows, bars, labels and ticks.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

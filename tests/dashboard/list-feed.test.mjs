@@ -12,7 +12,7 @@ const trace = (sequence, more = {}) => ({ traceId: `t${sequence}`, name: `job ${
 /** @param {number} from @param {number} to */
 const traces = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => trace(from + index));
 
-/** A server with a log of `last` traces, which a test asks and drives. @param {number} last */
+/** A server with a log of `last` traces, which a test controls. @param {number} last */
 function serverOf(last) {
   const asked = /** @type {string[]} */ ([]);
   const timers = /** @type {Map<number, () => void>} */ (new Map());
@@ -179,7 +179,7 @@ test("the list says that the store fails, when it works again, and what was lost
   assert.deepEqual(status(), ["live", "Live", none]);
   server.onEvent({ type: "degraded", id: "", data: { type: "degraded" } });
   assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: what comes now comes late, or cannot be replayed"]);
-  // While the page stands still, what it will say goes on.
+  // While the page is paused, its status continues to be updated.
   feed.pause();
   const gap = { type: "gap", id: "aaaaaaaa-9", data: { type: "gap", reason: "dropped", lost: { starts: 2, ends: 1, other: 0 } } };
   for (const event of [gap, gap]) server.onEvent(event);

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what a reader narrows the list by.
+// Claims about the filters of the list.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

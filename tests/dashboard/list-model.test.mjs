@@ -148,7 +148,7 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
   };
   told(1, 1);
   told(2, 2);
-  // Told again for another reason: no step.
+  // The same progress, reported again for another reason, is not a step.
   told(2, 3);
   told(3, 3);
   const speed = list.speeds.get("a");
@@ -174,7 +174,7 @@ test("what the server found in events matches as long as its summary does, and o
   reduceList(list, { type: "page", data: { traces: [{ ...summary("b", 2, "error"), match }, { ...summary("c", 0), match }], next: null } });
   assert.deepEqual(ids(list, { query: "declined" }), ["b", "c"]);
   assert.deepEqual([ids(list, { query: "declined state:error" }), ids(list, { query: "@k:declined -state:error" }), ids(list, { query: "" })], [["b"], ["c"], ["b", "a", "c"]]);
-  // A live update of it brings no match along.
+  // A live update of the trace does not contain the match.
   reduceList(list, frame([summary("b", 2, "ok")]));
   assert.deepEqual([ids(list, { query: "declined" }), list.traces.get("b")?.match], [["b", "c"], undefined]);
   forgetOlder(list);

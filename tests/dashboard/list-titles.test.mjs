@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what a row of the list calls a trace.
+// Claims about the title of a trace in the list.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about the feed of log records over all traces: each record once, however it comes, and no hole that is not filled.
+// Claims about the feed of log records over all traces: each record appears once, whichever way it
+// arrives, and every hole is filled.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -11,7 +12,7 @@ const record = (n) => log("a", n, { body: `r${n}` }).data;
 /** @param {number} from @param {number} to @returns {any[]} the newest first */
 const records = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => record(to - index));
 
-/** A feed, and the server that it asks. */
+/** A feed, and the server from which it reads. */
 function desk() {
   const asked = /** @type {string[]} */ ([]);
   /** @type {any} */

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about records as one list: what is in it, in which order, and what a search of it finds.
+// Claims about the list of records: its contents, its order, and the results of a search in it.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -36,7 +36,7 @@ test("log records, span events and exceptions are one list in order of time, eac
   assert.deepEqual(take(updated("a", 5, { events: [bad] }), log("gone", 1, { body: "one" })), all);
   assert.deepEqual(take(ended("a", null, 0, 9, { events: [moment("two", 2, { level: "WARN" }), bad] })), all, "the end repeats its events");
   assert.deepEqual(lines.lines.counts, { ERROR: 1, WARN: 1, INFO: 2, DEBUG: 0, TRACE: 0 });
-  // An end that knows better than its updates.
+  // An end that corrects its span's updates.
   const other = createTrace(TRACE);
   for (const event of [started("a", null, 0), updated("a", 2, { events: [moment("x", 1), moment("y", 2)] })]) reduceTrace(other, event);
   assert.deepEqual(told(lines.update(other)), ["1 INFO x a", "2 INFO y a"]);
@@ -105,7 +105,7 @@ test("a record without a text has that of its error, and does not tell it a seco
   assert.deepEqual(told({ body: null, attributes }), ["EOF", [["product", 194]]]);
   assert.deepEqual(told({ attributes: { error: { code: 7 }, "exception.message": "no card" } }), ["no card", [["error", { code: 7 }]]]);
   assert.deepEqual(told({ attributes: { error: { code: 7 } } }), ['{"code":7}', []]);
-  // What has a text of its own keeps its fields.
+  // A record with its own text keeps its fields.
   assert.deepEqual(told({ body: "left out", attributes }), ["left out", [["product", 194], ["error", "EOF"]]]);
   assert.deepEqual(told({ eventName: "job.done", attributes }), ["job.done", [["product", 194], ["error", "EOF"]]]);
   assert.deepEqual(fieldsOf({ ...lineOfLog({}, 0), data: { name: "retry", attributes } }), [["product", 194], ["error", "EOF"]]);

@@ -1,5 +1,6 @@
 // @ts-check
-// A fake server: a log in memory, and the streams that it serves to fake connections. Holds no test.
+// A fake server: a log in memory, and the streams that it serves to fake connections. Contains no
+// test.
 
 /** @typedef {import("./world.mjs").FakeEventSource} Source */
 
@@ -10,7 +11,7 @@ export class FakeLog {
     this.first = 1;
     /** @type {{sequence: number, traceId: string | null}[]} */
     this.events = [];
-    /** Where each connection stands. @type {Map<Source, number>} */
+    /** The position of each connection. @type {Map<Source, number>} */
     this.places = new Map();
   }
 
@@ -35,7 +36,11 @@ export class FakeLog {
     this.first += this.events.splice(0, count).length;
   }
 
-  /** Sends a connection at most `count` events; greets it first. @param {Source} source @param {number} count */
+  /**
+   * Sends at most `count` events to a connection, after its greeting.
+   * @param {Source} source
+   * @param {number} count
+   */
   serve(source, count) {
     if (source.readyState === 2) return;
     const query = new URL(source.url, "http://x").searchParams;

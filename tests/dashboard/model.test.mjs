@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the trace model: what a reader sees after any order of events.
+// Claims about the trace model: the trace that a reader sees after any order of events.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -77,12 +77,12 @@ test("a remote parent is marked as remote, and the trace is named after the loca
 test("the first span without a known parent names the trace, in whatever order they come", () => {
   const one = [started("orphan", "gone", 1), started("root", null, 2)];
   for (const events of [one, [...one].reverse()]) assert.equal(traceName(traceOf(...events)), "orphan");
-  // Of two that started together, the one that comes first in the log.
+  // Of two spans that started together, the one that comes first in the log.
   const two = [started("b", null, 1), started("a", null, 1)];
   assert.deepEqual([traceName(traceOf(...two)), traceName(traceOf(...[...two].reverse()))], ["b", "a"]);
-  // A span that is named as a parent before it is seen comes where its own event comes.
+  // A span that is named as a parent before its own event takes its place when its event arrives.
   assert.equal(traceName(traceOf(started("child", "late", 5), started("early", null, 1), started("late", null, 1))), "early");
-  // A start that is corrected may change it.
+  // A corrected start time may change the root.
   const trace = traceOf(started("a", null, 1), started("b", null, 2));
   reduceTrace(trace, ended("b", null, 0, 3));
   assert.equal(traceName(trace), "b");
@@ -234,7 +234,8 @@ test("types, fields and traces that are not known change nothing", () => {
 
 test("after a restart of the log nothing stays running, and the new log may take that back", () => {
   const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), started("b", null, 2), hello("bbbbbbbb"));
-  // Up to the last event of the trace, which every tab has alike; when a span was last heard, only the log could say.
+  // The bar ends at the last event of the trace, which is the same in every tab. Only the log could
+  // tell when a span last reported.
   assert.deepEqual(picture(trace), ["a lost 1–2", "b lost 2–2"]);
   assert.deepEqual(span(trace, "a").loss, { reason: "restarted", lastHeard: NaN, local: true });
   assert.equal(trace.restarts, 1);
@@ -340,7 +341,8 @@ test("a trace of the greatest size counts what it refuses", () => {
   const trace = createTrace(TRACE);
   for (let index = 0; index < SPANS_MAX + 3; index += 1) reduceTrace(trace, ended(String(index), null, 0, 1));
   assert.deepEqual([trace.spans.count, trace.refusedSpans], [SPANS_MAX, 3]);
-  // The newest are kept, so that a reader who follows sees what comes; of the oldest, some go at once.
+  // The newest records are kept, so that a reader who follows sees new ones. The oldest are removed
+  // many at a time.
   for (let index = 0; index < LOGS_MAX + 5_000; index += 1) {
     reduceTrace(trace, { type: "log", id: `x-${index + 1}`, data: { traceId: TRACE, spanId: "7", timestamp: at(index), body: index } });
   }
@@ -365,7 +367,7 @@ test("every change of a span is written in the journal", () => {
   for (let count = 0; count < 40_000; count += 1) update(2 + count);
   assert.deepEqual(names(first.next).seen, ["a", "b", "root"]);
   for (let count = 40_000; count < 80_000; count += 1) update(2 + count);
-  // Too long ago to be known: all of them.
+  // If the last seen version is too old, all spans count as changed.
   assert.deepEqual(names(first.next).seen, ["a", "b", "calm", "root"]);
 });
 
@@ -381,7 +383,10 @@ test("a parent counts its open and failed children, through every change of stat
   assert.deepEqual(counts(), [4, 1, 2]);
 });
 
-/** What the incremental tree should say, worked out from scratch. @param {{id: string, parent: string | null, state: string, start: number}[]} spans */
+/**
+ * Computes from scratch what the incremental tree should contain.
+ * @param {{id: string, parent: string | null, state: string, start: number}[]} spans
+ */
 function naive(spans) {
   const bad = (/** @type {string} */ state) => state === "error";
   /** @type {string[]} */

@@ -1,12 +1,13 @@
 // @ts-check
-// A part of the page that comes after the rest: it comes once, and a failure can be tried again.
+// Claims about a part of the page that loads later: it loads once, and a failed load can be tried
+// again.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { OnDemand } from "../../src/dashboard/assets/net/on-demand.mjs";
 
-/** A part whose loading the test decides. */
+/** A part whose loading the test controls. */
 function world() {
   /** @type {PromiseWithResolvers<string>[]} */
   const loads = [];
@@ -54,7 +55,8 @@ test("a failure stays until it is tried again, and then what was asked for is do
   assert.deepEqual([loads.length, onDemand.state, got], [1, "failed", []]);
   onDemand.again();
   onDemand.again();
-  // Each attempt has a number, from which the page makes an address that no browser has given up on.
+  // Each attempt has a number. The page makes a different address from it, because a browser does
+  // not load a failed module address again.
   assert.deepEqual([loads.map((/** @type {any} */ { attempt }) => attempt), onDemand.state], [[0, 1], "loading"]);
   loads[1].resolve("views");
   await settled();

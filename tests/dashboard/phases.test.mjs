@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the phases of a long job, and about when it may end.
+// Claims about the phases of a long job, and about its estimated end.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

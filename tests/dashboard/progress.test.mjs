@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about progress: what it says, and what it does not claim to know.
+// Claims about progress: the shown values, and the values that cannot be known.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

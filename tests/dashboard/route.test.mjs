@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about addresses: what they say comes back, and what makes no sense is left out.
+// Claims about addresses: parsing restores what was written, and invalid parts are ignored.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

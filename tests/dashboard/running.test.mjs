@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about what an open span says of the moment: what it awaits, which thread it holds, when it worked.
+// Claims about the current state of an open span: its await point, the thread that it blocks, and
+// the times at which it worked.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the search grammar. The examples are those of the server's own test.
+// Claims about the search grammar. The server's own test uses the same examples.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what the status says of senders of OTLP.
+// Claims about OTLP senders in the status.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about reading a snapshot while it comes: wherever it is cut, the same spans come out, once and in order.
+// Claims about reading a snapshot while it arrives: wherever its bytes are split, the result is the
+// same spans, once and in order.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what the inspector says of a span.
+// Claims about the inspector's details of a span.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -41,7 +41,8 @@ test("the search made from an attribute finds its span, whatever the value", () 
     reduceTrace(trace, ended("b", null, 0, 1, { name: "m", attributes: { other: 1 } }));
     const query = termFor(key, value);
     assert.equal(parseQuery(query, "trace").wrong, null, query);
-    // Quotes cannot be searched for; what stands around them is not enough to find it.
+    // A search cannot contain the quotes of a value, and the rest of the value does not suffice to
+    // find it.
     if (String(value).includes('"')) continue;
     assert.equal(new TraceSearch().update(trace, query, 0)?.list().map((index) => trace.spans.ids[index]).join(), "a", query);
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about what a row calls a span, and what stands beside its title.
+// Claims about the title of a span's row, and the text beside it.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the rows that stay at the top while others are scrolled.
+// Claims about the rows that stay at the top while others scroll.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -19,7 +19,7 @@ function shown(events, tops, fold = unfolded()) {
 
 test("the ancestors of the first row below them stay, each where it would leave the view", () => {
   const events = [started("root", null, 0), started("a", "root", 1), ...[2, 3, 4].map((at) => started(`a${at}`, "a", at)), started("b", "root", 5), started("b1", "b", 6), started("b2", "b", 7)];
-  // root, a, a2, a3, a4, b, b1, b2
+  // The rows: root, a, a2, a3, a4, b, b1, b2
   assert.deepEqual(shown(events, [0, 1, 10, 20, 25, 30, 40, 50, 60]), [[], [0, 1], [0, 1], [0, 1], [0], [0], [0], [0, 5], [0, 5]]);
 });
 
@@ -37,6 +37,6 @@ test("the row of a group stays above its members", () => {
   const fold = unfolded();
   fold.groups.usual = 8;
   const events = [started("root", null, 0), ...Array.from({ length: 9 }, (_, at) => started(`p${at}`, "root", at, { name: "page" }))];
-  // root, group, chips, p0 …
+  // The rows: root, group, chips, p0 …
   assert.deepEqual(shown(events, [10, 30, 50], fold), [[0, 1], [0, 1], [0, 1]]);
 });

@@ -1,5 +1,5 @@
 // @ts-check
-// The icon of a tab: one for each state, none that looks like another.
+// Claims about the icon of a tab: each state has its own, and no two look alike.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -11,7 +11,7 @@ test("each state that a trace can be shown in has an icon of its own, which is o
   const states = new Set(STATE_NAMES.flatMap((state) => [shownState(state, false), shownState(state, true)]).filter((state) => state !== "placeholder"));
   const icons = [...states].map((state) => [state, tabIcon(state)]);
   const looks = new Map(icons.map(([state, icon]) => [icon, state]));
-  // A panic is an error to somebody who sees sixteen pixels.
+  // At sixteen pixels, a panic looks like an error.
   assert.deepEqual([...states].filter((state) => ![...looks.values()].includes(state)), ["error"]);
   for (const [state, icon] of icons) {
     assert.match(icon, /^data:image\/svg\+xml,%3Csvg [^"<>#]*%3C\/svg%3E$/, state);

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about time and pixels: zoom, pan, and the gaps that are drawn narrow.
+// Claims about time and pixels: zoom, pan, and gaps that are drawn narrow.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

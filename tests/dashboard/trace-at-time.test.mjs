@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the trace as it looked at any moment.
+// Claims about the trace as it was at any earlier moment.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,7 +12,7 @@ function traceOf(events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-/** What can be seen of a trace: spans by place, with what hangs below them. @param {any} trace */
+/** Returns the visible parts of a trace: spans by place, with their children. @param {any} trace */
 function picture(trace) {
   /** @param {number} index @returns {any} */
   const node = (index) => {
@@ -125,7 +125,7 @@ test("any moment of any trace is what a replay of the log up to it shows", () =>
     const log = [];
     const count = 1 + below(30);
     for (let n = 0; n < count; n += 1) {
-      // Parents start no later than their children, unless they were never seen.
+      // A parent starts no later than its children, unless it was never seen.
       const parent = n === 0 || below(8) === 0 ? null : below(6) === 0 ? `gone${below(3)}` : `s${below(n)}`;
       const start = n * 4 + below(4);
       const end = start + below(60);

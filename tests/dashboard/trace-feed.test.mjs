@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about a snapshot and its stream together.
+// Claims about a snapshot combined with its stream.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ import { HELD_MAX, TraceFeed } from "../../src/dashboard/assets/net/trace-feed.m
 import { TRACE, at, ended, hello, started } from "./build.mjs";
 import { FakeWorld, openStream } from "./world.mjs";
 
-/** A world whose JSON answers are a queue. @param {{status: number, body: any}[]} answers */
+/** A world with a queue of JSON responses. @param {{status: number, body: any}[]} answers */
 function worldOf(answers) {
   const fake = new FakeWorld();
   const environment = fake.environment();
@@ -24,7 +24,7 @@ function worldOf(answers) {
         asked.push(route);
         return answers.shift() ?? { status: 0, body: null };
       },
-      // As a large one comes: some spans first, the others with the rest.
+      // Simulates a large snapshot: some spans arrive first, the others with the rest.
       getSnapshot: async (/** @type {string} */ route, /** @type {() => (spans: any[]) => void} */ begin) => {
         asked.push(route);
         const answer = answers.shift() ?? { status: 0, body: null };
@@ -48,7 +48,7 @@ function snapshot(spans, cursor) {
   return { status: 200, body: { traceId: TRACE, cursor, now: at(100), processes: [], spans, updates: [], logs: [] } };
 }
 
-/** Lets promises settle. */
+/** Lets pending promises settle. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /** @param {TraceFeed} feed */

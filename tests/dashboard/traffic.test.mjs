@@ -42,7 +42,7 @@ test("the window is the smallest that holds all that is known of", () => {
 test("what was not loaded is not counted as nothing: only later buckets are known", () => {
   const running = { state: "running", firstId: "aaaaaaaa-5" };
   const traffic = trafficOf(listOf([trace("a", 30_000), trace("b", 50_000, running)], { next: "100" }), NOW, { query: "" });
-  // The open one is there because it is open; others of its time may not be.
+  // The open trace is in the list because it is open. Other traces of its time may be missing.
   assert.deepEqual([traffic.known, traffic.total, counted(traffic.started)], [59, 1, { 60: 1, 100: 1 }]);
   assert.equal(perSecond(traffic), 1 / 30.5);
 });

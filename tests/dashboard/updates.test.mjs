@@ -1,6 +1,6 @@
 // @ts-check
-// Claims about what happens in a span while it is open: each prefix of a log is a state that the span was in, and its end
-// says all of it once more.
+// Claims about the changes of an open span: each prefix of a log is a state that the span was in,
+// and its end repeats all of them.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -20,7 +20,7 @@ function traceOf(events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-/** What a reader is told of a span. @param {any} trace @param {string} [id] */
+/** Returns the fields of a span that a reader sees. @param {any} trace @param {string} [id] */
 function told(trace, id = "a") {
   const index = indexOf(trace, id);
   const { status, events, links, task, awaiting, panic } = eventOf(trace, index) ?? {};
@@ -86,7 +86,7 @@ test("an open span that says that it fails is an error until it says otherwise, 
   assert.deepEqual(seen(fails, ended("a", "root", 0, 3, status("ERROR"))), [1, "failing", "error", "failing", 1]);
   assert.deepEqual(seen(fails, ended("a", "root", 0, 3)), [0, "running", "ok", "running", -1]);
   assert.deepEqual(seen(fails, { type: "gap", data: { type: "gap", reason: "epoch", lost: null } }), [0, "lost", "lost", "lost", 0]);
-  // As it was at a moment.
+  // The state at an earlier moment.
   const events = [started("root", null, 0), started("a", "root", 0), fails, ended("a", "root", 0, 3)];
   const trace = traceOf(events);
   const moments = new Moments(trace, historyOf(events.map(({ data }) => data), trace.originSeconds), 9);
@@ -107,7 +107,7 @@ test("an update that comes before its start, twice, or after the end changes not
   assert.deepEqual(told(traceOf([started("a", null, 0), update, update, started("a", null, 0)])), usual);
   const final = ended("a", null, 0, 5, { attributes: { n: 7 } });
   assert.deepEqual(told(traceOf([started("a", null, 0), update, final, update])), told(traceOf([final])));
-  // An older one that comes again takes nothing back.
+  // An older update that arrives again changes nothing.
   const newer = updated("a", 3, { attributes: { n: 2 } }, "x-3");
   assert.deepEqual(told(traceOf([started("a", null, 0), update, newer, update])), told(traceOf([started("a", null, 0), update, newer])));
 });
@@ -151,7 +151,11 @@ function generator(seed) {
   };
 }
 
-/** One span's life: what it was after each event, and the events. @param {(below: number) => number} below @param {string} id */
+/**
+ * The life of one span: its state after each event, and the events.
+ * @param {(below: number) => number} below
+ * @param {string} id
+ */
 function life(below, id) {
   const now = { name: id, attributes: /** @type {any} */ ({ first: 1 }), attributeTypes: {}, events: /** @type {any[]} */ ([]), links: /** @type {any[]} */ ([]), status: /** @type {any} */ (undefined) };
   const log = [started(id, null, 0, { attributes: { ...now.attributes } })];
@@ -190,7 +194,7 @@ test("every prefix is a state that the span was in, and the end alone says as mu
       reduceTrace(trace, event);
       assert.deepEqual(stateNow(trace, "a"), states[place], `seed ${seed}, event ${place}`);
     }
-    // A snapshot of any prefix, with the updates apart or in one, and the stream after it.
+    // A snapshot of any prefix, with separate or merged updates, and the stream after it.
     const cut = below(events.length) + 1;
     const [begin, ...updates] = events.slice(0, cut).map(({ data }) => data);
     const folded = updates.length === 0 ? [] : [{ ...updates.reduce(withUpdate, {}), type: "updated", traceId: TRACE, spanId: "a", timestamp: updates[updates.length - 1].timestamp }];

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about a run against what is usual for its name.
+// Claims about a run compared with the usual durations of its name.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,5 +1,6 @@
 // @ts-check
-// Claims about which spans are rows and in which order, and about the cost with the largest traces.
+// Claims about the spans that are rows, about their order, and about the cost with the largest
+// traces.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -69,7 +70,10 @@ test("open to a depth opens that many levels", () => {
   assert.deepEqual([0, 1, 2, 3, Infinity].map((depth) => ids(trace, openTo(depth)).length), [1, 3, 4, 5, 5]);
 });
 
-/** A root with `count` children: a failed and a lost one, two that run, the others done. @param {number} count */
+/**
+ * A root with `count` children: one failed, one lost, two running, the others ended.
+ * @param {number} count
+ */
 function wide(count) {
   const trace = traceOf(started("root", null, 0));
   for (let index = 0; index < count; index += 1) {
@@ -167,7 +171,8 @@ test("children in the worst order of arrival are sorted once, not with every ste
   const count = 100_000;
   const trace = traceOf(started("root", null, 0));
   for (let index = count; index > 0; index -= 1) reduceTrace(trace, ended(`c${index}`, "root", index, index + 1));
-  // Given up after some steps: searching on would be quadratic, and this test would take minutes.
+  // The search gives up after some steps. Without that, it would be quadratic, and this test would
+  // take minutes.
   assert.equal(trace.spans.has(0, FLAG.unsorted), true);
   const rows = flatten(trace, openTo(Infinity));
   assert.deepEqual([rows.count, trace.spans.ids[rows.spans[1]], trace.spans.ids[rows.spans[count]]], [count + 1, "c1", `c${count}`]);
@@ -201,7 +206,10 @@ test("a trace 100,000 spans deep works in both directions", () => {
   }
 });
 
-/** A root with 100 children that are ok, each with a child of its own. @param {number[]} bad whose child failed */
+/**
+ * A root with 100 successful children, each of which has one child.
+ * @param {number[]} bad the ones whose child failed
+ */
 function fanOut(bad) {
   const events = [started("root", null, 0)];
   for (let at = 0; at < 100; at += 1) {
@@ -217,7 +225,7 @@ test("failures below the children of a rolled-up parent are seen, and marked on 
   assert.deepEqual(["root", "c3", "g3", "c4"].map((id) => trace.spans.has(indexOf(trace, id), FLAG.errorBelow)), [true, true, false, false]);
   const rows = flatten(trace, fold);
   assert.equal(unhide(trace, fold, rows, indexOf(trace, "g70")), false, "nothing hides it");
-  // One that comes later becomes a row as well.
+  // A failed span that arrives later becomes a row as well.
   reduceTrace(trace, ended("late", "g4", 6, 6.2, FAILED));
   assert.deepEqual(ids(trace), ["root", "c3", "g3", "c4", "g4", "late", "c70", "g70", "100 done · 3 with errors below"]);
 });

@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the line that says what a trace is waiting for.
+// Claims about the line that names the await points of a trace.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,10 +1,10 @@
 // @ts-check
-// A fake of what the stream needs of the world: a clock that a test moves, and connections that a test drives.
-// Holds no test.
+// A fake environment for a stream: a clock that a test moves, and connections that a test controls.
+// Contains no test.
 
 import { ResilientStream } from "../../src/dashboard/assets/net/stream.mjs";
 
-/** Listeners and state of one connection, as a browser would keep them. */
+/** The listeners and the state of one connection, as in a browser. */
 export class FakeEventSource {
   /** @param {string} url @param {FakeWorld} world */
   constructor(url, world) {
@@ -41,13 +41,13 @@ export class FakeEventSource {
     this.fire(type, { data: typeof data === "string" ? data : JSON.stringify(data), lastEventId: this.lastEventId });
   }
 
-  /** The connection broke; the browser comes back by itself. */
+  /** The connection was lost. The browser reconnects by itself. */
   breakOff() {
     this.readyState = 0;
     this.fire("error", {});
   }
 
-  /** The answer was not 200: the browser gives up. */
+  /** The response was not 200, so the browser gives up. */
   refuse() {
     this.readyState = 2;
     this.fire("error", {});
@@ -89,13 +89,20 @@ export class FakeWorld {
     return this.sources[this.sources.length - 1];
   }
 
-  /** Moves the clock while nothing runs; what was due rings afterwards, as in a machine that slept. @param {number} milliseconds */
+  /**
+   * Moves the clock while nothing runs, as when the machine sleeps. Timers that were due fire
+   * afterwards.
+   * @param {number} milliseconds
+   */
   sleep(milliseconds) {
     this.time += milliseconds;
     this.pass(0);
   }
 
-  /** Moves the clock, and rings what is due on the way, in order. @param {number} milliseconds */
+  /**
+   * Moves the clock, and fires the timers that become due, in order.
+   * @param {number} milliseconds
+   */
   pass(milliseconds) {
     const end = this.time + milliseconds;
     for (;;) {
@@ -109,7 +116,7 @@ export class FakeWorld {
   }
 }
 
-/** A stream on its way. @param {any} options @returns {ResilientStream} */
+/** A stream that has been opened. @param {any} options @returns {ResilientStream} */
 export function openStream(options) {
   const stream = new ResilientStream(options);
   stream.connect();

@@ -1,5 +1,6 @@
 // @ts-check
-// The demo, and a Firefox that looks at it over WebDriver BiDi. Clicks are the pointer's, at places. Holds no test.
+// The demo, and a Firefox that shows it, driven over WebDriver BiDi. Clicks are made with the
+// pointer, at points of the page. Contains no test.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -13,7 +14,7 @@ const ROOT = path.resolve(path.dirname(new URL(import.meta.url).pathname), "../.
 const DEMO = process.env.LIVESPAN_DEMO ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(ROOT, "target"), "debug/examples/demo");
 /** How long a condition may take before the test fails. */
 export const PATIENCE_MS = 30_000;
-/** Of one test. */
+/** The time limit of one test. */
 export const LIMIT = { timeout: 4 * PATIENCE_MS };
 
 /** @typedef {import("puppeteer-core").Page} Page */
@@ -22,7 +23,7 @@ export class Firefox {
   folder = mkdtempSync(path.join(tmpdir(), "livespan-firefox-"));
   /** The dashboard's address. */
   base = "";
-  /** What went wrong in any page. @type {string[]} */
+  /** The errors in any page. @type {string[]} */
   faults = [];
 
   /** @param {string[]} traffic arguments of the demo @param {{width: number, height: number}} [defaultViewport] */
@@ -38,7 +39,7 @@ export class Firefox {
     this.browser = await puppeteer.launch({
       browser: "firefox", executablePath: "/usr/bin/firefox-esr", headless: true, userDataDir: path.join(this.folder, "profile"), defaultViewport,
       extraPrefsFirefox: {
-        // No service of Firefox is asked for anything.
+        // Firefox must not call any of its own services.
         "app.update.enabled": false, "browser.safebrowsing.malware.enabled": false, "network.captive-portal-service.enabled": false,
         "network.connectivity-service.enabled": false, "services.settings.server": "", "toolkit.telemetry.enabled": false,
       },
@@ -51,7 +52,7 @@ export class Firefox {
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  /** A page without an address, perhaps behind others. @returns {Promise<Page>} */
+  /** Opens a page without an address, possibly in the background. @returns {Promise<Page>} */
   async newPage() {
     const page = await /** @type {import("puppeteer-core").Browser} */ (this.browser).newPage();
     page.setDefaultTimeout(PATIENCE_MS);
@@ -59,7 +60,10 @@ export class Firefox {
     return page;
   }
 
-  /** @param {string} url @returns {Promise<Page>} before all others: a page in the background draws nothing */
+  /**
+   * @param {string} url
+   * @returns {Promise<Page>} in the foreground, because a page in the background draws nothing
+   */
   async open(url) {
     const page = await this.newPage();
     await page.goto(url);
@@ -79,7 +83,11 @@ export async function until(page, body) {
   return handle.jsonValue();
 }
 
-/** Presses the mouse in the middle of an element, once the point hits it and it stands still. @param {Page} page @param {string} css */
+/**
+ * Presses the mouse in the middle of an element, once the element is at rest and the point hits it.
+ * @param {Page} page
+ * @param {string} css
+ */
 export async function click(page, css) {
   const { x, y } = await until(page, `
     const node = [...document.querySelectorAll(${JSON.stringify(css)})].find((one) => one.checkVisibility());
@@ -92,5 +100,9 @@ export async function click(page, css) {
   await page.mouse.click(x, y);
 }
 
-/** Another address, as one goes back and forth. @param {Page} page @param {string} search */
+/**
+ * Navigates to another address within the page, as the back button does.
+ * @param {Page} page
+ * @param {string} search
+ */
 export const goTo = (page, search) => page.evaluate(`history.pushState(null, "", ${JSON.stringify(search)}); dispatchEvent(new PopStateEvent("popstate"))`);

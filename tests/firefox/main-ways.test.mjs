@@ -1,10 +1,11 @@
 // @ts-check
-// The main ways through the dashboard in Firefox, driven by WebDriver BiDi: the demo runs, and a person looks at it. Every
-// click is one of the pointer at a place, as a person's is. Nothing leaves this machine.
+// The main uses of the dashboard in Firefox, driven by WebDriver BiDi, while the demo runs. Every
+// click is made with the pointer at a point of the page. Nothing is sent beyond this machine.
 //
-//   cargo build --example demo && node --test tests/firefox/*.test.mjs
+// cargo build --example demo && node --test tests/firefox/*.test.mjs
 //
-// It needs the Debian package `firefox-esr`, and `npm ci`. LIVESPAN_DEMO names another build of the demo.
+// It needs the Debian package `firefox-esr`, and `npm ci`. LIVESPAN_DEMO names another build of the
+// demo.
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
@@ -14,13 +15,16 @@ import { pathToFileURL } from "node:url";
 
 import { Firefox, LIMIT, PATIENCE_MS, click, goTo, until } from "./firefox.mjs";
 
-/** A trace that began no longer ago has not ended. */
+/** A trace that began less than this ago has not ended. */
 const YOUNG_MS = 1_500;
 const firefox = new Firefox();
 before(() => firefox.start(["--rate", "4"]));
 after(() => firefox.stop());
 
-/** The trace of a checkout that has ended and whose steps can be counted on. @returns {Promise<any>} its summary */
+/**
+ * Returns the summary of a checkout that has ended and has all of its steps.
+ * @returns {Promise<any>}
+ */
 async function endedCheckout() {
   for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
     const { traces } = await firefox.json("traces?q=name:checkout&limit=50");
@@ -97,7 +101,7 @@ test("whoever does not see the page is told when a trace ends, and no key loses 
   await page.evaluate(`
     globalThis.told = [];
     new MutationObserver(() => told.push(document.querySelector("#live").textContent)).observe(document.querySelector("#live"), { childList: true, characterData: true, subtree: true });`);
-  // One that has just begun, so that it still runs when it is open.
+  // Takes a trace that has just begun, so that it still runs when it is open.
   for (let found = null; found === null; await new Promise((resolve) => setTimeout(resolve, 50))) {
     const { traces, now } = await firefox.json(`traces?q=${encodeURIComponent("state:running name:fulfil")}&limit=1`);
     if (traces.length > 0 && Date.parse(now) - Date.parse(traces[0].startTimestamp) < YOUNG_MS) await goTo(page, `?trace=${(found = traces[0].traceId)}`);
@@ -108,7 +112,8 @@ test("whoever does not see the page is told when a trace ends, and no key loses 
     const state = document.querySelector("#trace-page").dataset.state;
     return Object.hasOwn(${JSON.stringify(words)}, state) && [document.querySelector("#trace-name").textContent, state];`);
   await until(page, `return told.some((text) => text.split(". ").includes(${JSON.stringify(`${name}: ${words[/** @type {"ok"} */ (state)]}`)}))`);
-  // Down, open, close, the other views and back, help, the list: what had the focus may be gone after each.
+  // Down, open, close, the other views and back, help, the list. Any of these may remove the
+  // focused element.
   for (const key of ["ArrowDown", "ArrowDown", "Enter", "Escape", "v", "v", "v", "Home", "?", "Escape", "Escape"]) {
     await page.keyboard.press(/** @type {import("puppeteer-core").KeyInput} */ (key));
     await page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve))))");

@@ -1,20 +1,20 @@
 // @ts-check
-// The numbers that the page shows are those of the data: each is computed here anew from `GET /traces/{id}`, for every trace of
-// the demo. Nothing of the page's own code is used.
+// Compares the numbers on the page with the data. Each is computed here from `GET /traces/{id}`,
+// for every trace of the demo, without the page's own code.
 //
-//   cargo build --example demo && node --test tests/firefox/numbers.test.mjs
+// cargo build --example demo && node --test tests/firefox/numbers.test.mjs
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { Firefox, LIMIT, PATIENCE_MS, goTo, until } from "./firefox.mjs";
 
-/** So many spans of one name below one parent are a group. */
+/** At least this many spans of one name below one parent form a group. */
 const GROUP_MIN = 5;
 const UNITS = /** @type {Record<string, number>} */ ({ ns: 1e-6, "µs": 1e-3, ms: 1, s: 1_000, m: 60_000, h: 3_600_000 });
 
 const firefox = new Firefox();
-// The page is so high that every row of a trace is drawn.
+// The page is high enough to draw every row of a trace.
 before(() => firefox.start(["--rate", "12", "--requests", "60"], { width: 1600, height: 5_000 }));
 after(() => firefox.stop());
 
@@ -42,7 +42,7 @@ function spansOf(events) {
   return { spans, roots };
 }
 
-/** @param {Span[]} children @returns {Span[][]} those that a group stands for */
+/** @param {Span[]} children @returns {Span[][]} the members of each group */
 const groupsBelow = (children) => [...new Set(children.map(({ name }) => name))].map((name) => children.filter((child) => child.name === name)).filter((members) => members.length >= GROUP_MIN);
 
 /** @param {Span} span @returns {boolean} */
@@ -68,8 +68,11 @@ function selfTimeOf({ start, end, children }) {
 }
 
 /**
- * CRISP: backwards from the end, a span hands over to the child that finished last before the moment.
- * @param {Span} span @param {number} until_ @param {Map<string, number>} times by name
+ * The critical path, by CRISP's rule: backwards from the end, a span hands over to the child that
+ * finished last before the current point.
+ * @param {Span} span
+ * @param {number} until_
+ * @param {Map<string, number>} times by name
  */
 function followPath(span, until_, times) {
   let moment = until_;
@@ -86,7 +89,11 @@ function followPath(span, until_, times) {
   own(span.start);
 }
 
-/** @param {string} text @param {number} milliseconds @returns {boolean} whether the text is that of the value, rounded as its digits say */
+/**
+ * @param {string} text
+ * @param {number} milliseconds
+ * @returns {boolean} whether the text is the value, rounded to the text's digits
+ */
 function saysDuration(text, milliseconds) {
   if (text === "0 ms") return milliseconds === 0;
   const parts = [...text.matchAll(/(\d+(?:\.(\d+))?) (ns|µs|ms|s|m|h)(?= |$)/g)];
@@ -102,7 +109,7 @@ function isDuration(text, milliseconds, what) {
   assert.ok(saysDuration(text, milliseconds), `${what}: the page says ${text}, the data ${milliseconds} ms`);
 }
 
-/** @returns {Promise<any[]>} summaries, once everything but the endless rebuilding has ended */
+/** @returns {Promise<any[]>} summaries, after everything has ended except the endless rebuilding */
 async function endedTraces() {
   for (const end = Date.now() + 2 * PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 200))) {
     const { traces } = await firefox.json("traces?limit=200");
@@ -112,7 +119,10 @@ async function endedTraces() {
   throw new Error("the demo's requests do not end");
 }
 
-/** @param {import("puppeteer-core").Page} page @returns {Promise<any>} what the page says of the trace that is on show */
+/**
+ * @param {import("puppeteer-core").Page} page
+ * @returns {Promise<any>} the page's data of the trace that it shows
+ */
 const seen = (page, /** @type {string} */ traceId, /** @type {number} */ rows) => until(page, `
   const rows = [...document.querySelectorAll("#tree-rows [data-span-id]:not([hidden])")];
   const text = (css, root = document) => root.querySelector(css)?.textContent ?? "";
@@ -148,7 +158,8 @@ test("each row of the list has the state, spans, errors and duration of its trac
       { name: roots[0].name, state: isBelow ? "ok" : state, below: isBelow ? `${errors} below` : "", spans: String(all.length), errors: errors === 0 ? "" : String(errors) }, what);
     // A trace lasts until its last span has ended.
     isDuration(row.duration, Math.max(...all.map(({ end }) => end)), what);
-    // Between name and service, what tells it from others of its name.
+    // Between name and service, the row has the text that distinguishes the trace from others of
+    // its name.
     const [told, rest] = row.label.split(`, ${roots[0].service}, ${row.duration}, `);
     assert.ok(told === `${state}, ${row.name}` || told.startsWith(`${state}, ${row.name}, `) || told.startsWith(`${state}, ${row.name} `), row.label);
     assert.ok(rest.startsWith(`${all.length} span`), row.label);
@@ -163,7 +174,7 @@ test("a trace shows its counts, each span's state and duration, and the critical
   for (const { traceId } of ended) {
     const { spans, roots } = spansOf((await firefox.json(`traces/${traceId}`)).spans);
     const all = [...spans.values()];
-    // What stands in closed groups has no row.
+    // Members of closed groups have no row.
     if (all.some(({ children }) => groupsBelow(children).length > 0)) continue;
     looked += 1;
     await goTo(page, `?trace=${traceId}`);
@@ -222,7 +233,8 @@ test("the inspector's durations and self times are those of the data", LIMIT, as
 });
 
 test("a group's count, median and longest are those of its members", LIMIT, async () => {
-  // The job that rebuilds an index has groups soon. It goes on meanwhile, so each look has a new answer to compare with.
+  // The job that rebuilds an index soon has groups. It continues meanwhile, so each attempt
+  // compares the page with a new response.
   const page = await firefox.open(firefox.base);
   const seenGroups = new Set();
   for (const end = Date.now() + 2 * PATIENCE_MS; seenGroups.size < 2 && Date.now() < end; ) {
@@ -242,7 +254,7 @@ test("a group's count, median and longest are those of its members", LIMIT, asyn
       for (const label of labels.filter((label) => label.startsWith(words))) {
         const [median, longest] = label.slice(words.length).split(", longest ");
         const [p50, max] = [lengths[Math.ceil(lengths.length / 2) - 1], /** @type {number} */ (lengths.at(-1))];
-        // Another shard may have a group of as many, whose times are others.
+        // Another shard may have a group of the same size, but with other times.
         if (!saysDuration(median, p50) || !saysDuration(longest, max)) continue;
         seenGroups.add(`${members[0].parent} ${members.length}`);
       }

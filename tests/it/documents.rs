@@ -1,5 +1,6 @@
-//! Checks the form of the documents: links lead somewhere, prose lines fit into 100 columns, and the README stays
-//! short. Their code is compiled as doc tests, and `scripts/test` checks their spelling.
+//! Checks the form of the documents: links have targets, prose lines fit into 100 columns, and the
+//! README stays short. Their code is compiled as doc tests, and `scripts/test` checks their
+//! spelling.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +12,8 @@ use crate::support::root;
 
 const PROSE_COLUMNS_MAX: usize = 100;
 const README_LINES_MAX: usize = 220;
-/// Where links to items lead for readers of the repository. rustdoc uses the targets of `links.rustdoc` instead.
+/// The base of links to items, for readers of the repository. rustdoc uses the targets of
+/// `links.rustdoc` instead.
 const ITEMS: &str = "https://docs.rs/livespan/latest/livespan/";
 
 #[test]

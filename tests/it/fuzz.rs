@@ -1,4 +1,5 @@
-//! Runs the bodies of the fuzz targets on their seeds and on mutations of these: the code that `cargo fuzz` runs.
+//! Runs the bodies of the fuzz targets on their seeds and on mutations of the seeds. `cargo fuzz`
+//! runs the same code.
 
 use std::{fs, path::Path};
 

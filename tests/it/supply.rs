@@ -1,5 +1,6 @@
-//! Checks that the dependencies of livespan are those that `deny.toml` allows and the guide names. It runs cargo
-//! offline, and needs no `cargo deny`. It covers Linux; `cargo deny` checks licences and versions for other platforms.
+//! Checks that the dependencies of livespan are those that `deny.toml` allows and the guide names.
+//! It runs cargo offline, and does not need `cargo deny`. It covers Linux; `cargo deny` checks
+//! licences and versions for other platforms.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,8 +92,9 @@ fn guide_counts_the_crates_of_each_feature() {
     assert_eq!(rows, counted);
 }
 
-/// Features apply to a whole build. With `env-filter`, for example, `tracing_subscriber::fmt::init()` in another part
-/// of the program would print errors only, instead of `info`.
+/// Features apply to a whole build. With `env-filter`, for example,
+/// `tracing_subscriber::fmt::init()` in another part of the program would print only errors instead
+/// of `info`.
 #[test]
 fn features_of_tracing_subscriber_change_no_other_subscriber() {
     let tree = cargo(&[
@@ -160,7 +162,7 @@ struct Package {
 /// turn on features of shared crates that only tests need.
 fn shipped() -> BTreeSet<Package> {
     let packages = tree(&["--all-features"]);
-    // A short list means that the output had another form than expected.
+    // A short list means that cargo's output had an unexpected form.
     assert!(packages.len() > 100, "{}", packages.len());
     packages
 }

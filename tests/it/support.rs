@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Upper bound on every wait; no test should reach it.
+/// Upper bound on every wait. No test should reach it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns the root folder of the workspace.
@@ -31,8 +31,9 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     })
 }
 
-/// Waits until the condition holds, and checks it once a millisecond. A loop without a pause would take the processor,
-/// and the locks that the condition reads, from the threads that it waits for.
+/// Waits until the condition holds, and checks it once a millisecond. A loop without a pause would
+/// compete with the threads that it waits for, for the processor and for the locks that the
+/// condition uses.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -44,7 +45,8 @@ pub(crate) fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// Returns the messages of an error and of its causes, in order. Each error must give only its own message.
+/// Returns the messages of an error and of its causes, in order. Each error must return only its
+/// own message.
 pub(crate) fn causes(error: &dyn Error) -> Vec<String> {
     let mut messages = vec![error.to_string()];
     let mut source = error.source();

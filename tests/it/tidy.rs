@@ -1,4 +1,5 @@
-//! The house rules that a machine can check: the direction of dependencies, and what a release must not contain.
+//! The house rules that a machine can check: the direction of dependencies, and text that a release
+//! must not contain.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -483,7 +484,7 @@ fn dependencies_point_one_way() {
         };
         for used in uses(&module, &code) {
             let used = longest_known(&used);
-            // A folder's own file declares and re-exports the items of the folder.
+            // The file of a folder declares and re-exports the items of the folder.
             let inside = used.starts_with(&format!("{module}::"));
             let above = MODULES
                 .iter()
@@ -549,7 +550,7 @@ fn no_two_types_have_one_name_without_a_reason() {
             places.entry(name).or_default().push(path.clone());
         }
     }
-    // One of them may lack a reason, because the others have one.
+    // One of them needs no reason, because the others have one.
     places.retain(|_, places| places.len() > 1);
     assert_eq!(places, BTreeMap::new());
 }
@@ -569,7 +570,7 @@ fn types_without_reason(text: &str) -> Vec<String> {
         while word.starts_with("pub") || word == "unsafe" || word.ends_with(')') {
             word = words.next().unwrap_or_default();
         }
-        // A type in a trait or an impl is indented, and its name is the trait's.
+        // A type inside a trait or an impl is indented. Its name is given by the trait.
         let declares = ["struct", "enum", "trait", "union"].contains(&word)
             || (word == "type" && whole == line);
         if let Some(name) = words.next().filter(|_| declares && !has_reason) {
@@ -631,7 +632,7 @@ fn the_root_exports_what_an_app_names_and_no_constants() {
         .filter_map(|path| path.rsplit("::").next())
         .collect();
     assert!(names.contains(&"LiveSpans"), "{names:?}");
-    // The two crates that are exported again bring no name of ours.
+    // The two crates that are re-exported add no names of ours.
     let own = |name: &&&str| !name.starts_with("opentelemetry");
     let count = names.iter().filter(own).count();
     assert!(count <= 30, "{count} names: {names:?}");
@@ -689,7 +690,7 @@ fn this_version_has_a_heading_in_the_changelog() {
 
 #[test]
 fn nothing_left_to_do_is_marked_in_the_code() {
-    // Joined here, so that this file does not contain them.
+    // Joined here, so that this file itself does not contain them.
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]].map(|parts| parts.concat());
     for folder in ["src", "conformance", "examples", "tests", "scripts"] {
         for extension in ["rs", "mjs", "css", "html", ""] {
@@ -752,7 +753,7 @@ impl Source {
             for line in lines.by_ref() {
                 tests.push_str(line);
                 tests.push('\n');
-                // rustfmt puts the end of an item into the column of its beginning.
+                // rustfmt puts the end of an item into the same column as its beginning.
                 let item = line.strip_prefix(indent).unwrap_or_default();
                 let is_whole = item.ends_with(';') || item.ends_with('}');
                 if is_whole && !item.starts_with([' ', '#', '/']) {
@@ -807,7 +808,8 @@ fn uses(module: &str, text: &str) -> BTreeSet<String> {
     for rest in used.split("crate::").skip(1) {
         expand("", rest, &mut found);
     }
-    // Each `super` of a path leads one folder up. In a module of unit tests, `super::*` is the file itself.
+    // Each `super` in a path leads one folder up. In a module of unit tests, `super::*` is the file
+    // itself.
     let mut rest = used.as_str();
     while let Some(at) = rest.find("super::") {
         let mut folder = module;

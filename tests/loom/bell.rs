@@ -1,4 +1,5 @@
-//! Models `WakeFlag`: a waiting reader is woken by every wake-up after its last check, in any interleaving.
+//! Models `WakeFlag`: every wake-up after a waiting reader's last check wakes that reader, in any
+//! interleaving.
 
 use std::{
     future::poll_fn,
@@ -25,8 +26,8 @@ pub(crate) fn no_ring_is_lost() {
             }
         })
     };
-    // This is a reader's order: it first polls the flag, then checks for events, and waits only if the flag was not
-    // set.
+    // A reader uses this order. It first polls the flag, then checks for events, and waits only if
+    // the flag was not set.
     let read = |context: &mut Context<'_>| loop {
         let rung = waiter.poll_notified(context);
         if published.load(Ordering::Acquire) == 2 {

@@ -33,8 +33,9 @@ fn pushing(buffer: &Arc<IngestBuffer>, records: u8) -> JoinHandle<usize> {
     thread::spawn(move || push(&buffer, records))
 }
 
-/// Takes records as the worker does, until it has `enough` or the buffer is closed. Returns how many it took. It runs
-/// on a thread of its own, because in loom an unparked thread must not wait for another one.
+/// Takes records as the worker does, until it has `enough` or the buffer is closed. Returns the
+/// number of records. It runs on a separate thread, because in loom an unparked thread must not
+/// wait for another one.
 fn working(buffer: &Arc<IngestBuffer>, enough: usize) -> JoinHandle<usize> {
     let buffer = Arc::clone(buffer);
     thread::spawn(move || work(&buffer, enough))
@@ -68,7 +69,8 @@ pub(crate) fn nothing_is_slept_over() {
     }
 }
 
-/// A worker that waits for the second of two records is woken when both are there, whoever pushed which.
+/// A worker that waits for the second of two records is woken when both are there, in whichever
+/// order the threads pushed them.
 pub(crate) fn the_last_record_of_a_batch_wakes() {
     let buffer = buffer();
     let writers = [1, 1].map(|records| pushing(&buffer, records));
@@ -86,7 +88,7 @@ pub(crate) fn the_last_record_of_a_batch_wakes() {
     }
 }
 
-/// The worker gets every accepted record, even if the log is closed at that moment.
+/// The worker gets every accepted record, even if the log is closed at the same time.
 pub(crate) fn what_is_taken_is_drained_before_the_end() {
     let buffer = buffer();
     let writer = pushing(&buffer, 2);

@@ -10,7 +10,7 @@ use crate::{
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A record's instruction to the worker about a slot.
+/// The instruction in a record to the worker about a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Record {
     /// The worker caches the start in the slot.
@@ -58,8 +58,8 @@ impl Log {
     }
 }
 
-/// One of two spans that a slot cannot tell apart. At most one of the two may get an end delta, and only if the other
-/// was not open.
+/// One of two spans that a slot cannot distinguish. At most one of the two may get an end delta,
+/// and only if the other was not open.
 struct Twin(u64);
 
 impl Twin {
@@ -100,7 +100,7 @@ pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
     let mut remembered = None;
     for (_, record) in &records {
         match *record {
-            // If the span got a complete end, the worker still remembers its start.
+            // If the span got a complete end, the worker still has its start in the slot.
             Record::Remember(_, span) => remembered = Some(span),
             Record::EndDelta(_, span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
         }
@@ -128,7 +128,7 @@ pub(crate) fn an_end_delta_finds_its_own_start() {
     threads_with(&[1, 2], 2, 1, 0);
 }
 
-/// The same check where a span has two possible slots.
+/// The same check for a span that has two possible slots.
 pub(crate) fn an_end_delta_finds_its_own_start_in_the_other_table() {
     threads_with(&[1, 2, 3], 1, 1, 1);
 }

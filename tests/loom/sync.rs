@@ -1,5 +1,5 @@
-//! Replaces [`crate::util::sync`] in loom's model. Time never passes in the model: a thread that nobody wakes waits for
-//! ever, and loom reports that.
+//! Replaces [`crate::util::sync`] in loom's model. Time never passes in the model. A thread that is
+//! never woken waits for ever, and loom reports that.
 
 #[path = "../../src/util/sync/locks.rs"]
 mod locks;

@@ -1,5 +1,5 @@
-//! Models how changes of an open span reach the worker. Each change is told once, by the worker or at the end of the span,
-//! and the worker never sleeps while one waits.
+//! Models how changes of an open span reach the worker. Each change is reported once, by the worker
+//! or at the end of the span, and the worker never sleeps while a change waits.
 
 use std::{mem, time::Duration};
 
@@ -29,7 +29,7 @@ impl Shared {
         })
     }
 
-    /// Notes a change as the queue of the crate does.
+    /// Notes a change like the crate's own queue.
     fn note(&self) {
         let noted = self.slot.note(|changes| {
             changes.0 += 1;
@@ -45,8 +45,8 @@ impl Shared {
         }
     }
 
-    /// Runs as the worker does, until it has read the record of the span's end. Returns how many changes it told before
-    /// that.
+    /// Runs like the worker, until it has read the record of the span's end. Returns the number of
+    /// changes that it reported before that.
     fn work(&self) -> usize {
         self.buffer.attach_worker();
         let mut drain = Drain::new(&self.buffer);
@@ -93,7 +93,7 @@ pub(crate) fn each_change_is_told_once_and_before_the_end() {
     assert_eq!(host.join().unwrap() + worker.join().unwrap(), 2);
 }
 
-/// Nothing but the change itself wakes the worker.
+/// Only the change itself wakes the worker.
 pub(crate) fn the_worker_does_not_sleep_over_a_change() {
     let shared = Shared::new();
     let host = {

@@ -1,4 +1,5 @@
-//! Mounts the files of `span::updates` that a model needs. The changes of a span are their number.
+//! Mounts the files of `span::updates` that a model needs. In the model, the changes of a span are
+//! only counted.
 
 pub(crate) mod changes {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Replaces the crate's `SpinMutex` in a model by the model's own lock. That one does not spin, and shows the model
-//! which thread waits.
+//! Replaces the crate's `SpinMutex` in a model by the model's own lock. That lock does not spin,
+//! and shows the model which thread waits.
 
 use std::sync::TryLockError;
 
@@ -13,7 +13,7 @@ impl<T> SpinMutex<T> {
         Self(Mutex::new(value))
     }
 
-    /// A poisoned lock is entered, as the crate's own spin lock is after a panic.
+    /// Enters a poisoned lock, like the crate's own spin lock after a panic.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),

@@ -1,4 +1,4 @@
-//! All that an SDK can say of ended spans and of log records arrives as it was said.
+//! Everything that an SDK can record in ended spans and log records arrives unchanged.
 
 use opentelemetry::{
     Array, KeyValue, Value as OtelValue,
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{expected, receiver::Receiver, sdk::Sdk};
 
-/// Removes a field, whose value is the receiver's to choose.
+/// Removes a field whose value the receiver chooses.
 fn take(event: &mut Value, field: &str) -> Value {
     event.as_object_mut().unwrap().remove(field).unwrap()
 }
@@ -31,7 +31,7 @@ fn sorted(events: &Value, field: &str) -> Vec<Value> {
     events
 }
 
-/// Compares what the receiver shows of a trace with what the sender's SDK holds of it.
+/// Compares the receiver's trace with the one in the sender's SDK.
 async fn assert_arrived(receiver: &Receiver, sent: Value) {
     let trace = sent["traceId"].as_str().unwrap();
     let shown = receiver.get(&format!("/traces/{trace}")).await;
@@ -107,12 +107,13 @@ async fn rust_by_http_json() {
 async fn rust_arrives_as_the_sdk_holds_it(protocol: Protocol, compression: Option<Compression>) {
     let receiver = Receiver::start();
     let endpoint = receiver.endpoint();
-    // The simple processors block their thread until a request is answered, so the thread is not one of the runtime's.
+    // The simple processors block their thread until a request is answered, so they must not run on
+    // a thread of the runtime.
     let sending = tokio::task::spawn_blocking(move || send(&endpoint, protocol, compression));
     assert_arrived(&receiver, sending.await.unwrap()).await;
 }
 
-/// Sends by `opentelemetry-otlp`, and returns what the SDK's in-memory exporters hold.
+/// Sends with `opentelemetry-otlp`. Returns the contents of the SDK's in-memory exporters.
 fn send(endpoint: &str, protocol: Protocol, compression: Option<Compression>) -> Value {
     let resource = Resource::builder_empty()
         .with_attributes([

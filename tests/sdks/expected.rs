@@ -1,4 +1,5 @@
-//! How a span or a log record of the Rust SDK looks as an event of livespan. Nothing here reads what was sent.
+//! Converts spans and log records of the Rust SDK to the expected events of livespan. It does not
+//! read the sent bytes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -105,7 +106,7 @@ fn set_attributes(event: &mut Value, attributes: &[KeyValue]) {
     }
 }
 
-/// Returns a value, and the name of its type if JSON loses it.
+/// Returns a value, and the name of its type if JSON cannot represent the type.
 fn attribute(value: &OtelValue) -> (Value, Option<&'static str>) {
     match value {
         OtelValue::Bool(value) => (json!(value), None),

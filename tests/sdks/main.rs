@@ -1,5 +1,6 @@
-//! Real SDKs send to a livespan that takes OTLP. What arrives is compared, whole, with what the in-memory exporter of
-//! the same SDK holds. `scripts/install-sdks` installs the SDKs.
+//! Real SDKs send to a livespan that receives OTLP. The received events are compared, as a whole,
+//! with the contents of the same SDK's in-memory exporter. `scripts/install-sdks` installs the
+//! SDKs.
 
 mod everything;
 mod expected;

@@ -1,4 +1,4 @@
-//! A span that is open: with a start sender, readers have its start and its changes before it ends.
+//! An open span: with a start sender, readers get its start and its changes before it ends.
 
 use serde_json::json;
 
@@ -39,7 +39,8 @@ async fn span_is_told_while_it_is_open(sdk: Sdk) {
             }),
         ]
     );
-    // Neither the short spans nor an end went through the start sender. On a busy machine, there may be signs of life.
+    // The start sender sent neither the short spans nor an end. On a busy machine, it may have sent
+    // unchanged open spans again.
     let mut exported = program.output().await;
     exported.as_array_mut().unwrap().dedup();
     assert_eq!(exported, json!([{"name": "long", "ended": false}]));
@@ -70,7 +71,8 @@ async fn python_by_http() {
     span_is_told_while_it_is_open(Sdk::Python("http")).await;
 }
 
-/// Otherwise the workers of a Python server show nothing, or each shows the open spans of the parent again and again.
+/// Without this, the workers of a Python server would send no open spans, or each would repeatedly
+/// send those of the parent.
 #[tokio::test]
 async fn forked_worker_of_python_sends_its_own_spans_and_none_of_its_parent() {
     let receiver = Receiver::start();

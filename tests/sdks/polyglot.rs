@@ -1,4 +1,5 @@
-//! The services of `examples/polyglot`: the program that starts them holds their input open, and they end when it ends.
+//! The services of `examples/polyglot`. The program that starts them holds their input open, and
+//! they end when that program ends.
 
 use std::process::Stdio;
 
@@ -12,7 +13,7 @@ use crate::{
     sdk::{installed, node, project, python},
 };
 
-/// If the program is killed, the system closes the input of its services.
+/// If the program is killed, the kernel closes the input of its services.
 async fn service_ends_with_its_input(mut service: Command) {
     let receiver = Receiver::start();
     service

@@ -1,4 +1,4 @@
-//! A livespan that takes OTLP, on a free port, and what its readers get.
+//! A livespan that receives OTLP on a free port, and its readers.
 
 use std::{future::Future, time::Duration};
 
@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt as _};
 use livespan::{LiveServer, LiveSpans, otlp::OtlpReceiver};
 use serde_json::Value;
 
-/// Upper bound on every wait; no test should reach it.
+/// Upper bound on every wait. No test should reach it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns the future's output, which must come in time.
@@ -31,12 +31,12 @@ impl Receiver {
         Self { live, server }
     }
 
-    /// Returns the address that senders get, without a slash at its end.
+    /// Returns the address for senders, without a slash at its end.
     pub(crate) fn endpoint(&self) -> String {
         self.server.url().trim_end_matches('/').to_owned()
     }
 
-    /// Returns the JSON that a route answers.
+    /// Returns the JSON response of a route.
     pub(crate) async fn get(&self, path: &str) -> Value {
         let url = format!("{}{path}", self.endpoint());
         let response = in_time(path, reqwest::get(url)).await.unwrap();

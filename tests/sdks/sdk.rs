@@ -1,4 +1,5 @@
-//! Runs the programs in `javascript` and `python` with the SDKs that `scripts/install-sdks` has installed.
+//! Runs the programs in `javascript` and `python` with the SDKs that `scripts/install-sdks` has
+//! installed.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use tokio::{
 
 use crate::receiver::{Receiver, in_time};
 
-/// A language, with the protocol that its exporters use.
+/// A language, with the protocol of its exporters.
 #[derive(Clone, Copy)]
 pub(crate) enum Sdk {
     JavaScript(&'static str),
@@ -39,7 +40,7 @@ impl Sdk {
         command
     }
 
-    /// Starts one of the programs, which sends to this receiver.
+    /// Starts one of the programs, and makes it send to this receiver.
     pub(crate) fn start(self, program: &str, receiver: &Receiver) -> Program {
         let mut command = self.command(program);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint());
@@ -53,7 +54,7 @@ fn sources() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the folder of the whole project.
+/// Returns the folder of the repository.
 pub(crate) fn project() -> &'static Path {
     sources().ancestors().nth(2).unwrap()
 }
@@ -66,7 +67,8 @@ pub(crate) fn installed(path: &str) -> PathBuf {
     folder.join(path)
 }
 
-/// Returns the command that runs a program of Node. The programs are links beside the packages, where Node finds them.
+/// Returns the command that runs a Node program. The programs are links beside the packages, so
+/// that Node finds the packages.
 pub(crate) fn node(program: &str) -> Command {
     let mut node = Command::new("node");
     node.args(["--preserve-symlinks", "--preserve-symlinks-main"]);
@@ -83,7 +85,7 @@ pub(crate) fn python(program: &Path) -> Command {
     python
 }
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Program {
     child: Child,
     input: ChildStdin,
@@ -95,7 +97,7 @@ impl Program {
         self.input.write_all(line.as_bytes()).await.unwrap();
     }
 
-    /// Waits for the end of the program, and returns the JSON that it printed.
+    /// Waits for the end of the program. Returns the JSON that it printed.
     pub(crate) async fn output(self) -> Value {
         drop(self.input);
         let output = in_time("the program's end", self.child.wait_with_output())

@@ -1,4 +1,4 @@
-//! The promises that every history must have kept, whatever happened in it.
+//! The promises that every history must have kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -105,8 +105,8 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
 }
 
-/// The happenings that a history can have, and the number of histories that had each. If no seed has met one, the run
-/// says nothing about it.
+/// The events of interest that a history can have, and the number of histories that had each. If no
+/// seed had one, the run proves nothing about it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Happened {
     counts: [u64; HAPPENINGS.len()],
@@ -134,7 +134,7 @@ impl Happened {
         }
     }
 
-    /// Returns the happenings that no history had.
+    /// Returns the events of interest that no history had.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
         let counts = HAPPENINGS.iter().zip(self.counts);
         counts
@@ -230,7 +230,7 @@ impl Outcome {
         }
     }
 
-    /// Describes the history, for the search for a failure's cause.
+    /// Describes the history, for finding the cause of a failure.
     pub(crate) fn story(&self) -> String {
         let mut story = String::new();
         for told in &self.told {
@@ -282,7 +282,7 @@ impl Outcome {
         story
     }
 
-    /// Returns all events that anybody saw. All must have seen the same.
+    /// Returns all events that any reader saw. Asserts that all readers saw the same.
     fn events(&self) -> Events {
         let mut events = Events::new();
         let mut see = |sequence: u64, name: &str, payload: &[u8]| {
@@ -330,8 +330,8 @@ impl Outcome {
         numbers
     }
 
-    /// Returns the newest event that a log appended itself. Its readers need not get events that others append after
-    /// its end.
+    /// Returns the newest event that a log appended itself. Its readers need not get events that
+    /// others append after the log's end.
     fn own_head(&self, site: usize, numbers: &HashMap<u64, u64>) -> u64 {
         let own = self.told.iter().filter(|told| told.site == site);
         own.filter_map(|told| numbers.get(&told.number).copied())
@@ -339,7 +339,8 @@ impl Outcome {
             .unwrap_or_default()
     }
 
-    /// Checks the order within one process: a record that was pushed before another comes before it.
+    /// Checks the order within one process: a record that was pushed before another has the lower
+    /// sequence.
     fn check_order(&self, site: usize, numbers: &HashMap<u64, u64>) {
         let in_log: BTreeMap<u64, &Told> = self
             .told
@@ -363,8 +364,8 @@ impl Outcome {
         }
     }
 
-    /// Checks that a reader gets the end of each outage that it hears of, and hears of no outage that concerns another
-    /// reader only.
+    /// Checks that a reader gets the end of each outage of which it got the beginning, and gets no
+    /// outage that concerns only another reader.
     fn check_outages(&self, reader: &Reader) {
         let is_closing = |seen: &Seen| match seen {
             Seen::Gap(_) => true,
@@ -424,7 +425,8 @@ impl Outcome {
         }
     }
 
-    /// Checks that every record is either in the log or counted as dropped, and that readers were told of every drop.
+    /// Checks that every record is in the log or counted as dropped, and that readers got a report
+    /// of every drop.
     fn check_accounts(&self, events: &Events) {
         let Verdict {
             heads,
@@ -491,7 +493,8 @@ impl Outcome {
     }
 }
 
-/// The position of a reader that got every event before it, or was told that it is gone.
+/// The position of a reader. For every event before it, the reader got the event or an announcement
+/// of its loss.
 #[derive(Debug)]
 struct Place<'a> {
     streams: &'a [StreamKey],
@@ -500,7 +503,8 @@ struct Place<'a> {
     silent: u64,
     /// Missing events up to here were announced.
     told: u64,
-    /// How many events of the last gap may still come, because they are kept beyond retention.
+    /// The number of events of the last gap that may still come, because they are kept beyond
+    /// retention.
     pinned: Option<u64>,
     is_shared: bool,
 }
@@ -531,7 +535,8 @@ impl<'a> Place<'a> {
             }
         }
         self.leave_gap();
-        // If a shared store cannot be read when the log ends, it has more events: a reader that reconnects gets them.
+        // If a shared store cannot be read when the log ends, it has further events. A reader gets
+        // them when it reconnects.
         let mut news = seen.iter().rev();
         let news = news.find(|seen| matches!(seen, Seen::Degraded | Seen::Gap(Gap::Recovered)));
         if !(self.is_shared && matches!(news, Some(Seen::Degraded))) {
@@ -544,7 +549,7 @@ impl<'a> Place<'a> {
         match from {
             ResumePoint::Oldest => self.silent = oldest - 1,
             ResumePoint::Live => self.silent = head,
-            // It resumes after its last event. Gaps after that event are announced again.
+            // The reader resumes after its last event. Gaps after that event are announced again.
             _ => (self.silent, self.told) = (0, 0),
         }
     }
@@ -605,7 +610,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Checks that the events that the last gap did not announce as lost have come.
+    /// Checks that all events of the last gap that it did not announce as lost have come.
     fn leave_gap(&mut self) {
         let left = self.pinned.take().unwrap_or(0);
         assert_eq!(

@@ -1,6 +1,7 @@
-//! The clock of a run. It stands still until the run advances it, and wakes the tasks that wait for a moment.
+//! The clock of a run. It stands still until the run advances it, and wakes the tasks that wait for
+//! a point in time.
 //!
-//! A run uses one thread of the system, whatever it simulates, so its clock is a thread-local. Only [`run`] and
+//! A run uses one thread of the operating system, so its clock is a thread-local. Only [`run`] and
 //! [`ring`](Bell::ring) let other tasks run.
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use shuttle::{
 
 use crate::random::Random;
 
-/// The task that advances the clock. It is the first that a run starts.
+/// The task that advances the clock. A run starts it first.
 pub(crate) const TASK: usize = 1;
 
 #[derive(Default)]
@@ -32,7 +33,7 @@ fn with<R>(use_it: impl FnOnce(&mut Clock) -> R) -> R {
     CLOCK.with(|clock| use_it(&mut clock.borrow_mut()))
 }
 
-/// The waiter of a moment. It must tolerate spurious wake-ups, as with the standard library.
+/// A waiter for a point in time. It must tolerate spurious wake-ups, as with the standard library.
 #[derive(Clone)]
 enum Bell {
     Thread(Thread),
@@ -48,7 +49,7 @@ impl Bell {
     }
 }
 
-/// Wakes its waiter at its moment, and later, until this is dropped.
+/// Wakes its waiter at a point in time, and repeatedly after that, until this is dropped.
 pub(crate) struct Alarm((Duration, u64));
 
 impl Alarm {
@@ -89,7 +90,7 @@ pub(crate) fn now() -> Duration {
     with(|clock| clock.now)
 }
 
-/// Advances the clock without waking anybody, as when the machine was asleep.
+/// Advances the clock without waking any task, as when the machine was asleep.
 pub(crate) fn jump(time: Duration) {
     with(|clock| clock.now += time);
 }
@@ -108,7 +109,8 @@ pub(crate) fn start(mut random: Random) -> thread::JoinHandle<()> {
     })
 }
 
-/// Advances to the next moment that a task waits for, or half the way, and wakes the tasks that are due.
+/// Advances to the next point for which a task waits, or half the way, and wakes the tasks that are
+/// due.
 fn run(random: &mut Random) {
     loop {
         let next = with(|clock| (clock.stopped, clock.bells.keys().next().map(|(at, _)| *at)));
@@ -132,7 +134,7 @@ fn run(random: &mut Random) {
     }
 }
 
-/// Ends the task that advances the clock, once no task waits for a moment.
+/// Ends the task that advances the clock, when no task waits for a point in time any more.
 pub(crate) fn stop() {
     let mover = with(|clock| {
         clock.stopped = true;

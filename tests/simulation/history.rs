@@ -1,4 +1,5 @@
-//! One random history on a simulated machine: tasks use a log, and everything that they see is checked at the end.
+//! One random history on a simulated machine: tasks use a log, and at the end everything that they
+//! saw is checked.
 
 use std::{
     collections::HashMap,
@@ -58,7 +59,7 @@ pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
     number.parse().ok()
 }
 
-/// An encoder that treats each record as its mood says.
+/// An encoder that treats each record according to the record's mood.
 struct Plain;
 
 impl RecordEncoder for Plain {
@@ -87,13 +88,13 @@ impl RecordEncoder for Plain {
     }
 }
 
-/// The state that all tasks of a run share, and what they saw. Its locks are the standard library's, so no other task
-/// may run while one is held.
+/// The state that all tasks of a run share, and their observations. Its locks are the standard
+/// library's, so no other task may run while one is held.
 struct Run {
     sites: Vec<Site>,
     /// Makes a shared store work from now on.
     heal: Option<Heal>,
-    /// Stamps that order what happened.
+    /// The next stamp. Stamps order the observations.
     stamps: AtomicU64,
     numbers: AtomicU64,
     told: Mutex<Vec<Told>>,
@@ -198,7 +199,7 @@ impl Site {
     fn end(&self, end: End) {
         let runtime = self.runtime.lock().unwrap().take().unwrap();
         if !matches!(end, End::Dropped(_)) {
-            // Time may pass faster than the log can follow.
+            // Time may pass faster than the log can follow, so its time limits are checked.
             while runtime
                 .shutdown(LONG)
                 .is_err_and(|error| error.is_timeout())
@@ -263,7 +264,7 @@ impl Run {
         self.told.lock().unwrap().push(told);
     }
 
-    /// Dispatches as `SseTarget::dispatch` does: waits for space, and then for the id.
+    /// Dispatches like `SseTarget::dispatch`: waits for space, and then for the id.
     fn dispatch(&self, site: usize) {
         let log = self.log(site);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -336,8 +337,8 @@ impl Run {
         is_kept
     }
 
-    /// Checks that all readers of everything have read everything once all tasks are idle. No reader may need another
-    /// event to find what is there already.
+    /// Checks that all readers of everything have read everything once all tasks are idle. No
+    /// reader may need another event in order to find those that are already there.
     fn check_idle(&self) {
         // The followers of a shared store read it at long intervals.
         let time = if self.heal.is_some() { 20_000 } else { 500 };
@@ -490,7 +491,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let is_behind = plan.storage.is_unreadable_shared();
     let may_be_late = plan.storage.may_be_late();
     let (witnesses, appends) = plan.storage.witnesses();
-    // If time passes faster than the log can follow, even a working append is late.
+    // If time passes faster than the log can follow, even a working append may be late.
     let has_one_writer_that_works = appends && witnesses.len() == 1 && time_max.is_some();
     let (run, kept) = start(&mut plan);
     let site_of = |number: usize| number % run.sites.len();
@@ -515,7 +516,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let was_idle = run.end(plan.end, writers, !is_eager);
     let readers = readers.into_iter().map(|reader| reader.join().unwrap());
     let readers = readers.collect();
-    // Late appends of a store end, too.
+    // The stores' late appends end, too.
     clock::stop();
     clock.join().unwrap();
     let passed = clock::now().saturating_sub(begun);

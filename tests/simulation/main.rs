@@ -1,17 +1,18 @@
-//! The whole log on a simulated machine. Its own threads, the writers and the readers run one at a time. At every lock,
-//! atomic operation and wait, a seed decides which runs next. Time is simulated, and the store fails by a script.
-//! Readers are cut, writers are faster than the log, and the log ends at any moment. At the end, everything that the
-//! tasks saw must fit together.
+//! The whole log on a simulated machine. The log's own threads, the writers and the readers run one
+//! at a time. At every lock, atomic operation and wait, a seed decides which of them runs next.
+//! Time is simulated, and the store fails by a script. Readers are cut, writers are faster than the
+//! log, and the log may end at any time. At the end, the observations of all tasks must be
+//! consistent.
 //!
-//! About a million steps a second are run here, and each run can be repeated:
+//! It runs about a million steps a second, and each run can be repeated:
 //!
 //! ```text
 //! cargo test -p livespan-simulation -- --seed 17
 //! cargo test -p livespan-simulation -- --seeds 1000000
 //! ```
 //!
-//! The modules of the log are compiled into this program, with [`sync`] in place of the crate's own. There is no test
-//! harness, because the modules' own tests do not run on such a machine.
+//! The modules of the log are compiled into this program, with [`sync`] in place of the crate's
+//! own. There is no test harness, because the modules' own tests do not run on such a machine.
 
 #![expect(
     dead_code,
@@ -66,7 +67,7 @@ use crate::{checks::Happened, schedule::Seeded};
 
 /// Default number of seeds.
 const SEEDS: u64 = 4000;
-/// Upper bound on the steps of a run. A run with more steps is in an endless loop.
+/// Upper bound on the steps of a run. A run with more steps counts as an endless loop.
 const STEPS_MAX: usize = 2_000_000;
 const STACK_BYTES: usize = 512 * 1024;
 
@@ -103,7 +104,8 @@ fn run(seed: u64, tells: bool) -> Result<Happened, String> {
     }
 }
 
-/// Runs these seeds. Returns the first that fails with the reason, or the happenings of all.
+/// Runs these seeds. Returns the first seed that fails and its reason, or the events of interest of
+/// all seeds.
 fn run_all(seeds: &Range<u64>, tells: bool) -> Result<Happened, (u64, String)> {
     let next = AtomicU64::new(seeds.start);
     let run_some = || {
@@ -141,7 +143,7 @@ fn argument(name: &str) -> Option<u64> {
 fn main() -> ExitCode {
     // shuttle installs its panic hook at the first run, so the hook is replaced after that.
     Runner::new(Seeded::new(0, false), config()).run(|| ());
-    // Histories cause panics on purpose. Their messages are shown only if a promise is broken.
+    // Histories cause panics on purpose. Their messages are printed only if a promise is broken.
     panic::set_hook(Box::new(|info| {
         PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
     }));

@@ -1,4 +1,5 @@
-//! The plan of a history, decided by a seed: what each task does, how the store behaves, and how the history ends.
+//! The plan of a history, decided by a seed: the operations of each task, the behaviour of the
+//! store, and the end of the history.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,8 +12,9 @@ use crate::{
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);
-/// More than all sleeps of a history whose store works, and less than the log sleeps if nobody wakes it. It cannot be
-/// used with a shared store: that is read every second, which hides a missing wake-up.
+/// Longer than all sleeps of a history whose store works, and shorter than the log sleeps without a
+/// wake-up. It cannot be used with a shared store, because the log reads such a store every second,
+/// which hides a missing wake-up.
 const SHORT: Duration = Duration::from_secs(3);
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 
@@ -44,7 +46,7 @@ pub(crate) struct ReaderPlan {
     pub(crate) cut: usize,
 }
 
-/// How the history ends.
+/// The way in which the history ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The log is shut down when every task is done.
@@ -85,7 +87,7 @@ impl Plan {
         }
     }
 
-    /// Returns the longest simulated time that the history may take. Returns `None` if the clock jumps.
+    /// Returns the longest simulated time that the history may take, or `None` if the clock jumps.
     pub(crate) fn time_max(&self) -> Option<Duration> {
         let jumps = |ops: &Vec<Op>| ops.iter().any(|op| matches!(op, Op::Jump(_)));
         let longest = if self.storage.is_quick() { SHORT } else { LONG };
@@ -105,7 +107,8 @@ pub(crate) enum Storage {
 impl Storage {
     fn of(random: &mut Random, is_eager: bool) -> Self {
         let own = |random: &mut Random| Script {
-            // If time may pass while tasks could run, a page that waits for other tasks may come after its time limit.
+            // If time may pass while tasks could run, a page that waits for other tasks may arrive
+            // after its time limit.
             reads_wait: !is_eager,
             append_timeout: Some(PATIENCE),
             ..script(random, &FAULTS)
@@ -148,7 +151,7 @@ impl Storage {
         matches!(self, Self::Shared(scripts) if scripts.iter().any(|script| script.reads_fail))
     }
 
-    /// Returns whether no log ever waits for the store.
+    /// Returns whether the log never waits for the store.
     fn is_quick(&self) -> bool {
         match self {
             Self::Memory => true,
@@ -196,7 +199,7 @@ const SHARED_FAULTS: [Fault; 6] = [
     Fault::IsLateAndRefuses,
 ];
 
-/// How many events a store keeps; `None` means all.
+/// Returns the number of events that a store keeps; `None` means all.
 fn keeps(random: &mut Random) -> Option<usize> {
     random.one_of(&[None, None, Some(4), Some(20)])
 }

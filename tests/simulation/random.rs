@@ -1,4 +1,5 @@
-//! Random numbers that a seed decides: `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
+//! Random numbers that a seed determines: `SplitMix64` (Steele, Lea and Flood, "Fast splittable
+//! pseudorandom number generators", 2014).
 
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);

@@ -1,4 +1,4 @@
-//! Decides by a seed which task runs next at each point of a run.
+//! Chooses the task that runs next at each point of a run. A seed determines the choices.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 
 use crate::{clock, random::Random};
 
-/// How tasks take turns.
+/// The way in which tasks take turns.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// Any task may run next.
@@ -87,7 +87,7 @@ impl Scheduler for Seeded {
             return Some(clock);
         }
         if others.is_empty() {
-            // No task can ever continue. A spurious wake-up would hide that.
+            // No task can ever continue. A spurious wake-up would hide this.
             return None;
         }
         let anyone = self.random.one_of(&others);

@@ -1,5 +1,5 @@
-//! A store that keeps every event and obeys a script: it works, refuses, panics, or is late and then works or refuses.
-//! Its reads may be late, short, or fail.
+//! A store that keeps every event and follows a script: it works, refuses, panics, or is late and
+//! then works or refuses. Its reads may be late, be short, or fail.
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ use crate::{
 /// The append time-out of a store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What a store may do instead of working.
+/// A fault of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Refuses,
@@ -40,14 +40,15 @@ pub(crate) enum Fault {
     IsLate,
     /// Is late, and then refuses.
     IsLateAndRefuses,
-    /// Panics when the log asks for its append time-out, on the log's own thread. This ends the log.
+    /// Panics when the log asks for its append time-out, on the log's own thread, which ends the
+    /// log.
     EndsTheLog,
 }
 
-/// The behaviour of a store.
+/// The script of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    /// Consecutive runs of appends: how many, and their fault.
+    /// Consecutive stretches of appends: the number of appends, and their fault.
     pub(crate) stretches: Vec<(usize, Option<Fault>)>,
     /// Whether reads fail at times.
     pub(crate) reads_fail: bool,
@@ -61,7 +62,7 @@ pub(crate) struct Script {
     pub(crate) witness: Arc<Witness>,
 }
 
-/// Records what stores did, as far as the readers' events do not show it.
+/// Records the stores' behaviour that the readers' events do not show.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     /// An append to a shared store exceeded its time-out.
@@ -91,7 +92,7 @@ pub(crate) struct ScriptedStore {
     tail: Retention,
 }
 
-/// Returns the events that a store has in the end.
+/// Returns the events that a store has at the end.
 pub(crate) type Kept = Arc<dyn Fn() -> Vec<StoredEvent> + Send + Sync>;
 
 impl ScriptedStore {
@@ -143,7 +144,7 @@ impl Script {
         self.stretches.is_empty() && !self.reads_fail
     }
 
-    /// Returns whether this read fails.
+    /// Returns whether this read should fail.
     pub(crate) fn fails(&mut self) -> bool {
         let fails = self.reads_fail && self.random.once_in(6);
         if fails {
@@ -152,7 +153,7 @@ impl Script {
         fails
     }
 
-    /// Returns the oldest event from which on every event is kept.
+    /// Returns the first event from which every event is kept.
     pub(crate) fn oldest(&self, events: &[StoredEvent]) -> Sequence {
         let gone = self
             .keeps
@@ -163,7 +164,8 @@ impl Script {
             .map_or(Sequence::new(1), |event| event.sequence)
     }
 
-    /// Returns the kept ones of all events that were ever stored: the newest, and those that are still open.
+    /// Returns the events that are kept, out of all that were ever stored: the newest, and those
+    /// that are still open.
     pub(crate) fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
         let oldest = self.oldest(events);
         let mut later = HashSet::new();

@@ -1,5 +1,5 @@
-//! A store that two logs share. Each has a handle that fails by a script of its own. A batch is kept once, however
-//! often it is appended again.
+//! A store that two logs share. Each has its own handle, which fails by its own script. A batch is
+//! kept once, however often it is appended.
 
 use std::{
     future::ready,
@@ -35,7 +35,8 @@ struct Database {
 pub(crate) struct SharedStore {
     database: Arc<Database>,
     script: Arc<std::sync::Mutex<Script>>,
-    /// A batch that is kept although its append returned an error, and its first number, which the log does not know.
+    /// A batch that is kept although its append returned an error. Also its first sequence, which
+    /// the log does not know.
     unheard: std::sync::Mutex<Option<(Vec<Vec<u8>>, Sequence)>>,
     /// The number of interrupts, and how many of them each of the two waits has seen.
     interrupts: AtomicU64,
@@ -74,7 +75,7 @@ impl SharedStore {
         self.script.lock().unwrap().fails()
     }
 
-    /// Returns the kept ones of all events that were ever stored.
+    /// Returns the events that are kept, out of all that were ever stored.
     fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
         self.script.lock().unwrap().kept(events)
     }
@@ -152,7 +153,8 @@ impl EventStore for SharedStore {
                 }
                 sleep(time);
             }
-            // A batch that is appended again before the first append is answered would be kept twice.
+            // If a batch is appended again before the first append has returned, it would be kept
+            // twice.
             Some(Fault::KeepsUnheard) if time > PATIENCE => sleep(time),
             _ => {}
         }
@@ -255,7 +257,7 @@ impl SharedLog for SharedStore {
 
     fn interrupt(&self) {
         self.interrupts.fetch_add(1, Ordering::Relaxed);
-        // Locked once, so that the interrupt does not fall between a look and the wait after it.
+        // Locked once, so that the interrupt cannot fall between a check and the wait after it.
         drop(lock(&self.database.events));
         self.database.changed.notify_all();
     }

@@ -1,5 +1,5 @@
-//! Replaces [`crate::util::sync`] on a simulated machine: each use of it is a point at which another task may run, and
-//! time is that of the run.
+//! Replaces [`crate::util::sync`] on a simulated machine. At each use of it another task may run,
+//! and time is that of the run.
 
 #[path = "../../src/util/sync/locks.rs"]
 mod locks;
@@ -29,7 +29,7 @@ pub(crate) fn thread_number() -> usize {
     shuttle::current::get_current_task().map_or(0, usize::from)
 }
 
-/// A moment of the run.
+/// A point in the run's time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Instant(Duration);
 
@@ -88,7 +88,7 @@ pub(crate) mod thread {
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(Arc<shuttle::sync::Condvar>);
 
-/// The result of a wait with a time limit. Nothing here reads it.
+/// The result of a wait with a time limit. This program never reads it.
 #[derive(Debug)]
 pub(crate) struct WaitTimeoutResult;
 

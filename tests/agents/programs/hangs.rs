@@ -1,5 +1,5 @@
-//! Programs that hang, each in its own way. The first line of the output is the address of the page. The program ends
-//! with its standard input.
+//! Programs that hang, each in its own way. The first line of the output is the address of the
+//! page. The program ends when its standard input closes.
 
 use std::{env, error::Error, io::Read as _, sync::Arc};
 
@@ -44,7 +44,7 @@ fn span(provider: &LiveTracerProvider, name: &'static str) -> Context {
     Context::new().with_span(provider.tracer("bank").start(name))
 }
 
-/// Two tasks take two locks in different orders.
+/// Two tasks lock two locks in different orders.
 fn deadlock(provider: &LiveTracerProvider) {
     let (accounts, journal) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
     let both_have_one = Arc::new(Barrier::new(2));
@@ -71,7 +71,7 @@ fn lost_wake_up(provider: &LiveTracerProvider) {
     tokio::spawn(work.live(span(provider, "read back")));
 }
 
-/// A task sleeps without giving its thread back.
+/// A task sleeps and blocks its thread.
 fn blocked_worker(provider: &LiveTracerProvider) {
     let work = async {
         #[expect(
@@ -83,7 +83,7 @@ fn blocked_worker(provider: &LiveTracerProvider) {
     tokio::spawn(work.live(span(provider, "hash password")));
 }
 
-/// A task panics, and nobody waits for it.
+/// A task panics, and no other task waits for it.
 fn panic_in_a_task(provider: &LiveTracerProvider) {
     let work = async {
         let stock: Vec<u32> = Vec::new();

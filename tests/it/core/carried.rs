@@ -1,4 +1,5 @@
-//! A stream that is open keeps its beginning while whole ended streams go, within a share of retention.
+//! The beginning of an open stream is kept while whole ended streams are removed, within a share of
+//! the retention.
 
 use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
@@ -25,7 +26,7 @@ fn short(numbers: std::ops::Range<u64>) -> impl Iterator<Item = Note> {
     })
 }
 
-/// Returns what a reader of the stream gets from its beginning.
+/// Returns the events that a reader of the stream gets from its beginning.
 fn story(target: &SseTarget<Note>, stream: &str) -> Vec<String> {
     Connection::resume(target, Subscribe::to(key(stream)), "0").story()
 }
@@ -60,7 +61,7 @@ fn a_stream_that_runs_is_whole_while_ended_ones_go() {
     assert_eq!(story(&target, "long"), long);
     let fresh = Connection::open(&target, Subscribe::to(key("long"))).story();
     assert_eq!(fresh, long);
-    // A reader that has a part already gets the rest, without a gap.
+    // A reader that already has a part gets the rest, without a gap.
     let resumed = Connection::resume(&target, Subscribe::to(key("long")), "150").story();
     assert_eq!(resumed, long[9..]);
 
@@ -87,7 +88,7 @@ fn a_stream_that_runs_is_whole_while_ended_ones_go() {
 #[test]
 fn a_stream_that_outgrows_the_share_goes_whole_but_for_what_is_open() {
     let target = keeping(Retention::default().events(40));
-    // The share is 10 events, so the eleventh carried event lets all of them go.
+    // The share is 10 events, so with the eleventh carried event all of them are removed.
     put_long(&target, 13);
     // 274 events came, and the newest 40 are kept. The opening event stays, because it is still open.
     assert_eq!(
@@ -111,7 +112,7 @@ fn an_ended_stream_goes_before_an_open_one_and_whole() {
         &target,
         (1..9).map(on("ended")).chain((1..9).map(on("open"))),
     );
-    // Both are carried when the first one ends: 18 of the 20 events that are allowed.
+    // Both streams are carried when the first one ends: 18 of the 20 allowed events.
     put(&target, short(0..60));
     put(&target, [Note::new("9").on("ended").closing(1)]);
     put(&target, short(100..140));
@@ -119,7 +120,8 @@ fn an_ended_stream_goes_before_an_open_one_and_whole() {
     assert_eq!(story(&target, "open").len(), 9);
     put(&target, (9..11).map(on("open")));
     put(&target, short(200..260));
-    // 21 would be too many. The ended stream is forgotten, the larger open one is whole.
+    // With 21, there would be too many. The ended stream is removed, and the larger open one is
+    // complete.
     let open: Vec<u64> = (0..11).collect();
     let told: Vec<String> = story(&target, "open");
     let payloads: Vec<u64> = told

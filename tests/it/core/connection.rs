@@ -1,4 +1,5 @@
-//! A client of an SSE response. It reads bytes, can be cut anywhere, and interprets only complete frames.
+//! A client of an SSE response. It reads bytes, can be cut after any byte, and interprets only
+//! complete frames.
 
 use std::{
     collections::HashMap,
@@ -85,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// Returns the next piece, or says that the body waits or has ended.
+    /// Returns the next piece, or whether the body is waiting or has ended.
     pub(crate) fn piece(&mut self) -> Piece {
         let _runtime = RUNTIME.enter();
         let waker = Waker::from(Arc::clone(&self.wakes));
@@ -100,7 +101,7 @@ impl Connection {
                     return Piece::Bytes(frame.unwrap().into_data().unwrap().to_vec());
                 }
                 Poll::Ready(None) => return Piece::End,
-                // The body may yield to other tasks in the middle of its work.
+                // The body may yield to other tasks before it has finished its work.
                 Poll::Pending if self.wakes.count() > before => {}
                 Poll::Pending => return Piece::Quiet,
             }

@@ -1,5 +1,5 @@
-//! Logs that end by themselves, because their thread panicked or their numbers are used up. Every call and every stream
-//! reports this, and nobody waits for the log.
+//! Logs that end by themselves, because their thread panicked or their sequences are used up. Every
+//! call and every stream reports this, and no caller waits for the log.
 
 use std::{
     sync::{
@@ -30,8 +30,8 @@ const END: &str = "end {\"reason\":\"shutdown\"}";
 fn breakable() -> (SseTarget<Note>, Arc<AtomicBool>) {
     let on = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(1000);
-    // The log's thread calls this before each append. The log does not guard the call, because every store answers it
-    // at once.
+    // The log's thread calls this before each append. The log does not catch panics of this call,
+    // because every store answers it at once.
     store.append_timeout = Box::new({
         let on = Arc::clone(&on);
         move || {
@@ -93,7 +93,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        // Accepted or refused, the event is either stored or counted.
+                        // Whether it was accepted or refused, the event is stored or counted.
                         let _accounted_for = target.try_dispatch(&Note::new("x"));
                         dispatched.fetch_add(1, Ordering::SeqCst);
                     }
@@ -102,7 +102,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
             until(|| dispatched.load(Ordering::SeqCst) > round * 500);
             on.store(true, Ordering::SeqCst);
         });
-        // The log may have stored everything before it could panic.
+        // The log may have stored everything before it panics.
         let _refused = target.try_dispatch(&Note::new("last"));
         target.flush(PATIENCE).unwrap_err();
         let shown = Connection::open(&target, Subscribe::all()).frames();
@@ -114,7 +114,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
     }
 }
 
-/// Returns a store whose newest event has this number.
+/// Returns a store whose newest event has this sequence.
 fn at(head: Sequence) -> VecStore {
     let mut store = VecStore::new(1000);
     store.epochs = vec![EpochStart::new(Epoch::random(), Sequence::new(1))];
@@ -124,7 +124,7 @@ fn at(head: Sequence) -> VecStore {
 
 #[test]
 fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
-    // The remaining numbers are reserved for the log's own events.
+    // The remaining sequences are reserved for the log's own events.
     let left = 1 << 16;
     let head = Sequence::MAX.get() - left - 4;
     let (store, kept) = at(Sequence::new(head)).share();

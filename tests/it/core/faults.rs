@@ -1,4 +1,5 @@
-//! Each failure stays local: stores that refuse, panic or hang, encoders that panic, reads that fail.
+//! Each failure stays local: stores that refuse, panic or hang, encoders that panic, and reads that
+//! fail.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -211,8 +212,9 @@ fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
             .is_err()
     });
     assert!(panicked);
-    // The buffer never waits for a writer that the scheduler has suspended. If such writers hold all shards, it refuses
-    // the event and counts it. So each thread tries until its event is accepted.
+    // The buffer never waits for a writer that the scheduler has suspended. If such writers hold
+    // all shards, the buffer refuses the event and counts it. So each thread tries until its event
+    // is accepted.
     let refused = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..16 {
@@ -249,7 +251,7 @@ fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -
 /// Opening a log reads events into memory, in one page here.
 const AFTER_OPENING: u64 = 1;
 
-/// Returns a switch. Once it is on, the next read fails.
+/// Returns a switch that makes the next read fail.
 fn breaks_next_read(store: &mut VecStore) -> Arc<AtomicBool> {
     let breaks = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&breaks);
@@ -328,7 +330,8 @@ fn a_read_that_fails_where_the_reader_misses_nothing_is_not_told() {
     store.on_read = at(AFTER_OPENING + 1, broken);
     let (store, kept) = store.share();
     let target = builder().store(store).build().unwrap();
-    // These events are gone before the reader comes, so they do not count as missed. The next page has the rest.
+    // These events are gone before the reader connects, so they do not count as missed. The next
+    // page has the remaining events.
     kept.let_go_before(300);
     let mut connection = Connection::open(&target, Subscribe::all());
     assert_eq!(connection.story(), notes(300..=600));
@@ -345,7 +348,7 @@ fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_
         let gone = Arc::clone(&gone);
         move |page| {
             if first_page().is_err() {
-                // Retention runs between the reader's first look at the log and its first page.
+                // Retention runs between the reader's first access to the log and its first page.
                 gone.store(400, Ordering::SeqCst);
                 page.retain(|event| event.sequence.get() >= 400);
                 page.insert(0, kept.clone());
@@ -429,8 +432,8 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
     );
 }
 
-/// Returns what a reader gets from a log of 600 events, with only the last ten in memory, whose store damages its
-/// pages.
+/// Returns the messages to a reader of a log of 600 events, with only the last ten in memory, whose
+/// store damages its pages.
 fn told_through(on_page: impl Fn(&mut Vec<StoredEvent>) + Send + Sync + 'static) -> Vec<String> {
     let spoils = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(10).with_history(600, |_| None);
@@ -604,7 +607,8 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
     assert_eq!(causes(&error), ["open the file", "it is locked"]);
 }
 
-/// Returns a log with one kept event, two that readers got in an outage, the report of the loss, and one kept event.
+/// Returns a log with these events: one that is kept, two that readers got in an outage, the report
+/// of the loss, and one that is kept.
 fn with_a_stretch() -> (SseTarget<Note>, Vec<String>) {
     let (target, on) = failing(refuse);
     put(&target, [Note::new("kept")]);
@@ -781,7 +785,7 @@ fn readers_do_not_wait_for_a_store_that_hangs() {
         connection.story(),
         ["degraded {}", "note 1 late", "note 2 refused"]
     );
-    // The store was appending the first of them, and keeps it in the end.
+    // The store was appending the first of them, and keeps it after all.
     log.release(Ok(()));
     assert_eq!(log.target.dropped().other, 1);
     let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
@@ -833,7 +837,7 @@ fn streams_are_ended_though_their_store_never_answers() {
     for connection in &mut connections {
         assert_eq!(connection.story(), [""; 0]);
     }
-    // The events wake the readers, but these wait for the store and cannot deliver them.
+    // The events wake the readers. These wait for the store and cannot deliver the events.
     put(&target, [Note::new("late").on("a")]);
     for connection in &mut connections {
         assert_eq!(connection.story(), [""; 0]);

@@ -181,7 +181,8 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
     let gap = "gap {\"from\":257,\"lost\":144,\"reason\":\"evicted\",\"to\":400}".to_owned();
     assert_eq!(told, [notes(1..=256), vec![gap], notes(401..=620)].concat());
 
-    // The first page was read before the removal. So none of its events counts as missed, with a filter either.
+    // The first page was read before the removal, so none of its events counts as missed, even with
+    // a filter.
     let filtered = Subscribe::all().filter(|_, _| true);
     let told = Connection::resume(&shrinking(), filtered, "0").story();
     let gap = "gap {\"from\":257,\"lost\":null,\"reason\":\"evicted\",\"to\":400}".to_owned();
@@ -192,7 +193,7 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
     let notes = |range: std::ops::RangeInclusive<u64>| {
         range.filter(on_a).map(|one| format!("note {one} {one}"))
     };
-    // A page of one stream reaches further: it has 256 events of that stream.
+    // A page of one stream reaches further, because it has 256 events of that stream.
     let last = (1..=600).filter(on_a).nth(255).unwrap();
     let gap = (last < 400).then(|| {
         format!(
@@ -207,8 +208,9 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
     assert_eq!(told, expected);
 }
 
-/// Returns a log whose store has removed everything before `lacks` when its first page is read, and everything before 401
-/// once that page was read. Of the 600 stored events, none or all were written by this log.
+/// Returns a log of 600 stored events. When its first page is read, the store removes everything
+/// before `lacks`; after that read, it removes everything before 401. `is_own` decides whether this
+/// log wrote all of the events or none.
 fn removing_during_a_read(lacks: u64, is_own: bool) -> SseTarget<Note> {
     let reads = Arc::new(AtomicU64::new(u64::MAX / 2));
     let model = Arc::new_cyclic(|weak: &Weak<VecStore>| {
@@ -235,7 +237,8 @@ fn removing_during_a_read(lacks: u64, is_own: bool) -> SseTarget<Note> {
     target
 }
 
-/// Returns what a reader from the beginning is told: gaps, and runs of its events as their first and last number.
+/// Returns what a reader gets from the beginning: gaps, and runs of events as their first and last
+/// sequence.
 fn runs(
     target: &SseTarget<Note>,
     options: Subscribe,
@@ -295,7 +298,7 @@ fn what_the_store_lets_go_of_after_a_page_was_read_is_not_called_gone() {
             let of_a = |one: &u64| stream_of(*one).is_none_or(|of| of == "a");
             runs(&target, Subscribe::to(key("a")), of_a)
         };
-        // Whether the missing numbers before the first event were of this stream is unknown.
+        // It is unknown whether the missing events before the first one belonged to this stream.
         assert_eq!(one(1), ["1..=1 lost null", "2..=620"]);
         assert_eq!(one(51), ["1..=51 lost null", "52..=620"]);
     }

@@ -1,4 +1,4 @@
-//! A stream without events, on a clock that the test advances.
+//! A stream without events, with a clock that the test advances.
 
 use std::{
     pin::Pin,
@@ -37,7 +37,7 @@ impl Client {
         }
     }
 
-    /// Returns the next piece, and the time until it came.
+    /// Returns the next piece, and the time that it took.
     async fn piece(&mut self) -> (String, Duration) {
         let begun = Instant::now();
         let Some(frame) = self.body.frame().await else {

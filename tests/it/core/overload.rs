@@ -1,4 +1,4 @@
-//! A full buffer: no caller waits, refused events are counted, and readers are told.
+//! A full buffer: no caller waits, refused events are counted, and readers get the counts.
 
 use std::sync::{Mutex, mpsc};
 
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::support::{PATIENCE, until};
 
-/// A log whose store reports when an append begins, and ends it when the test permits.
+/// A log whose store reports the begin of each append, and waits for the test's permit to finish
+/// it.
 struct Gated {
     target: SseTarget<Note>,
     begun: mpsc::Receiver<()>,
@@ -29,7 +30,7 @@ impl Gated {
         let mut store = VecStore::new(100_000);
         store.on_append = Box::new(move || {
             let _heard = started.send(());
-            // The test drops the sender to end all waiting.
+            // If the test drops the sender, all waiting ends.
             let _permit = permits.lock().unwrap().recv();
             Ok(())
         });
@@ -107,7 +108,7 @@ fn what_a_full_buffer_refuses_is_counted_and_told_and_nobody_waits() {
         (1..=accepted + 1).collect::<Vec<_>>()
     );
 
-    // The gap is replayed with the same counts, and the total stays.
+    // The gap is replayed with the same counts, and the total does not change.
     let last = Connection::resume(&gated.target, Subscribe::all(), &accepted.to_string()).frames();
     assert_eq!(last, [Frame::clone(gap)]);
     assert_eq!(gated.target.dropped(), dropped(refused));
@@ -159,7 +160,7 @@ fn delivered_and_dropped_together_are_what_threads_dispatched() {
         }
         (notes, told)
     };
-    // The last drops may be reported a little after the events that filled the buffer.
+    // The last drops may be reported a little later than the events that filled the buffer.
     let all = Mutex::new(&mut take);
     let connection = Mutex::new(&mut connection);
     until(|| all.lock().unwrap()(&mut connection.lock().unwrap()) == (accepted, dropped));

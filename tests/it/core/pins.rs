@@ -81,7 +81,7 @@ fn closing_releases_the_open_event() {
     );
 }
 
-/// Returns the ping of a stream that is unknown to the log.
+/// Returns the ping of a stream that the log does not know.
 fn unknown(head: u64) -> String {
     format!(
         "ping {{\"dropped\":{{\"ends\":0,\"other\":0,\"starts\":0}},\"head\":{head},\"known\":false}}"

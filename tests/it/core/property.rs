@@ -1,5 +1,5 @@
-//! The promise on which all others rest: replay and live delivery together have no duplicate, and no hole that is not
-//! announced. It holds wherever a client is cut, and whatever retention removes meanwhile.
+//! The promise on which all others rest: replay and live delivery together have no duplicate and no
+//! unannounced hole. It holds wherever a client is cut, and whatever retention removes meanwhile.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, thread};
 
@@ -63,7 +63,7 @@ struct Received {
 impl Received {
     /// Reads one connection, which breaks after this many bytes.
     fn connect(&mut self, target: &SseTarget<Note>, options: Subscribe, bytes_max: usize) {
-        // `0` means the beginning. Unlike a missing id, it counts removed events as missed.
+        // `0` is the beginning. Unlike without an id, removed events count as missed.
         let mut connection =
             Connection::resume(target, options, self.last_id.as_deref().unwrap_or("0"));
         let mut bytes = Vec::new();
@@ -90,8 +90,9 @@ impl Received {
         }
     }
 
-    /// Compares it with all events that belong to the stream. Those that belong to every stream are in `global`: the gap at
-    /// the beginning of a stream is about the stream's own.
+    /// Compares the received events with all events of the stream. `global` are the events that
+    /// belong to every stream. They are needed because the gap at the beginning of a stream counts
+    /// only the stream's own events.
     fn check(&self, truth: &BTreeSet<u64>, global: &BTreeSet<u64>) {
         assert!(
             self.sequences.is_sorted_by(|one, two| one < two),
@@ -125,7 +126,7 @@ impl Received {
     }
 }
 
-/// Runs the case: threads write, while one client after the other reads and is cut.
+/// Runs the case: threads write, while one client after another reads and is cut.
 fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
     let (store, keys) = Remembering::new(Retention::default().events(case.retention));
     let target = builder().store(store).build().unwrap();
@@ -149,7 +150,7 @@ fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
         }
     });
     flush(&target);
-    // A cut before the first whole frame makes no progress, so the number of cuts is bounded.
+    // A cut before the first complete frame makes no progress, so the number of cuts is bounded.
     for cut in case.cuts.iter().cycle().take(200) {
         received.connect(&target, options.clone(), *cut);
         if received.caught_up {

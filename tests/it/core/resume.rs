@@ -1,4 +1,4 @@
-//! Where a stream resumes, and the exact bytes with which it begins.
+//! The position at which a stream resumes, and the exact bytes at its beginning.
 
 use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 

@@ -1,4 +1,4 @@
-//! What retention keeps and removes, and what that costs: the bounds hold, whatever clients do.
+//! The events that retention keeps and removes, and its cost: the bounds hold, whatever clients do.
 
 use std::thread;
 
@@ -102,7 +102,8 @@ fn a_reader_without_a_resume_point_is_told_what_it_misses_after_it_came() {
             .collect::<Vec<_>>()
     };
     assert_eq!(early.story(), with(gap(5, 6, 2)));
-    // Events that were gone when the reader came are not missed. Events that went later are.
+    // Events that were gone before the reader connected do not count as missed. Events that were
+    // removed later do.
     assert_eq!(late.story(), with(gap(2, 6, 5)));
 }
 
@@ -205,8 +206,8 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
     let (received, lost) = reader.join().unwrap();
     assert_eq!(received + lost, EVENTS);
 
-    // The log kept as much as it may, and the bodies kept nothing. So their next piece is the gap, then the retained
-    // events.
+    // The log kept as many events as it may, and the bodies kept none. So their next piece is the
+    // gap, then the retained events.
     let Piece::Bytes(hello) = Connection::open(&target, Subscribe::all()).piece() else {
         panic!("expected a hello")
     };
@@ -227,7 +228,8 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
     }
 }
 
-/// Reads up to this event. Returns how many events came and how many the gaps announced as lost.
+/// Reads up to this event. Returns the number of received events, and the number that gaps
+/// announced as lost.
 fn follow(target: &SseTarget<Note>, until: u64) -> (u64, u64) {
     use futures_util::StreamExt as _;
     use livespan::sse::{Gap, Message};

@@ -36,20 +36,21 @@ struct Server {
     events: Mutex<Vec<StoredEvent>>,
     changed: Condvar,
     fails: AtomicBool,
-    /// Whether a call of the follower thread panics, other than its wait for events.
+    /// Whether calls of the follower thread panic, except its wait for events.
     panics: AtomicBool,
-    /// Events before this one are gone.
+    /// Events before this one have been removed.
     oldest: AtomicU64,
     waits_for_all: AtomicU64,
-    /// How many of the next pages of single streams fail.
+    /// The number of further reads of single streams that fail.
     failing_pages: AtomicU64,
-    /// For each of the next appends: what it waits for, and whether it is then refused.
+    /// The next appends. Each waits for its receiver; the flag is whether it is then refused.
     slow_appends: Mutex<VecDeque<(mpsc::Receiver<()>, bool)>>,
 }
 
-/// An append time-out that passes at once.
+/// An append time-out that expires almost at once.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
-/// Time enough for the log to make a mistake: to append a batch again before the first append is answered.
+/// Long enough for the log to make the mistake of appending a batch again before the first append
+/// has returned.
 const SEVERAL_RETRIES: Duration = Duration::from_millis(400);
 const TOO_LONG: &str = "the event store takes too long";
 
@@ -320,7 +321,7 @@ impl SharedLog for Handle {
     }
 }
 
-/// Returns what the connection has sent now, without pings and cursor frames.
+/// Returns the lines that the connection has sent by now, without pings and cursor frames.
 fn news(connection: &mut Connection) -> Vec<String> {
     let mut story = connection.story();
     story.retain(|line| !line.starts_with("ping") && !line.starts_with("cursor"));
@@ -658,7 +659,7 @@ fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
     put(&two, [Note::new("1").on("a")]);
     told(&mut all, &notes(1..=1));
     told(&mut stream, &notes(1..=1));
-    // Two pages fail, but the reader is told once.
+    // Two pages fail, but the reader gets one report.
     server.failing_pages.store(2, Ordering::SeqCst);
     put(&two, [Note::new("2").on("a")]);
     // The reader may have recovered already when this returns.

@@ -23,7 +23,7 @@ use livespan::{
 use super::test_event::key;
 use crate::support::PATIENCE;
 
-/// Runs before a call: it does nothing, fails, panics, or waits.
+/// Runs before a call. It does nothing, fails, panics, or waits.
 pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 
 /// A change that a test makes to a page.
@@ -38,9 +38,9 @@ pub(crate) struct VecStore {
     pub(crate) on_read: Hook,
     /// Changes each page before it is returned.
     pub(crate) on_page: OnPage,
-    /// Whether reads are never answered.
+    /// Whether reads never return.
     pub(crate) hangs: AtomicBool,
-    /// A hook sets this to make the store forget every event before it.
+    /// A hook sets this to make the store remove every event before it.
     pub(crate) oldest_moves_to: Arc<AtomicU64>,
     events: Mutex<Vec<StoredEvent>>,
     oldest: AtomicU64,
@@ -126,7 +126,7 @@ impl VecStore {
     }
 }
 
-/// A handle on a store that the test keeps as well.
+/// A handle on a store that the test keeps, too.
 pub(crate) struct Shared(pub(crate) Arc<VecStore>);
 
 impl std::fmt::Debug for Shared {
@@ -274,7 +274,7 @@ impl EventStore for Remembering {
     }
 }
 
-/// Returns the event as a store returns it that gave it this number.
+/// Returns the event that a store would return for this record and sequence.
 pub(crate) fn stored(record: &BatchRecord<'_>, sequence: u64) -> StoredEvent {
     StoredEvent::new(
         Sequence::new(sequence),

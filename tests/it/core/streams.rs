@@ -1,4 +1,4 @@
-//! No subscriber costs another one anything.
+//! No subscriber adds to the cost of another one.
 
 use std::{
     pin::pin,

@@ -1,4 +1,5 @@
-//! An independent client understands everything that is sent, whatever is dispatched and wherever the bytes are split.
+//! An independent SSE client understands every byte that is sent, whatever is dispatched and
+//! wherever the bytes are split.
 
 use std::convert::Infallible;
 
@@ -48,7 +49,7 @@ fn check(payloads: &[String], chunks: &[usize]) {
     }
 }
 
-/// Text that contains what an SSE parser could trip over, or anything else.
+/// Text with characters that could confuse an SSE parser, or any other text.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\r".to_owned()),

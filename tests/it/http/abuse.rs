@@ -1,4 +1,4 @@
-//! Clients that misbehave: their cost is bounded, and other clients do not notice them.
+//! Clients that misbehave. Their cost is bounded, and other clients do not notice them.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use tokio::{
 
 use super::app::{App, put, span, trace};
 
-// The paused clock advances only when no task can run, so these tests need no time-outs of their own.
+// The paused clock advances only when no task can run, so these tests need no time limits of their
+// own.
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_never_finished_is_closed() {

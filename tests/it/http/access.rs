@@ -1,4 +1,5 @@
-//! Which requests are answered: those for loopback names, for allowed hosts, or for any host if the app allows it.
+//! The hosts whose requests are answered: loopback names, allowed hosts, or any host if the app
+//! allows it.
 
 use std::net::SocketAddr;
 
@@ -159,7 +160,7 @@ async fn status_for(live: &LiveSpans, path: &str, peer: Option<&str>, host: &str
         .await
         .unwrap();
     let status = response.status().as_u16();
-    // The body of a stream does not end.
+    // The body of a stream does not end, so it is not read.
     let body = if status == 200 {
         String::new()
     } else {
@@ -207,7 +208,7 @@ async fn a_mounted_router_refuses_other_machines_that_its_server_tells_of() {
         let (status, _) = status_for(&live, "/status", peer, "evil.example").await;
         assert_eq!(status, 403, "{peer:?}");
     }
-    // The app has set who may read.
+    // The app itself decides who may read.
     let open = LiveSpans::builder().auth(Auth::public()).build().unwrap();
     let (status, _) = status_for(&open, "/status", Some("203.0.113.9"), "ops.example").await;
     assert_eq!(status, 200);

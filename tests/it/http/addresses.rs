@@ -1,4 +1,5 @@
-//! An address means the same however it is percent-encoded, on every route and in every parameter.
+//! An address has the same meaning however it is percent-encoded, on every route and in every
+//! parameter.
 
 use livespan::SpanEvent;
 
@@ -44,7 +45,7 @@ async fn a_stream_resumes_after_an_id_however_it_is_encoded() {
         (format!("lastEventId={id}&lastEventId=1"), &rest),
         (format!("x=1&&y&lastEventId={id}"), &rest),
         ("lastEventId=%32".to_owned(), &rest),
-        // A malformed id means the beginning, and is never an error.
+        // A malformed id stands for the beginning, and is never an error.
         (format!("lastEventId={epoch}+{sequence}"), &gap_and_all),
         ("lastEventId=2%00".to_owned(), &gap_and_all),
         ("lastEventId=%FF".to_owned(), &gap_and_all),

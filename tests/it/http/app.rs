@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 
 use crate::support::PATIENCE;
 
-/// The embedded page, which has the names of its files.
+/// The embedded page, which contains the names of its files.
 const PAGE: &str = include_str!("../../../src/dashboard/bundle/index.html");
 
 /// Returns the path of the page's script.
@@ -47,7 +47,7 @@ pub(crate) fn asset(stem: &str, ending: &str) -> &'static str {
         .expect("the page loads this file")
 }
 
-/// A log that is served on a free port of its own.
+/// A log that is served on its own free port.
 pub(crate) struct App {
     pub(crate) live: LiveSpans,
     pub(crate) server: LiveServer,
@@ -352,7 +352,7 @@ pub(crate) async fn open(live: &LiveSpans, path: &str) -> Stream {
     Stream::of_body(response.into_body())
 }
 
-/// Returns everything that a stream replays. The log is shut down for this.
+/// Returns all frames that a stream replays. The log is shut down, so that the stream ends.
 pub(crate) async fn replay(live: &LiveSpans, path: &str) -> Vec<Frame> {
     live.shutdown().unwrap();
     open(live, path).await.story("shutdown").await
@@ -371,7 +371,7 @@ pub(crate) fn normal(mut answer: Value, live: &LiveSpans) -> Value {
     serde_json::from_str(&answer.to_string().replace(&epoch, "EPOCH")).unwrap()
 }
 
-/// Waits until the condition holds, and lets other tasks run.
+/// Waits until the condition holds. Other tasks run meanwhile.
 pub(crate) async fn until(condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {

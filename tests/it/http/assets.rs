@@ -1,4 +1,5 @@
-//! The page's files as browsers get them: their caching, their compression, and the bytes of a visit.
+//! The page's files as browsers get them: their caching, their compression, and the size of a
+//! visit.
 
 use std::io::Read as _;
 
@@ -33,9 +34,10 @@ fn decompressed(bytes: &[u8]) -> Vec<u8> {
 
 /// The addresses of a visit.
 struct Visit {
-    /// The page, what it names, what its scripts import, and the worker that holds its streams.
+    /// The page, the files that it names, the modules that its scripts import, and the worker that
+    /// holds its streams.
     first_view: Vec<String>,
-    /// What its scripts load when it is idle, or when a reader wants it.
+    /// The modules that its scripts load when the page is idle, or when a reader needs them.
     later: Vec<String>,
 }
 
@@ -69,7 +71,7 @@ impl Visit {
     }
 }
 
-/// Returns the compressed bytes of the answers.
+/// Returns the total compressed size of the responses.
 async fn bytes_of(app: &App, paths: &[String]) -> usize {
     let mut sum = 0;
     for path in paths {
@@ -95,7 +97,7 @@ async fn all_that_a_browser_fetches_stays_within_a_bound() {
 async fn compressed_files_are_what_others_get_uncompressed() {
     let app = App::start().await;
     for path in Visit::of(&app).await.all() {
-        // With a prefix, the page has a base that depends on the request.
+        // Behind a prefix, the page's base depends on the request.
         let prefix = ("x-forwarded-prefix", "/tools/live");
         let zipped = get(&app, &path, &[("accept-encoding", "gzip"), prefix]).await;
         let plain = get(&app, &path, &[prefix]).await;
@@ -155,7 +157,7 @@ async fn a_file_that_the_browser_has_is_not_sent_again() {
             let status = response.status();
             (status, tag, response.bytes().await.unwrap().len())
         };
-        // A proxy that compresses makes the tag weak, and a cache may send several tags.
+        // A proxy that compresses turns the tag into a weak one, and a cache may send several tags.
         for known in [
             tag.clone(),
             format!("W/{tag}"),

@@ -1,5 +1,5 @@
-//! Who must authenticate and how: tokens, cookies, one-time links, the app's own rule, and permissions that end during
-//! use.
+//! Authentication: tokens, cookies, one-time links, the app's own check, and permissions that end
+//! while a stream is open.
 
 use std::{
     sync::{
@@ -80,7 +80,7 @@ async fn nothing_is_read_without_the_token() {
                 ("authorization", "Bearer x"),
             ],
             vec![("cookie", "livespan-00000000=1.00")],
-            // A host that needs no token on a log without access control.
+            // A host name for which a log without access control needs no token.
             vec![("host", "localhost")],
         ] {
             let response = ask(&live, path, &headers).await;
@@ -119,7 +119,8 @@ async fn wrong_proofs_are_counted_and_missing_ones_are_not() {
         ("/sse", vec![("authorization", "Basic aHVzaA")]),
         ("/", vec![("cookie", &*forged), ("accept", "text/html")]),
         (&*format!("{stream}?ticket=guess"), vec![]),
-        // Requests without credentials, or with credentials that were valid once or elsewhere.
+        // Requests without credentials, and with credentials that were valid earlier or for another
+        // log.
         ("/status", vec![]),
         (&*link, vec![]),
         ("/status", vec![("cookie", "livespan-00000000=1.00")]),
@@ -161,7 +162,7 @@ fn a_token_that_cannot_work_is_refused_when_the_log_is_built() {
         refused(Auth::token_from_env("LIVESPAN_NOT_SET")),
         "LIVESPAN_NOT_SET is not set: it must hold the token that readers send"
     );
-    // Works with any variable that is set and whose value a header can carry.
+    // Any variable works that is set and whose value fits into a header.
     let live = LiveSpans::builder()
         .auth(Auth::token_from_env("PATH"))
         .build();
@@ -173,7 +174,7 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
     let live = secured(Auth::token("hush"));
     let link = live.login_link("/").unwrap();
     assert_eq!(link.len(), "/?login=".len() + 32);
-    // A `HEAD` request, as a link preview sends it, does not use the link up.
+    // A `HEAD` request, such as that of a link preview, does not use up the link.
     let looked = send(live.router(), "HEAD", &link, &[], Body::empty()).await;
     assert!(!looked.headers().contains_key("set-cookie"));
     let signed_in = ask(&live, &link, &[]).await;
@@ -186,7 +187,7 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
         "{pair}"
     );
     let pair = pair.to_owned();
-    // The address to which the browser continues has no code.
+    // The address to which the browser continues contains no code.
     let page = text(signed_in).await;
     assert!(
         page.contains("<meta http-equiv=\"refresh\" content=\"0;url=./\">"),
@@ -207,8 +208,8 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
             .await
             .contains("This link was used before, or is too old.")
     );
-    // The cookie is derived from the token. So a restarted process accepts it, and a process with another token does
-    // not.
+    // The cookie is derived from the token. So a restarted process accepts it, and a process with
+    // another token does not.
     let restarted = secured(Auth::token("hush"));
     assert_eq!(
         ask(&restarted, "/status", &[("cookie", &pair)])
@@ -271,7 +272,7 @@ async fn a_browser_that_is_not_signed_in_gets_a_form_for_the_token() {
             "the form is incomplete, or has more than 8192 bytes".to_owned()
         )
     );
-    // Without a token, there is nothing to sign in to.
+    // Without a token, no sign-in is needed.
     let open = log();
     let refused = send(
         open.router(),
@@ -344,7 +345,7 @@ async fn the_apps_rule_decides_on_every_route() {
     }
 }
 
-/// Returns the reason why a stream ended that sent no event before.
+/// Returns the reason in the `end` of a stream that sent no event.
 async fn ended(mut stream: Stream) -> String {
     let frames = stream.rest().await;
     let [retry, end] = frames.as_slice() else {
@@ -364,7 +365,7 @@ async fn a_rule_that_waits_decides_too_and_one_that_never_answers_refuses() {
             .map(http::HeaderValue::as_bytes)
         {
             Some(b"admin") => {
-                // Time passes only while no task can run.
+                // The clock advances only while no task can run.
                 let waiting =
                     tokio::time::timeout(Duration::from_secs(1), std::future::pending::<()>());
                 drop(waiting.await);
@@ -416,7 +417,7 @@ async fn a_stream_ends_when_the_app_takes_its_permission_back() {
         let mut stream = Stream::of_body(response.into_body());
         stream.event("hello").await;
         let before = asked.load(Ordering::Relaxed);
-        // The clock advances only when no task can run, so the check is called exactly when it is due.
+        // The clock advances only when no task can run, so the check runs exactly when it is due.
         while asked.load(Ordering::Relaxed) < before + 3 {
             stream.next().await.unwrap();
         }
@@ -462,7 +463,7 @@ async fn a_reader_that_may_read_less_than_before_starts_anew() {
     let live = secured(Auth::check(move |_request| {
         match asked.fetch_add(1, Ordering::Relaxed) {
             0 => Access::traces([trace(1), trace(2)]),
-            // More permissions do not end the stream.
+            // Additional permissions do not end the stream.
             1 => Access::traces([trace(1), trace(2), trace(3)]),
             _ => Access::traces([trace(1)]),
         }
@@ -538,8 +539,8 @@ async fn a_ticket_that_ends_while_its_stream_runs_ends_the_stream() {
 
 #[tokio::test]
 async fn a_ticket_is_good_where_nothing_else_is_and_under_any_name() {
-    // Without access control, only loopback names are answered. A ticket works under any name, because an attacker
-    // cannot obtain one by rebinding a name.
+    // Without access control, only loopback names are answered. A ticket works under any name,
+    // because an attacker cannot obtain one by DNS rebinding.
     let live = log();
     put(&live, done(1, "checkout", 5));
     let ticket = live.ticket(trace(1), Duration::from_secs(60));

@@ -1,5 +1,5 @@
-//! Clocks that jump between a span's start and its end, or before both. What the log reports stays valid, no duration
-//! is negative, and the order is that of the log.
+//! Clocks that jump between a span's start and its end, or before both. All reported times stay
+//! valid, no duration is negative, and the order is that of the log.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::support::PATIENCE;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Spans with their start and end times, by a clock that jumps.
+/// Spans with their start and end times on a clock that jumps.
 fn jumps() -> Vec<(&'static str, SystemTime, SystemTime)> {
     let far = Duration::from_secs(300 * 365 * 86_400);
     vec![
@@ -46,7 +46,7 @@ fn is_timestamp(text: &Value) -> bool {
     text.len() == 30 && text.is_ascii() && ("1970".."2555").contains(&&text[..4])
 }
 
-/// Starts an app with these spans, each a trace of its own. Also returns the ids of the traces.
+/// Starts an app with these spans, each in its own trace. Also returns the ids of the traces.
 async fn jumped() -> (App, SdkTracerProvider, Vec<TraceId>) {
     let app = App::start().await;
     let provider = provider(&app.live);
@@ -65,7 +65,7 @@ async fn jumped() -> (App, SdkTracerProvider, Vec<TraceId>) {
 #[tokio::test]
 async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() {
     let (app, provider, _) = jumped().await;
-    // A running span that began by a clock that is ahead.
+    // A running span whose start time comes from a clock that is ahead.
     let ahead = SpanBuilder::from_name("running").with_start_time(SystemTime::now() + DAY);
     let _running = provider.tracer("work").build(ahead);
     app.live.target().flush(PATIENCE).unwrap();

@@ -1,4 +1,4 @@
-//! Streams that are ended while the log goes on, as an app does when it is told to stop.
+//! Streams that end while the log continues, as when an app is told to stop.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use tokio::{
 use super::app::{Frame, Stream, ask, client, done, log, open, put, text, trace};
 use crate::{core::stores::VecStore, support::PATIENCE};
 
-/// An app with the log's routes, a product page, and a request that runs until it is told to finish.
+/// An app with the log's routes, a product page, and a request that runs until the test ends it.
 fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Router {
     let slow = async move || {
         let mut span = tracer.start("slow");
@@ -42,7 +42,7 @@ fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Rout
         .nest_service("/live", live.router())
 }
 
-/// Opens streams of every kind. Each client has read everything so far.
+/// Opens streams of every kind. Each client has read all events so far.
 async fn clients(url: &str) -> Vec<Stream> {
     let mut clients = Vec::new();
     for (path, event) in [
@@ -63,7 +63,7 @@ async fn clients(url: &str) -> Vec<Stream> {
     clients
 }
 
-/// Returns the `retry` of a stream that ended together with others.
+/// Returns the `retry` of a stream that ended together with other streams.
 fn sent_away(frames: &[Frame]) -> u64 {
     let [.., retry, end] = frames else {
         panic!("{frames:?}")
@@ -138,7 +138,7 @@ async fn who_comes_when_streams_have_ended_is_sent_away_at_once() {
     assert_eq!(live.status().subscribers, 0);
 }
 
-/// Published events are sent first, also to a client that still has many to read.
+/// Published events are sent first, even to a client that still has many to read.
 #[tokio::test]
 async fn streams_that_are_ended_send_what_there_was() {
     let live = log();
@@ -149,7 +149,8 @@ async fn streams_that_are_ended_send_what_there_was() {
     behind.event("hello").await;
     live.end_streams();
     live.end_streams();
-    // These are more events than one piece holds, as in a busy log, where there is always something to read.
+    // These are more events than fit into one piece, as in a busy log, where a reader never catches
+    // up.
     let text = "x".repeat(16_000);
     let busy = (0..50).map(|_| {
         let [started, _] = done(101, "after", 1);
@@ -167,7 +168,7 @@ async fn streams_that_are_ended_send_what_there_was() {
     assert_eq!(live.target().head().sequence().get(), 250);
 }
 
-/// Returns a log whose store obeys a mode: 0 works, 1 refuses, 2 hangs until the sender is dropped.
+/// Returns a log whose store has a mode: 0 works, 1 refuses, 2 hangs until the sender is dropped.
 fn over_a_store() -> (LiveSpans, Arc<AtomicUsize>, mpsc::Sender<()>) {
     let mode = Arc::new(AtomicUsize::new(0));
     let (release, released) = mpsc::channel::<()>();

@@ -1,4 +1,4 @@
-//! Searches for what only the events of traces say.
+//! Searches for texts that only the events of traces contain.
 
 use livespan::{Access, Auth, LiveSpans, SpanEvent, span::SpanStatus};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::app::{App, at, done, put, span, trace};
 use crate::core::stores::{Shared, VecStore};
 
-/// Puts three traces: a declined card, an order that says why, and one that still runs.
+/// Stores three traces: a declined card, an order with its reason, and one that is still running.
 fn put_orders(live: &LiveSpans) {
     let declined = SpanStatus::Error("card declined".to_owned());
     put(
@@ -118,7 +118,7 @@ async fn events_are_searched_after_a_restart() {
     let live = LiveSpans::builder().store(store).build().unwrap();
     put_orders(&live);
     put(&live, (100..150).flat_map(|number| done(number, "new", 1)));
-    // What runs goes on to run: only a shutdown ends it as lost.
+    // A running trace stays running. Only a shutdown would end it as lost.
     drop(live);
     let live = LiveSpans::builder().store(Shared(kept)).build().unwrap();
     expect_found(&App::serve(live).await).await;

@@ -1,4 +1,4 @@
-//! A trace of which retention has removed a part: every route says how much.
+//! A trace that has lost a part to retention. Every route reports the size of that part.
 
 use livespan::{LiveSpans, Retention, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
@@ -32,7 +32,7 @@ fn log(events: usize) -> LiveSpans {
     LiveSpans::builder().retention(retention).build().unwrap()
 }
 
-/// Returns what the list and the snapshot report as removed of a trace. Both must agree.
+/// Returns the removed events and spans that the list and the snapshot report. Both must agree.
 pub(crate) async fn evicted(app: &App, number: u128) -> Json {
     let list = app.json("/traces").await;
     let id = trace(number).to_string();
@@ -45,7 +45,7 @@ pub(crate) async fn evicted(app: &App, number: u128) -> Json {
     listed
 }
 
-/// Waits until the list and the snapshot report this as removed of a trace.
+/// Waits until the list and the snapshot report these as removed.
 pub(crate) async fn until_gone(app: &App, number: u128, gone: &Json) {
     let wait = async {
         loop {
@@ -66,7 +66,8 @@ pub(crate) async fn until_gone(app: &App, number: u128, gone: &Json) {
     assert_eq!(whole["summary"]["evicted"], *gone);
 }
 
-/// Returns the gap at the beginning of a trace's stream, and the sequences that follow at once.
+/// Returns the gap at the beginning of a trace's stream, and the sequences of the events that
+/// follow it.
 pub(crate) async fn stream(app: &App, path: &str, events: usize) -> (Option<Json>, Vec<u64>) {
     let mut stream = app.stream(path).await;
     stream.event("hello").await;
@@ -93,7 +94,7 @@ pub(crate) async fn stream(app: &App, path: &str, events: usize) -> (Option<Json
 async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1));
-    // A later trace, of which nothing is removed.
+    // A later trace that has lost nothing.
     put(&app.live, done(2, "whole", 1));
     // Of 63 events, the newest 20 and the start of the open root are kept.
     let gone = json!({"events": 42, "spans": 21});
@@ -120,7 +121,7 @@ async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
     let filtered = format!("{path}/sse?type=started");
     let (told, _) = stream(&app, &filtered, 10).await;
     assert_eq!(told.unwrap()["lost"], 42);
-    // A reader of the newer events has missed nothing.
+    // A reader that already has the removed events has missed nothing.
     let (told, _) = stream(&app, &format!("{path}/sse?lastEventId=44"), 17).await;
     assert_eq!(told, None);
 }
@@ -197,7 +198,7 @@ async fn a_trace_of_which_nothing_is_left_is_gone() {
         &app.live,
         [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
     );
-    // Now the start of the root is removed, too.
+    // The start of the root has now been removed, too.
     assert_eq!(evicted(&app, 1).await, json!({"events": 42, "spans": 20}));
     put(
         &app.live,
@@ -224,7 +225,7 @@ async fn a_reader_that_resumes_in_what_is_gone_is_told_as_exactly_as_is_known() 
     put(&app.live, long_trace(1)[11..].to_vec());
     let (told, _) = stream(&app, &format!("{path}?lastEventId={last}"), 20).await;
     let told = told.unwrap();
-    // Some removed events came before its id. Memory does not know how many.
+    // Some removed events came before the reader's id. Memory does not know how many.
     assert_eq!(
         (&told["reason"], &told["lost"]),
         (&json!("evicted"), &Json::Null)

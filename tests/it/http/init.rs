@@ -1,5 +1,5 @@
-//! `init()` changes global state of a process, so each of these tests runs it in another process: this test binary
-//! again, with `child` as its only test.
+//! `init()` changes global state of a process, so each of these tests runs it in a separate
+//! process: this test binary again, with `child` as its only test.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ use super::app::{Stream, client};
 /// The environment variable that gives the child its role.
 const ROLE: &str = "LIVESPAN_TEST_INIT";
 
-/// A program that begins with `init()` and ends when its standard input ends.
+/// A program that calls `init()`, and ends when its standard input closes.
 #[test]
 fn child() {
     let Some(role) = env::var_os(ROLE) else {
@@ -100,7 +100,7 @@ fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut printed = Vec::new();
-    // Takes no byte of what `rest_of` reads.
+    // With a capacity of 1, this reader consumes no byte that `rest_of` needs.
     let stdout = BufReader::with_capacity(1, child.stdout.as_mut().unwrap());
     for line in stdout.lines() {
         let line = line.unwrap();
@@ -114,13 +114,13 @@ fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
     (child, printed)
 }
 
-/// Returns the lines that the program still prints on standard output, until it ends.
+/// Returns the remaining lines of the program's standard output.
 fn rest_of(child: &mut Child) -> Vec<String> {
     let rest = BufReader::new(child.stdout.take().unwrap()).lines();
     rest.map(Result::unwrap).collect()
 }
 
-/// Lets the program end. Returns what it wrote on standard error.
+/// Ends the program. Returns its output on standard error.
 fn finish(mut child: Child) -> String {
     drop(child.stdin.take());
     let mut written = String::new();
@@ -241,7 +241,7 @@ fn an_address_that_needs_a_token_is_an_invalid_setting_and_no_io_error() {
 
 #[test]
 fn a_default_address_that_is_taken_gives_way_to_another() {
-    // This test takes the port, unless another program has it already.
+    // This test takes the port, unless another program already has it.
     let _taken = TcpListener::bind(livespan::LiveServer::DEFAULT_ADDRESS);
     let (child, url) = run(&[("LIVESPAN_ADDR", "")]);
     assert_ne!(
@@ -324,7 +324,8 @@ fn a_program_with_a_subscriber_learns_what_to_do_and_nothing_is_left_behind() {
     assert_eq!(finish(child), "");
 }
 
-/// Waits until the program's only trace has ended. Its page still answers, although nobody has watched.
+/// Waits until the program's only trace has ended. Its page still responds, although it had no
+/// viewer.
 async fn until_ended(url: &str) {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     loop {
@@ -354,7 +355,7 @@ async fn a_page_that_lingers_waits_for_a_viewer_and_until_it_leaves() {
         assert_eq!(stream.event("ended").await.json()["name"], "work");
         assert_eq!(child.try_wait().unwrap(), None, "a viewer watches");
         drop(stream);
-        // The connection is closed by this runtime, which must not be blocked.
+        // This runtime closes the connection, so it must not be blocked.
         let written = tokio::task::spawn_blocking(|| finish(child)).await;
         assert_eq!(written.unwrap(), "");
     }

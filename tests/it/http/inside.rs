@@ -1,4 +1,4 @@
-//! What happens inside a running span, as each route shows it.
+//! The changes inside a running span on each route.
 
 use livespan::{SpanEvent, otel::LiveSpan, span::SpanState};
 use opentelemetry::{
@@ -21,7 +21,7 @@ async fn lines(app: &App, trace: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Waits until a trace has an event of which this holds. Returns the events.
+/// Waits until the trace has an event for which `is_wanted` returns true. Returns the events.
 async fn lines_with(app: &App, trace: &str, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let wait = async {
         loop {
@@ -85,7 +85,7 @@ async fn a_document_says_of_a_running_span_what_its_events_say() {
         span.set_attribute(KeyValue::new("large", i64::MAX - round));
         span.add_event("tick", vec![KeyValue::new("round", round)]);
         if round % 10 == 0 {
-            // What follows is told in another update.
+            // Each round waits, so that the next change is in another update.
             lines_with(&app, &id, |event| event["attributes"]["n"] == json!(round)).await;
         }
     }
@@ -142,7 +142,7 @@ async fn a_summary_has_the_progress_and_the_name_of_now() {
     let app = App::start().await;
     let (_provider, mut span, id) = start(&app);
     assert_eq!(listed(&app, &id).await.get("progress"), None);
-    // `tracing` hands on a u64 as text.
+    // `tracing` passes on a `u64` as text.
     span.set_attribute(KeyValue::new("progress.current", "190"));
     span.set_attribute(KeyValue::new("progress.total", 270));
     span.set_attribute(KeyValue::new("progress.units", "pages"));
@@ -154,7 +154,7 @@ async fn a_summary_has_the_progress_and_the_name_of_now() {
     assert_eq!(running["name"], json!("import"));
     let document = app.json(&format!("/traces/{id}")).await;
     assert_eq!(document["summary"], running);
-    // The summary is not searched for progress, but the attributes of its spans are.
+    // The search reads the attributes of spans, not the progress in the summary.
     let page = app.json("/traces?q=pages").await;
     let found = json!({
         "spanId": running["rootSpanId"], "name": "import", "field": "attributes.progress.units", "text": "pages",
@@ -175,7 +175,7 @@ async fn progress_that_a_start_tells_is_in_the_summary_from_then_on() {
     let app = App::start().await;
     let provider = app.live.tracer_provider(SdkTracerProvider::builder());
     let tracer = provider.tracer("test");
-    // Several alike: a start that repeats an earlier one is written in another way.
+    // Several equal spans, because a start that repeats an earlier one is encoded in another way.
     for number in 0..5_i64 {
         let attributes = [
             KeyValue::new("progress.current", number),

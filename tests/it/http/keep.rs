@@ -1,4 +1,4 @@
-//! A trace that somebody asked to keep: retention spares it, within bounds, and lists say so.
+//! A trace that a user has asked to keep. Retention spares it within bounds, and lists mark it.
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -54,7 +54,7 @@ async fn a_kept_trace_outlives_retention_and_goes_when_it_is_no_longer_kept() {
     assert_eq!(first["traces"][0].get("kept"), None);
     let answer = json!({"traceId": id, "kept": true});
     assert_eq!(put_keep(&app.live, trace(1)).await, (200, answer.clone()));
-    // The list says it at once, although the trace itself says nothing.
+    // The list shows the change at once, although the trace has no new event.
     let update = list.event("traces").await.json();
     assert_eq!(update["traces"][0]["kept"], true);
     // A second time changes nothing.
@@ -79,7 +79,7 @@ async fn a_kept_trace_outlives_retention_and_goes_when_it_is_no_longer_kept() {
         (200, answer.clone())
     );
     assert_eq!(stop_keeping(&app.live, trace(1)).await, (200, answer));
-    // It is an ended trace like any other now: the share of traces that run presses it out.
+    // The trace now counts like any other ended one, so running traces displace it.
     put(
         &app.live,
         (2..25).map(|child| SpanEvent::started(trace(2), span(child), "job").at(at(child))),
@@ -102,7 +102,7 @@ async fn kept_traces_are_bounded_in_number_and_size() {
     live.keep(trace(17)).unwrap();
     assert!(live.stop_keeping(trace(17)));
 
-    // 15 traces have 30 events, and 40 may be kept.
+    // 15 traces have 30 events; 40 kept events are allowed.
     let long =
         (1..=11).map(|child| SpanEvent::started(trace(50), span(child), "job").at(at(child)));
     put(&live, long);
@@ -128,7 +128,7 @@ async fn a_kept_trace_that_outgrows_the_share_is_no_longer_kept() {
     for number in [1, 2] {
         app.live.keep(trace(number)).unwrap();
     }
-    // 10 events may be kept. The largest trace goes on as one that runs.
+    // 10 kept events are allowed. The trace that outgrows this is still carried as a running one.
     let children = (2..12).map(|child| {
         SpanEvent::ended(trace(2), span(child), "child", SpanStatus::Ok)
             .parent(span(1))
@@ -191,7 +191,7 @@ async fn only_a_reader_of_everything_on_a_page_of_ours_keeps_a_trace() {
         assert_eq!(status, 200, "{headers:?}");
     }
     assert_eq!(live.status().kept_streams, 1);
-    // A page of an allowed origin may only read, so a browser never sends this request for it.
+    // A page of an allowed origin may only read, so a browser never sends it this request.
     let preflight = Request::builder()
         .method(Method::OPTIONS)
         .uri(&path)

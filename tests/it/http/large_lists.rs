@@ -1,5 +1,5 @@
-//! A page of the list over a durable store: it reads a bounded amount and says where it stopped. For a reader of some
-//! traces, the positions of pages reveal nothing about other traces.
+//! A page of the list over a durable store. It reads a bounded number of rows, and reports where it
+//! stopped. For a reader of some traces, the positions of pages reveal nothing about other traces.
 
 use std::{
     collections::HashSet,
@@ -78,7 +78,8 @@ fn rows(number: u128, spans: RangeInclusive<u64>) -> impl Iterator<Item = SpanEv
     spans.map(move |one| SpanEvent::ended(trace(number), span(one), "row", SpanStatus::Ok))
 }
 
-/// Returns a log in which a reader may read these traces. Between any two of them are 700 others.
+/// Returns a log in which a reader may read these traces. There are 700 other traces between any
+/// two of them.
 fn of_some(own: &[u128]) -> LiveSpans {
     let access = Access::traces(own.iter().copied().map(trace).collect::<Vec<TraceId>>());
     let live = LiveSpans::builder()
@@ -157,7 +158,7 @@ async fn the_live_list_of_a_reader_of_some_traces_goes_on_at_its_own() {
     assert_eq!(traces(std::slice::from_ref(&page)), [ids([2, 1])]);
     let first = page["traces"][0]["firstId"].as_str().unwrap();
     assert_eq!(next, (sequence(first) + 1).to_string());
-    // There is nothing older for a search that finds nothing.
+    // The search finds nothing, so there is nothing older either.
     let mut stream = Stream::of_body(ask(&live, "/traces/sse?q=nothing").await);
     assert_eq!(stream.event("traces").await.json().get("next"), None);
 }
@@ -176,7 +177,7 @@ async fn a_page_reads_so_many_events_and_says_where_it_stopped() {
     for number in 1..=70 {
         put(&live, rows(number, 1..=1000));
     }
-    // A search reads more at once, because it reads every event of every trace.
+    // A search reads more rows per page, because it reads every event of every trace.
     for (query, pages_min, rows_max) in [
         ("name=nothing", 2, 52_000),
         ("q=nothing", 1, 202_000),
@@ -211,7 +212,7 @@ async fn a_page_of_a_slow_store_stops_after_a_while_and_the_next_goes_on() {
         let is_slow = Arc::clone(&is_slow);
         move || {
             if is_slow.load(Ordering::SeqCst) > 0 {
-                // Takes as long as a slow disk.
+                // Simulates a slow disk.
                 thread::park_timeout(Duration::from_millis(150));
             }
             Ok(())
@@ -236,7 +237,7 @@ async fn a_summary_of_a_beginning_says_so() {
     let live = stored(VecStore::new(IN_MEMORY));
     let root = span(1_000_000);
     put(&live, [SpanEvent::started(trace(1), root, "row")]);
-    // Its end is in the part that is left out.
+    // The end is in the part that the search did not read.
     let child = span(1_000_001);
     put(
         &live,

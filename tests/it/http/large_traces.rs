@@ -1,5 +1,5 @@
-//! A whole trace is written page by page: its cost does not grow with the trace, a slow client holds nobody up, and a
-//! part is never shown as the whole.
+//! A whole trace is written page by page. Its cost does not grow with the trace, a slow client
+//! delays no other, and a part is never presented as the whole.
 
 use std::sync::{
     Arc,
@@ -115,7 +115,7 @@ async fn a_slow_client_holds_no_more_than_a_page() {
         pages.store(0, Ordering::SeqCst);
         let mut body = ask(&live, format).await.into_body();
         let mut whole = next(&mut body).await.unwrap().unwrap().to_vec();
-        // The writing task has every chance to read on.
+        // The writing task gets every chance to read more.
         for _ in 0..10_000 {
             tokio::task::yield_now().await;
         }
@@ -162,7 +162,7 @@ async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
     assert_eq!(shown, (1..=shown.len() as u64).collect::<Vec<u64>>());
     let lost = 1000 - 2 * shown.len();
     let told = document["incomplete"]["lost"].as_u64().unwrap();
-    // Starts of ended spans are in no list.
+    // Starts of ended spans appear in no list.
     assert!(told.abs_diff(lost as u64) <= 1, "{told} of {lost}");
     assert_eq!(document["incomplete"]["reason"], "evicted");
     assert_eq!(document["updates"], json!([]));

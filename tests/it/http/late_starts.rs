@@ -1,4 +1,5 @@
-//! A span that began before its start was seen. Once it has ended, the list shows the start time of its end.
+//! A span that began before its start was recorded. Once it has ended, the list shows the start
+//! time in its end.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 use super::app::{App, at, log};
 use crate::support::PATIENCE;
 
-/// An app whose provider has our sampler, as with `init`: the sampler sees a start, but not its exact time.
+/// An app whose provider has our sampler, as with `init`. The sampler sees a span's start, but not
+/// its exact time.
 async fn app() -> (App, SdkTracerProvider) {
     let app = App::serve(log()).await;
     let provider = SdkTracerProvider::builder()

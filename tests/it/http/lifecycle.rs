@@ -1,4 +1,4 @@
-//! The life of the server: where it runs, how it ends, and what its clients notice.
+//! The life of the server: its thread, its end, and the effects on its clients.
 
 use std::{
     collections::HashSet,
@@ -69,7 +69,7 @@ fn a_runtime_of_one_thread_may_serve_in_the_background() {
     block_on(server.wait());
 }
 
-/// Many programs shut the log down as their last act: a viewer still gets every event.
+/// Many programs shut the log down as their last action. A viewer still gets every event.
 #[test]
 fn shutting_down_waits_until_background_viewers_have_their_end() {
     let live = log();
@@ -212,7 +212,8 @@ async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its
         retries.push(goodbye(&list.rest().await));
     }
     app.server.wait().await;
-    // Each stream's delay is one step longer than that of the stream that ended before it, plus a random part.
+    // Each stream's delay is one step longer than that of the stream that ended before it, plus a
+    // random part.
     let all = CLIENTS + 2;
     let least: u64 = (0..all).map(|place| 1000 + 5 * place).sum();
     assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
@@ -245,8 +246,9 @@ async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
         .await;
     super::app::until(|| app.live.status().subscribers == 1).await;
     let mut reading = app.stream("/sse").await;
-    // 1.6 MB remain to be sent, more than the sockets hold. The server waits five seconds for a client that keeps
-    // reading. How fast this test reads depends on the load of the machine.
+    // 1.6 MB remain to be sent, which is more than the sockets hold. The server waits five seconds
+    // for a client that keeps reading. The speed of this test's reads depends on the load of the
+    // machine.
     for _ in 0..900 {
         reading.event("started").await;
     }
@@ -308,7 +310,7 @@ async fn a_server_alone_stops_and_another_goes_on() {
     // Each stream has a longer delay than the one that ended before it.
     let least: u64 = (0..100).map(|place| 1000 + 5 * place).sum();
     assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
-    // The log and its other servers go on.
+    // The log and its other servers continue.
     put(&app.live, done(2, "after", 1));
     let mut names = Vec::new();
     while names.last().is_none_or(|name| name != "after") {
@@ -334,7 +336,8 @@ fn a_server_ends_with_its_runtime() {
     live.shutdown().unwrap();
 }
 
-/// A client whose connection is cut anywhere, even within a frame, resumes where it was.
+/// A client whose connection is cut after any byte, even within a frame, resumes at the same
+/// position.
 #[tokio::test]
 async fn a_connection_that_is_cut_anywhere_is_resumed_without_loss() {
     let app = App::start().await;
@@ -421,7 +424,7 @@ async fn a_second_program_on_the_default_port_gets_a_free_one() {
 async fn the_page_answers_while_the_program_blocks_its_runtime() {
     let live = log();
     let server = live.serve_in_background("127.0.0.1:0").unwrap();
-    // This thread is the whole runtime. It blocks until the answer comes.
+    // This thread is the whole runtime. It blocks until the response arrives.
     let answer = get(server.local_addr(), "/status");
     assert_eq!(answer.lines().next(), Some("HTTP/1.1 200 OK"));
 }

@@ -271,7 +271,8 @@ async fn a_trace_that_grew_too_old_is_removed_though_nothing_else_happens() {
         .retention(Retention::default().age(Duration::from_millis(600)))
         .build()
         .unwrap();
-    // On a slow machine, the trace may be too old before the list is open. Then another one is tried.
+    // On a slow machine, the trace may be too old before the list is open. If so, the loop tries
+    // another one.
     for number in 1.. {
         put(&live, done(number, "old", 1));
         let (mut stream, snapshot) = live_list(&live, "").await;
@@ -279,7 +280,7 @@ async fn a_trace_that_grew_too_old_is_removed_though_nothing_else_happens() {
             continue;
         }
         assert_eq!(names(&snapshot), ["old"]);
-        // Its start may be removed a moment before its end, which causes an update of its own.
+        // Its start may be removed shortly before its end, which causes a separate update.
         let mut update = stream.next().await.unwrap();
         while update.json()["removed"]
             .as_array()

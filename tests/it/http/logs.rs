@@ -1,4 +1,4 @@
-//! Log records over HTTP: in their trace, and on their own.
+//! Log records over HTTP: within their trace, and in the list of all records.
 
 use std::sync::{
     Arc,
@@ -83,7 +83,7 @@ fn bodies(page: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// All pages of a list.
+/// Returns all pages of a list.
 async fn pages(live: &LiveSpans, query: &str) -> Vec<Value> {
     let mut pages = vec![page(live, query).await];
     while let Some(next) = pages.last().unwrap()["next"].as_str() {
@@ -269,7 +269,7 @@ async fn more_log_records_than_the_index_has_positions_are_all_found() {
     assert_eq!(found, ["rare"]);
 }
 
-/// A log whose store is durable, and how many pages the store was asked for.
+/// Returns a log with a durable store, and the number of pages that were read from it.
 fn durable(mut store: VecStore) -> (LiveSpans, Arc<VecStore>, Arc<AtomicUsize>) {
     let reads = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&reads);

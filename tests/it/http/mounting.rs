@@ -1,4 +1,4 @@
-//! The dashboard and its files under any prefix, as a browser loads them.
+//! The dashboard and its files under any prefix, loaded as by a browser.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -32,7 +32,7 @@ fn values<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Returns the workers' files that a script starts. A bundle imports no other module.
+/// Returns the files of the workers that a script starts. A bundle imports no other module.
 fn workers(script: &str) -> Vec<&str> {
     let named = script.split("new URL(\"").skip(1);
     let named = named.map(|rest| rest.split('"').next().unwrap());
@@ -148,7 +148,7 @@ async fn the_dashboard_works_wherever_it_is_mounted() {
             app().nest_service("/live", live.router()),
             vec!["/live", "/live/", "/live?trace=x", "/live/?trace=x"],
         ),
-        // Here axum itself does not answer `/live/`, or `/live` below a prefix.
+        // In these cases axum does not route `/live/`, or `/live` below a prefix.
         (
             app().nest("/live", live.router()),
             vec!["/live", "/live?trace=x"],
@@ -204,7 +204,7 @@ struct Proxy {
     told: bool,
 }
 
-/// Removes its prefix and passes the request on, as a reverse proxy in front of an app does.
+/// Removes the proxy's prefix and forwards the request, like a reverse proxy in front of an app.
 async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let path = request.uri().path_and_query().unwrap().as_str();
     let path = path.strip_prefix(proxy.prefix).unwrap_or(path);

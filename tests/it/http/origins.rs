@@ -1,4 +1,5 @@
-//! The headers for browsers: which origins may read, and that no response can be used for anything else.
+//! The headers for browsers. They decide which origins may read, and prevent any other use of a
+//! response.
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
@@ -35,8 +36,8 @@ fn open_to_the_shop() -> LiveSpans {
     live
 }
 
-/// Returns the headers of the response that concern other origins. It leaves out the `vary` of the page's files for
-/// their content coding.
+/// Returns the response's headers about other origins. Omits the `vary` that the page's files have
+/// for their content coding.
 fn cors(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let mut named: Vec<(&str, &str)> = headers
         .iter()
@@ -103,8 +104,8 @@ async fn an_allowed_origin_may_read_and_resume() {
     }
 }
 
-/// The headers that a browser sends for a page of an allowed origin: on the same site, on another site, and over plain
-/// HTTP, where it sends fewer.
+/// The headers that a browser sends for a page of an allowed origin: on the same site, on another
+/// site, and over plain HTTP, where it sends fewer headers.
 const OF_THE_SHOP: [&[(&str, &str)]; 3] = [
     &[
         ("origin", SHOP),
@@ -155,7 +156,7 @@ async fn the_cookie_of_an_operator_opens_nothing_to_a_page_of_an_allowed_origin(
                 [("access-control-allow-origin", SHOP), ("vary", "Origin")]
             );
         }
-        // Requests of its own page, of a followed link, and of a program.
+        // Requests from its own page, from a followed link, and from a program.
         for own in [
             &[("sec-fetch-site", "same-origin")][..],
             &[
@@ -199,7 +200,7 @@ async fn a_rule_of_the_apps_sees_no_cookie_from_another_origin() {
         let response = send(&live, Method::GET, "/traces", &[page, &[session]].concat()).await;
         assert_eq!(response.status(), 403, "{page:?}");
     }
-    // The app's check gets no cookie either if a page of the same site that was not allowed sends the request. Such a
+    // If a page of the same site was not allowed, the app's check gets no cookie either. Such a
     // page could not read the response anyway.
     let script = [
         ("sec-fetch-site", "same-site"),
@@ -251,8 +252,8 @@ async fn an_error_too_can_be_read_by_who_was_allowed() {
 
 #[tokio::test]
 async fn a_proxy_may_call_the_server_by_another_name() {
-    // nginx does this by default: the page then has another origin than the host that we see. Over plain HTTP, browsers
-    // send only the origin, and only for module scripts.
+    // nginx behaves like this by default: the page's origin differs from the host that we see. Over
+    // plain HTTP, browsers send only the origin, and only for module scripts.
     let live = log();
     let public = [("origin", "http://ops.intranet")];
     for (path, headers) in [

@@ -1,4 +1,4 @@
-//! `?format=otlp` equals what OpenTelemetry's own exporter would have sent.
+//! `?format=otlp` equals the output of OpenTelemetry's own exporter.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use livespan::{SpanEvent, span::SpanStatus};
 use super::app::{App, at, log, span, trace};
 use crate::support::PATIENCE;
 
-/// Sorts what may differ in order: attributes, resources, scopes and spans.
+/// Sorts attributes, resources, scopes and spans, because their order may differ.
 fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
     fn sort(attributes: &mut [ProtoKeyValue]) {
         attributes.sort_by(|one, other| one.key.cmp(&other.key));
@@ -62,7 +62,7 @@ fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
     all
 }
 
-/// The attributes of a span that has only its state.
+/// The attributes of a span whose only attribute is its state.
 fn state(state: &str) -> serde_json::Value {
     serde_json::json!([{"key": "livespan.state", "value": {"stringValue": state}}])
 }
@@ -262,7 +262,7 @@ async fn spans_that_run_are_counted_where_they_are_left_out() {
     let path = format!("/traces/{}?format=otlp", trace(1));
     let answer = app.json(&path).await;
     assert_eq!(answer["omittedSpans"], serde_json::json!({"running": 2}));
-    // By the specification, receivers ignore fields that they do not know.
+    // By the specification, receivers ignore unknown fields.
     let request: ExportTraceServiceRequest = serde_json::from_value(answer).unwrap();
     let spans = &request.resource_spans[0].scope_spans[0].spans;
     assert_eq!(spans.len(), 1);

@@ -1,4 +1,5 @@
-//! A viewer never appears in what it views, whatever middleware the host has.
+//! A viewer's own requests never appear among the spans that it views, whatever middleware the host
+//! has.
 
 use axum::{Router, body::Body, extract::Request, routing::get};
 use livespan::LiveSpans;
@@ -190,7 +191,7 @@ async fn viewers_of_a_router_at_the_root_are_hidden() {
     }
 }
 
-/// Makes spans whose attributes look like requests to a router at the root, each with a child of its own.
+/// Makes spans whose attributes look like requests to a router at the root. Each has its own child.
 fn make_lookalikes(provider: &SdkTracerProvider) -> Vec<String> {
     let tracer = provider.tracer("app");
     let lookalikes = [

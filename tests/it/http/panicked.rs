@@ -1,4 +1,4 @@
-//! Panicked as a state of traces: in the list, its filters, its counts, and what a customer sees.
+//! The state "panicked" of traces: in the list, its filters, its counts, and a customer's view.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::app::{App, Frame, Stream, provider};
 
-/// Makes a span whose work panics. Returns its trace.
+/// Makes a span whose work panics. Returns the span's trace.
 fn panics(provider: &SdkTracerProvider) -> livespan::TraceId {
     let tracer = provider.tracer("shop");
     let mut trace = None;
@@ -30,7 +30,7 @@ fn panics(provider: &SdkTracerProvider) -> livespan::TraceId {
     trace.unwrap()
 }
 
-/// What a list of traces has, by name and state.
+/// Returns the entries of a list of traces, with name and state.
 async fn listed(app: &App, query: &str) -> Vec<[Value; 3]> {
     let page = app.json(&format!("/traces?{query}")).await;
     let traces = page["traces"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! A reader of some traces: no route and no control event shows or names another trace.
+//! A reader of some traces: no route and no control event contains data or ids of another trace.
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -26,7 +26,8 @@ const SECRETS: [&str; 4] = [
     "foreign-service",
 ];
 
-/// Returns a log in which the reader may read the first trace. The others are linked with it, and are busier.
+/// Returns a log in which the reader may read the first trace. The others are linked with it and
+/// have more events.
 fn shared_log(reader: Access) -> LiveSpans {
     let admin = Access::everything();
     let auth = Auth::check(move |request| {
@@ -107,7 +108,7 @@ async fn no_route_shows_or_names_another_trace() {
         format!("/traces/{own}/sse?until=end"),
     ] {
         let shown = text(ask(&live, &path).await).await;
-        // What the reader itself asked for may occur in the response.
+        // Texts of the reader's own request may occur in the response.
         assert!(!shown.is_empty(), "{path}");
         expect_no_secrets(&shown);
     }
@@ -296,7 +297,8 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .collect()
     };
     assert_eq!(services(&whole["processes"]), ["billing"]);
-    // The reader resumes after the `process` event. The event comes when it is first needed, and once.
+    // The reader resumes after the `process` event. It gets that event again, once, when a visible
+    // event first needs it.
     let cursor = whole["cursor"].as_str().unwrap().to_owned();
     work(&late, 1, &[2]);
     work(&late, 1, &[]);
@@ -318,7 +320,7 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .map(|at: usize| frames[at].json()["service"].clone())
             .into();
         assert_eq!(told, ["shipping", "billing"], "{path}");
-        // It has no id, because its own is before the cursor.
+        // The event has no id, because its id is before the cursor.
         assert_eq!(frames[0].id, "");
     }
 }

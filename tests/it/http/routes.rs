@@ -1,4 +1,4 @@
-//! Every route: its status, its headers, and its whole response.
+//! Every route, with its status, its headers, and its whole response.
 
 use livespan::{LiveSpans, SpanEvent};
 use serde_json::{Value, json};
@@ -143,11 +143,11 @@ async fn a_trace_is_answered_whole() {
     assert_eq!(header(&response, "cache-control"), "no-store");
     let expected = json!({
         "traceId": TRACE, "cursor": "EPOCH-4", "now": "NOW", "summary": summary(), "processes": [],
-        // In the order of the log.
+        // In log order.
         "spans": [child(), root()], "updates": [], "logs": [],
     });
     assert_eq!(normal(response.json().await.unwrap(), &app.live), expected);
-    // Hex digits may be of either case.
+    // Hex digits may be upper or lower case.
     assert_eq!(
         normal(
             app.json(&path.to_uppercase().replace("TRACES", "traces"))
@@ -461,7 +461,7 @@ async fn a_head_request_gets_the_head_alone_and_leaves_no_stream_behind() {
     super::app::until(|| app.live.status().subscribers == 0).await;
 }
 
-/// A browser resumes a stream after the last id that it has seen.
+/// A browser resumes a stream after the last id that it received.
 #[tokio::test]
 async fn a_resume_point_is_read_from_the_header_then_the_query() {
     let live = log();

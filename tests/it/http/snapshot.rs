@@ -1,4 +1,5 @@
-//! A snapshot, together with the stream from its cursor, is the whole trace, at whatever moment it is taken.
+//! A snapshot and the stream from its cursor together are the whole trace, whenever the snapshot is
+//! taken.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +48,7 @@ fn write(live: &LiveSpans, written: &AtomicU64) {
     live.target().flush(PATIENCE).unwrap();
 }
 
-/// Returns the spans of a snapshot after these events: of each span the last payload, in log order.
+/// Returns the spans of a snapshot after these events: the last payload of each span, in log order.
 fn shown(events: &[Frame]) -> Vec<Value> {
     let mut last = BTreeMap::new();
     for (place, event) in events.iter().enumerate() {
@@ -235,7 +236,7 @@ async fn spans_that_share_an_id_are_all_in_list_snapshot_and_export() {
         )
     );
     put(&app.live, [ended("outer", server, [0, 3], SpanStatus::Ok)]);
-    // The id is used again.
+    // The span's id is used again.
     put(
         &app.live,
         [

@@ -1,5 +1,5 @@
-//! How many streams may be open. A client beyond the limit gets a stream that says so, because an `EventSource` gives
-//! up on errors.
+//! The limit on open streams. A client beyond it gets a stream that only reports this, because an
+//! `EventSource` gives up on errors.
 
 use livespan::LiveSpans;
 
@@ -50,7 +50,7 @@ async fn one_address_leaves_room_for_others_and_its_own_again() {
     assert!(overloaded(app.stream("/sse").await).await);
     drop(held.pop());
     until(|| app.live.status().subscribers == 1).await;
-    // The permit is released with the stream, a moment after its reader.
+    // The permit is released with the stream, shortly after its reader is dropped.
     let admitted = async {
         loop {
             let mut stream = app.stream("/sse").await;

@@ -1,4 +1,4 @@
-//! The stream of one trace that ends with the trace: a product's progress page.
+//! The stream of one trace that ends with the trace, as for a product's progress page.
 
 use axum::{Router, extract::Path, routing::get};
 use http::{HeaderMap, Uri};
@@ -167,7 +167,7 @@ async fn a_trace_that_never_comes_ends_as_unknown() {
     assert_eq!(live.status().retained_streams, 0);
 }
 
-/// A product's own route, which itself decides who may see which job.
+/// A product's own route, which itself decides who may see a job.
 fn product(live: &LiveSpans) -> Router {
     let live = live.clone();
     let progress = async move |Path(trace): Path<String>, headers: HeaderMap, uri: Uri| {

@@ -1,4 +1,4 @@
-//! What an end user sees of a trace: what a view names, decided and encoded once for all readers of the view.
+//! An end user's view of a trace. It is decided and encoded once for all readers of the view.
 
 use std::{
     sync::{
@@ -31,12 +31,12 @@ fn watch(live: &LiveSpans, view: &View, uri: &'static str) -> Stream {
     Stream::of_body(Body::new(response.into_body()))
 }
 
-/// Returns everything that a stream through the view sends until it ends.
+/// Returns all frames that a stream through the view sends until it ends.
 async fn story(live: &LiveSpans, view: &View) -> Vec<Frame> {
     watch(live, view, "/").story("complete").await
 }
 
-/// Returns an order with a step that only the shop may see.
+/// Returns the events of an order with a step that only the shop may see.
 fn order() -> Vec<SpanEvent> {
     let (root, query) = (span(1), span(2));
     let failed = SpanStatus::Error("card 4242 declined".to_owned());
@@ -131,7 +131,7 @@ async fn a_span_that_was_hidden_stays_hidden_under_its_later_name() {
     let end = SpanEvent::ended(trace(1), span(9), "order", SpanStatus::Ok);
     put(&live, [end]);
     let view = View::new(|span| span.name().starts_with("order") && span.scope() == "shop");
-    // Also by a reader that comes when everything is decided.
+    // A reader that connects after everything is decided gets the same.
     for _ in 0..2 {
         let told = story(&live, &view).await;
         let told: Vec<String> = told
@@ -150,7 +150,7 @@ async fn a_span_that_was_hidden_stays_hidden_under_its_later_name() {
     }
 }
 
-/// Returns a parent context in the trace, as for a call from elsewhere.
+/// Returns a parent context in the trace, as for a call from another process.
 fn in_the_trace() -> Context {
     let (trace, span) = (1_u128.into(), opentelemetry::trace::SpanId::from(7));
     let caller = SpanContext::new(
@@ -226,7 +226,8 @@ async fn an_event_is_decided_once_for_all_who_look_through_a_view() {
         assert_eq!(frames.len(), 2 + 4 + 1, "{frames:?}");
     }
     assert_eq!(story(&live, &view.clone()).await.len(), 4);
-    // Two starts and two ends are decided. The view names no attribute, so nothing of an update is shown.
+    // The rule has decided two starts and two ends. The view names no attribute, so nothing of an
+    // update is shown.
     assert_eq!(asked.load(Ordering::Relaxed), 4);
 }
 

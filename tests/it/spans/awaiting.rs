@@ -1,4 +1,4 @@
-//! Await points that have a name: what an open span waits for, live.
+//! Named await points of open spans, visible while the spans wait.
 
 use std::{
     future::{Future, pending, ready},
@@ -25,19 +25,20 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut TaskContext::from_waker(Waker::noop()))
 }
 
-/// The `updated` events so far that say more than how the task is polled, which `polls` tests.
+/// Returns the `updated` events so far, except those that only report polls: the module `polls`
+/// tests these.
 fn updates(watched: &Watched) -> Vec<Json> {
     let mut events = watched.events();
     events.retain_mut(|event| {
         let fields = event.as_object_mut().unwrap();
         fields.remove("task");
-        // Its type, ids, process and timestamp say nothing new.
+        // The type, the ids, the process and the timestamp do not count as news.
         fields["type"] == "updated" && fields.len() > 5
     });
     events
 }
 
-/// Waits until the newest thing that is said of an await point is this.
+/// Waits until the newest update about an await point has this name.
 fn until_awaiting(watched: &Watched, name: Option<&str>) -> Json {
     let newest = || {
         let awaiting = |event: &Json| event.get("awaiting").cloned();
@@ -92,7 +93,7 @@ fn of_several_futures_that_wait_the_oldest_is_shown() {
     drop(all.remove(0));
     let second = until_awaiting(&watched, Some("reply 1"));
     assert!(first["since"].as_str() <= second["since"].as_str());
-    // One in the middle changes nothing, and the last leave nothing behind.
+    // Dropping one in the middle changes nothing. Dropping the last ones leaves no await point.
     drop(all.remove(50));
     all.truncate(1);
     until_awaiting(&watched, Some("reply 1"));
@@ -117,7 +118,7 @@ fn what_does_not_wait_or_has_no_span_says_nothing() {
     assert_eq!(poll_once(work.as_mut()), Poll::Ready(7));
     let mut outside = Box::pin(pending::<()>().awaiting("nobody knows"));
     assert!(poll_once(outside.as_mut()).is_pending());
-    // A span that has ended waits for nothing.
+    // A span that has ended no longer waits.
     cx.span().end();
     let mut late = Box::pin(pending::<()>().awaiting("too late").live(cx));
     assert!(poll_once(late.as_mut()).is_pending());
@@ -144,7 +145,7 @@ fn a_span_that_ends_while_it_waits_ends_with_its_end() {
 fn what_is_noted_by_the_ids_of_a_span_belongs_to_its_process() {
     let watched = Watched::with_random_ids();
     let cx = context(&watched);
-    // A further provider, whose process is newer than that of the span.
+    // A second provider, whose process is newer than that of the span.
     let _other = watched.live.span_processor();
     let mut work = Box::pin(pending::<()>().awaiting("redis get").live(cx.clone()));
     assert!(poll_once(work.as_mut()).is_pending());

@@ -9,7 +9,8 @@ use serde_json::{Value as Json, json};
 use super::live_provider::Watched;
 
 const THREADS: u64 = 8;
-/// Spans of all threads together. `LIVESPAN_BURST_SPANS=1000000` makes it the burst for which the log was designed.
+/// The spans of all threads together. `LIVESPAN_BURST_SPANS=1000000` sets the burst for which the
+/// log was designed.
 const SPANS: u64 = 80_000;
 
 /// Adds up the drops that the events of a log report.

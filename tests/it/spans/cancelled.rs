@@ -1,4 +1,5 @@
-//! A future that is dropped before it is ready cancels its span, exactly: whoever drops it, and nothing else.
+//! Dropping a future before it is ready cancels its span. It does not matter who drops the future,
+//! and nothing else cancels a span.
 
 use std::{
     future::{Future, pending, ready},
@@ -38,7 +39,7 @@ fn panicked(name: &str) -> Json {
     json!({"name": name, "status": {"code": "ERROR", "message": "panicked"}, "panicked": true})
 }
 
-/// A log, and the subscriber that makes spans of it.
+/// A log, and the subscriber that sends its spans there.
 fn watched() -> (Watched, Dispatch) {
     let watched = Watched::with_random_ids();
     let dispatch = dispatch(&watched);
@@ -290,7 +291,7 @@ fn futures_that_stay_on_their_thread_and_spans_that_nobody_makes_are_fine() {
     let local = Rc::new(7);
     let work = async move { *local };
     assert_eq!(block_on(work.live(context(&watched, "local"))), 7);
-    // No subscriber, no span.
+    // Without a subscriber there is no span.
     let mut work = Box::pin(pending::<()>().live(span("of nobody")));
     assert!(poll_once(work.as_mut()).is_pending());
     drop(work);

@@ -1,4 +1,5 @@
-//! A delta end, which omits the fields of its start, and a start that a sampler saw: readers notice no difference.
+//! Delta ends, which omit the fields of their starts, and starts that a sampler saw. Readers notice
+//! no difference.
 
 use std::{collections::BTreeMap, thread};
 
@@ -33,7 +34,7 @@ fn scoped(provider: &SdkTracerProvider) -> SdkTracer {
     provider.tracer_with_scope(scope)
 }
 
-/// Makes a span that uses everything that can happen between a start and an end.
+/// Makes a span with every kind of change between its start and its end.
 fn eventful(tracer: &SdkTracer) {
     let linked = SpanContext::clone(remote_parent().span().span_context());
     let builder = SpanBuilder::from_name("checkout")
@@ -258,7 +259,8 @@ fn a_log_without_a_sampler_beside_one_with_it_has_the_same_spans() {
     assert_eq!(one, other);
 }
 
-/// Makes a span of its own whenever a span starts, before our processor sees either.
+/// A processor that makes a span of its own whenever a span starts, before our processor sees
+/// either.
 #[derive(Debug)]
 struct Meddler(SdkTracerProvider);
 

@@ -1,5 +1,5 @@
-//! The diagnostics of a log in trouble. A subscriber is global to a process, so this runs in another process: this test
-//! binary again, with `child` as its only test.
+//! The diagnostics of a failing log. A subscriber is global to a process, so this runs in a
+//! separate process: this test binary again, with `child` as its only test.
 
 use std::{env, fmt::Write as _, process::Command, sync::Mutex};
 

@@ -1,4 +1,5 @@
-//! A failure inside livespan stays inside: the host's spans and threads go on, and so do later events.
+//! A failure inside livespan stays inside. The host's spans and threads continue, and later events
+//! are recorded.
 
 use std::{
     sync::{
@@ -187,7 +188,7 @@ fn a_log_whose_thread_panics_does_not_reach_the_host_and_counts_what_it_loses() 
     gate.break_thread();
     tracer.start("lost").end();
     watched.provider.force_flush().unwrap_err();
-    // More spans than the buffer could hold: none of them is kept.
+    // More spans than the buffer could hold. None of them is kept.
     for _ in 0..200_000 {
         tracer.start("unseen").end();
     }

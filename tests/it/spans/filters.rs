@@ -1,4 +1,4 @@
-//! Spans that an app does not want to see.
+//! Spans that an app hides.
 
 use std::sync::{Arc, Mutex};
 
@@ -39,7 +39,7 @@ fn a_filter_is_told_the_facts_and_decides() {
             "SpanFacts {{ name: \"{name}\", scope: \"test\", target: \"shop::web\", level: \"DEBUG\", kind: Server }}"
         )
     };
-    // The end of a shown span is shown without asking the filter.
+    // The end of a shown span is shown without a call of the filter.
     let expected = [facts("health"), facts("health"), facts("checkout")];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
@@ -68,7 +68,8 @@ fn a_span_that_the_filter_refuses_only_at_its_end_has_an_end() {
     let mut renamed = tracer.start("shown");
     renamed.update_name("fatal");
     renamed.end();
-    // The filter hides the start because of the first name. The end is wanted, and is shown alone.
+    // The filter hides the start because of the first name. It accepts the end, which is shown
+    // alone.
     let mut renamed = tracer.start("fatal");
     renamed.update_name("mild");
     renamed.end();

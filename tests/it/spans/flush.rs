@@ -1,4 +1,5 @@
-//! Flush and shutdown: what they promise, from any thread, and that they return when the store hangs.
+//! The promises of flush and shutdown: they work on any thread, and they return when the store
+//! hangs.
 
 use std::{sync::Barrier, thread, time::Duration};
 
@@ -128,7 +129,8 @@ fn a_timeout_without_end_is_no_overflow() {
     assert_eq!(watched.story(), ["process", "started job", "ended job"]);
 }
 
-/// Flushes and shuts down as a program does at its end. This must work on any thread and in any runtime.
+/// Flushes and shuts down like a program at its end. This must work on any thread and in any
+/// runtime.
 fn flush_and_shut_down(watched: &Watched) {
     watched.tracer().start("job").end();
     watched.provider.force_flush().unwrap();
@@ -222,7 +224,7 @@ fn shutdown_flush_and_spans_may_race() {
             for _ in 0..2 {
                 scope.spawn(|| {
                     barrier.wait();
-                    // Only the first of them succeeds.
+                    // Only the first shutdown succeeds.
                     let _already_shut_down = watched.provider.shutdown();
                 });
             }

@@ -1,5 +1,5 @@
-//! A process that forks while it makes spans: the child has no thread of the log, and must not hang or fail because of
-//! that.
+//! A process that forks while it makes spans. The child has no log thread, and must neither hang
+//! nor fail for that reason.
 
 use std::{
     env,
@@ -21,10 +21,10 @@ use crate::support::PATIENCE;
 const FORKED: &str = "the event log belongs to the process that this one was forked from";
 const FORKS: usize = 25;
 const SPANS: u64 = 50_000;
-/// Upper bound on the events in the buffer. It also takes a certain number of bytes.
+/// Upper bound on the events in the buffer. The buffer also has a bound in bytes.
 const BUFFER: usize = 1024;
 
-/// Runs in a forked child. Returns whether everything was as promised.
+/// Runs in a forked child. Returns whether all promises were kept.
 fn live_in_a_fork(watched: &Watched) -> bool {
     let tracer = watched.tracer();
     for _ in 0..SPANS {
@@ -33,7 +33,7 @@ fn live_in_a_fork(watched: &Watched) -> bool {
     let flushed = watched.live.target().flush(PATIENCE);
     let noticed = flushed.is_err_and(|error| error.is_closed() && error.to_string() == FORKED);
     let dropped = watched.live.target().dropped();
-    // Everything beyond the buffer's bound is counted as dropped, and nothing else holds events.
+    // Everything beyond the buffer's bound is counted as dropped, and no other part holds events.
     let counted = dropped.starts + dropped.ends + BUFFER as u64 >= 2 * SPANS;
     let refused = [
         watched.provider.force_flush().is_err(),
@@ -76,7 +76,7 @@ fn fork_while_others_make_spans() {
     let watched = Watched { live, provider };
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Keeps locks busy, so that one is probably held when the process forks.
+        // Keeps locks busy, so that one of them is probably held when the process forks.
         scope.spawn(|| {
             let tracer = watched.tracer();
             while !done.load(Ordering::Relaxed) {

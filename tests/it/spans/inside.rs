@@ -1,5 +1,5 @@
-//! What happens between the start and the end of a span: changes of every kind, through every API, of exported and
-//! other spans, as readers see them while the span is open.
+//! The changes between the start and the end of a span: every kind of change, through every API,
+//! for exported and other spans, as readers see them while the span is open.
 
 use std::{
     collections::BTreeMap,
@@ -70,7 +70,7 @@ impl Inside {
     }
 }
 
-/// Returns the fields of an `updated` event that say what changed.
+/// Returns the fields of an `updated` event that contain changes.
 fn news(event: &Json) -> Json {
     let mut event = event.clone();
     let fields = event.as_object_mut().unwrap();
@@ -177,8 +177,8 @@ fn every_kind_of_change_is_shown_through_the_current_context() {
     );
 }
 
-/// Returns what readers know of each span after these events, by its id: name, status, attributes, events, links.
-/// `ended` events are left out.
+/// Returns the state of each span after these events, by its id: name, status, attributes, events,
+/// links. It ignores `ended` events.
 pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     let mut spans = BTreeMap::new();
     for event in events {
@@ -210,7 +210,7 @@ pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     spans
 }
 
-/// The status that updates told of a span.
+/// Returns the status that updates reported for a span.
 fn told_status(events: &[Json], span: &Json) -> Json {
     let of_span = |event: &&Json| event["type"] == "updated" && event["spanId"] == *span;
     let status = events
@@ -220,7 +220,7 @@ fn told_status(events: &[Json], span: &Json) -> Json {
     status.map_or(json!({"code": "OK"}), |event| event["status"].clone())
 }
 
-/// Returns the same fields from the `ended` events alone.
+/// Returns the same fields, but from the `ended` events alone.
 pub(super) fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
     let ended = events.iter().filter(|event| event["type"] == "ended");
     ended
@@ -229,7 +229,7 @@ pub(super) fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
                 Json::Null => json!([]),
                 list => list.clone(),
             };
-            // Only the end knows that a panic ended it.
+            // Only the end reports that a panic ended the span.
             let status = match (&event["panicked"], told_status(events, &event["spanId"])) {
                 (Json::Bool(true), told) => {
                     assert_eq!(
@@ -593,7 +593,7 @@ enum Step {
     End {
         span: usize,
     },
-    /// The worker has told all that was queued by then.
+    /// Waits until the worker has reported all queued changes.
     Flush,
 }
 
@@ -613,7 +613,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Drops the spans whose names say so.
+/// A sampler that drops the spans whose names ask for it.
 #[derive(Clone, Debug)]
 struct ByName;
 
@@ -703,8 +703,8 @@ fn run(inside: &Inside, steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Before the end of a span, the stream has told everything that the end says: all attributes, events, links, name
-    /// and status, for exported and dropped spans alike.
+    /// Before the end of a span, the stream has already reported everything in that end: all
+    /// attributes, events, links, name and status. This holds for exported and dropped spans.
     #[test]
     fn starts_and_updates_together_are_what_the_end_says(steps in proptest::collection::vec(step(), 1..60)) {
         let inside = Inside::with(|builder| builder.with_sampler(ByName));

@@ -1,5 +1,6 @@
-//! What happens inside spans that come through `tracing-opentelemetry` and the wrapping provider: each span once, its
-//! changes while it runs, and nothing twice, however the subscriber is made and wherever the span runs.
+//! The changes inside spans that come through `tracing-opentelemetry` and the wrapping provider.
+//! Each span appears once, its changes appear while it runs, and nothing appears twice, whichever
+//! way the subscriber is built and wherever the span runs.
 
 use std::thread;
 
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::support::{PATIENCE, block_on, until};
 
-/// A log, and a provider whose spans it shows from the inside.
+/// A log, and a provider whose spans the log reads directly.
 struct Shown {
     live: LiveSpans,
     provider: LiveTracerProvider,
@@ -49,7 +50,7 @@ impl Shown {
         payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
     }
 
-    /// Waits until an open span is known to have this value in this field.
+    /// Waits until an open span is reported with this value in this field.
     fn until_told(&self, field: &str, key: &str, value: &Json) {
         until(|| {
             let spans = rebuilt(&self.events());
@@ -57,8 +58,8 @@ impl Shown {
         });
     }
 
-    /// Returns the names of the spans in the order of their starts. Each has started and ended once, and what its
-    /// start and updates say together is what its end says.
+    /// Returns the names of the spans in the order of their starts. Asserts that each span has
+    /// started and ended once, and that its start and updates together equal its end.
     fn names(&self) -> Vec<String> {
         // Another thread may close the last span.
         until(|| {
@@ -81,7 +82,7 @@ impl Shown {
         assert_eq!(once.len(), started.len());
         let mut ends = as_ended(&events);
         for span in ends.values_mut() {
-            // Totals that the layer sets when it closes the span: nobody would see them sooner.
+            // The layer sets these totals when it closes the span, so no update can report them.
             let attributes = span["attributes"].as_object_mut().unwrap();
             attributes.retain(|key, _| key != "busy_ns" && key != "idle_ns");
         }
@@ -90,7 +91,7 @@ impl Shown {
         started.iter().map(name).collect()
     }
 
-    /// Returns the names of the events of all spans, as the ends have them.
+    /// Returns the names of the events of all spans, from their ends.
     fn said(&self) -> Vec<String> {
         let ends = as_ended(&self.events());
         let events = ends.values().flat_map(|span| {
@@ -103,7 +104,7 @@ impl Shown {
     }
 }
 
-/// A span that changes by every way that `tracing` has. It stays open.
+/// Makes a span that changes in every way that `tracing` offers. It stays open.
 fn work() -> Span {
     let span = info_span!(
         "work",
@@ -207,7 +208,8 @@ fn two_subscribers_of_one_provider_have_spans_of_their_own() {
     for dispatch in [shown.dispatch(), shown.dispatch()] {
         with_default(&dispatch, || drop(work()));
     }
-    // One within the other: a span belongs to the subscriber that is current where it is made.
+    // The subscribers are nested. A span belongs to the subscriber that is current where the span
+    // is made.
     with_default(&shown.dispatch(), || {
         let outer = work();
         with_default(&shown.dispatch(), || drop(work()));
@@ -257,7 +259,7 @@ fn a_future_without_a_runtime_is_shown_once() {
     assert_eq!(shown.said(), ["done"; 2]);
 }
 
-/// Runs tasks that are instrumented and tasks that are not, on a runtime.
+/// Runs instrumented and uninstrumented tasks on a runtime.
 fn tasks(shown: &Shown, runtime: &tokio::runtime::Runtime) {
     let dispatch = shown.dispatch();
     let tasks = async {
@@ -277,8 +279,8 @@ fn tasks(shown: &Shown, runtime: &tokio::runtime::Runtime) {
         }
     };
     with_default(&dispatch, || {
-        // No span around all: a parent is closed by the subscriber of the thread that drops its last child, which must
-        // be a global one.
+        // There is no span around all tasks. A parent is closed by the subscriber of the thread
+        // that drops its last child, so that subscriber would have to be global.
         runtime.block_on(tasks);
     });
     let mut names = shown.names();

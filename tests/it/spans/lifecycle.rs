@@ -1,4 +1,4 @@
-//! Spans that are ended elsewhere, twice, never, or after the shutdown of their provider.
+//! Spans that are ended on another thread, twice, never, or after the shutdown of their provider.
 
 use std::thread;
 
@@ -159,7 +159,7 @@ fn dropping_everything_of_a_provider_is_its_shutdown() {
     drop(provider);
     drop(span);
     live.target().flush(PATIENCE).unwrap();
-    // The span itself held the provider, so it ended before the provider was dropped.
+    // The span itself held the provider, so the span ended before the provider was dropped.
     let provider = provider_of(&live).build();
     let watched = Watched { live, provider };
     assert_eq!(watched.story(), ["process", "started open", "ended open"]);

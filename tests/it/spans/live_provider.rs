@@ -1,4 +1,4 @@
-//! A provider whose spans a log shows, and helpers that read what a reader gets.
+//! A provider whose spans go to a log, and helpers that read the log as a reader does.
 
 use std::{
     fmt,
@@ -28,7 +28,7 @@ use serde_json::Value as Json;
 
 use crate::support::{PATIENCE, until};
 
-/// A log, and a provider whose spans it shows.
+/// A log, and a provider whose spans go to the log.
 pub(crate) struct Watched {
     pub(crate) live: LiveSpans,
     pub(crate) provider: SdkTracerProvider,
@@ -45,7 +45,8 @@ impl Watched {
         Self { live, provider }
     }
 
-    /// A provider whose ids are those of no other test: what a process knows of a span by its ids is known to all logs.
+    /// Returns a provider with ids that no other test uses. All logs of a process share its
+    /// knowledge of spans by id.
     pub(crate) fn with_random_ids() -> Self {
         let live = LiveSpans::builder().build().unwrap();
         let provider = provider_of(&live)
@@ -58,9 +59,9 @@ impl Watched {
         self.provider.tracer("test")
     }
 
-    /// Returns everything that a new reader gets, after a flush.
+    /// Flushes. Returns everything that a new reader gets.
     pub(crate) fn events(&self) -> Vec<Json> {
-        // A flush may report once more what a failing store refused shortly before.
+        // A flush may once more report a failure of the store from shortly before.
         until(|| self.live.target().flush(PATIENCE).is_ok());
         payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
     }
@@ -75,12 +76,13 @@ impl Watched {
     }
 }
 
-/// Returns a provider with ids 1, 2, 3 …, the only one of its log. Its resource is the same on every machine.
+/// Returns a provider with ids 1, 2, 3 …, the only provider of its log. Its resource is the same on
+/// every machine.
 pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
     bare_provider().with_span_processor(live.span_processor())
 }
 
-/// The same without a processor.
+/// Returns the same provider without a processor.
 pub(crate) fn bare_provider() -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_id_generator(Counting::default())
@@ -123,7 +125,7 @@ pub(crate) fn stream_of(event: &Json) -> StreamKey {
     trace.stream_key()
 }
 
-/// Returns everything that a subscription has for its reader now.
+/// Returns all messages that a subscription has now.
 pub(crate) fn read(subscription: &mut Subscription) -> Vec<Message> {
     struct Rung(AtomicBool);
     impl Wake for Rung {
@@ -169,7 +171,7 @@ pub(crate) fn story(events: &[Json]) -> Vec<String> {
     events.iter().map(line).collect()
 }
 
-/// A memory store whose appends can be held or refused, or can first run a function.
+/// A memory store whose appends can hang, fail, or first run a function.
 pub(crate) struct GatedStore {
     memory: MemoryEventStore,
     gate: Arc<Gate>,
@@ -215,7 +217,7 @@ impl Gate {
         self.state.lock().unwrap().shut = true;
     }
 
-    /// Lets every append through.
+    /// Lets every append continue.
     pub(crate) fn open(&self) {
         self.state.lock().unwrap().shut = false;
         self.changed.notify_all();
@@ -231,13 +233,13 @@ impl Gate {
         assert!(!held.1.timed_out(), "the worker appends in time");
     }
 
-    /// Runs this before each append. An error becomes the store's answer.
+    /// Calls `run` before each append. If `run` returns an error, the append fails with it.
     pub(crate) fn before_append(&self, run: impl FnMut() -> Result<(), Error> + Send + 'static) {
         self.state.lock().unwrap().before_append = Some(Box::new(run));
     }
 
-    /// Makes the log's own thread panic at every batch, in a call that the log does not guard, because every store
-    /// answers it at once and without fail.
+    /// Makes the log's own thread panic at every batch. The panic happens in a call whose panics
+    /// the log does not catch, because every store answers that call at once.
     pub(crate) fn break_thread(&self) {
         self.state.lock().unwrap().breaks_thread = true;
     }

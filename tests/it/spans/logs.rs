@@ -1,4 +1,4 @@
-//! Log records of the SDK's logger provider, in the spans that they belong to and outside of spans.
+//! Log records of the SDK's logger provider, inside and outside of spans.
 
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +41,7 @@ fn at(nanos: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(1_795_347_540_000_000_000 + nanos)
 }
 
-/// Writes a record that `fill` fills.
+/// Writes a record. `fill` sets its fields.
 fn write(logger: &SdkLogger, fill: impl FnOnce(&mut SdkLogRecord)) {
     let mut record = logger.create_log_record();
     fill(&mut record);
@@ -56,7 +56,7 @@ fn say(logger: &SdkLogger, severity: Severity, body: &'static str) {
     });
 }
 
-/// The log events, without `process` and service, which every one has.
+/// Returns the log events without `process` and `service`, which every one has.
 fn logs(events: &[Json]) -> Vec<Json> {
     let process = &events[0]["process"];
     let logs = events.iter().filter(|event| event["type"] == json!("log"));

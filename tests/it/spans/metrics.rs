@@ -1,4 +1,4 @@
-//! Metrics of the log through the program's own meters.
+//! Metrics of the log, reported through the program's own meters.
 
 use std::collections::BTreeMap;
 
@@ -131,7 +131,8 @@ fn a_store_that_refuses_spans_is_no_full_queue() {
 
 const PROCESSED: [&str; 3] = ["", " queue_full", " already_shutdown"];
 
-/// Returns how many ended spans were processed, refused by the full buffer, and too late.
+/// Returns how many ended spans were processed, refused by the full buffer, and too late, in this
+/// order.
 fn processed(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> [i64; 3] {
     let told = told(meters, exporter);
     PROCESSED.map(|error| told[&format!("otel.sdk.processor.span.processed{error}")])
@@ -153,7 +154,7 @@ fn spans_that_end_after_the_log_was_shut_down_came_too_late() {
         drop(tracer.start("too late"));
     }
     assert_eq!(processed(&meters, &exporter), [1, 0, 4]);
-    // A processor that was shut down itself, and still gets an end.
+    // A processor that was shut down and still gets an end.
     processor.shutdown_with_timeout(PATIENCE).unwrap();
     let spans = InMemorySpanExporter::default();
     let other = SdkTracerProvider::builder()

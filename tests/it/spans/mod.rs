@@ -1,4 +1,4 @@
-//! Spans through real providers: their events, the order of these, and what happens when something fails.
+//! Spans through real providers: their events, the order of the events, and failures.
 
 mod awaiting;
 mod burst;

@@ -1,4 +1,4 @@
-//! The order of the log, with many threads at once.
+//! The order of the log if many threads make spans at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,8 +27,8 @@ fn tree(tracer: &opentelemetry_sdk::trace::SdkTracer) {
     });
 }
 
-/// Fails if a span ends before it starts, ends twice, or starts before its parent, or if an event comes before its
-/// process.
+/// Asserts that each span starts before it ends, ends once, and starts after its parent, and that
+/// each event comes after its process.
 fn assert_ordered(events: &[Json]) {
     let mut started = HashSet::new();
     let mut ended = HashSet::new();

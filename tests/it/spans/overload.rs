@@ -1,5 +1,5 @@
-//! More spans than the buffer holds, while the store hangs: the host goes on, losses are counted and reported, and no
-//! span is shown as running for ever.
+//! More spans than the buffer holds, while the store hangs. The host continues, losses are counted
+//! and reported, and no span is shown as running for ever.
 
 use std::{collections::HashSet, sync::Arc, thread};
 
@@ -40,7 +40,8 @@ fn hanging() -> (Watched, Arc<Gate>) {
     (watched, gate)
 }
 
-/// Waits until the buffered events are visible, and spans whose end was dropped have ended.
+/// Waits until the buffered events are visible, and until spans whose ends were dropped have been
+/// ended.
 fn settle(watched: &Watched) {
     watched.live.target().flush(PATIENCE).unwrap();
     until(|| watched.open_spans() == 0);
@@ -117,7 +118,8 @@ fn a_gap_in_the_log_tells_exactly_what_was_dropped() {
 fn no_span_whose_end_was_dropped_runs_for_ever() {
     let (watched, gate) = hanging();
     let tracer = watched.tracer();
-    // The starts of these spans are accepted. Other ends then fill the space that is reserved for ends.
+    // The starts of these spans are accepted. Other ends then fill the space that is reserved for
+    // ends.
     let shown: Vec<_> = (0..80).map(|_| tracer.start("shown")).collect();
     let others: Vec<_> = (0..400).map(|_| tracer.start("other")).collect();
     drop(others);

@@ -1,5 +1,5 @@
-//! `panic_hook()` is global in a process, so this runs in a process of its own: this test program again, with
-//! `program` as its only test.
+//! `panic_hook()` is global to a process, so this runs in a separate process: this test program
+//! again, with `program` as its only test.
 
 use std::{
     env,
@@ -21,9 +21,9 @@ use crate::support::until;
 
 const CHILD: &str = "LIVESPAN_TEST_PANIC_HOOK";
 
-/// How often the program's own hook ran.
+/// The number of calls of the program's own hook.
 static HOOKED: AtomicUsize = AtomicUsize::new(0);
-/// The place of the newest panic, as the program's own hook saw it.
+/// The place of the newest panic, recorded by the program's own hook.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
 fn own_hook(info: &PanicHookInfo<'_>) {
@@ -44,7 +44,7 @@ fn ended(message: &str, panic: &Json) -> Json {
     json!({"name": "work", "status": {"code": "ERROR", "message": message}, "panicked": true, "panic": panic})
 }
 
-/// The name that the test harness gives to the thread.
+/// Returns the name that the test harness gives to the thread.
 fn this_thread() -> String {
     thread::current().name().unwrap().to_owned()
 }
@@ -96,12 +96,12 @@ fn says_what_it_can_of_other_payloads() {
     assert_eq!(end, expected);
 }
 
-/// A panic that was caught says nothing of a later one. The hook does not run for one that is resumed.
+/// A caught panic must not be attributed to a later one. The hook does not run for a resumed panic.
 fn forgets_a_panic_that_was_caught() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     let payload = catch_unwind(|| panic!("caught")).unwrap_err();
-    // Resumed at once, it is the same panic.
+    // If it is resumed at once, it is the same panic.
     let (end, location) = end_of(&watched, || resume_unwind(payload));
     let known = json!({"message": "caught", "location": location, "thread": this_thread()});
     assert_eq!(end, ended("caught", &known));
@@ -109,7 +109,7 @@ fn forgets_a_panic_that_was_caught() {
     let (end, _) = end_of(&watched, || resume_unwind(Box::new("of another thread")));
     let bare = json!({"name": "work", "status": {"code": "ERROR", "message": "panicked"}, "panicked": true});
     assert_eq!(end, bare);
-    // A panic that a destructor survives does not hide the one that unwinds.
+    // A panic that a destructor catches does not hide the one that is unwinding.
     let inner = catch_unwind(AssertUnwindSafe(|| {
         tracer.in_span("outer", |cx| {
             cx.span().add_event("tries", Vec::new());
@@ -143,7 +143,7 @@ fn masks_and_cuts() {
     );
 }
 
-/// The panic is caught, and the span goes on.
+/// The panic is caught, and the span continues.
 fn shows_a_panic_before_its_span_ends() {
     let watched = Watched::new();
     let tracer = watched.tracer();

@@ -1,4 +1,4 @@
-//! Spans that a panic ends are panicked: a state of its own, whatever the program set before.
+//! Spans that a panic ends have the state "panicked", whatever status the program set before.
 
 use std::{
     any::Any,
@@ -20,7 +20,7 @@ use tracing::{
 use super::{live_provider::Watched, through_tracing::dispatch};
 use crate::support::block_on;
 
-/// What the log says of how each span ended, in that order.
+/// Returns the outcome of each span in the log, in the order of the ends.
 pub(crate) fn endings(watched: &Watched) -> Vec<Json> {
     let mut events = watched.events();
     events.retain(|event| event["type"] == "ended");
@@ -48,7 +48,7 @@ fn unwinding(run: impl FnOnce()) -> Box<dyn Any + Send> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_err()
 }
 
-/// An attribute with which a start is too large to be remembered for its end.
+/// Returns an attribute that makes a start too large to be stored for its end.
 fn large() -> KeyValue {
     KeyValue::new("large", "x".repeat(4096))
 }
@@ -86,7 +86,7 @@ fn every_span_on_the_stack_is_panicked_whatever_was_set_before() {
 
 #[test]
 fn a_span_that_is_ended_by_a_destructor_of_the_stack_is_panicked() {
-    /// Ends a span as a guard of some library would.
+    /// A guard that ends a span, as in some libraries.
     struct Guard(opentelemetry_sdk::trace::Span);
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -132,7 +132,7 @@ fn a_panic_that_is_resumed_ends_spans_as_any_other() {
 
 #[test]
 fn a_span_that_ends_while_another_thread_unwinds_is_not_panicked() {
-    /// Unwinds until the other thread has ended its span.
+    /// A guard that keeps unwinding until the other thread has ended its span.
     struct Hold(mpsc::Sender<()>, mpsc::Receiver<()>);
     impl Drop for Hold {
         fn drop(&mut self) {

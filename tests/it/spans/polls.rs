@@ -1,4 +1,5 @@
-//! How the task of a span is polled: whether it works or waits, and a poll that blocks its thread, while it does.
+//! The polls of a span's task: whether the task works or waits, and a poll that blocks its thread,
+//! reported during that poll.
 
 use std::{
     future::{Future, pending, poll_fn},
@@ -26,7 +27,7 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut TaskContext::from_waker(Waker::noop()))
 }
 
-/// The newest `task` that is told.
+/// Returns the newest reported `task`.
 fn task(watched: &Watched) -> Option<Json> {
     let events = watched.events();
     let task = |event: &Json| event.get("task").cloned();
@@ -51,7 +52,7 @@ fn a_span_says_how_often_it_was_polled_and_how_long_it_worked_and_waited() {
     assert!(nanos("longestPollNanos") <= nanos("busyNanos"), "{task}");
     assert!(nanos("busyNanos") > 0 && nanos("idleNanos") > 0, "{task}");
     assert_eq!(task.as_object().unwrap().len(), 5);
-    // What was told once is told to the end.
+    // Further polls are reported until the end.
     assert!(poll_once(work.as_mut()).is_pending());
     drop(work);
     assert_eq!(until_polls(&watched, 4)["polling"], json!(null));
@@ -89,7 +90,7 @@ fn a_future_that_is_ready_soon_makes_no_event_of_its_own() {
     let watched = Watched::with_random_ids();
     let mut work = Box::pin(async {}.live(context(&watched)));
     assert!(poll_once(work.as_mut()).is_ready());
-    // The worker has looked at it long before this other span is told of.
+    // By the time the other span is reported, the worker has long seen this one.
     let mut other = Box::pin(pending::<()>().live(context(&watched)));
     assert!(poll_once(other.as_mut()).is_pending());
     until_polls(&watched, 1);

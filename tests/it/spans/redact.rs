@@ -1,4 +1,4 @@
-//! A masked value never reaches the store, by whichever path a span gets there.
+//! A masked value never reaches the store, on any path of a span to the store.
 
 use livespan::{
     LiveSpans, LiveSpansBuilder, Redaction, SpanEvent, TraceId,

@@ -1,5 +1,5 @@
-//! A secret, in any place and form that the documentation of [`Redaction`](livespan::Redaction) names, never reaches a
-//! stored or a sent byte.
+//! A secret never reaches a stored or a sent byte. This holds in every place and form that the
+//! documentation of [`Redaction`](livespan::Redaction) names.
 
 use std::{
     path::{Path, PathBuf},
@@ -69,7 +69,7 @@ const PLACES: &[Place] = &[
     Place::UpdateAttribute,
 ];
 
-/// Keys whose values are masked, whatever they are.
+/// Keys whose values are always masked.
 const KEYS: &[&str] = &[
     "authorization",
     "http.request.header.cookie",
@@ -119,7 +119,8 @@ fn filled((_, form, secret): &Secret) -> String {
     TEXTS[form % TEXTS.len()].replace('§', secret)
 }
 
-/// Returns a key and a value: either the key makes the value secret, or the value contains a secret.
+/// Returns a key and a value. Either the key makes the value secret, or the value contains a
+/// secret.
 fn pair(number: usize, secret: &Secret) -> KeyValue {
     let forms = KEYS.len() + TEXTS.len();
     match KEYS.get(secret.1 % forms) {
@@ -153,7 +154,7 @@ fn array_of(secrets: &[Secret]) -> Vec<KeyValue> {
     arrays.collect()
 }
 
-/// Makes a span, three times, so that its later starts may be encoded with a template.
+/// Makes a span, three times, so that the later starts may be encoded with a template.
 fn make_spans(provider: &SdkTracerProvider, secrets: &[Secret]) {
     let tracer = provider.tracer("shop");
     let other = SpanContext::new(
@@ -223,7 +224,8 @@ fn count(bytes: &[u8]) -> usize {
     memchr::memmem::find_iter(bytes, MARK.as_bytes()).count()
 }
 
-/// Reads everything that a reader can get. Returns how often the mark occurs in it, and its size in bytes.
+/// Reads everything that is available to a reader. Returns how often the mark occurs, and the size
+/// in bytes.
 fn exported(live: &LiveSpans) -> (usize, usize) {
     let all = payloads(&read(&mut live.target().subscribe(Subscribe::all())));
     let mut traces: Vec<&str> = all
@@ -252,7 +254,7 @@ fn exported(live: &LiveSpans) -> (usize, usize) {
     (marks, answers.iter().map(String::len).sum())
 }
 
-/// Returns how often the mark occurs in the files of a folder, and their size in bytes.
+/// Returns how often the mark occurs in the files of a folder, and the files' size in bytes.
 fn stored(folder: &Path) -> (usize, usize) {
     let files = std::fs::read_dir(folder).unwrap();
     files.fold((0, 0), |(marks, bytes), file| {
@@ -307,7 +309,7 @@ proptest! {
     }
 }
 
-/// Without redaction, the test finds every secret, so it looks in the right places.
+/// Without redaction, the test finds every secret. This shows that it looks in the right places.
 #[test]
 fn a_log_that_masks_nothing_has_every_secret() {
     for (form, place) in (0..KEYS.len() + TEXTS.len()).zip(PLACES.iter().cycle()) {
@@ -324,7 +326,7 @@ fn a_log_that_masks_nothing_has_every_secret() {
     }
 }
 
-/// Two processes share one Redis. What the other process reads is searched, too.
+/// Two processes share one Redis. The test also searches everything that the other process reads.
 #[cfg(all(unix, feature = "redis"))]
 #[test]
 fn no_secret_reaches_redis() {
@@ -352,7 +354,7 @@ fn no_secret_reaches_redis() {
     );
 }
 
-/// Does the same as [`stored`], including folders below.
+/// Does the same as [`stored`], and includes subfolders.
 #[cfg(all(unix, feature = "redis"))]
 fn stored_below(folder: &Path) -> (usize, usize) {
     let entries = std::fs::read_dir(folder).unwrap();

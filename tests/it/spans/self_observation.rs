@@ -1,4 +1,4 @@
-//! livespan never observes itself.
+//! livespan never records its own work.
 
 use std::{
     collections::BTreeSet,
@@ -50,7 +50,7 @@ fn a_store_that_makes_telemetry_on_our_thread_is_not_shown() {
     gate.before_append(|| Ok(()));
 }
 
-/// Records the threads on which anything is traced.
+/// A subscriber that records the threads of all spans and events.
 struct Threads(Arc<Mutex<BTreeSet<String>>>);
 
 impl Threads {
@@ -85,7 +85,8 @@ fn our_thread_traces_nothing() {
     let threads = Arc::new(Mutex::new(BTreeSet::new()));
     let everything =
         Dispatch::new(tracing_subscriber::registry().with(Threads(Arc::clone(&threads))));
-    // This is the default for the threads of other tests as well. Only the log's own threads are checked.
+    // This becomes the default for the threads of other tests as well. Only the log's own threads
+    // are checked.
     tracing::dispatcher::set_global_default(everything).unwrap();
     let (store, gate) = GatedStore::new(Retention::default().events(10));
     let watched = Watched::with(
@@ -108,7 +109,7 @@ fn our_thread_traces_nothing() {
     watched.provider.force_flush().unwrap_err();
     gate.before_append(|| Ok(()));
     let open = watched.tracer().start("open");
-    // It may still report what was refused before.
+    // The shutdown may still report an earlier failure.
     drop(watched.provider.shutdown());
     watched.live.shutdown().unwrap();
     drop(open);

@@ -1,5 +1,6 @@
-//! Spans that share an id: two that are open at once (as in the host and the worker of a function runtime), two after
-//! each other, in two traces, or of two providers. Each end has its own span's data.
+//! Spans that share an id: two that are open at once (as in the host and the worker of a function
+//! runtime), two after each other, in two traces, or of two providers. Each end has the data of its
+//! own span.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ use serde_json::{Value as Json, json};
 use super::live_provider::{Watched, payloads, read};
 use crate::support::PATIENCE;
 
-/// Gives every span the same id.
+/// An id generator that gives every span the same id.
 #[derive(Debug)]
 struct OneId;
 
@@ -44,8 +45,8 @@ fn provider(live: &LiveSpans, with_sampler: bool) -> SdkTracerProvider {
     }
 }
 
-/// Returns two logs in which every span has the same id: in one the SDK copies the spans, in the other our sampler sees
-/// them.
+/// Returns two logs in which every span has the same id. In one, the SDK copies the spans; in the
+/// other, our sampler sees them.
 fn both() -> [Watched; 2] {
     [false, true].map(|with_sampler| {
         let live = LiveSpans::builder().build().unwrap();
@@ -58,7 +59,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
-/// Returns the context below a span of another process.
+/// Returns a context whose current span belongs to another process.
 fn below(trace: u128, parent: u64) -> Context {
     let parent = SpanContext::new(
         TraceId::from(trace),
@@ -83,7 +84,7 @@ fn end(span: &mut Span, second: u64) {
     span.end_with_timestamp(at(second));
 }
 
-/// Returns of each end: name, kind, trace, parent, attributes, start time and end time.
+/// Returns name, kind, trace, parent, attributes, start time and end time of each end.
 fn ends(events: &[Json]) -> Vec<Json> {
     let ended = events.iter().filter(|event| event["type"] == "ended");
     ended
@@ -104,7 +105,7 @@ fn ends(events: &[Json]) -> Vec<Json> {
         .collect()
 }
 
-/// Returns what [`ends`] returns for one span.
+/// Returns what [`ends`] should return for one span.
 fn said(who: &str, kind: &str, trace: &str, parent: &str, [from, to]: [u64; 2]) -> Json {
     let text = |second: u64| format!("13:46:{:02}", 40 + second);
     json!([who, kind, trace, parent, {"who": who, "ended": to}, text(from), text(to)])
@@ -187,7 +188,7 @@ fn a_large_twin_that_is_not_remembered_does_not_take_the_place_of_a_small_one() 
         let mut large = watched.tracer().build_with_context(builder.clone(), &cx);
         large.end_with_timestamp(at(2));
         end(&mut small, 3);
-        // The other way round: the small span starts while the large one is open.
+        // In the reverse order: the small span starts while the large one is open.
         let mut large = watched.tracer().build_with_context(builder, &cx);
         let mut small = start(&watched, "small", 4, SpanKind::Internal, &cx);
         large.end_with_timestamp(at(5));

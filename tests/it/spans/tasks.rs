@@ -1,5 +1,6 @@
-//! `TaskLayer`: how the spans of `tracing` are polled, and what blocks a worker. What it reports goes into every log of a
-//! process, so this runs in a process of its own: this test program again, with `program` as its only test.
+//! `TaskLayer`: the polls of `tracing` spans, and the cause of a blocked worker. Its reports go to
+//! every log of a process, so this runs in a separate process: this test program again, with
+//! `program` as its only test.
 
 use std::{
     env,
@@ -53,7 +54,7 @@ impl Shown {
         payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
     }
 
-    /// The tasks that were told of the span with this name, in order.
+    /// Returns the reported `task` values of the span with this name, in order.
     fn tasks(&self, name: &str) -> Vec<Json> {
         let events = self.events();
         let is_start = |event: &&Json| event["type"] == "started" && event["name"] == name;
@@ -72,7 +73,7 @@ impl Shown {
         self.tasks(name).pop().unwrap_or_default()
     }
 
-    /// The texts of the layer's own reports.
+    /// Returns the texts of the layer's own reports.
     fn reports(&self) -> Vec<String> {
         let events = self.events();
         let own = events
@@ -140,7 +141,7 @@ fn counts_polls_until_the_end() {
     });
     let task = shown.last_task("work");
     let nanos = |key: &str| task[key].as_u64().unwrap();
-    // Ten waits, the last poll, and the one in which `tracing` drops the future.
+    // Ten waits, the last poll, and the poll in which `tracing` drops the future.
     assert_eq!(
         (&task["polls"], &task["polling"]),
         (&json!(12), &json!(null))
@@ -200,7 +201,7 @@ fn leaves_other_threads_and_short_spans_alone() {
         })
     });
     with_default(&dispatch, || {
-        // This span is told of long after the others would have been.
+        // This span is reported long after any report on the others was due.
         let ticks = async {
             for _ in 0..4 {
                 yield_now().await;
@@ -227,7 +228,7 @@ fn reports_a_worker_that_blocks_outside_of_spans() {
     let (release, released) = mpsc::channel::<()>();
     let dispatch = shown.dispatch();
     let blocked = runtime.spawn(async move {
-        // The layer knows a runtime from the first span in it.
+        // The layer learns of a runtime from the first span inside it.
         with_default(&dispatch, || info_span!("before").in_scope(|| ()));
         released.recv().unwrap();
     });

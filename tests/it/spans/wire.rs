@@ -32,7 +32,8 @@ fn builder(name: &'static str) -> SpanBuilder {
     SpanBuilder::from_name(name).with_start_time(at(123_456_789))
 }
 
-/// Returns the payloads in the log, with `P` for the process's random name and `N` for its number.
+/// Returns the payloads in the log. The process's random name is replaced by `P`, and its number by
+/// `N`.
 fn lines(live: &LiveSpans) -> Vec<String> {
     live.target().flush(PATIENCE).unwrap();
     let messages = read(&mut live.target().subscribe(Subscribe::all()));
@@ -203,8 +204,8 @@ fn a_status_is_ok_unless_it_is_an_error() {
 
 #[test]
 fn what_is_not_usual_is_said_after_everything_else() {
-    // With the app's own filter, the SDK copies the start although a sampler saw it. The copy has the counts of dropped
-    // parts.
+    // With the app's own filter, the SDK copies the start even though a sampler saw it. Only the
+    // copy has the counts of dropped parts.
     let live = LiveSpans::builder().filter(|_| true).build().unwrap();
     let provider = provider_of(&live)
         .with_sampler(live.sampler(Sampler::AlwaysOff))

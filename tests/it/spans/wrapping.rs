@@ -1,4 +1,5 @@
-//! In front of an exporter or beside it: the exporter gets exactly the sampled spans, and readers get all spans.
+//! livespan in front of an exporter or beside it. The exporter gets exactly the sampled spans, and
+//! readers get all spans.
 
 use std::{
     collections::BTreeSet,
@@ -119,7 +120,7 @@ fn an_exporter_gets_what_the_filter_hides() {
     assert_eq!(exporter.get_finished_spans().unwrap().len(), 1);
 }
 
-/// Records its calls, and fails if told to.
+/// An exporter that records its calls, and fails if requested.
 #[derive(Clone, Debug, Default)]
 struct Noting {
     calls: Arc<Mutex<Vec<String>>>,

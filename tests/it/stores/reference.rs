@@ -1,5 +1,5 @@
-//! A plain store that keeps every promise, with several handles on one list. It can also break each promise, and the
-//! suite must notice.
+//! A plain store that keeps every promise, with several handles on one list. It can also break each
+//! promise, so that the suite can be tested.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -56,7 +56,7 @@ pub(crate) enum Bug {
     HidesEviction,
     /// `evicted()` always counts one event.
     MiscountsEvicted,
-    /// Opening events are evicted like all others.
+    /// Opening events are evicted like all other events.
     LosesPins,
     /// Closing events release nothing.
     NeverReleases,
@@ -67,20 +67,20 @@ pub(crate) enum Bug {
     ListsStreamsOldestFirst,
     /// Numbers restart when every event is gone.
     ReusesNumbers,
-    /// A closed handle keeps others from writing until it is dropped.
+    /// A closed handle prevents others from writing until it is dropped.
     KeepsItsPlaceWhenClosed,
     ReusesEpochs,
     ForgetsLives,
-    /// Closed events are handed out, too.
+    /// Closed events are returned as abandoned, too.
     AbandonsTooMuch,
     AbandonsAgain,
     /// A failed append keeps the first half of its batch.
     KeepsHalfABatch,
     /// Readers see a batch event by event.
     ShowsHalfABatch,
-    /// A batch whose answer was lost is kept again.
+    /// If the answer to an append was lost, the retried batch is kept again.
     KeepsRetriesTwice,
-    /// Equal batches are taken for retries.
+    /// An equal batch is mistaken for a retry.
     DropsEqualBatches,
     /// Deduplicated events are kept again.
     KeepsRepeats,
@@ -92,7 +92,7 @@ pub(crate) enum Bug {
     /// An append of another handle does not end a wait.
     SleepsThroughAppends,
     WakesForEveryStream,
-    /// Numbers that the log skips are given to the next events.
+    /// Sequences that the log skips are given to the next events.
     ClosesRanks,
 }
 
@@ -133,7 +133,8 @@ struct Disk {
     handles: u64,
     alive: Vec<u64>,
     fault: Option<Fault>,
-    /// By stream, token, and whether the event closes it: the handle that kept it, and its sequence.
+    /// The handle that kept each deduplicated event, and the event's sequence. The key is the
+    /// stream, the token, and whether the event closes it.
     once: HashMap<(StreamKey, u64, bool), (u64, u64)>,
     last_batch: HashMap<u64, (Vec<StoredEvent>, Appended, bool)>,
 }
@@ -240,7 +241,7 @@ impl ReferenceStore {
         }
     }
 
-    /// Returns the indexes of deduplicated events that are kept already.
+    /// Returns the indexes of deduplicated events that are already kept.
     fn duplicates(&self, disk: &mut Disk, batch: &Batch, first: u64) -> Vec<usize> {
         let mut duplicates = Vec::new();
         for (place, record) in batch.iter().enumerate() {
@@ -384,7 +385,7 @@ impl ReferenceStore {
         page
     }
 
-    /// Keeps a new batch. Returns the answer for the caller.
+    /// Appends a new batch. Returns the caller's answer.
     fn append_to(&self, disk: &mut Disk, first: u64, batch: &Batch) -> Result<Appended, Error> {
         let first = match self.writers {
             Writers::Many => disk.head + 1,
@@ -518,7 +519,7 @@ impl EventStore for ReferenceStore {
         if self.bug == Bug::ShowsHalfABatch {
             for event in self.stored(batch, first.get()) {
                 self.keep(&mut self.shared.disk.lock().unwrap(), event);
-                // Waits until readers had the time to see the event.
+                // Waits until readers have had time to see the event.
                 let reads = self.shared.reads.load(Ordering::SeqCst);
                 crate::support::until(|| self.shared.reads.load(Ordering::SeqCst) >= reads + 6);
             }

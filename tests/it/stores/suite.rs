@@ -1,4 +1,5 @@
-//! The suite against a store that keeps every promise, and against stores that each break one: it must report that one.
+//! The suite against a store that keeps every promise, and against stores that each break one. The
+//! suite must report exactly that promise.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +17,7 @@ fn suite(writers: Writers, bug: Bug) -> Suite {
         .faults(move |location, fault| faults.inject(location, fault))
 }
 
-/// So short a time-out that a store that is merely slow fails, too.
+/// A time limit so short that even a slow store fails.
 const SHORT: Duration = Duration::from_millis(100);
 
 #[test]

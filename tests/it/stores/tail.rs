@@ -11,7 +11,7 @@ use livespan::{
     },
 };
 
-/// This store, with this many events in memory in front of it.
+/// A store with a tail of this many events in memory in front of it.
 #[derive(Debug)]
 pub(crate) struct WithTail<S>(pub(crate) S, pub(crate) usize);
 

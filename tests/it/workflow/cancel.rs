@@ -1,4 +1,4 @@
-//! Instances that are cancelled while no process runs them.
+//! Instances that are cancelled while no process is running them.
 
 use std::{
     future::{pending, ready},
@@ -51,7 +51,8 @@ const SUSPENDED: [&str; 8] = [
 ];
 const CANCELLED: [&str; 3] = ["cancelled approval", "cancelled confirm", "cancelled Order"];
 
-/// Without `Workflows::cancel`, an instance that its engine cancels without loading it would wait for ever.
+/// Without `Workflows::cancel`, an instance that its engine cancels without loading would be shown
+/// as waiting for ever.
 #[test]
 fn a_suspended_instance_that_is_cancelled_is_over() {
     let watched = Watched::new();
@@ -160,12 +161,12 @@ fn a_log_that_cannot_keep_it_says_so_and_may_be_asked_again() {
     let failed = block_on(flows.cancel("order-42", REASON)).unwrap_err();
     assert!(failed.is_store(), "{failed}");
     gate.before_append(|| Ok(()));
-    // The log tries its store again by itself.
+    // The log itself tries its store again.
     until(|| watched.live.status().store.failure.is_none());
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 3);
-    // Memory still has the ends that readers got in the outage. After the outage, a gap announces that the store lacks
-    // them, and the spans are ended as lost. The second cancellation then ends them again. The store has only these
-    // ends.
+    // Memory still has the ends that readers got in the outage. After the outage, a gap announces
+    // that the store lacks them, and the spans are ended as lost. The second cancellation then ends
+    // the spans again, and the store has only these ends.
     let mut told = told(&watched);
     // The gap comes before or after the lost ends.
     told[11..15].sort();

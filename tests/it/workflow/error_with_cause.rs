@@ -1,4 +1,4 @@
-//! An error with a cause, as the code of a step may return it.
+//! An error with a cause, such as a step may return.
 
 use std::{error::Error, fmt, io};
 

@@ -1,4 +1,4 @@
-//! Events of a workflow as short lines, and single polls as an engine makes them.
+//! The events of a workflow as short lines, and single polls like those of an engine.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::spans::live_provider::Watched;
 
-/// Returns all events except those of processes, one short line each, in the order of the log.
+/// Returns all events except those of processes, one short line each, in log order.
 pub(crate) fn told(watched: &Watched) -> Vec<String> {
     lines(&watched.events())
 }

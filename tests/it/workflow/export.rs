@@ -114,7 +114,7 @@ fn other_exporters_get_each_span_once_as_the_log_has_it() {
             .iter()
             .any(|pair| pair.key.as_str() == "cents")
     );
-    // The log has each end once, too: it does not report the SDK's span again.
+    // The log also has each end once: it does not record the SDK's span a second time.
     assert_eq!(
         events.iter().filter(|one| one["type"] == "ended").count(),
         5
@@ -186,7 +186,7 @@ fn a_ratio_sampler_keeps_or_drops_a_workflow_whole() {
             assert!(spans.is_empty() || spans.len() == 3, "{number}: {spans:?}");
             kept += usize::from(!spans.is_empty());
         }
-        // The ids are hashes, so about half of them are sampled, and always the same ones.
+        // The ids are hashes, so about half of them are sampled, and always the same half.
         assert_eq!(kept, 26);
         // All spans are shown, and have a field that says whether they are exported.
         let events = watched.events();
@@ -197,7 +197,7 @@ fn a_ratio_sampler_keeps_or_drops_a_workflow_whole() {
     }
 }
 
-/// A sampler that decides differently each time it is asked about a root.
+/// A sampler that alternates its decision for a root.
 #[derive(Clone, Debug, Default)]
 struct Alternating(std::sync::Arc<std::sync::atomic::AtomicU64>);
 

@@ -1,4 +1,4 @@
-//! Workflows through a real log: what readers see of them, across crashes and replays.
+//! Workflows through a real log, as readers see them, across crashes and replays.
 
 mod cancel;
 mod error_with_cause;

@@ -1,5 +1,6 @@
-//! Random workflows that crash and are suspended at random points, and are replayed until they finish. Whatever
-//! happens, each span starts once and ends once, children inside their parents, with the ids of an undisturbed run.
+//! Random workflows that crash and are suspended at random points, and are replayed until they
+//! finish. In every case, each span starts once and ends once, children are inside their parents,
+//! and the ids are those of an undisturbed run.
 
 use std::{
     cell::{Cell, RefCell},
@@ -50,7 +51,7 @@ fn node() -> impl Strategy<Value = Node> {
     })
 }
 
-/// How one run of the workflow ends, if it does not finish.
+/// The way in which one run of the workflow ends, if it does not finish.
 #[derive(Clone, Copy, Debug)]
 enum Life {
     /// The process dies after this many results.
@@ -66,7 +67,7 @@ fn life() -> impl Strategy<Value = Life> {
     ]
 }
 
-/// Keeps results over all runs, as an engine's journal does.
+/// Keeps the results of all runs, like an engine's journal.
 #[derive(Default)]
 struct Engine {
     journal: RefCell<HashSet<String>>,
@@ -81,7 +82,8 @@ impl Engine {
         self.fuel.set(fuel);
     }
 
-    /// Returns the result of the leaf of this path: from the journal, or a new one, or never in this run.
+    /// Returns the result of the leaf with this path: from the journal, or a new one. In a run that
+    /// is interrupted before it, the future never completes.
     async fn result(&self, path: &str) {
         poll_fn(|_| {
             if self.journal.borrow().contains(path) {
@@ -103,8 +105,8 @@ impl Engine {
 /// Separates the branches in a path.
 const BRANCH: char = '|';
 
-/// Returns a step of this name. A branch continues as soon as its own result is there, perhaps in another order in each
-/// run. So steps inside of branches have keys.
+/// Returns a step with this name. A branch continues as soon as its own result is available,
+/// perhaps in another order in each run. So steps inside of branches have keys.
 fn step(name: &'static str, path: &str) -> Step {
     let step = Step::new(name);
     if path.contains(BRANCH) {
@@ -200,7 +202,7 @@ fn run(flows: &Workflows, root: &Rc<Node>, lives: &[Life], knows: Knows) {
         });
         match (turn(future.as_mut()), life) {
             (Poll::Ready(()), _) => return,
-            // A crash drops nothing.
+            // A crash drops no future.
             (Poll::Pending, Some(Life::Crash(_))) => drop(Box::leak(Box::new(future))),
             (Poll::Pending, _) => {}
         }
@@ -222,7 +224,7 @@ struct Span {
     failed: bool,
 }
 
-/// Returns every span by its id. Fails unless each starts once and ends once, inside its parent.
+/// Returns every span by its id. Asserts that each starts once and ends once, inside its parent.
 fn spans(events: &[Json]) -> BTreeMap<String, Span> {
     let mut open: HashMap<&Json, usize> = HashMap::new();
     let mut spans = BTreeMap::new();

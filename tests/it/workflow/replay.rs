@@ -26,7 +26,7 @@ fn order(watched: &Watched) -> Workflow {
         .instance("order-42")
 }
 
-/// The function of a workflow that charges, waits for an approval, and ships.
+/// A workflow that charges, waits for an approval, and ships.
 async fn run<R: Fn() -> bool, E: Fn(&Step) -> bool>(
     wf: &Workflow<R, E>,
     approval: impl Future<Output = ()>,
@@ -51,8 +51,8 @@ const WHOLE: [&str; 9] = [
     "ended Order",
 ];
 
-/// After a restart, `@oselvar/ssetarget` sends the root and finished steps again, and leaves the waiting step open for
-/// ever.
+/// After a restart, `@oselvar/ssetarget` sends the root and finished steps again, and leaves the
+/// waiting step open for ever.
 #[test]
 fn a_replay_after_a_crash_tells_nothing_twice() {
     let watched = Watched::new();
@@ -97,7 +97,7 @@ fn a_suspended_workflow_waits_and_says_what_for() {
     let until = &started["attributes"][attributes::SLEEP_UNTIL];
     let expected = json!({ attributes::SLEEP_UNTIL: until });
     assert_eq!(event(&events, "updated", "nap")["attributes"], expected);
-    // The next turn is dropped as well, and changes nothing.
+    // The next turn is dropped as well, with no effect.
     {
         let wf = order(&watched).replaying(|| true);
         let mut again = pin!(wf.run("Order", async {
@@ -148,7 +148,7 @@ fn work_that_goes_on_elsewhere_does_not_wait() {
 fn an_engine_that_knows_when_it_replays_has_only_news_told() {
     let watched = Watched::with(LiveSpans::builder().store(NullEventStore::new()));
     let turn_of = |answer: Option<()>, done: usize| {
-        // The engine replays until there is something new: the answer.
+        // The engine replays until there is a new result: the answer.
         let replays = Cell::new(done > 0);
         let wf = order(&watched).replaying(|| replays.get());
         let approval = std::future::poll_fn(|_| match answer {
@@ -192,7 +192,7 @@ fn an_end_that_was_lost_with_its_process_is_told_by_the_replay() {
         "ended Order",
     ];
     assert_eq!(told(&watched), expected);
-    // Events that the log has already are not sent again.
+    // Events that are already in the log are not sent again.
     let wf = order(&watched).replaying(|| true);
     block_on(wf.run("Order", async { wf.step("charge", ready(())).await }));
     assert_eq!(told(&watched), expected);
@@ -291,7 +291,7 @@ fn what_workflows_leave_in_a_log_is_bounded_by_retention() {
     }
     let events = watched.events();
     assert!(events.len() <= 101, "{}", events.len());
-    // The first instance is forgotten, so its replay counts as new.
+    // The log has forgotten the first instance, so its replay counts as new.
     let wf = flows.instance("0");
     block_on(wf.run("Order", ready(())));
     let last = watched.events().pop().unwrap();
@@ -376,7 +376,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
     {
         let watched = open();
         let wf = order(&watched);
-        // The step is not a wait, so no event says that it waits before its process is gone.
+        // The step is not a wait, so its process ends without reporting that it waits.
         let mut crashed = pin!(wf.run("Order", async {
             wf.step("charge", ready(())).await;
             wf.step(Step::new("approval").elsewhere(), pending::<()>())
@@ -394,7 +394,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
         "started approval",
     ];
     let waits = ["waiting Order", "waiting approval"];
-    // The log recovers open events once it is open.
+    // The log recovers open events after it is open.
     until(|| told(&watched).len() >= 6);
     assert_eq!(told(&watched), [&before[..], &waits[..]].concat());
     let wf = order(&watched);

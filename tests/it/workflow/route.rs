@@ -1,4 +1,4 @@
-//! The stream of a workflow by its instance's own id.
+//! The stream of a workflow, addressed by the instance's own id.
 
 use std::{
     future::{pending, ready},
@@ -26,7 +26,7 @@ async fn shown() -> (App, &'static str) {
     (app, "/workflows/shop%2Forders/%C3%A4%2042%2F7/sse")
 }
 
-/// Returns types and names of the events, up to the end of the root.
+/// Returns the types and names of the events, up to the end of the root.
 async fn lines(app: &App, path: &str) -> Vec<String> {
     let mut stream = app.stream(path).await;
     let mut lines = Vec::new();
@@ -57,7 +57,7 @@ fn an_instance_is_streamed_by_its_own_id() {
     block_on(async {
         let (app, path) = shown().await;
         assert_eq!(lines(&app, path).await, ALL);
-        // It equals the stream of its trace, and ends like it.
+        // The stream equals that of its trace, and ends in the same way.
         let trace = Workflows::new(&app.live)
             .namespace("shop/orders")
             .trace_id("ä 42/7");
@@ -67,13 +67,14 @@ fn an_instance_is_streamed_by_its_own_id() {
     });
 }
 
-/// `@oselvar/ssetarget` ignores the query and replays everything. After a malformed id it replays nothing, and after an
-/// unknown id it sends nothing at all.
+/// `@oselvar/ssetarget` ignores the query and replays everything. After a malformed id it replays
+/// nothing, and after an unknown id it sends no bytes at all.
 #[test]
 fn a_resume_point_is_taken_from_the_query_and_a_bad_one_is_no_silence() {
     block_on(async {
         let (app, path) = shown().await;
-        // The process comes first on every stream. The events after it begin at the resume point.
+        // The `process` event comes first on every stream. The events after it begin at the resume
+        // point.
         let resumed = lines(&app, &format!("{path}?lastEventId=3")).await;
         assert_eq!(resumed.last().unwrap(), "ended Order");
         assert!(

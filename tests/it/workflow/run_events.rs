@@ -139,7 +139,8 @@ fn steps_say_what_they_do_and_what_they_wait_for() {
     for (name, attributes) in expected {
         assert_eq!(event(&events, "ended", name)["attributes"], attributes);
     }
-    // The end of a sleep and the time-out of a wait count from the start, and only the first start knows its time.
+    // The end of a sleep and the time-out of a wait count from the start. Only the first start has
+    // the actual time.
     for (name, key) in [
         ("nap", attributes::SLEEP_UNTIL),
         ("vote", attributes::WAIT_UNTIL),
@@ -228,8 +229,8 @@ fn what_a_step_says_is_bounded() {
     assert_eq!(ended["attributes"].as_object().unwrap().len(), 128 + 3);
 }
 
-/// A type that is not an error itself, but can be viewed as one in two ways, like the errors of `anyhow` and of some
-/// engines.
+/// A type that is not an error itself, but can be viewed as one in two ways, like the errors of
+/// `anyhow` and of some engines.
 #[derive(Debug)]
 struct Dressed(Declined);
 
@@ -389,7 +390,7 @@ fn children_of_a_hidden_step_hang_under_the_nearest_that_is_shown() {
     assert_eq!(parent(&events, "label"), "outer");
     assert_eq!(parent(&events, "query"), "outer");
     assert!(!told(&watched).iter().any(|line| line.contains("internal")));
-    // Hiding a span changes no id.
+    // Hiding a span does not change any id.
     let id = |events| event(events, "started", "label")["spanId"].clone();
     assert_eq!(id(&events), id(&plain));
 }
@@ -411,7 +412,7 @@ fn spans_opened_inside_a_step_become_its_children_across_pauses() {
             tracer.start("below tracing").end();
         });
         charge.await;
-        // The step is over, so its context is no longer current.
+        // The step has ended, so its context is no longer current.
         tracer.start("beside").end();
     }));
     let events = watched.events();

@@ -1,5 +1,6 @@
-// What the programs share: the exporters of each protocol, and how a span or a log record of the SDK looks as an event
-// of livespan. The SDK's own in-memory exporters say what was made; nothing here reads what was sent.
+// Shared by the programs: the exporters of each protocol, and the conversion of the SDK's spans and
+// log records to livespan's events. The contents of the SDK's own in-memory exporters are
+// converted, not the sent bytes.
 import { SeverityNumber } from "@opentelemetry/api-logs";
 import { OTLPTraceExporter as JsonTraces } from "@opentelemetry/exporter-trace-otlp-http";
 import { OTLPTraceExporter as ProtobufTraces } from "@opentelemetry/exporter-trace-otlp-proto";

@@ -1,4 +1,4 @@
-// Stands in for esbuild, which these tests do not install: the page of the example gets an empty script.
+// Replaces esbuild, which these tests do not install. The example's page gets an empty script.
 import { register } from "node:module";
 
 const bundler = "data:text/javascript,export const buildSync = () => ({ outputFiles: [{ text: '' }] });";

@@ -1,5 +1,5 @@
-"""What the programs share: the exporters of each protocol, and how a span or a log record of the SDK looks as an event
-of livespan. The SDK's own in-memory exporters say what was made; nothing here reads what was sent."""
+"""Shared by the programs: the exporters of each protocol, and the conversion of the SDK's spans and log records to
+livespan's events. The contents of the SDK's own in-memory exporters are converted, not the sent bytes."""
 import math, sys
 from datetime import datetime, timezone
 
@@ -35,7 +35,7 @@ def time(nanos):
 
 
 def value(one):
-    """Returns a value, and the name of its type if JSON loses it."""
+    """Returns a value, and the name of its type if JSON cannot represent the type."""
     if isinstance(one, bool) or one is None or isinstance(one, str):
         return one, None
     if isinstance(one, int):

@@ -1,5 +1,5 @@
-"""Makes spans and log records with all that the SDK knows, sends them, and prints what the SDK's in-memory exporters
-hold of them, as livespan's events."""
+"""Makes spans and log records with every feature of the SDK, sends them, and prints the contents of the SDK's in-memory
+exporters as livespan's events."""
 import json, time
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber

@@ -1,5 +1,5 @@
-"""Forks with a span open, as a server with workers does, and prints what the start sender of the child exported while a
-span of the child was open."""
+"""Forks while a span is open, like a server with workers. Prints the spans that the child's start sender exported while
+a span of the child was open."""
 import json, os, time
 from opentelemetry.sdk.trace import TracerProvider
 from start_sender import StartSender

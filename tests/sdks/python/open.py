@@ -1,5 +1,5 @@
-"""Keeps a span open, as long as it is told to on standard input: `set` gives it an attribute, `end` ends it. With the
-start sender as users copy it. Prints what the start sender exported."""
+"""Keeps a span open until standard input ends it: `set` adds an attribute, `end` ends the span. It uses a copy of the
+start sender, as users do, and prints what the start sender exported."""
 import json, sys
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider

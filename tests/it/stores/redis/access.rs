@@ -1,4 +1,5 @@
-//! Who may connect, and the errors for those who may not. No message has a password.
+//! Access to Redis: permitted connections, and the errors of refused ones. No message contains a
+//! password.
 
 use std::{net::TcpListener, process::Command, thread, time::Duration};
 
@@ -128,7 +129,7 @@ fn what_is_no_redis_or_is_not_there_is_said() {
         client
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .unwrap();
-        // Until the store has read the reply.
+        // Keeps the connection open until the store has read the reply.
         drop(std::io::copy(&mut client, &mut std::io::sink()));
     });
     assert_eq!(

@@ -25,7 +25,7 @@ fn open(url: &str, location: &StoreLocation) -> RedisEventStore {
 fn the_redis_store_keeps_its_promises() {
     let server = Server::start();
     let proxies: Mutex<HashMap<String, Proxy>> = Mutex::default();
-    // The suite keeps its functions, but the server must end with this test.
+    // The suite keeps these functions, but the server must end with this test.
     let shared = std::sync::Arc::new((server, proxies));
     let (opening, failing) = (
         std::sync::Arc::clone(&shared),
@@ -49,7 +49,7 @@ fn the_redis_store_keeps_its_promises() {
         };
         match fault {
             Fault::RefuseAppends => full("1"),
-            // One answer more, because the store itself retries on a new connection.
+            // Two answers, because the store itself retries once on a new connection.
             Fault::LoseAnswer => proxy.lose_answers(2),
             Fault::None => {
                 full("0");

@@ -1,4 +1,5 @@
-//! Entries that somebody else wrote into the keys of a log are not served: each is a gap of one, and reading goes on.
+//! Entries that another program wrote into the keys of a log are not served. Each becomes a gap of
+//! one, and reading continues.
 
 use futures_util::StreamExt as _;
 use livespan::{
@@ -51,7 +52,7 @@ fn open(server: &Server) -> SseTarget<Text> {
     SseTarget::builder().store(store).build().unwrap()
 }
 
-/// Returns what a new reader gets up to this event: `sequence name payload`.
+/// Returns the events that a new reader gets up to this one, as `sequence name payload`.
 fn story(target: &SseTarget<Text>, subscribe: Subscribe, last: u64) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {
@@ -150,7 +151,8 @@ fn an_entry_in_the_list_of_global_events_alone_is_a_gap_of_one() {
     assert_eq!(target.health().failure, None);
 }
 
-/// A row that is not a stream, or a key of another type, does not keep other streams from being listed and read.
+/// A row that is not a stream, or a key of another type, does not prevent other streams from being
+/// listed and read.
 #[test]
 fn lists_leave_out_what_is_no_stream() {
     let server = Server::start();

@@ -1,4 +1,4 @@
-//! One open store of a test, and the calls that every test makes.
+//! One open store of a test, and the calls that all tests make.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ impl Handle {
         set_up: impl FnOnce(RedisEventStoreBuilder) -> RedisEventStoreBuilder,
     ) -> Self {
         let handle = Self::make(url, set_up);
-        // On a busy machine, time-outs that a test made short may pass.
+        // On a busy machine, a short time limit of a test may expire, so opening is repeated.
         let deadline = std::time::Instant::now() + PATIENCE;
         while let Err(error) = handle.0.open() {
             assert!(std::time::Instant::now() < deadline, "{error}");
@@ -59,7 +59,7 @@ impl Handle {
         url: &str,
         set_up: impl FnOnce(RedisEventStoreBuilder) -> RedisEventStoreBuilder,
     ) -> Self {
-        // No test depends on speed, unless it says so.
+        // A test that does not set time limits must not depend on speed.
         let builder = RedisEventStore::builder(url)
             .heartbeat(LIVELY.0)
             .dead_after(LIVELY.1)
@@ -96,7 +96,8 @@ impl Handle {
         })
     }
 
-    /// Reads once the store answers again: while it knows that its server is away, it refuses at once.
+    /// Reads as soon as the store responds again. While the store knows that its server is
+    /// unreachable, it refuses at once.
     pub(crate) fn insist_read(&self, after: u64) -> Vec<StoredEvent> {
         until(|| block_on(self.0.read_after(Sequence::new(after), LIMIT)).is_ok());
         self.read(after)
@@ -129,7 +130,7 @@ impl Handle {
         self.0.oldest().get()
     }
 
-    /// Returns the first numbers of the epochs, because their names are random.
+    /// Returns the first sequences of the epochs. The names of epochs are random.
     pub(crate) fn firsts(&self) -> Vec<u64> {
         self.0
             .epochs()
@@ -151,7 +152,7 @@ pub(crate) fn shown(events: &[StoredEvent]) -> Vec<(u64, String)> {
     events.iter().map(show).collect()
 }
 
-/// Returns what [`shown`] returns for such events.
+/// Returns the expected result of [`shown`].
 pub(crate) fn texts(events: &[(u64, &str)]) -> Vec<(u64, String)> {
     let text = |(sequence, payload): &(u64, &str)| (*sequence, (*payload).to_owned());
     events.iter().map(text).collect()

@@ -1,4 +1,4 @@
-//! Epochs: what happens to ids when Redis comes back without its newest events.
+//! Epochs: ids stay valid or become unknown when Redis comes back without its newest events.
 
 use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
 
@@ -83,7 +83,8 @@ fn a_head_that_was_taken_back_gives_no_id_twice() {
 #[test]
 fn every_living_writer_is_heard_before_a_life_begins() {
     let server = Server::start();
-    // A new epoch waits for heartbeats longer than this test runs, unless the test ends the wait.
+    // A new epoch waits for heartbeats for longer than this test runs, unless the test ends the
+    // wait.
     let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.heartbeat(Duration::from_secs(300))
     };
@@ -94,7 +95,7 @@ fn every_living_writer_is_heard_before_a_life_begins() {
         ahead.append(&[note("a", "known to one alone")]);
     }
     server.command::<()>(&["FLUSHALL"]);
-    // This writer knows only the first event, and is the first to append again.
+    // This writer has seen only the first event, and is the first to append again.
     let error = causes(&behind.try_append(&[note("a", "22")]).unwrap_err());
     assert!(error[1].contains("a new epoch of it begins"), "{error:?}");
     let error = causes(&ahead.try_append(&[note("a", "23")]).unwrap_err());
@@ -120,7 +121,7 @@ fn a_writer_that_comes_late_with_more_begins_another_life() {
     let fresh = Handle::open(&server.url());
     assert_eq!(fresh.append(&[note("a", "new 1"), note("a", "new 2")]), 1);
     let also_given = ids(&fresh);
-    // The quiet writer waits long for heartbeats of others. The other one sends its own.
+    // The quiet writer waits long for heartbeats of other writers. The other writer sends its own.
     late.try_append(&[note("a", "late")]).unwrap_err();
     server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
     assert_eq!(late.insist(&[note("a", "late")]), 4);
@@ -141,7 +142,7 @@ fn an_old_copy_that_nobody_remembers_begins_a_new_life() {
     server.command::<()>(&["SAVE"]);
     handle.append(&[note("a", "lost 2")]);
     let given = ids(&handle);
-    // The writers die with the server, but its copy of the data shows them as living.
+    // The writers die with the server, but the server's copy of the data still shows them as alive.
     server.kill();
     drop(handle);
     let copy = server.folder().join("dump.rdb");

@@ -1,5 +1,5 @@
-//! What somebody else trims, deletes, evicts or lets expire is noticed: it is read from elsewhere, or `oldest()`
-//! reports the loss.
+//! Entries that another program trims, deletes, evicts or lets expire are noticed. They are read
+//! from another key, or `oldest()` reports the loss.
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ fn retention_leaves_no_key_of_a_stream_behind() {
         .collect();
     let expected = [50, 49, 48].map(|number| (key(&format!("stream {number}")), number));
     assert_eq!(listed, expected);
-    // Retention by age works without any append.
+    // Retention by age works even without appends.
     let old = Handle::open_with(&server.url(), |builder| {
         builder.retention(Retention::default().age(Duration::ZERO))
     });

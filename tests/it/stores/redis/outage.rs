@@ -1,4 +1,5 @@
-//! A server that hangs, dies, is full or loses answers: appends fail in time, are retried, and store nothing twice.
+//! A server that hangs, dies, is full or loses answers. Appends fail in time, are retried, and
+//! store nothing twice.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ fn a_batch_whose_answer_was_lost_is_kept_once() {
         handle.try_append(&same).unwrap_err();
         assert_eq!(handle.append(&same), first);
     }
-    // The log gave up on that batch. The next one is another batch, although the store may have kept the first.
+    // The log gave up on that batch. The next append is another batch, although the store may have
+    // kept the first.
     proxy.lose_answers(2);
     handle.try_append(&[note("a", "given up")]).unwrap_err();
     assert_eq!(handle.append(&[note("a", "another")]), 9);
@@ -142,7 +144,7 @@ fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
             ]
         );
     }
-    // Reads, heartbeats and retention go on.
+    // Reads, heartbeats and retention continue.
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "1")]));
     Handle::open(&server.url());
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -194,8 +196,8 @@ fn a_slot_that_moved_to_another_node_is_followed() {
     assert_eq!(second.command::<u64>(&["XLEN", "{livespan}:log"]), 2);
 }
 
-/// A closing store tells a server that answers that it leaves. It does not wait for a server that is known not to
-/// answer.
+/// A closing store unregisters at a server that responds. It does not wait for a server that is
+/// known to be unreachable.
 #[test]
 fn a_store_whose_server_is_away_answers_and_closes_at_once() {
     const TIMEOUT: Duration = Duration::from_secs(3);
@@ -207,7 +209,7 @@ fn a_store_whose_server_is_away_answers_and_closes_at_once() {
     server.signal("-STOP");
     handle.try_append(&[note("a", "2")]).unwrap_err();
     let begun = Instant::now();
-    // Reads do not each wait for a server that is known not to answer.
+    // Reads do not each wait for a server that is known to be unreachable.
     let reads = (0..10).map(|after| {
         let after = livespan::sse::Sequence::new(after);
         handle

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::support::{block_on, until};
 
-/// A process counts as dead after hours of silence: never in a test, unless the test makes it so.
+/// A process counts as dead after hours of silence, which no test reaches unless it simulates the
+/// silence.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn open(server: &Server) -> Handle {
@@ -103,7 +104,7 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
         abandoned(&claimer.0.recover_open_events().unwrap()),
         texts(&[(1, "open"), (2, "durable")])
     );
-    // The claimer dies before it closes anything.
+    // The claimer dies before it closes any event.
     let claims: Vec<String> = server.command(&["KEYS", "{livespan}:claims:*"]);
     let claimer_id = claims[0].rsplit(':').next().unwrap().to_owned();
     assert_ne!(claimer_id, dead);
@@ -113,7 +114,7 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
         texts(&[(1, "open"), (2, "durable")])
     );
     heir.append(&[("a", Pinning::Close(7), b"lost")]);
-    // Two calls later, the events that it left open belong to nobody and stay open.
+    // Two calls later, the events that it left open belong to no process and stay open.
     for _ in 0..3 {
         assert_eq!(
             heir.0.recover_open_events().unwrap(),
@@ -170,7 +171,7 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
     );
     let standing = block_on(other.0.read_open_global_events()).unwrap();
     assert_eq!(shown(&standing), texts(&[(1, "process")]));
-    // The claimer does not know that yet, and closes one more event.
+    // The claimer does not know this yet, and closes one more event.
     other.append(&[("a", Pinning::Close(8), b"lost, too")]);
     let again = paused.0.recover_open_events().unwrap();
     assert_eq!(shown(&again.reopened), texts(&[(3, "left open")]));
@@ -186,7 +187,8 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
         paused.0.recover_open_events().unwrap(),
         RecoveredEvents::default()
     );
-    // The events are its own again: nobody else gets them while it lives, and others get all of them when it dies.
+    // The events belong to it again. While it lives, no other process gets them; when it dies,
+    // others get all of them.
     assert_eq!(
         other.0.recover_open_events().unwrap(),
         RecoveredEvents::default()
@@ -204,7 +206,7 @@ fn a_writer_whose_heart_stood_still_finds_out_by_itself() {
     let beating = Handle::open(&server.url());
     let other = open(&server);
     beating.append(&[("a", Pinning::Open(7), b"open")]);
-    // Its next heartbeat may come before anybody sees that it was silent.
+    // Its next heartbeat may come before any process has noticed its silence.
     until(|| {
         silence(&server, "7:a");
         !other.0.recover_open_events().unwrap().abandoned.is_empty()

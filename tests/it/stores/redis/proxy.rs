@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a server. On demand it loses answers, or holds everything back.
+//! A TCP proxy in front of a server. On demand it drops answers, or holds everything back.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,7 +18,8 @@ pub(crate) struct Proxy {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of answers to appends that are still to be lost; each loss closes its connection.
+    /// The number of answers to appends that are still to be dropped. Each drop closes the
+    /// connection.
     lose: AtomicUsize,
     /// Whether answers are held back.
     held: Mutex<bool>,
@@ -53,7 +54,7 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Loses the answers to this many appends from now on.
+    /// Drops the answers to the next appends, this many.
     pub(crate) fn lose_answers(&self, count: usize) {
         self.state.lose.store(count, Ordering::SeqCst);
     }
@@ -64,7 +65,7 @@ impl Proxy {
         self.state.changed.notify_all();
     }
 
-    /// Returns how many appends passed through.
+    /// Returns how many appends have passed through.
     pub(crate) fn appends(&self) -> usize {
         self.state.appends.load(Ordering::SeqCst)
     }
@@ -84,7 +85,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Returns the SHA-1 by which the append script is called.
+/// Returns the SHA-1 with which the append script is called.
 fn append_sha() -> String {
     let source = concat!(
         "#!lua\n",

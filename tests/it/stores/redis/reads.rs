@@ -1,5 +1,5 @@
-//! Reads and waits: equal queries are sent once, pages may have any payload, and a wait costs nothing while others
-//! write.
+//! Reads and waits: equal queries are sent once, pages may have any payload, and a wait costs
+//! nothing while other streams are written.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::support::{PATIENCE, block_on, until};
 
-/// Returns how often the server has run a command.
+/// Returns how often the server has executed a command.
 fn calls(server: &Server, command: &str) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
     let line = stats
@@ -65,7 +65,7 @@ fn the_same_question_of_many_is_asked_once() {
         assert_eq!(page, &pages[0]);
         assert_eq!(page.len(), 1);
     }
-    // One query for the first readers, and one for those who came while it was running.
+    // One query for the first readers, and one for those that joined while it was running.
     let asked = calls(&server, "evalsha") - before;
     assert!((1..=2).contains(&asked), "{asked}");
 }
@@ -218,7 +218,7 @@ fn a_dropped_store_ends_its_threads_and_connections() {
     handle.append(&[note("a", "1")]);
     handle.read(0);
     drop(handle);
-    // Only the connection that asks for the list is left.
+    // Only the connection that requests the list is left.
     until(|| {
         server
             .command::<String>(&["CLIENT", "LIST"])

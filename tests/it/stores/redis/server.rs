@@ -1,4 +1,5 @@
-//! A `redis-server` for one test: on a free port, in a temporary folder, removed when the test ends in any way.
+//! A `redis-server` for one test, on a free port and in a temporary folder. It is removed however
+//! the test ends.
 
 use std::{
     fs,
@@ -21,7 +22,7 @@ pub(crate) struct Server {
     port: u16,
     options: Vec<String>,
     child: Mutex<Option<Child>>,
-    /// The password for the test's own commands.
+    /// The password that the test's own commands use.
     password: Option<String>,
 }
 
@@ -65,7 +66,7 @@ impl Server {
         panic!("redis-server does not start: see {}", server.log());
     }
 
-    /// Starts the process. Returns whether it answers.
+    /// Starts the process. Returns whether it responds.
     fn launch(&self) -> bool {
         let spawned = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -145,7 +146,7 @@ impl Server {
         assert!(self.launch(), "{}", self.log());
     }
 
-    /// Sends a signal, to suspend or to continue the process.
+    /// Sends a signal that suspends or continues the process.
     pub(crate) fn signal(&self, signal: &str) {
         let child = self.child.lock().unwrap();
         let id = child.as_ref().unwrap().id().to_string();

@@ -1,4 +1,4 @@
-//! Other processes: this test binary, started again to do one task.
+//! Other processes: this test binary, started again for one task.
 
 use std::{
     env, fs,
@@ -15,7 +15,7 @@ pub(crate) fn command(task: &str, file: &Path) -> Command {
     with_program(&env::current_exe().unwrap(), task, file)
 }
 
-/// Returns the same command, with a copy of the program that every user may run.
+/// Returns the same command, but with a copy of the program that every user may run.
 pub(crate) fn with_program(program: &Path, task: &str, file: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -46,7 +46,7 @@ fn task() {
     }
 }
 
-/// Returns the lines that a process wrote for the test, without those of the test harness.
+/// Returns the lines that a process wrote for the test, without the lines of the test harness.
 pub(crate) fn lines(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let told = text.lines().filter_map(|line| line.split_once("> "));

@@ -4,7 +4,7 @@ use livespan::{SqliteEventStore, store::Synchronous};
 use livespan_conformance::{Fault, StoreLocation, Suite};
 use rusqlite::Connection;
 
-/// Makes appends fail inside the file, by a trigger.
+/// Makes appends fail inside the file by a trigger.
 fn inject(location: &StoreLocation, fault: Fault) -> bool {
     let refuse = |when: &str| {
         format!(
@@ -14,7 +14,8 @@ fn inject(location: &StoreLocation, fault: Fault) -> bool {
     };
     let sql = match fault {
         Fault::RefuseAppends => refuse("true"),
-        // Fails at the fifth event of the next batch. The suite appends once before it asks for no fault.
+        // Fails at the fifth event of the next batch. The suite appends once before it requests
+        // this fault.
         Fault::BreakAppend => refuse("NEW.sequence = (SELECT head FROM state) + 5"),
         Fault::None => "DROP TRIGGER refuse".to_owned(),
         _ => return false,

@@ -1,5 +1,5 @@
-//! Rows that somebody else wrote into the file are not served: an event that the log cannot have written is a gap of
-//! one.
+//! Rows that another program wrote into the file are not served. An event that the log cannot have
+//! written becomes a gap of one.
 
 use futures_util::StreamExt as _;
 use livespan::{
@@ -27,7 +27,7 @@ fn tampered(statements: &str) -> Folder {
     folder
 }
 
-/// Returns what a new reader gets: `sequence name payload`.
+/// Returns the events that a new reader gets, as `sequence name payload`.
 fn story(target: &SseTarget<Text>, subscribe: Subscribe) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {
@@ -56,7 +56,7 @@ fn expected(damaged: &[u64], sequences: &[u64]) -> Vec<String> {
     sequences.iter().map(line).collect()
 }
 
-/// Opens the log. Compares what readers of everything and of single streams get.
+/// Opens the log. Checks the events that readers of everything and of single streams get.
 fn check(statements: &str, damaged: &[u64]) {
     let folder = tampered(statements);
     // The first log has all events in memory. The second reads them from the file.

@@ -1,5 +1,5 @@
-//! Full disks and locked files: an append fails with a reason, keeps nothing of its batch, and earlier events can still
-//! be read.
+//! Full disks and locked files. An append fails with a reason and keeps nothing of its batch, and
+//! earlier events can still be read.
 
 use std::{path::Path, process::Command};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{block_on, causes};
 
-/// Runs in another process, for the next test: appends until the disk is full, and reports the outcome.
+/// The child process of the next test: appends until the disk is full, and reports the outcome.
 pub(super) fn tell_how_filling_went(file: &Path) {
     let mut log = Log::open(SqliteEventStore::new(file));
     log.put(&["a +1 open"]);
@@ -31,7 +31,7 @@ pub(super) fn tell_how_filling_went(file: &Path) {
     println!("> {:?}", log.of(&["a"], 0));
 }
 
-/// A limit on file sizes stands for a full disk: 1 MiB, in blocks of 512 bytes or 1 KiB.
+/// A limit on file sizes simulates a full disk: 1 MiB, in blocks of 512 bytes or 1 KiB.
 #[test]
 fn a_full_disk_refuses_the_batch_and_keeps_what_was_before() {
     let folder = Folder::new();
@@ -81,7 +81,7 @@ fn a_lock_of_another_program_fails_the_append_and_the_next_one_succeeds() {
     );
     assert_eq!(log.all(), ["1 a +1 open", "2 b . 2", "3 b . 3"]);
     other.execute_batch("COMMIT").unwrap();
-    // The log has used up a number for the event that was not kept.
+    // The log has skipped the sequence of the event that was not kept.
     log.leave_out(1);
     log.put(&["c . 5"]);
     assert_eq!(log.all(), ["1 a +1 open", "3 b . 3", "5 c . 5"]);
@@ -94,7 +94,7 @@ fn a_batch_that_fails_halfway_leaves_nothing_behind() {
     log.put(&["a +1 open", "b . 2"]);
     log.fill(5);
     let before = log.all();
-    // Another program inserts a row with the number of the batch's second event.
+    // Another program inserts a row with the sequence of the batch's second event.
     let other = Connection::open(folder.file()).unwrap();
     let plant = "INSERT INTO event VALUES(9, 0, 'note', NULL, NULL, x'21')";
     other.execute(plant, []).unwrap();

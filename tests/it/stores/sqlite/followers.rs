@@ -180,7 +180,8 @@ fn a_dropped_store_has_let_go_of_its_file() {
     };
     assert!(beside("-wal") && beside("-shm"));
     drop(log);
-    // SQLite removes the files when its last connection, and so the last thread that held one, is gone.
+    // SQLite removes the files when its last connection is closed, which is when the last thread
+    // with a connection has ended.
     assert!(!beside("-wal") && !beside("-shm"));
     until(|| folder.file().exists());
 }

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: what a client received is replayed afterwards, in order and once, and the file always
-//! opens.
+//! `kill -9` at any moment. All events that a client received are replayed afterwards, in order and
+//! once, and the file always opens.
 
 use std::{
     collections::HashMap,
@@ -29,9 +29,10 @@ use super::{
 use crate::support::{PATIENCE, block_on};
 
 const KILLS: u64 = 100;
-/// Small enough that retention works in every process, and as many events as two processes write.
+/// Small enough that retention runs in every process, and as large as the events that two processes
+/// write.
 const KEPT_EVENTS: usize = 10_000;
-/// How far a writer may be ahead of what its subscriber printed. A pipe holds some 2,000 lines more.
+/// How far a writer may be ahead of its subscriber's output. A pipe holds some 2,000 lines more.
 const AHEAD: u64 = 2_000;
 
 fn target(file: &Path, synchronous: Synchronous) -> SseTarget<Text> {
@@ -46,7 +47,7 @@ fn target(file: &Path, synchronous: Synchronous) -> SseTarget<Text> {
         .unwrap()
 }
 
-/// Runs in the other process: dispatches without a pause, and prints what a subscriber receives.
+/// The child process: dispatches without a pause, and prints the events that a subscriber receives.
 pub(super) fn write_until_killed(file: &Path) {
     let target = target(file, Synchronous::Normal);
     let mut subscription = target.subscribe(Subscribe::all().resume(ResumePoint::Live));
@@ -68,7 +69,8 @@ pub(super) fn write_until_killed(file: &Path) {
         while let Some(message) = subscription.next().await {
             if let Message::Event(event) = message {
                 let text = String::from_utf8(event.payload.to_vec()).unwrap();
-                // One write per line, so that a line in the pipe is either complete or lacks its end.
+                // One write per line, so that a line in the pipe is either complete or lacks its
+                // end.
                 let line = format!("> {} {text}\n", event.id);
                 out.write_all(line.as_bytes()).unwrap();
                 out.flush().unwrap();
@@ -78,7 +80,8 @@ pub(super) fn write_until_killed(file: &Path) {
     });
 }
 
-/// Starts a writer, kills it after it has printed this many lines, and returns all that it printed.
+/// Starts a writer, kills it after it has printed this many lines, and returns all lines that it
+/// printed.
 fn received(file: &Path, lines: usize) -> Vec<(EventId, String)> {
     let mut writer = child::command("write", file)
         .stdout(Stdio::piped())
@@ -142,7 +145,8 @@ fn what_a_client_received_is_replayed_after_a_hundred_kills() {
             "kill {turn} after {lines} lines"
         );
         if let Some(resumed) = resumed {
-            // A client of an earlier process resumes where it was, and gets everything since.
+            // A client of an earlier process resumes at the same position, and gets all later
+            // events.
             let resumed = read_all(resumed).unwrap();
             let since = places[&last.unwrap()] + 1;
             assert_eq!(resumed, all[since..]);

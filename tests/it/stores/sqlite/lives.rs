@@ -1,4 +1,5 @@
-//! Each opening for writing begins an epoch, and ids of earlier epochs resume in place.
+//! Each opening for writing begins an epoch. A reader with an id of an earlier epoch resumes at its
+//! position.
 
 use livespan::{
     EventStore as _, SseTarget,
@@ -31,7 +32,7 @@ fn every_opening_begins_a_life_and_the_file_remembers_them() {
     assert_ne!(second[0].epoch, second[1].epoch);
     log.put(&["a . 3"]);
     drop(log);
-    // Nothing is written in this epoch.
+    // No event is written in this epoch.
     drop(folder.open());
     let log = folder.open();
     let last = log.store.epochs();
@@ -89,7 +90,7 @@ fn an_id_of_an_earlier_life_resumes_in_place() {
     };
     let (after_second, unknown) = (
         resumed(second[1].0),
-        // The first epoch issued no fourth number.
+        // The first epoch had no fourth event.
         resumed(EventId::new(first[0].0.epoch(), Sequence::new(4))),
     );
     target.shutdown(PATIENCE).unwrap();

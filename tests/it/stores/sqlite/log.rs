@@ -1,5 +1,6 @@
-//! An open store and the events of these tests, as text. `a +7 x` is an event on stream `a` that opens token 7 and has
-//! the payload `x`. `-7` closes the token, `.` does neither, and `*` stands for every stream.
+//! An open store and the events of these tests as text. `a +7 x` is an event on stream `a` that
+//! opens token 7 and has the payload `x`. `-7` closes the token, `.` does neither, and `*` stands
+//! for every stream.
 
 use std::{
     fs,
@@ -15,7 +16,7 @@ use livespan::{
 
 use crate::support::block_on;
 
-/// A directory of one test. It is removed with this value.
+/// The directory of one test. Dropping this removes it.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -76,7 +77,7 @@ impl Log {
         self.try_put(events).unwrap();
     }
 
-    /// Appends a batch. Its numbers are used up only if it is kept.
+    /// Appends a batch. Its sequences are used up only if the batch is kept.
     pub(crate) fn try_put(&mut self, events: &[&str]) -> Result<(), Error> {
         self.store
             .append(Sequence::new(self.next), &batch(events))?;
@@ -84,7 +85,7 @@ impl Log {
         Ok(())
     }
 
-    /// Appends this many events of no interest, a hundred at a time.
+    /// Appends this many arbitrary events, a hundred at a time.
     pub(crate) fn fill(&mut self, count: usize) {
         let filler = vec!["filler . -"; 100];
         let mut left = count;

@@ -1,4 +1,4 @@
-//! One file has one writer, by whatever name it is opened: two writers would destroy it.
+//! One file has one writer, whichever name it is opened by, because two writers would destroy it.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ fn a_hard_link_of_a_file_that_is_written_to_is_refused() {
     log.put(&["a . 2"]);
     assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
     drop(log);
-    // Now the other name may write.
+    // The other name may write now.
     let mut log = Log::open(SqliteEventStore::new(&second));
     assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
     assert_eq!(refused(&folder.file()), written_under(&second));
@@ -172,7 +172,8 @@ fn a_file_that_was_renamed_while_it_is_written_to_is_refused() {
     drop(folder.open());
 }
 
-/// Runs in another process, for the next test: opens the database and closes it as the last connection would.
+/// The child process of the next test: opens the database and closes it as the last connection
+/// would.
 pub(super) fn open_and_close(file: &Path) {
     let connection = Connection::open(file).unwrap();
     let head: i64 = connection

@@ -135,7 +135,7 @@ fn a_damaged_file_is_refused() {
     log.fill(1_000);
     drop(log);
     let mut bytes = fs::read(folder.file()).unwrap();
-    // The header stays, and the rest of the file is lost.
+    // The header stays; the rest of the file is overwritten.
     bytes[100..].fill(0xff);
     fs::write(folder.file(), bytes).unwrap();
     let reason = "the database in it is damaged: database disk image is malformed";
@@ -172,7 +172,7 @@ fn a_second_writer_is_refused_by_the_process_that_has_one() {
     assert_eq!(folder.open().all(), ["1 a . 1"]);
 }
 
-/// Runs in another process, for the next test.
+/// The child process of the next test.
 pub(super) fn hold_until_killed(file: &Path) -> ! {
     let store = SqliteEventStore::new(file);
     store.open().unwrap();
@@ -235,7 +235,7 @@ fn a_store_is_opened_once() {
     );
 }
 
-/// Runs in another process, for the next test.
+/// The child process of the next test.
 pub(super) fn tell_how_opening_went(file: &Path) {
     match SqliteEventStore::new(file).open() {
         Ok(head) => println!("> opened at {head}"),
@@ -253,7 +253,7 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     SqliteEventStore::new(&file).open().unwrap();
     let open = || {
         let mut command = child::with_program(&program, "open", &file);
-        // Root may write anywhere.
+        // The root user may write anywhere, so this cannot be tested.
         if rustix::process::geteuid().is_root() {
             command.uid(65_534).gid(65_534);
         }

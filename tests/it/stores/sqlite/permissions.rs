@@ -1,4 +1,4 @@
-//! Traces may contain secrets, so only their owner may read and write new files.
+//! Traces may contain secrets, so only the owner of a new file may read and write it.
 
 use std::{
     fs::{self, Permissions},
@@ -16,7 +16,7 @@ use super::{
 
 const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-lock"];
 
-/// Runs in another process, for the next test.
+/// The child process of the next test.
 pub(super) fn tell_modes(file: &Path) {
     let mut log = Log::open(SqliteEventStore::new(file));
     log.put(&["a . 1"]);

@@ -72,8 +72,8 @@ fn opening_a_token_again_replaces_its_event() {
     assert_eq!(log.standing(), ["9 * +1 second"]);
 }
 
-/// The table of open events is written every few thousand events. These cases reopen the file before, at and after
-/// that.
+/// The table of open events is written every few thousand events. These cases reopen the file just
+/// before, at and just after that point.
 #[test]
 fn reopening_knows_what_is_open_wherever_it_was_cut() {
     for filler in [0, 10, 4_080, 4_096, 4_100, 9_000] {
@@ -138,7 +138,7 @@ fn the_last_sign_of_life_is_that_of_the_life_which_left_it_open() {
     let log = folder.open();
     let abandoned = log.store.recover_open_events().unwrap().abandoned;
     let heard: Vec<_> = abandoned.iter().map(|one| one.last_heard).collect();
-    // The file has times in milliseconds.
+    // The file stores times in milliseconds.
     let earliest = begun - std::time::Duration::from_millis(1);
     assert!(
         heard.len() == 2
@@ -193,7 +193,7 @@ fn a_batch_that_failed_opens_and_closes_nothing() {
     let mut log = folder.keeping(3);
     log.put(&["a +1 open"]);
     log.fill(5);
-    // This batch fails because its first number is in use already.
+    // This batch fails because its first sequence is already in use.
     let again = log
         .store
         .append(Sequence::new(3), &batch(&["a -1 -", "b +1 -"]))

@@ -1,4 +1,4 @@
-//! Reading single streams, and listing them, by index and at every page size.
+//! Single streams are read and listed by index, at every page size.
 
 use livespan::{
     EventStore as _,

@@ -1,4 +1,4 @@
-//! The event that these tests dispatch through a whole log, and the reading of a subscription.
+//! The event type that these tests dispatch through a whole log, and a reader of a subscription.
 
 use futures_util::StreamExt as _;
 use livespan::{

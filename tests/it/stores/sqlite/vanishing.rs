@@ -1,4 +1,5 @@
-//! A file that disappears while a log has it open is noticed within seconds, with or without events.
+//! A file that disappears while a log has it open. This is noticed within seconds, with or without
+//! events.
 
 use std::{
     fs::{self, File},
@@ -52,7 +53,7 @@ fn a_file_that_is_removed_is_noticed_though_nothing_is_appended() {
 #[test]
 fn a_file_that_is_replaced_or_truncated_is_noticed() {
     let folder = Folder::new();
-    // Closing makes a checkpoint, so that the file has pages.
+    // Closing the log makes a checkpoint, so that the file has pages.
     drop(log(&folder));
     until(|| !folder.path().join("events.db-wal").exists());
     let target = log(&folder);
@@ -89,7 +90,7 @@ fn what_sqlite_keeps_beside_the_file_is_missed_as_well() {
         let beside = folder.path().join(format!("events.db-{ending}"));
         fs::remove_file(&beside).unwrap();
         let problem = format!("{} was removed or renamed", beside.display());
-        // While the store works on the file, it does not check the file.
+        // The store does not check the file while it is working on it.
         let error = Mutex::new(None);
         until(|| {
             *error.lock().unwrap() = log.store.check().err();

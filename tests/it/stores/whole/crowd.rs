@@ -1,5 +1,5 @@
-//! Two writers and two servers with fifty clients each. The clients are cut at random places and come back, also to the
-//! other server.
+//! Two writers and two servers with fifty clients each. The clients are cut at random places and
+//! reconnect, sometimes to the other server.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -19,12 +19,13 @@ const EVENTS: u64 = 200_000;
 const CLIENTS: usize = 100;
 /// Events that a writer dispatches before it waits for the store.
 const BURST: u64 = 1_000;
-/// How far the writers may be ahead of a client. A log keeps slightly more in memory.
+/// Upper bound on the writers' lead over a client. A log keeps slightly more events in memory.
 const LEAD: u64 = 8_000;
-/// How many events a client misses when it stays away: more than memory holds, so that it resumes from the store.
+/// The number of events that an absent client misses. Memory holds fewer, so the client resumes
+/// from the store.
 const ABSENCE: u64 = 15_000;
 
-/// The end of an outage in which Redis did not answer in time, because this machine is busy.
+/// The gap at the end of an outage in which Redis was only slow, because this machine is busy.
 const NOTHING_LOST: &str = "\"lost\":{\"starts\":0,\"ends\":0,\"other\":0}}";
 
 struct Tick {
@@ -82,17 +83,17 @@ fn write(target: &SseTarget<Tick>, writer: u64, crowd: &Crowd) {
 enum Place {
     /// The last number that the client has received.
     At(u64),
-    /// The client is away, and nobody waits for it.
+    /// The client is absent, and the writers do not wait for it.
     Away,
 }
 
-/// Where each client is, and the bytes that all must have received.
+/// The position of each client, and the bytes that all clients must receive.
 struct Crowd {
     head: watch::Sender<u64>,
     places: Mutex<Vec<Place>>,
     moved: Condvar,
-    /// The frames of the log, as the client that was first at each place received them. All others must receive the
-    /// same bytes.
+    /// The frames of the log, as received by the first client at each position. All other clients
+    /// must receive the same bytes.
     frames: Mutex<Vec<u8>>,
 }
 
@@ -106,7 +107,7 @@ impl Crowd {
         }
     }
 
-    /// Tells the clients that are away how far the log has come, and waits for the others.
+    /// Publishes the head of the log to the absent clients, and waits for the others.
     fn announce(&self, head: u64) {
         self.head.send_if_modified(|known| {
             let is_news = *known < head;
@@ -127,7 +128,7 @@ impl Crowd {
         self.moved.notify_all();
     }
 
-    /// Stays away after event `last`, until enough events have passed.
+    /// Stays absent after event `last`, until enough events have passed.
     async fn stay_away(&self, client: usize, last: u64) {
         self.moves(client, Place::Away);
         let back = EVENTS.min(last + ABSENCE);
@@ -138,7 +139,7 @@ impl Crowd {
             .unwrap();
     }
 
-    /// Compares the received bytes with those that the first client received at the same place.
+    /// Compares the received bytes with those that the first client received at the same position.
     fn compare(&self, offset: usize, got: &[u8]) {
         let mut frames = self.frames.lock().unwrap();
         let known = got.len().min(frames.len() - offset);
@@ -201,7 +202,7 @@ impl Got {
     }
 }
 
-/// Returns where the first frame begins that is not an event of the log.
+/// Returns the position of the first frame that is not an event of the log.
 fn until_control(frames: &str) -> usize {
     if !frames.starts_with("event: tick") {
         return 0;
@@ -223,8 +224,8 @@ fn number(id: &str) -> u64 {
     id.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
-/// Reads everything. The connection is cut after a random number of bytes, again and again, and the client sometimes
-/// stays away.
+/// Reads everything. The connection is cut repeatedly, after a random number of bytes, and the
+/// client is sometimes absent for a while.
 async fn read(urls: Arc<[String; 2]>, client: usize, crowd: Arc<Crowd>) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut random = Random(client as u64 * 7_919 + 1);

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::http::app::{App, at, span, trace};
 
-/// Returns the start of a span that nobody ends.
+/// Returns the start of a span that is never ended.
 fn running(number: u128, name: &str) -> SpanEvent {
     SpanEvent::started(trace(number), span(1), name)
         .service("shop")
@@ -46,7 +46,8 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(owned).collect()
 }
 
-/// Returns what a new reader of everything gets, until `count` events have come: names, and why spans are lost.
+/// Returns what a new reader of everything gets, until `count` events have arrived: the names, and
+/// the reasons why spans are lost.
 async fn story(app: &App, count: usize) -> Vec<String> {
     let mut stream = app.stream("/sse").await;
     stream.event("hello").await;

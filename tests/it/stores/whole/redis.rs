@@ -20,7 +20,7 @@ use crate::{
     support::{PATIENCE, until},
 };
 
-/// A short heartbeat, so that these tests soon take a silent process for dead.
+/// A short heartbeat, so that a silent process soon counts as dead in these tests.
 const HEARTBEAT: Duration = Duration::from_millis(20);
 const DEAD_AFTER: Duration = Duration::from_millis(200);
 
@@ -60,7 +60,7 @@ async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() 
         let (told, sequences) = evicted::stream(app, &path, 2).await;
         assert_eq!((told, sequences), (None, vec![62, 63]));
     }
-    // The start of the root is removed once its end is there.
+    // The start of the root is removed once its end is stored.
     put(
         &app.live,
         [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
@@ -106,8 +106,8 @@ async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {
     sequences
 }
 
-/// The variable with the address of Redis for the other process, and the line that the process prints when its span is
-/// stored.
+/// The variable that contains Redis's address for the other process. Also the line that the process
+/// prints when its span is stored.
 const URL: &str = "LIVESPAN_TEST_REDIS";
 const RUNNING: &str = "the job runs";
 
@@ -122,7 +122,7 @@ fn a_process_that_is_killed_in_a_job() {
     let live = LiveSpans::builder().store(store).build().unwrap();
     put(&live, [running(1, "job")]);
     println!("{RUNNING}");
-    // Nothing is ever written to it: the wait ends with the test that started this process.
+    // Nothing is ever written to this input. The wait ends with the test that started this process.
     std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
@@ -194,7 +194,7 @@ async fn the_live_list_knows_what_was_done_while_nobody_watched() {
     let server = Server::start();
     let (one, two) = (open(&server).await, open(&server).await);
     put(&one.live, checkout(1));
-    // Each process writes one half of this trace. One half is followed here, the other is not.
+    // Each process writes one half of this trace. Only one half is followed here.
     let [begun, over] = done(2, "shared", 7);
     let mut all = two.stream("/sse").await;
     put(&one.live, [begun]);

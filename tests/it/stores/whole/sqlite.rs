@@ -15,7 +15,7 @@ use crate::{
     support::PATIENCE,
 };
 
-/// Opens the log, once an earlier log of this test has released the file.
+/// Opens the log after an earlier log of this test has released the file.
 async fn open(folder: &Folder) -> App {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -62,14 +62,14 @@ async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart(
     app.live.shutdown().unwrap();
     drop(app);
 
-    // The root is ended as lost. So its start is removed, and one more event.
+    // The root is ended as lost. So its start is removed, and one more event is removed.
     let app = open_short(&folder).await;
     let gone = json!({"events": 44, "spans": 21});
     evicted::until_gone(&app, 1, &gone).await;
     let (told, sequences) = evicted::stream(&app, &path, 18).await;
     assert_eq!(told.unwrap()["lost"], 44);
     assert_eq!(sequences, (45..=61).chain([64]).collect::<Vec<_>>());
-    // The counts are the same if only the file knows the trace.
+    // The counts are the same if only the file has the trace.
     put(
         &app.live,
         (0..2).flat_map(|number| done(10 + number, "other", 1)),
@@ -111,7 +111,7 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
             .iter()
             .all(|frame| frame.id.starts_with(cursor.epoch().as_str()))
     );
-    // A client of the earlier process resumes where it was.
+    // A client of the earlier process resumes at its position.
     put(&app.live, done(3, "next", 1));
     let mut stream = app.stream(&format!("/sse?lastEventId={cursor}")).await;
     stream.event("hello").await;
@@ -128,7 +128,7 @@ async fn what_open_spans_said_is_there_after_a_restart() {
         &app.live,
         (1..=40).map(|number| updates::updated(1, number)),
     );
-    // Another run of the program is lost with its process.
+    // This span belongs to another run of the program, and is lost with its process.
     put(&app.live, [updates::started(2), updates::updated(2, 7)]);
     let path = format!("/traces/{}", trace(1));
     let before = app.json(&path).await;
@@ -139,7 +139,7 @@ async fn what_open_spans_said_is_there_after_a_restart() {
     drop(app);
 
     let app = open(&folder).await;
-    // The worker says that the span waits soon after the log is open.
+    // Soon after the log is open, the worker reports that the span waits.
     let mut after = app.json(&path).await;
     let deadline = Instant::now() + PATIENCE;
     while after["updates"][0]["state"] != "waiting" {

@@ -1,4 +1,4 @@
-//! Open spans that tell of their progress.
+//! Open spans that report their progress.
 
 use livespan::SpanEvent;
 use serde_json::{Value as Json, json};
@@ -12,7 +12,7 @@ pub(super) fn started(number: u128) -> SpanEvent {
         .at(at(0))
 }
 
-/// An update that says how far the span is, and one thing more.
+/// Returns an update with a progress and one further attribute.
 pub(super) fn updated(number: u128, current: i64) -> SpanEvent {
     SpanEvent::updated(trace(number), span(1), None)
         .attribute("progress.current", current)
@@ -20,7 +20,7 @@ pub(super) fn updated(number: u128, current: i64) -> SpanEvent {
         .at(at(7))
 }
 
-/// The update that says the same as the updates up to `current`, which is 40.
+/// Returns the update that merges all updates up to `current`, which is 40.
 pub(super) fn merged(number: u128, current: i64) -> Json {
     json!({
         "type": "updated", "traceId": trace(number).to_string(), "spanId": span(1).to_string(), "process": "",

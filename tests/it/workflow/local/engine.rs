@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Runs on a paused clock, which advances only while everything waits.
+/// Runs on a paused clock, which advances only while every task waits.
 fn on_paused_time<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -563,7 +563,7 @@ fn approved(live: &LiveSpans) -> Engine {
     })
 }
 
-/// Such an instance was once shown as waiting for ever, though nobody would resume it.
+/// Such an instance was once shown as waiting for ever, although no engine would resume it.
 #[cfg(feature = "sqlite")]
 #[test]
 fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
@@ -584,13 +584,13 @@ fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
             while told(&watched).len() < before.len() {
                 tokio::task::yield_now().await;
             }
-            // From here on, the log gets no more events of it, as if the process had been killed.
+            // From here on, the log gets no more of its events, as if the process had been killed.
             watched.live.shutdown().unwrap();
         });
     }
     let watched = open();
     let lost = ["lost Order", "lost approval"];
-    // The log recovers open events once it is open.
+    // The log recovers open events after it is open.
     crate::support::until(|| told(&watched).len() >= before.len() + lost.len());
     assert_eq!(told(&watched), [&before[..], &lost[..]].concat());
     assert_eq!(watched.open_spans(), 0);

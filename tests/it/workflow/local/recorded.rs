@@ -1,4 +1,5 @@
-//! A workflow that was recorded with `@oselvar/ssetarget`, run locally and read as a client of that package reads it.
+//! A workflow that was recorded with `@oselvar/ssetarget`. It is run locally, and read as a client
+//! of that package would.
 
 use std::{
     collections::HashMap,
@@ -28,7 +29,7 @@ async fn done() -> Result<(), io::Error> {
     Ok(())
 }
 
-/// The recorded workflow: its two parallel steps end one after the other, as in the recording.
+/// The recorded workflow. Its two parallel steps end one after the other, as in the recording.
 async fn my_workflow(wf: Instance, (): ()) -> Result<(), StepError> {
     wf.step("step-1", done).await?;
     wf.sleep("wait", Duration::from_millis(1)).await;
@@ -65,8 +66,9 @@ async fn my_workflow(wf: Instance, (): ()) -> Result<(), StepError> {
     wf.step("step-2", done).await
 }
 
-/// The tree that a client of the package builds, event by event. It listens for `started` and `ended`, and reads only
-/// these fields. Ids are numbered in the order of their arrival; that of the instance is 0.
+/// The tree that a client of the package builds, event by event. The client listens for `started`
+/// and `ended`, and reads only these fields. Ids are numbered in the order of their arrival; the
+/// instance has the number 0.
 fn tree(instance: &str, events: &[(String, Json)]) -> Vec<String> {
     let mut numbers = HashMap::from([(instance.to_owned(), 0)]);
     let mut number = |id: &Json| {

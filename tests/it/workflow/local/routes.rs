@@ -70,7 +70,7 @@ async fn engine_flush(engine: &Engine, id: &str) {
     stream(&router, request).await.story("complete").await;
 }
 
-/// Returns what a resumed stream sends up to the `ended` of the root, as short lines.
+/// Returns the events of a resumed stream up to the `ended` of the root, as short lines.
 async fn until_ended(mut stream: Stream, id: &str) -> Vec<String> {
     let mut lines = Vec::new();
     loop {
