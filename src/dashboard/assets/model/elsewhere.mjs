@@ -1,6 +1,6 @@
 // @ts-check
 // Exports a trace for other tools: as a text tree for chats and issues, and as the JSON that Perfetto and Chrome open.
-// Reads the columns, changes nothing. Must never touch the DOM or a clock.
+// Of a trace, it changes only the order of siblings. Must never touch the DOM or a clock.
 
 import { STATE } from "./columns.mjs";
 import { attributesOf, barEnd, childrenOf, kindOf, scopeOf, serviceOf, shownName, shownStateOf } from "./span.mjs";

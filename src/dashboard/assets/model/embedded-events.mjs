@@ -1,7 +1,6 @@
 // @ts-check
 // The data lines in a file that contains both page and data, one JSON value per line. Completes the ends that the
-// server
-// shortened (src/http/routes/trace_snapshot/shortened_ends.rs). Must never touch the DOM.
+// server shortened (src/http/routes/trace_snapshot/shortened_ends.rs). Must never touch the DOM.
 
 /**
  * @typedef {{version: number, made: string, by: string, traces: number}} AboutFile when the file was made, by which

@@ -32,7 +32,7 @@ export class EventReader {
     /** @type {"unknown" | "lines" | "document"} */
     this.form = "unknown";
     this.processes = new FileProcesses();
-    /** What was left out, with counts. @type {import("./otlp.mjs").LeftOut} */
+    /** Counts of everything left out. @type {import("./otlp.mjs").LeftOut} */
     this.left = new Map();
     /** Name of the tool that wrote the file, empty for our own or OpenTelemetry's formats. */
     this.source = "";
@@ -122,7 +122,7 @@ export class EventReader {
   *eventsOfSignals(value) {
     if ("batches" in value) this.source = "Tempo";
     if ("resourceSpans" in value || "batches" in value) for (const event of eventsOfOtlp(value, this.left, this.processes)) yield checked(event);
-    // Our server ends an export that it could not complete with this field.
+    // Our server adds this field at the end of an export that it could not complete.
     if (value.incomplete != null) yield { type: "missing", evicted: null, incomplete: value.incomplete };
     for (const event of logsOfOtlp(value, this.left, this.processes)) yield checked(event);
     leave(this.left, "metrics", counted(value.resourceMetrics, "scopeMetrics", "metrics"));

@@ -92,7 +92,7 @@ export class FileTraces {
     /** @type {Map<string, any>} */
     this.processes = new Map();
     this.refused = new Set();
-    /** What the file reader left out, with counts. @type {[string, number][]} */
+    /** Counts of everything that the file reader left out. @type {[string, number][]} */
     this.left = [];
     /** Name of the tool that wrote the file, empty for our own or OpenTelemetry's formats. */
     this.source = "";

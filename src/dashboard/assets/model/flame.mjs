@@ -217,7 +217,7 @@ export function visitVisible(layout, { trace, now, scale, first, last }, visit) 
     let place = firstAfter(layout, offsets[row], to, scale.start);
     // `firstAfter` skips an instant that lies exactly on the border.
     if (place > offsets[row] && right[place - 1] >= scale.start) place -= 1;
-    // The next pixel without a bar of narrow spans. A bar that is moved right must not cover an error in its pixel.
+    // The first pixel free of narrow bars. A narrow bar moves there, so that it does not cover an error in another one.
     let free = -Infinity;
     while (place < to && left[place] <= scale.end) {
       const x = scale.x(left[place]);

@@ -186,7 +186,7 @@ export class Groups {
     this.add(group, index, 1);
   }
 
-  /** @param {Group} group @param {number} index counted as `counted` says @param {1 | -1} by */
+  /** @param {Group} group @param {number} index counted with the values in `counted` @param {1 | -1} by */
   add(group, index, by) {
     const code = this.counted[index];
     if (code === 0) return;

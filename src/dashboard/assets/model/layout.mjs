@@ -77,7 +77,7 @@ export function labelPlace(bar, labelWidth, width, faded = 0) {
   return left >= 0 ? { side: "left", x: left } : { side: "inside", x: Math.max(0, width - labelWidth) };
 }
 
-/** Minimum distance of ticks; they are also about a fifth of the width apart. */
+/** Minimum distance of ticks in pixels. They are also at least about a fifth of the width apart. */
 const TICK_DISTANCE_MIN = 72;
 
 /**

@@ -81,7 +81,7 @@ export function* eventsOfOtlp(request, left, processes) {
     const resourceSpans = objectAt(given, path);
     const { values, types } = attributes(objectAt(resourceSpans.resource, `${path}.resource`).attributes, `${path}.resource`);
     const process = processes.find(values, types);
-    // Our server writes what retention removed as attributes of the resource.
+    // In an export, our server writes how much retention removed as attributes of the resource.
     const [events, spans] = ["events", "spans"].map((what) => values[`livespan.evicted.${what}`]);
     if (events !== undefined) yield { type: "missing", evicted: { events, spans: spans ?? null }, incomplete: null };
     // .NET reports an open span with length zero, unless the process sends ended spans only.

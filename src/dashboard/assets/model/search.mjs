@@ -65,7 +65,7 @@ function refuse(message, at = 0, length = 1) {
  */
 export function fold(text) {
   if (isAscii(text)) return text.toLowerCase().replace(/[\t-\r]/g, " ");
-  // `toLowerCase` writes a final sigma at the end of a word.
+  // `toLowerCase` writes a final sigma at the end of a word, which must equal any other sigma.
   const lower = text.normalize("NFD").toLowerCase().toUpperCase().toLowerCase().replaceAll("ς", "σ");
   return lower.replace(/\p{White_Space}/gu, " ").normalize("NFC");
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Status lines about the processes that send OTLP: their names, when each was last heard, and what of theirs was
+// Status lines about the processes that send OTLP: their names, when each last sent something, and how much was
 // rejected. Pure: it must never touch the DOM, nor ask the server.
 
 import { epochMilliseconds, formatAge, formatCount, formatDuration, plural } from "./time.mjs";

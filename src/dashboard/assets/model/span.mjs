@@ -1,5 +1,5 @@
 // @ts-check
-// Questions about a trace and about one of its spans. Reads the columns; changes and caches nothing but `firstSpan`.
+// Names, states, times and texts of a trace and its spans. Of a trace, it changes only the order of siblings.
 // Must never touch the DOM, the network or a clock: every "now" is an argument.
 
 import { FLAG, STATE, STATE_NAMES, isOpenState, shownState } from "./columns.mjs";

@@ -79,7 +79,7 @@ export class Travel {
     if (this.moments === null || key !== this.key || (hasGrown && isOld)) {
       const before = this.moments;
       this.moments = new Moments(model, history, feed.fixedNow ?? liveNow);
-      // Of the same trace: keep the view object, so that drawing continues with its caches.
+      // For the same trace, keep the view object, so that drawing continues with its caches.
       if (before !== null && key === this.key) this.moments.succeed(before);
       this.key = key;
       this.madeAt = this.world.clock();
@@ -88,7 +88,7 @@ export class Travel {
     return this.moments;
   }
 
-  /** @param {Travelled} feed @returns {History | null} null until it is loaded, or if it will not be */
+  /** @param {Travelled} feed @returns {History | null} null while it is loading, or if it is not loaded at all */
   historyFor({ model, traceId }) {
     const at = this.world.clock();
     const known = this.loaded?.model === model ? this.loaded : null;

@@ -7,8 +7,7 @@ let cachedSeconds = NaN;
 
 /**
  * Returns the whole seconds since 1970 of an RFC 3339 UTC timestamp, or NaN. Caches the last result, because
- * neighbouring
- * events nearly always share their second.
+ * neighbouring events nearly always share their second.
  * @param {unknown} text
  * @returns {number}
  */

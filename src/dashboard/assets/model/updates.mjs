@@ -40,7 +40,7 @@ export function withUpdate(event, update) {
 /**
  * Merges the earlier updates of a span into its lost end, which repeats only the start.
  * @param {any} lost an `ended` event with `lost`
- * @param {any} open the span's event before that
+ * @param {any} open the span's event before the lost end
  * @returns {any} a new object
  */
 export function withUpdatesOf(lost, open) {

@@ -1,6 +1,7 @@
 // @ts-check
 // Which spans are rows, and in which order. Implements folding, groups and rolling up, and finds the row of a span.
-// Must never touch the DOM or a clock, nor recurse. Of a trace, it writes only the column `depth`.
+// Must never touch the DOM or a clock, nor recurse. Of a trace, it writes the column `depth`, sorts siblings and refreshes
+// stale error marks, nothing else.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 import { SHOWN, groupView, isMemberShown, nothingOpened, showMember } from "./group-views.mjs";
@@ -39,7 +40,7 @@ export function unfolded(isGrouped = true) {
 
 /**
  * @param {number} depth @param {boolean} [isGrouped]
- * @returns {Fold} opens every span above this depth without rolling up; 0 closes everything, Infinity rolls up and
+ * @returns {Fold} opens every span shallower than this depth, without rolling up; 0 closes everything, Infinity rolls up and
  *   opens groups
  */
 export function openTo(depth, isGrouped = true) {
@@ -351,7 +352,7 @@ export function unhide(tree, fold, rows, index) {
 
 /**
  * @param {Tree} tree @param {number} index
- * @returns {boolean} whether its rolled-up parent shows it even if all such siblings come first
+ * @returns {boolean} whether its rolled-up parent certainly shows it, because few enough siblings are eligible
  */
 function isRolledRow(tree, index) {
   const { spans } = tree;

@@ -90,7 +90,7 @@ export class Line {
     tab.post(["event", n, type, id, text]);
   }
 
-  /** @param {Subscription} subscription gets the greetings that earlier subscriptions got */
+  /** @param {Subscription} subscription the subscription to send the stored greetings to */
   greet(subscription) {
     if (this.stream === null) return;
     subscription.word = this.stream.word;

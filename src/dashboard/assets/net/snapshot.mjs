@@ -8,7 +8,7 @@
 const SPANS = '"spans":[';
 const AFTER_SPANS = '],"updates":[';
 // JSON strings contain no unescaped quotes, so this text occurs only between spans. If a later server changes that, a
-// piece is invalid JSON, `push` throws, and `getSnapshot` parses the whole text at once.
+// piece is invalid JSON, `push` throws, and `getSnapshot` requests the text again and parses it at once.
 const BETWEEN = '},{"type":"';
 const PIECE_LENGTH = 1 << 17;
 

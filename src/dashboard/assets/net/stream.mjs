@@ -209,7 +209,7 @@ export class ResilientStream {
       this.over = this.environment.now();
       this.reconnectLater(reason);
     } else if (reason !== "") {
-      // A reason from a newer server. The response ends next.
+      // An unknown reason, from a newer server. The response ends next.
       this.cutOff(reason);
       this.report("reconnecting", reason);
     }

@@ -194,7 +194,7 @@ export function pattern({ pen, shift }, kind, colour) {
   let made = patterns.get(key);
   if (made === undefined) {
     made = /** @type {CanvasPattern} */ (pen.createPattern(tileOf(kind, colour), "repeat"));
-    // There are few themes and services. If they change without end, start with an empty map.
+    // There are few themes and services. If they keep changing, start again with an empty map.
     if (patterns.size >= PATTERNS_MAX) patterns.clear();
     patterns.set(key, made);
   }

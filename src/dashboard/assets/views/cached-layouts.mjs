@@ -1,6 +1,7 @@
 // @ts-check
 // Results of passes over all spans of a trace: its rows, and its gaps without activity. They are cached until out of
-// date, and recomputed at most as often as the page can afford. Must never touch the DOM, nor change a trace.
+// date, and recomputed at most as often as the page can afford. Must never touch the DOM, nor write to a trace
+// except through `flatten`.
 
 import { isPartial } from "../model/span.mjs";
 import { spanGaps } from "../model/timescale.mjs";
@@ -88,7 +89,7 @@ export class SpanGaps {
     const key = `${trace.version} ${stretch.start} ${stretch.end}`;
     const at = performance.now();
     if (key === this.foundFor && !live) return Infinity;
-    // A pass over all spans does not run in every frame, neither while they grow nor while the reader zooms.
+    // A pass over all spans does not run in every frame, neither while the trace grows nor while the reader zooms.
     const wait = this.foundFor === "" ? 0 : this.foundAt + Math.max(GAPS_EVERY_MS, this.cost * GAPS_PATIENCE) - at;
     if (wait > 0) {
       // Meanwhile a gap at the live edge grows with it.

@@ -170,8 +170,8 @@ export class FlameView {
     const width = Math.round(frame.scale.width);
     const height = this.viewport;
     const ratio = globalThis.devicePixelRatio || 1;
-    // The cost depends on the pixels only, and frames are requested only after changes, so no comparison with the
-    // last picture.
+    // The cost depends on the pixels only, and frames are requested only after changes. Comparing with the
+    // last picture would cost more than it saves.
     if (!(width > 0) || !(height > 0)) return;
     const pen = this.canvas.getContext("2d");
     if (pen === null) return;

@@ -135,7 +135,7 @@ export class LogsView {
   }
 
   /**
-   * Returns the pause before the next pass. A record out of order causes a pass over all lines, which must not happen
+   * Plans the next pass. A record out of order causes a pass over all lines, which must not happen
    * in every frame.
    * @param {number} began @param {boolean} isDue whether a pass ran now
    */

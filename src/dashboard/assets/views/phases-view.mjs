@@ -17,7 +17,7 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText
 
 const LOOK_EVERY_MS = 250;
 const NAME_MAX = 60;
-/** With more children of the root, their progress is not read. */
+/** If the root has more children than this, their progress is not read. */
 const ASKED_MAX = 200;
 
 export class PhasesView {

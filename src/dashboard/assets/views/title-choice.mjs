@@ -1,7 +1,6 @@
 // @ts-check
 // The attributes that the reader chose to see beside titles of spans, stored by the browser. Must never decide what a
-// title is:
-// `span-title.mjs` does.
+// title is: `span-title.mjs` does.
 
 import { TitleChoice } from "../model/span-title.mjs";
 import { recall, remember } from "./ui-preferences.mjs";

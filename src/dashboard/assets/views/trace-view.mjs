@@ -252,7 +252,7 @@ export class TraceView {
   }
 
   /**
-   * Scrolls to the newest span, at most once in FOLLOW_EVERY_MS. New rows above it also move it out of place.
+   * Scrolls to the newest span, at most once in FOLLOW_EVERY_MS, also if new rows above have moved it.
    * @param {TraceFrame} frame
    */
   followNewest({ trace, ui, live }) {

@@ -30,7 +30,7 @@ export class TravelView {
     this.speedSetFor = 0;
     /** @type {any} */
     this.frame = null;
-    /** The phases of a trace without open spans. @type {import("../model/phases.mjs").Phase[]} */
+    /** The phases of an ended trace or of a file. @type {import("../model/phases.mjs").Phase[]} */
     this.chapters = [];
     this.chaptersFor = "";
     this.build();
