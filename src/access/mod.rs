@@ -126,8 +126,8 @@ impl Auth {
         Self(AuthRule::TokenFrom(variable.into()))
     }
 
-    /// Calls `check` to learn what the sender of a request may read. `check` runs on the connection's task, so it must
-    /// be quick and must not block. While a stream runs, `check` is called again every
+    /// Calls `check`, which returns the [`Access`] of the sender of a request. `check` runs on the connection's task,
+    /// so it must be quick and must not block. While a stream runs, `check` is called again every
     /// [`RECHECK_INTERVAL`](Self::RECHECK_INTERVAL) with the head of the same request. If it then grants less, the
     /// stream ends with `end` (`expired`).
     ///

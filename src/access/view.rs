@@ -34,10 +34,10 @@ const NAME_BYTES_MAX: usize = 256;
 ///
 /// A visible span has its ids, name, kind, times, outcome (failed, panicked, cancelled or lost) and the allowed
 /// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log records,
-/// and what a span waits for. Updates of a visible span have only the allowed attributes, the status and the state. A
-/// new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden stays hidden
-/// under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten span, the end
-/// alone decides.
+/// and the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status and
+/// the state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden
+/// stays hidden under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten
+/// span, the end alone decides.
 ///
 /// Create one view and use it for all readers: each event is then checked and encoded once for all of them. Clones
 /// share the cache.
@@ -80,7 +80,7 @@ struct ViewCache {
 
 type SpanKey = (StreamKey, SpanId);
 
-/// What a view decided about the latest event of a span.
+/// The decision of a view about the latest event of a span.
 #[derive(Clone)]
 enum SeenSpan {
     Shown,
@@ -159,7 +159,7 @@ impl View {
         }))
     }
 
-    /// Adds the attributes with these keys.
+    /// Also shows the attributes with these keys.
     pub fn attributes<K: Into<String>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         self.with(|inner| inner.attributes.extend(keys.into_iter().map(Into::into)))
     }

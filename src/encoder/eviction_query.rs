@@ -1,4 +1,4 @@
-//! Asks a durable store how much its retention has removed from the traces that the index knows. A log in memory needs
+//! Asks a durable store how many events its retention has removed from the traces in the index. A log in memory needs
 //! no such query. It runs on the worker thread. That thread never waits for the store: it checks for the answer in a
 //! later turn.
 

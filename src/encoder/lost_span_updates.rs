@@ -16,9 +16,10 @@ use crate::{
 };
 
 /// Upper bound on the events that are read at once for the updates of open spans. Later updates are missing from the
-/// end.
+/// `ended` event.
 const EVENTS_MAX: usize = 250_000;
-/// Upper bound on the bytes of merged updates that are held at once. Further updates are missing from the end.
+/// Upper bound on the bytes of merged updates that are held at once. Further updates are missing from the `ended`
+/// event.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A trace, and the token of its span.

@@ -464,7 +464,7 @@ impl RecordEncoder for SpanEncoder {
         let opened = OpenedAt::of(event.key, event.sequence.get(), &event.payload);
         let mut updates = std::mem::take(&mut self.abandoned_updates);
         if let Some(opened) = opened {
-            // If the store cannot be read, the span ends all the same: its end then repeats only the start.
+            // If the store cannot be read, the span still ends, but its end repeats only the start.
             drop(updates.read_store(&self.log, opened));
         }
         let told = opened.and_then(|opened| updates.of(opened));

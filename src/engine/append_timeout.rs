@@ -55,7 +55,7 @@ impl StoreAppender {
     }
 
     /// Appends the batch. Must not be called while an earlier append [has timed out](Self::has_timed_out): its answer
-    /// would be taken for the answer to this call.
+    /// would be mistaken for the answer to this call.
     pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
         debug_assert!(!self.has_timed_out(), "an earlier append is not answered");
         let first = Sequence::new(first);

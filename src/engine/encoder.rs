@@ -39,9 +39,9 @@ pub(crate) trait LogObserver: Send + Sync {
 /// Who writes to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writers {
-    /// This process alone, since now. Of the spans that earlier processes left open, only durable ones still run.
+    /// Only this process, from now on. Of the spans that earlier processes left open, only durable ones still run.
     Own,
-    /// Other processes, too.
+    /// This process and others.
     Several,
 }
 
@@ -118,8 +118,8 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// Called when everything encoded so far is stored or refused. Appends events that had to wait for that.
     fn on_committed(&mut self, _batch: &mut Batch) {}
 
-    /// Called at the beginning of a turn, before the worker decides which record is its last. Collects changes that
-    /// wait outside the buffer. The turn then includes all records that were pushed before this call.
+    /// Called at the beginning of a turn, before the worker decides which record is the turn's last. Collects changes
+    /// that wait outside the buffer. The turn then includes all records that were pushed before this call.
     fn before_drain(&mut self) {}
 
     /// Called when all records of a turn are stored or refused. Appends the events of the changes that

@@ -157,7 +157,7 @@ pub struct Status {
     pub ended: Option<&'static str>,
     /// How long the log has been open.
     pub uptime: Duration,
-    /// The bounds of what is kept in memory.
+    /// The bounds on the events in memory.
     pub retention: Retention,
 }
 
@@ -220,7 +220,7 @@ impl Log {
         self.is_in_memory
     }
 
-    /// The newest event when the log was opened.
+    /// Returns the newest event at the time when the log was opened.
     pub(crate) fn opened_at(&self) -> u64 {
         self.opened_at
     }
@@ -247,7 +247,7 @@ impl Log {
         first
     }
 
-    /// Ends an outage: the store works again, and an event of the log reports what was lost.
+    /// Ends an outage: the store works again, and an event of the log reports the lost events.
     pub(crate) fn recover(&self) {
         self.outages.end(self.tail.next() - 1);
         *lock(&self.failure) = None;
@@ -292,7 +292,7 @@ impl Log {
         }
     }
 
-    /// The readers of a shared store whose last read failed.
+    /// Returns the readers of a shared store whose last read failed.
     pub(crate) fn blocked_readers(&self) -> &BlockedReaders {
         &self.blocked_readers
     }
@@ -386,7 +386,7 @@ impl Log {
         held.min(self.head() + 1)
     }
 
-    /// The newest sequence that is known here.
+    /// Returns the newest sequence that this process knows.
     pub(crate) fn head(&self) -> u64 {
         let heard = self
             .store
@@ -428,12 +428,13 @@ impl Log {
         self.buffer.dropped()
     }
 
-    /// Returns how much retention has removed from this stream; `None` if that is unknown, or the store cannot be read.
+    /// Returns how many events retention has removed from this stream; `None` if that is unknown, or the store cannot
+    /// be read.
     pub(crate) async fn evicted(&self, key: StreamKey) -> Option<EvictedEvents> {
         self.evicted_of(&[key]).await.pop().flatten()
     }
 
-    /// Returns how much retention has removed from each of these streams, as [`evicted`](Self::evicted) does.
+    /// Like [`evicted`](Self::evicted), for several streams.
     pub(crate) async fn evicted_of(&self, keys: &[StreamKey]) -> Vec<Option<EvictedEvents>> {
         if self.is_in_memory {
             return keys.iter().map(|key| self.tail.evicted(key)).collect();
@@ -496,7 +497,7 @@ impl Log {
         let held = self.tail.count_before(key, self.store.oldest().get());
         EvictedEvents {
             events: evicted.events.saturating_sub(held),
-            // How many of the events in memory are closing events is not counted.
+            // Unknown if memory has some of the events: their closing events are not counted separately.
             closings: evicted.closings.filter(|_| held == 0),
         }
     }

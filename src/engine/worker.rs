@@ -163,7 +163,7 @@ impl LogRuntime {
         }
     }
 
-    /// Closes the buffer, stores what is in it and ends every stream.
+    /// Closes the buffer, stores its records and ends every stream.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.buffer.close();
         self.buffer.wait_finished(timeout)
@@ -268,7 +268,7 @@ impl<T: RecordEncoder> Worker<T> {
         self.buffer.abort(why);
     }
 
-    /// Drains, stores and publishes until the log is shut down. Returns an error if the log cannot go on.
+    /// Drains, stores and publishes until the log is shut down. Returns an error if the log cannot continue.
     fn work(&mut self) -> Result<(), &'static str> {
         self.recover_open_events();
         self.check_at = self.next_check();
@@ -501,7 +501,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Makes two events of each record, and panics after the first if the record says `panic`.
+    /// Makes two events of each record. If the record is `panic`, panics after the first event.
     struct PanicsOnRequest;
 
     impl RecordEncoder for PanicsOnRequest {

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// A log that is served, and a provider whose spans it shows.
+/// A served log, and the provider whose spans it shows.
 #[derive(Debug)]
 pub(super) struct Setup {
     live: LiveSpans,
@@ -108,7 +108,7 @@ impl Setup {
         })
     }
 
-    /// Returns the layer that shows spans, each event as a log record, and, if requested, how spans are polled.
+    /// Returns the layer that shows spans, events (as log records) and, if requested, the polls of spans.
     pub(super) fn layer<S>(&mut self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
@@ -185,7 +185,8 @@ fn provider(live: &LiveSpans) -> LiveTracerProvider {
     live.tracer_provider(SdkTracerProvider::builder().with_resource(environment::resource()))
 }
 
-/// Returns the layer that shows the spans of a provider, the only one of its log, and each event as a log record.
+/// Returns the layer that shows the spans of a provider, and each event as a log record. The log must have no other
+/// provider.
 pub(crate) fn layer_of<S>(
     live: &LiveSpans,
     provider: &LiveTracerProvider,

@@ -6,8 +6,8 @@ use crate::{
 };
 
 impl LiveSpans {
-    /// Keeps a trace: retention removes none of its events, present or future. Its summary then has `"kept":true`. `PUT
-    /// /traces/{traceId}/keep` does the same. Keeping a kept trace again has no effect.
+    /// Keeps a trace: retention removes none of its events, present or future. Its summary then has `"kept":true`. The
+    /// route `PUT /traces/{traceId}/keep` calls this. Keeping a kept trace again has no effect.
     ///
     /// At most [`KEPT_STREAMS_MAX`](crate::Retention::KEPT_STREAMS_MAX) traces are kept. Together they may use 1/8 of
     /// the events and bytes of the [`Retention`](crate::Retention). If they later grow beyond that, the largest one is

@@ -1,4 +1,4 @@
-//! The handle that an app keeps. It connects store, worker, index and processor, and hands out these parts.
+//! The handle that an app keeps. It connects store, worker, index and processor, and returns handles of these parts.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -178,8 +178,8 @@ impl LiveSpans {
         LiveLogProcessor::new(Arc::clone(&self.shared.parts))
     }
 
-    /// Builds the SDK's provider with our processor and wraps it, so that readers also see what happens to its spans
-    /// while they run. Each call adds a *process* to the log. Our processor runs after those of the builder.
+    /// Builds the SDK's provider with our processor and wraps it, so that readers also see changes of its spans while
+    /// they run. Each call adds a *process* to the log. Our processor runs after those of the builder.
     pub fn tracer_provider(&self, builder: TracerProviderBuilder) -> LiveTracerProvider {
         LiveTracerProvider::new(self.span_processor(), builder)
     }
@@ -315,7 +315,7 @@ impl LiveSpans {
         self.log().end_streams();
     }
 
-    /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
+    /// Stores the buffered events, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
     /// provider down first: spans that are still open are then shown as lost. Call this even if the provider's shutdown
     /// failed, for example because of an exporter. It blocks until everything is done, at most for
     /// [`Self::SHUTDOWN_TIMEOUT`]. A second call has no effect. A server of [`serve`](Self::serve) runs on your

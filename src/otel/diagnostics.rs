@@ -12,21 +12,21 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::StoreFailing(error) => {
             otel_warn!(
                 name: "Livespan.StoreFails",
-                message = "the store of the log fails; live delivery continues, and readers are told what is lost",
+                message = "the store of the log fails; live delivery continues, and readers get a gap for lost events",
                 error = error
             );
         }
         Diagnostic::DamagedEvents(sequence) => {
             otel_warn!(
                 name: "Livespan.DamagedEvents",
-                message = "the store of the log has events that the log cannot have written; readers get a gap instead, and further such events are only counted, in /status",
+                message = "the store has damaged events, which the log cannot have written; readers get a gap instead, and further damaged events are only counted in /status",
                 first = sequence.get()
             );
         }
         Diagnostic::ReadFailed(error) => {
             otel_warn!(
                 name: "Livespan.ReadFails",
-                message = "a reader could not read from the store and was told so; the log and other readers continue",
+                message = "a reader could not read from the store and was informed; the log and other readers continue",
                 error = error
             );
         }
@@ -45,14 +45,14 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::ReadersLeft(count) => {
             otel_warn!(
                 name: "Livespan.ReadersLeft",
-                message = "subscriptions were not dropped long after the end of the log: its thread ends without them",
+                message = "subscriptions still exist long after the end of the log; the log's thread ends without waiting for them",
                 count = count as u64
             );
         }
         Diagnostic::WrongCredentials => {
             otel_warn!(
                 name: "Livespan.WrongCredentials",
-                message = "a client sent a wrong token, cookie or ticket and read nothing; further attempts are only counted, in /status"
+                message = "a client sent an invalid token, cookie or ticket and was refused; further attempts are only counted in /status"
             );
         }
     }

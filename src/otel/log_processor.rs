@@ -41,7 +41,7 @@ use crate::{
 /// - A record is bounded, redacted and cut like a span. A record that the full buffer refuses is counted in
 ///   `dropped.other`.
 /// - `force_flush` returns when every record before the call is stored and visible, within
-///   [`LiveSpanProcessor::FLUSH_TIMEOUT`]. `shutdown` does the same; it does not shut the log down.
+///   [`LiveSpanProcessor::FLUSH_TIMEOUT`]. `shutdown` also only flushes; it does not shut the log down.
 ///
 /// The events of `tracing` come through `opentelemetry-appender-tracing`. `livespan::layer` needs neither that crate
 /// nor this processor. An event that reaches one log by both routes is shown once.

@@ -1,5 +1,5 @@
 //! Advances the tail of a shared log in the order of the log. The worker thread or the follower thread does so,
-//! whichever comes first. While no reader reads everything, nobody follows the store, and memory holds only the events
+//! whichever comes first. While no reader reads everything, the follower is idle, and memory holds only the events
 //! appended by this process. The state of the streams is then rebuilt before a reader sees it.
 
 use std::{collections::VecDeque, time::Duration};

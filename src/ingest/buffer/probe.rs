@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// Upper bound on the rounds over all shards before a push gives up. A lock is held only for one copy. But the
-/// scheduler may have suspended the holders of all shards, and this bounds the push in that case. The record is then
-/// rejected and counted although there is space.
+/// scheduler may have suspended the holders of all shards; without the bound, the push would then not end. At the
+/// bound, the record is rejected and counted although there is space.
 pub(super) const ROUNDS: usize = 64;
 
 /// The progress of a search for a shard with space that no other thread writes to.
 pub(super) struct ShardProbe {
-    /// The worker's turn at the begin of the search.
+    /// The worker's turn when the search began.
     pub(super) turn: u64,
     pub(super) rounds: usize,
     /// In this round: how many shards were tried, whether one was busy, and whether the others were too full for any

@@ -114,7 +114,7 @@ const FEW_RECORDS: usize = 2;
 /// a turn had more than [`FEW_RECORDS`] records, or began within [`GATHER_TIME`] after the last but one.
 #[derive(Debug, Default)]
 pub(crate) struct TurnPace {
-    /// The begin of the last two turns that had records, the later one last.
+    /// When the last two turns with records began, the later one last.
     turns: [Option<Instant>; 2],
 }
 

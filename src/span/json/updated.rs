@@ -25,7 +25,7 @@ pub(crate) struct ChangeFields<'a> {
     pub(crate) status: Option<EndStatus<'a>>,
     pub(crate) state: Option<SpanState>,
     pub(crate) events: Vec<TimedEvent<'a>>,
-    /// The name of the operation that the span waits for, and the begin of the wait.
+    /// The name of the operation that the span waits for, and the time when the wait began.
     pub(crate) awaiting: Awaiting<(Cow<'a, str>, Timestamp)>,
     pub(crate) panic: Option<PanicFields<'a>>,
     pub(crate) task: Option<TaskFields<'a>>,
@@ -38,7 +38,7 @@ pub(crate) struct TaskFields<'a> {
     pub(crate) busy_nanos: u64,
     pub(crate) idle_nanos: u64,
     pub(crate) longest_poll_nanos: u64,
-    /// The begin and the thread of the current poll.
+    /// The time when the current poll began, and its thread.
     pub(crate) polling: Option<(Timestamp, Cow<'a, str>)>,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct TaskState {
     pub(crate) busy_nanos: u64,
     pub(crate) idle_nanos: u64,
     pub(crate) longest_poll_nanos: u64,
-    /// The begin and the thread of the current poll.
+    /// The time when the current poll began, and its thread.
     pub(crate) polling: Option<(Timestamp, Arc<str>)>,
 }
 

@@ -20,11 +20,11 @@ pub(crate) struct PollCounters {
     polls: AtomicU64,
     busy: AtomicU64,
     longest: AtomicU64,
-    /// The begin of the first poll; 0 before.
+    /// When the first poll began; 0 before.
     first: AtomicU64,
     /// The end of the last poll.
     rested: AtomicU64,
-    /// The begin of the current poll; 0 between polls.
+    /// When the current poll began; 0 between polls.
     begun: AtomicU64,
     /// How often the span is currently entered: a recursive function may enter its span again.
     depth: AtomicU32,
@@ -38,10 +38,10 @@ pub(crate) struct PollCounters {
 
 #[derive(Debug, Default)]
 struct BlockingPoll {
-    /// The begin of that poll; 0 if no poll blocks its thread.
+    /// When that poll began; 0 if no poll blocks its thread.
     begun: u64,
     since: Option<(Timestamp, Arc<str>)>,
-    /// Whether readers were told of this poll.
+    /// Whether this poll was reported to readers.
     is_told: bool,
 }
 

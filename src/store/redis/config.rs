@@ -207,11 +207,11 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Bounds what the log keeps; by default [`Retention::DEFAULT_EVENTS`] events, [`Retention::DEFAULT_BYTES`] and
-    /// [`Retention::DEFAULT_AGE`]. The bounds are exact: each call that appends also trims the stream, and age is
-    /// checked about once a second. Bytes are those of SSE frames. Redis needs about twice as much memory, because an
-    /// event is stored in the log and in its stream's own key. If the processes of one log have different bounds, the
-    /// narrowest applies.
+    /// Bounds the events that the log keeps; by default [`Retention::DEFAULT_EVENTS`] events,
+    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. The bounds are exact: each call that appends also
+    /// trims the stream, and age is checked about once a second. Bytes are those of SSE frames. Redis needs about twice
+    /// as much memory, because an event is stored in the log and in its stream's own key. If the processes of one log
+    /// have different bounds, the narrowest applies.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self

@@ -83,8 +83,7 @@ const TAKEOVER: &str = "take over open events in Redis";
 /// | --- | --- |
 /// | no persistence | everything, when Redis restarts |
 /// | `save` (RDB) | the events after the last snapshot |
-/// | `appendonly yes`, `appendfsync everysec` | nothing when Redis dies; at most about two seconds of events when the
-/// machine dies |
+/// | `appendonly yes`, `appendfsync everysec` | nothing when Redis dies; up to about 2 s when the machine dies |
 /// | `appendonly yes`, `appendfsync always` | nothing, provided that the disk keeps what it has confirmed |
 /// | replicas, fail-over | the events that the new master had not received yet: replication is asynchronous |
 ///
