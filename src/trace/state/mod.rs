@@ -278,6 +278,8 @@ impl Trace {
         self.waiting.remove(change.span_id);
         if opened.is_none() && !was_lost && !was_assumed {
             self.count_new_span(change.span_id, start);
+        } else {
+            self.add_links(start);
         }
         if was_lost {
             // A lost end is provisional, and this end replaces it.
@@ -345,13 +347,18 @@ impl Trace {
         self.total += 1;
         self.start = Some(earlier(self.start, start.start_time));
         self.count(&start.service, 1, 0);
-        for link in &*start.links {
+        self.add_links(start);
+        self.consider_root(span_id, start);
+    }
+
+    /// Remembers the links to other traces. An end also has those that were added after the start.
+    fn add_links(&mut self, span: &SpanStart) {
+        for link in &*span.links {
             let links = &mut self.rare.get_or_insert_default().links;
             if links.len() < LINKS_MAX && !links.contains(link) {
                 links.push(*link);
             }
         }
-        self.consider_root(span_id, start);
     }
 
     /// Makes the span the root if it is a better one.

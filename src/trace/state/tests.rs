@@ -363,6 +363,21 @@ fn a_summary_says_everything() {
 }
 
 #[test]
+fn a_link_that_only_the_end_has_is_known() {
+    let mut trace = Trace::new(1);
+    trace.apply(&CHANGE.started(1, None, 10), 1);
+    let mut ended = CHANGE.ended(1, None, [10, 11], SpanOutcome::Ok);
+    if let ChangeKind::Ended { start, .. } = &mut ended.kind {
+        start.links = Box::new([[7; 16], [8; 16]]);
+    }
+    for sequence in 2..=3 {
+        trace.apply(&ended, sequence);
+    }
+    let links = trace.rare.as_ref().map(|more| more.links.clone());
+    assert_eq!(links, Some(vec![[7; 16], [8; 16]]));
+}
+
+#[test]
 fn what_a_trace_remembers_is_bounded() {
     let mut trace = Trace::new(1);
     for number in 0..100_000_u64 {
