@@ -3,6 +3,7 @@
 
 mod ask;
 mod follow;
+mod image;
 mod join;
 mod open;
 mod program;
