@@ -2,7 +2,7 @@
 //! `google.rpc.Status`.
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use opentelemetry_proto::tonic::collector::{
     logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse},
     trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
@@ -98,6 +98,8 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) struct OtlpError {
     pub(super) status: StatusCode,
     pub(super) message: String,
+    /// The header that says what would be supported, if the media type is not.
+    wants: Option<HeaderName>,
 }
 
 impl OtlpError {
@@ -105,6 +107,15 @@ impl OtlpError {
         Self {
             status,
             message: message.into(),
+            wants: None,
+        }
+    }
+
+    /// The value of a header of the request is not supported. `wants` is `Accept` or `Accept-Encoding`.
+    pub(super) fn unsupported(wants: HeaderName, message: &str) -> Self {
+        Self {
+            wants: Some(wants),
+            ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
         }
     }
 
@@ -118,8 +129,10 @@ impl OtlpError {
         match self.status {
             StatusCode::UNAUTHORIZED => 16,
             StatusCode::FORBIDDEN => 7,
+            StatusCode::REQUEST_TIMEOUT => 4,
             StatusCode::NOT_FOUND => 5,
             StatusCode::PAYLOAD_TOO_LARGE => 8,
+            StatusCode::METHOD_NOT_ALLOWED => 12,
             StatusCode::SERVICE_UNAVAILABLE => 14,
             _ => 3,
         }
@@ -147,10 +160,18 @@ impl OtlpError {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             StatusCode::UNAUTHORIZED => crate::http::error::challenge(headers),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
             _ => {}
+        }
+        if let Some(name) = self.wants {
+            let supported = if name == header::ACCEPT {
+                "application/x-protobuf, application/json"
+            } else {
+                "gzip"
+            };
+            headers.insert(name, HeaderValue::from_static(supported));
         }
         response
     }

@@ -92,8 +92,8 @@ fn is_gzip(request: &Parts) -> Result<bool, OtlpError> {
     } else if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
         Ok(false)
     } else {
-        Err(OtlpError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Err(OtlpError::unsupported(
+            header::ACCEPT_ENCODING,
             "the content encoding must be gzip, or none: set OTEL_EXPORTER_OTLP_COMPRESSION=gzip",
         ))
     }

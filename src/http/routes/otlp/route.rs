@@ -41,13 +41,13 @@ pub(crate) enum OtlpTarget {
 
 /// Returns the target of the request, if the request is OTLP.
 pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
-    if request.method != Method::POST && !cors::is_preflight(request) {
-        return None;
-    }
     let path = request.uri.path().trim_matches('/');
     if path.is_empty() {
         let is_otlp = request.method == Method::POST && format_of(request).is_some();
         return is_otlp.then_some(OtlpTarget::Root);
+    }
+    if path.starts_with("v1development/") {
+        return Some(OtlpTarget::Unknown);
     }
     let rest = path.strip_prefix("v1/")?;
     let (first, doubled) = match rest.split_once('/') {
@@ -130,14 +130,16 @@ async fn take(
     body: Body,
 ) -> Result<ExportAnswer, OtlpError> {
     writer_access::check(live, receiver, request).await?;
+    if request.method != Method::POST {
+        return Err(OtlpError::new(StatusCode::METHOD_NOT_ALLOWED, WRONG_METHOD));
+    }
     let (signal, warning) = match target {
         OtlpTarget::Signal(signal) => (signal, None),
         OtlpTarget::Doubled(signal) => (signal, Some(DOUBLED)),
         OtlpTarget::Root => return Err(OtlpError::new(StatusCode::NOT_FOUND, MISSING_PATH)),
         OtlpTarget::Unknown => return Err(OtlpError::new(StatusCode::NOT_FOUND, UNKNOWN_PATH)),
     };
-    let format =
-        format.ok_or_else(|| OtlpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, WRONG_TYPE))?;
+    let format = format.ok_or_else(|| OtlpError::unsupported(header::ACCEPT, WRONG_TYPE))?;
     let body = body::read(receiver, request, (signal, format), body).await?;
     let Accepted { rejected, stored } = decode(live, receiver, body).await?;
     if let Some(stored) = stored {
@@ -158,6 +160,7 @@ const DOUBLED: &str = "the path is doubled: set OTEL_EXPORTER_OTLP_ENDPOINT with
 const MISSING_PATH: &str =
     "OTLP is taken at /v1/traces, /v1/logs and /v1/metrics: append one to the URL of the exporter";
 const UNKNOWN_PATH: &str = "OTLP is taken at /v1/traces, /v1/logs and /v1/metrics only";
+const WRONG_METHOD: &str = "only POST is answered: OTLP is sent here, and read elsewhere";
 const WRONG_TYPE: &str = "the content type must be application/x-protobuf or application/json";
 
 pub(super) async fn decode(

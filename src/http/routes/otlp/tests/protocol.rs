@@ -281,6 +281,131 @@ async fn what_cannot_be_read_is_refused_with_what_to_change() {
     );
 }
 
+/// The method, path, content type and content encoding of a request with the body `{}`; then the status, the content
+/// type and one further header of its answer, and the code of its message.
+type AnsweredRequest = (
+    [&'static str; 4],
+    u16,
+    &'static str,
+    Option<(&'static str, &'static str)>,
+    Option<u8>,
+);
+
+#[tokio::test]
+async fn each_answer_has_the_status_the_type_and_the_headers_of_the_specification() {
+    let live = receiving();
+    let (json, protobuf) = ("application/json", "application/x-protobuf");
+    let post = Some(("allow", "POST"));
+    let gzip_only = Some(("accept-encoding", "gzip"));
+    let types = Some(("accept", "application/x-protobuf, application/json"));
+    let cases: &[AnsweredRequest] = &[
+        (["POST", "/v1/traces", json, ""], 200, json, None, None),
+        (
+            ["POST", "/v1/logs", "application/json; charset=utf-8", ""],
+            200,
+            json,
+            None,
+            None,
+        ),
+        (
+            ["POST", "/v1/metrics", "Application/JSON", "identity"],
+            200,
+            json,
+            None,
+            None,
+        ),
+        // `{}` is no protobuf.
+        (
+            ["POST", "/v1/traces", protobuf, ""],
+            400,
+            protobuf,
+            None,
+            Some(3),
+        ),
+        (["POST", "/v1/logs", json, "gzip"], 400, json, None, Some(3)),
+        (
+            ["POST", "/v1/traces", protobuf, "br"],
+            415,
+            protobuf,
+            gzip_only,
+            Some(3),
+        ),
+        (
+            ["POST", "/v1/logs", json, "gzip, gzip"],
+            415,
+            json,
+            gzip_only,
+            Some(3),
+        ),
+        (
+            ["POST", "/v1/traces", "text/plain", ""],
+            415,
+            json,
+            types,
+            Some(3),
+        ),
+        (["GET", "/v1/traces", "", ""], 405, json, post, Some(12)),
+        (["HEAD", "/v1/traces", "", ""], 405, json, post, Some(12)),
+        (
+            ["PUT", "/v1/logs", protobuf, ""],
+            405,
+            protobuf,
+            post,
+            Some(12),
+        ),
+        (
+            ["OPTIONS", "/v1/metrics", "", ""],
+            405,
+            json,
+            post,
+            Some(12),
+        ),
+        (
+            ["POST", "/v1/profiles", protobuf, ""],
+            404,
+            protobuf,
+            None,
+            Some(5),
+        ),
+        (
+            ["POST", "/v1development/profiles", protobuf, ""],
+            404,
+            protobuf,
+            None,
+            Some(5),
+        ),
+        (["POST", "/", json, ""], 404, json, None, Some(5)),
+    ];
+    for (request, status, content_type, header, code) in cases {
+        let [method, path, sent_type, encoding] = *request;
+        let mut builder = Request::builder().method(method).uri(path);
+        for (name, value) in [("content-type", sent_type), ("content-encoding", encoding)] {
+            if !value.is_empty() {
+                builder = builder.header(name, value);
+            }
+        }
+        let answer = send(&live, builder, b"{}".to_vec()).await;
+        let said = match *content_type {
+            "application/json" => answer.json().1["code"]
+                .as_u64()
+                .and_then(|code| code.try_into().ok()),
+            // Field 1 of a `google.rpc.Status`.
+            _ => answer.body.first_chunk().map(|[_key, code]| *code),
+        };
+        let told = header.map(|(name, value)| answer.header(name) == Some(value));
+        assert_eq!(
+            (
+                answer.status.as_u16(),
+                answer.header("content-type"),
+                told,
+                said
+            ),
+            (*status, Some(*content_type), header.map(|_| true), *code),
+            "{request:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_error_over_protobuf_is_a_status_of_rpc() {
     let live = receiving();
