@@ -40,7 +40,7 @@ export class FileFeed {
   }
 
   /**
-   * The time of the file's last event. Spans that are open in the file are drawn up to it.
+   * The time of the trace's last event. Spans that are open in the file are drawn up to it.
    * @returns {number} in tree time
    */
   get fixedNow() {

@@ -14,7 +14,7 @@ import { FLAG, isBadState, isOpenState } from "./columns.mjs";
  * @property {number | null} usual bits of SHOWN for groups that the reader has not opened or closed; null if they are
  *   closed
  * @property {Map<string, GroupView>} views of groups that the reader opened or closed
- * @property {ReadonlySet<string>} automatic groups opened because members are running; only those are rows
+ * @property {ReadonlySet<string>} automatic groups opened by `automatic-groups.mjs`; only their open members are rows
  */
 
 /** Which members of an open group are rows. */

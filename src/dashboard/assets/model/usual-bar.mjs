@@ -1,5 +1,5 @@
 // @ts-check
-// Compares a run's duration with the usual one of its own name, as a bar and as text. On one scale for all names, a
+// Compares a run's duration with the usual duration of its name, as a bar and as text. On one scale for all names, a
 // job of minutes would reduce every request to a dot. Must never touch the DOM or a clock.
 
 import { formatDuration } from "./time.mjs";

@@ -1,7 +1,7 @@
 // @ts-check
 // Which spans are rows, and in which order. Implements folding, groups and rolling up, and finds the row of a span.
-// Must never touch the DOM or a clock, nor recurse. Of a trace, it writes the column `depth`, sorts siblings and refreshes
-// stale error marks, nothing else.
+// Must never touch the DOM or a clock, nor recurse. Of a trace, it writes the column `depth`, sorts siblings and
+// refreshes stale error marks, nothing else.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 import { SHOWN, groupView, isMemberShown, nothingOpened, showMember } from "./group-views.mjs";
@@ -15,8 +15,8 @@ import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree
  * @typedef {"open" | "closed" | "rolled"} FoldState `rolled`: the parent has many children; only open ones, failed
  *   ones and those with errors below are rows
  * @typedef {{depth: number, rollUp: boolean, except: Map<string, FoldState>, groups: import("./group-views.mjs").GroupViews}} Fold spans
- *   shallower than `depth` are open, except those listed by span id in `except`. With `rollUp`, spans with many children are
- *   rolled up. "Collapse all" thus costs nothing and also applies to future spans
+ *   shallower than `depth` are open, except those listed by span id in `except`. With `rollUp`, spans with many children
+ *   are rolled up. "Collapse all" thus costs nothing and also applies to future spans
  * @typedef {object} Rows
  * @property {number} count
  * @property {Int32Array} spans the index of the row's span; for a row without a span, the bitwise complement (below
@@ -40,8 +40,8 @@ export function unfolded(isGrouped = true) {
 
 /**
  * @param {number} depth @param {boolean} [isGrouped]
- * @returns {Fold} opens every span shallower than this depth, without rolling up; 0 closes everything, Infinity rolls up and
- *   opens groups
+ * @returns {Fold} a fold with every span shallower than this depth open and none rolled up; 0 closes everything,
+ *   Infinity rolls up wide parents and opens groups
  */
 export function openTo(depth, isGrouped = true) {
   return { depth, rollUp: depth !== Infinity, except: new Map(), groups: nothingOpened(isGrouped, depth === Infinity ? SHOWN.all : null) };

@@ -68,7 +68,7 @@ export async function getSnapshot(url, begin) {
   } catch (error) {
     if (!(error instanceof SyntaxError)) return { status: 0, body: null };
   }
-  // The text could not be split as expected, so parse it at once.
+  // The text could not be split as expected, so request it again and parse it at once.
   begin();
   try {
     const response = await fetch(url, options);

@@ -1,6 +1,7 @@
 // @ts-check
 // Opens groups automatically: those of the followed branch, and those of spans that block their thread. A group stays
-// open while it is in use, so that no row moves under the reader. Must never open a group that the reader closed.
+// open until another span is followed or the blocking span ends, so that no row moves under the reader.
+// Must never open a group that the reader closed.
 
 import { isOpenState } from "../model/columns.mjs";
 import { groupKey } from "../model/group-views.mjs";

@@ -437,7 +437,7 @@ export class TraceView {
     this.select(index);
   }
 
-  /** Resets or moves a zoom that does not show the span. @param {number} index */
+  /** Zooms to the span if the current zoom does not show it. @param {number} index */
   bringIntoStretch(index) {
     const { frame, ui } = this;
     if (frame === null || ui.zoom === null) return;
