@@ -53,7 +53,7 @@ impl StoreLocation {
 
 impl Drop for StoreLocation {
     fn drop(&mut self) {
-        // If the folder cannot be removed, it stays among the temporary files; that breaks no promise of the store.
+        // A folder that cannot be removed stays among the temporary files. This is no fault of the store.
         fs::remove_dir_all(&self.directory).ok();
     }
 }

@@ -225,7 +225,7 @@ pub(crate) fn is_kept(appended: &StoredEvent, came: &StoredEvent) -> bool {
 }
 
 /// Compares the events that `recover_open_events()` returned, oldest first, with those that were left open. A store may
-/// omit events that belong to every stream: no log closes those of another writer.
+/// omit events that belong to every stream: no log closes such events of another writer.
 pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> Outcome {
     let given = |event: &&StoredEvent| came.iter().any(|one| one.sequence == event.sequence);
     let expected: Vec<StoredEvent> = expected

@@ -201,8 +201,8 @@ impl Access {
     /// request for another trace is answered with `403`, whether or not that trace exists. `/status`, `/operations` and
     /// `/stats/durations` cover the whole log, so they are refused.
     ///
-    /// Sequence numbers still reveal how busy the log is: ids are positions in the whole log, and `hello`, `ping` and
-    /// `gap` carry its head, its oldest event and its counts of dropped events.
+    /// Sequence numbers still reveal how busy the log is, because ids are positions in the whole log. Also, `hello`,
+    /// `ping` and `gap` contain its head, its oldest event and its counts of dropped events.
     ///
     /// Use this for a few traces, not for thousands: a stream looks up the trace of each event in this set.
     pub fn traces(traces: impl IntoIterator<Item = TraceId>) -> Self {

@@ -97,9 +97,9 @@ pub(crate) fn project_span(
     out
 }
 
-/// Returns the update of a shown span, reduced to these attributes, its status and its state; `None` if nothing of it is
-/// shown. A new name is left out, because the view's rule accepted the span under its old name. When the span ends, the
-/// rule decides again, by the new name: if it accepts the span, the `ended` event shows the new name.
+/// Returns the update of a shown span, reduced to these attributes, its status and its state, or `None` if no part of
+/// it is shown. A new name is left out, because the view's rule accepted the span under its old name. When the span
+/// ends, the rule decides again, by the new name: if it accepts the span, the `ended` event shows the new name.
 pub(crate) fn project_update(
     payload: &[u8],
     attributes: &HashSet<String>,

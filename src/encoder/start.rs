@@ -28,7 +28,8 @@ impl SpanEncoder {
         outline: Option<&StartOutline<'_>>,
         batch: &mut Batch,
     ) {
-        // A start that arrives after the shutdown of its provider is discarded, because its end would never come.
+        // A start that arrives after the shutdown of its provider is discarded, because the span's end would never
+        // come.
         if self.closed_sources.contains(&record.source)
             || self.own_requests.hides_start(&record.span)
         {

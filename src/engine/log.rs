@@ -105,7 +105,7 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
 /// The events that retention has removed of some streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemovedBefore {
-    /// The number of events that can no longer be read; `None` if unknown.
+    /// The number of events that can no longer be read. `None` if unknown.
     pub(crate) events: Option<u64>,
     /// The oldest event at the time of the count.
     pub(crate) oldest: u64,
@@ -428,8 +428,8 @@ impl Log {
         self.buffer.dropped()
     }
 
-    /// Returns how many events retention has removed from this stream; `None` if that is unknown, or the store cannot
-    /// be read.
+    /// Returns how many events retention has removed from this stream, or `None` if that is unknown, or the store
+    /// cannot be read.
     pub(crate) async fn evicted(&self, key: StreamKey) -> Option<EvictedEvents> {
         self.evicted_of(&[key]).await.pop().flatten()
     }
@@ -452,7 +452,7 @@ impl Log {
             .collect()
     }
 
-    /// Returns how many events retention has removed of these streams together; `None` if unknown.
+    /// Returns how many events retention has removed of these streams together, or `None` if unknown.
     ///
     /// The count and the oldest event belong to the same moment. Otherwise the reader would count events that are
     /// removed in between twice, or never.

@@ -1,5 +1,5 @@
 //! The bounded buffer between the host's threads and the worker thread, and the format of its records. Host threads
-//! write it; a write must never block or allocate. The worker thread empties it.
+//! write into the buffer; a write must never block or allocate. The worker thread empties it.
 
 #![cfg_attr(
     not(feature = "metrics"),

@@ -39,7 +39,7 @@ impl<'a> WriteBuf<'a> {
         Some(())
     }
 
-    /// Writes a text; optimized for short ones.
+    /// Writes a text. Optimized for short texts.
     #[inline]
     pub(crate) fn put_str(&mut self, text: &str) -> Option<()> {
         fill(self.reserve(text.len())?, text.as_bytes());

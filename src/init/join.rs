@@ -53,7 +53,7 @@ pub(super) struct Invitation {
 }
 
 impl Invitation {
-    /// Reads the invitation; `None` if the environment has none.
+    /// Reads the invitation. Returns `None` if the environment has none.
     pub(super) fn from_env() -> Result<Option<Self>, Error> {
         let text = |name| env::var_os(name).filter(|value| !value.is_empty());
         let Some(address) = text(ADDRESS) else {

@@ -23,7 +23,7 @@ pub(super) enum Linger {
 }
 
 impl Linger {
-    /// Reads the time from the environment; `None` if the variable is not set.
+    /// Reads the time from the environment. Returns `None` if the variable is not set.
     pub(super) fn from_env() -> Result<Option<Self>, Error> {
         let Some(value) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
             return Ok(None);

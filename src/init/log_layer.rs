@@ -185,7 +185,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
         }
     }
 
-    /// Returns the ids of the event's span; `None` if telemetry is suppressed. An event of level ERROR also sets the
+    /// Returns the ids of the event's span, or `None` if telemetry is suppressed. An event of level ERROR also sets the
     /// status of its span, as the OpenTelemetry layer would.
     fn ids(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Ids> {
         let current = current_ids()?;
@@ -292,7 +292,7 @@ fn leave_otel() {
     INSIDE_OTEL.set(INSIDE_OTEL.get().saturating_sub(1));
 }
 
-/// Returns the ids of the current span; `None` if telemetry is suppressed, as on our own threads.
+/// Returns the ids of the current span, or `None` if telemetry is suppressed, as on our own threads.
 fn current_ids() -> Option<Ids> {
     // When a thread ends, its thread-locals are dropped, and reading a dropped context would panic. The context is
     // first used before `MEMORY`, so it is dropped after it: while `MEMORY` exists, the context exists, too.

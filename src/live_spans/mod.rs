@@ -284,7 +284,7 @@ impl LiveSpans {
         self.shared.target.status()
     }
 
-    /// Ends every HTTP stream of the log, including those of [`respond`](Self::respond) and all later ones. The log
+    /// Ends every HTTP stream of the log, including those of [`respond`](Self::respond) and all later streams. The log
     /// still accepts spans. Each stream sends the events that it has ready, a `retry` delay that spreads the clients'
     /// reconnects, and `end` (`shutdown`). Call it before the graceful shutdown of an axum server of your own, because
     /// that server waits for its streams. The server can then answer the requests in flight, and their spans are shown,

@@ -180,7 +180,7 @@ impl Batch {
         pin: Pinning,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        // A key is large, so a new one is made only if the trace differs from that of the event before.
+        // A key is large, so a new one is made only if the trace differs from that of the previous event.
         if !self.keys.last().is_some_and(|last| last.is_id(trace_id)) {
             self.keys.push(StreamKey::of_id(trace_id));
         }

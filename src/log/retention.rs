@@ -100,7 +100,7 @@ pub struct EvictedEvents {
     /// The number of the stream's events that can no longer be read.
     pub events: u64,
     /// The number of closing events among them (see [`Pinning::Close`](crate::sse::Pinning::Close)), such as the ends
-    /// of spans; `None` if unknown.
+    /// of spans. `None` if unknown.
     pub closings: Option<u64>,
 }
 

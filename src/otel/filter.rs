@@ -136,7 +136,7 @@ impl SpanFilter {
         }
     }
 
-    /// Returns whether a span with these attributes is wanted; `None` if the filter needs more than attributes.
+    /// Returns whether a span with these attributes is wanted, or `None` if the filter needs more than attributes.
     #[inline]
     pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
         match self.wants {

@@ -27,7 +27,7 @@ pub(crate) fn severity_name(number: u8) -> &'static str {
     names.and_then(|names| names.get(index % 4)).unwrap_or(&"")
 }
 
-/// Returns the number of a name, in any case; `None` for other texts.
+/// Returns the number of a name, in any case, or `None` for other texts.
 pub(crate) fn severity_number(name: &str) -> Option<u8> {
     let named = NAMES.as_flattened().iter().zip(1..);
     let named = named.map(|(name, number)| (*name, number));

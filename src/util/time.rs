@@ -58,7 +58,7 @@ impl Timestamp {
         out.into_iter().map(char::from).collect()
     }
 
-    /// Reads the form that [`write`](Self::write) writes; `None` for any other form.
+    /// Reads the form that [`write`](Self::write) writes. Returns `None` for any other form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let shape = bytes.len() == 30
@@ -102,7 +102,7 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// Returns the nanoseconds of a `SystemTime` or an `Instant` since the clock's zero; Returns `None` if the system
+/// Returns the nanoseconds of a `SystemTime` or an `Instant` since the clock's zero. Returns `None` if the system
 /// represents times in another form, or if the time is out of range.
 #[inline]
 pub(crate) fn clock_nanos(time: &impl Hash) -> Option<u64> {

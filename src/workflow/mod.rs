@@ -37,8 +37,8 @@
 //! - A span that `tracing` or `opentelemetry` opens inside a step becomes a child of the step.
 //! - [`Workflows::exporting`] also exports each span when it ends.
 //!
-//! Two processes may run one instance at the same time (split brain). Both emit the same spans; the first start and the
-//! first end of each are shown, whichever run they are from. An ordinary span that both runs open inside a step is
+//! Two processes may run one instance at the same time (split brain). Both emit the same spans. For each span, the
+//! first start and the first end are shown, from either run. An ordinary span that both runs open inside a step is
 //! shown twice.
 
 pub mod attributes;

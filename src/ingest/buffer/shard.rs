@@ -1,5 +1,5 @@
 //! One part of the buffer: a fixed piece of memory with its own lock, to which records are appended. It never grows.
-//! Host threads append; the worker thread swaps it for an empty one.
+//! Host threads append; the worker thread swaps the shard for an empty one.
 
 use crate::{
     ingest::buffer::class::{PushError, Quota},

@@ -218,9 +218,10 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns the action that is due now. If the kept streams are too large, that is to stop keeping the largest one.
-    /// Otherwise it is to evict the first stream in order, if there are too many events, or if it has ended and its
-    /// last event is too old by `is_too_old`. `last` returns the newest sequence of a stream.
+    /// Returns the action that is due now. If the kept streams are too large, this is to stop keeping the largest one.
+    /// Otherwise it is to evict the first stream in order, if one of these conditions holds: there are too many carried
+    /// events, or the stream has ended and its last event is too old by `is_too_old`. `last` returns the newest
+    /// sequence of a stream.
     pub(super) fn overflow(
         &mut self,
         last: impl Fn(StreamSlot) -> u64,

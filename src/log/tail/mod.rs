@@ -75,7 +75,7 @@ pub(crate) enum TailRead {
 pub(crate) struct SkippedRange {
     /// The last sequence of the range.
     pub(crate) to: u64,
-    /// The number of events of these streams in the range that can no longer be read; `None` if unknown.
+    /// The number of events of these streams in the range that can no longer be read. `None` if unknown.
     pub(crate) lost: Option<u64>,
     /// The events in the range that are kept beyond retention, in order.
     pub(crate) kept: Vec<Slice>,

@@ -25,8 +25,8 @@ use crate::otel::{processor::LiveSpanProcessor, provider::shared::ProviderShared
 ///
 /// - It can be used wherever a provider is expected: `global::set_tracer_provider`, and
 ///   `tracing_opentelemetry::layer().with_tracer(provider.tracer("app"))`.
-/// - Attributes, events, status, name and links that a span gets while it is open are shown as `updated` events,
-///   whichever API sets them: `tracing`'s `record`, `OpenTelemetrySpanExt`, [`Span`](opentelemetry::trace::Span), or
+/// - Attributes, events, status, name and links that a span gets while it is open are shown as `updated` events. They
+///   may be set through any API: `tracing`'s `record`, `OpenTelemetrySpanExt`, [`Span`](opentelemetry::trace::Span), or
 ///   `Context::current().span()`.
 /// - Spans that the sampler drops are shown, too, but not exported. No [`LiveSampler`](crate::LiveSampler) is needed.
 /// - If an attribute is set again, the SDK appends a copy, which counts towards the span's limit. So this provider

@@ -43,7 +43,7 @@ pub(crate) struct EndDelta<'a> {
 }
 
 impl<'a> EndDelta<'a> {
-    /// Returns the complete end; `None` if `begun` is the start of another span.
+    /// Returns the complete end, or `None` if `begun` is the start of another span.
     pub(crate) fn join(self, begun: SpanRecord<'a>) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
         let SpanRecord { ref span, .. } = begun;
         if (span.trace_id, span.span_id) != (self.trace_id, self.span_id) {
@@ -138,7 +138,7 @@ pub(crate) fn write_end_delta(
     Some(())
 }
 
-/// Reads a delta end; `None` for other records.
+/// Reads a delta end. Returns `None` for other records.
 #[inline]
 pub(crate) fn read_end_delta(record: &[u8]) -> Option<EndDelta<'_>> {
     let (tag, rest) = record.split_first()?;

@@ -200,7 +200,7 @@ impl StartSlots {
         }
     }
 
-    /// Returns the slots of a table; `None` if none of them was ever taken.
+    /// Returns the slots of a table, or `None` if none of them was ever taken.
     #[inline]
     fn table(&self, table: SlotTable) -> Option<&[AtomicU64]> {
         match table {

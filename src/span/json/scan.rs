@@ -57,7 +57,7 @@ impl<'a> PayloadRewriter<'a> {
         self.copied = at + value.len();
     }
 
-    /// Returns the complete event; `None` if nothing was replaced.
+    /// Returns the complete event, or `None` if nothing was replaced.
     pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
         if self.copied == 0 {
             return None;

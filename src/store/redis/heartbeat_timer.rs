@@ -20,8 +20,8 @@ struct TimerState {
 }
 
 impl HeartbeatTimer {
-    /// Makes the thread send the next heartbeat at once. A heartbeat tells Redis which epochs and head this process
-    /// knows, and its reply carries those of Redis.
+    /// Makes the thread send the next heartbeat at once. A heartbeat sends this process's epochs and head to Redis, and
+    /// the reply has those of Redis.
     pub(crate) fn beat_now(&self) {
         lock(&self.state).now = true;
         self.changed.notify_all();

@@ -199,7 +199,7 @@ fn expired(
         .prepare_cached("SELECT sequence, until FROM moment ORDER BY sequence LIMIT ?1")?;
     let mut rows = statement.query([MOMENTS])?;
     let (mut first, mut before, mut seen) = (0, 0, 0);
-    // The time at which the first event that is not too old expires; `None` while a later row is too old.
+    // The time at which the first event that is not too old expires. `None` while a later row is too old.
     let mut expires = None;
     let mut is_past = false;
     while let Some(row) = rows.next()? {

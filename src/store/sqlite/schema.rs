@@ -32,9 +32,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Size of the statement cache: enough for every statement of the store.
 const STATEMENTS: usize = 64;
 
-// A stream's number is the sequence of its first event ever. So no counter is needed, new streams are added at the
-// right edge of the index, and streams can be listed in the order of their first events without another index.
-// `shifted` has the first kept event of the streams whose first event was deleted or is below `oldest`.
+// A stream's number is the sequence of its first event ever. So no counter is needed, and new streams are added at the
+// right edge of the index. Streams can be listed in the order of their first events without another index. `shifted`
+// has the first kept event of the streams whose first event was deleted or is below `oldest`.
 //
 // Rows of `event` below `state.oldest` are opening events that are still open. `pinned` lists all open events as of
 // `state.checked`; later ones are read from the events themselves.
@@ -110,8 +110,8 @@ pub(crate) fn number(int: i64) -> u64 {
     u64::try_from(int).unwrap_or(0)
 }
 
-/// Reads a column of integers. If another program wrote to the file, the column may hold any value; `None` if it is not
-/// an integer.
+/// Reads a column of integers. If another program wrote to the file, the column may hold any value. Returns `None` if
+/// it is not an integer.
 pub(crate) fn int_of(row: &Row<'_>, column: usize) -> Option<i64> {
     row.get_ref(column).ok()?.as_i64().ok()
 }

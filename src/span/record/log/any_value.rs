@@ -13,7 +13,7 @@ use crate::span::{
     },
 };
 
-/// Upper bound on the nesting of maps and lists. Deeper ones are left out, and the record is marked as truncated.
+/// Upper bound on the nesting of maps and lists. Deeper values are left out, and the record is marked as truncated.
 const DEPTH_MAX: usize = 16;
 
 impl RecordWriter<'_> {
