@@ -1,5 +1,5 @@
 //! Reads the stream of another livespan, over as many connections as needed, and appends its events
-//! in order to the log here.
+//! in order to our log.
 //!
 //! The position in the other log advances only when its events are stored here. Every new
 //! connection resumes at that position, even in a later run of this program. So no event is stored
@@ -30,7 +30,7 @@ const BATCH_EVENTS_MAX: usize = 1_024;
 /// An id before the first event of any log. A reader that resumes there gets a gap for missing
 /// events.
 const BEGINNING: &str = "0";
-/// The interval at which the follower checks whether the store here works again.
+/// The interval at which the follower checks whether our store works again.
 const STORE_INTERVAL: Duration = Duration::from_millis(100);
 /// The first and the longest pause before a new connection attempt.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -67,10 +67,10 @@ enum Outcome {
     Gone,
     /// The connection was lost. The value is `true` if a frame arrived on it.
     Cut(bool),
-    /// The store here rejected events. Readers got them. The follower reads them again when the
+    /// Our store rejected events. Readers got them. The follower reads them again when the
     /// store works.
     Refused,
-    /// The log here accepts no more events.
+    /// Our log accepts no more events.
     Closed,
 }
 
@@ -106,7 +106,7 @@ impl Follower {
         let Some(position) = self.restored.take() else {
             return;
         };
-        // Without the stored events, the log here is not the same as in that run, and needs every
+        // Without the stored events, our log is not the same as in that run, and needs every
         // event.
         if let Some(stored) = StoredBefore::behind(&self.followers.live, &position).await {
             // The saved position must not pass the stored events until the other log has sent all
@@ -121,7 +121,7 @@ impl Follower {
         }
     }
 
-    /// Follows the other livespan until its process is gone or the log here ends.
+    /// Follows the other livespan until its process is gone or our log ends.
     pub(super) async fn run(mut self) {
         self.restore().await;
         let (first, longest) = PAUSES;
@@ -152,7 +152,7 @@ impl Follower {
         }
     }
 
-    /// Waits until the store here works, or the log has ended.
+    /// Waits until our store works, or the log has ended.
     async fn wait_for_store(&self) {
         while self.followers.live.status().store.failure.is_some() {
             sleep_until(Instant::now() + STORE_INTERVAL).await;

@@ -1,4 +1,4 @@
-//! Follows other livespans: reads their streams and appends each event unchanged to the log here. A
+//! Follows other livespans: reads their streams and appends each event unchanged to our log. A
 //! [`Follower`] reads one of them; the [`listener`] receives the announcements of programs that
 //! join.
 
@@ -69,7 +69,7 @@ pub(crate) struct Followers {
 /// The state for a later run of this program.
 #[derive(Debug, Default)]
 struct Kept {
-    /// `None` if the log here does not outlive this program.
+    /// `None` if our log does not outlive this program.
     file: Option<PathBuf>,
     invitation: Mutex<Option<Invitation>>,
     has_warned: AtomicBool,

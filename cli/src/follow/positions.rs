@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const LOGS_MAX: usize = 4_096;
 /// Upper bound on the processes of one log whose spans are ended when it is gone.
 const PROCESSES_MAX: usize = 4_096;
-/// After this many events from other sources, the positions in the log here are saved again.
+/// After this many events from other sources, the positions in our log are saved again.
 const EVENTS_BETWEEN_SAVES: u64 = 10_000;
 
 /// The positions in all logs, by their epochs.
@@ -31,7 +31,7 @@ struct Known {
     restored: BTreeMap<String, String>,
     /// Whether a change has not been saved yet.
     is_changed: bool,
-    /// The head of the log here at the last save.
+    /// The head of our log at the last save.
     saved_at: u64,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Position {
     pub(super) processes: BTreeSet<String>,
     /// The time of the last frame, in milliseconds since 1970.
     pub(super) heard: u64,
-    /// An id in the log here. All events up to `id` are stored; the events after `id` are stored
+    /// An id in our log. All events up to `id` are stored; the events after `id` are stored
     /// after this one.
     pub(super) here: Option<String>,
     /// Whether events after `id` are being stored.
@@ -90,7 +90,7 @@ impl Positions {
         let (address, epoch) = (position.address.clone(), position.epoch.clone());
         known.change(&epoch, |one| {
             *one = position;
-            // Events may be stored after the position, so its id in the log here must not change.
+            // Events may be stored after the position, so its id in our log must not change.
             one.is_storing = true;
         });
         known.restored.insert(address, epoch);
@@ -169,7 +169,7 @@ impl Positions {
         processes
     }
 
-    /// Returns the positions to save when the head of the log here is `head`, or `None` if the last
+    /// Returns the positions to save when the head of our log is `head`, or `None` if the last
     /// save is still good. A log that is not storing events gets `head` as its `here`, because its
     /// next events are stored after it.
     pub(super) fn to_save(&self, head: EventId) -> Option<Vec<Position>> {
