@@ -429,7 +429,8 @@ async function measureFlood(browser, server) {
     check(`flood, ${name}: visible all the time`, (await page.ask("document.hidden")) === false, `${intervals.length} frames`);
     const late = heaps[name].slice(-3);
     console.log(`        flood, ${name}: heap in MB, every ten seconds: ${heaps[name].map((heap) => heap.toFixed(0)).join(" ")}`);
-    // The heap that is left after a collection varies with what is in flight. That is a large share of a small heap.
+    // The heap after a collection varies with the data in flight, which is a large share of a small
+    // heap.
     const growth = late[late.length - 1] - late[0];
     if (seconds >= 60) check(`flood, ${name}: heap flat after the limit`, growth < Math.max(2, late[0] * 0.05), `grew by ${growth.toFixed(1)} MB in ${(late.length - 1) * 10} s`);
   }

@@ -122,8 +122,8 @@ impl Clients {
         clients
     }
 
-    /// Waits until the slowest client has received more events than at the last call. Returns their
-    /// number.
+    /// Waits until the slowest client has received more events than at the last call. Returns the
+    /// number of its events.
     pub(crate) fn progress(&mut self) -> u32 {
         let mut latest = self.line();
         while self.output.buffer().contains(&b'\n') {

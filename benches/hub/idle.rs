@@ -59,7 +59,7 @@ const EVENTS: u32 = 200_000;
 const ROUNDS: usize = 5;
 const STALLED_TARGET: f64 = 0.95;
 
-/// Measures one client that reads nothing, among others that do.
+/// Measures one client that reads nothing, among clients that read.
 pub(crate) fn report_stalled() {
     let (mut without, mut with, mut ratios) = <(Vec<f64>, Vec<f64>, Vec<f64>)>::default();
     for _ in 0..ROUNDS {

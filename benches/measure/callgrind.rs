@@ -17,8 +17,8 @@ pub(crate) struct Instructions {
     /// All instructions, including those of the C library. These depend on the library's version and on the processor,
     /// which select its `memcpy` and its allocator.
     pub(crate) all: u64,
-    /// Instructions in the program's own object: the code that rustc compiled of this crate, the SDK and the standard
-    /// library.
+    /// Instructions in the program's own object: the compiled code of this crate, the SDK and the
+    /// standard library.
     pub(crate) own: u64,
     /// Number of calls from the program's own object into another one.
     pub(crate) calls_out: u64,
@@ -48,7 +48,7 @@ fn count(options: &[String], arguments: &[String]) -> Instructions {
 /// `function` is a pattern. Returns one element per call.
 pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructions> {
     let folder = env::temp_dir().join(format!("callgrind.{}.calls", std::process::id()));
-    // A process with the same id may have left one behind.
+    // An earlier process with the same id may have left its folder behind.
     drop(fs::remove_dir_all(&folder));
     fs::create_dir(&folder).expect("the temporary folder can be written to");
     let file = folder.join("profile");

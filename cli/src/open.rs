@@ -155,7 +155,7 @@ fn left_out(imported: &ImportedFile) -> Option<String> {
     (!counts.is_empty()).then(|| counts.join(", ") + &problem)
 }
 
-/// Returns a log record that shows on the page what was omitted. It has the latest time in the
+/// Returns a log record that reports the omitted lines on the page. It has the latest time in the
 /// file, so it comes first in the list.
 fn left_out_note(message: &str, events: &[EncodedEvent]) -> Vec<EncodedEvent> {
     let newest = |event: &&EncodedEvent| event.time();

@@ -78,7 +78,8 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Copies the services beside this program, installs what they need, once, and returns the folder.
+/// Copies the services beside this program, installs their dependencies once, and returns the
+/// folder.
 fn install() -> Result<PathBuf, BoxError> {
     let folder = std::env::current_exe()?.with_file_name("polyglot-services");
     std::fs::create_dir_all(&folder)?;

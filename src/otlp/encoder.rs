@@ -1,6 +1,6 @@
-//! Turns requests into events. It decides for each span whether it starts, changes or ends, by the
-//! events that it has already had. The documentation of [`otlp`](crate::otlp) lists the forms of
-//! open spans. It runs on the worker thread.
+//! Turns requests into events. It decides whether a span starts, changes or ends, by the span's
+//! earlier events. The documentation of [`otlp`](crate::otlp) lists the forms of open spans. It
+//! runs on the worker thread.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,12 +42,12 @@ pub(crate) struct OtlpEncoder {
     open: FollowedSpans,
     recent: RecentEnds,
     recent_logs: RecentLogs,
-    /// Whether both contain the events that an earlier run of the program stored.
+    /// Whether `recent` and `recent_logs` contain the events that an earlier run of the program stored.
     has_read_store: bool,
     deferred: DeferredUpdates,
     /// The earlier states of the spans that the unstored batch changes, in the batch's order.
     uncommitted: Vec<Before>,
-    /// The log records of that batch.
+    /// The keys of the log records in the unstored batch.
     uncommitted_logs: Vec<u64>,
     current: Option<Current>,
     /// Requests whose last events are in the unstored batch.
@@ -180,8 +180,8 @@ impl OtlpEncoder {
             }
             return;
         }
-        // An open span that was repeated in this request is already followed. A span with a known
-        // end was sent again, or corrected, or this is a late copy of its start.
+        // Skips an open span that this request repeats, because it is already followed. Also skips
+        // a span with a known end: it is a repetition, a correction, or a late start.
         if place.is_repeated || self.recent.get(RecentEnds::key_of(&place.key)).is_some() {
             return;
         }
@@ -407,7 +407,7 @@ impl OtlpEncoder {
         encoder.received_log(source, fields, batch);
     }
 
-    /// Counts a span or a log record that came before.
+    /// Counts a span or a log record that was received before.
     fn count_repetition(&mut self, sender: usize) {
         if let Some(heard) = self.heard.get_mut(sender) {
             heard.repeated += 1;

@@ -89,7 +89,8 @@ pub(crate) struct LogPlace {
     scope: usize,
     record: usize,
     pub(crate) sender: usize,
-    /// Equal for the record and its repetition in a repeated request; `None` if the record has no time.
+    /// A key that is equal for the record and for its copy in a repeated request; `None` if the
+    /// record has no time.
     pub(crate) key: Option<u64>,
 }
 
@@ -141,7 +142,8 @@ impl Contents {
         Some((record, scope_logs.scope.as_ref()))
     }
 
-    /// Returns the senders of the spans and of the log records; one that sent several is repeated.
+    /// Returns the senders of the spans and of the log records. A sender of several may occur
+    /// several times.
     pub(crate) fn senders(&self) -> impl Iterator<Item = usize> {
         let spans = self.spans.iter().map(|place| place.sender);
         spans.chain(self.logs.iter().map(|place| place.sender))
@@ -300,7 +302,8 @@ pub(crate) fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
     })
 }
 
-/// Sorts parents before children, and otherwise keeps the given order. `by_key` has the first place of each span.
+/// Sorts parents before children, and otherwise keeps the given order. `by_key` maps each span to
+/// its first place.
 fn parents_first(places: Vec<SpanPlace>, by_key: &Map<SpanIdPair, usize>) -> Vec<SpanPlace> {
     let parent_at = |place: &SpanPlace| {
         let (trace_id, _) = place.key;
@@ -379,7 +382,7 @@ fn content_of(span: &Span) -> u64 {
     hash.finish()
 }
 
-/// Hashes all that a log record says.
+/// Hashes the whole content of a log record.
 fn hash_log(record: &LogRecord, hash: &mut impl Hasher) {
     let LogRecord {
         time_unix_nano,

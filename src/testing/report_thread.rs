@@ -38,8 +38,8 @@ static SCHEDULE: Mutex<Schedule> = Mutex::new(Schedule {
 });
 static CHANGED: Condvar = Condvar::new();
 
-/// Starts the thread, which sends on `runs` when it runs. If the thread cannot be started, the
-/// tests run without it.
+/// Starts the thread. The thread sends a message on `runs` when it has started. If it cannot be
+/// started, the tests run without it.
 pub(super) fn start(runs: Sender<()>) {
     let thread = thread::Builder::new().name("livespan-test-report".to_owned());
     let started = thread.spawn(move || {

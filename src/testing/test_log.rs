@@ -56,7 +56,7 @@ impl TestLog {
             .and_then(ResetTestContext)
             .with_filter(levels());
         let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
-        // If the program has set a global subscriber, this fails, and that one stays.
+        // This fails if the program has set a global subscriber, which then stays in use.
         drop(dispatcher::set_global_default(dispatch.clone()));
         panic_hook();
         Ok(Self {
@@ -71,7 +71,7 @@ impl TestLog {
     pub(super) fn join_default(&self) -> Option<DefaultGuard> {
         let current = dispatcher::get_default(Dispatch::clone);
         let is_there = current.downcast_ref::<SetTestContext>().is_some();
-        // A thread whose default is explicitly no subscriber keeps none.
+        // A thread whose default is explicitly `NoSubscriber` keeps that default.
         let is_wanted = !is_there && !current.is::<NoSubscriber>();
         is_wanted.then(|| dispatcher::set_default(&both_subscribers::both(&self.dispatch, current)))
     }

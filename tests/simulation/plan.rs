@@ -18,7 +18,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_secs(3);
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 
-/// What the encoder does with a record.
+/// The encoder's treatment of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     Event,

@@ -59,7 +59,7 @@ fn failure_of(client: &Client, error: RequestError) -> Failure {
             ))
         }
         error => Failure::unreachable(format!(
-            "{address} does not answer as a livespan does: {error}"
+            "{address} does not respond like a livespan: {error}"
         )),
     }
 }

@@ -163,5 +163,5 @@ fn parsed(text: &str) -> Result<Json, Failure> {
 }
 
 fn unexpected() -> Failure {
-    Failure::unreachable("the answer is not that of a livespan")
+    Failure::unreachable("the response is not from a livespan")
 }

@@ -188,8 +188,8 @@ impl Follower {
             has_any = true;
             self.has_warned = false;
             let taken = self.take(first, &mut frames).await;
-            // Set after the frame was handled. The first frame of a new log must not count as a
-            // sign of the previous log.
+            // Set after the frame was handled, because the first frame of a new log is not a sign
+            // of life of the previous log.
             self.last_heard = SystemTime::now();
             match taken {
                 Ok(Some(outcome)) => return outcome,
@@ -354,7 +354,7 @@ impl Follower {
         }
     }
 
-    /// Prints a warning, once until the connection works again.
+    /// Prints a warning. Omits further ones until the connection works again.
     fn warn(&mut self, message: &str) {
         if !self.has_warned {
             self.has_warned = true;

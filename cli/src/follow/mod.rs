@@ -141,7 +141,7 @@ impl Followers {
         self.progress.positions.save_again();
         if !self.kept.has_warned.swap(true, Ordering::Relaxed) {
             console::say(&format!(
-                "failed to write {shown}: {problem}; after a crash, what is followed may be stored twice"
+                "failed to write {shown}: {problem}; after a crash, followed events may be stored twice"
             ));
         }
     }

@@ -38,8 +38,8 @@ impl Saved {
     pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(format!(
-                "failed to read {}: {error}\nhint: you can remove this file, but then all events that the logs of \
-                 --follow still have are stored a second time",
+                "failed to read {}: {error}\nhint: you can remove this file, but then all events that the followed \
+                 logs still have are stored a second time",
                 file.display()
             ))
         };

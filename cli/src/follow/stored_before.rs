@@ -36,8 +36,8 @@ pub(super) struct StoredBefore {
 }
 
 impl StoredBefore {
-    /// Reads the events after this position, up to the head. Returns `None` if the position belongs
-    /// to a log other than the one here.
+    /// Reads the events after this position, up to the head. Returns `None` if the position does
+    /// not belong to our log.
     pub(super) async fn behind(live: &LiveSpans, position: &Position) -> Option<Self> {
         let here: EventId = position.here.as_ref()?.parse().ok()?;
         let head = live.status().head;
@@ -79,8 +79,8 @@ impl StoredBefore {
         self.counts.is_empty()
     }
 
-    /// Returns whether the event is already stored. The other log sends the stored events first, so
-    /// after an event that is not stored, no later one is.
+    /// Returns whether the event is already stored. The other log sends the stored events first. So
+    /// the first event that is not stored ends them.
     pub(super) fn take(&mut self, payload: &str) -> bool {
         if self.counts.is_empty() {
             return false;

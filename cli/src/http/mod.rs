@@ -163,7 +163,8 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, RequestError> {
     }
 }
 
-/// Returns the message of an error response: that of `{"error":"…"}`, or the beginning of the text.
+/// Returns the message of an error response: the text in `{"error":"…"}`, or else the beginning of
+/// the body.
 fn message_of(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json["error"].as_str());

@@ -1,4 +1,5 @@
-//! Decides which requests are answered and what they may read: authorization, host check, cross-origin rules, sign-in.
+//! Decides whether a request is answered and what its sender may read: authorization, host check,
+//! cross-origin rules, sign-in.
 
 pub(crate) mod authorize;
 pub(crate) mod cors;

@@ -34,7 +34,7 @@ pub(crate) async fn answer(
     };
     let permit = live.shared.read_permits.for_trace().await;
     let _permit = permit.ok_or_else(|| {
-        let message = "others read as much as may be read at once: try again";
+        let message = "too many other reads are in progress: try again";
         HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
     })?;
     let report = collect::running(live, &filter, Timestamp::now()).await;

@@ -43,11 +43,11 @@ struct FileProcess {
     resource: Resource,
     is_told: bool,
     has_sent_open: bool,
-    /// Whether it has sent a long span, and no open one.
+    /// Whether the process has sent a long span, and never an open one.
     ended_only: bool,
 }
 
-/// The spans that one resource of a request reported.
+/// The spans in one resource of a request.
 #[derive(Clone, Copy, Debug, Default)]
 struct SeenSpans {
     has_open: bool,
@@ -117,7 +117,7 @@ impl OtlpEvents {
         self.left_out.add(LeftOut::EVICTED, evicted.unwrap_or(0));
     }
 
-    /// Turns a span into events. The span is open if it says so.
+    /// Turns a span into events. Only the span's own fields decide whether it is open.
     pub(super) fn add_span(
         &mut self,
         process: usize,
@@ -238,7 +238,7 @@ impl SeenSpans {
 }
 
 impl FileProcess {
-    /// Returns whether its spans of length zero are open, as for a receiver.
+    /// Returns whether the process's spans of length zero are open, by the receiver's rule.
     fn sends_open_as_empty(&self) -> bool {
         let language = text_of(&self.resource.attributes, "telemetry.sdk.language");
         language == Some("dotnet") && !self.ended_only
@@ -250,7 +250,8 @@ impl FileProcess {
             !seen.has_open && (self.ended_only || seen.has_long && !self.has_sent_open);
     }
 
-    /// Returns the event that describes the process. `start` is that of its first known span.
+    /// Returns the event that describes the process. `start` is the start of the process's first
+    /// known span.
     fn event(&self, start: Timestamp) -> Vec<u8> {
         let resource = &self.resource.attributes;
         let pid = number_of(resource, "process.pid").and_then(|pid| u32::try_from(pid).ok());

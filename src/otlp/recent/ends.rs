@@ -16,11 +16,11 @@ use crate::{
 pub(in crate::otlp) struct RecentEnds {
     /// The hashes of the reported contents, by the hash of the ids.
     ends: RecentKeys<u64>,
-    /// How many ends were remembered so far, up to `max`.
+    /// The number of remembered ends, counted only up to `max`.
     count: usize,
     max: usize,
-    /// The hashes of the `ended` events that an earlier run stored. Once `max` spans of this run ended, they are
-    /// forgotten.
+    /// The hashes of the `ended` events that an earlier run stored. They are forgotten once `max`
+    /// spans of this run have ended.
     stored: Map<u64, u64>,
 }
 
@@ -128,7 +128,7 @@ mod tests {
             [1, 2].map(|number| known(&recent, number)),
             [stored, Some(KnownEnd::Content(7))]
         );
-        // The store refused it.
+        // The store rejected the end.
         set(&mut recent, 2, None);
         assert_eq!(known(&recent, 2), stored);
         for number in 3..=4 {

@@ -1,9 +1,9 @@
-//! A map of the keys that were added lately. Pure; the worker uses it.
+//! A map of recently added keys. Pure; the worker uses it.
 
 use crate::util::hash::Map;
 
-/// Values by keys that are hashes. Half of the bound is forgotten at once, so that an entry costs one insertion and no
-/// list of the order.
+/// Values by keys that are hashes. When the map is full, it forgets the older half at once. An
+/// entry thus costs one insertion, and no list of the order is needed.
 #[derive(Debug)]
 pub(super) struct RecentKeys<V> {
     newer: Map<u64, V>,
@@ -12,7 +12,8 @@ pub(super) struct RecentKeys<V> {
 }
 
 impl<V: Copy> RecentKeys<V> {
-    /// Keeps at most this many keys, and at least half as many.
+    /// Creates a map that keeps at most this many keys, and at least the newest half of that
+    /// number.
     pub(super) fn new(max: usize) -> Self {
         Self {
             newer: Map::default(),
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn the_last_value_counts_and_a_removed_key_is_unknown() {
         let mut keys = RecentKeys::new(4);
-        // The third insertion is in the newer half, the first two are in the older one.
+        // The third insertion is in the newer half; the first two are in the older one.
         for (key, value) in [(1, 10), (2, 20), (1, 11)] {
             keys.insert(key, value);
         }

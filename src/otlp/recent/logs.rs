@@ -1,6 +1,7 @@
-//! Remembers the log records that were received lately. A log record has no id. So a repetition is known by its whole
-//! request: the same records from the same sender in the same order. The same record twice in one request is two
-//! records. A record without any time is never taken for a repetition: two of them may be alike. Pure; the worker uses
+//! Remembers the recently received log records. A log record has no id. So a repetition is
+//! recognized by its whole request: the same records from the same sender in the same order. A
+//! record that occurs twice in one request counts as two records. A record without any time never
+//! counts as a repetition, because two such records may be equal by chance. Pure; the worker uses
 //! it.
 
 use crate::{
@@ -10,16 +11,17 @@ use crate::{
 
 #[derive(Debug)]
 pub(in crate::otlp) struct RecentLogs {
-    /// By the hash of the request and the place of the record in it.
+    /// The records, by the hash of the request and the record's place in it.
     taken: RecentKeys<()>,
-    /// How many records were added to `taken` so far, up to `max`.
+    /// The number of records added to `taken`, counted only up to `max`.
     count: usize,
     max: usize,
-    /// How many events that an earlier run stored have this hash. Once `max` records were received, they are forgotten.
+    /// The number of events from an earlier run, by their hash. They are forgotten once `max`
+    /// records were received.
     stored: Map<u64, u32>,
 }
 
-/// A log record that came before.
+/// The log record was received before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::otlp) struct RepeatedLog;
 
@@ -38,8 +40,8 @@ impl RecentLogs {
         *self.stored.entry(event_hash(event)).or_default() += 1;
     }
 
-    /// Remembers a record, unless it came before. `event` makes the event of the record; it is called only while there
-    /// are events of an earlier run to compare it with.
+    /// Remembers a record, unless it was received before. `event` creates the record's event. It is
+    /// called only while there are events of an earlier run to compare with.
     pub(in crate::otlp) fn take(
         &mut self,
         key: u64,
@@ -60,12 +62,12 @@ impl RecentLogs {
         if is_stored { Err(RepeatedLog) } else { Ok(()) }
     }
 
-    /// Forgets a record, because the store has refused it.
+    /// Forgets a record because the store has rejected it.
     pub(in crate::otlp) fn forget(&mut self, key: u64) {
         self.taken.remove(key);
     }
 
-    /// Takes one stored event with this hash. Returns whether there was one.
+    /// Removes one stored event with this hash. Returns whether there was one.
     fn take_stored(&mut self, hash: u64) -> bool {
         let Some(count) = self.stored.get_mut(&hash) else {
             return false;
@@ -94,7 +96,7 @@ mod tests {
         for key in 2..=5 {
             assert_eq!(logs.take(key, NONE), Ok(()));
         }
-        // The bound is exceeded, and the oldest is unknown.
+        // The bound is exceeded, so the oldest record is no longer known.
         assert_eq!(logs.take(1, NONE), Ok(()));
     }
 

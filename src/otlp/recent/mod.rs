@@ -1,5 +1,5 @@
-//! What was received lately, so that a repeated request adds nothing: [`ends`] of spans and [`logs`]. Bounded: the
-//! oldest is forgotten first. Pure; the worker uses it.
+//! Remembers recently received [`ends`] of spans and [`logs`], so that a repeated request stores
+//! nothing. Bounded: the oldest is forgotten first. Pure; the worker uses it.
 
 mod ends;
 mod keys;

@@ -132,7 +132,7 @@ async fn what_the_log_has_lost_is_told_with_the_problems() {
     assert_eq!(told(&live, 2).await.last(), Some(&since));
 }
 
-/// An open span of trace 1 that began a minute ago.
+/// Returns the start of an open span of trace 1 that began a minute ago.
 fn open_for_a_minute(service: &str) -> SpanEvent {
     SpanEvent::started(trace(1), span(1), "serve")
         .service(service)
@@ -143,7 +143,7 @@ fn seconds_ago(seconds: u64) -> SystemTime {
     SystemTime::now() - Duration::from_secs(seconds)
 }
 
-/// Returns the kinds of the problems that are told.
+/// Returns the kinds of the reported problems.
 async fn kinds(live: &LiveSpans) -> Vec<String> {
     let lines = told(live, 0).await;
     let kind = |line: &String| line.split_once(": ").map(|(kind, _)| kind.to_owned());

@@ -1,5 +1,5 @@
-//! The critical path of a trace: the spans that determined its duration. The search goes from the
-//! end of each span backwards. At each point it takes the child that ended last before that point,
+//! The critical path of a trace: the spans that determined its duration. The search goes backwards
+//! from the end of each span. At each point it takes the child that ended last before that point,
 //! and continues at that child's start. Pure.
 
 use crate::{report::trace::spans::TraceSpans, util::hash::Map};

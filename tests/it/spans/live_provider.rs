@@ -45,8 +45,8 @@ impl Watched {
         Self { live, provider }
     }
 
-    /// Returns a provider with ids that no other test uses. All logs of a process share its
-    /// knowledge of spans by id.
+    /// Returns a provider with ids that no other test uses. All logs of a process share the state
+    /// that is stored by span id, so equal ids would mix up tests.
     pub(crate) fn with_random_ids() -> Self {
         let live = LiveSpans::builder().build().unwrap();
         let provider = provider_of(&live)
@@ -61,7 +61,7 @@ impl Watched {
 
     /// Flushes. Returns everything that a new reader gets.
     pub(crate) fn events(&self) -> Vec<Json> {
-        // A flush may once more report a failure of the store from shortly before.
+        // A flush may fail once more because of an earlier failure of the store.
         until(|| self.live.target().flush(PATIENCE).is_ok());
         payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
     }

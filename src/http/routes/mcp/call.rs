@@ -343,8 +343,8 @@ impl ToolCall<'_> {
         let place = self.live.log().resolve(ResumePoint::AfterId(id));
         if place.is_unknown {
             return Err(format!(
-                "this log does not know the cursor {id}: the program was started anew, or it is of another one. Ask \
-                 without {name}"
+                "this log does not know the cursor {id}: the program was restarted, or the cursor belongs to another \
+                 program. Ask without {name}"
             ));
         }
         Ok(place.after)

@@ -177,7 +177,7 @@ pub(super) async fn decode(
     } else {
         run_blocking(receive)
             .await
-            .map_err(|_stopped| OtlpError::unavailable("the server stops"))?
+            .map_err(|_stopped| OtlpError::unavailable("the server is shutting down"))?
     };
     result.map_err(OtlpError::from)
 }
