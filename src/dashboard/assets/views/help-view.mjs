@@ -30,7 +30,7 @@ export const KEY_SHEET = [
     [["]", "["], "next, previous error or lost span"],
     [["p"], "critical path on, off"],
     [["c"], "compare with the previous run"],
-    [["b"], "notify me when the trace ends, fails, hangs or is lost"],
+    [["b"], "tell me when the trace ends, fails, hangs or is lost"],
   ]],
   ["Time", [
     [["f"], "zoom to the selected span; again: to the whole trace"],
