@@ -1,6 +1,6 @@
 //! The span encoder: it turns records into events and updates the trace index before readers see them. [`start`],
 //! [`end`], [`logs`], [`updates`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the
-//! worker thread only and does no I/O.
+//! worker thread only. It waits for the store only in [`lost_span_updates`] and in `received`.
 
 mod end;
 mod eviction_query;

@@ -1,6 +1,6 @@
 //! [`SpanEncoder`] holds the state that the steps in the neighbouring files share, and implements [`RecordEncoder`]. It
-//! updates the trace index before readers see the events. It runs on the worker thread only; it never blocks and does
-//! no I/O.
+//! updates the trace index before readers see the events. It runs on the worker thread only. It waits for the store
+//! only to read the updates of spans that end as lost, and earlier ends for a receiver.
 
 use std::{
     borrow::Cow,
@@ -79,7 +79,7 @@ pub(crate) struct SpanEncoder {
     /// Spans whose `ended` event the store rejected, with their end time. They are ended as lost at the next
     /// opportunity; otherwise they would appear to run for ever.
     pub(super) unstored_ends: Vec<(DroppedEnd, IndexedAs)>,
-    /// Dropped ends whose record found no room in the buffer. Host threads add to it.
+    /// Dropped ends whose record found no room in the buffer. Host threads add to this list.
     pub(super) dropped_ends: Arc<DroppedEnds>,
     pub(super) redaction: Redaction,
     pub(super) names: Interner,
@@ -91,7 +91,7 @@ pub(crate) struct SpanEncoder {
     /// Dropped ends taken from `dropped_ends`. A fence is pushed behind their starts; the ends are handled when the
     /// worker reads it.
     pub(super) collected_ends: Vec<DroppedEnd>,
-    /// Whether that fence is in the buffer.
+    /// Whether the fence for `collected_ends` is in the buffer.
     pub(super) is_fence_sent: bool,
     pub(super) updates: UpdateSchedule,
     #[cfg(feature = "otlp")]

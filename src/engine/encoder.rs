@@ -119,7 +119,8 @@ pub(crate) trait RecordEncoder: Send + 'static {
     fn on_committed(&mut self, _batch: &mut Batch) {}
 
     /// Called at the beginning of a turn, before the worker decides which record is the turn's last. Collects changes
-    /// that wait outside the buffer. The turn then includes all records that were pushed before this call.
+    /// of open spans, which wait outside the buffer. The turn then includes all records that were pushed before this
+    /// call.
     fn before_drain(&mut self) {}
 
     /// Called when all records of a turn are stored or refused. Appends the events of the changes that

@@ -216,7 +216,7 @@ struct Worker<T> {
     recover_at: Option<Instant>,
     /// When to ask the store next to check its events.
     check_at: Option<Instant>,
-    /// Records taken from the buffer that are neither stored nor counted yet. They are lost if this thread panics.
+    /// Records of the current turn that are not stored or counted yet. They are lost if this thread panics.
     unaccounted: ClassCounts,
 }
 
@@ -280,7 +280,7 @@ impl<T: RecordEncoder> Worker<T> {
                 self.check_at = self.next_check();
                 self.committer.check_store();
             }
-            // Called before the counter is read, so the records that the changes depend on are below the cut.
+            // Called before the counter is read, so the starts of the changed spans are below the cut.
             catch_panic(|| self.encoder.before_drain());
             // Read before the counter. If the log is closed after this, the loop runs once more and drains the records
             // that were pushed in between.
@@ -294,7 +294,7 @@ impl<T: RecordEncoder> Worker<T> {
             let (record, time) = if self.pace.lets_gather(began, taken) {
                 (cut + BATCH_RECORDS - 1, GATHER_TIME)
             } else if self.encoder.has_news() {
-                // These changes came after `before_drain`. No new record may follow them, so the wait is short.
+                // Changes of open spans came after `before_drain`. No new record may follow them, so the wait is short.
                 (cut, GATHER_TIME)
             } else {
                 (cut, self.idle_time())

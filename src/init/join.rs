@@ -33,7 +33,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const FIRST_READER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of the program waits until everything is read. A busy log of 64 MiB takes about that long.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the end of the program checks that meanwhile.
+/// How often the end of the program checks whether everything is read.
 const READER_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Returns a random token that cannot be guessed.

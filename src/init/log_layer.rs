@@ -1,5 +1,6 @@
 //! The layer that shows each event of `tracing` once, as a log record. It is wrapped around the OpenTelemetry layer,
 //! which gets the spans and no events. It runs on the host's threads: it never waits, never panics and never emits.
+//!
 //! While the OpenTelemetry layer starts a span, it holds a lock of the span, and calls the host's sampler and
 //! processors. If one of these emits an event, looking up the span would deadlock. So [`BeforeOtel`] and [`LogLayer`]
 //! run before and after the OpenTelemetry layer, and count the calls that are inside it. An event within such a call

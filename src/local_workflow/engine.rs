@@ -181,7 +181,8 @@ impl Engine {
     /// Starts an instance on the caller's tokio runtime. Returns its id, a random UUID. If a span is current, the
     /// instance's root span links to it.
     ///
-    /// # Errors Returns an error if the input does not deserialize into the function's input type, if [too
+    /// # Errors
+    /// Returns an error if the input does not deserialize into the function's input type, if [too
     /// many](EngineBuilder::instances_max) instances are running, or if there is no tokio runtime.
     pub fn create(&self, input: impl Into<Json>) -> Result<String, EngineError> {
         let id = random_id();
@@ -194,8 +195,9 @@ impl Engine {
     /// The engine forgets an instance that ended long ago or whose process died. A new instance with its id continues
     /// in the old trace, and its steps that had already ended there are not shown again.
     ///
-    /// # Errors Returns the errors of [`create`](Self::create). Also returns an error if the engine knows an instance
-    /// with this id, even one that has ended.
+    /// # Errors
+    /// Returns the errors of [`create`](Self::create). Also returns an error if the engine knows an instance with this
+    /// id, even one that has ended.
     pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), EngineError> {
         if id.is_empty() || id.len() > Self::INSTANCE_ID_BYTES_MAX {
             let message = format!(
@@ -228,7 +230,8 @@ impl Engine {
     /// Sends an event to an instance. If no step waits for the event, the instance keeps it for a later step, up to
     /// [`INBOX_EVENTS_MAX`](Self::INBOX_EVENTS_MAX) events and [`INBOX_BYTES_MAX`](Self::INBOX_BYTES_MAX) bytes.
     ///
-    /// # Errors Returns an error if there is no such instance, if it has ended, or if too many events wait for it.
+    /// # Errors
+    /// Returns an error if there is no such instance, if it has ended, or if too many events wait for it.
     pub fn send_event(
         &self,
         id: &str,
@@ -254,7 +257,8 @@ impl Engine {
     /// Cancels an instance: the engine drops its function, and its open spans end as cancelled. This call does not wait
     /// for that; [`finished`](Self::finished) does.
     ///
-    /// # Errors Returns an error if there is no such instance, or if it has ended.
+    /// # Errors
+    /// Returns an error if there is no such instance, or if it has ended.
     pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), EngineError> {
         let handle = self.handle(id)?;
         if handle.is_over() {
@@ -266,14 +270,16 @@ impl Engine {
 
     /// Returns the state of an instance.
     ///
-    /// # Errors Returns an error if there is no such instance.
+    /// # Errors
+    /// Returns an error if there is no such instance.
     pub fn state(&self, id: &str) -> Result<InstanceState, EngineError> {
         self.handle(id).map(|handle| handle.state.borrow().clone())
     }
 
     /// Waits until an instance has ended. Returns its final state.
     ///
-    /// # Errors Returns an error if there is no such instance.
+    /// # Errors
+    /// Returns an error if there is no such instance.
     pub async fn finished(&self, id: &str) -> Result<InstanceState, EngineError> {
         let handle = self.handle(id)?;
         let mut state = handle.state.subscribe();

@@ -46,7 +46,8 @@ impl EncodedEvent {
     /// Checks the payload of an event: one JSON object with a `type` that a log stores (`started`, `ended`, `updated`,
     /// `log`, `process`, `gap`), and the ids and times that this type needs.
     ///
-    /// # Errors Returns an [invalid](Error::is_invalid) error for any other payload, and for a payload of more than
+    /// # Errors
+    /// Returns an [invalid](Error::is_invalid) error for any other payload, and for a payload of more than
     /// [`EVENT_BYTES_MAX`](SpanEvent::EVENT_BYTES_MAX).
     pub fn new(payload: impl Into<String>) -> Result<Self, Error> {
         let payload = payload.into();

@@ -23,7 +23,8 @@ impl TryFrom<opentelemetry::trace::TraceId> for TraceId {
 
     /// Converts the SDK's id.
     ///
-    /// # Errors Returns an [invalid](Error::is_invalid) error for all zeros, which OpenTelemetry reserves for "no id".
+    /// # Errors
+    /// Returns an [invalid](Error::is_invalid) error for all zeros, which OpenTelemetry reserves for "no id".
     fn try_from(id: opentelemetry::trace::TraceId) -> Result<Self, Error> {
         Self::from_bytes(id.to_bytes())
             .ok_or_else(|| Error::invalid("a trace id must not be all zeros"))
@@ -45,7 +46,8 @@ impl TryFrom<opentelemetry::trace::SpanId> for SpanId {
 
     /// Converts the SDK's id.
     ///
-    /// # Errors Returns an [invalid](Error::is_invalid) error for all zeros, which OpenTelemetry reserves for "no id".
+    /// # Errors
+    /// Returns an [invalid](Error::is_invalid) error for all zeros, which OpenTelemetry reserves for "no id".
     fn try_from(id: opentelemetry::trace::SpanId) -> Result<Self, Error> {
         Self::from_bytes(id.to_bytes())
             .ok_or_else(|| Error::invalid("a span id must not be all zeros"))
@@ -83,8 +85,8 @@ macro_rules! hex_id {
 
             /// Reads the hex digits, of either case.
             ///
-            /// # Errors Returns an [invalid](Error::is_invalid) error for any other length or character, and for all
-            /// zeros.
+            /// # Errors
+            /// Returns an [invalid](Error::is_invalid) error for any other length or character, and for all zeros.
             fn from_str(text: &str) -> Result<Self, Error> {
                 let refused = || Error::invalid(concat!($what, " hex digits, not all zero"));
                 let mut bytes = [0; $bytes];

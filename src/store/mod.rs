@@ -234,7 +234,8 @@ pub trait SharedLog: Send + Sync {
     /// stands for every stream. It may leave some of these streams to the next wait. Its cost must not depend on the
     /// traffic of other streams.
     ///
-    /// # Errors Returns an error if the store cannot be read.
+    /// # Errors
+    /// Returns an error if the store cannot be read.
     fn wait_streams(
         &self,
         streams: &[(StreamKey, Sequence)],
@@ -336,7 +337,7 @@ pub struct RecoveredEvents {
 }
 
 impl RecoveredEvents {
-    /// Creates the result from opening events whose writer is gone, and those of this writer that others closed.
+    /// Creates the result from opening events whose writer is gone, and events of this writer that others closed.
     pub fn new(abandoned: Vec<AbandonedEvent>, reopened: Vec<StoredEvent>) -> Self {
         Self {
             abandoned,

@@ -44,7 +44,8 @@ impl SpanSink {
         }
     }
 
-    /// Returns the process of the spans: that of the log's newest tracer provider, or a new one if there is none.
+    /// Returns the process of the spans. It is the process of the log's newest tracer provider, or a new process if
+    /// there is no provider.
     pub(crate) fn source(&self) -> u32 {
         *self.source.get_or_init(|| {
             self.parts.processes.newest().unwrap_or_else(|| {
