@@ -1,8 +1,8 @@
 // What the dashboard costs a browser: real pages of a real server in headless Chromium, measured
 // from outside.
 //
-// cargo build --release -p livespan-benches --bench dashboard_load &&
-// node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
+// cargo build --release -p livespan-benches --bench dashboard_load && node benches/dashboard.mjs
+// [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
 //     [--assets src/dashboard/bundle]   the page's files from a folder instead of the server's, to try a change without building the crate
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`,
@@ -10,15 +10,15 @@
 //
 // How it is measured
 // - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until
-//   the page has drawn a frame with rows and has run one more task.
+//   the page has drawn rows and run one more task.
 // - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is
 //   the time of all tasks of the page's main thread between two animation frames, from Chromium's
 //   trace. `cpu` is the part of `work` in which the thread had a processor; it stays comparable on
 //   a busy machine. `interval` is the time between two animation frames as the page sees it, which
 //   includes everything else: raster, compositor, other programs.
-// - search: ten searches one after the other. Measured are the frame that runs and draws each
-//   search, and the time from the input event of the search field until the page has drawn the new
-//   count of matches.
+// - search: ten searches one after the other. Two figures are measured for each: the frame that
+//   runs and draws the search, and the time from the search field's input event until the new count
+//   of matches is drawn.
 // - peer: the plainest page of that size (thirty rows of text) scrolls in the same way; another
 //   page does nothing in each frame. These figures show the cost of the machine and its browser
 //   alone. They have no bound.
@@ -27,8 +27,9 @@
 //   page in a third window shows how much time the machine had left. The busy trace reaches the
 //   page's limit after 20 seconds. At the end the page must report the events that it did not keep,
 //   and its counts must equal the server's.
-// - size: every file that the page and its workers request, as the server sends it to a client that
-//   accepts gzip. "First look" counts the files that the page needs to show a list or a trace.
+// - size: every file that the page and its workers request, in the size that the server sends to a
+//   client that accepts gzip. "First look" counts only the files that are needed to show a list or
+//   a trace.
 //
 // The exit status is 1 if a figure exceeds its bound. A case with a `cpu` figure has its bound on
 // that figure, because other programs hardly change it.

@@ -1,6 +1,7 @@
 //! The log as a hub under load: how fast events reach the clients, and what that costs. It is
-//! compared with a raw TCP server that writes the bytes of the same worker (the limit of the
-//! loopback), and with the usual alternative, axum's `Sse` over a `broadcast` channel.
+//! compared with two peers. One is a raw TCP server that writes the bytes of the same worker, which
+//! is the limit of the loopback. The other is the usual alternative: axum's `Sse` over a
+//! `broadcast` channel.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among
 //! `fanout`, `closed`, `paced`, `storm`, `turns`, `replay`, `latency`, `idle`, `stalled`, `quiet`

@@ -217,9 +217,9 @@ fn counted(encoding: &mut Encoding, side: Side) {
     }
 }
 
-/// The functions that write a payload on the worker: one writes a start that fits the template of
-/// an earlier one, the other the end of a span whose start is cached. All spans of [`make_spans`]
-/// except the first two take this path.
+/// The functions that write a payload on the worker. One writes a start that fits the template of
+/// an earlier start. The other writes the end of a span whose start is cached. All spans of
+/// [`make_spans`] except the first two take this path.
 const WRITING: [(&str, &str); 2] = [
     (
         "started",

@@ -1,14 +1,17 @@
-//! The cost of a span for the thread that makes it, compared with the SDK's own `BatchSpanProcessor` in the same run:
+//! The cost of a span for the thread that makes it, compared with the SDK's own
+//! `BatchSpanProcessor` in the same run:
 //!
-//! - `cargo bench -p livespan-benches --bench span_cost -- cpu`: CPU time of a start and an end with 4 attributes, over
-//!   that of a provider without a processor, through the tracer's API and through `tracing`, with one thread and with
-//!   two;
-//! - `… -- calls`: one call of the processor: undisturbed, with readers, with a hung store, and with a full buffer;
+//! - `cargo bench -p livespan-benches --bench span_cost -- cpu`: CPU time of a start and an end
+//!   with 4 attributes, minus that of a provider without a processor; it covers the tracer's API
+//!   and `tracing`, with one and two threads;
+//! - `… -- calls`: one call of the processor: undisturbed, with readers, with a hung store, and
+//!   with a full buffer;
 //! - `… -- loop`: the number of lost spans if they are made as fast as possible;
-//! - `… -- process`: CPU time of the whole process per span, compared with an exporter that encodes OTLP and sends
-//!   nothing.
+//! - `… -- process`: CPU time of the whole process per span, compared with an exporter that encodes
+//!   OTLP and sends nothing.
 //!
-//! Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
+//! Cases are interleaved in rounds, and medians are printed: compare the ratios, not the
+//! nanoseconds.
 
 #[path = "span_cost/calls.rs"]
 mod calls;

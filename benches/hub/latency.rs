@@ -1,5 +1,5 @@
-//! The time from an event's dispatch until its bytes are at the client, at rates so low that everything is idle between
-//! two events, and at 1,000 events a second.
+//! The time from an event's dispatch until its bytes are at the client. It is measured at rates so
+//! low that everything is idle between two events, and at 1,000 events a second.
 
 use livespan::SpanEvent;
 

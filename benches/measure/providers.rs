@@ -55,9 +55,10 @@ impl SpanProcessor for PeerProcessor {
 
 /// The least work with which any processor could hand starts and ends over to another thread.
 ///
-/// At a start, it reads the clock, because the SDK reveals the start time only with a copy of the span. At a start and
-/// an end, it locks one of a few buffers, draws a sequence number and copies the bytes of a record, which it does not
-/// encode. A start also stores a word that its end reads, as livespan does so that the end need not repeat the start.
+/// At a start, it reads the clock, because the SDK reveals the start time only with a copy of the
+/// span. At a start and an end, it locks one of a few buffers, draws a sequence number and copies
+/// the bytes of a fixed record. A start also stores a word that its end reads, as livespan does so
+/// that the end need not repeat the start.
 #[derive(Debug)]
 struct Least {
     buffers: [SpinMutex<(Box<[u8]>, usize)>; 8],

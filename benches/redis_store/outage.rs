@@ -1,5 +1,5 @@
-//! The cost of a span's start and end for the thread that makes it, in CPU time and voluntary context switches, while
-//! Redis answers, is stopped, is full, and is gone.
+//! The cost of a span's start and end for the thread that makes it, in CPU time and voluntary
+//! context switches. It is measured while Redis answers, is stopped, is full, and is gone.
 
 use std::time::{Duration, Instant};
 

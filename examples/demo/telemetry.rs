@@ -25,8 +25,8 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::{self, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// Returns the tracer provider of one logical service. livespan reads the provider's spans
-/// directly, without the SDK's copies.
+/// Returns the tracer provider of one logical service. It also reports the changes of open spans to
+/// livespan.
 pub(crate) fn provider(live: &LiveSpans, service: &'static str) -> LiveTracerProvider {
     live.tracer_provider(SdkTracerProvider::builder().with_resource(resource(service)))
 }

@@ -24,9 +24,9 @@
 //! The attributes `livespan.panicked` and `livespan.cancelled` (`true`) set the outcome of a span.
 //! `livespan.awaiting` (a text) sets its await point. They are not shown as attributes.
 //!
-//! A span is *lost* when its process is silent for five times the interval at which it used to send
-//! its open spans again, and for at least [`OtlpReceiver::SILENCE_MIN`]. The silence of a process
-//! that never sends an open span twice means nothing, so its spans stay open.
+//! A span is *lost* when its process has been silent for five times its usual interval between two
+//! reports of an open span, and for at least [`OtlpReceiver::SILENCE_MIN`]. The silence of a
+//! process that never sends an open span twice means nothing, so its spans stay open.
 
 pub(crate) mod budget;
 mod config;

@@ -154,8 +154,9 @@ pub(super) fn of_own_thread() -> Option<Arc<ActiveTest>> {
     OWN.try_with(|own| own.borrow().clone()).ok().flatten()
 }
 
-/// Returns the test to which this thread's work belongs, if it can be determined: the test whose
-/// body it runs, the test of its runtime, or the only running test.
+/// Returns the test to which this thread's work belongs. This is the test whose body it runs, or
+/// else the test of its runtime, or else the only running test. Returns `None` if it cannot be
+/// determined.
 pub(super) fn of_this_thread() -> Option<Arc<ActiveTest>> {
     if let Some(own) = of_own_thread() {
         return Some(own);

@@ -1,5 +1,5 @@
-//! The page must be usable by everybody: controls can be clicked where they are drawn, at any
-//! width; the page is readable in both themes; and it can be navigated by keyboard.
+//! Everybody must be able to use the page. Controls can be clicked where they are drawn, at any
+//! width. The page is readable in both themes. It can be navigated by keyboard.
 
 use opentelemetry::{
     Context, KeyValue,

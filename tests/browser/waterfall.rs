@@ -356,7 +356,8 @@ async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
     browser
         .until("followed, it shows what runs", &count(1 + 2 + 5))
         .await;
-    // Presses the mouse at a point of the row where no mark is painted.
+    // Clicks the element under a point near the row's left edge, as the pointer would. No mark is
+    // painted there.
     let press_at = |what: &str| {
         format!(
             "const {{ left, top, height }} = {what}.getBoundingClientRect();

@@ -1,6 +1,10 @@
-//! Collects past and current problems: failed, panicked, lost and slow spans and ERROR logs since a
-//! given event; open spans that fail, block a thread, wait for long or take longer than usual; and
-//! events that the log lost. It runs on the task of a request.
+//! Collects past and current problems:
+//!
+//! - failed, panicked, lost and slow spans, and ERROR logs, since a given event;
+//! - open spans that fail, block a thread, wait for long or take longer than usual;
+//! - events that the log lost.
+//!
+//! It runs on the task of a request.
 
 use crate::{
     live_spans::LiveSpans,

@@ -1,5 +1,5 @@
-//! The changes between the start and the end of a span: every kind of change, through every API,
-//! for exported and other spans, as readers see them while the span is open.
+//! The changes between the start and the end of a span, as readers see them while the span is open.
+//! The tests make every kind of change through every API, on exported and other spans.
 
 use std::{
     collections::BTreeMap,

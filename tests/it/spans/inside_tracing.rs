@@ -24,7 +24,7 @@ use super::{
 };
 use crate::support::{PATIENCE, block_on, until};
 
-/// A log, and a provider whose spans the log reads directly.
+/// A log, and a provider that also reports the changes of open spans to it.
 struct Shown {
     live: LiveSpans,
     provider: LiveTracerProvider,

@@ -1,6 +1,6 @@
 //! Spans that share an id: two that are open at once (as in the host and the worker of a function
-//! runtime), two after each other, in two traces, or of two providers. Each end has the data of its
-//! own span.
+//! runtime), two after each other, and two in different traces or providers. Each end has the data
+//! of its own span.
 
 use std::time::{Duration, SystemTime};
 

@@ -126,7 +126,7 @@ impl RpcMessage {
 }
 
 impl RpcRequest {
-    /// Checks that the request's description of itself in the body agrees with its headers.
+    /// Checks the protocol's revision, and that the request's headers agree with its body.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), RpcError> {
         let header = |name: &str| {
             let value = headers.get(name)?;

@@ -281,8 +281,8 @@ async fn what_cannot_be_read_is_refused_with_what_to_change() {
     );
 }
 
-/// The method, path, content type and content encoding of a request with the body `{}`; then the status, the content
-/// type and one further header of its answer, and the code of its message.
+/// The method, path, content type and content encoding of a request with the body `{}`. Then the
+/// status, content type and one further header of its response, and the code of its message.
 type AnsweredRequest = (
     [&'static str; 4],
     u16,
