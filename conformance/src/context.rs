@@ -89,6 +89,8 @@ pub(crate) struct Setup {
     pub(crate) follower: Option<Box<Open>>,
     pub(crate) inject: Option<Box<Inject>>,
     pub(crate) lifetime: Lifetime,
+    /// Whether the store evicts many events at once, and keeps more than its bounds until then.
+    pub(crate) evicts_in_lumps: bool,
     /// The skipped checks, each with its reason.
     pub(crate) skipped: Vec<(&'static str, &'static str)>,
     pub(crate) seed: u64,
@@ -121,6 +123,11 @@ pub(crate) struct CheckContext<'a> {
 }
 
 impl<'a> CheckContext<'a> {
+    /// Events that a store which evicts in lumps may keep beyond twice its bound.
+    const LUMP_EVENTS: usize = 256;
+    /// Bytes that such a store may keep beyond twice its bound.
+    const LUMP_BYTES: usize = 64 * 1024;
+
     pub(crate) fn new(setup: &'a Setup, step_log: &'a StepLog) -> Self {
         Self { setup, step_log }
     }
@@ -196,6 +203,24 @@ impl<'a> CheckContext<'a> {
             self.step_log.note(format!("inject {fault:?}"));
         }
         injected
+    }
+
+    /// Returns how many events a store may keep if retention allows `max`.
+    pub(crate) fn most_events(&self, max: usize) -> usize {
+        if self.setup.evicts_in_lumps {
+            2 * max + Self::LUMP_EVENTS
+        } else {
+            max
+        }
+    }
+
+    /// Returns how many payload bytes a store may keep if retention allows `max`.
+    pub(crate) fn most_bytes(&self, max: usize) -> usize {
+        if self.setup.evicts_in_lumps {
+            2 * max + Self::LUMP_BYTES
+        } else {
+            max
+        }
     }
 
     pub(crate) fn reopens(&self) -> bool {

@@ -21,6 +21,7 @@
 //! Methods of [`Suite`] describe the store further:
 //!
 //! - [`volatile`](Suite::volatile): the log is lost when its handle is dropped.
+//! - [`evicts_in_lumps`](Suite::evicts_in_lumps): the store exceeds the bounds of retention for a while.
 //! - [`skip_check`](Suite::skip_check): the store does not keep one of the promises.
 //! - [`faults`](Suite::faults): how to make the store fail.
 //! - [`run_only`](Suite::run_only) runs a single check.
@@ -34,7 +35,7 @@
 //! - Stored events survive a crash or a power cut.
 //! - A store that allows one writer refuses a second one.
 //!
-//! Retention is checked to a factor of two, because some stores evict events in lumps.
+//! A store may keep fewer events than retention allows, but at least half as many.
 //!
 //! # Example
 //!

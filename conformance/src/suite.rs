@@ -49,6 +49,7 @@ impl Suite {
             follower: None,
             inject: None,
             lifetime: Lifetime::Persistent,
+            evicts_in_lumps: false,
             skipped: Vec::new(),
             seed: Self::DEFAULT_SEED,
             histories: Self::DEFAULT_HISTORIES,
@@ -68,6 +69,15 @@ impl Suite {
     pub fn write_only(self) -> Self {
         Self(Setup {
             lifetime: Lifetime::WriteOnly,
+            ..self.0
+        })
+    }
+
+    /// States that the store evicts many events at once. Until then it may keep twice as many events and bytes as
+    /// retention allows, and 256 events or 64 KiB more.
+    pub fn evicts_in_lumps(self) -> Self {
+        Self(Setup {
+            evicts_in_lumps: true,
             ..self.0
         })
     }

@@ -452,6 +452,13 @@ impl Log {
             .collect()
     }
 
+    /// Returns whether it is known that retention has removed nothing of these streams.
+    pub(crate) async fn has_evicted_nothing(&self, keys: &[StreamKey]) -> bool {
+        let evicted = self.evicted_of(keys).await;
+        let is_whole = |evicted: &Option<EvictedEvents>| evicted.is_some_and(|one| one.events == 0);
+        evicted.iter().all(is_whole)
+    }
+
     /// Returns how many events retention has removed of these streams together, or `None` if unknown.
     ///
     /// The count and the oldest event belong to the same moment. Otherwise the reader would count events that are

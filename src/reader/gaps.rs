@@ -57,15 +57,21 @@ impl Reader {
         }
     }
 
-    /// Moves past removed events before `oldest`. Hands out the opening events among them that the store keeps beyond
-    /// retention.
+    /// Moves past removed events before `oldest`, but hands out the events that the store keeps beyond retention. If the
+    /// reader's streams are whole, no event of theirs is missing between these. What belongs to every stream may be: a
+    /// reader learns from its pings how much was dropped.
     pub(super) fn accept_pinned(
         &mut self,
         kept: &[StoredEvent],
         oldest: u64,
         wanted: &[StoredEvent],
+        is_whole: bool,
     ) {
         let Some(last) = kept.last().map(|event| event.sequence.get()) else {
+            if is_whole {
+                self.after = oldest - 1;
+                return;
+            }
             return self.skip_evicted(oldest - 1);
         };
         // If every event of the page is before `oldest`, more of them may follow.
@@ -81,7 +87,12 @@ impl Reader {
         self.queue_stored(earlier);
         self.after = unreported;
         let gone = to - self.after - later.len() as u64;
-        let missed = (self.scope.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
+        let is_all = self.scope.keys.is_empty() && self.scope.filter.is_none();
+        let missed = if is_whole {
+            Some(0)
+        } else {
+            is_all.then_some(gone)
+        };
         self.report_gap(to, missed);
         self.after = to;
         self.queue_stored(later);

@@ -49,6 +49,7 @@ impl Reader {
     }
 
     pub(super) fn read_page(&self, after: u64) -> PageQuery {
+        let log = Arc::clone(&self.log);
         let store = Arc::clone(&self.log.store);
         let after = Sequence::new(after);
         let keys = self.scope.keys.clone();
@@ -61,11 +62,16 @@ impl Reader {
             } else {
                 store.read_streams_after(&keys, after, limit).await?
             };
+            let oldest_after = store.oldest().get();
+            // Asked after the read: what the page lacks is counted by then.
+            let is_behind = !keys.is_empty() && after.get() + 1 < oldest_after;
+            let is_whole = is_behind && log.has_evicted_nothing(&keys).await;
             Ok(Page {
                 events,
                 oldest_before,
-                oldest_after: store.oldest().get(),
+                oldest_after,
                 bound,
+                is_whole,
             })
         })
     }
@@ -141,14 +147,21 @@ impl Reader {
         let oldest = page.oldest_before.min(bound);
         let next = self.after + 1;
         if next < oldest && (is_keyed || first(wanted) != Some(next)) {
-            self.accept_pinned(page.between(next, oldest), oldest, wanted);
+            let kept = page.between(next, oldest);
+            self.accept_pinned(kept, oldest, wanted, page.is_whole);
             wanted = page.between(self.after + 1, bound);
             if self.after + 1 < oldest || wanted.is_empty() {
                 return;
             }
         }
         if is_keyed {
-            if let Some(wanted) = self.accept_removed_since(wanted, page.oldest_after.min(bound)) {
+            let oldest = page.oldest_after.min(bound);
+            let wanted = if page.is_whole {
+                Some(wanted)
+            } else {
+                self.accept_removed_since(wanted, oldest)
+            };
+            if let Some(wanted) = wanted {
                 self.accept_stream_events(wanted, bound);
             }
             return;
@@ -172,8 +185,9 @@ impl Reader {
     /// events, or begun to keep them beyond retention. Returns the events after them, unless another page must be read
     /// first.
     ///
-    /// A store reads a page at one moment and removes the oldest events first. So events can be missing only before the
-    /// first event of the page that is within retention. An opening event may be kept beyond it.
+    /// A store reads a page at one moment and removes the oldest events of a stream first. So events can be missing only
+    /// before the first event of the page that is not kept beyond retention, as an opening event may be. Of several
+    /// streams, one may have been removed while the store keeps another.
     fn accept_removed_since<'a>(
         &mut self,
         wanted: &'a [StoredEvent],
@@ -183,7 +197,9 @@ impl Reader {
             return Some(wanted);
         }
         let found = wanted.partition_point(|event| event.sequence.get() < oldest);
-        let is_surely_retained = |event: &StoredEvent| !matches!(event.pin, Pinning::Open(_));
+        let is_one = self.scope.keys.len() == 1;
+        let is_surely_retained =
+            |event: &StoredEvent| is_one && !matches!(event.pin, Pinning::Open(_));
         let (found, rest) = wanted.split_at(found);
         let retained = found.iter().position(is_surely_retained);
         let unsure = retained.map_or(found, |place| found.get(..=place).unwrap_or_default());

@@ -99,6 +99,7 @@ const MODULES: &[&str] = &[
     "store::sqlite::file::check",
     "store::sqlite::file",
     "store::sqlite::schema",
+    "store::sqlite::carried",
     "store::sqlite::open_events",
     "store::sqlite::stream_ids",
     "store::sqlite::state",

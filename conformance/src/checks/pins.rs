@@ -1,8 +1,12 @@
 //! Checks of opening events: the store keeps them beyond retention until they are closed, within bounds.
 
-use livespan::{Retention, store::StoredEvent};
+use livespan::{
+    Retention,
+    store::{StoredEvent, StreamKey},
+};
 
 use crate::{
+    checks::retention::counts_exactly,
     context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Scope, same_events},
@@ -96,7 +100,9 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
 
 pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     const BATCH: usize = 4096;
-    let location = context.location_with(Retention::default().events(10))?;
+    // So many events may stay in addition, because they belong to an open stream.
+    const KEPT: usize = 10;
+    let location = context.location_with(Retention::default().events(KEPT))?;
     let mut handle = context.open(&location)?;
     let mut token = 0..;
     for _ in 0..Retention::PINNED_EVENTS_MAX / BATCH + 2 {
@@ -111,14 +117,14 @@ pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     within(
         kept.len(),
         opened,
-        Retention::PINNED_EVENTS_MAX,
+        Retention::PINNED_EVENTS_MAX + KEPT,
         "opening events beyond retention",
     )?;
 
-    let location = context.location_with(Retention::default().events(10))?;
+    let location = context.location_with(Retention::default().events(KEPT))?;
     let mut handle = context.open(&location)?;
     let large = 200_000;
-    for token in (0..).take(Retention::PINNED_BYTES_MAX / large + 5) {
+    for token in (0..).take(Retention::PINNED_BYTES_MAX / large + 15) {
         let event = TestEvent::new(vec![b'x'; large]).opening(token);
         handle.append(&[event.on(stream("a"))])?;
     }
@@ -126,7 +132,7 @@ pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     within(
         kept.iter().map(|event| event.payload.len()).sum(),
         opened * large,
-        Retention::PINNED_BYTES_MAX,
+        Retention::PINNED_BYTES_MAX + KEPT * large,
         "payload bytes of opening events beyond retention",
     )
 }
@@ -142,6 +148,55 @@ fn beyond_retention(handle: &mut Handle) -> Outcome<(usize, Vec<StoredEvent>)> {
     kept.retain(|event| event.sequence.get() < oldest);
     let opened = usize::try_from(opened.min(oldest - 1)).unwrap_or(usize::MAX);
     Ok((opened, kept))
+}
+
+pub(crate) fn keeps_open_streams_whole(context: &CheckContext<'_>) -> Outcome {
+    const MAX: usize = 400;
+    let location = context.location_with(Retention::default().events(MAX))?;
+    let mut handle = context.open(&location)?;
+    let mut model = Model::default();
+    let (small, large) = (stream("small"), stream("large"));
+    let mut begun = vec![TestEvent::new("start").on(small).opening(1)];
+    begun.extend((0..MAX / 16).map(|step| TestEvent::new(step.to_string()).on(small)));
+    begun.push(TestEvent::new("start").on(large).opening(1));
+    begun.extend((0..MAX / 2).map(|step| TestEvent::new(step.to_string()).on(large)));
+    handle.put(&mut model, &begun)?;
+    for batch in 0..60_u64 {
+        let ended = (0..20).map(|number| stream(format!("ended {}", batch * 20 + number)));
+        let ended = ended.flat_map(|key| {
+            let started = TestEvent::new("start").on(key).opening(7);
+            [started, TestEvent::new("end").on(key).closing(7)]
+        });
+        let mut events: Vec<TestEvent> = ended.collect();
+        if batch % 10 == 0 {
+            events.push(TestEvent::new(batch.to_string()).on(small));
+        }
+        handle.put(&mut model, &events)?;
+        is_whole(&handle, &model, small)?;
+        counts_exactly(&handle, &model, large)?;
+    }
+    handle.put(&mut model, &[TestEvent::new("end").on(small).closing(1)])?;
+    is_whole(&handle, &model, small)?;
+    handle.check(&model, &Scope::All, 0, ANY)
+}
+
+/// Checks that every event of the stream can be read, and that none counts as evicted.
+fn is_whole(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
+    let scope = streams(&[key]);
+    let promise = format!(
+        "all events of {}, which is open, stay while ended streams can go",
+        scope.show()
+    );
+    let expected = model.events(1..=model.head(), &scope);
+    let evicted = handle.evicted(&[key])?.pop().flatten();
+    let evicted = evicted.map_or(0, |evicted| evicted.events);
+    same(format!("{promise}: evicted()"), &0, &evicted)?;
+    let sequences = |events: Vec<StoredEvent>| -> Vec<u64> {
+        let sequences = events.iter().map(|event| event.sequence.get());
+        sequences.collect()
+    };
+    let came = handle.read(&scope, 0, ANY)?;
+    same(promise, &sequences(expected), &sequences(came))
 }
 
 fn within(came: usize, opened: usize, most: usize, what: &str) -> Outcome {

@@ -19,36 +19,52 @@ use crate::{
     test_event::{TestEvent, mixed, stream},
 };
 
-/// Events that a store may keep beyond twice its bound, because some stores evict in lumps.
-const LUMP_EVENTS: u64 = 256;
-/// Bytes that a store may keep beyond twice its bound, for the same reason.
-const LUMP_BYTES: usize = 64 * 1024;
-
 pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
-    for max in [1_u16, 100] {
-        let location = context.location_with(Retention::default().events(max.into()))?;
+    for max in [1, 100] {
+        let location = context.location_with(Retention::default().events(max))?;
         let mut handle = context.open(&location)?;
         let mut model = Model::default();
         for batch in 0..100 {
             handle.put(&mut model, &mixed(batch * 20..=batch * 20 + 19))?;
-            let kept = handle.head() + 1 - handle.oldest();
-            let least = u64::from(max).min(model.head()).div_ceil(2);
+            let kept = kept(&handle)?;
+            let appended = usize::try_from(model.head()).unwrap_or(usize::MAX);
+            let least = max.min(appended).div_ceil(2);
             holds(
-                kept >= least,
+                kept.len() >= least,
                 format!("retention of {max} events evicts no event too early"),
                 format!("at least {least} events"),
-                format!("{kept} events, {} to {}", handle.oldest(), handle.head()),
+                format!("{}, {} to {}", kept.len(), handle.oldest(), handle.head()),
             )?;
             handle.check(&model, &Scope::All, 0, ANY)?;
         }
-        let most = 2 * u64::from(max) + LUMP_EVENTS;
+        let most = context.most_events(max);
         let bound = format!("at most {most} events");
         settle(&mut handle, &mut model, &bound, |handle, _| {
-            handle.head() + 1 - handle.oldest() <= most
+            Ok(kept(handle)?.len() <= most)
         })?;
         read_around_oldest(&handle, &model)?;
     }
-    Ok(())
+    open_streams_count(context)
+}
+
+/// Checks that the bound includes the events of open streams that stay longer than others, but for opening events.
+fn open_streams_count(context: &CheckContext<'_>) -> Outcome {
+    const MAX: usize = 100;
+    let location = context.location_with(Retention::default().events(MAX))?;
+    let mut handle = context.open(&location)?;
+    let mut model = Model::default();
+    for batch in 0..40_u64 {
+        let key = stream(format!("open {}", batch % 8));
+        let mut events = vec![TestEvent::new("start").on(key).opening(batch)];
+        events.extend(vec![TestEvent::new("on").on(key); 9]);
+        handle.put(&mut model, &events)?;
+    }
+    let most = context.most_events(MAX) + model.open().len();
+    let bound = format!("at most {most} events, opening events among them");
+    settle(&mut handle, &mut model, &bound, |handle, _| {
+        Ok(kept(handle)?.len() <= most)
+    })?;
+    handle.check(&model, &Scope::All, 0, ANY)
 }
 
 pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
@@ -60,7 +76,7 @@ pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
     let payload = |byte| TestEvent::new(vec![byte; PAYLOAD]).on(stream("a"));
     for byte in b'a'..=b'z' {
         handle.put(&mut model, &vec![payload(byte); 20])?;
-        let kept = kept_bytes(&handle, &model);
+        let kept = kept_bytes(&handle)?;
         let least = (MAX / 4).min(PAYLOAD * 20);
         holds(
             kept >= least,
@@ -69,10 +85,10 @@ pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
             kept.to_string(),
         )?;
     }
-    let most = 2 * MAX + LUMP_BYTES;
+    let most = context.most_bytes(MAX);
     let bound = format!("at most {most} payload bytes");
-    settle(&mut handle, &mut model, &bound, |handle, model| {
-        kept_bytes(handle, model) <= most
+    settle(&mut handle, &mut model, &bound, |handle, _| {
+        Ok(kept_bytes(handle)? <= most)
     })?;
     read_around_oldest(&handle, &model)?;
 
@@ -100,7 +116,7 @@ pub(crate) fn retains_by_age(context: &CheckContext<'_>) -> Outcome {
     let last = handle.put(&mut model, &mixed(1..=30))? + 29;
     let bound = format!("oldest() after {last}, because the events up to {last} are too old");
     settle(&mut handle, &mut model, &bound, |handle, _| {
-        handle.oldest() > last
+        Ok(handle.oldest() > last)
     })?;
     read_around_oldest(&handle, &model)?;
 
@@ -150,7 +166,7 @@ fn gone(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
 
 /// Checks that the count of `evicted()` lies between two numbers: the number of unreadable events just before the call,
 /// and just after it. These may differ, because a store may evict at any time.
-fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
+pub(crate) fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let of_stream = |events: Vec<StoredEvent>| {
         let own = events.iter().filter(|event| event.key == Some(key));
         own.count() as u64
@@ -176,33 +192,38 @@ fn settle(
     handle: &mut Handle,
     model: &mut Model,
     bound: &str,
-    condition: impl Fn(&Handle, &Model) -> bool,
+    condition: impl Fn(&Handle, &Model) -> Outcome<bool>,
 ) -> Outcome {
     let settled = Handle::until(handle.timeout, || {
-        if condition(handle, model) {
+        if condition(handle, model)? {
             return Ok(Some(()));
         }
         handle.recover_open_events()?;
         handle.put(model, &[TestEvent::new("later")])?;
         Ok(None)
     })?;
-    settled.ok_or_else(|| {
-        Violation::new(
-            "retention evicts old events",
-            bound,
-            format!(
-                "events {} to {}, {} payload bytes",
-                handle.oldest(),
-                handle.head(),
-                kept_bytes(handle, model)
-            ),
-        )
-    })
+    if settled.is_some() {
+        return Ok(());
+    }
+    let (events, bytes) = (kept(handle)?.len(), kept_bytes(handle)?);
+    Err(Violation::new(
+        "retention evicts old events",
+        bound,
+        format!(
+            "{events} events, {} to {}, {bytes} payload bytes",
+            handle.oldest(),
+            handle.head()
+        ),
+    ))
 }
 
-fn kept_bytes(handle: &Handle, model: &Model) -> usize {
-    let kept = model.events(handle.oldest()..=handle.head(), &Scope::All);
-    kept.iter().map(|event| event.payload.len()).sum()
+/// Returns every event that can be read, wherever it is.
+fn kept(handle: &Handle) -> Outcome<Vec<StoredEvent>> {
+    handle.read(&Scope::All, 0, ANY)
+}
+
+fn kept_bytes(handle: &Handle) -> Outcome<usize> {
+    Ok(kept(handle)?.iter().map(|event| event.payload.len()).sum())
 }
 
 fn read_around_oldest(handle: &Handle, model: &Model) -> Outcome {

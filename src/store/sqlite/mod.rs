@@ -1,9 +1,11 @@
 //! The event log in one SQLite file: the public type.
 //!
 //! Its parts, from the file up: [`file`] (its path, lock and identity), [`schema`] (tables), [`state`] (the writer's
-//! state in memory), [`writer`] and [`retention`] (transactions), [`maintenance`] (a thread that trims the file between
-//! appends), [`queries`], [`read_pool`] (threads that read), [`follow`] (a file that another process writes).
+//! state in memory), [`carried`] (running traces that retention passes over), [`writer`] and [`retention`]
+//! (transactions), [`maintenance`] (a thread that trims the file between appends), [`queries`], [`read_pool`] (threads
+//! that read), [`follow`] (a file that another process writes).
 
+pub(crate) mod carried;
 pub(crate) mod file;
 pub(crate) mod follow;
 pub(crate) mod maintenance;
@@ -76,6 +78,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// frame, and a stream as twice its name. With payloads of 300 bytes, the file is 1.17 times as large as these bytes
 /// (measured). It is never more than twice as large. Space that retention frees is reused; free space beyond an eighth
 /// of the file is returned to the file system.
+///
+/// While a stream is open, such as a trace that runs, all its events stay, within a
+/// [share](Retention::CARRIED_DIVISOR) of the bounds. Once it has ended, they go when the last one is too old, or when
+/// others need the share.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///

@@ -4,7 +4,7 @@
 //! The file's table is updated only every few thousand events, so an event that opens and closes in between is never
 //! written to it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::{Connection, params};
 
@@ -25,13 +25,19 @@ pub(crate) struct PinKey {
 pub(crate) struct OpenEvent {
     pub(crate) sequence: u64,
     pub(crate) bytes: u64,
+    /// Whether it stayed when retention passed it, because it was open. It is set when the event is closed.
+    pub(crate) is_kept: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct OpenEvents {
     by_key: HashMap<PinKey, OpenEvent>,
     by_sequence: BTreeMap<u64, PinKey>,
-    /// Bytes of the open events that retention has passed.
+    /// How many open events each stream has.
+    by_owner: HashMap<i64, usize>,
+    /// The open events that stay although retention has passed them, and their bytes. Those of carried streams are not
+    /// among them.
+    kept: HashSet<u64>,
     kept_bytes: u64,
     /// The file's table has all changes up to this sequence, except for the keys in `stale`.
     checked: u64,
@@ -44,6 +50,7 @@ impl OpenEvents {
         connection: &Connection,
         checked: u64,
         oldest: u64,
+        is_carried: impl Fn(i64, u64) -> bool,
     ) -> rusqlite::Result<Self> {
         let mut set = Self {
             checked,
@@ -60,12 +67,13 @@ impl OpenEvents {
             let opened = OpenEvent {
                 sequence: number(row.get(2)?),
                 bytes: number(row.get(3)?),
+                is_kept: false,
             };
-            if opened.sequence < oldest {
+            if opened.sequence < oldest && !is_carried(key.owner, opened.sequence) {
+                set.kept.insert(opened.sequence);
                 set.kept_bytes += opened.bytes;
             }
-            set.by_key.insert(key, opened);
-            set.by_sequence.insert(opened.sequence, key);
+            set.insert(key, opened);
         }
         Ok(set)
     }
@@ -76,25 +84,51 @@ impl OpenEvents {
 
     /// Adds an opening event and returns the one that it replaces. Beyond the bound, the event is not added, and
     /// retention treats it like any other event.
-    pub(crate) fn open(
-        &mut self,
-        key: PinKey,
-        opened: OpenEvent,
-        oldest: u64,
-    ) -> Option<OpenEvent> {
+    pub(crate) fn open(&mut self, key: PinKey, opened: OpenEvent) -> Option<OpenEvent> {
         if self.by_key.len() >= Retention::PINNED_EVENTS_MAX {
             return None;
         }
-        let replaced = self.close(key, oldest);
-        self.by_key.insert(key, opened);
-        self.by_sequence.insert(opened.sequence, key);
+        let replaced = self.close(key);
+        self.insert(key, opened);
         replaced
     }
 
-    pub(crate) fn close(&mut self, key: PinKey, oldest: u64) -> Option<OpenEvent> {
-        let closed = self.by_key.remove(&key)?;
+    fn insert(&mut self, key: PinKey, opened: OpenEvent) {
+        self.by_key.insert(key, opened);
+        self.by_sequence.insert(opened.sequence, key);
+        *self.by_owner.entry(key.owner).or_default() += 1;
+    }
+
+    /// Returns the streams with open events that stay although retention has passed them.
+    pub(crate) fn streams_with_kept(&self) -> impl Iterator<Item = i64> {
+        let keys = self
+            .kept
+            .iter()
+            .filter_map(|kept| self.by_sequence.get(kept));
+        keys.map(|key| key.owner).filter(|owner| *owner > 0)
+    }
+
+    /// Returns the streams with open events.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = i64> {
+        self.by_owner.keys().copied().filter(|owner| *owner > 0)
+    }
+
+    /// Returns whether the stream has open events.
+    pub(crate) fn is_open(&self, stream: i64) -> bool {
+        self.by_owner.contains_key(&stream)
+    }
+
+    pub(crate) fn close(&mut self, key: PinKey) -> Option<OpenEvent> {
+        let mut closed = self.by_key.remove(&key)?;
+        closed.is_kept = self.kept.remove(&closed.sequence);
         self.by_sequence.remove(&closed.sequence);
-        if closed.sequence < oldest {
+        if let Some(open) = self.by_owner.get_mut(&key.owner) {
+            *open -= 1;
+            if *open == 0 {
+                self.by_owner.remove(&key.owner);
+            }
+        }
+        if closed.is_kept {
             self.kept_bytes = self.kept_bytes.saturating_sub(closed.bytes);
         }
         if closed.sequence <= self.checked {
@@ -110,10 +144,10 @@ impl OpenEvents {
         };
         let bytes = self.by_key.get(&key).map_or(0, |opened| opened.bytes);
         if self.kept_bytes + bytes > Retention::PINNED_BYTES_MAX as u64 {
-            // Retention has not passed the event yet, so its bytes are not in `kept_bytes`.
-            self.close(key, sequence);
+            self.close(key);
             return false;
         }
+        self.kept.insert(sequence);
         self.kept_bytes += bytes;
         true
     }
@@ -168,6 +202,7 @@ mod tests {
         OpenEvent {
             sequence,
             bytes: 10,
+            is_kept: false,
         }
     }
 
@@ -190,16 +225,16 @@ mod tests {
             )
             .unwrap();
         let mut set = OpenEvents::default();
-        assert_eq!(set.open(key(1, 7), opened(1), 1), None);
-        assert_eq!(set.open(key(1, u64::MAX), opened(2), 1), None);
-        assert_eq!(set.close(key(1, 7), 1), Some(opened(1)));
+        assert_eq!(set.open(key(1, 7), opened(1)), None);
+        assert_eq!(set.open(key(1, u64::MAX), opened(2)), None);
+        assert_eq!(set.close(key(1, 7)), Some(opened(1)));
         set.checkpoint(&connection, 2).unwrap();
         assert_eq!(table(&connection), [(1, -1, 2)]);
-        assert_eq!(set.open(key(1, u64::MAX), opened(3), 1), Some(opened(2)));
-        assert_eq!(set.open(key(-1, 7), opened(4), 1), None);
+        assert_eq!(set.open(key(1, u64::MAX), opened(3)), Some(opened(2)));
+        assert_eq!(set.open(key(-1, 7), opened(4)), None);
         set.checkpoint(&connection, 4).unwrap();
         assert_eq!(table(&connection), [(-1, 7, 4), (1, -1, 3)]);
-        let read = OpenEvents::load(&connection, 4, 4).unwrap();
+        let read = OpenEvents::load(&connection, 4, 4, |_, _| false).unwrap();
         assert_eq!(read.by_key, set.by_key);
         assert_eq!(read.by_sequence, set.by_sequence);
         assert_eq!(read.kept_bytes, 10);
@@ -209,20 +244,25 @@ mod tests {
     fn what_is_kept_is_bounded_in_events_and_bytes() {
         let mut set = OpenEvents::default();
         for token in 0..=Retention::PINNED_EVENTS_MAX as u64 {
-            set.open(key(1, token), opened(token + 1), 1);
+            set.open(key(1, token), opened(token + 1));
         }
         assert_eq!(set.by_key.len(), Retention::PINNED_EVENTS_MAX);
         assert!(!set.keep(Retention::PINNED_EVENTS_MAX as u64 + 1));
         let large = OpenEvent {
             sequence: 1_000_000,
             bytes: Retention::PINNED_BYTES_MAX as u64,
+            is_kept: false,
         };
-        set.close(key(1, 1), 1);
-        set.open(key(1, 1), large, 1);
+        set.close(key(1, 1));
+        set.open(key(1, 1), large);
         assert!(set.keep(1));
         assert!(!set.keep(1_000_000));
-        assert_eq!(set.close(key(1, 1), 1), None);
-        assert_eq!(set.close(key(1, 0), 2), Some(opened(1)));
+        assert_eq!(set.close(key(1, 1)), None);
+        let kept = OpenEvent {
+            is_kept: true,
+            ..opened(1)
+        };
+        assert_eq!(set.close(key(1, 0)), Some(kept));
         assert_eq!(set.kept_bytes, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Retention keeps the file within its bounds.
 //!
-//! It deletes the oldest events in bounded steps, except those that are still open, and returns free pages to the file
-//! system. Every function runs within the writer's transaction.
+//! It deletes the oldest events in bounded steps, except those that are still open or [carried](super::carried), and
+//! returns free pages to the file system. Every function runs within the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -11,6 +11,7 @@ use crate::{
         retention::{EvictedEvents, Retention},
     },
     store::sqlite::{
+        carried::{CarriedShare, Verdict},
         open_events::{OpenEvent, PinKey},
         schema::{int, int_of, millis, number},
         state::{EVENT_BYTES, LogState, unpack},
@@ -48,9 +49,15 @@ impl From<Retention> for Limits {
 }
 
 impl Limits {
+    /// Returns what carried events may take of the bounds.
+    fn carried(self) -> CarriedShare {
+        CarriedShare::of(self.events, self.bytes)
+    }
+
     /// Returns whether the number or the bytes of events exceed their bound. Age is checked elsewhere.
     pub(crate) fn is_exceeded(self, state: &LogState) -> bool {
-        state.events > self.events || (state.bytes > self.bytes && state.events > 1)
+        let evictable = state.events.saturating_sub(state.carried.events());
+        state.events > self.events || (state.bytes > self.bytes && evictable > 1)
     }
 }
 
@@ -83,7 +90,8 @@ struct ScannedEvent {
     stream: i64,
     bytes: u64,
     closes: bool,
-    /// Whether the event is kept, because its token is still open.
+    is_carried: bool,
+    /// Whether the event is kept, because it is carried or its token is still open.
     stays: bool,
 }
 
@@ -112,42 +120,58 @@ pub(crate) fn record_commit_time(
     Ok(())
 }
 
-/// Deletes one step of the events that exceed the bounds or are too old.
+/// Events that retention passes in one step, oldest first.
+#[derive(Default)]
+struct PassedEvents {
+    events: Vec<ScannedEvent>,
+    /// The bytes for which room must be made among the carried events before the next event can be passed.
+    needs_room: Option<u64>,
+}
+
+/// Deletes one step of what is too much or too old.
 pub(crate) fn trim_step(
     connection: &Connection,
     state: &mut LogState,
     limits: Limits,
     now: u64,
 ) -> rusqlite::Result<TrimProgress> {
-    let target = trim_target(connection, state, limits, now)?;
-    let mut scanned = if target.is_met(state) {
-        Vec::new()
-    } else {
-        scan(connection, state, &target)?
-    };
-    let full = scanned.len() as u64 >= STEP_EVENTS;
-    let mut after = scanned
-        .last()
-        .map_or(state.oldest, |last| last.sequence + 1);
-    if !full {
-        // Also passes sequences without an event.
-        after = after.max(target.before.min(state.head + 1));
-        state.expires = target.expires;
+    let mut left = STEP_EVENTS;
+    loop {
+        let target = trim_target(connection, state, limits, now)?;
+        let mut scan = if target.is_met(state) {
+            PassedEvents::default()
+        } else {
+            scan(connection, state, limits, &target, left)?
+        };
+        left = left.saturating_sub(scan.events.len() as u64);
+        let is_whole = left > 0 && scan.needs_room.is_none();
+        let last = scan.events.last();
+        let mut after = last.map_or(state.oldest, |last| last.sequence + 1);
+        if is_whole {
+            // Sequences without an event are passed, too.
+            after = after.max(target.before.min(state.head + 1));
+            state.expires = target.expires;
+        }
+        if after > state.oldest {
+            trim_to(connection, state, limits, &mut scan.events, after)?;
+        }
+        let carried = evict_carried(connection, state, limits, (now, scan.needs_room), &mut left)?;
+        state.expires = state.expires.min(state.carried.expires());
+        if is_whole || left == 0 {
+            return Ok(if is_whole {
+                carried
+            } else {
+                TrimProgress::More
+            });
+        }
     }
-    if after > state.oldest {
-        trim_to(connection, state, &mut scanned, after)?;
-    }
-    Ok(if full {
-        TrimProgress::More
-    } else {
-        TrimProgress::Done
-    })
 }
 
 /// Moves `oldest` to `after`, past the scanned events.
 fn trim_to(
     connection: &Connection,
     state: &mut LogState,
+    limits: Limits,
     scanned: &mut [ScannedEvent],
     after: u64,
 ) -> rusqlite::Result<()> {
@@ -155,6 +179,7 @@ fn trim_to(
     remove(connection, state, scanned, after)?;
     state.oldest = after;
     update_first_events(connection, state, scanned, before)?;
+    save_carried(connection, state, limits, scanned)?;
     for place in 0..state.epochs.len() {
         let end = epoch_end(state, place);
         if before < end && end <= after {
@@ -162,6 +187,109 @@ fn trim_to(
         }
     }
     forget_moments(connection, after)
+}
+
+/// Writes the rows of the streams that carry scanned events. `scanned` is sorted by stream.
+fn save_carried(
+    connection: &Connection,
+    state: &mut LogState,
+    limits: Limits,
+    scanned: &[ScannedEvent],
+) -> rusqlite::Result<()> {
+    let carried = scanned.iter().filter(|event| event.is_carried);
+    let mut streams: Vec<i64> = carried.map(|event| event.stream).collect();
+    streams.dedup();
+    let mut committed = connection.prepare_cached(
+        "SELECT until FROM moment WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT 1",
+    )?;
+    let mut last =
+        connection.prepare_cached("SELECT max(sequence) FROM event WHERE stream = ?1")?;
+    for stream in streams {
+        let newest: Option<i64> = last.query_row([stream], |row| row.get(0))?;
+        if !state.open.is_open(stream) && newest.map_or(0, number) < state.oldest {
+            let until: Option<i64> = committed.query_row([newest], |row| row.get(0)).optional()?;
+            let expires = until.map_or(0, number).saturating_add(limits.age);
+            state.carried.ended(stream, expires);
+        }
+        state.carried.save(connection, stream)?;
+    }
+    Ok(())
+}
+
+/// Deletes carried events of streams that must go, at most `left` of them.
+fn evict_carried(
+    connection: &Connection,
+    state: &mut LogState,
+    limits: Limits,
+    (now, needs_room): (u64, Option<u64>),
+    left: &mut u64,
+) -> rusqlite::Result<TrimProgress> {
+    let share = limits.carried();
+    while let Some(stream) = state.carried.next_to_go(share, now, needs_room) {
+        if *left == 0 {
+            return Ok(TrimProgress::More);
+        }
+        let gone = evict_events(connection, state, stream, *left)?;
+        if gone < *left {
+            state.carried.forget(stream, state.open.is_open(stream));
+        }
+        *left -= gone;
+        state.carried.save(connection, stream)?;
+    }
+    Ok(TrimProgress::Done)
+}
+
+/// Deletes at most `limit` carried events of a stream, the oldest first; those that are open stay. Returns how many that
+/// was.
+fn evict_events(
+    connection: &Connection,
+    state: &mut LogState,
+    stream: i64,
+    limit: u64,
+) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached(
+        "SELECT sequence, octet_length(name) + octet_length(payload), pin FROM event
+         WHERE stream = ?1 AND sequence >= ?2 AND sequence < ?3 ORDER BY sequence LIMIT ?4",
+    )?;
+    let from = state.carried.from(stream);
+    let range = params![stream, int(from), int(state.oldest), int(limit)];
+    let mut rows = statement.query(range)?;
+    let mut events: Vec<(u64, u64, bool)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let closes = matches!(unpack(int_of(row, 2), None), Pinning::Close(_));
+        let bytes = number(int_of(row, 1).unwrap_or(0)) + EVENT_BYTES;
+        events.push((number(row.get(0)?), bytes, closes));
+    }
+    drop(rows);
+    let (mut gone, mut closings) = (0, 0);
+    for (sequence, bytes, closes) in &events {
+        state.events = state.events.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(*bytes);
+        state.carried.remove(stream, *sequence, *bytes);
+        if state.open.keep(*sequence) {
+            continue;
+        }
+        delete(connection, *sequence, *sequence + 1)?;
+        forget_first(connection, *sequence)?;
+        gone += 1;
+        closings += u64::from(*closes);
+    }
+    let evicted = EvictedEvents::new(gone, Some(closings));
+    update_first_event(connection, state, stream, evicted)?;
+    if let (Some((first, ..)), Some((last, ..))) = (events.first(), events.last()) {
+        let (first, last) = (state.epoch_index(*first), state.epoch_index(*last));
+        for place in first.unwrap_or(0)..=last.unwrap_or(0) {
+            sweep_epoch(connection, state, place)?;
+        }
+    }
+    Ok(events.len() as u64)
+}
+
+fn forget_first(connection: &Connection, sequence: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM shifted WHERE first = ?1")?
+        .execute([int(sequence)])?;
+    Ok(())
 }
 
 fn trim_target(
@@ -221,37 +349,54 @@ fn expired(
     }
 }
 
+/// Returns what retention passes next, at most `limit` events.
 fn scan(
     connection: &Connection,
     state: &LogState,
+    limits: Limits,
     target: &TrimTarget,
-) -> rusqlite::Result<Vec<ScannedEvent>> {
+    limit: u64,
+) -> rusqlite::Result<PassedEvents> {
     let mut statement = connection.prepare_cached(
         "SELECT sequence, stream, octet_length(name) + octet_length(payload), pin
          FROM event WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![int(state.oldest), int(STEP_EVENTS)])?;
-    let mut scanned: Vec<ScannedEvent> = Vec::new();
-    let mut bytes = 0;
+    let mut rows = statement.query(params![int(state.oldest), int(limit)])?;
+    let mut scan = PassedEvents::default();
+    // The events and bytes that go, and those that are carried.
+    let (mut gone, mut carried) = ((0, 0), (0, 0));
     while let Some(row) = rows.next()? {
-        let event = ScannedEvent {
+        let mut event = ScannedEvent {
             sequence: number(row.get(0)?),
             stream: int_of(row, 1).unwrap_or(0),
             bytes: number(int_of(row, 2).unwrap_or(0)) + EVENT_BYTES,
             closes: matches!(unpack(int_of(row, 3), None), Pinning::Close(_)),
+            is_carried: false,
             stays: false,
         };
-        // The newest event is kept even if it is too large.
-        let goes = (scanned.len() as u64) < target.events
-            || (bytes < target.bytes && event.sequence < state.head)
+        // The newest event is kept even when it is too large.
+        let goes = gone.0 < target.events
+            || (gone.1 < target.bytes && event.sequence < state.head)
             || event.sequence < target.before;
         if !goes {
             break;
         }
-        bytes += event.bytes;
-        scanned.push(event);
+        let of = (event.stream, event.bytes, state.open.is_open(event.stream));
+        let sum = match state.carried.verdict(limits.carried(), of, carried) {
+            Verdict::MakeRoom => {
+                scan.needs_room = Some(event.bytes);
+                break;
+            }
+            Verdict::Carry => {
+                event.is_carried = true;
+                &mut carried
+            }
+            Verdict::Evict => &mut gone,
+        };
+        *sum = (sum.0 + 1, sum.1 + event.bytes);
+        scan.events.push(event);
     }
-    Ok(scanned)
+    Ok(scan)
 }
 
 /// Deletes the scanned events, in runs between those that are kept because they are open.
@@ -263,9 +408,14 @@ fn remove(
 ) -> rusqlite::Result<()> {
     let mut start = state.oldest;
     for event in scanned {
-        state.events = state.events.saturating_sub(1);
-        state.bytes = state.bytes.saturating_sub(event.bytes);
-        event.stays = state.open.keep(event.sequence);
+        if event.is_carried {
+            state.carried.add(event.stream, event.bytes);
+            event.stays = true;
+        } else {
+            state.events = state.events.saturating_sub(1);
+            state.bytes = state.bytes.saturating_sub(event.bytes);
+            event.stays = state.open.keep(event.sequence);
+        }
         if event.stays {
             delete(connection, start, event.sequence)?;
             start = event.sequence + 1;
@@ -332,6 +482,7 @@ fn update_first_event(
             )?
             .execute([stream, int(evicted.events), int(closings)])?;
     } else {
+        state.carried.closed(stream);
         let bytes = state.streams.remove(connection, stream)?;
         state.bytes = state.bytes.saturating_sub(bytes);
         connection
@@ -348,14 +499,13 @@ pub(crate) fn release_closed(
     key: PinKey,
     opened: OpenEvent,
 ) -> rusqlite::Result<()> {
-    if opened.sequence >= state.oldest {
+    // Retention has not passed it, or it is carried and goes with its stream.
+    if !opened.is_kept {
         return Ok(());
     }
     delete(connection, opened.sequence, opened.sequence + 1)?;
     if key.owner > 0 {
-        connection
-            .prepare_cached("DELETE FROM shifted WHERE first = ?1")?
-            .execute([int(opened.sequence)])?;
+        forget_first(connection, opened.sequence)?;
         let evicted = EvictedEvents::new(1, Some(0));
         update_first_event(connection, state, key.owner, evicted)?;
     }
@@ -375,19 +525,31 @@ fn sweep_epoch(
         return Ok(());
     };
     let (first, end) = (epoch.start.first.get(), epoch_end(state, place));
-    let in_use = end > state.oldest || state.open.within(first, end).any(|(_, key)| key.owner > 0);
-    if in_use {
+    if end > state.oldest || has_stream_events(connection, first, end)? {
         return Ok(());
     }
     let left: Vec<(u64, PinKey)> = state.open.within(first, end).collect();
     for (sequence, key) in left {
-        state.open.close(key, state.oldest);
+        state.open.close(key);
         delete(connection, sequence, sequence + 1)?;
     }
     Ok(())
 }
 
-/// Returns the sequence that follows the last one of this epoch. For the current epoch, returns the maximum.
+/// Returns whether the file has events of single streams in `first..end`.
+pub(crate) fn has_stream_events(
+    connection: &Connection,
+    first: u64,
+    end: u64,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM event WHERE sequence >= ?1 AND sequence < ?2 AND stream <> 0 LIMIT 1",
+        )?
+        .exists(params![int(first), int(end)])
+}
+
+/// Returns the sequence that follows the last one of this epoch. The current epoch has no end.
 fn epoch_end(state: &LogState, place: usize) -> u64 {
     state
         .epochs

@@ -16,16 +16,19 @@ use crate::{
 };
 
 /// The format of new files, kept in `user_version`. A file with a higher number is from a later livespan.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 /// The migrations from format 1 to 2, from 2 to 3, and so on. A released step is never changed. A new format adds a
 /// step, and `TABLES` stays in format 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // An index of the deduplicated events. Some files of format 1 already have it.
     "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
     // The number of deleted events of each stream that still has events. The row with stream 0, a number that no stream
     // has, holds the sequence from which on deletions are counted.
     "CREATE TABLE evicted(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, closings INTEGER NOT NULL);
      INSERT INTO evicted SELECT 0, oldest, 0 FROM state;",
+    // The streams that keep events below `oldest` because they were open when retention passed them.
+    "CREATE TABLE carried(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL,
+         expires INTEGER NOT NULL, gone_before INTEGER NOT NULL);",
 ];
 /// How long a statement waits for another connection. Only another program can cause such a wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,8 +39,8 @@ const STATEMENTS: usize = 64;
 // right edge of the index. Streams can be listed in the order of their first events without another index. `shifted`
 // has the first kept event of the streams whose first event was deleted or is below `oldest`.
 //
-// Rows of `event` below `state.oldest` are opening events that are still open. `pinned` lists all open events as of
-// `state.checked`; later ones are read from the events themselves.
+// Rows of `event` below `state.oldest` are opening events that are still open, and events of carried streams. `pinned`
+// lists all open events as of `state.checked`; later ones are read from the events themselves.
 const TABLES: &str = "
     CREATE TABLE event(
         sequence INTEGER PRIMARY KEY,

@@ -14,6 +14,7 @@ use crate::{
     store::{
         EpochStart,
         sqlite::{
+            carried::CarriedStreams,
             open_events::{OpenEvent, OpenEvents, PinKey},
             schema::{int, int_of, number},
             stream_ids::StreamNumbers,
@@ -38,12 +39,13 @@ pub(crate) struct EpochRecord {
 pub(crate) struct LogState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// Number and bytes of the kept events, without those below `oldest`.
+    /// Number and bytes of the kept events. Of those below `oldest`, only the carried ones count.
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     /// When the newest batch was committed.
     pub(crate) last_write: u64,
     pub(crate) open: OpenEvents,
+    pub(crate) carried: CarriedStreams,
     pub(crate) streams: StreamNumbers,
     /// Oldest first.
     pub(crate) epochs: Vec<EpochRecord>,
@@ -61,13 +63,16 @@ impl LogState {
             |row| {
                 let count = |index| row.get(index).map(number);
                 let (oldest, checked) = (count(1)?, count(5)?);
+                let carried = CarriedStreams::load(connection)?;
+                let is_carried = |stream, sequence| carried.has(stream, sequence);
                 Ok(Self {
                     head: count(0)?,
                     oldest,
                     events: count(2)?,
                     bytes: count(3)?,
                     last_write: count(4)?,
-                    open: OpenEvents::load(connection, checked, oldest)?,
+                    open: OpenEvents::load(connection, checked, oldest, is_carried)?,
+                    carried,
                     streams: StreamNumbers::default(),
                     epochs: load_epochs(connection)?,
                     moment_until: 0,
@@ -86,6 +91,13 @@ impl LogState {
                 other => Err(other),
             })?;
         state.replay_pins(connection)?;
+        for stream in state.open.streams() {
+            state.carried.opened(stream);
+        }
+        // A stream that was carried to the end has no opening event that stays by itself.
+        for stream in state.open.streams_with_kept() {
+            state.carried.was_let_go(stream);
+        }
         Ok(state)
     }
 
@@ -123,11 +135,21 @@ impl LogState {
         };
         let key = PinKey { owner, token };
         let gone = match pin {
-            Pinning::Open(_) => self
-                .open
-                .open(key, OpenEvent { sequence, bytes }, self.oldest),
-            _ => self.open.close(key, self.oldest),
+            Pinning::Open(_) => {
+                let opened = OpenEvent {
+                    sequence,
+                    bytes,
+                    is_kept: false,
+                };
+                self.open.open(key, opened)
+            }
+            _ => self.open.close(key),
         };
+        if self.open.is_open(owner) {
+            self.carried.opened(owner);
+        } else {
+            self.carried.closed(owner);
+        }
         gone.map(|gone| (key, gone))
     }
 

@@ -295,7 +295,10 @@ fn forget_epochs(connection: &Connection, state: &mut LogState) -> rusqlite::Res
             return Ok(());
         };
         let (first, end) = (oldest.start.first.get(), next.start.first.get());
-        if end > state.oldest || state.open.within(first, end).next().is_some() {
+        if end > state.oldest
+            || state.open.within(first, end).next().is_some()
+            || retention::has_stream_events(connection, first, end)?
+        {
             return Ok(());
         }
         connection.execute("DELETE FROM life WHERE first = ?1", [int(first)])?;
@@ -310,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        log::event::Pinning,
+        log::event::{Pinning, StreamKey},
         store::sqlite::{
             file::{descriptor::DataFile, path::locate, write_lock::lock_for_writing},
             schema::{Synchronous, connect_writer},
@@ -342,8 +345,14 @@ mod tests {
 
     /// A log that keeps its events for ten hours.
     fn keeping_ten_hours(folder: &Folder) -> SqliteWriter {
+        writer(
+            folder,
+            Retention::default().age(Duration::from_millis(10 * HOUR)),
+        )
+    }
+
+    fn writer(folder: &Folder, retention: Retention) -> SqliteWriter {
         let path = locate(&folder.0.join("spans.db")).unwrap();
-        let retention = Retention::default().age(Duration::from_millis(10 * HOUR));
         let data = DataFile::open_or_create(&path).unwrap();
         let lock = lock_for_writing(&path, &data).unwrap();
         let connection = connect_writer(&path, Synchronous::Normal).unwrap();
@@ -376,6 +385,47 @@ mod tests {
         assert_eq!(oldest(&mut writer, NOON + 10 * HOUR), 2);
         assert_eq!(oldest(&mut writer, NOON + 12 * HOUR), 4);
         assert_eq!(oldest(&mut writer, NOON + 20 * HOUR), 5);
+    }
+
+    #[test]
+    fn what_was_carried_goes_when_it_has_ended_and_is_too_old() {
+        let folder = Folder::new();
+        let retention = Retention::default().events(40);
+        let mut writer = writer(&folder, retention.age(Duration::from_millis(10 * HOUR)));
+        let put = |writer: &mut SqliteWriter, stream: &str, pin, now| {
+            let mut batch = Batch::default();
+            let key = StreamKey::new(stream).unwrap();
+            batch.push("note", Some(key), pin, |out| out.push(b'x'));
+            let first = Sequence::new(writer.head() + 1);
+            writer.append(first, &batch, now).unwrap();
+        };
+        let left = |writer: &SqliteWriter, stream: &str| -> i64 {
+            let count = "SELECT count(*) FROM event WHERE stream = (SELECT first FROM stream WHERE key = ?1)";
+            let count = writer
+                .connection
+                .query_row(count, [stream.as_bytes()], |row| row.get(0));
+            count.unwrap()
+        };
+        for stream in ["ended", "open"] {
+            put(&mut writer, stream, Pinning::Open(1), NOON);
+            put(&mut writer, stream, Pinning::None, NOON);
+        }
+        put(&mut writer, "ended", Pinning::Close(1), NOON + HOUR);
+        for _ in 0..100 {
+            put(&mut writer, "other", Pinning::None, NOON + 2 * HOUR);
+        }
+        let both = |writer: &SqliteWriter| (left(writer, "ended"), left(writer, "open"));
+        oldest(&mut writer, NOON + 10 * HOUR);
+        assert_eq!(both(&writer), (3, 2));
+        oldest(&mut writer, NOON + 12 * HOUR);
+        assert_eq!(both(&writer), (0, 2));
+        // Age removes nothing of what is open.
+        oldest(&mut writer, NOON + YEAR);
+        assert_eq!((both(&writer), left(&writer, "other")), ((0, 2), 0));
+        assert_eq!(
+            (writer.state.events, writer.state.carried.expires()),
+            (2, u64::MAX)
+        );
     }
 
     #[test]

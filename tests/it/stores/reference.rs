@@ -63,6 +63,8 @@ pub(crate) enum Bug {
     /// Streams share their tokens.
     SharesTokens,
     PinsWithoutBound,
+    /// Events of open streams are evicted like all others.
+    LetsRunningStreamsGo,
     OpenGlobalWithClosed,
     ListsStreamsOldestFirst,
     /// Numbers restart when every event is gone.
@@ -122,6 +124,8 @@ struct Disk {
     kept: BTreeMap<u64, Kept>,
     pinned: BTreeMap<u64, StoredEvent>,
     pinned_bytes: usize,
+    /// Events of open streams that stay beyond retention, oldest first.
+    carried: BTreeMap<u64, StoredEvent>,
     open: HashMap<Token, u64>,
     open_sequences: HashSet<u64>,
     /// The handle that opened each open event.
@@ -140,6 +144,19 @@ struct Disk {
 }
 
 impl Disk {
+    fn is_open(&self, key: Option<StreamKey>) -> bool {
+        key.is_some() && self.open.keys().any(|token| token.key == key)
+    }
+
+    /// Returns the events from this sequence on, oldest first.
+    fn events_from(&self, from: u64) -> impl Iterator<Item = &StoredEvent> {
+        let early = self.pinned.range(from..).chain(self.carried.range(from..));
+        let mut early: Vec<&StoredEvent> = early.map(|(_, event)| event).collect();
+        early.sort_by_key(|event| event.sequence);
+        let kept = self.kept.range(from..).map(|(_, kept)| &kept.event);
+        early.into_iter().chain(kept)
+    }
+
     fn release(&mut self, opened: u64) {
         self.open_sequences.remove(&opened);
         if let Some(event) = self.pinned.remove(&opened) {
@@ -261,6 +278,7 @@ impl ReferenceStore {
                 let kept = *sequence >= first
                     || disk.kept.contains_key(sequence)
                     || disk.pinned.contains_key(sequence)
+                    || disk.carried.contains_key(sequence)
                     || self.bug == Bug::RemembersOnceForEver;
                 kept && (self.bug != Bug::KeepsRepeatsOfOthers || *writer == self.id())
             };
@@ -302,16 +320,48 @@ impl ReferenceStore {
         disk.kept.insert(sequence, Kept { event, at });
     }
 
+    /// Returns whether an opening event of this size can be kept beyond retention.
+    fn has_room(&self, disk: &Disk, size: usize) -> bool {
+        let has_room = disk.pinned.len() < Retention::PINNED_EVENTS_MAX
+            && disk.pinned_bytes + size <= Retention::PINNED_BYTES_MAX;
+        has_room || self.bug == Bug::PinsWithoutBound
+    }
+
+    /// Removes the carried events of an ended stream, else those of the largest, but for open ones.
+    fn let_one_go(&self, disk: &mut Disk) {
+        let sizes = disk
+            .carried
+            .values()
+            .fold(HashMap::new(), |mut sizes, event| {
+                *sizes.entry(event.key).or_insert(0) += 1;
+                sizes
+            });
+        let next = sizes.into_iter();
+        let next = next.max_by_key(|(key, size)| (!disk.is_open(*key), *size));
+        for (sequence, event) in std::mem::take(&mut disk.carried) {
+            if next.is_none_or(|(key, _)| key != event.key) {
+                disk.carried.insert(sequence, event);
+            } else if disk.open_sequences.contains(&sequence)
+                && self.has_room(disk, event.payload.len())
+            {
+                disk.pinned_bytes += event.payload.len();
+                disk.pinned.insert(sequence, event);
+            }
+        }
+    }
+
     fn trim(&self, disk: &mut Disk) {
         if self.bug == Bug::KeepsEverything {
             return;
         }
+        let share = self.retention.events_max() / Retention::CARRIED_DIVISOR;
         while let Some((&sequence, oldest)) = disk.kept.first_key_value() {
             let bytes =
                 disk.bytes > self.retention.bytes_max() && self.bug != Bug::IgnoresRetentionOfBytes;
             let age = oldest.at.elapsed() > self.retention.age_max()
                 && self.bug != Bug::IgnoresRetentionOfAge;
-            let over = disk.kept.len() > self.retention.events_max() || bytes || age;
+            let kept = disk.kept.len() + disk.carried.len();
+            let over = kept > self.retention.events_max() || bytes || age;
             if !over || disk.kept.len() == 1 {
                 break;
             }
@@ -320,10 +370,16 @@ impl ReferenceStore {
             };
             disk.bytes -= event.payload.len();
             let size = event.payload.len();
-            let room = disk.pinned.len() < Retention::PINNED_EVENTS_MAX
-                && disk.pinned_bytes + size <= Retention::PINNED_BYTES_MAX;
-            let room = room || self.bug == Bug::PinsWithoutBound;
+            let room = self.has_room(disk, size);
             let open = disk.open_sequences.contains(&sequence);
+            let is_carried = self.bug != Bug::LetsRunningStreamsGo && disk.is_open(event.key);
+            if is_carried && share > 0 {
+                disk.carried.insert(sequence, event);
+                if disk.carried.len() > share {
+                    self.let_one_go(disk);
+                }
+                continue;
+            }
             if open && room && self.bug != Bug::LosesPins {
                 disk.pinned_bytes += size;
                 disk.pinned.insert(sequence, event);
@@ -358,12 +414,7 @@ impl ReferenceStore {
             Bug::IncludesThePlace => after.get(),
             _ => after.get().saturating_add(1),
         };
-        let kept = disk.kept.range(from..).map(|(_, kept)| &kept.event);
-        let all = disk
-            .pinned
-            .range(from..)
-            .map(|(_, event)| event)
-            .chain(kept);
+        let all = disk.events_from(from);
         let mut page: Vec<StoredEvent> = Vec::new();
         let mut bytes = 0;
         for event in all.filter(|event| wanted(event)) {
@@ -560,8 +611,7 @@ impl EventStore for ReferenceStore {
     fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
         let disk = self.shared.disk.lock().unwrap();
         let mut streams: Vec<StoredStream> = Vec::new();
-        let kept = disk.kept.values().map(|kept| &kept.event);
-        for event in disk.pinned.values().chain(kept) {
+        for event in disk.events_from(0) {
             let Some(key) = event.key else {
                 continue;
             };
@@ -608,8 +658,7 @@ impl OpenEventRecovery for ReferenceStore {
         let mut disk = self.shared.disk.lock().unwrap();
         let disk = &mut *disk;
         let mut abandoned = Vec::new();
-        let kept = disk.kept.values().map(|kept| &kept.event);
-        for event in disk.pinned.values().chain(kept) {
+        for event in disk.events_from(0) {
             let sequence = event.sequence.get();
             let opener = disk.openers.get(&sequence).copied();
             let gone = opener.is_some_and(|opener| !disk.alive.contains(&opener));
@@ -629,8 +678,7 @@ impl OpenEventRecovery for ReferenceStore {
 
     fn read_open_global_events(&self) -> ReadFuture<'_> {
         let disk = self.shared.disk.lock().unwrap();
-        let kept = disk.kept.values().map(|kept| &kept.event);
-        let all = disk.pinned.values().chain(kept);
+        let all = disk.events_from(0);
         let open = |event: &StoredEvent| {
             let sequence = event.sequence.get();
             disk.open_sequences.contains(&sequence) || self.bug == Bug::OpenGlobalWithClosed

@@ -73,6 +73,7 @@ const BROKEN: &[(Writers, Bug, &str)] = &[
     (Writers::One, Bug::NeverReleases, "keeps_open_events"),
     (Writers::One, Bug::SharesTokens, "keeps_open_events"),
     (Writers::One, Bug::PinsWithoutBound, "bounds_open_events"),
+    (Writers::One, Bug::LetsRunningStreamsGo, "keeps_open_streams_whole"),
     (Writers::One, Bug::OpenGlobalWithClosed, "lists_open_global_events"),
     (Writers::One, Bug::ReusesNumbers, "survives_reopening"),
     (Writers::One, Bug::KeepsItsPlaceWhenClosed, "gives_back_when_closed"),

@@ -189,3 +189,77 @@ fn any_age_can_be_set_and_any_time_be_waited() {
             .unwrap();
     }
 }
+
+/// Appends events of streams that end at once, ten at a time.
+fn pass(log: &mut Log, from: u32, count: u32) {
+    for first in (from..from + count).step_by(10) {
+        let events: Vec<String> = (first..first + 10)
+            .map(|one| format!("ended-{one} . x"))
+            .collect();
+        log.put(&events.iter().map(String::as_str).collect::<Vec<_>>());
+        // The bound includes what is carried, but not opening events that are kept because they are open.
+        assert!(log.all().len() <= 80 + 2);
+    }
+}
+
+#[test]
+fn a_stream_that_was_open_stays_whole_while_ended_ones_go() {
+    let folder = Folder::new();
+    let mut log = folder.keeping(80);
+    log.put(&[
+        "* +9 process",
+        "a +1 start",
+        "a . one",
+        "b +1 start",
+        "a . two",
+    ]);
+    pass(&mut log, 0, 200);
+    let whole = ["2 a +1 start", "3 a . one", "5 a . two"];
+    let of = |log: &Log, stream| {
+        let mut events = log.of(&[stream], 0);
+        assert_eq!(events.remove(0), "1 * +9 process");
+        events
+    };
+    assert_eq!(of(&log, "a"), whole);
+    log.put(&["a -1 end"]);
+    // It has ended, but there is room for it.
+    pass(&mut log, 200, 200);
+    let whole = [&whole[..], &["206 a -1 end"]].concat();
+    assert_eq!(of(&log, "a"), whole);
+    assert_eq!(evicted(&log, "a"), Some((0, Some(0))));
+    let known = |log: &Log| {
+        let streams = log.streams_before(log.oldest(), 100).into_iter();
+        streams
+            .map(|(stream, first, _)| (stream, first))
+            .collect::<Vec<_>>()
+    };
+    let both = [("b".to_owned(), 4), ("a".to_owned(), 2)];
+    assert_eq!(known(&log), both);
+    drop(log);
+    // Another process goes on with it.
+    let mut log = folder.keeping(80);
+    pass(&mut log, 400, 200);
+    assert_eq!(of(&log, "a"), whole);
+    assert_eq!(known(&log), both);
+    // A large one has no room beside it. Ended streams go first, then the largest.
+    log.put(&["c +1 start"]);
+    log.put(&["c . on"; 15]);
+    pass(&mut log, 600, 200);
+    assert_eq!(of(&log, "a"), [""; 0]);
+    assert_eq!((of(&log, "b").len(), of(&log, "c").len()), (1, 16));
+    log.put(&["c . on"; 10]);
+    pass(&mut log, 800, 200);
+    assert_eq!(of(&log, "b"), ["4 b +1 start"]);
+    assert_eq!(of(&log, "c").len(), 1, "its start is kept while it is open");
+    assert_eq!(evicted(&log, "c"), Some((25, Some(0))));
+    log.put(&["c -1 end", "b -1 end"]);
+    pass(&mut log, 1_000, 200);
+    assert_eq!(of(&log, "b").len(), 2);
+    assert_eq!(of(&log, "c"), [""; 0]);
+}
+
+fn evicted(log: &Log, stream: &str) -> Option<(u64, Option<u64>)> {
+    let evicted = crate::support::block_on(log.store.evicted(&[super::log::key(stream)]));
+    let evicted = evicted.unwrap().pop().flatten()?;
+    Some((evicted.events, evicted.closings))
+}

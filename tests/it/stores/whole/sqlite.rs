@@ -29,7 +29,12 @@ async fn open(folder: &Folder) -> App {
 
 /// Opens a log that keeps twenty events, four of them in memory.
 async fn open_short(folder: &Folder) -> App {
-    let retention = Retention::default().events(20);
+    open_keeping(folder, 20).await
+}
+
+/// Opens a log that keeps so many events, four of them in memory.
+async fn open_keeping(folder: &Folder, events: usize) -> App {
+    let retention = Retention::default().events(events);
     let deadline = Instant::now() + PATIENCE;
     loop {
         let store = WithTail(folder.store().retention(retention), 4);
@@ -76,6 +81,46 @@ async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart(
     );
     let gone = json!({"events": 48, "spans": 23});
     evicted::until_gone(&app, 1, &gone).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_resumes_inside_a_running_trace_has_missed_nothing() {
+    let folder = Folder::new();
+    let app = open_keeping(&folder, 400).await;
+    put(&app.live, evicted::long_trace(1));
+    put(
+        &app.live,
+        (0..500).flat_map(|number| done(10 + number, "other", 1)),
+    );
+    let path = format!("/traces/{}/sse", trace(1));
+    let resumed = async |app: &App, last: u64, newest: &[u64]| {
+        let expected: Vec<u64> = (last + 1..=61).chain(newest.iter().copied()).collect();
+        let path = format!("{path}?lastEventId={last}");
+        let (told, sequences) = evicted::stream(app, &path, expected.len()).await;
+        assert_eq!((told, sequences), (None, expected), "{last}");
+    };
+    for last in [0, 1, 30, 60] {
+        resumed(&app, last, &[]).await;
+    }
+    // A reader of this trace and of one that is gone does not know how much it has missed.
+    let two = format!(
+        "/sse?traceId={}&traceId={}&lastEventId=30",
+        trace(1),
+        trace(10)
+    );
+    let (told, sequences) = evicted::stream(&app, &two, 31).await;
+    assert_eq!(told.unwrap()["lost"], serde_json::Value::Null);
+    assert_eq!(sequences, (31..=61).collect::<Vec<_>>());
+    let snapshot = app.json(&format!("/traces/{}", trace(1))).await;
+    assert_eq!(snapshot["evicted"], serde_json::Value::Null);
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    // The root is ended as lost.
+    let app = open_keeping(&folder, 400).await;
+    for last in [0, 1, 30, 60] {
+        resumed(&app, last, &[1_062]).await;
+    }
 }
 
 #[tokio::test]

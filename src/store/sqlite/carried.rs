@@ -1,0 +1,269 @@
+//! Carried streams: those whose events stay in the file although retention has passed them, because the stream was open
+//! then, so that a trace that runs keeps its beginning while whole ended traces go.
+//!
+//! They are bounded in streams, events and bytes. The table `carried` has a row for each, written with every change, so
+//! that opening reads no event.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use rusqlite::{Connection, params};
+
+use crate::{
+    log::retention::Retention,
+    store::sqlite::schema::{int, number},
+};
+
+/// Upper bound on the carried streams.
+const STREAMS_MAX: usize = 65_536;
+
+#[derive(Debug, Default)]
+pub(crate) struct CarriedStreams {
+    streams: HashMap<i64, CarriedRow>,
+    events: u64,
+    bytes: u64,
+    /// The ended streams of which retention has passed every event, and when each is too old.
+    ended: BTreeSet<(u64, i64)>,
+    /// The stream whose events are being deleted, perhaps in several steps.
+    leaving: Option<i64>,
+    /// Open streams that lost their carried events. They are not carried again.
+    let_go: HashSet<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct CarriedRow {
+    events: u64,
+    bytes: u64,
+    /// When it is too old, in milliseconds since 1970, or 0 while it is open or has an event that retention has not
+    /// passed.
+    expires: u64,
+    /// Its events before this sequence were deleted, but for opening events that stay because they are open.
+    from: u64,
+}
+
+/// The share of the log's bounds that carried events may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CarriedShare {
+    events: u64,
+    bytes: u64,
+}
+
+impl CarriedShare {
+    pub(crate) fn of(events_max: u64, bytes_max: u64) -> Self {
+        let divisor = Retention::CARRIED_DIVISOR as u64;
+        Self {
+            events: events_max / divisor,
+            bytes: bytes_max / divisor,
+        }
+    }
+}
+
+/// What happens to an event that retention passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is carried.
+    Carry,
+    /// It goes, unless it is open.
+    Evict,
+    /// It is to be carried once another stream has made room for it.
+    MakeRoom,
+}
+
+impl CarriedStreams {
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut set = Self::default();
+        let mut statement = connection.prepare_cached(
+            "SELECT stream, events, bytes, expires, gone_before FROM carried ORDER BY stream",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let count = |index| row.get(index).map(number);
+            let stream = CarriedRow {
+                events: count(1)?,
+                bytes: count(2)?,
+                expires: count(3)?,
+                from: count(4)?,
+            };
+            let key = row.get(0)?;
+            if stream.from > 0 {
+                set.leaving = Some(key);
+            }
+            set.put(key, stream);
+        }
+        Ok(set)
+    }
+
+    fn put(&mut self, stream: i64, carried: CarriedRow) {
+        self.take(stream);
+        self.events += carried.events;
+        self.bytes += carried.bytes;
+        if carried.expires > 0 {
+            self.ended.insert((carried.expires, stream));
+        }
+        self.streams.insert(stream, carried);
+    }
+
+    fn take(&mut self, stream: i64) -> CarriedRow {
+        let Some(before) = self.streams.remove(&stream) else {
+            return CarriedRow::default();
+        };
+        self.events = self.events.saturating_sub(before.events);
+        self.bytes = self.bytes.saturating_sub(before.bytes);
+        self.ended.remove(&(before.expires, stream));
+        before
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Returns whether this event of the stream, which retention has passed, is carried.
+    pub(crate) fn has(&self, stream: i64, sequence: u64) -> bool {
+        let carried = self.streams.get(&stream);
+        carried.is_some_and(|carried| sequence >= carried.from)
+    }
+
+    /// Returns the first sequence of the stream that is not deleted yet.
+    pub(crate) fn from(&self, stream: i64) -> u64 {
+        self.streams.get(&stream).map_or(0, |carried| carried.from)
+    }
+
+    /// Decides about an event that retention passes. `beside` are the events and bytes, in this step, that are carried
+    /// but not added yet.
+    pub(crate) fn verdict(
+        &self,
+        share: CarriedShare,
+        (stream, bytes, is_open): (i64, u64, bool),
+        beside: (u64, u64),
+    ) -> Verdict {
+        let is_known = self.streams.contains_key(&stream);
+        let is_wanted = stream != 0 && (is_open || is_known);
+        let is_too_large = share.events == 0 || bytes > share.bytes;
+        let is_going = self.let_go.contains(&stream) || self.leaving == Some(stream);
+        if !is_wanted || is_too_large || is_going {
+            return Verdict::Evict;
+        }
+        let has_room = self.events + beside.0 < share.events
+            && self.bytes + beside.1 + bytes <= share.bytes
+            && (is_known || self.streams.len() < STREAMS_MAX);
+        if has_room {
+            Verdict::Carry
+        } else {
+            Verdict::MakeRoom
+        }
+    }
+
+    /// Adds an event that retention passes.
+    pub(crate) fn add(&mut self, stream: i64, bytes: u64) {
+        let mut carried = self.take(stream);
+        carried.events += 1;
+        carried.bytes += bytes;
+        carried.expires = 0;
+        self.put(stream, carried);
+    }
+
+    /// Records that retention has passed every event of the stream, which has ended and is too old at `expires`.
+    pub(crate) fn ended(&mut self, stream: i64, expires: u64) {
+        let mut carried = self.take(stream);
+        carried.expires = expires.max(1);
+        self.put(stream, carried);
+    }
+
+    /// Records that the stream is open.
+    pub(crate) fn opened(&mut self, stream: i64) {
+        if self
+            .streams
+            .get(&stream)
+            .is_some_and(|carried| carried.expires > 0)
+        {
+            let mut carried = self.take(stream);
+            carried.expires = 0;
+            self.put(stream, carried);
+        }
+    }
+
+    /// Records that the stream is not open.
+    pub(crate) fn closed(&mut self, stream: i64) {
+        self.let_go.remove(&stream);
+    }
+
+    /// Records that the stream lost events before the file was opened.
+    pub(crate) fn was_let_go(&mut self, stream: i64) {
+        self.let_go.insert(stream);
+    }
+
+    /// Returns when the next ended stream is too old.
+    pub(crate) fn expires(&self) -> u64 {
+        self.ended.first().map_or(u64::MAX, |(expires, _)| *expires)
+    }
+
+    /// Returns the stream whose carried events must go now: an ended one that is too old by `now`; and if there is no
+    /// room for an event of `needs_room` bytes, the ended one that expires first, else the largest. An eighth of the
+    /// share is freed at once, so that not every step makes room.
+    pub(crate) fn next_to_go(
+        &mut self,
+        share: CarriedShare,
+        now: u64,
+        needs_room: Option<u64>,
+    ) -> Option<i64> {
+        let is_full = |bytes: u64| {
+            self.events > share.events - share.events.div_ceil(8)
+                || self.bytes > share.bytes - share.bytes.div_ceil(8)
+                || self.bytes + bytes > share.bytes
+                || self.streams.len() > STREAMS_MAX - STREAMS_MAX / 8
+        };
+        // The bounds may be lower than when the file was written.
+        let is_over = self.events > share.events
+            || self.bytes > share.bytes
+            || needs_room.is_some_and(is_full);
+        let next = match self.ended.first() {
+            _ if self.leaving.is_some() => self.leaving,
+            Some((expires, stream)) if is_over || *expires <= now => Some(*stream),
+            None if is_over => {
+                let largest = self.streams.iter();
+                let largest = largest.max_by_key(|(stream, carried)| (carried.bytes, **stream));
+                largest.map(|(stream, _)| *stream)
+            }
+            _ => None,
+        };
+        self.leaving = next;
+        next
+    }
+
+    /// Removes one event of the stream that goes.
+    pub(crate) fn remove(&mut self, stream: i64, sequence: u64, bytes: u64) {
+        let mut carried = self.take(stream);
+        carried.events = carried.events.saturating_sub(1);
+        carried.bytes = carried.bytes.saturating_sub(bytes);
+        carried.from = sequence + 1;
+        self.put(stream, carried);
+    }
+
+    /// Forgets the stream that went: all its carried events are gone.
+    pub(crate) fn forget(&mut self, stream: i64, is_open: bool) {
+        self.take(stream);
+        self.leaving = None;
+        if is_open {
+            self.let_go.insert(stream);
+        }
+    }
+
+    /// Writes the row of a stream.
+    pub(crate) fn save(&self, connection: &Connection, stream: i64) -> rusqlite::Result<()> {
+        let Some(carried) = self.streams.get(&stream) else {
+            connection
+                .prepare_cached("DELETE FROM carried WHERE stream = ?1")?
+                .execute([stream])?;
+            return Ok(());
+        };
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO carried VALUES(?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                stream,
+                int(carried.events),
+                int(carried.bytes),
+                int(carried.expires),
+                int(carried.from)
+            ])?;
+        Ok(())
+    }
+}
