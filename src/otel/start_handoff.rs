@@ -68,7 +68,7 @@ impl SpanIdentity {
 /// A starting span as it was stored.
 #[derive(Debug)]
 pub(crate) struct HandedStart {
-    /// The identity has the log of [`SpanIdentity::NONE`] if the span was taken or was too large.
+    /// Has the log number of [`SpanIdentity::NONE`] if the span was taken or was too large to store.
     identity: SpanIdentity,
     /// Whether the filter wants the span.
     pub(crate) is_wanted: bool,

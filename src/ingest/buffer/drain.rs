@@ -49,8 +49,8 @@ impl Drain {
             spare.count = 0;
             std::mem::swap(spare, &mut *shard.0.lock());
         }
-        // Incremented after the last swap. A push that finds all shards full then records the generation that it has
-        // checked.
+        // Incremented after the last swap. So a push that finds all shards full before that swap records the old
+        // generation.
         buffer.drain_generation.fetch_add(1, Ordering::Release);
         self.records.clear();
         for (index, spare) in self.spares.iter().enumerate() {

@@ -27,9 +27,9 @@ use crate::{
 ///   these keys. Names may be percent-encoded, and parameters may be nested in a parameter. These parts become
 ///   `REDACTED`.
 /// - **In texts with pairs of name and value**: the values of such names in JSON (also JSON text within JSON), `Debug`
-///   output, maps and records of other languages, lists of headers, forms, connection strings, `name=value`, `-H "name:
-///   value"`, flags of a command line (keys that end in `command`, `args` and the like), and several lines of `name:
-///   value`.
+///   output, maps and records of other languages, lists of headers, forms, connection strings, `name=value`,
+///   `-H "name: value"`, flags of a command line (keys that end in `command`, `args` and the like), and several lines
+///   of `name: value`.
 ///
 /// Texts are the values of attributes, status messages, the bodies of log records, and the names of spans and events.
 ///

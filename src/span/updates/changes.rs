@@ -21,7 +21,7 @@ pub(crate) struct Await {
     pub(crate) since: Timestamp,
 }
 
-/// Whether the operation that a span waits for has changed, and to which.
+/// A change of the operation that a span waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Awaiting<T> {
     #[default]

@@ -22,7 +22,7 @@ pub(crate) struct PollCounters {
     longest: AtomicU64,
     /// When the first poll began; 0 before.
     first: AtomicU64,
-    /// The end of the last poll.
+    /// When the last poll ended.
     rested: AtomicU64,
     /// When the current poll began; 0 between polls.
     begun: AtomicU64,

@@ -100,9 +100,9 @@ const TAKEOVER: &str = "take over open events in Redis";
 ///
 /// # What the user of Redis must be allowed
 ///
-/// `~{prefix}:*` and the commands `+@connection +@scripting +@stream +@hash +@sortedset +@set +@read +del +exists
-/// +pexpire +time +info`. Without `client|unblock`, interrupting a wait takes longer. Without `info`, the version is
-/// not checked.
+/// `~{prefix}:*` and the commands
+/// `+@connection +@scripting +@stream +@hash +@sortedset +@set +@read +del +exists +pexpire +time +info`. Without
+/// `client|unblock`, interrupting a wait takes longer. Without `info`, the version is not checked.
 ///
 /// # What happens to a process that dies
 ///
