@@ -1,5 +1,5 @@
-// What the dashboard costs a browser: real pages of a real server in headless Chromium, measured
-// from outside.
+// Measures the dashboard's cost for a browser, with real pages of a real server in headless
+// Chromium, from outside.
 //
 // cargo build --release -p livespan-benches --bench dashboard_load && node benches/dashboard.mjs
 // [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]

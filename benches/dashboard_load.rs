@@ -26,7 +26,7 @@ use opentelemetry_sdk::{
 const LEAVES: u64 = 24;
 const STEPS: u64 = 20;
 const TICK: Duration = Duration::from_millis(10);
-/// Spans made between two flushes. It is low enough that the log drops none.
+/// Number of spans between two flushes. It is low enough that the log drops none.
 const BURST: u64 = 2_000;
 /// Duration of one finished span.
 const WORK: Duration = Duration::from_micros(300);

@@ -29,7 +29,7 @@ use measure::{PATIENCE, is_wanted, median};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Events dispatched between two flushes. It is low enough that none is dropped.
+/// Number of events between two flushes. It is low enough that none is dropped.
 const BURST: u32 = 10_000;
 const GIBIBYTE: usize = 1024 * 1024 * 1024;
 

@@ -89,7 +89,7 @@ impl Round {
     }
 }
 
-/// Returns nanoseconds a span.
+/// Returns nanoseconds per span.
 fn nanos(time: Duration) -> f64 {
     machine::nanos_each(
         time,

@@ -96,7 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             told_to_stop().await;
-            // Open streams would delay the shutdown for as long as browsers stay.
+            // Open streams would delay the shutdown as long as browsers stay connected.
             streams.end_streams();
         })
         .await?;

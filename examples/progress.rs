@@ -108,7 +108,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             tokio::signal::ctrl_c().await.ok();
-            // Open streams would delay the shutdown for as long as browsers stay.
+            // Open streams would delay the shutdown as long as browsers stay connected.
             streams.end_streams();
         })
         .await?;

@@ -47,7 +47,7 @@ pub(crate) fn report() {
     }
 }
 
-/// Returns the rate of delivery in million events a second.
+/// Returns the rate of delivery in million events per second.
 fn rate(hub: Hub, clients: u32, events: u32) -> f64 {
     let all: Vec<SpanEvent> = (0..EVENTS)
         .map(|number| SpanEvent::started(trace_id(number / 50), span_id(number), COUNTED))

@@ -22,7 +22,7 @@ use crate::{
     raw::{self, Feed},
 };
 
-/// Events dispatched between two flushes, so that none is dropped.
+/// Number of events between two flushes. It is low enough that none is dropped.
 const BURST: usize = 20_000;
 /// Number of different events. They belong to traces of 50 events each.
 const EVENTS: u32 = 1_000;

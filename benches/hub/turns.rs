@@ -55,7 +55,7 @@ fn send(served: &Served, number: u32) {
     }
 }
 
-/// Returns the worker's CPU time an event, in ns, and how often a second it went to sleep.
+/// Returns the worker's CPU time per event, in ns, and how often per second it went to sleep.
 fn steady(rate: u32, group: u32) -> (f64, f64) {
     let served = Peer::Ours.serve();
     let reader = Clients::connect(served.address, "/sse", 1, Job::Hold);

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The longest wait for anything. After it, the bench counts as hanging.
+/// Upper bound on every wait. If it is exceeded, the bench counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns whether this case was requested. Without names on the command line, all cases are.
@@ -45,7 +45,7 @@ pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
     values[values.len() * percent / 100]
 }
 
-/// Prints the medians of two loops, and the second one's rate as a share of the bare one's.
+/// Prints the medians of two loops, and the rate of the second as a share of the bare loop's rate.
 pub(crate) fn compare(what: &str, unit: &str, bare: Vec<f64>, other: Vec<f64>) {
     let (bare, other) = (median(bare), median(other));
     let share = 100.0 * other / bare;

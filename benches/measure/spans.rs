@@ -45,7 +45,7 @@ impl Api {
     }
 }
 
-/// Spans made between two flushes. It is low enough that none is dropped.
+/// Number of spans between two flushes. It is low enough that none is dropped.
 const BURST: u32 = 2_000;
 
 impl Api {

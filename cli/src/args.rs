@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Open the page on a file: a store, or events as JSON lines
     Open(OpenOptions),
-    /// Print what is open now, and what it waits for
+    /// Print the open spans, and what they wait for
     Running(RunningOptions),
     /// List the newest traces that match a search
     Traces(TracesOptions),
@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Tail(TailOptions),
     /// Wait until a trace matches a search
     Wait(WaitOptions),
-    /// Print what went wrong (exit code 1 if anything did)
+    /// Print problems (exit code 1 if there are any)
     Problems(ProblemsOptions),
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct TraceOptions {
     /// Id of the trace, or its first digits
     #[arg(value_name = "ID")]
     pub(crate) id: String,
-    /// A moment: 2026-11-30T14:40:12Z, or 2.5s
+    /// Point in time: 2026-11-30T14:40:12Z, or 2.5s
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
     #[command(flatten)]
@@ -116,13 +116,13 @@ pub(crate) struct TailOptions {
     pub(crate) ask: AskOptions,
 }
 
-/// Exit code 0: it happened; 1: the time is over; 2: wrong call; 3: nobody to ask.
+/// Exit code 0: it happened; 1: time limit reached; 2: wrong usage; 3: no livespan answers.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WaitOptions {
     /// Search for traces, as on the page: state:running
     #[arg(value_name = "SEARCH")]
     pub(crate) query: Vec<String>,
-    /// How long, such as 60 or 5m [default: for ever]
+    /// Time limit, such as 60 or 5m [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = units::seconds)]
     pub(crate) timeout: Option<Duration>,
     /// match, end (of --trace) or quiet [default: match]
@@ -164,7 +164,7 @@ pub(crate) struct ProblemsOptions {
     /// Search for traces, as on the page
     #[arg(value_name = "SEARCH")]
     pub(crate) query: Vec<String>,
-    /// Cursor of an earlier answer: only what came after it
+    /// Cursor of an earlier answer: print only later problems
     #[arg(long, value_name = "CURSOR")]
     pub(crate) since: Option<String>,
     #[command(flatten)]
@@ -183,7 +183,7 @@ pub(crate) struct RunOptions {
     /// Token of readers and senders
     #[arg(long, value_name = "TOKEN", env = "LIVESPAN_TOKEN", hide_env = true)]
     pub(crate) auth_token: Option<String>,
-    /// Name of the service, for programs that have none
+    /// Service name, for programs that set none
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Keep the page after the end, until Ctrl-C
@@ -209,7 +209,7 @@ pub(crate) struct ServeOptions {
     /// Address of the page [default: 127.0.0.1:4380]
     #[arg(long, value_name = "HOST:PORT", env = "LIVESPAN_ADDR", hide_env = true)]
     pub(crate) addr: Option<String>,
-    /// More addresses of OTLP [default: 4317, 4318]
+    /// Further OTLP addresses [default: 4317, 4318]
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -242,7 +242,7 @@ pub(crate) struct ServeOptions {
         value_delimiter = ','
     )]
     pub(crate) allow_origin: Vec<String>,
-    /// Further name of this machine, repeatable
+    /// Allowed host name, repeatable
     #[arg(
         long,
         value_name = "HOST",
@@ -265,7 +265,7 @@ pub(crate) struct ServeOptions {
     /// Age of the oldest event, such as 30d
     #[arg(long, value_name = "TIME", env = "LIVESPAN_RETENTION_AGE", hide_env = true, value_parser = units::duration)]
     pub(crate) retention_age: Option<Duration>,
-    /// Show what this livespan shows, too, repeatable
+    /// Livespan to follow, repeatable
     #[arg(
         long,
         value_name = "URL",

@@ -20,7 +20,7 @@ const LINE: Duration = Duration::from_millis(90);
 /// The lines for address and bar code. Each item adds a line.
 const LINES_MIN: u32 = 5;
 
-/// The device. Whoever holds the lock may print.
+/// The device. The holder of the lock may print.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LabelPrinter {
     device: Arc<Mutex<u64>>,

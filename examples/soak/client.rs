@@ -108,7 +108,7 @@ impl Client {
         }
     }
 
-    /// Follows one stream, over as many connections as that takes.
+    /// Follows one stream, over as many connections as needed.
     async fn follow(&mut self, follow: Follow) {
         let path = match &follow {
             Follow::Everything => "/sse".to_owned(),

@@ -55,10 +55,10 @@ impl LiveSpans {
     /// `/` and its own routes, and leaves all others to the app.
     ///
     /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.**
-    /// Without it, a request is answered only if it names a loopback host or one of
-    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). That stops browsers but no other
-    /// program, because a client chooses the `Host` that it sends. If your server provides the
-    /// client's address ([`ConnectInfo`](axum::extract::ConnectInfo), by
+    /// Without access control, a request is answered only if its `Host` is a loopback host or one
+    /// of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). That stops browsers but no
+    /// other program, because a client chooses the `Host` that it sends. If your server provides
+    /// the client's address ([`ConnectInfo`](axum::extract::ConnectInfo), by
     /// `into_make_service_with_connect_info::<SocketAddr>()`), clients on other machines are
     /// refused as well. Behind a proxy on this machine, every client seems to be local.
     ///

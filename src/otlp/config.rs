@@ -89,7 +89,7 @@ impl OtlpReceiver {
     /// 262,144. At least the newest half of them are remembered.
     pub const ENDED_SPANS_MAX: usize = 262_144;
     /// Upper bound on the log records that are remembered in order to recognize repeated requests:
-    /// 262,144. At least the newest half of them are remembered. Records without any time are not.
+    /// 262,144. At least the newest half of them are remembered. Records without any time are not remembered.
     pub const LOG_RECORDS_MAX: usize = 262_144;
     /// Upper bound on the newest stored events that the first request after a restart reads:
     /// 131,072. They are needed to recognize repetitions of spans and log records that were stored

@@ -14,7 +14,7 @@ pub(super) const LONG_SPAN: Duration = Duration::from_secs(1);
 /// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;
 
-/// What the worker knows of one sender.
+/// The worker's knowledge of one sender.
 #[derive(Clone, Debug)]
 pub(super) struct SenderActivity {
     pub(super) source: u32,

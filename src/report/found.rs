@@ -31,7 +31,7 @@ const LOOKED_AT_MAX: usize = 500;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FoundTraces {
     pub(crate) traces: Vec<Summary>,
-    /// Whether there may be more.
+    /// Whether there may be more traces.
     pub(crate) has_more: bool,
     #[serde(skip)]
     now: Timestamp,

@@ -31,7 +31,7 @@ export class FakeLog {
     return this.id(this.first + this.events.length - 1);
   }
 
-  /** @param {number} count events that retention lets go */
+  /** @param {number} count events that retention removes */
   evict(count) {
     this.first += this.events.splice(0, count).length;
   }
@@ -78,7 +78,7 @@ export class FakeLog {
     void wanted;
   }
 
-  /** @param {Source} source the browser will come back with the last id it has */
+  /** @param {Source} source the browser reconnects with its last id */
   cut(source) {
     this.places.delete(source);
     source.breakOff();

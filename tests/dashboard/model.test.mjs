@@ -17,7 +17,7 @@ function traceOf(...events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-/** The whole picture, a line a row: indent, name, state, from–to. @param {import("../../src/dashboard/assets/model/model.mjs").Trace} trace */
+/** The whole picture, one line per row: indent, name, state, from–to. @param {import("../../src/dashboard/assets/model/model.mjs").Trace} trace */
 function picture(trace) {
   const rows = flatten(trace, openTo(Infinity));
   return [...rows.spans.subarray(0, rows.count)].map((index) => {

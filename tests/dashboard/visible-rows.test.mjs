@@ -19,7 +19,7 @@ function traceOf(...events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-/** The ids of the rows; a sum is its text. @param {Trace} trace @param {import("../../src/dashboard/assets/model/visible-rows.mjs").Fold} [fold] */
+/** The ids of the rows; a row that sums up others is its text. @param {Trace} trace @param {import("../../src/dashboard/assets/model/visible-rows.mjs").Fold} [fold] */
 function ids(trace, fold = unfolded()) {
   const rows = flatten(trace, fold);
   return [...rows.spans.subarray(0, rows.count)].map((index) => (index < 0 ? rollUpText(trace, ~index) : trace.spans.ids[index]));

@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 struct Shared {
     buffer: IngestBuffer,
-    /// One list of the queue.
+    /// The queue, with a single list.
     queue: SpinMutex<Vec<Arc<UpdateSlot>>>,
     slot: Arc<UpdateSlot>,
 }

@@ -139,7 +139,7 @@ impl ScriptedStore {
 }
 
 impl Script {
-    /// Returns whether nothing in the script fails.
+    /// Returns whether the script contains no failure.
     pub(crate) fn works(&self) -> bool {
         self.stretches.is_empty() && !self.reads_fail
     }

@@ -49,8 +49,9 @@ pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), H
     ))
 }
 
-/// Refuses a client on another machine. An app that mounts our router provides the client's address only if it was set
-/// up to (`ConnectInfo`); otherwise this check is skipped. Behind a proxy, only the proxy's address is known.
+/// Refuses a client on another machine. An app that mounts our router must be configured to provide
+/// the client's address (`ConnectInfo`). If it is not, this check is skipped. Behind a proxy, only
+/// the proxy's address is known.
 fn check_peer(request: &Parts) -> Result<(), HttpError> {
     let extensions = &request.extensions;
     let told = extensions.get::<ConnectInfo<SocketAddr>>();

@@ -1,5 +1,5 @@
-//! Decodes protobuf with `prost`. Two bytes of a body can become a struct of several hundred. So a
-//! first pass over the field numbers counts the memory that the request will need. That pass
+//! Decodes protobuf with `prost`. Two bytes of a body can become a struct of several hundred bytes.
+//! So a first pass over the field numbers counts the memory that the request will need. That pass
 //! allocates nothing and skips unknown fields. Pure.
 
 use opentelemetry_proto::tonic::{

@@ -121,7 +121,7 @@ impl<'a> EventSearch<'a> {
         }
     }
 
-    /// Looks for all terms that events can hold.
+    /// Looks for all terms that events can match.
     pub(crate) fn of_all(search: &'a Search) -> Self {
         let terms = search.0.iter().enumerate();
         let terms = terms.filter(|(_, term)| term.test.reads_events());

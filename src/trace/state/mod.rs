@@ -361,7 +361,7 @@ impl Trace {
         }
     }
 
-    /// Makes the span the root if it is a better one.
+    /// Makes the span the root if it is a better root than the current one.
     fn consider_root(&mut self, span_id: [u8; 8], start: &SpanStart) {
         let rank = Rank::of(start);
         let is_better = self.root.as_ref().is_none_or(|root| {

@@ -35,7 +35,8 @@ fn gap(from: u64, to: u64, lost: u64) -> String {
     format!("gap {{\"from\":{from},\"lost\":{lost},\"reason\":\"evicted\",\"to\":{to}}}")
 }
 
-/// Dispatches an opening event and then `events` more on a stream, each before 10 short streams.
+/// Dispatches an opening event and then `events` more on a stream, each followed by 10 short
+/// streams.
 fn put_long(target: &SseTarget<Note>, events: u64) {
     put(target, [Note::new("0").on("long").opening(1)]);
     for number in 1..=events {

@@ -106,7 +106,7 @@ async fn a_client_that_takes_nothing_is_closed() {
     let begun = Instant::now();
     let connection = stalled(&app).await;
     super::app::until(|| app.live.status().subscribers == 1).await;
-    // Only the server's own limit advances the clock.
+    // No task can run, so the clock advances to the server's own limit.
     while app.live.status().subscribers > 0 {
         tokio::time::advance(Duration::from_secs(1)).await;
         tokio::task::yield_now().await;

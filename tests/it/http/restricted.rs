@@ -297,8 +297,8 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .collect()
     };
     assert_eq!(services(&whole["processes"]), ["billing"]);
-    // The reader resumes after the `process` event. It gets that event again, once, when a visible
-    // event first needs it.
+    // The reader resumes after the `process` event. It gets that event once more, before the first
+    // visible event of that process.
     let cursor = whole["cursor"].as_str().unwrap().to_owned();
     work(&late, 1, &[2]);
     work(&late, 1, &[]);

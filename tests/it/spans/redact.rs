@@ -107,7 +107,7 @@ fn secrets_are_masked_in_every_place_of_a_span() {
         .with_span_processor(live.span_processor())
         .build();
     work(&provider);
-    // One in the resource; an attribute and a link at the start; two attributes, an event, a link and the message at
+    // One secret in the resource; an attribute and a link at the start; two attributes, an event, a link and the message at
     // the end.
     expect_masked(&live, 1 + 2 + 5);
 }

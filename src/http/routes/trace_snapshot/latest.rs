@@ -102,8 +102,8 @@ impl SpanVerdict {
 #[derive(Debug)]
 pub(super) struct LatestBuilder {
     spans: Map<u64, SpanVerdict>,
-    /// Spans that were open while another span with their id was open. Each id has at most as many as there are
-    /// origins.
+    /// Spans that were open while another span with their id was open. An id has at most one of
+    /// them per origin.
     twins: Map<SpanName, SpanVerdict>,
     /// The sequence of the selected end of each span whose id was used again.
     done: Vec<(u64, u64)>,

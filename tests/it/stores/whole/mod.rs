@@ -46,8 +46,8 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(owned).collect()
 }
 
-/// Returns what a new reader of everything gets, until `count` events have arrived: the names, and
-/// the reasons why spans are lost.
+/// Returns the names of the events that a new reader of everything gets, with the reasons of lost
+/// spans. Waits until `count` events have arrived.
 async fn story(app: &App, count: usize) -> Vec<String> {
     let mut stream = app.stream("/sse").await;
     stream.event("hello").await;
