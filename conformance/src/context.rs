@@ -123,9 +123,9 @@ pub(crate) struct CheckContext<'a> {
 }
 
 impl<'a> CheckContext<'a> {
-    /// Events that a store which evicts in lumps may keep beyond twice its bound.
+    /// The number of events that a store that evicts in lumps may keep beyond twice its bound.
     const LUMP_EVENTS: usize = 256;
-    /// Bytes that such a store may keep beyond twice its bound.
+    /// The bytes that such a store may keep beyond twice its bound.
     const LUMP_BYTES: usize = 64 * 1024;
 
     pub(crate) fn new(setup: &'a Setup, step_log: &'a StepLog) -> Self {

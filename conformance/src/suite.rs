@@ -73,8 +73,8 @@ impl Suite {
         })
     }
 
-    /// States that the store evicts many events at once. Until then it may keep twice as many events and bytes as
-    /// retention allows, and 256 events or 64 KiB more.
+    /// States that the store evicts many events at once. In between, it may keep twice as many events and bytes as
+    /// retention allows, plus 256 events and 64 KiB.
     pub fn evicts_in_lumps(self) -> Self {
         Self(Setup {
             evicts_in_lumps: true,

@@ -452,7 +452,7 @@ impl Log {
             .collect()
     }
 
-    /// Returns whether it is known that retention has removed nothing of these streams.
+    /// Returns whether retention certainly has not removed any event of these streams.
     pub(crate) async fn has_evicted_nothing(&self, keys: &[StreamKey]) -> bool {
         let evicted = self.evicted_of(keys).await;
         let is_whole = |evicted: &Option<EvictedEvents>| evicted.is_some_and(|one| one.events == 0);

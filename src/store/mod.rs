@@ -99,10 +99,10 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
     /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older than [`oldest`](Self::oldest).
-    /// If the store keeps other events of open streams longer, these come first, too. It should keep the open streams
-    /// whole while they need less than a [quarter](Retention::CARRIED_DIVISOR) of its bounds, and let ended streams go
-    /// first. Every other event that retention removed before the read must be below `oldest` once the page arrives.
-    /// From `oldest`, readers compute how many events they missed.
+    /// If the store keeps other events of open streams longer, these come first, too. A store should keep open streams
+    /// complete while they need less than a [quarter](Retention::CARRIED_DIVISOR) of its bounds, and remove ended
+    /// streams first. Every other event that retention removed before the read must be below `oldest` once the page
+    /// arrives. From `oldest`, readers compute how many events they missed.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
     /// Reads the events of these streams, and those that belong to every stream, like [`read_after`](Self::read_after).
@@ -122,7 +122,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns for each of these streams, in order, how many of its events retention has removed. `None`, the default
     /// for every stream, means that the number is unknown. The counts must survive a restart, or be unknown after it.
-    /// Readers whose streams lost nothing get no gap.
+    /// Readers whose streams lost no event get no gap.
     fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
         Box::pin(ready(Ok(vec![None; keys.len()])))
     }

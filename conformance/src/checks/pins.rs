@@ -100,7 +100,7 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
 
 pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     const BATCH: usize = 4096;
-    // So many events may stay in addition, because they belong to an open stream.
+    // The number of further events that may be kept because they belong to an open stream.
     const KEPT: usize = 10;
     let location = context.location_with(Retention::default().events(KEPT))?;
     let mut handle = context.open(&location)?;
@@ -180,7 +180,7 @@ pub(crate) fn keeps_open_streams_whole(context: &CheckContext<'_>) -> Outcome {
     handle.check(&model, &Scope::All, 0, ANY)
 }
 
-/// Checks that every event of the stream can be read, and that none counts as evicted.
+/// Checks that every event of the stream can be read, and that the store reports no evicted event of it.
 fn is_whole(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let scope = streams(&[key]);
     let promise = format!(

@@ -47,7 +47,8 @@ pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
     open_streams_count(context)
 }
 
-/// Checks that the bound includes the events of open streams that stay longer than others, but for opening events.
+/// Checks that the bound includes the events of open streams that are kept longer than others, except for opening
+/// events.
 fn open_streams_count(context: &CheckContext<'_>) -> Outcome {
     const MAX: usize = 100;
     let location = context.location_with(Retention::default().events(MAX))?;
@@ -217,7 +218,7 @@ fn settle(
     ))
 }
 
-/// Returns every event that can be read, wherever it is.
+/// Returns every event that can be read, even below `oldest()`.
 fn kept(handle: &Handle) -> Outcome<Vec<StoredEvent>> {
     handle.read(&Scope::All, 0, ANY)
 }

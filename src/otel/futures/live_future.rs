@@ -57,7 +57,7 @@ pub trait LiveFutureExt: Future + Sized {
     ///   too.
     /// - When the future is ready, the wrapped future and its handle of the span are dropped at once.
     /// - Viewers see how often the future was polled, and how long it worked and waited. During a long poll, they also
-    ///   see its begin and its thread, which does nothing else meanwhile.
+    ///   see when it began, and on which thread: that thread does nothing else meanwhile.
     /// - If the future panics, the span ends as panicked, even if the panic is caught before the future is dropped.
     ///
     /// As always, the span ends with its last handle. If the program still holds another handle, the span ends as
@@ -142,8 +142,8 @@ impl SpanHandle {
         }
     }
 
-    /// Returns the ids of a span that records. Call it only after [`within`](Self::within): it would start a `tracing`
-    /// span that was never entered.
+    /// Returns the ids of a span that records. Call it only after [`within`](Self::within). Otherwise this call would
+    /// start a `tracing` span that was never entered.
     fn recording(&self) -> Option<SpanContext> {
         #[cfg(feature = "tracing")]
         use tracing_opentelemetry::OpenTelemetrySpanExt as _;

@@ -51,7 +51,7 @@ const TAKEOVER: &str = "take over open events in Redis";
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
 ///
-/// Of a stream that is open, such as a trace that runs, only the opening events stay beyond retention.
+/// Of an open stream, such as a running trace, only the opening events are kept beyond retention.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///

@@ -1,8 +1,8 @@
-//! Carried streams: those whose events stay in the file although retention has passed them, because the stream was open
-//! then, so that a trace that runs keeps its beginning while whole ended traces go.
+//! Carried streams. Retention has passed some of their events, but the file keeps these events because the stream was
+//! open then. So a running trace keeps its beginning, while ended traces are removed as a whole. The writer uses them.
 //!
-//! They are bounded in streams, events and bytes. The table `carried` has a row for each, written with every change, so
-//! that opening reads no event.
+//! Carried streams are bounded in number, events and bytes. The table `carried` has a row for each. It is written with
+//! every change, so opening the file reads no event for it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -21,7 +21,7 @@ pub(crate) struct CarriedStreams {
     streams: HashMap<i64, CarriedRow>,
     events: u64,
     bytes: u64,
-    /// The ended streams of which retention has passed every event, and when each is too old.
+    /// The ended streams of which retention has passed every event, each with the time at which it becomes too old.
     ended: BTreeSet<(u64, i64)>,
     /// The stream whose events are being deleted, perhaps in several steps.
     leaving: Option<i64>,
@@ -33,14 +33,14 @@ pub(crate) struct CarriedStreams {
 struct CarriedRow {
     events: u64,
     bytes: u64,
-    /// When it is too old, in milliseconds since 1970, or 0 while it is open or has an event that retention has not
-    /// passed.
+    /// When the stream becomes too old, in milliseconds since 1970. It is 0 while the stream is open, or has an event
+    /// that retention has not passed.
     expires: u64,
-    /// Its events before this sequence were deleted, but for opening events that stay because they are open.
+    /// The stream's events before this sequence were deleted, except for opening events that are still open.
     from: u64,
 }
 
-/// The share of the log's bounds that carried events may have.
+/// The share of the log's bounds that carried events may use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CarriedShare {
     events: u64,
@@ -57,14 +57,14 @@ impl CarriedShare {
     }
 }
 
-/// What happens to an event that retention passes.
+/// The decision about an event that retention passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is carried.
+    /// The event is carried.
     Carry,
-    /// It goes, unless it is open.
+    /// The event is deleted, unless it is open.
     Evict,
-    /// It is to be carried once another stream has made room for it.
+    /// The event will be carried once another stream has made room for it.
     MakeRoom,
 }
 
@@ -116,7 +116,7 @@ impl CarriedStreams {
         self.events
     }
 
-    /// Returns whether this event of the stream, which retention has passed, is carried.
+    /// Returns whether an event of the stream that retention has passed is carried.
     pub(crate) fn has(&self, stream: i64, sequence: u64) -> bool {
         let carried = self.streams.get(&stream);
         carried.is_some_and(|carried| sequence >= carried.from)
@@ -127,8 +127,8 @@ impl CarriedStreams {
         self.streams.get(&stream).map_or(0, |carried| carried.from)
     }
 
-    /// Decides about an event that retention passes. `beside` are the events and bytes, in this step, that are carried
-    /// but not added yet.
+    /// Decides about an event that retention passes. `beside` has the number and bytes of the events that this step
+    /// carries but has not added yet.
     pub(crate) fn verdict(
         &self,
         share: CarriedShare,
@@ -152,7 +152,7 @@ impl CarriedStreams {
         }
     }
 
-    /// Adds an event that retention passes.
+    /// Adds a carried event.
     pub(crate) fn add(&mut self, stream: i64, bytes: u64) {
         let mut carried = self.take(stream);
         carried.events += 1;
@@ -161,7 +161,7 @@ impl CarriedStreams {
         self.put(stream, carried);
     }
 
-    /// Records that retention has passed every event of the stream, which has ended and is too old at `expires`.
+    /// Records that the stream has ended and that retention has passed all its events. It becomes too old at `expires`.
     pub(crate) fn ended(&mut self, stream: i64, expires: u64) {
         let mut carried = self.take(stream);
         carried.expires = expires.max(1);
@@ -181,7 +181,7 @@ impl CarriedStreams {
         }
     }
 
-    /// Records that the stream is not open.
+    /// Records that the stream is no longer open.
     pub(crate) fn closed(&mut self, stream: i64) {
         self.let_go.remove(&stream);
     }
@@ -191,14 +191,14 @@ impl CarriedStreams {
         self.let_go.insert(stream);
     }
 
-    /// Returns when the next ended stream is too old.
+    /// Returns when the next ended stream becomes too old.
     pub(crate) fn expires(&self) -> u64 {
         self.ended.first().map_or(u64::MAX, |(expires, _)| *expires)
     }
 
-    /// Returns the stream whose carried events must go now: an ended one that is too old by `now`; and if there is no
-    /// room for an event of `needs_room` bytes, the ended one that expires first, else the largest. An eighth of the
-    /// share is freed at once, so that not every step makes room.
+    /// Returns the stream whose carried events must be deleted now. That is an ended stream that is too old by `now`.
+    /// If there is no room for an event of `needs_room` bytes, it is the ended stream that expires first, or else the
+    /// largest stream. An eighth of the share is freed at once, so that not every step must make room.
     pub(crate) fn next_to_go(
         &mut self,
         share: CarriedShare,
@@ -229,7 +229,7 @@ impl CarriedStreams {
         next
     }
 
-    /// Removes one event of the stream that goes.
+    /// Removes one event of the stream that is being deleted.
     pub(crate) fn remove(&mut self, stream: i64, sequence: u64, bytes: u64) {
         let mut carried = self.take(stream);
         carried.events = carried.events.saturating_sub(1);
@@ -238,7 +238,7 @@ impl CarriedStreams {
         self.put(stream, carried);
     }
 
-    /// Forgets the stream that went: all its carried events are gone.
+    /// Forgets a stream whose carried events were all deleted.
     pub(crate) fn forget(&mut self, stream: i64, is_open: bool) {
         self.take(stream);
         self.leaving = None;

@@ -79,9 +79,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// (measured). It is never more than twice as large. Space that retention frees is reused; free space beyond an eighth
 /// of the file is returned to the file system.
 ///
-/// While a stream is open, such as a trace that runs, all its events stay, within a
-/// [share](Retention::CARRIED_DIVISOR) of the bounds. Once it has ended, they go when the last one is too old, or when
-/// others need the share.
+/// While a stream is open, such as a running trace, all its events are kept, within a
+/// [share](Retention::CARRIED_DIVISOR) of the bounds. After its end, they are removed when the last one is too old, or
+/// when other streams need the share.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///

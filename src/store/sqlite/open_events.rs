@@ -25,7 +25,7 @@ pub(crate) struct PinKey {
 pub(crate) struct OpenEvent {
     pub(crate) sequence: u64,
     pub(crate) bytes: u64,
-    /// Whether it stayed when retention passed it, because it was open. It is set when the event is closed.
+    /// Whether the event was kept when retention passed it, because it was open. Set when the event is closed.
     pub(crate) is_kept: bool,
 }
 
@@ -33,10 +33,10 @@ pub(crate) struct OpenEvent {
 pub(crate) struct OpenEvents {
     by_key: HashMap<PinKey, OpenEvent>,
     by_sequence: BTreeMap<u64, PinKey>,
-    /// How many open events each stream has.
+    /// The number of open events of each stream.
     by_owner: HashMap<i64, usize>,
-    /// The open events that stay although retention has passed them, and their bytes. Those of carried streams are not
-    /// among them.
+    /// The open events that are kept although retention has passed them, without those of carried streams. `kept_bytes`
+    /// is their size.
     kept: HashSet<u64>,
     kept_bytes: u64,
     /// The file's table has all changes up to this sequence, except for the keys in `stale`.
@@ -99,7 +99,7 @@ impl OpenEvents {
         *self.by_owner.entry(key.owner).or_default() += 1;
     }
 
-    /// Returns the streams with open events that stay although retention has passed them.
+    /// Returns the streams with open events that are kept although retention has passed them.
     pub(crate) fn streams_with_kept(&self) -> impl Iterator<Item = i64> {
         let keys = self
             .kept

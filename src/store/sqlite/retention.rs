@@ -49,7 +49,7 @@ impl From<Retention> for Limits {
 }
 
 impl Limits {
-    /// Returns what carried events may take of the bounds.
+    /// Returns the share of the bounds that carried events may use.
     fn carried(self) -> CarriedShare {
         CarriedShare::of(self.events, self.bytes)
     }
@@ -128,7 +128,7 @@ struct PassedEvents {
     needs_room: Option<u64>,
 }
 
-/// Deletes one step of what is too much or too old.
+/// Deletes one step of the events that exceed the bounds or are too old.
 pub(crate) fn trim_step(
     connection: &Connection,
     state: &mut LogState,
@@ -148,7 +148,7 @@ pub(crate) fn trim_step(
         let last = scan.events.last();
         let mut after = last.map_or(state.oldest, |last| last.sequence + 1);
         if is_whole {
-            // Sequences without an event are passed, too.
+            // Also passes sequences without an event.
             after = after.max(target.before.min(state.head + 1));
             state.expires = target.expires;
         }
@@ -216,7 +216,7 @@ fn save_carried(
     Ok(())
 }
 
-/// Deletes carried events of streams that must go, at most `left` of them.
+/// Deletes carried events of streams that must lose them, at most `left` events.
 fn evict_carried(
     connection: &Connection,
     state: &mut LogState,
@@ -239,8 +239,8 @@ fn evict_carried(
     Ok(TrimProgress::Done)
 }
 
-/// Deletes at most `limit` carried events of a stream, the oldest first; those that are open stay. Returns how many that
-/// was.
+/// Deletes at most `limit` carried events of a stream, the oldest first; open events are kept. Returns the number of
+/// deleted events.
 fn evict_events(
     connection: &Connection,
     state: &mut LogState,
@@ -349,7 +349,7 @@ fn expired(
     }
 }
 
-/// Returns what retention passes next, at most `limit` events.
+/// Returns the events that retention passes next, at most `limit`.
 fn scan(
     connection: &Connection,
     state: &LogState,
@@ -363,7 +363,7 @@ fn scan(
     )?;
     let mut rows = statement.query(params![int(state.oldest), int(limit)])?;
     let mut scan = PassedEvents::default();
-    // The events and bytes that go, and those that are carried.
+    // The events and bytes that are deleted, and those that are carried.
     let (mut gone, mut carried) = ((0, 0), (0, 0));
     while let Some(row) = rows.next()? {
         let mut event = ScannedEvent {
@@ -374,7 +374,7 @@ fn scan(
             is_carried: false,
             stays: false,
         };
-        // The newest event is kept even when it is too large.
+        // The newest event is kept even if it is too large.
         let goes = gone.0 < target.events
             || (gone.1 < target.bytes && event.sequence < state.head)
             || event.sequence < target.before;
@@ -499,7 +499,7 @@ pub(crate) fn release_closed(
     key: PinKey,
     opened: OpenEvent,
 ) -> rusqlite::Result<()> {
-    // Retention has not passed it, or it is carried and goes with its stream.
+    // Retention has not passed the event yet, or the event is carried and is deleted with its stream.
     if !opened.is_kept {
         return Ok(());
     }
@@ -549,7 +549,7 @@ pub(crate) fn has_stream_events(
         .exists(params![int(first), int(end)])
 }
 
-/// Returns the sequence that follows the last one of this epoch. The current epoch has no end.
+/// Returns the sequence that follows the last one of this epoch. For the current epoch, returns the maximum.
 fn epoch_end(state: &LogState, place: usize) -> u64 {
     state
         .epochs

@@ -39,7 +39,7 @@ pub(crate) struct EpochRecord {
 pub(crate) struct LogState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// Number and bytes of the kept events. Of those below `oldest`, only the carried ones count.
+    /// Number and bytes of the kept events. Of the events below `oldest`, only carried ones are included.
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     /// When the newest batch was committed.
@@ -94,7 +94,7 @@ impl LogState {
         for stream in state.open.streams() {
             state.carried.opened(stream);
         }
-        // A stream that was carried to the end has no opening event that stays by itself.
+        // If an opening event of a stream is kept on its own, the stream has lost its carried events.
         for stream in state.open.streams_with_kept() {
             state.carried.was_let_go(stream);
         }

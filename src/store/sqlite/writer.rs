@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(both(&writer), (3, 2));
         oldest(&mut writer, NOON + 12 * HOUR);
         assert_eq!(both(&writer), (0, 2));
-        // Age removes nothing of what is open.
+        // Age removes no event of an open stream.
         oldest(&mut writer, NOON + YEAR);
         assert_eq!((both(&writer), left(&writer, "other")), ((0, 2), 0));
         assert_eq!(
