@@ -1,4 +1,5 @@
-//! What `cli/Dockerfile` names exists, and the program starts as it would in the image. Building the image needs docker.
+//! Checks that the files in `cli/Dockerfile` exist, and that the program starts as in the image.
+//! Building the image itself needs docker.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::{Folder, Running, output, request};
 
 const DOCKERFILE: &str = include_str!("../Dockerfile");
-/// The file that `docker build` reads beside it: what is not sent to the build.
+/// The list of files that are not sent to the build. `docker build` reads it beside the Dockerfile.
 const IGNORED: &str = include_str!("../Dockerfile.dockerignore");
 
 /// Returns the instructions, each in one line.

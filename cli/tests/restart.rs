@@ -202,7 +202,8 @@ fn log_records_whose_answer_was_lost_are_not_taken_twice() {
         let events = stored(&home.path().join("log.db"));
         let logs = events.iter().filter(|event| event["type"] == "log");
         let bodies: Vec<&str> = logs.map(|event| event["body"].as_str().unwrap()).collect();
-        // Another request is no repetition: its first two records may be new ones that are alike.
+        // Another request is not a repetition, even if its first two records are equal to earlier
+        // ones.
         assert_eq!(bodies, ["a", "b", "a", "b", "c"]);
     }
 }

@@ -25,8 +25,8 @@
 //! `livespan.awaiting` (a text) sets its await point. They are not shown as attributes.
 //!
 //! A span is *lost* when its process has been silent for five times its usual interval between two
-//! reports of an open span, and for at least [`OtlpReceiver::SILENCE_MIN`]. The silence of a
-//! process that never sends an open span twice means nothing, so its spans stay open.
+//! reports of an open span, and for at least [`OtlpReceiver::SILENCE_MIN`]. If a process never
+//! sends an open span twice, its silence means nothing, and its spans stay open.
 
 pub(crate) mod budget;
 mod config;

@@ -49,7 +49,7 @@ pub(super) struct ActiveTest {
     pub(super) is_reported: AtomicBool,
     /// The pending reports while it runs.
     pub(super) due: Mutex<DueReports>,
-    /// The process that runs it, which distinguishes it from forks of that process.
+    /// The id of the process that runs it. A fork of that process has another id.
     pub(super) process: u32,
 }
 
@@ -183,7 +183,7 @@ fn runs_another_test(thread: Option<&str>) -> bool {
     thread.is_some_and(is_path)
 }
 
-/// Records that this thread's runtime, which runs the body of a test, belongs to that test.
+/// Assigns this thread's tokio runtime to the test whose body the thread runs.
 pub(super) fn learn_runtime() {
     let (Ok(runtime), Some(own)) = (Handle::try_current(), of_own_thread()) else {
         return;

@@ -110,8 +110,8 @@ pub(crate) async fn whole_page(
     Ok(merged(known, stored, limit))
 }
 
-/// Returns the event before which a page begins so that its first trace is the newest trace that
-/// the index lacks.
+/// Finds the newest trace that the index lacks. Returns the event before which a page begins with
+/// this trace.
 #[cfg(feature = "http")]
 pub(crate) async fn older_than_index(
     log: &Log,

@@ -66,7 +66,8 @@ test("while the second runs, both are compared up to the same moment", () => {
   const early = compared(a, b, { a: 1e6, b: 20 });
   assert.deepEqual([early.moment, early.total], [20, { a: 20, b: 20 }]);
   assert.deepEqual(said(early), { job: ["same", 0, 1, 1], read: ["same", 0, 1, 1], write: ["later", 0, 0, 0] });
-  // The open span already takes longer than it did in the whole other run.
+  // In the second run, the open span already takes longer than the same span took in the whole
+  // first run.
   const late = compared(a, b, { a: 1e6, b: 70 });
   assert.deepEqual(said(late), { job: ["same", 0, 1, 1], read: ["slower", 30, 1, 1], write: ["missing", -20, 1, 0] });
   assert.deepEqual([late.paths[1].b.open, late.paths[1].b.time], [1, 70]);

@@ -384,7 +384,7 @@ test("a parent counts its open and failed children, through every change of stat
 });
 
 /**
- * Computes from scratch what the incremental tree should contain.
+ * Computes the expected tree from scratch.
  * @param {{id: string, parent: string | null, state: string, start: number}[]} spans
  */
 function naive(spans) {

@@ -556,7 +556,8 @@ fn no_two_types_have_one_name_without_a_reason() {
     assert_eq!(places, BTreeMap::new());
 }
 
-/// Returns the names of the types that a file declares outside of traits and impls, without those that have a reason.
+/// Returns the types that a file declares outside of traits and impls. Omits types with a reason
+/// for their name.
 fn types_without_reason(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut has_reason = false;

@@ -34,7 +34,7 @@ pub(crate) struct Told {
 pub(crate) struct Flushed {
     pub(crate) site: usize,
     pub(crate) began: u64,
-    /// The newest event that readers could see when it returned.
+    /// The newest event that readers could see when the flush returned.
     pub(crate) published: u64,
 }
 
@@ -105,8 +105,8 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
 }
 
-/// The events of interest that a history can have, and the number of histories that had each. If no
-/// seed had one, the run proves nothing about it.
+/// The events of interest that a history can have, with the number of histories that had each. If
+/// the number is 0, the run proves nothing about that event.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Happened {
     counts: [u64; HAPPENINGS.len()],
@@ -364,8 +364,8 @@ impl Outcome {
         }
     }
 
-    /// Checks that a reader gets the end of each outage of which it got the beginning, and gets no
-    /// outage that concerns only another reader.
+    /// Checks the outages that a reader hears of. If it hears of the beginning of an outage, it
+    /// must hear of the end. It must not hear of an outage that concerns only another reader.
     fn check_outages(&self, reader: &Reader) {
         let is_closing = |seen: &Seen| match seen {
             Seen::Gap(_) => true,
@@ -610,7 +610,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Checks that all events of the last gap that it did not announce as lost have come.
+    /// The last gap did not count all of its events as lost. Checks that the others have come.
     fn leave_gap(&mut self) {
         let left = self.pinned.take().unwrap_or(0);
         assert_eq!(

@@ -164,8 +164,8 @@ impl Script {
             .map_or(Sequence::new(1), |event| event.sequence)
     }
 
-    /// Returns the events that are kept, out of all that were ever stored: the newest, and those
-    /// that are still open.
+    /// Returns the events that are kept, out of all that were ever stored: the newest ones and the
+    /// open ones.
     pub(crate) fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
         let oldest = self.oldest(events);
         let mut later = HashSet::new();

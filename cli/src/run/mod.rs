@@ -96,7 +96,8 @@ async fn observe(
     let ran = child::run(&options.command, variables(&page, options)).await;
     span.end(live, ran.as_ref().ok());
     let ended = ran?;
-    // A program that the command left behind keeps its log open. This does not wait for it.
+    // A program that the command left behind keeps its log open. The end does not wait for such a
+    // program.
     followers.settled(QUIET_TIME).await;
     stay(options, live, ended).await?;
     Ok(ended.exit_code())

@@ -100,8 +100,8 @@ pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Respon
     if config.allowed_origins.is_empty() {
         return;
     }
-    // Also set if the request has no origin, so that a cache does not give one page's response to
-    // another.
+    // Also set without an origin in the request, so that a cache never gives one page's response to
+    // another page.
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed(config, request) {

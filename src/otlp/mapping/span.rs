@@ -132,7 +132,7 @@ pub(crate) fn bare_start(
 
 pub(crate) fn shown_attributes(pairs: &[KeyValue]) -> Pairs<'_> {
     let mut shown = attributes(pairs);
-    // Most keys do not begin with `l`, so they need no look-up.
+    // All hidden keys begin with `l`, so most keys need no look-up.
     shown.retain(|(key, _)| !(key.starts_with('l') && HIDDEN_KEYS.contains(key)));
     shown
 }

@@ -73,7 +73,7 @@ impl TraceIndex {
             let mut count = 0;
             for (id, operation) in state.operations.from(place).take(OPERATIONS_AT_ONCE) {
                 count += 1;
-                // An operation has no figures if its spans started but never ended.
+                // An operation has figures only after a span has ended, or while one is running.
                 let is_used = operation.running > 0 || !operation.last.is_empty();
                 if is_used && filter.accepts(operation) {
                     wanted.push((id, operation.clone()));

@@ -106,7 +106,8 @@ mod tests {
         expected[1] = (1, 0);
         expected[39] = (1, 0);
         assert_eq!(counts(&buckets, begin + 599), expected);
-        // The first bucket is replaced, and a span that ended in its time arrives too late.
+        // The first bucket is replaced. A span that ended in that bucket's time now arrives too
+        // late.
         buckets.record(at(begin + 600), false);
         buckets.record(at(begin), false);
         let mut expected = vec![(0, 0); 40];

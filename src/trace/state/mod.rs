@@ -351,7 +351,7 @@ impl Trace {
         self.consider_root(span_id, start);
     }
 
-    /// Remembers the links to other traces. An end also has those that were added after the start.
+    /// Stores the links to other traces. An end also has the links that were added after the start.
     fn add_links(&mut self, span: &SpanStart) {
         for link in &*span.links {
             let links = &mut self.rare.get_or_insert_default().links;

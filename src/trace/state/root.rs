@@ -66,8 +66,8 @@ impl Root {
     }
 }
 
-/// How well a span serves as the root, worst first. Of two spans with the same rank, the one with
-/// the earlier start wins, then the one that was seen first.
+/// How well a span serves as the root, worst first. If two spans have the same rank, the earlier
+/// start wins, then the span that was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::trace) enum Rank {
     /// The span's parent belongs to this process and has not been seen yet.

@@ -71,7 +71,8 @@ fn health(failure: Option<&str>) -> StoreHealth {
 const TWO_DROPPED: &str =
     "gap 4 {\"lost\":{\"ends\":0,\"other\":2,\"starts\":0},\"reason\":\"dropped\"}";
 
-/// Dispatches one event that the store keeps, two that it refuses but readers get, and one that it keeps again.
+/// Dispatches four events. The store keeps the first, refuses the next two, which readers still
+/// get, and keeps the last.
 fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     let mut connection = Connection::open(target, Subscribe::all());
     let mut keyed = Connection::open(target, Subscribe::to(key("a")));
@@ -607,8 +608,8 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
     assert_eq!(causes(&error), ["open the file", "it is locked"]);
 }
 
-/// Returns a log with these events: one that is kept, two that readers got in an outage, the report
-/// of the loss, and one that is kept.
+/// Returns a log with a kept event, two events that readers got in an outage, the report of the
+/// loss, and another kept event.
 fn with_a_stretch() -> (SseTarget<Note>, Vec<String>) {
     let (target, on) = failing(refuse);
     put(&target, [Note::new("kept")]);

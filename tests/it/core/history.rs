@@ -237,7 +237,7 @@ fn removing_during_a_read(lacks: u64, is_own: bool) -> SseTarget<Note> {
     target
 }
 
-/// Returns what a reader gets from the beginning: gaps, and runs of events as their first and last
+/// Reads from the beginning. Returns the gaps, and the runs of events as their first and last
 /// sequence.
 fn runs(
     target: &SseTarget<Note>,

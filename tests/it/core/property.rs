@@ -51,7 +51,7 @@ fn config() -> Config {
     }
 }
 
-/// What one client received over all of its connections.
+/// The events that one client received over all of its connections.
 #[derive(Debug, Default)]
 struct Received {
     sequences: Vec<u64>,

@@ -158,7 +158,7 @@ async fn the_live_list_of_a_reader_of_some_traces_goes_on_at_its_own() {
     assert_eq!(traces(std::slice::from_ref(&page)), [ids([2, 1])]);
     let first = page["traces"][0]["firstId"].as_str().unwrap();
     assert_eq!(next, (sequence(first) + 1).to_string());
-    // The search finds nothing, so there is nothing older either.
+    // The search finds nothing, so there are no older results.
     let mut stream = Stream::of_body(ask(&live, "/traces/sse?q=nothing").await);
     assert_eq!(stream.event("traces").await.json().get("next"), None);
 }

@@ -200,7 +200,7 @@ async fn a_rule_of_the_apps_sees_no_cookie_from_another_origin() {
         let response = send(&live, Method::GET, "/traces", &[page, &[session]].concat()).await;
         assert_eq!(response.status(), 403, "{page:?}");
     }
-    // If a page of the same site was not allowed, the app's check gets no cookie either. Such a
+    // The app's check gets no cookie, because this page of the same site is not allowed. Such a
     // page could not read the response anyway.
     let script = [
         ("sec-fetch-site", "same-site"),

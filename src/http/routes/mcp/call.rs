@@ -307,8 +307,7 @@ impl ToolCall<'_> {
         let digits = id_digits(name, text, 32)?;
         if digits.len() == 32 {
             let id: TraceId = digits.parse().map_err(|_error| unknown(&digits))?;
-            // The answer for a trace that the reader may not see is the same as for one that does
-            // not exist.
+            // The answer is the same for a hidden trace and for a missing one.
             let may_see = self.filter.may_see(&id.to_bytes());
             return may_see.then_some(id).ok_or_else(|| unknown(&digits));
         }

@@ -98,7 +98,8 @@ const PROTOBUF: &str = "application/x-protobuf";
 pub(super) struct OtlpError {
     pub(super) status: StatusCode,
     pub(super) message: String,
-    /// The header that says what would be supported, if the media type is not.
+    /// The header with the supported values, if the request's media type or encoding is not
+    /// supported.
     wants: Option<HeaderName>,
 }
 

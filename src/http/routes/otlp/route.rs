@@ -71,7 +71,7 @@ pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
     })
 }
 
-/// Returns the encoding of the body, if OTLP has it.
+/// Returns the encoding of the body, if it is one of OTLP's encodings.
 fn format_of(request: &Parts) -> Option<Format> {
     let value = request.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let value = value.split(';').next()?.trim();
@@ -182,8 +182,8 @@ pub(super) async fn decode(
     result.map_err(OtlpError::from)
 }
 
-/// Waits until the store has the accepted data. Data whose sender got a success thus survives a
-/// restart of this program.
+/// Waits until the store has the accepted data. So a response of success means that the data
+/// survives a restart of this program.
 pub(super) async fn wait_until_stored(stored: oneshot::Receiver<bool>) -> Result<(), OtlpError> {
     let patience: Duration = OtlpReceiver::STORE_TIMEOUT;
     match timeout(patience, stored).await {

@@ -60,7 +60,7 @@ impl Snapshot {
 pub(super) struct Overview {
     pub(super) latest: Latest,
     pub(super) log_records: u64,
-    /// The number of all events, including those that appear in no list.
+    /// The number of all events, even those in no list.
     pub(super) events: u64,
     pub(super) fold: StoredTrace,
     /// The events that were lost while the trace was read.

@@ -151,8 +151,8 @@ fn an_entry_in_the_list_of_global_events_alone_is_a_gap_of_one() {
     assert_eq!(target.health().failure, None);
 }
 
-/// A row that is not a stream, or a key of another type, does not prevent other streams from being
-/// listed and read.
+/// A row that is not a stream, or a key of another type, does not hinder the listing and reading of
+/// other streams.
 #[test]
 fn lists_leave_out_what_is_no_stream() {
     let server = Server::start();

@@ -13,8 +13,7 @@ use super::{
 };
 use crate::support::{block_on, until};
 
-/// A process counts as dead after hours of silence, which no test reaches unless it simulates the
-/// silence.
+/// A process counts as dead after hours of silence. Tests only simulate such a silence.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn open(server: &Server) -> Handle {

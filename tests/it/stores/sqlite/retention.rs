@@ -197,7 +197,7 @@ fn pass(log: &mut Log, from: u32, count: u32) {
             .map(|one| format!("ended-{one} . x"))
             .collect();
         log.put(&events.iter().map(String::as_str).collect::<Vec<_>>());
-        // The bound includes what is carried, but not opening events that are kept because they are open.
+        // The bound includes carried events, but not the opening events of open spans.
         assert!(log.all().len() <= 80 + 2);
     }
 }

@@ -46,8 +46,8 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(owned).collect()
 }
 
-/// Returns the names of the events that a new reader of everything gets, with the reasons of lost
-/// spans. Waits until `count` events have arrived.
+/// Returns the first `count` events that a new reader of everything gets, one line each: type, span
+/// name, and the reason if the span is lost.
 async fn story(app: &App, count: usize) -> Vec<String> {
     let mut stream = app.stream("/sse").await;
     stream.event("hello").await;
