@@ -57,9 +57,9 @@ impl Reader {
         }
     }
 
-    /// Moves past removed events before `oldest`, but hands out the events that the store keeps beyond retention. If the
-    /// reader's streams are whole, no event of theirs is missing between these. What belongs to every stream may be: a
-    /// reader learns from its pings how much was dropped.
+    /// Moves past removed events before `oldest`, but hands out the events that the store keeps beyond retention. If
+    /// the reader's streams lost no event, no event of these streams is missing in between. Events that belong to every
+    /// stream may be missing; the reader's pings report how many events were dropped.
     pub(super) fn accept_pinned(
         &mut self,
         kept: &[StoredEvent],

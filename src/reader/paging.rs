@@ -63,7 +63,7 @@ impl Reader {
                 store.read_streams_after(&keys, after, limit).await?
             };
             let oldest_after = store.oldest().get();
-            // Asked after the read: what the page lacks is counted by then.
+            // Called after the read, so the count includes the events that the page lacks.
             let is_behind = !keys.is_empty() && after.get() + 1 < oldest_after;
             let is_whole = is_behind && log.has_evicted_nothing(&keys).await;
             Ok(Page {
@@ -185,9 +185,9 @@ impl Reader {
     /// events, or begun to keep them beyond retention. Returns the events after them, unless another page must be read
     /// first.
     ///
-    /// A store reads a page at one moment and removes the oldest events of a stream first. So events can be missing only
-    /// before the first event of the page that is not kept beyond retention, as an opening event may be. Of several
-    /// streams, one may have been removed while the store keeps another.
+    /// A store reads a page at one moment and removes the oldest events of a stream first. So events can be missing
+    /// only before the first event of the page that is within retention. (Opening events may be kept beyond it.) With
+    /// several streams, the store may have removed events of one stream and kept those of another.
     fn accept_removed_since<'a>(
         &mut self,
         wanted: &'a [StoredEvent],

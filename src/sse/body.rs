@@ -135,7 +135,7 @@ impl SseBody {
         }
     }
 
-    /// Sends the client only what `projection` lets through.
+    /// Sends the client only the parts of events that `projection` allows.
     pub(crate) fn with_projection(mut self, projection: Option<Box<dyn Projection>>) -> Self {
         if let BodyState::New(live) = &mut self.state {
             live.projection = projection;

@@ -10,7 +10,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Waits for the id of one event. Dropping it removes its entry from the buffer.
+/// A pending acknowledgement: waits for the id of one event. Dropping this value removes its entry from the buffer.
 #[derive(Debug)]
 pub(crate) struct PendingAck<'a> {
     pub(super) buffer: &'a IngestBuffer,

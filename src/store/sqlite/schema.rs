@@ -113,8 +113,7 @@ pub(crate) fn number(int: i64) -> u64 {
     u64::try_from(int).unwrap_or(0)
 }
 
-/// Reads a column of integers. If another program wrote to the file, the column may hold any value. Returns `None` if
-/// it is not an integer.
+/// Reads a column of integers. Returns `None` for another value, because another program may have written to the file.
 pub(crate) fn int_of(row: &Row<'_>, column: usize) -> Option<i64> {
     row.get_ref(column).ok()?.as_i64().ok()
 }
