@@ -73,7 +73,7 @@ fn a_store_has_the_last_words() {
             json!(["started", "step", null, null]),
             json!(["updated", null, panic, null]),
             json!(["ended", "job", null, "crashed"]),
-            json!(["ended", "step", null, "crashed"]),
+            json!(["ended", "step", panic, "crashed"]),
         ]
     );
     live.shutdown().unwrap();
