@@ -137,5 +137,5 @@ fn append(store: &dyn EventStore, first: Sequence, batch: &Batch) -> Result<Appe
 }
 
 fn thread_gone() -> Error {
-    Error::store_failed("the thread of the event store is gone")
+    Error::store_failed("the thread that appends to the event store is gone")
 }

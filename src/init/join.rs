@@ -143,7 +143,7 @@ impl Joined {
                     drop(invitation.announce(&body));
                 });
             })
-            .map_err(|error| Error::io("start the thread that joins", error))?;
+            .map_err(|error| Error::io("start the thread that announces this program", error))?;
         Ok(Some(Self {
             live: live.clone(),
             page: env::var(PAGE).ok().filter(|page| !page.is_empty()),

@@ -73,7 +73,7 @@ impl StoreError {
             ),
             "READONLY" => (
                 StoreErrorKind::Refused,
-                "this Redis is a replica and takes no writes".to_owned(),
+                "this Redis is a replica and accepts no writes".to_owned(),
             ),
             "MISCONF" => (
                 StoreErrorKind::Refused,
