@@ -19,7 +19,8 @@ const LOOKED_AT: usize = 2048;
 /// response.
 pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let message = poll_fn(|cx| {
-        // On the stack of one poll: in the connection's task, each open stream would keep these bytes.
+        // The buffer is on the stack of one poll. In the connection's task, each open stream would
+        // keep its bytes.
         let mut head = [0; LOOKED_AT];
         let mut head = ReadBuf::new(&mut head);
         ready!(stream.poll_peek(cx, &mut head))?;

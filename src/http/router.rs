@@ -56,9 +56,9 @@ impl LiveSpans {
     ///
     /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.**
     /// Without access control, a request is answered only if its `Host` is a loopback host or one
-    /// of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). That stops browsers but no
-    /// other program, because a client chooses the `Host` that it sends. If your server provides
-    /// the client's address ([`ConnectInfo`](axum::extract::ConnectInfo), by
+    /// of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). This check stops browsers but
+    /// not other programs, because a program can send any `Host`. If your server provides the
+    /// client's address ([`ConnectInfo`](axum::extract::ConnectInfo), by
     /// `into_make_service_with_connect_info::<SocketAddr>()`), clients on other machines are
     /// refused as well. Behind a proxy on this machine, every client seems to be local.
     ///

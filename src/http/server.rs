@@ -474,7 +474,8 @@ fn connection(
         };
         match refusal {
             Ok(Ok(None)) => {}
-            // In a box: otherwise the task of every connection would have room for this answer's buffer.
+            // Boxed, because otherwise the task of every connection would have room for this
+            // response's buffer.
             Ok(Ok(Some(answer))) => return Box::pin(answer_and_close(stream, &answer)).await,
             // The client has disconnected, or sends nothing.
             Ok(Err(_)) | Err(_) => return,

@@ -19,7 +19,7 @@
 //! | an ended span that was never open | start and end at once, parents before children |
 //! | exactly the same span again | nothing: it was a retry |
 //! | an ended span again, with other content | the later one counts |
-//! | exactly the same log records again | nothing: it was a retry; records without any time are taken again |
+//! | exactly the same log records again | nothing: it was a retry; records without any time are stored again |
 //!
 //! The attributes `livespan.panicked` and `livespan.cancelled` (`true`) set the outcome of a span.
 //! `livespan.awaiting` (a text) sets its await point. They are not shown as attributes.

@@ -113,9 +113,9 @@ impl PendingIndex {
         }
     }
 
-    /// Treats spans as ended that were open before events were left out, are still open, and that
-    /// `may_have_ended` accepts. With `only_root_tells`, does so only in traces whose root has
-    /// ended.
+    /// Treats a span as ended if it was open before events were left out, is still open, and
+    /// `may_have_ended` returns true for it. With `only_root_tells`, does so only in traces whose
+    /// root has ended.
     pub(crate) fn assume_ended(
         &mut self,
         only_root_tells: bool,

@@ -30,7 +30,7 @@ use crate::{
 /// Upper bound on the events from the beginning of a trace that are read for its summary. The
 /// summary of a larger trace covers its beginning and its end, and reports this.
 const TRACE_EVENTS_MAX: usize = 20_000;
-/// For a larger trace, the end is also read: its events among the last this many sequences up to
+/// The end of a larger trace is also read: its events that are at most this many sequences before
 /// its last event.
 const END_NUMBERS: u64 = 5_000;
 /// Number of streams that are listed at once.

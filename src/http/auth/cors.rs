@@ -1,8 +1,7 @@
 //! Decides on requests that pages of other origins make. By default they may make none. If the app
 //! allowed their origin by name, they may read (CORS, WHATWG Fetch, section 3.2) whatever a ticket
-//! or a token permits. A browser's cookie never permits such a page anything, because the cookie
-//! identifies the person at the browser and not the author of the page. Pure; it runs on the
-//! connection's task.
+//! or a token permits. A browser's cookie never gives such a page access, because it identifies the
+//! person at the browser and not the author of the page. Pure; it runs on the connection's task.
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -94,8 +93,8 @@ pub(crate) fn preflight(
 }
 
 /// Marks a response as readable for a page of an allowed origin. `Access-Control-Allow-Credentials`
-/// is left out, because credentials do not permit such a page anything. Without that header, a
-/// browser hides the response to a request with credentials from the page.
+/// is left out, because credentials give such a page no access. Without that header, a browser
+/// hides the response to a request with credentials from the page.
 pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Response<Body>) {
     if config.allowed_origins.is_empty() {
         return;

@@ -24,7 +24,7 @@ struct OperationsAnswer {
     others: u64,
     bucket_seconds: u64,
     /// Spans that ended within this time are always recent. Spans that ended more than twice this
-    /// time ago never are.
+    /// time ago are never recent.
     recent_seconds: u64,
     unit: &'static str,
     now: String,

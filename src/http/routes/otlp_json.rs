@@ -257,8 +257,8 @@ fn attribute(key: &str, value: &Json, kind: Option<&str>) -> Json {
 }
 
 /// Returns OTLP's `AnyValue`, and restores a type that JSON cannot represent. The type of a list is
-/// the type of those values in it that JSON could not represent. So that type is applied only to a
-/// text that can be such a value.
+/// the type of those values in it that JSON could not represent. Other values of the list may have
+/// other types. So the type is applied only to a text that can be such a value.
 fn any_value(value: &Json, kind: Option<&str>) -> Json {
     match value {
         Json::String(text) => text_value(text, kind),

@@ -21,12 +21,12 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 ///
 /// The form of a file is recognized by its content. Files may be compressed with gzip:
 ///
-/// | form | what is taken |
+/// | form | imported data |
 /// | --- | --- |
 /// | livespan's events, a line each, or the JSON of `GET /traces/{traceId}` | everything |
 /// | OTLP/JSON: one request, a list of them, or a line each, as a collector writes them | spans, log records |
-/// | Tempo's JSON, and an answer of its API | spans |
-/// | Jaeger's JSON, and an answer of its API of version 1 or 3 | spans, tags, logs, references, processes |
+/// | Tempo's JSON, and a response of its API | spans |
+/// | Jaeger's JSON, and a response of its API of version 1 or 3 | spans, tags, logs, references, processes |
 /// | Zipkin's JSON of version 2 | spans, tags, annotations |
 ///
 /// Everything that is left out is counted, by reason. An invalid line is left out. A document that

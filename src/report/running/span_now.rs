@@ -372,8 +372,8 @@ impl SpanNowBuilder {
 }
 
 impl SpanNow {
-    /// Returns whether it is a command that `livespan run` runs. It lasts as long as its process, which that program
-    /// watches: a server may run for days, and may have nothing to do.
+    /// Returns whether the span is a command under `livespan run`. Such a span is open as long as its process runs.
+    /// The process may be an idle server, so the span's age is no sign of a problem.
     pub(crate) fn is_command(&self) -> bool {
         self.service.as_deref() == Some(COMMAND_SERVICE)
     }

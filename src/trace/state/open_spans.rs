@@ -123,8 +123,9 @@ impl OpenSpans {
         }
     }
 
-    /// Removes and returns the twin that replaces the span like `ended` in the table. Returns
-    /// `None` if no other span has the id.
+    /// Removes the span like `ended` if it is a twin. Otherwise, removes any twin with the id.
+    /// Returns the span that the table must have under the id from now on, or `None` if no other
+    /// span has the id.
     fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let others = self
             .others

@@ -111,7 +111,8 @@ async fn length_zero_is_a_start_from_dotnet_only() {
     let live = receiving();
     take(&live, "java", empty()).await;
     assert_eq!(outline(&live), [started.clone(), ended.clone()]);
-    // This .NET sender's first span is long and arrives only when ended, so it sends no open spans.
+    // This .NET sender reports its first, long span only when it has ended. So the sender counts as
+    // one that sends no open spans.
     let live = receiving();
     take(
         &live,

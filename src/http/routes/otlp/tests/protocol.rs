@@ -600,7 +600,7 @@ fn no_bytes_make_the_decoders_panic() {
             drop(decode(&changed, Signal::Logs, format, limits));
         }
     }
-    // Deep nesting, then empty messages: two bytes each, decoded to hundreds.
+    // Deep nesting, then empty messages of two bytes, each of which decodes to hundreds of bytes.
     let (open, close) = ("{\"arrayValue\":{\"values\":[", "]}}");
     let deep = format!(
         "{{\"resourceSpans\":[{{\"resource\":{{\"attributes\":[{{\"value\":{}{}}}]}}}}]}}",
