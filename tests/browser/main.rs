@@ -4,6 +4,7 @@
 //! message.
 
 mod accessibility;
+mod accessibility_tree;
 mod app;
 mod attacks;
 mod cut;

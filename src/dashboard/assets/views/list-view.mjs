@@ -51,6 +51,8 @@ export class ListView {
     this.isActiveDrawn = false;
     /** Number of new rows above the visible ones. */
     this.above = 0;
+    /** The trace whose row has the focus. @type {Summary | null} */
+    this.focused = null;
     this.heldUntil = -Infinity;
     this.scrollTop = 0;
     this.viewport = 0;
@@ -182,6 +184,7 @@ export class ListView {
     const node = row === null || row.hidden ? this.rowsNode : row;
     if (document.activeElement !== node) node.focus({ preventScroll: true });
   }
+    this.focused = hadFocus ? (shown[active - first] ?? null) : null;
 
   /** @param {number} by rows; ±Infinity for the ends */
   move(by) {

@@ -26,6 +26,7 @@ import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
 import { colours } from "../paint/colours.mjs";
 import { AddressBar } from "./address-bar.mjs";
+import { Announcer } from "./announcer.mjs";
 import { BellView } from "./bell-view.mjs";
 import { CompareMenu } from "./compare-menu.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
@@ -67,6 +68,7 @@ const BELLS_MS = 2_500;
 
 const clock = new ServerClock();
 const palette = new Palette();
+const announcer = new Announcer();
 const ui = new Ui(() => askFrame());
 /** The element with the traces if this page is a file. Such a page has no server. */
 const dataNode = IS_FILE_PAGE ? embeddedData() : null;
@@ -450,7 +452,8 @@ function drawList() {
     zone: ui.zone, usual: ({ service, name }) => (feed.file === undefined ? expectations.of(service, name) : null),
     titles: listTitles, narrowed: { since, until, mine: mine ? own.ids : null },
   };
-  const wait = Math.min(listFilters.draw(frame, own.ids), trafficView.draw(frame), listView.draw(frame));
+  const wait = Math.min(listFilters.draw(frame, own.ids, listView.isHeld), trafficView.draw(frame), listView.draw(frame));
+  news.hearRow(listView.focused);
   const isLive = feed.file === undefined && listView.open > 0;
   drawTab(isLive ? `(${formatCount(listView.open)}) livespan` : "livespan", isLive ? "running" : "");
   return wait;
@@ -542,7 +545,7 @@ function copy(text) {
 
 /** @param {string} text */
 function announce(text) {
-  setText(byId("live"), text);
+  announcer.tell(text);
 }
 
 function announceCounts() {
@@ -566,6 +569,8 @@ function focusPage() {
 }
 
 function back() {
+  // What was just told is read to its end: counts can wait.
+  if (!announcer.isQuietFor(ANNOUNCE_MS * 0.9)) return;
   if (bar.route.compare !== null) bar.go({ ...bar.route, compare: null });
   else if (bar.route.trace !== null && bar.route.span !== null) bar.replace({ ...bar.route, span: null });
   else if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));

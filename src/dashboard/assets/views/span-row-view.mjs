@@ -101,7 +101,7 @@ export function makeSpanRow(actions) {
     children: "",
     extrasFor: "",
   };
-  row.cell.append(row.name, row.badge, row.beside, row.service);
+  row.cell.append(row.name, " ", row.badge, row.beside, row.service);
   const node = element("div", { class: "tree-row", role: "row", tabindex: "-1" }, row.cell, row.time);
   node.addEventListener("click", (event) => {
     if (row.index < 0) return;

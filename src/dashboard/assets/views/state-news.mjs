@@ -1,7 +1,8 @@
 // @ts-check
-// Announces to screen readers when the shown trace or the selected span changes its state. Must never announce other
-// rows.
+// Announces to screen readers when the shown trace, the selected span or the focused row of the list changes its state. Must
+// never announce other rows.
 
+import { shownStateOfSummary } from "../model/list-model.mjs";
 import { indexOf } from "../model/model.mjs";
 import { shownName, shownStateOf, shownTraceState, traceName } from "../model/span.mjs";
 import { STATE_WORDS, shortened } from "./dom.mjs";
@@ -12,6 +13,7 @@ export class StateNews {
   /** The last known state, and the trace or span that has it. */
   trace = { of: "", state: "" };
   span = { of: "", state: "" };
+  row = { of: "", state: "" };
 
   /** @param {(text: string) => void} announce */
   constructor(announce) {
@@ -31,10 +33,8 @@ export class StateNews {
     if (parts.length > 0) this.announce(parts.map((part) => shortened(part)).join(". "));
   }
 
-  /**
-   * @param {{of: string, state: string}} told @param {string} of @param {string} state
-   * @returns {boolean} whether the same trace or span has another state
-   */
+// Announces to screen readers when the shown trace, the selected span or the focused row of the list changes its state. Must
+// never announce other rows.
   changed(told, of, state) {
     const isNews = told.of === of && told.state !== state && told.state !== "";
     Object.assign(told, { of, state });
