@@ -14,6 +14,7 @@ mod finding;
 mod flame;
 mod inside;
 mod keyboard;
+mod list_rows;
 mod original_client;
 mod paint;
 mod product_page;

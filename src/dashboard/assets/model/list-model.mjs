@@ -29,6 +29,7 @@ import { epochMilliseconds, formatCount } from "./time.mjs";
  *   search found the text
  * @property {any} [progress] its progress: `{current, total, units, message}`
  * @property {{name: string, since: string}} [awaiting] the await point that has waited longest
+ * @property {boolean} [kept] whether retention spares it
  * @property {{events: number}} [partial] set if the summary covers only the trace's first `events` events
  * @property {string} [firstId] id of its first event; the server's list is in this order
  * @property {Record<string, unknown>} [rootAttributes] attributes of its root that distinguish it from other traces

@@ -3,7 +3,7 @@
 // `bells.mjs` does.
 
 import { BELLS_MAX, Bells, bellsOf, messageOf } from "../model/bells.mjs";
-import { address, traceRoute } from "../net/api.mjs";
+import { setKept } from "../net/keep.mjs";
 import { byId, element, icon, setAttribute, setShown, shortened } from "./dom.mjs";
 import { recall, remember } from "./ui-preferences.mjs";
 
@@ -49,20 +49,24 @@ export class BellView {
     if (this.traceId !== "" && !this.button.hidden) this.toggle({ kind: "trace", of: this.traceId, name: this.name });
   }
 
-  /** @param {import("../model/bells.mjs").Bell} bell */
+  /** @param {import("../model/bells.mjs").Bell} bell @returns {string} what the reader is told */
   toggle(bell) {
-    if (bell.of === "") return;
-    if (!this.bells.toggle(bell)) {
-      this.actions.announce(`${BELLS_MAX} bells are set: remove one first`);
-      return;
-    }
+    if (bell.of === "") return "";
+    const text = this.hang(bell);
+    this.actions.announce(text);
+    this.actions.changed();
+    return text;
+  }
+
+  /** @param {import("../model/bells.mjs").Bell} bell @returns {string} */
+  hang(bell) {
+    if (!this.bells.toggle(bell)) return `${BELLS_MAX} bells are set: remove one first`;
     remember("bells", this.bells.bells);
     const isOn = this.bells.has(bell.kind, bell.of);
     if (isOn && bell.kind === "trace") this.actions.own(bell.of);
-    this.actions.announce(isOn ? `You will be notified when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is removed");
     // Browsers allow this request only after a click. Without permission, the open page announces the news itself.
     if (isOn && typeof Notification !== "undefined" && Notification.permission === "default") void Notification.requestPermission();
-    this.actions.changed();
+    return isOn ? `You will be notified when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is removed";
   }
 
   /** @param {{traceId: string, name: string, isOpen: boolean, isFile: boolean} | null} trace the shown trace @param {string} query of the list */
@@ -94,14 +98,9 @@ export class BellView {
 
   async toggleKeep() {
     const { traceId, kept } = this;
-    try {
-      const response = await fetch(address(`${traceRoute(traceId)}/keep`), { method: kept === true ? "DELETE" : "PUT" });
-      const body = await response.json().catch(() => null);
-      if (traceId === this.traceId && response.ok) this.kept = kept !== true;
-      this.actions.announce(response.ok ? (kept === true ? "Retention may remove this trace again" : "This trace is kept beyond retention") : `Not kept: ${String(body?.error ?? response.status)}`);
-    } catch {
-      this.actions.announce("The server does not answer");
-    }
+    const { ok, text } = await setKept(traceId, kept !== true);
+    if (traceId === this.traceId && ok) this.kept = kept !== true;
+    this.actions.announce(text);
     this.actions.changed();
   }
 

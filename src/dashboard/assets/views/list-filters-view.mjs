@@ -38,38 +38,37 @@ export class ListFilters {
     this.actions = actions;
   }
 
-  /** @param {ListFrame} frame @param {ReadonlySet<string>} mine @returns {number} milliseconds until the next count */
-  draw(frame, mine) {
+  /** @param {ListFrame} frame @param {ReadonlySet<string>} mine @param {boolean} isHeld whether a pointer may be about to press a row: then no chip comes or goes, because the rows below would move @returns {number} milliseconds until the next count */
+  draw(frame, mine, isHeld) {
     const { feed, query, narrowed, now } = frame;
     this.query = query;
     const key = `${feed.model.version} ${query} ${narrowed.since} ${narrowed.until} ${narrowed.mine !== null} ${mine.size}`;
     const wait = this.countedAt + COUNT_EVERY_MS - performance.now();
     const isAsked = !this.countedFor.endsWith(key.slice(key.indexOf(" ")));
-    if (key !== this.countedFor && (wait <= 0 || isAsked)) {
+    // The first chips come with the first rows: later, they would push the rows down.
+    const isFirst = this.byTerm.size === 0;
+    if (key !== this.countedFor && (wait <= 0 || isAsked || isFirst)) {
       this.countedFor = key;
       this.countedAt = performance.now();
-      this.drawChips(chipCounts(feed.model, query, narrowed, mine, now), frame, mine);
+      if (!this.drawChips(chipCounts(feed.model, query, narrowed, mine, now), frame, mine, isHeld && !isAsked && !isFirst)) this.countedFor = key.slice(key.indexOf(" "));
       this.drawTabs(frame);
     }
     return key === this.countedFor ? Infinity : Math.max(16, wait);
   }
 
-  /** @param {import("../model/list-filter.mjs").ChipCounts} counts @param {ListFrame} frame @param {ReadonlySet<string>} mine */
-  drawChips({ states, services, mine: own }, { query, palette, narrowed }, mine) {
-    const wanted = new Set();
-    for (const { term, count } of states) {
-      const held = holds(query, term);
-      if (count === 0 && held === "") continue;
-      wanted.add(term);
+  /** @param {import("../model/list-filter.mjs").ChipCounts} counts @param {ListFrame} frame @param {ReadonlySet<string>} mine @param {boolean} isHeld @returns {boolean} whether all chips are there that should be */
+  drawChips({ states, services, mine: own }, { query, palette, narrowed }, mine, isHeld) {
+    const shownStates = states.filter(({ term, count }) => count > 0 || holds(query, term) !== "");
+    const isMine = mine.size > 0 || narrowed.mine !== null;
+    const wanted = new Set([...shownStates.map(({ term }) => term), ...(isMine ? ["mine"] : []), ...services.map(({ term }) => term)]);
+    const isShown = (/** @type {string} */ term) => this.byTerm.get(term)?.node.hidden === false;
+    if (isHeld && ![...wanted, ...this.byTerm.keys()].every((term) => wanted.has(term) === isShown(term))) return false;
+    for (const { term, count } of shownStates) {
       const [shape, text] = STATE_CHIPS[term];
-      this.drawChip(term, () => this.makeChip(term, text, icon(shape)), count, held);
+      this.drawChip(term, () => this.makeChip(term, text, icon(shape)), count, holds(query, term));
     }
-    if (mine.size > 0 || narrowed.mine !== null) {
-      wanted.add("mine");
-      this.drawChip("mine", () => this.makeMine(), own, narrowed.mine !== null ? "with" : "");
-    }
+    if (isMine) this.drawChip("mine", () => this.makeMine(), own, narrowed.mine !== null ? "with" : "");
     for (const { term, count } of services) {
-      wanted.add(term);
       const name = term.slice("service:".length).replace(/^"|"$/g, "");
       const chip = this.drawChip(term, () => this.makeChip(term, shortened(name, 24) || "(no service)", element("span", { class: "service-dot" })), count, holds(query, term));
       setStyle(/** @type {HTMLElement} */ (chip.node.firstElementChild), "background", palette.colour(name));
@@ -83,6 +82,7 @@ export class ListFilters {
       at += 1;
     }
     setShown(this.chips, wanted.size > 0);
+    return true;
   }
 
   /** @param {string} term @param {() => Chip} make @param {number} count @param {"" | "with" | "without"} held @returns {Chip} */

@@ -9,11 +9,12 @@ import { dependsOnTime, parseQuery } from "../model/search.mjs";
 import { epochMilliseconds, formatCount, plural } from "../model/time.mjs";
 import { RowPool, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 import { drawRow, makeRow } from "./list-row-view.mjs";
+import { ListTools } from "./list-tools.mjs";
 
 /**
  * @typedef {import("../model/list-model.mjs").Summary} Summary
  * @typedef {{openTrace: (traceId: string, spanId?: string | null) => void, traceHref: (traceId: string, spanId?: string | null) => string, loadOlder: () => void, forgetOlder: () => void,
- *   changed: () => void, setOrder: (order: "running" | "newest") => void, search: (query: string) => void}} ListActions
+ *   changed: () => void, setOrder: (order: "running" | "newest") => void, search: (query: string) => void} & import("./list-tools.mjs").ToolActions} ListActions
  * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number, age: number,
  *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette, zone: import("../model/clock.mjs").Zone,
  *   narrowed: import("../model/list-filter.mjs").Narrowed,
@@ -25,8 +26,9 @@ import { drawRow, makeRow } from "./list-row-view.mjs";
 const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
-// Rows do not move for this long after the pointer has moved.
+// Rows do not move for this long after the pointer has moved, nor between its press and its release.
 const HOLD_MS = 1_200;
+const PRESS_MAX_MS = 10_000;
 // The next page of history is requested this many rows before the end.
 const PAGE_AHEAD = 20;
 
@@ -49,22 +51,40 @@ export class ListView {
     this.activeId = null;
     this.emptyKind = "";
     this.isActiveDrawn = false;
-    /** Number of new rows above the visible ones. */
-    this.above = 0;
     /** The trace whose row has the focus. @type {Summary | null} */
     this.focused = null;
+    /** Number of new rows above the visible ones. */
+    this.above = 0;
     this.heldUntil = -Infinity;
     this.scrollTop = 0;
     this.viewport = 0;
     this.rowHeight = 34;
     new ResizeObserver(() => this.measure()).observe(this.scroller);
     this.scroller.addEventListener("scroll", () => actions.changed(), { passive: true });
-    this.scroller.addEventListener("pointermove", () => (this.heldUntil = performance.now() + HOLD_MS), { passive: true });
-    this.scroller.addEventListener("pointerleave", () => (this.heldUntil = -Infinity));
+    this.tools = new ListTools(this.rowsNode, actions);
+    this.holdRows();
     byId("load-older").addEventListener("click", () => actions.loadOlder());
     byId("order-running").addEventListener("click", () => actions.setOrder("running"));
     byId("order-newest").addEventListener("click", () => actions.setOrder("newest"));
     byId("list-top").addEventListener("click", () => (this.scroller.scrollTop = 0));
+  }
+
+  /** Holds the rows while a pointer is about to press one of them. */
+  holdRows() {
+    const hold = (/** @type {number} */ milliseconds) => () => (this.heldUntil = performance.now() + milliseconds);
+    const moved = hold(HOLD_MS);
+    this.scroller.addEventListener("pointermove", (event) => event.buttons === 0 && moved(), { passive: true });
+    this.scroller.addEventListener("pointerdown", hold(PRESS_MAX_MS), { passive: true });
+    // The click comes right after.
+    this.scroller.addEventListener("pointerup", moved, { passive: true });
+    // A finger leaves before its click comes.
+    this.scroller.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && (this.heldUntil = -Infinity));
+    this.scroller.addEventListener("pointercancel", () => (this.heldUntil = -Infinity));
+  }
+
+  /** @returns {boolean} whether a pointer may be about to press a row */
+  get isHeld() {
+    return this.heldUntil > performance.now();
   }
 
   /** @param {ListFrame} frame @returns {number} milliseconds until the next change without input; Infinity for none */
@@ -162,7 +182,9 @@ export class ListView {
       setAttribute(node, "tabindex", trace.traceId === this.activeId ? 0 : -1);
       drawRow(row, node, trace, frame, this.actions);
     });
+    this.tools.draw(this.isActiveDrawn ? this.pool.nodeAt(active) : null, (traceId) => shown.find((trace) => trace.traceId === traceId), /** @type {any} */ (frame.feed).file === undefined);
     if (hadFocus) this.focusActive();
+    this.focused = hadFocus ? (shown[active - first] ?? null) : null;
     if (frame.moving && shown.some(isOpenTrace)) return DURATION_TICK_MS;
     return this.rows.length > 0 ? AGE_TICK_MS : Infinity;
   }
@@ -182,9 +204,10 @@ export class ListView {
   focusActive() {
     const row = this.isActiveDrawn ? this.pool.nodeAt(this.activeIndex()) : null;
     const node = row === null || row.hidden ? this.rowsNode : row;
+    // The tools of the active row may have the focus.
+    if (row !== null && row === node && row.contains(document.activeElement)) return;
     if (document.activeElement !== node) node.focus({ preventScroll: true });
   }
-    this.focused = hadFocus ? (shown[active - first] ?? null) : null;
 
   /** @param {number} by rows; ±Infinity for the ends */
   move(by) {

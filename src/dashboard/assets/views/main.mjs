@@ -19,14 +19,15 @@ import { address, getEvents, getJson as askServer, listRoute } from "../net/api.
 import { Expectations } from "../net/duration-baseline.mjs";
 import { EarlierPhases } from "../net/earlier-phases.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../net/earlier-runs.mjs";
+import { setKept } from "../net/keep.mjs";
 import { ListFeed } from "../net/list-feed.mjs";
 import { LogFeed } from "../net/log-feed.mjs";
 import { OnDemand } from "../net/on-demand.mjs";
 import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
 import { colours } from "../paint/colours.mjs";
-import { AddressBar } from "./address-bar.mjs";
 import { Announcer } from "./announcer.mjs";
+import { AddressBar } from "./address-bar.mjs";
 import { BellView } from "./bell-view.mjs";
 import { CompareMenu } from "./compare-menu.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
@@ -67,8 +68,8 @@ const ANNOUNCE_MS = 5_000;
 const BELLS_MS = 2_500;
 
 const clock = new ServerClock();
-const palette = new Palette();
 const announcer = new Announcer();
+const palette = new Palette();
 const ui = new Ui(() => askFrame());
 /** The element with the traces if this page is a file. Such a page has no server. */
 const dataNode = IS_FILE_PAGE ? embeddedData() : null;
@@ -116,6 +117,11 @@ const listView = new ListView({
   setOrder: (order) => bar.replace({ ...bar.route, order }),
   search: (text) => actions.search(text),
   changed: askFrame,
+  announce,
+  setKept,
+  compareBefore,
+  hasBell: (traceId) => bellView.bells.has("trace", traceId),
+  toggleBell: (trace) => bellView.toggle({ kind: "trace", of: trace.traceId, name: String(trace.name || "trace") }),
 });
 const own = new OwnTraces();
 const listFilters = new ListFilters({ search: (text) => actions.search(text), setMine: (mine) => bar.replace({ ...bar.route, mine }), announce });
@@ -347,12 +353,26 @@ async function runsLikeThis() {
   const { model, traceId } = traceFeed;
   const first = firstSpan(model);
   if (first < 0) return { before: null, runs: [] };
-  const run = { traceId, name: nameOf(model, first), service: serviceOf(model, first) };
   const start = String(model.spans.events[first]?.startTimestamp ?? model.spans.events[first]?.timestamp ?? "");
+  return runsLike({ traceId, name: nameOf(model, first), service: serviceOf(model, first) }, start);
+}
+
+/** @param {import("../net/earlier-runs.mjs").Run} run @param {string} start of it, as the wire has it */
+async function runsLike(run, start) {
+  const { traceId } = run;
   const inFile = [...(fileView.file?.list.model.traces.values() ?? [])].filter((trace) => isOtherRun(trace, run)).sort((a, b) => (a.startTimestamp < b.startTimestamp ? 1 : -1));
   const kept = traceId.startsWith(FILE_PREFIX) ? [] : await otherRuns(getJson, run);
   if (kept === null && inFile.length === 0) return null;
   return { before: runBefore(kept ?? [], start) ?? runBefore(inFile, start), runs: [...(kept ?? []), ...inFile] };
+}
+
+/** From its row in the list. @param {import("../model/list-model.mjs").Summary} trace @returns {Promise<string>} why there is nothing to compare it with, or nothing */
+async function compareBefore(trace) {
+  const found = await runsLike({ traceId: trace.traceId, name: trace.name, service: trace.service }, trace.startTimestamp);
+  if (found === null) return "The other runs could not be loaded";
+  if (found.before === null) return "No earlier run of this name is kept";
+  bar.go({ ...elsewhere(bar.route, trace.traceId, null), compare: found.before.traceId });
+  return "";
 }
 
 function swapRuns() {
@@ -549,6 +569,8 @@ function announce(text) {
 }
 
 function announceCounts() {
+  // What was just told is read to its end: counts can wait.
+  if (!announcer.isQuietFor(ANNOUNCE_MS * 0.9)) return;
   if (traceFeed !== null) {
     announce(traceView.announcement());
   } else if (bar.route.page === "traces" && shownList().model.loaded) {
@@ -569,8 +591,6 @@ function focusPage() {
 }
 
 function back() {
-  // What was just told is read to its end: counts can wait.
-  if (!announcer.isQuietFor(ANNOUNCE_MS * 0.9)) return;
   if (bar.route.compare !== null) bar.go({ ...bar.route, compare: null });
   else if (bar.route.trace !== null && bar.route.span !== null) bar.replace({ ...bar.route, span: null });
   else if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));

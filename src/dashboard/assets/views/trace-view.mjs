@@ -59,6 +59,10 @@ import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
 // Each row makes every frame of a scroll slower; two extra rows are enough to be ready in time.
 const OVERSCAN = 2;
 const REST_MS = 100;
+// Between the press of a pointer and its click.
+const PRESS_MAX_MS = 10_000;
+/** A click comes so long after the release at most. */
+const CLICK_MS = 300;
 const FOLLOW_MARGIN_ROWS = 3;
 /** The same width as in the style sheet. */
 const phone = globalThis.matchMedia?.("(max-width: 480px)") ?? { matches: false };
@@ -83,6 +87,8 @@ export class TraceView {
   drawnTop = 0;
   isActiveDrawn = false;
   isBusy = false;
+  /** Until when no row moves, because a pointer presses one; in the time of the page. */
+  heldUntil = -Infinity;
   gapsWait = Infinity;
   leapt = false;
   /** When follow mode last moved the view. */
@@ -132,6 +138,9 @@ export class TraceView {
     new ResizeObserver(() => this.measure()).observe(byId("axis"));
     new ResizeObserver(() => this.measure()).observe(this.scroller);
     this.scroller.addEventListener("scroll", () => this.ui.changed(), { passive: true });
+    for (const [type, held] of /** @type {[string, number][]} */ ([["pointerdown", PRESS_MAX_MS], ["pointerup", CLICK_MS], ["pointercancel", 0]])) {
+      this.scroller.addEventListener(type, () => (this.heldUntil = performance.now() + held), { passive: true });
+    }
     const zoom = { scale: () => this.frame?.scale ?? null, bounds: () => this.whole(), left: () => this.left, ui: this.ui };
     attachZoom(this.scroller, zoom);
     attachZoom(byId("axis"), zoom);
@@ -213,7 +222,7 @@ export class TraceView {
     }
     this.lastId = ui.spanId ?? this.lastId;
     this.automatic.refresh(given);
-    this.kept.refresh(trace);
+    this.kept.refresh(trace, this.heldUntil > began);
     this.titles.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;

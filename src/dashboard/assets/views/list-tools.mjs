@@ -1,0 +1,124 @@
+// @ts-check
+// What can be done with a trace from its row in the list: keep it, compare it with the run before, hang up a bell. One set of
+// buttons stands in the row under the pointer, or else in the row that has the focus. It must never decide which row that is.
+
+import { isOpenTrace } from "../model/list-model.mjs";
+import { element, icon, setAttribute, setShown, setText, shortened } from "./dom.mjs";
+
+/**
+ * @typedef {import("../model/list-model.mjs").Summary} Summary
+ * @typedef {object} ToolActions
+ * @property {(traceId: string, isKept: boolean) => Promise<{ok: boolean, text: string}>} setKept
+ * @property {(trace: Summary) => Promise<string>} compareBefore opens the comparison; else the answer says why there is none
+ * @property {(traceId: string) => boolean} hasBell
+ * @property {(trace: Summary) => string} toggleBell the answer is for the reader
+ * @property {(text: string) => void} announce
+ * @property {() => void} changed
+ */
+
+/** Traces that were kept or let go here: summaries say it only when something else of a trace changes. */
+const KEPT_HERE_MAX = 200;
+
+export class ListTools {
+  keep = this.button("Keep", "Keep this trace beyond retention", "keep", () => void this.toggleKeep());
+  compare = this.button("Compare with the one before", "Compare with the run of this name before it", "swap", () => void this.openComparison());
+  bell = this.button("Tell me", "Tell me when it ends, fails, hangs or is lost", "bell", () => this.toggleBell());
+  /** What came of the last press, for whoever sees. */
+  told = element("span", { class: "tool-told muted", hidden: true });
+  node = element("span", { class: "row-tools", role: "group", "aria-label": "Tools of the trace" }, this.told, this.keep, this.compare, this.bell);
+  /** The row under the pointer. @type {HTMLElement | null} */
+  pointed = null;
+  /** @type {Summary | null} */
+  trace = null;
+  /** @type {Map<string, boolean>} */
+  keptHere = new Map();
+
+  /** @param {HTMLElement} rows @param {ToolActions} actions */
+  constructor(rows, actions) {
+    this.rows = rows;
+    this.actions = actions;
+    rows.addEventListener("pointerover", ({ target, pointerType }) => pointerType === "mouse" && this.point(/** @type {HTMLElement} */ (target).closest(".list-row")));
+    rows.addEventListener("pointerleave", () => this.point(null));
+    for (const type of ["focusin", "focusout"]) rows.addEventListener(type, () => actions.changed());
+    // A press by pointer leaves the focus where it is: else the tools would stay behind with it.
+    this.node.addEventListener("mousedown", (event) => event.preventDefault());
+    this.node.addEventListener("click", (event) => event.stopPropagation());
+  }
+
+  /** @param {string} name @param {string} title @param {string} shape @param {() => void} click @returns {HTMLButtonElement} */
+  button(name, title, shape, click) {
+    return element("button", { type: "button", class: "button quiet icon-only", "aria-label": name, title, on: { click } }, icon(shape));
+  }
+
+  /** @param {HTMLElement | null} row */
+  point(row) {
+    if (row === this.pointed) return;
+    this.pointed = row;
+    this.actions.changed();
+  }
+
+  /** @param {HTMLElement | null} active the row that keys go on from, where it is drawn @param {(traceId: string | null) => Summary | undefined} traceOf @param {boolean} isLive whether the list is the server's, and not a file's */
+  draw(active, traceOf, isLive) {
+    const hasFocus = this.node.contains(document.activeElement);
+    const focused = this.rows.contains(document.activeElement) ? active : null;
+    const row = hasFocus ? focused : (this.pointed ?? focused);
+    const trace = row === null || row.hidden ? null : (traceOf(row.getAttribute("data-trace-id")) ?? null);
+    if (trace?.traceId !== this.trace?.traceId) setShown(this.told, false);
+    this.trace = trace;
+    if (row === null || trace === null) return this.node.remove();
+    this.moveTo(/** @type {Element} */ (row.querySelector(".c-name")));
+    setShown(this.keep, isLive);
+    setAttribute(this.keep, "aria-pressed", String(this.isKept(trace)));
+    const isRung = this.actions.hasBell(trace.traceId);
+    setShown(this.bell, isLive && (isRung || isOpenTrace(trace)));
+    setAttribute(this.bell, "aria-pressed", String(isRung));
+  }
+
+  /** @param {Element} cell of the name */
+  moveTo(cell) {
+    if (this.node.parentElement === cell) return;
+    const focused = /** @type {HTMLElement | null} */ (this.node.contains(document.activeElement) ? document.activeElement : null);
+    cell.append(this.node);
+    focused?.focus({ preventScroll: true });
+  }
+
+  /** @param {Summary} trace @returns {boolean} */
+  isKept(trace) {
+    return this.keptHere.get(trace.traceId) ?? trace.kept === true;
+  }
+
+  async toggleKeep() {
+    const { trace } = this;
+    if (trace === null) return;
+    const isKept = !this.isKept(trace);
+    const { ok, text } = await this.actions.setKept(trace.traceId, isKept);
+    if (ok) {
+      this.keptHere.delete(trace.traceId);
+      this.keptHere.set(trace.traceId, isKept);
+      for (const [oldest] of this.keptHere) if (this.keptHere.size > KEPT_HERE_MAX) this.keptHere.delete(oldest);
+    }
+    this.tell(trace, text);
+  }
+
+  async openComparison() {
+    const { trace } = this;
+    if (trace !== null) this.tell(trace, await this.actions.compareBefore(trace));
+  }
+
+  toggleBell() {
+    const { trace } = this;
+    if (trace !== null) this.tell(trace, this.actions.toggleBell(trace));
+  }
+
+  /** @param {Summary} trace @param {string} text */
+  tell(trace, text) {
+    if (text === "") return;
+    this.actions.announce(text);
+    // The pointer may be on another row by now.
+    if (this.trace?.traceId === trace.traceId) {
+      setShown(this.told, true);
+      setText(this.told, shortened(text, 80));
+    }
+    this.actions.changed();
+  }
+}

@@ -1,0 +1,287 @@
+//! Rows of the list and of the waterfall under a pointer: they stay where they are for a click, and they have tools.
+
+use opentelemetry::{
+    Context,
+    trace::{Span as _, TraceContextExt as _, Tracer as _},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::{App, open, trace_of},
+    driver::Browser,
+};
+
+const FIRST_ROW: &str =
+    "document.querySelector('#traces-rows [aria-rowindex=\"1\"]:not([hidden])')";
+
+/// Records each place at which the first row is drawn, from the first frame on.
+const PLACES: &str = "globalThis.places = [];
+    (function look() {
+        const row = document.querySelector('#traces-rows [aria-rowindex=\"1\"]:not([hidden])');
+        const top = row?.getBoundingClientRect().top;
+        if (top !== undefined && !places.includes(top)) places.push(top);
+        requestAnimationFrame(look);
+    })();";
+
+fn listed(count: usize) -> String {
+    format!("return document.querySelector('#list-counts').textContent.startsWith('{count} ·')")
+}
+
+async fn mouse(browser: &Browser, kind: &str, [x, y]: [f64; 2]) {
+    let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
+    browser.command("Input.dispatchMouseEvent", event).await;
+}
+
+/// Returns the middle of the element that an expression returns, once the element is drawn.
+async fn middle_of(browser: &Browser, element: &str) -> [f64; 2] {
+    let place = format!(
+        "const box = {element}?.getBoundingClientRect();
+         return box?.width > 0 ? [box.left + box.width / 2, box.top + box.height / 2] : null"
+    );
+    serde_json::from_value(browser.until(element, &place).await).unwrap()
+}
+
+/// Waits longer than rows stay for a pointer that has moved and does nothing.
+async fn wait_beyond_the_hold(browser: &Browser) {
+    browser.ask("globalThis.pressed = performance.now()").await;
+    let passed = "return performance.now() > pressed + 1500";
+    browser.until("the press takes long", passed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_of_the_list_moves_when_the_chips_come() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let browser = Browser::with_size(400, 800).await;
+    let early = json!({ "source": PLACES });
+    browser
+        .command("Page.addScriptToEvaluateOnNewDocument", early)
+        .await;
+    browser.goto(&app.server.url()).await;
+    let live = "return document.querySelector('#status').dataset.state === 'live'";
+    browser.until("the page is live", live).await;
+    open(&tracer, "request", &Context::new()).span().end();
+    let chips = "return places.length > 0
+        && document.querySelector('#list-chips').checkVisibility()
+        && document.querySelector('#traffic').checkVisibility()";
+    browser.until("row, chart and chips are there", chips).await;
+    assert_eq!(browser.ask("return places.length").await, json!(1));
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_list_stays_below_a_pointer_that_presses_it() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let pressed = open(&tracer, "pressed", &Context::new());
+    pressed.span().end();
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.url("")).await;
+    let place = middle_of(&browser, FIRST_ROW).await;
+    mouse(&browser, "mouseMoved", place).await;
+    mouse(&browser, "mousePressed", place).await;
+    for _ in 0..4 {
+        open(&tracer, "newer", &Context::new()).span().end();
+    }
+    browser.until("the others are heard of", &listed(5)).await;
+    wait_beyond_the_hold(&browser).await;
+    // A state that no trace had before brings another chip.
+    let running = open(&tracer, "running", &Context::new());
+    browser.until("that one is heard of", &listed(6)).await;
+    mouse(&browser, "mouseReleased", place).await;
+    let opened = format!("return location.search.includes({:?})", trace_of(&pressed));
+    browser.until("the pressed trace is opened", &opened).await;
+    running.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_waterfall_stays_below_a_pointer_that_presses_it() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "order", &Context::new());
+    let above = open(&tracer, "above", &root);
+    let pressed = open(&tracer, "pressed", &root);
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser
+        .goto(&app.url(&format!("?trace={}", trace_of(&root))))
+        .await;
+    let row = "[...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
+        .find(row => row.querySelector('.span-name').textContent === 'pressed')";
+    let place = middle_of(&browser, &format!("{row}?.querySelector('.span-name')")).await;
+    mouse(&browser, "mouseMoved", place).await;
+    mouse(&browser, "mousePressed", place).await;
+    for _ in 0..3 {
+        tracer.start_with_context("newer", &above).end();
+    }
+    let heard = "return document.querySelector('#trace-counts').textContent.startsWith('6 spans')";
+    browser.until("the others are heard of", heard).await;
+    wait_beyond_the_hold(&browser).await;
+    mouse(&browser, "mouseReleased", place).await;
+    let id = pressed.span().span_context().span_id().to_string();
+    let selected = format!("return document.querySelector('#inspector').dataset.spanId === {id:?}");
+    browser
+        .until("the pressed span is selected", &selected)
+        .await;
+    let rows = "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '6'";
+    browser.until("then the others have their rows", rows).await;
+    for context in [pressed, above, root] {
+        context.span().end();
+    }
+    browser.close().await;
+    app.stop();
+}
+
+fn tool(name: &str) -> String {
+    format!("document.querySelector('.row-tools [aria-label=\"{name}\"]')")
+}
+
+/// Tells which tools are drawn, and in the row of which trace.
+const TOOLS: &str = "const tools = document.querySelector('.row-tools');
+    return [tools?.closest('.list-row').dataset.traceId ?? null,
+        [...(tools?.querySelectorAll('button') ?? [])].filter(one => one.checkVisibility()).map(one => one.ariaLabel)]";
+
+async fn tools_are(browser: &Browser, what: &str, expected: Value) {
+    let script = format!(
+        "return JSON.stringify((() => {{ {TOOLS} }})()) === {:?}",
+        expected.to_string()
+    );
+    browser.until(what, &script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_row_below_the_pointer_has_tools() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let before = open(&tracer, "order", &Context::new());
+    before.span().end();
+    let ended = open(&tracer, "order", &Context::new());
+    ended.span().end();
+    let running = open(&tracer, "import", &Context::new());
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.url("")).await;
+    browser.until("all are listed", &listed(3)).await;
+    let row = |of: &Context| {
+        format!(
+            "document.querySelector('#traces-rows [data-trace-id=\"{}\"]')",
+            trace_of(of)
+        )
+    };
+    assert_eq!(browser.ask(TOOLS).await, json!([null, []]));
+
+    mouse(
+        &browser,
+        "mouseMoved",
+        middle_of(&browser, &row(&running)).await,
+    )
+    .await;
+    let all = ["Keep", "Compare with the one before", "Tell me"];
+    tools_are(&browser, "of what runs", json!([trace_of(&running), all])).await;
+    browser.click_on(&tool("Tell me")).await;
+    let rung = format!(
+        "return {}.getAttribute('aria-pressed') === 'true'",
+        tool("Tell me")
+    );
+    browser.until("the bell is up", &rung).await;
+    browser.click_on(&tool("Compare with the one before")).await;
+    let told = "return document.querySelector('.tool-told:not([hidden])')?.textContent
+        === 'No earlier run of this name is kept'";
+    browser
+        .until("the row says why it does not compare", told)
+        .await;
+
+    mouse(
+        &browser,
+        "mouseMoved",
+        middle_of(&browser, &row(&ended)).await,
+    )
+    .await;
+    tools_are(
+        &browser,
+        "of what ended",
+        json!([trace_of(&ended), all[..2]]),
+    )
+    .await;
+    browser.click_on(&tool("Keep")).await;
+    let kept = format!(
+        "return {}.getAttribute('aria-pressed') === 'true'",
+        tool("Keep")
+    );
+    browser.until("it is kept", &kept).await;
+    let script = format!(
+        "const done = arguments[0]; fetch('traces?limit=1&traceId={}').then(answer => answer.json()).then(({{ traces }}) => done(traces[0].kept))",
+        trace_of(&ended)
+    );
+    assert_eq!(
+        browser
+            .page
+            .execute_async(&script, Vec::new())
+            .await
+            .unwrap(),
+        json!(true)
+    );
+    browser.picture("row-tools").await;
+    browser.click_on(&tool("Compare with the one before")).await;
+    let compared = format!(
+        "const at = new URLSearchParams(location.search);
+         return at.get('trace') === {:?} && at.get('compare') === {:?} && document.querySelector('#compare-page').checkVisibility()",
+        trace_of(&ended), trace_of(&before)
+    );
+    browser.until("the two are compared", &compared).await;
+    running.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_row_that_has_the_focus_has_tools() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let first = open(&tracer, "first", &Context::new());
+    let second = open(&tracer, "second", &Context::new());
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.url("")).await;
+    browser.until("both are listed", &listed(2)).await;
+    browser.press_key("ArrowDown").await;
+    let all = ["Keep", "Compare with the one before", "Tell me"];
+    tools_are(
+        &browser,
+        "of the row with the focus",
+        json!([trace_of(&second), all]),
+    )
+    .await;
+    browser.press_key("Tab").await;
+    browser.press_key("Tab").await;
+    browser.press_key("Tab").await;
+    // A third trace comes above: the tools go on with their row, and so does the focus.
+    let third = open(&tracer, "third", &Context::new());
+    browser.until("a third is listed", &listed(3)).await;
+    tools_are(
+        &browser,
+        "still of that row",
+        json!([trace_of(&second), all]),
+    )
+    .await;
+    let at = "return document.activeElement.ariaLabel";
+    assert_eq!(browser.ask(at).await, json!("Tell me"));
+    // With the character that Enter types: only that presses a button.
+    let enter = json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
+    browser.command("Input.dispatchKeyEvent", enter).await;
+    let rung = format!(
+        "return {}.getAttribute('aria-pressed') === 'true'",
+        tool("Tell me")
+    );
+    browser.until("the bell is up", &rung).await;
+    assert_eq!(browser.ask(at).await, json!("Tell me"));
+    for context in [third, second, first] {
+        context.span().end();
+    }
+    browser.close().await;
+    app.stop();
+}
