@@ -11,8 +11,8 @@
 // How it is measured
 // - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until
 //   the page has drawn rows and run one more task.
-// - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is
-//   the time of all tasks of the page's main thread between two animation frames, from Chromium's
+// - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame, first in
+//   a trace without groups, then in one in which all siblings are groups. `work` is the time of all tasks of the page's main thread between two animation frames, from Chromium's
 //   trace. `cpu` is the part of `work` in which the thread had a processor; it stays comparable on
 //   a busy machine. `interval` is the time between two animation frames as the page sees it, which
 //   includes everything else: raster, compositor, other programs.
@@ -311,7 +311,8 @@ async function measureLoad(browser, server, trace) {
   figure("100,000 spans: interactive after the last byte, best of 5", Math.min(...took), "ms");
 }
 
-async function measureScroll(browser, server, trace) {
+/** Scrolls and zooms all rows of a trace, with all its groups open. @param {string} kind of trace, for the report */
+async function measureScroll(browser, server, trace, kind) {
   const page = await openPage(browser, `${server.url}?trace=${trace}`);
   await page.until("measured.interactive");
   const key = (name) => page.ask(`document.body.dispatchEvent(new KeyboardEvent("keydown", { key: ${JSON.stringify(name)}, bubbles: true, cancelable: true }))`);
@@ -319,13 +320,14 @@ async function measureScroll(browser, server, trace) {
   await page.until(`Number(document.querySelector("#tree-rows").getAttribute("aria-rowcount")) > ${SPANS * 0.9}`);
   await sleep(1_000);
   const rows = await page.ask('document.querySelector("#tree-rows").childElementCount');
-  reportFrames("scroll", await traced(browser, page, `eachFrame(${STEPS}, (step) => { document.querySelector("#tree-scroller").scrollTop += step < 90 ? 333 : 90_000 })`), 16.7);
-  reportFrames("zoom", await traced(browser, page, `(() => {
+  reportFrames(`${kind}scroll`, await traced(browser, page, `eachFrame(${STEPS}, (step) => { document.querySelector("#tree-scroller").scrollTop += step < 90 ? 333 : 90_000 })`), 16.7);
+  reportFrames(`${kind}zoom`, await traced(browser, page, `(() => {
     const scroller = document.querySelector("#tree-scroller");
     scroller.scrollTop = 20_000;
     return eachFrame(${STEPS}, (step) => scroller.dispatchEvent(new WheelEvent("wheel", { ctrlKey: true, deltaY: step < 90 ? -60 : 60, clientX: 900, clientY: 500, bubbles: true, cancelable: true })));
   })()`), 16.7);
   await page.close();
+  if (kind !== "") return;
   const small = await openPage(browser, `${server.url}?trace=${(await server.load.say("wide 1000")).trace}`);
   await small.until("measured.interactive");
   await small.ask('document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "E", bubbles: true, cancelable: true }))');
@@ -453,7 +455,8 @@ try {
   const needsWide = ["load", "scroll", "search"].some((one) => only.includes(one));
   const trace = needsWide ? (await load.say(`wide ${SPANS}`)).trace : "";
   if (only.includes("load")) await measureLoad(browser, server, trace);
-  if (only.includes("scroll")) await measureScroll(browser, server, trace);
+  if (only.includes("scroll")) await measureScroll(browser, server, trace, "");
+  if (only.includes("scroll")) await measureScroll(browser, server, (await load.say(`grouped ${SPANS}`)).trace, "in groups, ");
   if (only.includes("search")) await measureSearch(browser, server, trace);
   if (only.includes("peer")) for (const what of ["nothing", "scroll"]) await measurePeer(browser, what);
   if (only.includes("deep")) await measureDeep(browser, server);

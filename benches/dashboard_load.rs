@@ -2,6 +2,7 @@
 //! standard input and answers each with one line of JSON. It runs on the bench's main thread.
 //!
 //! - `wide N`: one finished trace of about N spans, 24 leaves to a step and 20 steps to a batch
+//! - `grouped N`: the same, but siblings have one name, so that they are a group
 //! - `deep N`: one finished trace, N spans deep
 //! - `busy N`: one running trace, with N ended spans so far
 //! - `flood SPANS EVENTS SECONDS`: for SECONDS, SPANS per second in traces of five, and EVENTS per second in the busy
@@ -61,7 +62,10 @@ fn main() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         match (words.first().copied(), number(1), number(2), number(3)) {
-            (Some("wide"), Some(spans), ..) => say(&trace(&load.wide(spans))),
+            (Some("wide"), Some(spans), ..) => say(&trace(&load.wide(spans, Names::OfTheirOwn))),
+            (Some("grouped"), Some(spans), ..) => {
+                say(&trace(&load.wide(spans, Names::OfAllSiblings)));
+            }
             (Some("deep"), Some(depth), ..) => say(&trace(&load.deep(depth))),
             (Some("busy"), Some(spans), ..) => say(&trace(&load.start_busy(spans))),
             (Some("flood"), Some(spans), Some(events), Some(seconds)) => {
@@ -76,6 +80,13 @@ fn main() {
         }
     }
     live.shutdown().expect("livespan stops");
+}
+
+/// What spans are called in a finished trace.
+#[derive(Clone, Copy)]
+enum Names {
+    OfTheirOwn,
+    OfAllSiblings,
 }
 
 fn say(line: &str) {
@@ -137,16 +148,20 @@ impl Load {
         }
     }
 
-    fn wide(&mut self, spans: u64) -> Context {
+    fn wide(&mut self, spans: u64, names: Names) -> Context {
+        let name = |what: &str, number: u64| match names {
+            Names::OfTheirOwn => format!("{what} {number}"),
+            Names::OfAllSiblings => what.to_owned(),
+        };
         let mut now = SystemTime::now();
         let root = self.open("nightly settlement".to_owned(), 0, &Context::new(), now);
         for batch in 0..(spans / (STEPS * (LEAVES + 1) + 1)).max(1) {
-            let batch_context = self.open(format!("batch {batch}"), batch, &root, now);
+            let batch_context = self.open(name("batch", batch), batch, &root, now);
             for step in 0..STEPS {
-                let step_context = self.open(format!("step {step}"), step, &batch_context, now);
+                let step_context = self.open(name("step", step), step, &batch_context, now);
                 for leaf in 0..LEAVES {
                     let end = now + WORK * u32::try_from(1 + (leaf * 7 + step) % 9).expect("small");
-                    self.leaf(format!("SELECT order {leaf}"), &step_context, now, end);
+                    self.leaf(name("SELECT order", leaf), &step_context, now, end);
                     now = end;
                 }
                 step_context.span().end_with_timestamp(now);
