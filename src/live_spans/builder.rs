@@ -117,9 +117,9 @@ impl LiveSpansBuilder {
     }
 
     /// Records only the spans that `filter` accepts. The filter runs on the host's threads, before the buffer: at every
-    /// start, and at every end whose start is not known to have passed it. It must be quick and must not block. The
-    /// default hides internal spans of HTTP libraries ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)); your
-    /// filter replaces it.
+    /// start, and at an end unless livespan knows that the filter accepted the start. It must be quick and must not
+    /// block. The default hides internal spans of HTTP libraries
+    /// ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)); your filter replaces it.
     pub fn filter(
         mut self,
         filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,

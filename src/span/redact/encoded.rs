@@ -17,7 +17,7 @@ impl Redaction {
         rewritten.finish()
     }
 
-    /// Rewrites the fields of an event, or of an event or a link within it.
+    /// Rewrites the fields of an object: of the event itself, or of a span event or a link in it.
     fn object(&self, span: &str, object: &[u8], rewritten: &mut json::PayloadRewriter<'_>) {
         let mut masked: Vec<Vec<u8>> = Vec::new();
         for (key, value) in json::fields(object) {

@@ -135,8 +135,8 @@ fn quoted(text: &[u8], open: usize, escapes: usize) -> PairValue {
     while let Some(found) = memchr(quote, text.get(at..).unwrap_or_default()) {
         let close = at + found;
         let before = name::backslashes_before(text, close).min(close - open - 1);
-        // In JSON within JSON, the closing quote has as many backslashes as the opening one. A backslash of the value
-        // itself is escaped at each level, so these add a multiple to that number.
+        // In JSON within JSON, the closing quote has as many backslashes as the opening one. A backslash that belongs
+        // to the value is escaped at each level, so it adds `2 * (escapes + 1)` backslashes.
         let closes = before < escapes || (before - escapes).is_multiple_of(2 * (escapes + 1));
         at = close + 1;
         // A doubled quote is a quote within the value, as in SQL and CSV.
@@ -212,7 +212,7 @@ fn scalar_end(text: &[u8], at: usize, (sign, frame, is_header): (u8, Frame, bool
             byte == b'\n' || byte == b'\r' || (byte == b'\\' && matches!(next, b'n' | b'r'));
         let is_quote_end = byte == b'"' || (byte == b'\\' && next == b'"');
         let is_blank = byte.is_ascii_whitespace();
-        // Checked only at the first of several blanks. Otherwise each blank would cause a search to the end of them.
+        // Checked only at the first of several blanks, so that a run of blanks is searched only once.
         let was_blank = || place > 0 && rest.get(place - 1).is_some_and(u8::is_ascii_whitespace);
         match frame {
             Frame::Query => is_blank || is_quote_end || b"&#<>".contains(&byte),
