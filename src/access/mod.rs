@@ -12,9 +12,9 @@
 pub(crate) mod config;
 pub(crate) mod projection;
 #[cfg(feature = "http")]
-pub(crate) mod signing;
-#[cfg(feature = "http")]
 pub(crate) mod stream_limits;
+#[cfg(feature = "http")]
+pub(crate) mod token_signer;
 #[cfg(feature = "http")]
 pub(crate) mod trace_scope;
 pub(crate) mod view;

@@ -42,7 +42,7 @@ use crate::{
 };
 #[cfg(feature = "http")]
 use crate::{
-    access::{signing::TokenSigner, stream_limits::StreamLimits},
+    access::{stream_limits::StreamLimits, token_signer::TokenSigner},
     live_spans::read_permits::ReadPermits,
 };
 

@@ -31,7 +31,7 @@ use opentelemetry::Context;
 use opentelemetry_sdk::trace::{ShouldSample, TracerProviderBuilder};
 
 #[cfg(feature = "http")]
-use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
+use crate::access::{stream_limits::StreamLimits, token_signer::TokenSigner};
 #[cfg(feature = "http")]
 use crate::live_spans::read_permits::ReadPermits;
 #[cfg(feature = "logs")]

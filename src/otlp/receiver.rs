@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    access::signing::TokenSigner,
+    access::token_signer::TokenSigner,
     encoder::SharedReceiver,
     error::Error,
     ingest::buffer::{IngestBuffer, PushError},

@@ -248,7 +248,7 @@ const MODULES: &[&str] = &[
     "access::view",
     "access",
     "access::config",
-    "access::signing",
+    "access::token_signer",
     "access::stream_limits",
     "encoder::eviction_query",
     "encoder::start_cache",

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::{
     access::{
         Access, AccessScope, Auth, AuthRule, Check, CheckAsync,
-        signing::{TokenSigner, Verification},
+        token_signer::{TokenSigner, Verification},
         trace_scope::TraceScope,
         view::View,
     },

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use tokio::time::timeout;
 
 use crate::{
-    access::{Auth, signing::TokenSigner},
+    access::{Auth, token_signer::TokenSigner},
     error::Error,
     http::{
         auth::authorize,
