@@ -1,6 +1,6 @@
-//! Signs cookies, tickets and the codes of one-time links, and verifies them when a client presents them. It uses
-//! HMAC-SHA-256 (RFC 2104). Every comparison takes the same time, wherever the texts differ. It reads no clock: callers
-//! pass the time. It runs on the connection's task.
+//! Compares the token that a client presents. Signs cookies, tickets and the codes of one-time links, and verifies them
+//! when a client presents them. It uses HMAC-SHA-256 (RFC 2104). Every comparison takes the same time, wherever the
+//! texts differ. It reads no clock: callers pass the time. It runs on the connection's task.
 
 use std::{
     collections::VecDeque,

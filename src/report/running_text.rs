@@ -1,6 +1,6 @@
 //! The open spans as text, for code that cannot use HTTP: in a failing test, in a panic hook, after
-//! a signal. It runs on the calling thread, needs no runtime, and returns within a bounded time
-//! even while the program hangs.
+//! a signal. `running/text.rs` writes the text, also that of `GET /running`. It runs on the calling
+//! thread, needs no runtime, and returns within a bounded time even while the program hangs.
 
 use std::time::Duration;
 

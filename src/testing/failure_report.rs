@@ -1,5 +1,5 @@
-//! The report of a failed test: on the test's own output, and in a file. It runs on a separate
-//! thread, because the test's thread may be inside a runtime or panicking.
+//! The report of a failed test: on the test's own output, and in the file that `test_name` names. It
+//! runs on a separate thread, because the test's thread may be inside a runtime or panicking.
 
 use std::{
     fmt::Write as _,

@@ -1,5 +1,6 @@
 //! Authorizes each request by token, cookie, ticket or the app's own check. The result is 401, 403,
-//! or the access that the sender has. It runs on the connection's task.
+//! or the access that the sender has. `access::token_signer` compares the token and verifies cookies
+//! and tickets. It runs on the connection's task.
 
 use std::{
     collections::HashSet,

@@ -1,5 +1,6 @@
 //! The heartbeat thread `livespan-beat`. It reports to Redis that this process lives, with its newest sequence and
-//! epoch. When the store is closed, it reports that the process leaves.
+//! epoch. When the store is closed, it reports that the process leaves. It ends no spans: `takeover` finds the
+//! processes whose heartbeats are missing, and takes over their open events.
 
 use std::{sync::Arc, time::Duration};
 

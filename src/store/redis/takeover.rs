@@ -1,7 +1,8 @@
 //! Takes over the open events of dead writers.
 //!
-//! It returns these events to the log. It also returns this process's own open events that others took over while it
-//! was suspended. It runs on the log's thread.
+//! A writer is dead if Redis has not heard of it for `dead_after`, or if it has left; the script `lua/takeover.lua`
+//! decides. The events are returned to the log, which ends their spans as lost (`encoder/lost_spans.rs`). This process's
+//! own open events that others took over while it was suspended are returned, too. It runs on the log's thread.
 
 use std::{
     collections::HashSet,

@@ -1,5 +1,6 @@
 //! The responses of OTLP, in the encoding of the request: an `Export…ServiceResponse`, or a
-//! `google.rpc.Status`.
+//! `google.rpc.Status` with the HTTP status and its headers. [`route`](super::route) and
+//! [`body`](super::body) decide which one a request gets.
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
