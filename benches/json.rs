@@ -159,7 +159,7 @@ fn derived(is_end: bool, now: SystemTime) -> Event<'static> {
     }
 }
 
-/// One encoding of either event, by either side.
+/// An event as both sides encode it, and the buffer that they write to.
 struct Encoding {
     ours: SpanEvent,
     derived: Event<'static>,
@@ -218,8 +218,8 @@ fn counted(encoding: &mut Encoding, side: Side) {
 }
 
 /// The functions that write a payload on the worker. One writes a start that fits the template of
-/// an earlier start. The other writes the end of a span whose start is cached. All spans of
-/// [`make_spans`] except the first two take this path.
+/// an earlier start. The other writes the end of a span whose start is cached. In
+/// [`make_spans`], they write all spans except the first two.
 const WRITING: [(&str, &str); 2] = [
     (
         "started",

@@ -5,8 +5,8 @@
 //! The bench is a gate: it fails if the layer adds more than [`ADDED_MAX`].
 //!
 //! As in `span_instructions`, only the smallest of many bursts is used, and only instructions in
-//! this program's own object count. So the two clock reads are counted only up to their calls into
-//! the C library.
+//! this program's own object count. The layer reads the clock twice per poll, and the C library's
+//! part of these reads does not count.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;

@@ -66,7 +66,7 @@ fn timed(number: u32) -> SpanEvent {
 }
 
 const PACED_RATE: u32 = 1_000;
-/// Short rounds, so that other programs disturb only some of them.
+/// Rounds are short, so that other programs disturb only some of them.
 const PACED_EVENTS: u32 = 500;
 const PACED_ROUNDS: usize = 21;
 const PACED_TARGET: f64 = 3.0;

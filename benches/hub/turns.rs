@@ -21,7 +21,7 @@ pub(crate) fn report() {
         "{:>9} {:>12} {:>10} {:>10}",
         "events/s", "ns an event", "CPU ms/s", "sleeps/s"
     );
-    // In groups, because timers are coarser than 10 µs.
+    // Events are sent in groups, because timers are coarser than 10 µs.
     for (rate, group) in [(1_000, 1), (3_000, 1), (10_000, 1), (100_000, 10)] {
         let (mut cpu, mut sleeps) = <(Vec<f64>, Vec<f64>)>::default();
         for _ in 0..ROUNDS {

@@ -82,7 +82,8 @@ pub(crate) fn read(address: SocketAddr, last: u64) -> Duration {
         {
             return begun.elapsed();
         }
-        // Long enough to keep an id that is split between two reads.
+        // These bytes are long enough to hold the beginning of an id that is split between two
+        // reads.
         let tail = all.min(512);
         bytes.copy_within(all - tail..all, 0);
         kept = tail;

@@ -32,7 +32,7 @@ class Desk {
     return this.world.sources.filter((source) => source.readyState !== 2);
   }
 
-  /** @returns {string[]} what is asked of the server now */
+  /** @returns {string[]} the requests of the open streams */
   asked() {
     return this.open().map((source) => source.url.slice("http://x/live/".length));
   }

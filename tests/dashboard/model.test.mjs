@@ -77,7 +77,7 @@ test("a remote parent is marked as remote, and the trace is named after the loca
 test("the first span without a known parent names the trace, in whatever order they come", () => {
   const one = [started("orphan", "gone", 1), started("root", null, 2)];
   for (const events of [one, [...one].reverse()]) assert.equal(traceName(traceOf(...events)), "orphan");
-  // Of two spans that started together, the one that comes first in the log.
+  // If two spans started together, the trace has the name of the one that comes first in the log.
   const two = [started("b", null, 1), started("a", null, 1)];
   assert.deepEqual([traceName(traceOf(...two)), traceName(traceOf(...[...two].reverse()))], ["b", "a"]);
   // A span that is named as a parent before its own event takes its place when its event arrives.

@@ -14,7 +14,7 @@ test("a name has one colour, whatever was drawn before it", () => {
   const backwards = new Palette();
   const slots = NAMES.map((name) => forwards.slot(name));
   assert.deepEqual([...NAMES].reverse().map((name) => backwards.slot(name)).reverse(), slots);
-  // The same holds after more names than are stored.
+  // A name keeps its colour even after the palette has seen more names than it stores.
   for (let number = 0; number < 20_000; number += 1) forwards.slot(`name ${number}`);
   assert.deepEqual(NAMES.map((name) => forwards.slot(name)), slots);
   assert.deepEqual(slots.filter((slot) => !(slot >= 0 && slot < SERVICE_COLOURS)), []);

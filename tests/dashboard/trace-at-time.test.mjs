@@ -125,7 +125,7 @@ test("any moment of any trace is what a replay of the log up to it shows", () =>
     const log = [];
     const count = 1 + below(30);
     for (let n = 0; n < count; n += 1) {
-      // A parent starts no later than its children, unless it was never seen.
+      // A parent starts no later than its children, unless the log never has its start.
       const parent = n === 0 || below(8) === 0 ? null : below(6) === 0 ? `gone${below(3)}` : `s${below(n)}`;
       const start = n * 4 + below(4);
       const end = start + below(60);

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Upper bound on every wait. No test should reach it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Returns the future's output, which must come in time.
+/// Returns the future's output. Panics if it takes longer than [`PATIENCE`].
 pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     let output = tokio::time::timeout(PATIENCE, future).await;
     output.unwrap_or_else(|_elapsed| panic!("{what} does not come in time"))

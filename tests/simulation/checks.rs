@@ -85,8 +85,8 @@ pub(crate) struct Verdict {
     pub(crate) is_behind: bool,
     /// Whether every task was idle before the end, and every reader had read everything.
     pub(crate) was_idle: bool,
-    /// Whether one log alone appends to the store, and no append fails. A reader then gets `Degraded` only for reads of
-    /// its own.
+    /// Whether one log alone appends to the store, and no append fails. A reader then gets
+    /// `Degraded` only because its own reads failed.
     pub(crate) has_one_writer_that_works: bool,
     /// Whether a log gives up on slow appends to a shared store once it is shut down.
     pub(crate) may_be_late: bool,
@@ -364,8 +364,8 @@ impl Outcome {
         }
     }
 
-    /// Checks the outages that a reader hears of. If it hears of the beginning of an outage, it
-    /// must hear of the end. It must not hear of an outage that concerns only another reader.
+    /// Checks the outages that are reported to a reader. If it gets the beginning of an outage, it
+    /// must also get the end. It must not get an outage that concerns only another reader.
     fn check_outages(&self, reader: &Reader) {
         let is_closing = |seen: &Seen| match seen {
             Seen::Gap(_) => true,
@@ -535,8 +535,8 @@ impl<'a> Place<'a> {
             }
         }
         self.leave_gap();
-        // If a shared store cannot be read when the log ends, it has further events. A reader gets
-        // them when it reconnects.
+        // If a shared store could not be read when the log ended, it may have more events. A reader
+        // gets them when it reconnects.
         let mut news = seen.iter().rev();
         let news = news.find(|seen| matches!(seen, Seen::Degraded | Seen::Gap(Gap::Recovered)));
         if !(self.is_shared && matches!(news, Some(Seen::Degraded))) {
@@ -610,7 +610,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The last gap did not count all of its events as lost. Checks that the others have come.
+    /// Checks that every event of the last gap that was not counted as lost has come.
     fn leave_gap(&mut self) {
         let left = self.pinned.take().unwrap_or(0);
         assert_eq!(

@@ -261,7 +261,7 @@ impl EventStore for ScriptedStore {
     fn append_timeout(&self) -> Option<Duration> {
         let mut state = self.state.lock().unwrap();
         let next = state.script.stretches.last();
-        // The first call is at opening, on the opening thread.
+        // The first call is not made by the log's own thread, but by the thread that opens the log.
         let ends =
             next.is_some_and(|(_, fault)| *fault == Some(Fault::EndsTheLog)) && state.asked > 0;
         state.asked += 1;

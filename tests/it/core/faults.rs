@@ -232,7 +232,7 @@ fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
     let mut dropped = livespan::sse::Dropped::default();
     dropped.other = refused.into_inner();
     assert_eq!(target.dropped(), dropped);
-    // The report of refused events may have taken a number.
+    // The report of the refused events may have a sequence of its own.
     let head = target.head().sequence().get();
     assert!(head == 16 || (dropped.other > 0 && head > 16), "{head}");
 }

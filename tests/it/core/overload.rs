@@ -14,8 +14,8 @@ use super::{
 };
 use crate::support::{PATIENCE, until};
 
-/// A log whose store reports the begin of each append, and waits for the test's permit to finish
-/// it.
+/// A log whose store reports the start of each append, and then waits for the test's permit to
+/// finish it.
 struct Gated {
     target: SseTarget<Note>,
     begun: mpsc::Receiver<()>,

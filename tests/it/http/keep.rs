@@ -128,7 +128,8 @@ async fn a_kept_trace_that_outgrows_the_share_is_no_longer_kept() {
     for number in [1, 2] {
         app.live.keep(trace(number)).unwrap();
     }
-    // 10 kept events are allowed. The trace that outgrows this is still carried as a running one.
+    // 10 kept events are allowed. Trace 2 outgrows this, but retention still spares it, because it
+    // is running.
     let children = (2..12).map(|child| {
         SpanEvent::ended(trace(2), span(child), "child", SpanStatus::Ok)
             .parent(span(1))

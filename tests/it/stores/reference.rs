@@ -124,7 +124,7 @@ struct Disk {
     kept: BTreeMap<u64, Kept>,
     pinned: BTreeMap<u64, StoredEvent>,
     pinned_bytes: usize,
-    /// Events of open streams that stay beyond retention, oldest first.
+    /// Events beyond retention that are kept because their streams are open, oldest first.
     carried: BTreeMap<u64, StoredEvent>,
     open: HashMap<Token, u64>,
     open_sequences: HashSet<u64>,
@@ -327,7 +327,8 @@ impl ReferenceStore {
         has_room || self.bug == Bug::PinsWithoutBound
     }
 
-    /// Removes the carried events of an ended stream, else those of the largest, but for open ones.
+    /// Removes the carried events of the largest ended stream, or of the largest stream if none has
+    /// ended. An opening event of an open span is pinned instead, if there is room.
     fn let_one_go(&self, disk: &mut Disk) {
         let sizes = disk
             .carried

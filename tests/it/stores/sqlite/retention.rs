@@ -222,7 +222,7 @@ fn a_stream_that_was_open_stays_whole_while_ended_ones_go() {
     };
     assert_eq!(of(&log, "a"), whole);
     log.put(&["a -1 end"]);
-    // It has ended, but there is room for it.
+    // Stream `a` has ended, but there is room for its carried events.
     pass(&mut log, 200, 200);
     let whole = [&whole[..], &["206 a -1 end"]].concat();
     assert_eq!(of(&log, "a"), whole);
@@ -236,12 +236,12 @@ fn a_stream_that_was_open_stays_whole_while_ended_ones_go() {
     let both = [("b".to_owned(), 4), ("a".to_owned(), 2)];
     assert_eq!(known(&log), both);
     drop(log);
-    // Another process goes on with it.
+    // Another process opens the log and still has these events.
     let mut log = folder.keeping(80);
     pass(&mut log, 400, 200);
     assert_eq!(of(&log, "a"), whole);
     assert_eq!(known(&log), both);
-    // A large one has no room beside it. Ended streams go first, then the largest.
+    // A large stream leaves no room for `a`. Ended streams are removed first, then the largest one.
     log.put(&["c +1 start"]);
     log.put(&["c . on"; 15]);
     pass(&mut log, 600, 200);

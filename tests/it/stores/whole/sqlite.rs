@@ -32,7 +32,7 @@ async fn open_short(folder: &Folder) -> App {
     open_keeping(folder, 20).await
 }
 
-/// Opens a log that keeps so many events, four of them in memory.
+/// Opens a log that keeps this many events, four of them in memory.
 async fn open_keeping(folder: &Folder, events: usize) -> App {
     let retention = Retention::default().events(events);
     let deadline = Instant::now() + PATIENCE;
@@ -102,7 +102,7 @@ async fn a_reader_that_resumes_inside_a_running_trace_has_missed_nothing() {
     for last in [0, 1, 30, 60] {
         resumed(&app, last, &[]).await;
     }
-    // A reader of this trace and of one that is gone does not know how much it has missed.
+    // A reader of this trace and of a removed one does not learn how many events it has missed.
     let two = format!(
         "/sse?traceId={}&traceId={}&lastEventId=30",
         trace(1),
