@@ -303,7 +303,7 @@ impl EventStore for SqliteEventStore {
     /// Opens the file.
     ///
     /// # Errors
-    /// Returns an error if the directory is missing or not writable, the path is a directory, another process writes to
+    /// Returns an error if the directory is missing or read-only, the path is a directory, another process writes to
     /// the file or has locked it, or the disk is full. It also returns one if the file is not a database, is damaged,
     /// or belongs to another program or a later livespan. The message names the file and the cause.
     fn open(&self) -> Result<Sequence, Error> {
