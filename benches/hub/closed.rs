@@ -19,30 +19,46 @@ const EVENTS: u32 = 1_000;
 
 pub(crate) fn report() {
     println!(
-        "\nclosed loop, {AHEAD} events ahead of the slowest reader, million events delivered a second, beside a raw hub without a log"
+        "\nclosed loop, {AHEAD} events ahead of the slowest reader, million events delivered a second: a raw hub without a log, ours, and our log without the span layer"
     );
     println!(
-        "{:>8} {:>7} {:>7} {:>6} {:>7}   best rounds: {:>7} {:>7} {:>6}",
-        "clients", "raw", "ours", "ratio", "target", "raw", "ours", "ratio"
+        "{:>8} {:>7} {:>7} {:>6} {:>7} {:>7} {:>6}   best rounds: {:>7} {:>7} {:>6} {:>7} {:>6}",
+        "clients",
+        "raw",
+        "ours",
+        "ratio",
+        "target",
+        "log",
+        "ratio",
+        "raw",
+        "ours",
+        "ratio",
+        "log",
+        "ratio"
     );
     for (clients, events) in SIZES {
-        let (mut raw, mut ours, mut ratios) = <(Vec<f64>, Vec<f64>, Vec<f64>)>::default();
+        let mut rates: [Vec<f64>; 3] = Default::default();
+        let mut ratios: [Vec<f64>; 2] = Default::default();
         for _ in 0..ROUNDS {
-            let bare = rate(Hub::raw(), clients, events);
-            let rate = rate(Hub::ours(), clients, events);
-            raw.push(bare);
-            ours.push(rate);
-            ratios.push(rate / bare);
+            let round = [Hub::raw(), Hub::ours(), Hub::log()].map(|hub| rate(hub, clients, events));
+            for (all, rate) in rates.iter_mut().zip(round) {
+                all.push(rate);
+            }
+            let [raw, ours, log] = round;
+            ratios[0].push(ours / raw);
+            ratios[1].push(log / raw);
         }
-        let best = [&mut raw, &mut ours].map(|rates| percentile(rates, 90));
+        let best = rates.each_mut().map(|rates| percentile(rates, 90));
+        let [raw, ours, log] = rates.map(median);
+        let [ratio, log_ratio] = ratios.map(median);
         println!(
-            "{clients:>8} {:>7.2} {:>7.2} {:>6.2} {TARGET:>7.2}                {:>7.2} {:>7.2} {:>6.2}",
-            median(raw),
-            median(ours),
-            median(ratios),
+            "{clients:>8} {raw:>7.2} {ours:>7.2} {ratio:>6.2} {TARGET:>7.2} {log:>7.2} {log_ratio:>6.2}                \
+             {:>7.2} {:>7.2} {:>6.2} {:>7.2} {:>6.2}",
             best[0],
             best[1],
-            best[1] / best[0]
+            best[1] / best[0],
+            best[2],
+            best[2] / best[0]
         );
     }
 }

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Uri};
+use axum::{body::Body, extract::State};
+use http::{HeaderMap, Response, Uri};
 use livespan::{
     EventStore as _, LiveSpans, MemoryEventStore, Retention, SpanEvent, SpanId, SseEvent as _,
     TraceId,
     span::{SpanKind, SpanStatus},
-    sse::{Sequence, SseBody, Subscribe},
+    sse::{Sequence, SseBody, SseTarget, Subscribe},
     store::Batch,
 };
 
@@ -93,16 +94,36 @@ impl Served {
     }
 }
 
-/// Receives a load and serves it to clients: our log and server, or a raw hub without a log. For a
-/// raw hub, the thread that makes an event also encodes it.
+/// Receives a load and serves it to clients: our spans and server, our log alone in an app served by axum, or a raw
+/// hub without a log. For a raw hub, the thread that makes an event also encodes it.
 pub(crate) enum Hub {
     Ours(Served),
-    Raw { feed: Feed, address: SocketAddr },
+    Log {
+        target: SseTarget<SpanEvent>,
+        address: SocketAddr,
+    },
+    Raw {
+        feed: Feed,
+        address: SocketAddr,
+    },
 }
 
 impl Hub {
     pub(crate) fn ours() -> Self {
         Self::Ours(Peer::Ours.serve())
+    }
+
+    /// Returns the log without the span layer: no trace index, no redaction.
+    pub(crate) fn log() -> Self {
+        let target = SseTarget::builder()
+            .store(store())
+            .build()
+            .expect("the log starts");
+        let app = axum::Router::new()
+            .route("/sse", axum::routing::get(log_stream))
+            .with_state(target.clone());
+        let address = handmade::serve_app(app);
+        Self::Log { target, address }
     }
 
     pub(crate) fn raw() -> Self {
@@ -113,20 +134,15 @@ impl Hub {
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::Ours(served) => served.address,
-            Self::Raw { address, .. } => *address,
+            Self::Log { address, .. } | Self::Raw { address, .. } => *address,
         }
     }
 
     /// Sends the event with this number in the log.
     pub(crate) fn send(&self, number: u32, event: &SpanEvent) {
         match self {
-            Self::Ours(served) => {
-                let target = served.live.target();
-                // On a busy machine the worker may not get to run before the buffer is full.
-                while target.try_dispatch(event).is_err() {
-                    target.flush(PATIENCE).expect("the log is open");
-                }
-            }
+            Self::Ours(served) => dispatch_one(served.live.target(), event),
+            Self::Log { target, .. } => dispatch_one(target, event),
             Self::Raw { feed, .. } => feed.write(|out| {
                 let head = format!("event: {}\nid: {number}\ndata: ", event.name());
                 out.extend_from_slice(head.as_bytes());
@@ -137,9 +153,28 @@ impl Hub {
     }
 
     pub(crate) fn end(self) {
-        if let Self::Ours(served) = self {
-            served.end();
+        match self {
+            Self::Ours(served) => served.end(),
+            Self::Log { target, .. } => target.shutdown(PATIENCE).expect("it ends"),
+            Self::Raw { .. } => {}
         }
+    }
+}
+
+async fn log_stream(
+    State(target): State<SseTarget<SpanEvent>>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response<Body> {
+    target
+        .respond(Subscribe::all(), &headers, &uri)
+        .map(Body::new)
+}
+
+fn dispatch_one(target: &SseTarget<SpanEvent>, event: &SpanEvent) {
+    // On a busy machine the worker may not get to run before the buffer is full.
+    while target.try_dispatch(event).is_err() {
+        target.flush(PATIENCE).expect("the log is open");
     }
 }
 
