@@ -1,5 +1,5 @@
 //! Checks the form of the documents: links have targets, prose lines fit into 100 columns, and the
-//! README stays short. Their code is compiled as doc tests, and `scripts/test` checks their
+//! first pages stay short. Their code is compiled as doc tests, and `scripts/test` checks their
 //! spelling.
 
 use std::{
@@ -12,6 +12,8 @@ use crate::support::root;
 
 const PROSE_COLUMNS_MAX: usize = 100;
 const README_LINES_MAX: usize = 220;
+const ARCHITECTURE_LINES_MAX: usize = 150;
+const CHANGELOG_LINES_MAX: usize = 40;
 /// The base of links to items, for readers of the repository. rustdoc uses the targets of
 /// `links.rustdoc` instead.
 const ITEMS: &str = "https://docs.rs/livespan/latest/livespan/";
@@ -57,12 +59,16 @@ fn lines_of_prose_fit_into_a_hundred_columns() {
 }
 
 #[test]
-fn readme_can_be_read_in_five_minutes() {
-    let lines = fs::read_to_string(root().join("README.md"))
-        .unwrap()
-        .lines()
-        .count();
-    assert!(lines <= README_LINES_MAX, "{lines} lines");
+fn first_pages_can_be_read_in_five_minutes() {
+    for (page, lines_max) in [
+        ("README.md", README_LINES_MAX),
+        ("ARCHITECTURE.md", ARCHITECTURE_LINES_MAX),
+        ("CHANGELOG.md", CHANGELOG_LINES_MAX),
+    ] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= lines_max, "{page}: {lines} lines");
+    }
 }
 
 #[test]
