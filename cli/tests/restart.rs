@@ -193,7 +193,7 @@ fn log_records_whose_answer_was_lost_are_not_taken_twice() {
         // The answer was never read.
         drop(connection);
         let (server, host) = serve(&home);
-        // The second time with a record that is new.
+        // The second request also has a new record.
         for bodies in [&["a", "b"][..], &["a", "b", "c"]] {
             assert_eq!(answered(&host, &request_of_logs(bodies)).unwrap(), 200);
         }

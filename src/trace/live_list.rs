@@ -104,7 +104,8 @@ impl TraceIndex {
             limit,
             now: Timestamp::now(),
         };
-        // Read before the traces, so that the next update sees any change from here on.
+        // The version is read before the traces, so that the next update sees any change from here
+        // on.
         let version = self.version.load(Ordering::Acquire);
         look.update(viewed);
         let changes = look.compare_with_sent(viewed, to_id);

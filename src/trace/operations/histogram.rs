@@ -32,7 +32,7 @@ pub(crate) struct HistogramRange {
 impl DurationHistogram {
     /// Upper bound on the ranges that [`ranges`](Self::ranges) returns.
     pub(crate) const RANGES_MAX: usize = 64;
-    /// With fewer spans than this, a usual duration cannot be told.
+    /// With fewer spans than this, the usual duration is unknown.
     #[cfg(feature = "http")]
     pub(crate) const USUAL_SPANS_MIN: u64 = 20;
 

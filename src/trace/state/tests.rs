@@ -471,8 +471,8 @@ fn open_spans_with_one_id_end_in_any_order() {
         [2, 0, 1],
         [2, 1, 0],
     ] {
-        // Once with these spans alone, and once after another open span, because then they are
-        // stored in another place.
+        // Every order is tested with these spans alone and after another open span, because the
+        // spans are then stored in another place.
         for before in [None, Some(9)] {
             let first = before.map(|span| CHANGE.started(span, None, 1));
             let starts = kinds.map(|kind| of_kind(kind, CHANGE.started(1, Some(9), 10)));

@@ -146,7 +146,7 @@ fn bodies(live: &LiveSpans) -> Vec<String> {
 #[tokio::test]
 async fn a_repeated_request_adds_no_log_record_twice_and_is_counted() {
     let live = receiving();
-    // Two records of one request may be alike.
+    // Two records of one request may be equal.
     let first = logs("shop", &["a", "a", "b"], START);
     for _ in 0..3 {
         take_logs(&live, &first).await;
