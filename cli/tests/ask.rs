@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::{
     program,
-    support::{Folder, Running, livespan, output, request},
+    support::{FREE, Folder, Running, livespan, output, request},
 };
 
 /// A serving livespan with one running and one failed trace.
@@ -24,14 +24,7 @@ impl Served {
     fn new() -> Self {
         let home = Folder::new();
         let mut command = livespan(&home);
-        command.args([
-            "serve",
-            "--memory",
-            "--addr",
-            "127.0.0.1:0",
-            "--otlp-addr",
-            "127.0.0.1:0",
-        ]);
+        command.args(["serve", "--memory"]).args(FREE);
         let (server, url) = Running::serve(&mut command);
         let this = Self { home, server, url };
         this.send(RUNNING, "import", "0", "{}");

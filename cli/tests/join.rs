@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::{
     program::{self, MANY},
-    support::{Folder, Running, get, livespan, output, stored},
+    support::{FREE, Folder, Running, get, livespan, output, stored},
 };
 
 const RUN: [&str; 5] = ["run", "--addr", "127.0.0.1:0", "--store", "log.db"];
@@ -174,15 +174,7 @@ fn a_program_opens_its_own_page_if_nobody_answers() {
 fn a_command_joins_the_livespan_that_serves_at_the_address() {
     let home = Folder::new();
     let mut serve = livespan(&home);
-    serve.args([
-        "serve",
-        "--addr",
-        "127.0.0.1:0",
-        "--otlp-addr",
-        "127.0.0.1:0",
-        "--store",
-        "log.db",
-    ]);
+    serve.args(["serve", "--store", "log.db"]).args(FREE);
     let (server, url) = Running::serve(&mut serve);
     let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut command = livespan(&home);
@@ -213,19 +205,12 @@ fn a_command_joins_the_livespan_that_serves_at_the_address() {
 #[test]
 fn a_livespan_follows_another_one() {
     let home = Folder::new();
-    let other = [
-        "serve",
-        "--addr",
-        "127.0.0.1:0",
-        "--otlp-addr",
-        "127.0.0.1:0",
-    ];
-    let (first, first_url) =
-        Running::serve(livespan(&home).args(other).args(["--store", "first.db"]));
     let mut command = livespan(&home);
-    command
-        .args(other)
-        .args(["--store", "second.db", "--follow", &first_url]);
+    command.args(["serve", "--store", "first.db"]).args(FREE);
+    let (first, first_url) = Running::serve(&mut command);
+    let mut command = livespan(&home);
+    command.args(["serve", "--store", "second.db", "--follow", &first_url]);
+    command.args(FREE);
     let (second, second_url) = Running::serve(&mut command);
     let address = first_url
         .strip_prefix("http://")

@@ -17,24 +17,19 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     sender::{SPANS_A_REQUEST, answered, request_of, request_of_logs, send, span},
-    support::{Folder, PATIENCE, Running, get, livespan, stored},
+    support::{FREE, Folder, PATIENCE, Running, get, livespan, stored},
 };
 
 const SENDERS: u64 = 6;
 /// Number of successful responses before a receiver is ended.
 const ANSWERS_A_ROUND: u64 = 40;
-const SERVE: [&str; 7] = [
-    "serve",
-    "--addr",
-    "127.0.0.1:0",
-    "--otlp-addr",
-    "127.0.0.1:0",
-    "--store",
-    "log.db",
-];
 
 fn serve(home: &Folder) -> (Running, String) {
-    let (server, url) = Running::serve(livespan(home).args(SERVE));
+    let (server, url) = Running::serve(
+        livespan(home)
+            .args(["serve", "--store", "log.db"])
+            .args(FREE),
+    );
     let host = url.strip_prefix("http://").unwrap().trim_end_matches('/');
     (server, host.to_owned())
 }

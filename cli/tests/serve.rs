@@ -4,9 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::support::{Folder, Running, get, livespan, output, request};
-
-const FREE: [&str; 4] = ["--addr", "127.0.0.1:0", "--otlp-addr", "127.0.0.1:0"];
+use crate::support::{FREE, Folder, Running, get, livespan, output, request};
 
 fn store_kind(url: &str) -> String {
     let (status, body) = get(url, "/status");

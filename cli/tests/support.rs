@@ -17,6 +17,9 @@ use std::{
 /// The time limit of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Options with which a server listens on free ports.
+pub(crate) const FREE: [&str; 4] = ["--addr", "127.0.0.1:0", "--otlp-addr", "127.0.0.1:0"];
+
 /// A directory that is removed with its contents.
 pub(crate) struct Folder(PathBuf);
 

@@ -33,6 +33,8 @@ mod config;
 pub(crate) mod decode;
 mod deferred_updates;
 mod encoder;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod followed_spans;
 mod import;
 mod mapping;

@@ -299,6 +299,7 @@ const MODULES: &[&str] = &[
     "otel::provider::tracer",
     "otel::provider",
     "otel",
+    "otlp::fixtures",
     "otlp::config",
     "otlp::budget",
     "otlp::decode::types",

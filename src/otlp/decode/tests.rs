@@ -3,19 +3,17 @@
 
 use std::io::Write as _;
 
+use super::*;
+use crate::otlp::fixtures::{Numbers, request_of_logs, request_of_spans};
 use flate2::{Compression, write::GzEncoder};
 use opentelemetry_proto::tonic::{
-    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value},
-    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    logs::v1::LogRecord,
     trace::v1::{
-        ResourceSpans, ScopeSpans, Span, Status,
+        Span, Status,
         span::{Event, Link},
     },
 };
-use prost::Message as _;
-
-use super::*;
 
 const LIMITS: DecodeLimits = DecodeLimits {
     items_max: 16,
@@ -74,33 +72,13 @@ fn span() -> Span {
     }
 }
 
-fn traces(spans: Vec<Span>) -> Vec<u8> {
-    let scope_spans = vec![ScopeSpans {
-        spans,
-        ..ScopeSpans::default()
-    }];
-    let resource_spans = vec![ResourceSpans {
-        scope_spans,
-        ..ResourceSpans::default()
-    }];
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
-}
-
 fn logs() -> Vec<u8> {
     let log_records = vec![LogRecord {
         body: Some(value(Value::StringValue("hello".to_owned()))),
         attributes: attributes(),
         ..LogRecord::default()
     }];
-    let scope_logs = vec![ScopeLogs {
-        log_records,
-        ..ScopeLogs::default()
-    }];
-    let resource_logs = vec![ResourceLogs {
-        scope_logs,
-        ..ResourceLogs::default()
-    }];
-    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+    request_of_logs(log_records)
 }
 
 fn json() -> Vec<u8> {
@@ -118,7 +96,7 @@ fn json() -> Vec<u8> {
 fn bodies() -> [(Vec<u8>, Signal, Format); 4] {
     [
         (
-            traces(vec![span(), span()]),
+            request_of_spans(vec![span(), span()]),
             Signal::Traces,
             Format::Protobuf,
         ),
@@ -166,15 +144,12 @@ fn a_body_that_is_cut_anywhere_gets_a_clear_answer() {
     }
 }
 
-/// Damages bodies in the same way in every run.
-struct Damage(u64);
+/// Damages bodies.
+struct Damage(Numbers);
 
 impl Damage {
     fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % below as u64).unwrap()
+        self.0.next(below)
     }
 
     /// Changes, removes, doubles or inserts up to four bytes.
@@ -196,7 +171,7 @@ impl Damage {
 
 #[test]
 fn a_body_that_is_damaged_anywhere_gets_a_clear_answer() {
-    let mut damage = Damage(0x0715_eed5);
+    let mut damage = Damage(Numbers::new());
     for (body, signal, format) in bodies() {
         for _ in 0..2_000 {
             decode_anything(&damage.apply_to(&body), signal, format);
@@ -222,7 +197,7 @@ fn what_is_nested_too_deep_is_refused() {
         value: Some(deep),
         ..KeyValue::default()
     };
-    let body = traces(vec![Span {
+    let body = request_of_spans(vec![Span {
         attributes: vec![pair],
         ..span()
     }]);
@@ -252,7 +227,7 @@ fn a_bomb_is_refused_before_it_is_unpacked_or_allocated() {
     assert_eq!(gunzip(&packed, 1_000), Err(DecodeError::TooLarge(message)));
     // Two bytes decode to a value of many times that size.
     let empty = vec![KeyValue::default(); 5_000];
-    let body = traces(vec![Span {
+    let body = request_of_spans(vec![Span {
         attributes: empty,
         ..span()
     }]);
@@ -271,7 +246,7 @@ fn a_bomb_is_refused_before_it_is_unpacked_or_allocated() {
         let refused = decode(&body, Signal::Traces, format, LIMITS).map(|_| ());
         assert_eq!(refused, Err(DecodeError::TooLarge(message.clone())));
     }
-    let body = traces(vec![Span::default(); 17]);
+    let body = request_of_spans(vec![Span::default(); 17]);
     let refused = decode(&body, Signal::Traces, Format::Protobuf, LIMITS).map(|_| ());
     let message = "the request has more than 16 spans or log records".to_owned();
     assert_eq!(refused, Err(DecodeError::TooLarge(message)));

@@ -7,7 +7,10 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Map, Value as Json, json};
 
 use super::*;
-use crate::{error::Error, otlp::import::file::ImportLimits};
+use crate::{
+    error::Error,
+    otlp::{fixtures::Numbers, import::file::ImportLimits},
+};
 
 /// The cases on which all readers of such files must agree. The page's reader is tested against
 /// them, too.
@@ -252,18 +255,6 @@ fn what_is_nested_too_deep_is_refused() {
     assert_eq!(outline(ImportedFile::read(text.as_bytes())).unwrap().0, 2);
 }
 
-/// Returns numbers that are the same in every run.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % below as u64).unwrap()
-    }
-}
-
 /// Asserts that any file yields either events that every reader accepts, or an error message.
 fn read_anything(bytes: &[u8]) {
     match ImportedFile::read(bytes) {
@@ -279,7 +270,7 @@ fn read_anything(bytes: &[u8]) {
 
 #[test]
 fn a_file_that_is_cut_or_damaged_anywhere_gets_a_clear_answer() {
-    let mut numbers = Numbers(0x5eed);
+    let mut numbers = Numbers::new();
     let tokens: [&[u8]; 8] = [
         b"{", b"}", b"[]", b"null", b"-1", b"1e400", b"\"", b"\\u0000",
     ];

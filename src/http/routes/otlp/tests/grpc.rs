@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message as _;
 
-use super::{protocol::request_of_spans, *};
+use super::{protocol::request_of_names, *};
 
 /// Calls a method on a new server. Returns the status code, the call's message, and the response
 /// message.
@@ -74,12 +74,12 @@ const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 #[tokio::test]
 async fn spans_over_grpc_are_taken_and_answered_as_grpc_is() {
     let live = receiving();
-    let (status, message, answer) = call(&live, EXPORT, &request_of_spans(&["a"]), false).await;
+    let (status, message, answer) = call(&live, EXPORT, &request_of_names(&["a"]), false).await;
     assert_eq!(
         (status.as_str(), message.as_str(), answer),
         ("0", "", vec![0; 5])
     );
-    let (status, _, answer) = call(&live, EXPORT, &gzip(&request_of_spans(&["b", ""])), true).await;
+    let (status, _, answer) = call(&live, EXPORT, &gzip(&request_of_names(&["b", ""])), true).await;
     // The second span repeats the ids of the first.
     assert_eq!((status.as_str(), answer), ("0", vec![0; 5]));
     let lines = outline(&live);
@@ -149,7 +149,7 @@ async fn calls_reach_a_router_that_an_app_mounts() {
         (nested.merge(live.grpc_router()), "nested"),
     ] {
         let address = serve_app(Router::new().merge(app)).await;
-        let body = request_of_spans(&[name]);
+        let body = request_of_names(&[name]);
         let (status, message, answer) = call_at(address, EXPORT, &body, false).await;
         assert_eq!(
             (status.as_str(), message.as_str(), answer),

@@ -1,16 +1,15 @@
 //! The statuses, types and messages of responses.
 
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{
-        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-    },
+    collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
     common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value as Otlp},
-    logs::v1::{LogRecord, LogsData, ResourceLogs, ScopeLogs},
-    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData, span::Link},
+    logs::v1::LogRecord,
+    trace::v1::{Span, Status, TracesData, span::Link},
 };
 use prost::Message as _;
 
 use super::*;
+use crate::otlp::fixtures::{request_of_logs, request_of_spans};
 
 fn span(name: &str) -> Span {
     Span {
@@ -23,21 +22,9 @@ fn span(name: &str) -> Span {
     }
 }
 
-fn request(spans: Vec<Span>) -> Vec<u8> {
-    let scope_spans = vec![ScopeSpans {
-        spans,
-        ..ScopeSpans::default()
-    }];
-    let resource_spans = vec![ResourceSpans {
-        scope_spans,
-        ..ResourceSpans::default()
-    }];
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
-}
-
 #[cfg(feature = "otlp-grpc")]
-pub(super) fn request_of_spans(names: &[&str]) -> Vec<u8> {
-    request(names.iter().map(|name| span(name)).collect())
+pub(super) fn request_of_names(names: &[&str]) -> Vec<u8> {
+    request_of_spans(names.iter().map(|name| span(name)).collect())
 }
 
 #[tokio::test]
@@ -58,7 +45,7 @@ async fn success_is_an_empty_message_of_the_type_of_the_request() {
         assert_eq!(answer.header("content-type"), Some("application/json"));
     }
     assert_eq!(
-        post_protobuf(&live, "/v1/traces", request(vec![span("a")]))
+        post_protobuf(&live, "/v1/traces", request_of_spans(vec![span("a")]))
             .await
             .body,
         b""
@@ -128,7 +115,7 @@ async fn every_type_of_value_arrives_whole_over_protobuf() {
         }),
         ..span("whole")
     };
-    let answer = post_protobuf(&live, "/v1/traces", request(vec![whole])).await;
+    let answer = post_protobuf(&live, "/v1/traces", request_of_spans(vec![whole])).await;
     assert_eq!(
         (answer.status, answer.body.as_slice()),
         (StatusCode::OK, &b""[..])
@@ -173,7 +160,7 @@ async fn invalid_spans_are_counted_and_the_rest_is_kept() {
     let answer = post_protobuf(
         &live,
         "/v1/traces",
-        request(vec![zero_trace, span("a"), short_id]),
+        request_of_spans(vec![zero_trace, span("a"), short_id]),
     )
     .await;
     assert_eq!(
@@ -535,19 +522,11 @@ async fn log_records_become_log_events() {
         span_id: vec![0x01; 8],
         ..LogRecord::default()
     };
-    let data = LogsData {
-        resource_logs: vec![ResourceLogs {
-            scope_logs: vec![ScopeLogs {
-                log_records: vec![record, outside],
-                ..ScopeLogs::default()
-            }],
-            ..ResourceLogs::default()
-        }],
-    };
+    let body = request_of_logs(vec![record, outside]);
     let request = Request::post("/v1/logs")
         .header("content-type", "application/x-protobuf")
         .header("content-encoding", "gzip");
-    let answer = send(&live, request, gzip(&data.encode_to_vec())).await;
+    let answer = send(&live, request, gzip(&body)).await;
     assert_eq!(
         (answer.status, answer.body.as_slice()),
         (StatusCode::OK, &b""[..])

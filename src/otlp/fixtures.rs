@@ -1,0 +1,53 @@
+//! Requests and numbers for tests.
+
+use opentelemetry_proto::tonic::{
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message as _;
+
+/// Returns a request with these spans, in protobuf.
+pub(crate) fn request_of_spans(spans: Vec<Span>) -> Vec<u8> {
+    let scope_spans = vec![ScopeSpans {
+        spans,
+        ..ScopeSpans::default()
+    }];
+    let resource_spans = vec![ResourceSpans {
+        scope_spans,
+        ..ResourceSpans::default()
+    }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+/// Returns a request with these log records, in protobuf.
+pub(crate) fn request_of_logs(log_records: Vec<LogRecord>) -> Vec<u8> {
+    let scope_logs = vec![ScopeLogs {
+        log_records,
+        ..ScopeLogs::default()
+    }];
+    let resource_logs = vec![ResourceLogs {
+        scope_logs,
+        ..ResourceLogs::default()
+    }];
+    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+}
+
+/// Numbers that are the same in every run, unless `LIVESPAN_TEST_SEED` has another seed.
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    pub(crate) fn new() -> Self {
+        let seed = std::env::var("LIVESPAN_TEST_SEED");
+        let seed = seed.map_or(0x0715_eed5, |seed| seed.parse().unwrap());
+        // A generator of this kind must not begin at zero.
+        Self(u64::max(seed, 1))
+    }
+
+    pub(crate) fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % below as u64).unwrap()
+    }
+}
