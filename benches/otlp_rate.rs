@@ -1,26 +1,31 @@
-//! The rate at which the receiver takes spans over HTTP into the log, beside a peer that only
-//! decodes the same bodies.
+//! The rate at which the receiver takes spans over HTTP into the log, beside two peers that decode
+//! the same bodies: one that has them in memory, and one that takes them over HTTP as a collector
+//! does.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among
-//! `protobuf`, `json` and `watched`. The first two interleave rounds of both sides and print
-//! medians: compare the ratios. `watched` sends 50,000 spans a second for 20 seconds, or other
-//! numbers if they follow the name. Meanwhile one client reads all events and another one the live
-//! list. At the end the bench counts the missing events.
+//! `protobuf`, `json`, `instructions` and `watched`. The first two interleave rounds of all sides
+//! and print medians: compare the ratios. All sides use as many threads at once, so they have the
+//! same processors. `instructions` counts those of each side by valgrind's callgrind, senders
+//! included, whatever else the machine does. `watched` sends 50,000 spans a second for 20 seconds,
+//! or other numbers if they follow the name. Meanwhile one client reads all events and another one
+//! the live list. At the end the bench counts the missing events.
 
 #[path = "otlp_rate/bodies.rs"]
 mod bodies;
+#[path = "measure/callgrind.rs"]
+mod callgrind;
 #[path = "otlp_rate/client.rs"]
 mod client;
 #[path = "measure/machine.rs"]
 mod machine;
 mod measure;
+#[path = "otlp_rate/peer.rs"]
+mod peer;
 
 use std::{
-    hint::black_box,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    net::SocketAddr,
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -30,8 +35,6 @@ use client::{Connection, Watcher};
 use livespan::{LiveServer, LiveSpans, MemoryEventStore, Retention, otlp::OtlpReceiver};
 use machine::process_cpu;
 use measure::{PATIENCE, is_wanted, median};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 
 const ROUNDS: usize = 9;
 /// Requests of a round.
@@ -40,14 +43,49 @@ const REQUESTS: u64 = 200;
 const SENDERS: u64 = 3;
 /// The lowest acceptable ratio for protobuf: the rate into the log over the rate of decoding alone.
 const TARGET: f64 = 0.5;
+/// The name of a side, for a run under callgrind: this word, the side, the requests.
+const COUNTED: &str = "--counted";
+/// Requests of the two runs whose difference is counted.
+const COUNTED_REQUESTS: [u64; 2] = [20, 60];
+
+/// Who takes the requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Decodes them from memory.
+    Memory,
+    /// Decodes them from HTTP.
+    Peer,
+    /// Writes them to the log.
+    Log,
+}
+
+const SIDES: [Side; 3] = [Side::Memory, Side::Peer, Side::Log];
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "decoding alone",
+            Self::Peer => "decoding over HTTP",
+            Self::Log => "to the log",
+        }
+    }
+}
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|word| word == COUNTED) {
+        return run_counted(&arguments[at + 1], &arguments[at + 2]);
+    }
     for (case, format) in [("protobuf", Format::Protobuf), ("json", Format::Json)] {
         if is_wanted(case) {
             compare(case, format);
         }
     }
-    let numbers: Vec<u64> = std::env::args()
+    if is_wanted("instructions") {
+        count_instructions();
+    }
+    let numbers: Vec<u64> = arguments
+        .iter()
         .filter_map(|word| word.parse().ok())
         .collect();
     if is_wanted("watched") {
@@ -55,6 +93,123 @@ fn main() {
         let seconds = numbers.get(1).copied().unwrap_or(20);
         watched(rate, Duration::from_secs(seconds));
     }
+}
+
+/// All sides, ready to take requests of one format.
+struct Sides {
+    body: Body,
+    format: Format,
+    peer: SocketAddr,
+    live: LiveSpans,
+    server: LiveServer,
+    /// The requests that the log has taken.
+    taken: u64,
+}
+
+impl Sides {
+    fn new(format: Format) -> Self {
+        let (live, server) = receiver(200_000);
+        Self {
+            body: Body::new(format),
+            format,
+            peer: peer::start(format),
+            live,
+            server,
+            taken: 0,
+        }
+    }
+
+    /// Lets one side take this many requests.
+    fn run(&mut self, side: Side, requests: u64) {
+        // Each request to the log has ids of its own.
+        let numbers = self.taken..self.taken + requests;
+        let format = self.format;
+        match side {
+            Side::Memory => each_request(&self.body, numbers, || {
+                move |_number: u64, body: &[u8]| format.decode(body)
+            }),
+            Side::Peer => send(self.peer, &self.body, numbers),
+            Side::Log => {
+                send(self.server.local_addr(), &self.body, numbers);
+                self.taken += requests;
+            }
+        }
+    }
+
+    fn finish(self) {
+        assert_nothing_dropped(&self.live, self.taken * SPANS);
+        self.live.shutdown().expect("livespan stops");
+    }
+}
+
+/// Calls one function on each of the senders' threads, with the number and the body of each request. `start` makes the
+/// function on its thread.
+fn each_request<F: FnMut(u64, &[u8])>(
+    body: &Body,
+    numbers: Range<u64>,
+    start: impl Fn() -> F + Sync,
+) {
+    let next = AtomicU64::new(numbers.start);
+    thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| {
+                let mut take = start();
+                let mut copy = body.bytes.clone();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= numbers.end {
+                        return;
+                    }
+                    body.number(&mut copy, number);
+                    take(number, &copy);
+                }
+            });
+        }
+    });
+}
+
+/// Sends requests, and returns when all are answered.
+fn send(address: SocketAddr, body: &Body, numbers: Range<u64>) {
+    each_request(body, numbers, || {
+        let mut connection = Connection::open(address);
+        move |_number: u64, bytes: &[u8]| {
+            assert_eq!(connection.post(body.content_type(), bytes), 200);
+        }
+    });
+}
+
+/// Runs one side alone, in a process whose instructions are counted.
+fn run_counted(side: &str, requests: &str) {
+    let side = SIDES.into_iter().find(|one| format!("{one:?}") == side);
+    let requests = requests.parse().expect("it is a number");
+    let mut sides = Sides::new(Format::Protobuf);
+    sides.run(side.expect("it is a side"), requests);
+    sides.finish();
+}
+
+fn count_instructions() {
+    let of = |side: Side, requests: u64| {
+        let arguments = [
+            COUNTED.to_owned(),
+            format!("{side:?}"),
+            requests.to_string(),
+        ];
+        callgrind::count_process(&arguments).all
+    };
+    let [few, many] = COUNTED_REQUESTS;
+    let counted = SIDES.map(|side| {
+        let more = of(side, many) - of(side, few);
+        ratio(more, (many - few) * SPANS)
+    });
+    let [alone, peer, ours] = counted;
+    for (side, count) in SIDES.iter().zip(counted) {
+        println!("protobuf, instructions a span: {} {count:.0}", side.name());
+    }
+    println!(
+        "protobuf, instructions: ratio to decoding alone {:.2}, to decoding over HTTP {:.2}",
+        alone / ours,
+        peer / ours
+    );
 }
 
 fn receiver(events: usize) -> (LiveSpans, LiveServer) {
@@ -98,81 +253,43 @@ fn nanos(time: Duration) -> f64 {
 }
 
 fn compare(case: &str, format: Format) {
-    let (live, server) = receiver(200_000);
-    let body = Body::new(format);
-    let (mut walls, mut cpus) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    let mut number = 0;
+    let mut sides = Sides::new(format);
+    let mut rounds: [Vec<Round>; 3] = Default::default();
     for round in 0..=ROUNDS {
-        let sides = [
-            Round::of(|| decode_alone(&body, format)),
-            Round::of(|| send(&server, &body, number)),
-        ];
-        number += REQUESTS;
-        // The first round warms up.
-        if round > 0 {
-            for (place, side) in sides.iter().enumerate() {
-                walls[place].push(nanos(side.wall));
-                cpus[place].push(nanos(side.cpu));
+        for (place, side) in SIDES.into_iter().enumerate() {
+            let measured = Round::of(|| sides.run(side, REQUESTS));
+            // The first round warms up.
+            if round > 0 {
+                rounds[place].push(measured);
             }
         }
     }
-    assert_nothing_dropped(&live, number * SPANS);
-    for (what, [alone, ours]) in [("time", walls), ("CPU time", cpus)] {
-        let ratios = alone.iter().zip(&ours).map(|(alone, ours)| alone / ours);
-        let mut ratios: Vec<f64> = ratios.collect();
-        ratios.sort_by(f64::total_cmp);
-        println!(
-            "{case}, {what} a span: decoding alone {:.0} ns, to the log {:.0} ns, ratio {:.2} ({:.2} to {:.2})",
-            median(alone),
-            median(ours),
-            median(ratios.clone()),
-            ratios[0],
-            ratios[ratios.len() - 1],
-        );
+    sides.finish();
+    for (what, time) in [
+        ("time", (|round| nanos(round.wall)) as fn(&Round) -> f64),
+        ("CPU time", |round| nanos(round.cpu)),
+    ] {
+        let figures = rounds
+            .each_ref()
+            .map(|of| of.iter().map(time).collect::<Vec<_>>());
+        let [.., ours] = &figures;
+        for (side, of) in SIDES.iter().zip(&figures) {
+            let ratios = of.iter().zip(ours).map(|(of, ours)| of / ours);
+            let mut ratios: Vec<f64> = ratios.collect();
+            ratios.sort_by(f64::total_cmp);
+            println!(
+                "{case}, {what} a span: {} {:.0} ns, the log's rate is {:.2} of it ({:.2} to {:.2})",
+                side.name(),
+                median(of.clone()),
+                median(ratios.clone()),
+                ratios[0],
+                ratios[ratios.len() - 1],
+            );
+        }
     }
     if format == Format::Protobuf {
         println!("the target of the first ratio is {TARGET}");
     }
-    live.shutdown().expect("livespan stops");
-}
-
-fn decode_alone(body: &Body, format: Format) {
-    let mut copy = body.bytes.clone();
-    for number in 0..REQUESTS {
-        body.number(&mut copy, number);
-        match format {
-            Format::Protobuf => {
-                let request = ExportTraceServiceRequest::decode(copy.as_slice());
-                black_box(request.expect("it is valid"));
-            }
-            Format::Json => {
-                let request: serde_json::Value =
-                    serde_json::from_slice(&copy).expect("it is valid");
-                black_box(request);
-            }
-        }
-    }
-}
-
-/// Sends the requests of a round. Returns when the server has answered all of them.
-fn send(server: &LiveServer, body: &Body, first: u64) {
-    let next = AtomicU64::new(first);
-    thread::scope(|scope| {
-        for _ in 0..SENDERS {
-            scope.spawn(|| {
-                let mut connection = Connection::open(server.local_addr());
-                let mut copy = body.bytes.clone();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= first + REQUESTS {
-                        return;
-                    }
-                    body.number(&mut copy, number);
-                    assert_eq!(connection.post(body.content_type(), &copy), 200);
-                }
-            });
-        }
-    });
 }
 
 fn assert_nothing_dropped(live: &LiveSpans, spans: u64) {
@@ -185,30 +302,22 @@ fn watched(rate: u64, time: Duration) {
     let (live, server) = receiver(4_000_000);
     let body = Body::new(Format::Protobuf);
     let requests = rate * time.as_secs() / SPANS;
-    let events = Watcher::start(server.local_addr(), "/sse", b"event: ended");
-    let list = Watcher::start(server.local_addr(), "/traces/sse", b"event: traces");
-    let (next, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let address = server.local_addr();
+    let events = Watcher::start(address, "/sse", b"event: ended");
+    let list = Watcher::start(address, "/traces/sse", b"event: traces");
+    let refused = AtomicU64::new(0);
     let (begun, cpu) = (Instant::now(), process_cpu());
-    thread::scope(|scope| {
-        for _ in 0..SENDERS {
-            scope.spawn(|| {
-                let mut connection = Connection::open(server.local_addr());
-                let mut copy = body.bytes.clone();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= requests {
-                        return;
-                    }
-                    let due = begun + time.mul_f64(ratio(number, requests));
-                    thread::park_timeout(due.saturating_duration_since(Instant::now()));
-                    body.number(&mut copy, number);
-                    // The receiver refused spans for lack of room, so the sender sends them again.
-                    while connection.post(body.content_type(), &copy) != 200 {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                        thread::park_timeout(Duration::from_millis(20));
-                    }
-                }
-            });
+    each_request(&body, 0..requests, || {
+        let mut connection = Connection::open(address);
+        let (body, refused) = (&body, &refused);
+        move |number, bytes| {
+            let due = begun + time.mul_f64(ratio(number, requests));
+            thread::park_timeout(due.saturating_duration_since(Instant::now()));
+            // The sender keeps what finds no room, and sends it again.
+            while connection.post(body.content_type(), bytes) != 200 {
+                refused.fetch_add(1, Ordering::Relaxed);
+                thread::park_timeout(Duration::from_millis(20));
+            }
         }
     });
     let taken = begun.elapsed();
@@ -231,7 +340,7 @@ fn watched(rate: u64, time: Duration) {
     assert_nothing_dropped(&live, spans);
     assert_eq!(events.count(), spans);
     live.shutdown().expect("livespan stops");
-    drop(Arc::new(server));
+    drop(server);
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {

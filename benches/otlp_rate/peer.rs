@@ -1,0 +1,29 @@
+//! A peer that takes the same requests over HTTP as a collector does, and only decodes them: on axum, with `prost` or
+//! `serde_json`, on a thread of its own.
+
+use std::{net::SocketAddr, thread};
+
+use axum::{Router, body::Bytes, http::StatusCode, routing::post};
+use tokio::net::TcpListener;
+
+use crate::bodies::Format;
+
+/// Starts the peer. Returns its address.
+pub(crate) fn start(format: Format) -> SocketAddr {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_io()
+        .build()
+        .expect("a runtime starts");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("the peer listens");
+    let address = listener.local_addr().expect("it listens");
+    let decode = move |body: Bytes| async move {
+        format.decode(&body);
+        StatusCode::OK
+    };
+    // The limit of axum's extractor is 2 MB.
+    let app = Router::new().route("/v1/traces", post(decode));
+    thread::spawn(move || runtime.block_on(async { axum::serve(listener, app).await }));
+    address
+}
