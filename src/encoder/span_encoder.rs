@@ -100,6 +100,9 @@ pub(crate) struct SpanEncoder {
     running_processes: Set<Vec<u8>>,
     /// The updates of the spans of dead processes. Used while the worker ends these spans.
     abandoned_updates: LostSpanUpdates,
+    /// The traces that an earlier run of the log left open and that memory does not have. They stay in the index while
+    /// they are open.
+    pub(super) left_open: Set<[u8; 16]>,
 }
 
 /// The state that the index has of a span whose end the store rejected.
@@ -145,6 +148,7 @@ impl SpanEncoder {
             receiver: ReceiverState::of(None),
             running_processes: Set::default(),
             abandoned_updates: LostSpanUpdates::default(),
+            left_open: Set::default(),
         }
     }
 
@@ -452,6 +456,7 @@ impl RecordEncoder for SpanEncoder {
 
     fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
         if parse::is_durable(&event.payload) {
+            self.index_open_trace(event);
             self.mark_waiting(&event.payload, batch);
             return;
         }
@@ -481,7 +486,8 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_evicted(&mut self, evictions: &Evictions) {
-        self.index.forget(&evictions.streams);
+        let gone = self.without_left_open(&evictions.streams);
+        self.index.forget(&gone);
         self.index.set_evicted(&evictions.shortened);
         self.index.note_changed(&evictions.outgrown);
         let is_news = !evictions.streams.is_empty()

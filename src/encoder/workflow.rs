@@ -1,11 +1,14 @@
 //! Encodes changes of workflow spans: updates of open spans, and steps that wait because their process is gone. A
 //! closed span is never updated. It runs on the worker thread.
 
+use std::borrow::Cow;
+
 use crate::{
     encoder::span_encoder::SpanEncoder,
     log::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         event::{Pinning, StreamKey},
+        retention::Retention,
     },
     span::{
         event::SpanState,
@@ -14,13 +17,19 @@ use crate::{
         record::SpanRecord,
         root_attributes::RootAttributes,
     },
+    store::PageLimit,
     trace::{
         index::SpanPhase,
         parse,
         span_change::{ChangeKind, SpanUpdate},
     },
-    util::time::Timestamp,
+    util::{block_on::block_on, time::Timestamp},
+    wire::id::Sequence,
 };
+
+/// Upper bound on the events of one trace that are read into the index because the trace was left open. A larger trace
+/// is indexed up to there.
+const INDEXED_EVENTS_MAX: usize = 20_000;
 
 impl SpanEncoder {
     /// Encodes a change of an open span, unless the log knows it already.
@@ -99,6 +108,62 @@ impl SpanEncoder {
         pending.unwrap_or_else(|| {
             self.index.span_phase(span.trace_id, span.span_id) == Some(SpanPhase::Waiting)
         })
+    }
+
+    /// Reads a trace from the store into the index, because an earlier run of the log left a durable span of it open and
+    /// memory has none of its events. Otherwise no report or list of what is open would show the span.
+    pub(super) fn index_open_trace(&mut self, started: &StoredEvent) {
+        let (Some(key), Some(change)) = (started.key, parse::span_change(&started.payload)) else {
+            return;
+        };
+        let id = change.trace_id;
+        if self.index.knows(&id) {
+            return;
+        }
+        if self.left_open.len() >= Retention::PINNED_EVENTS_MAX {
+            return;
+        }
+        self.left_open.insert(id);
+        let mut after = Sequence::START;
+        let mut events = 0;
+        while events < INDEXED_EVENTS_MAX {
+            let page = self
+                .log
+                .store
+                .read_streams_after(&[key], after, PageLimit::LARGE);
+            // If the store cannot be read, the span is in no list, but it stays open.
+            let Ok(page) = block_on(page) else {
+                return;
+            };
+            let Some(last) = page.last() else {
+                return;
+            };
+            after = last.sequence;
+            events += page.len();
+            let own = page.iter().filter(|event| event.key == Some(key));
+            self.index.apply(own.filter_map(|event| {
+                let change = parse::span_change(&event.payload)?;
+                Some((event.sequence.get(), change))
+            }));
+        }
+    }
+
+    /// Returns these traces without those that an earlier run left open and that still are.
+    pub(super) fn without_left_open<'a>(&mut self, keys: &'a [StreamKey]) -> Cow<'a, [StreamKey]> {
+        if self.left_open.is_empty() {
+            return Cow::Borrowed(keys);
+        }
+        let gone = keys.iter().filter(|key| {
+            let Ok(id) = <[u8; 16]>::try_from(key.as_bytes()) else {
+                return true;
+            };
+            let is_open = self.left_open.contains(&id) && self.index.has_open_spans(&id);
+            if !is_open {
+                self.left_open.remove(&id);
+            }
+            !is_open
+        });
+        gone.copied().collect()
     }
 
     /// Marks a durable span as waiting: its process is gone, and it waits until another one resumes it.

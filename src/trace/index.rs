@@ -325,6 +325,12 @@ impl TraceIndex {
         entry.is_some_and(|entry| entry.trace.last <= after && entry.trace.is_complete())
     }
 
+    pub(crate) fn has_open_spans(&self, id: &[u8; 16]) -> bool {
+        let state = read(&self.state);
+        let entry = state.traces.get(id);
+        entry.is_some_and(|entry| entry.trace.is_open())
+    }
+
     pub(crate) fn knows(&self, id: &[u8; 16]) -> bool {
         read(&self.state).traces.contains_key(id)
     }

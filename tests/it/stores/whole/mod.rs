@@ -4,6 +4,8 @@
 mod crowd;
 #[cfg(feature = "redis")]
 mod redis;
+
+mod running_reports;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod updates;

@@ -10,7 +10,7 @@ use std::{
 use livespan::{LiveSpans, RedisEventStore, Retention, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
 
-use super::{list, pairs, running, story, updates};
+use super::{list, pairs, running, running_reports, story, updates};
 use crate::{
     http::{
         app::{self, App, Stream, checkout, done, put, sequence, span, trace},
@@ -67,6 +67,20 @@ async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() 
     );
     let gone = json!({"events": 44, "spans": null});
     evicted::until_gone(&other, 1, &gone).await;
+}
+
+#[tokio::test]
+async fn what_is_open_is_told_though_it_is_older_than_memory_and_retention() {
+    let server = Server::start();
+    let store = || {
+        RedisEventStore::builder(server.url())
+            .heartbeat(HEARTBEAT)
+            .dead_after(DEAD_AFTER)
+            .retention(running_reports::retention())
+            .build()
+            .unwrap()
+    };
+    running_reports::survives(running_reports::Kind::Redis, store).await;
 }
 
 #[tokio::test]

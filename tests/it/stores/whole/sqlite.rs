@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, fs, time::Instant};
 
-use livespan::{LiveSpans, Retention, SqliteEventStore};
+use livespan::{LiveSpans, Retention, SpanEvent, SqliteEventStore, span::SpanStatus};
 use serde_json::json;
 
-use super::{list, pairs, running, story, updates};
+use super::{list, pairs, running, running_reports, story, updates};
 use crate::{
     http::{
-        app::{App, Frame, checkout, done, put, span, trace},
+        app::{App, Frame, at, checkout, done, put, span, trace},
         evicted,
     },
     stores::{sqlite::log::Folder, tail::WithTail},
@@ -121,6 +121,56 @@ async fn a_reader_that_resumes_inside_a_running_trace_has_missed_nothing() {
     for last in [0, 1, 30, 60] {
         resumed(&app, last, &[1_062]).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_open_is_told_though_it_is_older_than_memory_and_retention() {
+    let folder = Folder::new();
+    running_reports::survives(running_reports::Kind::Sqlite, || {
+        folder.store().retention(running_reports::retention())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trace_that_ended_after_more_events_than_are_read_at_once_is_listed_as_ended() {
+    let folder = Folder::new();
+    let app = open_keeping(&folder, 1_000_000).await;
+    let root = SpanEvent::started(trace(1), span(1), "row").at(at(0));
+    put(&app.live, [root]);
+    for chunk in 0..30_u64 {
+        let rows = (chunk * 1_000 + 2..(chunk + 1) * 1_000 + 2).flat_map(|row| {
+            let row = span(row);
+            let end = SpanEvent::ended(trace(1), row, "row", SpanStatus::Ok);
+            [
+                SpanEvent::started(trace(1), row, "row")
+                    .parent(span(1))
+                    .at(at(1)),
+                end.parent(span(1)).started_at(at(1)).at(at(2)),
+            ]
+        });
+        put(&app.live, rows);
+    }
+    let end = SpanEvent::ended(trace(1), span(1), "row", SpanStatus::Ok);
+    put(&app.live, [end.started_at(at(0)).at(at(9))]);
+    put(
+        &app.live,
+        (100..110).flat_map(|number| done(number, "new", 1)),
+    );
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open_keeping(&folder, 1_000_000).await;
+    let listed = app.json("/traces?name=row").await;
+    let listed = &listed["traces"][0];
+    assert_eq!(
+        (&listed["state"], &listed["spans"], &listed["partial"]),
+        (
+            &json!("ok"),
+            &json!({"total": 12_501, "open": 0, "errors": 0, "lost": 0}),
+            &json!({"events": 25_000})
+        )
+    );
 }
 
 #[tokio::test]
@@ -344,12 +394,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
     );
     put(
         &app.live,
-        [livespan::SpanEvent::ended(
-            trace(1),
-            span(1),
-            "job",
-            livespan::span::SpanStatus::Ok,
-        )],
+        [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
     );
     assert_eq!(
         list(&app, 10).await,

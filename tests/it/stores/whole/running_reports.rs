@@ -1,0 +1,206 @@
+//! What is open, and what went wrong, is told although its events are older than memory and than retention, before and
+//! after a restart.
+
+use std::time::Instant;
+
+use livespan::{LiveSpans, Retention, SpanEvent, store::EventStore};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    http::app::{App, at, client, done, put, span, trace},
+    stores::tail::WithTail,
+    support::PATIENCE,
+};
+
+/// The events that memory keeps in front of the store.
+const IN_MEMORY: usize = 4;
+
+pub(super) fn retention() -> Retention {
+    Retention::default().events(400)
+}
+
+/// Opens a log whose memory is far smaller than its store.
+pub(super) async fn open<S: EventStore>(store: impl Fn() -> S) -> App {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let store = WithTail(store(), IN_MEMORY);
+        match LiveSpans::builder().store(store).build() {
+            Ok(live) => return App::serve(live).await,
+            // An earlier log of this test has not released the store yet.
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// How the stores differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sqlite,
+    /// It is shared, and of a trace that runs it keeps the starts of open spans.
+    Redis,
+}
+
+impl Kind {
+    /// Returns the lines as this kind of store has them.
+    fn lines(self, lines: &[&str]) -> Vec<String> {
+        let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        if self == Self::Redis {
+            let shared =
+                "The store is shared: only traces that this process has read are known here.";
+            lines.insert(1, shared.to_owned());
+            for line in &mut lines {
+                *line = line.replace(" · # of # · # % (told # d # h ago)", "");
+                *line = line.replace("# of # spans open", "# of # spans open · # event evicted");
+            }
+        }
+        lines
+    }
+}
+
+pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
+    let app = open(&store).await;
+    begin(&app.live);
+    pass(&app.live, 100);
+    let running = [
+        "# open spans in # traces, oldest first · #-#-# #:#:# UTC",
+        "trace # job · shop · open for # d # h · # of # spans open",
+        "  job # d # h [#]",
+        "    step # d # h [#] · # of # · # % (told # d # h ago)",
+        "trace # \"durable job\" · shop · open for # d # h · # of # span open",
+        "  \"durable job\" # d # h [#] · durable",
+    ];
+    until_told(&app, &kind.lines(&running)).await;
+    let quiet = if kind == Kind::Sqlite {
+        "quiet: step [#] · shop · open for # d # h · # of # · # % (told # d # h ago) · nothing was heard of it since \
+             · in trace # job"
+    } else {
+        "quiet: step [#] · shop · open for # d # h · nothing was heard of it since · in trace # job"
+    };
+    assert_eq!(
+        problems(&app).await,
+        [
+            quiet,
+            "quiet: \"durable job\" [#] · shop · open for # d # h · nothing was heard of it since · in trace #",
+        ]
+    );
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open(&store).await;
+    let waiting = [
+        "# open span in # trace, oldest first · #-#-# #:#:# UTC",
+        "trace # \"durable job\" · shop · open for # d # h · # of # span open · waits",
+        "  \"durable job\" # d # h [#] · durable · waits",
+    ];
+    until_told(&app, &kind.lines(&waiting)).await;
+    assert_eq!(
+        problems(&app).await,
+        [
+            "lost: step [#] · shop · #.# s ago · \"lost: the process died while the span was open\" · failed with it: # \
+             span above · in trace # job",
+        ]
+    );
+    // The events of the restart are older than memory, too.
+    pass(&app.live, 1_000);
+    let mut waiting = kind.lines(&waiting);
+    if kind == Kind::Redis {
+        waiting[2].push_str(" · # event evicted");
+    }
+    until_told(&app, &waiting).await;
+    // The durable job goes on and ends, and nothing of it is left.
+    put(
+        &app.live,
+        [SpanEvent::ended(
+            trace(2),
+            span(1),
+            "durable job",
+            livespan::span::SpanStatus::Ok,
+        )
+        .durable()],
+    );
+    let nothing = kind.lines(&["Nothing is open · #-#-# #:#:# UTC"]);
+    until_told(&app, &nothing).await;
+}
+
+/// Begins a job with a child that says how far it is, and a durable job.
+fn begin(live: &LiveSpans) {
+    let started = |number, id, name| {
+        SpanEvent::started(trace(number), span(id), name)
+            .service("shop")
+            .at(at(0))
+    };
+    put(
+        live,
+        [
+            started(1, 1, "job"),
+            started(1, 2, "step").parent(span(1)),
+            SpanEvent::updated(trace(1), span(2), None)
+                .attribute("progress.current", 3_i64)
+                .attribute("progress.total", 7_i64)
+                .at(at(1)),
+            started(2, 1, "durable job").durable(),
+        ],
+    );
+}
+
+/// Dispatches more events of ended traces than the store keeps.
+fn pass(live: &LiveSpans, first: u128) {
+    for chunk in 0..5 {
+        let traces = first + 100 * chunk..first + 100 * (chunk + 1);
+        put(live, traces.flat_map(|number| done(number, "other", 1)));
+    }
+}
+
+/// Waits until this is told as open, by the route and by the program itself.
+async fn until_told(app: &App, expected: &[String]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = app.get("/running?format=text").await.text().await.unwrap();
+        let told = masked(&text);
+        if told == expected {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{told:#?}");
+        tokio::task::yield_now().await;
+    }
+    let live = app.live.clone();
+    let text = tokio::task::spawn_blocking(move || live.running_text());
+    assert_eq!(masked(&text.await.unwrap()), expected);
+}
+
+/// Returns the lines of the tool `problems` for agents that name a problem.
+async fn problems(app: &App) -> Vec<String> {
+    let call = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "problems", "arguments": {}},
+    });
+    let request = client().post(app.url("/mcp"));
+    let request = request
+        .header("Content-Type", "application/json")
+        .header("Accept", "application/json, text/event-stream");
+    let answer = request.body(call.to_string()).send().await.unwrap();
+    let answer: Json = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
+    let lines = masked(text).into_iter();
+    lines
+        .filter(|line| line.starts_with("quiet: ") || line.starts_with("lost: "))
+        .collect()
+}
+
+/// Returns the lines of a text that are not empty, with `#` for each number and each id.
+fn masked(text: &str) -> Vec<String> {
+    let mask = |line: &str| {
+        let mut masked = String::new();
+        for letter in line.chars() {
+            match letter {
+                '0'..='9' if masked.ends_with('#') => {}
+                '0'..='9' => masked.push('#'),
+                other => masked.push(other),
+            }
+        }
+        masked
+    };
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(mask).collect()
+}
