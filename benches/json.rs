@@ -233,7 +233,7 @@ const WRITING: [(&str, &str); 2] = [
 
 /// Makes the span of [`ours`] through the SDK.
 fn make_spans() {
-    let live = LiveSpans::builder().build().expect("memory is enough");
+    let live = LiveSpans::builder().build().expect("a log in memory opens");
     let resource = Resource::builder_empty().with_service_name("shop").build();
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)

@@ -112,7 +112,7 @@ fn emit(dispatch: &Dispatch, flush: &dyn Fn()) {
     });
 }
 
-/// The only function in which callgrind counts, on its own thread only.
+/// callgrind counts only while this function runs, and only on the thread that calls it.
 #[inline(never)]
 fn counted() {
     burst(std::hint::black_box(EVENTS));

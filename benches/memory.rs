@@ -69,7 +69,7 @@ fn live(retention: Retention) -> LiveSpans {
     LiveSpans::builder()
         .store(MemoryEventStore::with_retention(retention))
         .build()
-        .expect("memory is enough")
+        .expect("a log in memory opens")
 }
 
 /// Returns one of the two events of a span, of about 300 bytes.

@@ -172,7 +172,7 @@ where
     });
 }
 
-/// The only function in which callgrind counts, on its own thread only.
+/// callgrind counts only while this function runs, and only on the thread that calls it.
 #[inline(never)]
 fn counted(make: &dyn Fn(u32)) {
     make(std::hint::black_box(SPANS));

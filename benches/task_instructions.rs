@@ -71,7 +71,7 @@ fn run(case: &str) {
     });
 }
 
-/// The only function in which callgrind counts, on its own thread only.
+/// callgrind counts only while this function runs, and only on the thread that calls it.
 #[inline(never)]
 fn counted(span: &Span) {
     burst(span, std::hint::black_box(POLLS));

@@ -290,7 +290,9 @@ pub(crate) fn filled(events: u32, filling: Filling) -> MemoryEventStore {
             let key = trace_id(filling.trace_of(number)).stream_key();
             batch.add(event.name(), Some(key), event.pin(), &payload);
         }
-        store.append(first, &batch).expect("memory is enough");
+        store
+            .append(first, &batch)
+            .expect("the memory store appends");
         next += filling.batch();
     }
     store

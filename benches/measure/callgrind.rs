@@ -44,8 +44,8 @@ fn count(options: &[String], arguments: &[String]) -> Instructions {
     read(&text)
 }
 
-/// Runs this bench with these arguments and counts the instructions of each call of `function` on its own thread.
-/// `function` is a pattern. Returns one element per call.
+/// Runs this bench with these arguments and counts the instructions of each call of `function`, on the calling thread
+/// only. `function` is a pattern. Returns one element per call.
 pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructions> {
     let folder = env::temp_dir().join(format!("callgrind.{}.calls", std::process::id()));
     // An earlier process with the same id may have left its folder behind.
@@ -127,11 +127,11 @@ fn read(text: &str) -> Instructions {
     assert_eq!(
         Some(counted.all),
         total,
-        "every instruction is in one object"
+        "the sum over all objects is the total"
     );
     assert!(
         counted.own > 0 || counted.all == 0,
-        "the program's own object is among them"
+        "callgrind counts in the program's own object"
     );
     counted
 }

@@ -57,8 +57,8 @@ impl SpanProcessor for PeerProcessor {
 ///
 /// At a start, it reads the clock, because the SDK reveals the start time only with a copy of the
 /// span. At a start and an end, it locks one of a few buffers, draws a sequence number and copies
-/// the bytes of a fixed record. A start also stores a word that its end reads, as livespan does so
-/// that the end need not repeat the start.
+/// the bytes of a fixed record. A start also sets a word, and its end clears it. livespan does the
+/// same, so that the end need not repeat the start.
 #[derive(Debug)]
 struct Least {
     buffers: [SpinMutex<(Box<[u8]>, usize)>; 8],
@@ -92,7 +92,9 @@ impl Least {
             static HOME: usize = NEXT.fetch_add(1, Ordering::Relaxed);
         }
         let home = HOME.with(|home| home % self.buffers.len());
-        let mut buffer = self.buffers[home].try_lock().expect("it is this thread's");
+        let mut buffer = self.buffers[home]
+            .try_lock()
+            .expect("no other thread uses this buffer");
         let (buffer, at) = &mut *buffer;
         if *at + SIZE > BUFFER {
             *at = 0;
@@ -137,7 +139,7 @@ pub(crate) enum Case {
     Least,
     Plain,
     Sampler,
-    /// The wrapping provider: `register` leaves it to the caller.
+    /// livespan's wrapping provider. The caller makes it; [`register`](Self::register) adds nothing.
     Provider,
     WrappingNoop,
     WrappingNoopSampler,
@@ -239,5 +241,5 @@ pub(crate) fn live() -> LiveSpans {
     LiveSpans::builder()
         .store(MemoryEventStore::with_retention(retention))
         .build()
-        .expect("memory is enough")
+        .expect("a log in memory opens")
 }

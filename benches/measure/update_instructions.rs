@@ -53,7 +53,7 @@ pub(crate) fn make_bursts(provider: &str, change: &str, counted: fn(&dyn Fn(u32)
         .find(|known| format!("{known:?}") == change)
         .expect("a change");
     if provider == "live" {
-        let live = LiveSpans::builder().build().expect("memory is enough");
+        let live = LiveSpans::builder().build().expect("a log in memory opens");
         let provider = live.tracer_provider(SdkTracerProvider::builder());
         change_spans(&provider.tracer("bench"), change, counted);
     } else {

@@ -1,5 +1,5 @@
-//! A peer that takes the same requests over HTTP as a collector does, and only decodes them: on axum, with `prost` or
-//! `serde_json`, on a thread of its own.
+//! The peer that is compared with the receiver: an HTTP server that accepts the same requests and only decodes them. It
+//! uses axum, and `prost` or `serde_json`. It runs on a runtime of its own with two worker threads.
 
 use std::{net::SocketAddr, thread};
 

@@ -145,7 +145,7 @@ impl Host {
         let live = LiveSpans::builder()
             .store(store)
             .build()
-            .expect("memory is enough");
+            .expect("the log opens");
         let times = Arc::new(Times::default());
         for times in [&times.calls, &times.copies] {
             times.lock().expect("nothing panics").reserve(1 << 20);

@@ -56,7 +56,7 @@ enum Sampling {
 }
 
 fn ours(threads: usize, sampling: Sampling) {
-    let live = LiveSpans::builder().build().expect("memory is enough");
+    let live = LiveSpans::builder().build().expect("a log in memory opens");
     let mut builder = SdkTracerProvider::builder().with_span_processor(live.span_processor());
     if sampling == Sampling::Live {
         builder = builder.with_sampler(live.sampler(opentelemetry_sdk::trace::Sampler::AlwaysOn));

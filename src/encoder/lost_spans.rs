@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl SpanEncoder {
-    /// Ends a span as lost, from its stored `started` event. Does nothing if `started` is another event.
+    /// Ends a span as lost, from its stored start. Does nothing if `started` is not a `started` event.
     pub(super) fn end_as_lost(
         &mut self,
         started: &[u8],

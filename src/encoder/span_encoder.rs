@@ -1,6 +1,7 @@
 //! [`SpanEncoder`] holds the state that the steps in the neighbouring files share, and implements [`RecordEncoder`]. It
 //! updates the trace index before readers see the events. It runs on the worker thread only. It waits for the store
-//! only to read the updates of spans that end as lost, and earlier ends for a receiver.
+//! in two cases only: it reads the updates of spans that end as lost, and for an OTLP receiver the events that were
+//! stored when the log was opened.
 
 use std::{
     borrow::Cow,
@@ -242,8 +243,8 @@ impl SpanEncoder {
         Some(process)
     }
 
-    /// Adds the change that the last event of the batch reports. Not reached if encoding panics, because the batch then
-    /// has no such event.
+    /// Adds the change that the last event of the batch reports. It must be called after the event is encoded: if
+    /// encoding panics, the batch has no such event, and no change is added.
     pub(super) fn push_change(
         &mut self,
         batch: &Batch,

@@ -25,7 +25,7 @@ pub(crate) struct ReadBudget {
 impl ReadBudget {
     /// Upper bound on the events that one report reads.
     pub(crate) const EVENTS_MAX: usize = 1_000_000;
-    /// The time after which a report starts to read no further trace.
+    /// The time after which a report stops reading.
     pub(crate) const TIME_MAX: Duration = Duration::from_secs(2);
 
     /// The time after which a report on a single trace stops reading.

@@ -129,7 +129,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 
     /// Bounds the bytes that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Any record may use two thirds; the rest is reserved for
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Events may use two thirds; the rest is reserved for
     /// ends of spans.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
         self.settings.buffer_bytes = max;
@@ -294,7 +294,7 @@ impl<E: SseEvent> SseTarget<E> {
 
     /// Stores and streams the events in this order, and returns the id of the last one; returns `None` if `events` is
     /// empty. It waits like [`dispatch`](Self::dispatch), but only once for the store. If the future is dropped or
-    /// fails, only the first events may be stored.
+    /// fails, perhaps only the first events are stored.
     ///
     /// # Errors
     /// Returns the errors of [`dispatch`](Self::dispatch). If the store refused only some of the events, readers get a
@@ -345,5 +345,5 @@ fn payload_of<E: SseEvent>(event: &E) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
-/// [`SseTarget::PAYLOAD_BYTES_MAX`], which needs no type of event here.
+/// The same bound as [`SseTarget::PAYLOAD_BYTES_MAX`]. To name that one, the type of an event is needed.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 256 * 1024;

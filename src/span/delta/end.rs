@@ -175,7 +175,7 @@ fn read_parts<'a>(reader: &mut RecordReader<'a>) -> Option<EndDelta<'a>> {
 
 const DELTA_HEAD: usize = 48;
 
-/// The fields in the head of a delta end that do not come from its span.
+/// The fields in the head of a delta end, without the ids, which are read from the span.
 struct DeltaHead {
     source: u32,
     truncated: u8,

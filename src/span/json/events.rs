@@ -20,8 +20,8 @@ use crate::{
     wire::frame::number,
 };
 
-/// Writes the start of a span. Returns the layout of its parts, or `None` if a part was cut or the event has other
-/// parts.
+/// Writes the start of a span. Returns the layout of its parts, or `None` if a part was cut or the event has a part
+/// that the layout does not describe.
 pub(crate) fn started(
     out: &mut Vec<u8>,
     span: &SpanFields<'_>,

@@ -35,8 +35,8 @@ const SERVICES_MAX: usize = 16;
 const LINKS_MAX: usize = 64;
 /// Upper bound on the open ancestors of a span that are searched for a cycle of parents.
 const DEPTH_MAX: usize = 64;
-/// Upper bound on the stored lost spans of a trace. Only for a stored one can the real end replace
-/// the lost end.
+/// Upper bound on the stored lost spans of a trace. If a lost span was not stored, its real end is
+/// counted as that of another span.
 const LOST_MAX: usize = 65_536;
 
 /// The phase of one span of a trace.
@@ -70,10 +70,11 @@ pub(crate) struct Trace {
     pub(super) lost: SmallSpanSet,
     pub(crate) total: u64,
     pub(crate) ended: u64,
-    /// Ended spans with an error. [`errors`](Self::errors) also counts open ones.
+    /// Ended spans that failed, panicked or were lost. [`errors`](Self::errors) also counts open
+    /// spans.
     ended_errors: u64,
-    /// The earliest start of its spans. An ended span has the start time in its end event, an open
-    /// span the one in its start event.
+    /// The earliest start time of its spans. For an ended span, the start time in its end event
+    /// counts; for an open span, that in its start event.
     pub(super) start: Option<Timestamp>,
     /// The earliest start of the ended spans, whose start times are final.
     ended_start: Option<Timestamp>,
@@ -180,7 +181,7 @@ impl Trace {
 
     fn update(&mut self, span_id: [u8; 8], sequence: u64, update: &SpanUpdate) {
         match update.waits {
-            // Only the end of the span, or its next update, removes it from the set.
+            // Only the end of the span, or an update with another state, removes it from the set.
             Some(true) => self.waiting.insert(span_id),
             Some(false) => drop(self.waiting.remove(span_id)),
             None => {}
@@ -200,7 +201,8 @@ impl Trace {
         }
     }
 
-    /// Stores the first error that has a message. Removes it if the same span later ends otherwise.
+    /// Stores the first error that has a message. A later end of the same span replaces that error,
+    /// or removes it if the later end has no message.
     fn tell_error(&mut self, span_id: [u8; 8], name: &Arc<str>, message: Option<&str>) {
         let known = self.rare.as_ref().and_then(|rare| rare.error.as_ref());
         if known.is_some_and(|known| known.span_id != span_id) || (known, message) == (None, None) {
@@ -233,7 +235,7 @@ impl Trace {
         (end, outcome): (&SpanStart, SpanOutcome),
     ) {
         let is_root = self.root_id() == Some(span_id);
-        // A lost end repeats the start, which has less than the updates.
+        // A lost end may lack the updates of the span. The progress stored here is then newer.
         if is_root && outcome != SpanOutcome::Lost {
             self.tell_progress(span_id, sequence, end.progress.as_deref());
         }
@@ -307,8 +309,9 @@ impl Trace {
         opened
     }
 
-    /// Applies the start time of an end. It is authoritative and replaces that of the start.
-    /// Usually it is the earlier one, so the earliest start of the trace can only become earlier.
+    /// Applies the start time that an end reports. It replaces the one that the span's start
+    /// reported. Usually it is not later, so the earliest start of the trace can only become
+    /// earlier.
     fn settle_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
         self.ended_start = Some(earlier(self.ended_start, start));
         self.start = match (self.start, opened) {

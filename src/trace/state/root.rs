@@ -59,7 +59,7 @@ impl Root {
         self.name.clone_from(&start.name);
         self.start = start.start_time;
         self.outcome = Some(outcome);
-        // A lost end repeats the start, which has less than the updates.
+        // A lost end may lack the updates of the span. The attributes stored here are then newer.
         if outcome != SpanOutcome::Lost {
             self.attributes.clone_from(&start.of_root);
         }

@@ -36,7 +36,7 @@ struct Server {
     events: Mutex<Vec<StoredEvent>>,
     changed: Condvar,
     fails: AtomicBool,
-    /// Whether calls of the follower thread panic, except its wait for events.
+    /// Whether [`Handle::epochs`] panics when the follower thread calls it.
     panics: AtomicBool,
     /// Events before this one have been removed.
     oldest: AtomicU64,
@@ -344,7 +344,7 @@ fn told(connection: &mut Connection, expected: &[String]) {
 fn until_told(connection: &mut Connection, story: &mut Vec<String>, last: &str) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !story.iter().any(|line| line == last) {
-        assert!(std::time::Instant::now() < deadline, "{story:?} in time");
+        assert!(std::time::Instant::now() < deadline, "only {story:?}");
         story.extend(news(connection));
         thread::yield_now();
     }
@@ -492,7 +492,7 @@ fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
     told(&mut all, &notes(7..=10));
 }
 
-/// The task of a runtime whose waker panics.
+/// The waker of a task. It panics when it is called.
 struct Broken;
 
 impl Wake for Broken {
@@ -668,9 +668,9 @@ fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
     assert_eq!(one.health().failure, None);
     let mut number = 3;
     let deadline = std::time::Instant::now() + PATIENCE;
-    // The follower wakes the reader when it reads the store again, which each event causes.
+    // Each event makes the follower read the store again, and the follower then wakes the reader.
     while !story.iter().any(|line| line == "note 2 2") {
-        assert!(std::time::Instant::now() < deadline, "{story:?} in time");
+        assert!(std::time::Instant::now() < deadline, "only {story:?}");
         put(&two, [Note::new(number.to_string()).on("a")]);
         number += 1;
         story.extend(news(&mut stream));

@@ -1,4 +1,4 @@
-//! The changes inside a running span on each route.
+//! How each route shows the changes of a running span.
 
 use livespan::{SpanEvent, otel::LiveSpan, span::SpanState};
 use opentelemetry::{
@@ -85,7 +85,7 @@ async fn a_document_says_of_a_running_span_what_its_events_say() {
         span.set_attribute(KeyValue::new("large", i64::MAX - round));
         span.add_event("tick", vec![KeyValue::new("round", round)]);
         if round % 10 == 0 {
-            // Each round waits, so that the next change is in another update.
+            // Every tenth round waits, so that the next change is in another update.
             lines_with(&app, &id, |event| event["attributes"]["n"] == json!(round)).await;
         }
     }

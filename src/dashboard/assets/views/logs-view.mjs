@@ -1,6 +1,6 @@
 // @ts-check
-// The records of a trace below its axis: log records and span events in order of time, linked to the bars by time and
-// span. Must never decide which lines there are: `log-lines.mjs` does.
+// The records of a trace below its time axis: log records and span events in order of time. Pointing at a line marks
+// its time on the axis; a click selects its span. Must never decide which lines there are: `log-lines.mjs` does.
 
 import { FoundLines, LINES_MAX, TraceLines, spanNameOf } from "../model/log-lines.mjs";
 import { identityOf } from "../model/identity.mjs";
@@ -36,7 +36,7 @@ export class LogsView {
   /** @type {Set<string>} */
   scope = new Set();
   scopeFor = "";
-  /** Id of a span whose first record to scroll to. @type {string | null} */
+  /** Id of a span. The next frame scrolls to its first record. @type {string | null} */
   toShow = null;
   time = recall("records-time", /** @type {string} */ ("trace"));
   shownOf = "";
@@ -84,7 +84,7 @@ export class LogsView {
     this.table.found = [];
   }
 
-  /** @param {string | null} spanId the span whose first record to scroll to */
+  /** @param {string | null} spanId id of the span to whose first record the view scrolls */
   show(spanId) {
     this.toShow = spanId;
     this.ui.changed();

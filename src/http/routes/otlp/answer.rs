@@ -67,7 +67,7 @@ impl ExportAnswer {
         }
     }
 
-    /// Returns the message in protobuf.
+    /// Returns the response in protobuf.
     pub(super) fn protobuf(self) -> Vec<u8> {
         let is_partial = self.rejected > 0 || !self.message.is_empty();
         let rejected = i64::try_from(self.rejected).unwrap_or(i64::MAX);

@@ -19,7 +19,7 @@ pub(crate) enum LostReason {
     Dropped,
 }
 
-/// Returns the `ended` event of a lost span, or `None` if `started` is another event.
+/// Returns the `ended` event of a lost span, or `None` if `started` is not a `started` event.
 pub(crate) fn lost(
     started: &[u8],
     updates: Option<&MergedUpdate>,
@@ -66,7 +66,7 @@ pub(crate) fn mark_lost(ended: &mut Vec<u8>) {
     }
 }
 
-/// Returns the `ended` event of a span whose workflow was cancelled, or `None` if `started` is another event.
+/// Returns the `ended` event of a span whose workflow was cancelled, or `None` if `started` is not a `started` event.
 pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
     let mut out = ended_with_error((started, started), clip(reason, VALUE_BYTES_MAX).0, time)?;
     out.extend_from_slice(b",\"cancelled\":true}");
