@@ -2,8 +2,8 @@
 //! cost of a span for its thread while Redis is unavailable.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench redis_store`. Names after `--` choose the
-//! cases. It starts its own `redis-server`. Cases are interleaved in rounds, and medians are
-//! printed: compare the ratios, not the rates.
+//! cases. It starts its own `redis-server`. The sides of a comparison take turns in rounds, and
+//! medians are printed: compare the ratios, not the rates.
 
 #[path = "redis_store/append.rs"]
 mod append;

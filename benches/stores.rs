@@ -2,8 +2,9 @@
 //! settings.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench stores`. Names after `--` choose among `append`, `normal`,
-//! `short`, `one`, `bound`, `read`, `replay` and `open`. Cases are interleaved in rounds, and medians are printed:
-//! compare the ratios, not the rates. Files are created in `LIVESPAN_BENCH_DIR`, or else in the temporary directory.
+//! `short`, `one`, `bound`, `read`, `replay` and `open`. The sides of a comparison take turns in rounds, and medians
+//! are printed: compare the ratios, not the rates. Files are created in `LIVESPAN_BENCH_DIR`, or else in the temporary
+//! directory.
 
 mod measure;
 #[path = "stores/replay.rs"]

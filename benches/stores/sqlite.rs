@@ -309,7 +309,7 @@ fn read_bare(path: &Path) -> f64 {
     rate(count, begun.elapsed())
 }
 
-/// Reads like the loop above, but without the streams' names. A reader of all events may not need the names.
+/// Reads like [`read_bare`], but without the streams' keys. A reader of all events may not need the keys.
 fn read_bare_unnamed(path: &Path) -> f64 {
     let connection = Connection::open(path).expect("the file opens");
     let begun = Instant::now();
@@ -374,7 +374,7 @@ fn read(folder: &Path) {
     read_traces(&store);
 }
 
-/// Reads the whole file over HTTP, compared with the same loop.
+/// Compares a reader of the whole file over HTTP with [`read_bare`].
 fn replay(folder: &Path) {
     let path = fresh(folder, "store.db");
     let store = SqliteEventStore::new(&path);

@@ -1,6 +1,6 @@
 //! The visitors: a plain HTTP client that knows only the shop's address and is not traced.
 //!
-//! It sends at its own rate, even if the shop falls behind. A request that would exceed its bound is skipped.
+//! It sends at its own rate, even if the shop falls behind. While 128 requests wait for a response, it skips new ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::checkout::{Cart, Item};
 use crate::payments::{DECLINED_CARD, EMPTY_CARD, GOOD_CARD, MISTYPED_CARD, SLOW_CARD};
 use crate::random::Random;
 
-/// Upper bound on the visitors that wait for a response. Further ones are not sent.
+/// Upper bound on the requests that wait for a response. Further requests are not sent.
 const WAITING_MAX: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// One visitor of 20 leaves if there is no answer after this time.

@@ -19,8 +19,8 @@ const LOOKED_AT: usize = 2048;
 /// response.
 pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let message = poll_fn(|cx| {
-        // The buffer is on the stack of one poll. In the connection's task, each open stream would
-        // keep its bytes.
+        // The buffer is on the stack of one poll. As a variable of the async function it would be
+        // part of the connection's task, and each open connection would hold these 2 KiB.
         let mut head = [0; LOOKED_AT];
         let mut head = ReadBuf::new(&mut head);
         ready!(stream.poll_peek(cx, &mut head))?;

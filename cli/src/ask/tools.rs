@@ -1,4 +1,4 @@
-//! The commands that print the text of a tool of `POST /mcp`.
+//! The commands that call a tool through `POST /mcp` and print its result.
 
 use std::{process::ExitCode, time::Duration};
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Upper bound on the logs with a stored position. The one that was added first is removed first.
 const LOGS_MAX: usize = 4_096;
-/// Upper bound on the processes of one log whose spans are ended when it is gone.
+/// Upper bound on the processes recorded for one log. When the log's process is gone, the follower
+/// ends the open spans of the recorded processes.
 const PROCESSES_MAX: usize = 4_096;
 /// After this many events from other sources, the positions in our log are saved again.
 const EVENTS_BETWEEN_SAVES: u64 = 10_000;
@@ -49,8 +50,8 @@ pub(super) struct Position {
     pub(super) processes: BTreeSet<String>,
     /// The time of the last frame, in milliseconds since 1970.
     pub(super) heard: u64,
-    /// An id in our log. All events up to `id` are stored; the events after `id` are stored
-    /// after this one.
+    /// An id in our log. The other log's events up to `id` are stored at or before it, and the
+    /// events after `id` are stored behind it.
     pub(super) here: Option<String>,
     /// Whether events after `id` are being stored.
     #[serde(skip)]
@@ -90,20 +91,21 @@ impl Positions {
         let (address, epoch) = (position.address.clone(), position.epoch.clone());
         known.change(&epoch, |one| {
             *one = position;
-            // Events may be stored after the position, so its id in our log must not change.
+            // The earlier run may have stored events after `id`, so `here` must not change.
             one.is_storing = true;
         });
         known.restored.insert(address, epoch);
     }
 
-    /// Removes and returns the position that an earlier run left for this address.
+    /// Returns the position that an earlier run left for this address. A second call returns
+    /// `None`.
     pub(super) fn take_restored(&self, address: &str) -> Option<Position> {
         let mut known = self.lock();
         let epoch = known.restored.remove(address)?;
         known.positions.get(&epoch).cloned()
     }
 
-    /// Adds a log without events that are stored after its position.
+    /// Adds the position in a new log. No event after that position is stored yet.
     pub(super) fn add(&self, position: Position) {
         let epoch = position.epoch.clone();
         self.lock().change(&epoch, |one| {
@@ -170,8 +172,8 @@ impl Positions {
     }
 
     /// Returns the positions to save when the head of our log is `head`, or `None` if the last
-    /// save is still good. A log that is not storing events gets `head` as its `here`, because its
-    /// next events are stored after it.
+    /// save is still good. If no events after a position are being stored, its `here` becomes
+    /// `head`, because the next events will be stored behind `head`.
     pub(super) fn to_save(&self, head: EventId) -> Option<Vec<Position>> {
         let mut known = self.lock();
         let sequence = head.sequence().get();

@@ -20,7 +20,8 @@ pub(crate) use self::{
 
 /// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time limit for the head of a response. The longest request waits for other readers of the store.
+/// Time limit for the head of a response. The server may have to wait until other readers of the
+/// store have finished.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Upper bound on a response that is read as a whole: 64 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -66,7 +67,7 @@ impl Client {
         self.token.as_deref()
     }
 
-    /// Opens a stream of events, after the event with this id if there is one.
+    /// Opens a stream of events. With a `last_id`, the stream begins after the event with that id.
     pub(crate) async fn stream(
         &self,
         path: &str,

@@ -31,7 +31,7 @@ use crate::util::time::Timestamp;
 pub(super) const PROCESS: &str = "p7f3k2aa";
 pub(super) const SERVICE: &str = "shop \"1\"";
 
-/// Writes a record into a buffer as large as every start gets, and returns the record.
+/// Writes a record into a buffer of 352 KiB, the room for starts in the smallest shard, and returns the record.
 pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
     thread_local! {
         static MEMORY: RefCell<Vec<u8>> = RefCell::new(vec![0; 352 * 1024]);
@@ -148,7 +148,7 @@ pub(super) fn joined_payload(
     let rest = written(|buf| write_end_delta(buf, 7, span, (found, sent)));
     let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), read_end_delta(&rest))
     else {
-        panic!("a start and a rest are read back")
+        panic!("a start and a delta end are read back")
     };
     let slot = slot_key_of(span).slot(found.table());
     assert_eq!((begun.slot, rest.slot), (Some(slot), slot));
@@ -188,7 +188,7 @@ pub(super) fn payload_from_start(
     Some(payload.split_off("before".len()))
 }
 
-/// Returns the start of a span from the SDK's copy.
+/// Returns the start record that is written from the SDK's copy of the span.
 pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
     let guard = slots.acquire(slot_key_of(span), sent_prefix_of(span));
     let start = written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &guard));
@@ -196,7 +196,7 @@ pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
     start
 }
 
-/// Returns the start of a span as a sampler sees it, at another time.
+/// Returns the start record that is written from a sampler's view of the span. Its start time is not the span's.
 pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
     let mut counts = record::PartCounts::NONE;
     let peeked = written(|buf| {

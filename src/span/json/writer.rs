@@ -1,6 +1,6 @@
-//! Writes the parts of an event: ids, texts, attributes, links, events within a span. Only this file spells the field
-//! names that several events share. It is written by hand because it is the hot path of the worker thread: fixed keys
-//! are copied, numbers and escapes are written in place. The usual path allocates nothing. Pure.
+//! Writes the parts of an event: ids, texts, attributes, links, events within a span. The other writers of this folder
+//! build whole events from these parts. It is written by hand because it is the hot path of the worker thread: fixed
+//! keys are copied, numbers and escapes are written in place. The usual path allocates nothing. Pure.
 
 use crate::{
     span::{
@@ -194,7 +194,7 @@ impl<'o> JsonWriter<'o> {
 
     /// Writes the key of an object's member, after a comma unless it is the first.
     fn member_key(&mut self, key: &str) {
-        // No member ends with an opening brace, so one means that this is the first member.
+        // No member ends with `{`. If the output does, this is the first member.
         if self.out.last() != Some(&b'{') {
             self.out.push(b',');
         }
@@ -220,7 +220,8 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes the members. Returns their keys if no key is repeated.
+    /// Writes the object. Returns the members of `attributeTypes`: the types that JSON cannot express. `keys` is `None`
+    /// if a key may be repeated.
     pub(super) fn object(
         &mut self,
         path: &str,
@@ -252,7 +253,7 @@ impl<'o> JsonWriter<'o> {
     pub(super) fn member(&mut self, path: &str, key: &str, value: &Value<'_>, types: &mut Vec<u8>) {
         let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
         let before = self.out.len();
-        // No member ends with an opening brace, so one means that this is the first member.
+        // No member ends with `{`. If the output does, this is the first member.
         let is_first = self.out.last() == Some(&b'{');
         self.raw(if is_first { b"\"" } else { b",\"" });
         escape(self.out, key);

@@ -1,5 +1,5 @@
-//! A span that began before its start was recorded. Once it has ended, the list shows the start
-//! time in its end.
+//! A span that began before its start was recorded. Once the span has ended, the list shows the
+//! start time that the `ended` event contains.
 
 use std::time::{Duration, SystemTime};
 

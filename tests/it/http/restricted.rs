@@ -26,8 +26,8 @@ const SECRETS: [&str; 4] = [
     "foreign-service",
 ];
 
-/// Returns a log in which the reader may read the first trace. The others are linked with it and
-/// have more events.
+/// Returns a log in which the reader may read the first trace. The other two hold the secrets, and
+/// one of them has a link to the first.
 fn shared_log(reader: Access) -> LiveSpans {
     let admin = Access::everything();
     let auth = Auth::check(move |request| {
@@ -108,8 +108,8 @@ async fn no_route_shows_or_names_another_trace() {
         format!("/traces/{own}/sse?until=end"),
     ] {
         let shown = text(ask(&live, &path).await).await;
-        // Texts of the reader's own request may occur in the response.
         assert!(!shown.is_empty(), "{path}");
+        // A secret in the reader's own request does not come back either.
         expect_no_secrets(&shown);
     }
 }
@@ -297,8 +297,8 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .collect()
     };
     assert_eq!(services(&whole["processes"]), ["billing"]);
-    // The reader resumes after the `process` event. It gets that event once more, before the first
-    // visible event of that process.
+    // The reader resumes after both `process` events. It gets each of them once more, before the
+    // first visible event of that process.
     let cursor = whole["cursor"].as_str().unwrap().to_owned();
     work(&late, 1, &[2]);
     work(&late, 1, &[]);

@@ -342,7 +342,7 @@ fn spans_of_the_wrapping_provider_end_as_others_do() {
         assert!(unwound.is_err());
         let cx = Context::new().with_span(tracer.start("dropped"));
         drop(pending::<()>().live(cx));
-        // Its last handle is dropped later.
+        // The span's last handle is dropped after the future.
         let cx = Context::new().with_span(tracer.start("kept"));
         let mut work = Box::pin(pending::<()>().live(cx.clone()));
         assert!(poll_once(work.as_mut()).is_pending());

@@ -56,7 +56,7 @@ fn say(logger: &SdkLogger, severity: Severity, body: &'static str) {
     });
 }
 
-/// Returns the log events without `process` and `service`, which every one has.
+/// Returns the log events without `observedTimestamp`, and without `process` and `service`, which every event has.
 fn logs(events: &[Json]) -> Vec<Json> {
     let process = &events[0]["process"];
     let logs = events.iter().filter(|event| event["type"] == json!("log"));

@@ -180,7 +180,7 @@ fn the_frame_around_an_event_has_three_fields_in_order() {
     assert_eq!(body[at_process..], expected);
 }
 
-/// Returns the `status` of a span's end, and the fields after it.
+/// Returns the `status` of a span's end, and the fields between it and `attributes`.
 fn status_of(status: Status) -> String {
     let watched = Watched::new();
     let mut span = tracer(&watched).build(builder("job"));

@@ -15,13 +15,13 @@ import { barEnd } from "./span.mjs";
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{start: number, end: number}} Stretch
  * @typedef {{name: number, time: number, count: number, longest: number}} Share the spans of one name on the path:
- *   `name` is its string number, `longest` the span with the most time on the path
+ *   `name` is the index of the name in the trace's `strings`, `longest` the span with the most time on the path
  */
 
 export class CriticalPath {
   /** @param {number} count */
   constructor(count) {
-    /** By span: its newest segment, −1 for none; `next` links to the later ones. */
+    /** By span: the index of its earliest segment, −1 for none. `next` links a segment to the span's next later one. */
     this.head = new Int32Array(count).fill(-1);
     /** @type {number[]} */
     this.next = [];

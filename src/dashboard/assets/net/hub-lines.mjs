@@ -1,6 +1,6 @@
 // @ts-check
-// The connections of the hub. One carries up to 32 traces, another one live list or the log records. A line knows the
-// resume point of each subscription, so each gets the events it lacks, once and in order. Must never touch the DOM.
+// The connections of the hub. A connection carries up to 32 traces, or one live list, or the log records. A line knows
+// the resume point of each subscription, so each gets the events it lacks, once and in order. Must never touch the DOM.
 
 import { epochOf, sequenceOf } from "../model/event-ids.mjs";
 import { createList, reduceList } from "../model/list-model.mjs";

@@ -1,9 +1,9 @@
 // @ts-check
 // Carries the streams of all tabs of a user over few connections. On HTTP/1.1, a browser opens at most six
-// connections to a host over all tabs. One connection carries up to 32 traces, another one each address of the live
-// list. Runs in a shared worker, or in the page itself if there is none. Must never touch the DOM, nor queue without
-// bound for a tab that does not read. Like any client of the log, a tab has a resume point: what it has not read it
-// requests again from there, and it gets each event once and in order.
+// connections to a host over all tabs. A connection carries up to 32 traces, or one address of the live list, or the
+// log records. Runs in a shared worker, or in the page itself if there is none. Must never touch the DOM, nor queue
+// without bound for a tab that does not read. Like any client of the log, a tab has a resume point. From there it
+// requests the unread events again, so it gets each event once and in order.
 
 import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
 
@@ -12,13 +12,13 @@ import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
  * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
  * @typedef {{postMessage: (message: any) => void, onmessage: ((event: {data: any}) => void) | null}} Port
  * @typedef {{do: "open", n: number, topic: "trace" | "list" | "logs", key: string, lastId: string} | {do: "close", n: number}
- *   | {do: "resume", n: number} | {do: "ack", message: number} | {do: "wake"}} Request a message from a tab; `n` is its number
- *   for a subscription, `key` a trace id or the route of a list
+ *   | {do: "resume", n: number} | {do: "ack", message: number} | {do: "wake"}} Request a message from a tab; `n` is the
+ *   number that the tab gave to a subscription, `key` a trace id or the route of a list
  * @typedef {["event", number, string, string, string] | ["status", number, StreamStatus]} Item
  * @typedef {{message: number, items: Item[]} | {detached: true}} Reply a message to a tab
  * @typedef {{tab: Tab, n: number, key: string, skip: string, ready: boolean, word: string}} Subscription `skip`: the
- *   tab has all events up to this id; `ready`: the connection began early enough for it; `word`: the status word last
- *   sent
+ *   tab has all events up to this id; `ready`: the connection carries all events after `skip`; `word`: the status word
+ *   last sent
  */
 
 /** Maximum number of connections. The browser needs the others for snapshots, files, and tabs of another version. */

@@ -172,8 +172,8 @@ fn a_file_that_was_renamed_while_it_is_written_to_is_refused() {
     drop(folder.open());
 }
 
-/// The child process of the next test: opens the database and closes it as the last connection
-/// would.
+/// Opens the database and closes it, in the child process of the next test. If the writer had lost
+/// its lock, SQLite would take this connection for the last one.
 pub(super) fn open_and_close(file: &Path) {
     let connection = Connection::open(file).unwrap();
     let head: i64 = connection
