@@ -33,8 +33,15 @@ export class StateNews {
     if (parts.length > 0) this.announce(parts.map((part) => shortened(part)).join(". "));
   }
 
-// Announces to screen readers when the shown trace, the selected span or the focused row of the list changes its state. Must
-// never announce other rows.
+  /** @param {import("../model/list-model.mjs").Summary | null} trace the trace whose row has the focus */
+  hearRow(trace) {
+    if (this.changed(this.row, trace?.traceId ?? "", trace === null ? "" : shownStateOfSummary(trace))) this.announce(shortened(`${trace?.name || "trace"}: ${STATE_WORDS[this.row.state]}`));
+  }
+
+  /**
+   * @param {{of: string, state: string}} told @param {string} of @param {string} state
+   * @returns {boolean} whether the same trace or span has another state
+   */
   changed(told, of, state) {
     const isNews = told.of === of && told.state !== state && told.state !== "";
     Object.assign(told, { of, state });
