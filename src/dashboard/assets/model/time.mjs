@@ -158,7 +158,8 @@ const COUNTS = new Intl.NumberFormat("en");
 
 /** @param {number} count @returns {string} `1,200` */
 export function formatCount(count) {
-  return COUNTS.format(count);
+  // Most counts are small, and the formatter takes as long as a row.
+  return count >= 0 && count < 1_000 && Number.isInteger(count) ? String(count) : COUNTS.format(count);
 }
 
 /**

@@ -81,9 +81,9 @@ export class RowCanvas {
       Object.assign(this.canvas, pixels);
       setStyle(this.canvas, "width", `${width}px`);
       setStyle(this.canvas, "height", `${height}px`);
-      this.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     if (pen === null) return null;
+    if (this.font === "") this.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     // `clearRect` would first copy the picture that the page still shows; `reset` does not. In older browsers,
     // resizing clears.
     if (typeof pen.reset === "function") pen.reset();

@@ -5,7 +5,7 @@
 import { STICKY_MAX, stickyRows } from "../model/sticky-rows.mjs";
 import { RowCanvas } from "../paint/row-paint.mjs";
 import { rowSize } from "../paint/row-size.mjs";
-import { byId, setShown, setStyle } from "./dom.mjs";
+import { byId, element, setShown, setStyle } from "./dom.mjs";
 
 /**
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
@@ -23,6 +23,7 @@ export function stickyMax() {
 export class StickyView {
   root = byId("sticky-rows");
   painted = new RowCanvas();
+  edge = element("span", { class: "sticky-edge" });
   /** @type {{node: HTMLElement, row: SpanRow}[]} */
   slots = [];
   /** The rows shown. @type {number[]} */
@@ -32,14 +33,14 @@ export class StickyView {
   constructor(make, drawRow) {
     this.make = () => make((row) => this.rows[this.slots.findIndex((slot) => slot.row === row)] ?? -1);
     this.drawRow = drawRow;
-    this.root.append(this.painted.canvas);
+    this.root.append(this.painted.canvas, this.edge);
   }
 
-  /** @param {TraceFrame} frame @param {number} scrollTop @param {{nameWidth: number, textWidth: number}} widths */
+  /** @param {TraceFrame} frame @param {number} scrollTop @param {{nameWidth: number, textWidth: number}} widths @returns {() => void} paints their bars, once all text of the page is written */
   draw(frame, scrollTop, { nameWidth, textWidth }) {
     this.rows = stickyRows(frame.trace, frame.rows, scrollTop, rowSize.height, stickyMax());
     setShown(this.root, this.rows.length > 0);
-    if (this.rows.length === 0) return;
+    if (this.rows.length === 0) return () => {};
     while (this.slots.length < this.rows.length) {
       const slot = this.make();
       this.slots.push(slot);
@@ -53,6 +54,8 @@ export class StickyView {
       if (at < this.rows.length && this.drawRow(row, this.rows[at], node)) stale = true;
     }
     const shown = this.slots.slice(0, this.rows.length).map(({ row }) => row);
-    this.painted.draw(frame, shown, { first: 0, rowsMax: this.rows.length, nameWidth, stale });
+    setStyle(this.edge, "top", `${shown.length * rowSize.height}px`);
+    // Of one size however many rows stay: another size is a new canvas, in most frames of a scroll.
+    return () => this.painted.draw(frame, shown, { first: 0, rowsMax: stickyMax(), nameWidth, stale });
   }
 }

@@ -248,10 +248,12 @@ export class TraceView {
     this.axis.draw(frame, this.nameWidth);
     const overview = new Scale(this.whole(), this.ui.compress ? this.spanGaps.gaps : [], this.width);
     const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
-    this.drawRows(frame);
+    const paint = this.drawRows(frame);
     setAttribute(byId("groups"), "aria-pressed", String(ui.isGrouped));
     this.side.draw(frame, this.spanGaps.gaps);
     this.follow.draw(frame, this.context.follower);
+    // Last: to paint text, the browser computes the style of all that was written before, and once is enough.
+    paint();
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
     // A separate timer, because the page's ticks may have stopped.
     if (this.leapt) setTimeout(this.ui.changed, REST_MS);
@@ -278,7 +280,7 @@ export class TraceView {
     return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, openEdge(frame));
   }
 
-  /** @param {TraceFrame} frame */
+  /** Draws the text of the rows. @param {TraceFrame} frame @returns {() => void} paints the bars */
   drawRows(frame) {
     // After a jump, draw only the visible rows at first.
     this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
@@ -304,9 +306,12 @@ export class TraceView {
       shown.push(row);
     });
     const rowsMax = Math.ceil(this.viewport / rowSize.height) + 2 * OVERSCAN + 1;
-    this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
-    this.sticky.draw(frame, this.scrollTop, { nameWidth: this.nameWidth, textWidth: this.textWidth });
+    const paintSticky = this.sticky.draw(frame, this.scrollTop, { nameWidth: this.nameWidth, textWidth: this.textWidth });
     if (hadFocus) this.focusActive();
+    return () => {
+      this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
+      paintSticky();
+    };
   }
 
   /**
