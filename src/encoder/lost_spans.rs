@@ -32,10 +32,10 @@ impl SpanEncoder {
         &mut self,
         started: &[u8],
         updates: Option<&MergedUpdate>,
-        (reason, heard): (LostReason, Timestamp),
+        (reason, last_heard): (LostReason, Timestamp),
         batch: &mut Batch,
     ) {
-        let Some(payload) = json::lost(started, updates, (reason, heard)) else {
+        let Some(payload) = json::lost(started, updates, (reason, last_heard)) else {
             return;
         };
         let Some(change) = parse::span_change(&payload) else {
@@ -158,7 +158,7 @@ impl SpanEncoder {
     }
 
     /// Ends the spans that a source left open at the shutdown of its provider. Spans of durable steps wait instead.
-    pub(super) fn end_source(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
+    pub(super) fn end_source(&mut self, source: u32, last_heard: Timestamp, batch: &mut Batch) {
         self.closed_sources.insert(source);
         let before = self
             .last_closed
@@ -171,7 +171,7 @@ impl SpanEncoder {
         let Some(process) = self.processes.get(source) else {
             return;
         };
-        self.end_process(&process.id, LostReason::Shutdown, heard, batch);
+        self.end_process(&process.id, LostReason::Shutdown, last_heard, batch);
     }
 
     /// Ends the open spans of a process. Spans of durable steps wait instead.
@@ -179,7 +179,7 @@ impl SpanEncoder {
         &mut self,
         process: &str,
         reason: LostReason,
-        heard: Timestamp,
+        last_heard: Timestamp,
         batch: &mut Batch,
     ) {
         let id = json::quoted(process);
@@ -201,7 +201,7 @@ impl SpanEncoder {
         let opened: Vec<OpenedAt> = lost.iter().map(|(opened, _)| *opened).collect();
         let updates = LostSpanUpdates::in_memory(&self.log, &opened);
         for (opened, payload) in lost {
-            self.end_as_lost(&payload, updates.of(opened), (reason, heard), batch);
+            self.end_as_lost(&payload, updates.of(opened), (reason, last_heard), batch);
         }
     }
 }

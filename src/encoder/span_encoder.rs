@@ -160,7 +160,7 @@ impl SpanEncoder {
     }
 
     /// Sets the queue from which the changes of open spans are taken.
-    pub(crate) fn telling(mut self, queue: Arc<UpdateQueue>) -> Self {
+    pub(crate) fn with_update_queue(mut self, queue: Arc<UpdateQueue>) -> Self {
         self.updates = UpdateSchedule::new(queue);
         self
     }
@@ -354,9 +354,9 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn after_drain(&mut self, batch: &mut Batch) {
-        self.tell_due(batch);
+        self.encode_due_updates(batch);
         #[cfg(feature = "otlp")]
-        self.tell_received(batch);
+        self.encode_received_due(batch);
     }
 
     fn has_news(&self) -> bool {
@@ -473,8 +473,8 @@ impl RecordEncoder for SpanEncoder {
             // If the store cannot be read, the span still ends, but its end repeats only the start.
             drop(updates.read_store(&self.log, opened));
         }
-        let told = opened.and_then(|opened| updates.of(opened));
-        self.end_as_lost(&event.payload, told, why, batch);
+        let update = opened.and_then(|opened| updates.of(opened));
+        self.end_as_lost(&event.payload, update, why, batch);
         self.abandoned_updates = updates;
     }
 

@@ -20,8 +20,8 @@ pub(super) struct UpdateSchedule {
     taken: Vec<Arc<UpdateSlot>>,
     due: BinaryHeap<Reverse<DueSlot>>,
     /// The time of each span's last report, until the span may be reported again.
-    told: Map<SlotIds, Instant>,
-    /// When to search `told` next for outdated entries.
+    reported: Map<SlotIds, Instant>,
+    /// When to search `reported` next for outdated entries.
     forget_at: Option<Instant>,
     /// The buffer for one record of changes.
     pub(super) record: Vec<u8>,
@@ -81,13 +81,13 @@ impl UpdateSchedule {
     /// Sets the time of the next report for each slot that was taken.
     pub(super) fn schedule_taken(&mut self, now: Instant) {
         for slot in self.taken.drain(..) {
-            let told = self.told.get(&(slot.trace_id, slot.span_id));
+            let reported = self.reported.get(&(slot.trace_id, slot.span_id));
             let first = if slot.waits_first {
                 now + UPDATE_INTERVAL
             } else {
                 now
             };
-            let at = told.map_or(first, |told| *told + UPDATE_INTERVAL);
+            let at = reported.map_or(first, |reported| *reported + UPDATE_INTERVAL);
             self.due.push(Reverse(DueSlot { at, slot }));
         }
     }
@@ -101,16 +101,17 @@ impl UpdateSchedule {
     }
 
     /// Records that the span's changes were reported now.
-    pub(super) fn mark_told(&mut self, span: SlotIds, now: Instant) {
-        self.told.insert(span, now);
+    pub(super) fn mark_reported(&mut self, span: SlotIds, now: Instant) {
+        self.reported.insert(span, now);
     }
 
     /// Forgets the spans whose last report was long enough ago.
-    pub(super) fn forget_told(&mut self, now: Instant) {
-        if self.told.is_empty() {
+    pub(super) fn forget_reported(&mut self, now: Instant) {
+        if self.reported.is_empty() {
             self.forget_at = None;
         } else if self.forget_at.is_none_or(|at| at <= now) {
-            self.told.retain(|_, told| *told + UPDATE_INTERVAL > now);
+            self.reported
+                .retain(|_, reported| *reported + UPDATE_INTERVAL > now);
             self.forget_at = Some(now + UPDATE_INTERVAL);
         }
     }

@@ -29,13 +29,13 @@ use crate::{
 
 /// Upper bound on the spans whose changes are reported in one turn. The others follow in the next turn, after the
 /// starts and ends that came meanwhile.
-const TOLD_AT_ONCE_MAX: usize = 1024;
+const UPDATES_PER_TURN_MAX: usize = 1024;
 /// The buffer for one record of changes, in bytes: the largest record plus one more value.
 const RECORD_BYTES: usize = 320 * 1024;
 
 impl SpanEncoder {
     /// Appends `updated` events for the open spans whose changes are due.
-    pub(super) fn tell_due(&mut self, batch: &mut Batch) {
+    pub(super) fn encode_due_updates(&mut self, batch: &mut Batch) {
         if self.updates.is_idle() {
             return;
         }
@@ -43,7 +43,7 @@ impl SpanEncoder {
         self.updates.schedule_taken(now);
         let mut record = std::mem::take(&mut self.updates.record);
         record.resize(RECORD_BYTES, 0);
-        for _ in 0..TOLD_AT_ONCE_MAX {
+        for _ in 0..UPDATES_PER_TURN_MAX {
             let Some(slot) = self.updates.next_slot(now) else {
                 break;
             };
@@ -61,23 +61,23 @@ impl SpanEncoder {
             let time = Timestamp::now();
             let is_written = record::write_changes(&mut buf, &slot, &changes, time).is_some();
             if let (true, Some(Record::Changes(changes))) = (is_written, record::read(&record)) {
-                self.tell(changes, batch);
-                self.updates.mark_told(span, now);
+                self.encode_update(changes, batch);
+                self.updates.mark_reported(span, now);
             }
         }
         self.updates.record = record;
-        self.updates.forget_told(now);
+        self.updates.forget_reported(now);
     }
 
     /// Appends the last changes, before the end of the span.
     pub(super) fn last_changes(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
         let span = (changes.span.trace_id, changes.span.span_id);
         if self.is_open(span) || self.pending_start(span).is_some() {
-            self.tell(changes, batch);
+            self.encode_update(changes, batch);
         }
     }
 
-    pub(super) fn tell(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
+    pub(super) fn encode_update(&mut self, changes: SpanChanges<'_>, batch: &mut Batch) {
         let SpanChanges {
             source,
             is_source_guessed,

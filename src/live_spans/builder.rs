@@ -286,7 +286,7 @@ impl LiveSpansBuilder {
             )
             .redacting(self.redaction)
             .counting_ends(Arc::clone(&ended_count))
-            .telling(Arc::clone(&updates))
+            .with_update_queue(Arc::clone(&updates))
             .with_running_processes(&self.running_processes);
             #[cfg(feature = "otlp")]
             let encoder = encoder.receiving(receiver.as_deref().map(Receiver::encoder));

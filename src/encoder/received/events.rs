@@ -59,7 +59,7 @@ impl SpanEncoder {
         }
     }
 
-    pub(in crate::encoder) fn tell_received(&mut self, batch: &mut Batch) {
+    pub(in crate::encoder) fn encode_received_due(&mut self, batch: &mut Batch) {
         if let Some(receiver) = self.receiver.receiver.clone() {
             lock(&receiver).encode_due(self, batch);
         }
@@ -171,7 +171,7 @@ impl SpanEncoder {
             changes,
             time,
         };
-        self.tell(changes, batch);
+        self.encode_update(changes, batch);
     }
 
     /// Appends a log record.
@@ -192,10 +192,10 @@ impl SpanEncoder {
     pub(crate) fn received_lost(
         &mut self,
         span: ([u8; 16], [u8; 8]),
-        heard: Timestamp,
+        last_heard: Timestamp,
         batch: &mut Batch,
     ) {
-        self.end_open(span, (LostReason::Crashed, heard), batch);
+        self.end_open(span, (LostReason::Crashed, last_heard), batch);
     }
 }
 

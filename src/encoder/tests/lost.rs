@@ -20,8 +20,8 @@ proptest! {
     #[test]
     fn a_lost_end_repeats_its_start_byte_for_byte(span in span()) {
         let [started, ended] = payloads(&span);
-        let heard = Timestamp::from_nanos(1_000_000_000);
-        let lost = json::lost(&started, None, (LostReason::Shutdown, heard)).unwrap();
+        let last_heard = Timestamp::from_nanos(1_000_000_000);
+        let lost = json::lost(&started, None, (LostReason::Shutdown, last_heard)).unwrap();
         let mut expected: Json = serde_json::from_slice(&started).unwrap();
         expected["type"] = json!("ended");
         expected["startTimestamp"] = expected["timestamp"].clone();
@@ -38,7 +38,7 @@ proptest! {
         }
         assert_eq!(raw(&lost, "startTimestamp"), raw(&started, "timestamp"));
         assert!(matches!(parse::span_change(&lost).unwrap().kind, ChangeKind::Ended { outcome: SpanOutcome::Lost, .. }));
-        assert_eq!(json::lost(&ended, None, (LostReason::Shutdown, heard)), None, "an ended span cannot be lost");
-        assert_eq!(json::lost(&lost, None, (LostReason::Shutdown, heard)), None);
+        assert_eq!(json::lost(&ended, None, (LostReason::Shutdown, last_heard)), None, "an ended span cannot be lost");
+        assert_eq!(json::lost(&lost, None, (LostReason::Shutdown, last_heard)), None);
     }
 }

@@ -82,11 +82,11 @@ proptest! {
         let ChangeKind::Ended { start: span_start, outcome, message } = change.kind else { panic!("{:?}", change.kind) };
         assert_eq!((change.time, span_start.start_time), (span.end_time.into(), span.start_time.into()));
         assert_eq!(outcome, if failed { SpanOutcome::Error } else { SpanOutcome::Ok });
-        let said = match &span.status {
+        let expected = match &span.status {
             OtelStatus::Error { description } => span_change::SpanStart::message(description),
             _ => None,
         };
-        assert_eq!(message, said);
+        assert_eq!(message, expected);
     }
 }
 
