@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_cause_is_told_once() {
+    fn each_cause_is_reported_once() {
         let reported = Arc::new(Mutex::new(Vec::new()));
         let sink: DiagnosticSink = {
             let reported = Arc::clone(&reported);

@@ -388,11 +388,11 @@ impl Log {
 
     /// Returns the newest sequence that this process knows.
     pub(crate) fn head(&self) -> u64 {
-        let heard = self
+        let known_head = self
             .store
             .shared_log()
             .map_or(0, |shared| shared.known_head().get());
-        self.tail.published().max(heard)
+        self.tail.published().max(known_head)
     }
 
     pub(crate) fn position(&self) -> LogPosition {

@@ -79,11 +79,11 @@ pub(crate) fn read_earlier(
     let before = log.store.streams_before(Sequence::new(from), STREAMS_MAX);
     let mut streams = block_on(before)?;
     streams.retain(|stream| stream.last.get() >= from);
-    let going_on: HashSet<StreamKey> = streams.iter().map(|stream| stream.key).collect();
+    let continued: HashSet<StreamKey> = streams.iter().map(|stream| stream.key).collect();
     let places = streams
         .iter()
         .map(|stream| (stream.key, stream.first.get() - 1));
-    let others = open.iter().filter(|key| !going_on.contains(key));
+    let others = open.iter().filter(|key| !continued.contains(key));
     // For these streams, only the store knows the first event.
     let places = places.chain(others.map(|key| (*key, 0)));
     let mut left = EARLIER_EVENTS_MAX;

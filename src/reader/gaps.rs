@@ -123,9 +123,9 @@ impl Reader {
     pub(super) fn block(&mut self, error: &Error) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
-        let is_told =
+        let is_reported =
             self.blocked_since.is_some() || self.notice_degraded() || self.log.is_degraded();
-        if !is_told {
+        if !is_reported {
             self.queue.push_back(ReadItem::Degraded);
         }
         self.blocked_since = Some(self.log.blocked_readers().join(&self.wake_flag));

@@ -129,8 +129,8 @@ impl ValidatedStore {
     }
 
     fn shared(&self) -> Result<&dyn SharedLog, Error> {
-        let gone = || Error::store_failed("the event store is no longer shared");
-        self.store.shared_log().ok_or_else(gone)
+        let not_shared = || Error::store_failed("the event store is no longer shared");
+        self.store.shared_log().ok_or_else(not_shared)
     }
 }
 
@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn damaged_events_are_counted_once_each_and_within_a_bound() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&reported);
         let damaged = DamagedEvents::new(move |sequence| lock(&sink).push(sequence.get()));
         for sequence in [7, 7, 8] {
             damaged.note(Sequence::new(sequence));
@@ -306,6 +306,6 @@ mod tests {
             damaged.note(Sequence::new(sequence));
         }
         assert_eq!(damaged.count(), DamagedEvents::COUNTED_MAX);
-        assert_eq!(*lock(&told), [7]);
+        assert_eq!(*lock(&reported), [7]);
     }
 }

@@ -48,7 +48,7 @@ impl IngestBuffer {
         let sender = lock(&self.acks).remove(&ack);
         if let (Some(sender), Some(id)) = (sender, id) {
             // The caller may have stopped waiting; the event is stored in any case.
-            let _unheard = sender.send(id);
+            let _receiver_gone = sender.send(id);
         }
     }
 }

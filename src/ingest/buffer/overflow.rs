@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The check for a fork runs once for this number of dropped records of a class.
-pub(super) const DROPS_PER_LOOK: u64 = 256;
+pub(super) const DROPS_PER_FORK_CHECK: u64 = 256;
 
 impl IngestBuffer {
     #[cold]
@@ -31,7 +31,7 @@ impl IngestBuffer {
                 }
                 // A fork has no worker, so its buffer stays full. The check is a system call, so it runs only for every
                 // 256th drop.
-                if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_LOOK))
+                if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_FORK_CHECK))
                     && self.is_forked()
                 {
                     return;

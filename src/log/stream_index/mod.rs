@@ -145,7 +145,7 @@ impl StreamIndex {
     }
 
     /// Returns whether the stream has lost its carried events.
-    pub(crate) fn is_let_go(&self, slot: StreamSlot) -> bool {
+    pub(crate) fn has_stopped_carrying(&self, slot: StreamSlot) -> bool {
         self.carrying(slot) == Carrying::Never
     }
 
@@ -160,7 +160,7 @@ impl StreamIndex {
     }
 
     /// Records that the stream has lost its carried events.
-    pub(crate) fn let_go(&mut self, slot: StreamSlot) {
+    pub(crate) fn stop_carrying(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.carrying = Carrying::Never;
         }

@@ -39,7 +39,7 @@ struct Model {
     carried: BTreeMap<usize, Vec<u64>>,
     pinned: BTreeSet<u64>,
     open: BTreeMap<(usize, u64), u64>,
-    let_go: BTreeSet<usize>,
+    no_longer_carried: BTreeSet<usize>,
     /// The evicted events of each stream that still has an entry, pinned ones included.
     evicted: BTreeMap<usize, u64>,
 }
@@ -59,10 +59,10 @@ impl Model {
             let sequence = self.retained.pop_front().unwrap();
             let stream = self.events[&sequence].0;
             let is_wanted = self.is_open(stream) || self.carried.contains_key(&stream);
-            if is_wanted && self.max >= 4 && !self.let_go.contains(&stream) {
+            if is_wanted && self.max >= 4 && !self.no_longer_carried.contains(&stream) {
                 self.carried.entry(stream).or_default().push(sequence);
                 if self.carried_events() > self.max / 4 {
-                    self.let_one_go();
+                    self.stop_carrying_one();
                 }
             } else {
                 self.evict(sequence);
@@ -86,7 +86,7 @@ impl Model {
             .collect()
     }
 
-    fn let_one_go(&mut self) {
+    fn stop_carrying_one(&mut self) {
         let streams: Vec<usize> = self.carried.keys().copied().collect();
         let ended = streams.iter().filter(|stream| !self.is_open(**stream));
         let oldest = ended.min_by_key(|stream| self.readable(**stream).last().copied());
@@ -94,7 +94,7 @@ impl Model {
             .iter()
             .max_by_key(|stream| self.carried[stream].len() * SIZES[**stream]);
         let stream = *oldest.or(largest).unwrap();
-        self.let_go.insert(stream);
+        self.no_longer_carried.insert(stream);
         for sequence in self.carried.remove(&stream).unwrap() {
             self.evict(sequence);
         }
@@ -115,7 +115,7 @@ impl Model {
     fn forget_if_empty(&mut self, stream: usize) {
         if self.readable(stream).is_empty() && !self.is_open(stream) {
             self.evicted.remove(&stream);
-            self.let_go.remove(&stream);
+            self.no_longer_carried.remove(&stream);
         }
     }
 }
@@ -165,8 +165,8 @@ fn check(tail: &Tail, model: &Model, after: u64) {
         let pinned = readable.iter().filter(|one| model.pinned.contains(one));
         let pinned = pinned.count() as u64;
         let evicted = model.evicted.get(&stream).map(|evicted| evicted - pinned);
-        let told = tail.evicted(&key(stream)).map(|evicted| evicted.events);
-        assert_eq!(told, evicted, "evicted of {stream}");
+        let reported = tail.evicted(&key(stream)).map(|evicted| evicted.events);
+        assert_eq!(reported, evicted, "evicted of {stream}");
     }
     let (found, lost) = read_all(tail, &[], after);
     assert_eq!(found, all.range(after + 1..).copied().collect::<Vec<_>>());
@@ -179,7 +179,7 @@ fn check(tail: &Tail, model: &Model, after: u64) {
 
 #[test]
 fn retention_keeps_what_the_naive_model_keeps() {
-    let mut gone_whole = 0;
+    let mut stopped_streams = 0;
     for seed in 1..=100 {
         let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ seed);
         let max = [1, 8, 20, 60, 200][random.index(5)];
@@ -216,9 +216,12 @@ fn retention_keeps_what_the_naive_model_keeps() {
             check(&tail, &model, after);
         }
         check(&tail, &model, FIRST - 1);
-        gone_whole += model.let_go.len();
+        stopped_streams += model.no_longer_carried.len();
     }
-    assert!(gone_whole > 100, "only {gone_whole} streams were let go");
+    assert!(
+        stopped_streams > 100,
+        "only {stopped_streams} streams are no longer carried"
+    );
 }
 
 #[test]

@@ -313,7 +313,7 @@ impl TailState {
                     self.stop_keeping(slot);
                 }
                 Some(Overflow::Evict(slot)) => {
-                    self.streams.let_go(slot);
+                    self.streams.stop_carrying(slot);
                     for event in self.carried.take_stream(slot) {
                         self.evict_event(&event.block, event.range.start);
                     }
@@ -372,7 +372,7 @@ impl TailState {
         };
         let state = self.stream_state(slot);
         let is_wanted = state.is_open || state.is_kept || self.carried.has_stream(slot);
-        if !is_wanted || self.streams.is_let_go(slot) {
+        if !is_wanted || self.streams.has_stopped_carrying(slot) {
             return false;
         }
         self.carried.push(state, block, index);

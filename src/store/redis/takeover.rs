@@ -129,9 +129,9 @@ impl Takeovers {
 
 fn abandoned(value: Value) -> Result<(Vec<u8>, AbandonedEvent), StoreError> {
     let (event, mut rest) = reply::event(value)?;
-    let heard = Duration::from_millis(reply::number(rest.next())?);
+    let since_epoch = Duration::from_millis(reply::number(rest.next())?);
     let last_heard = UNIX_EPOCH
-        .checked_add(heard)
+        .checked_add(since_epoch)
         .unwrap_or(SystemTime::UNIX_EPOCH);
     let pin = reply::bytes(rest.next())?;
     Ok((pin, AbandonedEvent { event, last_heard }))

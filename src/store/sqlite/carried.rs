@@ -26,7 +26,7 @@ pub(crate) struct CarriedStreams {
     /// The stream whose events are being deleted, perhaps in several steps.
     leaving: Option<i64>,
     /// Open streams that lost their carried events. They are not carried again.
-    let_go: HashSet<i64>,
+    no_longer_carried: HashSet<i64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,8 +138,8 @@ impl CarriedStreams {
         let is_known = self.streams.contains_key(&stream);
         let is_wanted = stream != 0 && (is_open || is_known);
         let is_too_large = share.events == 0 || bytes > share.bytes;
-        let is_going = self.let_go.contains(&stream) || self.leaving == Some(stream);
-        if !is_wanted || is_too_large || is_going {
+        let is_leaving = self.no_longer_carried.contains(&stream) || self.leaving == Some(stream);
+        if !is_wanted || is_too_large || is_leaving {
             return Verdict::Evict;
         }
         let has_room = self.events + beside.0 < share.events
@@ -183,12 +183,12 @@ impl CarriedStreams {
 
     /// Records that the stream is no longer open.
     pub(crate) fn closed(&mut self, stream: i64) {
-        self.let_go.remove(&stream);
+        self.no_longer_carried.remove(&stream);
     }
 
     /// Records that the stream lost events before the file was opened.
-    pub(crate) fn was_let_go(&mut self, stream: i64) {
-        self.let_go.insert(stream);
+    pub(crate) fn stop_carrying(&mut self, stream: i64) {
+        self.no_longer_carried.insert(stream);
     }
 
     /// Returns when the next ended stream becomes too old.
@@ -243,7 +243,7 @@ impl CarriedStreams {
         self.take(stream);
         self.leaving = None;
         if is_open {
-            self.let_go.insert(stream);
+            self.no_longer_carried.insert(stream);
         }
     }
 

@@ -96,7 +96,7 @@ impl LogState {
         }
         // If an opening event of a stream is kept on its own, the stream has lost its carried events.
         for stream in state.open.streams_with_kept() {
-            state.carried.was_let_go(stream);
+            state.carried.stop_carrying(stream);
         }
         Ok(state)
     }

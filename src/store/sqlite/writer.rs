@@ -180,7 +180,7 @@ impl SqliteWriter {
             if key.owner <= 0 {
                 continue;
             }
-            let heard = self
+            let last_write = self
                 .state
                 .epoch_index(sequence)
                 .and_then(|place| self.state.epochs.get(place))
@@ -188,7 +188,7 @@ impl SqliteWriter {
             if let Some(event) = event_at(&self.connection, &mut keys, sequence)? {
                 abandoned.push(AbandonedEvent {
                     event,
-                    last_heard: moment(heard),
+                    last_heard: moment(last_write),
                 });
             }
         }

@@ -60,9 +60,9 @@ impl StoreError {
     pub(crate) fn of(error: &RedisError, place: &str, settings: &Settings) -> Self {
         let detail = settings.redact(error.to_string());
         let code = error.code().unwrap_or_default();
-        let said = detail_of(error, &detail);
+        let reply = detail_of(error, &detail);
         let (kind, text) = match code {
-            "FORMING" => (StoreErrorKind::Forming, said.to_owned()),
+            "FORMING" => (StoreErrorKind::Forming, reply.to_owned()),
             "OOM" => (
                 StoreErrorKind::Refused,
                 "Redis is full: its maxmemory is reached and its policy evicts nothing".to_owned(),
@@ -89,14 +89,14 @@ impl StoreError {
             ),
             "MASTERDOWN" | "CLUSTERDOWN" => (
                 StoreErrorKind::Refused,
-                format!("the Redis cluster is down: {said}"),
+                format!("the Redis cluster is down: {reply}"),
             ),
             "NOAUTH" if !settings.has_password() => (
                 StoreErrorKind::Permission,
                 "Redis asks for a password, and the URL has none".to_owned(),
             ),
             "WRONGPASS" | "NOAUTH" => (StoreErrorKind::Permission, WRONG_PASSWORD.to_owned()),
-            "NOPERM" => (StoreErrorKind::Permission, format!("{LACKS}: {said}")),
+            "NOPERM" => (StoreErrorKind::Permission, format!("{LACKS}: {reply}")),
             _ => Self::without_code(error, &detail, settings),
         };
         Self {
