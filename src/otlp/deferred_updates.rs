@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_state_of_each_span_is_told_when_it_is_due() {
+    fn the_newest_state_of_each_span_is_reported_when_it_is_due() {
         let now = Instant::now();
         let later = now + Duration::from_secs(1);
         let mut deferred = DeferredUpdates::default();

@@ -38,7 +38,7 @@ pub(crate) struct OtlpEncoder {
     queue: Arc<RequestQueue>,
     senders: SharedSenders,
     /// The activity of each sender, by its number.
-    heard: Vec<SenderActivity>,
+    activities: Vec<SenderActivity>,
     open: FollowedSpans,
     recent: RecentEnds,
     recent_logs: RecentLogs,
@@ -101,7 +101,7 @@ impl OtlpEncoder {
         Self {
             queue,
             senders,
-            heard: Vec::new(),
+            activities: Vec::new(),
             open: FollowedSpans::new(OtlpReceiver::OPEN_SPANS_MAX),
             recent: RecentEnds::new(OtlpReceiver::ENDED_SPANS_MAX),
             recent_logs: RecentLogs::new(OtlpReceiver::LOG_RECORDS_MAX),
@@ -115,7 +115,7 @@ impl OtlpEncoder {
     }
 
     /// Records a sign of life from the senders of a request.
-    fn hear(&mut self, request: &ReceivedRequest) {
+    fn record_request(&mut self, request: &ReceivedRequest) {
         let now = Instant::now();
         let senders = lock(&self.senders);
         let mut last = None;
@@ -123,13 +123,13 @@ impl OtlpEncoder {
             if last.replace(number) == Some(number) {
                 continue;
             }
-            while self.heard.len() <= number {
-                let sender = senders.get(self.heard.len());
+            while self.activities.len() <= number {
+                let sender = senders.get(self.activities.len());
                 let activity = SenderActivity::new(sender, now, request.received);
-                self.heard.push(activity);
+                self.activities.push(activity);
             }
-            if let Some(heard) = self.heard.get_mut(number) {
-                heard.hear(now, request.received);
+            if let Some(activity) = self.activities.get_mut(number) {
+                activity.record_request(now, request.received);
             }
         }
     }
@@ -142,29 +142,29 @@ impl OtlpEncoder {
             if last.replace(number) == Some(number) {
                 continue;
             }
-            let heard = self.heard.get(number);
-            if let (Some(heard), Some(sender)) = (heard, senders.get_mut(number)) {
-                sender.open_spans = heard.open;
-                sender.ended_only = heard.ended_only;
-                sender.repeated = heard.repeated;
+            let activity = self.activities.get(number);
+            if let (Some(activity), Some(sender)) = (activity, senders.get_mut(number)) {
+                sender.open_spans = activity.open;
+                sender.ended_only = activity.ended_only;
+                sender.repeated = activity.repeated;
                 sender.clock_ahead_millis =
-                    u64::try_from(heard.ahead.as_millis()).unwrap_or(u64::MAX);
+                    u64::try_from(activity.ahead.as_millis()).unwrap_or(u64::MAX);
             }
         }
     }
 
     fn source(&self, sender: usize) -> u32 {
-        self.heard
+        self.activities
             .get(sender)
-            .map_or(u32::MAX, |heard| heard.source)
+            .map_or(u32::MAX, |activity| activity.source)
     }
 
     /// Returns whether the span is open. .NET reports an open span with length zero, unless the sender is known to send
     /// only ended spans.
     fn is_open(&self, view: SpanView<'_>, place: &SpanPlace) -> bool {
-        let heard = self.heard.get(place.sender);
+        let activity = self.activities.get(place.sender);
         place.is_open
-            || is_empty(view.span) && heard.is_some_and(SenderActivity::sends_open_as_empty)
+            || is_empty(view.span) && activity.is_some_and(SenderActivity::sends_open_as_empty)
     }
 
     fn start(
@@ -204,8 +204,8 @@ impl OtlpEncoder {
             encoder.received_update((source, received), fields, changes, batch);
         }
         self.open.insert(view.span, place, Instant::now());
-        if let Some(heard) = self.heard.get_mut(place.sender) {
-            heard.opened();
+        if let Some(activity) = self.activities.get_mut(place.sender) {
+            activity.opened();
         }
     }
 
@@ -222,12 +222,12 @@ impl OtlpEncoder {
         };
         let gap = now.saturating_duration_since(open.sent_at);
         open.sent_at = now;
-        let (sender, due) = (open.sender, open.told_at + UPDATE_INTERVAL);
+        let (sender, due) = (open.sender, open.reported_at + UPDATE_INTERVAL);
         let mut place = *place;
         place.sender = sender;
         let is_news = open.content != place.content;
-        if let Some(heard) = self.heard.get_mut(sender) {
-            heard.resent(gap);
+        if let Some(activity) = self.activities.get_mut(sender) {
+            activity.resent(gap);
         }
         // A deferred update is older than this one.
         self.deferred.remove(&place.key);
@@ -287,8 +287,8 @@ impl OtlpEncoder {
         received: Timestamp,
     ) -> Option<Timestamp> {
         let (received, ahead) = implausible(time, received)?;
-        if let Some(heard) = self.heard.get_mut(sender) {
-            heard.ahead = heard.ahead.max(ahead);
+        if let Some(activity) = self.activities.get_mut(sender) {
+            activity.ahead = activity.ahead.max(ahead);
         }
         Some(received)
     }
@@ -325,8 +325,8 @@ impl OtlpEncoder {
     }
 
     fn count_open(&mut self, span: Option<&FollowedSpan>, change: isize) {
-        if let Some(heard) = span.and_then(|span| self.heard.get_mut(span.sender)) {
-            heard.open = heard.open.saturating_add_signed(change);
+        if let Some(activity) = span.and_then(|span| self.activities.get_mut(span.sender)) {
+            activity.open = activity.open.saturating_add_signed(change);
         }
     }
 
@@ -380,8 +380,8 @@ impl OtlpEncoder {
         }
         self.recent.set(key, Some(place.content));
         let length = view.span.end_time_unix_nano - view.span.start_time_unix_nano;
-        if let Some(heard) = self.heard.get_mut(sender) {
-            heard.ended(was_open, Duration::from_nanos(length));
+        if let Some(activity) = self.activities.get_mut(sender) {
+            activity.ended(was_open, Duration::from_nanos(length));
         }
     }
 
@@ -409,8 +409,8 @@ impl OtlpEncoder {
 
     /// Counts a span or a log record that was received before.
     fn count_repetition(&mut self, sender: usize) {
-        if let Some(heard) = self.heard.get_mut(sender) {
-            heard.repeated += 1;
+        if let Some(activity) = self.activities.get_mut(sender) {
+            activity.repeated += 1;
         }
     }
 
@@ -428,7 +428,7 @@ impl OtlpEncoder {
                 },
             );
         }
-        self.hear(&request);
+        self.record_request(&request);
         Some(Current {
             contents: request.contents,
             received: request.received,
@@ -514,7 +514,7 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
         self.uncommitted_logs.clear();
         for complete in self.complete.drain(..) {
             // The send fails if the request has stopped waiting.
-            let _unheard = complete.stored.send(is_stored && !complete.has_failed);
+            let _receiver_gone = complete.stored.send(is_stored && !complete.has_failed);
         }
     }
 
@@ -525,15 +525,15 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
         {
             self.update_deferred(update, encoder, batch);
         }
-        for number in 0..self.heard.len() {
-            let Some(heard) = self.heard.get_mut(number) else {
+        for number in 0..self.activities.len() {
+            let Some(activity) = self.activities.get_mut(number) else {
                 break;
             };
-            if heard.dead_at().is_none_or(|at| at > now) {
+            if activity.dead_at().is_none_or(|at| at > now) {
                 continue;
             }
-            heard.died();
-            let time = heard.time;
+            activity.died();
+            let time = activity.time;
             for key in self.open.take_of(number) {
                 encoder.received_lost(key, time, batch);
             }
@@ -544,7 +544,7 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let dead = self.heard.iter().filter_map(SenderActivity::dead_at);
+        let dead = self.activities.iter().filter_map(SenderActivity::dead_at);
         dead.chain(self.deferred.next_due()).min()
     }
 }

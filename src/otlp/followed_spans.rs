@@ -39,7 +39,7 @@ pub(super) struct FollowedSpan {
     events: usize,
     links: usize,
     pub(super) sent_at: Instant,
-    pub(super) told_at: Instant,
+    pub(super) reported_at: Instant,
 }
 
 impl FollowedSpan {
@@ -57,7 +57,7 @@ impl FollowedSpan {
             events: span.events.len(),
             links: span.links.len(),
             sent_at: now,
-            told_at: now,
+            reported_at: now,
         }
     }
 

@@ -219,7 +219,7 @@ impl Contents {
                 }
             }
             if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {
-                sender.heard(received, count, 0);
+                sender.record_request(received, count, 0);
             }
         }
         self.spans = parents_first(places, &by_key);
@@ -269,7 +269,7 @@ impl Contents {
                 }
             }
             if let Some(sender) = senders.get_mut(sender) {
-                sender.heard(received, 0, count as u64);
+                sender.record_request(received, 0, count as u64);
             }
         }
         let request = hash.finish();

@@ -51,7 +51,7 @@ impl SenderActivity {
     }
 
     /// Records a request.
-    pub(super) fn hear(&mut self, at: Instant, time: Timestamp) {
+    pub(super) fn record_request(&mut self, at: Instant, time: Timestamp) {
         (self.at, self.time) = (at, time);
     }
 

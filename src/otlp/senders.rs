@@ -192,7 +192,7 @@ impl Senders {
 
 impl Sender {
     /// Counts the spans and log records of a request.
-    pub(crate) fn heard(&mut self, received: Timestamp, spans: u64, log_records: u64) {
+    pub(crate) fn record_request(&mut self, received: Timestamp, spans: u64, log_records: u64) {
         self.last_heard = self.last_heard.max(received);
         self.spans += spans;
         self.log_records += log_records;

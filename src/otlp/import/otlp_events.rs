@@ -31,7 +31,7 @@ pub(super) struct OtlpEvents {
     numbers: Map<ProcessKey, usize>,
     processes: Vec<FileProcess>,
     /// The processes that were emitted, in order.
-    told: Vec<usize>,
+    emitted: Vec<usize>,
     pub(super) left_out: LeftOut,
 }
 
@@ -41,7 +41,7 @@ struct FileProcess {
     id: String,
     service: String,
     resource: Resource,
-    is_told: bool,
+    is_emitted: bool,
     has_sent_open: bool,
     /// Whether the process has sent a long span, and never an open one.
     ended_only: bool,
@@ -65,7 +65,7 @@ impl OtlpEvents {
                 id: format!("file-{number}"),
                 service: service_name(&resource.attributes).to_owned(),
                 resource,
-                is_told: false,
+                is_emitted: false,
                 has_sent_open: false,
                 ended_only: false,
             });
@@ -75,14 +75,14 @@ impl OtlpEvents {
 
     /// Returns a mark for [`reset`](Self::reset).
     pub(super) fn mark(&self) -> (usize, LeftOut) {
-        (self.told.len(), self.left_out.clone())
+        (self.emitted.len(), self.left_out.clone())
     }
 
     /// Undoes the emitted processes and the counts since the mark, because the events are not kept.
-    pub(super) fn reset(&mut self, (told, left_out): (usize, LeftOut)) {
-        for number in self.told.drain(told..) {
+    pub(super) fn reset(&mut self, (emitted, left_out): (usize, LeftOut)) {
+        for number in self.emitted.drain(emitted..) {
             if let Some(process) = self.processes.get_mut(number) {
-                process.is_told = false;
+                process.is_emitted = false;
             }
         }
         self.left_out = left_out;
@@ -144,7 +144,7 @@ impl OtlpEvents {
         self.count_faults(span);
         self.left_out.add(LeftOut::OPEN, is_open.into());
         let start = Timestamp::from_nanos(span.start_time_unix_nano);
-        let Some(process) = self.told(process, start, push) else {
+        let Some(process) = self.emitted_process(process, start, push) else {
             return true;
         };
         let mut fields = fields_of(view, key, parent_of(span));
@@ -189,7 +189,7 @@ impl OtlpEvents {
                 }
                 let scope = scope_logs.scope.as_ref();
                 let mut fields = log_fields(record, scope, Timestamp::default());
-                let Some(process) = self.told(number, fields.time, push) else {
+                let Some(process) = self.emitted_process(number, fields.time, push) else {
                     continue;
                 };
                 (fields.process, fields.service) = (&process.id, &process.service);
@@ -201,15 +201,15 @@ impl OtlpEvents {
     }
 
     /// Returns a process, and emits it if it was not emitted before.
-    fn told(
+    fn emitted_process(
         &mut self,
         number: usize,
         time: Timestamp,
         push: &mut impl FnMut(Vec<u8>),
     ) -> Option<&FileProcess> {
         let process = self.processes.get_mut(number)?;
-        if !std::mem::replace(&mut process.is_told, true) {
-            self.told.push(number);
+        if !std::mem::replace(&mut process.is_emitted, true) {
+            self.emitted.push(number);
             push(process.event(time));
         }
         Some(process)

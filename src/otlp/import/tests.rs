@@ -179,7 +179,7 @@ fn a_line_that_cannot_be_read_is_counted_and_the_first_is_named() {
 }
 
 #[test]
-fn a_file_has_bounds_that_are_told() {
+fn a_file_has_bounds_that_are_reported() {
     let request = request();
     let length = request.len() as u64;
     let read = |bytes: &[u8], file: u64, document: u64, events: u64| {

@@ -17,7 +17,7 @@ use crate::{
 
 /// A store in memory that blocks or fails on request.
 #[derive(Debug)]
-struct Unwilling {
+struct FaultyStore {
     memory: MemoryEventStore,
     /// `append` sends on the first channel, then waits until the test drops the other end of the
     /// second.
@@ -25,7 +25,7 @@ struct Unwilling {
     fails: Arc<AtomicBool>,
 }
 
-impl EventStore for Unwilling {
+impl EventStore for FaultyStore {
     fn kind(&self) -> &'static str {
         "unwilling"
     }
@@ -80,7 +80,7 @@ fn one_span() -> Value {
 async fn a_full_buffer_is_answered_with_come_again_and_nothing_is_taken() {
     let (release, released) = mpsc::channel();
     let (enter, entered) = mpsc::channel();
-    let store = Unwilling {
+    let store = FaultyStore {
         memory: MemoryEventStore::new(),
         gate: Mutex::new(Some((enter, released))),
         fails: Arc::default(),
@@ -129,7 +129,7 @@ async fn a_full_buffer_is_answered_with_come_again_and_nothing_is_taken() {
 /// Returns a log whose store fails while the flag is set.
 fn failing() -> (LiveSpans, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
-    let store = Unwilling {
+    let store = FaultyStore {
         memory: MemoryEventStore::new(),
         gate: Mutex::default(),
         fails: Arc::clone(&fails),
@@ -149,7 +149,7 @@ fn valued(value: &str, end: Option<u64>) -> Value {
 }
 
 #[tokio::test]
-async fn a_change_that_the_store_refused_is_told_again() {
+async fn a_change_that_the_store_refused_is_reported_again() {
     let (live, fails) = failing();
     post_json(&live, "/v1/traces", &valued("1", None)).await;
     fails.store(true, Ordering::SeqCst);

@@ -372,20 +372,20 @@ async fn each_answer_has_the_status_the_type_and_the_headers_of_the_specificatio
             }
         }
         let answer = send(&live, builder, b"{}".to_vec()).await;
-        let said = match *content_type {
+        let sent_code = match *content_type {
             "application/json" => answer.json().1["code"]
                 .as_u64()
                 .and_then(|code| code.try_into().ok()),
             // Field 1 of a `google.rpc.Status`.
             _ => answer.body.first_chunk().map(|[_key, code]| *code),
         };
-        let told = header.map(|(name, value)| answer.header(name) == Some(value));
+        let has_header = header.map(|(name, value)| answer.header(name) == Some(value));
         assert_eq!(
             (
                 answer.status.as_u16(),
                 answer.header("content-type"),
-                told,
-                said
+                has_header,
+                sent_code
             ),
             (*status, Some(*content_type), header.map(|_| true), *code),
             "{request:?}"

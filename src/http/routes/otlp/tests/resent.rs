@@ -21,7 +21,7 @@ async fn send_until(live: &LiveSpans, spans: Value, count: usize) -> Vec<Value> 
 }
 
 #[tokio::test]
-async fn what_changed_in_an_open_span_is_told_once() {
+async fn changes_of_an_open_span_are_reported_once() {
     let live = receiving();
     let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
     let event = |name: &str| json!({"name": name, "timeUnixNano": START});
@@ -55,8 +55,8 @@ async fn what_changed_in_an_open_span_is_told_once() {
         json!([event("e"), event("f")]),
         2,
     );
-    let mut told = send_until(&live, third, 4).await;
-    for update in told.iter_mut().skip(1) {
+    let mut events = send_until(&live, third, 4).await;
+    for update in events.iter_mut().skip(1) {
         let update = update.as_object_mut().unwrap();
         update.remove("timestamp");
         if let Some(Value::Object(awaiting)) = update.get_mut("awaiting") {
@@ -65,7 +65,7 @@ async fn what_changed_in_an_open_span_is_told_once() {
     }
     let moment = "2026-11-22T11:39:00.000000000Z";
     assert_eq!(
-        told,
+        events,
         [
             json!({"type": "started", "spanId": SPAN, "parentSpanId": null, "name": "job",
                 "attributes": {"same": "1", "a": "1"}, "timestamp": moment}),
@@ -101,7 +101,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_change_that_comes_too_soon_is_told_later_without_a_further_request() {
+async fn a_change_that_comes_too_soon_is_reported_later_without_a_further_request() {
     let live = receiving();
     take(&live, "nodejs", valued("1", None)).await;
     take(&live, "nodejs", valued("2", None)).await;
@@ -114,7 +114,7 @@ async fn a_change_that_comes_too_soon_is_told_later_without_a_further_request() 
 }
 
 #[tokio::test]
-async fn the_last_value_of_an_open_span_is_told_before_its_end() {
+async fn the_last_value_of_an_open_span_is_reported_before_its_end() {
     let live = receiving();
     take(&live, "nodejs", valued("1", None)).await;
     take(&live, "nodejs", valued("2", None)).await;
