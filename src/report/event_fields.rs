@@ -42,7 +42,7 @@ pub(crate) struct ReportFields<'a> {
     pub(crate) lost: Option<IgnoredAny>,
     #[serde(borrow, default)]
     pub(crate) status: Option<EventStatus<'a>>,
-    #[serde(borrow, default, deserialize_with = "told_awaiting")]
+    #[serde(borrow, default, deserialize_with = "deserialize_awaiting")]
     pub(crate) awaiting: Awaiting<EventAwait<'a>>,
     #[serde(borrow, default)]
     pub(crate) task: Option<EventTask<'a>>,
@@ -129,7 +129,7 @@ impl EventText<'_> {
 }
 
 /// Reads the await point of a span. `null` means that the span no longer waits.
-fn told_awaiting<'de, D: Deserializer<'de>>(
+fn deserialize_awaiting<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Awaiting<EventAwait<'de>>, D::Error> {
     let point = Option::deserialize(deserializer)?;

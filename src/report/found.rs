@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Upper bound on the traces from the index that one answer considers.
-const LOOKED_AT_MAX: usize = 500;
+const CANDIDATES_MAX: usize = 500;
 
 /// The traces of one answer.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub(crate) async fn find(
         let range = (u64::MAX, limit + 1);
         page = search_page::indexed_page(log, index, filter, range, &mut budget).await?;
     } else {
-        page = index.page(filter, u64::MAX, LOOKED_AT_MAX, |at| log.id(at));
+        page = index.page(filter, u64::MAX, CANDIDATES_MAX, |at| log.id(at));
     }
     let is_new = |summary: &Summary| {
         let last: Result<EventId, Error> = summary.last_id.parse();

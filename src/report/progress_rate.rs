@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::span::indexed_attributes::IndexedAttributes;
 
-    fn told(current: u64, total: u64) -> SpanProgress {
+    fn progress_of(current: u64, total: u64) -> SpanProgress {
         let text = json!({"progress.current": current, "progress.total": total}).to_string();
         let read: IndexedAttributes = serde_json::from_str(&text).unwrap();
         *read.progress.unwrap()
@@ -123,7 +123,7 @@ mod tests {
         let mut rate = ProgressRate::default();
         let mut seen = Vec::new();
         for second in 1..=4 {
-            rate.add(&told(second * 10, 100), at(second));
+            rate.add(&progress_of(second * 10, 100), at(second));
             let now = at(second);
             seen.push((rate.per_second(now), rate.seconds_left(now)));
         }
@@ -142,7 +142,7 @@ mod tests {
             (rate.per_second(at(8)), rate.seconds_left(at(8))),
             (5.0, Some(11.0))
         );
-        rate.add(&told(5, 100), at(9));
+        rate.add(&progress_of(5, 100), at(9));
         assert_eq!(
             (rate.per_second(at(9)), rate.seconds_left(at(9))),
             (0.0, None)
@@ -154,14 +154,14 @@ mod tests {
         let mut rate = ProgressRate::default();
         for step in 0..1000 {
             rate.add(
-                &told(step, 2000),
+                &progress_of(step, 2000),
                 Timestamp::from_nanos(1 + step * 100_000_000),
             );
         }
         assert_eq!(rate.steps.len(), 101);
         for step in 1000..3000 {
             rate.add(
-                &told(step, 9000),
+                &progress_of(step, 9000),
                 Timestamp::from_nanos(99_900_000_001 + step),
             );
         }

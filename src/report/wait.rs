@@ -15,7 +15,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The time after which it checks again without an event, because a search may begin to match as
 /// time passes.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The condition to wait for.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ pub(crate) async fn wait(
     }
     loop {
         let now = Instant::now();
-        let mut look_at = now + LOOK_EVERY;
+        let mut check_at = now + CHECK_INTERVAL;
         let is_over = match until {
             WaitFor::Match { after } => index.has_match(filter, after),
             WaitFor::End(id) => index.is_complete(id.to_bytes(), u64::MAX),
@@ -100,13 +100,13 @@ pub(crate) async fn wait(
                 if has_changed {
                     changed_at = now;
                 }
-                look_at = changed_at + quiet;
+                check_at = changed_at + quiet;
                 let has_begun = after == 0 || index.has_match(filter, after);
-                if now >= look_at && !has_begun {
-                    look_at = now + LOOK_EVERY;
+                if now >= check_at && !has_begun {
+                    check_at = now + CHECK_INTERVAL;
                     false
                 } else {
-                    now >= look_at
+                    now >= check_at
                 }
             }
         };
@@ -119,7 +119,7 @@ pub(crate) async fn wait(
         if now >= deadline {
             return Waited::TimedOut;
         }
-        let wake_at = look_at.min(deadline);
+        let wake_at = check_at.min(deadline);
         tokio::select! {
             () = watch.notified() => sleep_until((now + INTERVAL).min(wake_at)).await,
             () = sleep_until(wake_at) => {}

@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for AttributesVisitor {
         let mut progress = SpanProgress::default();
         let mut of_root = RootAttributesBuilder::default();
         while let Some(AttributeKey(key)) = map.next_key()? {
-            if SpanProgress::is_told_by(&key) {
+            if SpanProgress::is_progress_key(&key) {
                 progress.set_json(&key, &map.next_value()?);
             } else if let Some(origin) = AttributeOrigin::of(&key) {
                 let value: Json = map.next_value()?;
@@ -68,7 +68,7 @@ mod tests {
     use crate::span::json::{Pairs, Value};
 
     #[test]
-    fn attributes_tell_the_same_as_their_json() {
+    fn attributes_are_read_as_from_their_json() {
         let pairs: Pairs<'_> = vec![
             ("progress.current", Value::Int(1)),
             ("http.route", Value::Text("/a\n")),

@@ -31,7 +31,7 @@ impl SpanProgress {
     pub(crate) fn of(attributes: &Pairs<'_>) -> Option<Box<Self>> {
         attributes
             .iter()
-            .any(|(key, _)| Self::is_told_by(key))
+            .any(|(key, _)| Self::is_progress_key(key))
             .then(|| Self::read(attributes))?
     }
 
@@ -55,7 +55,7 @@ impl SpanProgress {
 
     /// Returns whether an attribute with this key may report progress.
     #[inline]
-    pub(super) fn is_told_by(key: &str) -> bool {
+    pub(super) fn is_progress_key(key: &str) -> bool {
         key.starts_with("progress.")
     }
 
@@ -172,7 +172,7 @@ mod tests {
         progress.if_any()
     }
 
-    fn told(value: &Json) -> Json {
+    fn parsed(value: &Json) -> Json {
         let progress = of_json(&json!({"progress.current": value}));
         json!(progress.map(|progress| progress.current))
     }
@@ -180,11 +180,11 @@ mod tests {
     #[test]
     fn numbers_may_be_texts_and_nothing_else_is_a_number() {
         for value in [json!(0), json!(7), json!(2.5), json!(u64::MAX)] {
-            assert_eq!(told(&value), value);
+            assert_eq!(parsed(&value), value);
         }
-        assert_eq!(told(&json!("121")), json!(121));
-        assert_eq!(told(&json!("18446744073709551615")), json!(u64::MAX));
-        assert_eq!(told(&json!("2.5")), json!(2.5));
+        assert_eq!(parsed(&json!("121")), json!(121));
+        assert_eq!(parsed(&json!("18446744073709551615")), json!(u64::MAX));
+        assert_eq!(parsed(&json!("2.5")), json!(2.5));
         for value in [
             json!(-1),
             json!("-1"),
@@ -197,7 +197,7 @@ mod tests {
             json!([1]),
             json!(null),
         ] {
-            assert_eq!(told(&value), Json::Null, "{value}");
+            assert_eq!(parsed(&value), Json::Null, "{value}");
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_of_a_key_counts_and_other_keys_tell_nothing() {
+    fn the_last_value_of_a_key_counts_and_other_keys_are_ignored() {
         let twice: Pairs<'_> = vec![
             ("progress.current", Value::Int(1)),
             ("progress.current", Value::Text("2")),

@@ -114,18 +114,18 @@ impl PendingIndex {
     }
 
     /// Treats a span as ended if it was open before events were left out, is still open, and
-    /// `may_have_ended` returns true for it. With `only_root_tells`, does so only in traces whose
+    /// `may_have_ended` returns true for it. With `requires_ended_root`, does so only in traces whose
     /// root has ended.
     pub(crate) fn assume_ended(
         &mut self,
-        only_root_tells: bool,
+        requires_ended_root: bool,
         may_have_ended: impl Fn([u8; 8]) -> bool,
     ) {
         for (id, mut spans) in std::mem::take(&mut self.unsure) {
             let Some(entry) = self.state.traces.get_mut(&id) else {
                 continue;
             };
-            if only_root_tells && !entry.trace.has_root_ended() {
+            if requires_ended_root && !entry.trace.has_root_ended() {
                 continue;
             }
             spans.retain(|span| may_have_ended(*span));

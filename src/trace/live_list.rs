@@ -81,7 +81,7 @@ impl Default for ViewerState {
 }
 
 /// One update of a viewer.
-struct Look<'a> {
+struct ListDiff<'a> {
     index: &'a TraceIndex,
     filter: &'a TraceFilter,
     limit: usize,
@@ -98,7 +98,7 @@ impl TraceIndex {
         limit: usize,
         to_id: impl Fn(u64) -> EventId,
     ) -> ListChanges {
-        let look = Look {
+        let diff = ListDiff {
             index: self,
             filter,
             limit,
@@ -107,14 +107,14 @@ impl TraceIndex {
         // The version is read before the traces, so that the next update sees any change from here
         // on.
         let version = self.version.load(Ordering::Acquire);
-        look.update(viewed);
-        let changes = look.compare_with_sent(viewed, to_id);
+        diff.update(viewed);
+        let changes = diff.compare_with_sent(viewed, to_id);
         viewed.version = Some(version);
         changes
     }
 }
 
-impl Look<'_> {
+impl ListDiff<'_> {
     /// Brings the viewer's traces up to date.
     fn update(&self, viewed: &mut ViewerState) {
         let mut changed: Vec<[u8; 16]> = Vec::new();

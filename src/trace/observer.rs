@@ -66,9 +66,9 @@ impl IndexRebuild for PendingRebuild {
     }
 
     fn commit(mut self: Box<Self>) {
-        let only_root_tells = self.writers == Writers::Several;
+        let requires_ended_root = self.writers == Writers::Several;
         self.pending
-            .assume_ended(only_root_tells, |span| !self.durable.contains(&span));
+            .assume_ended(requires_ended_root, |span| !self.durable.contains(&span));
         self.index.adopt(self.pending);
     }
 }

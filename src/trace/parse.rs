@@ -206,7 +206,7 @@ struct IndexedFields<'a> {
     severity_number: u8,
     #[serde(default)]
     attributes: IndexedAttributes,
-    #[serde(default, borrow, deserialize_with = "told_awaiting")]
+    #[serde(default, borrow, deserialize_with = "deserialize_awaiting")]
     awaiting: Awaiting<IndexedAwait<'a>>,
     #[serde(default)]
     panic: Option<IgnoredAny>,
@@ -221,7 +221,7 @@ struct IndexedAwait<'a> {
 }
 
 /// Reads the await point of a span. `null` means that the span no longer waits.
-fn told_awaiting<'de, D: Deserializer<'de>>(
+fn deserialize_awaiting<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Awaiting<IndexedAwait<'de>>, D::Error> {
     let point = Option::<IndexedAwait<'de>>::deserialize(deserializer)?;

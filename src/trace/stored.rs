@@ -285,7 +285,7 @@ async fn stored(
         }
         after = newest;
         for event in own {
-            search.look(&event.payload);
+            search.scan(&event.payload);
             if partial.is_none() {
                 read += 1;
                 stored.add(event.sequence.get(), &event.payload, id);

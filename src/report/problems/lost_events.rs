@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Upper bound on the events in memory that are searched for reports of drops.
-const LOOKED_AT_MAX: usize = 1_000_000;
+const SCANNED_MAX: usize = 1_000_000;
 
 /// Events that are missing.
 #[derive(Debug, Serialize)]
@@ -98,13 +98,13 @@ impl LostEvents {
 /// Sums up the reports of dropped events in memory after this event.
 fn reported_after(log: &Log, mut after: u64) -> Dropped {
     let mut sum = Dropped::default();
-    let mut looked_at = 0;
-    while looked_at < LOOKED_AT_MAX {
+    let mut scanned = 0;
+    while scanned < SCANNED_MAX {
         match log.tail.read_after(after) {
             TailRead::Events(slices) => {
                 for event in slices.iter().flat_map(Slice::events) {
                     after = event.sequence();
-                    looked_at += 1;
+                    scanned += 1;
                     if event.name() != "gap" {
                         continue;
                     }

@@ -52,7 +52,7 @@ async fn put_slow(live: &LiveSpans) {
     live.target().dispatch_all(&slow).await.unwrap();
 }
 
-async fn told(live: &LiveSpans, after: u64) -> Vec<String> {
+async fn problem_lines(live: &LiveSpans, after: u64) -> Vec<String> {
     let query = ProblemsQuery {
         filter: &TraceFilter::default(),
         after,
@@ -68,11 +68,11 @@ async fn told(live: &LiveSpans, after: u64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_span_that_took_far_longer_than_usual_is_told_once_with_those_above() {
+async fn a_span_that_took_far_longer_than_usual_is_reported_once_with_those_above() {
     let live = LiveSpans::builder().build().unwrap();
     put_slow(&live).await;
     assert_eq!(
-        told(&live, 0).await,
+        problem_lines(&live, 0).await,
         [
             "1 problem: 1 slower than usual",
             "slower than usual: pay [02020202] · shop · took 1.00 s (p95 20.4 ms of 31) · took long with it: 1 span above \
@@ -80,11 +80,11 @@ async fn a_span_that_took_far_longer_than_usual_is_told_once_with_those_above() 
         ]
     );
     let head = live.log().head();
-    assert_eq!(told(&live, head).await, ["No problem is known."]);
+    assert_eq!(problem_lines(&live, head).await, ["No problem is known."]);
 }
 
 #[tokio::test]
-async fn error_logs_are_told_those_that_say_the_same_as_one() {
+async fn equal_error_logs_are_reported_as_one() {
     let live = LiveSpans::builder().build().unwrap();
     let log = |id: u8, severity: &str, body: &str| {
         SpanEvent::log(trace(1), span(id), severity, body).service("shop")
@@ -98,7 +98,7 @@ async fn error_logs_are_told_those_that_say_the_same_as_one() {
     ];
     live.target().dispatch_all(&events).await.unwrap();
     assert_eq!(
-        told(&live, 0).await,
+        problem_lines(&live, 0).await,
         [
             "2 problems: 2 error log",
             "error log: \"\" [02020202] · shop · \"giving up\" · in trace 01010101",
@@ -106,7 +106,7 @@ async fn error_logs_are_told_those_that_say_the_same_as_one() {
         ]
     );
     assert_eq!(
-        told(&live, 4).await,
+        problem_lines(&live, 4).await,
         [
             "1 problem: 1 error log",
             "error log: \"\" [02020202] · shop · \"giving up\" · in trace 01010101",
@@ -115,7 +115,7 @@ async fn error_logs_are_told_those_that_say_the_same_as_one() {
 }
 
 #[tokio::test]
-async fn what_the_log_has_lost_is_told_with_the_problems() {
+async fn losses_of_the_log_are_reported_with_the_problems() {
     let retention = Retention::default().events(40);
     let store = MemoryEventStore::with_retention(retention);
     let live = LiveSpans::builder().store(store).build().unwrap();
@@ -127,9 +127,12 @@ async fn what_the_log_has_lost_is_told_with_the_problems() {
             "Retention has removed {count} events{since}: of these, only what the log still counts is told."
         )
     };
-    assert_eq!(told(&live, 0).await.last(), Some(&lost(oldest - 1, "")));
+    assert_eq!(
+        problem_lines(&live, 0).await.last(),
+        Some(&lost(oldest - 1, ""))
+    );
     let since = lost(oldest - 3, " after the cursor");
-    assert_eq!(told(&live, 2).await.last(), Some(&since));
+    assert_eq!(problem_lines(&live, 2).await.last(), Some(&since));
 }
 
 /// Returns the start of an open span of trace 1 that began a minute ago.
@@ -145,7 +148,7 @@ fn seconds_ago(seconds: u64) -> SystemTime {
 
 /// Returns the kinds of the reported problems.
 async fn kinds(live: &LiveSpans) -> Vec<String> {
-    let lines = told(live, 0).await;
+    let lines = problem_lines(live, 0).await;
     let kind = |line: &String| line.split_once(": ").map(|(kind, _)| kind.to_owned());
     lines.iter().skip(1).filter_map(kind).collect()
 }
@@ -193,13 +196,13 @@ async fn more_problems_than_fit_are_counted() {
         .map(|number| SpanEvent::log(trace(1), span(1), "ERROR", format!("number {number}")))
         .collect();
     live.target().dispatch_all(&logs).await.unwrap();
-    let told = told(&live, 0).await;
-    assert_eq!(told[0], "2,000 problems: 200 error log");
-    let left_out = 2_000 - (told.len() as u64 - 2);
+    let lines = problem_lines(&live, 0).await;
+    assert_eq!(lines[0], "2,000 problems: 200 error log");
+    let left_out = 2_000 - (lines.len() as u64 - 2);
     let text = format!(
         "Left out: {}: narrow by q, or ask since a cursor.",
         crate::report::text::Plural(left_out, "problem")
     );
-    assert_eq!(told.last(), Some(&text));
-    assert!(told.iter().map(String::len).sum::<usize>() < 7_000);
+    assert_eq!(lines.last(), Some(&text));
+    assert!(lines.iter().map(String::len).sum::<usize>() < 7_000);
 }

@@ -148,14 +148,14 @@ async fn read_open(
         }
     })
     .await;
-    let told = trace.spans.iter().map(|open| {
+    let open_spans = trace.spans.iter().map(|open| {
         let builder = spans.remove(&open.id).unwrap_or_default();
         builder.finish(open, now)
     });
     let age = age_of(trace.start, now);
     RunningTrace {
         trace_id: hex::encode(&trace.id),
-        spans: tree::in_tree_order(told.collect()),
+        spans: tree::in_tree_order(open_spans.collect()),
         name: trace.name,
         service: trace.service,
         state: trace.state,

@@ -150,7 +150,7 @@ pub(crate) struct PollNow {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProgressNow {
     #[serde(flatten)]
-    pub(crate) told: SpanProgress,
+    pub(crate) reported: SpanProgress,
     /// The time at which the span reported its progress.
     pub(crate) timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ pub(crate) struct SpanNowBuilder {
     awaiting: Option<(String, Timestamp)>,
     polling: Option<(String, Timestamp)>,
     /// The time of the last report about the task's polls.
-    task_told: Timestamp,
+    task_reported: Timestamp,
     logged: Option<Timestamp>,
     last: Timestamp,
 }
@@ -217,7 +217,7 @@ impl SpanNowBuilder {
             "started" => {
                 *self = Self::default();
                 self.start(&fields);
-                self.tell_progress(&fields, time);
+                self.record_progress(&fields, time);
             }
             // An event after the span's end belongs to another span with this id. A lost end may be
             // wrong, so it changes nothing.
@@ -261,7 +261,7 @@ impl SpanNowBuilder {
         if let Some(panic) = &fields.panic {
             self.span.panic = Some(PanicNow::of(panic));
         }
-        self.tell_progress(fields, time);
+        self.record_progress(fields, time);
     }
 
     fn task(&mut self, task: &EventTask<'_>, time: Timestamp) {
@@ -269,7 +269,7 @@ impl SpanNowBuilder {
             let since = poll.since.time().unwrap_or(time);
             (clipped(&poll.thread), since)
         });
-        self.task_told = time;
+        self.task_reported = time;
         self.span.task = Some(TaskNow {
             polls: task.polls,
             busy_nanos: task.busy_nanos,
@@ -279,9 +279,9 @@ impl SpanNowBuilder {
         });
     }
 
-    fn tell_progress(&mut self, fields: &ReportFields<'_>, time: Timestamp) {
-        if let Some(told) = &fields.attributes.progress {
-            self.progress.update(told);
+    fn record_progress(&mut self, fields: &ReportFields<'_>, time: Timestamp) {
+        if let Some(reported) = &fields.attributes.progress {
+            self.progress.update(reported);
             self.progressed = Some(time);
             self.rate.add(&self.progress, time);
         }
@@ -348,7 +348,7 @@ impl SpanNowBuilder {
             }
             // An idle task reports nothing, so the time since its last report counts as idle.
             (Some(task), None) => {
-                let silence = age_of(self.task_told, now);
+                let silence = age_of(self.task_reported, now);
                 task.idle_nanos = task.idle_nanos.saturating_add(silence);
             }
             (None, _) => {}
@@ -361,7 +361,7 @@ impl SpanNowBuilder {
             .progressed
             .filter(|_| self.progress.is_shown())
             .map(|at| ProgressNow {
-                told: self.progress,
+                reported: self.progress,
                 timestamp: at.text(),
                 per_second: (rate > 0.0).then_some(rate),
                 left_ms: self.rate.seconds_left(now).map(|left| left * 1e3),

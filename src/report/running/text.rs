@@ -262,16 +262,16 @@ fn write_task(f: &mut fmt::Formatter<'_>, task: &TaskNow) -> fmt::Result {
 }
 
 fn write_progress(f: &mut fmt::Formatter<'_>, progress: &ProgressNow) -> fmt::Result {
-    let told = &progress.told;
-    if let Some(current) = told.current() {
+    let reported = &progress.reported;
+    if let Some(current) = reported.current() {
         write!(f, " · {}", Number(current))?;
-        if let Some(total) = told.total() {
+        if let Some(total) = reported.total() {
             write!(f, " of {}", Number(total))?;
         }
-        if !told.units().is_empty() {
-            write!(f, " {}", SpanText(told.units()))?;
+        if !reported.units().is_empty() {
+            write!(f, " {}", SpanText(reported.units()))?;
         }
-        if let Some(total) = told.total() {
+        if let Some(total) = reported.total() {
             write!(
                 f,
                 " · {:.0} %",
@@ -291,8 +291,8 @@ fn write_progress(f: &mut fmt::Formatter<'_>, progress: &ProgressNow) -> fmt::Re
             write!(f, " · about {} left", OpenFor(left))?;
         }
     }
-    if !told.message().is_empty() {
-        write!(f, " · {}", SpanText(told.message()))?;
+    if !reported.message().is_empty() {
+        write!(f, " · {}", SpanText(reported.message()))?;
     }
     write!(f, " (told {} ago)", OpenFor(progress.age))
 }

@@ -185,8 +185,8 @@ impl SpanDetails {
             write_list(&mut out, value, "links", lines);
         }
         for field in ["awaiting", "task", "panic", "lost", "dropped", "cut"] {
-            let told = self.update.as_ref().and_then(|update| update.get(field));
-            if let Some(value) = told
+            let updated = self.update.as_ref().and_then(|update| update.get(field));
+            if let Some(value) = updated
                 .or_else(|| event.get(field))
                 .filter(|value| !value.is_null())
             {

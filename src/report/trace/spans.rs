@@ -163,7 +163,7 @@ impl TraceSpans {
         match event.name {
             "started" => self.start_span(id, &fields, event.sequence),
             "ended" => self.end_span(id, &fields, event.sequence),
-            "updated" | "log" => self.tell(id, &fields, event),
+            "updated" | "log" => self.add_update(id, &fields, event),
             _ => {}
         }
     }
@@ -250,7 +250,7 @@ impl TraceSpans {
         Some(index)
     }
 
-    fn tell(&mut self, id: [u8; 8], fields: &ReportFields<'_>, event: &ReportEvent<'_>) {
+    fn add_update(&mut self, id: [u8; 8], fields: &ReportFields<'_>, event: &ReportEvent<'_>) {
         let index = self.by_id.get(&id).copied();
         let Some(span) = index.and_then(|index| self.spans.get_mut(index)) else {
             return;

@@ -29,7 +29,7 @@ fn span(number: u8, path: Option<&str>) -> SpanFields<'_> {
 }
 
 #[test]
-fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
+fn the_worker_waits_only_while_spans_may_lack_their_path() {
     let processing_delay = Arc::new(ProcessingDelay::default());
     let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
     let mut own_requests = OwnRequestSpans::new(Arc::clone(&mounts));

@@ -47,7 +47,7 @@ impl Redaction {
             };
             let Some(found) = found else { break };
             let sign = at + found;
-            at = scan.look_at(sign).max(sign + 1);
+            at = scan.examine(sign).max(sign + 1);
         }
         scan.finish()
     }
@@ -101,7 +101,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Examines the text around a sign. Returns where the search continues.
-    fn look_at(&mut self, sign: usize) -> usize {
+    fn examine(&mut self, sign: usize) -> usize {
         let byte = |at: usize| self.bytes.get(at).copied().unwrap_or(0);
         match (byte(sign), byte(sign + 1)) {
             (b':', b'/') if byte(sign + 2) == b'/' => return self.url(sign),

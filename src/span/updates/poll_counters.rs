@@ -31,7 +31,7 @@ pub(crate) struct PollCounters {
     /// The number of the thread of the current poll.
     thread: AtomicU32,
     /// The number of polls in the last report.
-    told: AtomicU64,
+    reported: AtomicU64,
     /// The poll that blocks its thread, if there is one.
     blocking: SpinMutex<BlockingPoll>,
 }
@@ -42,7 +42,7 @@ struct BlockingPoll {
     begun: u64,
     since: Option<(Timestamp, Arc<str>)>,
     /// Whether this poll was reported to readers.
-    is_told: bool,
+    is_reported: bool,
 }
 
 impl Default for PollCounters {
@@ -56,7 +56,7 @@ impl Default for PollCounters {
             begun: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             thread: AtomicU32::new(0),
-            told: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
             blocking: SpinMutex::new(BlockingPoll::default()),
         }
     }
@@ -105,18 +105,18 @@ impl PollCounters {
             *blocking = BlockingPoll {
                 begun,
                 since: Some((since, thread)),
-                is_told: false,
+                is_reported: false,
             };
         }
     }
 
     /// Returns whether the figures have changed since the last report.
     pub(crate) fn has_changed(&self) -> bool {
-        if self.polls.load(Ordering::Acquire) != self.told.load(Ordering::Relaxed) {
+        if self.polls.load(Ordering::Acquire) != self.reported.load(Ordering::Relaxed) {
             return true;
         }
         let blocking = self.blocking.lock();
-        blocking.begun != 0 && blocking.is_told != self.is_blocked(&blocking)
+        blocking.begun != 0 && blocking.is_reported != self.is_blocked(&blocking)
     }
 
     /// Returns the figures if they have changed since the last report. The caller must report them.
@@ -125,14 +125,14 @@ impl PollCounters {
             return None;
         }
         let polls = self.polls.load(Ordering::Acquire);
-        self.told.store(polls, Ordering::Relaxed);
+        self.reported.store(polls, Ordering::Relaxed);
         let busy_nanos = self.busy.load(Ordering::Relaxed);
         let begun = self.begun.load(Ordering::Relaxed);
         let until = begun.max(self.rested.load(Ordering::Relaxed));
         let lasted = until.saturating_sub(self.first.load(Ordering::Relaxed));
         let mut blocking = self.blocking.lock();
         let is_blocked = self.is_blocked(&blocking);
-        blocking.is_told = is_blocked;
+        blocking.is_reported = is_blocked;
         Some(TaskState {
             polls,
             busy_nanos,
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_poll_is_told_once_and_its_end_too() {
+    fn a_blocked_poll_is_reported_once_and_its_end_too() {
         let counters = PollCounters::default();
         let since = Timestamp::from_nanos(7);
         counters.begin(100, 3);
         assert_eq!(counters.take_changed(), None);
         counters.mark_blocking(100, since, Arc::from("worker"));
-        let told = counters.take_changed().unwrap();
-        assert_eq!(told.polling, Some((since, Arc::from("worker"))));
+        let reported = counters.take_changed().unwrap();
+        assert_eq!(reported.polling, Some((since, Arc::from("worker"))));
         counters.mark_blocking(100, since, Arc::from("worker"));
         assert_eq!(counters.take_changed(), None);
         counters.end(400);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_that_was_over_before_it_was_told_does_not_block() {
+    fn a_poll_that_was_over_before_it_was_reported_does_not_block() {
         let counters = PollCounters::default();
         counters.begin(100, 3);
         counters.end(200);

@@ -58,7 +58,11 @@ fn page(
 }
 
 /// Returns what a viewer of the newest two traces gets: the updates, sorted, and the removals.
-fn look(index: &TraceIndex, viewed: &mut ViewerState, filter: &TraceFilter) -> (Vec<u8>, Vec<u8>) {
+fn viewer_changes(
+    index: &TraceIndex,
+    viewed: &mut ViewerState,
+    filter: &TraceFilter,
+) -> (Vec<u8>, Vec<u8>) {
     let changes = index.changes(viewed, filter, 2, id);
     let mut updated = traces(&changes.traces);
     updated.sort_unstable();
@@ -129,8 +133,9 @@ fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
     end(&index, 3, 5);
     let fresh = TraceIndex::default();
     end(&fresh, 3, 5);
-    let told = |index: &TraceIndex| serde_json::to_value(index.summary([3; 16], id)).unwrap();
-    assert_eq!(told(&index), told(&fresh));
+    let summary_json =
+        |index: &TraceIndex| serde_json::to_value(index.summary([3; 16], id)).unwrap();
+    assert_eq!(summary_json(&index), summary_json(&fresh));
     assert!(index.is_complete([3; 16], 5));
     forget(&index, 1);
     forget(&index, 3);
@@ -144,11 +149,14 @@ fn a_viewer_gets_each_change_once() {
     let all = TraceFilter::default();
     start(&index, 1, 1);
     start(&index, 2, 2);
-    assert_eq!(look(&index, &mut viewed, &all), (vec![1, 2], vec![]));
-    assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &all),
+        (vec![1, 2], vec![])
+    );
+    assert_eq!(viewer_changes(&index, &mut viewed, &all), (vec![], vec![]));
     end(&index, 2, 3);
-    assert_eq!(look(&index, &mut viewed, &all), (vec![2], vec![]));
-    assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]));
+    assert_eq!(viewer_changes(&index, &mut viewed, &all), (vec![2], vec![]));
+    assert_eq!(viewer_changes(&index, &mut viewed, &all), (vec![], vec![]));
 }
 
 #[test]
@@ -157,22 +165,22 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     let mut viewed = ViewerState::default();
     let all = TraceFilter::default();
     start(&index, 1, 1);
-    assert_eq!(look(&index, &mut viewed, &all), (vec![1], vec![]));
+    assert_eq!(viewer_changes(&index, &mut viewed, &all), (vec![1], vec![]));
     // Two older open traces would fill the viewer's share of open traces. The viewer still keeps
     // the traces that it was sent.
     for trace in 2..=9 {
         start(&index, trace, u64::from(trace));
-        look(&index, &mut viewed, &all);
+        viewer_changes(&index, &mut viewed, &all);
     }
     end(&index, 5, 20);
     assert_eq!(
-        look(&index, &mut viewed, &all),
+        viewer_changes(&index, &mut viewed, &all),
         (vec![5], vec![]),
         "it was shown before, though it is neither among the newest nor the oldest open traces"
     );
     end(&index, 5, 21);
     assert_eq!(
-        look(&index, &mut viewed, &all),
+        viewer_changes(&index, &mut viewed, &all),
         (vec![], vec![]),
         "a viewer no longer follows an old trace that is over"
     );
@@ -180,7 +188,7 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
 }
 
 #[test]
-fn a_viewer_is_told_what_is_forgotten_or_leaves_its_filter() {
+fn a_viewer_gets_the_removal_of_traces_that_are_forgotten_or_leave_its_filter() {
     let index = TraceIndex::default();
     let mut viewed = ViewerState::default();
     let running = TraceFilter {
@@ -189,12 +197,24 @@ fn a_viewer_is_told_what_is_forgotten_or_leaves_its_filter() {
     };
     start(&index, 1, 1);
     start(&index, 2, 2);
-    assert_eq!(look(&index, &mut viewed, &running), (vec![1, 2], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &running),
+        (vec![1, 2], vec![])
+    );
     end(&index, 1, 3);
-    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![1]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &running),
+        (vec![], vec![1])
+    );
     forget(&index, 2);
-    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![2]));
-    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &running),
+        (vec![], vec![2])
+    );
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &running),
+        (vec![], vec![])
+    );
     assert!(viewed.sent.is_empty());
 }
 
@@ -224,7 +244,7 @@ fn lost_ends_do_not_count_as_durations() {
 }
 
 #[test]
-fn a_filter_that_matches_nothing_costs_a_look_no_more_than_what_changed() {
+fn a_filter_that_matches_nothing_costs_no_more_than_the_changed_traces() {
     const TRACES: u64 = 20_000;
     let index = TraceIndex::default();
     let trace = |number: u64, sequence: u64| {
@@ -238,7 +258,10 @@ fn a_filter_that_matches_nothing_costs_a_look_no_more_than_what_changed() {
         ..TraceFilter::default()
     };
     let mut viewed = ViewerState::default();
-    assert_eq!(look(&index, &mut viewed, &nothing), (vec![], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &nothing),
+        (vec![], vec![])
+    );
     assert!(viewed.comparisons >= TRACES, "{}", viewed.comparisons);
     for round in 0..100 {
         let before = viewed.comparisons;
@@ -248,7 +271,10 @@ fn a_filter_that_matches_nothing_costs_a_look_no_more_than_what_changed() {
             index.apply((1..=10).map(|number| trace(number, first + number)));
         }
         index.apply([trace(TRACES + 1 + round, TRACES + 100 * round + 99)].into_iter());
-        assert_eq!(look(&index, &mut viewed, &nothing), (vec![], vec![]));
+        assert_eq!(
+            viewer_changes(&index, &mut viewed, &nothing),
+            (vec![], vec![])
+        );
         let compared = viewed.comparisons - before;
         assert!(compared <= 21, "{compared}");
     }
@@ -279,24 +305,27 @@ fn a_list_that_becomes_shorter_is_filled_with_older_traces() {
     }
     // The newest two and the oldest two of the open traces.
     assert_eq!(
-        look(&index, &mut viewed, &running),
+        viewer_changes(&index, &mut viewed, &running),
         (vec![1, 2, 199, 200], vec![])
     );
     for trace in [1, 199, 200] {
         end(&index, trace, 1000 + u64::from(trace));
     }
     assert_eq!(
-        look(&index, &mut viewed, &running),
+        viewer_changes(&index, &mut viewed, &running),
         (vec![3, 197, 198], vec![1, 199, 200])
     );
     // A trace that starts is the newest. A trace with a new span after its end is open again.
     start(&index, 201, 2000);
     start(&index, 199, 2001);
     assert_eq!(
-        look(&index, &mut viewed, &running),
+        viewer_changes(&index, &mut viewed, &running),
         (vec![199, 201], vec![])
     );
-    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &running),
+        (vec![], vec![])
+    );
 }
 
 #[test]
@@ -314,16 +343,22 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
         ..TraceFilter::default()
     };
     let hour = 3_600_000_000_000;
-    assert_eq!(look(&index, &mut viewed, &lasting(hour)), (vec![], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &lasting(hour)),
+        (vec![], vec![])
+    );
     // The same viewer's update an hour later.
-    assert_eq!(look(&index, &mut viewed, &lasting(0)), (vec![1], vec![]));
+    assert_eq!(
+        viewer_changes(&index, &mut viewed, &lasting(0)),
+        (vec![1], vec![])
+    );
 }
 
 #[test]
 fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
     let trace = TraceChanges { trace: 1 };
     let key = StreamKey::new([1; 16]).unwrap();
-    let rebuilt = |only_root_tells, root_end: Option<u64>| {
+    let rebuilt = |requires_ended_root, root_end: Option<u64>| {
         let mut pending = PendingIndex::new(100);
         let before = [
             (1, trace.started(1, None, 1)),
@@ -335,7 +370,7 @@ fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
         let after = [(100, trace.started(4, Some(1), 100))].into_iter();
         let root = root_end.map(|at| (at, trace.ended(1, None, [1, at], SpanOutcome::Ok)));
         pending.apply(after.chain(root));
-        pending.assume_ended(only_root_tells, |span| span != [3; 8]);
+        pending.assume_ended(requires_ended_root, |span| span != [3; 8]);
         let index = TraceIndex::default();
         index.adopt(pending);
         index

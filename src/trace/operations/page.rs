@@ -162,10 +162,10 @@ mod tests {
 
     /// Returns the name, the count, the running spans and the states of the last runs of each
     /// operation.
-    fn told(page: &Json) -> Vec<(String, u64, u64, Vec<String>)> {
+    fn rows(page: &Json) -> Vec<(String, u64, u64, Vec<String>)> {
         let text = |value: &Json| value.as_str().unwrap().to_owned();
         let operations = page["operations"].as_array().unwrap().iter();
-        let told = operations.map(|one| {
+        let rows = operations.map(|one| {
             let last = one["last"].as_array().unwrap().iter();
             let states = last.map(|run| text(&run["state"])).collect();
             let number = |key: &str| one[key].as_u64().unwrap();
@@ -176,11 +176,11 @@ mod tests {
                 states,
             )
         });
-        told.collect()
+        rows.collect()
     }
 
     #[test]
-    fn an_operation_is_told_whole() {
+    fn an_operation_is_listed_whole() {
         const BEGIN: u64 = 1_800_000_000;
         let index = TraceIndex::default();
         let changes = TraceChanges { trace: 1 };
@@ -248,31 +248,31 @@ mod tests {
             // A repeated start opens nothing.
             apply(change(trace).started(1, None, 1));
         }
-        let told = || told(&page(&index, &OperationFilter::default(), 10, 100));
+        let rows = || rows(&page(&index, &OperationFilter::default(), 10, 100));
         let states = |states: &[(&str, usize)]| {
             let states = states.iter();
             let states = states.flat_map(|(state, count)| vec![(*state).to_owned(); *count]);
             states.collect::<Vec<_>>()
         };
         let row = |count, running, last| vec![("span1".to_owned(), count, running, last)];
-        assert_eq!(told(), row(0, 20, states(&[("running", 10)])));
+        assert_eq!(rows(), row(0, 20, states(&[("running", 10)])));
         apply(change(1).ended(1, None, [1, 2], SpanOutcome::Lost));
         apply(change(2).ended(1, None, [1, 2], SpanOutcome::Ok));
         let last = states(&[("lost", 1), ("ok", 1), ("running", 10)]);
-        assert_eq!(told(), row(1, 18, last));
+        assert_eq!(rows(), row(1, 18, last));
         // The lost span's own end arrives after all, and a lost span starts again.
         apply(change(1).ended(1, None, [1, 3], SpanOutcome::Cancelled));
         apply(change(3).ended(1, None, [1, 4], SpanOutcome::Lost));
         apply(change(3).started(1, None, 1));
         let last = states(&[("ok", 1), ("cancelled", 1), ("lost", 1), ("running", 10)]);
-        assert_eq!(told(), row(2, 18, last));
+        assert_eq!(rows(), row(2, 18, last));
         let gone: Vec<StreamKey> = (4..=20).map(|id| StreamKey::of_id([id; 16])).collect();
         index.forget(&gone);
         let last = states(&[("ok", 1), ("cancelled", 1), ("lost", 1), ("running", 1)]);
-        assert_eq!(told(), row(2, 1, last));
+        assert_eq!(rows(), row(2, 1, last));
         apply(change(3).ended(1, None, [1, 5], SpanOutcome::Panicked));
         let last = states(&[("ok", 1), ("cancelled", 1), ("panicked", 1)]);
-        assert_eq!(told(), row(3, 0, last));
+        assert_eq!(rows(), row(3, 0, last));
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
         }
         let names = |filter: &OperationFilter, limit| {
             let page = page(&index, filter, limit, 100);
-            let names = told(&page).into_iter().map(|(name, ..)| name);
+            let names = rows(&page).into_iter().map(|(name, ..)| name);
             (names.collect::<Vec<_>>(), page["more"].as_u64().unwrap())
         };
         let all = OperationFilter::default();

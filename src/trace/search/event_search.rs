@@ -141,7 +141,7 @@ impl<'a> EventSearch<'a> {
     }
 
     /// Searches one event.
-    pub(crate) fn look(&mut self, payload: &[u8]) {
+    pub(crate) fn scan(&mut self, payload: &[u8]) {
         let wanted: Vec<usize> = self
             .terms
             .iter()

@@ -185,7 +185,7 @@ async fn search(
     let mut search = EventSearch::new(&filter.search, open);
     let (key, first) = (StreamKey::of_id(candidate.id), candidate.first);
     let is_whole = read_events(log, (key, first), budget, |payload| {
-        search.look(payload);
+        search.scan(payload);
         search.is_decided()
     })
     .await?;
@@ -220,13 +220,13 @@ pub(crate) async fn named(
     Ok(found)
 }
 
-/// Calls `look` with the payloads of a trace that begins with the event `first`, until `look`
+/// Calls `visit` with the payloads of a trace that begins with the event `first`, until `visit`
 /// returns `true`. Returns whether it did, or whether the trace was read to its end.
 async fn read_events(
     log: &Log,
     (key, first): (StreamKey, u64),
     budget: &mut PageBudget,
-    mut look: impl FnMut(&[u8]) -> bool,
+    mut visit: impl FnMut(&[u8]) -> bool,
 ) -> Result<bool, Error> {
     let mut after = first.saturating_sub(1);
     while !budget.is_spent() {
@@ -238,7 +238,7 @@ async fn read_events(
         };
         match read {
             TailRead::Events(slices) => {
-                if look_at(&slices, key, budget, &mut look) {
+                if visit_slices(&slices, key, budget, &mut visit) {
                     return Ok(true);
                 }
                 after = slices.last().map_or(after, Slice::last);
@@ -246,7 +246,7 @@ async fn read_events(
             TailRead::Nothing(_) => return Ok(true),
             TailRead::Evicted(_) if log.is_in_memory() => {
                 let skipped = log.tail.skip_evicted(&[key], after, u64::MAX);
-                if look_at(&skipped.kept, key, budget, &mut look) {
+                if visit_slices(&skipped.kept, key, budget, &mut visit) {
                     return Ok(true);
                 }
                 after = skipped.to;
@@ -265,7 +265,7 @@ async fn read_events(
                 after = last.sequence.get();
                 budget.spend(events.len());
                 let mut own = events.iter().filter(|event| event.key == Some(key));
-                if own.any(|event| look(&event.payload)) {
+                if own.any(|event| visit(&event.payload)) {
                     return Ok(true);
                 }
             }
@@ -276,15 +276,15 @@ async fn read_events(
     Ok(false)
 }
 
-fn look_at(
+fn visit_slices(
     slices: &[Slice],
     key: StreamKey,
     budget: &mut PageBudget,
-    look: &mut impl FnMut(&[u8]) -> bool,
+    visit: &mut impl FnMut(&[u8]) -> bool,
 ) -> bool {
     let mut events = slices.iter().flat_map(Slice::events);
     events.any(|event| {
         budget.spend(1);
-        event.key() == Some(key) && event.with_payload(&mut *look)
+        event.key() == Some(key) && event.with_payload(&mut *visit)
     })
 }

@@ -119,7 +119,7 @@ fn found_in_events(query: &str) -> (bool, Json) {
     let verdict = search.verdict(&id.to_bytes(), &trace, Timestamp::default());
     let mut events = EventSearch::of_all(&search);
     for payload in &payloads {
-        events.look(payload);
+        events.scan(payload);
     }
     match events.decide(&verdict) {
         Ok(mut found) => {
@@ -177,7 +177,7 @@ fn an_excerpt_is_short_and_holds_what_was_found() {
     let search = Search::parse("STRASSE").unwrap();
     let mut events = EventSearch::of_all(&search);
     assert!(!events.is_decided());
-    events.look(event.to_string().as_bytes());
+    events.scan(event.to_string().as_bytes());
     assert!(events.is_decided());
     let verdict = SummaryVerdict::Open(vec![0]);
     let found = serde_json::to_value(events.decide(&verdict).unwrap()).unwrap();

@@ -92,10 +92,10 @@ impl InsideOfSpans {
         root: Option<[u8; 8]>,
         is_open: impl Fn([u8; 8]) -> bool,
     ) -> Option<&SpanProgress> {
-        let told = || self.spans.iter().filter(|known| known.progress.is_shown());
-        let of_root = told().find(|known| Some(known.span) == root);
+        let reporting = || self.spans.iter().filter(|known| known.progress.is_shown());
+        let of_root = reporting().find(|known| Some(known.span) == root);
         let of_open = || {
-            let open = told().filter(|known| is_open(known.span));
+            let open = reporting().filter(|known| is_open(known.span));
             open.max_by_key(|known| known.progressed)
         };
         of_root.or_else(of_open).map(|known| &known.progress)

@@ -82,12 +82,12 @@ pub(crate) struct Trace {
     pub(super) end: Timestamp,
     /// Most traces have one service.
     pub(super) service: Option<Service>,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) extras: Option<Box<TraceExtras>>,
 }
 
 /// Fields that few traces need.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rare {
+pub(super) struct TraceExtras {
     pub(super) services: Vec<Service>,
     pub(super) links: Vec<[u8; 16]>,
     evicted: EvictedEvents,
@@ -114,7 +114,7 @@ impl Trace {
             newest: Timestamp::default(),
             end: Timestamp::default(),
             service: None,
-            rare: None,
+            extras: None,
         }
     }
 
@@ -125,7 +125,7 @@ impl Trace {
         self.waiting = SmallSpanSet::default();
         self.lost = SmallSpanSet::default();
         self.service = None;
-        self.rare = None;
+        self.extras = None;
     }
 
     pub(crate) fn apply(&mut self, change: &SpanChange, sequence: u64) {
@@ -154,7 +154,7 @@ impl Trace {
                 }
                 if !was_lost {
                     self.count_new_span(change.span_id, start);
-                    self.tell_progress(change.span_id, sequence, start.progress.as_deref());
+                    self.record_progress(change.span_id, sequence, start.progress.as_deref());
                 }
                 return RunningChange::Opened;
             }
@@ -164,7 +164,7 @@ impl Trace {
                 message,
             } => {
                 let closed = self.end(change, start, *outcome);
-                self.tell_error(change.span_id, &start.name, message.as_deref());
+                self.record_error(change.span_id, &start.name, message.as_deref());
                 self.end_inside(change.span_id, sequence, (start, *outcome));
                 if let Some(closed) = closed {
                     return RunningChange::Closed(closed.operation);
@@ -189,26 +189,29 @@ impl Trace {
         if let Some(root) = self.root.as_mut().filter(|root| root.span_id == span_id) {
             root.update(update);
         }
-        self.tell_progress(span_id, sequence, update.progress.as_deref());
+        self.record_progress(span_id, sequence, update.progress.as_deref());
         let root = self.root_id();
         if let Some(fails) = update.fails {
-            let inside = &mut self.rare.get_or_insert_default().inside;
+            let inside = &mut self.extras.get_or_insert_default().inside;
             inside.set_failing(span_id, fails);
         }
         if update.awaiting != Awaiting::Unchanged {
-            let inside = &mut self.rare.get_or_insert_default().inside;
+            let inside = &mut self.extras.get_or_insert_default().inside;
             inside.set_awaiting(span_id, root, &update.awaiting);
         }
     }
 
     /// Stores the first error that has a message. A later end of the same span replaces that error,
     /// or removes it if the later end has no message.
-    fn tell_error(&mut self, span_id: [u8; 8], name: &Arc<str>, message: Option<&str>) {
-        let known = self.rare.as_ref().and_then(|rare| rare.error.as_ref());
+    fn record_error(&mut self, span_id: [u8; 8], name: &Arc<str>, message: Option<&str>) {
+        let known = self
+            .extras
+            .as_ref()
+            .and_then(|extras| extras.error.as_ref());
         if known.is_some_and(|known| known.span_id != span_id) || (known, message) == (None, None) {
             return;
         }
-        self.rare.get_or_insert_default().error = message.map(|message| TraceError {
+        self.extras.get_or_insert_default().error = message.map(|message| TraceError {
             span_id,
             name: Arc::clone(name),
             message: message.into(),
@@ -217,13 +220,18 @@ impl Trace {
 
     /// Returns the first error that has a message.
     pub(in crate::trace) fn error(&self) -> Option<&TraceError> {
-        self.rare.as_ref()?.error.as_ref()
+        self.extras.as_ref()?.error.as_ref()
     }
 
-    fn tell_progress(&mut self, span_id: [u8; 8], sequence: u64, progress: Option<&SpanProgress>) {
+    fn record_progress(
+        &mut self,
+        span_id: [u8; 8],
+        sequence: u64,
+        progress: Option<&SpanProgress>,
+    ) {
         let root = self.root_id();
         if let Some(progress) = progress {
-            let inside = &mut self.rare.get_or_insert_default().inside;
+            let inside = &mut self.extras.get_or_insert_default().inside;
             inside.progress(span_id, root, (sequence, progress));
         }
     }
@@ -237,10 +245,14 @@ impl Trace {
         let is_root = self.root_id() == Some(span_id);
         // A lost end may lack the updates of the span. The progress stored here is then newer.
         if is_root && outcome != SpanOutcome::Lost {
-            self.tell_progress(span_id, sequence, end.progress.as_deref());
+            self.record_progress(span_id, sequence, end.progress.as_deref());
         }
-        if let Some(rare) = self.rare.as_mut().filter(|_| !self.open.contains(span_id)) {
-            rare.inside.end(span_id, is_root);
+        if let Some(extras) = self
+            .extras
+            .as_mut()
+            .filter(|_| !self.open.contains(span_id))
+        {
+            extras.inside.end(span_id, is_root);
         }
     }
 
@@ -251,20 +263,20 @@ impl Trace {
     /// Returns the number of failed spans: ended ones, and open ones whose updates report a
     /// failure.
     pub(crate) fn errors(&self) -> u64 {
-        let rare = self.rare.as_ref();
-        self.ended_errors + rare.map_or(0, |rare| rare.inside.failing())
+        let extras = self.extras.as_ref();
+        self.ended_errors + extras.map_or(0, |extras| extras.inside.failing())
     }
 
     /// Returns the progress of the root, even after its end, or else of the open span that last
     /// reported any.
     pub(crate) fn progress(&self) -> Option<&SpanProgress> {
-        let inside = &self.rare.as_ref()?.inside;
+        let inside = &self.extras.as_ref()?.inside;
         inside.shown_progress(self.root_id(), |span| self.open.contains(span))
     }
 
     /// Returns the longest-lasting await point of an open span.
     pub(crate) fn awaiting(&self) -> Option<&AwaitPoint> {
-        self.rare.as_ref()?.inside.longest_await()
+        self.extras.as_ref()?.inside.longest_await()
     }
 
     /// Applies the end of a span. Returns the span's entry if it was open.
@@ -357,7 +369,7 @@ impl Trace {
     /// Stores the links to other traces. An end also has the links that were added after the start.
     fn add_links(&mut self, span: &SpanStart) {
         for link in &*span.links {
-            let links = &mut self.rare.get_or_insert_default().links;
+            let links = &mut self.extras.get_or_insert_default().links;
             if links.len() < LINKS_MAX && !links.contains(link) {
                 links.push(*link);
             }
@@ -411,8 +423,8 @@ impl Trace {
 
     /// Returns whether the span was treated as ended, and stops treating it so.
     fn was_assumed_ended(&mut self, span_id: [u8; 8]) -> bool {
-        let rare = self.rare.as_mut();
-        rare.is_some_and(|rare| rare.assumed_ended.remove(span_id))
+        let extras = self.extras.as_mut();
+        extras.is_some_and(|extras| extras.assumed_ended.remove(span_id))
     }
 
     /// Returns the spans that are open.
@@ -438,9 +450,9 @@ impl Trace {
             self.waiting.remove(*span);
             self.ended += 1;
             let is_root = self.root_id() == Some(*span);
-            let rare = self.rare.get_or_insert_default();
-            rare.inside.end(*span, is_root);
-            rare.assumed_ended.insert(*span);
+            let extras = self.extras.get_or_insert_default();
+            extras.inside.end(*span, is_root);
+            extras.assumed_ended.insert(*span);
             running.push(closed.operation);
         }
         running
@@ -454,7 +466,7 @@ impl Trace {
     /// Adds to the counts of spans and errors of a service. Services beyond the bound are not
     /// counted.
     fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
-        let more = self.rare.iter_mut().flat_map(|more| &mut more.services);
+        let more = self.extras.iter_mut().flat_map(|more| &mut more.services);
         let mut all = self.service.iter_mut().chain(more);
         if let Some(service) = all.find(|one| one.is_named(name)) {
             service.count(spans, errors);
@@ -465,29 +477,29 @@ impl Trace {
         if self.service.is_none() {
             self.service = Some(service);
         } else if self.services().count() < SERVICES_MAX {
-            self.rare.get_or_insert_default().services.push(service);
+            self.extras.get_or_insert_default().services.push(service);
         }
     }
 
     /// Returns how many events retention has removed from the trace.
     pub(crate) fn evicted(&self) -> EvictedEvents {
-        self.rare
+        self.extras
             .as_ref()
             .map_or_else(EvictedEvents::default, |more| more.evicted)
     }
 
     pub(crate) fn set_evicted(&mut self, evicted: EvictedEvents) {
-        self.rare.get_or_insert_default().evicted = evicted;
+        self.extras.get_or_insert_default().evicted = evicted;
     }
 
     /// Returns the services in the order in which they were first seen.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
-        let more = self.rare.iter().flat_map(|more| &more.services);
+        let more = self.extras.iter().flat_map(|more| &more.services);
         self.service.iter().chain(more)
     }
 
     pub(crate) fn is_linked_to(&self, trace_id: &[u8; 16]) -> bool {
-        let more = self.rare.as_ref();
+        let more = self.extras.as_ref();
         more.is_some_and(|more| more.links.contains(trace_id))
     }
 

@@ -259,7 +259,7 @@ fn a_panicked_span_counts_as_an_error_and_a_cancelled_one_does_not() {
 }
 
 #[test]
-fn a_start_that_is_told_twice_counts_once() {
+fn a_repeated_start_counts_once() {
     let trace = trace([
         CHANGE.started(1, None, 10),
         CHANGE.started(1, None, 10),
@@ -373,7 +373,7 @@ fn a_link_that_only_the_end_has_is_known() {
     for sequence in 2..=3 {
         trace.apply(&ended, sequence);
     }
-    let links = trace.rare.as_ref().map(|more| more.links.clone());
+    let links = trace.extras.as_ref().map(|more| more.links.clone());
     assert_eq!(links, Some(vec![[7; 16], [8; 16]]));
 }
 
@@ -399,7 +399,7 @@ fn what_a_trace_remembers_is_bounded() {
         (trace.total, trace.ended, trace.errors()),
         (100_000, 100_000, 100_000)
     );
-    let links = trace.rare.as_ref().map_or(0, |more| more.links.len());
+    let links = trace.extras.as_ref().map_or(0, |more| more.links.len());
     let remembered = (trace.services().count(), links, trace.lost.len());
     assert_eq!(remembered, (SERVICES_MAX, LINKS_MAX, LOST_MAX));
     assert_eq!(
@@ -506,7 +506,7 @@ fn twins_are_bounded_and_are_forgotten_when_their_ends_may_be_missed() {
 }
 
 #[test]
-fn the_start_that_an_end_says_replaces_what_the_start_said() {
+fn the_start_in_an_end_replaces_the_earlier_start() {
     use SpanOutcome::Ok;
     let text = |second: u64| format!("1970-01-01T00:00:{second:02}.000000000Z");
     // The start event has too late a start time. The end event corrects it.
@@ -582,7 +582,7 @@ fn progress(current: u64, total: Option<u64>) -> Option<Box<SpanProgress>> {
         .progress
 }
 
-fn told(span: u8, time: u64, progress: Option<Box<SpanProgress>>) -> SpanChange {
+fn progress_update(span: u8, time: u64, progress: Option<Box<SpanProgress>>) -> SpanChange {
     let update = SpanUpdate {
         progress,
         ..SpanUpdate::default()
@@ -596,7 +596,7 @@ fn shown(trace: &Trace) -> Json {
 }
 
 #[test]
-fn the_progress_is_that_of_the_root_else_of_the_span_that_told_last() {
+fn the_progress_is_that_of_the_root_else_of_the_span_that_reported_last() {
     let mut one = trace([
         CHANGE.started(1, None, 10),
         CHANGE.started(2, Some(1), 11),
@@ -610,26 +610,26 @@ fn the_progress_is_that_of_the_root_else_of_the_span_that_told_last() {
         shown(one)
     };
     assert_eq!(
-        then(&mut one, told(2, 12, progress(1, Some(9)))),
+        then(&mut one, progress_update(2, 12, progress(1, Some(9)))),
         json!([1, 9])
     );
     assert_eq!(
-        then(&mut one, told(3, 13, progress(5, None))),
+        then(&mut one, progress_update(3, 13, progress(5, None))),
         json!([5, null])
     );
     // A field that is not reported again stays.
     assert_eq!(
-        then(&mut one, told(2, 14, progress(2, None))),
+        then(&mut one, progress_update(2, 14, progress(2, None))),
         json!([2, 9])
     );
     let ended = |span, parent| CHANGE.ended(span, parent, [11, 15], SpanOutcome::Ok);
     assert_eq!(then(&mut one, ended(2, Some(1))), json!([5, null]));
     assert_eq!(
-        then(&mut one, told(1, 16, progress(7, Some(8)))),
+        then(&mut one, progress_update(1, 16, progress(7, Some(8)))),
         json!([7, 8])
     );
     assert_eq!(
-        then(&mut one, told(3, 17, progress(6, None))),
+        then(&mut one, progress_update(3, 17, progress(6, None))),
         json!([7, 8])
     );
     assert_eq!(then(&mut one, ended(3, Some(1))), json!([7, 8]));
@@ -641,11 +641,11 @@ fn the_progress_is_that_of_the_root_else_of_the_span_that_told_last() {
     assert_eq!(then(&mut one, root), json!([8, 8]));
     // An update of a span that is not open changes nothing.
     assert_eq!(
-        then(&mut one, told(1, 20, progress(1, None))),
+        then(&mut one, progress_update(1, 20, progress(1, None))),
         json!([8, 8])
     );
     assert_eq!(
-        then(&mut one, told(9, 20, progress(1, None))),
+        then(&mut one, progress_update(9, 20, progress(1, None))),
         json!([8, 8])
     );
 }
@@ -659,7 +659,7 @@ fn a_lost_end_keeps_the_progress_of_before() {
             start.progress = progress(0, Some(9));
         }
     }
-    let one = trace([start, told(1, 11, progress(4, None)), lost]);
+    let one = trace([start, progress_update(1, 11, progress(4, None)), lost]);
     assert_eq!(shown(&one), json!([4, 9]));
 }
 
@@ -762,13 +762,16 @@ fn a_running_trace_awaits_what_lasts_longest() {
 #[test]
 fn what_is_remembered_of_the_inside_is_bounded_and_the_root_stays() {
     let mut one = trace([CHANGE.started(1, None, 10)]);
-    one.apply(&told(1, 11, progress(7, None)), 2);
+    one.apply(&progress_update(1, 11, progress(7, None)), 2);
     for span in 2..=255 {
         one.apply(&CHANGE.started(span, Some(1), 12), span.into());
-        one.apply(&told(span, 12, progress(span.into(), None)), span.into());
+        one.apply(
+            &progress_update(span, 12, progress(span.into(), None)),
+            span.into(),
+        );
     }
     assert_eq!(shown(&one), json!([7, null]));
-    let remembered = one.rare.as_ref().unwrap().inside.len();
+    let remembered = one.extras.as_ref().unwrap().inside.len();
     assert_eq!(remembered, inside::SPANS_MAX);
 }
 
@@ -818,10 +821,10 @@ fn the_attributes_are_those_of_the_root_with_its_updates_and_at_last_those_of_it
 
 #[test]
 fn the_error_is_the_first_that_says_what_it_is_and_goes_with_its_span() {
-    let failed = |span, parent, said: &str| {
+    let failed = |span, parent, text: &str| {
         let mut change = CHANGE.ended(span, parent, [11, 12], SpanOutcome::Error);
         if let ChangeKind::Ended { message, .. } = &mut change.kind {
-            *message = SpanStart::message(said);
+            *message = SpanStart::message(text);
         }
         change
     };

@@ -212,7 +212,7 @@ trace a3a3a3a3 notify · shop · open for 1 m 00 s · 2 of 5 spans open
 }
 
 #[test]
-fn nothing_open_is_said() {
+fn a_program_without_open_spans_is_reported() {
     let text = text(&report(Vec::new()), 8192);
     assert_eq!(text, "Nothing is open · 2026-01-01 00:01:00 UTC\n");
 }

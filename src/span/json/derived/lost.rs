@@ -143,15 +143,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_end_says_what_was_said_since_the_start() {
+    fn a_lost_end_has_the_updates_since_the_start() {
         let started = br#"{"type":"started","traceId":"a","spanId":"b","parentSpanId":null,"name":"job","kind":"INTERNAL","process":"p","service":"shop","scope":"s","attributes":{"n":1,"keep":"x"},"timestamp":"T1","links":[{"traceId":"l"}]}"#;
         let mut updates = MergedUpdate::default();
         updates.add(br#"{"type":"updated","traceId":"a","spanId":"b","process":"p","name":"import","status":{"code":"OK"},"attributes":{"n":2},"timestamp":"T2","events":[{"name":"half"}]}"#);
         updates.add(br#"{"type":"updated","traceId":"a","spanId":"b","process":"p","attributes":{"big":"9007199254740993"},"attributeTypes":{"big":"int"},"awaiting":{"name":"redis"},"panic":{"message":"out of luck","location":"src/main.rs:7:5"},"timestamp":"T3","links":[{"traceId":"m"}]}"#);
-        let heard = Timestamp::from_nanos(1_000_000_000);
-        let lost = lost(started, Some(&updates), (LostReason::Dropped, heard)).unwrap();
+        let last_heard = Timestamp::from_nanos(1_000_000_000);
+        let lost = lost(started, Some(&updates), (LostReason::Dropped, last_heard)).unwrap();
         let expected = r#"{"type":"ended","traceId":"a","spanId":"b","parentSpanId":null,"name":"import","kind":"INTERNAL","process":"p","service":"shop","scope":"s","status":{"code":"ERROR","message":"lost: the end of the span was dropped by a full buffer"},"panic":{"message":"out of luck","location":"src/main.rs:7:5"},"attributes":{"n":2,"keep":"x","big":"9007199254740993"},"attributeTypes":{"big":"int"},"startTimestamp":"T1","timestamp":"1970-01-01T00:00:01.000000000Z","events":[{"name":"half"}],"links":[{"traceId":"l"},{"traceId":"m"}],"lost":{"reason":"dropped","lastHeard":"1970-01-01T00:00:01.000000000Z"}}"#;
         assert_eq!(str::from_utf8(&lost).unwrap(), expected);
-        assert_eq!(super::lost(&lost, None, (LostReason::Dropped, heard)), None);
+        assert_eq!(
+            super::lost(&lost, None, (LostReason::Dropped, last_heard)),
+            None
+        );
     }
 }

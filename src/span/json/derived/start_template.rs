@@ -165,7 +165,7 @@ fn is_verbatim(text: &[u8], keeps: impl Fn(&[u8]) -> bool) -> bool {
         return false;
     }
     let (mut escapes, mut hints) = (0, 0);
-    let mut look_at = |word: u64| {
+    let mut scan_word = |word: u64| {
         let [equals, colon] = SECRET_HINT_BYTES.map(|byte| byte_marks(word, byte));
         escapes |= control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\');
         hints |= equals | colon;
@@ -173,14 +173,14 @@ fn is_verbatim(text: &[u8], keeps: impl Fn(&[u8]) -> bool) -> bool {
     let (words, _) = text.as_chunks::<8>();
     if let Some(last) = text.last_chunk::<8>() {
         for word in words.iter().chain([last]) {
-            look_at(u64::from_le_bytes(*word));
+            scan_word(u64::from_le_bytes(*word));
         }
     } else {
         let mut word = [b' '; 8];
         for (byte, to) in text.iter().zip(&mut word) {
             *to = *byte;
         }
-        look_at(u64::from_le_bytes(word));
+        scan_word(u64::from_le_bytes(word));
     }
     escapes & HIGH == 0 && (hints & HIGH == 0 || keeps(text))
 }
