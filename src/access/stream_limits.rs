@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_free_again_when_its_stream_is_gone() {
+    fn a_permit_is_free_again_when_its_stream_is_gone() {
         let limits = Arc::new(StreamLimits::new(2, None));
         let one = limits.acquire(None).unwrap();
         let _two = limits.acquire(Some(at("192.0.2.1"))).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn no_address_takes_the_seats_of_others() {
+    fn no_address_takes_the_permits_of_others() {
         let limits = Arc::new(StreamLimits::new(100, Some(1)));
         let held = limits.acquire(Some(at("2001:db8::1"))).unwrap();
         assert!(

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::{io::ReadBuf, net::TcpStream};
 
 /// Number of peeked bytes. A request written by hand is shorter.
-const LOOKED_AT: usize = 2048;
+const PEEKED_BYTES: usize = 2048;
 
 /// Waits for the first bytes. If they begin a request that hyper cannot parse, returns the whole
 /// response.
@@ -21,7 +21,7 @@ pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let message = poll_fn(|cx| {
         // The buffer is on the stack of one poll. As a variable of the async function it would be
         // part of the connection's task, and each open connection would hold these 2 KiB.
-        let mut head = [0; LOOKED_AT];
+        let mut head = [0; PEEKED_BYTES];
         let mut head = ReadBuf::new(&mut head);
         ready!(stream.poll_peek(cx, &mut head))?;
         Poll::Ready(io::Result::Ok(unencoded_address(head.filled())))

@@ -78,7 +78,7 @@ impl BodyWriter {
             return Ok(());
         }
         let piece = Piece::Bytes(Bytes::from(std::mem::take(&mut self.out)));
-        self.hand_on(piece).await?;
+        self.send_piece(piece).await?;
         self.sent_at = Instant::now();
         Ok(())
     }
@@ -86,10 +86,10 @@ impl BodyWriter {
     /// Marks the body as complete.
     pub(crate) async fn finish(mut self) -> Result<(), ClientGone> {
         self.send().await?;
-        self.hand_on(Piece::End).await
+        self.send_piece(Piece::End).await
     }
 
-    async fn hand_on(&self, piece: Piece) -> Result<(), ClientGone> {
+    async fn send_piece(&self, piece: Piece) -> Result<(), ClientGone> {
         let sent = timeout(LiveSpans::TRACE_STALL_TIMEOUT, self.pieces.send(piece)).await;
         sent.map_err(|_elapsed| ClientGone)?
             .map_err(|_closed| ClientGone)

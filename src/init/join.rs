@@ -28,7 +28,7 @@ const TOKEN_BYTES: usize = 16;
 /// The time limit of each step of an announcement: connect, send, and answer.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the thread checks for a reader.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the end of the program waits for a first reader.
 const FIRST_READER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of the program waits until everything is read. A busy log of 64 MiB takes about that long.
@@ -196,7 +196,7 @@ fn wait_while(limit: Duration, is_waiting: impl Fn() -> bool) {
 fn repeat(live: &LiveSpans, stopping: &mpsc::Receiver<()>, announce: impl Fn()) {
     let streams = &live.shared.stream_limits;
     loop {
-        thread::park_timeout(LOOK_INTERVAL);
+        thread::park_timeout(CHECK_INTERVAL);
         let is_stopped = stopping.try_recv() != Err(mpsc::TryRecvError::Empty);
         if is_stopped || live.shared.parts.buffer().is_closed() {
             return;

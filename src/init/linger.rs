@@ -11,7 +11,7 @@ use crate::{error::Error, init::duration_text, live_spans::LiveSpans};
 /// The variable with the time that the page stays.
 const VARIABLE: &str = "LIVESPAN_LINGER";
 /// How often to check whether a viewer came or left.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a viewer may be away before it counts as gone. A browser that reloads the page is back within that time.
 const RETURN_TIME: Duration = Duration::from_secs(2);
 
@@ -69,7 +69,7 @@ impl Linger {
             } else if last_seen.is_some_and(|seen| seen.elapsed() >= RETURN_TIME) {
                 return;
             }
-            thread::park_timeout(LOOK_INTERVAL);
+            thread::park_timeout(CHECK_INTERVAL);
         }
     }
 }

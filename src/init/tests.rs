@@ -198,14 +198,14 @@ fn an_event_that_also_comes_from_an_appender_is_shown_once() {
         .with_log_processor(program.live.log_processor())
         .build();
     let appender = || Appender(logger_provider.logger("appender"));
-    let say = |what: &str| {
+    let emit = |what: &str| {
         for number in 0..3 {
             info!(number, "{what}");
         }
     };
     // The two layers may be in either order. An event that only one of them gets is shown by that one.
     let after = Registry::default().with(program.layer()).with(appender());
-    with_default(&Dispatch::new(after), || say("layer first"));
+    with_default(&Dispatch::new(after), || emit("layer first"));
     let before = Registry::default().with(appender()).with(program.layer());
     let line = line!() + 2;
     with_default(&Dispatch::new(before), || {
@@ -358,12 +358,12 @@ fn tasks_that_are_asked_for_are_those_of_the_spans() {
     with_default(&Dispatch::new(subscriber), || {
         let span = info_span!("work");
         span.in_scope(|| ());
-        let is_told = || {
+        let is_reported = || {
             let events = program.events();
             events.iter().any(|event| event["task"]["polls"] == 1)
         };
         let begun = Instant::now();
-        while !is_told() {
+        while !is_reported() {
             assert!(begun.elapsed() < PATIENCE, "the span is watched");
             thread::park_timeout(Duration::from_millis(5));
         }
@@ -627,18 +627,18 @@ fn a_program_that_logs_within_a_call_does_not_wait_for_ever() {
     let mut stdout = child.stdout.take().unwrap();
     let (done, is_done) = mpsc::channel();
     let reading = thread::spawn(move || {
-        let mut said = String::new();
-        stdout.read_to_string(&mut said).unwrap();
-        done.send(said).unwrap();
+        let mut output = String::new();
+        stdout.read_to_string(&mut output).unwrap();
+        done.send(output).unwrap();
     });
-    let said = is_done.recv_timeout(PATIENCE);
-    if said.is_err() {
+    let output = is_done.recv_timeout(PATIENCE);
+    if output.is_err() {
         child.kill().unwrap();
     }
     assert!(child.wait().unwrap().success());
     reading.join().unwrap();
-    let said = said.unwrap();
-    let said: Vec<&str> = said
+    let output = output.unwrap();
+    let output: Vec<&str> = output
         .lines()
         .filter_map(|line| line.strip_prefix('>'))
         .collect();
@@ -653,7 +653,7 @@ fn a_program_that_logs_within_a_call_does_not_wait_for_ever() {
     ];
     // A span that is being started has no status yet.
     let statuses = [("inner", "OK"), ("never entered", "OK"), ("outer", "OK")];
-    assert_eq!(said, [format!("{places:?}"), format!("{statuses:?}")]);
+    assert_eq!(output, [format!("{places:?}"), format!("{statuses:?}")]);
 }
 
 #[test]
@@ -699,10 +699,11 @@ fn a_thread_that_ends_may_say_so() {
         thread.join().unwrap();
     }
     let events = program.events();
-    let said = places(&events);
+    let logged = places(&events);
     assert_eq!(
-        said.iter()
-            .filter(|said| **said == ("first words", ""))
+        logged
+            .iter()
+            .filter(|logged| **logged == ("first words", ""))
             .count(),
         2
     );

@@ -114,9 +114,9 @@ mod tests {
         for line in &lines {
             block_on(target.dispatch(&EncodedEvent::new(line.as_str()).unwrap())).unwrap();
         }
-        let heard = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        block_on(live.end_process("p7f3k2aa", heard)).unwrap();
-        block_on(live.end_process("p7f3k2aa", heard)).unwrap();
+        let last_heard = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        block_on(live.end_process("p7f3k2aa", last_heard)).unwrap();
+        block_on(live.end_process("p7f3k2aa", last_heard)).unwrap();
         let all = payloads(&live, 3);
         assert_eq!(all[..2], lines);
         let ended: serde_json::Value = serde_json::from_str(&all[2]).unwrap();
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(live.status().head.sequence().get(), 3);
         let too_long = "p".repeat(LiveSpans::PROCESS_ID_BYTES_MAX + 1);
         assert!(
-            block_on(live.end_process(&too_long, heard))
+            block_on(live.end_process(&too_long, last_heard))
                 .unwrap_err()
                 .is_invalid()
         );

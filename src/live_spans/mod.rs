@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_told_before_one_is_waited_for_and_share_the_time_with_the_store() {
+    fn servers_are_signalled_before_one_is_waited_for_and_share_the_time_with_the_store() {
         let (release, released) = mpsc::channel();
         let hung = Hung {
             memory: MemoryEventStore::new(),
@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_that_is_lost_at_shutdown_ends_with_what_it_said() {
+    fn a_span_that_is_lost_at_shutdown_ends_with_its_updates() {
         let live = LiveSpans::builder().build().unwrap();
         let (provider, span) = changed_span(&live);
         provider.shutdown().unwrap();
@@ -556,7 +556,7 @@ mod tests {
 
     #[cfg(feature = "sqlite")]
     #[test]
-    fn a_span_of_a_program_that_died_ends_with_what_it_said() {
+    fn a_span_of_a_program_that_died_ends_with_its_updates() {
         let name = format!("livespan-lost-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();

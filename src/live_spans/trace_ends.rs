@@ -115,25 +115,25 @@ mod tests {
         live.target().flush(Duration::from_secs(60)).unwrap();
     }
 
-    type Told = Arc<Mutex<Vec<(u8, String, u64)>>>;
+    type ReportedEnds = Arc<Mutex<Vec<(u8, String, u64)>>>;
 
-    fn tell(live: &LiveSpans) -> Told {
-        let told = Told::default();
-        let into = Arc::clone(&told);
+    fn record_ends(live: &LiveSpans) -> ReportedEnds {
+        let reported = ReportedEnds::default();
+        let into = Arc::clone(&reported);
         live.on_trace_end(move |end| {
             let state = format!("{:?}", end.state());
             lock(&into).push((end.trace_id().to_bytes()[0], state, end.spans()));
         })
         .unwrap();
-        told
+        reported
     }
 
     #[test]
-    fn a_trace_is_told_when_its_last_span_has_ended() {
+    fn a_trace_is_reported_when_its_last_span_has_ended() {
         let live = LiveSpans::builder().build().unwrap();
         put(&live, [started(9, 1), ended(9, 1, SpanStatus::Ok)]);
         live.on_trace_end(|_| panic!("a function panics")).unwrap();
-        let told = tell(&live);
+        let reported = record_ends(&live);
         put(&live, [started(1, 1), started(1, 2), started(2, 1)]);
         put(&live, [ended(1, 1, SpanStatus::Ok)]);
         put(&live, [ended(2, 1, SpanStatus::Error("no".to_owned()))]);
@@ -147,11 +147,11 @@ mod tests {
         live.shutdown().unwrap();
         let expected = [(2, "Error", 1), (1, "Ok", 2), (3, "Ok", 1), (4, "Ok", 2)];
         let expected = expected.map(|(trace, state, spans)| (trace, state.to_owned(), spans));
-        let mut told = lock(&told).clone();
+        let mut reported = lock(&reported).clone();
         // If the worker processed the batch of the fourth trace in parts, the trace's first end was reported
         // separately.
-        told.retain(|end| *end != (4, "Ok".to_owned(), 1));
-        assert_eq!(told, expected);
+        reported.retain(|end| *end != (4, "Ok".to_owned(), 1));
+        assert_eq!(reported, expected);
         assert_eq!(live.shared.index.ends.dropped(), 0);
     }
 
@@ -180,8 +180,8 @@ mod tests {
         assert_eq!(live.shared.index.ends.dropped(), 7);
         drop(release);
         live.shutdown().unwrap();
-        let told = has_begun.iter().count();
-        assert_eq!(told, LiveSpans::TRACE_ENDS_MAX);
+        let reported = has_begun.iter().count();
+        assert_eq!(reported, LiveSpans::TRACE_ENDS_MAX);
     }
 
     #[test]

@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_as_told_and_stay_bounded() {
+    fn pauses_grow_as_configured_and_stay_bounded() {
         let pauses = |backoff| {
             let work = StepOptions::new("w")
                 .delay(Duration::from_secs(2))

@@ -242,8 +242,8 @@ mod tests {
             .unwrap();
         assert!(!child.status.success());
         let printed = String::from_utf8(child.stdout).unwrap();
-        let told = printed.lines().find_map(|line| line.strip_prefix('>'));
+        let output = printed.lines().find_map(|line| line.strip_prefix('>'));
         // The events `process`, `started` and `ended`.
-        assert_eq!(told, Some("3 stored"));
+        assert_eq!(output, Some("3 stored"));
     }
 }

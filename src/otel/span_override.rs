@@ -152,14 +152,14 @@ pub(crate) fn is_probe() -> bool {
 }
 
 /// Stores the sampler's decision and replaces it with `Drop`, so that no span is made.
-pub(crate) fn answer_probe(said: &mut SamplingResult) {
+pub(crate) fn answer_probe(sampling: &mut SamplingResult) {
     let result = ProbeResult {
-        is_sampled: said.decision == SamplingDecision::RecordAndSample,
-        trace_state: said.trace_state.clone(),
+        is_sampled: sampling.decision == SamplingDecision::RecordAndSample,
+        trace_state: sampling.trace_state.clone(),
     };
     SAMPLING.replace(NextSampling::Probed(result));
-    said.decision = SamplingDecision::Drop;
-    said.attributes.clear();
+    sampling.decision = SamplingDecision::Drop;
+    sampling.attributes.clear();
 }
 
 fn result(decision: SamplingDecision, trace_state: TraceState) -> SamplingResult {

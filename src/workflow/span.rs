@@ -344,7 +344,7 @@ impl StepSpan {
             progress.dropped_events = progress.dropped_events.saturating_add(1);
         }
         drop(progress);
-        reporter.tell(KeyValue::new(attributes::ATTEMPTS, attempt + 1));
+        reporter.report(KeyValue::new(attributes::ATTEMPTS, attempt + 1));
     }
 
     /// Sets an attribute of the span. Viewers see it at once. The span keeps the first 128 keys and counts further ones
@@ -364,7 +364,7 @@ impl StepSpan {
         }
         set(&mut progress.attributes, pair.clone());
         drop(progress);
-        reporter.tell(pair);
+        reporter.report(pair);
     }
 }
 
@@ -373,7 +373,7 @@ impl StepReporter {
         Some(lock(&self.progress)).filter(|progress| !progress.has_ended)
     }
 
-    fn tell(&self, change: KeyValue) {
+    fn report(&self, change: KeyValue) {
         let data = SpanData {
             attributes: vec![change],
             ..bare(&self.run, self.span_id)

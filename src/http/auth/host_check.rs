@@ -54,8 +54,8 @@ pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), H
 /// the proxy's address is known.
 fn check_peer(request: &Parts) -> Result<(), HttpError> {
     let extensions = &request.extensions;
-    let told = extensions.get::<ConnectInfo<SocketAddr>>();
-    let address = match (told, extensions.get::<Peer>()) {
+    let connect_info = extensions.get::<ConnectInfo<SocketAddr>>();
+    let address = match (connect_info, extensions.get::<Peer>()) {
         (Some(ConnectInfo(address)), _) => address.ip(),
         (None, Some(Peer(address))) => *address,
         (None, None) => return Ok(()),

@@ -39,7 +39,7 @@ impl PollTimes {
         }
         self.begun = Some(now);
         self.task.polling = Some((Timestamp::now(), thread_name()));
-        self.tell();
+        self.report();
     }
 
     /// Notes that the poll ends.
@@ -55,10 +55,10 @@ impl PollTimes {
         add(&mut task.busy_nanos, took);
         task.longest_poll_nanos = task.longest_poll_nanos.max(nanos(took));
         task.polling = None;
-        self.tell();
+        self.report();
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         self.slots.note(|changes| {
             changes.task = Some(self.task.clone());
             true

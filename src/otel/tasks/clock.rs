@@ -7,13 +7,13 @@ use crate::util::time::clock_nanos;
 /// Returns the nanoseconds since a fixed moment of this process. The result is never 0.
 #[inline]
 pub(super) fn monotonic_nanos(at: Instant) -> u64 {
-    let nanos = clock_nanos(&at).unwrap_or_else(|| nanos_since_first_look(at));
+    let nanos = clock_nanos(&at).unwrap_or_else(|| nanos_since_first_call(at));
     nanos.saturating_add(1)
 }
 
 /// Returns the nanoseconds since the first call.
 #[cold]
-fn nanos_since_first_look(at: Instant) -> u64 {
+fn nanos_since_first_call(at: Instant) -> u64 {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let since = at.saturating_duration_since(*ORIGIN.get_or_init(|| at));
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

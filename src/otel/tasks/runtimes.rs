@@ -50,12 +50,12 @@ impl WatchedRuntime {
             flavor: handle.runtime_flavor(),
             workers: Vec::new(),
         };
-        runtime.look(now);
+        runtime.sample(now);
         runtime
     }
 
     /// Reads the current numbers of all workers.
-    pub(super) fn look(&mut self, now: Instant) {
+    pub(super) fn sample(&mut self, now: Instant) {
         for number in 0..self.metrics.num_workers().min(WORKERS_MAX) {
             let numbers = numbers_of(&self.metrics, number);
             match self.workers.get_mut(number) {

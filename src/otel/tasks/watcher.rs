@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The time between two checks.
-pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 /// Upper bound on the spans that are watched at once. The polls of further spans are not reported.
 const SPANS_MAX: usize = 65_536;
 
@@ -80,9 +80,9 @@ fn run(registry: &Weak<TaskRegistry>) {
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     let mut watcher = Watcher::default();
     while let Some(registry) = registry.upgrade() {
-        watcher.look(&registry, Instant::now());
+        watcher.sample(&registry, Instant::now());
         drop(registry);
-        thread::park_timeout(LOOK_INTERVAL);
+        thread::park_timeout(SAMPLE_INTERVAL);
     }
 }
 
@@ -102,11 +102,11 @@ struct WatchedSpan {
 
 impl Watcher {
     /// Checks all spans and runtimes once.
-    pub(super) fn look(&mut self, registry: &TaskRegistry, now: Instant) {
+    pub(super) fn sample(&mut self, registry: &TaskRegistry, now: Instant) {
         let threads = running_threads();
-        self.look_at_runtimes(&threads, now);
+        self.sample_runtimes(&threads, now);
         let mut detector = BlockDetector::new(registry, &threads, &self.runtimes, now);
-        self.spans.retain_mut(|span| span.look(&mut detector));
+        self.spans.retain_mut(|span| span.sample(&mut detector));
         let room = SPANS_MAX.saturating_sub(self.spans.len());
         let new = mem::take(&mut *lock(&registry.new));
         self.spans.extend(
@@ -126,7 +126,7 @@ impl Watcher {
         }
     }
 
-    fn look_at_runtimes(&mut self, threads: &[Arc<WatchedThread>], now: Instant) {
+    fn sample_runtimes(&mut self, threads: &[Arc<WatchedThread>], now: Instant) {
         let handles: Vec<_> = threads
             .iter()
             .filter_map(|thread| thread.runtime())
@@ -144,14 +144,14 @@ impl Watcher {
             }
         }
         for runtime in &mut self.runtimes {
-            runtime.look(now);
+            runtime.sample(now);
         }
     }
 }
 
 impl WatchedSpan {
     /// Reports the span's polls, if they changed. Returns whether the span is still open.
-    fn look(&mut self, detector: &mut BlockDetector<'_>) -> bool {
+    fn sample(&mut self, detector: &mut BlockDetector<'_>) -> bool {
         let Some(polls) = self.polls.upgrade().filter(|polls| !polls.is_closed()) else {
             return false;
         };
@@ -160,7 +160,7 @@ impl WatchedSpan {
             slots.count_polls(&polls.counters);
             slots
         });
-        detector.look(&polls);
+        detector.check(&polls);
         if polls.counters.has_changed() {
             // The worker reads the counters when it takes the slot.
             slots.note(|_| true);
@@ -201,7 +201,7 @@ impl<'a> BlockDetector<'a> {
         }
     }
 
-    fn look(&mut self, polls: &SpanPolls) {
+    fn check(&mut self, polls: &SpanPolls) {
         let Some((begun, number)) = polls.counters.current_poll() else {
             return;
         };

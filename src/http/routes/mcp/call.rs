@@ -136,7 +136,7 @@ impl ToolCall<'_> {
         let begun = Instant::now();
         let waited = wait::wait(self.live, &filter, until, Duration::from_secs_f64(timeout)).await;
         let waited_for = begun.elapsed();
-        let (outcome, said) = match (waited, until) {
+        let (outcome, result_text) = match (waited, until) {
             (Waited::TimedOut, _) => ("timed_out", "Timed out: it has not happened"),
             (Waited::LogEnded, _) => (
                 "log_ended",
@@ -146,7 +146,10 @@ impl ToolCall<'_> {
             (Waited::Matched, WaitFor::Quiet { .. }) => ("matched", "Nothing happens any more"),
             (Waited::Matched, WaitFor::End(_)) => ("matched", "The trace has ended"),
         };
-        let head = format!("{said} ({:.1} s waited).\n", waited_for.as_secs_f64());
+        let head = format!(
+            "{result_text} ({:.1} s waited).\n",
+            waited_for.as_secs_f64()
+        );
         let is_found = waited == Waited::Matched && !matches!(until, WaitFor::Quiet { .. });
         let (text, traces, running) = if is_found {
             let found = found::find(self.live, &filter, (after, 20)).await;

@@ -153,8 +153,8 @@ impl RpcRequest {
         let meta = self.params.get("_meta");
         let version = meta.and_then(|meta| meta.get(VERSION_KEY)?.as_str());
         let version = version.unwrap_or_default();
-        let told = header("mcp-protocol-version");
-        compare("MCP-Protocol-Version", told, version)?;
+        let header_version = header("mcp-protocol-version");
+        compare("MCP-Protocol-Version", header_version, version)?;
         if version != STATELESS {
             return Err(unsupported(version));
         }

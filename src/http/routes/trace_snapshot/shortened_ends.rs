@@ -66,7 +66,7 @@ impl ShortenedEnds {
 /// the end from both.
 fn without_repetition(start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
     let begun: Vec<(&[u8], &[u8])> = json::fields(start).collect();
-    let said = |wanted: &[u8]| {
+    let start_field = |wanted: &[u8]| {
         let field = begun.iter().find(|(key, _)| *key == wanted);
         field.map(|(_, value)| *value)
     };
@@ -78,13 +78,13 @@ fn without_repetition(start: &[u8], end: &[u8]) -> Option<Vec<u8>> {
     for (key, value) in json::fields(end) {
         left.retain(|begun| *begun != key);
         if SHARED.contains(&key) {
-            if said(key) != Some(value) {
+            if start_field(key) != Some(value) {
                 return None;
             }
         } else if key == b"startTimestamp" {
-            is_same_start = said(b"timestamp") == Some(value);
+            is_same_start = start_field(b"timestamp") == Some(value);
         } else if key == b"attributes" {
-            let changed = changed_attributes(said(key)?, value)?;
+            let changed = changed_attributes(start_field(key)?, value)?;
             field(&mut out, key, &changed);
         } else {
             field(&mut out, key, value);
