@@ -68,8 +68,8 @@ impl FileCheck {
         })
     }
 
-    /// Returns the problem with the database of a store that only reads, if there is one: the path no longer leads to the
-    /// database, or the writer uses another path.
+    /// Returns the problem with the database of a store that only reads, if there is one: the path no longer leads to
+    /// the database, or the writer uses another path.
     pub(crate) fn problem_of_reader(&self) -> Option<String> {
         is_elsewhere(&self.path, self.data.id()).or_else(|| other_name(&self.path, &self.data))
     }
