@@ -1,5 +1,6 @@
 //! Tests of `SqliteEventStore`, one promise each.
 
+mod carried;
 mod child;
 mod conformance;
 mod damage;
