@@ -137,7 +137,9 @@ impl Sides {
     }
 
     fn finish(self) {
-        assert_nothing_dropped(&self.live, self.taken * SPANS);
+        if self.taken > 0 {
+            assert_nothing_dropped(&self.live, self.taken * SPANS);
+        }
         self.live.shutdown().expect("livespan stops");
     }
 }

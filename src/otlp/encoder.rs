@@ -18,7 +18,7 @@ use crate::{
         mapping::{SpanView, bare_start, end_fields, fields_of, implausible, is_empty, log_fields},
         queue::RequestQueue,
         recent::{KnownEnd, RecentEnds, RecentLogs, RepeatedLog, event_hash},
-        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace},
+        request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace, StoreResult},
         sender_activity::SenderActivity,
         senders::SharedSenders,
     },
@@ -31,6 +31,8 @@ use crate::{
 
 /// The batch size in bytes at which the worker stores the batch, even in the middle of a request.
 const BATCH_BYTES: usize = 512 * 1024;
+/// Spans or log records of a request up to which the task that waits for it frees it.
+const FREED_BY_TASK_MAX: usize = 1024;
 
 /// The worker's half of the receiver.
 #[derive(Debug)]
@@ -59,11 +61,11 @@ pub(crate) struct OtlpEncoder {
 struct Current {
     contents: Contents,
     received: Timestamp,
-    stored: oneshot::Sender<bool>,
+    stored: oneshot::Sender<StoreResult>,
     /// Whether the store rejected a part of the request.
     has_failed: bool,
     phase: EncodePhase,
-    _memory: MemoryShare,
+    memory: MemoryShare,
 }
 
 /// The state of a span before a batch changed it. It is restored if the store rejects the batch.
@@ -80,8 +82,9 @@ struct Before {
 
 #[derive(Debug)]
 struct Complete {
-    stored: oneshot::Sender<bool>,
+    stored: oneshot::Sender<StoreResult>,
     has_failed: bool,
+    request: Option<(Contents, MemoryShare)>,
 }
 
 /// The next step of a request. All starts come before all ends, so that no trace seems complete too
@@ -435,7 +438,7 @@ impl OtlpEncoder {
             stored: request.stored,
             has_failed: false,
             phase: EncodePhase::Starts(0),
-            _memory: request.memory,
+            memory: request.memory,
         })
     }
 
@@ -499,6 +502,8 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
         self.complete.push(Complete {
             stored: current.stored,
             has_failed: current.has_failed,
+            request: (current.contents.len() <= FREED_BY_TASK_MAX)
+                .then_some((current.contents, current.memory)),
         });
         RequestProgress::Complete
     }
@@ -514,7 +519,10 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
         self.uncommitted_logs.clear();
         for complete in self.complete.drain(..) {
             // The send fails if the request has stopped waiting.
-            let _receiver_gone = complete.stored.send(is_stored && !complete.has_failed);
+            let _receiver_gone = complete.stored.send(StoreResult {
+                is_stored: is_stored && !complete.has_failed,
+                _request: complete.request,
+            });
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
         decode::{DecodeError, DecodeLimits, Format, Signal, decode, gunzip},
         encoder::OtlpEncoder,
         queue::RequestQueue,
-        request::{Contents, ReceivedRequest, Rejected},
+        request::{Contents, ReceivedRequest, Rejected, StoreResult},
         senders::{OtlpReport, SharedSenders},
     },
     span::process::Processes,
@@ -61,7 +61,7 @@ pub(crate) struct Body {
 pub(crate) struct Accepted {
     pub(crate) rejected: Rejected,
     /// Receives whether the store has the events; `None` if there are none.
-    pub(crate) stored: Option<oneshot::Receiver<bool>>,
+    pub(crate) stored: Option<oneshot::Receiver<StoreResult>>,
 }
 
 /// The reason why a request was rejected as a whole.

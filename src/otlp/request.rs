@@ -34,9 +34,19 @@ pub(crate) struct ReceivedRequest {
     pub(crate) contents: Contents,
     pub(crate) received: Timestamp,
     /// Sends whether the store has all events of the request.
-    pub(crate) stored: oneshot::Sender<bool>,
+    pub(crate) stored: oneshot::Sender<StoreResult>,
     /// Held until the request is encoded.
     pub(crate) memory: MemoryShare,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct StoreResult {
+    /// Whether the store has all events.
+    pub(crate) is_stored: bool,
+    /// The request, unless it is large. Freeing it takes as long as decoding it half, so the task that waits does it: the
+    /// worker is what all senders wait for.
+    pub(crate) _request: Option<(Contents, MemoryShare)>,
 }
 
 /// The valid spans and log records of a request.
@@ -140,6 +150,11 @@ impl Contents {
             .get(place.scope)?;
         let record = scope_logs.log_records.get(place.record)?;
         Some((record, scope_logs.scope.as_ref()))
+    }
+
+    /// Returns the number of spans and log records.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len() + self.logs.len()
     }
 
     /// Returns the senders of the spans and of the log records. A sender of several may occur

@@ -159,6 +159,7 @@ struct Field<'a> {
 
 /// Removes one field from the beginning. Returns `None` at the end, or if the bytes are not a
 /// field.
+#[inline]
 fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
     let (key, rest) = take_varint(rest)?;
     let skip = |count: usize| rest.get(count..);
@@ -178,7 +179,16 @@ fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
     Some((key >> 3, Field { bytes, rest }))
 }
 
+/// Most numbers of fields and most lengths are one byte.
+#[inline]
 fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match bytes {
+        [byte @ 0..=0x7f, rest @ ..] => Some((u64::from(*byte), rest)),
+        _ => take_long_varint(bytes),
+    }
+}
+
+fn take_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * index);

@@ -20,6 +20,7 @@ use crate::{
         OtlpReceiver,
         decode::{Format, Signal},
         receiver::{self, Accepted, Receiver},
+        request::StoreResult,
     },
 };
 
@@ -184,11 +185,13 @@ pub(super) async fn decode(
 
 /// Waits until the store has the accepted data. So a response of success means that the data
 /// survives a restart of this program.
-pub(super) async fn wait_until_stored(stored: oneshot::Receiver<bool>) -> Result<(), OtlpError> {
+pub(super) async fn wait_until_stored(
+    stored: oneshot::Receiver<StoreResult>,
+) -> Result<(), OtlpError> {
     let patience: Duration = OtlpReceiver::STORE_TIMEOUT;
     match timeout(patience, stored).await {
-        Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) => Err(OtlpError::unavailable(
+        Ok(Ok(result)) if result.is_stored => Ok(()),
+        Ok(Ok(_refused)) => Err(OtlpError::unavailable(
             "the event store failed: send it again",
         )),
         Ok(Err(_)) => Err(OtlpError::unavailable("the event log has ended")),
