@@ -122,6 +122,11 @@ fn a_lost_wake_up_names_what_is_waited_for() {
          waits long: \"read back\" [ID] · bank · open for N s · awaits \"end of the writer\" for N s · idle, worked N % in N \
          poll · in trace ID"
     );
+    let no_problem_yet = ask(&hanging.url, "problems", &json!({"waits_s": 86_400}));
+    assert_eq!(
+        body(&no_problem_yet),
+        "No problem is known.\nNot told: N open span with an await of less than N d N h: ask `running`."
+    );
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
     for trace in &running.traces {
         problems.extend(open_problems(trace, query.nanos_min, now));
     }
+    let short_waits = count_short_waits(&running.traces, query.nanos_min);
     let is_restricted = query.filter.within.is_some();
     let index = &live.shared.index;
     let (mut traces, mut count) = index.failed(query.filter, query.after, TRACES_MAX);
@@ -77,11 +78,23 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
     ProblemsReport {
         now: now.text(),
         problems,
+        short_waits,
+        nanos_min: query.nanos_min,
         left_out,
         traces_left_out: (count - read) as u64,
         lost: (!is_restricted).then(|| LostEvents::of(log, query.after)),
         store_fails: !is_restricted && log.is_degraded(),
     }
+}
+
+/// Returns how many spans await something that does not take long enough to be a problem.
+fn count_short_waits(traces: &[RunningTrace], nanos_min: u64) -> u64 {
+    let spans = traces.iter().flat_map(|trace| &trace.spans);
+    let is_short = |span: &&SpanNow| {
+        let point = span.awaiting.as_ref();
+        span.state == SpanNowState::Running && point.is_some_and(|point| point.age < nanos_min)
+    };
+    spans.filter(is_short).count() as u64
 }
 
 /// Returns the problems of a trace's open spans, at most one per span.

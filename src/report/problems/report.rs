@@ -83,6 +83,11 @@ pub(crate) struct ProblemsReport {
     pub(super) now: String,
     /// The problems, by urgency of the kind, then newest first.
     pub(super) problems: Vec<Problem>,
+    /// Open spans that await something for less than `nanos_min`, which is no problem yet.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) short_waits: u64,
+    #[serde(skip)]
+    pub(super) nanos_min: u64,
     /// The number of problems that are not listed.
     pub(super) left_out: u64,
     /// The number of traces with failed or slow spans that were not read.
@@ -106,6 +111,14 @@ impl ProblemsReport {
             }
             text.push_str(&line);
             shown += 1;
+        }
+        if self.short_waits > 0 {
+            let spans = Plural(self.short_waits, "open span");
+            let time = Took(self.nanos_min);
+            let _fits = writeln!(
+                text,
+                "Not told: {spans} with an await of less than {time}: ask `running`."
+            );
         }
         let hidden = (self.problems.len() - shown) as u64 + self.left_out;
         if hidden > 0 {
