@@ -15,7 +15,7 @@ use tokio::runtime::{Handle, Id as RuntimeId};
 
 use crate::{
     span::event::TraceId,
-    testing::test_name::TestName,
+    testing::test_name::{self, CargoTarget, TestName},
     util::{sync::lock, time::Timestamp},
 };
 
@@ -37,7 +37,7 @@ const FIRST_FILE_AGE: Duration = if cfg!(test) {
 #[derive(Debug)]
 pub(super) struct ActiveTest {
     pub(super) name: TestName,
-    pub(super) file: PathBuf,
+    pub(super) target: CargoTarget,
     pub(super) begun: Instant,
     pub(super) begun_at: Timestamp,
     pub(super) trace: TraceId,
@@ -53,12 +53,21 @@ pub(super) struct ActiveTest {
     pub(super) process: u32,
 }
 
+impl ActiveTest {
+    /// Returns where its file stands. Most tests need none.
+    pub(super) fn file(&self) -> PathBuf {
+        test_name::folder().join(self.name.file(self.target))
+    }
+}
+
 /// A panic in a test, and the spans that were open at the time.
 #[derive(Clone, Debug)]
 pub(super) struct Panic {
     /// The place, the thread and the message of the panic.
     pub(super) text: String,
     pub(super) open: String,
+    /// Whether another subscriber was the default of the test's thread then, so that the file lacks what it got.
+    pub(super) is_hidden: bool,
 }
 
 /// The reports of a running test that `report_thread` makes.
@@ -91,7 +100,7 @@ struct ActiveTests {
     tests: Vec<Arc<ActiveTest>>,
     runtimes: HashMap<RuntimeId, Weak<ActiveTest>>,
     /// The traces of all tests of this process.
-    traces: HashSet<TraceId>,
+    traces: Vec<TraceId>,
 }
 
 static ACTIVE: Mutex<Option<ActiveTests>> = Mutex::new(None);
@@ -110,7 +119,7 @@ pub(super) fn begin(test: &Arc<ActiveTest>) {
     with_active(|active| {
         active.tests.push(Arc::clone(test));
         if active.traces.len() < TRACES_MAX {
-            active.traces.insert(test.trace);
+            active.traces.push(test.trace);
         }
         if let Ok(runtime) = Handle::try_current() {
             active.learn(runtime.id(), test);
@@ -135,9 +144,9 @@ pub(super) fn all() -> Vec<Arc<ActiveTest>> {
     with_active(|active| active.tests.clone())
 }
 
-/// Returns whether the trace belongs to a test.
-pub(super) fn is_trace_of_test(trace: TraceId) -> bool {
-    with_active(|active| active.traces.contains(&trace))
+/// Returns the traces of all tests of this process.
+pub(super) fn traces_of_tests() -> HashSet<TraceId> {
+    with_active(|active| active.traces.iter().copied().collect())
 }
 
 /// Returns the test with this trace.

@@ -6,7 +6,10 @@ use std::{
     fs::{self, File},
     io::{self, BufWriter, Write as _},
     path::Path,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -21,6 +24,7 @@ use crate::{
     testing::{
         active_test::{self, ActiveTest},
         test_log::{TestLog, test_log},
+        test_name,
     },
     trace::filter::TraceFilter,
     util::sync::lock,
@@ -34,7 +38,23 @@ const LOOKED_AT_MAX: usize = 10_000;
 /// How long the report waits until the log has the test's spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What is said when another subscriber got what the test did.
+const HIDDEN: &str = "note: a subscriber that was set after trace_test! got spans and events of this test. Set it before \
+                      trace_test!, and both get them.\n";
+
 static WRITING: Mutex<()> = Mutex::new(());
+/// Whether the folder of all files was there when the first test began, or this process has made it.
+static MAY_HAVE_FILES: AtomicBool = AtomicBool::new(false);
+
+/// Looks whether earlier runs have left files. If there is no folder, a test that passes need not look for its file.
+pub(super) fn look_for_files() {
+    MAY_HAVE_FILES.store(test_name::folder().is_dir(), Ordering::Relaxed);
+}
+
+/// Returns whether a file of an earlier run, or of this one, may be there.
+pub(super) fn may_have_files() -> bool {
+    MAY_HAVE_FILES.load(Ordering::Relaxed)
+}
 
 /// The reason for a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +95,7 @@ pub(super) fn open_text(test: &ActiveTest) -> String {
 /// starts has the same output, even if the test runner captures it.
 pub(super) fn report_to_test(test: &Arc<ActiveTest>, cause: FailureCause) {
     #[expect(clippy::print_stderr, reason = "a test fails, and this says why")]
-    let report = || eprint!("{}", report(test, cause, &test.file, write_file_here(test)));
+    let report = || eprint!("{}", report(test, cause, write_file_here(test)));
     on_own_thread(report);
 }
 
@@ -83,7 +103,7 @@ pub(super) fn report_to_test(test: &Arc<ActiveTest>, cause: FailureCause) {
 /// test's captured output only after the test.
 pub(super) fn report_to_process(test: &ActiveTest, cause: FailureCause) {
     test.is_reported.store(true, Ordering::Relaxed);
-    let report = report(test, cause, &test.file, write_file_here(test));
+    let report = report(test, cause, write_file_here(test));
     print(report.as_bytes()).unwrap_or_default();
 }
 
@@ -124,18 +144,20 @@ pub(super) fn write_file_here(test: &ActiveTest) -> io::Result<()> {
     let Some(log) = test_log() else {
         return Err(io::Error::other("there is no log"));
     };
-    if let Some(folder) = test.file.parent() {
+    let file = test.file();
+    if let Some(folder) = file.parent() {
+        MAY_HAVE_FILES.store(true, Ordering::Relaxed);
         fs::create_dir_all(folder)?;
     }
     flush(log);
     // Two threads may report the same test at the same time.
     let _writing = lock(&WRITING);
     // A reader of the file thus sees the old one or the new one, never a part.
-    let part = test.file.with_extension("html.part");
-    let mut file = BufWriter::new(File::create(&part)?);
-    write_to(&log.live, &traces_of(&log.live, test), &mut file)?;
-    file.into_inner()?;
-    fs::rename(&part, &test.file)
+    let part = file.with_extension("html.part");
+    let mut out = BufWriter::new(File::create(&part)?);
+    write_to(&log.live, &traces_of(&log.live, test), &mut out)?;
+    out.into_inner()?;
+    fs::rename(&part, &file)
 }
 
 /// Returns the test's trace, and the traces without a known test that began while it ran.
@@ -147,10 +169,10 @@ fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
         .page(&TraceFilter::default(), u64::MAX, LOOKED_AT_MAX, |at| {
             live.log().id(at)
         });
+    let of_tests = active_test::traces_of_tests();
     let others = page.traces.into_iter().filter_map(|(_, summary)| {
         let trace = TraceId::from_bytes(summary.id)?;
-        let is_other =
-            summary.start_timestamp() >= begun_at.as_str() && !active_test::is_trace_of_test(trace);
+        let is_other = summary.start_timestamp() >= begun_at.as_str() && !of_tests.contains(&trace);
         is_other.then_some(trace)
     });
     let mut traces = vec![test.trace];
@@ -158,7 +180,8 @@ fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
     traces
 }
 
-fn report(test: &ActiveTest, cause: FailureCause, file: &Path, written: io::Result<()>) -> String {
+fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> String {
+    let file = test.file();
     let panics = lock(&test.panics).clone();
     let after = test.begun.elapsed();
     let mut out = format!("\nlivespan: {} {}\n", test.name.as_str(), cause.text(after));
@@ -166,6 +189,9 @@ fn report(test: &ActiveTest, cause: FailureCause, file: &Path, written: io::Resu
         out.push_str("panic: ");
         out.push_str(&panic.text);
         out.push('\n');
+    }
+    if panics.iter().any(|panic| panic.is_hidden) {
+        out.push_str(HIDDEN);
     }
     let open = match (cause, panics.last()) {
         (FailureCause::Panic | FailureCause::Abort, Some(panic)) => panic.open.clone(),
@@ -177,7 +203,7 @@ fn report(test: &ActiveTest, cause: FailureCause, file: &Path, written: io::Resu
         out.push('\n');
     }
     let said = match written {
-        Ok(()) => writeln!(out, "replay: {}", address(file)),
+        Ok(()) => writeln!(out, "replay: {}", address(&file)),
         Err(error) => writeln!(
             out,
             "there is no replay: failed to write {}: {error}",

@@ -8,7 +8,7 @@ use std::{
     marker::PhantomData,
     mem, process,
     sync::{
-        Arc, Mutex, Once,
+        Arc, Mutex, Once, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -17,7 +17,7 @@ use std::{
 
 use opentelemetry::{
     Context, ContextGuard,
-    trace::{TraceContextExt as _, Tracer as _, TracerProvider as _},
+    trace::{TraceContextExt as _, Tracer as _},
 };
 
 use tracing::dispatcher::DefaultGuard;
@@ -32,7 +32,7 @@ use crate::{
         failure_report::{self, FailureCause},
         panics, report_thread,
         test_log::{TestLog, test_log},
-        test_name::{self, TestName},
+        test_name::{CargoTarget, TestName},
     },
     util::time::Timestamp,
 };
@@ -45,6 +45,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 #[must_use]
 pub struct TestOptions {
     inner_function: &'static str,
+    target: CargoTarget,
     limit: Option<Duration>,
     is_panic_expected: bool,
 }
@@ -52,11 +53,11 @@ pub struct TestOptions {
 impl TestOptions {
     /// The default options of a test. `here` is a function inside the test, whose type name
     /// contains the test's path.
-    pub fn of<F>(here: &F) -> Self {
-        let limit = env::var("LIVESPAN_TEST_LIMIT").ok();
+    pub fn of<F>(here: &F, target: CargoTarget) -> Self {
         Self {
             inner_function: type_name_of_val(here),
-            limit: limit.and_then(|limit| duration_text::parse(&limit)),
+            target,
+            limit: limit_of_all_tests(),
             is_panic_expected: false,
         }
     }
@@ -79,6 +80,21 @@ impl TestOptions {
         self.is_panic_expected = true;
         self
     }
+}
+
+/// Returns the limit of tests that have none. The environment is read once a process.
+fn limit_of_all_tests() -> Option<Duration> {
+    static LIMIT: OnceLock<Option<Duration>> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let limit = env::var("LIVESPAN_TEST_LIMIT").ok()?;
+        duration_text::parse(&limit)
+    })
+}
+
+/// Returns whether the file of every test is to be kept.
+fn keeps_each_file() -> bool {
+    static KEEPS: OnceLock<bool> = OnceLock::new();
+    *KEEPS.get_or_init(|| env::var_os("LIVESPAN_TEST_KEEP").is_some_and(|keep| keep == "1"))
 }
 
 /// Watches a test from [`trace_test!`](crate::trace_test) to the end of the test.
@@ -112,21 +128,16 @@ impl fmt::Debug for TestTrace {
 impl TestTrace {
     /// Begins the span of the test, on its thread.
     pub fn begin(options: TestOptions) -> Self {
-        let TestOptions {
-            inner_function,
-            limit,
-            is_panic_expected,
-        } = options;
-        let name = TestName::of(inner_function);
+        let name = TestName::of(options.inner_function);
         prepare();
         let log = test_log();
         // Installed after the log's hook, so that it sees the data that the log's hook has
         // recorded.
         panics::install_hook();
-        let watched = log.and_then(|log| Watched::new(name, log, limit));
+        let watched = log.and_then(|log| Watched::new(name, log, &options));
         Self {
             watched,
-            is_panic_expected,
+            is_panic_expected: options.is_panic_expected,
             _thread: PhantomData,
         }
     }
@@ -137,6 +148,7 @@ impl TestTrace {
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        failure_report::look_for_files();
         #[cfg(unix)]
         let watch = signals::start();
         #[cfg(not(unix))]
@@ -162,23 +174,23 @@ fn wait_until_log_runs(log: &TestLog) {
 }
 
 impl Watched {
-    fn new(name: TestName, log: &TestLog, limit: Option<Duration>) -> Option<Self> {
-        let tracer = log.provider.tracer("livespan::testing");
-        let span = tracer
+    fn new(name: TestName, log: &TestLog, options: &TestOptions) -> Option<Self> {
+        let span = log
+            .tracer
             .span_builder(format!("test {}", name.as_str()))
-            .start_with_context(&tracer, &Context::new());
+            .start_with_context(&log.tracer, &Context::new());
         let context = Context::new().with_span(span);
         let trace = context.span().span_context().trace_id().to_bytes();
         let test = Arc::new(ActiveTest {
-            file: test_name::folder().join(name.file()),
             name,
+            target: options.target,
             begun: Instant::now(),
             begun_at: Timestamp::now(),
             trace: TraceId::from_bytes(trace)?,
             context: context.clone(),
             panics: Mutex::default(),
             is_reported: AtomicBool::new(false),
-            due: Mutex::new(DueReports::new(limit)),
+            due: Mutex::new(DueReports::new(options.limit)),
             process: process::id(),
         });
         active_test::begin(&test);
@@ -240,11 +252,11 @@ impl Drop for TestTrace {
                 FailureCause::Panic
             };
             failure_report::report_to_test(&test, cause);
-        } else if env::var_os("LIVESPAN_TEST_KEEP").is_some_and(|keep| keep == "1") {
+        } else if keeps_each_file() {
             failure_report::write_file(&test).unwrap_or_default();
-        } else if !test.is_reported.load(Ordering::Relaxed) {
-            // Removes the file of an earlier failed run. Usually there is none.
-            fs::remove_file(&test.file).unwrap_or_default();
+        } else if !test.is_reported.load(Ordering::Relaxed) && failure_report::may_have_files() {
+            // Removes the file of an earlier failed run.
+            fs::remove_file(test.file()).unwrap_or_default();
         }
     }
 }

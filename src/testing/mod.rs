@@ -6,8 +6,8 @@
 //!
 //! - prints the open spans, oldest first: ages, await points, progress, last log lines, and the
 //!   panic;
-//! - writes `target/livespan/<crate>/<path of the test>.html`, which replays the test in any
-//!   browser.
+//! - writes `target/livespan/<package>/<path of the test>.html`, which replays the test in any
+//!   browser. The folder of an integration test has the test's name, too: `<package>.it`.
 //!
 //! ```
 //! # fn test() {
@@ -39,7 +39,10 @@ mod thread_context;
 #[cfg(test)]
 mod tests;
 
-pub use self::guard::{TestOptions, TestTrace};
+pub use self::{
+    guard::{TestOptions, TestTrace},
+    test_name::CargoTarget,
+};
 
 /// Watches a test. It must be the first line of the test.
 ///
@@ -66,7 +69,12 @@ macro_rules! trace_test {
     ($($option:ident $(= $value:tt)?),* $(,)?) => {
         let _livespan_test = $crate::testing::TestTrace::begin({
             fn here() {}
-            $crate::testing::TestOptions::of(&here)$(.$option($(stringify!($value))?))*
+            let target = $crate::testing::CargoTarget {
+                package: ::core::option_env!("CARGO_PKG_NAME"),
+                binary: ::core::option_env!("CARGO_BIN_NAME"),
+                temporary_folder: ::core::option_env!("CARGO_TARGET_TMPDIR"),
+            };
+            $crate::testing::TestOptions::of(&here, target)$(.$option($(stringify!($value))?))*
         });
     };
 }

@@ -16,7 +16,7 @@ use crate::{
     span::event::TraceId,
     testing::{
         active_test::{self, ActiveTest, Panic},
-        failure_report,
+        failure_report, test_log,
     },
     util::sync::lock,
 };
@@ -58,6 +58,7 @@ fn note(info: &PanicHookInfo<'_>) {
     let panic = Panic {
         text: text_of(info),
         open: failure_report::open_text(&test),
+        is_hidden: active_test::of_own_thread().is_some() && !test_log::is_shown_here(),
     };
     let count = {
         let mut panics = lock(&test.panics);

@@ -1,9 +1,18 @@
 //! The log that all tests of a process share. There is only one, because a log has a thread of its
 //! own and most tests pass. The first test creates it.
 
-use std::{env, sync::OnceLock, time::Duration};
+use std::{
+    env,
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
+use opentelemetry_sdk::trace::{IdGenerator, SdkTracerProvider};
 use tracing::{
     Dispatch,
     dispatcher::{self, DefaultGuard},
@@ -16,9 +25,9 @@ use crate::{
     error::Error,
     init::{environment, setup::layer_of},
     live_spans::LiveSpans,
-    otel::{LiveTracerProvider, panic_hook::panic_hook},
+    otel::{LiveTracer, panic_hook::panic_hook},
     testing::{
-        both_subscribers,
+        both_subscribers::{self, BothSubscribers},
         thread_context::{ResetTestContext, SetTestContext},
     },
 };
@@ -32,7 +41,8 @@ const PROCESSING_DELAY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct TestLog {
     pub(super) live: LiveSpans,
-    pub(super) provider: LiveTracerProvider,
+    /// Makes the spans of tests.
+    pub(super) tracer: LiveTracer,
     /// The subscriber whose spans and events are shown.
     dispatch: Dispatch,
 }
@@ -49,7 +59,9 @@ impl TestLog {
         let live = LiveSpans::builder()
             .processing_delay(PROCESSING_DELAY)
             .build()?;
-        let provider = SdkTracerProvider::builder().with_resource(environment::resource());
+        let provider = SdkTracerProvider::builder()
+            .with_resource(environment::resource())
+            .with_id_generator(TestIds::new());
         let provider = live.tracer_provider(provider);
         let layer = SetTestContext
             .and_then(layer_of(&live, &provider))
@@ -61,7 +73,7 @@ impl TestLog {
         panic_hook();
         Ok(Self {
             live,
-            provider,
+            tracer: provider.tracer("livespan::testing"),
             dispatch,
         })
     }
@@ -74,6 +86,49 @@ impl TestLog {
         // A thread whose default is explicitly `NoSubscriber` keeps that default.
         let is_wanted = !is_there && !current.is::<NoSubscriber>();
         is_wanted.then(|| dispatcher::set_default(&both_subscribers::both(&self.dispatch, current)))
+    }
+}
+
+/// Returns whether the default subscriber of this thread is ours, or there is none, as within a call of `tracing`.
+pub(super) fn is_shown_here() -> bool {
+    dispatcher::get_default(|current| {
+        current.downcast_ref::<SetTestContext>().is_some()
+            || current.is::<BothSubscribers>()
+            || current.is::<NoSubscriber>()
+    })
+}
+
+/// Makes ids that differ within the process. The SDK's generator seeds itself on each thread, and a test runner starts a
+/// thread for each test.
+#[derive(Debug)]
+struct TestIds(AtomicU64);
+
+impl TestIds {
+    fn new() -> Self {
+        Self(AtomicU64::new(
+            RandomState::new().hash_one(std::process::id()),
+        ))
+    }
+
+    /// Returns the next number of the SplitMix64 sequence, which repeats none.
+    fn next(&self) -> u64 {
+        let step = 0x9E37_79B9_7F4A_7C15;
+        let state = self.0.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        // Zero is no valid id.
+        (mixed ^ (mixed >> 31)).max(1)
+    }
+}
+
+impl IdGenerator for TestIds {
+    fn new_trace_id(&self) -> TraceId {
+        let id = (u128::from(self.next()) << 64) | u128::from(self.next());
+        TraceId::from_bytes(id.to_be_bytes())
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        SpanId::from_bytes(self.next().to_be_bytes())
     }
 }
 

@@ -11,6 +11,37 @@ use std::{
 /// Upper bound on the length of one part of a file's path, in bytes.
 const PART_BYTES_MAX: usize = 120;
 
+/// What Cargo says of the code that it compiles, in variables: which test program of which package has the test. Another
+/// build system sets none of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CargoTarget {
+    /// `CARGO_PKG_NAME`.
+    #[doc(hidden)]
+    pub package: Option<&'static str>,
+    /// `CARGO_BIN_NAME`, which only the code of a binary has.
+    #[doc(hidden)]
+    pub binary: Option<&'static str>,
+    /// `CARGO_TARGET_TMPDIR`, which only integration tests and benchmarks have.
+    #[doc(hidden)]
+    pub temporary_folder: Option<&'static str>,
+}
+
+impl CargoTarget {
+    /// Returns the folder of the test program's files. Test programs of one workspace may have the same crate name: those of
+    /// a library and its binary have it, and so have `tests/it.rs` of two packages.
+    fn folder(self, krate: &str) -> String {
+        let Some(package) = self.package else {
+            return file_part(krate);
+        };
+        let program = match (self.binary, self.temporary_folder) {
+            (Some(binary), _) => format!(".bin.{}", file_part(binary)),
+            (None, Some(_)) => format!(".{}", file_part(krate)),
+            (None, None) => String::new(),
+        };
+        file_part(package) + &program
+    }
+}
+
 /// The name of a test, with the crate before it: `shop::cart::charges_once`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TestName(String);
@@ -19,49 +50,51 @@ impl TestName {
     /// Returns the name of the test that contains the function with this type name, on the test's thread.
     pub(super) fn of(inner_function: &str) -> Self {
         let thread = thread::current();
+        if let Some(name) = Self::from(inner_function, thread.name()) {
+            return name;
+        }
         // With only one thread, the test runs on the main thread. In this case the runner has
         // started the process for this test alone.
-        let started_for = || {
-            let mut arguments = env::args().skip_while(|argument| argument != "--exact");
-            arguments.nth(1)
-        };
-        let of_thread = thread.name().map(str::to_owned).into_iter();
-        Self::from(
-            inner_function,
-            of_thread.chain(iter::once_with(started_for).flatten()),
-        )
+        let mut arguments = env::args().skip_while(|argument| argument != "--exact");
+        let started_for = arguments.nth(1);
+        Self::from(inner_function, started_for.as_deref())
+            .unwrap_or_else(|| Self(function_of(inner_function).to_owned()))
     }
 
-    /// A parametrized test has one function and several names, each of which begins with the
-    /// function's path.
-    fn from(inner_function: &str, named: impl Iterator<Item = String>) -> Self {
-        let function = inner_function
-            .strip_suffix("::here")
-            .unwrap_or(inner_function);
-        let function = function.trim_end_matches("::{{closure}}");
-        let Some((krate, path)) = function.split_once("::") else {
-            return Self(function.to_owned());
-        };
-        let mut named = named.filter(|name| {
-            let rest = name.strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        });
-        match named.next() {
-            Some(name) => Self(format!("{krate}::{name}")),
-            None => Self(function.to_owned()),
-        }
+    /// Returns the name if the runner calls the test so. A parametrized test has one function and
+    /// several names, each of which begins with the function's path.
+    fn from(inner_function: &str, named: Option<&str>) -> Option<Self> {
+        let function = function_of(inner_function);
+        let named = named?;
+        let krate = function.bytes().position(|byte| byte == b':')?;
+        let rest = named.strip_prefix(function.get(krate + 2..)?)?;
+        let is_named = rest.is_empty() || rest.starts_with("::");
+        is_named.then(|| Self([function, rest].concat()))
     }
 
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the path of the test's file, relative to the folder of all such files.
-    pub(super) fn file(&self) -> PathBuf {
-        let mut path: PathBuf = self.0.split("::").map(file_part).collect();
+    /// Returns the path of the test's file relative to the folder of all such files.
+    pub(super) fn file(&self, target: CargoTarget) -> PathBuf {
+        let mut parts = self.0.split("::");
+        let folder = target.folder(parts.next().unwrap_or_default());
+        let mut path: PathBuf = iter::once(folder).chain(parts.map(file_part)).collect();
         path.as_mut_os_string().push(".html");
         path
     }
+}
+
+/// Returns the path of the function around these inner ones, with the crate before it.
+fn function_of(inner_function: &str) -> &str {
+    let mut function = inner_function;
+    for inner in ["::here", "::{{closure}}"] {
+        while let Some(outer) = function.strip_suffix(inner) {
+            function = outer;
+        }
+    }
+    function
 }
 
 /// Returns a part of a name without characters that some file system or artifact upload rejects.
@@ -120,35 +153,34 @@ mod tests {
         for (function, named, expected) in [
             (
                 "shop::cart::charges::here",
-                vec!["cart::charges"],
-                "shop::cart::charges",
+                "cart::charges",
+                Some("shop::cart::charges"),
             ),
             (
                 "shop::cart::charges::{{closure}}::here",
-                vec!["cart::charges"],
-                "shop::cart::charges",
+                "cart::charges",
+                Some("shop::cart::charges"),
             ),
-            (
-                "shop::charges::here",
-                vec!["main", "charges"],
-                "shop::charges",
-            ),
+            ("shop::charges::here", "main", None),
             // A case of an `rstest` test.
             (
                 "shop::charges::here",
-                vec!["charges::case_1_cash"],
-                "shop::charges::case_1_cash",
+                "charges::case_1_cash",
+                Some("shop::charges::case_1_cash"),
             ),
             (
                 "shop::charges::{{closure}}::{{closure}}::here",
-                vec!["charges_twice"],
-                "shop::charges",
+                "charges_twice",
+                None,
             ),
-            ("shop::charges::here", vec![], "shop::charges"),
         ] {
-            let named = named.into_iter().map(str::to_owned);
-            assert_eq!(TestName::from(function, named).as_str(), expected);
+            let name = TestName::from(function, Some(named));
+            assert_eq!(name.as_ref().map(TestName::as_str), expected);
         }
+        assert_eq!(TestName::from("shop::charges::here", None), None);
+        // This thread is called as its test is, which is not the one that is asked for.
+        let other = TestName::of("shop::charges::{{closure}}::here");
+        assert_eq!(other.as_str(), "shop::charges");
     }
 
     #[test]
@@ -159,8 +191,41 @@ mod tests {
     }
 
     #[test]
+    fn two_test_programs_of_a_workspace_share_no_file() {
+        let library = CargoTarget {
+            package: Some("web-shop"),
+            ..CargoTarget::default()
+        };
+        let binary = CargoTarget {
+            binary: Some("web-shop"),
+            ..library
+        };
+        let integration = CargoTarget {
+            temporary_folder: Some("/build/tmp"),
+            ..library
+        };
+        let of_another_package = CargoTarget {
+            package: Some("bank"),
+            ..integration
+        };
+        for (name, target, expected) in [
+            ("web_shop::it::charges", library, "web-shop/it/charges.html"),
+            (
+                "web_shop::it::charges",
+                binary,
+                "web-shop.bin.web-shop/it/charges.html",
+            ),
+            ("it::charges", integration, "web-shop.it/charges.html"),
+            ("it::charges", of_another_package, "bank.it/charges.html"),
+        ] {
+            let file = TestName(name.to_owned()).file(target);
+            assert_eq!(file, Path::new(expected));
+        }
+    }
+
+    #[test]
     fn a_file_is_named_after_its_test_on_every_system() {
-        let file = |name: &str| TestName(name.to_owned()).file();
+        let file = |name: &str| TestName(name.to_owned()).file(CargoTarget::default());
         assert_eq!(
             file("shop::cart::charges"),
             Path::new("shop/cart/charges.html")

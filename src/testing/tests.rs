@@ -102,6 +102,17 @@ fn beside_scoped() {
 }
 
 #[test]
+#[ignore = "a test that fails with a subscriber that it has set too late"]
+fn beside_later() {
+    crate::trace_test!();
+    if is_child() {
+        let _scope = tracing::subscriber::set_default(printing());
+        info!("only the other is told");
+        panic!("card declined");
+    }
+}
+
+#[test]
 #[ignore = "a test that aborts"]
 fn aborting() {
     struct PanicsWhenDropped;
@@ -195,6 +206,10 @@ fn waiting() {
 
 fn wait_for_ever() {
     let _work = info_span!("waits for ever").entered();
+    block_for_ever();
+}
+
+fn block_for_ever() {
     let (_sender, receiver) = mpsc::channel::<()>();
     // Blocks for ever: the sender exists, but sends nothing.
     let _never = receiver.recv();
@@ -212,6 +227,80 @@ fn calm() {
 fn passing() {
     crate::trace_test!(limit = 1h);
     info_span!("fine").in_scope(|| info!("all is well"));
+}
+
+#[test]
+#[should_panic(expected = "card declined")]
+#[ignore = "a test that panics, as it should"]
+fn panicking_as_it_should() {
+    crate::trace_test!(should_panic);
+    let _work = info_span!("charge").entered();
+    panic!("card declined");
+}
+
+fn charge(card: u32) -> Result<(), String> {
+    let _work = info_span!("charge", card).entered();
+    if is_child() && card == 7 {
+        return Err("card declined".to_owned());
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "a test that returns Ok"]
+fn returning_ok() -> Result<(), String> {
+    crate::trace_test!();
+    charge(1)
+}
+
+#[test]
+#[ignore = "a test that returns an error"]
+fn returning_an_error() -> Result<(), String> {
+    crate::trace_test!();
+    charge(1)?;
+    charge(7)
+}
+
+/// Three tests that run at once, of which one aborts the process.
+mod together {
+    use std::sync::Barrier;
+
+    use super::{block_for_ever, info_span, is_child};
+
+    static ALL_ARE_OPEN: Barrier = Barrier::new(3);
+
+    #[test]
+    #[ignore = "a test that waits"]
+    fn first() {
+        crate::trace_test!();
+        if is_child() {
+            let _work = info_span!("first work").entered();
+            ALL_ARE_OPEN.wait();
+            block_for_ever();
+        }
+    }
+
+    #[test]
+    #[ignore = "a test that waits"]
+    fn second() {
+        crate::trace_test!();
+        if is_child() {
+            let _work = info_span!("second work").entered();
+            ALL_ARE_OPEN.wait();
+            block_for_ever();
+        }
+    }
+
+    #[test]
+    #[ignore = "a test that aborts the process"]
+    fn third() {
+        crate::trace_test!();
+        if is_child() {
+            let _work = info_span!("third work").entered();
+            ALL_ARE_OPEN.wait();
+            std::process::abort();
+        }
+    }
 }
 
 /// A folder for the files of one process.
@@ -244,8 +333,13 @@ impl Drop for ReplayFolder {
 }
 
 fn start(test: &str, folder: &ReplayFolder) -> Child {
+    start_with(test, &["--exact"], folder)
+}
+
+fn start_with(tests: &str, arguments: &[&str], folder: &ReplayFolder) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args([&format!("testing::tests::{test}"), "--exact", "--ignored"])
+        .args([&format!("testing::tests::{tests}"), "--ignored"])
+        .args(arguments)
         .env(CHILD, "1")
         .env("LIVESPAN_TEST_DIR", &folder.0)
         .env("RUST_BACKTRACE", "0")
@@ -430,6 +524,26 @@ fn a_subscriber_of_the_program_gets_what_it_got_without_us() {
 }
 
 #[test]
+fn a_test_whose_subscriber_was_set_too_late_says_so() {
+    let folder = ReplayFolder::new("later");
+    let output = start("beside_later", &folder).wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let name = "livespan::testing::tests::beside_later";
+    assert_eq!(
+        plain(&printed),
+        [
+            format!("livespan: {name} panicked after"),
+            "panic: card declined thread testing::tests::beside_later".to_owned(),
+            "note: a subscriber that was set after trace_test! got spans and events of this test. Set it before \
+             trace_test!, and both get them."
+                .to_owned(),
+            format!("trace \"test {name}\" · {} · open for s · 1 of 1 span open", program()),
+            format!("  \"test {name}\" s"),
+        ]
+    );
+}
+
+#[test]
 fn a_test_that_aborts_leaves_what_it_had() {
     let folder = ReplayFolder::new("aborting");
     let output = start("aborting", &folder).wait_with_output().unwrap();
@@ -580,17 +694,77 @@ fn a_test_that_was_to_panic_fails_when_it_does_not() {
 
 #[test]
 fn a_test_that_passes_prints_and_leaves_nothing() {
-    let folder = ReplayFolder::new("passing");
-    let file = folder.file("passing");
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(&file, "of a run that failed").unwrap();
-    let output = start("passing", &folder).wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-    assert!(
-        !String::from_utf8(output.stdout)
-            .unwrap()
-            .contains("livespan: ")
+    for test in ["passing", "panicking_as_it_should", "returning_ok"] {
+        let folder = ReplayFolder::new(test);
+        let file = folder.file(test);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "of a run that failed").unwrap();
+        let output = start(test, &folder).wait_with_output().unwrap();
+        assert!(output.status.success(), "{test}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{test}");
+        assert!(
+            !String::from_utf8(output.stdout)
+                .unwrap()
+                .contains("livespan: "),
+            "{test}"
+        );
+        assert!(!file.exists(), "{test}");
+    }
+}
+
+#[test]
+fn a_test_that_returns_an_error_leaves_its_file_if_that_is_wanted() {
+    let folder = ReplayFolder::new("error");
+    let file = folder.file("returning_an_error");
+    let output = start("returning_an_error", &folder)
+        .wait_with_output()
+        .unwrap();
+    assert_eq!((output.status.code(), file.exists()), (Some(101), false));
+    let keeping = Command::new(env::current_exe().unwrap())
+        .args(["testing::tests::returning_an_error", "--exact", "--ignored"])
+        .env(CHILD, "1")
+        .env("LIVESPAN_TEST_DIR", &folder.0)
+        .env("LIVESPAN_TEST_KEEP", "1")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap();
+    assert_eq!(keeping.status.code(), Some(101));
+    let name = "test livespan::testing::tests::returning_an_error";
+    assert_eq!(
+        spans(&file),
+        named([(name, "ok"), ("charge", "ok"), ("charge", "ok")])
     );
-    assert!(!file.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn each_test_that_runs_when_the_process_aborts_says_so_with_what_it_did_itself() {
+    let folder = ReplayFolder::new("together");
+    let child = start_with("together::", &["--test-threads", "3"], &folder);
+    let output = child.wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stderr).unwrap();
+    let mut reports: Vec<Vec<String>> = printed
+        .split("\nlivespan: ")
+        .skip(1)
+        .map(|report| plain(&format!("livespan: {report}")))
+        .collect();
+    reports.sort();
+    let report = |test: &str| {
+        let name = format!("livespan::testing::tests::together::{test}");
+        let program = program();
+        vec![
+            format!("livespan: {name} was running when the process aborted, after"),
+            format!("trace \"test {name}\" · {program} · open for s · 2 of 2 spans open"),
+            format!("  \"test {name}\" s"),
+            format!("    \"{test} work\" s"),
+        ]
+    };
+    let tests = ["first", "second", "third"];
+    assert_eq!(reports, tests.map(report));
+    for test in tests {
+        let name = format!("test livespan::testing::tests::together::{test}");
+        let work = format!("{test} work");
+        let shown = spans(&folder.file(&format!("together/{test}")));
+        assert_eq!(shown, named([(&name, "open"), (&work, "open")]));
+    }
 }

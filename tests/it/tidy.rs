@@ -730,7 +730,7 @@ fn nothing_is_printed_but_the_address_that_init_says_and_what_a_signal_asks_for(
         [
             "init::environment: drop(std::io::stderr().write_all(line.as_bytes()));",
             "report::signal: drop(io::stderr().lock().write_all(text.as_bytes()));",
-            "testing::failure_report: let report = || eprint!(\"{}\", report(test, cause, &test.file, write_file_here(test)));",
+            "testing::failure_report: let report = || eprint!(\"{}\", report(test, cause, write_file_here(test)));",
             "testing::failure_report: let stderr = io::stderr();",
         ]
     );
