@@ -43,7 +43,10 @@ fn main() {
     check(2, handover::what_is_taken_is_drained_before_the_end);
     check(2, handover::what_is_broken_off_is_counted);
     check(2, handover::a_flush_is_answered);
-    check(2, update_slots::each_change_is_told_once_and_before_the_end);
+    check(
+        2,
+        update_slots::each_change_is_reported_once_and_before_the_end,
+    );
     check(2, update_slots::the_worker_does_not_sleep_over_a_change);
     loom::model(bell::no_ring_is_lost);
 }

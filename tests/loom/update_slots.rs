@@ -50,7 +50,7 @@ impl Shared {
     fn work(&self) -> usize {
         self.buffer.attach_worker();
         let mut drain = Drain::new(&self.buffer);
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             let queued = mem::take(&mut *self.queue.lock());
             let cut = self.buffer.next_number();
@@ -59,12 +59,12 @@ impl Shared {
             for slot in queued {
                 let changes = slot.take().0;
                 assert!(!has_ended || changes == 0, "a change after the end");
-                told += changes;
+                reported += changes;
             }
             self.buffer.report_drained(cut, TurnResult::default());
             if has_ended {
                 self.buffer.report_finished();
-                return told;
+                return reported;
             }
             if self.queue.lock().is_empty() {
                 self.buffer.park_until_record(cut, LONG);
@@ -74,7 +74,7 @@ impl Shared {
 }
 
 /// The thread of the span changes it twice and ends it.
-pub(crate) fn each_change_is_told_once_and_before_the_end() {
+pub(crate) fn each_change_is_reported_once_and_before_the_end() {
     let shared = Shared::new();
     let host = {
         let shared = Arc::clone(&shared);

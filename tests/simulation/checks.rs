@@ -19,7 +19,7 @@ use crate::{
 
 /// A record that a task pushed or tried to push.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Pushed {
     pub(crate) site: usize,
     pub(crate) number: u64,
     pub(crate) class: RecordClass,
@@ -98,7 +98,7 @@ pub(crate) struct Verdict {
 
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    pub(crate) told: Vec<Told>,
+    pub(crate) pushes: Vec<Pushed>,
     pub(crate) flushed: Vec<Flushed>,
     pub(crate) answered: Vec<Answered>,
     pub(crate) readers: Vec<Reader>,
@@ -108,11 +108,11 @@ pub(crate) struct Outcome {
 /// The events of interest that a history can have, with the number of histories that had each. If
 /// the number is 0, the run proves nothing about that event.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Happened {
-    counts: [u64; HAPPENINGS.len()],
+pub(crate) struct Coverage {
+    counts: [u64; COVERED.len()],
 }
 
-const HAPPENINGS: [&str; 12] = [
+const COVERED: [&str; 12] = [
     "a full buffer",
     "a gap",
     "a gap with events that are kept beyond it",
@@ -127,7 +127,7 @@ const HAPPENINGS: [&str; 12] = [
     "a store that evicts events",
 ];
 
-impl Happened {
+impl Coverage {
     pub(crate) fn add(&mut self, other: Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
@@ -136,7 +136,7 @@ impl Happened {
 
     /// Returns the events of interest that no history had.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let counts = HAPPENINGS.iter().zip(self.counts);
+        let counts = COVERED.iter().zip(self.counts);
         counts
             .filter(|(_, count)| *count == 0)
             .map(|(name, _)| *name)
@@ -144,9 +144,9 @@ impl Happened {
     }
 }
 
-impl fmt::Display for Happened {
+impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, count) in HAPPENINGS.iter().zip(self.counts) {
+        for (name, count) in COVERED.iter().zip(self.counts) {
             writeln!(f, "{count:8}  {name}")?;
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Outcome {
         self.verdict.may_be_late && !self.verdict.was_idle
     }
 
-    pub(crate) fn happened(&self) -> Happened {
+    pub(crate) fn coverage(&self) -> Coverage {
         let seen = || self.readers.iter().flat_map(|reader| &reader.seen);
         let cuts = |reader: &Reader| {
             let begins = |seen: &&Seen| matches!(seen, Seen::Begins { .. });
@@ -210,9 +210,9 @@ impl Outcome {
         let [was_late, had_failed_read, had_evictions] = self.verdict.witnessed;
         let was_degraded = seen().any(|seen| matches!(seen, Seen::Degraded));
         let had = [
-            self.told
+            self.pushes
                 .iter()
-                .any(|told| told.pushed == Err(PushError::Full)),
+                .any(|push| push.pushed == Err(PushError::Full)),
             seen().any(|seen| matches!(seen, Seen::Gap(Gap::Evicted { .. }))),
             seen().any(is_partial),
             was_degraded,
@@ -225,16 +225,16 @@ impl Outcome {
             had_failed_read,
             had_evictions,
         ];
-        Happened {
+        Coverage {
             counts: had.map(u64::from),
         }
     }
 
     /// Describes the history, for finding the cause of a failure.
-    pub(crate) fn story(&self) -> String {
-        let mut story = String::new();
-        for told in &self.told {
-            let Told {
+    pub(crate) fn transcript(&self) -> String {
+        let mut transcript = String::new();
+        for push in &self.pushes {
+            let Pushed {
                 site,
                 number,
                 class,
@@ -242,31 +242,35 @@ impl Outcome {
                 began,
                 ended,
                 pushed,
-            } = told;
+            } = push;
             _ = writeln!(
-                story,
+                transcript,
                 "{began}-{ended} in {site}: record {number}, {class:?} {mood:?}: {pushed:?}"
             );
         }
         for reader in &self.readers {
-            _ = writeln!(story, "a reader in {} of {:?}", reader.site, reader.streams);
+            _ = writeln!(
+                transcript,
+                "a reader in {} of {:?}",
+                reader.site, reader.streams
+            );
             for seen in &reader.seen {
                 _ = match seen {
                     Seen::Event(event) => {
                         let payload = event.payload.escape_ascii();
-                        writeln!(story, "  {} {} {payload}", event.id, event.name)
+                        writeln!(transcript, "  {} {} {payload}", event.id, event.name)
                     }
                     Seen::Gap(Gap::Evicted { from, to, lost }) => {
-                        writeln!(story, "  gap {from} to {to}, {lost:?} lost")
+                        writeln!(transcript, "  gap {from} to {to}, {lost:?} lost")
                     }
-                    other => writeln!(story, "  {other:?}"),
+                    other => writeln!(transcript, "  {other:?}"),
                 };
             }
         }
-        _ = writeln!(story, "the log at the end:");
+        _ = writeln!(transcript, "the log at the end:");
         for event in self.verdict.kept.iter().flatten() {
             let payload = event.payload.escape_ascii();
-            _ = writeln!(story, "  {} {} {payload}", event.sequence, event.name);
+            _ = writeln!(transcript, "  {} {} {payload}", event.sequence, event.name);
         }
         let Verdict {
             heads,
@@ -276,10 +280,10 @@ impl Outcome {
             ..
         } = &self.verdict;
         _ = writeln!(
-            story,
+            transcript,
             "heads {heads:?}, {dropped:?} dropped, broken: {broken:?}, degraded: {is_degraded}"
         );
-        story
+        transcript
     }
 
     /// Returns all events that any reader saw. Asserts that all readers saw the same.
@@ -303,7 +307,7 @@ impl Outcome {
 
     /// Returns the sequences of the records that became events.
     fn numbers(&self, events: &Events) -> HashMap<u64, u64> {
-        let known: HashSet<u64> = self.told.iter().map(|told| told.number).collect();
+        let known: HashSet<u64> = self.pushes.iter().map(|push| push.number).collect();
         let mut numbers = HashMap::new();
         for (sequence, (name, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
             let number = number_of(name, payload).filter(|number| known.contains(number));
@@ -314,18 +318,18 @@ impl Outcome {
                 "record {number} is in the log twice"
             );
         }
-        for told in self
-            .told
+        for push in self
+            .pushes
             .iter()
-            .filter(|told| numbers.contains_key(&told.number))
+            .filter(|push| numbers.contains_key(&push.number))
         {
             assert_eq!(
-                told.pushed,
+                push.pushed,
                 Ok(()),
                 "record {} was refused, but is in the log",
-                told.number
+                push.number
             );
-            assert_eq!(told.mood, Mood::Event, "record {}", told.number);
+            assert_eq!(push.mood, Mood::Event, "record {}", push.number);
         }
         numbers
     }
@@ -333,8 +337,8 @@ impl Outcome {
     /// Returns the newest event that a log appended itself. Its readers need not get events that
     /// others append after the log's end.
     fn own_head(&self, site: usize, numbers: &HashMap<u64, u64>) -> u64 {
-        let own = self.told.iter().filter(|told| told.site == site);
-        own.filter_map(|told| numbers.get(&told.number).copied())
+        let own = self.pushes.iter().filter(|push| push.site == site);
+        own.filter_map(|push| numbers.get(&push.number).copied())
             .max()
             .unwrap_or_default()
     }
@@ -342,24 +346,24 @@ impl Outcome {
     /// Checks the order within one process: a record that was pushed before another has the lower
     /// sequence.
     fn check_order(&self, site: usize, numbers: &HashMap<u64, u64>) {
-        let in_log: BTreeMap<u64, &Told> = self
-            .told
+        let in_log: BTreeMap<u64, &Pushed> = self
+            .pushes
             .iter()
-            .filter(|told| told.site == site)
-            .filter_map(|told| Some((*numbers.get(&told.number)?, told)))
+            .filter(|push| push.site == site)
+            .filter_map(|push| Some((*numbers.get(&push.number)?, push)))
             .collect();
-        let mut latest: Option<&Told> = None;
-        for told in in_log.values() {
+        let mut latest: Option<&Pushed> = None;
+        for push in in_log.values() {
             if let Some(latest) = latest {
                 assert!(
-                    latest.began <= told.ended,
+                    latest.began <= push.ended,
                     "record {} was pushed before {}, but comes after it",
-                    told.number,
+                    push.number,
                     latest.number
                 );
             }
-            if latest.is_none_or(|latest| latest.began < told.began) {
-                latest = Some(told);
+            if latest.is_none_or(|latest| latest.began < push.began) {
+                latest = Some(push);
             }
         }
     }
@@ -399,14 +403,14 @@ impl Outcome {
 
     fn check_flushes(&self, numbers: &HashMap<u64, u64>) {
         for flushed in &self.flushed {
-            let before = |told: &&Told| told.site == flushed.site && told.ended < flushed.began;
-            for told in self.told.iter().filter(before) {
+            let before = |push: &&Pushed| push.site == flushed.site && push.ended < flushed.began;
+            for push in self.pushes.iter().filter(before) {
                 assert!(
                     numbers
-                        .get(&told.number)
+                        .get(&push.number)
                         .is_none_or(|place| *place <= flushed.published),
                     "record {} was flushed, but is not visible",
-                    told.number
+                    push.number
                 );
             }
         }
@@ -444,7 +448,8 @@ impl Outcome {
             return;
         };
         let mut announced = [0; 3];
-        let told: HashMap<u64, &Told> = self.told.iter().map(|told| (told.number, told)).collect();
+        let by_number: HashMap<u64, &Pushed> =
+            self.pushes.iter().map(|push| (push.number, push)).collect();
         let mut accounted = *dropped;
         for sequence in &kept {
             let (name, payload) = &events[sequence];
@@ -456,17 +461,17 @@ impl Outcome {
                 continue;
             }
             let number = number_of(name, payload).unwrap();
-            accounted[told[&number].class as usize] += 1;
+            accounted[by_number[&number].class as usize] += 1;
         }
         let mut expected = [0; 3];
-        for told in &self.told {
-            let counts = match told.pushed {
-                Ok(()) => told.mood != Mood::Nothing,
+        for push in &self.pushes {
+            let counts = match push.pushed {
+                Ok(()) => push.mood != Mood::Nothing,
                 Err(PushError::Full) => true,
                 Err(PushError::Closed) => false,
             };
-            if counts && told.class != RecordClass::Internal {
-                expected[told.class as usize] += 1;
+            if counts && push.class != RecordClass::Internal {
+                expected[push.class as usize] += 1;
             }
         }
         // Events that a store was appending at the end are counted as dropped, but may be kept.
@@ -483,11 +488,14 @@ impl Outcome {
             accounted, expected,
             "starts, ends, others: each is in the log or counted, once"
         );
-        let is_told = announced == *dropped
+        let is_reported = announced == *dropped
             || (self.verdict.ends_early
-                && announced.iter().zip(dropped).all(|(told, all)| told <= all));
+                && announced
+                    .iter()
+                    .zip(dropped)
+                    .all(|(reported, all)| reported <= all));
         assert!(
-            is_told,
+            is_reported,
             "{announced:?} starts, ends, other are announced, and {dropped:?} counted"
         );
     }
@@ -502,7 +510,7 @@ struct Place<'a> {
     /// Missing events up to here need not be announced.
     silent: u64,
     /// Missing events up to here were announced.
-    told: u64,
+    announced: u64,
     /// The number of events of the last gap that may still come, because they are kept beyond
     /// retention.
     pinned: Option<u64>,
@@ -515,7 +523,7 @@ impl<'a> Place<'a> {
             streams: &reader.streams,
             last: 0,
             silent: 0,
-            told: 0,
+            announced: 0,
             pinned: None,
             is_shared,
         }
@@ -534,7 +542,7 @@ impl<'a> Place<'a> {
                 Seen::Gap(_) | Seen::Degraded => {}
             }
         }
-        self.leave_gap();
+        self.close_gap();
         // If a shared store could not be read when the log ended, it may have more events. A reader
         // gets them when it reconnects.
         let mut news = seen.iter().rev();
@@ -550,7 +558,7 @@ impl<'a> Place<'a> {
             ResumePoint::Oldest => self.silent = oldest - 1,
             ResumePoint::Live => self.silent = head,
             // The reader resumes after its last event. Gaps after that event are announced again.
-            _ => (self.silent, self.told) = (0, 0),
+            _ => (self.silent, self.announced) = (0, 0),
         }
     }
 
@@ -565,8 +573,8 @@ impl<'a> Place<'a> {
             self.wants(event.key),
             "event {sequence} is of another stream"
         );
-        if sequence > self.told {
-            self.leave_gap();
+        if sequence > self.announced {
+            self.close_gap();
         } else if let Some(pinned) = &mut self.pinned {
             assert!(*pinned > 0, "event {sequence} was announced as gone");
             *pinned -= 1;
@@ -581,7 +589,7 @@ impl<'a> Place<'a> {
 
     /// Checks that every event before `next` was delivered or announced as gone.
     fn pass(&self, next: u64, events: &Events) {
-        let known = self.last.max(self.silent).max(self.told);
+        let known = self.last.max(self.silent).max(self.announced);
         let missing = (known + 1..next).find(|sequence| {
             events
                 .get(sequence)
@@ -596,14 +604,14 @@ impl<'a> Place<'a> {
     }
 
     fn miss(&mut self, from: u64, to: u64, lost: Option<u64>, events: &Events) {
-        self.leave_gap();
+        self.close_gap();
         assert!(from <= to, "a gap from {from} to {to}");
         self.pass(from, events);
         assert!(
-            from > self.told.max(self.last),
+            from > self.announced.max(self.last),
             "a gap is announced twice, from {from}"
         );
-        self.told = to;
+        self.announced = to;
         if self.streams.is_empty() {
             let came = |lost| (to + 1 - from).checked_sub(lost);
             self.pinned = lost.map(|lost| came(lost).expect("a gap is not larger than its range"));
@@ -611,12 +619,12 @@ impl<'a> Place<'a> {
     }
 
     /// Checks that every event of the last gap that was not counted as lost has come.
-    fn leave_gap(&mut self) {
+    fn close_gap(&mut self) {
         let left = self.pinned.take().unwrap_or(0);
         assert_eq!(
             left, 0,
             "events before {} were neither announced as gone nor delivered",
-            self.told
+            self.announced
         );
     }
 }

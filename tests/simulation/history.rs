@@ -16,7 +16,7 @@ use futures_core::Stream as _;
 use shuttle::thread::{self, JoinHandle};
 
 use crate::{
-    checks::{Answered, Flushed, Happened, Outcome, Reader, Seen, Told, Verdict},
+    checks::{Answered, Coverage, Flushed, Outcome, Pushed, Reader, Seen, Verdict},
     clock,
     engine::{
         encoder::RecordEncoder,
@@ -97,7 +97,7 @@ struct Run {
     /// The next stamp. Stamps order the observations.
     stamps: AtomicU64,
     numbers: AtomicU64,
-    told: Mutex<Vec<Told>>,
+    pushes: Mutex<Vec<Pushed>>,
     flushed: Mutex<Vec<Flushed>>,
     answered: Mutex<Vec<Answered>>,
 }
@@ -216,7 +216,7 @@ impl Run {
             heal,
             stamps: AtomicU64::default(),
             numbers: AtomicU64::default(),
-            told: Mutex::default(),
+            pushes: Mutex::default(),
             flushed: Mutex::default(),
             answered: Mutex::default(),
         })
@@ -249,7 +249,7 @@ impl Run {
             buf.put_slice(&[PLAIN, class as u8, mood as u8])?;
             buf.put_slice(&number.to_le_bytes())
         });
-        self.tell(Told {
+        self.record_push(Pushed {
             site,
             number,
             class,
@@ -260,8 +260,8 @@ impl Run {
         });
     }
 
-    fn tell(&self, told: Told) {
-        self.told.lock().unwrap().push(told);
+    fn record_push(&self, push: Pushed) {
+        self.pushes.lock().unwrap().push(push);
     }
 
     /// Dispatches like `SseTarget::dispatch`: waits for space, and then for the id.
@@ -289,7 +289,7 @@ impl Run {
             }
         });
         let was_taken = pushed.is_ok();
-        self.tell(Told {
+        self.record_push(Pushed {
             site,
             number,
             class: RecordClass::Other,
@@ -481,8 +481,8 @@ fn start(plan: &mut Plan) -> (Arc<Run>, Option<Kept>) {
     (Run::new(sites.collect(), heal), kept)
 }
 
-/// Plays the history of this seed. Prints it if `tells` is set. Panics if a promise is broken.
-pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
+/// Plays the history of this seed. Prints it if `is_verbose` is set. Panics if a promise is broken.
+pub(crate) fn play(seed: u64, is_eager: bool, is_verbose: bool) -> Coverage {
     let mut random = Random::new(!seed);
     let clock = clock::start(random.split());
     let begun = clock::now();
@@ -528,19 +528,19 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
         witnesses,
     };
     let outcome = Outcome {
-        told: std::mem::take(&mut run.told.lock().unwrap()),
+        pushes: std::mem::take(&mut run.pushes.lock().unwrap()),
         flushed: std::mem::take(&mut run.flushed.lock().unwrap()),
         answered: std::mem::take(&mut run.answered.lock().unwrap()),
         readers,
         verdict: run.verdict(kept, plan.end, &known),
     };
-    if tells {
-        println!("{}", outcome.story());
+    if is_verbose {
+        println!("{}", outcome.transcript());
     }
     outcome.check();
     assert!(
         time_max.is_none_or(|longest| passed < longest),
         "the history took {passed:?}: a task was not woken"
     );
-    outcome.happened()
+    outcome.coverage()
 }

@@ -63,7 +63,7 @@ use std::{
 
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
-use crate::{checks::Happened, schedule::Seeded};
+use crate::{checks::Coverage, schedule::Seeded};
 
 /// Default number of seeds.
 const SEEDS: u64 = 4000;
@@ -84,8 +84,8 @@ fn config() -> Config {
     config
 }
 
-/// Runs one seed. Prints the history if `tells` is set. Returns the broken promise as an error.
-fn run(seed: u64, tells: bool) -> Result<Happened, String> {
+/// Runs one seed. Prints the history if `is_verbose` is set. Returns the broken promise as an error.
+fn run(seed: u64, is_verbose: bool) -> Result<Coverage, String> {
     PANICS.take();
     let is_eager = seed % 2 == 1;
     let runner = Runner::new(Seeded::new(seed, is_eager), config());
@@ -93,11 +93,11 @@ fn run(seed: u64, tells: bool) -> Result<Happened, String> {
     let over = Arc::clone(&end);
     let played = panic::catch_unwind(AssertUnwindSafe(|| {
         runner.run(move || {
-            _ = over.set(history::play(seed, is_eager, tells));
+            _ = over.set(history::play(seed, is_eager, is_verbose));
         })
     }));
     match (played, end.get()) {
-        (Ok(_), Some(happened)) => Ok(*happened),
+        (Ok(_), Some(coverage)) => Ok(*coverage),
         (Ok(_), None) => Err("everybody waits, and nobody will wake them".to_owned()),
         // The last panic is the failure. Earlier ones are panics that the history causes on purpose.
         (Err(_), _) => Err(PANICS.take().pop().unwrap_or_default()),
@@ -106,26 +106,26 @@ fn run(seed: u64, tells: bool) -> Result<Happened, String> {
 
 /// Runs these seeds. Returns the first seed that fails and its reason, or the events of interest of
 /// all seeds.
-fn run_all(seeds: &Range<u64>, tells: bool) -> Result<Happened, (u64, String)> {
+fn run_all(seeds: &Range<u64>, is_verbose: bool) -> Result<Coverage, (u64, String)> {
     let next = AtomicU64::new(seeds.start);
     let run_some = || {
-        let mut all = Happened::default();
+        let mut all = Coverage::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 return Ok(all);
             }
-            let happened = run(seed, tells).map_err(|why| {
+            let coverage = run(seed, is_verbose).map_err(|why| {
                 next.store(seeds.end, Ordering::Relaxed);
                 (seed, why)
             })?;
-            all.add(happened);
+            all.add(coverage);
         }
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(run_some)).collect();
-        let mut all = Happened::default();
+        let mut all = Coverage::default();
         for worker in workers {
             all.add(worker.join().expect("a run returns its panics as errors")?);
         }
@@ -147,19 +147,19 @@ fn main() -> ExitCode {
     panic::set_hook(Box::new(|info| {
         PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
     }));
-    let (seeds, tells) = match argument("--seed") {
+    let (seeds, is_verbose) = match argument("--seed") {
         Some(seed) => (seed..seed + 1, true),
         None => (0..argument("--seeds").unwrap_or(SEEDS), false),
     };
-    match run_all(&seeds, tells) {
-        Ok(happened) if tells || happened.missing().is_empty() => {
-            println!("{happened}{} seeds passed", seeds.end - seeds.start);
+    match run_all(&seeds, is_verbose) {
+        Ok(coverage) if is_verbose || coverage.missing().is_empty() => {
+            println!("{coverage}{} seeds passed", seeds.end - seeds.start);
             ExitCode::SUCCESS
         }
-        Ok(happened) => {
+        Ok(coverage) => {
             println!(
-                "{happened}nothing is known of {:?}: more seeds",
-                happened.missing()
+                "{coverage}nothing is known of {:?}: more seeds",
+                coverage.missing()
             );
             ExitCode::FAILURE
         }

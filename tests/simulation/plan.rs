@@ -192,7 +192,7 @@ const FAULTS: [Fault; 6] = [
 ];
 const SHARED_FAULTS: [Fault; 6] = [
     Fault::Refuses,
-    Fault::KeepsUnheard,
+    Fault::KeepsUnacknowledged,
     Fault::Panics,
     Fault::IsLate,
     Fault::IsLate,

@@ -34,7 +34,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) enum Fault {
     Refuses,
     /// Keeps the events, but returns an error.
-    KeepsUnheard,
+    KeepsUnacknowledged,
     Panics,
     /// Is late, and then works.
     IsLate,
@@ -223,7 +223,7 @@ impl EventStore for ScriptedStore {
             Some(Fault::Refuses) => return Err(Error::store_failed("it refuses")),
             Some(Fault::Panics) => panic!("the store of a simulation panics"),
             Some(Fault::IsLate | Fault::IsLateAndRefuses) => sleep(PATIENCE * 3),
-            Some(Fault::EndsTheLog | Fault::KeepsUnheard) | None => {}
+            Some(Fault::EndsTheLog | Fault::KeepsUnacknowledged) | None => {}
         }
         if fault == Some(Fault::IsLateAndRefuses) {
             return Err(Error::store_failed("it refuses after a while"));

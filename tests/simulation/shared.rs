@@ -37,7 +37,7 @@ pub(crate) struct SharedStore {
     script: Arc<std::sync::Mutex<Script>>,
     /// A batch that is kept although its append returned an error. Also its first sequence, which
     /// the log does not know.
-    unheard: std::sync::Mutex<Option<(Vec<Vec<u8>>, Sequence)>>,
+    unacknowledged: std::sync::Mutex<Option<(Vec<Vec<u8>>, Sequence)>>,
     /// The number of interrupts, and how many of them each of the two waits has seen.
     interrupts: AtomicU64,
     heeded: [AtomicU64; 2],
@@ -61,7 +61,7 @@ pub(crate) fn shared(scripts: [Script; 2], tail: Retention) -> ([SharedStore; 2]
     let stores = scripts.map(|script| SharedStore {
         database: Arc::clone(&database),
         script,
-        unheard: std::sync::Mutex::default(),
+        unacknowledged: std::sync::Mutex::default(),
         interrupts: AtomicU64::default(),
         heeded: Default::default(),
         tail,
@@ -98,12 +98,12 @@ impl SharedStore {
         Box::pin(ready(Ok(self.page(&events, limit))))
     }
 
-    /// Waits until `look` finds something. Returns nothing if the time has passed or the wait is interrupted.
+    /// Waits until `poll` finds something. Returns nothing if the time has passed or the wait is interrupted.
     fn wait<T>(
         &self,
         who: usize,
         patience: Duration,
-        look: impl Fn(&[StoredEvent]) -> Vec<T>,
+        poll: impl Fn(&[StoredEvent]) -> Vec<T>,
     ) -> Result<Vec<T>, Error> {
         if self.fails() {
             return Err(Error::store_failed("it cannot be asked"));
@@ -111,7 +111,7 @@ impl SharedStore {
         let begun = Instant::now();
         let mut events = lock(&self.database.events);
         loop {
-            let found = look(&events);
+            let found = poll(&events);
             let interrupts = self.interrupts.load(Ordering::Relaxed);
             let is_interrupted = self.heeded[who].swap(interrupts, Ordering::Relaxed) < interrupts;
             let left = patience.saturating_sub(begun.elapsed());
@@ -155,7 +155,7 @@ impl EventStore for SharedStore {
             }
             // If a batch is appended again before the first append has returned, it would be kept
             // twice.
-            Some(Fault::KeepsUnheard) if time > PATIENCE => sleep(time),
+            Some(Fault::KeepsUnacknowledged) if time > PATIENCE => sleep(time),
             _ => {}
         }
         if fault == Some(Fault::IsLateAndRefuses) {
@@ -165,8 +165,10 @@ impl EventStore for SharedStore {
             .iter()
             .map(|record| record.payload().to_vec())
             .collect();
-        let unheard = self.unheard.lock().unwrap().take();
-        if let Some((_, first)) = unheard.filter(|(unheard, _)| *unheard == payloads) {
+        let unacknowledged = self.unacknowledged.lock().unwrap().take();
+        if let Some((_, first)) =
+            unacknowledged.filter(|(unacknowledged, _)| *unacknowledged == payloads)
+        {
             return Ok(first.into());
         }
         let mut events = lock(&self.database.events);
@@ -176,8 +178,8 @@ impl EventStore for SharedStore {
         drop(events);
         self.database.changed.notify_all();
         let first = Sequence::new(first);
-        if fault == Some(Fault::KeepsUnheard) {
-            *self.unheard.lock().unwrap() = Some((payloads, first));
+        if fault == Some(Fault::KeepsUnacknowledged) {
+            *self.unacknowledged.lock().unwrap() = Some((payloads, first));
             return Err(Error::store_failed("its answer is lost"));
         }
         Ok(first.into())
