@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Writes a message to standard error, after the program's name.
-pub(crate) fn say(message: &str) {
+pub(crate) fn print_message(message: &str) {
     drop(writeln!(io::stderr().lock(), "livespan: {message}"));
 }
 

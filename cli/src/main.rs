@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            console::say(&failure.to_string());
+            console::print_message(&failure.to_string());
             failure.code()
         }
     }

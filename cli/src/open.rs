@@ -135,7 +135,7 @@ async fn import(file: &Path) -> Result<LiveSpans, Failure> {
     }
     if let Some(left_out) = left_out {
         let message = format!("left out of {shown}: {left_out}");
-        console::say(&message);
+        console::print_message(&message);
         let note = left_out_note(&message, imported.events());
         let stored = live.encoded_target().dispatch_all(&note).await;
         stored.map_err(|error| failed(&error))?;

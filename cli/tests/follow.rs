@@ -62,9 +62,9 @@ fn assert_same_events(home: &Folder) {
     for (place, (theirs, ours)) in first.iter().zip(&second).enumerate() {
         let around = |events: &[Json]| {
             let near = place.saturating_sub(3)..(place + 4).min(events.len());
-            let said = events[near].iter();
-            let said = said.map(|event| format!("{} {}", event["type"], event["name"]));
-            said.collect::<Vec<_>>()
+            let lines = events[near].iter();
+            let lines = lines.map(|event| format!("{} {}", event["type"], event["name"]));
+            lines.collect::<Vec<_>>()
         };
         assert_eq!(
             ours,
@@ -79,12 +79,12 @@ fn assert_same_events(home: &Folder) {
 
 /// Returns a short text for each event.
 fn outline(file: &Path) -> Vec<String> {
-    let said = |event: &Json| match event["type"].as_str().unwrap() {
+    let line = |event: &Json| match event["type"].as_str().unwrap() {
         "gap" => format!("gap {}", event["lost"]),
         "ended" if event["lost"].is_object() => format!("lost {}", event["name"]),
         kind => format!("{kind} {}", event["name"]).replace(" null", ""),
     };
-    stored(file).iter().map(said).collect()
+    stored(file).iter().map(line).collect()
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn followed_log_that_is_killed_goes_on_where_it_was() {
 }
 
 #[test]
-fn log_that_began_anew_while_its_follower_was_down_is_told_as_a_gap() {
+fn log_that_began_anew_while_its_follower_was_down_is_reported_as_a_gap() {
     let home = Folder::new();
     let (first, url) = serve(&home, "127.0.0.1:0", &["--memory"]);
     send(&url, &[span(1, 0), open_span(2, 5)]);

@@ -140,11 +140,12 @@ fn a_program_goes_on_when_the_livespan_above_it_is_killed() {
     running.child.wait().unwrap();
     // The end of its input makes the program exit, which ends its output.
     drop(input);
-    let said = running.stdout.rest();
+    let output = running.stdout.rest();
     assert!(
-        said.iter()
+        output
+            .iter()
             .any(|line| line.contains("test result: ok. 1 passed")),
-        "{said:?}"
+        "{output:?}"
     );
 }
 

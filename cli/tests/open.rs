@@ -57,7 +57,7 @@ fn a_store_and_its_events_as_lines_are_shown() {
 }
 
 #[test]
-fn a_file_of_a_collector_is_shown_compressed_or_not_and_what_is_left_out_is_said() {
+fn a_file_of_a_collector_is_shown_compressed_or_not_and_omissions_are_reported() {
     let home = Folder::new();
     let span = r#"{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"import","startTimeUnixNano":"1795347540000000000","endTimeUnixNano":"1795347541000000000"}"#;
     let text = format!(

@@ -55,12 +55,12 @@ fn joins() {
         }
         "hang" => {
             let _span = tracing::info_span!("stuck").entered();
-            say(&format!("joined {}", guard.url()));
+            print_line(&format!("joined {}", guard.url()));
             drop(std::io::stdin().read_to_end(&mut Vec::new()));
         }
         "talk" => {
             let _span = tracing::info_span!("stuck").entered();
-            say(&format!("joined {}", guard.url()));
+            print_line(&format!("joined {}", guard.url()));
             for _line in std::io::stdin().lines() {
                 tracing::info_span!("said").in_scope(|| ());
             }
@@ -78,7 +78,7 @@ fn joins() {
     drop(guard);
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").unwrap();
     out.flush().unwrap();

@@ -65,7 +65,7 @@ pub(crate) async fn tail(options: TailOptions) -> Result<ExitCode, Failure> {
                 match printer.print_all(&mut frames, &mut open, &mut cursor).await {
                     Ended::Unread => return Ok(ExitCode::SUCCESS),
                     Ended::Shutdown => {
-                        console::say("the livespan has ended");
+                        console::print_message("the livespan has ended");
                         return Ok(ExitCode::SUCCESS);
                     }
                     Ended::Cut => {}

@@ -358,7 +358,7 @@ impl Follower {
     fn warn(&mut self, message: &str) {
         if !self.has_warned {
             self.has_warned = true;
-            console::say(message);
+            console::print_message(message);
         }
     }
 }

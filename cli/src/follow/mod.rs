@@ -140,7 +140,7 @@ impl Followers {
         };
         self.progress.positions.save_again();
         if !self.kept.has_warned.swap(true, Ordering::Relaxed) {
-            console::say(&format!(
+            console::print_message(&format!(
                 "failed to write {shown}: {problem}; after a crash, followed events may be stored twice"
             ));
         }

@@ -49,7 +49,8 @@ pub(super) struct Position {
     /// The processes whose events were read, except those that are gone.
     pub(super) processes: BTreeSet<String>,
     /// The time of the last frame, in milliseconds since 1970.
-    pub(super) heard: u64,
+    #[serde(rename = "heard")]
+    pub(super) last_frame_millis: u64,
     /// An id in our log. The other log's events up to `id` are stored at or before it, and the
     /// events after `id` are stored behind it.
     pub(super) here: Option<String>,
@@ -75,8 +76,8 @@ pub(super) struct JoinToken {
 
 impl Position {
     pub(super) fn last_heard(&self) -> SystemTime {
-        let heard = UNIX_EPOCH.checked_add(Duration::from_millis(self.heard));
-        heard.unwrap_or(UNIX_EPOCH)
+        let time = UNIX_EPOCH.checked_add(Duration::from_millis(self.last_frame_millis));
+        time.unwrap_or(UNIX_EPOCH)
     }
 }
 
@@ -110,7 +111,7 @@ impl Positions {
         let epoch = position.epoch.clone();
         self.lock().change(&epoch, |one| {
             *one = position;
-            one.heard = millis(SystemTime::now());
+            one.last_frame_millis = millis(SystemTime::now());
         });
     }
 
@@ -150,7 +151,7 @@ impl Positions {
     pub(super) fn set(&self, epoch: &str, id: &str, here: Option<EventId>) {
         self.lock().change(epoch, |position| {
             position.id = Some(id.to_owned());
-            position.heard = millis(SystemTime::now());
+            position.last_frame_millis = millis(SystemTime::now());
             if let Some(here) = here {
                 position.here = Some(here.to_string());
             }

@@ -31,7 +31,7 @@ use crate::{
 /// If no event arrives for this long, programs that joined have sent everything.
 const QUIET_TIME: Duration = Duration::from_secs(2);
 /// The interval at which the program checks whether a viewer has connected or left.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a viewer may be disconnected before it counts as gone. A browser that reloads the page
 /// is back by then.
 const RETURN_TIME: Duration = Duration::from_secs(2);
@@ -121,7 +121,7 @@ async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<()
     }
     let mut signals = Signals::listen()?;
     if options.keep {
-        console::say(&format!("{ended}; the page stays until Ctrl-C"));
+        console::print_message(&format!("{ended}; the page stays until Ctrl-C"));
         signals.next().await;
         return Ok(());
     }
@@ -135,10 +135,10 @@ async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<()
 
 /// Waits until a viewer has connected and the last one has left.
 async fn seen(live: &LiveSpans) {
-    let mut looks = interval(LOOK_INTERVAL);
+    let mut checks = interval(CHECK_INTERVAL);
     let mut last_seen = None;
     loop {
-        looks.tick().await;
+        checks.tick().await;
         if live.target().subscribers() > 0 {
             last_seen = Some(Instant::now());
         } else if last_seen.is_some_and(|seen| seen.elapsed() >= RETURN_TIME) {

@@ -53,7 +53,7 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     let invitation = listener::listen(followers.clone()).await?;
     let _published = invitations::publish(addresses.port(), &addresses.url(), &invitation)?;
     for note in addresses.notes() {
-        console::say(note);
+        console::print_message(note);
     }
     console::print(&format!("livespan dashboard: {}", addresses.page_url()?));
     let code = signals.next().await;
