@@ -13,7 +13,7 @@ use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
 use serde_json::json;
 
-use super::event_lines::{event, told, turn};
+use super::event_lines::{event, logged_lines, turn};
 use crate::{
     spans::live_provider::{GatedStore, Watched, provider_of},
     support::{block_on, until},
@@ -59,7 +59,10 @@ fn a_suspended_instance_that_is_cancelled_is_over() {
     let flows = orders(&watched.live);
     suspend(&flows);
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 3);
-    assert_eq!(told(&watched), [&SUSPENDED[..], &CANCELLED].concat());
+    assert_eq!(
+        logged_lines(&watched),
+        [&SUSPENDED[..], &CANCELLED].concat()
+    );
     assert_eq!(watched.open_spans(), 0);
     let events = watched.events();
     let started = event(&events, "started", "approval");
@@ -76,7 +79,7 @@ fn a_suspended_instance_that_is_cancelled_is_over() {
 }
 
 #[test]
-fn what_is_cancelled_is_told_once_whoever_tells_it_again() {
+fn a_cancellation_is_reported_once_however_often_it_is_requested() {
     let watched = Watched::new();
     let flows = orders(&watched.live);
     suspend(&flows);
@@ -84,7 +87,10 @@ fn what_is_cancelled_is_told_once_whoever_tells_it_again() {
     assert_eq!(block_on(flows.cancel("order-42", "again")).unwrap(), 0);
     suspend(&flows);
     assert_eq!(block_on(flows.cancel("order-43", REASON)).unwrap(), 0);
-    assert_eq!(told(&watched), [&SUSPENDED[..], &CANCELLED].concat());
+    assert_eq!(
+        logged_lines(&watched),
+        [&SUSPENDED[..], &CANCELLED].concat()
+    );
 }
 
 #[test]
@@ -110,7 +116,7 @@ fn ordinary_spans_of_the_trace_are_left_alone() {
         "cancelled charge",
         "ended query",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 #[test]
@@ -167,12 +173,12 @@ fn a_log_that_cannot_keep_it_says_so_and_may_be_asked_again() {
     // Memory still has the ends that readers got in the outage. After the outage, a gap announces
     // that the store lacks them, and the spans are ended as lost. The second cancellation then ends
     // the spans again, and the store has only these ends.
-    let mut told = told(&watched);
+    let mut lines = logged_lines(&watched);
     // The gap comes before or after the lost ends.
-    told[11..15].sort();
+    lines[11..15].sort();
     let lost = ["gap ", "lost Order", "lost approval", "lost confirm"];
     assert_eq!(
-        told,
+        lines,
         [&SUSPENDED[..], &CANCELLED, &lost, &CANCELLED].concat()
     );
     watched.live.shutdown().unwrap();
@@ -205,12 +211,15 @@ fn an_instance_of_a_process_that_is_gone_is_cancelled_from_its_file() {
     let watched = open();
     let flows = orders(&watched.live);
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 3);
-    assert_eq!(told(&watched), [&SUSPENDED[..], &CANCELLED].concat());
+    assert_eq!(
+        logged_lines(&watched),
+        [&SUSPENDED[..], &CANCELLED].concat()
+    );
 }
 
 #[cfg(feature = "redis")]
 #[test]
-fn an_instance_that_another_process_told_of_is_cancelled_here() {
+fn an_instance_of_another_process_is_cancelled_here() {
     use futures_util::StreamExt as _;
     use livespan::sse::Subscribe;
 

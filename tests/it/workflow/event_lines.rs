@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::spans::live_provider::Watched;
 
 /// Returns all events except those of processes, one short line each, in log order.
-pub(crate) fn told(watched: &Watched) -> Vec<String> {
+pub(crate) fn logged_lines(watched: &Watched) -> Vec<String> {
     lines(&watched.events())
 }
 

@@ -241,7 +241,7 @@ fn the_sampler_is_asked_once_for_each_instance() {
 }
 
 #[test]
-fn a_provider_without_the_generator_is_told_once_and_gets_nothing_more() {
+fn a_provider_without_the_generator_is_reported_once_and_gets_nothing_more() {
     let live = LiveSpans::builder().build().unwrap();
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder()

@@ -278,7 +278,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
 
     #[test]
-    fn every_span_is_told_once_whatever_crashes(
+    fn every_span_is_reported_once_whatever_crashes(
         root in node(),
         lives in prop::collection::vec(life(), 0..6),
     ) {

@@ -14,7 +14,7 @@ use livespan::{
 };
 use serde_json::json;
 
-use super::event_lines::{event, told, turn};
+use super::event_lines::{event, logged_lines, turn};
 use crate::{
     spans::live_provider::{GatedStore, Watched},
     support::{PATIENCE, block_on, until},
@@ -54,14 +54,14 @@ const WHOLE: [&str; 9] = [
 /// After a restart, `@oselvar/ssetarget` sends the root and finished steps again, and leaves the
 /// waiting step open for ever.
 #[test]
-fn a_replay_after_a_crash_tells_nothing_twice() {
+fn a_replay_after_a_crash_reports_nothing_twice() {
     let watched = Watched::new();
     {
         let wf = order(&watched);
         crash(async move { run(&wf, pending()).await });
     }
     block_on(run(&order(&watched), ready(())));
-    assert_eq!(told(&watched), WHOLE);
+    assert_eq!(logged_lines(&watched), WHOLE);
     assert_eq!(watched.open_spans(), 0);
 }
 
@@ -91,7 +91,7 @@ fn a_suspended_workflow_waits_and_says_what_for() {
         "waiting nap",
         "waiting Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let events = watched.events();
     let started = event(&events, "started", "nap");
     let until = &started["attributes"][attributes::SLEEP_UNTIL];
@@ -124,7 +124,7 @@ fn a_suspended_step_that_is_taken_up_again_works() {
         "running charge",
         "ended charge",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let events = watched.events();
     let started = &event(&events, "started", "charge")["timestamp"];
     assert_eq!(
@@ -141,11 +141,11 @@ fn work_that_goes_on_elsewhere_does_not_wait() {
         let mut suspended = pin!(wf.step(Step::new("charge").elsewhere(), pending::<()>()));
         assert!(turn(suspended.as_mut()).is_pending());
     }
-    assert_eq!(told(&watched), ["started charge"]);
+    assert_eq!(logged_lines(&watched), ["started charge"]);
 }
 
 #[test]
-fn an_engine_that_knows_when_it_replays_has_only_news_told() {
+fn an_engine_that_knows_when_it_replays_reports_only_news() {
     let watched = Watched::with(LiveSpans::builder().store(NullEventStore::new()));
     let turn_of = |answer: Option<()>, done: usize| {
         // The engine replays until there is a new result: the answer.
@@ -166,11 +166,11 @@ fn an_engine_that_knows_when_it_replays_has_only_news_told() {
     assert!(turn_of(Some(()), 1).is_ready());
     let mut expected = WHOLE.to_vec();
     expected.insert(5, "waiting Order");
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 #[test]
-fn an_end_that_was_lost_with_its_process_is_told_by_the_replay() {
+fn an_end_that_was_lost_with_its_process_is_reported_by_the_replay() {
     let watched = Watched::new();
     {
         // The engine kept the step's result, but died before the end was sent.
@@ -191,11 +191,11 @@ fn an_end_that_was_lost_with_its_process_is_told_by_the_replay() {
         "ended charge",
         "ended Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     // Events that are already in the log are not sent again.
     let wf = order(&watched).replaying(|| true);
     block_on(wf.run("Order", async { wf.step("charge", ready(())).await }));
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 /// The log keeps the first start and the first end of each span, whichever run reported it.
@@ -220,7 +220,7 @@ fn two_runs_of_one_instance_at_once_are_one_trace() {
         let _second = turn(second.as_mut());
         gate.set(round == 0);
     }
-    assert_eq!(told(&watched), WHOLE);
+    assert_eq!(logged_lines(&watched), WHOLE);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_run_that_is_dropped_after_another_ended_its_spans_changes_nothing() {
         assert!(turn(stale.as_mut()).is_pending());
         block_on(run(&other, ready(())));
     }
-    assert_eq!(told(&watched), WHOLE);
+    assert_eq!(logged_lines(&watched), WHOLE);
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn a_start_is_in_the_log_while_its_step_runs() {
     let wf = order(&watched);
     let mut run = pin!(run(&wf, pending()));
     assert!(turn(run.as_mut()).is_pending());
-    assert_eq!(told(&watched), WHOLE[..5]);
+    assert_eq!(logged_lines(&watched), WHOLE[..5]);
 }
 
 #[test]
@@ -324,11 +324,11 @@ fn a_durable_step_is_not_lost_when_its_provider_is_shut_down() {
         "waiting Order",
         "waiting charge",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 #[test]
-fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_tells_it() {
+fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_reports_it() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(
         LiveSpans::builder()
@@ -355,7 +355,7 @@ fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_tells_it() {
         gate.open();
     }
     let charge = |watched: &Watched| -> Vec<String> {
-        told(watched)
+        logged_lines(watched)
             .into_iter()
             .filter(|line| line.ends_with(" charge"))
             .collect()
@@ -395,8 +395,8 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
     ];
     let waits = ["waiting Order", "waiting approval"];
     // The log recovers open events after it is open.
-    until(|| told(&watched).len() >= 6);
-    assert_eq!(told(&watched), [&before[..], &waits[..]].concat());
+    until(|| logged_lines(&watched).len() >= 6);
+    assert_eq!(logged_lines(&watched), [&before[..], &waits[..]].concat());
     let wf = order(&watched);
     block_on(wf.run("Order", async {
         wf.step("charge", ready(())).await;
@@ -409,7 +409,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
         "ended Order",
     ];
     assert_eq!(
-        told(&watched),
+        logged_lines(&watched),
         [&before[..], &waits[..], &ends[..]].concat()
     );
     // Another process replays the workflow once more.
@@ -423,7 +423,7 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
         wf.step("charge", ready(())).await;
         wf.step("approval", ready(())).await;
     }));
-    assert_eq!(told(&watched).len(), 10);
+    assert_eq!(logged_lines(&watched).len(), 10);
     assert_eq!(
         watched.events().len(),
         events + 1,

@@ -22,7 +22,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{
     error_with_cause::Declined,
-    event_lines::{event, parent, told, turn},
+    event_lines::{event, logged_lines, parent, turn},
 };
 use crate::{spans::live_provider::Watched, support::block_on};
 
@@ -61,7 +61,7 @@ fn a_workflow_is_one_trace_with_nested_steps() {
         "ended ship",
         "ended Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     // `@oselvar/ssetarget` flattens nested steps.
     let events = watched.events();
     assert_eq!(parent(&events, "label"), "ship");
@@ -153,7 +153,7 @@ fn steps_say_what_they_do_and_what_they_wait_for() {
 
 /// `@oselvar/ssetarget` hides the attempts of a step.
 #[test]
-fn attempts_of_a_step_are_told_as_they_fail() {
+fn attempts_of_a_step_are_reported_as_they_fail() {
     let watched = Watched::new();
     let wf = order(&watched);
     let charge = |span: StepSpan| async move {
@@ -172,7 +172,7 @@ fn attempts_of_a_step_are_told_as_they_fail() {
         "updated charge",
         "ended charge",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let events = watched.events();
     let attempts: Vec<_> = events
         .iter()
@@ -247,7 +247,7 @@ impl AsRef<dyn Error> for Dressed {
 }
 
 #[test]
-fn a_failure_is_told_with_its_causes_in_whatever_form_it_comes() {
+fn a_failure_is_reported_with_its_causes_in_whatever_form_it_comes() {
     let watched = Watched::new();
     let wf = order(&watched);
     let declined = || Declined(io::Error::other("bank is closed"));
@@ -343,7 +343,7 @@ fn a_cancelled_run_ends_what_it_drops_as_cancelled() {
         "started refund",
         "cancelled refund",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let events = watched.events();
     let status = json!({"code": "ERROR", "message": "the customer left"});
     assert_eq!(event(&events, "ended", "Order")["status"], status);
@@ -389,7 +389,11 @@ fn children_of_a_hidden_step_hang_under_the_nearest_that_is_shown() {
     let events = watched.events();
     assert_eq!(parent(&events, "label"), "outer");
     assert_eq!(parent(&events, "query"), "outer");
-    assert!(!told(&watched).iter().any(|line| line.contains("internal")));
+    assert!(
+        !logged_lines(&watched)
+            .iter()
+            .any(|line| line.contains("internal"))
+    );
     // Hiding a span does not change any id.
     let id = |events| event(events, "started", "label")["spanId"].clone();
     assert_eq!(id(&events), id(&plain));
@@ -454,17 +458,17 @@ fn a_workflow_that_is_started_in_a_trace_links_to_it() {
 
 /// `@oselvar/ssetarget` calls the step before it sends the start.
 #[test]
-fn a_start_is_told_before_the_work_begins() {
+fn a_start_is_reported_before_the_work_begins() {
     let watched = Watched::new();
     let wf = order(&watched);
     let seen = Cell::new(false);
     let step = wf.step("charge", async {
-        let told = told(&watched);
-        seen.set(told == ["started charge"]);
-        assert_eq!(told, ["started charge"]);
+        let lines = logged_lines(&watched);
+        seen.set(lines == ["started charge"]);
+        assert_eq!(lines, ["started charge"]);
     });
     assert_eq!(
-        told(&watched),
+        logged_lines(&watched),
         [""; 0],
         "no event is sent before the first poll"
     );

@@ -23,7 +23,7 @@ use crate::{
     support::block_on,
     workflow::{
         error_with_cause::Declined,
-        event_lines::{event, parent, told},
+        event_lines::{event, logged_lines, parent},
     },
 };
 
@@ -119,7 +119,7 @@ fn a_retried_step_is_one_span_that_counts_its_attempts() {
         "ended flaky",
         "ended Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let ended = event(&watched.events(), "ended", "flaky");
     assert_eq!(ended["attributes"]["workflow.step.attempts"], 4);
     let retries = ended["events"].as_array().unwrap().iter();
@@ -130,7 +130,7 @@ fn a_retried_step_is_one_span_that_counts_its_attempts() {
 }
 
 #[test]
-fn a_step_that_fails_tells_what_caused_it_and_fails_its_instance() {
+fn a_step_that_fails_reports_its_cause_and_fails_its_instance() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
         let declined = || async { Err::<(), _>(Declined(io::Error::other("no funds"))) };
@@ -187,7 +187,7 @@ fn an_attempt_whose_time_is_up_is_dropped_and_tried_again() {
         "failed slow",
         "ended Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let status = json!({"code": "ERROR", "message": message});
     assert_eq!(event(&watched.events(), "ended", "slow")["status"], status);
 }
@@ -257,7 +257,7 @@ fn a_function_that_panics_leaves_nothing_waiting() {
         "cancelled both",
         "panicked Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn a_cancelled_instance_ends_whole_and_says_why() {
         "cancelled outer",
         "cancelled Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
     let events = watched.events();
     for name in ["approval", "outer", "Order"] {
         let status = json!({"code": "ERROR", "message": "changed my mind"});
@@ -325,7 +325,7 @@ fn a_step_that_loses_a_race_is_over_not_waiting() {
         "ended go on",
         "ended Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 /// Returns an engine whose workflow waits for its event.
@@ -347,7 +347,7 @@ fn what_still_runs_is_cancelled_with_its_engine() {
         tokio::task::yield_now().await;
         finished.abort();
         drop((finished.await, engine));
-        while told(&watched).last().unwrap() != "cancelled Order" {
+        while logged_lines(&watched).last().unwrap() != "cancelled Order" {
             tokio::task::yield_now().await;
         }
     });
@@ -358,7 +358,7 @@ fn what_still_runs_is_cancelled_with_its_engine() {
         "cancelled go",
         "cancelled Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn what_ends_with_its_runtime_is_not_shown_as_waiting() {
         "cancelled go",
         "cancelled Order",
     ];
-    assert_eq!(told(&watched), expected);
+    assert_eq!(logged_lines(&watched), expected);
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn an_instance_that_is_run_again_is_not_shown_twice() {
         }
     });
     let once = ["started Order", "started go", "ended go", "ended Order"];
-    assert_eq!(told(&watched), [once, once].concat());
+    assert_eq!(logged_lines(&watched), [once, once].concat());
 }
 
 #[test]
@@ -429,13 +429,13 @@ fn neither_the_log_nor_the_engine_grows_with_the_number_of_instances() {
 }
 
 #[test]
-fn a_step_is_told_before_its_work_begins() {
+fn a_step_is_reported_before_its_work_begins() {
     let watched = Arc::new(Watched::new());
     let seen = Arc::clone(&watched);
     let engine = Engine::builder(&watched.live).build("Order", move |wf: Instance, (): ()| {
         let seen = Arc::clone(&seen);
         async move {
-            wf.step("charge", || async { Ok::<_, String>(told(&seen)) })
+            wf.step("charge", || async { Ok::<_, String>(logged_lines(&seen)) })
                 .await
         }
     });
@@ -581,7 +581,7 @@ fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
         let engine = approved(&watched.live);
         block_on(async {
             engine.create_with_id("order-42", ()).unwrap();
-            while told(&watched).len() < before.len() {
+            while logged_lines(&watched).len() < before.len() {
                 tokio::task::yield_now().await;
             }
             // From here on, the log gets no more of its events, as if the process had been killed.
@@ -591,8 +591,8 @@ fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
     let watched = open();
     let lost = ["lost Order", "lost approval"];
     // The log recovers open events after it is open.
-    crate::support::until(|| told(&watched).len() >= before.len() + lost.len());
-    assert_eq!(told(&watched), [&before[..], &lost[..]].concat());
+    crate::support::until(|| logged_lines(&watched).len() >= before.len() + lost.len());
+    assert_eq!(logged_lines(&watched), [&before[..], &lost[..]].concat());
     assert_eq!(watched.open_spans(), 0);
     let events = watched.events();
     assert!(events.iter().all(|one| one["durable"].is_null()));
@@ -614,5 +614,5 @@ fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
         "ended Order",
     ];
     let whole = [&before[..], &lost[..], &anew[..]].concat();
-    assert_eq!(told(&watched), whole);
+    assert_eq!(logged_lines(&watched), whole);
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     spans::live_provider::Watched,
     support::block_on,
-    workflow::event_lines::{event, told},
+    workflow::event_lines::{event, logged_lines},
 };
 
 fn log() -> LiveSpans {
@@ -52,11 +52,11 @@ fn each_event_resumes_one_wait() {
         let id = engine.create(()).unwrap();
         for (event, number) in [("a", 1), ("a", 2), ("b", 3)] {
             tokio::task::yield_now().await;
-            lines.push(told(&watched).last().unwrap().clone());
+            lines.push(logged_lines(&watched).last().unwrap().clone());
             engine.send_event(&id, event, number).unwrap();
         }
         engine.finished(&id).await.unwrap();
-        lines.push(told(&watched).last().unwrap().clone());
+        lines.push(logged_lines(&watched).last().unwrap().clone());
     });
     let expected = ["waiting one", "waiting two", "waiting three", "ended Order"];
     assert_eq!(lines, expected);
@@ -86,7 +86,7 @@ fn a_wait_that_is_given_up_loses_no_event() {
         let id = engine.create(()).unwrap();
         tokio::task::yield_now().await;
         tokio::time::advance(Duration::from_secs(2)).await;
-        while !told(&watched).contains(&"failed short".to_owned()) {
+        while !logged_lines(&watched).contains(&"failed short".to_owned()) {
             tokio::task::yield_now().await;
         }
         engine.send_event(&id, "go", 7).unwrap();
