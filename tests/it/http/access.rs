@@ -170,7 +170,7 @@ async fn status_for(live: &LiveSpans, path: &str, peer: Option<&str>, host: &str
 }
 
 #[tokio::test]
-async fn a_mounted_router_refuses_other_machines_that_its_server_tells_of() {
+async fn a_mounted_router_refuses_other_machines_whose_address_its_server_passes() {
     let live = LiveSpans::builder()
         .allowed_hosts(["dev.example"])
         .build()
@@ -215,7 +215,7 @@ async fn a_mounted_router_refuses_other_machines_that_its_server_tells_of() {
 }
 
 #[tokio::test]
-async fn axum_tells_where_a_client_is() {
+async fn axum_passes_the_address_of_a_client() {
     let live = log();
     let app = axum::Router::new().nest_service("/live", live.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -298,7 +298,7 @@ async fn behind_tls_the_cookie_stays_there() {
 }
 
 #[tokio::test]
-async fn a_server_tells_its_operator_a_link() {
+async fn a_server_gives_its_operator_a_link() {
     let app = App::serve(secured(Auth::token("hush"))).await;
     let link = app.server.login_url().unwrap();
     assert!(
@@ -580,7 +580,7 @@ async fn a_ticket_key_that_is_shared_is_good_on_all_and_a_short_one_on_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_public_stream_is_never_looked_at_again() {
+async fn a_public_stream_is_never_checked_again() {
     let live = secured(Auth::public());
     let response = ask(&live, "/sse", &[]).await;
     let mut stream = Stream::of_body(response.into_body());

@@ -111,7 +111,7 @@ async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() 
 }
 
 #[tokio::test]
-async fn events_of_a_clock_that_jumps_are_valid_and_say_what_it_said() {
+async fn events_of_a_clock_that_jumps_are_valid_and_have_its_times() {
     let (app, _provider, ids) = jumped().await;
     let mut events = app.stream("/sse?type=ended").await;
     for (id, (name, start, end)) in ids.iter().zip(jumps()) {
@@ -126,8 +126,8 @@ async fn events_of_a_clock_that_jumps_are_valid_and_say_what_it_said() {
         }
         // A time before 1970 is reported as 1970.
         let is_back = end.max(UNIX_EPOCH) < start.max(UNIX_EPOCH);
-        let told_back = ended["timestamp"].as_str() < ended["startTimestamp"].as_str();
-        assert_eq!(told_back, is_back, "{ended}");
+        let is_before_start = ended["timestamp"].as_str() < ended["startTimestamp"].as_str();
+        assert_eq!(is_before_start, is_back, "{ended}");
 
         let trace = app.json(&format!("/traces/{id}")).await;
         assert_eq!(trace["summary"]["state"], "ok", "{name}");

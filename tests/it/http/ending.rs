@@ -74,7 +74,7 @@ fn sent_away(frames: &[Frame]) -> u64 {
 
 /// The recipe for an app that mounts the routes: SIGTERM arrives while a request is running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_app_told_to_stop_answers_what_is_in_flight_and_nothing_of_it_is_lost() {
+async fn an_app_that_shuts_down_answers_requests_in_flight_and_loses_none_of_their_events() {
     let live = log();
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder()

@@ -46,7 +46,7 @@ pub(crate) async fn evicted(app: &App, number: u128) -> Json {
 }
 
 /// Waits until the list and the snapshot report these as removed.
-pub(crate) async fn until_gone(app: &App, number: u128, gone: &Json) {
+pub(crate) async fn until_evicted(app: &App, number: u128, gone: &Json) {
     let wait = async {
         loop {
             let list = app.json("/traces").await;
@@ -59,8 +59,8 @@ pub(crate) async fn until_gone(app: &App, number: u128, gone: &Json) {
             tokio::task::yield_now().await;
         }
     };
-    let told = tokio::time::timeout(PATIENCE, wait).await;
-    assert!(told.is_ok(), "{}", app.json("/traces").await);
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(waited.is_ok(), "{}", app.json("/traces").await);
     let whole = app.json(&format!("/traces/{}", trace(number))).await;
     assert_eq!(whole["evicted"], *gone);
     assert_eq!(whole["summary"]["evicted"], *gone);
@@ -112,18 +112,22 @@ async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
     });
     let kept: Vec<u64> = [1].into_iter().chain(44..=61).collect();
     for query in ["", "?lastEventId=0", "?lastEventId=nonsense"] {
-        let (told, sequences) = stream(&app, &format!("{path}/sse{query}"), 19).await;
-        assert_eq!((told.as_ref(), &sequences), (Some(&gap), &kept), "{query}");
+        let (reported_gap, sequences) = stream(&app, &format!("{path}/sse{query}"), 19).await;
+        assert_eq!(
+            (reported_gap.as_ref(), &sequences),
+            (Some(&gap), &kept),
+            "{query}"
+        );
     }
-    let (told, sequences) = stream(&app, &format!("/traces/{}/sse", trace(2)), 2).await;
-    assert_eq!((told, sequences), (None, vec![62, 63]));
+    let (reported_gap, sequences) = stream(&app, &format!("/traces/{}/sse", trace(2)), 2).await;
+    assert_eq!((reported_gap, sequences), (None, vec![62, 63]));
     // The gap counts events of the trace, whether or not the filter accepts them.
     let filtered = format!("{path}/sse?type=started");
-    let (told, _) = stream(&app, &filtered, 10).await;
-    assert_eq!(told.unwrap()["lost"], 42);
+    let (reported_gap, _) = stream(&app, &filtered, 10).await;
+    assert_eq!(reported_gap.unwrap()["lost"], 42);
     // A reader that already has the removed events has missed nothing.
-    let (told, _) = stream(&app, &format!("{path}/sse?lastEventId=44"), 17).await;
-    assert_eq!(told, None);
+    let (reported_gap, _) = stream(&app, &format!("{path}/sse?lastEventId=44"), 17).await;
+    assert_eq!(reported_gap, None);
 }
 
 #[tokio::test]
@@ -167,7 +171,7 @@ async fn exports_say_what_is_gone() {
 }
 
 #[tokio::test]
-async fn a_viewer_of_the_list_learns_what_is_let_go_of_a_trace_that_says_nothing_itself() {
+async fn a_viewer_of_the_list_learns_of_evictions_from_a_silent_trace() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1));
     let mut stream = app.stream("/traces/sse").await;
@@ -211,7 +215,7 @@ async fn a_trace_of_which_nothing_is_left_is_gone() {
 }
 
 #[tokio::test]
-async fn a_reader_that_resumes_in_what_is_gone_is_told_as_exactly_as_is_known() {
+async fn a_reader_that_resumes_before_evicted_events_gets_a_gap_as_exact_as_is_known() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1)[..11].to_vec());
     let path = format!("/traces/{}/sse", trace(1));
@@ -223,11 +227,11 @@ async fn a_reader_that_resumes_in_what_is_gone_is_told_as_exactly_as_is_known() 
     drop(early);
     assert_eq!(sequence(&last), 11);
     put(&app.live, long_trace(1)[11..].to_vec());
-    let (told, _) = stream(&app, &format!("{path}?lastEventId={last}"), 20).await;
-    let told = told.unwrap();
+    let (reported_gap, _) = stream(&app, &format!("{path}?lastEventId={last}"), 20).await;
+    let reported_gap = reported_gap.unwrap();
     // Some removed events came before the reader's id. Memory does not know how many.
     assert_eq!(
-        (&told["reason"], &told["lost"]),
+        (&reported_gap["reason"], &reported_gap["lost"]),
         (&json!("evicted"), &Json::Null)
     );
 }

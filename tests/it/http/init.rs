@@ -104,10 +104,10 @@ fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
     let stdout = BufReader::with_capacity(1, child.stdout.as_mut().unwrap());
     for line in stdout.lines() {
         let line = line.unwrap();
-        let told = line.strip_prefix('>').map(str::to_owned);
-        let is_told = told.is_some();
-        printed.push(told.unwrap_or(line));
-        if is_told {
+        let marked = line.strip_prefix('>').map(str::to_owned);
+        let is_marked = marked.is_some();
+        printed.push(marked.unwrap_or(line));
+        if is_marked {
             break;
         }
     }
@@ -282,11 +282,11 @@ async fn a_layer_shows_a_program_and_leaves_its_console_alone() {
     let url = printed.pop().unwrap();
     let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
     let started = stream.event("started").await.json();
-    for said in ["packed", "printed"] {
+    for message in ["packed", "printed"] {
         let log = stream.event("log").await.json();
         assert_eq!(
             (&log["body"], &log["spanId"], &log["traceId"]),
-            (&said.into(), &started["spanId"], &started["traceId"])
+            (&message.into(), &started["spanId"], &started["traceId"])
         );
     }
     drop(child.stdin.take());

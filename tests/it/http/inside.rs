@@ -171,7 +171,7 @@ async fn a_summary_has_the_progress_and_the_name_of_now() {
 }
 
 #[tokio::test]
-async fn progress_that_a_start_tells_is_in_the_summary_from_then_on() {
+async fn progress_that_a_start_reports_is_in_the_summary_from_then_on() {
     let app = App::start().await;
     let provider = app.live.tracer_provider(SdkTracerProvider::builder());
     let tracer = provider.tracer("test");
@@ -224,7 +224,7 @@ async fn a_running_span_that_fails_is_found_before_it_ends_and_counted_once() {
 }
 
 #[tokio::test]
-async fn the_live_list_tells_progress_as_it_comes() {
+async fn the_live_list_shows_progress_as_it_comes() {
     let app = App::start().await;
     let (_provider, mut span, id) = start(&app);
     let mut list = app.stream("/traces/sse").await;
@@ -237,10 +237,10 @@ async fn the_live_list_tells_progress_as_it_comes() {
                     continue;
                 }
                 let traces = frame.json()["traces"].clone();
-                let is_told = |one: &Value| {
+                let has_progress = |one: &Value| {
                     one["traceId"] == json!(id) && one["progress"]["current"] == json!(number)
                 };
-                if traces.as_array().unwrap().iter().any(is_told) {
+                if traces.as_array().unwrap().iter().any(has_progress) {
                     break;
                 }
             }

@@ -208,7 +208,7 @@ async fn only_a_reader_of_everything_on_a_page_of_ours_keeps_a_trace() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_told() {
+async fn a_trace_that_cannot_be_kept_is_an_error() {
     let live = log();
     let error = |text: &str| json!({ "error": text });
     let unknown = error("the log has no event of the trace");

@@ -161,9 +161,9 @@ async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
     assert!(!shown.is_empty() && shown.len() < 500, "{}", shown.len());
     assert_eq!(shown, (1..=shown.len() as u64).collect::<Vec<u64>>());
     let lost = 1000 - 2 * shown.len();
-    let told = document["incomplete"]["lost"].as_u64().unwrap();
+    let reported = document["incomplete"]["lost"].as_u64().unwrap();
     // Starts of ended spans appear in no list.
-    assert!(told.abs_diff(lost as u64) <= 1, "{told} of {lost}");
+    assert!(reported.abs_diff(lost as u64) <= 1, "{reported} of {lost}");
     assert_eq!(document["incomplete"]["reason"], "evicted");
     assert_eq!(document["updates"], json!([]));
     assert_eq!(document["logs"], json!([]));

@@ -33,16 +33,16 @@ async fn one(app: &App, path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_job_that_is_told_late_has_the_duration_and_the_start_of_its_end() {
+async fn a_job_that_is_reported_late_has_the_duration_and_the_start_of_its_end() {
     let (app, provider) = app().await;
     let tracer = provider.tracer("test");
     let job = SpanBuilder::from_name("job").with_start_time(at(0));
     let mut job = tracer.build(job);
     job.end_with_timestamp(at(3_600_000));
     let trace = one(&app, "/traces").await;
-    let said = ["name", "startTimestamp", "endTimestamp", "durationMs"].map(|key| &trace[key]);
+    let fields = ["name", "startTimestamp", "endTimestamp", "durationMs"].map(|key| &trace[key]);
     assert_eq!(
-        said,
+        fields,
         [
             &json!("job"),
             &json!("2026-01-01T00:00:00.000000000Z"),
@@ -63,7 +63,7 @@ async fn a_job_that_is_told_late_has_the_duration_and_the_start_of_its_end() {
 }
 
 #[tokio::test]
-async fn a_child_that_began_before_it_was_told_of_moves_the_start_of_a_running_trace() {
+async fn a_child_that_began_before_it_was_reported_moves_the_start_of_a_running_trace() {
     let (app, provider) = app().await;
     let tracer = provider.tracer("test");
     let before = SystemTime::now();
@@ -78,8 +78,8 @@ async fn a_child_that_began_before_it_was_told_of_moves_the_start_of_a_running_t
     );
     child.end();
     let trace = one(&app, "/traces?minDuration=3600000").await;
-    let said = ["name", "state", "durationMs"].map(|key| &trace[key]);
-    assert_eq!(said, [&json!("root"), &json!("running"), &Value::Null]);
+    let fields = ["name", "state", "durationMs"].map(|key| &trace[key]);
+    assert_eq!(fields, [&json!("root"), &json!("running"), &Value::Null]);
     cx.span().end();
     let trace = one(&app, "/traces?minDuration=3600000&state=ok").await;
     assert_eq!(trace["spans"]["total"], 2);

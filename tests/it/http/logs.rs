@@ -143,21 +143,21 @@ async fn pages_of_log_records_hold_every_one_once_while_new_ones_arrive() {
 #[tokio::test]
 async fn log_records_are_found_by_text_severity_trace_and_service() {
     let live = log();
-    let say = |number: u128, severity: &str, body: &str| {
+    let log_record = |number: u128, severity: &str, body: &str| {
         SpanEvent::log(trace(number), span(1), severity, body).at(at(1))
     };
     put(
         &live,
         [
-            say(1, "DEBUG", "a")
+            log_record(1, "DEBUG", "a")
                 .service("shop")
                 .attribute("order.id", 7_i64),
-            say(1, "INFO", "Cafe\u{301} opens").service("shop"),
-            say(2, "WARN", "c")
+            log_record(1, "INFO", "Cafe\u{301} opens").service("shop"),
+            log_record(2, "WARN", "c")
                 .service("bank")
                 .attribute("reason", "No Funds"),
-            say(2, "ERROR", "d").service("shop"),
-            say(3, "odd", "e"),
+            log_record(2, "ERROR", "d").service("shop"),
+            log_record(3, "odd", "e"),
         ],
     );
     for (query, expected) in [
@@ -382,7 +382,7 @@ async fn streams_of_log_records_have_nothing_else_live_and_in_replay() {
 }
 
 #[tokio::test]
-async fn a_filter_tells_the_holder_of_a_ticket_nothing_that_the_view_hides() {
+async fn a_filter_reveals_nothing_that_the_view_hides_to_the_holder_of_a_ticket() {
     let view = View::new(|span| span.name() == "order");
     let live = LiveSpans::builder().ticket_view(view).build().unwrap();
     put(

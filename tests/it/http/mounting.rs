@@ -201,7 +201,7 @@ async fn the_dashboard_works_wherever_it_is_mounted() {
 struct Proxy {
     upstream: SocketAddr,
     prefix: &'static str,
-    told: bool,
+    sends_prefix: bool,
 }
 
 /// Removes the proxy's prefix and forwards the request, like a reverse proxy in front of an app.
@@ -210,7 +210,7 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
     let path = path.strip_prefix(proxy.prefix).unwrap_or(path);
     let url = format!("http://{}/{}", proxy.upstream, path.trim_start_matches('/'));
     let mut upstream = client().get(url);
-    if proxy.told {
+    if proxy.sends_prefix {
         upstream = upstream.header("x-forwarded-prefix", proxy.prefix);
     }
     let answer = upstream.send().await.unwrap();
@@ -228,7 +228,7 @@ async fn the_dashboard_works_behind_a_proxy_that_strips_a_prefix() {
     let live = log();
     let own = live.serve("127.0.0.1:0").await.unwrap();
     let mounted = serve(app().nest_service("/live", live.router())).await;
-    for (upstream, told, pages) in [
+    for (upstream, sends_prefix, pages) in [
         (
             own.local_addr(),
             true,
@@ -246,14 +246,14 @@ async fn the_dashboard_works_behind_a_proxy_that_strips_a_prefix() {
         let proxy = Proxy {
             upstream,
             prefix: "/tools/spans",
-            told,
+            sends_prefix,
         };
         let address = serve(Router::new().fallback(pass_on).with_state(proxy)).await;
         for page in pages {
             assert_eq!(
                 load(&format!("http://{address}{page}")).await,
                 served(),
-                "{page}, told: {told}"
+                "{page}, sends the prefix: {sends_prefix}"
             );
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::app::{App, done, put};
 
 #[tokio::test]
-async fn operations_are_told_by_service_and_name() {
+async fn operations_are_listed_by_service_and_name() {
     let app = App::start().await;
     for number in 1..=3 {
         put(&app.live, done(number, "query rows", 16));
@@ -13,7 +13,7 @@ async fn operations_are_told_by_service_and_name() {
     let [started, _ended] = done(4, "checkout", 1);
     put(&app.live, [started]);
     let page = app.json("/operations").await;
-    let told = |page: &Value| {
+    let row_values = |page: &Value| {
         let keys = [
             "service",
             "name",
@@ -42,7 +42,7 @@ async fn operations_are_told_by_service_and_name() {
         json!(0.0),
         json!(1),
     ];
-    assert_eq!(told(&page), [query.clone(), checkout.clone()]);
+    assert_eq!(row_values(&page), [query.clone(), checkout.clone()]);
     let rest = ["more", "others", "bucketSeconds", "recentSeconds", "unit"];
     assert_eq!(
         rest.map(|key| page[key].clone()),
@@ -50,7 +50,7 @@ async fn operations_are_told_by_service_and_name() {
     );
     let found = |path: &'static str| {
         let app = &app;
-        async move { told(&app.json(path).await) }
+        async move { row_values(&app.json(path).await) }
     };
     assert_eq!(
         found("/operations?limit=1").await,

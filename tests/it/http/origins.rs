@@ -50,7 +50,7 @@ fn cors(headers: &HeaderMap) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn without_a_setting_no_other_origin_is_told_anything() {
+async fn without_a_setting_no_other_origin_reads_an_answer() {
     let live = log();
     for path in ["/sse", "/traces", "/status", "/", script()] {
         let response = send(&live, Method::GET, path, &[("origin", SHOP)]).await;
@@ -317,7 +317,7 @@ async fn every_answer_says_what_it_is_not_for() {
 }
 
 #[tokio::test]
-async fn a_host_nobody_allowed_is_told_of_no_origin() {
+async fn a_host_nobody_allowed_learns_no_origin() {
     let live = open_to_the_shop();
     let rebound = Request::builder()
         .uri("/traces")

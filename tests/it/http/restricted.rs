@@ -200,7 +200,7 @@ async fn the_own_trace_is_whole_but_for_its_foreign_links() {
 }
 
 #[tokio::test]
-async fn what_tells_of_the_whole_log_is_refused() {
+async fn routes_that_reveal_the_whole_log_are_refused() {
     let live = of_the_first();
     for path in [
         "/status",
@@ -316,10 +316,10 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             ],
             "{path}"
         );
-        let told: Vec<Value> = [0, 5]
+        let services: Vec<Value> = [0, 5]
             .map(|at: usize| frames[at].json()["service"].clone())
             .into();
-        assert_eq!(told, ["shipping", "billing"], "{path}");
+        assert_eq!(services, ["shipping", "billing"], "{path}");
         // The event has no id, because its id is before the cursor.
         assert_eq!(frames[0].id, "");
     }

@@ -60,7 +60,7 @@ async fn a_complete_trace_is_replayed_and_ended() {
 }
 
 #[tokio::test]
-async fn who_has_all_of_it_is_told_not_to_come_back() {
+async fn a_reader_that_has_everything_is_asked_not_to_reconnect() {
     let app = App::start().await;
     put(&app.live, checkout(1));
     put(&app.live, done(2, "other", 1));

@@ -133,13 +133,13 @@ async fn a_span_that_was_hidden_stays_hidden_under_its_later_name() {
     let view = View::new(|span| span.name().starts_with("order") && span.scope() == "shop");
     // A reader that connects after everything is decided gets the same.
     for _ in 0..2 {
-        let told = story(&live, &view).await;
-        let told: Vec<String> = told
+        let lines = story(&live, &view).await;
+        let lines: Vec<String> = lines
             .iter()
             .map(|frame| format!("{} {}", frame.event, frame.json()["name"].as_str().unwrap()))
             .collect();
         assert_eq!(
-            told,
+            lines,
             [
                 "ended order 3",
                 "started order",
@@ -186,9 +186,10 @@ async fn nothing_of_what_was_not_named_leaves_the_log() {
             assert!(!shown.contains(secret), "{secret}: {shown}");
         }
     }
-    let told: Vec<Frame> = story(&live, &View::default().status_messages()).await;
+    let frames: Vec<Frame> = story(&live, &View::default().status_messages()).await;
     assert!(
-        told.iter()
+        frames
+            .iter()
             .any(|frame| frame.data.contains("card 4242 declined"))
     );
     let all: String = story(&live, &View::everything())
@@ -267,7 +268,7 @@ async fn where_a_views_own_function_panics_nothing_is_shown() {
 }
 
 #[tokio::test]
-async fn a_view_is_told_scope_name_and_kind() {
+async fn a_view_gets_scope_name_and_kind() {
     let live = log();
     let provider = provider(&live);
     let tracer = provider.tracer("shop::cart");
@@ -408,7 +409,7 @@ fn a_rule_that_waits_for_another_reader_of_its_view_holds_nobody_up() {
     let live = log();
     put(&live, order());
     let view = nested(&live);
-    let (told, frames) = std::sync::mpsc::channel();
-    std::thread::spawn(move || told.send(block_on(story(&live, &view)).len()));
-    assert_eq!(frames.recv_timeout(PATIENCE), Ok(4));
+    let (counts, counted) = std::sync::mpsc::channel();
+    std::thread::spawn(move || counts.send(block_on(story(&live, &view)).len()));
+    assert_eq!(counted.recv_timeout(PATIENCE), Ok(4));
 }

@@ -34,7 +34,7 @@ async fn open(server: &Server) -> App {
 }
 
 #[tokio::test]
-async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() {
+async fn evictions_from_redis_are_reported_by_every_process() {
     let server = Server::start();
     let open = async || {
         let store = RedisEventStore::builder(server.url())
@@ -51,14 +51,14 @@ async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() 
     let gone = json!({"events": 42, "spans": null});
     let path = format!("/traces/{}/sse", trace(1));
     for app in [&app, &other] {
-        evicted::until_gone(app, 1, &gone).await;
-        let (told, sequences) = evicted::stream(app, &path, 19).await;
-        assert_eq!(told.unwrap()["lost"], 42);
+        evicted::until_evicted(app, 1, &gone).await;
+        let (reported_gap, sequences) = evicted::stream(app, &path, 19).await;
+        assert_eq!(reported_gap.unwrap()["lost"], 42);
         let kept: Vec<u64> = [1].into_iter().chain(44..=61).collect();
         assert_eq!(sequences, kept);
         let path = format!("/traces/{}/sse", trace(2));
-        let (told, sequences) = evicted::stream(app, &path, 2).await;
-        assert_eq!((told, sequences), (None, vec![62, 63]));
+        let (reported_gap, sequences) = evicted::stream(app, &path, 2).await;
+        assert_eq!((reported_gap, sequences), (None, vec![62, 63]));
     }
     // The start of the root is removed once its end is stored.
     put(
@@ -66,11 +66,11 @@ async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() 
         [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
     );
     let gone = json!({"events": 44, "spans": null});
-    evicted::until_gone(&other, 1, &gone).await;
+    evicted::until_evicted(&other, 1, &gone).await;
 }
 
 #[tokio::test]
-async fn what_is_open_is_told_though_it_is_older_than_memory_and_retention() {
+async fn open_spans_are_reported_though_they_are_older_than_memory_and_retention() {
     let server = Server::start();
     let store = || {
         RedisEventStore::builder(server.url())
@@ -84,7 +84,7 @@ async fn what_is_open_is_told_though_it_is_older_than_memory_and_retention() {
 }
 
 #[tokio::test]
-async fn what_open_spans_said_is_told_by_every_process() {
+async fn updates_of_open_spans_are_reported_by_every_process() {
     let server = Server::start();
     let (app, other) = (open(&server).await, open(&server).await);
     let mut live = other.stream("/sse?type=updated").await;
@@ -186,7 +186,7 @@ async fn the_live_list_shows_what_others_dispatch() {
 }
 
 /// Returns the first snapshot of a viewer of the live list, newest trace first.
-async fn first_look(app: &App) -> Vec<Json> {
+async fn first_snapshot(app: &App) -> Vec<Json> {
     let mut live = app.stream("/traces/sse").await;
     let update = live.event("traces").await.json();
     assert_eq!(update["snapshot"], true);
@@ -232,11 +232,11 @@ async fn the_live_list_knows_what_was_done_while_nobody_watched() {
     put(&one.live, [over, running(4, "job")]);
     let three = open(&server).await;
     for app in [&one, &two, &three] {
-        let looked = first_look(app).await;
-        assert_eq!(looked, listed(app).await);
-        let states: Vec<&Json> = looked.iter().map(|trace| &trace["state"]).collect();
+        let snapshot = first_snapshot(app).await;
+        assert_eq!(snapshot, listed(app).await);
+        let states: Vec<&Json> = snapshot.iter().map(|trace| &trace["state"]).collect();
         assert_eq!(states, ["running", "ok", "ok", "ok"]);
-        assert_eq!(looked[2]["spans"]["total"], 2, "{:?}", looked[2]);
+        assert_eq!(snapshot[2]["spans"]["total"], 2, "{:?}", snapshot[2]);
     }
 }
 

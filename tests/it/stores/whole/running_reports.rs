@@ -70,7 +70,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
         "trace # \"durable job\" · shop · open for # d # h · # of # span open",
         "  \"durable job\" # d # h [#] · durable",
     ];
-    until_told(&app, &kind.lines(&running)).await;
+    until_reported(&app, &kind.lines(&running)).await;
     let quiet = if kind == Kind::Sqlite {
         "quiet: step [#] · shop · open for # d # h · # of # · # % (told # d # h ago) · nothing was heard of it since \
              · in trace # job"
@@ -93,7 +93,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
         "trace # \"durable job\" · shop · open for # d # h · # of # span open · waits",
         "  \"durable job\" # d # h [#] · durable · waits",
     ];
-    until_told(&app, &kind.lines(&waiting)).await;
+    until_reported(&app, &kind.lines(&waiting)).await;
     assert_eq!(
         problems(&app).await,
         [
@@ -107,7 +107,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
     if kind == Kind::Redis {
         waiting[2].push_str(" · # event evicted");
     }
-    until_told(&app, &waiting).await;
+    until_reported(&app, &waiting).await;
     // The durable job goes on and ends, and nothing of it is left.
     put(
         &app.live,
@@ -120,7 +120,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
         .durable()],
     );
     let nothing = kind.lines(&["Nothing is open · #-#-# #:#:# UTC"]);
-    until_told(&app, &nothing).await;
+    until_reported(&app, &nothing).await;
 }
 
 /// Begins a job with a child that says how far it is, and a durable job.
@@ -153,15 +153,15 @@ fn pass(live: &LiveSpans, first: u128) {
 }
 
 /// Waits until this is told as open, by the route and by the program itself.
-async fn until_told(app: &App, expected: &[String]) {
+async fn until_reported(app: &App, expected: &[String]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = app.get("/running?format=text").await.text().await.unwrap();
-        let told = masked(&text);
-        if told == expected {
+        let report = masked(&text);
+        if report == expected {
             break;
         }
-        assert!(Instant::now() < deadline, "{told:#?}");
+        assert!(Instant::now() < deadline, "{report:#?}");
         tokio::task::yield_now().await;
     }
     let live = app.live.clone();

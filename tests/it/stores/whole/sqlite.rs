@@ -47,32 +47,33 @@ async fn open_keeping(folder: &Folder, events: usize) -> App {
 }
 
 #[tokio::test]
-async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart() {
+async fn evictions_from_the_file_are_reported_before_and_after_a_restart() {
     let folder = Folder::new();
     let app = open_short(&folder).await;
     put(&app.live, evicted::long_trace(1));
     put(&app.live, done(2, "whole", 1));
     // Of 63 events, the newest 20 and the start of the open root are kept.
     let gone = json!({"events": 42, "spans": 21});
-    evicted::until_gone(&app, 1, &gone).await;
+    evicted::until_evicted(&app, 1, &gone).await;
     let path = format!("/traces/{}/sse", trace(1));
-    let (told, sequences) = evicted::stream(&app, &path, 19).await;
-    assert_eq!(told.unwrap()["lost"], 42);
+    let (reported_gap, sequences) = evicted::stream(&app, &path, 19).await;
+    assert_eq!(reported_gap.unwrap()["lost"], 42);
     assert_eq!(
         sequences,
         [1].into_iter().chain(44..=61).collect::<Vec<_>>()
     );
-    let (told, sequences) = evicted::stream(&app, &format!("/traces/{}/sse", trace(2)), 2).await;
-    assert_eq!((told, sequences), (None, vec![62, 63]));
+    let (reported_gap, sequences) =
+        evicted::stream(&app, &format!("/traces/{}/sse", trace(2)), 2).await;
+    assert_eq!((reported_gap, sequences), (None, vec![62, 63]));
     app.live.shutdown().unwrap();
     drop(app);
 
     // The root is ended as lost. So its start is removed, and one more event is removed.
     let app = open_short(&folder).await;
     let gone = json!({"events": 44, "spans": 21});
-    evicted::until_gone(&app, 1, &gone).await;
-    let (told, sequences) = evicted::stream(&app, &path, 18).await;
-    assert_eq!(told.unwrap()["lost"], 44);
+    evicted::until_evicted(&app, 1, &gone).await;
+    let (reported_gap, sequences) = evicted::stream(&app, &path, 18).await;
+    assert_eq!(reported_gap.unwrap()["lost"], 44);
     assert_eq!(sequences, (45..=61).chain([64]).collect::<Vec<_>>());
     // The counts are the same if only the file has the trace.
     put(
@@ -80,7 +81,7 @@ async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart(
         (0..2).flat_map(|number| done(10 + number, "other", 1)),
     );
     let gone = json!({"events": 48, "spans": 23});
-    evicted::until_gone(&app, 1, &gone).await;
+    evicted::until_evicted(&app, 1, &gone).await;
 }
 
 #[tokio::test]
@@ -96,8 +97,8 @@ async fn a_reader_that_resumes_inside_a_running_trace_has_missed_nothing() {
     let resumed = async |app: &App, last: u64, newest: &[u64]| {
         let expected: Vec<u64> = (last + 1..=61).chain(newest.iter().copied()).collect();
         let path = format!("{path}?lastEventId={last}");
-        let (told, sequences) = evicted::stream(app, &path, expected.len()).await;
-        assert_eq!((told, sequences), (None, expected), "{last}");
+        let (reported_gap, sequences) = evicted::stream(app, &path, expected.len()).await;
+        assert_eq!((reported_gap, sequences), (None, expected), "{last}");
     };
     for last in [0, 1, 30, 60] {
         resumed(&app, last, &[]).await;
@@ -108,8 +109,8 @@ async fn a_reader_that_resumes_inside_a_running_trace_has_missed_nothing() {
         trace(1),
         trace(10)
     );
-    let (told, sequences) = evicted::stream(&app, &two, 31).await;
-    assert_eq!(told.unwrap()["lost"], serde_json::Value::Null);
+    let (reported_gap, sequences) = evicted::stream(&app, &two, 31).await;
+    assert_eq!(reported_gap.unwrap()["lost"], serde_json::Value::Null);
     assert_eq!(sequences, (31..=61).collect::<Vec<_>>());
     let snapshot = app.json(&format!("/traces/{}", trace(1))).await;
     assert_eq!(snapshot["evicted"], serde_json::Value::Null);
@@ -124,7 +125,7 @@ async fn a_reader_that_resumes_inside_a_running_trace_has_missed_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_open_is_told_though_it_is_older_than_memory_and_retention() {
+async fn open_spans_are_reported_though_they_are_older_than_memory_and_retention() {
     let folder = Folder::new();
     running_reports::survives(running_reports::Kind::Sqlite, || {
         folder.store().retention(running_reports::retention())
@@ -215,7 +216,7 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
 }
 
 #[tokio::test]
-async fn what_open_spans_said_is_there_after_a_restart() {
+async fn updates_of_open_spans_are_there_after_a_restart() {
     let folder = Folder::new();
     let app = open(&folder).await;
     put(&app.live, [updates::started(1).durable()]);
@@ -229,7 +230,7 @@ async fn what_open_spans_said_is_there_after_a_restart() {
     let before = app.json(&path).await;
     assert_eq!(before["summary"]["progress"], updates::progress(40));
     assert_eq!(before["updates"], json!([updates::merged(1, 40)]));
-    let told = updates::replayed(&app, 41).await;
+    let replayed = updates::replayed(&app, 41).await;
     app.live.shutdown().unwrap();
     drop(app);
 
@@ -252,11 +253,11 @@ async fn what_open_spans_said_is_there_after_a_restart() {
     let lost = app.json(&format!("/traces/{}", trace(2))).await;
     assert_eq!(lost["summary"]["state"], "lost");
     assert_eq!(lost["summary"]["progress"], updates::progress(7));
-    assert_eq!(updates::replayed(&app, 41).await, told);
+    assert_eq!(updates::replayed(&app, 41).await, replayed);
 }
 
 #[tokio::test]
-async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
+async fn a_trace_that_memory_has_evicted_is_read_from_the_file() {
     let folder = Folder::new();
     let store = WithTail(folder.store(), 4);
     let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
@@ -308,7 +309,7 @@ fn a_log_that_was_shut_down_is_whole_in_its_file_though_its_handles_live() {
 }
 
 #[tokio::test]
-async fn the_status_tells_the_limits_of_the_file_beside_those_of_memory() {
+async fn the_status_has_the_limits_of_the_file_beside_those_of_memory() {
     let folder = Folder::new();
     let retention = SqliteEventStore::default_retention().events(123_456);
     let store = folder.store().retention(retention);
@@ -326,13 +327,13 @@ async fn the_live_list_says_where_history_goes_on() {
     let folder = Folder::new();
     let store = WithTail(folder.store(), 4);
     let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
-    let look = async || {
+    let read_snapshot = async || {
         let mut live = app.stream("/traces/sse").await;
         live.event("traces").await.json()
     };
     put(&app.live, done(1, "first", 7));
     assert_eq!(
-        look().await.get("next"),
+        read_snapshot().await.get("next"),
         None,
         "the list has no further page"
     );
@@ -345,7 +346,7 @@ async fn the_live_list_says_where_history_goes_on() {
             .map(|trace| trace["traceId"].as_str().unwrap().to_owned())
             .collect()
     };
-    let snapshot = look().await;
+    let snapshot = read_snapshot().await;
     let next = snapshot["next"].as_str().unwrap();
     let page = app.json(&format!("/traces?after={next}")).await;
     let shown: BTreeSet<String> = names(&snapshot).into_iter().chain(names(&page)).collect();
