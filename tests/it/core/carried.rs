@@ -68,7 +68,7 @@ fn a_stream_that_runs_is_whole_while_ended_ones_go() {
 
     // 421 events came, and 100 are kept: 18 events of the long stream are carried, and the newest 82 follow.
     let all = Connection::resume(&target, Subscribe::all(), "0").story();
-    let told = [gap(1, 339, 339 - 18)];
+    let gaps = [gap(1, 339, 339 - 18)];
     let newest = (340..=421_u64).map(|sequence| {
         match long
             .iter()
@@ -78,7 +78,7 @@ fn a_stream_that_runs_is_whole_while_ended_ones_go() {
             None => format!("note {sequence} -"),
         }
     });
-    let expected: Vec<String> = told
+    let expected: Vec<String> = gaps
         .into_iter()
         .chain(long[..18].iter().cloned())
         .chain(newest)
@@ -124,8 +124,8 @@ fn an_ended_stream_goes_before_an_open_one_and_whole() {
     // With 21, there would be too many. The ended stream is removed, and the larger open one is
     // complete.
     let open: Vec<u64> = (0..11).collect();
-    let told: Vec<String> = story(&target, "open");
-    let payloads: Vec<u64> = told
+    let lines: Vec<String> = story(&target, "open");
+    let payloads: Vec<u64> = lines
         .iter()
         .map(|one| one.rsplit(' ').next().unwrap().parse().unwrap())
         .collect();

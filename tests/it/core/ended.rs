@@ -42,7 +42,7 @@ fn breakable() -> (SseTarget<Note>, Arc<AtomicBool>) {
     (builder().store(store.share().0).build().unwrap(), on)
 }
 
-fn says_why(error: &Error, why: &str) {
+fn assert_reason(error: &Error, why: &str) {
     assert!(error.is_closed(), "{error}");
     assert_eq!(error.to_string(), why);
 }
@@ -61,11 +61,11 @@ fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
     put(&target, [Note::new("kept").on("a")]);
     assert_eq!(target.status().ended, None);
     on.store(true, Ordering::SeqCst);
-    says_why(
+    assert_reason(
         &block_on(target.dispatch(&Note::new("lost"))).unwrap_err(),
         PANICKED,
     );
-    says_why(&target.flush(PATIENCE).unwrap_err(), PANICKED);
+    assert_reason(&target.flush(PATIENCE).unwrap_err(), PANICKED);
     assert_eq!(target.status().ended, Some(PANICKED));
     for connection in [&mut all, &mut keyed] {
         assert_eq!(connection.story(), ["note 1 kept", END]);
@@ -73,12 +73,12 @@ fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
     // Stored events can still be read.
     let mut late = Connection::open(&target, Subscribe::all());
     assert_eq!(late.story(), ["note 1 kept", END]);
-    says_why(
+    assert_reason(
         &block_on(target.dispatch(&Note::new("late"))).unwrap_err(),
         PANICKED,
     );
-    says_why(&target.shutdown(PATIENCE).unwrap_err(), PANICKED);
-    says_why(&target.shutdown(PATIENCE).unwrap_err(), PANICKED);
+    assert_reason(&target.shutdown(PATIENCE).unwrap_err(), PANICKED);
+    assert_reason(&target.shutdown(PATIENCE).unwrap_err(), PANICKED);
     assert_eq!(target.dropped(), dropped(1));
 }
 
@@ -118,7 +118,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
 fn at(head: Sequence) -> VecStore {
     let mut store = VecStore::new(1000);
     store.epochs = vec![EpochStart::new(Epoch::random(), Sequence::new(1))];
-    store.let_go_before(head.get());
+    store.evict_before(head.get());
     store.with_last(head)
 }
 
@@ -138,14 +138,14 @@ fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
         EventId::new(epoch, Sequence::new(head + 3)),
         "no event is lost before the numbers are used up"
     );
-    says_why(
+    assert_reason(
         &block_on(target.dispatch(&Note::new("4"))).unwrap_err(),
         USED_UP,
     );
-    says_why(&target.flush(PATIENCE).unwrap_err(), USED_UP);
+    assert_reason(&target.flush(PATIENCE).unwrap_err(), USED_UP);
     assert_eq!(target.status().ended, Some(USED_UP));
     assert_eq!(target.dropped(), dropped(1));
-    let told: Vec<String> = (0..=3)
+    let transcript: Vec<String> = (0..=3)
         .map(|place| {
             let text = if place == 0 {
                 "last".to_owned()
@@ -156,17 +156,17 @@ fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
         })
         .chain([END.to_owned()])
         .collect();
-    assert_eq!(connection.story(), told);
+    assert_eq!(connection.story(), transcript);
     drop(target);
     let again = builder().store(Shared(kept)).build();
-    says_why(&again.unwrap_err(), USED_UP);
+    assert_reason(&again.unwrap_err(), USED_UP);
 }
 
 #[test]
 fn a_log_without_numbers_is_not_opened() {
     for head in [Sequence::MAX, Sequence::new(u64::MAX)] {
         let error = builder().store(at(head).share().0).build().unwrap_err();
-        says_why(&error, USED_UP);
+        assert_reason(&error, USED_UP);
     }
 }
 
@@ -177,9 +177,9 @@ fn any_number_may_be_asked_for() {
     for number in [u64::MAX, i64::MAX.cast_unsigned(), Sequence::MAX.get()] {
         let epoch = target.head().epoch();
         for id in [number.to_string(), format!("{epoch}-{number}")] {
-            let told = Connection::resume(&target, Subscribe::all(), &id).story();
+            let transcript = Connection::resume(&target, Subscribe::all(), &id).story();
             assert_eq!(
-                told,
+                transcript,
                 ["gap {\"lost\":null,\"reason\":\"epoch\"}", "note 1 x"]
             );
         }

@@ -136,7 +136,7 @@ fn a_store_that_panics_costs_exactly_the_events_of_the_panic() {
 }
 
 #[test]
-fn a_second_failure_is_told_again() {
+fn a_second_failure_is_reported_again() {
     let (target, on) = failing(refuse);
     let mut connection = Connection::open(&target, Subscribe::all());
     for round in 0..3 {
@@ -159,7 +159,7 @@ fn a_second_failure_is_told_again() {
 }
 
 #[test]
-fn drops_are_told_though_nothing_more_is_dispatched() {
+fn drops_are_reported_though_nothing_more_is_dispatched() {
     let (target, on) = failing(refuse);
     on.store(true, Ordering::SeqCst);
     target.try_dispatch(&Note::new("refused")).unwrap();
@@ -280,7 +280,7 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
         (601..=650).map(|number| Note::new(number.to_string())),
     );
     let mut connection = Connection::open(&target, Subscribe::all());
-    let told = connection.story();
+    let transcript = connection.story();
     let page: Vec<String> = (1..=256)
         .map(|number| format!("note {number} {number}"))
         .collect();
@@ -289,7 +289,7 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
         .collect();
     let gap = "gap {\"from\":257,\"lost\":384,\"reason\":\"evicted\",\"to\":640}".to_owned();
     assert_eq!(
-        told,
+        transcript,
         [page, vec!["degraded {}".to_owned(), gap], rest].concat()
     );
     assert_eq!(target.health(), health(None));
@@ -303,7 +303,7 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
 }
 
 #[test]
-fn a_read_that_fails_for_one_reader_is_told_to_no_other() {
+fn a_read_that_fails_for_one_reader_is_reported_to_no_other() {
     let mut store = VecStore::new(10).with_history(600, |_| Some("a"));
     let breaks = breaks_next_read(&mut store);
     let target = builder().store(store.share().0).build().unwrap();
@@ -313,9 +313,12 @@ fn a_read_that_fails_for_one_reader_is_told_to_no_other() {
     for options in [Subscribe::all(), Subscribe::to(key("a"))] {
         breaks.store(true, Ordering::SeqCst);
         let mut unlucky = Connection::resume(&target, options, "0");
-        let told = unlucky.story();
-        assert_eq!(told[0], "degraded {}");
-        assert!(told[1].starts_with("gap {\"from\":1,"), "{told:?}");
+        let transcript = unlucky.story();
+        assert_eq!(transcript[0], "degraded {}");
+        assert!(
+            transcript[1].starts_with("gap {\"from\":1,"),
+            "{transcript:?}"
+        );
         assert_eq!(target.health(), health(None));
         assert_eq!(unlucky.story(), [""; 0]);
     }
@@ -326,20 +329,20 @@ fn a_read_that_fails_for_one_reader_is_told_to_no_other() {
 }
 
 #[test]
-fn a_read_that_fails_where_the_reader_misses_nothing_is_not_told() {
+fn a_read_that_fails_where_the_reader_misses_nothing_is_not_reported() {
     let mut store = VecStore::new(10).with_history(600, |_| None);
     store.on_read = at(AFTER_OPENING + 1, broken);
     let (store, kept) = store.share();
     let target = builder().store(store).build().unwrap();
     // These events are gone before the reader connects, so they do not count as missed. The next
     // page has the remaining events.
-    kept.let_go_before(300);
+    kept.evict_before(300);
     let mut connection = Connection::open(&target, Subscribe::all());
     assert_eq!(connection.story(), notes(300..=600));
 }
 
 #[test]
-fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_kept() {
+fn evictions_after_a_reader_came_are_a_gap_behind_an_older_event_that_is_kept() {
     let (sequence, open) = (Sequence::new(100), Pinning::Open(7));
     let kept = StoredEvent::new(sequence, "note", None, open, "100");
     let first_page = at(AFTER_OPENING + 1, refuse);
@@ -359,11 +362,11 @@ fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_
     store.oldest_moves_to = Arc::clone(&gone);
     let (store, vec) = store.share();
     let target = builder().store(store).build().unwrap();
-    vec.let_go_before(300);
-    let told = Connection::open(&target, Subscribe::all()).story();
+    vec.evict_before(300);
+    let transcript = Connection::open(&target, Subscribe::all()).story();
     let gap = "gap {\"from\":300,\"lost\":100,\"reason\":\"evicted\",\"to\":399}".to_owned();
     assert_eq!(
-        told,
+        transcript,
         [notes(100..=100), vec![gap], notes(400..=600)].concat()
     );
 }
@@ -421,11 +424,11 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
         (601..=650).map(|number| Note::new(number.to_string()).on("a")),
     );
     breaks.store(true, Ordering::SeqCst);
-    let told = Connection::open(&target, Subscribe::to(key("a"))).story();
+    let transcript = Connection::open(&target, Subscribe::to(key("a"))).story();
     let gap = "gap {\"from\":1,\"lost\":null,\"reason\":\"evicted\",\"to\":640}".to_owned();
     let rest = (641..=650).map(|number| format!("note {number} {number}"));
     assert_eq!(
-        told,
+        transcript,
         ["degraded {}".to_owned(), gap]
             .into_iter()
             .chain(rest)
@@ -435,7 +438,9 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
 
 /// Returns the messages to a reader of a log of 600 events, with only the last ten in memory, whose
 /// store damages its pages.
-fn told_through(on_page: impl Fn(&mut Vec<StoredEvent>) + Send + Sync + 'static) -> Vec<String> {
+fn transcript_of_damaged_pages(
+    on_page: impl Fn(&mut Vec<StoredEvent>) + Send + Sync + 'static,
+) -> Vec<String> {
     let spoils = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(10).with_history(600, |_| None);
     store.on_page = Box::new({
@@ -458,7 +463,10 @@ fn notes(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
 
 #[test]
 fn a_store_that_returns_less_than_it_has_is_asked_until_it_has_no_more() {
-    assert_eq!(told_through(|page| page.truncate(1)), notes(1..=600));
+    assert_eq!(
+        transcript_of_damaged_pages(|page| page.truncate(1)),
+        notes(1..=600)
+    );
 }
 
 #[test]
@@ -467,16 +475,17 @@ fn what_a_store_leaves_out_of_its_pages_is_an_exact_gap() {
         let lost = to - from + 1;
         format!("gap {{\"from\":{from},\"lost\":{lost},\"reason\":\"evicted\",\"to\":{to}}}")
     };
-    let told = told_through(|page| {
+    let transcript = transcript_of_damaged_pages(|page| {
         page.retain(|event| !(100..=199).contains(&event.sequence.get()));
     });
     assert_eq!(
-        told,
+        transcript,
         [notes(1..=99), vec![gap(100, 199)], notes(200..=600)].concat()
     );
-    let told = told_through(|page| page.retain(|event| event.sequence.get() < 400));
+    let transcript =
+        transcript_of_damaged_pages(|page| page.retain(|event| event.sequence.get() < 400));
     assert_eq!(
-        told,
+        transcript,
         [notes(1..=399), vec![gap(400, 590)], notes(591..=600)].concat()
     );
 }
@@ -660,8 +669,8 @@ fn an_id_of_a_stretch_resumes_in_place() {
     }
     let (stretch, _) = ids[1].split_once('-').unwrap();
     for unknown in [format!("{stretch}-1"), format!("{stretch}-4")] {
-        let told = Connection::resume(&target, Subscribe::all(), &unknown).story();
-        assert_eq!(told[0], "gap {\"lost\":null,\"reason\":\"epoch\"}");
+        let transcript = Connection::resume(&target, Subscribe::all(), &unknown).story();
+        assert_eq!(transcript[0], "gap {\"lost\":null,\"reason\":\"epoch\"}");
     }
 }
 
@@ -717,14 +726,14 @@ fn what_only_memory_had_of_one_stream_is_a_gap_when_memory_lets_it_go() {
 }
 
 /// A log whose store can hang until it gets a permit. While it hangs, the append time-out is zero.
-struct Hanging {
+struct StalledLog {
     target: SseTarget<Note>,
     hangs: Arc<AtomicBool>,
     entered: mpsc::Receiver<()>,
     permit: mpsc::Sender<Result<(), Error>>,
 }
 
-impl Hanging {
+impl StalledLog {
     fn new() -> Self {
         let hangs = Arc::new(AtomicBool::new(false));
         let (permit, permits) = mpsc::channel();
@@ -777,7 +786,7 @@ const RECOVERED: &str =
 
 #[test]
 fn readers_do_not_wait_for_a_store_that_hangs() {
-    let log = Hanging::new();
+    let log = StalledLog::new();
     let mut connection = Connection::open(&log.target, Subscribe::all());
     log.hang("late");
     log.target.try_dispatch(&Note::new("refused")).unwrap();
@@ -795,7 +804,7 @@ fn readers_do_not_wait_for_a_store_that_hangs() {
 
 #[test]
 fn a_store_that_was_only_slow_loses_nothing() {
-    let log = Hanging::new();
+    let log = StalledLog::new();
     let mut connection = Connection::open(&log.target, Subscribe::all());
     log.hang("late");
     assert_eq!(connection.story(), ["degraded {}", "note 1 late"]);
@@ -808,7 +817,7 @@ fn a_store_that_was_only_slow_loses_nothing() {
 
 #[test]
 fn what_a_store_is_late_with_when_the_log_ends_is_counted() {
-    let log = Hanging::new();
+    let log = StalledLog::new();
     log.hang("late");
     assert_eq!(log.target.dropped().other, 0);
     log.target.shutdown(PATIENCE).unwrap();
@@ -818,7 +827,7 @@ fn what_a_store_is_late_with_when_the_log_ends_is_counted() {
 
 #[test]
 fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
-    let log = Hanging::new();
+    let log = StalledLog::new();
     let mut connection = Connection::open(&log.target, Subscribe::all());
     log.hang("late");
     log.release(refuse());

@@ -120,11 +120,11 @@ fn a_stream_that_only_the_store_knows_is_not_called_unknown() {
 }
 
 #[test]
-fn what_the_store_let_go_of_is_an_exact_gap() {
+fn evictions_of_the_store_are_an_exact_gap() {
     let (store, model) = VecStore::new(7).with_history(600, stream_of).share();
     let target = builder().store(store).build().unwrap();
     put(&target, live(601..=640));
-    model.let_go_before(300);
+    model.evict_before(300);
     let read = |options, id: &str| Connection::resume(&target, options, id).story();
     let all = read(Subscribe::all(), "100");
     assert_eq!(
@@ -158,7 +158,7 @@ fn shrinking() -> SseTarget<Note> {
         let mut store = VecStore::new(7).with_history(600, stream_of);
         store.on_read = Box::new(move || {
             if reads.fetch_add(1, Ordering::SeqCst) == 1 {
-                weak.upgrade().unwrap().let_go_before(401);
+                weak.upgrade().unwrap().evict_before(401);
             }
             Ok(())
         });
@@ -171,24 +171,30 @@ fn shrinking() -> SseTarget<Note> {
 }
 
 #[test]
-fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
-    let told = Connection::resume(&shrinking(), Subscribe::all(), "0").story();
+fn evictions_between_two_pages_are_a_gap() {
+    let transcript = Connection::resume(&shrinking(), Subscribe::all(), "0").story();
     let notes = |range: std::ops::RangeInclusive<u64>| {
         range
             .map(|one| format!("note {one} {one}"))
             .collect::<Vec<_>>()
     };
     let gap = "gap {\"from\":257,\"lost\":144,\"reason\":\"evicted\",\"to\":400}".to_owned();
-    assert_eq!(told, [notes(1..=256), vec![gap], notes(401..=620)].concat());
+    assert_eq!(
+        transcript,
+        [notes(1..=256), vec![gap], notes(401..=620)].concat()
+    );
 
     // The first page was read before the removal, so none of its events counts as missed, even with
     // a filter.
     let filtered = Subscribe::all().filter(|_, _| true);
-    let told = Connection::resume(&shrinking(), filtered, "0").story();
+    let transcript = Connection::resume(&shrinking(), filtered, "0").story();
     let gap = "gap {\"from\":257,\"lost\":null,\"reason\":\"evicted\",\"to\":400}".to_owned();
-    assert_eq!(told, [notes(1..=256), vec![gap], notes(401..=620)].concat());
+    assert_eq!(
+        transcript,
+        [notes(1..=256), vec![gap], notes(401..=620)].concat()
+    );
 
-    let told = Connection::resume(&shrinking(), Subscribe::to(key("a")), "0").story();
+    let transcript = Connection::resume(&shrinking(), Subscribe::to(key("a")), "0").story();
     let on_a = |one: &u64| stream_of(*one).is_none_or(|of| of == "a");
     let notes = |range: std::ops::RangeInclusive<u64>| {
         range.filter(on_a).map(|one| format!("note {one} {one}"))
@@ -205,7 +211,7 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
         .chain(gap)
         .chain(notes(last.max(400) + 1..=620))
         .collect();
-    assert_eq!(told, expected);
+    assert_eq!(transcript, expected);
 }
 
 /// Returns a log of 600 stored events. When its first page is read, the store removes everything
@@ -219,14 +225,14 @@ fn removing_during_a_read(lacks: u64, is_own: bool) -> SseTarget<Note> {
         let (counted, before) = (Arc::clone(&reads), Weak::clone(weak));
         store.on_read = Box::new(move || {
             if counted.load(Ordering::SeqCst) == 0 {
-                before.upgrade().unwrap().let_go_before(lacks);
+                before.upgrade().unwrap().evict_before(lacks);
             }
             Ok(())
         });
         let (counted, after) = (Arc::clone(&reads), Weak::clone(weak));
         store.on_page = Box::new(move |_| {
             if counted.fetch_add(1, Ordering::SeqCst) == 0 {
-                after.upgrade().unwrap().let_go_before(401);
+                after.upgrade().unwrap().evict_before(401);
             }
         });
         store
@@ -245,17 +251,17 @@ fn runs(
     is_wanted: impl Fn(&u64) -> bool,
 ) -> Vec<String> {
     let wanted: Vec<u64> = (1..=620).filter(is_wanted).collect();
-    let mut told: Vec<String> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
     let mut run: Option<(u64, u64)> = None;
-    let close = |run: Option<(u64, u64)>, told: &mut Vec<String>| {
-        told.extend(run.map(|(first, last)| format!("{first}..={last}")));
+    let close = |run: Option<(u64, u64)>, lines: &mut Vec<String>| {
+        lines.extend(run.map(|(first, last)| format!("{first}..={last}")));
     };
     for frame in Connection::resume(target, options, "0").frames() {
         let Some(one) = frame.sequence() else {
-            close(run.take(), &mut told);
+            close(run.take(), &mut lines);
             let gap = frame.json();
             let end = |name: &str| sequence(gap[name].as_str().unwrap());
-            told.push(format!(
+            lines.push(format!(
                 "{}..={} lost {}",
                 end("from"),
                 end("to"),
@@ -267,17 +273,17 @@ fn runs(
         run = match run {
             Some((first, last)) if place > 0 && wanted[place - 1] == last => Some((first, one)),
             before => {
-                close(before, &mut told);
+                close(before, &mut lines);
                 Some((one, one))
             }
         };
     }
-    close(run, &mut told);
-    told
+    close(run, &mut lines);
+    lines
 }
 
 #[test]
-fn what_the_store_lets_go_of_after_a_page_was_read_is_not_called_gone() {
+fn events_that_were_read_before_their_eviction_are_not_counted_as_lost() {
     for is_own in [true, false] {
         let all = |lacks| {
             let target = removing_during_a_read(lacks, is_own);
@@ -337,9 +343,12 @@ fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
     }
     // An id beyond the last one of its epoch is unknown.
     for id in ["aaaaaaaa-101", "bbbbbbbb-301", "cccccccc-321", "dddddddd-5"] {
-        let told = Connection::resume(&target, Subscribe::all(), id).story();
-        assert_eq!(told[0], "gap {\"lost\":null,\"reason\":\"epoch\"}", "{id}");
-        assert_eq!(told.len(), 321);
+        let transcript = Connection::resume(&target, Subscribe::all(), id).story();
+        assert_eq!(
+            transcript[0], "gap {\"lost\":null,\"reason\":\"epoch\"}",
+            "{id}"
+        );
+        assert_eq!(transcript.len(), 321);
     }
     assert_eq!(sequence(&target.head().to_string()), 320);
 }

@@ -29,7 +29,7 @@ impl Gated {
         let permits = Mutex::new(permits);
         let mut store = VecStore::new(100_000);
         store.on_append = Box::new(move || {
-            let _heard = started.send(());
+            let _receiver_gone = started.send(());
             // If the test drops the sender, all waiting ends.
             let _permit = permits.lock().unwrap().recv();
             Ok(())
@@ -55,7 +55,7 @@ impl Gated {
 }
 
 #[test]
-fn what_a_full_buffer_refuses_is_counted_and_told_and_nobody_waits() {
+fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits() {
     let gated = Gated::new(256);
     gated.block();
     let mut accepted = 1_u64;
@@ -150,15 +150,15 @@ fn delivered_and_dropped_together_are_what_threads_dispatched() {
     let dropped = target.dropped().other;
     assert_eq!(accepted + dropped, THREADS * EACH);
     flush(&target);
-    let (mut notes, mut told) = (0, 0);
+    let (mut notes, mut reported) = (0, 0);
     let mut take = |connection: &mut Connection| {
         for frame in connection.frames() {
             match frame.get("event") {
-                Some("gap") => told += frame.json()["lost"]["other"].as_u64().unwrap(),
+                Some("gap") => reported += frame.json()["lost"]["other"].as_u64().unwrap(),
                 _ => notes += 1,
             }
         }
-        (notes, told)
+        (notes, reported)
     };
     // The last drops may be reported a little later than the events that filled the buffer.
     let all = Mutex::new(&mut take);

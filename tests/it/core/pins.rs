@@ -145,7 +145,7 @@ fn opening_a_token_again_replaces_its_event() {
 }
 
 #[test]
-fn more_open_events_than_the_bound_are_let_go_and_the_loss_is_exact() {
+fn more_open_events_than_the_bound_are_evicted_and_the_loss_is_exact() {
     let target = keeping(1);
     let over = 10;
     let total = Retention::PINNED_EVENTS_MAX as u64 + over;
@@ -176,7 +176,7 @@ fn more_open_events_than_the_bound_are_let_go_and_the_loss_is_exact() {
 }
 
 #[test]
-fn more_open_bytes_than_the_bound_are_let_go_and_the_loss_is_exact() {
+fn more_open_bytes_than_the_bound_are_evicted_and_the_loss_is_exact() {
     let target = keeping(1);
     let large = "x".repeat(200_000);
     let total = Retention::PINNED_BYTES_MAX as u64 / 200_000 + 5;

@@ -88,7 +88,7 @@ fn events_that_are_appended_one_at_a_time_read_as_one_run() {
 }
 
 #[test]
-fn a_reader_without_a_resume_point_is_told_what_it_misses_after_it_came() {
+fn a_reader_without_a_resume_point_gets_gaps_for_evictions_after_it_came() {
     let target = target(Retention::default().events(3));
     put(&target, (1..=4).map(|number| Note::new(number.to_string())));
     let mut early = Connection::open(&target, Subscribe::all());

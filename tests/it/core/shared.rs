@@ -138,7 +138,7 @@ impl Server {
 #[derive(Debug)]
 struct Handle {
     server: Arc<Server>,
-    heard: AtomicU64,
+    known_head: AtomicU64,
     interrupted: AtomicU64,
     reopened: Mutex<Vec<StoredEvent>>,
     append_timeout: Option<Duration>,
@@ -148,21 +148,21 @@ impl Handle {
     fn new(server: &Arc<Server>) -> Self {
         Self {
             server: Arc::clone(server),
-            heard: AtomicU64::new(0),
+            known_head: AtomicU64::new(0),
             interrupted: AtomicU64::new(0),
             reopened: Mutex::default(),
             append_timeout: None,
         }
     }
 
-    /// Waits until `look` finds something, the wait is interrupted, the store fails, or the time has passed.
+    /// Waits until `poll` finds something, the wait is interrupted, the store fails, or the time has passed.
     fn wait<R: Default + PartialEq>(
         &self,
         patience: Duration,
-        look: impl Fn() -> Result<R, Error>,
+        poll: impl Fn() -> Result<R, Error>,
     ) -> Result<R, Error> {
         let before = self.interrupted.load(Ordering::SeqCst);
-        let found = look()?;
+        let found = poll()?;
         if found != R::default() || patience.is_zero() {
             return Ok(found);
         }
@@ -178,7 +178,7 @@ impl Handle {
                 })
                 .unwrap(),
         );
-        look()
+        poll()
     }
 }
 
@@ -213,7 +213,7 @@ impl EventStore for Handle {
                 .map(|(record, sequence)| stored(&record, sequence)),
         );
         self.server.changed.notify_all();
-        self.heard.store(events.len() as u64, Ordering::SeqCst);
+        self.known_head.store(events.len() as u64, Ordering::SeqCst);
         Ok(Sequence::new(first).into())
     }
 
@@ -270,12 +270,12 @@ impl OpenEventRecovery for Handle {
 impl SharedLog for Handle {
     fn head(&self) -> HeadFuture<'_> {
         let head = self.server.events.lock().unwrap().len() as u64;
-        self.heard.fetch_max(head, Ordering::SeqCst);
+        self.known_head.fetch_max(head, Ordering::SeqCst);
         Box::pin(ready(self.server.check().map(|()| Sequence::new(head))))
     }
 
     fn known_head(&self) -> Sequence {
-        Sequence::new(self.heard.load(Ordering::SeqCst))
+        Sequence::new(self.known_head.load(Ordering::SeqCst))
     }
 
     fn wait_after(
@@ -329,7 +329,7 @@ fn news(connection: &mut Connection) -> Vec<String> {
 }
 
 /// Reads until the connection has sent this many lines, and compares them.
-fn told(connection: &mut Connection, expected: &[String]) {
+fn expect_lines(connection: &mut Connection, expected: &[String]) {
     let mut story = Vec::new();
     let deadline = std::time::Instant::now() + PATIENCE;
     while story.len() < expected.len() && std::time::Instant::now() < deadline {
@@ -341,7 +341,7 @@ fn told(connection: &mut Connection, expected: &[String]) {
 }
 
 /// Reads until the connection has sent this line.
-fn until_told(connection: &mut Connection, story: &mut Vec<String>, last: &str) {
+fn read_until(connection: &mut Connection, story: &mut Vec<String>, last: &str) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !story.iter().any(|line| line == last) {
         assert!(std::time::Instant::now() < deadline, "only {story:?}");
@@ -373,15 +373,15 @@ fn readers_of_every_log_get_the_events_of_all_in_one_order() {
     let mut early = Connection::open(&one, Subscribe::all());
     in_turn([&one, &two], 1, 200);
     let mut late = Connection::open(&two, Subscribe::all());
-    told(&mut early, &notes(1..=200));
-    told(&mut late, &notes(1..=200));
+    expect_lines(&mut early, &notes(1..=200));
+    expect_lines(&mut late, &notes(1..=200));
     let mut stream = Connection::open(&one, Subscribe::to(key("a")));
-    told(&mut stream, &notes((3..=200).step_by(3)));
+    expect_lines(&mut stream, &notes((3..=200).step_by(3)));
     in_turn([&two, &one], 201, 100);
     for connection in [&mut early, &mut late] {
-        told(connection, &notes(201..=300));
+        expect_lines(connection, &notes(201..=300));
     }
-    told(&mut stream, &notes((201..=300).step_by(3)));
+    expect_lines(&mut stream, &notes((201..=300).step_by(3)));
 }
 
 #[test]
@@ -392,16 +392,16 @@ fn an_id_of_one_log_resumes_on_every_other_at_every_place() {
     for cut in [0, 1, 64, 65, 129, 130] {
         let id = format!("sharedlg-{cut}");
         let mut resumed = Connection::resume(&two, Subscribe::all(), &id);
-        told(&mut resumed, &notes(cut + 1..=130));
+        expect_lines(&mut resumed, &notes(cut + 1..=130));
         let mut stream = Connection::resume(&two, Subscribe::to(key("a")), &id);
-        told(
+        expect_lines(
             &mut stream,
             &notes((cut + 1..=130).filter(|one| one % 3 == 0)),
         );
     }
     let unknown = "gap {\"lost\":null,\"reason\":\"epoch\"}".to_owned();
     let mut above = Connection::resume(&two, Subscribe::all(), "sharedlg-131");
-    told(&mut above, &[vec![unknown], notes(1..=130)].concat());
+    expect_lines(&mut above, &[vec![unknown], notes(1..=130)].concat());
 }
 
 #[test]
@@ -410,10 +410,10 @@ fn everything_is_followed_only_while_someone_reads_everything() {
     let (one, two) = (server.open(), server.open());
     let mut stream = Connection::open(&one, Subscribe::to(key("a")));
     in_turn([&two, &two], 1, 30);
-    told(&mut stream, &notes((3..=30).step_by(3)));
+    expect_lines(&mut stream, &notes((3..=30).step_by(3)));
     assert_eq!(server.waits_for_all.load(Ordering::SeqCst), 0);
     let mut all = Connection::open(&one, Subscribe::all());
-    told(&mut all, &notes(1..=30));
+    expect_lines(&mut all, &notes(1..=30));
     assert!(server.waits_for_all.load(Ordering::SeqCst) > 0);
 }
 
@@ -423,23 +423,23 @@ fn a_reader_that_begins_live_gets_what_others_append_from_then_on() {
     let (one, two) = (server.open(), server.open());
     in_turn([&two, &two], 1, 10);
     let mut all = Connection::request(&one, Subscribe::all(), "/?replay=none", None);
-    told(&mut all, &[]);
+    expect_lines(&mut all, &[]);
     in_turn([&two, &two], 11, 10);
-    told(&mut all, &notes(11..=20));
+    expect_lines(&mut all, &notes(11..=20));
 }
 
 #[test]
-fn while_the_store_fails_events_wait_and_nothing_is_lost_or_told_twice() {
+fn while_the_store_fails_events_wait_and_nothing_is_lost_or_repeated() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut all = Connection::open(&two, Subscribe::all());
     let mut stream = Connection::open(&two, Subscribe::to(key("a")));
     in_turn([&one, &two], 1, 6);
-    told(&mut all, &notes(1..=6));
-    told(&mut stream, &notes([3, 6]));
+    expect_lines(&mut all, &notes(1..=6));
+    expect_lines(&mut stream, &notes([3, 6]));
     server.fail(true);
     until(|| two.health().failure.is_some());
-    told(&mut all, &["degraded {}".to_owned()]);
+    expect_lines(&mut all, &["degraded {}".to_owned()]);
     for number in 7..=9 {
         one.try_dispatch(&Note::new(number.to_string()).on("a"))
             .unwrap();
@@ -475,10 +475,10 @@ fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
     let (one, two) = (server.open(), server.open());
     let mut all = Connection::open(&one, Subscribe::all());
     in_turn([&two, &two], 1, 3);
-    told(&mut all, &notes(1..=3));
+    expect_lines(&mut all, &notes(1..=3));
     server.panics.store(true, Ordering::SeqCst);
     in_turn([&two, &two], 4, 3);
-    told(&mut all, &["degraded {}".to_owned()]);
+    expect_lines(&mut all, &["degraded {}".to_owned()]);
     assert_eq!(
         one.health().failure.as_deref(),
         Some("the follower of the event store panicked")
@@ -486,10 +486,10 @@ fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
     server.panics.store(false, Ordering::SeqCst);
     let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
     let story = [notes(4..=6), vec![recovered.to_owned()]].concat();
-    told(&mut all, &story);
+    expect_lines(&mut all, &story);
     assert_eq!(one.health().failure, None);
     in_turn([&two, &one], 7, 4);
-    told(&mut all, &notes(7..=10));
+    expect_lines(&mut all, &notes(7..=10));
 }
 
 /// The waker of a task. It panics when it is called.
@@ -506,7 +506,7 @@ fn a_reader_whose_waker_panics_stops_neither_the_log_nor_other_readers() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut all = Connection::open(&one, Subscribe::all());
-    told(&mut all, &[]);
+    expect_lines(&mut all, &[]);
     for options in [Subscribe::all(), Subscribe::to(key("a"))] {
         let mut broken = Box::pin(one.subscribe(options));
         let waker = Waker::from(Arc::new(Broken));
@@ -514,24 +514,24 @@ fn a_reader_whose_waker_panics_stops_neither_the_log_nor_other_readers() {
         while broken.as_mut().poll_next(&mut context).is_ready() {}
         let before = server.events.lock().unwrap().len() as u64;
         in_turn([&one, &two], before + 1, 6);
-        told(&mut all, &notes(before + 1..=before + 6));
+        expect_lines(&mut all, &notes(before + 1..=before + 6));
     }
     assert_eq!(one.status().ended, None);
 }
 
 #[test]
-fn what_the_shared_store_let_go_of_is_a_gap_on_every_log() {
+fn evictions_of_the_shared_store_are_a_gap_on_every_log() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     in_turn([&one, &one], 1, 200);
     server.oldest.store(101, Ordering::SeqCst);
     let gap = "gap {\"from\":1,\"lost\":100,\"reason\":\"evicted\",\"to\":100}".to_owned();
     let mut all = Connection::resume(&two, Subscribe::all(), "0");
-    told(&mut all, &[vec![gap], notes(101..=200)].concat());
+    expect_lines(&mut all, &[vec![gap], notes(101..=200)].concat());
     let gap = "gap {\"from\":1,\"lost\":null,\"reason\":\"evicted\",\"to\":100}".to_owned();
     let mut stream = Connection::resume(&two, Subscribe::to(key("a")), "0");
     let kept = notes((101..=200).filter(|one| one % 3 == 0));
-    told(&mut stream, &[vec![gap], kept].concat());
+    expect_lines(&mut stream, &[vec![gap], kept].concat());
 }
 
 #[test]
@@ -574,7 +574,7 @@ fn a_batch_whose_append_is_late_is_stored_once_and_later_ones_get_their_own_numb
     let server = Arc::new(Server::default());
     let target = server.open_with_timeout();
     let mut all = Connection::open(&target, Subscribe::all());
-    told(&mut all, &[]);
+    expect_lines(&mut all, &[]);
     let release = server.hold_append(false);
     through_a_late_append(&target);
     assert_eq!(server.stored(), []);
@@ -584,7 +584,7 @@ fn a_batch_whose_append_is_late_is_stored_once_and_later_ones_get_their_own_numb
     assert_eq!(id.sequence().get(), 4);
     assert_eq!(server.stored(), numbered(1..=4));
     let mut story = Vec::new();
-    until_told(&mut all, &mut story, "note 4 4");
+    read_until(&mut all, &mut story, "note 4 4");
     story.retain(|line| line.starts_with("note"));
     assert_eq!(story, notes(1..=4));
     assert_eq!((target.health().failure, target.dropped().other), (None, 0));
@@ -651,20 +651,20 @@ fn a_log_that_is_shut_down_over_an_append_that_is_never_answered_counts_what_wai
 }
 
 #[test]
-fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
+fn a_page_that_one_reader_cannot_read_is_reported_to_it_alone_until_it_can() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut all = Connection::open(&one, Subscribe::all());
     let mut stream = Connection::open(&one, Subscribe::to(key("a")));
     put(&two, [Note::new("1").on("a")]);
-    told(&mut all, &notes(1..=1));
-    told(&mut stream, &notes(1..=1));
+    expect_lines(&mut all, &notes(1..=1));
+    expect_lines(&mut stream, &notes(1..=1));
     // Two pages fail, but the reader gets one report.
     server.failing_pages.store(2, Ordering::SeqCst);
     put(&two, [Note::new("2").on("a")]);
     // The reader may have recovered already when this returns.
     let mut story = Vec::new();
-    until_told(&mut stream, &mut story, "degraded {}");
+    read_until(&mut stream, &mut story, "degraded {}");
     assert_eq!(one.health().failure, None);
     let mut number = 3;
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -677,6 +677,6 @@ fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
     }
     let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(story[..3], ["degraded {}", recovered, "note 2 2"]);
-    told(&mut all, &notes(2..number));
+    expect_lines(&mut all, &notes(2..number));
     assert_eq!(one.health().failure, None);
 }

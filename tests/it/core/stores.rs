@@ -95,7 +95,7 @@ impl VecStore {
     }
 
     /// Removes every event before this one.
-    pub(crate) fn let_go_before(&self, oldest: u64) {
+    pub(crate) fn evict_before(&self, oldest: u64) {
         self.oldest.store(oldest, Ordering::SeqCst);
     }
 
