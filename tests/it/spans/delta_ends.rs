@@ -99,7 +99,7 @@ fn an_end_says_everything_whoever_saw_the_start() {
 }
 
 #[test]
-fn a_filter_of_ones_own_is_told_the_scope_though_there_is_a_sampler() {
+fn a_custom_filter_gets_the_scope_though_there_is_a_sampler() {
     let live = LiveSpans::builder()
         .filter(|facts| facts.scope() == "shop::cart")
         .build()
@@ -141,12 +141,12 @@ fn what_limits_drop_is_not_in_the_end() {
         let ended = events
             .iter()
             .filter(|event| event["type"] == json!("ended"));
-        let said: Vec<_> = ended
+        let recorded: Vec<_> = ended
             .map(|event| (event["attributes"].clone(), event["dropped"].clone()))
             .collect();
         let dropped = |count: u32| json!({"attributes": count, "events": 0, "links": 0});
         assert_eq!(
-            said,
+            recorded,
             [
                 (json!({"a": 1, "late": 1}), json!(null)),
                 (json!({"a": 2, "b": 2}), dropped(1)),
@@ -295,11 +295,11 @@ fn what_a_sampler_saw_is_never_taken_for_another_span() {
         .build_with_context(builder, &remote_parent());
     drop(span);
     let events = watched.events();
-    let said = |event: &Json| (event["name"].clone(), event["attributes"].clone());
+    let name_and_attributes = |event: &Json| (event["name"].clone(), event["attributes"].clone());
     let spans = events
         .iter()
         .filter(|event| event["type"] != json!("process"));
-    let spans: Vec<_> = spans.map(said).collect();
+    let spans: Vec<_> = spans.map(name_and_attributes).collect();
     let meddled = (json!("meddled"), json!({}));
     let job = (json!("job"), json!({"number": 7, "meddled": true}));
     assert_eq!(spans, [meddled.clone(), meddled, job.clone(), job]);

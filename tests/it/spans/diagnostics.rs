@@ -91,7 +91,7 @@ fn guess() {
 }
 
 #[test]
-fn each_cause_of_trouble_is_told_once_in_the_sdks_own_log() {
+fn each_cause_of_trouble_is_reported_once_in_the_sdks_own_log() {
     let mut command = Command::new(env::current_exe().unwrap());
     let arguments = [
         "spans::diagnostics::child",
@@ -102,23 +102,23 @@ fn each_cause_of_trouble_is_told_once_in_the_sdks_own_log() {
     let output = command.args(arguments).env(ROLE, "1").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let written = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<&str> = written
+    let warnings: Vec<&str> = written
         .lines()
         .filter_map(|line| line.strip_prefix('>'))
         .collect();
-    let [fails, dropped, guessed @ ..] = told.as_slice() else {
-        panic!("{told:?}");
+    let [fails, dropped, guessed @ ..] = warnings.as_slice() else {
+        panic!("{warnings:?}");
     };
     assert_eq!(
         guessed.len(),
         usize::from(cfg!(feature = "http")),
-        "{told:?}"
+        "{warnings:?}"
     );
     assert!(
         guessed
             .iter()
             .all(|line| line.starts_with("WARN name=\"Livespan.WrongCredentials\" ")),
-        "{told:?}"
+        "{warnings:?}"
     );
     assert!(
         fails.starts_with("WARN name=\"Livespan.StoreFails\" "),

@@ -47,7 +47,7 @@ fn a_filter_that_panics_hides_the_span_and_harms_nothing() {
             "ended next"
         ]
     );
-    let said = |at: usize| {
+    let event_names = |at: usize| {
         events[at]["events"]
             .as_array()
             .unwrap()
@@ -56,7 +56,7 @@ fn a_filter_that_panics_hides_the_span_and_harms_nothing() {
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        (said(2), said(4)),
+        (event_names(2), event_names(4)),
         (vec![json!("after")], vec![json!("still recorded")])
     );
 }

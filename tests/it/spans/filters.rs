@@ -12,11 +12,11 @@ use super::live_provider::Watched;
 use crate::support::PATIENCE;
 
 #[test]
-fn a_filter_is_told_the_facts_and_decides() {
+fn a_filter_gets_the_facts_and_decides() {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&seen);
+    let recorded = Arc::clone(&seen);
     let watched = Watched::with(LiveSpans::builder().filter(move |facts| {
-        told.lock().unwrap().push(format!("{facts:?}"));
+        recorded.lock().unwrap().push(format!("{facts:?}"));
         facts.name() != "health"
     }));
     let tracer = watched.tracer();

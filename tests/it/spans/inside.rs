@@ -211,7 +211,7 @@ pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
 }
 
 /// Returns the status that updates reported for a span.
-fn told_status(events: &[Json], span: &Json) -> Json {
+fn updated_status(events: &[Json], span: &Json) -> Json {
     let of_span = |event: &&Json| event["type"] == "updated" && event["spanId"] == *span;
     let status = events
         .iter()
@@ -230,13 +230,13 @@ pub(super) fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
                 list => list.clone(),
             };
             // Only the end reports that a panic ended the span.
-            let status = match (&event["panicked"], told_status(events, &event["spanId"])) {
-                (Json::Bool(true), told) => {
+            let status = match (&event["panicked"], updated_status(events, &event["spanId"])) {
+                (Json::Bool(true), updated) => {
                     assert_eq!(
                         event["status"],
                         json!({"code": "ERROR", "message": "panicked"})
                     );
-                    told
+                    updated
                 }
                 _ => event["status"].clone(),
             };
@@ -250,7 +250,7 @@ pub(super) fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
 }
 
 #[test]
-fn a_loop_costs_a_few_events_and_the_last_value_is_told_before_the_end() {
+fn a_loop_costs_a_few_events_and_the_last_value_is_reported_before_the_end() {
     let inside = Inside::new();
     let mut span = inside.provider.tracer("test").start("job");
     for number in 0..100_000 {
@@ -547,14 +547,14 @@ fn threads_that_change_one_span_lose_nothing() {
     });
     context.span().end();
     let events = inside.events();
-    let told = rebuilt(&events);
-    assert_eq!(told, as_ended(&events));
-    let (_, told) = told.first_key_value().unwrap();
+    let rebuilt_spans = rebuilt(&events);
+    assert_eq!(rebuilt_spans, as_ended(&events));
+    let (_, rebuilt_span) = rebuilt_spans.first_key_value().unwrap();
     assert_eq!(
-        told["attributes"],
+        rebuilt_span["attributes"],
         json!({"a": 1999, "b": 1999, "c": 1999, "d": 1999})
     );
-    assert_eq!(told["events"].as_array().unwrap().len(), keys.len());
+    assert_eq!(rebuilt_span["events"].as_array().unwrap().len(), keys.len());
 }
 
 /// One step of a random program.

@@ -51,7 +51,7 @@ impl Shown {
     }
 
     /// Waits until an open span is reported with this value in this field.
-    fn until_told(&self, field: &str, key: &str, value: &Json) {
+    fn until_reported(&self, field: &str, key: &str, value: &Json) {
         until(|| {
             let spans = rebuilt(&self.events());
             spans.values().any(|span| span[field][key] == *value)
@@ -92,7 +92,7 @@ impl Shown {
     }
 
     /// Returns the names of the events of all spans, from their ends.
-    fn said(&self) -> Vec<String> {
+    fn event_names(&self) -> Vec<String> {
         let ends = as_ended(&self.events());
         let events = ends.values().flat_map(|span| {
             let events = span["events"].as_array().unwrap().clone();
@@ -127,19 +127,19 @@ fn what_a_span_records_is_shown_while_it_is_open() {
     let shown = Shown::new();
     with_default(&shown.dispatch(), || {
         let span = work();
-        shown.until_told("attributes", "late", &json!("now"));
-        shown.until_told("attributes", "progress.current", &json!("499"));
+        shown.until_reported("attributes", "late", &json!("now"));
+        shown.until_reported("attributes", "progress.current", &json!("499"));
         span.set_attribute("more", 7);
-        shown.until_told("attributes", "more", &json!(7));
+        shown.until_reported("attributes", "more", &json!(7));
         span.set_status(Status::error("no card"));
-        shown.until_told("status", "code", &json!("ERROR"));
+        shown.until_reported("status", "code", &json!("ERROR"));
         span.in_scope(|| {
             span.add_event("by hand", vec![]);
             error!("declined");
         });
     });
     assert_eq!(shown.names(), ["work"]);
-    assert_eq!(shown.said(), ["packed", "by hand", "declined"]);
+    assert_eq!(shown.event_names(), ["packed", "by hand", "declined"]);
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn without_context_activation_each_span_is_shown_once() {
     let mut names = shown.names();
     names.sort_unstable();
     assert_eq!(names, ["inner", "work"]);
-    let mut said = shown.said();
-    said.sort_unstable();
-    assert_eq!(said, ["deep", "packed"]);
+    let mut event_names = shown.event_names();
+    event_names.sort_unstable();
+    assert_eq!(event_names, ["deep", "packed"]);
 }
 
 #[test]
@@ -167,11 +167,11 @@ fn through_a_reload_layer_each_span_is_shown_once() {
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
     with_default(&dispatch, || {
         let span = work();
-        shown.until_told("attributes", "late", &json!("now"));
+        shown.until_reported("attributes", "late", &json!("now"));
         drop(span);
     });
     assert_eq!(shown.names(), ["work"]);
-    assert_eq!(shown.said(), ["packed"]);
+    assert_eq!(shown.event_names(), ["packed"]);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn what_a_filter_of_the_layer_hides_changes_no_other_span() {
         });
     });
     assert_eq!(shown.names(), ["outer", "inner"]);
-    assert_eq!(shown.said(), ["said"]);
+    assert_eq!(shown.event_names(), ["said"]);
     let events = shown.events();
     let of = |name: &str, field: &str| {
         let mut events = events.iter();
@@ -216,7 +216,7 @@ fn two_subscribers_of_one_provider_have_spans_of_their_own() {
         drop(outer);
     });
     assert_eq!(shown.names(), ["work"; 4]);
-    assert_eq!(shown.said(), ["packed"; 4]);
+    assert_eq!(shown.event_names(), ["packed"; 4]);
 }
 
 #[instrument]
@@ -245,7 +245,7 @@ fn recursive_functions_have_a_span_each_and_functions_that_never_run_have_none()
     });
     assert_eq!(sum, 3);
     assert_eq!(shown.names(), ["counted"; 4]);
-    assert_eq!(shown.said(), ["counting"; 4]);
+    assert_eq!(shown.event_names(), ["counting"; 4]);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_future_without_a_runtime_is_shown_once() {
         assert_eq!(block_on(both.instrument(info_span!("all"))), 3);
     });
     assert_eq!(shown.names(), ["all", "step", "step"]);
-    assert_eq!(shown.said(), ["done"; 2]);
+    assert_eq!(shown.event_names(), ["done"; 2]);
 }
 
 /// Runs instrumented and uninstrumented tasks on a runtime.
@@ -287,7 +287,7 @@ fn tasks(shown: &Shown, runtime: &tokio::runtime::Runtime) {
     names.sort_unstable();
     let expected = [vec!["step"; 10], vec!["task"; 5]].concat();
     assert_eq!(names, expected);
-    assert_eq!(shown.said(), ["done"; 10]);
+    assert_eq!(shown.event_names(), ["done"; 10]);
 }
 
 #[test]
@@ -322,7 +322,10 @@ fn spans_that_change_on_other_threads_are_shown_once() {
     });
     with_default(&dispatch, || drop(span));
     assert_eq!(shown.names(), ["work"]);
-    let said = shown.said();
-    assert_eq!(said.iter().filter(|name| *name == "said").count(), 80);
-    assert_eq!(said.len(), 81);
+    let event_names = shown.event_names();
+    assert_eq!(
+        event_names.iter().filter(|name| *name == "said").count(),
+        80
+    );
+    assert_eq!(event_names.len(), 81);
 }

@@ -48,7 +48,7 @@ fn write(logger: &SdkLogger, fill: impl FnOnce(&mut SdkLogRecord)) {
     logger.emit(record);
 }
 
-fn say(logger: &SdkLogger, severity: Severity, body: &'static str) {
+fn emit(logger: &SdkLogger, severity: Severity, body: &'static str) {
     write(logger, |record| {
         record.set_severity_number(severity);
         record.set_timestamp(at(0));
@@ -119,7 +119,7 @@ fn a_log_record_is_in_its_span_while_the_span_runs() {
 fn a_log_record_outside_of_spans_is_on_no_trace_of_its_own() {
     let watched = Watched::new();
     let (_provider, logger) = logger_of(&watched.live);
-    say(&logger, Severity::Info, "starting");
+    emit(&logger, Severity::Info, "starting");
     watched.tracer().start("job").end();
     let events = watched.events();
     assert_eq!(
@@ -173,16 +173,16 @@ fn the_processor_has_a_level_of_its_own() {
     ];
     let answers = asked.map(|(severity, target)| is_enabled(&logger, severity, target));
     assert_eq!(answers, [false, true, false, true]);
-    say(&logger, Severity::Debug, "not this");
-    say(&logger, Severity::Info, "this");
+    emit(&logger, Severity::Debug, "not this");
+    emit(&logger, Severity::Info, "this");
     let loud = SdkLoggerProvider::builder()
         .with_log_processor(live.log_processor().min_severity(Severity::Error))
         .build();
     let loud = loud.logger("loud");
     let answers = asked.map(|(severity, target)| is_enabled(&loud, severity, target));
     assert_eq!(answers, [false; 4]);
-    say(&loud, Severity::Warn4, "nor this");
-    say(&loud, Severity::Error, "and this");
+    emit(&loud, Severity::Warn4, "nor this");
+    emit(&loud, Severity::Error, "and this");
     live.target().flush(PATIENCE).unwrap();
     let all = payloads(&read(&mut live.target().subscribe(Subscribe::all())));
     let bodies: Vec<_> = all
@@ -351,10 +351,10 @@ fn records_beyond_the_buffer_are_counted_and_the_host_goes_on() {
     );
     let (_provider, logger) = logger_of(&watched.live);
     gate.shut();
-    say(&logger, Severity::Info, "held");
+    emit(&logger, Severity::Info, "held");
     gate.wait_until_held();
     for _ in 0..1_000 {
-        say(&logger, Severity::Info, "more");
+        emit(&logger, Severity::Info, "more");
     }
     let dropped = watched.live.status().dropped;
     assert_eq!((dropped.starts, dropped.ends), (0, 0));
@@ -369,11 +369,11 @@ fn records_beyond_the_buffer_are_counted_and_the_host_goes_on() {
 fn a_flush_of_the_logger_provider_makes_records_visible() {
     let live = LiveSpans::builder().build().unwrap();
     let (provider, logger) = logger_of(&live);
-    say(&logger, Severity::Info, "one");
+    emit(&logger, Severity::Info, "one");
     provider.force_flush().unwrap();
     let head = |live: &LiveSpans| live.status().head.sequence().get();
     assert_eq!(head(&live), 2);
-    say(&logger, Severity::Info, "two");
+    emit(&logger, Severity::Info, "two");
     provider.shutdown().unwrap();
     assert_eq!(head(&live), 3);
     live.shutdown().unwrap();
@@ -388,7 +388,7 @@ fn what_retention_removes_of_a_trace_counts_its_log_records() {
     let trace = TraceId::try_from(context.span().span_context().trace_id()).unwrap();
     let attached = context.attach();
     for _ in 0..100 {
-        say(&logger, Severity::Info, "step");
+        emit(&logger, Severity::Info, "step");
         watched.live.target().flush(PATIENCE).unwrap();
     }
     let mut stream = watched

@@ -18,7 +18,10 @@ use crate::{
 };
 
 /// Returns the values of the meters, by metric and error.
-fn told(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, i64> {
+fn meter_values(
+    meters: &SdkMeterProvider,
+    exporter: &InMemoryMetricExporter,
+) -> BTreeMap<String, i64> {
     exporter.reset();
     meters.force_flush().unwrap();
     let mut all = BTreeMap::new();
@@ -105,7 +108,7 @@ fn ended_spans_and_the_queue_are_counted_by_the_conventions() {
         ("otel.sdk.processor.span.queue.size", 0),
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value));
-    assert_eq!(told(&meters, &exporter), BTreeMap::from(expected));
+    assert_eq!(meter_values(&meters, &exporter), BTreeMap::from(expected));
 }
 
 #[test]
@@ -123,10 +126,10 @@ fn a_store_that_refuses_spans_is_no_full_queue() {
         .build();
     provider.tracer("work").start("work");
     live.target().flush(PATIENCE).unwrap_err();
-    let told = told(&meters, &exporter);
+    let values = meter_values(&meters, &exporter);
     let processed = "otel.sdk.processor.span.processed";
-    assert_eq!(told[processed], 1);
-    assert_eq!(told[&format!("{processed} queue_full")], 0);
+    assert_eq!(values[processed], 1);
+    assert_eq!(values[&format!("{processed} queue_full")], 0);
 }
 
 const PROCESSED: [&str; 3] = ["", " queue_full", " already_shutdown"];
@@ -134,8 +137,8 @@ const PROCESSED: [&str; 3] = ["", " queue_full", " already_shutdown"];
 /// Returns how many ended spans were processed, refused by the full buffer, and too late, in this
 /// order.
 fn processed(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> [i64; 3] {
-    let told = told(meters, exporter);
-    PROCESSED.map(|error| told[&format!("otel.sdk.processor.span.processed{error}")])
+    let values = meter_values(meters, exporter);
+    PROCESSED.map(|error| values[&format!("otel.sdk.processor.span.processed{error}")])
 }
 
 #[test]
@@ -189,5 +192,5 @@ fn the_meters_do_not_keep_a_log_alive() {
     let (live, meters, exporter) = metered(LiveSpans::builder());
     live.shutdown().unwrap();
     drop(live);
-    assert_eq!(told(&meters, &exporter), BTreeMap::new());
+    assert_eq!(meter_values(&meters, &exporter), BTreeMap::new());
 }

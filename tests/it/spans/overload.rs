@@ -91,7 +91,7 @@ fn starts_are_dropped_before_ends_and_both_are_counted() {
 }
 
 #[test]
-fn a_gap_in_the_log_tells_exactly_what_was_dropped() {
+fn gaps_in_the_log_report_exactly_the_dropped_records() {
     let (watched, gate) = hanging();
     let tracer = watched.tracer();
     let spans: Vec<_> = (0..300).map(|_| tracer.start("job")).collect();
@@ -197,14 +197,14 @@ fn threads_go_on_while_the_store_hangs() {
         40_000
     );
     assert_eq!(count(&events, is("ended", "job")) + dropped.ends, 40_000);
-    let told = |key: &str| {
+    let reported = |key: &str| {
         events
             .iter()
             .filter_map(|event| event["lost"][key].as_u64())
             .sum::<u64>()
     };
     assert_eq!(
-        (told("starts"), told("ends")),
+        (reported("starts"), reported("ends")),
         (dropped.starts, dropped.ends),
         "the gaps add up to the dropped records"
     );

@@ -164,7 +164,7 @@ fn shows_a_panic_before_its_span_ends() {
 }
 
 #[test]
-fn the_hook_tells_viewers_why_a_span_panicked_and_leaves_the_programs_own_hook() {
+fn the_hook_shows_viewers_why_a_span_panicked_and_leaves_the_programs_own_hook() {
     let status = Command::new(env::current_exe().unwrap())
         .args(["spans::panic_hook::program", "--exact", "--ignored"])
         .env(CHILD, "1")

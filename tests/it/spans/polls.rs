@@ -94,8 +94,8 @@ fn a_future_that_is_ready_soon_makes_no_event_of_its_own() {
     let mut other = Box::pin(pending::<()>().live(context(&watched)));
     assert!(poll_once(other.as_mut()).is_pending());
     until_polls(&watched, 1);
-    let told = watched.events();
-    let updates = told
+    let events = watched.events();
+    let updates = events
         .iter()
         .filter(|event| event["type"] == "updated")
         .count();

@@ -153,7 +153,7 @@ fn what_a_program_dispatches_itself_is_masked_too() {
 }
 
 #[test]
-fn a_log_that_is_told_to_keeps_everything() {
+fn a_log_without_redaction_keeps_everything() {
     let live = LiveSpans::builder()
         .redact(Redaction::none())
         .build()

@@ -106,7 +106,7 @@ fn ends(events: &[Json]) -> Vec<Json> {
 }
 
 /// Returns what [`ends`] should return for one span.
-fn said(who: &str, kind: &str, trace: &str, parent: &str, [from, to]: [u64; 2]) -> Json {
+fn expected_end(who: &str, kind: &str, trace: &str, parent: &str, [from, to]: [u64; 2]) -> Json {
     let text = |second: u64| format!("13:46:{:02}", 40 + second);
     json!([who, kind, trace, parent, {"who": who, "ended": to}, text(from), text(to)])
 }
@@ -122,8 +122,8 @@ fn two_open_spans_with_one_id_each_end_as_themselves() {
         assert_eq!(
             ends(&watched.events()),
             [
-                said("inner", "CLIENT", "7", "5", [1, 2]),
-                said("outer", "SERVER", "7", "5", [0, 3]),
+                expected_end("inner", "CLIENT", "7", "5", [1, 2]),
+                expected_end("outer", "SERVER", "7", "5", [0, 3]),
             ]
         );
     }
@@ -140,7 +140,7 @@ fn open_spans_that_share_all_but_attributes_each_end_as_themselves() {
         }
         let mut again = start(&watched, "again", 4, SpanKind::Internal, &cx);
         end(&mut again, 5);
-        let internal = |who, times| said(who, "INTERNAL", "7", "5", times);
+        let internal = |who, times| expected_end(who, "INTERNAL", "7", "5", times);
         assert_eq!(
             ends(&watched.events()),
             [
@@ -164,7 +164,7 @@ fn a_twin_that_starts_while_others_are_open_never_takes_their_end() {
         let mut three = start(&watched, "three", 3, kind(), &cx);
         end(&mut two, 4);
         end(&mut three, 5);
-        let internal = |who, times| said(who, "INTERNAL", "7", "5", times);
+        let internal = |who, times| expected_end(who, "INTERNAL", "7", "5", times);
         assert_eq!(
             ends(&watched.events()),
             [
@@ -220,7 +220,7 @@ fn an_id_in_two_traces_and_an_id_that_is_used_again_are_spans_of_their_own() {
         let mut again = start(&watched, "again", 3, SpanKind::Server, &below(1, 5));
         end(&mut again, 4);
         end(&mut two, 5);
-        let server = |who, trace, times| said(who, "SERVER", trace, "5", times);
+        let server = |who, trace, times| expected_end(who, "SERVER", trace, "5", times);
         assert_eq!(
             ends(&watched.events()),
             [
@@ -249,7 +249,7 @@ fn two_providers_of_one_log_may_use_one_id() {
         live.target().flush(PATIENCE).unwrap();
         let mut subscription = live.target().subscribe(livespan::sse::Subscribe::all());
         let events = payloads(&read(&mut subscription));
-        let internal = |who, times| said(who, "INTERNAL", "7", "5", times);
+        let internal = |who, times| expected_end(who, "INTERNAL", "7", "5", times);
         assert_eq!(
             ends(&events),
             [internal("inner", [1, 2]), internal("outer", [0, 3])]

@@ -55,9 +55,9 @@ fn nested_spans_are_nested() {
     assert_eq!(outer["target"], json!(module_path!()));
     assert_eq!(events[2]["attributes"].get("total"), None, "not yet");
     assert_eq!(events[3]["attributes"]["total"], json!(9.5));
-    let said = &events[3]["events"][0];
+    let span_event = &events[3]["events"][0];
     assert_eq!(
-        (&said["name"], &said["attributes"]["step"]),
+        (&span_event["name"], &span_event["attributes"]["step"]),
         (&json!("packed"), &json!(1))
     );
 }

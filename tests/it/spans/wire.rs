@@ -203,7 +203,7 @@ fn a_status_is_ok_unless_it_is_an_error() {
 }
 
 #[test]
-fn what_is_not_usual_is_said_after_everything_else() {
+fn unusual_fields_come_after_all_others() {
     // With the app's own filter, the SDK copies the start even though a sampler saw it. Only the
     // copy has the counts of dropped parts.
     let live = LiveSpans::builder().filter(|_| true).build().unwrap();
@@ -380,20 +380,20 @@ fn a_lost_span_ends_as_promised() {
     watched.provider.shutdown().unwrap();
     drop(span);
     let ended = lines(&watched.live).remove(2);
-    let heard = ended
+    let last_heard = ended
         .split_once("\"lastHeard\":\"")
         .unwrap()
         .1
         .strip_suffix("\"}}")
         .unwrap();
-    assert_eq!(heard.len(), 30);
+    assert_eq!(last_heard.len(), 30);
     let expected = format!(
         "{{\"type\":\"ended\",{IDS},\"parentSpanId\":null,\"name\":\"job\",\"kind\":\"INTERNAL\",\"process\":\"P\",\
          \"service\":\"shop\",\"scope\":\"shop::cart\",\"status\":{{\"code\":\"ERROR\",\
          \"message\":\"lost: the tracer provider was shut down while the span was open\"}},\
          \"attributes\":{{\"n\":\"9223372036854775807\",\"d\":0.30000000000000004}},\"attributeTypes\":{{\"n\":\"int\"}},\
-         \"startTimestamp\":\"2026-11-22T11:39:00.123456789Z\",\"timestamp\":\"{heard}\",\
-         \"lost\":{{\"reason\":\"shutdown\",\"lastHeard\":\"{heard}\"}}}}"
+         \"startTimestamp\":\"2026-11-22T11:39:00.123456789Z\",\"timestamp\":\"{last_heard}\",\
+         \"lost\":{{\"reason\":\"shutdown\",\"lastHeard\":\"{last_heard}\"}}}}"
     );
     assert_eq!(ended, expected);
 }

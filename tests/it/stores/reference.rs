@@ -174,9 +174,9 @@ struct Shared {
 
 /// All stores that were opened, by location.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct World(Arc<Mutex<HashMap<String, Arc<Shared>>>>);
+pub(crate) struct StoreRegistry(Arc<Mutex<HashMap<String, Arc<Shared>>>>);
 
-impl World {
+impl StoreRegistry {
     fn at(&self, location: &StoreLocation) -> Arc<Shared> {
         let mut places = self.0.lock().unwrap();
         Arc::clone(places.entry(location.name().to_owned()).or_default())
@@ -329,7 +329,7 @@ impl ReferenceStore {
 
     /// Removes the carried events of the largest ended stream, or of the largest stream if none has
     /// ended. An opening event of an open span is pinned instead, if there is room.
-    fn let_one_go(&self, disk: &mut Disk) {
+    fn evict_one_stream(&self, disk: &mut Disk) {
         let sizes = disk
             .carried
             .values()
@@ -377,7 +377,7 @@ impl ReferenceStore {
             if is_carried && share > 0 {
                 disk.carried.insert(sequence, event);
                 if disk.carried.len() > share {
-                    self.let_one_go(disk);
+                    self.evict_one_stream(disk);
                 }
                 continue;
             }
@@ -502,12 +502,12 @@ impl ReferenceStore {
     fn wait<T>(
         &self,
         patience: Duration,
-        look: impl Fn(&Disk) -> Option<T>,
+        poll: impl Fn(&Disk) -> Option<T>,
     ) -> Result<Option<T>, Error> {
         let deadline = Instant::now() + patience;
         let mut disk = self.shared.disk.lock().unwrap();
         loop {
-            if let Some(found) = look(&disk) {
+            if let Some(found) = poll(&disk) {
                 return Ok(Some(found));
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -8,12 +8,12 @@ use std::{
 
 use livespan_conformance::{Check, Suite, conformance};
 
-use super::reference::{Bug, World, Writers};
+use super::reference::{Bug, StoreRegistry, Writers};
 
 fn suite(writers: Writers, bug: Bug) -> Suite {
-    let world = World::default();
-    let faults = world.clone();
-    Suite::new(move |location| world.open(location, writers, bug))
+    let registry = StoreRegistry::default();
+    let faults = registry.clone();
+    Suite::new(move |location| registry.open(location, writers, bug))
         .faults(move |location, fault| faults.inject(location, fault))
 }
 
@@ -22,8 +22,8 @@ const SHORT: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_store_that_keeps_every_promise_passes() {
-    let world = World::default();
-    conformance(move |location| world.open(location, Writers::One, Bug::None));
+    let registry = StoreRegistry::default();
+    conformance(move |location| registry.open(location, Writers::One, Bug::None));
     suite(Writers::One, Bug::None).run();
     suite(Writers::Many, Bug::None).run();
 }
@@ -31,10 +31,13 @@ fn a_store_that_keeps_every_promise_passes() {
 #[test]
 fn a_broken_promise_is_noticed_by_the_check_of_its_name() {
     for (writers, bug, check) in BROKEN {
-        let told = broken(&suite(*writers, *bug).timeout(SHORT), check);
-        let told = told.unwrap_or_else(|| panic!("{bug:?} is not noticed by {check}"));
-        let (_, named) = told.split_once("\n\n").unwrap();
-        assert!(named.starts_with(&format!("{check}: ")), "{bug:?}: {told}");
+        let report = broken(&suite(*writers, *bug).timeout(SHORT), check);
+        let report = report.unwrap_or_else(|| panic!("{bug:?} is not noticed by {check}"));
+        let (_, named) = report.split_once("\n\n").unwrap();
+        assert!(
+            named.starts_with(&format!("{check}: ")),
+            "{bug:?}: {report}"
+        );
         for part in [
             "promise: ",
             "expected: ",
@@ -42,7 +45,7 @@ fn a_broken_promise_is_noticed_by_the_check_of_its_name() {
             "history:",
             "seed 20261122",
         ] {
-            assert!(told.contains(part), "{bug:?}: {part} in {told}");
+            assert!(report.contains(part), "{bug:?}: {part} in {report}");
         }
     }
 }
@@ -101,7 +104,7 @@ fn broken(suite: &Suite, check: &str) -> Option<String> {
 }
 
 #[test]
-fn random_histories_find_what_is_broken_and_tell_a_short_one() {
+fn random_histories_find_bugs_and_report_a_short_history() {
     let bugs = [
         Bug::IncludesThePlace,
         Bug::ForgetsKeylessEvents,
@@ -116,31 +119,31 @@ fn random_histories_find_what_is_broken_and_tell_a_short_one() {
         Bug::ClosesRanks,
     ];
     for bug in bugs {
-        let told = broken(&suite(Writers::One, bug), "agrees_with_the_model");
-        let told = told.unwrap_or_else(|| panic!("{bug:?} is not found"));
-        let (_, history) = told.split_once("history:\n").unwrap();
+        let report = broken(&suite(Writers::One, bug), "agrees_with_the_model");
+        let report = report.unwrap_or_else(|| panic!("{bug:?} is not found"));
+        let (_, history) = report.split_once("history:\n").unwrap();
         let appended = history
             .lines()
             .filter(|line| line.contains(". append"))
             .count();
         assert!(
             appended <= 4,
-            "{bug:?} is told with {appended} appends: {told}"
+            "{bug:?} is reported with {appended} appends: {report}"
         );
     }
 }
 
 #[test]
 fn another_seed_draws_other_histories_and_the_same_seed_the_same() {
-    let told = |seed| {
+    let report_of = |seed| {
         let suite = suite(Writers::One, Bug::LosesPins).seed(seed);
-        let told = broken(&suite, "agrees_with_the_model").unwrap();
+        let report = broken(&suite, "agrees_with_the_model").unwrap();
         // Epochs are random, so their lines differ in any case.
-        let lines = told.lines().filter(|line| !line.contains("epochs"));
+        let lines = report.lines().filter(|line| !line.contains("epochs"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(told(1), told(1));
-    assert_ne!(told(1), told(2));
+    assert_eq!(report_of(1), report_of(1));
+    assert_ne!(report_of(1), report_of(2));
 }
 
 #[test]
@@ -157,10 +160,10 @@ fn what_a_store_does_not_do_is_left_out_by_name() {
 
 #[test]
 fn a_check_of_no_name_is_refused() {
-    let told = broken(&suite(Writers::One, Bug::None), "keeps_ordr").unwrap();
+    let report = broken(&suite(Writers::One, Bug::None), "keeps_ordr").unwrap();
     assert!(
-        told.starts_with("there is no check keeps_ordr, but opens_empty, "),
-        "{told}"
+        report.starts_with("there is no check keeps_ordr, but opens_empty, "),
+        "{report}"
     );
 }
 

@@ -114,7 +114,7 @@ fn debug_output_and_url_errors_hide_the_password() {
 }
 
 #[test]
-fn what_is_no_redis_or_is_not_there_is_said() {
+fn a_server_that_is_no_redis_or_is_absent_is_named_in_the_error() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
@@ -223,8 +223,8 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
 #[test]
 fn a_port_that_does_not_answer_in_tls_is_asked_about() {
     let server = Server::start();
-    let said = refusal(&format!("rediss://127.0.0.1:{}", server.port()));
+    let message = refusal(&format!("rediss://127.0.0.1:{}", server.port()));
     let asked =
         "Redis did not answer in time; the URL asks for TLS (rediss://): does the port use it?";
-    assert!(said.contains(asked), "{said}");
+    assert!(message.contains(asked), "{message}");
 }

@@ -81,7 +81,7 @@ fn a_head_that_was_taken_back_gives_no_id_twice() {
 }
 
 #[test]
-fn every_living_writer_is_heard_before_a_life_begins() {
+fn every_living_writer_has_a_heartbeat_before_an_epoch_begins() {
     let server = Server::start();
     // A new epoch waits for heartbeats for longer than this test runs, unless the test ends the
     // wait.

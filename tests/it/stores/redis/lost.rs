@@ -114,7 +114,7 @@ fn a_log_whose_state_was_deleted_begins_a_life_above_its_events() {
 }
 
 #[test]
-fn keys_of_streams_expire_not_before_the_log_lets_go() {
+fn keys_of_streams_expire_not_before_the_log_evicts() {
     let server = Server::start();
     let age = Duration::from_secs(3600);
     let short = Handle::open_with(&server.url(), |builder| {

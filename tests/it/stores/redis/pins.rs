@@ -70,12 +70,12 @@ fn a_dead_writer_is_handed_to_one_living_once() {
     all.sort_unstable();
     assert_eq!(all, texts(&[(1, "process"), (2, "open")]));
     assert!(found.iter().any(|tended| tended.abandoned.is_empty()));
-    let heard = found
+    let times = found
         .iter()
         .flat_map(|tended| &tended.abandoned)
         .map(|one| one.last_heard);
-    for heard in heard {
-        let ago = SystemTime::now().duration_since(heard).unwrap();
+    for time in times {
+        let ago = SystemTime::now().duration_since(time).unwrap();
         assert!(ago > HOUR * 2 && ago < HOUR * 4, "{ago:?}");
     }
     for _ in 0..4 {
@@ -271,7 +271,7 @@ fn a_gone_process_is_described_as_long_as_its_events_are_there() {
         gone.append(&[note("a", &number.to_string())]);
     }
     drop(gone);
-    let of_gone = texts(&[
+    let of_dead = texts(&[
         (1, "process"),
         (3, "3"),
         (4, "4"),
@@ -279,7 +279,7 @@ fn a_gone_process_is_described_as_long_as_its_events_are_there() {
         (6, "6"),
         (7, "7"),
     ]);
-    assert_eq!(shown(&living.read(0)), of_gone);
+    assert_eq!(shown(&living.read(0)), of_dead);
     assert_eq!(
         abandoned(&living.0.recover_open_events().unwrap()),
         texts(&[(1, "process")])

@@ -38,10 +38,10 @@ fn task() {
     match env::var(TASK).unwrap().as_str() {
         "write" => super::killed::write_until_killed(&file),
         "hold" => super::opening::hold_until_killed(&file),
-        "open" => super::opening::tell_how_opening_went(&file),
+        "open" => super::opening::print_opening_outcome(&file),
         "glance" => super::names::open_and_close(&file),
-        "modes" => super::permissions::tell_modes(&file),
-        "fill" => super::faults::tell_how_filling_went(&file),
+        "modes" => super::permissions::print_modes(&file),
+        "fill" => super::faults::print_filling_outcome(&file),
         other => panic!("no such task: {other}"),
     }
 }
@@ -49,8 +49,8 @@ fn task() {
 /// Returns the lines that a process wrote for the test, without the lines of the test harness.
 pub(crate) fn lines(output: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
-    let told = text.lines().filter_map(|line| line.split_once("> "));
-    told.map(|(_, line)| line.to_owned()).collect()
+    let marked = text.lines().filter_map(|line| line.split_once("> "));
+    marked.map(|(_, line)| line.to_owned()).collect()
 }
 
 /// Copies the program to a place where every user can run it.

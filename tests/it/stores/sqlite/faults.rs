@@ -13,7 +13,7 @@ use super::{
 use crate::support::{block_on, causes};
 
 /// The child process of the next test: appends until the disk is full, and reports the outcome.
-pub(super) fn tell_how_filling_went(file: &Path) {
+pub(super) fn print_filling_outcome(file: &Path) {
     let mut log = Log::open(SqliteEventStore::new(file));
     log.put(&["a +1 open"]);
     let payload = format!("b . {}", "x".repeat(10_000));
@@ -44,9 +44,9 @@ fn a_full_disk_refuses_the_batch_and_keeps_what_was_before() {
     for (name, value) in child.get_envs() {
         command.env(name, value.unwrap());
     }
-    let told = child::lines(&command.output().unwrap().stdout);
+    let printed = child::lines(&command.output().unwrap().stdout);
     assert_eq!(
-        told,
+        printed,
         [
             &format!(
                 "append to the event log {}: disk I/O error",

@@ -168,7 +168,7 @@ fn readers_and_a_writer_at_full_speed_see_one_order() {
 }
 
 #[test]
-fn a_dropped_store_has_let_go_of_its_file() {
+fn a_dropped_store_has_closed_its_file() {
     let folder = Folder::new();
     let mut log = folder.open();
     log.put(&["a . 1"]);

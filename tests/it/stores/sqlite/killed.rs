@@ -93,10 +93,10 @@ fn received(file: &Path, lines: usize) -> Vec<(EventId, String)> {
         let mut line = String::new();
         let read = out.read_line(&mut line).unwrap();
         // The harness writes the test's name before the first line.
-        if let Some((_, told)) = line.split_once("> ")
-            && let Some(told) = told.strip_suffix('\n')
+        if let Some((_, entry)) = line.split_once("> ")
+            && let Some(entry) = entry.strip_suffix('\n')
         {
-            let (id, text) = told.split_once(' ').unwrap();
+            let (id, text) = entry.split_once(' ').unwrap();
             received.push((id.parse().unwrap(), text.to_owned()));
         }
         read > 0

@@ -236,7 +236,7 @@ fn a_store_is_opened_once() {
 }
 
 /// The child process of the next test.
-pub(super) fn tell_how_opening_went(file: &Path) {
+pub(super) fn print_opening_outcome(file: &Path) {
     match SqliteEventStore::new(file).open() {
         Ok(head) => println!("> opened at {head}"),
         Err(error) => println!("> {error:?}"),

@@ -17,7 +17,7 @@ use super::{
 const BESIDE: [&str; 4] = ["", "-wal", "-shm", "-lock"];
 
 /// The child process of the next test.
-pub(super) fn tell_modes(file: &Path) {
+pub(super) fn print_modes(file: &Path) {
     let mut log = Log::open(SqliteEventStore::new(file));
     log.put(&["a . 1"]);
     for ending in BESIDE {
@@ -43,8 +43,8 @@ fn new_files_are_their_owners_alone_under_any_umask() {
         for (name, value) in child.get_envs() {
             command.env(name, value.unwrap());
         }
-        let told = child::lines(&command.output().unwrap().stdout);
-        assert_eq!(told, ["600"; 4], "umask {umask}");
+        let modes = child::lines(&command.output().unwrap().stdout);
+        assert_eq!(modes, ["600"; 4], "umask {umask}");
     }
 }
 

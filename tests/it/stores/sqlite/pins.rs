@@ -39,7 +39,7 @@ fn an_open_event_outlives_retention_and_is_read_first() {
 }
 
 #[test]
-fn closing_lets_go_of_the_open_event_and_of_no_other() {
+fn closing_releases_the_open_event_and_no_other() {
     let folder = Folder::new();
     let mut log = folder.keeping(1);
     log.put(&["a +7 a", "b +7 b", "* +7 every", "a +8 eight"]);
@@ -137,15 +137,15 @@ fn the_last_sign_of_life_is_that_of_the_life_which_left_it_open() {
     drop(log);
     let log = folder.open();
     let abandoned = log.store.recover_open_events().unwrap().abandoned;
-    let heard: Vec<_> = abandoned.iter().map(|one| one.last_heard).collect();
+    let times: Vec<_> = abandoned.iter().map(|one| one.last_heard).collect();
     // The file stores times in milliseconds.
     let earliest = begun - std::time::Duration::from_millis(1);
     assert!(
-        heard.len() == 2
-            && earliest <= heard[0]
-            && heard[0] <= heard[1]
-            && heard[1] <= std::time::SystemTime::now(),
-        "{heard:?}"
+        times.len() == 2
+            && earliest <= times[0]
+            && times[0] <= times[1]
+            && times[1] <= std::time::SystemTime::now(),
+        "{times:?}"
     );
 }
 
