@@ -63,10 +63,10 @@ fn a_store_has_the_last_words() {
 
     let store = SqliteEventStore::new(&path);
     let live = LiveSpans::builder().store(store).build().unwrap();
-    let told: Vec<Json> = until_both_ended(&live).iter().map(outline).collect();
+    let outlines: Vec<Json> = until_both_ended(&live).iter().map(outline).collect();
     let panic = json!({"message": "out of luck", "thread": "main"});
     assert_eq!(
-        told,
+        outlines,
         [
             json!(["process", null, null, null]),
             json!(["started", "job", null, null]),
@@ -107,14 +107,14 @@ fn a_page_has_the_last_words_and_stays_for_a_viewer() {
         "GET /sse HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n"
     )
     .unwrap();
-    let told = BufReader::new(&stream)
+    let update = BufReader::new(&stream)
         .lines()
         .map_while(Result::ok)
         .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
         .map(|event| outline(&event))
         .find(|event| event[2] != Json::Null);
     let panic = json!({"message": "out of luck", "thread": "main"});
-    assert_eq!(told, Some(json!(["updated", null, panic, null])));
+    assert_eq!(update, Some(json!(["updated", null, panic, null])));
     drop(stream);
     assert_eq!(child.wait().unwrap().signal(), Some(SIGABRT));
 }

@@ -100,7 +100,7 @@ fn problems_name_the_innermost_failure_and_since_a_cursor_only_what_is_new() {
 }
 
 #[test]
-fn a_span_is_told_in_full() {
+fn a_span_is_shown_in_full() {
     let app = checkout();
     let text = ask(
         &app.url(),
@@ -200,7 +200,7 @@ fn a_wait_ends_when_it_happens_or_when_its_time_is_over() {
 }
 
 #[test]
-fn a_trace_of_a_hundred_thousand_spans_is_told_in_eight_kibibytes() {
+fn a_trace_of_a_hundred_thousand_spans_is_summarized_in_eight_kibibytes() {
     let retention = Retention::default().events(300_000).bytes(1 << 30);
     let app = App::serve(LiveSpans::builder().retention(retention).build().unwrap());
     for chunk in 0..100 {

@@ -41,8 +41,8 @@ fn no_tool_says_anything_of_the_traces_of_others() {
                 let (text, _) = call(&url, tool, &arguments);
                 // The page's address contains the search text itself.
                 let text = text.replace("?q=secret", "");
-                let told = SECRETS.into_iter().find(|secret| text.contains(secret));
-                assert_eq!(told, None, "{tool}: {text}");
+                let leaked = SECRETS.into_iter().find(|secret| text.contains(secret));
+                assert_eq!(leaked, None, "{tool}: {text}");
             }
         }
     }

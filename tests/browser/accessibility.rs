@@ -58,7 +58,7 @@ impl Visit {
 
     /// Checks the current view. Most rules give the same result at all widths, except for elements
     /// that are hidden at some. So these rules run only at the widest and the narrowest width.
-    async fn look(&mut self, view: &str) {
+    async fn audit(&mut self, view: &str) {
         let settled = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))";
         self.browser
             .page
@@ -173,33 +173,33 @@ impl Visit {
         self.browser.until(css, then).await;
     }
 
-    async fn look_at_the_list(&mut self, app: &App) {
+    async fn audit_list(&mut self, app: &App) {
         let listed = "return document.querySelectorAll('#traces-rows [data-trace-id]:not([hidden])').length === 2";
         self.goto(&app.url(""), listed).await;
-        self.look("list").await;
+        self.audit("list").await;
         if self.width == 400 {
             let is_open = "return document.querySelector('#more-items:popover-open') !== null";
             self.click("#more", is_open).await;
-            self.look("more").await;
+            self.audit("more").await;
         }
         let tail = "return document.querySelector('#tail .log-bar').checkVisibility()";
         self.goto(&app.url("?page=logs"), tail).await;
-        self.look("all-logs").await;
+        self.audit("all-logs").await;
         let wrong = "return !document.querySelector('#filter-wrong').hidden";
         self.goto(&app.url("?q=state:gone"), wrong).await;
-        self.look("wrong-search").await;
+        self.audit("wrong-search").await;
     }
 
-    async fn look_at_what_runs(&mut self, trace: &str) {
+    async fn audit_running_trace(&mut self, trace: &str) {
         self.goto(trace, ROWS).await;
-        self.look("trace").await;
+        self.audit("trace").await;
         // On a phone, the trace's menu is behind a button.
         let more = "const more = document.querySelector('#trace-more');
             if (more.checkVisibility()) more.click(); return true";
         self.browser.ask(more).await;
         let is_open = "return document.querySelector('.menu-items:popover-open') !== null";
         self.click("#export", is_open).await;
-        self.look("export").await;
+        self.audit("export").await;
         self.browser.press_key("Escape").await;
         let closed = "return document.querySelector(':popover-open') === null && location.search.includes('trace=')";
         self.browser
@@ -207,7 +207,7 @@ impl Visit {
             .await;
         let scrubber = "return document.querySelector('#scrubber:not([hidden])') !== null";
         self.click("#history", scrubber).await;
-        self.look("history").await;
+        self.audit("history").await;
         self.goto(&format!("{trace}&find=charge"), ROWS).await;
         let inspected =
             "return document.querySelector('#inspector-state')?.textContent === 'error'";
@@ -216,33 +216,33 @@ impl Visit {
         self.browser
             .ask("for (const details of document.querySelectorAll('#inspector details')) details.open = true")
             .await;
-        self.look("inspector").await;
+        self.audit("inspector").await;
         let flame = "return document.querySelector('.flame-canvas').clientHeight > 100";
         self.click("#view-flame", flame).await;
-        self.look("flame").await;
+        self.audit("flame").await;
         let records = "return document.querySelector('#logs .log-row:not([hidden])') !== null";
         self.click("#view-logs", records).await;
-        self.look("logs").await;
+        self.audit("logs").await;
         let open =
             "return document.querySelector('#logs .log-detail:not([hidden]) .go-to') !== null";
         self.click(".log-row:not([hidden])", open).await;
-        self.look("record").await;
+        self.audit("record").await;
     }
 
-    async fn look_at_what_ended(&mut self, app: &App, trace: &str) {
+    async fn audit_ended_trace(&mut self, app: &App, trace: &str) {
         self.goto(trace, ROWS).await;
         let path =
             "return document.querySelector('#waiting-for .lead').textContent === 'Critical path'";
         self.browser.until("the path is told", path).await;
-        self.look("ended").await;
+        self.audit("ended").await;
         self.browser.press_key("?").await;
         let sheet = "return document.querySelector('#help').open";
         self.browser.until("the sheet is open", sheet).await;
-        self.look("help").await;
+        self.audit("help").await;
         let unknown = app.url(&format!("?trace={}", "1".repeat(32)));
         let waits = "return document.querySelector('#trace-empty').textContent.includes('Waiting')";
         self.goto(&unknown, waits).await;
-        self.look("unknown").await;
+        self.audit("unknown").await;
     }
 }
 
@@ -261,9 +261,9 @@ async fn everything_that_is_drawn_can_be_clicked_and_read_by_everybody() {
     let address = |context: &Context| app.url(&format!("?trace={}", trace_of(context)));
     for width in WIDTHS {
         visit.set_width(width).await;
-        visit.look_at_the_list(&app).await;
-        visit.look_at_what_runs(&address(&root)).await;
-        visit.look_at_what_ended(&app, &address(&ended)).await;
+        visit.audit_list(&app).await;
+        visit.audit_running_trace(&address(&root)).await;
+        visit.audit_ended_trace(&app, &address(&ended)).await;
     }
     assert_eq!(visit.faults, Vec::<String>::new());
     for context in open_spans.iter().rev() {
@@ -327,9 +327,9 @@ async fn the_focus_stays_on_the_page_and_rows_say_what_they_are() {
     the_tree_keeps_the_focus_while_it_is_scrolled(&browser, &tracer, &root).await;
     second.span().end();
     root.span().end();
-    let told =
+    let announced =
         "return document.querySelector('#live').textContent.includes('order: ok, errors below')";
-    browser.until("that it ended is told", told).await;
+    browser.until("that it ended is told", announced).await;
     browser
         .ask("document.querySelector('#tree-rows').focus()")
         .await;

@@ -100,9 +100,9 @@ impl Tree {
             .into_iter()
             .filter(|id| self.property(id, "live") == json!("polite"));
         let texts = polite.flat_map(|id| self.below(id, &["StaticText"]));
-        let said: Vec<String> = texts.map(|id| self.name(id)).collect();
-        let said: Vec<&str> = said.iter().flat_map(|text| text.split(". ")).collect();
-        wanted.iter().all(|text| said.contains(text))
+        let announced: Vec<String> = texts.map(|id| self.name(id)).collect();
+        let announced: Vec<&str> = announced.iter().flat_map(|text| text.split(". ")).collect();
+        wanted.iter().all(|text| announced.contains(text))
     }
 }
 

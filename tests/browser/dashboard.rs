@@ -197,7 +197,7 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
 }
 
 /// Checks the list, and a trace that is opened now, after the program has ended.
-async fn an_end_is_told_as_one(browser: &Browser) {
+async fn an_end_is_shown_as_one(browser: &Browser) {
     let ended = "return /^Program ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
         && [...document.querySelectorAll('#status-detail li')].some(line => /^next try in \\d s, the \\d/.test(line.textContent))";
     browser
@@ -210,11 +210,11 @@ async fn an_end_is_told_as_one(browser: &Browser) {
     browser
         .click("#traces-rows [data-trace-id]:not([hidden]) .trace-link")
         .await;
-    let said =
+    let unloaded =
         "return document.querySelector('#trace-empty h2')?.textContent === 'The program has ended'
         && document.querySelector('#status').dataset.state === 'ended'";
     browser
-        .until("a trace that was not loaded says so", said)
+        .until("a trace that was not loaded says so", unloaded)
         .await;
     browser.picture("ended").await;
     browser.click("#back").await;
@@ -243,7 +243,7 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
             "return document.querySelector('#status').dataset.state !== 'live'",
         )
         .await;
-    an_end_is_told_as_one(&browser).await;
+    an_end_is_shown_as_one(&browser).await;
     let app = App::on(&address).await;
     let next = open(&app.tracer(), "after the restart", &Context::new());
     assert_eq!(
@@ -260,9 +260,9 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
         .await;
     let old = browser.ask(&row("before the restart")).await;
     assert_ne!(old, "running");
-    let said = "return document.querySelector('#list-counts').textContent
+    let restarted = "return document.querySelector('#list-counts').textContent
         .includes('log restarted, 1 earlier trace gone')";
-    browser.until("the restart is said", said).await;
+    browser.until("the restart is said", restarted).await;
     root.span().end();
     next.span().end();
     browser.close().await;
@@ -410,12 +410,12 @@ async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
-    let said = "return /^\\d+ of 101 spans are no longer kept: retention let them go\\./.test(document.querySelector('#banner:not([hidden])')?.textContent)
+    let evicted = "return /^\\d+ of 101 spans are no longer kept: retention let them go\\./.test(document.querySelector('#banner:not([hidden])')?.textContent)
         && /^\\d+ of 101 spans kept$/.test(document.querySelector('#trace-counts').textContent)
         && document.querySelector('#critical').hidden && document.querySelector('#gap-offer').hidden
         && document.querySelector('#waiting-for').textContent === 'Critical pathnot told: a part of this trace is missing'";
     browser
-        .until("the trace says it, and derives nothing", said)
+        .until("the trace says it, and derives nothing", evicted)
         .await;
     browser.picture("partial").await;
     browser.close().await;

@@ -136,11 +136,17 @@ async fn the_list_goes_on_into_history_and_searches_there() {
     search(&browser, "job-12- state:gone").await;
     let wrong = "const at = document.querySelector('#filter-wrong');
         return at.hidden ? null : [at.querySelector('mark').textContent, at.lastChild.textContent.trim()]";
-    let said = json!([
+    let mistakes = json!([
         "state:gone",
         "the state \"gone\" is not one of running, waiting, ok, error, panicked, cancelled, lost, failing, below, at character 9"
     ]);
-    is(&browser, "what is wrong is said at its place", wrong, said).await;
+    is(
+        &browser,
+        "what is wrong is said at its place",
+        wrong,
+        mistakes,
+    )
+    .await;
     search(&browser, "job-12-").await;
     is(
         &browser,
@@ -155,7 +161,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_row_ticks_tells_its_services_and_errors_and_comes_first() {
+async fn a_live_row_ticks_shows_its_services_and_errors_and_comes_first() {
     let app = App::start().await;
     let tracer = app.tracer();
     let slow = Context::new().with_span(since(
@@ -436,7 +442,7 @@ fn linked(tracer: &SdkTracer, root: &Context) -> SpanContext {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_inspector_tells_all_and_finds_spans_alike() {
+async fn the_inspector_shows_all_and_finds_spans_alike() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "order", &Context::new());

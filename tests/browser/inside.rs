@@ -36,7 +36,7 @@ fn dispatch(app: &App, event: &SpanEvent) {
 }
 
 /// Reports progress of a span, with a time in the past.
-fn tell_progress(app: &App, context: &Context, current: i64, ago: Duration) {
+fn report_progress(app: &App, context: &Context, current: i64, ago: Duration) {
     let (trace, span) = ids(context);
     let update = SpanEvent::updated(trace, span, None)
         .attribute("progress.current", current)
@@ -61,30 +61,30 @@ async fn show(app: &App, browser: &Browser, root: &Context, rest: &str, shown: &
 }
 
 /// Returns a script that is true if the element has this text.
-fn says(css: &str, text: &str) -> String {
+fn shows(css: &str, text: &str) -> String {
     format!("return document.querySelector({css:?})?.textContent === {text:?}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn progress_is_told_in_every_view_and_its_time_left_from_three_updates_on() {
+async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on() {
     let app = App::start().await;
     let job = open(&app.tracer(), "job", &Context::new());
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;
     show(&app, &browser, &job, "", ROWS).await;
     for (current, ago) in [(10, 4_000), (20, 2_000)] {
-        tell_progress(&app, &job, current, Duration::from_millis(ago));
+        report_progress(&app, &job, current, Duration::from_millis(ago));
     }
     let flag = "#tree-rows .row-flag[data-kind='progress']";
     browser
-        .until("the amount is beside the name", &says(flag, "20 of 100"))
+        .until("the amount is beside the name", &shows(flag, "20 of 100"))
         .await;
     let meter = "return document.querySelector('#tree-rows .row-meter')?.style.backgroundSize === '20% 100%'";
     browser.until("its bar is a fifth long", meter).await;
     let label = "document.querySelector('#tree-rows [data-span-id] [aria-label*=\" %\"]')?.getAttribute('aria-label')";
     let two = format!("return /^[\\d.]+ m?s · 20 %$/.test({label})");
     browser.until("two updates are no forecast", &two).await;
-    tell_progress(&app, &job, 30, Duration::ZERO);
+    report_progress(&app, &job, 30, Duration::ZERO);
     let three = format!("return / · 30 % · about \\d+ s left$/.test({label})");
     browser.until("three are one", &three).await;
     browser.click("#tree-rows [data-span-id]").await;
@@ -97,8 +97,8 @@ async fn progress_is_told_in_every_view_and_its_time_left_from_three_updates_on(
     let runs = browser.ask(&format!("return {icon}")).await;
     assert_eq!(runs, "M8 4.4V8l2.6 1.8");
     browser.click("#view-flame").await;
-    let told = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
-    browser.until("so does the flame view", told).await;
+    let label = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
+    browser.until("so does the flame view", label).await;
     job.span().end();
     let ended = "return document.title === '✓ job · livespan'";
     browser.until("an ended job has none", ended).await;
@@ -132,9 +132,9 @@ async fn a_panic_is_a_state_of_its_own_in_list_and_trace() {
         json!(1)
     );
     browser.click("#tree-rows [data-match=true]").await;
-    let state = says("#inspector-state", "panicked");
+    let state = shows("#inspector-state", "panicked");
     browser.until("the inspector says so", &state).await;
-    let counts = says("#trace-counts", "2 spans · 1 error, 1 panicked");
+    let counts = shows("#trace-counts", "2 spans · 1 error, 1 panicked");
     browser.until("it is counted", &counts).await;
     browser.press_key("?").await;
     let legend = "return document.querySelector('#help-states [data-state=panicked] strong')?.checkVisibility()";
@@ -166,7 +166,7 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     write_record(&app, &step, "ERROR", "feed is broken");
     let browser = Browser::open().await;
     show(&app, &browser, &job, "", ROWS).await;
-    let count = says("#logs-count", "3");
+    let count = shows("#logs-count", "3");
     browser.until("the tab has its number", &count).await;
     browser.click("#view-logs").await;
     records_are(
@@ -190,9 +190,9 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
         .await;
     records_are(&browser, "by text", "feed is broken").await;
     browser.click(".log-row:not([hidden])").await;
-    let opened = says("#logs .log-message", "feed is broken");
+    let opened = shows("#logs .log-message", "feed is broken");
     browser.until("a line opens in place", &opened).await;
-    let selected = says("#inspector-name", "step");
+    let selected = shows("#inspector-name", "step");
     browser.until("and selects its span", &selected).await;
     browser.click(".log-detail .go-to").await;
     let row = "return document.querySelector('#tree-rows [aria-selected=true] .span-name')?.checkVisibility()
@@ -231,7 +231,7 @@ async fn a_reader_of_records_follows_until_they_scroll() {
         "return document.querySelector('#logs .log-bar > .button').ariaPressed === 'false'";
     browser.until("whoever scrolls stays", stopped).await;
     write_record(&app, &job, "INFO", "record 201");
-    let pill = says("#logs .pill", "Follow again · 1 new");
+    let pill = shows("#logs .pill", "Follow again · 1 new");
     browser.until("and is told what came", &pill).await;
     browser.click("#logs .pill").await;
     browser.until("a click goes on", &last(201)).await;
@@ -265,9 +265,9 @@ async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
     span.update_name("job of nordic.xml");
     span.set_status(Status::error("mirror refused"));
     for visit in ["live", "after a reload"] {
-        let renamed = says("#tree-rows .span-name", "job of nordic.xml");
+        let renamed = shows("#tree-rows .span-name", "job of nordic.xml");
         browser.until(visit, &renamed).await;
-        let amount = says(
+        let amount = shows(
             "#tree-rows .row-flag[data-kind='progress']",
             "4,999 of 10,000",
         );
@@ -275,12 +275,12 @@ async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
         let failing =
             "return document.querySelector('#tree-rows .tree-row')?.dataset.state === 'failing'";
         browser.until(visit, failing).await;
-        let count = says("#logs-count", "1");
+        let count = shows("#logs-count", "1");
         browser.until(visit, &count).await;
         browser.click("#tree-rows [data-span-id]").await;
-        let message = says("#inspector .message", "mirror refused");
+        let message = shows("#inspector .message", "mirror refused");
         browser.until(visit, &message).await;
-        let feed = says("#inspector [data-attribute='feed'] .value", "nordic.xml");
+        let feed = shows("#inspector [data-attribute='feed'] .value", "nordic.xml");
         browser.until(visit, &feed).await;
         browser.page.refresh().await.unwrap();
     }
@@ -335,7 +335,7 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
     browser.until("with their traces", names).await;
     browser.click("#tail .log-row:not([hidden])").await;
     browser.click("#tail .go-to").await;
-    let there = says("#inspector-name", "import");
+    let there = shows("#inspector-name", "import");
     browser.until("one leads to its span", &there).await;
     browser.page.back().await.unwrap();
     let back = "return document.querySelector('#tail').checkVisibility()";
@@ -356,7 +356,7 @@ async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
     let task = tokio::spawn(hangs.live(call));
     let browser = Browser::open().await;
     show(&app, &browser, &job, "", ROWS).await;
-    let flag = says(
+    let flag = shows(
         "#tree-rows .row-flag[data-kind='awaits']",
         "awaits redis get",
     );
@@ -368,13 +368,13 @@ async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
     let since = "return /^redis get for [\\d.]+ m?s$/.test(document.querySelector('#inspector [data-live=Awaits] span')?.textContent)";
     browser.until("and the inspector", since).await;
     task.abort();
-    let state = says("#inspector-state", "cancelled");
+    let state = shows("#inspector-state", "cancelled");
     browser.until("a dropped future is cancelled", &state).await;
     let nothing =
         "return document.querySelector('#tree-rows .row-flag[data-kind=awaits]') === null";
     browser.until("and awaits nothing", nothing).await;
     job.span().end();
-    let counts = says("#trace-counts", "2 spans · 1 cancelled");
+    let counts = shows("#trace-counts", "2 spans · 1 cancelled");
     browser.until("it is counted", &counts).await;
     browser.close().await;
     app.stop();

@@ -126,14 +126,14 @@ async fn one_row_has_the_focus_and_it_moves_with_the_arrows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_screen_reader_is_told_counts_and_not_rows() {
+async fn a_screen_reader_hears_counts_and_not_rows() {
     let app = App::start().await;
     let root = order(&app);
     let browser = Browser::open().await;
     let url = app.url(&format!("?trace={}", trace_of(&root)));
     browser.goto(&url).await;
-    let told = "return document.querySelector('#live').textContent === '3 spans, 1 open, 0 errors, 0 lost'";
-    browser.until("the counts are told", told).await;
+    let counts = "return document.querySelector('#live').textContent === '3 spans, 1 open, 0 errors, 0 lost'";
+    browser.until("the counts are told", counts).await;
     let roles = "const tree = document.querySelector('#tree-rows');
         return tree.getAttribute('role') === 'treegrid' && tree.closest('[aria-live]') === null
             && [...tree.querySelectorAll('[aria-live]')].length === 0
@@ -159,7 +159,7 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
     browser.until("nothing is animated", still).await;
     // Without reduced motion, the stripes of the running bar would have moved while its label
     // counted up.
-    let look = "const running = document.querySelector('#tree-rows [data-state=running]:not([hidden])');
+    let query = "const running = document.querySelector('#tree-rows [data-state=running]:not([hidden])');
         const canvas = document.querySelector('#tree-rows > .row-canvas');
         const x = document.querySelector('#axis').getBoundingClientRect().left - canvas.getBoundingClientRect().left;
         const y = running.getBoundingClientRect().top - canvas.getBoundingClientRect().top + 8;
@@ -168,10 +168,10 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
     let before = browser
         .until(
             "a bar runs",
-            &format!("{look} return label && [label, ink]"),
+            &format!("{query} return label && [label, ink]"),
         )
         .await;
-    let after = format!("{look} return label !== {} && [ink]", before[0]);
+    let after = format!("{query} return label !== {} && [ink]", before[0]);
     let after = browser.until("time goes on", &after).await;
     assert_eq!(after[0], before[1]);
     root.span().end();

@@ -118,8 +118,8 @@ async fn a_row_of_the_waterfall_stays_below_a_pointer_that_presses_it() {
     for _ in 0..3 {
         tracer.start_with_context("newer", &above).end();
     }
-    let heard = "return document.querySelector('#trace-counts').textContent.startsWith('6 spans')";
-    browser.until("the others are heard of", heard).await;
+    let counts = "return document.querySelector('#trace-counts').textContent.startsWith('6 spans')";
+    browser.until("the others are heard of", counts).await;
     wait_beyond_the_hold(&browser).await;
     mouse(&browser, "mouseReleased", place).await;
     let id = pressed.span().span_context().span_id().to_string();
@@ -189,10 +189,10 @@ async fn the_row_below_the_pointer_has_tools() {
     );
     browser.until("the bell is up", &rung).await;
     browser.click_on(&tool("Compare with the one before")).await;
-    let told = "return document.querySelector('.tool-told:not([hidden])')?.textContent
+    let comparison = "return document.querySelector('.tool-told:not([hidden])')?.textContent
         === 'No earlier run of this name is kept'";
     browser
-        .until("the row says why it does not compare", told)
+        .until("the row says why it does not compare", comparison)
         .await;
 
     mouse(

@@ -22,7 +22,7 @@ fn has_spans(count: usize) -> String {
     format!("return {ROWS} === '{count}'")
 }
 
-fn says(text: &str) -> String {
+fn shows(text: &str) -> String {
     format!(
         "return [document.querySelector('#status-text').textContent,
             ...[...document.querySelectorAll('#status-detail li:not([hidden])')].map(li => li.textContent)]
@@ -127,7 +127,7 @@ async fn all_tabs_find_a_restarted_server_and_say_so() {
     for window in &windows {
         browser.go_to(window).await;
         browser
-            .until("the restart is told", &says("the log was restarted"))
+            .until("the restart is told", &shows("the log was restarted"))
             .await;
         let is_lost =
             "return document.querySelector('#tree-rows [data-span-id]').dataset.state === 'lost'";
@@ -163,12 +163,12 @@ async fn a_cut_stream_heals_by_itself_and_says_so() {
     }
     browser.until("what was missed came", &has_spans(51)).await;
     browser
-        .until("the outage is told", &says("the connection was lost"))
+        .until("the outage is told", &shows("the connection was lost"))
         .await;
-    let told = browser.ask(TEXT).await;
+    let text = browser.ask(TEXT).await;
     assert!(
-        told.as_str().unwrap().starts_with("Live"),
-        "it is live again, and not {told}"
+        text.as_str().unwrap().starts_with("Live"),
+        "it is live again, and not {text}"
     );
     root.span().end();
     browser.close().await;
@@ -319,7 +319,7 @@ const SENDER: &str = r#"const ask = window.fetch; window.asked = 0;
     window.fetch = (to, ...rest) => String(to).endsWith("/status") ? (asked += 1, Promise.resolve(Response.json(told))) : ask(to, ...rest);"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_is_asked_and_told_when_somebody_looks() {
+async fn senders_are_requested_and_shown_when_somebody_looks() {
     let app = App::start().await;
     let browser = Browser::open().await;
     browser
@@ -338,9 +338,10 @@ async fn who_sends_is_asked_and_told_when_somebody_looks() {
         .await;
     let moved = json!({ "type": "mouseMoved", "x": place[0], "y": place[1] });
     browser.command("Input.dispatchMouseEvent", moved).await;
-    let told = format!("const lines = (() => {{ {senders} }})(); return lines.length > 0 && lines");
+    let senders_shown =
+        format!("const lines = (() => {{ {senders} }})(); return lines.length > 0 && lines");
     assert_eq!(
-        browser.until("who sends is told", &told).await,
+        browser.until("who sends is told", &senders_shown).await,
         json!([
             "OTLP from <b>pay</b> (go, opentelemetry 1.38.0): heard 5 s ago, 7 spans",
             "<b>pay</b>: only spans that have ended come. With a start sender they show while they are open: see “other languages” in the guide of livespan",

@@ -108,9 +108,9 @@ async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
     browser
         .until("the trace is there", &rows_are(&at_the_end))
         .await;
-    let says = "return ['.file-tag', '.file-whole', '#status-text'].map(css => document.querySelector(css).textContent)";
+    let status_texts = "return ['.file-tag', '.file-whole', '#status-text'].map(css => document.querySelector(css).textContent)";
     let expected = json!(["Trace file", "whole: 3 spans, 0 records, 6 events", "File"]);
-    assert_eq!(browser.ask(says).await, expected);
+    assert_eq!(browser.ask(status_texts).await, expected);
     let address = "return location.hash";
     assert_eq!(browser.ask(address).await, json!(format!("#trace={trace}")));
     // Goes back in time with the file's own scrubber.
@@ -126,10 +126,10 @@ async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
     browser
         .until("the span of the link is shown", inspected)
         .await;
-    let told = "const text = (css) => [...document.querySelectorAll(`#inspector ${css}`)].map(node => node.textContent);
+    let details = "const text = (css) => [...document.querySelectorAll(`#inspector ${css}`)].map(node => node.textContent);
         return [text('h2'), text('.message'), text('tr[data-attribute] :is(th, .value)')]";
     let expected = json!([["load"], [HOSTILE], [HOSTILE, HOSTILE]]);
-    assert_eq!(browser.ask(told).await, expected);
+    assert_eq!(browser.ask(details).await, expected);
     for view in ["flame", "logs", "waterfall"] {
         browser.click(&format!("#view-{view}")).await;
         let is_shown = format!(
@@ -198,9 +198,9 @@ async fn a_file_that_was_cut_says_so() {
     .unwrap();
     let browser = offline().await;
     browser.goto(&file.url("")).await;
-    let said = "const bar = document.querySelector('#file-bar[data-kind=error] span'); return bar?.textContent.split(':')[0] ?? ''";
+    let error_text = "const bar = document.querySelector('#file-bar[data-kind=error] span'); return bar?.textContent.split(':')[0] ?? ''";
     assert_eq!(
-        browser.until("the page says so", said).await,
+        browser.until("the page says so", error_text).await,
         json!("This file is damaged or not whole, so nothing of it is shown")
     );
     browser.close().await;

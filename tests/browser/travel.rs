@@ -93,20 +93,22 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
         press(&browser, key).await;
         browser.until(key, &rows_are(rows)).await;
     }
-    let says = "return document.querySelector('#status-text').textContent.startsWith('At +')";
-    browser.until("the page says when", says).await;
+    let is_at_time = "return document.querySelector('#status-text').textContent.startsWith('At +')";
+    browser.until("the page says when", is_at_time).await;
     let exact = "const label = document.querySelector('#tree-rows [data-state=failing]:not([hidden])').lastElementChild.getAttribute('aria-label');
         return [label, document.querySelector('#trace-duration').textContent].every(text => /^[\\d.]+ (ns|µs|ms)$/.test(text))";
     browser
         .until("a moment that stands still is exact", exact)
         .await;
-    let said = "return document.querySelector('.scrubber-slider').getAttribute('aria-valuetext')";
-    let said = browser.ask(said).await;
+    let value_text =
+        "return document.querySelector('.scrubber-slider').getAttribute('aria-valuetext')";
+    let value_text = browser.ask(value_text).await;
     assert!(
-        said.as_str()
+        value_text
+            .as_str()
             .unwrap()
             .ends_with(", 2 spans, 1 open, 1 error"),
-        "{said}"
+        "{value_text}"
     );
     browser.picture("time-travel").await;
 
@@ -215,7 +217,7 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
         })
         .to_string()
     };
-    let says = |text: &str| {
+    let shows = |text: &str| {
         format!("return document.querySelector('#file-bar').textContent.includes({text:?})")
     };
     drop_file(
@@ -227,14 +229,14 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
     browser
         .until(
             "the line is named",
-            &says("broken.jsonl was not opened. Line 2: not JSON"),
+            &shows("broken.jsonl was not opened. Line 2: not JSON"),
         )
         .await;
     drop_file(&browser, "empty.json", "").await;
     browser
         .until(
             "it is empty",
-            &says("empty.json was not opened. The file is empty"),
+            &shows("empty.json was not opened. The file is empty"),
         )
         .await;
     browser.until("the page is live still", IS_LIVE).await;
@@ -247,7 +249,7 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
     let input = browser.page.find(input).await.unwrap();
     input.send_keys(path.to_str().unwrap()).await.unwrap();
     browser
-        .until("the file is open", &says("hostile.jsonl: 1 trace"))
+        .until("the file is open", &shows("hostile.jsonl: 1 trace"))
         .await;
     let drawn = "return document.querySelector('#tree-rows [data-span-id]')?.textContent.includes('onerror')";
     browser.until("the span is drawn", drawn).await;

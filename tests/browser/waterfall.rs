@@ -295,11 +295,11 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
     rows_are(&browser, "all is closed", "root").await;
     let mark = bar("root", ".querySelector('.below:not([hidden])') !== null");
     browser.until("the error inside is marked", &mark).await;
-    let said = bar(
+    let summary = bar(
         "root",
         ".querySelector('.hidden-count').textContent === '1 of 2 done · 1 failed · 1 with errors below · 1 running'",
     );
-    browser.until("what is inside is summed up", &said).await;
+    browser.until("what is inside is summed up", &summary).await;
     for (key, rows) in [
         ("1", "root|a|worse"),
         ("2", "root|a|inner|worse"),
@@ -342,11 +342,13 @@ async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
     let group = "document.querySelector('#tree-rows [data-group]:not([hidden])')";
-    let told = format!(
+    let group_text = format!(
         "return /^group, page, 1,000 spans, 3 failed, 5 running, median [^,]+, longest [^,]+$/
            .test({group}?.getAttribute('aria-label'))"
     );
-    browser.until("the group says what is in it", &told).await;
+    browser
+        .until("the group says what is in it", &group_text)
+        .await;
     browser.picture("group").await;
     let count = |rows: usize| {
         format!(

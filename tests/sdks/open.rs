@@ -5,16 +5,16 @@ use serde_json::json;
 use crate::{receiver::Receiver, sdk::Sdk};
 
 /// The program ends its span only after this test has seen the start and the change in the stream.
-async fn span_is_told_while_it_is_open(sdk: Sdk) {
+async fn span_is_reported_while_it_is_open(sdk: Sdk) {
     let receiver = Receiver::start();
     let mut events = receiver.follow().await;
     let mut program = sdk.start("open", &receiver);
 
     let started = events.of_span("long", None).await;
     let id = started["spanId"].clone();
-    program.tell("set").await;
+    program.send_line("set").await;
     let updated = events.of_span("long", Some(&id)).await;
-    program.tell("end").await;
+    program.send_line("end").await;
     let ended = events.of_span("long", Some(&id)).await;
 
     let (trace, process) = (&started["traceId"], &started["process"]);
@@ -48,27 +48,27 @@ async fn span_is_told_while_it_is_open(sdk: Sdk) {
 
 #[tokio::test]
 async fn node_by_http_json() {
-    span_is_told_while_it_is_open(Sdk::JavaScript("http-json")).await;
+    span_is_reported_while_it_is_open(Sdk::JavaScript("http-json")).await;
 }
 
 #[tokio::test]
 async fn node_by_http_protobuf() {
-    span_is_told_while_it_is_open(Sdk::JavaScript("http-proto")).await;
+    span_is_reported_while_it_is_open(Sdk::JavaScript("http-proto")).await;
 }
 
 #[tokio::test]
 async fn node_by_grpc() {
-    span_is_told_while_it_is_open(Sdk::JavaScript("grpc")).await;
+    span_is_reported_while_it_is_open(Sdk::JavaScript("grpc")).await;
 }
 
 #[tokio::test]
 async fn python_by_grpc() {
-    span_is_told_while_it_is_open(Sdk::Python("grpc")).await;
+    span_is_reported_while_it_is_open(Sdk::Python("grpc")).await;
 }
 
 #[tokio::test]
 async fn python_by_http() {
-    span_is_told_while_it_is_open(Sdk::Python("http")).await;
+    span_is_reported_while_it_is_open(Sdk::Python("http")).await;
 }
 
 /// Without this, the workers of a Python server would send no open spans, or each would repeatedly

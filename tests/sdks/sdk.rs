@@ -92,7 +92,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) async fn tell(&mut self, line: &str) {
+    pub(crate) async fn send_line(&mut self, line: &str) {
         let line = format!("{line}\n");
         self.input.write_all(line.as_bytes()).await.unwrap();
     }
