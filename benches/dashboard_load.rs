@@ -57,26 +57,28 @@ fn main() {
         busy: None,
         made: 0,
     };
-    say(&format!("{{\"url\":\"{}\"}}", server.url()));
+    print_line(&format!("{{\"url\":\"{}\"}}", server.url()));
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         match (words.first().copied(), number(1), number(2), number(3)) {
-            (Some("wide"), Some(spans), ..) => say(&trace(&load.wide(spans, Names::OfTheirOwn))),
-            (Some("grouped"), Some(spans), ..) => {
-                say(&trace(&load.wide(spans, Names::OfAllSiblings)));
+            (Some("wide"), Some(spans), ..) => {
+                print_line(&trace(&load.wide(spans, Names::OfTheirOwn)))
             }
-            (Some("deep"), Some(depth), ..) => say(&trace(&load.deep(depth))),
-            (Some("busy"), Some(spans), ..) => say(&trace(&load.start_busy(spans))),
+            (Some("grouped"), Some(spans), ..) => {
+                print_line(&trace(&load.wide(spans, Names::OfAllSiblings)));
+            }
+            (Some("deep"), Some(depth), ..) => print_line(&trace(&load.deep(depth))),
+            (Some("busy"), Some(spans), ..) => print_line(&trace(&load.start_busy(spans))),
             (Some("flood"), Some(spans), Some(events), Some(seconds)) => {
                 load.flood(spans, events, Duration::from_secs(seconds));
-                say(&format!("{{\"spans\":{}}}", load.made));
+                print_line(&format!("{{\"spans\":{}}}", load.made));
             }
             (Some("status"), ..) => {
                 let status = format!("{:?}", live.status());
-                say(&format!("{status:?}"));
+                print_line(&format!("{status:?}"));
             }
-            _ => say("{\"error\":\"unknown line\"}"),
+            _ => print_line("{\"error\":\"unknown line\"}"),
         }
     }
     live.shutdown().expect("livespan stops");
@@ -89,7 +91,7 @@ enum Names {
     OfAllSiblings,
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     println!("{line}");
     std::io::stdout().flush().expect("stdout is open");
 }

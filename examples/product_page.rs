@@ -95,7 +95,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let streams = live.clone();
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
-            told_to_stop().await;
+            shutdown_signal().await;
             // Open streams would delay the shutdown as long as browsers stay connected.
             streams.end_streams();
         })
@@ -108,7 +108,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Waits for Ctrl-C, or for the signal of a service manager.
-async fn told_to_stop() {
+async fn shutdown_signal() {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     if let Ok(mut terminated) = signal(SignalKind::terminate()) {

@@ -75,7 +75,7 @@ async fn watch(
         .with(tracing_subscriber::filter::LevelFilter::INFO)
         .with(tracing_opentelemetry::layer().with_tracer(provider.tracer(service)))
         .init();
-    say(&format!("{service}: dashboard at {}", server.url()));
+    print_line(&format!("{service}: dashboard at {}", server.url()));
     Ok((live, server))
 }
 
@@ -86,7 +86,7 @@ async fn take_orders() -> Result<(), BoxError> {
     for number in 1_u64.. {
         customers.tick().await;
         if let Err(error) = order(&client, number).await {
-            say(&format!("order {number}: {error}"));
+            print_line(&format!("order {number}: {error}"));
         }
     }
     Ok(())
@@ -119,7 +119,7 @@ async fn pick(Path(number): Path<u64>, headers: HeaderMap) -> StatusCode {
         propagator.extract(&HeaderExtractor(&headers))
     });
     if let Err(error) = span.set_parent(caller) {
-        say(&format!("cannot continue the caller's trace: {error}"));
+        print_line(&format!("cannot continue the caller's trace: {error}"));
     }
     let shelves = async {
         let mut robot = time::interval(SHELF_INTERVAL);
@@ -135,6 +135,6 @@ async fn pick(Path(number): Path<u64>, headers: HeaderMap) -> StatusCode {
 }
 
 /// Prints a line for the user. A closed pipe does not matter.
-fn say(line: &str) {
+fn print_line(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

@@ -243,7 +243,7 @@ impl All {
                 });
             }
             if job != Job::Storm {
-                all.greet(from);
+                all.read_first_bytes(from);
             }
             all.watch(from);
         }
@@ -251,7 +251,7 @@ impl All {
     }
 
     /// Waits until every connection has received some bytes.
-    fn greet(&mut self, from: usize) {
+    fn read_first_bytes(&mut self, from: usize) {
         for connection in self.connections.iter_mut().skip(from) {
             let mut first = [0; 1];
             connection
@@ -298,12 +298,12 @@ impl All {
                 self.read(usize::try_from(number).expect("it was a place"));
             }
             if self.job == Job::Follow {
-                self.tell_progress();
+                self.print_progress();
             }
         }
     }
 
-    fn tell_progress(&mut self) {
+    fn print_progress(&mut self) {
         let counts = self.connections.iter().map(|connection| connection.events);
         let slowest = counts.min().unwrap_or(0);
         if slowest > self.slowest {

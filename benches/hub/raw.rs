@@ -145,7 +145,7 @@ enum Source {
 
 struct Client {
     stream: TcpStream,
-    is_greeted: bool,
+    has_response: bool,
     is_writable: bool,
     /// Index of the next slice to write, and the number of its bytes already written.
     piece: usize,
@@ -203,7 +203,7 @@ impl Hub {
                     number => {
                         let number = usize::try_from(number).expect("it was a place");
                         self.clients[number].is_writable = true;
-                        self.greet(number);
+                        self.respond(number);
                         self.flush(number);
                     }
                 }
@@ -246,7 +246,7 @@ impl Hub {
             epoll::add(&self.epoll, &stream, data, flags).expect("there is room");
             self.clients.push(Client {
                 stream,
-                is_greeted: false,
+                has_response: false,
                 is_writable: true,
                 piece: 0,
                 written: 0,
@@ -255,15 +255,15 @@ impl Hub {
     }
 
     /// Reads the request, which arrives in one read, and sends the shortest possible response head.
-    fn greet(&mut self, number: usize) {
+    fn respond(&mut self, number: usize) {
         let client = &mut self.clients[number];
         let mut request = [0; 1024];
         match client.stream.read(&mut request) {
-            Ok(0) => client.is_greeted = false,
+            Ok(0) => client.has_response = false,
             Ok(_) => {
                 let head = b"HTTP/1.1 200 OK\r\n\r\n";
                 client.stream.write_all(head).expect("it is the first");
-                client.is_greeted = true;
+                client.has_response = true;
             }
             Err(_) => {}
         }
@@ -271,7 +271,7 @@ impl Hub {
 
     fn flush(&mut self, number: usize) {
         let client = &mut self.clients[number];
-        while client.is_greeted && client.is_writable && client.piece < self.log.len() {
+        while client.has_response && client.is_writable && client.piece < self.log.len() {
             let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(SLICES);
             let pieces = &self.log[client.piece..];
             slices.extend(pieces.iter().take(SLICES).enumerate().map(|(at, piece)| {
@@ -291,7 +291,7 @@ impl Hub {
                     client.is_writable = false;
                 }
                 // The client has disconnected.
-                Err(_) => client.is_greeted = false,
+                Err(_) => client.has_response = false,
             }
         }
     }

@@ -365,11 +365,11 @@ impl Handle {
     /// Calls the function until it returns an answer; returns `None` if there is none within the time-out.
     pub(crate) fn until<T>(
         timeout: Duration,
-        mut look: impl FnMut() -> Outcome<Option<T>>,
+        mut poll: impl FnMut() -> Outcome<Option<T>>,
     ) -> Outcome<Option<T>> {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(found) = look()? {
+            if let Some(found) = poll()? {
                 return Ok(Some(found));
             }
             if Instant::now() >= deadline {

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let options = match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(options)) => options,
         Ok(Command::Help) => {
-            say(args::HELP);
+            print_line(args::HELP);
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -116,7 +116,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     telemetry::subscribe(&providers[0], &logs)?;
     livespan::panic_hook();
     let mut tasks = JoinSet::new();
-    say(&format!("livespan dashboard: {}", server.url()));
+    print_line(&format!("livespan dashboard: {}", server.url()));
     let trade = async {
         open(&mut tasks, &options, &providers[1]).await?;
         std::future::pending::<Result<(), BoxError>>().await
@@ -250,7 +250,7 @@ impl End {
 }
 
 /// Prints a line to stdout. A closed pipe does not stop the demo.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{line}")
         .and_then(|()| stdout.flush())

@@ -127,15 +127,15 @@ pub(crate) async fn run_nightly(store: Store) {
 }
 
 async fn rebuild(store: &Store, progress: &Progress) -> Result<(), ShopError> {
-    progress.says("reading the catalogue");
+    progress.set_message("reading the catalogue");
     analyse(store, progress).await?;
-    progress.says("writing the index");
+    progress.set_message("writing the index");
     write_index(store, progress).await?;
-    progress.says("relating products");
+    progress.set_message("relating products");
     relate(store, progress).await?;
-    progress.says("checking words");
+    progress.set_message("checking words");
     verify(store, progress).await?;
-    progress.says("publishing");
+    progress.set_message("publishing");
     publish(store).await
 }
 
@@ -155,7 +155,7 @@ impl Progress {
         }
     }
 
-    fn says(&self, message: &str) {
+    fn set_message(&self, message: &str) {
         self.run.record("progress.message", message);
         info!("{message}");
     }

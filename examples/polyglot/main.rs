@@ -71,8 +71,8 @@ async fn main() -> Result<(), BoxError> {
     shop.arg(folder.join("shop.mjs"));
     let (_shop, port) = start(shop, livespan, &warehouse).await?;
 
-    say(&format!("shop:      http://127.0.0.1:{port}/"));
-    say(&format!("dashboard: {livespan}/"));
+    print_line(&format!("shop:      http://127.0.0.1:{port}/"));
+    print_line(&format!("dashboard: {livespan}/"));
     tokio::signal::ctrl_c().await?;
     live.shutdown()?;
     Ok(())
@@ -90,7 +90,7 @@ fn install() -> Result<PathBuf, BoxError> {
     }
     let is_installed = folder.join("is-installed");
     if !is_installed.exists() {
-        say("installing packages of npm and PyPI, which takes a minute …");
+        print_line("installing packages of npm and PyPI, which takes a minute …");
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--silent"]);
         run(npm.current_dir(&folder))?;
@@ -190,6 +190,6 @@ fn run(command: &mut Command) -> Result<(), BoxError> {
     }
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

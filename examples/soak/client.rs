@@ -30,7 +30,7 @@ pub(crate) enum Phase {
 
 /// The state that all clients share.
 #[derive(Clone)]
-pub(crate) struct World {
+pub(crate) struct SoakState {
     pub(crate) address: SocketAddr,
     pub(crate) live: LiveSpans,
     pub(crate) ledger: Arc<Ledger>,
@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-impl World {
+impl SoakState {
     /// Pauses for this long, but not beyond the end of the load.
     async fn pause(&mut self, length: Duration) {
         let over = self.phase.wait_for(|phase| *phase != Phase::Load);
@@ -68,16 +68,16 @@ enum Left {
 }
 
 pub(crate) struct Client {
-    world: World,
+    state: SoakState,
     kind: Kind,
     name: String,
     random: Random,
 }
 
 impl Client {
-    pub(crate) fn new(world: World, kind: Kind, number: usize) -> Self {
+    pub(crate) fn new(state: SoakState, kind: Kind, number: usize) -> Self {
         Self {
-            world,
+            state,
             kind,
             name: format!("client {number} ({kind:?})"),
             random: Random::new(number as u64 + 1),
@@ -88,15 +88,15 @@ impl Client {
         // Spread out, so that the clients do not all connect at once.
         if self.kind != Kind::Drops {
             let wait = self.random.milliseconds(0..4_000);
-            self.world.pause(wait).await;
+            self.state.pause(wait).await;
         }
-        while self.world.is_load() {
+        while self.state.is_load() {
             let follow = match self.kind {
                 Kind::Everything => Follow::Everything,
                 Kind::Drops => Follow::Drops,
                 Kind::OneTrace => {
-                    let Some(trace) = self.world.traces.pick(&mut self.random) else {
-                        self.world.pause(Duration::from_millis(200)).await;
+                    let Some(trace) = self.state.traces.pick(&mut self.random) else {
+                        self.state.pause(Duration::from_millis(200)).await;
                         continue;
                     };
                     Follow::Trace(trace)
@@ -104,7 +104,7 @@ impl Client {
             };
             self.follow(follow).await;
             let away = self.random.milliseconds(0..3_000);
-            self.world.pause(away).await;
+            self.state.pause(away).await;
         }
     }
 
@@ -115,20 +115,20 @@ impl Client {
             Follow::Drops => "/sse?type=gap".to_owned(),
             Follow::Trace(trace) => format!("/traces/{}/sse?until=end", trace.id),
         };
-        let ledger = Arc::clone(&self.world.ledger);
+        let ledger = Arc::clone(&self.state.ledger);
         let mut sequence = Sequence::new(self.name.clone(), follow, ledger);
         loop {
             let last_id = sequence.last_id();
-            let ledger = &self.world.ledger;
+            let ledger = &self.state.ledger;
             match &last_id {
                 None => ledger.fresh.add(1),
                 Some(_) => ledger.resumed.add(1),
             }
-            let mut stream = match Stream::open(self.world.address, &path, last_id.as_deref()).await
+            let mut stream = match Stream::open(self.state.address, &path, last_id.as_deref()).await
             {
                 Ok(Opened::Stream(stream)) => stream,
                 Ok(Opened::NoContent) => {
-                    sequence.no_content(dropped(&self.world.live));
+                    sequence.no_content(dropped(&self.state.live));
                     return;
                 }
                 Err(error) => {
@@ -139,17 +139,17 @@ impl Client {
             };
             sequence.connected();
             let left = self.visit(&mut stream, &mut sequence).await;
-            self.world.ledger.bytes.add(stream.bytes);
+            self.state.ledger.bytes.add(stream.bytes);
             match left {
                 Ok(Left::Over) => return,
                 Ok(Left::Cut) => {
                     drop(stream);
                     let away = self.random.milliseconds(50..15_000);
-                    self.world.pause(away).await;
+                    self.state.pause(away).await;
                 }
                 Err(what) => {
                     let (name, last) = (&self.name, sequence.last());
-                    let ledger = &self.world.ledger;
+                    let ledger = &self.state.ledger;
                     ledger.violate(format!("{name} after {last}: {what}"));
                     return;
                 }
@@ -173,9 +173,9 @@ impl Client {
             }
             match self.random.below(10) {
                 0..=3 => {
-                    self.world.ledger.stalls.add(1);
+                    self.state.ledger.stalls.add(1);
                     let stall = self.random.milliseconds(500..25_000);
-                    self.world.pause(stall).await;
+                    self.state.pause(stall).await;
                 }
                 4..=8 => return Ok(Left::Cut),
                 _ => return Ok(Left::Over),
@@ -199,7 +199,7 @@ impl Client {
             if self.is_over(sequence)? {
                 return Ok(true);
             }
-            let phase = *self.world.phase.borrow();
+            let phase = *self.state.phase.borrow();
             let deadline = if let Phase::Drain(head) = phase {
                 if self.kind != Kind::OneTrace && sequence.last() >= head {
                     return Ok(true);
@@ -208,7 +208,7 @@ impl Client {
             } else {
                 begun + length
             };
-            let over = self.world.phase.wait_for(|phase| *phase != Phase::Load);
+            let over = self.state.phase.wait_for(|phase| *phase != Phase::Load);
             tokio::select! {
                 read = timeout_at(deadline, stream.fill()) => match read {
                     Ok(Ok(true)) => {}
@@ -232,7 +232,7 @@ impl Client {
         match sequence.end.as_deref() {
             None => Ok(sequence.forgotten),
             Some("complete") => {
-                sequence.check_complete(dropped(&self.world.live));
+                sequence.check_complete(dropped(&self.state.live));
                 Ok(true)
             }
             Some(reason) => Err(format!("it ended as {reason}")),

@@ -36,7 +36,7 @@ use tokio::{
 
 use crate::{
     args::Options,
-    client::{Client, Kind, Phase, World},
+    client::{Client, Kind, Phase, SoakState},
     ledger::Ledger,
     load::{Load, LongTraces, dropped},
     process::Sample,
@@ -100,7 +100,7 @@ async fn run(options: Options) -> Result<u64, String> {
     let ledger = Arc::new(Ledger::default());
     let traces = Arc::new(LongTraces::default());
     let (phase, seen_phase) = watch::channel(Phase::Load);
-    let world = World {
+    let state = SoakState {
         address: server.local_addr(),
         live: live.clone(),
         ledger: Arc::clone(&ledger),
@@ -118,8 +118,8 @@ async fn run(options: Options) -> Result<u64, String> {
         rate: options.rate,
     };
     let load = tokio::spawn(load.run(options.length));
-    let clients = clients(&world, options);
-    let (made, samples, filling) = watch_load(load, &world).await?;
+    let clients = clients(&state, options);
+    let (made, samples, filling) = watch_load(load, &state).await?;
     let took = begun.elapsed();
     provider.force_flush().map_err(|error| error.to_string())?;
     phase.send_replace(Phase::Drain(live.status().head.sequence().get()));
@@ -143,16 +143,16 @@ async fn run(options: Options) -> Result<u64, String> {
     Ok(ledger.violations())
 }
 
-fn clients(world: &World, options: Options) -> JoinSet<()> {
+fn clients(state: &SoakState, options: Options) -> JoinSet<()> {
     let mut clients = JoinSet::new();
-    clients.spawn(Client::new(world.clone(), Kind::Drops, 0).run());
+    clients.spawn(Client::new(state.clone(), Kind::Drops, 0).run());
     for number in 1..=options.clients {
         let kind = if number <= options.everything {
             Kind::Everything
         } else {
             Kind::OneTrace
         };
-        clients.spawn(Client::new(world.clone(), kind, number).run());
+        clients.spawn(Client::new(state.clone(), kind, number).run());
     }
     clients
 }
@@ -161,7 +161,7 @@ fn clients(world: &World, options: Options) -> JoinSet<()> {
 /// many of these were taken before the log was full.
 async fn watch_load(
     mut load: JoinHandle<u64>,
-    world: &World,
+    state: &SoakState,
 ) -> Result<(u64, Vec<Sample>, usize), String> {
     let begun = Instant::now();
     let mut ticks = interval(SAMPLE_INTERVAL);
@@ -180,12 +180,12 @@ async fn watch_load(
         }
         let sample = process::sample()?;
         samples.push(sample);
-        let status = world.live.status();
+        let status = state.live.status();
         if status.oldest.sequence().get() > 1 && filling.is_none() {
             filling = Some(samples.len());
         }
         if samples.len().is_multiple_of(SAMPLES_PER_LINE) {
-            report::line(begun.elapsed(), &sample, &status, &world.ledger);
+            report::line(begun.elapsed(), &sample, &status, &state.ledger);
         }
     }
 }

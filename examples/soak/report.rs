@@ -60,9 +60,9 @@ impl Run {
             ledger.violate(format!("the load was {rate} spans/s instead of {asked}"));
         }
         if ledger.announced_drops.get() != self.dropped {
-            let (told, dropped) = (ledger.announced_drops.get(), self.dropped);
+            let (announced, dropped) = (ledger.announced_drops.get(), self.dropped);
             ledger.violate(format!(
-                "{dropped} events were dropped but {told} were announced"
+                "{dropped} events were dropped but {announced} were announced"
             ));
         }
         if let Some([middle, last]) = self.memory()

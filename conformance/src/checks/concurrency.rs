@@ -36,7 +36,7 @@ pub(crate) fn serves_readers_beside_a_writer(context: &CheckContext<'_>) -> Outc
     let visible = AtomicU64::new(0);
     let done = AtomicBool::new(false);
     let mut batches = BTreeSet::from([0]);
-    let stories = thread::scope(|threads| {
+    let observations = thread::scope(|threads| {
         let readers: Vec<_> = scopes
             .iter()
             .map(|scope| {
@@ -54,22 +54,24 @@ pub(crate) fn serves_readers_beside_a_writer(context: &CheckContext<'_>) -> Outc
             batches.insert(handle.head());
         }
         done.store(true, Ordering::Release);
-        let stories = readers
+        let observations = readers
             .into_iter()
             .map(join)
             .collect::<Outcome<Vec<Observed>>>()?;
-        written.map(|()| stories)
+        written.map(|()| observations)
     })?;
-    for (scope, story) in scopes.iter().zip(&stories) {
+    for (scope, observed) in scopes.iter().zip(&observations) {
         let read = Read {
             scope,
             after: 0,
             upto: model.head(),
             oldest: (1, 1),
         };
-        model.check(&read, &story.events)?;
+        model.check(&read, &observed.events)?;
     }
-    let all = stories.first().map(|story| story.ends.as_slice());
+    let all = observations
+        .first()
+        .map(|observed| observed.ends.as_slice());
     for end in all.unwrap_or_default() {
         holds(
             batches.contains(end),
@@ -88,7 +90,7 @@ fn follow(
     visible: &AtomicU64,
     done: &AtomicBool,
 ) -> Outcome<Observed> {
-    let mut story = Observed {
+    let mut observed = Observed {
         events: Vec::new(),
         ends: Vec::new(),
     };
@@ -98,10 +100,13 @@ fn follow(
         // appended in between.
         let over = done.load(Ordering::Acquire);
         let appended = visible.load(Ordering::Acquire);
-        let after = story.events.last().map_or(0, |event| event.sequence.get());
+        let after = observed
+            .events
+            .last()
+            .map_or(0, |event| event.sequence.get());
         let page = reader.page(scope, after, limit)?;
         if !page.is_empty() {
-            story.events.extend(page);
+            observed.events.extend(page);
             continue;
         }
         holds(
@@ -110,11 +115,11 @@ fn follow(
             format!("events up to {appended}"),
             format!("nothing after {after}"),
         )?;
-        if story.ends.last() != Some(&after) {
-            story.ends.push(after);
+        if observed.ends.last() != Some(&after) {
+            observed.ends.push(after);
         }
         if over {
-            return Ok(story);
+            return Ok(observed);
         }
         thread::yield_now();
     }

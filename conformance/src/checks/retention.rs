@@ -139,7 +139,7 @@ pub(crate) fn counts_evicted_events(context: &CheckContext<'_>) -> Outcome {
     same(
         "evicted() of a stream without events is 0 or unknown",
         &0,
-        &gone(&handle, stream("nobody"))?.unwrap_or_default(),
+        &evicted_count(&handle, stream("nobody"))?.unwrap_or_default(),
     )?;
     let first = [
         TestEvent::new("first").on(a).opening(1),
@@ -160,7 +160,7 @@ pub(crate) fn counts_evicted_events(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-fn gone(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
+fn evicted_count(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
     let evicted = handle.evicted(&[key])?.pop().flatten();
     Ok(evicted.map(|evicted| evicted.events))
 }
@@ -175,16 +175,16 @@ pub(crate) fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> 
     let scope = streams(&[key]);
     let appended = of_stream(model.events(1..=model.head(), &scope));
     let before = appended - of_stream(handle.read(&scope, 0, ANY)?);
-    let told = gone(handle, key)?;
+    let reported = evicted_count(handle, key)?;
     let after = appended - of_stream(handle.read(&scope, 0, ANY)?);
     holds(
-        told.is_none_or(|told| (before..=after).contains(&told)),
+        reported.is_none_or(|reported| (before..=after).contains(&reported)),
         format!(
             "evicted() counts the events of {} that can no longer be read",
             scope.show()
         ),
         format!("{before} to {after}, or unknown"),
-        format!("{told:?}"),
+        format!("{reported:?}"),
     )
 }
 

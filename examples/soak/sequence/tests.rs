@@ -34,7 +34,7 @@ fn hello(sequence: &mut Sequence, oldest: u64) {
 
 /// Returns the violations found by a client that follows this stream and gets these frames. The
 /// oldest event of the log is number 3.
-fn said(follow: Follow, sent: &[Sent]) -> Vec<String> {
+fn violations(follow: Follow, sent: &[Sent]) -> Vec<String> {
     let ledger = Arc::new(Ledger::default());
     let mut sequence = Sequence::new("it".to_owned(), follow, Arc::clone(&ledger));
     hello(&mut sequence, 3);
@@ -70,12 +70,12 @@ fn said(follow: Follow, sent: &[Sent]) -> Vec<String> {
 }
 
 fn everything(sent: &[Sent]) -> Vec<String> {
-    said(Follow::Everything, sent)
+    violations(Follow::Everything, sent)
 }
 
 /// Follows a trace of two spans.
 fn trace(sent: &[Sent]) -> Vec<String> {
-    said(Follow::Trace(Arc::new(LongTrace::over(OWN, 2))), sent)
+    violations(Follow::Trace(Arc::new(LongTrace::over(OWN, 2))), sent)
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn reports_of_drops_are_added_up() {
         (6, Vec::new())
     );
     assert_eq!(
-        said(Follow::Drops, &[Dropped(4), Gap(5, 9, None)]),
+        violations(Follow::Drops, &[Dropped(4), Gap(5, 9, None)]),
         ["it after 4: the reader of drops fell behind retention, so its sum is incomplete"]
     );
 }
