@@ -51,7 +51,10 @@ const TAKEOVER: &str = "take over open events in Redis";
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
 ///
-/// Of an open stream, such as a running trace, only the opening events are kept beyond retention.
+/// Of an open stream, such as a running trace, only the opening events are kept beyond retention. Its other events are
+/// removed with the oldest events of the log. The script that trims the log does not know how large a stream is, or
+/// whether it is open. To keep running traces whole, as SQLite does, it would have to read each of their events again
+/// when retention passes it, and to rank the streams, while every writer waits.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///
