@@ -1,6 +1,7 @@
 //! The span encoder: it turns records into events and updates the trace index before readers see them. [`start`],
 //! [`end`], [`logs`], [`updates`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the
-//! worker thread only. It waits for the store only in [`lost_span_updates`] and in `received`.
+//! worker thread only. It waits for the store only in [`lost_span_updates`], in [`workflow`] (when the log is opened)
+//! and in `received`.
 
 mod end;
 mod eviction_query;

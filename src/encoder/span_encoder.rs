@@ -1,7 +1,7 @@
 //! [`SpanEncoder`] holds the state that the steps in the neighbouring files share, and implements [`RecordEncoder`]. It
 //! updates the trace index before readers see the events. It runs on the worker thread only. It waits for the store
-//! in two cases only: it reads the updates of spans that end as lost, and for an OTLP receiver the events that were
-//! stored when the log was opened.
+//! in three cases only: it reads the updates of spans that end as lost, the traces whose durable spans an earlier run
+//! left open, and for an OTLP receiver the events that were stored when the log was opened.
 
 use std::{
     borrow::Cow,

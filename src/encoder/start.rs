@@ -92,7 +92,8 @@ impl SpanEncoder {
         self.push_change(batch, &span, start, ChangeKind::Started(span_start));
     }
 
-    /// Encodes a start with a template. Returns `false`, and changes nothing, if no template fits.
+    /// Encodes a start with a template. Returns `false`, and appends no start, if no template fits or the start must be
+    /// hidden.
     pub(super) fn start_from_template(
         &mut self,
         outline: &StartOutline<'_>,

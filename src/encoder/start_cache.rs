@@ -98,8 +98,8 @@ impl StartCache {
         start.take()
     }
 
-    /// Returns the memory of the start that was removed last, for use by a later start. If more than
-    /// [`SPARE_STARTS_MAX`] are unused, frees the memory that was returned first.
+    /// Takes back the memory of the start that was removed last, for use by a later start. If more than
+    /// [`SPARE_STARTS_MAX`] are unused, frees the memory that was taken back first.
     pub(crate) fn recycle(&mut self, memory: Box<CachedStart>) {
         let slot = self.free.last().map_or(0, |slot| *slot as usize);
         if let Some(free) = self.starts.get_mut(slot.wrapping_sub(1)) {

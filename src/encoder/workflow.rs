@@ -1,5 +1,6 @@
 //! Encodes changes of workflow spans: updates of open spans, and steps that wait because their process is gone. A
-//! closed span is never updated. It runs on the worker thread.
+//! closed span is never updated. When the log is opened, it also reads the traces of open durable spans from the store
+//! into the index. It runs on the worker thread.
 
 use std::borrow::Cow;
 

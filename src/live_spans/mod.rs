@@ -528,7 +528,7 @@ mod tests {
         (provider, span)
     }
 
-    /// Returns the `ended` event of the lost span.
+    /// Waits for the end of the lost span. Returns its attributes, the names of its events, and the reason of the loss.
     fn lost_end(live: &LiveSpans) -> serde_json::Value {
         let deadline = Instant::now() + Duration::from_secs(20);
         let ended = loop {
@@ -536,7 +536,7 @@ mod tests {
             if let Some(ended) = events(live, "ended").pop() {
                 break ended;
             }
-            assert!(Instant::now() < deadline, "no end comes");
+            assert!(Instant::now() < deadline, "the lost span does not end");
         };
         let ticks = ended["events"].as_array().unwrap().iter();
         let ticks: Vec<&serde_json::Value> = ticks.map(|tick| &tick["name"]).collect();

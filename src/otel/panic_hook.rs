@@ -1,7 +1,7 @@
 //! The panic hook. It shows a panic at once in the span that is current, and `on_end` later shows it in each span that
 //! the panic ends. The hook runs on the panicking thread, before anything unwinds, possibly under locks of the program,
 //! the SDK or this crate. So it calls neither the SDK nor `tracing`, takes no lock that another thread may hold for
-//! long, allocates no more than three short texts, and never panics.
+//! long, allocates little, and never panics.
 
 use std::{
     panic::{self, PanicHookInfo},
@@ -160,7 +160,7 @@ mod tests {
 
     const CHILD: &str = "LIVESPAN_TEST_ABORTS";
 
-    /// A slow store: it stores events only when a caller waits for them.
+    /// A slow store: each append takes 200 ms. An event is stored before the abort only if the hook waits for it.
     #[derive(Debug, Default)]
     struct SlowStore(MemoryEventStore);
 

@@ -25,7 +25,7 @@ impl LiveSpans {
 
     /// Returns the open spans as a tree for a terminal, like `GET /running?format=text`. Each span
     /// is shown with its age, its await point, its task's polls, its progress and its last log
-    /// record. Spans that hang or fail come first. Spans that do not fit are counted.
+    /// record. If not all spans fit, those that hang or fail are chosen first, and the rest is counted.
     ///
     /// It needs no runtime, and works while the program hangs. It blocks the calling thread usually
     /// for less than a millisecond, and for at most 3.5 seconds. If the store has not answered by

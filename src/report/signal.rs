@@ -1,6 +1,6 @@
 //! Prints the open spans when the process gets a signal, for a service that hangs and has no page.
 //! A separate thread waits for the signal and prints. So no work is done in the signal handler, and
-//! it works while the program's threads hang.
+//! the spans are printed even while the program's other threads hang.
 
 use std::{
     io::{self, Write as _},

@@ -1,5 +1,5 @@
-//! Span events that are already encoded, from another log or a file. They are checked here, and their bytes never
-//! change. Pure; any thread of the app runs it.
+//! Span events that are already encoded, from another log or a file. This file checks them and changes none of their
+//! bytes. Pure; any thread of the app runs it.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -223,7 +223,8 @@ impl Head<'_> {
         }
     }
 
-    /// Keeps a `process` event as long as those of this program's own processes.
+    /// Returns the pin of a `process` event. If the process id has eight bytes, the pin keeps the event as long as
+    /// those of this program's own processes.
     fn process_pin(&self) -> Result<Pinning, Error> {
         let id = self.process.as_ref().map_or("", |id| &*id.0);
         if id.is_empty() {

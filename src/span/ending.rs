@@ -108,7 +108,8 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Calls `end`, which drops a future of `span`, if that is known. Every span that ends within that call is cancelled.
+/// Calls `end`, which drops a future of `span`; `None` if the span is unknown. Every span that ends within that call is
+/// cancelled.
 pub(crate) fn as_cancelled<T>(span: Option<&SpanContext>, end: impl FnOnce() -> T) -> T {
     let trace = span.map_or(0, trace_number);
     let _reset = ResetCancelled {
@@ -344,7 +345,7 @@ mod tests {
             [Ending::Plain, Ending::Cancelled, Ending::Plain]
         );
         mark_cancelled(&span(3));
-        assert!(unmark_cancelled(&span(3)), "another future of it was ready");
+        assert!(unmark_cancelled(&span(3)), "the span was marked");
         assert_eq!(of(&span(3)), Ending::Plain);
     }
 

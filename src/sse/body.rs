@@ -216,7 +216,7 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
-    /// Returns the bytes of the items for the client, if there are any, or the reason why the stream ends.
+    /// Returns the bytes of the item for the client, if there are any, or the reason why the stream ends.
     fn encode(&mut self, item: &ReadItem) -> Result<Option<Bytes>, EndReason> {
         let mut out = Vec::new();
         match item {
@@ -368,7 +368,7 @@ impl Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
         let (next, bytes) = match std::mem::replace(&mut self.state, BodyState::Done) {
-            // Such a stream would end anyway, so it is ended before it sends anything.
+            // Such a stream would end at once, so it sends its last frames instead of `hello`.
             BodyState::New(live) if live.reader.log().streams_end_at().is_some() => {
                 (BodyState::Done, end(live.reader.log(), EndReason::Shutdown))
             }

@@ -197,7 +197,7 @@ impl<E> SseTarget<E> {
         self.runtime.log.dropped()
     }
 
-    /// Returns how many streams are open.
+    /// Returns how many readers are open: HTTP streams and [`Subscription`]s.
     pub fn subscribers(&self) -> usize {
         self.runtime.log.readers().count()
     }

@@ -43,7 +43,7 @@ pub(super) struct ActiveTest {
     pub(super) trace: TraceId,
     /// The context of the test's own span.
     pub(super) context: Context,
-    /// The panics of the test, and the spans that were open at the last one.
+    /// The panics of the test, each with the spans that were open at the time.
     pub(super) panics: Mutex<Vec<Panic>>,
     /// Whether a report has named its file while it ran. If so, the file is kept.
     pub(super) is_reported: AtomicBool,

@@ -158,8 +158,8 @@ impl Subscriber for BothSubscribers {
         if self.ours.enabled(event.metadata()) {
             self.ours.event(event);
         }
-        // The explicit parent of an event has another id there, and an event's parent cannot be
-        // replaced.
+        // In the program's subscriber, the explicit parent of an event has another id, and an event's
+        // parent cannot be replaced.
         if event.parent().is_none() && self.theirs.enabled(event.metadata()) {
             self.theirs.event(event);
         }

@@ -131,8 +131,7 @@ impl TestTrace {
         let name = TestName::of(options.inner_function);
         prepare();
         let log = test_log();
-        // Installed after the log's hook, so that it sees the data that the log's hook has
-        // recorded.
+        // Installed after the log's hook, so that it runs before that hook.
         panics::install_hook();
         let watched = log.and_then(|log| Watched::new(name, log, &options));
         Self {

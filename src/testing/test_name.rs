@@ -1,5 +1,5 @@
-//! The name of a test, and the place of its file. Pure, except that it reads the process's
-//! arguments.
+//! The name of a test, and the place of its file. Pure, except that it reads the thread's name, and
+//! the arguments, environment and program path of the process.
 
 use std::{
     env, iter,

@@ -671,7 +671,7 @@ fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_is_told_to_en
     assert_eq!(report(), at_end);
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < PATIENCE, "the process goes on");
+        assert!(begun.elapsed() < PATIENCE, "the process still runs");
         thread::yield_now();
     }
     let name = "test livespan::testing::tests::hanging";

@@ -42,7 +42,7 @@ pub(crate) use crate::trace::state::SpanPhase;
 #[derive(Debug, Default)]
 pub(crate) struct TraceIndex {
     pub(super) state: RwLock<IndexState>,
-    /// Counts changes, so that a viewer can tell which ones it has not seen yet.
+    /// Counts the batches of changes. A viewer finds the changes that it has not seen by this number.
     pub(super) version: AtomicU64,
     /// The queues of ended traces.
     pub(crate) ends: TraceEnds,
@@ -183,8 +183,8 @@ pub(crate) struct TracePage {
     /// Whether the page ended early because reading further would have taken too long. The next
     /// page continues there.
     pub(crate) stopped_early: bool,
-    /// Traces with more events than a page may read. The search found nothing in the events that it
-    /// read.
+    /// Traces with more events than a page may read. The events that the search read do not decide
+    /// whether it accepts them.
     pub(crate) searched_in_part: Vec<[u8; 16]>,
 }
 
@@ -378,7 +378,7 @@ impl TraceIndex {
                 continue;
             }
             if traces.len() == limit {
-                // The next page begins before the last trace of this one.
+                // The next page begins with this trace: it lists traces before `next`.
                 next = Some(first + 1);
                 break;
             }

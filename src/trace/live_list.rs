@@ -2,8 +2,9 @@
 //! viewer's task a few times a second. It examines only traces that changed, and older traces only
 //! when the viewer's list has become shorter.
 //!
-//! One update locks the index for at most [`TRACES_AT_ONCE`] traces at a time, because the worker
-//! thread needs the lock for every batch.
+//! One update filters at most [`TRACES_AT_ONCE`] changed or older traces under one lock, because
+//! the worker thread needs the lock for every batch. The viewer's own lists are short, and each is
+//! compared under one lock.
 
 use std::sync::atomic::Ordering;
 

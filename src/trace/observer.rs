@@ -1,4 +1,5 @@
-//! Applies events from other writers to the index, as the store returns them.
+//! Applies stored events to the index: those of other writers as they arrive, and all retained ones
+//! when the index is rebuilt.
 
 use std::sync::Arc;
 

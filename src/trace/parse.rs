@@ -389,7 +389,7 @@ pub(crate) struct EventFilter {
 }
 
 impl EventFilter {
-    /// Returns whether the filter accepts events of this name, if the name alone decides.
+    /// Returns whether the filter accepts this name of an event. It may still reject the event's payload.
     pub(crate) fn accepts_type(&self, name: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|one| one == name)
     }

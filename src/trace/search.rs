@@ -2,8 +2,9 @@
 //! Pure; it runs on the task of the request.
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are
-//! searched in name, services and trace id, then in all events of the trace. The search ignores
-//! case, the composition of a character (`é` as one code point or two) and the kind of blank.
+//! searched in name and services, at the beginning of the trace id, then in all events of the
+//! trace. The search ignores case, the composition of a character (`é` as one code point or two)
+//! and the kind of blank.
 //! `key:value` tests one property, or an attribute of any span; `duration>10ms`, `spans>=5`,
 //! `errors<1` and `cart.items>=3` compare; a leading `-` negates a term. A quote inside a term
 //! keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
@@ -280,7 +281,7 @@ fn words(text: &str) -> Result<Vec<Word>, Error> {
             negated: false,
             quoted: false,
         });
-        // Before any other character, a backslash is an ordinary one, as in `C:\temp`.
+        // A backslash escapes only a quote or a backslash. Otherwise it is an ordinary character, as in `C:\temp`.
         let mut escaped = || characters.next_if(|(next, _)| matches!(next, '"' | '\\'));
         if quote.is_some()
             && character == '\\'

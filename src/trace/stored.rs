@@ -31,7 +31,7 @@ use crate::{
 /// summary of a larger trace covers its beginning and its end, and reports this.
 const TRACE_EVENTS_MAX: usize = 20_000;
 /// The end of a larger trace is also read: its events that are at most this many sequences before
-/// its last event.
+/// its last event, or before the head of the log if the last event is unknown.
 const END_NUMBERS: u64 = 5_000;
 /// Number of streams that are listed at once.
 const STREAMS_AT_ONCE: usize = 500;
@@ -334,8 +334,8 @@ fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
 
 /// Merges both pages and keeps the newest traces. The next page begins with the others.
 fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
-    // If one page has a next page, the merged page must end where that page ends: the other page
-    // may lack traces beyond it.
+    // A page that has a next page lacks traces beyond its own end, so the merged page must end
+    // there, too.
     let ends = [known.next, stored.next];
     let stopped_early = known.stopped_early || stored.stopped_early;
     let mut searched_in_part = known.searched_in_part;

@@ -22,7 +22,7 @@ pub(crate) struct TemplateCache {
 }
 
 impl TemplateCache {
-    /// Returns a template that may fit the start. The caller must still compare the keys.
+    /// Returns a template that may fit the start. Its keys may still differ: [`StartTemplate::write`] compares them.
     #[inline]
     pub(crate) fn find(&self, outline: &StartOutline<'_>) -> Option<&Arc<StartTemplate>> {
         let entry = self.entries.get(entry_of(self.hash(outline)))?;

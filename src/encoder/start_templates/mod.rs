@@ -11,7 +11,8 @@
 //! each time if a value would be escaped, cut or redacted, or if a redaction function may examine a key. A property
 //! test compares both for arbitrary spans.
 //!
-//! The benchmark that justifies it: `cargo bench --bench json`, row `started`. All of it runs on the worker thread.
+//! The benchmark that justifies it: `cargo bench -p livespan-benches --bench json`, row `started`. All of it runs on
+//! the worker thread.
 
 mod cache;
 mod template;

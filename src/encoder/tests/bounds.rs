@@ -37,7 +37,7 @@ proptest! {
             let mut read = read;
             let cut = read.as_object_mut().unwrap().remove("cut");
             uncut.as_object_mut().unwrap().remove("cut");
-            assert_eq!(cut.is_none(), read == uncut, "what is missing is said: {cut:?}");
+            assert_eq!(cut.is_none(), read == uncut, "the event has `cut` exactly if a part is missing: {cut:?}");
         }
     }
 }

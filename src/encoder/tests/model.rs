@@ -48,7 +48,7 @@ pub(super) fn model_value(value: &OtelValue) -> (Json, Option<&'static str>) {
             }),
             Some("double"),
         ),
-        // Parsed by serde_json, so that only the text is compared here.
+        // serde_json parses this text and the payload alike, so its rounding cannot make them differ.
         value => (serde_json::from_str(&format!("{value:?}")).unwrap(), None),
     };
     match value {
@@ -169,7 +169,7 @@ pub(super) fn model(span: &SpanData, ended: bool) -> Json {
     event
 }
 
-/// The top-level fields, read by serde: raw values by key, and their number.
+/// Returns the top-level fields that the scanner finds, with their values parsed by serde, and the number of fields.
 pub(super) fn raw_fields(payload: &[u8]) -> (Map<String, Json>, usize) {
     let mut all = Map::new();
     let mut count = 0;

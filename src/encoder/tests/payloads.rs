@@ -153,7 +153,9 @@ pub(super) fn joined_payload(
     let slot = slot_key_of(span).slot(found.table());
     assert_eq!((begun.slot, rest.slot), (Some(slot), slot));
     let again = payload_from_start(&begun, &rest);
-    let (spanned, end) = rest.join(begun).expect("they are of one span");
+    let (spanned, end) = rest
+        .join(begun)
+        .expect("the start and the delta end are of one span");
     let joined = ended_payload(Some(Record::End(spanned, end)));
     if let Some(again) = again {
         let text = |payload: &[u8]| payload.escape_ascii().to_string();

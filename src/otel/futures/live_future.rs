@@ -252,7 +252,7 @@ impl<F: Future> Future for LiveFuture<F> {
         if ending::has_cancelled_spans()
             && let Some(context) = span.recording()
         {
-            // An earlier future of this span was dropped. This one is ready, so the span is not cancelled.
+            // An earlier future of this span may have been dropped. This one is ready, so the span is not cancelled.
             ending::unmark_cancelled(&context);
         }
         drop(this.span.take());

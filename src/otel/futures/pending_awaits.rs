@@ -1,5 +1,6 @@
 //! Tracks the operations that open spans wait for. Several futures of one span may wait at once: viewers get the one
-//! that has waited longest. The host's tasks run this code; a lock is held only for changes of a short list.
+//! that has waited longest. The host's tasks run this code; a lock is held only while a short list changes and the
+//! change is noted.
 
 use std::{
     borrow::Cow,
@@ -21,7 +22,8 @@ use crate::{
 /// Upper bound on the tracked waiting futures of one span. Further ones are not shown.
 const AWAITS_PER_SPAN_MAX: usize = 64;
 
-/// Each entry belongs to a waiting future of the program, so the number of such futures bounds this map.
+/// The waiting futures by span. Each entry has a waiting future of the program, so the number of such futures bounds
+/// this map.
 static PENDING: LazyLock<DashMap<SlotIds, Vec<PendingAwait>>> = LazyLock::new(DashMap::new);
 
 #[derive(Debug)]

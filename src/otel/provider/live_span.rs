@@ -118,8 +118,8 @@ impl LiveSpan {
         }
     }
 
-    /// Sets the attribute that was set last, as a loop does with its progress. Returns `false` if the key is another
-    /// one.
+    /// Sets an attribute if its key is the one that was set last, as in a loop that reports progress. Otherwise returns
+    /// `false`.
     #[inline]
     fn set_latest(&mut self, attribute: &KeyValue) -> bool {
         let Some(inside) = &mut self.inside else {

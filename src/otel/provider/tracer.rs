@@ -176,7 +176,7 @@ impl Tracer for LiveTracer {
 
     #[inline]
     fn build_with_context(&self, builder: SpanBuilder, parent_cx: &Context) -> LiveSpan {
-        // Spans with an override are in the log already.
+        // Spans with an override are in the log already, or only probe the sampler.
         if span_override::is_set() || parent_cx.is_telemetry_suppressed() {
             self.build_passing(builder, parent_cx)
         } else {

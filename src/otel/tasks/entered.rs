@@ -198,7 +198,8 @@ impl Entered {
     }
 }
 
-/// Exits a span. Calls `left` with each span that was entered after this one and is still entered.
+/// Exits a span. Calls `left` with each span that was entered after this one and is still entered, unless this span was
+/// itself passed to `left` before.
 #[inline]
 pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {

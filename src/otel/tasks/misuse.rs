@@ -16,7 +16,7 @@ use crate::{
 /// Upper bound on the remembered places in the code. Further places are not reported.
 const PLACES_MAX: usize = 1_024;
 
-/// A span that is still entered although the span around it was exited.
+/// A span that is still entered although the span around it was exited, or although all tasks of its thread wait.
 #[derive(Debug)]
 pub(super) struct HeldGuard {
     pub(super) span: SpanContext,

@@ -145,8 +145,8 @@ fn problem_of(
     }
 }
 
-/// Returns the spans with no other found span below them. Each comes with the number of found spans
-/// above it.
+/// Returns the found spans without a found child. Each comes with the number of found spans directly
+/// above it, one above the other.
 fn innermost(mut found: FoundSpans, root: &str) -> Vec<Problem> {
     let parents: BTreeMap<String, Option<String>> = found
         .iter()

@@ -188,7 +188,7 @@ async fn a_command_that_lasts_is_neither_quiet_nor_slow() {
     }
 }
 
-/// With two thousand problems, the text stays within its bound and counts the others.
+/// With two thousand problems, the text stays within its bound and counts those that do not fit.
 #[tokio::test]
 async fn more_problems_than_fit_are_counted() {
     let live = LiveSpans::builder().build().unwrap();

@@ -40,7 +40,7 @@ const LIMITS: OpenLimits = OpenLimits {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunningReport {
     pub(crate) now: String,
-    /// The newest event that the report covers.
+    /// The newest event when the report was finished. Events that arrived meanwhile may be missing.
     pub(crate) cursor: String,
     /// All open traces and spans that the query accepts.
     pub(crate) open: ReportCounts,

@@ -1,6 +1,6 @@
-//! Prints the report of running spans as a tree for a terminal, within a number of bytes. Hanging
-//! and failing spans are printed before others. Omitted spans are counted where they would be.
-//! Pure.
+//! Prints the report of running spans as a tree for a terminal, within a number of bytes. If not all
+//! spans fit, hanging and failing ones are chosen before others. Omitted spans are counted where they
+//! would be. Pure.
 
 use std::fmt::{self, Write as _};
 

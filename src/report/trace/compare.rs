@@ -15,7 +15,7 @@ use crate::{
 
 /// Upper bound on the differences of the JSON.
 const JSON_DIFFERENCES_MAX: usize = 500;
-/// Upper bound on the names above a span that are compared.
+/// Upper bound on the names of a path that are compared: the span's own and those nearest above it.
 const PATH_MAX: usize = 32;
 
 /// The comparison of two traces.
@@ -26,7 +26,7 @@ pub(crate) struct Comparison {
     other: ComparedTrace,
     /// The number of groups of spans that are alike in both traces.
     alike: usize,
-    /// The differences, the largest difference of duration first.
+    /// The differences. Those in the number of errors come first, then the largest in duration.
     differences: Vec<Difference>,
     /// The number of differences that are not listed.
     left_out: usize,
@@ -58,7 +58,7 @@ struct SpanGroup {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Difference {
-    /// The names from the root down to the span.
+    /// The names from the root down to the span, or the last [`PATH_MAX`] of them.
     path: Vec<String>,
     count: [u64; 2],
     total_ms: [f64; 2],

@@ -1,5 +1,6 @@
 //! Single spans with all data in the log: attributes, events, links, status, updates and log
-//! records. It runs on the task of a request, and holds at most [`SPANS_AT_ONCE_MAX`] spans.
+//! records. It runs on the task of a request. A request names at most [`SPANS_AT_ONCE_MAX`] ids, and
+//! at most two spans are held for each.
 
 use std::{collections::VecDeque, fmt::Write as _};
 

@@ -63,7 +63,7 @@ pub(crate) struct TraceSpan {
     updates: Option<Box<SpanNowBuilder>>,
 }
 
-/// The state in which a span ended.
+/// The state of a span: open, or the state in which it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ShownState {
@@ -177,7 +177,7 @@ impl TraceSpans {
         if let Some(span) = known
             && matches!(span.outcome, ShownState::Open | ShownState::Lost)
         {
-            // The lost end was wrong: the process had only been suspended.
+            // The start of an open span is repeated, or a lost end was wrong: the process had only been suspended.
             span.outcome = ShownState::Open;
             span.end = None;
             return;
@@ -343,7 +343,8 @@ impl TraceSpans {
         }
         let mut ordered = Vec::with_capacity(self.spans.len());
         let mut seen = vec![false; self.spans.len()];
-        // Spans in a cycle of parents are not below any top span. They follow, each at the top.
+        // Spans in a cycle of parents are not below any top span. They follow: the first span that is
+        // left becomes a top span, and the others of its cycle are below it.
         for top in tops.into_iter().chain(0..self.spans.len()) {
             let mut next = vec![(top, 0)];
             while let Some((index, depth)) = next.pop() {

@@ -1,8 +1,8 @@
-//! Delta ends: the end of a span repeats no field of its start.
+//! Delta ends: the end of a span repeats neither the attributes nor the scope of its start.
 //!
 //! What it does: `on_start` sends name, attributes and scope to the worker. `on_end` would send them again, which costs
-//! the host's thread a second copy. So the worker remembers the record of the start, and `on_end` sends only what is
-//! new.
+//! the host's thread a second copy. So the worker remembers the record of the start. Besides new fields, `on_end` sends
+//! only the ids, the name and the links.
 //!
 //! The protocol:
 //!
@@ -18,11 +18,12 @@
 //! Invariant: while a slot is taken, no other start is remembered in it. The worker reads records in the order of their
 //! numbers, so it meets the delta before the next start that takes the slot. `tests/loom/start_slots.rs` checks this.
 //!
-//! A span gets a complete end if its slots are taken, if its start was too large, or if another open span has the same
-//! ids, parent and kind. If the worker misses a start, the end is counted as dropped and the span ends as lost. Nothing
-//! here waits or allocates on the host's threads.
+//! A span gets a complete end in these cases: its slots are taken, its start was too large or had too many attributes,
+//! the SDK's limits dropped attributes, or another open span has the same ids, parent and kind. If the worker misses a
+//! start, the end is counted as dropped and the span ends as lost. Nothing here waits on the host's threads, and only
+//! the first use of the large table allocates.
 //!
-//! The benchmark that justifies it: `cargo bench --bench span_instructions`, the rows of ends.
+//! The benchmark that justifies it: `cargo bench -p livespan-benches --bench span_instructions`, the rows of ends.
 
 pub(crate) mod end;
 pub(crate) mod slots;

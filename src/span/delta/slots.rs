@@ -465,7 +465,7 @@ mod tests {
         assert_eq!(taken(&slots, one, sent), Some(SlotTable::Small));
         assert!(
             slots.large.get().is_none(),
-            "128 KiB are allocated unneeded"
+            "the large table is created only when it is needed"
         );
         assert_eq!(taken(&slots, two, less), Some(SlotTable::Large));
         assert_eq!(taken(&slots, three, sent), None);

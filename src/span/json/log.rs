@@ -16,7 +16,7 @@ use crate::{
 /// A log record as borrowed fields.
 #[derive(Clone, Debug)]
 pub(crate) struct LogFields<'a> {
-    /// `None` outside of spans.
+    /// `None` outside of traces.
     pub(crate) trace_id: Option<[u8; 16]>,
     pub(crate) span_id: Option<[u8; 8]>,
     pub(crate) process: &'a str,

@@ -1,6 +1,6 @@
 //! Merges the `updated` events of one open span into one equivalent event: the last value of each attribute and field,
 //! and all events and links in their order. Merging is associative, so a part may be merged before the rest arrives.
-//! Values are copied and never decoded. Pure; the tasks that answer HTTP requests call it.
+//! Values are copied and never decoded. Pure; the worker thread and the tasks that answer HTTP requests call it.
 
 use crate::{
     span::json::{

@@ -1,8 +1,8 @@
 //! Span events as JSON bytes, and back: the only folder that spells their field names. Pure: no clock, no I/O.
 //!
 //! [`events`] writes complete events with the parts of [`writer`]; [`size_limits`] decides what is cut when an event is
-//! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. The worker thread
-//! runs it.
+//! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. Mostly the worker
+//! thread runs it; the files name the other callers.
 
 /// Expands to `,"key":"` for a key known at compile time, which is then written with one copy instead of three.
 macro_rules! opening {

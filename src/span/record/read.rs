@@ -32,8 +32,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Reads any record except a delta end. Returns `None` if the bytes are not a record, which our own writers never
-/// produce.
+/// Reads any record except a delta end. Returns `None` if the bytes are not such a record. Our own writers never
+/// produce other bytes.
 pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     let mut reader = RecordReader { rest: bytes };
     match reader.u8()? {
@@ -83,8 +83,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     }
 }
 
-/// Reads name, attributes and links from the output of [`write_start_input`](crate::span::record::write_start_input)
-/// wrote.
+/// Reads the name, attributes and links that [`write_start_input`](crate::span::record::write_start_input) wrote.
 pub(crate) fn read_start_input(
     input: &[u8],
     counts: PartCounts,

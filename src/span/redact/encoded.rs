@@ -36,7 +36,7 @@ impl Redaction {
                         }
                     }
                 }
-                // A masked value is text, so its entry in the types is removed.
+                // A masked value is text, so its type becomes `string`.
                 b"attributeTypes" => {
                     for (key, value) in json::fields(value) {
                         if masked.iter().any(|masked| masked == key) {

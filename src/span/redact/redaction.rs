@@ -176,11 +176,11 @@ impl Redaction {
         self
     }
 
-    /// Calls `function` for every value that is not masked by its key, with the name of the span (`""` for a resource),
-    /// the key and the value. The message of a failed span has the key `status.message`, and the text of a log record
-    /// has the key `body`; patterns apply to these, too. The decision about a value at the start of a span may be
-    /// reused at the end of the span. `function` runs on the log's thread, so it must be quick. If it panics, the value
-    /// is masked.
+    /// Calls `function` for every value that is not masked by its key, with the name of the span (`""` for a resource
+    /// or a log record), the key and the value. The message of a failed span has the key `status.message`, and the text
+    /// of a log record has the key `body`; patterns apply to these, too. The decision about a value at the start of a
+    /// span may be reused at the end of the span. `function` runs on the log's thread, so it must be quick. If it
+    /// panics, the value is masked.
     pub fn with(
         mut self,
         function: impl Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync + 'static,
@@ -215,7 +215,7 @@ impl Redaction {
             || std::str::from_utf8(text).is_ok_and(|text| self.without_secrets("", text).is_none())
     }
 
-    /// Returns whether a pattern of `deny` matches this name.
+    /// Returns whether a pattern of `deny` matches this name and none of `allow` does.
     pub(super) fn denies(&self, name: &str) -> bool {
         self.deny.hold_for(name) && !self.allow.hold_for(name)
     }

@@ -218,7 +218,7 @@ fn addresses_lose_users_and_secret_parameters() {
     }
 }
 
-/// Keys, texts, and the texts that are kept. The secret always begins with `s3`.
+/// Keys, their texts, and the same texts after masking. The secret always begins with `s3`.
 const TEXTS: &[(&str, &str, &str)] = &[
     // Several URLs, and passwords that were not encoded.
     (
@@ -487,7 +487,11 @@ fn secrets_are_masked_in_texts_of_every_promised_form() {
     let redaction = Redaction::default();
     for (key, text, expected) in TEXTS {
         assert_eq!(masked(&redaction, key, text), *expected, "{text}");
-        assert_eq!(masked(&redaction, key, expected), *expected, "again");
+        assert_eq!(
+            masked(&redaction, key, expected),
+            *expected,
+            "a masked text stays as it is"
+        );
         assert_eq!(masked(&Redaction::none(), key, text), *text);
         assert_eq!(redaction.keeps(text.as_bytes()), text == expected, "{text}");
     }

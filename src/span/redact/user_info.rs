@@ -61,7 +61,7 @@ fn url_end(rest: &[u8]) -> usize {
         .unwrap_or(rest.len())
 }
 
-/// Returns the position where the scheme begins that ends at `sign`.
+/// Returns the position where the scheme that ends at `sign` begins.
 fn scheme_start(text: &[u8], sign: usize) -> usize {
     let before = text.get(..sign).unwrap_or_default();
     let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);

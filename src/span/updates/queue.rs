@@ -26,8 +26,8 @@ pub(crate) fn ids_of(span: &SpanContext) -> SlotIds {
 
 /// Number of lists in the queue. A thread tries its own list first, so threads rarely contend.
 const LISTS: usize = 8;
-/// Upper bound on the slots of one list. A slot is queued only once. So a list is full only if more than half a million
-/// open spans change, or in a process without a worker (a fork).
+/// Upper bound on the slots of one list. A slot is queued only once. So all lists are full only if more than half a
+/// million open spans change, or in a process without a worker (a fork).
 const LIST_SLOTS_MAX: usize = 65_536;
 /// Upper bound on the slots that are found by their span's ids.
 const SHARED_SLOTS_MAX: usize = 16_384;

@@ -15,7 +15,7 @@ use tracing::{Instrument as _, info, info_span};
 
 use super::{CHILD, ReplayFolder, is_child, spans};
 
-/// Runs one test. Every span and record contains the test's name.
+/// Runs one test. Every span and record of a failing test contains the test's name.
 fn act(module: &str, test: &str) {
     if !is_child() {
         return;

@@ -98,11 +98,17 @@ fn pages_hold_every_trace_once_newest_first() {
 fn a_trace_is_complete_only_for_who_has_read_all_of_it() {
     let index = TraceIndex::default();
     start(&index, 1, 10);
-    assert!(!index.is_complete([1; 16], 10), "it runs");
+    assert!(!index.is_complete([1; 16], 10), "the trace is running");
     end(&index, 1, 12);
-    assert!(!index.is_complete([1; 16], 11), "its end is not read");
+    assert!(
+        !index.is_complete([1; 16], 11),
+        "the reader has not read the end"
+    );
     assert!(index.is_complete([1; 16], 12));
-    assert!(!index.is_complete([9; 16], 12), "nobody knows it");
+    assert!(
+        !index.is_complete([9; 16], 12),
+        "the index has no such trace"
+    );
 }
 
 #[test]
@@ -139,7 +145,11 @@ fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
     assert!(index.is_complete([3; 16], 5));
     forget(&index, 1);
     forget(&index, 3);
-    assert_eq!(read(&index.state).spare.len(), 0, "nothing comes");
+    assert_eq!(
+        read(&index.state).spare.len(),
+        0,
+        "an empty index keeps no spare entries"
+    );
 }
 
 #[test]
@@ -166,8 +176,8 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     let all = TraceFilter::default();
     start(&index, 1, 1);
     assert_eq!(viewer_changes(&index, &mut viewed, &all), (vec![1], vec![]));
-    // Two older open traces would fill the viewer's share of open traces. The viewer still keeps
-    // the traces that it was sent.
+    // Traces 1 and 2 fill the viewer's list of the oldest open traces. The viewer still follows
+    // all open traces that it was sent.
     for trace in 2..=9 {
         start(&index, trace, u64::from(trace));
         viewer_changes(&index, &mut viewed, &all);
@@ -176,7 +186,7 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     assert_eq!(
         viewer_changes(&index, &mut viewed, &all),
         (vec![5], vec![]),
-        "it was shown before, though it is neither among the newest nor the oldest open traces"
+        "the viewer was sent trace 5 before, which is now neither among the newest nor the oldest open ones"
     );
     end(&index, 5, 21);
     assert_eq!(
@@ -347,7 +357,7 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
         viewer_changes(&index, &mut viewed, &lasting(hour)),
         (vec![], vec![])
     );
-    // The same viewer's update an hour later.
+    // A minimum of 0 stands for a later update, at which the trace lasts long enough.
     assert_eq!(
         viewer_changes(&index, &mut viewed, &lasting(0)),
         (vec![1], vec![])

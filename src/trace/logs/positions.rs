@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(
             before(&positions, 8),
             [0; 0],
-            "it would leave a hole behind it"
+            "a position before the first known one is not added"
         );
     }
 }

@@ -50,12 +50,12 @@ pub(crate) struct Operation {
     pub(crate) errors: u64,
     /// The sum of all durations.
     pub(crate) total_nanos: u64,
-    /// The earliest known end.
+    /// The end of the first counted span.
     pub(crate) first: Timestamp,
     /// Whether the name was used since the table's clock hand last passed the operation.
     pub(super) is_used: bool,
     pub(crate) rate: RateBuckets,
-    /// The last runs, including lost ones, in the order of their ends.
+    /// The last runs, including lost ones, in the order in which their ends arrived.
     pub(crate) last: VecDeque<EndedSpan>,
     /// The durations of spans that ended before the recent periods.
     before: DurationHistogram,
@@ -188,7 +188,7 @@ mod tests {
         add(10, 2);
         add(160, 2);
         add(170, 2);
-        // Two periods later, the first two spans are no longer recent.
+        // Two periods after the first span, that span is no longer recent.
         add(310, 8);
         // A span whose end arrives late counts in the period of its end.
         add(20, 2);

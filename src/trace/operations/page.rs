@@ -103,7 +103,8 @@ impl TraceIndex {
         }
     }
 
-    /// Returns open spans of these operations, those of the newest traces first.
+    /// Returns some open spans of each of these operations, the latest starts first. They are taken
+    /// from the newest traces.
     fn running_spans(
         &self,
         operations: impl Iterator<Item = OperationId>,

@@ -152,7 +152,7 @@ impl OperationSummary {
     }
 }
 
-/// Returns the ended runs in the order of their ends, then the open ones in the order of their starts.
+/// Returns the ended runs in the order in which their ends arrived, then the open ones in the order of their starts.
 fn last_runs(operation: &Operation, running: &[RunningSpan], now: Timestamp) -> Vec<LastRun> {
     let running = running.iter().take(OperationSummary::RUNNING_MAX).rev();
     let running = running.map(|span| LastRun {

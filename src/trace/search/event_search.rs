@@ -177,8 +177,8 @@ impl<'a> EventSearch<'a> {
         }
     }
 
-    /// Decides about the trace after all of its events were searched. Returns the first match of
-    /// the first term that only events can decide.
+    /// Decides about the trace when [`is_decided`](Self::is_decided) holds or all of its events were
+    /// searched. Returns the match of the first term that only an event matched.
     pub(crate) fn decide(self, verdict: &SummaryVerdict) -> Result<Option<SearchMatch>, NotFound> {
         let open = match verdict {
             SummaryVerdict::Accepted => return Ok(None),

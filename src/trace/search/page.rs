@@ -221,7 +221,7 @@ pub(crate) async fn named(
 }
 
 /// Calls `visit` with the payloads of a trace that begins with the event `first`, until `visit`
-/// returns `true`. Returns whether it did, or whether the trace was read to its end.
+/// returns `true`. Returns `false` only if the budget was spent before that and before the trace's end.
 async fn read_events(
     log: &Log,
     (key, first): (StreamKey, u64),

@@ -401,7 +401,7 @@ impl Trace {
     }
 
     /// Returns whether `ancestor` is the span itself or one of its ancestors. Only open spans are
-    /// followed.
+    /// followed. Also returns `true` after [`DEPTH_MAX`] steps.
     fn is_below(&self, span: Option<[u8; 8]>, ancestor: [u8; 8]) -> bool {
         let mut above = span;
         for _ in 0..DEPTH_MAX {

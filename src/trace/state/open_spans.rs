@@ -112,7 +112,7 @@ impl OpenSpans {
         }
     }
 
-    /// Removes the span with this id, which no other span has.
+    /// Removes the span with this id. No other open span may have the id.
     pub(in crate::trace) fn take(&mut self, id: [u8; 8]) -> Option<OpenEntry> {
         match self.one {
             Some((one, span)) if one == id => {
@@ -123,9 +123,9 @@ impl OpenSpans {
         }
     }
 
-    /// Removes the span like `ended` if it is a twin. Otherwise, removes any twin with the id.
-    /// Returns the span that the table must have under the id from now on, or `None` if no other
-    /// span has the id.
+    /// Takes a twin with the id from the list. If the span like `ended` is a twin, it first swaps
+    /// places with the span that the table has under the id. Returns the span that the table must
+    /// have under the id from now on, or `None` if no other span has the id.
     fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let others = self
             .others

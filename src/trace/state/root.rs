@@ -70,7 +70,7 @@ impl Root {
 /// start wins, then the span that was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::trace) enum Rank {
-    /// The span's parent belongs to this process and has not been seen yet.
+    /// The span's parent is in the same process. The span is the root only until the parent is seen.
     StandIn,
     /// The span's parent is in another process. That process's clock may be ahead, so this span's
     /// start is not compared with that of a `Root`.

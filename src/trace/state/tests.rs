@@ -189,7 +189,11 @@ fn a_trace_waits_when_all_its_open_spans_wait() {
     trace.apply(&CHANGE.waiting(2, 12, true), 3);
     assert_eq!(trace.state(), TraceState::Waiting);
     trace.apply(&CHANGE.started(3, Some(1), 13), 4);
-    assert_eq!(trace.state(), TraceState::Running, "another child works");
+    assert_eq!(
+        trace.state(),
+        TraceState::Running,
+        "another child does not wait"
+    );
     trace.apply(&CHANGE.ended(3, Some(1), [13, 14], SpanOutcome::Ok), 5);
     trace.apply(&CHANGE.waiting(2, 14, false), 6);
     assert_eq!(trace.state(), TraceState::Running);
@@ -214,7 +218,10 @@ fn a_state_of_a_span_that_is_not_open_leaves_nothing_behind() {
         CHANGE.waiting(1, 12, true),
     ]);
     assert_eq!(trace.state(), TraceState::Ok);
-    assert!(trace.waiting.is_empty(), "nothing would ever take it out");
+    assert!(
+        trace.waiting.is_empty(),
+        "no later event would remove the span from the set"
+    );
 }
 
 #[test]

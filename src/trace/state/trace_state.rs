@@ -19,7 +19,7 @@ pub enum TraceState {
     Panicked,
     /// The root's future was dropped before it completed.
     Cancelled,
-    /// The root's end will never arrive.
+    /// The root's end will never arrive. If the root is unknown, this holds for any span.
     Lost,
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn lost(
     Some(out)
 }
 
-/// Marks an `ended` event as that of a lost span. An imported file does not have the reason.
+/// Marks an `ended` event as that of a lost span. An imported file does not have the reason, so `exported` is written.
 #[cfg(feature = "otlp")]
 pub(crate) fn mark_lost(ended: &mut Vec<u8>) {
     if ended.pop_if(|last| *last == b'}').is_some() {

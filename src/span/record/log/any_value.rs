@@ -13,7 +13,8 @@ use crate::span::{
     },
 };
 
-/// Upper bound on the nesting of maps and lists. Deeper values are left out, and the record is marked as truncated.
+/// Upper bound on the nesting of maps and lists. Deeper values are left out, and the map or list that has them is
+/// marked as cut.
 const DEPTH_MAX: usize = 16;
 
 impl RecordWriter<'_> {

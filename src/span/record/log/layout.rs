@@ -1,7 +1,7 @@
 //! The layout of a log record: the flags for the parts that follow the head. Writers and reader
 //! share it.
 
-/// Flags, severity (4 bytes), source (4), ids (24), times (16), number of attributes (4).
+/// Tag, flags, parts, severity (4 bytes), source (4), ids (24), times (16), number of attributes (4).
 #[cfg(any(feature = "logs", feature = "tracing"))]
 pub(super) const LOG_HEAD: usize = 52;
 
