@@ -60,8 +60,8 @@ pub(crate) fn publish(
     Ok(Published(Some(file)))
 }
 
-/// Returns the livespan that serves at this address, if this user started one. Without an address,
-/// returns the one at the default port.
+/// Returns the livespan that serves at the port of this address, if this user started one. Without an address, returns
+/// the one at the default port.
 pub(crate) async fn running(address: Option<&str>) -> Option<Running> {
     let port = match address {
         None => LiveServer::DEFAULT_PORT,

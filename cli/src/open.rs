@@ -143,8 +143,8 @@ async fn import(file: &Path) -> Result<LiveSpans, Failure> {
     Ok(live)
 }
 
-/// Describes the omitted lines of a file and the reason for the first. Returns `None` if no line
-/// was omitted.
+/// Describes the omitted items of a file, and the problem in the first omitted line. Returns `None` if nothing was
+/// omitted.
 fn left_out(imported: &ImportedFile) -> Option<String> {
     let counts: Vec<String> = imported
         .left_out()
@@ -155,8 +155,8 @@ fn left_out(imported: &ImportedFile) -> Option<String> {
     (!counts.is_empty()).then(|| counts.join(", ") + &problem)
 }
 
-/// Returns a log record that reports the omitted lines on the page. It has the latest time in the
-/// file, so it comes first in the list.
+/// Returns a log record that reports the omitted items on the page. It has the latest time in the file, so it comes
+/// first in the list.
 fn left_out_note(message: &str, events: &[EncodedEvent]) -> Vec<EncodedEvent> {
     let newest = |event: &&EncodedEvent| event.time();
     let last = events.iter().max_by_key(newest);

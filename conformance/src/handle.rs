@@ -273,7 +273,7 @@ impl Handle {
         outcome
     }
 
-    /// Returns how many events retention has removed of each of these streams.
+    /// Returns how many events retention has removed from each of these streams.
     pub(crate) fn evicted(&self, keys: &[StreamKey]) -> Outcome<Vec<Option<EvictedEvents>>> {
         let evicted = self.finish("evicted()", self.store.evicted(keys))?;
         holds(

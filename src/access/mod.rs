@@ -6,7 +6,7 @@
 
 #![cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "only HTTP reads parts of it")
+    expect(dead_code, reason = "without `http`, nothing reads some parts")
 )]
 
 pub(crate) mod config;
@@ -131,9 +131,10 @@ impl Auth {
     /// [`RECHECK_INTERVAL`](Self::RECHECK_INTERVAL) with the head of the same request. If it then grants less, the
     /// stream ends with `end` (`expired`).
     ///
-    /// State-changing requests never reach the log, so `check` needs no protection against forged requests (CSRF), and
-    /// a session cookie is enough. When a page of another origin makes a browser send a request, `check` sees no
-    /// cookies, even if the origin is one of the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
+    /// A page of another origin may change something, such as keep a trace, only if its origin is allowed. So `check`
+    /// needs no protection against forged requests (CSRF), and a session cookie is enough. When a page of another
+    /// origin makes a browser send a request, `check` sees no cookies, even if the origin is one of the
+    /// [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
     pub fn check(check: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
         Self(AuthRule::Check(Arc::new(check)))
     }

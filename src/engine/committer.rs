@@ -364,7 +364,7 @@ impl BatchCommitter {
             return false;
         }
         if self.drops_to_report == self.drops_reported {
-            // The late append was stored after all.
+            // Nothing was lost, for example because the late append was stored after all.
             self.is_failing = false;
             self.log.recover_without_loss();
             return true;

@@ -102,7 +102,7 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
         .is_some_and(|left| left >= events)
 }
 
-/// The events that retention has removed of some streams.
+/// The number of events that retention has removed from some streams.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemovedBefore {
     /// The number of events that can no longer be read. `None` if unknown.
@@ -459,7 +459,7 @@ impl Log {
         evicted.iter().all(is_whole)
     }
 
-    /// Returns how many events retention has removed of these streams together, or `None` if unknown.
+    /// Returns how many events retention has removed from these streams together, or `None` if unknown.
     ///
     /// The count and the oldest event belong to the same moment. Otherwise the reader would count events that are
     /// removed in between twice, or never.

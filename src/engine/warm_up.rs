@@ -1,6 +1,6 @@
-//! Opens a log at the end of its last epoch. Loads the newest events of the store into memory, and rebuilds the state
-//! of their streams, so lists show earlier traces. It runs on the thread that opens the log, before the worker starts.
-//! A store that cannot be read never prevents the start.
+//! Prepares a log that is the only writer of its store. Loads the newest events of the store into memory, and rebuilds
+//! the state of their streams, so lists show earlier traces. It runs on the thread that opens the log, before the
+//! worker starts. A store that cannot be read never prevents the start.
 
 use std::collections::HashSet;
 

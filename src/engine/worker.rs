@@ -294,7 +294,8 @@ impl<T: RecordEncoder> Worker<T> {
             let (record, time) = if self.pace.lets_gather(began, taken) {
                 (cut + BATCH_RECORDS - 1, GATHER_TIME)
             } else if self.encoder.has_news() {
-                // Changes of open spans came after `before_drain`. No new record may follow them, so the wait is short.
+                // Changes of open spans came after `before_drain`. Perhaps no record follows that would wake the
+                // worker, so the wait is short.
                 (cut, GATHER_TIME)
             } else {
                 (cut, self.idle_time())
@@ -359,8 +360,8 @@ impl<T: RecordEncoder> Worker<T> {
         }
         works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
-        // The two can differ, because a late append may be settled within a turn. The worker may sleep long after this
-        // turn, so a flush must learn the state at its end.
+        // The two fields can differ, because a late append may be settled within a turn. The worker may sleep long
+        // after this turn, so a flush must learn the state at its end.
         let result = TurnResult {
             has_failed: !works,
             is_failing: self.committer.is_failing(),

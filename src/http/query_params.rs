@@ -24,7 +24,7 @@ use crate::{
 
 /// Upper bound on the values of one filter.
 const VALUES_MAX: usize = 32;
-/// Upper bound on the traces of one page.
+/// Upper bound on the entries of one page.
 const LIMIT_MAX: usize = 500;
 /// Stored event types that a filter may name.
 const TYPES: &[&str] = &["started", "ended", "updated", "log", "process", "gap"];
@@ -88,7 +88,7 @@ impl<'a> QueryParams<'a> {
         Ok(limit)
     }
 
-    /// Returns the event before which a page of traces begins.
+    /// Returns the sequence before which a page of traces or log records begins, from the parameter `after`.
     pub(crate) fn before(&self) -> Result<u64, HttpError> {
         Ok(self.number("after")?.unwrap_or(u64::MAX))
     }

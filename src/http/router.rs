@@ -190,7 +190,7 @@ impl Service<Request<Body>> for LiveService {
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in_by_form(&live, &request, body).await) });
         }
-        // Without a body, the rest of the request is `Sync`.
+        // The body is not `Sync`. Without it, a future that borrows the request is `Send`.
         drop(body);
         Box::pin(async move { Ok(answer(&live, &request).await) })
     }
@@ -260,7 +260,7 @@ async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
     response
 }
 
-/// Responds to a refused request. A stream gets an `end` (`expired`) instead of an error: an
+/// Responds to a refused request. If access has expired, a stream gets an `end` (`expired`) instead of an error: an
 /// `EventSource` gives up for ever after an error, but the permission may be renewed.
 pub(crate) fn denied(request: &Parts, error: AuthError) -> Response<Body> {
     match error {
@@ -274,8 +274,8 @@ fn is_stream(request: &Parts) -> bool {
     segments.last().is_some_and(|segment| segment == "sse")
 }
 
-/// Sets the headers that every response needs so that a browser does not use it for any other
-/// purpose.
+/// Sets the headers that every response needs: CORS, and those that keep a browser from guessing the type, embedding
+/// the response in another site, or running scripts in it.
 pub(crate) fn set_security_headers(
     config: &AccessConfig,
     request: &Parts,
@@ -414,8 +414,8 @@ fn sign_in_by_link(
     login::by_link(live, request, params)
 }
 
-/// Responds with a stream if a permit is free for its reader. The stream ends when the reader may
-/// no longer read.
+/// Responds with a stream if a permit is free for its reader, and otherwise with a stream that ends at once as
+/// `overload`. The stream ends when the reader may no longer read.
 pub(crate) fn with_stream_permit(
     live: &LiveSpans,
     request: &Parts,

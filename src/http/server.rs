@@ -246,8 +246,7 @@ impl LiveSpans {
             let listener = self.bind(address).await;
             match listener.and_then(|listener| self.acceptor(listener)) {
                 Ok((server, acceptor)) => {
-                    // The caller waits for the server. If the caller is gone, the server keeps
-                    // running.
+                    // The caller waits for this answer. If its thread is gone, the server runs nevertheless.
                     drop(answer.send(Ok(server)));
                     acceptor.run().await;
                 }
@@ -499,7 +498,7 @@ fn connection(
             .header_read_timeout(LiveServer::HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
             .serve_connection(io, service);
-        // A connection fails only because its client disconnected.
+        // The connection fails only through its client: it disconnected, stalled or sent no valid request.
         drop(watcher.watch(connection).await);
     }
 }

@@ -30,7 +30,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// connections that are silent for longer.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// The client is gone, or has stopped reading.
+/// The response ends early: its client is gone or has stopped reading, or the data cannot be read to the end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientGone;
 

@@ -63,7 +63,8 @@ impl InitGuard {
     }
 }
 
-/// Upper bound on the time that a program aborted by a panic waits until its viewers have the end.
+/// Upper bound on the time that a program aborted by a panic waits, after `LIVESPAN_LINGER`, until its viewers have the
+/// end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The steps that show viewers the end of a program aborted by a panic. An abort drops nothing, so the guard cannot do
@@ -93,7 +94,7 @@ impl AbortedProgram {
 
 impl Drop for InitGuard {
     fn drop(&mut self) {
-        // One limit for both steps. There is no caller to return an error to.
+        // One limit for the shutdowns of the provider and of the log. There is no caller to return an error to.
         let begun = Instant::now();
         let timeout = LiveSpans::SHUTDOWN_TIMEOUT;
         drop(self.provider.shutdown_with_timeout(timeout / 2));

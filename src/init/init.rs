@@ -32,8 +32,8 @@ use crate::{
 ///
 /// A program that `livespan run` started *joins* it: the program announces itself at the address in `LIVESPAN_JOIN`,
 /// and the other livespan shows all its events on its own page. The program then opens and prints no page, and
-/// `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If there is no answer within a second, the program starts as
-/// without the variable.
+/// `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If the other livespan does not accept it, with a time limit of
+/// one second for each step, the program starts as without the variable.
 ///
 /// The log is kept in memory. For a store that outlives the process, and for all other settings, use
 /// [`LiveSpans::builder`](crate::LiveSpans::builder).
@@ -44,6 +44,7 @@ use crate::{
 /// - A subscriber is installed already ([invalid](Error::is_invalid)): leave it out, or add
 ///   [`layer()`](crate::layer()) to its registry.
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_TOKEN` has characters that a header cannot carry ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_JOIN` is not a loopback address ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).

@@ -118,7 +118,7 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// Announces this program; returns `None` if the other livespan refuses it.
+    /// Announces this program; returns `None` if the other livespan refuses it or does not answer.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.

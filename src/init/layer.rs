@@ -37,6 +37,7 @@ use crate::{
 /// After an error, nothing is installed: no provider, no server.
 ///
 /// - `LIVESPAN_ADDR` is not a loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - `LIVESPAN_TOKEN` has characters that a header cannot carry ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_LINGER` is neither `forever` nor a duration ([invalid](Error::is_invalid)).
 /// - `LIVESPAN_JOIN` is not a loopback address ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).

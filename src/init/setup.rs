@@ -66,7 +66,7 @@ impl Setup {
         })
     }
 
-    /// Joins another livespan, which shows this program. Returns `None` if it does not answer.
+    /// Joins another livespan, which shows this program. Returns `None` if it refuses or does not answer.
     fn joining(invitation: &Invitation) -> Result<Option<Self>, Error> {
         let token = environment::token().map_or_else(join::random_token, Ok)?;
         let live = LiveSpans::builder()

@@ -161,7 +161,11 @@ fn an_event_is_a_log_record_of_its_span_once() {
         (&events[2]["process"], &events[2]["traceId"]),
         (process, &events[1]["traceId"])
     );
-    assert_eq!(events[4].get("events"), None, "not in the span as well");
+    assert_eq!(
+        events[4].get("events"),
+        None,
+        "the event is not in its span as well"
+    );
 }
 
 /// An appender like `opentelemetry-appender-tracing`: each event becomes a record of the SDK's logger.
@@ -567,7 +571,11 @@ fn values_of_the_program_do_no_harm() {
     assert_eq!(endless["cut"], json!(["attributes.value"]));
     let kept = endless["attributes"]["value"].as_str().unwrap();
     assert_eq!(kept.len(), 16 * 1024);
-    assert_eq!(program.live.status().dropped.other, 1, "the broken one");
+    assert_eq!(
+        program.live.status().dropped.other,
+        1,
+        "only the event whose value panics is dropped"
+    );
 }
 
 /// Emits events while a span starts.

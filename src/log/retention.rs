@@ -42,10 +42,10 @@ impl Retention {
     pub const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
     /// Upper bound on the opening events that are kept beyond retention: 65,536. Further ones are evicted and counted.
     pub const PINNED_EVENTS_MAX: usize = 65_536;
-    /// The share of the events and bytes, 1/4, that the memory store and SQLite may use for events of open streams, such
-    /// as running traces. They keep them while they evict younger events of ended streams. The share is part of the
-    /// bounds. If it is exceeded, one stream loses all of these events at once: the ended stream whose last event is the
-    /// oldest, or else the largest open stream.
+    /// The share of the events and bytes, 1/4, that the memory store and SQLite may use for events of open streams,
+    /// such as running traces. These stores keep such events while they evict younger events of ended streams. The
+    /// share is part of the bounds. If it is exceeded, one stream loses all its events of this share at once: the ended
+    /// stream whose last event is the oldest, or else the largest open stream.
     pub const CARRIED_DIVISOR: usize = 4;
     /// Upper bound on the streams that are kept on request, such as traces kept by
     /// [`LiveSpans::keep`](crate::LiveSpans::keep): 16.

@@ -162,8 +162,8 @@ impl OtlpEncoder {
             .map_or(u32::MAX, |activity| activity.source)
     }
 
-    /// Returns whether the span is open. .NET reports an open span with length zero, unless the sender is known to send
-    /// only ended spans.
+    /// Returns whether the span is open. A span of length zero from .NET counts as open, unless its sender is known to
+    /// send only ended spans.
     fn is_open(&self, view: SpanView<'_>, place: &SpanPlace) -> bool {
         let activity = self.activities.get(place.sender);
         place.is_open

@@ -157,8 +157,7 @@ impl Contents {
         self.spans.len() + self.logs.len()
     }
 
-    /// Returns the senders of the spans and of the log records. A sender of several may occur
-    /// several times.
+    /// Returns the senders of the spans and of the log records. A sender with several of them may occur several times.
     pub(crate) fn senders(&self) -> impl Iterator<Item = usize> {
         let spans = self.spans.iter().map(|place| place.sender);
         spans.chain(self.logs.iter().map(|place| place.sender))

@@ -42,7 +42,7 @@ pub(super) struct HeadAnswer {
     pub(super) head: Sequence,
     /// The open events that belong to every stream.
     pub(super) open_global_events: Vec<StoredEvent>,
-    /// The events that retention has removed of the reader's streams. `None` if unknown.
+    /// The number of events that retention has removed from the reader's streams. `None` if unknown.
     pub(super) evicted: Option<RemovedBefore>,
 }
 

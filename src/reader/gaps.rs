@@ -58,8 +58,8 @@ impl Reader {
     }
 
     /// Moves past removed events before `oldest`, but hands out the events that the store keeps beyond retention. If
-    /// the reader's streams lost no event, no event of these streams is missing in between. Events that belong to every
-    /// stream may be missing; the reader's pings report how many events were dropped.
+    /// the reader's streams lost no event (`is_whole`), no gap is queued. Events that belong to every stream, such as
+    /// reports of drops, may be missing then; pings also have the number of drops.
     pub(super) fn accept_pinned(
         &mut self,
         kept: &[StoredEvent],
@@ -173,7 +173,7 @@ impl Reader {
         let is_news = recoveries > self.recoveries;
         self.recoveries = recoveries;
         if is_news {
-            // The counter is raised before readers are woken.
+            // The counter is raised before readers are woken, so the wake flag may not be raised yet.
             self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
             if self.log.is_degraded() || self.blocked_since.is_some() {

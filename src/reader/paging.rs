@@ -32,8 +32,8 @@ impl Reader {
         !self.scope.keys.is_empty() && self.log.is_shared()
     }
 
-    /// Moves past the events before `oldest`, which are not in memory: reads them from the store, or, if there is none,
-    /// queues a gap.
+    /// Moves past the events before `oldest`, which are not in memory: reads a page of the store, or, if memory is the
+    /// only store and does not have them, queues a gap.
     pub(super) fn read_evicted(&mut self, oldest: u64) {
         let is_store = !self.log.is_in_memory();
         if is_store || self.log.store.oldest().get() < oldest {
@@ -53,7 +53,8 @@ impl Reader {
         let store = Arc::clone(&self.log.store);
         let after = Sequence::new(after);
         let keys = self.scope.keys.clone();
-        // Read before the store is: all events before `bound` are in the store by now, or were removed from it.
+        // Determined before the store is read: all events before `bound` are in the store by now, or were removed from
+        // it.
         let (oldest_before, bound) = (store.oldest().get(), self.first_in_memory());
         Box::pin(async move {
             let limit = PageLimit::default();

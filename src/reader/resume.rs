@@ -21,7 +21,7 @@ use crate::{
 
 impl Reader {
     /// Begins at the resume point in a log that has no other writer. `evicted` counts the events that retention has
-    /// removed of the reader's streams, if that is known.
+    /// removed from the reader's streams, if that is known.
     pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<RemovedBefore>) {
         let start = self.log.resolve(resume);
         if self.scope.open_global_events.is_wanted(resume) {

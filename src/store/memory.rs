@@ -1,5 +1,5 @@
-//! The default store: the log's memory with more retention. It keeps no second copy: the log reads and publishes this
-//! store's blocks directly.
+//! The default store: keeps events in memory only. The log reads and publishes this store's blocks directly, so there
+//! is no second copy of an event.
 
 use std::{future::ready, sync::Arc, time::Duration};
 

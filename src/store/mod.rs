@@ -395,7 +395,7 @@ impl PageLimit {
         Self { bytes, ..self }
     }
 
-    /// Page size of reads for which no client waits.
+    /// Page size of reads that go through many events, such as those of a whole trace.
     pub(crate) const LARGE: Self = Self {
         events: 1_000,
         bytes: 1024 * 1024,

@@ -211,7 +211,8 @@ pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
 /// The payload that replaces that of a damaged stored event. The replacement keeps the event's id and stream.
 pub(crate) const DAMAGED: &[u8] = br#"{"type":"gap","reason":"damaged","lost":1}"#;
 
-/// Returns whether the event replaces a damaged one. Like every control event, no filter or view may leave it out.
+/// Returns whether the event replaces a damaged one. No filter or view may leave out such an event, nor a control
+/// event.
 pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
     name == GAP && payload == DAMAGED
 }

@@ -198,7 +198,8 @@ fn number(text: &str) -> Option<Sequence> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResumePoint {
-    /// No resume point: the reader gets all retained events. Evicted events are not reported as missed.
+    /// No resume point: the reader gets all retained events. Evicted events are not reported as missed. Only a reader
+    /// of single streams gets a gap with their number.
     #[default]
     Oldest,
     /// Live events only.

@@ -23,8 +23,8 @@ use crate::{
 
 /// The time after which a line reports that a span is still open.
 const STILL_OPEN: Duration = Duration::from_secs(5);
-/// Upper bound on the open spans whose depth and start time are stored. Further ones are printed
-/// without both.
+/// Upper bound on the open spans that are stored. A further span is not reported as still open, and its end, its
+/// children and its log records are printed without indentation.
 const OPEN_MAX: usize = 10_000;
 /// The time for which a lost connection is retried.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,7 +95,7 @@ enum Ended {
 struct Selection {
     /// The filters that the server applies.
     query: String,
-    /// Texts in lower case. A name or a message must contain each of them.
+    /// Texts in lower case. The JSON of an event must contain each of them.
     words: Vec<String>,
 }
 

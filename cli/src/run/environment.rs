@@ -66,7 +66,7 @@ fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
         )
     });
     let all = [
-        // This port accepts both protocols; most SDKs need no further library for this one.
+        // This port accepts OTLP over HTTP and gRPC. Most SDKs need no further library for HTTP.
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
         // Spans are sent 200 ms after they end, and not after seconds.

@@ -83,8 +83,8 @@ impl Addresses {
         Ok(())
     }
 
-    /// Waits until all servers have ended and have sent their readers the end of their streams. A
-    /// server ends after the log's shutdown, within its time limit.
+    /// Waits until all servers have ended and have sent their readers the end of their streams. A server ends after the
+    /// log's shutdown, within the time limit of that shutdown.
     pub(crate) async fn ended(&self) {
         self.page.wait().await;
         for server in &self.otlp {

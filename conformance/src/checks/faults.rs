@@ -136,7 +136,7 @@ pub(crate) fn numbers_retried_batches_once(context: &CheckContext<'_>) -> Outcom
         // Other handles do not wait for the retry.
         let between = other.append(&mixed(1..=3))?;
         same(
-            "a kept batch has its numbers before its retry",
+            "a batch that was kept holds its numbers even before its retry",
             &(first + 10),
             &between,
         )?;

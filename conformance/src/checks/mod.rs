@@ -51,7 +51,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check("reads_streams", Requires::Events, streams::reads_streams,
         "a read of streams returns their events and those that belong to every stream, in order"),
     check("lists_streams", Requires::Events, streams::lists_streams,
-        "streams are listed newest first by their first kept event, if it is before the sequence, with their first and last"),
+        "streams_before() lists the streams whose first kept event is before a sequence, newest first, with both ends"),
     check("keeps_payloads", Requires::Events, payloads::keeps_payloads,
         "payloads of 0 bytes to 256 KiB come back byte for byte, whatever they contain"),
     check("keeps_names", Requires::Events, payloads::keeps_names,

@@ -11,7 +11,7 @@ use crate::{
 pub(crate) fn opens_empty(context: &CheckContext<'_>) -> Outcome {
     let location = context.location()?;
     let handle = context.open(&location)?;
-    same("open() of a new log is the start", &0, &handle.head())?;
+    same("open() of a new log returns the start", &0, &handle.head())?;
     same(
         "oldest() is the next number if nothing is kept",
         &1,

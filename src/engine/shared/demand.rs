@@ -161,12 +161,12 @@ mod tests {
     fn who_comes_back_has_to_catch_up_again() {
         let demand = Demand::default();
         demand.note_caught_up();
-        assert!(!demand.has_caught_up(), "nobody came");
+        assert!(!demand.has_caught_up(), "no reader of everything has come");
         demand.add_reader_of_all();
         demand.add_reader_of_all();
         demand.note_caught_up();
         demand.remove_reader_of_all();
-        assert!(demand.has_caught_up(), "one reader is left");
+        assert!(demand.has_caught_up(), "one reader of everything is left");
         demand.remove_reader_of_all();
         demand.add_reader_of_all();
         assert!(!demand.has_caught_up());

@@ -1,6 +1,6 @@
-//! The follower reads the events that other processes append to a shared store. While a reader here reads everything,
-//! it reads everything; otherwise only the streams that are read here. It runs on two threads of its own, which wait in
-//! the store. A panic never ends them: it counts as a failure of the store.
+//! The follower reads the events that other processes append to a shared store. While a reader in this process reads
+//! everything, the follower does, too. Otherwise it only watches the streams that are read here. It runs on two threads
+//! of its own, which wait in the store. A panic never ends them: it counts as a failure of the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -151,7 +151,8 @@ impl Follower {
         self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 
-    /// Called after new events were added. If the store works again, wakes the readers whose reads failed.
+    /// Called after a call of the store succeeded and its events were added. If the store works again, wakes the
+    /// readers whose reads failed.
     fn store_succeeded(&mut self) {
         if self.retry > RETRY_MIN {
             self.retry = RETRY_MIN;

@@ -1,6 +1,6 @@
-//! Authorizes each request by token, cookie, ticket or the app's own check. The result is 401, 403,
-//! or the access that the sender has. `access::token_signer` compares the token and verifies cookies
-//! and tickets. It runs on the connection's task.
+//! Authorizes each request by token, cookie, ticket or the app's own check. The result is 401, 403, or the access that
+//! the sender has. `access::token_signer` compares the token and verifies cookies and tickets. All of this runs on the
+//! connection's task.
 
 use std::{
     collections::HashSet,
@@ -149,12 +149,12 @@ static NO_TRACES: std::sync::LazyLock<Arc<HashSet<TraceId>>> =
     std::sync::LazyLock::new(Arc::default);
 
 impl LiveSpans {
-    /// Signs a ticket for one trace. Until `ttl` has passed, everyone who has the ticket may read
-    /// `/traces/{trace}/sse?ticket=…`, and the stream of a workflow instance with that trace,
-    /// through the [`ticket_view`](crate::LiveSpansBuilder::ticket_view). Tickets are for product
-    /// pages, whose `EventSource` cannot send headers. The page may be on [another
-    /// origin](crate::LiveSpansBuilder::allowed_origins). A stream that still runs when the ticket
-    /// expires ends with `end` (`expired`).
+    /// Signs a ticket for one trace. Until `ttl` has passed, and for at most
+    /// [`Auth::TICKET_AGE_MAX`](crate::Auth::TICKET_AGE_MAX), everyone who has the ticket may read
+    /// `/traces/{trace}/sse?ticket=…`, and the stream of a workflow instance with that trace, through the
+    /// [`ticket_view`](crate::LiveSpansBuilder::ticket_view). Tickets are for product pages, whose `EventSource` cannot
+    /// send headers. The page may be on [another origin](crate::LiveSpansBuilder::allowed_origins). A stream that still
+    /// runs when the ticket expires ends with `end` (`expired`).
     ///
     /// A ticket is part of a URL, and URLs are logged. Choose a short `ttl`, and issue a new ticket
     /// when the old one has expired.

@@ -1,7 +1,8 @@
-//! Decides on requests that pages of other origins make. By default they may make none. If the app
-//! allowed their origin by name, they may read (CORS, WHATWG Fetch, section 3.2) whatever a ticket
-//! or a token permits. A browser's cookie never gives such a page access, because it identifies the
-//! person at the browser and not the author of the page. Pure; it runs on the connection's task.
+//! Decides on requests that pages of other origins make. By default, a page of another site may only link to us. A page
+//! of another origin on the same site may send reading requests, but it cannot read the responses. If the app allowed
+//! their origin by name, they may read (CORS, WHATWG Fetch, section 3.2) whatever a ticket or a token permits. A
+//! browser's cookie never gives such a page access, because it identifies the person at the browser and not the author
+//! of the page. Pure; it runs on the connection's task.
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -24,9 +25,9 @@ pub(crate) fn allowed<'a>(config: &AccessConfig, request: &'a Parts) -> Option<&
     is_allowed.then_some(origin)
 }
 
-/// Removes the cookies from a request that a page of another origin caused, before any check uses
-/// them. This is needed because a browser also sends a `SameSite=Strict` cookie for pages on other
-/// hosts and ports of the same *site*.
+/// Removes the cookies from a request that a page of another origin caused, before any check uses them. This is
+/// needed because a browser also sends a `SameSite=Strict` cookie for pages on other hosts and ports of the same
+/// *site*. A link that a person followed keeps its cookies.
 pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) {
     let is_of_other_page = match request.headers.get("sec-fetch-site") {
         Some(site) if site == "same-site" || site == "cross-site" => {
@@ -34,9 +35,10 @@ pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) 
                 || !header_is(request, "sec-fetch-mode", "navigate")
         }
         Some(_) => false,
-        // Another check refuses requests from origins that are not allowed. Module scripts carry
-        // their own origin, which may be an allowed one if a proxy reaches us under another name.
-        // Assets contain nothing of the log, so requests for them keep their cookies.
+        // For clients without `Sec-Fetch-Site`. `check_reader` refuses origins that are not allowed, so only allowed
+        // ones matter here. A browser sends the page's origin with a module script; behind a proxy that reaches us
+        // under another name, the page's own origin may be an allowed one that differs from `Host`. Assets contain
+        // nothing of the log, so requests for them keep their cookies.
         None => {
             allowed(config, request).is_some() && !is_same_origin(request) && !is_asset(request)
         }

@@ -1,7 +1,6 @@
-//! Refuses requests by their `Host` and by the client's address. Without access control, only
-//! requests for loopback hosts are answered. Otherwise a page of another site could read a
-//! developer's traces by resolving its own name to 127.0.0.1 (DNS rebinding). Pure; it runs on the
-//! connection's task.
+//! Refuses requests by their `Host` and by the client's address. Without access control, only requests for loopback
+//! hosts and for `allowed_hosts` are answered. Otherwise a page of another site could read a developer's traces by
+//! resolving its own name to 127.0.0.1 (DNS rebinding). Pure; it runs on the connection's task.
 
 use std::net::{IpAddr, SocketAddr};
 

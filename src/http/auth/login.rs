@@ -1,6 +1,5 @@
-//! Signs in a browser when a token is needed: with the token in a form, or with a one-time link.
-//! Afterwards the browser has a cookie. No URL that is kept or logged may contain the token. It
-//! runs on the connection's task.
+//! Signs in a browser when a token is needed: with the token in a form, or with a one-time link. Afterwards the browser
+//! has a cookie. No URL that is kept or logged may contain the token. All of this runs on the connection's task.
 
 use std::time::{Duration, SystemTime};
 
@@ -71,7 +70,7 @@ impl LiveSpans {
     }
 }
 
-/// Answers a request with a one-time link; returns `None` for other requests.
+/// Answers a request whose address has the code of a one-time link; returns `None` for other requests.
 pub(crate) fn by_link(
     live: &LiveSpans,
     request: &Parts,
@@ -97,7 +96,7 @@ pub(crate) fn by_link(
     )))
 }
 
-/// Returns the login page if a browser requests the dashboard; otherwise returns `error`.
+/// Returns the login page if the error is 401 and the client accepts HTML; otherwise returns `error`.
 pub(crate) fn page(error: HttpError, headers: &HeaderMap) -> Result<Response<Body>, HttpError> {
     let accepts = headers.get(header::ACCEPT);
     let wants_page = accepts

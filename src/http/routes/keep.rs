@@ -1,6 +1,6 @@
-//! `PUT` and `DELETE /traces/{traceId}/keep`: exempts a trace from retention, and ends the
-//! exemption. Both change the log, so they need full access and are refused to pages of other
-//! sites. It runs on the connection's task.
+//! `PUT` and `DELETE /traces/{traceId}/keep`: exempts a trace from retention, and ends the exemption. Both change the
+//! log, so they need full access and are refused to pages of other origins that are not allowed. The handler runs on
+//! the connection's task.
 
 use axum::body::Body;
 use http::{Method, Response, StatusCode, request::Parts};

@@ -43,7 +43,7 @@ pub(crate) async fn page(
     };
     let range = (params.before()?, params.limit(PAGE_DEFAULT)?);
     let index = &live.shared.index;
-    // The stream continues after this event without a hole.
+    // Read before the page, so a stream that continues after this event leaves no hole.
     let head = live.log().head();
     let page = page::page(live.log(), index, &filter, range, async || {
         trace_list::permit(live).await

@@ -16,7 +16,7 @@ use crate::{
     util::{hex, time::Timestamp},
 };
 
-/// `SpanFlags`: the first bit means that it is known whether the parent is remote; the second, that it is remote.
+/// `SpanFlags`: `HAS_IS_REMOTE` means that it is known whether the parent is remote, `IS_REMOTE` that it is.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 

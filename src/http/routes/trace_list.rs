@@ -137,9 +137,8 @@ fn filter(
 pub(crate) struct LiveListQuery {
     filter: TraceFilter,
     limit: usize,
-    /// For a reader of some traces: the event before which the next page begins. It counts only the
-    /// reader's own traces that the index lacks, because the reader must not learn where other
-    /// traces begin.
+    /// For a reader of some traces: the event before which the next page begins. Only the reader's own traces that the
+    /// index lacks affect it, because the reader must not learn where other traces begin.
     own_older: Option<u64>,
 }
 
@@ -494,7 +493,7 @@ mod tests {
         assert_eq!(
             found,
             [4, 3, 2, 1],
-            "the large one is found at its beginning"
+            "a trace that is too large for one page is found by its first events"
         );
         assert_eq!(in_part, [0_u8; 0]);
         let in_large = page(&live, "number:4999", 60 + 2).await;

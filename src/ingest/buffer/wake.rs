@@ -19,7 +19,7 @@ impl IngestBuffer {
         drop(self.worker.set(thread::current()));
     }
 
-    /// Returns whether the worker runs.
+    /// Returns whether the worker has started.
     #[cfg(feature = "testing")]
     pub(crate) fn has_worker(&self) -> bool {
         self.worker.get().is_some()
@@ -60,7 +60,7 @@ impl IngestBuffer {
         }
     }
 
-    /// Returns whether a caller waits for the worker, or a shard is half full.
+    /// Returns whether the worker must not wait: a caller waits for it, a shard is half full, or the buffer is closed.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()
     }

@@ -21,8 +21,8 @@ pub(super) const RUN_BLOCKS_MAX: usize = 256;
 pub(super) const MERGED_AGE_DIVISOR: u32 = 16;
 
 impl Tail {
-    /// Merges the small blocks at the end if they and the next one would not fit into one block. Readers hold
-    /// positions, not blocks, so they do not notice.
+    /// Merges the small blocks at the end if there are [`RUN_BLOCKS_MAX`] of them, or if they and the next one would
+    /// not fit into one block. Readers hold positions, not blocks, so they do not notice.
     pub(super) fn merge_run_before(&self, size: usize) {
         let (run, front_evicted) = {
             let state = read(&self.state);

@@ -279,8 +279,7 @@ fn is_signal(json: &[u8]) -> bool {
     fields(json).any(|(key, _)| SIGNALS.contains(&key))
 }
 
-/// Returns the number of items of these resources. An item list that cannot be counted counts as
-/// one.
+/// Returns the number of items of these resources. Resources that are not a list count as one item.
 fn count_items(resources: &[u8], scopes: &[u8], items: &[u8]) -> u64 {
     if resources == b"null" {
         return 0;

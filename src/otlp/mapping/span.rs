@@ -80,7 +80,7 @@ fn parent_of_pending(span: &Span) -> Option<[u8; 8]> {
     crate::util::hex::decode::<8>(text).filter(|parent| *parent != [0; 8])
 }
 
-/// Returns whether the span's own fields mark it as open. A span with times in 1970 has ended.
+/// Returns whether the span's own fields mark it as open. A span whose start and end are both 0 has ended.
 pub(crate) fn is_open(span: &Span) -> bool {
     let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     end < start || is_pending(span) || has_key(&span.attributes, "_dd.partial_version")

@@ -13,7 +13,7 @@ use crate::{
 pub(in crate::otlp) struct RecentLogs {
     /// The records, by the hash of the request and the record's place in it.
     taken: RecentKeys<()>,
-    /// The number of records added to `taken`, counted only up to `max`.
+    /// The number of records added to `taken`, counted only until `stored` is forgotten.
     count: usize,
     max: usize,
     /// The number of events from an earlier run, by their hash. They are forgotten once `max`

@@ -1,7 +1,7 @@
 //! Appends batches to the log in Redis, each exactly once.
 //!
 //! The server remembers the number of each writer's last batch, and a failed batch keeps its number when it is appended
-//! again. It runs on the log's thread; each call ends within the time-outs of the connection.
+//! again. Appends run on the log's thread; each call ends within the time-outs of the connection.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},

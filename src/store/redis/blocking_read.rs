@@ -29,7 +29,7 @@ use crate::{
 
 /// Longest time of a single `XREAD`.
 const SLICE: Duration = Duration::from_secs(2);
-/// The same if the Redis user may not call `CLIENT UNBLOCK`.
+/// Longest time of a single `XREAD` if the Redis user may not call `CLIENT ID`: nothing can then end it early.
 const SLICE_WITHOUT_UNBLOCK: Duration = Duration::from_millis(200);
 /// Interval of `CLIENT UNBLOCK` calls while the wait has not begun in Redis.
 const UNBLOCK_RETRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -239,7 +239,8 @@ impl BlockingReader {
         }
     }
 
-    /// Waits for the back-off of the connection. Returns `false` when the deadline passes first.
+    /// Waits for the back-off of the connection. Returns `false` when the deadline passes first, or when the wait is
+    /// interrupted.
     fn recover(&self, connection: &Connection, deadline: Instant) -> bool {
         let delay = connection.delay();
         if delay.is_zero() {

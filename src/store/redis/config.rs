@@ -250,8 +250,8 @@ impl RedisEventStoreBuilder {
     }
 
     /// Sets how long a process may be silent before it counts as dead: by default
-    /// [`DEFAULT_DEAD_AFTER`](crate::RedisEventStore::DEFAULT_DEAD_AFTER), and at least two
-    /// [heartbeats](Self::heartbeat). All processes of a log must use the same value.
+    /// [`DEFAULT_DEAD_AFTER`](crate::RedisEventStore::DEFAULT_DEAD_AFTER), at least two [heartbeats](Self::heartbeat),
+    /// and at most 366 days. All processes of a log must use the same value.
     pub fn dead_after(mut self, silence: Duration) -> Self {
         self.dead_after = silence;
         self

@@ -240,8 +240,8 @@ pub(crate) fn streams_before(
     Ok(streams)
 }
 
-/// Returns how many events retention has deleted of each of these streams. `None` for a stream that is not in the file,
-/// or that began before the file counted deletions.
+/// Returns how many events retention has deleted from each of these streams. `None` for a stream that is not in the
+/// file, or that began before the file counted deletions.
 pub(crate) fn evicted(
     connection: &mut Connection,
     keys: &[StreamKey],

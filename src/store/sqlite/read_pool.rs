@@ -47,7 +47,7 @@ const READ_THREADS: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct LogBounds {
     oldest: AtomicU64,
-    /// The newest event read so far. Used if another process writes the file.
+    /// The newest sequence of the log, as of the last read. Used if another process writes the file.
     head: AtomicU64,
     epochs: Mutex<Arc<[EpochStart]>>,
 }
@@ -205,7 +205,7 @@ impl fmt::Debug for ReadPool {
 }
 
 impl ReadPool {
-    /// Starts the threads, one for each of these connections.
+    /// Starts the threads. `connect` opens the connection of each.
     pub(crate) fn start(
         path: &Path,
         connect: impl Fn() -> Result<ReadConnection, Error> + Send + Sync + 'static,

@@ -315,8 +315,8 @@ fn trim_target(
     })
 }
 
-/// Returns the first sequence that is not too old, and the time at which it becomes too old. One call reads a bounded
-/// number of rows.
+/// Returns the first sequence that is not too old, and the earliest time at which an event from there on becomes too
+/// old. One call reads a bounded number of rows.
 fn expired(
     connection: &Connection,
     state: &LogState,
@@ -327,7 +327,7 @@ fn expired(
         .prepare_cached("SELECT sequence, until FROM moment ORDER BY sequence LIMIT ?1")?;
     let mut rows = statement.query([MOMENTS])?;
     let (mut first, mut before, mut seen) = (0, 0, 0);
-    // The time at which the first event that is not too old expires. `None` while a later row is too old.
+    // The earliest time at which a row that is not too old expires. Each row that is too old resets it.
     let mut expires = None;
     let mut is_past = false;
     while let Some(row) = rows.next()? {
@@ -457,7 +457,8 @@ fn update_first_events(
     Ok(())
 }
 
-/// Finds the first kept event of a stream that lost these events. Forgets the stream if none is left.
+/// Records the first kept event of a stream that lost these events, and adds them to its count. Forgets the stream if
+/// no event is left.
 fn update_first_event(
     connection: &Connection,
     state: &mut LogState,

@@ -39,7 +39,8 @@ pub(crate) struct EpochRecord {
 pub(crate) struct LogState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// Number and bytes of the kept events. Of the events below `oldest`, only carried ones are included.
+    /// Number and bytes of the kept events. Of the events below `oldest`, only carried ones are included. The bytes
+    /// include the keys of the streams.
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     /// When the newest batch was committed.

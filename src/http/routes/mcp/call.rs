@@ -65,8 +65,8 @@ struct ToolAnswer {
 }
 
 impl LiveSpans {
-    /// Upper bound on the length of one text of `POST /mcp`: 8 KiB. Agents cut longer texts. The
-    /// answer counts what it leaves out, and says how to ask for less.
+    /// Upper bound on the length of an answer of `POST /mcp` in the format `text`: 8 KiB. Agents cut longer texts. The
+    /// answer counts what it leaves out, and says how to ask for less. Answers in JSON have no such bound.
     pub const AGENT_TEXT_BYTES_MAX: usize = 8 * 1024;
 }
 
@@ -291,7 +291,7 @@ impl ToolCall<'_> {
         if let Some(text) = self.arguments.text("q")? {
             let search = Search::parse(text);
             filter.search = search.map_err(|error| format!("q: {error}"))?;
-            // Only a list reads the events of traces for a search.
+            // Only `find_traces` reads the events of traces for a search.
             if self.tool.name != "find_traces" {
                 let is_possible = filter.search.require_summary_terms();
                 is_possible.map_err(|error| format!("q: {error}; find_traces can"))?;

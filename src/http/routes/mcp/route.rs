@@ -104,7 +104,7 @@ async fn call(
         let message = format!("Unknown tool: {name:?}. The tools are {}", Tool::names());
         return Ok(Err(RpcError::new(INVALID_PARAMS, message)));
     };
-    // A waiting reader counts as a stream, and a read takes memory.
+    // Each call takes the permit of a stream: `wait` occupies the server like a stream, and a read takes memory.
     let peer = request.extensions.get::<Peer>();
     let limits = &live.shared.stream_limits;
     let permit = limits.acquire(peer.map(|Peer(address)| *address));

@@ -1,6 +1,6 @@
-//! OTLP over gRPC: the unary calls of the trace and the log service. This code does the framing
-//! itself, on hyper's HTTP/2, because it must know the cost of a message before it decompresses and
-//! decodes the message. `tonic` would do both first. It runs on a task of the connection.
+//! OTLP over gRPC: the unary calls of the trace and the log service. This code does the framing itself, on hyper's
+//! HTTP/2, because it must know the cost of a message before it decompresses and decodes the message. `tonic` would do
+//! both first. The calls run on tasks of the connection.
 
 use std::{
     convert::Infallible,

@@ -34,7 +34,7 @@ pub(crate) enum OtlpTarget {
     Signal(Signal),
     /// The path occurs twice: the user's endpoint contains it, and the SDK appended it again.
     Doubled(Signal),
-    /// The page's own path: the user's endpoint lacks the path.
+    /// The root of the routes, because the user's endpoint lacks `/v1/traces`.
     Root,
     /// A path under `/v1` that OTLP does not have.
     Unknown,
@@ -63,7 +63,7 @@ pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
     };
     Some(match (signal(first), doubled) {
         (Some(signal), None) => OtlpTarget::Signal(signal),
-        // The SDK appended the last one.
+        // The SDK appended the second path, so that one names the signal.
         (Some(_), Some(doubled)) => match doubled.strip_prefix("v1/").and_then(signal) {
             Some(signal) => OtlpTarget::Doubled(signal),
             None => OtlpTarget::Unknown,
@@ -183,8 +183,8 @@ pub(super) async fn decode(
     result.map_err(OtlpError::from)
 }
 
-/// Waits until the store has the accepted data. So a response of success means that the data
-/// survives a restart of this program.
+/// Waits until the store has the accepted data. With a durable store, a response of success therefore means that the
+/// data survives a restart of this program.
 pub(super) async fn wait_until_stored(
     stored: oneshot::Receiver<StoreResult>,
 ) -> Result<(), OtlpError> {

@@ -40,7 +40,7 @@ struct SnapshotTail {
     incomplete: Option<Loss>,
 }
 
-/// Writes the document. If a part of the trace was evicted before it was written, the last field
+/// Writes the document. If events were evicted before they were written, are damaged or cannot be read, the last field
 /// reports this.
 pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let head = SnapshotHead {

@@ -30,8 +30,8 @@ pub(super) struct OpenUpdates {
 type SpanOfProcess = (u64, Box<str>);
 
 impl OpenUpdates {
-    /// Adds an event. An end discards the updates of its span, because a later update belongs to
-    /// another span with this id.
+    /// Adds an event. A real end discards the updates of its span, because a later update belongs to another span with
+    /// this id. A lost end does not, because it may be wrong.
     pub(super) fn add(&mut self, event: &TraceEvent<'_>) {
         let process = projection::process(event.payload).unwrap_or_default();
         let span = (span_of(event.payload), Box::from(&*process));

@@ -1,6 +1,6 @@
-//! The first pass over a trace, before any of it is written. It selects the event that represents
-//! each span, counts the elements of each list, and finds the processes that worked on the trace.
-//! It keeps no event. It runs on the task that writes the response.
+//! Reads a trace before any of its events is written, in one or more passes. It selects the event that represents each
+//! span, counts the elements of each list, and finds the processes that worked on the trace. It keeps no event. It runs
+//! on the task that writes the response.
 
 use std::{
     borrow::Cow,
@@ -55,7 +55,7 @@ impl Snapshot {
     }
 }
 
-/// The result of the first pass over a trace.
+/// The result of the passes over a trace that precede its output.
 #[derive(Debug)]
 pub(super) struct Overview {
     pub(super) latest: Latest,

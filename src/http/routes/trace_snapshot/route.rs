@@ -154,12 +154,12 @@ async fn snapshot(
     })
 }
 
-/// Returns a file that replays the traces. A browser saves the file instead of showing it, so that
-/// the file's scripts never run with this server's permissions.
+/// Returns a file that replays the traces. A browser saves the file instead of showing it, so that the file's scripts
+/// never run in this server's origin.
 #[cfg(feature = "dashboard")]
 #[expect(
     clippy::unnecessary_wraps,
-    reason = "without the page there is no file"
+    reason = "without the feature `dashboard` this function returns an error"
 )]
 fn file(
     name: &str,

@@ -59,7 +59,7 @@ async fn success_is_an_empty_message_of_the_type_of_the_request() {
 #[tokio::test]
 #[expect(
     clippy::too_many_lines,
-    reason = "one span with everything in it, and what is told of it"
+    reason = "one span with a value of every type, and the events expected of it"
 )]
 async fn every_type_of_value_arrives_whole_over_protobuf() {
     let live = receiving();
