@@ -139,14 +139,15 @@ impl LiveSpans {
     /// Lower bound on the time between two messages of the live list of traces: 250 milliseconds. A trace that changed
     /// several times in between is sent once.
     pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
-    /// How long a request for a page of the list waits while other pages are read from the store: 10 seconds. Then it
-    /// gets status 503.
+    /// How long a request for a page of traces or log records waits while other pages are read from the store: 10
+    /// seconds. Then it gets status 503.
     pub const LIST_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Upper bound on the responses to `GET /traces/{traceId}` that are written at once: 8. Each uses at most 32 MiB,
-    /// and less than 1 MiB for a trace of up to 10,000 spans. A further request waits for
-    /// [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
+    /// Upper bound on the responses to `GET /traces/{traceId}` and `GET /running` that are made at once: 8. The
+    /// response with a trace uses at most 32 MiB, and less than 1 MiB for a trace of up to 10,000 spans. A further
+    /// request waits for [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
     pub const TRACES_AT_ONCE_MAX: usize = 8;
-    /// How long a request for a trace waits while others are written: 10 seconds. Then it gets status 503.
+    /// How long a request for a trace or for running spans waits while others are answered: 10 seconds. Then it gets
+    /// status 503.
     pub const TRACE_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
     /// How long the client of a trace response may read nothing: 60 seconds. Then the response is cut off.
     pub const TRACE_STALL_TIMEOUT: Duration = Duration::from_secs(60);

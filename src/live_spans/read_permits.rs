@@ -26,13 +26,13 @@ impl Default for ReadPermits {
 }
 
 impl ReadPermits {
-    /// Waits for a permit to write a whole trace. Returns `None` after
+    /// Waits for a permit to write a whole trace, or to collect the running spans. Returns `None` after
     /// [`TRACE_PERMIT_TIMEOUT`](LiveSpans::TRACE_PERMIT_TIMEOUT).
     pub(crate) async fn for_trace(&self) -> Option<OwnedSemaphorePermit> {
         acquire(&self.traces, LiveSpans::TRACE_PERMIT_TIMEOUT).await
     }
 
-    /// Waits for a permit to read a page of the list from the store. Returns `None` after
+    /// Waits for a permit to read a page of traces or log records from the store. Returns `None` after
     /// [`LIST_PERMIT_TIMEOUT`](LiveSpans::LIST_PERMIT_TIMEOUT).
     pub(crate) async fn for_stored_page(&self) -> Option<OwnedSemaphorePermit> {
         acquire(&self.stored_pages, LiveSpans::LIST_PERMIT_TIMEOUT).await

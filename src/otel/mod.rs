@@ -1,7 +1,7 @@
 //! The plug-in into the OpenTelemetry SDK: the processor that shows spans, the sampler that makes unsampled spans
-//! record, the provider that wraps both, and the log processor. Beside them: the futures, the panic hook and the layer
-//! that watches tasks. It runs on the host's threads, inside the SDK's calls: it never blocks, panics or makes spans of
-//! its own.
+//! record, the provider that wraps the SDK's, and the log processor. Beside them: the futures, the panic hook and the
+//! layer that watches tasks. It runs on the host's threads, inside the SDK's calls: it never blocks, panics or makes
+//! spans of its own.
 //!
 //! [`LiveSpans::span_processor`](crate::LiveSpans::span_processor) and
 //! [`LiveSpans::sampler`](crate::LiveSpans::sampler) create them. [`SampledOnly`] wraps an exporter that is registered

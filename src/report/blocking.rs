@@ -1,5 +1,5 @@
-//! Waits for a report on a thread without a runtime: a panic hook, the thread of a signal. It blocks that thread, at
-//! most until a deadline.
+//! Waits for a report on a thread without a runtime, such as that of a signal or of a failing test. It blocks that
+//! thread, at most until a deadline.
 
 use std::{
     future::Future,

@@ -16,12 +16,12 @@ use crate::{
 /// The identity of one provider, or of another process that reports its spans to a receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
-    /// `p` and seven random characters of `[0-9a-z]`.
+    /// `p` and seven characters of `[0-9a-z]`: random ones, or a hash of the resource of another process.
     pub(crate) id: Arc<str>,
     pub(crate) service: Arc<str>,
     pub(crate) resource: Attributes,
     pub(crate) start: Timestamp,
-    /// `None` if it is unknown, as for a process that reports its spans to a receiver.
+    /// `None` if it is unknown, as for another process whose resource has no `process.pid`.
     pub(crate) pid: Option<u32>,
     /// Whether it is another process, which reports its spans to a receiver.
     pub(crate) is_other: bool,
@@ -46,7 +46,7 @@ impl Process {
     }
 
     /// Returns the token under which the `process` event is kept beyond retention. It consists of the eight characters
-    /// of the id, so tokens differ even across epochs of one log.
+    /// of the id, so the tokens of this program's processes differ even across epochs of one log.
     pub(crate) fn token(&self) -> u64 {
         <[u8; 8]>::try_from(self.id.as_bytes()).map_or(0, u64::from_be_bytes)
     }

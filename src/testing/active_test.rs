@@ -54,7 +54,7 @@ pub(super) struct ActiveTest {
 }
 
 impl ActiveTest {
-    /// Returns where its file stands. Most tests need none.
+    /// Returns the path of the test's file. Most tests write none.
     pub(super) fn file(&self) -> PathBuf {
         test_name::folder().join(self.name.file(self.target))
     }
@@ -66,7 +66,8 @@ pub(super) struct Panic {
     /// The place, the thread and the message of the panic.
     pub(super) text: String,
     pub(super) open: String,
-    /// Whether another subscriber was the default of the test's thread then, so that the file lacks what it got.
+    /// Whether another subscriber was the default of the test's thread at the panic. The file then lacks the spans
+    /// and events that only that subscriber got.
     pub(super) is_hidden: bool,
 }
 

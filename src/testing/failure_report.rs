@@ -38,7 +38,7 @@ const LOOKED_AT_MAX: usize = 10_000;
 /// How long the report waits until the log has the test's spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What is said when another subscriber got what the test did.
+/// The note of a report if a subscriber that was set after `trace_test!` got spans and events of the test.
 const HIDDEN: &str = "note: a subscriber that was set after trace_test! got spans and events of this test. Set it before \
                       trace_test!, and both get them.\n";
 
@@ -46,7 +46,8 @@ static WRITING: Mutex<()> = Mutex::new(());
 /// Whether the folder of all files was there when the first test began, or this process has made it.
 static MAY_HAVE_FILES: AtomicBool = AtomicBool::new(false);
 
-/// Looks whether earlier runs have left files. If there is no folder, a test that passes need not look for its file.
+/// Notes whether earlier runs may have left files. If there is no folder, a test that passes need not look for its
+/// file.
 pub(super) fn look_for_files() {
     MAY_HAVE_FILES.store(test_name::folder().is_dir(), Ordering::Relaxed);
 }

@@ -82,7 +82,7 @@ impl TestOptions {
     }
 }
 
-/// Returns the limit of tests that have none. The environment is read once a process.
+/// Returns the limit of tests that set none: `LIVESPAN_TEST_LIMIT`. The environment is read once per process.
 fn limit_of_all_tests() -> Option<Duration> {
     static LIMIT: OnceLock<Option<Duration>> = OnceLock::new();
     *LIMIT.get_or_init(|| {

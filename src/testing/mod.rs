@@ -7,7 +7,7 @@
 //! - prints the open spans, oldest first: ages, await points, progress, last log lines, and the
 //!   panic;
 //! - writes `target/livespan/<package>/<path of the test>.html`, which replays the test in any
-//!   browser. The folder of an integration test has the test's name, too: `<package>.it`.
+//!   browser. The folder of an integration test also names its test program: `<package>.it`.
 //!
 //! ```
 //! # fn test() {

@@ -11,8 +11,8 @@ use std::{
 /// Upper bound on the length of one part of a file's path, in bytes.
 const PART_BYTES_MAX: usize = 120;
 
-/// What Cargo says of the code that it compiles, in variables: which test program of which package has the test. Another
-/// build system sets none of them.
+/// The package and the test program of a test, from variables that Cargo sets when it compiles the test. Other build
+/// systems set none of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CargoTarget {
     /// `CARGO_PKG_NAME`.
@@ -27,8 +27,8 @@ pub struct CargoTarget {
 }
 
 impl CargoTarget {
-    /// Returns the folder of the test program's files. Test programs of one workspace may have the same crate name: those of
-    /// a library and its binary have it, and so have `tests/it.rs` of two packages.
+    /// Returns the folder of the test program's files. Two test programs of one workspace may have the same crate name,
+    /// such as those of a library and its binary, or of `tests/it.rs` in two packages.
     fn folder(self, krate: &str) -> String {
         let Some(package) = self.package else {
             return file_part(krate);
@@ -61,8 +61,8 @@ impl TestName {
             .unwrap_or_else(|| Self(function_of(inner_function).to_owned()))
     }
 
-    /// Returns the name if the runner calls the test so. A parametrized test has one function and
-    /// several names, each of which begins with the function's path.
+    /// Returns `named` with the crate before it, or `None` if it is no name of the test. A parametrized
+    /// test has one function and several names, each of which begins with the function's path.
     fn from(inner_function: &str, named: Option<&str>) -> Option<Self> {
         let function = function_of(inner_function);
         let named = named?;
@@ -86,7 +86,7 @@ impl TestName {
     }
 }
 
-/// Returns the path of the function around these inner ones, with the crate before it.
+/// Returns the path of the function that contains this inner one, with the crate before it.
 fn function_of(inner_function: &str) -> &str {
     let mut function = inner_function;
     for inner in ["::here", "::{{closure}}"] {
@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(name.as_ref().map(TestName::as_str), expected);
         }
         assert_eq!(TestName::from("shop::charges::here", None), None);
-        // This thread is called as its test is, which is not the one that is asked for.
+        // This thread has the name of the test that runs here, not of the other test.
         let other = TestName::of("shop::charges::{{closure}}::here");
         assert_eq!(other.as_str(), "shop::charges");
     }

@@ -1,5 +1,6 @@
 //! The state of all traces. The worker updates it before events are visible; the routes of lists
-//! read it. A trace is removed with its last event, so retention bounds the index.
+//! read it. A trace is removed with its last event in memory, unless an earlier run of the log left
+//! it open. So retention bounds the index.
 
 #[cfg(feature = "mcp")]
 pub(crate) mod matching;

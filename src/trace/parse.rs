@@ -1,5 +1,5 @@
-//! Parses events that `span/json/` wrote. Used for events that a program made itself, for routes
-//! that show a trace in another form, and for filters. Pure.
+//! Parses events that `span/json/` wrote. Used for events that an app dispatches itself, for stored
+//! events, for routes that show a trace in another form, and for filters. Pure.
 
 use std::borrow::Cow;
 
@@ -165,8 +165,8 @@ pub(crate) fn is_lost(payload: &[u8]) -> bool {
 #[derive(Debug, Default, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The fields of a stored event that the index needs. The worker parses each event that a program
-/// made itself, so this struct borrows and skips most attributes.
+/// The fields of a stored event that the index needs. The worker parses each event that an app
+/// dispatches itself, so this struct borrows and skips most attributes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexedFields<'a> {

@@ -1,5 +1,5 @@
-//! Attribute values and pairs, the input of the JSON writer: borrowed from a record or from the app's own event. Pure;
-//! the worker thread uses it.
+//! Attribute values and pairs, the input of the JSON writer: borrowed from a record, from the app's own event or from
+//! an OTLP request. Pure; the worker thread uses it, and the threads on which an app dispatches its own events.
 
 use crate::{
     span::{
@@ -12,7 +12,7 @@ use crate::{
 /// A borrowed attribute value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
-    /// A value that was not set. Only other processes send such values.
+    /// A value that was not set, or that is nested too deep. Only other processes send such values.
     #[cfg(feature = "otlp")]
     Null,
     Bool(bool),
@@ -21,9 +21,9 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     /// Text that redaction put in place of a value.
     Owned(Box<str>),
-    /// Values, and whether the record already cut some off. In an attribute of a span, all have one kind.
+    /// Values, and whether the record already cut some off. In a span of this program, all have one kind.
     Array(Vec<Value<'a>>, bool),
-    /// Only log records have bytes and maps. Bytes are written as hexadecimal digits.
+    /// Only log records, and spans of other processes, have bytes and maps. Bytes are written as hexadecimal digits.
     Bytes(&'a [u8]),
     /// Entries sorted by key, and whether the record already cut some off.
     Map(Vec<(&'a str, Value<'a>)>, bool),
@@ -103,7 +103,7 @@ pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
     }
 }
 
-/// Returns an array of the kind of its first value; all values have one kind.
+/// Returns an array of the kind of its first value. It leaves out values of other kinds.
 fn array(values: &[Value<'_>]) -> AttributeValue {
     fn all<T>(values: &[Value<'_>], pick: impl Fn(&Value<'_>) -> Option<T>) -> Vec<T> {
         values.iter().filter_map(pick).collect()

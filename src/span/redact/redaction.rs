@@ -163,7 +163,8 @@ impl Redaction {
     }
 
     /// Keeps the values of keys that these patterns match, even if a pattern of [`deny`](Self::deny) matches, too.
-    /// Secrets within them are still masked, and the [function](Self::with) is still called.
+    /// Secrets within them are still masked, the [function](Self::with) is still called, and [`only`](Self::only) still
+    /// applies.
     pub fn allow<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         self.allow.add(patterns);
         self

@@ -52,7 +52,8 @@ fn act(module: &str, test: &str) {
     }
 }
 
-/// What an asynchronous test does: it works in tasks of its runtime, which belong to it though they have no parent.
+/// Runs one asynchronous test. A task of its runtime makes a span without a parent, which belongs to the test all the
+/// same.
 async fn act_in_tasks(module: &str, test: &str) {
     if !is_child() {
         return;
@@ -96,7 +97,7 @@ macro_rules! other_tests {
             super::act_in_tasks(module_path!().rsplit("::").next().unwrap(), "fails_late").await;
         }
 
-        /// One function for all cases: only the name of the thread says which it is.
+        /// One function for all cases. Only the name of the thread says which case runs.
         fn cases(case: &str) {
             crate::trace_test!();
             super::act(module_path!().rsplit("::").next().unwrap(), case);
