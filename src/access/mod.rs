@@ -41,8 +41,9 @@ pub(crate) const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
 /// [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS).
 pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 
-/// Who may read the log over HTTP. Without an `Auth`, the routes answer only requests that name a loopback `Host`, and
-/// refuse clients that are known to be on another machine.
+/// Who may read the log over HTTP. Without an `Auth`, the routes answer only requests that name a loopback `Host` or
+/// one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), and refuse clients that are known to be on another
+/// machine.
 ///
 /// The guide: [who may read](crate::_guide::production).
 ///

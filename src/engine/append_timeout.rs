@@ -57,7 +57,10 @@ impl StoreAppender {
     /// Appends the batch. Must not be called while an earlier append [has timed out](Self::has_timed_out): its answer
     /// would be mistaken for the answer to this call.
     pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
-        debug_assert!(!self.has_timed_out(), "an earlier append is not answered");
+        debug_assert!(
+            !self.has_timed_out(),
+            "an earlier append is still unanswered"
+        );
         let first = Sequence::new(first);
         match &mut self.thread {
             None => match append(&*self.store, first, batch) {

@@ -62,9 +62,9 @@ impl LiveSpans {
     /// `into_make_service_with_connect_info::<SocketAddr>()`), clients on other machines are
     /// refused as well. Behind a proxy on this machine, every client seems to be local.
     ///
-    /// Spans that your own middleware makes around these routes are not shown; `/status` counts
-    /// them. Sometimes only its id distinguishes such a span, as with routes mounted at the root.
-    /// All events are then delayed by 100 ms, so that the ids are known in time.
+    /// Spans that your own middleware makes around these routes are not shown; `/status` counts them. All events are
+    /// delayed by 100 ms until the first request shows where the router is mounted. The delay stays if only the ids of
+    /// such spans distinguish them, as with routes mounted at the root, so that the ids are known in time.
     ///
     /// A client that stops reading costs one block of at most 64 KiB, until your server's write
     /// time-out, if any, closes its connection.

@@ -368,7 +368,10 @@ fn tasks_that_are_asked_for_are_those_of_the_spans() {
         };
         let begun = Instant::now();
         while !is_reported() {
-            assert!(begun.elapsed() < PATIENCE, "the span is watched");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the polls of the span are reported in time"
+            );
             thread::park_timeout(Duration::from_millis(5));
         }
     });

@@ -68,7 +68,7 @@ pub(crate) struct SpanPlace {
     pub(crate) sender: usize,
     pub(crate) key: SpanIdPair,
     pub(crate) parent: Option<[u8; 8]>,
-    /// A hash of the span's whole content.
+    /// A hash of the span's content, without its ids.
     pub(crate) content: u64,
     pub(crate) is_open: bool,
     /// Whether an earlier place of the request has the same span.
@@ -352,7 +352,7 @@ fn parents_first(places: Vec<SpanPlace>, by_key: &Map<SpanIdPair, usize>) -> Vec
 
 static STATE: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::default);
 
-/// Returns a hash of the span's whole content.
+/// Returns a hash of the span's content, without its ids.
 fn content_of(span: &Span) -> u64 {
     let mut hash = STATE.build_hasher();
     let Span {

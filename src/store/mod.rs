@@ -42,7 +42,8 @@ pub use crate::{
     store::{memory::MemoryEventStore, null::NullEventStore},
 };
 
-/// Default time limit of an append. After it, readers get the events although they are not stored yet.
+/// Default time limit of an append. After it, readers get the events although they are not stored yet, unless the store
+/// is [shared](EventStore::shared_log).
 pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The storage of an event log: numbered, opaque records in order.

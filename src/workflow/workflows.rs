@@ -93,7 +93,7 @@ impl Workflows {
     /// cancels an instance without loading it. For a run that the engine drops, use [`Workflow::cancel`].
     ///
     /// Returns the number of spans that it ended. The number is 0 if there is no such instance, if the instance has
-    /// ended, or if the log's store keeps nothing.
+    /// ended, or if the log no longer has the starts of its spans.
     ///
     /// It reads the instance's trace, including events from other processes, and waits for room in the buffer and for
     /// the store. A span that ends in the meantime keeps its own end. If a process is running the instance

@@ -160,13 +160,17 @@ fn check(tail: &Tail, model: &Model, after: u64) {
         let later = model.events.range(after + 1..);
         let of_stream = later.filter(|(_, (of, _))| *of == stream).count();
         if let Some(lost) = lost {
-            assert_eq!(lost, (of_stream - wanted.len()) as u64, "of {stream}");
+            assert_eq!(
+                lost,
+                (of_stream - wanted.len()) as u64,
+                "lost events of stream {stream}"
+            );
         }
         let pinned = readable.iter().filter(|one| model.pinned.contains(one));
         let pinned = pinned.count() as u64;
         let evicted = model.evicted.get(&stream).map(|evicted| evicted - pinned);
         let reported = tail.evicted(&key(stream)).map(|evicted| evicted.events);
-        assert_eq!(reported, evicted, "evicted of {stream}");
+        assert_eq!(reported, evicted, "evicted events of stream {stream}");
     }
     let (found, lost) = read_all(tail, &[], after);
     assert_eq!(found, all.range(after + 1..).copied().collect::<Vec<_>>());

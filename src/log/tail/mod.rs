@@ -70,12 +70,12 @@ pub(crate) enum TailRead {
     Nothing(u64),
 }
 
-/// A range of events that is no longer in memory, for a reader of some streams.
+/// A range of events that are no longer in memory, except those in `kept`.
 #[derive(Debug)]
 pub(crate) struct SkippedRange {
     /// The last sequence of the range.
     pub(crate) to: u64,
-    /// The number of events of these streams in the range that can no longer be read. `None` if unknown.
+    /// The number of events of the reader's streams in the range that can no longer be read. `None` if unknown.
     pub(crate) lost: Option<u64>,
     /// The events in the range that are kept beyond retention, in order.
     pub(crate) kept: Vec<Slice>,

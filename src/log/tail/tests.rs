@@ -329,7 +329,7 @@ fn a_store_that_skips_numbers_leaves_no_false_neighbours() {
     assert_eq!(
         log.tail.skip_evicted(&keys(&["a"]), 2, u64::MAX).lost,
         None,
-        "others wrote 3 to 9"
+        "it is unknown whose the events 3 to 9 are, because others wrote them"
     );
     assert_eq!(sequences(&log.tail.read_after(9)), [10]);
 }

@@ -24,8 +24,8 @@ use crate::{
     },
 };
 
-/// A body of at most this many bytes is decoded on the connection's task, which takes a fraction of
-/// a millisecond.
+/// An uncompressed body of at most this many bytes is decoded on the connection's task, which takes a fraction of a
+/// millisecond.
 const INLINE_BYTES_MAX: usize = 32 * 1024;
 
 /// The meaning of a path.
