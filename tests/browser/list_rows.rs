@@ -137,13 +137,13 @@ async fn a_row_of_the_waterfall_stays_below_a_pointer_that_presses_it() {
 }
 
 fn tool(name: &str) -> String {
-    format!("document.querySelector('.row-tools [aria-label=\"{name}\"]')")
+    format!("document.querySelector('.list-tools [aria-label=\"{name}\"]')")
 }
 
 /// Tells which tools are drawn, and in the row of which trace.
-const TOOLS: &str = "const tools = document.querySelector('.row-tools');
+const TOOLS: &str = "const tools = document.querySelector('.list-tools');
     return [tools?.closest('.list-row').dataset.traceId ?? null,
-        [...(tools?.querySelectorAll('button') ?? [])].filter(one => one.checkVisibility()).map(one => one.ariaLabel)]";
+        [...(tools?.querySelectorAll('button') ?? [])].filter(one => one.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })).map(one => one.ariaLabel)]";
 
 async fn tools_are(browser: &Browser, what: &str, expected: Value) {
     let script = format!(

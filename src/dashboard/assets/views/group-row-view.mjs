@@ -21,7 +21,7 @@ import { indent, leaveSpan } from "./span-row-view.mjs";
 /** Minimum widths of the name column for the median, the longest duration and a progress bar. */
 const MEDIAN_FROM = 320;
 const LONGEST_FROM = 420;
-const METER_FROM = 500;
+const METER_FROM = 540;
 const FIGURES_PADDING = 12;
 const FIGURE_CHARACTER = 6.6;
 

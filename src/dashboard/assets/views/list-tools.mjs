@@ -25,7 +25,7 @@ export class ListTools {
   bell = this.button("Tell me", "Tell me when it ends, fails, hangs or is lost", "bell", () => this.toggleBell());
   /** What came of the last press, for whoever sees. */
   told = element("span", { class: "tool-told muted", hidden: true });
-  node = element("span", { class: "row-tools", role: "group", "aria-label": "Tools of the trace" }, this.told, this.keep, this.compare, this.bell);
+  node = element("span", { class: "list-tools", role: "group", "aria-label": "Tools of the trace" }, this.told, this.keep, this.compare, this.bell);
   /** The row under the pointer. @type {HTMLElement | null} */
   pointed = null;
   /** @type {Summary | null} */
