@@ -215,8 +215,8 @@ fn named_in(text: &str) -> BTreeSet<String> {
         .filter_map(|word| {
             let parts: Vec<&str> = word.split("::").collect();
             let module = parts.iter().position(|part| MODULES.contains(part))?;
-            let test = parts.get(module..).filter(|test| test.len() > 1)?;
-            Some(test.join("::"))
+            let path = parts.get(module..).filter(|path| path.len() > 1)?;
+            Some(path.join("::"))
         })
         .collect()
 }
