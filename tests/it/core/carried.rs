@@ -27,8 +27,8 @@ fn short(numbers: std::ops::Range<u64>) -> impl Iterator<Item = Note> {
 }
 
 /// Returns the events that a reader of the stream gets from its beginning.
-fn story(target: &SseTarget<Note>, stream: &str) -> Vec<String> {
-    Connection::resume(target, Subscribe::to(key(stream)), "0").story()
+fn transcript(target: &SseTarget<Note>, stream: &str) -> Vec<String> {
+    Connection::resume(target, Subscribe::to(key(stream)), "0").transcript()
 }
 
 fn gap(from: u64, to: u64, lost: u64) -> String {
@@ -59,15 +59,15 @@ fn a_stream_that_runs_is_whole_while_ended_ones_go() {
             )
         })
         .collect();
-    assert_eq!(story(&target, "long"), long);
-    let fresh = Connection::open(&target, Subscribe::to(key("long"))).story();
+    assert_eq!(transcript(&target, "long"), long);
+    let fresh = Connection::open(&target, Subscribe::to(key("long"))).transcript();
     assert_eq!(fresh, long);
     // A reader that already has a part gets the rest, without a gap.
-    let resumed = Connection::resume(&target, Subscribe::to(key("long")), "150").story();
+    let resumed = Connection::resume(&target, Subscribe::to(key("long")), "150").transcript();
     assert_eq!(resumed, long[9..]);
 
     // 421 events came, and 100 are kept: 18 events of the long stream are carried, and the newest 82 follow.
-    let all = Connection::resume(&target, Subscribe::all(), "0").story();
+    let all = Connection::resume(&target, Subscribe::all(), "0").transcript();
     let gaps = [gap(1, 339, 339 - 18)];
     let newest = (340..=421_u64).map(|sequence| {
         match long
@@ -93,7 +93,7 @@ fn a_stream_that_outgrows_the_share_goes_whole_but_for_what_is_open() {
     put_long(&target, 13);
     // 274 events came, and the newest 40 are kept. The opening event stays, because it is still open.
     assert_eq!(
-        story(&target, "long"),
+        transcript(&target, "long"),
         [gap(1, 234, 12).as_str(), "note 1 0", "note 254 13"]
     );
 }
@@ -117,20 +117,20 @@ fn an_ended_stream_goes_before_an_open_one_and_whole() {
     put(&target, short(0..60));
     put(&target, [Note::new("9").on("ended").closing(1)]);
     put(&target, short(100..140));
-    assert_eq!(story(&target, "ended").len(), 10);
-    assert_eq!(story(&target, "open").len(), 9);
+    assert_eq!(transcript(&target, "ended").len(), 10);
+    assert_eq!(transcript(&target, "open").len(), 9);
     put(&target, (9..11).map(on("open")));
     put(&target, short(200..260));
     // With 21, there would be too many. The ended stream is removed, and the larger open one is
     // complete.
     let open: Vec<u64> = (0..11).collect();
-    let lines: Vec<String> = story(&target, "open");
+    let lines: Vec<String> = transcript(&target, "open");
     let payloads: Vec<u64> = lines
         .iter()
         .map(|one| one.rsplit(' ').next().unwrap().parse().unwrap())
         .collect();
     assert_eq!(payloads, open);
-    let known = Connection::open(&target, Subscribe::to(key("ended"))).story();
+    let known = Connection::open(&target, Subscribe::to(key("ended"))).transcript();
     assert_eq!(
         known,
         ["ping {\"dropped\":{\"ends\":0,\"other\":0,\"starts\":0},\"head\":341,\"known\":false}"]

@@ -132,8 +132,8 @@ impl Connection {
     }
 
     /// Reads the frames up to the next wait, as short texts such as `note 3 payload`, without the epoch and `now`.
-    pub(crate) fn story(&mut self) -> Vec<String> {
-        self.frames().iter().map(Frame::story).collect()
+    pub(crate) fn transcript(&mut self) -> Vec<String> {
+        self.frames().iter().map(Frame::line).collect()
     }
 }
 
@@ -154,7 +154,7 @@ impl Frame {
         serde_json::from_str(self.get("data").unwrap()).unwrap()
     }
 
-    fn story(&self) -> String {
+    fn line(&self) -> String {
         let Some(event) = self.get("event") else {
             return format!("cursor {}", self.sequence().unwrap());
         };

@@ -104,11 +104,11 @@ fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
         "note 3 3",
         "end {\"reason\":\"shutdown\"}",
     ];
-    assert_eq!(connection.story(), expected);
-    assert_eq!(keyed.story(), expected);
-    assert_eq!(connection.story(), [""; 0], "nothing follows the end");
+    assert_eq!(connection.transcript(), expected);
+    assert_eq!(keyed.transcript(), expected);
+    assert_eq!(connection.transcript(), [""; 0], "nothing follows the end");
     assert_eq!(
-        Connection::resume(&target, Subscribe::all(), "2").story(),
+        Connection::resume(&target, Subscribe::all(), "2").transcript(),
         expected[2..],
         "a reader that comes after the shutdown gets the same"
     );

@@ -68,11 +68,11 @@ fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
     assert_reason(&target.flush(PATIENCE).unwrap_err(), PANICKED);
     assert_eq!(target.status().ended, Some(PANICKED));
     for connection in [&mut all, &mut keyed] {
-        assert_eq!(connection.story(), ["note 1 kept", END]);
+        assert_eq!(connection.transcript(), ["note 1 kept", END]);
     }
     // Stored events can still be read.
     let mut late = Connection::open(&target, Subscribe::all());
-    assert_eq!(late.story(), ["note 1 kept", END]);
+    assert_eq!(late.transcript(), ["note 1 kept", END]);
     assert_reason(
         &block_on(target.dispatch(&Note::new("late"))).unwrap_err(),
         PANICKED,
@@ -156,7 +156,7 @@ fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
         })
         .chain([END.to_owned()])
         .collect();
-    assert_eq!(connection.story(), transcript);
+    assert_eq!(connection.transcript(), transcript);
     drop(target);
     let again = builder().store(Shared(kept)).build();
     assert_reason(&again.unwrap_err(), USED_UP);
@@ -177,7 +177,7 @@ fn any_number_may_be_asked_for() {
     for number in [u64::MAX, i64::MAX.cast_unsigned(), Sequence::MAX.get()] {
         let epoch = target.head().epoch();
         for id in [number.to_string(), format!("{epoch}-{number}")] {
-            let transcript = Connection::resume(&target, Subscribe::all(), &id).story();
+            let transcript = Connection::resume(&target, Subscribe::all(), &id).transcript();
             assert_eq!(
                 transcript,
                 ["gap {\"lost\":null,\"reason\":\"epoch\"}", "note 1 x"]

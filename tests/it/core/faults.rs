@@ -77,8 +77,8 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     let mut connection = Connection::open(target, Subscribe::all());
     let mut keyed = Connection::open(target, Subscribe::to(key("a")));
     put(target, [Note::new("kept")]);
-    assert_eq!(connection.story(), ["note 1 kept"]);
-    assert_eq!(keyed.story()[0], "note 1 kept");
+    assert_eq!(connection.transcript(), ["note 1 kept"]);
+    assert_eq!(keyed.transcript()[0], "note 1 kept");
 
     on.store(true, Ordering::SeqCst);
     target.try_dispatch(&Note::new("refused")).unwrap();
@@ -90,14 +90,14 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     assert_eq!(target.health(), health(Some(failure)));
     let shown = ["note 2 refused", "note 3 refused, too"];
     assert_eq!(
-        connection.story(),
+        connection.transcript(),
         [&["degraded {}"], &shown[..]].concat(),
         "`degraded` comes once per outage"
     );
-    assert_eq!(keyed.story(), [&["degraded {}"], &shown[..]].concat());
+    assert_eq!(keyed.transcript(), [&["degraded {}"], &shown[..]].concat());
     let mut late = Connection::open(target, Subscribe::all());
     assert_eq!(
-        late.story(),
+        late.transcript(),
         [&["degraded {}", "note 1 kept"], &shown[..]].concat()
     );
 
@@ -106,12 +106,12 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     assert_eq!(id.sequence().get(), 5);
     flush(target);
     for connection in [&mut connection, &mut keyed, &mut late] {
-        assert_eq!(connection.story(), [TWO_DROPPED, "note 5 kept again"]);
+        assert_eq!(connection.transcript(), [TWO_DROPPED, "note 5 kept again"]);
     }
     assert_eq!(target.health(), health(None));
     assert_eq!(target.dropped().other, 2);
     // Memory still has the events that the store refused.
-    let replay = Connection::resume(target, Subscribe::all(), "0").story();
+    let replay = Connection::resume(target, Subscribe::all(), "0").transcript();
     assert_eq!(
         replay,
         [
@@ -144,7 +144,7 @@ fn a_second_failure_is_reported_again() {
         target.try_dispatch(&Note::new("refused")).unwrap();
         assert!(target.flush(PATIENCE).unwrap_err().is_store());
         let shown = format!("note {} refused", round * 3 + 1);
-        assert_eq!(connection.story(), ["degraded {}", &shown]);
+        assert_eq!(connection.transcript(), ["degraded {}", &shown]);
         on.store(false, Ordering::SeqCst);
         block_on(target.dispatch(&Note::new("kept"))).unwrap();
         let gap = format!(
@@ -152,7 +152,7 @@ fn a_second_failure_is_reported_again() {
             round * 3 + 2
         );
         assert_eq!(
-            connection.story(),
+            connection.transcript(),
             [gap, format!("note {} kept", round * 3 + 3)]
         );
     }
@@ -280,7 +280,7 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
         (601..=650).map(|number| Note::new(number.to_string())),
     );
     let mut connection = Connection::open(&target, Subscribe::all());
-    let transcript = connection.story();
+    let transcript = connection.transcript();
     let page: Vec<String> = (1..=256)
         .map(|number| format!("note {number} {number}"))
         .collect();
@@ -294,7 +294,7 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
     );
     assert_eq!(target.health(), health(None));
     put(&target, [Note::new("on")]);
-    assert_eq!(connection.story(), ["note 651 on"]);
+    assert_eq!(connection.transcript(), ["note 651 on"]);
     // Only that one reader's read failed: the store still has all events.
     assert_eq!(
         Connection::open(&target, Subscribe::all()).frames().len(),
@@ -309,23 +309,23 @@ fn a_read_that_fails_for_one_reader_is_reported_to_no_other() {
     let target = builder().store(store.share().0).build().unwrap();
     let live = |options| Connection::request(&target, options, "/?replay=none", None);
     let mut others = [live(Subscribe::all()), live(Subscribe::to(key("a")))];
-    let first = others.each_mut().map(Connection::story);
+    let first = others.each_mut().map(Connection::transcript);
     for options in [Subscribe::all(), Subscribe::to(key("a"))] {
         breaks.store(true, Ordering::SeqCst);
         let mut unlucky = Connection::resume(&target, options, "0");
-        let transcript = unlucky.story();
+        let transcript = unlucky.transcript();
         assert_eq!(transcript[0], "degraded {}");
         assert!(
             transcript[1].starts_with("gap {\"from\":1,"),
             "{transcript:?}"
         );
         assert_eq!(target.health(), health(None));
-        assert_eq!(unlucky.story(), [""; 0]);
+        assert_eq!(unlucky.transcript(), [""; 0]);
     }
-    assert_eq!(others.each_mut().map(Connection::story), [[""; 0], []]);
+    assert_eq!(others.each_mut().map(Connection::transcript), [[""; 0], []]);
     assert_eq!(first, [vec!["cursor 600"], vec!["cursor 600"]]);
     let mut late = Connection::open(&target, Subscribe::all());
-    assert_eq!(late.story(), notes(1..=600));
+    assert_eq!(late.transcript(), notes(1..=600));
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_read_that_fails_where_the_reader_misses_nothing_is_not_reported() {
     // page has the remaining events.
     kept.evict_before(300);
     let mut connection = Connection::open(&target, Subscribe::all());
-    assert_eq!(connection.story(), notes(300..=600));
+    assert_eq!(connection.transcript(), notes(300..=600));
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn evictions_after_a_reader_came_are_a_gap_behind_an_older_event_that_is_kept() 
     let (store, vec) = store.share();
     let target = builder().store(store).build().unwrap();
     vec.evict_before(300);
-    let transcript = Connection::open(&target, Subscribe::all()).story();
+    let transcript = Connection::open(&target, Subscribe::all()).transcript();
     let gap = "gap {\"from\":300,\"lost\":100,\"reason\":\"evicted\",\"to\":399}".to_owned();
     assert_eq!(
         transcript,
@@ -379,10 +379,10 @@ fn a_log_whose_history_could_not_be_read_at_opening_says_when_its_store_works() 
     assert_eq!(target.health(), health(Some("read a page: broken")));
     let mut connection = Connection::open(&target, Subscribe::all());
     let degraded = vec!["degraded {}".to_owned()];
-    assert_eq!(connection.story(), [degraded, notes(1..=600)].concat());
+    assert_eq!(connection.transcript(), [degraded, notes(1..=600)].concat());
     put(&target, [Note::new("on")]);
     assert_eq!(target.health(), health(None));
-    assert_eq!(connection.story(), ["note 601 on", RECOVERED]);
+    assert_eq!(connection.transcript(), ["note 601 on", RECOVERED]);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn a_gap_in_the_middle_of_an_outage_does_not_end_it() {
     }
     let mut connection = Connection::resume(&target, Subscribe::all(), "0");
     assert_eq!(
-        connection.story(),
+        connection.transcript(),
         [
             "degraded {}",
             "note 1 kept",
@@ -424,7 +424,7 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
         (601..=650).map(|number| Note::new(number.to_string()).on("a")),
     );
     breaks.store(true, Ordering::SeqCst);
-    let transcript = Connection::open(&target, Subscribe::to(key("a"))).story();
+    let transcript = Connection::open(&target, Subscribe::to(key("a"))).transcript();
     let gap = "gap {\"from\":1,\"lost\":null,\"reason\":\"evicted\",\"to\":640}".to_owned();
     let rest = (641..=650).map(|number| format!("note {number} {number}"));
     assert_eq!(
@@ -453,7 +453,7 @@ fn transcript_of_damaged_pages(
     });
     let target = builder().store(store.share().0).build().unwrap();
     spoils.store(true, Ordering::SeqCst);
-    Connection::open(&target, Subscribe::all()).story()
+    Connection::open(&target, Subscribe::all()).transcript()
 }
 
 fn notes(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
@@ -545,11 +545,11 @@ fn a_shutdown_over_a_hung_store_ends_in_time_and_the_log_ends_when_the_store_ans
             .unwrap_err()
             .is_closed()
     );
-    assert_eq!(connection.story(), [""; 0]);
+    assert_eq!(connection.transcript(), [""; 0]);
     drop(release);
     target.shutdown(PATIENCE).unwrap();
     assert_eq!(
-        connection.story(),
+        connection.transcript(),
         ["note 1 x", "end {\"reason\":\"shutdown\"}"]
     );
 }
@@ -560,7 +560,7 @@ fn a_flush_within_a_current_thread_runtime_does_not_deadlock() {
     block_on(async {
         let mut connection = Connection::open(&target, Subscribe::all());
         put(&target, [Note::new("x")]);
-        assert_eq!(connection.story(), ["note 1 x"]);
+        assert_eq!(connection.transcript(), ["note 1 x"]);
     });
 }
 
@@ -669,7 +669,7 @@ fn an_id_of_a_stretch_resumes_in_place() {
     }
     let (stretch, _) = ids[1].split_once('-').unwrap();
     for unknown in [format!("{stretch}-1"), format!("{stretch}-4")] {
-        let transcript = Connection::resume(&target, Subscribe::all(), &unknown).story();
+        let transcript = Connection::resume(&target, Subscribe::all(), &unknown).transcript();
         assert_eq!(transcript[0], "gap {\"lost\":null,\"reason\":\"epoch\"}");
     }
 }
@@ -688,7 +688,7 @@ fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
     flush(&target);
     put(&target, ["b", "c"].map(Note::new));
     assert_eq!(
-        Connection::resume(&target, Subscribe::all(), "0").story(),
+        Connection::resume(&target, Subscribe::all(), "0").transcript(),
         [
             "note 1 kept",
             "gap {\"from\":2,\"lost\":3,\"reason\":\"evicted\",\"to\":4}",
@@ -722,7 +722,7 @@ fn what_only_memory_had_of_one_stream_is_a_gap_when_memory_lets_it_go() {
         "note 8 c",
     ];
     let mut late = Connection::resume(&target, Subscribe::to(key("a")), "0");
-    assert_eq!(late.story(), expected);
+    assert_eq!(late.transcript(), expected);
 }
 
 /// A log whose store can hang until it gets a permit. While it hangs, the append time-out is zero.
@@ -792,14 +792,14 @@ fn readers_do_not_wait_for_a_store_that_hangs() {
     log.target.try_dispatch(&Note::new("refused")).unwrap();
     assert!(log.target.flush(PATIENCE).unwrap_err().is_store());
     assert_eq!(
-        connection.story(),
+        connection.transcript(),
         ["degraded {}", "note 1 late", "note 2 refused"]
     );
     // The store was appending the first of them, and keeps it after all.
     log.release(Ok(()));
     assert_eq!(log.target.dropped().other, 1);
     let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
-    assert_eq!(connection.story(), [one]);
+    assert_eq!(connection.transcript(), [one]);
 }
 
 #[test]
@@ -807,12 +807,12 @@ fn a_store_that_was_only_slow_loses_nothing() {
     let log = StalledLog::new();
     let mut connection = Connection::open(&log.target, Subscribe::all());
     log.hang("late");
-    assert_eq!(connection.story(), ["degraded {}", "note 1 late"]);
+    assert_eq!(connection.transcript(), ["degraded {}", "note 1 late"]);
     log.release(Ok(()));
     assert_eq!(log.target.dropped().other, 0);
-    assert_eq!(connection.story(), [RECOVERED]);
+    assert_eq!(connection.transcript(), [RECOVERED]);
     put(&log.target, [Note::new("next")]);
-    assert_eq!(connection.story(), ["note 2 next"]);
+    assert_eq!(connection.transcript(), ["note 2 next"]);
 }
 
 #[test]
@@ -833,7 +833,7 @@ fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
     log.release(refuse());
     assert_eq!(log.target.dropped().other, 1);
     let one = "gap 2 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
-    assert_eq!(connection.story(), ["degraded {}", "note 1 late", one]);
+    assert_eq!(connection.transcript(), ["degraded {}", "note 1 late", one]);
 }
 
 #[test]
@@ -845,18 +845,18 @@ fn streams_are_ended_though_their_store_never_answers() {
     let both = [Subscribe::all(), Subscribe::to(key("a"))];
     let mut connections = both.map(|options| Connection::open(&target, options));
     for connection in &mut connections {
-        assert_eq!(connection.story(), [""; 0]);
+        assert_eq!(connection.transcript(), [""; 0]);
     }
     // The events wake the readers. These wait for the store and cannot deliver the events.
     put(&target, [Note::new("late").on("a")]);
     for connection in &mut connections {
-        assert_eq!(connection.story(), [""; 0]);
+        assert_eq!(connection.transcript(), [""; 0]);
     }
     let before = connections.each_ref().map(Connection::wakes);
     target.end_streams();
     for (connection, before) in connections.iter_mut().zip(before) {
         assert!(connection.wakes() > before);
-        assert_eq!(connection.story(), ["end {\"reason\":\"shutdown\"}"]);
+        assert_eq!(connection.transcript(), ["end {\"reason\":\"shutdown\"}"]);
     }
     drop(connections);
     assert_eq!(target.subscribers(), 0);

@@ -33,7 +33,7 @@ fn live(range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = Note> {
     })
 }
 
-fn story(connection: &mut Connection) -> Vec<u64> {
+fn transcript(connection: &mut Connection) -> Vec<u64> {
     let frames = connection.frames();
     for frame in &frames {
         assert_eq!(
@@ -57,7 +57,7 @@ fn replay_crosses_from_the_store_into_memory_without_a_seam_at_every_cursor() {
     };
     for cursor in 0..=640 {
         let read = |options| {
-            story(&mut Connection::resume(
+            transcript(&mut Connection::resume(
                 &target,
                 options,
                 &cursor.to_string(),
@@ -89,7 +89,7 @@ fn a_reader_that_falls_behind_the_memory_catches_up_through_the_store() {
     let expected: Vec<u64> = (1..=50).collect();
     for chunk in expected.chunks(10) {
         put(&target, live(chunk[0]..=chunk[9]));
-        assert_eq!(story(&mut all), chunk);
+        assert_eq!(transcript(&mut all), chunk);
     }
     let frames: Vec<u64> = keyed.frames().iter().filter_map(Frame::sequence).collect();
     assert_eq!(
@@ -112,7 +112,7 @@ fn a_stream_that_only_the_store_knows_is_not_called_unknown() {
         .filter_map(|frame| frame.get("event"))
         .collect();
     assert_eq!(events, ["note"; 11]);
-    let unknown = Connection::resume(&target, Subscribe::to(key("zz")), "14").story();
+    let unknown = Connection::resume(&target, Subscribe::to(key("zz")), "14").transcript();
     assert_eq!(
         unknown,
         ["ping {\"dropped\":{\"ends\":0,\"other\":0,\"starts\":0},\"head\":20,\"known\":false}"]
@@ -125,7 +125,7 @@ fn evictions_of_the_store_are_an_exact_gap() {
     let target = builder().store(store).build().unwrap();
     put(&target, live(601..=640));
     model.evict_before(300);
-    let read = |options, id: &str| Connection::resume(&target, options, id).story();
+    let read = |options, id: &str| Connection::resume(&target, options, id).transcript();
     let all = read(Subscribe::all(), "100");
     assert_eq!(
         all[0],
@@ -140,11 +140,11 @@ fn evictions_of_the_store_are_an_exact_gap() {
     assert_eq!(keyed[1], "note 300 300");
     // Without a resume point, no event counts as missed.
     assert_eq!(
-        Connection::open(&target, Subscribe::all()).story(),
+        Connection::open(&target, Subscribe::all()).transcript(),
         all[1..]
     );
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        Connection::open(&target, Subscribe::to(key("a"))).transcript(),
         keyed[1..]
     );
 }
@@ -172,7 +172,7 @@ fn shrinking() -> SseTarget<Note> {
 
 #[test]
 fn evictions_between_two_pages_are_a_gap() {
-    let transcript = Connection::resume(&shrinking(), Subscribe::all(), "0").story();
+    let transcript = Connection::resume(&shrinking(), Subscribe::all(), "0").transcript();
     let notes = |range: std::ops::RangeInclusive<u64>| {
         range
             .map(|one| format!("note {one} {one}"))
@@ -187,14 +187,14 @@ fn evictions_between_two_pages_are_a_gap() {
     // The first page was read before the removal, so none of its events counts as missed, even with
     // a filter.
     let filtered = Subscribe::all().filter(|_, _| true);
-    let transcript = Connection::resume(&shrinking(), filtered, "0").story();
+    let transcript = Connection::resume(&shrinking(), filtered, "0").transcript();
     let gap = "gap {\"from\":257,\"lost\":null,\"reason\":\"evicted\",\"to\":400}".to_owned();
     assert_eq!(
         transcript,
         [notes(1..=256), vec![gap], notes(401..=620)].concat()
     );
 
-    let transcript = Connection::resume(&shrinking(), Subscribe::to(key("a")), "0").story();
+    let transcript = Connection::resume(&shrinking(), Subscribe::to(key("a")), "0").transcript();
     let on_a = |one: &u64| stream_of(*one).is_none_or(|of| of == "a");
     let notes = |range: std::ops::RangeInclusive<u64>| {
         range.filter(on_a).map(|one| format!("note {one} {one}"))
@@ -343,7 +343,7 @@ fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
     }
     // An id beyond the last one of its epoch is unknown.
     for id in ["aaaaaaaa-101", "bbbbbbbb-301", "cccccccc-321", "dddddddd-5"] {
-        let transcript = Connection::resume(&target, Subscribe::all(), id).story();
+        let transcript = Connection::resume(&target, Subscribe::all(), id).transcript();
         assert_eq!(
             transcript[0], "gap {\"lost\":null,\"reason\":\"epoch\"}",
             "{id}"

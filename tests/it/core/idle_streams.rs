@@ -192,7 +192,7 @@ async fn a_read_that_is_never_answered_holds_up_one_reader_and_that_not_beyond_t
     assert_eq!(stuck.piece().await, (ping(600, ""), SseBody::PING_INTERVAL));
     let mut other = Connection::resume(&target, Subscribe::all(), "600");
     put(&target, [Note::new("601")]);
-    assert_eq!(other.story(), ["note 601 601"]);
+    assert_eq!(other.transcript(), ["note 601 601"]);
     target.shutdown(PATIENCE).unwrap();
     let end = "retry: JITTER\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"shutdown\"}\n\n";
     assert_eq!(

@@ -74,7 +74,7 @@ fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits(
     assert_eq!(gated.target.dropped(), dropped(refused));
     let mut connection = Connection::open(&gated.target, Subscribe::all());
     assert_eq!(
-        connection.story(),
+        connection.transcript(),
         [""; 0],
         "nothing is visible before it is stored"
     );
@@ -113,7 +113,10 @@ fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits(
     assert_eq!(last, [Frame::clone(gap)]);
     assert_eq!(gated.target.dropped(), dropped(refused));
     put(&gated.target, [Note::new("after")]);
-    assert_eq!(connection.story(), [format!("note {} after", accepted + 2)]);
+    assert_eq!(
+        connection.transcript(),
+        [format!("note {} after", accepted + 2)]
+    );
 }
 
 fn dropped(other: u64) -> Dropped {

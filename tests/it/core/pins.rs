@@ -33,28 +33,28 @@ fn an_open_event_outlives_retention_and_comes_first_under_its_own_id() {
     );
     put(&target, filler(5));
     put(&target, [Note::new("now").on("a")]);
-    let story = |options, id: &str| Connection::resume(&target, options, id).story();
-    let open = Connection::open(&target, Subscribe::all()).story();
+    let transcript = |options, id: &str| Connection::resume(&target, options, id).transcript();
+    let open = Connection::open(&target, Subscribe::all()).transcript();
     assert_eq!(open, ["note 2 open", "note 8 -", "note 9 now"]);
     let all = "gap {\"from\":1,\"lost\":6,\"reason\":\"evicted\",\"to\":7}";
     assert_eq!(
-        story(Subscribe::all(), "0"),
+        transcript(Subscribe::all(), "0"),
         [all, "note 2 open", "note 8 -", "note 9 now"]
     );
     let later = "gap {\"from\":3,\"lost\":5,\"reason\":\"evicted\",\"to\":7}";
     assert_eq!(
-        story(Subscribe::all(), "2"),
+        transcript(Subscribe::all(), "2"),
         [later, "note 8 -", "note 9 now"],
         "the reader has the open event already"
     );
 
     let keyed = "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":7}";
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        Connection::open(&target, Subscribe::to(key("a"))).transcript(),
         [keyed, "note 2 open", "note 9 now"]
     );
     let mut watcher = Connection::resume(&target, Subscribe::to(key("a")), "0");
-    assert_eq!(watcher.story(), [keyed, "note 2 open", "note 9 now"]);
+    assert_eq!(watcher.transcript(), [keyed, "note 2 open", "note 9 now"]);
 }
 
 #[test]
@@ -71,12 +71,12 @@ fn closing_releases_the_open_event() {
     put(&target, [Note::new("closed").on("a").closing(7)]);
     // The same token on another stream is a different token.
     assert_eq!(
-        Connection::open(&target, Subscribe::all()).story(),
+        Connection::open(&target, Subscribe::all()).transcript(),
         ["note 2 open b", "note 5 -", "note 6 closed"]
     );
     put(&target, filler(2));
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        Connection::open(&target, Subscribe::to(key("a"))).transcript(),
         [unknown(8)]
     );
 }
@@ -94,7 +94,7 @@ fn a_stream_with_nothing_but_an_open_event_stays_known() {
     put(&target, [Note::new("open").on("a").opening(1)]);
     put(&target, filler(3));
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        Connection::open(&target, Subscribe::to(key("a"))).transcript(),
         ["note 1 open"]
     );
 }
@@ -111,15 +111,15 @@ fn an_open_event_of_every_stream_comes_first_on_every_stream() {
     );
     put(&target, filler(3));
     assert_eq!(
-        Connection::open(&target, Subscribe::all()).story(),
+        Connection::open(&target, Subscribe::all()).transcript(),
         ["note 1 process", "note 2 a", "note 5 -"]
     );
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        Connection::open(&target, Subscribe::to(key("a"))).transcript(),
         ["note 1 process", "note 2 a"]
     );
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("zz"))).story(),
+        Connection::open(&target, Subscribe::to(key("zz"))).transcript(),
         ["note 1 process".to_owned(), unknown(5)]
     );
 }
@@ -136,7 +136,7 @@ fn opening_a_token_again_replaces_its_event() {
     );
     put(&target, filler(2));
     assert_eq!(
-        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        Connection::open(&target, Subscribe::to(key("a"))).transcript(),
         [
             "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":3}",
             "note 2 second"

@@ -99,7 +99,10 @@ fn a_response_is_an_event_stream_that_nothing_on_the_way_may_hold_back() {
 
 #[test]
 fn without_a_resume_point_nothing_counts_as_missed() {
-    assert_eq!(Connection::open(&log(), Subscribe::all()).story(), RETAINED);
+    assert_eq!(
+        Connection::open(&log(), Subscribe::all()).transcript(),
+        RETAINED
+    );
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn a_known_id_goes_on_right_after_it() {
             sequence.to_string(),
         ] {
             assert_eq!(
-                Connection::resume(&target, Subscribe::all(), &id).story(),
+                Connection::resume(&target, Subscribe::all(), &id).transcript(),
                 expected,
                 "{id}"
             );
@@ -137,7 +140,7 @@ fn an_evicted_place_is_a_gap_of_exact_size() {
             sequence.to_string(),
         ] {
             assert_eq!(
-                Connection::resume(&target, Subscribe::all(), &id).story(),
+                Connection::resume(&target, Subscribe::all(), &id).transcript(),
                 after(&gap),
                 "{id}"
             );
@@ -156,9 +159,9 @@ fn an_id_of_another_life_or_above_the_head_is_unknown_and_gets_everything() {
         "18446744073709551615",
         "zzzzzzzz-18446744073709551615",
     ] {
-        let story = Connection::resume(&target, Subscribe::all(), id).story();
+        let transcript = Connection::resume(&target, Subscribe::all(), id).transcript();
         assert_eq!(
-            story,
+            transcript,
             after("gap {\"lost\":null,\"reason\":\"epoch\"}"),
             "{id}"
         );
@@ -180,13 +183,13 @@ fn whatever_is_malformed_is_the_beginning() {
         long.as_str(),
     ] {
         assert_eq!(
-            Connection::resume(&target, Subscribe::all(), id).story(),
+            Connection::resume(&target, Subscribe::all(), id).transcript(),
             beginning,
             "{id}"
         );
     }
     let binary =
-        Connection::request(&target, Subscribe::all(), "/", Some(&[0xff, 0xfe, 0x80])).story();
+        Connection::request(&target, Subscribe::all(), "/", Some(&[0xff, 0xfe, 0x80])).transcript();
     assert_eq!(binary, beginning);
 }
 
@@ -194,7 +197,7 @@ fn whatever_is_malformed_is_the_beginning() {
 fn what_is_no_id_is_answered_with_a_gap_though_nothing_was_evicted() {
     let target = builder().build().unwrap();
     put(&target, numbered(1));
-    for (id, story) in [
+    for (id, transcript) in [
         (
             "garbage",
             ["gap {\"lost\":null,\"reason\":\"epoch\"}", "note 1 n1"].as_slice(),
@@ -202,8 +205,8 @@ fn what_is_no_id_is_answered_with_a_gap_though_nothing_was_evicted() {
         ("0", ["note 1 n1"].as_slice()),
     ] {
         assert_eq!(
-            Connection::resume(&target, Subscribe::all(), id).story(),
-            story,
+            Connection::resume(&target, Subscribe::all(), id).transcript(),
+            transcript,
             "{id}"
         );
     }
@@ -213,29 +216,29 @@ fn what_is_no_id_is_answered_with_a_gap_though_nothing_was_evicted() {
 fn an_empty_header_is_no_header() {
     let target = log();
     assert_eq!(
-        Connection::resume(&target, Subscribe::all(), "").story(),
+        Connection::resume(&target, Subscribe::all(), "").transcript(),
         RETAINED
     );
     let query =
-        Connection::request(&target, Subscribe::all(), "/?lastEventId=5", Some(b"")).story();
+        Connection::request(&target, Subscribe::all(), "/?lastEventId=5", Some(b"")).transcript();
     assert_eq!(query, ["note 6 n6"]);
 }
 
 #[test]
 fn the_query_resumes_as_the_header_does_and_the_header_wins() {
     let target = log();
-    let story = |uri: &str, id: Option<&[u8]>| {
-        Connection::request(&target, Subscribe::all(), uri, id).story()
+    let transcript = |uri: &str, id: Option<&[u8]>| {
+        Connection::request(&target, Subscribe::all(), uri, id).transcript()
     };
-    assert_eq!(story("/?lastEventId=5", None), ["note 6 n6"]);
+    assert_eq!(transcript("/?lastEventId=5", None), ["note 6 n6"]);
     assert_eq!(
-        story(&format!("/x?a=b&lastEventId={}-5&c", epoch(&target)), None),
+        transcript(&format!("/x?a=b&lastEventId={}-5&c", epoch(&target)), None),
         ["note 6 n6"]
     );
-    assert_eq!(story("/?lastEventId=5", Some(b"4")), RETAINED[1..]);
-    assert_eq!(story("/?lastEventId=", None), RETAINED);
+    assert_eq!(transcript("/?lastEventId=5", Some(b"4")), RETAINED[1..]);
+    assert_eq!(transcript("/?lastEventId=", None), RETAINED);
     // The percent-encoded id is the same id.
-    assert_eq!(story("/?lastEventId=%35", None), ["note 6 n6"]);
+    assert_eq!(transcript("/?lastEventId=%35", None), ["note 6 n6"]);
 }
 
 #[test]
@@ -280,7 +283,7 @@ fn replay_none_sends_what_still_stands_without_ids_and_then_a_cursor() {
     );
     let mut quiet = Connection::request(&target, Subscribe::all(), "/?replay=none", None);
     assert_eq!(
-        quiet.story(),
+        quiet.transcript(),
         ["process - open", "process - later", "cursor 7"]
     );
 }
@@ -288,12 +291,15 @@ fn replay_none_sends_what_still_stands_without_ids_and_then_a_cursor() {
 #[test]
 fn replay_none_yields_to_a_resume_point() {
     let target = log();
-    let story = |uri: &str, id: Option<&[u8]>| {
-        Connection::request(&target, Subscribe::all(), uri, id).story()
+    let transcript = |uri: &str, id: Option<&[u8]>| {
+        Connection::request(&target, Subscribe::all(), uri, id).transcript()
     };
-    assert_eq!(story("/?replay=none", Some(b"5")), ["note 6 n6"]);
-    assert_eq!(story("/?replay=none&lastEventId=5", None), ["note 6 n6"]);
-    assert_eq!(story("/?replay=all", None), RETAINED);
+    assert_eq!(transcript("/?replay=none", Some(b"5")), ["note 6 n6"]);
+    assert_eq!(
+        transcript("/?replay=none&lastEventId=5", None),
+        ["note 6 n6"]
+    );
+    assert_eq!(transcript("/?replay=all", None), RETAINED);
 }
 
 #[test]
@@ -308,14 +314,17 @@ fn a_stream_gets_its_own_events_and_those_of_every_stream() {
             Note::new("4").on("a"),
         ],
     );
-    let story = |options| Connection::open(&target, options).story();
+    let transcript = |options| Connection::open(&target, options).transcript();
     assert_eq!(
-        story(Subscribe::to(key("a"))),
+        transcript(Subscribe::to(key("a"))),
         ["note 1 1", "note 3 3", "note 4 4"]
     );
-    assert_eq!(story(Subscribe::to(key("b"))), ["note 2 2", "note 3 3"]);
     assert_eq!(
-        story(Subscribe::to(key("b")).stream(key("a"))),
+        transcript(Subscribe::to(key("b"))),
+        ["note 2 2", "note 3 3"]
+    );
+    assert_eq!(
+        transcript(Subscribe::to(key("b")).stream(key("a"))),
         ["note 1 1", "note 2 2", "note 3 3", "note 4 4"]
     );
 }
@@ -334,12 +343,12 @@ fn a_filter_passes_what_it_accepts_and_what_belongs_to_every_stream() {
     );
     let payload = Subscribe::all().filter(|_, payload| payload == b"2");
     assert_eq!(
-        Connection::open(&target, payload).story(),
+        Connection::open(&target, payload).transcript(),
         ["note 2 2", "note 3 3"]
     );
     let name = Subscribe::to(key("a")).filter(|name, _| name == "x");
     assert_eq!(
-        Connection::open(&target, name).story(),
+        Connection::open(&target, name).transcript(),
         ["note 3 3", "x 4 4"]
     );
 }

@@ -29,9 +29,9 @@ fn exactly_the_newest_events_are_kept() {
         &target,
         (1..=10).map(|number| Note::new(number.to_string())),
     );
-    let story = Connection::resume(&target, Subscribe::all(), "0").story();
+    let transcript = Connection::resume(&target, Subscribe::all(), "0").transcript();
     assert_eq!(
-        story,
+        transcript,
         [gap(1, 7, 7).as_str(), "note 8 8", "note 9 9", "note 10 10"]
     );
 }
@@ -41,9 +41,9 @@ fn exactly_the_bytes_allowed_are_kept() {
     // A frame is `event: note\nid: 12345678-1\ndata: x\n\n`: 36 bytes while the sequence has one digit.
     let target = target(Retention::default().bytes(3 * 36));
     put(&target, (1..=9).map(|_| Note::new("x")));
-    let story = Connection::resume(&target, Subscribe::all(), "0").story();
+    let transcript = Connection::resume(&target, Subscribe::all(), "0").transcript();
     assert_eq!(
-        story,
+        transcript,
         [gap(1, 6, 6).as_str(), "note 7 x", "note 8 x", "note 9 x"]
     );
 }
@@ -53,8 +53,8 @@ fn the_newest_event_is_kept_even_when_it_is_larger_than_retention() {
     let target = target(Retention::default().bytes(10));
     let large = "y".repeat(1000);
     put(&target, [Note::new("x"), Note::new(large.clone())]);
-    let story = Connection::resume(&target, Subscribe::all(), "0").story();
-    assert_eq!(story, [gap(1, 1, 1), format!("note 2 {large}")]);
+    let transcript = Connection::resume(&target, Subscribe::all(), "0").transcript();
+    assert_eq!(transcript, [gap(1, 1, 1), format!("note 2 {large}")]);
 }
 
 #[test]
@@ -73,18 +73,18 @@ fn events_that_are_appended_one_at_a_time_read_as_one_run() {
             }],
         );
         if number == 400 {
-            assert_eq!(slow.story().len(), 400);
+            assert_eq!(slow.transcript().len(), 400);
         }
     }
     let rest: Vec<String> = (401..=1000)
         .map(|number| format!("note {number} {number}"))
         .collect();
-    assert_eq!(slow.story(), rest);
+    assert_eq!(slow.transcript(), rest);
     let odd = (301..=1000)
         .step_by(2)
         .map(|number| format!("note {number} {number}"));
     let odd: Vec<String> = std::iter::once(gap(1, 300, 150)).chain(odd).collect();
-    assert_eq!(keyed.story(), odd);
+    assert_eq!(keyed.transcript(), odd);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_reader_without_a_resume_point_gets_gaps_for_evictions_after_it_came() {
     put(&target, (1..=4).map(|number| Note::new(number.to_string())));
     let mut early = Connection::open(&target, Subscribe::all());
     let mut late = Connection::open(&target, Subscribe::all());
-    assert_eq!(early.story(), ["note 2 2", "note 3 3", "note 4 4"]);
+    assert_eq!(early.transcript(), ["note 2 2", "note 3 3", "note 4 4"]);
     put(&target, (5..=9).map(|number| Note::new(number.to_string())));
     let retained = ["note 7 7", "note 8 8", "note 9 9"].map(str::to_owned);
     let with = |gap: String| {
@@ -101,17 +101,17 @@ fn a_reader_without_a_resume_point_gets_gaps_for_evictions_after_it_came() {
             .chain(retained.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(early.story(), with(gap(5, 6, 2)));
+    assert_eq!(early.transcript(), with(gap(5, 6, 2)));
     // Events that were gone before the reader connected do not count as missed. Events that were
     // removed later do.
-    assert_eq!(late.story(), with(gap(2, 6, 5)));
+    assert_eq!(late.transcript(), with(gap(2, 6, 5)));
 }
 
 #[test]
 fn a_loss_on_one_stream_counts_its_events_and_those_of_every_stream() {
     let target = target(Retention::default().events(2));
     let mut connection = Connection::open(&target, Subscribe::to(key("a")));
-    drop(connection.story());
+    drop(connection.transcript());
     put(
         &target,
         [
@@ -122,7 +122,7 @@ fn a_loss_on_one_stream_counts_its_events_and_those_of_every_stream() {
         ],
     );
     put(&target, [Note::new("5").on("a")]);
-    assert_eq!(connection.story(), [gap(1, 3, 2).as_str(), "note 5 5"]);
+    assert_eq!(connection.transcript(), [gap(1, 3, 2).as_str(), "note 5 5"]);
     put(
         &target,
         [
@@ -132,7 +132,7 @@ fn a_loss_on_one_stream_counts_its_events_and_those_of_every_stream() {
         ],
     );
     assert_eq!(
-        connection.story(),
+        connection.transcript(),
         [""; 0],
         "a loss on another stream is no gap on this one"
     );
@@ -150,9 +150,9 @@ fn a_stream_that_was_forgotten_and_came_back_does_not_hide_its_loss() {
         (4..=6).map(|number| Note::new(number.to_string()).on("b")),
     );
     put(&target, [Note::new("7").on("a")]);
-    let story = Connection::resume(&target, Subscribe::to(key("a")), "1").story();
+    let transcript = Connection::resume(&target, Subscribe::to(key("a")), "1").transcript();
     assert_eq!(
-        story,
+        transcript,
         [
             "gap {\"from\":2,\"lost\":null,\"reason\":\"evicted\",\"to\":5}",
             "note 7 7"
@@ -165,17 +165,17 @@ fn a_store_that_keeps_nothing_resumes_from_what_is_in_flight() {
     let target = builder().store(NullEventStore::new()).build().unwrap();
     put(&target, (1..=3).map(|number| Note::new(number.to_string())));
     assert_eq!(
-        Connection::resume(&target, Subscribe::all(), "1").story(),
+        Connection::resume(&target, Subscribe::all(), "1").transcript(),
         ["note 2 2", "note 3 3"]
     );
     put(
         &target,
         (4..=5000).map(|number| Note::new(number.to_string())),
     );
-    let story = Connection::resume(&target, Subscribe::all(), "1").story();
-    assert_eq!(story[0], gap(2, 904, 903));
+    let transcript = Connection::resume(&target, Subscribe::all(), "1").transcript();
+    assert_eq!(transcript[0], gap(2, 904, 903));
     assert_eq!(
-        story[1..],
+        transcript[1..],
         (905..=5000)
             .map(|number| format!("note {number} {number}"))
             .collect::<Vec<_>>()
@@ -218,9 +218,12 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
     );
     for connection in [&mut stalled, &mut stalled_keyed] {
         let frames = connection.frames();
-        let story = frames[0].json();
+        let transcript = frames[0].json();
         assert_eq!(
-            (&story["lost"], sequence(story["to"].as_str().unwrap())),
+            (
+                &transcript["lost"],
+                sequence(transcript["to"].as_str().unwrap())
+            ),
             (&(EVENTS - KEPT).into(), EVENTS - KEPT)
         );
         let rest: Vec<u64> = frames[1..].iter().filter_map(Frame::sequence).collect();

@@ -323,29 +323,29 @@ impl SharedLog for Handle {
 
 /// Returns the lines that the connection has sent by now, without pings and cursor frames.
 fn news(connection: &mut Connection) -> Vec<String> {
-    let mut story = connection.story();
-    story.retain(|line| !line.starts_with("ping") && !line.starts_with("cursor"));
-    story
+    let mut transcript = connection.transcript();
+    transcript.retain(|line| !line.starts_with("ping") && !line.starts_with("cursor"));
+    transcript
 }
 
 /// Reads until the connection has sent this many lines, and compares them.
 fn expect_lines(connection: &mut Connection, expected: &[String]) {
-    let mut story = Vec::new();
+    let mut transcript = Vec::new();
     let deadline = std::time::Instant::now() + PATIENCE;
-    while story.len() < expected.len() && std::time::Instant::now() < deadline {
-        story.extend(news(connection));
+    while transcript.len() < expected.len() && std::time::Instant::now() < deadline {
+        transcript.extend(news(connection));
         thread::yield_now();
     }
-    story.extend(news(connection));
-    assert_eq!(story, expected);
+    transcript.extend(news(connection));
+    assert_eq!(transcript, expected);
 }
 
 /// Reads until the connection has sent this line.
-fn read_until(connection: &mut Connection, story: &mut Vec<String>, last: &str) {
+fn read_until(connection: &mut Connection, transcript: &mut Vec<String>, last: &str) {
     let deadline = std::time::Instant::now() + PATIENCE;
-    while !story.iter().any(|line| line == last) {
-        assert!(std::time::Instant::now() < deadline, "only {story:?}");
-        story.extend(news(connection));
+    while !transcript.iter().any(|line| line == last) {
+        assert!(std::time::Instant::now() < deadline, "only {transcript:?}");
+        transcript.extend(news(connection));
         thread::yield_now();
     }
 }
@@ -448,13 +448,13 @@ fn while_the_store_fails_events_wait_and_nothing_is_lost_or_repeated() {
     server.fail(false);
     flush(&one);
     let closed = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
-    let mut story = Vec::new();
+    let mut transcript = Vec::new();
     until(|| two.health().failure.is_none());
-    while story.len() < 4 {
-        story.extend(all.story());
+    while transcript.len() < 4 {
+        transcript.extend(all.transcript());
     }
-    story.retain(|line| line != closed);
-    assert_eq!(story, notes(7..=9));
+    transcript.retain(|line| line != closed);
+    assert_eq!(transcript, notes(7..=9));
     let mut rest = Vec::new();
     while rest
         .iter()
@@ -462,7 +462,7 @@ fn while_the_store_fails_events_wait_and_nothing_is_lost_or_repeated() {
         .count()
         < 3
     {
-        rest.extend(stream.story());
+        rest.extend(stream.transcript());
     }
     rest.retain(|line| line.starts_with("note"));
     assert_eq!(rest, notes(7..=9));
@@ -485,8 +485,8 @@ fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
     );
     server.panics.store(false, Ordering::SeqCst);
     let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
-    let story = [notes(4..=6), vec![recovered.to_owned()]].concat();
-    expect_lines(&mut all, &story);
+    let transcript = [notes(4..=6), vec![recovered.to_owned()]].concat();
+    expect_lines(&mut all, &transcript);
     assert_eq!(one.health().failure, None);
     in_turn([&two, &one], 7, 4);
     expect_lines(&mut all, &notes(7..=10));
@@ -583,10 +583,10 @@ fn a_batch_whose_append_is_late_is_stored_once_and_later_ones_get_their_own_numb
     let id = block_on(target.dispatch(&Note::new("4"))).unwrap();
     assert_eq!(id.sequence().get(), 4);
     assert_eq!(server.stored(), numbered(1..=4));
-    let mut story = Vec::new();
-    read_until(&mut all, &mut story, "note 4 4");
-    story.retain(|line| line.starts_with("note"));
-    assert_eq!(story, notes(1..=4));
+    let mut transcript = Vec::new();
+    read_until(&mut all, &mut transcript, "note 4 4");
+    transcript.retain(|line| line.starts_with("note"));
+    assert_eq!(transcript, notes(1..=4));
     assert_eq!((target.health().failure, target.dropped().other), (None, 0));
 }
 
@@ -663,20 +663,20 @@ fn a_page_that_one_reader_cannot_read_is_reported_to_it_alone_until_it_can() {
     server.failing_pages.store(2, Ordering::SeqCst);
     put(&two, [Note::new("2").on("a")]);
     // The reader may have recovered already when this returns.
-    let mut story = Vec::new();
-    read_until(&mut stream, &mut story, "degraded {}");
+    let mut transcript = Vec::new();
+    read_until(&mut stream, &mut transcript, "degraded {}");
     assert_eq!(one.health().failure, None);
     let mut number = 3;
     let deadline = std::time::Instant::now() + PATIENCE;
     // Each event makes the follower read the store again, and the follower then wakes the reader.
-    while !story.iter().any(|line| line == "note 2 2") {
-        assert!(std::time::Instant::now() < deadline, "only {story:?}");
+    while !transcript.iter().any(|line| line == "note 2 2") {
+        assert!(std::time::Instant::now() < deadline, "only {transcript:?}");
         put(&two, [Note::new(number.to_string()).on("a")]);
         number += 1;
-        story.extend(news(&mut stream));
+        transcript.extend(news(&mut stream));
     }
     let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
-    assert_eq!(story[..3], ["degraded {}", recovered, "note 2 2"]);
+    assert_eq!(transcript[..3], ["degraded {}", recovered, "note 2 2"]);
     expect_lines(&mut all, &notes(2..number));
     assert_eq!(one.health().failure, None);
 }

@@ -313,7 +313,7 @@ impl Stream {
     }
 
     /// Returns the frames between `hello` and `end` of a stream that has just begun and ends for this reason.
-    pub(crate) async fn story(mut self, reason: &str) -> Vec<Frame> {
+    pub(crate) async fn transcript(mut self, reason: &str) -> Vec<Frame> {
         let mut frames = self.rest().await;
         assert_eq!(frames[0].event, "");
         assert_eq!(frames[1].event, "hello");
@@ -355,7 +355,7 @@ pub(crate) async fn open(live: &LiveSpans, path: &str) -> Stream {
 /// Returns all frames that a stream replays. The log is shut down, so that the stream ends.
 pub(crate) async fn replay(live: &LiveSpans, path: &str) -> Vec<Frame> {
     live.shutdown().unwrap();
-    open(live, path).await.story("shutdown").await
+    open(live, path).await.transcript("shutdown").await
 }
 
 /// Replaces the parts of a response that differ between runs: the epoch and `now`.

@@ -487,10 +487,13 @@ async fn a_ticket_opens_one_trace_for_a_while() {
     let ticket = live.ticket(trace(1), Duration::from_secs(60));
     let own = format!("/traces/{}/sse", trace(1));
     let response = ask(&live, &format!("{own}?ticket={ticket}"), &[]).await;
-    let story = Stream::of_body(response.into_body())
-        .story("shutdown")
+    let transcript = Stream::of_body(response.into_body())
+        .transcript("shutdown")
         .await;
-    let names: Vec<&str> = story.iter().map(|frame| frame.event.as_str()).collect();
+    let names: Vec<&str> = transcript
+        .iter()
+        .map(|frame| frame.event.as_str())
+        .collect();
     assert_eq!(names, ["started", "ended"]);
     // Other tickets are refused: one for another trace, one of another log, and malformed ones.
     let foreign = live.ticket(trace(2), Duration::from_secs(60));

@@ -155,7 +155,7 @@ async fn a_quiet_stream_learns_that_its_id_is_unknown() {
     live.shutdown().unwrap();
     let frames = open(&live, "/sse?service=nobody&lastEventId=zzzzzzzz-7")
         .await
-        .story("shutdown")
+        .transcript("shutdown")
         .await;
     assert_eq!(frames.len(), 1);
     assert_eq!(

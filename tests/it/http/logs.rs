@@ -398,7 +398,7 @@ async fn a_filter_reveals_nothing_that_the_view_hides_to_the_holder_of_a_ticket(
     let ticket = live.ticket(trace(1), std::time::Duration::from_secs(60));
     let shown = async |filter: &str| {
         let path = format!("/traces/{}/sse?until=end&ticket={ticket}{filter}", trace(1));
-        let frames = open(&live, &path).await.story("complete").await;
+        let frames = open(&live, &path).await.transcript("complete").await;
         let names: Vec<String> = frames.iter().map(|frame| frame.event.clone()).collect();
         names
     };

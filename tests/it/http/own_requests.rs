@@ -37,7 +37,7 @@ impl Instrumented {
     }
 
     /// Returns the started and ended spans as `name path`.
-    async fn story(self) -> Vec<String> {
+    async fn transcript(self) -> Vec<String> {
         self.provider.force_flush().unwrap();
         self.provider.shutdown().unwrap();
         let frames = replay(&self.live, "/sse").await;
@@ -159,7 +159,7 @@ async fn viewers_of_a_mounted_service_are_hidden_from_the_first_request_on() {
         ask(&app, "/hello").await;
         visit(&app, "/live").await;
         drop(app);
-        assert_eq!(host.story().await, own("request", "/hello"));
+        assert_eq!(host.transcript().await, own("request", "/hello"));
     }
 }
 
@@ -174,7 +174,7 @@ async fn viewers_of_a_nested_router_are_hidden_from_the_first_request_on() {
         visit(&app, "/tools/live").await;
         ask(&app, "/hello").await;
         drop(app);
-        assert_eq!(host.story().await, own("request", "/hello"));
+        assert_eq!(host.transcript().await, own("request", "/hello"));
     }
 }
 
@@ -187,7 +187,7 @@ async fn viewers_of_a_router_at_the_root_are_hidden() {
         ask(&app, "/hello").await;
         visit(&app, "").await;
         drop(app);
-        assert_eq!(host.story().await, own("request", "/hello"));
+        assert_eq!(host.transcript().await, own("request", "/hello"));
     }
 }
 
@@ -262,7 +262,7 @@ async fn only_requests_to_a_router_at_the_root_are_hidden_and_they_are_counted()
     let expected = make_lookalikes(&host.provider);
     visit(&app, "").await;
     let live = host.live.clone();
-    assert_eq!(host.story().await, expected);
+    assert_eq!(host.transcript().await, expected);
     let status: Value = body_json(ask(&live.router(), "/status").await).await;
     assert_eq!(status["ownRequestSpans"], 2 * VISIT_REQUESTS);
 }
@@ -288,7 +288,7 @@ async fn outgoing_requests_below_the_path_of_a_mounted_router_are_shown() {
         "started job -",
         "ended job -",
     ];
-    assert_eq!(host.story().await, expected);
+    assert_eq!(host.transcript().await, expected);
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn viewers_are_hidden_though_their_spans_say_nothing_of_the_path() {
         visit(&app, "/live").await;
         visit(&app, "/live").await;
         drop(app);
-        assert_eq!(host.story().await, own("http", "-"));
+        assert_eq!(host.transcript().await, own("http", "-"));
     }
 }
 
@@ -318,7 +318,7 @@ async fn viewers_are_hidden_though_the_hosts_layer_stands_inside_the_mount() {
         visit(&app, "/live").await;
         ask(&app, "/hello").await;
         drop(app);
-        assert_eq!(host.story().await, own("request", "/hello"));
+        assert_eq!(host.transcript().await, own("request", "/hello"));
     }
 }
 
@@ -339,7 +339,7 @@ async fn children_of_a_viewers_span_are_hidden_with_it() {
             .make_span_with(|_: &Request| tracing::info_span!("outer"))
             .layer(app);
         drop(app);
-        assert_eq!(host.story().await, Vec::<String>::new());
+        assert_eq!(host.transcript().await, Vec::<String>::new());
     }
 }
 
@@ -365,7 +365,7 @@ async fn the_hosts_own_routes_that_look_alike_are_shown() {
             ]
         })
         .collect();
-    assert_eq!(host.story().await, expected);
+    assert_eq!(host.transcript().await, expected);
 }
 
 /// The server, the worker and the streams make no spans, even if everything else does.
@@ -387,7 +387,7 @@ async fn our_own_server_makes_no_spans() {
     stream.event("hello").await;
     drop(stream);
     drop(Span::current());
-    assert_eq!(host.story().await, Vec::<String>::new());
+    assert_eq!(host.transcript().await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -419,6 +419,6 @@ async fn viewers_over_real_connections_are_hidden() {
         );
         drop(stream);
         serving.abort();
-        assert_eq!(host.story().await, own("request", "/hello"));
+        assert_eq!(host.transcript().await, own("request", "/hello"));
     }
 }

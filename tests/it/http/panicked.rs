@@ -78,7 +78,7 @@ async fn a_trace_whose_root_panicked_is_found_by_that_state_and_as_an_error() {
     let streamed = app
         .stream(&format!("/traces/{trace}/sse?status=ERROR&until=end"))
         .await
-        .story("complete")
+        .transcript("complete")
         .await;
     let names: Vec<Value> = streamed
         .iter()
@@ -94,7 +94,7 @@ async fn a_customer_sees_that_a_span_panicked_and_not_why() {
     let view = View::new(|span| span.kind() == "SERVER");
     let response = live.respond(trace, &view, &HeaderMap::new(), &Uri::from_static("/"));
     let frames = Stream::of_body(Body::new(response.into_body()))
-        .story("complete")
+        .transcript("complete")
         .await;
     let ended = frames
         .iter()

@@ -56,11 +56,11 @@ async fn ask(live: &LiveSpans, path: &str) -> Response<Body> {
     live.router().oneshot(request).await.unwrap()
 }
 
-async fn story(live: &LiveSpans, path: &str) -> Vec<Frame> {
+async fn transcript(live: &LiveSpans, path: &str) -> Vec<Frame> {
     let response = ask(live, path).await;
     assert_eq!(response.status(), 200, "{path}");
     Stream::of_body(response.into_body())
-        .story("shutdown")
+        .transcript("shutdown")
         .await
 }
 
@@ -152,7 +152,7 @@ async fn a_foreign_trace_and_none_are_answered_alike() {
         assert_eq!(answer(99).await, foreign, "{route}");
     }
     for number in [2, 99] {
-        let frames = story(&live, &format!("/sse?traceId={}", trace(number))).await;
+        let frames = transcript(&live, &format!("/sse?traceId={}", trace(number))).await;
         assert_eq!(events(&frames), [] as [&str; 0]);
     }
 }
@@ -173,7 +173,7 @@ async fn the_own_trace_is_whole_but_for_its_foreign_links() {
         format!("/sse?traceId={}", trace(1)),
         format!("/traces/{}/sse", trace(1)),
     ] {
-        let frames = story(&live, &path).await;
+        let frames = transcript(&live, &path).await;
         let expected = [
             "started", "started", "ended", "ended", "process", "started", "ended",
         ];
@@ -220,7 +220,7 @@ async fn routes_that_reveal_the_whole_log_are_refused() {
 async fn a_reader_of_no_trace_at_all_sees_none() {
     let live = shared_log(Access::traces([]));
     live.shutdown().unwrap();
-    assert_eq!(events(&story(&live, "/sse").await), [] as [&str; 0]);
+    assert_eq!(events(&transcript(&live, "/sse").await), [] as [&str; 0]);
     let page: Value = serde_json::from_str(&text(ask(&live, "/traces").await).await).unwrap();
     assert_eq!(page["traces"], json!([]));
     assert_eq!(
@@ -306,7 +306,7 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
     live.target().flush(PATIENCE).unwrap();
     live.shutdown().unwrap();
     for path in ["/sse".to_owned(), format!("/traces/{}/sse", trace(1))] {
-        let frames = story(&live, &format!("{path}?lastEventId={cursor}")).await;
+        let frames = transcript(&live, &format!("{path}?lastEventId={cursor}")).await;
         let shown: String = frames.iter().map(|frame| &*frame.data).collect();
         expect_no_secrets(&shown);
         assert_eq!(

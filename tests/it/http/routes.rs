@@ -480,7 +480,7 @@ async fn a_resume_point_is_read_from_the_header_then_the_query() {
             .await
             .unwrap();
         let frames = super::app::Stream::of_body(response.into_body())
-            .story("shutdown")
+            .transcript("shutdown")
             .await;
         frames
             .iter()

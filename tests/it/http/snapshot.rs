@@ -92,7 +92,7 @@ async fn a_snapshot_and_the_stream_from_its_cursor_are_the_whole() {
         let tail = if is_whole {
             Vec::new()
         } else {
-            Stream::of(response).story("complete").await
+            Stream::of(response).transcript("complete").await
         };
         tails.push((snapshot, cursor, tail));
     }

@@ -55,7 +55,7 @@ async fn a_trace_whose_root_ended_first_waits_for_its_children() {
 async fn a_complete_trace_is_replayed_and_ended() {
     let app = App::start().await;
     put(&app.live, checkout(1));
-    let frames = app.stream(PATH).await.story("complete").await;
+    let frames = app.stream(PATH).await.transcript("complete").await;
     assert_eq!(sequences(&frames), [1, 2, 3, 4]);
 }
 
@@ -93,13 +93,13 @@ async fn who_has_a_part_gets_the_rest() {
     let frames = app
         .stream(&format!("{PATH}&lastEventId={epoch}-2"))
         .await
-        .story("complete")
+        .transcript("complete")
         .await;
     assert_eq!(sequences(&frames), [3, 4]);
     let frames = app
         .stream(&format!("{PATH}&lastEventId=0"))
         .await
-        .story("complete")
+        .transcript("complete")
         .await;
     assert_eq!(sequences(&frames), [1, 2, 3, 4]);
 }
@@ -111,7 +111,7 @@ async fn an_id_of_another_life_is_a_gap_and_all_of_it() {
     let frames = app
         .stream(&format!("{PATH}&lastEventId=zzzzzzzz-4"))
         .await
-        .story("complete")
+        .transcript("complete")
         .await;
     assert_eq!(
         frames[0].json(),
@@ -190,12 +190,16 @@ async fn an_app_answers_with_a_trace_behind_its_own_route() {
         "no-cache, no-transform"
     );
     let frames = Stream::of_body(response.into_body())
-        .story("complete")
+        .transcript("complete")
         .await;
     assert_eq!(sequences(&frames), [1, 2, 3, 4]);
     let frames = ask(product(&live), &format!("{path}?lastEventId=3")).await;
     assert_eq!(
-        sequences(&Stream::of_body(frames.into_body()).story("complete").await),
+        sequences(
+            &Stream::of_body(frames.into_body())
+                .transcript("complete")
+                .await
+        ),
         [4]
     );
     assert_eq!(
@@ -227,7 +231,7 @@ async fn a_trace_with_a_root_in_another_process_ends_with_that_root() {
             .start_with_context("served", &context),
     );
     provider.force_flush().unwrap();
-    let frames = app.stream(PATH).await.story("complete").await;
+    let frames = app.stream(PATH).await.transcript("complete").await;
     let names: Vec<&str> = frames.iter().map(|frame| frame.event.as_str()).collect();
     assert_eq!(names, ["process", "started", "ended"]);
 }

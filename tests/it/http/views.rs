@@ -32,8 +32,8 @@ fn watch(live: &LiveSpans, view: &View, uri: &'static str) -> Stream {
 }
 
 /// Returns all frames that a stream through the view sends until it ends.
-async fn story(live: &LiveSpans, view: &View) -> Vec<Frame> {
-    watch(live, view, "/").story("complete").await
+async fn transcript(live: &LiveSpans, view: &View) -> Vec<Frame> {
+    watch(live, view, "/").transcript("complete").await
 }
 
 /// Returns the events of an order with a step that only the shop may see.
@@ -83,7 +83,7 @@ fn steps() -> View {
 async fn a_user_sees_the_spans_and_attributes_that_were_named() {
     let live = log();
     put(&live, order());
-    let frames = story(&live, &steps()).await;
+    let frames = transcript(&live, &steps()).await;
     let shown: Vec<Value> = frames.iter().map(Frame::json).collect();
     let time = |milliseconds: u64| format!("2026-01-01T00:00:00.{milliseconds:03}000000Z");
     let process = &shown[0]["process"];
@@ -133,7 +133,7 @@ async fn a_span_that_was_hidden_stays_hidden_under_its_later_name() {
     let view = View::new(|span| span.name().starts_with("order") && span.scope() == "shop");
     // A reader that connects after everything is decided gets the same.
     for _ in 0..2 {
-        let lines = story(&live, &view).await;
+        let lines = transcript(&live, &view).await;
         let lines: Vec<String> = lines
             .iter()
             .map(|frame| format!("{} {}", frame.event, frame.json()["name"].as_str().unwrap()))
@@ -175,7 +175,7 @@ async fn nothing_of_what_was_not_named_leaves_the_log() {
     job.end();
     put(&live, order());
     for view in [View::default(), steps(), View::new(|_| false)] {
-        let shown: String = story(&live, &view)
+        let shown: String = transcript(&live, &view)
             .await
             .iter()
             .map(|frame| frame.data.clone())
@@ -186,13 +186,13 @@ async fn nothing_of_what_was_not_named_leaves_the_log() {
             assert!(!shown.contains(secret), "{secret}: {shown}");
         }
     }
-    let frames: Vec<Frame> = story(&live, &View::default().status_messages()).await;
+    let frames: Vec<Frame> = transcript(&live, &View::default().status_messages()).await;
     assert!(
         frames
             .iter()
             .any(|frame| frame.data.contains("card 4242 declined"))
     );
-    let all: String = story(&live, &View::everything())
+    let all: String = transcript(&live, &View::everything())
         .await
         .iter()
         .map(|frame| frame.data.clone())
@@ -226,7 +226,7 @@ async fn an_event_is_decided_once_for_all_who_look_through_a_view() {
         let frames = stream.rest().await;
         assert_eq!(frames.len(), 2 + 4 + 1, "{frames:?}");
     }
-    assert_eq!(story(&live, &view.clone()).await.len(), 4);
+    assert_eq!(transcript(&live, &view.clone()).await.len(), 4);
     // The rule has decided two starts and two ends. The view names no attribute, so nothing of an
     // update is shown.
     assert_eq!(asked.load(Ordering::Relaxed), 4);
@@ -247,7 +247,7 @@ async fn who_comes_back_goes_on_after_what_it_has_seen() {
     )]);
     let response = live.respond(trace(1), &view, &headers, &Uri::from_static("/"));
     let rest = Stream::of_body(Body::new(response.into_body()))
-        .story("complete")
+        .transcript("complete")
         .await;
     let names: Vec<&str> = rest.iter().map(|frame| frame.event.as_str()).collect();
     assert_eq!(names, ["updated", "ended"]);
@@ -258,7 +258,7 @@ async fn where_a_views_own_function_panics_nothing_is_shown() {
     let live = log();
     put(&live, order());
     let view = View::new(|span| span.name() == "order" || panic!("the app's own mistake"));
-    let names: Vec<String> = story(&live, &view)
+    let names: Vec<String> = transcript(&live, &view)
         .await
         .into_iter()
         .map(|frame| frame.event)
@@ -288,7 +288,7 @@ async fn a_view_gets_scope_name_and_kind() {
             true
         })
     };
-    story(&live, &view).await;
+    transcript(&live, &view).await;
     let expected = ["shop::cart", "pay \"now\"", "CLIENT"].map(str::to_owned);
     assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected]);
 }
@@ -303,7 +303,7 @@ async fn a_tickets_holder_sees_what_tickets_show() {
         let response = ask(live.router(), &path).await;
         assert_eq!(response.status(), 200);
         let frames = Stream::of_body(response.into_body())
-            .story("complete")
+            .transcript("complete")
             .await;
         frames
             .iter()
@@ -395,7 +395,7 @@ fn nested(live: &LiveSpans) -> View {
     let rule = View::new(move |_| {
         if asked.fetch_add(1, Ordering::SeqCst) == 0 {
             let (live, view) = (live.clone(), view.get().unwrap().clone());
-            let other = std::thread::spawn(move || block_on(story(&live, &view)));
+            let other = std::thread::spawn(move || block_on(transcript(&live, &view)));
             assert_eq!(other.join().unwrap().len(), 4);
         }
         true
@@ -410,6 +410,6 @@ fn a_rule_that_waits_for_another_reader_of_its_view_holds_nobody_up() {
     put(&live, order());
     let view = nested(&live);
     let (counts, counted) = std::sync::mpsc::channel();
-    std::thread::spawn(move || counts.send(block_on(story(&live, &view)).len()));
+    std::thread::spawn(move || counts.send(block_on(transcript(&live, &view)).len()));
     assert_eq!(counted.recv_timeout(PATIENCE), Ok(4));
 }

@@ -123,7 +123,10 @@ fn what_does_not_wait_or_has_no_span_says_nothing() {
     let mut late = Box::pin(pending::<()>().awaiting("too late").live(cx));
     assert!(poll_once(late.as_mut()).is_pending());
     drop(late);
-    assert_eq!(watched.story(), ["process", "started work", "ended work"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started work", "ended work"]
+    );
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn a_span_that_ends_while_it_waits_ends_with_its_end() {
     drop((work, cx));
     let mut span = watched.tracer().start("after");
     span.end();
-    let after = watched.story().split_off(3);
+    let after = watched.transcript().split_off(3);
     assert_eq!(after, ["ended work", "started after", "ended after"]);
 }
 

@@ -17,7 +17,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::{Value as Json, json};
 
-use super::live_provider::{Watched, provider_of, remote_parent, story};
+use super::live_provider::{Watched, provider_of, remote_parent, transcript};
 
 /// Returns a log, and a provider that has our sampler.
 fn sampled(live: LiveSpans) -> Watched {
@@ -109,7 +109,7 @@ fn a_custom_filter_gets_the_scope_though_there_is_a_sampler() {
     drop(watched.tracer().start("other"));
     let events = watched.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         ["process", "started checkout", "ended checkout of Zoë"]
     );
     assert_eq!(events[1]["scope"], json!("shop::cart"));
@@ -231,7 +231,7 @@ fn hidden_targets_are_hidden_from_a_sampler_too() {
         drop(tracer.build(builder));
     }
     let events = watched.events();
-    assert_eq!(story(&events), ["process", "started job", "ended job"]);
+    assert_eq!(transcript(&events), ["process", "started job", "ended job"]);
     assert_eq!(events[1]["attributes"], json!({"target": "shop"}));
 }
 

@@ -3,7 +3,7 @@
 use livespan::{Error, LiveSpans, SpanEvent, View, span::SpanStatus, sse::Subscribe};
 use serde_json::json;
 
-use super::live_provider::{payloads, read, story};
+use super::live_provider::{payloads, read, transcript};
 use crate::support::{PATIENCE, block_on};
 
 #[test]
@@ -26,7 +26,7 @@ fn a_dispatched_span_is_kept_open_and_closed_like_any_other() -> Result<(), Erro
     assert_eq!((live.status().open, live.status().retained_streams), (0, 1));
     let mut reader = live.target().subscribe(Subscribe::to(trace.stream_key()));
     assert_eq!(
-        story(&payloads(&read(&mut reader))),
+        transcript(&payloads(&read(&mut reader))),
         ["started import", "ended import"]
     );
     Ok(())

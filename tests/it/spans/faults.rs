@@ -18,7 +18,7 @@ use serde_json::json;
 use tracing::{dispatcher::with_default, info, info_span};
 
 use super::{
-    live_provider::{GatedStore, Watched, read, story},
+    live_provider::{GatedStore, Watched, read, transcript},
     through_tracing::dispatch,
 };
 use crate::support::until;
@@ -38,7 +38,7 @@ fn a_filter_that_panics_hides_the_span_and_harms_nothing() {
     });
     let events = watched.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         [
             "process",
             "started outer",
@@ -67,7 +67,7 @@ fn a_store_that_panics_costs_its_events_and_nothing_else() {
     let watched = Watched::with(LiveSpans::builder().store(store));
     let tracer = watched.tracer();
     let mut open = tracer.start("open");
-    assert_eq!(watched.story(), ["process", "started open"]);
+    assert_eq!(watched.transcript(), ["process", "started open"]);
     gate.before_append(|| panic!("the store of a test panics"));
     tracer.start("refused").end();
     watched.provider.force_flush().unwrap_err();
@@ -81,7 +81,7 @@ fn a_store_that_panics_costs_its_events_and_nothing_else() {
     until(|| watched.live.status().store.failure.is_none());
     let events = watched.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         [
             "process",
             "started open",
@@ -115,7 +115,7 @@ fn a_process_whose_introduction_was_refused_is_introduced_again() {
     gate.before_append(|| Ok(()));
     watched.tracer().start("next").end();
     assert_eq!(
-        watched.story(),
+        watched.transcript(),
         [
             "process",
             "started refused",
@@ -134,7 +134,7 @@ fn a_span_whose_end_the_store_refused_is_lost_and_not_running() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(LiveSpans::builder().store(store));
     let mut span = watched.tracer().start("job");
-    assert_eq!(watched.story(), ["process", "started job"]);
+    assert_eq!(watched.transcript(), ["process", "started job"]);
     let refuses = Arc::new(AtomicBool::new(true));
     let switch = Arc::clone(&refuses);
     gate.before_append(move || {
@@ -151,7 +151,7 @@ fn a_span_whose_end_the_store_refused_is_lost_and_not_running() {
     watched.provider.force_flush().unwrap_err();
     refuses.store(false, Ordering::SeqCst);
     watched.tracer().start("next").end();
-    let mut lines = watched.story();
+    let mut lines = watched.transcript();
     assert_eq!(lines.remove(3), "gap");
     assert_eq!(
         lines,
@@ -174,7 +174,10 @@ fn a_host_thread_that_dies_in_a_span_leaves_it_ended() {
     let thread =
         thread::spawn(move || tracer.in_span("job", |_| panic!("the job of a test panics")));
     thread.join().unwrap_err();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn a_log_whose_thread_panics_does_not_reach_the_host_and_counts_what_it_loses() 
     let watched = Watched::with(LiveSpans::builder().store(store));
     let tracer = watched.tracer();
     let mut open = tracer.start("open");
-    assert_eq!(watched.story(), ["process", "started open"]);
+    assert_eq!(watched.transcript(), ["process", "started open"]);
     let mut subscription = watched.live.target().subscribe(Subscribe::all());
     gate.break_thread();
     tracer.start("lost").end();

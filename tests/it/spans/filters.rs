@@ -31,7 +31,7 @@ fn a_filter_gets_the_facts_and_decides() {
     drop(tracer.build(span("health")));
     drop(tracer.build(span("checkout")));
     assert_eq!(
-        watched.story(),
+        watched.transcript(),
         ["process", "started checkout", "ended checkout"]
     );
     let facts = |name| {
@@ -86,7 +86,7 @@ fn a_span_that_the_filter_refuses_only_at_its_end_has_an_end() {
         "ended fatal",
         "ended mild",
     ];
-    assert_eq!(watched.story(), expected);
+    assert_eq!(watched.transcript(), expected);
     assert_eq!(watched.open_spans(), 0);
 }
 
@@ -96,5 +96,5 @@ fn hiding_everything_makes_no_event_at_all() {
     drop(watched.tracer().start("job"));
     watched.provider.force_flush().unwrap();
     watched.provider.shutdown().unwrap();
-    assert_eq!(watched.story(), Vec::<String>::new());
+    assert_eq!(watched.transcript(), Vec::<String>::new());
 }

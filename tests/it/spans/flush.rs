@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::until;
 
-use super::live_provider::{GatedStore, Watched, payloads, provider_of, read, story};
+use super::live_provider::{GatedStore, Watched, payloads, provider_of, read, transcript};
 
 /// A time limit so short that a hanging store is noticed soon.
 const SOON: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ fn what_ended_before_a_flush_is_visible_after_it() {
         let events = payloads(&read(&mut reader));
         let skip = usize::from(round == 0);
         assert_eq!(
-            story(&events)[skip..],
+            transcript(&events)[skip..],
             [format!("started job{round}"), format!("ended job{round}")]
         );
     }
@@ -73,7 +73,10 @@ fn a_hung_store_is_a_timeout_and_no_hang() {
         "the SDK reports that it is shut down already"
     );
     gate.open();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
 }
 
 #[test]
@@ -126,7 +129,10 @@ fn a_timeout_without_end_is_no_overflow() {
         .provider
         .shutdown_with_timeout(Duration::MAX)
         .unwrap();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
 }
 
 /// Flushes and shuts down like a program at its end. This must work on any thread and in any
@@ -141,7 +147,7 @@ fn flush_and_shut_down(watched: &Watched) {
     drop(open);
     let events = payloads(&read(&mut watched.live.target().subscribe(Subscribe::all()))[..5]);
     assert_eq!(
-        story(&events),
+        transcript(&events),
         [
             "process",
             "started job",
@@ -189,7 +195,7 @@ fn flush_and_shutdown_work_inside_a_span() {
         watched.provider.shutdown().unwrap();
     });
     assert_eq!(
-        watched.story(),
+        watched.transcript(),
         ["process", "started job", "lost job: shutdown"]
     );
 }
@@ -230,8 +236,11 @@ fn shutdown_flush_and_spans_may_race() {
             }
         });
         other.tracer("test").start("after").end();
-        let story = watched.story();
-        assert_eq!(story[story.len() - 2..], ["started after", "ended after"]);
+        let transcript = watched.transcript();
+        assert_eq!(
+            transcript[transcript.len() - 2..],
+            ["started after", "ended after"]
+        );
         assert_eq!(watched.open_spans(), 0, "no span is left open");
     }
 }

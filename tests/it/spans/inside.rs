@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SpanData, TracerPr
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::live_provider::{bare_provider, payloads, read, story};
+use super::live_provider::{bare_provider, payloads, read, transcript};
 use crate::support::{PATIENCE, until};
 use livespan::sse::Subscribe;
 
@@ -94,7 +94,7 @@ fn an_attribute_is_shown_while_the_span_is_open() {
     span.end();
     let events = inside.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         ["process", "started job", "updated", "ended job"]
     );
     assert_eq!(events[3]["attributes"], json!({"rows": 7}));
@@ -383,7 +383,7 @@ fn spans_of_the_sdks_own_provider_are_shown_once() {
     span.set_attribute(KeyValue::new("n", 1));
     span.end();
     assert_eq!(
-        story(&inside.events()),
+        transcript(&inside.events()),
         ["process", "started job", "ended job"]
     );
 }
@@ -437,7 +437,7 @@ fn a_suppressed_context_shows_nothing() {
     span.set_attribute(KeyValue::new("n", 1));
     assert!(!span.is_recording());
     span.end();
-    assert_eq!(story(&inside.events()), Vec::<String>::new());
+    assert_eq!(transcript(&inside.events()), Vec::<String>::new());
 }
 
 #[test]
@@ -450,7 +450,7 @@ fn a_hidden_span_is_handed_on_and_its_changes_are_hidden() {
         .start(&tracer);
     span.set_attribute(KeyValue::new("n", 1));
     span.end();
-    assert_eq!(story(&inside.events()), Vec::<String>::new());
+    assert_eq!(transcript(&inside.events()), Vec::<String>::new());
     assert_eq!(inside.exported()[0].attributes[1], KeyValue::new("n", 1));
 }
 

@@ -10,7 +10,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{RandomIdGenerator, Sampler};
 use serde_json::json;
 
-use super::live_provider::{Watched, provider_of, story};
+use super::live_provider::{Watched, provider_of, transcript};
 use crate::support::PATIENCE;
 
 #[test]
@@ -22,7 +22,7 @@ fn children_follow_their_parents() {
     });
     let events = watched.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         [
             "process",
             "started outer",
@@ -42,13 +42,16 @@ fn children_follow_their_parents() {
 fn a_start_is_visible_while_the_span_runs() {
     let watched = Watched::new();
     let mut span = watched.tracer().start("job");
-    assert_eq!(watched.story(), ["process", "started job"]);
+    assert_eq!(watched.transcript(), ["process", "started job"]);
     assert_eq!(
         (watched.open_spans(), watched.live.status().retained_streams),
         (1, 1)
     );
     span.end();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
     assert_eq!(watched.open_spans(), 0);
 }
 
@@ -56,7 +59,10 @@ fn a_start_is_visible_while_the_span_runs() {
 fn a_span_that_is_dropped_ends() {
     let watched = Watched::new();
     drop(watched.tracer().start("job"));
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
 }
 
 #[test]
@@ -68,7 +74,7 @@ fn a_span_that_is_ended_twice_ends_once() {
     span.set_attribute(KeyValue::new("late", true));
     drop(span);
     let events = watched.events();
-    assert_eq!(story(&events), ["process", "started job", "ended job"]);
+    assert_eq!(transcript(&events), ["process", "started job", "ended job"]);
     assert_eq!(events[2]["attributes"], json!({}));
 }
 
@@ -77,7 +83,10 @@ fn a_span_may_end_on_another_thread() {
     let watched = Watched::new();
     let mut span = watched.tracer().start("job");
     thread::spawn(move || span.end()).join().unwrap();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
 }
 
 #[test]
@@ -94,7 +103,7 @@ fn unsampled_spans_are_shown_and_marked() {
     });
     let events = watched.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         [
             "process",
             "started outer",
@@ -128,7 +137,7 @@ fn without_the_sampler_only_what_is_sampled_is_shown() {
     let provider = provider_of(&live).with_sampler(Sampler::AlwaysOff).build();
     let watched = Watched { live, provider };
     drop(watched.tracer().start("job"));
-    assert_eq!(watched.story(), Vec::<String>::new());
+    assert_eq!(watched.transcript(), Vec::<String>::new());
 }
 
 #[test]
@@ -148,7 +157,7 @@ fn what_is_open_at_the_shutdown_is_lost() {
         "ended ended",
         "lost open: shutdown",
     ];
-    assert_eq!(watched.story(), expected);
+    assert_eq!(watched.transcript(), expected);
     assert_eq!(watched.open_spans(), 0);
 }
 
@@ -162,7 +171,10 @@ fn dropping_everything_of_a_provider_is_its_shutdown() {
     // The span itself held the provider, so the span ended before the provider was dropped.
     let provider = provider_of(&live).build();
     let watched = Watched { live, provider };
-    assert_eq!(watched.story(), ["process", "started open", "ended open"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started open", "ended open"]
+    );
 }
 
 #[test]
@@ -188,12 +200,12 @@ fn each_provider_is_a_process_and_loses_only_its_own_spans() {
         "started of other",
         "lost of one: shutdown",
     ];
-    assert_eq!(story(&events), expected);
+    assert_eq!(transcript(&events), expected);
     assert_eq!(events[1]["process"], events[0]["process"]);
     assert_eq!(events[3]["process"], events[2]["process"]);
     assert_ne!(events[0]["process"], events[2]["process"]);
     of_other.end();
-    assert_eq!(watched.story()[5..], ["ended of other"]);
+    assert_eq!(watched.transcript()[5..], ["ended of other"]);
     assert_eq!(watched.open_spans(), 0);
 }
 

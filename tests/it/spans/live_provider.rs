@@ -67,8 +67,8 @@ impl Watched {
     }
 
     /// Returns the same as short lines.
-    pub(crate) fn story(&self) -> Vec<String> {
-        story(&self.events())
+    pub(crate) fn transcript(&self) -> Vec<String> {
+        transcript(&self.events())
     }
 
     pub(crate) fn open_spans(&self) -> usize {
@@ -156,7 +156,7 @@ pub(crate) fn payloads(messages: &[Message]) -> Vec<Json> {
 }
 
 /// Returns a line for each event: its type, and the span's name.
-pub(crate) fn story(events: &[Json]) -> Vec<String> {
+pub(crate) fn transcript(events: &[Json]) -> Vec<String> {
     let line = |event: &Json| {
         let name = event["name"].as_str().unwrap_or_default();
         match (

@@ -112,7 +112,7 @@ fn a_log_record_is_in_its_span_while_the_span_runs() {
     );
     assert_eq!(events.len(), 3, "one process, for spans and log records");
     drop(context);
-    assert_eq!(watched.story().last().unwrap(), "ended pay");
+    assert_eq!(watched.transcript().last().unwrap(), "ended pay");
 }
 
 #[test]

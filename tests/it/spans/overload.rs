@@ -7,7 +7,7 @@ use livespan::{LiveSpans, Retention, SpanEvent, sse::Dropped};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
 
-use super::live_provider::{Gate, GatedStore, Watched, story};
+use super::live_provider::{Gate, GatedStore, Watched, transcript};
 use crate::support::{PATIENCE, until};
 
 /// Eight shards of sixteen records each. Of these, starts may fill eleven, and ends fifteen.
@@ -25,7 +25,10 @@ fn hanging() -> (Watched, Arc<Gate>) {
             .buffer_events(EVENTS),
     );
     drop(watched.tracer().start("first"));
-    assert_eq!(watched.story(), ["process", "started first", "ended first"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started first", "ended first"]
+    );
     gate.shut();
     let (trace, span) = (
         "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap(),
@@ -143,7 +146,7 @@ fn no_span_whose_end_was_dropped_runs_for_ever() {
         started.is_subset(&distinct),
         "every span that was shown has ended"
     );
-    let lost: Vec<String> = story(&events)
+    let lost: Vec<String> = transcript(&events)
         .into_iter()
         .filter(|line| line.starts_with("lost"))
         .collect();

@@ -16,7 +16,7 @@ use opentelemetry::{
 };
 use serde_json::{Value as Json, json};
 
-use super::live_provider::{Watched, story};
+use super::live_provider::{Watched, transcript};
 use crate::support::until;
 
 fn context(watched: &Watched) -> Context {
@@ -57,7 +57,7 @@ fn a_span_says_how_often_it_was_polled_and_how_long_it_worked_and_waited() {
     drop(work);
     assert_eq!(until_polls(&watched, 4)["polling"], json!(null));
     let events = watched.events();
-    assert_eq!(story(&events).last().unwrap(), "ended work");
+    assert_eq!(transcript(&events).last().unwrap(), "ended work");
 }
 
 #[test]

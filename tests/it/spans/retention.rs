@@ -7,7 +7,7 @@ use livespan::{
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::json;
 
-use super::live_provider::{Watched, payloads, read, story, stream_of};
+use super::live_provider::{Watched, payloads, read, stream_of, transcript};
 use crate::support::PATIENCE;
 
 const OTHERS: usize = 10_000;
@@ -43,19 +43,22 @@ fn a_running_job_is_first_for_who_follows_everything() {
         expected,
         "the start of the job has its own id, and is one of the 50 events"
     );
-    assert_eq!(story(&payloads(&messages))[..2], ["process", "started job"]);
+    assert_eq!(
+        transcript(&payloads(&messages))[..2],
+        ["process", "started job"]
+    );
     assert_eq!(
         (watched.live.status().retained_events, watched.open_spans()),
         (50, 1)
     );
     job.end();
-    let story = watched.story();
+    let transcript = watched.transcript();
     assert_eq!(
-        (story[0].as_str(), story.len()),
+        (transcript[0].as_str(), transcript.len()),
         ("process", 51),
         "the process outlives its last event"
     );
-    assert_eq!(story[50], "ended job", "an ended span may be removed");
+    assert_eq!(transcript[50], "ended job", "an ended span may be removed");
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn a_running_job_is_all_there_for_who_follows_it() {
         .subscribe(Subscribe::to(stream_of(&started)));
     let messages = read(&mut reader);
     assert_eq!(sequences(&messages), [1, 2]);
-    assert_eq!(story(&payloads(&messages)), ["process", "started job"]);
+    assert_eq!(transcript(&payloads(&messages)), ["process", "started job"]);
     job.end();
     watched.live.target().flush(PATIENCE).unwrap();
     let ended = payloads(&read(&mut reader)).remove(0);
@@ -83,8 +86,11 @@ fn a_job_that_outlived_its_trace_in_memory_is_lost_at_the_shutdown() {
     let (watched, job) = long_job();
     watched.provider.shutdown().unwrap();
     drop(job);
-    let story = watched.story();
-    assert_eq!(story.last().map(String::as_str), Some("lost job: shutdown"));
+    let transcript = watched.transcript();
+    assert_eq!(
+        transcript.last().map(String::as_str),
+        Some("lost job: shutdown")
+    );
     assert_eq!(watched.open_spans(), 0);
 }
 

@@ -40,9 +40,12 @@ fn a_store_that_makes_telemetry_on_our_thread_is_not_shown() {
         Ok(())
     });
     watched.tracer().start("job").end();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
     watched.tracer().start("next").end();
-    assert_eq!(watched.story()[3..], ["started next", "ended next"]);
+    assert_eq!(watched.transcript()[3..], ["started next", "ended next"]);
     assert_eq!(
         *names.lock().unwrap(),
         BTreeSet::from(["livespan".to_owned()])

@@ -23,7 +23,7 @@ use tracing::{
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::live_provider::{payloads, read, story};
+use super::live_provider::{payloads, read, transcript};
 use crate::support::{PATIENCE, until};
 
 const CHILD: &str = "LIVESPAN_TEST_TASKS";
@@ -148,7 +148,7 @@ fn counts_polls_until_the_end() {
     );
     assert!(nanos("longestPollNanos") <= nanos("busyNanos"), "{task}");
     assert!(nanos("busyNanos") > 0 && nanos("idleNanos") > 0, "{task}");
-    assert_eq!(story(&shown.events()).last().unwrap(), "ended work");
+    assert_eq!(transcript(&shown.events()).last().unwrap(), "ended work");
 }
 
 fn shows_a_blocked_worker_while_it_is() {

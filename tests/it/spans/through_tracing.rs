@@ -11,7 +11,7 @@ use tracing::{
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::live_provider::{Watched, remote_parent, story};
+use super::live_provider::{Watched, remote_parent, transcript};
 use crate::support::block_on;
 
 /// Returns the dispatcher that a program would install globally.
@@ -37,7 +37,7 @@ fn nested_spans_are_nested() {
     });
     let events = watched.events();
     assert_eq!(
-        story(&events),
+        transcript(&events),
         [
             "process",
             "started outer",
@@ -123,10 +123,13 @@ fn a_task_on_other_threads_is_watched_while_it_runs() {
     let span = with_default(&dispatch, || info_span!("job"));
     let task = runtime.spawn(job.instrument(span).with_subscriber(dispatch));
     has_begun.recv().unwrap();
-    assert_eq!(watched.story(), ["process", "started job"]);
+    assert_eq!(watched.transcript(), ["process", "started job"]);
     go.send(()).unwrap();
     runtime.block_on(task).unwrap();
-    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    assert_eq!(
+        watched.transcript(),
+        ["process", "started job", "ended job"]
+    );
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn many_threads_under_one_subscriber_lose_nothing() {
             });
         }
     });
-    let story = watched.story();
+    let transcript = watched.transcript();
     for (line, count) in [
         ("process", 1),
         ("started outer", 800),
@@ -200,7 +203,7 @@ fn many_threads_under_one_subscriber_lose_nothing() {
         ("ended outer", 800),
     ] {
         assert_eq!(
-            story.iter().filter(|one| *one == line).count(),
+            transcript.iter().filter(|one| *one == line).count(),
             count,
             "{line}"
         );
@@ -227,7 +230,7 @@ fn internals_of_http_libraries_are_hidden_by_default() {
     }
     let (watched, ()) = watched_with(make_spans);
     assert_eq!(
-        watched.story(),
+        watched.transcript(),
         [
             "process",
             "started shown",
@@ -239,7 +242,7 @@ fn internals_of_http_libraries_are_hidden_by_default() {
     let watched = Watched::with(LiveSpans::builder().filter(|_| true));
     with_default(&dispatch(&watched), make_spans);
     assert_eq!(
-        watched.story().len(),
+        watched.transcript().len(),
         1 + 2 * 4,
         "the app's own filter replaces the default one"
     );

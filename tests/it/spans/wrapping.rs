@@ -238,7 +238,7 @@ fn a_store_that_hangs_takes_no_time_from_what_is_wrapped() {
     gate.open();
     let watched = Watched { live, provider };
     assert_eq!(
-        watched.story(),
+        watched.transcript(),
         ["process", "started open", "lost open: shutdown"]
     );
 }

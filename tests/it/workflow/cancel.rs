@@ -239,7 +239,7 @@ fn an_instance_of_another_process_is_cancelled_here() {
     // The other process may still run the instance.
     suspend(&orders(&one.live));
     one.live.target().flush(crate::support::PATIENCE).unwrap();
-    let story = [&SUSPENDED[..], &CANCELLED].concat();
+    let transcript = [&SUSPENDED[..], &CANCELLED].concat();
     for watched in [&one, &two] {
         let mut all = watched.live.target().subscribe(Subscribe::all());
         let mut messages = Vec::new();
@@ -247,11 +247,11 @@ fn an_instance_of_another_process_is_cancelled_here() {
             loop {
                 messages.push(all.next().await.unwrap());
                 let read = lines(&payloads(&messages));
-                if read.len() >= story.len() {
+                if read.len() >= transcript.len() {
                     break read;
                 }
             }
         });
-        assert_eq!(read, story);
+        assert_eq!(read, transcript);
     }
 }

@@ -501,8 +501,8 @@ fn a_log_without_a_provider_shows_workflows_as_a_process_of_their_own() {
     block_on(wf.run("Order", ready(())));
     live.target().flush(crate::support::PATIENCE).unwrap();
     let mut all = live.target().subscribe(livespan::sse::Subscribe::all());
-    let story = crate::spans::live_provider::story(&crate::spans::live_provider::payloads(
-        &crate::spans::live_provider::read(&mut all),
-    ));
-    assert_eq!(story, ["process", "started Order", "ended Order"]);
+    let transcript = crate::spans::live_provider::transcript(
+        &crate::spans::live_provider::payloads(&crate::spans::live_provider::read(&mut all)),
+    );
+    assert_eq!(transcript, ["process", "started Order", "ended Order"]);
 }

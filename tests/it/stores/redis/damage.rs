@@ -53,18 +53,18 @@ fn open(server: &Server) -> SseTarget<Text> {
 }
 
 /// Returns the events that a new reader gets up to this one, as `sequence name payload`.
-fn story(target: &SseTarget<Text>, subscribe: Subscribe, last: u64) -> Vec<String> {
+fn transcript(target: &SseTarget<Text>, subscribe: Subscribe, last: u64) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {
-        let mut story = Vec::new();
+        let mut transcript = Vec::new();
         loop {
             let Message::Event(event) = subscription.next().await.unwrap() else {
                 continue;
             };
             let payload = String::from_utf8_lossy(&event.payload).into_owned();
-            story.push(format!("{} {} {payload}", event.id.sequence(), event.name));
+            transcript.push(format!("{} {} {payload}", event.id.sequence(), event.name));
             if event.id.sequence().get() == last {
-                return story;
+                return transcript;
             }
         }
     })
@@ -109,7 +109,7 @@ fn malformed_entries_are_gaps_and_reading_goes_on() {
         let mut all = vec!["1 note 1".to_owned(), "2 note 2".to_owned()];
         all.extend(gaps);
         all.extend(["9 note 9".to_owned(), "10 note 10".to_owned()]);
-        assert_eq!(story(&target, Subscribe::all(), 10), all);
+        assert_eq!(transcript(&target, Subscribe::all(), 10), all);
         let of_a = [
             "1 note 1",
             "2 note 2",
@@ -120,7 +120,7 @@ fn malformed_entries_are_gaps_and_reading_goes_on() {
             "9 note 9",
             "10 note 10",
         ];
-        assert_eq!(story(&target, Subscribe::to(key("a")), 10), of_a);
+        assert_eq!(transcript(&target, Subscribe::to(key("a")), 10), of_a);
         let health = target.health();
         assert_eq!((health.failure, health.damaged_events), (None, 6));
         target.try_dispatch(&Text("more")).unwrap();
@@ -143,11 +143,11 @@ fn an_entry_in_the_list_of_global_events_alone_is_a_gap_of_one() {
     handle.append(&[note("a", "3")]);
     let target = open(&server);
     assert_eq!(
-        story(&target, Subscribe::all(), 3),
+        transcript(&target, Subscribe::all(), 3),
         ["1 note 1", "2 note 2", "3 note 3"]
     );
     let of_a = ["1 note 1", "2 note 2", "3 note 3", &format!("5 {GAP}")];
-    assert_eq!(story(&target, Subscribe::to(key("a")), 5), of_a);
+    assert_eq!(transcript(&target, Subscribe::to(key("a")), 5), of_a);
     assert_eq!(target.health().failure, None);
 }
 

@@ -28,18 +28,18 @@ fn tampered(statements: &str) -> Folder {
 }
 
 /// Returns the events that a new reader gets, as `sequence name payload`.
-fn story(target: &SseTarget<Text>, subscribe: Subscribe) -> Vec<String> {
+fn transcript(target: &SseTarget<Text>, subscribe: Subscribe) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {
-        let mut story = Vec::new();
+        let mut transcript = Vec::new();
         loop {
             match subscription.next().await.unwrap() {
                 Message::Event(event) => {
                     let payload = String::from_utf8(event.payload.to_vec()).unwrap();
-                    story.push(format!("{} {} {payload}", event.id.sequence(), event.name));
+                    transcript.push(format!("{} {} {payload}", event.id.sequence(), event.name));
                 }
-                Message::End(_) => return story,
-                other => story.push(format!("{other:?}")),
+                Message::End(_) => return transcript,
+                other => transcript.push(format!("{other:?}")),
             }
         }
     })
@@ -66,7 +66,7 @@ fn check(statements: &str, damaged: &[u64]) {
         target.shutdown(PATIENCE).unwrap();
         let all: Vec<u64> = (1..=9).collect();
         assert_eq!(
-            story(&target, Subscribe::all()),
+            transcript(&target, Subscribe::all()),
             expected(damaged, &all),
             "{statements} {tail}"
         );
@@ -78,7 +78,7 @@ fn check(statements: &str, damaged: &[u64]) {
             let sequences: Vec<u64> = sequences.into_iter().filter(|one| *one > 0).collect();
             let key = StreamKey::new(stream).unwrap();
             assert_eq!(
-                story(&target, Subscribe::to(key)),
+                transcript(&target, Subscribe::to(key)),
                 expected(damaged, &sequences),
                 "{statements} {tail} {stream}"
             );
@@ -138,7 +138,10 @@ fn an_event_of_a_stream_that_has_no_row_is_a_gap_and_retention_goes_on() {
         .unwrap();
     target.shutdown(PATIENCE).unwrap();
     let all: Vec<u64> = (1..=9).collect();
-    assert_eq!(story(&target, Subscribe::all()), expected(&[2, 5, 8], &all));
+    assert_eq!(
+        transcript(&target, Subscribe::all()),
+        expected(&[2, 5, 8], &all)
+    );
     drop(target);
     let mut log = folder.keeping(2);
     log.put(&["b . 10", "b . 11"]);

@@ -11,7 +11,7 @@ use livespan::{
     store::SharedLog,
 };
 
-use super::log::{ANY, Folder, Log, batch, key, story};
+use super::log::{ANY, Folder, Log, batch, key, transcript};
 use crate::support::{PATIENCE, block_on, causes, until};
 
 fn following(folder: &Folder) -> Log {
@@ -24,7 +24,7 @@ fn follow(log: &Log) -> &dyn SharedLog {
 
 fn wait_after(log: &Log, after: u64) -> Vec<String> {
     let waited = follow(log).wait_after(Sequence::new(after), ANY, PATIENCE);
-    story(&waited.unwrap())
+    transcript(&waited.unwrap())
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Log {
 
     pub(crate) fn after(&self, after: u64) -> Vec<String> {
         let read = self.store.read_after(Sequence::new(after), ANY);
-        story(&block_on(read).unwrap())
+        transcript(&block_on(read).unwrap())
     }
 
     pub(crate) fn of(&self, streams: &[&str], after: u64) -> Vec<String> {
@@ -113,18 +113,18 @@ impl Log {
         let read = self
             .store
             .read_streams_after(&keys, Sequence::new(after), ANY);
-        story(&block_on(read).unwrap())
+        transcript(&block_on(read).unwrap())
     }
 
     pub(crate) fn standing(&self) -> Vec<String> {
-        story(&block_on(self.store.read_open_global_events()).unwrap())
+        transcript(&block_on(self.store.read_open_global_events()).unwrap())
     }
 
     pub(crate) fn abandoned(&self) -> Vec<String> {
         let tended = self.store.recover_open_events().unwrap();
         assert_eq!(tended.reopened, []);
         let events: Vec<StoredEvent> = tended.abandoned.into_iter().map(|one| one.event).collect();
-        story(&events)
+        transcript(&events)
     }
 
     /// Returns every stream with the sequences of its first and last kept event, newest first.
@@ -171,7 +171,7 @@ pub(crate) fn batch(events: &[&str]) -> Batch {
 }
 
 /// Returns events as text, each with its sequence first.
-pub(crate) fn story(events: &[StoredEvent]) -> Vec<String> {
+pub(crate) fn transcript(events: &[StoredEvent]) -> Vec<String> {
     let line = |event: &StoredEvent| {
         let stream = event.key.map_or("*".to_owned(), |key| {
             String::from_utf8(key.as_bytes().to_vec()).unwrap()

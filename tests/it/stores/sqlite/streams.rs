@@ -6,7 +6,7 @@ use livespan::{
     store::{PageLimit, StoredEvent},
 };
 
-use super::log::{Folder, Log, batch, key, story};
+use super::log::{Folder, Log, batch, key, transcript};
 use crate::support::block_on;
 
 /// Sixty events of growing size, on three streams and on every stream.
@@ -55,7 +55,7 @@ fn pages_of_every_size_add_up_to_the_same() {
                 let size: usize = page.iter().map(|event| event.payload.len()).sum();
                 assert!(page.len() <= events && (size <= bytes || page.len() == 1));
             }
-            assert_eq!(story(&pages.concat()), whole, "{streams:?} {limit:?}");
+            assert_eq!(transcript(&pages.concat()), whole, "{streams:?} {limit:?}");
         }
     }
 }

@@ -50,11 +50,11 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// Returns the first `count` events that a new reader of everything gets, one line each: type, span
 /// name, and the reason if the span is lost.
-async fn story(app: &App, count: usize) -> Vec<String> {
+async fn transcript(app: &App, count: usize) -> Vec<String> {
     let mut stream = app.stream("/sse").await;
     stream.event("hello").await;
-    let mut story = Vec::new();
-    while story.len() < count {
+    let mut transcript = Vec::new();
+    while transcript.len() < count {
         let frame = stream.next().await.unwrap();
         if frame.id.is_empty() {
             continue;
@@ -64,7 +64,7 @@ async fn story(app: &App, count: usize) -> Vec<String> {
         let lost = payload["lost"]["reason"].as_str().unwrap_or_default();
         let line = [frame.event.as_str(), name, lost];
         let words: Vec<&str> = line.into_iter().filter(|word| !word.is_empty()).collect();
-        story.push(words.join(" "));
+        transcript.push(words.join(" "));
     }
-    story
+    transcript
 }

@@ -10,7 +10,7 @@ use std::{
 use livespan::{LiveSpans, RedisEventStore, Retention, SpanEvent, span::SpanStatus};
 use serde_json::{Value as Json, json};
 
-use super::{list, pairs, running, running_reports, story, updates};
+use super::{list, pairs, running, running_reports, transcript, updates};
 use crate::{
     http::{
         app::{self, App, Stream, checkout, done, put, sequence, span, trace},
@@ -287,10 +287,13 @@ async fn spans_of_a_process_that_died_are_ended_once_by_one_that_lives() {
     process.kill().unwrap();
     process.wait().unwrap();
     let (two, three) = (open(&server).await, open(&server).await);
-    assert_eq!(story(&two, 2).await, ["started job", "ended job crashed"]);
+    assert_eq!(
+        transcript(&two, 2).await,
+        ["started job", "ended job crashed"]
+    );
     put(&three.live, done(2, "import", 7));
     assert_eq!(
-        story(&three, 4).await,
+        transcript(&three, 4).await,
         [
             "started job",
             "ended job crashed",

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, time::Instant};
 use livespan::{LiveSpans, Retention, SpanEvent, SqliteEventStore, span::SpanStatus};
 use serde_json::json;
 
-use super::{list, pairs, running, running_reports, story, updates};
+use super::{list, pairs, running, running_reports, transcript, updates};
 use crate::{
     http::{
         app::{App, Frame, at, checkout, done, put, span, trace},
@@ -196,7 +196,7 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
     let frames = app
         .stream("/traces/00000000000000000000000000000001/sse?until=end")
         .await
-        .story("complete")
+        .transcript("complete")
         .await;
     assert_eq!(
         frames.iter().map(|frame| &frame.event).collect::<Vec<_>>(),
@@ -286,7 +286,7 @@ async fn a_trace_that_memory_has_evicted_is_read_from_the_file() {
     let frames = app
         .stream("/traces/00000000000000000000000000000001/sse?until=end&lastEventId=2")
         .await
-        .story("complete")
+        .transcript("complete")
         .await;
     assert_eq!(
         frames.iter().map(Frame::sequence).collect::<Vec<_>>(),
@@ -369,7 +369,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
 
     let app = open(&folder).await;
     assert_eq!(
-        story(&app, 4).await,
+        transcript(&app, 4).await,
         [
             "started job",
             "started import",
@@ -389,7 +389,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
 
     let app = open(&folder).await;
     assert_eq!(
-        story(&app, 4).await.len(),
+        transcript(&app, 4).await.len(),
         4,
         "no span is ended as lost twice"
     );

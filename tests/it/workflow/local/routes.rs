@@ -67,7 +67,7 @@ async fn run(engine: &Engine) -> String {
 async fn engine_flush(engine: &Engine, id: &str) {
     let router = engine.router();
     let request = Request::get(format!("/{id}/sse?until=end"));
-    stream(&router, request).await.story("complete").await;
+    stream(&router, request).await.transcript("complete").await;
 }
 
 /// Returns the events of a resumed stream up to the `ended` of the root, as short lines.
@@ -273,7 +273,7 @@ fn every_event_of_the_trace_names_the_instance_and_the_log_keeps_hexadecimal_ids
         let request = Request::get("/order%201%2F%C3%A4/sse?until=end");
         let frames = stream(&engine.router(), request)
             .await
-            .story("complete")
+            .transcript("complete")
             .await;
         let ours = |frame: &&Frame| frame.json()["traceId"].is_string();
         let ids = |frame: &Frame| {
@@ -305,7 +305,7 @@ fn every_event_of_the_trace_names_the_instance_and_the_log_keeps_hexadecimal_ids
         let request = Request::get(format!("/traces/{trace}/sse?until=end"));
         let stored = stream(&live.router(), request)
             .await
-            .story("complete")
+            .transcript("complete")
             .await;
         let stored: Vec<_> = stored
             .iter()
