@@ -34,7 +34,7 @@ use crate::{
 /// began while the test ran.
 const TRACES_MAX: usize = 32;
 /// Upper bound on the newest traces of the log that are searched for these.
-const LOOKED_AT_MAX: usize = 10_000;
+const CANDIDATES_MAX: usize = 10_000;
 /// How long the report waits until the log has the test's spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -48,7 +48,7 @@ static MAY_HAVE_FILES: AtomicBool = AtomicBool::new(false);
 
 /// Notes whether earlier runs may have left files. If there is no folder, a test that passes need not look for its
 /// file.
-pub(super) fn look_for_files() {
+pub(super) fn detect_files() {
     MAY_HAVE_FILES.store(test_name::folder().is_dir(), Ordering::Relaxed);
 }
 
@@ -167,7 +167,7 @@ fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
     let page = live
         .shared
         .index
-        .page(&TraceFilter::default(), u64::MAX, LOOKED_AT_MAX, |at| {
+        .page(&TraceFilter::default(), u64::MAX, CANDIDATES_MAX, |at| {
             live.log().id(at)
         });
     let of_tests = active_test::traces_of_tests();
@@ -203,7 +203,7 @@ fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> St
     if !open.is_empty() && !open.ends_with('\n') {
         out.push('\n');
     }
-    let said = match written {
+    let result = match written {
         Ok(()) => writeln!(out, "replay: {}", address(&file)),
         Err(error) => writeln!(
             out,
@@ -211,7 +211,7 @@ fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> St
             file.display()
         ),
     };
-    said.unwrap_or_default();
+    result.unwrap_or_default();
     out
 }
 

@@ -147,7 +147,7 @@ impl TestTrace {
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        failure_report::look_for_files();
+        failure_report::detect_files();
         #[cfg(unix)]
         let watch = signals::start();
         #[cfg(not(unix))]

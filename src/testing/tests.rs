@@ -549,10 +549,10 @@ fn a_test_that_aborts_leaves_what_it_had() {
     let output = start("aborting", &folder).wait_with_output().unwrap();
     assert!(!output.status.success());
     let printed = String::from_utf8(output.stderr).unwrap();
-    let said = printed.lines().find(|line| line.starts_with("livespan: "));
+    let line = printed.lines().find(|line| line.starts_with("livespan: "));
     assert_eq!(
-        said.and_then(|line| line.split_once(", after"))
-            .map(|(said, _)| said),
+        line.and_then(|line| line.split_once(", after"))
+            .map(|(line, _)| line),
         Some("livespan: livespan::testing::tests::aborting was running when the process aborted")
     );
     let name = "test livespan::testing::tests::aborting";
@@ -571,7 +571,7 @@ fn last_words(test: &str) -> (ExitStatus, Vec<String>, Vec<(String, &'static str
 }
 
 /// Returns the expected report on a test with the span `decode`.
-fn said_of(test: &str, how: &str) -> (Vec<String>, Vec<(String, &'static str)>) {
+fn expected_of(test: &str, how: &str) -> (Vec<String>, Vec<(String, &'static str)>) {
     let name = format!("test livespan::testing::tests::{test}");
     let program = program();
     let lines = [
@@ -606,7 +606,7 @@ fn a_test_that_ends_its_process_says_what_was_open() {
     ] {
         let (status, printed, spans) = last_words(test);
         assert_eq!((status.signal(), status.code()), (signal, code), "{test}");
-        assert_eq!((printed, spans), said_of(test, how), "{test}");
+        assert_eq!((printed, spans), expected_of(test, how), "{test}");
     }
 }
 
@@ -635,7 +635,7 @@ fn a_test_that_runs_for_long_and_passes_leaves_nothing() {
 }
 
 #[test]
-fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_is_told_to_end() {
+fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_gets_a_signal() {
     let folder = ReplayFolder::new("hanging");
     let mut child = start("hanging", &folder);
     let mut printed = BufReader::new(child.stderr.take().unwrap());

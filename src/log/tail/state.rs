@@ -297,11 +297,11 @@ impl TailState {
                 || now.saturating_duration_since(block.created()) > retention.age_max()
         });
         let is_too_old = |created| now.saturating_duration_since(created) > retention.age_max();
-        self.let_carried_go(is_too_old);
+        self.trim_carried(is_too_old);
     }
 
     /// Evicts carried streams until their bound holds and no ended stream is too old.
-    fn let_carried_go(&mut self, is_too_old: impl Fn(Instant) -> bool) {
+    fn trim_carried(&mut self, is_too_old: impl Fn(Instant) -> bool) {
         loop {
             let Self {
                 carried, streams, ..
@@ -376,7 +376,7 @@ impl TailState {
             return false;
         }
         self.carried.push(state, block, index);
-        self.let_carried_go(|_| false);
+        self.trim_carried(|_| false);
         true
     }
 

@@ -8,7 +8,7 @@ use crate::report::{
     problems::lost_events::LostEvents,
     running::{
         span_now::{SpanNow, UsualDuration},
-        text::Said,
+        text::SpanStateText,
     },
     text::{Count, OpenFor, Plural, SpanText, Took, short_id},
 };
@@ -196,7 +196,7 @@ impl Problem {
             let _fits = write!(line, " · {how} with it: {above} above");
         }
         if let Some(now) = &self.now {
-            let _fits = write!(line, "{}", Said(now));
+            let _fits = write!(line, "{}", SpanStateText(now));
             if self.kind == ProblemKind::Quiet {
                 line.push_str(" · nothing was heard of it since");
             }

@@ -197,15 +197,15 @@ impl fmt::Display for SpanLine<'_> {
         if span.durable {
             f.write_str(" · durable")?;
         }
-        Said(span).fmt(f)
+        SpanStateText(span).fmt(f)
     }
 }
 
 /// The reported state of a span, each part after a dot.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Said<'a>(pub(crate) &'a SpanNow);
+pub(crate) struct SpanStateText<'a>(pub(crate) &'a SpanNow);
 
-impl fmt::Display for Said<'_> {
+impl fmt::Display for SpanStateText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(span) = *self;
         write_state(f, span)?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     report::{
         outline::{Outline, OutlineSpan},
-        running::{span_now::SpanNow, text::Said},
+        running::{span_now::SpanNow, text::SpanStateText},
         text::{OpenFor, Plural, SpanText, Took, short_id},
         trace::{
             critical_path::critical_path,
@@ -236,7 +236,7 @@ impl TraceTree {
             let _fits = write!(line, " {}", SpanText(message));
         }
         if let Some(now) = trace.now_of(index) {
-            let _fits = write!(line, "{}", Said(&now));
+            let _fits = write!(line, "{}", SpanStateText(&now));
         }
         if span.logs > 0 {
             let _fits = write!(line, " · {}", Plural(span.logs.into(), "log record"));

@@ -71,7 +71,7 @@ impl OwnOpenEvents {
     }
 
     /// Returns the opening events of these pins, each only once, in the order in which they were written.
-    pub(crate) fn hand_out(&mut self, names: &[Vec<u8>]) -> Vec<StoredEvent> {
+    pub(crate) fn take_new(&mut self, names: &[Vec<u8>]) -> Vec<StoredEvent> {
         let mut events = Vec::new();
         for name in names {
             if let Some(event) = self.open.get(name)

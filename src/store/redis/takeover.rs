@@ -54,10 +54,10 @@ impl Takeovers {
         let (open, closed): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|pin| writer.own.is_open(pin));
         self.known_taken = closed;
-        let mut reopened = writer.own.hand_out(&open);
+        let mut reopened = writer.own.take_new(&open);
         if writer.known.take_reclaim_request() {
             match reclaim(writer) {
-                Ok(lost) => reopened.extend(writer.own.hand_out(&lost)),
+                Ok(lost) => reopened.extend(writer.own.take_new(&lost)),
                 // Returns the events known so far. The rest is requested again.
                 Err(_error) => writer.known.request_reclaim(),
             }

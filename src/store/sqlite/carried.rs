@@ -199,7 +199,7 @@ impl CarriedStreams {
     /// Returns the stream whose carried events must be deleted now. That is an ended stream that is too old by `now`.
     /// If there is no room for an event of `needs_room` bytes, it is the ended stream that expires first, or else the
     /// largest stream. An eighth of the share is freed at once, so that not every step must make room.
-    pub(crate) fn next_to_go(
+    pub(crate) fn next_to_evict(
         &mut self,
         share: CarriedShare,
         now: u64,

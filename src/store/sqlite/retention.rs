@@ -225,7 +225,7 @@ fn evict_carried(
     left: &mut u64,
 ) -> rusqlite::Result<TrimProgress> {
     let share = limits.carried();
-    while let Some(stream) = state.carried.next_to_go(share, now, needs_room) {
+    while let Some(stream) = state.carried.next_to_evict(share, now, needs_room) {
         if *left == 0 {
             return Ok(TrimProgress::More);
         }

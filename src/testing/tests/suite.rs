@@ -233,9 +233,9 @@ fn in_one_process_each_failure_has_its_own_report_and_file() {
     for section in sections {
         let (name, rest) = section.split_once(" stdout ----\n").unwrap();
         let test = name.strip_prefix(&format!("{SUITE}::")).unwrap().to_owned();
-        let said = rest.split("\n\nfailures:\n").next().unwrap();
-        assert_eq!(named_in(said), BTreeSet::from([test.clone()]), "{said}");
-        assert_eq!(said.matches("\nlivespan: ").count(), 1, "{said}");
+        let output = rest.split("\n\nfailures:\n").next().unwrap();
+        assert_eq!(named_in(output), BTreeSet::from([test.clone()]), "{output}");
+        assert_eq!(output.matches("\nlivespan: ").count(), 1, "{output}");
         reported.insert(test);
     }
     let failing = failing(MODULES);
@@ -251,9 +251,9 @@ fn in_a_process_for_each_test_only_failures_say_anything() {
         for test in FAILING.into_iter().chain(PASSING) {
             let name = format!("{SUITE}::{module}::{test}");
             let output = run(&folder, &["--exact", &name, "--nocapture"]);
-            let said = String::from_utf8(output.stderr).unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
             let reports = usize::from(FAILING.contains(&test));
-            assert_eq!(said.matches("\nlivespan: ").count(), reports, "{said}");
+            assert_eq!(stderr.matches("\nlivespan: ").count(), reports, "{stderr}");
             assert_eq!(output.status.success(), reports == 0, "{name}");
         }
     }

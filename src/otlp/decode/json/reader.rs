@@ -13,7 +13,7 @@ pub(super) struct Path<'t> {
     pub(super) usage: &'t RequestUsage,
     steps: RefCell<Vec<PathStep>>,
     /// The reader's own message, for an error that is not a JSON syntax error.
-    complaint: RefCell<Option<String>>,
+    message: RefCell<Option<String>>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ impl<'t> Path<'t> {
         Self {
             usage,
             steps: RefCell::default(),
-            complaint: RefCell::default(),
+            message: RefCell::default(),
         }
     }
 
@@ -80,8 +80,8 @@ impl<'t> Path<'t> {
     }
 
     /// Creates the error for a value of the wrong kind.
-    pub(super) fn complain<E: serde::de::Error>(&self, what: impl Into<String>) -> E {
-        self.complaint.replace(Some(what.into()));
+    pub(super) fn error<E: serde::de::Error>(&self, what: impl Into<String>) -> E {
+        self.message.replace(Some(what.into()));
         E::custom("the value has another type")
     }
 
@@ -105,8 +105,8 @@ impl<'t> Path<'t> {
         if place.is_empty() {
             "the body".clone_into(&mut place);
         }
-        match self.complaint.borrow().as_deref() {
-            Some(complaint) => format!("{place} {complaint}"),
+        match self.message.borrow().as_deref() {
+            Some(message) => format!("{place} {message}"),
             None => format!("{place} is not JSON: {error}"),
         }
     }
@@ -162,13 +162,13 @@ impl<'de, T: JsonObject> DeserializeSeed<'de> for Object<'_, '_, T> {
 
 /// Rejects any value except the expected kind, null and an empty text.
 macro_rules! refuse_others {
-    ($complaint:literal: $($visit:ident($type:ty)),*) => {
+    ($message:literal: $($visit:ident($type:ty)),*) => {
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str($complaint)
+            formatter.write_str($message)
         }
 
         $(fn $visit<E: serde::de::Error>(self, _v: $type) -> Result<Self::Value, E> {
-            Err(self.path.complain($complaint))
+            Err(self.path.error($message))
         })*
     };
 }
@@ -187,11 +187,11 @@ impl<'de, T: JsonObject> Visitor<'de> for Object<'_, '_, T> {
         if v.is_empty() {
             return Ok(T::default());
         }
-        Err(self.path.complain("is no object"))
+        Err(self.path.error("is no object"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<T, A::Error> {
-        Err(self.path.complain("is no object"))
+        Err(self.path.error("is no object"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
@@ -241,11 +241,11 @@ impl<'de, T: JsonObject> Visitor<'de> for List<'_, '_, T> {
         if v.is_empty() {
             return Ok(Vec::new());
         }
-        Err(self.path.complain("is no list"))
+        Err(self.path.error("is no list"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<Vec<T>, A::Error> {
-        Err(self.path.complain("is no list"))
+        Err(self.path.error("is no list"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {

@@ -101,11 +101,11 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<String, A::Error> {
-        Err(self.path.complain("is no text"))
+        Err(self.path.error("is no text"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<String, A::Error> {
-        Err(self.path.complain("is no text"))
+        Err(self.path.error("is no text"))
     }
 }
 
@@ -206,7 +206,7 @@ impl<'de, T, F: FnOnce(Scalar<'_>) -> Result<T, String>> DeserializeSeed<'de>
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         let read = AnyScalar(self.read).deserialize(deserializer)?;
-        read.map_err(|wrong| self.path.complain(format!("is no time: {wrong}")))
+        read.map_err(|wrong| self.path.error(format!("is no time: {wrong}")))
     }
 }
 
