@@ -46,7 +46,7 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
         let mut hub = Hub::new(
             listener,
             Source::Log(Box::pin(body())),
-            Arc::new(Bell::new()),
+            Arc::new(WakeFd::new()),
         );
         hub.take();
         ready.send(()).expect("the caller waits");
@@ -63,11 +63,11 @@ pub(crate) fn serve_fed() -> (SocketAddr, Feed) {
     let address = listener.local_addr().expect("it is bound");
     let queue = Arc::new(FeedQueue {
         pending: Mutex::default(),
-        bell: Arc::new(Bell::new()),
+        wake_fd: Arc::new(WakeFd::new()),
     });
     let source = Source::Feed(Arc::clone(&queue));
     let feed = Feed(Arc::clone(&queue));
-    spawn(move || Hub::new(listener, source, Arc::clone(&queue.bell)).run());
+    spawn(move || Hub::new(listener, source, Arc::clone(&queue.wake_fd)).run());
     (address, feed)
 }
 
@@ -77,21 +77,21 @@ fn spawn(run: impl FnOnce() + Send + 'static) {
 }
 
 /// Wakes the thread while it polls.
-struct Bell(OwnedFd);
+struct WakeFd(OwnedFd);
 
-impl Bell {
+impl WakeFd {
     fn new() -> Self {
         Self(eventfd(0, EventfdFlags::NONBLOCK).expect("the system has eventfd"))
     }
 
-    fn ring(&self) {
+    fn signal(&self) {
         rustix::io::write(&self.0, &1_u64.to_ne_bytes()).expect("the counter does not overflow");
     }
 }
 
-impl Wake for Bell {
+impl Wake for WakeFd {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.signal();
     }
 }
 
@@ -104,7 +104,7 @@ struct Pending {
 
 struct FeedQueue {
     pending: Mutex<Pending>,
-    bell: Arc<Bell>,
+    wake_fd: Arc<WakeFd>,
 }
 
 /// Feeds bytes to a hub.
@@ -119,7 +119,7 @@ impl Feed {
         write(&mut pending.bytes);
         drop(pending);
         if was_empty {
-            self.0.bell.ring();
+            self.0.wake_fd.signal();
         }
     }
 }
@@ -127,7 +127,7 @@ impl Feed {
 impl Drop for Feed {
     fn drop(&mut self) {
         self.0.lock().is_over = true;
-        self.0.bell.ring();
+        self.0.wake_fd.signal();
     }
 }
 
@@ -156,14 +156,14 @@ struct Hub {
     listener: TcpListener,
     source: Source,
     is_over: bool,
-    bell: Arc<Bell>,
+    wake_fd: Arc<WakeFd>,
     epoll: OwnedFd,
     log: Vec<Bytes>,
     clients: Vec<Client>,
 }
 
 impl Hub {
-    fn new(listener: TcpListener, source: Source, bell: Arc<Bell>) -> Self {
+    fn new(listener: TcpListener, source: Source, wake_fd: Arc<WakeFd>) -> Self {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("the system has epoll");
         listener.set_nonblocking(true).expect("it is a socket");
         rustix::net::listen(&listener, BACKLOG).expect("it is a listener");
@@ -171,13 +171,13 @@ impl Hub {
             let data = epoll::EventData::new_u64(name);
             epoll::add(&epoll, source.as_fd(), data, epoll::EventFlags::IN).expect("there is room");
         };
-        add(&bell.0, FEED);
+        add(&wake_fd.0, FEED);
         add(&listener, LISTENER);
         Self {
             listener,
             source,
             is_over: false,
-            bell,
+            wake_fd,
             epoll,
             log: Vec::new(),
             clients: Vec::new(),
@@ -193,7 +193,7 @@ impl Hub {
                 match event.data.u64() {
                     FEED => {
                         let mut count = [0; 8];
-                        rustix::io::read(&self.bell.0, &mut count).expect("it rang");
+                        rustix::io::read(&self.wake_fd.0, &mut count).expect("it was signalled");
                         self.take();
                         for number in 0..self.clients.len() {
                             self.flush(number);
@@ -226,7 +226,7 @@ impl Hub {
                 return;
             }
         };
-        let waker = Waker::from(Arc::clone(&self.bell));
+        let waker = Waker::from(Arc::clone(&self.wake_fd));
         let mut context = Context::from_waker(&waker);
         while let Poll::Ready(frame) = body.as_mut().poll_frame(&mut context) {
             let Some(Ok(frame)) = frame else {

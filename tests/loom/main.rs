@@ -11,7 +11,6 @@
     reason = "the modules are the crate's; their tests are compiled but not called"
 )]
 
-mod bell;
 mod handover;
 mod ingest;
 mod log;
@@ -19,6 +18,7 @@ mod span;
 mod start_slots;
 mod update_slots;
 mod util;
+mod wake_flag;
 mod wire;
 
 #[path = "../../src/error.rs"]
@@ -48,5 +48,5 @@ fn main() {
         update_slots::each_change_is_reported_once_and_before_the_end,
     );
     check(2, update_slots::the_worker_does_not_sleep_over_a_change);
-    loom::model(bell::no_ring_is_lost);
+    loom::model(wake_flag::no_wake_up_is_lost);
 }

@@ -14,10 +14,10 @@ use crate::{
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
-pub(crate) fn no_ring_is_lost() {
+pub(crate) fn no_wake_up_is_lost() {
     let waiter = Arc::new(WakeFlag::default());
     let published = loom::sync::Arc::new(AtomicU64::new(0));
-    let ringer = {
+    let publisher = {
         let (waiter, published) = (Arc::clone(&waiter), published.clone());
         thread::spawn(move || {
             for event in 1..=2 {
@@ -29,14 +29,14 @@ pub(crate) fn no_ring_is_lost() {
     // A reader uses this order. It first polls the flag, then checks for events, and waits only if
     // the flag was not set.
     let read = |context: &mut Context<'_>| loop {
-        let rung = waiter.poll_notified(context);
+        let notified = waiter.poll_notified(context);
         if published.load(Ordering::Acquire) == 2 {
             return Poll::Ready(());
         }
-        if rung.is_pending() {
+        if notified.is_pending() {
             return Poll::Pending;
         }
     };
     block_on(poll_fn(read));
-    ringer.join().unwrap();
+    publisher.join().unwrap();
 }

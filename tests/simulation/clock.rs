@@ -2,7 +2,7 @@
 //! a point in time.
 //!
 //! A run uses one thread of the operating system, so its clock is a thread-local. Only [`run`] and
-//! [`ring`](Bell::ring) let other tasks run.
+//! [`wake`](Waiter::wake) let other tasks run.
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ pub(crate) const TASK: usize = 1;
 #[derive(Default)]
 struct Clock {
     now: Duration,
-    bells: BTreeMap<(Duration, u64), Bell>,
+    waiters: BTreeMap<(Duration, u64), Waiter>,
     next: u64,
     mover: Option<Thread>,
     stopped: bool,
@@ -35,13 +35,13 @@ fn with<R>(use_it: impl FnOnce(&mut Clock) -> R) -> R {
 
 /// A waiter for a point in time. It must tolerate spurious wake-ups, as with the standard library.
 #[derive(Clone)]
-enum Bell {
+enum Waiter {
     Thread(Thread),
     Condvar(Arc<Condvar>),
 }
 
-impl Bell {
-    fn ring(self) {
+impl Waiter {
+    fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
             Self::Condvar(condvar) => condvar.notify_all(),
@@ -55,18 +55,18 @@ pub(crate) struct Alarm((Duration, u64));
 impl Alarm {
     /// Sets an alarm for this task.
     pub(crate) fn set(time: Duration) -> Self {
-        Self::of(time, Bell::Thread(thread::current()))
+        Self::of(time, Waiter::Thread(thread::current()))
     }
 
     pub(crate) fn for_condvar(time: Duration, condvar: &Arc<Condvar>) -> Self {
-        Self::of(time, Bell::Condvar(Arc::clone(condvar)))
+        Self::of(time, Waiter::Condvar(Arc::clone(condvar)))
     }
 
-    fn of(time: Duration, bell: Bell) -> Self {
+    fn of(time: Duration, waiter: Waiter) -> Self {
         let (place, mover) = with(|clock| {
             clock.next += 1;
             let place = (clock.now + time, clock.next);
-            clock.bells.insert(place, bell);
+            clock.waiters.insert(place, waiter);
             (place, clock.mover.clone())
         });
         if let Some(mover) = mover {
@@ -82,7 +82,7 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        with(|clock| clock.bells.remove(&self.0));
+        with(|clock| clock.waiters.remove(&self.0));
     }
 }
 
@@ -113,20 +113,25 @@ pub(crate) fn start(mut random: Random) -> thread::JoinHandle<()> {
 /// due.
 fn run(random: &mut Random) {
     loop {
-        let next = with(|clock| (clock.stopped, clock.bells.keys().next().map(|(at, _)| *at)));
+        let next = with(|clock| {
+            (
+                clock.stopped,
+                clock.waiters.keys().next().map(|(at, _)| *at),
+            )
+        });
         match next {
             (true, None) => return,
             (false, None) => thread::park(),
             (_, Some(at)) => {
                 let left = at.saturating_sub(now());
                 jump(if random.once_in(4) { left / 2 } else { left });
-                let due: Vec<Bell> = with(|clock| {
+                let due: Vec<Waiter> = with(|clock| {
                     let now = clock.now;
-                    let due = clock.bells.range(..=(now, u64::MAX));
-                    due.map(|(_, bell)| bell.clone()).collect()
+                    let due = clock.waiters.range(..=(now, u64::MAX));
+                    due.map(|(_, waiter)| waiter.clone()).collect()
                 });
-                for bell in due {
-                    bell.ring();
+                for waiter in due {
+                    waiter.wake();
                 }
                 thread::yield_now();
             }

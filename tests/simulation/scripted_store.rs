@@ -74,8 +74,8 @@ pub(crate) struct Witness {
 }
 
 /// Records that this has happened.
-pub(crate) fn note(happened: &AtomicBool) {
-    happened.store(true, Ordering::Relaxed);
+pub(crate) fn note(witnessed: &AtomicBool) {
+    witnessed.store(true, Ordering::Relaxed);
 }
 
 #[derive(Debug)]
