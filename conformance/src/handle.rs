@@ -129,11 +129,11 @@ impl Handle {
 
     /// Appends one batch, which may fail. Returns the sequence of its first event, or the store's error.
     pub(crate) fn try_append(&mut self, test_events: &[TestEvent]) -> Outcome<Result<u64, Error>> {
-        let appended = self.hand_in(test_events)?;
+        let appended = self.append_to_store(test_events)?;
         Ok(appended.map(|appended| appended.first.get()))
     }
 
-    fn hand_in(&mut self, test_events: &[TestEvent]) -> Outcome<Result<Appended, Error>> {
+    fn append_to_store(&mut self, test_events: &[TestEvent]) -> Outcome<Result<Appended, Error>> {
         let result = self
             .store
             .append(Sequence::new(self.next), &batch(test_events));
@@ -190,7 +190,7 @@ impl Handle {
         test_events: &[TestEvent],
     ) -> Outcome<Vec<usize>> {
         let appended = self
-            .hand_in(test_events)?
+            .append_to_store(test_events)?
             .map_err(|error| Violation::error("append()", &error))?;
         let places = test_events.iter().enumerate();
         let kept: Vec<TestEvent> = places

@@ -55,7 +55,7 @@ const LAST_WORK_TIMEOUT: Duration = Duration::from_millis(400);
 /// Time limit for the last spans to reach the store.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit for the dashboards to receive the end of their streams.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let options = match args::parse(std::env::args_os().skip(1)) {
@@ -139,7 +139,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         eprintln!("demo: {}", chain(&error));
     }
     // Lets open streams send their `end`.
-    timeout(GOODBYE_TIMEOUT, server.wait()).await.ok();
+    timeout(DRAIN_TIMEOUT, server.wait()).await.ok();
     outcome
 }
 

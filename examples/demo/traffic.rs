@@ -19,7 +19,7 @@ use crate::random::Random;
 const WAITING_MAX: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// One visitor of 20 leaves if there is no answer after this time.
-const HURRY: Duration = Duration::from_millis(80);
+const IMPATIENCE_LIMIT: Duration = Duration::from_millis(80);
 
 /// The visitors' actions, and the percentage of each.
 const HABITS: [(u32, Habit); 8] = [
@@ -74,7 +74,7 @@ pub(crate) async fn visit(
             continue;
         };
         let patience = if random.below(20) == 0 {
-            HURRY
+            IMPATIENCE_LIMIT
         } else {
             PATIENCE
         };

@@ -35,7 +35,7 @@ pub(crate) struct Sequence {
     /// The events before this sequence were gone when the stream began. They do not count as lost
     /// on a stream that does not resume.
     silent: u64,
-    greeted: bool,
+    has_hello: bool,
     seen: u64,
     lost: u64,
     /// Whether every event of the trace must be either seen or lost.
@@ -55,7 +55,7 @@ impl Sequence {
             last: 0,
             gone: None,
             silent: 0,
-            greeted: false,
+            has_hello: false,
             seen: 0,
             lost: 0,
             counts: true,
@@ -78,7 +78,7 @@ impl Sequence {
         if self.gone.take().is_some_and(|gone| gone.kept > 0) {
             self.counts = false;
         }
-        self.greeted = false;
+        self.has_hello = false;
         self.silent = 0;
         self.end = None;
         self.forgotten = false;
@@ -101,7 +101,7 @@ impl Sequence {
             }
             return;
         }
-        if !self.greeted {
+        if !self.has_hello {
             self.wrong("an event before hello");
         }
         let Some(number) = self.number(frame.id) else {
@@ -203,12 +203,12 @@ impl Sequence {
             Err(error) => return self.wrong(&format!("data that is not JSON: {error}")),
         };
         let name = String::from_utf8_lossy(frame.event);
-        if self.greeted == (name == "hello") {
+        if self.has_hello == (name == "hello") {
             self.wrong(&format!("{name} instead of hello, or a second hello"));
         }
         match &*name {
             "hello" => {
-                self.greeted = true;
+                self.has_hello = true;
                 if self.last == 0 {
                     self.silent = place(&data["oldest"]).unwrap_or(0);
                 }

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::client::{ask, ask_until, request, without_numbers};
 
 /// A program that hangs. Dropping this ends it.
-struct Hanging {
+struct HangingProgram {
     child: Child,
     url: String,
 }
 
-impl Hanging {
+impl HangingProgram {
     fn start(how: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hangs"))
             .arg(how)
@@ -35,24 +35,24 @@ impl Hanging {
     }
 
     /// Calls `running` until its text contains all of these. Returns the text.
-    fn running(&self, says: &[&str]) -> String {
-        let says_all = |text: &str| says.iter().all(|said| text.contains(said));
-        body(&ask_until(&self.url, "running", &json!({}), says_all))
+    fn running(&self, expected: &[&str]) -> String {
+        let has_all = |text: &str| expected.iter().all(|part| text.contains(part));
+        body(&ask_until(&self.url, "running", &json!({}), has_all))
     }
 
     /// Calls `problems` until its text contains all of these. Returns the text.
-    fn problems(&self, says: &[&str]) -> String {
-        let says_all = |text: &str| says.iter().all(|said| text.contains(said));
+    fn problems(&self, expected: &[&str]) -> String {
+        let has_all = |text: &str| expected.iter().all(|part| text.contains(part));
         body(&ask_until(
             &self.url,
             "problems",
             &json!({"waits_s": 0.5}),
-            says_all,
+            has_all,
         ))
     }
 }
 
-impl Drop for Hanging {
+impl Drop for HangingProgram {
     fn drop(&mut self) {
         let _ended = self.child.kill();
         let _status = self.child.wait();
@@ -76,9 +76,13 @@ fn body(text: &str) -> String {
 
 #[test]
 fn a_deadlock_names_both_tasks_and_both_locks() {
-    let hanging = Hanging::start("deadlock");
-    let says = ["lock of the journal\" for", "lock of the accounts\" for"];
-    let mut running: Vec<String> = hanging.running(&says).lines().map(str::to_owned).collect();
+    let hanging = HangingProgram::start("deadlock");
+    let expected = ["lock of the journal\" for", "lock of the accounts\" for"];
+    let mut running: Vec<String> = hanging
+        .running(&expected)
+        .lines()
+        .map(str::to_owned)
+        .collect();
     let head = running.remove(0);
     assert_eq!(
         head,
@@ -109,7 +113,7 @@ fn a_deadlock_names_both_tasks_and_both_locks() {
 
 #[test]
 fn a_lost_wake_up_names_what_is_waited_for() {
-    let hanging = Hanging::start("lost-wake-up");
+    let hanging = HangingProgram::start("lost-wake-up");
     assert_eq!(
         hanging.running(&["end of the writer\" for"]),
         "N open span in N trace, oldest first · N-N-N N:N:N UTC\n\
@@ -131,7 +135,7 @@ fn a_lost_wake_up_names_what_is_waited_for() {
 
 #[test]
 fn a_blocked_worker_names_its_thread_and_the_span_that_holds_it() {
-    let hanging = Hanging::start("blocked-worker");
+    let hanging = HangingProgram::start("blocked-worker");
     assert_eq!(
         hanging.running(&["BLOCKS"]),
         "N open span in N trace, oldest first · N-N-N N:N:N UTC\n\
@@ -148,7 +152,7 @@ fn a_blocked_worker_names_its_thread_and_the_span_that_holds_it() {
 
 #[test]
 fn a_panic_in_a_task_is_named_with_its_message() {
-    let hanging = Hanging::start("panic");
+    let hanging = HangingProgram::start("panic");
     assert_eq!(
         hanging.problems(&["1 panicked", "1 waits long"]),
         "N problems: N panicked, N waits long\n\
@@ -159,11 +163,11 @@ fn a_panic_in_a_task_is_named_with_its_message() {
 }
 
 #[test]
-fn a_terminal_is_told_the_same_as_an_agent() {
-    let hanging = Hanging::start("lost-wake-up");
-    let told = hanging.running(&["end of the writer\" for"]);
+fn a_terminal_gets_the_same_report_as_an_agent() {
+    let hanging = HangingProgram::start("lost-wake-up");
+    let report = hanging.running(&["end of the writer\" for"]);
     let terminal = request(&hanging.url, "GET /running?format=text", "");
-    assert_eq!((terminal.status, body(&terminal.body)), (200, told));
+    assert_eq!((terminal.status, body(&terminal.body)), (200, report));
     let waited = ask(
         &hanging.url,
         "wait",
@@ -175,7 +179,7 @@ fn a_terminal_is_told_the_same_as_an_agent() {
 #[cfg(unix)]
 #[test]
 fn a_signal_prints_what_is_open_and_the_program_goes_on() {
-    let mut hanging = Hanging::start("lost-wake-up");
+    let mut hanging = HangingProgram::start("lost-wake-up");
     hanging.running(&["end of the writer\" for"]);
     let mut errors = BufReader::new(hanging.child.stderr.take().unwrap());
     for _ in 0..2 {

@@ -313,10 +313,10 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
 
 /// Replaces the response of `GET /status` by one with a sender.
 const SENDER: &str = r#"const ask = window.fetch; window.asked = 0;
-    const told = { now: "2026-01-01T00:00:09Z", otlp: { refusedRequests: 0, openSpansNotFollowed: 0, senders: [{
+    const status = { now: "2026-01-01T00:00:09Z", otlp: { refusedRequests: 0, openSpansNotFollowed: 0, senders: [{
         service: "<b>pay</b>", language: "go", sdk: "opentelemetry", sdkVersion: "1.38.0", lastHeard: "2026-01-01T00:00:04Z",
         spans: 7, logRecords: 0, openSpans: 0, rejected: 0, endedOnly: true }] } };
-    window.fetch = (to, ...rest) => String(to).endsWith("/status") ? (asked += 1, Promise.resolve(Response.json(told))) : ask(to, ...rest);"#;
+    window.fetch = (to, ...rest) => String(to).endsWith("/status") ? (asked += 1, Promise.resolve(Response.json(status))) : ask(to, ...rest);"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn senders_are_requested_and_shown_when_somebody_looks() {

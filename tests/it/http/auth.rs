@@ -175,8 +175,8 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
     let link = live.login_link("/").unwrap();
     assert_eq!(link.len(), "/?login=".len() + 32);
     // A `HEAD` request, such as that of a link preview, does not use up the link.
-    let looked = send(live.router(), "HEAD", &link, &[], Body::empty()).await;
-    assert!(!looked.headers().contains_key("set-cookie"));
+    let previewed = send(live.router(), "HEAD", &link, &[], Body::empty()).await;
+    assert!(!previewed.headers().contains_key("set-cookie"));
     let signed_in = ask(&live, &link, &[]).await;
     assert_eq!(signed_in.status(), 200);
     let set = signed_in.headers()["set-cookie"].to_str().unwrap();

@@ -194,7 +194,7 @@ async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its
     provider.shutdown().unwrap();
     app.live.shutdown().unwrap();
     let mut retries = Vec::new();
-    let goodbye = |frames: &[Frame]| {
+    let retry_delay = |frames: &[Frame]| {
         let [.., retry, end] = frames else {
             panic!("{frames:?}")
         };
@@ -206,10 +206,10 @@ async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its
         assert_eq!(frames.len(), 3, "{frames:?}");
         assert_eq!(frames[0].event, "ended");
         assert_eq!(frames[0].json()["lost"]["reason"], "shutdown");
-        retries.push(goodbye(&frames));
+        retries.push(retry_delay(&frames));
     }
     for mut list in lists {
-        retries.push(goodbye(&list.rest().await));
+        retries.push(retry_delay(&list.rest().await));
     }
     app.server.wait().await;
     // Each stream's delay is one step longer than that of the stream that ended before it, plus a

@@ -259,8 +259,8 @@ async fn more_log_records_than_the_index_has_positions_are_all_found() {
         .buffer_bytes(128 << 20)
         .build()
         .unwrap();
-    let rare = SpanEvent::log(trace(1), span(1), "ERROR", "rare").at(at(1));
-    put(&live, [rare]);
+    let only_match = SpanEvent::log(trace(1), span(1), "ERROR", "rare").at(at(1));
+    put(&live, [only_match]);
     for _ in 0..7 {
         put(&live, (0..10_000).map(|_| line(1, "often")));
     }

@@ -261,8 +261,8 @@ fn a_span_with_another_handle_is_cancelled_where_that_is_dropped() {
 
 #[test]
 fn the_span_is_current_while_the_future_is_polled_and_dropped() {
-    struct Look<'a>(&'a std::cell::Cell<Option<opentelemetry::SpanId>>);
-    impl Drop for Look<'_> {
+    struct RecordSpanOnDrop<'a>(&'a std::cell::Cell<Option<opentelemetry::SpanId>>);
+    impl Drop for RecordSpanOnDrop<'_> {
         fn drop(&mut self) {
             self.0
                 .set(Some(Context::current().span().span_context().span_id()));
@@ -273,7 +273,7 @@ fn the_span_is_current_while_the_future_is_polled_and_dropped() {
     let id = cx.span().span_context().span_id();
     let seen = std::cell::Cell::new(None);
     let work = async {
-        let _look = Look(&seen);
+        let _record = RecordSpanOnDrop(&seen);
         assert_eq!(Context::current().span().span_context().span_id(), id);
         pending::<()>().await;
     };

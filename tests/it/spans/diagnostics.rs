@@ -20,7 +20,7 @@ use crate::{
 const ROLE: &str = "LIVESPAN_TEST_WARNED";
 
 /// The diagnostics, one per line.
-static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 struct Listener;
 
@@ -37,7 +37,7 @@ impl<S: tracing::Subscriber> Layer<S> for Listener {
         if event.metadata().target() == "livespan" {
             let mut line = Line(event.metadata().level().to_string());
             event.record(&mut line);
-            TOLD.lock().unwrap().push(line.0);
+            WARNINGS.lock().unwrap().push(line.0);
         }
     }
 }
@@ -72,7 +72,7 @@ fn child() {
     });
     #[cfg(feature = "http")]
     guess();
-    println!("\n>{}", TOLD.lock().unwrap().join("\n>"));
+    println!("\n>{}", WARNINGS.lock().unwrap().join("\n>"));
 }
 
 /// Sends requests with guessed tokens.
@@ -91,7 +91,7 @@ fn guess() {
 }
 
 #[test]
-fn each_cause_of_trouble_is_reported_once_in_the_sdks_own_log() {
+fn each_diagnostic_is_reported_once_in_the_sdks_own_log() {
     let mut command = Command::new(env::current_exe().unwrap());
     let arguments = [
         "spans::diagnostics::child",

@@ -78,8 +78,8 @@ fn a_suspended_workflow_waits_and_says_what_for() {
         let wf = order(&watched);
         let mut suspended = pin!(wf.run("Order", async {
             wf.step("charge", ready(())).await;
-            let nap = Step::new("nap").lasting(Duration::from_secs(60));
-            wf.sleep(nap, pending::<()>()).await;
+            let pause = Step::new("nap").lasting(Duration::from_secs(60));
+            wf.sleep(pause, pending::<()>()).await;
         }));
         assert!(turn(suspended.as_mut()).is_pending());
     }
