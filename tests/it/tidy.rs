@@ -585,6 +585,69 @@ fn types_without_reason(text: &str) -> Vec<String> {
     found
 }
 
+/// Words that stood for several things before, or for one that the field calls otherwise. A name has
+/// the standard term instead: `report`, `record`, `last_heard`, `permit`, `transcript`, `registry`.
+const METAPHORS: &[&str] = &[
+    "bell", "complain", "desk", "goodbye", "greet", "greeted", "hear", "hurry", "keeper", "lapse",
+    "mould", "nap", "rare", "said", "seat", "seats", "sight", "story", "told", "unheard", "world",
+];
+
+#[test]
+fn no_type_function_or_field_is_named_by_a_metaphor() {
+    for folder in ["src", "cli", "conformance", "tests", "benches", "examples"] {
+        for file in files(folder, "rs") {
+            let text = fs::read_to_string(&file).unwrap();
+            for name in text.lines().flat_map(declared_names) {
+                let word = words_of(name).find(|word| METAPHORS.contains(&word.as_str()));
+                assert_eq!(word, None, "{name} in {}", file.display());
+            }
+        }
+    }
+}
+
+/// Returns the names of the items, variables and fields that a line declares.
+fn declared_names(line: &str) -> Vec<&str> {
+    const KEYWORDS: &[&str] = &[
+        "const", "enum", "fn", "let", "mod", "mut", "static", "struct", "trait", "type",
+    ];
+    let line = line.trim_start();
+    if line.starts_with("//") {
+        return Vec::new();
+    }
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    let words: Vec<&str> = line.split(|character| !is_word(character)).collect();
+    let pairs = words.windows(2).filter(|pair| KEYWORDS.contains(&pair[0]));
+    let mut names: Vec<&str> = pairs.map(|pair| pair[1]).collect();
+    let field = line.strip_prefix("pub").map_or(line, |rest| {
+        let visibility = rest.trim_start().strip_prefix('(');
+        let rest = visibility.and_then(|rest| rest.split_once(')'));
+        rest.map_or(line, |(_, field)| field)
+    });
+    let field = field.trim_start().trim_start_matches("pub ");
+    names.extend(
+        field
+            .split_once(':')
+            .filter(|(name, rest)| name.chars().all(is_word) && !rest.starts_with(':'))
+            .map(|(name, _)| name),
+    );
+    names
+}
+
+/// Returns the words of a name in lower case.
+fn words_of(name: &str) -> impl Iterator<Item = String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for character in name.chars() {
+        if character == '_' || (character.is_uppercase() && was_lower) {
+            words.push(String::new());
+        }
+        was_lower = character.is_lowercase();
+        let last = words.last_mut().unwrap();
+        last.extend(character.to_lowercase().filter(|lower| *lower != '_'));
+    }
+    words.into_iter()
+}
+
 #[test]
 fn the_table_of_modules_is_complete_and_has_no_ghosts() {
     let found: BTreeSet<String> = modules().into_keys().collect();
