@@ -42,7 +42,13 @@ impl<'a> WriteBuf<'a> {
     /// Writes a text. Optimized for short texts.
     #[inline]
     pub(crate) fn put_str(&mut self, text: &str) -> Option<()> {
-        fill(self.reserve(text.len())?, text.as_bytes());
+        self.put_short(text.as_bytes())
+    }
+
+    /// Writes bytes. Optimized for few bytes.
+    #[inline]
+    pub(crate) fn put_short(&mut self, bytes: &[u8]) -> Option<()> {
+        fill(self.reserve(bytes.len())?, bytes);
         Some(())
     }
 }

@@ -136,13 +136,15 @@ impl SpanFilter {
         }
     }
 
-    /// Returns whether a span with these attributes is wanted, or `None` if the filter needs more than attributes.
+    /// Returns whether attributes alone decide, as in [`StartFilter`].
     #[inline]
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self.wants, SpanPredicate::Default)
+    }
+
+    /// Returns whether a span with these attributes is wanted, or `None` if the filter needs more than attributes.
     pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
-        match self.wants {
-            SpanPredicate::Default => Some(is_shown(attributes)),
-            SpanPredicate::Custom(_) => None,
-        }
+        self.is_default().then(|| is_shown(attributes))
     }
 
     #[inline]
@@ -201,6 +203,31 @@ impl SpanFilter {
                 catch_unwind(AssertUnwindSafe(|| wants(&SpanFacts { span }))).unwrap_or(false)
             }
         }
+    }
+}
+
+/// The default filter for a starting span whose attributes are read one by one.
+#[derive(Debug, Default)]
+pub(crate) struct StartFilter {
+    has_target: bool,
+    is_hidden: bool,
+}
+
+impl StartFilter {
+    /// Reads the next attribute.
+    #[inline]
+    pub(crate) fn see(&mut self, key: &str, value: &Value) {
+        // The first target decides.
+        if key == "target" && !self.has_target {
+            self.has_target = true;
+            self.is_hidden =
+                matches!(value, Value::String(target) if is_hidden_target(target.as_str()));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.is_hidden
     }
 }
 
@@ -266,6 +293,26 @@ mod tests {
         }
         for shown in ["", "shop", "shop::tokio", "tokio_shop::cart", "r"] {
             assert!(!is_hidden_target(shown), "{shown}");
+        }
+    }
+
+    #[test]
+    fn attributes_read_one_by_one_give_the_decision_of_all_of_them() {
+        let target = |name: &'static str| KeyValue::new("target", name);
+        for attributes in [
+            vec![],
+            vec![KeyValue::new("key", "hyper")],
+            vec![KeyValue::new("a", 1), target("hyper::client")],
+            vec![target("shop"), target("hyper")],
+            vec![target("hyper"), target("shop")],
+            vec![KeyValue::new("target", 1), target("hyper")],
+        ] {
+            let mut filter = StartFilter::default();
+            for pair in &attributes {
+                filter.see(pair.key.as_str(), &pair.value);
+            }
+            let wanted = SpanFilter::default().wants_attributes(&attributes);
+            assert_eq!(Some(filter.is_wanted()), wanted, "{attributes:?}");
         }
     }
 }

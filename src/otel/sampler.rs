@@ -74,12 +74,11 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         }
         // A sampler around this one could change attributes that the inner sampler adds, so such a span is not stored.
         if result.attributes.is_empty()
-            && let Some(is_wanted) = self.shared.filter.wants_attributes(attributes)
+            && self.shared.filter.is_default()
             && let Some(parent) = parent_context
         {
             let identity = SpanIdentity::new(self.shared.log_number, parent, trace_id);
             let input = StartInput {
-                is_wanted,
                 scope: None,
                 start: None,
                 name,
@@ -87,7 +86,8 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
                 attributes,
                 links,
             };
-            start_handoff::store(identity, &input);
+            // The decision of the filter is stored with the span.
+            let _is_wanted = start_handoff::store(identity, &input);
         }
         result
     }

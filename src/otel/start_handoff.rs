@@ -6,16 +6,17 @@
 use std::cell::RefCell;
 
 use opentelemetry::{
-    Context, InstrumentationScope, KeyValue,
+    Context, KeyValue,
     trace::{Link, SpanKind as OtelKind, TraceId},
 };
 
 use crate::{
     ingest::write_buf::WriteBuf,
+    otel::filter::StartFilter,
     span::{
         delta::slots::{SentPrefix, StartScope},
         event::SpanKind,
-        record::{self, PartCounts},
+        record::{self, PartCounts, WrittenScope},
     },
     util::time::Timestamp,
 };
@@ -56,7 +57,7 @@ impl SpanIdentity {
     #[inline]
     fn is(self, starting: Self) -> bool {
         (self.log, self.parent) == (starting.log, starting.parent)
-            && (self.trace_id == starting.trace_id || self.trace_id == TraceId::INVALID)
+            && (self.trace_id == TraceId::INVALID || self.trace_id == starting.trace_id)
     }
 
     /// Returns whether the wrapping provider stored the span and the processor has not taken it.
@@ -121,12 +122,11 @@ thread_local! {
     };
 }
 
-/// A starting span, and whether the filter wants it.
+/// A starting span.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartInput<'a> {
-    pub(crate) is_wanted: bool,
     /// `None` in a sampler, which does not know the scope.
-    pub(crate) scope: Option<&'a InstrumentationScope>,
+    pub(crate) scope: Option<&'a WrittenScope>,
     pub(crate) start: Option<Timestamp>,
     pub(crate) name: &'a str,
     pub(crate) kind: &'a OtelKind,
@@ -134,11 +134,11 @@ pub(crate) struct StartInput<'a> {
     pub(crate) links: &'a [Link],
 }
 
-/// Stores a starting span for the processor. Returns `false`, and stores nothing, if the span is too large. Does the
-/// same if a span stored by the wrapping provider was not taken yet, because the new span then starts within the start
-/// of that one.
+/// Stores a starting span for the processor. Returns whether the default filter wants the span. Returns `None`, and
+/// stores nothing, if the span is too large. Does the same if a span stored by the wrapping provider was not taken yet,
+/// because the new span then starts within the start of that one.
 #[inline]
-pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> bool {
+pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> Option<bool> {
     let stored = STARTING.try_with(|starting| {
         // No code below can start a span, so the value is not borrowed already.
         let mut starting = starting.try_borrow_mut().ok()?;
@@ -148,24 +148,30 @@ pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> bool {
         starting.identity.log = SpanIdentity::NONE.log;
         let mut buf = WriteBuf::new(&mut starting.bytes);
         let has = match input.scope {
-            Some(scope) => record::write_scope(&mut buf, scope)?,
+            Some(scope) => {
+                buf.put_short(&scope.bytes)?;
+                scope.has
+            }
             None => 0,
         };
         let scope_size = BYTES_MAX - buf.remaining();
-        let counts =
-            record::write_start_input(&mut buf, input.name, input.attributes, input.links)?;
+        let mut filter = StartFilter::default();
+        let parts = (input.attributes, input.links);
+        let counts = record::write_start_input(&mut buf, input.name, parts, |key, value| {
+            filter.see(key, value);
+        })?;
         starting.size = BYTES_MAX - buf.remaining();
         starting.scope_size = scope_size;
         starting.has = has;
         starting.start = input.start;
         starting.counts = counts;
         starting.kind = record::kind_of(input.kind);
-        starting.is_wanted = input.is_wanted;
+        starting.is_wanted = filter.is_wanted();
         starting.identity = identity;
-        Some(())
+        Some(starting.is_wanted)
     });
     // If nothing is stored, the SDK copies the span for the processor.
-    matches!(stored, Ok(Some(())))
+    stored.ok().flatten()
 }
 
 /// Calls `show` with the stored span, if it is the span that starts now. Each stored span is taken only once.

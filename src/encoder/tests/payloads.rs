@@ -202,7 +202,8 @@ pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
 pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
     let mut counts = record::PartCounts::NONE;
     let peeked = written(|buf| {
-        counts = record::write_start_input(buf, &span.name, &span.attributes, &span.links)?;
+        let parts = (&*span.attributes, &*span.links);
+        counts = record::write_start_input(buf, &span.name, parts, |_, _| {})?;
         Some(())
     });
     let parent = Some(parent).filter(|parent| parent.is_valid());

@@ -66,9 +66,16 @@ impl fmt::Debug for LiveSpan {
 }
 
 impl LiveSpan {
-    /// Notes an event that was set on the builder, because the `started` event has no events.
+    /// Notes events that were set on the builder, because the `started` event has no events.
     #[cold]
-    pub(super) fn note_early_event(&mut self, event: Event) {
+    pub(super) fn with_early_events(mut self, events: Vec<Event>) -> Self {
+        for event in events {
+            self.note_early_event(event);
+        }
+        self
+    }
+
+    fn note_early_event(&mut self, event: Event) {
         let is_open = self.is_shown && self.is_recording();
         if is_open && self.takes_event() {
             if let Some(unrecorded) = &mut self.unrecorded {

@@ -9,14 +9,17 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
-use crate::otel::{
-    provider::{
-        live_span::{LiveSpan, StartCounts},
-        shared::ProviderShared,
-        unrecorded::UnrecordedSpan,
+use crate::{
+    otel::{
+        provider::{
+            live_span::{LiveSpan, StartCounts},
+            shared::ProviderShared,
+            unrecorded::UnrecordedSpan,
+        },
+        span_override,
+        start_handoff::{self, SpanIdentity, StartInput},
     },
-    span_override,
-    start_handoff::{self, SpanIdentity, StartInput},
+    span::record::WrittenScope,
 };
 
 /// A tracer of a [`LiveTracerProvider`](crate::otel::LiveTracerProvider).
@@ -24,6 +27,7 @@ use crate::otel::{
 pub struct LiveTracer {
     sdk: SdkTracer,
     scope: Arc<InstrumentationScope>,
+    written_scope: Arc<WrittenScope>,
     provider: Arc<ProviderShared>,
 }
 
@@ -56,24 +60,18 @@ impl LiveTracer {
     ) -> Self {
         Self {
             sdk,
+            written_scope: Arc::new(WrittenScope::of(&scope)),
             scope: Arc::new(scope),
             provider,
         }
     }
 
-    /// Stores the span for the processor. Returns whether it was stored.
+    /// Stores the span for the processor. Returns whether the filter wants the span; `None` if it was not stored.
     #[inline]
-    fn hand_over(
-        &self,
-        builder: &SpanBuilder,
-        is_wanted: bool,
-        start: SystemTime,
-        cx: &Context,
-    ) -> bool {
+    fn hand_over(&self, builder: &SpanBuilder, start: SystemTime, cx: &Context) -> Option<bool> {
         let identity = SpanIdentity::new(self.provider.shared.log_number, cx, TraceId::INVALID);
         let input = StartInput {
-            is_wanted,
-            scope: Some(&self.scope),
+            scope: Some(&self.written_scope),
             start: Some(start.into()),
             name: &builder.name,
             kind: builder.span_kind.as_ref().unwrap_or(&SpanKind::Internal),
@@ -89,14 +87,14 @@ impl LiveTracer {
         &self,
         span: &Span,
         start: SystemTime,
-        spare: Option<SpanBuilder>,
+        spare: Option<Box<SpanBuilder>>,
         cx: &Context,
     ) -> Option<Box<UnrecordedSpan>> {
         let context = span.span_context();
         let parent = cx.span();
         let parent = Some(parent.span_context()).filter(|parent| parent.is_valid());
         let unrecorded = if let Some(builder) = spare {
-            UnrecordedSpan::from_builder(context, parent, builder, start, &self.scope)
+            UnrecordedSpan::from_builder(context, parent, *builder, start, &self.scope)
         } else {
             let log = self.provider.shared.log_number;
             let identity = SpanIdentity::new(log, cx, context.trace_id());
@@ -126,49 +124,94 @@ impl LiveTracer {
 
     #[inline(never)]
     fn build_shown(&self, mut builder: SpanBuilder, cx: &Context) -> LiveSpan {
-        let start = *builder
-            .start_time
-            .get_or_insert_with(opentelemetry::time::now);
-        let attributes = builder.attributes.as_deref().unwrap_or_default();
-        let wants = self.provider.shared.filter.wants_attributes(attributes);
-        let counts = StartCounts {
-            attributes: count(attributes),
-            links: count(builder.links.as_deref().unwrap_or_default()),
+        let beginning = self.begin(&mut builder, cx);
+        let mut discard = DiscardOnDrop {
+            is_stored: beginning.is_stored,
         };
-        let early_events: Option<Vec<Event>> = builder.events.clone();
-        let is_stored =
-            wants.is_some_and(|is_wanted| self.hand_over(&builder, is_wanted, start, cx));
         // The span is not stored if it is large, if a filter of the app must see it whole, or if a sampler starts it
         // within another start. The SDK then copies the span for the processor. But if the sampler drops the span, the
         // SDK keeps none of it, so the builder is copied here.
-        let spare = (!is_stored).then(|| builder.clone());
-        let mut discard = DiscardOnDrop { is_stored };
-        // Built in place: the SDK writes its large span directly into the result. Each copy would cost sixty
-        // instructions.
-        let mut span = LiveSpan {
-            sdk: self.sdk.build_with_context(builder, cx),
-            provider: Arc::clone(&self.provider),
-            is_shown: false,
-            counts,
-            inside: None,
-            unrecorded: None,
-        };
-        if span.sdk.is_recording() {
+        let spare = (!beginning.is_stored).then(|| Box::new(builder.clone()));
+        let sdk = self.sdk.build_with_context(builder, cx);
+        let (is_shown, unrecorded) = if sdk.is_recording() {
             // The processor has taken the stored span.
             discard.is_stored = false;
-            span.is_shown = wants.unwrap_or(true);
-        } else if span.sdk.span_context().is_valid() {
-            span.unrecorded = self.unrecorded(&span.sdk, start, spare, cx);
-            span.is_shown = span.unrecorded.is_some();
+            (beginning.is_wanted, None)
+        } else if sdk.span_context().is_valid() {
+            let unrecorded = self.unrecorded(&sdk, beginning.start, spare, cx);
+            (unrecorded.is_some(), unrecorded)
+        } else {
+            // The provider was shut down.
+            (false, None)
+        };
+        let shown = ShownParts {
+            is_shown,
+            counts: beginning.counts,
+            unrecorded,
+        };
+        if let Some(events) = beginning.early_events {
+            return self.wrap(sdk, shown).with_early_events(events);
         }
-        // In the remaining case, an invalid context, the provider was shut down and the span stays hidden.
-        if let Some(events) = early_events {
-            for event in events {
-                span.note_early_event(event);
-            }
-        }
-        span
+        // Returned as it is made: a span that is held before it is returned is copied once more, in forty instructions.
+        self.wrap(sdk, shown)
     }
+
+    #[inline]
+    fn wrap(&self, sdk: Span, shown: ShownParts) -> LiveSpan {
+        LiveSpan {
+            sdk,
+            provider: Arc::clone(&self.provider),
+            is_shown: shown.is_shown,
+            counts: shown.counts,
+            inside: None,
+            unrecorded: shown.unrecorded,
+        }
+    }
+
+    /// Reads a span that starts now, and stores it for the processor.
+    #[inline(never)]
+    fn begin(&self, builder: &mut SpanBuilder, cx: &Context) -> Beginning {
+        let start = *builder
+            .start_time
+            .get_or_insert_with(opentelemetry::time::now);
+        let filter = &self.provider.shared.filter;
+        let stored = if filter.is_default() {
+            self.hand_over(builder, start, cx)
+        } else {
+            None
+        };
+        let attributes = builder.attributes.as_deref().unwrap_or_default();
+        Beginning {
+            start,
+            is_stored: stored.is_some(),
+            is_wanted: stored
+                .or_else(|| filter.wants_attributes(attributes))
+                .unwrap_or(true),
+            counts: StartCounts {
+                attributes: count(attributes),
+                links: count(builder.links.as_deref().unwrap_or_default()),
+            },
+            early_events: builder.events.clone(),
+        }
+    }
+}
+
+/// The fields of a span that depend on whether readers see it.
+struct ShownParts {
+    is_shown: bool,
+    counts: StartCounts,
+    unrecorded: Option<Box<UnrecordedSpan>>,
+}
+
+/// What is known of a span before the SDK builds it.
+struct Beginning {
+    start: SystemTime,
+    is_stored: bool,
+    /// Whether its changes are shown. They are if a filter of the app has not decided yet.
+    is_wanted: bool,
+    counts: StartCounts,
+    /// The events of its builder. Few spans have any.
+    early_events: Option<Vec<Event>>,
 }
 
 impl Tracer for LiveTracer {

@@ -214,36 +214,54 @@ impl StartSlots {
     #[inline]
     pub(crate) fn acquire(&self, key: SlotKey, sent: Option<SentPrefix>) -> SlotGuard<'_> {
         let word = key.tag() | u64::from(sent.map_or(WHOLE, SentPrefix::byte));
-        let mut entered = self.enter(key, SlotTable::Small, word);
+        let held = match self.take_free(key, SlotTable::Small, word) {
+            Ok(slot) => Some(HeldSlot { slot, word }),
+            Err(found) => self.acquire_other(key, word, found),
+        };
+        SlotGuard(Cell::new(held.filter(|_| sent.is_some())))
+    }
+
+    /// Takes the span's slot in the large table, or counts the span in the slot of a twin.
+    #[cold]
+    #[inline(never)]
+    fn acquire_other<'a>(
+        &'a self,
+        key: SlotKey,
+        word: u64,
+        found: Option<(SlotRef<'a>, u64)>,
+    ) -> Option<HeldSlot<'a>> {
+        let mut entered = Entry::after_miss(key, word, found);
         if matches!(entered, Entry::Occupied) {
             if self.large.get().is_none() {
                 // Two threads may both create a table. So neither waits while the other allocates.
                 drop(self.large.set(free_slots(self.large_size)));
             }
-            entered = self.enter(key, SlotTable::Large, word);
+            entered = match self.take_free(key, SlotTable::Large, word) {
+                Ok(slot) => Entry::Acquired(slot),
+                Err(found) => Entry::after_miss(key, word, found),
+            };
         }
-        let held = match entered {
+        match entered {
             Entry::Acquired(slot) => Some(HeldSlot { slot, word }),
             Entry::Counted | Entry::Occupied => None,
-        };
-        SlotGuard(Cell::new(held.filter(|_| sent.is_some())))
+        }
     }
 
+    /// Takes the span's slot in a table, if the slot is free. Otherwise returns the slot and its word.
     #[inline]
-    fn enter(&self, key: SlotKey, table: SlotTable, word: u64) -> Entry<'_> {
-        let Some(slot) = self
-            .table(table)
-            .and_then(|slots| key.slot_in(slots, table))
-        else {
-            return Entry::Occupied;
-        };
-        // Acquire: the end that freed the slot had drawn its record's number before.
+    fn take_free(
+        &self,
+        key: SlotKey,
+        table: SlotTable,
+        word: u64,
+    ) -> Result<SlotRef<'_>, Option<(SlotRef<'_>, u64)>> {
+        let slots = self.table(table).ok_or(None)?;
+        let slot = key.slot_in(slots, table).ok_or(None)?;
+        let slot_ref = SlotRef { slot, table };
+        // Acquire: the record of the end that freed the slot drew its number before.
         match slot.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Entry::Acquired(SlotRef { slot, table }),
-            Err(found) if key.is_tag_of(found) => {
-                SlotRef { slot, table }.count_twin(key, word, found)
-            }
-            Err(_) => Entry::Occupied,
+            Ok(_) => Ok(slot_ref),
+            Err(found) => Err(Some((slot_ref, found))),
         }
     }
 
@@ -282,6 +300,16 @@ enum Entry<'a> {
     Counted,
     /// Another span holds the slot.
     Occupied,
+}
+
+impl<'a> Entry<'a> {
+    /// Returns the outcome of a start whose slot was not free. The slot's word was `found`.
+    fn after_miss(key: SlotKey, word: u64, found: Option<(SlotRef<'a>, u64)>) -> Self {
+        match found {
+            Some((slot, found)) if key.is_tag_of(found) => slot.count_twin(key, word, found),
+            _ => Self::Occupied,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

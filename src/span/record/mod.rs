@@ -37,8 +37,8 @@ pub(crate) use self::{
     read::{needs_stored, read, read_start_input},
     types::{Durability, Record, ScopeFields, SpanChanges, SpanOrigin, SpanRecord, StepActivity},
     write::{
-        HandedStartRecord, write_dropped_end, write_dropped_ends_fence, write_end,
-        write_end_if_shown, write_fence, write_handed_start, write_process_gone, write_scope,
-        write_shutdown, write_start, write_start_input, write_update,
+        HandedStartRecord, WrittenScope, write_dropped_end, write_dropped_ends_fence, write_end,
+        write_end_if_shown, write_fence, write_handed_start, write_process_gone, write_shutdown,
+        write_start, write_start_input, write_update,
     },
 };

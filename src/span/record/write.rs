@@ -3,7 +3,7 @@
 //! [`span::delta`](crate::span::delta) writes the ends that leave out the fields of their start.
 
 use opentelemetry::{
-    InstrumentationScope, KeyValue,
+    InstrumentationScope, KeyValue, Value as OtelValue,
     trace::{Link as OtelLink, SpanContext, TraceState},
 };
 use opentelemetry_sdk::trace::SpanData;
@@ -118,37 +118,63 @@ pub(crate) struct HandedStartRecord<'a> {
     pub(crate) parent: Option<&'a SpanContext>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
-    /// The bits that [`write_scope`] returned, or 0.
+    /// The bits of its [`WrittenScope`], or 0.
     pub(crate) has: u8,
-    /// The bytes that [`write_scope`] and [`write_start_input`] wrote.
+    /// The bytes of its [`WrittenScope`], then those that [`write_start_input`] wrote.
     pub(crate) bytes: &'a [u8],
-    /// The number of these bytes that [`write_scope`] wrote.
+    /// The number of the scope's bytes.
     pub(crate) scope_size: usize,
     pub(crate) counts: PartCounts,
 }
 
-/// Writes a scope and its version. Returns the bits for the head of the record.
-#[inline]
-pub(crate) fn write_scope(buf: &mut WriteBuf<'_>, scope: &InstrumentationScope) -> Option<u8> {
-    let mut writer = RecordWriter::new(std::mem::take(buf));
-    let has = writer.scope(scope)?;
-    *buf = writer.buf;
-    Some(has)
+/// A scope and its version in the form of a record. A tracer writes them once for all of its spans.
+#[derive(Debug)]
+pub(crate) struct WrittenScope {
+    /// The bits for the head of the record.
+    pub(crate) has: u8,
+    pub(crate) bytes: Box<[u8]>,
 }
 
-/// Writes name, attributes and links of a starting span.
+impl WrittenScope {
+    pub(crate) fn of(scope: &InstrumentationScope) -> Self {
+        let lengths = 2 * size_of::<u32>();
+        let texts = scope.name().len() + scope.version().map_or(0, str::len);
+        let mut bytes = vec![0; lengths + texts];
+        let mut writer = RecordWriter::new(WriteBuf::new(&mut bytes));
+        // Texts are clipped at most, so they fit.
+        let has = writer.scope(scope).unwrap_or(0);
+        let size = writer.written();
+        bytes.truncate(size);
+        Self {
+            has,
+            bytes: bytes.into_boxed_slice(),
+        }
+    }
+}
+
+/// Writes name, attributes and links of a starting span. Calls `see` with each attribute.
 #[inline]
 pub(crate) fn write_start_input(
     buf: &mut WriteBuf<'_>,
     name: &str,
-    attributes: &[KeyValue],
-    links: &[OtelLink],
+    (attributes, links): (&[KeyValue], &[OtelLink]),
+    mut see: impl FnMut(&str, &OtelValue),
 ) -> Option<PartCounts> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
     writer.text(name)?;
-    let counts = writer.body(attributes, links)?;
+    for pair in attributes {
+        let key = pair.key.as_str();
+        see(key, &pair.value);
+        writer.usual_pair(key, &pair.value)?;
+    }
+    let links = if links.is_empty() {
+        0
+    } else {
+        writer.out_of_line(|writer| writer.links(links))?
+    };
     *buf = writer.buf;
-    Some(counts)
+    let attributes = u32::try_from(attributes.len()).ok()?;
+    Some(PartCounts::new(attributes, links))
 }
 
 /// Writes the start of a span whose parts are already written.

@@ -192,26 +192,26 @@ impl<'a> RecordWriter<'a> {
                 break;
             }
             rest = others;
-            let key = pair.key.as_str();
-            match &pair.value {
-                OtelValue::String(text) if key.len() <= TEXT_BYTES_MAX => {
-                    let text = text.as_str();
-                    if text.len() <= TEXT_BYTES_MAX {
-                        pair_of_texts(&mut self.buf, key, text)?;
-                    } else {
-                        self.out_of_line(|writer| writer.pair(key, &pair.value))?;
-                    }
-                }
-                OtelValue::I64(value) if key.len() <= TEXT_BYTES_MAX => {
-                    pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes())?;
-                }
-                OtelValue::F64(value) if key.len() <= TEXT_BYTES_MAX => {
-                    pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes())?;
-                }
-                other => self.out_of_line(|writer| writer.pair(key, other))?,
-            }
+            self.usual_pair(pair.key.as_str(), &pair.value)?;
         }
         u32::try_from(pairs.len() - rest.len()).ok()
+    }
+
+    /// Writes a pair. Texts and numbers, the usual values, are written in line.
+    #[inline(always)]
+    pub(in crate::span) fn usual_pair(&mut self, key: &str, value: &OtelValue) -> Option<()> {
+        match value {
+            OtelValue::String(text) if is_short(key, text.as_str()) => {
+                pair_of_texts(&mut self.buf, key, text.as_str())
+            }
+            OtelValue::I64(value) if is_short(key, "") => {
+                pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes())
+            }
+            OtelValue::F64(value) if is_short(key, "") => {
+                pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes())
+            }
+            other => self.out_of_line(|writer| writer.pair(key, other)),
+        }
     }
 
     /// Writes a pair of any length and with any value.
@@ -375,6 +375,13 @@ impl<'a> RecordWriter<'a> {
         *slot = count.to_le_bytes();
         Some(())
     }
+}
+
+/// Returns `false` if one of the texts may have to be clipped. One comparison checks both lengths.
+#[inline(always)]
+fn is_short(key: &str, text: &str) -> bool {
+    const POWER_OF_TWO: usize = 1 << TEXT_BYTES_MAX.ilog2();
+    (key.len() | text.len()) < POWER_OF_TWO
 }
 
 /// Writes a text pair, the most frequent kind: its space is reserved in one step.
