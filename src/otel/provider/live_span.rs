@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::Span as SdkSpan;
 
 use crate::{
     otel::provider::{key_sketch::KeySketch, shared::ProviderShared, unrecorded::UnrecordedSpan},
-    span::updates::{Changes, UpdateSlot, assign, ids_of, is_same_key},
+    span::updates::{Changes, NoteResult, UpdateSlot, assign, ids_of, is_same_key},
 };
 
 /// Attributes that the `tracing` layer sets at the end of every span. They are totals, so they are not shown as changes
@@ -108,9 +108,13 @@ impl LiveSpan {
     #[inline]
     fn note(&mut self, change: impl FnOnce(&mut Changes) -> bool) {
         self.inside();
-        if let Some(inside) = &self.inside {
+        if let Some(inside) = &mut self.inside {
             let shared = &self.provider.shared;
-            shared.updates.note(shared.buffer(), &inside.slot, change);
+            let noted = shared.updates.note(shared.buffer(), &inside.slot, change);
+            if noted == NoteResult::Dropped {
+                // The pending changes do not have it, so it must be looked up there when it is set again.
+                inside.latest = usize::MAX;
+            }
         }
     }
 
@@ -142,7 +146,7 @@ impl LiveSpan {
             shared
                 .updates
                 .note(shared.buffer(), &inside.slot, |changes| {
-                    changes.set_attribute(attribute)
+                    changes.set_latest_attribute(attribute)
                 });
         }
         is_latest

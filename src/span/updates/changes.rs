@@ -81,6 +81,19 @@ impl Changes {
         self.set_other_attribute(pair)
     }
 
+    /// Sets the attribute that was set last again. The caller knows that it has the same key.
+    #[inline]
+    pub(crate) fn set_latest_attribute(&mut self, pair: &KeyValue) -> bool {
+        match self.attributes.get_mut(self.latest) {
+            Some(known) => {
+                assign(&mut known.value, &pair.value);
+                true
+            }
+            // The worker has taken it.
+            None => self.set_other_attribute(pair),
+        }
+    }
+
     /// Sets an attribute whose key the span never had. Returns `false` if there is no room for it.
     #[inline]
     pub(crate) fn set_new_attribute(&mut self, pair: KeyValue) -> bool {
@@ -159,6 +172,18 @@ mod tests {
             changes.attributes,
             expected.map(|(key, value)| KeyValue::new(key, value))
         );
+    }
+
+    #[test]
+    fn what_was_set_last_is_set_again_also_after_it_was_taken() {
+        let pair = |value: i64| KeyValue::new("b", value);
+        let mut changes = Changes::default();
+        assert!(changes.set_attribute(&KeyValue::new("a", 1)));
+        assert!(changes.set_attribute(&pair(2)) && changes.set_latest_attribute(&pair(3)));
+        let taken = std::mem::take(&mut changes);
+        assert_eq!(taken.attributes, [KeyValue::new("a", 1), pair(3)]);
+        assert!(changes.set_latest_attribute(&pair(4)) && changes.set_latest_attribute(&pair(5)));
+        assert_eq!(changes.attributes, [pair(5)]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) use self::poll_counters::PollCounters;
 pub(crate) use self::{
     changes::{Await, Awaiting, Changes, TaskState, assign, is_same_key},
     queue::{UpdateQueue, ids_of},
-    slot::{SlotIds, UpdateSlot},
+    slot::{NoteResult, SlotIds, UpdateSlot},
 };
 
 use std::time::Duration;

@@ -60,12 +60,14 @@ impl UpdateQueue {
         buffer: &IngestBuffer,
         slot: &Arc<UpdateSlot>,
         change: impl FnOnce(&mut Changes) -> bool,
-    ) {
-        match slot.note(change) {
+    ) -> NoteResult {
+        let noted = slot.note(change);
+        match noted {
             NoteResult::Queued | NoteResult::Ended => {}
             NoteResult::MustQueue => self.push(buffer, slot),
             NoteResult::Dropped => buffer.count_dropped(RecordClass::Other, 1),
         }
+        noted
     }
 
     /// Notes a change of the span with these ids. Creates a slot if the span has none here.
@@ -77,7 +79,9 @@ impl UpdateQueue {
         change: impl FnOnce(&mut Changes) -> bool,
     ) {
         match self.slot_of(span, source) {
-            Some(slot) => self.note(buffer, &slot, change),
+            Some(slot) => {
+                self.note(buffer, &slot, change);
+            }
             None => buffer.count_dropped(RecordClass::Other, 1),
         }
     }
