@@ -60,12 +60,12 @@ const WARM_UP_BURSTS: u32 = 3;
 const BOUNDS: [(Api, Case, u64); 10] = [
     (Api::Tracer, Case::Plain, 1089),
     (Api::Tracer, Case::Sampler, 1256),
-    (Api::Tracer, Case::Provider, 1459),
+    (Api::Tracer, Case::Provider, 1383),
     (Api::Tracer, Case::WrappingNoop, 1113),
     (Api::Tracer, Case::WrappingNoopSampler, 1280),
     (Api::Macros, Case::Plain, 1719),
     (Api::Macros, Case::Sampler, 1902),
-    (Api::Macros, Case::Provider, 2324),
+    (Api::Macros, Case::Provider, 2170),
     (Api::Macros, Case::WrappingNoop, 1743),
     (Api::Macros, Case::WrappingNoopSampler, 1926),
 ];
