@@ -1,6 +1,7 @@
 //! Compares the token that a client presents. Signs cookies, tickets and the codes of one-time links, and verifies them
-//! when a client presents them. It uses HMAC-SHA-256 (RFC 2104). Every comparison takes the same time, wherever the
-//! texts differ. It reads no clock: callers pass the time. It runs on the connection's task.
+//! when a client presents them. It uses HMAC-SHA-256 (RFC 2104). Only MACs are compared, so no duration reveals where
+//! two texts differ. It reads no clock: callers pass the time. It runs on the connection's task, and on the app's
+//! threads that issue tickets and links.
 
 use std::{
     collections::VecDeque,

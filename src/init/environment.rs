@@ -1,5 +1,5 @@
-//! Reads the program's environment: address, token, levels, the name of the service. Only this file writes to the
-//! host's standard error, and it writes one line.
+//! Reads the program's environment: address, token, levels, the name of the service. In this folder, only this file
+//! writes to the host's standard error, and it writes one line.
 
 use std::{env, io::Write as _};
 

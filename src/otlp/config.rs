@@ -79,8 +79,8 @@ impl OtlpReceiver {
     /// Upper bound on the processes that are distinguished: 1,024. Further ones are combined into
     /// one process per service name.
     pub const PROCESSES_MAX: usize = 1_024;
-    /// Upper bound on the service names of such combined processes: 256. Spans of further services
-    /// are rejected.
+    /// Upper bound on the service names of such combined processes: 256. Spans and log records of further services are
+    /// rejected.
     pub const SERVICES_MAX: usize = 256;
     /// Upper bound on the open spans that are followed at once: 65,536. A further span is shown
     /// only when it ends; `/status` counts such spans.

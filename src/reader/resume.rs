@@ -1,6 +1,6 @@
-//! Decides where a reader begins: at its resume point if the log has it, or else at the oldest event, after a gap. For
-//! a shared log, the reader first asks the store for its head. An unknown id must never be an error. It runs on the
-//! reader's task.
+//! Decides where a reader begins: at its resume point if the log has it, or else at the oldest event, after a gap. Where
+//! memory cannot tell, the reader first asks the store: for the head of a shared log, and for the number of removed
+//! events. An unknown id must never be an error. It runs on the reader's task.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! The checks, one function for each promise, and the table of their names. A check uses only the methods of the trait.
-//! It runs on the thread of the test.
+//! It runs on the thread of the test; some checks start further threads.
 
 mod concurrency;
 mod dedup;

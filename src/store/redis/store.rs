@@ -161,7 +161,7 @@ impl RedisEventStore {
     pub const DEFAULT_DEAD_AFTER: Duration = config::DEFAULT_DEAD_AFTER;
     /// Longest time between two heartbeats: 1 hour. A new epoch of the log waits for a heartbeat of every process.
     pub const HEARTBEAT_MAX: Duration = config::HEARTBEAT_MAX;
-    /// Longest time-out: 1 hour. Dropping a store waits for the server at most for the store's time-out.
+    /// Longest time-out: 1 hour. Dropping a store waits for the server at most for the store's response time-out.
     pub const TIMEOUT_MAX: Duration = config::TIMEOUT_MAX;
 
     /// Creates a store with default settings.

@@ -1,7 +1,7 @@
 //! The state of the log that the writer keeps in memory, so that it needs no query: counts, epochs, open events.
 //!
-//! It is read from the file when the log is opened, and again after a failed transaction. That reads a few thousand
-//! rows, regardless of the size of the log.
+//! It is read from the file when the log is opened, and again after a failed transaction. That reads the open events,
+//! the carried streams, the epochs and the newest few thousand events, regardless of the size of the log.
 
 use rusqlite::{Connection, params, types::FromSqlError};
 

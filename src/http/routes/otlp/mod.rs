@@ -1,5 +1,5 @@
-//! `POST /v1/traces`, `/v1/logs` and `/v1/metrics`: OTLP over HTTP, by the OTLP specification 1.x.
-//! It runs on the connection's task; large bodies are decoded on a blocking thread.
+//! `POST /v1/traces`, `/v1/logs` and `/v1/metrics`: OTLP over HTTP, by the OTLP specification 1.x. It runs on the
+//! connection's task; large and compressed bodies are decoded on a blocking thread.
 
 mod answer;
 mod body;

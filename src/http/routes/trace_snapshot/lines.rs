@@ -1,5 +1,5 @@
-//! Writes a trace in the formats that need a single pass: our events, one per line, and OTLP/JSON.
-//! It runs on the task that writes the response.
+//! Writes a trace in the formats that are written in a single pass, after the overview where they need it: our events,
+//! one per line, and OTLP/JSON. It runs on the task that writes the response.
 
 use serde::Serialize;
 
