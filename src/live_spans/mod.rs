@@ -126,7 +126,7 @@ impl fmt::Debug for LiveSpans {
 
 impl LiveSpans {
     /// Upper bound on the time that [`shutdown`](Self::shutdown) takes for the store, the streams and the servers
-    /// together: 5 seconds. The store gets four of them, so that clients still get their `end` if the store hangs.
+    /// together: 5 seconds. The store gets four of these, so that clients still get their `end` if it hangs.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long [`shutdown`](Self::shutdown), and the shutdown of a provider, wait for a store that is known to fail:
     /// half a second.

@@ -32,8 +32,7 @@ impl ProgressRate {
         };
         let last = self.steps.back().copied();
         let is_another = (progress.total(), progress.units()) != (self.total, &*self.units);
-        // The rate starts anew if the progress restarts, or counts different units or to another
-        // total.
+        // The rate starts anew if the progress starts again, or has another total or other units.
         if is_another || last.is_some_and(|(_, before)| current < before) {
             self.steps.clear();
             self.total = progress.total();

@@ -1,5 +1,5 @@
-//! The public span events, as an app builds and reads them. It never encodes them: only [`json`](crate::span::json)
-//! knows their wire format. Any thread of the app runs it.
+//! The public span events, as an app builds them. [`json`](crate::span::json) writes them in the wire format. Any
+//! thread of the app runs it.
 
 use std::fmt;
 

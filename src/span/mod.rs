@@ -1,8 +1,9 @@
 //! Span events: their fields, their compact record in the ingest buffer, their JSON and their redaction. Nothing here
-//! blocks or does I/O. The host's threads write records; the worker thread writes JSON.
+//! does I/O, or waits for anything but a short lock. The host's threads write records, and the worker thread makes JSON
+//! of them.
 //!
-//! An app uses [`SpanEvent`] through [`LiveSpans::target`](crate::LiveSpans::target): it can subscribe to the events of
-//! its own spans, and dispatch events of spans that no OpenTelemetry SDK made.
+//! An app uses [`SpanEvent`] through [`LiveSpans::target`](crate::LiveSpans::target): it can subscribe to the log's
+//! events, and dispatch events of spans that no OpenTelemetry SDK made.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -92,8 +92,8 @@ pub(super) fn open_text(test: &ActiveTest) -> String {
     log.live.running_text_of(&filter)
 }
 
-/// Writes the file, and prints the report to the output of this thread's test. A thread that it
-/// starts has the same output, even if the test runner captures it.
+/// Writes the file, and prints the report to the output of this thread's test. The thread that is
+/// started for this has the same output, even if the test runner captures it.
 pub(super) fn report_to_test(test: &Arc<ActiveTest>, cause: FailureCause) {
     #[expect(clippy::print_stderr, reason = "a test fails, and this says why")]
     let report = || eprint!("{}", report(test, cause, write_file_here(test)));

@@ -1,6 +1,6 @@
-//! The state of all traces. The worker updates it before events are visible; the routes of lists
-//! read it. A trace is removed with its last event in memory, unless an earlier run of the log left
-//! it open. So retention bounds the index.
+//! The state of all traces. The worker updates it before events are visible; the tasks of requests
+//! and the threads that print reports read it. A trace is removed with its last event in memory,
+//! unless an earlier run of the log left it open. So retention bounds the index.
 
 #[cfg(feature = "mcp")]
 pub(crate) mod matching;
@@ -392,7 +392,7 @@ impl TraceIndex {
         }
     }
 
-    /// Returns the first event from which every log record is known.
+    /// Returns the sequence from which on the index knows every log record.
     pub(crate) fn logs_known_from(&self) -> u64 {
         read(&self.state).logs.first_known()
     }

@@ -18,11 +18,11 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Upper bound on the traces that are filtered under one lock, which takes about ten microseconds.
+/// Upper bound on the traces that are filtered under one lock. To filter them takes about ten microseconds.
 const TRACES_AT_ONCE: usize = 256;
 
-/// Upper bound on the open traces that one update filters again. It does so only if the filter
-/// compares durations, which grow without events.
+/// Upper bound on the open traces that one update filters again. An update filters them again only if
+/// the filter compares durations, which grow without events.
 const OPEN_AT_ONCE: usize = 1_000;
 
 /// The place of the traces that are older than the viewer's newest ones.

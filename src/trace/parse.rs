@@ -1,5 +1,5 @@
-//! Parses events that `span/json/` wrote. Used for events that an app dispatches itself, for stored
-//! events, for routes that show a trace in another form, and for filters. Pure.
+//! Parses events in the format that `span/json/` writes. Used for events that an app dispatches
+//! itself, for stored events, for reports and other forms of a trace, and for filters. Pure.
 
 use std::borrow::Cow;
 

@@ -9,7 +9,7 @@
 //! `errors<1` and `cart.items>=3` compare; a leading `-` negates a term. A quote inside a term
 //! keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
 //! that begins with a quote is always text, as are paths (`shop::cart`) and addresses. The server
-//! refuses a search with an error; the response names the error's position.
+//! refuses a search with a syntax error; the response names the position of the error.
 //!
 //! The dashboard parses the same grammar to search the spans of one trace and the rows that it
 //! already has. Both implementations are tested against `tests/search.json`.
@@ -46,7 +46,7 @@ pub(super) struct Term {
 
 #[derive(Clone, Debug)]
 enum Test {
-    /// Text in the name, the services, the trace id or the events.
+    /// Text in the name, the services or the events, or at the beginning of the trace id.
     Text(FoldedText),
     /// Text in the scope of a span.
     Scope(FoldedText),

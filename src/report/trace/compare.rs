@@ -13,7 +13,7 @@ use crate::{
     trace::summary::milliseconds,
 };
 
-/// Upper bound on the differences of the JSON.
+/// Upper bound on the differences that a comparison lists. Further ones are only counted.
 const JSON_DIFFERENCES_MAX: usize = 500;
 /// Upper bound on the names of a path that are compared: the span's own and those nearest above it.
 const PATH_MAX: usize = 32;

@@ -1,6 +1,6 @@
 //! Writes complete events: `started`, `ended`, `log` and `process`; [`updated`](mod@super::updated) writes `updated`.
-//! Pure: no clock, no I/O. The worker thread calls it; for events that an app dispatches itself, the dispatching thread
-//! does.
+//! Pure: no clock, no I/O. The worker thread calls it; for events that an app dispatches itself or imports from a file,
+//! the app's own thread does.
 
 use crate::{
     log::event::{Pinning, SseEvent, StreamKey},

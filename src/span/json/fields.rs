@@ -1,4 +1,5 @@
-//! The contents of span events as borrowed fields: the input of the JSON writer. Plain data; the worker thread uses it.
+//! The contents of span events as borrowed fields: the input of the JSON writer. Plain data; every thread that writes
+//! events uses it.
 
 use std::borrow::Cow;
 

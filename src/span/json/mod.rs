@@ -1,4 +1,4 @@
-//! Span events as JSON bytes, and back: the only folder that spells their field names. Pure: no clock, no I/O.
+//! Span events as JSON bytes, and back: writes whole events, and finds fields in written ones. Pure: no clock, no I/O.
 //!
 //! [`events`] writes complete events with the parts of [`writer`]; [`size_limits`] decides what is cut when an event is
 //! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. Mostly the worker

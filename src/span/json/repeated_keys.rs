@@ -1,5 +1,5 @@
-//! Handles repeated attribute keys: the last value of each key is written, at the position of the first. Pure; the
-//! worker thread calls it.
+//! Handles repeated attribute keys: the last value of each key is written, at the position of the first. Pure; every
+//! thread that writes events calls it.
 
 use std::collections::HashMap;
 

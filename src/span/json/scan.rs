@@ -1,5 +1,6 @@
 //! Finds and replaces fields of encoded events without parsing the rest. It stops at anything that is not JSON and
-//! never panics. Pure; the worker thread and the tasks of HTTP readers call it.
+//! never panics. Pure; the worker thread, the tasks of HTTP readers and the threads that dispatch encoded events call
+//! it.
 
 use memchr::memchr2;
 

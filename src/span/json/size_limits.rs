@@ -1,5 +1,5 @@
 //! The bounds of values and events, and where a text may be cut. The writer records every cut in the event's `cut`
-//! field. Pure; host threads and the worker call it.
+//! field. Pure; host threads, the worker and the tasks of requests call it.
 
 use crate::span::event::SpanEvent;
 

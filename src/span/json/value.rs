@@ -1,5 +1,5 @@
-//! Attribute values and pairs, the input of the JSON writer: borrowed from a record, from the app's own event or from
-//! an OTLP request. Pure; the worker thread uses it, and the threads on which an app dispatches its own events.
+//! Attribute values and pairs, the input of the JSON writer: borrowed from a record, from the app's own event, from an
+//! OTLP request or from an imported file. Pure; every thread that writes events uses it.
 
 use crate::{
     span::{

@@ -54,7 +54,7 @@ impl LogPositions {
         }
     }
 
-    /// Returns the first event from which every log record is known.
+    /// Returns the sequence from which on the position of every log record is known.
     pub(crate) fn first_known(&self) -> u64 {
         self.from
     }

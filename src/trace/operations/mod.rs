@@ -1,5 +1,5 @@
 //! Figures of operations: all spans of one service with one name. The index counts them on the worker thread;
-//! `GET /operations` and `GET /stats/durations` read them. Bounded.
+//! `GET /operations`, `GET /stats/durations` and the reports of running and of slow spans read them. Bounded.
 
 pub(crate) mod histogram;
 pub(crate) mod operation;

@@ -117,8 +117,8 @@ mod tests {
         fn folding_is_stable_and_blind_to_case_and_spelling(text in "\\PC{0,12}") {
             let folded = fold(&text);
             prop_assert_eq!(&fold(&folded), &folded);
-            // Decomposed first (Unicode, section 3.13, D145). The upper case of an iota subscript
-            // is a separate letter, and any mark after it would then attach to that letter.
+            // The text is decomposed first (Unicode, section 3.13, D145). The upper case of an iota
+            // subscript is a separate letter, and any mark after it would then attach to that letter.
             let decomposed: String = text.nfd().collect();
             prop_assert_eq!(&fold(&decomposed), &folded);
             prop_assert_eq!(&fold(&decomposed.to_uppercase()), &folded);

@@ -1,5 +1,5 @@
 //! The state that updates report of a trace's open spans: progress, await points, and whether they
-//! already fail. Bounded. Pure; the worker thread writes it, the routes of lists read it.
+//! already fail. Bounded. Pure; the worker thread writes it, the tasks of requests read it.
 
 use crate::{
     span::{progress::SpanProgress, updates::Awaiting},

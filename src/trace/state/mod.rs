@@ -1,6 +1,6 @@
 //! The state of one trace: its root, open spans, counts and services. The worker thread applies
-//! each change of a span; the list of traces and `/traces/{id}` read it. Bounded: services, links
-//! and lost spans are stored up to a limit. Pure.
+//! each change of a span; the tasks of requests read it. Bounded: services, links and lost spans
+//! are stored up to a limit. Pure.
 
 mod inside;
 pub(in crate::trace) mod open_spans;

@@ -11,15 +11,16 @@ pub enum TraceState {
     Running,
     /// The trace's open spans wait for a time or an event.
     Waiting,
-    /// The root ended without an error.
+    /// The root ended without an error. If the root is unknown, no span failed or was lost.
     Ok,
-    /// The root failed. If the root is unknown, any span failed.
+    /// The root failed. If the root is unknown, a span failed and none was lost.
     Error,
     /// A panic ended the root.
     Panicked,
     /// The root's future was dropped before it completed.
     Cancelled,
-    /// The root's end will never arrive. If the root is unknown, this holds for any span.
+    /// The root was ended as lost, because its own end will never arrive. If the root is unknown, a
+    /// span of the trace was.
     Lost,
 }
 
