@@ -137,9 +137,10 @@ impl Default for View {
 }
 
 impl View {
-    /// Shows the spans that `shows` accepts, without attributes and status messages. `shows` is called once for each
-    /// start and each end; it may be called again if several readers reach the same event at the same time. Updates of
-    /// a running span are shown if its start was shown. A child of a hidden span keeps its parent's id.
+    /// Shows the spans that `shows` accepts, without attributes and status messages. `shows` is usually called once for
+    /// each start and each end. It is called again if several readers reach the same event at the same time, or if the
+    /// event is no longer in the cache. Updates of a running span are shown if its start was shown. A child of a hidden
+    /// span keeps its parent's id.
     pub fn new(shows: impl Fn(&ViewedSpan<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self::of(SpanRule::Accepts(Arc::new(shows)))
     }

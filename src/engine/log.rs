@@ -117,7 +117,7 @@ pub(crate) struct RemovedBefore {
 pub struct StoreHealth {
     /// The name of the store.
     pub kind: &'static str,
-    /// The last failure, until an append succeeds again.
+    /// The last failure, until the store works again.
     pub failure: Option<String>,
     /// The bounds of its retention, if it reports them.
     pub retention: Option<Retention>,
@@ -152,8 +152,9 @@ pub struct Status {
     pub subscribers: usize,
     /// The health of the store.
     pub store: StoreHealth,
-    /// Why the log ended by itself: its thread panicked, or its numbers were used up. All its streams have then ended,
-    /// and further events are refused and counted as dropped. Only a restart of the program opens another log.
+    /// Why the log ended by itself: its thread panicked, its numbers were used up, or this process is a fork of the one
+    /// that opened it. All its streams have then ended, and further events are refused and counted as dropped. Only a
+    /// restart of the program opens another log.
     pub ended: Option<&'static str>,
     /// How long the log has been open.
     pub uptime: Duration,

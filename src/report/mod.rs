@@ -7,7 +7,7 @@
 
 #![cfg_attr(
     not(feature = "mcp"),
-    expect(dead_code, reason = "only agents ask for parts of it")
+    expect(dead_code, reason = "without `mcp`, nothing uses some parts")
 )]
 
 pub(crate) mod blocking;

@@ -7,7 +7,7 @@
 
 #![cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "only HTTP reads parts of it")
+    expect(dead_code, reason = "without `http`, nothing reads some parts")
 )]
 
 pub(crate) mod delta;

@@ -7,7 +7,7 @@
 
 #![cfg_attr(
     not(feature = "spans"),
-    expect(dead_code, reason = "only the span layer uses parts of it")
+    expect(dead_code, reason = "without `spans`, nothing uses some parts")
 )]
 
 pub(crate) mod body;

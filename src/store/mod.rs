@@ -164,9 +164,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the time limit of an append. After it, readers get the events although they are not stored yet, as if
     /// the store had failed. `None` means that an append never takes long, or that the store limits its time itself.
-    /// The log then appends on its own thread; with a limit, it appends on a second thread. It calls this once, at
-    /// opening.
-    ///
+    /// The log then appends on its own thread; with a limit, it appends on a second thread. It decides this once, at
+    /// opening, and asks for the limit again at each append.
     /// Only a [shared](Self::shared_log) store can number its events, so readers cannot get them before the store
     /// answers. After the time limit, the log tells readers that the store fails, and waits for the answer. It appends
     /// the batch again only if the answer is an error.
@@ -220,7 +219,8 @@ pub trait SharedLog: Send + Sync {
     }
 
     /// Waits at most `timeout` for an event after `after`. Returns a page of the events after it, oldest first and
-    /// without holes, except for removed events. An empty page means that the time has passed or the wait was
+    /// without holes, except for removed events. With a `timeout` of zero, which the log passes on the thread that
+    /// appends, it returns at once. An empty page means that the time has passed or the wait was
     /// [interrupted](Self::interrupt).
     ///
     /// # Errors

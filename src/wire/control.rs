@@ -77,11 +77,11 @@ pub enum Gap {
 pub enum EndReason {
     /// The subject of the stream, such as a trace, is complete.
     Complete,
-    /// The log was shut down.
+    /// The log or its server was shut down.
     Shutdown,
-    /// The server has reached its bound on open streams.
+    /// The server has reached a bound on streams or connections.
     Overload,
-    /// The reader's permission has expired.
+    /// The reader's permission has expired or was revoked.
     Expired,
     /// The stream's key was still not known after the time limit.
     Unknown,
