@@ -326,8 +326,8 @@ impl LiveSpans {
     ///
     /// # Errors
     /// Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
-    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)). The log then ends by itself when the store
-    /// answers.
+    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)): the log then ends when its store answers. Also
+    /// returns an error if the log had already [ended by itself](Status::ended).
     pub fn shutdown(&self) -> Result<(), Error> {
         self.shutdown_within(Self::SHUTDOWN_TIMEOUT)
     }

@@ -256,8 +256,8 @@ impl<E: SseEvent> SseTarget<E> {
     /// buffer and the scheduler has suspended them all.
     ///
     /// # Errors
-    /// Returns an error if the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name
-    /// or payload is invalid.
+    /// Returns an error if the event was dropped ([`is_full`](Error::is_full)), the log is shut down, or the event's
+    /// name or payload is invalid.
     pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
@@ -297,8 +297,8 @@ impl<E: SseEvent> SseTarget<E> {
     /// fails, perhaps only the first events are stored.
     ///
     /// # Errors
-    /// Returns the errors of [`dispatch`](Self::dispatch). If the store refused only some of the events, readers get a
-    /// gap.
+    /// Returns the errors of [`dispatch`](Self::dispatch). If the store refused earlier events but not the last one, no
+    /// error is returned; readers get a gap.
     pub async fn dispatch_all(&self, events: &[E]) -> Result<Option<EventId>, Error> {
         let Some((last, earlier)) = events.split_last() else {
             return Ok(None);
