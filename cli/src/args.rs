@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Run a command, and show what it does
     Run(RunOptions),
-    /// Open the page on a file: a store, or events as JSON lines
+    /// Open the page on a file: a store or a trace file
     Open(OpenOptions),
     /// Print the open spans, and what they wait for
     Running(RunningOptions),
@@ -49,7 +49,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OpenOptions {
-    /// The file: a SQLite store of livespan, or events as JSON lines
+    /// The file: a SQLite store, or a trace file in JSON
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Address of the page [default: a free port]

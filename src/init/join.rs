@@ -173,8 +173,9 @@ impl Joined {
     }
 }
 
-/// Waits until the other livespan has read everything, for this time at most. A program may end just after it has
-/// begun, so this first waits for the reader to come.
+/// Waits until the other livespan has read everything, at most `timeout`. First waits for that livespan to come,
+/// because a program may end just after it has begun, and then until the last events are visible; each of these waits
+/// has a limit of its own.
 pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
     let streams = &live.shared.stream_limits;
     wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);
