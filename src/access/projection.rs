@@ -111,13 +111,13 @@ pub(crate) fn project_update(
     out.push(b'{');
     let mut is_shown = false;
     for (key, value) in json::fields(&projected) {
-        let is_news = match key {
+        let is_new = match key {
             b"name" => continue,
             b"attributes" if value == b"{}" => continue,
             b"attributes" | b"status" | b"state" => true,
             _ => false,
         };
-        is_shown |= is_news;
+        is_shown |= is_new;
         field(&mut out, key, value);
     }
     out.push(b'}');

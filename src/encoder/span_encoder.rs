@@ -359,8 +359,8 @@ impl RecordEncoder for SpanEncoder {
         self.encode_received_due(batch);
     }
 
-    fn has_news(&self) -> bool {
-        self.updates.has_news()
+    fn has_changes(&self) -> bool {
+        self.updates.has_changes()
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -491,10 +491,10 @@ impl RecordEncoder for SpanEncoder {
         self.index.forget(&gone);
         self.index.set_evicted(&evictions.shortened);
         self.index.note_changed(&evictions.outgrown);
-        let is_news = !evictions.streams.is_empty()
+        let has_evictions = !evictions.streams.is_empty()
             || !evictions.shortened.is_empty()
             || !evictions.outgrown.is_empty();
-        if is_news | self.eviction_query.poll(&self.log, &self.index) {
+        if has_evictions | self.eviction_query.poll(&self.log, &self.index) {
             // Wakes the live lists, so that they remove or change these traces. Otherwise they might not wake for a
             // long time.
             self.log.tail.wake_watchers();

@@ -65,7 +65,7 @@ impl UpdateSchedule {
         self.queue.take(&mut self.taken);
     }
 
-    pub(super) fn has_news(&self) -> bool {
+    pub(super) fn has_changes(&self) -> bool {
         self.queue.has_slots()
     }
 

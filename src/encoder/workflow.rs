@@ -44,13 +44,13 @@ impl SpanEncoder {
         let SpanRecord { source, span, .. } = record;
         let known = self.index.span_phase(span.trace_id, span.span_id);
         // Another run of the instance may have ended the span, or reported the same state.
-        let is_news = match known {
+        let is_new = match known {
             None => true,
             Some(SpanPhase::Running) => state != Some(SpanState::Running),
             Some(SpanPhase::Waiting) => state != Some(SpanState::Waiting),
             Some(SpanPhase::Closed | SpanPhase::Lost) => false,
         };
-        if self.closed_sources.contains(&source) || !is_news {
+        if self.closed_sources.contains(&source) || !is_new {
             return;
         }
         let Some(process) = self.announce_process(source, batch) else {

@@ -128,7 +128,7 @@ pub(crate) trait RecordEncoder: Send + 'static {
     fn after_drain(&mut self, _batch: &mut Batch) {}
 
     /// Returns whether changes wait outside the buffer. If so, the worker does not sleep.
-    fn has_news(&self) -> bool {
+    fn has_changes(&self) -> bool {
         false
     }
 

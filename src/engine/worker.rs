@@ -293,7 +293,7 @@ impl<T: RecordEncoder> Worker<T> {
             }
             let (record, time) = if self.pace.lets_gather(began, taken) {
                 (cut + BATCH_RECORDS - 1, GATHER_TIME)
-            } else if self.encoder.has_news() {
+            } else if self.encoder.has_changes() {
                 // Changes of open spans came after `before_drain`. Perhaps no record follows that would wake the
                 // worker, so the wait is short.
                 (cut, GATHER_TIME)

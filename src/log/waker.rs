@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn rings_that_nobody_answered_are_one_and_none_is_lost() {
+    fn unanswered_wake_ups_are_one_and_none_is_lost() {
         let wakes = Arc::new(Wakes::default());
         let task = Waker::from(Arc::clone(&wakes));
         let context = Context::from_waker(&task);

@@ -228,13 +228,13 @@ impl OtlpEncoder {
         let (sender, due) = (open.sender, open.reported_at + UPDATE_INTERVAL);
         let mut place = *place;
         place.sender = sender;
-        let is_news = open.content != place.content;
+        let has_changed = open.content != place.content;
         if let Some(activity) = self.activities.get_mut(sender) {
             activity.resent(gap);
         }
         // A deferred update is older than this one.
         self.deferred.remove(&place.key);
-        if !is_news {
+        if !has_changed {
             return;
         }
         let is_deferred = due > now

@@ -174,13 +174,13 @@ impl FollowedSpans {
             awaiting: awaits,
             ..ChangeFields::default()
         };
-        let has_news = !fields.attributes.is_empty()
+        let has_changes = !fields.attributes.is_empty()
             || !fields.links.is_empty()
             || !changes.events.is_empty()
             || changes.name.is_some()
             || changes.status.is_some()
             || changes.awaiting != Awaiting::Unchanged;
-        has_news.then_some((fields, changes))
+        has_changes.then_some((fields, changes))
     }
 }
 
@@ -202,10 +202,10 @@ pub(crate) fn first_changes<'a>(
         awaiting,
         ..ChangeFields::default()
     };
-    let has_news = changes.status.is_some()
+    let has_changes = changes.status.is_some()
         || !changes.events.is_empty()
         || changes.awaiting != Awaiting::Unchanged;
-    has_news.then(|| (SpanFields::bare(key.0, key.1), changes))
+    has_changes.then(|| (SpanFields::bare(key.0, key.1), changes))
 }
 
 fn awaits(span: &Span, received: Timestamp) -> Awaiting<(std::borrow::Cow<'_, str>, Timestamp)> {

@@ -159,20 +159,20 @@ impl Reader {
     /// new.
     pub(super) fn notice_degraded(&mut self) -> bool {
         let degradations = self.log.degradations();
-        let is_news = degradations > self.degradations;
+        let has_increased = degradations > self.degradations;
         self.degradations = degradations;
-        if is_news && self.blocked_since.is_none() {
+        if has_increased && self.blocked_since.is_none() {
             self.queue.push_back(ReadItem::Degraded);
         }
-        is_news
+        has_increased
     }
 
     /// Queues the gap that reports a recovery, if no event of the log reports it, after the events before the recovery.
     /// Returns whether the recovery is new.
     pub(super) fn notice_recovered(&mut self, recoveries: u64) -> bool {
-        let is_news = recoveries > self.recoveries;
+        let has_increased = recoveries > self.recoveries;
         self.recoveries = recoveries;
-        if is_news {
+        if has_increased {
             // The counter is raised before readers are woken, so the wake flag may not be raised yet.
             self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
@@ -181,6 +181,6 @@ impl Reader {
                 self.queue.push_back(ReadItem::Degraded);
             }
         }
-        is_news
+        has_increased
     }
 }

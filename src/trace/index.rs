@@ -236,19 +236,19 @@ impl TraceIndex {
     }
 
     /// Replaces the whole state with a finished rebuild.
-    pub(crate) fn adopt(&self, pending: PendingIndex) {
-        let mut learnt = pending.state;
+    pub(crate) fn commit(&self, pending: PendingIndex) {
+        let mut rebuilt = pending.state;
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
-        learnt.changed = ChangeLog::default();
-        for (id, entry) in &mut learnt.traces {
+        rebuilt.changed = ChangeLog::default();
+        for (id, entry) in &mut rebuilt.traces {
             entry.version = version;
             for twin in entry.trace.forget_twins() {
-                learnt.operations.closed(twin);
+                rebuilt.operations.closed(twin);
             }
-            learnt.changed.0.push_back((version, *id));
+            rebuilt.changed.0.push_back((version, *id));
         }
-        *state = learnt;
+        *state = rebuilt;
         self.version.store(version, Ordering::Release);
     }
 
@@ -273,7 +273,7 @@ impl TraceIndex {
         }
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
-        let mut is_news = false;
+        let mut has_changed = false;
         for (key, evicted) in evicted {
             let id = <[u8; 16]>::try_from(key.as_bytes());
             let Ok(id) = id else {
@@ -285,11 +285,11 @@ impl TraceIndex {
                 entry.trace.set_evicted(*evicted);
                 entry.version = version;
                 state.log_change(version, id);
-                is_news = true;
+                has_changed = true;
             }
         }
         self.version.store(version, Ordering::Release);
-        is_news
+        has_changed
     }
 
     /// Sends these traces to viewers of the live list again, because a property outside the index

@@ -70,7 +70,7 @@ impl IndexRebuild for PendingRebuild {
         let requires_ended_root = self.writers == Writers::Several;
         self.pending
             .assume_ended(requires_ended_root, |span| !self.durable.contains(&span));
-        self.index.adopt(self.pending);
+        self.index.commit(self.pending);
     }
 }
 

@@ -250,10 +250,10 @@ impl SharedLog for SharedStore {
                 let newest = events.iter().rev().find(|event| event.key == key)?;
                 (newest.sequence > seen).then_some((key, newest.sequence))
             };
-            let news = streams
+            let changed = streams
                 .iter()
                 .filter_map(|(key, seen)| newest(Some(*key), *seen));
-            news.chain(newest(None, global_after)).collect()
+            changed.chain(newest(None, global_after)).collect()
         })
     }
 

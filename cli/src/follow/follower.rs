@@ -112,7 +112,7 @@ impl Follower {
             // The saved position must not pass the stored events until the other log has sent all
             // of them again.
             if stored.is_empty() {
-                self.positions().settle(&position.epoch);
+                self.positions().finish_storing(&position.epoch);
             }
             self.stored = stored;
             self.last_heard = position.last_heard();

@@ -34,7 +34,7 @@ use crate::{
 pub(crate) const FOLLOWED_MAX: usize = 256;
 
 /// Upper bound on the wait for the last events of all followed livespans.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// The interval at which changed positions are saved.
 const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -184,11 +184,11 @@ impl Followers {
     }
 
     /// Waits until no livespan is followed any more, or no event has arrived for a while.
-    pub(crate) async fn settled(&self, quiet_time: Duration) {
+    pub(crate) async fn wait_until_quiet(&self, quiet_time: Duration) {
         let mut count = self.count.subscribe();
         let begun = Instant::now();
         let mut before = None;
-        while begun.elapsed() < SETTLE_TIMEOUT {
+        while begun.elapsed() < QUIET_TIMEOUT {
             let batches = self.progress.batches.load(Ordering::Relaxed);
             if before.replace(batches) == Some(batches) {
                 return;

@@ -136,7 +136,7 @@ impl Positions {
     }
 
     /// Records that no events are stored after the position.
-    pub(super) fn settle(&self, epoch: &str) {
+    pub(super) fn finish_storing(&self, epoch: &str) {
         self.lock()
             .change(epoch, |position| position.is_storing = false);
     }

@@ -98,7 +98,7 @@ async fn observe(
     let ended = ran?;
     // A program that the command left behind keeps its log open. The end does not wait for such a
     // program.
-    followers.settled(QUIET_TIME).await;
+    followers.wait_until_quiet(QUIET_TIME).await;
     stay(options, live, ended).await?;
     Ok(ended.exit_code())
 }

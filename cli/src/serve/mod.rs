@@ -59,7 +59,7 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     let code = signals.next().await;
     let ending = async {
         // The last events of programs that joined are stored before the log ends.
-        followers.settled(QUIET_TIME).await;
+        followers.wait_until_quiet(QUIET_TIME).await;
         let ended = end(live, &addresses).await;
         followers.save().await;
         ended

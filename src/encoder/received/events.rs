@@ -122,11 +122,11 @@ impl SpanEncoder {
         append: impl FnOnce(&mut Self, &mut Batch),
     ) -> Option<Vec<u8>> {
         let mut batch = Batch::default();
-        let is_news = self.announced.insert(source);
+        let is_new = self.announced.insert(source);
         let change_count = self.pending_changes.len();
         append(self, &mut batch);
         self.pending_changes.truncate(change_count);
-        if is_news {
+        if is_new {
             self.announced.remove(&source);
         }
         batch.iter().last().map(|event| event.payload().to_vec())

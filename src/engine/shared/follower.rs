@@ -106,11 +106,12 @@ impl Follower {
     /// Waits once for new events of the streams that are read here, and for events that belong to all streams.
     fn watch_once(&mut self, every: &mut Sequence) {
         let cursors = self.log.demand().cursors();
-        let Some(news) = self.call_store(|shared| shared.wait_streams(&cursors, *every, PATIENCE))
+        let Some(changed) =
+            self.call_store(|shared| shared.wait_streams(&cursors, *every, PATIENCE))
         else {
             return;
         };
-        for (key, seen) in news {
+        for (key, seen) in changed {
             let Some(key) = key else {
                 *every = (*every).max(seen);
                 self.log.tail.wake_streams();

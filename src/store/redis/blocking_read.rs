@@ -228,9 +228,9 @@ impl BlockingReader {
                 let keys = of.filter(|(_, (stream, _))| woken.contains(stream));
                 let keys = keys.map(|(place, _)| place.key.copied());
                 let query = Query::new(QueryKind::Newest, Sequence::START, PageLimit::default());
-                let news = queries::read(connection, known, &query.with_keys(keys))?.cursors;
-                if !news.is_empty() {
-                    return Ok(news);
+                let cursors = queries::read(connection, known, &query.with_keys(keys))?.cursors;
+                if !cursors.is_empty() {
+                    return Ok(cursors);
                 }
             }
             if left.is_zero() {

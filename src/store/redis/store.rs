@@ -433,8 +433,8 @@ impl SharedLog for RedisEventStore {
             key: None,
             after: global_after,
         });
-        let news = self.some.streams(&self.known, &all, timeout);
-        news.map_err(|error| error.into_error(READ))
+        let cursors = self.some.streams(&self.known, &all, timeout);
+        cursors.map_err(|error| error.into_error(READ))
     }
 
     fn interrupt(&self) {

@@ -356,9 +356,9 @@ pub(crate) fn newest_of(
         let newest = newest.map_or(Sequence::START, |newest| Sequence::new(number(newest)));
         Ok((newest > after).then_some(newest))
     };
-    let mut news = Vec::new();
+    let mut newest_cursors = Vec::new();
     if let Some(newest) = newest(0, every)? {
-        news.push((None, newest));
+        newest_cursors.push((None, newest));
     }
     let mut seen = HashSet::with_capacity(places.len());
     for (key, after) in places {
@@ -366,8 +366,8 @@ pub(crate) fn newest_of(
             && let Some(newest) = newest(stream, *after)?
             && seen.insert(*key)
         {
-            news.push((Some(*key), newest));
+            newest_cursors.push((Some(*key), newest));
         }
     }
-    Ok(news)
+    Ok(newest_cursors)
 }

@@ -382,7 +382,7 @@ fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
         pending.apply(after.chain(root));
         pending.assume_ended(requires_ended_root, |span| span != [3; 8]);
         let index = TraceIndex::default();
-        index.adopt(pending);
+        index.commit(pending);
         index
     };
     let counts = |index: &TraceIndex| {

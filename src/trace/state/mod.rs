@@ -313,7 +313,7 @@ impl Trace {
             self.lost.insert(change.span_id);
         }
         self.end = self.end.max(change.time);
-        self.settle_start(opened, start.start_time);
+        self.set_final_start(opened, start.start_time);
         if opened.is_some_and(|opened| start.start_time < opened.start) {
             self.consider_root(change.span_id, start);
         }
@@ -324,7 +324,7 @@ impl Trace {
     /// Applies the start time that an end reports. It replaces the one that the span's start
     /// reported. Usually it is not later, so the earliest start of the trace can only become
     /// earlier.
-    fn settle_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
+    fn set_final_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
         self.ended_start = Some(earlier(self.ended_start, start));
         self.start = match (self.start, opened) {
             (Some(earliest), Some(opened)) if opened.start == earliest && earliest < start => {

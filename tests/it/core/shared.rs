@@ -301,16 +301,16 @@ impl SharedLog for Handle {
                 let of_key = events.iter().rev().find(|event| event.key == key);
                 of_key.map(|event| event.sequence)
             };
-            let mut news = Vec::new();
+            let mut changed = Vec::new();
             for (key, after) in streams {
                 if let Some(seen) = newest(Some(*key)).filter(|seen| seen > after) {
-                    news.push((Some(*key), seen));
+                    changed.push((Some(*key), seen));
                 }
             }
             if let Some(seen) = newest(None).filter(|seen| *seen > global_after) {
-                news.push((None, seen));
+                changed.push((None, seen));
             }
-            Ok(news)
+            Ok(changed)
         })
     }
 
@@ -322,7 +322,7 @@ impl SharedLog for Handle {
 }
 
 /// Returns the lines that the connection has sent by now, without pings and cursor frames.
-fn news(connection: &mut Connection) -> Vec<String> {
+fn new_messages(connection: &mut Connection) -> Vec<String> {
     let mut transcript = connection.transcript();
     transcript.retain(|line| !line.starts_with("ping") && !line.starts_with("cursor"));
     transcript
@@ -333,10 +333,10 @@ fn expect_lines(connection: &mut Connection, expected: &[String]) {
     let mut transcript = Vec::new();
     let deadline = std::time::Instant::now() + PATIENCE;
     while transcript.len() < expected.len() && std::time::Instant::now() < deadline {
-        transcript.extend(news(connection));
+        transcript.extend(new_messages(connection));
         thread::yield_now();
     }
-    transcript.extend(news(connection));
+    transcript.extend(new_messages(connection));
     assert_eq!(transcript, expected);
 }
 
@@ -345,7 +345,7 @@ fn read_until(connection: &mut Connection, transcript: &mut Vec<String>, last: &
     let deadline = std::time::Instant::now() + PATIENCE;
     while !transcript.iter().any(|line| line == last) {
         assert!(std::time::Instant::now() < deadline, "only {transcript:?}");
-        transcript.extend(news(connection));
+        transcript.extend(new_messages(connection));
         thread::yield_now();
     }
 }
@@ -673,7 +673,7 @@ fn a_page_that_one_reader_cannot_read_is_reported_to_it_alone_until_it_can() {
         assert!(std::time::Instant::now() < deadline, "only {transcript:?}");
         put(&two, [Note::new(number.to_string()).on("a")]);
         number += 1;
-        transcript.extend(news(&mut stream));
+        transcript.extend(new_messages(&mut stream));
     }
     let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(transcript[..3], ["degraded {}", recovered, "note 2 2"]);

@@ -71,7 +71,7 @@ impl Inside {
 }
 
 /// Returns the fields of an `updated` event that contain changes.
-fn news(event: &Json) -> Json {
+fn changed_fields(event: &Json) -> Json {
     let mut event = event.clone();
     let fields = event.as_object_mut().unwrap();
     for field in ["type", "traceId", "spanId", "process", "timestamp"] {
@@ -86,7 +86,7 @@ fn an_attribute_is_shown_while_the_span_is_open() {
     let mut span = inside.provider.tracer("test").start("job");
     span.set_attribute(KeyValue::new("rows", 7));
     let update = inside.update(1);
-    assert_eq!(news(&update), json!({"attributes": {"rows": 7}}));
+    assert_eq!(changed_fields(&update), json!({"attributes": {"rows": 7}}));
     let events = inside.events();
     assert_eq!(update["traceId"], events[1]["traceId"]);
     assert_eq!(update["spanId"], events[1]["spanId"]);

@@ -168,7 +168,7 @@ impl Disk {
 #[derive(Debug, Default)]
 struct Shared {
     disk: Mutex<Disk>,
-    news: Condvar,
+    changed: Condvar,
     reads: AtomicU64,
 }
 
@@ -514,7 +514,7 @@ impl ReferenceStore {
             if self.interrupted.swap(false, Ordering::SeqCst) || left.is_zero() {
                 return Ok(None);
             }
-            disk = self.shared.news.wait_timeout(disk, left).unwrap().0;
+            disk = self.shared.changed.wait_timeout(disk, left).unwrap().0;
         }
     }
 }
@@ -580,7 +580,7 @@ impl EventStore for ReferenceStore {
         let mut disk = self.shared.disk.lock().unwrap();
         let result = self.append_to(&mut disk, first.get(), batch);
         if self.bug != Bug::SleepsThroughAppends {
-            self.shared.news.notify_all();
+            self.shared.changed.notify_all();
         }
         result
     }
@@ -713,7 +713,7 @@ impl SharedLog for ReferenceStore {
         global_after: Sequence,
         timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        let news = self.wait(timeout, |disk| {
+        let newest_of_streams = self.wait(timeout, |disk| {
             let newest = |key: Option<StreamKey>, after: Sequence| {
                 let mut events = disk.kept.values().map(|kept| &kept.event).rev();
                 let newest = events.find(|event| {
@@ -725,18 +725,18 @@ impl SharedLog for ReferenceStore {
             let of_streams = streams
                 .iter()
                 .filter_map(|(key, after)| newest(Some(*key), *after));
-            let news: Vec<_> = newest(None, global_after)
+            let newest_of_streams: Vec<_> = newest(None, global_after)
                 .into_iter()
                 .chain(of_streams)
                 .collect();
-            (!news.is_empty()).then_some(news)
+            (!newest_of_streams.is_empty()).then_some(newest_of_streams)
         })?;
-        Ok(news.unwrap_or_default())
+        Ok(newest_of_streams.unwrap_or_default())
     }
 
     fn interrupt(&self) {
         let _disk = self.shared.disk.lock().unwrap();
         self.interrupted.store(true, Ordering::SeqCst);
-        self.shared.news.notify_all();
+        self.shared.changed.notify_all();
     }
 }

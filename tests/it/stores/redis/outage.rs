@@ -259,8 +259,8 @@ fn a_store_with_any_duration_opens_waits_and_ends() {
         let page = shared.wait_after(start, livespan::store::PageLimit::default(), time);
         assert_eq!(page.unwrap().len(), 1);
         let streams = [(super::handle::key("a"), start)];
-        let news = shared.wait_streams(&streams, start, time).unwrap();
-        assert_eq!(news.len(), 1);
+        let changed = shared.wait_streams(&streams, start, time).unwrap();
+        assert_eq!(changed.len(), 1);
         drop(handle);
     }
 }

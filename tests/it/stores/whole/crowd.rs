@@ -110,9 +110,9 @@ impl Crowd {
     /// Publishes the head of the log to the absent clients, and waits for the others.
     fn announce(&self, head: u64) {
         self.head.send_if_modified(|known| {
-            let is_news = *known < head;
+            let has_advanced = *known < head;
             *known = head.max(*known);
-            is_news
+            has_advanced
         });
         let places = self.places.lock().unwrap();
         let is_far = |place: &Place| matches!(place, Place::At(last) if last + LEAD < head);
