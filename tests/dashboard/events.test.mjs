@@ -134,6 +134,19 @@ test("an attribute cannot reach what it should not", () => {
   assert.match(refusal(own), /^line 1: the event is nested deeper than 40 levels$/);
 });
 
+test("open spans of a file that was made later are as old as they were then, ended traces are not", () => {
+  const traces = new FileTraces("test.html");
+  traces.take([{ ...event(), type: "started", timestamp: at(7) }, event({ traceId: "1".repeat(32) })]);
+  traces.finish(at(4_000));
+  assert.deepEqual([TRACE, "1".repeat(32)].map((id) => traces.feed(`file:${id}`)?.fixedNow), [4_000, 10]);
+  assert.equal(traces.list.fixedNow, Date.parse(at(4_000)));
+
+  const ended = new FileTraces("test.html");
+  ended.take([event()]);
+  ended.finish(at(4_000));
+  assert.equal(ended.list.fixedNow, Date.parse(at(10)));
+});
+
 test("the traces of a file are feeds that stand still at its last moment", () => {
   const traces = new FileTraces("log.jsonl");
   const open = { ...event({ spanId: "00f067aa0ba902b8", parentSpanId: SPAN }), type: "started", timestamp: at(7) };

@@ -33,6 +33,8 @@ export class FileFeed {
     this.news = 0;
     this.lag = null;
     this.last = "";
+    /** When the file was made, empty if the file does not say. */
+    this.made = "";
     /** @type {any[]} */
     this.past = [];
     /** @type {import("./trace-at-time.mjs").History | null} */
@@ -40,11 +42,12 @@ export class FileFeed {
   }
 
   /**
-   * The time of the trace's last event. Spans that are open in the file are drawn up to it.
+   * The time up to which open spans are drawn: when the file was made if it says so, else the trace's last event.
    * @returns {number} in tree time
    */
   get fixedNow() {
-    return parseTimestamp(this.last, this.model.originSeconds);
+    const isOpenLater = this.model.counts.open > 0 && this.made > this.last;
+    return parseTimestamp(isOpenLater ? this.made : this.last, this.model.originSeconds);
   }
 
   /** @param {any} event */
@@ -60,7 +63,9 @@ export class FileFeed {
     if (event.type === "started" || event.type === "updated") this.past.push(event);
   }
 
-  finish() {
+  /** @param {string} made when the file was made, or empty */
+  finish(made) {
+    this.made = made;
     this.history = historyOf(this.past, this.model.originSeconds);
     this.past = [];
   }
@@ -133,13 +138,16 @@ export class FileTraces {
     return parts;
   }
 
-  finish() {
+  /** @param {string} [made] when the file was made, if it says so */
+  finish(made = "") {
     for (const feed of this.feeds.values()) {
       for (const event of this.ofAll) feed.take(event);
-      feed.finish();
+      feed.finish(made);
     }
     const traces = [...this.feeds.values()].filter((feed) => feed.model.counts.total > 0).map(summaryOf);
-    this.list.fixedNow = Math.max(0, ...traces.map((trace) => epochMilliseconds(trace.lastTimestamp)));
+    const hasOpen = [...this.feeds.values()].some((feed) => feed.model.counts.open > 0);
+    const times = [...traces.map((trace) => trace.lastTimestamp), ...(hasOpen && made !== "" ? [made] : [])];
+    this.list.fixedNow = Math.max(0, ...times.map(epochMilliseconds));
     reduceList(this.list.model, { type: "traces", data: { snapshot: true, traces, removed: [] } });
   }
 

@@ -61,7 +61,7 @@ export class EmbeddedView {
 
   /** @param {{traces: FileTraces, events: EmbeddedEvents}} read */
   finish({ traces, events }) {
-    traces.finish();
+    traces.finish(events.about?.made);
     if (traces.list.model.traces.size === 0) return this.say("error", "This file has no spans.");
     const { about } = events;
     const { from, all, isWhole } = fileSummary(traces, events.count);
