@@ -43,6 +43,19 @@ test("what a phase says of itself, and what is usual, are better than one earlie
   assert.deepEqual([timeLeft(shown), shown[1].usual], [5_000 + 44_000 + 600, 44_000]);
 });
 
+test("a phase far beyond its usual duration is late, and the end is unknown instead of near", () => {
+  const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("w", "root", 1_000, { name: "write" }));
+  const after = (/** @type {number} */ now, /** @type {number} */ told = NaN) => {
+    const shown = shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, now, leftOf: () => told });
+    return [shown.filter(({ late }) => late).map(({ name, usual }) => [name, usual]), timeLeft(shown)];
+  };
+  assert.deepEqual(after(61_000), [[], 600], "at 1.5 times its usual duration");
+  assert.deepEqual(after(62_000), [[["write", 40_000]], NaN]);
+  assert.deepEqual(after(62_000, 3_000), [[], 3_600], "it says itself how far it is");
+  const short = job(started("p", "root", 0, { name: "publish" }));
+  assert.deepEqual([5_000, 6_000].map((now) => shownPhases(phasesOf(short, 0), EARLIER, { ...NOTHING, now })[0].late), [false, true], "seconds do not make a short phase late");
+});
+
 test("without an earlier run there is only what was seen, and no guess", () => {
   const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("a", "root", 1_000, { name: "analyse" }));
   const shown = shownPhases(phasesOf(trace, 0), [], NOTHING);

@@ -20,6 +20,7 @@ import { childrenOf, nameOf } from "./span.mjs";
  * @property {number} duration so far
  * @property {number} usual its usual duration, NaN if unknown
  * @property {number} left its estimated time left, NaN without an estimate
+ * @property {boolean} late whether it runs far longer than usual, and has no estimate for that reason
  * @property {number} names number of phases merged into this one
  */
 
@@ -27,6 +28,9 @@ import { childrenOf, nameOf } from "./span.mjs";
 export const LONG_JOB_MS = 10_000;
 /** Maximum number of phases shown; beyond it, the smallest are merged. */
 export const PHASES_MAX = 8;
+/** A phase is late beyond this many times its usual duration, and not by less than these milliseconds. */
+const LATE_TIMES = 1.5;
+const LATE_MS = 5_000;
 /** Bound on the children of the root that are read. */
 const CHILDREN_MAX = 250_000;
 
@@ -66,8 +70,10 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
     const isRunning = open > 0;
     const until = isRunning ? Math.max(now, start) : end;
     const told = isRunning ? leftOf(name) : 0;
-    const left = isRunning && Number.isNaN(told) ? Math.max(0, usualOf(name) - (until - start)) : told;
-    return { name, kind: isRunning ? "running" : "done", failed, start, end: until, duration: until - start, usual: usualOf(name), left, names: 1 };
+    const isTold = !Number.isNaN(told);
+    const late = !isTold && until - start > Math.max(LATE_TIMES * usualOf(name), usualOf(name) + LATE_MS);
+    const left = isTold ? told : late ? NaN : Math.max(0, usualOf(name) - (until - start));
+    return { name, kind: isRunning ? "running" : "done", failed, start, end: until, duration: until - start, usual: usualOf(name), left, late, names: 1 };
   });
   if (!isOpen) return shown;
   const seen = new Set(phases.map(({ name }) => name));
@@ -75,7 +81,7 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   // No phase in common with the earlier run, so it was a different job.
   if (phases.length > 0 && last < 0) return shown;
   for (const { name } of earlier.slice(last + 1)) {
-    shown.push({ name, kind: "expected", failed: false, start: NaN, end: NaN, duration: 0, usual: usualOf(name), left: usualOf(name), names: 1 });
+    shown.push({ name, kind: "expected", failed: false, start: NaN, end: NaN, duration: 0, usual: usualOf(name), left: usualOf(name), late: false, names: 1 });
   }
   return shown;
 }
@@ -95,7 +101,7 @@ export function mergedPhases(phases, max = PHASES_MAX) {
     merged.splice(at, 2, {
       name: `${names} phases`, kind: one.kind === next.kind ? one.kind : "running", failed: one.failed || next.failed,
       start: Math.min(one.start, Number.isNaN(next.start) ? Infinity : next.start), end: Math.max(one.end, Number.isNaN(next.end) ? -Infinity : next.end),
-      duration: one.duration + next.duration, usual: one.usual + next.usual, left: one.left + next.left, names,
+      duration: one.duration + next.duration, usual: one.usual + next.usual, left: one.left + next.left, late: one.late || next.late, names,
     });
   }
   return merged;

@@ -17,6 +17,7 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText
 
 const LOOK_EVERY_MS = 250;
 const NAME_MAX = 60;
+const LATE_NAME_MAX = 24;
 /** If the root has more children than this, their progress is not read. */
 const ASKED_MAX = 200;
 
@@ -79,8 +80,9 @@ export class PhasesView {
     const left = isOpen ? timeLeft(phases) : NaN;
     // The job's own estimate is already shown.
     const isTold = Number.isNaN(left) || trace.live.get(root)?.speed?.left(now) != null;
-    setText(this.total, isTold ? "" : `of ${leftText(length + left).replace(/ left$/, "")}`);
-    this.drawEnd(frame, left);
+    const late = isOpen && frame.moment === null ? (phases.find((phase) => phase.late) ?? null) : null;
+    setText(this.total, late !== null ? `${shortened(late.name, LATE_NAME_MAX)} usually takes ${formatDuration(late.usual)}` : isTold ? "" : `of ${leftText(length + left).replace(/ left$/, "")}`);
+    this.drawEnd(frame, left, late !== null);
   }
 
   forget() {
@@ -172,11 +174,15 @@ export class PhasesView {
     ui.setZoom(isSame ? null : zoom);
   }
 
-  /** @param {TraceFrame} frame @param {number} left */
-  drawEnd({ trace, now, moving }, left) {
+  /** @param {TraceFrame} frame @param {number} left @param {boolean} isLate */
+  drawEnd({ trace, now, moving }, left, isLate) {
     const expected = this.shown.filter(({ kind }) => kind === "expected").reduce((sum, { names }) => sum + names, 0);
-    setShown(this.end, !Number.isNaN(left) && moving);
-    if (Number.isNaN(left) || !moving) return;
+    setShown(this.end, (isLate || !Number.isNaN(left)) && moving);
+    if (isLate) {
+      setText(this.end, "later than usual");
+      setAttribute(this.end, "title", "A phase runs far longer than in earlier runs, so they say nothing about the end");
+    }
+    if (isLate || Number.isNaN(left) || !moving) return;
     const at = new Date(trace.originSeconds * 1000 + now + left);
     setText(this.end, left < 1_000 ? "ends any moment" : leftText(left));
     setAttribute(this.end, "title", Number.isNaN(at.getTime()) ? null
