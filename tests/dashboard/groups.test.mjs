@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ALSO_MAX, SHOWN, SHOWN_FIRST, groupKey, groupView, keepMembers, toggleGroup, toggleShown } from "../../src/dashboard/assets/model/group-views.mjs";
 import { GroupStrip } from "../../src/dashboard/assets/model/group-strip.mjs";
-import { groupsOf, nth } from "../../src/dashboard/assets/model/groups.mjs";
+import { groupsOf, hasOutlier, nth } from "../../src/dashboard/assets/model/groups.mjs";
 import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { GROUP_MIN } from "../../src/dashboard/assets/model/tree.mjs";
 import { nextBad } from "../../src/dashboard/assets/model/tree-order.mjs";
@@ -134,6 +134,15 @@ test("median, longest and slowest are those of the members that ended, and chang
   assert.equal(groups.timesOf(trace, group), groups.timesOf(trace, group), "nothing changed, nothing is computed");
   reduceTrace(trace, ended("p0", "root", 0, 500, { name: "page" }));
   assert.deepEqual(times(), [12, 6, 500, ["p0", "p11", "p10", "p9", "p8"]]);
+});
+
+test("one span far slower than its like is an outlier of its group, and the usual spread is none", () => {
+  const trace = pages(12);
+  const group = groupIn(trace, "root", "page");
+  assert.equal(hasOutlier(groupsOf(trace).timesOf(trace, group)), false);
+  reduceTrace(trace, ended("p0", "root", 0, 500, { name: "page" }));
+  assert.equal(hasOutlier(groupsOf(trace).timesOf(trace, group)), true);
+  assert.equal(hasOutlier({ count: 0, p50: NaN, max: NaN, slowest: [] }), false);
 });
 
 test("a span that is gone to is a row, by opening its group and no more, and stays one when it ends", () => {

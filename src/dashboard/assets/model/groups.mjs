@@ -17,6 +17,8 @@ import { GROUP_MIN } from "./tree.mjs";
 
 /** Number of members that count as the slowest. */
 export const SLOWEST_MAX = 5;
+/** A longest duration of this many medians is an outlier. */
+const OUTLIER_TIMES = 10;
 // Upper bound on the number of names in a trace; each span has one, and SPANS_MAX is lower.
 const NAMES = 2 ** 22;
 /** Bound on the open members whose progress is read. */
@@ -324,6 +326,11 @@ export function nth(values, wanted) {
     else return values[wanted];
   }
   return values[wanted];
+}
+
+/** @param {GroupTimes} times @returns {boolean} whether the longest duration is far from the median */
+export function hasOutlier({ p50, max }) {
+  return max > OUTLIER_TIMES * p50;
 }
 
 /** @param {number} a @param {number} b @param {number} c @returns {number} */

@@ -4,7 +4,7 @@
 
 import { isOpenState } from "../model/columns.mjs";
 import { SHOWN, groupView } from "../model/group-views.mjs";
-import { groupsOf } from "../model/groups.mjs";
+import { groupsOf, hasOutlier } from "../model/groups.mjs";
 import { progressAt, serviceOf } from "../model/span.mjs";
 import { formatCount, formatDuration, plural } from "../model/time.mjs";
 import { ROW } from "../model/visible-rows.mjs";
@@ -120,8 +120,12 @@ function drawFigures(row, { trace }, group, nameWidth) {
   setShown(node, true);
   setShown(meter, isMetered);
   if (isMetered) setStyle(meter, "background-size", `${(groups.shareDone(group, (index) => progressAt(trace, index)) * 100).toFixed(1)}% 100%`);
-  setText(p50, isTimed && nameWidth >= MEDIAN_FROM ? `p50 ${formatDuration(times.p50)}` : "");
-  setText(max, isTimed && nameWidth >= LONGEST_FROM ? `max ${formatDuration(times.max)}` : "");
+  const isFar = isTimed && hasOutlier(times);
+  const isWide = nameWidth >= LONGEST_FROM;
+  // With room for one of them, a longest duration far from the median says more.
+  setText(p50, isTimed && nameWidth >= MEDIAN_FROM && (isWide || !isFar) ? `p50 ${formatDuration(times.p50)}` : "");
+  setText(max, isTimed && (isWide || (isFar && nameWidth >= MEDIAN_FROM)) ? `max ${formatDuration(times.max)}` : "");
+  setAttribute(max, "data-far", isFar);
   setShown(failed, bad > 0);
   setText(failedCount, formatCount(bad));
   setShown(open, group.open > 0);
