@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PATHS_MAX, causeOf, compareTraces, comparedRows, deltaShareText } from "../../src/dashboard/assets/model/compare.mjs";
+import { PATHS_MAX, causeOf, compareTraces, comparedRows, deltaShareText, isCut } from "../../src/dashboard/assets/model/compare.mjs";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../../src/dashboard/assets/net/earlier-runs.mjs";
 import { TRACE, ended, started } from "./build.mjs";
@@ -71,6 +71,17 @@ test("while the second runs, both are compared up to the same moment", () => {
   const late = compared(a, b, { a: 1e6, b: 70 });
   assert.deepEqual(said(late), { job: ["same", 0, 1, 1], read: ["slower", 30, 1, 1], write: ["missing", -20, 1, 0] });
   assert.deepEqual([late.paths[1].b.open, late.paths[1].b.time], [1, 70]);
+});
+
+test("only runs cut at one moment have the same length, and a run that ended earlier has its own", () => {
+  const a = traceOf([span("r", null, "job", 0, 100)]);
+  const b = traceOf([started("r", null, 1_000, { name: "job" })]);
+  const at = (/** @type {number} */ now) => {
+    const comparison = compared(a, b, { a: 1e6, b: now });
+    return [isCut(comparison), comparison.total.b - comparison.total.a];
+  };
+  assert.deepEqual([at(70), at(400)], [[true, 0], [false, 300]]);
+  assert.equal(isCut(compared(a, a)), false, "both have ended");
 });
 
 test("the difference is followed down to the deepest path that holds most of it", () => {

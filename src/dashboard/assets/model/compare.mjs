@@ -193,6 +193,15 @@ function judge(path) {
 }
 
 /**
+ * Returns whether both runs are compared up to one moment, and so have the same length. A run that ended before that
+ * moment has its own length.
+ * @param {Comparison} comparison
+ */
+export function isCut({ moment, total }) {
+  return Number.isFinite(moment) && Math.min(total.a, total.b) >= moment;
+}
+
+/**
  * Finds the cause of the difference: descends from the root while one path has most of the difference.
  * @param {Comparison} comparison
  * @returns {number[]} the paths below the root; empty if there is no difference or no single path has most of it

@@ -3,7 +3,7 @@
 // align anything itself: `compare.mjs` does.
 
 import { clockText } from "../model/clock.mjs";
-import { causeOf, compareTraces, comparedRows, deltaShareText } from "../model/compare.mjs";
+import { causeOf, compareTraces, comparedRows, deltaShareText, isCut } from "../model/compare.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { shownTraceState, traceName } from "../model/span.mjs";
@@ -131,10 +131,11 @@ export class CompareView {
     const delta = total.b - total.a;
     const isSame = Math.abs(delta) <= Math.max(1, 0.05 * Math.max(total.a, total.b));
     const soFar = Number.isFinite(moment);
-    // While one run is open, both have the same length, so only the distribution of time differs.
+    // Runs of the same length differ only in the distribution of time.
+    const isEven = isCut(comparison);
     byId("compare-sentence").replaceChildren(
-      element("strong", {}, soFar ? `After ${formatDuration(moment)} of each` : isSame ? "B took as long as A" : "B took ",
-        soFar || isSame ? "" : element("span", { "data-verdict": delta > 0 ? "slower" : "faster", text: `${formatDuration(Math.abs(delta))} ${delta > 0 ? "longer" : "less"}` }), soFar || isSame ? "" : " than A"),
+      element("strong", {}, isEven ? `After ${formatDuration(moment)} of each` : isSame ? "B took as long as A" : "B took ",
+        isEven || isSame ? "" : element("span", { "data-verdict": delta > 0 ? "slower" : "faster", text: `${formatDuration(Math.abs(delta))} ${delta > 0 ? "longer" : "less"}` }), isEven || isSame ? "" : " than A"),
       ...causeText(comparison),
       element("span", { class: "muted", text: ` · ${formatCount(counts.new)} new · ${formatCount(counts.missing)} missing` }),
       ...(counts.newlyFailed === 0 ? [] : [element("span", { class: "bad", text: ` · ${formatCount(counts.newlyFailed)} newly failed` })]),
@@ -197,6 +198,7 @@ export class CompareView {
       tag: element("span", { class: "tag", hidden: true }),
       before: element("span", { class: "figure mono" }),
       after: element("span", { class: "figure mono" }),
+      soFar: element("span", { class: "so-far mono", text: "so far", hidden: true }),
       barA: element("span", { class: "mirror a" }),
       barB: element("span", { class: "mirror b" }),
       delta: element("span", { class: "k-delta figure", role: "gridcell" }),
@@ -207,7 +209,7 @@ export class CompareView {
     };
     row.path.append(row.twisty, row.name, row.tag);
     const node = element("div", { class: "compare-row", role: "row", tabindex: "-1" }, row.path,
-      element("span", { class: "k-bars", role: "gridcell" }, element("span", { class: "half left" }, row.before, row.barA), element("span", { class: "half right" }, row.barB, row.after)),
+      element("span", { class: "k-bars", role: "gridcell" }, element("span", { class: "half left" }, row.before, row.barA), element("span", { class: "half right" }, row.barB, row.after, row.soFar)),
       row.delta, row.share, row.counts, row.errors);
     row.twisty.addEventListener("click", (event) => {
       event.stopPropagation();
@@ -322,10 +324,11 @@ function drawPath(row, node, comparison, at, { longest, frame, isClosed }) {
   setShown(row.tag, tag !== "");
   setText(row.tag, tag);
   // A square-root scale, so that a hundredth of the longest time is still visible.
-  setStyle(row.barA, "width", `${(Math.sqrt(a.time / longest) * 76).toFixed(2)}%`);
-  setStyle(row.barB, "width", `${(Math.sqrt(b.time / longest) * 76).toFixed(2)}%`);
+  setStyle(row.barA, "width", `calc((100% - var(--figure)) * ${Math.sqrt(a.time / longest).toFixed(4)})`);
+  setStyle(row.barB, "width", `calc((100% - var(--figure)) * ${Math.sqrt(b.time / longest).toFixed(4)})`);
   setText(row.before, a.count === 0 ? absentText(a, "A") : formatDuration(a.time));
-  setText(row.after, b.count === 0 ? absentText(b, "B") : `${formatDuration(b.time)}${b.open > 0 ? " so far" : ""}`);
+  setText(row.after, b.count === 0 ? absentText(b, "B") : formatDuration(b.time));
+  setShown(row.soFar, b.open > 0);
   setText(row.delta, verdict === "same" ? "≈" : verdict === "later" ? "" : signed(delta));
   setText(row.share, deltaShareText(path));
   setText(row.counts, a.count + b.count === 0 ? "" : a.count === b.count ? `×${formatCount(a.count)}` : `${formatCount(a.count)} → ${formatCount(b.count)}`);
@@ -333,7 +336,7 @@ function drawPath(row, node, comparison, at, { longest, frame, isClosed }) {
   setAttribute(row.errors, "data-bad", b.errors > a.errors);
   setAttribute(node, "aria-level", path.depth + 1);
   setAttribute(node, "aria-label", [
-    shortened(path.name), `A ${row.before.textContent}`, `B ${row.after.textContent}`, verdict === "same" ? "the same" : verdict === "later" ? "not there yet" : `${verdict} ${row.delta.textContent}`,
+    shortened(path.name), `A ${row.before.textContent}`, `B ${row.after.textContent}${b.open > 0 ? " so far" : ""}`, verdict === "same" ? "the same" : verdict === "later" ? "not there yet" : `${verdict} ${row.delta.textContent}`,
     a.count === b.count ? "" : `${row.counts.textContent} times`, path.newlyFailed ? "newly failed" : "",
   ].filter((part) => part !== "").join(", "));
 }
