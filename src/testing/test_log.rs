@@ -56,9 +56,14 @@ pub(super) fn test_log() -> Option<&'static TestLog> {
 
 impl TestLog {
     fn new() -> Result<Self, Error> {
-        let live = LiveSpans::builder()
-            .processing_delay(PROCESSING_DELAY)
-            .build()?;
+        let builder = LiveSpans::builder().processing_delay(PROCESSING_DELAY);
+        // With `RUST_LOG`, the levels alone decide, also for targets that are hidden by default.
+        let builder = if has_levels() {
+            builder.filter(|_| true)
+        } else {
+            builder
+        };
+        let live = builder.build()?;
         let provider = SdkTracerProvider::builder()
             .with_resource(environment::resource())
             .with_id_generator(TestIds::new());
@@ -135,9 +140,14 @@ impl IdGenerator for TestIds {
 /// Returns the levels of `RUST_LOG`, or `debug` for all targets, because a detailed log of a failed
 /// test is worth its length.
 fn levels() -> Targets {
-    if env::var_os("RUST_LOG").is_some_and(|levels| !levels.is_empty()) {
+    if has_levels() {
         environment::levels()
     } else {
         Targets::new().with_default(LevelFilter::DEBUG)
     }
+}
+
+/// Returns whether the environment sets levels.
+fn has_levels() -> bool {
+    env::var_os("RUST_LOG").is_some_and(|levels| !levels.is_empty())
 }

@@ -56,6 +56,20 @@ async fn failing_task() {
     panic!("a task failed: {}", error.is_panic());
 }
 
+#[test]
+#[ignore = "a test that fails, which the next ones start"]
+fn failing_in_tower() {
+    crate::trace_test!();
+    if !is_child() {
+        return;
+    }
+    tracing::trace!(target: "tower::buffer::worker", "polls");
+    tracing::debug!(target: "tower::buffer::worker", "processes a request");
+    tracing::warn!(target: "tower::buffer::worker", "drops a request");
+    let _call = tracing::debug_span!(target: "tower::buffer::service", "call").entered();
+    panic!("no answer");
+}
+
 /// Runs a failing test with a second subscriber that prints.
 fn fail_beside_another_subscriber() {
     crate::trace_test!();
@@ -337,7 +351,12 @@ fn start(test: &str, folder: &ReplayFolder) -> Child {
 }
 
 fn start_with(tests: &str, arguments: &[&str], folder: &ReplayFolder) -> Child {
-    Command::new(env::current_exe().unwrap())
+    command(tests, arguments, folder).spawn().unwrap()
+}
+
+fn command(tests: &str, arguments: &[&str], folder: &ReplayFolder) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
         .args([&format!("testing::tests::{tests}"), "--ignored"])
         .args(arguments)
         .env(CHILD, "1")
@@ -345,9 +364,8 @@ fn start_with(tests: &str, arguments: &[&str], folder: &ReplayFolder) -> Child {
         .env("RUST_BACKTRACE", "0")
         .env_remove("RUST_LOG")
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Returns the lines of a report without ids, times and places, which differ from run to run.
@@ -445,6 +463,37 @@ fn a_test_that_panics_says_what_was_open_and_leaves_its_file() {
             ("wait", "panicked")
         ])
     );
+}
+
+/// Returns the bodies of the records in a file.
+fn records(file: &Path) -> Vec<String> {
+    let events = events(file);
+    let records = events.iter().filter(|event| event["type"] == "log");
+    records
+        .map(|record| record["body"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn targets_of_http_libraries_are_hidden_unless_levels_are_set() {
+    let name = "test livespan::testing::tests::failing_in_tower";
+    let (test, call) = ((name, "panicked"), ("call", "panicked"));
+    let all = ["polls", "processes a request", "drops a request"];
+    for (levels, expected_records, expected_spans) in [
+        (None, &all[2..], named([test])),
+        (Some("tower=debug"), &all[1..], named([test, call])),
+        (Some("trace"), &all[..], named([test, call])),
+    ] {
+        let folder = ReplayFolder::new("failing_in_tower");
+        let mut command = command("failing_in_tower", &["--exact"], &folder);
+        if let Some(levels) = levels {
+            command.env("RUST_LOG", levels);
+        }
+        assert!(!command.output().unwrap().status.success());
+        let file = folder.file("failing_in_tower");
+        assert_eq!(records(&file), expected_records, "{levels:?}");
+        assert_eq!(spans(&file), expected_spans, "{levels:?}");
+    }
 }
 
 fn program() -> String {
