@@ -115,7 +115,7 @@ impl TestIds {
         ))
     }
 
-    /// Returns the next number of the SplitMix64 sequence, which repeats none.
+    /// Returns the next number of the `SplitMix64` sequence, which repeats none.
     fn next(&self) -> u64 {
         let step = 0x9E37_79B9_7F4A_7C15;
         let state = self.0.fetch_add(step, Ordering::Relaxed).wrapping_add(step);

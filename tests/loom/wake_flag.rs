@@ -16,12 +16,12 @@ use crate::{
 
 pub(crate) fn no_wake_up_is_lost() {
     let waiter = Arc::new(WakeFlag::default());
-    let published = loom::sync::Arc::new(AtomicU64::new(0));
+    let head = loom::sync::Arc::new(AtomicU64::new(0));
     let publisher = {
-        let (waiter, published) = (Arc::clone(&waiter), published.clone());
+        let (waiter, head) = (Arc::clone(&waiter), head.clone());
         thread::spawn(move || {
             for event in 1..=2 {
-                published.store(event, Ordering::Release);
+                head.store(event, Ordering::Release);
                 waiter.wake();
             }
         })
@@ -30,7 +30,7 @@ pub(crate) fn no_wake_up_is_lost() {
     // the flag was not set.
     let read = |context: &mut Context<'_>| loop {
         let notified = waiter.poll_notified(context);
-        if published.load(Ordering::Acquire) == 2 {
+        if head.load(Ordering::Acquire) == 2 {
             return Poll::Ready(());
         }
         if notified.is_pending() {
