@@ -58,16 +58,16 @@ const WARM_UP_BURSTS: u32 = 3;
 /// Upper bound on the instructions per span that livespan adds to those of its peer (see [`peer_of`]). `-- bounds`
 /// prints this table: the measured value plus [`ALLOWANCE_PERCENT`].
 const BOUNDS: [(Api, Case, u64); 10] = [
-    (Api::Tracer, Case::Plain, 1089),
-    (Api::Tracer, Case::Sampler, 1256),
-    (Api::Tracer, Case::Provider, 1383),
-    (Api::Tracer, Case::WrappingNoop, 1113),
-    (Api::Tracer, Case::WrappingNoopSampler, 1280),
-    (Api::Macros, Case::Plain, 1719),
-    (Api::Macros, Case::Sampler, 1902),
-    (Api::Macros, Case::Provider, 2170),
-    (Api::Macros, Case::WrappingNoop, 1743),
-    (Api::Macros, Case::WrappingNoopSampler, 1926),
+    (Api::Tracer, Case::Plain, 1034),
+    (Api::Tracer, Case::Sampler, 1178),
+    (Api::Tracer, Case::Provider, 1359),
+    (Api::Tracer, Case::WrappingNoop, 1062),
+    (Api::Tracer, Case::WrappingNoopSampler, 1206),
+    (Api::Macros, Case::Plain, 1638),
+    (Api::Macros, Case::Sampler, 1781),
+    (Api::Macros, Case::Provider, 2135),
+    (Api::Macros, Case::WrappingNoop, 1666),
+    (Api::Macros, Case::WrappingNoopSampler, 1809),
 ];
 
 /// Two builds of the same source differ by less than this. A change that costs 5 % fails.
