@@ -153,6 +153,16 @@ async fn tools_are(browser: &Browser, what: &str, expected: Value) {
     browser.until(what, &script).await;
 }
 
+/// Asks the server whether it keeps the trace.
+async fn is_kept(browser: &Browser, trace: &Context) -> serde_json::Value {
+    let script = format!(
+        "const done = arguments[0]; fetch('traces?limit=1&traceId={}').then(answer => answer.json()).then(({{ traces }}) => done(traces[0].kept))",
+        trace_of(trace)
+    );
+    let kept = browser.page.execute_async(&script, Vec::new()).await;
+    kept.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_row_below_the_pointer_has_tools() {
     let app = App::start().await;
@@ -174,12 +184,8 @@ async fn the_row_below_the_pointer_has_tools() {
     };
     assert_eq!(browser.ask(TOOLS).await, json!([null, []]));
 
-    mouse(
-        &browser,
-        "mouseMoved",
-        middle_of(&browser, &row(&running)).await,
-    )
-    .await;
+    let place = middle_of(&browser, &row(&running)).await;
+    mouse(&browser, "mouseMoved", place).await;
     let all = ["Keep", "Compare with the one before", "Tell me"];
     tools_are(&browser, "of what runs", json!([trace_of(&running), all])).await;
     browser.click_on(&tool("Tell me")).await;
@@ -195,36 +201,17 @@ async fn the_row_below_the_pointer_has_tools() {
         .until("the row says why it does not compare", comparison)
         .await;
 
-    mouse(
-        &browser,
-        "mouseMoved",
-        middle_of(&browser, &row(&ended)).await,
-    )
-    .await;
-    tools_are(
-        &browser,
-        "of what ended",
-        json!([trace_of(&ended), all[..2]]),
-    )
-    .await;
+    let place = middle_of(&browser, &row(&ended)).await;
+    mouse(&browser, "mouseMoved", place).await;
+    let both = json!([trace_of(&ended), all[..2]]);
+    tools_are(&browser, "of what ended", both).await;
     browser.click_on(&tool("Keep")).await;
     let kept = format!(
         "return {}.getAttribute('aria-pressed') === 'true'",
         tool("Keep")
     );
     browser.until("it is kept", &kept).await;
-    let script = format!(
-        "const done = arguments[0]; fetch('traces?limit=1&traceId={}').then(answer => answer.json()).then(({{ traces }}) => done(traces[0].kept))",
-        trace_of(&ended)
-    );
-    assert_eq!(
-        browser
-            .page
-            .execute_async(&script, Vec::new())
-            .await
-            .unwrap(),
-        json!(true)
-    );
+    assert_eq!(is_kept(&browser, &ended).await, json!(true));
     browser.picture("row-tools").await;
     browser.click_on(&tool("Compare with the one before")).await;
     let compared = format!(

@@ -64,9 +64,8 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     let app = App::start().await;
     let root = job(&app);
     let browser = Browser::open().await;
-    browser
-        .goto(&app.url(&format!("?trace={}", trace_of(&root))))
-        .await;
+    let address = app.url(&format!("?trace={}", trace_of(&root)));
+    browser.goto(&address).await;
     let now = json!([["job", "failing"], ["load", "error"], ["store", "ok"]]);
     browser.until("the trace is there", &rows_are(&now)).await;
     browser.click("#history").await;
@@ -127,9 +126,8 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     browser.until("the page is live", IS_LIVE).await;
 
     press(&browser, "Home").await;
-    browser
-        .until("the beginning", &rows_are(&moments[0].1))
-        .await;
+    let beginning = rows_are(&moments[0].1);
+    browser.until("the beginning", &beginning).await;
     browser.click("#scrubber button[aria-label=Play]").await;
     browser.until("it plays up to now", &rows_are(&grown)).await;
     late.span().end();
