@@ -40,7 +40,7 @@ const LIMITS: OpenLimits = OpenLimits {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunningReport {
     pub(crate) now: String,
-    /// The newest event when the report was finished. Events that arrived meanwhile may be missing.
+    /// The newest event before the report was made. A stream that resumes from it misses nothing that the report lacks.
     pub(crate) cursor: String,
     /// All open traces and spans that the query accepts.
     pub(crate) open: ReportCounts,
@@ -92,6 +92,8 @@ pub(crate) async fn running(
     now: Timestamp,
 ) -> RunningReport {
     let (log, index) = (live.log(), &live.shared.index);
+    // Taken first: the report has what was published before it, and a stream from it has the rest.
+    let cursor = log.id(log.tail.published()).to_string();
     let open = index.open_now(filter, LIMITS);
     let mut budget = ReadBudget::new();
     let mut usual = UsualDurations::default();
@@ -113,7 +115,7 @@ pub(crate) async fn running(
     let open = ReportCounts::of(open.all);
     RunningReport {
         now: now.text(),
-        cursor: log.id(log.tail.published()).to_string(),
+        cursor,
         open,
         left_out: (shown != open).then(|| open.without(shown)),
         only_followed: log.is_shared(),
