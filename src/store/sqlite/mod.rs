@@ -1,6 +1,6 @@
 //! The event log in one SQLite file: the public type.
 //!
-//! Its parts, from the file up: [`file`] (its path, lock and identity), [`schema`] (tables), [`state`] (the writer's
+//! Its parts, from the file up: [`mod@file`] (its path, lock and identity), [`schema`] (tables), [`state`] (the writer's
 //! state in memory), [`carried`] (running traces that retention passes over), [`writer`] and [`retention`]
 //! (transactions), [`maintenance`] (a thread that trims the file between appends), [`queries`], [`read_pool`] (threads
 //! that read), [`follow`] (a file that another process writes).
