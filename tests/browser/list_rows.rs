@@ -154,7 +154,7 @@ async fn tools_are(browser: &Browser, what: &str, expected: Value) {
 }
 
 /// Asks the server whether it keeps the trace.
-async fn is_kept(browser: &Browser, trace: &Context) -> serde_json::Value {
+async fn is_kept(browser: &Browser, trace: &Context) -> Value {
     let script = format!(
         "const done = arguments[0]; fetch('traces?limit=1&traceId={}').then(answer => answer.json()).then(({{ traces }}) => done(traces[0].kept))",
         trace_of(trace)

@@ -26,7 +26,7 @@ pub(crate) struct Pushed {
     pub(crate) mood: Mood,
     pub(crate) began: u64,
     pub(crate) ended: u64,
-    pub(crate) pushed: Result<(), PushError>,
+    pub(crate) outcome: Result<(), PushError>,
 }
 
 /// A flush that succeeded.
@@ -212,7 +212,7 @@ impl Outcome {
         let had = [
             self.pushes
                 .iter()
-                .any(|push| push.pushed == Err(PushError::Full)),
+                .any(|push| push.outcome == Err(PushError::Full)),
             seen().any(|seen| matches!(seen, Seen::Gap(Gap::Evicted { .. }))),
             seen().any(is_partial),
             was_degraded,
@@ -241,11 +241,11 @@ impl Outcome {
                 mood,
                 began,
                 ended,
-                pushed,
+                outcome,
             } = push;
             _ = writeln!(
                 transcript,
-                "{began}-{ended} in {site}: record {number}, {class:?} {mood:?}: {pushed:?}"
+                "{began}-{ended} in {site}: record {number}, {class:?} {mood:?}: {outcome:?}"
             );
         }
         for reader in &self.readers {
@@ -324,7 +324,7 @@ impl Outcome {
             .filter(|push| numbers.contains_key(&push.number))
         {
             assert_eq!(
-                push.pushed,
+                push.outcome,
                 Ok(()),
                 "record {} was refused, but is in the log",
                 push.number
@@ -465,7 +465,7 @@ impl Outcome {
         }
         let mut expected = [0; 3];
         for push in &self.pushes {
-            let counts = match push.pushed {
+            let counts = match push.outcome {
                 Ok(()) => push.mood != Mood::Nothing,
                 Err(PushError::Full) => true,
                 Err(PushError::Closed) => false,

@@ -245,7 +245,7 @@ impl Run {
     fn push(&self, site: usize, class: RecordClass, mood: Mood) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let began = self.stamp();
-        let pushed = self.log(site).buffer.push(class, |buf| {
+        let outcome = self.log(site).buffer.push(class, |buf| {
             buf.put_slice(&[PLAIN, class as u8, mood as u8])?;
             buf.put_slice(&number.to_le_bytes())
         });
@@ -256,7 +256,7 @@ impl Run {
             mood,
             began,
             ended: self.stamp(),
-            pushed,
+            outcome,
         });
     }
 
@@ -279,7 +279,7 @@ impl Run {
             once: false,
         };
         let write = |buf: &mut WriteBuf<'_>| envelope.write(buf, payload.as_bytes());
-        let pushed = block_on(async {
+        let outcome = block_on(async {
             loop {
                 let room = log.buffer.room_freed();
                 match log.buffer.try_push(RecordClass::Other, write) {
@@ -288,7 +288,7 @@ impl Run {
                 }
             }
         });
-        let was_taken = pushed.is_ok();
+        let was_taken = outcome.is_ok();
         self.record_push(Pushed {
             site,
             number,
@@ -296,7 +296,7 @@ impl Run {
             mood: Mood::Event,
             began,
             ended: self.stamp(),
-            pushed,
+            outcome,
         });
         if !was_taken {
             return;
