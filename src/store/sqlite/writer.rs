@@ -410,8 +410,12 @@ mod tests {
             put(&mut writer, stream, Pinning::Open(1), NOON);
             put(&mut writer, stream, Pinning::None, NOON);
         }
+        // Retention passes the first events of both streams while both are open.
+        for _ in 0..50 {
+            put(&mut writer, "other", Pinning::None, NOON);
+        }
         put(&mut writer, "ended", Pinning::Close(1), NOON + HOUR);
-        for _ in 0..100 {
+        for _ in 0..50 {
             put(&mut writer, "other", Pinning::None, NOON + 2 * HOUR);
         }
         let both = |writer: &SqliteWriter| (left(writer, "ended"), left(writer, "open"));
