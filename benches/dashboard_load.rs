@@ -63,7 +63,7 @@ fn main() {
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         match (words.first().copied(), number(1), number(2), number(3)) {
             (Some("wide"), Some(spans), ..) => {
-                print_line(&trace(&load.wide(spans, Names::OfTheirOwn)))
+                print_line(&trace(&load.wide(spans, Names::OfTheirOwn)));
             }
             (Some("grouped"), Some(spans), ..) => {
                 print_line(&trace(&load.wide(spans, Names::OfAllSiblings)));

@@ -278,92 +278,36 @@ type AnsweredRequest = (
     Option<u8>,
 );
 
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/x-protobuf";
+const POST_ONLY: Option<(&str, &str)> = Some(("allow", "POST"));
+const GZIP_ONLY: Option<(&str, &str)> = Some(("accept-encoding", "gzip"));
+const TYPES: Option<(&str, &str)> = Some(("accept", "application/x-protobuf, application/json"));
+
+#[rustfmt::skip]
+const ANSWERED: &[AnsweredRequest] = &[
+    (["POST", "/v1/traces", JSON, ""], 200, JSON, None, None),
+    (["POST", "/v1/logs", "application/json; charset=utf-8", ""], 200, JSON, None, None),
+    (["POST", "/v1/metrics", "Application/JSON", "identity"], 200, JSON, None, None),
+    // `{}` is no protobuf.
+    (["POST", "/v1/traces", PROTOBUF, ""], 400, PROTOBUF, None, Some(3)),
+    (["POST", "/v1/logs", JSON, "gzip"], 400, JSON, None, Some(3)),
+    (["POST", "/v1/traces", PROTOBUF, "br"], 415, PROTOBUF, GZIP_ONLY, Some(3)),
+    (["POST", "/v1/logs", JSON, "gzip, gzip"], 415, JSON, GZIP_ONLY, Some(3)),
+    (["POST", "/v1/traces", "text/plain", ""], 415, JSON, TYPES, Some(3)),
+    (["GET", "/v1/traces", "", ""], 405, JSON, POST_ONLY, Some(12)),
+    (["HEAD", "/v1/traces", "", ""], 405, JSON, POST_ONLY, Some(12)),
+    (["PUT", "/v1/logs", PROTOBUF, ""], 405, PROTOBUF, POST_ONLY, Some(12)),
+    (["OPTIONS", "/v1/metrics", "", ""], 405, JSON, POST_ONLY, Some(12)),
+    (["POST", "/v1/profiles", PROTOBUF, ""], 404, PROTOBUF, None, Some(5)),
+    (["POST", "/v1development/profiles", PROTOBUF, ""], 404, PROTOBUF, None, Some(5)),
+    (["POST", "/", JSON, ""], 404, JSON, None, Some(5)),
+];
+
 #[tokio::test]
 async fn each_answer_has_the_status_the_type_and_the_headers_of_the_specification() {
     let live = receiving();
-    let (json, protobuf) = ("application/json", "application/x-protobuf");
-    let post = Some(("allow", "POST"));
-    let gzip_only = Some(("accept-encoding", "gzip"));
-    let types = Some(("accept", "application/x-protobuf, application/json"));
-    let cases: &[AnsweredRequest] = &[
-        (["POST", "/v1/traces", json, ""], 200, json, None, None),
-        (
-            ["POST", "/v1/logs", "application/json; charset=utf-8", ""],
-            200,
-            json,
-            None,
-            None,
-        ),
-        (
-            ["POST", "/v1/metrics", "Application/JSON", "identity"],
-            200,
-            json,
-            None,
-            None,
-        ),
-        // `{}` is no protobuf.
-        (
-            ["POST", "/v1/traces", protobuf, ""],
-            400,
-            protobuf,
-            None,
-            Some(3),
-        ),
-        (["POST", "/v1/logs", json, "gzip"], 400, json, None, Some(3)),
-        (
-            ["POST", "/v1/traces", protobuf, "br"],
-            415,
-            protobuf,
-            gzip_only,
-            Some(3),
-        ),
-        (
-            ["POST", "/v1/logs", json, "gzip, gzip"],
-            415,
-            json,
-            gzip_only,
-            Some(3),
-        ),
-        (
-            ["POST", "/v1/traces", "text/plain", ""],
-            415,
-            json,
-            types,
-            Some(3),
-        ),
-        (["GET", "/v1/traces", "", ""], 405, json, post, Some(12)),
-        (["HEAD", "/v1/traces", "", ""], 405, json, post, Some(12)),
-        (
-            ["PUT", "/v1/logs", protobuf, ""],
-            405,
-            protobuf,
-            post,
-            Some(12),
-        ),
-        (
-            ["OPTIONS", "/v1/metrics", "", ""],
-            405,
-            json,
-            post,
-            Some(12),
-        ),
-        (
-            ["POST", "/v1/profiles", protobuf, ""],
-            404,
-            protobuf,
-            None,
-            Some(5),
-        ),
-        (
-            ["POST", "/v1development/profiles", protobuf, ""],
-            404,
-            protobuf,
-            None,
-            Some(5),
-        ),
-        (["POST", "/", json, ""], 404, json, None, Some(5)),
-    ];
-    for (request, status, content_type, header, code) in cases {
+    for (request, status, content_type, header, code) in ANSWERED {
         let [method, path, sent_type, encoding] = *request;
         let mut builder = Request::builder().method(method).uri(path);
         for (name, value) in [("content-type", sent_type), ("content-encoding", encoding)] {
