@@ -115,13 +115,19 @@ fn with_active<R>(act: impl FnOnce(&mut ActiveTests) -> R) -> R {
     act(lock(&ACTIVE).get_or_insert_default())
 }
 
+/// Adds the trace of a test that is about to begin.
+pub(super) fn add_trace(trace: TraceId) {
+    with_active(|active| {
+        if active.traces.len() < TRACES_MAX {
+            active.traces.push(trace);
+        }
+    });
+}
+
 /// Adds a test whose body runs on this thread.
 pub(super) fn begin(test: &Arc<ActiveTest>) {
     with_active(|active| {
         active.tests.push(Arc::clone(test));
-        if active.traces.len() < TRACES_MAX {
-            active.traces.push(test.trace);
-        }
         if let Ok(runtime) = Handle::try_current() {
             active.learn(runtime.id(), test);
         }

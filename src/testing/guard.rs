@@ -174,18 +174,24 @@ fn wait_until_log_runs(log: &TestLog) {
 
 impl Watched {
     fn new(name: TestName, log: &TestLog, options: &TestOptions) -> Option<Self> {
+        // Before the span starts, so that no file of another test takes the trace for one without a test.
+        let trace = TraceId::from_bytes(log.next_trace().to_bytes())?;
+        active_test::add_trace(trace);
         let span = log
             .tracer
             .span_builder(format!("test {}", name.as_str()))
             .start_with_context(&log.tracer, &Context::new());
         let context = Context::new().with_span(span);
-        let trace = context.span().span_context().trace_id().to_bytes();
+        debug_assert_eq!(
+            context.span().span_context().trace_id().to_bytes(),
+            trace.to_bytes()
+        );
         let test = Arc::new(ActiveTest {
             name,
             target: options.target,
             begun: Instant::now(),
             begun_at: Timestamp::now(),
-            trace: TraceId::from_bytes(trace)?,
+            trace,
             context: context.clone(),
             panics: Mutex::default(),
             is_reported: AtomicBool::new(false),

@@ -2,10 +2,11 @@
 //! own and most tests pass. The first test creates it.
 
 use std::{
+    cell::Cell,
     env,
     hash::{BuildHasher as _, RandomState},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -43,6 +44,7 @@ pub(super) struct TestLog {
     pub(super) live: LiveSpans,
     /// Makes the spans of tests.
     pub(super) tracer: LiveTracer,
+    ids: TestIds,
     /// The subscriber whose spans and events are shown.
     dispatch: Dispatch,
 }
@@ -64,9 +66,10 @@ impl TestLog {
             builder
         };
         let live = builder.build()?;
+        let ids = TestIds::new();
         let provider = SdkTracerProvider::builder()
             .with_resource(environment::resource())
-            .with_id_generator(TestIds::new());
+            .with_id_generator(ids.clone());
         let provider = live.tracer_provider(provider);
         let layer = SetTestContext
             .and_then(layer_of(&live, &provider))
@@ -79,8 +82,16 @@ impl TestLog {
         Ok(Self {
             live,
             tracer: provider.tracer("livespan::testing"),
+            ids,
             dispatch,
         })
+    }
+
+    /// Returns the id of the next trace that begins on this thread.
+    pub(super) fn next_trace(&self) -> TraceId {
+        let trace = self.ids.trace_id();
+        NEXT_TRACE.set(Some(trace));
+        trace
     }
 
     /// Makes our subscriber a default of this thread, beside the existing one. Does nothing if it
@@ -105,14 +116,18 @@ pub(super) fn is_shown_here() -> bool {
 
 /// Makes ids that differ within the process. The SDK's generator seeds itself on each thread, and a test runner starts a
 /// thread for each test.
-#[derive(Debug)]
-struct TestIds(AtomicU64);
+#[derive(Clone, Debug)]
+struct TestIds(Arc<AtomicU64>);
+
+thread_local! {
+    /// The id of the next trace of this thread, if it was asked for in advance.
+    static NEXT_TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };
+}
 
 impl TestIds {
     fn new() -> Self {
-        Self(AtomicU64::new(
-            RandomState::new().hash_one(std::process::id()),
-        ))
+        let seed = RandomState::new().hash_one(std::process::id());
+        Self(Arc::new(AtomicU64::new(seed)))
     }
 
     /// Returns the next number of the `SplitMix64` sequence, which repeats none.
@@ -124,12 +139,17 @@ impl TestIds {
         // Zero is no valid id.
         (mixed ^ (mixed >> 31)).max(1)
     }
+
+    fn trace_id(&self) -> TraceId {
+        let id = (u128::from(self.next()) << 64) | u128::from(self.next());
+        TraceId::from_bytes(id.to_be_bytes())
+    }
 }
 
 impl IdGenerator for TestIds {
     fn new_trace_id(&self) -> TraceId {
-        let id = (u128::from(self.next()) << 64) | u128::from(self.next());
-        TraceId::from_bytes(id.to_be_bytes())
+        let asked_for = NEXT_TRACE.try_with(Cell::take).ok().flatten();
+        asked_for.unwrap_or_else(|| self.trace_id())
     }
 
     fn new_span_id(&self) -> SpanId {
