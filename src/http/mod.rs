@@ -5,11 +5,12 @@
 //! [`auth::host_check`] by the `Host`, [`auth::cors`] by the page that caused the request.
 //! [`auth::login`] signs browsers in. [`routes`] has one file for each family of routes.
 //! [`task_body`] is a response that is written page by page. [`stream_guard`] ends a stream when
-//! its reader may no longer read. [`server`] listens.
+//! its reader may no longer read. [`server`] listens, and [`connection`] serves one client.
 
 pub(crate) mod auth;
 #[cfg(any(feature = "dashboard", feature = "otlp"))]
 pub(crate) mod blocking;
+mod connection;
 pub(crate) mod error;
 pub(crate) mod event_filter;
 pub(crate) mod query_params;

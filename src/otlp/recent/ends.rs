@@ -5,7 +5,7 @@
 
 use crate::{
     otlp::{
-        recent::keys::RecentKeys,
+        recent::recent_keys::RecentKeys,
         request::{SpanIdPair, hash_of},
     },
     span::json,

@@ -5,7 +5,7 @@
 //! it.
 
 use crate::{
-    otlp::recent::{ends::event_hash, keys::RecentKeys},
+    otlp::recent::{ends::event_hash, recent_keys::RecentKeys},
     util::hash::Map,
 };
 

@@ -2,8 +2,8 @@
 //! nothing. Bounded: the oldest is forgotten first. Pure; the worker uses it.
 
 mod ends;
-mod keys;
 mod logs;
+mod recent_keys;
 
 pub(super) use self::{
     ends::{KnownEnd, RecentEnds, event_hash},
