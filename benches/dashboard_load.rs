@@ -84,7 +84,7 @@ fn main() {
     live.shutdown().expect("livespan stops");
 }
 
-/// What spans are called in a finished trace.
+/// The names of the spans in a finished trace.
 #[derive(Clone, Copy)]
 enum Names {
     OfTheirOwn,

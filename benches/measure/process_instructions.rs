@@ -4,7 +4,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{callgrind, case_of, otlp::exporting, spans::Api};
 
-/// The name of the peer that encodes OTLP. Any other name is a case's.
+/// The name of the exporter that encodes OTLP. Every other name is that of a `Case`.
 const OTLP: &str = "Otlp";
 
 pub(crate) fn provider_of(name: &str) -> SdkTracerProvider {

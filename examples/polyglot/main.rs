@@ -78,14 +78,14 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Copies the services beside this program, installs their dependencies once, and returns the
-/// folder.
+/// Copies the services to a folder beside this program, installs their dependencies once, and
+/// returns the folder.
 fn install() -> Result<PathBuf, BoxError> {
     let folder = std::env::current_exe()?.with_file_name("polyglot-services");
     std::fs::create_dir_all(&folder)?;
     for file in FILES {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        let name = source.file_name().ok_or("a file has a name")?;
+        let name = source.file_name().ok_or("the file has no name")?;
         std::fs::copy(&source, folder.join(name))?;
     }
     let is_installed = folder.join("is-installed");

@@ -39,7 +39,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) memory: MemoryShare,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) struct StoreResult {
     /// Whether the store has all events.

@@ -198,8 +198,8 @@ fn number(text: &str) -> Option<Sequence> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResumePoint {
-    /// No resume point: the reader gets all retained events. Evicted events are not reported as missed. Only a reader
-    /// of single streams gets a gap with their number.
+    /// No resume point: the reader gets all retained events. A reader of single streams first gets a gap with the
+    /// number of evicted events. Other readers get no gap for events that were evicted before they connected.
     #[default]
     Oldest,
     /// Live events only.

@@ -69,7 +69,8 @@ pub(crate) struct Events<S> {
 }
 
 impl<S: Stream<Item = Value> + Unpin> Events<S> {
-    /// Waits for the next event of the span with this name or, if it has none, with this id.
+    /// Waits for the next event of the span with this id. If `id` is `None`, waits for the next
+    /// event with this name.
     pub(crate) async fn of_span(&mut self, name: &str, id: Option<&Value>) -> Value {
         in_time(name, async {
             loop {

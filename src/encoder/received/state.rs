@@ -31,10 +31,11 @@ pub(crate) enum RequestProgress {
     Complete,
 }
 
-/// The receiver, and the worker's progress within the receiver's first request.
+/// The receiver, and the worker's progress within the request that it encodes now.
 pub(in crate::encoder) struct ReceiverState<E> {
     /// Only the worker uses this lock, a few times for each batch.
     pub(in crate::encoder) receiver: Option<Arc<Mutex<dyn ReceivedEvents<E>>>>,
+    /// Whether a part of that request is still to be encoded.
     pub(in crate::encoder) has_more: bool,
     /// Whether the store kept all batches since the last commit.
     is_stored: bool,

@@ -43,7 +43,8 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// Upper bound on the pinned events (kept beyond retention) that a reader gets at once. It bounds the reader's memory.
+/// Upper bound on the pinned and carried events (both kept beyond retention) that a reader gets in one
+/// [`SkippedRange`]. It bounds the reader's memory.
 const PINNED_PAGE_EVENTS: usize = 256;
 
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(crate) enum TailRead {
     Events(Vec<Slice>),
     /// The position is before the oldest retained event. Has that event's sequence.
     Evicted(u64),
-    /// There are no events up to this sequence.
+    /// There is no event to read after the position, up to this sequence. The reader continues after this sequence.
     Nothing(u64),
 }
 
@@ -321,7 +322,8 @@ impl Tail {
         self.readers_of_streams.wake();
     }
 
-    /// Wakes the readers of all streams, because the contents of the log have changed.
+    /// Wakes the readers of all streams although no event was published. The live lists need this when retention or a
+    /// request to keep a trace changes their contents.
     pub(crate) fn wake_watchers(&self) {
         self.readers_of_all.wake();
     }
@@ -394,7 +396,7 @@ impl Tail {
     /// Returns the events of these streams after `after`, and those that belong to every stream, one block at a time.
     pub(crate) fn read_streams_after(&self, keys: &[StreamKey], after: u64) -> TailRead {
         let upto = self.published();
-        // Position, index and blocks are read under one lock, because retention must not change them in between.
+        // `oldest`, the index and the blocks are read under one lock, so retention cannot change them in between.
         let state = read(&self.state);
         let oldest = state.oldest().min(upto + 1);
         // If these streams lost nothing, all their events before `oldest` are carried.

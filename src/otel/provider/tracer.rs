@@ -203,7 +203,7 @@ struct ShownParts {
     unrecorded: Option<Box<UnrecordedSpan>>,
 }
 
-/// What is known of a span before the SDK builds it.
+/// The fields of a span that are known before the SDK builds it.
 struct Beginning {
     start: SystemTime,
     is_stored: bool,

@@ -11,7 +11,7 @@ use crate::otlp::decode::{
     usage::RequestUsage,
 };
 
-/// Decompresses a gzip body, up to a number of bytes.
+/// Decompresses a gzip body. More than `bytes_max` decompressed bytes are an error.
 pub(crate) fn gunzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::new();
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);

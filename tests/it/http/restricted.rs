@@ -26,8 +26,9 @@ const SECRETS: [&str; 4] = [
     "foreign-service",
 ];
 
-/// Returns a log in which the reader may read the first trace. The other two hold the secrets, and
-/// one of them has a link to the first.
+/// Returns a log of three traces. A request has the access `reader`, or with the header `x-admin`
+/// access to everything. The second and the third trace hold the secrets, and the third has a link
+/// to the first.
 fn shared_log(reader: Access) -> LiveSpans {
     let admin = Access::everything();
     let auth = Auth::check(move |request| {
@@ -263,7 +264,7 @@ fn process(live: &LiveSpans, service: &'static str) -> SdkTracerProvider {
         .build()
 }
 
-/// Makes a span in this trace, with links to other traces.
+/// Makes a span in the trace `number`, with links to the traces `links`.
 fn work(provider: &SdkTracerProvider, number: u128, links: &[u128]) {
     let remote = |number: u128| {
         let id = opentelemetry::trace::SpanId::from(7);
@@ -320,7 +321,8 @@ async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
             .map(|at: usize| frames[at].json()["service"].clone())
             .into();
         assert_eq!(services, ["shipping", "billing"], "{path}");
-        // The event has no id, because its id is before the cursor.
+        // The `process` event is before the cursor, so its frame has no id: a client that remembered
+        // the id would resume too early.
         assert_eq!(frames[0].id, "");
     }
 }

@@ -1,4 +1,5 @@
-//! Workflows through a real log, as readers see them, across crashes and replays.
+//! Workflows through a real log, as readers see them, across crashes and replays. Comments that name
+//! `@oselvar/ssetarget` say how that npm package differs from livespan.
 
 mod cancel;
 mod error_with_cause;

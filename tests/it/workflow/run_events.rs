@@ -62,7 +62,7 @@ fn a_workflow_is_one_trace_with_nested_steps() {
         "ended Order",
     ];
     assert_eq!(logged_lines(&watched), expected);
-    // `@oselvar/ssetarget` flattens nested steps.
+    // Nested steps stay nested. `@oselvar/ssetarget` flattens them.
     let events = watched.events();
     assert_eq!(parent(&events, "label"), "ship");
     assert_eq!(parent(&events, "ship"), "Order");
@@ -139,8 +139,8 @@ fn steps_say_what_they_do_and_what_they_wait_for() {
     for (name, attributes) in expected {
         assert_eq!(event(&events, "ended", name)["attributes"], attributes);
     }
-    // The end of a sleep and the time-out of a wait count from the start. Only the first start has
-    // the actual time.
+    // The end of a sleep and the time-out of a wait are computed from the time of the start. A
+    // replay starts at another time, so only the first `started` event has them.
     for (name, key) in [
         ("nap", attributes::SLEEP_UNTIL),
         ("vote", attributes::WAIT_UNTIL),

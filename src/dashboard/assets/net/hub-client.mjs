@@ -99,7 +99,7 @@ export class HubClient {
     for (const stream of [...this.streams.values()]) stream.ask();
   }
 
-  /** Closes all connections until `renew`; each stream keeps its resume point. */
+  /** Closes this tab's streams until `stay` or `renew`. Each stream keeps its resume point. */
   rest() {
     this.resting = true;
     for (const stream of this.streams.values()) this.say({ do: "close", n: stream.n });

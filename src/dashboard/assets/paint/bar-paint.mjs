@@ -24,7 +24,7 @@ const SHAPE_MIN = 7;
 /**
  * @param {Sheet} sheet @param {Box} box @param {string} colour
  * @param {{state: number, plain?: boolean}} look `plain`: the bar represents many spans
- * @returns {boolean} whether there was room for the look of its state
+ * @returns {boolean} whether the look of its state was painted
  */
 export function paintBar(sheet, box, colour, { state, plain }) {
   if (!plain && box.width >= SHAPE_MIN) {
@@ -34,7 +34,7 @@ export function paintBar(sheet, box, colour, { state, plain }) {
   const { pen, colours } = sheet;
   const isBad = isBadState(state);
   pen.fillStyle = isBad ? colours.by.error : state === STATE.placeholder ? colours.by.faint : colour;
-  // A failure only a pixel wide is also taller, to be visible.
+  // A failure is 2 pixels taller here, to be visible without the look of its state.
   pen.fillRect(box.x, box.y - (isBad ? 2 : 0), box.width, box.height + (isBad ? 2 : 0));
   return false;
 }
@@ -165,7 +165,7 @@ function frameOf({ pen }, { x, y, width, height }, colour, dashes) {
 }
 
 /**
- * Paints usual durations as a pale area with a line at both ends.
+ * Paints the stretch of a decoration, such as the usual durations, as a pale area with a line at both ends.
  * @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Decoration} decoration
  * @param {number} y @param {number} height
  */

@@ -1,6 +1,7 @@
 // @ts-check
-// What can be done with a trace from its row in the list: keep it, compare it with the run before, hang up a bell. One set of
-// buttons stands in the row under the pointer, or else in the row that has the focus. It must never decide which row that is.
+// The tools for a trace in its row of the list: keep it, compare it with the run before, ask for a notification. One
+// set of buttons stands in the row under the pointer, or else in the row that has the focus. It must never decide
+// which row that is.
 
 import { isOpenTrace } from "../model/list-model.mjs";
 import { element, icon, setAttribute, setShown, setText, shortened } from "./dom.mjs";

@@ -569,7 +569,7 @@ function announce(text) {
 }
 
 function announceCounts() {
-  // What was just told is read to its end: counts can wait.
+  // A screen reader must be able to finish the last announcement, so counts wait.
   if (!announcer.isQuietFor(ANNOUNCE_MS * 0.9)) return;
   if (traceFeed !== null) {
     announce(traceView.announcement());

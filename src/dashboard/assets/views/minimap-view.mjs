@@ -16,8 +16,9 @@ import { byId, element, setShown, setStyle } from "./dom.mjs";
  */
 
 const MINIMAP_HEIGHT = 40;
-/** Maximum number of levels with a lane, and of pixels from lane to lane. */
+/** Maximum number of lanes. Deeper levels share the last one. */
 const LANES_MAX = 5;
+/** Maximum distance from one lane to the next, in pixels. */
 const PITCH_MAX = 12;
 /** Minimum size of an error in pixels, so that it is easy to see. */
 const ERROR_SIZE = 2;
@@ -225,7 +226,8 @@ function lanesOf({ spans }) {
   let deepest = 0;
   for (let index = 0; index < spans.count; index += 1) {
     if (lanes[index] >= 0) continue;
-    // Climb to a known level, then assign levels on the way down.
+    // Climb to an ancestor whose lane is known, or to the root, and count the steps. Then climb once more from the
+    // span, and assign a lane at each step.
     let steps = 0;
     let top = index;
     while (lanes[top] < 0 && spans.parent[top] >= 0) {
@@ -244,7 +246,10 @@ function lanesOf({ spans }) {
   return { lanes, levels: deepest + 1 };
 }
 
-/** Returns the colour slot of a span, computed once per name or service. @param {TraceFrame} frame @returns {(index: number) => number} */
+/**
+ * Returns a function that looks up the colour slot of a span. It computes the slot of each name or service once.
+ * @param {TraceFrame} frame @returns {(index: number) => number}
+ */
 function slotOfSpan({ trace, palette }) {
   const { spans, strings } = trace;
   const byName = trace.services.size <= 1;

@@ -1,6 +1,7 @@
 // @ts-check
-// Connects the page to the hub of all tabs: starts the shared worker, and closes connections when the page is hidden,
-// left or frozen. Must never open a stream itself, nor read what the hub sends.
+// Connects the page to the hub of all tabs: starts the shared worker, and closes the page's streams when the page is
+// left. In a browser without shared workers, it closes them also while the page is hidden. Must never open a stream
+// itself, nor read what the hub sends.
 
 import { HubClient } from "../net/hub-client.mjs";
 import { Hub } from "../net/hub.mjs";

@@ -1,5 +1,5 @@
-//! Writes a trace in the formats that are written in a single pass, after the overview where they need it: our events,
-//! one per line, and OTLP/JSON. It runs on the task that writes the response.
+//! Writes a trace as JSON Lines (our events, one per line) or as OTLP/JSON. Both are written in a single pass over the
+//! events. If the format needs the overview, it is read before. It runs on the task that writes the response.
 
 use serde::Serialize;
 

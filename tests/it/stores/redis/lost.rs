@@ -1,5 +1,5 @@
-//! Entries that another program trims, deletes, evicts or lets expire are noticed. They are read
-//! from another key, or `oldest()` reports the loss.
+//! The store notices if another program trims, deletes or evicts its entries, or lets them expire.
+//! It reads the missing events from another key, or `oldest()` reports the loss.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What the file says of carried streams agrees with a naive model, after every event of random histories.
+//! The counts in the SQLite file agree with a naive model after every event of random histories. The main case is a
+//! carried stream: retention has passed some of its events, but the file keeps them because the stream was open.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ impl Random {
 struct Model {
     /// The sequence of the opening event of each open token, by stream and token.
     open: BTreeMap<(usize, u64), u64>,
-    /// The events of each stream since it had none.
+    /// The number of events appended to each stream since the file last had none of it.
     appended: [u64; STREAMS.len()],
 }
 
@@ -55,7 +56,7 @@ impl Model {
             counted <= max && carried <= max / 4,
             "{counted}, {carried} of {max}"
         );
-        // Each early event is carried, or is open.
+        // Every event before `oldest` is of a carried stream, or opened a token that is still open.
         let early = format!(
             "SELECT sequence FROM event WHERE sequence < {oldest}
              AND stream NOT IN (SELECT stream FROM carried) ORDER BY sequence"
@@ -105,7 +106,8 @@ fn play(seed: u64, max: usize) {
     let file = Connection::open(folder.file()).unwrap();
     let mut model = Model::default();
     for sequence in 1..=EVENTS as u64 {
-        // Few events close tokens at first and many later on, and one stream is much larger than others.
+        // In the first third no event closes a token, so many are open then. One stream gets more than half of the
+        // events.
         let stream = usize::try_from(random.below(12)).unwrap().saturating_sub(6);
         let token = random.below(TOKENS);
         let key = STREAMS[stream];

@@ -1,5 +1,5 @@
-//! What is open, and what went wrong, is told although its events are older than memory and than retention, before and
-//! after a restart.
+//! Reports name open spans and failures even if their events are older than the events in memory and than retention,
+//! before and after a restart.
 
 use std::time::Instant;
 
