@@ -44,8 +44,8 @@ pub(crate) struct ReceivedRequest {
 pub(crate) struct StoreResult {
     /// Whether the store has all events.
     pub(crate) is_stored: bool,
-    /// The request, unless it is large. Freeing it takes as long as decoding it half, so the task that waits does it: the
-    /// worker is what all senders wait for.
+    /// The request, unless it is large. Freeing it takes about half as long as decoding it, so the
+    /// task that waits frees it: all senders wait for the worker.
     pub(crate) _request: Option<(Contents, MemoryShare)>,
 }
 

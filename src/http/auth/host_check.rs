@@ -30,9 +30,15 @@ pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), H
     let refused = hosts
         .iter()
         .find(|host| !is_loopback(host) && !config.allowed_hosts.contains(host));
-    let host = match (refused, hosts.is_empty()) {
-        (None, false) => return Ok(()),
-        (refused, _) => refused.cloned().unwrap_or_default(),
+    let host = match refused {
+        Some(host) => host,
+        None if hosts.is_empty() => {
+            return Err(HttpError::new(
+                StatusCode::FORBIDDEN,
+                "the request names no host: send a Host header",
+            ));
+        }
+        None => return Ok(()),
     };
     let or_auth = if config.auth.is_some() {
         ""
@@ -143,6 +149,10 @@ mod tests {
             assert!(check_host(&config, &request(host)).is_err(), "{host}");
         }
         let none = http::Request::new(()).into_parts().0;
-        assert!(check_host(&config, &none).is_err());
+        let refused = check_host(&config, &none).unwrap_err();
+        assert_eq!(
+            format!("{refused:?}"),
+            r#"HttpError { status: 403, message: "the request names no host: send a Host header" }"#
+        );
     }
 }
