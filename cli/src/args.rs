@@ -164,7 +164,7 @@ pub(crate) struct ProblemsOptions {
     /// Search for traces, as on the page
     #[arg(value_name = "SEARCH")]
     pub(crate) query: Vec<String>,
-    /// Cursor of an earlier answer: print only later problems
+    /// Print only problems after this cursor of an answer
     #[arg(long, value_name = "CURSOR")]
     pub(crate) since: Option<String>,
     #[command(flatten)]
