@@ -261,8 +261,8 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
     let seen = "return [window.pwned ?? null, document.images.length]";
     assert_eq!(browser.ask(seen).await, json!([null, 0]));
     browser.page.refresh().await.unwrap();
-    let gone =
-        "return document.querySelector('#trace-empty').textContent.includes('open the file again')";
+    let gone = "return document.querySelector('#trace-empty').textContent.endsWith(
+        'This trace came from a file that is no longer loaded. Open the file again.')";
     browser.until("a reload says that it is gone", gone).await;
     std::fs::remove_dir_all(&folder).unwrap();
     browser.close().await;
