@@ -130,9 +130,20 @@ impl Browser {
              return node?.contains(document.elementFromPoint(x, y)) && !node.disabled ? [x, y] : null"
         );
         let what = format!("a pointer lands on {element}");
-        let place = self.until(&what, &place).await;
-        let place: [f64; 2] = serde_json::from_value(place).expect("a place is two numbers");
-        self.press_mouse(place).await;
+        let mut at = self.until(&what, &place).await;
+        // A page that has just begun still moves its parts. At rest: the same place as two frames ago.
+        loop {
+            let frames = "const done = arguments[0];
+                requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20)));";
+            let _drawn = self.page.execute_async(frames, Vec::new()).await;
+            let now = self.until(&what, &place).await;
+            if now == at {
+                break;
+            }
+            at = now;
+        }
+        let at: [f64; 2] = serde_json::from_value(at).expect("a place is two numbers");
+        self.press_mouse(at).await;
     }
 
     /// Presses and releases the mouse at a point of the window, in pixels.
