@@ -8,6 +8,8 @@
 //! and `filtered`. All servers run on one processor. The clients run in a separate process on
 //! another processor. Peers are interleaved in rounds, and medians are printed: compare the ratios.
 
+#[path = "measure/app.rs"]
+mod app;
 #[path = "hub/clients.rs"]
 mod clients;
 #[path = "hub/closed.rs"]

@@ -6,6 +6,8 @@
 //! are printed: compare the ratios, not the rates. Files are created in `LIVESPAN_BENCH_DIR`, or else in the temporary
 //! directory.
 
+#[path = "measure/app.rs"]
+mod app;
 mod measure;
 #[path = "stores/replay.rs"]
 mod replay;

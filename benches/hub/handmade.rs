@@ -1,9 +1,7 @@
 //! A hub as most apps write it by hand: axum's `Sse` over a tokio `broadcast` channel. `serde_json` encodes each event
 //! once per client.
 
-use std::{
-    collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::mpsc, thread, time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -17,6 +15,8 @@ use axum::{
 use futures_util::{Stream, stream::unfold};
 use serde::Serialize;
 use tokio::sync::broadcast;
+
+use crate::app::serve_app;
 
 /// An event as an application would define it, with the same content as ours.
 #[derive(Clone, Debug, Serialize)]
@@ -65,32 +65,4 @@ pub(crate) fn serve(room: usize) -> (SocketAddr, Sender) {
         .route("/sse", get(stream))
         .with_state(sender.clone());
     (serve_app(app), sender)
-}
-
-/// Name of the thread that serves an app.
-pub(crate) const THREAD: &str = "app";
-
-/// Serves an app with axum, from a thread of its own.
-pub(crate) fn serve_app(app: Router) -> SocketAddr {
-    let (answer, answered) = mpsc::channel();
-    let serving = thread::Builder::new().name(THREAD.to_owned());
-    serving
-        .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime starts");
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-                    .await
-                    .expect("a port is free");
-                let address = listener.local_addr().expect("it is bound");
-                answer
-                    .send(address)
-                    .expect("the caller waits for the address");
-                axum::serve(listener, app).await.expect("the server runs");
-            });
-        })
-        .expect("a thread starts");
-    answered.recv().expect("the server starts")
 }

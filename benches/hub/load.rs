@@ -6,8 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{body::Body, extract::State};
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, Uri};
 use livespan::{
     EventStore as _, LiveSpans, MemoryEventStore, Retention, SpanEvent, SpanId, SseEvent as _,
     TraceId,
@@ -17,8 +16,8 @@ use livespan::{
 };
 
 use crate::{
+    app,
     clients::LAST,
-    handmade,
     measure::PATIENCE,
     raw::{self, Feed},
 };
@@ -50,7 +49,7 @@ impl Peer {
         match self {
             Self::Raw => raw::THREAD,
             Self::Ours => "livespan-http",
-            Self::Router => handmade::THREAD,
+            Self::Router => app::THREAD,
         }
     }
 
@@ -72,7 +71,7 @@ impl Peer {
                 .serve_in_background("127.0.0.1:0")
                 .expect("the server listens")
                 .local_addr(),
-            Self::Router => handmade::serve_app(axum::Router::new().merge(live.router())),
+            Self::Router => app::serve_app(axum::Router::new().merge(live.router())),
         };
         Served { live, address }
     }
@@ -119,10 +118,7 @@ impl Hub {
             .store(store())
             .build()
             .expect("the log starts");
-        let app = axum::Router::new()
-            .route("/sse", axum::routing::get(log_stream))
-            .with_state(target.clone());
-        let address = handmade::serve_app(app);
+        let address = app::serve_log(target.clone());
         Self::Log { target, address }
     }
 
@@ -159,16 +155,6 @@ impl Hub {
             Self::Raw { .. } => {}
         }
     }
-}
-
-async fn log_stream(
-    State(target): State<SseTarget<SpanEvent>>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response<Body> {
-    target
-        .respond(Subscribe::all(), &headers, &uri)
-        .map(Body::new)
 }
 
 fn dispatch_one(target: &SseTarget<SpanEvent>, event: &SpanEvent) {
