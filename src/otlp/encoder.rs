@@ -148,7 +148,7 @@ impl OtlpEncoder {
             let activity = self.activities.get(number);
             if let (Some(activity), Some(sender)) = (activity, senders.get_mut(number)) {
                 sender.open_spans = activity.open;
-                sender.ended_only = activity.ended_only;
+                sender.ended_only = activity.reporting.is_ended_only();
                 sender.repeated = activity.repeated;
                 sender.clock_ahead_millis =
                     u64::try_from(activity.ahead.as_millis()).unwrap_or(u64::MAX);
@@ -167,7 +167,8 @@ impl OtlpEncoder {
     fn is_open(&self, view: SpanView<'_>, place: &SpanPlace) -> bool {
         let activity = self.activities.get(place.sender);
         place.is_open
-            || is_empty(view.span) && activity.is_some_and(SenderActivity::sends_open_as_empty)
+            || is_empty(view.span)
+                && activity.is_some_and(|activity| activity.reporting.sends_open_as_empty())
     }
 
     fn start(

@@ -10,15 +10,55 @@ use crate::{
 
 /// A sender that first reports a span of at least this length when it has ended sends only ended
 /// spans.
-pub(super) const LONG_SPAN: Duration = Duration::from_secs(1);
+const LONG_SPAN: Duration = Duration::from_secs(1);
 /// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;
+
+/// The way in which a sender reports open spans, as far as its spans have shown. The receiver and
+/// the import of files share this rule.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OpenSpanReporting {
+    is_dotnet: bool,
+    has_sent_open: bool,
+    ended_only: bool,
+}
+
+impl OpenSpanReporting {
+    pub(super) fn new(is_dotnet: bool) -> Self {
+        Self {
+            is_dotnet,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether the sender's spans of length zero are open. .NET reports open spans in this
+    /// way, unless this sender is known to send only ended spans.
+    pub(super) fn sends_open_as_empty(self) -> bool {
+        self.is_dotnet && !self.ended_only
+    }
+
+    /// Returns whether the sender has sent a long span, and never an open one.
+    pub(super) fn is_ended_only(self) -> bool {
+        self.ended_only
+    }
+
+    /// Records that the sender has sent an open span.
+    pub(super) fn opened(&mut self) {
+        self.has_sent_open = true;
+        self.ended_only = false;
+    }
+
+    /// Records that the sender first reported a span of this length when it had ended.
+    pub(super) fn ended_unseen(&mut self, length: Duration) {
+        self.ended_only |= !self.has_sent_open && length >= LONG_SPAN;
+    }
+}
 
 /// The worker's knowledge of one sender.
 #[derive(Clone, Debug)]
 pub(super) struct SenderActivity {
     pub(super) source: u32,
-    is_dotnet: bool,
+    pub(super) reporting: OpenSpanReporting,
     /// The time of its last request.
     at: Instant,
     pub(super) time: Timestamp,
@@ -26,8 +66,6 @@ pub(super) struct SenderActivity {
     interval: Option<Duration>,
     /// The number of its open spans.
     pub(super) open: usize,
-    has_sent_open: bool,
-    pub(super) ended_only: bool,
     /// Ended spans and log records that came again.
     pub(super) repeated: u64,
     /// The least time by which its clock is ahead of ours.
@@ -38,13 +76,11 @@ impl SenderActivity {
     pub(super) fn new(sender: Option<&Sender>, at: Instant, time: Timestamp) -> Self {
         Self {
             source: sender.map_or(u32::MAX, |sender| sender.source),
-            is_dotnet: sender.is_some_and(Sender::is_dotnet),
+            reporting: OpenSpanReporting::new(sender.is_some_and(Sender::is_dotnet)),
             at,
             time,
             interval: None,
             open: 0,
-            has_sent_open: false,
-            ended_only: false,
             repeated: 0,
             ahead: Duration::ZERO,
         }
@@ -55,17 +91,10 @@ impl SenderActivity {
         (self.at, self.time) = (at, time);
     }
 
-    /// Returns whether its spans of length zero are open. .NET reports open spans in this way,
-    /// unless this sender is known to send only ended spans.
-    pub(super) fn sends_open_as_empty(&self) -> bool {
-        self.is_dotnet && !self.ended_only
-    }
-
     /// Records that an open span was sent for the first time.
     pub(super) fn opened(&mut self) {
         self.open += 1;
-        self.has_sent_open = true;
-        self.ended_only = false;
+        self.reporting.opened();
     }
 
     /// Records that an open span was sent again, this long after the last time.
@@ -80,8 +109,8 @@ impl SenderActivity {
     pub(super) fn ended(&mut self, was_open: bool, length: Duration) {
         if was_open {
             self.open = self.open.saturating_sub(1);
-        } else if !self.has_sent_open && length >= LONG_SPAN {
-            self.ended_only = true;
+        } else {
+            self.reporting.ended_unseen(length);
         }
     }
 
@@ -110,7 +139,6 @@ mod tests {
             let activity = SenderActivity {
                 interval: interval.map(Duration::from_secs),
                 open,
-                has_sent_open: true,
                 ..SenderActivity::new(None, now, Timestamp::default())
             };
             let dead_at = activity.dead_at();

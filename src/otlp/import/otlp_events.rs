@@ -19,7 +19,7 @@ use crate::{
             log_fields, number_of, parent_of, partial_spans, service_name, text_of,
         },
         request::check,
-        sender_activity::LONG_SPAN,
+        sender_activity::OpenSpanReporting,
     },
     span::json::{self, ProcessFields},
     util::{hash::Map, time::Timestamp},
@@ -42,16 +42,15 @@ struct FileProcess {
     service: String,
     resource: Resource,
     is_emitted: bool,
-    has_sent_open: bool,
-    /// Whether the process has sent a long span, and never an open one.
-    ended_only: bool,
+    reporting: OpenSpanReporting,
 }
 
 /// The spans in one resource of a request.
 #[derive(Clone, Copy, Debug, Default)]
 struct SeenSpans {
     has_open: bool,
-    has_long: bool,
+    /// The length of the longest span that had ended.
+    longest: Duration,
 }
 
 impl OtlpEvents {
@@ -61,13 +60,13 @@ impl OtlpEvents {
         let number = *self.numbers.entry(key).or_insert(self.processes.len());
         if number == self.processes.len() {
             let resource = resource.cloned().unwrap_or_default();
+            let language = text_of(&resource.attributes, "telemetry.sdk.language");
             self.processes.push(FileProcess {
                 id: format!("file-{number}"),
                 service: service_name(&resource.attributes).to_owned(),
+                reporting: OpenSpanReporting::new(language == Some("dotnet")),
                 resource,
                 is_emitted: false,
-                has_sent_open: false,
-                ended_only: false,
             });
         }
         number
@@ -94,7 +93,8 @@ impl OtlpEvents {
         self.count_evicted(resource.map_or(&[], |resource| &resource.attributes));
         let process = self.process_of(resource);
         let known = self.processes.get(process);
-        let sends_open_as_empty = known.is_some_and(FileProcess::sends_open_as_empty);
+        let sends_open_as_empty =
+            known.is_some_and(|process| process.reporting.sends_open_as_empty());
         let mut seen = SeenSpans::default();
         for scope_spans in &spans.scope_spans {
             for span in &scope_spans.spans {
@@ -232,22 +232,21 @@ impl SeenSpans {
         let length = span
             .end_time_unix_nano
             .saturating_sub(span.start_time_unix_nano);
-        self.has_open |= is_open;
-        self.has_long |= !is_open && Duration::from_nanos(length) >= LONG_SPAN;
+        if is_open {
+            self.has_open = true;
+        } else {
+            self.longest = self.longest.max(Duration::from_nanos(length));
+        }
     }
 }
 
 impl FileProcess {
-    /// Returns whether the process's spans of length zero are open, by the receiver's rule.
-    fn sends_open_as_empty(&self) -> bool {
-        let language = text_of(&self.resource.attributes, "telemetry.sdk.language");
-        language == Some("dotnet") && !self.ended_only
-    }
-
     fn learn(&mut self, seen: SeenSpans) {
-        self.has_sent_open |= seen.has_open;
-        self.ended_only =
-            !seen.has_open && (self.ended_only || seen.has_long && !self.has_sent_open);
+        if seen.has_open {
+            self.reporting.opened();
+        } else {
+            self.reporting.ended_unseen(seen.longest);
+        }
     }
 
     /// Returns the event that describes the process. `start` is the start of the process's first
