@@ -17,7 +17,7 @@ pub(crate) struct AccessConfig {
     pub(crate) ticket_key: Option<SecretBytes>,
     pub(crate) ticket_view: View,
     pub(crate) subscribers_max: usize,
-    /// `None` means that the default applies, except to loopback addresses.
+    /// `None` means that the default applies, except to loopback addresses, which have no limit.
     pub(crate) subscribers_per_address: Option<usize>,
 }
 

@@ -16,7 +16,8 @@ use crate::access::{DEFAULT_SUBSCRIBERS_PER_ADDRESS, config::AccessConfig};
 #[derive(Debug)]
 pub(crate) struct StreamLimits {
     max: usize,
-    /// `None`: the default applies, except to loopback addresses, where a proxy may connect for many clients.
+    /// `None` means that the default applies, except to loopback addresses: a proxy on this machine may connect for
+    /// many clients.
     per_address: Option<usize>,
     /// The number of open streams.
     total: AtomicUsize,

@@ -58,7 +58,7 @@ impl fmt::Debug for TokenSigner {
 }
 
 impl TokenSigner {
-    /// Creates a signer. Keys that are not given are random.
+    /// Creates a signer. Without a ticket key, it derives that key from the token; without a token, the key is random.
     pub(crate) fn new(token: Option<&str>, ticket_key: Option<&[u8]>) -> Result<Self, Error> {
         let process_key = random_key()?;
         let ticket = match (ticket_key, token) {
@@ -129,7 +129,7 @@ impl TokenSigner {
         Ok(text)
     }
 
-    /// Returns whether the code is valid. A code is valid only once.
+    /// Returns whether the code is valid, and invalidates it. A code expires after [`Auth::LOGIN_LINK_AGE`].
     pub(crate) fn redeem_login_code(&self, presented: &str, now: SystemTime) -> bool {
         let code_mac = mac(&self.process_key, &[b"code", presented.as_bytes()]);
         let mut codes = lock(&self.codes);

@@ -25,7 +25,7 @@ const PROCESSES_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct TraceScope {
     traces: Arc<HashSet<TraceId>>,
-    /// The `process` events that were not sent to the reader yet, by process name.
+    /// The `process` events that were not sent to the reader yet, by the id of the process.
     held: HashMap<String, Bytes>,
 }
 

@@ -20,12 +20,14 @@ use crate::{
     wire::{control, frame, id::EventId},
 };
 
-/// Upper bound on the rewritten events that a view caches, in bytes; each event counts 128 bytes more than its length.
+/// Upper bound on the bytes of the decisions that a view caches. A decision counts as [`ENTRY_BYTES`] and the length of
+/// its rewritten event.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ENTRY_BYTES: usize = 128;
 /// Upper bound on the spans for which a view remembers whether it showed their start.
 const SPANS_MAX: usize = 65_536;
-/// Upper bound on the bytes of a name that is remembered with a span. A span with a longer name stays hidden.
+/// Upper bound on the bytes of a name that is remembered with a hidden span. A span that was hidden under a longer name
+/// stays hidden when it ends.
 const NAME_BYTES_MAX: usize = 256;
 
 /// The part of a trace that an end user may see: the spans that a rule accepts by scope, name and kind, and those of
@@ -33,9 +35,9 @@ const NAME_BYTES_MAX: usize = 256;
 /// customers.
 ///
 /// A visible span has its ids, name, kind, times, outcome (failed, panicked, cancelled or lost) and the allowed
-/// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log records,
-/// and the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status and
-/// the state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden
+/// attributes. A view shows no service, resource, scope, span events (which hold exceptions), links, log records,
+/// and not the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status
+/// and the state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden
 /// stays hidden under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten
 /// span, the end alone decides.
 ///
@@ -85,7 +87,7 @@ type SpanKey = (StreamKey, SpanId);
 enum SeenSpan {
     Shown,
     Hidden,
-    /// Hidden because of a start without a scope, under this name. The end may have a scope that the rule accepts.
+    /// Hidden when it started, with this name and without a scope. Its end may have a scope that the rule accepts.
     HiddenWithoutScope(Box<str>),
 }
 
@@ -190,7 +192,7 @@ impl View {
         }
     }
 
-    /// Decides about an event. The lock must not be held, because this calls the app's own function.
+    /// Decides about an event. The caller must not hold the cache's lock, because this calls the app's own function.
     fn decide(&self, (name, trace): (&str, StreamKey), payload: &[u8]) -> ViewDecision {
         let Some(fields) = projection::view_fields(payload) else {
             return ViewDecision::default();

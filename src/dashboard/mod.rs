@@ -2,6 +2,7 @@
 //!
 //! `assets/` has the source: plain modules and style sheets. `scripts/bundle` makes `bundle/` from it. Only `bundle/`
 //! is served.
+//!
 //! This layer knows no route and no log. It runs on the task of the request, or on a blocking thread.
 
 mod asset;

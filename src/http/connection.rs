@@ -61,7 +61,6 @@ pub(super) struct Client {
     pub(super) stopping: ShutdownSignal,
 }
 
-/// Serves one connection, from its first byte to its last.
 pub(super) fn serve(
     service: &LiveService,
     (client, sent): (Client, &Arc<AtomicU64>),
@@ -196,7 +195,7 @@ impl StallLimit {
         }
     }
 
-    /// Returns progress unchanged. Without progress, fails once the time is up.
+    /// Passes a finished write on. A write that stays pending for [`STALL_TIMEOUT`] fails.
     fn limit<T>(
         &mut self,
         result: Poll<io::Result<T>>,

@@ -117,7 +117,8 @@ impl FilteredProjection {
 
     fn wants(&mut self, event: &BlockEvent<'_>) -> bool {
         let name = event.name();
-        // As on `/sse`, every reader gets losses and processes.
+        // As on `/sse`, every reader gets gaps and `process` events, unless its projection hides
+        // them.
         event.is_global()
             || event.with_payload(|payload| {
                 control::is_damaged(name, payload)

@@ -1,4 +1,5 @@
-//! The HTTP surface: routes, access, server. Only this folder knows status codes and headers.
+//! The HTTP surface: routes, access, server. Only this folder chooses the status of an error. The
+//! headers of an event stream are in `sse::body`.
 //!
 //! [`router`] receives a request. The files of [`auth`] decide whether to answer it and what its
 //! sender may read: [`auth::authorize`] by the app's access settings (401 and 403),

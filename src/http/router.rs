@@ -63,8 +63,9 @@ impl LiveSpans {
     /// refused as well. Behind a proxy on this machine, every client seems to be local.
     ///
     /// Spans that your own middleware makes around these routes are not shown; `/status` counts them. All events are
-    /// delayed by 100 ms until the first request shows where the router is mounted. The delay stays if only the ids of
-    /// such spans distinguish them, as with routes mounted at the root, so that the ids are known in time.
+    /// delayed by 100 ms until the first request shows where the router is mounted. The delay stays if livespan can
+    /// recognise such spans only by their ids, as with routes mounted at the root: it must know an id before it
+    /// encodes the span.
     ///
     /// A client that stops reading costs one block of at most 64 KiB, until your server's write
     /// time-out, if any, closes its connection.
@@ -161,8 +162,8 @@ impl Service<Request<Body>> for LiveService {
     }
 
     fn call(&mut self, req: Request<Body>) -> Self::Future {
-        // Done here and not in the future, because the worker must know that the span is ours
-        // before it encodes it.
+        // This runs before the future is returned, because the worker must know that the span is ours before it
+        // encodes it.
         if self.mounted {
             self.hide_own_request(&req);
         }
@@ -414,8 +415,8 @@ fn sign_in_by_link(
     login::by_link(live, request, params)
 }
 
-/// Responds with a stream if a permit is free for its reader, and otherwise with a stream that ends at once as
-/// `overload`. The stream ends when the reader may no longer read.
+/// Responds with a stream if a permit is free for its reader, and otherwise with a stream that ends at once with the
+/// reason `overload`. The stream ends when the reader may no longer read.
 pub(crate) fn with_stream_permit(
     live: &LiveSpans,
     request: &Parts,

@@ -1,5 +1,5 @@
-//! Our own listener. It binds a loopback address by default, and bounds the number of connections.
-//! Its tasks run with telemetry suppressed, so that they create no spans in the log.
+//! Our own listener. Without access control, it binds only loopback addresses. It bounds the number of connections. Its
+//! tasks run with telemetry suppressed, so that they create no spans in the log.
 
 use std::{
     convert::Infallible,

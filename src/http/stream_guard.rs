@@ -32,7 +32,8 @@ use crate::{
     },
 };
 
-/// The time after which a client that got no permit should reconnect, in milliseconds.
+/// A client that got no permit should reconnect after this time, in milliseconds, plus a random
+/// spread.
 const OVERLOAD_RETRY: u64 = 10_000;
 
 /// Returns a stream that contains only the reason of its end. An `EventSource` gives up after an

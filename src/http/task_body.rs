@@ -1,8 +1,7 @@
-//! A response body that a separate task writes, piece by piece. While the client does not read a
-//! piece, the task waits, and holds only that piece and the previous one. The task ends with the
-//! body, or when the client reads nothing for [`LiveSpans::TRACE_STALL_TIMEOUT`]. If the task ends
-//! without marking the body as complete, the body fails, so that no client mistakes a part for the
-//! whole.
+//! A response body that a separate task writes, piece by piece. While the client does not read, the task
+//! waits with at most two pieces in memory. The task ends with the body, or when the client reads nothing for
+//! [`LiveSpans::TRACE_STALL_TIMEOUT`]. If the task ends without marking the body as complete, the body fails,
+//! so that no client mistakes a part for the whole.
 
 use std::{
     io,

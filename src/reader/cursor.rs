@@ -56,17 +56,18 @@ pub(crate) struct Reader {
     pub(super) scope: Scope,
     pub(super) wake_flag: Arc<WakeFlag>,
     pub(super) after: u64,
-    /// Missing events up to here were removed before this reader came, so they are not reported as missed.
+    /// Missing events up to here are not reported as missed: they were removed before this reader came, or the reader
+    /// already got their gap.
     pub(super) unreported_until: u64,
-    /// Whether the store has returned an event of the reader's streams. The store may know streams that memory does
-    /// not.
+    /// Whether the reader's streams are known to exist without a look into memory: the store returned one of their
+    /// events, or the reader resumes in a shared log.
     pub(super) found_in_store: bool,
-    /// Items to hand out: at most one block, or one page of events kept beyond retention.
+    /// Items to hand out: the events of at most one block or page, with the notices between them.
     pub(super) queue: VecDeque<ReadItem>,
     pub(super) page: Option<PageQuery>,
     /// The prefetch of the page after this sequence. The store reads it while the client handles the previous page.
     pub(super) next_page: Option<(u64, PageQuery)>,
-    /// The query to the store; set until the store has answered it.
+    /// The query for the head and the number of removed events. Set until the store has answered it.
     pub(super) head_query: Option<HeadQuery>,
     /// The start of the wait for the store, and the wake flag of this wait. Events do not raise this flag.
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
@@ -76,7 +77,8 @@ pub(crate) struct Reader {
     pub(super) is_yielding: bool,
     pub(super) degradations: u64,
     pub(super) recoveries: u64,
-    /// Set while this reader cannot read a shared store: the number of wake-up rounds of blocked readers before that.
+    /// Set while this reader cannot read a shared store. The value is the number of wake-up rounds of blocked readers
+    /// when this reader joined them.
     pub(super) blocked_since: Option<u64>,
 }
 
@@ -156,8 +158,8 @@ impl Reader {
         }
     }
 
-    /// Returns whether the reader waits for its store or for its next turn. Until then it is unknown whether there are
-    /// more events.
+    /// Returns whether the reader waits for its store or for its next turn. Meanwhile, it is unknown whether more
+    /// events follow.
     pub(crate) fn is_paging(&self) -> bool {
         self.page.is_some() || self.head_query.is_some() || self.is_yielding
     }
@@ -166,11 +168,12 @@ impl Reader {
         !self.scope.keys.is_empty() || self.scope.filter.is_some()
     }
 
-    /// Returns the next item up to `head`, or `None` if no more items will come. If everything is in memory, this never
-    /// waits. So a caller that reads in a loop must yield to other tasks.
+    /// Returns the next item. Returns `None` if the log is closed, or if nothing more is ready and everything up to
+    /// `head` was read. In a shared log, it also returns `None` before `head` if nothing more is ready. If everything
+    /// is in memory, this never waits, so a caller that reads in a loop must yield to other tasks.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
-        // Pending at the head means that there may be no more items. Pending before the head means that the store is
-        // still reading.
+        // Pending at the head means that there may be no more items. Pending before the head means that the store still
+        // reads.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
             Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
@@ -229,7 +232,7 @@ impl Reader {
             if self.notice_recovered(recoveries) || self.notice_unblocked() {
                 continue;
             }
-            // `closed` is read before the head, so events that were published before the close are still read.
+            // The flag is read before the events, so events that were published before the close are still handed out.
             if self.log.is_closed() {
                 // Also reads the events that raised the wake flag after it was last polled.
                 self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();
@@ -334,7 +337,8 @@ impl Drop for Reader {
     }
 }
 
-/// Returns the runs of events that belong to these streams, or the whole slice if `keys` is empty.
+/// Returns the runs of events that belong to these streams or to every stream. Returns the whole slice if `keys` is
+/// empty.
 pub(super) fn filter_streams(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
     if keys.is_empty() {
         return vec![slice];

@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events, then those that are kept
-    /// beyond retention.
+    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events, then the removed events
+    /// that the log keeps beyond retention.
     pub(super) fn skip_evicted(&mut self, limit: u64) {
         let limit = if self.after < self.unreported_until {
             limit.min(self.unreported_until)
@@ -44,7 +44,7 @@ impl Reader {
         if to <= after || lost == Some(0) {
             return;
         }
-        // It is unknown how many of the lost events were removed before the reader came.
+        // If the range begins before the reader came, it is unknown how many of its events were removed since then.
         let lost = lost.filter(|_| after == self.after);
         let (from, to) = (self.log.id(after + 1), self.log.id(to));
         self.queue
@@ -58,8 +58,8 @@ impl Reader {
     }
 
     /// Moves past removed events before `oldest`, but hands out the events that the store keeps beyond retention. If
-    /// the reader's streams lost no event (`is_whole`), no gap is queued. Events that belong to every stream, such as
-    /// reports of drops, may be missing then; pings also have the number of drops.
+    /// the reader's streams lost no event (`is_whole`), no gap is queued. Even then, events that belong to every stream
+    /// may be missing, such as reports of drops. A ping also reports the number of drops.
     pub(super) fn accept_pinned(
         &mut self,
         kept: &[StoredEvent],
@@ -144,7 +144,7 @@ impl Reader {
     }
 
     /// Unblocks a reader that reads from memory, once the follower has read the store again. Such a reader reads no
-    /// page that would unblock it.
+    /// page that would unblock it. Returns whether it was unblocked.
     pub(super) fn notice_unblocked(&mut self) -> bool {
         let rounds = self.log.blocked_readers().rounds();
         let is_over = !self.is_paged() && self.blocked_since.is_some_and(|since| rounds > since);
@@ -167,13 +167,13 @@ impl Reader {
         has_increased
     }
 
-    /// Queues the gap that reports a recovery, if no event of the log reports it, after the events before the recovery.
-    /// Returns whether the recovery is new.
+    /// Queues the gap that reports a recovery, for a recovery that no event of the log reports. The caller has queued
+    /// all events before the recovery. Returns whether the recovery is new.
     pub(super) fn notice_recovered(&mut self, recoveries: u64) -> bool {
         let has_increased = recoveries > self.recoveries;
         self.recoveries = recoveries;
         if has_increased {
-            // The counter is raised before readers are woken, so the wake flag may not be raised yet.
+            // The log raises the counter before it wakes readers, so the wake flag may not be raised yet.
             self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
             if self.log.is_degraded() || self.blocked_since.is_some() {

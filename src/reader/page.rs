@@ -17,8 +17,9 @@ pub(super) struct Page {
     pub(super) oldest_after: u64,
     /// Events from here on were in memory before the read, or not visible yet. The page may lack these events.
     pub(super) bound: u64,
-    /// Whether retention has removed no event of the reader's streams. A trace that runs may be whole although its
-    /// first events are far before the store's oldest.
+    /// Whether retention has removed no event of the reader's streams. Checked only if the page begins before
+    /// `oldest_after`; otherwise `false`. A running trace may be whole although its first events are far before the
+    /// store's oldest.
     pub(super) is_whole: bool,
 }
 

@@ -83,8 +83,8 @@ impl Reader {
         tail.stats().oldest.min(tail.published() + 1)
     }
 
-    /// Starts the read of the next page, unless memory has it. Polls the future once, because a store does not start
-    /// the read before the first poll.
+    /// For a reader of all streams, starts the read of the next page unless memory has it. Polls the future once,
+    /// because a store does not start the read before the first poll.
     pub(super) fn read_ahead(&mut self, page: &Result<Page, Error>, cx: &mut Context<'_>) {
         let Ok(Some(last)) = page.as_ref().map(|page| page.events.last()) else {
             return;
@@ -119,8 +119,8 @@ impl Reader {
             self.unblock();
         }
         match page {
-            // A later event raises the wake flag. Events that the store evicts until then are reported with that event:
-            // until it arrives, it is unknown whether they belonged to these streams.
+            // A later event raises the wake flag, and the reader reads again. Only then does it report events that the
+            // store evicts in the meantime: before, it is unknown whether they belonged to these streams.
             Ok(Page { events, .. }) if events.is_empty() => self.wants_page = false,
             Ok(page) => {
                 let last = page.events.last().map_or(0, |event| event.sequence.get());
@@ -139,7 +139,8 @@ impl Reader {
 
     /// Accepts the events of a page that are before its bound. If events are missing among them, gaps are queued.
     ///
-    /// Invariant: no gap covers an event that this reader gets, except those that the store keeps beyond retention.
+    /// Invariant: no gap covers an event that this reader gets, except the events that the store keeps beyond
+    /// retention.
     fn accept_stored(&mut self, page: &Page) {
         let bound = page.bound;
         let is_keyed = !self.scope.keys.is_empty();
@@ -272,7 +273,8 @@ impl Reader {
         vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
     }
 
-    /// Waits for the store while the log is open, and for a bounded time after that.
+    /// Waits for the store. Returns `Closed` if the log is closed and the wait has lasted at least one append
+    /// time-out.
     pub(super) fn poll_store_wait(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
         let (since, flag) = self.store_wait.get_or_insert_with(|| {
             let flag = Arc::new(WakeFlag::default());

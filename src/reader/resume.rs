@@ -1,6 +1,7 @@
-//! Decides where a reader begins: at its resume point if the log has it, or else at the oldest event, after a gap. Where
-//! memory cannot tell, the reader first asks the store: for the head of a shared log, and for the number of removed
-//! events. An unknown id must never be an error. It runs on the reader's task.
+//! Decides where a reader begins: at the oldest event, at the head, or at its resume point. If the log does not have
+//! the resume point, the reader gets a gap and begins at the oldest event. If memory does not have the answer, the
+//! reader first asks the store: for the head of a shared log, and for the number of removed events. An unknown id must
+//! never be an error. It runs on the reader's task.
 
 use std::sync::Arc;
 
@@ -61,7 +62,7 @@ impl Reader {
         if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
-        // Earlier removals are reported by the gap below, or were not in these streams.
+        // Removals before `oldest` are reported by the gap below, or were not in these streams.
         self.unreported_until = oldest - 1;
         if events == Some(0) {
             return;

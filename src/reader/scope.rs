@@ -16,7 +16,7 @@ pub(crate) struct Scope {
     /// The streams; empty means all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
-    /// The reader already got the gaps up to here, so they are not reported when the events are read again.
+    /// The reader already got the gaps up to here. They are not reported when the events are read again.
     pub(crate) gaps_reported_until: Option<u64>,
     pub(crate) open_global_events: OpenGlobalEvents,
 }
@@ -36,7 +36,8 @@ impl fmt::Debug for Scope {
 /// Later events refer to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OpenGlobalEvents {
-    /// Only if the reader begins at the head. A reader that resumes has these events already.
+    /// Only if the reader begins at the head. A reader that resumes has these events already, and a reader of all
+    /// events reads them in their order.
     #[default]
     AtHead,
     Always,
@@ -52,8 +53,7 @@ impl OpenGlobalEvents {
 #[derive(Debug)]
 pub(crate) enum ReadItem {
     Events(Slice),
-    /// Open events that later events refer to, for a reader that begins at the head. They do not move the reader's
-    /// position.
+    /// Earlier open events, as [`OpenGlobalEvents`] selects them. They do not move the reader's position.
     OpenGlobal(Slice),
     Gap(Gap),
     /// The store has begun to fail.

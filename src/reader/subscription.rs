@@ -115,7 +115,7 @@ impl Subscribe {
 pub enum Message {
     /// An event of the log.
     Event(Event),
-    /// Events that this subscription will not get.
+    /// Events that this subscription will not get, or the end of an outage.
     Gap(Gap),
     /// The store is failing, or could not be read for this subscription. If this log is the store's only writer,
     /// subscribers get the events until the recovery under a separate epoch. These events are counted as dropped,
@@ -134,7 +134,7 @@ pub struct Event {
     pub id: EventId,
     /// Its SSE name.
     pub name: String,
-    /// The stream it belongs to, or `None` for every stream.
+    /// The stream it belongs to, or `None` if it belongs to every stream.
     pub key: Option<StreamKey>,
     /// Its payload, which shares the log's memory.
     pub payload: Bytes,

@@ -61,7 +61,7 @@ pub(crate) trait Projection: Send + Sync {
 pub(crate) enum Projected {
     Hidden,
     Unchanged,
-    /// These complete frames instead of the event.
+    /// Sent instead of the event. These are complete frames.
     Replaced(Bytes),
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn jittered_retry() -> u64 {
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
 
-/// Returns the last frames of a stream that ends together with many others, by the shutdown of its log or server. Their
+/// Writes the last frames of a stream that ends together with many others, because its log or server shuts down. The
 /// clients must not all reconnect at once, so each stream's delay is one step longer than that of the stream before it.
 pub(crate) fn write_shutdown_frames(out: &mut Vec<u8>, log: &Log) {
     let place = log.count_shut_down_stream();
@@ -216,7 +216,8 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
-    /// Returns the bytes of the item for the client, if there are any, or the reason why the stream ends.
+    /// Returns the bytes of the item for the client, or `None` if the client gets none of it. The error is the reason
+    /// why the stream ends.
     fn encode(&mut self, item: &ReadItem) -> Result<Option<Bytes>, EndReason> {
         let mut out = Vec::new();
         match item {
@@ -286,7 +287,7 @@ impl Live {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// Returns the next piece, or the reason why the stream ends.
+    /// Returns the next bytes to send, or the reason why the stream ends.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         let mut hidden = 0;
         loop {
@@ -368,7 +369,7 @@ impl Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
         let (next, bytes) = match std::mem::replace(&mut self.state, BodyState::Done) {
-            // Such a stream would end at once, so it sends its last frames instead of `hello`.
+            // Streams already end, so this one sends its last frames instead of `hello`.
             BodyState::New(live) if live.reader.log().streams_end_at().is_some() => {
                 (BodyState::Done, end(live.reader.log(), EndReason::Shutdown))
             }

@@ -345,5 +345,5 @@ fn payload_of<E: SseEvent>(event: &E) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
-/// The same bound as [`SseTarget::PAYLOAD_BYTES_MAX`]. To name that one, the type of an event is needed.
+/// The value of [`SseTarget::PAYLOAD_BYTES_MAX`], for code that has no event type to name that constant with.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 256 * 1024;

@@ -1,6 +1,6 @@
 //! Decides on requests that pages of other origins make. By default, a page of another site may only link to us. A page
-//! of another origin on the same site may send reading requests, but it cannot read the responses. If the app allowed
-//! their origin by name, they may read (CORS, WHATWG Fetch, section 3.2) whatever a ticket or a token permits. A
+//! of another origin on the same site may send reading requests, but it cannot read the responses. Pages of an origin
+//! that the app allowed by name may read whatever a ticket or a token permits (CORS, WHATWG Fetch, section 3.2). A
 //! browser's cookie never gives such a page access, because it identifies the person at the browser and not the author
 //! of the page. Pure; it runs on the connection's task.
 

@@ -137,7 +137,7 @@ impl OtlpWriter {
         }
     }
 
-    /// Writes the remaining spans and closes the JSON text.
+    /// Writes the remaining spans and closes the array. The caller adds its own fields and closes the object.
     pub(crate) fn end(mut self, out: &mut Vec<u8>) {
         self.write(out);
         out.push(b']');

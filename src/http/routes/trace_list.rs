@@ -204,7 +204,7 @@ struct TracesBody {
     /// The last sent count of dropped events. Before the first one is sent, the count when the
     /// viewer connected.
     dropped: Dropped,
-    /// Whether the viewer was last sent that the store fails.
+    /// Whether the last report to the viewer was that the store fails.
     is_degraded: bool,
     /// While catching up, the time at which the wait ends. While resting, the time of the next update. While waiting
     /// for a change, the time of the next ping.
@@ -340,8 +340,7 @@ impl TracesBody {
 
     fn poll_resting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         if self.timer.as_mut().poll(cx).is_pending() {
-            // This does not watch for a shutdown while throttled. The 250 ms timer bounds the
-            // delay.
+            // A shutdown is noticed only when the timer fires, so at most one [`LiveSpans::LIST_INTERVAL`] late.
             return Poll::Pending;
         }
         self.state = ListStreamState::Waiting;

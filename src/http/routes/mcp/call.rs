@@ -330,7 +330,7 @@ impl ToolCall<'_> {
         }
     }
 
-    /// Returns the event after which the agent wants all changes.
+    /// Returns the event of the argument `since`, or 0 without it. The agent wants everything after this event.
     fn after(&self) -> Result<u64, String> {
         self.arguments
             .text("since")?

@@ -30,14 +30,14 @@ use crate::{
 
 /// The length of a frame's head: one byte of flags and four bytes of message length.
 const FRAME_HEAD: usize = 5;
-/// The gRPC status codes that correspond to no HTTP status.
+/// Codes of gRPC statuses.
 const UNIMPLEMENTED: u8 = 12;
 const UNAVAILABLE: u8 = 14;
 /// `google.rpc.RetryInfo` with a delay of one second. Its field 1 is a duration, whose field 1 is
 /// the number of seconds.
 const RETRY_AFTER_A_SECOND: &[u8] = &[0x0a, 0x02, 0x08, 0x01];
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
-/// The characters that must be escaped in a header's message.
+/// The ASCII characters that are percent-encoded in the header `grpc-message`.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Returns whether the request is a call of gRPC.

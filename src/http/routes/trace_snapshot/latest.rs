@@ -24,7 +24,7 @@ pub(super) const SPANS_AT_ONCE: usize = 800_000;
 pub(super) enum SpanEventKind {
     Started,
     Ended,
-    /// An end that the log wrote itself, because the real one can no longer arrive.
+    /// An end that the log wrote itself, because it no longer expects the real one.
     LostEnd,
     Updated,
 }
@@ -50,8 +50,8 @@ pub(super) struct SpanName {
     pub(super) origin: u8,
 }
 
-/// The selected event of a span: its sequence in the upper bits, then the span's origin, then three
-/// flags. Sequences end below 2^53.
+/// The selected event of a span: its sequence in the upper bits, then the span's origin, then three flags.
+/// Sequences are below 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SpanVerdict(u64);
 

@@ -1,5 +1,6 @@
 //! Writes a trace as JSON Lines (our events, one per line) or as OTLP/JSON. Both are written in a single pass over the
-//! events. If the format needs the overview, it is read before. It runs on the task that writes the response.
+//! events. If the format or a restricted reader needs the overview, earlier passes read it. It runs on the task that
+//! writes the response.
 
 use serde::Serialize;
 

@@ -14,7 +14,7 @@ pub(super) const STARTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The memory of a held start, besides its own bytes.
 const START_BYTES: usize = 64;
 
-/// An end omits these fields if their bytes are the same in its start, or if both lack the field.
+/// An end omits these fields. If one of them differs from the start, the end is written whole.
 const SHARED: [&[u8]; 7] = [
     b"traceId",
     b"parentSpanId",
