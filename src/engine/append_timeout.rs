@@ -1,6 +1,7 @@
-//! Appends to a store that may hang. A thread beside the worker thread makes the call. After the store's
-//! `append_timeout`, the log continues without an answer: readers get the events, and the log learns later whether they
-//! were stored. Only the log of a shared store waits for the late answer, because only the store can number the events.
+//! Appends to a store that may hang. If the store has an `append_timeout`, the thread `livespan-store` makes the calls.
+//! When that time has passed, the log continues without an answer: readers get the events, and the log learns later
+//! whether they were stored. The log of a shared store waits for the answer instead, because only that store can number
+//! the events. A store without `append_timeout` limits its calls itself, so the worker thread makes them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use crate::{
 /// The outcome of an append.
 #[derive(Debug)]
 pub(crate) enum AppendOutcome {
-    /// The store kept the batch from this sequence on, without its duplicates.
+    /// The store kept the batch, except its duplicates. [`Appended`] has the sequence of the first event.
     Stored(Appended),
     Failed(Error),
     /// The store exceeded its time-out. [`StoreAppender::wait_timed_out`] returns the outcome later. Until then the
@@ -34,7 +35,7 @@ pub(crate) struct StoreAppender {
     thread: Option<StoreThread>,
 }
 
-/// The thread beside the worker thread.
+/// The thread that calls the store, so that the worker thread can stop waiting.
 #[derive(Debug)]
 struct StoreThread {
     requests: SyncSender<(Sequence, Arc<Batch>)>,
@@ -83,7 +84,8 @@ impl StoreAppender {
             .is_some_and(|thread| thread.has_timed_out)
     }
 
-    /// Waits at most `time` for the outcome of the late append. With a `time` of zero it only checks.
+    /// Waits at most `time` for the outcome of the late append. With a `time` of zero it only checks. Returns `None` if
+    /// no append is late, or the store has still not answered.
     pub(crate) fn wait_timed_out(&mut self, time: Duration) -> Option<Result<Appended, Error>> {
         let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
         let result = match thread.results.recv_timeout(time) {

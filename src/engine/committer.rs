@@ -1,5 +1,5 @@
-//! [`BatchCommitter`] stores a batch, adds it to the tail and publishes it. It counts and reports the batches that the
-//! store refused, so no event is lost uncounted. It runs on the worker thread only.
+//! [`BatchCommitter`] stores a batch, adds it to the tail and publishes it. It counts the events that the store refused
+//! and reports them to readers, so no event is lost uncounted. It runs on the worker thread only.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 /// Delay before a batch is appended again to a shared store; doubled each time, up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Number of such retries after shutdown of the log.
+/// Upper bound on the attempts to append a batch to a shared store after shutdown of the log.
 const CLOSING_ATTEMPTS: u32 = 3;
 /// Interval of the check for shutdown while a shared store is late with its answer.
 const ANSWER_CHECK: Duration = Duration::from_millis(50);
@@ -30,9 +30,9 @@ const ANSWER_CHECK: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(crate) struct PendingBatch {
     pub(crate) batch: Batch,
-    /// Counted as dropped if the store refuses the batch.
+    /// The batch's events by class. They are counted as dropped if the store refuses the batch.
     counts: ClassCounts,
-    /// Indexes in the batch, with the number of the call that waits for the event's id.
+    /// The events whose callers wait for an id: the index in the batch, and the number of the call.
     pub(crate) acks: Vec<(usize, u64)>,
 }
 
@@ -61,10 +61,10 @@ pub(crate) struct BatchCommitter {
     appender: StoreAppender,
     observer: SharedObserver,
     drops_reported: Dropped,
-    /// Drops to report at the end of this turn: those counted before the turn drained its records. Later drops are left
-    /// to the next turn, because the records of this turn came before them.
+    /// Drops to report at the end of this turn: those counted before the turn drained its records, and those that the
+    /// turn causes. Other drops are left to the next turn, because the records of this turn came before them.
     drops_to_report: Dropped,
-    /// Whether the last call of the store failed.
+    /// Whether the last call of the store failed or timed out.
     is_failing: bool,
     timed_out: TimedOutAppend,
 }
@@ -90,8 +90,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Begins a turn. Reports batches that the store refused earlier, before anything new is stored. Drops counted
-    /// until now are reported at the turn's end. Returns whether the store works.
+    /// Begins a turn. If the store was failing, tries it again and reports all drops counted so far. Otherwise these
+    /// are reported at the turn's end. Returns whether the store works.
     pub(crate) fn begin_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         self.drops_to_report = self.buffer.dropped();
         !self.is_failing || self.recover(encoder)
@@ -106,7 +106,7 @@ impl BatchCommitter {
         }
     }
 
-    /// Returns whether the last call of the store failed. A late append is not counted as a failure yet.
+    /// Returns whether the last call of the store failed or timed out.
     pub(crate) fn is_failing(&self) -> bool {
         self.is_failing
     }
@@ -121,7 +121,8 @@ impl BatchCommitter {
         self.appender.has_timed_out()
     }
 
-    /// Asks the store to check that its events are still in place.
+    /// Asks the store to check that its events are still in place, unless an append is late. A failed check counts as a
+    /// failure of the store.
     pub(crate) fn check_store(&mut self) {
         if !self.appender.has_timed_out()
             && let Err(error) = self.ask_store()
@@ -248,7 +249,7 @@ impl BatchCommitter {
         });
     }
 
-    /// Counts the batch as dropped and publishes it nevertheless.
+    /// Counts the events as dropped. Publishes the batch nevertheless, unless the store is shared.
     fn publish_unstored(
         &mut self,
         batch: &Batch,
@@ -276,7 +277,8 @@ impl BatchCommitter {
         self.count_dropped(RecordClass::Other, other);
     }
 
-    /// Appends the batch to the store. For a shared store, retries until the store accepts it or the log is closed.
+    /// Appends the batch to the store. For a shared store, retries until the store accepts it. Once the log is closed,
+    /// only [`CLOSING_ATTEMPTS`] attempts follow.
     fn append(&mut self, batch: &Arc<Batch>) -> AppendOutcome {
         let is_shared = self.log.is_shared();
         let mut wait = RETRY_MIN;
@@ -346,7 +348,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Tries the store again, by storing the report of the drops. Returns whether the store works.
+    /// Tries the store again: learns the outcome of a late append, asks the store to check its events, then reports the
+    /// drops. Returns whether the store works.
     fn recover(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.appender.has_timed_out() {
             let timed_out = match self.appender.wait_timed_out(Duration::ZERO) {
@@ -372,7 +375,8 @@ impl BatchCommitter {
         self.report_drops(encoder)
     }
 
-    /// Stores a report of the drops since the last report. Returns whether the store kept it.
+    /// Stores a report of the drops since the last report. Returns whether the store kept it, or `true` if there are
+    /// none.
     fn report_drops(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         let dropped = self.drops_to_report;
         let new = dropped.since(self.drops_reported);

@@ -1,5 +1,5 @@
-//! Reports diagnostics to operators. Each cause is reported once, however often it recurs; `/status` and the streams
-//! have the rest. Nothing here prints, and a panic of the sink is caught. It runs on the thread that notices the cause.
+//! Reports diagnostics to operators. Each cause is reported once per log; `/status` and the streams show when it
+//! recurs. Nothing here prints, and a panic of the sink is caught. It runs on the thread that notices the cause.
 
 use std::{fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ pub(crate) enum Diagnostic<'a> {
     DamagedEvents(Sequence),
     /// A reader could not read from the store; the log itself continues. Has the store's message.
     ReadFailed(&'a str),
-    /// The buffer was full, or the store failed for too long.
+    /// Events were dropped: the buffer was full, the store failed, or an encoder panicked. Has their numbers.
     Dropped(Dropped),
     /// The log ended by itself.
     Ended(&'a str),

@@ -1,6 +1,5 @@
 //! The interface between the engine and the layer above. [`RecordEncoder`] turns records into events; the worker thread
-//! calls it. [`LogObserver`] follows events that other processes append. This file only defines traits and does not
-//! depend on spans.
+//! calls it. [`LogObserver`] is informed of events that this log did not write. Nothing here depends on spans.
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
@@ -15,7 +14,8 @@ use crate::{
     util::sync::Instant,
 };
 
-/// Observes events that this log did not write, as the store returns them. Any thread calls it, one call at a time.
+/// Observes events that this log did not write, as the store returns them. The worker thread and the follower threads
+/// call it; calls of [`observe`](Self::observe) never overlap.
 pub(crate) trait LogObserver: Send + Sync {
     /// Observes events, in the order of the log.
     fn observe(&self, events: &[StoredEvent]);
@@ -36,7 +36,7 @@ pub(crate) trait LogObserver: Send + Sync {
     fn begin_rebuild(&self, from: u64, writers: Writers) -> Box<dyn IndexRebuild>;
 }
 
-/// Who writes to the log.
+/// The processes that write to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writers {
     /// Only this process, from now on. Of the spans that earlier processes left open, only durable ones still run.
@@ -49,7 +49,7 @@ pub(crate) type SharedObserver = Arc<dyn LogObserver>;
 
 /// A rebuild in progress.
 pub(crate) trait IndexRebuild {
-    /// Observes events. The events of one stream come in the order of the log.
+    /// Observes events. The events of each stream must be in the order of the log.
     fn observe(&mut self, events: &[StoredEvent]);
 
     /// Called when the rebuild skips the stream's events between those observed and those in memory. Spans that are
@@ -96,12 +96,12 @@ pub(crate) trait RecordEncoder: Send + 'static {
         false
     }
 
-    /// Redacts the values in the payload of an event that its caller encoded.
+    /// Redacts the values in the payload of a pre-encoded event, that is, one that the caller of the log encoded.
     fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(payload)
     }
 
-    /// Called for an event that its caller encoded. `_position` is its index in the batch.
+    /// Called for a pre-encoded event. `_position` is its index in the batch.
     fn on_pre_encoded(&mut self, _position: usize, _payload: &[u8]) {}
 
     /// Appends the events of the record.
@@ -127,7 +127,7 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// [`before_drain`](Self::before_drain) collected, and events that are due.
     fn after_drain(&mut self, _batch: &mut Batch) {}
 
-    /// Returns whether changes wait outside the buffer. If so, the worker does not sleep.
+    /// Returns whether changes wait outside the buffer. If so, the worker waits only briefly before its next turn.
     fn has_changes(&self) -> bool {
         false
     }
@@ -141,7 +141,8 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// removed from the batch.
     fn on_duplicates(&mut self, _positions: &[usize]) {}
 
-    /// Called when the batch (all events encoded since the last call) is stored from `first` on, but not yet visible.
+    /// Called when the batch (all events encoded since the last call) is stored, but not yet visible. Its first event
+    /// has the sequence `first`.
     fn on_stored(&mut self, _first: u64) {}
 
     /// Called when the follower thread has already indexed this batch from the store: discards the pending changes.
@@ -150,10 +151,11 @@ pub(crate) trait RecordEncoder: Send + 'static {
     /// Called when the store refused the batch (all events encoded since the last call).
     fn on_rejected(&mut self) {}
 
-    /// Called when the store works again. Appends the events that must come before all later stored events.
+    /// Called when the store works again. Appends the events that must precede all later stored events.
     fn on_store_recovered(&mut self, _batch: &mut Batch) {}
 
-    /// Called when the store refused the batch, but current readers get it, from `first` on.
+    /// Called when the store refused the batch or is late, but current readers get the batch. Its first event has the
+    /// sequence `first`.
     fn on_unstored(&mut self, _first: u64) {
         self.on_rejected();
     }

@@ -85,7 +85,8 @@ const COUNTS_MAX: usize = 4;
 /// The reason given when a log ended because all its sequences were used.
 pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers are used up";
 
-/// Returns the first sequence that is loaded into memory when a log with this head is opened.
+/// Returns the first sequence that is loaded into memory when a log with this head is opened. For a shared log, nothing
+/// is loaded.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
     let wanted = (store.tail_retention().events_max() as u64).min(WARM_UP_EVENTS_MAX);
     let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
@@ -146,9 +147,9 @@ pub struct Status {
     pub unpinned: u64,
     /// Number of streams, such as traces, that are kept on request.
     pub kept_streams: usize,
-    /// Events dropped by the full buffer or a failing store.
+    /// Number of events that were dropped because the buffer was full, the store failed, or their encoding panicked.
     pub dropped: Dropped,
-    /// Open streams of readers.
+    /// Number of open streams of readers.
     pub subscribers: usize,
     /// The health of the store.
     pub store: StoreHealth,
@@ -221,7 +222,7 @@ impl Log {
         self.is_in_memory
     }
 
-    /// Returns the newest event at the time when the log was opened.
+    /// Returns the sequence of the newest event at the time when the log was opened.
     pub(crate) fn opened_at(&self) -> u64 {
         self.opened_at
     }
@@ -429,8 +430,9 @@ impl Log {
         self.buffer.dropped()
     }
 
-    /// Returns how many events retention has removed from this stream, or `None` if that is unknown, or the store
-    /// cannot be read.
+    /// Returns how many events retention has removed from this stream, or `None` if that is unknown or the store cannot
+    /// be read. If memory is not the only store, the number is also unknown while an unshared store has removed nothing
+    /// at all.
     pub(crate) async fn evicted(&self, key: StreamKey) -> Option<EvictedEvents> {
         self.evicted_of(&[key]).await.pop().flatten()
     }
@@ -550,8 +552,8 @@ impl Log {
         &self.readers
     }
 
-    /// Returns the store's time limit for an append. After the log has ended, readers wait no longer than that for the
-    /// store's answer.
+    /// Returns the store's time limit for an append, or [`DEFAULT_APPEND_TIMEOUT`] if it has none. After the log has
+    /// ended, readers wait no longer than that for the store's answer.
     pub(crate) fn append_timeout(&self) -> Duration {
         catch_panic(|| self.store.append_timeout())
             .flatten()

@@ -57,7 +57,7 @@ impl Outages {
         epoch
     }
 
-    /// Ends the current outage, if there is one.
+    /// Ends the current outage, if there is one. Its last event is `last`.
     pub(crate) fn end(&self, last: u64) {
         if let Some(outage) = write(&self.0).outages.last_mut() {
             outage.last.get_or_insert(last);

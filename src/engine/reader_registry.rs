@@ -19,8 +19,8 @@ const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub(crate) const WAKE_TIME_MIN: Duration = Duration::from_secs(60);
 pub(crate) const WAKE_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// Returns for how long to wake readers after the end of the log. `patience` is the time within which the store must
-/// answer; a waiting reader ends within twice that time.
+/// Returns for how long to wake readers after the end of the log: three times `patience`, within the bounds. `patience`
+/// is the time within which the store must answer; a waiting reader ends within twice that time.
 pub(crate) fn wake_time(patience: Duration) -> Duration {
     patience
         .saturating_mul(3)

@@ -11,7 +11,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumePosition {
     pub(crate) after: u64,
-    /// Missing events up to here were removed before the reader came, so they are not reported as missed.
+    /// Events up to this sequence that retention removed are not reported as missed: they were gone before the reader
+    /// came.
     pub(crate) unreported_until: u64,
     /// Whether the reader sent an id that this log does not know.
     pub(crate) is_unknown: bool,
@@ -65,7 +66,7 @@ impl Log {
         }
     }
 
-    /// Returns whether the epoch of an id can have issued it.
+    /// Returns whether this log, or an outage in it, can have issued the id.
     fn knows_id(&self, id: EventId) -> bool {
         let epochs = self.store.epochs();
         let Some(place) = epochs.iter().position(|start| start.epoch == id.epoch()) else {

@@ -69,7 +69,8 @@ fn fill(log: &Log, from: u64, rebuild: &mut dyn IndexRebuild) -> Result<(), Erro
     Ok(())
 }
 
-/// Observes the events before `from` of these open streams, and of the streams that continue after `from`.
+/// Observes the events before `from` of these open streams, and of the streams that continue after `from`. Reads about
+/// `EARLIER_EVENTS_MAX` events at most.
 pub(crate) fn read_earlier(
     log: &Log,
     from: u64,
@@ -84,7 +85,7 @@ pub(crate) fn read_earlier(
         .iter()
         .map(|stream| (stream.key, stream.first.get() - 1));
     let others = open.iter().filter(|key| !continued.contains(key));
-    // For these streams, only the store knows the first event.
+    // Their first sequence is not known here, so they are read from the start of the log.
     let places = places.chain(others.map(|key| (*key, 0)));
     let mut left = EARLIER_EVENTS_MAX;
     'streams: for (key, place) in places {

@@ -40,10 +40,10 @@ const DELAY_STEP: Duration = Duration::from_millis(10);
 /// Interval between attempts to report drops that the store refused. Also how often the worker asks a shared store for
 /// events that dead writers left open.
 const RETRY: Duration = Duration::from_secs(1);
-/// Interval at which an idle worker checks for a late answer of the store.
+/// Interval at which an idle worker calls an encoder that waits for an answer of the store.
 const STORE_ANSWER: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
-/// How long shutdown waits for a store that is known to fail.
+/// How long shutdown and flush wait for a store that keeps failing.
 pub(crate) const FAILING_STORE_TIMEOUT: Duration = Duration::from_millis(500);
 const PANICKED: &str = "the event log has ended: its thread panicked";
 
@@ -65,7 +65,7 @@ impl ProcessingDelay {
     }
 }
 
-/// Settings of the thread and its buffer.
+/// Settings of the worker thread and its buffer.
 pub(crate) struct WorkerSettings {
     pub(crate) buffer_bytes: usize,
     pub(crate) buffer_events: usize,
@@ -95,7 +95,7 @@ impl Default for WorkerSettings {
     }
 }
 
-/// The running log. Closing or dropping it ends the thread after everything buffered is stored.
+/// The running log. Closing or dropping it ends the thread after all buffered records are stored or refused.
 #[derive(Debug)]
 pub(crate) struct LogRuntime {
     pub(crate) buffer: Arc<IngestBuffer>,
@@ -163,7 +163,8 @@ impl LogRuntime {
         }
     }
 
-    /// Closes the buffer, stores its records and ends every stream.
+    /// Closes the buffer and waits at most `timeout`. Meanwhile the worker stores the buffered records and ends every
+    /// stream.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.buffer.close();
         self.buffer.wait_finished(timeout)
@@ -307,7 +308,7 @@ impl<T: RecordEncoder> Worker<T> {
         Ok(())
     }
 
-    /// Returns the record number at which this turn stops.
+    /// Waits for the processing delay, unless the buffer is urgent. Returns the record number at which this turn stops.
     fn cut(&self) -> u64 {
         let cut = self.buffer.next_number();
         let mut waited = Duration::ZERO;
@@ -360,8 +361,8 @@ impl<T: RecordEncoder> Worker<T> {
         }
         works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
-        // The two fields can differ, because a late append may be settled within a turn. The worker may sleep long
-        // after this turn, so a flush must learn the state at its end.
+        // `has_failed` and `is_failing` can differ, because a late append may be settled within a turn. The worker may
+        // sleep long after this turn, so a flush must learn the state at its end.
         let result = TurnResult {
             has_failed: !works,
             is_failing: self.committer.is_failing(),

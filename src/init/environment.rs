@@ -92,7 +92,7 @@ pub(crate) fn resource() -> Resource {
     }
 }
 
-/// Returns whether the polls of spans are shown to viewers.
+/// Returns whether the program wants the polls of spans to be shown.
 pub(super) fn wants_tasks() -> bool {
     env::var_os("LIVESPAN_TASKS").is_some_and(|wanted| wanted == "1")
 }

@@ -13,7 +13,7 @@ use crate::{
     otel::LiveTracerProvider,
 };
 
-/// Keeps the provider and the server alive that [`init()`](crate::init()) or [`layer()`](crate::layer()) set up.
+/// Keeps alive the provider and the server that [`init()`](crate::init()) or [`layer()`](crate::layer()) set up.
 /// Dropping the guard shuts them down.
 ///
 /// A short program ends before anybody can open the page. With `LIVESPAN_LINGER=30s` (or `500ms`, `5m`, `1h`,

@@ -30,10 +30,10 @@ use crate::{
 /// - `LIVESPAN_TASKS=1`: show how spans are polled, and which span blocks a worker, see
 ///   [`TaskLayer`](crate::otel::TaskLayer).
 ///
-/// A program that `livespan run` started *joins* it: the program announces itself at the address in `LIVESPAN_JOIN`,
-/// and the other livespan shows all its events on its own page. The program then opens and prints no page, and
-/// `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If the other livespan does not accept it, with a time limit of
-/// one second for each step, the program starts as without the variable.
+/// A program that is started under `livespan run` *joins* that livespan: the program announces itself at the address in
+/// `LIVESPAN_JOIN`, and that livespan shows the program's events on its page. The program opens and prints no page of
+/// its own, and `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If that livespan does not accept the program,
+/// with a time limit of one second for each step, the program starts as without the variable.
 ///
 /// The log is kept in memory. For a store that outlives the process, and for all other settings, use
 /// [`LiveSpans::builder`](crate::LiveSpans::builder).

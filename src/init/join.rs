@@ -1,6 +1,6 @@
-//! Joins the livespan that started this program, or under which it was started: `LIVESPAN_JOIN` has its address. The
-//! program then opens no page of its own. It serves its stream on a free loopback port, with a token, and announces the
-//! port. The other livespan reads the stream and shows it.
+//! Joins the livespan under which this program was started: `LIVESPAN_JOIN` has its address. The program then opens no
+//! page of its own. It serves its stream on a free loopback port, with a token, and announces the port. The other
+//! livespan reads the stream and shows its events.
 //!
 //! The thread that calls `init()` or `layer()` makes the announcement, with a time limit. If there is no answer, the
 //! program opens a page of its own. Another thread repeats the announcement whenever the stream has no reader, because
@@ -173,9 +173,9 @@ impl Joined {
     }
 }
 
-/// Waits until the other livespan has read everything, at most `timeout`. First waits for that livespan to come,
-/// because a program may end just after it has begun, and then until the last events are visible; each of these waits
-/// has a limit of its own.
+/// Waits until the other livespan has read everything, at most `timeout`. First waits until that livespan has opened a
+/// stream, because a program may end just after it has begun, and then until the last events are visible. Each of these
+/// two waits has a limit of its own.
 pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
     let streams = &live.shared.stream_limits;
     wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);

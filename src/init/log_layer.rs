@@ -295,8 +295,9 @@ fn leave_otel() {
 
 /// Returns the ids of the current span, or `None` if telemetry is suppressed, as on our own threads.
 fn current_ids() -> Option<Ids> {
-    // When a thread ends, its thread-locals are dropped, and reading a dropped context would panic. The context is
-    // first used before `MEMORY`, so it is dropped after it: while `MEMORY` exists, the context exists, too.
+    // When a thread ends, its thread-locals are dropped, and reading a dropped context would panic. Each thread uses
+    // the context before `MEMORY` for the first time, so it drops `MEMORY` before the context: while `MEMORY` exists,
+    // the context exists, too.
     let is_ending = HAS_MEMORY.get() && MEMORY.try_with(|_| ()).is_err();
     if is_ending {
         return Some(NO_IDS);

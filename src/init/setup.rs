@@ -127,7 +127,7 @@ impl Setup {
 
     /// Sets everything global except the subscriber, and prints the address.
     pub(super) fn finish(self) -> InitGuard {
-        // Without this, the SDK would print a line about the provider.
+        // The SDK reports the new provider as a `tracing` event, which the program's subscriber must not print.
         with_default(NoSubscriber::default(), || {
             global::set_tracer_provider(self.provider.clone());
         });

@@ -1,4 +1,4 @@
-//! Tests what the layer shows of a program. Each test has its own log and sets nothing global.
+//! Tests which spans and log records the layer shows of a program. Each test has its own log and sets nothing global.
 
 use std::{
     cell::RefCell,

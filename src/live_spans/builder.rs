@@ -206,21 +206,22 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds the bytes that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Starts may use two thirds; the rest is reserved for ends.
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Starts and records other than ends may fill 11/16 of them;
+    /// the rest is reserved for ends.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
         self.settings.buffer_bytes = max;
         self
     }
 
     /// Bounds the events that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), one third is
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), 5/16 of them are
     /// reserved for ends.
     pub fn buffer_events(mut self, max: usize) -> Self {
         self.settings.buffer_events = max;
         self
     }
 
-    /// Names processes that may still be running and whose events come through
+    /// Names processes that may still be running and whose events are dispatched to
     /// [`encoded_target`](LiveSpans::encoded_target). Their open spans in the store stay open. By default, opening a
     /// log ends all spans that an earlier run left open as *lost*. Call [`end_process`](LiveSpans::end_process) when
     /// such a process turns out to be gone. If the start of an open span is no longer among the newest events in

@@ -143,8 +143,8 @@ impl LiveSpans {
     /// seconds. Then it gets status 503.
     pub const LIST_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
     /// Upper bound on the responses to `GET /traces/{traceId}` and `GET /running` that are made at once: 8. The
-    /// response with a trace uses at most 32 MiB, and less than 1 MiB for a trace of up to 10,000 spans. A further
-    /// request waits for [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
+    /// response with a trace uses at most 32 MiB of memory, and less than 1 MiB for a trace of up to 10,000 spans. A
+    /// further request waits for [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
     pub const TRACES_AT_ONCE_MAX: usize = 8;
     /// How long a request for a trace or for running spans waits while others are answered: 10 seconds. Then it gets
     /// status 503.

@@ -4,7 +4,7 @@ use std::{error::Error, fmt};
 
 use crate::workflow::outcome::Failure;
 
-/// Why a step of a local workflow failed after its last attempt. It holds the error of the step's work and the error's
+/// The failure of a local workflow's step after its last attempt. It holds the error of the step's work and the error's
 /// sources as text, because a durable engine could also store them only as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepError {
@@ -46,7 +46,7 @@ impl fmt::Display for StepError {
 
 impl Error for StepError {}
 
-/// Why the engine refused a call.
+/// The reason for which the engine refused a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineError {

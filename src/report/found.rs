@@ -37,7 +37,8 @@ pub(crate) struct FoundTraces {
     now: Timestamp,
 }
 
-/// Returns the newest traces that the filter accepts and that have an event after the sequence `after`.
+/// Returns at most `limit` of the newest traces that the filter accepts and that have an event after the sequence
+/// `after`.
 pub(crate) async fn find(
     live: &LiveSpans,
     filter: &TraceFilter,

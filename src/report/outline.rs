@@ -1,6 +1,7 @@
-//! Chooses the spans of a tree that a short text shows. Important spans come first, together with
-//! the spans above them. Then come the others in order, but of many siblings with one name only the
-//! first few. The omitted spans are counted at the nearest shown span. Pure.
+//! Chooses the spans of a tree that a short text shows: first those that the caller calls
+//! important, with the spans above them, then the others in order. Of siblings with one name, only
+//! the first three are chosen in order. The omitted spans are counted at the nearest shown span.
+//! Pure.
 
 use std::collections::HashMap;
 

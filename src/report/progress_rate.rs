@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use crate::{span::progress::SpanProgress, util::time::Timestamp};
 
-/// A rate covers the updates of this much time, or a minimum number of updates if they are rare.
+/// A rate covers the updates of the last 10 seconds, and at least the last 20 updates.
 const WINDOW_NANOS: u64 = 10_000_000_000;
 const WINDOW_STEPS: usize = 20;
 /// Upper bound on the stored updates, even if they come fast.
@@ -51,8 +51,8 @@ impl ProgressRate {
         }
     }
 
-    /// Returns the units per second, or 0 if the rate is unknown. A silence that is longer than
-    /// usual lowers the rate.
+    /// Returns the units per second, or 0 if the rate is unknown. If the last update is longer ago
+    /// than the usual time between two updates, the rate falls.
     pub(crate) fn per_second(&self, now: Timestamp) -> f64 {
         let (Some((first, from)), Some((last, to))) = (self.steps.front(), self.steps.back())
         else {

@@ -39,7 +39,8 @@ impl ReadBudget {
         }
     }
 
-    /// Returns the budget of a report that is useless without this trace.
+    /// Returns the budget of a report on a single trace. It allows more time, because the report is
+    /// useless without the trace.
     #[cfg(feature = "mcp")]
     pub(crate) fn for_one_trace() -> Self {
         Self {

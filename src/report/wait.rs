@@ -26,7 +26,7 @@ pub(crate) enum WaitFor {
     /// limit of the wait is zero, the time before the wait counts as well.
     Quiet {
         quiet: Duration,
-        /// If this is not zero, a trace must have had an event after it.
+        /// If not zero, a trace must also have had an event after this sequence.
         after: u64,
     },
     /// This trace is complete.

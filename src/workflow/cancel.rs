@@ -33,7 +33,7 @@ use crate::{
 pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     let run = &run;
     let runtime = &run.sink.parts.runtime;
-    // The first fence waits for the records that this process pushed before. The second waits for events that the log
+    // The first call waits for the records that this process pushed before. The second waits for events that the log
     // must append after a store failure, because the encoder appends those only with its next record.
     wait_until_stored(runtime).await?;
     wait_until_stored(runtime).await?;
@@ -71,7 +71,8 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     Ok(open.len())
 }
 
-/// Waits until every record that was pushed before this call is stored and visible.
+/// Waits until every record that was pushed before this call is stored and visible. Pushes a fence: a record that the
+/// worker acknowledges once all records before it are stored.
 async fn wait_until_stored(runtime: &LogRuntime) -> Result<(), Error> {
     let mut ack = runtime.buffer.pending_ack();
     let number = ack.number;

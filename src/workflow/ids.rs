@@ -20,8 +20,8 @@ pub(crate) enum StepKey {
 
 /// Returns the trace id of an instance.
 ///
-/// The id is a hash even if the instance's id is a UUID. A UUID would fit into a trace id, but ratio samplers read bits
-/// that are the same in every UUID.
+/// The id is a hash even if the instance's id is a UUID. A UUID would fit into a trace id, but ratio samplers would
+/// read bits of it that are not random: its version or variant.
 pub(crate) fn trace(namespace: &str, instance: &str) -> TraceId {
     TraceId::of_hash(hash(&[b"trace", namespace.as_bytes(), instance.as_bytes()]))
 }

@@ -9,7 +9,7 @@ use crate::span::ending::{self, PanicDetails};
 /// Upper bound on the causes kept of an error. Without it, a chain of sources with a cycle would never end.
 const CAUSES_MAX: usize = 32;
 
-/// Why a step failed.
+/// The reason why a step failed, or that it was cancelled.
 ///
 /// ```
 /// use livespan::workflow::Failure;

@@ -102,7 +102,8 @@ impl Run {
         lock(&self.cancelled).get_or_insert(reason);
     }
 
-    /// Returns whether the trace is exported. The sampler is called once, so a trace is exported whole or not at all.
+    /// Returns whether the trace is exported. The sampler is called once per run, so a trace is exported whole or not
+    /// at all.
     pub(crate) fn sampling(&self) -> &ProbeResult {
         self.sampling.get_or_init(|| match &self.sink.exporter {
             Some(exporter) => exporter.decide(self.trace_id),

@@ -49,8 +49,8 @@ pub(crate) struct NewSpan {
     pub(crate) step: Option<Step>,
 }
 
-/// A span, if it is visible at all. It is open while this value lives. If the value is dropped before it
-/// [ends](Self::end), the span is shown as waiting.
+/// One span of a run, or nothing if [`emit_if`](crate::workflow::Workflow::emit_if) hides it. It is open while this
+/// value lives. If the value is dropped before it [ends](Self::end), the span is shown as waiting.
 pub(crate) struct OpenSpan {
     shown: Option<VisibleSpan>,
 }

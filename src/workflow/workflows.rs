@@ -119,7 +119,8 @@ impl Workflows {
     /// ```
     ///
     /// # Errors
-    /// When the log is shut down, cannot be read, or its store fails. A second call is safe: no span ends twice.
+    /// Returns an error if the log is shut down, cannot be read, or its store fails. The call can be repeated: no span
+    /// ends twice.
     pub async fn cancel(
         &self,
         instance: impl AsRef<str>,

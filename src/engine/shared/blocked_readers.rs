@@ -23,7 +23,7 @@ impl BlockedReaders {
     pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) -> u64 {
         let rounds = self.rounds();
         self.flags.join(wake_flag);
-        // Set last: the thread that takes this flag wakes the readers that registered before it was set.
+        // Set last: the thread that clears this flag wakes the readers that registered before it was set.
         self.is_waiting.store(true, Ordering::Release);
         rounds
     }

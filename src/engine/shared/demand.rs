@@ -23,7 +23,8 @@ struct DemandState {
     all: usize,
     /// Whether this process has read all events that the store had when the first reader of everything came.
     has_caught_up: bool,
-    /// Readers of single streams, and the position up to which each of these has been read.
+    /// The streams that are read here, with the number of their readers and the position up to which each has been
+    /// read.
     streams: HashMap<StreamKey, WatchedStream>,
     closed: bool,
 }
@@ -61,7 +62,8 @@ impl Demand {
         lock(&self.state).all > 0
     }
 
-    /// Adds a reader of the stream. Returns whether the stream is new: the follower's current wait does not include it.
+    /// Adds a reader of the stream. Returns whether it is the stream's first reader; if so, the follower's current wait
+    /// in the store does not include the stream.
     pub(crate) fn add_stream_reader(&self, key: &StreamKey) -> bool {
         let mut state = lock(&self.state);
         let watched = state.streams.entry(*key).or_default();

@@ -63,7 +63,8 @@ impl Follower {
         }
     }
 
-    /// Follows until no reader reads everything, the store fails, or memory must be rebuilt.
+    /// Catches up with the store, then follows it until no reader reads everything, memory must be rebuilt, or the log
+    /// is closed. Returns early if the store fails while catching up.
     fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
         let demand = log.demand();

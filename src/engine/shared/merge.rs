@@ -1,6 +1,6 @@
 //! Advances the tail of a shared log in the order of the log. The worker thread or the follower thread does so,
-//! whichever comes first. While no reader reads everything, the follower is idle, and memory holds only the events
-//! appended by this process. The state of the streams is then rebuilt before a reader sees it.
+//! whichever has the next events first. While no reader reads everything, the follower is idle, and memory holds only
+//! the events appended by this process. The state of the streams is then rebuilt before a reader sees it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 /// Upper bound on the events that are read while the tail is locked.
 const LOCKED_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
-/// The result of a rebuild, up to `to`.
+/// A rebuild that has read the events up to the sequence `to`.
 struct Rebuild {
     index: Box<dyn IndexRebuild>,
     /// The newest pages, to be put into memory.
@@ -75,9 +75,9 @@ impl Log {
         self.mark_incomplete();
     }
 
-    /// Adds a batch that this log appended. If a reader reads everything, first adds the foreign events before it.
-    /// Calls `on_taken(true)` if this thread inserted the batch, `on_taken(false)` if the follower had read it from the
-    /// store first.
+    /// Adds a batch that this log appended. If a reader reads everything, first adds the foreign events before it,
+    /// unless more than [`WARM_UP_EVENTS_MAX`] are missing. Calls `on_taken(true)` if this thread inserted the batch,
+    /// `on_taken(false)` if the follower had read it from the store first.
     pub(crate) fn merge_own(
         &self,
         first: u64,
@@ -175,7 +175,8 @@ impl Log {
         forget(&evictions);
     }
 
-    /// Rebuilds the state from the newest events of the store, whose head is `head`, and continues after them.
+    /// Rebuilds the state of the streams from the newest events of the store, whose head is `head`. Then the tail
+    /// continues after these events.
     pub(crate) fn catch_up(&self, head: u64, observer: &SharedObserver) -> Result<(), Error> {
         let begin = (head + 1).saturating_sub(WARM_UP_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get()).max(1);

@@ -1,5 +1,5 @@
-//! Reads the spans of a trace that failed, or took far longer than spans of their name usually do.
-//! If a failure or a delay propagated to the spans above, only the innermost span counts as a
+//! Finds the ended spans of a trace that are problems: they failed, panicked, were lost, or took far longer than spans
+//! of their name usually do. If a failure or a delay propagated to the spans above, only the innermost span counts as a
 //! problem. It runs on the task of a request, within a budget.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ type FoundSpans = BTreeMap<String, (Option<String>, Problem)>;
 /// Reads the ended spans of one trace after the other.
 pub(super) struct EndedSpans<'a> {
     live: &'a LiveSpans,
-    /// Spans that ended up to this event are ignored.
+    /// Only spans whose end comes after this event count.
     after: u64,
     now: Timestamp,
     budget: ReadBudget,
@@ -55,7 +55,7 @@ impl<'a> EndedSpans<'a> {
         self.budget.is_spent()
     }
 
-    /// Reads one trace.
+    /// Returns the problems of one trace. Slow spans count only if `with_slow`.
     pub(super) async fn read(&mut self, id: [u8; 16], with_slow: bool) -> Vec<Problem> {
         let (mut failed, mut slow) = (FoundSpans::new(), FoundSpans::new());
         let mut root = String::new();
@@ -145,8 +145,8 @@ fn problem_of(
     }
 }
 
-/// Returns the found spans without a found child. Each comes with the number of found spans directly
-/// above it, one above the other.
+/// Returns the found spans that have no found child. Each has the number of found spans in the unbroken chain of
+/// parents above it.
 fn innermost(mut found: FoundSpans, root: &str) -> Vec<Problem> {
     let parents: BTreeMap<String, Option<String>> = found
         .iter()

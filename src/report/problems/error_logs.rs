@@ -51,7 +51,8 @@ struct ErrorLogFields<'a> {
     body: Json,
 }
 
-/// Returns the records after this event, newest first. Also returns the number of further records.
+/// Returns the records after this event, newest first. Also returns the number of records that were
+/// not read, of the first [`COUNTED_MAX`].
 pub(super) async fn error_logs(
     live: &LiveSpans,
     filter: &TraceFilter,

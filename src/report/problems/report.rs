@@ -83,7 +83,8 @@ pub(crate) struct ProblemsReport {
     pub(super) now: String,
     /// The problems, by urgency of the kind, then newest first.
     pub(super) problems: Vec<Problem>,
-    /// Open spans that await something for less than `nanos_min`, which is no problem yet.
+    /// The number of open spans that await something for less than `nanos_min`, which is no problem
+    /// yet.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) short_waits: u64,
     #[serde(skip)]
@@ -92,7 +93,8 @@ pub(crate) struct ProblemsReport {
     pub(super) left_out: u64,
     /// The number of traces with failed or slow spans that were not read.
     pub(super) traces_left_out: u64,
-    /// The events that the log has removed or dropped; `None` for a reader of some traces.
+    /// The events that the log has removed or dropped; `None` if the reader may read only some
+    /// traces.
     #[serde(flatten)]
     pub(super) lost: Option<LostEvents>,
     /// Whether the store is failing now.

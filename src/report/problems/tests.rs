@@ -1,4 +1,4 @@
-//! The reported problems: slow spans that ended, ERROR logs, and events that the log lost.
+//! Tests of the reported problems: slow spans that ended, ERROR logs, and events that the log lost.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -40,9 +40,10 @@ const LIMITS: OpenLimits = OpenLimits {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunningReport {
     pub(crate) now: String,
-    /// The newest event before the report was made. A stream that resumes from it misses nothing that the report lacks.
+    /// The newest event before the report was made. A stream that resumes from it has every event that the report
+    /// lacks.
     pub(crate) cursor: String,
-    /// All open traces and spans that the query accepts.
+    /// The counts of all open traces and spans that the query accepts.
     pub(crate) open: ReportCounts,
     /// The counts of omitted traces and spans.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +93,7 @@ pub(crate) async fn running(
     now: Timestamp,
 ) -> RunningReport {
     let (log, index) = (live.log(), &live.shared.index);
-    // Taken first: the report has what was published before it, and a stream from it has the rest.
+    // Taken first, so that a stream from this cursor has every event that the report lacks.
     let cursor = log.id(log.tail.published()).to_string();
     let open = index.open_now(filter, LIMITS);
     let mut budget = ReadBudget::new();

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) const AWAITING_LONG_NANOS: u64 = 10_000_000_000;
 /// A poll for longer than this is marked as blocking its thread.
 pub(crate) const BLOCKED_NANOS: u64 = 1_000_000_000;
-/// The service of the spans of commands, as `livespan run` names it.
+/// The service name that `livespan run` gives to the spans of its commands.
 const COMMAND_SERVICE: &str = "livespan run";
 /// Upper bound on the length of one text of a span in a report, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
@@ -201,7 +201,7 @@ pub(crate) struct SpanNowBuilder {
 }
 
 impl SpanNowBuilder {
-    /// Adds the start or the end of a child: a sign of life.
+    /// Adds the start or the end of a child. It counts only as a sign that the span is active.
     pub(crate) fn add_child(&mut self, event: &ReportEvent<'_>) {
         let time = parse::timestamp(event.payload).unwrap_or_default();
         self.last = self.last.max(time);

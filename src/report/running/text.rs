@@ -201,7 +201,7 @@ impl fmt::Display for SpanLine<'_> {
     }
 }
 
-/// The reported state of a span, each part after a dot.
+/// The reported state of a span, each part after a middle dot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanStateText<'a>(pub(crate) &'a SpanNow);
 

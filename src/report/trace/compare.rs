@@ -142,8 +142,8 @@ impl Comparison {
     }
 }
 
-/// Returns whether two groups differ by more than chance: in number, in errors, in open spans, or
-/// in duration by a quarter and at least a millisecond.
+/// Returns whether two groups differ in number, in errors or in open spans, or in duration by at
+/// least a quarter and a millisecond.
 fn is_different([one, other]: &[SpanGroup; 2]) -> bool {
     let by = one.nanos.abs_diff(other.nanos);
     (one.count, one.errors, one.open) != (other.count, other.errors, other.open)

@@ -26,8 +26,8 @@ const LINES: [usize; 7] = [400, 120, 80, 50, 30, 15, 5];
 pub(crate) const JSON_SPANS_MAX: usize = 2_000;
 /// Deeper spans are not indented further.
 const DEPTH_SHOWN_MAX: usize = 20;
-/// Failed and open spans are chosen first, for at most 1 / `FIRST_SHARE` of the lines. Critical spans
-/// follow, for at most as many lines, then the others in order.
+/// Failed and open spans are chosen first, for at most half of the lines. Critical spans follow, for at most as many
+/// lines, then the others in order.
 const FIRST_SHARE: usize = 2;
 
 /// A trace in tree order, ready to be printed.
