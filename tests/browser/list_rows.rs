@@ -195,7 +195,7 @@ async fn the_row_below_the_pointer_has_tools() {
     );
     browser.until("the bell is up", &rung).await;
     browser.click_on(&tool("Compare with the one before")).await;
-    let comparison = "return document.querySelector('.tool-told:not([hidden])')?.textContent
+    let comparison = "return document.querySelector('.tool-answer:not([hidden])')?.textContent
         === 'No earlier run of this name is kept'";
     browser
         .until("the row says why it does not compare", comparison)

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BELLS_MAX, Bells, TOLD_MAX, bellsOf, messageOf } from "../../src/dashboard/assets/model/bells.mjs";
+import { BELLS_MAX, Bells, REPORTED_MAX, bellsOf, messageOf } from "../../src/dashboard/assets/model/bells.mjs";
 import { TREE_LINES_MAX, chromeTrace, textTree } from "../../src/dashboard/assets/model/elsewhere.mjs";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
@@ -14,46 +14,46 @@ const NOW = Date.parse(at(0));
 const trace = (traceId, state, more = {}) => ({ traceId, name: "job", service: "shop", state, startTimestamp: at(0), durationMs: state === "running" || state === "waiting" ? null : 1_500, spans: { total: 1, open: 0, errors: 0, lost: 0 }, services: [], ...more });
 
 /** @param {Bells} bells @param {any[]} traces @param {number} [later] */
-const hear = (bells, traces, later = 0) => bells.hear(traces, () => ({ p95: 1_000 }), NOW + later).map(({ traceId, news, text, done }) => [traceId, news, text, done]);
+const check = (bells, traces, later = 0) => bells.check(traces, () => ({ p95: 1_000 }), NOW + later).map(({ traceId, news, text, done }) => [traceId, news, text, done]);
 
 const ERRORS = { spans: { total: 3, open: 1, errors: 1, lost: 0 } };
 
 test("a trace is told of once when it hangs, when it fails, and when it ends; then its bell is down", () => {
   const bells = new Bells([{ kind: "trace", of: "a", name: "job" }]);
-  assert.deepEqual(hear(bells, [trace("a", "running"), trace("b", "running")]), []);
-  assert.deepEqual(hear(bells, [trace("a", "running")], 3_000), []);
-  assert.deepEqual(hear(bells, [trace("a", "running")], 3_001), [["a", "hangs", "has run for 3.00 s: more than three times what 95 % of its runs take", false]]);
-  assert.deepEqual(hear(bells, [trace("a", "running")], 9_000), []);
-  assert.deepEqual(hear(bells, [trace("a", "running", ERRORS)], 9_000), [["a", "failed", "fails, and still runs", false]]);
-  assert.deepEqual(hear(bells, [trace("a", "ok")]), [["a", "ended", "ended after 1.50 s", true]]);
-  assert.deepEqual([bells.bells, hear(bells, [trace("a", "ok")])], [[], []]);
+  assert.deepEqual(check(bells, [trace("a", "running"), trace("b", "running")]), []);
+  assert.deepEqual(check(bells, [trace("a", "running")], 3_000), []);
+  assert.deepEqual(check(bells, [trace("a", "running")], 3_001), [["a", "hangs", "has run for 3.00 s: more than three times what 95 % of its runs take", false]]);
+  assert.deepEqual(check(bells, [trace("a", "running")], 9_000), []);
+  assert.deepEqual(check(bells, [trace("a", "running", ERRORS)], 9_000), [["a", "failed", "fails, and still runs", false]]);
+  assert.deepEqual(check(bells, [trace("a", "ok")]), [["a", "ended", "ended after 1.50 s", true]]);
+  assert.deepEqual([bells.bells, check(bells, [trace("a", "ok")])], [[], []]);
 });
 
 test("what failed and what is lost is said, with its reason", () => {
   const bells = new Bells(["a", "b", "c"].map((of) => ({ kind: "trace", of, name: "" })));
-  hear(bells, ["a", "b", "c"].map((id) => trace(id, "running")));
-  assert.deepEqual(hear(bells, [trace("a", "error", { error: { spanId: "00", name: "job", message: "card declined" } }), trace("b", "lost"), trace("c", "panicked")]), [
+  check(bells, ["a", "b", "c"].map((id) => trace(id, "running")));
+  assert.deepEqual(check(bells, [trace("a", "error", { error: { spanId: "00", name: "job", message: "card declined" } }), trace("b", "lost"), trace("c", "panicked")]), [
     ["a", "failed", "failed after 1.50 s: card declined", true], ["b", "lost", "is lost: its process ended, or its end was lost", true], ["c", "failed", "failed after 1.50 s", true],
   ]);
 });
 
 test("what waits does not hang, and a trace that failed while it ran is told of again only when it ends", () => {
   const bells = new Bells([{ kind: "trace", of: "a", name: "" }]);
-  assert.deepEqual(hear(bells, [trace("a", "waiting")], 1e6), []);
-  assert.deepEqual(hear(bells, [trace("a", "running", ERRORS)], 1e6).length, 1);
-  assert.deepEqual(hear(bells, [trace("a", "error", ERRORS)]), [], "it had been told");
+  assert.deepEqual(check(bells, [trace("a", "waiting")], 1e6), []);
+  assert.deepEqual(check(bells, [trace("a", "running", ERRORS)], 1e6).length, 1);
+  assert.deepEqual(check(bells, [trace("a", "error", ERRORS)]), [], "it had been told");
 });
 
 test("a search tells of what was open while it was heard, and stays", () => {
   const bells = new Bells([{ kind: "search", of: "name:job", name: "jobs" }]);
-  assert.deepEqual(hear(bells, [trace("old", "error"), trace("a", "running"), trace("x", "running", { name: "other" })]), []);
-  assert.deepEqual(hear(bells, [trace("old", "error"), trace("a", "ok"), trace("x", "ok", { name: "other" })]), [["a", "ended", "ended after 1.50 s", true]]);
+  assert.deepEqual(check(bells, [trace("old", "error"), trace("a", "running"), trace("x", "running", { name: "other" })]), []);
+  assert.deepEqual(check(bells, [trace("old", "error"), trace("a", "ok"), trace("x", "ok", { name: "other" })]), [["a", "ended", "ended after 1.50 s", true]]);
   assert.equal(bells.bells.length, 1);
   // When a trace ends, a search for running traces no longer matches it. The bell must still report
   // the end.
   const running = new Bells([{ kind: "search", of: "state:running", name: "" }]);
-  hear(running, [trace("a", "running")]);
-  assert.deepEqual(hear(running, [trace("a", "ok")]).length, 1);
+  check(running, [trace("a", "running")]);
+  assert.deepEqual(check(running, [trace("a", "ok")]).length, 1);
 });
 
 test("bells and what was told are bounded, and what the browser kept may be anything", () => {
@@ -63,15 +63,15 @@ test("bells and what was told are bounded, and what the browser kept may be anyt
   assert.equal(bells.toggle({ kind: "trace", of: "t0", name: "" }), true);
   assert.equal(bells.bells.length, BELLS_MAX - 1);
   const all = new Bells([{ kind: "search", of: "job", name: "" }]);
-  hear(all, Array.from({ length: TOLD_MAX + 50 }, (_, number) => trace(`t${number}`, "running")));
-  assert.equal(all.told.size, TOLD_MAX);
+  check(all, Array.from({ length: REPORTED_MAX + 50 }, (_, number) => trace(`t${number}`, "running")));
+  assert.equal(all.reported.size, REPORTED_MAX);
   for (const kept of [null, {}, [null, 5, { kind: "x", of: "a", name: "" }, { kind: "trace", of: "", name: "" }, { kind: "trace", of: "a" }]]) assert.deepEqual(bellsOf(kept), []);
 });
 
 test("what comes together is one message", () => {
-  const told = (/** @type {string} */ traceId, /** @type {any} */ news, /** @type {string} */ text) => ({ traceId, name: "job", news, text, done: true });
-  assert.deepEqual(messageOf([told("a", "failed", "failed after 1 s: no")]), { title: "job failed after 1 s", body: "failed after 1 s: no", traceId: "a" });
-  assert.deepEqual(messageOf([told("a", "ended", "ended"), told("b", "lost", "is lost"), told("c", "ended", "ended")]), { title: "2 ended, 1 lost", body: "job ended\njob is lost\njob ended", traceId: "a" });
+  const notice = (/** @type {string} */ traceId, /** @type {any} */ news, /** @type {string} */ text) => ({ traceId, name: "job", news, text, done: true });
+  assert.deepEqual(messageOf([notice("a", "failed", "failed after 1 s: no")]), { title: "job failed after 1 s", body: "failed after 1 s: no", traceId: "a" });
+  assert.deepEqual(messageOf([notice("a", "ended", "ended"), notice("b", "lost", "is lost"), notice("c", "ended", "ended")]), { title: "2 ended, 1 lost", body: "job ended\njob is lost\njob ended", traceId: "a" });
 });
 
 /** @param {any[]} events */

@@ -229,8 +229,8 @@ test("of two spans with one id both are shown, and a repetition is none", () => 
   traces.left = [["metrics", 3]];
   traces.finish();
   const { model } = /** @type {any} */ (traces.feed(`file:${TRACE}`));
-  const told = Array.from({ length: model.spans.count }, (_, index) => `${spanAt(model, index).id} ${spanAt(model, index).name} ${spanAt(model, index).event.spanId}`);
-  assert.deepEqual([traces.leftOut(), told], [["metrics (3)"], [`${SPAN} a ${SPAN}`, `10f067aa0ba902b7 another ${SPAN}`, `20f067aa0ba902b7 third ${SPAN}`, "00f067aa0ba902b8 a 00f067aa0ba902b8"]]);
+  const shown = Array.from({ length: model.spans.count }, (_, index) => `${spanAt(model, index).id} ${spanAt(model, index).name} ${spanAt(model, index).event.spanId}`);
+  assert.deepEqual([traces.leftOut(), shown], [["metrics (3)"], [`${SPAN} a ${SPAN}`, `10f067aa0ba902b7 another ${SPAN}`, `20f067aa0ba902b7 third ${SPAN}`, "00f067aa0ba902b8 a 00f067aa0ba902b8"]]);
   // The number of traces is bounded, and those beyond the bound are counted.
   const many = new FileTraces("many.jsonl");
   many.take(Array.from({ length: 20 }, (_, n) => event({ name: String(n) })));

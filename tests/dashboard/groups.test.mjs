@@ -97,18 +97,18 @@ test("expand all opens groups, and open to a depth leaves them closed", () => {
 test("what happens to members is counted as it happens", () => {
   const trace = pages(6);
   const group = groupIn(trace, "root", "page");
-  const told = () => {
+  const facts = () => {
     groupsOf(trace);
     return { count: group.count, open: group.open, failed: group.failed, below: group.below, members: [...(group.openMembers ?? [])].map((index) => trace.spans.ids[index]) };
   };
-  assert.deepEqual(told(), { count: 6, open: 1, failed: 1, below: 1, members: ["p0"] });
+  assert.deepEqual(facts(), { count: 6, open: 1, failed: 1, below: 1, members: ["p0"] });
   reduceTrace(trace, started("p6", "root", 70, { name: "page" }));
   reduceTrace(trace, ended("p0", "root", 0, 80, { name: "page" }));
   reduceTrace(trace, lost("p7", "root", 90, 99, 95));
-  assert.deepEqual(told(), { count: 7, open: 1, failed: 1, below: 1, members: ["p6"] }, "p7 has another name");
+  assert.deepEqual(facts(), { count: 7, open: 1, failed: 1, below: 1, members: ["p6"] }, "p7 has another name");
   reduceTrace(trace, ended("i1", "p1", 11, 11.5, FAILED));
   reduceTrace(trace, ended("p6", "root", 70, 90, { name: "page", ...FAILED }));
-  assert.deepEqual(told(), { count: 7, open: 0, failed: 2, below: 2, members: [] });
+  assert.deepEqual(facts(), { count: 7, open: 0, failed: 2, below: 2, members: [] });
 });
 
 test("a member that gets another name leaves, and a group of four is none", () => {

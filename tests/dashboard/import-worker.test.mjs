@@ -9,10 +9,10 @@ import { gzipSync } from "node:zlib";
 /** @type {(message: {data: any}) => void} */
 let tell = () => {};
 /** @type {(message: any) => void} */
-let hear = () => {};
+let receive = () => {};
 Object.assign(globalThis, {
   addEventListener: (/** @type {string} */ _name, /** @type {(message: {data: any}) => void} */ listener) => (tell = listener),
-  postMessage: (/** @type {any} */ message) => hear(message),
+  postMessage: (/** @type {any} */ message) => receive(message),
 });
 await import("../../src/dashboard/assets/workers/import-worker.mjs");
 
@@ -21,7 +21,7 @@ function read(contents) {
   /** @type {any[]} */
   const events = [];
   return new Promise((resolve) => {
-    hear = (message) => {
+    receive = (message) => {
       if (message.events === undefined) return resolve({ ...message, events });
       events.push(...message.events);
       assert.ok(message.share >= 0 && message.share <= 1, String(message.share));

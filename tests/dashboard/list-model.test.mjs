@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OLDER_MAX, copyList, countsWords, createList, forgetOlder, hasOlder, hearSpeeds, keptText, listCounts, listMatches, matchText, reasonOf, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
+import { OLDER_MAX, copyList, countsWords, createList, forgetOlder, hasOlder, keptText, listCounts, listMatches, matchText, reasonOf, recordSpeeds, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { at, hello } from "./build.mjs";
 
@@ -142,25 +142,25 @@ test("a store that fails is known until a gap, or another connection, says that 
 
 test("the list knows how fast its open traces go, and forgets it with them", () => {
   const list = createList();
-  const hear = (/** @type {any} */ event) => hearSpeeds(reduceList(list, event), event);
-  const told = (/** @type {number} */ current, /** @type {number} */ second, /** @type {any} */ state = "running") => {
-    hear(frame([summary("a", 1, state, { progress: { current, total: 10 }, lastTimestamp: `2026-11-22T11:39:0${second}.000000000Z` })]));
+  const receive = (/** @type {any} */ event) => recordSpeeds(reduceList(list, event), event);
+  const report = (/** @type {number} */ current, /** @type {number} */ second, /** @type {any} */ state = "running") => {
+    receive(frame([summary("a", 1, state, { progress: { current, total: 10 }, lastTimestamp: `2026-11-22T11:39:0${second}.000000000Z` })]));
   };
-  told(1, 1);
-  told(2, 2);
+  report(1, 1);
+  report(2, 2);
   // The same progress, reported again for another reason, is not a step.
-  told(2, 3);
-  told(3, 3);
+  report(2, 3);
+  report(3, 3);
   const speed = list.speeds.get("a");
   assert.deepEqual(speed?.steps.map(({ current }) => current), [1, 2, 3]);
   assert.equal(speed?.left(Date.parse("2026-11-22T11:39:03Z")), 7_000);
   const copy = copyList(list);
-  told(4, 4);
+  report(4, 4);
   assert.deepEqual([list, copy].map(({ speeds }) => speeds.get("a")?.steps.length), [4, 3], "a paused list stands still");
-  told(4, 5, "ok");
+  report(4, 5, "ok");
   assert.equal(list.speeds.size, 0);
-  told(5, 6);
-  hear({ type: "traces", data: { type: "traces", snapshot: false, traces: [], removed: ["a"] } });
+  report(5, 6);
+  receive({ type: "traces", data: { type: "traces", snapshot: false, traces: [], removed: ["a"] } });
   assert.equal(list.speeds.size, 0);
 });
 

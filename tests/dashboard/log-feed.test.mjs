@@ -13,7 +13,7 @@ const record = (n) => log("a", n, { body: `r${n}` }).data;
 const records = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => record(to - index));
 
 /** A feed, and the server from which it reads. */
-function desk() {
+function fixture() {
   const asked = /** @type {string[]} */ ([]);
   /** @type {any} */
   const server = { asked, answers: [], timer: null, opened: 0, closed: 0, onEvent: null };
@@ -40,64 +40,64 @@ function desk() {
       server.answers.shift()(body, status);
       await settle();
     },
-    told: () => feed.lines.all.map(({ text }) => text).join(" "),
+    texts: () => feed.lines.all.map(({ text }) => text).join(" "),
   };
 }
 
 test("records come by the stream and in pages, each once and in order of time", async () => {
-  const { feed, server, send, answer, told } = desk();
+  const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   send({ type: "log", data: record(9) });
   await answer({ logs: records(7, 9), next: "42" });
   send({ type: "log", data: record(9) });
   send({ type: "log", data: record(8) });
   send({ type: "log", data: record(10) });
-  assert.deepEqual([told(), feed.hasOlder()], ["r7 r8 r9 r10", true]);
+  assert.deepEqual([texts(), feed.hasOlder()], ["r7 r8 r9 r10", true]);
   void feed.load(feed.before);
   await answer({ logs: records(5, 7), next: null });
-  assert.deepEqual([told(), feed.hasOlder(), server.asked], ["r5 r6 r7 r8 r9 r10", false, ["logs?limit=200", "logs?limit=200&after=42"]]);
+  assert.deepEqual([texts(), feed.hasOlder(), server.asked], ["r5 r6 r7 r8 r9 r10", false, ["logs?limit=200", "logs?limit=200&after=42"]]);
 });
 
 test("records of one microsecond stay in order, by the stream and from a page", async () => {
   const fine = (/** @type {number} */ n) => ({ ...record(0), body: `r${n}`, timestamp: `2026-11-22T11:39:00.0000000${n}0Z` });
-  const { send, answer, told } = desk();
+  const { send, answer, texts } = fixture();
   send(hello("k"));
   await answer({ logs: [fine(5), fine(4), { ...fine(4), body: "r3", spanId: "b" }, fine(2), fine(1)], next: null });
   send({ type: "log", data: fine(7) });
   send({ type: "log", data: fine(6) });
-  assert.equal(told(), "r1 r2 r3 r4 r5 r6 r7");
+  assert.equal(texts(), "r1 r2 r3 r4 r5 r6 r7");
 });
 
 test("records that say the same are told apart by their ids", async () => {
-  const { send, answer, told } = desk();
+  const { send, answer, texts } = fixture();
   send(hello("k"));
   send({ type: "log", id: "k-1", data: record(1) });
   send({ type: "log", id: "k-2", data: record(1) });
   await answer({ logs: [{ ...record(1), id: "k-2" }, { ...record(1), id: "k-1" }], next: null });
-  assert.equal(told(), "r1 r1");
+  assert.equal(texts(), "r1 r1");
 });
 
 test("after an outage, a page that does not reach what is at hand begins anew", async () => {
-  const { send, answer, told } = desk();
+  const { send, answer, texts } = fixture();
   send(hello("k"));
   await answer({ logs: records(1, 3), next: null });
   send(hello("k"));
   await answer({ logs: records(3, 5), next: "1" });
-  assert.equal(told(), "r1 r2 r3 r4 r5");
+  assert.equal(texts(), "r1 r2 r3 r4 r5");
   send(hello("k"));
   await answer({ logs: records(20, 22), next: "9" });
-  assert.equal(told(), "r20 r21 r22");
+  assert.equal(texts(), "r20 r21 r22");
 });
 
 test("while the page stands still records wait, and those that have no room are asked for", async () => {
-  const { feed, server, send, answer, told } = desk();
+  const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   await answer({ logs: [], next: null });
   feed.pause();
   send({ type: "log", data: record(1) });
-  assert.deepEqual([told(), feed.news], ["", 1]);
+  assert.deepEqual([texts(), feed.news], ["", 1]);
   feed.resume();
-  assert.equal(told(), "r1");
+  assert.equal(texts(), "r1");
   feed.pause();
   for (let n = 2; n < LOGS_HELD_MAX + 10; n += 1) send({ type: "log", data: record(n) });
   feed.resume();
@@ -105,33 +105,33 @@ test("while the page stands still records wait, and those that have no room are 
 });
 
 test("what is searched for is asked of the server, and an answer that comes too late is none", async () => {
-  const { feed, server, send, answer, told } = desk();
+  const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   feed.search("slow & more", 13);
   server.timer();
   await answer({ logs: records(1, 1), next: null });
-  assert.equal(told(), "");
+  assert.equal(texts(), "");
   await answer({ logs: records(2, 2), next: null });
-  assert.deepEqual([told(), server.asked[1]], ["r2", "logs?limit=200&q=slow+%26+more&severity=13"]);
+  assert.deepEqual([texts(), server.asked[1]], ["r2", "logs?limit=200&q=slow+%26+more&severity=13"]);
   feed.search("slow & more", 13);
   assert.equal(server.asked.length, 2);
 });
 
 test("a server without the route, or with nonsense, leaves what comes", async () => {
   for (const [body, status] of [[null, 404], [{ logs: 7 }, 200], [{ logs: [null, 5, { timestamp: "soon" }, record(1)] }, 200]]) {
-    const { feed, send, answer, told } = desk();
+    const { feed, send, answer, texts } = fixture();
     send(hello("k"));
     await answer(body, Number(status));
     send({ type: "log", data: record(2) });
     send({ type: "gap", id: "k-3", data: { type: "gap", reason: "dropped", lost: { starts: 0, ends: 0, other: 4 } } });
-    assert.deepEqual([told().endsWith("r2"), feed.model.losses.other, feed.hasFailed], [true, 4, !Array.isArray(body?.logs)]);
+    assert.deepEqual([texts().endsWith("r2"), feed.model.losses.other, feed.hasFailed], [true, 4, !Array.isArray(body?.logs)]);
   }
 });
 
 test("a feed that is left asks nothing more", async () => {
-  const { feed, server, send, answer, told } = desk();
+  const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   feed.close();
   await answer({ logs: [{ ...record(1), timestamp: at(1) }], next: null });
-  assert.deepEqual([told(), server.opened, server.closed, feed.stream], ["", 1, 1, null]);
+  assert.deepEqual([texts(), server.opened, server.closed, feed.stream], ["", 1, 1, null]);
 });

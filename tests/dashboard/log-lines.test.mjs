@@ -9,7 +9,7 @@ import { levelOf, levelText, severityOf, severityOfEvent } from "../../src/dashb
 import { TRACE, at, ended, log, started, updated } from "./build.mjs";
 
 /** @param {LogLines} lines */
-const told = (lines) => lines.all.map(({ time, level, text, spanId }) => `${time} ${level} ${text} ${spanId}`);
+const words = (lines) => lines.all.map(({ time, level, text, spanId }) => `${time} ${level} ${text} ${spanId}`);
 const moment = (/** @type {string} */ name, /** @type {number} */ time, /** @type {any} */ attributes = {}) => ({ name, timestamp: at(time), attributes });
 const LEVELS = new Set(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"]);
 
@@ -27,7 +27,7 @@ test("log records, span events and exceptions are one list in order of time, eac
   const trace = createTrace(TRACE);
   const take = (/** @type {any[]} */ ...events) => {
     for (const event of events) reduceTrace(trace, event);
-    return told(lines.update(trace));
+    return words(lines.update(trace));
   };
   assert.deepEqual(take(started("a", null, 0), log("a", 3, { body: "three" })), ["3 INFO three a"]);
   assert.deepEqual(take(updated("a", 2, { events: [moment("two", 2, { level: "WARN" })] })), ["2 WARN two a", "3 INFO three a"]);
@@ -39,9 +39,9 @@ test("log records, span events and exceptions are one list in order of time, eac
   // An end that corrects its span's updates.
   const other = createTrace(TRACE);
   for (const event of [started("a", null, 0), updated("a", 2, { events: [moment("x", 1), moment("y", 2)] })]) reduceTrace(other, event);
-  assert.deepEqual(told(lines.update(other)), ["1 INFO x a", "2 INFO y a"]);
+  assert.deepEqual(words(lines.update(other)), ["1 INFO x a", "2 INFO y a"]);
   reduceTrace(other, ended("a", null, 0, 9, { events: [moment("y", 2)] }));
-  assert.deepEqual(told(lines.update(other)), ["2 INFO y a"]);
+  assert.deepEqual(words(lines.update(other)), ["2 INFO y a"]);
   assert.equal(spanNameOf(other, lines.lines.all[0]), "a");
 });
 
@@ -97,17 +97,17 @@ test("the last word of a span is its newest record or event, up to a moment", ()
 });
 
 test("a record without a text has that of its error, and does not tell it a second time", () => {
-  const told = (/** @type {any} */ data) => {
+  const words = (/** @type {any} */ data) => {
     const line = lineOfLog(data, 0);
     return [line.text, fieldsOf(line)];
   };
   const attributes = { product: 194, error: "EOF" };
-  assert.deepEqual(told({ body: null, attributes }), ["EOF", [["product", 194]]]);
-  assert.deepEqual(told({ attributes: { error: { code: 7 }, "exception.message": "no card" } }), ["no card", [["error", { code: 7 }]]]);
-  assert.deepEqual(told({ attributes: { error: { code: 7 } } }), ['{"code":7}', []]);
+  assert.deepEqual(words({ body: null, attributes }), ["EOF", [["product", 194]]]);
+  assert.deepEqual(words({ attributes: { error: { code: 7 }, "exception.message": "no card" } }), ["no card", [["error", { code: 7 }]]]);
+  assert.deepEqual(words({ attributes: { error: { code: 7 } } }), ['{"code":7}', []]);
   // A record with its own text keeps its fields.
-  assert.deepEqual(told({ body: "left out", attributes }), ["left out", [["product", 194], ["error", "EOF"]]]);
-  assert.deepEqual(told({ eventName: "job.done", attributes }), ["job.done", [["product", 194], ["error", "EOF"]]]);
+  assert.deepEqual(words({ body: "left out", attributes }), ["left out", [["product", 194], ["error", "EOF"]]]);
+  assert.deepEqual(words({ eventName: "job.done", attributes }), ["job.done", [["product", 194], ["error", "EOF"]]]);
   assert.deepEqual(fieldsOf({ ...lineOfLog({}, 0), data: { name: "retry", attributes } }), [["product", 194], ["error", "EOF"]]);
-  for (const nothing of [{}, { body: null }, { body: "", attributes: { error: "" } }, { attributes: { error: null } }]) assert.equal(told(nothing)[0], "");
+  for (const nothing of [{}, { body: null }, { body: "", attributes: { error: "" } }, { attributes: { error: null } }]) assert.equal(words(nothing)[0], "");
 });

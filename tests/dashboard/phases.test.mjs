@@ -45,8 +45,8 @@ test("what a phase says of itself, and what is usual, are better than one earlie
 
 test("a phase far beyond its usual duration is late, and the end is unknown instead of near", () => {
   const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("w", "root", 1_000, { name: "write" }));
-  const after = (/** @type {number} */ now, /** @type {number} */ told = NaN) => {
-    const shown = shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, now, leftOf: () => told });
+  const after = (/** @type {number} */ now, /** @type {number} */ left = NaN) => {
+    const shown = shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, now, leftOf: () => left });
     return [shown.filter(({ late }) => late).map(({ name, usual }) => [name, usual]), timeLeft(shown)];
   };
   assert.deepEqual(after(61_000), [[], 600], "at 1.5 times its usual duration");

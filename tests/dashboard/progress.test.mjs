@@ -26,7 +26,7 @@ test("what is not done is never shown as done", () => {
 test("the time left is told from three updates on, and only with a total", () => {
   const speed = new ProgressWindow();
   const at = (/** @type {number} */ time, /** @type {number} */ current, /** @type {number | null} */ total = 100) => {
-    speed.hear(progress(current, total), time);
+    speed.add(progress(current, total), time);
     return [speed.rate(time), speed.left(time)];
   };
   assert.deepEqual([at(0, 0), at(1_000, 10), at(2_000, 20)], [[0, null], [0.01, null], [0.01, 8_000]]);
@@ -39,19 +39,19 @@ test("the time left is told from three updates on, and only with a total", () =>
 
 test("the rate is that of the last ten seconds, or of the last updates where they are slow", () => {
   const fast = new ProgressWindow();
-  for (let n = 0; n <= 300; n += 1) fast.hear(progress(n < 150 ? n * 10 : 1_500 + (n - 150), 10_000), n * 100);
+  for (let n = 0; n <= 300; n += 1) fast.add(progress(n < 150 ? n * 10 : 1_500 + (n - 150), 10_000), n * 100);
   assert.equal(Math.round(fast.rate(30_000) * 1e6), 10_000, "ten a second, whatever it was before");
   const slow = new ProgressWindow();
-  for (let n = 0; n <= 30; n += 1) slow.hear(progress(n, 100), n * 60_000);
+  for (let n = 0; n <= 30; n += 1) slow.add(progress(n, 100), n * 60_000);
   assert.equal(slow.steps.length, 20);
   assert.equal(slow.left(30 * 60_000), 70 * 60_000);
   const hostile = new ProgressWindow();
-  for (let n = 0; n < 10_000; n += 1) hostile.hear(progress(n, 1e6), n / 1e6);
+  for (let n = 0; n < 10_000; n += 1) hostile.add(progress(n, 1e6), n / 1e6);
   assert.equal(hostile.steps.length, 200);
   const still = new ProgressWindow();
-  for (const time of [0, 1, 2, 3]) still.hear(progress(5, 10), time);
+  for (const time of [0, 1, 2, 3]) still.add(progress(5, 10), time);
   assert.equal(still.left(4), null, "what does not move is never done");
-  for (const odd of [NaN, 3, 2]) still.hear(progress(6, 10), odd);
+  for (const odd of [NaN, 3, 2]) still.add(progress(6, 10), odd);
   assert.equal(still.steps.length, 4, "time does not go back");
 });
 
@@ -61,7 +61,7 @@ test("a guess is written as one", () => {
   ]);
   assert.deepEqual([0, NaN, 0.0034, 0.5, 0.0001, 0.00001].map(rateText), ["", "", "3.4/s", "500/s", "6.0/min", "36.0/h"]);
   const speed = new ProgressWindow();
-  for (const n of [0, 1, 2]) speed.hear(progress(n * 10, 270, "pages"), n * 1_000);
+  for (const n of [0, 1, 2]) speed.add(progress(n * 10, 270, "pages"), n * 1_000);
   assert.equal(progressText(progress(20, 270, "pages"), speed, 2_000), "20 of 270 pages · 7 % · 10/s · about 25 s left");
   assert.equal(progressText(progress(20, 270, "pages"), null, 2_000), "20 of 270 pages · 7 %");
 });

@@ -46,15 +46,15 @@ test("a task says how much of its time it worked", () => {
 
 test("when a task worked is known from update to update, in a bounded number of stretches", () => {
   const work = new WorkTimes();
-  const hear = (/** @type {number} */ time, /** @type {number} */ busy) => work.hear({ busyNanos: busy * 1e6 }, time, 0);
-  hear(100, 50);
-  hear(200, 150);
-  hear(300, 245);
-  hear(400, 245);
+  const add = (/** @type {number} */ time, /** @type {number} */ busy) => work.add({ busyNanos: busy * 1e6 }, time, 0);
+  add(100, 50);
+  add(200, 150);
+  add(300, 245);
+  add(400, 245);
   assert.deepEqual(work.stretches, [{ from: 0, to: 100, share: 0.5 }, { from: 100, to: 300, share: 0.975 }, { from: 300, to: 400, share: 0 }]);
-  for (const [time, busy] of [[NaN, 300], [400, 300], [350, 300], [500, 1], [500, NaN]]) hear(time, busy);
+  for (const [time, busy] of [[NaN, 300], [400, 300], [350, 300], [500, 1], [500, NaN]]) add(time, busy);
   assert.equal(work.stretches.length, 3);
-  for (let n = 0; n < 10_000; n += 1) hear(500 + n * 10, 245 + (n % 2 === 0 ? n * 2 : n * 2 - 1));
+  for (let n = 0; n < 10_000; n += 1) add(500 + n * 10, 245 + (n % 2 === 0 ? n * 2 : n * 2 - 1));
   assert.ok(work.stretches.length <= STRETCHES_MAX);
   const total = work.stretches.reduce((sum, { from, to, share }) => sum + (to - from) * share, 0);
   assert.equal(Math.round(total), 245 + 9_999 * 2 - 1, "what it worked is kept");

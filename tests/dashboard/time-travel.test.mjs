@@ -92,19 +92,19 @@ test("what an open span carried then comes from the log, asked for once", async 
 test("of a trace that goes on, the log is read again now and then", async () => {
   const log = [started("a", null, 0).data];
   const { state, travel, ui, feed } = world([started("a", null, 0)], log);
-  const told = async (/** @type {number} */ clock, /** @type {number} */ moment) => {
+  const asked = async (/** @type {number} */ clock, /** @type {number} */ moment) => {
     state.clock = clock;
     ui.moment = moment;
     travel.shown(feed, ui, 1_000);
     await settled();
     return [attributesOf(travel.shown(feed, ui, 1_000).trace, 0).n, state.asked];
   };
-  assert.deepEqual(await told(0, 5), [undefined, 1]);
+  assert.deepEqual(await asked(0, 5), [undefined, 1]);
   log.push(updated("a", 10, { attributes: { n: 1 } }).data);
   reduceTrace(feed.model, updated("a", 10, { attributes: { n: 1 } }));
-  assert.deepEqual(await told(2_000, 20), [undefined, 1]);
-  assert.deepEqual([await told(7_000, 20), await told(8_000, 9)], [[1, 2], [undefined, 2]]);
-  assert.deepEqual(await told(60_000, 20), [1, 2], "what has not changed is not asked for");
+  assert.deepEqual(await asked(2_000, 20), [undefined, 1]);
+  assert.deepEqual([await asked(7_000, 20), await asked(8_000, 9)], [[1, 2], [undefined, 2]]);
+  assert.deepEqual(await asked(60_000, 20), [1, 2], "what has not changed is not asked for");
 });
 
 test("the log of a very large trace is not asked for", () => {

@@ -21,7 +21,7 @@ function traceOf(events) {
 }
 
 /** Returns the fields of a span that a reader sees. @param {any} trace @param {string} [id] */
-function told(trace, id = "a") {
+function factsOf(trace, id = "a") {
   const index = indexOf(trace, id);
   const { status, events, links, task, awaiting, panic } = eventOf(trace, index) ?? {};
   return { name: nameOf(trace, index), state: shownStateOf(trace, index), attributes: attributesOf(trace, index), types: attributeTypesOf(trace, index), status, events, links, task, awaiting, panic };
@@ -30,7 +30,7 @@ function told(trace, id = "a") {
 const NOTHING = { name: "a", state: "running", attributes: {}, types: {}, status: undefined, events: undefined, links: undefined, task: undefined, awaiting: undefined, panic: undefined };
 
 test("each part of an update is laid over what was known, and what is not known changes nothing", () => {
-  const says = (/** @type {any[]} */ ...updates) => told(traceOf([started("a", null, 0, { attributes: { step: 0, big: "9" }, attributeTypes: { big: "int" } }), ...updates.map((more, n) => updated("a", n + 1, more))]));
+  const says = (/** @type {any[]} */ ...updates) => factsOf(traceOf([started("a", null, 0, { attributes: { step: 0, big: "9" }, attributeTypes: { big: "int" } }), ...updates.map((more, n) => updated("a", n + 1, more))]));
   const begin = { ...NOTHING, attributes: { step: 0, big: "9" }, types: { big: "int" } };
   assert.deepEqual(says({}), begin);
   assert.deepEqual(says({ attributes: { step: 1, n: "7" }, attributeTypes: { n: "int" } }), { ...begin, attributes: { step: 1, big: "9", n: "7" }, types: { big: "int", n: "int" } });
@@ -58,10 +58,10 @@ test("a lost end, which repeats the start, takes nothing away that updates said"
   const begin = started("a", null, 0, { attributes: { step: 0, kept: true } });
   const says = updated("a", 1, { name: "b", attributes: { step: 7 }, awaiting: { name: "redis get", since: at(1) }, panic });
   const lost = ended("a", null, 0, 5, { attributes: { step: 0, kept: true }, status: { code: "ERROR", message: "lost: the process died" }, lost: { reason: "crashed", lastHeard: at(2) } });
-  const known = told(traceOf([begin, says, lost]));
+  const known = factsOf(traceOf([begin, says, lost]));
   assert.deepEqual(known, { ...NOTHING, name: "b", state: "lost", attributes: { step: 7, kept: true }, status: lost.data.status, awaiting: says.data.awaiting, panic });
-  assert.deepEqual(told(traceOf([{ type: "snapshot", data: { spans: [lost.data], updates: [says.data] } }])), known, "as a snapshot has it");
-  assert.deepEqual(told(traceOf([begin, says, lost, ended("a", null, 0, 6, { attributes: { step: 9 } })])).attributes, { step: 9 }, "a real end says all");
+  assert.deepEqual(factsOf(traceOf([{ type: "snapshot", data: { spans: [lost.data], updates: [says.data] } }])), known, "as a snapshot has it");
+  assert.deepEqual(factsOf(traceOf([begin, says, lost, ended("a", null, 0, 6, { attributes: { step: 9 } })])).attributes, { step: 9 }, "a real end says all");
 });
 
 test("what an open span keeps has a bound, and what had no room is counted", () => {
@@ -102,14 +102,14 @@ test("what an attribute was before it changed is known until the span ends", () 
 
 test("an update that comes before its start, twice, or after the end changes nothing else", () => {
   const update = updated("a", 2, { attributes: { n: 1 }, name: "b", events: [{ name: "x", timestamp: at(1) }] }, "x-2");
-  const usual = told(traceOf([started("a", null, 0), update]));
-  assert.deepEqual(told(traceOf([update, started("a", null, 0)])), usual);
-  assert.deepEqual(told(traceOf([started("a", null, 0), update, update, started("a", null, 0)])), usual);
+  const usual = factsOf(traceOf([started("a", null, 0), update]));
+  assert.deepEqual(factsOf(traceOf([update, started("a", null, 0)])), usual);
+  assert.deepEqual(factsOf(traceOf([started("a", null, 0), update, update, started("a", null, 0)])), usual);
   const final = ended("a", null, 0, 5, { attributes: { n: 7 } });
-  assert.deepEqual(told(traceOf([started("a", null, 0), update, final, update])), told(traceOf([final])));
+  assert.deepEqual(factsOf(traceOf([started("a", null, 0), update, final, update])), factsOf(traceOf([final])));
   // An older update that arrives again changes nothing.
   const newer = updated("a", 3, { attributes: { n: 2 } }, "x-3");
-  assert.deepEqual(told(traceOf([started("a", null, 0), update, newer, update])), told(traceOf([started("a", null, 0), update, newer])));
+  assert.deepEqual(factsOf(traceOf([started("a", null, 0), update, newer, update])), factsOf(traceOf([started("a", null, 0), update, newer])));
 });
 
 test("an open span is found by what it was told since its start", () => {
@@ -181,7 +181,7 @@ function life(below, id) {
 
 /** @param {any} trace @param {string} id */
 function stateNow(trace, id) {
-  const { name, attributes, types, status, events, links } = told(trace, id);
+  const { name, attributes, types, status, events, links } = factsOf(trace, id);
   return { name, attributes, attributeTypes: types, events: events ?? [], links: links ?? [], status };
 }
 
@@ -210,7 +210,7 @@ test("every prefix is a state that the span was in, and the end alone says as mu
       const moment = place === 0 ? 0 : (Date.parse(events[place].data.timestamp) - Date.parse(at(0)));
       assert.deepEqual(stateNow(moments.at(moment), "a"), states[place], `seed ${seed}, moment ${moment}`);
     }
-    assert.deepEqual(told(whole), told(traceOf([end])), `seed ${seed}`);
+    assert.deepEqual(factsOf(whole), factsOf(traceOf([end])), `seed ${seed}`);
     assert.equal(whole.live.size, 0);
   }
 });

@@ -99,8 +99,8 @@ test("a trace that runs is drawn on while it runs", LIMIT, async () => {
 test("whoever does not see the page is told when a trace ends, and no key loses the focus", LIMIT, async () => {
   const page = await firefox.open(firefox.base);
   await page.evaluate(`
-    globalThis.told = [];
-    new MutationObserver(() => told.push(document.querySelector("#live").textContent)).observe(document.querySelector("#live"), { childList: true, characterData: true, subtree: true });`);
+    globalThis.announced = [];
+    new MutationObserver(() => announced.push(document.querySelector("#live").textContent)).observe(document.querySelector("#live"), { childList: true, characterData: true, subtree: true });`);
   // Takes a trace that has just begun, so that it still runs when it is open.
   for (let found = null; found === null; await new Promise((resolve) => setTimeout(resolve, 50))) {
     const { traces, now } = await firefox.json(`traces?q=${encodeURIComponent("state:running name:fulfil")}&limit=1`);
@@ -111,7 +111,7 @@ test("whoever does not see the page is told when a trace ends, and no key loses 
   const [name, state] = await until(page, `
     const state = document.querySelector("#trace-page").dataset.state;
     return Object.hasOwn(${JSON.stringify(words)}, state) && [document.querySelector("#trace-name").textContent, state];`);
-  await until(page, `return told.some((text) => text.split(". ").includes(${JSON.stringify(`${name}: ${words[/** @type {"ok"} */ (state)]}`)}))`);
+  await until(page, `return announced.some((text) => text.split(". ").includes(${JSON.stringify(`${name}: ${words[/** @type {"ok"} */ (state)]}`)}))`);
   // Down, open, close, the other views and back, help, the list. Any of these may remove the
   // focused element.
   for (const key of ["ArrowDown", "ArrowDown", "Enter", "Escape", "v", "v", "v", "Home", "?", "Escape", "Escape"]) {

@@ -160,8 +160,8 @@ test("each row of the list has the state, spans, errors and duration of its trac
     isDuration(row.duration, Math.max(...all.map(({ end }) => end)), what);
     // Between name and service, the row has the text that distinguishes the trace from others of
     // its name.
-    const [told, rest] = row.label.split(`, ${roots[0].service}, ${row.duration}, `);
-    assert.ok(told === `${state}, ${row.name}` || told.startsWith(`${state}, ${row.name}, `) || told.startsWith(`${state}, ${row.name} `), row.label);
+    const [start, rest] = row.label.split(`, ${roots[0].service}, ${row.duration}, `);
+    assert.ok(start === `${state}, ${row.name}` || start.startsWith(`${state}, ${row.name}, `) || start.startsWith(`${state}, ${row.name} `), row.label);
     assert.ok(rest.startsWith(`${all.length} span`), row.label);
   }
   await page.close();

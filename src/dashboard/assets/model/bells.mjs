@@ -10,7 +10,7 @@ import { epochMilliseconds, formatDuration } from "./time.mjs";
  * @typedef {import("./list-model.mjs").Summary} Summary
  * @typedef {{kind: "trace" | "search", of: string, name: string}} Bell `of`: the id of a trace, or a search
  * @typedef {"ended" | "failed" | "hangs" | "lost"} News
- * @typedef {{traceId: string, name: string, news: News, text: string, done: boolean}} Told `done`: the last
+ * @typedef {{traceId: string, name: string, news: News, text: string, done: boolean}} Notice `done`: the last
  *   notification about this trace
  */
 
@@ -19,7 +19,7 @@ export const BELLS_MAX = 20;
 /** A trace hangs if it takes longer than this multiple of the 95th percentile of its name. */
 export const HANGS_P95 = 3;
 /** Number of traces whose last notification is remembered, so that none is repeated. */
-export const TOLD_MAX = 2_000;
+export const REPORTED_MAX = 2_000;
 const OF_MAX = 500;
 
 /** @param {unknown} kept the value from the browser's storage, which may be anything @returns {Bell[]} */
@@ -48,7 +48,7 @@ export function newsOf(trace, usual, now) {
 /** The bells, and what was reported for each trace. */
 export class Bells {
   /** @type {Map<string, News | "">} by trace: the last news reported; "" if it was seen without news */
-  told = new Map();
+  reported = new Map();
 
   /** @param {Bell[]} bells */
   constructor(bells) {
@@ -74,17 +74,17 @@ export class Bells {
   /**
    * Returns the news in some summaries. For a search, only traces that were seen open count: earlier ends are no news.
    * @param {Iterable<Summary>} traces @param {(trace: Summary) => {p95: number} | null} usual @param {number} now milliseconds since 1970
-   * @returns {Told[]}
+   * @returns {Notice[]}
    */
-  hear(traces, usual, now) {
+  check(traces, usual, now) {
     if (this.bells.length === 0) return [];
     const searches = this.bells.filter(({ kind }) => kind === "search").map(({ of }) => parseQuery(of, "list").terms).filter((terms) => terms.length > 0);
-    /** @type {Told[]} */
+    /** @type {Notice[]} */
     const news = [];
     for (const trace of traces) {
       const isOwn = this.has("trace", trace.traceId);
-      if (!isOwn && !searches.some((terms) => traceMatches(trace, terms, now)) && !this.told.has(trace.traceId)) continue;
-      const before = this.told.get(trace.traceId);
+      if (!isOwn && !searches.some((terms) => traceMatches(trace, terms, now)) && !this.reported.has(trace.traceId)) continue;
+      const before = this.reported.get(trace.traceId);
       const found = newsOf(trace, usual(trace), now);
       const isOpen = isOpenTrace(trace);
       if (before === undefined && !isOpen && !isOwn) continue;
@@ -102,11 +102,11 @@ export class Bells {
 
   /** @param {string} traceId @param {News | ""} news */
   remember(traceId, news) {
-    this.told.delete(traceId);
-    this.told.set(traceId, news);
-    for (const oldest of this.told.keys()) {
-      if (this.told.size <= TOLD_MAX) break;
-      this.told.delete(oldest);
+    this.reported.delete(traceId);
+    this.reported.set(traceId, news);
+    for (const oldest of this.reported.keys()) {
+      if (this.reported.size <= REPORTED_MAX) break;
+      this.reported.delete(oldest);
     }
   }
 }
@@ -122,7 +122,7 @@ function textOf(trace, news, now) {
 }
 
 /**
- * @param {Told[]} news
+ * @param {Notice[]} news
  * @returns {{title: string, body: string, traceId: string}} one notification for all news that came together
  */
 export function messageOf(news) {

@@ -17,8 +17,8 @@ const FIRST_LINE_MAX = 1024 * 1024;
 /** Deeper values are rejected, so that recursive code can walk any event. */
 const DEPTH_MAX = 40;
 /** Number and length of the unknown field names in an error message. */
-const FIELDS_TOLD = 5;
-const FIELD_TOLD = 30;
+const FIELDS_NAMED_MAX = 5;
+const FIELD_NAME_MAX = 30;
 const SPAN_TYPES = new Set(["started", "ended", "updated", "log"]);
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
 
@@ -194,20 +194,20 @@ function isWhole(line) {
 function checked(event) {
   if (event === null || typeof event !== "object") throw new Malformed("is no event");
   if (typeof event.type !== "string") {
-    const fields = Object.keys(event).slice(0, FIELDS_TOLD).map((field) => field.slice(0, FIELD_TOLD));
+    const fields = Object.keys(event).slice(0, FIELDS_NAMED_MAX).map((field) => field.slice(0, FIELD_NAME_MAX));
     throw new Malformed(`is no event, nor anything of OTLP, Tempo, Jaeger or Zipkin: ${fields.length === 0 ? "it has no fields" : `it has ${fields.join(", ")}`}`);
   }
   if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
   if (!SPAN_TYPES.has(event.type)) return event;
   // A log record may belong to no span and to no trace.
   const isOptional = (/** @type {unknown} */ id) => event.type === "log" && id == null;
-  if (!isOptional(event.traceId) && !/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${told(event.traceId)}`);
-  if (!isOptional(event.spanId) && !/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${told(event.spanId)}`);
+  if (!isOptional(event.traceId) && !/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${excerpt(event.traceId)}`);
+  if (!isOptional(event.spanId) && !/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${excerpt(event.spanId)}`);
   for (const key of ["timestamp", ...(event.type === "ended" ? ["startTimestamp"] : [])]) {
-    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${told(event[key])}`);
+    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${excerpt(event[key])}`);
   }
   for (const key of ["attributes", "attributeTypes", "status", "lost", "dropped", "task", "awaiting", "panic"]) {
-    if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${told(event[key])}`);
+    if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${excerpt(event[key])}`);
   }
   for (const key of ["events", "links"]) {
     const items = event[key];
@@ -223,6 +223,6 @@ function isDeeper(value, levels) {
 }
 
 /** @param {any} value @returns {string} */
-function told(value) {
+function excerpt(value) {
   return (JSON.stringify(value) ?? "none").slice(0, 60);
 }

@@ -21,7 +21,7 @@ export function* eventsOfJaeger(value, left, processes) {
       if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
       const process = own.get(span.processID) ?? jaegerProcess(span.process, processes);
       const events = jaegerSpan(span, { process: process.process, service: process.service }, left, path);
-      if (events.length > 0) yield* processes.tell(process);
+      if (events.length > 0) yield* processes.introduce(process);
       yield* events;
     }
   }
@@ -81,7 +81,7 @@ export function* eventsOfZipkin(spans, left, processes) {
     }
     const process = processes.find({ "service.name": textOf(span.localEndpoint?.serviceName) || "unknown_service" });
     const events = zipkinSpan(span, { process: process.process, service: process.service }, left, `[${n}]`);
-    if (events.length > 0) yield* processes.tell(process);
+    if (events.length > 0) yield* processes.introduce(process);
     yield* events;
   }
 }

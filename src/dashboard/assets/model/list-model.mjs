@@ -137,13 +137,13 @@ export function reduceList(list, event) {
  * @param {TraceList} list
  * @param {{type: string, data: any}} event
  */
-export function hearSpeeds(list, { type, data }) {
-  if (type === "traces") for (const trace of summaries(data?.traces)) hearProgress(list, trace);
+export function recordSpeeds(list, { type, data }) {
+  if (type === "traces") for (const trace of summaries(data?.traces)) recordProgress(list, trace);
   for (const traceId of list.speeds.keys()) if (!list.traces.has(traceId) && !list.older.has(traceId)) list.speeds.delete(traceId);
 }
 
 /** @param {TraceList} list @param {Summary} trace */
-function hearProgress({ speeds }, trace) {
+function recordProgress({ speeds }, trace) {
   const progress = isOpenTrace(trace) ? progressFrom(trace.progress) : null;
   if (progress === null) {
     speeds.delete(trace.traceId);
@@ -152,7 +152,7 @@ function hearProgress({ speeds }, trace) {
   let speed = speeds.get(trace.traceId);
   if (speed === undefined) speeds.set(trace.traceId, (speed = new ProgressWindow()));
   // Summaries arrive for many reasons, each with the time of its last event, so only a change of progress is a step.
-  if (speed.steps.at(-1)?.current !== progress.current || speed.total !== progress.total) speed.hear(progress, epochMilliseconds(trace.lastTimestamp));
+  if (speed.steps.at(-1)?.current !== progress.current || speed.total !== progress.total) speed.add(progress, epochMilliseconds(trace.lastTimestamp));
 }
 
 /**

@@ -25,7 +25,7 @@ export * from "./span.mjs";
  * @property {string} id id of the last update, empty if that update had no id
  * @property {string} timestamp timestamp of the last update
  * @property {any} early merged updates that arrived before the start; null once the start is there
- * @property {number} told the trace's version at the last progress update, 0 before the first
+ * @property {number} progressVersion the trace's version at the last progress update, 0 before the first
  * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before, and when
  * @property {ProgressWindow | null} speed progress per time, null if the span reports no progress
  * @property {WorkTimes | null} work when the span worked, null if it is no task
@@ -51,8 +51,6 @@ export * from "./span.mjs";
  * @property {Map<number, string>} parentIds by span whose parent could not be linked
  * @property {string | null} epoch
  * @property {number} restarts number of epochs that ended while this page followed the trace
- * @property {string} heard last time of the server's clock; text, because it may arrive before `originSeconds` is
- *   known
  * @property {boolean} unknownToServer
  * @property {boolean} degraded
  * @property {string | null} ended reason of the last `end` event
@@ -78,7 +76,7 @@ export function createTrace(traceId) {
     ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
     services: new Map(), processes: new Map(), newest: -1, introduced: 0, latest: NaN, evicted: null, incomplete: null, lastParent: -1,
     live: new Map(), logs: new TraceLogs(), lost: new Map(), parentIds: new Map(),
-    epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
+    epoch: null, restarts: 0, unknownToServer: false, degraded: false, ended: null,
     losses: noLosses(), hostDropped: droppedOf(null),
     refusedSpans: 0,
   };
@@ -136,7 +134,6 @@ function snapshot(trace, body) {
   for (const event of list(body.logs)) log(trace, event, "");
   trace.evicted = evictedOf(body.evicted ?? body.summary?.evicted) ?? trace.evicted;
   trace.incomplete = incompleteOf(body.incomplete) ?? trace.incomplete;
-  hearClock(trace, body.now);
 }
 
 /** @param {any} data @returns {Facts["evicted"]} */
@@ -168,7 +165,7 @@ function started(trace, data) {
   fill(trace, index, event, data.timestamp);
   setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
   setFailing(trace, index, early !== null && saysFailing(event));
-  if (tellsProgress(event)) liveOf(trace, index).told = trace.version + 1;
+  if (reportsProgress(event)) liveOf(trace, index).progressVersion = trace.version + 1;
 }
 
 /** @param {Trace} trace @param {any} data */
@@ -198,7 +195,7 @@ function ended(trace, data) {
   const end = timeOf(trace, data.timestamp);
   spans.end[index] = Number.isNaN(end) ? start : Math.max(end, start);
   // A lost span's end timestamp is when the loss was noticed, so it does not count as activity.
-  hear(trace, data.lost ? timeOf(trace, data.lost.lastHeard) : end);
+  advanceLatest(trace, data.lost ? timeOf(trace, data.lost.lastHeard) : end);
   if (data.lost) trace.lost.set(index, { reason: text(data.lost.reason), lastHeard: timeOf(trace, data.lost.lastHeard), local: false });
   else if (trace.lost.size > 0) trace.lost.delete(index);
   setState(trace, index, endState(data));
@@ -227,7 +224,7 @@ function twinFor(trace, first, data) {
 }
 
 /** Advances `latest`. @param {Trace} trace @param {number} time of an event of the log */
-function hear(trace, time) {
+function advanceLatest(trace, time) {
   if (!(trace.latest >= time) && !Number.isNaN(time)) trace.latest = time;
 }
 
@@ -257,7 +254,7 @@ function fill(trace, index, data, startText) {
   spans.events[index] = data;
   rename(trace, index, text(data.name));
   const start = timeOf(trace, startText);
-  hear(trace, start);
+  advanceLatest(trace, start);
   if (start !== spans.start[index]) setStart(trace, index, start);
   if (!(trace.start <= start) && !Number.isNaN(start)) trace.start = start;
   if (first) introduce(trace, index, data);
@@ -346,43 +343,43 @@ function updated(trace, data, id) {
   live.id = id;
   live.timestamp = timestamp;
   const time = timeOf(trace, data.timestamp);
-  hear(trace, time);
+  advanceLatest(trace, time);
   if (spans.events[index] === null) live.early = withUpdate(live.early ?? {}, data);
   else {
-    hearChanged(live, spans.events[index].attributes ?? {}, data.attributes, time);
+    recordChanges(live, spans.events[index].attributes ?? {}, data.attributes, time);
     const event = (spans.events[index] = withUpdate(spans.events[index], data));
     rename(trace, index, text(event.name));
     setFailing(trace, index, isOpenState(spans.state[index]) && saysFailing(event));
     if (isOpenState(spans.state[index])) setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
-    if (tellsProgress(data)) hearProgress(trace, index, live, time);
-    if (data.task != null) (live.work ??= new WorkTimes()).hear(data.task, time, spans.start[index]);
+    if (reportsProgress(data)) recordProgress(trace, index, live, time);
+    if (data.task != null) (live.work ??= new WorkTimes()).add(data.task, time, spans.start[index]);
   }
   touch(trace, index);
 }
 
 /** @param {Live} live @param {Record<string, unknown>} before @param {any} fresh @param {number} time */
-function hearChanged({ changed }, before, fresh, time) {
+function recordChanges({ changed }, before, fresh, time) {
   if (!isObject(fresh)) return;
   for (const key in fresh) if (Object.hasOwn(before, key) && before[key] !== fresh[key]) changed.set(key, { before: before[key], at: time });
 }
 
 /** @param {any} data @returns {boolean} */
-function tellsProgress(data) {
+function reportsProgress(data) {
   return isObject(data.attributes) && "progress.current" in data.attributes;
 }
 
 /** @param {Trace} trace @param {number} index @returns {Live} */
 function liveOf(trace, index) {
   let live = trace.live.get(index);
-  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, told: 0, changed: new Map(), speed: null, work: null }));
+  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, progressVersion: 0, changed: new Map(), speed: null, work: null }));
   return live;
 }
 
 /** @param {Trace} trace @param {number} index @param {Live} live @param {number} time */
-function hearProgress(trace, index, live, time) {
-  live.told = trace.version + 1;
+function recordProgress(trace, index, live, time) {
+  live.progressVersion = trace.version + 1;
   const progress = progressAt(trace, index);
-  if (progress !== null) (live.speed ??= new ProgressWindow()).hear(progress, time);
+  if (progress !== null) (live.speed ??= new ProgressWindow()).add(progress, time);
 }
 
 /** @param {Trace} trace @param {any} data @param {string} id */
@@ -391,7 +388,7 @@ function log(trace, data, id) {
   const time = timeOf(trace, data.timestamp);
   // A log record creates no span: a filter may hide a span and still pass its log records.
   if (!trace.logs.add(data, id, time)) return;
-  hear(trace, time);
+  advanceLatest(trace, time);
   const index = indexOf(trace, typeof data.spanId === "string" ? data.spanId : null);
   if (index >= 0) touch(trace, index);
 }
@@ -410,14 +407,12 @@ function hello(trace, data) {
   }
   trace.epoch = epoch;
   trace.ended = null;
-  hearClock(trace, data.now);
 }
 
 /** @param {Trace} trace @param {any} data */
 function ping(trace, data) {
   if (data.dropped) trace.hostDropped = droppedOf(data.dropped);
   if (data.known === false) trace.unknownToServer = trace.counts.total === 0;
-  hearClock(trace, data.now);
 }
 
 /** @param {Trace} trace @param {any} data @param {string} id */
@@ -434,12 +429,12 @@ function gap(trace, data, id) {
  * @param {Trace} trace
  */
 function forgetOpen(trace) {
-  const heard = trace.latest;
+  const { latest } = trace;
   const { spans } = trace;
   for (let index = 0; index < spans.count; index += 1) {
     if (!isOpenState(spans.state[index])) continue;
     const start = spans.start[index];
-    const end = Math.max(start, Number.isNaN(heard) ? start : heard);
+    const end = Math.max(start, Number.isNaN(latest) ? start : latest);
     spans.end[index] = end;
     trace.lost.set(index, { reason: "restarted", lastHeard: NaN, local: true });
     setFailing(trace, index, false);
@@ -467,11 +462,6 @@ function spanFor(trace, id) {
 function timeOf(trace, timestamp) {
   if (Number.isNaN(trace.originSeconds)) trace.originSeconds = wholeSeconds(timestamp);
   return parseTimestamp(timestamp, trace.originSeconds);
-}
-
-/** @param {Trace} trace @param {unknown} timestamp */
-function hearClock(trace, timestamp) {
-  if (typeof timestamp === "string") trace.heard = timestamp;
 }
 
 /** @param {unknown} value @returns {string} */

@@ -39,21 +39,21 @@ export class FileProcesses {
     this.known = new Map();
   }
 
-  /** @typedef {{process: string, service: string, resource: Record<string, any>, types: Record<string, string>, isTold: boolean, hasSentOpen: boolean, endedOnly: boolean}} FileProcess */
+  /** @typedef {{process: string, service: string, resource: Record<string, any>, types: Record<string, string>, isIntroduced: boolean, hasSentOpen: boolean, endedOnly: boolean}} FileProcess */
 
   /** @param {Record<string, any>} resource @param {Record<string, string>} [types] @returns {FileProcess} */
   find(resource, types = {}) {
     const service = typeof resource["service.name"] === "string" && resource["service.name"] !== "" ? resource["service.name"] : "unknown_service";
     const key = JSON.stringify([resource["service.namespace"] ?? "", service, ...identity(resource)]);
-    const known = this.known.get(key) ?? { process: `file-${this.known.size}`, service, resource, types, isTold: false, hasSentOpen: false, endedOnly: false };
+    const known = this.known.get(key) ?? { process: `file-${this.known.size}`, service, resource, types, isIntroduced: false, hasSentOpen: false, endedOnly: false };
     this.known.set(key, known);
     return known;
   }
 
   /** @param {FileProcess} process @returns {Generator<any>} the `process` event, the first time only */
-  *tell(process) {
-    if (process.isTold) return;
-    process.isTold = true;
+  *introduce(process) {
+    if (process.isIntroduced) return;
+    process.isIntroduced = true;
     yield { type: "process", process: process.process, service: process.service, resource: process.resource, ...typed(process.types) };
   }
 }
@@ -94,9 +94,9 @@ export function* eventsOfOtlp(request, left, processes) {
       const { name: scope, version } = objectAt(scopeSpans.scope ?? scopeSpans.instrumentationLibrary, `${place}.scope`);
       const of = { process: process.process, service: process.service, scope: textAt(scope, `${place}.scope.name`), version: textAt(version, `${place}.scope.version`), left, seen };
       for (const [n, span] of listAt(scopeSpans.spans, `${place}.spans`).entries()) {
-        const told = eventsOfSpan(span, of, `${place}.spans[${n}]`);
-        if (told.length > 0) yield* processes.tell(process);
-        yield* told;
+        const spanEvents = eventsOfSpan(span, of, `${place}.spans[${n}]`);
+        if (spanEvents.length > 0) yield* processes.introduce(process);
+        yield* spanEvents;
       }
     }
     process.hasSentOpen ||= seen.hasOpen;
@@ -132,7 +132,7 @@ export function* logsOfOtlp(request, left, processes) {
         const log = logOf(record, { process: process.process, service: process.service }, scope, `${place}.logRecords[${n}]`);
         if (log === null) leave(left, "log records without a time");
         else {
-          yield* processes.tell(process);
+          yield* processes.introduce(process);
           yield log;
         }
       }
@@ -202,10 +202,10 @@ function eventsOfSpan(given, { process, service, scope, version, left, seen }, p
     traceState: textAt(span.traceState, `${path}.traceState`), status: status(span.status, `${path}.status`, left), isParentRemote: (Number(span.flags) & 0x300) === 0x300,
     name: textAt(span.name, `${path}.name`), kind: kind(span.kind), process, service, scope, version, isEmptyOpen: seen.isEmptyOpen,
   };
-  const told = spanEvents(read, left);
-  seen.hasOpen ||= told[0]?.type === "started";
-  seen.hasLong ||= told[0]?.type === "ended" && read.end - read.start >= LONG;
-  return told;
+  const made = spanEvents(read, left);
+  seen.hasOpen ||= made[0]?.type === "started";
+  seen.hasLong ||= made[0]?.type === "ended" && read.end - read.start >= LONG;
+  return made;
 }
 
 /**
@@ -239,11 +239,11 @@ export function spanEvents(span, left) {
     ...(version === "" ? {} : { scopeVersion: version }), attributes: shown(span.values), ...typed(shown(span.types)), ...(links.length > 0 ? { links } : {}),
     ...(traceState === "" ? {} : { traceState }), ...(span.isParentRemote === true && isId(parent, 16) ? { parentRemote: true } : {}),
   };
-  const told = events.length > 0 ? { events } : {};
+  const withEvents = events.length > 0 ? { events } : {};
   const isEmptyOpen = span.isEmptyOpen === true && span.end === span.start;
   if (span.end >= span.start && !isEmptyOpen && !isPending && !("_dd.partial_version" in span.values)) {
     const counted = dropped.attributes + dropped.events + dropped.links > 0 ? { dropped } : {};
-    return [{ type: "ended", ...common, startTimestamp, timestamp: timestamp(span.end), ...endOf(state, said), ...told, ...counted }];
+    return [{ type: "ended", ...common, startTimestamp, timestamp: timestamp(span.end), ...endOf(state, said), ...withEvents, ...counted }];
   }
   leave(left, "spans without an end");
   const start = { type: "started", ...common, timestamp: startTimestamp, ...(dropped.attributes > 0 ? { dropped: { attributes: dropped.attributes, events: 0, links: 0 } } : {}) };
@@ -252,7 +252,7 @@ export function spanEvents(span, left) {
   const awaiting = said["livespan.awaiting"];
   const isAwaiting = typeof awaiting === "string" && awaiting !== "";
   const isSet = state.code === "ERROR" || state.explicit === true;
-  const news = { ...(isSet ? { status: state } : {}), ...(isAwaiting ? { awaiting: { name: awaiting, since: last } } : {}), ...told };
+  const news = { ...(isSet ? { status: state } : {}), ...(isAwaiting ? { awaiting: { name: awaiting, since: last } } : {}), ...withEvents };
   return Object.keys(news).length === 0 ? [start] : [start, { type: "updated", traceId, spanId, process, ...news, timestamp: last }];
 }
 

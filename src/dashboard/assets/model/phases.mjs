@@ -69,10 +69,10 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   const shown = phases.map(({ name, start, end, open, failed }) => {
     const isRunning = open > 0;
     const until = isRunning ? Math.max(now, start) : end;
-    const told = isRunning ? leftOf(name) : 0;
-    const isTold = !Number.isNaN(told);
-    const late = !isTold && until - start > Math.max(LATE_TIMES * usualOf(name), usualOf(name) + LATE_MS);
-    const left = isTold ? told : late ? NaN : Math.max(0, usualOf(name) - (until - start));
+    const reported = isRunning ? leftOf(name) : 0;
+    const isReported = !Number.isNaN(reported);
+    const late = !isReported && until - start > Math.max(LATE_TIMES * usualOf(name), usualOf(name) + LATE_MS);
+    const left = isReported ? reported : late ? NaN : Math.max(0, usualOf(name) - (until - start));
     return { name, kind: isRunning ? "running" : "done", failed, start, end: until, duration: until - start, usual: usualOf(name), left, late, names: 1 };
   });
   if (!isOpen) return shown;

@@ -61,7 +61,7 @@ export class ProgressWindow {
   }
 
   /** @param {Progress} progress @param {number} at time of the update, in milliseconds */
-  hear({ current, total, units }, at) {
+  add({ current, total, units }, at) {
     const last = this.steps[this.steps.length - 1];
     // After a restart, or with another total or unit, the old steps say nothing about the rate.
     if (total !== this.total || units !== this.units || (last !== undefined && current < last.current)) this.steps = [];
@@ -82,9 +82,9 @@ export class ProgressWindow {
     const { steps } = this;
     if (steps.length < 2) return 0;
     const [first, last] = [steps[0], steps[steps.length - 1]];
-    const heard = last.at - first.at;
-    const silence = Math.max(0, now - last.at - heard / (steps.length - 1));
-    return (last.current - first.current) / (heard + silence);
+    const covered = last.at - first.at;
+    const silence = Math.max(0, now - last.at - covered / (steps.length - 1));
+    return (last.current - first.current) / (covered + silence);
   }
 
   /**

@@ -105,10 +105,10 @@ export function progressingSpan(trace, first) {
   let found = -1;
   let last = 0;
   for (const index of trace.live.keys()) {
-    const told = trace.live.get(index)?.told ?? 0;
-    if (told <= last || !hasProgress(trace, index)) continue;
+    const version = trace.live.get(index)?.progressVersion ?? 0;
+    if (version <= last || !hasProgress(trace, index)) continue;
     found = index;
-    last = told;
+    last = version;
   }
   return found;
 }
@@ -132,7 +132,7 @@ export class WorkTimes {
   busy = 0;
 
   /** @param {any} task @param {number} at @param {number} start of the span */
-  hear(task, at, start) {
+  add(task, at, start) {
     const busy = Number(task?.busyNanos) / 1e6;
     if (!(busy >= 0) || Number.isNaN(at)) return;
     const from = Number.isNaN(this.at) ? start : this.at;

@@ -36,10 +36,10 @@ export function senderLines(status) {
   return lines;
 }
 
-/** @param {Sender} sender @param {string} heard @returns {string} */
-function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, openSpans, rejected, lastRejection, repeated = 0, clockAheadMillis = 0 }, heard) {
+/** @param {Sender} sender @param {string} age @returns {string} */
+function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, openSpans, rejected, lastRejection, repeated = 0, clockAheadMillis = 0 }, age) {
   const by = [language, [sdk, sdkVersion].filter((part) => part !== "").join(" ")].filter((part) => part !== "").join(", ");
-  const parts = [`heard ${heard}`, plural(spans, "span")];
+  const parts = [`heard ${age}`, plural(spans, "span")];
   if (openSpans > 0) parts.push(`${formatCount(openSpans)} open now`);
   if (logRecords > 0) parts.push(plural(logRecords, "log record"));
   if (rejected > 0) parts.push(`${formatCount(rejected)} rejected${lastRejection === undefined ? "" : `: ${lastRejection}`}`);

@@ -105,8 +105,8 @@ export function childrenOf({ spans }, index) {
 export function barEnd({ spans, lost }, index, now) {
   const start = spans.start[index];
   if (spans.state[index] === STATE.lost) {
-    const heard = lost.get(index)?.lastHeard ?? NaN;
-    if (!Number.isNaN(heard)) return Math.max(start, heard);
+    const lastHeard = lost.get(index)?.lastHeard ?? NaN;
+    if (!Number.isNaN(lastHeard)) return Math.max(start, lastHeard);
   }
   const end = spans.end[index];
   return Number.isNaN(end) ? Math.max(start, now) : end;

@@ -284,7 +284,7 @@ export class Moments {
     const past = isOpenState(this.view.spans.state[index]) ? this.past(index) : undefined;
     if (past === undefined) return undefined;
     const speed = new ProgressWindow();
-    let told = 0;
+    let progressVersion = 0;
     const count = countUpToTime(past.updates, this.moment);
     let attributes = {};
     for (const { time, data } of past.updates.slice(Math.max(0, count - WINDOW_UPDATES), count)) {
@@ -293,10 +293,10 @@ export class Moments {
       // The total may come from an earlier update, so it is taken from the merged attributes.
       const progress = progressOf({ ...this.foldedAt(index).attributes, ...attributes });
       if (progress === null || !("progress.current" in data.attributes)) continue;
-      speed.hear(progress, time);
-      told = time + 1;
+      speed.add(progress, time);
+      progressVersion = time + 1;
     }
-    return { speed, told, work: null, changed: new Map() };
+    return { speed, progressVersion, work: null, changed: new Map() };
   }
 
   /** @param {any[] | undefined} list @returns {any[]} */

@@ -67,8 +67,8 @@ export class TraceSearch {
     const { terms, wrong } = parseQuery(query, "trace");
     Object.assign(this, { trace, query, wrong, active: terms.length > 0, timed: dependsOnTime(terms), place: -1, count: 0, orderFor: "", waiting: [] });
     // Terms on columns come before terms on attributes, so most spans are decided without reading attributes.
-    const isDear = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
-    this.tests = terms.sort((a, b) => isDear(a) - isDear(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
+    const isCostly = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
+    this.tests = terms.sort((a, b) => isCostly(a) - isCostly(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
     this.bits = new Uint8Array(this.active ? trace.spans.parent.length : 0);
     this.version += 1;
   }

@@ -36,7 +36,7 @@ export class HubClient {
     /** @type {Map<number, SharedStream>} */
     this.streams = new Map();
     this.nextNumber = 1;
-    this.heard = 0;
+    this.lastMessageAt = 0;
     this.looked = 0;
     /** @type {Port | null} */
     this.port = null;
@@ -62,7 +62,7 @@ export class HubClient {
       };
       this.port = port;
       this.answered = false;
-      this.heard = this.options.environment.now();
+      this.lastMessageAt = this.options.environment.now();
     }
     this.port.postMessage(request);
   }
@@ -70,7 +70,7 @@ export class HubClient {
   /** @param {import("./hub.mjs").Reply} reply */
   receive(reply) {
     this.answered = true;
-    this.heard = this.options.environment.now();
+    this.lastMessageAt = this.options.environment.now();
     if ("detached" in reply) {
       // This tab was too slow, and the hub detached it. Each stream is requested again from its own resume point.
       this.askAgain();
@@ -114,7 +114,7 @@ export class HubClient {
 
   /** Gives the hub GRACE_MS from now: while the page slept, silence says nothing about the hub. */
   grant() {
-    this.heard = Math.max(this.heard, this.options.environment.now() - HUB_SILENT_MS + GRACE_MS);
+    this.lastMessageAt = Math.max(this.lastMessageAt, this.options.environment.now() - HUB_SILENT_MS + GRACE_MS);
   }
 
   look() {
@@ -122,12 +122,12 @@ export class HubClient {
     this.looked = this.options.environment.now();
     this.options.environment.setTimeout(() => {
       const now = this.options.environment.now();
-      if (now < this.heard) this.heard = now;
+      if (now < this.lastMessageAt) this.lastMessageAt = now;
       const slept = now - this.looked;
       if (slept > NAP_MS) for (const stream of this.streams.values()) stream.slept(slept, now);
       if (slept > 2 * LOOK_MS) this.wake();
       const waits = !this.resting && [...this.streams.values()].some((stream) => stream.waits());
-      const silent = now - this.heard;
+      const silent = now - this.lastMessageAt;
       if (waits && !this.answered && silent > GRACE_MS) this.options.fail();
       if (waits && silent > (this.answered ? HUB_SILENT_MS : GRACE_MS)) this.renew();
       this.looking = waits;
@@ -148,13 +148,13 @@ class SharedStream {
     /** The page's own sleep, during which the hub may have run. @type {import("./stream.mjs").Outage | null} */
     this.nap = null;
     /** @type {StreamStatus} */
-    this.told = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
+    this.lastStatus = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
   }
 
   /** @returns {boolean} whether it expects events */
   waits() {
     // After a shutdown, the program may be started again.
-    return this.told.word !== "paused" && (this.told.word !== "ended" || this.told.reason === "shutdown");
+    return this.lastStatus.word !== "paused" && (this.lastStatus.word !== "ended" || this.lastStatus.reason === "shutdown");
   }
 
   ask() {
@@ -169,14 +169,14 @@ class SharedStream {
 
   /** @returns {StreamStatus} */
   status() {
-    const { outage } = this.told;
+    const { outage } = this.lastStatus;
     const last = this.nap !== null && this.nap.at > (outage?.at ?? 0) ? this.nap : outage;
-    return { ...this.told, outage: last, lastId: this.lastId, malformed: this.malformed };
+    return { ...this.lastStatus, outage: last, lastId: this.lastId, malformed: this.malformed };
   }
 
   /** @param {StreamStatus} status */
   report(status) {
-    this.told = status;
+    this.lastStatus = status;
     this.wanted.onStatus(this.status());
   }
 
@@ -204,15 +204,15 @@ class SharedStream {
 
   /** Closes the connection and keeps the resume point. */
   pause() {
-    if (this.told.word === "paused") return;
+    if (this.lastStatus.word === "paused") return;
     this.close();
-    this.report({ ...this.told, word: "paused", reason: "" });
+    this.report({ ...this.lastStatus, word: "paused", reason: "" });
   }
 
   /** Resumes where the stream was paused or ended. */
   resume() {
     if (this.waits()) return;
-    this.report({ ...this.told, word: "connecting", reason: "", attempt: 0 });
+    this.report({ ...this.lastStatus, word: "connecting", reason: "", attempt: 0 });
     this.ask();
     if (!this.client.looking) this.client.look();
   }

@@ -2,7 +2,7 @@
 // The feed of the list: combines its live stream and pages of history in one model.
 // Must never touch the DOM. Requests, streams and timers are passed in.
 
-import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, hearSpeeds, isDecided, noteGapTime, reduceList } from "../model/list-model.mjs";
+import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, isDecided, noteGapTime, recordSpeeds, reduceList } from "../model/list-model.mjs";
 import { parseQuery } from "../model/search.mjs";
 import { listRoute, listStreamRoute } from "./api.mjs";
 import { CONNECTING } from "./trace-feed.mjs";
@@ -68,7 +68,7 @@ export class ListFeed {
       for (const trace of event.data.traces) if (!hidden.traces.has(trace?.traceId) && !hidden.older.has(trace?.traceId)) this.news += 1;
     }
     const list = reduceList(hidden ?? this.model, event);
-    hearSpeeds(list, event);
+    recordSpeeds(list, event);
     // The time of replayed gaps is unknown, so only live ones get a time.
     if (event.type === "gap" && list.loaded) noteGapTime(list, event.data, this.world.serverNow());
     if (event.type === "traces" && event.data.snapshot === true) this.searchOlder();

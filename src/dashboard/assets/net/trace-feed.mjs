@@ -171,7 +171,7 @@ export class TraceFeed {
   receive(event) {
     if (event.data.now) this.world.onClock(event.data.now);
     if (typeof event.data.head === "string") this.head = event.data.head;
-    else this.hearLag(event.data.timestamp);
+    else this.updateLag(event.data.timestamp);
     if (this.paused) this.hold(event);
     else this.apply(event);
     this.world.onChange();
@@ -204,7 +204,7 @@ export class TraceFeed {
    * Measures the lag, at most once in LAG_EVERY_MS, so that busy traces cost nothing extra.
    * @param {unknown} timestamp
    */
-  hearLag(timestamp) {
+  updateLag(timestamp) {
     const now = this.world.serverNow();
     if (Math.abs(now - this.lagAt) < LAG_EVERY_MS) return;
     const lag = now - epochMilliseconds(timestamp);

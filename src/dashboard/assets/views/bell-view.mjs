@@ -14,7 +14,7 @@ import { recall, remember } from "./ui-preferences.mjs";
  */
 
 /** News within this time are combined in one notification. */
-const TELL_EVERY_MS = 2_000;
+const CHECK_EVERY_MS = 2_000;
 
 export class BellView {
   bells = new Bells(bellsOf(recall("bells", /** @type {unknown[]} */ ([]))));
@@ -26,8 +26,8 @@ export class BellView {
   query = "";
   /** Whether the server keeps the shown trace; null while unknown. @type {boolean | null} */
   kept = null;
-  heardFor = "";
-  heardAt = -Infinity;
+  checkedFor = "";
+  checkedAt = -Infinity;
 
   /** @param {HTMLElement} root @param {BellActions} actions */
   constructor(root, actions) {
@@ -108,19 +108,19 @@ export class BellView {
    * Checks the list for news.
    * @param {import("../model/list-model.mjs").TraceList} list @param {(trace: Summary) => {p95: number} | null} usual @param {number} now
    */
-  hear(list, usual, now) {
-    const key = `${list.version} ${Math.floor(now / TELL_EVERY_MS)} ${this.bells.bells.length}`;
-    if (!this.isListening || key === this.heardFor || performance.now() - this.heardAt < TELL_EVERY_MS) return;
-    this.heardFor = key;
-    this.heardAt = performance.now();
+  check(list, usual, now) {
+    const key = `${list.version} ${Math.floor(now / CHECK_EVERY_MS)} ${this.bells.bells.length}`;
+    if (!this.isListening || key === this.checkedFor || performance.now() - this.checkedAt < CHECK_EVERY_MS) return;
+    this.checkedFor = key;
+    this.checkedAt = performance.now();
     const before = this.bells.bells.length;
-    const news = this.bells.hear(list.traces.values(), usual, now);
+    const news = this.bells.check(list.traces.values(), usual, now);
     if (this.bells.bells.length !== before) remember("bells", this.bells.bells);
-    if (news.length > 0) this.tell(messageOf(news));
+    if (news.length > 0) this.notify(messageOf(news));
   }
 
   /** @param {{title: string, body: string, traceId: string}} message */
-  tell({ title, body, traceId }) {
+  notify({ title, body, traceId }) {
     this.actions.announce(title);
     if (typeof Notification === "undefined" || Notification.permission !== "granted") return;
     try {

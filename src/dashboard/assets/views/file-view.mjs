@@ -24,7 +24,7 @@ export class FileView {
     /** Drag events enter and leave every element; the drag has left the window when the count is back at 0. */
     this.depth = 0;
     /** The message shown for the open file. */
-    this.told = "";
+    this.summary = "";
     this.input = element("input", { id: "file-input", type: "file", "aria-label": "File", accept: ".json,.jsonl,.ndjson,application/json", hidden: true, on: { change: () => this.chosen() } });
     this.text = element("span", {});
     this.bar = element("progress", { max: 1, "aria-label": "Read so far" });
@@ -104,8 +104,8 @@ export class FileView {
     }
     this.file = traces;
     const source = traces.source === "" ? "" : ` of ${traces.source}`;
-    this.told = `From the file ${traces.name}${source}: ${plural(count, "trace")}.${without} Nothing of it was sent to the server.`;
-    this.say("file", this.told, "Close file");
+    this.summary = `From the file ${traces.name}${source}: ${plural(count, "trace")}.${without} Nothing of it was sent to the server.`;
+    this.say("file", this.summary, "Close file");
     this.actions.opened(traces);
   }
 
@@ -128,7 +128,7 @@ export class FileView {
       this.file = null;
       this.actions.closed();
     } else if (this.file !== null) {
-      this.say("file", this.told, "Close file");
+      this.say("file", this.summary, "Close file");
     }
   }
 

@@ -146,12 +146,12 @@ function drawState(row, trace, state) {
  * @returns {string}
  */
 function drawReason(row, trace, awaits, progress, match) {
-  const told = progress === null ? "" : isCounted(progress) ? [amountText(progress), progress.message].filter((part) => part !== "").join(" · ") : progress.message;
+  const progressWords = progress === null ? "" : isCounted(progress) ? [amountText(progress), progress.message].filter((part) => part !== "").join(" · ") : progress.message;
   const wrong = reasonOf(trace);
-  const text = shortened(match || wrong || awaits || told, REASON_LENGTH);
+  const text = shortened(match || wrong || awaits || progressWords, REASON_LENGTH);
   setShown(row.reason, text !== "");
   setText(row.reason, text);
-  setAttribute(row.reason, "title", text === "" ? null : (match || wrong || awaits || told).slice(0, 1_000));
+  setAttribute(row.reason, "title", text === "" ? null : (match || wrong || awaits || progressWords).slice(0, 1_000));
   setAttribute(row.reason, "data-kind", match !== "" ? "match" : wrong !== "" ? "error" : awaits !== "" ? "awaits" : null);
   return match || wrong;
 }

@@ -25,8 +25,8 @@ export class ListTools {
   compare = this.button("Compare with the one before", "Compare with the run of this name before it", "swap", () => void this.openComparison());
   bell = this.button("Tell me", "Tell me when it ends, fails, hangs or is lost", "bell", () => this.toggleBell());
   /** What came of the last press, for whoever sees. */
-  told = element("span", { class: "tool-told muted", hidden: true });
-  node = element("span", { class: "list-tools", role: "group", "aria-label": "Tools of the trace" }, this.told, this.keep, this.compare, this.bell);
+  answer = element("span", { class: "tool-answer muted", hidden: true });
+  node = element("span", { class: "list-tools", role: "group", "aria-label": "Tools of the trace" }, this.answer, this.keep, this.compare, this.bell);
   /** The row under the pointer. @type {HTMLElement | null} */
   pointed = null;
   /** @type {Summary | null} */
@@ -64,7 +64,7 @@ export class ListTools {
     const focused = this.rows.contains(document.activeElement) ? active : null;
     const row = hasFocus ? focused : (this.pointed ?? focused);
     const trace = row === null || row.hidden ? null : (traceOf(row.getAttribute("data-trace-id")) ?? null);
-    if (trace?.traceId !== this.trace?.traceId) setShown(this.told, false);
+    if (trace?.traceId !== this.trace?.traceId) setShown(this.answer, false);
     this.trace = trace;
     if (row === null || trace === null) return this.node.remove();
     this.moveTo(/** @type {Element} */ (row.querySelector(".c-name")));
@@ -98,27 +98,27 @@ export class ListTools {
       this.keptHere.set(trace.traceId, isKept);
       for (const [oldest] of this.keptHere) if (this.keptHere.size > KEPT_HERE_MAX) this.keptHere.delete(oldest);
     }
-    this.tell(trace, text);
+    this.showAnswer(trace, text);
   }
 
   async openComparison() {
     const { trace } = this;
-    if (trace !== null) this.tell(trace, await this.actions.compareBefore(trace));
+    if (trace !== null) this.showAnswer(trace, await this.actions.compareBefore(trace));
   }
 
   toggleBell() {
     const { trace } = this;
-    if (trace !== null) this.tell(trace, this.actions.toggleBell(trace));
+    if (trace !== null) this.showAnswer(trace, this.actions.toggleBell(trace));
   }
 
   /** @param {Summary} trace @param {string} text */
-  tell(trace, text) {
+  showAnswer(trace, text) {
     if (text === "") return;
     this.actions.announce(text);
     // The pointer may be on another row by now.
     if (this.trace?.traceId === trace.traceId) {
-      setShown(this.told, true);
-      setText(this.told, shortened(text, 80));
+      setShown(this.answer, true);
+      setText(this.answer, shortened(text, 80));
     }
     this.actions.changed();
   }

@@ -62,7 +62,7 @@ const VIEWS = /** @type {const} */ (["waterfall", "flame", "logs"]);
 /** Maximum number of traces whose names are requested at once, for their log records. */
 const NAMES_LIMIT = 200;
 const CALM_TICK_MS = 1_000;
-const DEAR_MS = 3;
+const SLOW_DRAW_MS = 3;
 const NEWS_PATIENCE = 6;
 const ANNOUNCE_MS = 5_000;
 const BELLS_MS = 2_500;
@@ -101,7 +101,7 @@ const world = {
   openStream: (wanted) => /** @type {import("../net/hub-client.mjs").HubClient} */ (hubClient).open(wanted),
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
   clearTimeout: (timer) => clearTimeout(timer),
-  onClock: (serverNow) => clock.hear(serverNow),
+  onClock: (serverNow) => clock.update(serverNow),
   serverNow: () => clock.reading(),
   now: () => Date.now(),
   endedAt: () => endedAt,
@@ -406,18 +406,18 @@ function shownList() {
 
 /** Requests a frame after stream events. Waits longer if draws are slow; input is always drawn in the next frame. */
 function newsCame() {
-  if (drawCost < DEAR_MS) askFrame();
+  if (drawCost < SLOW_DRAW_MS) askFrame();
   else newsDue ??= setTimeout(askFrame, drawCost * NEWS_PATIENCE);
 }
 
 /** Checks the bells. Works also in hidden tabs, which draw nothing but need bells most. */
-function hearBells() {
-  if (bellView.isListening) bellView.hear(listFeed.model, ({ service, name }) => expectations.of(service, name), clock.reading());
+function checkBells() {
+  if (bellView.isListening) bellView.check(listFeed.model, ({ service, name }) => expectations.of(service, name), clock.reading());
 }
 
 function askFrame() {
   // A tab opened in the background may request frames before all views exist.
-  if (isStarted && document.hidden) hearBells();
+  if (isStarted && document.hidden) checkBells();
   if (frameAsked) return;
   frameAsked = true;
   requestAnimationFrame(draw);
@@ -432,7 +432,7 @@ function draw() {
   tick = newsDue = null;
   const began = performance.now();
   const feed = feedOnShow();
-  hearEnd(feed.status);
+  noteEnd(feed.status);
   // Without a connection, the present state is unknown, so durations stop growing. Ages continue.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
   const isLogs = feed === logFeed;
@@ -446,7 +446,7 @@ function draw() {
   const wait = isLogs ? drawTail() : isOperations() ? drawOperations() : traceFeed === null ? drawList() : compareFeed !== null ? drawCompare(traceFeed, compareFeed) : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
   bellView.draw(traceFeed === null ? null : { traceId: traceFeed.traceId, name: traceName(traceFeed.model) || "trace", isOpen: traceFeed.model.counts.open > 0, isFile: /** @type {any} */ (traceFeed).file !== undefined }, isOperations() || isLogs ? "" : bar.route.query);
-  hearBells();
+  checkBells();
   keeper.check();
   drawCost = performance.now() - began;
   if (wait < Infinity && (clock.running || travel.play !== null || traceFeed === null) && !document.hidden) {
@@ -455,7 +455,7 @@ function draw() {
 }
 
 /** @param {import("../net/stream.mjs").StreamStatus} status */
-function hearEnd({ word, reason, since }) {
+function noteEnd({ word, reason, since }) {
   if (word === "live") endedAt = 0;
   else if (word === "ended" && reason === "shutdown") endedAt = since;
 }
@@ -473,7 +473,7 @@ function drawList() {
     titles: listTitles, narrowed: { since, until, mine: mine ? own.ids : null },
   };
   const wait = Math.min(listFilters.draw(frame, own.ids, listView.isHeld), trafficView.draw(frame), listView.draw(frame));
-  news.hearRow(listView.focused);
+  news.updateRow(listView.focused);
   const isLive = feed.file === undefined && listView.open > 0;
   drawTab(isLive ? `(${formatCount(listView.open)}) livespan` : "livespan", isLive ? "running" : "");
   return wait;
@@ -516,7 +516,7 @@ function drawTrace(feed) {
   const wait = Math.min(traceView.draw(frame), part?.flame.draw(frame) ?? Infinity, travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
   part?.inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
-  news.hear(frame);
+  news.update(frame);
   drawTab(titleOf(traceView.title.tab), trace.counts.total === 0 ? "" : shownTraceState(trace));
   return wait;
 }
@@ -716,6 +716,6 @@ listen();
 if (embedded === null) follow(bar.route);
 else void embedded.read();
 setInterval(announceCounts, ANNOUNCE_MS);
-setInterval(hearBells, BELLS_MS);
+setInterval(checkBells, BELLS_MS);
 // Load the other views while the program can still serve them.
 (globalThis.requestIdleCallback ?? setTimeout)(() => void onDemand.preload());

@@ -27,7 +27,7 @@ export class PhasesView {
   end = element("span", { class: "phase-end figure" });
   /** In the title: the expected duration of the whole job. */
   total = byId("trace-expected");
-  /** @type {{node: HTMLElement, shape: SVGSVGElement, name: HTMLElement, told: HTMLElement, line: HTMLElement}[]} */
+  /** @type {{node: HTMLElement, shape: SVGSVGElement, name: HTMLElement, amount: HTMLElement, line: HTMLElement}[]} */
   parts = [];
   /** @type {import("../model/phases.mjs").Phase[]} */
   seen = [];
@@ -79,9 +79,9 @@ export class PhasesView {
     this.drawRows(phases.filter(({ kind }) => kind === "expected"));
     const left = isOpen ? timeLeft(phases) : NaN;
     // The job's own estimate is already shown.
-    const isTold = Number.isNaN(left) || trace.live.get(root)?.speed?.left(now) != null;
+    const isReported = Number.isNaN(left) || trace.live.get(root)?.speed?.left(now) != null;
     const late = isOpen && frame.moment === null ? (phases.find((phase) => phase.late) ?? null) : null;
-    setText(this.total, late !== null ? `${shortened(late.name, LATE_NAME_MAX)} usually takes ${formatDuration(late.usual)}` : isTold ? "" : `of ${leftText(length + left).replace(/ left$/, "")}`);
+    setText(this.total, late !== null ? `${shortened(late.name, LATE_NAME_MAX)} usually takes ${formatDuration(late.usual)}` : isReported ? "" : `of ${leftText(length + left).replace(/ left$/, "")}`);
     this.drawEnd(frame, left, late !== null);
   }
 
@@ -124,15 +124,15 @@ export class PhasesView {
       const { kind, name, duration, usual, failed } = phase;
       const progress = telling.has(name) ? progressAt(trace, /** @type {number} */ (telling.get(name))) : null;
       const time = kind === "expected" ? (Number.isNaN(usual) ? "" : `~${formatDuration(usual)}`) : kind === "running" ? formatOpen(duration, moving) : formatDuration(duration);
-      const told = progress !== null && isCounted(progress) ? amountText(progress) : time;
+      const amount = progress !== null && isCounted(progress) ? amountText(progress) : time;
       setAttribute(part.node, "data-kind", kind);
       setAttribute(part.node, "data-failed", failed);
       setStyle(part.node, "flex-grow", String(Math.round(weightOf(phase))));
       setIcon(part.shape, kind === "expected" ? "placeholder" : kind === "running" ? (failed ? "failing" : "running") : failed ? "below" : "ok");
       setText(part.name, shortened(name, NAME_MAX));
-      setText(part.told, told);
+      setText(part.amount, amount);
       const word = kind === "done" ? (failed ? "done, with errors" : "done") : kind;
-      setAttribute(part.node, "aria-label", `${shortened(name, NAME_MAX)}, ${word}${told === "" || kind === "running" ? "" : `, ${told}`}`);
+      setAttribute(part.node, "aria-label", `${shortened(name, NAME_MAX)}, ${word}${amount === "" || kind === "running" ? "" : `, ${amount}`}`);
       setAttribute(part.node, "title", [`${shortened(name, 200)}: ${word}`, time, Number.isNaN(usual) || kind === "expected" ? "" : `usually ${formatDuration(usual)}`].filter((one) => one !== "").join(", "));
       setAttribute(part.node, "aria-disabled", kind === "expected" ? "true" : null);
       const share = kind !== "running" ? null : ((progress === null ? null : shareOf(progress)) ?? (Number.isNaN(usual) ? null : Math.min(1, duration / usual)));
@@ -158,11 +158,11 @@ export class PhasesView {
   makePart(at) {
     const shape = icon("running");
     const name = element("span", { class: "phase-name" });
-    const told = element("span", { class: "phase-told figure" });
+    const amount = element("span", { class: "phase-amount figure" });
     const line = element("span", { class: "phase-line" });
-    const node = element("button", { type: "button", class: "job-phase", on: { click: () => this.zoomTo(this.shown[at]) } }, shape, name, told, line);
+    const node = element("button", { type: "button", class: "job-phase", on: { click: () => this.zoomTo(this.shown[at]) } }, shape, name, amount, line);
     this.strip.append(node);
-    return { node, shape, name, told, line };
+    return { node, shape, name, amount, line };
   }
 
   /** @param {ShownPhase | undefined} phase */

@@ -320,14 +320,14 @@ function labelOf(index, { now, trace, moving }) {
   const { spans } = trace;
   if (spans.state[index] === STATE.placeholder || Number.isNaN(spans.start[index])) return "";
   if (spans.state[index] === STATE.lost) {
-    const heard = trace.lost.get(index)?.lastHeard ?? NaN;
-    return Number.isNaN(heard) ? "lost" : `lost, last heard ${formatOffset(heard - trace.start)}`;
+    const lastHeard = trace.lost.get(index)?.lastHeard ?? NaN;
+    return Number.isNaN(lastHeard) ? "lost" : `lost, last heard ${formatOffset(lastHeard - trace.start)}`;
   }
   const end = spans.end[index];
   if (!Number.isNaN(end)) return formatDuration(end - spans.start[index]);
   const progress = progressAt(trace, index);
-  const told = progress === null ? [] : [percentText(progress), leftText(trace.live.get(index)?.speed?.left(now) ?? null)];
-  return [formatOpen(now - spans.start[index], moving), waitText(trace, index, now, moving), ...told].filter((part) => part !== "").join(" · ");
+  const progressParts = progress === null ? [] : [percentText(progress), leftText(trace.live.get(index)?.speed?.left(now) ?? null)];
+  return [formatOpen(now - spans.start[index], moving), waitText(trace, index, now, moving), ...progressParts].filter((part) => part !== "").join(" · ");
 }
 
 /**
@@ -343,8 +343,8 @@ function marksOf(trace, index) {
     marks.push({ at: parseTimestamp(event?.timestamp, trace.originSeconds), kind: event?.name === "exception" ? "exception" : "event" });
   }
   // If there are too many, warnings and errors have priority.
-  const told = logs.length <= MARKS_MAX ? logs : [...logs.filter(({ data }) => severityOf(data) >= WARN), ...logs.filter(({ data }) => severityOf(data) < WARN)];
-  for (const { data, time } of told.slice(0, MARKS_MAX - marks.length)) marks.push({ at: time, kind: markOfLog(severityOf(data)) });
+  const shown = logs.length <= MARKS_MAX ? logs : [...logs.filter(({ data }) => severityOf(data) >= WARN), ...logs.filter(({ data }) => severityOf(data) < WARN)];
+  for (const { data, time } of shown.slice(0, MARKS_MAX - marks.length)) marks.push({ at: time, kind: markOfLog(severityOf(data)) });
   return marks.filter((mark) => !Number.isNaN(mark.at));
 }
 

@@ -21,7 +21,7 @@ export class StateNews {
   }
 
   /** @param {TraceFrame} frame */
-  hear({ trace, ui, moment, identity }) {
+  update({ trace, ui, moment, identity }) {
     const index = indexOf(trace, ui.spanId);
     const parts = [];
     // In time travel, the scrubber makes the announcements.
@@ -34,17 +34,17 @@ export class StateNews {
   }
 
   /** @param {import("../model/list-model.mjs").Summary | null} trace the trace whose row has the focus */
-  hearRow(trace) {
+  updateRow(trace) {
     if (this.changed(this.row, trace?.traceId ?? "", trace === null ? "" : shownStateOfSummary(trace))) this.announce(shortened(`${trace?.name || "trace"}: ${STATE_WORDS[this.row.state]}`));
   }
 
   /**
-   * @param {{of: string, state: string}} told @param {string} of @param {string} state
+   * @param {{of: string, state: string}} known @param {string} of @param {string} state
    * @returns {boolean} whether the same trace or span has another state
    */
-  changed(told, of, state) {
-    const isNews = told.of === of && told.state !== state && told.state !== "";
-    Object.assign(told, { of, state });
+  changed(known, of, state) {
+    const isNews = known.of === of && known.state !== state && known.state !== "";
+    Object.assign(known, { of, state });
     return isNews;
   }
 }

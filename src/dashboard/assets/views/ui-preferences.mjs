@@ -36,21 +36,21 @@ export function remember(name, value) {
 export class ServerClock {
   constructor() {
     this.offset = NaN;
-    this.heardAt = -Infinity;
+    this.sampledAt = -Infinity;
     this.running = false;
     this.stoppedAt = Date.now();
   }
 
   /** @param {unknown} serverNow an RFC 3339 timestamp, just received */
-  hear(serverNow) {
+  update(serverNow) {
     const sample = epochMilliseconds(serverNow) - Date.now();
     if (Number.isNaN(sample)) return;
     // Network delay makes the server's clock look late, so the largest recent sample is the best. Samples expire,
     // because either clock may be set.
-    const aged = Date.now() - this.heardAt > 120_000;
+    const aged = Date.now() - this.sampledAt > 120_000;
     if (Number.isNaN(this.offset) || sample > this.offset || aged) {
       this.offset = sample;
-      this.heardAt = Date.now();
+      this.sampledAt = Date.now();
     }
   }
 
