@@ -1,4 +1,4 @@
-//! The commands that ask a running livespan.
+//! Tests of the commands that ask a running livespan.
 
 use std::process::Stdio;
 

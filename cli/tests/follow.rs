@@ -1,5 +1,5 @@
-//! A livespan that follows others. Whichever process is killed, each event is stored once, and each
-//! loss is reported.
+//! Tests of a livespan that follows others. Whichever process is killed, each event is stored once,
+//! and each loss is reported.
 
 use std::{io::Write as _, path::Path, process::Stdio, thread, time::Instant};
 
@@ -261,8 +261,8 @@ fn program_that_joined_is_read_on_after_a_restart() {
     wait_for(&url, "/traces?q=state:running", "\"stuck\"");
     let mut input = running.child.stdin.take().unwrap();
     input.write_all(b"line\n").unwrap();
-    // The new server has connected to the program. Only then does the program wait for it at its
-    // end.
+    // Waits until the new server has connected to the program. Only then does the program, at its
+    // end, wait for the server.
     wait_for(&url, "/traces?q=state:running", "\"total\":2");
     drop(input);
     wait_for(&url, "/traces?q=state:ok", "\"stuck\"");

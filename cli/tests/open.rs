@@ -1,4 +1,4 @@
-//! `livespan open`.
+//! Tests of `livespan open`.
 
 use std::fs;
 

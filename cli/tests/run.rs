@@ -1,4 +1,4 @@
-//! `livespan run`: a wrapper that changes nothing for the command, and prints one line.
+//! Tests of `livespan run`: it changes nothing for the command, and prints one line.
 
 use std::{collections::BTreeMap, io::Write as _, process::Stdio};
 

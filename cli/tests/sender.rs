@@ -32,7 +32,7 @@ pub(crate) fn request_of(spans: &[Json]) -> String {
     json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).to_string()
 }
 
-/// Returns a request with log records that have these bodies and the time of their place.
+/// Returns a request with log records that have these bodies. Their times are one nanosecond apart.
 pub(crate) fn request_of_logs(bodies: &[&str]) -> String {
     let record = |(number, body): (u64, &&str)| json!({"timeUnixNano": START + number, "body": {"stringValue": body}});
     let records: Vec<Json> = (0..).zip(bodies).map(record).collect();

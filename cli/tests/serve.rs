@@ -1,4 +1,4 @@
-//! `livespan` and `livespan serve`.
+//! Tests of `livespan` and `livespan serve`.
 
 use std::fs;
 

@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
                 let after = self.model.head() * place / 1000;
                 self.read(scope, after, *limit)
             }
-            // Several writers may go at different times; a separate check covers the events that they leave open.
+            // Several writers may stop at different times. A separate check covers the events that they leave open.
             Step::Reopen if self.context.reopens() && self.other.is_none() => self.reopen(),
             Step::LeaveOut(_) | Step::Reopen => Ok(()),
         }

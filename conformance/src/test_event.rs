@@ -97,8 +97,8 @@ pub(crate) fn stream(name: impl AsRef<[u8]>) -> StreamKey {
     StreamKey::new(name).expect("a name of 1 to 63 bytes")
 }
 
-/// Returns events on the streams `a`, `b` and `c` in turn; every fifth belongs to every stream. Each payload is the
-/// event's number in the range.
+/// Returns events whose payloads are the numbers of the range. Of five events in a row, two are on the stream `a`, one
+/// each on `b` and `c`, and one belongs to every stream.
 pub(crate) fn mixed(range: std::ops::RangeInclusive<u64>) -> Vec<TestEvent> {
     range
         .map(|place| {

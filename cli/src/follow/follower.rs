@@ -152,7 +152,7 @@ impl Follower {
         }
     }
 
-    /// Waits until our store works, or the log has ended.
+    /// Waits until our store works. If it never does, this task ends with the program.
     async fn wait_for_store(&self) {
         while self.followers.live.status().store.failure.is_some() {
             sleep_until(Instant::now() + STORE_INTERVAL).await;
@@ -243,9 +243,10 @@ impl Follower {
         stored.map(|_| outcome)
     }
 
-    /// Identifies the other log by its `hello`. If it is not the same as before, the previous log's
-    /// processes are gone. If another follower has already read this log, a new connection resumes
-    /// at that follower's position.
+    /// Identifies the other log by the epoch in its `hello`. If the epoch has changed, either the
+    /// log is a new one and the processes of the previous log are gone, or the log continues under
+    /// a new epoch and keeps its processes. If another follower has already read this log, a new
+    /// connection resumes at that follower's position.
     async fn hello(&mut self, frame: &Frame) -> Option<Outcome> {
         let hello = json_of(frame);
         let epoch = hello["epoch"].as_str().unwrap_or_default();

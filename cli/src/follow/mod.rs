@@ -183,7 +183,8 @@ impl Followers {
         true
     }
 
-    /// Waits until no livespan is followed any more, or no event has arrived for a while.
+    /// Waits until no livespan is followed any more, or no event has arrived for `quiet_time`, but at most
+    /// [`QUIET_TIMEOUT`].
     pub(crate) async fn wait_until_quiet(&self, quiet_time: Duration) {
         let mut count = self.count.subscribe();
         let begun = Instant::now();

@@ -16,7 +16,8 @@ const LOGS_MAX: usize = 4_096;
 /// Upper bound on the processes recorded for one log. When the log's process is gone, the follower
 /// ends the open spans of the recorded processes.
 const PROCESSES_MAX: usize = 4_096;
-/// After this many events from other sources, the positions in our log are saved again.
+/// When our log has grown by this many events, the positions are saved even if nothing else has
+/// changed.
 const EVENTS_BETWEEN_SAVES: u64 = 10_000;
 
 /// The positions in all logs, by their epochs.
@@ -40,7 +41,7 @@ struct Known {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Position {
     pub(super) epoch: String,
-    /// The id of its last event that is stored here.
+    /// The id of the log's last event that is stored here.
     pub(super) id: Option<String>,
     /// The address from which the log is read.
     pub(super) address: String,

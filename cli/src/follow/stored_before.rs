@@ -79,8 +79,8 @@ impl StoredBefore {
         self.counts.is_empty()
     }
 
-    /// Returns whether the event is already stored. The other log sends the stored events first. So
-    /// the first event that is not stored ends them.
+    /// Returns whether the event is already stored. The other log sends the stored events first, so
+    /// after the first event that is not stored, no event counts as stored.
     pub(super) fn take(&mut self, payload: &str) -> bool {
         if self.counts.is_empty() {
             return false;

@@ -1,6 +1,6 @@
 //! The environment variables of a command. They make any OpenTelemetry SDK in it send to this
 //! livespan without delay, and make a program with `livespan::init()` join. A variable that the
-//! user set is not changed.
+//! user set is not changed, except `TRACEPARENT` and those by which a program joins.
 
 use std::env;
 
@@ -69,7 +69,7 @@ fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
         // This port accepts OTLP over HTTP and gRPC. Most SDKs need no further library for HTTP.
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
-        // Spans are sent 200 ms after they end, and not after seconds.
+        // Spans and log records are sent within 200 ms, and not after seconds.
         ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
         ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
         ("OTEL_TRACES_SAMPLER", "always_on".to_owned()),

@@ -103,7 +103,8 @@ async fn observe(
     Ok(ended.exit_code())
 }
 
-/// Prints the page's address on one line, and the variables that the user set.
+/// Prints the page's address on one line, with the variables that the user set to send spans
+/// elsewhere.
 fn announce(url: &str) {
     let kept = environment::kept();
     let note = if kept.is_empty() {

@@ -20,7 +20,7 @@ use crate::{
 const WRITERS: u64 = 3;
 const BATCHES: u64 = 40;
 
-/// The newest sequence of each stream with new events; `None` stands for events of every stream.
+/// The newest sequence of each stream with new events. `None` stands for events that belong to every stream.
 type News = Vec<(Option<StreamKey>, u64)>;
 
 pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
@@ -153,7 +153,7 @@ fn begun_on<'scope, T: Send + 'scope>(
         drop(waits_for_a_processor);
         wait()
     });
-    // On a busy machine, a new thread may not run before this function is done.
+    // Waits until the thread runs. On a busy machine, that may take a while.
     let _is_over = runs.recv();
     for _ in 0..100 {
         thread::yield_now();

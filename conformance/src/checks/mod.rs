@@ -1,5 +1,5 @@
-//! The checks, one function for each promise, and the table of their names. A check uses only the methods of the trait.
-//! It runs on the thread of the test; some checks start further threads.
+//! The checks, one function for each promise, and the table of their names. A check calls only methods of the trait
+//! [`EventStore`](livespan::EventStore). It runs on the thread of the test; some checks start further threads.
 
 mod concurrency;
 mod dedup;

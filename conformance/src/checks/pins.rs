@@ -100,7 +100,8 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
 
 pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     const BATCH: usize = 4096;
-    // The number of further events that may be kept because they belong to an open stream.
+    // The bound of retention, in events. A store may keep this many events of the open stream in addition to the pinned
+    // ones.
     const KEPT: usize = 10;
     let location = context.location_with(Retention::default().events(KEPT))?;
     let mut handle = context.open(&location)?;
