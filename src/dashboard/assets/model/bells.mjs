@@ -18,7 +18,7 @@ import { epochMilliseconds, formatDuration } from "./time.mjs";
 export const BELLS_MAX = 20;
 /** A trace hangs if it takes longer than this multiple of the 95th percentile of its name. */
 export const HANGS_P95 = 3;
-/** Number of traces whose last notification is remembered, so that none is repeated. */
+/** Maximum number of traces whose last notification is remembered, so that none is repeated. */
 export const REPORTED_MAX = 2_000;
 const OF_MAX = 500;
 

@@ -1,6 +1,6 @@
 // @ts-check
-// The cause of a failure: the path from a span down to the span that failed first, with its message and stack trace.
-// Reads the columns, changes nothing. Must never touch the DOM or a clock.
+// The cause of a failure: the path from a span down to the deepest span that failed, with its message and stack
+// trace. Reads the columns, changes nothing. Must never touch the DOM or a clock.
 
 import { FLAG, STATE, isBadState } from "./columns.mjs";
 import { lastLineOf } from "./log-lines.mjs";
@@ -25,7 +25,8 @@ function hasFailed({ spans }, index) {
 
 /**
  * @param {Trace} trace @param {number} index
- * @returns {Cause | null} null if nothing failed, or no span gives a reason
+ * @returns {Cause | null} null if nothing failed below, if the search does not reach the failed span, or if only the
+ *   span itself failed and gives no reason
  */
 export function causeBelow(trace, index) {
   const { spans } = trace;

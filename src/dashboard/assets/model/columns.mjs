@@ -10,9 +10,9 @@ export const STATE = Object.freeze({ running: 0, waiting: 1, ok: 2, error: 3, ca
 export const STATE_NAMES = Object.freeze(["running", "waiting", "ok", "error", "cancelled", "lost", "placeholder", "panicked"]);
 
 /**
- * Bits of the column `flags`. `errorBelow`: a descendant is an error, panicked or lost. `remote`: a placeholder for a
- * parent in another process. `unsorted`: the children must be sorted by start before they are read in order.
- * `failing`: the span is open, and its updates report a failure.
+ * Bits of the column `flags`. `errorBelow`: a descendant is an error, panicked or lost, or is open and reports a
+ * failure. `remote`: a placeholder for a parent in another process. `unsorted`: the children must be sorted by start
+ * before they are read in order. `failing`: the span is open, and its updates report a failure.
  */
 export const FLAG = Object.freeze({ errorBelow: 1, remote: 2, unsorted: 4, failing: 8 });
 
@@ -71,7 +71,7 @@ export class SpanColumns {
     this.ids = [];
     /** @type {Map<string, number>} */
     this.byId = new Map();
-    /** The newest `started` or `ended` object, null for a placeholder. @type {any[]} */
+    /** `started` with the updates since, or `ended`; null for a placeholder. @type {any[]} */
     this.events = [];
     this.parent = new Int32Array(CAPACITY_FIRST);
     this.firstChild = new Int32Array(CAPACITY_FIRST);

@@ -12,7 +12,7 @@ import { formatDuration, plural } from "./time.mjs";
 /** Maximum number of lines in a text tree; the rest is only counted. */
 export const TREE_LINES_MAX = 2_000;
 const INDENT_MAX = 40;
-/** Number of lanes of a process that are tried before a span gets a new one. */
+/** Number of lanes of a service that are tried before a span gets a new one. */
 const LANES_TRIED = 64;
 
 /** @type {Record<string, string>} */
@@ -44,7 +44,8 @@ function lineOf(trace, index, now) {
 }
 
 /**
- * Returns complete events, nested like the spans. Each process has as many lanes as it has spans running in parallel.
+ * Returns complete events, nested like the spans. Each service is a process. Spans of a service that run in parallel
+ * are in different lanes.
  * @param {Trace} trace @param {number} now in tree time @returns {{displayTimeUnit: string, traceEvents: any[]}}
  */
 export function chromeTrace(trace, now) {
@@ -83,8 +84,8 @@ function microseconds(milliseconds) {
 }
 
 /**
- * Returns a lane that is free, or whose running spans last at least as long.
- * @param {number[][]} lanes ends of what runs on each @param {number} preferred @param {number} start @param {number} end
+ * Returns the preferred lane if it is free or its running spans end no earlier, else a free lane.
+ * @param {number[][]} lanes by lane, the ends of its running spans @param {number} preferred @param {number} start @param {number} end
  * @returns {number}
  */
 function laneFor(lanes, preferred, start, end) {

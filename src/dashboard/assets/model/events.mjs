@@ -16,7 +16,7 @@ export const DOCUMENT_MAX = 256 * 1024 * 1024;
 const FIRST_LINE_MAX = 1024 * 1024;
 /** Deeper values are rejected, so that recursive code can walk any event. */
 const DEPTH_MAX = 40;
-/** Number and length of the unknown field names in an error message. */
+/** Maximum number and length of the unknown field names in an error message. */
 const FIELDS_NAMED_MAX = 5;
 const FIELD_NAME_MAX = 30;
 const SPAN_TYPES = new Set(["started", "ended", "updated", "log"]);

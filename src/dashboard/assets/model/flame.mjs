@@ -99,7 +99,7 @@ function spreadOf(trace) {
 }
 
 /**
- * Extends placeholders over their descendants.
+ * Extends placeholders over their children.
  * @param {Trace} trace @param {Float64Array} left @param {Float64Array} right
  */
 function stretchPlaceholders({ spans }, left, right) {

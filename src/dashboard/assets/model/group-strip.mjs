@@ -132,8 +132,8 @@ export class GroupStrip {
   }
 
   /**
-   * Returns the largest number active between two times, and whether some span failed there. Open spans extend beyond
-   * the last bucket.
+   * Returns the largest number active between two times, and whether some span failed there. The time after the last
+   * bucket is not covered, although open spans extend beyond it.
    * @param {number} from @param {number} to
    * @returns {{active: number, failed: boolean}}
    */

@@ -1,6 +1,6 @@
 // @ts-check
-// Groups siblings of one name. Holds each group's members, counts, times of activity and durations.
-// Follows the trace's journal: an event costs work for its own span only, and a frame none per member.
+// Groups siblings of one name. Holds each group's members, counts, times of activity and durations. Follows the trace's
+// journal: an event costs work for its own span only, and a frame costs no work per member.
 // Must never touch the DOM or a clock, nor recurse, nor change a trace.
 
 import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";

@@ -42,7 +42,8 @@ export function holds(query, term) {
 }
 
 /**
- * Returns the query with the term added, or removed if it was there. A term replaces another of its kind.
+ * Returns the query with the term added, or removed if it was there. A term that is not negated replaces another of its
+ * kind.
  * @param {string} query @param {string} term @param {boolean} negated adds the negated term
  * @returns {string}
  */

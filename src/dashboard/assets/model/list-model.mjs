@@ -1,7 +1,6 @@
 // @ts-check
 // The state of the list of traces, the reducer that applies events to it, and the selection of its rows.
-// Must never touch the DOM, the network or a clock. The reducer changes the state in place behind `(state, event) =>
-// state`.
+// Must never touch the DOM, the network or a clock. The reducer changes the state in place and returns it.
 
 import { shownState } from "./columns.mjs";
 import { sequenceOf } from "./event-ids.mjs";

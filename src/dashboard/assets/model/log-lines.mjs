@@ -25,7 +25,7 @@ import { parseTimestamp } from "./time.mjs";
 /** Maximum number of lines in one list; the oldest are removed. */
 export const LINES_MAX = 60_000;
 const LINES_SLACK = 5_000;
-/** Newest records and events among which the last line is searched: they arrive nearly in order. */
+/** Number of newest records and events among which the last line is searched. They arrive nearly in order. */
 const LAST_LOOK = 8;
 
 /** @param {any} data a log record @param {number} time @returns {LogLine} */
@@ -67,7 +67,7 @@ function errorKeyOf(data) {
 
 /**
  * @param {LogLine} line
- * @returns {[string, unknown][]} its fields, without the code location and without the field shown as its text
+ * @returns {[string, unknown][]} its fields, without code location, exception and the field shown as its text
  */
 export function fieldsOf({ data }) {
   const text = errorKeyOf(data);

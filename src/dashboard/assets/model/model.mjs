@@ -26,7 +26,8 @@ export * from "./span.mjs";
  * @property {string} timestamp timestamp of the last update
  * @property {any} early merged updates that arrived before the start; null once the start is there
  * @property {number} progressVersion the trace's version at the last progress update, 0 before the first
- * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before, and when
+ * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before the last
+ *   change, and its time
  * @property {ProgressWindow | null} speed progress per time, null if the span reports no progress
  * @property {WorkTimes | null} work when the span worked, null if it is no task
  * @typedef {object} Facts everything about a trace except its tree
@@ -56,7 +57,8 @@ export * from "./span.mjs";
  * @property {string | null} ended reason of the last `end` event
  * @property {import("./gaps.mjs").Losses} losses
  * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
- * @property {number} refusedSpans number of events dropped because their spans were over SPANS_MAX
+ * @property {number} refusedSpans number of times that a new span found no room: the trace had SPANS_MAX
+ *   spans, or the id TWINS_MAX twins
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
@@ -278,7 +280,7 @@ function rename(trace, index, name) {
  */
 function shareTexts({ traceId, spans, strings }, index, data) {
   if (data.traceId === traceId) data.traceId = traceId;
-  // Differs for the second of two spans that share an id.
+  // The second of two spans that share an id has another id here than in its event.
   if (data.spanId === spans.ids[index]) data.spanId = spans.ids[index];
   const parent = spans.parent[index];
   if (parent >= 0 && data.parentSpanId === spans.ids[parent]) data.parentSpanId = spans.ids[parent];

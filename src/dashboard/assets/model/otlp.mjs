@@ -12,13 +12,13 @@ export class Malformed extends Error {}
 const KINDS = ["INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
 /** Status codes by name and by number; callers strip protobuf's prefix first. */
 const CODES = new Map([["0", "UNSET"], ["UNSET", "UNSET"], ["1", "OK"], ["OK", "OK"], ["2", "ERROR"], ["ERROR", "ERROR"]]);
-/** Values nested deeper are read as null. */
+/** Values nested deeper than this are read as null. */
 const VALUE_DEPTH_MAX = 60;
 const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 /** The last moment that 64 bits of nanoseconds hold, in the year 2554. */
 const LAST = 2n ** 64n - 1n;
 
-/** A process that first reports a span of at least this length when it has ended sends ended spans only. */
+/** A process that first reports a span of at least one second after its end counts as a sender of ended spans alone. */
 const LONG = 1_000_000_000n;
 
 /** @typedef {Map<string, number>} LeftOut counts of what was left out, by description; `leave` adds to it */
@@ -29,9 +29,9 @@ export function leave(left, what, count = 1) {
 }
 
 /**
- * The processes of a file. Each is announced by one `process` event, before its first span. Two resources are the
- * same process if their service and instance agree. Without an instance, host and process id are compared; without
- * those, the whole resource. Our OTLP receiver uses the same rule.
+ * The processes of a file. Each is announced by one `process` event, before its first span. Two resources are the same
+ * process if their service, instance and process id agree. Without an instance, host and process id are compared;
+ * without those, the whole resource. Our OTLP receiver uses the same rule.
  */
 export class FileProcesses {
   constructor() {

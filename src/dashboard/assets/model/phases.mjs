@@ -28,7 +28,7 @@ import { childrenOf, nameOf } from "./span.mjs";
 export const LONG_JOB_MS = 10_000;
 /** Maximum number of phases shown; beyond it, the smallest are merged. */
 export const PHASES_MAX = 8;
-/** A phase is late beyond this many times its usual duration, and not by less than these milliseconds. */
+/** A phase is late if it exceeds its usual duration by this factor and also by these milliseconds. */
 const LATE_TIMES = 1.5;
 const LATE_MS = 5_000;
 /** Bound on the children of the root that are read. */

@@ -8,9 +8,9 @@ import { isRepeated } from "./event-ids.mjs";
  * @typedef {{data: any, id: string, time: number}} LogRecord `time` in tree time, NaN if invalid
  */
 
-/** Maximum number of log records kept of one trace: the newest. */
+/** Maximum number of log records that remain of one trace after a removal: the newest. */
 export const LOGS_MAX = 50_000;
-/** This many of the oldest are removed at once, because a removal costs a pass over all records. */
+/** Up to this many more are kept, and then removed at once, because a removal costs a pass over all records. */
 const LOGS_SLACK = 5_000;
 
 export class TraceLogs {

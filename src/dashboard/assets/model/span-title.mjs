@@ -171,7 +171,8 @@ export function besideText({ key, value }) {
 }
 
 /**
- * Returns the first attribute by which spans of one name differ. With one sample, its first own attribute.
+ * Returns the first attribute by which spans of one name differ. With one sample, the first attribute that is not
+ * common.
  * @param {readonly (Attributes | null | undefined)[]} samples spans of one name, the newest first
  * @param {readonly string[]} [used] attributes that the title includes
  * @returns {string | null}

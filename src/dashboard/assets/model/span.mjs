@@ -136,7 +136,8 @@ export function selfTime({ spans }, index) {
 }
 
 /**
- * The state of the whole trace: open while any span is, else the state of its roots.
+ * The state of the whole trace: open while any span is, else lost if any span is, else the worst state of its top
+ * spans.
  * @param {Trace} trace
  * @returns {SpanState}
  */

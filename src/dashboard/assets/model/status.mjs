@@ -19,7 +19,7 @@ import { formatClock, formatCount, formatDuration, formatSeconds, plural } from 
  * @property {string} [head] last known head of the log
  * @property {string} [file] name of the file, for a feed from a file
  * @typedef {{hostDropped: import("./gaps.mjs").Dropped, losses: import("./gaps.mjs").Losses, restarts: number, degraded: boolean, past?: string}} Known
- *   the model's knowledge of the log; `past`: the shown moment, if it is not now
+ *   the model's fields about the log; `past`: the shown moment, if it is not now
  */
 
 /** @type {Record<string, string>} */

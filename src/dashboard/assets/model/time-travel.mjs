@@ -10,7 +10,7 @@ import { Moments, historyOf } from "./trace-at-time.mjs";
  * @typedef {{model: Trace, traceId: string, history?: History | null, fixedNow?: number}} Travelled a feed; one from
  *   a file has its history loaded
  * @typedef {object} TravelWorld
- * @property {(traceId: string) => Promise<any[] | null>} events the log of a trace, or null if it has none
+ * @property {(traceId: string) => Promise<any[] | null>} events the events of a trace, or null if they cannot be fetched
  * @property {() => number} clock milliseconds; only differences are used
  * @property {() => void} changed requests a frame
  */
@@ -139,7 +139,7 @@ export class Travel {
 
 /**
  * @param {number} milliseconds of a trace
- * @returns {number} a speed, at most real time, at which the trace plays in about 20 seconds
+ * @returns {number} the slowest speed at which the trace plays within 20 seconds, but at most real time
  */
 export function speedFor(milliseconds) {
   return SPEEDS.find((speed) => speed === 1 || milliseconds / speed <= 20_000) ?? 1;

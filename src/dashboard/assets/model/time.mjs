@@ -146,7 +146,7 @@ export function formatClock(milliseconds) {
 
 /**
  * @param {number} milliseconds
- * @returns {string} in whole seconds, from one minute on in whole minutes, so that the text rarely changes
+ * @returns {string} in whole seconds, minutes or hours, so that the text rarely changes
  */
 export function formatSeconds(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
@@ -158,7 +158,7 @@ const COUNTS = new Intl.NumberFormat("en");
 
 /** @param {number} count @returns {string} `1,200` */
 export function formatCount(count) {
-  // Most counts are small, and the formatter takes as long as a row.
+  // Most counts are small, and one use of the formatter takes as long as drawing a row.
   return count >= 0 && count < 1_000 && Number.isInteger(count) ? String(count) : COUNTS.format(count);
 }
 

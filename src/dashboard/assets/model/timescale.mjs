@@ -33,10 +33,10 @@ export function wholeStretch(extent, now) {
 }
 
 /**
- * Returns the time up to which open spans are drawn: now, unless time travel shows a past moment. The "now" of a file
- * is its last event.
+ * Returns the time up to which open spans are drawn, which is `now` unless time travel shows a past moment. For a file,
+ * callers pass its `fixedNow` as `now`.
  * @param {{trace: import("./model.mjs").Trace, now: number, moment: number | null}} frame
- * @returns {number | null} null when nothing is open
+ * @returns {number | null} null when nothing is open, or at a past moment
  */
 export function openEdge({ trace, now, moment }) {
   return trace.counts.open > 0 && moment === null ? now : null;
@@ -72,7 +72,7 @@ export class Scale {
       .filter((gap) => gap.end - gap.start > length * GAP_SHARE_MIN);
     const idle = inside.reduce((sum, gap) => sum + gap.end - gap.start, 0);
     const busy = Math.max(length - idle, 0);
-    // All gaps together take at most half of the width.
+    // All gaps together take at most half of the width, unless they are the whole stretch.
     const gapWidth = inside.length === 0 ? 0 : busy === 0 ? this.width / inside.length : Math.min(GAP_WIDTH, this.width / 2 / inside.length);
     this.pixelsPerMillisecond = busy === 0 ? 0 : (this.width - gapWidth * inside.length) / busy;
     let x = 0;

@@ -15,7 +15,7 @@ import { isObject, saysFailing, withUpdate } from "./updates.mjs";
  * @typedef {Map<string, Past>} History by span id
  */
 
-/** Newest updates that the speed of an open span is computed from. */
+/** Maximum number of newest updates from which the speed of an open span is computed. */
 const WINDOW_UPDATES = 100;
 
 /**
@@ -275,7 +275,7 @@ export class Moments {
   beginning(index, past) {
     const event = this.trace.spans.events[this.order[index]];
     const { status, links, events, lost, panic, panicked, cancelled, task, awaiting, state, startTimestamp, ...rest } = event;
-    // Times and parent come from the trace itself, everything else from the start event if there is one.
+    // The time comes from the newest event. Everything else comes from the start event, if there is one.
     return { ...rest, ...past?.start, type: "started", timestamp: startTimestamp ?? rest.timestamp, attributes: past?.start?.attributes ?? rest.attributes ?? {}, attributeTypes: past?.start?.attributeTypes ?? (past?.start ? {} : rest.attributeTypes) ?? {} };
   }
 
@@ -320,7 +320,7 @@ export class Moments {
 }
 
 /**
- * Returns when each span appears: at its own start, or, for a placeholder, at the start of its first child.
+ * Returns when each span appears: at its own start, or, if that is earlier, at the first start of a span below it.
  * @param {Trace} trace
  * @returns {Float64Array}
  */

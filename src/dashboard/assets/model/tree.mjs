@@ -20,7 +20,10 @@ import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } f
  * @property {boolean} errorMarksStale some error marks may no longer have a cause
  */
 
-/** A parent with this many children is rolled up: its open and failed children are rows, the others one sum. */
+/**
+ * A parent with this many children is rolled up: its open and failed children and those with errors below are rows, and
+ * one more row sums up all children.
+ */
 export const ROLLUP_MIN = 100;
 /** Siblings of one name become a group from this many on. */
 export const GROUP_MIN = 5;

@@ -60,7 +60,7 @@ function added(before, fresh) {
   let left = 0;
   for (const item of fresh) {
     if (!isObject(item)) continue;
-    // A folded update repeats the items of its parts.
+    // A merged update, as a snapshot has it, repeats the items of the updates in it.
     if (before.some((one) => one.timestamp === item.timestamp && one.name === item.name && one.spanId === item.spanId && JSON.stringify(one) === JSON.stringify(item))) continue;
     if (items.length >= UPDATED_ITEMS_MAX) left += 1;
     else items.push(item);

@@ -40,8 +40,8 @@ export function unfolded(isGrouped = true) {
 
 /**
  * @param {number} depth @param {boolean} [isGrouped]
- * @returns {Fold} a fold with every span shallower than this depth open and none rolled up; 0 closes everything,
- *   Infinity rolls up wide parents and opens groups
+ * @returns {Fold} a fold with every span shallower than this depth open; wide parents among them are rolled up. 0
+ *   closes everything; Infinity opens everything: nothing is rolled up, and groups show all members
  */
 export function openTo(depth, isGrouped = true) {
   return { depth, rollUp: depth !== Infinity, except: new Map(), groups: nothingOpened(isGrouped, depth === Infinity ? SHOWN.all : null) };

@@ -15,7 +15,8 @@ import { awaitingOf } from "./running.mjs";
  * @property {number} others number of other innermost open spans below this root
  */
 
-// Bounds on the work. The set of open leaves is in order of arrival, so the longest running spans are visited.
+// Bounds on the work. The set of open leaves is roughly in order of arrival, so the spans that run longest are
+// visited.
 const LEAVES_MAX = 1_000;
 const STEPS_MAX = 50_000;
 const LINKS_MAX = 5;

@@ -10,7 +10,7 @@ import { durationsRoute } from "./api.mjs";
  * @typedef {{usual: Usual | null, asked: number}} Known
  */
 
-/** With fewer earlier spans there is no baseline. */
+/** Minimum number of ended spans for a baseline. */
 export const COUNT_MIN = 5;
 /** The server's quantiles have an error of up to 3.2 %, so a smaller excess over the 95th percentile is not slow. */
 const SLOW_BEYOND = 1.04;

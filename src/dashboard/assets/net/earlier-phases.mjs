@@ -1,6 +1,6 @@
 // @ts-check
-// The phases of an earlier run of the same job: requested once per job, with bounds on number and size.
-// Must never touch the DOM; requests and the clock are passed in.
+// The phases of an earlier run of the same job. They are cached for each trace for two minutes, with bounds on the
+// number of traces and on the size of the run. Must never touch the DOM; requests and the clock are passed in.
 
 import { traceRoute } from "./api.mjs";
 import { otherRuns } from "./earlier-runs.mjs";

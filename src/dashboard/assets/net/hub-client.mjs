@@ -1,5 +1,5 @@
 // @ts-check
-// A tab's side of the shared streams. Keeps the tab's own resume points, receives what the hub sends, and reconnects
+// A tab's side of the shared streams. Keeps the tab's own resume points, receives the hub's messages, and reconnects
 // if the hub is gone. Must never open a connection itself, nor read a clock that was not passed in.
 
 import { parseObject } from "./stream.mjs";
@@ -17,14 +17,15 @@ import { parseObject } from "./stream.mjs";
  * @property {(status: StreamStatus) => void} onStatus
  * @typedef {object} HubClientOptions
  * @property {() => Port} reach opens a port to the hub
- * @property {() => void} fail called if a new hub never answers
+ * @property {() => void} fail called each time that a new hub does not answer within GRACE_MS
  * @property {Pick<import("./stream.mjs").Environment, "setTimeout" | "now">} environment
  */
 
 /** Silence after which the hub counts as gone. A working hub passes on pings or reports its attempts more often. */
 export const HUB_SILENT_MS = 90_000;
 const LOOK_MS = 10_000;
-/** A check this late means that the page was asleep. Timers of hidden pages fire once a minute, which is not sleep. */
+/** If the previous check is this long ago, the page was asleep. Timers of hidden pages fire once a minute, which is
+ * not sleep. */
 export const NAP_MS = 90_000;
 /** Time for the hub to answer after a wake-up or a request. */
 const GRACE_MS = 20_000;
@@ -145,7 +146,7 @@ class SharedStream {
     this.wanted = wanted;
     this.lastId = wanted.lastEventId ?? "";
     this.malformed = 0;
-    /** The page's own sleep, during which the hub may have run. @type {import("./stream.mjs").Outage | null} */
+    /** When this page last slept. The hub may have run meanwhile. @type {import("./stream.mjs").Outage | null} */
     this.nap = null;
     /** @type {StreamStatus} */
     this.lastStatus = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };

@@ -1,6 +1,7 @@
 // @ts-check
-// The connections of the hub. A connection carries up to 32 traces, or one live list, or the log records. A line knows
-// the resume point of each subscription, so each gets the events it lacks, once and in order. Must never touch the DOM.
+// The connections of the hub. A connection carries up to 32 traces, or one live list, or the log records. A line is one
+// connection; it stores the resume point of each subscription, so each gets the events it lacks, once and in order.
+// Must never touch the DOM.
 
 import { epochOf, sequenceOf } from "../model/event-ids.mjs";
 import { createList, reduceList } from "../model/list-model.mjs";
@@ -188,7 +189,7 @@ export class TraceLine extends Line {
     super.add(subscription, lastId);
     const { stream } = this;
     if (stream === null) return;
-    // Does the connection carry the trace already, and has it not passed the resume point?
+    // The connection serves the subscription if it carries the trace already and has not passed the resume point.
     const follows = stream.word === "live" && this.asked.has(subscription.key) && epochOf(lastId) === this.epoch;
     subscription.ready = follows && sequenceOf(stream.lastId) <= sequenceOf(lastId);
     if (subscription.ready) this.greet(subscription);
@@ -226,7 +227,7 @@ export class TraceLine extends Line {
     this.listen(eventsRoute([...this.asked]), this.firstPlace());
   }
 
-  /** @param {Subscription} subscription @returns {string} the id up to which it has all events */
+  /** @param {Subscription} subscription @returns {string} the id up to which the subscription has all events */
   placeOf({ skip, ready }) {
     const reached = this.stream?.lastId ?? "";
     if (!ready || reached === "") return skip;

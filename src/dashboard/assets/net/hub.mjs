@@ -23,7 +23,8 @@ import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
 
 /** Maximum number of connections. The browser needs the others for snapshots, files, and tabs of another version. */
 export const CONNECTIONS_MAX = 4;
-/** Bounds on unread events and their age; a tab beyond them is detached and has to request again. */
+/** Bounds on the events that a tab has not acknowledged, and on the time since its last acknowledgement. Beyond
+ * them, the hub detaches the tab, which has to request its streams again. */
 export const UNREAD_MAX = 20_000;
 export const UNREAD_MS = 60_000;
 /** Maximum number of events in a message. */
@@ -179,7 +180,8 @@ class Tab {
     this.unreadSince = this.unread.size === 0 ? Infinity : this.hub.environment.now();
   }
 
-  /** Stops sending and reports it. The page requests its streams again when it reads that message. */
+  /** Closes the tab's streams and reports this in a message. When the page reads the message, it requests its
+   * streams again. */
   detach() {
     for (const n of [...this.open.keys()]) this.close(n);
     this.flush();

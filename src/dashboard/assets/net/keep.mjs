@@ -1,5 +1,5 @@
 // @ts-check
-// Asks the server to keep a trace beyond retention, or to let it go. Must never touch the DOM.
+// Asks the server to keep a trace beyond retention, or to stop keeping it. Must never touch the DOM.
 
 import { address, traceRoute } from "./api.mjs";
 

@@ -22,7 +22,7 @@ export class LogFeed {
   constructor(world) {
     this.world = world;
     this.lines = new LogLines();
-    /** The part of the model that the status shows. */
+    /** The fields of a trace's model that the status view reads. */
     this.model = { hostDropped: droppedOf(null), losses: noLosses(), degraded: false };
     this.status = CONNECTING;
     this.paused = false;

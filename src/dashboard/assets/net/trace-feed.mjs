@@ -118,7 +118,7 @@ export class TraceFeed {
       if (old.losses.evicted > 0) this.model.losses = old.losses;
       // The snapshot belongs to the epoch that the last `hello` named, so only another epoch counts as a restart.
       if (old.restarts > 0) this.model.epoch = old.epoch;
-      // A durable log still has all earlier spans. If it has fewer now, report a loss of unknown size.
+      // A durable log still has all earlier spans. If the model has fewer now, report a loss of unknown size.
       if (this.model.counts.total < old.counts.total) this.model.losses.unknown = true;
       this.attempt = 0;
       this.unreachableSince = 0;

@@ -1,6 +1,6 @@
 // @ts-check
 // Reads a file, gzipped or not, outside of the page's thread. Sends events in batches, each after the page has
-// processed the one before. Must never keep what it has sent.
+// processed the one before. Must never keep events that it has sent.
 
 import { EventReader } from "../model/events.mjs";
 import { Malformed } from "../model/otlp.mjs";
