@@ -12,18 +12,19 @@
 // - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until
 //   the page has drawn rows and run one more task.
 // - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame, first in
-//   a trace without groups, then in one in which all siblings are groups. `work` is the time of all tasks of the page's main thread between two animation frames, from Chromium's
-//   trace. `cpu` is the part of `work` in which the thread had a processor; it stays comparable on
-//   a busy machine. `interval` is the time between two animation frames as the page sees it, which
-//   includes everything else: raster, compositor, other programs.
+//   a trace without groups, then in one in which all siblings are groups. `work` is the time of all
+//   tasks of the page's main thread between two animation frames, from Chromium's trace. `cpu` is
+//   the part of `work` in which the thread had a processor; it stays comparable on a busy machine.
+//   `interval` is the time between two animation frames as the page sees it, which includes
+//   everything else: raster, compositor, other programs.
 // - search: ten searches one after the other. Two figures are measured for each: the frame that
 //   runs and draws the search, and the time from the search field's input event until the new count
 //   of matches is drawn.
-// - peer: the plainest page of that size (thirty rows of text) scrolls in the same way; another
-//   page does nothing in each frame. These figures show the cost of the machine and its browser
-//   alone. They have no bound.
-// - flood: the list and a busy trace in two windows of one browser. Measured are the intervals of
-//   animation frames in both, and the heap after a forced collection every ten seconds. An empty
+// - peer: a page that has only thirty rows of text scrolls in the same way; another page does
+//   nothing in each frame. These figures show the cost of the machine and its browser alone. They
+//   have no bound.
+// - flood: the list and a busy trace in two windows of one browser. The bench measures the intervals
+//   of animation frames in both, and the heap after a forced collection every ten seconds. An empty
 //   page in a third window shows how much time the machine had left. The busy trace reaches the
 //   page's limit after 20 seconds. At the end the page must report the events that it did not keep,
 //   and its counts must equal the server's.
@@ -59,7 +60,7 @@ const seconds = Number(argument("seconds", "60"));
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 let failed = false;
 
-/** A figure, its bound, and whether it holds. */
+/** Prints a figure and its bound. A figure beyond its bound makes the run fail. */
 function figure(what, value, unit, bound = null) {
   const beyond = bound !== null && !(value <= bound);
   failed ||= beyond;
@@ -138,7 +139,7 @@ async function openBrowser() {
     try {
       process.kill(-child.pid, "SIGKILL");
     } catch {
-      // The folder has been removed already.
+      // The browser has ended already.
     }
     await sleep(100);
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
@@ -218,7 +219,7 @@ const WATCH = `
   });
 `;
 
-/** Returns the main thread's tasks during an action, frame by frame. */
+/** Runs an action. Returns the intervals of frames, and the work and CPU time of each frame on the page's main thread, in ms. */
 async function traced(browser, page, during) {
   const events = [];
   let complete = () => {};
@@ -268,7 +269,7 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 
 // The measurements.
 
-/** A file's bytes on the wire, for a client that accepts gzip, and its unpacked bytes. `fetch` would give only the unpacked ones. */
+/** Returns the size of a file on the wire, for a client that accepts gzip, and its unpacked size, in bytes. `fetch` would give only the latter. */
 function transferred(url) {
   return new Promise((resolve, reject) => {
     get(url, { headers: { "accept-encoding": "gzip" } }, async (response) => {

@@ -231,7 +231,7 @@ const WRITING: [(&str, &str); 2] = [
     ),
 ];
 
-/// Makes the span of [`ours`] through the SDK.
+/// Makes spans like that of [`ours`] through the SDK.
 fn make_spans() {
     let live = LiveSpans::builder().build().expect("a log in memory opens");
     let resource = Resource::builder_empty().with_service_name("shop").build();

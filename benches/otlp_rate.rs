@@ -1,14 +1,12 @@
-//! The rate at which the receiver takes spans over HTTP into the log, beside two peers that decode
-//! the same bodies: one that has them in memory, and one that takes them over HTTP as a collector
-//! does.
+//! The rate at which the receiver writes the spans of HTTP requests to the log, compared with two peers that only
+//! decode the same bodies: one from memory, and one from HTTP requests, as a collector does.
 //!
-//! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among
-//! `protobuf`, `json`, `instructions` and `watched`. The first two interleave rounds of all sides
-//! and print medians: compare the ratios. All sides use as many threads at once, so they have the
-//! same processors. `instructions` counts those of each side by valgrind's callgrind, senders
-//! included, whatever else the machine does. `watched` sends 50,000 spans a second for 20 seconds,
-//! or other numbers if they follow the name. Meanwhile one client reads all events and another one
-//! the live list. At the end the bench counts the missing events.
+//! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among `protobuf`, `json`,
+//! `instructions` and `watched`. The first two interleave rounds of all sides and print medians: compare the ratios.
+//! All sides use the same number of threads, so they have the same processors. `instructions` counts the instructions
+//! of each side with valgrind's callgrind, including those of the senders; other load of the machine does not change
+//! them. `watched` sends 50,000 spans a second for 20 seconds, or other numbers if they follow the name. Meanwhile one
+//! client reads all events and another one the live list. At the end the bench counts the missing events.
 
 #[path = "otlp_rate/bodies.rs"]
 mod bodies;
@@ -48,7 +46,7 @@ const COUNTED: &str = "--counted";
 /// Requests of the two runs whose difference is counted.
 const COUNTED_REQUESTS: [u64; 2] = [20, 60];
 
-/// Who takes the requests.
+/// The receiver of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     /// Decodes them from memory.
@@ -95,14 +93,14 @@ fn main() {
     }
 }
 
-/// All sides, ready to take requests of one format.
+/// All sides, ready to receive requests of one format.
 struct Sides {
     body: Body,
     format: Format,
     peer: SocketAddr,
     live: LiveSpans,
     server: LiveServer,
-    /// The requests that the log has taken.
+    /// The number of requests that the log has accepted.
     taken: u64,
 }
 
@@ -119,7 +117,7 @@ impl Sides {
         }
     }
 
-    /// Lets one side take this many requests.
+    /// Sends this many requests to one side.
     fn run(&mut self, side: Side, requests: u64) {
         // Each request to the log has ids of its own.
         let numbers = self.taken..self.taken + requests;
@@ -315,7 +313,7 @@ fn watched(rate: u64, time: Duration) {
         move |number, bytes| {
             let due = begun + time.mul_f64(ratio(number, requests));
             thread::park_timeout(due.saturating_duration_since(Instant::now()));
-            // The sender keeps what finds no room, and sends it again.
+            // A request that was refused, because the log had no room, is sent again.
             while connection.post(body.content_type(), bytes) != 200 {
                 refused.fetch_add(1, Ordering::Relaxed);
                 thread::park_timeout(Duration::from_millis(20));

@@ -83,7 +83,7 @@ fn peer_of(case: Case) -> Option<Case> {
     }
 }
 
-/// All cases that have a bound, and their peers.
+/// All cases that have a bound, their peers, and the SDK without a processor.
 const GATED: [Case; 8] = [
     Case::None,
     Case::Noop,

@@ -311,8 +311,8 @@ pub(crate) fn searches(data: &[u8]) {
     });
 }
 
-/// Fuzzes senders of OTLP. The bits of the first byte say JSON, logs, and gzip; the rest is the body. Each request must be
-/// answered in its own type, and never with a fault of the server.
+/// Fuzzes senders of OTLP. The bits of the first byte select JSON, logs and gzip; the rest is the body. Each request
+/// must be answered in its own type, and never with a fault of the server.
 #[cfg(feature = "otlp")]
 pub(crate) fn otlp(data: &[u8]) {
     thread_local! {
@@ -350,7 +350,7 @@ pub(crate) fn otlp(data: &[u8]) {
     });
 }
 
-/// Fuzzes files of traces. Each must become events that a log takes, or get a message.
+/// Fuzzes files of traces. Each must become events that a log accepts, or an error with a message.
 #[cfg(feature = "otlp")]
 pub(crate) fn files(data: &[u8]) {
     match livespan::otlp::ImportedFile::read(data) {

@@ -134,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// Sends the event with this number in the log.
+    /// Sends an event. `number` is its id on a raw hub.
     pub(crate) fn send(&self, number: u32, event: &SpanEvent) {
         match self {
             Self::Ours(served) => dispatch_one(served.live.target(), event),
@@ -164,7 +164,8 @@ fn dispatch_one(target: &SseTarget<SpanEvent>, event: &SpanEvent) {
     }
 }
 
-/// Calls `send` with the numbers of this many events, `rate` of them a second, in groups that are due together.
+/// Calls `send` with the numbers from 0 to `events` - 1, `rate` of them a second. Each `group` of numbers is due
+/// together.
 pub(crate) fn pace(events: u32, rate: u32, group: u32, mut send: impl FnMut(u32)) {
     let begun = Instant::now();
     for number in 0..events {

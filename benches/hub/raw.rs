@@ -76,7 +76,7 @@ fn spawn(run: impl FnOnce() + Send + 'static) {
     thread.spawn(run).expect("a thread starts");
 }
 
-/// Wakes the thread while it polls.
+/// Wakes the hub's thread while it waits for sockets.
 struct WakeFd(OwnedFd);
 
 impl WakeFd {

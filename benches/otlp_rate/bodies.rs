@@ -29,7 +29,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// Decodes a body and drops what it says.
+    /// Decodes a body and drops the result.
     pub(crate) fn decode(self, body: &[u8]) {
         match self {
             Self::Protobuf => {

@@ -28,7 +28,7 @@ const PAGES: u32 = PRODUCTS / PAGE;
 const SHARDS: u32 = 3;
 /// The analysis is the expensive part, so its pages are half as long as those of the catalogue.
 const ANALYSIS_PAGE: u32 = PAGE / 2;
-/// The pages of the analysis, the index and the relations, and the words to verify.
+/// The steps of a run: one for each page of the analysis, the index and the relations, and one for each word to verify.
 const STEPS: u32 = PRODUCTS / ANALYSIS_PAGE + 2 * PAGES + 48;
 const STEP_EVERY: Duration = Duration::from_millis(500);
 /// The interval between two steps of one shard of the analysis.

@@ -162,7 +162,7 @@ async fn shipping(State(shop): State<Shop>, Path(id): Path<u32>) -> Result<Json<
     Ok(Json(json!({ "cents": quote_shipping(&feed) })))
 }
 
-/// Trusts the supplier's feed. A few feeds break off, and their products panic.
+/// Trusts the supplier's feed. A few feeds break off, and a request for such a product panics.
 #[instrument(skip_all, fields(feed.bytes = telemetry::count(feed.len())))]
 fn quote_shipping(feed: &str) -> u64 {
     let feed: Value = serde_json::from_str(feed).expect("the supplier's feed is JSON");

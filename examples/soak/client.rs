@@ -59,7 +59,7 @@ pub(crate) enum Kind {
     Drops,
 }
 
-/// Why a client stopped reading its stream.
+/// The reason why a client stopped reading its stream.
 enum Left {
     /// The client disconnects, and resumes later.
     Cut,

@@ -14,7 +14,7 @@ pub(crate) struct Sample {
 ///
 /// # Errors
 ///
-/// When `/proc` lacks the figures, as on systems other than Linux.
+/// Returns an error if `/proc` lacks the figures, as on systems other than Linux.
 pub(crate) fn sample() -> Result<Sample, String> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| format!("/proc/self/status: {error}"))?;

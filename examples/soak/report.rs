@@ -22,13 +22,13 @@ pub(crate) struct Run {
     pub(crate) took: Duration,
     /// Spans made at the fixed rate, without the bursts.
     pub(crate) made: u64,
-    /// Before the first client connected.
+    /// The sample taken before the first client connected.
     pub(crate) before: Sample,
     /// One sample per second.
     pub(crate) samples: Vec<Sample>,
     /// Number of samples taken before the log was full.
     pub(crate) filling: usize,
-    /// After the last client had disconnected.
+    /// The sample taken after the last client had disconnected.
     pub(crate) after: Sample,
     pub(crate) dropped: u64,
 }
