@@ -8,7 +8,7 @@ import { SERVICE_COLOURS } from "../model/palette.mjs";
  * @property {string} key changes with the theme
  * @property {string[]} services by slot of the palette
  * @property {Record<string, string>} by name of the CSS variable, without its dashes: `text`, `error`, `line` …
- * @property {Uint32Array} pixels the colours of `services` as image data, followed by those of the names in `PIXELS`
+ * @property {Uint32Array} pixels the colours of `services` as image data
  */
 
 const NAMES = [

@@ -6,7 +6,7 @@ import { wholeStretch } from "../model/timescale.mjs";
 
 /** @typedef {import("../model/route.mjs").Route} Route */
 
-// Browsers limit how often a page may change its address, so not every frame of a zoom does.
+// Browsers limit how often a page may change its address, so the page does not change it in every frame of a zoom.
 const ADDRESS_MS = 300;
 
 export class AddressBar {

@@ -1,10 +1,10 @@
 // @ts-check
-// The one region of the page that a screen reader reads out when it changes. It must never take back what it has just told:
-// a text that replaces another within the same moment is all that is read.
+// The live region of the page, which a screen reader reads when it changes. If a text replaced another at once, a
+// screen reader would read only the second. So texts that follow each other closely are combined.
 
 import { byId, setText } from "./dom.mjs";
 
-/** Texts that come within this time of each other are told together. */
+/** Texts that come within this time of each other are combined. */
 const TOGETHER_MS = 1_000;
 const TOGETHER_MAX = 4;
 
@@ -20,7 +20,7 @@ export class Announcer {
     setText(this.node, this.recent.map((one) => one.text).join(". "));
   }
 
-  /** @param {number} milliseconds @returns {boolean} whether nothing was told for so long */
+  /** @param {number} milliseconds @returns {boolean} whether nothing was announced for this long */
   isQuietFor(milliseconds) {
     const last = this.recent[this.recent.length - 1];
     return last === undefined || performance.now() - last.at >= milliseconds;

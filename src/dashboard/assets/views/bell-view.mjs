@@ -49,7 +49,7 @@ export class BellView {
     if (this.traceId !== "" && !this.button.hidden) this.toggle({ kind: "trace", of: this.traceId, name: this.name });
   }
 
-  /** @param {import("../model/bells.mjs").Bell} bell @returns {string} what the reader is told */
+  /** @param {import("../model/bells.mjs").Bell} bell @returns {string} the announced text */
   toggle(bell) {
     if (bell.of === "") return "";
     const text = this.hang(bell);

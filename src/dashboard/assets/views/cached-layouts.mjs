@@ -1,7 +1,7 @@
 // @ts-check
-// Results of passes over all spans of a trace: its rows, and its gaps without activity. They are cached until out of
-// date, and recomputed at most as often as the page can afford. Must never touch the DOM, nor write to a trace
-// except through `flatten`.
+// Results of passes over all spans of a trace: its rows, and the gaps between its spans. They are cached until out of
+// date, and recomputed at most as often as the page can afford. Must never touch the DOM, nor write to a trace except
+// through `flatten`.
 
 import { isPartial } from "../model/span.mjs";
 import { spanGaps } from "../model/timescale.mjs";

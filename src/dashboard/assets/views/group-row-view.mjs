@@ -122,7 +122,7 @@ function drawFigures(row, { trace }, group, nameWidth) {
   if (isMetered) setStyle(meter, "background-size", `${(groups.shareDone(group, (index) => progressAt(trace, index)) * 100).toFixed(1)}% 100%`);
   const isFar = isTimed && hasOutlier(times);
   const isWide = nameWidth >= LONGEST_FROM;
-  // With room for one of them, a longest duration far from the median says more.
+  // If only one of them fits, it is the longest duration if that is far from the median, else the median.
   setText(p50, isTimed && nameWidth >= MEDIAN_FROM && (isWide || !isFar) ? `p50 ${formatDuration(times.p50)}` : "");
   setText(max, isTimed && (isWide || (isFar && nameWidth >= MEDIAN_FROM)) ? `max ${formatDuration(times.max)}` : "");
   setAttribute(max, "data-far", isFar);

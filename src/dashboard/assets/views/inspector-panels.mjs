@@ -30,7 +30,7 @@ function panel(title, aside, ...body) {
 }
 
 /**
- * Shows the span below that failed first, with its message, its stack frames and the path up.
+ * Shows the deepest failed span below, with its message, its stack frames and the path up.
  * @param {Trace} trace @param {number} index @param {PanelActions} actions @returns {HTMLElement | null}
  */
 export function wrongPanel(trace, index, actions) {

@@ -51,8 +51,8 @@ const WAS_LENGTH = 80;
 /** Shorter JSON is shown in one line. */
 const JSON_FROM = 80;
 /**
- * Up to this many records are shown before the attributes. Of more, only the last are, and the full list comes after
- * them.
+ * Up to this many records are shown before the attributes. If there are more, only the last of them are shown there,
+ * and the full list follows the attributes.
  */
 const RECORDS_FIRST = 4;
 const LINKED_KEPT_MS = 15_000;

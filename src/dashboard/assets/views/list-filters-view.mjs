@@ -38,7 +38,7 @@ export class ListFilters {
     this.actions = actions;
   }
 
-  /** @param {ListFrame} frame @param {ReadonlySet<string>} mine @param {boolean} isHeld whether a pointer may be about to press a row: then no chip comes or goes, because the rows below would move @returns {number} milliseconds until the next count */
+  /** @param {ListFrame} frame @param {ReadonlySet<string>} mine @param {boolean} isHeld whether a pointer may be about to press a row: then no chip appears or disappears, because the rows below would move @returns {number} milliseconds until the next count */
   draw(frame, mine, isHeld) {
     const { feed, query, narrowed, now } = frame;
     this.query = query;
@@ -56,7 +56,7 @@ export class ListFilters {
     return key === this.countedFor ? Infinity : Math.max(16, wait);
   }
 
-  /** @param {import("../model/list-filter.mjs").ChipCounts} counts @param {ListFrame} frame @param {ReadonlySet<string>} mine @param {boolean} isHeld @returns {boolean} whether all chips are there that should be */
+  /** @param {import("../model/list-filter.mjs").ChipCounts} counts @param {ListFrame} frame @param {ReadonlySet<string>} mine @param {boolean} isHeld @returns {boolean} whether the chips were drawn; false if a held pointer prevents it */
   drawChips({ states, services, mine: own }, { query, palette, narrowed }, mine, isHeld) {
     const shownStates = states.filter(({ term, count }) => count > 0 || holds(query, term) !== "");
     const isMine = mine.size > 0 || narrowed.mine !== null;

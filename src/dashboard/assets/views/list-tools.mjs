@@ -1,7 +1,7 @@
 // @ts-check
-// The tools for a trace in its row of the list: keep it, compare it with the run before, ask for a notification. One
-// set of buttons stands in the row under the pointer, or else in the row that has the focus. It must never decide
-// which row that is.
+// The tools for a trace in its row of the list: keep it, compare it with the run before, ask for a notification. The
+// page has one set of these buttons. It is in the row under the pointer, or else in the focused row. Must never send a
+// request itself.
 
 import { isOpenTrace } from "../model/list-model.mjs";
 import { element, icon, setAttribute, setShown, setText, shortened } from "./dom.mjs";
@@ -10,21 +10,22 @@ import { element, icon, setAttribute, setShown, setText, shortened } from "./dom
  * @typedef {import("../model/list-model.mjs").Summary} Summary
  * @typedef {object} ToolActions
  * @property {(traceId: string, isKept: boolean) => Promise<{ok: boolean, text: string}>} setKept
- * @property {(trace: Summary) => Promise<string>} compareBefore opens the comparison; else the answer says why there is none
+ * @property {(trace: Summary) => Promise<string>} compareBefore opens the comparison; returns why there is none, or an empty text
  * @property {(traceId: string) => boolean} hasBell
- * @property {(trace: Summary) => string} toggleBell the answer is for the reader
+ * @property {(trace: Summary) => string} toggleBell returns the text for the reader
  * @property {(text: string) => void} announce
  * @property {() => void} changed
  */
 
-/** Traces that were kept or let go here: summaries say it only when something else of a trace changes. */
+/** Maximum number of traces whose kept state was changed here. A summary reports that state only when something else
+ * of its trace changes. */
 const KEPT_HERE_MAX = 200;
 
 export class ListTools {
   keep = this.button("Keep", "Keep this trace beyond retention", "keep", () => void this.toggleKeep());
   compare = this.button("Compare with the one before", "Compare with the run of this name before it", "swap", () => void this.openComparison());
   bell = this.button("Tell me", "Tell me when it ends, fails, hangs or is lost", "bell", () => this.toggleBell());
-  /** What came of the last press, for whoever sees. */
+  /** The result of the last press, as visible text. */
   answer = element("span", { class: "tool-answer muted", hidden: true });
   node = element("span", { class: "list-tools", role: "group", "aria-label": "Tools of the trace" }, this.answer, this.keep, this.compare, this.bell);
   /** The row under the pointer. @type {HTMLElement | null} */
@@ -41,7 +42,7 @@ export class ListTools {
     rows.addEventListener("pointerover", ({ target, pointerType }) => pointerType === "mouse" && this.point(/** @type {HTMLElement} */ (target).closest(".list-row")));
     rows.addEventListener("pointerleave", () => this.point(null));
     for (const type of ["focusin", "focusout"]) rows.addEventListener(type, () => actions.changed());
-    // A press by pointer leaves the focus where it is: else the tools would stay behind with it.
+    // A press by pointer must not move the focus: otherwise the tools would stay in the focused row.
     this.node.addEventListener("mousedown", (event) => event.preventDefault());
     this.node.addEventListener("click", (event) => event.stopPropagation());
   }
@@ -58,7 +59,7 @@ export class ListTools {
     this.actions.changed();
   }
 
-  /** @param {HTMLElement | null} active the row that keys go on from, where it is drawn @param {(traceId: string | null) => Summary | undefined} traceOf @param {boolean} isLive whether the list is the server's, and not a file's */
+  /** @param {HTMLElement | null} active the active row for keys, null if it is not drawn @param {(traceId: string | null) => Summary | undefined} traceOf @param {boolean} isLive whether the list is the server's, and not a file's */
   draw(active, traceOf, isLive) {
     const hasFocus = this.node.contains(document.activeElement);
     const focused = this.rows.contains(document.activeElement) ? active : null;

@@ -75,9 +75,9 @@ export class ListView {
     const moved = hold(HOLD_MS);
     this.scroller.addEventListener("pointermove", (event) => event.buttons === 0 && moved(), { passive: true });
     this.scroller.addEventListener("pointerdown", hold(PRESS_MAX_MS), { passive: true });
-    // The click comes right after.
+    // The click follows the release.
     this.scroller.addEventListener("pointerup", moved, { passive: true });
-    // A finger leaves before its click comes.
+    // For a finger, `pointerleave` comes before the click.
     this.scroller.addEventListener("pointerleave", ({ pointerType }) => pointerType === "mouse" && (this.heldUntil = -Infinity));
     this.scroller.addEventListener("pointercancel", () => (this.heldUntil = -Infinity));
   }

@@ -143,7 +143,7 @@ export class LogTable {
     return { node, row };
   }
 
-  /** @param {LogLine | null} line the selected line again closes it */
+  /** @param {LogLine | null} line if it is the selected line, its details are closed */
   select(line) {
     this.isFollowing = false;
     this.seen = this.found.length;

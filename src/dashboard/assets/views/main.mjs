@@ -357,7 +357,7 @@ async function runsLikeThis() {
   return runsLike({ traceId, name: nameOf(model, first), service: serviceOf(model, first) }, start);
 }
 
-/** @param {import("../net/earlier-runs.mjs").Run} run @param {string} start of it, as the wire has it */
+/** @param {import("../net/earlier-runs.mjs").Run} run @param {string} start its start timestamp */
 async function runsLike(run, start) {
   const { traceId } = run;
   const inFile = [...(fileView.file?.list.model.traces.values() ?? [])].filter((trace) => isOtherRun(trace, run)).sort((a, b) => (a.startTimestamp < b.startTimestamp ? 1 : -1));
@@ -366,7 +366,7 @@ async function runsLike(run, start) {
   return { before: runBefore(kept ?? [], start) ?? runBefore(inFile, start), runs: [...(kept ?? []), ...inFile] };
 }
 
-/** From its row in the list. @param {import("../model/list-model.mjs").Summary} trace @returns {Promise<string>} why there is nothing to compare it with, or nothing */
+/** Compares a trace of the list with the run before it. @param {import("../model/list-model.mjs").Summary} trace @returns {Promise<string>} why there is no comparison, or an empty text */
 async function compareBefore(trace) {
   const found = await runsLike({ traceId: trace.traceId, name: trace.name, service: trace.service }, trace.startTimestamp);
   if (found === null) return "The other runs could not be loaded";

@@ -71,7 +71,7 @@ export class OperationsView {
     this.actions.changed();
   }
 
-  /** Starts requesting data, until the page is closed. */
+  /** Starts requesting data, until `close` is called. */
   open() {
     if (this.isOpen) return;
     this.isOpen = true;

@@ -36,7 +36,7 @@ export class StickyView {
     this.root.append(this.painted.canvas, this.edge);
   }
 
-  /** @param {TraceFrame} frame @param {number} scrollTop @param {{nameWidth: number, textWidth: number}} widths @returns {() => void} paints their bars, once all text of the page is written */
+  /** @param {TraceFrame} frame @param {number} scrollTop @param {{nameWidth: number, textWidth: number}} widths @returns {() => void} paints their bars; called after all text of the page is written */
   draw(frame, scrollTop, { nameWidth, textWidth }) {
     this.rows = stickyRows(frame.trace, frame.rows, scrollTop, rowSize.height, stickyMax());
     setShown(this.root, this.rows.length > 0);
@@ -55,7 +55,8 @@ export class StickyView {
     }
     const shown = this.slots.slice(0, this.rows.length).map(({ row }) => row);
     setStyle(this.edge, "top", `${shown.length * rowSize.height}px`);
-    // Of one size however many rows stay: another size is a new canvas, in most frames of a scroll.
+    // The canvas has the size for the maximum number of rows. Otherwise its size would change in most frames of a
+    // scroll, and each change makes a new canvas.
     return () => this.painted.draw(frame, shown, { first: 0, rowsMax: stickyMax(), nameWidth, stale });
   }
 }

@@ -59,9 +59,9 @@ import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
 // Each row makes every frame of a scroll slower; two extra rows are enough to be ready in time.
 const OVERSCAN = 2;
 const REST_MS = 100;
-// Between the press of a pointer and its click.
+// Maximum time from the press of a pointer to its release.
 const PRESS_MAX_MS = 10_000;
-/** A click comes so long after the release at most. */
+/** Maximum time from the release of a pointer to its click. */
 const CLICK_MS = 300;
 const FOLLOW_MARGIN_ROWS = 3;
 /** The same width as in the style sheet. */
@@ -87,7 +87,7 @@ export class TraceView {
   drawnTop = 0;
   isActiveDrawn = false;
   isBusy = false;
-  /** Until when no row moves, because a pointer presses one; in the time of the page. */
+  /** Until this time of the page's clock, no row moves, because a pointer presses one. */
   heldUntil = -Infinity;
   gapsWait = Infinity;
   leapt = false;
@@ -252,7 +252,7 @@ export class TraceView {
     setAttribute(byId("groups"), "aria-pressed", String(ui.isGrouped));
     this.side.draw(frame, this.spanGaps.gaps);
     this.follow.draw(frame, this.context.follower);
-    // Last: to paint text, the browser computes the style of all that was written before, and once is enough.
+    // Painting text makes the browser compute all pending styles, so all painting comes last.
     paint();
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
     // A separate timer, because the page's ticks may have stopped.

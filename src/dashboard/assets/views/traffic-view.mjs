@@ -1,7 +1,6 @@
 // @ts-check
 // The head of the list: three figures, and a chart of traces by start time. Dragging in the chart narrows the list to
-// that time.
-// It must never count traces itself.
+// that time. Must never count the traces of the chart itself: `traffic.mjs` does.
 
 import { clockText, shortClock } from "../model/clock.mjs";
 import { isOpenTrace } from "../model/list-model.mjs";

@@ -1,7 +1,6 @@
 // @ts-check
-// The reader's view: page, selection, folding, zoom. One object for the page; all views read it, and each field has
-// one setter.
-// Must never touch the DOM or a model.
+// The reader's view: page, selection, folding, zoom. One object for the page; all views read it. Must never touch
+// the DOM or a model.
 
 import { openTo, unfolded } from "../model/visible-rows.mjs";
 

@@ -22,8 +22,8 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortene
 const CHAINS_MAX = 3;
 const SHARES_MAX = 3;
 /**
- * Minimum widths in pixels of a link to an ancestor, the text before the line, the leaf of a chain with its time, and a
- * share.
+ * Minimum widths in pixels: of a link to an ancestor, of the text before the line, of the leaf of a chain with its
+ * time, of what the leaf awaits, of the blocked span, and of a share of the critical path.
  */
 const LINK_WIDTH = 80;
 const LEAD_WIDTH = 70;
