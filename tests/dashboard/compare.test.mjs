@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PATHS_MAX, causeOf, compareTraces, comparedRows, deltaShareText, isCut } from "../../src/dashboard/assets/model/compare.mjs";
+import { PATHS_MAX, causeOf, compareTraces, comparedRows, deltaShareText, differenceOf, spansText } from "../../src/dashboard/assets/model/compare.mjs";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../../src/dashboard/assets/net/earlier-runs.mjs";
-import { TRACE, ended, started } from "./build.mjs";
+import { TRACE, ended, lost, started } from "./build.mjs";
 
 /** @param {any[]} events */
 function traceOf(events) {
@@ -35,8 +35,8 @@ test("runs are aligned by the names from the root down, whatever the ids and the
   assert.deepEqual(comparison.paths.map(({ name, depth, parent, verdict }) => [name, depth, parent, verdict]), [
     ["job", 0, -1, "slower"], ["read", 1, 0, "same"], ["parse", 2, 1, "missing"], ["write", 1, 0, "slower"], ["parse", 2, 3, "new"],
   ]);
-  assert.deepEqual(comparison.counts, { same: 1, slower: 2, faster: 0, new: 1, missing: 1, later: 0, newlyFailed: 0 });
-  assert.deepEqual([comparison.moment, comparison.total], [Infinity, { a: 100, b: 160 }]);
+  assert.deepEqual(comparison.counts, { same: 1, slower: 2, faster: 0, new: 1, missing: 1, later: 0, unfinished: 0, newlyFailed: 0 });
+  assert.deepEqual([comparison.states, comparison.total, comparison.ended], [{ a: "ended", b: "ended" }, { a: 100, b: 160 }, null]);
 });
 
 test("parallel spans of one path count once: the time in which any of them ran", () => {
@@ -59,29 +59,67 @@ test("newly failed is what fails now and did not before", () => {
   assert.equal(counts.newlyFailed, 1);
 });
 
-test("while the second runs, both are compared up to the same moment", () => {
-  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40), span("2", "r", "write", 50, 100)]);
-  const b = traceOf([started("r", null, 1_000, { name: "job" }), started("1", "r", 1_000, { name: "read" })]);
+test("an unfinished path is never faster than a finished one because it has less of it", () => {
+  const calls = (/** @type {number} */ count, /** @type {number} */ each) => Array.from({ length: count }, (_, at) => span(`c${at}`, "p", "batch", 10 + at * 12, 10 + at * 12 + each));
+  const a = traceOf([span("r", null, "job", 0, 12_100), span("p", "r", "upload", 5, 12_050), ...calls(1_000, 11), span("z", "r", "finish", 12_060, 12_090)]);
+  const open = [started("r", null, 0, { name: "job" }), started("p", "r", 5, { name: "upload" })];
   // Tree time counts from the whole second before the first event.
-  const early = compared(a, b, { a: 1e6, b: 20 });
-  assert.deepEqual([early.moment, early.total], [20, { a: 20, b: 20 }]);
-  assert.deepEqual(said(early), { job: ["same", 0, 1, 1], read: ["same", 0, 1, 1], write: ["later", 0, 0, 0] });
-  // In the second run, the open span already takes longer than the same span took in the whole
-  // first run.
-  const late = compared(a, b, { a: 1e6, b: 70 });
-  assert.deepEqual(said(late), { job: ["same", 0, 1, 1], read: ["slower", 30, 1, 1], write: ["missing", -20, 1, 0] });
-  assert.deepEqual([late.paths[1].b.open, late.paths[1].b.time], [1, 70]);
+  const run = (/** @type {number} */ count, /** @type {number} */ each) => compareTraces(a, traceOf([...open, ...calls(count, each)]), { a: 1e6, b: 9_000 });
+  const figures = (/** @type {import("../../src/dashboard/assets/model/compare.mjs").Comparison} */ { paths }) => Object.fromEntries(paths.map((path) => [path.name, [path.verdict, path.basis, Math.round(path.delta), spansText(path), deltaShareText(path)]]));
+  const same = run(701, 11);
+  assert.deepEqual(figures(same), {
+    job: ["unfinished", "time", 0, "1 of 1", ""], upload: ["unfinished", "time", 0, "1 of 1", ""], batch: ["same", "call", 0, "701 of 1,000", ""], finish: ["later", "time", 0, "0 of 1", ""],
+  });
+  assert.deepEqual([same.states, same.total, same.ended, differenceOf(same)], [{ a: "ended", b: "running" }, { a: 12_100, b: 9_000 }, { after: 9_000, a: 749, b: 701 }, null]);
+  assert.deepEqual([figures(run(701, 5)).batch, figures(run(701, 12)).batch], [["faster", "call", -6, "701 of 1,000", "−55 %"], ["slower", "call", 1, "701 of 1,000", "+9 %"]]);
+  // As many as the finished run had, and all of them ended: their sums are compared.
+  assert.deepEqual(figures(run(1_000, 5)).batch, ["faster", "time", -6_000, "×1,000", "−55 %"]);
+  // The other way round, the verdicts are mirrored.
+  const swapped = compareTraces(traceOf([...open, ...calls(701, 5)]), a, { a: 9_000, b: 1e6 });
+  assert.deepEqual(figures(swapped), {
+    job: ["unfinished", "time", 0, "1+ → 1", ""], upload: ["unfinished", "time", 0, "1+ → 1", ""], batch: ["slower", "call", 6, "701+ → 1,000", "+120 %"], finish: ["later", "time", 0, "0+ → 1", ""],
+  });
 });
 
-test("only runs cut at one moment have the same length, and a run that ended earlier has its own", () => {
-  const a = traceOf([span("r", null, "job", 0, 100)]);
-  const b = traceOf([started("r", null, 1_000, { name: "job" })]);
-  const at = (/** @type {number} */ now) => {
-    const comparison = compared(a, b, { a: 1e6, b: now });
-    return [isCut(comparison), comparison.total.b - comparison.total.a];
+test("an unfinished path that has already taken longer is slower, and nothing in it is missing", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40), span("2", "r", "write", 50, 100)]);
+  const b = traceOf([started("r", null, 1_000, { name: "job" }), started("1", "r", 1_000, { name: "read" })]);
+  const at = (/** @type {number} */ now) => compared(a, b, { a: 1e6, b: now });
+  assert.deepEqual(said(at(20)), { job: ["unfinished", 0, 1, 1], read: ["unfinished", 0, 1, 1], write: ["later", 0, 1, 0] });
+  assert.deepEqual(said(at(70)), { job: ["unfinished", 0, 1, 1], read: ["slower", 30, 1, 1], write: ["later", 0, 1, 0] });
+  assert.deepEqual([differenceOf(at(70)), differenceOf(at(400)), causeOf(at(400)).map((path) => at(400).paths[path].name)], [null, { delta: 300, isEqual: false, isFinal: false }, ["read"]]);
+  const both = compared(b, b, { a: 50, b: 80 });
+  assert.deepEqual([said(both), differenceOf(both), both.ended], [{ job: ["unfinished", 0, 1, 1], read: ["unfinished", 0, 1, 1] }, null, { after: 50, a: 0, b: 0 }]);
+});
+
+test("a phase that ended in a running job is compared whole, with all that is below", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40), span("2", "1", "parse", 0, 10), span("3", "1", "check", 10, 20)]);
+  const b = traceOf([started("r", null, 0, { name: "job" }), span("1", "r", "read", 0, 60), span("2", "1", "parse", 0, 30), span("4", "1", "more", 30, 50)]);
+  assert.deepEqual(said(compared(a, b, { a: 1e6, b: 70 })), { job: ["unfinished", 0, 1, 1], read: ["slower", 20, 1, 1], parse: ["slower", 20, 1, 1], check: ["missing", -10, 1, 0], more: ["new", 20, 0, 1] });
+});
+
+test("a run that was lost, or lacks spans, counts as unfinished", () => {
+  const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40)]);
+  const states = (/** @type {any[]} */ events) => {
+    const { states: of, paths } = compared(a, traceOf(events));
+    return [of.b, paths[0].verdict];
   };
-  assert.deepEqual([at(70), at(400)], [[true, 0], [false, 300]]);
-  assert.equal(isCut(compared(a, a)), false, "both have ended");
+  assert.deepEqual(states([lost("r", null, 0, 30, 20)]), ["lost", "unfinished"]);
+  // Only the ended children of a root that was never seen: its sender reports spans when they end.
+  assert.deepEqual(states([span("1", "r", "read", 0, 40)]), ["incomplete", "later"]);
+  assert.deepEqual(states([span("1", "far", "job", 0, 40, { parentRemote: true })]), ["ended", "faster"]);
+  assert.deepEqual(states([span("1", "far", "job", 0, 40, { kind: "SERVER" })]), ["ended", "faster"]);
+  const part = traceOf([span("r", null, "job", 0, 30)]);
+  part.evicted = { events: 4, spans: 2 };
+  assert.deepEqual([compared(a, part).states.b, compared(a, part).paths[0].verdict, compared(part, a).paths[0].newlyFailed], ["incomplete", "faster", false]);
+});
+
+test("nothing newly fails against a run that may still fail there", () => {
+  const failed = traceOf([span("r", null, "job", 0, 10), span("1", "r", "one", 0, 1, FAILED)]);
+  const open = traceOf([started("r", null, 0, { name: "job" }), started("1", "r", 0, { name: "one" })]);
+  const whole = traceOf([span("r", null, "job", 0, 10), span("1", "r", "one", 0, 1)]);
+  const stillOpen = traceOf([started("r", null, 0, { name: "job" }), span("1", "r", "one", 0, 1, FAILED)]);
+  assert.deepEqual([compared(open, failed, { a: 5, b: 5 }).counts.newlyFailed, compared(whole, stillOpen, { a: 5, b: 5 }).counts.newlyFailed], [0, 1]);
 });
 
 test("the difference is followed down to the deepest path that holds most of it", () => {

@@ -14,7 +14,7 @@ function job(...events) {
 }
 
 const NOTHING = { now: 60_000, isOpen: true, usual: () => NaN, leftOf: () => NaN };
-const EARLIER = [{ name: "open", duration: 1_000 }, { name: "analyse", duration: 50_000 }, { name: "write", duration: 40_000 }, { name: "publish", duration: 600 }];
+const EARLIER = [["open", 1_000], ["analyse", 50_000], ["write", 40_000], ["publish", 600]].map(([name, duration]) => ({ name: String(name), duration: Number(duration), spans: 1 }));
 
 test("phases are the children of the root by name, in order of start", () => {
   const trace = job(
@@ -56,11 +56,20 @@ test("a phase far beyond its usual duration is late, and the end is unknown inst
   assert.deepEqual([5_000, 6_000].map((now) => shownPhases(phasesOf(short, 0), EARLIER, { ...NOTHING, now })[0].late), [false, true], "seconds do not make a short phase late");
 });
 
+test("a phase of several spans is not done between two of them, and is not held to the time of one", () => {
+  const earlier = [{ name: "page", duration: 50_000, spans: 5 }, { name: "write", duration: 40_000, spans: 1 }];
+  const pages = [1, 2].map((at) => ended(`p${at}`, "root", at * 10_000, at * 10_000 + 9_000, { name: "page" }));
+  const shown = (/** @type {any[]} */ events, isOpen = true) => shownPhases(phasesOf(job(...events), 0), earlier, { ...NOTHING, now: 29_500, isOpen, usual: () => 9_000 }).map(({ name, kind, usual, left, late }) => [name, kind, usual, left, late]);
+  assert.deepEqual(shown(pages), [["page", "running", 50_000, 30_500, false], ["write", "expected", 9_000, 9_000, false]]);
+  assert.deepEqual(shown([...pages, started("w", "root", 29_000, { name: "write" })]), [["page", "done", 50_000, 0, false], ["write", "running", 9_000, 8_500, false]]);
+  assert.deepEqual(shown(pages, false), [["page", "done", 50_000, 0, false]]);
+});
+
 test("without an earlier run there is only what was seen, and no guess", () => {
   const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("a", "root", 1_000, { name: "analyse" }));
   const shown = shownPhases(phasesOf(trace, 0), [], NOTHING);
   assert.deepEqual([shown.length, timeLeft(shown)], [2, NaN]);
-  assert.equal(timeLeft(shownPhases(phasesOf(trace, 0), [{ name: "other", duration: 1 }], NOTHING)), NaN, "another job");
+  assert.equal(timeLeft(shownPhases(phasesOf(trace, 0), [{ name: "other", duration: 1, spans: 1 }], NOTHING)), NaN, "another job");
   assert.equal(shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, isOpen: false }).length, 2, "it has ended");
 });
 
@@ -94,7 +103,7 @@ test("the run before is asked for once, and is neither this run nor one too larg
   assert.deepEqual(runs.of("shop", "job", "this"), []);
   await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(asked, ["traces?limit=200&q=name%3Ajob+service%3Ashop", "traces/good", "changed"]);
-  assert.deepEqual(runs.of("shop", "job", "this"), [{ name: "a", duration: 2_500 }, { name: "b", duration: 3_000 }]);
+  assert.deepEqual(runs.of("shop", "job", "this"), [{ name: "a", duration: 2_500, spans: 2 }, { name: "b", duration: 3_000, spans: 1 }]);
   time = 1e9;
   runs.of("shop", "job", "this");
   assert.equal(asked.length, 4);

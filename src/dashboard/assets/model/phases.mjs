@@ -9,7 +9,7 @@ import { childrenOf, nameOf } from "./span.mjs";
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{name: string, start: number, end: number, open: number, failed: boolean, spans: number}} Phase an
  *   observed phase; `end` is the latest end of its spans so far, NaN before the first
- * @typedef {{name: string, duration: number}} EarlierPhase a phase of a successful earlier run; durations are in
+ * @typedef {{name: string, duration: number, spans: number}} EarlierPhase a phase of a successful earlier run; durations are in
  *   milliseconds
  * @typedef {object} ShownPhase
  * @property {string} name
@@ -60,20 +60,25 @@ export function phasesOf(trace, root) {
  * @returns {ShownPhase[]}
  */
 export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
-  const before = new Map(earlier.map(({ name, duration }) => [name, duration]));
-  const usualOf = (/** @type {string} */ name) => {
-    const known = usual(name);
-    return Number.isNaN(known) ? (before.get(name) ?? NaN) : known;
+  const before = new Map(earlier.map((phase) => [phase.name, phase]));
+  const usualOf = (/** @type {string} */ name, spans = 0) => {
+    const known = before.get(name);
+    // The statistics are those of one span, so they say nothing about a phase of several.
+    const one = Math.max(spans, known?.spans ?? 1) > 1 ? NaN : usual(name);
+    return Number.isNaN(one) ? (known?.duration ?? NaN) : one;
   };
   /** @type {ShownPhase[]} */
-  const shown = phases.map(({ name, start, end, open, failed }) => {
-    const isRunning = open > 0;
+  const shown = phases.map(({ name, start, end, open, failed, spans }) => {
+    // Between two of its spans a phase has no open one, but it is not done.
+    const hasMore = isOpen && spans < (before.get(name)?.spans ?? 0) && !phases.some((other) => other.start >= end);
+    const isRunning = open > 0 || hasMore;
     const until = isRunning ? Math.max(now, start) : end;
+    const usually = usualOf(name, spans);
     const reported = isRunning ? leftOf(name) : 0;
     const isReported = !Number.isNaN(reported);
-    const late = !isReported && until - start > Math.max(LATE_TIMES * usualOf(name), usualOf(name) + LATE_MS);
-    const left = isReported ? reported : late ? NaN : Math.max(0, usualOf(name) - (until - start));
-    return { name, kind: isRunning ? "running" : "done", failed, start, end: until, duration: until - start, usual: usualOf(name), left, late, names: 1 };
+    const late = !isReported && until - start > Math.max(LATE_TIMES * usually, usually + LATE_MS);
+    const left = isReported ? reported : late ? NaN : Math.max(0, usually - (until - start));
+    return { name, kind: isRunning ? "running" : "done", failed, start, end: until, duration: until - start, usual: usually, left, late, names: 1 };
   });
   if (!isOpen) return shown;
   const seen = new Set(phases.map(({ name }) => name));

@@ -58,7 +58,7 @@ export class EarlierPhases {
 
 /** @param {any[]} spans @param {unknown} root @returns {EarlierPhase[]} */
 export function phasesOfRun(spans, root) {
-  /** @type {Map<string, {start: number, end: number}>} */
+  /** @type {Map<string, {start: number, end: number, spans: number}>} */
   const phases = new Map();
   const children = spans.filter((span) => span?.type === "ended" && span.parentSpanId === root);
   children.sort((a, b) => Date.parse(a.startTimestamp) - Date.parse(b.startTimestamp));
@@ -66,8 +66,8 @@ export function phasesOfRun(spans, root) {
     const [start, end] = [Date.parse(startTimestamp), Date.parse(timestamp)];
     if (typeof name !== "string" || !(end >= start)) continue;
     const phase = phases.get(name);
-    if (phase === undefined) phases.set(name, { start, end });
-    else phase.end = Math.max(phase.end, end);
+    if (phase === undefined) phases.set(name, { start, end, spans: 1 });
+    else Object.assign(phase, { end: Math.max(phase.end, end), spans: phase.spans + 1 });
   }
-  return [...phases].map(([name, { start, end }]) => ({ name, duration: end - start }));
+  return [...phases].map(([name, { start, end, spans: count }]) => ({ name, duration: end - start, spans: count }));
 }

@@ -3,10 +3,10 @@
 // align anything itself: `compare.mjs` does.
 
 import { clockText } from "../model/clock.mjs";
-import { causeOf, compareTraces, comparedRows, deltaShareText, isCut } from "../model/compare.mjs";
+import { causeOf, compareTraces, comparedRows, deltaShareText, differenceOf, spansText } from "../model/compare.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
-import { shownTraceState, traceName } from "../model/span.mjs";
+import { evictedText, incompleteText, shownTraceState, traceName } from "../model/span.mjs";
 import { formatCount, formatDuration, plural } from "../model/time.mjs";
 import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
 
@@ -32,7 +32,7 @@ const INDENT = 14;
 const INDENT_MAX = 12;
 
 /** @type {[Kept, string][]} */
-const CHIPS = [["all", "All"], ["slower", "Slower"], ["faster", "Faster"], ["new", "New"], ["missing", "Missing"], ["newlyFailed", "Newly failed"], ["same", "Same"], ["later", "Not there yet"]];
+const CHIPS = [["all", "All"], ["slower", "Slower"], ["faster", "Faster"], ["new", "New"], ["missing", "Missing"], ["newlyFailed", "Newly failed"], ["same", "Same"], ["later", "Not reached"], ["unfinished", "Unfinished"]];
 
 export class CompareView {
   scroller = byId("compare-scroller");
@@ -90,7 +90,8 @@ export class CompareView {
     this.frame = frame;
     const { a, b } = frame;
     const runs = frame.moving && a.counts.open + b.counts.open > 0;
-    const isReady = a.counts.total > 0 && b.counts.total > 0;
+    // A run that is still loading would look like one that did less.
+    const isReady = !frame.loading && a.counts.total > 0 && b.counts.total > 0;
     setShown(byId("compare-empty"), !isReady);
     for (const id of ["compare-lanes", "compare-bar", "compare-grid"]) setShown(byId(id), isReady);
     if (!isReady) {
@@ -127,20 +128,13 @@ export class CompareView {
   /** @param {Comparison} comparison @param {CompareFrame} frame */
   drawHead(comparison, frame) {
     for (const side of /** @type {const} */ (["a", "b"])) drawRun(byId(`compare-${side}`), side, frame[side], comparison.total[side], frame.zone);
-    const { total, counts, moment, left } = comparison;
-    const delta = total.b - total.a;
-    const isSame = Math.abs(delta) <= Math.max(1, 0.05 * Math.max(total.a, total.b));
-    const soFar = Number.isFinite(moment);
-    // Runs of the same length differ only in the distribution of time.
-    const isEven = isCut(comparison);
+    const { counts, left } = comparison;
     byId("compare-sentence").replaceChildren(
-      element("strong", {}, isEven ? `After ${formatDuration(moment)} of each` : isSame ? "B took as long as A" : "B took ",
-        isEven || isSame ? "" : element("span", { "data-verdict": delta > 0 ? "slower" : "faster", text: `${formatDuration(Math.abs(delta))} ${delta > 0 ? "longer" : "less"}` }), isEven || isSame ? "" : " than A"),
+      ...differenceNodes(comparison, frame),
       ...causeText(comparison),
       element("span", { class: "muted", text: ` · ${formatCount(counts.new)} new · ${formatCount(counts.missing)} missing` }),
       ...(counts.newlyFailed === 0 ? [] : [element("span", { class: "bad", text: ` · ${formatCount(counts.newlyFailed)} newly failed` })]),
       ...(left === 0 ? [] : [element("span", { class: "muted", text: ` · ${plural(left, "span")} of further paths left out` })]),
-      ...(soFar ? [element("span", { class: "muted", text: " · so far: one run is still open" })] : []),
     );
     for (const [kept, { node, count }] of this.chips) {
       const number = kept === "all" ? comparison.paths.length : counts[kept];
@@ -163,7 +157,7 @@ export class CompareView {
       byId(`compare-lane-${side}`).replaceChildren(...phases.flatMap((at) => {
         const { name, verdict, [side]: own } = paths[at];
         if (own.count === 0) return [];
-        const block = element("span", { class: "phase", "data-verdict": side === "b" ? verdict : null, title: `${name}: ${formatDuration(own.time)}` }, element("span", { text: name }));
+        const block = element("span", { class: "phase", "data-verdict": side === "b" ? verdict : null, title: `${name}: ${formatDuration(own.time)}${own.isComplete ? "" : " so far"}` }, element("span", { text: name }));
         setStyle(block, "left", `${((own.first / whole) * 100).toFixed(2)}%`);
         setStyle(block, "width", `${(Math.max(0.002, (own.last - own.first) / whole) * 100).toFixed(2)}%`);
         setStyle(block, "--c", palette.colour(name));
@@ -198,7 +192,8 @@ export class CompareView {
       tag: element("span", { class: "tag", hidden: true }),
       before: element("span", { class: "figure mono" }),
       after: element("span", { class: "figure mono" }),
-      soFar: element("span", { class: "so-far mono", text: "so far", hidden: true }),
+      soFarA: element("span", { class: "so-far mono", text: "so far", hidden: true }),
+      soFarB: element("span", { class: "so-far mono", text: "so far", hidden: true }),
       barA: element("span", { class: "mirror a" }),
       barB: element("span", { class: "mirror b" }),
       delta: element("span", { class: "k-delta figure", role: "gridcell" }),
@@ -209,7 +204,7 @@ export class CompareView {
     };
     row.path.append(row.twisty, row.name, row.tag);
     const node = element("div", { class: "compare-row", role: "row", tabindex: "-1" }, row.path,
-      element("span", { class: "k-bars", role: "gridcell" }, element("span", { class: "half left" }, row.before, row.barA), element("span", { class: "half right" }, row.barB, row.after, row.soFar)),
+      element("span", { class: "k-bars", role: "gridcell" }, element("span", { class: "half left" }, row.before, row.soFarA, row.barA), element("span", { class: "half right" }, row.barB, row.after, row.soFarB)),
       row.delta, row.share, row.counts, row.errors);
     row.twisty.addEventListener("click", (event) => {
       event.stopPropagation();
@@ -294,9 +289,35 @@ function causeText(comparison) {
     element("span", { "data-verdict": last.verdict, text: ` ${signed(last.delta)}${last.b.count > 1 ? ` over ${formatCount(last.b.count)} calls` : ""}` })];
 }
 
-/** @param {import("../model/compare.mjs").Side} side @param {string} run @returns {string} */
-function absentText({ example }, run) {
-  return example >= 0 ? "later" : `not in ${run}`;
+/**
+ * @param {Comparison} comparison @param {CompareFrame} frame
+ * @returns {Node[]} which run took longer; if that is not known yet, how far each run is
+ */
+function differenceNodes(comparison, frame) {
+  const { states, total, ended } = comparison;
+  const difference = differenceOf(comparison);
+  if (difference?.isEqual) return [element("strong", { text: "B took as long as A" })];
+  if (difference !== null) {
+    const { delta, isFinal } = difference;
+    // Of two runs that are not both finished, the one that already took longer comes first.
+    const [one, other] = isFinal || delta > 0 ? ["B", "A"] : ["A", "B"];
+    const words = isFinal && delta < 0 ? "less" : "longer";
+    return [element("strong", {}, `${one} ${isFinal ? "took" : "has already taken"} `, element("span", { "data-verdict": delta > 0 ? "slower" : "faster", text: `${formatDuration(Math.abs(delta))} ${words}` }), ` than ${other}`)];
+  }
+  const part = (/** @type {"a" | "b"} */ side) => {
+    const [run, time] = [side.toUpperCase(), formatDuration(total[side])];
+    if (states[side] === "running") return `${run} has run for ${time} so far`;
+    if (states[side] === "lost") return `${run} was lost after ${time}`;
+    return states[side] === "ended" ? `${run} took ${time}` : `${run} is incomplete: ${evictedText(frame[side]) || incompleteText(frame[side]) || "its first span has not arrived"}`;
+  };
+  const progress = ended === null ? "" : ` · after ${formatDuration(ended.after)}, A had ended ${plural(ended.a, "span")}, B ${formatCount(ended.b)}`;
+  return [element("strong", { text: `${part("b")}, ${part("a")}` }), element("span", { class: "muted", text: `${progress} · what is unfinished is compared per call` })];
+}
+
+/** @param {Path} path @param {"a" | "b"} side @returns {string} */
+function timeText(path, side) {
+  const { count, time, isComplete } = path[side];
+  return count > 0 ? formatDuration(time) : isComplete ? `not in ${side.toUpperCase()}` : "not reached";
 }
 
 /** @param {number} delta milliseconds @returns {string} */
@@ -310,7 +331,7 @@ function signed(delta) {
  */
 function drawPath(row, node, comparison, at, { longest, frame, isClosed }) {
   const path = comparison.paths[at];
-  const { a, b, verdict, delta } = path;
+  const { a, b, verdict, basis, delta } = path;
   setAttribute(node, "data-verdict", verdict);
   setAttribute(node, "data-failed", path.newlyFailed);
   setStyle(node, "--c", frame.palette.colour(path.name));
@@ -320,23 +341,28 @@ function drawPath(row, node, comparison, at, { longest, frame, isClosed }) {
   setAttribute(row.twisty, "aria-label", isClosed ? "Expand" : "Collapse");
   setText(row.name, shortened(path.name || "(no name)"));
   setAttribute(row.name, "title", `${path.name}${path.service === "" ? "" : `\n${path.service}`}`.slice(0, 1_000));
-  const tag = path.newlyFailed ? `✕ ${formatCount(b.errors)} newly failed` : verdict === "new" || verdict === "missing" ? verdict : verdict === "later" ? "not there yet" : "";
+  const tag = path.newlyFailed ? `✕ ${formatCount(b.errors)} newly failed` : verdict === "new" || verdict === "missing" ? verdict : verdict === "later" ? "not reached yet" : "";
   setShown(row.tag, tag !== "");
   setText(row.tag, tag);
   // A square-root scale, so that a hundredth of the longest time is still visible.
   setStyle(row.barA, "width", `calc((100% - var(--figure)) * ${Math.sqrt(a.time / longest).toFixed(4)})`);
   setStyle(row.barB, "width", `calc((100% - var(--figure)) * ${Math.sqrt(b.time / longest).toFixed(4)})`);
-  setText(row.before, a.count === 0 ? absentText(a, "A") : formatDuration(a.time));
-  setText(row.after, b.count === 0 ? absentText(b, "B") : formatDuration(b.time));
-  setShown(row.soFar, b.open > 0);
-  setText(row.delta, verdict === "same" ? "≈" : verdict === "later" ? "" : signed(delta));
+  setText(row.before, timeText(path, "a"));
+  setText(row.after, timeText(path, "b"));
+  setShown(row.soFarA, a.count > 0 && !a.isComplete);
+  setShown(row.soFarB, b.count > 0 && !b.isComplete);
+  const isPerCall = basis === "call" && verdict !== "unfinished";
+  setText(row.delta, verdict === "same" ? "≈" : verdict === "later" || verdict === "unfinished" ? "" : `${signed(delta)}${isPerCall ? " each" : ""}`);
+  setAttribute(row.delta, "title", isPerCall ? `Median of the calls that ended: A ${formatDuration(a.median)}, B ${formatDuration(b.median)}` : null);
   setText(row.share, deltaShareText(path));
-  setText(row.counts, a.count + b.count === 0 ? "" : a.count === b.count ? `×${formatCount(a.count)}` : `${formatCount(a.count)} → ${formatCount(b.count)}`);
+  setText(row.counts, spansText(path));
+  setAttribute(row.counts, "title", a.isComplete && b.isComplete ? null : `A ${plural(a.count, "span")}${a.isComplete ? "" : " so far"}, B ${formatCount(b.count)}${b.isComplete ? "" : " so far"}`);
   setText(row.errors, a.errors === 0 && b.errors === 0 ? "" : a.errors === b.errors ? formatCount(a.errors) : `${formatCount(a.errors)} → ${formatCount(b.errors)}`);
   setAttribute(row.errors, "data-bad", b.errors > a.errors);
   setAttribute(node, "aria-level", path.depth + 1);
   setAttribute(node, "aria-label", [
-    shortened(path.name), `A ${row.before.textContent}`, `B ${row.after.textContent}${b.open > 0 ? " so far" : ""}`, verdict === "same" ? "the same" : verdict === "later" ? "not there yet" : `${verdict} ${row.delta.textContent}`,
-    a.count === b.count ? "" : `${row.counts.textContent} times`, path.newlyFailed ? "newly failed" : "",
+    shortened(path.name), `A ${row.before.textContent}${row.soFarA.hidden ? "" : " so far"}`, `B ${row.after.textContent}${row.soFarB.hidden ? "" : " so far"}`,
+    verdict === "same" ? "the same" : verdict === "later" ? "not reached yet" : verdict === "unfinished" ? "unfinished" : `${verdict} ${row.delta.textContent}`,
+    a.count === b.count ? "" : `${row.counts.textContent} spans`, path.newlyFailed ? "newly failed" : "",
   ].filter((part) => part !== "").join(", "));
 }

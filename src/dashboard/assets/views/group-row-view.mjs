@@ -31,9 +31,9 @@ function makeFigures() {
   const openCount = element("span");
   const failed = element("span", { class: "group-failed", title: "Failed, or with failures below" }, icon("error"), failedCount);
   const open = element("span", { class: "group-open", title: "Running" }, icon("running"), openCount);
-  const meter = element("span", { class: "row-meter" });
-  const p50 = element("span", { title: "The median duration: half of the spans took less" });
-  const max = element("span", { title: "The longest duration" });
+  const meter = element("span", { class: "row-meter", title: "The share of the spans seen so far that has ended" });
+  const p50 = element("span", { title: "The median duration of the spans that have ended" });
+  const max = element("span", { title: "The longest duration of the spans that have ended" });
   return { node: element("span", { class: "row-extras group-figures", "aria-hidden": "true" }, meter, p50, max, failed, open), meter, p50, max, failed, failedCount, open, openCount };
 }
 

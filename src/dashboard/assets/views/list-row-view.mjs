@@ -115,7 +115,7 @@ export function drawRow(row, node, trace, frame, actions) {
   // The number of errors includes lost spans.
   setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${formatCount(trace.spans?.lost ?? 0)} lost` : null);
   drawDuration(row, trace, frame, kept);
-  drawAgainst(row, trace, frame, progress);
+  drawAgainst(row, trace, frame, progress, kept !== "" || trace.state === "lost");
   drawChips(row, trace, frame);
   // Leave out the duration of an open trace: a screen reader would announce each change. The cell has it.
   setAttribute(node, "aria-label", [
@@ -166,8 +166,9 @@ function drawDuration(row, trace, frame, kept) {
 /**
  * Draws the bar on the scale of the trace's name, and the comparison as text.
  * @param {ListRow} row @param {Summary} trace @param {ListFrame} frame @param {import("../model/progress.mjs").Progress | null} progress
+ * @param {boolean} isCut whether the trace took at least the known duration: it was lost, or spans are missing
  */
-function drawAgainst(row, trace, frame, progress) {
+function drawAgainst(row, trace, frame, progress, isCut) {
   const open = isOpenTrace(trace);
   const duration = durationOf(trace, frame.now);
   const usual = frame.usual(trace);
@@ -187,16 +188,16 @@ function drawAgainst(row, trace, frame, progress) {
     setStyle(row.tick, "left", percent(bar.band[0]));
   }
   setAttribute(row.against, "data-slow", slow);
-  setText(row.against, againstText(trace, frame, { duration, usual, slow, open, progress }));
+  setText(row.against, againstText(trace, frame, { duration, usual, slow, open, isCut, progress }));
 }
 
 /**
  * @param {Summary} trace @param {ListFrame} frame
- * @param {{duration: number, usual: import("../model/usual-bar.mjs").Usual | null, slow: boolean, open: boolean,
+ * @param {{duration: number, usual: import("../model/usual-bar.mjs").Usual | null, slow: boolean, open: boolean, isCut: boolean,
  *   progress: import("../model/progress.mjs").Progress | null}} known
  * @returns {string} `26 % · about 2 m 30 s left`, `5.1× usual`, `about 5 s left`, `1.7×`
  */
-function againstText(trace, frame, { duration, usual, slow, open, progress }) {
+function againstText(trace, frame, { duration, usual, slow, open, isCut, progress }) {
   if (open && progress !== null && isCounted(progress)) {
     const left = leftText(frame.feed.model.speeds.get(trace.traceId)?.left(frame.now) ?? null);
     const text = [percentText(progress), left.replace(/^about /, "")].filter((part) => part !== "").join(" · ");
@@ -204,6 +205,8 @@ function againstText(trace, frame, { duration, usual, slow, open, progress }) {
   }
   if (usual === null) return "";
   if (slow || (open && duration > usual.p50)) return `${timesText(duration, usual)} usual`;
+  // A lower bound of the duration can only show that it was slow.
+  if (isCut) return "";
   return open ? (trace.state === "running" ? leftText(usual.p50 - duration) : "") : timesText(duration, usual);
 }
 

@@ -203,7 +203,7 @@ export class OperationsView {
     const { name, service, count } = operation;
     const query = [`name:${quoteTerm(name)}`, service === "" ? "" : `service:${quoteTerm(service)}`].join(" ").trim();
     const slowest = element("ol", { class: "slowest" }, ...slowestRuns(operation).map((run) => {
-      const link = element("a", { href: this.actions.hrefOf(run.traceId, run.spanId), "data-key": `slow ${run.spanId}` }, icon(run.state), element("span", { class: "figure muted", text: startText(epochMilliseconds(run.start), frame.now, frame.zone) }), element("strong", { class: "figure", text: formatDuration(run.duration) }));
+      const link = element("a", { href: this.actions.hrefOf(run.traceId, run.spanId), "data-key": `slow ${run.spanId}` }, icon(run.state), element("span", { class: "figure muted", text: startText(epochMilliseconds(run.start), frame.now, frame.zone) }), element("strong", { class: "figure", text: `${formatDuration(run.duration)}${run.state === "running" ? " so far" : ""}` }));
       link.addEventListener("click", (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
