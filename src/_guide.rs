@@ -7,6 +7,8 @@
 //! | [`exporters_and_sampling`] | What does my exporter get? |
 //! | [`inside_a_span`] | What happens inside a span, and how does it end? |
 //! | [`dashboard`] | What do I see, and how do I search? |
+//! | [`running`] | What hangs, and what does it wait for? |
+//! | [`agents`] | How does a coding agent see what my program does? |
 //! | [`customer_page`] | How do I show a customer the progress of their own job? |
 //! | [`workflows`] | How do I watch a durable workflow? |
 //! | [`stores`] | Memory, SQLite, Redis or a store of my own? |

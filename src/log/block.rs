@@ -23,7 +23,7 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct EventEntry {
     /// The end of the event's frame, which begins at the end of the previous frame.
     end: u32,
-    /// The bytes of the frame before the payload; 0 if the payload spans several `data:` lines.
+    /// The length of the frame before the payload; 0 if the payload spans several `data:` lines.
     head: u16,
     opens: bool,
     closes: bool,
@@ -79,7 +79,7 @@ pub(crate) struct Block {
     bytes: Bytes,
     entries: Box<[EventEntry]>,
     streams: BlockStreams,
-    /// The tokens of its opening events, in order.
+    /// The tokens of the block's opening events, in order.
     tokens: Box<[u64]>,
     created: Instant,
 }
@@ -184,7 +184,8 @@ impl BlockBuilder {
             Pinning::Open(token) => Some(token),
             Pinning::None | Pinning::Close(_) => None,
         };
-        // An event is cut to 256 KiB, far below 4 GiB. Its head is at most 7 + 64 + 5 + 29 + 7 bytes.
+        // A payload has at most 256 KiB, far below 4 GiB. The head consists of `event: `, the name, `id: `, the id and
+        // `data: ` with their line breaks: at most 7 + 64 + 5 + 29 + 7 bytes.
         let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let head = head.and_then(|head| u16::try_from(head).ok()).unwrap_or(0);
         self.entries.push(EventEntry {

@@ -33,7 +33,8 @@ use crate::error::Error;
 /// }
 /// ```
 pub trait SseEvent: Send + 'static {
-    /// Returns the SSE event name: 1 to 64 characters of `[A-Za-z0-9._-]`. The dispatch rejects any other name.
+    /// Returns the SSE event name: 1 to 64 characters of `[A-Za-z0-9._-]`. The log rejects an event with any other
+    /// name.
     fn name(&self) -> &str;
 
     /// Returns the stream that the event belongs to. An event without a stream is delivered on every stream.

@@ -61,9 +61,9 @@ const CONVENTIONAL: [&str; 37] = [
     "graphql.operation.name",
 ];
 
-/// The first parts of keys of the conventions and of livespan, and of keys for the code's place, its environment or its
-/// duration. Of all these keys, only those in [`CONVENTIONAL`] are kept: the values of the others are the same for many
-/// spans, or say nothing about the operation.
+/// The first parts of keys of the conventions and of livespan, and of keys for the source location, the environment or
+/// the duration. Of all these keys, only those in [`CONVENTIONAL`] are kept: the values of the others are the same for
+/// many spans, or say nothing about the operation.
 const COMMON_PARTS: [&str; 27] = [
     "client",
     "code",

@@ -7,8 +7,8 @@ use std::cell::Cell;
 
 use crate::util::time::Timestamp;
 
-/// The longest time between the two routes, in nanoseconds. An earlier event from the same source location is another
-/// event.
+/// Upper bound on the time between the two deliveries of one event: 100 ms, in nanoseconds. An earlier event from the
+/// same source location is another event.
 const APART_MAX: u64 = 100_000_000;
 
 /// The route by which an event reaches a log.

@@ -1,5 +1,5 @@
-//! Storage of a log: the trait, the stores, and the types that a store and the log exchange. The methods' documentation
-//! names the thread that calls each of them.
+//! Storage of a log: the trait, the stores, and the types that a store and the log exchange. [`EventStore`] lists which
+//! thread calls each method.
 //!
 //! Invariant: no store parses a payload, so one contract applies to all stores.
 
@@ -42,14 +42,15 @@ pub use crate::{
     store::{memory::MemoryEventStore, null::NullEventStore},
 };
 
-/// Default time limit of an append. After it, readers get the events although they are not stored yet, unless the store
+/// Default time limit of an append. Readers get the events of a slower append before they are stored, unless the store
 /// is [shared](EventStore::shared_log).
 pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The storage of an event log: numbered, opaque records in order.
 ///
-/// A log opens its own handle on a store. The log keeps its newest events in memory as well, and reads only older
-/// events from the store (see [`tail_retention`](Self::tail_retention)). A store never parses a payload.
+/// A log opens its own handle, a value of a type that implements this trait. It keeps its newest events in memory as
+/// well, and reads only older events from the store (see [`tail_retention`](Self::tail_retention)). A store never
+/// parses a payload.
 ///
 /// The threads that call each method:
 ///
@@ -79,7 +80,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn epochs(&self) -> Arc<[EpochStart]>;
 
     /// Stores the events of the batch, all or none, under consecutive numbers, and returns the number of the first.
-    /// When this call returns, the events are as durable as the store promises, and can be read.
+    /// Once the call has returned, the events can be read and are as durable as the store promises.
     ///
     /// A [deduplicated](BatchRecord::is_deduplicated) event is left out if it is stored already or appears earlier in
     /// the batch. It takes no number, and [`Appended::duplicates`] has its index. A store that does not deduplicate
@@ -87,8 +88,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the log is the only writer, it assigns the numbers: `first` is above every earlier number. Numbers are
     /// skipped only for events that readers got while the store failed. A [shared](Self::shared_log) store ignores
-    /// `first` and numbers the batch itself, without holes. It must not store a batch twice when the log appends it
-    /// again after a failure.
+    /// `first` and numbers the batch itself, without holes. When the log appends a batch again after a failure, a
+    /// shared store must not store it twice.
     ///
     /// # Errors
     /// Returns an error if the events could not be stored. The log reports this to its readers and keeps trying.
@@ -100,10 +101,10 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
     /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older than [`oldest`](Self::oldest).
-    /// If the store keeps other events of open streams longer, these come first, too. A store should keep open streams
-    /// complete while they need less than a [quarter](Retention::CARRIED_DIVISOR) of its bounds, and remove ended
-    /// streams first. Every other event that retention removed before the read must be below `oldest` once the page
-    /// arrives. From `oldest`, readers compute how many events they missed.
+    /// Other events that the store keeps for open streams come first, too. A store should keep open streams complete
+    /// while they need less than a [quarter](Retention::CARRIED_DIVISOR) of its bounds, and remove ended streams first.
+    /// Every other event that retention removed before the read must be below `oldest` once the page arrives. From
+    /// `oldest`, readers compute how many events they missed.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
     /// Reads the events of these streams, and those that belong to every stream, like [`read_after`](Self::read_after).
@@ -115,8 +116,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         limit: PageLimit,
     ) -> ReadFuture<'_>;
 
-    /// Lists streams whose first kept event is before a sequence, newest first by that event. The default returns an
-    /// empty list. The log's lists then show only the streams that the log itself remembers.
+    /// Lists at most `limit` streams whose first kept event is before the given sequence, sorted by that event, newest
+    /// first. With the default, an empty list, the log lists only the streams that it remembers itself.
     fn streams_before(&self, _before: Sequence, _limit: usize) -> StreamsFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
@@ -162,13 +163,13 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         None
     }
 
-    /// Returns the time limit of an append. After it, readers get the events although they are not stored yet, as if
-    /// the store had failed. `None` means that an append never takes long, or that the store limits its time itself.
-    /// The log then appends on its own thread; with a limit, it appends on a second thread. It decides this once, at
-    /// opening, and asks for the limit again at each append.
-    /// Only a [shared](Self::shared_log) store can number its events, so readers cannot get them before the store
-    /// answers. After the time limit, the log tells readers that the store fails, and waits for the answer. It appends
-    /// the batch again only if the answer is an error.
+    /// Returns the time limit of an append. If an append takes longer, readers get its events before they are stored,
+    /// as if the store had failed. `None` means that an append never takes long, or that the store limits its time
+    /// itself. The log then appends on its own thread; with a limit, it appends on a second thread. It decides this
+    /// once, at opening, and asks for the limit again at each append. Only a [shared](Self::shared_log) store can
+    /// number its events, so readers cannot get them before the store answers. After the time limit, the log tells
+    /// readers that the store fails, and waits for the answer. It appends the batch again only if the answer is an
+    /// error.
     fn append_timeout(&self) -> Option<Duration> {
         Some(DEFAULT_APPEND_TIMEOUT)
     }
@@ -219,9 +220,8 @@ pub trait SharedLog: Send + Sync {
     }
 
     /// Waits at most `timeout` for an event after `after`. Returns a page of the events after it, oldest first and
-    /// without holes, except for removed events. With a `timeout` of zero, which the log passes on the thread that
-    /// appends, it returns at once. An empty page means that the time has passed or the wait was
-    /// [interrupted](Self::interrupt).
+    /// without holes, except for removed events. The thread that appends passes a `timeout` of zero; the call must then
+    /// return at once. An empty page means that the time has passed or the wait was [interrupted](Self::interrupt).
     ///
     /// # Errors
     /// Returns an error if the store cannot be read.
@@ -234,8 +234,8 @@ pub trait SharedLog: Send + Sync {
 
     /// Waits at most `timeout` until one of these streams has an event after the sequence beside it, or an event of
     /// every stream follows `global_after`. Returns the streams with such events, each with its newest sequence; `None`
-    /// stands for every stream. It may leave some of these streams to the next wait. Its cost must not depend on the
-    /// traffic of other streams.
+    /// stands for every stream. It need not return every such stream: the next wait may return the rest. Its cost must
+    /// not depend on the traffic of other streams.
     ///
     /// # Errors
     /// Returns an error if the store cannot be read.
@@ -294,7 +294,7 @@ impl From<Sequence> for Appended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EpochStart {
-    /// The epoch. Its ids begin with this text.
+    /// The epoch. The ids of its events begin with the text of this value.
     pub epoch: Epoch,
     /// The first number that was, or will be, assigned in it.
     pub first: Sequence,
@@ -371,9 +371,9 @@ impl AbandonedEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageLimit {
-    /// Events in a page.
+    /// Upper bound on the events in a page.
     pub events: usize,
-    /// Payload bytes in a page.
+    /// Upper bound on the payload bytes in a page.
     pub bytes: usize,
 }
 

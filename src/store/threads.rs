@@ -17,7 +17,7 @@ thread_local! {
     static ON_THREAD: RefCell<Option<OnThread>> = const { RefCell::new(None) };
 }
 
-/// Opens a store. The threads that the store starts meanwhile run `on_thread` first.
+/// Runs `open`, which opens a store. The threads that the store starts meanwhile run `on_thread` first.
 pub(crate) fn with_thread_hook<R>(on_thread: &OnThread, open: impl FnOnce() -> R) -> R {
     /// Clears the hook, even after a panic, so that no other store gets it.
     struct ClearHook;

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::log::{event::StreamKey, retention::EvictedEvents, waker::WakeFlag};
 
-/// The slot of a stream's entry. It is valid while the stream has an entry: while it holds events or a reader waits for
-/// it.
+/// The slot of a stream's entry. It is valid while the stream has an entry, that is, while it holds events or open
+/// tokens, or a reader waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamSlot(u32);
 
@@ -21,7 +21,7 @@ pub(super) enum Carrying {
     WhileOpen,
     /// Never, because the stream has lost its carried events.
     Never,
-    /// Until the request to keep it is withdrawn.
+    /// Whether or not the stream is open, because it is kept on request.
     Always,
 }
 
@@ -238,8 +238,8 @@ impl EvictedCount {
         self.last = sequence;
     }
 
-    /// Returns how many evicted events are in `after + 1..=to`. Returns `None` if only a part of them is in that range,
-    /// because their sequences are not stored.
+    /// Returns how many evicted events are in `after + 1..=to`. Returns `None` if only some of them may be in that
+    /// range: this type stores no sequences between the first and the last.
     pub(crate) fn count_in(self, after: u64, to: u64) -> Option<u64> {
         if self.count == 0 || self.last <= after || to < self.first {
             Some(0)

@@ -110,8 +110,8 @@ impl StreamIndex {
         slot
     }
 
-    /// Returns the stream's index in the block that begins with the event `first`. If the stream is not in the block
-    /// yet, `name` adds it.
+    /// Returns the stream's index in the block that begins with the event `first`. If the stream is not in that block
+    /// yet, `name` adds it and returns the index.
     pub(crate) fn stream_in_block(
         &mut self,
         slot: StreamSlot,

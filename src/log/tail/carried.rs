@@ -218,9 +218,9 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns the action that is due now. If the kept streams are too large, this is to stop keeping the largest one.
-    /// Otherwise it is to evict the first stream in order, if one of these conditions holds: there are too many carried
-    /// events, or the stream has ended and its last event is too old by `is_too_old`. `last` returns the newest
+    /// Returns the action that is due now, if any. If the kept streams exceed their bound, it is to stop keeping the
+    /// largest one. Otherwise it is to evict the first stream in order, if the other carried events exceed their
+    /// bounds, or if that stream has ended and its last event is too old by `is_too_old`. `last` returns the newest
     /// sequence of a stream.
     pub(super) fn overflow(
         &mut self,
@@ -283,8 +283,8 @@ impl CarriedEvents {
         places.map(|place| place.slice()).collect()
     }
 
-    /// Copies the carried events out of this block into a new block for each stream. The old block can then be freed,
-    /// and each new block when its stream goes.
+    /// Copies the carried events out of this block into a new block for each stream. The old block can then be freed at
+    /// once, and each new block when its stream loses its carried events.
     pub(super) fn detach_from(&mut self, block: &Arc<Block>) {
         let mut by_stream: Map<StreamSlot, Vec<u64>> = Map::default();
         for (sequence, place) in self.places.range(block.sequence(0)..=block.last()) {

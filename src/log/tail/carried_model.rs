@@ -10,8 +10,8 @@ use super::*;
 const EPOCH: Epoch = Epoch::NONE;
 /// All sequences of a history have the same number of digits, so the size of an event depends only on its stream.
 const FIRST: u64 = 10_000;
-/// The sizes of the frames of each stream: primes, so two streams can have the same size only if they have at least
-/// that many events.
+/// The size of a frame of each stream, in bytes. The sizes are primes, so two streams of the same size would each need
+/// about a hundred events.
 const SIZES: [usize; 6] = [101, 103, 107, 109, 113, 127];
 
 /// A random number generator (xorshift).

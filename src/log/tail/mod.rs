@@ -63,9 +63,10 @@ pub(crate) struct Tail {
 /// The result of a read after a position.
 #[derive(Debug)]
 pub(crate) enum TailRead {
-    /// Events of one block only, so that a reader never holds more than one block.
+    /// Events of one block, or carried events with at most the bytes of one block. This bounds the memory that a reader
+    /// holds.
     Events(Vec<Slice>),
-    /// The position is before the oldest retained event. Has that event's sequence.
+    /// The position is before the oldest retained event. Holds that event's sequence.
     Evicted(u64),
     /// There is no event to read after the position, up to this sequence. The reader continues after this sequence.
     Nothing(u64),
@@ -85,7 +86,7 @@ pub(crate) struct SkippedRange {
 /// The streams from which retention removed events.
 #[derive(Debug, Default)]
 pub(crate) struct Evictions {
-    /// Streams whose last event was evicted.
+    /// Streams that have lost their last remaining event.
     pub(crate) streams: Vec<StreamKey>,
     /// Streams that lost some of their events, with the total of their evicted events.
     pub(crate) shortened: Vec<(StreamKey, EvictedEvents)>,
@@ -368,7 +369,7 @@ impl Tail {
         (evicted.map(|evicted| evicted.events).sum(), state.oldest())
     }
 
-    /// Returns the evicted events of this stream, or `None` if the stream is unknown here.
+    /// Returns how many events of this stream were evicted, or `None` if the stream is unknown here.
     pub(crate) fn evicted(&self, key: &StreamKey) -> Option<EvictedEvents> {
         read(&self.state).streams.evicted(key)
     }

@@ -96,7 +96,8 @@ impl TailState {
         sequences
     }
 
-    /// Returns the retained events with these ascending sequences, if they are in the block of the first one.
+    /// Returns those of the retained events with these ascending sequences that are in the block of the first one. If
+    /// that one is carried, returns carried events instead.
     pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
         let oldest = self.oldest();
         if sequences.first().is_some_and(|first| *first < oldest) {
@@ -300,7 +301,7 @@ impl TailState {
         self.trim_carried(is_too_old);
     }
 
-    /// Evicts carried streams until their bound holds and no ended stream is too old.
+    /// Evicts the carried events of whole streams until the bounds hold and no ended stream is too old.
     fn trim_carried(&mut self, is_too_old: impl Fn(Instant) -> bool) {
         loop {
             let Self {

@@ -32,7 +32,7 @@ pub(crate) struct EndDelta<'a> {
     pub(crate) slot: usize,
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
-    /// `start` and `scope` are set if a sampler reported the start, because a sampler knows neither exactly.
+    /// `start` and `scope` are set only if a sampler reported the start, because a sampler knows neither exactly.
     pub(crate) start: Timestamp,
     pub(crate) scope: ScopeFields<'a>,
     pub(crate) name: &'a str,
@@ -79,14 +79,14 @@ impl<'a> EndDelta<'a> {
     }
 }
 
-/// The key that distinguishes a span from other open ones. The start and the end of a span have the same key.
+/// Returns the key that distinguishes a span from other open spans. The start and the end of a span have the same key.
 #[inline]
 pub(crate) fn slot_key(context: &SpanContext, parent: SpanId, kind: SpanKind) -> SlotKey {
     SlotKey::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
         .with_origin(parent.to_bytes(), kind as u8)
 }
 
-/// The key of a span that the SDK copied.
+/// Returns the key of a span that the SDK copied.
 #[inline]
 pub(crate) fn slot_key_of(span: &SpanData) -> SlotKey {
     let kind = kind_of(&span.span_kind);

@@ -185,9 +185,9 @@ impl Default for StartSlots {
 }
 
 impl StartSlots {
-    /// Creates a small table of this size, which must be a power of two. The large table, of another size, is created
-    /// when a span needs it, unless it is passed in. The loom model passes it in, because loom does not know that a
-    /// `OnceLock` orders threads.
+    /// Creates the slots. `small` is the size of the small table, `large_size` that of the large one. Both are powers
+    /// of two. The large table is created when a span first needs it. The loom model passes a ready-made `large`,
+    /// because loom does not model the ordering of a `OnceLock`.
     pub(crate) fn with_slots(
         small: usize,
         large_size: usize,
@@ -200,7 +200,7 @@ impl StartSlots {
         }
     }
 
-    /// Returns the slots of a table, or `None` if none of them was ever taken.
+    /// Returns the slots of a table, or `None` if the large table does not exist yet.
     #[inline]
     fn table(&self, table: SlotTable) -> Option<&[AtomicU64]> {
         match table {
@@ -233,7 +233,8 @@ impl StartSlots {
         let mut entered = Entry::after_miss(key, word, found);
         if matches!(entered, Entry::Occupied) {
             if self.large.get().is_none() {
-                // Two threads may both create a table. So neither waits while the other allocates.
+                // If two threads create a table at once, `set` keeps the first. With `get_or_init`, one thread would
+                // wait while the other allocates.
                 drop(self.large.set(free_slots(self.large_size)));
             }
             entered = match self.take_free(key, SlotTable::Large, word) {

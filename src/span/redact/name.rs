@@ -38,7 +38,7 @@ fn bare(text: &[u8], end: usize, is_spaced: bool) -> Option<Name> {
         .take_while(|byte| is_name(**byte))
         .count();
     let name = text.get(end - length..end)?;
-    // `[token=x]`, `--token=x`
+    // Skips the signs before the name, as in `[token=x]` and `--token=x`.
     let lead = name
         .iter()
         .take_while(|byte| b"[.-%".contains(byte))

@@ -179,9 +179,10 @@ impl Redaction {
 
     /// Calls `function` for every value that is not masked by its key, with the name of the span (`""` for a resource
     /// or a log record), the key and the value. The message of a failed span has the key `status.message`, and the text
-    /// of a log record has the key `body`; patterns apply to these, too. The decision about a value at the start of a
-    /// span may be reused at the end of the span. `function` runs on the log's thread, so it must be quick. If it
-    /// panics, the value is masked.
+    /// of a log record has the key `body`. The place and the thread of a panic have the keys `panic.location` and
+    /// `panic.thread`. Patterns apply to these keys, too. The decision about a value at the start of a span may be
+    /// reused at the end of the span. `function` runs on the log's thread, so it must be quick. If it panics, the value
+    /// is masked.
     pub fn with(
         mut self,
         function: impl Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync + 'static,

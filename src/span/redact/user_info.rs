@@ -8,7 +8,7 @@ use crate::span::json::VALUE_BYTES_MAX;
 /// The user part of a URL, directly after its `://`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UserInfo {
-    /// The position of the `@` after it.
+    /// The position of the `@` after it, or the end of a text that was cut before the `@`.
     pub(super) end: usize,
     pub(super) has_password: bool,
 }

@@ -175,7 +175,8 @@ fn group(text: &[u8], at: usize) -> Option<PairValue> {
 fn group_end(text: &[u8], open: usize) -> usize {
     let rest = text.get(open..).unwrap_or_default();
     let inner = rest.get(1..).unwrap_or_default().trim_ascii_start();
-    // Elsewhere, a single quote may be an apostrophe or a lifetime.
+    // Single quotes delimit texts only if the first value has them. Otherwise a single quote may be an apostrophe or a
+    // lifetime.
     let has_single_quotes = inner.first() == Some(&b'\'');
     let mut depth = 0_u32;
     let mut quote = None;

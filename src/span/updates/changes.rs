@@ -81,7 +81,7 @@ impl Changes {
         self.set_other_attribute(pair)
     }
 
-    /// Sets the attribute that was set last again. The caller knows that it has the same key.
+    /// Sets again the attribute that was set last. The caller knows that `pair` has the same key.
     #[inline]
     pub(crate) fn set_latest_attribute(&mut self, pair: &KeyValue) -> bool {
         match self.attributes.get_mut(self.latest) {
@@ -89,7 +89,7 @@ impl Changes {
                 assign(&mut known.value, &pair.value);
                 true
             }
-            // The worker has taken it.
+            // The worker has taken the pending changes, so the list is empty or shorter.
             None => self.set_other_attribute(pair),
         }
     }

@@ -36,7 +36,7 @@ const SHARED_SLOTS_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct UpdateQueue {
     lists: [SpinMutex<Vec<Arc<UpdateSlot>>>; LISTS],
-    /// Slots of spans whose changes also come from elsewhere than the span object, found by their ids.
+    /// Slots of spans whose changes come not only through the span object. They are found by the spans' ids.
     shared: DashMap<SlotIds, Arc<UpdateSlot>>,
     /// The number of entries in `shared`. Most processes have none, and skip the look-up.
     shared_count: AtomicUsize,
