@@ -93,7 +93,7 @@ impl Tree {
             .collect()
     }
 
-    /// Returns whether the regions that a screen reader reads out when they change say all of this, among others.
+    /// Returns whether the regions that a screen reader reads out when they change contain all of these texts.
     fn announces(&self, wanted: &[&str]) -> bool {
         let regions = self.below(&self.root, &["status"]);
         let polite = regions
@@ -106,7 +106,7 @@ impl Tree {
     }
 }
 
-/// Waits until a question of the tree has this answer.
+/// Waits until `ask` returns `expected` for the page's tree.
 async fn tree_says<T: PartialEq + std::fmt::Debug>(
     browser: &Browser,
     what: &str,
@@ -129,7 +129,7 @@ async fn tree_says<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-/// Starts a span at a time of its own.
+/// Starts a span at the given time.
 fn start(tracer: &SdkTracer, name: &'static str, parent: &Context, at: SystemTime) -> Context {
     let span = tracer
         .span_builder(name)
@@ -165,7 +165,8 @@ async fn rows_say_state_name_service_and_duration() {
         "ok, errors below, order, shop, 2.00 s, 3 spans, 1 error, card declined in charge",
     ];
     tree_says(&browser, "the list", names, list.map(String::from).to_vec()).await;
-    // The duration of what runs is in its cell alone, so that it is not read out again and again.
+    // The duration of a running trace is only in its cell, and not in the row's name, so that it is not read
+    // out again and again.
     let ticks = |tree: &Tree| tree.rows("Traces")[0].1.iter().any(|cell| is_seconds(cell));
     tree_says(&browser, "a duration that ticks", ticks, true).await;
 

@@ -11,7 +11,7 @@ use crate::driver::Browser;
 
 const TOKEN: &str = "correct horse battery";
 
-/// Serves a page on a port of its own, to which any host name may resolve.
+/// Serves a page on a new port, under any host name.
 async fn page(text: String) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! The dashboard's promises, with one test for each.
+//! The main functions of the dashboard, with one test for each.
 
 use std::{
     sync::{

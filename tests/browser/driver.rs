@@ -131,7 +131,8 @@ impl Browser {
         );
         let what = format!("a pointer lands on {element}");
         let mut at = self.until(&what, &place).await;
-        // A page that has just begun still moves its parts. At rest: the same place as two frames ago.
+        // The parts of a page that has just been opened still move. The element is at rest if it is in
+        // the same place as two frames ago.
         loop {
             let frames = "const done = arguments[0];
                 requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20)));";

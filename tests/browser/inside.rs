@@ -92,7 +92,8 @@ async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on
     browser.until("the inspector tells it", inspected).await;
     let title = "return document.title === '◔ 30 % job · livespan'";
     browser.until("so does the window's title", title).await;
-    // The shapes in the tab's icon: the hands of a clock, and a tick.
+    // The path in the tab's icon: the hands of a clock while the trace runs, and a tick after its
+    // end.
     let icon = "document.querySelector('link[rel=icon]').getAttribute('href').split(\" d='\")[1]?.split(\"'\")[0]";
     let runs = browser.ask(&format!("return {icon}")).await;
     assert_eq!(runs, "M8 4.4V8l2.6 1.8");

@@ -1,4 +1,5 @@
-//! Rows of the list and of the waterfall under a pointer: they stay where they are for a click, and they have tools.
+//! Rows of the list and of the waterfall under a pointer: they stay in place so that they can be clicked, and they
+//! show tools.
 
 use opentelemetry::{
     Context,
@@ -41,7 +42,7 @@ async fn middle_of(browser: &Browser, element: &str) -> [f64; 2] {
     serde_json::from_value(browser.until(element, &place).await).unwrap()
 }
 
-/// Waits longer than rows stay for a pointer that has moved and does nothing.
+/// Waits longer than rows stay in place for a pointer that no longer moves.
 async fn wait_beyond_the_hold(browser: &Browser) {
     browser.ask("globalThis.pressed = performance.now()").await;
     let passed = "return performance.now() > pressed + 1500";
@@ -87,7 +88,7 @@ async fn a_row_of_the_list_stays_below_a_pointer_that_presses_it() {
     }
     browser.until("the others are heard of", &listed(5)).await;
     wait_beyond_the_hold(&browser).await;
-    // A state that no trace had before brings another chip.
+    // The page adds a chip for a state that no trace had before.
     let running = open(&tracer, "running", &Context::new());
     browser.until("that one is heard of", &listed(6)).await;
     mouse(&browser, "mouseReleased", place).await;
@@ -140,7 +141,7 @@ fn tool(name: &str) -> String {
     format!("document.querySelector('.list-tools [aria-label=\"{name}\"]')")
 }
 
-/// Tells which tools are drawn, and in the row of which trace.
+/// Returns the trace in whose row the tools are, and the tools that are drawn.
 const TOOLS: &str = "const tools = document.querySelector('.list-tools');
     return [tools?.closest('.list-row').dataset.traceId ?? null,
         [...(tools?.querySelectorAll('button') ?? [])].filter(one => one.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })).map(one => one.ariaLabel)]";
@@ -153,7 +154,7 @@ async fn tools_are(browser: &Browser, what: &str, expected: Value) {
     browser.until(what, &script).await;
 }
 
-/// Asks the server whether it keeps the trace.
+/// Returns whether the server keeps the trace.
 async fn is_kept(browser: &Browser, trace: &Context) -> Value {
     let script = format!(
         "const done = arguments[0]; fetch('traces?limit=1&traceId={}').then(answer => answer.json()).then(({{ traces }}) => done(traces[0].kept))",
@@ -246,7 +247,7 @@ async fn the_row_that_has_the_focus_has_tools() {
     browser.press_key("Tab").await;
     browser.press_key("Tab").await;
     browser.press_key("Tab").await;
-    // A third trace comes above: the tools go on with their row, and so does the focus.
+    // A third trace is inserted above. The tools stay with their row, and so does the focus.
     let third = open(&tracer, "third", &Context::new());
     browser.until("a third is listed", &listed(3)).await;
     tools_are(
@@ -257,7 +258,7 @@ async fn the_row_that_has_the_focus_has_tools() {
     .await;
     let at = "return document.activeElement.ariaLabel";
     assert_eq!(browser.ask(at).await, json!("Tell me"));
-    // With the character that Enter types: only that presses a button.
+    // A key event presses a focused button only if it has the character that Enter types.
     let enter = json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
     browser.command("Input.dispatchKeyEvent", enter).await;
     let rung = format!(

@@ -32,7 +32,7 @@ export function ended(spanId, parentSpanId, start, end, more = {}) {
   };
 }
 
-/** @param {string} spanId @param {string | null} parentSpanId @param {number} start @param {number} end @param {number} heard */
+/** @param {string} spanId @param {string | null} parentSpanId @param {number} start @param {number} end @param {number} lastHeard */
 export function lost(spanId, parentSpanId, start, end, lastHeard) {
   return ended(spanId, parentSpanId, start, end, {
     status: { code: "ERROR" }, lost: { reason: "crashed", lastHeard: at(lastHeard) },

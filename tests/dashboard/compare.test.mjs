@@ -63,7 +63,7 @@ test("an unfinished path is never faster than a finished one because it has less
   const calls = (/** @type {number} */ count, /** @type {number} */ each) => Array.from({ length: count }, (_, at) => span(`c${at}`, "p", "batch", 10 + at * 12, 10 + at * 12 + each));
   const a = traceOf([span("r", null, "job", 0, 12_100), span("p", "r", "upload", 5, 12_050), ...calls(1_000, 11), span("z", "r", "finish", 12_060, 12_090)]);
   const open = [started("r", null, 0, { name: "job" }), started("p", "r", 5, { name: "upload" })];
-  // Tree time counts from the whole second before the first event.
+  // The times of a trace count from the start of the second of its first event.
   const run = (/** @type {number} */ count, /** @type {number} */ each) => compareTraces(a, traceOf([...open, ...calls(count, each)]), { a: 1e6, b: 9_000 });
   const figures = (/** @type {import("../../src/dashboard/assets/model/compare.mjs").Comparison} */ { paths }) => Object.fromEntries(paths.map((path) => [path.name, [path.verdict, path.basis, Math.round(path.delta), spansText(path), deltaShareText(path)]]));
   const same = run(701, 11);
@@ -72,7 +72,7 @@ test("an unfinished path is never faster than a finished one because it has less
   });
   assert.deepEqual([same.states, same.total, same.ended, differenceOf(same)], [{ a: "ended", b: "running" }, { a: 12_100, b: 9_000 }, { after: 9_000, a: 749, b: 701 }, null]);
   assert.deepEqual([figures(run(701, 5)).batch, figures(run(701, 12)).batch], [["faster", "call", -6, "701 of 1,000", "−55 %"], ["slower", "call", 1, "701 of 1,000", "+9 %"]]);
-  // As many as the finished run had, and all of them ended: their sums are compared.
+  // All of the calls ended, and there are as many as in the finished run, so their sums are compared.
   assert.deepEqual(figures(run(1_000, 5)).batch, ["faster", "time", -6_000, "×1,000", "−55 %"]);
   // The other way round, the verdicts are mirrored.
   const swapped = compareTraces(traceOf([...open, ...calls(701, 5)]), a, { a: 9_000, b: 1e6 });

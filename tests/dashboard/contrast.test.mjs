@@ -34,7 +34,7 @@ function ratio(one, other) {
   return (high + 0.05) / (low + 0.05);
 }
 
-/** @param {[string, string][]} pairs @param {number} least @returns {string[]} those that fall short */
+/** @param {[string, string][]} pairs @param {number} least @returns {string[]} those with less contrast */
 function tooPale(pairs, least) {
   return Object.entries(THEMES).flatMap(([theme, colours]) => pairs
     .filter(([front, back]) => !(ratio(colours[front], colours[back]) >= least))

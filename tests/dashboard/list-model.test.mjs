@@ -148,7 +148,7 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
   };
   report(1, 1);
   report(2, 2);
-  // The same progress, reported again for another reason, is not a step.
+  // The same progress in another update is not a step.
   report(2, 3);
   report(3, 3);
   const speed = list.speeds.get("a");

@@ -234,8 +234,8 @@ test("types, fields and traces that are not known change nothing", () => {
 
 test("after a restart of the log nothing stays running, and the new log may take that back", () => {
   const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), started("b", null, 2), hello("bbbbbbbb"));
-  // The bar ends at the last event of the trace, which is the same in every tab. Only the log could
-  // tell when a span last reported.
+  // The bar ends at the last event of the trace, so it is the same in every tab. The time at which a span last reported
+  // is unknown.
   assert.deepEqual(picture(trace), ["a lost 1–2", "b lost 2–2"]);
   assert.deepEqual(span(trace, "a").loss, { reason: "restarted", lastHeard: NaN, local: true });
   assert.equal(trace.restarts, 1);
@@ -279,7 +279,7 @@ test("a trace whose open spans all wait is waiting", () => {
   const state = (/** @type {string} */ spanId) => ({ type: "updated", data: { type: "updated", traceId: TRACE, spanId, process: "p1", state: "waiting", timestamp: at(3) } });
   const trace = traceOf(started("order", null, 0, { durable: true }), started("nap", "order", 1, { durable: true }));
   assert.equal(traceState(trace), "running");
-  // The root is open only because its child is.
+  // The root does not count, because it is open only while it has an open child.
   reduceTrace(trace, state("nap"));
   assert.equal(traceState(trace), "waiting");
   reduceTrace(trace, started("charge", "order", 2));

@@ -11,7 +11,7 @@ test("each state that a trace can be shown in has an icon of its own, which is o
   const states = new Set(STATE_NAMES.flatMap((state) => [shownState(state, false), shownState(state, true)]).filter((state) => state !== "placeholder"));
   const icons = [...states].map((state) => [state, tabIcon(state)]);
   const looks = new Map(icons.map(([state, icon]) => [icon, state]));
-  // At sixteen pixels, a panic looks like an error.
+  // A panic has the icon of an error, because they would look alike at sixteen pixels.
   assert.deepEqual([...states].filter((state) => ![...looks.values()].includes(state)), ["error"]);
   for (const [state, icon] of icons) {
     assert.match(icon, /^data:image\/svg\+xml,%3Csvg [^"<>#]*%3C\/svg%3E$/, state);

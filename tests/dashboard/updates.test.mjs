@@ -152,7 +152,7 @@ function generator(seed) {
 }
 
 /**
- * The life of one span: its state after each event, and the events.
+ * Creates the events of one random span, and the span's state after each of them.
  * @param {(below: number) => number} below
  * @param {string} id
  */

@@ -171,8 +171,8 @@ test("children in the worst order of arrival are sorted once, not with every ste
   const count = 100_000;
   const trace = traceOf(started("root", null, 0));
   for (let index = count; index > 0; index -= 1) reduceTrace(trace, ended(`c${index}`, "root", index, index + 1));
-  // The search gives up after some steps. Without that, it would be quadratic, and this test would
-  // take minutes.
+  // The insertion of a child searches for its place only for some steps. Without that limit, it would be quadratic, and
+  // this test would take minutes.
   assert.equal(trace.spans.has(0, FLAG.unsorted), true);
   const rows = flatten(trace, openTo(Infinity));
   assert.deepEqual([rows.count, trace.spans.ids[rows.spans[1]], trace.spans.ids[rows.spans[count]]], [count + 1, "c1", `c${count}`]);

@@ -68,8 +68,8 @@ function selfTimeOf({ start, end, children }) {
 }
 
 /**
- * The critical path, by CRISP's rule: backwards from the end, a span hands over to the child that
- * finished last before the current point.
+ * The critical path, as Uber's CRISP computes it: backwards from a span's end, it continues in the child that ended
+ * last before the current point.
  * @param {Span} span
  * @param {number} until_
  * @param {Map<string, number>} times by name
