@@ -103,7 +103,8 @@ impl TraceFilter {
                 .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
     }
 
-    /// Returns the only traces that the filter can accept, if it names them.
+    /// Returns the traces to which the filter is restricted by id, without those that the reader
+    /// may not see. Returns `None` if it is not restricted.
     pub(crate) fn few(&self) -> Option<Vec<TraceId>> {
         let may_see = |id: &TraceId| self.may_see(&id.to_bytes());
         let mut few: Vec<TraceId> = if self.trace_ids.is_empty() {

@@ -78,7 +78,7 @@ const SPARE_MAX: usize = 2048;
 #[derive(Debug, Default)]
 pub(crate) struct PendingIndex {
     state: IndexState,
-    /// The traces of which events were left out, with the spans that were open before those events.
+    /// Traces whose next events were left out, each with the spans that were open before those events.
     unsure: Vec<([u8; 16], Vec<[u8; 8]>)>,
 }
 
@@ -184,8 +184,7 @@ pub(crate) struct TracePage {
     /// Whether the page ended early because reading further would have taken too long. The next
     /// page continues there.
     pub(crate) stopped_early: bool,
-    /// Traces with more events than a page may read. The events that the search read do not decide
-    /// whether it accepts them.
+    /// Traces with more events than one page may read. The search could not decide whether it accepts them.
     pub(crate) searched_in_part: Vec<[u8; 16]>,
 }
 

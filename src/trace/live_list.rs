@@ -18,7 +18,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Upper bound on the traces that are filtered under one lock. To filter them takes about ten microseconds.
+/// Upper bound on the traces that are filtered under one lock. This takes about ten microseconds.
 const TRACES_AT_ONCE: usize = 256;
 
 /// Upper bound on the open traces that one update filters again. An update filters them again only if

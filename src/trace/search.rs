@@ -430,7 +430,7 @@ fn is_number(text: &str) -> bool {
     !number(text).is_nan()
 }
 
-/// Parses a number of digits and a point. Returns NaN if the text is not one.
+/// Parses a decimal number: digits, a point, and perhaps a minus before them. Returns NaN for any other text.
 fn number(text: &str) -> f64 {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_plain = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.')

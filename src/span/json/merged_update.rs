@@ -192,7 +192,8 @@ impl MergedUpdate {
         }
     }
 
-    /// Adds the path of a part that was cut. `before` is the number of events and links before those of the same event.
+    /// Adds the path of a part that was cut. `before` has the numbers of events and links merged before those of the
+    /// path's own event.
     fn add_cut(&mut self, path: &[u8], (events, links): (usize, usize)) {
         if path == b"\"...\"" {
             self.has_more_cuts = true;
@@ -262,7 +263,7 @@ fn moved(path: &[u8], list: &[u8], count: usize) -> Option<Vec<u8>> {
 }
 
 /// Appends a member of an object. An opening brace at the end of `out` means that this is the first member, because no
-/// member ends with one.
+/// member ends with `{`.
 fn member(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     out.extend_from_slice(if out.last() == Some(&b'{') {
         b"\"".as_slice()

@@ -117,15 +117,16 @@ fn has_escaped(word: u64) -> bool {
 const ONES: u64 = u64::MAX / 255;
 pub(super) const HIGH: u64 = ONES * 0x80;
 
-/// Sets the high bit of each of these eight bytes that is a control character. For ASCII, the subtraction sets it where
-/// a byte matches; a borrow reaches only bytes above a match. Bytes that are not ASCII have the high bit set already,
-/// and are masked out.
+/// Sets the high bit of each of these eight bytes that is a control character. A byte above a match may be marked, too,
+/// because the subtraction borrows from it. So callers only test whether any bit is set. Bytes that are not ASCII have
+/// the high bit set already, and are masked out.
 #[inline]
 pub(super) fn control_marks(word: u64) -> u64 {
     word.wrapping_sub(ONES * 0x20) & !word
 }
 
-/// Sets the high bit of each of these eight bytes that is this ASCII character.
+/// Sets the high bit of each of these eight bytes that is this ASCII character. Like [`control_marks`], it may also
+/// mark a byte above a match.
 #[inline]
 pub(super) fn byte_marks(word: u64, byte: u8) -> u64 {
     (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !word

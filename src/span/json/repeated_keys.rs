@@ -8,8 +8,8 @@ use crate::span::json::{
     value::{Pairs, Value},
 };
 
-/// Returns each key once, at its first position, with its last value. `SdkSpan::set_attribute` appends and never
-/// replaces.
+/// Returns each key once, at its first position, with its last value. Keys may be repeated because the SDK's span
+/// appends an attribute that is set again.
 pub(super) fn last_of_each_key<'p, 'a>(
     pairs: &'p Pairs<'a>,
 ) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
@@ -30,7 +30,8 @@ pub(super) fn last_of_each_key<'p, 'a>(
         })
 }
 
-/// A lossy set of distinct keys.
+/// A set of keys that stores only one of 128 bits for each key. It may mistake a new key for a known one, but never a
+/// known key for a new one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySet {
     pub(super) seen: u128,

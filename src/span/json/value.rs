@@ -96,7 +96,7 @@ pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
             "int" => Some("int[]"),
             "double" => Some("double[]"),
             "bytes" => Some("bytes[]"),
-            // The wire format has no name for the type of a value nested deeper.
+            // The wire format names the types of values and of arrays of values, but of nothing nested deeper.
             _ => None,
         },
         _ => None,

@@ -53,7 +53,7 @@ impl<'o> JsonWriter<'o> {
         self.out.len() - self.start
     }
 
-    /// Returns whether this many bytes still fit before the reserve.
+    /// Returns whether this many bytes still fit before the bytes that [`RESERVE`] keeps free.
     pub(super) fn fits(&self, size: usize) -> bool {
         self.written() + size <= EVENT_BYTES_MAX - RESERVE
     }

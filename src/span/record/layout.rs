@@ -162,7 +162,7 @@ pub(in crate::span) const PANICKED: u8 = 16;
 /// In the same byte: the span's future was dropped before it was ready.
 pub(in crate::span) const DROPPED_BEFORE_READY: u8 = 32;
 
-/// The known details of a panic.
+/// Flags: which details of the panic follow.
 pub(in crate::span) const PANIC_MESSAGE: u8 = 1;
 pub(in crate::span) const PANIC_LOCATION: u8 = 2;
 pub(in crate::span) const PANIC_THREAD: u8 = 4;

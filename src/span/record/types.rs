@@ -110,7 +110,8 @@ pub(crate) enum Durability {
 pub(crate) enum StepActivity {
     /// The span works, or contains spans that work.
     Working,
-    /// The span only waits for a time or an event. A replayed start does not mean that it works.
+    /// The span only waits for a time or an event. If a replay reports its start again, the workflow is not shown as
+    /// working.
     Waiting,
     /// The span ends because its workflow was cancelled.
     Cancelled,

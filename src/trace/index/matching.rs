@@ -14,11 +14,12 @@ use crate::{
     util::{hex, sync::read, time::Timestamp},
 };
 
-/// A span is far slower than usual if it takes more than this many times as long as 95 % of the
-/// spans with its name …
+/// A span is far slower than usual if its duration is more than this many times `p95`, and at least
+/// [`FAR_SLOWER_NANOS`] longer than `p95`. 95 % of the spans with its name take no longer than
+/// `p95`.
 const FAR_SLOWER: u64 = 2;
-/// … and at least this many nanoseconds (10 ms) longer. A busy machine causes shorter delays by
-/// itself.
+/// The least difference from `p95`, in nanoseconds: 10 ms. A busy machine alone causes shorter
+/// delays.
 const FAR_SLOWER_NANOS: u64 = 10_000_000;
 
 /// Returns whether a duration is far longer than `p95`, the duration that 95 % of such spans do not
@@ -49,7 +50,7 @@ fn newest<'a>(
 
 impl TraceIndex {
     /// Returns the newest ended traces that took far longer than roots of their name usually do and
-    /// have an event after this one. Also returns the number of all such traces.
+    /// have an event after the sequence `after`. Also returns the number of all such traces.
     pub(crate) fn slow(
         &self,
         filter: &TraceFilter,
@@ -100,8 +101,8 @@ impl TraceIndex {
             .collect()
     }
 
-    /// Returns the newest traces that have failed spans and an event after this one. Also returns
-    /// the number of all such traces.
+    /// Returns the newest traces that have failed spans and an event after the sequence `after`.
+    /// Also returns the number of all such traces.
     pub(crate) fn failed(
         &self,
         filter: &TraceFilter,
@@ -131,7 +132,7 @@ impl TraceIndex {
         found.map(|(id, _)| *id).take(limit).collect()
     }
 
-    /// Returns whether the filter accepts a trace that has an event after this one.
+    /// Returns whether the filter accepts a trace that has an event after the sequence `after`.
     pub(crate) fn has_match(&self, filter: &TraceFilter, after: u64) -> bool {
         let now = Timestamp::now();
         let state = read(&self.state);

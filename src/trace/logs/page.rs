@@ -15,14 +15,13 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that one page examines.
+/// The number of examined events after which a page begins no further step.
 const PAGE_ROWS_MAX: usize = 50_000;
-/// The time after which a page stops its search.
+/// The time after which a page begins no further step. Memory and the store each have this time.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(1);
 /// Upper bound on the payload bytes of a page. A page has at least one record.
 pub(crate) const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Number of positions that are copied from the index at once. Also the number of rows after which
-/// other tasks may run.
+/// Number of positions that are copied from the index at once. Other tasks may run between two copies.
 const POSITIONS_AT_ONCE: usize = 256;
 /// Number of sequences that one step examines.
 const STEP: u64 = 4_096;

@@ -1,5 +1,5 @@
-//! Text folded for comparison: without case, with one composition of each character and one kind of
-//! blank. The dashboard folds text in the same way (`dashboard/assets/model/search.mjs`); both are
+//! Text folded for comparison: without differences of case, of the composition of a character, or of the kind of blank.
+//! The dashboard folds text in the same way (`dashboard/assets/model/search.mjs`); both are
 //! tested against `tests/search.json`. Pure; it runs on the task of a request, for every trace that
 //! is searched.
 

@@ -27,7 +27,7 @@ pub(crate) enum ScalarValue<'a> {
     Double(f64),
 }
 
-/// The fields that differ between spans of one template, except their values.
+/// The fields, besides the values of attributes, that differ between spans of one template.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartIds {
     pub(crate) trace_id: [u8; 16],

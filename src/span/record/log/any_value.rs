@@ -64,7 +64,7 @@ impl RecordWriter<'_> {
                     writer.any_value_at(value, depth + 1)
                 })
             }
-            // A kind of value that a later SDK may add.
+            // A later SDK may add a kind of value. It is written as an empty text.
             _ => {
                 self.truncated = TRUNCATED;
                 self.string("")
