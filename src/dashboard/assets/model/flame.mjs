@@ -85,7 +85,7 @@ function spreadOf(trace) {
   }
   stretchPlaceholders(trace, left, right);
   const walked = walk(trace, left);
-  // A child whose clock lags behind its parent's sorts after the parent.
+  // A child comes after its parent, even if it seems to start earlier because their clocks differ.
   const key = new Float64Array(count);
   let sorted = true;
   let before = -Infinity;

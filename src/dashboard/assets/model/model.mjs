@@ -24,7 +24,7 @@ export * from "./span.mjs";
  * @typedef {object} Live
  * @property {string} id id of the last update, empty if that update had no id
  * @property {string} timestamp timestamp of the last update
- * @property {any} early merged updates that arrived before the start; null once the start is there
+ * @property {any} early merged updates that arrived before the start; null after the start has arrived
  * @property {number} progressVersion the trace's version at the last progress update, 0 before the first
  * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before the last
  *   change, and its time
@@ -57,7 +57,7 @@ export * from "./span.mjs";
  * @property {string | null} ended reason of the last `end` event
  * @property {import("./gaps.mjs").Losses} losses
  * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
- * @property {number} refusedSpans number of times that a new span found no room: the trace had SPANS_MAX
+ * @property {number} refusedSpans number of times that a new span was refused: the trace had SPANS_MAX
  *   spans, or the id TWINS_MAX twins
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */

@@ -69,7 +69,7 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   };
   /** @type {ShownPhase[]} */
   const shown = phases.map(({ name, start, end, open, failed, spans }) => {
-    // Between two of its spans a phase has no open one, but it is not done.
+    // Between two of its spans, a phase has no open span, but it is not done.
     const hasMore = isOpen && spans < (before.get(name)?.spans ?? 0) && !phases.some((other) => other.start >= end);
     const isRunning = open > 0 || hasMore;
     const until = isRunning ? Math.max(now, start) : end;
@@ -83,7 +83,7 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   if (!isOpen) return shown;
   const seen = new Set(phases.map(({ name }) => name));
   const last = earlier.findLastIndex(({ name }) => seen.has(name));
-  // No phase in common with the earlier run, so it was a different job.
+  // The job has no phase in common with the earlier run, so that was a different job.
   if (phases.length > 0 && last < 0) return shown;
   for (const { name } of earlier.slice(last + 1)) {
     shown.push({ name, kind: "expected", failed: false, start: NaN, end: NaN, duration: 0, usual: usualOf(name), left: usualOf(name), late: false, names: 1 });

@@ -192,7 +192,7 @@ function eventsText(count) {
 }
 
 /**
- * Returns whether every open span waits, or is open only because its child is. The server's list uses the same rule.
+ * Returns whether a span waits and each running span has an open child. The server's list uses the same rule.
  * @param {Trace} trace
  */
 function waits({ counts, spans }) {

@@ -179,7 +179,7 @@ export class TraceFeed {
 
   /** @param {StreamEvent} event */
   hold(event) {
-    // A ping is about the present only.
+    // A ping describes only the present, so it is useless later.
     if (event.type === "ping") return;
     this.held.push(event);
     if (event.type !== "hello") this.news += 1;

@@ -42,7 +42,7 @@ export class ServiceChips {
   make() {
     const dot = element("span", { class: "service-dot" });
     const text = element("span", { class: "chip-name" });
-    // A long name is shortened in its middle; the count stays whole.
+    // A long name is shortened in its middle; the count is not shortened.
     const count = element("span", { class: "chip-count" });
     const chip = element("span", { class: "chip" }, dot, element("span", { class: "chip-text" }, text, count));
     this.parent.append(chip);

@@ -1,6 +1,7 @@
-//! Writes traces as one HTML file: the page, and the events as gzip in base64. It writes each trace in a single pass,
-//! after the overview if its reader may read only some traces. It holds one page of events, the compressor's state, and
-//! at most 16 MiB of starts ([`ShortenedEnds`]). It runs on the task that writes the response.
+//! Writes traces as one HTML file: the page, and the events as gzip in base64. It reads each trace once, or twice for
+//! a reader who may see only some traces, because it then needs the trace's overview first. It holds one page of
+//! events, the compressor's state, and at most 16 MiB of starts ([`ShortenedEnds`]). It runs on the task that writes
+//! the response.
 //!
 //! The data is a series of JSON lines. The first line describes the file. Each trace follows: a
 //! line with its id, its events, and a line with the missing events. The page reads the data in
