@@ -219,7 +219,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Returns the process of a source. Its `process` event is appended before the first event of its spans.
+    /// Returns the process of a source. If the log has no `process` event of it yet, appends that event first.
     pub(super) fn announce_process(
         &mut self,
         source: u32,

@@ -149,7 +149,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Returns these traces without those that an earlier run left open and that still are.
+    /// Returns these traces without those that an earlier run left open and that are still open.
     pub(super) fn without_left_open<'a>(&mut self, keys: &'a [StreamKey]) -> Cow<'a, [StreamKey]> {
         if self.left_open.is_empty() {
             return Cow::Borrowed(keys);

@@ -170,7 +170,8 @@ impl SpanFilter {
         if self.refused.get().is_none() {
             let mut slots = Vec::new();
             slots.resize_with(REFUSED_STARTS_MAX, || AtomicU64::new(0));
-            // Two threads may both create a table. So neither waits while the other allocates.
+            // If two threads create a table at once, `set` keeps the first. With `get_or_init`, one thread would wait
+            // while the other allocates.
             drop(self.refused.set(slots.into_boxed_slice()));
         }
         if let Some(slot) = self.refused.get().and_then(|refused| slot(refused, span)) {

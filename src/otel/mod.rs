@@ -3,9 +3,9 @@
 //! layer that watches tasks. It runs on the host's threads, inside the SDK's calls: it never blocks, panics or makes
 //! spans of its own.
 //!
-//! [`LiveSpans::span_processor`](crate::LiveSpans::span_processor) and
-//! [`LiveSpans::sampler`](crate::LiveSpans::sampler) create them. [`SampledOnly`] wraps an exporter that is registered
-//! beside livespan, and hides from the exporter the spans that are recorded only because of livespan.
+//! [`LiveSpans::span_processor`](crate::LiveSpans::span_processor) creates the processor,
+//! [`LiveSpans::sampler`](crate::LiveSpans::sampler) the sampler. [`SampledOnly`] wraps an exporter that is registered
+//! beside livespan, and hides from it the spans that are recorded only because of livespan.
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;

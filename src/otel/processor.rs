@@ -1,4 +1,4 @@
-//! The OpenTelemetry span processor: the only file that implements the SDK's trait.
+//! The OpenTelemetry span processor, and a filter for other processors that are registered beside it.
 //!
 //! `on_start` and `on_end` run on the host's threads, possibly under the host's locks: they copy a compact record into
 //! the ingest buffer and return. They never wait, never panic, never touch a `Context`, and never make a span or a log

@@ -57,7 +57,7 @@ enum Test {
     Service(FoldedText),
     Trace(FoldedText),
     State(TraceState),
-    /// The trace is open and has errors below its root.
+    /// The trace is open, and some of its spans failed.
     Failing,
     /// The trace's root ended without an error, and there are errors below it.
     Below,

@@ -35,7 +35,7 @@ pub(crate) enum RequestProgress {
 pub(in crate::encoder) struct ReceiverState<E> {
     /// Only the worker uses this lock, a few times for each batch.
     pub(in crate::encoder) receiver: Option<Arc<Mutex<dyn ReceivedEvents<E>>>>,
-    /// Whether a part of that request is still to be encoded.
+    /// Whether a part of the current request is still to be encoded.
     pub(in crate::encoder) has_more: bool,
     /// Whether the store kept all batches since the last commit.
     is_stored: bool,

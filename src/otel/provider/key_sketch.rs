@@ -20,7 +20,7 @@ impl KeySketch {
     }
 }
 
-/// Returns eight bits of a key's length, beginning and end.
+/// Returns a hash of eight bits over a key's length, beginning and end.
 #[inline]
 fn hash(key: &[u8]) -> usize {
     let ends = key.first_chunk::<8>().zip(key.last_chunk::<8>());
@@ -34,7 +34,7 @@ fn hash(key: &[u8]) -> usize {
     usize::from(high)
 }
 
-/// Returns beginning and end of a key of less than eight bytes.
+/// Returns the beginning and the end of a key of less than eight bytes.
 #[inline]
 fn short(key: &[u8]) -> (u64, u64) {
     if let (Some(head), Some(tail)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {

@@ -112,7 +112,8 @@ impl LiveSpan {
             let shared = &self.provider.shared;
             let noted = shared.updates.note(shared.buffer(), &inside.slot, change);
             if noted == NoteResult::Dropped {
-                // The pending changes do not have it, so it must be looked up there when it is set again.
+                // If the change was the latest attribute, the pending changes lack it. So it must be looked up there
+                // when it is set again.
                 inside.latest = usize::MAX;
             }
         }

@@ -96,7 +96,7 @@ pub(super) struct Watcher {
 #[derive(Debug)]
 struct WatchedSpan {
     polls: Weak<SpanPolls>,
-    /// Set at the second check of the span. Most spans are closed by then.
+    /// Set one check after the one that added the span. Most spans are closed by then.
     slots: Option<SpanSlots>,
 }
 
