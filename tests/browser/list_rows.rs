@@ -3,7 +3,7 @@
 
 use opentelemetry::{
     Context,
-    trace::{Span as _, TraceContextExt as _, Tracer as _},
+    trace::{Span as _, Status, TraceContextExt as _, Tracer as _},
 };
 use serde_json::{Value, json};
 
@@ -270,6 +270,37 @@ async fn the_row_that_has_the_focus_has_tools() {
     for context in [third, second, first] {
         context.span().end();
     }
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_says_on_a_narrow_screen_why_its_trace_failed() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let failed = open(&tracer, "failed", &Context::new());
+    let message = "no exchange rate for XAF ".repeat(9);
+    failed.span().set_status(Status::error(message.clone()));
+    failed.span().end();
+    let browser = Browser::with_size(400, 800).await;
+    browser.goto(&app.url("")).await;
+    let row = format!(
+        "const row = {FIRST_ROW};
+         if (row?.dataset.state !== 'error') return null;
+         const shown = [...row.querySelectorAll('.reason')].filter(one => one.checkVisibility());
+         const [outer, box] = [row, shown[0]].map(one => one.getBoundingClientRect());
+         return [
+             shown.map(one => one.textContent.trim()), row.querySelector('.c-services').checkVisibility(),
+             box.left >= outer.left && box.right <= outer.right && box.bottom <= outer.bottom,
+             box.height < 24 && shown[0].scrollWidth > shown[0].clientWidth, outer.height >= 24,
+             getComputedStyle(shown[0]).textOverflow,
+         ]"
+    );
+    let shown = browser.until("the failed trace has a row", &row).await;
+    let words = shown[0][0].as_str().unwrap().trim_end_matches('…');
+    assert!(message.starts_with(words) && words.len() > 100, "{words}");
+    let rest = Value::from(shown.as_array().unwrap()[1..].to_vec());
+    assert_eq!(rest, json!([false, true, true, true, "ellipsis"]));
     browser.close().await;
     app.stop();
 }

@@ -41,6 +41,8 @@ export function makeRow(actions) {
     id: element("span", { class: "mono faint short-id" }),
     kept: element("span", { class: "chip kept", hidden: true }),
     reason: element("span", { class: "reason", hidden: true }),
+    /** The reason on a narrow screen, where it has a place of its own. */
+    narrowReason: element("span", { class: "reason c-reason", role: "gridcell", hidden: true }),
     linked: "",
     services,
     chips: new ServiceChips(services, CHIPS_MAX),
@@ -60,7 +62,7 @@ export function makeRow(actions) {
     row.started,
     element("span", { class: "c-state", role: "gridcell" }, row.shape, row.stateWord, row.below),
     element("span", { class: "c-name", role: "gridcell" }, row.link, row.badge, row.beside, row.kept, row.reason, row.id),
-    services, row.spans, row.duration, row.track, row.against, row.errors,
+    services, row.narrowReason, row.spans, row.duration, row.track, row.against, row.errors,
   );
   node.addEventListener("click", (event) => {
     // The browser handles clicks with a modifier and opens the link in a new tab.
@@ -149,10 +151,15 @@ function drawReason(row, trace, awaits, progress, match) {
   const progressWords = progress === null ? "" : isCounted(progress) ? [amountText(progress), progress.message].filter((part) => part !== "").join(" · ") : progress.message;
   const wrong = reasonOf(trace);
   const text = shortened(match || wrong || awaits || progressWords, REASON_LENGTH);
+  const kind = match !== "" ? "match" : wrong !== "" ? "error" : awaits !== "" ? "awaits" : null;
   setShown(row.reason, text !== "");
   setText(row.reason, text);
+  // The progress is in another cell of a narrow row.
+  setShown(row.narrowReason, kind !== null);
+  setText(row.narrowReason, kind === null ? "" : text);
+  setAttribute(row.narrowReason, "data-kind", kind);
   setAttribute(row.reason, "title", text === "" ? null : (match || wrong || awaits || progressWords).slice(0, 1_000));
-  setAttribute(row.reason, "data-kind", match !== "" ? "match" : wrong !== "" ? "error" : awaits !== "" ? "awaits" : null);
+  setAttribute(row.reason, "data-kind", kind);
   return match || wrong;
 }
 
