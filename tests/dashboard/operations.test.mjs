@@ -3,13 +3,13 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { operationCounts, operationsOf, runLook, selectOperations, slowestRuns, trendKind, trendOf, trendText } from "../../src/dashboard/assets/model/operations.mjs";
+import { coverage, operationCounts, operationsOf, runLook, selectOperations, slowestRuns, trendKind, trendOf, trendText } from "../../src/dashboard/assets/model/operations.mjs";
 
 /** @param {string} name @param {object} [more] @returns {any} */
 function operation(name, more = {}) {
   return {
-    service: "shop", name, kind: "INTERNAL", count: 10, perSecond: 1, rate: [{ count: 1, errors: 0 }], p50: 10, p95: 20, p99: 30, total: 100, errors: 0, errorShare: 0, running: 0,
-    histogram: [{ from: 8, to: 16, count: 10, errors: 0 }], last: [], p50Recent: 10, p50Before: 10, ...more,
+    service: "shop", name, kind: "INTERNAL", count: 10, since: "2026-11-22T11:39:04Z", perSecond: 1, rate: [{ count: 1, errors: 0 }], p50: 10, p95: 20, p99: 30, total: 100, errors: 0, errorShare: 0, running: 0,
+    histogram: [{ from: 8, to: 16, count: 10, errors: 0 }], slowest: { traceId: "t", spanId: "s", start: "2026-11-22T11:39:03Z", duration: 1_000, state: "ok" }, last: [], p50Recent: 10, p50Before: 10, ...more,
   };
 }
 
@@ -19,12 +19,17 @@ const read = (operations) => /** @type {import("../../src/dashboard/assets/model
 test("an answer is read as it is, and what makes no sense in it is left out", () => {
   const whole = { operations: [operation("a")], more: 3, others: 7, bucketSeconds: 15 };
   assert.deepEqual(operationsOf(whole), whole);
-  const odd = operationsOf({ operations: [null, 1, {}, operation("a", { count: -1, p95: "x", rate: null, histogram: [null, { from: 1 }], last: [{ traceId: 5 }] })] });
+  const odd = operationsOf({ operations: [null, 1, {}, operation("a", { count: -1, since: 5, slowest: null, p95: "x", rate: null, histogram: [null, { from: 1 }], last: [{ traceId: 5 }] })] });
   assert.deepEqual(odd, {
-    operations: [{ ...operation("a"), count: 0, p95: null, rate: [], histogram: [{ from: 1, to: 0, count: 0, errors: 0 }], last: [{ traceId: "5", spanId: "undefined", start: "undefined", duration: 0, state: "undefined" }] }],
+    operations: [{ ...operation("a"), count: 0, since: null, slowest: null, p95: null, rate: [], histogram: [{ from: 1, to: 0, count: 0, errors: 0 }], last: [{ traceId: "5", spanId: "undefined", start: "undefined", duration: 0, state: "undefined" }] }],
     more: 0, others: 0, bucketSeconds: 15,
   });
   assert.deepEqual([operationsOf(null), operationsOf({ error: "no" })], [null, null]);
+});
+
+test("the figures cover all spans of the operations, since the first of them ended", () => {
+  const rows = read([operation("a", { since: "2026-11-22T11:39:09Z" }), operation("b", { count: 5 }), operation("c", { count: 0, since: null })]);
+  assert.deepEqual([coverage(rows), coverage([])], [{ spans: 15, since: "2026-11-22T11:39:04Z" }, { spans: 0, since: null }]);
 });
 
 test("a trend is told from 5 % on, and is slower from 10 % on", () => {

@@ -52,6 +52,8 @@ pub(crate) struct Operation {
     pub(crate) total_nanos: u64,
     /// The end of the first counted span.
     pub(crate) first: Timestamp,
+    /// The longest counted span; of equally long ones the first.
+    pub(crate) slowest: Option<EndedSpan>,
     /// Whether the name was used since the table's clock hand last passed the operation.
     pub(super) is_used: bool,
     pub(crate) rate: RateBuckets,
@@ -80,6 +82,7 @@ impl Operation {
             errors: 0,
             total_nanos: 0,
             first: Timestamp::default(),
+            slowest: None,
             is_used: false,
             rate: RateBuckets::default(),
             last: VecDeque::new(),
@@ -104,6 +107,9 @@ impl Operation {
         self.is_used = count > 0;
         if count == 0 {
             self.first = run.end();
+        }
+        if self.slowest.is_none_or(|slowest| run.nanos > slowest.nanos) {
+            self.slowest = Some(run);
         }
         let is_error = matches!(run.outcome, SpanOutcome::Error | SpanOutcome::Panicked);
         self.errors += u64::from(is_error);
@@ -204,6 +210,25 @@ mod tests {
         assert_eq!(at(10_000), (None, Some(2)));
         assert_eq!(operation.count(), 5);
         assert_eq!(operation.durations().count(), 5);
+    }
+
+    #[test]
+    fn the_slowest_run_is_the_longest_that_counts() {
+        let mut operation = operation();
+        assert_eq!(operation.slowest, None);
+        let slow = run(2, 5, 7, SpanOutcome::Error);
+        for run in [
+            run(1, 1, 3, SpanOutcome::Ok),
+            slow,
+            run(3, 6, 7, SpanOutcome::Ok),
+            run(4, 1, 90, SpanOutcome::Lost),
+        ] {
+            operation.record(run, SpanKind::Client);
+        }
+        for span in 5..=80 {
+            operation.record(run(span, 9, 1, SpanOutcome::Ok), SpanKind::Client);
+        }
+        assert_eq!(operation.slowest, Some(slow));
     }
 
     #[test]

@@ -222,9 +222,10 @@ mod tests {
         let begin = "2027-01-15T08:00:00.000000000Z";
         let expected = json!({
             "service": "shop", "name": "span1", "kind": "INTERNAL", "count": 2,
-            "perSecond": operation["perSecond"], "rate": rate,
+            "since": "2027-01-15T08:00:04.000000000Z", "perSecond": operation["perSecond"], "rate": rate,
             "p50": operation["p50"], "p95": operation["p95"], "p99": operation["p99"], "total": 44_000.0,
             "errors": 1, "errorShare": 0.5, "running": 1, "histogram": ranges,
+            "slowest": run(2, begin, 40_000.0, "error"),
             "last": [run(1, begin, 4_000.0, "ok"), run(2, begin, 40_000.0, "error"),
                      run(1, "2027-01-15T08:00:50.000000000Z", 9_000.0, "running")],
             "p50Recent": operation["p50"], "p50Before": null,

@@ -24,6 +24,8 @@ pub(crate) struct OperationSummary {
     name: String,
     kind: &'static str,
     count: u64,
+    /// The end of the first span of `count`.
+    since: Option<String>,
     per_second: f64,
     rate: Vec<RateFigures>,
     p50: Option<f64>,
@@ -35,7 +37,9 @@ pub(crate) struct OperationSummary {
     error_share: f64,
     running: u64,
     histogram: Vec<RangeFigures>,
-    last: Vec<LastRun>,
+    /// The longest span of `count`. Its trace may be gone.
+    slowest: Option<RunFigures>,
+    last: Vec<RunFigures>,
     /// The median of the spans that ended in the last minutes.
     p50_recent: Option<f64>,
     /// The median of the spans that ended before them.
@@ -74,15 +78,27 @@ impl RangeFigures {
     }
 }
 
-/// One of the last spans of an operation.
+/// One span of an operation.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct LastRun {
+struct RunFigures {
     trace_id: String,
     span_id: String,
     start: String,
     duration: f64,
     state: RunState,
+}
+
+impl RunFigures {
+    fn of(run: &EndedSpan) -> Self {
+        Self {
+            trace_id: hex::encode(&run.trace_id),
+            span_id: hex::encode(&run.span_id),
+            start: run.start.text(),
+            duration: milliseconds(run.nanos),
+            state: RunState::of(run.outcome),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -131,6 +147,7 @@ impl OperationSummary {
             name: operation.name.as_ref().to_owned(),
             kind: json::kind_name(operation.kind),
             count,
+            since: (count > 0).then(|| operation.first.text()),
             per_second: operation.rate.per_second(now, operation.first),
             rate: operation.rate.until(now).map(RateFigures::of).to_vec(),
             p50: quantile(50),
@@ -145,6 +162,7 @@ impl OperationSummary {
                 .into_iter()
                 .map(RangeFigures::of)
                 .collect(),
+            slowest: operation.slowest.as_ref().map(RunFigures::of),
             last: last_runs(&operation, running, now),
             p50_recent: recent.map(milliseconds),
             p50_before: before.map(milliseconds),
@@ -153,16 +171,16 @@ impl OperationSummary {
 }
 
 /// Returns the ended runs in the order in which their ends arrived, then the open ones in the order of their starts.
-fn last_runs(operation: &Operation, running: &[RunningSpan], now: Timestamp) -> Vec<LastRun> {
+fn last_runs(operation: &Operation, running: &[RunningSpan], now: Timestamp) -> Vec<RunFigures> {
     let running = running.iter().take(OperationSummary::RUNNING_MAX).rev();
-    let running = running.map(|span| LastRun {
+    let running = running.map(|span| RunFigures {
         trace_id: hex::encode(&span.trace_id),
         span_id: hex::encode(&span.span_id),
         start: span.start.text(),
         duration: milliseconds(now.nanos().saturating_sub(span.start.nanos())),
         state: RunState::Running,
     });
-    let running: Vec<LastRun> = running.collect();
+    let running: Vec<RunFigures> = running.collect();
     // A lost end is provisional: the real end may replace it.
     let is_replaced = |at: usize, run: &EndedSpan| {
         let later = operation.last.iter().skip(at + 1);
@@ -174,15 +192,7 @@ fn last_runs(operation: &Operation, running: &[RunningSpan], now: Timestamp) -> 
     };
     let ended = operation.last.iter().enumerate();
     let ended = ended.filter(|(at, run)| !is_replaced(*at, run));
-    let ended: Vec<LastRun> = ended
-        .map(|(_, run)| LastRun {
-            trace_id: hex::encode(&run.trace_id),
-            span_id: hex::encode(&run.span_id),
-            start: run.start.text(),
-            duration: milliseconds(run.nanos),
-            state: RunState::of(run.outcome),
-        })
-        .collect();
+    let ended: Vec<RunFigures> = ended.map(|(_, run)| RunFigures::of(run)).collect();
     let surplus = (ended.len() + running.len()).saturating_sub(Operation::RUNS_MAX);
     ended.into_iter().skip(surplus).chain(running).collect()
 }

@@ -43,6 +43,14 @@ async fn operations_are_listed_by_service_and_name() {
         json!(1),
     ];
     assert_eq!(row_values(&page), [query.clone(), checkout.clone()]);
+    let slowest = page["operations"][0]["slowest"].clone();
+    assert!(
+        page["operations"][0]["last"]
+            .as_array()
+            .unwrap()
+            .contains(&slowest)
+    );
+    assert_eq!(page["operations"][1]["slowest"], Value::Null);
     let rest = ["more", "others", "bucketSeconds", "recentSeconds", "unit"];
     assert_eq!(
         rest.map(|key| page[key].clone()),

@@ -12,6 +12,7 @@ import { parseQuery } from "./search.mjs";
  * @property {string} name
  * @property {string} kind
  * @property {number} count
+ * @property {string | null} since when the first of them ended
  * @property {number} perSecond
  * @property {{count: number, errors: number}[]} rate the oldest first
  * @property {number | null} p50
@@ -22,11 +23,12 @@ import { parseQuery } from "./search.mjs";
  * @property {number} errorShare
  * @property {number} running
  * @property {Range[]} histogram
+ * @property {Run | null} slowest of all counted spans; its trace may be gone
  * @property {Run[]} last the newest last
  * @property {number | null} p50Recent
  * @property {number | null} p50Before
  * @typedef {{operations: Operation[], more: number, others: number, bucketSeconds: number}} Operations
- * @typedef {"time" | "rate" | "p95" | "errors" | "slower"} Order
+ * @typedef {"time" | "rate" | "p95" | "max" | "errors" | "slower"} Order
  * @typedef {"all" | "entry" | "slower" | "errors" | "running"} Kept
  */
 
@@ -49,13 +51,18 @@ export function operationsOf(body) {
 function operationOf(one) {
   const list = (/** @type {unknown} */ value) => (Array.isArray(value) ? value.filter((part) => part !== null && typeof part === "object") : []);
   return {
-    service: String(one.service ?? ""), name: one.name, kind: String(one.kind ?? ""), count: number(one.count), perSecond: number(one.perSecond),
+    service: String(one.service ?? ""), name: one.name, kind: String(one.kind ?? ""), count: number(one.count), since: typeof one.since === "string" ? one.since : null, perSecond: number(one.perSecond),
     rate: list(one.rate).map(({ count, errors }) => ({ count: number(count), errors: number(errors) })),
     p50: quantile(one.p50), p95: quantile(one.p95), p99: quantile(one.p99), total: number(one.total), errors: number(one.errors), errorShare: number(one.errorShare), running: number(one.running),
     histogram: list(one.histogram).map(({ from, to, count, errors }) => ({ from: number(from), to: number(to), count: number(count), errors: number(errors) })),
-    last: list(one.last).map(({ traceId, spanId, start, duration, state }) => ({ traceId: String(traceId), spanId: String(spanId), start: String(start), duration: number(duration), state: String(state) })),
+    slowest: list([one.slowest]).map(runOf)[0] ?? null, last: list(one.last).map(runOf),
     p50Recent: quantile(one.p50Recent), p50Before: quantile(one.p50Before),
   };
+}
+
+/** @param {any} run @returns {Run} */
+function runOf({ traceId, spanId, start, duration, state }) {
+  return { traceId: String(traceId), spanId: String(spanId), start: String(start), duration: number(duration), state: String(state) };
 }
 
 /** @param {unknown} value @returns {number} */
@@ -107,7 +114,7 @@ const KEPT = {
 };
 
 /** @type {Record<Order, (operation: Operation) => number>} */
-const ORDERS = { time: ({ total }) => total, rate: ({ perSecond, count }) => perSecond + count * 1e-9, p95: ({ p95 }) => p95 ?? -1, errors: ({ errorShare, errors }) => errorShare + errors * 1e-9, slower: (operation) => trendOf(operation) ?? -Infinity };
+const ORDERS = { time: ({ total }) => total, rate: ({ perSecond, count }) => perSecond + count * 1e-9, p95: ({ p95 }) => p95 ?? -1, max: ({ slowest }) => slowest?.duration ?? -1, errors: ({ errorShare, errors }) => errorShare + errors * 1e-9, slower: (operation) => trendOf(operation) ?? -Infinity };
 
 /** @param {Operation[]} operations @returns {Record<Kept, number>} */
 export function operationCounts(operations) {
@@ -144,6 +151,12 @@ export function runLook({ state, duration }, p95) {
   if (state === "error" || state === "panicked" || state === "lost") return "error";
   if (state === "cancelled") return "cancelled";
   return p95 !== null && duration > p95 * 1.04 ? "slow" : "ok";
+}
+
+/** @param {Operation[]} operations @returns {{spans: number, since: string | null}} the spans that their figures cover, and the first end */
+export function coverage(operations) {
+  const times = operations.flatMap(({ since }) => (since === null ? [] : [since])).sort();
+  return { spans: operations.reduce((sum, { count }) => sum + count, 0), since: times[0] ?? null };
 }
 
 /** @param {Operation} operation @returns {Run[]} the slowest of the last runs, the slowest first */

@@ -3,7 +3,7 @@
 // never count spans: the server does.
 
 import { startText } from "../model/clock.mjs";
-import { ERRORS_FULL, operationCounts, operationKey, operationsOf, runLook, selectOperations, slowestRuns, trendKind, trendOf, trendText } from "../model/operations.mjs";
+import { ERRORS_FULL, coverage, operationCounts, operationKey, operationsOf, runLook, selectOperations, slowestRuns, trendKind, trendOf, trendText } from "../model/operations.mjs";
 import { quoteTerm } from "../model/search.mjs";
 import { epochMilliseconds, formatCount, formatDuration, plural } from "../model/time.mjs";
 import { trafficRate } from "../model/traffic.mjs";
@@ -25,7 +25,7 @@ const COST_SHARE = 5;
 /** @type {[import("../model/operations.mjs").Kept, string][]} */
 const CHIPS = [["all", "All"], ["entry", "Entry points"], ["slower", "Getting slower"], ["errors", "With errors"], ["running", "Running"]];
 /** @type {[import("../model/operations.mjs").Order, string][]} */
-const ORDERS = [["time", "Time spent"], ["rate", "Rate"], ["p95", "p95"], ["errors", "Errors"], ["slower", "Trend"]];
+const ORDERS = [["time", "Time spent"], ["rate", "Rate"], ["p95", "p95"], ["max", "max"], ["errors", "Errors"], ["slower", "Trend"]];
 
 export class OperationsView {
   rowsNode = byId("operations-rows");
@@ -121,10 +121,21 @@ export class OperationsView {
     for (const [order, node] of this.orders) setAttribute(node, "aria-pressed", String(order === this.order));
     this.rows = selectOperations(operations, { kept: this.kept, order: this.order, query: frame.query });
     this.active = Math.min(this.active, Math.max(0, this.rows.length - 1));
-    const services = new Set(operations.map(({ service }) => service)).size;
-    setText(byId("operations-counts"), operations.length === 0 ? "" : `${plural(operations.length, "name")} in ${plural(services, "service")}${this.known !== null && this.known.more > 0 ? `, ${formatCount(this.known.more)} more that took less time` : ""}${this.known !== null && this.known.others > 0 ? ` · ${plural(this.known.others, "span")} of names that are no longer counted` : ""}`);
+    setText(byId("operations-counts"), this.countsText(operations, frame));
     setText(byId("operations-note"), this.failed || (this.known === null ? "Loading…" : this.rows.length > 0 ? "" : operations.length === 0 ? "No span has ended yet." : "No operation matches."));
     this.drawRows(frame);
+  }
+
+  /** @param {Operation[]} operations @param {OperationsFrame} frame @returns {string} what the figures cover */
+  countsText(operations, { now, zone }) {
+    if (operations.length === 0 || this.known === null) return "";
+    const { more, others } = this.known;
+    const { spans, since } = coverage(operations);
+    const services = new Set(operations.map(({ service }) => service)).size;
+    return [
+      `${plural(spans, "span")}${since === null ? "" : ` since ${startText(epochMilliseconds(since), now, zone)}`}`, `${plural(operations.length, "name")} in ${plural(services, "service")}`,
+      more > 0 ? `${formatCount(more)} more names that took less time` : "", others > 0 ? `${plural(others, "span")} of names that are no longer counted` : "",
+    ].filter((part) => part !== "").join(" · ");
   }
 
   /** Draws the rows and restores the focus. @param {OperationsFrame} frame */
@@ -139,7 +150,7 @@ export class OperationsView {
 
   /** @param {Operation} operation @param {number} at @param {OperationsFrame} frame @returns {HTMLElement} */
   row(operation, at, frame) {
-    const { service, name, kind, p50, p95, p99, errors, errorShare, running } = operation;
+    const { service, name, kind, count, since, p50, p95, p99, slowest, errors, errorShare, running } = operation;
     const key = operationKey(operation);
     const isOpened = this.opened.has(key);
     const dot = element("span", { class: "service-dot" });
@@ -148,12 +159,14 @@ export class OperationsView {
     const share = `${errorShare > 0 && errorShare < 0.001 ? "< 0.1" : (errorShare * 100).toFixed(errorShare > 0 && errorShare < 0.0995 ? 1 : 0)} %`;
     const meter = element("span", { class: "error-meter" });
     setStyle(meter, "background-size", `${Math.min(100, (errorShare / ERRORS_FULL) * 100).toFixed(0)}% 100%`);
-    const head = element("div", { class: "operation-row", role: "row", tabindex: at === this.active ? 0 : -1, "data-key": key, "aria-expanded": String(isOpened), "aria-label": `${name}, ${service}, ${plural(operation.count, "span")}, p50 ${formatDuration(p50)}, p95 ${formatDuration(p95)}, errors ${share}, ${running} running` },
-      element("span", { class: "o-name", role: "gridcell" }, icon(isOpened ? "unfolded" : "chevron"), element("span", {}, element("strong", { text: shortened(name || "(no name)", 120), title: name.slice(0, 1_000) }), element("small", { class: "muted" }, dot, `${service || "(no service)"}${kind === "" ? "" : ` · ${kind.toLowerCase()}`}`))),
+    const covers = `${plural(count, "span")}${since === null ? "" : ` since ${startText(epochMilliseconds(since), frame.now, frame.zone)}`}`;
+    const head = element("div", { class: "operation-row", role: "row", tabindex: at === this.active ? 0 : -1, "data-key": key, "aria-expanded": String(isOpened), "aria-label": `${name}, ${service}, ${plural(count, "span")}, p50 ${formatDuration(p50)}, p95 ${formatDuration(p95)}${slowest === null ? "" : `, max ${formatDuration(slowest.duration)}`}, errors ${share}, ${running} running` },
+      element("span", { class: "o-name", role: "gridcell" }, icon(isOpened ? "unfolded" : "chevron"), element("span", {}, element("strong", { text: shortened(name || "(no name)", 120), title: name.slice(0, 1_000) }), element("small", { class: "muted" }, dot, element("span", { text: `${service || "(no service)"}${kind === "" ? "" : ` · ${kind.toLowerCase()}`} · ${plural(count, "span")}`, title: covers })))),
       element("span", { class: "o-rate", role: "gridcell" }, sparkline(operation, this.known?.bucketSeconds ?? 15), element("span", { class: "figure", text: trafficRate(operation.perSecond) })),
       element("span", { class: "o-p figure muted", role: "gridcell", text: formatDuration(p50) }),
       element("span", { class: "o-p figure o-95", role: "gridcell", text: formatDuration(p95) }),
       element("span", { class: "o-p figure muted o-99", role: "gridcell", text: formatDuration(p99) }),
+      element("span", { class: "o-p figure muted o-max", role: "gridcell" }, slowest === null ? "–" : this.runLink(slowest, `max ${key}`, { tabindex: -1, title: `The slowest of ${covers}. Click to open its trace` }, formatDuration(slowest.duration))),
       element("span", { class: "o-errors figure", role: "gridcell", "data-bad": errors > 0, title: plural(errors, "error") }, meter, share),
       element("span", { class: "o-running figure", role: "gridcell" }, ...(running > 0 ? [icon("running"), formatCount(running)] : ["0"])),
       element("span", { class: "o-last", role: "gridcell" }, this.runs(operation, "small", frame)),
@@ -186,36 +199,38 @@ export class OperationsView {
     const longest = (ended.length > 0 ? ended : last).reduce((most, run) => Math.max(most, took(run)), 1e-6);
     return element("span", { class: `run-bars ${size}` }, ...last.map((run) => {
       const words = `${STATE_WORDS[run.state] ?? run.state}, ${formatDuration(took(run))}, ${startText(epochMilliseconds(run.start), now, zone)}`;
-      const bar = element("a", { class: "run-bar", href: this.actions.hrefOf(run.traceId, run.spanId), "data-look": runLook(run, p95), title: words, "aria-label": words, tabindex: -1, "data-key": `${size} ${run.spanId}` });
+      const bar = this.runLink(run, `${size} ${run.spanId}`, { class: "run-bar", "data-look": runLook(run, p95), title: words, "aria-label": words, tabindex: -1 });
       setStyle(bar, "--h", `${Math.max(6, Math.min(100, (took(run) / longest) * 100)).toFixed(0)}%`);
-      bar.addEventListener("click", (event) => {
-        event.stopPropagation();
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        this.actions.openTrace(run.traceId, run.spanId);
-      });
       return bar;
     }));
   }
 
   /** @param {Operation} operation @param {OperationsFrame} frame @returns {HTMLElement} */
   details(operation, frame) {
-    const { name, service, count } = operation;
+    const { name, service, count, since, slowest } = operation;
     const query = [`name:${quoteTerm(name)}`, service === "" ? "" : `service:${quoteTerm(service)}`].join(" ").trim();
-    const slowest = element("ol", { class: "slowest" }, ...slowestRuns(operation).map((run) => {
-      const link = element("a", { href: this.actions.hrefOf(run.traceId, run.spanId), "data-key": `slow ${run.spanId}` }, icon(run.state), element("span", { class: "figure muted", text: startText(epochMilliseconds(run.start), frame.now, frame.zone) }), element("strong", { class: "figure", text: `${formatDuration(run.duration)}${run.state === "running" ? " so far" : ""}` }));
-      link.addEventListener("click", (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        this.actions.openTrace(run.traceId, run.spanId);
-      });
-      return element("li", {}, link);
-    }));
+    const runItem = (/** @type {import("../model/operations.mjs").Run} */ run, kind = "slow") => element("li", {}, this.runLink(run, `${kind} ${run.spanId}`, {}, icon(run.state),
+      element("span", { class: "figure muted", text: startText(epochMilliseconds(run.start), frame.now, frame.zone) }), element("strong", { class: "figure", text: `${formatDuration(run.duration)}${run.state === "running" ? " so far" : ""}` })));
     const parts = element("div", { class: "operation-details", role: "gridcell" },
-      element("section", {}, element("h2", { text: `Duration · ${plural(count, "span")} ended` }), histogram(operation)),
+      element("section", {}, element("h2", { text: `Duration · ${plural(count, "span")} ended${since === null ? "" : ` since ${startText(epochMilliseconds(since), frame.now, frame.zone)}`}` }), histogram(operation)),
       element("section", {}, element("h2", { text: "Last runs, newest at the right" }), this.runs(operation, "large", frame)),
-      element("section", {}, element("h2", { text: "Slowest of these runs" }), slowest, element("button", { type: "button", class: "link", "data-key": `list ${operationKey(operation)}`, text: "Traces that begin with it", on: { click: () => this.actions.list(query) } })));
+      element("section", {}, ...(slowest === null ? [] : [element("h2", { text: "Slowest of all" }), element("ol", { class: "slowest" }, runItem(slowest, "slowest"))]), element("h2", { text: "Slowest of the last runs" }), element("ol", { class: "slowest" }, ...slowestRuns(operation).map((run) => runItem(run))), element("button", { type: "button", class: "link", "data-key": `list ${operationKey(operation)}`, text: "Traces that begin with this operation", on: { click: () => this.actions.list(query) } })));
     return element("div", { role: "row" }, parts);
+  }
+
+  /**
+   * @param {import("../model/operations.mjs").Run} run @param {string} key identifies the link after the next draw @param {object} attributes @param {...(Node | string)} parts
+   * @returns {HTMLElement} a link to the run's span
+   */
+  runLink({ traceId, spanId }, key, attributes, ...parts) {
+    const link = element("a", { href: this.actions.hrefOf(traceId, spanId), "data-key": key, ...attributes }, ...parts);
+    link.addEventListener("click", (event) => {
+      event.stopPropagation();
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.actions.openTrace(traceId, spanId);
+    });
+    return link;
   }
 
   focusActive() {
