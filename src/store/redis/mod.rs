@@ -9,9 +9,10 @@
 //!
 //! How the store keeps its promises:
 //!
-//! - *Numbers.* The head is a field of the log's hash. A batch takes the numbers after it, in the script that writes it.
-//! - *Exactly once.* The script remembers the number of each writer's last batch. It answers a repeated batch as the
-//!   first time.
+//! - *Numbers.* The head is a field of the log's hash. A batch takes the numbers after it, in the script that writes
+//!   it.
+//! - *Exactly once.* The script remembers the number of each writer's last batch. It answers a repeated batch as it did
+//!   the first time.
 //! - *Epochs.* Each call that writes sends the newest sequence that its process knows, with its epoch. If the log in
 //!   Redis cannot have issued that sequence, the log has lost events. The log then accepts no append for 1.25
 //!   heartbeats, so that every living process can report its newest sequence. It continues above all of these

@@ -309,7 +309,7 @@ fn failed_without_cause(path: &Path, reason: &str) -> Error {
     Error::store_failed(format!("read the event log {}: {reason}", path.display()))
 }
 
-/// An error at run time, with the file that it concerns.
+/// Returns an error of a later call, after opening, with the file that it concerns.
 pub(crate) fn failed(action: &str, path: &Path, error: rusqlite::Error) -> Error {
     Error::store(format!("{action} the event log {}", path.display()), error)
 }

@@ -64,7 +64,6 @@ local function add(sequence, key, name, pin, payload)
   end
 end
 
--- Only the first XADD can be refused because of its number, if another program wrote to the log.
 local handed = (#ARGV - 11) / 4
 for index = 0, handed - 1 do
   local from = 12 + 4 * index
@@ -77,6 +76,7 @@ end
 left_out = table.concat(repeated, ',')
 local count = #places
 if count > 0 then
+  -- If another program appended entries to the log, the batch follows them: Redis would refuse a smaller id.
   local last = last_entry(LOG)
   if last and sequence_of(last) >= first then
     first = sequence_of(last) + 1
