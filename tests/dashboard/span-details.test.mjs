@@ -44,7 +44,7 @@ test("the search made from an attribute finds its span, whatever the value", () 
     // A search cannot contain the quotes of a value, and the rest of the value does not suffice to
     // find it.
     if (String(value).includes('"')) continue;
-    assert.equal(new TraceSearch().update(trace, query, 0)?.list().map((index) => trace.spans.ids[index]).join(), "a", query);
+    assert.deepEqual([...new TraceSearch().update(trace, query, 0)?.bits.subarray(0, 2) ?? []], [1, 0], query);
   }
   assert.deepEqual([termFor("http.method", "GET"), termFor("status", "a b"), termFor("odd key", "x"), termFor("list", [1])], ["http.method:GET", '@status:"a b"', "x", ""]);
 });

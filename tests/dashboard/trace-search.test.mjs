@@ -4,17 +4,39 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
-import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
-import { TRACE, at, ended, lost, started } from "./build.mjs";
+import { TraceSearch, countText } from "../../src/dashboard/assets/model/trace-search.mjs";
+import { TreeWalk } from "../../src/dashboard/assets/model/tree-order.mjs";
+import { TRACE, at, ended, lost, started, updated } from "./build.mjs";
 
 /** @param {any[]} events */
 function traceOf(events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
+/** @param {TraceSearch} search @returns {string[]} ids of the matches in reading order */
+function matches(search) {
+  const trace = /** @type {any} */ (search.trace);
+  const ids = [];
+  const walk = new TreeWalk(trace, -1, 1);
+  for (let index = walk.next(); index >= 0; index = walk.next()) if (search.bits[index] === 1) ids.push(trace.spans.ids[index]);
+  return ids;
+}
+
 /** @param {any} trace @param {string} query @param {number} [now] @returns {string[]} ids in reading order */
 function found(trace, query, now = 1000) {
-  return (new TraceSearch().update(trace, query, now)?.list() ?? []).map((index) => trace.spans.ids[index]);
+  const search = new TraceSearch();
+  return search.update(trace, query, now) === null ? [] : matches(search);
+}
+
+/** @param {TraceSearch} search @param {number} from @param {1 | -1} direction @returns {number | null} */
+function next(search, from, direction) {
+  search.beginStep(from, direction);
+  return search.continueStep();
+}
+
+/** @param {number} chunks @returns {() => boolean} time for so many chunks of spans */
+function timeFor(chunks) {
+  return () => (chunks -= 1) > 0;
 }
 
 /** @param {string} key @param {unknown} value */
@@ -72,7 +94,7 @@ test("matches follow the spans as they arrive, change and end", () => {
   const search = new TraceSearch();
   const ids = (/** @type {string} */ query, now = 100) => {
     search.update(trace, query, now);
-    return [search.count, ...search.list().map((index) => trace.spans.ids[index])];
+    return [search.count, ...matches(search)];
   };
   assert.deepEqual(ids("color:red"), [1, "open"]);
   reduceTrace(trace, changed("color", "blue"));
@@ -104,7 +126,10 @@ test("another trace begins anew", () => {
 test("what fails below a span is found as it comes, above it too", () => {
   const trace = traceOf([started("root", null, 0), started("a", "root", 1), ended("fine", "root", 1, 2)]);
   const search = new TraceSearch();
-  const ids = (/** @type {string} */ query) => (search.update(trace, query, 1000)?.list() ?? []).map((index) => trace.spans.ids[index]);
+  const ids = (/** @type {string} */ query) => {
+    search.update(trace, query, 1000);
+    return matches(search);
+  };
   assert.deepEqual(ids("state:failing"), []);
   reduceTrace(trace, ended("bad", "a", 2, 3, { status: { code: "ERROR" } }));
   assert.deepEqual([ids("state:failing"), found(trace, "state:running"), found(trace, "state:below")], [["root", "a"], ["root", "a"], []]);
@@ -124,7 +149,7 @@ test("the next match goes around in reading order, from wherever the reader stan
   const trace = sample();
   const search = new TraceSearch();
   search.update(trace, "status:error", 0);
-  const step = (/** @type {string | null} */ from, /** @type {1 | -1} */ direction) => trace.spans.ids[search.next(indexOf(trace, from), direction)];
+  const step = (/** @type {string | null} */ from, /** @type {1 | -1} */ direction) => trace.spans.ids[/** @type {number} */ (next(search, indexOf(trace, from), direction))];
   assert.deepEqual([step(null, 1), step("pay", 1), step("gone", 1), step("root", -1), step("child", -1)], ["pay", "gone", "pay", "gone", "gone"]);
 });
 
@@ -138,6 +163,138 @@ test("100,000 spans in a chain are searched without recursion, and each distinct
   const search = new TraceSearch();
   assert.equal(search.update(trace, "name:49", 0)?.count, 2000);
   assert.equal(search.tests[0].tested.filter((one) => one !== 0).length, 50);
-  assert.deepEqual(search.list().slice(0, 2), [49, 99]);
+  assert.deepEqual([search.rankOf(49), search.rankOf(99), search.rankOf(99_999), search.inSubtrees()[0]], [1, 2, 2000, 2000]);
   assert.equal(search.update(trace, "item>=99990", 0)?.count, 10);
+});
+
+/** Returns 10,000 spans in 100 steps. Every seventh is red. */
+function wide() {
+  const spans = [ended("root", null, 0, 100_000).data];
+  for (let index = 0; index < 10_000; index += 1) {
+    const parent = `p${Math.floor(index / 100)}`;
+    if (index % 100 === 0) spans.push(ended(parent, "root", index, index + 100).data);
+    spans.push(ended(`s${index}`, parent, index, index + 1, { attributes: { color: index % 7 === 0 ? "red" : "blue" } }).data);
+  }
+  return reduceTrace(createTrace(TRACE), { type: "snapshot", data: { spans } });
+}
+
+test("a search in slices says that it runs, its count is a part that grows, and its end is that of one pass", () => {
+  const trace = wide();
+  const whole = new TraceSearch();
+  whole.update(trace, "color:red", 0);
+  const search = new TraceSearch();
+  const counts = [];
+  let slices = 0;
+  do {
+    search.update(trace, "color:red", 0, timeFor(20));
+    counts.push(search.count);
+    slices += 1;
+  } while (search.isRunning);
+  assert.deepEqual([slices, counts.at(-1), whole.isRunning, whole.count], [8, 1429, false, 1429]);
+  assert.deepEqual(counts, [...counts].sort((a, b) => a - b));
+  assert.deepEqual(matches(search), matches(whole));
+});
+
+test("a part of the matches is never shown as the whole", () => {
+  const trace = wide();
+  const search = new TraceSearch();
+  search.update(trace, "color:red", 0, timeFor(20));
+  const words = [countText(search, 0)];
+  search.update(trace, "color:red", 0);
+  words.push(countText(search, 0), countText(search, search.rankOf(indexOf(trace, "s14"))));
+  search.update(trace, "purple", 0, timeFor(1));
+  words.push(countText(search, 0));
+  search.update(trace, "purple", 0);
+  assert.deepEqual([...words, countText(search, 0)], ["181 so far…", "1,429 matches", "3 of 1,429", "searching…", "no match"]);
+});
+
+test("another text ends the search that runs", () => {
+  const trace = wide();
+  const search = new TraceSearch();
+  search.update(trace, "color:red", 0, timeFor(20));
+  search.beginStep(-1, 1);
+  search.update(trace, "s1234", 0, timeFor(1));
+  assert.deepEqual([search.isRunning, search.count, search.continueStep()], [true, 0, null]);
+  search.update(trace, "s1234", 0);
+  assert.deepEqual([search.isRunning, matches(search)], [false, ["s1234"]]);
+  assert.equal(search.update(trace, "", 0, timeFor(1)), null);
+  assert.deepEqual([search.active, search.isRunning, search.count], [false, false, 0]);
+});
+
+test("the next match is that of all spans, also before they are tested", () => {
+  const trace = wide();
+  const search = new TraceSearch();
+  search.update(trace, "s9003", 0, timeFor(1));
+  search.beginStep(indexOf(trace, "s100"), 1);
+  let slices = 1;
+  let reached = search.continueStep(timeFor(20));
+  for (; reached === null; slices += 1) reached = search.continueStep(timeFor(20));
+  assert.deepEqual([slices, trace.spans.ids[reached], search.isRunning], [8, "s9003", true]);
+  search.update(trace, "color:red", 0, timeFor(1));
+  const step = (/** @type {string} */ from, /** @type {1 | -1} */ direction) => trace.spans.ids[/** @type {number} */ (next(search, indexOf(trace, from), direction))];
+  assert.deepEqual([step("s5000", 1), step("s5000", -1), step("s9996", 1)], ["s5005", "s4998", "s0"]);
+  search.update(trace, "purple", 0, timeFor(1));
+  assert.equal(next(search, 5, 1), -1);
+});
+
+test("steps that are asked for before the first ends go further", () => {
+  const trace = wide();
+  const search = new TraceSearch();
+  search.update(trace, "color:red", 0);
+  for (let n = 0; n < 3; n += 1) search.beginStep(indexOf(trace, "s10"), 1);
+  assert.equal(trace.spans.ids[/** @type {number} */ (search.continueStep())], "s28");
+  search.update(trace, "s77", 0);
+  for (let n = 0; n < 3; n += 1) search.beginStep(-1, -1);
+  assert.equal(trace.spans.ids[/** @type {number} */ (search.continueStep())], "s7797");
+});
+
+test("random spans, slices and arrivals between them end as one pass, with the ranks and steps of a list", () => {
+  for (let seed = 1; seed <= 60; seed += 1) {
+    let state = seed;
+    const below = (/** @type {number} */ n) => (state = (state * 16_807) % 2_147_483_647) % n;
+    const trace = createTrace(TRACE);
+    const query = ["s1", "color:red", "-color:red", "state:running", "duration>300ms", "status:error -color:red", "name:7 duration<2s"][below(7)];
+    let now = 0;
+    let made = 0;
+    const arrive = () => {
+      now += below(300);
+      for (let left = below(400); left > 0; left -= 1) {
+        const open = below(3) === 0;
+        const id = below(4) === 0 && made > 0 ? `s${below(made)}` : `s${made++}`;
+        const parent = made < 2 || below(50) === 0 ? null : `s${below(Math.max(1, Math.min(made + 20, 5_000)))}`;
+        const more = { name: `name ${below(30)}`, attributes: { color: below(3) === 0 ? "red" : "blue" }, ...(below(9) === 0 ? { status: { code: "ERROR" } } : {}) };
+        reduceTrace(trace, open ? started(id, parent, now - below(500), more) : ended(id, parent, now - 500, now - below(400), more));
+      }
+    };
+    const search = new TraceSearch();
+    for (let slices = 5 + below(30); slices > 0; slices -= 1) {
+      if (below(2) === 0) arrive();
+      search.update(trace, query, now, timeFor(1 + below(4)));
+      if (below(5) === 0 && trace.spans.count > 0) search.isMatch(below(trace.spans.count));
+      if (below(5) === 0) search.beginStep(-1, 1);
+      if (below(5) === 0) search.continueStep(timeFor(1));
+    }
+    search.step = null;
+    do search.update(trace, query, now, timeFor(3)); while (search.isRunning);
+    const ids = matches(search);
+    assert.deepEqual([search.count, ids], [ids.length, found(trace, query, now)], `seed ${seed}`);
+    const indexes = ids.map((id) => indexOf(trace, id));
+    assert.deepEqual(indexes.map((index) => search.rankOf(index)), indexes.map((_, at) => at + 1), `seed ${seed}`);
+    const stepped = indexes.map((index) => next(search, index, 1));
+    assert.deepEqual(stepped, [...indexes.slice(1), ...indexes.slice(0, 1)], `seed ${seed}`);
+    assert.deepEqual(indexes.map((index) => next(search, index, -1)), [...indexes.slice(-1), ...indexes.slice(0, -1)], `seed ${seed}`);
+  }
+});
+
+test("changes that the journal has lost are tested again, and count once", () => {
+  const trace = wide();
+  const search = new TraceSearch();
+  search.update(trace, "color:red", 0);
+  reduceTrace(trace, started("open", "root", 5, { attributes: { color: "blue" } }));
+  for (let index = 0; index < 70_000; index += 1) reduceTrace(trace, updated("open", 6 + index, { attributes: { color: "red" } }));
+  search.update(trace, "color:red", 0, timeFor(3));
+  assert.deepEqual([search.isRunning, search.count], [true, 27]);
+  assert.equal(search.mayMatch(indexOf(trace, "s7007")), true, "the earlier result stays until it is tested again");
+  search.update(trace, "color:red", 0);
+  assert.deepEqual([search.isRunning, search.count, matches(search).length], [false, 1430, 1430]);
 });

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FLAG } from "../../src/dashboard/assets/model/columns.mjs";
 import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
-import { nextBad, nextWhere, visitInOrder } from "../../src/dashboard/assets/model/tree-order.mjs";
+import { TreeWalk, countBefore, countInSubtrees, nextBad, nextWhere } from "../../src/dashboard/assets/model/tree-order.mjs";
 import {
   ROLLED_ROWS_MAX, flatten, foldOf, nearestRow, noRows, openTo, rollUpText, spanOfRow, unfolded, unhide,
 } from "../../src/dashboard/assets/model/visible-rows.mjs";
@@ -146,13 +146,31 @@ test("reading order is that of the rows, in both directions, and nothing of a fo
     for (let step = 0; step < 30; step += 1) reduceTrace(trace, started(`s${random(20)}`, random(4) === 0 ? null : `s${random(20)}`, random(50)));
     const { spans, count } = flatten(trace, openTo(Infinity));
     const expected = [...spans.subarray(0, count)];
-    /** @type {number[]} */
-    const order = [];
-    visitInOrder(trace, (index) => void order.push(index));
-    assert.deepEqual(order, expected);
+    const once = new TreeWalk(trace, -1, 1);
+    assert.deepEqual(Array.from({ length: expected.length + 1 }, () => once.next()), [...expected, -1]);
     const walk = (/** @type {1 | -1} */ direction) => expected.reduce((/** @type {number[]} */ found) => [...found, nextWhere(trace, found.at(-1) ?? -1, direction, () => true)], []);
     assert.deepEqual(walk(1), expected);
     assert.deepEqual(walk(-1), expected.toReversed());
+  }
+});
+
+test("marked spans are counted below a span, and before it in reading order", () => {
+  let seed = 11;
+  const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
+  for (let history = 0; history < 100; history += 1) {
+    const trace = createTrace(TRACE);
+    for (let step = 0; step < 30; step += 1) reduceTrace(trace, started(`s${random(20)}`, random(4) === 0 ? null : `s${random(20)}`, random(50)));
+    const marks = Uint8Array.from({ length: trace.spans.parent.length }, () => random(2));
+    const { spans, count } = flatten(trace, openTo(Infinity, false));
+    const order = [...spans.subarray(0, count)];
+    const isBelow = (/** @type {number} */ index, /** @type {number} */ top) => {
+      for (let step = index; step >= 0; step = trace.spans.parent[step]) if (step === top) return true;
+      return false;
+    };
+    const marked = order.filter((index) => marks[index] === 1);
+    const counts = countInSubtrees(trace, marks);
+    assert.deepEqual([...counts], Array.from(counts, (_, top) => marked.filter((index) => isBelow(index, top)).length));
+    assert.deepEqual(order.map((index) => countBefore(trace, index, marks, counts)), order.map((index, at) => order.slice(0, at).filter((one) => marks[one] === 1).length));
   }
 });
 

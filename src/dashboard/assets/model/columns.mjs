@@ -167,6 +167,11 @@ export class Journal {
     return place >= 0 && this.written - place <= JOURNAL_LENGTH;
   }
 
+  /** @param {number} place one that the ring still has @returns {number} the span that changed */
+  at(place) {
+    return this.ring[place % JOURNAL_LENGTH];
+  }
+
   /**
    * Visits the spans that changed since `place`, or all spans if the ring no longer has these changes. May visit a
    * span twice.
@@ -179,7 +184,7 @@ export class Journal {
     if (!this.knows(place)) {
       for (let index = 0; index < count; index += 1) visit(index);
     } else {
-      for (let at = place; at < this.written; at += 1) visit(this.ring[at % JOURNAL_LENGTH]);
+      for (let at = place; at < this.written; at += 1) visit(this.at(at));
     }
     return this.written;
   }

@@ -1,13 +1,14 @@
 // @ts-check
-// A search over the spans of one trace that is updated as spans arrive. Names, services and scopes are tested once
-// per distinct text. Each span then costs a comparison of numbers; attributes are read only if the result still
-// depends on them.
-// Must never touch the DOM or a clock.
+// A search over the spans of one trace. It runs in slices of time and tests spans again as they change. Names,
+// services and scopes are tested once per distinct text. Each span then costs a comparison of numbers; attributes are
+// read only if the result still depends on them.
+// Must never touch the DOM or a clock: the caller says when a slice has to end.
 
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
-import { logsOf, readChanges, shownStateOf } from "./model.mjs";
+import { logsOf, shownStateOf } from "./model.mjs";
 import { compares, contains, dependsOnTime, parseQuery } from "./search.mjs";
-import { nextWhere, visitInOrder } from "./tree-order.mjs";
+import { formatCount, plural } from "./time.mjs";
+import { TreeWalk, countBefore, countInSubtrees } from "./tree-order.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -16,111 +17,235 @@ import { nextWhere, visitInOrder } from "./tree-order.mjs";
  *   distinct text: 0 unknown, 1 no, 2 yes
  */
 
+/** Spans between two questions whether there is time left. */
+const CHUNK = 64;
+/** Open spans are tested again this often, because their durations grow without an event. */
+const RELOOK_MS = 250;
+const hasAllTime = () => true;
+
 export class TraceSearch {
   query = "";
   /** @type {import("./search.mjs").Wrong | null} */
   wrong = null;
   /** Whether there is a search. */
   active = false;
+  /** Whether spans are left to test, so that `count` is only a part. */
+  isRunning = false;
+  /** Number of matches among the spans tested so far. */
   count = 0;
   /** Grows when the matches change. */
   version = 0;
+  /** By span: 1 for a match. For a span that was not tested in this round, the result of an earlier round. */
   bits = new Uint8Array(0);
+  /** By span: the last round in which it was tested, from 1. */
+  rounds = new Uint32Array(0);
+  /** A round tests all spans once. Another one is needed only if the journal has lost changes. */
+  round = 0;
+  /** All spans before this one have been tested in this round. */
+  tested = 0;
   /** @type {Trace | null} */
   trace = null;
   /** @type {Test[]} */
   tests = [];
+  /** The journal's next entry. */
   place = -1;
   spans = 0;
+  now = NaN;
   timed = false;
-  /** Open spans that may match or stop matching with time alone. @type {number[]} */
-  waiting = [];
-  waitingAt = -Infinity;
-  /** @type {number[]} */
-  order = [];
-  orderFor = "";
+  /** Open spans, which may match or stop matching with time alone. @type {Set<number>} */
+  open = new Set();
+  /** Those of them that are to be tested again. @type {number[]} */
+  openLeft = [];
+  openAt = -Infinity;
+  /** The pending step to another match. @type {{walk: TreeWalk, from: number, direction: 1 | -1, steps: number} | null} */
+  step = null;
+  /** @type {Int32Array} */
+  sums = new Int32Array(0);
+  sumsFor = "";
 
   /**
+   * Goes on searching until all spans are tested or there is no time left.
    * @param {Trace} trace
    * @param {string} query
    * @param {number} now in tree time
+   * @param {() => boolean} [hasTime] asked now and then; at least one chunk of spans is tested
    * @returns {TraceSearch | null} null without a search
    */
-  update(trace, query, now) {
+  update(trace, query, now, hasTime = hasAllTime) {
     // The number of spans shrinks only with time travel, which renumbers them.
     if (query !== this.query || trace !== this.trace || trace.spans.count < this.spans) this.begin(trace, query);
     this.spans = trace.spans.count;
     if (!this.active) return null;
-    if (this.bits.length < trace.spans.count) {
-      const larger = new Uint8Array(trace.spans.parent.length);
-      larger.set(this.bits);
-      this.bits = larger;
-    }
-    if (this.place < 0) this.waiting = [];
-    this.place = readChanges(trace, this.place, (index) => this.look(index, now));
-    if (this.timed && Math.abs(now - this.waitingAt) >= RELOOK_MS) this.lookAgain(trace, now);
+    if (this.bits.length < trace.spans.count) this.grow(trace.spans.parent.length);
+    if (!trace.journal.knows(this.place)) this.beginRound(trace);
+    this.now = now;
+    const isCaughtUp = this.testNew(trace, hasTime) && this.testChanged(trace, hasTime);
+    const isOpenTested = this.testOpen(hasTime, isCaughtUp);
+    this.isRunning = !isCaughtUp || (this.isRunning && !isOpenTested);
     return this;
   }
 
   /** @param {Trace} trace @param {string} query */
   begin(trace, query) {
     const { terms, wrong } = parseQuery(query, "trace");
-    Object.assign(this, { trace, query, wrong, active: terms.length > 0, timed: dependsOnTime(terms), place: -1, count: 0, orderFor: "", waiting: [] });
+    Object.assign(this, { trace, query, wrong, active: terms.length > 0, isRunning: false, timed: dependsOnTime(terms), place: -1, round: 0, count: 0, step: null, sumsFor: "" });
     // Terms on columns come before terms on attributes, so most spans are decided without reading attributes.
     const isCostly = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
     this.tests = terms.sort((a, b) => isCostly(a) - isCostly(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
-    this.bits = new Uint8Array(this.active ? trace.spans.parent.length : 0);
+    this.bits = new Uint8Array(0);
+    this.rounds = new Uint32Array(0);
+    this.open.clear();
     this.version += 1;
   }
 
-  /** @param {number} index @param {number} now */
-  look(index, now) {
-    const trace = /** @type {Trace} */ (this.trace);
-    // Nothing is known of a placeholder, so neither a term nor its negation matches it.
-    const seen = trace.spans.state[index] !== STATE.placeholder;
-    const found = seen && this.tests.every((test) => holds(trace, index, test, now) !== test.term.negated) ? 1 : 0;
-    if (this.timed && this.waiting.length < trace.spans.count * 2 && isOpenState(trace.spans.state[index])) this.waiting.push(index);
-    if (found === this.bits[index]) return;
-    this.bits[index] = found;
-    this.count += found === 1 ? 1 : -1;
-    this.version += 1;
+  /** @param {number} room */
+  grow(room) {
+    const { bits, rounds } = this;
+    this.bits = new Uint8Array(room);
+    this.bits.set(bits);
+    this.rounds = new Uint32Array(room);
+    this.rounds.set(rounds);
   }
 
-  /** Tests open spans again, because their durations grow without an event. @param {Trace} trace @param {number} now */
-  lookAgain(trace, now) {
-    this.waitingAt = now;
-    const open = new Set(this.waiting.filter((index) => isOpenState(trace.spans.state[index])));
-    this.waiting = [];
-    for (const index of open) this.look(index, now);
+  /** @param {Trace} trace */
+  beginRound(trace) {
+    Object.assign(this, { round: this.round + 1, place: trace.journal.written, tested: 0, count: 0, isRunning: true, openLeft: [], openAt: -Infinity });
+    this.open.clear();
   }
 
-  /** @returns {number[]} in reading order */
-  list() {
-    const trace = this.trace;
-    if (trace === null) return [];
-    const key = `${this.version} ${trace.structure}`;
-    if (key !== this.orderFor) {
-      this.orderFor = key;
-      this.order = [];
-      visitInOrder(trace, (index) => {
-        if (this.bits[index] === 1) this.order.push(index);
-      });
+  /** @param {Trace} trace @param {() => boolean} hasTime @returns {boolean} whether all are tested */
+  testNew(trace, hasTime) {
+    while (this.tested < trace.spans.count) {
+      for (const end = Math.min(trace.spans.count, this.tested + CHUNK); this.tested < end; this.tested += 1) this.isMatch(this.tested);
+      if (!hasTime()) break;
     }
-    return this.order;
+    return this.tested >= trace.spans.count;
+  }
+
+  /** @param {Trace} trace @param {() => boolean} hasTime @returns {boolean} whether all are tested */
+  testChanged({ journal }, hasTime) {
+    while (this.place < journal.written) {
+      for (const end = Math.min(journal.written, this.place + CHUNK); this.place < end; this.place += 1) {
+        const index = journal.at(this.place);
+        if (this.rounds[index] === this.round) this.test(index);
+      }
+      if (!hasTime()) break;
+    }
+    return this.place >= journal.written;
   }
 
   /**
+   * Tests open spans again, at the end of a round and then at intervals.
+   * @param {() => boolean} hasTime @param {boolean} isCaughtUp whether all spans were tested once
+   * @returns {boolean} whether all are tested
+   */
+  testOpen(hasTime, isCaughtUp) {
+    if (!this.timed) return true;
+    if (!isCaughtUp) return false;
+    // Spans that were tested in earlier slices were tested at earlier times.
+    const isDue = this.isRunning ? this.openAt !== this.now : Math.abs(this.now - this.openAt) >= RELOOK_MS;
+    if (this.openLeft.length === 0 && isDue) {
+      this.openAt = this.now;
+      this.openLeft = [...this.open];
+    }
+    while (this.openLeft.length > 0) {
+      for (const index of this.openLeft.splice(-CHUNK)) this.test(index);
+      if (!hasTime()) break;
+    }
+    return this.openLeft.length === 0;
+  }
+
+  /** @param {number} index @returns {boolean} whether it matches or has never been tested */
+  mayMatch(index) {
+    return this.bits[index] === 1 || this.rounds[index] === 0;
+  }
+
+  /** @param {number} index @returns {boolean} whether it matches; tests it now if it was not yet tested */
+  isMatch(index) {
+    if (this.rounds[index] !== this.round) this.test(index);
+    return this.bits[index] === 1;
+  }
+
+  /** @param {number} index */
+  test(index) {
+    const trace = /** @type {Trace} */ (this.trace);
+    // Nothing is known of a placeholder, so neither a term nor its negation matches it.
+    const seen = trace.spans.state[index] !== STATE.placeholder;
+    const found = seen && this.tests.every((test) => holds(trace, index, test, this.now) !== test.term.negated) ? 1 : 0;
+    if (this.timed) {
+      if (isOpenState(trace.spans.state[index])) this.open.add(index);
+      else this.open.delete(index);
+    }
+    this.count += found - (this.rounds[index] === this.round ? this.bits[index] : 0);
+    this.rounds[index] = this.round;
+    if (found === this.bits[index]) return;
+    this.bits[index] = found;
+    this.version += 1;
+  }
+
+  /**
+   * Begins a step to the next match, wrapping around. Repeated before it ends, it goes one match further.
    * @param {number} from −1 for the beginning
    * @param {1 | -1} direction
-   * @returns {number} the next match, wrapping around; −1 for none
    */
-  next(from, direction) {
-    if (this.trace === null || this.count === 0) return -1;
-    return nextWhere(this.trace, from, direction, (index) => this.bits[index] === 1);
+  beginStep(from, direction) {
+    if (this.trace === null || !this.active) return;
+    if (this.step?.direction === direction && this.step.from === from) this.step.steps += 1;
+    else this.step = { walk: new TreeWalk(this.trace, from, direction), from, direction, steps: 1 };
+  }
+
+  /**
+   * Continues a step. Tests the spans on its way, so that it finds the next match of all, not the next one tested so
+   * far.
+   * @param {() => boolean} [hasTime]
+   * @returns {number | null} the match; −1 for none; null if there is no step, or if it needs more time
+   */
+  continueStep(hasTime = hasAllTime) {
+    for (let left = CHUNK; this.step !== null; left -= 1) {
+      if (left === 0) {
+        if (!hasTime()) return null;
+        left = CHUNK;
+      }
+      const { walk, direction } = this.step;
+      const index = walk.next();
+      if (index >= 0 && !this.isMatch(index)) continue;
+      this.step.steps -= 1;
+      if (index < 0 || this.step.steps === 0) {
+        this.step = null;
+        return index;
+      }
+      this.step.walk = new TreeWalk(walk.tree, index, direction);
+    }
+    return null;
+  }
+
+  /** @returns {Int32Array} for each span, the number of matches in its subtree; of a running search, so far */
+  inSubtrees() {
+    const trace = /** @type {Trace} */ (this.trace);
+    const key = `${this.version} ${trace.structure} ${trace.spans.count}`;
+    if (key !== this.sumsFor) {
+      this.sumsFor = key;
+      this.sums = countInSubtrees(trace, this.bits);
+    }
+    return this.sums;
+  }
+
+  /** @param {number} index of a match @returns {number} its rank among the matches in reading order, from 1 */
+  rankOf(index) {
+    return countBefore(/** @type {Trace} */ (this.trace), index, this.bits, this.inSubtrees()) + 1;
   }
 }
 
-const RELOOK_MS = 250;
+/**
+ * @param {Pick<TraceSearch, "count" | "isRunning">} search
+ * @param {number} rank of the selected span among the matches, 0 if it is none
+ * @returns {string} the number of matches; a running search marks it as a part
+ */
+export function countText({ count, isRunning }, rank) {
+  if (isRunning) return count === 0 ? "searching…" : `${formatCount(count)} so far…`;
+  if (count === 0) return "no match";
+  return rank === 0 ? plural(count, "match", "matches") : `${formatCount(rank)} of ${formatCount(count)}`;
+}
 
 /** @param {Trace} trace @param {number} index @param {Test} test @param {number} now @returns {boolean} */
 function holds(trace, index, test, now) {

@@ -1,6 +1,6 @@
 // @ts-check
 // Reading order: parents before children, children by start, regardless of folding and groups. Finds the next span in
-// this order or visits all. Must never touch the DOM or a clock, nor recurse. Of a trace, it changes only the order
+// this order, and counts the spans before one. Must never touch the DOM or a clock, nor recurse. Of a trace, it changes only the order
 // of siblings.
 
 import { FLAG, isBadState } from "./columns.mjs";
@@ -28,31 +28,103 @@ export function nextBad(tree, from, direction) {
  * @returns {number} −1 if there is none
  */
 export function nextWhere(tree, from, direction, has) {
-  const roots = sortedRoots(tree);
-  if (roots.length === 0) return -1;
-  const { spans } = tree;
-  const step = direction > 0 ? nextInTree : previousInTree;
-  const enter = direction > 0 ? (/** @type {number} */ root) => root : (/** @type {number} */ root) => lastBelow(spans, root);
-  let at = roots.indexOf(rootOf(spans, from));
-  let index = from < 0 ? -1 : from;
-  if (at < 0) {
-    at = direction > 0 ? -1 : 0;
-    index = -1;
-  }
-  for (let steps = 0; steps < spans.count; steps += 1) {
-    index = index < 0 ? -1 : step(spans, index);
-    if (index < 0) {
-      at = (at + direction + roots.length) % roots.length;
-      index = enter(roots[at]);
-    }
-    if (has(index)) return index;
-  }
+  const walk = new TreeWalk(tree, from, direction);
+  for (let index = walk.next(); index >= 0; index = walk.next()) if (has(index)) return index;
   return -1;
 }
 
-/** Visits every span, in reading order. @param {Tree} tree @param {(index: number) => void} visit */
-export function visitInOrder(tree, visit) {
-  for (const root of sortedRoots(tree)) for (let index = root; index >= 0; index = nextInTree(tree.spans, index)) visit(index);
+/**
+ * Visits all spans once, in reading order, and wraps around at the end. The tree may change between two steps: the
+ * walk goes on from the span where it stands.
+ */
+export class TreeWalk {
+  /** @param {Tree} tree @param {number} from exclusive; −1 for the beginning @param {1 | -1} direction */
+  constructor(tree, from, direction) {
+    this.tree = tree;
+    this.direction = direction;
+    this.index = from;
+    this.steps = 0;
+    this.structure = -1;
+    /** @type {number[]} */
+    this.roots = [];
+    /** The place of the current root in `roots`. */
+    this.at = -1;
+  }
+
+  /** @returns {number} −1 once every span was visited */
+  next() {
+    const { tree, direction } = this;
+    const { spans } = tree;
+    if (this.steps >= spans.count) return -1;
+    if (tree.structure !== this.structure) this.findRoots();
+    if (this.roots.length === 0) return -1;
+    this.steps += 1;
+    if (this.index >= 0) this.index = direction > 0 ? nextInTree(spans, this.index) : previousInTree(spans, this.index);
+    if (this.index < 0) {
+      this.at = (this.at + direction + this.roots.length) % this.roots.length;
+      this.index = direction > 0 ? this.roots[this.at] : lastBelow(spans, this.roots[this.at]);
+    }
+    return this.index;
+  }
+
+  findRoots() {
+    const { tree, direction } = this;
+    this.structure = tree.structure;
+    this.roots = sortedRoots(tree);
+    this.at = this.roots.indexOf(rootOf(tree.spans, this.index));
+    if (this.at >= 0) return;
+    this.at = direction > 0 ? -1 : 0;
+    this.index = -1;
+  }
+}
+
+/**
+ * Adds up marks, in one pass without sorting.
+ * @param {Tree} tree @param {Uint8Array} marks 1 or 0 for each span
+ * @returns {Int32Array} the number of marked spans in the subtree of each span, itself included
+ */
+export function countInSubtrees({ spans: { parent, count } }, marks) {
+  const counts = new Int32Array(count);
+  /** Children that were not yet added; −1 for a span that was added itself. */
+  const left = new Int32Array(count);
+  for (let index = 0; index < count; index += 1) {
+    counts[index] = marks[index];
+    if (parent[index] >= 0) left[parent[index]] += 1;
+  }
+  for (let leaf = 0; leaf < count; leaf += 1) {
+    // From each leaf upwards, as far as all children are added.
+    for (let index = leaf; left[index] === 0; ) {
+      left[index] = -1;
+      const above = parent[index];
+      if (above < 0) break;
+      counts[above] += counts[index];
+      left[above] -= 1;
+      index = above;
+    }
+  }
+  return counts;
+}
+
+/**
+ * Returns the number of marked spans before a span in reading order.
+ * @param {Tree} tree @param {number} index @param {Uint8Array} marks 1 or 0 for each span
+ * @param {Int32Array} counts as returned by `countInSubtrees`
+ * @returns {number}
+ */
+export function countBefore(tree, index, marks, counts) {
+  const { spans } = tree;
+  let before = 0;
+  let step = index;
+  for (let above = spans.parent[step]; above >= 0; step = above, above = spans.parent[step]) {
+    sortChildren(spans, above);
+    for (let sibling = spans.previousSibling[step]; sibling >= 0; sibling = spans.previousSibling[sibling]) before += counts[sibling];
+    before += marks[above];
+  }
+  for (const root of sortedRoots(tree)) {
+    if (root === step) break;
+    before += counts[root];
+  }
+  return before;
 }
 
 /**

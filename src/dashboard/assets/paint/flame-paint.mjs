@@ -66,11 +66,11 @@ function paintSeen(picture, seen) {
   for (const decorator of picture.decorators) for (const decoration of decorator(index, frame)) paintDecoration(picture, decoration, box.y, FLAME_BAR);
 }
 
-/** @param {Picture} picture @param {Seen} seen @returns {boolean} whether there is a search that it does not match */
+/** @param {Picture} picture @param {Seen} seen @returns {boolean} whether there is a search that none of its spans can match */
 function isDimmed({ frame, layout }, seen) {
   const { matches } = frame.ui;
   if (matches === null) return false;
-  for (let at = 0; at < Math.min(seen.spans, ASKED_MAX); at += 1) if (matches.bits[layout.order[seen.place + at]] === 1) return false;
+  for (let at = 0; at < Math.min(seen.spans, ASKED_MAX); at += 1) if (matches.mayMatch(layout.order[seen.place + at])) return false;
   return true;
 }
 

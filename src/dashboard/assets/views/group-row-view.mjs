@@ -80,7 +80,7 @@ export function drawGroupRow(row, node, id, frame, look) {
   if (group === null) return false;
   const depth = trace.spans.depth[group.parent] + 1;
   const isOpen = groupView(trace, ui.fold.groups, group) !== null;
-  const found = ui.matches === null ? -1 : matchesIn(trace, groups, ui.matches)[id];
+  const found = (ui.matches === null ? null : matchesIn(trace, groups, ui.matches))?.[id] ?? -1;
   const drawn = `group ${frame.identity} ${id} ${group.version} ${depth} ${isOpen} ${look.nameWidth} ${found} ${look.selected}`;
   if (drawn === row.drawn) return group.open > 0;
   leaveSpan(row, node, drawn, ROW.group);
@@ -194,17 +194,15 @@ let matched = { counts: new Int32Array(0), key: "", search: null };
 /**
  * Counts the matches in each group, at any depth.
  * @param {import("../model/model.mjs").Trace} trace @param {import("../model/groups.mjs").Groups} groups @param {import("./ui-state.mjs").Matches} search
- * @returns {Int32Array} by id
+ * @returns {Int32Array | null} by id; null while the search runs
  */
 function matchesIn(trace, groups, search) {
-  const key = `${search.version} ${trace.structure}`;
+  if (search.isRunning) return null;
+  const key = `${search.version} ${trace.structure} ${groups.heads.length}`;
   if (matched.search === search && matched.key === key) return matched.counts;
-  const { parent, count } = trace.spans;
   const counts = new Int32Array(groups.heads.length);
-  for (let index = 0; index < count; index += 1) {
-    if (search.bits[index] !== 1) continue;
-    for (let step = index; step >= 0; step = parent[step]) if (groups.idOf[step] >= 0) counts[groups.idOf[step]] += 1;
-  }
+  const inSubtrees = search.inSubtrees();
+  for (let index = 0; index < inSubtrees.length; index += 1) if (groups.idOf[index] >= 0) counts[groups.idOf[index]] += inSubtrees[index];
   matched = { counts, key, search };
   return counts;
 }

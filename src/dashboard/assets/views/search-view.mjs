@@ -1,11 +1,10 @@
 // @ts-check
 // The search field of list and trace: the typed query, its error and position, the number of matches, and the steps
-// between them. Must never search itself: `trace-search.mjs` does.
+// between them. Gives the search of a trace a slice of each frame. Must never search itself: `trace-search.mjs` does.
 
 import { indexOf } from "../model/model.mjs";
 import { parseQuery } from "../model/search.mjs";
-import { formatCount, plural } from "../model/time.mjs";
-import { TraceSearch } from "../model/trace-search.mjs";
+import { TraceSearch, countText } from "../model/trace-search.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 
 /**
@@ -18,6 +17,8 @@ const HINTS = {
   trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "http.method:GET", "cart.items>3"],
 };
 const PLACEHOLDERS = { list: "Search traces, attributes, logs, errors", trace: "Find in this trace: text, key:value" };
+/** The share of a frame in which a trace is searched. The rest is for drawing it. */
+const SLICE_MS = 5;
 // On a busy trace, the rank of the selected match is counted at most this often.
 const RANK_EVERY_MS = 500;
 
@@ -30,6 +31,8 @@ export class SearchView {
   rank = 0;
   rankFor = "";
   rankAt = -Infinity;
+  /** Steps to other matches since the last frame. @type {(1 | -1)[]} */
+  steps = [];
 
   /** @param {import("./ui-state.mjs").Ui} ui @param {SearchActions} actions */
   constructor(ui, actions) {
@@ -51,38 +54,62 @@ export class SearchView {
   }
 
   /**
-   * Runs the search, so it must be called before the views that show matches.
+   * Continues the search, so it must be called before the views that show matches.
    * @param {Trace} trace @param {string} query @param {number} now
    */
   drawTrace(trace, query, now) {
     this.trace = trace;
-    this.ui.matches = this.search.update(trace, query, now);
+    const end = performance.now() + SLICE_MS;
+    const hasTime = () => performance.now() < end;
+    const { search } = this;
+    // A reader who steps waits for the next match, not for the number of all.
+    const isStepping = this.steps.length > 0 || search.step !== null;
+    this.ui.matches = search.update(trace, query, now, isStepping ? () => false : hasTime);
+    if (isStepping) {
+      this.takeSteps(trace, hasTime);
+      search.update(trace, query, now, hasTime);
+    }
     this.drawField("trace", query);
-    const { active, count } = this.search;
+    const { active, count, isRunning } = search;
     setShown(byId("find"), active);
-    if (active) setText(byId("find-count"), count === 0 ? "no match" : this.place() === 0 ? plural(count, "match", "matches") : `${formatCount(this.rank)} of ${formatCount(count)}`);
-    for (const id of ["find-next", "find-previous"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = count === 0;
+    if (active) setText(byId("find-count"), countText(search, isRunning ? 0 : this.place()));
+    for (const id of ["find-next", "find-previous"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = count === 0 && !isRunning;
+    if (isRunning || search.step !== null) this.ui.changed();
   }
 
   /** @returns {number} the rank of the selected span among the matches, from 1; 0 if it is no match */
   place() {
     const index = this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
-    const matches = index >= 0 && this.search.bits[index] === 1;
-    const key = `${matches} ${index} ${this.search.version}`;
+    const matches = index >= 0 && this.search.isMatch(index);
+    const key = `${matches} ${index} ${this.search.version} ${this.trace?.structure}`;
     const soon = performance.now() - this.rankAt < RANK_EVERY_MS && this.rankFor.startsWith(`${matches} ${index} `);
     if (key === this.rankFor || soon) return this.rank;
     this.rankFor = key;
     this.rankAt = performance.now();
-    this.rank = matches ? this.search.list().indexOf(index) + 1 : 0;
+    this.rank = matches ? this.search.rankOf(index) : 0;
     return this.rank;
   }
 
-  /** @param {1 | -1} direction */
+  /** Goes to the next or previous match. @param {1 | -1} direction */
   step(direction) {
     if (this.trace === null) return;
-    const index = this.search.next(indexOf(this.trace, this.ui.spanId), direction);
-    if (index >= 0) this.actions.goTo(this.trace.spans.ids[index]);
-    else if (this.search.active) this.actions.announce("No match");
+    // Taken in the next frame, because the search does not know yet what was typed since the last one.
+    this.steps.push(direction);
+    this.ui.changed();
+  }
+
+  /** @param {Trace} trace @param {() => boolean} hasTime */
+  takeSteps(trace, hasTime) {
+    const { search } = this;
+    const from = indexOf(trace, this.ui.spanId);
+    // The reader has selected another span meanwhile.
+    if (search.step !== null && search.step.from !== from) search.step = null;
+    for (const direction of this.steps.splice(0)) search.beginStep(from, direction);
+    const found = search.continueStep(hasTime);
+    if (found === null) return;
+    if (found < 0) this.actions.announce("No match");
+    // After this frame: the rows of the trace may not be computed yet.
+    else requestAnimationFrame(() => this.actions.goTo(trace.spans.ids[found]));
   }
 
   /** @param {"list" | "trace"} subject @param {string} query */

@@ -126,7 +126,7 @@ export function makeSpanRow(actions) {
 export function drawSpanRow(row, node, index, frame, look) {
   const { spans } = frame.trace;
   const { matches } = frame.ui;
-  const match = matches === null ? null : String(matches.bits[index] === 1);
+  const match = matches === null ? null : String(matches.isMatch(index));
   const parent = spans.parent[index];
   // The row's own service is shown only if it differs from the parent's, which may arrive later. Offsets count from
   // the trace's start.

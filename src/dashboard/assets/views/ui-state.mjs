@@ -6,8 +6,7 @@ import { openTo, unfolded } from "../model/visible-rows.mjs";
 
 /**
  * @typedef {import("../model/timescale.mjs").Stretch} Stretch
- * @typedef {{query: string, count: number, version: number, bits: Uint8Array, list: () => number[]}} Matches the
- *   spans that a search found: `bits` by index, `list` in reading order; `version` grows with every change
+ * @typedef {import("../model/trace-search.mjs").TraceSearch} Matches the spans that a search finds
  */
 
 export class Ui {
