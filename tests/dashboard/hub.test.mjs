@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HUB_SILENT_MS, HubClient } from "../../src/dashboard/assets/net/hub-client.mjs";
-import { TRACES_MAX } from "../../src/dashboard/assets/net/hub-lines.mjs";
+import { FAILED_KEPT_MAX, LogLine, TRACES_MAX } from "../../src/dashboard/assets/net/hub-lines.mjs";
 import { CONNECTIONS_MAX, Hub, UNREAD_MAX, UNREAD_MS } from "../../src/dashboard/assets/net/hub.mjs";
 import { FakeLog } from "./log.mjs";
 import { FakeWorld } from "./world.mjs";
@@ -401,4 +401,18 @@ test("whatever tabs, connections and traffic do, every reader has its trace with
       assert.deepEqual(reader.ids, reader.open ? all : all.slice(0, reader.ids.length), `seed ${seed}, reader ${index}`);
     }
   }
+});
+
+test("a tab that comes later gets the newest failed spans from the hub, and no record twice", () => {
+  const hub = /** @type {any} */ ({ forget: () => {} });
+  const line = new LogLine(hub, "sse?type=ended&status=error");
+  /** @type {string[]} */
+  const got = [];
+  const subscription = (/** @type {number} */ n) => /** @type {any} */ ({ tab: { post: (/** @type {any[]} */ [, of, type, id]) => void got.push(`${of} ${type} ${id}`) }, n, key: "", skip: "", ready: false, word: "" });
+  line.add(subscription(1), "k-7");
+  for (let n = 1; n <= FAILED_KEPT_MAX + 2; n += 1) line.receive({ type: "ended", id: `k-${n}`, text: "{}" });
+  line.receive({ type: "log", id: "k-9000", text: "{}" });
+  got.length = 0;
+  line.add(subscription(2), "");
+  assert.deepEqual([line.from, got.length, got[0], got.at(-1)], ["k-7", FAILED_KEPT_MAX, "2 ended k-3", `2 ended k-${FAILED_KEPT_MAX + 2}`]);
 });

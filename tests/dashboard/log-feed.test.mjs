@@ -4,8 +4,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LOGS_HELD_MAX, LogFeed } from "../../src/dashboard/assets/net/log-feed.mjs";
-import { at, hello, log } from "./build.mjs";
+import { EXCEPTIONS_HELD_MAX, EXCEPTION_EVENTS_MAX, LOGS_HELD_MAX, LogFeed } from "../../src/dashboard/assets/net/log-feed.mjs";
+import { failedStreamRoute } from "../../src/dashboard/assets/net/api.mjs";
+import { at, ended, hello, log } from "./build.mjs";
 
 /** @param {number} n */
 const record = (n) => log("a", n, { body: `r${n}` }).data;
@@ -16,7 +17,7 @@ const records = (from, to) => Array.from({ length: to - from + 1 }, (_, index) =
 function fixture() {
   const asked = /** @type {string[]} */ ([]);
   /** @type {any} */
-  const server = { asked, answers: [], timer: null, opened: 0, closed: 0, onEvent: null };
+  const server = { asked, answers: [], timer: null, opened: 0, closed: 0, onEvent: null, failed: null };
   const world = /** @type {any} */ ({
     getJson: (/** @type {string} */ route) => {
       asked.push(route);
@@ -24,7 +25,8 @@ function fixture() {
     },
     openStream: (/** @type {any} */ wanted) => {
       server.opened += 1;
-      server.onEvent = wanted.onEvent;
+      if (wanted.key === failedStreamRoute()) server.failed = wanted;
+      else server.onEvent = wanted.onEvent;
       return { close: () => (server.closed += 1), resume: () => {} };
     },
     setTimeout: (/** @type {() => void} */ callback) => (server.timer = callback), clearTimeout: () => (server.timer = null),
@@ -35,6 +37,7 @@ function fixture() {
   const settle = () => new Promise((resolve) => setImmediate(resolve));
   return {
     feed, server,
+    fail: (/** @type {any} */ event, /** @type {string} */ id) => server.failed.onEvent({ ...event, id }),
     send: (/** @type {any} */ event) => server.onEvent({ id: "", ...event }),
     answer: async (/** @type {any} */ body, status = 200) => {
       server.answers.shift()(body, status);
@@ -133,5 +136,52 @@ test("a feed that is left asks nothing more", async () => {
   send(hello("k"));
   feed.close();
   await answer({ logs: [{ ...record(1), timestamp: at(1) }], next: null });
-  assert.deepEqual([texts(), server.opened, server.closed, feed.stream], ["", 1, 1, null]);
+  assert.deepEqual([texts(), server.opened, server.closed, feed.stream], ["", 2, 2, null]);
+});
+
+/** @param {string} spanId @param {number} time @param {string} message */
+const failed = (spanId, time, message) => ended(spanId, null, 0, time + 1, { status: { code: "ERROR" }, events: [{ name: "started", timestamp: at(time) }, { name: "exception", timestamp: at(time), attributes: { "exception.type": "Bank", "exception.message": message } }] });
+
+test("exceptions of failed spans are among the records, once each, and not before the loaded ones", async () => {
+  const { feed, fail, send, answer, texts } = fixture();
+  send(hello("k"));
+  fail(failed("x", 2, "early"), "k-3");
+  fail(failed("y", 8, "late"), "k-9");
+  assert.equal(texts(), "", "no record is loaded yet");
+  await answer({ logs: records(5, 7), next: "42" });
+  fail(failed("y", 8, "late"), "k-9");
+  assert.equal(texts(), "r5 r6 r7 Bank: late");
+  void feed.load(feed.before);
+  await answer({ logs: records(1, 4), next: null });
+  assert.deepEqual([texts(), feed.lines.counts.ERROR], ["r1 r2 Bank: early r3 r4 r5 r6 r7 Bank: late", 2]);
+});
+
+test("an exception that a log record has, too, is shown once, whichever comes first", async () => {
+  const { fail, send, answer, texts } = fixture();
+  send(hello("k"));
+  await answer({ logs: [], next: null });
+  const error = (/** @type {string} */ spanId, /** @type {number} */ time, /** @type {object} */ more) => ({ ...log(spanId, time, { severityNumber: 17, severityText: "ERROR", ...more }).data });
+  send({ type: "log", data: error("x", 1, { body: "payment failed: declined" }) });
+  fail(failed("x", 2, "declined"), "k-1");
+  fail(failed("y", 3, "timeout"), "k-2");
+  assert.equal(texts(), "payment failed: declined Bank: timeout");
+  send({ type: "log", data: error("y", 4, { body: "failed", attributes: { "exception.message": "timeout" } }) });
+  fail(failed("z", 5, "timeout"), "k-3");
+  assert.equal(texts(), "payment failed: declined failed Bank: timeout");
+});
+
+test("the failed spans of the newest events are asked for, and the page says from when on it has them", async () => {
+  const { feed, server, fail, send, answer } = fixture();
+  send(hello("k", { oldest: "k-1", head: `k-${EXCEPTION_EVENTS_MAX + 500}` }));
+  assert.deepEqual([server.failed.lastEventId, feed.exceptionsFrom], ["k-500", Infinity]);
+  fail(failed("x", 2, "early"), "k-600");
+  assert.equal(feed.exceptionsFrom, Date.parse(at(3)));
+  send(hello("k"));
+  assert.equal(server.opened, 2);
+  await answer({ logs: [], next: null });
+  const small = fixture();
+  small.send(hello("k"));
+  assert.deepEqual([small.server.failed.lastEventId, small.feed.exceptionsFrom], ["", -Infinity]);
+  for (let n = 0; n < EXCEPTIONS_HELD_MAX + 5; n += 1) small.fail(failed(`s${n}`, n, `m${n}`), `k-${n}`);
+  assert.deepEqual([small.feed.early.size, [...small.feed.early.values()][0].text], [EXCEPTIONS_HELD_MAX, "Bank: m5"]);
 });

@@ -36,6 +36,9 @@ test("log records, span events and exceptions are one list in order of time, eac
   assert.deepEqual(take(updated("a", 5, { events: [bad] }), log("gone", 1, { body: "one" })), all);
   assert.deepEqual(take(ended("a", null, 0, 9, { events: [moment("two", 2, { level: "WARN" }), bad] })), all, "the end repeats its events");
   assert.deepEqual(lines.lines.counts, { ERROR: 1, WARN: 1, INFO: 2, DEBUG: 0, TRACE: 0 });
+  const record = log("a", 6, { severityNumber: 17, severityText: "ERROR", body: "payment: no card" });
+  assert.deepEqual(take(record), [...all.slice(0, 3), "6 ERROR payment: no card a"], "a record has the exception, too");
+  assert.deepEqual(lines.lines.counts, { ERROR: 1, WARN: 1, INFO: 2, DEBUG: 0, TRACE: 0 });
   // An end that corrects its span's earlier updates.
   const other = createTrace(TRACE);
   for (const event of [started("a", null, 0), updated("a", 2, { events: [moment("x", 1), moment("y", 2)] })]) reduceTrace(other, event);

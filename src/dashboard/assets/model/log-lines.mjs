@@ -27,6 +27,8 @@ export const LINES_MAX = 60_000;
 const LINES_SLACK = 5_000;
 /** Number of newest records and events among which the last line is searched. They arrive nearly in order. */
 const LAST_LOOK = 8;
+/** Number of the newest exceptions of a span, and of its records, that are compared with each other. */
+const EXCEPTIONS_OF_SPAN_MAX = 16;
 
 /** @param {any} data a log record @param {number} time @returns {LogLine} */
 export function lineOfLog(data, time) {
@@ -39,6 +41,11 @@ export function lineOfEvent(event, time, spanId, traceId) {
   const { "exception.type": type, "exception.message": message } = event.attributes ?? {};
   const text = (event.name === "exception" ? [type, message].filter(Boolean).join(": ") : "") || String(event.name ?? "");
   return { time, level: levelOf(severityOfEvent(event)), text, spanId, traceId, data: event, span: "" };
+}
+
+/** @param {LogLine} line @returns {boolean} whether it is an exception that a span recorded, not a log record */
+export function isSpanException({ data }) {
+  return data.name === "exception" && data.type !== "log";
 }
 
 /**
@@ -79,6 +86,49 @@ export function targetOf({ data }) {
   return String(data.target ?? data.attributes?.target ?? data.scope ?? "");
 }
 
+/** @param {LogLine} line of an exception @returns {string} */
+function messageOf({ data, text }) {
+  return valueText(data.attributes?.["exception.message"] ?? "") || text;
+}
+
+/** @param {LogLine} line of a log record @param {string} message @returns {boolean} whether the record has that message */
+function says({ data, text }, message) {
+  const { attributes } = data;
+  return [text, attributes?.["exception.message"], attributes?.error].some((value) => valueText(value ?? "").includes(message));
+}
+
+/** Exceptions of spans and the log records that may repeat them, by span, so that each is shown once. */
+class Exceptions {
+  /** @type {Map<string, LogLine[]>} */
+  shown = new Map();
+  /** @type {Map<string, LogLine[]>} */
+  records = new Map();
+
+  /**
+   * @param {LogLine[]} lines new ones
+   * @returns {Set<LogLine>} the exceptions, of these and of earlier lines, that a record repeats
+   */
+  repeated(lines) {
+    const repeated = new Set();
+    for (const line of lines) {
+      if (line.spanId === null || (line.level !== "ERROR" && line.level !== "WARN")) continue;
+      const isException = isSpanException(line);
+      const [own, others] = isException ? [this.shown, this.records] : [this.records, this.shown];
+      own.set(line.spanId, [...(own.get(line.spanId) ?? []).slice(-EXCEPTIONS_OF_SPAN_MAX), line]);
+      for (const other of others.get(line.spanId) ?? []) {
+        const [exception, record] = isException ? [line, other] : [other, line];
+        if (says(record, messageOf(exception))) repeated.add(exception);
+      }
+    }
+    return repeated;
+  }
+
+  clear() {
+    this.shown.clear();
+    this.records.clear();
+  }
+}
+
 /** Lines in order of time. */
 export class LogLines {
   /** @type {LogLine[]} */
@@ -89,9 +139,13 @@ export class LogLines {
   left = 0;
   /** @type {Record<string, number>} */
   counts = noCounts();
+  exceptions = new Exceptions();
 
-  /** @param {LogLine[]} lines in any order */
-  add(lines) {
+  /** Adds lines. An exception of a span is left out if a log record of the span has it, too. @param {LogLine[]} added in any order */
+  add(added) {
+    const repeated = this.exceptions.repeated(added);
+    if (repeated.size > 0) this.remove(repeated);
+    const lines = added.filter((line) => !repeated.has(line));
     if (lines.length === 0) return;
     lines.sort(byTime);
     const last = this.all[this.all.length - 1];
@@ -111,13 +165,25 @@ export class LogLines {
         this.counts[line.level] -= 1;
         this.left += 1;
       }
+      this.exceptions.clear();
+      this.exceptions.repeated(this.all);
     }
+  }
+
+  /** @param {Set<LogLine>} lines */
+  remove(lines) {
+    const all = this.all.filter((line) => !lines.has(line));
+    if (all.length === this.all.length) return;
+    for (const line of lines) if (this.all.includes(line)) this.counts[line.level] -= 1;
+    this.all = all;
+    this.moves += 1;
   }
 
   clear() {
     this.all = [];
     this.left = 0;
     this.counts = noCounts();
+    this.exceptions.clear();
     this.moves += 1;
   }
 }

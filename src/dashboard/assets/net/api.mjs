@@ -42,6 +42,16 @@ export function logStreamRoute() {
   return "sse?type=log&replay=none";
 }
 
+/** @param {string[]} traceIds @returns {string} the route of the summaries of these traces */
+export function namesRoute(traceIds) {
+  return `traces?${new URLSearchParams([["limit", String(traceIds.length)], ...traceIds.map((id) => ["traceId", id])])}`;
+}
+
+/** @returns {string} the stream of spans that failed, which may have exceptions */
+export function failedStreamRoute() {
+  return "sse?type=ended&status=error";
+}
+
 /**
  * @param {{limit: number, before: string | null, query: string, severity: number}} wanted
  * @returns {string} the route of a page of log records, newest first

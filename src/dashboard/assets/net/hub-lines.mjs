@@ -136,25 +136,37 @@ export class ListLine extends Line {
   }
 }
 
-/** New log records. A later subscriber requests the earlier records from the server. */
+/** Number of failed spans that are repeated to later subscriptions. */
+export const FAILED_KEPT_MAX = 500;
+
+/**
+ * New log records, or spans that failed. A later subscriber requests the earlier records from the server; the failed
+ * spans, which no route returns, are repeated.
+ */
 export class LogLine extends Line {
   /** @param {Hub} hub @param {string} route */
   constructor(hub, route) {
     super(hub, "logs", route);
+    this.from = "";
+    /** @type {RawEvent[]} */
+    this.failed = [];
   }
 
   /** @param {Subscription} subscription @param {string} lastId */
   add(subscription, lastId) {
     super.add(subscription, lastId);
+    this.from ||= lastId;
     this.greet(subscription);
+    for (const event of this.failed) this.send(subscription, event);
   }
 
   start() {
-    if (this.stream === null) this.listen(this.key, "");
+    if (this.stream === null) this.listen(this.key, this.from);
   }
 
   /** @param {RawEvent} event */
   receive(event) {
+    if (event.type === "ended" && this.failed.push(event) > FAILED_KEPT_MAX) this.failed.shift();
     for (const subscription of this.subscriptions) this.send(subscription, event);
   }
 }

@@ -1,12 +1,14 @@
 // @ts-check
-// The feed of log records of all traces: combines new records and pages of earlier ones in one list.
+// The feed of log records of all traces: combines new records, pages of earlier ones, and the exceptions of spans that
+// failed, in one list.
 // Must never touch the DOM. Requests, streams and timers are passed in.
 
 import { addGap, droppedOf, noLosses } from "../model/gaps.mjs";
-import { LINES_MAX, LogLines, lineOfLog } from "../model/log-lines.mjs";
+import { epochOf, sequenceOf } from "../model/event-ids.mjs";
+import { LINES_MAX, LogLines, isSpanException, lineOfEvent, lineOfLog } from "../model/log-lines.mjs";
 import { valueText } from "../model/span-details.mjs";
 import { epochMilliseconds } from "../model/time.mjs";
-import { logsRoute, logStreamRoute } from "./api.mjs";
+import { failedStreamRoute, logsRoute, logStreamRoute } from "./api.mjs";
 import { TYPING_MS } from "./list-feed.mjs";
 import { CONNECTING } from "./trace-feed.mjs";
 
@@ -16,6 +18,10 @@ import { CONNECTING } from "./trace-feed.mjs";
 export const LOGS_PAGE = 200;
 /** Maximum number of records held while paused; further ones are requested again. */
 export const LOGS_HELD_MAX = 5_000;
+/** Number of newest events of the log in which exceptions are looked for when the page opens. */
+export const EXCEPTION_EVENTS_MAX = 20_000;
+/** Maximum number of exceptions that wait for the records around them. */
+export const EXCEPTIONS_HELD_MAX = 2_000;
 
 export class LogFeed {
   /** @param {import("./trace-feed.mjs").World} world */
@@ -44,6 +50,14 @@ export class LogFeed {
     this.typing = null;
     /** @type {import("./stream.mjs").Stream | null} */
     this.stream = null;
+    /** The stream of spans that failed. @type {import("./stream.mjs").Stream | null} */
+    this.failed = null;
+    /** Exceptions older than the loaded records, by id, since the hub may repeat them. @type {Map<string, LogLine>} */
+    this.early = new Map();
+    /** From this time on all records are loaded; Infinity before the first page. */
+    this.oldest = Infinity;
+    /** Whether exceptions before `exceptionsFrom` may be missing. */
+    this.exceptionsFrom = -Infinity;
   }
 
   open() {
@@ -58,7 +72,8 @@ export class LogFeed {
 
   close() {
     this.stream?.close();
-    this.stream = null;
+    this.failed?.close();
+    this.stream = this.failed = null;
     this.loads += 1;
     this.isLoading = false;
     this.world.clearTimeout(this.typing);
@@ -69,7 +84,10 @@ export class LogFeed {
     if (data.now) this.world.onClock(data.now);
     if (typeof data.head === "string") this.head = data.head;
     // Records missed before this stream began are in the newest page.
-    if (type === "hello") void this.load(null);
+    if (type === "hello") {
+      void this.load(null);
+      this.openFailed(data);
+    }
     else if (type === "log") this.take([id === "" ? data : { ...data, id }]);
     else if (type === "ping" && data.dropped) this.model.hostDropped = droppedOf(data.dropped);
     else if (type === "degraded" || type === "gap") this.model.degraded = type === "degraded";
@@ -77,9 +95,56 @@ export class LogFeed {
     this.world.onChange();
   }
 
+  /** Opens the stream of failed spans, from some events before the newest one on. @param {any} hello */
+  openFailed(hello) {
+    if (this.failed !== null) return;
+    const from = Math.max(sequenceOf(hello.oldest) - 1, sequenceOf(hello.head) - EXCEPTION_EVENTS_MAX, 0);
+    const isAll = from < sequenceOf(hello.oldest);
+    this.failed = this.world.openStream({
+      topic: "logs", key: failedStreamRoute(), lastEventId: from === 0 ? "" : `${epochOf(String(hello.head ?? ""))}-${from}`, onStatus: () => {},
+      onEvent: ({ type, id, data }) => {
+        if (type !== "ended" || !Array.isArray(data.events)) return;
+        this.takeExceptions(data, id);
+        this.world.onChange();
+      },
+    });
+    if (!isAll) this.exceptionsFrom = Infinity;
+  }
+
+  /** @param {any} span that failed @param {string} id of its event */
+  takeExceptions({ events, traceId, spanId, service, scope, timestamp }, id) {
+    // The first span that arrives shows from when on exceptions are known.
+    if (this.exceptionsFrom === Infinity) this.exceptionsFrom = epochMilliseconds(timestamp);
+    events.forEach((/** @type {any} */ event, /** @type {number} */ at) => {
+      if (event?.name === "exception") this.keepEarly(lineOfEvent({ ...event, service, scope, id: `${id}.${at}` }, epochMilliseconds(event.timestamp), spanId, traceId));
+    });
+    this.addExceptions();
+  }
+
+  /** @param {LogLine} line of an exception */
+  keepEarly(line) {
+    this.early.set(line.data.id, line);
+    if (this.early.size > EXCEPTIONS_HELD_MAX) for (const oldest of this.early.keys()) {
+      this.early.delete(oldest);
+      break;
+    }
+  }
+
+  /** Adds the exceptions since the oldest loaded record. Earlier ones alone would look like all that happened then. */
+  addExceptions() {
+    const due = [...this.early.values()].filter(({ time }) => time >= this.oldest);
+    for (const { data } of due) this.early.delete(data.id);
+    if (due.length > 0) this.takeLines(due);
+  }
+
   /** @param {any[]} records */
   take(records) {
-    const lines = records.map((data) => lineOfLog(data, epochMilliseconds(data.timestamp))).filter((line) => !Number.isNaN(line.time) && !this.has(line));
+    this.takeLines(records.map((data) => lineOfLog(data, epochMilliseconds(data.timestamp))));
+  }
+
+  /** @param {LogLine[]} taken */
+  takeLines(taken) {
+    const lines = taken.filter((line) => !Number.isNaN(line.time) && !this.has(line));
     if (!this.paused) return this.lines.add(lines);
     this.news += lines.length;
     // Records without room are in the page that `resume` requests.
@@ -140,10 +205,16 @@ export class LogFeed {
       const oldest = Math.min(...times);
       const newest = this.lines.all[this.lines.all.length - 1]?.time;
       // If the page does not reach the loaded records, there is a hole. Drop those records; they can be loaded again.
-      if (before === null && body.next != null && newest !== undefined && oldest > newest) this.lines.clear();
+      if (before === null && body.next != null && newest !== undefined && oldest > newest) {
+        for (const line of this.lines.all.filter(isSpanException)) this.keepEarly(line);
+        this.lines.clear();
+        this.oldest = Infinity;
+      }
       // The page is newest first. Reversed, records with equal times stay in order.
       this.take(body.logs.filter((/** @type {any} */ data) => data !== null && typeof data === "object").reverse());
       this.before = body.next == null ? null : String(body.next);
+      this.oldest = this.before === null ? -Infinity : Math.min(this.oldest, oldest);
+      this.addExceptions();
       this.isLoaded = true;
       this.world.onClock(body.now);
     }

@@ -2,7 +2,7 @@
 // A table of log lines with search, levels and follow mode, for one trace or for all. Must never decide which lines
 // there are, nor keep more elements than are in view.
 
-import { fieldsOf, targetOf } from "../model/log-lines.mjs";
+import { fieldsOf, isSpanException, targetOf } from "../model/log-lines.mjs";
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
 import { LEVELS } from "../model/severity.mjs";
 import { valueText } from "../model/span-details.mjs";
@@ -132,12 +132,13 @@ export class LogTable {
       level: element("span", { class: "l-word" }),
       dot: element("span", { class: "service-dot" }),
       name: element("span", { class: "l-name" }),
+      mark: element("span", { class: "tag l-mark", text: "exception", title: "Recorded on the span, not logged", hidden: true }),
       text: element("span", { class: "l-what" }),
       fields: element("span", { class: "l-fields mono" }),
       target: element("span", { class: "l-target mono faint", role: "gridcell" }),
     };
     const node = element("div", { class: "log-row", role: "row" }, row.time, element("span", { class: "l-level", role: "gridcell" }, row.shape, row.level),
-      element("span", { class: "l-span", role: "gridcell" }, row.dot, row.name), element("span", { class: "l-text", role: "gridcell" }, row.text, " ", row.fields), row.target);
+      element("span", { class: "l-span", role: "gridcell" }, row.dot, row.name), element("span", { class: "l-text", role: "gridcell" }, row.mark, row.text, " ", row.fields), row.target);
     node.addEventListener("click", () => row.line !== null && this.select(row.line));
     node.addEventListener("pointerenter", () => this.actions.point(row.line));
     return { node, row };
@@ -266,6 +267,7 @@ export class LogTable {
     setAttribute(node, "data-level", line.level);
     setIcon(row.shape, SHAPES[line.level]);
     setText(row.level, line.level);
+    setShown(row.mark, isSpanException(line));
     setText(row.text, shortened(line.text, TEXT_MAX));
     setText(row.fields, fieldsOf(line).slice(0, FIELDS_SHOWN).map(([key, value]) => `${key}=${shortened(valueText(value), FIELD_MAX)}`).join(" "));
     setText(row.target, targetOf(line));

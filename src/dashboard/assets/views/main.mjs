@@ -15,7 +15,7 @@ import { firstSpan, nameOf, serviceOf, shownTraceState, traceName } from "../mod
 import { tabIcon } from "../model/tab-icon.mjs";
 import { formatCount } from "../model/time.mjs";
 import { Travel } from "../model/time-travel.mjs";
-import { address, getEvents, getJson as askServer, listRoute } from "../net/api.mjs";
+import { address, getEvents, getJson as askServer, namesRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
 import { EarlierPhases } from "../net/earlier-phases.mjs";
 import { isOtherRun, otherRuns, runBefore } from "../net/earlier-runs.mjs";
@@ -60,7 +60,6 @@ import { WaitingView } from "./waiting-view.mjs";
 
 const VIEWS = /** @type {const} */ (["waterfall", "flame", "logs"]);
 /** Maximum number of traces whose names are requested at once, for their log records. */
-const NAMES_LIMIT = 200;
 const CALM_TICK_MS = 1_000;
 const SLOW_DRAW_MS = 3;
 const NEWS_PATIENCE = 6;
@@ -196,9 +195,10 @@ function makeViews({ CompareView, FlameView, InspectorView, LogsView, Operations
   const logs = new LogsView({ ui, actions: { ...actions, waterfall: () => showView("waterfall") }, point: (x) => traceView.pointAt(x) });
   const tail = new TailView(logFeed, {
     changed: askFrame, copy, openTrace: actions.openTrace,
-    namesOf: async () => {
-      const { body } = await getJson(listRoute({ limit: NAMES_LIMIT }));
-      return (Array.isArray(body?.traces) ? body.traces : []).map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
+    namesOf: async (traceIds) => {
+      const { status, body } = await getJson(namesRoute(traceIds));
+      if (status !== 200 || !Array.isArray(body?.traces)) return null;
+      return body.traces.map((/** @type {any} */ { traceId, name }) => [String(traceId), String(name || "(no name)")]);
     },
   });
   const compare = new CompareView({

@@ -9,8 +9,11 @@ import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 import { LOG_ROW, LogTable } from "./log-table.mjs";
 import { clockText } from "./logs-view.mjs";
 
-const NONE = "No log records yet. livespan::layer() sends events of tracing, log_processor() those of the SDK's logger, inside and outside of spans.";
-const NAMES_EVERY_MS = 5_000;
+const NONE = "No log records and no exceptions yet. To send logs, add livespan::layer() for tracing or log_processor() for the SDK's logger; a program in another language sends them by OTLP. See “Inside a span”, “Log records”, in livespan's guide.";
+const NAMES_EVERY_MS = 500;
+/** Bounds on the names requested at once, and on those kept. */
+const NAMES_ASKED_MAX = 50;
+const NAMES_MAX = 10_000;
 /** Maximum number of earlier pages that are searched automatically. */
 const LOOKS_MAX = 5;
 
@@ -19,13 +22,17 @@ export class TailView {
   /** Names of traces, by id. @type {Map<string, string>} */
   names = new Map();
   askedAt = -Infinity;
-  misses = 0;
+  /** Grows when `names` changes. */
+  version = 0;
+  /** Ids of visible traces without a known name. @type {Set<string>} */
+  nameless = new Set();
+  isAsking = false;
   /** Number of pages that may still be loaded automatically because the matches do not fill the view. */
   looks = LOOKS_MAX;
 
   /**
    * @param {import("../net/log-feed.mjs").LogFeed} feed
-   * @param {{changed: () => void, openTrace: (traceId: string, spanId: string | null) => void, copy: (text: string) => void, namesOf: () => Promise<[string, string][]>}} actions
+   * @param {{changed: () => void, openTrace: (traceId: string, spanId: string | null) => void, copy: (text: string) => void, namesOf: (traceIds: string[]) => Promise<[string, string][] | null>}} actions
    */
   constructor(feed, actions) {
     this.feed = feed;
@@ -56,9 +63,9 @@ export class TailView {
     const { feed, table } = this;
     const { lines } = feed;
     const found = this.wanted.update(lines, { text: table.text, levels: table.levels, spanId: () => true, key: "" });
-    this.misses = 0;
+    this.nameless.clear();
     table.draw({
-      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.names.size}`, spanId: null, note: this.note(),
+      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.version}`, spanId: null, note: this.note(),
       empty: !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No loaded record matches.",
       time: ({ time }) => clockText(time), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
     });
@@ -68,7 +75,7 @@ export class TailView {
       this.looks -= 1;
       void feed.load(feed.before);
     }
-    if (this.misses > 0) this.askNames();
+    if (this.nameless.size > 0) void this.askNames();
     setText(byId("tail-counts"), lines.all.length === 0 ? "" : `${formatCount(lines.all.length)}${feed.before === null ? "" : "+"} of all traces`);
   }
 
@@ -76,6 +83,8 @@ export class TailView {
   note() {
     const { feed } = this;
     if (feed.hasFailed) return "Earlier records could not be loaded; new ones are shown.";
+    const oldest = feed.lines.all[0]?.time ?? Infinity;
+    if (oldest < feed.exceptionsFrom) return feed.exceptionsFrom === Infinity ? "Exceptions of spans are among the new lines only." : `Exceptions of spans are among the lines from ${clockText(feed.exceptionsFrom)} on.`;
     return feed.lines.left > 0 ? `This page keeps only the newest records; ${formatCount(feed.lines.left)} older ones were removed.` : "";
   }
 
@@ -83,17 +92,24 @@ export class TailView {
   nameOf(traceId) {
     if (traceId === null) return "outside of spans";
     const name = this.names.get(traceId);
-    if (name === undefined) this.misses += 1;
+    if (name === undefined) this.nameless.add(traceId);
     return name ?? shortId(traceId);
   }
 
-  askNames() {
+  async askNames() {
     const at = performance.now();
-    if (at - this.askedAt < NAMES_EVERY_MS) return;
+    if (this.isAsking || at - this.askedAt < NAMES_EVERY_MS) return;
     this.askedAt = at;
-    void this.actions.namesOf().then((names) => {
-      this.names = new Map(names);
-      this.actions.changed();
-    });
+    this.isAsking = true;
+    const ids = [...this.nameless].slice(0, NAMES_ASKED_MAX);
+    const names = await this.actions.namesOf(ids);
+    this.isAsking = false;
+    if (names === null) return;
+    if (this.names.size > NAMES_MAX) this.names.clear();
+    // A trace that is no longer kept has only its id.
+    for (const id of ids) this.names.set(id, shortId(id));
+    for (const [id, name] of names) this.names.set(id, name);
+    this.version += 1;
+    this.actions.changed();
   }
 }
