@@ -18,8 +18,7 @@ use crate::{
     trace::index::TraceIndex,
 };
 
-/// Upper bound on the traces of one query. If more traces began before the store's oldest event, those that began first
-/// are queried.
+/// Upper bound on the traces of one query. The oldest traces come first: only long-running traces lose events.
 const TRACES_MAX: usize = 1_000;
 
 type Answer = (Vec<StreamKey>, Result<Vec<Option<EvictedEvents>>, Error>);
@@ -65,7 +64,7 @@ impl EvictionQuery {
             return false;
         };
         self.pending = None;
-        // The result of a failed query is dropped. The next eviction triggers another query.
+        // If the store cannot be read, its readers learn of that. The next eviction triggers another query.
         let known = keys.iter().zip(answer.unwrap_or_default());
         let known: Vec<_> = known
             .filter_map(|(key, evicted)| Some((*key, log.without_held(key, evicted?))))

@@ -20,7 +20,7 @@ use crate::support::PATIENCE;
 
 const FORKED: &str = "the event log belongs to the process that this one was forked from";
 const FORKS: usize = 25;
-const SPANS: u64 = 50_000;
+const SPANS: u64 = 5_000;
 /// Upper bound on the events in the buffer. The buffer also has a bound in bytes.
 const BUFFER: usize = 1024;
 

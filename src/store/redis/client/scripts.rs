@@ -32,7 +32,6 @@ script!(
     "#!lua",
     "../lua/common.lua",
     "../lua/writing.lua",
-    "../lua/retention.lua",
     "../lua/append.lua"
 );
 script!(
@@ -40,7 +39,6 @@ script!(
     "#!lua flags=allow-oom",
     "../lua/common.lua",
     "../lua/writing.lua",
-    "../lua/retention.lua",
     "../lua/open.lua"
 );
 script!(
@@ -55,7 +53,6 @@ script!(
     "#!lua flags=allow-oom",
     "../lua/common.lua",
     "../lua/writing.lua",
-    "../lua/retention.lua",
     "../lua/takeover.lua"
 );
 script!(
