@@ -26,6 +26,7 @@ pub struct Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Closed,
+    Duplicate,
     Full,
     Invalid,
     Store,
@@ -42,6 +43,11 @@ impl Error {
     /// Returns whether the buffer had no room. The event was then counted as dropped.
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full
+    }
+
+    /// Returns whether the log keeps the event already, so that it left this copy out. A reader gets the first copy.
+    pub fn is_duplicate(&self) -> bool {
+        self.kind == Kind::Duplicate
     }
 
     /// Returns whether an argument or a setting was invalid. A second call with the same value fails, too.
@@ -91,6 +97,10 @@ impl Error {
             Kind::Full,
             "the buffer is full; the event was dropped and counted",
         )
+    }
+
+    pub(crate) fn duplicate() -> Self {
+        Self::bare(Kind::Duplicate, "the log keeps this event already")
     }
 
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {

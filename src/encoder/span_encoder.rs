@@ -28,6 +28,7 @@ use crate::{
         encoder::{RecordEncoder, SharedObserver},
         log::Log,
     },
+    ingest::buffer::Ack,
     log::{
         batch::{Batch, StoredEvent},
         event::{Pinning, StreamKey},
@@ -329,7 +330,7 @@ impl RecordEncoder for SpanEncoder {
             Some(Record::DroppedEndsFence) => self.end_collected(batch),
             Some(Record::Fence { ack }) => {
                 let head = self.log.id(self.log.head());
-                self.log.buffer.resolve_ack(ack, Some(head));
+                self.log.buffer.resolve_ack(ack, Some(Ack::Stored(head)));
             }
             Some(Record::Shutdown { source, time }) => self.end_source(source, time, batch),
             Some(Record::ProcessGone { process, time }) => {

@@ -11,7 +11,7 @@ use crate::{
         log::Log,
     },
     error::Error,
-    ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
+    ingest::buffer::{Ack, ClassCounts, IngestBuffer, RecordClass},
     log::{batch::Batch, event::Pinning},
     store::Appended,
     util::sync::{Instant, catch_panic},
@@ -219,15 +219,19 @@ impl BatchCommitter {
         self.publish(encoder);
     }
 
-    /// Answers the callers that wait for the ids of their events. An event left out as a duplicate gets no id: the id
-    /// of its first copy is not known.
+    /// Answers the callers that wait for the ids of their events. A duplicate gets no id: the id of its first copy is
+    /// not known.
     fn resolve_stored_acks(&self, acks: Vec<(usize, u64)>, appended: &Appended) {
         for (position, ack) in acks {
             let before = appended.duplicates.partition_point(|one| *one < position);
             let is_kept = appended.duplicates.get(before) != Some(&position);
             let sequence = appended.first.get() + (position - before) as u64;
-            let id = is_kept.then(|| self.log.id(sequence));
-            self.buffer.resolve_ack(ack, id);
+            let answer = if is_kept {
+                Ack::Stored(self.log.id(sequence))
+            } else {
+                Ack::Duplicate
+            };
+            self.buffer.resolve_ack(ack, Some(answer));
         }
     }
 

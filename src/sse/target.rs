@@ -12,7 +12,7 @@ use crate::{
     },
     error::Error,
     ingest::{
-        buffer::{self, PushError, RecordClass},
+        buffer::{self, Ack, PushError, RecordClass},
         envelope::Envelope,
         write_buf::WriteBuf,
     },
@@ -273,8 +273,9 @@ impl<E: SseEvent> SseTarget<E> {
     /// future is dropped, the event may or may not be stored.
     ///
     /// # Errors
-    /// Returns an error if the log is shut down, the store refused the event, or the event's name or payload is
-    /// invalid.
+    /// Returns an error if the log is shut down, the store refused the event, the event's name or payload is invalid,
+    /// or the log keeps a [deduplicated](SseEvent::is_deduplicated) event already
+    /// ([`is_duplicate`](Error::is_duplicate)).
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
         if self.runtime.buffer.is_forked() {
@@ -286,7 +287,8 @@ impl<E: SseEvent> SseTarget<E> {
             .push(RecordClass::Other, |buf| envelope.write(buf, &payload))
             .await?;
         match ack.recv().await {
-            Some(id) => Ok(id),
+            Some(Ack::Stored(id)) => Ok(id),
+            Some(Ack::Duplicate) => Err(Error::duplicate()),
             None if self.runtime.log.is_closed() => Err(self.runtime.buffer.closed_error()),
             None => Err(Error::store_failed("the event store refused the event")),
         }

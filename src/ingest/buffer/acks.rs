@@ -5,9 +5,8 @@
 use tokio::sync::oneshot;
 
 use crate::{
-    ingest::buffer::push::IngestBuffer,
+    ingest::buffer::{class::Ack, push::IngestBuffer},
     util::sync::{atomic::Ordering, lock},
-    wire::id::EventId,
 };
 
 /// A pending acknowledgement: waits for the id of one event. Dropping this value removes its entry from the buffer.
@@ -15,12 +14,12 @@ use crate::{
 pub(crate) struct PendingAck<'a> {
     pub(super) buffer: &'a IngestBuffer,
     pub(crate) number: u64,
-    pub(super) receiver: oneshot::Receiver<EventId>,
+    pub(super) receiver: oneshot::Receiver<Ack>,
 }
 
 impl PendingAck<'_> {
-    /// Returns the id, or `None` if the event was not stored.
-    pub(crate) async fn recv(&mut self) -> Option<EventId> {
+    /// Returns the answer, or `None` if the event was not stored.
+    pub(crate) async fn recv(&mut self) -> Option<Ack> {
         (&mut self.receiver).await.ok()
     }
 }
@@ -43,12 +42,12 @@ impl IngestBuffer {
         }
     }
 
-    /// Resolves a pending acknowledgement with the event's id, or with `None` if the event was not stored.
-    pub(crate) fn resolve_ack(&self, ack: u64, id: Option<EventId>) {
-        let sender = lock(&self.acks).remove(&ack);
-        if let (Some(sender), Some(id)) = (sender, id) {
+    /// Resolves a pending acknowledgement. `answer` is `None` if the event was not stored.
+    pub(crate) fn resolve_ack(&self, number: u64, answer: Option<Ack>) {
+        let sender = lock(&self.acks).remove(&number);
+        if let (Some(sender), Some(answer)) = (sender, answer) {
             // The caller may have stopped waiting; the event is stored in any case.
-            let _receiver_gone = sender.send(id);
+            let _receiver_gone = sender.send(answer);
         }
     }
 }

@@ -1,4 +1,6 @@
-//! The classes of records, and the share of the buffer that each may fill. Pure.
+//! The classes of records, the share of the buffer that each may fill, and the answers to a push. Pure.
+
+use crate::wire::id::EventId;
 
 /// Default bound on the bytes of records that wait for the worker: 16 MiB. The buffer reserves twice as much address
 /// space.
@@ -54,6 +56,14 @@ impl RecordClass {
 pub(crate) enum PushError {
     Full,
     Closed,
+}
+
+/// The log's answer to the caller of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ack {
+    Stored(EventId),
+    /// The log keeps an equal event already, so it left this one out.
+    Duplicate,
 }
 
 /// The number of records or events of each class.

@@ -29,7 +29,7 @@ mod tests;
 
 pub(crate) use self::class::{DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS};
 pub(crate) use self::{
-    class::{ClassCounts, PushError, RecordClass},
+    class::{Ack, ClassCounts, PushError, RecordClass},
     drain::Drain,
     push::{IngestBuffer, TurnResult},
     wake::{BATCH_RECORDS, GATHER_TIME, TurnPace},

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     ingest::{
         buffer::{
-            class::{PushError, Quota, RecordClass},
+            class::{Ack, PushError, Quota, RecordClass},
             shard::{
                 FillLevel, HEADER, PaddedShard, PushAttempt, SHARD_BYTES_MIN, SHARDS, Shard,
                 Shortage,
@@ -22,7 +22,6 @@ use crate::{
         thread::Thread,
         thread_number,
     },
-    wire::id::EventId,
 };
 
 /// The value while the worker runs. No record has this number, so no push wakes the worker.
@@ -57,7 +56,7 @@ pub(crate) struct IngestBuffer {
     pub(super) drained: Mutex<DrainProgress>,
     pub(super) drained_changed: Condvar,
     pub(super) room_freed: Notify,
-    pub(super) acks: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
+    pub(super) acks: Mutex<HashMap<u64, oneshot::Sender<Ack>>>,
     pub(super) next_ack: AtomicU64,
 }
 

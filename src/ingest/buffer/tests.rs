@@ -198,9 +198,9 @@ fn a_caller_who_gives_up_leaves_nothing_behind() {
         "k3x9q2a7".parse().unwrap(),
         crate::wire::id::Sequence::new(1),
     );
-    buffer.resolve_ack(two.number, Some(id));
+    buffer.resolve_ack(two.number, Some(Ack::Stored(id)));
     assert_eq!(lock(&buffer.acks).len(), 0);
-    assert_eq!(two.receiver.try_recv(), Ok(id));
+    assert_eq!(two.receiver.try_recv(), Ok(Ack::Stored(id)));
 }
 
 #[test]

@@ -31,6 +31,22 @@ fn a_dispatch_returns_the_id_that_the_event_has_on_the_stream() {
 }
 
 #[test]
+fn a_caller_learns_that_the_log_keeps_its_event_already() {
+    let target = builder().build().unwrap();
+    let opening = Note::new("begin").on("job").opening(1).deduplicated();
+    let id = block_on(target.dispatch(&opening)).unwrap();
+    let error = block_on(target.dispatch(&opening)).unwrap_err();
+    assert!(error.is_duplicate() && !error.is_store());
+    assert_eq!(error.to_string(), "the log keeps this event already");
+    let error = block_on(target.dispatch_all(&[Note::new("other"), opening])).unwrap_err();
+    assert!(error.is_duplicate());
+    let frames = Connection::open(&target, Subscribe::all()).frames();
+    assert_eq!(frames[0].get("id"), Some(id.to_string().as_str()));
+    let payloads: Vec<_> = frames.iter().map(|frame| frame.get("data")).collect();
+    assert_eq!(payloads, [Some("begin"), Some("other")]);
+}
+
+#[test]
 fn many_dispatches_at_once_each_get_their_own_id() {
     let target = builder().build().unwrap();
     let ids = block_on(async {

@@ -15,6 +15,7 @@ pub(crate) struct Note {
     name: String,
     key: Option<StreamKey>,
     pin: Pinning,
+    is_deduplicated: bool,
     payload: String,
 }
 
@@ -24,6 +25,7 @@ impl Note {
             name: "note".to_owned(),
             key: None,
             pin: Pinning::None,
+            is_deduplicated: false,
             payload: payload.into(),
         }
     }
@@ -45,6 +47,13 @@ impl Note {
     pub(crate) fn opening(self, token: u64) -> Self {
         Self {
             pin: Pinning::Open(token),
+            ..self
+        }
+    }
+
+    pub(crate) fn deduplicated(self) -> Self {
+        Self {
+            is_deduplicated: true,
             ..self
         }
     }
@@ -72,6 +81,10 @@ impl SseEvent for Note {
 
     fn pin(&self) -> Pinning {
         self.pin
+    }
+
+    fn is_deduplicated(&self) -> bool {
+        self.is_deduplicated
     }
 }
 
