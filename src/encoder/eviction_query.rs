@@ -18,7 +18,8 @@ use crate::{
     trace::index::TraceIndex,
 };
 
-/// Upper bound on the traces of one query. The oldest traces come first: only long-running traces lose events.
+/// Upper bound on the traces of one query. If more traces began before the store's oldest event, those that began first
+/// are queried.
 const TRACES_MAX: usize = 1_000;
 
 type Answer = (Vec<StreamKey>, Result<Vec<Option<EvictedEvents>>, Error>);
@@ -64,7 +65,7 @@ impl EvictionQuery {
             return false;
         };
         self.pending = None;
-        // If the store cannot be read, its readers learn of that. The next eviction triggers another query.
+        // The result of a failed query is dropped. The next eviction triggers another query.
         let known = keys.iter().zip(answer.unwrap_or_default());
         let known: Vec<_> = known
             .filter_map(|(key, evicted)| Some((*key, log.without_held(key, evicted?))))

@@ -1,5 +1,5 @@
-//! Encodes log records. A log record of a span of a request to our own routes is never encoded. It runs on the worker
-//! thread.
+//! Encodes log records. A log record inside the span of a request to our own routes is never encoded. It runs on the
+//! worker thread.
 
 use crate::{
     encoder::span_encoder::SpanEncoder,

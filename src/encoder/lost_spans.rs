@@ -131,8 +131,9 @@ impl SpanEncoder {
         }
     }
 
-    /// Collects the dropped ends that found no room in the buffer. Their starts may still be in the buffer. So a fence
-    /// is pushed behind those starts, and the ends are handled when the worker reads the fence.
+    /// Collects the dropped ends that found no room in the buffer. Their starts may still be in the buffer. So a fence,
+    /// a record that only marks a position, is pushed behind those starts. The ends are handled when the worker reads
+    /// the fence.
     pub(super) fn collect_dropped_ends(&mut self) {
         if self.is_fence_sent {
             return;
@@ -157,7 +158,8 @@ impl SpanEncoder {
         }
     }
 
-    /// Ends the spans that a source left open at the shutdown of its provider. Spans of durable steps wait instead.
+    /// Ends the spans that a source (the number of a process) left open at the shutdown of its provider. Spans of
+    /// durable steps wait instead.
     pub(super) fn end_source(&mut self, source: u32, last_heard: Timestamp, batch: &mut Batch) {
         self.closed_sources.insert(source);
         let before = self

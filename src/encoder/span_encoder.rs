@@ -64,7 +64,7 @@ pub(crate) struct SpanEncoder {
     pub(super) processes: Arc<Processes>,
     pub(super) own_requests: OwnRequestSpans,
     pub(super) announced: Set<u32>,
-    /// Sources whose provider was shut down.
+    /// Sources (numbers of processes) whose provider was shut down.
     pub(super) closed_sources: Set<u32>,
     /// Processes whose `process` event is in the batch that is not stored yet.
     pub(super) pending_processes: Vec<u32>,

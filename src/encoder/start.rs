@@ -1,6 +1,6 @@
 //! Encodes starts: turns a record into a `started` event, with a start template if one fits. The start is remembered
-//! for the end of the span. A start of a closed source or of a request to our own routes is never encoded. It runs on
-//! the worker thread.
+//! for the end of the span. A start is never encoded if its provider was shut down, or if it belongs to a request to
+//! our own routes. It runs on the worker thread.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Batches of encoded events. A batch goes to a store, which numbers its events, and to memory. It holds names, stream
-//! keys, pins, deduplication flags and payload bytes. The worker thread writes batches, stores read them. No store may
-//! parse a payload.
+//! keys, pins (how retention treats an event), deduplication flags and payload bytes. The worker thread writes batches,
+//! stores read them. No store may parse a payload.
 
 use bytes::Bytes;
 use memchr::memchr2;

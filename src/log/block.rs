@@ -159,7 +159,7 @@ impl BlockBuilder {
         self.finish_entry(sequence, head, Pinning::None, stream);
     }
 
-    /// Appends retained events.
+    /// Appends the events of a slice, with their frames unchanged.
     pub(crate) fn push_slice(&mut self, slice: &Slice, streams_by_slot: &mut Map<StreamSlot, u32>) {
         for event in slice.events() {
             self.bytes.extend_from_slice(event.text());

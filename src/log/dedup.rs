@@ -1,4 +1,5 @@
-//! Deduplication: remembers which opening and closing events of a stream's tokens the log has kept. It forgets events
+//! Deduplication: remembers which opening and closing events of a token the log has kept. A token is a number in a
+//! stream that one event opens and a later event closes, such as the id of a span (see [`Pinning`]). It forgets events
 //! that retention removes, so retention also bounds its memory. It does no I/O; stores call it on the thread that
 //! appends.
 

@@ -1,5 +1,5 @@
-//! The logs of this process, for changes that do not come through a span object of ours: waits of spans, and panics. It
-//! runs on the host's threads, even within a panic: it never waits and allocates little.
+//! The logs of this process, for changes that do not come through a span object of ours: operations that a span waits
+//! for, polls, and panics. It runs on the host's threads, even within a panic: it never waits and allocates little.
 
 use std::sync::{Arc, RwLock, Weak};
 
@@ -47,7 +47,7 @@ pub(crate) fn note(span: &SpanContext, change: impl Fn(&mut Changes) -> bool) {
     });
 }
 
-/// The slots of one span in all logs, so that the span need not be looked up for each change.
+/// The [`UpdateSlot`]s of one span in all logs, so that the span need not be looked up for each change.
 #[derive(Debug, Default)]
 pub(crate) struct SpanSlots(Vec<(Weak<ProcessorShared>, Arc<UpdateSlot>)>);
 

@@ -162,7 +162,7 @@ impl LiveSpanProcessor {
         }
     }
 
-    /// Pushes the start of a span that our provider or our sampler has stored.
+    /// Pushes the start of a span that our provider or our sampler has stored (see [`start_handoff`]).
     #[inline]
     fn enqueue_handed(&self, context: &SpanContext, cx: &Context, handed: &HandedStart) {
         if !handed.is_wanted {

@@ -54,7 +54,7 @@ pub(crate) struct ProcessorShared {
     pub(crate) plug_ins: PlugIns,
 }
 
-/// The parts of a log besides span processors.
+/// Which plug-ins besides span processors deliver to the log.
 #[cfg_attr(
     any(feature = "logs", feature = "tracing"),
     expect(
@@ -154,7 +154,7 @@ impl ProcessorShared {
         }
     }
 
-    /// Sets the service and the attributes of a source from its resource.
+    /// Sets the service and the attributes of a source (the number of a process) from its resource.
     pub(crate) fn set_resource(&self, source: u32, resource: &Resource) {
         let (service, attributes) = described(resource);
         self.processes.describe(source, service, attributes);

@@ -108,8 +108,8 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Calls `end`, which drops a future of `span`; `None` if the span is unknown. Every span that ends within that call is
-/// cancelled.
+/// Calls `end`, which drops a future of `span`. `span` is `None` if it is unknown. Every span that ends within that
+/// call is cancelled.
 pub(crate) fn as_cancelled<T>(span: Option<&SpanContext>, end: impl FnOnce() -> T) -> T {
     let trace = span.map_or(0, trace_number);
     let _reset = ResetCancelled {

@@ -407,7 +407,7 @@ impl SpanEvent {
         self
     }
 
-    /// Sets the start of the span of an `ended` event.
+    /// Sets the start of the span of an `ended` event. It has no effect on other events.
     #[must_use]
     pub fn started_at(mut self, time: std::time::SystemTime) -> Self {
         if let Phase::Ended { start, .. } = &mut self.phase {

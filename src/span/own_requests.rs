@@ -35,8 +35,8 @@ use crate::{
 
 /// Upper bound on remembered mount points; an app has one or two.
 const PREFIXES_MAX: usize = 16;
-/// Upper bound on hidden spans that are remembered until they end. When it is reached, the older half is forgotten.
-/// Some spans never end here, because their end was dropped or the host's filter hides them anyway.
+/// Upper bound on hidden spans that are remembered until they end. When it is reached, the older half is forgotten. The
+/// worker never sees the end of some of these spans: it was dropped, or the host's filter hides it.
 const OWN_REQUESTS_MAX: usize = 65_536;
 /// How long the worker waits before it encodes a span, so that our router can report the request around it first.
 const IDENTIFY_DELAY: Duration = Duration::from_millis(100);

@@ -23,7 +23,7 @@ pub(crate) struct Process {
     pub(crate) start: Timestamp,
     /// `None` if it is unknown, as for another process whose resource has no `process.pid`.
     pub(crate) pid: Option<u32>,
-    /// Whether it is another process, which reports its spans to a receiver.
+    /// Whether this is a process other than this program, which reports its spans to a receiver.
     pub(crate) is_other: bool,
 }
 

@@ -40,8 +40,8 @@ impl RecordClass {
         }
     }
 
-    /// Returns how many sixteenths of the buffer the class may fill. Starts may fill less than ends, and ends less than
-    /// internal records.
+    /// Returns how many sixteenths of the buffer the class may fill. Starts and other records may fill less than ends,
+    /// and ends less than internal records.
     pub(super) fn sixteenths(self) -> usize {
         match self {
             Self::Start | Self::Other => 11,

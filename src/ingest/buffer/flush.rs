@@ -21,8 +21,8 @@ impl IngestBuffer {
         self.flush_unless(timeout, || false)
     }
 
-    /// Like [`flush`](Self::flush), but gives up when `is_hopeless` returns true. `is_hopeless` is called ten times a
-    /// second.
+    /// Like [`flush`](Self::flush), but gives up when `is_hopeless` returns true. It calls `is_hopeless` at least ten
+    /// times a second.
     pub(crate) fn flush_unless(
         &self,
         timeout: Duration,
@@ -53,8 +53,8 @@ impl IngestBuffer {
         self.wait_finished_unless(timeout, || false)
     }
 
-    /// Like [`wait_finished`](Self::wait_finished), but gives up when `is_hopeless` returns true. `is_hopeless` is
-    /// called ten times a second.
+    /// Like [`wait_finished`](Self::wait_finished), but gives up when `is_hopeless` returns true. It calls
+    /// `is_hopeless` at least ten times a second.
     pub(crate) fn wait_finished_unless(
         &self,
         timeout: Duration,

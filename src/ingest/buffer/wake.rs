@@ -1,7 +1,7 @@
 //! Puts the worker thread to sleep and wakes it. Before it sleeps, the worker stores the number of the record at which
-//! it must be woken: the next one, or the last one of a batch. A host thread compares its own record's number with
-//! that. It wakes the worker if its number has reached it, or if a shard is half full. A host thread never waits for
-//! the worker.
+//! it must be woken: the next one, or the last one of a batch. After a push, a host thread compares the number of its
+//! record with the stored one. It wakes the worker if its record's number is at least as high, or if a shard is half
+//! full. A host thread never waits for the worker.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The index entry of one stream: the sequences of its events, its number of open tokens, and a count of evicted
-//! events. The slab that holds the entries is here, too. Nothing here does I/O; all runs under the tail's lock.
+//! The index entry of one stream: the sequences of its events, its number of open tokens (see
+//! [`Pinning`](crate::log::event::Pinning)), and a count of evicted events. The slab that holds the entries is here,
+//! too. Nothing here does I/O; all runs under the tail's lock.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -29,12 +30,12 @@ pub(super) enum Carrying {
 #[derive(Debug)]
 pub(super) struct StreamEntry {
     pub(super) name: InlineKey,
-    /// The first sequence that this entry covers. Earlier events may have belonged to a previous entry of the stream,
-    /// since removed.
+    /// The first sequence that this entry covers. Earlier events may have belonged to a previous entry of the stream
+    /// that was removed.
     pub(super) since: u64,
     /// The sequences of the retained events, ascending.
     pub(super) sequences: SequenceList,
-    /// The last block that contains the stream, given by the block's first event, and the stream's index in that block.
+    /// The sequence at which the last block with this stream begins, and the stream's number in that block.
     pub(super) block_stream: (u64, u32),
     /// The number of opening events without a closing one. While it is not 0, the entry is kept.
     pub(super) open: u32,

@@ -144,7 +144,8 @@ impl StreamIndex {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
-    /// Returns whether the stream has lost its carried events.
+    /// Returns whether the stream has lost its [carried](crate::log::tail) events, and its later events are not
+    /// carried.
     pub(crate) fn has_stopped_carrying(&self, slot: StreamSlot) -> bool {
         self.carrying(slot) == Carrying::Never
     }
@@ -181,7 +182,7 @@ impl StreamIndex {
         StreamKey::new(self.entries.get(slot)?.name.bytes()).ok()
     }
 
-    /// Returns how many events of the stream can still be read, without pinned ones.
+    /// Returns how many events of the stream can still be read, without opening events that are kept beyond retention.
     pub(crate) fn len(&self, slot: StreamSlot) -> usize {
         let stream = self.entries.get(slot);
         stream.map_or(0, |stream| stream.sequences.len())
@@ -195,7 +196,7 @@ impl StreamIndex {
             .unwrap_or(0)
     }
 
-    /// Returns the stream's sequences in `after + 1..=upto`, at most `limit`.
+    /// Returns the stream's first sequences in `after + 1..=upto`, at most `limit`.
     pub(crate) fn sequences(
         &self,
         id: &StreamKey,
@@ -231,19 +232,19 @@ impl StreamIndex {
         stream.map_or(0, |stream| stream.sequences.count_before(sequence))
     }
 
-    /// Returns the evicted events of the stream, or `None` if it has no entry.
+    /// Returns how many events of the stream were evicted, or `None` if it has no entry.
     pub(crate) fn evicted(&self, id: &StreamKey) -> Option<EvictedEvents> {
         self.get(id).map(StreamEntry::evicted_events)
     }
 
-    /// Records that an evicted event is kept beyond retention.
+    /// Records that an evicted opening event is kept beyond retention.
     pub(crate) fn pinned(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.pinned += 1;
         }
     }
 
-    /// Records that an event is no longer kept beyond retention.
+    /// Records that an opening event is no longer kept beyond retention.
     pub(crate) fn unpinned(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.pinned = stream.pinned.saturating_sub(1);

@@ -1,7 +1,7 @@
-//! Carried events: events of open or kept streams that retention would otherwise have removed. They keep running traces
-//! complete, while ended traces are removed as a whole. Carried events have a bound. Above it, one stream loses all of
-//! them at once: the ended stream whose last event is the oldest, or else the largest open one. Nothing here does I/O;
-//! all runs under the tail's lock.
+//! Carried events: events of open streams, and of streams kept on request, that retention would otherwise have removed.
+//! They keep running traces complete, while ended traces are removed as a whole. Carried events have a bound. Above it,
+//! one stream loses all of them at once: the ended stream whose last event is the oldest, or else the largest open one.
+//! Nothing here does I/O; all runs under the tail's lock.
 //!
 //! Cost: an evicted event of an open stream is copied once, when its whole block has been evicted, and inserted into an
 //! ordered map. For an evicted event of any other stream, the entry of its stream is read once.

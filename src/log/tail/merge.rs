@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Upper bound on the small blocks at the end before they are merged.
+/// Number of small blocks at the end of the tail at which they are merged.
 pub(super) const RUN_BLOCKS_MAX: usize = 256;
 
 /// Blocks are merged only if their ages differ by less than this fraction of the age that retention allows.

@@ -46,8 +46,8 @@ pub(super) struct TailState {
     pub(super) open: Map<OpenToken, u64>,
     /// The number of open tokens that belong to a stream.
     pub(super) open_in_streams: usize,
-    /// The events of open streams from before the front block. The totals of events and bytes in this struct include
-    /// them.
+    /// The carried events, which come before the front block (see [`CarriedEvents`]). The totals of events and bytes in
+    /// this struct include them.
     pub(super) carried: CarriedEvents,
     /// The streams that are kept on request.
     pub(super) kept: Vec<StreamSlot>,
@@ -80,8 +80,8 @@ impl TailState {
         self.blocks.get(index)
     }
 
-    /// Returns the next sequences after `after`, ascending: those of the given streams and those of events that belong
-    /// to every stream.
+    /// Returns at most [`SEQUENCES_MAX`] sequences after `after`, ascending: those of the given streams and those of
+    /// events that belong to every stream.
     pub(super) fn sequences(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
         let from = self.global.partition_point(|one| *one <= after);
         let global = self.global.range(from..).take_while(|one| **one <= upto);
@@ -381,7 +381,8 @@ impl TailState {
         true
     }
 
-    /// Removes the oldest events while `is_over` returns true for the state and the block of the oldest event.
+    /// Evicts or carries the oldest events while `is_over` returns true for the state and the block of the oldest
+    /// event.
     pub(super) fn evict_while(&mut self, is_over: impl Fn(&Self, &Block) -> bool) {
         while let Some(block) = self.blocks.front().map(Arc::clone) {
             while self.front_evicted < block.len() {

@@ -10,7 +10,7 @@ pub(crate) const ATTRIBUTES_MAX: usize = SpanEvent::ATTRIBUTES_MAX;
 /// Bytes reserved for the fields that follow the attributes, events and links: trace state, scope version, `cut`.
 pub(super) const RESERVE: usize = 40 * 1024;
 
-/// Upper bound on the entries of `cut` that are listed one by one.
+/// Upper bound on the paths that `cut` lists; `...` stands for further ones.
 pub(super) const CUT_PATHS_MAX: usize = 32;
 
 /// Returns at most `bytes_max` bytes of the text, up to a character boundary, and whether something was cut.

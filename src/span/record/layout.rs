@@ -55,7 +55,8 @@ pub(in crate::span) const CHANGED_AWAITING: u8 = 4;
 pub(in crate::span) const CHANGED_TO_NO_AWAITING: u8 = 8;
 pub(in crate::span) const CHANGED_PANIC: u8 = 16;
 pub(in crate::span) const CHANGED_TASK: u8 = 32;
-/// In the same byte: the changes were noted by span ids only, so the source is a guess.
+/// In the same byte: the changes were noted by span ids only, so the source (the number of the span's process) is a
+/// guess.
 pub(in crate::span) const SOURCE_GUESSED: u8 = 64;
 
 /// Flag in the count of an array: values were cut off.

@@ -55,7 +55,7 @@ pub(crate) enum Record<'a> {
     },
 }
 
-/// A span, its source, and when it began.
+/// A span, its source (the number of its process), and when it began.
 #[derive(Debug)]
 pub(crate) struct SpanRecord<'a> {
     pub(crate) source: u32,

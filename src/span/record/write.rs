@@ -141,7 +141,7 @@ impl WrittenScope {
         let texts = scope.name().len() + scope.version().map_or(0, str::len);
         let mut bytes = vec![0; lengths + texts];
         let mut writer = RecordWriter::new(WriteBuf::new(&mut bytes));
-        // Texts are clipped at most, so they fit.
+        // The memory has room for the whole texts, and a text that is too long is clipped. So the texts fit.
         let has = writer.scope(scope).unwrap_or(0);
         let size = writer.written();
         bytes.truncate(size);

@@ -88,7 +88,7 @@ impl<'a> RecordWriter<'a> {
         self.buf.put_str(text)
     }
 
-    /// Writes a short text. If it is cut, `cut` does not name it.
+    /// Writes a short text. If it is cut, the event's `cut` field has `*` instead of the text's name.
     pub(in crate::span) fn short_text(&mut self, text: &str) -> Option<()> {
         let (text, cut) = clip(text, SHORT_TEXT_BYTES_MAX);
         if cut {

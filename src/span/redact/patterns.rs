@@ -5,7 +5,7 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patterns {
     pub(super) all: Vec<Pattern>,
-    /// The last letters of the patterns, which rule out most keys.
+    /// The last three letters of each pattern, which rule out most keys.
     ends: Vec<[u8; END]>,
     /// A bit for each of these letter triples, so that one look-up rules out most keys.
     marks: [u64; 16],

@@ -31,7 +31,8 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// Interval at which opening tries again while a new epoch forms.
+/// Interval at which opening tries again while a new epoch forms, that is, while the log in Redis waits for the newest
+/// sequences of all living writers.
 const FORMING_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The writing side of a store.

@@ -87,8 +87,8 @@ impl KnownState {
         Sequence::new(self.oldest.load(Ordering::Acquire))
     }
 
-    /// Returns the error of the last heartbeat or append, if the server did not answer it. Until it answers one, no
-    /// other call waits for the server: the waits of many queries would add up.
+    /// Returns the error of the last heartbeat or append, if the server did not answer it. Until the server answers a
+    /// heartbeat or an append, no other call waits for it: the waits of many queries would add up.
     pub(crate) fn away(&self) -> Option<StoreError> {
         lock(&self.server).away.clone()
     }

@@ -21,8 +21,9 @@
 //!   first event to keep. Only after that search are the streams' own keys and the kept opening events changed.
 //! - *Foreign trimming.* A register holds the first entry of each stream's own key. A key with another first entry is
 //!   incomplete. The log itself is then read and filtered, until retention has removed the damaged part.
-//! - *Pins.* A pin is in the set of its writer. A takeover moves the pin to the claims of the process that takes it
-//!   over, in one script, so no two processes get it. The claims of a process that dies are taken over again.
+//! - *Pins.* A pin names an event that is still open, by its token and stream. It is in the set of its writer. A
+//!   takeover moves the pin to the claims of the process that takes it over, in one script, so no two processes get it.
+//!   The claims of a process that dies are taken over again.
 
 pub(crate) mod append;
 pub(crate) mod blocking_read;

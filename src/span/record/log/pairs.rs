@@ -61,8 +61,8 @@ impl LogPairs {
         }
     }
 
-    /// Adds a value in its own formatting. The text is cut while it is written, so only the beginning of a huge value
-    /// is formatted.
+    /// Adds a value as its own `Debug` or `Display` writes it. The text is cut while it is written, so only the
+    /// beginning of a huge value is formatted.
     pub(crate) fn formatted(&mut self, key: &str, value: fmt::Arguments<'_>) {
         if let Some(text) = value.as_str() {
             return self.text(key, text);
