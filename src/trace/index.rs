@@ -114,9 +114,8 @@ impl PendingIndex {
         }
     }
 
-    /// Treats a span as ended if it was open before events were left out, is still open, and
-    /// `may_have_ended` returns true for it. With `requires_ended_root`, does so only in traces whose
-    /// root has ended.
+    /// Treats every span as ended that was open before events were left out, is still open, and for which
+    /// `may_have_ended` returns true. With `requires_ended_root`, this applies only to traces whose root has ended.
     pub(crate) fn assume_ended(
         &mut self,
         requires_ended_root: bool,

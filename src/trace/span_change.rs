@@ -56,7 +56,7 @@ pub(crate) struct SpanUpdate {
     pub(crate) awaiting: Awaiting<AwaitPoint>,
 }
 
-/// The await point of an open span, and the time since when it waits there.
+/// The await point of an open span, and the time at which the wait began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AwaitPoint {
     pub(crate) name: Arc<str>,

@@ -1,5 +1,6 @@
-//! Carried streams. Retention has passed some of their events, but the file keeps these events because the stream was
-//! open then. So a running trace keeps its beginning, while ended traces are removed as a whole. The writer uses them.
+//! Carried streams. Retention has passed some of their events, that is, moved the oldest sequence of the log beyond
+//! them, but the file keeps these events because the stream was open then. So a running trace keeps its beginning,
+//! while ended traces are removed as a whole. The writer uses them.
 //!
 //! Carried streams are bounded in number, events and bytes. The table `carried` has a row for each. It is written with
 //! every change, so opening the file reads no event for it.

@@ -1,9 +1,9 @@
 //! The event log in one SQLite file: the public type.
 //!
 //! Its parts, from the file up: [`mod@file`] (its path, lock and identity), [`schema`] (tables), [`state`] (the writer's
-//! state in memory), [`carried`] (running traces that retention passes over), [`writer`] and [`retention`]
-//! (transactions), [`maintenance`] (a thread that trims the file between appends), [`queries`], [`read_pool`] (threads
-//! that read), [`follow`] (a file that another process writes).
+//! state in memory), [`carried`] (old events of running traces), [`writer`] and [`retention`] (transactions),
+//! [`maintenance`] (a thread that trims the file between appends), [`queries`], [`read_pool`] (threads that read),
+//! [`follow`] (a file that another process writes).
 
 pub(crate) mod carried;
 pub(crate) mod file;
@@ -59,7 +59,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the log in one SQLite file: the durable default for one machine.
 ///
-/// Once an append has returned, its events survive `kill -9` of the process. No event that a reader got is lost.
+/// Once an append has returned, its events survive `kill -9` of the process. Readers get events only after that.
 /// Whether a power cut loses events depends on [`Synchronous`]; by default it loses none. Opening does not scan the
 /// file, whatever its size. Each opening for writing begins a new epoch ([`EpochStart`]), and readers can resume from
 /// ids of earlier epochs.

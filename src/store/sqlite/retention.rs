@@ -24,7 +24,7 @@ const STEP_EVENTS: u64 = 8_192;
 /// step.
 const SLACK_EVENTS_MAX: u64 = 4_096;
 const SLACK_BYTES_MAX: u64 = 1024 * 1024;
-/// Number of rows of `moment` that one step reads. Each row covers a minute or less.
+/// Number of rows of the table `moment` (commit times) that one step reads. Each row covers a minute or less.
 const MOMENTS: i64 = 64;
 /// Longest time that one row of `moment` covers, in milliseconds.
 const MOMENT_MAX: u64 = 60_000;

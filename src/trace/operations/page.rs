@@ -18,7 +18,7 @@ use crate::{
     util::{hash::Map, sync::read, time::Timestamp},
 };
 
-/// Upper bound on the operations that are copied under one lock. To copy them takes some ten microseconds.
+/// Upper bound on the operations that are copied under one lock. Copying them takes about ten microseconds.
 const OPERATIONS_AT_ONCE: usize = 16;
 /// Upper bound on the open traces whose spans are examined under one lock.
 const TRACES_AT_ONCE: usize = 64;

@@ -207,7 +207,7 @@ impl<'a> EventSearch<'a> {
 }
 
 impl Test {
-    /// Returns whether an event may match, judged by its bytes alone. A text may be in every event that has escapes.
+    /// Returns whether an event may match, judged by its bytes alone. An event with escapes may contain any text.
     fn may_be_in(&self, payload: &[u8]) -> bool {
         let text = match self {
             Self::Text(text) | Self::Scope(text) | Self::Span(text) => text,

@@ -1,7 +1,6 @@
 //! Text folded for comparison: without differences of case, of the composition of a character, or of the kind of blank.
-//! The dashboard folds text in the same way (`dashboard/assets/model/search.mjs`); both are
-//! tested against `tests/search.json`. Pure; it runs on the task of a request, for every trace that
-//! is searched.
+//! The dashboard folds text in the same way (`dashboard/assets/model/search.mjs`); both are tested against
+//! `tests/search.json`. Pure; it runs on the task of a request, for every trace that is searched.
 
 use memchr::memchr2_iter;
 use unicode_normalization::UnicodeNormalization as _;

@@ -321,9 +321,8 @@ impl Trace {
         opened
     }
 
-    /// Applies the start time that an end reports. It replaces the one that the span's start
-    /// reported. Usually it is not later, so the earliest start of the trace can only become
-    /// earlier.
+    /// Applies the start time that a span's end reports. It replaces the time that the span's start reported. Usually
+    /// it is not later, so the earliest start of the trace can only become earlier.
     fn set_final_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
         self.ended_start = Some(earlier(self.ended_start, start));
         self.start = match (self.start, opened) {

@@ -123,9 +123,9 @@ impl OpenSpans {
         }
     }
 
-    /// Takes a twin with the id from the list. If the span like `ended` is a twin, it first swaps
-    /// places with the span that the table has under the id. Returns the span that the table must
-    /// have under the id from now on, or `None` if no other span has the id.
+    /// Removes a twin with this id from the list. If the ended span itself, the one like `ended`, is in the list, it
+    /// first swaps places with the span that the table has under the id. Returns the span that the table must have
+    /// under the id from now on, or `None` if the list has no span with the id.
     fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let others = self
             .others
@@ -133,8 +133,7 @@ impl OpenSpans {
             .filter(|others| !others.twins.is_empty())?;
         let goes = |(twin, span): &([u8; 8], OpenEntry)| *twin == id && span.is_alike(ended);
         if let Some(place) = others.twins.iter().position(goes) {
-            // The ended span is a twin itself, so it swaps places with the span that the table has
-            // under the id.
+            // `known` has not ended, so the caller puts it back.
             let (_, twin) = others.twins.swap_remove(place);
             let known = match &mut self.one {
                 Some((one, span)) if *one == id => std::mem::replace(span, twin),
