@@ -171,7 +171,7 @@ impl BlockBuilder {
             });
             let pin = match event.opens() {
                 Some(token) => Pinning::Open(token),
-                // No reader uses the token of a closing event again.
+                // No reader uses the token of a closing event.
                 None if event.closes() => Pinning::Close(0),
                 None => Pinning::None,
             };

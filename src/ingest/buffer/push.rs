@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The value while the worker runs. No record has this number, so no push wakes the worker.
+/// The value of `wake_at` while the worker runs. No record has this number, so no push wakes the worker.
 pub(super) const AWAKE: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct IngestBuffer {
     /// The quota of each class.
     pub(super) quotas: [Quota; 4],
     pub(super) events_max: usize,
-    /// The number of dropped ends that the full buffer rejected.
+    /// The number of ends that were dropped because the buffer was full.
     pub(super) ends_rejected: AtomicU64,
     /// The number of ends that arrived after the log had ended.
     pub(super) ends_late: AtomicU64,

@@ -18,7 +18,7 @@ use crate::{
     util::sync::{Condvar, Instant, Mutex, lock},
 };
 
-/// Interval between two polls of the counter. It is too short for a person to notice, and cheap.
+/// Interval between two polls of the counter. A person does not notice the delay, and the polls are cheap.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]

@@ -94,7 +94,7 @@ impl SharedWriter {
             return Duration::from_millis(SLEEP_MAX);
         };
         let now = now();
-        // A panic must not end the thread: the writer reads its state again before the next call.
+        // A panic must not end the thread. After one, the writer reads its state again before the next call.
         let done = catch_panic(|| writer.maintain(now));
         bounds.set_oldest(writer.oldest());
         let sleep = match done {

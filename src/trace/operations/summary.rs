@@ -24,7 +24,7 @@ pub(crate) struct OperationSummary {
     name: String,
     kind: &'static str,
     count: u64,
-    /// The end of the first span of `count`.
+    /// The end of the first counted span.
     since: Option<String>,
     per_second: f64,
     rate: Vec<RateFigures>,
@@ -37,7 +37,7 @@ pub(crate) struct OperationSummary {
     error_share: f64,
     running: u64,
     histogram: Vec<RangeFigures>,
-    /// The longest span of `count`. Its trace may be gone.
+    /// The longest counted span. Its trace may be gone.
     slowest: Option<RunFigures>,
     last: Vec<RunFigures>,
     /// The median of the spans that ended in the last minutes.
