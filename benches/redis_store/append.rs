@@ -137,6 +137,8 @@ pub(crate) fn run() {
         "\n",
         include_str!("../../src/store/redis/lua/writing.lua"),
         "\n",
+        include_str!("../../src/store/redis/lua/retention.lua"),
+        "\n",
         include_str!("../../src/store/redis/lua/append.lua")
     ));
     script

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 /// The bounds of a log: events, bytes and age. The oldest events are evicted first. The opening events of spans that
-/// still run are kept (see [`Pinning`](crate::sse::Pinning)). The memory store and SQLite also keep the other events of
-/// running traces, up to a [share](Self::CARRIED_DIVISOR) of the bounds.
+/// still run are kept (see [`Pinning`](crate::sse::Pinning)). The other events of running traces are also kept, up to a
+/// [share](Self::CARRIED_DIVISOR) of the bounds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,9 +42,9 @@ impl Retention {
     pub const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
     /// Upper bound on the opening events that are kept beyond retention: 65,536. Further ones are evicted and counted.
     pub const PINNED_EVENTS_MAX: usize = 65_536;
-    /// The share of the events and bytes, 1/4, that the memory store and SQLite may use for events of open streams,
-    /// such as running traces. These stores keep such events while they evict younger events of ended streams. The
-    /// share is part of the bounds. If it is exceeded, one stream loses all its events of this share at once: the ended
+    /// The share of the events and bytes, 1/4, that memory, SQLite and Redis may use for events of open streams, such
+    /// as running traces. These stores keep such events while they evict younger events of ended streams. The share is
+    /// part of the bounds. If it is exceeded, one stream loses all its events of this share at once: the ended
     /// stream whose last event is the oldest, or else the largest open stream.
     pub const CARRIED_DIVISOR: usize = 4;
     /// Upper bound on the streams that are kept on request, such as traces kept by

@@ -23,6 +23,9 @@ pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const DURATION_MIN: Duration = Duration::from_millis(1);
 
+/// Upper bound on how late retention passes events, besides a sixteenth of its age.
+const LATE_MAX: Duration = Duration::from_secs(60);
+
 /// The longest prefix, in bytes.
 const PREFIX_LENGTH_MAX: usize = 128;
 
@@ -87,9 +90,12 @@ impl Settings {
         key
     }
 
-    /// Returns how long a stream's own key lives after its last event: at least as long as the log may have that event.
+    /// Returns how long a stream's own key lives after its last event: longer than the log has that event, because
+    /// retention must find the key when it passes the events of an open stream.
     pub(crate) fn stream_ttl(&self) -> Duration {
-        self.trace_ttl.max(self.retention.age_max())
+        let age = self.retention.age_max();
+        let passed = age.saturating_add(age / 16).saturating_add(LATE_MAX);
+        self.trace_ttl.max(passed)
     }
 
     /// Returns how long the log waits for heartbeats before a new epoch begins. In that time, each living writer
@@ -208,8 +214,10 @@ impl RedisEventStoreBuilder {
     }
 
     /// Bounds the events that the log keeps; by default [`Retention::DEFAULT_EVENTS`] events,
-    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. The bounds are exact: each call that appends also
-    /// trims the stream, and age is checked about once a second. Bytes are those of SSE frames. Redis needs about twice
+    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. Each call that appends also trims the log, and age
+    /// is checked about once a second. One call removes at most 512 streams and carries at most 2,048 events of open
+    /// ones, and two streams and four events more for each appended event. So the log exceeds its bounds for some calls
+    /// when much must go at once. Bytes are those of SSE frames. Redis needs about twice
     /// as much memory, because an event is stored in the log and in its stream's own key. If the processes of one log
     /// have different bounds, the narrowest applies.
     pub fn retention(mut self, retention: Retention) -> Self {
@@ -218,8 +226,9 @@ impl RedisEventStoreBuilder {
     }
 
     /// Sets how long after its last event a stream's own key expires, in case no process is left to trim it. The
-    /// default and the minimum is the retention's age. No event is lost if a key is gone early, because its events are
-    /// then read from the log itself.
+    /// default and the minimum is 17/16 of the retention's age, and one minute more. If a key is gone early, its events
+    /// are read from the log itself. The key of a stream whose events retention has passed, but keeps because the stream
+    /// is open, does not expire.
     pub fn trace_ttl(mut self, ttl: Duration) -> Self {
         self.trace_ttl = ttl;
         self

@@ -51,10 +51,10 @@ const TAKEOVER: &str = "take over open events in Redis";
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
 ///
-/// Of an open stream, such as a running trace, only the opening events are kept beyond retention. Its other events are
-/// removed with the oldest events of the log. The script that trims the log does not know how large a stream is, or
-/// whether it is open. To keep running traces whole, as SQLite does, it would have to read each of their events again
-/// when retention passes it, and to rank the streams, while every writer waits.
+/// A running trace stays whole beyond retention, while such traces need less than a
+/// [quarter](Retention::CARRIED_DIVISOR) of the bounds: the server does not trim the key of an open stream. If its
+/// process dies, another one ends its spans (see below), and the stream becomes an ended one, which is removed first.
+/// A stream with more events than the share loses all but its opening events.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///

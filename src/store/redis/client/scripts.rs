@@ -32,6 +32,7 @@ script!(
     "#!lua",
     "../lua/common.lua",
     "../lua/writing.lua",
+    "../lua/retention.lua",
     "../lua/append.lua"
 );
 script!(
@@ -39,6 +40,7 @@ script!(
     "#!lua flags=allow-oom",
     "../lua/common.lua",
     "../lua/writing.lua",
+    "../lua/retention.lua",
     "../lua/open.lua"
 );
 script!(
@@ -53,6 +55,7 @@ script!(
     "#!lua flags=allow-oom",
     "../lua/common.lua",
     "../lua/writing.lua",
+    "../lua/retention.lua",
     "../lua/takeover.lua"
 );
 script!(

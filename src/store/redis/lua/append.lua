@@ -88,6 +88,16 @@ for index = 0, count - 1 do
 end
 state.head = first + count - 1
 
+-- The streams of the batch that have carried events, as a set.
+local carried = {}
+if state.carried_events > 0 then
+  in_pieces('ZMSCORE', CARRIED_FIRST, keys, function(from, firsts)
+    for index = 1, #firsts do
+      if firsts[index] then carried[keys[from + index - 1]] = true end
+    end
+  end)
+end
+
 local function register_streams()
   if not redis.call('ZSCORE', STREAMS, '') then
     redis.call('ZADD', STREAMS, text(first), '')
@@ -96,7 +106,7 @@ local function register_streams()
   for _, key in ipairs(keys) do
     scores[#scores + 1] = text(keys[key])
     scores[#scores + 1] = key
-    redis.call('PEXPIRE', stream_of(key), ARGV[10])
+    if not carried[key] then redis.call('PEXPIRE', stream_of(key), ARGV[10]) end
   end
   for from = 1, #scores, 500 do
     redis.call('ZADD', STREAMS, 'NX', unpack(scores, from, math.min(from + 499, #scores)))
@@ -120,7 +130,7 @@ local function move_pins()
     end)
   end
   local room = PINNED_MAX - redis.call('ZCARD', OPENS)
-  local unpinned = 0
+  local unpinned, changes = 0, {}
   for _, pin in ipairs(opened) do
     local earlier, sequence = before[pin], final[pin]
     if earlier then
@@ -131,6 +141,8 @@ local function move_pins()
       end
       room = room + 1
     end
+    local key = key_of(pin)
+    changes[key] = (changes[key] or 0) - (earlier and 1 or 0) + (sequence and room > 0 and 1 or 0)
     if not sequence or room <= 0 then
       if sequence then unpinned = unpinned + 1 end
       now_closed[#now_closed + 1] = pin
@@ -139,12 +151,13 @@ local function move_pins()
       now_open[#now_open + 1] = text(sequence)
       now_open[#now_open + 1] = pin
     end
-    if key_of(pin) == '' then standing[#standing + 1] = pin end
+    if key == '' then standing[#standing + 1] = pin end
   end
   in_pieces('ZREM', OPENS, now_closed)
   in_pieces('ZREM', pins, now_closed)
   in_pieces('ZADD', OPENS, now_open)
   in_pieces('ZADD', pins, now_open)
+  for key, change in pairs(changes) do count_open(key, change, now) end
   for _, pin in ipairs(standing) do
     if final[pin] then
       redis.call('ZADD', STANDING, text(final[pin]), pin)
@@ -156,9 +169,21 @@ local function move_pins()
   if unpinned > 0 then redis.call('HINCRBY', META, 'unpinned', unpinned) end
 end
 
+-- A carried stream that is not open got its last event now.
+local function move_carried()
+  for key in pairs(carried) do
+    if redis.call('HEXISTS', OPEN_PINS, key) == 1 then
+      redis.call('ZREM', CARRIED_ENDED, key)
+    else
+      redis.call('ZADD', CARRIED_ENDED, time, key)
+    end
+  end
+end
+
 if count > 0 then
   register_streams()
   move_pins()
+  move_carried()
   redis.call('ZADD', WROTE, text(state.head), writer)
   redis.call('HSET', META, 'head', text(state.head), 'total', text(state.total))
   trim(state, now, count)

@@ -26,9 +26,16 @@ local LOST = base .. 'lost'           -- zset: stream -> up to where its own key
 local ONCE = base .. 'once'         -- zset: pin of an event that may be there only once -> its sequence
 local EVICTED = base .. 'evicted'     -- hash: stream -> how many of its entries were trimmed; '?' when not known
 local GONE = base .. 'gone'         -- hash: dead writer -> its opening events of every stream
+local OPEN_PINS = base .. 'open:pins' -- hash: stream -> how many of its pins are open
+-- Carried events: events before the log's oldest that remain in the key of their stream, because it was open.
+local CARRIED = base .. 'carried'     -- zset: `sequence:stream` of every carried event -> its sequence
+local CARRIED_FIRST = base .. 'carried:first' -- zset: carried stream -> its first event
+local CARRIED_BYTES = base .. 'carried:bytes' -- zset: carried stream -> bytes of its carried events
+local CARRIED_EVENTS = base .. 'carried:events' -- hash: carried stream -> number of its carried events
+local CARRIED_ENDED = base .. 'carried:ended' -- zset: carried stream that is not open -> when it got its last event
 
 local LIVES_MAX = 32
--- `RETENTION_PINNED_EVENTS_MAX` and `RETENTION_PINNED_BYTES_MAX`.
+-- `Retention::PINNED_EVENTS_MAX` and `Retention::PINNED_BYTES_MAX`.
 local PINNED_MAX = 65536
 local PINNED_BYTES_MAX = 16 * 1024 * 1024
 -- Approximate bytes of an SSE frame in addition to its name and payload.
@@ -81,6 +88,10 @@ local function kept_place(key, sequence)
   return kept_prefix(key) .. string.format('%016.0f', sequence)
 end
 
+local function carried_member(key, sequence)
+  return text(sequence) .. ':' .. key
+end
+
 -- If another program gave the key another type, it counts as empty.
 local function first_entry(stream, from)
   return redis.pcall('XRANGE', stream, from, '+', 'COUNT', 1)[1]
@@ -123,7 +134,8 @@ local function event_of_kept(kept)
 end
 
 local function load_state()
-  local meta = redis.call('HMGET', META, 'head', 'oldest', 'total', 'lives', 'forming', 'floor', 'every', 'kept')
+  local meta = redis.call('HMGET', META, 'head', 'oldest', 'total', 'lives', 'forming', 'floor', 'every', 'kept',
+    'carried', 'carried:bytes', 'leaving')
   local state = {
     head = tonumber(meta[1] or 0),
     oldest = tonumber(meta[2] or 1),
@@ -133,6 +145,10 @@ local function load_state()
     floor = tonumber(meta[6] or 0),
     every = tonumber(meta[7] or 0),
     kept_bytes = tonumber(meta[8] or 0),
+    carried_events = tonumber(meta[9] or 0),
+    carried_bytes = tonumber(meta[10] or 0),
+    -- The stream whose carried events are being removed, in several calls.
+    leaving = meta[11] ~= '' and meta[11] or nil,
   }
   if not meta[1] then
     -- Another program may have deleted this hash but not the log.

@@ -4,8 +4,16 @@
 -- the epochs that it knows, 6 how long to wait for reports of living writers before an epoch begins (ms), 7 to 9
 -- retention (events, bytes, ms), 10 how long a stream's key lives (ms).
 
--- Upper bound on streams cleaned in one call. Each event of the batch adds two.
-local CLEANED_MAX = 512
+-- Upper bound on streams that one step of retention visits. Each event of the batch adds two.
+local VISITED_MAX = 512
+-- Upper bound on events that one call carries or removes from the carried ones. Each event of the batch adds four.
+local CARRIED_STEP_MAX = 2048
+-- `Retention::CARRIED_DIVISOR`.
+local CARRIED_DIVISOR = 4
+-- Entries of a stream's key read at a time: at 256 KiB each, this many are 8 MiB.
+local CARRIED_CHUNK = 32
+-- How long the key of a carried stream lives (ms): about three thousand years. Only retention removes it.
+local FOREVER = '100000000000000'
 -- Upper bound on foreign entries in a row that are skipped to find one of ours.
 local FOREIGN_MAX = 100
 
@@ -20,8 +28,9 @@ local function begin_life(state, epoch, first)
   if state.lives == '' and not first_entry(LOG, '-') then
     -- Deletes keys left over from an earlier log: they would be used as data of this one.
     redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE,
-      EVICTED)
+      EVICTED, OPEN_PINS, CARRIED, CARRIED_FIRST, CARRIED_BYTES, CARRIED_EVENTS, CARRIED_ENDED)
     state.every, state.kept_bytes, state.oldest = 0, 0, first
+    state.carried_events, state.carried_bytes, state.leaving = 0, 0, nil
   end
   state.lives = table.concat(lives, ' ', from)
   state.head = first - 1
@@ -114,7 +123,8 @@ end
 
 -- Forgets the count of trimmed events of a stream that has no event left.
 local function forget_evicted(key)
-  if not redis.call('ZSCORE', STREAMS, key) and not redis.call('ZSCORE', KEPT_FIRST, key) then
+  if not redis.call('ZSCORE', STREAMS, key) and not redis.call('ZSCORE', KEPT_FIRST, key)
+    and not redis.call('ZSCORE', CARRIED_FIRST, key) then
     redis.call('HDEL', EVICTED, key)
   end
 end
@@ -137,7 +147,9 @@ local function release(state, sequence)
   local event = event_of_kept(kept)
   redis.call('HDEL', KEPT, at)
   redis.call('ZREM', KEPT_ALL, at)
-  redis.call('ZREMRANGEBYSCORE', ONCE, at, at)
+  if not redis.call('ZSCORE', CARRIED, carried_member(event[2], sequence)) then
+    redis.call('ZREMRANGEBYSCORE', ONCE, at, at)
+  end
   redis.call('ZREM', KEPT_BY, kept_place(event[2], sequence))
   state.kept_bytes = math.max(0, state.kept_bytes - size_of(event))
   redis.call('HSET', META, 'kept', text(state.kept_bytes))
@@ -169,15 +181,29 @@ local function disown(pin, writer, keep_former)
   return former
 end
 
+-- Changes the number of open pins of a stream. A carried stream without an open pin has ended.
+local function count_open(key, change, now)
+  if key == '' or change == 0 then return end
+  if redis.call('HINCRBY', OPEN_PINS, key, change) <= 0 then
+    redis.call('HDEL', OPEN_PINS, key)
+    if redis.call('ZSCORE', CARRIED_FIRST, key) then redis.call('ZADD', CARRIED_ENDED, text(now), key) end
+  end
+end
+
+-- Removes a pin that nobody will close.
+local function forget_pin(pin, now)
+  if redis.call('ZREM', OPENS, pin) == 1 then count_open(key_of(pin), -1, now) end
+end
+
 -- Keeps the open events among those that are about to be trimmed.
-local function keep_open(state, from, to)
+local function keep_open(state, from, to, now)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #opens, 2 do
     local pin, sequence = opens[at], tonumber(opens[at + 1])
     local event = fetch(sequence, key_of(pin))
     local bytes = event and size_of(event) or 0
     if not event or state.kept_bytes + bytes > PINNED_BYTES_MAX then
-      redis.call('ZREM', OPENS, pin)
+      forget_pin(pin, now)
       redis.call('ZREM', STANDING, pin)
       disown(pin, '')
       redis.call('HINCRBY', META, 'unpinned', 1)
@@ -191,12 +217,18 @@ local function keep_open(state, from, to)
   end
 end
 
--- Removes trimmed events from ONCE, except those that are kept beyond retention.
+-- Whether an event before the oldest one of the log can still be read.
+local function is_beyond(key, sequence)
+  return redis.call('HEXISTS', KEPT, text(sequence)) == 1
+    or redis.call('ZSCORE', CARRIED, carried_member(key, sequence))
+end
+
+-- Removes trimmed events from ONCE, except those that are kept or carried beyond retention.
 local function forget_once(from, to)
   local gone = {}
   local old = redis.call('ZRANGEBYSCORE', ONCE, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #old, 2 do
-    if redis.call('HEXISTS', KEPT, text(tonumber(old[at + 1]))) == 0 then gone[#gone + 1] = old[at] end
+    if not is_beyond(key_of(old[at]), tonumber(old[at + 1])) then gone[#gone + 1] = old[at] end
   end
   in_pieces('ZREM', ONCE, gone)
 end
@@ -204,7 +236,7 @@ end
 -- Whether the log has an event with this pin. Call it only for pins that at most one event may have.
 local function is_there(state, pin)
   local sequence = tonumber(redis.call('ZSCORE', ONCE, pin) or nil)
-  return sequence and (sequence >= state.oldest or redis.call('HEXISTS', KEPT, text(sequence)) == 1)
+  return sequence and (sequence >= state.oldest or is_beyond(key_of(pin), sequence))
 end
 
 -- Trims the old events of one stream's own key, and returns the first remaining one. If the key's first event differs
@@ -227,33 +259,8 @@ local function trim_stream(state, key, stream, registered)
   return lost and state.oldest or nil
 end
 
--- Trims the keys of streams to what the log still has.
-local function clean_streams(state, limit)
-  if state.every > 0 and state.every < state.oldest then
-    state.every = trim_stream(state, '', EVERY, state.every) or 0
-    redis.call('HSET', META, 'every', text(state.every))
-  end
-  local old = redis.call('ZRANGEBYSCORE', STREAMS, '-inf', '(' .. text(state.oldest), 'WITHSCORES', 'LIMIT', 0, limit)
-  for at = 1, #old, 2 do
-    local key = old[at]
-    if key == '' then
-      -- From here on, the register is complete.
-      redis.call('ZADD', STREAMS, text(state.oldest), '')
-    else
-      local first = trim_stream(state, key, stream_of(key), tonumber(old[at + 1]))
-      if first then
-        redis.call('ZADD', STREAMS, text(first), key)
-      else
-        redis.call('DEL', stream_of(key))
-        redis.call('ZREM', STREAMS, key)
-        forget_evicted(key)
-      end
-    end
-  end
-end
-
 -- Forgets a dead writer once its last event is removed.
-local function clean_writers(state, oldest)
+local function clean_writers(state, oldest, now)
   local old = redis.call('ZRANGEBYSCORE', WROTE, '-inf', '(' .. text(oldest), 'LIMIT', 0, 16)
   for _, writer in ipairs(old) do
     if redis.call('ZSCORE', WRITERS, writer) or redis.call('ZSCORE', DEAD, writer) then
@@ -261,7 +268,7 @@ local function clean_writers(state, oldest)
     else
       for sequence in string.gmatch(redis.call('HGET', GONE, writer) or '', '%d+') do
         for _, pin in ipairs(redis.call('ZRANGEBYSCORE', OPENS, sequence, sequence)) do
-          redis.call('ZREM', OPENS, pin)
+          forget_pin(pin, now)
           disown(pin, '')
         end
         release(state, tonumber(sequence))
@@ -305,34 +312,6 @@ local function own_entry(entry)
     entry = first_entry(LOG, '(' .. entry[1])
   end
   return nil
-end
-
--- Trims the events that exceed the bounds of retention, and notices events that another program trimmed.
-local function trim(state, now, batch)
-  local events_from = state.head - tonumber(ARGV[7]) + 1
-  local bytes_max, time_from = tonumber(ARGV[8]), now - tonumber(ARGV[9])
-  local function keeps(entry)
-    local sequence, own = sequence_of(entry), own_entry(entry)
-    if sequence < events_from then return false end
-    if not own then return true end
-    local fields = own[2]
-    return (sequence >= state.head or state.total - tonumber(fields[8]) <= bytes_max)
-      and tonumber(fields[10]) >= time_from
-  end
-  local first = first_entry(LOG, '-')
-  local target = first and sequence_of(first) or state.head + 1
-  if first and not keeps(first) then target = first_retained(state, first, keeps) end
-  if target > state.oldest or (first and sequence_of(first) < target) then
-    local from = math.min(state.oldest, first and sequence_of(first) or target)
-    keep_open(state, from, target)
-    forget_once(from, target)
-    redis.call('XTRIM', LOG, 'MINID', id(target))
-    first = first_entry(LOG, '-')
-    state.oldest = first and sequence_of(first) or state.head + 1
-    redis.call('HSET', META, 'oldest', text(state.oldest))
-  end
-  clean_streams(state, CLEANED_MAX + 2 * batch)
-  clean_writers(state, state.oldest)
 end
 
 -- The reply to every writer: the head, the oldest event, and the epochs if they are new to it.

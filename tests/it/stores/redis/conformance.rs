@@ -60,9 +60,5 @@ fn the_redis_store_keeps_its_promises() {
         }
         true
     })
-    .skip_check(
-        "keeps_open_streams_whole",
-        "of an open stream, it keeps the opening events",
-    )
     .run();
 }

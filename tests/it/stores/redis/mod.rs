@@ -1,6 +1,7 @@
 //! The store in Redis, against real servers: each test starts and stops its own.
 
 mod access;
+mod carried;
 mod conformance;
 mod damage;
 mod handle;
@@ -10,4 +11,5 @@ mod outage;
 mod pins;
 mod proxy;
 mod reads;
+mod running;
 pub(crate) mod server;

@@ -93,6 +93,8 @@ fn append_sha() -> String {
         "\n",
         include_str!("../../../../src/store/redis/lua/writing.lua"),
         "\n",
+        include_str!("../../../../src/store/redis/lua/retention.lua"),
+        "\n",
         include_str!("../../../../src/store/redis/lua/append.lua")
     );
     redis::Script::new(source).get_hash().to_owned()
