@@ -214,12 +214,13 @@ impl RedisEventStoreBuilder {
     }
 
     /// Bounds the events that the log keeps; by default [`Retention::DEFAULT_EVENTS`] events,
-    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. Each call that appends also trims the log, and age
-    /// is checked about once a second. One call removes at most 512 streams and carries at most 2,048 events of open
-    /// ones, and two streams and four events more for each appended event. So the log exceeds its bounds for some calls
-    /// when much must go at once. Bytes are those of SSE frames. Redis needs about twice
-    /// as much memory, because an event is stored in the log and in its stream's own key. If the processes of one log
-    /// have different bounds, the narrowest applies.
+    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. Bytes are those of SSE frames. Redis needs about
+    /// twice as much memory, because an event is stored in the log and in its stream's own key. If the processes of one
+    /// log have different bounds, the narrowest applies.
+    ///
+    /// Each call that appends also trims the log, and age is checked about once a second. One call trims at most 512
+    /// streams, and keeps at most 2,048 events of open ones beyond retention; each appended event adds two streams and
+    /// four events. So the log exceeds its bounds for some calls when much must go at once.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
@@ -227,8 +228,7 @@ impl RedisEventStoreBuilder {
 
     /// Sets how long after its last event a stream's own key expires, in case no process is left to trim it. The
     /// default and the minimum is 17/16 of the retention's age, and one minute more. If a key is gone early, its events
-    /// are read from the log itself. The key of a stream whose events retention has passed, but keeps because the stream
-    /// is open, does not expire.
+    /// are read from the log itself. The key of a running trace that keeps events beyond retention does not expire.
     pub fn trace_ttl(mut self, ttl: Duration) -> Self {
         self.trace_ttl = ttl;
         self

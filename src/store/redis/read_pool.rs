@@ -74,7 +74,7 @@ impl ReadQueue {
     pub(crate) fn unblock(&self, interrupt: &Arc<ReadInterrupt>) {
         let mut state = lock(&self.state);
         if !state.stopped {
-            // Added at the front, because readers may wait for it.
+            // Put first in the queue, because an interrupted wait blocks its thread until then.
             state.queue.push_front(Job::Unblock(Arc::clone(interrupt)));
             self.changed.notify_one();
         }

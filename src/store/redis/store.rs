@@ -80,7 +80,7 @@ const TAKEOVER: &str = "take over open events in Redis";
 ///
 /// After a fail-over, or after a restart from an old copy, Redis may lack its newest events. Every living process then
 /// reports its newest sequence, within 1.25 heartbeats, and a new epoch begins above all of these. Readers always get a
-/// gap for the missing events. They also get one for events that another program trimmed, deleted or evicted.
+/// gap for the missing events, and for events that another program trimmed, deleted or evicted.
 ///
 /// The durability of an event when `append` returns, and readers get the event, depends on the configuration of Redis:
 ///
@@ -153,7 +153,8 @@ impl RedisEventStore {
     pub const DEFAULT_PREFIX: &'static str = config::DEFAULT_PREFIX;
     /// The default time limit for connecting: 2 seconds.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = config::DEFAULT_CONNECT_TIMEOUT;
-    /// The default time limit for an answer of Redis: 2 seconds. After it, the call fails and the connection is closed.
+    /// The default time limit for an answer of Redis: 2 seconds. After this time, the call fails and the connection is
+    /// closed.
     pub const DEFAULT_RESPONSE_TIMEOUT: Duration = config::DEFAULT_RESPONSE_TIMEOUT;
     /// The default time between two heartbeats of a process: 5 seconds.
     pub const DEFAULT_HEARTBEAT: Duration = config::DEFAULT_HEARTBEAT;

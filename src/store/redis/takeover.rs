@@ -29,7 +29,7 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Largest number of pins that one call reclaims.
 const RECLAIM_PINS: usize = 1000;
 
-/// The open events that this process has taken over.
+/// The open events that this process has taken over. A pin names each of them.
 #[derive(Debug, Default)]
 pub(crate) struct Takeovers {
     /// Pins that the last call returned, and those of the call before. Two calls later, the log has closed all of them
