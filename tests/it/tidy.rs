@@ -586,8 +586,8 @@ fn types_without_reason(text: &str) -> Vec<String> {
     found
 }
 
-/// Words that stood for several things before, or for one that the field calls otherwise. A name has
-/// the standard term instead: `report`, `record`, `last_heard`, `permit`, `transcript`, `registry`.
+/// Words that have several meanings, or stand for something that has a standard term. Names use the standard term:
+/// `report`, `record`, `last_heard`, `permit`, `transcript`, `registry`.
 const METAPHORS: &[&str] = &[
     "bell", "complain", "desk", "goodbye", "greet", "greeted", "hear", "hurry", "keeper", "lapse",
     "mould", "nap", "rare", "said", "seat", "seats", "sight", "story", "told", "unheard", "world",

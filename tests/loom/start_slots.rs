@@ -30,7 +30,7 @@ struct Log {
 }
 
 impl Log {
-    /// Makes so few slots that all spans compete for the same one.
+    /// Makes this many slots. With so few, spans compete for the same slot.
     fn new(small: usize, large: usize) -> Self {
         Self {
             slots: StartSlots::with_slots(small, large, OnceLock::from(free_slots(large))),

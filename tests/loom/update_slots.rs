@@ -29,7 +29,7 @@ impl Shared {
         })
     }
 
-    /// Notes a change like the crate's own queue.
+    /// Notes a change as the crate's own queue does.
     fn note(&self) {
         let noted = self.slot.note(|changes| {
             changes.0 += 1;

@@ -166,7 +166,7 @@ fn status(status: &Status) -> Value {
     }
 }
 
-/// Returns RFC 3339 in UTC with nine decimals. The date is that of Howard Hinnant's `civil_from_days`.
+/// Returns RFC 3339 in UTC with nine decimals. The date is computed by Howard Hinnant's `civil_from_days`.
 fn time(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);

@@ -153,7 +153,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// Name and payload by sequence, from wherever an event was seen.
+/// The name and payload of each event that a reader saw or the store stored, by sequence.
 type Events = BTreeMap<u64, (String, Vec<u8>)>;
 
 impl Outcome {
@@ -286,7 +286,7 @@ impl Outcome {
         transcript
     }
 
-    /// Returns all events that any reader saw. Asserts that all readers saw the same.
+    /// Returns all events that any reader saw or the store stored. Asserts that they are the same everywhere.
     fn events(&self) -> Events {
         let mut events = Events::new();
         let mut see = |sequence: u64, name: &str, payload: &[u8]| {

@@ -199,7 +199,7 @@ impl Site {
     fn end(&self, end: End) {
         let runtime = self.runtime.lock().unwrap().take().unwrap();
         if !matches!(end, End::Dropped(_)) {
-            // Time may pass faster than the log can follow, so its time limits are checked.
+            // Simulated time may pass faster than the log works. The shutdown may then time out, and is repeated.
             while runtime
                 .shutdown(LONG)
                 .is_err_and(|error| error.is_timeout())

@@ -40,8 +40,7 @@ pub(crate) enum Fault {
     IsLate,
     /// Is late, and then refuses.
     IsLateAndRefuses,
-    /// Panics when the log asks for its append time-out, on the log's own thread, which ends the
-    /// log.
+    /// Panics on the log's own thread when the log asks for the append time-out. This ends the log.
     EndsTheLog,
 }
 

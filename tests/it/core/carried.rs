@@ -121,8 +121,7 @@ fn an_ended_stream_goes_before_an_open_one_and_whole() {
     assert_eq!(transcript(&target, "open").len(), 9);
     put(&target, (9..11).map(on("open")));
     put(&target, short(200..260));
-    // With 21, there would be too many. The ended stream is removed, and the larger open one is
-    // complete.
+    // 21 carried events would be too many. The ended stream is removed, and the larger open one is complete.
     let open: Vec<u64> = (0..11).collect();
     let lines: Vec<String> = transcript(&target, "open");
     let payloads: Vec<u64> = lines

@@ -795,7 +795,7 @@ fn readers_do_not_wait_for_a_store_that_hangs() {
         connection.transcript(),
         ["degraded {}", "note 1 late", "note 2 refused"]
     );
-    // The store was appending the first of them, and keeps it after all.
+    // The store was appending the first of the two events, and keeps it after all.
     log.release(Ok(()));
     assert_eq!(log.target.dropped().other, 1);
     let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
@@ -847,7 +847,7 @@ fn streams_are_ended_though_their_store_never_answers() {
     for connection in &mut connections {
         assert_eq!(connection.transcript(), [""; 0]);
     }
-    // The events wake the readers. These wait for the store and cannot deliver the events.
+    // The events wake the readers, but the readers wait for the store and cannot deliver them.
     put(&target, [Note::new("late").on("a")]);
     for connection in &mut connections {
         assert_eq!(connection.transcript(), [""; 0]);

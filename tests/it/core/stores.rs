@@ -126,7 +126,7 @@ impl VecStore {
     }
 }
 
-/// A handle on a store that the test keeps, too.
+/// A log's store. The test keeps another reference to the same `VecStore`.
 pub(crate) struct Shared(pub(crate) Arc<VecStore>);
 
 impl std::fmt::Debug for Shared {

@@ -383,7 +383,7 @@ async fn a_view_that_hides_almost_everything_gives_other_tasks_their_turn() {
         });
         let (longest, polls) = longest_poll(&live, &view, &calls);
         assert_eq!(calls.load(Ordering::SeqCst), SPANS);
-        // One block, and the events before it.
+        // A poll reads at most one block and the events before it.
         assert!(longest <= 512, "{longest} spans in one poll of {polls}");
     }
 }

@@ -220,7 +220,7 @@ fn updated_status(events: &[Json], span: &Json) -> Json {
     status.map_or(json!({"code": "OK"}), |event| event["status"].clone())
 }
 
-/// Returns the same fields, but from the `ended` events alone.
+/// Returns the fields that [`rebuilt`] returns, but reads only the `ended` events.
 pub(super) fn as_ended(events: &[Json]) -> BTreeMap<String, Json> {
     let ended = events.iter().filter(|event| event["type"] == "ended");
     ended

@@ -66,7 +66,7 @@ impl Watched {
         payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
     }
 
-    /// Returns the same as short lines.
+    /// Returns [`Self::events`] as short lines.
     pub(crate) fn transcript(&self) -> Vec<String> {
         transcript(&self.events())
     }
@@ -76,13 +76,13 @@ impl Watched {
     }
 }
 
-/// Returns a provider with ids 1, 2, 3 …, the only provider of its log. Its resource is the same on
-/// every machine.
+/// Returns a provider that writes only to this log. Its ids are 1, 2, 3 …, and its resource is the
+/// same on every machine.
 pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
     bare_provider().with_span_processor(live.span_processor())
 }
 
-/// Returns the same provider without a processor.
+/// Returns a provider as [`provider_of`] does, but without a processor.
 pub(crate) fn bare_provider() -> TracerProviderBuilder {
     SdkTracerProvider::builder()
         .with_id_generator(Counting::default())

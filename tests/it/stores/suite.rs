@@ -17,7 +17,8 @@ fn suite(writers: Writers, bug: Bug) -> Suite {
         .faults(move |location, fault| faults.inject(location, fault))
 }
 
-/// A time limit so short that even a slow store fails.
+/// The time limit of a check whose store is broken. It is short, because some broken stores always
+/// reach it.
 const SHORT: Duration = Duration::from_millis(100);
 
 #[test]

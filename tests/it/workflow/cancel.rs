@@ -167,7 +167,7 @@ fn a_log_that_cannot_keep_it_says_so_and_may_be_asked_again() {
     let failed = block_on(flows.cancel("order-42", REASON)).unwrap_err();
     assert!(failed.is_store(), "{failed}");
     gate.before_append(|| Ok(()));
-    // The log itself tries its store again.
+    // The log retries its store without any call.
     until(|| watched.live.status().store.failure.is_none());
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 3);
     // Memory still has the ends that readers got in the outage. After the outage, a gap announces

@@ -97,7 +97,7 @@ fn a_suspended_workflow_waits_and_says_what_for() {
     let until = &started["attributes"][attributes::SLEEP_UNTIL];
     let expected = json!({ attributes::SLEEP_UNTIL: until });
     assert_eq!(event(&events, "updated", "nap")["attributes"], expected);
-    // The next turn is dropped as well, with no effect.
+    // The next run is suspended as well, and adds no event.
     {
         let wf = order(&watched).replaying(|| true);
         let mut again = pin!(wf.run("Order", async {
@@ -257,7 +257,7 @@ fn ids_follow_from_names_alone() {
             |wf| async move { wf.step("poll", ready(())).await },
         )
         .await;
-        // With keys of the engine, the order of calls does not matter.
+        // If steps have keys, the order of the calls does not matter.
         let late = wf.step(Step::new("b").key(2), ready(()));
         wf.step(Step::new("a").key(1), ready(())).await;
         late.await;

@@ -170,7 +170,7 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
     );
     let standing = block_on(other.0.read_open_global_events()).unwrap();
     assert_eq!(shown(&standing), texts(&[(1, "process")]));
-    // The claimer does not know this yet, and closes one more event.
+    // The claimer does not know that the paused writer is back, and closes one more event.
     other.append(&[("a", Pinning::Close(8), b"lost, too")]);
     let again = paused.0.recover_open_events().unwrap();
     assert_eq!(shown(&again.reopened), texts(&[(3, "left open")]));

@@ -54,7 +54,7 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Drops the answers to the next appends, this many.
+    /// Drops the answers to the next `count` appends.
     pub(crate) fn lose_answers(&self, count: usize) {
         self.state.lose.store(count, Ordering::SeqCst);
     }

@@ -15,7 +15,8 @@ pub(crate) fn command(task: &str, file: &Path) -> Command {
     with_program(&env::current_exe().unwrap(), task, file)
 }
 
-/// Returns the same command, but with a copy of the program that every user may run.
+/// Returns a command like that of [`command`], but with a copy of the program that every user may
+/// run.
 pub(crate) fn with_program(program: &Path, task: &str, file: &Path) -> Command {
     let mut command = Command::new(program);
     command

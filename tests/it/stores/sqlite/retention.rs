@@ -190,7 +190,7 @@ fn any_age_can_be_set_and_any_time_be_waited() {
     }
 }
 
-/// Appends events of streams that end at once, ten at a time.
+/// Appends events in batches of ten. Each event is the only one of its stream, which is never open.
 fn pass(log: &mut Log, from: u32, count: u32) {
     for first in (from..from + count).step_by(10) {
         let events: Vec<String> = (first..first + 10)

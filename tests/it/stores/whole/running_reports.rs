@@ -37,12 +37,12 @@ pub(super) async fn open<S: EventStore>(store: impl Fn() -> S) -> App {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Sqlite,
-    /// It is shared.
+    /// The store is shared.
     Redis,
 }
 
 impl Kind {
-    /// Returns the lines as this kind of store has them.
+    /// Changes the lines of a report on SQLite to those of this kind of store.
     fn lines(self, lines: &[&str]) -> Vec<String> {
         let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         if self == Self::Redis {
@@ -111,7 +111,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
     until_reported(&app, &nothing).await;
 }
 
-/// Begins a job with a child that says how far it is, and a durable job.
+/// Begins a job with a child that reports its progress, and a durable job.
 fn begin(live: &LiveSpans) {
     let started = |number, id, name| {
         SpanEvent::started(trace(number), span(id), name)
@@ -140,7 +140,7 @@ fn pass(live: &LiveSpans, first: u128) {
     }
 }
 
-/// Waits until this is told as open, by the route and by the program itself.
+/// Waits until the route reports these lines. Then checks that the program itself reports the same.
 async fn until_reported(app: &App, expected: &[String]) {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -563,7 +563,7 @@ fn approved(live: &LiveSpans) -> Engine {
     })
 }
 
-/// Such an instance was once shown as waiting for ever, although no engine would resume it.
+/// No engine resumes such an instance, so it must not be shown as waiting for ever.
 #[cfg(feature = "sqlite")]
 #[test]
 fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
