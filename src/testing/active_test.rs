@@ -47,7 +47,7 @@ pub(super) struct ActiveTest {
     pub(super) panics: Mutex<Vec<Panic>>,
     /// Whether a report has named its file while it ran. If so, the file is kept.
     pub(super) is_reported: AtomicBool,
-    /// The pending reports while it runs.
+    /// The reports that are still to be made while it runs.
     pub(super) due: Mutex<DueReports>,
     /// The id of the process that runs it. A fork of that process has another id.
     pub(super) process: u32,

@@ -118,7 +118,7 @@ fn print(text: &[u8]) -> io::Result<()> {
     stderr.write_all(text)
 }
 
-/// Does the same as [`report_to_process`], but for a thread that is about to end.
+/// Calls [`report_to_process`] on a separate thread, because this one is about to end.
 pub(super) fn report_exit(test: &ActiveTest) {
     on_own_thread(|| report_to_process(test, FailureCause::Exit));
 }
@@ -153,7 +153,7 @@ pub(super) fn write_file_here(test: &ActiveTest) -> io::Result<()> {
     flush(log);
     // Two threads may report the same test at the same time.
     let _writing = lock(&WRITING);
-    // A reader of the file thus sees the old one or the new one, never a part.
+    // So a reader sees the old file or the new one, never a part of one.
     let part = file.with_extension("html.part");
     let mut out = BufWriter::new(File::create(&part)?);
     write_to(&log.live, &traces_of(&log.live, test), &mut out)?;

@@ -17,7 +17,7 @@ use crate::{
     util::sync::lock,
 };
 
-/// The longest time between two files of one test, unless writing takes long.
+/// The longest time between two writes of a test's file, unless writing takes long.
 const FILE_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// Writing files takes at most 1/50 of the time.
 const SHARE_OF_FILES: u32 = 50;

@@ -131,8 +131,8 @@ fn report_at_each(mut woken: PipeReader, signals: &[WatchedSignal], barrier: &Ab
     while woken.read(&mut wakes).is_ok_and(|count| count > 0) {
         let came = |signal: &&WatchedSignal| signal.has_come.swap(false, Ordering::SeqCst);
         let Some(signal) = signals.iter().find(came) else {
-            // No flag is set, so a fork of this process aborts. It lacks this thread, and shares
-            // the pipes.
+            // No flag is set, so a fork of this process aborts. The fork lacks this thread, but
+            // shares the pipes.
             barrier.release();
             thread::park_timeout(FORK_TIMEOUT);
             barrier.fill().unwrap_or_default();

@@ -94,8 +94,8 @@ impl TestLog {
         trace
     }
 
-    /// Makes our subscriber a default of this thread, beside the existing one. Does nothing if it
-    /// is already the default.
+    /// Makes the default of this thread forward to our subscriber, too. Does nothing if ours is the default, or if the
+    /// default is `NoSubscriber`.
     pub(super) fn join_default(&self) -> Option<DefaultGuard> {
         let current = dispatcher::get_default(Dispatch::clone);
         let is_there = current.downcast_ref::<SetTestContext>().is_some();
@@ -105,7 +105,8 @@ impl TestLog {
     }
 }
 
-/// Returns whether the default subscriber of this thread is ours, or there is none, as within a call of `tracing`.
+/// Returns whether the default subscriber of this thread is ours, forwards to ours, or is absent, as within a call of
+/// `tracing`.
 pub(super) fn is_shown_here() -> bool {
     dispatcher::get_default(|current| {
         current.downcast_ref::<SetTestContext>().is_some()

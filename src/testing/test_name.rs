@@ -1,5 +1,5 @@
-//! The name of a test, and the place of its file. Pure, except that it reads the thread's name, and
-//! the arguments, environment and program path of the process.
+//! The name of a test, and the place of its file. Pure, except that it reads the thread's name, and the arguments,
+//! environment and program path of the process, and looks for Cargo's marker file.
 
 use std::{
     env, iter,
@@ -53,8 +53,8 @@ impl TestName {
         if let Some(name) = Self::from(inner_function, thread.name()) {
             return name;
         }
-        // With only one thread, the test runs on the main thread. In this case the runner has
-        // started the process for this test alone.
+        // With only one thread, the test runs on the main thread. If the process was started for this test alone, its
+        // arguments name the test.
         let mut arguments = env::args().skip_while(|argument| argument != "--exact");
         let started_for = arguments.nth(1);
         Self::from(inner_function, started_for.as_deref())
