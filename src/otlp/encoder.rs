@@ -31,7 +31,7 @@ use crate::{
 
 /// The batch size in bytes at which the worker stores the batch, even in the middle of a request.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Spans or log records of a request up to which the task that waits for it frees it.
+/// Upper bound on the spans and log records of a request that the waiting task frees.
 const FREED_BY_TASK_MAX: usize = 1024;
 
 /// The worker's half of the receiver.
@@ -213,7 +213,7 @@ impl OtlpEncoder {
         }
     }
 
-    /// Handles an open span that was sent again. This is a sign of life, and emits its changes.
+    /// Handles an open span that was sent again: counts it as a sign of life, and emits its changes.
     fn resent(
         &mut self,
         (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),

@@ -12,7 +12,7 @@
 //! | form | what is shown |
 //! | --- | --- |
 //! | no end, an end of 0, or an end before the start | the span starts; sent again, it is updated |
-//! | a span of length zero from .NET (`telemetry.sdk.language` = `dotnet`) | the span starts, unless this sender has sent only ended spans |
+//! | a span of length zero from .NET (`telemetry.sdk.language` = `dotnet`) | the span starts, unless this sender is known to send only ended spans |
 //! | Logfire: `logfire.span_type` = `pending_span` | the start of the span that it names as its parent |
 //! | Datadog: `_dd.partial_version` | the span starts or is updated, whatever its end says |
 //! | log records with `partial.event` = `heartbeat` (partial-span processors of G-Research) | the spans in the body start or are updated |

@@ -44,8 +44,8 @@ pub(crate) struct ReceivedRequest {
 pub(crate) struct StoreResult {
     /// Whether the store has all events.
     pub(crate) is_stored: bool,
-    /// The request, unless it is large. Freeing it takes about half as long as decoding it, so the
-    /// task that waits frees it: all senders wait for the worker.
+    /// The request, unless it is large. The waiting task frees it, because freeing takes about half as long as
+    /// decoding, and all senders wait for the worker.
     pub(crate) _request: Option<(Contents, MemoryShare)>,
 }
 

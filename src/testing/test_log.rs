@@ -87,7 +87,7 @@ impl TestLog {
         })
     }
 
-    /// Returns the id of the next trace that begins on this thread.
+    /// Chooses the id of the next trace that begins on this thread.
     pub(super) fn next_trace(&self) -> TraceId {
         let trace = self.ids.trace_id();
         NEXT_TRACE.set(Some(trace));

@@ -179,7 +179,7 @@ fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
     Some((key >> 3, Field { bytes, rest }))
 }
 
-/// Most numbers of fields and most lengths are one byte.
+/// Removes a varint from the beginning. Most field numbers and lengths are one byte.
 #[inline]
 fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes {

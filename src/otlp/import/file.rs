@@ -102,7 +102,7 @@ impl ImportedFile {
         }
     }
 
-    /// Returns the events in file order. Each process comes before its first span.
+    /// Returns the events in file order. Each process comes before its first span or log record.
     pub fn events(&self) -> &[EncodedEvent] {
         &self.events
     }

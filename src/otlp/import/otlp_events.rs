@@ -25,7 +25,8 @@ use crate::{
     util::{hash::Map, time::Timestamp},
 };
 
-/// Turns spans into events. Emits each process once, before its first span.
+/// Turns spans and log records into events. Emits each process once, before its first span or log
+/// record.
 #[derive(Debug, Default)]
 pub(super) struct OtlpEvents {
     numbers: Map<ProcessKey, usize>,
@@ -249,8 +250,8 @@ impl FileProcess {
         }
     }
 
-    /// Returns the event that describes the process. `start` is the start of the process's first
-    /// known span.
+    /// Returns the event that describes the process. `start` is the time of the process's first
+    /// span or log record in the file.
     fn event(&self, start: Timestamp) -> Vec<u8> {
         let resource = &self.resource.attributes;
         let pid = number_of(resource, "process.pid").and_then(|pid| u32::try_from(pid).ok());

@@ -86,7 +86,7 @@ pub(crate) fn is_open(span: &Span) -> bool {
     end < start || is_pending(span) || has_key(&span.attributes, "_dd.partial_version")
 }
 
-/// Returns whether the span has length zero. .NET reports open spans so.
+/// Returns whether the span has length zero. .NET reports open spans in this way.
 pub(crate) fn is_empty(span: &Span) -> bool {
     span.start_time_unix_nano == span.end_time_unix_nano
 }

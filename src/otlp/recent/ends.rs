@@ -16,7 +16,7 @@ use crate::{
 pub(in crate::otlp) struct RecentEnds {
     /// The hashes of the reported contents, by the hash of the ids.
     ends: RecentKeys<u64>,
-    /// The number of remembered ends, counted only up to `max`.
+    /// The number of recorded ends, counted only up to `max`.
     count: usize,
     max: usize,
     /// The hashes of the `ended` events that an earlier run stored. They are forgotten once `max`

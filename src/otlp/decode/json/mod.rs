@@ -8,8 +8,8 @@
 //!
 //! Unknown fields are skipped. The test cases are in `tests/otlp.json`. Pure.
 //!
-//! It does not use the `serde` implementation of `opentelemetry-proto`, which rejects 64-bit
-//! integers written as numbers, and nulls.
+//! This module does not use the `serde` implementation of `opentelemetry-proto`, which rejects
+//! 64-bit integers written as numbers, and nulls.
 
 mod document;
 mod fields;

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::otlp::decode::json::reader::{Path, exceeded, refuse_others};
 
-/// A value that is not an object or a list, in its JSON type.
+/// A value in its JSON type. The contents of objects and lists are skipped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scalar<'a> {
     Null,
@@ -15,7 +15,7 @@ pub(super) enum Scalar<'a> {
     Int(i128),
     Double(f64),
     Text(&'a str),
-    /// An object or a list. Its content was skipped.
+    /// An object or a list.
     Other,
 }
 
@@ -118,8 +118,8 @@ impl Path<'_> {
         self.field(name, map, TextSeed { path: self })
     }
 
-    /// Reads an id of this many bytes. A text that is not an id is returned as its bytes, so that a
-    /// later check rejects it.
+    /// Reads an id of this many bytes. A text that is not an id is returned as its first bytes. A
+    /// later check rejects them by their number, unless the text has exactly `length` bytes.
     pub(super) fn id<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
