@@ -410,10 +410,10 @@ async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
-    let evicted = "return /^\\d+ of 101 spans are no longer kept: retention let them go\\./.test(document.querySelector('#banner:not([hidden])')?.textContent)
+    let evicted = "return /^\\d+ of 101 spans are no longer kept: retention removed them\\./.test(document.querySelector('#banner:not([hidden])')?.textContent)
         && /^\\d+ of 101 spans kept$/.test(document.querySelector('#trace-counts').textContent)
         && document.querySelector('#critical').hidden && document.querySelector('#gap-offer').hidden
-        && document.querySelector('#waiting-for').textContent === 'Critical pathnot told: a part of this trace is missing'";
+        && document.querySelector('#waiting-for').textContent === 'Critical pathnot shown: spans of this trace are missing'";
     browser
         .until("the trace says it, and derives nothing", evicted)
         .await;

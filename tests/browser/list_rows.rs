@@ -187,15 +187,17 @@ async fn the_row_below_the_pointer_has_tools() {
 
     let place = middle_of(&browser, &row(&running)).await;
     mouse(&browser, "mouseMoved", place).await;
-    let all = ["Keep", "Compare with the one before", "Tell me"];
+    let all = ["Keep", "Compare with the previous run", "Notify me"];
     tools_are(&browser, "of what runs", json!([trace_of(&running), all])).await;
-    browser.click_on(&tool("Tell me")).await;
+    browser.click_on(&tool("Notify me")).await;
     let rung = format!(
         "return {}.getAttribute('aria-pressed') === 'true'",
-        tool("Tell me")
+        tool("Notify me")
     );
     browser.until("the bell is up", &rung).await;
-    browser.click_on(&tool("Compare with the one before")).await;
+    browser
+        .click_on(&tool("Compare with the previous run"))
+        .await;
     let comparison = "return document.querySelector('.tool-answer:not([hidden])')?.textContent
         === 'No earlier run of this name is kept'";
     browser
@@ -214,7 +216,9 @@ async fn the_row_below_the_pointer_has_tools() {
     browser.until("it is kept", &kept).await;
     assert_eq!(is_kept(&browser, &ended).await, json!(true));
     browser.picture("row-tools").await;
-    browser.click_on(&tool("Compare with the one before")).await;
+    browser
+        .click_on(&tool("Compare with the previous run"))
+        .await;
     let compared = format!(
         "const at = new URLSearchParams(location.search);
          return at.get('trace') === {:?} && at.get('compare') === {:?} && document.querySelector('#compare-page').checkVisibility()",
@@ -237,7 +241,7 @@ async fn the_row_that_has_the_focus_has_tools() {
     browser.goto(&app.url("")).await;
     browser.until("both are listed", &listed(2)).await;
     browser.press_key("ArrowDown").await;
-    let all = ["Keep", "Compare with the one before", "Tell me"];
+    let all = ["Keep", "Compare with the previous run", "Notify me"];
     tools_are(
         &browser,
         "of the row with the focus",
@@ -257,16 +261,16 @@ async fn the_row_that_has_the_focus_has_tools() {
     )
     .await;
     let at = "return document.activeElement.ariaLabel";
-    assert_eq!(browser.ask(at).await, json!("Tell me"));
+    assert_eq!(browser.ask(at).await, json!("Notify me"));
     // A key event presses a focused button only if it has the character that Enter types.
     let enter = json!({ "type": "keyDown", "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13 });
     browser.command("Input.dispatchKeyEvent", enter).await;
     let rung = format!(
         "return {}.getAttribute('aria-pressed') === 'true'",
-        tool("Tell me")
+        tool("Notify me")
     );
     browser.until("the bell is up", &rung).await;
-    assert_eq!(browser.ask(at).await, json!("Tell me"));
+    assert_eq!(browser.ask(at).await, json!("Notify me"));
     for context in [third, second, first] {
         context.span().end();
     }

@@ -344,7 +344,7 @@ async fn senders_are_requested_and_shown_when_somebody_looks() {
         browser.until("who sends is told", &senders_shown).await,
         json!([
             "OTLP from <b>pay</b> (go, opentelemetry 1.38.0): heard 5 s ago, 7 spans",
-            "<b>pay</b>: only spans that have ended come. With a start sender they show while they are open: see “other languages” in the guide of livespan",
+            "<b>pay</b>: only ended spans are received. With a start sender, spans appear while they are open: see “Other languages” in livespan's guide",
         ])
     );
     assert_eq!(browser.ask("return asked").await, json!(1));

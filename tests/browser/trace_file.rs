@@ -109,7 +109,11 @@ async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
         .until("the trace is there", &rows_are(&at_the_end))
         .await;
     let status_texts = "return ['.file-tag', '.file-whole', '#status-text'].map(css => document.querySelector(css).textContent)";
-    let expected = json!(["Trace file", "whole: 3 spans, 0 records, 6 events", "File"]);
+    let expected = json!([
+        "Trace file",
+        "complete: 3 spans, 0 records, 6 events",
+        "File"
+    ]);
     assert_eq!(browser.ask(status_texts).await, expected);
     let address = "return location.hash";
     assert_eq!(browser.ask(address).await, json!(format!("#trace={trace}")));
@@ -201,7 +205,7 @@ async fn a_file_that_was_cut_says_so() {
     let error_text = "const bar = document.querySelector('#file-bar[data-kind=error] span'); return bar?.textContent.split(':')[0] ?? ''";
     assert_eq!(
         browser.until("the page says so", error_text).await,
-        json!("This file is damaged or not whole, so nothing of it is shown")
+        json!("This file is damaged or incomplete, so nothing is shown")
     );
     browser.close().await;
 }

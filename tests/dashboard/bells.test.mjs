@@ -22,9 +22,9 @@ test("a trace is told of once when it hangs, when it fails, and when it ends; th
   const bells = new Bells([{ kind: "trace", of: "a", name: "job" }]);
   assert.deepEqual(check(bells, [trace("a", "running"), trace("b", "running")]), []);
   assert.deepEqual(check(bells, [trace("a", "running")], 3_000), []);
-  assert.deepEqual(check(bells, [trace("a", "running")], 3_001), [["a", "hangs", "has run for 3.00 s: more than three times what 95 % of its runs take", false]]);
+  assert.deepEqual(check(bells, [trace("a", "running")], 3_001), [["a", "hangs", "has run for 3.00 s, more than three times the 95th percentile of its runs", false]]);
   assert.deepEqual(check(bells, [trace("a", "running")], 9_000), []);
-  assert.deepEqual(check(bells, [trace("a", "running", ERRORS)], 9_000), [["a", "failed", "fails, and still runs", false]]);
+  assert.deepEqual(check(bells, [trace("a", "running", ERRORS)], 9_000), [["a", "failed", "has failed spans and still runs", false]]);
   assert.deepEqual(check(bells, [trace("a", "ok")]), [["a", "ended", "ended after 1.50 s", true]]);
   assert.deepEqual([bells.bells, check(bells, [trace("a", "ok")])], [[], []]);
 });

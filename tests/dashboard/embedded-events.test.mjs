@@ -60,12 +60,12 @@ test("a file says of what it is, and whether that is all", () => {
   const span = ended("00000000000000a1", null, 0, 5).data;
   const missing = (/** @type {object} */ what) => ({ type: "missing", traceId: TRACE, evicted: null, incomplete: null, ...what });
   const from = "shop@web-3, pid 4112";
-  assert.deepEqual(file([PROCESS, span]), { from, all: "whole: 1 span, 0 records, 2 events", isWhole: true });
+  assert.deepEqual(file([PROCESS, span]), { from, all: "complete: 1 span, 0 records, 2 events", isWhole: true });
   assert.deepEqual(file([PROCESS, span, missing({ evicted: { events: 9, spans: 4 } })]), {
-    from, all: "not whole: 4 of 5 spans are no longer kept; 1 span, 0 records, 2 events are here", isWhole: false,
+    from, all: "incomplete: 4 of 5 spans are no longer kept; this file has 1 span, 0 records, 2 events", isWhole: false,
   });
   assert.deepEqual(file([PROCESS, span, missing({ incomplete: { reason: "evicted", lost: 3 } }), { ...span, traceId: OTHER }]), {
-    from, all: "not whole: 1 of 2 traces are not whole; 2 traces, 2 spans, 0 records, 3 events are here", isWhole: false,
+    from, all: "incomplete: 1 of 2 traces are incomplete; this file has 2 traces, 2 spans, 0 records, 3 events", isWhole: false,
   });
 });
 

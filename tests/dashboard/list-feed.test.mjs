@@ -173,12 +173,12 @@ test("the list says that the store fails, when it works again, and what was lost
     const { state, text, lines } = pageStatus({ ...feed, paused: feed.paused, status: { ...feed.status, word: "live" } }, { hostDropped, losses, restarts: 0, degraded }, 0);
     return [state, text, lines[0]];
   };
-  const none = "dropped by the host, ever: 0 starts, 0 ends, 0 other";
+  const none = "dropped in the program since it began: 0 starts, 0 ends, 0 other";
   server.onEvent({ type: "hello", id: "", data: { type: "hello", epoch: "aaaaaaaa" } });
   send(traces(1, 3), true);
   assert.deepEqual(status(), ["live", "Live", none]);
   server.onEvent({ type: "degraded", id: "", data: { type: "degraded" } });
-  assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: what comes now comes late, or cannot be replayed"]);
+  assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: new events arrive late or cannot be replayed"]);
   // While the page is paused, its status continues to be updated.
   feed.pause();
   const gap = { type: "gap", id: "aaaaaaaa-9", data: { type: "gap", reason: "dropped", lost: { starts: 2, ends: 1, other: 0 } } };

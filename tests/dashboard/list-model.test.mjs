@@ -90,8 +90,8 @@ test("errors below are told of a trace that runs, and of one that ended ok", () 
 test("a trace of which a part is no longer kept says how much is left", () => {
   const spans = { total: 1_756, open: 0, errors: 20, lost: 0 };
   assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: 1_444 } })), "312 of 1,756 kept");
-  assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: null } })), "a part is no longer kept");
-  assert.equal(keptText(summary("a", 1, "ok", { spans, partial: { events: 20_000 } })), "of 20,000 events");
+  assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: null } })), "incomplete");
+  assert.equal(keptText(summary("a", 1, "ok", { spans, partial: { events: 20_000 } })), "first 20,000 events only");
   assert.deepEqual([keptText(summary("a", 1)), keptText(summary("a", 1, "ok", { evicted: null }))], ["", ""]);
 });
 

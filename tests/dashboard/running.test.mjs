@@ -32,7 +32,7 @@ test("a poll that does not end blocks its thread, the longest one first", () => 
   const trace = traceOf(started("a", null, 0), started("b", null, 0), started("c", null, 0), updated("a", 50, polling(50)), updated("b", 10, polling(10)), updated("c", 900, polling(900)));
   assert.deepEqual(pollingOf(trace, 0, 50 + BLOCKED_MS - 1), { thread: "tokio-worker-3", since: 50, isBlocked: false });
   assert.deepEqual(blockedSpans(trace, 1_500), [1, 0]);
-  assert.equal(pollingText(trace, 1, 4_110, true), "polled since 4.1 s on thread tokio-worker-3");
+  assert.equal(pollingText(trace, 1, 4_110, true), "polled for 4.1 s on thread tokio-worker-3");
   assert.equal(pollingText(trace, 2, 1_000, true), "");
   reduceTrace(trace, updated("b", 2_000, { task: { polls: 2, polling: null } }));
   reduceTrace(trace, ended("a", null, 0, 2_000));

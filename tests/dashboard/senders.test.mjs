@@ -28,8 +28,8 @@ test("a sender is told with its SDK, when it was heard, what it sent, and why so
     sender({ openSpans: 2, clockAheadMillis: 61_000 }),
   ]);
   assert.deepEqual(lines, [
-    "OTLP from shop (nodejs, opentelemetry 2.1.0): heard 3 s ago, 1,200 spans, 2 open now, its clock is 1 m 01 s ahead",
-    "OTLP from mail: heard 10 min ago, 1 span, 2 log records, 3 rejected: the trace id is zero, 1,000 repeated and left out",
+    "OTLP from shop (nodejs, opentelemetry 2.1.0): last request 3 s ago, 1,200 spans, 2 open now, its clock is 1 m 01 s ahead",
+    "OTLP from mail: last request 10 min ago, 1 span, 2 log records, 3 rejected: the trace id is zero, 1,000 repeated and left out",
   ]);
 });
 
@@ -37,19 +37,19 @@ test("of many senders the last heard are told, and how many more there are", () 
   const many = Array.from({ length: SENDERS_SHOWN_MAX + 2 }, (_, at) => sender({ service: `s${at}`, lastHeard: `2026-01-01T00:09:${String(10 + at)}Z` }));
   const lines = linesOf(many);
   assert.equal(lines.length, SENDERS_SHOWN_MAX + 1);
-  assert.deepEqual([lines[0], lines.at(-1)], [`OTLP from s${SENDERS_SHOWN_MAX + 1} (nodejs, opentelemetry 2.1.0): heard ${60 - 10 - SENDERS_SHOWN_MAX - 1} s ago, 1,200 spans`, "OTLP: 2 senders more, heard before these"]);
+  assert.deepEqual([lines[0], lines.at(-1)], [`OTLP from s${SENDERS_SHOWN_MAX + 1} (nodejs, opentelemetry 2.1.0): last request ${60 - 10 - SENDERS_SHOWN_MAX - 1} s ago, 1,200 spans`, "OTLP: 2 other senders, whose last requests are older"]);
 });
 
 test("services that send ended spans only are named once, and the guide shows the way", () => {
   const names = ["a", "a", "b", "c", "d"];
   const last = linesOf(names.map((service) => sender({ service, endedOnly: true }))).at(-1);
-  assert.equal(last, `a, b, c and ${4 - SERVICES_NAMED_MAX} more: only spans that have ended come. With a start sender they show while they are open: see “other languages” in the guide of livespan`);
+  assert.equal(last, `a, b, c and ${4 - SERVICES_NAMED_MAX} more: only ended spans are received. With a start sender, spans appear while they are open: see “Other languages” in livespan's guide`);
 });
 
 test("what was not taken of anybody is told with its reason", () => {
   const refusal = { reason: "the body is not OTLP", timestamp: "2026-01-01T00:09:00Z", sender: "curl/8" };
   assert.deepEqual(linesOf([sender()], { refusedRequests: 4, lastRefusal: refusal, openSpansNotFollowed: 1 }).slice(1), [
-    "OTLP: 1 open span beyond the limit: shown at the end",
-    "OTLP: 4 requests not taken, the last 1 min ago from curl/8: the body is not OTLP",
+    "OTLP: 1 open span beyond the limit: they appear when they end",
+    "OTLP: 4 requests rejected, the last 1 min ago from curl/8: the body is not OTLP",
   ]);
 });

@@ -9,7 +9,7 @@ import { formatClock } from "../../src/dashboard/assets/model/time.mjs";
 import { TRACE } from "./build.mjs";
 
 const NONE = { starts: 0, ends: 0, other: 0 };
-const DROPPED_NONE = "dropped by the host, ever: 0 starts, 0 ends, 0 other";
+const DROPPED_NONE = "dropped in the program since it began: 0 starts, 0 ends, 0 other";
 
 /** @param {any} word @param {object} [more] of the stream's status @param {object} [feed] @returns {any} */
 function watched(word, more = {}, feed = {}) {
@@ -33,7 +33,7 @@ test("a loss is a gap with its number, and behind it stands what was lost", () =
     state: "gap", text: "Gap · 1,213 lost",
     lines: [
       "12 events had been evicted before this page could read them", "lost in this log: 1200 starts, 0 ends, 1 other events",
-      "last event aaaaaaaa-9", "dropped by the host, ever: 1200 starts, 0 ends, 1 other",
+      "last event aaaaaaaa-9", "dropped in the program since it began: 1200 starts, 0 ends, 1 other",
     ],
   });
 });
@@ -53,7 +53,7 @@ test("a stream that is not live says so, whatever was lost", () => {
   const away = statusOf(watched("reconnecting", { reason: "refused", attempt: 3, since: 1_000_000 - 12_000, next: 1_000_000 + 2_500 }));
   assert.deepEqual([away.state, away.text, away.lines.slice(0, 3)], [
     "reconnecting", "Reconnecting · 12 s",
-    ["the server refuses or does not answer", `nothing heard since ${formatClock(988_000)}, 12 s ago`, "next try in 3 s, the 3rd; press to try now"],
+    ["the server refuses or does not answer", `nothing received since ${formatClock(988_000)}, 12 s ago`, "next try in 3 s, the 3rd; click to try now"],
   ]);
   assert.deepEqual(statusOf(watched("connecting", { reason: "crowded" })).lines[0], "other tabs use all connections; close one of them");
 });
@@ -62,7 +62,7 @@ test("a program that has ended says when, and is no fault", () => {
   const status = statusOf(watched("ended", { reason: "shutdown", attempt: 12, since: 1_000_000 - 180_000, next: 1_000_000 + 20_000 }));
   assert.deepEqual([status.state, status.text, status.lines.slice(0, 3)], [
     "ended", `Program ended at ${formatClock(820_000)}`,
-    ["the program ended, and said so", `ended at ${formatClock(820_000)}, 3 min ago`, "next try in 20 s, the 12th; press to try now"],
+    ["the program announced that it ends", `ended at ${formatClock(820_000)}, 3 min ago`, "next try in 20 s, the 12th; click to try now"],
   ]);
   assert.equal(statusOf(watched("ended", { reason: "complete" })).text, "Ended");
 });
@@ -70,18 +70,18 @@ test("a program that has ended says when, and is no fault", () => {
 test("a pause counts what waits behind it", () => {
   assert.equal(statusOf(watched("live", {}, { paused: true })).text, "Paused");
   const status = statusOf(watched("live", {}, { paused: true, news: 1_370 }));
-  assert.deepEqual([status.state, status.text, status.lines[0]], ["paused", "Paused · 1,370 new", "1,370 events wait for you to go on"]);
+  assert.deepEqual([status.state, status.text, status.lines[0]], ["paused", "Paused · 1,370 new", "1,370 events are held until you resume"]);
 });
 
 test("a failing store is told before any loss", () => {
   const status = statusOf(watched("live"), [{ reason: "dropped", lost: { starts: 1, ends: 0, other: 0 } }], { degraded: true });
-  assert.deepEqual([status.state, status.lines[0]], ["degraded", "the store is failing: what comes now comes late, or cannot be replayed"]);
+  assert.deepEqual([status.state, status.lines[0]], ["degraded", "the store is failing: new events arrive late or cannot be replayed"]);
 });
 
 test("an outage that is over is told for a moment, and stays behind the word", () => {
   const outage = { reason: "asleep", milliseconds: 720_000, at: 1_000_000 - 5 };
   const line = "back just now, after 12 m 00 s: this computer, or this page, was asleep";
-  assert.deepEqual(statusOf(watched("live", { outage })), { state: "live", text: "Live · back after 12 m 00 s", lines: [line, "last event aaaaaaaa-9", DROPPED_NONE] });
+  assert.deepEqual(statusOf(watched("live", { outage })), { state: "live", text: "Live · reconnected after 12 m 00 s", lines: [line, "last event aaaaaaaa-9", DROPPED_NONE] });
   outage.at = 1_000_000 - HEALED_MS;
   assert.equal(statusOf(watched("live", { outage })).text, "Live");
   outage.at = 1_000_000 - 300_000;
@@ -90,7 +90,7 @@ test("an outage that is over is told for a moment, and stays behind the word", (
 
 test("lag and restarts stand behind the word", () => {
   assert.deepEqual(statusOf(watched("live", {}, { lag: 12.34 }), [], { restarts: 1 }).lines, [
-    "the server was restarted while this page was open", "last event aaaaaaaa-9", "the newest event was 12.3 ms old when it came", DROPPED_NONE,
+    "the server was restarted while this page was open", "last event aaaaaaaa-9", "the newest event was 12.3 ms old when it arrived", DROPPED_NONE,
   ]);
 });
 
@@ -101,7 +101,7 @@ test("a reader who does not see the word is told its changes, and not every coun
   const back = statusOf(watched("live", { outage: { reason: "connection lost", milliseconds: 2_000, at: 1_000_000 } }));
   assert.deepEqual(
     [[live, live], [live, cut], [cut, again], [again, back], [back, live]].map(([before, after]) => statusNews(before, after)),
-    ["", "Reconnecting: the connection was lost", "", "Live · back after 2.00 s", ""],
+    ["", "Reconnecting: the connection was lost", "", "Live · reconnected after 2.00 s", ""],
   );
 });
 
@@ -118,7 +118,7 @@ test("a trace too large for the page says how much was left out", () => {
 
 test("a moment of the past is told before everything else, and a file is never live", () => {
   const past = statusOf(watched("live"), [], { past: "+13.9 s" });
-  assert.deepEqual([past.state, past.text, past.lines[0]], ["paused", "At +13.9 s", "the trace as it looked then; press to go back to now"]);
+  assert.deepEqual([past.state, past.text, past.lines[0]], ["paused", "At +13.9 s", "the trace as it was then; click to go back to now"]);
   assert.deepEqual(statusOf(watched("ended", {}, { file: "a.jsonl" })), { state: "file", text: "File", lines: ["from the file a.jsonl", "nothing of it was sent to the server"] });
 });
 
@@ -127,10 +127,10 @@ test("a page that shows a part says of what, and what it therefore does not tell
   assert.equal(partialText(trace), "");
   trace.evicted = { events: 2_888, spans: 1_444 };
   trace.counts.total = 312;
-  const rest = "Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is there.";
-  assert.equal(partialText(trace), `1,444 of 1,756 spans are no longer kept: retention let them go. ${rest}`);
+  const rest = "Critical path, self time and time between spans are not shown for an incomplete trace. Durations and errors cover only the spans that are left.";
+  assert.equal(partialText(trace), `1,444 of 1,756 spans are no longer kept: retention removed them. ${rest}`);
   trace.incomplete = { reason: "evicted", lost: 3 };
-  assert.equal(partialText(trace), `1,444 of 1,756 spans are no longer kept: retention let them go. 3 events of this trace were evicted while it was read. ${rest}`);
+  assert.equal(partialText(trace), `1,444 of 1,756 spans are no longer kept: retention removed them. 3 events of this trace were evicted while it was read. ${rest}`);
   trace.evicted = null;
   /** @type {[string, number | null, string][]} */
   const others = [

@@ -205,6 +205,10 @@ mod tests {
         assert!(near(&operation["p50"], 4_000.0), "{operation}");
         for key in ["p95", "p99"] {
             assert!(near(&operation[key], 40_000.0), "{operation}");
+            assert!(
+                ms(&operation[key]) <= 40_000.0,
+                "above the slowest: {operation}"
+            );
         }
         let mut rate = vec![json!({"count": 0, "errors": 0}); 40];
         rate[36] = json!({"count": 1, "errors": 0});

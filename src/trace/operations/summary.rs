@@ -140,7 +140,9 @@ impl OperationSummary {
     pub(crate) fn of(mut operation: Operation, running: &[RunningSpan], now: Timestamp) -> Self {
         let durations = operation.durations();
         let (recent, before) = operation.medians(now);
-        let quantile = |percent| durations.quantile(percent).map(milliseconds);
+        // A quantile is the middle of a bucket, which may exceed the longest duration.
+        let most = operation.slowest.map_or(u64::MAX, |run| run.nanos);
+        let quantile = |percent| Some(milliseconds(durations.quantile(percent)?.min(most)));
         let count = operation.count();
         Self {
             service: operation.service.as_ref().to_owned(),

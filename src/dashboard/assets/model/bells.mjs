@@ -115,9 +115,9 @@ export class Bells {
 function textOf(trace, news, now) {
   const took = formatDuration(trace.durationMs ?? Math.max(0, now - epochMilliseconds(trace.startTimestamp)));
   const open = isOpenTrace(trace);
-  if (news === "hangs") return `has run for ${took}: more than three times what 95 % of its runs take`;
+  if (news === "hangs") return `has run for ${took}, more than three times the 95th percentile of its runs`;
   const why = reasonOf(trace);
-  const words = news === "lost" ? "is lost: its process ended, or its end was lost" : news === "failed" ? (open ? "fails, and still runs" : `failed after ${took}`) : `ended after ${took}`;
+  const words = news === "lost" ? "is lost: its process ended, or its end was lost" : news === "failed" ? (open ? "has failed spans and still runs" : `failed after ${took}`) : `ended after ${took}`;
   return why === "" ? words : `${words}: ${why}`;
 }
 

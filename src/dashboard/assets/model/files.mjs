@@ -176,9 +176,9 @@ export function fileSummary({ feeds, processes }, events) {
     plural(counted(({ logs }) => logs.all.length), "record"), plural(events, "event"),
   ].join(", ");
   const partial = models.filter((model) => isPartial(model) || model.incomplete !== null);
-  if (partial.length === 0) return { from, all: `whole: ${what}`, isWhole: true };
-  const missing = models.length === 1 ? [evictedText(partial[0]), incompleteText(partial[0])].filter((text) => text !== "").join(", ") : `${formatCount(partial.length)} of ${plural(models.length, "trace")} are not whole`;
-  return { from, all: `not whole: ${missing}; ${what} are here`, isWhole: false };
+  if (partial.length === 0) return { from, all: `complete: ${what}`, isWhole: true };
+  const missing = models.length === 1 ? [evictedText(partial[0]), incompleteText(partial[0])].filter((text) => text !== "").join(", ") : `${formatCount(partial.length)} of ${plural(models.length, "trace")} are incomplete`;
+  return { from, all: `incomplete: ${missing}; this file has ${what}`, isWhole: false };
 }
 
 /** @param {any} process @returns {string} `shop@web-3, pid 4112` */

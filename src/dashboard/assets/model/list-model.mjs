@@ -7,7 +7,7 @@ import { sequenceOf } from "./event-ids.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
 import { ProgressWindow, progressFrom } from "./progress.mjs";
 import { traceMatches } from "./search.mjs";
-import { epochMilliseconds, formatCount } from "./time.mjs";
+import { epochMilliseconds, formatCount, plural } from "./time.mjs";
 
 /**
  * @typedef {object} Summary one trace, as `GET traces` and `traces/sse` describe it
@@ -251,9 +251,9 @@ export function countsWords({ open, failing, failed, panicked, cancelled, below 
 
 /** @param {Summary} trace @returns {string} `312 of 1,756 kept`, empty if nothing is missing */
 export function keptText({ evicted, partial, spans }) {
-  if (partial != null) return `of ${formatCount(Number(partial.events) || 0)} events`;
+  if (partial != null) return `first ${plural(Number(partial.events) || 0, "event")} only`;
   if (evicted === undefined || evicted === null) return "";
-  if (evicted.spans === null) return "a part is no longer kept";
+  if (evicted.spans === null) return "incomplete";
   return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${formatCount(spans?.total ?? 0)} kept`;
 }
 

@@ -79,10 +79,10 @@ export function awaitingText(trace, index, now, moving) {
   return `awaits ${awaiting.name}${Number.isNaN(awaiting.since) ? "" : ` for ${formatOpen(Math.max(0, now - awaiting.since), moving)}`}`;
 }
 
-/** @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving @returns {string} `polled since 4.1 s on thread tokio-worker-3` */
+/** @param {Trace} trace @param {number} index @param {number} now @param {boolean} moving @returns {string} `polled for 4.1 s on thread tokio-worker-3` */
 export function pollingText(trace, index, now, moving) {
   const polling = pollingOf(trace, index, now);
-  return polling === null || !polling.isBlocked ? "" : `polled since ${formatOpen(now - polling.since, moving)} on thread ${polling.thread}`;
+  return polling === null || !polling.isBlocked ? "" : `polled for ${formatOpen(now - polling.since, moving)} on thread ${polling.thread}`;
 }
 
 /**

@@ -25,13 +25,13 @@ export function senderLines(status) {
   const byTime = [...senders].sort((a, b) => epochMilliseconds(b.lastHeard) - epochMilliseconds(a.lastHeard));
   const lines = byTime.slice(0, SENDERS_SHOWN_MAX).map((sender) => senderLine(sender, ago(sender.lastHeard)));
   if (senders.length === 0) lines.push("OTLP: no other process has sent anything yet");
-  if (senders.length > SENDERS_SHOWN_MAX) lines.push(`OTLP: ${plural(senders.length - SENDERS_SHOWN_MAX, "sender")} more, heard before these`);
+  if (senders.length > SENDERS_SHOWN_MAX) lines.push(`OTLP: ${plural(senders.length - SENDERS_SHOWN_MAX, "other sender")}, whose last requests are older`);
   const services = [...new Set(byTime.filter(({ endedOnly }) => endedOnly).map(({ service }) => service))];
   if (services.length > 0) lines.push(endedOnlyLine(services));
-  if (openSpansNotFollowed > 0) lines.push(`OTLP: ${plural(openSpansNotFollowed, "open span")} beyond the limit: shown at the end`);
+  if (openSpansNotFollowed > 0) lines.push(`OTLP: ${plural(openSpansNotFollowed, "open span")} beyond the limit: they appear when they end`);
   if (refusedRequests > 0) {
     const last = lastRefusal === undefined ? "" : `, the last ${ago(lastRefusal.timestamp)}${lastRefusal.sender === "" ? "" : ` from ${lastRefusal.sender}`}: ${lastRefusal.reason}`;
-    lines.push(`OTLP: ${plural(refusedRequests, "request")} not taken${last}`);
+    lines.push(`OTLP: ${plural(refusedRequests, "request")} rejected${last}`);
   }
   return lines;
 }
@@ -39,7 +39,7 @@ export function senderLines(status) {
 /** @param {Sender} sender @param {string} age @returns {string} */
 function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, openSpans, rejected, lastRejection, repeated = 0, clockAheadMillis = 0 }, age) {
   const by = [language, [sdk, sdkVersion].filter((part) => part !== "").join(" ")].filter((part) => part !== "").join(", ");
-  const parts = [`heard ${age}`, plural(spans, "span")];
+  const parts = [`last request ${age}`, plural(spans, "span")];
   if (openSpans > 0) parts.push(`${formatCount(openSpans)} open now`);
   if (logRecords > 0) parts.push(plural(logRecords, "log record"));
   if (rejected > 0) parts.push(`${formatCount(rejected)} rejected${lastRejection === undefined ? "" : `: ${lastRejection}`}`);
@@ -52,5 +52,5 @@ function senderLine({ service, language, sdk, sdkVersion, spans, logRecords, ope
 function endedOnlyLine(services) {
   const left = services.length - SERVICES_NAMED_MAX;
   const named = `${services.slice(0, SERVICES_NAMED_MAX).join(", ")}${left > 0 ? ` and ${formatCount(left)} more` : ""}`;
-  return `${named}: only spans that have ended come. With a start sender they show while they are open: see “other languages” in the guide of livespan`;
+  return `${named}: only ended spans are received. With a start sender, spans appear while they are open: see “Other languages” in livespan's guide`;
 }

@@ -28,7 +28,7 @@ const REASONS = {
   "connection lost": "the connection was lost",
   silent: "nothing was received, not even a ping",
   asleep: "this computer, or this page, was asleep",
-  shutdown: "the program ended, and said so",
+  shutdown: "the program announced that it ends",
   overload: "the server has too many viewers",
   expired: "access has expired: reload the page to sign in again",
   complete: "the trace is complete",
@@ -66,7 +66,7 @@ function word({ status, paused, news }, { losses, degraded, past }, now) {
   if (lost > 0) return { state: "gap", text: `Gap · ${losses.atMost ? "up to " : ""}${formatCount(lost)} lost` };
   if (losses.unknown) return { state: "gap", text: "Gap · log restarted" };
   const healed = healedFor(status, now);
-  return { state: "live", text: healed === null ? "Live" : `Live · back after ${formatDuration(healed)}` };
+  return { state: "live", text: healed === null ? "Live" : `Live · reconnected after ${formatDuration(healed)}` };
 }
 
 /**
@@ -84,12 +84,12 @@ function healedFor({ word: is, outage }, now) {
  * @returns {string[]}
  */
 function detailLines({ status, paused, news, lag, head }, { losses, restarts, degraded, hostDropped, past }, now) {
-  const lines = past === undefined ? [] : ["the trace as it looked then; press to go back to now"];
+  const lines = past === undefined ? [] : ["the trace as it was then; click to go back to now"];
   const { outage } = status;
   if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
   lines.push(...outageLines(status, now));
-  if (paused && news > 0) lines.push(`${plural(news, "event")} wait${news === 1 ? "s" : ""} for you to go on`);
-  if (degraded) lines.push("the store is failing: what comes now comes late, or cannot be replayed");
+  if (paused && news > 0) lines.push(`${plural(news, "event")} ${news === 1 ? "is" : "are"} held until you resume`);
+  if (degraded) lines.push("the store is failing: new events arrive late or cannot be replayed");
   const { evicted, starts, ends, other, unknown, atMost } = losses;
   if (evicted > 0) lines.push(`${atMost ? "at most " : ""}${plural(evicted, "event")} had been evicted before this page could read them`);
   if (starts + ends + other > 0) lines.push(`lost in this log: ${starts} starts, ${ends} ends, ${other} other events`);
@@ -98,8 +98,8 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   if (outage !== null) lines.push(`back ${ago(now - outage.at)}, after ${formatDuration(outage.milliseconds)}: ${REASONS[outage.reason] ?? outage.reason}`);
   if (status.lastId !== "") lines.push(`last event ${status.lastId}`);
   if (head) lines.push(`the log's last event ${head}`);
-  if (lag !== null) lines.push(`the newest event was ${formatDuration(lag)} old when it came`);
-  lines.push(`dropped by the host, ever: ${hostDropped.starts} starts, ${hostDropped.ends} ends, ${hostDropped.other} other`);
+  if (lag !== null) lines.push(`the newest event was ${formatDuration(lag)} old when it arrived`);
+  lines.push(`dropped in the program since it began: ${hostDropped.starts} starts, ${hostDropped.ends} ends, ${hostDropped.other} other`);
   if (status.malformed > 0) lines.push(`${plural(status.malformed, "event")} could not be read`);
   return lines;
 }
@@ -110,8 +110,8 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
  */
 function outageLines({ word: is, reason, since, next, attempt }, now) {
   if (is !== "reconnecting" && !(is === "ended" && reason === "shutdown")) return [];
-  const lines = since > 0 ? [`${is === "ended" ? "ended at" : "nothing heard since"} ${formatClock(since)}, ${formatSeconds(now - since)} ago`] : [];
-  if (next > now) lines.push(`next try in ${formatSeconds(next - now)}, the ${ordinal(attempt)}; press to try now`);
+  const lines = since > 0 ? [`${is === "ended" ? "ended at" : "nothing received since"} ${formatClock(since)}, ${formatSeconds(now - since)} ago`] : [];
+  if (next > now) lines.push(`next try in ${formatSeconds(next - now)}, the ${ordinal(attempt)}; click to try now`);
   else lines.push("trying now");
   return lines;
 }
@@ -133,9 +133,9 @@ function ago(milliseconds) {
  */
 export function partialText(trace) {
   const evicted = evictedText(trace);
-  const missing = [evicted === "" ? "" : `${evicted}: retention let them go`, incompleteText(trace)].filter((part) => part !== "");
+  const missing = [evicted === "" ? "" : `${evicted}: retention removed them`, incompleteText(trace)].filter((part) => part !== "");
   const parts = missing.map((part) => `${part[0].toUpperCase()}${part.slice(1)}.`);
-  if (isPartial(trace)) parts.push("Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is there.");
+  if (isPartial(trace)) parts.push("Critical path, self time and time between spans are not shown for an incomplete trace. Durations and errors cover only the spans that are left.");
   const refused = refusedText(trace);
   return (refused === "" ? parts : [...parts, refused]).join(" ");
 }

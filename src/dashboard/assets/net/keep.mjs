@@ -9,7 +9,7 @@ export async function setKept(traceId, isKept) {
     const response = await fetch(address(`${traceRoute(traceId)}/keep`), { method: isKept ? "PUT" : "DELETE" });
     if (response.ok) return { ok: true, text: isKept ? "This trace is kept beyond retention" : "Retention may remove this trace again" };
     const body = await response.json().catch(() => null);
-    return { ok: false, text: `Not ${isKept ? "kept" : "let go"}: ${String(body?.error ?? response.status)}` };
+    return { ok: false, text: `${isKept ? "The trace is not kept" : "The trace is still kept"}: ${String(body?.error ?? response.status)}` };
   } catch {
     return { ok: false, text: "The server does not answer" };
   }

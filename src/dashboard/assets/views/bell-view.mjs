@@ -18,7 +18,7 @@ const CHECK_EVERY_MS = 2_000;
 
 export class BellView {
   bells = new Bells(bellsOf(recall("bells", /** @type {unknown[]} */ ([]))));
-  button = element("button", { id: "bell", type: "button", class: "button quiet icon-only", "aria-label": "Tell me", title: "Tell me when it ends, fails, hangs or is lost (b)" }, icon("bell"));
+  button = element("button", { id: "bell", type: "button", class: "button quiet icon-only", "aria-label": "Notify me", title: "Notify me when it ends, fails, hangs or is lost (b)" }, icon("bell"));
   keep = element("button", { id: "keep", type: "button", class: "button quiet icon-only", "aria-label": "Keep", title: "Keep this trace beyond retention" }, icon("keep"));
   search = byId("bell-search");
   traceId = "";

@@ -134,7 +134,7 @@ export class CompareView {
       ...causeText(comparison),
       element("span", { class: "muted", text: ` · ${formatCount(counts.new)} new · ${formatCount(counts.missing)} missing` }),
       ...(counts.newlyFailed === 0 ? [] : [element("span", { class: "bad", text: ` · ${formatCount(counts.newlyFailed)} newly failed` })]),
-      ...(left === 0 ? [] : [element("span", { class: "muted", text: ` · ${plural(left, "span")} of further paths left out` })]),
+      ...(left === 0 ? [] : [element("span", { class: "muted", text: ` · ${plural(left, "span")} on further paths not compared` })]),
     );
     for (const [kept, { node, count }] of this.chips) {
       const number = kept === "all" ? comparison.paths.length : counts[kept];
@@ -311,7 +311,7 @@ function differenceNodes(comparison, frame) {
     return states[side] === "ended" ? `${run} took ${time}` : `${run} is incomplete: ${evictedText(frame[side]) || incompleteText(frame[side]) || "its first span has not arrived"}`;
   };
   const progress = ended === null ? "" : ` · after ${formatDuration(ended.after)}, A had ended ${plural(ended.a, "span")}, B ${formatCount(ended.b)}`;
-  return [element("strong", { text: `${part("b")}, ${part("a")}` }), element("span", { class: "muted", text: `${progress} · what is unfinished is compared per call` })];
+  return [element("strong", { text: `${part("b")}, ${part("a")}` }), element("span", { class: "muted", text: `${progress} · unfinished paths are compared per call` })];
 }
 
 /** @param {Path} path @param {"a" | "b"} side @returns {string} */

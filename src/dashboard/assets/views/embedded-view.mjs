@@ -41,7 +41,7 @@ export class EmbeddedView {
       this.finish(await this.readAll());
     } catch (error) {
       // A truncated file ends in the middle of the data.
-      this.say("error", `This file is damaged or not whole, so nothing of it is shown: ${String(/** @type {Error} */ (error)?.message ?? error)}`);
+      this.say("error", `This file is damaged or incomplete, so nothing is shown: ${String(/** @type {Error} */ (error)?.message ?? error)}`);
     }
   }
 

@@ -158,7 +158,7 @@ export function drawChipsRow(row, node, id, frame, look) {
   row.group = id;
   row.index = groupsOf(trace).heads[id];
   setAttribute(node, "aria-level", depth + 1);
-  setAttribute(node, "aria-label", "which spans of the group are shown");
+  setAttribute(node, "aria-label", "spans shown of the group");
   setAttribute(node, "aria-selected", "false");
   indent(row, depth, look.nameWidth);
   for (const text of [row.name, row.beside, row.service]) setText(text, "");

@@ -30,7 +30,7 @@ export const KEY_SHEET = [
     [["]", "["], "next, previous error or lost span"],
     [["p"], "critical path on, off"],
     [["c"], "compare with the previous run"],
-    [["b"], "tell me when the trace ends, fails, hangs or is lost"],
+    [["b"], "notify me when the trace ends, fails, hangs or is lost"],
   ]],
   ["Time", [
     [["f"], "zoom to the selected span; again: to the whole trace"],
@@ -38,14 +38,14 @@ export const KEY_SHEET = [
     [["a", "d"], "pan left, right"],
     ["ctrl-wheel", "zoom about the cursor"],
     ["shift-wheel, drag", "pan; drag in the overview to zoom"],
-    [["g"], "compress the time in which no span without children runs (a parent may still work)"],
+    [["g"], "compress the time in which no leaf span runs (a parent may still work)"],
     [[","], "time travel; in it, arrows go from event to event, End is now"],
     [["L"], "follow the newest span"],
-    [[" "], "pause and resume; events in between follow, as far as the log keeps them"],
+    [[" "], "pause and resume; events in between follow if the log still has them"],
   ]],
   ["Page", [
     [["t"], "theme: light, dark, or that of the system"],
-    [["?"], "this sheet"],
+    [["?"], "this list of keys"],
   ]],
 ];
 

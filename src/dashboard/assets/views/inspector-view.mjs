@@ -281,7 +281,7 @@ export class InspectorView {
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
       ["Waits", this.waits],
       ["Usual", usual === null ? null : element("span", {}, usualText(usual, span, slow), " ", element("button", { type: "button", class: "link to-operation", text: "in Operations", on: { click: () => this.actions.showOperation(span.service, span.name) } }))],
-      ["Self", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not told: a part of this trace is missing" : selfText(span)],
+      ["Self", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not shown: spans of this trace are missing" : selfText(span)],
     ];
     const list = element("dl", { class: "facts" });
     for (const [name, value] of facts) {
@@ -304,7 +304,7 @@ export class InspectorView {
       ["Start", event === null ? null : formatAbsolute(event.startTimestamp ?? event.timestamp)],
       ["End", event?.type === "ended" && span.loss === null ? formatAbsolute(event.timestamp) : null],
       ["Span id", this.copyable(String(event?.spanId ?? span.id))],
-      ["Id here", event === null || event.spanId === span.id ? null : element("span", { text: `${span.id}: another span has its id` })],
+      ["Id on this page", event === null || event.spanId === span.id ? null : element("span", { text: `${span.id}: another span has its id` })],
       ["Trace id", this.copyable(trace.traceId)],
       ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(trace, span)],
       ["Children", span.childCount === 0 ? null : formatCount(span.childCount)],

@@ -145,7 +145,7 @@ export class ListFilters {
     }, element("span", { text: shortened(name, 40) }), element("span", { class: "count figure", text: count }));
     if (digit === undefined) return pick;
     return element("span", { class: "saved" }, pick, element("button", {
-      type: "button", class: "copy", title: `Forget the search ${name}`, "aria-label": `Forget the search ${name}`, "data-key": `forget ${query}`, on: { click: () => this.forget(query) },
+      type: "button", class: "copy", title: `Delete the saved search ${name}`, "aria-label": `Delete the saved search ${name}`, "data-key": `forget ${query}`, on: { click: () => this.forget(query) },
     }, icon("close")));
   }
 

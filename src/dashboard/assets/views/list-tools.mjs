@@ -23,11 +23,11 @@ const KEPT_HERE_MAX = 200;
 
 export class ListTools {
   keep = this.button("Keep", "Keep this trace beyond retention", "keep", () => void this.toggleKeep());
-  compare = this.button("Compare with the one before", "Compare with the run of this name before it", "swap", () => void this.openComparison());
-  bell = this.button("Tell me", "Tell me when it ends, fails, hangs or is lost", "bell", () => this.toggleBell());
+  compare = this.button("Compare with the previous run", "Compare with the previous run of this name", "swap", () => void this.openComparison());
+  bell = this.button("Notify me", "Notify me when it ends, fails, hangs or is lost", "bell", () => this.toggleBell());
   /** The result of the last press, as visible text. */
   answer = element("span", { class: "tool-answer muted", hidden: true });
-  node = element("span", { class: "list-tools", role: "group", "aria-label": "Tools of the trace" }, this.answer, this.keep, this.compare, this.bell);
+  node = element("span", { class: "list-tools", role: "group", "aria-label": "Actions for the trace" }, this.answer, this.keep, this.compare, this.bell);
   /** The row under the pointer. @type {HTMLElement | null} */
   pointed = null;
   /** @type {Summary | null} */

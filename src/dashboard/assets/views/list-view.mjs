@@ -290,8 +290,8 @@ function nothingYet() {
   ].join("\n");
   return [
     element("h2", { text: "Waiting for the first span" }),
-    element("p", { class: "muted", text: "The stream is open. A trace appears here as soon as its first span starts." }),
-    element("p", { class: "muted", text: "If the program is already working, check that its tracer provider has livespan's processor:" }),
+    element("p", { class: "muted", text: "The page is connected. A trace appears here as soon as its first span starts." }),
+    element("p", { class: "muted", text: "If the program is already running, check that its tracer provider has livespan's processor:" }),
     element("pre", { text: code }),
     element("p", { class: "muted", text: "Spans of filtered scopes, and of traces that a sampler drops, are not shown." }),
   ];

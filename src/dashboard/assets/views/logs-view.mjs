@@ -23,7 +23,7 @@ const COUNTED_SPANS_MAX = 20_000;
 /** While a trace grows, searching lines may take at most an eighth of the time. */
 const PATIENCE = 8;
 const TIMES = /** @type {const} */ (["trace", "clock", "since"]);
-const NONE = "No records yet. Records are span events of this trace and log records of the program. livespan::layer() sends those of tracing, log_processor() those of the SDK's logger.";
+const NONE = "No records yet. This list has the span events and log records of the trace. livespan::layer() sends those of tracing, log_processor() those of the SDK's logger.";
 
 export class LogsView {
   root = byId("logs");

@@ -180,12 +180,12 @@ export class PhasesView {
     setShown(this.end, (isLate || !Number.isNaN(left)) && moving);
     if (isLate) {
       setText(this.end, "later than usual");
-      setAttribute(this.end, "title", "A phase runs far longer than in earlier runs, so they say nothing about the end");
+      setAttribute(this.end, "title", "A phase has run far longer than in earlier runs, so the end cannot be estimated");
     }
     if (isLate || Number.isNaN(left) || !moving) return;
     const at = new Date(trace.originSeconds * 1000 + now + left);
     setText(this.end, left < 1_000 ? "ends any moment" : leftText(left));
     setAttribute(this.end, "title", Number.isNaN(at.getTime()) ? null
-      : `Ends about ${at.toLocaleTimeString()}, judging by earlier runs${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
+      : `Ends about ${at.toLocaleTimeString()}, estimated from earlier runs${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
   }
 }

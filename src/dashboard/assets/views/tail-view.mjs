@@ -76,7 +76,7 @@ export class TailView {
       void feed.load(feed.before);
     }
     if (this.nameless.size > 0) void this.askNames();
-    setText(byId("tail-counts"), lines.all.length === 0 ? "" : `${formatCount(lines.all.length)}${feed.before === null ? "" : "+"} of all traces`);
+    setText(byId("tail-counts"), lines.all.length === 0 ? "" : `${formatCount(lines.all.length)}${feed.before === null ? "" : "+"} lines from all traces`);
   }
 
   /** @returns {string} */

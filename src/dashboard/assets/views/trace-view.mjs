@@ -350,7 +350,7 @@ export class TraceView {
     if (!empty || this.emptyFor === phase) return;
     this.emptyFor = phase;
     const words = {
-      loading: word === "ended" ? ["The program has ended", "This trace was not loaded while the program was running. It appears here if a program starts that still has it."]
+      loading: word === "ended" ? ["The program has ended", "This trace was not loaded while the program was running. It appears here when a program that still has it starts."]
         : word === "reconnecting" ? ["The server does not answer", "The status above says since when, and when the page tries again."]
         : ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
       open: ["No span yet", "The server knows this trace but keeps none of its spans."],

@@ -155,7 +155,7 @@ export class WaitingView {
     if (worst === undefined) return;
     const polling = /** @type {import("../model/running.mjs").Polling} */ (pollingOf(trace, worst, now));
     const more = others.length === 0 ? "" : ` · ${formatCount(others.length)} more`;
-    setText(this.blocked, `${shortened(shownName(trace, worst), LINK_LENGTH_MAX)} blocks ${polling.thread} since ${formatOpen(now - polling.since, moving)}${more}`);
+    setText(this.blocked, `${shortened(shownName(trace, worst), LINK_LENGTH_MAX)} has blocked ${polling.thread} for ${formatOpen(now - polling.since, moving)}${more}`);
   }
 
   /** @param {number} place @returns {Line} */
@@ -205,7 +205,7 @@ export class WaitingView {
     const { path } = this;
     setText(this.lead, "Critical path");
     setShown(this.blocked, false);
-    if (!isWhole) this.finish(0, "", "not told: a part of this trace is missing");
+    if (!isWhole) this.finish(0, "", "not shown: spans of this trace are missing");
     else if (path === null || path.total === 0) this.finish(0, "", "");
     else {
       const shares = path.shares(trace);
