@@ -99,6 +99,7 @@ export function drawGroupRow(row, node, id, frame, look) {
   indent(row, depth, look.nameWidth);
   setText(row.name, shortened(trace.strings.list[group.name] || "(no name)"));
   setShown(row.badge, true);
+  setAttribute(row.cell, "data-badge", true);
   setText(row.badge, `×${formatCount(group.count)}`);
   setAttribute(row.badge, "data-tone", "count");
   setText(row.beside, found > 0 ? plural(found, "match", "matches") : "");

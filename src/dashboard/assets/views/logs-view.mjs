@@ -104,7 +104,8 @@ export class LogsView {
     if (!isShown) return;
     const { table } = this;
     const of = String(frame.identity);
-    if (of !== this.shownOf) {
+    const isOther = of !== this.shownOf;
+    if (isOther) {
       this.shownOf = of;
       table.selected = null;
       // In time travel, show the last record up to the moment.
@@ -125,6 +126,8 @@ export class LogsView {
       });
     }
     const { found } = this.wanted;
+    // Lines that were there when the reader came are not new.
+    if (isOther) table.seen = found.length;
     this.rest(began, isDue);
     if (this.toShow !== null && lines.all.length > 0) {
       table.found = found;

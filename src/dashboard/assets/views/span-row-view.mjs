@@ -190,6 +190,7 @@ export function leaveSpan(row, node, drawn, kind) {
   setAttributes(node, { "data-span-id": null, "data-roll-up": null, "data-state": null, "data-match": null, "aria-expanded": null });
   setAttribute(row.time, "aria-label", null);
   setShown(row.badge, false);
+  setAttribute(row.cell, "data-badge", null);
   setShown(row.cell, kind !== ROW.chips);
   if (row.extras !== null) setShown(row.extras, false);
   row.hideGroup();
@@ -257,6 +258,7 @@ function drawTitle(row, { trace }, index) {
   if (title === null) return;
   setText(row.name, shortened(title.text));
   setShown(row.badge, title.badge !== null);
+  setAttribute(row.cell, "data-badge", title.badge !== null);
   setText(row.badge, title.badge?.text ?? "");
   setAttribute(row.badge, "data-tone", title.badge?.tone);
   const said = title.beside.map(besideText);
