@@ -308,3 +308,35 @@ async fn a_row_says_on_a_narrow_screen_why_its_trace_failed() {
     browser.close().await;
     app.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_follows_on_when_the_browser_limits_the_scroll_position() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "job", &Context::new());
+    let steps: Vec<Context> = (0..60)
+        .map(|step| open(&tracer, format!("step {step}").leak(), &root))
+        .collect();
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser
+        .goto(&app.url(&format!("?trace={}", trace_of(&root))))
+        .await;
+    let end = "const { scrollTop, clientHeight, scrollHeight } = document.querySelector('#tree-scroller');
+         return scrollTop > 200 && scrollTop + clientHeight > scrollHeight - 40";
+    browser.until("the newest span is in view", end).await;
+    // Without the lines above it the tree is higher, so its last scroll position becomes smaller.
+    let grow = "document.querySelector('#tree-scroller').addEventListener('scroll', () => globalThis.scrolled = true);
+        for (const line of document.querySelectorAll('#trace-page > .toolbar')) line.style.display = 'none'";
+    browser.ask(grow).await;
+    let scrolled = "return globalThis.scrolled === true";
+    browser.until("the browser has scrolled", scrolled).await;
+    let follows = "return document.querySelector('#follow').getAttribute('aria-pressed')";
+    assert_eq!(browser.ask(follows).await, json!("true"));
+    for context in steps {
+        context.span().end();
+    }
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}

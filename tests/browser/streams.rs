@@ -343,7 +343,7 @@ async fn senders_are_requested_and_shown_when_somebody_looks() {
     assert_eq!(
         browser.until("who sends is told", &senders_shown).await,
         json!([
-            "OTLP from <b>pay</b> (go, opentelemetry 1.38.0): heard 5 s ago, 7 spans",
+            "OTLP from <b>pay</b> (go, opentelemetry 1.38.0): last request 5 s ago, 7 spans",
             "<b>pay</b>: only ended spans are received. With a start sender, spans appear while they are open: see “Other languages” in livespan's guide",
         ])
     );

@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SnapshotReader } from "../../src/dashboard/assets/net/snapshot.mjs";
+import { SnapshotReader, getSnapshot } from "../../src/dashboard/assets/net/snapshot.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
 
 /** @param {number} count @param {object} [more] */
@@ -58,4 +58,26 @@ test("a text that is cut elsewhere than expected is an error, never other spans"
   assert.throws(() => read(JSON.stringify(tricky), 65_536), SyntaxError);
   assert.throws(() => read(JSON.stringify(body(6_000)).slice(0, -1), 65_536), SyntaxError);
   assert.throws(() => read("", 1), SyntaxError);
+});
+
+test("two traces that load at the same time both arrive, however long they take", { timeout: 20_000 }, async (context) => {
+  const expected = body(200);
+  const text = JSON.stringify(expected);
+  let clock = 0;
+  // Every chunk takes so long that the page yields after it.
+  context.mock.method(performance, "now", () => (clock += 100));
+  context.mock.method(globalThis, "fetch", async () => new Response(new ReadableStream({
+    async start(controller) {
+      const bytes = new TextEncoder().encode(text);
+      for (let from = 0; from < bytes.length; from += 1_000) controller.enqueue(bytes.slice(from, from + 1_000));
+      controller.close();
+    },
+  })));
+  const load = async () => {
+    /** @type {any[]} */
+    const spans = [];
+    const { status, body: rest } = await getSnapshot("http://x/traces/a", () => (list) => void spans.push(...list));
+    return [status, [...spans, ...rest.spans].length];
+  };
+  assert.deepEqual(await Promise.all([load(), load(), load()]), [[200, 200], [200, 200], [200, 200]]);
 });

@@ -96,12 +96,18 @@ async function readPieces(body, onSpans) {
   }
 }
 
-const { port1, port2 } = new MessageChannel();
-
-/** Yields to other tasks. A timer would wait for milliseconds. @returns {Promise<void>} */
+/**
+ * Yields to other tasks. A timer would wait for milliseconds. Each call has its own channel, because two traces may be
+ * loading.
+ * @returns {Promise<void>}
+ */
 function others() {
   return new Promise((resolve) => {
-    port1.onmessage = () => resolve();
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
     port2.postMessage(null);
   });
 }

@@ -31,7 +31,11 @@ export class FollowView {
     }
     // Scroll bars and keys only cause scroll events. A position that follow mode did not set came from the reader.
     scroller.addEventListener("scroll", () => {
-      if (ui.follow && Math.abs(scroller.scrollTop - this.expected) > 2) ui.touch();
+      const { scrollTop, clientHeight, scrollHeight } = scroller;
+      // When rows are folded away, the browser limits the position to the new end.
+      const isLimited = scrollTop < this.expected && scrollTop + clientHeight >= scrollHeight - 1;
+      if (isLimited) this.expected = scrollTop;
+      if (ui.follow && Math.abs(scrollTop - this.expected) > 2) ui.touch();
     }, { passive: true });
   }
 
