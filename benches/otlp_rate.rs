@@ -1,5 +1,5 @@
 //! The rate at which the receiver writes the spans of HTTP requests to the log, compared with two peers that only
-//! decode the same bodies: one from memory, and one from HTTP requests, as a collector does.
+//! decode the same bodies. One peer reads them from memory, the other from HTTP requests, as a collector does.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among `protobuf`, `json`,
 //! `instructions` and `watched`. The first two interleave rounds of all sides and print medians: compare the ratios.

@@ -112,7 +112,7 @@ impl Hub {
         Self::Ours(Peer::Ours.serve())
     }
 
-    /// Returns the log without the span layer: no trace index, no redaction.
+    /// Starts the log without the span layer: no trace index, no redaction.
     pub(crate) fn log() -> Self {
         let target = SseTarget::builder()
             .store(store())

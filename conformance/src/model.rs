@@ -137,8 +137,8 @@ impl Model {
             .collect()
     }
 
-    /// Compares the events that a store returned for a read after a sequence, up to `upto`, with the events that it
-    /// must return and those that it may return. `oldest` is the store's `oldest()` before and after the read.
+    /// Compares the result of a read with the events that the store must return and those that it may return. The read
+    /// begins after a sequence and ends at `upto`. `oldest` is the store's `oldest()` before and after the read.
     pub(crate) fn check(&self, read: &Read<'_>, came: &[StoredEvent]) -> Outcome {
         let open: BTreeSet<u64> = self.open.values().copied().collect();
         let abandoned: BTreeSet<u64> = self.abandoned.values().copied().collect();

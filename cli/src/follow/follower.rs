@@ -243,10 +243,10 @@ impl Follower {
         stored.map(|_| outcome)
     }
 
-    /// Identifies the other log by the epoch in its `hello`. If the epoch has changed, either the
-    /// log is a new one and the processes of the previous log are gone, or the log continues under
-    /// a new epoch and keeps its processes. If another follower has already read this log, a new
-    /// connection resumes at that follower's position.
+    /// Identifies the other log by the epoch in its `hello`. A new epoch means one of two things.
+    /// If the log is new, the processes of the previous log are gone. If the same log continues, it
+    /// keeps its processes. If another follower has already read this log, a new connection resumes
+    /// at that follower's position.
     async fn hello(&mut self, frame: &Frame) -> Option<Outcome> {
         let hello = json_of(frame);
         let epoch = hello["epoch"].as_str().unwrap_or_default();

@@ -55,7 +55,8 @@ pub(super) fn text(json: &Json) -> &str {
     json.as_str().unwrap_or_default()
 }
 
-/// Returns the elements of a list. An absent or null list is empty.
+/// Returns the elements of a list. An absent value, a null and an empty string count as an empty
+/// list.
 pub(super) fn list<'a>(json: &'a Json, path: &str) -> Result<&'a [Json], String> {
     match json {
         Json::Null => Ok(&[]),

@@ -613,7 +613,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A sampler that drops the spans whose names ask for it.
+/// A sampler that drops the spans with the name `dropped`.
 #[derive(Clone, Debug)]
 struct ByName;
 

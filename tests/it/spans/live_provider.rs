@@ -45,8 +45,8 @@ impl Watched {
         Self { live, provider }
     }
 
-    /// Returns a provider with ids that no other test uses. All logs of a process share the state
-    /// that is stored by span id, so equal ids would mix up tests.
+    /// Returns a log, and a provider with ids that no other test uses. All logs of a process share
+    /// the state that is stored by span id, so equal ids would mix up tests.
     pub(crate) fn with_random_ids() -> Self {
         let live = LiveSpans::builder().build().unwrap();
         let provider = provider_of(&live)
@@ -155,7 +155,7 @@ pub(crate) fn payloads(messages: &[Message]) -> Vec<Json> {
     messages.iter().map(payload).collect()
 }
 
-/// Returns a line for each event: its type, and the span's name.
+/// Returns a line for each event: its type, the span's name, and the reason if the span is lost.
 pub(crate) fn transcript(events: &[Json]) -> Vec<String> {
     let line = |event: &Json| {
         let name = event["name"].as_str().unwrap_or_default();

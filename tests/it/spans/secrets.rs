@@ -354,7 +354,7 @@ fn no_secret_reaches_redis() {
     );
 }
 
-/// Does the same as [`stored`], and includes subfolders.
+/// Does the same as [`stored`] for a folder and its subfolders.
 #[cfg(all(unix, feature = "redis"))]
 fn stored_below(folder: &Path) -> (usize, usize) {
     let entries = std::fs::read_dir(folder).unwrap();

@@ -1,6 +1,6 @@
-//! Spans that share an id: two that are open at once (as in the host and the worker of a function
-//! runtime), two after each other, and two in different traces or providers. Each end has the data
-//! of its own span.
+//! Spans that share an id: two that are open at once, two after each other, and two in different
+//! traces or providers. The host and the worker of a function runtime may have open spans with one
+//! id. Each end has the data of its own span.
 
 use std::time::{Duration, SystemTime};
 

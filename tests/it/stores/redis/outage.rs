@@ -35,7 +35,7 @@ fn a_batch_whose_answer_was_lost_is_kept_once() {
         handle.try_append(&same).unwrap_err();
         assert_eq!(handle.append(&same), first);
     }
-    // The log gave up on that batch. The next append is another batch, although the store may have
+    // The log may give up on a batch. Its next append is then another batch, even if the store has
     // kept the first.
     proxy.lose_answers(2);
     handle.try_append(&[note("a", "given up")]).unwrap_err();

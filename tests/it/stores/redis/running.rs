@@ -1,5 +1,5 @@
-//! What happens to the carried events of a running stream: when its process dies, when it ends, when it becomes too large,
-//! and when another program deletes its key.
+//! The carried events of a running stream when its process dies, when it ends, when it becomes too large, and when
+//! another program deletes its key.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn a_stream_of_a_dead_process_goes_once_another_process_has_ended_it() {
     fill(&heir, 60);
     assert_eq!(readable(&heir, "dead"), [1, 2]);
     assert_eq!(evicted(&heir, "dead"), Some(0));
-    // The process says that it leaves, so another one may end its spans at once.
+    // A closing store unregisters its process, so another process may end the spans at once.
     drop(dying);
     until(|| {
         let recovered = heir.0.recover_open_events().unwrap();
@@ -72,7 +72,7 @@ fn a_stream_of_a_dead_process_goes_once_another_process_has_ended_it() {
     assert_eq!(readable(&heir, "dead"), [1, 2, lost]);
     fill(&heir, 60);
     assert_eq!(readable(&heir, "dead"), [1, 2, lost]);
-    // The share of 10 events is used up. The open stream stays, the ended one goes.
+    // The share of 10 events is used up. The open stream is kept, and the ended one is removed.
     heir.append(&[note("own", "later")]);
     fill(&heir, 60);
     assert_eq!(readable(&heir, "dead"), Vec::<u64>::new());
@@ -109,7 +109,7 @@ fn an_ended_stream_goes_by_age_and_an_open_one_stays() {
 #[test]
 fn carried_bytes_are_part_of_the_bound_and_the_largest_stream_goes_first() {
     let server = Server::start();
-    // An event of 160 payload bytes counts 204. The share has room for 10 of them.
+    // An event with a payload of 160 bytes counts as 204 bytes. The share has room for 10 such events.
     let bytes = 204 * 40;
     let handle = keeping(&server, Retention::default().bytes(bytes));
     let payload = "x".repeat(160);
@@ -167,7 +167,7 @@ fn a_carried_stream_whose_key_is_deleted_frees_its_share() {
     handle.append(&[("new", Pinning::Open(1), b"start")]);
     handle.append(&fitting);
     fill(&handle, 60);
-    // The share of 10 events has room for the new stream, because the two ended streams have gone.
+    // The share of 10 events has room for the new stream, because the two ended streams were removed.
     assert_eq!(
         readable(&handle, "new"),
         (end + 2..end + 12).collect::<Vec<u64>>()
@@ -196,7 +196,7 @@ fn a_stream_too_large_for_one_call_is_carried_and_removed_in_steps() {
     append("two", 1, Pinning::Open(1));
     append("two", 3_999, Pinning::None);
     append("other", 29_000, Pinning::None);
-    // Retention has more to pass than one call carries: 2,048 events, and four for each event of the batch.
+    // There are more events beyond retention than one call moves: 2,048 events, and four for each event of the batch.
     let carries = |stream: &str| -> Option<u64> {
         server.command(&["HGET", "{livespan}:carried:events", stream])
     };
@@ -215,7 +215,7 @@ fn a_stream_too_large_for_one_call_is_carried_and_removed_in_steps() {
         before = after;
     }
     assert_eq!((carries("one"), carries("two")), (Some(6_000), Some(4_000)));
-    // The two streams exceed the share of 10,000 events together, so the larger one goes, in steps.
+    // The two streams together exceed the share of 10,000 events, so the larger one is removed, in steps.
     append("two", 100, Pinning::None);
     calls = 0;
     while carries("one").is_some() || held() > MAX as u64 {
@@ -269,7 +269,7 @@ fn a_repetition_of_a_carried_event_is_left_out() {
     append(&[(1, false)]);
     fill(&handle, 60);
     assert_eq!(append(&step), [0, 1, 2]);
-    // Now the workflow has ended and its events have gone.
+    // Now the workflow has ended, and its events were removed.
     handle.append(&[("open", Pinning::Open(1), b"start")]);
     let fitting: Vec<Draft<'_>> = (0..9).map(|_| note("open", "on")).collect();
     handle.append(&fitting);
