@@ -82,17 +82,12 @@ export class Moments {
     const { order } = this;
     const place = new Int32Array(order.length);
     for (let index = 0; index < order.length; index += 1) place[order[index]] = index;
-    const pick = (/** @type {any} */ column) => {
-      const picked = new column.constructor(order.length);
-      for (let index = 0; index < order.length; index += 1) picked[index] = column[order[index]];
-      return picked;
-    };
-    const parent = pick(spans.parent);
+    const parent = pickNumbers(spans.parent, order);
     for (let index = 0; index < parent.length; index += 1) if (parent[index] >= 0) parent[index] = place[parent[index]];
     return {
-      place, parent, start: pick(spans.start), end: pick(spans.end), state: pick(spans.state), flags: pick(spans.flags),
-      name: pick(spans.name), service: pick(spans.service), scope: pick(spans.scope), kind: pick(spans.kind),
-      ids: pick(spans.ids), seen: pick(spans.seen), appears: pick(this.appears),
+      place, parent, start: pickTimes(spans.start, order), end: pickTimes(spans.end, order), state: pickBytes(spans.state, order), flags: pickBytes(spans.flags, order),
+      name: pickNumbers(spans.name, order), service: pickNumbers(spans.service, order), scope: pickNumbers(spans.scope, order), kind: pickNumbers(spans.kind, order),
+      ids: pickTexts(spans.ids, order), seen: pickNumbers(spans.seen, order), appears: pickTimes(this.appears, order),
     };
   }
 
@@ -337,19 +332,54 @@ function appearances({ spans }) {
 
 /** @param {Float64Array} keys @returns {Uint32Array} indexes sorted by key, NaN last; stable */
 function orderOf(keys) {
-  const order = Uint32Array.from(keys, (_, index) => index);
-  const key = (/** @type {number} */ index) => (Number.isNaN(keys[index]) ? Infinity : keys[index]);
-  let sorted = true;
-  for (let index = 1; index < order.length && sorted; index += 1) sorted = key(index - 1) <= key(index);
-  return sorted ? order : order.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
+  const order = new Uint32Array(keys.length);
+  const known = new Float64Array(keys.length);
+  let isSorted = true;
+  for (let index = 0; index < keys.length; index += 1) {
+    order[index] = index;
+    known[index] = keys[index] === keys[index] ? keys[index] : Infinity;
+    isSorted &&= index === 0 || known[index - 1] <= known[index];
+  }
+  return isSorted ? order : order.sort((a, b) => (known[a] === known[b] ? a - b : known[a] - known[b]));
+}
+
+// Four functions with the same body, because an engine optimizes a loop for one kind of array.
+
+/** @param {Float64Array} column @param {Uint32Array} order @returns {Float64Array} the values in this order */
+function pickTimes(column, order) {
+  const picked = new Float64Array(order.length);
+  for (let index = 0; index < order.length; index += 1) picked[index] = column[order[index]];
+  return picked;
+}
+
+/** @param {Int32Array} column @param {Uint32Array} order @returns {Int32Array} the values in this order */
+function pickNumbers(column, order) {
+  const picked = new Int32Array(order.length);
+  for (let index = 0; index < order.length; index += 1) picked[index] = column[order[index]];
+  return picked;
+}
+
+/** @param {Uint8Array} column @param {Uint32Array} order @returns {Uint8Array} the values in this order */
+function pickBytes(column, order) {
+  const picked = new Uint8Array(order.length);
+  for (let index = 0; index < order.length; index += 1) picked[index] = column[order[index]];
+  return picked;
+}
+
+/** @param {string[]} column @param {Uint32Array} order @returns {string[]} the values in this order */
+function pickTexts(column, order) {
+  const picked = [];
+  for (let index = 0; index < order.length; index += 1) picked.push(column[order[index]]);
+  return picked;
 }
 
 /** @param {Trace} trace @returns {Float64Array} */
-function timesOf({ spans }) {
-  const times = new Float64Array(spans.count * 2);
+function timesOf({ spans: { start, end, count } }) {
+  const times = new Float64Array(count * 2);
   let length = 0;
-  for (let index = 0; index < spans.count; index += 1) {
-    for (const time of [spans.start[index], spans.end[index]]) if (!Number.isNaN(time)) times[length++] = time;
+  for (let index = 0; index < count; index += 1) {
+    if (start[index] === start[index]) times[length++] = start[index];
+    if (end[index] === end[index]) times[length++] = end[index];
   }
   return times.subarray(0, length).sort();
 }

@@ -78,6 +78,7 @@ export class SpanGaps {
 
   forget() {
     this.foundFor = "";
+    this.gaps = [];
   }
 
   /**

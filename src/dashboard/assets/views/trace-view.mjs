@@ -90,6 +90,8 @@ export class TraceView {
   /** Until this time of the page's clock, no row moves, because a pointer presses one. */
   heldUntil = -Infinity;
   gapsWait = Infinity;
+  /** Whether the first gaps of this trace were left to a later frame. */
+  areGapsLate = false;
   leapt = false;
   /** When follow mode last moved the view. */
   jumpedAt = -Infinity;
@@ -219,6 +221,7 @@ export class TraceView {
       this.trace = trace;
       this.kept.forget();
       this.spanGaps.forget();
+      this.areGapsLate = false;
     }
     this.lastId = ui.spanId ?? this.lastId;
     this.automatic.refresh(given);
@@ -228,13 +231,26 @@ export class TraceView {
     const stretch = ui.zoom ?? whole;
     // Rows, gaps and minimap each need a pass over all spans. If one was slow, the others wait for later frames.
     this.isBusy = performance.now() - began > CHEAP_MS;
-    this.gapsWait = this.isBusy && this.spanGaps.foundFor !== "" ? 0 : this.spanGaps.refresh(given, stretch);
+    this.gapsWait = this.findGaps(given, stretch);
     this.isBusy ||= performance.now() - began > CHEAP_MS;
     const scale = new Scale(stretch, ui.compress ? this.spanGaps.gaps : [], this.width);
     const identity = identityOf(trace);
     const key = `${identity} ${scale.key} ${trace.services.size > 1}`;
     this.frame = { ...given, identity, scale, rows: this.rows, titles: this.titles, key };
     return this.frame;
+  }
+
+  /**
+   * @param {Pick<TraceFrame, "trace" | "now" | "live">} given @param {import("../model/timescale.mjs").Stretch} stretch the visible stretch
+   * @returns {number} milliseconds until the gaps have to be found again
+   */
+  findGaps(given, stretch) {
+    const isFirst = this.spanGaps.foundFor === "";
+    if (!this.isBusy || (isFirst && (this.ui.compress || this.areGapsLate))) return this.spanGaps.refresh(given, stretch);
+    // The first frame of a trace has no marks of gaps. The next one has them, even if the page's clock stands still.
+    this.areGapsLate = isFirst;
+    if (isFirst) this.ui.changed();
+    return 0;
   }
 
   /** @param {TraceFrame} frame @returns {number} milliseconds until the next change without input; Infinity for none */
