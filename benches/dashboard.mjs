@@ -2,7 +2,7 @@
 // Chromium, from outside.
 //
 // cargo build --release -p livespan-benches --bench dashboard_load && node benches/dashboard.mjs
-// [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
+// [--only size,load,file,scroll,search,deep,flood,peer] [--seconds 60]
 //     [--assets src/dashboard/bundle]   the page's files from a folder instead of the server's, to try a change without building the crate
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`,
@@ -11,6 +11,9 @@
 // How it is measured
 // - load: the time from the last byte of the snapshot (`responseEnd` of its resource timing) until
 //   the page has drawn rows and run one more task.
+// - file: the trace as one HTML file, opened from the disk: the time from the start of the navigation
+//   until the page has drawn rows and run one more task, and the processor time of the page's main
+//   thread until then.
 // - frames: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame, first in
 //   a trace without groups, then in one in which all siblings are groups. `work` is the time of all
 //   tasks of the page's main thread between two animation frames, from Chromium's trace. `cpu` is
@@ -54,7 +57,7 @@ const TWO_FRAMES_MS = 34;
 const PATIENCE_MS = 240_000;
 
 const argument = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
-const only = argument("only", "size,load,scroll,search,deep,flood,peer").split(",");
+const only = argument("only", "size,load,file,scroll,search,deep,flood,peer").split(",");
 const assets = argument("assets", "");
 const seconds = Number(argument("seconds", "60"));
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -312,6 +315,31 @@ async function measureLoad(browser, server, trace) {
   figure("100,000 spans: interactive after the last byte, best of 5", Math.min(...took), "ms");
 }
 
+async function measureFile(browser, server, trace) {
+  const folder = mkdtempSync(path.join(tmpdir(), "livespan-measure-"));
+  try {
+    const file = path.join(folder, "trace.html");
+    const body = Buffer.from(await (await fetch(`${server.url}traces/${trace}?format=html`)).arrayBuffer());
+    writeFileSync(file, body);
+    figure("100,000 spans: one HTML file", body.length / 1e6, "MB", 8);
+    const took = [];
+    const cpu = [];
+    for (let round = 0; round < 3; round += 1) {
+      const page = await openPage(browser, "about:blank");
+      await page.send("Performance.enable", { timeDomain: "threadTicks" });
+      await page.send("Page.navigate", { url: `file://${file}` });
+      await page.until("measured.interactive");
+      took.push(await page.ask("measured.interactive"));
+      cpu.push((await page.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value * 1000);
+      await page.close();
+    }
+    figure("100,000 spans: the file opens, cpu, median of 3", quantile(cpu, 0.5), "ms", 2000);
+    figure("100,000 spans: the file opens, median of 3", quantile(took, 0.5), "ms");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** Scrolls and zooms all rows of a trace, with all its groups open. @param {string} kind of trace, for the report */
 async function measureScroll(browser, server, trace, kind) {
   const page = await openPage(browser, `${server.url}?trace=${trace}`);
@@ -463,9 +491,10 @@ try {
   if (only.includes("size")) await measureSize(server);
   browser = await openBrowser();
   console.log(`        load average of the machine: ${loadavg().map((one) => one.toFixed(1)).join(" ")}, processors: ${cpus().length}`);
-  const needsWide = ["load", "scroll", "search"].some((one) => only.includes(one));
+  const needsWide = ["load", "file", "scroll", "search"].some((one) => only.includes(one));
   const trace = needsWide ? (await load.say(`wide ${SPANS}`)).trace : "";
   if (only.includes("load")) await measureLoad(browser, server, trace);
+  if (only.includes("file")) await measureFile(browser, server, trace);
   if (only.includes("scroll")) await measureScroll(browser, server, trace, "");
   if (only.includes("scroll")) await measureScroll(browser, server, (await load.say(`grouped ${SPANS}`)).trace, "in groups, ");
   if (only.includes("search")) await measureSearch(browser, server, trace);
