@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
-import { mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../../src/dashboard/assets/model/phases.mjs";
+import { PHASE_NAMES_MAX, mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../../src/dashboard/assets/model/phases.mjs";
 import { EarlierPhases, phasesOfRun } from "../../src/dashboard/assets/net/earlier-phases.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
 
@@ -108,4 +108,11 @@ test("the run before is asked for once, and is neither this run nor one too larg
   runs.of("shop", "job", "this");
   assert.equal(asked.length, 4);
   assert.deepEqual(phasesOfRun([null, { type: "started" }], "r"), []);
+});
+
+test("children with more names than a job has phases are items, and cost nothing in a frame", () => {
+  const children = Array.from({ length: PHASE_NAMES_MAX + 1 }, (_, n) => ended(`c${n}`, "root", n, n + 1));
+  assert.deepEqual([phasesOf(job(...children.slice(1)), 0).length, phasesOf(job(...children), 0)], [PHASE_NAMES_MAX, []]);
+  const run = children.map(({ data }) => data);
+  assert.deepEqual([phasesOfRun(run.slice(1), "root").length, phasesOfRun(run, "root")], [PHASE_NAMES_MAX, []]);
 });

@@ -28,13 +28,15 @@ import { childrenOf, nameOf } from "./span.mjs";
 export const LONG_JOB_MS = 10_000;
 /** Maximum number of phases shown; beyond it, the smallest are merged. */
 export const PHASES_MAX = 8;
+/** Maximum number of names among the children of a root. Children with more names are items of the job, not phases. */
+export const PHASE_NAMES_MAX = 100;
 /** A phase is late if it exceeds its usual duration by this factor and also by these milliseconds. */
 const LATE_TIMES = 1.5;
 const LATE_MS = 5_000;
 /** Bound on the children of the root that are read. */
 const CHILDREN_MAX = 250_000;
 
-/** @param {Trace} trace @param {number} root @returns {Phase[]} in order of start */
+/** @param {Trace} trace @param {number} root @returns {Phase[]} in order of start; none if there are more than PHASE_NAMES_MAX */
 export function phasesOf(trace, root) {
   const { spans } = trace;
   /** @type {Map<string, Phase>} */
@@ -43,6 +45,7 @@ export function phasesOf(trace, root) {
     const name = nameOf(trace, child);
     if (Number.isNaN(spans.start[child])) continue;
     let phase = phases.get(name);
+    if (phase === undefined && phases.size === PHASE_NAMES_MAX) return [];
     if (phase === undefined) phases.set(name, (phase = { name, start: spans.start[child], end: NaN, open: 0, failed: false, spans: 0 }));
     phase.spans += 1;
     if (isOpenState(spans.state[child])) phase.open += 1;

@@ -2,6 +2,7 @@
 // The phases of an earlier run of the same job. They are cached for each trace for two minutes, with bounds on the
 // number of traces and on the size of the run. Must never touch the DOM; requests and the clock are passed in.
 
+import { PHASE_NAMES_MAX } from "../model/phases.mjs";
 import { traceRoute } from "./api.mjs";
 import { otherRuns } from "./earlier-runs.mjs";
 
@@ -56,7 +57,7 @@ export class EarlierPhases {
   }
 }
 
-/** @param {any[]} spans @param {unknown} root @returns {EarlierPhase[]} */
+/** @param {any[]} spans @param {unknown} root @returns {EarlierPhase[]} none if there are more than PHASE_NAMES_MAX */
 export function phasesOfRun(spans, root) {
   /** @type {Map<string, {start: number, end: number, spans: number}>} */
   const phases = new Map();
@@ -66,6 +67,7 @@ export function phasesOfRun(spans, root) {
     const [start, end] = [Date.parse(startTimestamp), Date.parse(timestamp)];
     if (typeof name !== "string" || !(end >= start)) continue;
     const phase = phases.get(name);
+    if (phase === undefined && phases.size === PHASE_NAMES_MAX) return [];
     if (phase === undefined) phases.set(name, { start, end, spans: 1 });
     else Object.assign(phase, { end: Math.max(phase.end, end), spans: phase.spans + 1 });
   }

@@ -60,7 +60,7 @@ export class PhasesView {
     const length = (isOpen ? now : trace.spans.end[root]) - start;
     const isLong = length >= LONG_JOB_MS && trace.spans.childCount[root] > 0;
     if (isLong) this.look(frame, root);
-    if (!isLong) return this.forget();
+    if (!isLong || this.seen.length === 0) return this.forget();
     // Statistics of this server do not apply to traces from a file.
     const isFile = /** @type {any} */ (feed).file !== undefined;
     const service = serviceOf(trace, root);
