@@ -68,7 +68,7 @@ pub(super) enum FailureCause {
     Signal(&'static str),
     /// The process aborts.
     Abort,
-    /// The test's thread ends before the test does, because the test has ended the process.
+    /// The test's thread ends before the test does, because the test has ended the thread or the process.
     Exit,
 }
 

@@ -127,8 +127,8 @@ impl fmt::Display for Failure {
 /// The error type of a `Result`, from which livespan reads the failure and its causes. The parameter only keeps the
 /// implementations apart; it is always inferred.
 ///
-/// It is implemented for every [`Error`], for `Box<dyn Error>`, for text (`AsRef<str>`), and for every `AsRef<dyn Error
-/// + Send + Sync>`. That includes `anyhow::Error` and `Box<dyn Error + Send + Sync>`.
+/// It is implemented for every [`Error`], for `Box<dyn Error>`, for text (`AsRef<str>`), and for every
+/// `AsRef<dyn Error + Send + Sync>`. That includes `anyhow::Error` and `Box<dyn Error + Send + Sync>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither an error nor text",
     note = "implement `std::error::Error` for it, or decide with `step_classified` whether the step failed"

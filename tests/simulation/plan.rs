@@ -116,7 +116,7 @@ impl Storage {
         match random.below(6) {
             0 => Self::Memory,
             1 | 2 => {
-                // `None` is the default of the trait's method.
+                // `None` is what `EventStore::append_timeout` returns by default.
                 let timeout = |random: &mut Random| random.one_of(&[None, Some(PATIENCE)]);
                 let keeps = keeps(random);
                 Self::Shared([(); 2].map(|()| Script {
@@ -151,7 +151,7 @@ impl Storage {
         matches!(self, Self::Shared(scripts) if scripts.iter().any(|script| script.reads_fail))
     }
 
-    /// Returns whether the log never waits for the store.
+    /// Returns whether each log has a store of its own that never fails.
     fn is_quick(&self) -> bool {
         match self {
             Self::Memory => true,

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a server. On demand it drops answers, or holds everything back.
+//! A TCP proxy in front of a server. On demand it drops answers, or holds all of them back.
 
 use std::{
     io::{Read as _, Write as _},
