@@ -38,6 +38,7 @@ pub(crate) use self::{
     },
     log::{LogFields, log},
     merged_update::MergedUpdate,
+    primitives::has_any_of,
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},
     updated::{ChangeFields, TaskFields, updated},

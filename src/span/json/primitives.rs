@@ -86,6 +86,14 @@ fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
 /// Returns the number of bytes before the first that must be escaped. Checks eight at a time.
 #[inline]
 fn plain_length(text: &[u8]) -> usize {
+    let Some(last) = text.last_chunk::<8>() else {
+        let is_plain = text.is_empty() || !has_escaped(short_word(text));
+        return if is_plain {
+            text.len()
+        } else {
+            plain_bytes(text)
+        };
+    };
     let (words, rest) = text.as_chunks::<8>();
     let plain = words
         .iter()
@@ -95,10 +103,42 @@ fn plain_length(text: &[u8]) -> usize {
         return 8 * words + plain_bytes(word);
     }
     // Checking the last eight bytes, some of them twice, is quicker than going byte by byte.
-    match text.last_chunk::<8>() {
-        Some(last) if !has_escaped(u64::from_le_bytes(*last)) => text.len(),
-        _ => text.len() - rest.len() + plain_bytes(rest),
+    if has_escaped(u64::from_le_bytes(*last)) {
+        text.len() - rest.len() + plain_bytes(rest)
+    } else {
+        text.len()
     }
+}
+
+/// Returns eight bytes that are all in a text of one to seven bytes, each at least once, or blanks.
+#[inline]
+fn short_word(text: &[u8]) -> u64 {
+    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
+    }
+    let byte = |at: usize| text.get(at).copied().unwrap_or(b' ');
+    let bytes = [
+        byte(0),
+        byte(text.len() / 2),
+        byte(text.len().saturating_sub(1)),
+    ];
+    let [first, middle, last] = bytes.map(u64::from);
+    first | middle << 8 | last << 16 | (ONES * u64::from(b' ')) << 24
+}
+
+/// Returns whether a text has one of these ASCII characters. For long texts, `memchr` is quicker.
+#[inline]
+pub(crate) fn has_any_of(text: &[u8], bytes: [u8; 3]) -> bool {
+    let has = |word: u64| {
+        let marks = bytes.map(|byte| byte_marks(word, byte));
+        marks.iter().fold(0, |all, marks| all | marks) & HIGH != 0
+    };
+    let Some(last) = text.last_chunk::<8>() else {
+        return !text.is_empty() && has(short_word(text));
+    };
+    let (words, _) = text.as_chunks::<8>();
+    let mut words = words.iter().chain([last]);
+    words.any(|word| has(u64::from_le_bytes(*word)))
 }
 
 #[inline]
@@ -130,4 +170,29 @@ pub(super) fn control_marks(word: u64) -> u64 {
 #[inline]
 pub(super) fn byte_marks(word: u64, byte: u8) -> u64 {
     (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_is_found_at_each_place_of_texts_of_each_length() {
+        for length in 0..20 {
+            for at in 0..=length {
+                for byte in 0..=255 {
+                    let mut text = vec![b'x'; length];
+                    if let Some(place) = text.get_mut(at) {
+                        *place = byte;
+                    }
+                    let plain = text
+                        .iter()
+                        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+                    assert_eq!(plain_length(&text), plain.unwrap_or(length), "{text:?}");
+                    let has = text.iter().any(|byte| b"=:,".contains(byte));
+                    assert_eq!(has_any_of(&text, *b"=:,"), has, "{text:?}");
+                }
+            }
+        }
+    }
 }

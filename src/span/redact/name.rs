@@ -112,9 +112,11 @@ pub(super) fn is_query(key: &str) -> bool {
 
 /// Returns whether the values of this key are command lines.
 pub(super) fn is_command(key: &str) -> bool {
-    ["command_line", "command", "cmdline", "cmd", "args", "argv"]
-        .iter()
-        .any(|end| key.ends_with(end))
+    // Most keys have another last letter.
+    matches!(key.as_bytes().last(), Some(b'd' | b'e' | b's' | b'v'))
+        && ["command_line", "command", "cmdline", "cmd", "args", "argv"]
+            .iter()
+            .any(|end| key.ends_with(end))
 }
 
 pub(super) fn is_blank(byte: u8) -> bool {
