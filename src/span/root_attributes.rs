@@ -250,46 +250,52 @@ impl<'a> RootValue<'a> {
 /// Collects attributes up to the bounds.
 #[derive(Debug, Default)]
 pub(super) struct RootAttributesBuilder {
-    json: String,
+    json: Vec<u8>,
     own: usize,
 }
 
 impl RootAttributesBuilder {
     pub(super) fn add(&mut self, origin: AttributeOrigin, key: &str, value: &RootValue<'_>) {
-        let value = match value {
-            RootValue::Text(text) if !text.is_empty() => {
-                serde_json::to_string(clip(text, TEXT_BYTES_MAX).0)
-            }
-            RootValue::Int(value) => serde_json::to_string(value),
-            RootValue::Double(value) if value.is_finite() => serde_json::to_string(value),
-            RootValue::Bool(value) => serde_json::to_string(value),
-            RootValue::Text(_) | RootValue::Double(_) | RootValue::Other => return,
-        };
+        match value {
+            RootValue::Text("") | RootValue::Other => return,
+            RootValue::Double(value) if !value.is_finite() => return,
+            _ => {}
+        }
         if origin == AttributeOrigin::Own {
             if self.own == OWN_MAX {
                 return;
             }
             self.own += 1;
         }
-        let (Ok(key), Ok(value)) = (serde_json::to_string(key), value) else {
-            return;
-        };
-        // The 3 bytes are a comma or the opening brace, a colon, and the closing brace.
-        if self.json.len() + key.len() + value.len() + 3 > BYTES_MAX {
-            return;
+        let before = self.json.len();
+        self.json.push(if before == 0 { b'{' } else { b',' });
+        // Room for the closing brace.
+        let fits = self.member(key, value).is_ok() && self.json.len() < BYTES_MAX;
+        if !fits {
+            self.json.truncate(before);
         }
-        self.json.push(if self.json.is_empty() { '{' } else { ',' });
-        self.json.push_str(&key);
-        self.json.push(':');
-        self.json.push_str(&value);
+    }
+
+    fn member(&mut self, key: &str, value: &RootValue<'_>) -> serde_json::Result<()> {
+        let out = &mut self.json;
+        serde_json::to_writer(&mut *out, key)?;
+        out.push(b':');
+        match value {
+            RootValue::Text(text) => serde_json::to_writer(out, clip(text, TEXT_BYTES_MAX).0),
+            RootValue::Int(value) => serde_json::to_writer(out, value),
+            RootValue::Double(value) => serde_json::to_writer(out, value),
+            RootValue::Bool(value) => serde_json::to_writer(out, value),
+            RootValue::Other => serde_json::to_writer(out, &()),
+        }
     }
 
     pub(super) fn finish(mut self) -> Option<RootAttributes> {
         if self.json.is_empty() {
             return None;
         }
-        self.json.push('}');
-        Some(RootAttributes(self.json.into()))
+        self.json.push(b'}');
+        let json = String::from_utf8(self.json).ok()?;
+        Some(RootAttributes(json.into()))
     }
 }
 
