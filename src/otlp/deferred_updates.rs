@@ -4,9 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
-
 use crate::{
     otlp::request::{SpanIdPair, SpanPlace},
     util::{hash::Map, sync::Instant, time::Timestamp},
@@ -28,7 +25,8 @@ pub(super) struct DeferredUpdates {
 /// The newest state of an open span, to be emitted when it is due.
 #[derive(Clone, Debug)]
 pub(super) struct DeferredUpdate {
-    pub(super) span: Span,
+    /// The protobuf of the span.
+    pub(super) span: Box<[u8]>,
     pub(super) place: SpanPlace,
     pub(super) received: Timestamp,
     pub(super) due: Instant,
@@ -51,7 +49,7 @@ impl DeferredUpdates {
     pub(super) fn insert(&mut self, update: &DeferredUpdate) -> bool {
         let key = update.place.key;
         self.remove(&key);
-        let bytes = update.span.encoded_len() + size_of::<DeferredUpdate>();
+        let bytes = update.span.len() + size_of::<DeferredUpdate>();
         if self.bytes + bytes > self.bytes_max {
             return false;
         }
@@ -83,6 +81,9 @@ impl DeferredUpdates {
 mod tests {
     use std::time::Duration;
 
+    use opentelemetry_proto::tonic::trace::v1::Span;
+    use prost::Message as _;
+
     use super::*;
 
     fn update(number: u8, name: &str, due: Instant) -> DeferredUpdate {
@@ -90,12 +91,17 @@ mod tests {
             name: name.to_owned(),
             ..Span::default()
         };
+        let span = span.encode_to_vec().into();
         DeferredUpdate {
             place: SpanPlace::of_key(([number; 16], [number; 8])),
             span,
             received: Timestamp::default(),
             due,
         }
+    }
+
+    fn name_of(update: &DeferredUpdate) -> String {
+        Span::decode(&*update.span).unwrap().name
     }
 
     #[test]
@@ -106,7 +112,7 @@ mod tests {
         assert!(deferred.insert(&update(1, "old", now)));
         assert!(deferred.insert(&update(1, "new", later)));
         assert!(deferred.insert(&update(2, "other", now)));
-        let name = |update: Option<DeferredUpdate>| update.map(|update| update.span.name);
+        let name = |update: Option<DeferredUpdate>| update.map(|update| name_of(&update));
         assert_eq!(name(deferred.take_due(now)).as_deref(), Some("other"));
         assert_eq!(name(deferred.take_due(now)), None);
         assert_eq!(deferred.next_due(), Some(later));
@@ -126,7 +132,7 @@ mod tests {
         assert!(!deferred.insert(&update(3, "c", now)));
         assert!(!deferred.insert(&update(2, &"b".repeat(200), now)));
         let left: Vec<String> = std::iter::from_fn(|| deferred.take_due(now))
-            .map(|update| update.span.name)
+            .map(|update| name_of(&update))
             .collect();
         assert_eq!((left, deferred.bytes), (vec!["a".to_owned()], 0));
     }

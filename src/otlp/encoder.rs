@@ -4,7 +4,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -13,9 +12,10 @@ use crate::{
     otlp::{
         budget::MemoryShare,
         config::OtlpReceiver,
+        decode::{SpanParts, SpanView},
         deferred_updates::{DeferredUpdate, DeferredUpdates},
         followed_spans::{FollowedSpan, FollowedSpans, first_changes},
-        mapping::{SpanView, bare_start, end_fields, fields_of, implausible, is_empty, log_fields},
+        mapping::{bare_start, end_fields, fields_of, implausible, log_fields},
         queue::RequestQueue,
         recent::{KnownEnd, RecentEnds, RecentLogs, RepeatedLog, event_hash},
         request::{Contents, LogPlace, ReceivedRequest, SpanIdPair, SpanPlace, StoreResult},
@@ -164,23 +164,23 @@ impl OtlpEncoder {
 
     /// Returns whether the span is open. A span of length zero from .NET counts as open, unless its sender is known to
     /// send only ended spans.
-    fn is_open(&self, view: SpanView<'_>, place: &SpanPlace) -> bool {
+    fn is_open(&self, place: &SpanPlace) -> bool {
         let activity = self.activities.get(place.sender);
         place.is_open
-            || is_empty(view.span)
+            || place.is_empty
                 && activity.is_some_and(|activity| activity.reporting.sends_open_as_empty())
     }
 
     fn start(
         &mut self,
-        (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
+        (span, place, received): (&SpanView<'_>, &SpanPlace, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
-        let is_open = self.is_open(view, place);
+        let is_open = self.is_open(place);
         if self.open.contains(&place.key) {
             if is_open {
-                self.resent((view, place, received), encoder, batch);
+                self.resent((span, place, received), encoder, batch);
             }
             return;
         }
@@ -190,9 +190,9 @@ impl OtlpEncoder {
             return;
         }
         let source = self.source(place.sender);
-        let time = Timestamp::from_nanos(view.span.start_time_unix_nano);
+        let time = Timestamp::from_nanos(span.start_nanos);
         if !is_open {
-            let fields = bare_start(view, place.key, place.parent);
+            let fields = bare_start(span, place.key, place.parent);
             encoder.received_start((source, time), fields, batch);
             return;
         }
@@ -201,13 +201,13 @@ impl OtlpEncoder {
             return;
         }
         self.note_before(place.key);
-        let mut fields = fields_of(view, place.key, place.parent);
+        let mut fields = fields_of(span.clone(), place.key, place.parent);
         fields.received = self.receipt(place.sender, time, received);
         encoder.received_start((source, time), fields, batch);
-        if let Some((fields, changes)) = first_changes(view, &place.key, received) {
+        if let Some((fields, changes)) = first_changes(span, &place.key, received) {
             encoder.received_update((source, received), fields, changes, batch);
         }
-        self.open.insert(view.span, place, Instant::now());
+        self.open.insert(span, place, Instant::now());
         if let Some(activity) = self.activities.get_mut(place.sender) {
             activity.opened();
         }
@@ -216,7 +216,7 @@ impl OtlpEncoder {
     /// Handles an open span that was sent again: counts it as a sign of life, and emits its changes.
     fn resent(
         &mut self,
-        (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
+        (span, place, received): (&SpanView<'_>, &SpanPlace, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
@@ -240,21 +240,21 @@ impl OtlpEncoder {
         }
         let is_deferred = due > now
             && self.deferred.insert(&DeferredUpdate {
-                span: view.span.clone(),
+                span: span.bytes.into(),
                 place,
                 received,
                 due,
             });
         if !is_deferred {
             self.note_before(place.key);
-            self.update((view.span, &place, received), encoder, batch);
+            self.update((span, &place, received), encoder, batch);
         }
     }
 
     /// Emits the changes of an open span.
     fn update(
         &mut self,
-        (span, place, received): (&Span, &SpanPlace, Timestamp),
+        (span, place, received): (&SpanView<'_>, &SpanPlace, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
@@ -273,11 +273,9 @@ impl OtlpEncoder {
         batch: &mut Batch,
     ) {
         self.note_before(update.place.key);
-        self.update(
-            (&update.span, &update.place, update.received),
-            encoder,
-            batch,
-        );
+        if let Some(span) = SpanView::again(&update.span, SpanParts::All) {
+            self.update((&span, &update.place, update.received), encoder, batch);
+        }
         if let Some(before) = self.uncommitted.last_mut() {
             before.answered = Some(Box::new(update));
         }
@@ -336,11 +334,11 @@ impl OtlpEncoder {
 
     fn end(
         &mut self,
-        (view, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
+        (mut span, place, received): (SpanView<'_>, &SpanPlace, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
-        if self.is_open(view, place) {
+        if self.is_open(place) {
             return;
         }
         let key = RecentEnds::key_of(&place.key);
@@ -350,8 +348,8 @@ impl OtlpEncoder {
             Some(KnownEnd::Content(content)) => content == place.content,
             Some(KnownEnd::Stored(hash)) => {
                 let source = self.source(place.sender);
-                let fields = fields_of(view, place.key, place.parent);
-                let end = end_fields(view.span);
+                let end = end_fields(&mut span.clone());
+                let fields = fields_of(span.clone(), place.key, place.parent);
                 let event = encoder.received_end_event(source, fields, end);
                 event.is_some_and(|event| event_hash(&event) == hash)
             }
@@ -374,8 +372,9 @@ impl OtlpEncoder {
             answered: None,
         });
         let source = self.source(sender);
-        let end = end_fields(view.span);
-        let mut fields = fields_of(view, place.key, place.parent);
+        let end = end_fields(&mut span);
+        let length = span.end_nanos - span.start_nanos;
+        let mut fields = fields_of(span, place.key, place.parent);
         fields.received = self.receipt(sender, end.end, received);
         if known.is_some() {
             encoder.received_correction(source, fields, end, batch);
@@ -383,7 +382,6 @@ impl OtlpEncoder {
             encoder.received_end(source, fields, end, batch);
         }
         self.recent.set(key, Some(place.content));
-        let length = view.span.end_time_unix_nano - view.span.start_time_unix_nano;
         if let Some(activity) = self.activities.get_mut(sender) {
             activity.ended(was_open, Duration::from_nanos(length));
         }
@@ -457,11 +455,18 @@ impl OtlpEncoder {
         match *phase {
             EncodePhase::Starts(next) => {
                 *phase = EncodePhase::Starts(next + 1);
-                match contents.spans.get(next) {
-                    None => *phase = EncodePhase::Ends(contents.spans.len()),
+                match contents.places.get(next) {
+                    None => *phase = EncodePhase::Ends(contents.places.len()),
                     Some(place) => {
-                        if let Some(view) = contents.view(place) {
-                            self.start((view, place, received), encoder, batch);
+                        // The start of an ended span needs only the head.
+                        let needs_all = place.is_open || place.is_empty;
+                        let parts = if needs_all {
+                            SpanParts::All
+                        } else {
+                            SpanParts::Head
+                        };
+                        if let Some(span) = contents.spans.view(place.range, parts) {
+                            self.start((&span, place, received), encoder, batch);
                         }
                     }
                 }
@@ -469,10 +474,10 @@ impl OtlpEncoder {
             EncodePhase::Ends(0) => *phase = EncodePhase::Logs(0),
             EncodePhase::Ends(left) => {
                 *phase = EncodePhase::Ends(left - 1);
-                if let Some(place) = contents.spans.get(left - 1)
-                    && let Some(view) = contents.view(place)
+                if let Some(place) = contents.places.get(left - 1)
+                    && let Some(span) = contents.spans.view(place.range, SpanParts::All)
                 {
-                    self.end((view, place, received), encoder, batch);
+                    self.end((span, place, received), encoder, batch);
                 }
             }
             EncodePhase::Logs(next) => {

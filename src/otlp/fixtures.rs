@@ -51,3 +51,32 @@ impl Numbers {
         usize::try_from(self.0 % below as u64).unwrap()
     }
 }
+
+/// Damages bodies.
+pub(crate) struct Damage(Numbers);
+
+impl Damage {
+    pub(crate) fn new() -> Self {
+        Self(Numbers::new())
+    }
+
+    pub(crate) fn next(&mut self, below: usize) -> usize {
+        self.0.next(below)
+    }
+
+    /// Changes, removes, doubles or inserts up to four bytes.
+    pub(crate) fn apply_to(&mut self, body: &[u8]) -> Vec<u8> {
+        let mut damaged = body.to_vec();
+        for _ in 0..=self.next(4) {
+            let at = self.next(damaged.len());
+            let byte = u8::try_from(self.next(256)).unwrap();
+            match self.next(4) {
+                0 => damaged[at] = byte,
+                1 if damaged.len() > 1 => drop(damaged.remove(at)),
+                2 => damaged.extend_from_within(at..),
+                _ => damaged.insert(at, byte),
+            }
+        }
+        damaged
+    }
+}

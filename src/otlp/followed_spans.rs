@@ -1,15 +1,14 @@
 //! The open spans of other processes, with hashes of their last emitted state, so that only changes
 //! are emitted. Bounded in spans and in attributes. Pure; the worker uses it.
 
-use opentelemetry_proto::tonic::trace::v1::Span;
-
 use crate::{
     otlp::{
-        mapping::{SpanView, awaiting, shown_attributes, span_events, span_links, status_of},
+        decode::SpanView,
+        mapping::{awaiting, shown_attributes, span_links, status_of},
         request::{SpanIdPair, SpanPlace, hash_of, hash_of_value},
     },
     span::{
-        json::{ChangeFields, EndStatus, SpanFields},
+        json::{ChangeFields, EndStatus, SpanFields, Value},
         updates::Awaiting,
     },
     util::{hash::Map, sync::Instant, time::Timestamp},
@@ -43,17 +42,14 @@ pub(super) struct FollowedSpan {
 }
 
 impl FollowedSpan {
-    fn of(span: &Span, place: &SpanPlace, now: Instant) -> Self {
-        let hashes = |pair: &opentelemetry_proto::tonic::common::v1::KeyValue| {
-            (hash_of(&pair.key), hash_of_value(pair.value.as_ref()))
-        };
+    fn of(span: &SpanView<'_>, place: &SpanPlace, now: Instant) -> Self {
         Self {
             sender: place.sender,
             content: place.content,
-            name: hash_of(&span.name),
+            name: hash_of(span.name),
             status: status_hash(span),
             awaiting: hash_of(awaiting(span)),
-            attributes: Some(span.attributes.iter().map(hashes).collect()),
+            attributes: Some(span.attributes.iter().map(pair_hash).collect()),
             events: span.events.len(),
             links: span.links.len(),
             sent_at: now,
@@ -72,9 +68,13 @@ impl FollowedSpan {
     }
 }
 
-fn status_hash(span: &Span) -> u64 {
-    let status = span.status.as_ref();
-    hash_of(status.map(|status| (status.code, &status.message)))
+fn status_hash(span: &SpanView<'_>) -> u64 {
+    hash_of(span.status)
+}
+
+/// Returns the hashes of an attribute's key and value.
+fn pair_hash((key, value): &(&str, Value<'_>)) -> (u64, u64) {
+    (hash_of(key), hash_of_value(value))
 }
 
 impl FollowedSpans {
@@ -103,7 +103,7 @@ impl FollowedSpans {
     }
 
     /// Records the emitted state of the span.
-    pub(super) fn insert(&mut self, span: &Span, place: &SpanPlace, now: Instant) {
+    pub(super) fn insert(&mut self, span: &SpanView<'_>, place: &SpanPlace, now: Instant) {
         self.restore(place.key, Some(FollowedSpan::of(span, place, now)));
     }
 
@@ -139,7 +139,7 @@ impl FollowedSpans {
     /// span fields are the ids, and the attributes and links that changed.
     pub(super) fn changes<'a>(
         &self,
-        span: &'a Span,
+        span: &SpanView<'a>,
         place: &SpanPlace,
         received: Timestamp,
     ) -> Option<(SpanFields<'a>, ChangeFields<'a>)> {
@@ -147,19 +147,19 @@ impl FollowedSpans {
         if open.content == place.content {
             return None;
         }
-        let mut attributes = shown_attributes(&span.attributes);
+        let mut attributes = shown_attributes(span.attributes.clone());
         if open.attributes.is_some() {
             let changed: Vec<&str> = span
                 .attributes
                 .iter()
-                .filter(|pair| !open.has((hash_of(&pair.key), hash_of_value(pair.value.as_ref()))))
-                .map(|pair| pair.key.as_str())
+                .filter(|pair| !open.has(pair_hash(pair)))
+                .map(|(key, _)| *key)
                 .collect();
             attributes.retain(|(key, _)| changed.contains(key));
         }
         let fields = SpanFields {
             attributes,
-            links: span_links(span.links.get(open.links..).unwrap_or_default()),
+            links: span_links(span.links.get(open.links..).unwrap_or_default().to_vec()),
             ..SpanFields::bare(place.key.0, place.key.1)
         };
         let awaits = if open.awaiting == hash_of(awaiting(span)) {
@@ -168,9 +168,9 @@ impl FollowedSpans {
             awaits(span, received)
         };
         let changes = ChangeFields {
-            name: (open.name != hash_of(&span.name)).then_some(span.name.as_str()),
+            name: (open.name != hash_of(span.name)).then_some(span.name),
             status: (open.status != status_hash(span)).then(|| status_of(span)),
-            events: span_events(span.events.get(open.events..).unwrap_or_default()),
+            events: span.events.get(open.events..).unwrap_or_default().to_vec(),
             awaiting: awaits,
             ..ChangeFields::default()
         };
@@ -187,7 +187,7 @@ impl FollowedSpans {
 /// Returns the fields for the first update of a span that was first seen while open: those that its
 /// start event lacks. Returns `None` if there are none.
 pub(crate) fn first_changes<'a>(
-    SpanView { span, .. }: SpanView<'a>,
+    span: &SpanView<'a>,
     key: &SpanIdPair,
     received: Timestamp,
 ) -> Option<(SpanFields<'a>, ChangeFields<'a>)> {
@@ -198,7 +198,7 @@ pub(crate) fn first_changes<'a>(
     };
     let changes = ChangeFields {
         status: (status != EndStatus::Unset).then_some(status),
-        events: span_events(&span.events),
+        events: span.events.clone(),
         awaiting,
         ..ChangeFields::default()
     };
@@ -208,7 +208,10 @@ pub(crate) fn first_changes<'a>(
     has_changes.then(|| (SpanFields::bare(key.0, key.1), changes))
 }
 
-fn awaits(span: &Span, received: Timestamp) -> Awaiting<(std::borrow::Cow<'_, str>, Timestamp)> {
+fn awaits<'a>(
+    span: &SpanView<'a>,
+    received: Timestamp,
+) -> Awaiting<(std::borrow::Cow<'a, str>, Timestamp)> {
     awaiting(span).map_or(Awaiting::Nothing, |name| {
         Awaiting::On((name.into(), received))
     })

@@ -19,7 +19,7 @@ use crate::{
         decode::{DecodeError, DecodeLimits, Format, Signal, decode, gunzip},
         encoder::OtlpEncoder,
         queue::RequestQueue,
-        request::{Contents, ReceivedRequest, Rejected, StoreResult},
+        request::{Contents, ReceivedRequest, Rejected, SpanDigest, StoreResult},
         senders::{OtlpReport, SharedSenders},
     },
     span::process::Processes,
@@ -133,14 +133,13 @@ impl Receiver {
             items_max: self.config.items_max,
             memory_bytes_max: OtlpReceiver::REQUEST_BYTES_MAX,
         };
-        let (decoded, used) = decode(&bytes, signal, format, limits)?;
-        drop(bytes);
+        let (decoded, used) = decode(bytes, (signal, format), limits, SpanDigest::of)?;
         memory.grow(used)?;
         let (contents, rejected) = {
             let mut senders = lock(&self.senders);
             Contents::of(decoded, (&mut senders, &self.processes), received)
         };
-        if contents.spans.is_empty() && contents.logs.is_empty() {
+        if contents.places.is_empty() && contents.logs.is_empty() {
             return Ok(Accepted {
                 rejected,
                 stored: None,

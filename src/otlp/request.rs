@@ -5,20 +5,29 @@
 use std::hash::{BuildHasher as _, Hash, Hasher};
 
 use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value::Value},
     logs::v1::{LogRecord, ResourceLogs},
-    trace::v1::{ResourceSpans, Span},
+    trace::v1::ResourceSpans,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     otlp::{
         budget::MemoryShare,
-        decode::Decoded,
-        mapping::{SpanView, is_open, parent_of, partial_spans, real_ids},
+        config::OtlpReceiver,
+        decode::{
+            DecodeError, DecodeLimits, Decoded, SpanBytes, SpanRange, SpanView, SpansOfResource,
+            TraceRequest, read_spans,
+        },
+        mapping::{
+            attributes as attributes_of, is_empty, is_open, parent_of, partial_spans, real_ids,
+            value,
+        },
         senders::Senders,
     },
-    span::process::Processes,
+    span::{
+        json::{Pairs, Value},
+        process::Processes,
+    },
     util::{
         hash::{Map, RandomState},
         time::Timestamp,
@@ -52,9 +61,9 @@ pub(crate) struct StoreResult {
 /// The valid spans and log records of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    resource_spans: Vec<ResourceSpans>,
-    /// The spans, parents before children.
-    pub(crate) spans: Vec<SpanPlace>,
+    pub(crate) spans: SpanBytes,
+    /// The valid spans, parents before children.
+    pub(crate) places: Vec<SpanPlace>,
     resource_logs: Vec<ResourceLogs>,
     pub(crate) logs: Vec<LogPlace>,
 }
@@ -62,15 +71,15 @@ pub(crate) struct Contents {
 /// The place of a span in its request, and the properties that the worker needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SpanPlace {
-    resource: usize,
-    scope: usize,
-    span: usize,
+    pub(crate) range: SpanRange,
     pub(crate) sender: usize,
     pub(crate) key: SpanIdPair,
     pub(crate) parent: Option<[u8; 8]>,
     /// A hash of the span's content, without its ids.
     pub(crate) content: u64,
     pub(crate) is_open: bool,
+    /// Whether the span has length zero.
+    pub(crate) is_empty: bool,
     /// Whether an earlier place of the request has the same span.
     pub(crate) is_repeated: bool,
 }
@@ -79,14 +88,13 @@ pub(crate) struct SpanPlace {
 impl SpanPlace {
     pub(super) fn of_key(key: SpanIdPair) -> Self {
         Self {
-            resource: 0,
-            scope: 0,
-            span: 0,
+            range: SpanRange::default(),
             sender: 0,
             key,
             parent: None,
             content: 0,
             is_open: true,
+            is_empty: false,
             is_repeated: false,
         }
     }
@@ -124,18 +132,6 @@ impl Rejected {
 }
 
 impl Contents {
-    pub(crate) fn view(&self, place: &SpanPlace) -> Option<SpanView<'_>> {
-        let scope_spans = self
-            .resource_spans
-            .get(place.resource)?
-            .scope_spans
-            .get(place.scope)?;
-        Some(SpanView {
-            span: scope_spans.spans.get(place.span)?,
-            scope: scope_spans.scope.as_ref(),
-        })
-    }
-
     pub(crate) fn log(
         &self,
         place: &LogPlace,
@@ -154,18 +150,18 @@ impl Contents {
 
     /// Returns the number of spans and log records.
     pub(crate) fn len(&self) -> usize {
-        self.spans.len() + self.logs.len()
+        self.places.len() + self.logs.len()
     }
 
     /// Returns the senders of the spans and of the log records. A sender with several of them may occur several times.
     pub(crate) fn senders(&self) -> impl Iterator<Item = usize> {
-        let spans = self.spans.iter().map(|place| place.sender);
+        let spans = self.places.iter().map(|place| place.sender);
         spans.chain(self.logs.iter().map(|place| place.sender))
     }
 
     /// Prepares a decoded request. Registers its senders in `senders`.
     pub(crate) fn of(
-        decoded: Decoded,
+        decoded: Decoded<TraceRequest<SpanDigest>>,
         (senders, processes): (&mut Senders, &Processes),
         received: Timestamp,
     ) -> (Self, Rejected) {
@@ -173,9 +169,8 @@ impl Contents {
         let mut rejected = Rejected::default();
         match decoded {
             Decoded::Metrics => {}
-            Decoded::Traces(resource_spans) => {
-                contents.resource_spans = resource_spans;
-                contents.place_spans(0, (senders, processes), received, &mut rejected);
+            Decoded::Traces(request) => {
+                contents.place_spans(request, (senders, processes), received, &mut rejected);
             }
             Decoded::Logs(resource_logs) => {
                 contents.resource_logs = resource_logs;
@@ -185,58 +180,71 @@ impl Contents {
         (contents, rejected)
     }
 
-    /// Adds the spans of the resources from `first` on.
+    /// Adds the spans of a request.
     fn place_spans(
         &mut self,
-        first: usize,
+        request: TraceRequest<SpanDigest>,
         (senders, processes): (&mut Senders, &Processes),
         received: Timestamp,
         rejected: &mut Rejected,
     ) {
-        let count = self.resource_spans.iter().skip(first);
-        let count = count.flat_map(|one| one.scope_spans.iter().map(|scope| scope.spans.len()));
-        let count = count.sum();
+        let count = request.resources.iter().map(|one| one.spans.len()).sum();
         let mut by_key = Map::with_capacity_and_hasher(count, RandomState::default());
         let mut places = Vec::with_capacity(count);
-        for (resource, one) in self.resource_spans.iter().enumerate().skip(first) {
-            let spans = one.scope_spans.iter().map(|scope| scope.spans.len());
-            if spans.sum::<usize>() == 0 {
-                continue;
-            }
-            let sender = senders.find(one.resource.as_ref(), processes, received);
+        for SpansOfResource { resource, spans } in request.resources {
+            let sender = senders.find(resource.as_ref(), processes, received);
             let mut count = 0;
-            for (scope, scope_spans) in one.scope_spans.iter().enumerate() {
-                for (number, span) in scope_spans.spans.iter().enumerate() {
-                    let checked = check(span);
-                    let (Ok(key), Some(sender)) = (&checked, sender) else {
-                        let reason = checked.err().unwrap_or(TOO_MANY_SENDERS);
-                        rejected.add(reason);
-                        if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {
-                            sender.rejected(reason);
-                        }
-                        continue;
-                    };
-                    count += 1;
-                    let at = places.len();
-                    let first_at = *by_key.entry(*key).or_insert(at);
-                    places.push(SpanPlace {
-                        resource,
-                        scope,
-                        span: number,
-                        sender,
-                        key: *key,
-                        parent: parent_of(span),
-                        content: content_of(span),
-                        is_open: is_open(span) || first > 0,
-                        is_repeated: first_at < at,
-                    });
-                }
+            for (range, digest) in spans {
+                let (Ok(key), Some(sender)) = (digest.key, sender) else {
+                    let reason = digest.key.err().unwrap_or(TOO_MANY_SENDERS);
+                    rejected.add(reason);
+                    if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {
+                        sender.rejected(reason);
+                    }
+                    continue;
+                };
+                count += 1;
+                let at = places.len();
+                let first_at = *by_key.entry(key).or_insert(at);
+                places.push(SpanPlace {
+                    range,
+                    sender,
+                    key,
+                    parent: digest.parent,
+                    content: digest.content,
+                    is_open: digest.is_open,
+                    is_empty: digest.is_empty,
+                    is_repeated: first_at < at,
+                });
             }
             if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {
                 sender.record_request(received, count, 0);
             }
         }
-        self.spans = parents_first(places, &by_key);
+        self.spans = request.spans;
+        self.places = parents_first(places, &by_key);
+    }
+
+    /// Adds the open spans of heartbeats.
+    fn place_heartbeats(
+        &mut self,
+        spans: Vec<ResourceSpans>,
+        (senders, processes): (&mut Senders, &Processes),
+        received: Timestamp,
+        rejected: &mut Rejected,
+    ) {
+        let limits = DecodeLimits {
+            items_max: usize::MAX,
+            memory_bytes_max: OtlpReceiver::REQUEST_BYTES_MAX,
+        };
+        let open = |span: &SpanView<'_>| SpanDigest {
+            is_open: true,
+            ..SpanDigest::of(span)
+        };
+        match read_spans(spans, limits, open) {
+            Ok(request) => self.place_spans(request, (senders, processes), received, rejected),
+            Err(DecodeError::Malformed(why) | DecodeError::TooLarge(why)) => rejected.add(&why),
+        }
     }
 
     fn place_logs(
@@ -291,16 +299,35 @@ impl Contents {
             place.key = place.key.map(|_| hash_of((request, number)));
         }
         if !partial.is_empty() {
-            // The first resource is a placeholder. The resources of heartbeats follow it.
-            self.resource_spans = vec![ResourceSpans::default()];
-            self.resource_spans.append(&mut partial);
-            self.place_spans(1, (senders, processes), received, rejected);
+            self.place_heartbeats(partial, (senders, processes), received, rejected);
+        }
+    }
+}
+
+/// The properties of a span that are known before it has a place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpanDigest {
+    key: Result<SpanIdPair, &'static str>,
+    parent: Option<[u8; 8]>,
+    content: u64,
+    is_open: bool,
+    is_empty: bool,
+}
+
+impl SpanDigest {
+    pub(crate) fn of(span: &SpanView<'_>) -> Self {
+        Self {
+            key: check(span),
+            parent: parent_of(span),
+            content: content_of(span),
+            is_open: is_open(span),
+            is_empty: is_empty(span),
         }
     }
 }
 
 /// Returns the ids of the span, or the reason why it is invalid.
-pub(crate) fn check(span: &Span) -> Result<SpanIdPair, &'static str> {
+pub(crate) fn check(span: &SpanView<'_>) -> Result<SpanIdPair, &'static str> {
     if let Some(key) = real_ids(span) {
         return match span.parent_span_id.len() {
             0 | 8 => Ok(key),
@@ -353,9 +380,12 @@ fn parents_first(places: Vec<SpanPlace>, by_key: &Map<SpanIdPair, usize>) -> Vec
 static STATE: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::default);
 
 /// Returns a hash of the span's content, without its ids.
-fn content_of(span: &Span) -> u64 {
+fn content_of(span: &SpanView<'_>) -> u64 {
     let mut hash = STATE.build_hasher();
-    let Span {
+    let SpanView {
+        bytes: _,
+        scope: _,
+        scope_version: _,
         trace_id: _,
         span_id: _,
         trace_state,
@@ -363,36 +393,29 @@ fn content_of(span: &Span) -> u64 {
         flags,
         name,
         kind,
-        start_time_unix_nano,
-        end_time_unix_nano,
+        start_nanos,
+        end_nanos,
         attributes,
-        dropped_attributes_count,
+        dropped_attributes,
         events,
-        dropped_events_count,
+        dropped_events,
         links,
-        dropped_links_count,
+        dropped_links,
         status,
     } = span;
     (trace_state, parent_span_id, flags, name, kind).hash(&mut hash);
-    (start_time_unix_nano, end_time_unix_nano).hash(&mut hash);
-    (
-        dropped_attributes_count,
-        dropped_events_count,
-        dropped_links_count,
-    )
-        .hash(&mut hash);
+    (start_nanos, end_nanos).hash(&mut hash);
+    (dropped_attributes, dropped_events, dropped_links).hash(&mut hash);
     hash_pairs(attributes, &mut hash);
     for event in events {
-        (event.time_unix_nano, &event.name).hash(&mut hash);
+        (event.time, &event.name).hash(&mut hash);
         hash_pairs(&event.attributes, &mut hash);
     }
     for link in links {
-        (&link.trace_id, &link.span_id).hash(&mut hash);
+        (link.trace_id, link.span_id).hash(&mut hash);
         hash_pairs(&link.attributes, &mut hash);
     }
-    if let Some(status) = status {
-        (status.code, &status.message).hash(&mut hash);
-    }
+    status.hash(&mut hash);
     hash.finish()
 }
 
@@ -413,8 +436,11 @@ fn hash_log(record: &LogRecord, hash: &mut impl Hasher) {
     } = record;
     (time_unix_nano, observed_time_unix_nano).hash(hash);
     (severity_number, severity_text, event_name).hash(hash);
-    hash_value(body.as_ref(), hash);
-    hash_pairs(attributes, hash);
+    body.is_some().hash(hash);
+    if let Some(body) = body {
+        hash_value(&value(body, 0), hash);
+    }
+    hash_pairs(&attributes_of(attributes), hash);
     (dropped_attributes_count, flags, trace_id, span_id).hash(hash);
 }
 
@@ -424,37 +450,36 @@ pub(crate) fn hash_of(value: impl Hash) -> u64 {
 }
 
 /// Returns a hash of an attribute's value.
-pub(crate) fn hash_of_value(value: Option<&AnyValue>) -> u64 {
+pub(crate) fn hash_of_value(value: &Value<'_>) -> u64 {
     let mut hash = STATE.build_hasher();
     hash_value(value, &mut hash);
     hash.finish()
 }
 
-fn hash_pairs(pairs: &[KeyValue], hash: &mut impl Hasher) {
+fn hash_pairs(pairs: &Pairs<'_>, hash: &mut impl Hasher) {
     pairs.len().hash(hash);
-    for pair in pairs {
-        pair.key.hash(hash);
-        hash_value(pair.value.as_ref(), hash);
+    for (key, value) in pairs {
+        key.hash(hash);
+        hash_value(value, hash);
     }
 }
 
-fn hash_value(value: Option<&AnyValue>, hash: &mut impl Hasher) {
-    let value = value.and_then(|value| value.value.as_ref());
-    value.map(std::mem::discriminant).hash(hash);
+fn hash_value(value: &Value<'_>, hash: &mut impl Hasher) {
+    std::mem::discriminant(value).hash(hash);
     match value {
-        None => {}
-        Some(Value::StringValue(text)) => text.hash(hash),
-        Some(Value::BoolValue(value)) => value.hash(hash),
-        Some(Value::IntValue(value)) => value.hash(hash),
-        Some(Value::DoubleValue(value)) => value.to_bits().hash(hash),
-        Some(Value::BytesValue(bytes)) => bytes.hash(hash),
-        Some(Value::StringValueStrindex(index)) => index.hash(hash),
-        Some(Value::ArrayValue(array)) => {
-            array.values.len().hash(hash);
-            for value in &array.values {
-                hash_value(Some(value), hash);
+        Value::Null => {}
+        Value::Text(text) => text.hash(hash),
+        Value::Owned(text) => text.hash(hash),
+        Value::Bool(value) => value.hash(hash),
+        Value::Int(value) => value.hash(hash),
+        Value::Double(value) => value.to_bits().hash(hash),
+        Value::Bytes(bytes) => bytes.hash(hash),
+        Value::Array(values, _) => {
+            values.len().hash(hash);
+            for value in values {
+                hash_value(value, hash);
             }
         }
-        Some(Value::KvlistValue(map)) => hash_pairs(&map.values, hash),
+        Value::Map(pairs, _) => hash_pairs(pairs, hash),
     }
 }

@@ -1,16 +1,15 @@
-//! Decodes protobuf with `prost`. Two bytes of a body can become a struct of several hundred bytes.
+//! Decodes protobuf with `prost`: log records, and the resources of spans. Two bytes of a body can become a struct of several hundred bytes.
 //! So a first pass over the field numbers counts the memory that the request will need. That pass
 //! allocates nothing. It counts an unknown field like a string. Pure.
 
+use std::fmt;
+
 use opentelemetry_proto::tonic::{
-    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    collector::logs::v1::ExportLogsServiceRequest,
     common::v1::{AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     resource::v1::Resource,
-    trace::v1::{
-        ResourceSpans, ScopeSpans, Span, Status,
-        span::{Event, Link},
-    },
+    trace::v1::ResourceSpans,
 };
 use prost::Message as _;
 
@@ -24,29 +23,25 @@ const DEPTH_MAX: usize = 100;
 /// The allocator's overhead per string.
 const TEXT_OVERHEAD: usize = 16;
 
-pub(super) fn traces(body: &[u8], usage: &RequestUsage) -> Result<Vec<ResourceSpans>, DecodeError> {
-    measure(body, MessageKind::TraceRequest, usage)?;
-    let request = ExportTraceServiceRequest::decode(body).map_err(|error| malformed(&error))?;
-    Ok(request.resource_spans)
-}
-
 pub(super) fn logs(body: &[u8], usage: &RequestUsage) -> Result<Vec<ResourceLogs>, DecodeError> {
     measure(body, MessageKind::LogRequest, usage)?;
-    let request = ExportLogsServiceRequest::decode(body).map_err(|error| malformed(&error))?;
+    let request = ExportLogsServiceRequest::decode(body).map_err(malformed)?;
     Ok(request.resource_logs)
 }
 
-fn malformed(error: &prost::DecodeError) -> DecodeError {
+pub(super) fn malformed(why: impl fmt::Display) -> DecodeError {
     DecodeError::Malformed(format!(
-        "the body is not the protobuf of this request: {error}"
+        "the body is not the protobuf of this request: {why}"
     ))
 }
 
+/// Counts the memory of a request for traces that has only resources.
+pub(super) fn measure_traces(body: &[u8], usage: &RequestUsage) -> Result<(), Exceeded> {
+    walk(body, MessageKind::TraceRequest, 0, usage)
+}
+
 fn measure(body: &[u8], kind: MessageKind, usage: &RequestUsage) -> Result<(), DecodeError> {
-    walk(body, kind, 0, usage).map_err(|Exceeded| {
-        let error = usage.error();
-        error.unwrap_or_else(|| DecodeError::TooLarge("the request is too large".to_owned()))
-    })
+    walk(body, kind, 0, usage).map_err(|Exceeded| usage.exceeded())
 }
 
 /// A kind of OTLP message.
@@ -54,10 +49,6 @@ fn measure(body: &[u8], kind: MessageKind, usage: &RequestUsage) -> Result<(), D
 enum MessageKind {
     TraceRequest,
     ResourceSpans,
-    ScopeSpans,
-    Span,
-    Event,
-    Link,
     LogRequest,
     ResourceLogs,
     ScopeLogs,
@@ -79,20 +70,13 @@ impl MessageKind {
             (Self::TraceRequest, 1) => Self::ResourceSpans,
             (Self::LogRequest, 1) => Self::ResourceLogs,
             (Self::ResourceSpans | Self::ResourceLogs, 1) => Self::Resource,
-            (Self::ResourceSpans, 2) => Self::ScopeSpans,
             (Self::ResourceLogs, 2) => Self::ScopeLogs,
-            (Self::ScopeSpans | Self::ScopeLogs, 1) => Self::Scope,
-            (Self::ScopeSpans, 2) => Self::Span,
+            (Self::ScopeLogs, 1) => Self::Scope,
             (Self::ScopeLogs, 2) => Self::LogRecord,
-            (Self::Span, 11) => Self::Event,
-            (Self::Span, 13) => Self::Link,
-            (Self::Span, 15) => Self::Leaf(size_of::<Status>()),
             (Self::Resource, 3) => Self::Leaf(size_of::<EntityRef>()),
-            (Self::Resource | Self::Map, 1)
-            | (Self::Scope | Self::Event, 3)
-            | (Self::Link, 4)
-            | (Self::LogRecord, 6)
-            | (Self::Span, 9) => Self::KeyValue,
+            (Self::Resource | Self::Map, 1) | (Self::Scope, 3) | (Self::LogRecord, 6) => {
+                Self::KeyValue
+            }
             (Self::Array, 1) | (Self::KeyValue, 2) | (Self::LogRecord, 5) => Self::AnyValue,
             (Self::AnyValue, 5) => Self::Array,
             (Self::AnyValue, 6) => Self::Map,
@@ -104,10 +88,6 @@ impl MessageKind {
         match self {
             Self::TraceRequest | Self::LogRequest => 0,
             Self::ResourceSpans => size_of::<ResourceSpans>(),
-            Self::ScopeSpans => size_of::<ScopeSpans>(),
-            Self::Span => size_of::<Span>(),
-            Self::Event => size_of::<Event>(),
-            Self::Link => size_of::<Link>(),
             Self::ResourceLogs => size_of::<ResourceLogs>(),
             Self::ScopeLogs => size_of::<ScopeLogs>(),
             Self::LogRecord => size_of::<LogRecord>(),
@@ -142,7 +122,7 @@ fn walk(
             continue;
         };
         match child {
-            MessageKind::Span | MessageKind::LogRecord => usage.item(child.size())?,
+            MessageKind::LogRecord => usage.item(child.size())?,
             _ => usage.part(child.size())?,
         }
         walk(bytes, child, depth + 1, usage)?;

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use super::*;
-use crate::otlp::fixtures::{Numbers, request_of_logs, request_of_spans};
+use crate::otlp::fixtures::{Damage, request_of_logs, request_of_spans};
 use flate2::{Compression, write::GzEncoder};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value},
@@ -112,9 +112,16 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn decode_spans(
+    body: Vec<u8>,
+    format: Format,
+) -> Result<(Decoded<TraceRequest<()>>, usize), DecodeError> {
+    decode(body, (Signal::Traces, format), LIMITS, |_span| ())
+}
+
 /// Asserts that any body decodes to a request within the bounds, or fails with a message.
 fn decode_anything(body: &[u8], signal: Signal, format: Format) {
-    match decode(body, signal, format, LIMITS) {
+    match decode(body.to_vec(), (signal, format), LIMITS, |_span| ()) {
         Ok((_, memory)) => assert!(memory <= LIMITS.memory_bytes_max, "{memory}"),
         Err(DecodeError::Malformed(message) | DecodeError::TooLarge(message)) => {
             assert_ne!(message, "");
@@ -126,7 +133,7 @@ fn decode_anything(body: &[u8], signal: Signal, format: Format) {
 fn a_body_that_is_cut_anywhere_gets_a_clear_answer() {
     for (body, signal, format) in bodies() {
         assert!(
-            decode(&body, signal, format, LIMITS).is_ok(),
+            decode(body.clone(), (signal, format), LIMITS, |_span| ()).is_ok(),
             "{signal:?} {format:?}"
         );
         for cut in 0..body.len() {
@@ -144,34 +151,9 @@ fn a_body_that_is_cut_anywhere_gets_a_clear_answer() {
     }
 }
 
-/// Damages bodies.
-struct Damage(Numbers);
-
-impl Damage {
-    fn next(&mut self, below: usize) -> usize {
-        self.0.next(below)
-    }
-
-    /// Changes, removes, doubles or inserts up to four bytes.
-    fn apply_to(&mut self, body: &[u8]) -> Vec<u8> {
-        let mut damaged = body.to_vec();
-        for _ in 0..=self.next(4) {
-            let at = self.next(damaged.len());
-            let byte = u8::try_from(self.next(256)).unwrap();
-            match self.next(4) {
-                0 => damaged[at] = byte,
-                1 if damaged.len() > 1 => drop(damaged.remove(at)),
-                2 => damaged.extend_from_within(at..),
-                _ => damaged.insert(at, byte),
-            }
-        }
-        damaged
-    }
-}
-
 #[test]
 fn a_body_that_is_damaged_anywhere_gets_a_clear_answer() {
-    let mut damage = Damage(Numbers::new());
+    let mut damage = Damage::new();
     for (body, signal, format) in bodies() {
         for _ in 0..2_000 {
             decode_anything(&damage.apply_to(&body), signal, format);
@@ -201,7 +183,7 @@ fn what_is_nested_too_deep_is_refused() {
         attributes: vec![pair],
         ..span()
     }]);
-    let message = match decode(&body, Signal::Traces, Format::Protobuf, LIMITS) {
+    let message = match decode_spans(body, Format::Protobuf) {
         Err(DecodeError::Malformed(message)) => message,
         other => panic!("{other:?}"),
     };
@@ -210,7 +192,7 @@ fn what_is_nested_too_deep_is_refused() {
     assert!(message.ends_with("recursion limit reached"), "{message}");
     let head = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"attributes":[{"key":"k","value":"#;
     let body = format!("{head}{}", r#"{"arrayValue":{"values":["#.repeat(10_000));
-    let message = match decode(body.as_bytes(), Signal::Traces, Format::Json, LIMITS) {
+    let message = match decode_spans(body.into_bytes(), Format::Json) {
         Err(DecodeError::Malformed(message)) => message,
         other => panic!("{other:?}"),
     };
@@ -243,11 +225,11 @@ fn a_bomb_is_refused_before_it_is_unpacked_or_allocated() {
         (body, Format::Protobuf),
         (body_json.into_bytes(), Format::Json),
     ] {
-        let refused = decode(&body, Signal::Traces, format, LIMITS).map(|_| ());
+        let refused = decode_spans(body, format).map(|_| ());
         assert_eq!(refused, Err(DecodeError::TooLarge(message.clone())));
     }
     let body = request_of_spans(vec![Span::default(); 17]);
-    let refused = decode(&body, Signal::Traces, Format::Protobuf, LIMITS).map(|_| ());
+    let refused = decode_spans(body, Format::Protobuf).map(|_| ());
     let message = "the request has more than 16 spans or log records".to_owned();
     assert_eq!(refused, Err(DecodeError::TooLarge(message)));
 }

@@ -1,6 +1,6 @@
 //! The kinds of signals, bodies and decoded requests, and their bounds. Plain data.
 
-use opentelemetry_proto::tonic::{logs::v1::ResourceLogs, trace::v1::ResourceSpans};
+use opentelemetry_proto::tonic::logs::v1::ResourceLogs;
 
 /// The kind of data in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A decoded request.
+/// A decoded request or document. `T` are its spans.
 #[derive(Debug)]
-pub(crate) enum Decoded {
-    Traces(Vec<ResourceSpans>),
+pub(crate) enum Decoded<T> {
+    Traces(T),
     Logs(Vec<ResourceLogs>),
     /// Metrics, which are accepted and ignored.
     Metrics,

@@ -13,6 +13,7 @@ pub(super) struct RequestUsage {
     limits: DecodeLimits,
     items: Cell<usize>,
     memory: Cell<usize>,
+    largest: Cell<usize>,
     exceeded: RefCell<Option<String>>,
 }
 
@@ -26,11 +27,21 @@ impl RequestUsage {
             limits,
             items: Cell::new(0),
             memory: Cell::new(0),
+            largest: Cell::new(0),
             exceeded: RefCell::new(None),
         }
     }
 
+    /// Counts without bounds, for a part of a request that was within its bounds.
+    pub(super) fn unbounded() -> Self {
+        Self::new(DecodeLimits {
+            items_max: usize::MAX,
+            memory_bytes_max: usize::MAX,
+        })
+    }
+
     /// Counts a span or a log record.
+    #[inline]
     pub(super) fn item(&self, size: usize) -> Result<(), Exceeded> {
         self.items.set(self.items.get() + 1);
         let max = self.limits.items_max;
@@ -43,15 +54,17 @@ impl RequestUsage {
     }
 
     /// Counts a message of this size.
+    #[inline]
     pub(super) fn part(&self, size: usize) -> Result<(), Exceeded> {
         self.bytes(size * GROWTH)
     }
 
     /// Counts the bytes of a text or an id.
+    #[inline]
     pub(super) fn bytes(&self, size: usize) -> Result<(), Exceeded> {
         self.memory.set(self.memory.get() + size);
         let max = self.limits.memory_bytes_max;
-        if self.memory.get() > max {
+        if self.memory() > max {
             let message = format!("the request needs more than {max} bytes of memory");
             self.exceeded.replace(Some(message));
             return Err(Exceeded);
@@ -59,8 +72,24 @@ impl RequestUsage {
         Ok(())
     }
 
+    /// Counts memory that is in use only during `read`. The largest such part counts for the whole request.
+    pub(super) fn briefly<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let before = self.memory.get();
+        let result = read()?;
+        let largest = self.memory.replace(before) - before;
+        self.largest.set(self.largest.get().max(largest));
+        Ok(result)
+    }
+
+    /// Returns the memory that the request needs at most at one time.
     pub(super) fn memory(&self) -> usize {
-        self.memory.get()
+        self.memory.get() + self.largest.get()
+    }
+
+    /// Returns the error of the bound that was exceeded.
+    pub(super) fn exceeded(&self) -> DecodeError {
+        let error = self.error();
+        error.unwrap_or_else(|| DecodeError::TooLarge("the request is too large".to_owned()))
     }
 
     /// Returns the error of the bound that was exceeded, if one was.

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use crate::{
     otlp::{
-        decode::{DecodeError, DecodeLimits, Decoded, Format, Signal, decode},
+        decode::{DecodeError, DecodeLimits, Decoded, Signal, decode_json},
         import::{
             compact::{DEPTH_MAX, Fault, compact},
             jaeger,
@@ -159,10 +159,9 @@ impl DocumentReader {
             items_max: usize::MAX,
             memory_bytes_max: REQUEST_BYTES_MAX,
         };
-        let (decoded, _) =
-            decode(json, signal, Format::Json, limits).map_err(|error| match error {
-                DecodeError::Malformed(message) | DecodeError::TooLarge(message) => message,
-            })?;
+        let decoded = decode_json(json, signal, limits).map_err(|error| match error {
+            DecodeError::Malformed(message) | DecodeError::TooLarge(message) => message,
+        })?;
         let (events, bytes) = (&mut self.events, &mut self.bytes);
         let mut fault = None;
         let mut push = |payload| keep(payload, events, bytes, &mut fault);

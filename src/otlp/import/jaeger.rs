@@ -12,13 +12,10 @@ use opentelemetry_proto::tonic::{
 use serde_json::Value as Json;
 
 use crate::{
-    otlp::{
-        import::{
-            left_out::LeftOut,
-            otlp_events::OtlpEvents,
-            values::{any_value, attribute, id, kind, list, member, micros, text, text_attribute},
-        },
-        mapping::SpanView,
+    otlp::import::{
+        left_out::LeftOut,
+        otlp_events::OtlpEvents,
+        values::{any_value, attribute, id, kind, list, member, micros, text, text_attribute},
     },
     span::json::{elements, fields},
     util::hash::Map,
@@ -67,11 +64,7 @@ pub(super) fn add_trace(
             .left_out
             .add(LeftOut::WARNINGS, warnings.len() as u64);
         let (span, scope) = span_of(&span, &path)?;
-        let view = SpanView {
-            span: &span,
-            scope: Some(&scope),
-        };
-        events.add_span(process, view, push);
+        events.add_span(process, (&span, Some(&scope)), push);
     }
     Ok(())
 }

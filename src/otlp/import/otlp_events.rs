@@ -4,19 +4,21 @@
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::{
-    common::v1::KeyValue,
+    common::v1::{InstrumentationScope, KeyValue},
     logs::v1::ResourceLogs,
     resource::v1::Resource,
     trace::v1::{ResourceSpans, Span},
 };
+use prost::Message as _;
 
 use crate::{
     otlp::{
+        decode::{LinkView, SpanParts, SpanView},
         followed_spans::first_changes,
         import::left_out::LeftOut,
         mapping::{
-            ProcessKey, SpanView, attributes, end_fields, fields_of, id, is_empty, is_open,
-            log_fields, number_of, parent_of, partial_spans, service_name, text_of,
+            ProcessKey, attributes, end_fields, fields_of, id, is_empty, is_open, log_fields,
+            number_of, parent_of, partial_spans, service_name, span_text, text_of,
         },
         request::check,
         sender_activity::OpenSpanReporting,
@@ -99,10 +101,14 @@ impl OtlpEvents {
         let mut seen = SeenSpans::default();
         for scope_spans in &spans.scope_spans {
             for span in &scope_spans.spans {
-                let scope = scope_spans.scope.as_ref();
-                let is_open = is_open(span) || sends_open_as_empty && is_empty(span);
-                if self.add_span_as(process, SpanView { span, scope }, is_open, push) {
-                    seen.add(span, is_open);
+                let bytes = span.encode_to_vec();
+                let Some(span) = view(&bytes, scope_spans.scope.as_ref()) else {
+                    continue;
+                };
+                let is_open = is_open(&span) || sends_open_as_empty && is_empty(&span);
+                let length = span.end_nanos.saturating_sub(span.start_nanos);
+                if self.add_span_as(process, span, is_open, push) {
+                    seen.add(length, is_open);
                 }
             }
         }
@@ -122,10 +128,14 @@ impl OtlpEvents {
     pub(super) fn add_span(
         &mut self,
         process: usize,
-        view: SpanView<'_>,
+        (span, scope): (&Span, Option<&InstrumentationScope>),
         push: &mut impl FnMut(Vec<u8>),
     ) {
-        self.add_span_as(process, view, is_open(view.span), push);
+        let bytes = span.encode_to_vec();
+        if let Some(span) = view(&bytes, scope) {
+            let is_open = is_open(&span);
+            self.add_span_as(process, span, is_open, push);
+        }
     }
 
     /// Turns a span into events. An open span becomes a start, and an update with its other known
@@ -133,39 +143,43 @@ impl OtlpEvents {
     fn add_span_as(
         &mut self,
         process: usize,
-        view: SpanView<'_>,
+        mut span: SpanView<'_>,
         is_open: bool,
         push: &mut impl FnMut(Vec<u8>),
     ) -> bool {
-        let span = view.span;
-        let Ok(key) = check(span) else {
+        let Ok(key) = check(&span) else {
             self.left_out.add(LeftOut::SPAN_IDS, 1);
             return false;
         };
-        self.count_faults(span);
+        self.count_faults(&span);
         self.left_out.add(LeftOut::OPEN, is_open.into());
-        let start = Timestamp::from_nanos(span.start_time_unix_nano);
+        let start = Timestamp::from_nanos(span.start_nanos);
         let Some(process) = self.emitted_process(process, start, push) else {
             return true;
         };
-        let mut fields = fields_of(view, key, parent_of(span));
-        (fields.process, fields.service) = (&process.id, &process.service);
         let mut out = Vec::new();
+        let parent = parent_of(&span);
         if is_open {
+            let mut fields = fields_of(span.clone(), key, parent);
+            (fields.process, fields.service) = (&process.id, &process.service);
             let _layout = json::started(&mut out, &fields, start);
             push(std::mem::take(&mut out));
             // The file does not contain the time at which it was written.
-            let known = span.events.iter().map(|event| event.time_unix_nano).max();
-            let time = known.map_or(start, |nanos| start.max(Timestamp::from_nanos(nanos)));
-            if let Some((mut fields, changes)) = first_changes(view, &key, time) {
+            let known = span.events.iter().map(|event| event.time).max();
+            let time = known.map_or(start, |time| start.max(time));
+            if let Some((mut fields, changes)) = first_changes(&span, &key, time) {
                 (fields.process, fields.service) = (&process.id, &process.service);
                 json::updated(&mut out, &fields, &changes, time);
                 push(out);
             }
             return true;
         }
-        json::ended(&mut out, &fields, &end_fields(span));
-        if text_of(&span.attributes, "livespan.state") == Some("lost") {
+        let is_lost = span_text(&span.attributes, "livespan.state") == Some("lost");
+        let end = end_fields(&mut span);
+        let mut fields = fields_of(span, key, parent);
+        (fields.process, fields.service) = (&process.id, &process.service);
+        json::ended(&mut out, &fields, &end);
+        if is_lost {
             json::mark_lost(&mut out);
         }
         push(out);
@@ -216,23 +230,29 @@ impl OtlpEvents {
         Some(process)
     }
 
-    fn count_faults(&mut self, span: &Span) {
-        let code = span.status.as_ref().map_or(0, |status| status.code);
-        let is_unknown = !(0..=2).contains(&code);
+    fn count_faults(&mut self, span: &SpanView<'_>) {
+        let is_unknown = !(0..=2).contains(&span.status.code);
         self.left_out.add(LeftOut::STATUS_CODES, is_unknown.into());
-        let is_wrong = |link: &&opentelemetry_proto::tonic::trace::v1::span::Link| {
-            id::<16>(&link.trace_id).is_none() || id::<8>(&link.span_id).is_none()
+        let is_wrong = |link: &&LinkView<'_>| {
+            id::<16>(link.trace_id).is_none() || id::<8>(link.span_id).is_none()
         };
         let wrong = span.links.iter().filter(is_wrong).count();
         self.left_out.add(LeftOut::LINK_IDS, wrong as u64);
     }
 }
 
+/// Returns the view of an encoded span.
+fn view<'a>(bytes: &'a [u8], scope: Option<&'a InstrumentationScope>) -> Option<SpanView<'a>> {
+    Some(SpanView {
+        scope: scope.map_or("", |scope| &scope.name),
+        scope_version: scope.map_or("", |scope| &scope.version),
+        ..SpanView::again(bytes, SpanParts::All)?
+    })
+}
+
 impl SeenSpans {
-    fn add(&mut self, span: &Span, is_open: bool) {
-        let length = span
-            .end_time_unix_nano
-            .saturating_sub(span.start_time_unix_nano);
+    /// Adds a span of this length, in nanoseconds.
+    fn add(&mut self, length: u64, is_open: bool) {
         if is_open {
             self.has_open = true;
         } else {

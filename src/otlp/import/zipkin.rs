@@ -6,13 +6,10 @@ use opentelemetry_proto::tonic::{
 };
 use serde_json::{Map as JsonObject, Value as Json};
 
-use crate::otlp::{
-    import::{
-        left_out::LeftOut,
-        otlp_events::OtlpEvents,
-        values::{any_value, attribute, id, kind, list, member, micros, text, text_attribute},
-    },
-    mapping::SpanView,
+use crate::otlp::import::{
+    left_out::LeftOut,
+    otlp_events::OtlpEvents,
+    values::{any_value, attribute, id, kind, list, member, micros, text, text_attribute},
 };
 
 /// In Zipkin, a server's span may share its id with the client's span. Flipping this bit makes the
@@ -46,11 +43,7 @@ pub(super) fn add_span(
     let is_shared = json["shared"] == true;
     events.left_out.add(LeftOut::SHARED, is_shared.into());
     let span = span_of(json, path, is_shared)?;
-    let view = SpanView {
-        span: &span,
-        scope: None,
-    };
-    events.add_span(process, view, push);
+    events.add_span(process, (&span, None), push);
     Ok(())
 }
 

@@ -10,8 +10,8 @@ pub(crate) use self::{
     log::{log_fields, partial_spans},
     process::{ProcessKey, SenderInfo, describe, sender_info, service_name},
     span::{
-        SpanView, awaiting, bare_start, end_fields, fields_of, id, implausible, is_empty, is_open,
-        parent_of, real_ids, shown_attributes, span_events, span_links, status_of,
+        awaiting, bare_start, end_fields, fields_of, id, implausible, is_empty, is_open, parent_of,
+        real_ids, shown_attributes, span_links, status_of,
     },
-    values::{attributes, number_of, text_of},
+    values::{attributes, number_of, span_text, text_of, value},
 };

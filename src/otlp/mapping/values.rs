@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as OtlpValue};
 
 use crate::{
-    otlp::config::OtlpReceiver,
+    otlp::{config::OtlpReceiver, decode::keep_last_values},
     span::json::{Pairs, Value},
 };
 
@@ -38,11 +38,7 @@ pub(crate) fn value(from: &AnyValue, depth: usize) -> Value<'_> {
         }
         Some(OtlpValue::KvlistValue(map)) => {
             let mut pairs = nested(&map.values, depth + 1);
-            // The sort is stable, so the last value of a key is the last of its run.
-            pairs.sort_by_key(|(key, _)| *key);
-            pairs.reverse();
-            pairs.dedup_by_key(|(key, _)| *key);
-            pairs.reverse();
+            keep_last_values(&mut pairs);
             Value::Map(pairs, false)
         }
     }
@@ -75,7 +71,20 @@ pub(crate) fn number_of(pairs: &[KeyValue], key: &str) -> Option<i64> {
     }
 }
 
-/// Returns whether an attribute is true.
-pub(crate) fn is_true(pairs: &[KeyValue], key: &str) -> bool {
-    matches!(find(pairs, key), Some(OtlpValue::BoolValue(true)))
+/// Returns the text of a span's attribute, if it is a string.
+pub(crate) fn span_text<'a>(pairs: &Pairs<'a>, key: &str) -> Option<&'a str> {
+    match last(pairs, key)? {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Returns whether a span's attribute is true.
+pub(crate) fn is_true(pairs: &Pairs<'_>, key: &str) -> bool {
+    matches!(last(pairs, key), Some(Value::Bool(true)))
+}
+
+fn last<'p, 'a>(pairs: &'p Pairs<'a>, key: &str) -> Option<&'p Value<'a>> {
+    let pair = pairs.iter().rev().find(|(one, _)| *one == key)?;
+    Some(&pair.1)
 }

@@ -495,7 +495,7 @@ async fn log_records_become_log_events() {
 
 #[test]
 fn no_bytes_make_the_decoders_panic() {
-    use crate::otlp::decode::{DecodeLimits, Format, Signal, decode};
+    use crate::otlp::decode::{DecodeLimits, Decoded, Format, Signal, decode, decode_json};
     let limits = DecodeLimits {
         items_max: 100,
         memory_bytes_max: 1024 * 1024,
@@ -505,22 +505,21 @@ fn no_bytes_make_the_decoders_panic() {
         "events": [{"name": "e"}], "links": [{"traceId": TRACE}], "status": {"code": 2}}]);
     let json = request_of("nodejs", &spans).to_string().into_bytes();
     let data = TracesData {
-        resource_spans: match decode(&json, Signal::Traces, Format::Json, limits)
-            .unwrap()
-            .0
-        {
-            crate::otlp::decode::Decoded::Traces(spans) => spans,
+        resource_spans: match decode_json(&json, Signal::Traces, limits).unwrap() {
+            Decoded::Traces(spans) => spans,
             other => panic!("{other:?}"),
         },
     };
     let protobuf = data.encode_to_vec();
+    let decode =
+        |body: &[u8], signal, format| decode(body.to_vec(), (signal, format), limits, |_span| ());
     for (body, format) in [(&json, Format::Json), (&protobuf, Format::Protobuf)] {
         for end in 0..body.len() {
-            drop(decode(&body[..end], Signal::Traces, format, limits));
+            drop(decode(&body[..end], Signal::Traces, format));
             let mut changed = body.clone();
             changed[end] = !changed[end];
-            drop(decode(&changed, Signal::Traces, format, limits));
-            drop(decode(&changed, Signal::Logs, format, limits));
+            drop(decode(&changed, Signal::Traces, format));
+            drop(decode(&changed, Signal::Logs, format));
         }
     }
     // Deep nesting, then empty messages of two bytes, each of which decodes to hundreds of bytes.
@@ -530,7 +529,7 @@ fn no_bytes_make_the_decoders_panic() {
         open.repeat(200),
         close.repeat(200)
     );
-    let error = decode(deep.as_bytes(), Signal::Traces, Format::Json, limits);
+    let error = decode(deep.as_bytes(), Signal::Traces, Format::Json);
     assert!(
         matches!(error, Err(crate::otlp::decode::DecodeError::Malformed(_))),
         "{error:?}"
@@ -547,7 +546,7 @@ fn no_bytes_make_the_decoders_panic() {
         prost::encoding::encode_varint(inner.len() as u64, &mut nested);
         nested.extend(inner);
     }
-    let error = decode(&nested, Signal::Traces, Format::Protobuf, limits).unwrap_err();
+    let error = decode(&nested, Signal::Traces, Format::Protobuf).unwrap_err();
     let message = "the request needs more than 1048576 bytes of memory".to_owned();
     assert_eq!(error, crate::otlp::decode::DecodeError::TooLarge(message));
 }
