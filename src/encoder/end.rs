@@ -138,6 +138,7 @@ impl SpanEncoder {
             scope_version: delta.scope.version,
             added: &delta.added,
             links: &delta.links,
+            received: None,
             truncated: delta.truncated,
         };
         let pin = Pinning::Close(u64::from_be_bytes(delta.span_id));
@@ -218,7 +219,7 @@ impl SpanEncoder {
 }
 
 /// Returns the status message of a failed span, cut to the length that the index keeps.
-fn message(end: &EndFields<'_>) -> Option<Box<str>> {
+pub(super) fn message(end: &EndFields<'_>) -> Option<Box<str>> {
     match (outcome(end), &end.status) {
         (SpanOutcome::Error | SpanOutcome::Panicked, EndStatus::Error(message)) => {
             SpanStart::message(message)
@@ -227,7 +228,7 @@ fn message(end: &EndFields<'_>) -> Option<Box<str>> {
     }
 }
 
-fn outcome(end: &EndFields<'_>) -> SpanOutcome {
+pub(super) fn outcome(end: &EndFields<'_>) -> SpanOutcome {
     match (&end.reason, &end.status) {
         (EndCause::Cancelled, _) => SpanOutcome::Cancelled,
         (EndCause::Panicked(_), _) => SpanOutcome::Panicked,

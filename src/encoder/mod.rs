@@ -22,5 +22,7 @@ mod workflow;
 mod tests;
 
 #[cfg(feature = "otlp")]
-pub(crate) use self::received::{EarlierEvent, ReceivedEvents, RequestProgress, SharedReceiver};
+pub(crate) use self::received::{
+    EarlierEvent, PreparedEnd, PreparedEnds, ReceivedEvents, RequestProgress, SharedReceiver,
+};
 pub(crate) use self::span_encoder::SpanEncoder;

@@ -7,12 +7,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use crate::{
-    encoder::{EarlierEvent, ReceivedEvents, RequestProgress, SpanEncoder},
+    encoder::{
+        EarlierEvent, PreparedEnd, PreparedEnds, ReceivedEvents, RequestProgress, SpanEncoder,
+    },
     log::batch::Batch,
     otlp::{
         budget::MemoryShare,
         config::OtlpReceiver,
-        decode::{SpanParts, SpanView},
+        decode::{SpanBytes, SpanParts, SpanView},
         deferred_updates::{DeferredUpdate, DeferredUpdates},
         followed_spans::{FollowedSpan, FollowedSpans, first_changes},
         mapping::{bare_start, end_fields, fields_of, implausible, log_fields},
@@ -52,6 +54,8 @@ pub(crate) struct OtlpEncoder {
     /// The keys of the log records in the unstored batch.
     uncommitted_logs: Vec<u64>,
     current: Option<Current>,
+    /// The empty buffer for the ends of the next request.
+    prepared: PreparedEnds,
     /// Requests whose last events are in the unstored batch.
     complete: Vec<Complete>,
 }
@@ -65,6 +69,8 @@ struct Current {
     /// Whether the store rejected a part of the request.
     has_failed: bool,
     phase: EncodePhase,
+    /// The ends that were encoded together with their starts.
+    prepared: PreparedEnds,
     memory: MemoryShare,
 }
 
@@ -113,6 +119,7 @@ impl OtlpEncoder {
             uncommitted: Vec::new(),
             uncommitted_logs: Vec::new(),
             current: None,
+            prepared: PreparedEnds::default(),
             complete: Vec::new(),
         }
     }
@@ -171,16 +178,18 @@ impl OtlpEncoder {
                 && activity.is_some_and(|activity| activity.reporting.sends_open_as_empty())
     }
 
+    /// Encodes the start of a span. If the span has ended, and there is room for its end, encodes its end, too.
     fn start(
         &mut self,
-        (span, place, received): (&SpanView<'_>, &SpanPlace, Timestamp),
+        (place, number): (&SpanPlace, usize),
+        (spans, prepared, received): (&SpanBytes, &mut PreparedEnds, Timestamp),
         encoder: &mut SpanEncoder,
         batch: &mut Batch,
     ) {
         let is_open = self.is_open(place);
         if self.open.contains(&place.key) {
-            if is_open {
-                self.resent((span, place, received), encoder, batch);
+            if is_open && let Some(span) = spans.view(place.range, SpanParts::All) {
+                self.resent((&span, place, received), encoder, batch);
             }
             return;
         }
@@ -190,12 +199,37 @@ impl OtlpEncoder {
             return;
         }
         let source = self.source(place.sender);
-        let time = Timestamp::from_nanos(span.start_nanos);
-        if !is_open {
-            let fields = bare_start(span, place.key, place.parent);
-            encoder.received_start((source, time), fields, batch);
+        let needs_all = is_open || prepared.has_room();
+        let parts = if needs_all {
+            SpanParts::All
+        } else {
+            SpanParts::Head
+        };
+        let Some(mut span) = spans.view(place.range, parts) else {
             return;
+        };
+        let time = Timestamp::from_nanos(span.start_nanos);
+        if is_open {
+            self.open((&span, place, received), (source, time), encoder, batch);
+        } else if needs_all {
+            let end = end_fields(&mut span);
+            let mut fields = fields_of(span, place.key, place.parent);
+            fields.received = self.receipt(place.sender, end.end, received);
+            encoder.received_whole((source, number), fields, end, (batch, prepared));
+        } else {
+            let fields = bare_start(&span, place.key, place.parent);
+            encoder.received_start((source, time), fields, batch);
         }
+    }
+
+    /// Encodes the start of an open span, and follows the span.
+    fn open(
+        &mut self,
+        (span, place, received): (&SpanView<'_>, &SpanPlace, Timestamp),
+        (source, time): (u32, Timestamp),
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
         if self.open.is_full() {
             lock(&self.senders).open_spans_not_followed += 1;
             return;
@@ -387,6 +421,35 @@ impl OtlpEncoder {
         }
     }
 
+    /// Returns whether no event of the span is known, except the start of this request.
+    fn is_new(&self, place: &SpanPlace) -> bool {
+        let key = RecentEnds::key_of(&place.key);
+        self.recent.get(key).is_none() && !self.open.contains(&place.key)
+    }
+
+    /// Appends an end that was encoded with its start.
+    fn end_prepared(
+        &mut self,
+        place: &SpanPlace,
+        (end, prepared): (PreparedEnd, &PreparedEnds),
+        encoder: &mut SpanEncoder,
+        batch: &mut Batch,
+    ) {
+        self.uncommitted.push(Before {
+            key: place.key,
+            open: None,
+            ended: None,
+            answered: None,
+        });
+        let length = end.length();
+        encoder.received_prepared(self.source(place.sender), end, prepared, batch);
+        let key = RecentEnds::key_of(&place.key);
+        self.recent.set(key, Some(place.content));
+        if let Some(activity) = self.activities.get_mut(place.sender) {
+            activity.ended(false, length);
+        }
+    }
+
     fn log(
         &mut self,
         (contents, place, received): (&Contents, &LogPlace, Timestamp),
@@ -437,6 +500,7 @@ impl OtlpEncoder {
             stored: request.stored,
             has_failed: false,
             phase: EncodePhase::Starts(0),
+            prepared: std::mem::take(&mut self.prepared),
             memory: request.memory,
         })
     }
@@ -447,6 +511,7 @@ impl OtlpEncoder {
             contents,
             received,
             phase,
+            prepared,
             ..
         } = current;
         let received = *received;
@@ -458,26 +523,23 @@ impl OtlpEncoder {
                 match contents.places.get(next) {
                     None => *phase = EncodePhase::Ends(contents.places.len()),
                     Some(place) => {
-                        // The start of an ended span needs only the head.
-                        let needs_all = place.is_open || place.is_empty;
-                        let parts = if needs_all {
-                            SpanParts::All
-                        } else {
-                            SpanParts::Head
-                        };
-                        if let Some(span) = contents.spans.view(place.range, parts) {
-                            self.start((&span, place, received), encoder, batch);
-                        }
+                        let request = (&contents.spans, prepared, received);
+                        self.start((place, next), request, encoder, batch);
                     }
                 }
             }
             EncodePhase::Ends(0) => *phase = EncodePhase::Logs(0),
             EncodePhase::Ends(left) => {
                 *phase = EncodePhase::Ends(left - 1);
-                if let Some(place) = contents.places.get(left - 1)
-                    && let Some(span) = contents.spans.view(place.range, SpanParts::All)
-                {
-                    self.end((span, place, received), encoder, batch);
+                if let Some(place) = contents.places.get(left - 1) {
+                    match prepared.take(left - 1).filter(|_| self.is_new(place)) {
+                        Some(end) => self.end_prepared(place, (end, prepared), encoder, batch),
+                        None => {
+                            if let Some(span) = contents.spans.view(place.range, SpanParts::All) {
+                                self.end((span, place, received), encoder, batch);
+                            }
+                        }
+                    }
                 }
             }
             EncodePhase::Logs(next) => {
@@ -505,6 +567,8 @@ impl ReceivedEvents<SpanEncoder> for OtlpEncoder {
             self.step(&mut current, encoder, batch);
         }
         self.report(&current.contents);
+        current.prepared.clear();
+        self.prepared = current.prepared;
         self.complete.push(Complete {
             stored: current.stored,
             has_failed: current.has_failed,

@@ -266,6 +266,7 @@ const MODULES: &[&str] = &[
     "encoder::lost_spans",
     "encoder::logs",
     "encoder::received::events",
+    "encoder::received::prepared_ends",
     "encoder::received",
     "encoder",
     "otel::span_override",

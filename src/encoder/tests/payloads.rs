@@ -183,6 +183,7 @@ pub(super) fn payload_from_start(
         scope_version: rest.scope.version,
         added: &rest.added,
         links: &rest.links,
+        received: None,
         truncated: rest.truncated,
     };
     let mut payload = b"before".to_vec();

@@ -60,6 +60,8 @@ pub(crate) struct EndFromStart<'a> {
     /// The start's layout must [accept](StartLayout::accepts_added) these attributes.
     pub(crate) added: &'a Pairs<'a>,
     pub(crate) links: &'a [Link<'a>],
+    /// The time of receipt, which the start must not have.
+    pub(crate) received: Option<Timestamp>,
     pub(crate) truncated: bool,
 }
 
@@ -93,6 +95,9 @@ pub(crate) fn ended_from_start(out: &mut Vec<u8>, from: &EndFromStart<'_>, end: 
     writer.raw(copied(&from.layout.traits));
     if let Some(version) = from.scope_version {
         writer.text("scopeVersion", opening!("scopeVersion"), version);
+    }
+    if let Some(received) = from.received {
+        writer.time(opening!("receivedTimestamp"), received);
     }
     writer.dropped([0, end.dropped_events, end.dropped_links]);
     writer.end(from.truncated, false);

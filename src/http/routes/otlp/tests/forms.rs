@@ -80,6 +80,30 @@ async fn a_parent_comes_before_its_child_and_ends_after_it() {
 }
 
 #[tokio::test]
+async fn spans_of_one_large_request_are_as_if_each_had_come_alone() {
+    // All ends together are larger than the room for ends that wait until all spans have started.
+    let spans: Vec<Value> = (1..=60)
+        .map(|number| {
+            let span = span(&format!("{number:016x}"), "job", Some(START + number));
+            let attributes = [("text", "x".repeat(16_000)), ("number", number.to_string())];
+            let attributes = attributes.map(|(key, value)| attribute(key, &value));
+            with(span, "attributes", json!(attributes))
+        })
+        .collect();
+    let (together, alone) = (receiving(), receiving());
+    for span in &spans {
+        take(&alone, "go", json!([span])).await;
+    }
+    take(&together, "go", json!(spans)).await;
+    let (starts, mut ends): (Vec<Value>, Vec<Value>) = events(&alone)
+        .into_iter()
+        .partition(|event| event["type"] == "started");
+    ends.reverse();
+    assert_eq!(starts.len(), 60);
+    assert_eq!(events(&together), [starts, ends].concat());
+}
+
+#[tokio::test]
 async fn a_retry_changes_nothing_and_a_correction_counts() {
     let live = receiving();
     let ended = span(SPAN, "job", Some(START + 1));
