@@ -8,8 +8,8 @@ use crate::{
     util::{sync::Instant, time::Timestamp},
 };
 
-/// A sender that first reports a span of at least this length when it has ended sends only ended
-/// spans.
+/// A sender that has never sent an open span, and first reports a span of at least this length when
+/// it has ended, counts as sending only ended spans.
 const LONG_SPAN: Duration = Duration::from_secs(1);
 /// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;
