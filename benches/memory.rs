@@ -4,7 +4,9 @@
 //!   indexes;
 //! - `… -- evicted`: memory in use after all events were evicted, and after the log was filled many times over;
 //! - `… -- stalled`: memory held by a client that reads nothing while a million events pass;
-//! - `… -- seen`: the worker's cost per event after it has seen a million traces.
+//! - `… -- seen`: the worker's cost per event after it has seen a million traces;
+//! - `… -- listed`: the worker's cost per event beside a viewer of the live list whose filter matches none of 100,000
+//!   traces.
 
 #[path = "measure/machine.rs"]
 mod machine;
@@ -12,7 +14,7 @@ mod measure;
 
 use std::{
     alloc::System,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     thread,
     time::Duration,
@@ -51,6 +53,9 @@ fn main() {
     }
     if is_wanted("seen") {
         seen();
+    }
+    if is_wanted("listed") {
+        listed();
     }
 }
 
@@ -230,6 +235,56 @@ fn seen() {
     println!(
         "the last three steps, relative to the first three with evictions: {:.2}",
         median(late) / median(early)
+    );
+    live.shutdown().expect("it ends");
+}
+
+fn listed() {
+    const TRACES: u32 = 100_000;
+    const STEP: u32 = 100_000;
+    const ROUNDS: usize = 9;
+    const TARGET: f64 = 1.02;
+    let retention = Retention::default().events(2 * TRACES as usize);
+    let live = live(retention.bytes(GIBIBYTE));
+    let server = live.serve_in_background("127.0.0.1:0").expect("it listens");
+    let view = || {
+        let mut stream = TcpStream::connect(server.local_addr()).expect("it listens");
+        let request = b"GET /traces/sse?q=name%3Anothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).expect("it reads");
+        let mut lines = BufReader::new(stream.try_clone().expect("it is open")).lines();
+        let is_list = |line: std::io::Result<String>| line.expect("it answers") == "event: traces";
+        assert!(lines.any(is_list));
+        stream
+    };
+    // Each trace has a start and an end.
+    let mut next = 0;
+    let mut cost = |events: u32| {
+        let before = cpu_of("livespan");
+        dispatch(&live, next..next + events, 2);
+        next += events;
+        nanos_each(cpu_of("livespan").saturating_sub(before), f64::from(events))
+    };
+    cost(2 * TRACES + STEP);
+    let (mut alone, mut beside, mut ratios) = <(Vec<f64>, Vec<f64>, Vec<f64>)>::default();
+    for _ in 0..ROUNDS {
+        let bare = cost(STEP);
+        let viewer = view();
+        let with = cost(STEP);
+        drop(viewer);
+        // The server notices that the viewer is gone.
+        cost(STEP / 10);
+        alone.push(bare);
+        beside.push(with);
+        ratios.push(with / bare);
+    }
+    println!(
+        "\nworker ns/event among {TRACES} traces: {:.0}, and {:.0} beside a viewer whose filter matches none, ratio {:.3} \
+         ({:.3} to {:.3}); target {TARGET}",
+        median(alone),
+        median(beside),
+        median(ratios.clone()),
+        ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        ratios.iter().copied().fold(0.0, f64::max),
     );
     live.shutdown().expect("it ends");
 }
