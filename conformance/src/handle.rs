@@ -17,8 +17,8 @@ use std::{
 use livespan::{
     Error, EventStore,
     store::{
-        Appended, EpochStart, EvictedEvents, PageLimit, Sequence, SharedLog, StoredEvent,
-        StoredStream, StreamKey,
+        Appended, EpochStart, EvictedEvents, KeepError, KeptStreams, PageLimit, Sequence,
+        SharedLog, StoredEvent, StoredStream, StreamKey,
     },
 };
 
@@ -92,6 +92,38 @@ impl Handle {
             next: self.next,
             timeout: self.timeout,
         }
+    }
+
+    /// Keeps a stream on request. Returns the reason if the store refuses.
+    pub(crate) fn keep(&self, key: StreamKey) -> Outcome<Option<KeepError>> {
+        let outcome = self.kept_streams()?.keep(&key);
+        self.note(format!("keep {key}: {outcome:?}"));
+        Ok(outcome.err())
+    }
+
+    /// Stops keeping a stream. Returns whether it was kept.
+    pub(crate) fn stop_keeping(&self, key: StreamKey) -> Outcome<bool> {
+        self.note(format!("stop keeping {key}"));
+        let stopped = self.kept_streams()?.stop_keeping(&key);
+        stopped.map_err(|error| Violation::error("stop_keeping()", &error))
+    }
+
+    /// Returns the streams that are kept on request, in order.
+    pub(crate) fn kept(&self) -> Outcome<Vec<StreamKey>> {
+        let mut kept = self.kept_streams()?.kept();
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
+    fn kept_streams(&self) -> Outcome<&dyn KeptStreams> {
+        let kept = self.store.kept_streams();
+        kept.ok_or_else(|| {
+            Violation::new(
+                "kept_streams() always returns the same value",
+                "a value",
+                "none",
+            )
+        })
     }
 
     pub(crate) fn note(&self, step: impl fmt::Display) {

@@ -20,7 +20,7 @@ use crate::{
         waker::WakeFlag,
     },
     store::{
-        DEFAULT_APPEND_TIMEOUT, EventStore,
+        DEFAULT_APPEND_TIMEOUT, EventStore, KeptStreams,
         kind::StoreKind,
         validated::{DamagedEvents, PayloadFormat, ValidatedStore},
     },
@@ -368,6 +368,12 @@ impl Log {
             .map_or(Epoch::NONE, |start| start.epoch)
     }
 
+    /// Returns the streams that are kept on request.
+    pub(crate) fn kept(&self) -> Vec<StreamKey> {
+        let store = self.store.kept_streams();
+        store.map(KeptStreams::kept).unwrap_or_default()
+    }
+
     /// Returns the id of an event, with the epoch that wrote it.
     pub(crate) fn id(&self, sequence: u64) -> EventId {
         let sequence = Sequence::new(sequence);
@@ -416,7 +422,7 @@ impl Log {
             retained_streams: stats.streams,
             open: stats.open,
             unpinned: stats.unpinned,
-            kept_streams: self.tail.kept().len(),
+            kept_streams: self.kept().len(),
             dropped: self.dropped(),
             subscribers: self.readers.count(),
             store: self.health(),

@@ -1,9 +1,6 @@
-//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it. It holds the tail's
-//! lock only while it measures the trace.
+//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it, and waits for the store.
 
-use crate::{
-    error::Error, live_spans::LiveSpans, log::tail::keep::KeepError, span::event::TraceId,
-};
+use crate::{error::Error, live_spans::LiveSpans, log::retention::KeepError, span::event::TraceId};
 
 impl LiveSpans {
     /// Keeps a trace: retention removes none of its events, present or future. Its summary then has `"kept":true`. The
@@ -11,27 +8,42 @@ impl LiveSpans {
     ///
     /// At most [`KEPT_STREAMS_MAX`](crate::Retention::KEPT_STREAMS_MAX) traces are kept. Together they may use 1/8 of
     /// the events and bytes of the [`Retention`](crate::Retention). If they later grow beyond that, the largest one is
-    /// no longer kept.
+    /// no longer kept. A trace in SQLite is still kept after a restart.
+    ///
+    /// With a durable store, this waits for the store. In async code, call it by `spawn_blocking`.
     ///
     /// # Errors
-    /// Returns an error if the log has no event of the trace, a bound would be exceeded, or the store is not the memory
-    /// store.
+    /// Returns an error if the log has no event of the trace, a bound would be exceeded, or the store fails or cannot
+    /// keep traces.
     pub fn keep(&self, trace: TraceId) -> Result<(), Error> {
-        self.try_keep(trace)
-            .map_err(|error| Error::invalid(error.to_string()))
+        self.try_keep(trace).map_err(|error| match error {
+            KeepError::Store(error) => error,
+            refused => Error::invalid(refused.to_string()),
+        })
     }
 
-    /// Lets retention remove a kept trace again. Returns whether it was kept.
+    /// Lets retention remove a kept trace again. Returns whether it was kept; `false` also if the store fails. With a
+    /// durable store, this waits for the store.
     pub fn stop_keeping(&self, trace: TraceId) -> bool {
-        let was_kept = self.log().tail.stop_keeping(&trace.stream_key());
+        self.try_stop_keeping(trace).unwrap_or_default()
+    }
+
+    pub(crate) fn try_stop_keeping(&self, trace: TraceId) -> Result<bool, Error> {
+        let Some(store) = self.log().store.kept_streams() else {
+            return Ok(false);
+        };
+        let was_kept = store.stop_keeping(&trace.stream_key())?;
         if was_kept {
             self.show_again(trace);
         }
-        was_kept
+        Ok(was_kept)
     }
 
     pub(crate) fn try_keep(&self, trace: TraceId) -> Result<(), KeepError> {
-        self.log().tail.keep(&trace.stream_key())?;
+        let store = self.log().store.kept_streams();
+        store
+            .ok_or(KeepError::Unsupported)?
+            .keep(&trace.stream_key())?;
         self.show_again(trace);
         Ok(())
     }

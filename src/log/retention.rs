@@ -1,7 +1,9 @@
 //! [`Retention`] has the bounds of a log, which all apply at once. [`EvictedEvents`] counts the events that retention
-//! has removed. Plain data.
+//! has removed. [`KeepError`] says why a stream cannot be exempted from it. Plain data.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use crate::error::Error;
 
 /// The bounds of a log: events, bytes and age. The oldest events are evicted first. The opening events of spans that
 /// still run are kept (see [`Pinning`](crate::sse::Pinning)). The other events of running traces are also kept, up to a
@@ -108,5 +110,50 @@ impl EvictedEvents {
     /// Creates a count of evicted events, and of the closing events among them if that is known.
     pub const fn new(events: u64, closings: Option<u64>) -> Self {
         Self { events, closings }
+    }
+}
+
+/// The reason why a stream cannot be kept beyond retention (see [`KeptStreams`](crate::store::KeptStreams)).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// The log has no event of the stream.
+    Unknown,
+    /// The store cannot keep streams.
+    Unsupported,
+    /// [`KEPT_STREAMS_MAX`](Retention::KEPT_STREAMS_MAX) streams are kept already.
+    TooMany,
+    /// The stream and those kept already would need more than their [share](Retention::KEPT_DIVISOR).
+    TooLarge,
+    /// The store failed.
+    Store(Error),
+}
+
+impl fmt::Display for KeepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the log has no event of the trace"),
+            Self::Unsupported => f.write_str("the log's store cannot keep traces"),
+            Self::TooMany => write!(
+                f,
+                "{} traces are kept already: stop keeping one of them first",
+                Retention::KEPT_STREAMS_MAX
+            ),
+            Self::TooLarge => write!(
+                f,
+                "kept traces may use 1/{} of the retention, and with this trace they would use more",
+                Retention::KEPT_DIVISOR
+            ),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for KeepError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => error.source(),
+            _ => None,
+        }
     }
 }

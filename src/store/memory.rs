@@ -9,10 +9,10 @@ use crate::{
         batch::{Batch, StoredEvent},
         block::{BlockEvent, Slice},
         event::{Pinning, StreamKey},
-        retention::Retention,
+        retention::{KeepError, Retention},
         tail::{Tail, TailRead},
     },
-    store::{Appended, EpochStart, EventStore, EvictedFuture, PageLimit, ReadFuture},
+    store::{Appended, EpochStart, EventStore, EvictedFuture, KeptStreams, PageLimit, ReadFuture},
     util::sync::{
         Instant,
         atomic::{AtomicBool, Ordering},
@@ -152,12 +152,30 @@ impl EventStore for MemoryEventStore {
         Box::pin(ready(Ok(evicted)))
     }
 
+    fn kept_streams(&self) -> Option<&dyn KeptStreams> {
+        Some(self)
+    }
+
     fn append_timeout(&self) -> Option<Duration> {
         None
     }
 
     fn tail_retention(&self) -> Retention {
         self.tail.retention()
+    }
+}
+
+impl KeptStreams for MemoryEventStore {
+    fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
+        self.tail.keep(key)
+    }
+
+    fn stop_keeping(&self, key: &StreamKey) -> Result<bool, Error> {
+        Ok(self.tail.stop_keeping(key))
+    }
+
+    fn kept(&self) -> Vec<StreamKey> {
+        self.tail.kept()
     }
 }
 

@@ -37,7 +37,7 @@ pub use crate::{
 pub use crate::{
     log::{
         batch::{Batch, BatchRecord, StoredEvent},
-        retention::{EvictedEvents, Retention},
+        retention::{EvictedEvents, KeepError, Retention},
     },
     store::{memory::MemoryEventStore, null::NullEventStore},
 };
@@ -163,6 +163,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns the access to streams that are kept on request. `None`, the default, is for a store that cannot keep
+    /// them. Every call must return the same value.
+    fn kept_streams(&self) -> Option<&dyn KeptStreams> {
+        None
+    }
+
     /// Returns the time limit of an append. If an append takes longer, readers get its events before they are stored,
     /// as if the store had failed. `None` means that an append never takes long, or that the store limits its time
     /// itself. The log then appends on its own thread; with a limit, it appends on a second thread. It decides this
@@ -203,6 +209,31 @@ pub trait OpenEventRecovery: Send + Sync {
     fn read_open_global_events(&self) -> ReadFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
+}
+
+/// Streams that are kept beyond retention because somebody asked for it, such as a trace that a person still reads.
+///
+/// At most [`KEPT_STREAMS_MAX`](Retention::KEPT_STREAMS_MAX) streams are kept. Together they may use a
+/// [share](Retention::KEPT_DIVISOR) of the bounds, and are part of them. If they grow beyond it, the largest one is no
+/// longer kept, at the latest when retention passes its events. A persistent store keeps them after a restart, too.
+///
+/// A store returns it from [`EventStore::kept_streams`].
+pub trait KeptStreams: Send + Sync {
+    /// Keeps all events of the stream that can be read now, and all later ones. If the stream is kept already, nothing
+    /// changes. It may block.
+    ///
+    /// # Errors
+    /// Returns the reason if the stream cannot be kept.
+    fn keep(&self, key: &StreamKey) -> Result<(), KeepError>;
+
+    /// Lets retention remove the stream's events again. Returns whether the stream was kept. It may block.
+    ///
+    /// # Errors
+    /// Returns an error if the store fails.
+    fn stop_keeping(&self, key: &StreamKey) -> Result<bool, Error>;
+
+    /// Returns the kept streams. It must not block.
+    fn kept(&self) -> Vec<StreamKey>;
 }
 
 /// Access to the events that other processes append to the same store. The waits block: the log calls each on its own

@@ -17,8 +17,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, OpenEventRecovery, PageLimit,
-        ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, KeptStreams,
+        OpenEventRecovery, PageLimit, ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
     },
     util::sync::{Mutex, lock},
     wire::{
@@ -195,6 +195,10 @@ impl EventStore for ValidatedStore {
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
         let recovery = self.store.open_event_recovery();
         recovery.map(|_| self as &dyn OpenEventRecovery)
+    }
+
+    fn kept_streams(&self) -> Option<&dyn KeptStreams> {
+        self.store.kept_streams()
     }
 
     fn append_timeout(&self) -> Option<Duration> {

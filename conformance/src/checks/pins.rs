@@ -2,7 +2,7 @@
 
 use livespan::{
     Retention,
-    store::{StoredEvent, StreamKey},
+    store::{KeepError, StoredEvent, StreamKey},
 };
 
 use crate::{
@@ -198,6 +198,156 @@ fn is_whole(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     };
     let came = handle.read(&scope, 0, ANY)?;
     same(promise, &sequences(expected), &sequences(came))
+}
+
+/// Appends a stream that has ended: an opening event, `count` others, and a closing event.
+fn ended(handle: &mut Handle, model: &mut Model, key: StreamKey, count: usize) -> Outcome {
+    let mut events = vec![TestEvent::new("start").on(key).opening(1)];
+    events.extend((0..count).map(|step| TestEvent::new(step.to_string()).on(key)));
+    events.push(TestEvent::new("end").on(key).closing(1));
+    handle.put(model, &events).map(drop)
+}
+
+/// Checks why the store refuses to keep a stream.
+fn refuses(handle: &Handle, key: StreamKey, expected: &KeepError) -> Outcome {
+    let refusal = handle.keep(key)?;
+    same(
+        format!("keep() refuses {key}"),
+        &format!("{:?}", Some(expected)),
+        &format!("{refusal:?}"),
+    )
+}
+
+fn accepts(handle: &Handle, key: StreamKey) -> Outcome {
+    let refusal = handle.keep(key)?;
+    holds(
+        refusal.is_none(),
+        format!("keep() keeps {key}"),
+        "no error",
+        format!("{refusal:?}"),
+    )
+}
+
+fn are_kept(handle: &Handle, expected: &[StreamKey]) -> Outcome {
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    same(
+        "kept() returns the kept streams",
+        &expected,
+        &handle.kept()?,
+    )
+}
+
+pub(crate) fn keeps_streams_on_request(context: &CheckContext<'_>) -> Outcome {
+    const MAX: usize = 400;
+    const SHARE: usize = MAX / Retention::KEPT_DIVISOR;
+    let location = context.location_with(Retention::default().events(MAX))?;
+    let mut handle = context.open(&location)?;
+    if handle.store.kept_streams().is_none() {
+        return Ok(());
+    }
+    let mut model = Model::default();
+    let (a, b, large) = (stream("a"), stream("b"), stream("large"));
+    refuses(&handle, a, &KeepError::Unknown)?;
+    ended(&mut handle, &mut model, a, 8)?;
+    ended(&mut handle, &mut model, b, 8)?;
+    ended(&mut handle, &mut model, large, SHARE)?;
+    accepts(&handle, a)?;
+    accepts(&handle, a)?;
+    accepts(&handle, b)?;
+    refuses(&handle, large, &KeepError::TooLarge)?;
+    are_kept(&handle, &[a, b])?;
+    for round in 0..20 {
+        filler(&mut handle, &mut model)?;
+        handle.put(&mut model, &[TestEvent::new(round.to_string()).on(a)])?;
+        is_whole(&handle, &model, a)?;
+        is_whole(&handle, &model, b)?;
+        handle.check(&model, &Scope::All, 0, ANY)?;
+    }
+    // The larger one outgrows the share. It has ended, so running streams displace it.
+    ended(&mut handle, &mut model, a, SHARE)?;
+    filler(&mut handle, &mut model)?;
+    are_kept(&handle, &[b])?;
+    same(
+        "stop_keeping() of a stream that is not kept",
+        &false,
+        &handle.stop_keeping(a)?,
+    )?;
+    displace(&mut handle, &mut model, 1)?;
+    is_whole(&handle, &model, b)?;
+    counts_exactly(&handle, &model, a)?;
+    same(
+        "stop_keeping() of a kept stream",
+        &true,
+        &handle.stop_keeping(b)?,
+    )?;
+    are_kept(&handle, &[])?;
+    displace(&mut handle, &mut model, 2)?;
+    for key in [a, b] {
+        counts_exactly(&handle, &model, key)?;
+        let left = handle.read(&streams(&[key]), 0, ANY)?;
+        same(
+            format!("retention removes {key}, which is no longer kept"),
+            &0,
+            &left.len(),
+        )?;
+    }
+    let many: Vec<StreamKey> = (0..=Retention::KEPT_STREAMS_MAX)
+        .map(|number| stream(format!("one of many {number}")))
+        .collect();
+    for key in &many {
+        handle.put(&mut model, &[TestEvent::new("only").on(*key)])?;
+    }
+    let Some((last, first)) = many.split_last() else {
+        return Ok(());
+    };
+    first.iter().try_for_each(|key| accepts(&handle, *key))?;
+    refuses(&handle, *last, &KeepError::TooMany)?;
+    are_kept(&handle, first)
+}
+
+/// Appends open streams that need the whole share of such streams, and removes from the log whatever is not kept.
+fn displace(handle: &mut Handle, model: &mut Model, token: u64) -> Outcome {
+    for number in 0..2 {
+        let key = stream(format!("running {token} {number}"));
+        let mut events = vec![TestEvent::new("start").on(key).opening(token)];
+        events.extend((0..59).map(|step| TestEvent::new(step.to_string()).on(key)));
+        handle.put(model, &events)?;
+        filler(handle, model)?;
+    }
+    filler(handle, model)
+}
+
+pub(crate) fn keeps_streams_on_request_after_reopening(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(400))?;
+    let mut handle = context.open(&location)?;
+    if handle.store.kept_streams().is_none() {
+        return Ok(());
+    }
+    let mut model = Model::default();
+    let (a, b) = (stream("a"), stream("b"));
+    ended(&mut handle, &mut model, a, 8)?;
+    ended(&mut handle, &mut model, b, 8)?;
+    accepts(&handle, a)?;
+    accepts(&handle, b)?;
+    filler(&mut handle, &mut model)?;
+    handle.close()?;
+    let mut handle = context.open(&location)?;
+    are_kept(&handle, &[a, b])?;
+    same(
+        "stop_keeping() of a kept stream",
+        &true,
+        &handle.stop_keeping(b)?,
+    )?;
+    for _ in 0..3 {
+        filler(&mut handle, &mut model)?;
+        is_whole(&handle, &model, a)?;
+    }
+    handle.close()?;
+    let mut handle = context.open(&location)?;
+    are_kept(&handle, &[a])?;
+    filler(&mut handle, &mut model)?;
+    is_whole(&handle, &model, a)
 }
 
 fn within(came: usize, opened: usize, most: usize, what: &str) -> Outcome {

@@ -16,7 +16,7 @@ use crate::{
         response,
     },
     live_spans::LiveSpans,
-    log::tail::keep::KeepError,
+    log::retention::KeepError,
     span::event::TraceId,
 };
 
@@ -34,6 +34,7 @@ impl From<KeepError> for HttpError {
             KeepError::Unsupported => StatusCode::NOT_IMPLEMENTED,
             KeepError::TooMany => StatusCode::CONFLICT,
             KeepError::TooLarge => StatusCode::INSUFFICIENT_STORAGE,
+            KeepError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }
@@ -61,11 +62,20 @@ pub(crate) async fn answer(
     authorization.require_full_access()?;
     let trace: TraceId = trace.parse().map_err(HttpError::from)?;
     let kept = request.method == Method::PUT;
-    if kept {
-        live.try_keep(trace).map_err(HttpError::from)?;
-    } else {
-        live.stop_keeping(trace);
-    }
+    let live = live.clone();
+    let change = move || {
+        if kept {
+            live.try_keep(trace)
+        } else {
+            live.try_stop_keeping(trace)
+                .map(drop)
+                .map_err(KeepError::Store)
+        }
+    };
+    let changed = tokio::task::spawn_blocking(change).await;
+    changed
+        .map_err(|_panic| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "the store panicked"))?
+        .map_err(HttpError::from)?;
     Ok(response::json(&KeepAnswer {
         trace_id: trace.to_string(),
         kept,

@@ -96,7 +96,7 @@ pub(crate) async fn page(
         page = stored::whole_page(log, index, &filter, known, &mut budget).await?;
     }
     drop(permit);
-    let kept = log.tail.kept();
+    let kept = log.kept();
     let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
     Ok(response::json(&ListPage {
         traces: page
@@ -295,7 +295,7 @@ impl TracesBody {
         let next = snapshot
             .then(|| next(log, &self.query, changes.older))
             .flatten();
-        let kept = log.tail.kept();
+        let kept = log.kept();
         let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
         let update = Update {
             kind: "traces",

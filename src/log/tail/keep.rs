@@ -1,29 +1,14 @@
 //! Keeps streams on request, such as a trace that a person still reads. Kept streams are bounded in number and size,
 //! and their events are carried. It runs on the thread of the caller, under the tail's lock.
 
-use std::fmt;
-
 use crate::{
     log::{
         event::StreamKey,
-        retention::Retention,
+        retention::{KeepError, Retention},
         tail::{Tail, carried::StreamSize},
     },
     util::sync::{read, write},
 };
-
-/// Why a stream cannot be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeepError {
-    /// The log has no event of the stream.
-    Unknown,
-    /// Only the memory store can keep streams.
-    Unsupported,
-    /// The maximum number of streams is kept already.
-    TooMany,
-    /// The stream and those kept already would be too large together.
-    TooLarge,
-}
 
 impl Tail {
     /// Keeps all readable and future events of a stream, until [`stop_keeping`](Self::stop_keeping) or until the kept
@@ -31,7 +16,7 @@ impl Tail {
     pub(crate) fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
         let mut state = write(&self.state);
         if !state.carried.is_enabled() {
-            return Err(KeepError::Unsupported);
+            return Err(KeepError::TooLarge);
         }
         let slot = state.streams.find(key);
         let slot = slot.filter(|slot| state.streams.len(*slot) > 0);
@@ -69,26 +54,5 @@ impl Tail {
         let state = read(&self.state);
         let kept = state.kept.iter();
         kept.filter_map(|slot| state.streams.key(*slot)).collect()
-    }
-}
-
-impl fmt::Display for KeepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown => f.write_str("the log has no event of the trace"),
-            Self::Unsupported => f.write_str(
-                "only the memory store can keep traces, with retention for 8 events or more",
-            ),
-            Self::TooMany => write!(
-                f,
-                "{} traces are kept already: stop keeping one of them first",
-                Retention::KEPT_STREAMS_MAX
-            ),
-            Self::TooLarge => write!(
-                f,
-                "kept traces may use 1/{} of the retention, and with this trace they would use more",
-                Retention::KEPT_DIVISOR
-            ),
-        }
     }
 }

@@ -2,6 +2,9 @@
 //! them, but the file keeps these events because the stream was open then. So a running trace keeps its beginning,
 //! while ended traces are removed as a whole. The writer uses them.
 //!
+//! Streams that are kept on request are carried, too, whether or not they are open. They have a share of their own, which
+//! includes all of their events. The table `kept` has a row for each.
+//!
 //! Carried streams are bounded in number, events and bytes. The table `carried` has a row for each. It is written with
 //! every change, so opening the file reads no event for it.
 
@@ -28,6 +31,30 @@ pub(crate) struct CarriedStreams {
     leaving: Option<i64>,
     /// Open streams that lost their carried events. They are not carried again.
     no_longer_carried: HashSet<i64>,
+    /// The streams that are kept on request, with the size of all their events.
+    kept: HashMap<i64, KeptSize>,
+    /// Kept streams that got events since their rows were written.
+    grown: HashSet<i64>,
+}
+
+/// The number and bytes of a stream's events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeptSize {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+}
+
+impl KeptSize {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    pub(crate) fn fits(self, max: Self) -> bool {
+        self.events <= max.events && self.bytes <= max.bytes
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,11 +112,17 @@ impl CarriedStreams {
                 from: count(4)?,
             };
             let key = row.get(0)?;
-            if stream.from > 0 {
-                set.leaving = Some(key);
-            }
             set.put(key, stream);
         }
+        let mut statement = connection.prepare_cached("SELECT stream, events, bytes FROM kept")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (events, bytes) = (number(row.get(1)?), number(row.get(2)?));
+            set.kept.insert(row.get(0)?, KeptSize { events, bytes });
+        }
+        let partial = set.streams.iter().filter(|(_, carried)| carried.from > 0);
+        let leaving = partial.map(|(stream, _)| *stream);
+        set.leaving = leaving.filter(|stream| !set.is_kept(*stream)).max();
         Ok(set)
     }
 
@@ -117,6 +150,86 @@ impl CarriedStreams {
         self.events
     }
 
+    pub(crate) fn is_kept(&self, stream: i64) -> bool {
+        self.kept.contains_key(&stream)
+    }
+
+    /// Returns the streams that are kept on request.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = i64> {
+        self.kept.keys().copied()
+    }
+
+    /// Returns the size of all events of the streams that are kept on request.
+    pub(crate) fn kept_size(&self) -> KeptSize {
+        let sizes = self.kept.values();
+        sizes.fold(KeptSize::default(), |sum, size| sum.plus(*size))
+    }
+
+    /// Returns whether the stream is losing its carried events.
+    pub(crate) fn is_leaving(&self, stream: i64) -> bool {
+        self.leaving == Some(stream)
+    }
+
+    /// Keeps a stream of this size on request.
+    pub(crate) fn keep(&mut self, stream: i64, size: KeptSize) {
+        self.opened(stream);
+        self.kept.insert(stream, size);
+        self.grown.insert(stream);
+    }
+
+    /// Stops keeping the stream. If it had lost events before it was kept, it now loses its carried events.
+    pub(crate) fn stop_keeping(&mut self, stream: i64) {
+        self.kept.remove(&stream);
+        self.grown.remove(&stream);
+        if self.from(stream) > 0 && self.leaving.is_none() {
+            self.leaving = Some(stream);
+        }
+    }
+
+    /// Counts an event that was appended to a stream, if that is kept on request.
+    pub(crate) fn appended(&mut self, stream: i64, bytes: u64) {
+        if let Some(size) = self.kept.get_mut(&stream) {
+            *size = size.plus(KeptSize { events: 1, bytes });
+            self.grown.insert(stream);
+        }
+    }
+
+    /// Returns the largest kept stream if the kept streams need more than their share.
+    pub(crate) fn outgrown(&self, kept_max: KeptSize) -> Option<i64> {
+        if self.grown.is_empty() || self.kept_size().fits(kept_max) {
+            return None;
+        }
+        let largest = self.kept.iter();
+        let largest = largest.max_by_key(|(stream, size)| (size.bytes, **stream));
+        largest.map(|(stream, _)| *stream)
+    }
+
+    /// Writes the rows of the kept streams that got events.
+    pub(crate) fn save_kept(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        for stream in self.grown.drain() {
+            let size = self.kept.get(&stream).copied().unwrap_or_default();
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO kept VALUES(?1, ?2, ?3)")?
+                .execute(params![stream, int(size.events), int(size.bytes)])?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number and bytes of the carried events of streams that are not kept on request.
+    fn shared(&self) -> KeptSize {
+        let kept = self.kept.keys().filter_map(|kept| self.streams.get(kept));
+        kept.fold(
+            KeptSize {
+                events: self.events,
+                bytes: self.bytes,
+            },
+            |left, kept| KeptSize {
+                events: left.events.saturating_sub(kept.events),
+                bytes: left.bytes.saturating_sub(kept.bytes),
+            },
+        )
+    }
+
     /// Returns whether an event of the stream that retention has passed is carried.
     pub(crate) fn has(&self, stream: i64, sequence: u64) -> bool {
         let carried = self.streams.get(&stream);
@@ -136,6 +249,9 @@ impl CarriedStreams {
         (stream, bytes, is_open): (i64, u64, bool),
         beside: (u64, u64),
     ) -> Verdict {
+        if self.is_kept(stream) {
+            return Verdict::Carry;
+        }
         let is_known = self.streams.contains_key(&stream);
         let is_wanted = stream != 0 && (is_open || is_known);
         let is_too_large = share.events == 0 || bytes > share.bytes;
@@ -143,8 +259,9 @@ impl CarriedStreams {
         if !is_wanted || is_too_large || is_leaving {
             return Verdict::Evict;
         }
-        let has_room = self.events + beside.0 < share.events
-            && self.bytes + beside.1 + bytes <= share.bytes
+        let used = self.shared();
+        let has_room = used.events + beside.0 < share.events
+            && used.bytes + beside.1 + bytes <= share.bytes
             && (is_known || self.streams.len() < STREAMS_MAX);
         if has_room {
             Verdict::Carry
@@ -154,8 +271,13 @@ impl CarriedStreams {
     }
 
     /// Adds a carried event.
-    pub(crate) fn add(&mut self, stream: i64, bytes: u64) {
+    pub(crate) fn add(&mut self, stream: i64, sequence: u64, bytes: u64) {
+        let is_partial = self.no_longer_carried.contains(&stream);
         let mut carried = self.take(stream);
+        if carried.events == 0 && is_partial {
+            // Only a stream that is kept on request is carried again. Its earlier opening events are kept on their own.
+            carried.from = sequence;
+        }
         carried.events += 1;
         carried.bytes += bytes;
         carried.expires = 0;
@@ -164,6 +286,9 @@ impl CarriedStreams {
 
     /// Records that the stream has ended and that retention has passed all its events. It becomes too old at `expires`.
     pub(crate) fn ended(&mut self, stream: i64, expires: u64) {
+        if self.is_kept(stream) || !self.streams.contains_key(&stream) {
+            return;
+        }
         let mut carried = self.take(stream);
         carried.expires = expires.max(1);
         self.put(stream, carried);
@@ -206,22 +331,25 @@ impl CarriedStreams {
         now: u64,
         needs_room: Option<u64>,
     ) -> Option<i64> {
+        let used = self.shared();
         let is_full = |bytes: u64| {
-            self.events > share.events - share.events.div_ceil(8)
-                || self.bytes > share.bytes - share.bytes.div_ceil(8)
-                || self.bytes + bytes > share.bytes
+            used.events > share.events - share.events.div_ceil(8)
+                || used.bytes > share.bytes - share.bytes.div_ceil(8)
+                || used.bytes + bytes > share.bytes
                 || self.streams.len() > STREAMS_MAX - STREAMS_MAX / 8
         };
         // The bounds may be lower than when the file was written.
-        let is_over = self.events > share.events
-            || self.bytes > share.bytes
+        let is_over = used.events > share.events
+            || used.bytes > share.bytes
             || needs_room.is_some_and(is_full);
         let next = match self.ended.first() {
             _ if self.leaving.is_some() => self.leaving,
             Some((expires, stream)) if is_over || *expires <= now => Some(*stream),
             None if is_over => {
-                let largest = self.streams.iter();
-                let largest = largest.max_by_key(|(stream, carried)| (carried.bytes, **stream));
+                let streams = self.streams.iter();
+                let largest = streams
+                    .filter(|(stream, _)| !self.is_kept(**stream))
+                    .max_by_key(|(stream, carried)| (carried.bytes, **stream));
                 largest.map(|(stream, _)| *stream)
             }
             _ => None,

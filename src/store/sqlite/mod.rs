@@ -45,11 +45,11 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::StreamKey,
-        retention::Retention,
+        retention::{KeepError, Retention},
     },
     store::{
-        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, OpenEventRecovery, PageLimit,
-        ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, KeptStreams,
+        OpenEventRecovery, PageLimit, ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
     },
     wire::id::Sequence,
 };
@@ -217,6 +217,7 @@ impl SqliteEventStore {
         let bounds = Arc::new(LogBounds::default());
         bounds.set_oldest(writer.oldest());
         bounds.set_epochs(writer.epochs());
+        bounds.set_kept(writer.kept().map_err(|error| describe(&path, error))?);
         let head = Sequence::new(writer.head());
         let connect = {
             let (path, bounds) = (path.clone(), Arc::clone(&bounds));
@@ -274,6 +275,34 @@ impl SqliteEventStore {
             Ok(opened) => opened.read_pool.ask(read),
             Err(error) => Box::pin(ready(Err(error))),
         }
+    }
+
+    /// Changes which streams are kept on request.
+    fn change_kept<R>(
+        &self,
+        change: impl FnOnce(&mut SqliteWriter) -> rusqlite::Result<R>,
+    ) -> Result<R, Error> {
+        let opened = self.opened()?;
+        let Role::Writes(maintenance) = &opened.role else {
+            return Err(refused(
+                "keep a stream in",
+                &opened.path,
+                "it is open for reading",
+            ));
+        };
+        let mut writer = maintenance.writer.lock();
+        let Some(writer) = &mut *writer else {
+            return Err(closed("keep a stream in", &opened.path));
+        };
+        if let Some(problem) = writer.file_problem() {
+            return Err(refused("keep a stream in", &opened.path, problem));
+        }
+        let changed = change(writer).and_then(|changed| Ok((changed, writer.kept()?)));
+        let (changed, kept) =
+            changed.map_err(|error| failed("keep a stream in", &opened.path, error))?;
+        opened.bounds.set_kept(kept);
+        maintenance.writer.wake();
+        Ok(changed)
     }
 
     fn follower(&self) -> Result<&FileFollower, Error> {
@@ -351,6 +380,12 @@ impl EventStore for SqliteEventStore {
         }
         let (duplicates, pending) = writer.append(first, batch, schema::now()).map_err(failed)?;
         opened.bounds.set_oldest(writer.oldest());
+        if opened.bounds.kept_count() != writer.kept_count() {
+            // The kept streams have outgrown their share. If this read fails, the next append repeats it.
+            if let Ok(kept) = writer.kept() {
+                opened.bounds.set_kept(kept);
+            }
+        }
         if pending == PendingMaintenance::Some {
             maintenance.writer.wake();
         }
@@ -434,8 +469,30 @@ impl EventStore for SqliteEventStore {
         Some(self)
     }
 
+    fn kept_streams(&self) -> Option<&dyn KeptStreams> {
+        (self.mode == OpenMode::Write).then_some(self)
+    }
+
     fn shared_log(&self) -> Option<&dyn SharedLog> {
         (self.mode == OpenMode::Read).then_some(self)
+    }
+}
+
+impl KeptStreams for SqliteEventStore {
+    fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
+        self.change_kept(|writer| writer.keep(key))
+            .map_err(KeepError::Store)?
+    }
+
+    fn stop_keeping(&self, key: &StreamKey) -> Result<bool, Error> {
+        self.change_kept(|writer| writer.stop_keeping(key))
+    }
+
+    fn kept(&self) -> Vec<StreamKey> {
+        let opened = self.opened.get();
+        opened
+            .map(|opened| opened.bounds.kept())
+            .unwrap_or_default()
     }
 }
 

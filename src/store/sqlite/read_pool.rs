@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error,
+    log::event::StreamKey,
     store::{
         EpochStart,
         sqlite::{
@@ -50,6 +51,8 @@ pub(crate) struct LogBounds {
     /// The newest sequence of the log, as of the last read. Used if another process writes the file.
     head: AtomicU64,
     epochs: Mutex<Arc<[EpochStart]>>,
+    /// The streams that are kept on request.
+    kept: Mutex<Vec<StreamKey>>,
 }
 
 impl LogBounds {
@@ -68,6 +71,18 @@ impl LogBounds {
     pub(crate) fn set_oldest(&self, oldest: u64) {
         // Several threads report their reads. The highest value is the newest.
         self.oldest.fetch_max(oldest, Ordering::AcqRel);
+    }
+
+    pub(crate) fn kept(&self) -> Vec<StreamKey> {
+        lock(&self.kept).clone()
+    }
+
+    pub(crate) fn kept_count(&self) -> usize {
+        lock(&self.kept).len()
+    }
+
+    pub(crate) fn set_kept(&self, kept: Vec<StreamKey>) {
+        *lock(&self.kept) = kept;
     }
 
     fn set_bounds(&self, bounds: (u64, u64)) {

@@ -86,3 +86,12 @@ pub(crate) fn find(connection: &Connection, key: &StreamKey) -> rusqlite::Result
         .query_row([key.as_bytes()], |row| row.get(0))
         .optional()
 }
+
+/// Returns the key of a stream. `None` if the file has no such stream, or its key is damaged.
+pub(crate) fn key(connection: &Connection, number: i64) -> rusqlite::Result<Option<StreamKey>> {
+    let key = connection
+        .prepare_cached("SELECT key FROM stream WHERE first = ?1")?
+        .query_row([number], |row| Ok(bytes_of(row.get_ref(0)?).to_vec()))
+        .optional()?;
+    Ok(key.and_then(|key| StreamKey::new(&key).ok()))
+}

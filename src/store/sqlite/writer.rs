@@ -9,7 +9,12 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::{
     error::Error,
-    log::{batch::Batch, dedup, retention::Retention},
+    log::{
+        batch::Batch,
+        dedup,
+        event::StreamKey,
+        retention::{KeepError, Retention},
+    },
     store::{
         AbandonedEvent, EpochStart,
         sqlite::{
@@ -18,7 +23,7 @@ use crate::{
             retention::{self, Limits, TrimProgress},
             schema::{int, moment},
             state::{EVENT_BYTES, EpochRecord, LogState, deduplication_state, pack},
-            stream_ids::{StreamNumber, stream_bytes},
+            stream_ids::{self, StreamNumber, stream_bytes},
         },
     },
     wire::id::{Epoch, Sequence},
@@ -111,6 +116,7 @@ impl SqliteWriter {
             }
             retention::record_commit_time(connection, state, limits, first.get(), now)?;
             insert(connection, state, first.get(), batch)?;
+            retention::save_kept(connection, state, limits)?;
             let mut progress = retention::trim_step(connection, state, limits, now)?;
             // A second step compensates for a large batch. The maintenance thread does the rest.
             if progress == TrimProgress::More {
@@ -125,6 +131,36 @@ impl SqliteWriter {
         } else {
             Ok((duplicates, PendingMaintenance::None))
         }
+    }
+
+    /// Keeps a stream on request.
+    pub(crate) fn keep(&mut self, key: &StreamKey) -> rusqlite::Result<Result<(), KeepError>> {
+        self.transact(|connection, state, limits| retention::keep(connection, state, limits, key))
+    }
+
+    /// Stops keeping a stream. Returns whether it was kept.
+    pub(crate) fn stop_keeping(&mut self, key: &StreamKey) -> rusqlite::Result<bool> {
+        self.transact(
+            |connection, state, limits| match stream_ids::find(connection, key)? {
+                Some(stream) => retention::stop_keeping(connection, state, limits, stream),
+                None => Ok(false),
+            },
+        )
+    }
+
+    /// Returns the streams that are kept on request.
+    pub(crate) fn kept(&self) -> rusqlite::Result<Vec<StreamKey>> {
+        let mut streams: Vec<i64> = self.state.carried.kept().collect();
+        streams.sort_unstable();
+        let keys = streams
+            .into_iter()
+            .map(|stream| stream_ids::key(&self.connection, stream));
+        keys.filter_map(Result::transpose).collect()
+    }
+
+    /// Returns how many streams are kept on request.
+    pub(crate) fn kept_count(&self) -> usize {
+        self.state.carried.kept().count()
     }
 
     /// Runs one bounded step of maintenance.
@@ -249,6 +285,7 @@ fn insert(
         state.events += 1;
         state.bytes += bytes;
         state.head = sequence;
+        state.carried.appended(stream, bytes);
         if let Some((key, gone)) = state.pin(stream, record.pin(), sequence, bytes) {
             retention::release_closed(connection, state, key, gone)?;
         }
@@ -313,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        log::event::{Pinning, StreamKey},
+        log::event::Pinning,
         store::sqlite::{
             file::{descriptor::DataFile, path::locate, write_lock::lock_for_writing},
             schema::{Synchronous, connect_writer},

@@ -2,7 +2,7 @@
 //! promise, so that the suite can be tested.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     future::ready,
     sync::{
         Arc, Condvar, Mutex,
@@ -17,8 +17,8 @@ use livespan::{
     sse::{Epoch, Pinning, Sequence, StreamKey},
     store::{
         AbandonedEvent, Appended, Batch, EpochStart, EvictedEvents, EvictedFuture, HeadFuture,
-        OpenEventRecovery, PageLimit, ReadFuture, RecoveredEvents, SharedLog, StoredEvent,
-        StoredStream, StreamsFuture,
+        KeepError, KeptStreams, OpenEventRecovery, PageLimit, ReadFuture, RecoveredEvents,
+        SharedLog, StoredEvent, StoredStream, StreamsFuture,
     },
 };
 use livespan_conformance::{Fault, StoreLocation};
@@ -65,6 +65,9 @@ pub(crate) enum Bug {
     PinsWithoutBound,
     /// Events of open streams are evicted like all others.
     LetsRunningStreamsGo,
+    /// Streams that are kept on request are evicted like all others.
+    LetsKeptStreamsGo,
+    ForgetsKeptStreamsAtOpening,
     OpenGlobalWithClosed,
     ListsStreamsOldestFirst,
     /// Numbers restart when every event is gone.
@@ -126,6 +129,8 @@ struct Disk {
     pinned_bytes: usize,
     /// Events beyond retention that are kept because their streams are open, oldest first.
     carried: BTreeMap<u64, StoredEvent>,
+    /// The streams that are kept on request.
+    requested: BTreeSet<StreamKey>,
     open: HashMap<Token, u64>,
     open_sequences: HashSet<u64>,
     /// The handle that opened each open event.
@@ -146,6 +151,18 @@ struct Disk {
 impl Disk {
     fn is_open(&self, key: Option<StreamKey>) -> bool {
         key.is_some() && self.open.keys().any(|token| token.key == key)
+    }
+
+    fn is_requested(&self, key: Option<StreamKey>) -> bool {
+        key.is_some_and(|key| self.requested.contains(&key))
+    }
+
+    /// Returns the number of events of these streams.
+    fn size_of<'a>(&self, keys: impl Iterator<Item = &'a StreamKey>) -> usize {
+        let keys: Vec<&StreamKey> = keys.collect();
+        let all = self.events_from(0);
+        all.filter(|event| event.key.is_some_and(|key| keys.contains(&&key)))
+            .count()
     }
 
     /// Returns the events from this sequence on, oldest first.
@@ -292,7 +309,7 @@ impl ReferenceStore {
         duplicates
     }
 
-    fn keep(&self, disk: &mut Disk, event: StoredEvent) {
+    fn add(&self, disk: &mut Disk, event: StoredEvent) {
         let sequence = event.sequence.get();
         match event.pin {
             Pinning::Open(token) => {
@@ -338,6 +355,7 @@ impl ReferenceStore {
                 sizes
             });
         let next = sizes.into_iter();
+        let next = next.filter(|(key, _)| !disk.is_requested(*key));
         let next = next.max_by_key(|(key, size)| (!disk.is_open(*key), *size));
         for (sequence, event) in std::mem::take(&mut disk.carried) {
             if next.is_none_or(|(key, _)| key != event.key) {
@@ -373,10 +391,12 @@ impl ReferenceStore {
             let size = event.payload.len();
             let room = self.has_room(disk, size);
             let open = disk.open_sequences.contains(&sequence);
+            let is_requested = disk.is_requested(event.key);
             let is_carried = self.bug != Bug::LetsRunningStreamsGo && disk.is_open(event.key);
-            if is_carried && share > 0 {
+            if (is_carried || is_requested) && share > 0 {
                 disk.carried.insert(sequence, event);
-                if disk.carried.len() > share {
+                let shared = |event: &&StoredEvent| !disk.is_requested(event.key);
+                if !is_requested && disk.carried.values().filter(shared).count() > share {
                     self.evict_one_stream(disk);
                 }
                 continue;
@@ -452,7 +472,7 @@ impl ReferenceStore {
         if matches!(fault, Some(Fault::BreakAppend | Fault::RefuseAppends)) {
             if self.bug == Bug::KeepsHalfABatch {
                 for event in &events[..events.len() / 2] {
-                    self.keep(disk, event.clone());
+                    self.add(disk, event.clone());
                 }
             }
             return Err(Error::store(
@@ -489,7 +509,13 @@ impl ReferenceStore {
             .filter(|(place, _)| !duplicates.contains(place));
         for ((_, mut event), sequence) in kept.zip(first..) {
             event.sequence = Sequence::new(sequence);
-            self.keep(disk, event);
+            self.add(disk, event);
+        }
+        let share = self.retention.events_max() / Retention::KEPT_DIVISOR;
+        while disk.size_of(disk.requested.iter()) > share {
+            let largest = disk.requested.iter().copied();
+            let largest = largest.max_by_key(|key| disk.size_of([*key].iter()));
+            largest.map(|key| disk.requested.remove(&key));
         }
         self.trim(disk);
         if answered {
@@ -528,6 +554,38 @@ impl Drop for ReferenceStore {
     }
 }
 
+impl KeptStreams for ReferenceStore {
+    fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
+        let mut disk = self.shared.disk.lock().unwrap();
+        let share = self.retention.events_max() / Retention::KEPT_DIVISOR;
+        if disk.requested.contains(key) {
+            return Ok(());
+        }
+        if disk.size_of([*key].iter()) == 0 {
+            return Err(KeepError::Unknown);
+        }
+        if disk.requested.len() >= Retention::KEPT_STREAMS_MAX {
+            return Err(KeepError::TooMany);
+        }
+        if disk.size_of(disk.requested.iter().chain([key])) > share {
+            return Err(KeepError::TooLarge);
+        }
+        if self.bug != Bug::LetsKeptStreamsGo {
+            disk.requested.insert(*key);
+        }
+        Ok(())
+    }
+
+    fn stop_keeping(&self, key: &StreamKey) -> Result<bool, Error> {
+        Ok(self.shared.disk.lock().unwrap().requested.remove(key))
+    }
+
+    fn kept(&self) -> Vec<StreamKey> {
+        let disk = self.shared.disk.lock().unwrap();
+        disk.requested.iter().copied().collect()
+    }
+}
+
 impl EventStore for ReferenceStore {
     fn kind(&self) -> &'static str {
         "reference"
@@ -545,6 +603,9 @@ impl EventStore for ReferenceStore {
         disk.oldest = disk.oldest.max(1);
         if self.bug == Bug::ReusesNumbers {
             disk.head = disk.kept.len() as u64;
+        }
+        if self.bug == Bug::ForgetsKeptStreamsAtOpening {
+            disk.requested.clear();
         }
         if self.bug == Bug::ForgetsOnceAtOpening {
             disk.once.clear();
@@ -570,7 +631,7 @@ impl EventStore for ReferenceStore {
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         if self.bug == Bug::ShowsHalfABatch {
             for event in self.stored(batch, first.get()) {
-                self.keep(&mut self.shared.disk.lock().unwrap(), event);
+                self.add(&mut self.shared.disk.lock().unwrap(), event);
                 // Waits until readers have had time to see the event.
                 let reads = self.shared.reads.load(Ordering::SeqCst);
                 crate::support::until(|| self.shared.reads.load(Ordering::SeqCst) >= reads + 6);
@@ -633,6 +694,10 @@ impl EventStore for ReferenceStore {
         let wrong = EvictedEvents::new(1, None);
         let evicted = (self.bug == Bug::MiscountsEvicted).then_some(wrong);
         Box::pin(ready(Ok(vec![evicted; keys.len()])))
+    }
+
+    fn kept_streams(&self) -> Option<&dyn KeptStreams> {
+        Some(self)
     }
 
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {

@@ -136,7 +136,7 @@ async fn snapshot(
         let id = trace.to_bytes();
         let summary = live.shared.index.summary(id, |at| log.id(at));
         let summary = summary.ok_or_else(unknown)?;
-        let summary = summary.with_kept(&log.tail.kept());
+        let summary = summary.with_kept(&log.kept());
         (TraceEvents::indexed(live, trace), Some(summary))
     } else if log.is_in_memory() {
         return Err(unknown());

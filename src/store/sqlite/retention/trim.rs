@@ -11,7 +11,7 @@ use crate::{
         retention::{EvictedEvents, Retention},
     },
     store::sqlite::{
-        carried::{CarriedShare, Verdict},
+        carried::{CarriedShare, KeptSize, Verdict},
         open_events::{OpenEvent, PinKey},
         schema::{int, int_of, millis, number},
         state::{EVENT_BYTES, LogState, unpack},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Largest number of events that one step deletes, which takes about 20 ms.
-const STEP_EVENTS: u64 = 8_192;
+pub(super) const STEP_EVENTS: u64 = 8_192;
 /// A step deletes more than necessary, by a 64th of the bound but at most by this much. So not every batch needs a
 /// step.
 const SLACK_EVENTS_MAX: u64 = 4_096;
@@ -52,6 +52,15 @@ impl Limits {
     /// Returns the share of the bounds that carried events may use.
     fn carried(self) -> CarriedShare {
         CarriedShare::of(self.events, self.bytes)
+    }
+
+    /// Returns the share of the bounds that streams kept on request may use.
+    pub(crate) fn kept(self) -> KeptSize {
+        let divisor = Retention::KEPT_DIVISOR as u64;
+        KeptSize {
+            events: self.events / divisor,
+            bytes: self.bytes / divisor,
+        }
     }
 
     /// Returns whether the number or the bytes of events exceed their bound. Age is checked elsewhere.
@@ -199,12 +208,22 @@ fn save_carried(
     let carried = scanned.iter().filter(|event| event.is_carried);
     let mut streams: Vec<i64> = carried.map(|event| event.stream).collect();
     streams.dedup();
+    save_carried_streams(connection, state, limits, &streams)
+}
+
+/// Writes the rows of these streams, and notes those of which retention has passed every event.
+pub(super) fn save_carried_streams(
+    connection: &Connection,
+    state: &mut LogState,
+    limits: Limits,
+    streams: &[i64],
+) -> rusqlite::Result<()> {
     let mut committed = connection.prepare_cached(
         "SELECT until FROM moment WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT 1",
     )?;
     let mut last =
         connection.prepare_cached("SELECT max(sequence) FROM event WHERE stream = ?1")?;
-    for stream in streams {
+    for stream in streams.iter().copied() {
         let newest: Option<i64> = last.query_row([stream], |row| row.get(0))?;
         if !state.open.is_open(stream) && newest.map_or(0, number) < state.oldest {
             let until: Option<i64> = committed.query_row([newest], |row| row.get(0)).optional()?;
@@ -217,7 +236,7 @@ fn save_carried(
 }
 
 /// Deletes carried events of streams that must lose them, at most `left` events.
-fn evict_carried(
+pub(super) fn evict_carried(
     connection: &Connection,
     state: &mut LogState,
     limits: Limits,
@@ -409,7 +428,7 @@ fn remove(
     let mut start = state.oldest;
     for event in scanned {
         if event.is_carried {
-            state.carried.add(event.stream, event.bytes);
+            state.carried.add(event.stream, event.sequence, event.bytes);
             event.stays = true;
         } else {
             state.events = state.events.saturating_sub(1);

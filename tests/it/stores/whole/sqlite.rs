@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{list, pairs, running, running_reports, transcript, updates};
 use crate::{
     http::{
-        app::{App, Frame, at, checkout, done, put, span, trace},
+        app::{App, Frame, at, checkout, client, done, put, span, trace},
         evicted,
     },
     stores::{sqlite::log::Folder, tail::WithTail},
@@ -44,6 +44,40 @@ async fn open_keeping(folder: &Folder, events: usize) -> App {
         }
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_trace_that_somebody_keeps_is_kept_after_a_restart() {
+    let folder = Folder::new();
+    let app = open(&folder).await;
+    put(&app.live, done(1, "kept", 1));
+    put(&app.live, done(2, "other", 1));
+    let path = app.url(&format!("/traces/{}/keep", trace(1)));
+    let answer = client().put(&path).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open(&folder).await;
+    let kept = async || {
+        let listed = app.json("/traces").await;
+        let kept = |place: usize| listed["traces"][place]["kept"].clone();
+        (
+            kept(0),
+            kept(1),
+            app.json("/status").await["keptTraces"].clone(),
+        )
+    };
+    assert_eq!(kept().await, (json!(null), json!(true), json!(1)));
+    let path = app.url(&format!("/traces/{}/keep", trace(1)));
+    let answer = client().delete(&path).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(kept().await, (json!(null), json!(null), json!(0)));
+    // Only the process that writes to the file can change it.
+    app.live.shutdown().unwrap();
+    let refused = app.live.keep(trace(1)).unwrap_err();
+    let message = format!("keep a stream in the event log {}", folder.file().display());
+    assert_eq!(refused.to_string(), message);
 }
 
 #[tokio::test]

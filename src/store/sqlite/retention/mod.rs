@@ -1,0 +1,10 @@
+//! Retention keeps the file within its bounds, except for open events, within bounds of their own.
+
+mod kept;
+mod trim;
+
+pub(crate) use kept::{keep, save_kept, stop_keeping};
+pub(crate) use trim::{
+    Limits, TrimProgress, has_spare_pages, has_stream_events, record_commit_time, release_closed,
+    trim_step, vacuum_step,
+};
