@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 /// The longest time without a byte: three times the interval of the stream's pings.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
-/// Upper bound on one line, in bytes: 1 MiB. An event's JSON is one line of at most 256 KiB.
+/// Upper bound on one line, and on the data of a frame with several `data` lines, in bytes: 1 MiB.
+/// An event's JSON is one line of at most 256 KiB.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
 /// One frame: an event, or a position alone.
