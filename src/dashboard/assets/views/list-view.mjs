@@ -32,6 +32,8 @@ const PRESS_MAX_MS = 10_000;
 // The next page of history is requested this many rows before the end.
 const PAGE_AHEAD = 20;
 
+export const UNREACHABLE = "The status above says since when, and when the page tries again.";
+
 export class ListView {
   /** @param {ListActions} actions */
   constructor(actions) {
@@ -260,14 +262,15 @@ export class ListView {
     const { model } = feed;
     const any = model.traces.size + model.older.size > 0;
     const looking = feed.loadingOlder ? "looking" : "looked";
-    const kind = this.rows.length > 0 ? "" : any ? `${looking} ${query}` : model.loaded ? "none" : "loading";
+    const kind = this.rows.length > 0 ? "" : any ? `${looking} ${query}` : model.loaded ? "none" : isReachable(feed.status) ? "loading" : "unreachable";
     if (kind === this.emptyKind) return;
     this.emptyKind = kind;
     const node = byId("list-empty");
     setShown(node, kind !== "");
-    setShown(byId("list-foot"), kind !== "none" && kind !== "loading");
+    setShown(byId("list-foot"), !["none", "loading", "unreachable"].includes(kind));
     if (kind === "none") node.replaceChildren(...nothingYet());
     else if (kind === "loading") node.replaceChildren(element("p", { text: "Connecting…", class: "muted" }));
+    else if (kind === "unreachable") node.replaceChildren(element("h2", { text: "The server does not answer" }), element("p", { text: UNREACHABLE, class: "muted" }));
     else if (kind !== "") {
       node.replaceChildren(
         element("h2", { text: looking === "looking" ? "Searching older traces…" : "No trace matches" }),
@@ -278,6 +281,11 @@ export class ListView {
       );
     }
   }
+}
+
+/** @param {{word: string}} status @returns {boolean} whether the page is connected, or tries for the first time */
+export function isReachable({ word }) {
+  return word !== "reconnecting" && word !== "ended";
 }
 
 /** @returns {HTMLElement[]} */

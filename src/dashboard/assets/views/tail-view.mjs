@@ -6,6 +6,7 @@ import { shortId } from "../model/ids.mjs";
 import { LEVELS } from "../model/severity.mjs";
 import { formatCount } from "../model/time.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+import { UNREACHABLE, isReachable } from "./list-view.mjs";
 import { LOG_ROW, LogTable } from "./log-table.mjs";
 import { clockText } from "./logs-view.mjs";
 
@@ -66,7 +67,7 @@ export class TailView {
     this.nameless.clear();
     table.draw({
       found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.version}`, spanId: null, note: this.note(),
-      empty: !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No loaded record matches.",
+      empty: !feed.isLoaded && !isReachable(feed.status) ? `The server does not answer. ${UNREACHABLE}` : !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No loaded record matches.",
       time: ({ time }) => clockText(time), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
     });
     setShown(this.olderButton, feed.before !== null);
