@@ -272,7 +272,7 @@ function drawRun(node, side, trace, total, zone) {
   const errors = trace.counts.errors + trace.counts.lost;
   node.replaceChildren(
     element("span", { class: "run-mark", text: side.toUpperCase() }), icon(state), element("strong", { class: "run-name", text: shortened(traceName(trace) || "(no name)", 80) }),
-    element("span", { class: "muted figure", text: `${clockText(trace.originSeconds * 1_000 + trace.start, zone)} · ${formatDuration(total)}${trace.counts.open > 0 ? " so far" : ""} · ${plural(trace.counts.total, "span")}` }),
+    element("span", { class: "muted figure", text: `${formatDuration(total)}${trace.counts.open > 0 ? " so far" : ""} · ${clockText(trace.originSeconds * 1_000 + trace.start, zone)} · ${plural(trace.counts.total, "span")}` }),
     errors > 0 ? element("span", { class: "bad figure", text: plural(errors, "error") }) : "",
     element("span", { class: "visually-hidden", text: STATE_WORDS[state] ?? state }),
   );

@@ -45,7 +45,7 @@ export function wrongPanel(trace, index, actions) {
       Number.isNaN(cause.at) ? null : element("span", { class: "faint at", text: formatOffset(cause.at - trace.start) })),
     element("p", { class: "wrong-text mono", text: [cause.type === "panic" ? "" : cause.type, cause.message].filter((part) => part !== "").join(": ") || "It has no error message." }),
     ...(cause.stack === "" ? [] : [framesView(cause.stack)]),
-    chain.length + cause.more === 0 ? "" : element("p", { class: "wrong-chain faint" }, ...chain.flatMap((one) => ["so ", go(one, shownName(trace, one)), " "]), cause.more > 0 ? `${plural(cause.more, "more span")} failed, too` : ""),
+    chain.length + cause.more === 0 ? "" : element("p", { class: "wrong-chain faint" }, ...chain.flatMap((one, at) => [at === 0 ? "failed because of it: " : " › ", go(one, shownName(trace, one))]), cause.more > 0 ? `${chain.length > 0 ? " · " : ""}${plural(cause.more, "more span")} failed, too` : ""),
   );
 }
 
