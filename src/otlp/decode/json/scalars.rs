@@ -118,8 +118,7 @@ impl Path<'_> {
         self.field(name, map, TextSeed { path: self })
     }
 
-    /// Reads an id of this many bytes. A text that is not an id is returned as its first bytes. A
-    /// later check rejects them by their number, unless the text has exactly `length` bytes.
+    /// Reads an id of this many bytes. A value that is not an id is returned as [`NOT_AN_ID`].
     pub(super) fn id<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -129,7 +128,7 @@ impl Path<'_> {
         let read = |scalar: Scalar<'_>| match scalar {
             Scalar::Text(text) => id(text, length),
             Scalar::Null => Vec::new(),
-            _ => vec![0],
+            _ => NOT_AN_ID.to_vec(),
         };
         self.field(name, map, AnyScalar(read))
     }
@@ -216,6 +215,9 @@ fn whole(value: f64) -> Option<u64> {
     text.parse().ok()
 }
 
+/// Stands for a value that is not an id. No id has one byte, so a later check leaves the record out.
+const NOT_AN_ID: [u8; 1] = [0];
+
 fn id(text: &str, length: usize) -> Vec<u8> {
     let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
     if let Some(digits) = digits.filter(|digits| digits.len().is_multiple_of(2)) {
@@ -227,7 +229,7 @@ fn id(text: &str, length: usize) -> Vec<u8> {
     }
     base64(text)
         .filter(|bytes| bytes.len() == length)
-        .unwrap_or_else(|| text.bytes().take(length + 1).collect())
+        .unwrap_or_else(|| NOT_AN_ID.to_vec())
 }
 
 /// Decodes base64 of either alphabet, with or without padding.
@@ -274,7 +276,9 @@ mod tests {
         assert_eq!(id("00F067AA0BA902B7", 8), bytes);
         assert_eq!(id("APBnqgupArc=", 8), bytes);
         assert_eq!(id("", 8), b"");
-        assert_eq!(id("zz", 8), b"zz");
+        for text in ["zz", "eight.ch", "z".repeat(16).as_str()] {
+            assert_eq!(id(text, 8), NOT_AN_ID, "{text}");
+        }
         assert_eq!(id("00f0", 8), [0x00, 0xf0]);
     }
 }
