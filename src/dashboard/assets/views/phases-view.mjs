@@ -77,12 +77,13 @@ export class PhasesView {
     this.shown = mergedPhases(phases);
     this.drawParts(frame, telling);
     this.drawRows(phases.filter(({ kind }) => kind === "expected"));
-    const left = isOpen ? timeLeft(phases) : NaN;
-    // The job's own estimate is already shown.
-    const isReported = Number.isNaN(left) || trace.live.get(root)?.speed?.left(now) != null;
+    // The job's own estimate is shown elsewhere, too. Another one beside it would contradict it.
+    const own = isOpen ? (trace.live.get(root)?.speed?.left(now) ?? null) : null;
+    const left = own ?? (isOpen ? timeLeft(phases) : NaN);
+    const isReported = Number.isNaN(left) || own !== null;
     const late = isOpen && frame.moment === null ? (phases.find((phase) => phase.late) ?? null) : null;
     setText(this.total, late !== null ? `${shortened(late.name, LATE_NAME_MAX)} usually takes ${formatDuration(late.usual)}` : isReported ? "" : `of ${leftText(length + left).replace(/ left$/, "")}`);
-    this.drawEnd(frame, left, late !== null);
+    this.drawEnd(frame, left, late !== null, own === null ? "earlier runs" : "its progress");
   }
 
   forget() {
@@ -174,8 +175,8 @@ export class PhasesView {
     ui.setZoom(isSame ? null : zoom);
   }
 
-  /** @param {TraceFrame} frame @param {number} left @param {boolean} isLate */
-  drawEnd({ trace, now, moving }, left, isLate) {
+  /** @param {TraceFrame} frame @param {number} left @param {boolean} isLate @param {string} basis of the estimate */
+  drawEnd({ trace, now, moving }, left, isLate, basis) {
     const expected = this.shown.filter(({ kind }) => kind === "expected").reduce((sum, { names }) => sum + names, 0);
     setShown(this.end, (isLate || !Number.isNaN(left)) && moving);
     if (isLate) {
@@ -186,6 +187,6 @@ export class PhasesView {
     const at = new Date(trace.originSeconds * 1000 + now + left);
     setText(this.end, left < 1_000 ? "ends any moment" : leftText(left));
     setAttribute(this.end, "title", Number.isNaN(at.getTime()) ? null
-      : `Ends about ${at.toLocaleTimeString()}, estimated from earlier runs${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
+      : `Ends about ${at.toLocaleTimeString()}, estimated from ${basis}${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
   }
 }
