@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { GAP_WIDTH, STRETCH_MIN, Scale, fitTo, spanGaps, pan, wholeStretch, within, zoomAbout } from "../../src/dashboard/assets/model/timescale.mjs";
-import { TRACE, ended, started } from "./build.mjs";
+import { Moments } from "../../src/dashboard/assets/model/trace-at-time.mjs";
+import { TRACE, ended, started, updated } from "./build.mjs";
 
 /** @param {...any} events */
 function traceOf(...events) {
@@ -88,6 +89,17 @@ test("a slow span is work, not a gap; one that waits is none", () => {
   const kind = { attributes: { "workflow.step.kind": "sleep" } };
   const local = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("nap", "root", 100, 900, kind), ended("c", "root", 900, 1000));
   assert.deepEqual(spanGaps(local, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
+});
+
+test("a span rests from the update on that says so, and also at a moment of the past", () => {
+  const trace = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), started("nap", "root", 100), ended("c", "root", 900, 1000));
+  const whole = { start: 0, end: 1000 };
+  assert.deepEqual(spanGaps(trace, 1000, whole), []);
+  reduceTrace(trace, updated("nap", 200, { attributes: { "workflow.step.kind": "sleep" } }));
+  assert.deepEqual(spanGaps(trace, 1000, whole), [{ start: 100, end: 900 }]);
+  assert.deepEqual(spanGaps(new Moments(trace, null, 1000).at(800), 800, { start: 0, end: 800 }), [{ start: 100, end: 800 }]);
+  reduceTrace(trace, ended("nap", "root", 100, 900));
+  assert.deepEqual(spanGaps(trace, 1000, whole), [], "its end says that it worked");
 });
 
 test("on a live trace the gap reaches the live edge and not beyond", () => {

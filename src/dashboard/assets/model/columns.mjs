@@ -12,9 +12,10 @@ export const STATE_NAMES = Object.freeze(["running", "waiting", "ok", "error", "
 /**
  * Bits of the column `flags`. `errorBelow`: a descendant is an error, panicked or lost, or is open and reports a
  * failure. `remote`: a placeholder for a parent in another process. `unsorted`: the children must be sorted by start
- * before they are read in order. `failing`: the span is open, and its updates report a failure.
+ * before they are read in order. `failing`: the span is open, and its updates report a failure. `rests`: the span does
+ * no work in this process.
  */
-export const FLAG = Object.freeze({ errorBelow: 1, remote: 2, unsorted: 4, failing: 8 });
+export const FLAG = Object.freeze({ errorBelow: 1, remote: 2, unsorted: 4, failing: 8, rests: 16 });
 
 const CAPACITY_FIRST = 256;
 

@@ -254,6 +254,7 @@ function fill(trace, index, data, startText) {
   const { spans } = trace;
   const first = spans.events[index] === null;
   spans.events[index] = data;
+  markResting(trace, index);
   rename(trace, index, text(data.name));
   const start = timeOf(trace, startText);
   advanceLatest(trace, start);
@@ -262,6 +263,18 @@ function fill(trace, index, data, startText) {
   if (first) introduce(trace, index, data);
   shareTexts(trace, index, data);
   touch(trace, index);
+}
+
+/**
+ * Marks a span that does no work in this process: a step of a durable workflow, or a wait or sleep. A mark, because the
+ * passes over all spans would take long to read 100,000 events.
+ * @param {Trace} trace @param {number} index
+ */
+function markResting({ spans }, index) {
+  const event = spans.events[index];
+  const kind = event?.attributes?.["workflow.step.kind"];
+  if (event?.durable === true || kind === "sleep" || kind === "wait") spans.set(index, FLAG.rests);
+  else if (spans.has(index, FLAG.rests)) spans.clear(index, FLAG.rests);
 }
 
 /** @param {Trace} trace @param {number} index @param {string} name */
@@ -335,6 +348,7 @@ function updated(trace, data, id) {
     const lost = spans.events[index];
     if (lost?.lost == null) return;
     spans.events[index] = withUpdatesOf(lost, withUpdate(lost, data));
+    markResting(trace, index);
     rename(trace, index, text(spans.events[index].name));
     return touch(trace, index);
   }
@@ -350,6 +364,7 @@ function updated(trace, data, id) {
   else {
     recordChanges(live, spans.events[index].attributes ?? {}, data.attributes, time);
     const event = (spans.events[index] = withUpdate(spans.events[index], data));
+    markResting(trace, index);
     rename(trace, index, text(event.name));
     setFailing(trace, index, isOpenState(spans.state[index]) && saysFailing(event));
     if (isOpenState(spans.state[index])) setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);

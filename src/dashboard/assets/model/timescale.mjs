@@ -2,7 +2,7 @@
 // Converts time to pixels and back: the visible stretch, its compressed gaps, zoom, pan and ticks.
 // Must never touch the DOM or a clock. All times are milliseconds after the trace's origin.
 
-import { STATE } from "./columns.mjs";
+import { FLAG, STATE } from "./columns.mjs";
 import { barEnd } from "./span.mjs";
 
 /**
@@ -188,7 +188,7 @@ export function spanGaps(trace, now, stretch) {
   for (let index = 0; index < spans.count; index += 1) {
     const state = spans.state[index];
     if (spans.firstChild[index] >= 0 || state === STATE.placeholder || state === STATE.waiting) continue;
-    if (rests(spans.events[index])) continue;
+    if (spans.has(index, FLAG.rests)) continue;
     const start = spans.start[index];
     const end = barEnd(trace, index, now);
     if (!(end >= stretch.start && start <= stretch.end)) continue;
@@ -202,16 +202,6 @@ export function spanGaps(trace, now, stretch) {
   // The time beyond the live edge has not happened yet.
   const edge = Math.min(stretch.end, trace.counts.open > 0 ? now : stretch.end);
   return emptyRuns(change, lastEnd, firstStart, { start: stretch.start, end: edge }, length);
-}
-
-/**
- * Returns whether a span without children does no work in this process: a step of a durable workflow, or a wait or
- * sleep.
- * @param {any} event
- */
-function rests(event) {
-  const kind = event?.attributes?.["workflow.step.kind"];
-  return event?.durable === true || kind === "sleep" || kind === "wait";
 }
 
 /** @param {Int32Array} change @param {Float64Array} lastEnd @param {Float64Array} firstStart @param {Stretch} limits @param {number} length @returns {Stretch[]} */

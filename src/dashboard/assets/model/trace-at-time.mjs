@@ -166,7 +166,7 @@ export class Moments {
     for (let index = 0; index < spans.count; index += 1) {
       const start = fixed.start[index];
       const end = fixed.end[index];
-      spans.flags[index] = fixed.flags[index] & FLAG.remote;
+      spans.flags[index] = fixed.flags[index] & (FLAG.remote | FLAG.rests);
       spans.start[index] = start <= moment ? start : NaN;
       spans.end[index] = end <= moment ? end : NaN;
       if (!(start <= moment)) spans.state[index] = STATE.placeholder;
