@@ -14,6 +14,8 @@ use crate::span::json::{Pairs, Value, clip, start_template::ScalarValue};
 
 /// Upper bound on the bytes of all these attributes as JSON. Attributes that do not fit are left out.
 const BYTES_MAX: usize = 1024;
+/// The room that most roots need for them.
+const USUAL_BYTES: usize = 256;
 /// Upper bound on the bytes of a text value. Longer texts are cut.
 const TEXT_BYTES_MAX: usize = 200;
 /// Upper bound on the attributes that no convention defines.
@@ -268,6 +270,10 @@ impl RootAttributesBuilder {
             self.own += 1;
         }
         let before = self.json.len();
+        if before == 0 {
+            // Without this, the buffer would grow in several steps.
+            self.json.reserve(USUAL_BYTES);
+        }
         self.json.push(if before == 0 { b'{' } else { b',' });
         // Room for the closing brace.
         let fits = self.member(key, value).is_ok() && self.json.len() < BYTES_MAX;
