@@ -35,8 +35,8 @@ use crate::{
 
 /// Payload size after which a batch is stored, even if more records wait.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// The longest single park while records are delayed.
-const DELAY_STEP: Duration = Duration::from_millis(10);
+/// Number of parks into which a delay of records is divided.
+const DELAY_STEPS: u32 = 10;
 /// Interval between attempts to report drops that the store refused. Also how often the worker asks a shared store for
 /// events that dead writers left open.
 const RETRY: Duration = Duration::from_secs(1);
@@ -313,13 +313,14 @@ impl<T: RecordEncoder> Worker<T> {
         let cut = self.buffer.next_number();
         let mut waited = Duration::ZERO;
         while !self.buffer.is_urgent() {
-            let left = self.processing_delay.get().saturating_sub(waited);
+            let delay = self.processing_delay.get();
+            let left = delay.saturating_sub(waited);
             if left.is_zero() {
                 return cut;
             }
-            // Parks in short steps. If a debugger or throttling stops the whole process, that time then counts as one
-            // step at most.
-            let step = left.min(DELAY_STEP);
+            // Parks in steps. If a debugger or throttling stops the whole process, that time then counts as one step
+            // at most.
+            let step = left.min(delay / DELAY_STEPS);
             let begun = Instant::now();
             self.buffer.park(step);
             waited += begun.elapsed().min(step);

@@ -35,8 +35,10 @@ use crate::{
 const TRACES_MAX: usize = 32;
 /// Upper bound on the newest traces of the log that are searched for these.
 const CANDIDATES_MAX: usize = 10_000;
-/// How long the report waits until the log has the test's spans.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the report waits until the log has the test's spans. Half of a full buffer, in a debug
+/// build, takes about 2 seconds. It must be less than the time that an ending process waits for
+/// reports.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The note of a report if a subscriber that was set after `trace_test!` got spans and events of the test.
 const HIDDEN: &str = "note: a subscriber that was set after trace_test! got spans and events of this test. Set it before \

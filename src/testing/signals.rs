@@ -38,6 +38,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(1);
 const FORK_TIMEOUT: Duration = Duration::from_millis(100);
 /// A full pipe has room again after a page of it has been read.
 const PAGE_BYTES: usize = 4096;
+/// Fills a pipe of the usual size with one write.
+static FILLING: [u8; 16 * PAGE_BYTES] = [0; 16 * PAGE_BYTES];
 
 /// A signal, and whether it has arrived.
 struct WatchedSignal {
@@ -160,7 +162,7 @@ impl AbortBarrier {
         let writer = SockRef::from(&self.writer);
         writer.set_nonblocking(true)?;
         let full = loop {
-            match (&self.writer).write(&[0; PAGE_BYTES]) {
+            match (&self.writer).write(&FILLING) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
                 Err(error) => break Err(error),

@@ -34,9 +34,9 @@ use crate::{
 };
 
 /// How long records wait before the log's thread turns them into events, unless a report needs
-/// them. If a passing test's process ends within that time, its records cost nothing more.
-/// Otherwise, many records together cost less than each alone.
-const PROCESSING_DELAY: Duration = Duration::from_millis(500);
+/// them or half of the buffer is full. If the process ends within that time, the records of its
+/// passing tests cost nothing more. Otherwise, many records together cost less than each alone.
+const PROCESSING_DELAY: Duration = Duration::from_secs(60);
 
 /// The log, and the subscriber that makes its spans.
 #[derive(Debug)]

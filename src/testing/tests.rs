@@ -14,6 +14,8 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::read::GzDecoder;
+use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::Value;
 use tracing::{Instrument as _, info, info_span, level_filters::LevelFilter};
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
@@ -428,6 +430,22 @@ fn spans(file: &Path) -> Vec<(String, &'static str)> {
 
 fn named<const N: usize>(spans: [(&str, &'static str); N]) -> Vec<(String, &'static str)> {
     spans.map(|(name, state)| (name.to_owned(), state)).into()
+}
+
+#[test]
+fn records_of_a_test_become_events_when_a_report_needs_them() {
+    let live = crate::LiveSpans::builder()
+        .processing_delay(Duration::from_secs(3600))
+        .build()
+        .unwrap();
+    let provider = live.tracer_provider(SdkTracerProvider::builder());
+    drop(provider.tracer("test").start("charge"));
+    let log = live.log();
+    let before = log.head();
+    let runtime = &live.shared.parts.runtime;
+    drop(runtime.flush_unless_failing(PATIENCE));
+    // The process, the start and the end.
+    assert_eq!((before, log.head()), (0, 3));
 }
 
 #[test]
