@@ -8,7 +8,7 @@ impl LiveSpans {
     ///
     /// At most [`KEPT_STREAMS_MAX`](crate::Retention::KEPT_STREAMS_MAX) traces are kept. Together they may use 1/8 of
     /// the events and bytes of the [`Retention`](crate::Retention). If they later grow beyond that, the largest one is
-    /// no longer kept. A trace in SQLite is still kept after a restart.
+    /// no longer kept. A trace in SQLite or Redis is still kept after a restart.
     ///
     /// With a durable store, this waits for the store. In async code, call it by `spawn_blocking`.
     ///

@@ -12,7 +12,7 @@ use std::{
 use redis::Cmd;
 
 use crate::{
-    log::batch::Batch,
+    log::{batch::Batch, event::StreamKey},
     store::{
         Appended,
         redis::{
@@ -20,7 +20,7 @@ use crate::{
                 connection::Connection,
                 error::{StoreError, StoreErrorKind},
                 reply::{Reply, pin_text},
-                scripts::{APPEND, OPEN, Script},
+                scripts::{APPEND, KEEP, OPEN, Script},
             },
             config::Settings,
             known_state::KnownState,
@@ -45,6 +45,45 @@ pub(crate) struct RedisWriter {
     number: u64,
     /// Fingerprint of the batch that failed. Redis may have stored the batch nevertheless.
     failed: Option<u64>,
+}
+
+/// A change of the streams that are kept on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptChange {
+    Keep,
+    Stop,
+}
+
+impl KeptChange {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// The server's answer to such a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptOutcome {
+    Kept,
+    Stopped,
+    Unknown,
+    TooMany,
+    TooLarge,
+}
+
+impl KeptOutcome {
+    fn read(word: &str) -> Result<Self, StoreError> {
+        match word {
+            "kept" => Ok(Self::Kept),
+            "stopped" => Ok(Self::Stopped),
+            "unknown" => Ok(Self::Unknown),
+            "many" => Ok(Self::TooMany),
+            "large" => Ok(Self::TooLarge),
+            _ => Err(StoreError::unexpected()),
+        }
+    }
 }
 
 /// Begins a call of a script that writes, with the common arguments of these scripts.
@@ -111,8 +150,9 @@ impl RedisWriter {
             let mut command = begin(&self.connection, &OPEN, &self.id, &self.known, (1, 0));
             command.arg(dead_after);
             match self.connection.call(&OPEN, &command).and_then(Reply::read) {
-                Ok(reply) => {
+                Ok(mut reply) => {
                     self.known.apply_write_reply(&reply.state)?;
+                    self.known.set_kept(reply.streams()?);
                     return Ok(Sequence::new(reply.state.head));
                 }
                 Err(error) if error.kind == StoreErrorKind::Forming => last = error,
@@ -121,6 +161,24 @@ impl RedisWriter {
             sleep_for(FORMING_INTERVAL);
         }
         Err(last)
+    }
+
+    /// Keeps a stream on request, or stops keeping it.
+    pub(crate) fn change_kept(
+        &mut self,
+        change: KeptChange,
+        key: &StreamKey,
+    ) -> Result<KeptOutcome, StoreError> {
+        let mut command = begin(&self.connection, &KEEP, &self.id, &self.known, (2, 64));
+        command.arg(change.word()).arg(key.as_bytes());
+        let mut reply = Reply::read(self.connection.call(&KEEP, &command)?)?;
+        if reply.number()? > 0 {
+            self.known.request_reclaim();
+        }
+        let outcome = KeptOutcome::read(&reply.text()?)?;
+        self.known.set_kept(reply.streams()?);
+        self.known.apply_write_reply(&reply.state)?;
+        Ok(outcome)
     }
 
     /// Appends the batch without the events that the log already has.

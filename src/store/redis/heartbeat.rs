@@ -65,5 +65,6 @@ fn send_heartbeat(
     if reply.number()? > 0 {
         known.request_reclaim();
     }
+    known.set_kept(reply.streams()?);
     known.apply_write_reply(&reply.state)
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::{
+    log::event::StreamKey,
     store::{
         EpochStart,
         redis::{
@@ -33,6 +34,8 @@ pub(crate) struct KnownState {
     server: Mutex<ServerHealth>,
     /// Whether this writer must reclaim its open events, because Redis considered it dead or lost its events.
     reclaim: AtomicBool,
+    /// The streams that are kept on request, as of the last heartbeat or change.
+    kept: Mutex<Vec<StreamKey>>,
 }
 
 /// Whether the server answers.
@@ -72,6 +75,7 @@ impl KnownState {
             heartbeat_timer,
             server: Mutex::default(),
             reclaim: AtomicBool::new(false),
+            kept: Mutex::default(),
         }
     }
 
@@ -112,6 +116,14 @@ impl KnownState {
         if !was_away {
             self.heartbeat_timer.beat_now();
         }
+    }
+
+    pub(crate) fn kept(&self) -> Vec<StreamKey> {
+        lock(&self.kept).clone()
+    }
+
+    pub(crate) fn set_kept(&self, kept: Vec<StreamKey>) {
+        *lock(&self.kept) = kept;
     }
 
     pub(crate) fn request_reclaim(&self) {

@@ -16,13 +16,13 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::StreamKey,
-        retention::{EvictedEvents, Retention},
+        retention::{EvictedEvents, KeepError, Retention},
     },
     store::{
-        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, OpenEventRecovery, PageLimit,
-        ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, KeptStreams,
+        OpenEventRecovery, PageLimit, ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
         redis::{
-            append::RedisWriter,
+            append::{KeptChange, KeptOutcome, RedisWriter},
             blocking_read::{BlockingReader, StreamCursor},
             client::error::{StoreError, StoreErrorKind},
             config::{self, RedisEventStoreBuilder, Settings},
@@ -46,6 +46,7 @@ const VERSION_MIN: u64 = 7;
 const OPEN: &str = "open the log in Redis";
 const APPEND: &str = "append to the log in Redis";
 const READ: &str = "read the log in Redis";
+const KEEP: &str = "keep a stream in Redis";
 const TAKEOVER: &str = "take over open events in Redis";
 
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
@@ -243,6 +244,14 @@ impl RedisEventStore {
         })
     }
 
+    fn change_kept(&self, change: KeptChange, key: &StreamKey) -> Result<KeptOutcome, Error> {
+        if let Some(error) = self.known.away() {
+            return Err(error.into_error(KEEP));
+        }
+        let changed = lock(&self.write_side).writer.change_kept(change, key);
+        changed.map_err(|error| error.into_error(KEEP))
+    }
+
     fn events(&self, query: Query) -> ReadFuture<'_> {
         Box::pin(async move {
             let answer = self.answer(query).await;
@@ -359,6 +368,10 @@ impl EventStore for RedisEventStore {
         Some(self)
     }
 
+    fn kept_streams(&self) -> Option<&dyn KeptStreams> {
+        Some(self)
+    }
+
     fn append_timeout(&self) -> Option<Duration> {
         None
     }
@@ -375,6 +388,28 @@ impl EventStore for RedisEventStore {
         most.events(most.events_max().min(kept.events_max()))
             .bytes(most.bytes_max().min(kept.bytes_max()))
             .age(most.age_max().min(kept.age_max()))
+    }
+}
+
+impl KeptStreams for RedisEventStore {
+    fn keep(&self, key: &StreamKey) -> Result<(), KeepError> {
+        match self.change_kept(KeptChange::Keep, key) {
+            Ok(KeptOutcome::Kept) => Ok(()),
+            Ok(KeptOutcome::TooMany) => Err(KeepError::TooMany),
+            Ok(KeptOutcome::TooLarge) => Err(KeepError::TooLarge),
+            Ok(KeptOutcome::Unknown | KeptOutcome::Stopped) => Err(KeepError::Unknown),
+            Err(error) => Err(KeepError::Store(error)),
+        }
+    }
+
+    fn stop_keeping(&self, key: &StreamKey) -> Result<bool, Error> {
+        let outcome = self.change_kept(KeptChange::Stop, key)?;
+        Ok(outcome == KeptOutcome::Stopped)
+    }
+
+    /// Another process's changes are known after the next heartbeat.
+    fn kept(&self) -> Vec<StreamKey> {
+        self.known.kept()
     }
 }
 

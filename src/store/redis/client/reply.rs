@@ -59,6 +59,17 @@ impl Reply {
             .collect()
     }
 
+    pub(crate) fn text(&mut self) -> Result<String, StoreError> {
+        text(self.rest.next())
+    }
+
+    /// Reads a list of streams. Leaves out keys that are not ours.
+    pub(crate) fn streams(&mut self) -> Result<Vec<StreamKey>, StoreError> {
+        let keys = self.list()?.into_iter();
+        let keys = keys.map(|key| Ok(stream_key(&bytes(Some(key))?).unwrap_or_default()));
+        keys.filter_map(Result::transpose).collect()
+    }
+
     /// Reads a list of pins.
     pub(crate) fn pins(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
         let list = self.list()?;

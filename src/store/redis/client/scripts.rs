@@ -66,6 +66,14 @@ script!(
     "../lua/reclaim.lua"
 );
 script!(
+    KEEP,
+    "#!lua flags=allow-oom",
+    "../lua/common.lua",
+    "../lua/writing.lua",
+    "../lua/retention.lua",
+    "../lua/keep.lua"
+);
+script!(
     LEAVE,
     "#!lua flags=allow-oom",
     "../lua/common.lua",

@@ -172,7 +172,7 @@ end
 -- A carried stream that is not open got its last event now.
 local function move_carried()
   for key in pairs(carried) do
-    if redis.call('HEXISTS', OPEN_PINS, key) == 1 then
+    if asked[key] or redis.call('HEXISTS', OPEN_PINS, key) == 1 then
       redis.call('ZREM', CARRIED_ENDED, key)
     else
       redis.call('ZADD', CARRIED_ENDED, time, key)

@@ -33,6 +33,7 @@ local CARRIED_FIRST = base .. 'carried:first' -- zset: carried stream -> its fir
 local CARRIED_BYTES = base .. 'carried:bytes' -- zset: carried stream -> bytes of its carried events
 local CARRIED_EVENTS = base .. 'carried:events' -- hash: carried stream -> number of its carried events
 local CARRIED_ENDED = base .. 'carried:ended' -- zset: carried stream that is not open -> when it got its last event
+local ASKED = base .. 'asked'         -- zset: stream that is kept on request -> since when
 
 local LIVES_MAX = 32
 -- `Retention::PINNED_EVENTS_MAX` and `Retention::PINNED_BYTES_MAX`.

@@ -19,4 +19,4 @@ else
 end
 redis.call('HSET', META, 'run', run_of_server())
 trim(state, now, 0)
-return report(state)
+return report(state, redis.call('ZRANGE', ASKED, 0, -1))

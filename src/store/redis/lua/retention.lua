@@ -3,11 +3,40 @@
 -- Before the oldest event of the log, the key of an open stream keeps its events, so that a running trace stays whole.
 -- They are part of the bounds, and may use a share of them. Above the share, one stream loses all of its carried
 -- events: the ended stream that got its last event first, or else the largest one. Such a stream is not carried again.
+-- Streams that are kept on request are carried, too, within a share of their own. Above it, the largest one is no longer
+-- kept.
 -- Each call does a bounded part of the work. The log may exceed its bounds until the next calls have done the rest.
 
 -- The share of the bounds that carried events may use.
 local function carried_share()
   return math.floor(tonumber(ARGV[7]) / CARRIED_DIVISOR), math.floor(tonumber(ARGV[8]) / CARRIED_DIVISOR)
+end
+
+-- Saves the counts of the carried events.
+local function save_carried(state)
+  redis.call('HSET', META, 'carried', text(state.carried_events), 'carried:bytes', text(state.carried_bytes),
+    'leaving', state.leaving or '')
+end
+
+-- The carried events and bytes of the streams that are kept on request, and the largest of these streams.
+local function asked_size()
+  local events, bytes, largest, most = 0, 0, nil, -1
+  for key in pairs(asked) do
+    local own = tonumber(redis.call('ZSCORE', CARRIED_BYTES, key) or 0)
+    events = events + tonumber(redis.call('HGET', CARRIED_EVENTS, key) or 0)
+    bytes = bytes + own
+    if own > most then largest, most = key, own end
+  end
+  return events, bytes, largest
+end
+
+-- Stops keeping a stream on request. If it has lost events, it loses its carried ones, too.
+local function stop_asking(state, key)
+  redis.call('ZREM', ASKED, key)
+  asked[key] = nil
+  if not redis.call('ZSCORE', CARRIED_FIRST, key) then return end
+  if redis.call('HEXISTS', OPEN_PINS, key) == 0 then redis.call('ZADD', CARRIED_ENDED, text(now_ms()), key) end
+  if redis.call('HEXISTS', EVICTED, key) == 1 then state.leaving = state.leaving or key end
 end
 
 -- Stops carrying a stream that has no carried event left.
@@ -82,15 +111,23 @@ end
 -- Returns how many.
 local function make_room(state, time_from, limit)
   local events_max, bytes_max = carried_share()
+  local kept_events, kept_bytes, largest_kept = asked_size()
+  while kept_events > math.floor(tonumber(ARGV[7]) / KEPT_DIVISOR)
+    or kept_bytes > math.floor(tonumber(ARGV[8]) / KEPT_DIVISOR) do
+    stop_asking(state, largest_kept)
+    kept_events, kept_bytes, largest_kept = asked_size()
+  end
   local removed = 0
   while removed < limit do
-    local is_over = state.carried_events > events_max or state.carried_bytes > bytes_max
+    local is_over = state.carried_events - kept_events > events_max or state.carried_bytes - kept_bytes > bytes_max
     if not state.leaving and state.carried_events > 0 then
       local ended = redis.call('ZRANGE', CARRIED_ENDED, 0, 0, 'WITHSCORES')
       if ended[1] and (is_over or tonumber(ended[2]) < time_from) then
         state.leaving = ended[1]
       elseif is_over then
-        state.leaving = redis.call('ZREVRANGE', CARRIED_BYTES, 0, 0)[1]
+        for _, key in ipairs(redis.call('ZREVRANGE', CARRIED_BYTES, 0, KEPT_STREAMS_MAX)) do
+          if not asked[key] and not state.leaving then state.leaving = key end
+        end
       end
     end
     if not state.leaving then break end
@@ -103,7 +140,7 @@ end
 -- log. Returns how many, or nothing if the stream cannot be carried.
 local function carry(state, key, registered, is_carried)
   local stream = stream_of(key)
-  if not is_carried then
+  if not is_carried and not asked[key] then
     local length, events_max = redis.pcall('XLEN', stream), carried_share()
     if type(length) ~= 'number' or length > events_max then return nil end
   end
@@ -173,7 +210,8 @@ local function due_streams(target, limit)
     for at = from, math.min(from + 398, last), 2 do keys[#keys + 1] = listed[at] end
     local open, carried, gone = states_of(keys)
     for index, key in ipairs(keys) do
-      local is_held = key ~= '' and events_max > 0 and (open[index] or carried[index]) and not gone[index]
+      local is_held = key ~= '' and events_max > 0 and 
+        (asked[key] or ((open[index] or carried[index]) and not gone[index]))
       is_any_held = is_any_held or is_held
       due[#due + 1] = {
         key = key, first = tonumber(listed[from + 2 * index - 1]), is_held = is_held, is_carried = carried[index],
@@ -247,8 +285,7 @@ local function trim(state, now, batch)
     redis.call('HSET', META, 'every', text(state.every))
   end
   if state.carried_events ~= carried_before or state.carried_bytes ~= bytes_before or state.leaving ~= leaving_before then
-    redis.call('HSET', META, 'carried', text(state.carried_events), 'carried:bytes', text(state.carried_bytes),
-      'leaving', state.leaving or '')
+    save_carried(state)
   end
   clean_writers(state, state.oldest, now)
 end

@@ -10,12 +10,19 @@ local VISITED_MAX = 512
 local CARRIED_STEP_MAX = 2048
 -- `Retention::CARRIED_DIVISOR`.
 local CARRIED_DIVISOR = 4
+-- `Retention::KEPT_DIVISOR` and `Retention::KEPT_STREAMS_MAX`.
+local KEPT_DIVISOR = 8
+local KEPT_STREAMS_MAX = 16
 -- Entries of a stream's key read at a time: at 256 KiB each, this many are 8 MiB.
 local CARRIED_CHUNK = 32
 -- How long the key of a carried stream lives (ms): about three thousand years. Only retention removes it.
 local FOREVER = '100000000000000'
 -- Upper bound on foreign entries in a row that are skipped to find one of ours.
 local FOREIGN_MAX = 100
+
+-- The streams that are kept on request, as a set.
+local asked = {}
+for _, key in ipairs(redis.call('ZRANGE', ASKED, 0, -1)) do asked[key] = true end
 
 local function begin_life(state, epoch, first)
   local lives = {}
@@ -28,7 +35,9 @@ local function begin_life(state, epoch, first)
   if state.lives == '' and not first_entry(LOG, '-') then
     -- Deletes keys left over from an earlier log: they would be used as data of this one.
     redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE,
-      EVICTED, OPEN_PINS, CARRIED, CARRIED_FIRST, CARRIED_BYTES, CARRIED_EVENTS, CARRIED_ENDED)
+      EVICTED, OPEN_PINS, CARRIED, CARRIED_FIRST, CARRIED_BYTES, CARRIED_EVENTS, CARRIED_ENDED,
+      ASKED)
+    asked = {}
     state.every, state.kept_bytes, state.oldest = 0, 0, first
     state.carried_events, state.carried_bytes, state.leaving = 0, 0, nil
   end
@@ -186,7 +195,9 @@ local function count_open(key, change, now)
   if key == '' or change == 0 then return end
   if redis.call('HINCRBY', OPEN_PINS, key, change) <= 0 then
     redis.call('HDEL', OPEN_PINS, key)
-    if redis.call('ZSCORE', CARRIED_FIRST, key) then redis.call('ZADD', CARRIED_ENDED, text(now), key) end
+    if not asked[key] and redis.call('ZSCORE', CARRIED_FIRST, key) then
+      redis.call('ZADD', CARRIED_ENDED, text(now), key)
+    end
   end
 end
 

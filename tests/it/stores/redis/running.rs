@@ -244,6 +244,40 @@ fn a_stream_too_large_for_one_call_is_carried_and_removed_in_steps() {
     );
 }
 
+#[test]
+fn a_stream_that_one_process_keeps_is_kept_for_all() {
+    let server = Server::start();
+    let open = || {
+        let retention = Retention::default().events(80);
+        Handle::open_with(&server.url(), |builder| builder.retention(retention))
+    };
+    let (one, other) = (open(), open());
+    let kept = |handle: &Handle| handle.0.kept_streams().unwrap().kept();
+    one.append(&[note("kept", "1"), note("kept", "2")]);
+    one.0.kept_streams().unwrap().keep(&key("kept")).unwrap();
+    assert_eq!(kept(&one), [key("kept")]);
+    // The other process learns of it with its next heartbeat.
+    until(|| kept(&other) == [key("kept")]);
+    fill(&other, 200);
+    assert_eq!(readable(&other, "kept"), [1, 2]);
+    assert_eq!(kept(&open()), [key("kept")]);
+    assert!(
+        other
+            .0
+            .kept_streams()
+            .unwrap()
+            .stop_keeping(&key("kept"))
+            .unwrap()
+    );
+    until(|| kept(&one).is_empty());
+    other.append(&[("open", Pinning::Open(1), b"start")]);
+    let fitting: Vec<Draft<'_>> = (0..19).map(|_| note("open", "on")).collect();
+    other.append(&fitting);
+    fill(&one, 200);
+    assert_eq!(readable(&one, "kept"), Vec::<u64>::new());
+    assert_eq!(readable(&one, "open").len(), 20);
+}
+
 /// A replayed workflow appends the events of its earlier steps again. While its trace is carried, the log has them.
 #[test]
 fn a_repetition_of_a_carried_event_is_left_out() {
