@@ -198,7 +198,7 @@ async function serveFrom(folder, browser, sessionId, send) {
     const text = readFileSync(path.join(folder, name.replace(/-[0-9a-f]{16}\./, ".")), "utf8");
     void send("Fetch.fulfillRequest", { requestId: params.requestId, responseCode: 200, responseHeaders: [{ name: "Content-Type", value: `${type}; charset=utf-8` }], body: Buffer.from(text).toString("base64") });
   });
-  await send("Fetch.enable", { patterns: [{ urlPattern: "*/assets/*" }, { urlPattern: "*", resourceType: "Document" }] });
+  await send("Fetch.enable", { patterns: [{ urlPattern: "*/assets/*" }, { urlPattern: "http*", resourceType: "Document" }] });
 }
 
 /** The script that runs first in every page. It records when the page first draws rows. */
