@@ -1,5 +1,7 @@
 //! Tests that fail, hang and abort. Each runs in a process that a test here starts.
 
+#[cfg(unix)]
+mod nextest;
 mod suite;
 
 use std::{

@@ -138,9 +138,11 @@ const FAILING: [&str; 4] = [
     "fails_late",
     "cases::case_2_declined",
 ];
+#[cfg(unix)]
 const PASSING: [&str; 4] = ["threads", "awaits", "asks", "cases::case_1_cash"];
 const SUITE: &str = "testing::tests::suite";
 /// The number of modules that run with one process per test.
+#[cfg(unix)]
 const MODULES_ALONE: usize = 2;
 
 fn run(folder: &ReplayFolder, arguments: &[&str]) -> Output {
@@ -243,14 +245,17 @@ fn in_one_process_each_failure_has_its_own_report_and_file() {
     assert_files(&folder, &failing);
 }
 
+#[cfg(unix)]
 #[test]
 fn in_a_process_for_each_test_only_failures_say_anything() {
     let folder = ReplayFolder::new("suite-processes");
     let modules = &MODULES[..MODULES_ALONE];
+    let listed = super::nextest::list();
     for module in modules {
         for test in FAILING.into_iter().chain(PASSING) {
             let name = format!("{SUITE}::{module}::{test}");
-            let output = run(&folder, &["--exact", &name, "--nocapture"]);
+            assert!(listed.contains(&name), "{name}");
+            let output = super::nextest::command(&name, &folder).output().unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
             let reports = usize::from(FAILING.contains(&test));
             assert_eq!(stderr.matches("\nlivespan: ").count(), reports, "{stderr}");
