@@ -24,7 +24,7 @@ use crate::{
         worker::{LogRuntime, WorkerSettings},
     },
     ingest::{
-        buffer::{PushError, RecordClass},
+        buffer::{Ack, PushError, RecordClass},
         envelope::Envelope,
         write_buf::WriteBuf,
     },
@@ -301,7 +301,7 @@ impl Run {
         if !was_taken {
             return;
         }
-        if let Some(id) = block_on(ack.recv()) {
+        if let Some(Ack::Stored(id)) = block_on(ack.recv()) {
             let answered = Answered {
                 number,
                 id,
