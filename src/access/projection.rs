@@ -97,10 +97,9 @@ pub(crate) fn project_span(
     out
 }
 
-/// Returns the update of a shown span, reduced like [`project_span`] and without a new name, or `None` if neither an
-/// attribute nor the status nor the state is left. A new name is left out, because the view's rule accepted the span
-/// under its old name. When the span ends, the rule decides again, by the new name: if it accepts the span, the `ended`
-/// event shows the new name.
+/// Returns the update of a shown span, reduced like [`project_span`]. Returns `None` if that leaves no attribute, no
+/// status and no state. A new name is left out, because the view's rule accepted the span under its old name. When the
+/// span ends, the rule decides again, by the new name: if it accepts the span, the `ended` event shows the new name.
 pub(crate) fn project_update(
     payload: &[u8],
     attributes: &HashSet<String>,

@@ -20,7 +20,8 @@ pub(crate) struct TraceFilter {
     pub(crate) services: Vec<String>,
     pub(crate) names: Vec<String>,
     pub(crate) kinds: Vec<SpanKind>,
-    /// The wanted outcomes: `true` stands for status ERROR, `false` for OK.
+    /// The wanted outcomes: `true` (`status=ERROR`) stands for traces that failed, panicked or were
+    /// lost, `false` (`status=OK`) for all others, also running ones.
     pub(crate) error: Vec<bool>,
     pub(crate) types: Vec<String>,
     pub(crate) states: Vec<TraceState>,

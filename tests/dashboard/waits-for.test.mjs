@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the line that names the await points of a trace.
+// Claims about the chains of open spans that a trace waits for.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -19,7 +19,7 @@ pub(super) struct PairValue {
 /// The kind of text around a pair of name and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// The query or fragment of a URL, or a form. The value ends at the next `&`.
+    /// The query or fragment of a URL, or a form. The value ends at the next `&` or `#`, or where the URL ends.
     Query,
     /// `name: value` or `name = value`, alone on its line.
     Line,
@@ -213,7 +213,7 @@ fn scalar_end(text: &[u8], at: usize, (sign, frame, is_header): (u8, Frame, bool
             byte == b'\n' || byte == b'\r' || (byte == b'\\' && matches!(next, b'n' | b'r'));
         let is_quote_end = byte == b'"' || (byte == b'\\' && next == b'"');
         let is_blank = byte.is_ascii_whitespace();
-        // Checked only at the first of several blanks, so that a run of blanks is searched only once.
+        // A next pair is searched only after the first of several blanks, so that a run of blanks is read only once.
         let was_blank = || place > 0 && rest.get(place - 1).is_some_and(u8::is_ascii_whitespace);
         match frame {
             Frame::Query => is_blank || is_quote_end || b"&#<>".contains(&byte),

@@ -1,7 +1,8 @@
 //! The only connection that writes.
 //!
-//! Each call is one transaction. If it fails, the file is unchanged, and the state in memory is read again before the
-//! next call. The thread that appends and the maintenance thread call it, never at the same time.
+//! Each change is one transaction. If it fails, the file is unchanged, and the state in memory is read again before the
+//! next change. The thread that appends, the maintenance thread and any thread that keeps a stream share the writer,
+//! under the lock of `SharedWriter`.
 
 use std::{path::Path, time::Duration};
 
@@ -29,10 +30,11 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// How long the last checkpoint, at shutdown, waits for other readers of the file.
+/// Upper bound on the time that the checkpoint at shutdown waits for readers of the file.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Upper bound on remembered epochs without kept events. An id of a forgotten epoch is unknown.
+/// Beyond this number of epochs, the oldest are forgotten, up to the first with a kept event. An id of a forgotten
+/// epoch is unknown.
 const EPOCHS_MAX: usize = 4_096;
 
 #[derive(Debug)]
@@ -200,7 +202,7 @@ impl SqliteWriter {
         self.limits.is_exceeded(&self.state)
     }
 
-    /// Returns the events of streams that earlier epochs left open. Later calls return nothing.
+    /// Returns the open events of earlier epochs, except global ones. Later calls return nothing.
     pub(crate) fn abandoned(&mut self) -> rusqlite::Result<Vec<AbandonedEvent>> {
         if self.has_recovered {
             return Ok(Vec::new());
@@ -325,7 +327,7 @@ fn begin_epoch(connection: &Connection, state: &mut LogState) -> rusqlite::Resul
     forget_epochs(connection, state)
 }
 
-/// Forgets the oldest epochs beyond the bound, unless some of their events are kept.
+/// Forgets the oldest epochs beyond the bound. Stops at the first epoch of which an event is kept.
 fn forget_epochs(connection: &Connection, state: &mut LogState) -> rusqlite::Result<()> {
     while state.epochs.len() > EPOCHS_MAX {
         let (Some(oldest), Some(next)) = (state.epochs.first(), state.epochs.get(1)) else {
@@ -403,7 +405,7 @@ mod tests {
         writer.append(first, &batch, now).unwrap();
     }
 
-    /// Returns the oldest event that is left after all maintenance that was due.
+    /// Runs all maintenance that is due. Returns the oldest event that is left.
     fn oldest(writer: &mut SqliteWriter, now: u64) -> u64 {
         while writer.maintain(now).unwrap() == PendingMaintenance::Some {}
         writer.oldest()
@@ -509,7 +511,7 @@ mod tests {
         append(&mut writer, NOON - YEAR);
         assert_eq!(oldest(&mut writer, NOON - YEAR), 1);
         assert_eq!(oldest(&mut writer, NOON - YEAR + 9 * HOUR), 1);
-        // Both were stored more than ten hours ago, by either clock.
+        // The second event was stored eleven hours ago, and the first before it.
         assert_eq!(oldest(&mut writer, NOON - YEAR + 11 * HOUR), 3);
     }
 }

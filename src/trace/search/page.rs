@@ -25,7 +25,8 @@ use crate::{
 /// Upper bound on the traces that are compared with the filter under one lock.
 const TRACES_AT_ONCE: usize = 256;
 
-/// The remaining budget of one page. A page reads at least one trace, so that every page makes progress.
+/// The remaining budget of one page. A page reads at least one trace, so that every page makes progress. The budget is
+/// checked between reads, so a page may exceed it by one read.
 #[derive(Debug)]
 pub(crate) struct PageBudget {
     rows: usize,
@@ -34,11 +35,11 @@ pub(crate) struct PageBudget {
 }
 
 impl PageBudget {
-    /// Upper bound on the rows (events and streams) that one page reads from the store.
+    /// Number of rows (events and streams) after which a page without a search reads no further from the store.
     const ROWS_MAX: usize = 50_000;
-    /// Upper bound on the rows that one page reads for a search, in memory and in the store.
+    /// Number of rows after which a page with a search reads no further, in memory and in the store.
     pub(crate) const SEARCHED_ROWS_MAX: usize = 200_000;
-    /// The time after which a page reads no further.
+    /// The time after which a page that has read something reads no further.
     const TIME_MAX: Duration = Duration::from_secs(1);
 
     pub(crate) fn of(filter: &TraceFilter) -> Self {
@@ -168,7 +169,7 @@ enum SearchResult {
     Rejected,
     /// The next page begins with this trace.
     OutOfBudget,
-    /// The trace has more events than a page may read, and the events that were read do not decide.
+    /// A whole budget of rows or time was not enough to read the trace, and the events that were read do not decide.
     TooLarge,
 }
 

@@ -1,15 +1,16 @@
 // @ts-check
 // Converts the text of a file to events. Reads logs with one event per line, OTLP/JSON (one document, or one request
 // per line), trace snapshots, and files saved by Tempo, Jaeger and Zipkin.
-// Must never trust its input, nor drop a part of a file silently: errors name their line, and everything left out is
-// counted.
+// Must never trust its input, nor drop a part of a file silently: errors name the line or the field, and everything
+// left out is counted.
 
 import { parseExactly } from "./exact-json.mjs";
 import { eventsOfJaeger, eventsOfZipkin } from "./foreign-traces.mjs";
 import { FileProcesses, Malformed, eventsOfOtlp, leave, listAt, logsOfOtlp } from "./otlp.mjs";
 
 /**
- * Maximum size of a document that is not in lines: it is parsed as a single string, and browsers limit their length.
+ * Maximum size of a document that is not in lines: it is parsed as a single string, and browsers limit the
+ * length of a string.
  */
 export const DOCUMENT_MAX = 256 * 1024 * 1024;
 /** If the first line is longer than this, the file is read as one document. */
@@ -81,7 +82,8 @@ export class EventReader {
     try {
       yield* this.eventsOfValue(value);
     } catch (error) {
-      // Errors of a document contain a path; those of a line need the line number.
+      // A document is one value over many lines, so only errors of events in JSON lines get a line number here. Errors
+      // within OTLP name the path of the field.
       if (!(error instanceof Malformed) || this.form === "document") throw error;
       throw new Malformed(`line ${this.line}: ${error.message}`);
     }

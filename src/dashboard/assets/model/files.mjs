@@ -42,7 +42,8 @@ export class FileFeed {
   }
 
   /**
-   * The time up to which open spans are drawn: when the file was made if it says so, else the trace's last event.
+   * The time up to which open spans are drawn: when the file was made, if it says so and that is later than
+   * the trace's last event; else at that event.
    * @returns {number} in tree time
    */
   get fixedNow() {
@@ -58,7 +59,7 @@ export class FileFeed {
       return;
     }
     reduceTrace(this.model, { type: event.type, data: event });
-    // Timestamps share one format, so their text order is time order.
+    // Timestamps that livespan writes have nine fractional digits, so their text order is time order.
     for (const time of [event.timestamp, event.startTimestamp]) if (typeof time === "string" && time > this.last) this.last = time;
     if (event.type === "started" || event.type === "updated") this.past.push(event);
   }
@@ -103,7 +104,7 @@ export class FileTraces {
     this.source = "";
     /** Number of log records without a trace. */
     this.outside = 0;
-    /** `missing` events of the whole file, which apply to each of its traces. @type {any[]} */
+    /** `gap` events, and `missing` events of the whole file: they apply to each of its traces. @type {any[]} */
     this.ofAll = [];
     this.list = new FileList(name);
   }
@@ -157,7 +158,7 @@ export class FileTraces {
   }
 }
 
-/** Up to this many processes are named; with more, the text counts them. */
+/** Up to this many processes are named; with more, the text has their number and names the first. */
 const PROCESSES_NAMED = 2;
 
 /**

@@ -1,6 +1,6 @@
 // @ts-check
-// How many spans of a group were active over time, and where some failed: counts in buckets of time. Each event
-// changes them in constant time, so drawing never walks the members. Must never touch the DOM or a clock, nor read a
+// Counts a group's active and failed spans in buckets of time. Each event changes the counts in bounded time, so
+// drawing walks the members only when `groups.mjs` creates a strip. Must never touch the DOM or a clock, nor read a
 // span.
 //
 // A bucket is a power of two milliseconds wide and begins at a multiple of its width. When the group outgrows the
@@ -125,7 +125,7 @@ export class GroupStrip {
     return this.made;
   }
 
-  /** @returns {number} the start of the oldest open span, to the bucket; NaN without an open span */
+  /** @returns {number} the start of the oldest open span, rounded down to its bucket; NaN without an open span */
   openSince() {
     for (let at = 0; at < this.length; at += 1) if (this.open[at] > 0) return (this.base + at) * this.width;
     return NaN;

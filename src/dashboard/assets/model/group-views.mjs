@@ -11,8 +11,8 @@ import { FLAG, isBadState, isOpenState } from "./columns.mjs";
  *   members that the reader went to; they stay rows in any state
  * @typedef {object} GroupViews
  * @property {boolean} isOn whether siblings of one name are groups
- * @property {number | null} usual bits of SHOWN for groups that the reader has not opened or closed; null if they are
- *   closed
+ * @property {number | null} usual bits of SHOWN for groups that the reader has neither opened nor closed; null keeps
+ *   these groups closed
  * @property {Map<string, GroupView>} views of groups that the reader opened or closed
  * @property {ReadonlySet<string>} automatic groups opened by `automatic-groups.mjs`; only their open members are rows
  */

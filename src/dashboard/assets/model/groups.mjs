@@ -1,6 +1,7 @@
 // @ts-check
 // Groups siblings of one name. Holds each group's members, counts, times of activity and durations. Follows the trace's
-// journal: an event costs work for its own span only, and a frame costs no work per member.
+// journal: an event costs work for its own span only, unless it creates a group or renames a member. A frame walks the
+// members only to create a strip, or to find the durations after a member has changed.
 // Must never touch the DOM or a clock, nor recurse, nor change a trace.
 
 import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";
@@ -19,7 +20,8 @@ import { GROUP_MIN } from "./tree.mjs";
 export const SLOWEST_MAX = 5;
 /** A longest duration of this many medians is an outlier. */
 const OUTLIER_TIMES = 10;
-// Upper bound on the number of names in a trace; each span has one, and SPANS_MAX is lower.
+// More than the texts of a trace: each span adds at most four (name, service, scope, kind), of at most SPANS_MAX spans.
+// Only renamed spans add more.
 const NAMES = 2 ** 22;
 /** Bound on the open members whose progress is read. */
 const SHARES_MAX = 200;

@@ -77,7 +77,10 @@ export function labelPlace(bar, labelWidth, width, faded = 0) {
   return left >= 0 ? { side: "left", x: left } : { side: "inside", x: Math.max(0, width - labelWidth) };
 }
 
-/** Minimum distance of ticks in pixels. They are also at least about a fifth of the width apart. */
+/**
+ * Minimum distance of ticks in pixels. They are also at least about a fifth of the width apart. After a gap, the first
+ * tick may be nearer: half the minimum from the last one.
+ */
 const TICK_DISTANCE_MIN = 72;
 
 /**

@@ -32,7 +32,8 @@ export * from "./span.mjs";
  * @property {WorkTimes | null} work when the span worked, null if it is no task
  * @typedef {object} Facts everything about a trace except its tree
  * @property {string} traceId
- * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
+ * @property {number} originSeconds whole seconds since 1970, NaN before the first timestamp. All times of the trace are
+ *   milliseconds after it: this is called tree time
  * @property {number} start smallest start, NaN while there is none; placeholders never count
  * @property {number} end largest end seen, NaN while there is none
  * @property {Map<string, {name: string, spans: number}>} services in order of first appearance
@@ -62,7 +63,7 @@ export * from "./span.mjs";
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
-/** Two `ended` events with the same values here report the same span. */
+/** Two `ended` events report the same span if they agree in these fields. */
 const SAME = ["name", "startTimestamp", "timestamp", "parentSpanId"];
 /** Further spans kept under one id. Each replaces the id's first hex digit, and 15 other digits exist. */
 const TWINS_MAX = 15;
@@ -208,7 +209,7 @@ function ended(trace, data) {
  * Finds the place of a second real end. Either the end is a repetition, or two spans share one id, as client and server
  * spans of Zipkin do. The second of them gets a derived id.
  * @param {Trace} trace @param {number} first @param {any} data
- * @returns {number} the index of the second span; −1 for a repetition, or with more than TWINS_MAX spans
+ * @returns {number} the index of the second span; −1 for a repetition, or if the id already has TWINS_MAX twins
  */
 function twinFor(trace, first, data) {
   const { spans } = trace;
@@ -266,8 +267,8 @@ function fill(trace, index, data, startText) {
 }
 
 /**
- * Marks a span that does no work in this process: a step of a durable workflow, or a wait or sleep. A mark, because the
- * passes over all spans would take long to read 100,000 events.
+ * Sets a flag for a span that does no work in this process: a step of a durable workflow, or a wait or sleep. The
+ * passes over all spans read the flag, because reading 100,000 events would take them long.
  * @param {Trace} trace @param {number} index
  */
 function markResting({ spans }, index) {
@@ -462,7 +463,7 @@ function forgetOpen(trace) {
 
 /**
  * @param {Trace} trace @param {unknown} id
- * @returns {number} the span's index, created if new; −1 if the trace is full or the id is not a non-empty text
+ * @returns {number} the span's index, created if new; −1 if the trace is full, or the id is empty or no text
  */
 function spanFor(trace, id) {
   if (typeof id !== "string" || id === "") return -1;

@@ -153,7 +153,11 @@ export function runLook({ state, duration }, p95) {
   return p95 !== null && duration > p95 * 1.04 ? "slow" : "ok";
 }
 
-/** @param {Operation[]} operations @returns {{spans: number, since: string | null}} the spans that their figures cover, and the first end */
+/**
+ * @param {Operation[]} operations
+ * @returns {{spans: number, since: string | null}} the number of spans that their figures cover; `since`: when the
+ *   first of these spans ended
+ */
 export function coverage(operations) {
   const times = operations.flatMap(({ since }) => (since === null ? [] : [since])).sort();
   return { spans: operations.reduce((sum, { count }) => sum + count, 0), since: times[0] ?? null };

@@ -5,10 +5,11 @@
 import { isRepeated } from "./event-ids.mjs";
 
 /**
- * @typedef {{data: any, id: string, time: number}} LogRecord `time` in tree time, NaN if invalid
+ * @typedef {{data: any, id: string, time: number}} LogRecord `time` in tree time (see
+ *   `originSeconds` in `model.mjs`), NaN if invalid
  */
 
-/** Maximum number of log records that remain of one trace after a removal: the newest. */
+/** Number of the newest log records of a trace that remain after a removal. */
 export const LOGS_MAX = 50_000;
 /** Up to this many more are kept, and then removed at once, because a removal costs a pass over all records. */
 const LOGS_SLACK = 5_000;

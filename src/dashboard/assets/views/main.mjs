@@ -59,11 +59,15 @@ import { WaitingView } from "./waiting-view.mjs";
 /** @typedef {import("../model/route.mjs").Route} Route */
 
 const VIEWS = /** @type {const} */ (["waterfall", "flame", "logs"]);
-/** Maximum number of traces whose names are requested at once, for their log records. */
+/** Minimum time between frames that only the passing of time requires, if the reader prefers reduced motion. */
 const CALM_TICK_MS = 1_000;
+/** If the last draw took at least this long, a stream event waits for its frame. */
 const SLOW_DRAW_MS = 3;
+/** The event waits for this many times the duration of the last draw. */
 const NEWS_PATIENCE = 6;
+/** Interval at which counts are announced to screen readers. */
 const ANNOUNCE_MS = 5_000;
+/** Interval at which the bells are checked even without a frame. */
 const BELLS_MS = 2_500;
 
 const clock = new ServerClock();
@@ -91,7 +95,7 @@ let endedAt = 0;
 const hubClient = dataNode === null ? pageHubClient() : null;
 const tabIconNode = /** @type {HTMLLinkElement} */ (document.querySelector("link[rel=icon]"));
 const plainIcon = tabIconNode.getAttribute("href") ?? "";
-/** Sends all requests except streams and snapshots. A page that is a file has no server. */
+/** Requests JSON for most views. A page that is a file has no server, so each request returns status 0. */
 const getJson = dataNode === null ? askServer : async () => ({ status: 0, body: null });
 /** @type {import("../net/trace-feed.mjs").World} */
 const world = {
@@ -347,7 +351,10 @@ function openOther() {
   compareFeed?.open();
 }
 
-/** Returns other runs of the trace's work, from the server or from its file, and from a file that is also open. */
+/**
+ * Returns other runs with the name and service of the trace's first span: those in the open file and, unless the trace
+ * is from a file, those on the server.
+ */
 async function runsLikeThis() {
   if (traceFeed === null) return null;
   const { model, traceId } = traceFeed;

@@ -50,7 +50,7 @@ impl Reply {
         array(self.rest.next().ok_or_else(StoreError::unexpected)?)
     }
 
-    /// Reads indices in a batch, ascending: numbers with commas between them.
+    /// Reads the indices of some events of a batch: a comma-separated list, in ascending order.
     pub(crate) fn places(&mut self) -> Result<Vec<usize>, StoreError> {
         let list = text(self.rest.next())?;
         let places = list.split(',').filter(|_| !list.is_empty());
@@ -90,8 +90,9 @@ pub(crate) fn parse_epochs(text: &str) -> Result<Vec<EpochStart>, StoreError> {
     lives.ok_or_else(StoreError::unexpected)
 }
 
-/// Reads an event. Returns it with the values that follow. Another program may have written the event. Unreadable
-/// fields are left empty, and the caller of the store treats an event without a name as damaged.
+/// Reads an event. Returns it with the values that follow. Another program may have written the event, so an unreadable
+/// name, key or pin is left empty. An unreadable key also empties the name: the caller of the store treats an event
+/// without a name as damaged.
 pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
