@@ -1,6 +1,6 @@
 //! The instructions that an event of `tracing` with three fields costs the thread that emits it.
-//! Compares `livespan::layer()` with OpenTelemetry's own appender and a processor that does
-//! nothing.
+//! Compares `livespan::layer()` with OpenTelemetry's own appender, whose log processor does nothing. Both are counted
+//! over a layer that does nothing.
 //!
 //! `cargo bench -p livespan-benches --bench log_instructions` counts with valgrind's callgrind. The
 //! bench is a gate: it fails if the layer adds more than [`ADDED_MAX`], or more than

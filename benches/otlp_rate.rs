@@ -248,7 +248,7 @@ impl Round {
 fn nanos(time: Duration) -> f64 {
     machine::nanos_each(
         time,
-        f64::from(u32::try_from(REQUESTS * SPANS).expect("few")),
+        f64::from(u32::try_from(REQUESTS * SPANS).expect("the number is small")),
     )
 }
 

@@ -1,4 +1,4 @@
-//! The cost of the durable stores, compared with a bare loop that does the same job in the same run with the same
+//! The cost of `SqliteEventStore`, compared with a bare loop that does the same job in the same run with the same
 //! settings.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench stores`. Names after `--` choose among `append`, `normal`,

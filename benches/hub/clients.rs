@@ -33,8 +33,8 @@ pub(crate) const TRACE: &str = "TRACE";
 const BUFFER: usize = 256 * 1024;
 /// Number of bytes at the end of a read that are searched for the last event.
 const END: usize = 2048;
-/// Number of connections opened at a time. The server must answer all of them before the next ones
-/// are opened.
+/// Number of connections opened at a time. The server must answer all of them before the next ones are opened, except
+/// for [`Job::Storm`].
 const CONNECTED_AT_ONCE: usize = 500;
 const STDIN: u64 = u64::MAX;
 
@@ -52,7 +52,7 @@ pub(crate) enum Job {
     Hold,
     /// Reads this many events on every connection, and measures the latency of each since its dispatch.
     Latency(u32),
-    /// Reads nothing after the response head.
+    /// Reads nothing after the first byte of the response.
     Stall,
 }
 
@@ -102,7 +102,8 @@ pub(crate) struct Found {
 }
 
 impl Clients {
-    /// Starts the clients, and waits until each has got the first bytes of its response.
+    /// Starts the clients, and waits until each has got the first byte of its response. For [`Job::Storm`], waits only
+    /// until each has sent its request.
     pub(crate) fn connect(address: SocketAddr, path: &str, count: u32, job: Job) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a file"))
             .args([ROLE, &address.to_string(), path])
@@ -261,7 +262,7 @@ impl All {
         }
     }
 
-    /// Makes the connections non-blocking.
+    /// Makes the connections from this one on non-blocking, and registers them with epoll.
     fn watch(&mut self, from: usize) {
         for (number, connection) in self.connections.iter().enumerate().skip(from) {
             connection
@@ -295,7 +296,7 @@ impl All {
                 if number == STDIN {
                     return;
                 }
-                self.read(usize::try_from(number).expect("it was a place"));
+                self.read(usize::try_from(number).expect("the number is an index"));
             }
             if self.job == Job::Follow {
                 self.print_progress();

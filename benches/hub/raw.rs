@@ -201,7 +201,7 @@ impl Hub {
                     }
                     LISTENER => self.accept(),
                     number => {
-                        let number = usize::try_from(number).expect("it was a place");
+                        let number = usize::try_from(number).expect("the number is an index");
                         self.clients[number].is_writable = true;
                         self.respond(number);
                         self.flush(number);

@@ -19,7 +19,8 @@ pub(crate) const SPANS: u64 = 512;
 const TRACE: u64 = 8;
 /// 2026-11-22T11:39:00Z, in nanoseconds.
 const START: u64 = 1_795_347_540_000_000_000;
-/// The second half of each trace id. The first one is the number of the request.
+/// The second half of the first trace's id. It is higher by 1 for each further trace of the request. The first half is
+/// the number of the request plus 1.
 const MARK: u64 = 0xfeed_face_0000_0000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Body {
             Format::Json => json_of(&request).to_string().into_bytes(),
         };
         let mut ids = Vec::new();
-        let mark = u32::try_from(MARK >> 32).expect("half of it");
+        let mark = u32::try_from(MARK >> 32).expect("32 bits are left");
         let (pattern, before) = match format {
             Format::Protobuf => (mark.to_be_bytes().to_vec(), 8),
             Format::Json => (format!("{mark:08x}").into_bytes(), 16),
@@ -105,7 +106,7 @@ fn pair(key: &str, value: Value) -> KeyValue {
 fn span(number: u64) -> Span {
     let (trace, place) = (number / TRACE, number % TRACE);
     let id = |place: u64| (place + 1).to_be_bytes().to_vec();
-    let items = Value::IntValue(i64::try_from(number).expect("few"));
+    let items = Value::IntValue(i64::try_from(number).expect("the number is small"));
     let start = START + number * 1_000;
     Span {
         trace_id: [0_u64.to_be_bytes(), (MARK + trace).to_be_bytes()].concat(),
@@ -116,7 +117,7 @@ fn span(number: u64) -> Span {
             id(place - 1)
         },
         name: ["GET /cart/{id}", "load cart", "SELECT cart"]
-            [usize::try_from(place % 3).expect("few")]
+            [usize::try_from(place % 3).expect("the number is small")]
         .to_owned(),
         kind: 2,
         start_time_unix_nano: start,
@@ -177,7 +178,7 @@ fn json_of(request: &ExportTraceServiceRequest) -> serde_json::Value {
     let hex = |bytes: &[u8]| {
         let mut out = String::new();
         for byte in bytes {
-            write!(out, "{byte:02x}").expect("a text takes everything");
+            write!(out, "{byte:02x}").expect("writing to a string never fails");
         }
         out
     };

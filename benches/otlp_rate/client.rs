@@ -1,5 +1,5 @@
-//! Minimal HTTP/1.1 clients: one sends requests, one after the other, and one reads a stream and
-//! counts.
+//! Minimal HTTP/1.1 clients: [`Connection`] sends requests one after another. [`Watcher`] reads a stream, and counts
+//! the occurrences of a text.
 
 use std::{
     io::{Read as _, Write as _},
@@ -84,7 +84,7 @@ impl Watcher {
             while let Ok(read @ 1..) = stream.read(&mut buffer[kept..]) {
                 let filled = kept + read;
                 let found = memmem::find_iter(&buffer[..filled], text).count();
-                counted.fetch_add(u64::try_from(found).expect("few"), Ordering::Relaxed);
+                counted.fetch_add(u64::try_from(found).expect("it fits"), Ordering::Relaxed);
                 kept = (text.len() - 1).min(filled);
                 buffer.copy_within(filled - kept..filled, 0);
             }

@@ -102,8 +102,8 @@ fn through_script(
     begun.elapsed()
 }
 
-/// Writes two streams in a pipeline, without sequences, pins or retention. This is the cost of the
-/// data itself.
+/// Writes each event to two Redis streams, one pipeline a batch, without sequences, pins or retention. This is the cost
+/// of the data itself.
 fn through_pipeline(connection: &mut Connection, from: usize) -> Duration {
     let payload = payload();
     let begun = Instant::now();
@@ -144,8 +144,8 @@ pub(crate) fn run() {
     script
         .prepare_invoke()
         .load(&mut connection)
-        .expect("the script is one");
-    let store = RedisEventStore::new(server.url()).expect("the URL is one");
+        .expect("the script is valid");
+    let store = RedisEventStore::new(server.url()).expect("the URL is valid");
     store.open().expect("Redis is running");
     let mut known = (String::new(), 0);
     let mut figures = [Vec::new(), Vec::new(), Vec::new()];

@@ -35,7 +35,7 @@ impl Host {
         let store = RedisEventStore::builder(server.url())
             .prefix(prefix)
             .build()
-            .expect("the URL is one");
+            .expect("the URL is valid");
         let live = LiveSpans::builder()
             .store(store)
             .build()

@@ -43,7 +43,7 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        let client = redis::Client::open(self.url()).expect("the URL is one");
+        let client = redis::Client::open(self.url()).expect("the URL is valid");
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             match client.get_connection() {

@@ -15,8 +15,8 @@ use tokio::{io::ReadBuf, net::TcpStream};
 /// Number of peeked bytes. A request written by hand is shorter.
 const PEEKED_BYTES: usize = 2048;
 
-/// Waits for the first bytes. If they begin a request that hyper cannot parse, returns the whole
-/// response.
+/// Waits for the first bytes. If they hold a request line whose address is not percent-encoded, returns the whole
+/// response. hyper answers other invalid requests itself.
 pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let message = poll_fn(|cx| {
         // The buffer is on the stack of one poll. As a variable of the async function it would be

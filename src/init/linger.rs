@@ -45,7 +45,7 @@ impl Linger {
 
     /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. If a
     /// stream is open already, it gets the end at shutdown, and this does not wait. Otherwise this waits until a stream
-    /// has opened and closed again.
+    /// has opened, and then none was open for [`RETURN_TIME`].
     pub(super) fn wait(self, live: &LiveSpans) {
         let streams = &live.shared.stream_limits;
         if streams.open_streams() > 0 {

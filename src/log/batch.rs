@@ -1,6 +1,6 @@
-//! Batches of encoded events. A batch goes to a store, which numbers its events, and to memory. It holds names, stream
-//! keys, pins (how retention treats an event), deduplication flags and payload bytes. The worker thread writes batches,
-//! stores read them. No store may parse a payload.
+//! Batches of encoded events. A batch holds names, stream keys, pins (how retention treats an event), deduplication
+//! flags and payload bytes. The worker thread writes a batch, and hands it to a store, which numbers its events, and to
+//! the tail in memory. No store may parse a payload.
 
 use bytes::Bytes;
 use memchr::memchr2;
@@ -15,7 +15,7 @@ use crate::{
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<BatchEntry>,
-    /// The distinct names. Only the last [`NAMES_MAX`] are searched for a repetition.
+    /// The names. One is repeated if it is not among the last [`NAMES_MAX`], because only these are searched.
     names: Vec<Box<str>>,
     /// The keys of the streams; consecutive events of one stream share an entry.
     keys: Vec<StreamKey>,
@@ -66,8 +66,8 @@ impl<'a> BatchRecord<'a> {
 
     /// Returns whether the log keeps the event only once. An event that [opens](Pinning::Open) a token of its stream is
     /// left out while the stream keeps another deduplicated event that opens or closes that token. An event that
-    /// [closes](Pinning::Close) a token is left out while the stream keeps another such event that closes it. The flag
-    /// has no effect without a stream or a token.
+    /// [closes](Pinning::Close) a token is left out while the stream keeps another such event that closes it.
+    /// Without a stream or a token, an event is never deduplicated.
     ///
     /// So a replay, by this process or another, adds nothing: the log keeps the first start and the first end.
     pub fn is_deduplicated(&self) -> bool {

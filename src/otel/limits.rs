@@ -1,5 +1,5 @@
-//! The span limits of the SDK's provider, derived from its ended spans, because the SDK does not expose them. A change
-//! that the SDK will drop must not be shown.
+//! The span limits of the SDK's provider, derived from its ended spans, because the SDK does not expose them. livespan
+//! must not show an attribute, event or link of a running span that the SDK will drop.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ const DEFAULT: u32 = 128;
 /// The numbers of attributes, events and links that a span of the provider may have.
 ///
 /// At first, these are the limits of the environment, as in the SDK. A limit that was set on the provider's builder
-/// becomes known when a span reaches it.
+/// becomes known when the SDK drops a part of a span because of it.
 #[derive(Debug)]
 pub(crate) struct SeenLimits {
     attributes: AtomicU32,
@@ -50,7 +50,7 @@ impl SeenLimits {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Updates the limits from an ended span, if the span reached one.
+    /// Updates the limits from an ended span, if the SDK dropped a part of it, or it has [`DEFAULT`] parts of one kind.
     #[inline]
     pub(crate) fn learn(&self, span: &SpanData) {
         let (events, links) = (&span.events, &span.links);

@@ -85,7 +85,7 @@ pub struct SseBody {
 }
 
 enum BodyState {
-    /// The head has not been sent yet.
+    /// `hello` has not been sent yet.
     New(Box<Live>),
     Live(Box<Live>),
     Done,
@@ -181,7 +181,7 @@ pub(crate) fn jittered_retry() -> u64 {
 }
 
 /// Writes the last frames of a stream that ends together with many others, because its log or server shuts down. The
-/// clients must not all reconnect at once, so each stream's delay is one step longer than that of the stream before it.
+/// clients must not all reconnect at once, so each stream adds one step more to its random delay than the one before.
 pub(crate) fn write_shutdown_frames(out: &mut Vec<u8>, log: &Log) {
     let place = log.count_shut_down_stream();
     let retry = jittered_retry() + place.wrapping_mul(RETURN_STEP) % RETURN_WIDTH;
@@ -277,7 +277,7 @@ impl Live {
         if std::mem::take(&mut self.at_head) {
             self.cursor(&mut out);
         }
-        // Only the store knows whether this stream has an older event.
+        // While the reader pages through the store, it may still find an older event of this stream.
         if self.unknown_unsaid && !self.reader.is_paging() {
             self.unknown_unsaid = false;
             if self.reader.known() == Some(false) {

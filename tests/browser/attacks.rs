@@ -254,7 +254,7 @@ async fn a_person_signs_in_with_the_token_and_a_foreign_form_does_not() {
     type_in("guess").await;
     browser
         .until(
-            "it says so",
+            "the page refuses the token",
             "return document.body.innerText.includes('That is not the token.')",
         )
         .await;

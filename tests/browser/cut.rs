@@ -1,4 +1,4 @@
-//! A connection to a server that a test can close.
+//! A proxy in front of a server. A test can close its connections.
 
 use std::{
     net::SocketAddr,

@@ -201,7 +201,7 @@ async fn a_live_row_ticks_shows_its_services_and_errors_and_comes_first() {
     slow.span().end();
     browser
         .until(
-            "it ends",
+            "the failing row is gone",
             "return document.querySelector('#traces-rows [data-state=failing]') === null",
         )
         .await;
@@ -304,7 +304,7 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
     )
     .await;
     let time = "return /^\\d+ m \\d\\d s$/.test(document.querySelector('#waiting-for .figure').textContent)";
-    browser.until("and for how long", time).await;
+    browser.until("the time of the wait", time).await;
     browser.picture("waiting").await;
     browser.click("#waiting-for .leaf").await;
     is(&browser, "a click goes there", SELECTED, json!("ask bank")).await;

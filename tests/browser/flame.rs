@@ -97,7 +97,7 @@ async fn a_trace_is_a_flame_with_the_selection_of_the_waterfall() {
         .await;
     press(&browser, "ArrowRight").await;
     browser
-        .until("and one to the child", &selected("charge"))
+        .until("a key goes to the child", &selected("charge"))
         .await;
     press(&browser, "f").await;
     let zoomed = "return document.querySelector('#zoom-fit').hidden === false";

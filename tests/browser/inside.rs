@@ -1,4 +1,4 @@
-//! The events inside a running span on the page: progress, panics and dropped futures, log records.
+//! How the page shows the events of a running span: progress, panics, dropped futures and log records.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -80,18 +80,18 @@ async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on
         .until("the amount is beside the name", &shows(flag, "20 of 100"))
         .await;
     let meter = "return document.querySelector('#tree-rows .row-meter')?.style.backgroundSize === '20% 100%'";
-    browser.until("its bar is a fifth long", meter).await;
+    browser.until("the bar is a fifth long", meter).await;
     let label = "document.querySelector('#tree-rows [data-span-id] [aria-label*=\" %\"]')?.getAttribute('aria-label')";
     let two = format!("return /^[\\d.]+ m?s · 20 %$/.test({label})");
-    browser.until("two updates are no forecast", &two).await;
+    browser.until("two updates give no time left", &two).await;
     report_progress(&app, &job, 30, Duration::ZERO);
     let three = format!("return / · 30 % · about \\d+ s left$/.test({label})");
-    browser.until("three are one", &three).await;
+    browser.until("three give a time left", &three).await;
     browser.click("#tree-rows [data-span-id]").await;
     let inspected = "return /^30 of 100 pages · 30 % · .*left$/.test(document.querySelector('#inspector [data-live=\"Progress\"] span')?.textContent)";
-    browser.until("the inspector tells it", inspected).await;
+    browser.until("progress in the inspector", inspected).await;
     let title = "return document.title === '◔ 30 % job · livespan'";
-    browser.until("so does the window's title", title).await;
+    browser.until("progress in the title", title).await;
     // The path in the tab's icon: the hands of a clock while the trace runs, and a tick after its
     // end.
     let icon = "document.querySelector('link[rel=icon]').getAttribute('href').split(\" d='\")[1]?.split(\"'\")[0]";
@@ -99,10 +99,10 @@ async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on
     assert_eq!(runs, "M8 4.4V8l2.6 1.8");
     browser.click("#view-flame").await;
     let label = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
-    browser.until("so does the flame view", label).await;
+    browser.until("progress in the flame view", label).await;
     job.span().end();
     let ended = "return document.title === '✓ job · livespan'";
-    browser.until("an ended job has none", ended).await;
+    browser.until("no progress after the end", ended).await;
     let done = browser.ask(&format!("return {icon}")).await;
     assert_eq!(done, "M4.8 8.4l2.2 2.2 4.2-4.8");
     browser.close().await;
@@ -134,12 +134,12 @@ async fn a_panic_is_a_state_of_its_own_in_list_and_trace() {
     );
     browser.click("#tree-rows [data-match=true]").await;
     let state = shows("#inspector-state", "panicked");
-    browser.until("the inspector says so", &state).await;
+    browser.until("the inspector shows the panic", &state).await;
     let counts = shows("#trace-counts", "2 spans · 1 error, 1 panicked");
-    browser.until("it is counted", &counts).await;
+    browser.until("the panicked span is counted", &counts).await;
     browser.press_key("?").await;
     let legend = "return document.querySelector('#help-states [data-state=panicked] strong')?.checkVisibility()";
-    browser.until("the legend has it", legend).await;
+    browser.until("the legend explains the state", legend).await;
     browser.close().await;
     app.stop();
 }
@@ -168,7 +168,7 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     let browser = Browser::open().await;
     show(&app, &browser, &job, "", ROWS).await;
     let count = shows("#logs-count", "3");
-    browser.until("the tab has its number", &count).await;
+    browser.until("the number is on the tab", &count).await;
     browser.click("#view-logs").await;
     records_are(
         &browser,
@@ -179,33 +179,33 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     write_record(&app, &job, "INFO", "job goes on");
     records_are(
         &browser,
-        "and what comes",
+        "the new record is shown, too",
         "job begins|feed is slow|feed is broken|job goes on",
     )
     .await;
     browser.click(".level[data-level=INFO]").await;
-    records_are(&browser, "without a level", "feed is slow|feed is broken").await;
+    records_are(&browser, "without INFO", "feed is slow|feed is broken").await;
     browser.click(".log-search").await;
     browser
         .command("Input.insertText", json!({ "text": "broken" }))
         .await;
-    records_are(&browser, "by text", "feed is broken").await;
+    records_are(&browser, "records with the text", "feed is broken").await;
     browser.click(".log-row:not([hidden])").await;
     let opened = shows("#logs .log-message", "feed is broken");
     browser.until("a line opens in place", &opened).await;
     let selected = shows("#inspector-name", "step");
-    browser.until("and selects its span", &selected).await;
+    browser.until("its span is selected", &selected).await;
     browser.click(".log-detail .go-to").await;
     let row = "return document.querySelector('#tree-rows [aria-selected=true] .span-name')?.checkVisibility()
         && document.querySelector('#tree-rows [aria-selected=true] .span-name').textContent === 'step'";
-    browser.until("the way to its bar", row).await;
+    browser.until("the record leads to its bar", row).await;
     browser.click("#inspector .in-logs").await;
-    records_are(&browser, "and back", "feed is broken").await;
+    records_are(&browser, "back from the inspector", "feed is broken").await;
     browser.press_key("/").await;
     let focus = "return document.activeElement === document.querySelector('#logs .log-search')";
-    browser.until("/ is the search of records", focus).await;
+    browser.until("/ focuses the search", focus).await;
     browser.press_key("Escape").await;
-    records_are(&browser, "Esc empties it", "feed is slow|feed is broken").await;
+    records_are(&browser, "an empty search", "feed is slow|feed is broken").await;
     step.span().end();
     job.span().end();
     browser.close().await;
@@ -230,12 +230,12 @@ async fn a_reader_of_records_follows_until_they_scroll() {
         .await;
     let stopped =
         "return document.querySelector('#logs .log-bar > .button').ariaPressed === 'false'";
-    browser.until("whoever scrolls stays", stopped).await;
+    browser.until("scrolling ends following", stopped).await;
     write_record(&app, &job, "INFO", "record 201");
     let pill = shows("#logs .pill", "Follow again · 1 new");
-    browser.until("and is told what came", &pill).await;
+    browser.until("new records are counted", &pill).await;
     browser.click("#logs .pill").await;
-    browser.until("a click goes on", &last(201)).await;
+    browser.until("a click follows again", &last(201)).await;
     job.span().end();
     browser.close().await;
     app.stop();
@@ -288,7 +288,7 @@ async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
     span.set_status(Status::Ok);
     span.end();
     let ended = "return document.querySelector('#tree-rows .tree-row')?.dataset.state === 'ok'";
-    browser.until("its end replaces all of it", ended).await;
+    browser.until("the span is shown as ended", ended).await;
     browser.close().await;
     provider.shutdown().unwrap();
     app.stop();
@@ -314,10 +314,10 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
     }
     let shown = format!("return ({RECORDS}).endsWith('before 299|earlier|reads|writes')");
     browser
-        .until("what was before, and what comes", &shown)
+        .until("earlier and new records are shown", &shown)
         .await;
     browser.click(".level[data-level=DEBUG]").await;
-    records_are(&browser, "without a level", "earlier|reads|writes").await;
+    records_are(&browser, "without DEBUG", "earlier|reads|writes").await;
     browser.click(".log-search").await;
     browser
         .command("Input.insertText", json!({ "text": "before 77" }))
@@ -331,16 +331,16 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
         .ask("const search = document.querySelector('#tail .log-search'); search.value = ''; search.dispatchEvent(new Event('input'))")
         .await;
     browser.click(".level[data-level=DEBUG]").await;
-    records_are(&browser, "all of the others", "earlier|reads|writes").await;
+    records_are(&browser, "without DEBUG or a text", "earlier|reads|writes").await;
     let names = "return [...document.querySelectorAll('#tail .log-row:not([hidden]) .l-name')].map(name => name.textContent).sort().join('|') === 'export|import|import'";
-    browser.until("with their traces", names).await;
+    browser.until("each record names its trace", names).await;
     browser.click("#tail .log-row:not([hidden])").await;
     browser.click("#tail .go-to").await;
     let there = shows("#inspector-name", "import");
-    browser.until("one leads to its span", &there).await;
+    browser.until("the record leads to its span", &there).await;
     browser.page.back().await.unwrap();
     let back = "return document.querySelector('#tail').checkVisibility()";
-    browser.until("and back", back).await;
+    browser.until("the page of records is back", back).await;
     for job in jobs {
         job.span().end();
     }
@@ -361,22 +361,22 @@ async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
         "#tree-rows .row-flag[data-kind='awaits']",
         "awaits redis get",
     );
-    browser.until("its row names it", &flag).await;
+    browser.until("the row says what it awaits", &flag).await;
     let line = "return document.querySelector('#waiting-for .leaf').textContent === 'call'
         && /^awaits redis get for [\\d.]+ m?s$/.test(document.querySelector('#waiting-for .awaits').textContent)";
-    browser.until("so does the line above", line).await;
+    browser.until("the line above shows the call", line).await;
     browser.click("#waiting-for .leaf").await;
     let since = "return /^redis get for [\\d.]+ m?s$/.test(document.querySelector('#inspector [data-live=Awaits] span')?.textContent)";
-    browser.until("and the inspector", since).await;
+    browser.until("the inspector shows the await", since).await;
     task.abort();
     let state = shows("#inspector-state", "cancelled");
     browser.until("a dropped future is cancelled", &state).await;
     let nothing =
         "return document.querySelector('#tree-rows .row-flag[data-kind=awaits]') === null";
-    browser.until("and awaits nothing", nothing).await;
+    browser.until("no await after the end", nothing).await;
     job.span().end();
     let counts = shows("#trace-counts", "2 spans · 1 cancelled");
-    browser.until("it is counted", &counts).await;
+    browser.until("one cancelled is counted", &counts).await;
     browser.close().await;
     app.stop();
 }

@@ -264,7 +264,7 @@ async fn a_page_that_was_left_holds_no_stream_and_comes_back_with_what_happened_
         leave_and_come_back(&app, &browser, more).await;
         browser.until("the row came", &has_spans(2)).await;
         tracer.start_with_context("row", &root).end();
-        browser.until("it goes on", &has_spans(3)).await;
+        browser.until("the stream goes on", &has_spans(3)).await;
 
         browser.goto(&app.server.url()).await;
         browser.until("the list is live", IS_LIVE).await;

@@ -174,7 +174,7 @@ async fn several_traces_in_one_file_are_a_list() {
         .await;
     browser
         .until(
-            "one of them",
+            "the page shows one row",
             &format!("return (() => {{ {ROWS} }})().length === 1"),
         )
         .await;

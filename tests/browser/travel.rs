@@ -326,7 +326,7 @@ async fn the_inspector_shows_the_trace_on_show_and_of_many_attributes_the_first(
         .await;
     browser.click("#inspector .more-of").await;
     browser
-        .until("and more when asked", &rows(600, "19,401"))
+        .until("a click shows more rows", &rows(600, "19,401"))
         .await;
     browser.close().await;
     app.stop();

@@ -139,7 +139,7 @@ async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
         .click_on("[...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')].find(row => row.querySelector('.span-name').textContent === 'late')")
         .await;
     let selected = bar("late", ".getAttribute('aria-selected') === 'true'");
-    browser.until("one is selected", &selected).await;
+    browser.until("the row is selected", &selected).await;
     press(&browser, "f").await;
     let fits = painted("width('late') > axisWidth * 0.6");
     browser
@@ -432,7 +432,7 @@ async fn spans_that_never_end_and_parents_never_seen_are_not_drawn_as_running() 
     let lost = bar("step", ".dataset.state === 'lost'");
     browser.until("the step is lost", &lost).await;
     let label = bar("step", ".lastElementChild.getAttribute('aria-label')");
-    let label = browser.until("it says so", &label).await;
+    let label = browser.until("the bar has a label", &label).await;
     assert!(
         label.as_str().unwrap().starts_with("lost, last heard +"),
         "{label}"

@@ -92,7 +92,7 @@ pub(crate) struct Verdict {
     pub(crate) may_be_late: bool,
     /// Whether a shared store was late, whether a read failed, and whether a store evicted events.
     pub(crate) witnessed: [bool; 3],
-    /// Every event that the store ever stored.
+    /// Every event that the store ever stored, or `None` if the store is a `MemoryEventStore`.
     pub(crate) kept: Option<Vec<StoredEvent>>,
 }
 
@@ -115,11 +115,11 @@ pub(crate) struct Coverage {
 const COVERED: [&str; 12] = [
     "a full buffer",
     "a gap",
-    "a gap with events that are kept beyond it",
+    "a gap that lost only some of the events in its range",
     "a store that fails",
     "a store that works again",
-    "a cut",
-    "an id that was asked for",
+    "a reader that reconnects",
+    "a dispatch that returned an id",
     "a flush",
     "a log that ends by itself",
     "a shared store that answers late",
@@ -368,8 +368,12 @@ impl Outcome {
         }
     }
 
-    /// Checks the outages that are reported to a reader. If it gets the beginning of an outage, it
-    /// must also get the end. It must not get an outage that concerns only another reader.
+    /// Checks the outages that are reported to a reader.
+    ///
+    /// - If every task was idle before the end, and no log is degraded at the end: a reader that gets the beginning of
+    ///   an outage must also get the end, unless it disconnects before.
+    /// - If one log alone appends, and no append fails: an outage begins only because a read of this reader failed. The
+    ///   next item must be the outage's end.
     fn check_outages(&self, reader: &Reader) {
         let is_closing = |seen: &Seen| match seen {
             Seen::Gap(_) => true,
@@ -511,8 +515,8 @@ struct Place<'a> {
     silent: u64,
     /// Missing events up to here were announced.
     announced: u64,
-    /// The number of events of the last gap that may still come, because they are kept beyond
-    /// retention.
+    /// The number of events in the range of the last gap that must still come, because the store keeps them beyond
+    /// retention. `None` if that number is unknown.
     pinned: Option<u64>,
     is_shared: bool,
 }

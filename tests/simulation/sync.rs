@@ -1,5 +1,5 @@
-//! Replaces [`crate::util::sync`] on a simulated machine. At each use of it another task may run,
-//! and time is that of the run.
+//! Replaces [`crate::util::sync`] on a simulated machine. At each use of a lock, an atomic or a channel, the simulation
+//! may switch to another task. Time is simulated, too.
 
 #[path = "../../src/util/sync/locks.rs"]
 mod locks;
@@ -84,7 +84,7 @@ pub(crate) mod thread {
     }
 }
 
-/// A condition variable whose waits can end by simulated time.
+/// A condition variable whose timeouts pass in simulated time.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(Arc<shuttle::sync::Condvar>);
 
@@ -144,7 +144,7 @@ impl Condvar {
     }
 }
 
-/// A channel like the standard library's, whose receiver can stop waiting.
+/// A bounded channel like the standard library's. Shuttle's own channel does not support timeouts.
 pub(crate) mod mpsc {
     use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
-//! The critical path of a trace: the spans that determined its duration. The search goes backwards
-//! from the end of each span. At each point it takes the child that ended last before that point,
-//! and continues at that child's start. Pure.
+//! The critical path of a trace: the spans that determined its duration. The search begins with the root, and goes
+//! backwards from the end of each span on the path. At each point it adds the child that ended last before that point
+//! to the path, and continues at that child's start. Pure.
 
 use crate::{report::trace::spans::TraceSpans, util::hash::Map};
 

@@ -118,7 +118,8 @@ impl Path<'_> {
         self.field(name, map, TextSeed { path: self })
     }
 
-    /// Reads an id of this many bytes. A value that is not an id is returned as [`NOT_AN_ID`].
+    /// Reads an id. It is hexadecimal, or base64 of this many bytes. Hexadecimal digits of another length are decoded
+    /// too, and a later check finds the wrong length. A value that is not an id is returned as [`NOT_AN_ID`].
     pub(super) fn id<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -168,8 +169,8 @@ impl Path<'_> {
         self.field(name, map, AnyScalar(read))
     }
 
-    /// Reads an enum by its number or by one of these names, with or without the prefix. An unknown
-    /// value is read as -1.
+    /// Reads an enum by its number or by one of these names, with or without the prefix. A number is not checked
+    /// against the names. Any other value is read as -1.
     pub(super) fn choice<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -192,7 +193,7 @@ impl Path<'_> {
     }
 }
 
-/// Reads a scalar, and reports an invalid one as an error.
+/// Reads a time. An invalid one is an error.
 struct Checked<'p, 't, F> {
     path: &'p Path<'t>,
     read: F,

@@ -153,8 +153,8 @@ async fn a_change_that_the_store_refused_is_reported_again() {
     let (live, fails) = failing();
     post_json(&live, "/v1/traces", &valued("1", None)).await;
     fails.store(true, Ordering::SeqCst);
-    // If an older update still waits to be sent, this request succeeds at once and its sender does
-    // not repeat it.
+    // If the span's last event is recent, the receiver defers this update. The request then succeeds at once, and its
+    // sender does not repeat it.
     let first = post_json(&live, "/v1/traces", &valued("2", None)).await;
     let values = |live: &LiveSpans| -> Vec<String> {
         let events = events(live);
