@@ -434,7 +434,7 @@ async function measureDeep(browser, server) {
   const { trace } = await server.load.say(`deep ${DEPTH}`);
   const page = await openPage(browser, `${server.url}?trace=${trace}`);
   await page.until("measured.interactive");
-  await page.until(`document.querySelector("#tree-rows").getAttribute("aria-rowcount") === "${DEPTH + 1}"`);
+  await page.until(`document.querySelector("#tree-rows").getAttribute("aria-rowcount") === "${DEPTH}"`);
   await page.ask('document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "End", bubbles: true, cancelable: true }))');
   await page.until(`document.querySelector('#tree-rows [aria-level="${DEPTH}"]:not([hidden])') !== null`);
   const last = await page.ask(`document.querySelector('#tree-rows [aria-level="${DEPTH}"]:not([hidden]) .span-name').textContent`);
