@@ -49,10 +49,8 @@ impl SpanEncoder {
         let Some(process) = self.announce_process(source, batch) else {
             return;
         };
-        let masked_name = self.redaction.name(span.name);
-        let mut span = process.own_span(span);
-        span.name = masked_name.as_deref().unwrap_or(span.name);
-        self.redaction.span(&mut span);
+        let mut masked_name = None;
+        let span = self.masked_span(&process, span, &mut masked_name);
         // A replayed workflow does not know the time of the span's first start.
         let start = if is_deduplicated {
             self.first_start(&span)

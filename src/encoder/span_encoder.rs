@@ -220,6 +220,20 @@ impl SpanEncoder {
         }
     }
 
+    /// Returns the span as this process's own, masked. `name` holds the span's name if it had to be masked.
+    pub(super) fn masked_span<'a>(
+        &self,
+        process: &'a Process,
+        span: SpanFields<'a>,
+        name: &'a mut Option<String>,
+    ) -> SpanFields<'a> {
+        *name = self.redaction.name(span.name);
+        let mut span = process.own_span(span);
+        span.name = name.as_deref().unwrap_or(span.name);
+        self.redaction.span(&mut span);
+        span
+    }
+
     /// Returns the process of a source. If the log has no `process` event of it yet, appends that event first.
     pub(super) fn announce_process(
         &mut self,

@@ -54,10 +54,8 @@ impl SpanEncoder {
         let Some(process) = self.announce_process(source, batch) else {
             return;
         };
-        let masked_name = self.redaction.name(span.name);
-        let mut span = process.own_span(span);
-        span.name = masked_name.as_deref().unwrap_or(span.name);
-        self.redaction.span(&mut span);
+        let mut masked_name = None;
+        let span = self.masked_span(&process, span, &mut masked_name);
         if is_deduplicated && activity != StepActivity::Waiting && self.is_waiting(&span) {
             // A replayed start of a waiting step means that the step runs again.
             self.push_update(&span, Some(SpanState::Running), start, batch);
