@@ -95,12 +95,6 @@ export class Ui {
     this.changed();
   }
 
-  /** @param {Matches | null} matches */
-  setMatches(matches) {
-    this.matches = matches;
-    this.changed();
-  }
-
   /** @param {import("../model/clock.mjs").Zone} zone */
   setZone(zone) {
     this.zone = zone;
