@@ -1,5 +1,5 @@
-//! Everybody must be able to use the page. Controls can be clicked where they are drawn, at any
-//! width. The page is readable in both themes. It can be navigated by keyboard.
+//! Accessibility at three widths: each control can be clicked where it is drawn, axe-core finds no
+//! fault in either theme, and the keyboard focus is never lost.
 
 use opentelemetry::{
     Context, KeyValue,
@@ -31,7 +31,7 @@ fn axe() -> String {
     std::fs::read_to_string(path).expect("axe-core is installed (`npm ci --ignore-scripts`)")
 }
 
-/// A page that is checked in all views, widths and themes.
+/// A browser that visits all views, and the faults found so far.
 struct Visit {
     browser: Browser,
     axe: String,
@@ -56,15 +56,15 @@ impl Visit {
         self.browser.until("the view is drawn", shown).await;
     }
 
-    /// Checks the current view. Most rules give the same result at all widths, except for elements
-    /// that are hidden at some. So these rules run only at the widest and the narrowest width.
+    /// Adds the faults of the current view. axe-core runs only at the widest and the narrowest
+    /// width: its results differ by width only for elements that are hidden at some width.
     async fn audit(&mut self, view: &str) {
         let settled = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))";
         self.browser
             .page
             .execute_async(settled, Vec::new())
             .await
-            .expect("the page draws");
+            .expect("the page drew no frame");
         let mut faults: Vec<String> =
             serde_json::from_value(self.browser.ask(CONTROLS).await).unwrap();
         let fits = "return document.documentElement.scrollWidth <= innerWidth";
@@ -101,11 +101,12 @@ impl Visit {
             axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations.map(({ id, impact, nodes }) =>
                 `${impact} ${id}: ${nodes.map((node) => node.target.join(' ')).join(', ')}`)), (error) => done([String(error)]))";
         let broken = self.browser.page.execute_async(run, Vec::new()).await;
-        serde_json::from_value(broken.expect("the rules have run")).unwrap()
+        serde_json::from_value(broken.expect("axe-core did not run")).unwrap()
     }
 }
 
-/// Returns a running trace in which nothing fits: many branches and services, long names, an error.
+/// Starts a trace whose names and values are too long for their columns. Returns its root and all
+/// its open spans.
 fn busy(app: &App) -> (Context, Vec<Context>) {
     let tracer = app.tracer();
     let root = open(
@@ -203,7 +204,7 @@ impl Visit {
         self.browser.press_key("Escape").await;
         let closed = "return document.querySelector(':popover-open') === null && location.search.includes('trace=')";
         self.browser
-            .until("Esc closes the menu and nothing else", closed)
+            .until("Escape closes the menu, and the trace stays open", closed)
             .await;
         let scrubber = "return document.querySelector('#scrubber:not([hidden])') !== null";
         self.click("#history", scrubber).await;
@@ -233,11 +234,11 @@ impl Visit {
         self.goto(trace, ROWS).await;
         let path =
             "return document.querySelector('#waiting-for .lead').textContent === 'Critical path'";
-        self.browser.until("the path is told", path).await;
+        self.browser.until("the critical path is shown", path).await;
         self.audit("ended").await;
         self.browser.press_key("?").await;
         let sheet = "return document.querySelector('#help').open";
-        self.browser.until("the sheet is open", sheet).await;
+        self.browser.until("the help dialog is open", sheet).await;
         self.audit("help").await;
         let unknown = app.url(&format!("?trace={}", "1".repeat(32)));
         let waits = "return document.querySelector('#trace-empty').textContent.includes('Waiting')";
@@ -301,35 +302,42 @@ async fn the_focus_stays_on_the_page_and_rows_say_what_they_are() {
     browser.press_key("ArrowDown").await;
     focus_is(
         &browser,
-        "a row of the list",
+        "a row of the list has the focus",
         "failing, order, shop, 4 spans, 1 error",
     )
     .await;
     browser.press_key("Enter").await;
     focus_is(
         &browser,
-        "then the first row of the trace",
+        "the trace's first row has the focus",
         "failing, order, shop",
     )
     .await;
     browser.press_key("]").await;
     focus_is(
         &browser,
-        "then the row of the error",
+        "the failed span's row has the focus",
         "error, charge, shop, ",
     )
     .await;
     browser.press_key("Enter").await;
-    focus_is(&browser, "then the inspector", "Span").await;
+    focus_is(&browser, "the inspector has the focus", "Span").await;
     browser.press_key("Escape").await;
-    focus_is(&browser, "then its row again", "error, charge").await;
+    focus_is(
+        &browser,
+        "the failed span's row has the focus again",
+        "error, charge",
+    )
+    .await;
     the_waiting_line_keeps_its_elements(&browser, &first).await;
     the_tree_keeps_the_focus_while_it_is_scrolled(&browser, &tracer, &root).await;
     second.span().end();
     root.span().end();
     let announced =
         "return document.querySelector('#live').textContent.includes('order: ok, errors below')";
-    browser.until("that it ended is told", announced).await;
+    browser
+        .until("the trace's end is announced", announced)
+        .await;
     browser
         .ask("document.querySelector('#tree-rows').focus()")
         .await;
@@ -337,7 +345,7 @@ async fn the_focus_stays_on_the_page_and_rows_say_what_they_are() {
     browser.press_key("Escape").await;
     focus_is(
         &browser,
-        "and the row of the list is back",
+        "the row of the list has the focus again",
         "ok, errors below, order, shop, ",
     )
     .await;
@@ -361,29 +369,34 @@ async fn the_tree_keeps_the_focus_while_it_is_scrolled(
         row.end();
     }
     let all = "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '84'";
-    browser
-        .until("rows have come, and the tree was scrolled", all)
-        .await;
+    browser.until("the trace has 84 rows", all).await;
     let inside = "return document.querySelector('#tree-rows').contains(document.activeElement)";
-    browser.until("the tree has the focus still", inside).await;
+    browser.until("the tree still has the focus", inside).await;
     browser.press_key("Tab").await;
     assert_ne!(browser.ask(FOCUS).await, json!("nothing"));
 }
 
 async fn the_waiting_line_keeps_its_elements(browser: &Browser, first: &Context) {
     browser.click("#waiting-for .chip").await;
-    focus_is(browser, "what was clicked keeps the focus", "+1 more").await;
+    focus_is(browser, "the clicked chip keeps the focus", "+1 more").await;
     let kept = "const links = [...document.querySelectorAll('#waiting-for .link')];
         window.kept ??= links; return links.every((link, at) => link === window.kept[at]) && links.length > 0";
     assert_eq!(browser.ask(kept).await, json!(true));
     first.span().end();
     let went_on = "return document.querySelector('#waiting-for .leaf').textContent === 'audit'";
-    browser.until("the line goes on", went_on).await;
+    browser
+        .until("the line shows the next open span", went_on)
+        .await;
     assert_eq!(
         browser.ask(kept).await,
         json!(true),
-        "its links are the same elements"
+        "the line's links were replaced"
     );
-    focus_is(browser, "a button that goes hands the focus on", "").await;
+    focus_is(
+        browser,
+        "an element has the focus after its button is gone",
+        "",
+    )
+    .await;
     assert_ne!(browser.ask(FOCUS).await, json!("nothing"));
 }

@@ -28,7 +28,10 @@ impl Tree {
         let answer = browser
             .command("Accessibility.getFullAXTree", json!({}))
             .await;
-        let list = answer["nodes"].as_array().expect("a list of nodes").clone();
+        let list = answer["nodes"]
+            .as_array()
+            .expect("the browser returned no list of nodes")
+            .clone();
         let id = |node: &Value| node["nodeId"].as_str().unwrap_or_default().to_owned();
         Self {
             root: list.first().map(id).unwrap_or_default(),
@@ -36,7 +39,7 @@ impl Tree {
         }
     }
 
-    /// Returns the nodes of these roles below a node, in order, but none below another of them.
+    /// Returns the nodes with these roles below a node, in order. Does not search below a found node.
     fn below<'tree>(&'tree self, id: &str, roles: &[&str]) -> Vec<&'tree str> {
         let children = self
             .nodes
@@ -68,7 +71,7 @@ impl Tree {
             .to_owned()
     }
 
-    /// Returns one of the properties that depend on the role.
+    /// Returns a property, such as `live`, or null.
     fn property(&self, id: &str, name: &str) -> Value {
         let properties = self.nodes[id]["properties"].as_array();
         let mut all = properties.into_iter().flatten();
@@ -76,7 +79,8 @@ impl Tree {
         found.map_or(Value::Null, |property| property["value"]["value"].clone())
     }
 
-    /// Returns the rows of a grid: the name of each, then the names of its cells that have one.
+    /// Returns each row's name with the names of its named cells. Returns no rows if there is no such
+    /// grid.
     fn rows(&self, grid: &str) -> Vec<(String, Vec<String>)> {
         let grids = self.below(&self.root, &["grid", "treegrid"]);
         let Some(grid) = grids.into_iter().find(|id| self.name(id) == grid) else {
@@ -93,7 +97,8 @@ impl Tree {
             .collect()
     }
 
-    /// Returns whether the regions that a screen reader reads out when they change contain all of these texts.
+    /// Returns whether the polite live regions contain all these texts. A screen reader reads out
+    /// changes of such a region.
     fn announces(&self, wanted: &[&str]) -> bool {
         let regions = self.below(&self.root, &["status"]);
         let polite = regions
@@ -164,11 +169,23 @@ async fn rows_say_state_name_service_and_duration() {
         "running, import, shop, 1 span",
         "ok, errors below, order, shop, 2.00 s, 3 spans, 1 error, card declined in charge",
     ];
-    tree_says(&browser, "the list", names, list.map(String::from).to_vec()).await;
-    // The duration of a running trace is only in its cell, and not in the row's name, so that it is not read
-    // out again and again.
+    tree_says(
+        &browser,
+        "the rows of the list",
+        names,
+        list.map(String::from).to_vec(),
+    )
+    .await;
+    // A running trace's duration is in its cell and not in the row's name, because screen readers read
+    // a name out whenever it changes.
     let ticks = |tree: &Tree| tree.rows("Traces")[0].1.iter().any(|cell| is_seconds(cell));
-    tree_says(&browser, "a duration that ticks", ticks, true).await;
+    tree_says(
+        &browser,
+        "the running trace's row has a duration",
+        ticks,
+        true,
+    )
+    .await;
 
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
@@ -191,7 +208,7 @@ async fn rows_say_state_name_service_and_duration() {
         ),
         row("ok, ship, shop, 1.00 s", &["ship", "1.00 s"]),
     ];
-    tree_says(&browser, "the waterfall", rows, spans).await;
+    tree_says(&browser, "the rows of the waterfall", rows, spans).await;
     other.span().end();
     browser.close().await;
     app.stop();
@@ -221,21 +238,27 @@ async fn changes_of_state_are_announced() {
     charge.span().set_status(Status::error("card declined"));
     charge.span().end();
     let failed = |tree: &Tree| tree.announces(&["order: failing", "charge: error"]);
-    tree_says(&browser, "a span fails", failed, true).await;
+    tree_says(&browser, "the span's failure is announced", failed, true).await;
     root.span().end();
     let done = |tree: &Tree| tree.announces(&["order: ok, errors below"]);
-    tree_says(&browser, "a trace is done", done, true).await;
+    tree_says(&browser, "the trace's end is announced", done, true).await;
 
     let import = start(&tracer, "import", &Context::new(), SystemTime::now());
     browser.goto(&app.url("")).await;
     let listed = "return document.querySelector('#list-counts').textContent.startsWith('2 ·')";
-    browser.until("both are listed", listed).await;
+    browser.until("both traces are listed", listed).await;
     browser.press_key("ArrowDown").await;
     let focused = "return document.activeElement.getAttribute('aria-label') === 'running, import, shop, 1 span'";
     browser.until("a row has the focus", focused).await;
     import.span().end();
     let done = |tree: &Tree| tree.announces(&["import: ok"]);
-    tree_says(&browser, "the focused row", done, true).await;
+    tree_says(
+        &browser,
+        "the end of the focused trace is announced",
+        done,
+        true,
+    )
+    .await;
     browser.close().await;
     app.stop();
 }

@@ -1,4 +1,4 @@
-//! A program whose spans the dashboard shows, and the spans that tests make in it.
+//! The program under test: a livespan log, an OpenTelemetry SDK that records into it, and a server.
 
 use livespan::{LiveServer, LiveSpans};
 use opentelemetry::{
@@ -10,7 +10,6 @@ use opentelemetry_sdk::{
     trace::{SdkTracer, SdkTracerProvider},
 };
 
-/// A program whose spans the dashboard shows.
 pub(crate) struct App {
     pub(crate) live: LiveSpans,
     pub(crate) provider: SdkTracerProvider,

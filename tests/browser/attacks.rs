@@ -1,5 +1,5 @@
-//! Attacks on a log from pages of other sites, in a real browser. The log's own users must not be
-//! affected.
+//! Attacks on a log from pages of other sites, in a real browser. The log's own users can still sign
+//! in and read.
 
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ async fn serve(builder: LiveSpansBuilder) -> (LiveSpans, LiveServer) {
     (live, server)
 }
 
-/// Tries every way in which a script can read from `victim`. Returns the outcome of each.
+/// Tries to read from `victim` with `fetch`, `EventSource` and elements. Returns the outcome of each
+/// attempt.
 const ATTACKS: &str = "
 const done = arguments[arguments.length - 1];
 const victim = arguments[0];
@@ -55,7 +56,7 @@ const element = (tag, attributes) => new Promise(resolve => {
   }
   await attempt('fetch with a header', async () =>
     (await fetch(`${victim}traces`, { headers: { 'Last-Event-ID': '0' } })).text());
-  await attempt('fetch without asking', async () => (await fetch(`${victim}traces`, { mode: 'no-cors' })).text());
+  await attempt('fetch no-cors', async () => (await fetch(`${victim}traces`, { mode: 'no-cors' })).text());
   for (const withCredentials of [false, true]) {
     await attempt(`EventSource ${withCredentials}`, () => new Promise(resolve => {
       const source = new EventSource(`${victim}sse`, { withCredentials });
@@ -68,8 +69,8 @@ const element = (tag, attributes) => new Promise(resolve => {
   await attempt('style', () => element('link', { rel: 'stylesheet', href: `${victim}${style}` }));
   await attempt('frame', async () => {
     await element('iframe', { src: victim });
-    // A page that may be framed has its own document, to which only its own site has access. A page
-    // that may not be framed is replaced by an error page.
+    // The frame holds the document of another site, or an error page if the site forbids frames.
+    // This page may read the address of neither.
     return frames[0].location.href;
   });
   done(tried);
@@ -82,10 +83,10 @@ async fn attack(browser: &Browser, victim: &str) -> Value {
         .find(|text| text.starts_with("assets/app-") && text.contains(".css"));
     let arguments = vec![
         json!(victim),
-        json!(style.expect("the page has a style sheet")),
+        json!(style.expect("the page has no style sheet")),
     ];
     let answer = browser.page.execute_async(ATTACKS, arguments).await;
-    answer.expect("the attacks run")
+    answer.expect("the script with the attacks failed")
 }
 
 /// Returns the outcomes of an attack that reads nothing.
@@ -94,7 +95,7 @@ fn nothing() -> Value {
         "fetch omit": "TypeError",
         "fetch include": "TypeError",
         "fetch with a header": "TypeError",
-        "fetch without asking": "TypeError",
+        "fetch no-cors": "TypeError",
         "EventSource false": "error",
         "EventSource true": "error",
         "image": "error",
@@ -113,7 +114,7 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.goto(&format!("http://evil.example:{port}/")).await;
     assert_eq!(attack(&browser, &server.url()).await, nothing());
     assert_eq!(attack(&browser, &open.url()).await, nothing());
-    // The frame's page has no open stream, and there is no other reader.
+    // No reader has an open stream, not even the page in the frame.
     assert_eq!(
         (live.status().subscribers, public.status().subscribers),
         (0, 0)
@@ -121,8 +122,8 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.close().await;
 }
 
-/// The page is on the same site, like `shop.example.com` and `ops.example.com`, so browsers send
-/// even a strict cookie.
+/// The page and the log are on the same site, like `shop.example.com` and `ops.example.com`, so
+/// browsers send even a `SameSite=Strict` cookie.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_an_allowed_origin_reads_nothing_in_the_browser_of_an_operator() {
     let port = page("<!doctype html><title>shop</title><body></body>".to_owned()).await;
@@ -150,7 +151,7 @@ async fn a_page_of_an_allowed_origin_reads_nothing_in_the_browser_of_an_operator
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_pointed_at_this_machine_opens_nothing() {
+async fn a_foreign_host_name_that_resolves_to_this_machine_reads_nothing() {
     let (_live, server) = serve(LiveSpans::builder()).await;
     let browser = Browser::open().await;
     let rebound = format!("http://rebound.example:{}/", server.local_addr().port());
@@ -189,7 +190,7 @@ async fn a_one_time_link_of_another_site_signs_in_and_leaves_no_trace() {
     assert_eq!(
         browser.ask("return document.cookie").await,
         json!(""),
-        "no script reads it"
+        "a script can read the session cookie"
     );
     // The browser has the cookie, but it must not help a page of another site.
     let port = page("<!doctype html><title>evil</title><body></body>".to_owned()).await;
@@ -200,13 +201,13 @@ async fn a_one_time_link_of_another_site_signs_in_and_leaves_no_trace() {
         }
     };
     let left = tokio::time::timeout(Duration::from_secs(30), left).await;
-    left.expect("the page that was left lets its streams go");
+    left.expect("the page that was left still has a stream");
     assert_eq!(attack(&browser, &own).await, nothing());
     assert_eq!(live.status().subscribers, 0);
     browser.goto(&own).await;
     browser
         .until(
-            "it is still signed in",
+            "the operator is still signed in",
             "return document.body.innerText.includes('a secret')",
         )
         .await;
@@ -227,14 +228,14 @@ async fn a_person_signs_in_with_the_token_and_a_foreign_form_does_not() {
     browser.click("button").await;
     browser
         .until(
-            "it is refused",
+            "the server refuses the form",
             "return document.body.innerText.includes('a page of another site may not do this')",
         )
         .await;
     browser.goto(&own).await;
     browser
         .until(
-            "the form is there",
+            "the sign-in form is shown",
             "return document.querySelector('input[type=password]')",
         )
         .await;
@@ -297,7 +298,7 @@ async fn a_product_page_of_an_allowed_origin_reads_with_its_ticket_and_no_other_
         browser.goto(&page).await;
         browser
             .until(
-                "something came of it",
+                "the page has read an event, or failed",
                 "return window.failed ? 'failed' : window.seen[0]",
             )
             .await
@@ -309,7 +310,7 @@ async fn a_product_page_of_an_allowed_origin_reads_with_its_ticket_and_no_other_
     assert_eq!(
         read(&shop, &api).await,
         json!("failed"),
-        "a ticket is needed"
+        "the page read the trace without a ticket"
     );
     let evil = format!("http://evil.example:{port}");
     assert_eq!(

@@ -1,7 +1,7 @@
-// The body of a function that returns the controls which a pointer cannot reach where they are
-// drawn. For three points in a control's own box, it asks the browser which element is there. It
-// scrolls only boxes that have a scroll bar, as a person would. A driver that scrolls an element
-// into view also scrolls boxes that a person cannot scroll.
+// The body of a function that describes each control that is too small, or that a pointer cannot
+// reach where it is drawn. At three points of a control's box, it asks the browser which element is
+// there. It scrolls only boxes that have a scroll bar, as a person would. A driver that scrolls an
+// element into view also scrolls boxes that a person cannot scroll.
 const CONTROLS = "button, a[href], summary, select, input, textarea, [role=row], [role=separator], [tabindex='0']";
 const SIZE_MIN = 12;
 
@@ -19,8 +19,8 @@ function scrollerOf(node) {
 }
 
 /**
- * Returns the top of a box's visible part, which is below the rows that stay at the box's top.
- * Those rows themselves are visible.
+ * Returns the top of the part of a box in which the node can be visible. Sticky rows cover the top
+ * of the box, except for controls in those rows.
  */
 function topOf(scroller, node) {
   const { top } = scroller.getBoundingClientRect();
@@ -29,8 +29,8 @@ function topOf(scroller, node) {
 }
 
 /**
- * Scrolls the node's box until the node is inside its visible part. Returns whether it is. Rows are
- * not scrolled, because they appear and disappear with the scroll bar.
+ * Scrolls the node into the visible part of its box, and returns true. Returns false for a row
+ * outside that part, because scrolling adds and removes rows.
  */
 function bring(node) {
   const scroller = scrollerOf(node);

@@ -29,7 +29,7 @@ fn row(name: &str) -> String {
     )
 }
 
-/// Returns a script that is true if `script` returns this value.
+/// Returns a script that returns whether `script` returns this value.
 fn becomes(script: &str, value: &str) -> String {
     format!("return (() => {{ {script} }})() === {value:?}")
 }
@@ -63,7 +63,7 @@ async fn a_trace_appears_while_it_runs_and_ends_without_a_reload() {
     let before = browser.until("a duration is shown", duration).await;
     browser
         .until(
-            "the duration ticks",
+            "the duration changes",
             &format!(
                 "return document.querySelector('#traces-rows .c-duration').textContent !== {before}"
             ),
@@ -111,7 +111,7 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
     );
     browser
         .until(
-            "what it waits for is said",
+            "the page names the span that it waits for",
             "return document.querySelector('#waiting-for').textContent.includes('charge card')",
         )
         .await;
@@ -179,15 +179,15 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
         .await;
     let rows = "return document.querySelector('#tree-rows').getAttribute('aria-rowcount')";
     browser
-        .until("all rows are there", &becomes(rows, "51"))
+        .until("all 51 spans are there", &becomes(rows, "51"))
         .await;
     browser.page.refresh().await.unwrap();
     browser
-        .until("all rows are there again", &becomes(rows, "51"))
+        .until("all 51 spans are there again", &becomes(rows, "51"))
         .await;
     browser
         .until(
-            "the span is open again",
+            "the inspector shows the span again",
             &format!("return document.querySelector('#inspector').dataset.spanId === {span:?}"),
         )
         .await;
@@ -196,17 +196,20 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
     app.stop();
 }
 
-/// Checks the list, and a trace that is opened now, after the program has ended.
-async fn an_end_is_shown_as_one(browser: &Browser) {
+/// Checks the list, and a trace that is opened only after the program has ended.
+async fn the_page_says_that_the_program_has_ended(browser: &Browser) {
     let ended = "return /^Program ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
         && [...document.querySelectorAll('#status-detail li')].some(line => /^next try in \\d s, the \\d/.test(line.textContent))";
     browser
-        .until("the end is told, and the next try", ended)
+        .until(
+            "the page shows the program's end and the next attempt",
+            ended,
+        )
         .await;
     let age = "return document.querySelector('#traces-rows .c-started').title";
     let before = browser.ask(age).await;
     let later = format!("return (() => {{ {age} }})() !== {before}");
-    browser.until("ages go on", &later).await;
+    browser.until("the trace's age is updated", &later).await;
     browser
         .click("#traces-rows [data-trace-id]:not([hidden]) .trace-link")
         .await;
@@ -214,7 +217,7 @@ async fn an_end_is_shown_as_one(browser: &Browser) {
         "return document.querySelector('#trace-empty h2')?.textContent === 'The program has ended'
         && document.querySelector('#status').dataset.state === 'ended'";
     browser
-        .until("a trace that was not loaded says so", unloaded)
+        .until("the trace page says that the program has ended", unloaded)
         .await;
     browser.picture("ended").await;
     browser.click("#back").await;
@@ -239,11 +242,11 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
     server.wait().await;
     browser
         .until(
-            "the cut is shown",
+            "the page is not live",
             "return document.querySelector('#status').dataset.state !== 'live'",
         )
         .await;
-    an_end_is_shown_as_one(&browser).await;
+    the_page_says_that_the_program_has_ended(&browser).await;
     let app = App::on(&address).await;
     let next = open(&app.tracer(), "after the restart", &Context::new());
     assert_eq!(
@@ -262,7 +265,9 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
     assert_ne!(old, "running");
     let restarted = "return document.querySelector('#list-counts').textContent
         .includes('log restarted, 1 earlier trace gone')";
-    browser.until("the restart is said", restarted).await;
+    browser
+        .until("the page reports the restart", restarted)
+        .await;
     root.span().end();
     next.span().end();
     browser.close().await;
@@ -389,7 +394,7 @@ async fn a_busy_program_keeps_the_page_usable_on_a_narrow_screen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
+async fn the_page_says_how_much_of_a_trace_retention_has_removed() {
     let retention = Retention::default().events(40);
     let live = LiveSpans::builder().retention(retention).build().unwrap();
     let app = App::of(live, "127.0.0.1:0").await;
@@ -406,7 +411,9 @@ async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
     browser.goto(&app.url("")).await;
     let listed = "return /^\\d+ of 101 kept$/.test(document.querySelector('#traces-rows .kept:not([hidden])')?.textContent)
         && document.querySelector('#traces-rows .duration-text').textContent.startsWith('≥ ')";
-    browser.until("the list says it", listed).await;
+    browser
+        .until("the list shows how many spans are kept", listed)
+        .await;
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
@@ -415,7 +422,10 @@ async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
         && document.querySelector('#critical').hidden && document.querySelector('#gap-offer').hidden
         && document.querySelector('#waiting-for').textContent === 'Critical pathnot shown: spans of this trace are missing'";
     browser
-        .until("the trace says it, and derives nothing", evicted)
+        .until(
+            "the trace shows how many spans are kept, and no critical path",
+            evicted,
+        )
         .await;
     browser.picture("partial").await;
     browser.close().await;

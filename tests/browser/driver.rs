@@ -58,7 +58,7 @@ impl Browser {
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
-            .expect("chromium starts (Debian package `chromium`)");
+            .expect("could not start Chromium (Debian package `chromium`)");
         Self {
             page,
             driver,
@@ -67,10 +67,11 @@ impl Browser {
     }
 
     pub(crate) async fn goto(&self, url: &str) {
-        self.page.goto(url).await.expect("the page loads");
+        self.page.goto(url).await.expect("could not load the page");
     }
 
-    /// Waits until `script`, the body of a function, returns something other than null, false and "".
+    /// Runs `script`, the body of a function, until it returns something other than null, false and
+    /// "". Returns that value. Panics after [`PATIENCE`].
     pub(crate) async fn until(&self, what: &str, script: &str) -> Value {
         let poll = async {
             loop {
@@ -78,7 +79,7 @@ impl Browser {
                     .page
                     .execute(script, Vec::new())
                     .await
-                    .expect("the script runs");
+                    .expect("the script failed");
                 if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
                     return value;
                 }
@@ -99,7 +100,7 @@ impl Browser {
             .execute("return document.body.innerText", Vec::new())
             .await;
         panic!(
-            "never came true: {what}\nthe page says: {}",
+            "not true after {PATIENCE:?}: {what}\ntext of the page: {}",
             text.unwrap_or_default()
         );
     }
@@ -108,7 +109,7 @@ impl Browser {
         self.page
             .execute(script, Vec::new())
             .await
-            .expect("the script runs")
+            .expect("the script failed")
     }
 
     /// Clicks the element at the point where the pointer would hit it, as [`Self::click_on`] does.
@@ -120,8 +121,8 @@ impl Browser {
     }
 
     /// Presses the mouse in the middle of the element that a JavaScript expression returns. Waits
-    /// until the element is enabled and at rest, and until the point hits it. `WebDriver`'s own
-    /// click would first scroll the element into view, even in boxes that no person can scroll.
+    /// until the element is enabled and at rest, and until a click there would hit it. `WebDriver`'s
+    /// own click would first scroll the element into view, even in boxes that no person can scroll.
     pub(crate) async fn click_on(&self, element: &str) {
         let place = format!(
             "const node = {element};
@@ -143,7 +144,8 @@ impl Browser {
             }
             at = now;
         }
-        let at: [f64; 2] = serde_json::from_value(at).expect("a place is two numbers");
+        let at: [f64; 2] =
+            serde_json::from_value(at).expect("the script did not return two numbers");
         self.press_mouse(at).await;
     }
 
@@ -165,7 +167,11 @@ impl Browser {
 
     /// Opens another window at this address and switches to it. Other windows stay open and visible.
     pub(crate) async fn window(&self, url: &str) -> WindowHandle {
-        let opened = self.page.new_window(false).await.expect("a window opens");
+        let opened = self
+            .page
+            .new_window(false)
+            .await
+            .expect("could not open a window");
         self.go_to(&opened.handle).await;
         self.goto(url).await;
         opened.handle
@@ -173,32 +179,36 @@ impl Browser {
 
     pub(crate) async fn go_to(&self, window: &WindowHandle) {
         let switched = self.page.switch_to_window(window.clone()).await;
-        switched.expect("the window is there");
+        switched.expect("could not switch to the window");
     }
 
     /// Sends a command of the browser's developer tools protocol.
     pub(crate) async fn command(&self, name: &'static str, parameters: Value) -> Value {
         let command = DevTools { name, parameters };
         let answer = self.page.issue_cmd(command).await;
-        answer.expect("the browser obeys")
+        answer.expect("the browser refused a developer tools command")
     }
 
     /// Saves a screenshot to the folder `LIVESPAN_SCREENSHOTS`, if that is set.
     pub(crate) async fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("LIVESPAN_SCREENSHOTS") {
-            let png = self.page.screenshot().await.expect("a screenshot is taken");
+            let png = self
+                .page
+                .screenshot()
+                .await
+                .expect("could not take a screenshot");
             std::fs::write(PathBuf::from(folder).join(format!("{name}.png")), png)
-                .expect("the screenshot is written");
+                .expect("could not write the screenshot");
         }
     }
 
     pub(crate) async fn close(self) {
         let page = self.page.clone();
-        page.close().await.expect("the browser closes");
+        page.close().await.expect("could not close the browser");
     }
 }
 
-/// Returns the Windows key code, by which browsers choose their default action.
+/// Returns the key's Windows key code, from which Chromium derives its default action.
 fn virtual_key(key: &str) -> u32 {
     match key {
         "Tab" => 9,
@@ -251,13 +261,13 @@ impl Drop for Browser {
     }
 }
 
-/// Starts a driver. A driver chooses a free IPv4 port and needs the same port for IPv6. If that is
-/// taken, it exits, and this starts another driver.
+/// Starts a driver. It chooses a free IPv4 port and needs the same port for IPv6. If that is taken,
+/// it exits, and this function starts another one, up to 20 in all.
 fn start_driver() -> (Child, u16) {
     const ATTEMPTS: usize = 20;
     (0..ATTEMPTS)
         .find_map(|_| try_start_driver())
-        .expect("chromedriver prints its port")
+        .expect("chromedriver found no free port")
 }
 
 fn try_start_driver() -> Option<(Child, u16)> {
@@ -266,8 +276,11 @@ fn try_start_driver() -> Option<(Child, u16)> {
         .process_group(0)
         .stdout(Stdio::piped())
         .spawn()
-        .expect("chromedriver starts (Debian package `chromium-driver`)");
-    let output = driver.stdout.take().expect("its output is piped");
+        .expect("could not start chromedriver (Debian package `chromium-driver`)");
+    let output = driver
+        .stdout
+        .take()
+        .expect("chromedriver's output is not piped");
     let mut lines = BufReader::new(output).lines();
     let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
         line.split_once("started successfully on port ")?
@@ -279,7 +292,7 @@ fn try_start_driver() -> Option<(Child, u16)> {
     let Some(port) = port else {
         driver
             .wait()
-            .expect("a driver whose output has ended ends as well");
+            .expect("could not wait for chromedriver to exit");
         return None;
     };
     // The rest of the output is read, so that the driver never blocks on a full pipe.

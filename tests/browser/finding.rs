@@ -31,7 +31,7 @@ const FOUND: &str = "return document.querySelector('#find').hidden ? ''
 const ENTER: &str = "\u{e007}";
 const ESCAPE: &str = "\u{e00c}";
 
-/// Returns a script that is true if `script` returns this value.
+/// Returns a script that returns whether `script` returns this value.
 fn becomes(script: &str, value: &Value) -> String {
     format!("return JSON.stringify((() => {{ {script} }})()) === JSON.stringify({value})")
 }
@@ -101,7 +101,13 @@ async fn the_list_goes_on_into_history_and_searches_there() {
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
     let rows = "return document.querySelector('#traces-rows').getAttribute('aria-rowcount')";
-    is(&browser, "the newest are listed", rows, json!("500")).await;
+    is(
+        &browser,
+        "the newest 500 traces are listed",
+        rows,
+        json!("500"),
+    )
+    .await;
     let drawn = browser
         .ask("return document.querySelectorAll('#traces-rows [data-trace-id]').length")
         .await;
@@ -111,7 +117,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
         return document.querySelector('#traces-rows').getAttribute('aria-rowcount')";
     is(
         &browser,
-        "scrolling leads to the first trace",
+        "scrolling loads all 900 traces",
         bottom,
         json!("900"),
     )
@@ -121,7 +127,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
     let wanted = json!(["job-607-", "job-307-", "job-7-"]);
     is(
         &browser,
-        "history is searched by the server",
+        "the search finds the three failed traces",
         LISTED,
         wanted.clone(),
     )
@@ -131,7 +137,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
         .await;
     assert_eq!(query, "state:error");
     browser.page.refresh().await.unwrap();
-    is(&browser, "a reload shows the same", LISTED, wanted).await;
+    is(&browser, "a reload shows the same traces", LISTED, wanted).await;
 
     search(&browser, "job-12- state:gone").await;
     let wrong = "const at = document.querySelector('#filter-wrong');
@@ -142,7 +148,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
     ]);
     is(
         &browser,
-        "what is wrong is said at its place",
+        "the page marks and explains the wrong word",
         wrong,
         mistakes,
     )
@@ -150,7 +156,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
     search(&browser, "job-12-").await;
     is(
         &browser,
-        "it is found when it is right",
+        "the corrected search finds its trace",
         LISTED,
         json!(["job-12-"]),
     )
@@ -189,11 +195,17 @@ async fn a_live_row_ticks_shows_its_services_and_errors_and_comes_first() {
             row.querySelector('.c-services .chip').textContent, row.querySelector('.c-errors').textContent,
             /^\\d+ m \\d\\d s$/.test(row.querySelector('.duration-text').textContent), /\\d\\d:\\d\\d:\\d\\d/.test(row.querySelector('.c-started').textContent)]";
     let expected = json!(["2", "1 open", "", "shop 2 !", "1", true, true]);
-    is(&browser, "the row says all of it", row, expected).await;
+    is(
+        &browser,
+        "the row shows spans, services, errors and times",
+        row,
+        expected,
+    )
+    .await;
     browser.click("#order-newest").await;
     is(
         &browser,
-        "by time when asked for",
+        "the newest trace is first",
         LISTED,
         json!(["quick", "slow"]),
     )
@@ -235,7 +247,13 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
     }
     let browser = Browser::open().await;
     show(&browser, &app, &root, &[("find", "row>=2")]).await;
-    is(&browser, "the deep link finds", FOUND, json!("3 matches")).await;
+    is(
+        &browser,
+        "the search in the address finds three spans",
+        FOUND,
+        json!("3 matches"),
+    )
+    .await;
     let marked = "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .map(row => [row.querySelector('.span-name').textContent, row.dataset.match])";
     let marks = json!([
@@ -246,7 +264,7 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
         ["d", "true"],
         ["e", "true"]
     ]);
-    is(&browser, "rows are marked", marked, marks).await;
+    is(&browser, "the rows that match are marked", marked, marks).await;
     for (key, name, place) in [
         ("n", "c", "1 of 3"),
         ("n", "d", "2 of 3"),
@@ -256,26 +274,38 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
     ] {
         press(&browser, key).await;
         is(&browser, key, SELECTED, json!(name)).await;
-        is(&browser, "its place is told", FOUND, json!(place)).await;
+        is(
+            &browser,
+            "the place among the matches is shown",
+            FOUND,
+            json!(place),
+        )
+        .await;
     }
     row("f", 9);
     is(
         &browser,
-        "a new span is found as it comes",
+        "a new span is counted as a match",
         FOUND,
         json!("1 of 4"),
     )
     .await;
     search(&browser, "status:error").await;
-    is(&browser, "another search", FOUND, json!("1 of 1")).await;
+    is(
+        &browser,
+        "another search finds one span",
+        FOUND,
+        json!("1 of 1"),
+    )
+    .await;
     search(&browser, "http.method:get -row<5").await;
     press(&browser, ENTER).await;
-    is(&browser, "enter goes to the match", SELECTED, json!("f")).await;
+    is(&browser, "Enter selects the match", SELECTED, json!("f")).await;
     press(&browser, ESCAPE).await;
-    is(&browser, "escape ends the search", FOUND, json!("")).await;
+    is(&browser, "Escape ends the search", FOUND, json!("")).await;
     leave_the_field(&browser).await;
     press(&browser, "]").await;
-    is(&browser, "the next error", SELECTED, json!("c")).await;
+    is(&browser, "] selects the next error", SELECTED, json!("c")).await;
     root.span().end();
     browser.close().await;
     app.stop();
@@ -298,22 +328,36 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
     let chain = json!(["ask bank", "pay", "checkout", "+1 more"]);
     is(
         &browser,
-        "the chain is told from what is waited for",
+        "the line begins with the innermost open span",
         line,
         chain,
     )
     .await;
     let time = "return /^\\d+ m \\d\\d s$/.test(document.querySelector('#waiting-for .figure').textContent)";
-    browser.until("the time of the wait", time).await;
+    browser
+        .until("the line shows how long the trace has waited", time)
+        .await;
     browser.picture("waiting").await;
     browser.click("#waiting-for .leaf").await;
-    is(&browser, "a click goes there", SELECTED, json!("ask bank")).await;
+    is(
+        &browser,
+        "a click selects that span",
+        SELECTED,
+        json!("ask bank"),
+    )
+    .await;
     browser.click("#waiting-for .chip").await;
-    is(&browser, "and to the others", SELECTED, json!("audit")).await;
+    is(
+        &browser,
+        "the chip selects the other open span",
+        SELECTED,
+        json!("audit"),
+    )
+    .await;
     bank.span().end_with_timestamp(now);
     is(
         &browser,
-        "it follows",
+        "the line changes when a span ends",
         line,
         json!(["pay", "checkout", "+1 more"]),
     )
@@ -324,7 +368,7 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
     let took = "return [...document.querySelectorAll('#waiting-for .link')].filter(part => part.checkVisibility()).map(part => part.textContent)";
     is(
         &browser,
-        "the time is told by name",
+        "the line names the spans that took the time",
         took,
         json!(["ask bank", "checkout", "pay"]),
     )
@@ -335,17 +379,17 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
             .map(row => row.querySelector('.span-name').textContent)"
     ));
     let all = json!(["checkout", "pay", "ask bank", "audit", "price"]);
-    is(&browser, "all bars are full", drawn, all.clone()).await;
+    is(&browser, "all bars are opaque", drawn, all.clone()).await;
     press(&browser, "p").await;
     is(
         &browser,
-        "what is not on the path is pale",
+        "spans off the critical path are pale",
         drawn,
         json!(["checkout", "pay", "ask bank"]),
     )
     .await;
     press(&browser, "p").await;
-    is(&browser, "and full again", drawn, all).await;
+    is(&browser, "all bars are opaque again", drawn, all).await;
     browser.close().await;
     app.stop();
 }
@@ -370,7 +414,7 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
     let flags = "return [...document.querySelectorAll('#tree-rows .row-flag')].map(flag => [flag.dataset.kind, /× the median$|^~\\d+ m/.test(flag.textContent)])";
     is(
         &browser,
-        "one is slow, one has time",
+        "one span is slow, one has a time left",
         flags,
         json!([["slow", true], ["eta", true]]),
     )
@@ -381,10 +425,10 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
         "ink({slow_row}, {USUAL})?.[1] < ink({slow_row}, {BAR})[1] - 20"
     ));
     browser
-        .until("the usual end is marked on its bar", &mark)
+        .until("the slow span's bar has a mark at its usual end", &mark)
         .await;
     browser
-        .until("the line says so", "return document.querySelector('#waiting-for .slow').textContent.startsWith('slower than usual')")
+        .until("the line above says that a span is slow", "return document.querySelector('#waiting-for .slow').textContent.startsWith('slower than usual')")
         .await;
     browser
         .click_on(
@@ -392,12 +436,12 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
         )
         .await;
     browser
-        .until("the inspector says so", "return document.querySelector('#inspector [data-slow]')?.textContent.includes('(20 spans)')")
+        .until("the inspector says that the span is slow", "return document.querySelector('#inspector [data-slow]')?.textContent.includes('(20 spans)')")
         .await;
     browser.picture("slow").await;
     slow.end();
     fresh.end();
-    is(&browser, "what has ended is not flagged", flags, json!([])).await;
+    is(&browser, "ended spans have no flag", flags, json!([])).await;
     root.span().end();
     browser.close().await;
     app.stop();
@@ -413,7 +457,8 @@ async fn scroll_inspector(browser: &Browser, element: &str) {
     browser.ask(&scroll).await;
 }
 
-/// Ends a span with something in every section of the inspector, and two spans that link to it.
+/// Makes three ended spans: one with something in every section of the inspector, and two that link
+/// to it. Returns the context of the first.
 fn linked(tracer: &SdkTracer, root: &Context) -> SpanContext {
     let mut first = tracer.start_with_context("reserve", root);
     first.set_attribute(KeyValue::new("status", "old"));
@@ -466,12 +511,24 @@ async fn the_inspector_shows_all_and_finds_spans_alike() {
         [["n", "number", "1.5"]],
         ["confirm", "audit"]
     ]);
-    is(&browser, "all of it is told", fields, expected).await;
+    is(
+        &browser,
+        "every section of the inspector is filled",
+        fields,
+        expected,
+    )
+    .await;
     let raw_json = "[...document.querySelectorAll('#inspector summary')].at(-1)";
     scroll_inspector(&browser, raw_json).await;
     browser.click_on(raw_json).await;
     let raw = "return JSON.parse(document.querySelector('#inspector details pre')?.textContent ?? '{}').attributes?.status ?? null";
-    is(&browser, "also as it came", raw, json!("two words")).await;
+    is(
+        &browser,
+        "the inspector shows the event's JSON",
+        raw,
+        json!("two words"),
+    )
+    .await;
     browser.picture("inspector").await;
     // The row's buttons appear under the pointer.
     let row = "document.querySelector('#inspector tr[data-attribute=status] th')";
@@ -480,7 +537,13 @@ async fn the_inspector_shows_all_and_finds_spans_alike() {
     browser
         .click("#inspector tr[data-attribute=status] .filter-by")
         .await;
-    is(&browser, "spans alike are found", FOUND, json!("1 of 2")).await;
+    is(
+        &browser,
+        "the filter finds both spans with this value",
+        FOUND,
+        json!("1 of 2"),
+    )
+    .await;
     let find = browser
         .ask("return new URLSearchParams(location.search).get('find')")
         .await;
@@ -490,7 +553,7 @@ async fn the_inspector_shows_all_and_finds_spans_alike() {
     browser.click_on(link).await;
     is(
         &browser,
-        "a link back leads there",
+        "the link selects the span that links here",
         SELECTED,
         json!("confirm"),
     )
@@ -522,8 +585,14 @@ async fn names_of_any_kind_are_text_wherever_they_stand() {
     }
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
-    is(&browser, "the list shows it", LISTED, json!([names[0]])).await;
-    browser.until("it is live", IS_LIVE).await;
+    is(
+        &browser,
+        "the list shows the root's name",
+        LISTED,
+        json!([names[0]]),
+    )
+    .await;
+    browser.until("the list is live", IS_LIVE).await;
     for query in ["name:<img", "name:עולם", "name:🛒", "xxxxxxxxxx"] {
         show(&browser, &app, &contexts[0], &[("find", query)]).await;
         is(&browser, query, FOUND, json!("1 match")).await;
@@ -534,7 +603,7 @@ async fn names_of_any_kind_are_text_wherever_they_stand() {
             line.querySelector('.leaf').textContent, document.querySelector('#inspector h2')?.textContent.length]";
     is(
         &browser,
-        "nothing is markup, and nothing breaks the page",
+        "names are text, and the page fits its window",
         layout,
         json!([0, true, names[3], 2_000]),
     )
@@ -545,7 +614,7 @@ async fn names_of_any_kind_are_text_wherever_they_stand() {
     }
     browser
         .until(
-            "the line names them",
+            "the critical path is shown",
             "return document.querySelector('#waiting-for .lead')?.textContent === 'Critical path'",
         )
         .await;
@@ -573,10 +642,13 @@ async fn the_critical_path_is_read_to_its_last_digit_though_the_names_are_long()
     show(&browser, &app, &root, &[]).await;
     let chains = "document.querySelectorAll('#waiting-for .chain:not([hidden])')";
     browser
-        .until("all are there", &format!("return {chains}.length === 3"))
+        .until(
+            "three spans of the critical path are shown",
+            &format!("return {chains}.length === 3"),
+        )
         .await;
     browser.picture("critical-path").await;
-    // Each number has the width of its text, and nothing after it overlaps it.
+    // Parts of the line that are cut off, or that overlap the next part.
     let clipped = "const line = [...document.querySelectorAll('#waiting-for > :not(.chain), #waiting-for .chain > *')].filter(part => part.checkVisibility());
         const end = document.querySelector('#waiting-for').getBoundingClientRect().right;
         return line.filter((part, at) => {

@@ -81,27 +81,36 @@ async fn a_trace_is_a_flame_with_the_selection_of_the_waterfall() {
     browser.until("the flame is painted", PAINTED).await;
     let aligned = "return Math.abs(document.querySelector('.flame-canvas').getBoundingClientRect().width
         - document.querySelector('#axis').clientWidth) < 1 && document.querySelector('#tree-scroller').offsetParent === null";
-    browser.until("it lies below the axis", aligned).await;
+    browser
+        .until(
+            "the flame is as wide as the axis, and the waterfall is hidden",
+            aligned,
+        )
+        .await;
     click(&browser, 0.1, 1).await;
-    browser.until("a click selects", &selected("charge")).await;
+    browser
+        .until("a click selects the span", &selected("charge"))
+        .await;
     let inspector = "return document.querySelector('#inspector h2').textContent === 'charge'";
-    browser.until("the inspector shows it", inspector).await;
+    browser
+        .until("the inspector shows the selected span", inspector)
+        .await;
     let tip = "return document.querySelector('.flame-tip strong').textContent === 'charge'";
     browser
-        .until("the pointer is told what it is on", tip)
+        .until("a tip names the span under the pointer", tip)
         .await;
 
     press(&browser, "ArrowLeft").await;
     browser
-        .until("a key goes to the parent", &selected("order"))
+        .until("the left arrow selects the parent", &selected("order"))
         .await;
     press(&browser, "ArrowRight").await;
     browser
-        .until("a key goes to the child", &selected("charge"))
+        .until("the right arrow selects the child", &selected("charge"))
         .await;
     press(&browser, "f").await;
     let zoomed = "return document.querySelector('#zoom-fit').hidden === false";
-    browser.until("the zoom is the same", zoomed).await;
+    browser.until("f zooms in on the span", zoomed).await;
     browser.picture("flame").await;
 
     browser.click("#view-waterfall").await;
@@ -112,7 +121,7 @@ async fn a_trace_is_a_flame_with_the_selection_of_the_waterfall() {
         .await;
     browser.ask("history.back()").await;
     let flame = "return !document.querySelector('#flame').hidden";
-    browser.until("back leads to the flame", flame).await;
+    browser.until("going back shows the flame", flame).await;
     root.span().end();
     browser.close().await;
     app.stop();

@@ -60,7 +60,7 @@ async fn show(app: &App, browser: &Browser, root: &Context, rest: &str, shown: &
     browser.until("the view is drawn", shown).await;
 }
 
-/// Returns a script that is true if the element has this text.
+/// Returns a script that returns whether the element has this text.
 fn shows(css: &str, text: &str) -> String {
     format!("return document.querySelector({css:?})?.textContent === {text:?}")
 }
@@ -80,18 +80,22 @@ async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on
         .until("the amount is beside the name", &shows(flag, "20 of 100"))
         .await;
     let meter = "return document.querySelector('#tree-rows .row-meter')?.style.backgroundSize === '20% 100%'";
-    browser.until("the bar is a fifth long", meter).await;
+    browser.until("the progress bar is 20 % long", meter).await;
     let label = "document.querySelector('#tree-rows [data-span-id] [aria-label*=\" %\"]')?.getAttribute('aria-label')";
     let two = format!("return /^[\\d.]+ m?s · 20 %$/.test({label})");
     browser.until("two updates give no time left", &two).await;
     report_progress(&app, &job, 30, Duration::ZERO);
     let three = format!("return / · 30 % · about \\d+ s left$/.test({label})");
-    browser.until("three give a time left", &three).await;
+    browser
+        .until("three updates give a time left", &three)
+        .await;
     browser.click("#tree-rows [data-span-id]").await;
     let inspected = "return /^30 of 100 pages · 30 % · .*left$/.test(document.querySelector('#inspector [data-live=\"Progress\"] span')?.textContent)";
-    browser.until("progress in the inspector", inspected).await;
+    browser
+        .until("the inspector shows the progress", inspected)
+        .await;
     let title = "return document.title === '◔ 30 % job · livespan'";
-    browser.until("progress in the title", title).await;
+    browser.until("the title shows the progress", title).await;
     // The path in the tab's icon: the hands of a clock while the trace runs, and a tick after its
     // end.
     let icon = "document.querySelector('link[rel=icon]').getAttribute('href').split(\" d='\")[1]?.split(\"'\")[0]";
@@ -99,10 +103,14 @@ async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on
     assert_eq!(runs, "M8 4.4V8l2.6 1.8");
     browser.click("#view-flame").await;
     let label = "return document.querySelector('.flame-canvas').getAttribute('aria-label').includes('30 %')";
-    browser.until("progress in the flame view", label).await;
+    browser
+        .until("the flame view shows the progress", label)
+        .await;
     job.span().end();
     let ended = "return document.title === '✓ job · livespan'";
-    browser.until("no progress after the end", ended).await;
+    browser
+        .until("the title shows that the trace has ended", ended)
+        .await;
     let done = browser.ask(&format!("return {icon}")).await;
     assert_eq!(done, "M4.8 8.4l2.2 2.2 4.2-4.8");
     browser.close().await;
@@ -168,11 +176,13 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     let browser = Browser::open().await;
     show(&app, &browser, &job, "", ROWS).await;
     let count = shows("#logs-count", "3");
-    browser.until("the number is on the tab", &count).await;
+    browser
+        .until("the tab shows the number of records", &count)
+        .await;
     browser.click("#view-logs").await;
     records_are(
         &browser,
-        "all records",
+        "all records are listed",
         "job begins|feed is slow|feed is broken",
     )
     .await;
@@ -184,12 +194,22 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     )
     .await;
     browser.click(".level[data-level=INFO]").await;
-    records_are(&browser, "without INFO", "feed is slow|feed is broken").await;
+    records_are(
+        &browser,
+        "no INFO record is listed",
+        "feed is slow|feed is broken",
+    )
+    .await;
     browser.click(".log-search").await;
     browser
         .command("Input.insertText", json!({ "text": "broken" }))
         .await;
-    records_are(&browser, "records with the text", "feed is broken").await;
+    records_are(
+        &browser,
+        "only records with the text are listed",
+        "feed is broken",
+    )
+    .await;
     browser.click(".log-row:not([hidden])").await;
     let opened = shows("#logs .log-message", "feed is broken");
     browser.until("a line opens in place", &opened).await;
@@ -198,14 +218,26 @@ async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
     browser.click(".log-detail .go-to").await;
     let row = "return document.querySelector('#tree-rows [aria-selected=true] .span-name')?.checkVisibility()
         && document.querySelector('#tree-rows [aria-selected=true] .span-name').textContent === 'step'";
-    browser.until("the record leads to its bar", row).await;
+    browser
+        .until("the record leads to its row in the waterfall", row)
+        .await;
     browser.click("#inspector .in-logs").await;
-    records_are(&browser, "back from the inspector", "feed is broken").await;
+    records_are(
+        &browser,
+        "the inspector leads back to the records",
+        "feed is broken",
+    )
+    .await;
     browser.press_key("/").await;
     let focus = "return document.activeElement === document.querySelector('#logs .log-search')";
     browser.until("/ focuses the search", focus).await;
     browser.press_key("Escape").await;
-    records_are(&browser, "an empty search", "feed is slow|feed is broken").await;
+    records_are(
+        &browser,
+        "an empty search lists both records",
+        "feed is slow|feed is broken",
+    )
+    .await;
     step.span().end();
     job.span().end();
     browser.close().await;
@@ -224,13 +256,15 @@ async fn a_reader_of_records_follows_until_they_scroll() {
     let last = |number: u32| format!("return ({RECORDS}).split('|').at(-1) === 'record {number}'");
     show(&app, &browser, &job, "&view=logs", &last(199)).await;
     write_record(&app, &job, "INFO", "record 200");
-    browser.until("the newest is in view", &last(200)).await;
+    browser
+        .until("the newest record is in view", &last(200))
+        .await;
     browser
         .ask("document.querySelector('#logs .scroller').scrollTop = 0")
         .await;
     let stopped =
         "return document.querySelector('#logs .log-bar > .button').ariaPressed === 'false'";
-    browser.until("scrolling ends following", stopped).await;
+    browser.until("scrolling stops following", stopped).await;
     write_record(&app, &job, "INFO", "record 201");
     let pill = shows("#logs .pill", "Follow again · 1 new");
     browser.until("new records are counted", &pill).await;
@@ -265,7 +299,10 @@ async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
     span.add_event("feed is slow", vec![KeyValue::new("level", "WARN")]);
     span.update_name("job of nordic.xml");
     span.set_status(Status::error("mirror refused"));
-    for visit in ["live", "after a reload"] {
+    for visit in [
+        "the live page shows the span's data",
+        "the reloaded page shows the span's data",
+    ] {
         let renamed = shows("#tree-rows .span-name", "job of nordic.xml");
         browser.until(visit, &renamed).await;
         let amount = shows(
@@ -317,7 +354,12 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
         .until("earlier and new records are shown", &shown)
         .await;
     browser.click(".level[data-level=DEBUG]").await;
-    records_are(&browser, "without DEBUG", "earlier|reads|writes").await;
+    records_are(
+        &browser,
+        "no DEBUG record is listed",
+        "earlier|reads|writes",
+    )
+    .await;
     browser.click(".log-search").await;
     browser
         .command("Input.insertText", json!({ "text": "before 77" }))
@@ -325,13 +367,18 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
     browser.click(".level[data-level=DEBUG]").await;
     let oldest = format!("return ({RECORDS}).startsWith('before 77|before 177|before 277')");
     browser
-        .until("the server finds what was long before", &oldest)
+        .until("the server finds the early records with the text", &oldest)
         .await;
     browser
         .ask("const search = document.querySelector('#tail .log-search'); search.value = ''; search.dispatchEvent(new Event('input'))")
         .await;
     browser.click(".level[data-level=DEBUG]").await;
-    records_are(&browser, "without DEBUG or a text", "earlier|reads|writes").await;
+    records_are(
+        &browser,
+        "all records except DEBUG are listed again",
+        "earlier|reads|writes",
+    )
+    .await;
     let names = "return [...document.querySelectorAll('#tail .log-row:not([hidden]) .l-name')].map(name => name.textContent).sort().join('|') === 'export|import|import'";
     browser.until("each record names its trace", names).await;
     browser.click("#tail .log-row:not([hidden])").await;
@@ -361,7 +408,7 @@ async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
         "#tree-rows .row-flag[data-kind='awaits']",
         "awaits redis get",
     );
-    browser.until("the row says what it awaits", &flag).await;
+    browser.until("the row shows the await", &flag).await;
     let line = "return document.querySelector('#waiting-for .leaf').textContent === 'call'
         && /^awaits redis get for [\\d.]+ m?s$/.test(document.querySelector('#waiting-for .awaits').textContent)";
     browser.until("the line above shows the call", line).await;
@@ -370,13 +417,17 @@ async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
     browser.until("the inspector shows the await", since).await;
     task.abort();
     let state = shows("#inspector-state", "cancelled");
-    browser.until("a dropped future is cancelled", &state).await;
+    browser
+        .until("the dropped future's span is cancelled", &state)
+        .await;
     let nothing =
         "return document.querySelector('#tree-rows .row-flag[data-kind=awaits]') === null";
-    browser.until("no await after the end", nothing).await;
+    browser.until("the ended row shows no await", nothing).await;
     job.span().end();
     let counts = shows("#trace-counts", "2 spans · 1 cancelled");
-    browser.until("one cancelled is counted", &counts).await;
+    browser
+        .until("the cancelled span is counted", &counts)
+        .await;
     browser.close().await;
     app.stop();
 }

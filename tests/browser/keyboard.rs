@@ -1,4 +1,4 @@
-//! The dashboard with a keyboard, with a screen reader, and on a narrow page.
+//! The dashboard's keys, focus, roles for screen readers, reduced motion and addresses.
 
 use opentelemetry::{
     Context,
@@ -63,7 +63,7 @@ async fn every_key_on_the_sheet_does_something() {
             return !event.defaultPrevented;
         })";
     assert_eq!(browser.ask(idle).await, json!([]));
-    // One key works only in the list of records.
+    // The key `x` works only in the list of records.
     browser
         .goto(&app.url(&format!("?trace={}&view=logs", trace_of(&root))))
         .await;
@@ -73,14 +73,19 @@ async fn every_key_on_the_sheet_does_something() {
         )
     };
     browser
-        .until("times are those of the trace", &time("+ in trace"))
+        .until(
+            "records show their time within the trace",
+            &time("+ in trace"),
+        )
         .await;
     press(&browser, "x").await;
-    browser.until("then those of the day", &time("Clock")).await;
+    browser
+        .until("x switches to the time of day", &time("Clock"))
+        .await;
     browser.ask("document.activeElement.blur()").await;
     press(&browser, "?").await;
     let sheet = "return document.querySelector('#help').open";
-    browser.until("the sheet is open", sheet).await;
+    browser.until("the help dialog is open", sheet).await;
     browser.picture("keys").await;
     root.span().end();
     browser.close().await;
@@ -106,15 +111,21 @@ async fn one_row_has_the_focus_and_it_moves_with_the_arrows() {
         .until("the first row has the focus", &focused("order"))
         .await;
     press(&browser, "ArrowDown").await;
-    browser.until("then the second", &focused("cart")).await;
+    browser
+        .until("the second row has the focus", &focused("cart"))
+        .await;
     press(&browser, "End").await;
-    browser.until("then the last", &focused("charge")).await;
+    browser
+        .until("the last row has the focus", &focused("charge"))
+        .await;
     press(&browser, "ArrowLeft").await;
-    browser.until("then the parent", &focused("order")).await;
+    browser
+        .until("the parent has the focus", &focused("order"))
+        .await;
     press(&browser, "ArrowLeft").await;
     let collapsed = "return document.activeElement.getAttribute('aria-expanded') === 'false'
         && document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '1'";
-    browser.until("it is collapsed", collapsed).await;
+    browser.until("the parent is collapsed", collapsed).await;
     press(&browser, "Escape").await;
     let closed = "return document.querySelector('#inspector').hidden";
     browser.until("the inspector is closed", closed).await;
@@ -133,20 +144,22 @@ async fn a_screen_reader_hears_counts_and_not_rows() {
     let url = app.url(&format!("?trace={}", trace_of(&root)));
     browser.goto(&url).await;
     let counts = "return document.querySelector('#live').textContent === '3 spans, 1 open, 0 errors, 0 lost'";
-    browser.until("the counts are told", counts).await;
+    browser.until("the counts are announced", counts).await;
     let roles = "const tree = document.querySelector('#tree-rows');
         return tree.getAttribute('role') === 'treegrid' && tree.closest('[aria-live]') === null
             && [...tree.querySelectorAll('[aria-live]')].length === 0
             && [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')].every(row => row.getAttribute('role') === 'row'
                 && row.hasAttribute('aria-level') && row.hasAttribute('aria-rowindex') && row.hasAttribute('aria-selected'))";
-    browser.until("rows say what they are", roles).await;
+    browser
+        .until("rows have a role, a level and an index", roles)
+        .await;
     root.span().end();
     browser.close().await;
     app.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_moves_for_whoever_wants_no_motion() {
+async fn reduced_motion_stops_all_animations() {
     let app = App::start().await;
     let root = order(&app);
     let browser = Browser::open().await;
@@ -167,12 +180,14 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
         const ink = [...canvas.getContext('2d').getImageData(x, y, 8, 1).data].join();";
     let before = browser
         .until(
-            "a bar runs",
+            "a running span has a bar and a label",
             &format!("{query} return label && [label, ink]"),
         )
         .await;
     let after = format!("{query} return label !== {} && [ink]", before[0]);
-    let after = browser.until("time goes on", &after).await;
+    let after = browser
+        .until("the running span's label has changed", &after)
+        .await;
     assert_eq!(after[0], before[1]);
     root.span().end();
     browser.close().await;
@@ -205,9 +220,7 @@ async fn an_address_leads_to_the_same_picture() {
     browser.until("the spans are drawn", ROWS).await;
     let whole = "return document.querySelector('#zoom-fit').hidden && document.querySelector('#inspector').hidden
         && document.querySelector('#tree').dataset.view === 'waterfall'";
-    browser
-        .until("what makes no sense is left out", whole)
-        .await;
+    browser.until("invalid parameters are ignored", whole).await;
     browser.close().await;
     app.stop();
 }

@@ -1,5 +1,5 @@
-//! Rows of the list and of the waterfall under a pointer: they stay in place so that they can be clicked, and they
-//! show tools.
+//! Rows of the list and of the waterfall under a pointer: they stay in place so that they can be
+//! clicked, and they show tools.
 
 use opentelemetry::{
     Context,
@@ -15,7 +15,7 @@ use crate::{
 const FIRST_ROW: &str =
     "document.querySelector('#traces-rows [aria-rowindex=\"1\"]:not([hidden])')";
 
-/// Records each place at which the first row is drawn, from the first frame on.
+/// Records every vertical position at which the first row is drawn, frame by frame.
 const PLACES: &str = "globalThis.places = [];
     (function look() {
         const row = document.querySelector('#traces-rows [aria-rowindex=\"1\"]:not([hidden])');
@@ -46,7 +46,9 @@ async fn middle_of(browser: &Browser, element: &str) -> [f64; 2] {
 async fn wait_beyond_the_hold(browser: &Browser) {
     browser.ask("globalThis.pressed = performance.now()").await;
     let passed = "return performance.now() > pressed + 1500";
-    browser.until("the press takes long", passed).await;
+    browser
+        .until("the pointer has been pressed for 1.5 s", passed)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +67,9 @@ async fn no_row_of_the_list_moves_when_the_chips_come() {
     let chips = "return places.length > 0
         && document.querySelector('#list-chips').checkVisibility()
         && document.querySelector('#traffic').checkVisibility()";
-    browser.until("row, chart and chips are there", chips).await;
+    browser
+        .until("the row, the chart and the chips are shown", chips)
+        .await;
     assert_eq!(browser.ask("return places.length").await, json!(1));
     browser.close().await;
     app.stop();
@@ -86,11 +90,15 @@ async fn a_row_of_the_list_stays_below_a_pointer_that_presses_it() {
     for _ in 0..4 {
         open(&tracer, "newer", &Context::new()).span().end();
     }
-    browser.until("the others are heard of", &listed(5)).await;
+    browser
+        .until("the newer traces are counted", &listed(5))
+        .await;
     wait_beyond_the_hold(&browser).await;
     // The page adds a chip for a state that no trace had before.
     let running = open(&tracer, "running", &Context::new());
-    browser.until("that one is heard of", &listed(6)).await;
+    browser
+        .until("the running trace is counted", &listed(6))
+        .await;
     mouse(&browser, "mouseReleased", place).await;
     let opened = format!("return location.search.includes({:?})", trace_of(&pressed));
     browser.until("the pressed trace is opened", &opened).await;
@@ -120,7 +128,7 @@ async fn a_row_of_the_waterfall_stays_below_a_pointer_that_presses_it() {
         tracer.start_with_context("newer", &above).end();
     }
     let counts = "return document.querySelector('#trace-counts').textContent.startsWith('6 spans')";
-    browser.until("the others are heard of", counts).await;
+    browser.until("the newer spans are counted", counts).await;
     wait_beyond_the_hold(&browser).await;
     mouse(&browser, "mouseReleased", place).await;
     let id = pressed.span().span_context().span_id().to_string();
@@ -129,7 +137,7 @@ async fn a_row_of_the_waterfall_stays_below_a_pointer_that_presses_it() {
         .until("the pressed span is selected", &selected)
         .await;
     let rows = "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '6'";
-    browser.until("then the others have their rows", rows).await;
+    browser.until("the newer spans have their rows", rows).await;
     for context in [pressed, above, root] {
         context.span().end();
     }
@@ -141,7 +149,7 @@ fn tool(name: &str) -> String {
     format!("document.querySelector('.list-tools [aria-label=\"{name}\"]')")
 }
 
-/// Returns the trace in whose row the tools are, and the tools that are drawn.
+/// A script that returns the trace whose row has the tools, and the names of the visible tools.
 const TOOLS: &str = "const tools = document.querySelector('.list-tools');
     return [tools?.closest('.list-row').dataset.traceId ?? null,
         [...(tools?.querySelectorAll('button') ?? [])].filter(one => one.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })).map(one => one.ariaLabel)]";
@@ -176,7 +184,9 @@ async fn the_row_below_the_pointer_has_tools() {
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;
     browser.goto(&app.url("")).await;
-    browser.until("all are listed", &listed(3)).await;
+    browser
+        .until("all three traces are listed", &listed(3))
+        .await;
     let row = |of: &Context| {
         format!(
             "document.querySelector('#traces-rows [data-trace-id=\"{}\"]')",
@@ -188,32 +198,39 @@ async fn the_row_below_the_pointer_has_tools() {
     let place = middle_of(&browser, &row(&running)).await;
     mouse(&browser, "mouseMoved", place).await;
     let all = ["Keep", "Compare with the previous run", "Notify me"];
-    tools_are(&browser, "of what runs", json!([trace_of(&running), all])).await;
+    tools_are(
+        &browser,
+        "the running trace's row has three tools",
+        json!([trace_of(&running), all]),
+    )
+    .await;
     browser.click_on(&tool("Notify me")).await;
     let rung = format!(
         "return {}.getAttribute('aria-pressed') === 'true'",
         tool("Notify me")
     );
-    browser.until("the bell is up", &rung).await;
+    browser.until("the bell's button is pressed", &rung).await;
     browser
         .click_on(&tool("Compare with the previous run"))
         .await;
     let comparison = "return document.querySelector('.tool-answer:not([hidden])')?.textContent
         === 'No earlier run of this name is kept'";
     browser
-        .until("the row says why it does not compare", comparison)
+        .until("the row says that there is no earlier run", comparison)
         .await;
 
     let place = middle_of(&browser, &row(&ended)).await;
     mouse(&browser, "mouseMoved", place).await;
     let both = json!([trace_of(&ended), all[..2]]);
-    tools_are(&browser, "of what ended", both).await;
+    tools_are(&browser, "the ended trace's row has two tools", both).await;
     browser.click_on(&tool("Keep")).await;
     let kept = format!(
         "return {}.getAttribute('aria-pressed') === 'true'",
         tool("Keep")
     );
-    browser.until("it is kept", &kept).await;
+    browser
+        .until("the button of the kept trace is pressed", &kept)
+        .await;
     assert_eq!(is_kept(&browser, &ended).await, json!(true));
     browser.picture("row-tools").await;
     browser
@@ -224,7 +241,9 @@ async fn the_row_below_the_pointer_has_tools() {
          return at.get('trace') === {:?} && at.get('compare') === {:?} && document.querySelector('#compare-page').checkVisibility()",
         trace_of(&ended), trace_of(&before)
     );
-    browser.until("the two are compared", &compared).await;
+    browser
+        .until("the page compares the two runs", &compared)
+        .await;
     running.span().end();
     browser.close().await;
     app.stop();
@@ -239,12 +258,12 @@ async fn the_row_that_has_the_focus_has_tools() {
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;
     browser.goto(&app.url("")).await;
-    browser.until("both are listed", &listed(2)).await;
+    browser.until("both traces are listed", &listed(2)).await;
     browser.press_key("ArrowDown").await;
     let all = ["Keep", "Compare with the previous run", "Notify me"];
     tools_are(
         &browser,
-        "of the row with the focus",
+        "the focused row has three tools",
         json!([trace_of(&second), all]),
     )
     .await;
@@ -256,7 +275,7 @@ async fn the_row_that_has_the_focus_has_tools() {
     browser.until("a third is listed", &listed(3)).await;
     tools_are(
         &browser,
-        "still of that row",
+        "the focused row keeps its tools",
         json!([trace_of(&second), all]),
     )
     .await;
@@ -269,7 +288,7 @@ async fn the_row_that_has_the_focus_has_tools() {
         "return {}.getAttribute('aria-pressed') === 'true'",
         tool("Notify me")
     );
-    browser.until("the bell is up", &rung).await;
+    browser.until("the bell's button is pressed", &rung).await;
     assert_eq!(browser.ask(at).await, json!("Notify me"));
     for context in [third, second, first] {
         context.span().end();
@@ -325,7 +344,7 @@ async fn a_page_follows_on_when_the_browser_limits_the_scroll_position() {
     let end = "const { scrollTop, clientHeight, scrollHeight } = document.querySelector('#tree-scroller');
          return scrollTop > 200 && scrollTop + clientHeight > scrollHeight - 40";
     browser.until("the newest span is in view", end).await;
-    // Without the lines above it the tree is higher, so its last scroll position becomes smaller.
+    // Without the lines above it the tree is taller, so its greatest scroll position becomes smaller.
     let grow = "document.querySelector('#tree-scroller').addEventListener('scroll', () => globalThis.scrolled = true);
         for (const line of document.querySelectorAll('#trace-page > .toolbar')) line.style.display = 'none'";
     browser.ask(grow).await;

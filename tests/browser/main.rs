@@ -1,7 +1,6 @@
-//! The dashboard in a real Chromium, against real servers, as a person sees it.
+//! Tests of the dashboard in a real Chromium, against real servers.
 //!
-//! It needs the Debian packages `chromium` and `chromium-driver`. Without them it fails with a
-//! message.
+//! They need the Debian packages `chromium` and `chromium-driver`, and axe-core from npm.
 
 mod accessibility;
 mod accessibility_tree;

@@ -1,7 +1,7 @@
-//! A page written for `@oselvar/ssetarget` 4.0.5, on the origin of a local engine. That package has
-//! no browser code. Its clients use an `EventSource`, with listeners for `started` and `ended`, and
-//! the package's types of these events. The page uses nothing else, and starts and resumes a
-//! workflow as the package's README does.
+//! A page written for `@oselvar/ssetarget` 4.0.5, served by a local workflow engine. That package has
+//! no browser code. Its clients use an `EventSource` with listeners for `started` and `ended`, and
+//! the package's types of these events. So does this page. It starts and resumes a workflow as the
+//! package's README does.
 
 use std::io;
 
@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::driver::Browser;
 
-/// Builds the tree that the package's types allow. An `ended` event has neither name nor parent.
-/// The root's span id is its trace id, which is the instance. Any other event is a fault.
+/// Builds a tree from the fields in the package's types. An `ended` event has neither name nor
+/// parent. The root's span id is the trace id, which is the instance. Events that break these rules
+/// are added to `window.faults`.
 const PAGE: &str = "<!doctype html><title>workflow</title><script>
 window.faults = [];
 window.onerror = (message) => { window.faults.push(String(message)); };

@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use crate::driver::Browser;
 
-/// Heights within a row at which only one part of the row is painted.
+// Distances from a row's top, in pixels, at which only one part of the row is painted.
 pub(crate) const BAR: u32 = 8;
 pub(crate) const LABEL: u32 = 14;
 pub(crate) const USUAL: u32 = 5;
 
 /// `row(name)` returns the row with that name. `ink(row, height)` returns the painted part of a row
 /// at this height, as `[first, last, number of pieces]` in pixels along the time axis, or null.
+/// `width(name)` returns the length of that row's bar, or 0.
 pub(crate) const TOOLS: &str = "
     const row = (name) => [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .find((one) => one.querySelector('.span-name').textContent === name);
@@ -36,14 +37,14 @@ pub(crate) const TOOLS: &str = "
     const axisWidth = document.querySelector('#axis').clientWidth;
 ";
 
-/// Returns a script that can use these tools.
+/// Returns a script that returns the value of an expression, which may use [`TOOLS`].
 pub(crate) fn painted(expression: &str) -> String {
     format!("{TOOLS} return {expression}")
 }
 
-/// Waits until a bar is drawn. Returns its width.
+/// Waits until the row's bar is drawn. Returns the bar's width in pixels.
 pub(crate) async fn width_of(browser: &Browser, name: &str) -> f64 {
     let width = painted(&format!("width({name:?}) || null"));
     let value: Value = browser.until("the bar is drawn", &width).await;
-    value.as_f64().expect("a width is a number")
+    value.as_f64().expect("the script did not return a number")
 }

@@ -68,7 +68,7 @@ async fn a_page_follows_one_job_to_its_end_and_does_not_come_back() {
         .until("the stream ended", "return window.ended")
         .await;
     browser
-        .until("the browser gave up for good", "return window.gaveUp")
+        .until("the browser does not reconnect", "return window.gaveUp")
         .await;
     assert_eq!(
         browser.ask("return window.seen").await,

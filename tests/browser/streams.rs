@@ -1,4 +1,4 @@
-//! The streams of a reader with several tabs: shared, cut, restarted, paused.
+//! The page's streams: shared by several tabs, cut, restarted, paused, and closed when it is left.
 
 use livespan::LiveSpans;
 use opentelemetry::{
@@ -17,7 +17,7 @@ const IS_LIVE: &str = "return document.querySelector('#status').dataset.state ==
 const TEXT: &str = "return document.querySelector('#status-text').textContent";
 const ROWS: &str = "document.querySelector('#tree-rows').getAttribute('aria-rowcount')";
 
-/// Returns a script that is true if the shown trace has this number of spans.
+/// Returns a script that returns whether the shown trace has this number of spans.
 fn has_spans(count: usize) -> String {
     format!("return {ROWS} === '{count}'")
 }
@@ -40,14 +40,14 @@ async fn server_has(live: &LiveSpans, browser: &Browser, count: usize) {
         while subscribers(live) != count {
             browser
                 .until(
-                    "a frame is drawn",
+                    "the page is loaded",
                     "return document.readyState === 'complete'",
                 )
                 .await;
         }
     };
     let counted = tokio::time::timeout(PATIENCE, counted).await;
-    counted.expect("the server counts so many streams");
+    counted.expect("the server's number of streams did not become the expected one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,9 +66,15 @@ async fn eight_tabs_share_two_streams_whichever_of_them_is_closed() {
         let url = app.url(&format!("?trace={}", trace_of(root)));
         windows.push(browser.window(&url).await);
         browser.until("the trace is live", IS_LIVE).await;
-        browser.until("its root is there", &has_spans(1)).await;
+        browser
+            .until("the root's row is there", &has_spans(1))
+            .await;
     }
-    assert_eq!(subscribers(&app.live), 2, "one of traces, one of the list");
+    assert_eq!(
+        subscribers(&app.live),
+        2,
+        "expected one stream of traces and one of the list"
+    );
 
     // The list was opened first, then the first trace. One of their two tabs held the connection;
     // both are closed now.
@@ -85,7 +91,7 @@ async fn eight_tabs_share_two_streams_whichever_of_them_is_closed() {
     }
     for window in &windows[1..] {
         browser.go_to(window).await;
-        browser.until("all rows came", &has_spans(21)).await;
+        browser.until("all rows have arrived", &has_spans(21)).await;
     }
     server_has(&app.live, &browser, 1).await;
     let latest = browser.window(&app.server.url()).await;
@@ -112,7 +118,9 @@ async fn all_tabs_find_a_restarted_server_and_say_so() {
     for root in &roots {
         let url = app.url(&format!("?trace={}", trace_of(root)));
         windows.push(browser.window(&url).await);
-        browser.until("its root is there", &has_spans(1)).await;
+        browser
+            .until("the root's row is there", &has_spans(1))
+            .await;
     }
     let server = app.server.clone();
     app.live.shutdown().unwrap();
@@ -120,19 +128,22 @@ async fn all_tabs_find_a_restarted_server_and_say_so() {
     for window in &windows {
         browser.go_to(window).await;
         let cut = "return document.querySelector('#status').dataset.state === 'ended'";
-        browser.until("the end is told", cut).await;
+        browser.until("the tab shows the program's end", cut).await;
     }
     let app = App::on(&address).await;
     let next = open(&app.tracer(), "after the restart", &Context::new());
     for window in &windows {
         browser.go_to(window).await;
         browser
-            .until("the restart is told", &shows("the log was restarted"))
+            .until(
+                "the tab reports the restart",
+                &shows("the log was restarted"),
+            )
             .await;
         let is_lost =
             "return document.querySelector('#tree-rows [data-span-id]').dataset.state === 'lost'";
         browser
-            .until("nothing old is shown as running", is_lost)
+            .until("the old root is shown as lost", is_lost)
             .await;
     }
     browser.go_to(&list).await;
@@ -154,21 +165,28 @@ async fn a_cut_stream_heals_by_itself_and_says_so() {
     let url = format!("http://{}/?trace={}", wire.address, trace_of(&root));
     browser.goto(&url).await;
     browser.until("the trace is live", IS_LIVE).await;
-    browser.until("its root is there", &has_spans(1)).await;
+    browser
+        .until("the root's row is there", &has_spans(1))
+        .await;
     wire.cut();
     for number in 0..50 {
         tracer
             .start_with_context(format!("row {number}"), &root)
             .end();
     }
-    browser.until("what was missed came", &has_spans(51)).await;
     browser
-        .until("the outage is told", &shows("the connection was lost"))
+        .until("the missed spans have arrived", &has_spans(51))
+        .await;
+    browser
+        .until(
+            "the page reports the lost connection",
+            &shows("the connection was lost"),
+        )
         .await;
     let text = browser.ask(TEXT).await;
     assert!(
         text.as_str().unwrap().starts_with("Live"),
-        "it is live again, and not {text}"
+        "the page is not live: {text}"
     );
     root.span().end();
     browser.close().await;
@@ -184,7 +202,9 @@ async fn a_paused_page_stands_still_and_goes_on_with_everything() {
     let url = app.url(&format!("?trace={}", trace_of(&root)));
     browser.goto(&url).await;
     browser.until("the trace is live", IS_LIVE).await;
-    browser.until("its root is there", &has_spans(1)).await;
+    browser
+        .until("the root's row is there", &has_spans(1))
+        .await;
     browser.click("#pause").await;
     for number in 0..10 {
         tracer
@@ -193,14 +213,14 @@ async fn a_paused_page_stands_still_and_goes_on_with_everything() {
     }
     browser
         .until(
-            "what waits is counted",
+            "the page counts the events that wait",
             &format!("{TEXT} === 'Paused · 20 new'"),
         )
         .await;
     assert_eq!(browser.ask(&has_spans(1)).await, true);
     browser.picture("paused").await;
     browser.click("#pause").await;
-    browser.until("all rows came", &has_spans(11)).await;
+    browser.until("all rows have arrived", &has_spans(11)).await;
     browser.until("the page is live", IS_LIVE).await;
     root.span().end();
     browser.close().await;
@@ -222,7 +242,7 @@ async fn a_browser_without_shared_workers_shows_everything_too() {
     assert_eq!(browser.ask("return typeof SharedWorker").await, "undefined");
     browser.until("the trace is live", IS_LIVE).await;
     tracer.start_with_context("row", &root).end();
-    browser.until("the row came", &has_spans(2)).await;
+    browser.until("the row has arrived", &has_spans(2)).await;
     root.span().end();
     browser.close().await;
     app.stop();
@@ -235,11 +255,11 @@ async fn leave_and_come_back(app: &App, browser: &Browser, meanwhile: impl FnOnc
     server_has(&app.live, browser, 0).await;
     meanwhile();
     browser.page.back().await.unwrap();
-    browser.until("it is live again", IS_LIVE).await;
+    browser.until("the page is live again", IS_LIVE).await;
     assert_eq!(
         browser.ask("return window.isTheSame").await,
         json!(true),
-        "the page was kept"
+        "the browser loaded the page anew"
     );
 }
 
@@ -259,19 +279,23 @@ async fn a_page_that_was_left_holds_no_stream_and_comes_back_with_what_happened_
         browser
             .goto(&app.url(&format!("?trace={}", trace_of(&root))))
             .await;
-        browser.until("its root is there", &has_spans(1)).await;
+        browser
+            .until("the root's row is there", &has_spans(1))
+            .await;
         let more = || drop(tracer.start_with_context("row", &root));
         leave_and_come_back(&app, &browser, more).await;
-        browser.until("the row came", &has_spans(2)).await;
+        browser.until("the row has arrived", &has_spans(2)).await;
         tracer.start_with_context("row", &root).end();
-        browser.until("the stream goes on", &has_spans(3)).await;
+        browser
+            .until("the stream has delivered another row", &has_spans(3))
+            .await;
 
         browser.goto(&app.server.url()).await;
         browser.until("the list is live", IS_LIVE).await;
         let other = || drop(open(&tracer, "another job", &Context::new()));
         leave_and_come_back(&app, &browser, other).await;
         let shown = "return document.body.innerText.includes('another job')";
-        browser.until("the other one is in the list", shown).await;
+        browser.until("the other job is in the list", shown).await;
         root.span().end();
         browser.close().await;
         app.stop();
@@ -284,8 +308,8 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());
     let browser = Browser::open().await;
-    // The page waits three seconds before it decides that it was not left. This test controls that
-    // timer, because on a busy machine it might fire before the server has noticed.
+    // Three seconds after `beforeunload`, the page decides that it was not left. This test controls
+    // that timer, because on a busy machine it might fire before the server has noticed.
     let held = "const later = setTimeout; window.held = [];
         window.setTimeout = (run, delay, ...rest) => delay === 3_000 ? held.push(run) : later(run, delay, ...rest)";
     browser
@@ -297,7 +321,9 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
-    browser.until("its root is there", &has_spans(1)).await;
+    browser
+        .until("the root's row is there", &has_spans(1))
+        .await;
     browser
         .ask("dispatchEvent(new Event('beforeunload'))")
         .await;
@@ -305,7 +331,7 @@ async fn a_page_that_is_not_left_after_all_goes_on() {
     let stays = "const due = held.splice(0); for (const run of due) run(); return due.length";
     assert_eq!(browser.ask(stays).await, json!(1));
     tracer.start_with_context("row", &root).end();
-    browser.until("the row came", &has_spans(2)).await;
+    browser.until("the row has arrived", &has_spans(2)).await;
     root.span().end();
     browser.close().await;
     app.stop();
@@ -341,7 +367,9 @@ async fn senders_are_requested_and_shown_when_somebody_looks() {
     let senders_shown =
         format!("const lines = (() => {{ {senders} }})(); return lines.length > 0 && lines");
     assert_eq!(
-        browser.until("who sends is told", &senders_shown).await,
+        browser
+            .until("the page lists the sender", &senders_shown)
+            .await,
         json!([
             "OTLP from <b>pay</b> (go, opentelemetry 1.38.0): last request 5 s ago, 7 spans",
             "<b>pay</b>: only ended spans are received. With a start sender, spans appear while they are open: see “Other languages” in livespan's guide",

@@ -21,14 +21,14 @@ const HOSTILE: &str = "</script><script>window.ran = 1</script><!--<img src=x on
 const ROWS: &str =
     "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
     .map(row => [row.querySelector('.span-name').textContent, row.dataset.state])";
-/// A script that returns the resources that the page has loaded, the violations of its policy, and
-/// any code that a span's text has run.
+/// A script that returns the resources that the page has loaded, the violations of its Content
+/// Security Policy, and the variable that a script in [`HOSTILE`] would set.
 const TROUBLE: &str = "return [performance.getEntriesByType('resource').map(entry => entry.name), window.refused ?? [], window.ran ?? null]";
 
 /// Tests run concurrently, so each file has its own name.
 static FILES: AtomicUsize = AtomicUsize::new(0);
 
-/// A file that is removed with the test.
+/// A trace file in the temporary folder, removed on drop.
 struct SavedFile(PathBuf);
 
 impl SavedFile {
@@ -84,7 +84,7 @@ fn rows_are(rows: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
+async fn a_file_replays_its_trace_and_runs_no_script_of_its_texts() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, HOSTILE, &Context::new());
@@ -106,7 +106,7 @@ async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
     browser.goto(&file.url("")).await;
     let at_the_end = json!([[HOSTILE, "failing"], ["load", "error"], ["store", "ok"]]);
     browser
-        .until("the trace is there", &rows_are(&at_the_end))
+        .until("the trace's rows are there", &rows_are(&at_the_end))
         .await;
     let status_texts = "return ['.file-tag', '.file-whole', '#status-text'].map(css => document.querySelector(css).textContent)";
     let expected = json!([
@@ -120,7 +120,10 @@ async fn a_file_replays_its_trace_and_does_nothing_that_its_texts_say() {
     // Goes back in time with the file's own scrubber.
     browser.ask("document.querySelector('.scrubber-slider').dispatchEvent(new KeyboardEvent('keydown', { key: 'Home', bubbles: true, cancelable: true }))").await;
     browser
-        .until("the beginning", &rows_are(&json!([[HOSTILE, "running"]])))
+        .until(
+            "the rows of the trace's start are shown",
+            &rows_are(&json!([[HOSTILE, "running"]])),
+        )
         .await;
     browser.goto("about:blank").await;
     browser
@@ -166,7 +169,7 @@ async fn several_traces_in_one_file_are_a_list() {
     browser.goto(&file.url("")).await;
     let names = "const names = [...document.querySelectorAll('#traces-rows [data-trace-id]:not([hidden]) .trace-link')].map(node => node.textContent); return names.length === 2 && names.sort()";
     assert_eq!(
-        browser.until("two traces", names).await,
+        browser.until("two traces are listed", names).await,
         json!(["first", "second"])
     );
     browser
@@ -179,7 +182,7 @@ async fn several_traces_in_one_file_are_a_list() {
         )
         .await;
     browser.ask("history.back()").await;
-    browser.until("the list again", names).await;
+    browser.until("the list is shown again", names).await;
     assert_eq!(browser.ask(TROUBLE).await, json!([[], [], null]));
     browser.close().await;
 }
@@ -204,7 +207,9 @@ async fn a_file_that_was_cut_says_so() {
     browser.goto(&file.url("")).await;
     let error_text = "const bar = document.querySelector('#file-bar[data-kind=error] span'); return bar?.textContent.split(':')[0] ?? ''";
     assert_eq!(
-        browser.until("the page says so", error_text).await,
+        browser
+            .until("the page says that the file is damaged", error_text)
+            .await,
         json!("This file is damaged or incomplete, so nothing is shown")
     );
     browser.close().await;

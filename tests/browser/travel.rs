@@ -21,7 +21,7 @@ fn rows_are(rows: &Value) -> String {
     format!("return JSON.stringify((() => {{ {ROWS} }})()) === JSON.stringify({rows})")
 }
 
-/// Presses a key on the scrubber, as a keyboard does.
+/// Dispatches a key event on the scrubber.
 async fn press(browser: &Browser, key: &str) {
     let script = format!(
         "document.querySelector('.scrubber-slider').dispatchEvent(
@@ -42,7 +42,7 @@ async fn drop_file(browser: &Browser, name: &str, text: &str) {
     browser.ask(&script).await;
 }
 
-/// Makes a job with a failed step, an ended step and a running one.
+/// Makes a running job with a failed step and an ended one.
 fn job(app: &App) -> Context {
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());
@@ -67,7 +67,9 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     let address = app.url(&format!("?trace={}", trace_of(&root)));
     browser.goto(&address).await;
     let now = json!([["job", "failing"], ["load", "error"], ["store", "ok"]]);
-    browser.until("the trace is there", &rows_are(&now)).await;
+    browser
+        .until("the trace's rows are there", &rows_are(&now))
+        .await;
     browser.click("#history").await;
     browser
         .until(
@@ -93,11 +95,13 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
         browser.until(key, &rows_are(rows)).await;
     }
     let is_at_time = "return document.querySelector('#status-text').textContent.startsWith('At +')";
-    browser.until("the page says when", is_at_time).await;
+    browser
+        .until("the status shows the moment", is_at_time)
+        .await;
     let exact = "const label = document.querySelector('#tree-rows [data-state=failing]:not([hidden])').lastElementChild.getAttribute('aria-label');
         return [label, document.querySelector('#trace-duration').textContent].every(text => /^[\\d.]+ (ns|µs|ms)$/.test(text))";
     browser
-        .until("a moment that stands still is exact", exact)
+        .until("durations at a past moment are exact", exact)
         .await;
     let value_text =
         "return document.querySelector('.scrubber-slider').getAttribute('aria-valuetext')";
@@ -122,14 +126,20 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
         ["store", "ok"],
         ["late", "running"]
     ]);
-    browser.until("now is back", &rows_are(&grown)).await;
+    browser
+        .until("the present is shown again", &rows_are(&grown))
+        .await;
     browser.until("the page is live", IS_LIVE).await;
 
     press(&browser, "Home").await;
     let beginning = rows_are(&moments[0].1);
-    browser.until("the beginning", &beginning).await;
+    browser
+        .until("the rows of the trace's start are shown", &beginning)
+        .await;
     browser.click("#scrubber button[aria-label=Play]").await;
-    browser.until("it plays up to now", &rows_are(&grown)).await;
+    browser
+        .until("the replay has reached the present", &rows_are(&grown))
+        .await;
     late.span().end();
     root.span().end();
     browser.close().await;
@@ -156,7 +166,9 @@ async fn an_exported_trace_opens_again_and_nothing_is_sent() {
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
     let live = json!([["job", "failing"], ["load", "error"], ["store", "ok"]]);
-    browser.until("the trace is there", &rows_are(&live)).await;
+    browser
+        .until("the trace's rows are there", &rows_are(&live))
+        .await;
     let events = exported(&browser, "#export-events").await;
     root.span().end();
     let ended = json!([["job", "below"], ["load", "error"], ["store", "ok"]]);
@@ -178,7 +190,7 @@ async fn an_exported_trace_opens_again_and_nothing_is_sent() {
         );
         browser.until("the file is open", &marked).await;
         browser
-            .until("its trace is the same", &rows_are(rows))
+            .until("the file's trace has the same rows", &rows_are(rows))
             .await;
     }
     browser
@@ -192,7 +204,7 @@ async fn an_exported_trace_opens_again_and_nothing_is_sent() {
         browser.until("the attribute is exact", exact).await,
         "9007199254740993"
     );
-    assert_eq!(browser.ask(asked).await, before, "nothing was asked");
+    assert_eq!(browser.ask(asked).await, before, "the page sent a request");
     browser.picture("file").await;
     browser.click("#file-bar button").await;
     browser.until("the live list is back", IS_LIVE).await;
@@ -226,18 +238,18 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
     .await;
     browser
         .until(
-            "the line is named",
+            "the page names the broken line",
             &shows("broken.jsonl was not opened. Line 2: not JSON"),
         )
         .await;
     drop_file(&browser, "empty.json", "").await;
     browser
         .until(
-            "it is empty",
+            "the page says that the file is empty",
             &shows("empty.json was not opened. The file is empty"),
         )
         .await;
-    browser.until("the page is live still", IS_LIVE).await;
+    browser.until("the page is still live", IS_LIVE).await;
 
     let folder = std::env::temp_dir().join(format!("livespan-file-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -263,7 +275,9 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
     browser.page.refresh().await.unwrap();
     let gone = "return document.querySelector('#trace-empty').textContent.endsWith(
         'This trace came from a file that is no longer loaded. Open the file again.')";
-    browser.until("a reload says that it is gone", gone).await;
+    browser
+        .until("the reloaded page says that the file is gone", gone)
+        .await;
     std::fs::remove_dir_all(&folder).unwrap();
     browser.close().await;
     app.stop();
@@ -306,7 +320,10 @@ async fn the_inspector_shows_the_trace_on_show_and_of_many_attributes_the_first(
             _ => ("second", "11:39:02"),
         };
         browser
-            .until("all of it is this trace's", &shows(value, start))
+            .until(
+                "the inspector shows this trace's span",
+                &shows(value, start),
+            )
             .await;
     }
     drop_file(&browser, "many.jsonl", &file("third", 3, 20_000)).await;
@@ -319,7 +336,7 @@ async fn the_inspector_shows_the_trace_on_show_and_of_many_attributes_the_first(
         )
     };
     browser
-        .until("the first are shown", &rows(100, "19,901"))
+        .until("the first 100 attributes are shown", &rows(100, "19,901"))
         .await;
     browser
         .ask("const box = document.querySelector('#inspector'); box.scrollTop = box.scrollHeight")

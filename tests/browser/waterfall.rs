@@ -1,5 +1,5 @@
-//! The waterfall in a browser: zoom, minimap, follow, collapsed gaps, folded branches, groups of siblings, and spans
-//! that never ended.
+//! The waterfall in a browser: zoom, minimap, follow, collapsed gaps, folded branches, groups of
+//! siblings, and spans that never ended.
 
 use std::time::{Duration, SystemTime};
 
@@ -115,7 +115,7 @@ async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
         for (let step = 0; step < 8; step += 1) document.querySelector('#tree-scroller').dispatchEvent(
             new WheelEvent('wheel', { ctrlKey: true, deltaY: -100, clientX: box.left + 5, clientY: 300, bubbles: true, cancelable: true }));";
     browser.ask(wheel).await;
-    browser.until("it is zoomed", ZOOMED).await;
+    browser.until("the view is zoomed in", ZOOMED).await;
     let grown = painted(&format!("width('early') > {before} * 3"));
     browser
         .until("the bar under the cursor has grown", &grown)
@@ -124,7 +124,10 @@ async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
         "ink(row('late'), {BAR}) === null && ink(row('late'), {LABEL})?.[0] > axisWidth * 0.8"
     ));
     browser
-        .until("a bar out of view says on which side it is", &away)
+        .until(
+            "a label at the edge shows the side of a bar out of view",
+            &away,
+        )
         .await;
     for _ in 0..60 {
         press(&browser, "d").await;
@@ -132,9 +135,13 @@ async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
     let back = painted(&format!(
         "ink(row('early'), {BAR}) === null && ink(row('early'), {LABEL})?.[1] < axisWidth * 0.2"
     ));
-    browser.until("it is panned to the other end", &back).await;
+    browser
+        .until("the view is panned to the other end", &back)
+        .await;
     press(&browser, "f").await;
-    browser.until("all of it is on show again", WHOLE).await;
+    browser
+        .until("the whole trace is in view again", WHOLE)
+        .await;
     browser
         .click_on("[...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')].find(row => row.querySelector('.span-name').textContent === 'late')")
         .await;
@@ -178,19 +185,21 @@ async fn the_minimap_has_a_window_that_is_drawn_moved_and_undone() {
         )
     };
     drag(&browser, at(0.25), at(0.5), y).await;
-    browser.until("it is zoomed", ZOOMED).await;
+    browser.until("the view is zoomed in", ZOOMED).await;
     browser
-        .until("the window is where it was drawn", &brush(25, 50))
+        .until("the minimap's window is where it was drawn", &brush(25, 50))
         .await;
     drag(&browser, at(0.4), at(0.6), y).await;
-    browser.until("it was moved", &brush(45, 70)).await;
+    browser.until("the window was moved", &brush(45, 70)).await;
     drag(&browser, at(0.7), at(0.9), y).await;
     browser
-        .until("its right edge was moved", &brush(45, 90))
+        .until("the window's right edge was moved", &brush(45, 90))
         .await;
     browser.picture("minimap").await;
     browser.ask("document.querySelector('#minimap').dispatchEvent(new MouseEvent('dblclick', { bubbles: true }))").await;
-    browser.until("all of it is on show again", WHOLE).await;
+    browser
+        .until("the whole trace is in view again", WHOLE)
+        .await;
     browser.close().await;
     app.stop();
 }
@@ -223,15 +232,19 @@ async fn follow_stops_at_any_touch_and_says_what_came_since() {
         browser
             .ask(&format!("document.querySelector('#tree-scroller').{touch}"))
             .await;
-        browser.until("a touch stops it", &follows("false")).await;
+        browser
+            .until("a touch stops following", &follows("false"))
+            .await;
         for _ in 0..137 {
             failed(&tracer, "one more", &root);
         }
         let pill = "return document.querySelector('#resume-follow:not([hidden])')?.textContent === 'Follow again · 137 new'";
-        browser.until("the button says what came", pill).await;
+        browser.until("the button counts the new rows", pill).await;
         browser.picture("resume").await;
         browser.click("#resume-follow").await;
-        browser.until("it follows again", &follows("true")).await;
+        browser
+            .until("the page follows again", &follows("true"))
+            .await;
     }
     root.span().end();
     browser.close().await;
@@ -249,19 +262,25 @@ async fn time_between_spans_of_a_live_trace_is_offered_to_be_drawn_narrow() {
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
     let offer = "return /^\\d\\d\\.\\d s, 9\\d(\\.\\d)? % between spans · compress\\?$/.test(document.querySelector('#gap-offer:not([hidden])')?.textContent)";
-    browser.until("the offer stands in place", offer).await;
+    browser
+        .until("the page offers to compress the gap", offer)
+        .await;
     let before = width_of(&browser, "prepare").await;
     browser.click("#gap-offer").await;
     let band = "return document.querySelector('.gap-band:not([hidden])')?.textContent.endsWith(' between spans')";
     browser
-        .until("the gap is a band that says how long", band)
+        .until("the gap is a band with its length", band)
         .await;
     let grown = painted(&format!("width('prepare') > {before} * 5"));
-    browser.until("what works has the room", &grown).await;
+    browser
+        .until("the span's bar has grown fivefold", &grown)
+        .await;
     let text = "return document.querySelector('.gap-text').textContent";
     let length = browser.ask(text).await;
     let goes_on = format!("return document.querySelector('.gap-text').textContent !== {length}");
-    browser.until("the gap goes on growing", &goes_on).await;
+    browser
+        .until("the band's length still grows", &goes_on)
+        .await;
     browser.picture("between-spans").await;
     let half = Duration::from_millis(500);
     done(&tracer, "finish", &root, half, half);
@@ -272,9 +291,7 @@ async fn time_between_spans_of_a_live_trace_is_offered_to_be_drawn_narrow() {
         .await;
     press(&browser, "g").await;
     let none = "return document.querySelector('.gap-band:not([hidden])') === null";
-    browser
-        .until("the gap is drawn as long as it is", none)
-        .await;
+    browser.until("the gap is drawn to scale", none).await;
     browser.close().await;
     app.stop();
 }
@@ -290,32 +307,34 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
     failed(&tracer, "worse", &root);
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
-    rows_are(&browser, "all is open", "root|a|inner|bad|worse").await;
+    rows_are(&browser, "all branches are open", "root|a|inner|bad|worse").await;
     press(&browser, "C").await;
-    rows_are(&browser, "all is closed", "root").await;
+    rows_are(&browser, "all branches are closed", "root").await;
     let mark = bar("root", ".querySelector('.below:not([hidden])') !== null");
     browser.until("the error inside is marked", &mark).await;
     let summary = bar(
         "root",
         ".querySelector('.hidden-count').textContent === '1 of 2 done · 1 failed · 1 with errors below · 1 running'",
     );
-    browser.until("what is inside is summed up", &summary).await;
+    browser
+        .until("the closed row sums up the spans inside", &summary)
+        .await;
     for (key, rows) in [
         ("1", "root|a|worse"),
         ("2", "root|a|inner|worse"),
         ("E", "root|a|inner|bad|worse"),
     ] {
         press(&browser, key).await;
-        rows_are(&browser, "it is open to that depth", rows).await;
+        rows_are(&browser, "the tree is open to the chosen depth", rows).await;
     }
     // The mark is painted, so the test finds it by its position in the row.
     let fold = ".dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: document.querySelector('#tree-rows').getBoundingClientRect().left + 32 }))";
     browser.ask(&bar("a", fold)).await;
-    rows_are(&browser, "one is closed", "root|a|worse").await;
+    rows_are(&browser, "one branch is closed", "root|a|worse").await;
     press(&browser, "]").await;
     rows_are(
         &browser,
-        "the next error is shown wherever it hides",
+        "] opens the branch of the next error",
         "root|a|inner|bad|worse",
     )
     .await;
@@ -347,7 +366,7 @@ async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
            .test({group}?.getAttribute('aria-label'))"
     );
     browser
-        .until("the group says what is in it", &group_text)
+        .until("the group's row sums up its spans", &group_text)
         .await;
     browser.picture("group").await;
     let count = |rows: usize| {
@@ -356,7 +375,10 @@ async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
         )
     };
     browser
-        .until("followed, it shows what runs", &count(1 + 2 + 5))
+        .until(
+            "while followed, the group shows its running spans",
+            &count(1 + 2 + 5),
+        )
         .await;
     // Clicks the element under a point near the row's left edge, as the pointer would. No mark is
     // painted there.
@@ -368,34 +390,36 @@ async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
         )
     };
     browser.ask(&press_at(group)).await;
-    browser.until("a click closes it", &count(2)).await;
+    browser.until("a click closes the group", &count(2)).await;
     browser.ask(&press_at(group)).await;
     browser
         .until(
-            "another shows failed, open and slowest",
+            "another click shows failed, open and slowest spans",
             &count(1 + 2 + 3 + 5 + 5),
         )
         .await;
     press(&browser, "]").await;
     let selected = "return document.querySelector('#tree-rows [aria-selected=true]:not([hidden])')?.dataset.state === 'error'";
-    browser.until("the next error is in it", selected).await;
+    browser
+        .until("the next error is in the group", selected)
+        .await;
     for context in running {
         context.span().end();
     }
     browser
-        .until("what has ended is no row any more", &count(1 + 2 + 3 + 5))
+        .until("ended spans have no rows any more", &count(1 + 2 + 3 + 5))
         .await;
     browser.click(".group-chips button:last-child").await;
     browser
-        .until("a chip shows all of them", &count(1_003))
+        .until("a chip shows all spans of the group", &count(1_003))
         .await;
     press(&browser, "G").await;
     browser
-        .until("without groups it is rolled up", &count(5))
+        .until("without groups, the siblings are rolled up", &count(5))
         .await;
     browser.click("#tree-rows [data-roll-up]").await;
     browser
-        .until("a click shows all of them", &count(1_001))
+        .until("a click shows all siblings", &count(1_001))
         .await;
     root.span().end();
     browser.close().await;
@@ -426,7 +450,7 @@ async fn spans_that_never_end_and_parents_never_seen_are_not_drawn_as_running() 
         "ink({placeholder}, {BAR}) === null && ink({placeholder}, {LABEL})?.[2] > 20"
     ));
     browser
-        .until("the parent's place is a dashed line", &dashed)
+        .until("a dashed line stands for the unseen parent", &dashed)
         .await;
     app.provider.shutdown().unwrap();
     let lost = bar("step", ".dataset.state === 'lost'");
@@ -480,7 +504,7 @@ async fn hostile_names_are_text_of_a_bounded_width() {
         "return (() => {{ {rows} }})().length === {}",
         hostile.len() + 1
     );
-    browser.until("all are drawn", &all).await;
+    browser.until("all rows are drawn", &all).await;
     let shown: Vec<String> = serde_json::from_value(browser.ask(rows).await).unwrap();
     for name in hostile {
         let start: String = name.chars().take(100).collect();
@@ -517,19 +541,22 @@ async fn a_trace_two_thousand_levels_deep_is_shown_to_its_end() {
     press(&browser, "End").await;
     let last =
         "return document.querySelector('#tree-rows [aria-level=\"2000\"]:not([hidden])') !== null";
-    browser.until("the last is in view", last).await;
+    browser.until("the deepest row is in view", last).await;
     let few = browser
         .ask("return document.querySelector('#tree-rows').childElementCount")
         .await;
     assert!(
         few.as_u64().is_some_and(|count| count < 100),
-        "{few} rows in the page"
+        "{few} elements are in the page"
     );
     while let Some(context) = chain.pop() {
         context.span().end();
     }
     let ended = "return document.querySelector('#trace-page').dataset.state === 'ok'";
-    assert_ne!(browser.until("it ends", ended).await, Value::Null);
+    assert_ne!(
+        browser.until("the trace has ended", ended).await,
+        Value::Null
+    );
     browser.close().await;
     app.stop();
 }
