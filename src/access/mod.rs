@@ -36,8 +36,9 @@ pub use crate::{
     span::redact::{RedactAction, Redaction},
 };
 
-/// [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_MAX`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_MAX).
+/// The value of [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_MAX`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_MAX).
 pub(crate) const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
+/// The value of
 /// [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS).
 pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 

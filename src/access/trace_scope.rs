@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Upper bound on the `process` events that are held back until their process has an event in one of the reader's
-/// traces.
+/// traces. Further ones are never sent.
 const PROCESSES_MAX: usize = 4096;
 
 /// The projection state of one reader.

@@ -1,5 +1,6 @@
-//! Encodes ends: turns a record into an `ended` event. A delta end is joined with the start that the worker remembers.
-//! A delta end without its start is counted as dropped, never discarded silently. It runs on the worker thread.
+//! Encodes ends: turns a record into an `ended` event. A delta end, a record that has only what changed since the
+//! start, is joined with the start that the worker remembers. If the start is missing, the delta end is counted as
+//! dropped. It runs on the worker thread.
 
 use std::sync::atomic::Ordering;
 

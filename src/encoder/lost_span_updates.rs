@@ -22,7 +22,7 @@ const EVENTS_MAX: usize = 250_000;
 /// event.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A trace, and the token of its span.
+/// The stream key of a trace, and the token of one of its spans.
 type SpanOfTrace = (StreamKey, u64);
 
 /// The merged updates of spans that end as lost.
@@ -44,7 +44,7 @@ pub(super) struct OpenedAt {
 }
 
 impl OpenedAt {
-    /// Returns `None` if the event is not of a span.
+    /// Returns `None` if the event has no stream key or no span id.
     pub(super) fn of(key: Option<StreamKey>, sequence: u64, payload: &[u8]) -> Option<Self> {
         let span = parse::span_id(payload)?;
         Some(Self {

@@ -1,7 +1,7 @@
 //! [`SpanEncoder`] holds the state that the steps in the neighbouring files share, and implements [`RecordEncoder`]. It
 //! updates the trace index before readers see the events. It runs on the worker thread only. It waits for the store
-//! in three cases only: it reads the updates of spans that end as lost, the traces whose durable spans an earlier run
-//! left open, and for an OTLP receiver the events that were stored when the log was opened.
+//! only when it reads one of these: the updates of spans that end as lost, the traces whose durable spans an earlier
+//! run left open, or (for an OTLP receiver) the events that were stored when the log was opened.
 
 use std::{
     borrow::Cow,
@@ -72,7 +72,7 @@ pub(crate) struct SpanEncoder {
     pub(super) unstored_processes: Vec<u32>,
     /// The last process that was looked up. Most batches have only one process.
     pub(super) current: Option<(u32, Arc<Process>)>,
-    /// Starts whose ends will be delta ends, by source.
+    /// Starts whose ends will be delta ends (records with only what has changed since the start), by source.
     pub(super) start_caches: Vec<StartCache>,
     /// The source that was shut down last. Its cache is kept, because some of its ends may still arrive.
     pub(super) last_closed: Option<u32>,
@@ -90,8 +90,8 @@ pub(crate) struct SpanEncoder {
     pub(super) ended_count: Arc<AtomicU64>,
     /// Dropped ends that were read from the buffer. They wait until the batch with their starts is stored.
     pub(super) read_ends: Vec<DroppedEnd>,
-    /// Dropped ends taken from `dropped_ends`. A fence is pushed behind their starts; the ends are handled when the
-    /// worker reads it.
+    /// Dropped ends taken from `dropped_ends`. A fence, a record that only marks a position, is pushed behind their
+    /// starts. The ends are handled when the worker reads the fence.
     pub(super) collected_ends: Vec<DroppedEnd>,
     /// Whether the fence for `collected_ends` is in the buffer.
     pub(super) is_fence_sent: bool,

@@ -66,8 +66,8 @@ impl SpanEncoder {
         batch.push_line("started", span.trace_id, pin, |out| {
             layout = json::started(out, &span, start);
         });
-        // A non-durable span that was ended as lost: only its process could continue it, and that process died. So this
-        // start is new work, not a replay, and must not be dropped as a duplicate.
+        // Deduplicated, unless it is a non-durable span that was ended as lost. Only its process could have continued
+        // it, and that process died. So this start is new work, not a replay.
         if is_deduplicated && (span.durable || !self.is_lost(&span)) {
             batch.mark_deduplicated();
         }

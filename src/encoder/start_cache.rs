@@ -17,8 +17,8 @@ const SPARE_STARTS_MAX: usize = 256;
 pub(crate) struct StartCache {
     /// For each slot, the index of its start plus 1; 0 for none.
     slots: Vec<u32>,
-    /// `None` from the removal of a start until its memory is taken back, and after its memory was freed. Boxed,
-    /// because each end moves one out and back.
+    /// The memory of the starts. An entry is `None` from the removal of its start until its memory is taken back, and
+    /// after its memory was freed. Boxed, because each end moves one out and back.
     starts: Vec<Option<Box<CachedStart>>>,
     free: Vec<u32>,
     /// The number of free entries whose memory is kept.

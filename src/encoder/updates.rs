@@ -1,6 +1,6 @@
-//! Encodes changes of open spans as `updated` events, with the last values. It does so when
-//! [`update_schedule`](crate::encoder::update_schedule) allows, and once before the end of a span. It runs on the
-//! worker thread.
+//! Encodes changes of open spans as `updated` events, which have the latest values. An event is due when
+//! [`update_schedule`](crate::encoder::update_schedule) allows it, and once before the end of the span. It runs
+//! on the worker thread.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::{
 /// Upper bound on the spans whose changes are reported in one turn. The others follow in the next turn, after the
 /// starts and ends that came meanwhile.
 const UPDATES_PER_TURN_MAX: usize = 1024;
-/// The buffer for one record of changes, in bytes: the largest record plus one more value.
+/// The size of the buffer for one record of changes, in bytes. The largest record fits.
 const RECORD_BYTES: usize = 320 * 1024;
 
 impl SpanEncoder {
@@ -156,7 +156,7 @@ impl SpanEncoder {
             .map(|start| Arc::clone(&start.name))
     }
 
-    /// Returns the source of an open span whose start readers have.
+    /// Returns the source of an open span, or `None` if readers do not have its start.
     fn source_of(&self, span: SlotIds) -> Option<u32> {
         let started = self.started(span)?;
         let (_, id) = json::fields(&started).find(|(key, _)| *key == b"process")?;

@@ -28,12 +28,12 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events of one trace that are read into the index because the trace was left open. A larger trace
-/// is indexed up to there.
+/// Upper bound on the events of one trace that are read into the index because the trace was left open. The rest of a
+/// larger trace is not indexed.
 const INDEXED_EVENTS_MAX: usize = 20_000;
 
 impl SpanEncoder {
-    /// Encodes a change of an open span, unless the log knows it already.
+    /// Encodes a change of an open span, unless the span has ended or is in this state already.
     pub(super) fn update(
         &mut self,
         record: SpanRecord<'_>,

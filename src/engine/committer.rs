@@ -32,7 +32,7 @@ pub(crate) struct PendingBatch {
     pub(crate) batch: Batch,
     /// The batch's events by class. They are counted as dropped if the store refuses the batch.
     counts: ClassCounts,
-    /// The events whose callers wait for an id: the index in the batch, and the number of the call.
+    /// The events whose callers wait for an id: the index in the batch, and the number of the pending acknowledgement.
     pub(crate) acks: Vec<(usize, u64)>,
 }
 

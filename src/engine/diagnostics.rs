@@ -1,5 +1,6 @@
-//! Reports diagnostics to operators. Each cause is reported once per log; `/status` and the streams show when it
-//! recurs. Nothing here prints, and a panic of the sink is caught. It runs on the thread that notices the cause.
+//! Reports diagnostics to operators. Each cause is reported once per log; when it recurs, only `/status` or the
+//! readers' streams show it. Nothing here prints, and a panic of the sink is caught. It runs on the thread that
+//! notices the cause.
 
 use std::{fmt, sync::Arc};
 

@@ -50,10 +50,10 @@ pub(crate) struct Log {
     streams_shut_down: AtomicU64,
     failure: Mutex<Option<String>>,
     blocked_readers: BlockedReaders,
-    /// Counts the store outages; readers compare it to announce each outage once.
+    /// Counts the store outages. A reader compares it with the value that it saw last, to announce each outage once.
     degradations: AtomicU64,
-    /// Counts the outages in which nothing was lost. No event in the log marks their end, so readers learn of it from
-    /// this counter.
+    /// Counts the ends of outages that no event of the log may announce, for example because nothing was lost. Readers
+    /// learn of these ends from this counter.
     recoveries: AtomicU64,
     pub(super) outages: Outages,
     demand: Demand,

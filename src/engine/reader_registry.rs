@@ -1,7 +1,7 @@
 //! The registry of readers: their number, and which of them wait for the store. A store may never answer, and the log
 //! has no runtime that could wake such a reader. So after the end of the log, the worker thread wakes these readers
-//! until all are gone. There is a time limit, because a leaked reader never goes. Readers register on their own tasks.
-//! The lock is never held while a waker runs.
+//! until all are gone. There is a time limit, because a leaked reader is never dropped. Readers register on their own
+//! tasks. The lock is never held while a waker runs.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -65,8 +65,8 @@ impl ReaderRegistry {
         self.waiting_for_store.wake();
     }
 
-    /// Wakes the readers that wait for the store, repeatedly until no reader is left or `time` has passed. Returns the
-    /// number of readers that are left.
+    /// Wakes the readers that wait for the store, once in each `patience`, until no reader is left or `time` has
+    /// passed. Returns the number of readers that are left.
     pub(crate) fn wake_until_gone(&self, patience: Duration, time: Duration) -> usize {
         let begun = Instant::now();
         let mut count = lock(&self.count);

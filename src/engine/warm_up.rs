@@ -85,7 +85,7 @@ pub(crate) fn read_earlier(
         .iter()
         .map(|stream| (stream.key, stream.first.get() - 1));
     let others = open.iter().filter(|key| !continued.contains(key));
-    // Their first sequence is not known here, so they are read from the start of the log.
+    // The first sequence of these streams is not known here, so they are read from the start of the log.
     let places = places.chain(others.map(|key| (*key, 0)));
     let mut left = EARLIER_EVENTS_MAX;
     'streams: for (key, place) in places {

@@ -35,7 +35,7 @@ use crate::{
 
 /// Payload size after which a batch is stored, even if more records wait.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Number of parks into which a delay of records is divided.
+/// Number of parks into which the processing delay is divided.
 const DELAY_STEPS: u32 = 10;
 /// Interval between attempts to report drops that the store refused. Also how often the worker asks a shared store for
 /// events that dead writers left open.
@@ -372,7 +372,8 @@ impl<T: RecordEncoder> Worker<T> {
         Ok(taken)
     }
 
-    /// Commits the encoded events. Returns whether the store kept them; refused events are counted as dropped.
+    /// Commits the encoded events. Returns whether the store kept them; refused events are counted as dropped. Returns
+    /// an error if the log has too few sequences left.
     fn commit(&mut self, translated: &mut ClassCounts) -> Result<bool, &'static str> {
         let mut works = true;
         loop {

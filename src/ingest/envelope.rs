@@ -45,7 +45,7 @@ impl Envelope<'_> {
 }
 
 /// Reads the output of [`Envelope::write`]. Returns the envelope and the payload, or `None` if the record is of another
-/// kind.
+/// kind or malformed.
 pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     let (&kind, rest) = record.split_first()?;
     if kind != ENCODED {

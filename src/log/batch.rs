@@ -281,7 +281,7 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    /// Creates an event as it was appended under this number. Without a key it belongs to every stream.
+    /// Creates an event that was appended with this sequence. Without a key it belongs to every stream.
     pub fn new(
         sequence: Sequence,
         name: impl Into<String>,

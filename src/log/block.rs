@@ -184,8 +184,8 @@ impl BlockBuilder {
             Pinning::Open(token) => Some(token),
             Pinning::None | Pinning::Close(_) => None,
         };
-        // A payload has at most 256 KiB, far below 4 GiB. The head consists of `event: `, the name, `id: `, the id and
-        // `data: ` with their line breaks: at most 7 + 64 + 5 + 29 + 7 bytes.
+        // A block is far smaller than 4 GiB, so its offsets fit in 32 bits. The head consists of `event: `, the name,
+        // `id: `, the id and `data: ` with their line breaks: at most 7 + 64 + 5 + 29 + 7 bytes.
         let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let head = head.and_then(|head| u16::try_from(head).ok()).unwrap_or(0);
         self.entries.push(EventEntry {

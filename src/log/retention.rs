@@ -55,7 +55,7 @@ impl Retention {
     /// The share of the events and bytes, 1/8, that all streams kept on request may use together. It is part of the
     /// bounds.
     pub const KEPT_DIVISOR: usize = 8;
-    /// Upper bound on the bytes of the events kept beyond retention: 16 MiB.
+    /// Upper bound on the bytes of those opening events: 16 MiB.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
     /// Sets the bound on events; 0 is treated as 1.

@@ -1,6 +1,6 @@
 //! Reports diagnostics to operators through the SDK's own internal log (feature `internal-logs`), as the SDK's own
 //! processors do. It never prints anything. It runs on the thread that noticed the cause: the worker, a store thread,
-//! that of a reader or of a request handler, or the watcher of tasks.
+//! the thread of a reader or a request handler, or the watcher of tasks.
 
 use opentelemetry::otel_warn;
 

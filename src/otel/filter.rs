@@ -95,8 +95,8 @@ impl fmt::Debug for SpanFacts<'_> {
 /// Decides which spans are shown.
 ///
 /// Invariant: a span whose start was shown gets an end, even if the filter refuses the end because the name or an
-/// attribute has changed. A lossy table remembers refused starts. For a forgotten start, the worker looks up the span
-/// once.
+/// attribute has changed. A lossy table remembers refused starts. If it has forgotten one, the worker looks up whether
+/// the start was shown.
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
     wants: SpanPredicate,

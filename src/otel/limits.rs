@@ -50,7 +50,8 @@ impl SeenLimits {
         self.links.load(Ordering::Relaxed)
     }
 
-    /// Updates the limits from an ended span, if the SDK dropped a part of it, or it has [`DEFAULT`] parts of one kind.
+    /// Updates the limits from an ended span, if the SDK dropped a part of it, or it has at least [`DEFAULT`] parts of
+    /// one kind.
     #[inline]
     pub(crate) fn learn(&self, span: &SpanData) {
         let (events, links) = (&span.events, &span.links);

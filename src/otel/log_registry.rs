@@ -1,5 +1,6 @@
 //! The logs of this process, for changes that do not come through a span object of ours: operations that a span waits
-//! for, polls, and panics. It runs on the host's threads, even within a panic: it never waits and allocates little.
+//! for, polls, and panics. It runs on the host's threads, even within a panic. Only [`register`] waits for the lock of
+//! the list. Changes allocate little.
 
 use std::sync::{Arc, RwLock, Weak};
 

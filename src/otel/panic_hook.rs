@@ -119,7 +119,7 @@ fn details(info: &PanicHookInfo<'_>) -> PanicDetails {
     }
 }
 
-/// Waits until all records in the logs' buffers are stored.
+/// Waits until all records in the logs' buffers are stored, for at most [`LAST_WORDS_TIMEOUT`].
 fn flush_all() {
     if is_own_thread() {
         return;

@@ -97,7 +97,7 @@ pub(crate) fn next_log_number() -> u64 {
 }
 
 impl ProcessorShared {
-    /// Puts the start of a span into the buffer, if it is to be shown.
+    /// Puts the start of a span into the buffer, if the filter wants the span.
     pub(crate) fn enqueue_start(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
         if !self.filter.wants_start(data) {
             return;
@@ -108,7 +108,7 @@ impl ProcessorShared {
         drop(self.buffer().push(RecordClass::Start, write));
     }
 
-    /// Puts the end of a span into the buffer, if it is to be shown.
+    /// Puts the end of a span into the buffer, unless the filter hides it.
     pub(crate) fn enqueue_end(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
         let pushed = match self.filter.judge_end(data) {
             EndVerdict::Show => self.buffer().push(RecordClass::End, |buf| {
@@ -160,8 +160,8 @@ impl ProcessorShared {
         self.processes.describe(source, service, attributes);
     }
 
-    /// Returns the source of a logger provider. If a tracer provider has the same resource, it is that provider's
-    /// source, so the program's spans and log records belong to one process.
+    /// Returns the source of a logger provider. If a tracer provider has the same resource, both have one source, so
+    /// the program's spans and log records belong to one process. Without a resource, the newest source is returned.
     #[cfg(feature = "logs")]
     pub(crate) fn source_of_logs(&self, resource: Option<&Resource>) -> u32 {
         let Some(resource) = resource else {

@@ -11,7 +11,7 @@ use std::{
 use opentelemetry::trace::{SpanId, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult};
 
-/// The identity of a log, compared by address. Two logs may watch one provider, and one may lack a span of the other.
+/// The identity of a log, compared by address. Two logs may watch one provider, and only one of them may have a span.
 pub(crate) type LogIdentity = Arc<()>;
 
 thread_local! {
@@ -104,12 +104,12 @@ pub(crate) fn is_set() -> bool {
     IS_SET.get()
 }
 
-/// Takes the trace id that the next span must have.
+/// Removes and returns the trace id that the next span must have.
 pub(crate) fn trace_id() -> Option<TraceId> {
     TRACE.take()
 }
 
-/// Takes the id that the next span must have.
+/// Removes and returns the id that the next span must have.
 pub(crate) fn span_id() -> Option<SpanId> {
     SPAN.take()
 }
@@ -128,7 +128,7 @@ fn is_logged_by(log: &LogIdentity, span: SpanId) -> bool {
     })
 }
 
-/// Takes the forced sampling decision of the next span, if there is one.
+/// Removes and returns the forced sampling decision of the next span, if there is one.
 #[inline]
 pub(crate) fn forced_sampling() -> Option<SamplingResult> {
     if is_set() { take_forced() } else { None }

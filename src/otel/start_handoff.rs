@@ -24,10 +24,9 @@ use crate::{
 /// The largest span that is stored here, in bytes. Larger spans are copied by the SDK.
 const BYTES_MAX: usize = 1024;
 
-/// Identifies the span that starts.
-///
-/// The SDK calls sampler and processors with the same context, one right after the other. So a stored span that another
-/// provider's sampler left here is never used for this one.
+/// Identifies the span that starts: by its log, the address of its parent context, and its trace. The SDK calls sampler
+/// and processors with the same context, one right after the other. So a stored span that another provider's sampler
+/// left here is never used for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpanIdentity {
     /// The log's number, from 1.

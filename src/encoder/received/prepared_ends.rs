@@ -1,6 +1,6 @@
-//! Encodes the start and the end of a span that a receiver first sees when it has ended. Both are encoded at once, so
-//! that the end copies bytes of the start. The end waits here, because all starts of a request come before all ends.
-//! Bounded in bytes. It runs on the worker thread.
+//! Encodes the start and the end of a span that a receiver first sees when it has ended. The end is encoded together
+//! with the start, and copies bytes of it. Then the end waits here, because all starts of a request are appended
+//! before its ends. Bounded in bytes. It runs on the worker thread.
 
 use std::{ops::Range, time::Duration};
 
@@ -18,10 +18,10 @@ use crate::{
     trace::span_change::{ChangeKind, SpanChange, SpanStart},
 };
 
-/// Upper bound on the bytes of the ends that wait, except for the last one.
+/// Upper bound on the bytes of the waiting ends. The last one may exceed it.
 const BYTES_MAX: usize = 512 * 1024;
 
-/// The encoded ends of one request, by the places of their spans.
+/// The encoded ends of one request, each with the place of its span in the request.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedEnds {
     bytes: Vec<u8>,
@@ -40,7 +40,8 @@ impl PreparedEnds {
         self.bytes.len() < BYTES_MAX
     }
 
-    /// Removes the end of the span at this place. The places must be asked for backwards.
+    /// Removes the end of the span at this place, if one was prepared. Callers must pass the places in descending
+    /// order.
     pub(crate) fn take(&mut self, place: usize) -> Option<PreparedEnd> {
         self.ends.pop_if(|end| end.place == place)
     }
@@ -68,7 +69,8 @@ impl PreparedEnd {
 }
 
 impl SpanEncoder {
-    /// Appends the start of a span, and prepares its end. The start has only the fields that the end does not repeat.
+    /// Appends the start of a span, and prepares its end. The start leaves out attributes and links, because the end
+    /// has them.
     pub(crate) fn received_whole(
         &mut self,
         (source, place): (u32, usize),

@@ -37,7 +37,7 @@ pub(in crate::encoder) struct ReceiverState<E> {
     pub(in crate::encoder) receiver: Option<Arc<Mutex<dyn ReceivedEvents<E>>>>,
     /// Whether a part of the current request is still to be encoded.
     pub(in crate::encoder) has_more: bool,
-    /// Whether the store kept all batches since the last commit.
+    /// Whether the store has kept all batches since the last [`report`](Self::report).
     is_stored: bool,
 }
 

@@ -199,7 +199,8 @@ pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
     start
 }
 
-/// Returns the start record that is written from a sampler's view of the span. Its start time is not the span's.
+/// Returns the start record that is written from a sampler's view of the span. Its start time differs from the
+/// span's.
 pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
     let mut counts = record::PartCounts::NONE;
     let peeked = written(|buf| {

@@ -36,7 +36,7 @@ impl BlockedReaders {
         self.rounds.load(Ordering::Acquire)
     }
 
-    /// The store was read just now: wakes the readers that have registered since the last call.
+    /// Called after the store was read. Wakes the readers that have registered since the last call.
     pub(crate) fn wake(&self) {
         if self.is_waiting.load(Ordering::Relaxed) && self.is_waiting.swap(false, Ordering::Acquire)
         {

@@ -23,7 +23,7 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that are read while the tail is locked.
+/// Upper bound on the events that are read from the store while `merging` is locked.
 const LOCKED_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
 /// A rebuild that has read the events up to the sequence `to`.
@@ -109,7 +109,7 @@ impl Log {
         on_taken(next <= first);
     }
 
-    /// Reads one page of the events before `first` from the store. Returns whether there may be more.
+    /// Adds one page of the events before `first` from the store. Returns whether there may be more.
     fn merge_page_before(&self, first: u64, observer: &SharedObserver) -> bool {
         let next = self.tail.next();
         let missing = first.saturating_sub(next);
@@ -164,7 +164,7 @@ impl Log {
             .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
     }
 
-    /// Calls `forget` with the evictions from memory, while the tail is locked.
+    /// Calls `forget` with the evictions from memory, while no other thread advances the tail.
     pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&Evictions)) {
         let _advancing = lock(&self.merge.merging);
         let mut evictions = self.tail.take_evictions();
@@ -216,7 +216,7 @@ impl Log {
     }
 
     /// Commits the rebuild together with the events appended here meanwhile. If these are too many, returns the rebuild
-    /// instead, so that the tail is not locked for long.
+    /// instead, so that `merging` is not locked for long.
     fn commit_rebuild(&self, mut rebuild: Rebuild) -> Result<Option<Rebuild>, Error> {
         let _advancing = lock(&self.merge.merging);
         let head = self.tail.next() - 1;

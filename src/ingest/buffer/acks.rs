@@ -1,6 +1,5 @@
-//! Acknowledgements: a caller that waits for the id of its event holds a [`PendingAck`], whose number travels with the
-//! record. Callers wait on tasks of the app; the worker thread resolves them. Dropping a pending acknowledgement
-//! removes its entry.
+//! Acknowledgements: a caller that waits for the id of its event holds a [`PendingAck`], and its record contains the
+//! number of that `PendingAck`. The caller waits in a task of the app; the worker thread sends the answer.
 
 use tokio::sync::oneshot;
 

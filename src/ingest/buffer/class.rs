@@ -40,8 +40,9 @@ impl RecordClass {
         }
     }
 
-    /// Returns how many sixteenths of the buffer the class may fill. Starts and other records may fill less than ends,
-    /// and ends less than internal records.
+    /// Returns the fill level, in sixteenths of the buffer, from which records of this class are rejected. As the
+    /// buffer fills, starts and other records are rejected first, then ends, and internal records only when it is
+    /// full.
     pub(super) fn sixteenths(self) -> usize {
         match self {
             Self::Start | Self::Other => 11,
@@ -94,7 +95,7 @@ impl ClassCounts {
     }
 }
 
-/// The part of each shard that one class may fill.
+/// The fill level of a shard from which records of one class are rejected.
 #[derive(Debug)]
 pub(super) struct Quota {
     pub(super) bytes: usize,

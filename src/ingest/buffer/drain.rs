@@ -10,7 +10,7 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// The worker's side: empty shards to swap in, and the records left over for the next turn.
+/// The worker's shards, which it swaps with the buffer's, and the records of the current turn and the next one.
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(super) spares: Vec<Shard>,
@@ -40,7 +40,8 @@ impl Drain {
         }
     }
 
-    /// Takes all records. [`records_below_cut`](Self::records_below_cut) then returns those numbered below `cut`.
+    /// Removes all records from the buffer. [`records_below_cut`](Self::records_below_cut) then returns those numbered
+    /// below `cut`.
     pub(crate) fn take_records(&mut self, buffer: &IngestBuffer, cut: u64) {
         self.carry_over(self.cut);
         self.cut = cut;
@@ -70,7 +71,7 @@ impl Drain {
         below_cut.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
-    /// Returns the counts of all records that were drained, including those above the cut.
+    /// Returns how many starts, ends and other records were drained, including those left for the next turn.
     pub(crate) fn counts(&self) -> ClassCounts {
         let mut counts = ClassCounts::default();
         for record in &self.records {
@@ -79,7 +80,7 @@ impl Drain {
         counts
     }
 
-    /// Returns all internal records that were drained, including those above the cut.
+    /// Returns all internal records that were drained, including those left for the next turn.
     pub(crate) fn internal_records(&self) -> impl Iterator<Item = &[u8]> {
         let internal = self
             .records
@@ -88,7 +89,7 @@ impl Drain {
         internal.map(|record| self.bytes(record, HEADER))
     }
 
-    /// Moves the records above the cut into the last spare, for the next turn.
+    /// Copies the records numbered `cut` or higher into the last spare, for the next turn.
     pub(super) fn carry_over(&mut self, cut: u64) {
         let mut rest = Vec::new();
         for record in self.records.iter().filter(|record| record.number >= cut) {

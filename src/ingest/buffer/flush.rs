@@ -109,7 +109,7 @@ impl IngestBuffer {
         Ok(())
     }
 
-    /// Completes when the worker has freed space after this call.
+    /// Completes when the worker has emptied the shards after this call, or when the buffer is closed.
     pub(crate) fn room_freed(&self) -> impl Future<Output = ()> {
         self.room_freed.notified()
     }
@@ -173,7 +173,7 @@ impl IngestBuffer {
         }
     }
 
-    /// Returns why the log aborted, or `None` if it is open or was shut down.
+    /// Returns why the log aborted, or that this process is a fork. Returns `None` if the log is open or was shut down.
     pub(crate) fn abort_reason(&self) -> Option<&'static str> {
         self.abort_reason.get().copied()
     }

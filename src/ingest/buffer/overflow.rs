@@ -1,6 +1,6 @@
-//! Handles pushes into a full or closed buffer: the record is dropped and counted by class. The committer
-//! (`engine::committer`) reports the counts to readers as a gap. The counting runs on the host's threads and must never
-//! wait.
+//! Handles pushes into a full or closed buffer. The record is dropped; it is counted by class unless the log was shut
+//! down. The committer (`engine::committer`) reports the counts to readers as a gap. The counting runs on the host's
+//! threads and must never wait.
 
 use crate::{
     ingest::buffer::{
@@ -12,7 +12,7 @@ use crate::{
     wire::control::Dropped,
 };
 
-/// The check for a fork runs once for this number of dropped records of a class.
+/// One in this number of dropped records of a class triggers the check for a fork.
 pub(super) const DROPS_PER_FORK_CHECK: u64 = 256;
 
 impl IngestBuffer {
@@ -29,8 +29,7 @@ impl IngestBuffer {
                 if matches!(class, RecordClass::End) {
                     self.ends_rejected.fetch_add(1, Ordering::Relaxed);
                 }
-                // A fork has no worker, so its buffer stays full. The check is a system call, so it runs only for every
-                // 256th drop.
+                // A fork has no worker, so its buffer stays full. The check is a system call, so most drops skip it.
                 if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_FORK_CHECK))
                     && self.is_forked()
                 {

@@ -12,7 +12,7 @@ use crate::{
 
 /// Upper bound on the rounds over all shards before a push gives up. A lock is held only for one copy. But the
 /// scheduler may have suspended the holders of all shards; without the bound, the push would then not end. At the
-/// bound, the record is rejected and counted although there is space.
+/// bound, the record is rejected and counted, although there may be space.
 pub(super) const ROUNDS: usize = 64;
 
 /// The progress of a search for a shard with space that no other thread writes to.
@@ -56,7 +56,8 @@ impl ShardProbe {
 }
 
 impl IngestBuffer {
-    /// Returns the next shard to try, as an offset from the thread's own, which was tried first.
+    /// Returns the next shard to try, as an offset from the thread's own, or an error if the push must give up. The
+    /// search begins with the thread's own shard, which the caller has already tried once.
     #[cold]
     pub(super) fn next_shard(
         &self,

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The value of `wake_at` while the worker runs. No record has this number, so no push wakes the worker.
+/// The value of `wake_at` while no record number is to wake the worker. No record has this number.
 pub(super) const AWAKE: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -41,12 +41,12 @@ pub(crate) struct IngestBuffer {
     pub(super) next_number: AtomicU64,
     /// How many times the worker has emptied the shards.
     pub(super) drain_generation: AtomicU64,
-    /// For each class: the turn, counted from 1, in which all shards were found full.
+    /// For each class: the last turn, counted from 1, in which all shards were found full.
     pub(super) full_since: [AtomicU64; 4],
     pub(super) closed: AtomicBool,
     /// The reason why the log aborted; unset if it is open or was shut down.
     pub(super) abort_reason: OnceLock<&'static str>,
-    /// The number of the record at which the worker is woken; [`AWAKE`] while it runs.
+    /// The lowest number of a record that wakes the worker; [`AWAKE`] if no number does.
     pub(super) wake_at: AtomicU64,
     pub(super) urgent: AtomicBool,
     pub(super) worker: OnceLock<Thread>,
@@ -118,7 +118,7 @@ impl IngestBuffer {
     }
 
     /// Pushes the record that `write` writes. `write` is called again for another shard if the first lacked space. A
-    /// record that fits into no shard is counted as dropped.
+    /// rejected record is counted as dropped, except after a shutdown.
     #[inline]
     pub(crate) fn push(
         &self,
@@ -181,8 +181,8 @@ impl IngestBuffer {
         PushAttempt::Settled(Ok(()))
     }
 
-    /// Appends a record if it fits, and returns its number. `length` and `count` change only when the record is
-    /// complete, so a `write` that panics leaves nothing behind.
+    /// Appends a record if it fits. Returns its number and the shard's fill level. `length` and `count` change only
+    /// when the record is complete, so a `write` that panics leaves nothing behind.
     #[inline]
     pub(super) fn append(
         &self,

@@ -1,5 +1,5 @@
-//! One part of the buffer: a fixed piece of memory with its own lock, to which records are appended. It never grows.
-//! Host threads append; the worker thread swaps the shard for an empty one.
+//! One part of the buffer: a piece of memory of fixed size with its own lock. Host threads append records to it; the
+//! worker thread swaps it for an empty one.
 
 use crate::{
     ingest::buffer::class::{PushError, Quota},
@@ -11,7 +11,7 @@ pub(super) const SHARDS: usize = 8;
 /// A shard with less free space than this, in bytes, counts as full.
 pub(super) const SMALL_RECORD: usize = 256;
 
-/// Lower bound on a shard's size, in bytes: the largest event fits into the quota of every class.
+/// Lower bound on a shard's size, in bytes. At this size, the largest event fits into the quota of every class.
 pub(super) const SHARD_BYTES_MIN: usize = 512 * 1024;
 
 /// The bytes before each record: length (4), class (1), number (8).
@@ -44,7 +44,7 @@ impl Shard {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Returns whether the shard lacks space for any record, or only for one of this size.
+    /// Returns whether the shard counts as full, or lacks space only for the record that was tried.
     pub(super) fn shortage(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
             Shortage::OfAnyRecord

@@ -17,7 +17,7 @@ fn push(buffer: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), Pus
     buffer.push(class, |buf| buf.put_slice(text.as_bytes()))
 }
 
-/// Drains the buffer once. Returns the records below this cut.
+/// Drains the buffer once. Returns the records below `cut`.
 fn drained(drain: &mut Drain, buffer: &IngestBuffer, cut: u64) -> Vec<String> {
     drain.take_records(buffer, cut);
     drain
@@ -38,7 +38,7 @@ fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        // Each push happens after the previous one, whichever thread made that.
+                        // The lock orders the pushes of all threads.
                         let mut next = lock(&turn);
                         push(&buffer, RecordClass::Other, &next.to_string()).unwrap();
                         *next += 1;

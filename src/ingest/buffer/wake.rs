@@ -1,7 +1,7 @@
 //! Puts the worker thread to sleep and wakes it. Before it sleeps, the worker stores the number of the record at which
 //! it must be woken: the next one, or the last one of a batch. After a push, a host thread compares the number of its
-//! record with the stored one. It wakes the worker if its record's number is at least as high, or if a shard is half
-//! full. A host thread never waits for the worker.
+//! record with the stored one. It wakes the worker if its record's number is at least as high, or if its shard is more
+//! than half full. A host thread never waits for the worker.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl IngestBuffer {
     }
 
     /// Parks until a record with this number or a higher one arrives, or until `timeout` has passed. Returns at once if
-    /// there already is such a record, or after a call of [`wake_now`](Self::wake_now).
+    /// such a record was already pushed, if the buffer is closed, or after a call of [`wake_now`](Self::wake_now).
     pub(crate) fn park_until_record(&self, number: u64, timeout: Duration) {
         // Stored before the counter is read. A push draws its number before it reads `wake_at`. So at least one of the
         // two threads sees the other's write.
@@ -40,14 +40,15 @@ impl IngestBuffer {
         self.wake_at.store(AWAKE, Ordering::SeqCst);
     }
 
-    /// Parks for this time, even if records arrive. A call of [`wake_now`](Self::wake_now) ends it earlier.
+    /// Parks for this time, even if records arrive. It ends earlier if a shard becomes more than half full, a push is
+    /// rejected, or [`wake_now`](Self::wake_now) is called.
     pub(crate) fn park(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
         }
     }
 
-    /// Parks for the whole time, even if [`wake_now`](Self::wake_now) is called. Only shutdown of the log ends it
+    /// Parks for the whole time, even if [`wake_now`](Self::wake_now) is called. Only closing the buffer ends it
     /// earlier.
     pub(crate) fn back_off(&self, time: Duration) {
         let begun = Instant::now();
@@ -60,7 +61,8 @@ impl IngestBuffer {
         }
     }
 
-    /// Returns whether the worker must not wait: a caller waits for it, a shard is half full, or the buffer is closed.
+    /// Returns whether the worker must not wait: a caller waits for it, a shard is more than half full, a push was
+    /// rejected, or the buffer is closed.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()
     }
@@ -136,8 +138,8 @@ mod tests {
     use super::*;
     use crate::ingest::buffer::class::{PushError, RecordClass};
 
-    /// Simulates turns given by begin, in microseconds, and number of records. Returns for each turn whether records
-    /// gather after it.
+    /// Simulates turns. Each has the time of its begin, in microseconds, and a number of records. Returns for each turn
+    /// whether records gather after it.
     fn gathering(turns: &[(u64, usize)]) -> Vec<bool> {
         let (mut pace, begun) = (TurnPace::default(), Instant::now());
         let turns = turns.iter();

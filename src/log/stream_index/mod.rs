@@ -182,7 +182,8 @@ impl StreamIndex {
         StreamKey::new(self.entries.get(slot)?.name.bytes()).ok()
     }
 
-    /// Returns how many events of the stream can still be read, without opening events that are kept beyond retention.
+    /// Returns how many events of the stream can still be read, not counting opening events that are kept beyond
+    /// retention.
     pub(crate) fn len(&self, slot: StreamSlot) -> usize {
         let stream = self.entries.get(slot);
         stream.map_or(0, |stream| stream.sequences.len())
@@ -283,8 +284,8 @@ impl StreamIndex {
         }
     }
 
-    /// Removes the oldest sequence of a stream. Returns whether the stream now holds nothing. In that case its entry is
-    /// removed, unless a reader waits for it.
+    /// Removes this sequence if it is the oldest of the stream. Returns whether the stream holds nothing afterwards. In
+    /// that case its entry is removed, unless a reader waits for it.
     pub(crate) fn evict(&mut self, slot: StreamSlot, sequence: u64) -> bool {
         let Some(stream) = self.entries.get_mut(slot) else {
             return false;
@@ -320,8 +321,8 @@ impl StreamIndex {
         }
     }
 
-    /// Adds a waiting reader to a stream. Events up to `published` are published. The entry of a stream without events
-    /// lives as long as its waiting readers.
+    /// Adds a waiting reader to a stream. `published` is the last published sequence. The entry of a stream without
+    /// events lives as long as its waiting readers.
     pub(crate) fn join(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>, published: u64) {
         let slot = self.find_or_insert(id, self.newest + 1);
         let Some(stream) = self.entries.get_mut(slot) else {

@@ -7,7 +7,7 @@ fn id(text: &str) -> StreamKey {
 }
 
 impl StreamIndex {
-    /// Returns the number of streams that have an entry, counted in the table and in the entries themselves.
+    /// Returns the number of streams that have an entry, counted in the table and in the slab.
     fn counts(&self) -> (usize, usize) {
         (self.table.len(), self.entries.count)
     }

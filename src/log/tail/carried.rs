@@ -218,10 +218,10 @@ impl CarriedEvents {
         }
     }
 
-    /// Returns the action that is due now, if any. If the kept streams exceed their bound, it is to stop keeping the
-    /// largest one. Otherwise it is to evict the first stream in order, if the other carried events exceed their
-    /// bounds, or if that stream has ended and its last event is too old by `is_too_old`. `last` returns the newest
-    /// sequence of a stream.
+    /// Returns the action that is due now, if any. If the kept streams exceed their bound, the largest of them must no
+    /// longer be kept. Otherwise, the first stream in order must be evicted if the other carried events exceed their
+    /// bounds, or if that stream has ended and `is_too_old` accepts the time of its last event. `last` returns the
+    /// newest sequence of a stream.
     pub(super) fn overflow(
         &mut self,
         last: impl Fn(StreamSlot) -> u64,

@@ -10,8 +10,8 @@ use super::*;
 const EPOCH: Epoch = Epoch::NONE;
 /// All sequences of a history have the same number of digits, so the size of an event depends only on its stream.
 const FIRST: u64 = 10_000;
-/// The size of a frame of each stream, in bytes. The sizes are primes, so two streams of the same size would each need
-/// about a hundred events.
+/// The size of a frame of each stream, in bytes. The sizes are primes, so two streams have equal total sizes only with
+/// about a hundred events each.
 const SIZES: [usize; 6] = [101, 103, 107, 109, 113, 127];
 
 /// A random number generator (xorshift).

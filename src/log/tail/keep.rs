@@ -1,5 +1,6 @@
-//! Keeps streams on request, such as a trace that a person still reads. Kept streams are bounded in number and size,
-//! and their events are carried. It runs on the thread of the caller, under the tail's lock.
+//! Keeps streams on request, such as a trace that a person still reads. Kept streams are bounded in number and size.
+//! Their events are carried, that is, kept beyond retention. It runs on the thread of the caller, under the tail's
+//! lock.
 
 use crate::{
     log::{

@@ -17,12 +17,13 @@ use crate::{
 /// Number of small blocks at the end of the tail at which they are merged.
 pub(super) const RUN_BLOCKS_MAX: usize = 256;
 
-/// Blocks are merged only if their ages differ by less than this fraction of the age that retention allows.
+/// Blocks are merged only if their ages differ by at most this fraction of the age that retention allows.
 pub(super) const MERGED_AGE_DIVISOR: u32 = 16;
 
 impl Tail {
-    /// Merges the small blocks at the end if there are [`RUN_BLOCKS_MAX`] of them, or if they and the next one would
-    /// not fit into one block. Readers hold positions, not blocks, so they do not notice.
+    /// Merges the small blocks at the end if there are [`RUN_BLOCKS_MAX`] of them, or if they and the next one, of
+    /// `size` bytes, would not fit into one block. If their ages differ too much, they stay, and the next block begins
+    /// a new run. A reader that holds one of the old blocks can still use it.
     pub(super) fn merge_run_before(&self, size: usize) {
         let (run, front_evicted) = {
             let state = read(&self.state);
@@ -56,7 +57,7 @@ impl Tail {
         state.run_bytes = 0;
     }
 
-    /// Returns whether the blocks may be merged. A merged block gets the time of its newest part.
+    /// Returns whether the blocks are several and close enough in age.
     pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return false;

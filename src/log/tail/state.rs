@@ -19,7 +19,7 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
-/// Upper bound on the sequences of single streams that one look-up returns.
+/// Upper bound on the sequences that one look-up of streams returns.
 pub(super) const SEQUENCES_MAX: usize = 256;
 
 #[derive(Debug)]
@@ -96,8 +96,8 @@ impl TailState {
         sequences
     }
 
-    /// Returns those of the retained events with these ascending sequences that are in the block of the first one. If
-    /// that one is carried, returns carried events instead.
+    /// Returns the retained events with these ascending sequences, as far as they are in the same block as the first.
+    /// If the first is carried, returns carried events instead.
     pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
         let oldest = self.oldest();
         if sequences.first().is_some_and(|first| *first < oldest) {
@@ -123,7 +123,8 @@ impl TailState {
         slices
     }
 
-    /// Returns the carried events with these ascending sequences before `oldest`, at most a block's worth of bytes.
+    /// Returns the carried events with these ascending sequences before `oldest`: at most [`BLOCK_BYTES_MAX`] bytes, or
+    /// one larger event.
     fn carried_at(&self, sequences: &[u64], oldest: u64) -> Vec<Slice> {
         let mut slices = Vec::new();
         let mut bytes = 0;
@@ -362,8 +363,8 @@ impl TailState {
         }
     }
 
-    /// Carries the event if its stream is open or kept, or has carried events already. Returns whether the event is
-    /// carried.
+    /// Carries the event if its stream is open or kept, or has carried events already. A stream that has lost its
+    /// carried events is not carried again. Returns whether the event is carried.
     fn carry(&mut self, block: &Arc<Block>, index: usize) -> bool {
         if !self.carried.is_enabled() {
             return false;
@@ -435,7 +436,8 @@ impl TailState {
         }
     }
 
-    /// Copies the event out of its block, so that the block's memory can be freed.
+    /// Copies the event out of its block, so that the block's memory can be freed. If that would exceed
+    /// [`Retention::PINNED_BYTES_MAX`], the event is not kept, and is counted.
     pub(super) fn keep_beyond_retention(
         &mut self,
         block: &Arc<Block>,

@@ -228,7 +228,7 @@ fn a_loss_is_counted_for_the_streams_asked_for() {
     assert_eq!(
         lost(&["b"], 0),
         None,
-        "the entry of b was made by its first event"
+        "it is unknown whether b had events before its entry was made"
     );
 }
 
@@ -329,7 +329,7 @@ fn a_store_that_skips_numbers_leaves_no_false_neighbours() {
     assert_eq!(
         log.tail.skip_evicted(&keys(&["a"]), 2, u64::MAX).lost,
         None,
-        "it is unknown whose the events 3 to 9 are, because others wrote them"
+        "the streams of events 3 to 9 are unknown, because other processes wrote them"
     );
     assert_eq!(sequences(&log.tail.read_after(9)), [10]);
 }

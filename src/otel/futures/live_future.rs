@@ -142,8 +142,8 @@ impl SpanHandle {
         }
     }
 
-    /// Returns the ids of a span that records. Call it only after [`within`](Self::within). Otherwise this call would
-    /// start a `tracing` span that was never entered.
+    /// Returns the ids of the span if it records. Call it only after [`within`](Self::within). Otherwise this call
+    /// would start a `tracing` span that was never entered.
     fn recording(&self) -> Option<SpanContext> {
         #[cfg(feature = "tracing")]
         use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -191,7 +191,8 @@ pin_project! {
     }
 }
 
-/// Drops a future that is not ready, then its handle of the span.
+/// Drops a future that is not ready, then its handle of the span. Spans that end meanwhile end as panicked or
+/// cancelled.
 fn end_early<F>(mut future: Pin<&mut Option<F>>, span: SpanHandle, progress: FutureProgress) {
     let context = match progress {
         // While the thread unwinds, the span is not used: its locks may be poisoned.

@@ -34,7 +34,7 @@ fn hash(key: &[u8]) -> usize {
     usize::from(high)
 }
 
-/// Returns the beginning and the end of a key of less than eight bytes.
+/// Returns the beginning and the end of a key of fewer than eight bytes.
 #[inline]
 fn short(key: &[u8]) -> (u64, u64) {
     if let (Some(head), Some(tail)) = (key.first_chunk::<4>(), key.last_chunk::<4>()) {

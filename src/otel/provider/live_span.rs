@@ -153,7 +153,7 @@ impl LiveSpan {
         is_latest
     }
 
-    /// Keeps an attribute for the end of the span. If a key is set again, the SDK itself would keep each value.
+    /// Keeps an attribute for the end of the span, because the SDK would keep every value of a key that is set again.
     fn hold(&mut self, attribute: KeyValue) {
         let has_room = self.counts.attributes < self.provider.limits.attributes();
         let inside = self.inside();

@@ -81,7 +81,7 @@ impl LiveTracer {
         start_handoff::store(identity, &input)
     }
 
-    /// Wraps a span that the sampler dropped, and pushes its start.
+    /// Wraps a span that the sampler dropped, and pushes its start. Returns `None` if the filter refuses the span.
     #[cold]
     fn unrecorded(
         &self,
@@ -152,7 +152,7 @@ impl LiveTracer {
         if let Some(events) = beginning.early_events {
             return self.wrap(sdk, shown).with_early_events(events);
         }
-        // Returned without a local variable: a span in a variable would be copied once more, in forty instructions.
+        // Returned without a local variable: a span in a variable would be copied once more.
         self.wrap(sdk, shown)
     }
 
@@ -168,7 +168,7 @@ impl LiveTracer {
         }
     }
 
-    /// Reads a span that starts now, and stores it for the processor.
+    /// Reads a span that starts now, and stores it for the processor if the app has set no filter.
     #[inline(never)]
     fn begin(&self, builder: &mut SpanBuilder, cx: &Context) -> Beginning {
         let start = *builder
@@ -207,7 +207,7 @@ struct ShownParts {
 struct Beginning {
     start: SystemTime,
     is_stored: bool,
-    /// Whether its changes are shown. They are if a filter of the app has not decided yet.
+    /// Whether the filter wants the span. True if it is a filter of the app, which decides later.
     is_wanted: bool,
     counts: StartCounts,
     /// The events of its builder. Few spans have any.

@@ -4,14 +4,14 @@ use std::{sync::OnceLock, time::Instant};
 
 use crate::util::time::clock_nanos;
 
-/// Returns the nanoseconds since a fixed moment of this process. The result is never 0.
+/// Returns the nanoseconds from a fixed moment to `at`. The result is never 0.
 #[inline]
 pub(super) fn monotonic_nanos(at: Instant) -> u64 {
     let nanos = clock_nanos(&at).unwrap_or_else(|| nanos_since_first_call(at));
     nanos.saturating_add(1)
 }
 
-/// Returns the nanoseconds since the first call.
+/// Returns the nanoseconds from the first call to `at`.
 #[cold]
 fn nanos_since_first_call(at: Instant) -> u64 {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();

@@ -25,7 +25,7 @@ const DEPTH_MAX: usize = 256;
 pub(super) struct WatchedThread {
     pub(super) number: u32,
     pub(super) name: Arc<str>,
-    /// The tokio runtime of the thread when it last entered a span that was new to it.
+    /// The tokio runtime in which the thread last entered a span that was new to the thread.
     runtime: Mutex<Option<Handle>>,
 }
 

@@ -74,7 +74,8 @@ impl fmt::Debug for TaskLayer {
 }
 
 impl TaskLayer {
-    /// Creates the layer. The first one starts the thread `livespan-tasks`, which ends with the last one.
+    /// Creates the layer. The first layer of a process starts the thread `livespan-tasks`, which ends after the last
+    /// layer.
     ///
     /// # Errors
     /// Returns an [I/O](Error::is_io) error if the thread cannot be started.

@@ -1,5 +1,5 @@
-//! One span of `tracing` that was entered. The host's threads count its polls, the watcher reads
-//! them.
+//! One span of `tracing` that was entered. The host's threads count its polls; the watcher reads
+//! the counts.
 
 use std::sync::{
     Arc,

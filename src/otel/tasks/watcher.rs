@@ -47,7 +47,7 @@ impl TaskRegistry {
         }
     }
 
-    /// Adds a span that was entered for the first time.
+    /// Adds a span that was entered for the first time, if it has an OpenTelemetry span and there is room.
     pub(super) fn watch(&self, polls: &Arc<SpanPolls>) {
         if !polls.span.is_valid() {
             return;
