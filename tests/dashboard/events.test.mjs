@@ -147,6 +147,15 @@ test("open spans of a file that was made later are as old as they were then, end
   assert.equal(ended.list.fixedNow, Date.parse(at(10)));
 });
 
+test("the last moment is found by time, also where timestamps have fewer than nine fractional digits", () => {
+  const second = at(0).slice(0, 19);
+  const traces = new FileTraces("test.jsonl");
+  traces.take([event({ startTimestamp: `${second}Z`, timestamp: `${second}.25Z` }), event({ spanId: "00f067aa0ba902b8", startTimestamp: `${second}Z`, timestamp: `${second}Z` })]);
+  traces.finish();
+  assert.equal(traces.feed(`file:${TRACE}`)?.fixedNow, 250);
+  assert.deepEqual([...traces.list.model.traces.values()].map(({ lastTimestamp }) => lastTimestamp), [at(250)]);
+});
+
 test("the traces of a file are feeds that stand still at its last moment", () => {
   const traces = new FileTraces("log.jsonl");
   const open = { ...event({ spanId: "00f067aa0ba902b8", parentSpanId: SPAN }), type: "started", timestamp: at(7) };

@@ -32,7 +32,8 @@ export class FileFeed {
     this.paused = false;
     this.news = 0;
     this.lag = null;
-    this.last = "";
+    /** When the last event was, in tree time; NaN before the first. */
+    this.last = NaN;
     /** When the file was made, empty if the file does not say. */
     this.made = "";
     /** @type {any[]} */
@@ -47,8 +48,8 @@ export class FileFeed {
    * @returns {number} in tree time
    */
   get fixedNow() {
-    const isOpenLater = this.model.counts.open > 0 && this.made > this.last;
-    return parseTimestamp(isOpenLater ? this.made : this.last, this.model.originSeconds);
+    const made = parseTimestamp(this.made, this.model.originSeconds);
+    return this.model.counts.open > 0 && made > this.last ? made : this.last;
   }
 
   /** @param {any} event */
@@ -59,8 +60,11 @@ export class FileFeed {
       return;
     }
     reduceTrace(this.model, { type: event.type, data: event });
-    // Timestamps that livespan writes have nine fractional digits, so their text order is time order.
-    for (const time of [event.timestamp, event.startTimestamp]) if (typeof time === "string" && time > this.last) this.last = time;
+    // Other programs write fewer than nine fractional digits, so the order of the texts is not the order of the times.
+    for (const text of [event.timestamp, event.startTimestamp]) {
+      const time = parseTimestamp(text, this.model.originSeconds);
+      if (time > this.last || Number.isNaN(this.last)) this.last = time;
+    }
     if (event.type === "started" || event.type === "updated") this.past.push(event);
   }
 
@@ -235,7 +239,7 @@ function summaryOf({ model, traceId, last }) {
   return {
     traceId, name: traceName(model), service: strings.list[spans.service[first]] ?? "", kind: strings.list[spans.kind[first]] ?? "", state: state === "placeholder" ? "lost" : state,
     rootSpanId: isRoot ? spans.ids[first] : null, startTimestamp: wireTime(model.originSeconds, model.start),
-    endTimestamp: end === null ? null : wireTime(model.originSeconds, end), lastTimestamp: last,
+    endTimestamp: end === null ? null : wireTime(model.originSeconds, end), lastTimestamp: wireTime(model.originSeconds, last),
     durationMs: end === null ? null : end - model.start,
     spans: { total: counts.total, open: counts.open, errors: counts.errors, lost: counts.lost }, services: [...services.values()],
     ...(first < 0 ? {} : { rootAttributes: attributesOf(model, first) ?? {} }), ...errorOf(model),
