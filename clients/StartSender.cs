@@ -47,7 +47,7 @@ public sealed class StartSender : CompositeProcessor<Activity> // a composite pa
             var next = Environment.TickCount64 + 5000;
             for (var i = 0; i < due.Length; i++) open.TryUpdate(due[i].Key, (next, sent[i]), due[i].Value);
         }
-        catch (Exception) { } // it would end the program; the spans are sent again after 5 s
+        catch (Exception) { } // an exception here would end the program
         finally { Volatile.Write(ref sending, 0); }
     }
     private static string Describe(Activity s)

@@ -33,7 +33,7 @@ public final class StartSender implements SpanProcessor {
   public StartSender(SpanExporter exporter) {
     this.exporter = exporter;
     timer.scheduleWithFixedDelay(() -> {
-      try { send(); } catch (RuntimeException e) { /* it would end the timer; the spans are sent again after 5 s */ }
+      try { send(); } catch (RuntimeException e) { /* an exception here would end the timer */ }
     }, 50, 50, TimeUnit.MILLISECONDS);
   }
   @Override public boolean isStartRequired() { return true; }

@@ -54,7 +54,7 @@ const PAGE: &str = r#"<!doctype html>
       if (span.name === "add up month") bar.value = ++done / steps;
     });
     source.addEventListener("end", ({ data }) => {
-      if (JSON.parse(data).reason !== "complete") return; // the browser comes back by itself
+      if (JSON.parse(data).reason !== "complete") return; // the browser reconnects by itself
       source.close();
       output.textContent = outcome;
     });
@@ -65,7 +65,8 @@ const PAGE: &str = r#"<!doctype html>
 #[derive(Clone)]
 struct App {
     live: LiveSpans,
-    /// The part of a job that its user sees: its steps and the reason of a failure, but none of the app's other data.
+    /// The part of a job that its user sees: its steps and the reason of a failure, but none of the
+    /// app's other data.
     view: View,
     /// The owner of each job. A real product stores this with its jobs.
     owners: Arc<Mutex<HashMap<TraceId, String>>>,
@@ -167,7 +168,8 @@ async fn progress(
             .live
             .respond(trace, &app.view, &headers, &uri)
             .into_response()),
-        // The same response for another user's job and for an unknown one, so that nobody can probe for ids.
+        // The same response for another user's job and for an unknown one, so that nobody can probe
+        // for ids.
         _ => Err(StatusCode::NOT_FOUND),
     }
 }
@@ -204,7 +206,8 @@ fn session(headers: &HeaderMap) -> Option<&str> {
         .find_map(|cookie| cookie.strip_prefix("session="))
 }
 
-/// Returns a session that nobody can guess: hashes with keys that the standard library draws from the system.
+/// Returns a cookie with a session id that nobody can guess: hashes whose keys the standard library
+/// draws from the system.
 fn new_session() -> String {
     let [high, low] = [(); 2].map(|()| RandomState::new().hash_one("session"));
     format!("session={high:016x}{low:016x}; Path=/; HttpOnly; SameSite=Strict")

@@ -215,7 +215,7 @@ impl Client {
                     Ok(Ok(false)) => return Err("the stream ended without an end event".to_owned()),
                     Ok(Err(error)) => return Err(error.to_string()),
                     Err(_) if phase == Phase::Load => return Ok(false),
-                    Err(_) => return Err(format!("{phase:?} was not reached in {DRAIN_TIMEOUT:?}")),
+                    Err(_) => return Err(format!("the client did not catch up within {DRAIN_TIMEOUT:?}: {phase:?}")),
                 },
                 _ = over, if phase == Phase::Load => {}
             }
@@ -227,7 +227,8 @@ impl Client {
     }
 
     /// Returns whether the client needs no more events of its stream. This is the case at the end
-    /// of the stream, or if the log has forgotten the trace, because then no end will come.
+    /// of the stream, or if the log has forgotten the trace, because then no end will come. Fails if
+    /// the stream ended for a reason other than `complete`.
     fn is_over(&self, sequence: &Sequence) -> Result<bool, String> {
         match sequence.end.as_deref() {
             None => Ok(sequence.forgotten),
@@ -235,7 +236,7 @@ impl Client {
                 sequence.check_complete(dropped(&self.state.live));
                 Ok(true)
             }
-            Some(reason) => Err(format!("it ended as {reason}")),
+            Some(reason) => Err(format!("the stream ended with the reason {reason}")),
         }
     }
 }

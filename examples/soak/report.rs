@@ -10,7 +10,7 @@ use crate::{args::Options, ledger::Ledger, process::Sample};
 const SAMPLES_MIN: usize = 60;
 /// Upper bound on the growth of resident memory, from the median of the middle third to that of the last third.
 const GROWTH_PERCENT_MAX: u64 = 10;
-/// Allowance for the sockets of connections that one side has closed and the other has not noticed yet.
+/// Allowance for sockets whose other side was closed, while this side has not noticed it yet.
 const FILES_SLACK: u64 = 64;
 /// Below this share of the requested load, the machine was too slow for the test.
 const LOAD_PERCENT_MIN: u64 = 80;

@@ -1,4 +1,4 @@
-//! Checks the frames of one client, one by one, against the guarantees of the wire format. Pure.
+//! Checks the frames of one client, one by one, against the guarantees of the wire format.
 
 use std::sync::Arc;
 

@@ -20,18 +20,26 @@ impl Drop for Process {
     fn drop(&mut self) {
         // The process may have ended by itself.
         drop(self.0.kill());
-        self.0.wait().expect("the process is our own");
+        self.0.wait().expect("could not wait for the process");
     }
 }
 
 /// Starts an example and reads the first `LINES` lines of its output.
 pub(crate) fn start<const LINES: usize>(command: &mut Command) -> (Process, [String; LINES]) {
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut process = Process(spawned.expect("the example starts"));
-    let mut printed = BufReader::new(process.0.stdout.take().expect("it is piped"));
+    let mut process = Process(spawned.expect("could not start the example"));
+    let mut printed = BufReader::new(
+        process
+            .0
+            .stdout
+            .take()
+            .expect("the example's output is not piped"),
+    );
     let lines = std::array::from_fn(|_| {
         let mut line = String::new();
-        printed.read_line(&mut line).expect("the example prints");
+        printed
+            .read_line(&mut line)
+            .expect("could not read the example's output");
         line.trim().to_owned()
     });
     // The rest of the output is read and discarded, so that the engine can continue to print.
@@ -46,14 +54,14 @@ pub(crate) async fn events(
     enough: impl Fn(&[Json]) -> bool,
 ) -> Vec<Json> {
     let url = format!("{dashboard}workflows/orders/order-1/sse{query}");
-    let mut response = reqwest::get(url).await.expect("the log is served");
+    let mut response = reqwest::get(url).await.expect("could not request the log");
     let (mut text, mut events) = (Vec::new(), Vec::new());
-    while let Some(bytes) = response.chunk().await.expect("the stream is whole") {
+    while let Some(bytes) = response.chunk().await.expect("the stream broke off") {
         text.extend_from_slice(&bytes);
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
             if let Some(data) = line.strip_prefix(b"data: ") {
-                events.push(serde_json::from_slice(data).expect("data is JSON"));
+                events.push(serde_json::from_slice(data).expect("an event's data is not JSON"));
                 if enough(&events) {
                     return events;
                 }
@@ -82,7 +90,7 @@ pub(crate) fn hold_exactly_once(whole: &[Json]) {
     for (at, kind) in ["started", "ended"].into_iter().enumerate() {
         for event in of_type(whole, kind) {
             assert!(event["lost"].is_null(), "{event}");
-            let name = event["name"].as_str().expect("a span has a name");
+            let name = event["name"].as_str().expect("an event has no name");
             spans.entry(name).or_default()[at] += 1;
         }
     }

@@ -1,6 +1,6 @@
-//! Checks the last events of a program that aborts on a panic. Cargo compiles tests so that panics
-//! unwind, so this is a program: `cargo run --profile abort -p livespan-abort`. It starts itself
-//! again as the program that panics.
+//! Checks the last events of a program that aborts on a panic. This is a program and not a test,
+//! because panics unwind in Cargo's tests: `cargo run --profile abort -p livespan-abort`. It starts
+//! itself again as the program that panics.
 
 use std::{
     env, fs,
@@ -33,14 +33,14 @@ const SIGABRT: i32 = 6;
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.as_slice() {
-        _ if !cfg!(panic = "abort") => panic!("use --profile abort"),
+        _ if !cfg!(panic = "abort") => panic!("build this program with --profile abort"),
         [] => {
             a_store_has_the_last_words();
             a_page_has_the_last_words_and_stays_for_a_viewer();
         }
         [role, path] if role == "store" => panics_with_a_store(Path::new(path)),
         [role] if role == "page" => panics_with_a_page(),
-        _ => panic!("no arguments, or a role"),
+        _ => panic!("expected no arguments or a role, but got {args:?}"),
     }
 }
 
@@ -80,8 +80,7 @@ fn a_store_has_the_last_words() {
 }
 
 fn panics_with_a_page() {
-    // Replaces the default hook, which ours calls. The default hook would print a backtrace, which
-    // takes longer than a viewer stays.
+    // Replaces the default hook, which livespan's hook calls, because printing a backtrace is slow.
     panic::set_hook(Box::new(|info| {
         let mut stderr = io::stderr();
         writeln!(stderr, "{info}").unwrap();
@@ -98,8 +97,7 @@ fn a_page_has_the_last_words_and_stays_for_a_viewer() {
     );
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let address = address_of(&mut stderr);
-    // When its own hook has printed the message, the program has panicked and waits for its first
-    // viewer.
+    // Once the program has printed its panic message, it waits for its first viewer.
     until_line(&mut stderr, "out of luck");
     let mut stream = TcpStream::connect(&address).unwrap();
     write!(
@@ -179,7 +177,7 @@ fn until_both_ended(live: &LiveSpans) -> Vec<Json> {
     events
 }
 
-/// A folder that is removed when it is dropped.
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -135,7 +135,7 @@ pub(crate) fn span(number: u64) -> SpanId {
     SpanId::from_bytes((number | 0xa000_0000_0000_0000).to_be_bytes()).unwrap()
 }
 
-/// Replaces numbers, ids and the cursor, which differ from run to run.
+/// Replaces numbers by `N` and ids by `ID`, because they differ from run to run.
 pub(crate) fn without_numbers(text: &str) -> String {
     let mut out = String::new();
     let mut word = String::new();

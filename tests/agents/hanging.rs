@@ -1,5 +1,5 @@
-//! The most important use: a program hangs, and `running` and `problems` alone name the span, the
-//! time since when it hangs, and its await point.
+//! A program hangs: `running` and `problems` alone name the span, how long it has hung, and its await
+//! point.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::{ask, ask_until, request, without_numbers};
 
-/// A program that hangs. Dropping this ends it.
+/// A program that hangs. Dropping this kills it.
 struct HangingProgram {
     child: Child,
     url: String,
@@ -34,13 +34,13 @@ impl HangingProgram {
         }
     }
 
-    /// Calls `running` until its text contains all of these. Returns the text.
+    /// Calls `running` until its text contains all these parts. Returns [`body`] of the text.
     fn running(&self, expected: &[&str]) -> String {
         let has_all = |text: &str| expected.iter().all(|part| text.contains(part));
         body(&ask_until(&self.url, "running", &json!({}), has_all))
     }
 
-    /// Calls `problems` until its text contains all of these. Returns the text.
+    /// Calls `problems` until its text contains all these parts. Returns [`body`] of the text.
     fn problems(&self, expected: &[&str]) -> String {
         let has_all = |text: &str| expected.iter().all(|part| text.contains(part));
         body(&ask_until(
@@ -59,8 +59,8 @@ impl Drop for HangingProgram {
     }
 }
 
-/// Returns a tool's text without the lines around it, and without the parts that differ from run to
-/// run.
+/// Returns a tool's text without the fence, the cursor, the page's address and empty lines. Numbers
+/// and ids are replaced.
 fn body(text: &str) -> String {
     let lines = text.lines().filter(|line| {
         let is_frame = ["(Quoted", "cursor:", "page:"]
@@ -197,5 +197,9 @@ fn a_signal_prints_what_is_open_and_the_program_goes_on() {
             "{lines}"
         );
     }
-    assert_eq!(hanging.child.try_wait().unwrap(), None, "it still runs");
+    assert_eq!(
+        hanging.child.try_wait().unwrap(),
+        None,
+        "the program ended after the signal"
+    );
 }

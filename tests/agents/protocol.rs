@@ -74,7 +74,7 @@ fn a_stateless_client_discovers_and_lists_tools() {
         assert_eq!(tool["annotations"]["readOnlyHint"], json!(true));
         assert!(
             tool["description"].as_str().unwrap().len() < 300,
-            "descriptions are short"
+            "a description has 300 bytes or more"
         );
     }
     let headers = "MCP-Protocol-Version: 2026-07-28\nMcp-Method: tools/call\nMcp-Name: running";
@@ -84,7 +84,7 @@ fn a_stateless_client_discovers_and_lists_tools() {
 }
 
 #[test]
-fn headers_must_say_what_the_body_says() {
+fn headers_must_match_the_body() {
     let app = App::start();
     let url = app.url();
     let ask = |headers: &str, method: &str, params: Json| {
@@ -151,7 +151,7 @@ fn an_older_client_begins_with_initialize() {
 }
 
 #[test]
-fn what_is_no_message_is_refused() {
+fn invalid_messages_are_refused() {
     let app = App::start();
     let url = app.url();
     for method in ["GET", "DELETE", "PUT"] {

@@ -28,7 +28,10 @@ fn the_host_allocates_nothing_because_of_us() {
     for api in Api::ALL {
         let count = |case| allocations(api, case);
         let (none, snapshot) = (count(Case::None), count(Case::Snapshot));
-        assert!(snapshot > none, "the SDK's copy is counted");
+        assert!(
+            snapshot > none,
+            "the SDK's copies of starting spans were not counted"
+        );
         assert_eq!(count(Case::Plain), snapshot, "{api:?}");
         assert_eq!(count(Case::Wrapping), snapshot, "{api:?}");
         assert_eq!(count(Case::Sampler), none, "{api:?}");

@@ -1,5 +1,5 @@
-//! Models the hand-over of records from the host's threads to the worker. No accepted record is lost or skipped, and
-//! the worker never sleeps while one is in the buffer, even if the log ends meanwhile.
+//! Models the hand-over of records from the host's threads to the worker. No accepted record is lost
+//! or skipped, and the worker never sleeps while the buffer holds one, even if the log ends meanwhile.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn work(buffer: &IngestBuffer, enough: usize) -> usize {
 }
 
 /// The worker never sleeps while the buffer holds a pushed record.
-pub(crate) fn nothing_is_slept_over() {
+pub(crate) fn the_worker_never_sleeps_over_a_record() {
     let buffer = buffer();
     let writers = [1, 1].map(|records| pushing(&buffer, records));
     assert_eq!(working(&buffer, 2).join().unwrap(), 2);
@@ -89,7 +89,7 @@ pub(crate) fn the_last_record_of_a_batch_wakes() {
 }
 
 /// The worker gets every accepted record, even if the log is closed at the same time.
-pub(crate) fn what_is_taken_is_drained_before_the_end() {
+pub(crate) fn accepted_records_are_drained_before_the_end() {
     let buffer = buffer();
     let writer = pushing(&buffer, 2);
     let worker = working(&buffer, usize::MAX);
@@ -98,7 +98,7 @@ pub(crate) fn what_is_taken_is_drained_before_the_end() {
 }
 
 /// If the worker is aborted, each pushed record was either taken or is counted as dropped.
-pub(crate) fn what_is_broken_off_is_counted() {
+pub(crate) fn records_left_by_an_abort_are_counted() {
     let buffer = buffer();
     let writer = pushing(&buffer, 2);
     let mut drain = Drain::new(&buffer);

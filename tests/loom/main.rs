@@ -1,6 +1,6 @@
-//! Checks the protocols that use no lock, or more than one, with loom. Loom runs the interleavings of a few threads
-//! under its memory model, up to a number of preemptions. `tests/simulation` runs the whole log in random
-//! interleavings.
+//! Checks the protocols that use no lock, or more than one, with loom. Loom runs the interleavings of
+//! a few threads under its memory model, up to a number of preemptions. `tests/simulation` runs the
+//! whole log in random interleavings.
 //!
 //! There is no test harness, because the modules' own tests do not run in a model.
 
@@ -38,10 +38,10 @@ fn main() {
         start_slots::an_end_delta_finds_its_own_start_in_the_other_table,
     );
     check(3, start_slots::an_end_delta_never_finds_the_start_of_a_twin);
-    check(2, handover::nothing_is_slept_over);
+    check(2, handover::the_worker_never_sleeps_over_a_record);
     check(2, handover::the_last_record_of_a_batch_wakes);
-    check(2, handover::what_is_taken_is_drained_before_the_end);
-    check(2, handover::what_is_broken_off_is_counted);
+    check(2, handover::accepted_records_are_drained_before_the_end);
+    check(2, handover::records_left_by_an_abort_are_counted);
     check(2, handover::a_flush_is_answered);
     check(
         2,

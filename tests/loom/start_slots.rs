@@ -1,5 +1,5 @@
-//! Models the start slots: an end delta always finds its own start. The worker processes records by their numbers, so
-//! it must never find another start in the slot that an end delta names.
+//! Models the start slots: an end delta always finds its own start. The worker processes records in
+//! the order of their numbers. It must never find another start in the slot that an end delta names.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -10,7 +10,7 @@ use crate::{
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
-/// The instruction in a record to the worker about a slot.
+/// A record's instruction to the worker for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Record {
     /// The worker caches the start in the slot.
@@ -58,8 +58,8 @@ impl Log {
     }
 }
 
-/// One of two spans that a slot cannot distinguish. At most one of the two may get an end delta,
-/// and only if the other was not open.
+/// One of two spans with the same slot key. At most one of them may get an end delta, and only if
+/// the other was not open.
 struct Twin(u64);
 
 impl Twin {
@@ -100,7 +100,7 @@ pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
     let mut remembered = None;
     for (_, record) in &records {
         match *record {
-            // If the span got a complete end, the worker still has its start in the slot.
+            // Replaces the start of a span that got a complete end. The worker keeps such a start.
             Record::Remember(_, span) => remembered = Some(span),
             Record::EndDelta(_, span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
         }

@@ -24,7 +24,8 @@ pub(crate) fn thread_number() -> usize {
     0
 }
 
-/// Parking with a token and a condition variable. Loom's own `unpark` would wake a thread from any kind of wait.
+/// Parking with a token and a condition variable. Loom's own `unpark` would wake a thread from any
+/// kind of wait.
 pub(crate) mod thread {
     use std::time::Duration;
 
@@ -73,9 +74,9 @@ pub(crate) mod thread {
     }
 }
 
-/// Loom's atomics. Loom treats `SeqCst` as `AcqRel`. So here a `SeqCst` load or store is a read-modify-write; a load
-/// leaves the value unchanged. Each thus has a place in the modification order and reads the latest value. For an
-/// atomic that is used with `SeqCst` only, this equals what `SeqCst` guarantees; for others it is weaker.
+/// Loom's atomics. Loom treats `SeqCst` as `AcqRel`, so a `SeqCst` load or store is a
+/// read-modify-write here. It thus reads the latest value in the atomic's modification order. If an
+/// atomic is used with `SeqCst` only, this is as strong as `SeqCst`, and otherwise weaker.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::Ordering;
 

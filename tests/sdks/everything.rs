@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{expected, receiver::Receiver, sdk::Sdk};
 
-/// Removes a field whose value the receiver chooses.
+/// Removes and returns a field whose value the receiver chooses.
 fn take(event: &mut Value, field: &str) -> Value {
     event.as_object_mut().unwrap().remove(field).unwrap()
 }
@@ -36,7 +36,10 @@ async fn assert_arrived(receiver: &Receiver, sent: Value) {
     let trace = sent["traceId"].as_str().unwrap();
     let shown = receiver.get(&format!("/traces/{trace}")).await;
     let [process] = shown["processes"].as_array().unwrap().as_slice() else {
-        panic!("one process sent the trace: {}", shown["processes"]);
+        panic!(
+            "not exactly one process sent the trace: {}",
+            shown["processes"]
+        );
     };
     assert_eq!(process["resource"], sent["resource"]);
     for (list, order) in [("spans", "spanId"), ("logs", "timestamp")] {

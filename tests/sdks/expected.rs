@@ -166,7 +166,8 @@ fn status(status: &Status) -> Value {
     }
 }
 
-/// Returns RFC 3339 in UTC with nine decimals. The date is computed by Howard Hinnant's `civil_from_days`.
+/// Returns the time as RFC 3339 in UTC with nine decimals. The date is computed by Howard Hinnant's
+/// `civil_from_days`.
 fn time(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);

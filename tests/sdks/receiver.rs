@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Returns the future's output. Panics if it takes longer than [`PATIENCE`].
 pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     let output = tokio::time::timeout(PATIENCE, future).await;
-    output.unwrap_or_else(|_elapsed| panic!("{what} does not come in time"))
+    output.unwrap_or_else(|_elapsed| panic!("{what}: nothing came within {PATIENCE:?}"))
 }
 
 pub(crate) struct Receiver {
@@ -74,7 +74,11 @@ impl<S: Stream<Item = Value> + Unpin> Events<S> {
     pub(crate) async fn of_span(&mut self, name: &str, id: Option<&Value>) -> Value {
         in_time(name, async {
             loop {
-                let event = self.events.next().await.expect("the stream goes on");
+                let event = self
+                    .events
+                    .next()
+                    .await
+                    .expect("the stream ended before the expected event");
                 let is_of_span = match id {
                     None => event["name"] == name,
                     Some(id) => event["spanId"] == *id,

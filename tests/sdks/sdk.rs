@@ -44,7 +44,9 @@ impl Sdk {
     pub(crate) fn start(self, program: &str, receiver: &Receiver) -> Program {
         let mut command = self.command(program);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint());
-        let mut child = command.spawn().expect("the language is installed");
+        let mut child = command
+            .spawn()
+            .expect("could not start the language's interpreter");
         let input = child.stdin.take().unwrap();
         Program { child, input }
     }
@@ -59,7 +61,7 @@ pub(crate) fn project() -> &'static Path {
     sources().ancestors().nth(2).unwrap()
 }
 
-/// Returns this file or folder of the installed SDKs.
+/// Returns the path of a file or folder of the installed SDKs. Panics if they are not installed.
 pub(crate) fn installed(path: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sdks");
     let is_installed = folder.join("installed").is_file();
@@ -76,7 +78,7 @@ pub(crate) fn node(program: &str) -> Command {
     node
 }
 
-/// Returns the command that runs a program of Python.
+/// Returns the command that runs a Python program.
 pub(crate) fn python(program: &Path) -> Command {
     let mut python = Command::new(installed("python/bin/python"));
     python.arg(program);

@@ -74,14 +74,15 @@ pub(crate) struct Reader {
 pub(crate) struct Verdict {
     /// The newest visible event of each log.
     pub(crate) heads: Vec<u64>,
-    /// Dropped starts, ends and others.
+    /// The numbers of dropped starts, ends and other records.
     pub(crate) dropped: [u64; 3],
     pub(crate) broken: Option<&'static str>,
     pub(crate) is_degraded: bool,
-    /// Whether a log ended while tasks were still pushing. Records that were refused at the last moment are then
-    /// counted, but not reported.
+    /// Whether a log ended while tasks were still pushing. The last refused records may then be
+    /// counted as dropped without a report.
     pub(crate) ends_early: bool,
-    /// Whether the memory of a log may be behind a shared store, because reads of the store fail at times.
+    /// Whether a log may know less than the shared store has, because reads of the store sometimes
+    /// fail.
     pub(crate) is_behind: bool,
     /// Whether every task was idle before the end, and every reader had read everything.
     pub(crate) was_idle: bool,
@@ -168,8 +169,8 @@ impl Outcome {
                 own if self.may_have_given_up() => own.min(published),
                 own => own,
             };
-            // A reader of single streams of a shared store learns of evictions only with its next event, which may
-            // never come. See `Reader::accept_paged`.
+            // A reader of single streams of a shared store learns of evictions only with its next
+            // event, which may never come. See `Reader::accept_paged`.
             let head = match self.verdict.witnessed {
                 [.., true] if is_shared && !reader.streams.is_empty() => 0,
                 _ => head,
@@ -187,8 +188,8 @@ impl Outcome {
         self.check_accounts(&events);
     }
 
-    /// Returns whether a log may have ended before an append was answered. Its events are then counted as dropped,
-    /// although the store may keep them.
+    /// Returns whether a log may have ended before the store answered an append. Its events are then
+    /// counted as dropped, although the store may keep them.
     fn may_have_given_up(&self) -> bool {
         self.verdict.may_be_late && !self.verdict.was_idle
     }
@@ -286,7 +287,8 @@ impl Outcome {
         transcript
     }
 
-    /// Returns all events that any reader saw or the store stored. Asserts that they are the same everywhere.
+    /// Returns all events that any reader saw or the store stored. Asserts that all observers saw the
+    /// same name and payload.
     fn events(&self) -> Events {
         let mut events = Events::new();
         let mut see = |sequence: u64, name: &str, payload: &[u8]| {
@@ -305,13 +307,13 @@ impl Outcome {
         events
     }
 
-    /// Returns the sequences of the records that became events.
+    /// Returns the sequence of each record that became an event, by the record's number.
     fn numbers(&self, events: &Events) -> HashMap<u64, u64> {
         let known: HashSet<u64> = self.pushes.iter().map(|push| push.number).collect();
         let mut numbers = HashMap::new();
         for (sequence, (name, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
             let number = number_of(name, payload).filter(|number| known.contains(number));
-            let number = number.expect("every event is of a record that was pushed");
+            let number = number.expect("an event is of no pushed record");
             assert_eq!(
                 numbers.insert(number, *sequence),
                 None,
@@ -370,10 +372,10 @@ impl Outcome {
 
     /// Checks the outages that are reported to a reader.
     ///
-    /// - If every task was idle before the end, and no log is degraded at the end: a reader that gets the beginning of
-    ///   an outage must also get the end, unless it disconnects before.
-    /// - If one log alone appends, and no append fails: an outage begins only because a read of this reader failed. The
-    ///   next item must be the outage's end.
+    /// - If every task was idle before the end, and no log is degraded at the end: a reader that gets
+    ///   the beginning of an outage must also get its end, unless the reader disconnects first.
+    /// - If one log alone appends, and no append fails: an outage begins only because a read of this
+    ///   reader failed. The next item must be the outage's end.
     fn check_outages(&self, reader: &Reader) {
         let is_closing = |seen: &Seen| match seen {
             Seen::Gap(_) => true,
@@ -425,10 +427,13 @@ impl Outcome {
             let place = answered.id.sequence().get();
             assert!(
                 place <= answered.published || self.verdict.is_behind,
-                "the id of an event that is not visible: {answered:?}"
+                "a dispatch returned the id of an event that is not visible: {answered:?}"
             );
             if let Some(known) = numbers.get(&answered.number) {
-                assert_eq!(*known, place, "the id of another event: {answered:?}");
+                assert_eq!(
+                    *known, place,
+                    "a dispatch returned the id of another event: {answered:?}"
+                );
             }
         }
     }
@@ -490,7 +495,7 @@ impl Outcome {
         }
         assert_eq!(
             accounted, expected,
-            "starts, ends, others: each is in the log or counted, once"
+            "starts, ends, others: not each is in the log or counted exactly once"
         );
         let is_reported = announced == *dropped
             || (self.verdict.ends_early
@@ -500,7 +505,7 @@ impl Outcome {
                     .all(|(reported, all)| reported <= all));
         assert!(
             is_reported,
-            "{announced:?} starts, ends, other are announced, and {dropped:?} counted"
+            "starts, ends, others: {announced:?} were announced, but {dropped:?} counted"
         );
     }
 }
@@ -515,8 +520,8 @@ struct Place<'a> {
     silent: u64,
     /// Missing events up to here were announced.
     announced: u64,
-    /// The number of events in the range of the last gap that must still come, because the store keeps them beyond
-    /// retention. `None` if that number is unknown.
+    /// The number of events within the last gap that the reader must still get, because the store
+    /// keeps them beyond retention. `None` if that number is unknown.
     pinned: Option<u64>,
     is_shared: bool,
 }
@@ -609,7 +614,7 @@ impl<'a> Place<'a> {
 
     fn miss(&mut self, from: u64, to: u64, lost: Option<u64>, events: &Events) {
         self.close_gap();
-        assert!(from <= to, "a gap from {from} to {to}");
+        assert!(from <= to, "a gap begins at {from}, after its end {to}");
         self.pass(from, events);
         assert!(
             from > self.announced.max(self.last),
@@ -618,11 +623,12 @@ impl<'a> Place<'a> {
         self.announced = to;
         if self.streams.is_empty() {
             let came = |lost| (to + 1 - from).checked_sub(lost);
-            self.pinned = lost.map(|lost| came(lost).expect("a gap is not larger than its range"));
+            self.pinned =
+                lost.map(|lost| came(lost).expect("a gap counts more events than its range has"));
         }
     }
 
-    /// Checks that every event of the last gap that was not counted as lost has come.
+    /// Checks that the reader got every event of the last gap that was not counted as lost.
     fn close_gap(&mut self) {
         let left = self.pinned.take().unwrap_or(0);
         assert_eq!(

@@ -50,7 +50,8 @@ fn payload_of(number: u64) -> String {
     format!("record {number}")
 }
 
-/// Returns the number of the record from which the event was made, or `None` for an event of the log itself.
+/// Returns the number of the record from which the event was made, or `None` for an event of the log
+/// itself.
 pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
     let payload = std::str::from_utf8(payload).ok()?;
     let number = payload
@@ -199,7 +200,8 @@ impl Site {
     fn end(&self, end: End) {
         let runtime = self.runtime.lock().unwrap().take().unwrap();
         if !matches!(end, End::Dropped(_)) {
-            // Simulated time may pass faster than the log works. The shutdown may then time out, and is repeated.
+            // Simulated time may pass faster than the log works. If the shutdown times out, it is
+            // repeated.
             while runtime
                 .shutdown(LONG)
                 .is_err_and(|error| error.is_timeout())

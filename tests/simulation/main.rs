@@ -4,7 +4,7 @@
 //! log, and the log may end at any time. At the end, the observations of all tasks must be
 //! consistent.
 //!
-//! It runs about a million steps a second, and each run can be repeated:
+//! Each run can be repeated:
 //!
 //! ```text
 //! cargo test -p livespan-simulation -- --seed 17
@@ -98,7 +98,7 @@ fn run(seed: u64, is_verbose: bool) -> Result<Coverage, String> {
     }));
     match (played, end.get()) {
         (Ok(_), Some(coverage)) => Ok(*coverage),
-        (Ok(_), None) => Err("everybody waits, and nobody will wake them".to_owned()),
+        (Ok(_), None) => Err("deadlock: every task waits for another".to_owned()),
         // The last panic is the failure. Earlier ones are panics that the history causes on purpose.
         (Err(_), _) => Err(PANICS.take().pop().unwrap_or_default()),
     }
@@ -137,7 +137,7 @@ fn argument(name: &str) -> Option<u64> {
     let mut arguments = env::args().skip_while(|argument| argument != name);
     arguments
         .nth(1)
-        .map(|number| number.parse().expect("a number"))
+        .map(|number| number.parse().expect("the argument is not a number"))
 }
 
 fn main() -> ExitCode {
@@ -158,14 +158,14 @@ fn main() -> ExitCode {
         }
         Ok(coverage) => {
             println!(
-                "{coverage}nothing is known of {:?}: more seeds",
+                "{coverage}no history had {:?}: run more seeds",
                 coverage.missing()
             );
             ExitCode::FAILURE
         }
         Err((seed, why)) => {
             println!(
-                "{why}\n\nseed {seed} fails; again: cargo test -p livespan-simulation -- --seed {seed}"
+                "{why}\n\nseed {seed} fails; to repeat it: cargo test -p livespan-simulation -- --seed {seed}"
             );
             ExitCode::FAILURE
         }

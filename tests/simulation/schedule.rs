@@ -13,7 +13,8 @@ enum Manner {
     Anyone,
     /// The running task mostly continues, so that others fall far behind.
     Sticky,
-    /// The tasks have a random order. The first of them runs until it waits, and the order changes at times.
+    /// The tasks have a random order, which sometimes changes. The first task that can run does, until
+    /// it waits.
     Ranked,
 }
 

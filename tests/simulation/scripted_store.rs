@@ -231,7 +231,7 @@ impl EventStore for ScriptedStore {
         let newest = state.events.last().map(|event| event.sequence);
         assert!(
             newest.is_none_or(|newest| newest < first),
-            "no number is used again"
+            "the log used a sequence again"
         );
         for (record, sequence) in batch.iter().zip(first.get()..) {
             state.events.push(stored(&record, sequence));

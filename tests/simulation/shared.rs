@@ -1,5 +1,5 @@
-//! A store that two logs share. Each has its own handle, which fails by its own script. A batch is
-//! kept once, however often it is appended.
+//! A store that two logs share. Each log has its own handle, which fails by its own script. The store
+//! keeps a batch once, however often a log appends it.
 
 use std::{
     future::ready,
@@ -98,7 +98,8 @@ impl SharedStore {
         Box::pin(ready(Ok(self.page(&events, limit))))
     }
 
-    /// Waits until `poll` finds something. Returns nothing if the time has passed or the wait is interrupted.
+    /// Waits until `poll` finds something. Returns nothing if the time has passed or the wait is
+    /// interrupted. Fails if the script makes this read fail.
     fn wait<T>(
         &self,
         who: usize,

@@ -1,5 +1,5 @@
-//! Replaces [`crate::util::sync`] on a simulated machine. At each use of a lock, an atomic or a channel, the simulation
-//! may switch to another task. Time is simulated, too.
+//! Replaces [`crate::util::sync`] on a simulated machine. At each use of a lock, an atomic or a
+//! channel, the simulation may switch to another task. Time is simulated, too.
 
 #[path = "../../src/util/sync/locks.rs"]
 mod locks;

@@ -35,6 +35,6 @@ async fn each_span_starts_once_and_ends_once_though_its_process_is_killed() {
         events(&dashboard, "?until=end", |_| false).await
     })
     .await
-    .expect("the workflow ends in time");
+    .expect("the workflow did not end in time");
     hold_exactly_once(&whole);
 }

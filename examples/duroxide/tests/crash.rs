@@ -19,10 +19,10 @@ fn redis(folder: &Path) -> (Process, String) {
         .arg(&socket)
         .stdout(Stdio::null())
         .spawn();
-    let process = Process(spawned.expect("redis-server is installed"));
+    let process = Process(spawned.expect("could not start redis-server"));
     let deadline = Instant::now() + PATIENCE;
     while !socket.exists() {
-        assert!(Instant::now() < deadline, "redis-server starts");
+        assert!(Instant::now() < deadline, "redis-server did not open its socket");
         std::thread::yield_now();
     }
     (process, format!("unix://{}", socket.display()))
@@ -44,6 +44,6 @@ async fn each_span_starts_once_and_ends_once_though_its_process_is_killed() {
         events(&dashboard, "?until=end", |_| false).await
     })
     .await
-    .expect("the workflow ends in time");
+    .expect("the workflow did not end in time");
     hold_exactly_once(&whole);
 }

@@ -26,7 +26,7 @@ struct Restate {
 
 impl Restate {
     fn start(folder: &Path) -> Self {
-        let server = std::env::var_os("RESTATE_SERVER").expect("RESTATE_SERVER names the binary");
+        let server = std::env::var_os("RESTATE_SERVER").expect("RESTATE_SERVER is not set");
         let spawned = Command::new(server)
             .args(["--no-logo", "--listen-mode", "unix", "--node-name", "node"])
             .arg("--base-dir")
@@ -35,7 +35,7 @@ impl Restate {
             .stdout(Stdio::null())
             .spawn();
         Self {
-            _process: Process(spawned.expect("the server starts")),
+            _process: Process(spawned.expect("could not start the Restate server")),
             sockets: folder.join("node"),
         }
     }
@@ -108,6 +108,6 @@ async fn each_span_starts_once_and_ends_once_though_its_process_is_killed() {
         events(&dashboard, "?until=end", |_| false).await
     })
     .await
-    .expect("the workflow ends in time");
+    .expect("the workflow did not end in time");
     hold_exactly_once(&whole);
 }

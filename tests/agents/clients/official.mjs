@@ -1,5 +1,5 @@
-// Lists and calls every tool with the official TypeScript clients: the first major version, and the second one in each of
-// its modes. Usage: node official.mjs URL
+// Lists and calls every tool with the official TypeScript clients: version 1, and version 2 in each of its modes.
+// Usage: node official.mjs URL
 import { readFileSync } from "node:fs";
 import { strict as assert } from "node:assert";
 

@@ -1,5 +1,5 @@
-//! Programs that hang, each in its own way. The first line of the output is the address of the
-//! page. The program ends when its standard input closes.
+//! A program that hangs in the way that its argument names. It prints the address of its page, and
+//! ends when its standard input closes.
 
 use std::{env, error::Error, io::Read as _, sync::Arc};
 
