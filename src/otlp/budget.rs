@@ -1,5 +1,5 @@
-//! Bounds the memory of the requests that are being read or wait for the worker. Any thread uses
-//! it; no call waits.
+//! Bounds the memory of the requests that are being read or wait for the worker. Any thread may use
+//! it; no call blocks.
 
 use std::sync::{
     Arc,
@@ -47,8 +47,8 @@ pub(crate) struct MemoryShare {
 }
 
 impl MemoryShare {
-    /// Adds bytes to the share. A lone request may exceed the budget, because its own bounds still
-    /// apply.
+    /// Adds bytes to the share, or adds nothing and returns an error. While no other request uses
+    /// memory, the budget may be exceeded: the request's own bounds still apply.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         let is_alone = used == self.bytes;

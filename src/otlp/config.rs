@@ -1,4 +1,5 @@
-//! The settings of the receiver. They are validated once, when the log is built. `Debug` must never print the token.
+//! The settings of the receiver. They are validated once, when the log is built. `Debug` must never
+//! print the token.
 
 use std::{fmt, time::Duration};
 
@@ -79,8 +80,8 @@ impl OtlpReceiver {
     /// Upper bound on the processes that are distinguished: 1,024. Further ones are combined into
     /// one process per service name.
     pub const PROCESSES_MAX: usize = 1_024;
-    /// Upper bound on the service names of such combined processes: 256. Spans and log records of further services are
-    /// rejected.
+    /// Upper bound on the service names of such combined processes: 256. Spans and log records of
+    /// further services are rejected.
     pub const SERVICES_MAX: usize = 256;
     /// Upper bound on the open spans that are followed at once: 65,536. A further span is shown
     /// only when it ends; `/status` counts such spans.
@@ -89,7 +90,8 @@ impl OtlpReceiver {
     /// 262,144. At least the newest half of them are remembered.
     pub const ENDED_SPANS_MAX: usize = 262_144;
     /// Upper bound on the log records that are remembered in order to recognize repeated requests:
-    /// 262,144. At least the newest half of them are remembered. Records without any time are not remembered.
+    /// 262,144. At least the newest half of them are remembered. Records without any time are not
+    /// remembered.
     pub const LOG_RECORDS_MAX: usize = 262_144;
     /// Upper bound on the newest stored events that the first request after a restart reads:
     /// 131,072. They are needed to recognize repetitions of spans and log records that were stored
@@ -107,8 +109,8 @@ impl OtlpReceiver {
     /// processes that have sent open spans repeatedly.
     pub const SILENCE_MIN: Duration = Duration::from_secs(30);
 
-    /// Requires this token from senders: `Authorization: Bearer …`, or `x-otlp-api-key: …`. Every
-    /// SDK sends it if `OTEL_EXPORTER_OTLP_HEADERS=x-otlp-api-key=…` is set.
+    /// Requires this token from senders: `Authorization: Bearer …`, or `x-otlp-api-key: …`. An SDK
+    /// sends the second header if `OTEL_EXPORTER_OTLP_HEADERS=x-otlp-api-key=…` is set.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self

@@ -44,8 +44,8 @@ impl Default for DeferredUpdates {
 }
 
 impl DeferredUpdates {
-    /// Stores the state of a span, and replaces an earlier one. If there is no room, stores nothing
-    /// for the span and returns `false`.
+    /// Replaces the stored state of a span. If there is no room, only removes the earlier state,
+    /// and returns `false`.
     pub(super) fn insert(&mut self, update: &DeferredUpdate) -> bool {
         let key = update.place.key;
         self.remove(&key);

@@ -33,7 +33,8 @@ use crate::{
 
 /// The batch size in bytes at which the worker stores the batch, even in the middle of a request.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Upper bound on the spans and log records of a request that the waiting task frees.
+/// The task that waits for a request frees it if it has at most this many spans and log records.
+/// The worker frees larger ones.
 const FREED_BY_TASK_MAX: usize = 1024;
 
 /// The worker's half of the receiver.
@@ -46,7 +47,8 @@ pub(crate) struct OtlpEncoder {
     open: FollowedSpans,
     recent: RecentEnds,
     recent_logs: RecentLogs,
-    /// Whether `recent` and `recent_logs` contain the events that an earlier run of the program stored.
+    /// Whether `recent` and `recent_logs` contain the events that an earlier run of the program
+    /// stored.
     has_read_store: bool,
     deferred: DeferredUpdates,
     /// The earlier states of the spans that the unstored batch changes, in the batch's order.
@@ -98,8 +100,8 @@ struct Complete {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EncodePhase {
     Starts(usize),
-    /// The number of remaining ends. Children end before their parents, so the ends are encoded
-    /// backwards.
+    /// The number of remaining ends. The places have parents first, so the ends are encoded
+    /// backwards: children end before their parents.
     Ends(usize),
     Logs(usize),
     Done,
@@ -169,8 +171,8 @@ impl OtlpEncoder {
             .map_or(u32::MAX, |activity| activity.source)
     }
 
-    /// Returns whether the span is open. A span of length zero from .NET counts as open, unless its sender is known to
-    /// send only ended spans.
+    /// Returns whether the span is open. A span of length zero from .NET counts as open, unless its
+    /// sender is known to send only ended spans.
     fn is_open(&self, place: &SpanPlace) -> bool {
         let activity = self.activities.get(place.sender);
         place.is_open
@@ -178,7 +180,8 @@ impl OtlpEncoder {
                 && activity.is_some_and(|activity| activity.reporting.sends_open_as_empty())
     }
 
-    /// Encodes the start of a span. If the span has ended, and there is room for its end, encodes its end, too.
+    /// Encodes the start of a span. If the span has ended, and there is room for its end, encodes
+    /// its end, too.
     fn start(
         &mut self,
         (place, number): (&SpanPlace, usize),
@@ -222,7 +225,8 @@ impl OtlpEncoder {
         }
     }
 
-    /// Encodes the start of an open span, and follows the span.
+    /// Encodes the start of an open span, and follows the span. If too many spans are followed,
+    /// only counts it.
     fn open(
         &mut self,
         (span, place, received): (&SpanView<'_>, &SpanPlace, Timestamp),
@@ -479,7 +483,8 @@ impl OtlpEncoder {
         }
     }
 
-    /// Removes the next request from the queue.
+    /// Removes the next request from the queue, and records it as a sign of life of its senders.
+    /// The first call also reads the stored events.
     fn begin(&mut self, encoder: &SpanEncoder) -> Option<Current> {
         let request = self.queue.pop()?;
         if !self.has_read_store {

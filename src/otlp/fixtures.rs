@@ -40,7 +40,7 @@ impl Numbers {
     pub(crate) fn new() -> Self {
         let seed = std::env::var("LIVESPAN_TEST_SEED");
         let seed = seed.map_or(0x0715_eed5, |seed| seed.parse().unwrap());
-        // A generator of this kind must not begin at zero.
+        // An xorshift generator stays at zero if it begins there.
         Self(u64::max(seed, 1))
     }
 
@@ -64,7 +64,8 @@ impl Damage {
         self.0.next(below)
     }
 
-    /// Changes, removes, doubles or inserts up to four bytes.
+    /// Makes one to four changes: replaces, removes or inserts a byte, or repeats the end of the
+    /// body.
     pub(crate) fn apply_to(&mut self, body: &[u8]) -> Vec<u8> {
         let mut damaged = body.to_vec();
         for _ in 0..=self.next(4) {

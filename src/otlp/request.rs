@@ -44,7 +44,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) received: Timestamp,
     /// Sends whether the store has all events of the request.
     pub(crate) stored: oneshot::Sender<StoreResult>,
-    /// Held until the request is encoded.
+    /// The budget's share for `contents`. It is held until they are freed.
     pub(crate) memory: MemoryShare,
 }
 
@@ -53,8 +53,8 @@ pub(crate) struct ReceivedRequest {
 pub(crate) struct StoreResult {
     /// Whether the store has all events.
     pub(crate) is_stored: bool,
-    /// The request, unless it is large. The waiting task frees it, because freeing takes about half as long as
-    /// decoding, and all senders wait for the worker.
+    /// The request, unless it is large. The waiting task frees it, because freeing takes about half
+    /// as long as decoding, and all senders wait for the worker.
     pub(crate) _request: Option<(Contents, MemoryShare)>,
 }
 
@@ -153,7 +153,8 @@ impl Contents {
         self.places.len() + self.logs.len()
     }
 
-    /// Returns the senders of the spans and of the log records. A sender with several of them may occur several times.
+    /// Returns the senders of the spans and of the log records. A sender with several of them may
+    /// occur several times.
     pub(crate) fn senders(&self) -> impl Iterator<Item = usize> {
         let spans = self.places.iter().map(|place| place.sender);
         spans.chain(self.logs.iter().map(|place| place.sender))

@@ -8,8 +8,8 @@ use crate::{
     util::{sync::Instant, time::Timestamp},
 };
 
-/// A sender that has never sent an open span, and first reports a span of at least this length when
-/// it has ended, counts as sending only ended spans.
+/// A sender counts as sending only ended spans if it has never sent an open span, and reports a
+/// span of at least this length only when it has ended.
 const LONG_SPAN: Duration = Duration::from_secs(1);
 /// The number of intervals for which a process may be silent before it counts as dead.
 const INTERVALS: u32 = 5;
@@ -66,7 +66,7 @@ pub(super) struct SenderActivity {
     interval: Option<Duration>,
     /// The number of its open spans.
     pub(super) open: usize,
-    /// Ended spans and log records that came again.
+    /// Ended spans and log records that were received again.
     pub(super) repeated: u64,
     /// The least time by which its clock is ahead of ours.
     pub(super) ahead: Duration,

@@ -17,7 +17,7 @@ use crate::{
 
 pub(crate) type SharedSenders = Arc<Mutex<Senders>>;
 
-/// The state of all senders. Bounded: senders beyond the bound are combined by service.
+/// The state of all senders. Bounded: processes beyond the bound are combined by service.
 #[derive(Debug, Default)]
 pub(crate) struct Senders {
     keys: Map<ProcessKey, usize>,
@@ -44,7 +44,7 @@ pub(crate) struct Sender {
     log_records: u64,
     pub(crate) open_spans: usize,
     rejected: u64,
-    /// Ended spans and log records that came again and were left out.
+    /// Ended spans and log records that were received again and left out.
     pub(crate) repeated: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_rejection: Option<String>,
@@ -99,8 +99,8 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Senders {
-    /// Returns the number of the sender with this resource, or `None` if there are too many
-    /// senders.
+    /// Returns the number of the sender with this resource, and adds a new sender. Returns `None`
+    /// if there are too many.
     pub(crate) fn find(
         &mut self,
         resource: Option<&Resource>,

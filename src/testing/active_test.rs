@@ -1,5 +1,5 @@
-//! The running tests, and the test to which a thread's work belongs. It runs on the threads of
-//! tests.
+//! The running tests, and the test to which a thread's work belongs. Any thread may call these
+//! functions.
 
 use std::{
     cell::RefCell,
@@ -22,8 +22,8 @@ use crate::{
 /// Upper bound on the tokio runtimes that are assigned to a test. Spans without a parent on further
 /// runtimes belong to the only running test, or to none.
 const RUNTIMES_MAX: usize = 1_024;
-/// Upper bound on the stored traces of tests. They are stored so that the file of one test has no
-/// traces of another.
+/// Upper bound on the stored trace ids of tests. They keep the traces of one test out of the file
+/// of another.
 const TRACES_MAX: usize = 65_536;
 
 /// The age at which a running test's file is first written.
@@ -66,8 +66,8 @@ pub(super) struct Panic {
     /// The place, the thread and the message of the panic.
     pub(super) text: String,
     pub(super) open: String,
-    /// Whether another subscriber was the default of the test's thread at the panic. The file then lacks the spans
-    /// and events that only that subscriber got.
+    /// Whether another subscriber was the default of the test's thread at the panic. The file then
+    /// lacks the spans and events that only that subscriber got.
     pub(super) is_hidden: bool,
 }
 
@@ -156,7 +156,7 @@ pub(super) fn traces_of_tests() -> HashSet<TraceId> {
     with_active(|active| active.traces.iter().copied().collect())
 }
 
-/// Returns the test with this trace.
+/// Returns the running test with this trace.
 pub(super) fn of_trace(trace: TraceId) -> Option<Arc<ActiveTest>> {
     let test = |active: &mut ActiveTests| {
         let test = active.tests.iter().find(|test| test.trace == trace);

@@ -120,8 +120,7 @@ impl Subscriber for BothSubscribers {
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let _through = ThroughDefault::new();
-        // Both must be asked, because filters of single layers store their answer for the next
-        // call.
+        // Both must be asked, because per-layer filters store their answer for the next call.
         let by_ours = self.ours.enabled(metadata);
         self.theirs.enabled(metadata) || by_ours
     }
@@ -158,8 +157,8 @@ impl Subscriber for BothSubscribers {
         if self.ours.enabled(event.metadata()) {
             self.ours.event(event);
         }
-        // In the program's subscriber, the explicit parent of an event has another id, and an event's
-        // parent cannot be replaced.
+        // An explicit parent has another id in the program's subscriber, and an event's parent
+        // cannot be replaced. So the program does not get such an event.
         if event.parent().is_none() && self.theirs.enabled(event.metadata()) {
             self.theirs.event(event);
         }

@@ -33,28 +33,30 @@ use crate::{
 /// Upper bound on the traces in a file: the test's own trace, and traces without a known test that
 /// began while the test ran.
 const TRACES_MAX: usize = 32;
-/// Upper bound on the newest traces of the log that are searched for these.
+/// Upper bound on the newest traces of the log that are searched for such traces.
 const CANDIDATES_MAX: usize = 10_000;
 /// How long the report waits until the log has the test's spans. Half of a full buffer, in a debug
 /// build, takes about 2 seconds. It must be less than the time that an ending process waits for
 /// reports.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The note of a report if a subscriber that was set after `trace_test!` got spans and events of the test.
+/// The note of a report if a subscriber that was set after `trace_test!` got spans and events of
+/// the test.
 const HIDDEN: &str = "note: a subscriber that was set after trace_test! got spans and events of this test. Set it before \
                       trace_test!, and both get them.\n";
 
 static WRITING: Mutex<()> = Mutex::new(());
-/// Whether the folder of all files was there when the first test began, or this process has made it.
+/// Whether the folder of all files existed when the first test began, or this process has created
+/// it.
 static MAY_HAVE_FILES: AtomicBool = AtomicBool::new(false);
 
-/// Notes whether earlier runs may have left files. If there is no folder, a test that passes need not look for its
-/// file.
+/// Records whether the folder of all files exists. Without it, a passing test need not look for the
+/// file of an earlier run.
 pub(super) fn detect_files() {
     MAY_HAVE_FILES.store(test_name::folder().is_dir(), Ordering::Relaxed);
 }
 
-/// Returns whether a file of an earlier run, or of this one, may be there.
+/// Returns whether a file of an earlier run, or of this one, may exist.
 pub(super) fn may_have_files() -> bool {
     MAY_HAVE_FILES.load(Ordering::Relaxed)
 }
@@ -132,7 +134,8 @@ pub(super) fn write_file(test: &ActiveTest) -> io::Result<()> {
     written
 }
 
-/// Calls `act` on a separate thread and waits for it. A panic in `act` ends only that thread.
+/// Calls `act` on a separate thread and waits for it. A panic in `act` ends only that thread. If no
+/// thread can be started, `act` is not called.
 fn on_own_thread(act: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("livespan-test-report".to_owned());
@@ -155,7 +158,8 @@ pub(super) fn write_file_here(test: &ActiveTest) -> io::Result<()> {
     flush(log);
     // Two threads may report the same test at the same time.
     let _writing = lock(&WRITING);
-    // So a reader sees the old file or the new one, never a part of one.
+    // The file is written under another name, then renamed. So a reader sees the old file or the
+    // new one, never a part of one.
     let part = file.with_extension("html.part");
     let mut out = BufWriter::new(File::create(&part)?);
     write_to(&log.live, &traces_of(&log.live, test), &mut out)?;

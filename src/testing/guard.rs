@@ -82,7 +82,8 @@ impl TestOptions {
     }
 }
 
-/// Returns the limit of tests that set none: `LIVESPAN_TEST_LIMIT`. The environment is read once per process.
+/// Returns the limit of tests that set none: `LIVESPAN_TEST_LIMIT`, unless it is invalid. The
+/// environment is read once per process.
 fn limit_of_all_tests() -> Option<Duration> {
     static LIMIT: OnceLock<Option<Duration>> = OnceLock::new();
     *LIMIT.get_or_init(|| {
@@ -162,8 +163,8 @@ fn prepare() {
     });
 }
 
-/// Waits until the log's thread runs. The signal watch does the same for its threads, because no
-/// thread can start while a stack overflow is handled.
+/// Waits until the log's thread runs, at most for [`START_TIMEOUT`]. No thread can start later,
+/// while a stack overflow is handled.
 fn wait_until_log_runs(log: &TestLog) {
     let begun = Instant::now();
     let buffer = &log.live.shared.parts.runtime.buffer;
@@ -174,7 +175,8 @@ fn wait_until_log_runs(log: &TestLog) {
 
 impl Watched {
     fn new(name: TestName, log: &TestLog, options: &TestOptions) -> Option<Self> {
-        // Before the span starts, so that no file of another test takes the trace for one without a test.
+        // Added before the span starts. Otherwise the file of another test could include the trace
+        // as one without a test.
         let trace = TraceId::from_bytes(log.next_trace().to_bytes())?;
         active_test::add_trace(trace);
         let span = log

@@ -59,7 +59,8 @@ pub(super) fn end(test: &ActiveTest) {
     lock(&test.due).is_over = true;
 }
 
-/// Reports all running tests, and waits for this at most for `timeout`.
+/// Reports all running tests, and waits for this at most for `timeout`. If the thread could not be
+/// started, the caller's thread reports them.
 pub(super) fn report_all(cause: FailureCause, timeout: Duration) {
     let mut schedule = lock(&SCHEDULE);
     if !schedule.is_started {

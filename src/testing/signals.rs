@@ -36,7 +36,7 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 const START_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long an aborting fork may take to write its byte.
 const FORK_TIMEOUT: Duration = Duration::from_millis(100);
-/// A full pipe has room again after a page of it has been read.
+/// The number of bytes to read from a full pipe until it has room again.
 const PAGE_BYTES: usize = 4096;
 /// Fills a pipe of the usual size with one write.
 static FILLING: [u8; 16 * PAGE_BYTES] = [0; 16 * PAGE_BYTES];
@@ -108,7 +108,8 @@ fn start_watch(runs: Sender<()>, running: Receiver<()>) -> io::Result<StartedWat
 }
 
 impl StartedWatch {
-    /// Watches for the signals from now on.
+    /// Watches for the signals from now on. If the threads do not run in time, an aborting process
+    /// does not wait for reports.
     pub(super) fn arm(self) -> io::Result<()> {
         // The actions of a signal run in the order of their registration, so the flag is set and
         // the thread is woken before the handler blocks.

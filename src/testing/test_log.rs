@@ -1,5 +1,5 @@
-//! The log that all tests of a process share. There is only one, because a log has a thread of its
-//! own and most tests pass. The first test creates it.
+//! The log that all tests of a process share. There is only one, because each log has a thread of
+//! its own. The first test creates it.
 
 use std::{
     cell::Cell,
@@ -94,19 +94,18 @@ impl TestLog {
         trace
     }
 
-    /// Makes the default of this thread forward to our subscriber, too. Does nothing if ours is the default, or if the
-    /// default is `NoSubscriber`.
+    /// Makes the default of this thread forward to our subscriber, too. Does nothing if ours is the
+    /// default, or if the default is `NoSubscriber`.
     pub(super) fn join_default(&self) -> Option<DefaultGuard> {
         let current = dispatcher::get_default(Dispatch::clone);
         let is_there = current.downcast_ref::<SetTestContext>().is_some();
-        // A thread whose default is explicitly `NoSubscriber` keeps that default.
         let is_wanted = !is_there && !current.is::<NoSubscriber>();
         is_wanted.then(|| dispatcher::set_default(&both_subscribers::both(&self.dispatch, current)))
     }
 }
 
-/// Returns whether the default subscriber of this thread is ours, forwards to ours, or is absent, as within a call of
-/// `tracing`.
+/// Returns whether the default subscriber of this thread is ours, forwards to ours, or is absent,
+/// as within a call of `tracing`.
 pub(super) fn is_shown_here() -> bool {
     dispatcher::get_default(|current| {
         current.downcast_ref::<SetTestContext>().is_some()
@@ -115,8 +114,8 @@ pub(super) fn is_shown_here() -> bool {
     })
 }
 
-/// Makes ids that differ within the process. The SDK's generator seeds itself on each thread, and a test runner starts a
-/// thread for each test.
+/// Makes ids that differ within the process. The SDK's generator would be seeded anew for each
+/// test, because a test runner starts a thread for each.
 #[derive(Clone, Debug)]
 struct TestIds(Arc<AtomicU64>);
 
@@ -131,7 +130,7 @@ impl TestIds {
         Self(Arc::new(AtomicU64::new(seed)))
     }
 
-    /// Returns the next number of the `SplitMix64` sequence, which repeats none.
+    /// Returns the next number of the `SplitMix64` sequence, whose period is 2⁶⁴.
     fn next(&self) -> u64 {
         let step = 0x9E37_79B9_7F4A_7C15;
         let state = self.0.fetch_add(step, Ordering::Relaxed).wrapping_add(step);

@@ -1,5 +1,5 @@
-//! The name of a test, and the place of its file. Pure, except that it reads the thread's name, and the arguments,
-//! environment and program path of the process, and looks for Cargo's marker file.
+//! The name of a test, and the place of its file. Pure, except that it reads the thread's name, and
+//! the arguments, environment and program path of the process, and looks for Cargo's marker file.
 
 use std::{
     env, iter,
@@ -11,8 +11,8 @@ use std::{
 /// Upper bound on the length of one part of a file's path, in bytes.
 const PART_BYTES_MAX: usize = 120;
 
-/// The package and the test program of a test, from variables that Cargo sets when it compiles the test. Other build
-/// systems set none of them.
+/// The package and the test program of a test, from variables that Cargo sets when it compiles the
+/// test. Other build systems set none of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CargoTarget {
     /// `CARGO_PKG_NAME`.
@@ -27,8 +27,9 @@ pub struct CargoTarget {
 }
 
 impl CargoTarget {
-    /// Returns the folder of the test program's files. Two test programs of one workspace may have the same crate name,
-    /// such as those of a library and its binary, or of `tests/it.rs` in two packages.
+    /// Returns the folder of the test program's files. Two test programs of one workspace may have
+    /// the same crate name, such as those of a library and its binary, or of `tests/it.rs` in two
+    /// packages.
     fn folder(self, krate: &str) -> String {
         let Some(package) = self.package else {
             return file_part(krate);
@@ -47,14 +48,15 @@ impl CargoTarget {
 pub(super) struct TestName(String);
 
 impl TestName {
-    /// Returns the name of the test that contains the function with this type name, on the test's thread.
+    /// Returns the name of the test that contains the function with this type name. Must be called
+    /// on the test's thread.
     pub(super) fn of(inner_function: &str) -> Self {
         let thread = thread::current();
         if let Some(name) = Self::from(inner_function, thread.name()) {
             return name;
         }
-        // With only one thread, the test runs on the main thread. If the process was started for this test alone, its
-        // arguments name the test.
+        // With only one thread, the test runs on the main thread. If the process was started for
+        // this test alone, its arguments name the test.
         let mut arguments = env::args().skip_while(|argument| argument != "--exact");
         let started_for = arguments.nth(1);
         Self::from(inner_function, started_for.as_deref())
@@ -132,8 +134,8 @@ fn find_folder() -> PathBuf {
     target.join("livespan")
 }
 
-/// Finds Cargo's target folder by the marker file that Cargo puts into it. Test programs are in the
-/// folder `deps` of a profile below it.
+/// Finds Cargo's target folder by the marker file that Cargo puts into it. Without a marker, it is
+/// two levels above the folder `deps`, which contains test programs.
 fn target_folder(program: &Path) -> Option<&Path> {
     let mut above = program.ancestors().skip(1);
     let marked = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());

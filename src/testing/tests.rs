@@ -188,7 +188,11 @@ fn exiting() {
 fn wait_for(file: &Path) {
     let begun = Instant::now();
     while !file.exists() {
-        assert!(begun.elapsed() < PATIENCE, "no {}", file.display());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{} was not written",
+            file.display()
+        );
         thread::yield_now();
     }
 }

@@ -1,5 +1,5 @@
-//! Reads attributes from protobuf. Their texts are views into its bytes. Bounded in memory by [`RequestUsage`] and in
-//! recursion by [`MessageReader`]. Pure.
+//! Reads attributes from protobuf, as views into the bytes of the body. Bounded in memory by
+//! [`RequestUsage`] and in recursion by [`MessageReader`]. Pure.
 
 use crate::{
     otlp::{
@@ -45,7 +45,7 @@ fn read_pair<'a>(
                     None => read_value(message, value, usage)?,
                 };
             }
-            // The number of a text. It has a meaning only within a profile.
+            // `key_strindex`: an index into the string table of a profile.
             3 => drop(reader.int32(kind)?),
             _ => reader.skip(kind)?,
         }
@@ -53,7 +53,7 @@ fn read_pair<'a>(
     Ok((key, value))
 }
 
-/// Returns the text if the value has only this field, as most values have.
+/// Returns the text of a value whose only field is `string_value`, the most frequent case.
 #[inline]
 fn only_text(mut reader: MessageReader<'_>) -> Option<&str> {
     match reader.field() {
@@ -62,8 +62,8 @@ fn only_text(mut reader: MessageReader<'_>) -> Option<&str> {
     }
 }
 
-/// Reads a value. `value` is its earlier part. The last field counts, but two lists or two maps in succession are
-/// joined.
+/// Reads an `AnyValue`. `value` is the result of an earlier occurrence of the same field. The last
+/// value wins, except that consecutive lists, or consecutive maps, are joined.
 fn read_value<'a>(
     mut reader: MessageReader<'a>,
     mut value: Value<'a>,
@@ -134,7 +134,8 @@ fn read_map<'a>(
     Ok(Value::Map(pairs, false))
 }
 
-/// Replaces values that are nested too deep by null, and sorts maps.
+/// Replaces values that are nested deeper than the bound by null. Sorts maps, and keeps the last
+/// value of each key.
 fn finish(value: &mut Value<'_>, depth: usize) {
     if depth > OtlpReceiver::VALUE_DEPTH_MAX {
         *value = Value::Null;
@@ -161,7 +162,7 @@ pub(crate) fn keep_last_values(pairs: &mut Pairs<'_>) {
     pairs.reverse();
 }
 
-/// Checks a field that holds an attribute and is not used.
+/// Checks an attribute that is not used.
 pub(super) fn skip_attribute(
     reader: MessageReader<'_>,
     usage: &RequestUsage,

@@ -29,7 +29,8 @@ pub(crate) fn gunzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, DecodeErr
     Ok(out)
 }
 
-/// Decodes a body. Returns the request and the memory that it uses, in bytes. Calls `of_span` for each span.
+/// Decodes a body. Calls `of_span` for each span, and keeps the results in the request. Returns the
+/// request and the memory that it uses, in bytes.
 pub(crate) fn decode<T>(
     body: Vec<u8>,
     (signal, format): (Signal, Format),
@@ -70,7 +71,7 @@ pub(crate) fn decode_json(
     })
 }
 
-/// Reads decoded spans as those of a request.
+/// Encodes decoded spans in protobuf, and reads them like a request.
 pub(crate) fn read_spans<T>(
     spans: Vec<ResourceSpans>,
     limits: DecodeLimits,
@@ -80,7 +81,8 @@ pub(crate) fn read_spans<T>(
     trace_request::read(body, &RequestUsage::new(limits), of_span)
 }
 
-/// Decodes an OTLP/JSON document inside another text, such as the body of a log record.
+/// Decodes an OTLP/JSON document inside another text, such as the body of a log record. Returns
+/// `None` if the text is invalid or exceeds the limits.
 pub(crate) fn decode_document(text: &str, limits: DecodeLimits) -> Option<TracesData> {
     let usage = RequestUsage::new(limits);
     let resource_spans = json::traces(text.as_bytes(), &usage).ok()?;

@@ -1,6 +1,6 @@
 //! Decodes the body of a request: spans as views into its protobuf, log records into the structs of
-//! `opentelemetry-proto`. The body is untrusted: each part is checked against the bounds before it is allocated, and no
-//! input may cause a panic. Pure.
+//! `opentelemetry-proto`. The body is untrusted: each part is checked against the bounds before it
+//! is allocated, and no input may cause a panic. Pure.
 
 mod attributes;
 mod body;

@@ -1,6 +1,7 @@
-//! Decodes protobuf with `prost`: log records, and the resources of spans. Two bytes of a body can become a struct of several hundred bytes.
-//! So a first pass over the field numbers counts the memory that the request will need. That pass
-//! allocates nothing. It counts an unknown field like a string. Pure.
+//! Decodes protobuf with `prost`: log records, and the resources of spans. Two bytes of a body can
+//! become a struct of several hundred bytes. So a first pass over the field numbers counts the
+//! memory that the request will need. That pass allocates nothing. It counts an unknown field like
+//! a string. Pure.
 
 use std::fmt;
 
@@ -59,7 +60,7 @@ enum MessageKind {
     AnyValue,
     Array,
     Map,
-    /// A message without submessages.
+    /// A message without submessages, and its size in memory.
     Leaf(usize),
 }
 
@@ -102,8 +103,8 @@ impl MessageKind {
     }
 }
 
-/// Counts a message and its submessages. It stops without an error at invalid bytes, because
-/// `prost` then reports the error.
+/// Counts a message and its submessages. It stops without an error at invalid bytes and at the
+/// recursion limit, because `prost` then reports the error.
 fn walk(
     mut rest: &[u8],
     kind: MessageKind,
@@ -159,7 +160,7 @@ fn take_field(rest: &[u8]) -> Option<(u64, Field<'_>)> {
     Some((key >> 3, Field { bytes, rest }))
 }
 
-/// Removes a varint from the beginning. Most field numbers and lengths are one byte.
+/// Removes a varint from the beginning. Returns `None` if it is cut off or too long.
 #[inline]
 fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes {

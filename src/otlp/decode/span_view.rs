@@ -10,7 +10,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The messages around a span in a request.
+/// The number of messages around a span: the request, `ResourceSpans` and `ScopeSpans`.
 const SPAN_DEPTH: u32 = 3;
 
 /// A span and its scope.
@@ -62,7 +62,8 @@ pub(crate) enum SpanParts {
 }
 
 impl<'a> SpanView<'a> {
-    /// Reads a message that was read before, as a part of a request.
+    /// Reads a span again that a request contained. Its bounds were checked when the request was
+    /// read.
     pub(crate) fn again(bytes: &'a [u8], parts: SpanParts) -> Option<Self> {
         let reader = MessageReader::new(bytes, "Span", SPAN_DEPTH);
         Self::read(reader, parts, &RequestUsage::unbounded()).ok()

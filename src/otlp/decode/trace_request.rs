@@ -1,5 +1,6 @@
-//! Reads a request for traces in protobuf. The spans stay in its bytes: one pass checks all of them, and they are read
-//! again when the worker encodes them. That costs less than copying each text into a `String` and freeing it. Pure.
+//! Reads a request for traces in protobuf. The spans stay in its bytes: one pass checks all of
+//! them, and the worker reads them again when it encodes them. That costs less than copying each
+//! text into a `String` and freeing it. Pure.
 
 #[cfg(test)]
 mod tests;
@@ -71,13 +72,14 @@ impl SpanBytes {
     }
 }
 
-/// The protobuf of a request with these resources.
+/// Returns the protobuf of a request with these resources.
 pub(super) fn encoded(resource_spans: Vec<ResourceSpans>) -> Vec<u8> {
     // A request and the data of a file have the same fields.
     TracesData { resource_spans }.encode_to_vec()
 }
 
-/// Reads a request. Calls `of_span` for each span; the spans have no scope yet.
+/// Reads a request. Calls `of_span` for each span, before the span has its scope, and keeps the
+/// result.
 pub(super) fn read<T>(
     body: Vec<u8>,
     usage: &RequestUsage,
@@ -208,15 +210,16 @@ impl<T, F: FnMut(&SpanView<'_>) -> T> RequestPass<'_, T, F> {
 struct ResourceFields(Vec<u8>);
 
 impl ResourceFields {
-    /// The key of field 1 with a length.
+    /// The protobuf key of a length-delimited field 1.
     const KEY: u8 = 0x0a;
 
-    /// Adds a part of the resource.
+    /// Adds one occurrence of the resource. `prost` merges all of them.
     fn add(&mut self, fields: &[u8]) {
         append(&mut self.0, fields);
     }
 
-    /// Decodes the parts at the depth that they have in a request, so that the recursion limit is the same.
+    /// Decodes the resource inside a request, so that the recursion limit applies at the same
+    /// depth.
     fn decode(self, usage: &RequestUsage) -> Result<Option<Resource>, ReadError> {
         if self.0.is_empty() {
             return Ok(None);

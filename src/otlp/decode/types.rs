@@ -17,7 +17,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A decoded request or document. `T` are its spans.
+/// A decoded request or document. `T` is the type of its spans.
 #[derive(Debug)]
 pub(crate) enum Decoded<T> {
     Traces(T),

@@ -1,4 +1,5 @@
-//! Counts the items and the memory that a request needs, and checks the bounds before the memory is allocated. Pure.
+//! Counts the items and the memory that a request needs, and checks the bounds before the memory is
+//! allocated. Pure.
 
 use std::cell::{Cell, RefCell};
 
@@ -72,7 +73,8 @@ impl RequestUsage {
         Ok(())
     }
 
-    /// Counts memory that is in use only during `read`. The largest such part counts for the whole request.
+    /// Counts memory that is in use only during `read`. Only the largest such part counts for the
+    /// request.
     pub(super) fn briefly<T, E>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let before = self.memory.get();
         let result = read()?;

@@ -1,8 +1,10 @@
-//! The wire format of protobuf: the fields of a message, as views into its bytes. A message is accepted exactly if
-//! `prost` accepts it: the tests of [`trace_request`](super::trace_request) compare both. Bounded in recursion. Pure.
+//! The wire format of protobuf: the fields of a message, as views into its bytes. The reader
+//! accepts a message exactly if `prost` does; the tests of [`trace_request`](super::trace_request)
+//! compare both. Bounded in recursion. Pure.
 //!
-//! It is on the path of every span. So all methods are inlined into the loop over the fields, and the errors are made
-//! by functions that take copies. Otherwise the compiler would keep the reader in memory instead of registers.
+//! Every received span passes through this reader. So all methods are inlined into the loop over
+//! the fields, and the functions that create errors take copies. Otherwise the compiler would keep
+//! the reader in memory instead of registers.
 
 #![expect(
     clippy::inline_always,
@@ -49,7 +51,7 @@ impl From<Exceeded> for ReadError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MessageReader<'a> {
     rest: &'a [u8],
-    /// Where the message ends in the outermost one.
+    /// The offset of the message's end in the outermost message.
     end: usize,
     place: FieldPlace,
     /// How many levels of messages may be nested in this one.
@@ -94,12 +96,13 @@ impl<'a> MessageReader<'a> {
         self.rest
     }
 
-    /// Returns where the unread bytes are in the outermost message.
+    /// Returns the offsets of the unread bytes in the outermost message.
     pub(super) fn range(&self) -> (usize, usize) {
         (self.end - self.rest.len(), self.end)
     }
 
-    /// Returns the number and the type of the next field, or `None` at the end. The caller must read or skip its value.
+    /// Returns the number and the type of the next field, or `None` at the end. The caller must
+    /// read or skip the field's value.
     #[inline(always)]
     pub(super) fn field(&mut self) -> Result<Option<(u32, FieldKind)>, ReadError> {
         if self.rest.is_empty() {
@@ -192,7 +195,7 @@ impl<'a> MessageReader<'a> {
         Ok(u32::from_le_bytes(*bytes))
     }
 
-    /// Skips the value of an unknown field.
+    /// Skips the value of a field.
     #[inline(always)]
     pub(super) fn skip(&mut self, kind: FieldKind) -> Result<(), ReadError> {
         if kind == FieldKind::LENGTH_DELIMITED && self.depth_left > 0 {

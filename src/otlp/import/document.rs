@@ -30,9 +30,9 @@ const SIGNALS: &[&[u8]] = &[
 ];
 /// Upper bound on the memory of one OTLP request in a file, in bytes.
 const REQUEST_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
-/// The number of fields of an unknown object that an error lists, each cut to a number of
-/// characters.
+/// Upper bound on the fields of an unknown object that an error lists.
 const NAMED_FIELDS: usize = 5;
+/// Upper bound on a listed field's name, in characters.
 const NAMED_CHARS: usize = 30;
 
 /// The reason why a text was rejected.
@@ -254,7 +254,8 @@ impl DocumentReader {
     }
 }
 
-/// Keeps the event, or returns the reason why it is invalid.
+/// Adds a valid event to `events`. The reason why another is invalid goes to `fault`, unless an
+/// earlier one is there.
 fn keep(
     payload: Vec<u8>,
     events: &mut Vec<EncodedEvent>,

@@ -113,7 +113,7 @@ pub(super) fn micros(json: &Json, path: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-/// Returns OTLP's number of a span kind by its name.
+/// Returns OTLP's number of a span kind by its name. Any other value is internal.
 pub(super) fn kind(json: &Json) -> i32 {
     match text(json).to_ascii_uppercase().as_str() {
         "SERVER" => 2,

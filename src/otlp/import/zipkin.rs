@@ -16,7 +16,7 @@ use crate::otlp::import::{
 /// server's id different.
 const SIBLING_BIT: u8 = 0x80;
 
-/// Turns one span into events.
+/// Turns one span into events. A span without a start is counted, and left out.
 pub(super) fn add_span(
     json: &Json,
     path: &str,

@@ -66,8 +66,8 @@ impl ProcessKey {
         Self(hash.finalize().into())
     }
 
-    /// Returns the id of the process: `p` and seven of `[0-9a-z]`. It stays the same after a
-    /// restart.
+    /// Returns the id of the process: `p` and seven of `[0-9a-z]`. It stays the same if this
+    /// program restarts.
     fn id(&self) -> String {
         let (bytes, _) = self.0.as_chunks::<8>();
         let mut bits = bytes.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -141,7 +141,7 @@ fn owned(attributes: &[KeyValue]) -> Attributes {
     attributes.iter().map(pair).collect()
 }
 
-/// Converts an attribute value. A type that the app's own values lack becomes a string.
+/// Converts an attribute value. A nested value, or a null, becomes a string.
 fn owned_value(from: &AnyValue) -> AttributeValue {
     match value(from, 0) {
         nested if nested.is_nested() => AttributeValue::String(text_of_nested(from)),

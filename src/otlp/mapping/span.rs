@@ -67,7 +67,8 @@ fn parent_of_pending(span: &SpanView<'_>) -> Option<[u8; 8]> {
     crate::util::hex::decode::<8>(text).filter(|parent| *parent != [0; 8])
 }
 
-/// Returns whether the span's own fields mark it as open. A span whose start and end are both 0 has ended.
+/// Returns whether the span's own fields mark it as open. A span whose start and end are both 0 has
+/// ended.
 pub(crate) fn is_open(span: &SpanView<'_>) -> bool {
     span.end_nanos < span.start_nanos
         || is_pending(span)

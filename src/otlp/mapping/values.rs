@@ -7,7 +7,7 @@ use crate::{
     span::json::{Pairs, Value},
 };
 
-/// Returns the attributes that are shown.
+/// Converts attributes.
 pub(crate) fn attributes(pairs: &[KeyValue]) -> Pairs<'_> {
     nested(pairs, 0)
 }

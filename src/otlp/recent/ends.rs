@@ -1,7 +1,7 @@
-//! Remembers the spans that ended lately, so that repeated ends are recognized. For each span it
-//! has a hash of the content that the sender reported. A sender also repeats a request if this
-//! program ended before it responded. So for spans that an earlier run stored, it has a hash of the
-//! stored event. Bounded: the oldest is forgotten first. Pure; the worker uses it.
+//! Remembers the spans that ended lately, so that repeated ends are recognized. For each span of
+//! this run, it keeps a hash of the content that the sender reported. For spans that an earlier run
+//! stored, it keeps a hash of the stored event: a sender repeats a request if the program ended
+//! before it responded. Bounded: the oldest is forgotten first. Pure; the worker uses it.
 
 use crate::{
     otlp::{

@@ -1,6 +1,8 @@
-//! Test programs as nextest runs them: it lists the tests, then starts a process for each. It ends an overdue test with
-//! a signal to the process group of the test. Source: <https://nexte.st/docs/design/custom-test-harnesses/>,
-//! <https://nexte.st/docs/features/slow-tests/> and <https://nexte.st/docs/configuration/env-vars/>.
+//! Test programs as nextest runs them: it lists the tests, then starts a process for each. It ends
+//! an overdue test with a signal to the process group of the test. Source:
+//! <https://nexte.st/docs/design/custom-test-harnesses/>,
+//! <https://nexte.st/docs/features/slow-tests/> and
+//! <https://nexte.st/docs/configuration/env-vars/>.
 
 use std::{
     collections::BTreeSet,

@@ -52,8 +52,8 @@ fn act(module: &str, test: &str) {
     }
 }
 
-/// Runs one asynchronous test. A task of its runtime makes a span without a parent, which belongs to the test all the
-/// same.
+/// Runs one asynchronous test. A task of its runtime makes a span without a parent, which also
+/// belongs to the test.
 async fn act_in_tasks(module: &str, test: &str) {
     if !is_child() {
         return;
@@ -97,7 +97,7 @@ macro_rules! other_tests {
             super::act_in_tasks(module_path!().rsplit("::").next().unwrap(), "fails_late").await;
         }
 
-        /// One function for all cases. Only the name of the thread says which case runs.
+        /// One function for all cases. Only the thread's name tells which case runs.
         fn cases(case: &str) {
             crate::trace_test!();
             super::act(module_path!().rsplit("::").next().unwrap(), case);

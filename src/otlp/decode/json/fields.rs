@@ -1,4 +1,4 @@
-//! The fields of OTLP's messages. Pure.
+//! The JSON fields of OTLP's messages. Pure.
 
 use opentelemetry_proto::tonic::{
     common::v1::{ArrayValue, InstrumentationScope, KeyValueList},

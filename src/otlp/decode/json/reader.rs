@@ -1,4 +1,4 @@
-//! Readers of objects and lists, with `serde`. Every message needs them. Pure.
+//! Readers of objects and lists, with `serde`. Pure.
 
 use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
 
@@ -79,7 +79,8 @@ impl<'t> Path<'t> {
         self.field(name, map, List::new(self))
     }
 
-    /// Creates the error for a value of the wrong kind.
+    /// Stores the message for [`describe`](Self::describe), which appends it to the path. Returns
+    /// an error whose own text is not shown.
     pub(super) fn error<E: serde::de::Error>(&self, what: impl Into<String>) -> E {
         self.message.replace(Some(what.into()));
         E::custom("the value has another type")
@@ -117,7 +118,7 @@ pub(super) fn exceeded<E: serde::de::Error>(Exceeded: Exceeded) -> E {
     E::custom("a bound is exceeded")
 }
 
-/// A message that is an object in JSON.
+/// An OTLP message, which is an object in JSON.
 pub(super) trait JsonObject: Default {
     /// Reads the value of this field. If the message has no such field, reads nothing and returns
     /// `false`.
@@ -160,7 +161,7 @@ impl<'de, T: JsonObject> DeserializeSeed<'de> for Object<'_, '_, T> {
     }
 }
 
-/// Rejects any value except the expected kind, null and an empty text.
+/// Implements `expecting`, and the listed methods, which reject a value of that type.
 macro_rules! refuse_others {
     ($message:literal: $($visit:ident($type:ty)),*) => {
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -118,8 +118,9 @@ impl Path<'_> {
         self.field(name, map, TextSeed { path: self })
     }
 
-    /// Reads an id. It is hexadecimal, or base64 of this many bytes. Hexadecimal digits of another length are decoded
-    /// too, and a later check finds the wrong length. A value that is not an id is returned as [`NOT_AN_ID`].
+    /// Reads an id. It is hexadecimal, or base64 of this many bytes. Hexadecimal digits of another
+    /// length are decoded too, and a later check finds the wrong length. Null is an empty id. Any
+    /// other value is returned as [`NOT_AN_ID`].
     pub(super) fn id<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -169,8 +170,8 @@ impl Path<'_> {
         self.field(name, map, AnyScalar(read))
     }
 
-    /// Reads an enum by its number or by one of these names, with or without the prefix. A number is not checked
-    /// against the names. Any other value is read as -1.
+    /// Reads an enum by its number or by one of these names, with or without the prefix. A number
+    /// is not checked against the names. Null and an empty string are 0. Any other value is -1.
     pub(super) fn choice<'de, A: MapAccess<'de>>(
         &self,
         name: &'static str,
@@ -210,13 +211,13 @@ impl<'de, T, F: FnOnce(Scalar<'_>) -> Result<T, String>> DeserializeSeed<'de>
     }
 }
 
-/// Returns the integer that is closest to a number of nanoseconds.
+/// Rounds a number of nanoseconds. Returns `None` if it is negative or too large.
 fn whole(value: f64) -> Option<u64> {
     let text = format!("{value:.0}");
     text.parse().ok()
 }
 
-/// Stands for a value that is not an id. No id has one byte, so a later check leaves the record out.
+/// Stands for a value that is not an id. No id has one byte, so a later check rejects it.
 const NOT_AN_ID: [u8; 1] = [0];
 
 fn id(text: &str, length: usize) -> Vec<u8> {

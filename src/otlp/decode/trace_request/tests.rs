@@ -1,4 +1,5 @@
-//! Compares the reader with `prost`. Both must accept the same bodies, and find the same values in them.
+//! Compares the reader with `prost`. Both must accept the same bodies, and find the same values in
+//! them.
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
@@ -71,8 +72,8 @@ fn event_view(event: &Event) -> TimedEvent<'_> {
     }
 }
 
-/// Asserts that the reader and `prost` agree on a body. Returns whether they accept it. Not-a-number differs from
-/// itself, so the values are compared as text.
+/// Asserts that the reader and `prost` agree on a body. Returns whether they accept it. The values
+/// are compared as text, because NaN differs from itself.
 fn agree_on(body: &[u8]) -> bool {
     let expected = ExportTraceServiceRequest::decode(body);
     let read = read(body.to_vec(), &RequestUsage::new(LIMITS), |span| {
@@ -201,7 +202,8 @@ static VALUE: Fields = Fields(&[
 static LIST: Fields = Fields(&[(1, In(&VALUE))]);
 static MAP: Fields = Fields(&[(1, In(&PAIR))]);
 
-/// Makes messages with any fields in any order. A few fields are unknown, have a wrong type or are damaged.
+/// Makes messages with any fields in any order. A few fields are unknown, have a wrong type or are
+/// damaged.
 struct Messages(Numbers);
 
 impl Messages {
@@ -245,7 +247,7 @@ impl Messages {
                 encode_key(number, WireType::Varint, out);
                 encode_varint(bits, out);
                 if self.is_one_of(30) {
-                    // Longer than needed, or too long.
+                    // A varint that is longer than needed, or longer than allowed.
                     *out.last_mut().unwrap() |= 0x80;
                     out.extend([0x80, 0x80, 0x00].iter().skip(self.0.next(3)));
                 }
@@ -313,7 +315,7 @@ fn a_damaged_or_cut_body_is_refused_exactly_if_prost_refuses_it() {
     assert!(accepted > 100, "{accepted}");
 }
 
-/// Returns an attribute with this number of lists in each other.
+/// Returns an attribute with this number of nested lists.
 fn nested(levels: usize) -> KeyValue {
     let mut deep = AnyValue {
         value: Some(Value::BoolValue(true)),
