@@ -223,8 +223,8 @@ impl Head<'_> {
         }
     }
 
-    /// Returns the pin of a `process` event. An id of eight bytes, which all ids made by livespan have, is its token.
-    /// An event with another id is not pinned.
+    /// Returns the pin of a `process` event. If the id has eight bytes, as those of livespan and of OTLP senders have,
+    /// the id is the token. Otherwise the event is not pinned.
     fn process_pin(&self) -> Result<Pinning, Error> {
         let id = self.process.as_ref().map_or("", |id| &*id.0);
         if id.is_empty() {

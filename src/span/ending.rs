@@ -159,7 +159,7 @@ fn trace_number(span: &SpanContext) -> u64 {
     trace.last_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
-/// Returns a number for a span, never 0. Equal numbers of two spans are as unlikely as equal ids.
+/// Returns a number for a span, never 0. Two spans have equal numbers about as rarely as equal span ids.
 fn token(span: &SpanContext) -> u64 {
     let trace = trace_number(span);
     let id = u64::from_be_bytes(span.span_id().to_bytes());

@@ -416,8 +416,8 @@ impl SpanEvent {
         self
     }
 
-    /// Marks a step that outlives its process. While it is paused, it is shown as waiting, and it is never ended as
-    /// lost.
+    /// Marks the event of a step that outlives its process. While the step is paused, it is shown as waiting, and it is
+    /// never ended as lost.
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;

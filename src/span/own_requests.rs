@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// Upper bound on remembered mount points; an app has one or two.
+/// Upper bound on remembered mount points.
 const PREFIXES_MAX: usize = 16;
 /// Upper bound on hidden spans that are remembered until they end. When it is reached, the older half is forgotten. The
 /// worker never sees the end of some of these spans: it was dropped, or the host's filter hides it.
@@ -134,8 +134,8 @@ impl MountPrefixes {
         }
     }
 
-    /// Called when the host made no span around a request, or a span with the request's path. In both cases, the worker
-    /// need not wait for ids.
+    /// Called when the host made no span around a request, or a span with the request's path. From then on the worker
+    /// does not wait for ids, unless some span needs them.
     pub(crate) fn require_no_ids(&self) {
         if !self.needs_ids.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);

@@ -1,7 +1,7 @@
 //! The processes whose spans a log holds. Each tracer provider of this program counts as one process, because it has
 //! its own resource and its own span processor. A process is never removed: its number stays valid as long as the log.
-//! The threads that set up providers or start workflows add and describe this program's processes; the worker thread
-//! adds the other processes. Mostly the worker reads them. The lock is held only for a search or a push.
+//! The threads that set up providers or start workflows add and describe this program's processes; the tasks of OTLP
+//! requests add the other ones. Any thread may read them. The lock is held only for a search or a push.
 
 use std::{
     hash::{BuildHasher as _, RandomState},

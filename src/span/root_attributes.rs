@@ -1,6 +1,6 @@
 //! The attributes of a root that distinguish its trace in a list: those that OpenTelemetry's semantic conventions
-//! define for the span's operation, and the first few other ones. They are kept as JSON text, because most are only
-//! written again. Pure; the worker thread and the tasks of HTTP requests use it.
+//! define for the span's operation, and the first [`OWN_MAX`] other ones. They are kept as JSON text, because most are
+//! only written again. Pure; the worker thread and the tasks of HTTP requests use it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::span::json::{Pairs, Value, clip, start_template::ScalarValue};
 
 /// Upper bound on the bytes of all these attributes as JSON. Attributes that do not fit are left out.
 const BYTES_MAX: usize = 1024;
-/// The room that most roots need for them.
+/// The room that most roots need for them, in bytes.
 const USUAL_BYTES: usize = 256;
 /// Upper bound on the bytes of a text value. Longer texts are cut.
 const TEXT_BYTES_MAX: usize = 200;

@@ -93,15 +93,16 @@ pub(crate) fn slot_key_of(span: &SpanData) -> SlotKey {
     slot_key(&span.span_context, span.parent_span_id, kind)
 }
 
-/// Returns the part of the start that the end need not repeat, for a span that the SDK copied. Returns `None` if the
-/// SDK's limits dropped attributes: the end's attributes may then not begin with those of the start.
+/// Returns the part of the start that the end need not repeat, for a span that the SDK copied. Returns `None` if a slot
+/// cannot count the attributes, or if the SDK's limits dropped some: the end's attributes may then not begin with those
+/// of the start.
 #[inline]
 pub(crate) fn sent_prefix_of(span: &SpanData) -> Option<SentPrefix> {
     let is_whole = span.dropped_attributes_count == 0;
     SentPrefix::new(span.attributes.len(), StartScope::Recorded).filter(|_| is_whole)
 }
 
-/// Writes the fields of an end that its remembered start does not have.
+/// Writes the fields of an end that its remembered start does not have. Returns `None` if `buf` is too small.
 #[inline]
 pub(crate) fn write_end_delta(
     buf: &mut WriteBuf<'_>,

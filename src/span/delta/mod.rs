@@ -18,10 +18,10 @@
 //! Invariant: while a slot is taken, no other start is remembered in it. The worker reads records in the order of their
 //! numbers, so it meets the delta before the next start that takes the slot. `tests/loom/start_slots.rs` checks this.
 //!
-//! A span gets a complete end in these cases: its slots are taken, its start was too large or had too many attributes,
-//! the SDK's limits dropped attributes, or another open span has the same ids, parent and kind. If the worker misses a
-//! start, the end is counted as dropped and the span ends as lost. Nothing here waits on the host's threads, and only
-//! the first use of the large table allocates.
+//! A span gets a complete end in these cases: its slots are taken, its start was too large, had too many attributes or
+//! was refused by the buffer, the SDK's limits dropped attributes, or another open span has the same ids, parent and
+//! kind. If the worker misses a start, the end is counted as dropped and the span ends as lost. Nothing here waits on
+//! the host's threads, and only the first use of the large table allocates.
 //!
 //! The benchmark that justifies it: `cargo bench -p livespan-benches --bench span_instructions`, the rows of ends.
 

@@ -20,7 +20,7 @@ use std::{cell::Cell, sync::OnceLock};
 use crate::util::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bound on remembered starts. The slots use 144 KiB. Of these, 128 KiB are allocated only when a slot of the
-/// small table is found taken: a short program, such as a test, rarely has so many open spans.
+/// small table is found taken, which is rare in a program with few open spans, such as a test.
 pub(crate) const SLOTS: usize = SMALL + LARGE;
 /// 16 KiB, so that the table stays in the L1 cache. A larger table would cost each start a cache miss, which is a fifth
 /// of the cost of a start.
@@ -33,7 +33,7 @@ const LARGE_BITS: u32 = 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SlotTable {
     Small,
-    /// For spans whose slot in the small table is taken. It is needed when thousands of spans are open.
+    /// For spans whose slot in the small table is taken.
     Large,
 }
 
@@ -209,8 +209,8 @@ impl StartSlots {
         }
     }
 
-    /// Takes one of the span's slots, if one is free. If `sent` is given, the start is remembered there. If a twin
-    /// holds a slot, that slot counts the span instead.
+    /// Takes one of the span's slots, if one is free. If a twin holds a slot, that slot counts the span instead. The
+    /// guard is empty unless `sent` is given and a slot was free.
     #[inline]
     pub(crate) fn acquire(&self, key: SlotKey, sent: Option<SentPrefix>) -> SlotGuard<'_> {
         let word = key.tag() | u64::from(sent.map_or(WHOLE, SentPrefix::byte));
@@ -410,7 +410,7 @@ impl SlotGuard<'_> {
     #[inline]
     pub(crate) fn release(&self) {
         if let Some(held) = self.0.take() {
-            // If a twin has come, the slot already counts both.
+            // If a twin has changed the word, the slot already counts both.
             held.replace(held.word & !0xff | u64::from(WHOLE));
         }
     }

@@ -39,7 +39,7 @@ pub(crate) struct SpanFields<'a> {
 }
 
 impl SpanFields<'_> {
-    /// A span with only its ids.
+    /// Returns a span with only its ids.
     pub(crate) fn bare(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
         Self {
             trace_id,

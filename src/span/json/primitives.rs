@@ -1,5 +1,5 @@
-//! The smallest pieces of JSON: escaped texts, numbers. This is the hot path of the worker thread, so it
-//! checks eight bytes at a time and never allocates. Pure.
+//! The smallest pieces of JSON: escaped texts, numbers. This is the hot path of the worker thread, so it checks eight
+//! bytes at a time, and allocates only for the output. Pure.
 
 use std::io::Write as _;
 
@@ -110,7 +110,7 @@ fn plain_length(text: &[u8]) -> usize {
     }
 }
 
-/// Returns eight bytes that are all in a text of one to seven bytes, each at least once, or blanks.
+/// Returns all bytes of a text of one to seven bytes as one word. Some may occur twice, and blanks fill the rest.
 #[inline]
 fn short_word(text: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {

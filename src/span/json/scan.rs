@@ -47,7 +47,7 @@ impl<'a> PayloadRewriter<'a> {
         }
     }
 
-    /// Replaces a value. `value` must be a slice of the payload, behind all values replaced before.
+    /// Replaces a value. `value` must be a slice of the payload, after all values replaced before.
     pub(crate) fn replace(&mut self, value: &[u8], with: &[u8]) {
         let at = (value.as_ptr() as usize).wrapping_sub(self.payload.as_ptr() as usize);
         let Some(before) = self.payload.get(self.copied..at) else {
@@ -76,7 +76,7 @@ pub(crate) fn quoted(text: &str) -> Vec<u8> {
     out
 }
 
-/// Returns the length of the JSON value at the start of `text`.
+/// Returns the length of the JSON value at the start of `text`, or `None` if `text` ends before the value does.
 fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_u32;
     let mut at = 0;

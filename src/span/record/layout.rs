@@ -74,7 +74,7 @@ pub(in crate::span) const REMEMBERED: u8 = 64;
 /// Parts were left out.
 pub(in crate::span) const TRUNCATED: u8 = 128;
 
-/// The texts that follow a head.
+/// Flags: which texts follow a head.
 pub(in crate::span) const HAS_SCOPE: u8 = 1;
 pub(in crate::span) const HAS_VERSION: u8 = 2;
 pub(in crate::span) const HAS_STATE: u8 = 4;
@@ -179,12 +179,12 @@ pub(in crate::span) fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u
     }
 }
 
-/// Writes an id as two 8-byte stores because it arrives in two registers; one 16-byte load later would miss
-/// store-to-load forwarding.
+/// Writes an id as two 8-byte stores, as it arrives in two registers. A copy through memory would load 16 bytes after
+/// two 8-byte stores, and miss store-to-load forwarding.
 #[inline]
 pub(in crate::span) fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
     let [u0, u1, u2, u3, u4, u5, u6, u7, lower @ ..] = id;
-    // Through numbers: the compiler would vectorize copies of single bytes, in forty instructions.
+    // Converts to integers and back: the compiler would vectorize copies of single bytes, in forty instructions.
     let upper = u64::from_be_bytes([u0, u1, u2, u3, u4, u5, u6, u7]);
     put(rest, upper.to_be_bytes());
     put(rest, u64::from_be_bytes(lower).to_be_bytes());

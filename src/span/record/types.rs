@@ -29,7 +29,7 @@ pub(crate) enum Record<'a> {
     Changes(SpanChanges<'a>),
     /// The end of this span was dropped.
     DroppedEnd(DroppedEnd),
-    /// A fence behind the starts of all spans whose dropped ends were collected before the fence was pushed.
+    /// A fence after the starts of all spans whose dropped ends were collected before the fence was pushed.
     DroppedEndsFence,
     /// The caller that waits for this acknowledgement is woken when all earlier records are stored and visible.
     Fence {
@@ -108,7 +108,7 @@ pub(crate) enum Durability {
 /// The activity of a workflow's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepActivity {
-    /// The span works, or contains spans that work.
+    /// The span does work, or contains spans that do.
     Working,
     /// The span only waits for a time or an event. If a replay reports its start again, the workflow is not shown as
     /// working.

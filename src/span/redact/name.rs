@@ -102,7 +102,7 @@ pub(super) fn backslashes_before(text: &[u8], at: usize) -> usize {
         .count()
 }
 
-/// Returns whether the values of this key are queries of URLs, without the parts before them.
+/// Returns whether the values of this key are queries of URLs, without scheme, host and path.
 pub(super) fn is_query(key: &str) -> bool {
     let last = key.rsplit('.').next().unwrap_or_default();
     ["query", "query_string", "querystring", "fragment"]

@@ -31,7 +31,8 @@ use crate::{
 ///   `-H "name: value"`, flags of a command line (keys that end in `command`, `args` and the like), and several lines
 ///   of `name: value`.
 ///
-/// Texts are the values of attributes, status messages, the bodies of log records, and the names of spans and events.
+/// Texts are the values of attributes, status messages, the details of panics, the bodies of log records, and the names
+/// of spans, events and awaited operations.
 ///
 /// It does **not** mask keys, names of services and scopes, `tracestate` and ids. It cannot find secrets without a
 /// name:

@@ -1,5 +1,5 @@
 //! Counts the polls of one span's task. The host's threads add to the counters, and the worker reads them when it
-//! reports the span's changes. So each poll costs only a few atomic additions. Host threads never wait here.
+//! reports the span's changes. So each poll costs only a few atomic operations. Host threads never wait here.
 
 use std::sync::Arc;
 

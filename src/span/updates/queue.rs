@@ -36,7 +36,7 @@ const SHARED_SLOTS_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct UpdateQueue {
     lists: [SpinMutex<Vec<Arc<UpdateSlot>>>; LISTS],
-    /// Slots of spans whose changes come not only through the span object. They are found by the spans' ids.
+    /// Slots of spans that are also changed without the span object. They are found by the spans' ids.
     shared: DashMap<SlotIds, Arc<UpdateSlot>>,
     /// The number of entries in `shared`. Most processes have none, and skip the look-up.
     shared_count: AtomicUsize,
@@ -70,7 +70,8 @@ impl UpdateQueue {
         noted
     }
 
-    /// Notes a change of the span with these ids. Creates a slot if the span has none here.
+    /// Notes a change of the span with these ids. Creates a slot if the span has none here. If there is no room for a
+    /// slot, the change is counted as dropped.
     pub(crate) fn note_by_ids(
         &self,
         buffer: &IngestBuffer,
@@ -100,7 +101,7 @@ impl UpdateQueue {
         })
     }
 
-    /// Notes a change of the span with these ids, if it has a slot here. An ended span has none.
+    /// Notes a change of the span with these ids, if it has a slot here.
     pub(crate) fn note_if_known(
         &self,
         buffer: &IngestBuffer,

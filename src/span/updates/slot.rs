@@ -131,7 +131,8 @@ impl UpdateSlot {
         self.lock_briefly().is_some_and(|state| state.was_taken)
     }
 
-    /// Closes the slot at the end of its span and returns the changes that are still pending.
+    /// Closes the slot at the end of its span and returns the changes that are still pending. If the lock stays taken,
+    /// it returns no changes and leaves the slot open.
     pub(crate) fn end(&self) -> Changes {
         let Some(mut state) = self.lock_briefly() else {
             return Changes::default();

@@ -30,8 +30,8 @@ pub(crate) struct StartLayout {
 }
 
 impl StartLayout {
-    /// Returns whether these attributes can follow those of the start, whose payload is `started`: no key may be
-    /// repeated.
+    /// Returns whether these attributes can follow those of the start, whose payload is `started`. No key may be
+    /// repeated, and both together may have at most [`ATTRIBUTES_MAX`] attributes.
     pub(crate) fn accepts_added(&self, started: &[u8], added: &Pairs<'_>) -> bool {
         if added.len() > PAIRS_UNHASHED_MAX {
             return false;

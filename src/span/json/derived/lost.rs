@@ -81,7 +81,7 @@ fn ended_with_error(
     message: &str,
     time: Timestamp,
 ) -> Option<Vec<u8>> {
-    // Values are copied: decoding and encoding them again could change a number or their order.
+    // Values are copied: decoding and encoding them again could change a number or the order of fields.
     let value_in = |event: &'_ [u8], wanted: &str| -> Option<Vec<u8>> {
         let mut fields = fields(event);
         let (_, value) = fields.find(|(key, _)| *key == wanted.as_bytes())?;
