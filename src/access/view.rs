@@ -1,6 +1,6 @@
-//! The part of a trace that an end user may see. Many readers share one view: it decides and rewrites each event once,
-//! and caches the result, within a bound, for the other readers. It runs on the readers' tasks. No lock is held while
-//! the app's own function decides.
+//! The part of a trace that an end user may see. Many readers share one view. It caches, within a bound, its decision
+//! about each event and the rewritten event. It runs on the readers' tasks. No lock is held while the app's own
+//! function decides.
 
 use std::{
     borrow::Cow,
@@ -24,7 +24,7 @@ use crate::{
 /// its rewritten event.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ENTRY_BYTES: usize = 128;
-/// Upper bound on the spans for which a view remembers whether it showed their start.
+/// Upper bound on the spans for which a view remembers whether it showed them.
 const SPANS_MAX: usize = 65_536;
 /// Upper bound on the bytes of a name that is remembered with a hidden span. A span that was hidden under a longer name
 /// stays hidden when it ends.
@@ -35,14 +35,14 @@ const NAME_BYTES_MAX: usize = 256;
 /// customers.
 ///
 /// A visible span has its ids, name, kind, times, outcome (failed, panicked, cancelled or lost) and the allowed
-/// attributes. A view shows no service, resource, scope, span events (which hold exceptions), links, log records,
-/// and not the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status
+/// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log
+/// records, or the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status
 /// and the state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden
 /// stays hidden under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten
 /// span, the end alone decides.
 ///
-/// Create one view and use it for all readers: each event is then checked and encoded once for all of them. Clones
-/// share the cache.
+/// Create one view and use it for all readers: each event is then usually checked and encoded only once. Clones share
+/// the cache.
 ///
 /// The guide: [a customer's page](crate::_guide::customer_page).
 ///
@@ -230,7 +230,8 @@ impl View {
         ViewDecision { decided, rewritten }
     }
 
-    /// Decides about the end of a span after its start. A hidden span stays hidden, even under a new name.
+    /// Decides about the end of a span. If its start was hidden, the span stays hidden, with one exception: the start
+    /// had no scope. Then the rule must accept the end, both under the old name and the new one.
     fn accepts_end(&self, fields: ViewFields<'_>, seen: Option<&SeenSpan>) -> bool {
         match seen {
             Some(SeenSpan::Hidden) => false,

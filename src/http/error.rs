@@ -1,5 +1,5 @@
-//! Errors of requests: the status of each cause, and the header that 401, 405 and 503 need. It runs on the connection's
-//! task.
+//! Errors of requests: the status of each cause, and the header that each of 401, 405 and 503 needs. It runs on the
+//! connection's task.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -36,7 +36,7 @@ impl HttpError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// The sender did not authenticate. With a valid token, it may be able to read.
+    /// Creates an error for a sender that did not authenticate. With a valid token, the sender may be able to read.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }

@@ -24,7 +24,7 @@ pub(crate) fn with_type(body: Body, content_type: &'static str) -> Response<Body
     response
 }
 
-/// Appends the fields of an object after a brace or a comma.
+/// Appends `separator`, a brace or a comma, and then the fields of an object.
 pub(crate) fn fields(out: &mut Vec<u8>, separator: u8, object: &impl Serialize) {
     let text = serde_json::to_vec(object).unwrap_or_default();
     let inside = text

@@ -162,8 +162,8 @@ impl Service<Request<Body>> for LiveService {
     }
 
     fn call(&mut self, req: Request<Body>) -> Self::Future {
-        // This runs before the future is returned, because the worker must know that the span is ours before it
-        // encodes it.
+        // This runs before the future is returned: the worker must learn that the span is ours before it encodes the
+        // span.
         if self.mounted {
             self.hide_own_request(&req);
         }

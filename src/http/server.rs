@@ -124,11 +124,10 @@ impl LiveServer {
         turned_on(&mut self.stopped.clone()).await;
     }
 
-    /// Stops accepting and ends the open connections. The server ends at most one second after the
-    /// clients stop reading, and at the latest after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). A
-    /// stream sends its pending events, a `retry` that spreads the clients' reconnects, and `end`
-    /// (`shutdown`). The log continues, and clients resume at its next server. The call itself does
-    /// not wait.
+    /// Stops accepting and ends the open connections. The server ends within two seconds after the clients have stopped
+    /// reading, and at the latest after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). A stream sends its pending events, a
+    /// `retry` that spreads the clients' reconnects, and `end` (`shutdown`). The log continues, and clients resume at
+    /// its next server. The call itself does not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }

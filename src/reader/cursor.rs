@@ -232,7 +232,8 @@ impl Reader {
             if self.notice_recovered(recoveries) || self.notice_unblocked() {
                 continue;
             }
-            // The flag is read before the events, so events that were published before the close are still handed out.
+            // The log's closed flag is read before the events are read again, so events from before the close are still
+            // handed out.
             if self.log.is_closed() {
                 // Also reads the events that raised the wake flag after it was last polled.
                 self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();

@@ -141,7 +141,7 @@ pub struct Event {
 }
 
 /// A stream of [`Message`]s: first the retained events that were requested, then live ones, in log order, until the log
-/// is shut down. A slow subscriber needs no memory for events, because it is only a position in the log.
+/// is shut down. A slow subscriber is only a position in the log, and holds at most one block of events.
 ///
 /// After the shutdown, the subscription still delivers the events that it has not read, and then [`Message::End`]. If
 /// the store does not answer within its [append time-out](crate::EventStore::append_timeout), the end comes without

@@ -129,7 +129,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 
     /// Bounds the bytes that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Events may use two thirds; the rest is reserved for
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Events may use about two thirds; the rest is reserved for
     /// ends of spans.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
         self.settings.buffer_bytes = max;
@@ -137,7 +137,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 
     /// Bounds the events that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), one third is
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), about one third is
     /// reserved for ends of spans.
     pub fn buffer_events(mut self, max: usize) -> Self {
         self.settings.buffer_events = max;

@@ -51,7 +51,7 @@ impl Dropped {
     }
 }
 
-/// Events that a reader will not get.
+/// Events that a reader will not get, or the end of an outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gap {
@@ -66,7 +66,8 @@ pub enum Gap {
     },
     /// The reader's id has an epoch or a sequence that this log does not know.
     Epoch,
-    /// The store works again after it [failed](crate::sse::Message::Degraded), and nothing was lost.
+    /// The store works again after it [failed](crate::sse::Message::Degraded). If events were lost, an event of the
+    /// log reports them.
     Recovered,
 }
 

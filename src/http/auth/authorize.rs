@@ -1,6 +1,6 @@
-//! Authorizes each request by token, cookie, ticket or the app's own check. The result is 401, 403, or the access that
-//! the sender has. `access::token_signer` compares the token and verifies cookies and tickets. All of this runs on the
-//! connection's task.
+//! Authorizes each request by token, cookie, ticket or the app's own check. The result is the access that the sender
+//! has, or an error such as 401 or 403. `access::token_signer` compares the token and verifies cookies and tickets. All
+//! of this runs on the connection's task.
 
 use std::{
     collections::HashSet,
@@ -263,7 +263,7 @@ async fn run_check(recheck: AccessCheck) -> Result<Authorization, AuthError> {
 }
 
 impl AccessCheck {
-    /// Calls the app's check. If the check panics, the result is no access.
+    /// Calls the app's check. If that call panics, the result is no access.
     pub(crate) fn run(&self) -> impl Future<Output = Access> + Send + 'static {
         let asked = catch_panic(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
@@ -279,8 +279,8 @@ impl AccessCheck {
     }
 }
 
-/// Counts a wrong token, cookie or ticket. There is no delay afterwards, because only the token's
-/// length decides how hard it is to guess.
+/// Counts a wrong token, cookie or ticket. There is no delay afterwards: the token's length decides how hard it is to
+/// guess.
 pub(crate) fn count_invalid_credentials(live: &LiveSpans) {
     live.shared
         .invalid_credentials

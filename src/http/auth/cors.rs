@@ -27,7 +27,7 @@ pub(crate) fn allowed<'a>(config: &AccessConfig, request: &'a Parts) -> Option<&
 
 /// Removes the cookies from a request that a page of another origin caused, before any check uses them. This is
 /// needed because a browser also sends a `SameSite=Strict` cookie for pages on other hosts and ports of the same
-/// *site*. A link that a person followed keeps its cookies.
+/// *site*. When a person follows a link, the request keeps its cookies.
 pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) {
     let is_of_other_page = match request.headers.get("sec-fetch-site") {
         Some(site) if site == "same-site" || site == "cross-site" => {
@@ -126,8 +126,8 @@ pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(),
     Err(HttpError::new(StatusCode::FORBIDDEN, message))
 }
 
-/// Refuses a change that a page of another origin caused. Such a change would take effect even
-/// though the page cannot read the response.
+/// Refuses a change that a page of another origin caused, unless that origin is allowed. Such a change would take
+/// effect even though the page cannot read the response.
 pub(crate) fn check_writer(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     if is_of_own_page(request) || allowed(config, request).is_some() {
         return Ok(());

@@ -58,8 +58,7 @@ struct ListPage {
     /// Whether the page is short because searching further would have taken too long.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stopped_early: bool,
-    /// Traces with so many events that a search read only a part of them. The search found nothing
-    /// in that part.
+    /// Traces with so many events that a search read only a part of them, and found nothing there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     searched_in_part: Vec<String>,
     head: String,

@@ -79,7 +79,7 @@ const TEXT_OPTIONS: TextOptions<'static> = TextOptions {
 };
 
 impl ToolCall<'_> {
-    /// Calls the tool. An error is for the agent and names the allowed values.
+    /// Calls the tool. The text of an error is for the agent.
     pub(crate) async fn answer(&self) -> Result<String, String> {
         let format = self.arguments.format()?;
         // Read before everything else, so that no event is missed between this answer and the next.
@@ -390,7 +390,7 @@ fn json_of(value: &impl Serialize) -> Json {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// Reads a time in UTC, with any number of decimals.
+/// Reads a time in UTC, with up to nine decimals.
 fn time_of(text: &str) -> Option<Timestamp> {
     let text = text.strip_suffix('Z')?;
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));

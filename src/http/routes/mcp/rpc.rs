@@ -1,6 +1,6 @@
-//! JSON-RPC 2.0 and the revisions of the Model Context Protocol. Since 2026-07-28, each request
-//! describes itself in `_meta` and in headers; older clients begin with `initialize`. Both are
-//! answered without a session. Pure.
+//! JSON-RPC 2.0 and the revisions of the Model Context Protocol. Since revision 2026-07-28, each
+//! request describes itself in `_meta` and in headers; older clients begin with `initialize`. Both
+//! are answered without a session. Pure.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map as JsonMap, Value as Json, json};
@@ -11,7 +11,7 @@ use crate::http::routes::mcp::tools::{INSTRUCTIONS, TOOLS, Tool};
 const STATELESS: &str = "2026-07-28";
 /// Revisions that begin with `initialize`, newest first.
 const WITH_HANDSHAKE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-/// The time for which a client may cache the list of tools.
+/// The time for which a client may cache the list of tools, in milliseconds.
 const TTL_MS: u64 = 3_600_000;
 
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";

@@ -36,7 +36,7 @@ pub(crate) enum OtlpTarget {
     Doubled(Signal),
     /// The root of the routes, because the user's endpoint lacks `/v1/traces`.
     Root,
-    /// A path under `/v1` that OTLP does not have.
+    /// A path under `/v1` or `/v1development` that OTLP does not have.
     Unknown,
 }
 

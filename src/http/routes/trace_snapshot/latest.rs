@@ -254,7 +254,7 @@ impl Latest {
             .is_none_or(|updated| !updated.is_empty())
     }
 
-    /// Begins another pass.
+    /// Begins a pass over the selected events.
     pub(super) fn cursor(&self) -> LatestCursor<'_> {
         LatestCursor {
             latest: self,
