@@ -175,7 +175,7 @@ async function openPage(browser, url) {
       const value = await ask(expression).catch(() => null);
       if (value) return value;
     }
-    throw new Error(`never came true: ${expression}`);
+    throw new Error(`not true after ${PATIENCE_MS / 1000} s: ${expression}`);
   };
   const heap = async () => {
     await send("HeapProfiler.collectGarbage");

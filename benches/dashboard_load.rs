@@ -112,7 +112,7 @@ struct Load {
 
 impl Load {
     fn tracer(&self, number: u64) -> &SdkTracer {
-        &self.tracers[usize::try_from(number % 3).expect("below three")]
+        &self.tracers[usize::try_from(number % 3).expect("the index is out of range")]
     }
 
     fn open(&self, name: String, number: u64, parent: &Context, start: SystemTime) -> Context {
@@ -180,14 +180,14 @@ impl Load {
         let mut contexts = vec![self.open("level 0".to_owned(), 0, &Context::new(), begin)];
         for level in 1..depth {
             let start = begin + Duration::from_micros(level);
-            let parent = contexts.last().expect("there is a first");
+            let parent = contexts.last().expect("there is no first span");
             contexts.push(self.open(format!("level {level}"), level, parent, start));
             if level.is_multiple_of(BURST) {
                 self.flush();
             }
         }
         for (level, context) in contexts.iter().enumerate().rev() {
-            let back = depth * 2 - u64::try_from(level).expect("a level");
+            let back = depth * 2 - u64::try_from(level).expect("the level is negative");
             context
                 .span()
                 .end_with_timestamp(begin + Duration::from_micros(back));
@@ -219,7 +219,7 @@ impl Load {
         let (mut in_traces, mut in_busy) = (0_u64, 0_u64);
         let mut page = self.open("page 0".to_owned(), 0, &root, SystemTime::now());
         while begin.elapsed() < length {
-            let passed = u64::try_from(begin.elapsed().as_micros()).expect("a short time");
+            let passed = u64::try_from(begin.elapsed().as_micros()).expect("the run took too long");
             while in_busy * 2 < events * passed / 1_000_000 {
                 if in_busy.is_multiple_of(200) && in_busy > 0 {
                     page.span().end();

@@ -117,8 +117,8 @@ fn maybe_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S
 }
 
 fn ours(is_end: bool, now: SystemTime) -> SpanEvent {
-    let trace = TraceId::from_bytes([0x4b; 16]).expect("it is not zero");
-    let span = SpanId::from_bytes([0x17; 8]).expect("it is not zero");
+    let trace = TraceId::from_bytes([0x4b; 16]).expect("the id is zero");
+    let span = SpanId::from_bytes([0x17; 8]).expect("the id is zero");
     let event = if is_end {
         SpanEvent::ended(trace, span, "checkout", SpanStatus::Unset).started_at(now)
     } else {
@@ -126,7 +126,7 @@ fn ours(is_end: bool, now: SystemTime) -> SpanEvent {
     };
     event
         .at(now)
-        .parent(SpanId::from_bytes([0x26; 8]).expect("it is not zero"))
+        .parent(SpanId::from_bytes([0x26; 8]).expect("the id is zero"))
         .kind(SpanKind::Server)
         .service("shop")
         .scope("shop::cart")
@@ -184,9 +184,10 @@ impl Encoding {
 
     fn assert_same(&mut self) {
         self.write(Side::Ours);
-        let written: serde_json::Value = serde_json::from_slice(&self.buffer).expect("it is JSON");
-        let same = serde_json::to_value(&self.derived).expect("it is JSON");
-        assert_eq!(written, same, "both sides write the same JSON");
+        let written: serde_json::Value =
+            serde_json::from_slice(&self.buffer).expect("not valid JSON");
+        let same = serde_json::to_value(&self.derived).expect("not valid JSON");
+        assert_eq!(written, same, "the two sides write different JSON");
     }
 
     fn write(&mut self, side: Side) {
@@ -194,7 +195,7 @@ impl Encoding {
         match side {
             Side::Ours => black_box(&self.ours).encode(&mut self.buffer),
             Side::Serde => serde_json::to_writer(&mut self.buffer, black_box(&self.derived))
-                .expect("it is JSON"),
+                .expect("not valid JSON"),
         }
         black_box(&self.buffer);
     }
@@ -266,7 +267,7 @@ fn make_spans() {
     assert_eq!(
         (status.dropped.starts, status.dropped.ends),
         (0, 0),
-        "all were written"
+        "spans were dropped"
     );
 }
 
@@ -343,6 +344,9 @@ fn main() {
 )]
 fn worker_instructions(function: &str) -> f64 {
     let counted = callgrind::count_function(function, &["make".to_owned()]);
-    assert!(counted.all > 0, "{function} is a function by itself");
+    assert!(
+        counted.all > 0,
+        "callgrind found no function {function}, which may have been inlined"
+    );
     counted.all as f64 / f64::from(COUNTED)
 }

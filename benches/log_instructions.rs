@@ -138,7 +138,7 @@ fn count(case: &str) -> Instructions {
     assert_eq!(
         bursts.len(),
         BURSTS as usize,
-        "callgrind writes one profile for each burst"
+        "callgrind wrote a wrong number of profiles"
     );
     let least = |count: fn(&Instructions) -> u64| {
         bursts.iter().map(count).min().unwrap_or(0) / u64::from(EVENTS)

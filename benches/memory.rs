@@ -66,7 +66,7 @@ fn allocated() -> f64 {
 /// Converts a number of bytes to a float. The result is exact below 4 TiB.
 fn float(bytes: usize) -> f64 {
     let kibibytes = u32::try_from(bytes / 1024).expect("no machine has that much");
-    let rest = u32::try_from(bytes % 1024).expect("it is small");
+    let rest = u32::try_from(bytes % 1024).expect("the rest does not fit");
     f64::from(kibibytes).mul_add(1024.0, f64::from(rest))
 }
 
@@ -80,9 +80,9 @@ fn live(retention: Retention) -> LiveSpans {
 /// Returns one of the two events of a span, of about 300 bytes.
 fn event(number: u32, events_per_trace: u32) -> SpanEvent {
     let trace = u128::from(number / events_per_trace) + 1;
-    let trace = TraceId::from_bytes((trace << 64).to_be_bytes()).expect("it is not zero");
+    let trace = TraceId::from_bytes((trace << 64).to_be_bytes()).expect("the id is zero");
     let id = |number: u32| {
-        SpanId::from_bytes((u64::from(number) + 1).to_be_bytes()).expect("it is not zero")
+        SpanId::from_bytes((u64::from(number) + 1).to_be_bytes()).expect("the id is zero")
     };
     let span = id(number / 2);
     let event = if number.is_multiple_of(2) {
@@ -127,7 +127,7 @@ fn retained(events_per_trace: u32) {
         format!("{events_per_trace} events"),
         each / wire
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }
 
 fn evicted() {
@@ -141,7 +141,7 @@ fn evicted() {
         "\nRSS after the log was filled ten times: {:.2} of the RSS after once; target 1.10",
         resident_bytes() / full
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
     drop(live);
 
     let age = Duration::from_secs(3);
@@ -163,19 +163,24 @@ fn evicted() {
         allocated() / empty_allocated,
         full_allocated / empty_allocated
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }
 
 fn stalled() {
     const TARGET_KIB: f64 = 128.0;
     const EVENTS: u32 = 1_000_000;
     let live = live(Retention::default());
-    let server = live.serve_in_background("127.0.0.1:0").expect("it listens");
+    let server = live
+        .serve_in_background("127.0.0.1:0")
+        .expect("the server does not listen");
     let connect = || {
-        let mut stream = TcpStream::connect(server.local_addr()).expect("it listens");
+        let mut stream =
+            TcpStream::connect(server.local_addr()).expect("the server does not listen");
         let request = b"GET /sse?replay=none HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        stream.write_all(request).expect("it reads");
-        stream.read_exact(&mut [0; 1]).expect("it answers");
+        stream.write_all(request).expect("the server does not read");
+        stream
+            .read_exact(&mut [0; 1])
+            .expect("the server does not answer");
         stream
     };
     dispatch(&live, 0..300_000, 50);
@@ -196,7 +201,7 @@ fn stalled() {
         (with - without) / 8.0 / 1024.0,
         (with - bare) / 8.0 / 1024.0
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }
 
 fn wait_for(live: &LiveSpans, subscribers: usize) {
@@ -236,7 +241,7 @@ fn seen() {
         "the last three steps, relative to the first three with evictions: {:.2}",
         median(late) / median(early)
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }
 
 fn listed() {
@@ -246,13 +251,19 @@ fn listed() {
     const TARGET: f64 = 1.02;
     let retention = Retention::default().events(2 * TRACES as usize);
     let live = live(retention.bytes(GIBIBYTE));
-    let server = live.serve_in_background("127.0.0.1:0").expect("it listens");
+    let server = live
+        .serve_in_background("127.0.0.1:0")
+        .expect("the server does not listen");
     let view = || {
-        let mut stream = TcpStream::connect(server.local_addr()).expect("it listens");
+        let mut stream =
+            TcpStream::connect(server.local_addr()).expect("the server does not listen");
         let request = b"GET /traces/sse?q=name%3Anothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        stream.write_all(request).expect("it reads");
-        let mut lines = BufReader::new(stream.try_clone().expect("it is open")).lines();
-        let is_list = |line: std::io::Result<String>| line.expect("it answers") == "event: traces";
+        stream.write_all(request).expect("the server does not read");
+        let mut lines =
+            BufReader::new(stream.try_clone().expect("could not clone the socket")).lines();
+        let is_list = |line: std::io::Result<String>| {
+            line.expect("the server does not answer") == "event: traces"
+        };
         assert!(lines.any(is_list));
         stream
     };
@@ -286,5 +297,5 @@ fn listed() {
         ratios.iter().copied().fold(f64::INFINITY, f64::min),
         ratios.iter().copied().fold(0.0, f64::max),
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }

@@ -181,9 +181,9 @@ fn send(address: SocketAddr, body: &Body, numbers: Range<u64>) {
 /// Runs one side alone, in a process whose instructions are counted.
 fn run_counted(side: &str, requests: &str) {
     let side = SIDES.into_iter().find(|one| format!("{one:?}") == side);
-    let requests = requests.parse().expect("it is a number");
+    let requests = requests.parse().expect("not a number");
     let mut sides = Sides::new(Format::Protobuf);
-    sides.run(side.expect("it is a side"), requests);
+    sides.run(side.expect("no such side"), requests);
     sides.finish();
 }
 

@@ -83,14 +83,14 @@ fn cpu(api: Api, threads: u32) {
         assert_eq!(
             dropped,
             Dropped::default(),
-            "a dropped span costs less than a stored one"
+            "spans were dropped, and dropped spans cost less than stored ones"
         );
     }
     let taken = bursts.map(Taken::of);
     let [none, others @ ..] = &taken;
     let of = |wanted: Case| {
         let at = cases.iter().position(|(case, ..)| *case == wanted);
-        taken[at.expect("all cases are there")].with(*none, f64::sub)
+        taken[at.expect("a case is missing")].with(*none, f64::sub)
     };
     let batch = of(Case::Batch);
     let snapshot = of(Case::Snapshot).with(of(Case::Noop), f64::sub);
@@ -121,7 +121,7 @@ fn cpu(api: Api, threads: u32) {
     );
 }
 
-/// The median of all bursts of a case, and the 10th percentile, which stands for an undisturbed burst.
+/// The median of all bursts of a case, and the 10th percentile as the figure of an undisturbed burst.
 #[derive(Clone, Copy)]
 struct Taken {
     median: f64,
@@ -162,7 +162,7 @@ fn measure(api: Api, threads: u32, provider: &SdkTracerProvider) -> Vec<f64> {
             .collect();
         running
             .into_iter()
-            .flat_map(|thread| thread.join().expect("a measuring thread ends"))
+            .flat_map(|thread| thread.join().expect("a measuring thread panicked"))
             .collect()
     })
 }

@@ -109,7 +109,7 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "otlp")]
         ["run-process", case, api, children, spans] => {
-            let number = |text: &str| text.parse().expect("a number");
+            let number = |text: &str| text.parse().expect("not a number");
             let provider = process_instructions::provider_of(case);
             api_of(api).make_traces(&provider, number(children), number(spans));
         }
@@ -235,7 +235,7 @@ impl Counts {
         assert_eq!(
             bursts.len(),
             cases.len() * BURSTS as usize,
-            "callgrind writes one profile for each burst"
+            "callgrind wrote a wrong number of profiles"
         );
         let of_cases = bursts.chunks_exact(BURSTS as usize).map(smallest);
         Self(cases.iter().copied().zip(of_cases).collect())

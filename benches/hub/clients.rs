@@ -33,8 +33,8 @@ pub(crate) const TRACE: &str = "TRACE";
 const BUFFER: usize = 256 * 1024;
 /// Number of bytes at the end of a read that are searched for the last event.
 const END: usize = 2048;
-/// Number of connections opened at a time. The server must answer all of them before the next ones are opened, except
-/// for [`Job::Storm`].
+/// Number of connections opened at a time. Except for [`Job::Storm`], the server must answer all of
+/// them before the next ones are opened.
 const CONNECTED_AT_ONCE: usize = 500;
 const STDIN: u64 = u64::MAX;
 
@@ -50,7 +50,7 @@ pub(crate) enum Job {
     Follow,
     /// Reads everything that arrives.
     Hold,
-    /// Reads this many events on every connection, and measures the latency of each since its dispatch.
+    /// Reads this many events on every connection, and measures the time from each event's dispatch.
     Latency(u32),
     /// Reads nothing after the first byte of the response.
     Stall,
@@ -113,7 +113,7 @@ impl Clients {
             .spawn()
             .expect("this program can be started again");
         let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let output = BufReader::new(child.stdout.take().expect("the process has no pipe"));
         let mut clients = Self {
             child,
             input,
@@ -142,7 +142,7 @@ impl Clients {
     pub(crate) fn finished(&mut self) -> Found {
         let line = self.line();
         let mut words = line.split(' ');
-        let mut number = || words.next().expect("four numbers");
+        let mut number = || words.next().expect("expected four numbers");
         Found {
             begun: parsed(number()),
             ended: parsed(number()),
@@ -155,20 +155,23 @@ impl Clients {
         let mut line = String::new();
         self.output
             .read_line(&mut line)
-            .expect("the clients answer");
+            .expect("the client process did not answer");
         line.trim_end().to_owned()
     }
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-    text.parse().expect("the clients answer with numbers")
+    text.parse()
+        .expect("the client process answered without a number")
 }
 
 impl Drop for Clients {
     fn drop(&mut self) {
         // The process ends when its input closes.
         drop(self.input.take());
-        self.child.wait().expect("the clients end");
+        self.child
+            .wait()
+            .expect("could not wait for the client process");
     }
 }
 
@@ -179,7 +182,7 @@ pub(crate) fn run(arguments: &[String]) {
     };
     pin(CLIENTS_CPU);
     let mut all = All::connect(
-        address.parse().expect("an address"),
+        address.parse().expect("not an address"),
         path,
         parsed(count),
         Job::parse(job),
@@ -268,17 +271,18 @@ impl All {
             connection
                 .stream
                 .set_nonblocking(true)
-                .expect("it is a socket");
+                .expect("could not configure the socket");
             let data = epoll::EventData::new_u64(number as u64);
             epoll::add(&self.epoll, &connection.stream, data, epoll::EventFlags::IN)
-                .expect("there is room");
+                .expect("epoll has no room");
         }
     }
 
     fn serve(&mut self) {
         let stdin = io::stdin();
         let data = epoll::EventData::new_u64(STDIN);
-        epoll::add(&self.epoll, &stdin, data, epoll::EventFlags::IN).expect("it is a pipe");
+        epoll::add(&self.epoll, &stdin, data, epoll::EventFlags::IN)
+            .expect("could not watch standard input");
         if self.job == Job::Stall {
             for connection in &self.connections {
                 epoll::delete(&self.epoll, &connection.stream).expect("the socket is registered");
@@ -400,7 +404,7 @@ impl Connection {
                 .copied()
                 .take_while(u8::is_ascii_digit)
                 .collect();
-            let sent: i64 = parsed(std::str::from_utf8(&digits).expect("they are digits"));
+            let sent: i64 = parsed(std::str::from_utf8(&digits).expect("not digits"));
             let nanos = u32::try_from(now - sent).unwrap_or(u32::MAX);
             latencies.push(f64::from(nanos));
             self.events += 1;

@@ -118,14 +118,14 @@ fn deliver_by_hand(clients: u32, events: u32) -> f64 {
             "GET /orders/{id}/items"
         };
         let sent = sender.send((u64::from(number), started(number, name)));
-        assert!(sent.is_ok(), "a reader is connected");
+        assert!(sent.is_ok(), "no reader is connected");
     }
     let found = connected.found();
     rate(f64::from(events) * f64::from(clients), begun, found.ended)
 }
 
 fn rate(delivered: f64, begun: i64, ended: i64) -> f64 {
-    let micros = u32::try_from((ended - begun) / 1000).expect("it does not take an hour");
+    let micros = u32::try_from((ended - begun) / 1000).expect("the run took more than an hour");
     delivered / f64::from(micros)
 }
 

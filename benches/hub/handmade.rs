@@ -47,7 +47,7 @@ async fn stream(
             .event(event.r#type)
             .id(id.to_string())
             .json_data(&event)
-            .expect("it is JSON");
+            .expect("not valid JSON");
         Some((Ok(frame), events))
     });
     let hello = Event::default().event("hello").data("{}");

@@ -87,6 +87,7 @@ fn rate(stalled: u32) -> f64 {
     let found = readers.found();
     drop(beside);
     served.end();
-    let micros = u32::try_from((found.ended - begun) / 1000).expect("it does not take an hour");
+    let micros =
+        u32::try_from((found.ended - begun) / 1000).expect("the run took more than an hour");
     f64::from(EVENTS) * f64::from(READERS) / f64::from(micros)
 }

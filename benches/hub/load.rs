@@ -89,7 +89,7 @@ pub(crate) fn serve_beside_raw(live: &LiveSpans) -> (SocketAddr, SocketAddr) {
 impl Served {
     /// Shuts the log down, which ends its server.
     pub(crate) fn end(self) {
-        self.live.shutdown().expect("it ends");
+        self.live.shutdown().expect("the shutdown failed");
     }
 }
 
@@ -151,7 +151,7 @@ impl Hub {
     pub(crate) fn end(self) {
         match self {
             Self::Ours(served) => served.end(),
-            Self::Log { target, .. } => target.shutdown(PATIENCE).expect("it ends"),
+            Self::Log { target, .. } => target.shutdown(PATIENCE).expect("the shutdown failed"),
             Self::Raw { .. } => {}
         }
     }
@@ -199,11 +199,11 @@ pub(crate) fn store() -> MemoryEventStore {
 }
 
 pub(crate) fn trace_id(number: u32) -> TraceId {
-    TraceId::from_bytes((u128::from(number) + 1).to_be_bytes()).expect("it is not zero")
+    TraceId::from_bytes((u128::from(number) + 1).to_be_bytes()).expect("the id is zero")
 }
 
 pub(crate) fn span_id(number: u32) -> SpanId {
-    SpanId::from_bytes((u64::from(number) + 1).to_be_bytes()).expect("it is not zero")
+    SpanId::from_bytes((u64::from(number) + 1).to_be_bytes()).expect("the id is zero")
 }
 
 /// Returns an event of about 300 bytes of JSON.

@@ -34,7 +34,7 @@ const SLICES: usize = 256;
 /// the start are ready to be written.
 pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("the listener has no address");
     let (ready, is_ready) = mpsc::channel();
     spawn(move || {
         // The stream needs a runtime for the timer of its pings. Nothing drives that timer here.
@@ -60,7 +60,7 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
 /// bytes written after it connects.
 pub(crate) fn serve_fed() -> (SocketAddr, Feed) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("the listener has no address");
     let queue = Arc::new(FeedQueue {
         pending: Mutex::default(),
         wake_fd: Arc::new(WakeFd::new()),
@@ -165,11 +165,14 @@ struct Hub {
 impl Hub {
     fn new(listener: TcpListener, source: Source, wake_fd: Arc<WakeFd>) -> Self {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("the system has epoll");
-        listener.set_nonblocking(true).expect("it is a socket");
-        rustix::net::listen(&listener, BACKLOG).expect("it is a listener");
+        listener
+            .set_nonblocking(true)
+            .expect("could not configure the socket");
+        rustix::net::listen(&listener, BACKLOG).expect("could not set the backlog");
         let add = |source: &dyn std::os::fd::AsFd, name| {
             let data = epoll::EventData::new_u64(name);
-            epoll::add(&epoll, source.as_fd(), data, epoll::EventFlags::IN).expect("there is room");
+            epoll::add(&epoll, source.as_fd(), data, epoll::EventFlags::IN)
+                .expect("epoll has no room");
         };
         add(&wake_fd.0, FEED);
         add(&listener, LISTENER);
@@ -188,12 +191,14 @@ impl Hub {
         let mut events = Vec::with_capacity(1024);
         while !self.is_over {
             events.clear();
-            epoll::wait(&self.epoll, spare_capacity(&mut events), None).expect("it waits");
+            epoll::wait(&self.epoll, spare_capacity(&mut events), None)
+                .expect("epoll failed to wait");
             for event in &events {
                 match event.data.u64() {
                     FEED => {
                         let mut count = [0; 8];
-                        rustix::io::read(&self.wake_fd.0, &mut count).expect("it was signalled");
+                        rustix::io::read(&self.wake_fd.0, &mut count)
+                            .expect("the eventfd has no signal");
                         self.take();
                         for number in 0..self.clients.len() {
                             self.flush(number);
@@ -239,11 +244,15 @@ impl Hub {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.listener.accept() {
-            stream.set_nonblocking(true).expect("it is a socket");
-            stream.set_nodelay(true).expect("it is a socket");
+            stream
+                .set_nonblocking(true)
+                .expect("could not configure the socket");
+            stream
+                .set_nodelay(true)
+                .expect("could not configure the socket");
             let data = epoll::EventData::new_u64(self.clients.len() as u64);
             let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-            epoll::add(&self.epoll, &stream, data, flags).expect("there is room");
+            epoll::add(&self.epoll, &stream, data, flags).expect("epoll has no room");
             self.clients.push(Client {
                 stream,
                 has_response: false,
@@ -262,7 +271,10 @@ impl Hub {
             Ok(0) => client.has_response = false,
             Ok(_) => {
                 let head = b"HTTP/1.1 200 OK\r\n\r\n";
-                client.stream.write_all(head).expect("it is the first");
+                client
+                    .stream
+                    .write_all(head)
+                    .expect("could not write the response head");
                 client.has_response = true;
             }
             Err(_) => {}

@@ -52,11 +52,11 @@ fn replay(events: u32, clients: u32, filling: Filling) {
         "{events:>9} {clients:>7} {:<14} {raw:>8.1} {ours:>8.1} {ratio:>6.2} {TARGET:>7.2} {raw_cpu:>9.1} {ours_cpu:>9.1}",
         filling.name()
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }
 
 fn milliseconds(Found { begun, ended, .. }: Found) -> f64 {
-    f64::from(u32::try_from((ended - begun) / 1000).expect("it does not take an hour")) / 1e3
+    f64::from(u32::try_from((ended - begun) / 1000).expect("the run took more than an hour")) / 1e3
 }
 
 fn live(store: MemoryEventStore) -> LiveSpans {
@@ -84,5 +84,5 @@ pub(crate) fn report_filtered() {
         "\none trace of 50 events out of {FILTERED_EVENTS}: {:.3} ms of the server's CPU, connection and request included; target 1",
         median(spent)
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }

@@ -36,7 +36,7 @@ pub(crate) fn report() {
             let found = clients.finished();
             let cpu = cpu_of(peer.sender()).saturating_sub(cpu);
             let micros = u32::try_from((found.ended - found.begun) / 1000);
-            let micros = micros.expect("it takes less than an hour");
+            let micros = micros.expect("the run took more than an hour");
             (f64::from(micros) / 1e3, cpu.as_secs_f64() * 1e3)
         });
         let row = [raw.0, ours.0, raw.0 / ours.0, raw.1, ours.1, raw.1 / ours.1];
@@ -51,5 +51,5 @@ pub(crate) fn report() {
     println!(
         "CPU of the sending thread, in ms: raw {raw_cpu:.1}, ours {ours_cpu:.1}, ratio {cpu_ratio:.2}"
     );
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }

@@ -23,7 +23,7 @@ pub(crate) fn serve_app(app: Router) -> SocketAddr {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
                     .await
                     .expect("a port is free");
-                let address = listener.local_addr().expect("it is bound");
+                let address = listener.local_addr().expect("the listener has no address");
                 answer
                     .send(address)
                     .expect("the caller waits for the address");

@@ -127,18 +127,18 @@ fn read(text: &str) -> Instructions {
     assert_eq!(
         Some(counted.all),
         total,
-        "the sum over all objects is the total"
+        "the sum over all objects differs from the total"
     );
     assert!(
         counted.own > 0 || counted.all == 0,
-        "callgrind counts in the program's own object"
+        "callgrind counted nothing in the program's own object"
     );
     counted
 }
 
 fn number(text: Option<&str>) -> u64 {
     text.and_then(|text| text.trim().parse().ok())
-        .expect("callgrind writes a number here")
+        .expect("callgrind wrote no number here")
 }
 
 /// Reads a name. Its first use is `(1) /usr/bin/env`; later uses are only its number, `(1)`.
@@ -151,6 +151,6 @@ fn name_of(reference: &str, names: &mut HashMap<String, String>) -> String {
         None => names
             .get(reference)
             .cloned()
-            .expect("a name comes before its number"),
+            .expect("callgrind used a name before it defined it"),
     }
 }

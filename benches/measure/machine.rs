@@ -31,7 +31,7 @@ pub(crate) fn raise_open_files() {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    setrlimit(Resource::Nofile, raised).expect("up to the hard limit it may be raised");
+    setrlimit(Resource::Nofile, raised).expect("could not raise the limit to the hard limit");
 }
 
 /// Returns the processor time of all threads of this process.
@@ -68,7 +68,7 @@ pub(crate) fn resident_bytes() -> f64 {
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
-        .expect("the kernel counts it");
+        .expect("the kernel reports no such figure");
     f64::from(kibibytes) * 1024.0
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn voluntary_switches() -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
         .and_then(|count| count.trim().parse().ok())
-        .expect("the kernel counts them")
+        .expect("the kernel reports no such figure")
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {

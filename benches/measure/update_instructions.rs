@@ -51,7 +51,7 @@ pub(crate) fn make_bursts(provider: &str, change: &str, counted: fn(&dyn Fn(u32)
     let change = Change::ALL
         .into_iter()
         .find(|known| format!("{known:?}") == change)
-        .expect("a change");
+        .expect("no such change");
     if provider == "live" {
         let live = LiveSpans::builder().build().expect("a log in memory opens");
         let provider = live.tracer_provider(SdkTracerProvider::builder());

@@ -35,10 +35,11 @@ impl Format {
         match self {
             Self::Protobuf => {
                 let request = ExportTraceServiceRequest::decode(body);
-                black_box(request.expect("it is valid"));
+                black_box(request.expect("the body is invalid"));
             }
             Self::Json => {
-                let request: serde_json::Value = serde_json::from_slice(body).expect("it is valid");
+                let request: serde_json::Value =
+                    serde_json::from_slice(body).expect("the body is invalid");
                 black_box(request);
             }
         }
@@ -195,7 +196,7 @@ fn json_of(request: &ExportTraceServiceRequest) -> serde_json::Value {
     let scope = &resource.scope_spans[0];
     let spans: Vec<_> = scope.spans.iter().map(span).collect();
     json!({"resourceSpans": [{
-        "resource": {"attributes": pairs(&resource.resource.as_ref().expect("it has one").attributes)},
+        "resource": {"attributes": pairs(&resource.resource.as_ref().expect("the request has no resource").attributes)},
         "scopeSpans": [{"scope": {"name": "shop.cart", "version": "1.4.0"}, "spans": spans}],
     }]})
 }

@@ -20,10 +20,12 @@ pub(crate) struct Connection(TcpStream);
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_nodelay(true).expect("it is a socket");
+        stream
+            .set_nodelay(true)
+            .expect("could not configure the socket");
         stream
             .set_read_timeout(Some(PATIENCE))
-            .expect("it is a socket");
+            .expect("could not configure the socket");
         Self(stream)
     }
 
@@ -51,18 +53,18 @@ impl Connection {
 /// Returns the status once the response is complete.
 fn whole_answer(answer: &[u8]) -> Option<u16> {
     let end = memmem::find(answer, b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).expect("a head is text");
+    let head = std::str::from_utf8(&answer[..end]).expect("the response head is not UTF-8");
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("content-length")
             .then(|| value.parse::<usize>().ok())?
     });
-    let is_whole = answer.len() >= end + 4 + length.expect("the answer says how long it is");
+    let is_whole = answer.len() >= end + 4 + length.expect("the response has no content-length");
     is_whole.then(|| {
         head.split(' ')
             .nth(1)
             .and_then(|code| code.parse().ok())
-            .expect("a status")
+            .expect("the response has no status")
     })
 }
 
@@ -84,7 +86,10 @@ impl Watcher {
             while let Ok(read @ 1..) = stream.read(&mut buffer[kept..]) {
                 let filled = kept + read;
                 let found = memmem::find_iter(&buffer[..filled], text).count();
-                counted.fetch_add(u64::try_from(found).expect("it fits"), Ordering::Relaxed);
+                counted.fetch_add(
+                    u64::try_from(found).expect("the count does not fit"),
+                    Ordering::Relaxed,
+                );
                 kept = (text.len() - 1).min(filled);
                 buffer.copy_within(filled - kept..filled, 0);
             }

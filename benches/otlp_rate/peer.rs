@@ -17,7 +17,7 @@ pub(crate) fn start(format: Format) -> SocketAddr {
         .expect("a runtime starts");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
     let listener = listener.expect("the peer listens");
-    let address = listener.local_addr().expect("it listens");
+    let address = listener.local_addr().expect("the server does not listen");
     let decode = move |body: Bytes| async move {
         format.decode(&body);
         StatusCode::OK

@@ -91,7 +91,7 @@ fn through_script(
         let (head, _oldest, lives): (u64, u64, String) = {
             let values: Vec<redis::Value> = command.query(connection).expect("Redis is running");
             let text = |at: usize| redis::from_redis_value_ref::<String>(&values[at]);
-            let number = |at: usize| text(at).expect("text").parse().expect("a number");
+            let number = |at: usize| text(at).expect("text").parse().expect("not a number");
             (number(0), number(1), text(2).expect("text"))
         };
         if let Some((epoch, _)) = lives.split_once(':') {

@@ -17,7 +17,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start() -> Self {
         let folder = std::env::temp_dir().join(format!("livespan-bench-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("there is room for a folder");
+        fs::create_dir_all(&folder).expect("could not create the folder");
         let child = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "yes"])
             .args(["--appendfsync", "everysec", "--dir"])

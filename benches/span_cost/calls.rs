@@ -50,7 +50,7 @@ fn time(times: &Mutex<Vec<Duration>>, call: impl FnOnce()) {
     call();
     let used = thread_cpu().saturating_sub(before);
     // Only this thread makes spans, so the lock is never contended.
-    times.lock().expect("nothing panics").push(used);
+    times.lock().expect("another thread panicked").push(used);
 }
 
 impl SpanProcessor for Timed {
@@ -80,7 +80,7 @@ struct Gate {
 
 impl Gate {
     fn set(&self, shut: bool) {
-        *self.shut.lock().expect("nothing panics") = shut;
+        *self.shut.lock().expect("another thread panicked") = shut;
         self.changed.notify_all();
     }
 }
@@ -102,7 +102,7 @@ impl EventStore for GatedStore {
         self.memory.epochs()
     }
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
-        let shut = self.gate.shut.lock().expect("nothing panics");
+        let shut = self.gate.shut.lock().expect("another thread panicked");
         drop(self.gate.changed.wait_while(shut, |shut| *shut));
         self.memory.append(first, batch)
     }
@@ -148,7 +148,10 @@ impl Host {
             .expect("the log opens");
         let times = Arc::new(Times::default());
         for times in [&times.calls, &times.copies] {
-            times.lock().expect("nothing panics").reserve(1 << 20);
+            times
+                .lock()
+                .expect("another thread panicked")
+                .reserve(1 << 20);
         }
         let processor = Timed {
             inner: live.span_processor(),
@@ -171,7 +174,7 @@ impl Host {
         let tracer = self.provider.tracer("bench");
         let all = [&self.times.calls, &self.times.copies];
         for times in all {
-            times.lock().expect("nothing panics").clear();
+            times.lock().expect("another thread panicked").clear();
         }
         let mut switches = 0;
         for _ in 0..BURSTS {
@@ -183,7 +186,7 @@ impl Host {
             }
         }
         let [calls, copies] = all.map(|times| {
-            let mut times = times.lock().expect("nothing panics");
+            let mut times = times.lock().expect("another thread panicked");
             times.sort_unstable();
             [999, 500].map(|thousandth| times[times.len() * thousandth / 1000].as_nanos())
         });
@@ -236,5 +239,5 @@ fn with_readers(host: &Host, run: impl FnOnce()) {
     });
     run();
     done.store(true, Ordering::Relaxed);
-    reading.join().expect("the readers end");
+    reading.join().expect("the readers panicked");
 }

@@ -97,7 +97,7 @@ fn run(provider: &SdkTracerProvider, threads: usize) -> u64 {
             .collect();
         running
             .into_iter()
-            .map(|thread| thread.join().expect("a loop ends"))
+            .map(|thread| thread.join().expect("a loop panicked"))
             .sum()
     })
 }

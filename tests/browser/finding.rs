@@ -101,13 +101,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
     let rows = "return document.querySelector('#traces-rows').getAttribute('aria-rowcount')";
-    is(
-        &browser,
-        "the newest 500 traces are listed",
-        rows,
-        json!("500"),
-    )
-    .await;
+    is(&browser, "500 traces are listed", rows, json!("500")).await;
     let drawn = browser
         .ask("return document.querySelectorAll('#traces-rows [data-trace-id]').length")
         .await;
@@ -247,13 +241,7 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
     }
     let browser = Browser::open().await;
     show(&browser, &app, &root, &[("find", "row>=2")]).await;
-    is(
-        &browser,
-        "the search in the address finds three spans",
-        FOUND,
-        json!("3 matches"),
-    )
-    .await;
+    is(&browser, "three spans are found", FOUND, json!("3 matches")).await;
     let marked = "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .map(row => [row.querySelector('.span-name').textContent, row.dataset.match])";
     let marks = json!([
@@ -264,7 +252,7 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
         ["d", "true"],
         ["e", "true"]
     ]);
-    is(&browser, "the rows that match are marked", marked, marks).await;
+    is(&browser, "matching rows are marked", marked, marks).await;
     for (key, name, place) in [
         ("n", "c", "1 of 3"),
         ("n", "d", "2 of 3"),
@@ -274,13 +262,7 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
     ] {
         press(&browser, key).await;
         is(&browser, key, SELECTED, json!(name)).await;
-        is(
-            &browser,
-            "the place among the matches is shown",
-            FOUND,
-            json!(place),
-        )
-        .await;
+        is(&browser, "the match's rank is shown", FOUND, json!(place)).await;
     }
     row("f", 9);
     is(
@@ -291,13 +273,7 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
     )
     .await;
     search(&browser, "status:error").await;
-    is(
-        &browser,
-        "another search finds one span",
-        FOUND,
-        json!("1 of 1"),
-    )
-    .await;
+    is(&browser, "one span is found", FOUND, json!("1 of 1")).await;
     search(&browser, "http.method:get -row<5").await;
     press(&browser, ENTER).await;
     is(&browser, "Enter selects the match", SELECTED, json!("f")).await;
@@ -334,26 +310,12 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
     )
     .await;
     let time = "return /^\\d+ m \\d\\d s$/.test(document.querySelector('#waiting-for .figure').textContent)";
-    browser
-        .until("the line shows how long the trace has waited", time)
-        .await;
+    browser.until("the time of the wait is shown", time).await;
     browser.picture("waiting").await;
     browser.click("#waiting-for .leaf").await;
-    is(
-        &browser,
-        "a click selects that span",
-        SELECTED,
-        json!("ask bank"),
-    )
-    .await;
+    is(&browser, "the leaf is chosen", SELECTED, json!("ask bank")).await;
     browser.click("#waiting-for .chip").await;
-    is(
-        &browser,
-        "the chip selects the other open span",
-        SELECTED,
-        json!("audit"),
-    )
-    .await;
+    is(&browser, "the chip selects audit", SELECTED, json!("audit")).await;
     bank.span().end_with_timestamp(now);
     is(
         &browser,
@@ -511,24 +473,12 @@ async fn the_inspector_shows_all_and_finds_spans_alike() {
         [["n", "number", "1.5"]],
         ["confirm", "audit"]
     ]);
-    is(
-        &browser,
-        "every section of the inspector is filled",
-        fields,
-        expected,
-    )
-    .await;
+    is(&browser, "every section is filled", fields, expected).await;
     let raw_json = "[...document.querySelectorAll('#inspector summary')].at(-1)";
     scroll_inspector(&browser, raw_json).await;
     browser.click_on(raw_json).await;
     let raw = "return JSON.parse(document.querySelector('#inspector details pre')?.textContent ?? '{}').attributes?.status ?? null";
-    is(
-        &browser,
-        "the inspector shows the event's JSON",
-        raw,
-        json!("two words"),
-    )
-    .await;
+    is(&browser, "the raw JSON is shown", raw, json!("two words")).await;
     browser.picture("inspector").await;
     // The row's buttons appear under the pointer.
     let row = "document.querySelector('#inspector tr[data-attribute=status] th')";
@@ -537,13 +487,7 @@ async fn the_inspector_shows_all_and_finds_spans_alike() {
     browser
         .click("#inspector tr[data-attribute=status] .filter-by")
         .await;
-    is(
-        &browser,
-        "the filter finds both spans with this value",
-        FOUND,
-        json!("1 of 2"),
-    )
-    .await;
+    is(&browser, "both spans are found", FOUND, json!("1 of 2")).await;
     let find = browser
         .ask("return new URLSearchParams(location.search).get('find')")
         .await;
@@ -585,13 +529,7 @@ async fn names_of_any_kind_are_text_wherever_they_stand() {
     }
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
-    is(
-        &browser,
-        "the list shows the root's name",
-        LISTED,
-        json!([names[0]]),
-    )
-    .await;
+    is(&browser, "the list has the root", LISTED, json!([names[0]])).await;
     browser.until("the list is live", IS_LIVE).await;
     for query in ["name:<img", "name:עולם", "name:🛒", "xxxxxxxxxx"] {
         show(&browser, &app, &contexts[0], &[("find", query)]).await;

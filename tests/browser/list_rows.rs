@@ -184,9 +184,7 @@ async fn the_row_below_the_pointer_has_tools() {
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;
     browser.goto(&app.url("")).await;
-    browser
-        .until("all three traces are listed", &listed(3))
-        .await;
+    browser.until("three traces are listed", &listed(3)).await;
     let row = |of: &Context| {
         format!(
             "document.querySelector('#traces-rows [data-trace-id=\"{}\"]')",
@@ -228,9 +226,7 @@ async fn the_row_below_the_pointer_has_tools() {
         "return {}.getAttribute('aria-pressed') === 'true'",
         tool("Keep")
     );
-    browser
-        .until("the button of the kept trace is pressed", &kept)
-        .await;
+    browser.until("the keep button is pressed", &kept).await;
     assert_eq!(is_kept(&browser, &ended).await, json!(true));
     browser.picture("row-tools").await;
     browser
@@ -241,9 +237,7 @@ async fn the_row_below_the_pointer_has_tools() {
          return at.get('trace') === {:?} && at.get('compare') === {:?} && document.querySelector('#compare-page').checkVisibility()",
         trace_of(&ended), trace_of(&before)
     );
-    browser
-        .until("the page compares the two runs", &compared)
-        .await;
+    browser.until("the runs are compared", &compared).await;
     running.span().end();
     browser.close().await;
     app.stop();

@@ -67,9 +67,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     let address = app.url(&format!("?trace={}", trace_of(&root)));
     browser.goto(&address).await;
     let now = json!([["job", "failing"], ["load", "error"], ["store", "ok"]]);
-    browser
-        .until("the trace's rows are there", &rows_are(&now))
-        .await;
+    browser.until("the rows are there", &rows_are(&now)).await;
     browser.click("#history").await;
     browser
         .until(
@@ -95,9 +93,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
         browser.until(key, &rows_are(rows)).await;
     }
     let is_at_time = "return document.querySelector('#status-text').textContent.startsWith('At +')";
-    browser
-        .until("the status shows the moment", is_at_time)
-        .await;
+    browser.until("the status has the moment", is_at_time).await;
     let exact = "const label = document.querySelector('#tree-rows [data-state=failing]:not([hidden])').lastElementChild.getAttribute('aria-label');
         return [label, document.querySelector('#trace-duration').textContent].every(text => /^[\\d.]+ (ns|µs|ms)$/.test(text))";
     browser
@@ -126,20 +122,14 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
         ["store", "ok"],
         ["late", "running"]
     ]);
-    browser
-        .until("the present is shown again", &rows_are(&grown))
-        .await;
+    browser.until("now is shown again", &rows_are(&grown)).await;
     browser.until("the page is live", IS_LIVE).await;
 
     press(&browser, "Home").await;
     let beginning = rows_are(&moments[0].1);
-    browser
-        .until("the rows of the trace's start are shown", &beginning)
-        .await;
+    browser.until("the start is shown", &beginning).await;
     browser.click("#scrubber button[aria-label=Play]").await;
-    browser
-        .until("the replay has reached the present", &rows_are(&grown))
-        .await;
+    browser.until("replay reaches now", &rows_are(&grown)).await;
     late.span().end();
     root.span().end();
     browser.close().await;

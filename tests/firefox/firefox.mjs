@@ -34,7 +34,7 @@ export class Firefox {
     this.base = await new Promise((resolve, reject) => {
       lines.on("line", (line) => line.startsWith("livespan dashboard: ") && resolve(line.slice("livespan dashboard: ".length).trim()));
       demo.on("error", () => reject(new Error(`no demo at ${DEMO}: cargo build --example demo`)));
-      demo.on("exit", () => reject(new Error("the demo ended")));
+      demo.on("exit", () => reject(new Error("the demo ended before it printed its address")));
     });
     this.browser = await puppeteer.launch({
       browser: "firefox", executablePath: "/usr/bin/firefox-esr", headless: true, userDataDir: path.join(this.folder, "profile"), defaultViewport,
@@ -77,14 +77,14 @@ export class Firefox {
   }
 }
 
-/** Waits until the function, run in the page, returns something. @param {Page} page @param {string} body @returns {Promise<any>} */
+/** Runs the body of a function in the page until it returns something truthy. Returns that value. @param {Page} page @param {string} body @returns {Promise<any>} */
 export async function until(page, body) {
   const handle = await page.waitForFunction(`(() => { ${body} })()`, { polling: 50 });
   return handle.jsonValue();
 }
 
 /**
- * Presses the mouse in the middle of an element, once the element is at rest and the point hits it.
+ * Clicks in the middle of the first visible element, once it is at rest and the point hits it.
  * @param {Page} page
  * @param {string} css
  */

@@ -49,7 +49,7 @@ test("the list fills by itself while requests come, and a search narrows it", LI
   await page.close();
 });
 
-test("a trace opens, its spans are inspected, found, drawn as flames and as records, and looked at as they were", LIMIT, async () => {
+test("a trace opens; its spans are inspected, found, and shown as flames, as records and at a past moment", LIMIT, async () => {
   const { traceId, spans } = await endedCheckout();
   const page = await firefox.open(`${firefox.base}?trace=${traceId}`);
   await until(page, `${ROWS} return rows.length > 1`);
@@ -71,11 +71,11 @@ test("a trace opens, its spans are inspected, found, drawn as flames and as reco
   await page.keyboard.press(",");
   await click(page, "#scrubber input[type=range]");
   const states = await until(page, `const at = new URL(location.href).searchParams.get("at"); ${ROWS} return at !== null && rows.length > 0 && rows.map((row) => row.dataset.state)`);
-  assert.ok(states.includes("running"), `in the middle, something runs: ${states}`);
+  assert.ok(states.includes("running"), `no span runs in the middle of the trace: ${states}`);
   await page.close();
 });
 
-test("a page that was opened in the background is there when somebody looks at it", LIMIT, async () => {
+test("a page opened in the background is drawn once it is in the foreground", LIMIT, async () => {
   const front = await firefox.open(firefox.base);
   const page = await firefox.newPage();
   await front.bringToFront();
@@ -87,7 +87,7 @@ test("a page that was opened in the background is there when somebody looks at i
   await page.close();
 });
 
-test("a trace that runs is drawn on while it runs", LIMIT, async () => {
+test("a running trace is redrawn while it runs", LIMIT, async () => {
   const page = await firefox.open(`${firefox.base}?q=${encodeURIComponent("state:running name:rebuild")}`);
   await click(page, "#traces-rows [role=row]");
   await until(page, `${ROWS} return rows.length > 0`);
@@ -96,7 +96,7 @@ test("a trace that runs is drawn on while it runs", LIMIT, async () => {
   await page.close();
 });
 
-test("whoever does not see the page is told when a trace ends, and no key loses the focus", LIMIT, async () => {
+test("a trace's end is announced to screen readers, and no key loses the focus", LIMIT, async () => {
   const page = await firefox.open(firefox.base);
   await page.evaluate(`
     globalThis.announced = [];
@@ -122,7 +122,7 @@ test("whoever does not see the page is told when a trace ends, and no key loses 
   await page.close();
 });
 
-test("one file opens from a disk, with no server, and is the same trace", LIMIT, async () => {
+test("a trace file opens from disk without a server and shows the same trace", LIMIT, async () => {
   const { traceId } = await endedCheckout();
   const answer = await fetch(`${firefox.base}traces/${traceId}?format=html`);
   const file = path.join(firefox.folder, "trace.html");
@@ -139,7 +139,7 @@ test("one file opens from a disk, with no server, and is the same trace", LIMIT,
   await saved.close();
 });
 
-test("views that cannot be loaded say so, and come when they are tried again", LIMIT, async () => {
+test("views that cannot be loaded say so, and appear after another attempt", LIMIT, async () => {
   const page = await firefox.newPage();
   await page.setRequestInterception(true);
   let isCut = true;

@@ -116,7 +116,7 @@ async function endedTraces() {
     const ended = traces.filter((/** @type {any} */ { spans }) => spans.open === 0);
     if (traces.length >= 60 && traces.length - ended.length <= 1) return ended;
   }
-  throw new Error("the demo's requests do not end");
+  throw new Error("the demo's requests did not end in time");
 }
 
 /**
@@ -206,7 +206,7 @@ test("a trace shows its counts, each span's state and duration, and the critical
       assert.equal(share, `${Math.round(((times.get(name) ?? NaN) / total) * 100)} %`, `${traceId} ${name}`);
     }
   }
-  assert.ok(looked >= 30, `${looked} traces`);
+  assert.ok(looked >= 30, `only ${looked} traces were checked`);
   await page.close();
 });
 
@@ -260,7 +260,7 @@ test("a group's count, median and longest are those of its members", LIMIT, asyn
       }
     }
   }
-  assert.ok(seenGroups.size >= 2, "the page shows the figures of two groups as the data has them");
+  assert.ok(seenGroups.size >= 2, "fewer than two groups had the figures of the data");
   await page.close();
 });
 

@@ -20,8 +20,8 @@ import { GROUP_MIN } from "./tree.mjs";
 export const SLOWEST_MAX = 5;
 /** A longest duration of this many medians is an outlier. */
 const OUTLIER_TIMES = 10;
-// More than the texts of a trace: each span adds at most four (name, service, scope, kind), of at most SPANS_MAX spans.
-// Only renamed spans add more.
+// Greater than the number of texts in a trace. Each of its at most SPANS_MAX spans adds up to four: name, service, scope
+// and kind. Only renamed spans add more.
 const NAMES = 2 ** 22;
 /** Bound on the open members whose progress is read. */
 const SHARES_MAX = 200;

@@ -65,9 +65,9 @@ export * from "./span.mjs";
 
 /** Two `ended` events report the same span if they agree in these fields. */
 const SAME = ["name", "startTimestamp", "timestamp", "parentSpanId"];
-/** Further spans kept under one id. Each replaces the id's first hex digit, and 15 other digits exist. */
+/** Maximum number of further spans under one id. Each gets the id with another first hex digit, of which 15 exist. */
 const TWINS_MAX = 15;
-/** Spans kept per trace, which bounds the page's memory. Further spans are only counted. */
+/** Maximum number of spans in a trace, which bounds the page's memory. Further spans are only counted. */
 export const SPANS_MAX = 250_000;
 
 /**

@@ -9,7 +9,7 @@ import { formatCount } from "./time.mjs";
  * @typedef {{at: number, current: number}} Step `at`: time of the update, in milliseconds
  */
 
-/** The rate is measured over this time, or over this many updates if they are slow. */
+/** The rate is measured over this time, or over this many updates if they took longer. */
 export const WINDOW_MS = 10_000;
 export const WINDOW_STEPS = 20;
 /** Bound on the updates in the window, for fast updates. */

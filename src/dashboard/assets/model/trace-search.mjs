@@ -17,7 +17,7 @@ import { TreeWalk, countBefore, countInSubtrees } from "./tree-order.mjs";
  *   distinct text: 0 unknown, 1 no, 2 yes
  */
 
-/** Spans between two questions whether there is time left. */
+/** Number of spans tested between two checks of the time left. */
 const CHUNK = 64;
 /** Open spans are tested again this often, because their durations grow without an event. */
 const RELOOK_MS = 250;
@@ -35,7 +35,7 @@ export class TraceSearch {
   count = 0;
   /** Grows when the matches change. */
   version = 0;
-  /** By span: 1 for a match. For a span that was not tested in this round, the result of an earlier round. */
+  /** By span: 1 for a match. A span that was not tested in this round has the result of an earlier one. */
   bits = new Uint8Array(0);
   /** By span: the last round in which it was tested, from 1. */
   rounds = new Uint32Array(0);

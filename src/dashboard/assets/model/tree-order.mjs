@@ -35,7 +35,7 @@ export function nextWhere(tree, from, direction, has) {
 
 /**
  * Visits all spans once, in reading order, and wraps around at the end. The tree may change between two steps: the
- * walk goes on from the span where it stands.
+ * walk continues from the span visited last.
  */
 export class TreeWalk {
   /** @param {Tree} tree @param {number} from exclusive; −1 for the beginning @param {1 | -1} direction */
@@ -85,14 +85,14 @@ export class TreeWalk {
  */
 export function countInSubtrees({ spans: { parent, count } }, marks) {
   const counts = new Int32Array(count);
-  /** Children that were not yet added; −1 for a span that was added itself. */
+  /** Number of children whose counts are not yet added; −1 once the span's own count is added to its parent's. */
   const left = new Int32Array(count);
   for (let index = 0; index < count; index += 1) {
     counts[index] = marks[index];
     if (parent[index] >= 0) left[parent[index]] += 1;
   }
   for (let leaf = 0; leaf < count; leaf += 1) {
-    // From each leaf upwards, as far as all children are added.
+    // Climbs from each leaf while the counts of all children are added.
     for (let index = leaf; left[index] === 0; ) {
       left[index] = -1;
       const above = parent[index];

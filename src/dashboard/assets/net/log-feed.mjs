@@ -56,7 +56,7 @@ export class LogFeed {
     this.early = new Map();
     /** From this time on all records are loaded; Infinity before the first page. */
     this.oldest = Infinity;
-    /** Whether exceptions before `exceptionsFrom` may be missing. */
+    /** Exceptions before this time may be missing; Infinity until the first failed span shows the time. */
     this.exceptionsFrom = -Infinity;
   }
 

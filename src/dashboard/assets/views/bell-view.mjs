@@ -13,7 +13,7 @@ import { recall, remember } from "./ui-preferences.mjs";
  *   getJson: (route: string) => Promise<{status: number, body: any}>}} BellActions
  */
 
-/** News within this time are combined in one notification. */
+/** News within this time is combined in one notification. */
 const CHECK_EVERY_MS = 2_000;
 
 export class BellView {

@@ -17,7 +17,7 @@ const HINTS = {
   trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "http.method:GET", "cart.items>3"],
 };
 const PLACEHOLDERS = { list: "Search traces, attributes, logs, errors", trace: "Find in this trace: text, key:value" };
-/** The share of a frame in which a trace is searched. The rest is for drawing it. */
+/** Milliseconds of each frame in which the trace is searched. The rest of the frame is for drawing. */
 const SLICE_MS = 4;
 // On a busy trace, the rank of the selected match is counted at most this often.
 const RANK_EVERY_MS = 500;

@@ -1,6 +1,6 @@
 // @ts-check
-// The line above the waterfall: what an open trace waits for, or what took the time of an ended one. Also adds these
-// facts and usual durations to rows. Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
+// The line above the waterfall: the spans that an open trace waits for, or those that took the time of an ended one.
+// Also adds these facts and usual durations to rows. Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { criticalPath, drawable } from "../model/critical-path.mjs";
@@ -46,7 +46,7 @@ export class WaitingView {
   width = 0;
   drawnFor = "";
   lookedAt = -Infinity;
-  /** Until then, links under the pointer do not change, so that a click hits what the reader sees. */
+  /** Until this time, links under the pointer do not change, so that a click hits the link that the reader sees. */
   heldUntil = -Infinity;
   /** @type {import("../model/waits-for.mjs").Chain[]} */
   chains = [];
