@@ -41,7 +41,9 @@
 //! | [`sse`] | the event log: dispatch events of any type, subscribe, answer a request with an SSE stream |
 //! | [`store`] | the storage of a log: the [`EventStore`] trait, its stores, [`Retention`] |
 //! | `span` | the span event |
+//! | `trace` | an ended trace, as `LiveSpans::on_trace_end` passes it to a function of the app |
 //! | `otel` | the plug-in into the OpenTelemetry SDK: provider, processors, sampler, filters |
+//! | `otlp` | the receiver of OTLP, and the import of files with traces |
 //! | `access` | who may read, and what a customer's view hides |
 //! | `workflow` | instances of a durable workflow, each as one trace |
 //! | `local_workflow` | a small workflow engine within the process |

@@ -1,6 +1,6 @@
-//! Formats the fields of a span for the console like `tracing_subscriber::fmt()`, but leaves out later values of fields
-//! that report progress. `fmt()` appends each recorded value to the earlier ones, so the line of a long job would grow
-//! with each step.
+//! Formats the fields of a span for the console like `tracing_subscriber::fmt()`, but leaves out later records that
+//! have only progress fields. `fmt()` appends each recorded value to the earlier ones, so the line of a long job would
+//! grow with each step.
 
 use std::fmt;
 

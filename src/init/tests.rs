@@ -370,7 +370,7 @@ fn tasks_that_are_asked_for_are_those_of_the_spans() {
         while !is_reported() {
             assert!(
                 begun.elapsed() < PATIENCE,
-                "the polls of the span are reported in time"
+                "the polls of the span were not reported in time"
             );
             thread::park_timeout(Duration::from_millis(5));
         }
@@ -607,8 +607,8 @@ impl ShouldSample for LoggingSampler {
 /// The environment variable that tells the child its role.
 const CHILD: &str = "LIVESPAN_TEST_LAYER";
 
-/// A program with one global subscriber. Only with a global subscriber does `tracing` deliver events that a layer emits
-/// within its own call.
+/// A program with one global subscriber, because `tracing` delivers an event that a layer emits within its own call
+/// only to a global subscriber.
 #[test]
 fn child() {
     if env::var_os(CHILD).is_none() {

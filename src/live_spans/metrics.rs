@@ -31,8 +31,8 @@ impl Source {
 }
 
 impl LiveSpans {
-    /// Reports how many spans were processed, refused or are waiting through the meters of this provider, by the
-    /// semantic conventions for SDK metrics (`otel.sdk.*`):
+    /// Reports through the meters of this provider how many spans were processed or refused, and how many records
+    /// wait, by the semantic conventions for SDK metrics (`otel.sdk.*`):
     ///
     /// - `otel.sdk.processor.span.processed`: ended spans. `error.type` is `queue_full` for spans that the full buffer
     ///   refused, and `already_shutdown` for spans that ended after the log had ended. Spans that a failing store

@@ -145,7 +145,7 @@ impl EventId {
         Self { epoch, sequence }
     }
 
-    /// Returns the epoch of the log that wrote the event.
+    /// Returns the epoch: the life of the log that wrote the event, or an outage in it.
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }

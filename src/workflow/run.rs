@@ -97,13 +97,14 @@ impl Run {
         self.root_step_counts.0.clear();
     }
 
-    /// Ends, as cancelled, every span of this run whose future is dropped from now on. Only the first reason counts.
+    /// Marks the run as cancelled. From now on, a span of it whose future is dropped ends as cancelled. Only the first
+    /// reason counts.
     pub(crate) fn cancel(&self, reason: String) {
         lock(&self.cancelled).get_or_insert(reason);
     }
 
-    /// Returns whether the trace is exported. The sampler is called once per run, so a trace is exported whole or not
-    /// at all.
+    /// Returns the sampler's decision about the trace. The sampler is called once per run, so a trace is exported whole
+    /// or not at all.
     pub(crate) fn sampling(&self) -> &ProbeResult {
         self.sampling.get_or_init(|| match &self.sink.exporter {
             Some(exporter) => exporter.decide(self.trace_id),
