@@ -1,6 +1,5 @@
 //! Distinguishes the store that is the log's own memory from every other store. A builder makes this value once. Later
-//! code calls [`Log::is_in_memory`](crate::engine::log::Log::is_in_memory) instead. No other store can be mistaken for
-//! memory.
+//! code calls [`Log::is_in_memory`](crate::engine::log::Log::is_in_memory) instead.
 
 use std::{any::Any, sync::Arc};
 

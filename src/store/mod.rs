@@ -48,7 +48,7 @@ pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The storage of an event log: numbered, opaque records in order.
 ///
-/// A log opens its own handle, a value of a type that implements this trait. It keeps its newest events in memory as
+/// A log opens and owns one value of an implementing type: its *handle*. The log keeps its newest events in memory as
 /// well, and reads only older events from the store (see [`tail_retention`](Self::tail_retention)). A store never
 /// parses a payload.
 ///
@@ -172,10 +172,11 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the time limit of an append. If an append takes longer, readers get its events before they are stored,
     /// as if the store had failed. `None` means that an append never takes long, or that the store limits its time
     /// itself. The log then appends on its own thread; with a limit, it appends on a second thread. It decides this
-    /// once, at opening, and asks for the limit again at each append. Only a [shared](Self::shared_log) store can
-    /// number its events, so readers cannot get them before the store answers. After the time limit, the log tells
-    /// readers that the store fails, and waits for the answer. It appends the batch again only if the answer is an
-    /// error.
+    /// once, at opening, and asks for the limit again at each append.
+    ///
+    /// A [shared](Self::shared_log) store numbers its events itself, so readers cannot get them before the store
+    /// answers. After the time limit, the log tells readers that the store fails, and waits for the answer. It appends
+    /// the batch again only if the answer is an error.
     fn append_timeout(&self) -> Option<Duration> {
         Some(DEFAULT_APPEND_TIMEOUT)
     }

@@ -2,8 +2,8 @@
 //! name with a line break could forge an SSE frame, and bytes that are not UTF-8 would end the stream.
 //!
 //! An event that the log cannot have written is replaced by a `gap` under its own sequence, on its own stream. So
-//! readers learn that exactly this event is missing, sequences stay dense, and reading continues. Every read of the log
-//! passes through this check.
+//! readers learn that exactly this event is missing, sequences stay dense, and reading continues. Every read passes
+//! through this check, except those of the log's own memory.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 

@@ -142,7 +142,8 @@ impl RedisWriter {
     /// Opens the log and returns its head.
     pub(crate) fn open(&mut self) -> Result<Sequence, StoreError> {
         let settings = self.connection.settings();
-        // Only one epoch forms at a time. A second one follows only if the server loses its data again.
+        // One epoch forms within the grace period, to which 50 attempts (1 s) are added. A second epoch forms only if
+        // the server loses its data again.
         let attempts = settings.grace().as_millis() / FORMING_INTERVAL.as_millis() + 50;
         let mut last = StoreError::unexpected();
         for _ in 0..attempts {

@@ -71,7 +71,7 @@ impl ReadInterrupt {
         state.blocked.is_some()
     }
 
-    /// Unblocks the connection. Runs on a thread of the read pool.
+    /// Unblocks the connection, and tries again until the response time-out. Runs on a thread of the read pool.
     pub(crate) fn unblock_client(&self, connection: &mut Connection) {
         let timeout = connection.settings().response_timeout;
         let deadline = Instant::now() + timeout;
@@ -160,7 +160,8 @@ impl BlockingReader {
         }
     }
 
-    /// Waits for an event of any stream after this sequence.
+    /// Waits at most `patience` for an event of any stream after this sequence. Returns a page of such events; it is
+    /// empty if there is none, or if the wait was interrupted.
     pub(crate) fn after(
         &self,
         known: &KnownState,

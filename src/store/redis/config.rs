@@ -1,6 +1,6 @@
 //! The settings of a log in Redis: the server's address, names of keys, limits and time-outs.
 //!
-//! Only these settings hold the password, and they never print it.
+//! Only these settings and their builder hold the passwords, and neither prints them.
 
 use std::{fmt, time::Duration};
 
@@ -23,7 +23,7 @@ pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 const DEAD_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const DURATION_MIN: Duration = Duration::from_millis(1);
 
-/// Upper bound on how late retention passes events, besides a sixteenth of its age.
+/// How late retention may remove events, in addition to a sixteenth of its age.
 const LATE_MAX: Duration = Duration::from_secs(60);
 
 /// The longest prefix, in bytes.
@@ -206,8 +206,9 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Names the log: 1 to 128 bytes without braces; by default [`DEFAULT_PREFIX`](crate::RedisEventStore::DEFAULT_PREFIX). Every key is
-    /// `{prefix}:…`, so several logs share a server, and one log is in one hash slot of a cluster.
+    /// Names the log: 1 to 128 bytes without braces; by default
+    /// [`DEFAULT_PREFIX`](crate::RedisEventStore::DEFAULT_PREFIX). Every key is `{prefix}:…`, so several logs share a
+    /// server, and one log is in one hash slot of a cluster.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self

@@ -1,11 +1,11 @@
 //! A log in Redis that many processes write and serve.
 //!
 //! All keys are `{prefix}:…`. Every change is one call of one script, so the invariants of the keys hold between any
-//! two calls. [`client::scripts`] lists the scripts, `lua/common.lua` the keys. [`store`] joins the parts. Three kinds
-//! of threads use the server, each with its own connections: the log's thread ([`append`], [`takeover`]), threads that
-//! wait for other processes' events ([`blocking_read`]), and the store's threads, which run queries ([`read_pool`],
-//! [`queries`]) and send heartbeats ([`heartbeat`]). [`known_state`] holds the state of the log that they have
-//! received.
+//! two calls. [`client::scripts`] lists the scripts, `lua/common.lua` the keys. [`store`] joins the parts. The log's
+//! thread writes ([`append`], [`takeover`]), and so does any thread that keeps a stream; they share one connection.
+//! Threads that wait for other processes' events ([`blocking_read`]), that run queries ([`read_pool`], [`queries`]) and
+//! that send heartbeats ([`heartbeat`]) have connections of their own. [`known_state`] holds the state of the log that
+//! they have received.
 //!
 //! How the store keeps its promises:
 //!

@@ -94,7 +94,7 @@ impl Query {
     }
 }
 
-/// Runs a query. Makes further calls if one call reads only a part.
+/// Runs a query. Continues with further calls while a call ends early and has found nothing.
 pub(crate) fn read(
     connection: &mut Connection,
     known: &KnownState,

@@ -1,6 +1,7 @@
 //! The Redis store: combines the write side, the heartbeat, the queue of reads and the blocking waits.
 //!
-//! Appends and the recovery of open events run on the log's thread, everything else on threads of the store.
+//! Appends and the recovery of open events run on the log's thread, waits on follower threads, queries and heartbeats
+//! on threads of the store. Any thread may keep a stream.
 
 use std::{
     fmt,

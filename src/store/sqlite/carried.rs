@@ -186,7 +186,7 @@ impl CarriedStreams {
         }
     }
 
-    /// Counts an event that was appended to a stream, if that is kept on request.
+    /// Counts an event that was appended to a stream, if the stream is kept on request.
     pub(crate) fn appended(&mut self, stream: i64, bytes: u64) {
         if let Some(size) = self.kept.get_mut(&stream) {
             *size = size.plus(KeptSize { events: 1, bytes });
@@ -194,7 +194,7 @@ impl CarriedStreams {
         }
     }
 
-    /// Returns the largest kept stream if the kept streams need more than their share.
+    /// Returns the largest kept stream if the kept streams have grown beyond their share.
     pub(crate) fn outgrown(&self, kept_max: KeptSize) -> Option<i64> {
         if self.grown.is_empty() || self.kept_size().fits(kept_max) {
             return None;
@@ -312,7 +312,7 @@ impl CarriedStreams {
         self.no_longer_carried.remove(&stream);
     }
 
-    /// Records that the stream lost events before the file was opened.
+    /// Records that the stream lost carried events before the file was opened. It is not carried again.
     pub(crate) fn stop_carrying(&mut self, stream: i64) {
         self.no_longer_carried.insert(stream);
     }
@@ -322,9 +322,10 @@ impl CarriedStreams {
         self.ended.first().map_or(u64::MAX, |(expires, _)| *expires)
     }
 
-    /// Returns the stream whose carried events must be deleted now. That is an ended stream that is too old by `now`.
-    /// If there is no room for an event of `needs_room` bytes, it is the ended stream that expires first, or else the
-    /// largest stream. An eighth of the share is freed at once, so that not every step must make room.
+    /// Returns the stream whose carried events must be deleted now: one whose deletion has begun, or else an ended
+    /// stream that is too old by `now`. If the share is exceeded, or has no room for an event of `needs_room` bytes, it
+    /// is the ended stream that expires first, or else the largest stream. An eighth of the share is freed at once, so
+    /// that not every step must make room.
     pub(crate) fn next_to_evict(
         &mut self,
         share: CarriedShare,

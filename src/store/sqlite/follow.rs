@@ -44,7 +44,7 @@ impl Interrupt {
         self.changed.notify_one();
     }
 
-    /// Sleeps one interval, and returns whether there is time for another poll.
+    /// Sleeps at most one interval. Returns `false` after the deadline or an interrupt.
     fn pause(&self, deadline: Option<Instant>) -> bool {
         let left = deadline.map_or(INTERVAL, |at| at.saturating_duration_since(Instant::now()));
         let raised = lock(&self.raised);
@@ -71,7 +71,7 @@ impl FileFollower {
         })
     }
 
-    /// Polls until `ask` returns something, for at most `timeout`.
+    /// Polls until `ask` returns something, the time has passed, or the interrupt is raised.
     pub(crate) fn wait<R>(
         &self,
         interrupt: &Interrupt,

@@ -59,14 +59,14 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the log in one SQLite file: the durable default for one machine.
 ///
-/// Once an append has returned, its events survive `kill -9` of the process. Readers get events only after that.
-/// Whether a power cut loses events depends on [`Synchronous`]; by default it loses none. Opening does not scan the
-/// file, whatever its size. Each opening for writing begins a new epoch ([`EpochStart`]), and readers can resume from
-/// ids of earlier epochs.
+/// Once an append has returned, its events survive `kill -9` of the process. Readers get events only after that, unless
+/// the store fails or is slow. Whether a power cut loses events depends on [`Synchronous`]; by default it loses none.
+/// Opening does not scan the file, whatever its size. Each opening for writing begins a new epoch ([`EpochStart`]), and
+/// readers can resume from ids of earlier epochs.
 ///
 /// Only one process may write. A second writer is refused, even if it opens the file by another name (on Linux also by
 /// a hard link or another mount). Any number of processes may read at the same time, each through its own
-/// [`read_only`](Self::read_only) handle, which sees new events within a twentieth of a second. Beside the file are
+/// [`read_only`](Self::read_only) handle, which sees new events within 50 ms. Beside the file are
 /// `-wal` and `-shm`, which belong to SQLite, and `-lock`, the lock file of the writer. The file must be on a local
 /// disk, because network file systems lack the locks. New files can be read and written only by their owner (mode
 /// 0600); an existing file keeps its mode.

@@ -137,7 +137,8 @@ impl OpenEvents {
         Some(closed)
     }
 
-    /// Called when retention is about to pass this event. Returns whether retention must keep it.
+    /// Called when retention is about to pass this event. Returns whether retention must keep it. If there is no room
+    /// for its bytes, it no longer counts as open.
     pub(crate) fn keep(&mut self, sequence: u64) -> bool {
         let Some(key) = self.by_sequence.get(&sequence).copied() else {
             return false;

@@ -42,8 +42,8 @@ const STATEMENTS: usize = 64;
 // has the first kept event of the streams whose first event was deleted or is below `oldest`.
 //
 // Rows of `event` below `state.oldest` are opening events that are still open, and events of carried streams, among
-// them streams that are kept on request. `pinned`
-// lists all open events as of `state.checked`; later ones are read from the events themselves.
+// them streams that are kept on request. `pinned` lists all open events as of `state.checked`; later ones are read from
+// the events themselves.
 const TABLES: &str = "
     CREATE TABLE event(
         sequence INTEGER PRIMARY KEY,

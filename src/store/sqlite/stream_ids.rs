@@ -1,4 +1,4 @@
-//! The numbers of streams. The writer's thread uses them.
+//! The numbers of streams, for the writer and for queries.
 //!
 //! The writer caches the keys in use in memory, because a query for each event would halve the rate of appends.
 

@@ -1,7 +1,7 @@
 //! One connection to Redis, used by one thread.
 //!
-//! It connects when needed, follows the log to another node of a cluster, and reconnects after a failure once its back-off
-//! has passed. It never prints and never waits longer than its time-outs.
+//! It connects when needed, follows the log to another node of a cluster, and reconnects after a failure once its
+//! back-off has passed. It never prints and never waits longer than its time-outs.
 
 use std::{
     hash::{BuildHasher as _, RandomState},

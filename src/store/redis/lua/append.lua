@@ -169,7 +169,8 @@ local function move_pins()
   if unpinned > 0 then redis.call('HINCRBY', META, 'unpinned', unpinned) end
 end
 
--- A carried stream that is not open got its last event now.
+-- Notes the time of the last event of each carried stream in the batch. A stream that is open or kept on request has
+-- not ended.
 local function move_carried()
   for key in pairs(carried) do
     if asked[key] or redis.call('HEXISTS', OPEN_PINS, key) == 1 then

@@ -80,7 +80,8 @@ local function key_of(pin)
   return string.sub(pin, (string.find(pin, ':', 1, true)) + 1)
 end
 
--- The prefix of a stream's kept openings in KEPT_BY. It begins with the length, so that no stream's prefix begins another's.
+-- The prefix of a stream's kept openings in KEPT_BY. It begins with the length, so that no stream's prefix begins
+-- another's.
 local function kept_prefix(key)
   return string.char(#key) .. key
 end
@@ -166,7 +167,7 @@ local function current_epoch(state)
   return string.match(state.lives, '(%w+):%d+$') or ''
 end
 
--- The epochs for the caller, or nothing if it knows the current one.
+-- The epochs for the caller, or '' if it knows the current one.
 local function news_of_lives(state, known_epoch)
   if current_epoch(state) == known_epoch then return '' end
   return state.lives

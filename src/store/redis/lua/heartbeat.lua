@@ -1,5 +1,5 @@
--- Records that the writer lives, with the epoch and the newest sequence that it knows. Returns also the streams that are
--- kept on request.
+-- Records that the writer lives, with the epoch and the newest sequence that it knows. Returns also the streams that
+-- are kept on request.
 
 local state, now = load_state(), now_ms()
 local revived = hear(ARGV[1], now)

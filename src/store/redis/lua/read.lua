@@ -95,7 +95,8 @@ local function merge(cursors)
   return false
 end
 
--- The sequences before the oldest event that can be read, at most as many as a page has, in order.
+-- The sequences before the oldest event that can be read, in order: at most `events_max` carried ones, and as many kept
+-- openings.
 local function sequences_beyond()
   local function list(set)
     return redis.call('ZRANGEBYSCORE', set, '(' .. text(after), '(' .. text(state.oldest), 'LIMIT', 0, events_max)
@@ -164,7 +165,7 @@ local function is_complete(key, from)
   return first == 0 or has_all_from(stream, first)
 end
 
--- Reads the log itself, and skips events of other streams.
+-- Reads the log itself, and skips events of other streams. After SIFTED_MAX events, it sets where to continue.
 local function sift(wanted, from)
   local step, seen = cursor(LOG, from, event_of_log), 0
   local sequence, event = step()

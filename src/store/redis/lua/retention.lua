@@ -221,8 +221,8 @@ local function due_streams(target, limit)
   return due, target, is_any_held
 end
 
--- Passes the events from `from` to `target`: the log loses them, and the keys of streams that are not carried. Passes
--- fewer if that would be too much for one call. Returns how many events it carried, and whether it passed all.
+-- Passes the events from `from` to `target`: the log loses them, and so do the keys of streams that are not carried.
+-- Passes fewer if that would be too much for one call. Returns how many events it carried, and whether it passed all.
 local function pass(state, from, target, now, limits)
   local due, upto, is_any_held = due_streams(target, limits.streams)
   if is_any_held then upto = math.min(upto, from + limits.carried) end

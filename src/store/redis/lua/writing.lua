@@ -88,7 +88,7 @@ local function settle(state, now)
   return redis.error_reply('FORMING the log has lost its newest events, and a new epoch of it begins')
 end
 
--- Returns the id of this run of the server, or nothing if the user may not ask.
+-- Returns the id of this run of the server, or '' if the user may not ask.
 local function run_of_server()
   local info = redis.pcall('INFO', 'server')
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
@@ -206,7 +206,8 @@ local function forget_pin(pin, now)
   if redis.call('ZREM', OPENS, pin) == 1 then count_open(key_of(pin), -1, now) end
 end
 
--- Keeps the open events among those that are about to be trimmed.
+-- Keeps the open events among those that are about to be trimmed. Those beyond the bound on bytes are forgotten, and
+-- counted as unpinned.
 local function keep_open(state, from, to, now)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #opens, 2 do

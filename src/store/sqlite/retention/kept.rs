@@ -50,7 +50,7 @@ pub(crate) fn keep(
     Ok(Ok(()))
 }
 
-/// Returns the size of a stream's events. It reads one event more than `max` has at most.
+/// Returns the size of a stream's events. Stops reading once the size exceeds `max`.
 fn size_of(connection: &Connection, stream: i64, max: KeptSize) -> rusqlite::Result<KeptSize> {
     let mut size = KeptSize::default();
     let mut statement = connection.prepare_cached(

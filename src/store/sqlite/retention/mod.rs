@@ -1,4 +1,4 @@
-//! Retention keeps the file within its bounds, except for open events, within bounds of their own.
+//! Retention keeps the file within its bounds. Events that are still open have bounds of their own.
 
 mod kept;
 mod trim;

@@ -258,8 +258,8 @@ pub(super) fn evict_carried(
     Ok(TrimProgress::Done)
 }
 
-/// Deletes at most `limit` carried events of a stream, the oldest first; open events are kept. Returns the number of
-/// deleted events.
+/// Removes at most `limit` events of a stream from the carried ones, the oldest first, and deletes those that are not
+/// open. Returns how many it removed.
 fn evict_events(
     connection: &Connection,
     state: &mut LogState,
