@@ -162,7 +162,7 @@ mod tests {
         let held = limits.acquire(Some(at("2001:db8::1"))).unwrap();
         assert!(
             limits.acquire(Some(at("2001:db8::2"))).is_none(),
-            "both addresses are in the same network"
+            "a second address of the network got a stream"
         );
         let _other = limits.acquire(Some(at("2001:db8:0:1::1"))).unwrap();
         let _local = limits.acquire(Some(at("127.0.0.1"))).unwrap();

@@ -317,7 +317,7 @@ mod tests {
             .collect();
         assert!(
             !signer.redeem_login_code(&codes[0], at(0)),
-            "the oldest code was invalidated"
+            "the oldest code is still valid"
         );
         assert!(signer.redeem_login_code(&codes[1], at(0)));
     }

@@ -105,7 +105,11 @@ mod tests {
     fn ids_of_a_stretch_are_known_and_no_others() {
         let outages = Outages::default();
         let one = outages.begin(10);
-        assert_eq!(outages.begin(12), one, "the outage continues");
+        assert_eq!(
+            outages.begin(12),
+            one,
+            "a second outage began within the first"
+        );
         outages.end(14);
         outages.end(99);
         let two = outages.begin(20);

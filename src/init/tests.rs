@@ -164,7 +164,7 @@ fn an_event_is_a_log_record_of_its_span_once() {
     assert_eq!(
         events[4].get("events"),
         None,
-        "the event is not in its span as well"
+        "the event is in its span, too"
     );
 }
 
@@ -577,7 +577,7 @@ fn values_of_the_program_do_no_harm() {
     assert_eq!(
         program.live.status().dropped.other,
         1,
-        "only the event whose value panics is dropped"
+        "another number of events was dropped"
     );
 }
 

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(
             wake_flag.poll_notified(&context),
             Poll::Ready(()),
-            "a wake-up before the first poll counts"
+            "a wake-up before the first poll was lost"
         );
         assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
         wake_flag.wake();

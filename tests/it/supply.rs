@@ -182,7 +182,7 @@ fn tree(features: &[&str]) -> BTreeSet<Package> {
         .lines()
         .filter(|line| !line.is_empty())
         .map(|line| {
-            let (package, licence) = line.split_once('|').expect("the format asked for");
+            let (package, licence) = line.split_once('|').expect("the line has no `|`");
             let mut words = package.split(' ');
             Package {
                 name: words.next().unwrap().to_owned(),
@@ -292,7 +292,12 @@ fn policy(table: &str, list: &str) -> BTreeSet<String> {
         .skip(1)
         .take_while(|line| *line != "]")
         .filter(|line| !line.trim_start().starts_with('#'))
-        .map(|line| line.split('"').nth(1).expect("one entry a line").to_owned())
+        .map(|line| {
+            line.split('"')
+                .nth(1)
+                .expect("a line has no quoted entry")
+                .to_owned()
+        })
         .collect();
     assert!(!entries.is_empty(), "{list} of {table}");
     entries
@@ -302,7 +307,7 @@ fn policy(table: &str, list: &str) -> BTreeSet<String> {
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {
     let (_, rest) = text
         .split_once(&format!("\n{heading}\n"))
-        .unwrap_or_else(|| panic!("{heading} is there"));
+        .unwrap_or_else(|| panic!("the heading {heading} is missing"));
     let next = format!("\n{}", if heading.starts_with('[') { "[" } else { "## " });
     rest.split_once(&next).map_or(rest, |(section, _)| section)
 }

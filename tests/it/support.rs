@@ -15,7 +15,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .find(|folder| folder.join("Cargo.lock").is_file())
-        .expect("these tests stand in the workspace")
+        .expect("these tests are not in the workspace")
 }
 
 /// Runs the future on a current-thread runtime, as a small program would.
@@ -27,7 +27,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     runtime.block_on(async {
         tokio::time::timeout(PATIENCE, future)
             .await
-            .expect("the future completes in time")
+            .expect("the future did not complete in time")
     })
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn until(condition: impl Fn() -> bool) {
     while !condition() {
         assert!(
             Instant::now() < deadline,
-            "the condition comes true in time"
+            "the condition did not come true in time"
         );
         std::thread::park_timeout(Duration::from_millis(1));
     }

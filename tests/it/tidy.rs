@@ -725,7 +725,7 @@ fn the_log_knows_no_feature_of_the_layers_above() {
         "util", "wire", "log", "ingest", "engine", "reader", "sse", "store",
     ] {
         for file in files(&format!("src/{room}"), "rs") {
-            let text = fs::read_to_string(&file).expect("a source file is readable");
+            let text = fs::read_to_string(&file).expect("a source file cannot be read");
             let cfgs = text
                 .lines()
                 .filter(|line| line.trim_start().starts_with("#[cfg"));
@@ -955,7 +955,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .find(|folder| folder.join("Cargo.lock").is_file())
-        .expect("these tests stand in the workspace")
+        .expect("these tests are not in the workspace")
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {

@@ -37,7 +37,7 @@ proptest! {
             let mut read = read;
             let cut = read.as_object_mut().unwrap().remove("cut");
             uncut.as_object_mut().unwrap().remove("cut");
-            assert_eq!(cut.is_none(), read == uncut, "the event has `cut` exactly if a part is missing: {cut:?}");
+            assert_eq!(cut.is_none(), read == uncut, "`cut` does not agree with the missing parts: {cut:?}");
         }
     }
 }
@@ -125,12 +125,12 @@ fn a_monstrous_span_is_cut_to_an_event_and_says_so() {
         assert_eq!(
             event["cut"].as_array().unwrap().last(),
             Some(&json!("...")),
-            "more parts are cut than are listed"
+            "the list of cut parts does not end with an ellipsis"
         );
         assert_eq!(
             event["attributes"]["key0"],
             json!("v".repeat(1000)),
-            "the first attributes are kept"
+            "the first attribute was cut"
         );
     }
 }
@@ -173,7 +173,7 @@ fn texts_that_grow_when_escaped_are_within_the_bound_too() {
         assert_eq!(
             event["attributes"].as_object().unwrap().len(),
             2,
-            "as many attributes as fit with their types"
+            "the wrong number of attributes was kept"
         );
         assert_eq!(event["cut"].as_array().unwrap().len(), 3);
     }

@@ -38,7 +38,7 @@ proptest! {
         }
         assert_eq!(raw(&lost, "startTimestamp"), raw(&started, "timestamp"));
         assert!(matches!(parse::span_change(&lost).unwrap().kind, ChangeKind::Ended { outcome: SpanOutcome::Lost, .. }));
-        assert_eq!(json::lost(&ended, None, (LostReason::Shutdown, last_heard)), None, "an ended span cannot be lost");
+        assert_eq!(json::lost(&ended, None, (LostReason::Shutdown, last_heard)), None, "an ended span was ended as lost");
         assert_eq!(json::lost(&lost, None, (LostReason::Shutdown, last_heard)), None);
     }
 }

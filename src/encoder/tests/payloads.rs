@@ -39,7 +39,7 @@ pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) ->
     MEMORY.with_borrow_mut(|memory| {
         let size = memory.len();
         let mut buf = WriteBuf::new(memory);
-        write(&mut buf).expect("the buffer fits the largest record");
+        write(&mut buf).expect("the record does not fit into the buffer");
         let left = buf.remaining();
         memory[..size - left].to_vec()
     })
@@ -56,7 +56,7 @@ pub(super) fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
 pub(super) fn started_payload(start: &[u8]) -> Vec<u8> {
     let mut started = Vec::new();
     let Some(Record::Start(spanned)) = record::read(start) else {
-        panic!("a start is read back")
+        panic!("the record is not a start")
     };
     assert_eq!(spanned.source, 7);
     json::started(&mut started, &named(spanned.span), spanned.start);
@@ -66,7 +66,7 @@ pub(super) fn started_payload(start: &[u8]) -> Vec<u8> {
 pub(super) fn ended_payload(end: Option<Record<'_>>) -> Vec<u8> {
     let mut ended = Vec::new();
     let Some(Record::End(spanned, end)) = end else {
-        panic!("an end is read back")
+        panic!("the record is not an end")
     };
     let end = json::EndFields {
         start: spanned.start,
@@ -148,14 +148,14 @@ pub(super) fn joined_payload(
     let rest = written(|buf| write_end_delta(buf, 7, span, (found, sent)));
     let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), read_end_delta(&rest))
     else {
-        panic!("a start and a delta end are read back")
+        panic!("the records are not a start and a delta end")
     };
     let slot = slot_key_of(span).slot(found.table());
     assert_eq!((begun.slot, rest.slot), (Some(slot), slot));
     let again = payload_from_start(&begun, &rest);
     let (spanned, end) = rest
         .join(begun)
-        .expect("the start and the delta end are of one span");
+        .expect("the start and the delta end are not of one span");
     let joined = ended_payload(Some(Record::End(spanned, end)));
     if let Some(again) = again {
         let text = |payload: &[u8]| payload.escape_ascii().to_string();

@@ -129,7 +129,7 @@ fn more_shapes_than_the_cache_holds_are_kept_apart() {
     }
     assert!(
         templated >= 1800,
-        "of three such starts in a row, the third uses a template: {templated}"
+        "too few third starts used a template: {templated}"
     );
 }
 

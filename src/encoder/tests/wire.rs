@@ -36,7 +36,7 @@ proptest! {
             let read: Json = serde_json::from_slice(payload).unwrap();
             assert_eq!(read, model(&span, ended));
             let ends_a_line = payload.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
-            assert!(!ends_a_line, "an event is one line of an SSE frame");
+            assert!(!ends_a_line, "the event has a line break");
         }
     }
 
@@ -45,7 +45,7 @@ proptest! {
         for payload in payloads(&span) {
             let read: Map<String, Json> = serde_json::from_slice(&payload).unwrap();
             let (scanned, count) = raw_fields(&payload);
-            assert_eq!(count, read.len(), "each field occurs once");
+            assert_eq!(count, read.len(), "the scanner and serde found different numbers of fields");
             assert_eq!(scanned, read);
         }
     }

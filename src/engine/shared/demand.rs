@@ -145,7 +145,7 @@ mod tests {
         assert!(demand.add_stream_reader(&key));
         assert!(
             !demand.add_stream_reader(&key),
-            "the stream is watched already"
+            "the second reader counts as the first"
         );
         demand.note_seen(&key, Sequence::new(7));
         demand.note_seen(&key, Sequence::new(5));
@@ -155,7 +155,10 @@ mod tests {
         demand.remove_stream_reader(&key);
         assert_eq!(demand.cursors(), []);
         demand.note_seen(&key, Sequence::new(9));
-        assert!(demand.add_stream_reader(&key), "the stream is watched anew");
+        assert!(
+            demand.add_stream_reader(&key),
+            "the stream kept a reader after the last one left"
+        );
         assert_eq!(demand.cursors(), [(key, Sequence::START)]);
     }
 
@@ -163,12 +166,18 @@ mod tests {
     fn who_comes_back_has_to_catch_up_again() {
         let demand = Demand::default();
         demand.note_caught_up();
-        assert!(!demand.has_caught_up(), "no reader of everything has come");
+        assert!(
+            !demand.has_caught_up(),
+            "caught up without a reader of everything"
+        );
         demand.add_reader_of_all();
         demand.add_reader_of_all();
         demand.note_caught_up();
         demand.remove_reader_of_all();
-        assert!(demand.has_caught_up(), "one reader of everything is left");
+        assert!(
+            demand.has_caught_up(),
+            "the state was lost although a reader of everything is left"
+        );
         demand.remove_reader_of_all();
         demand.add_reader_of_all();
         assert!(!demand.has_caught_up());

@@ -107,7 +107,7 @@ fn starts_yield_to_ends_and_ends_to_notes() {
     assert_eq!(
         fill(RecordClass::Start),
         SHARDS * 110,
-        "a drained spare has room again"
+        "a drained shard has no room"
     );
 }
 
@@ -124,7 +124,7 @@ fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
         assert_eq!(
             push(&buffer, RecordClass::End, "x"),
             Ok(()),
-            "some space is reserved for ends"
+            "an end found no space"
         );
         drain.take_records(&buffer, buffer.next_number());
     }

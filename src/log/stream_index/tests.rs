@@ -54,7 +54,7 @@ fn who_joins_between_an_event_and_its_publication_is_woken_by_that() {
     assert_eq!(
         keys.take_dirty().len(),
         0,
-        "the event is published, so its new reader needs no wake-up"
+        "a reader is woken for an event that was published before it came"
     );
 }
 

@@ -202,7 +202,7 @@ fn frame(text: &str) -> Frame {
         let (field, value) = line.split_once(": ").unwrap();
         match fields.get_mut(field) {
             Some(data) => {
-                assert_eq!(field, "data", "only `data` may span several lines");
+                assert_eq!(field, "data", "a field other than `data` has several lines");
                 data.push('\n');
                 data.push_str(value);
             }
@@ -218,7 +218,11 @@ fn frame(text: &str) -> Frame {
 pub(crate) fn normal(bytes: &[u8], epoch: &str) -> String {
     let text = std::str::from_utf8(bytes).unwrap().replace(epoch, "EPOCH");
     let text = between(&text, "\"now\":\"", "\"", |now| {
-        assert_eq!(now.len(), 30, "the time has nine decimals and a Z");
+        assert_eq!(
+            now.len(),
+            30,
+            "the time does not have nine decimals and a Z"
+        );
         "NOW".to_owned()
     });
     between(&text, "retry: ", "\n", |retry| {

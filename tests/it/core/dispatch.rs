@@ -122,11 +122,11 @@ fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
     ];
     assert_eq!(connection.transcript(), expected);
     assert_eq!(keyed.transcript(), expected);
-    assert_eq!(connection.transcript(), [""; 0], "nothing follows the end");
+    assert_eq!(connection.transcript(), [""; 0], "a frame follows the end");
     assert_eq!(
         Connection::resume(&target, Subscribe::all(), "2").transcript(),
         expected[2..],
-        "a reader that comes after the shutdown gets the same"
+        "a reader that came after the shutdown got other frames"
     );
 }
 

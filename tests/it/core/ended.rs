@@ -136,7 +136,7 @@ fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
     assert_eq!(
         target.head(),
         EventId::new(epoch, Sequence::new(head + 3)),
-        "no event is lost before the numbers are used up"
+        "an event was lost before the numbers were used up"
     );
     assert_reason(
         &block_on(target.dispatch(&Note::new("4"))).unwrap_err(),

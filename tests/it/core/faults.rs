@@ -92,7 +92,7 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     assert_eq!(
         connection.transcript(),
         [&["degraded {}"], &shown[..]].concat(),
-        "`degraded` comes once per outage"
+        "`degraded` did not come exactly once"
     );
     assert_eq!(keyed.transcript(), [&["degraded {}"], &shown[..]].concat());
     let mut late = Connection::open(target, Subscribe::all());
@@ -171,7 +171,7 @@ fn drops_are_reported_though_nothing_more_is_dispatched() {
         assert_eq!(messages.next().await, Some(Message::Degraded));
         for expected in [(1, "note"), (2, "gap")] {
             let Some(Message::Event(event)) = messages.next().await else {
-                panic!("{expected:?} is an event")
+                panic!("no event came instead of {expected:?}")
             };
             assert_eq!((event.id.sequence().get(), event.name.as_str()), expected);
         }
@@ -913,9 +913,9 @@ fn a_filter_that_passes_nothing_of_many_pages_gives_other_tasks_their_turn() {
             let before = calls.load(Ordering::SeqCst);
             assert!(messages.poll_next_unpin(&mut context).is_pending());
             longest = longest.max(calls.load(Ordering::SeqCst) - before);
-            assert!(longest > 0, "each poll makes progress");
+            assert!(longest > 0, "a poll read nothing");
         }
         // Sixteen pages of at most 256 events each.
-        assert!(longest <= 4096, "{longest} events in one poll");
+        assert!(longest <= 4096, "one poll read {longest} events");
     }
 }

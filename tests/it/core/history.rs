@@ -39,7 +39,7 @@ fn transcript(connection: &mut Connection) -> Vec<u64> {
         assert_eq!(
             frame.get("data").unwrap(),
             frame.sequence().unwrap().to_string(),
-            "each event has its own payload"
+            "the payload belongs to another event"
         );
     }
     frames.iter().filter_map(Frame::sequence).collect()

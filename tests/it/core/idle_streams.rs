@@ -85,7 +85,7 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
     assert_eq!(
         client.piece().await,
         (ping(2, ""), SseBody::PING_INTERVAL),
-        "an event restarts the time until the ping"
+        "the event did not restart the time until the ping"
     );
 }
 

@@ -76,7 +76,7 @@ fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits(
     assert_eq!(
         connection.transcript(),
         [""; 0],
-        "nothing is visible before it is stored"
+        "an event was visible before it was stored"
     );
 
     drop(gated.release);
@@ -92,7 +92,7 @@ fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits(
     assert_eq!(
         gap.get("id"),
         Some(gated.target.head().to_string().as_str()),
-        "the report of the drop is an event of the log"
+        "the report of the drop is not the newest event"
     );
     assert_eq!(
         gap.get("data").unwrap(),
@@ -183,7 +183,7 @@ fn a_dispatch_waits_for_room_and_answers_with_the_id() {
         let mut dispatch =
             tokio::spawn(async move { patient.dispatch(&Note::new("patient")).await });
         let early = tokio::time::timeout(super::test_event::AT_ONCE, &mut dispatch).await;
-        assert!(early.is_err(), "the buffer still has no space");
+        assert!(early.is_err(), "the push did not wait for space");
         drop(gated.release);
         let id = tokio::time::timeout(PATIENCE, dispatch)
             .await

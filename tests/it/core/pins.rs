@@ -45,7 +45,7 @@ fn an_open_event_outlives_retention_and_comes_first_under_its_own_id() {
     assert_eq!(
         transcript(Subscribe::all(), "2"),
         [later, "note 8 -", "note 9 now"],
-        "the reader has the open event already"
+        "the reader got the open event again"
     );
 
     let keyed = "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":7}";

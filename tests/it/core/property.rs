@@ -96,11 +96,11 @@ impl Received {
     fn check(&self, truth: &BTreeSet<u64>, global: &BTreeSet<u64>) {
         assert!(
             self.sequences.is_sorted_by(|one, two| one < two),
-            "sequences ascend without duplicates: {:?}",
+            "the sequences do not ascend: {:?}",
             self.sequences
         );
         let received: BTreeSet<u64> = self.sequences.iter().copied().collect();
-        assert!(received.is_subset(truth), "no event of another stream came");
+        assert!(received.is_subset(truth), "an event of another stream came");
         let first = received.first().copied().unwrap_or(u64::MAX);
         let missing = truth.difference(&received);
         for missing in missing.filter(|one| **one > first || !global.contains(one)) {
@@ -112,14 +112,14 @@ impl Received {
         for (range, lost) in &self.gaps {
             assert!(
                 received.range(range.clone()).next().is_none(),
-                "{range:?} was announced as gone, and then came"
+                "an event of the gap {range:?} came"
             );
             if let Some(lost) = lost {
                 let all = truth.range(range.clone()).count() as u64;
                 let own = all - global.range(range.clone()).count() as u64;
                 assert!(
                     *lost == all || *range.start() == 1 && *lost == own,
-                    "{range:?}: {lost} lost, of {all}, of which {own} belong to one stream"
+                    "the gap {range:?} counts {lost} of {all} events, of which {own} are of the stream"
                 );
             }
         }
@@ -163,7 +163,7 @@ fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
     assert_eq!(
         keys.len(),
         case.writers * case.events,
-        "no event was dropped"
+        "an event was dropped"
     );
     (received, keys)
 }
@@ -181,7 +181,7 @@ proptest! {
     fn a_client_cut_at_any_byte_gets_every_event_once_or_an_exact_gap(case in cases()) {
         let (received, keys) = run(&case, &Subscribe::all());
         received.check(&(1..=keys.len() as u64).collect(), &BTreeSet::new());
-        assert!(received.gaps.iter().all(|(_, lost)| lost.is_some()), "the size of every loss is known");
+        assert!(received.gaps.iter().all(|(_, lost)| lost.is_some()), "a gap has no count");
     }
 
     #[test]

@@ -134,7 +134,7 @@ fn a_loss_on_one_stream_counts_its_events_and_those_of_every_stream() {
     assert_eq!(
         connection.transcript(),
         [""; 0],
-        "a loss on another stream is no gap on this one"
+        "a loss on another stream caused a frame on this one"
     );
 }
 
@@ -209,7 +209,7 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
     // The log kept as many events as it may, and the bodies kept none. So their next piece is the
     // gap, then the retained events.
     let Piece::Bytes(hello) = Connection::open(&target, Subscribe::all()).piece() else {
-        panic!("expected a hello")
+        panic!("the stream did not begin with a hello")
     };
     let hello = parse(&hello)[1].json();
     assert_eq!(

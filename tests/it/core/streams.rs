@@ -32,11 +32,11 @@ fn a_reader_of_one_stream_is_not_woken_by_the_traffic_of_others() {
     assert_eq!(
         wakes.count(),
         1,
-        "a reader that was woken and has not read yet is not woken again"
+        "a reader that had not read yet was woken again"
     );
     for expected in ["mine", "mine, too"] {
         let Poll::Ready(Some(Message::Event(event))) = own.as_mut().poll_next(&mut context) else {
-            panic!("{expected}")
+            panic!("the event {expected:?} did not come")
         };
         assert_eq!(event.payload, expected);
     }
@@ -45,7 +45,7 @@ fn a_reader_of_one_stream_is_not_woken_by_the_traffic_of_others() {
     assert_eq!(
         wakes.count(),
         2,
-        "an event of every stream wakes the readers of single streams"
+        "an event of every stream did not wake the reader"
     );
 }
 
@@ -59,7 +59,7 @@ fn a_subscription_from_the_head_gets_only_what_comes() {
     assert!(messages.as_mut().poll_next(&mut context).is_pending());
     put(&target, [Note::new("new")]);
     let Poll::Ready(Some(Message::Event(event))) = messages.as_mut().poll_next(&mut context) else {
-        panic!("an event")
+        panic!("no event came")
     };
     assert_eq!(
         (event.id, event.payload.as_ref()),

@@ -44,7 +44,7 @@ pub(crate) fn asset(stem: &str, ending: &str) -> &'static str {
     PATHS
         .iter()
         .find(is_wanted)
-        .expect("the page loads this file")
+        .expect("the page does not load this file")
 }
 
 /// A log that is served on its own free port.
@@ -217,9 +217,9 @@ impl Frame {
                 "id" => &mut frame.id,
                 "data" => &mut frame.data,
                 "retry" => &mut frame.retry,
-                _ => panic!("{line:?} is no field that we send"),
+                _ => panic!("{line:?} is a field that livespan does not send"),
             };
-            assert_eq!(slot, "", "{text:?} has the field once");
+            assert_eq!(slot, "", "{text:?} has a field twice");
             value.clone_into(slot);
         }
         frame
@@ -275,7 +275,7 @@ impl Stream {
             }
             let piece = timeout(PATIENCE, self.pieces.next())
                 .await
-                .expect("the next frame comes in time");
+                .expect("the next frame did not come in time");
             self.buffer.extend(piece?);
         }
     }
@@ -296,7 +296,10 @@ impl Stream {
     /// Returns the next event of the log.
     pub(crate) async fn event_with_id(&mut self) -> Frame {
         loop {
-            let frame = self.next().await.expect("the stream goes on");
+            let frame = self
+                .next()
+                .await
+                .expect("the stream ended before an event came");
             if !frame.id.is_empty() && !frame.data.is_empty() {
                 return frame;
             }
@@ -380,5 +383,5 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
     };
     timeout(PATIENCE, wait)
         .await
-        .expect("the condition comes true in time");
+        .expect("the condition did not come true in time");
 }

@@ -56,7 +56,11 @@ impl Visit {
         let core = asset("core", "js");
         let of_page = [asset("app", "css"), core, script(), asset("favicon", "svg")];
         first_view.extend(of_page.map(str::to_owned));
-        assert_eq!(named("from\""), [core], "the page names what is imported");
+        assert_eq!(
+            named("from\""),
+            [core],
+            "the page does not name the imported file"
+        );
         let (hub, import): (Vec<_>, Vec<_>) = named("new URL(\"")
             .into_iter()
             .partition(|name| name.starts_with("/assets/hub-worker-"));

@@ -74,7 +74,11 @@ async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() 
     expected.push("running");
     expected.reverse();
     let list = app.json("/traces").await;
-    assert_eq!(names(&list), expected, "the list has the order of the log");
+    assert_eq!(
+        names(&list),
+        expected,
+        "the list does not have the order of the log"
+    );
     let all = list["traces"].as_array().unwrap();
     let mut lasted = BTreeMap::new();
     for trace in all {
@@ -102,7 +106,7 @@ async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() 
     assert_eq!(
         names(&slow),
         ["ended in the future", "set forward within"],
-        "a span that began in the future has taken no time"
+        "a span that began in the future has a duration"
     );
     let path = "/stats/durations?service=shop&name=set%20back%20within";
     let durations = app.json(path).await;

@@ -104,7 +104,7 @@ async fn an_app_that_shuts_down_answers_requests_in_flight_and_loses_none_of_the
     }
     let least: u64 = (0..80).map(|place| 1000 + 5 * place).sum();
     assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
-    assert!(!server.is_finished(), "the server waits for the request");
+    assert!(!server.is_finished(), "the server ended before the request");
 
     work_ends.send_replace(true);
     let answer = answer.await.unwrap().unwrap();
@@ -113,7 +113,7 @@ async fn an_app_that_shuts_down_answers_requests_in_flight_and_loses_none_of_the
     ended.unwrap().unwrap();
     // Read before the shutdown, which clears the exporter.
     let [span] = &exporter.get_finished_spans().unwrap()[..] else {
-        panic!("expected one exported span");
+        panic!("not exactly one span was exported");
     };
     provider.shutdown().unwrap();
     live.shutdown().unwrap();

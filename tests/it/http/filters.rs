@@ -131,7 +131,7 @@ async fn a_gap_of_dropped_events_passes_every_filter() {
         .unwrap();
     let event = SpanEvent::started(trace(1), span(1), "x".repeat(1000));
     let refused = (0..10_000).find(|_| live.target().try_dispatch(&event).is_err());
-    assert!(refused.is_some(), "the full buffer refuses an event");
+    assert!(refused.is_some(), "the full buffer refused no event");
     live.target().flush(crate::support::PATIENCE).unwrap();
     for query in [
         "service=nobody",

@@ -353,7 +353,11 @@ async fn a_page_that_lingers_waits_for_a_viewer_and_until_it_leaves() {
         until_ended(&url).await;
         let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
         assert_eq!(stream.event("ended").await.json()["name"], "work");
-        assert_eq!(child.try_wait().unwrap(), None, "a viewer watches");
+        assert_eq!(
+            child.try_wait().unwrap(),
+            None,
+            "the program ended while a viewer was connected"
+        );
         drop(stream);
         // This runtime closes the connection, so it must not be blocked.
         let written = tokio::task::spawn_blocking(|| finish(child)).await;

@@ -85,7 +85,7 @@ fn shutting_down_waits_until_background_viewers_have_their_end() {
     live.shutdown().unwrap();
     assert!(
         TcpStream::connect(server.local_addr()).is_err(),
-        "the server has stopped"
+        "the server still accepts connections"
     );
     let answer = reader.join().unwrap();
     assert!(answer.contains("\"name\":\"last words\""));

@@ -34,7 +34,7 @@ async fn a_trace_that_begins_with_a_log_record_is_whole() {
         .iter()
         .map(|trace| &trace["name"])
         .collect();
-    assert_eq!(names, ["job"], "a trace without spans is not listed");
+    assert_eq!(names, ["job"], "a trace without spans is listed");
     let document = app.json(&format!("/traces/{}", trace(1))).await;
     let bodies: Vec<_> = document["logs"]
         .as_array()

@@ -253,7 +253,7 @@ async fn the_dashboard_works_behind_a_proxy_that_strips_a_prefix() {
             assert_eq!(
                 load(&format!("http://{address}{page}")).await,
                 served(),
-                "{page}, sends the prefix: {sends_prefix}"
+                "{page} differs (the proxy sends the prefix: {sends_prefix})"
             );
         }
     }

@@ -122,7 +122,7 @@ async fn visit(app: &Router, prefix: &str) {
         let response = ask(app, &path).await;
         assert!(
             response.headers().contains_key("referrer-policy"),
-            "{path} is ours"
+            "{path} was not answered by livespan"
         );
         drop(
             axum::body::to_bytes(response.into_body(), usize::MAX)

@@ -196,7 +196,7 @@ async fn the_own_trace_is_whole_but_for_its_foreign_links() {
     assert_eq!(
         page["traces"].as_array().unwrap().len(),
         1,
-        "only the reader's own trace is found, which links to itself"
+        "the search did not find exactly the reader's own trace"
     );
 }
 

@@ -101,7 +101,7 @@ async fn a_user_sees_the_spans_and_attributes_that_were_named() {
         ]
     );
     let ids: Vec<u64> = frames.iter().map(Frame::sequence).collect();
-    assert_eq!(ids, [1, 3, 7], "events keep their own sequences");
+    assert_eq!(ids, [1, 3, 7], "the events have other sequences");
 }
 
 #[tokio::test]
@@ -384,7 +384,10 @@ async fn a_view_that_hides_almost_everything_gives_other_tasks_their_turn() {
         let (longest, polls) = longest_poll(&live, &view, &calls);
         assert_eq!(calls.load(Ordering::SeqCst), SPANS);
         // A poll reads at most one block and the events before it.
-        assert!(longest <= 512, "{longest} spans in one poll of {polls}");
+        assert!(
+            longest <= 512,
+            "one of {polls} polls skipped {longest} spans"
+        );
     }
 }
 
