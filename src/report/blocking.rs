@@ -20,8 +20,9 @@ impl Wake for UnparkCaller {
     }
 }
 
-/// Polls the future until it is ready. Returns its output, or `None` if that takes longer than
-/// `timeout`. The caller may be inside a tokio runtime.
+/// Polls the future until it is ready. Returns its output, or `None` if that takes longer than `timeout`. The caller
+/// may be inside a tokio runtime; then a thread polls the future, and the result is also `None` if the thread cannot be
+/// started or the future panics.
 pub(crate) fn block_on_for<F>(timeout: Duration, future: F) -> Option<F::Output>
 where
     F: Future<Output: Send> + Send,

@@ -243,8 +243,8 @@ struct IndexedLink<'a> {
     trace_id: Text<'a>,
 }
 
-/// Returns the change that the index applies for a stored event. Returns `None` if the event
-/// belongs to no trace and is not a log record.
+/// Returns the change that the index applies for a stored event. Returns `None` if the event is invalid, or if it is
+/// neither about a span nor a log record.
 pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
     // UTF-8 is checked once for the whole payload, which is faster than for each string.
     let payload = std::str::from_utf8(payload).ok()?;

@@ -110,8 +110,8 @@ pub(crate) async fn whole_page(
     Ok(merged(known, stored, limit))
 }
 
-/// Finds the newest trace that the index lacks. Returns the event before which a page begins with
-/// this trace.
+/// Finds the newest trace that the index lacks. Returns the event before which a page begins with this trace, or before
+/// which to continue if the budget was spent first.
 #[cfg(feature = "http")]
 pub(crate) async fn older_than_index(
     log: &Log,

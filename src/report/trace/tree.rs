@@ -93,7 +93,7 @@ impl TraceTree {
         }
     }
 
-    /// Returns the trace as text of at most this many bytes.
+    /// Returns the trace as text. Prints fewer spans, but at least five, while the text is longer than this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = String::new();
         for lines in LINES {

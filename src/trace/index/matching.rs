@@ -18,7 +18,7 @@ use crate::{
 /// [`FAR_SLOWER_NANOS`] longer than `p95`. 95 % of the spans with its name take no longer than
 /// `p95`.
 const FAR_SLOWER: u64 = 2;
-/// The least difference from `p95`, in nanoseconds: 10 ms. A busy machine alone causes shorter
+/// The least difference from `p95`, in nanoseconds: 10 ms. A busy machine alone may cause shorter
 /// delays.
 const FAR_SLOWER_NANOS: u64 = 10_000_000;
 

@@ -36,8 +36,8 @@ impl LogPositions {
         if position.sequence < self.from {
             return;
         }
-        // This is nearly always the end. Only a rebuild adds records out of order, because it reads
-        // one stream after another.
+        // The index is nearly always the end of the list. Only a rebuild adds records out of order,
+        // because it reads one stream after another.
         let at = self.end_below(position.sequence);
         if self
             .all

@@ -140,8 +140,9 @@ impl Operations {
     }
 
     /// Forgets an operation that was not used since the hand last passed it, and returns its slot.
-    /// The first use of a name does not count, so a name that was used once is replaced before one
-    /// that is used repeatedly. An operation with open spans stays, because they refer to its slot.
+    /// Returns `None` if the next [`STEPS_MAX`](Self::STEPS_MAX) slots have no such operation. The
+    /// first use of a name does not count, so a name that was used once is replaced before one that
+    /// is used repeatedly. An operation with open spans stays, because they refer to its slot.
     fn free_place(&mut self) -> Option<usize> {
         for _ in 0..Self::STEPS_MAX {
             let at = self.hand;

@@ -177,7 +177,7 @@ impl<'a> EventSearch<'a> {
         }
     }
 
-    /// Decides about the trace when [`is_decided`](Self::is_decided) holds or all of its events were
+    /// Decides about the trace. Call it once [`is_decided`](Self::is_decided) holds, or all events of the trace were
     /// searched. Returns the match of the first term that only an event matched.
     pub(crate) fn decide(self, verdict: &SummaryVerdict) -> Result<Option<SearchMatch>, NotFound> {
         let open = match verdict {

@@ -114,7 +114,7 @@ impl InsideOfSpans {
         self.spans.iter().position(|known| known.span == span)
     }
 
-    /// Changes the entry of a span.
+    /// Changes the entry of a span, or adds one. At the bound, the entry replaces another.
     fn change(
         &mut self,
         span: [u8; 8],
