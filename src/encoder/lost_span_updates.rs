@@ -15,11 +15,9 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that are read at once for the updates of open spans. Later updates are missing from the
-/// `ended` event.
+/// After this many events, no further page is read. Later updates are missing from the `ended` events.
 const EVENTS_MAX: usize = 250_000;
-/// Upper bound on the bytes of merged updates that are held at once. Further updates are missing from the `ended`
-/// event.
+/// Once the merged updates have this many bytes, no further update is added. The `ended` events lack the others.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The stream key of a trace, and the token of one of its spans.
@@ -29,7 +27,7 @@ type SpanOfTrace = (StreamKey, u64);
 #[derive(Debug, Default)]
 pub(super) struct LostSpanUpdates {
     merged: Map<SpanOfTrace, MergedUpdate>,
-    /// Streams that were read already, each from its first opening event on.
+    /// Streams that were read from the store already, each from its first opening event on.
     read: Set<StreamKey>,
     events: usize,
     bytes: usize,

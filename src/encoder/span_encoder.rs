@@ -220,7 +220,8 @@ impl SpanEncoder {
         }
     }
 
-    /// Returns the span as this process's own, masked. `name` holds the span's name if it had to be masked.
+    /// Returns the span with the id and service of `process`, masked. `name` holds the masked name of the span, if
+    /// anything in it had to be masked.
     pub(super) fn masked_span<'a>(
         &self,
         process: &'a Process,

@@ -1,5 +1,5 @@
-//! One open span of a workflow: pushes a record into the log's buffer when the span starts, waits and ends, as the span
-//! processor does. It runs in the host's tasks and never waits for the log.
+//! One open span of a workflow. Like the span processor, it pushes a record into the log's buffer when the span starts,
+//! changes, waits or ends. It runs in the host's tasks and never waits for the log.
 
 use std::{
     borrow::Cow,
@@ -50,7 +50,8 @@ pub(crate) struct NewSpan {
 }
 
 /// One span of a run, or nothing if [`emit_if`](crate::workflow::Workflow::emit_if) hides it. It is open while this
-/// value lives. If the value is dropped before it [ends](Self::end), the span is shown as waiting.
+/// value lives. If the value is dropped before it [ends](Self::end), the span is shown as waiting, or as cancelled if
+/// the run was cancelled. A step whose work continues elsewhere stays as it is.
 pub(crate) struct OpenSpan {
     shown: Option<VisibleSpan>,
 }
@@ -347,8 +348,8 @@ impl StepSpan {
         reporter.report(KeyValue::new(attributes::ATTEMPTS, attempt + 1));
     }
 
-    /// Sets an attribute of the span. Viewers see it at once. The span keeps the first 128 keys and counts further ones
-    /// as dropped.
+    /// Sets an attribute of the span. Viewers see it while the step runs. The span keeps the first 128 keys and counts
+    /// further ones as dropped.
     pub fn set_attribute(&self, key: impl Into<String>, value: impl Into<Value>) {
         let Some(reporter) = &self.shown else {
             return;

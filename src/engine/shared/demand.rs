@@ -10,7 +10,7 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// The current demand. It can be closed.
+/// The current demand. Once it is closed, no call waits.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     state: Mutex<DemandState>,

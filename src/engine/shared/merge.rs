@@ -1,6 +1,6 @@
 //! Advances the tail of a shared log in the order of the log. The worker thread or the follower thread does so,
-//! whichever has the next events first. While no reader reads everything, the follower is idle, and memory holds only
-//! the events appended by this process. The state of the streams is then rebuilt before a reader sees it.
+//! whichever has the next events first. While no reader reads everything, the follower adds nothing, and memory holds
+//! only the events appended by this process. The state of the streams is then rebuilt before a reader sees it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,7 +23,8 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events that are read from the store while `merging` is locked.
+/// Upper bound on the events of one page that is read while `merging` is locked. A rebuild that misses more events
+/// reads them before it locks `merging`.
 const LOCKED_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
 /// A rebuild that has read the events up to the sequence `to`.
@@ -55,12 +56,12 @@ fn size(page: &[StoredEvent]) -> usize {
 
 impl Log {
     /// Returns whether the index has the state of all streams as of the moment when the first reader of everything
-    /// came.
+    /// came. It always has if the log is not shared.
     pub(crate) fn has_caught_up(&self) -> bool {
         !self.is_shared() || (self.is_index_complete() && self.demand().has_caught_up())
     }
 
-    /// Returns whether no event was skipped since the last rebuild.
+    /// Returns `false` if events were skipped, or an error occurred, since the last rebuild.
     pub(crate) fn is_index_complete(&self) -> bool {
         self.merge.is_index_complete.load(Ordering::Acquire)
     }
@@ -75,9 +76,9 @@ impl Log {
         self.mark_incomplete();
     }
 
-    /// Adds a batch that this log appended. If a reader reads everything, first adds the foreign events before it,
-    /// unless more than [`WARM_UP_EVENTS_MAX`] are missing. Calls `on_taken(true)` if this thread inserted the batch,
-    /// `on_taken(false)` if the follower had read it from the store first.
+    /// Adds a batch that this log appended. If a reader reads everything and the index is complete, first adds the
+    /// foreign events before it, unless more than [`WARM_UP_EVENTS_MAX`] are missing. Calls `on_taken(true)` if this
+    /// thread inserted the whole batch, or `on_taken(false)` if the follower had read its first events from the store.
     pub(crate) fn merge_own(
         &self,
         first: u64,

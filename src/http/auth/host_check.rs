@@ -16,9 +16,9 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Refuses a request whose `Host` is not allowed. With access control, hosts are checked only if
-/// `allowed_hosts` was set. Without access control, a client on another machine is refused too,
-/// because it can name any host.
+/// Refuses a request whose `Host` is not allowed. A malformed `Host` is always refused. With access
+/// control, hosts are compared only if `allowed_hosts` was set. Without access control, a client on
+/// another machine is refused too, because it can name any host.
 pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let hosts = hosts_of(request)?;
     if config.auth.is_none() {
