@@ -49,11 +49,11 @@ test("the page has no inline script, handler or style", () => {
   assert.match(page, /\n<head>\n/);
 });
 
-test("every module is type-checked and opens with what it is for", () => {
+test("every module is type-checked and begins with its purpose", () => {
   for (const file of MODULES) assert.match(text(file), /^\/\/ @ts-check\n\/\/ [A-Z]/, file);
 });
 
-test("every module that is imported exists, and each folder imports only from those that it may use", () => {
+test("every imported module exists, and each folder imports only from the folders that it may use", () => {
   for (const file of MODULES) {
     for (const imported of imports(file)) {
       assert.ok(MODULES.includes(imported), `${file} imports ${imported}`);
@@ -66,7 +66,7 @@ test("only net/stream.mjs knows EventSource", () => {
   for (const file of MODULES.filter((name) => name !== "net/stream.mjs")) assert.equal(/new \S*EventSource/.test(text(file)), false, file);
 });
 
-test("models know neither page nor clock nor network", () => {
+test("models use neither the page nor a clock nor the network", () => {
   for (const file of MODULES.filter((name) => folderOf(name) === "model")) {
     // The names of locals in a model may contain "document".
     const used = code(file).match(/\b(document\.|document\[|window\b|globalThis\b|localStorage|fetch\(|Date\.now|performance\b|setTimeout\b)/g);
@@ -74,7 +74,7 @@ test("models know neither page nor clock nor network", () => {
   }
 });
 
-test("views and paint alone touch the page", () => {
+test("only views and paint touch the page", () => {
   for (const file of MODULES.filter((name) => ["model", "net", "workers"].includes(folderOf(name)))) {
     // `document.baseURI` is allowed, because it only locates the routes.
     const used = code(file).match(/\bdocument\.(?!baseURI)\w+|\bwindow\b|\bHTML\w*Element\b|\bgetComputedStyle\b|\brequestAnimationFrame\b/g);
@@ -105,7 +105,7 @@ test("every module is part of the bundle", () => {
   assert.deepEqual([...reached].sort(), [...MODULES].sort());
 });
 
-test("the views that come later are imported by nothing that comes first", () => {
+test("views loaded on demand are imported by no module of the first file", () => {
   const first = new Set();
   const visit = (/** @type {string} */ file) => {
     if (first.has(file)) return;
@@ -118,17 +118,17 @@ test("the views that come later are imported by nothing that comes first", () =>
   assert.ok(!first.has("views/on-demand.mjs"));
 });
 
-test("every sheet is part of the one that is served", () => {
+test("every style sheet is part of the served one", () => {
   const sheets = FILES.filter((file) => file.endsWith(".css") && file !== "styles/main.css");
   const joined = [...text("styles/main.css").matchAll(/^@import "\.\/([^"]+)";$/gm)].map(([, name]) => `styles/${name}`);
   assert.deepEqual(joined.sort(), sheets.sort());
 });
 
-test("a worker can have every module that is not the page's beginning", async () => {
+test("every module except the page's entry can be imported in a worker", async () => {
   for (const file of MODULES.filter((name) => !ENTRIES.includes(name))) await import(new URL(file, FOLDER).href);
 });
 
-test("the bundle imports only its own files, takes no markup from text, and says what made it", () => {
+test("the bundle imports only its own files, takes no markup from text, and names its generator", () => {
   const files = readdirSync(BUNDLE);
   assert.deepEqual(files.sort(), ["app.css", "app.js", "core.js", "favicon.svg", "file.js", "hub-worker.js", "import-worker.js", "index.html", "on-demand.js"]);
   /** @type {Record<string, string[]>} */
@@ -142,7 +142,7 @@ test("the bundle imports only its own files, takes no markup from text, and says
   }
 });
 
-test("what is installed for contributors is locked, and its lock names no registry", () => {
+test("contributors' packages are locked, and the lock file names no registry", () => {
   const { devDependencies, dependencies } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8"));
   assert.equal(dependencies, undefined);
   for (const version of Object.values(devDependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);

@@ -18,7 +18,7 @@ const check = (bells, traces, later = 0) => bells.check(traces, () => ({ p95: 1_
 
 const ERRORS = { spans: { total: 3, open: 1, errors: 1, lost: 0 } };
 
-test("a trace is told of once when it hangs, when it fails, and when it ends; then its bell is down", () => {
+test("a trace is reported once when it hangs, fails and ends; then its bell is removed", () => {
   const bells = new Bells([{ kind: "trace", of: "a", name: "job" }]);
   assert.deepEqual(check(bells, [trace("a", "running"), trace("b", "running")]), []);
   assert.deepEqual(check(bells, [trace("a", "running")], 3_000), []);
@@ -29,7 +29,7 @@ test("a trace is told of once when it hangs, when it fails, and when it ends; th
   assert.deepEqual([bells.bells, check(bells, [trace("a", "ok")])], [[], []]);
 });
 
-test("what failed and what is lost is said, with its reason", () => {
+test("failed and lost traces are reported with their reason", () => {
   const bells = new Bells(["a", "b", "c"].map((of) => ({ kind: "trace", of, name: "" })));
   check(bells, ["a", "b", "c"].map((id) => trace(id, "running")));
   assert.deepEqual(check(bells, [trace("a", "error", { error: { spanId: "00", name: "job", message: "card declined" } }), trace("b", "lost"), trace("c", "panicked")]), [
@@ -37,14 +37,14 @@ test("what failed and what is lost is said, with its reason", () => {
   ]);
 });
 
-test("what waits does not hang, and a trace that failed while it ran is told of again only when it ends", () => {
+test("a waiting trace does not hang, and a failing trace is reported again only when it ends", () => {
   const bells = new Bells([{ kind: "trace", of: "a", name: "" }]);
   assert.deepEqual(check(bells, [trace("a", "waiting")], 1e6), []);
   assert.deepEqual(check(bells, [trace("a", "running", ERRORS)], 1e6).length, 1);
-  assert.deepEqual(check(bells, [trace("a", "error", ERRORS)]), [], "it had been told");
+  assert.deepEqual(check(bells, [trace("a", "error", ERRORS)]), [], "the failure was reported twice");
 });
 
-test("a search tells of what was open while it was heard, and stays", () => {
+test("a search reports traces that were open while it was set, and stays set", () => {
   const bells = new Bells([{ kind: "search", of: "name:job", name: "jobs" }]);
   assert.deepEqual(check(bells, [trace("old", "error"), trace("a", "running"), trace("x", "running", { name: "other" })]), []);
   assert.deepEqual(check(bells, [trace("old", "error"), trace("a", "ok"), trace("x", "ok", { name: "other" })]), [["a", "ended", "ended after 1.50 s", true]]);
@@ -56,7 +56,7 @@ test("a search tells of what was open while it was heard, and stays", () => {
   assert.deepEqual(check(running, [trace("a", "ok")]).length, 1);
 });
 
-test("bells and what was told are bounded, and what the browser kept may be anything", () => {
+test("bells and remembered reports are bounded, and stored values may be invalid", () => {
   const bells = new Bells([]);
   for (let more = 0; more < BELLS_MAX; more += 1) assert.equal(bells.toggle({ kind: "trace", of: `t${more}`, name: "" }), true);
   assert.equal(bells.toggle({ kind: "trace", of: "one more", name: "" }), false);
@@ -68,7 +68,7 @@ test("bells and what was told are bounded, and what the browser kept may be anyt
   for (const kept of [null, {}, [null, 5, { kind: "x", of: "a", name: "" }, { kind: "trace", of: "", name: "" }, { kind: "trace", of: "a" }]]) assert.deepEqual(bellsOf(kept), []);
 });
 
-test("what comes together is one message", () => {
+test("news that arrives together is one message", () => {
   const notice = (/** @type {string} */ traceId, /** @type {any} */ news, /** @type {string} */ text) => ({ traceId, name: "job", news, text, done: true });
   assert.deepEqual(messageOf([notice("a", "failed", "failed after 1 s: no")]), { title: "job failed after 1 s", body: "failed after 1 s: no", traceId: "a" });
   assert.deepEqual(messageOf([notice("a", "ended", "ended"), notice("b", "lost", "is lost"), notice("c", "ended", "ended")]), { title: "2 ended, 1 lost", body: "job ended\njob is lost\njob ended", traceId: "a" });
@@ -81,7 +81,7 @@ function traceOf(events) {
   return made;
 }
 
-test("a tree of text has state, name, duration and what went wrong, and says what is left out", () => {
+test("a text tree has states, names, durations and failures, and counts omitted lines", () => {
   const made = traceOf([
     started("r", null, 0, { name: "POST /checkout" }), ended("a", "r", 1, 2, { name: "price\ncart" }), ended("b", "r", 2, 9, { name: "buy", service: "pay", status: { code: "ERROR", message: "card  declined" } }), ended("c", "x", 3, 4, { name: "late" }),
   ]);
@@ -91,7 +91,7 @@ test("a tree of text has state, name, duration and what went wrong, and says wha
   assert.deepEqual([lines.length, lines[TREE_LINES_MAX]], [TREE_LINES_MAX + 1, "… and 10 more spans"]);
 });
 
-test("of Chrome's events, those on one lane are nested or beside each other", () => {
+test("in Chrome's format, events of one lane are nested or do not overlap", () => {
   const made = traceOf([started("r", null, 0, { name: "root" }), ended("a", "r", 1, 5, { attributes: { k: 1 } }), ended("b", "r", 2, 6), ended("c", "b", 3, 4), ended("d", "r", 7, 8), ended("e", "r", 2.5, 5.5, { service: "other" })]);
   const { traceEvents } = chromeTrace(made, 10);
   const spans = traceEvents.filter(({ ph }) => ph === "X");

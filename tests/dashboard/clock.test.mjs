@@ -7,7 +7,7 @@ import { clockText, fullClock, shortClock, startText } from "../../src/dashboard
 
 const NOON = Date.UTC(2026, 10, 30, 12, 33, 15, 204);
 
-test("a time of day has its milliseconds, and is that of UTC where that is asked for", () => {
+test("a time of day has milliseconds, in local time or in UTC", () => {
   assert.deepEqual([clockText(NOON, "utc"), shortClock(NOON, "utc"), shortClock(NOON, "utc", true)], ["12:33:15.204", "12:33", "12:33:15"]);
   const local = new Date(NOON);
   const two = (/** @type {number} */ value) => String(value).padStart(2, "0");
@@ -16,12 +16,12 @@ test("a time of day has its milliseconds, and is that of UTC where that is asked
   assert.match(fullClock(NOON, "local"), /^2026-(11-30|12-01) \d\d:\d\d:15\.204 UTC[+−]\d\d:\d\d$/);
 });
 
-test("what began on another day has the day before it", () => {
+test("a time on another day has the date before it", () => {
   assert.equal(startText(NOON, NOON + 3_600_000, "utc"), "12:33:15.204");
   assert.equal(startText(NOON, NOON + 86_400_000, "utc"), "11-30 12:33:15");
   assert.equal(startText(NOON, NOON + 365 * 86_400_000, "utc"), "11-30 12:33:15");
 });
 
-test("what is no time is said to be none", () => {
+test("an invalid time is a dash", () => {
   assert.deepEqual([clockText(NaN, "utc"), startText(NaN, NOON, "utc"), fullClock(NaN, "local")], ["–", "–", "–"]);
 });

@@ -26,7 +26,7 @@ const compared = (a, b, now = { a: 1e6, b: 1e6 }) => compareTraces(a, b, now);
 /** @param {import("../../src/dashboard/assets/model/compare.mjs").Comparison} comparison @returns {Record<string, any[]>} by name: verdict, difference, spans of both */
 const said = ({ paths }) => Object.fromEntries(paths.map(({ name, verdict, delta, a, b }) => [name, [verdict, Math.round(delta), a.count, b.count]]));
 
-test("runs are aligned by the names from the root down, whatever the ids and their order", () => {
+test("runs are aligned by the names from the root down, regardless of ids and order", () => {
   const a = traceOf([span("r", null, "job", 0, 100), span("x", "r", "read", 0, 40), span("y", "x", "parse", 0, 10), span("z", "r", "write", 50, 90)]);
   // The child comes before its parent, the ids differ, and one `parse` is below `write`, which is
   // another path.
@@ -45,21 +45,21 @@ test("parallel spans of one path count once: the time in which any of them ran",
   assert.deepEqual([paths[1].a.time, paths[1].a.count, paths[1].delta, paths[1].a.first, paths[1].a.last], [70, 3, 0, 0, 90]);
 });
 
-test("within 5 % or 1 ms is the same", () => {
+test("a difference within 5 % or 1 ms counts as the same", () => {
   const run = (/** @type {number} */ small, /** @type {number} */ large) => traceOf([span("r", null, "job", 0, 2_000), span("1", "r", "small", 0, small), span("2", "r", "large", 100, 100 + large)]);
   assert.deepEqual(said(compared(run(2, 1_000), run(3, 1_052))), { job: ["same", 0, 1, 1], small: ["same", 1, 1, 1], large: ["same", 52, 1, 1] });
   assert.deepEqual(said(compared(run(2, 1_000), run(3.1, 1_060))), { job: ["same", 0, 1, 1], small: ["slower", 1, 1, 1], large: ["slower", 60, 1, 1] });
   assert.deepEqual(said(compared(run(3.1, 1_060), run(2, 1_000))), { job: ["same", 0, 1, 1], small: ["faster", -1, 1, 1], large: ["faster", -60, 1, 1] });
 });
 
-test("newly failed is what fails now and did not before", () => {
+test("a path newly fails if it fails now and did not before", () => {
   const run = (/** @type {object} */ one, /** @type {object} */ other) => traceOf([span("r", null, "job", 0, 10), span("1", "r", "one", 0, 1, one), span("2", "r", "other", 2, 3, other)]);
   const { paths, counts } = compared(run({}, FAILED), run(FAILED, FAILED));
   assert.deepEqual(paths.map(({ newlyFailed, a, b }) => [newlyFailed, a.errors, b.errors]), [[false, 0, 0], [true, 0, 1], [false, 1, 1]]);
   assert.equal(counts.newlyFailed, 1);
 });
 
-test("an unfinished path is never faster than a finished one because it has less of it", () => {
+test("an unfinished path is never judged faster for having less time so far", () => {
   const calls = (/** @type {number} */ count, /** @type {number} */ each) => Array.from({ length: count }, (_, at) => span(`c${at}`, "p", "batch", 10 + at * 12, 10 + at * 12 + each));
   const a = traceOf([span("r", null, "job", 0, 12_100), span("p", "r", "upload", 5, 12_050), ...calls(1_000, 11), span("z", "r", "finish", 12_060, 12_090)]);
   const open = [started("r", null, 0, { name: "job" }), started("p", "r", 5, { name: "upload" })];
@@ -81,7 +81,7 @@ test("an unfinished path is never faster than a finished one because it has less
   });
 });
 
-test("an unfinished path that has already taken longer is slower, and nothing in it is missing", () => {
+test("an unfinished path that already took longer is slower, and nothing in it is missing", () => {
   const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40), span("2", "r", "write", 50, 100)]);
   const b = traceOf([started("r", null, 1_000, { name: "job" }), started("1", "r", 1_000, { name: "read" })]);
   const at = (/** @type {number} */ now) => compared(a, b, { a: 1e6, b: now });
@@ -92,7 +92,7 @@ test("an unfinished path that has already taken longer is slower, and nothing in
   assert.deepEqual([said(both), differenceOf(both), both.ended], [{ job: ["unfinished", 0, 1, 1], read: ["unfinished", 0, 1, 1] }, null, { after: 50, a: 0, b: 0 }]);
 });
 
-test("a phase that ended in a running job is compared whole, with all that is below", () => {
+test("an ended phase of a running job is compared as a whole, with its descendants", () => {
   const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 40), span("2", "1", "parse", 0, 10), span("3", "1", "check", 10, 20)]);
   const b = traceOf([started("r", null, 0, { name: "job" }), span("1", "r", "read", 0, 60), span("2", "1", "parse", 0, 30), span("4", "1", "more", 30, 50)]);
   assert.deepEqual(said(compared(a, b, { a: 1e6, b: 70 })), { job: ["unfinished", 0, 1, 1], read: ["slower", 20, 1, 1], parse: ["slower", 20, 1, 1], check: ["missing", -10, 1, 0], more: ["new", 20, 0, 1] });
@@ -114,7 +114,7 @@ test("a run that was lost, or lacks spans, counts as unfinished", () => {
   assert.deepEqual([compared(a, part).states.b, compared(a, part).paths[0].verdict, compared(part, a).paths[0].newlyFailed], ["incomplete", "faster", false]);
 });
 
-test("nothing newly fails against a run that may still fail there", () => {
+test("no path newly fails against a run that may still fail there", () => {
   const failed = traceOf([span("r", null, "job", 0, 10), span("1", "r", "one", 0, 1, FAILED)]);
   const open = traceOf([started("r", null, 0, { name: "job" }), started("1", "r", 0, { name: "one" })]);
   const whole = traceOf([span("r", null, "job", 0, 10), span("1", "r", "one", 0, 1)]);
@@ -122,7 +122,7 @@ test("nothing newly fails against a run that may still fail there", () => {
   assert.deepEqual([compared(open, failed, { a: 5, b: 5 }).counts.newlyFailed, compared(whole, stillOpen, { a: 5, b: 5 }).counts.newlyFailed], [0, 1]);
 });
 
-test("the difference is followed down to the deepest path that holds most of it", () => {
+test("the cause is the deepest path that has most of the difference", () => {
   const run = (/** @type {number} */ query) => traceOf([
     span("r", null, "job", 0, 100 + query), span("1", "r", "read", 0, 50), span("2", "r", "relate", 50, 90 + query), span("3", "2", "SELECT", 50, 60 + query), span("4", "2", "UPSERT", 61 + query, 62 + query),
   ]);
@@ -133,7 +133,7 @@ test("the difference is followed down to the deepest path that holds most of it"
   assert.deepEqual(causeOf(compared(run(0), run(0))), []);
 });
 
-test("rows keep what is above a match, may be closed, and come in order or by difference", () => {
+test("rows include the ancestors of matches, can be closed, and are sorted by time or difference", () => {
   const a = traceOf([span("r", null, "job", 0, 100), span("1", "r", "read", 0, 10), span("2", "1", "parse", 0, 5), span("3", "r", "write", 20, 30)]);
   const b = traceOf([span("r", null, "job", 0, 200), span("1", "r", "read", 0, 10), span("2", "1", "parse", 0, 9), span("3", "r", "write", 20, 90)]);
   const comparison = compared(a, b);
@@ -146,23 +146,23 @@ test("rows keep what is above a match, may be closed, and come in order or by di
   assert.deepEqual(rows({ kept: "newlyFailed" }), []);
 });
 
-test("a share is told in percent, and as a factor from ten on", () => {
+test("a share is shown in percent, and as a factor from ten times on", () => {
   const share = (/** @type {number} */ before, /** @type {number} */ after) => deltaShareText(compared(traceOf([span("r", null, "a", 0, before)]), traceOf([span("r", null, "b", 0, after)])).paths[0]);
   assert.deepEqual([share(100, 119), share(100, 50), share(100, 101), share(10, 1_350)], ["+19 %", "−50 %", "", "×135"]);
 });
 
-test("the first spans are compared, whatever they are called, and others by their names", () => {
+test("the first spans are compared whatever their names, and others by name", () => {
   const { paths } = compared(traceOf([span("r", null, "one", 0, 10), span("s", null, "beside", 2, 3)]), traceOf([span("r", null, "other", 0, 10), span("s", null, "beside", 2, 3)]));
   assert.deepEqual(paths.map(({ name, parent, verdict }) => [name, parent, verdict]), [["one", -1, "same"], ["beside", -1, "same"]]);
 });
 
-test("a circle of parents, and a parent that was never seen, end nothing", () => {
+test("a cycle of parents and an unseen parent stop nothing", () => {
   const circle = traceOf([span("a", "b", "one", 0, 10), span("b", "a", "two", 0, 10), span("c", "gone", "three", 5, 6)]);
   const { paths, counts } = compared(circle, circle);
   assert.deepEqual([paths.reduce((sum, { a }) => sum + a.count, 0), counts.same], [3, paths.length]);
 });
 
-test("paths are bounded, and what is left out is counted", () => {
+test("paths are bounded, and omitted spans are counted", () => {
   const many = traceOf([span("r", null, "job", 0, 10), ...Array.from({ length: PATHS_MAX + 10 }, (_, at) => span(`s${at}`, "r", `name ${at}`, 1, 2)), span("below", `s${PATHS_MAX + 5}`, "below", 1, 2)]);
   const one = traceOf([span("r", null, "job", 0, 10)]);
   const { paths, left, counts } = compared(one, many);
@@ -185,7 +185,7 @@ test("two of 20,000 spans are compared within 500 ms", () => {
   assert.ok(Math.min(...times) < 500, `${times.map((time) => time.toFixed(0))} ms`);
 });
 
-test("another run has the name and the service, not only a name that contains it", async () => {
+test("another run has the same name and service, not just a name that contains it", async () => {
   const run = { traceId: "me", name: "job", service: "shop" };
   const trace = (/** @type {string} */ traceId, /** @type {object} */ more = {}) => /** @type {any} */ ({ traceId, name: "job", service: "shop", startTimestamp: traceId, firstId: "e-1", ...more });
   assert.deepEqual([trace("me"), trace("a"), trace("b", { name: "job 2" }), trace("c", { service: "x" })].map((one) => isOtherRun(one, run)), [false, true, false, false]);

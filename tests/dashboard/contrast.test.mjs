@@ -47,37 +47,37 @@ const GROUNDS = ["ground", "panel", "raised", "sunken", "hover", "selected"];
 /** @param {string[]} fronts @param {string[]} backs */
 const each = (fronts, backs) => fronts.flatMap((front) => backs.map((back) => /** @type {[string, string]} */ ([front, back])));
 
-test("the ratio is that of the standard", () => {
+test("the contrast ratio is that of the standard", () => {
   assert.equal(ratio("#000000", "#ffffff"), 21);
   assert.equal(ratio("#777777", "#ffffff").toFixed(2), "4.48");
 });
 
-test("text can be read on every ground that it stands on", () => {
+test("text is readable on each of its backgrounds", () => {
   assert.deepEqual(tooPale(each(["text", "muted", "faint"], GROUNDS), 4.5), []);
   assert.deepEqual(tooPale(each(["accent"], ["panel", "ground", "raised", "note-ground", "selected"]), 4.5), []);
   assert.deepEqual(tooPale(each(["text"], ["error-ground", "lost-ground", "note-ground"]), 4.5), []);
 });
 
-test("states can be read on rows, hovered and selected ones too", () => {
+test("states are readable on rows, also on hovered and selected ones", () => {
   assert.deepEqual(tooPale(each(STATES, GROUNDS), 4.5), []);
   assert.deepEqual(tooPale([["error", "error-ground"], ["lost", "lost-ground"], ["waiting", "wait-ground"], ["muted", "error-ground"], ["faint", "error-ground"]], 4.5), []);
 });
 
-test("text on bars, buttons and labels of full colour can be read", () => {
+test("text on coloured bars, buttons and labels is readable", () => {
   assert.deepEqual(tooPale([...each(["on-bar"], [...SERVICES, "error"]), ["panel", "accent"], ["panel", "text"]], 4.5), []);
 });
 
-test("bars, and the frame of what has the focus, stand out from the ground", () => {
+test("bars and the focus frame contrast with the background", () => {
   assert.deepEqual(tooPale(each([...SERVICES, "focus"], GROUNDS), 3), []);
 });
 
-test("dark is the same palette, be it chosen or the system's", () => {
+test("the dark palette is the same whether chosen or from the system", () => {
   const system = coloursOf(':root:not([data-theme="light"])');
   assert.deepEqual(system, DARK);
   assert.deepEqual(Object.keys(DARK).sort(), Object.keys(LIGHT).sort());
 });
 
-test("no colour of a service is a red, which means error", () => {
+test("no service has a red colour, which means error", () => {
   for (const [theme, colours] of Object.entries(THEMES)) {
     for (const name of SERVICES) {
       const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colours[name].slice(at, at + 2), 16));

@@ -27,12 +27,12 @@ function segments(trace) {
   return found;
 }
 
-test("a span hands over to the child that finished last, and goes on before it", () => {
+test("the path goes from a span to the child that ended last, and on before that child's start", () => {
   assert.deepEqual(segments(traceOf([["a", null, 0, 100], ["b", "a", 10, 40], ["c", "a", 50, 90], ["d", "c", 60, 70]])),
     { a: [[0, 10], [40, 50], [90, 100]], b: [[10, 40]], c: [[50, 60], [70, 90]], d: [[60, 70]] });
 });
 
-test("what ran beside the decisive child is not on the path", () => {
+test("a child that ran beside the decisive one is not on the path", () => {
   assert.deepEqual(segments(traceOf([["a", null, 0, 100], ["short", "a", 0, 60], ["long", "a", 0, 95]])), { a: [[95, 100]], long: [[0, 95]] });
 });
 
@@ -40,15 +40,15 @@ test("a child that outlives its parent counts up to the parent's end", () => {
   assert.deepEqual(segments(traceOf([["root", null, 0, 200], ["a", "root", 0, 100], ["b", "a", 50, 300]])), { root: [[100, 200]], a: [[0, 50]], b: [[50, 100]] });
 });
 
-test("a child that starts before its parent leaves nothing for it", () => {
+test("a child that starts before its parent leaves the parent no time before the child's end", () => {
   assert.deepEqual(segments(traceOf([["a", null, 10, 50], ["b", "a", 0, 40]])), { a: [[40, 50]], b: [[0, 40]] });
 });
 
-test("several roots, and the children of a parent that was never seen, follow each other", () => {
+test("several roots, or the children of an unseen parent, follow each other on the path", () => {
   assert.deepEqual(segments(traceOf([["a", null, 0, 10], ["b", null, 20, 30], ["c", "unseen", 12, 18]])), { a: [[0, 10]], b: [[20, 30]], c: [[12, 18]] });
 });
 
-test("a lost span counts up to the moment it was last heard", () => {
+test("a lost span counts up to the moment of its last event", () => {
   const trace = reduceTrace(traceOf([["a", null, 0, 100]]), lost("b", "a", 10, 100, 60));
   assert.deepEqual(segments(trace), { a: [[0, 10], [60, 100]], b: [[10, 60]] });
 });
@@ -62,7 +62,7 @@ test("shares add up by name", () => {
     [["query", 90, 2, "c"], ["job", 10, 1, "a"]]);
 });
 
-test("random traces have the path that a recursive reading of the rule gives", () => {
+test("random traces have the same path as with a recursive implementation", () => {
   let seed = 7;
   const random = (/** @type {number} */ below) => {
     seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
@@ -107,7 +107,7 @@ test("100,000 spans, deep and wide, have a path without recursion", () => {
   assert.equal(path.time.filter((time) => time > 0).length, 100_000);
 });
 
-test("of many stretches the touching ones are drawn as one, and the longest stay", () => {
+test("touching stretches are drawn as one, and of too many the longest stay", () => {
   const stretch = (/** @type {number} */ start, /** @type {number} */ end) => ({ start, end });
   assert.deepEqual(drawable([stretch(0, 1), stretch(1.5, 2), stretch(9, 10)], 1, 8), [stretch(0, 2), stretch(9, 10)]);
   assert.deepEqual(drawable([stretch(0, 1), stretch(5, 9), stretch(20, 22)], 0, 2), [stretch(5, 9), stretch(20, 22)]);

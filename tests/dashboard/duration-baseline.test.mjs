@@ -19,7 +19,7 @@ function fake() {
   return world;
 }
 
-test("a name is asked for once, and again when the answer is old", async () => {
+test("a name is requested once, and again when the answer is old", async () => {
   const world = fake();
   const expectations = new Expectations(world);
   assert.equal(expectations.of("shop & co", "GET /cart?a=ü"), null);
@@ -35,7 +35,7 @@ test("a name is asked for once, and again when the answer is old", async () => {
   assert.deepEqual(expectations.of("shop & co", "GET /cart?a=ü"), { count: 9, p50: 10, p95: 40 });
 });
 
-test("few earlier spans, names too long, and broken answers say nothing", async () => {
+test("few earlier spans, too long names and invalid answers give no baseline", async () => {
   const world = fake();
   const expectations = new Expectations(world);
   for (const body of [{ count: 4, p50: 1, p95: 1 }, { count: 0, p50: null, p95: null }, null, { count: 9 }]) {
@@ -49,7 +49,7 @@ test("few earlier spans, names too long, and broken answers say nothing", async 
   assert.equal(world.asked.length, 4);
 });
 
-test("three requests run at a time, and the rest are asked later", async () => {
+test("at most three requests run at a time; the others follow", async () => {
   const world = fake();
   const expectations = new Expectations(world);
   for (let index = 0; index < 10; index += 1) expectations.of("s", `n${index}`);
@@ -59,7 +59,7 @@ test("three requests run at a time, and the rest are asked later", async () => {
   assert.equal(world.asked.length, 4);
 });
 
-test("what is remembered is bounded", async () => {
+test("the cache is bounded", async () => {
   const world = fake();
   const expectations = new Expectations(world);
   for (let index = 0; index < 400; index += 1) {
@@ -69,7 +69,7 @@ test("what is remembered is bounded", async () => {
   assert.equal(expectations.known.size, 300);
 });
 
-test("slow is beyond the 95th percentile and its inexactness", () => {
+test("a duration is slow beyond the 95th percentile plus the quantile's error", () => {
   const usual = { count: 5, p50: 10, p95: 100 };
   assert.deepEqual([isSlow(null, 1e9), isSlow(usual, 103), isSlow(usual, 105)], [false, false, true]);
   assert.deepEqual([timesUsual(usual, 32), timesUsual(usual, 1234)], ["3.2× the median", "123× the median"]);

@@ -29,7 +29,7 @@ function read(lines, size = 7) {
   return { reader, events };
 }
 
-test("an end that was shortened is whole again, wherever the text is cut", () => {
+test("a shortened end is completed, wherever the text is split", () => {
   const start = started("00000000000000a1", null, 0, { attributes: { n: 1, m: "x" } }).data;
   const same = ended("00000000000000a1", null, 0, 5, { attributes: { n: 1, m: "x" } }).data;
   const changed = ended("00000000000000a1", null, 0, 5, { attributes: { n: 1, m: "</script>\u2028\u0000", k: [1] }, attributeTypes: { n: "int" } }).data;
@@ -42,14 +42,14 @@ test("an end that was shortened is whole again, wherever the text is cut", () =>
   }
 });
 
-test("an end that is whole takes nothing from a start, nor from one of another trace", () => {
+test("a complete end takes no field from its start, nor from another trace's start", () => {
   const start = started("00000000000000a1", null, 0, { attributes: { n: 1 } }).data;
   const end = ended("00000000000000a1", null, 1, 5, { attributes: { m: 2 }, traceId: OTHER }).data;
   const lines = [ABOUT, { type: "trace", traceId: TRACE }, start, { type: "trace", traceId: OTHER }, end, end];
   assert.deepEqual(read(lines).events, [start, end, end]);
 });
 
-test("a file says of what it is, and whether that is all", () => {
+test("a file's summary names its origin and says whether it is complete", () => {
   const file = (/** @type {any[]} */ lines) => {
     const { reader, events } = read(lines);
     const traces = new FileTraces("trace.html");
@@ -69,7 +69,7 @@ test("a file says of what it is, and whether that is all", () => {
   });
 });
 
-test("the address of a file names its traces as they are called elsewhere", () => {
+test("a file's address has trace ids without the file prefix", () => {
   const hash = `trace=${TRACE}&span=00000000000000a1&find=x&view=flame&at=4`;
   const route = parseFileRoute(hash);
   assert.deepEqual([route.trace, route.span, route.find, route.view, route.at], [`file:${TRACE}`, "00000000000000a1", "x", "flame", 4]);

@@ -62,13 +62,13 @@ const OTLP = {
   }],
 };
 
-test("a log is read a line at a time, wherever the pieces end", () => {
+test("a log is read line by line, wherever the pieces end", () => {
   const events = [event(), { type: "news", anything: 1 }, event({ name: "é💥", spanId: "00f067aa0ba902b8" })];
   const text = `${events.map((one) => JSON.stringify(one)).join("\n")}\r\n\n`;
   for (const size of [1, 7, 100, text.length]) assert.deepEqual(read(text, size), events, String(size));
 });
 
-test("a request of OTLP is read whole", () => {
+test("an OTLP request is read completely", () => {
   const values = Object.fromEntries([["big", "9007199254740993"], ["ratio", 0.5], ["nan", "NaN"], ["ok", true], ["items", [1, 2]], ["__proto__", "x"]]);
   assert.deepEqual(read(JSON.stringify(OTLP)), [
     { type: "process", process: "file-0", service: "shop", resource: { "service.name": "shop", "service.replica": 3 } },
@@ -81,7 +81,7 @@ test("a request of OTLP is read whole", () => {
   ]);
 });
 
-test("a state that OTLP has no field for comes back from our own export", () => {
+test("states without an OTLP field survive our own export", () => {
   const states = ["panicked", "cancelled", "lost", "else"].map((state) => {
     const otlp = structuredClone(OTLP);
     otlp.resourceSpans[0].scopeSpans[0].spans[0].attributes = [{ key: "livespan.state", value: { stringValue: state } }];
@@ -90,16 +90,16 @@ test("a state that OTLP has no field for comes back from our own export", () => 
   assert.deepEqual(states, ["panicked", "cancelled", "lost", "error"]);
 });
 
-test("a document over many lines, requests a line, and a snapshot are told apart by themselves", () => {
+test("a document over many lines, a request per line, and a snapshot are recognised", () => {
   const expected = read(JSON.stringify(OTLP));
   assert.deepEqual(read(JSON.stringify(OTLP, null, 2), 50), expected);
   const twice = read(`${JSON.stringify(OTLP)}\n${JSON.stringify(OTLP)}\n`);
-  assert.deepEqual([twice.length, twice[2].process], [3, "file-0"], "one process sent both requests");
+  assert.deepEqual([twice.length, twice[2].process], [3, "file-0"], "the two requests are not of one process");
   const snapshot = { traceId: TRACE, cursor: "x-1", summary: {}, processes: [{ type: "process", process: "p1" }], spans: [event()], updates: [], logs: [] };
   assert.deepEqual(read(JSON.stringify(snapshot)), [{ type: "process", process: "p1" }, event()]);
 });
 
-test("what is wrong is named with its line", () => {
+test("an error names its line", () => {
   const good = JSON.stringify(event());
   const brokenDocument = JSON.stringify(OTLP, null, 1).replace('"kind": 2,', '"kind": 2,,');
   const wrong = {
@@ -123,7 +123,7 @@ test("what is wrong is named with its line", () => {
   for (const [text, expected] of Object.entries(wrong)) assert.match(refusal(text), expected, text.slice(0, 80));
 });
 
-test("an attribute cannot reach what it should not", () => {
+test("an attribute cannot change an object's prototype", () => {
   read(`{"type":"ended","traceId":"${TRACE}","spanId":"${SPAN}","startTimestamp":"${at(0)}","timestamp":"${at(1)}","attributes":{"__proto__":{"polluted":1}}}`);
   read(JSON.stringify(OTLP));
   assert.equal(/** @type {any} */ ({}).polluted, undefined);
@@ -134,7 +134,7 @@ test("an attribute cannot reach what it should not", () => {
   assert.match(refusal(own), /^line 1: the event is nested deeper than 40 levels$/);
 });
 
-test("open spans of a file that was made later are as old as they were then, ended traces are not", () => {
+test("open spans last until the file was made, ended traces do not", () => {
   const traces = new FileTraces("test.html");
   traces.take([{ ...event(), type: "started", timestamp: at(7) }, event({ traceId: "1".repeat(32) })]);
   traces.finish(at(4_000));
@@ -147,7 +147,7 @@ test("open spans of a file that was made later are as old as they were then, end
   assert.equal(ended.list.fixedNow, Date.parse(at(10)));
 });
 
-test("the last moment is found by time, also where timestamps have fewer than nine fractional digits", () => {
+test("the last moment is found by time, also if timestamps have fewer than nine fractional digits", () => {
   const second = at(0).slice(0, 19);
   const traces = new FileTraces("test.jsonl");
   traces.take([event({ startTimestamp: `${second}Z`, timestamp: `${second}.25Z` }), event({ spanId: "00f067aa0ba902b8", startTimestamp: `${second}Z`, timestamp: `${second}Z` })]);
@@ -156,7 +156,7 @@ test("the last moment is found by time, also where timestamps have fewer than ni
   assert.deepEqual([...traces.list.model.traces.values()].map(({ lastTimestamp }) => lastTimestamp), [at(250)]);
 });
 
-test("the traces of a file are feeds that stand still at its last moment", () => {
+test("the traces of a file are feeds fixed at its last moment", () => {
   const traces = new FileTraces("log.jsonl");
   const open = { ...event({ spanId: "00f067aa0ba902b8", parentSpanId: SPAN }), type: "started", timestamp: at(7) };
   traces.take([{ type: "process", process: "p1", service: "shop", resource: {} }, event(), open, event({ traceId: "1".repeat(32), status: { code: "ERROR" } })]);
@@ -172,7 +172,7 @@ test("the traces of a file are feeds that stand still at its last moment", () =>
   ]);
 });
 
-test("the list of a file is searched by every property that the live list has", () => {
+test("the list of a file can be searched by every property of the live list", () => {
   const traces = new FileTraces("log.jsonl");
   const other = event({ traceId: "1".repeat(32), name: "import", service: "batch", kind: "CONSUMER", status: { code: "ERROR" }, timestamp: at(30) });
   const child = event({ spanId: "00f067aa0ba902b8", parentSpanId: SPAN, kind: "CLIENT" });
@@ -191,14 +191,14 @@ test("the list of a file is searched by every property that the live list has", 
   }
 });
 
-test("a file of more traces than a page lists says how many were left out", () => {
+test("a file with too many traces reports how many were left out", () => {
   const traces = new FileTraces("many.jsonl");
   traces.take(Array.from({ length: FILE_TRACES_MAX + 3 }, (_, n) => event({ traceId: String(n).padStart(32, "0") })));
   traces.finish();
   assert.deepEqual([traces.feeds.size, traces.refused.size], [FILE_TRACES_MAX, 3]);
 });
 
-test("a trace whose file is gone says so", () => {
+test("a trace whose file is no longer loaded says so", () => {
   const feed = missingFile(`file:${TRACE}`);
   assert.deepEqual([feed.phase, feed.model.traceId], ["refused", TRACE]);
 });
@@ -210,7 +210,7 @@ function taken(text) {
   return { events, leftOut: Object.fromEntries(reader.left), source: reader.source };
 }
 
-test("the cases of OTLP, Tempo, Jaeger and Zipkin that this reader and that of the program must agree on", () => {
+test("this reader and the program's agree on the cases of OTLP, Tempo, Jaeger and Zipkin", () => {
   const cases = JSON.parse(readFileSync(new URL("../otlp.json", import.meta.url), "utf8"));
   assert.ok(cases.length > 70);
   for (const { claim, text, refused, source = "", ...expected } of cases) {
@@ -219,7 +219,7 @@ test("the cases of OTLP, Tempo, Jaeger and Zipkin that this reader and that of t
   }
 });
 
-test("integers of any size keep their digits, and texts stay as they are", () => {
+test("integers of any size keep their digits, and texts are unchanged", () => {
   const same = ['{"a":1,"b":-2.5e300,"c":"1234567890123456789","d":[true,null,"\\\\"]}', "9007199254740991", '"\\"12345678901234567890"', "[1e400]"];
   for (const text of same) assert.deepEqual(parseExactly(text), JSON.parse(text), text);
   assert.deepEqual(parseExactly('{"a":12345678901234567890,"b":[-9007199254740993, 9007199254740993],"c":1234567890123456.5,"d":12345678901234567e3}'), {
@@ -229,7 +229,7 @@ test("integers of any size keep their digits, and texts stay as they are", () =>
   assert.throws(() => parseExactly('{"a":1234567890123456789'), SyntaxError);
 });
 
-test("of two spans with one id both are shown, and a repetition is none", () => {
+test("two spans with one id are both shown, and a repetition is left out", () => {
   const traces = new FileTraces("log.jsonl");
   // A repetition of the same end is left out. An end of a lost span replaces the lost end.
   const lost = { lost: { reason: "crashed", lastHeard: at(3) }, spanId: "00f067aa0ba902b8" };
@@ -247,7 +247,7 @@ test("of two spans with one id both are shown, and a repetition is none", () => 
   assert.deepEqual([spans.count, refusedSpans], [16, 4]);
 });
 
-test("what was evicted before a file was made is told of it", () => {
+test("evictions before a file was made are reported", () => {
   const snapshot = { traceId: TRACE, cursor: "x-1", processes: [], spans: [event()], updates: [], logs: [], evicted: { events: 8, spans: 4 } };
   const traces = new FileTraces("trace.json");
   traces.take(read(JSON.stringify(snapshot)));
@@ -269,7 +269,7 @@ test("what was evicted before a file was made is told of it", () => {
   assert.equal(log.feed(`file:${TRACE}`)?.model.losses.evicted, 3);
 });
 
-test("the list of a file is searched by all that the grammar has, and names a trace as the page does", () => {
+test("the list of a file supports the whole search grammar, and names traces as the page does", () => {
   const traces = new FileTraces("log.jsonl");
   const late = event({ spanId: "00f067aa0ba902b8", name: "first", kind: "SERVER", service: "front", startTimestamp: at(1) });
   traces.take([event({ kind: "CLIENT", name: "second", startTimestamp: at(2) }), late]);

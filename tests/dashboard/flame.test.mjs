@@ -36,22 +36,22 @@ function seen(trace, { start, end, width, now = NaN, first = 0, last = Infinity 
 
 const FAILED = { status: { code: "ERROR" } };
 
-test("a span lies below its parent, and what follows one another shares a row", () => {
+test("a span is below its parent, and consecutive spans share a row", () => {
   const trace = traceOf(ended("root", null, 0, 10), ended("a", "root", 0, 4), ended("a1", "a", 1, 2), ended("b", "root", 4, 9), ended("b1", "b", 5, 8));
   assert.deepEqual(rowsOf(trace), [["root"], ["a", "b"], ["a1", "b1"]]);
 });
 
-test("spans that run at the same time never share a row", () => {
+test("concurrent spans never share a row", () => {
   const trace = traceOf(ended("root", null, 0, 10), ended("a", "root", 1, 6), ended("b", "root", 2, 7), ended("a1", "a", 3, 5), ended("c", "root", 7, 9));
   assert.deepEqual(rowsOf(trace), [["root"], ["a", "c"], ["b"], ["a1"]]);
 });
 
-test("two instants at the same time are two spans", () => {
+test("two instants at the same time are in different rows", () => {
   const trace = traceOf(ended("root", null, 0, 10), ended("a", "root", 5, 5), ended("b", "root", 5, 5));
   assert.deepEqual(rowsOf(trace), [["root"], ["a"], ["b"]]);
 });
 
-test("a row once given stays when spans end and others start", () => {
+test("a span keeps its row when spans end and others start", () => {
   const begin = [started("root", null, 0), started("a", "root", 1), started("b", "root", 2), started("a1", "a", 3)];
   const rows = [["root"], ["a"], ["b"], ["a1"]];
   assert.deepEqual(rowsOf(traceOf(...begin)), rows);
@@ -59,23 +59,23 @@ test("a row once given stays when spans end and others start", () => {
   assert.deepEqual(rowsOf(traceOf(...begin, ended("a", "root", 1, 4), started("c", "root", 5))), [["root"], ["a", "c"], ["b"], ["a1"]]);
 });
 
-test("a child that began before its parent, by a clock that is behind, lies below it all the same", () => {
+test("a child that began before its parent is below it nevertheless", () => {
   const trace = traceOf(ended("root", null, 5, 10), ended("child", "root", 3, 6));
   assert.deepEqual(rowsOf(trace), [["root"], ["child"]]);
 });
 
-test("a parent that was never seen lasts as long as its children", () => {
+test("an unseen parent lasts as long as its children", () => {
   const trace = traceOf(ended("a", "gone", 2, 4), ended("b", "gone", 6, 9));
   assert.deepEqual(rowsOf(trace), [["gone"], ["a", "b"]]);
   assert.deepEqual(seen(trace, { start: 0, end: 7, width: 70 }), [["gone", 0, 0, 70, 1, 0], ["a", 1, 0, 20, 1, 0], ["b", 1, 40, 30, 1, 0]]);
 });
 
-test("an open span reaches to now, a lost one to where it was last heard", () => {
+test("an open span extends to now, a lost one to its last event", () => {
   const trace = traceOf(started("root", null, 0), lost("lost", "root", 1, 9, 3), started("open", "root", 4));
   assert.deepEqual(seen(trace, { start: 0, end: 10, width: 100, now: 8 }), [["root", 0, 0, 80, 1, 0], ["lost", 1, 10, 20, 1, 1], ["open", 1, 40, 40, 1, 0]]);
 });
 
-test("only what is in the stretch and in the rows is visited", () => {
+test("only spans in the stretch and in the rows are visited", () => {
   const trace = traceOf(ended("root", null, 0, 100), ended("early", "root", 0, 10), ended("in", "root", 40, 50), ended("late", "root", 90, 100));
   assert.deepEqual(seen(trace, { start: 30, end: 60, width: 30, first: 1, last: 2 }), [["in", 1, 10, 10, 1, 0]]);
   assert.deepEqual(seen(trace, { start: 45, end: 95, width: 50, first: 1 }), [["in", 1, -5, 10, 1, 0], ["late", 1, 45, 10, 1, 0]]);
@@ -89,12 +89,12 @@ test("spans narrower than a pixel share it, and the errors among them are counte
   assert.deepEqual(bars, [["s0", 1, 10, 1, 20, 0], ["s20", 1, 11, 1, 20, 1]]);
 });
 
-test("a span that reaches into the next pixel is drawn there when the first is taken", () => {
+test("a span that extends into the next pixel is drawn there if the first one is taken", () => {
   const trace = traceOf(ended("root", null, 0, 100), ended("failed", "root", 10.1, 10.2, FAILED), ended("over", "root", 10.8, 11.3), ended("after", "root", 12, 12.5));
   assert.deepEqual(seen(trace, { start: 0, end: 100, width: 100, first: 1 }), [["failed", 1, 10, 1, 1, 1], ["over", 1, 11, 1, 1, 0], ["after", 1, 12, 1, 1, 0]]);
 });
 
-test("a place is the span whose bar is there, or nearest beside it", () => {
+test("a position has the span whose bar is there, or the nearest one", () => {
   const trace = traceOf(started("root", null, 0), ended("a", "root", 10, 20), ended("b", "root", 24, 24.1));
   const layout = layoutFlame(trace);
   const view = { trace, now: trace.start + 80, scale: new Scale({ start: trace.start, end: trace.start + 100 }, [], 100) };
@@ -126,7 +126,7 @@ test("no two spans of a row overlap, and each is below its parent, in traces of 
   }
 });
 
-test("100,000 spans are drawn with no more bars than there are pixels, and 100,000 at once lie in as many rows", () => {
+test("100,000 spans need at most two bars per pixel, and 100,000 concurrent ones have as many rows", () => {
   const many = traceOf(ended("root", null, 0, 100_000), ...Array.from({ length: 100_000 }, (_, at) => ended(`s${at}`, "root", at, at + 0.9)));
   assert.equal(layoutFlame(many).rows, 2);
   const bars = seen(many, { start: 0, end: 100_000, width: 1000 });

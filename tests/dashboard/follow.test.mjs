@@ -15,13 +15,13 @@ function traceOf(events) {
 /** @param {any} trace @param {number} index @returns {string} */
 const id = (trace, index) => (index < 0 ? "" : trace.spans.ids[index]);
 
-test("of many branches one is followed until it has ended, and another one only then", () => {
+test("one of many branches is followed until it has ended, then another one", () => {
   const trace = traceOf([started("root", null, 0), started("a", "root", 1), started("b", "root", 2), started("a1", "a", 3)]);
   const follower = new Follower();
   const at = (/** @type {number} */ second) => id(trace, follower.target(trace, second * FOLLOW_EVERY_MS));
   assert.equal(at(0), "a1");
   reduceTrace(trace, started("b1", "b", 4));
-  assert.equal(at(1), "a1", "the newest span is of another branch");
+  assert.equal(at(1), "a1", "another branch is followed before this one has ended");
   reduceTrace(trace, started("a2", "a", 5));
   reduceTrace(trace, started("b2", "b", 6));
   assert.equal(at(2), "a2");
@@ -29,7 +29,7 @@ test("of many branches one is followed until it has ended, and another one only 
   assert.equal(at(3), "b2");
 });
 
-test("it moves once a second at most, however much comes", () => {
+test("the view moves at most once a second", () => {
   const trace = traceOf([started("root", null, 0)]);
   const follower = new Follower();
   let moves = 0;
@@ -44,7 +44,7 @@ test("it moves once a second at most, however much comes", () => {
   assert.deepEqual([moves, before], [11, "s10000"]);
 });
 
-test("another trace is followed from its newest span", () => {
+test("in another trace, the newest span is followed", () => {
   const follower = new Follower();
   const one = traceOf([started("a", null, 0)]);
   const other = traceOf([started("b", null, 0), started("c", "b", 1)]);
@@ -54,7 +54,7 @@ test("another trace is followed from its newest span", () => {
   assert.equal(follower.target(empty, 2), -1);
 });
 
-test("the newest span that has ended already stays in view until its branch has news", () => {
+test("an ended newest span stays in view until its branch has a new span", () => {
   const trace = traceOf([started("root", null, 0), started("a", "root", 1), ended("a", "root", 1, 2)]);
   const follower = new Follower();
   assert.equal(id(trace, follower.target(trace, 0)), "a");

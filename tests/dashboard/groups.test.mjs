@@ -64,16 +64,16 @@ function groupIn(trace, parent, name) {
 test("five siblings of one name are one row, and four are not", () => {
   assert.deepEqual(rowsOf(pages(GROUP_MIN - 1)), ["root", "  p0", "  p1", "  p2", "  p3", "    inner"]);
   assert.deepEqual(rowsOf(pages(GROUP_MIN)), ["root", "page ×5"]);
-  assert.deepEqual(rowsOf(pages(GROUP_MIN), unfolded(false)).length, 7, "unless the reader wants none");
+  assert.deepEqual(rowsOf(pages(GROUP_MIN), unfolded(false)).length, 7, "without groups, each sibling has a row");
 });
 
-test("a group stands where its first member does, beside other siblings", () => {
+test("a group is in the place of its first member", () => {
   const trace = pages(6);
   for (const event of [ended("before", "root", -1, 0), ended("between", "root", 25, 26), ended("after", "root", 900, 901)]) reduceTrace(trace, event);
   assert.deepEqual(rowsOf(trace), ["root", "  before", "page ×6", "  between", "  after"]);
 });
 
-test("an open group shows what runs, what failed and the slowest, in order of start, two levels below its parent", () => {
+test("an open group shows running, failed and the slowest members, by start, two levels below its parent", () => {
   const trace = pages(12);
   const fold = unfolded();
   toggleGroup(trace, fold.groups, groupIn(trace, "root", "page"));
@@ -85,16 +85,16 @@ test("an open group shows what runs, what failed and the slowest, in order of st
   toggleGroup(trace, fold.groups, groupIn(trace, "root", "page"));
   assert.deepEqual(rowsOf(trace, fold), ["root", "page ×12"]);
   toggleGroup(trace, fold.groups, groupIn(trace, "root", "page"));
-  assert.equal(rowsOf(trace, fold).length, 3 + 12 + 1, "it opens as it was closed");
+  assert.equal(rowsOf(trace, fold).length, 3 + 12 + 1, "the group reopens with the members that it showed before");
 });
 
-test("expand all opens groups, and open to a depth leaves them closed", () => {
+test("expanding all opens groups, and opening to a depth leaves them closed", () => {
   const trace = pages(6);
   assert.equal(rowsOf(trace, openTo(Infinity)).length, 1 + 2 + 6 + 1);
   assert.deepEqual([0, 1, 5].map((depth) => rowsOf(trace, openTo(depth))), [["root"], ["root", "page ×6"], ["root", "page ×6"]]);
 });
 
-test("what happens to members is counted as it happens", () => {
+test("changes of members are counted at once", () => {
   const trace = pages(6);
   const group = groupIn(trace, "root", "page");
   const facts = () => {
@@ -105,13 +105,13 @@ test("what happens to members is counted as it happens", () => {
   reduceTrace(trace, started("p6", "root", 70, { name: "page" }));
   reduceTrace(trace, ended("p0", "root", 0, 80, { name: "page" }));
   reduceTrace(trace, lost("p7", "root", 90, 99, 95));
-  assert.deepEqual(facts(), { count: 7, open: 1, failed: 1, below: 1, members: ["p6"] }, "p7 has another name");
+  assert.deepEqual(facts(), { count: 7, open: 1, failed: 1, below: 1, members: ["p6"] }, "p7 is counted, although it has another name");
   reduceTrace(trace, ended("i1", "p1", 11, 11.5, FAILED));
   reduceTrace(trace, ended("p6", "root", 70, 90, { name: "page", ...FAILED }));
   assert.deepEqual(facts(), { count: 7, open: 0, failed: 2, below: 2, members: [] });
 });
 
-test("a member that gets another name leaves, and a group of four is none", () => {
+test("a renamed member leaves its group, and four siblings are no group", () => {
   const trace = traceOf(started("root", null, 0));
   for (let at = 0; at < 5; at += 1) reduceTrace(trace, started(`c${at}`, "root", at, { name: "step" }));
   assert.deepEqual(rowsOf(trace), ["root", "step ×5"]);
@@ -122,7 +122,7 @@ test("a member that gets another name leaves, and a group of four is none", () =
   assert.deepEqual([groupIn(trace, "root", "step").open, groupsOf(trace).grouped[0]], [5, 5]);
 });
 
-test("median, longest and slowest are those of the members that ended, and change with them", () => {
+test("median, longest and slowest are those of ended members, and are updated", () => {
   const trace = pages(12);
   const groups = groupsOf(trace);
   const group = groupIn(trace, "root", "page");
@@ -131,12 +131,12 @@ test("median, longest and slowest are those of the members that ended, and chang
     return [count, Number(p50.toFixed(6)), Number(max.toFixed(6)), slowest.map((index) => trace.spans.ids[index])];
   };
   assert.deepEqual(times(), [11, 6, 11, ["p11", "p10", "p9", "p8", "p7"]]);
-  assert.equal(groups.timesOf(trace, group), groups.timesOf(trace, group), "nothing changed, nothing is computed");
+  assert.equal(groups.timesOf(trace, group), groups.timesOf(trace, group), "the times are computed again without a change");
   reduceTrace(trace, ended("p0", "root", 0, 500, { name: "page" }));
   assert.deepEqual(times(), [12, 6, 500, ["p0", "p11", "p10", "p9", "p8"]]);
 });
 
-test("one span far slower than its like is an outlier of its group, and the usual spread is none", () => {
+test("one much slower member is an outlier, and the usual spread is not", () => {
   const trace = pages(12);
   const group = groupIn(trace, "root", "page");
   assert.equal(hasOutlier(groupsOf(trace).timesOf(trace, group)), false);
@@ -145,7 +145,7 @@ test("one span far slower than its like is an outlier of its group, and the usua
   assert.equal(hasOutlier({ count: 0, p50: NaN, max: NaN, slowest: [] }), false);
 });
 
-test("a span that is gone to is a row, by opening its group and no more, and stays one when it ends", () => {
+test("going to a member opens its group only, and the member stays a row when it ends", () => {
   const trace = pages(12);
   const fold = unfolded();
   const go = (/** @type {string} */ id) => unhide(trace, fold, flatten(trace, fold), indexOf(trace, id));
@@ -158,7 +158,7 @@ test("a span that is gone to is a row, by opening its group and no more, and sta
   assert.ok(rowsOf(trace, fold).includes("    p0"));
 });
 
-test("of members that were gone to, a bounded number stays", () => {
+test("a bounded number of visited members stay rows", () => {
   const trace = pages(100);
   const fold = unfolded();
   for (let page = 10; page < 10 + ALSO_MAX + 5; page += 1) unhide(trace, fold, flatten(trace, fold), indexOf(trace, `p${page}`));
@@ -166,26 +166,26 @@ test("of members that were gone to, a bounded number stays", () => {
   assert.deepEqual([view?.also.size, view?.also.has("p14"), view?.also.has("p15")], [ALSO_MAX, false, true]);
 });
 
-test("the next error goes through closed groups", () => {
+test("the next error is found in closed groups", () => {
   const trace = pages(12);
   const found = [];
   for (let at = -1, step = 0; step < 3; step += 1) found.push(trace.spans.ids[(at = nextBad(trace, at, 1))]);
   assert.deepEqual(found, ["p2", "inner", "p2"]);
 });
 
-test("a group that is open by itself shows what runs, until the reader says otherwise", () => {
+test("an automatically opened group shows its running members, until the reader changes it", () => {
   const trace = pages(12);
   const fold = unfolded();
   const group = groupIn(trace, "root", "page");
   fold.groups.automatic = new Set([groupKey(trace, group)]);
   assert.deepEqual(rowsOf(trace, fold), ["root", "page ×12", "chips", "    p0"]);
   toggleGroup(trace, fold.groups, group);
-  assert.deepEqual(rowsOf(trace, fold), ["root", "page ×12"], "closed, it stays closed");
+  assert.deepEqual(rowsOf(trace, fold), ["root", "page ×12"], "a group that the reader closed is opened again");
   toggleGroup(trace, fold.groups, group);
   assert.equal(groupView(trace, fold.groups, group)?.shown, SHOWN_FIRST);
 });
 
-test("the row of a hidden member is that of its group, and the rows above it say where it is", () => {
+test("a hidden member's row is that of its group, and the rows above are its ancestors", () => {
   const trace = pages(12);
   const fold = unfolded();
   assert.equal(nearestRow(trace, flatten(trace, fold), indexOf(trace, "p5"), fold), 1);
@@ -196,14 +196,14 @@ test("the row of a hidden member is that of its group, and the rows above it say
   assert.deepEqual([rows.rowOf[indexOf(trace, "inner")], 2, 1, 0].map((row) => rowsAbove(trace, rows, row)), [[0, 1, 5], [0, 1], [0], []]);
 });
 
-test("siblings that are too many and of no group are rolled up beside groups", () => {
+test("too many siblings outside groups are rolled up beside the groups", () => {
   const trace = pages(12);
   for (let at = 0; at < 150; at += 1) reduceTrace(trace, ended(`other ${at}`, "root", 200 + at, 201 + at, at === 7 ? FAILED : {}));
   const rows = rowsOf(trace);
   assert.deepEqual(rows, ["root", "page ×12", "  other 7", "root"]);
 });
 
-test("after any history, a group is what counting its members says", () => {
+test("after any history, a group's counts equal those of its members", () => {
   let seed = 11;
   const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
   for (let history = 0; history < 200; history += 1) {
@@ -252,7 +252,7 @@ function check(trace, where) {
   }
 }
 
-test("a strip counts what was active, however it grew, and forgets what is taken away", () => {
+test("a strip counts active spans however it grew, and subtracts removed ones", () => {
   let seed = 3;
   const random = () => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) / 2 ** 31;
   const strip = new GroupStrip(64);
@@ -267,21 +267,21 @@ test("a strip counts what was active, however it grew, and forgets what is taken
     const expected = spans.filter(({ start, end }) => start < to && !(end < from)).length;
     assert.equal(active[at], expected);
   }
-  assert.ok(strip.length <= 64 && strip.length > 32, "as fine as there is room for");
+  assert.ok(strip.length <= 64 && strip.length > 32, "the strip does not use the finest buckets that fit");
   const since = Math.min(...spans.filter(({ end }) => Number.isNaN(end)).map(({ start }) => start));
   assert.ok(strip.openSince() <= since && since < strip.openSince() + strip.width);
   for (const { start, end, failed } of spans) strip.count(start, end, failed, -1);
   assert.deepEqual([strip.began, strip.ended, strip.open, strip.failed].map((counts) => counts.every((one) => one === 0)), [true, true, true, true]);
 });
 
-test("the one at a place is found as sorting would", () => {
+test("`nth` returns the value that sorting would put at the index", () => {
   const values = Float64Array.from({ length: 501 }, (_, at) => (at * 7919) % 251);
   const sorted = values.slice().sort();
   for (const place of [0, 1, 250, 499, 500]) assert.equal(nth(values.slice(), place), sorted[place]);
   assert.deepEqual([nth(new Float64Array(0), 0), nth(new Float64Array(1), 1), nth(Float64Array.of(4, 4, 4), 1)], [NaN, NaN, 4]);
 });
 
-test("100,000 members of one group, and 20,000 groups of five, are rows within a frame or two", () => {
+test("100,000 members of one group, and 20,000 groups of five, become rows within a second", () => {
   const wide = createTrace(TRACE);
   reduceTrace(wide, started("root", null, 0));
   for (let at = 0; at < 100_000; at += 1) reduceTrace(wide, ended(`c${at}`, "root", at, at + 1 + (at % 97), { name: "step" }));

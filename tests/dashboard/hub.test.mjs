@@ -106,7 +106,7 @@ class Tab {
   }
 }
 
-test("seven tabs on seven traces and a list are two connections", () => {
+test("tabs with seven traces and a list need two connections", () => {
   const fixture = new Fixture();
   for (let n = 0; n < 7; n += 1) fixture.tab().follow(trace(n));
   fixture.tab().follow("traces/sse?limit=5", "", "list");
@@ -115,7 +115,7 @@ test("seven tabs on seven traces and a list are two connections", () => {
   assert.deepEqual(fixture.asked().sort(), [`sse?${traces}`, "traces/sse?limit=5"]);
 });
 
-test("tabs on the log records share a connection, and who comes later hears that it is open", () => {
+test("tabs with log records share a connection, and a later tab learns that it is open", () => {
   const fixture = new Fixture();
   const first = fixture.tab().follow("sse?type=log&replay=none", "", "logs");
   fixture.world.pass(20);
@@ -135,7 +135,7 @@ test("tabs on the log records share a connection, and who comes later hears that
   assert.equal(fixture.open().length, 0);
 });
 
-test("each tab gets the events of its trace from its own place, once and in order", () => {
+test("each tab gets its trace's events from its own resume point, once and in order", () => {
   const fixture = new Fixture();
   const ids = [1, 2, 1, 2, 1, 2].map((n) => fixture.log.append(trace(n)));
   const one = fixture.tab().follow(trace(1), ids[0]);
@@ -146,7 +146,7 @@ test("each tab gets the events of its trace from its own place, once and in orde
   assert.deepEqual([one.ids, two.ids, late.ids], [[ids[2], ids[4]], [ids[5]], [ids[0], ids[2], ids[4]]]);
 });
 
-test("a tab that comes later to the same place needs no new connection", () => {
+test("a later tab with the same resume point needs no new connection", () => {
   const fixture = new Fixture();
   const first = fixture.log.append(trace(1));
   fixture.tab().follow(trace(1), first);
@@ -157,7 +157,7 @@ test("a tab that comes later to the same place needs no new connection", () => {
   assert.deepEqual([second.ids, second.words, fixture.world.sources.length], [[next], ["live"], 1]);
 });
 
-test("whoever comes to a live list gets what the others have, without a new connection", () => {
+test("a later tab gets the live list's present state without a new connection", () => {
   const fixture = new Fixture();
   fixture.tab().follow("traces/sse", "", "list");
   fixture.settle();
@@ -166,11 +166,11 @@ test("whoever comes to a live list gets what the others have, without a new conn
   const second = fixture.tab().follow("traces/sse", "", "list");
   fixture.settle();
   assert.deepEqual(second.events.map(({ type, data }) => [type, data.traces?.map((/** @type {any} */ one) => one.traceId)]), [["hello", undefined], ["traces", ["b", "c"]]]);
-  assert.equal(Number(second.events[1].data.next), 7, "where history goes on");
+  assert.equal(Number(second.events[1].data.next), 7, "the later tab's history begins at the wrong place");
   assert.equal(fixture.world.sources.length, 1);
 });
 
-test("whoever comes to a connection hears what holds on it: its log's life, the clock, and a failing store", () => {
+test("a later tab learns the log's epoch, the server's time, and that the store fails", () => {
   const fixture = new Fixture();
   const id = fixture.log.append(trace(1));
   fixture.tab().follow(trace(1), id);
@@ -188,7 +188,7 @@ test("whoever comes to a connection hears what holds on it: its log's life, the 
   assert.deepEqual([received(during).slice(0, 3), received(after)], [["hello", "ping 2026-11-22T11:39:05.000Z", "degraded"], ["hello", "ping 2026-11-22T11:39:05.100Z"]]);
 });
 
-test("the connection ends with its last reader, and a trace without a reader is asked for no longer", () => {
+test("a connection ends with its last reader, and a trace without a reader is not requested again", () => {
   const fixture = new Fixture();
   const one = fixture.tab().follow(trace(1));
   const two = fixture.tab().follow(trace(2));
@@ -201,7 +201,7 @@ test("the connection ends with its last reader, and a trace without a reader is 
   assert.deepEqual([fixture.asked(), fixture.hub.lines.length], [[], 0]);
 });
 
-test("more traces than one connection carries take another, and what is beyond all connections waits its turn", () => {
+test("traces beyond one connection's limit use another one, and beyond all connections they wait", () => {
   const fixture = new Fixture();
   const follows = Array.from({ length: TRACES_MAX * CONNECTIONS_MAX + 1 }, (_, n) => fixture.tab().follow(trace(n)));
   fixture.settle();
@@ -211,7 +211,7 @@ test("more traces than one connection carries take another, and what is beyond a
   assert.deepEqual([fixture.open().length, follows.at(-1)?.words.at(-1)], [CONNECTIONS_MAX, "live"]);
 });
 
-test("a frozen tab is let go, and goes on from its own place when it thaws", () => {
+test("a frozen tab is detached, and resumes at its own place when it thaws", () => {
   const fixture = new Fixture();
   const tab = fixture.tab();
   const one = tab.follow(trace(1));
@@ -231,13 +231,13 @@ test("a frozen tab is let go, and goes on from its own place when it thaws", () 
     ids.push(fixture.log.append(trace(1)));
     fixture.settle();
   }
-  assert.equal(tab.inbox.length, waiting, "nothing gathers for a tab that is let go");
+  assert.equal(tab.inbox.length, waiting, "messages are queued for a detached tab");
   tab.thaw();
   fixture.settle();
   assert.deepEqual([one.ids, two.words], [ids, ["connecting", "live"]]);
 });
 
-test("a page that slept says so, and a page that was only hidden does not", () => {
+test("a page that slept reports it, and a page that was only hidden does not", () => {
   const fixture = new Fixture();
   const one = fixture.tab().follow(trace(1));
   fixture.settle();
@@ -251,7 +251,7 @@ test("a page that slept says so, and a page that was only hidden does not", () =
   assert.ok(Number(outage?.milliseconds) >= 600_000);
 });
 
-test("a tab that cannot keep up costs a bounded queue and loses nothing", () => {
+test("a slow tab costs a bounded queue and loses nothing", () => {
   const fixture = new Fixture();
   const ids = Array.from({ length: UNREAD_MAX + 10 }, () => fixture.log.append(trace(1)));
   const tab = fixture.tab();
@@ -264,7 +264,7 @@ test("a tab that cannot keep up costs a bounded queue and loses nothing", () => 
   assert.deepEqual(one.ids, ids);
 });
 
-test("a paused stream goes on where it was, and what was on its way is not doubled", () => {
+test("a paused stream resumes at its place, and events in flight are not repeated", () => {
   const fixture = new Fixture();
   const tab = fixture.tab();
   const one = tab.follow(trace(1));
@@ -280,7 +280,7 @@ test("a paused stream goes on where it was, and what was on its way is not doubl
   assert.deepEqual([one.ids, one.words.slice(-4)], [ids, ["live", "paused", "connecting", "live"]]);
 });
 
-test("a restarted log is told to those who had read of the old one, and only to them", () => {
+test("a restart of the log is reported only to readers of the old one", () => {
   const fixture = new Fixture();
   const before = fixture.log.append(trace(1));
   fixture.log.append(trace(2));
@@ -303,7 +303,7 @@ test("a restarted log is told to those who had read of the old one, and only to 
   assert.deepEqual([frozen.gaps, frozen.ids], [["epoch null"], [after[0], last[0]]]);
 });
 
-test("what was evicted is told to those who had not read it", () => {
+test("evictions are reported to readers that had not read the events", () => {
   const fixture = new Fixture();
   const ids = Array.from({ length: 10 }, () => fixture.log.append(trace(1)));
   fixture.log.evict(5);
@@ -313,7 +313,7 @@ test("what was evicted is told to those who had not read it", () => {
   assert.deepEqual([behind.gaps, behind.ids, ahead.gaps, ahead.ids], [["evicted 3"], ids.slice(5), [], ids.slice(7)]);
 });
 
-test("a hub that is gone is replaced, each stream from its own place", () => {
+test("a dead hub is replaced, and each stream resumes at its own place", () => {
   const fixture = new Fixture();
   const one = fixture.tab().follow(trace(1));
   const ids = [fixture.log.append(trace(1))];
@@ -326,7 +326,7 @@ test("a hub that is gone is replaced, each stream from its own place", () => {
   assert.deepEqual([one.ids, fixture.failures], [ids, 0]);
 });
 
-test("a hub that never answers is told apart from one that is gone", () => {
+test("a hub that never answers is distinguished from a dead one", () => {
   const fixture = new Fixture();
   const { connect } = fixture.hub;
   fixture.hub.connect = (port) => (port.onmessage = () => {});
@@ -349,7 +349,7 @@ function generator(seed) {
   };
 }
 
-test("whatever tabs, connections and traffic do, every reader has its trace without hole or double", () => {
+test("with any tabs, connections and traffic, every reader gets its trace without gap or duplicate", () => {
   for (let seed = 1; seed <= 300; seed += 1) {
     const below = generator(seed);
     const fixture = new Fixture();
@@ -403,7 +403,7 @@ test("whatever tabs, connections and traffic do, every reader has its trace with
   }
 });
 
-test("a tab that comes later gets the newest failed spans from the hub, and no record twice", () => {
+test("a later tab gets the newest failed spans from the hub, and no record twice", () => {
   const hub = /** @type {any} */ ({ forget: () => {} });
   const line = new LogLine(hub, "sse?type=ended&status=error");
   /** @type {string[]} */

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { identityOf } from "../../src/dashboard/assets/model/identity.mjs";
 import { shortId } from "../../src/dashboard/assets/model/ids.mjs";
 
-test("a short form begins where an id begins to tell something", () => {
+test("a short id begins at the first significant digit", () => {
   assert.equal(shortId("4bf92f3577b34da6a3ce929d0e0e4736"), "4bf92f35");
   assert.equal(shortId("00f067aa0ba902b7"), "f067aa0b");
   // The form of tracers with 64-bit ids.
@@ -18,7 +18,7 @@ test("a short form begins where an id begins to tell something", () => {
   assert.equal(shortId(""), "");
 });
 
-test("an object has a number of its own, which another of the same contents has not", () => {
+test("each object has its own number, even with equal contents", () => {
   const [one, other] = [{ id: "a" }, { id: "a" }];
   assert.equal(identityOf(one), identityOf(one));
   assert.notEqual(identityOf(one), identityOf(other));

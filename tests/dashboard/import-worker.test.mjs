@@ -34,13 +34,13 @@ function read(contents) {
 
 const LINE = `${JSON.stringify({ type: "process", process: "p1", service: "shop", resource: {} })}\n`;
 
-test("a file is read the same whether it is compressed or not", async () => {
+test("a file gives the same events compressed or not", async () => {
   const plain = await read(LINE.repeat(3_000));
   assert.deepEqual([plain.events.length, plain.done, plain.left, plain.source], [3_000, true, [], ""]);
   assert.deepEqual(await read(gzipSync(LINE.repeat(3_000))), plain);
 });
 
-test("a file that is damaged says how", async () => {
+test("a damaged file gives an error with the reason", async () => {
   const packed = gzipSync(LINE);
   const damaged = "it is compressed with gzip, and damaged or cut, or not of text in UTF-8";
   assert.equal((await read(packed.subarray(0, packed.length - 9))).error, damaged);

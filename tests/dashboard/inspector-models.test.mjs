@@ -26,7 +26,7 @@ function cause(trace, id) {
   return found === null ? null : [trace.spans.ids[found.index], found.message, found.type, found.chain.map((index) => trace.spans.ids[index]), found.more];
 }
 
-test("the cause is the span that failed first in its branch, with the way up from it", () => {
+test("the cause is the deepest failed span, with its ancestors", () => {
   const trace = traceOf([
     started("r", null, 0), ended("ok", "r", 1, 2), ended("buy", "r", 2, 9, ERROR), ended("charge", "buy", 3, 8, ERROR),
     ended("bank", "charge", 4, 7, { ...ERROR, panicked: true, panic: { message: "no rule for SEK" } }), ended("retry", "charge", 7, 7.5, ERROR),
@@ -37,12 +37,12 @@ test("the cause is the span that failed first in its branch, with the way up fro
   assert.equal(cause(trace, "ok"), null);
 });
 
-test("of several that failed, the last try counts, and the others are counted", () => {
+test("of several failed children the last one counts, and the others are counted", () => {
   const trace = traceOf([started("r", null, 0), ended("a", "r", 1, 2, { status: { code: "ERROR", message: "first" } }), ended("b", "r", 3, 4, { status: { code: "ERROR", message: "second" } })]);
   assert.deepEqual(cause(trace, "r"), ["b", "second", "", ["r"], 1]);
 });
 
-test("a failure's words are its exception's, else its status', else its last record's", () => {
+test("a failure's text is that of its exception, else its status, else its last record", () => {
   const exception = { name: "exception", timestamp: at(1), attributes: { "exception.type": "IoError", "exception.message": "gone", "exception.stacktrace": "at x" } };
   const trace = traceOf([
     ended("a", null, 0, 1, { ...ERROR, events: [exception] }), ended("b", null, 0, 1, ERROR), ended("c", null, 0, 1, { status: { code: "ERROR" } }), log("c", 0.5, { severityNumber: 17, body: "disk full" }), ended("d", null, 0, 1),
@@ -52,7 +52,7 @@ test("a failure's words are its exception's, else its status', else its last rec
   ]);
 });
 
-test("frames of four languages are read, one's own told from libraries", () => {
+test("stack frames of four languages are read, and own ones are distinguished from libraries'", () => {
   const rust = "   0: std::panicking::begin_panic\n             at /rustc/abc/library/std/src/panicking.rs:1:2\n   1: shop::bank::rule_for::h0123456789abcdef\n             at ./src/bank.rs:88:5\n   2: tokio::runtime::run";
   assert.deepEqual(framesOf(rust), { head: "", frames: [
     { name: "std::panicking::begin_panic", place: "/rustc/abc/library/std/src/panicking.rs:1:2", own: false }, { name: "shop::bank::rule_for", place: "./src/bank.rs:88:5", own: true }, { name: "tokio::runtime::run", place: "", own: false },
@@ -67,7 +67,7 @@ test("frames of four languages are read, one's own told from libraries", () => {
   assert.deepEqual(framesOf(script).frames.map(({ name, place, own }) => [name, place, own]), [["charge", "/app/pay.js:88:5", true], ["", "/app/main.js:1:1", true], ["", "node:internal/main:3:2", false], ["x", "/app/node_modules/y.js:1:1", false]]);
 });
 
-test("a text of no known form has no frames, and frames are bounded", () => {
+test("an unknown format has no frames, and frames are bounded", () => {
   assert.deepEqual(framesOf("it went wrong\nsomewhere"), { head: "it went wrong\nsomewhere", frames: [] });
   assert.equal(framesOf(Array.from({ length: FRAMES_MAX * 2 }, (_, line) => `  ${line}: shop::f`).join("\n")).frames.length, FRAMES_MAX);
 });
@@ -75,7 +75,7 @@ test("a text of no known form has no frames, and frames are bounded", () => {
 /** @param {string} sql @returns {string} */
 const laidOut = (sql) => formatSql(sql).map(({ indent, pieces }) => "  ".repeat(indent) + pieces.map(({ text }) => text).join("")).join("\n");
 
-test("a statement has one clause a line, and loses nothing but blanks", () => {
+test("a statement has one clause per line, and loses only white space", () => {
   assert.equal(laidOut("select r.fee, r.rounding from currency_rules as r  where r.currency = $1 and r.valid_until > $2 order by 1 limit 5"),
     "select r.fee, r.rounding\n  from currency_rules as r\n  where r.currency = $1\n    and r.valid_until > $2\n  order by 1\n  limit 5");
   assert.equal(laidOut("INSERT INTO t (a, b) VALUES ($1, $2) RETURNING id"), "INSERT INTO t (a, b)\n  VALUES ($1, $2)\n  RETURNING id");
@@ -84,7 +84,7 @@ test("a statement has one clause a line, and loses nothing but blanks", () => {
   assert.equal(laidOut("DELETE FROM t WHERE a = 'x from y -- z'"), "DELETE FROM t\n  WHERE a = 'x from y -- z'");
 });
 
-test("texts, parameters, numbers, comments and keywords are told apart", () => {
+test("texts, parameters, numbers, comments and keywords are distinguished", () => {
   const [line] = formatSql("SELECT 'it''s', $1, 42, name /* FROM */");
   assert.deepEqual(line.pieces, [
     { kind: "keyword", text: "SELECT" }, { kind: "text", text: " 'it''s'" }, { kind: "plain", text: "," }, { kind: "parameter", text: " $1" }, { kind: "plain", text: "," }, { kind: "number", text: " 42" },
@@ -92,13 +92,13 @@ test("texts, parameters, numbers, comments and keywords are told apart", () => {
   ]);
 });
 
-test("whatever a statement is, its characters stay, and a long one is left as it is", () => {
+test("any statement keeps its characters, and a long one is left unformatted", () => {
   for (const sql of ["", "   ", "'open", "/* open", "((", ")))", "\u0000\ud800 😀 select", "a;b", "select--x\nfrom y", "SELECT ?::int[1]", "$$ body $$"]) assert.equal(laidOut(sql).replace(/\s/g, ""), sql.replace(/\s/g, ""), sql);
   const long = `select ${"x".repeat(SQL_MAX)} from t`;
   assert.deepEqual(formatSql(long), [{ indent: 0, pieces: [{ kind: "plain", text: long }] }]);
 });
 
-test("messages of today are turns, with tools and tokens", () => {
+test("messages of the current conventions are turns, with tools and tokens", () => {
   const attributes = {
     "gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 120, "gen_ai.usage.output_tokens": 8, "gen_ai.usage.cache_read.input_tokens": 100, "gen_ai.response.finish_reasons": ["stop"],
     "gen_ai.system_instructions": JSON.stringify([{ type: "text", content: "Be kind." }]),
@@ -120,7 +120,7 @@ test("messages of today are turns, with tools and tokens", () => {
   });
 });
 
-test("events of the conventions before are turns as well, and calls of other shapes", () => {
+test("events of the earlier conventions are turns, too, and so are other forms of calls", () => {
   const events = [
     { name: "gen_ai.user.message", attributes: { content: "hi" } }, { name: "other" },
     { name: "gen_ai.choice", attributes: { message: JSON.stringify({ role: "assistant", tool_calls: [{ id: "c", function: { name: "f", arguments: '{"x":1}' } }] }) } },
@@ -129,7 +129,7 @@ test("events of the conventions before are turns as well, and calls of other sha
   assert.deepEqual(turns, [["user", false, [["text", "hi", null]]], ["assistant", true, [["call", "f", { x: 1 }]]]]);
 });
 
-test("without messages it says so; what is no call is none; turns are bounded", () => {
+test("missing messages are reported, other spans are no calls, and turns are bounded", () => {
   assert.deepEqual([conversationOf({}, { "gen_ai.request.model": "m" })?.recorded, conversationOf({}, { "http.route": "/" }), conversationOf(null, {})], [false, null, null]);
   for (const odd of ["[", "{", 5, null, [null, 1, [], {}], { role: 5 }, '"text"']) assert.notEqual(conversationOf({}, { "gen_ai.input.messages": odd }), null);
   assert.equal(conversationOf({}, { "gen_ai.input.messages": Array.from({ length: TURNS_MAX + 9 }, () => ({ role: "user", content: "x" })) })?.turns.length, TURNS_MAX);

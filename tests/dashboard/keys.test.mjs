@@ -47,13 +47,13 @@ function tables() {
   return { done, tables: keyTables(/** @type {any} */ (keyed)) };
 }
 
-test("the sheet lists the keys that are bound, and each of them once", () => {
+test("the help sheet lists each bound key once", () => {
   const bound = new Set(Object.values(tables().tables).flatMap((keys) => Object.keys(keys)));
   assert.equal(bound.size, 47);
   assert.deepEqual([...SHEET].sort(), [...bound].sort());
 });
 
-test("the views bind what the map of keys asks of them", () => {
+test("the views bind the keys that the key map expects", () => {
   const map = [
     "ArrowUp", "ArrowDown", "j", "k", "ArrowLeft", "ArrowRight", "h", "l", "Home", "End", "E", "C", "G", "1", "9", "/", "n", "N", "]", "[", "f", "w", "s", "a", "d",
     " ", "g", "t", "?", "Escape",
@@ -61,7 +61,7 @@ test("the views bind what the map of keys asks of them", () => {
   for (const view of /** @type {const} */ (["waterfall", "flame"])) for (const key of map) assert.ok(Object.hasOwn(tables().tables[view], key), `${view} ${key}`);
 });
 
-test("no view takes a key that another has, but the flame view those that fold", () => {
+test("no view rebinds another's key, except that the flame view rebinds those that fold", () => {
   const own = Object.keys(VIEWS.travelView);
   assert.deepEqual(own, [","]);
   assert.deepEqual(own.filter((key) => Object.hasOwn(VIEWS.traceView, key)), []);
@@ -69,7 +69,7 @@ test("no view takes a key that another has, but the flame view those that fold",
   for (const key of ["Escape", "?", "t", " ", "/", "n", "N", "p", "v", "Enter"]) assert.equal(Object.hasOwn(VIEWS.traceView, key), false, key);
 });
 
-test("keys of the list move and open", () => {
+test("keys of the lists move and open", () => {
   const { done, tables: { list } } = tables();
   for (const key of ["j", "k", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", "Enter", "/", "Escape"]) list[key]();
   assert.deepEqual(done, ["move 1", "move -1", "move 1", "move -1", "move 15", "move -15", "move -Infinity", "move Infinity", "open", "search", "back"]);
@@ -80,7 +80,7 @@ function focused(...kinds) {
   return { closest: (/** @type {string} */ selectors) => (selectors.split(", ").some((selector) => kinds.includes(selector)) ? {} : null) };
 }
 
-test("an element keeps the keys that mean something to it", () => {
+test("an element keeps the keys that it handles itself", () => {
   const typed = focused("input:not([type=range])", "input");
   const slider = focused("input");
   const button = focused("button");

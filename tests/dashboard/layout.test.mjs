@@ -22,20 +22,20 @@ test("scrolling to a row moves as little as possible", () => {
   assert.equal(scrollToShow({ ...base, index: 0, scrollTop: 500 }), 0);
 });
 
-test("a bar is where its time is, and never narrower than can be seen or outside", () => {
+test("a bar is at its time, at least the minimum width, and inside the view", () => {
   assert.deepEqual(barGeometry(100, 600, 1000), { x: 100, width: 500, outside: "" });
   assert.deepEqual(barGeometry(100, 100, 1000), { x: 100, width: 2, outside: "" });
   assert.deepEqual(barGeometry(1000, 1000, 1000), { x: 998, width: 2, outside: "" });
 });
 
-test("a zoomed bar is cut a little beyond the view, and one outside says on which side", () => {
+test("a zoomed bar is clipped slightly beyond the view, and one outside has its side", () => {
   assert.deepEqual(barGeometry(-1e9, 1e9, 1000), { x: -8, width: 1016, outside: "" });
   assert.deepEqual(barGeometry(-500, 300, 1000), { x: -8, width: 308, outside: "" });
   assert.deepEqual(barGeometry(-500, -1, 1000), { x: 0, width: 0, outside: "left" });
   assert.deepEqual(barGeometry(1001, 1e9, 1000), { x: 1000, width: 0, outside: "right" });
 });
 
-test("a label goes inside its bar, else right of it, else left", () => {
+test("a label is inside its bar, else to its right, else to its left", () => {
   assert.deepEqual(labelPlace({ x: 100, width: 200 }, 50, 1000), { side: "inside", x: 106 });
   assert.deepEqual(labelPlace({ x: 100, width: 20 }, 50, 1000), { side: "right", x: 128 });
   assert.deepEqual(labelPlace({ x: 950, width: 20 }, 50, 1000), { side: "left", x: 892 });
@@ -47,7 +47,7 @@ test("a label goes inside its bar, else right of it, else left", () => {
 /** @param {number} length @param {number} [width] */
 const whole = (length, width = 1000) => new Scale({ start: 0, end: length }, [], width);
 
-test("ticks stand at round distances", () => {
+test("ticks are at round distances", () => {
   assert.deepEqual(axisTicks(whole(100), 0), [
     { at: 0, x: 0, label: "0" }, { at: 30, x: 300, label: "30 ms" }, { at: 60, x: 600, label: "60 ms" }, { at: 90, x: 900, label: "90 ms" },
   ]);
@@ -63,14 +63,14 @@ test("there are three to five ticks at any length", () => {
   }
 });
 
-test("zoomed far in, labels have the digits that tell ticks apart", () => {
+test("zoomed far in, labels have enough digits to distinguish ticks", () => {
   const scale = new Scale({ start: 12_345.6, end: 12_345.604 }, [], 1000);
   assert.deepEqual(axisTicks(scale, 0).map((tick) => tick.label), ["12.3456 s", "12.345601 s", "12.345602 s", "12.345603 s", "12.345604 s"]);
   assert.equal(tickLabel(83_400, 100), "1 m 23.4 s");
   assert.equal(tickLabel(-30, 10), "−30 ms");
 });
 
-test("no tick stands inside a gap, however long, and ticks never touch", () => {
+test("no tick is inside a gap, and ticks never touch", () => {
   const scale = new Scale({ start: 0, end: 3_600_100 }, [{ start: 50, end: 3_600_050 }], 1028);
   const ticks = axisTicks(scale, 0);
   assert.deepEqual(ticks.map((tick) => tick.label), ["0", "30 ms", "1 h 0 m 0.06 s", "1 h 0 m 0.09 s"]);

@@ -54,15 +54,15 @@ function serverOf(last) {
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-test("a list that is all there is has nothing older", async () => {
+test("a complete list has nothing older", async () => {
   const { server, feed, send } = serverOf(20);
-  assert.equal(feed.hasOlder(), false, "nothing is known yet");
+  assert.equal(feed.hasOlder(), false, "older traces are offered before the snapshot");
   send(traces(1, 20), { snapshot: true });
   await feed.loadOlder();
   assert.deepEqual([feed.hasOlder(), server.asked], [false, []]);
 });
 
-test("history goes on below the live rows, page by page, without a hole, to its end", async () => {
+test("history continues below the live rows, page by page, without a gap, to its end", async () => {
   const { server, feed, send } = serverOf(1000);
   send([...traces(501, 1000), trace(7, { state: "running" })], { snapshot: true, next: "501" });
   while (feed.hasOlder()) await feed.loadOlder();
@@ -70,7 +70,7 @@ test("history goes on below the live rows, page by page, without a hole, to its 
   assert.deepEqual([feed.model.traces.size, feed.model.older.size], [501, 499]);
 });
 
-test("what the live rows let go while history is on show goes on as history", async () => {
+test("rows removed from the live list while history is shown stay as history", async () => {
   const { feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   await feed.loadOlder();
@@ -80,7 +80,7 @@ test("what the live rows let go while history is on show goes on as history", as
   assert.deepEqual([feed.model.older.size, feed.hasOlder()], [0, true]);
 });
 
-test("a search asks history from the newest on, as text may stand in events, once the reader stops typing", async () => {
+test("a text search requests history from the newest on, once the reader stops typing", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("job 1");
@@ -90,12 +90,12 @@ test("a search asks history from the newest on, as text may stand in events, onc
   await settled();
   assert.deepEqual(server.asked, ["traces?limit=200&q=job+12"]);
   assert.deepEqual([...feed.model.older.keys()], ["t129", "t128", "t127", "t126", "t125", "t124", "t123", "t122", "t121", "t120", "t12"]);
-  assert.equal(feed.hasOlder(), false, "history has no more of these");
+  assert.equal(feed.hasOlder(), false, "history is offered although it has no more matches");
   feed.search("");
   assert.deepEqual([feed.model.older.size, feed.hasOlder()], [0, true]);
 });
 
-test("it is told that the server stopped searching, until it went on to the end", async () => {
+test("the list shows that the server stopped early, until the search has reached the end", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   const { getJson } = feed.world;
@@ -109,7 +109,7 @@ test("it is told that the server stopped searching, until it went on to the end"
   assert.deepEqual([feed.stoppedEarly, server.asked], [false, ["traces?limit=200&after=300&q=job+12"]]);
 });
 
-test("an answer to an earlier search comes too late", async () => {
+test("a late answer to an earlier search is ignored", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   let open = () => {};
@@ -122,7 +122,7 @@ test("an answer to an earlier search comes too late", async () => {
   assert.deepEqual([feed.model.older.size, feed.loadingOlder], [0, false]);
 });
 
-test("a search that cannot be read asks nothing", async () => {
+test("an invalid search sends no request", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("state:gone");
@@ -131,7 +131,7 @@ test("a search that cannot be read asks nothing", async () => {
   assert.deepEqual([server.asked, feed.hasOlder()], [[], false]);
 });
 
-test("a page that cannot be had is said, and can be asked for again", async () => {
+test("a failed page is reported, and can be requested again", async () => {
   const { server, feed, send } = serverOf(1000);
   send(traces(501, 1000), { snapshot: true, next: "501" });
   server.status = 503;
@@ -142,7 +142,7 @@ test("a page that cannot be had is said, and can be asked for again", async () =
   assert.deepEqual([feed.olderFailed, feed.model.older.size], [false, 200]);
 });
 
-test("a fresh snapshot begins history anew, for the same search", async () => {
+test("a new snapshot restarts history, for the same search", async () => {
   const { server, feed, send } = serverOf(1000);
   feed.search("job 12");
   send(traces(501, 1000), { snapshot: true, next: "501" });
@@ -155,7 +155,7 @@ test("a fresh snapshot begins history anew, for the same search", async () => {
   assert.equal(feed.model.older.size, 11);
 });
 
-test("a paused list stands still, counts new traces, and shows them when it goes on", () => {
+test("a paused list does not change, counts new traces, and shows them when resumed", () => {
   const { server, feed, send } = serverOf(0);
   send([trace(1)], { snapshot: true });
   feed.pause();
@@ -166,7 +166,7 @@ test("a paused list stands still, counts new traces, and shows them when it goes
   assert.deepEqual([feed.paused, [...feed.model.traces.keys()]], [false, ["t2", "t3"]]);
 });
 
-test("the list says that the store fails, when it works again, and what was lost meanwhile, as a trace does", () => {
+test("the list reports that the store fails, that it works again, and the losses, as a trace does", () => {
   const { server, feed, send } = serverOf(3);
   const status = () => {
     const { hostDropped, losses, degraded } = feed.model;
@@ -190,13 +190,13 @@ test("the list says that the store fails, when it works again, and what was lost
   assert.equal(status()[0], "gap");
 });
 
-test("what each outage lost adds up, though the list's stream gives gaps no id", () => {
+test("losses of several outages add up, although gaps of the list's stream have no id", () => {
   const { server, feed } = serverOf(3);
   for (const starts of [2, 5]) server.onEvent({ type: "gap", id: "", data: { type: "gap", reason: "dropped", lost: { starts, ends: 1, other: 0 } } });
   assert.deepEqual([feed.model.losses.starts, feed.model.losses.ends], [7, 2]);
 });
 
-test("what stands in events is searched from the newest on, also where all traces are at hand, and again when asked", async () => {
+test("events are searched from the newest on, even if all traces are loaded, and again on request", async () => {
   /** @type {string[]} */
   const asked = [];
   /** @type {(() => void)[]} */
@@ -219,7 +219,7 @@ test("what stands in events is searched from the newest on, also where all trace
   wanted.onEvent({ type: "traces", data: { type: "traces", snapshot: true, traces: traces(1, 3), removed: [] } });
   assert.deepEqual([feed.isDeep, feed.hasOlder()], [false, false]);
   feed.search("name:x");
-  assert.deepEqual([feed.isDeep, feed.hasOlder()], [false, false], "summaries decide");
+  assert.deepEqual([feed.isDeep, feed.hasOlder()], [false, false], "a search that summaries can decide asks the server");
   feed.search('"card declined"');
   due.pop()?.();
   await settled();

@@ -26,7 +26,7 @@ function ids(list, { query = "", order = "newest" } = {}) {
   return selectTraces(list, { terms: parseQuery(query, "list").terms, order, now: Date.parse(at(0)) }).map((trace) => trace.traceId);
 }
 
-test("a snapshot replaces, a frame upserts, removed removes", () => {
+test("a snapshot replaces the list, a frame inserts or updates, and `removed` removes", () => {
   const list = createList();
   reduceList(list, frame([summary("a", 1), summary("b", 2)], { snapshot: true }));
   reduceList(list, frame([summary("c", 3), summary("a", 1, "error")], { removed: ["b"] }));
@@ -43,7 +43,7 @@ test("the same frame twice changes nothing", () => {
   assert.deepEqual(ids(list), ["a"]);
 });
 
-test("beyond the bound the oldest finished goes first, then the oldest open, and can be had from history", () => {
+test("beyond the bound the oldest finished trace is removed first, then the oldest open one; history has them", () => {
   const list = createList(3);
   const one = (/** @type {string} */ id, /** @type {number} */ start, /** @type {any} */ state = "ok") => summary(id, start, state, { firstId: `aaaaaaaa-${start}` });
   reduceList(list, frame([one("a", 1, "running"), one("b", 2), one("c", 3), one("d", 4)]));
@@ -52,7 +52,7 @@ test("beyond the bound the oldest finished goes first, then the oldest open, and
   assert.deepEqual([ids(list), list.floor], [["g", "f", "e"], 5]);
 });
 
-test("a snapshot says where history goes on, however few traces it has", () => {
+test("a snapshot names where history continues, however few traces it has", () => {
   const list = reduceList(createList(), frame([summary("a", 100)], { snapshot: true, next: "100" }));
   assert.deepEqual([list.floor, hasOlder(list)], [100, true]);
   reduceList(list, frame([summary("b", 200)]));
@@ -61,19 +61,19 @@ test("a snapshot says where history goes on, however few traces it has", () => {
   assert.deepEqual([list.floor, hasOlder(list)], [0, false]);
 });
 
-test("history is bounded, and its oldest goes first", () => {
+test("history is bounded, and its oldest trace is removed first", () => {
   const list = reduceList(createList(), { type: "page", data: { traces: Array.from({ length: OLDER_MAX + 5 }, (_, index) => summary(`t${index}`, index)), next: "1" } });
   assert.deepEqual([list.older.size, list.older.has("t4"), list.older.has("t5")], [OLDER_MAX, false, true]);
 });
 
-test("open traces stand first when asked for, else the newest", () => {
+test("open traces come first on request, else the newest", () => {
   const list = reduceList(createList(), frame([summary("a", 1, "running"), summary("b", 2), summary("c", 3, "waiting")]));
   assert.deepEqual(ids(list, { order: "running" }), ["c", "a", "b"]);
   assert.deepEqual(ids(list, { order: "newest" }), ["c", "b", "a"]);
   assert.deepEqual(listCounts(list), { total: 3, open: 2, failing: 0, failed: 0, panicked: 0, cancelled: 0, below: 0 });
 });
 
-test("errors below are told of a trace that runs, and of one that ended ok", () => {
+test("errors below are shown for a running trace, and for one that ended ok", () => {
   const errors = (/** @type {number} */ count) => ({ spans: { total: 9, open: 0, errors: count, lost: 0 } });
   const traces = [
     summary("a", 1, "running", errors(2)), summary("b", 2, "waiting", errors(1)), summary("c", 3, "ok", errors(1)), summary("d", 4, "error", errors(1)),
@@ -87,7 +87,7 @@ test("errors below are told of a trace that runs, and of one that ended ok", () 
   assert.equal(countsWords({ total: 1_200, open: 1_200, failing: 0, failed: 0, panicked: 0, cancelled: 0, below: 0 }), "1,200 running · 0 failed");
 });
 
-test("a trace of which a part is no longer kept says how much is left", () => {
+test("a partly evicted trace shows how much is kept", () => {
   const spans = { total: 1_756, open: 0, errors: 20, lost: 0 };
   assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: 1_444 } })), "312 of 1,756 kept");
   assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: null } })), "incomplete");
@@ -95,7 +95,7 @@ test("a trace of which a part is no longer kept says how much is left", () => {
   assert.deepEqual([keptText(summary("a", 1)), keptText(summary("a", 1, "ok", { evicted: null }))], ["", ""]);
 });
 
-test("pages of history are added below, and updates find their traces there", () => {
+test("pages of history are added below, and updates reach traces in them", () => {
   const list = reduceList(createList(), frame([summary("b", 2)], { snapshot: true }));
   reduceList(list, { type: "page", data: { traces: [summary("a", 1, "running"), summary("b", 2, "running")], next: "7" } });
   assert.deepEqual([ids(list), list.olderFloor, list.exhausted, list.traces.get("b")?.state], [["b", "a"], 7, false, "ok"]);
@@ -126,13 +126,13 @@ test("unknown types and broken data change nothing", () => {
   assert.deepEqual(ids(list), ["a"]);
 });
 
-test("rows are those that match", () => {
+test("rows are the matching traces", () => {
   const list = reduceList(createList(), frame([summary("aaa1", 1, "error", { name: "GET /Checkout" }), summary("bbb2", 2), summary("ccc3", 3, "running", { name: "error page" })]));
   reduceList(list, { type: "page", data: { traces: [summary("ddd0", 0, "error")], next: null } });
   assert.deepEqual([ids(list, { query: "state:error" }), ids(list, { query: "error" }), ids(list, { query: "-state:running", order: "running" })], [["aaa1", "ddd0"], ["ccc3"], ["bbb2", "aaa1", "ddd0"]]);
 });
 
-test("a store that fails is known until a gap, or another connection, says that it works again", () => {
+test("a failing store is shown until a gap or another connection reports that it works", () => {
   const list = createList();
   const after = (/** @type {any} */ event) => reduceList(list, event).degraded;
   const failing = { type: "degraded", data: { type: "degraded" } };
@@ -140,7 +140,7 @@ test("a store that fails is known until a gap, or another connection, says that 
   assert.deepEqual([after(failing), after(hello("aaaaaaaa"))], [true, false]);
 });
 
-test("the list knows how fast its open traces go, and forgets it with them", () => {
+test("the list has the progress speeds of open traces, and drops them with the traces", () => {
   const list = createList();
   const receive = (/** @type {any} */ event) => recordSpeeds(reduceList(list, event), event);
   const report = (/** @type {number} */ current, /** @type {number} */ second, /** @type {any} */ state = "running") => {
@@ -156,7 +156,7 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
   assert.equal(speed?.left(Date.parse("2026-11-22T11:39:03Z")), 7_000);
   const copy = copyList(list);
   report(4, 4);
-  assert.deepEqual([list, copy].map(({ speeds }) => speeds.get("a")?.steps.length), [4, 3], "a paused list stands still");
+  assert.deepEqual([list, copy].map(({ speeds }) => speeds.get("a")?.steps.length), [4, 3], "the paused list has changed");
   report(4, 5, "ok");
   assert.equal(list.speeds.size, 0);
   report(5, 6);
@@ -164,11 +164,11 @@ test("the list knows how fast its open traces go, and forgets it with them", () 
   assert.equal(list.speeds.size, 0);
 });
 
-test("what went wrong is said where the list knows it", () => {
+test("a trace's first error is shown with its span", () => {
   assert.deepEqual([reasonOf(summary("a", 1)), reasonOf(summary("b", 1, "error", { error: { spanId: "00", name: "charge", message: "card declined" } }))], ["", "card declined in charge"]);
 });
 
-test("what the server found in events matches as long as its summary does, and only for that search", () => {
+test("a match found by the server counts as long as the summary matches, and only for that search", () => {
   const list = reduceList(createList(), frame([summary("a", 1), summary("b", 2, "error")], { snapshot: true }));
   const match = { spanId: "00f0000000000000", name: "charge", field: "status.message", text: "card declined" };
   reduceList(list, { type: "page", data: { traces: [{ ...summary("b", 2, "error"), match }, { ...summary("c", 0), match }], next: null } });

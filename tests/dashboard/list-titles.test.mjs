@@ -24,7 +24,7 @@ function rows(traces, choice = new TitleChoice()) {
   });
 }
 
-test("traces of one name are told apart by conventions, and by the first attribute in which they differ", () => {
+test("traces of one name are distinguished by conventions, and by the first differing attribute", () => {
   assert.deepEqual(
     rows([
       summary("1", "request", { "http.request.method": "GET", "http.route": "/products/{id}", "url.path": "/products/7", "http.response.status_code": 200 }),
@@ -39,7 +39,7 @@ test("traces of one name are told apart by conventions, and by the first attribu
   );
 });
 
-test("the reader's choice counts in the list, too", () => {
+test("the reader's choice applies in the list, too", () => {
   const traces = [summary("1", "nightly", { tenant: "acme", page: 3 }), summary("2", "nightly", { tenant: "acme", page: 4 })];
   assert.deepEqual(rows(traces, new TitleChoice({ nightly: ["tenant"] })), ["nightly tenant=acme", "nightly tenant=acme"]);
 });

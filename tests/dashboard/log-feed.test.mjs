@@ -47,7 +47,7 @@ function fixture() {
   };
 }
 
-test("records come by the stream and in pages, each once and in order of time", async () => {
+test("records from the stream and from pages appear once and in order of time", async () => {
   const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   send({ type: "log", data: record(9) });
@@ -61,7 +61,7 @@ test("records come by the stream and in pages, each once and in order of time", 
   assert.deepEqual([texts(), feed.hasOlder(), server.asked], ["r5 r6 r7 r8 r9 r10", false, ["logs?limit=200", "logs?limit=200&after=42"]]);
 });
 
-test("records of one microsecond stay in order, by the stream and from a page", async () => {
+test("records of one microsecond stay in order, from the stream and from a page", async () => {
   const fine = (/** @type {number} */ n) => ({ ...record(0), body: `r${n}`, timestamp: `2026-11-22T11:39:00.0000000${n}0Z` });
   const { send, answer, texts } = fixture();
   send(hello("k"));
@@ -71,7 +71,7 @@ test("records of one microsecond stay in order, by the stream and from a page", 
   assert.equal(texts(), "r1 r2 r3 r4 r5 r6 r7");
 });
 
-test("records that say the same are told apart by their ids", async () => {
+test("records with equal texts are distinguished by their ids", async () => {
   const { send, answer, texts } = fixture();
   send(hello("k"));
   send({ type: "log", id: "k-1", data: record(1) });
@@ -80,7 +80,7 @@ test("records that say the same are told apart by their ids", async () => {
   assert.equal(texts(), "r1 r1");
 });
 
-test("after an outage, a page that does not reach what is at hand begins anew", async () => {
+test("after an outage, a page that does not reach the loaded records replaces them", async () => {
   const { send, answer, texts } = fixture();
   send(hello("k"));
   await answer({ logs: records(1, 3), next: null });
@@ -92,7 +92,7 @@ test("after an outage, a page that does not reach what is at hand begins anew", 
   assert.equal(texts(), "r20 r21 r22");
 });
 
-test("while the page stands still records wait, and those that have no room are asked for", async () => {
+test("while the page is paused records are held, and those without room are requested", async () => {
   const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   await answer({ logs: [], next: null });
@@ -107,7 +107,7 @@ test("while the page stands still records wait, and those that have no room are 
   assert.deepEqual([feed.lines.all.length, server.asked.length], [LOGS_HELD_MAX + 1, 2]);
 });
 
-test("what is searched for is asked of the server, and an answer that comes too late is none", async () => {
+test("a search is sent to the server, and a late answer is ignored", async () => {
   const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   feed.search("slow & more", 13);
@@ -120,7 +120,7 @@ test("what is searched for is asked of the server, and an answer that comes too 
   assert.equal(server.asked.length, 2);
 });
 
-test("a server without the route, or with nonsense, leaves what comes", async () => {
+test("without a valid answer of the server, new records still appear", async () => {
   for (const [body, status] of [[null, 404], [{ logs: 7 }, 200], [{ logs: [null, 5, { timestamp: "soon" }, record(1)] }, 200]]) {
     const { feed, send, answer, texts } = fixture();
     send(hello("k"));
@@ -131,7 +131,7 @@ test("a server without the route, or with nonsense, leaves what comes", async ()
   }
 });
 
-test("a feed that is left asks nothing more", async () => {
+test("a closed feed sends no request", async () => {
   const { feed, server, send, answer, texts } = fixture();
   send(hello("k"));
   feed.close();
@@ -142,12 +142,12 @@ test("a feed that is left asks nothing more", async () => {
 /** @param {string} spanId @param {number} time @param {string} message */
 const failed = (spanId, time, message) => ended(spanId, null, 0, time + 1, { status: { code: "ERROR" }, events: [{ name: "started", timestamp: at(time) }, { name: "exception", timestamp: at(time), attributes: { "exception.type": "Bank", "exception.message": message } }] });
 
-test("exceptions of failed spans are among the records, once each, and not before the loaded ones", async () => {
+test("exceptions of failed spans are among the records, each once, and not before the loaded ones", async () => {
   const { feed, fail, send, answer, texts } = fixture();
   send(hello("k"));
   fail(failed("x", 2, "early"), "k-3");
   fail(failed("y", 8, "late"), "k-9");
-  assert.equal(texts(), "", "no record is loaded yet");
+  assert.equal(texts(), "", "an exception is shown before any record is loaded");
   await answer({ logs: records(5, 7), next: "42" });
   fail(failed("y", 8, "late"), "k-9");
   assert.equal(texts(), "r5 r6 r7 Bank: late");
@@ -156,7 +156,7 @@ test("exceptions of failed spans are among the records, once each, and not befor
   assert.deepEqual([texts(), feed.lines.counts.ERROR], ["r1 r2 Bank: early r3 r4 r5 r6 r7 Bank: late", 2]);
 });
 
-test("an exception that a log record has, too, is shown once, whichever comes first", async () => {
+test("an exception that a log record repeats is shown once, whichever arrives first", async () => {
   const { fail, send, answer, texts } = fixture();
   send(hello("k"));
   await answer({ logs: [], next: null });
@@ -170,7 +170,7 @@ test("an exception that a log record has, too, is shown once, whichever comes fi
   assert.equal(texts(), "payment failed: declined failed Bank: timeout");
 });
 
-test("the failed spans of the newest events are asked for, and the page says from when on it has them", async () => {
+test("failed spans of the newest events are requested, and the feed has the time from which on it has them", async () => {
   const { feed, server, fail, send, answer } = fixture();
   send(hello("k", { oldest: "k-1", head: `k-${EXCEPTION_EVENTS_MAX + 500}` }));
   assert.deepEqual([server.failed.lastEventId, feed.exceptionsFrom], ["k-500", Infinity]);

@@ -13,7 +13,7 @@ const words = (lines) => lines.all.map(({ time, level, text, spanId }) => `${tim
 const moment = (/** @type {string} */ name, /** @type {number} */ time, /** @type {any} */ attributes = {}) => ({ name, timestamp: at(time), attributes });
 const LEVELS = new Set(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"]);
 
-test("a record has the level of its number, else of its text, else that of most", () => {
+test("a record has the level of its number, else of its text, else INFO", () => {
   const levels = [[24, "FATAL"], [17, "ERROR"], [13, "WARN"], [12, "INFO4"], [9, "INFO"], [5, "DEBUG"], [1, "TRACE"]].map(([severityNumber, severityText]) => levelOf(severityOf({ severityNumber, severityText })));
   assert.deepEqual(levels, ["ERROR", "ERROR", "WARN", "INFO", "INFO", "DEBUG", "TRACE"]);
   assert.deepEqual(["warning", "Fatal", "critical", "err", "", undefined, 7].map((severityText) => levelOf(severityOf({ severityText }))), ["WARN", "ERROR", "ERROR", "INFO", "INFO", "INFO", "INFO"]);
@@ -34,10 +34,10 @@ test("log records, span events and exceptions are one list in order of time, eac
   const bad = moment("exception", 4, { "exception.type": "Declined", "exception.message": "no card" });
   const all = ["1 INFO one gone", "2 WARN two a", "3 INFO three a", "4 ERROR Declined: no card a"];
   assert.deepEqual(take(updated("a", 5, { events: [bad] }), log("gone", 1, { body: "one" })), all);
-  assert.deepEqual(take(ended("a", null, 0, 9, { events: [moment("two", 2, { level: "WARN" }), bad] })), all, "the end repeats its events");
+  assert.deepEqual(take(ended("a", null, 0, 9, { events: [moment("two", 2, { level: "WARN" }), bad] })), all, "the end's repeated events are shown twice");
   assert.deepEqual(lines.lines.counts, { ERROR: 1, WARN: 1, INFO: 2, DEBUG: 0, TRACE: 0 });
   const record = log("a", 6, { severityNumber: 17, severityText: "ERROR", body: "payment: no card" });
-  assert.deepEqual(take(record), [...all.slice(0, 3), "6 ERROR payment: no card a"], "a record has the exception, too");
+  assert.deepEqual(take(record), [...all.slice(0, 3), "6 ERROR payment: no card a"], "an exception repeated by a record is shown twice");
   assert.deepEqual(lines.lines.counts, { ERROR: 1, WARN: 1, INFO: 2, DEBUG: 0, TRACE: 0 });
   // An end that corrects its span's earlier updates.
   const other = createTrace(TRACE);
@@ -55,13 +55,13 @@ test("any order of arrival gives the same list", () => {
   assert.deepEqual(lines.all.map(({ time }) => time), [1, 2, 3, 4, 5, 6, 6]);
 });
 
-test("a list keeps its newest lines, and counts the others", () => {
+test("a list keeps its newest lines, and counts the removed ones", () => {
   const lines = new LogLines();
   lines.add(Array.from({ length: LINES_MAX + 5_001 }, (_, n) => lineOfLog({ body: "", severityNumber: 9 }, n)));
   assert.deepEqual([lines.all.length, lines.left, lines.all[0].time, lines.counts.INFO], [LINES_MAX, 5_001, 5_001, LINES_MAX]);
 });
 
-test("records are found by text, field, level and span, also those that come later", () => {
+test("records are found by text, field, level and span, also those that arrive later", () => {
   const lines = new LogLines();
   const records = [
     { body: "feed answered slowly", attributes: { feed: "nordic.xml", attempt: 2 }, target: "demo::feeds", severityNumber: 13 },
@@ -86,20 +86,20 @@ test("records are found by text, field, level and span, also those that come lat
   assert.deepEqual([times("", new Set(["WARN"])), times("", LEVELS, (spanId) => spanId === "a"), times("", new Set())], [[0], [1], []]);
 });
 
-test("fields tell of the work, and the target of the code", () => {
+test("fields describe the work, and the target is the part of the program", () => {
   const line = lineOfLog({ body: "x", attributes: { page: 31, "code.file.path": "src/a.rs", "thread.id": 1 }, target: "demo::reindex" }, 0);
   assert.deepEqual([fieldsOf(line), targetOf(line)], [[["page", 31]], "demo::reindex"]);
   assert.equal(targetOf(lineOfLog({ scope: "sqlx" }, 0)), "sqlx");
   assert.equal(lineOfLog({ eventName: "job.done" }, 0).text, "job.done");
 });
 
-test("the last word of a span is its newest record or event, up to a moment", () => {
+test("a span's last line is its newest record or event, up to a moment", () => {
   const trace = [started("a", null, 0), started("b", null, 0), log("a", 5, { body: "five" }), log("a", 3, { body: "three" }), updated("a", 7, { events: [moment("seven", 7)] })].reduce(reduceTrace, createTrace(TRACE));
   assert.deepEqual([9, 6, 4, 1].map((until) => lastLineOf(trace, 0, until)?.text ?? ""), ["seven", "five", "three", ""]);
   assert.equal(lastLineOf(trace, 1, 9), null);
 });
 
-test("a record without a text has that of its error, and does not tell it a second time", () => {
+test("a record without a text has that of its error field, which is not repeated", () => {
   const words = (/** @type {any} */ data) => {
     const line = lineOfLog(data, 0);
     return [line.text, fieldsOf(line)];

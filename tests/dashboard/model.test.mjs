@@ -37,13 +37,13 @@ test("a start and its end are one span", () => {
   assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 });
 });
 
-test("a span without an end is open and its bar reaches now", () => {
+test("a span without an end is open, and its bar extends to now", () => {
   const trace = traceOf(started("a", null, 1));
   assert.deepEqual(picture(trace), ["a running 1–null"]);
   assert.equal(barEnd(trace, indexOf(trace, "a"), 900), 900);
 });
 
-test("an end that comes alone is a whole span", () => {
+test("an end without a start is a complete span", () => {
   const trace = traceOf(ended("a", null, 1, 2, { status: { code: "ERROR", message: "no" } }));
   assert.deepEqual(picture(trace), ["a error 1–2"]);
 });
@@ -54,13 +54,13 @@ test("a start after its end never reopens the span", () => {
   assert.equal(trace.counts.open, 0);
 });
 
-test("a parent that comes late takes its place above its children", () => {
+test("a parent that arrives late is placed above its children", () => {
   const trace = traceOf(started("child", "parent", 2), started("parent", "root", 1), started("root", null, 0));
   assert.deepEqual(picture(trace), ["root running 0–null", " parent running 1–null", "  child running 2–null"]);
   assert.equal(trace.counts.placeholders, 0);
 });
 
-test("a parent that is never seen is a placeholder outside the counts and the extent", () => {
+test("an unseen parent is a placeholder outside of counts and extent", () => {
   const trace = traceOf(ended("child", "0123456789abcdef", 2, 3));
   assert.deepEqual(picture(trace), ["? placeholder NaN–null", " child ok 2–3"]);
   assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 1 });
@@ -74,7 +74,7 @@ test("a remote parent is marked as remote, and the trace is named after the loca
   assert.equal(traceName(trace), "GET /");
 });
 
-test("the first span without a known parent names the trace, in whatever order they come", () => {
+test("the first span without a known parent names the trace, in any order of arrival", () => {
   const one = [started("orphan", "gone", 1), started("root", null, 2)];
   for (const events of [one, [...one].reverse()]) assert.equal(traceName(traceOf(...events)), "orphan");
   // If two spans started together, the trace has the name of the one that comes first in the log.
@@ -88,7 +88,7 @@ test("the first span without a known parent names the trace, in whatever order t
   assert.equal(traceName(trace), "b");
 });
 
-test("where parents form a circle, the one of it that started first names the trace", () => {
+test("if parents form a cycle, the span of it that started first names the trace", () => {
   const circle = [started("a", "c", 1), started("c", "b", 3), started("b", "a", 2)];
   for (const order of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {
     assert.equal(traceName(traceOf(...order.map((at) => circle[at]))), "a", String(order));
@@ -97,7 +97,7 @@ test("where parents form a circle, the one of it that started first names the tr
   assert.equal(traceName(traceOf(...circle, started("root", null, 0.5))), "root");
 });
 
-test("of a trace that has lost a part, it is told how much, and it is never whole", () => {
+test("a trace that lacks a part shows how much, and is never complete", () => {
   const snapshot = (/** @type {any} */ evicted) => ({ type: "snapshot", id: "", data: { spans: [started("a", null, 1).data, ended("b", "a", 1, 2).data], processes: [], updates: [], logs: [], evicted } });
   const said = (/** @type {any} */ evicted, /** @type {any[]} */ more = []) => {
     const trace = traceOf(snapshot(evicted), ...more);
@@ -108,17 +108,17 @@ test("of a trace that has lost a part, it is told how much, and it is never whol
   assert.deepEqual(said({ events: 0, spans: 0 }), [false, ""]);
   assert.deepEqual(said({ events: 2_888, spans: 1_444 }), [true, "1,444 of 1,446 spans are no longer kept"]);
   assert.deepEqual(said({ events: 1, spans: 1 }), [true, "1 of 3 spans is no longer kept"]);
-  assert.deepEqual(said({ events: 7, spans: 0 }), [false, "7 events of this trace are no longer kept"], "an end says all that its start did");
+  assert.deepEqual(said({ events: 7, spans: 0 }), [false, "7 events of this trace are no longer kept"], "a trace with all its ends is called partial");
   assert.deepEqual(said({ events: 2_888, spans: null }), [true, "2,888 events of this trace are no longer kept"]);
   const gap = (/** @type {object} */ more) => ({ type: "gap", id: "", data: { type: "gap", reason: "evicted", from: "a-1", to: "a-9", lost: 5, ...more } });
   assert.deepEqual(said(undefined, [gap({})]), [true, "5 events of this trace are no longer kept"]);
   assert.deepEqual(said(undefined, [gap({ traces: 3 })]), [true, "up to 5 events of this trace are no longer kept"]);
   const cut = traceOf({ type: "snapshot", id: "", data: { spans: [started("a", null, 1).data], summary: { evicted: { events: 3, spans: 2 } }, incomplete: { reason: "evicted", lost: 3 } } });
   assert.deepEqual([isPartial(cut), cut.evicted, cut.incomplete], [true, { events: 3, spans: 2 }, { reason: "evicted", lost: 3 }]);
-  assert.deepEqual(said({ events: 8, spans: 4 }, [gap({})]), [true, "4 of 6 spans are no longer kept"], "what the server counted is exact");
+  assert.deepEqual(said({ events: 8, spans: 4 }, [gap({})]), [true, "4 of 6 spans are no longer kept"], "the server's exact count was not used");
 });
 
-test("a span that is open or ok says what failed below it", () => {
+test("a span that is open or ok shows errors below it", () => {
   const trace = traceOf(started("root", null, 0), started("open", "root", 1), ended("bad", "open", 1, 2, { status: { code: "ERROR" } }), ended("fine", "root", 1, 2));
   const state = (/** @type {string} */ id) => shownStateOf(trace, indexOf(trace, id));
   assert.deepEqual(["root", "open", "bad", "fine"].map(state), ["failing", "failing", "error", "ok"]);
@@ -129,7 +129,7 @@ test("a span that is open or ok says what failed below it", () => {
   assert.deepEqual([traceState(trace), shownTraceState(trace)], ["ok", "below"]);
 });
 
-test("a lost span is not open, ends where it was last heard, and marks its ancestors", () => {
+test("a lost span is not open, ends at its last event, and marks its ancestors", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), lost("a", "root", 1, 60_000, 40));
   const a = span(trace, "a");
   assert.equal(a.state, "lost");
@@ -139,19 +139,19 @@ test("a lost span is not open, ends where it was last heard, and marks its ances
   assert.equal(trace.counts.open, 1);
 });
 
-test("a real end replaces a lost one and takes its error marks back", () => {
+test("a real end replaces a lost one and removes its error marks", () => {
   const trace = traceOf(started("root", null, 0), lost("a", "root", 1, 60, 40), ended("a", "root", 1, 50));
   assert.deepEqual(picture(trace), ["root running 0–null", " a ok 1–50"]);
   assert.equal(span(trace, "root").errorBelow, false);
   assert.equal(trace.counts.lost, 0);
 });
 
-test("a loss that is announced after the real end changes nothing", () => {
+test("a loss reported after the real end changes nothing", () => {
   const trace = traceOf(ended("a", null, 1, 50), lost("a", null, 1, 60, 40));
   assert.deepEqual(picture(trace), ["a ok 1–50"]);
 });
 
-test("every event delivered twice gives the same picture", () => {
+test("delivering every event twice gives the same state", () => {
   const events = [
     hello("aaaaaaaa"),
     started("root", null, 0), started("a", "root", 1),
@@ -169,7 +169,7 @@ test("every event delivered twice gives the same picture", () => {
   assert.equal(twice.services.get("shop")?.spans, 2);
 });
 
-test("updates lie over the attributes of the start, and the end replaces both", () => {
+test("updates replace attributes of the start, and the end replaces both", () => {
   const update = { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2), name: "renamed", state: "waiting", attributes: { b: 2 } } };
   const open = traceOf(started("a", null, 1, { attributes: { a: 1, b: 1 } }), update);
   const a = span(open, "a");
@@ -193,7 +193,7 @@ test("an update or a log record before its start is kept for it", () => {
   assert.deepEqual(a.logs.map(({ data }) => data.body), ["early"]);
 });
 
-test("a snapshot and the stream after it give what the stream alone gives", () => {
+test("a snapshot and the stream after it give the same as the stream alone", () => {
   const process = { type: "process", process: "p1", service: "shop", resource: {}, pid: 1, traceId: null, spanId: null };
   const log = { type: "log", traceId: TRACE, spanId: "a", timestamp: at(2), severityNumber: 9, severityText: "INFO", body: "hi" };
   const body = {
@@ -211,7 +211,7 @@ test("a snapshot and the stream after it give what the stream alone gives", () =
   assert.equal(fromSnapshot.processes.get("p1"), process);
 });
 
-test("losses are counted by what was lost", () => {
+test("losses are counted by kind", () => {
   const trace = traceOf(
     { type: "gap", data: { type: "gap", reason: "evicted", from: "x-1", to: "x-12", lost: 12 } },
     { type: "gap", id: "x-20", data: { type: "gap", reason: "dropped", lost: { starts: 3, ends: 1, other: 0 } } },
@@ -222,7 +222,7 @@ test("losses are counted by what was lost", () => {
   assert.deepEqual(trace.hostDropped, { starts: 9, ends: 8, other: 7 });
 });
 
-test("types, fields and traces that are not known change nothing", () => {
+test("unknown types, fields and traces change nothing", () => {
   const trace = traceOf(
     { type: "constructor", data: {} }, { type: "later", data: { traceId: TRACE } }, { type: "started", data: null },
     { type: "started", data: { ...started("a", null, 1).data, traceId: "f".repeat(32) } },
@@ -232,7 +232,7 @@ test("types, fields and traces that are not known change nothing", () => {
   assert.deepEqual(picture(reduceTrace(trace, started("b", null, 1, { future: { deep: true } }))), ["b running 1–null"]);
 });
 
-test("after a restart of the log nothing stays running, and the new log may take that back", () => {
+test("after a restart of the log nothing stays running, and the new log may revert that", () => {
   const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), started("b", null, 2), hello("bbbbbbbb"));
   // The bar ends at the last event of the trace, so it is the same in every tab. The time at which a span last reported
   // is unknown.
@@ -249,13 +249,13 @@ test("the same epoch again is no restart", () => {
   assert.deepEqual(picture(trace), ["a running 1–null"]);
 });
 
-test("a gap of the epoch says that something of unknown size is missing", () => {
+test("an `epoch` gap reports a loss of unknown size", () => {
   const trace = traceOf(started("a", null, 1), { type: "gap", data: { type: "gap", reason: "epoch", lost: null } });
   assert.deepEqual(trace.losses, { ...noLosses(), unknown: true });
   assert.equal(trace.counts.open, 0);
 });
 
-test("a paused workflow step waits, and says for what and how long", () => {
+test("a paused workflow step waits, and shows for what and how long", () => {
   const wait = (/** @type {string} */ spanId, /** @type {object} */ attributes) => ({
     type: "updated", id: "", data: { type: "updated", traceId: TRACE, spanId, process: "p1", state: "waiting", attributes, timestamp: at(3) },
   });
@@ -289,7 +289,7 @@ test("a trace whose open spans all wait is waiting", () => {
   assert.equal(traceState(trace), "waiting");
 });
 
-test("self time leaves out what children cover, once where they overlap", () => {
+test("self time excludes the time of children, and overlaps once", () => {
   const trace = traceOf(ended("p", null, 0, 100), ended("x", "p", 10, 40), ended("y", "p", 30, 50), ended("z", "p", 90, 200));
   assert.equal(selfTime(trace, indexOf(trace, "p")), 50);
 });
@@ -299,7 +299,7 @@ test("spans that name each other as parents are all shown", () => {
   assert.deepEqual(picture(trace), ["b running 2–null", " a running 1–null", "self running 3–null"]);
 });
 
-test("hostile text is kept as it came", () => {
+test("hostile text is kept unchanged", () => {
   const name = '<img src=x onerror="alert(1)">\u202e\u0000💥';
   const trace = traceOf(started("a", null, 1, { name, service: "__proto__", attributes: JSON.parse('{"__proto__":"x","constructor":1}') }));
   const a = span(trace, "a");
@@ -319,7 +319,7 @@ test("a cancelled span is neither ok nor an error", () => {
   assert.deepEqual([span(trace, "a").state, traceState(trace), trace.counts.errors], ["cancelled", "cancelled", 0]);
 });
 
-test("a panic and a dropped future are states of their own, whatever the status", () => {
+test("a panic and a dropped future have their own states, whatever the status", () => {
   const bad = { status: { code: "ERROR", message: "no rule" }, panicked: true };
   const states = (/** @type {any} */ more) => {
     const trace = traceOf(started("root", null, 0), ended("a", "root", 0, 1, more));
@@ -332,12 +332,12 @@ test("a panic and a dropped future are states of their own, whatever the status"
   assert.deepEqual(states(bad), ["panicked", 1, 1, 0, 0, true, 1, "panicked"]);
   assert.deepEqual(states({ status: { code: "OK" }, panicked: true }), ["panicked", 1, 1, 0, 0, true, 1, "panicked"]);
   assert.deepEqual(states({ status: { code: "ERROR" }, cancelled: true }), ["cancelled", 0, 0, 1, 0, false, 0, "cancelled"]);
-  assert.deepEqual(states({ status: { code: "ERROR" }, cancelled: true, panicked: true })[0], "panicked", "a panic drops what is below it");
+  assert.deepEqual(states({ status: { code: "ERROR" }, cancelled: true, panicked: true })[0], "panicked", "a panicked span is shown as cancelled");
   assert.deepEqual(states({ ...bad, lost: { reason: "crashed", lastHeard: at(1) } })[0], "lost");
   assert.deepEqual(states({ status: { code: "OK" }, cancelled: false, panicked: "yes" })[0], "ok");
 });
 
-test("a trace of the greatest size counts what it refuses", () => {
+test("a trace of the maximum size counts refused spans", () => {
   const trace = createTrace(TRACE);
   for (let index = 0; index < SPANS_MAX + 3; index += 1) reduceTrace(trace, ended(String(index), null, 0, 1));
   assert.deepEqual([trace.spans.count, trace.refusedSpans], [SPANS_MAX, 3]);
@@ -350,7 +350,7 @@ test("a trace of the greatest size counts what it refuses", () => {
   assert.deepEqual([all.length, refused, all[0].data.body, all[LOGS_MAX - 1].data.body, bySpan.get("7")?.length], [LOGS_MAX, 5_000, 5_000, LOGS_MAX + 4_999, LOGS_MAX]);
 });
 
-test("every change of a span is written in the journal", () => {
+test("every change of a span is in the journal", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("b", "root", 2), started("calm", "root", 3));
   const names = (/** @type {number} */ place) => {
     /** @type {Set<string>} */
@@ -401,7 +401,7 @@ function naive(spans) {
   return lines;
 }
 
-test("any order of any history gives the tree that a naive model gives", () => {
+test("any order of any history gives the same tree as a naive model", () => {
   let seed = 7;
   const random = (/** @type {number} */ below) => {
     seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;

@@ -27,7 +27,7 @@ function world() {
   return { onDemand, loads, settled, changes: () => changes };
 }
 
-test("it is loaded once, however often it is wanted, and handed over in the order of the asking", async () => {
+test("a part is loaded once, however often it is requested, and callbacks run in order", async () => {
   const { onDemand, loads, settled, changes } = world();
   /** @type {string[]} */
   const got = [];
@@ -44,7 +44,7 @@ test("it is loaded once, however often it is wanted, and handed over in the orde
   assert.deepEqual(got, ["first: made of views", "second: made of views", "now: made of views"]);
 });
 
-test("a failure stays until it is tried again, and then what was asked for is done", async () => {
+test("a failure stays until the next attempt, which then runs the callbacks", async () => {
   const { onDemand, loads, settled } = world();
   /** @type {string[]} */
   const got = [];
@@ -65,7 +65,7 @@ test("a failure stays until it is tried again, and then what was asked for is do
   assert.equal(loads.length, 2);
 });
 
-test("a failure before anybody asked is nobody's concern: the first who wants it has it tried", async () => {
+test("a failed preload is not reported, and the first use tries again", async () => {
   const { onDemand, loads, settled } = world();
   void onDemand.preload();
   loads[0].reject(new TypeError("no answer"));

@@ -20,14 +20,14 @@ test("a name has one colour, whatever was drawn before it", () => {
   assert.deepEqual(slots.filter((slot) => !(slot >= 0 && slot < SERVICE_COLOURS)), []);
 });
 
-test("the colours are used alike", () => {
+test("all colours are used about equally often", () => {
   const palette = new Palette();
   const used = new Array(SERVICE_COLOURS).fill(0);
   for (let number = 0; number < 12_000; number += 1) used[palette.slot(`service-${number}`)] += 1;
   assert.deepEqual(used.filter((count) => count < 850 || count > 1_150), []);
 });
 
-test("a trace of one service is coloured by its names, and of several by service", () => {
+test("a trace of one service is coloured by span names, one of several by service", () => {
   const trace = [started("a", null, 1), started("b", null, 2)].reduce(reduceTrace, createTrace(TRACE));
   const palette = new Palette();
   assert.deepEqual([palette.slotOf(trace, 0), palette.slotOf(trace, 1)], [palette.slot("a"), palette.slot("b")]);

@@ -27,7 +27,7 @@ test("phases are the children of the root by name, in order of start", () => {
   ]);
 });
 
-test("what an earlier run had behind the last phase seen is expected, and its time is added up", () => {
+test("phases of an earlier run after the last observed one are expected, and their times are added", () => {
   const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("a", "root", 1_000, { name: "analyse" }));
   const shown = shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, now: 31_000 });
   assert.deepEqual(shown.map(({ name, kind, duration, left }) => [name, kind, duration, left]), [
@@ -37,7 +37,7 @@ test("what an earlier run had behind the last phase seen is expected, and its ti
   assert.deepEqual(shown.map(weightOf), [1_000, 50_000, 40_000, 600]);
 });
 
-test("what a phase says of itself, and what is usual, are better than one earlier run", () => {
+test("a phase's own estimate and usual durations have priority over one earlier run", () => {
   const trace = job(started("a", "root", 1_000, { name: "analyse" }));
   const shown = shownPhases(phasesOf(trace, 0), EARLIER, { now: 31_000, isOpen: true, usual: (name) => (name === "write" ? 44_000 : NaN), leftOf: (name) => (name === "analyse" ? 5_000 : NaN) });
   assert.deepEqual([timeLeft(shown), shown[1].usual], [5_000 + 44_000 + 600, 44_000]);
@@ -51,12 +51,12 @@ test("a phase far beyond its usual duration is late, and the end is unknown inst
   };
   assert.deepEqual(after(61_000), [[], 600], "at 1.5 times its usual duration");
   assert.deepEqual(after(62_000), [[["write", 40_000]], NaN]);
-  assert.deepEqual(after(62_000, 3_000), [[], 3_600], "it says itself how far it is");
+  assert.deepEqual(after(62_000, 3_000), [[], 3_600], "a phase with its own estimate is late");
   const short = job(started("p", "root", 0, { name: "publish" }));
-  assert.deepEqual([5_000, 6_000].map((now) => shownPhases(phasesOf(short, 0), EARLIER, { ...NOTHING, now })[0].late), [false, true], "seconds do not make a short phase late");
+  assert.deepEqual([5_000, 6_000].map((now) => shownPhases(phasesOf(short, 0), EARLIER, { ...NOTHING, now })[0].late), [false, true], "a short phase is late within the minimum excess");
 });
 
-test("a phase of several spans is not done between two of them, and is not held to the time of one", () => {
+test("a phase of several spans is not done between two of them, nor compared with the time of one", () => {
   const earlier = [{ name: "page", duration: 50_000, spans: 5 }, { name: "write", duration: 40_000, spans: 1 }];
   const pages = [1, 2].map((at) => ended(`p${at}`, "root", at * 10_000, at * 10_000 + 9_000, { name: "page" }));
   const shown = (/** @type {any[]} */ events, isOpen = true) => shownPhases(phasesOf(job(...events), 0), earlier, { ...NOTHING, now: 29_500, isOpen, usual: () => 9_000 }).map(({ name, kind, usual, left, late }) => [name, kind, usual, left, late]);
@@ -65,15 +65,15 @@ test("a phase of several spans is not done between two of them, and is not held 
   assert.deepEqual(shown(pages, false), [["page", "done", 50_000, 0, false]]);
 });
 
-test("without an earlier run there is only what was seen, and no guess", () => {
+test("without an earlier run only observed phases are shown, without an estimate", () => {
   const trace = job(ended("o", "root", 0, 1_000, { name: "open" }), started("a", "root", 1_000, { name: "analyse" }));
   const shown = shownPhases(phasesOf(trace, 0), [], NOTHING);
   assert.deepEqual([shown.length, timeLeft(shown)], [2, NaN]);
-  assert.equal(timeLeft(shownPhases(phasesOf(trace, 0), [{ name: "other", duration: 1, spans: 1 }], NOTHING)), NaN, "another job");
-  assert.equal(shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, isOpen: false }).length, 2, "it has ended");
+  assert.equal(timeLeft(shownPhases(phasesOf(trace, 0), [{ name: "other", duration: 1, spans: 1 }], NOTHING)), NaN, "a different job's phases give an estimate");
+  assert.equal(shownPhases(phasesOf(trace, 0), EARLIER, { ...NOTHING, isOpen: false }).length, 2, "an ended job has expected phases");
 });
 
-test("of too many phases the smallest neighbours become one, and nothing of their time is lost", () => {
+test("of too many phases the smallest neighbours are merged, and their times are added", () => {
   const trace = job(...Array.from({ length: 12 }, (_, index) => ended(`p${index}`, "root", index * 1_000, index * 1_000 + 100 * (index + 1))));
   const shown = shownPhases(phasesOf(trace, 0), [], { ...NOTHING, isOpen: false });
   const merged = mergedPhases(shown);
@@ -83,7 +83,7 @@ test("of too many phases the smallest neighbours become one, and nothing of thei
   assert.deepEqual([merged[0].name, merged[0].start, merged.at(-1)?.name], ["3 phases", 0, "p11"]);
 });
 
-test("the run before is asked for once, and is neither this run nor one too large to load", async () => {
+test("the earlier run is requested once, and is neither this run nor too large", async () => {
   /** @type {string[]} */
   const asked = [];
   let time = 0;
@@ -110,7 +110,7 @@ test("the run before is asked for once, and is neither this run nor one too larg
   assert.deepEqual(phasesOfRun([null, { type: "started" }], "r"), []);
 });
 
-test("children with more names than a job has phases are items, and cost nothing in a frame", () => {
+test("children with too many names are items, not phases, and cost nothing in a frame", () => {
   const children = Array.from({ length: PHASE_NAMES_MAX + 1 }, (_, n) => ended(`c${n}`, "root", n, n + 1));
   assert.deepEqual([phasesOf(job(...children.slice(1)), 0).length, phasesOf(job(...children), 0)], [PHASE_NAMES_MAX, []]);
   const run = children.map(({ data }) => data);

@@ -10,7 +10,7 @@ const SPAN = "b7ad6b7169203331";
 /** @type {import("../../src/dashboard/assets/model/route.mjs").Route} */
 const LIST = { trace: null, span: null, query: "", find: "", order: "running", page: "traces", view: "waterfall", since: null, until: null, mine: false, compare: null, ...WHOLE };
 
-test("a page comes back from its address as it was", () => {
+test("parsing an address restores the page", () => {
   /** @type {import("../../src/dashboard/assets/model/route.mjs").Route[]} */
   const pages = [
     LIST,
@@ -40,7 +40,7 @@ test("the list has no span, view, zoom or moment", () => {
   assert.deepEqual(parseRoute(`span=${SPAN}&find=x&from=1&to=2&at=3`), LIST);
 });
 
-test("what makes no sense is left out, and the rest stands", () => {
+test("invalid parts are ignored, and the rest is kept", () => {
   for (const wrong of ["trace=", "trace=zz", `trace=${TRACE}0`, "trace=<img src=x>", "order=up", "page=nothing", "view=pie", "%", "&&&=", "q", "?"]) assert.deepEqual(parseRoute(wrong), LIST, wrong);
   const here = { ...LIST, trace: TRACE };
   for (const wrong of [
@@ -54,7 +54,7 @@ test("ids are read in either case, and the first of several counts", () => {
   assert.deepEqual(parseRoute(`trace=${TRACE.toUpperCase()}&span=${SPAN.toUpperCase()}&trace=other`), { ...LIST, trace: TRACE, span: SPAN });
 });
 
-test("another trace is looked at whole, the same one as before", () => {
+test("another trace is shown whole, the same trace keeps its view", () => {
   const here = { ...LIST, trace: TRACE, span: SPAN, query: "q", find: "f", view: /** @type {const} */ ("flame"), from: 1, to: 2, at: 3 };
   assert.deepEqual(elsewhere(here, TRACE, null), { ...here, span: null });
   assert.deepEqual(elsewhere(here, null, null), { ...LIST, query: "q", view: "flame" });
@@ -70,7 +70,7 @@ test("zoom and moment count from the start of the trace, wherever that is", () =
   assert.equal(isSameLook(look, { ...look, at: null }), false);
 });
 
-test("a zoom beyond the trace is moved into it, and one around all of it is none", () => {
+test("a zoom beyond the trace is moved into it, and one around the whole trace is dropped", () => {
   const whole = { start: 0, end: 100 };
   assert.deepEqual(shownBy({ from: 500, to: 510, at: null }, whole), { zoom: { start: 90, end: 100 }, moment: null });
   assert.deepEqual(shownBy({ from: -10, to: 500, at: -5 }, whole), { zoom: null, moment: 0 });

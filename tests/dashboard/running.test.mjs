@@ -16,7 +16,7 @@ function traceOf(...events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-test("what is awaited is told with its time, and marked when it takes long", () => {
+test("an await point is shown with its time, and marked if it takes long", () => {
   const trace = traceOf(started("a", null, 0), updated("a", 100, { awaiting: { name: "redis get", since: at(100) } }));
   assert.deepEqual(awaitingOf(trace, 0, 100 + AWAITING_LONG_MS - 1), { name: "redis get", since: 100, isLong: false });
   assert.equal(awaitingOf(trace, 0, 100 + AWAITING_LONG_MS)?.isLong, true);
@@ -27,7 +27,7 @@ test("what is awaited is told with its time, and marked when it takes long", () 
   assert.equal(awaitingText(traceOf(started("a", null, 0), updated("a", 1, { awaiting: { name: "x" } })), 0, 9, true), "awaits x");
 });
 
-test("a poll that does not end blocks its thread, the longest one first", () => {
+test("a long poll blocks its thread; the longest comes first", () => {
   const polling = (/** @type {number} */ since) => ({ task: { polls: 1, busyNanos: 1, idleNanos: 1, longestPollNanos: 1, polling: { since: at(since), thread: "tokio-worker-3" } } });
   const trace = traceOf(started("a", null, 0), started("b", null, 0), started("c", null, 0), updated("a", 50, polling(50)), updated("b", 10, polling(10)), updated("c", 900, polling(900)));
   assert.deepEqual(pollingOf(trace, 0, 50 + BLOCKED_MS - 1), { thread: "tokio-worker-3", since: 50, isBlocked: false });
@@ -39,12 +39,12 @@ test("a poll that does not end blocks its thread, the longest one first", () => 
   assert.deepEqual(blockedSpans(trace, 1_500), []);
 });
 
-test("a task says how much of its time it worked", () => {
+test("a task's text has the share of time that it worked", () => {
   assert.equal(taskText({ polls: 31, busyNanos: 430, idleNanos: 570, longestPollNanos: 220e6 }), "works 43 %, waits 57 % · 31 polls · longest 220 ms");
   assert.deepEqual([taskText({ polls: 1, busyNanos: 0, idleNanos: 0, longestPollNanos: 0 }), taskText(null), taskText({ polls: "x" })], ["1 poll", "", ""]);
 });
 
-test("when a task worked is known from update to update, in a bounded number of stretches", () => {
+test("the times at which a task worked are kept in a bounded number of stretches", () => {
   const work = new WorkTimes();
   const add = (/** @type {number} */ time, /** @type {number} */ busy) => work.add({ busyNanos: busy * 1e6 }, time, 0);
   add(100, 50);
@@ -57,11 +57,11 @@ test("when a task worked is known from update to update, in a bounded number of 
   for (let n = 0; n < 10_000; n += 1) add(500 + n * 10, 245 + (n % 2 === 0 ? n * 2 : n * 2 - 1));
   assert.ok(work.stretches.length <= STRETCHES_MAX);
   const total = work.stretches.reduce((sum, { from, to, share }) => sum + (to - from) * share, 0);
-  assert.equal(Math.round(total), 245 + 9_999 * 2 - 1, "what it worked is kept");
+  assert.equal(Math.round(total), 245 + 9_999 * 2 - 1, "merging stretches changed the time worked");
   work.stretches.forEach(({ from, to }, n) => assert.ok(from < to && (n === 0 || work.stretches[n - 1].to === from)));
 });
 
-test("a trace's progress is its root's, else that of the open span that told of it last", () => {
+test("a trace's progress is its root's, else that of the open span that reported last", () => {
   const progress = (/** @type {number} */ current) => ({ attributes: { "progress.current": current, "progress.total": 10 } });
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("b", "root", 2), updated("b", 3, progress(3)), updated("a", 4, progress(4)));
   const name = () => trace.spans.ids[progressingSpan(trace, firstSpan(trace))];
@@ -77,7 +77,7 @@ test("a trace's progress is its root's, else that of the open span that told of 
   assert.deepEqual([percentAt(trace, 0), percentAt(trace, -1), progressTextAt(trace, indexOf(trace, "b"), 9)], ["10 %", "", "10 of 10 · 100 %"]);
 });
 
-test("what has been awaited for long is what a trace waits for, whatever else runs", () => {
+test("a trace waits for a span with a long await, whatever else runs", () => {
   const trace = traceOf(started("root", null, 0), started("old", "root", 1), started("hangs", "root", 500), updated("hangs", 600, { awaiting: { name: "lock", since: at(600) } }));
   const leaf = (/** @type {number} */ now) => trace.spans.ids[waitingChains(trace, now).chains[0].leaf];
   assert.deepEqual([leaf(5_000), leaf(20_000)], ["old", "hangs"]);

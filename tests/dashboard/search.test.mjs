@@ -8,7 +8,7 @@ import { contains, fold, parseQuery, quoteTerm, traceMatches } from "../../src/d
 
 const SHARED = JSON.parse(readFileSync(new URL("../search.json", import.meta.url), "utf8"));
 
-test("searches find in the list what the shared examples say", () => {
+test("searches of the list give the results of the shared examples", () => {
   for (const { query, traces } of SHARED.finds) {
     const { terms, wrong } = parseQuery(query, "list");
     assert.equal(wrong, null, query);
@@ -17,19 +17,19 @@ test("searches find in the list what the shared examples say", () => {
   }
 });
 
-test("what cannot be read is refused with its place, in the server's words", () => {
+test("a syntax error has its position and the server's wording", () => {
   for (const { query, message, at } of SHARED.wrong) {
     const { terms, wrong } = parseQuery(query, "list");
     assert.deepEqual([terms, wrong?.message, [...query.slice(0, wrong?.at)].length + 1], [[], message, at], query);
   }
 });
 
-test("the place covers the term that is wrong", () => {
+test("the position covers the wrong term", () => {
   const { wrong } = parseQuery('🛒 -state:"gone for" x', "trace");
   assert.equal('🛒 -state:"gone for" x'.slice(wrong?.at, Number(wrong?.at) + Number(wrong?.length)), '-state:"gone for"');
 });
 
-test("inside a trace every other key is that of an attribute", () => {
+test("inside a trace, every unknown key is an attribute's", () => {
   const attribute = (/** @type {string} */ key, /** @type {string} */ value, operator = "", number = NaN) => ({ negated: false, at: 0, key, value, operator, number });
   /** @type {[string, any][]} */
   const claims = [
@@ -43,11 +43,11 @@ test("inside a trace every other key is that of an attribute", () => {
   assert.equal(parseQuery("x spans>3", "trace").wrong?.message, '"spans" is asked of traces, in the list; of an attribute with @ before it, at character 3');
 });
 
-test("texts fold as the shared examples say", () => {
+test("texts are folded as in the shared examples", () => {
   for (const { text, folded } of SHARED.folds) assert.equal(fold(text), folded, text);
 });
 
-test("folding is stable, and blind to case and spelling, for every character", () => {
+test("for every character, folding is idempotent and ignores case and normalization", () => {
   for (let code = 0; code < 0x110000; code += 1) {
     if (code >= 0xd800 && code < 0xe000) continue;
     const character = String.fromCodePoint(code);
@@ -58,7 +58,7 @@ test("folding is stable, and blind to case and spelling, for every character", (
   }
 });
 
-test("a quoted term finds the text that it was made from", () => {
+test("a quoted term finds its text", () => {
   const texts = [
     "GET /cart", "plain", "-5", "<img src=x onerror=alert(1)>", "שלום עולם", "🛒 x", "", 'say "hi"', '"', '""', "\\", 'C:\\tmp\\', 'a\\"b', '\\\\"',
     'he said: "no\\" -x', "SELECT *\n  FROM t\t-- x", "\n", "é", "e\u0301 Straße", "x:y", "a.*b(c)",

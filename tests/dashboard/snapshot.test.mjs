@@ -33,7 +33,7 @@ function read(text, length) {
   return { pieces, whole: { ...rest, spans: [...spans, ...rest.spans] } };
 }
 
-test("a large snapshot comes in pieces, and nothing is missing, doubled or out of order", () => {
+test("a large snapshot arrives in pieces, complete, without duplicates and in order", () => {
   const expected = body(6_000);
   const text = JSON.stringify(expected);
   for (const length of [997, 65_536, 200_000, text.length]) {
@@ -43,17 +43,17 @@ test("a large snapshot comes in pieces, and nothing is missing, doubled or out o
   }
 });
 
-test("a small snapshot comes in one", () => {
+test("a small snapshot arrives in one piece", () => {
   for (const count of [0, 1, 5]) assert.deepEqual(read(JSON.stringify(body(count)), 10), { pieces: 0, whole: body(count) });
 });
 
-test("many updates and logs after the spans come whole", () => {
+test("many updates and logs after the spans arrive complete", () => {
   const updates = Array.from({ length: 3_000 }, (_, index) => ({ type: "updated", spanId: `s${index}`, attributes: { index } }));
   const expected = body(900, { updates, logs: updates });
   assert.deepEqual(read(JSON.stringify(expected), 4_096).whole, expected);
 });
 
-test("a text that is cut elsewhere than expected is an error, never other spans", () => {
+test("a text that cannot be split as expected is an error, never wrong spans", () => {
   const tricky = body(6_000, { processes: [{ type: "process", resource: { spans: ["a", "b"] } }] });
   assert.throws(() => read(JSON.stringify(tricky), 65_536), SyntaxError);
   assert.throws(() => read(JSON.stringify(body(6_000)).slice(0, -1), 65_536), SyntaxError);

@@ -9,7 +9,7 @@ import { BackLinks, codeFields, droppedText, receiptText, scopeText, selfText, t
 import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
 
-test("what tells of the code is told in fields of its own, of new and old conventions", () => {
+test("attributes about code are separate fields, by new and old conventions", () => {
   assert.deepEqual(codeFields({
     rows: 3, "code.file.path": "src/cart.rs", "code.line.number": 30, "code.module.name": "shop::cart", target: "shop::cart", level: "INFO",
     "thread.id": 5, "thread.name": "tokio-rt-worker", busy_ns: 30_000_000, idle_ns: 10_000_000,
@@ -27,14 +27,14 @@ test("what tells of the code is told in fields of its own, of new and old conven
   assert.deepEqual(codeFields({ "code.custom": 1, "__proto__x": 2 }), { fields: [], others: [["code.custom", 1], ["__proto__x", 2]] });
 });
 
-test("events and logs are one list by time", () => {
+test("events and logs are one list in order of time", () => {
   const event = { events: [{ name: "late", timestamp: at(9) }, { name: "same", timestamp: at(5) }] };
   const logs = [{ body: "same", timestamp: at(5) }, { body: "first", timestamp: at(1) }, { body: "no time" }];
   assert.deepEqual(timelineOf(event, logs.map((data) => ({ data, id: "", time: NaN }))).map(({ kind, entry }) => `${kind} ${entry.name ?? entry.body}`), ["log no time", "log first", "event same", "log same", "event late"]);
   assert.deepEqual(timelineOf(null, []), []);
 });
 
-test("the search made from an attribute finds its span, whatever the value", () => {
+test("a search made from an attribute finds its span, whatever the value", () => {
   const values = ["GET", "a b", 'say "hi"', "-5", 5, 1.5, true, "<img src=x onerror=alert(1)>", "שלום עולם", "🛒".repeat(200), "x".repeat(10_000), "::a"];
   for (const key of ["http.method", "status", "odd key", "name"]) for (const value of values) {
     const trace = reduceTrace(createTrace(TRACE), ended("a", null, 0, 1, { name: "n", attributes: { [key]: value } }));
@@ -53,7 +53,7 @@ test("a term is added to a search once", () => {
   assert.deepEqual([withTerm("", "a:1"), withTerm("x", "a:1"), withTerm("a:1 x", "a:1")], ["a:1", "x a:1", "a:1 x"]);
 });
 
-test("links back are found as they come, within the trace only", () => {
+test("links back are found as they arrive, within the trace only", () => {
   const trace = createTrace(TRACE);
   const back = new BackLinks();
   const link = (/** @type {string} */ spanId, traceId = TRACE) => ({ links: [{ traceId, spanId, attributes: {} }, null] });
@@ -66,13 +66,13 @@ test("links back are found as they come, within the trace only", () => {
   assert.deepEqual(back.to(createTrace(TRACE), "a"), []);
 });
 
-test("self time is told with its share, and only where children took the rest", () => {
+test("self time is shown with its share, and only if children took the rest", () => {
   const trace = [ended("p", null, 0, 100), ended("c", "p", 10, 85)].reduce(reduceTrace, createTrace(TRACE));
   const text = (/** @type {string} */ id) => selfText(spanAt(trace, indexOf(trace, id)));
   assert.deepEqual([text("p"), text("c")], ["25.0 ms  ·  25 %", null]);
 });
 
-test("scope and what was dropped are told in words", () => {
+test("scope and dropped items are described in words", () => {
   assert.deepEqual([scopeText(null), scopeText({ scope: "shop" }), scopeText({ scope: "shop", scopeVersion: "1.2" })], [null, "shop", "shop 1.2"]);
   const received = (/** @type {object} */ more) => receiptText({ type: "ended", timestamp: "2026-01-01T00:10:00.000000000Z", ...more });
   assert.deepEqual([received({}), received({ receivedTimestamp: "2026-01-01T00:09:57.000000000Z" }), received({ type: "started", receivedTimestamp: "2026-01-01T00:20:00.000000000Z" })], [
@@ -81,7 +81,7 @@ test("scope and what was dropped are told in words", () => {
   assert.deepEqual([droppedText({}), droppedText({ dropped: { attributes: 3, links: 1 } })], [null, "3 attributes, 1 links"]);
 });
 
-test("a path in a registry begins with its crate, and all of it is at hand", () => {
+test("a path in a registry begins with its crate, and the whole path is kept", () => {
   const source = (/** @type {string} */ path) => codeFields({ "code.file.path": path, "code.line.number": 12 }).fields;
   const long = "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.38.0/src/runtime/task/harness.rs";
   assert.deepEqual(source(long), [{ name: "Source", text: "tokio-1.38.0/src/runtime/task/harness.rs:12", key: "code.file.path", whole: `${long}:12` }]);

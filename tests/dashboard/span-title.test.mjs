@@ -14,7 +14,7 @@ function title(name, attributes) {
   return [text, badge === null ? "" : `${badge.text} ${badge.tone}`, aside].filter((part) => part !== "").join(" | ");
 }
 
-test("a title comes from the first convention that says something, of the new and the old ones", () => {
+test("a title comes from the first convention with a value, new or old", () => {
   /** @type {[string, Record<string, unknown>, string][]} */
   const cases = [
     ["request", { "http.request.method": "GET", "http.route": "/products/{id}", "url.path": "/products/7", "http.response.status_code": 200 }, "GET /products/{id} | 200 ok"],
@@ -42,28 +42,28 @@ test("a title comes from the first convention that says something, of the new an
   assert.deepEqual(cases.map(([name, attributes]) => title(name, attributes)), cases.map(([, , expected]) => expected));
 });
 
-test("what is no text or number is no part of a title, and a long one is cut", () => {
+test("only texts, numbers and booleans are part of a title, and a long one is shortened", () => {
   assert.equal(title("x", { "http.request.method": ["GET"], "http.route": "/" }), "x");
   assert.equal(titleOf({ name: "x", attributes: null }).text, "x");
   assert.equal(titleOf({ name: "request", attributes: { "http.request.method": "GET", "url.path": "/".repeat(5_000) } }).text.length, 300);
 });
 
-test("the first attribute of its own that differs stands beside a name", () => {
+test("the first differing attribute is shown beside a name", () => {
   const page = (/** @type {number} */ number) => ({ "code.line.number": 4, "thread.id": number, target: "a", products: 10, page: number, busy_ns: number });
   assert.equal(differingKey([page(1), page(2)]), "page");
-  assert.equal(differingKey([page(1)]), "products", "of one alone the first one");
-  assert.equal(differingKey([page(1), page(1)]), null, "nothing tells them apart");
+  assert.equal(differingKey([page(1)]), "products", "a single sample did not give its first attribute");
+  assert.equal(differingKey([page(1), page(1)]), null, "equal samples gave an attribute");
   assert.equal(differingKey([{ "url.path": "/a" }, { "url.path": "/b" }]), "url.path");
-  assert.equal(differingKey([{ "url.path": "/a" }, { "url.path": "/b" }], ["url.path"]), null, "the title says it");
+  assert.equal(differingKey([{ "url.path": "/a" }, { "url.path": "/b" }], ["url.path"]), null, "an attribute of the title was chosen");
   assert.equal(differingKey([]), null);
 });
 
-test("values stand beside a title in one line, cut where they are long", () => {
+test("values beside a title are in one line and shortened", () => {
   const beside = besideOf({ "order.id": 7, text: "two\n lines", long: "x".repeat(100), list: [1] }, ["order.id", "text", "long", "list", "none"]);
   assert.deepEqual(beside.map(besideText), ["id=7", "text=two lines", `long=${"x".repeat(59)}…`]);
 });
 
-test("a choice holds for all spans of a name, of two attributes, and for a bounded number of names", () => {
+test("a choice applies to all spans of a name; attributes and names are bounded", () => {
   const choice = new TitleChoice({ a: ["x"], wrong: 4 });
   for (const key of ["y", "z", "y"]) choice.toggle("a", key);
   assert.deepEqual([choice.kept(), choice.has("a", "z"), choice.has("a", "x"), choice.version], [{ a: ["z"] }, true, false, 3]);
@@ -73,7 +73,7 @@ test("a choice holds for all spans of a name, of two attributes, and for a bound
   assert.deepEqual([choice.keys.size, choice.has("name 4", "x"), choice.has("name 5", "x")], [CHOICES_MAX, false, true]);
 });
 
-test("spans of a trace say which one they are, with what they hear later, as the reader wants it", () => {
+test("spans of a trace show distinguishing attributes, later ones and chosen ones, too", () => {
   const trace = createTrace(TRACE);
   const choice = new TitleChoice();
   const titles = new TraceTitles(choice);
@@ -95,7 +95,7 @@ test("spans of a trace say which one they are, with what they hear later, as the
   assert.deepEqual(titles.of(0).beside, []);
 });
 
-test("of one span alone the first attribute is said, and another one when others come that it does not tell apart", () => {
+test("a single span shows its first attribute, and another one if later spans do not differ in it", () => {
   const trace = createTrace(TRACE);
   const titles = new TraceTitles(new TitleChoice());
   const says = () => {
@@ -111,7 +111,7 @@ test("of one span alone the first attribute is said, and another one when others
   assert.deepEqual(titles.of(indexOf(trace, "p1")).beside.map(besideText), ["page=1"]);
 });
 
-test("a failure says why, in one line", () => {
+test("a failure shows its reason in one line", () => {
   const trace = createTrace(TRACE);
   for (const event of [
     ended("a", null, 0, 1, { status: { code: "ERROR", message: "feed 31\n is broken" } }), ended("b", null, 0, 1, { status: { code: "OK", message: "fine" } }),
@@ -120,13 +120,13 @@ test("a failure says why, in one line", () => {
   assert.deepEqual([0, 1, 2].map((index) => reasonOf(trace, index)), ["feed 31 is broken", "", "index out of bounds"]);
 });
 
-test("the server remembers of a root what its title needs", () => {
+test("the server keeps the root attributes that titles need", () => {
   /** @param {string} path */
   const text = (path) => readFileSync(new URL(`../../src/${path}`, import.meta.url), "utf8");
   const rust = text("span/root_attributes.rs");
   const remembered = new Set([...rust.slice(rust.indexOf("const CONVENTIONAL"), rust.indexOf("];")).matchAll(/"([^"]+)"/g)].map(([, key]) => key));
   const rules = [...text("dashboard/assets/model/span-title.mjs").matchAll(/said\(attributes, ([^)]+)\)/g)];
   const needed = rules.flatMap(([, keys]) => [...keys.matchAll(/"([^"]+)"/g)].map(([, key]) => key));
-  assert.ok(needed.length > 30, "the rules were found");
+  assert.ok(needed.length > 30, "the rules' attributes were not found in the source");
   assert.deepEqual(needed.filter((key) => !remembered.has(key)), []);
 });

@@ -27,7 +27,7 @@ test("a live stream without losses is Live", () => {
   assert.deepEqual(statusOf(watched("live")), { state: "live", text: "Live", lines: ["last event aaaaaaaa-9", DROPPED_NONE] });
 });
 
-test("a loss is a gap with its number, and behind it stands what was lost", () => {
+test("a loss is shown as a gap with its number, with the kinds in the details", () => {
   const gaps = [{ reason: "evicted", from: "a", to: "b", lost: 12 }, { reason: "dropped", lost: { starts: 1200, ends: 0, other: 1 } }];
   assert.deepEqual(statusOf(watched("live"), gaps, { hostDropped: { starts: 1200, ends: 0, other: 1 } }), {
     state: "gap", text: "Gap · 1,213 lost",
@@ -38,12 +38,12 @@ test("a loss is a gap with its number, and behind it stands what was lost", () =
   });
 });
 
-test("a count that was taken of several traces is called a limit", () => {
+test("a count over several traces is shown as an upper bound", () => {
   const status = statusOf(watched("live"), [{ reason: "evicted", from: "a", to: "b", lost: 12, traces: 3 }]);
   assert.deepEqual([status.text, status.lines[0]], ["Gap · up to 12 lost", "at most 12 events had been evicted before this page could read them"]);
 });
 
-test("a stream that is not live says so, whatever was lost", () => {
+test("a stream that is not live is shown as such, whatever was lost", () => {
   const restarted = [{ reason: "epoch", lost: null }];
   assert.equal(statusOf(watched("live"), restarted).text, "Gap · log restarted");
   assert.deepEqual(
@@ -58,7 +58,7 @@ test("a stream that is not live says so, whatever was lost", () => {
   assert.deepEqual(statusOf(watched("connecting", { reason: "crowded" })).lines[0], "other tabs use all connections; close one of them");
 });
 
-test("a program that has ended says when, and is no fault", () => {
+test("an ended program is shown with its time, and not as a fault", () => {
   const status = statusOf(watched("ended", { reason: "shutdown", attempt: 12, since: 1_000_000 - 180_000, next: 1_000_000 + 20_000 }));
   assert.deepEqual([status.state, status.text, status.lines.slice(0, 3)], [
     "ended", `Program ended at ${formatClock(820_000)}`,
@@ -67,18 +67,18 @@ test("a program that has ended says when, and is no fault", () => {
   assert.equal(statusOf(watched("ended", { reason: "complete" })).text, "Ended");
 });
 
-test("a pause counts what waits behind it", () => {
+test("a pause counts the events that wait", () => {
   assert.equal(statusOf(watched("live", {}, { paused: true })).text, "Paused");
   const status = statusOf(watched("live", {}, { paused: true, news: 1_370 }));
   assert.deepEqual([status.state, status.text, status.lines[0]], ["paused", "Paused · 1,370 new", "1,370 events are held until you resume"]);
 });
 
-test("a failing store is told before any loss", () => {
+test("a failing store is shown before any loss", () => {
   const status = statusOf(watched("live"), [{ reason: "dropped", lost: { starts: 1, ends: 0, other: 0 } }], { degraded: true });
   assert.deepEqual([status.state, status.lines[0]], ["degraded", "the store is failing: new events arrive late or cannot be replayed"]);
 });
 
-test("an outage that is over is told for a moment, and stays behind the word", () => {
+test("an outage that is over is shown for a while, and stays in the details", () => {
   const outage = { reason: "asleep", milliseconds: 720_000, at: 1_000_000 - 5 };
   const line = "back just now, after 12 m 00 s: this computer, or this page, was asleep";
   assert.deepEqual(statusOf(watched("live", { outage })), { state: "live", text: "Live · reconnected after 12 m 00 s", lines: [line, "last event aaaaaaaa-9", DROPPED_NONE] });
@@ -88,13 +88,13 @@ test("an outage that is over is told for a moment, and stays behind the word", (
   assert.equal(statusOf(watched("live", { outage })).lines[0].slice(0, 14), "back 5 min ago");
 });
 
-test("lag and restarts stand behind the word", () => {
+test("lag and restarts are in the details", () => {
   assert.deepEqual(statusOf(watched("live", {}, { lag: 12.34 }), [], { restarts: 1 }).lines, [
     "the server was restarted while this page was open", "last event aaaaaaaa-9", "the newest event was 12.3 ms old when it arrived", DROPPED_NONE,
   ]);
 });
 
-test("a reader who does not see the word is told its changes, and not every count", () => {
+test("screen readers get changes of the status, and not every count", () => {
   const live = statusOf(watched("live"));
   const cut = statusOf(watched("reconnecting", { reason: "connection lost" }));
   const again = statusOf(watched("reconnecting", { reason: "connection lost", attempt: 2 }));
@@ -105,7 +105,7 @@ test("a reader who does not see the word is told its changes, and not every coun
   );
 });
 
-test("a trace too large for the page says how much was left out", () => {
+test("for a trace too large for the page, the omitted part is counted", () => {
   const trace = createTrace(TRACE);
   assert.equal(refusedText(trace), "");
   trace.refusedSpans = 1;
@@ -116,13 +116,13 @@ test("a trace too large for the page says how much was left out", () => {
   );
 });
 
-test("a moment of the past is told before everything else, and a file is never live", () => {
+test("a past moment has priority over everything else, and a file is never live", () => {
   const past = statusOf(watched("live"), [], { past: "+13.9 s" });
   assert.deepEqual([past.state, past.text, past.lines[0]], ["paused", "At +13.9 s", "the trace as it was then; click to go back to now"]);
   assert.deepEqual(statusOf(watched("ended", {}, { file: "a.jsonl" })), { state: "file", text: "File", lines: ["from the file a.jsonl", "nothing of it was sent to the server"] });
 });
 
-test("a page that shows a part says of what, and what it therefore does not tell", () => {
+test("a partial trace shows what is missing, and what it therefore cannot show", () => {
   const trace = createTrace(TRACE);
   assert.equal(partialText(trace), "");
   trace.evicted = { events: 2_888, spans: 1_444 };

@@ -22,7 +22,7 @@ function opened(options = {}) {
   return { world, stream, events, words };
 }
 
-test("events are handed over as text, with type and id", () => {
+test("events are passed on as text, with type and id", () => {
   const { world, events, words, stream } = opened();
   world.last().open();
   world.last().send("hello", hello("aaaaaaaa").data);
@@ -35,7 +35,7 @@ test("events are handed over as text, with type and id", () => {
   assert.deepEqual(stream.status(), { word: "live", reason: "", lastId: "aaaaaaaa-1", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 });
 });
 
-test("control events that cannot be read change nothing", () => {
+test("invalid control events change nothing", () => {
   const { world, words } = opened();
   for (const text of ["{", "[1]", "null"]) for (const type of ["hello", "end"]) world.last().send(type, text);
   world.last().send("hello", { pingSeconds: "soon" });
@@ -43,13 +43,13 @@ test("control events that cannot be read change nothing", () => {
   assert.deepEqual([world.sources.length, words.at(-1)], [1, "live"]);
 });
 
-test("the resume point goes into the query", () => {
+test("the resume point is in the query", () => {
   assert.equal(opened({ lastEventId: "a-1" }).world.last().url, "/x/traces/sse?limit=5&lastEventId=a-1");
   assert.equal(opened({ url: "/x/sse", lastEventId: "a-1" }).world.last().url, "/x/sse?lastEventId=a-1");
   assert.equal(opened().world.last().url, "/x/traces/sse?limit=5");
 });
 
-test("a broken connection is made anew, and until then it is told since when and when", () => {
+test("a broken connection is replaced; until then the status has its start and the next attempt", () => {
   const { world, words, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.pass(2_000);
@@ -64,7 +64,7 @@ test("a broken connection is made anew, and until then it is told since when and
   assert.deepEqual(words, ["connecting", "live", "reconnecting: connection lost", "reconnecting: connection lost", "live"]);
 });
 
-test("a refused connection is made anew with the last id, after a growing pause", () => {
+test("a refused connection is replaced with the last id, after a growing pause", () => {
   const { world, words } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.last().send("started", {}, "aaaaaaaa-7");
@@ -90,7 +90,7 @@ test("a refused connection is made anew with the last id, after a growing pause"
   assert.equal(world.sources.length, 24);
 });
 
-test("silence for three pings of fifteen seconds makes the connection anew", () => {
+test("silence for three ping intervals of fifteen seconds replaces the connection", () => {
   const { world, words } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.pass(30_000);
@@ -104,7 +104,7 @@ test("silence for three pings of fifteen seconds makes the connection anew", () 
   assert.equal(world.sources[0].readyState, 2);
 });
 
-test("the watchdog follows the ping interval that hello names", () => {
+test("the watchdog uses the ping interval of `hello`", () => {
   const { world } = opened();
   world.last().send("hello", hello("aaaaaaaa", { pingSeconds: 1 }).data);
   world.pass(4_999);
@@ -113,7 +113,7 @@ test("the watchdog follows the ping interval that hello names", () => {
   assert.equal(world.sources.length, 2);
 });
 
-test("after a sleep the connection is made anew at once, and the sleep is told", () => {
+test("after sleep the connection is replaced at once, and the sleep is reported", () => {
   const { world, words, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.last().send("started", {}, "aaaaaaaa-7");
@@ -144,7 +144,7 @@ test("a clock that is set back breaks nothing", () => {
   assert.equal(world.sources.length, 1);
 });
 
-test("waking makes a waiting retry at once, and leaves a live connection alone", () => {
+test("waking makes a waiting stream retry at once, and does not touch a live connection", () => {
   const { world, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   stream.wake();
@@ -154,7 +154,7 @@ test("waking makes a waiting retry at once, and leaves a live connection alone",
   assert.deepEqual([world.sources.length, world.timers.size], [2, 1]);
 });
 
-test("an outage is told with its first reason and its length when it is over", () => {
+test("an outage is reported with its first reason and its length when it is over", () => {
   const { world, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.pass(2_000);
@@ -166,14 +166,14 @@ test("an outage is told with its first reason and its length when it is over", (
   assert.deepEqual(stream.status().outage, { reason: "connection lost", milliseconds: 3_000, at: 3_000 });
 });
 
-test("redirected, it goes on elsewhere from another place", () => {
+test("a redirected stream continues at another address and resume point", () => {
   const { world, stream } = opened();
   world.last().send("started", {}, "aaaaaaaa-7");
   stream.redirect("/x/sse", "aaaaaaaa-3");
   assert.deepEqual([world.sources[0].readyState, world.last().url], [2, "/x/sse?lastEventId=aaaaaaaa-3"]);
 });
 
-test("a connection that never answers is made anew", () => {
+test("a connection that never answers is replaced", () => {
   const { world } = opened();
   world.pass(46_000);
   assert.equal(world.sources.length, 2);
@@ -188,7 +188,7 @@ test("pings keep one connection for ever, with one timer", () => {
   assert.deepEqual([world.sources.length, world.timers.size], [1, 1]);
 });
 
-test("complete and unknown end the stream until the reader asks again", () => {
+test("`complete` and `unknown` end the stream until the reader resumes it", () => {
   for (const reason of ["complete", "unknown"]) {
     const { world, words, stream } = opened();
     world.last().send("end", { type: "end", reason });
@@ -199,7 +199,7 @@ test("complete and unknown end the stream until the reader asks again", () => {
   }
 });
 
-test("a program that ends is told as ended, at its time, while it is looked for again", () => {
+test("an ended program is shown as ended, with its time, while the page retries", () => {
   const { world, words, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.pass(2_000);
@@ -216,10 +216,10 @@ test("a program that ends is told as ended, at its time, while it is looked for 
   world.last().send("hello", hello("bbbbbbbb").data);
   assert.deepEqual([words.at(-1), stream.status().since, stream.status().outage], ["live", 0, { reason: "shutdown", milliseconds: 12_000, at: 14_000 }]);
   world.last().breakOff();
-  assert.equal(stream.status().word, "reconnecting", "the next outage is a fault again");
+  assert.equal(stream.status().word, "reconnecting", "the next outage is still shown as the program's end");
 });
 
-test("an end for a reason that nobody knows is an outage", () => {
+test("an end for an unknown reason is an outage", () => {
   const { world, words } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.last().send("end", { type: "end", reason: "moved" });
@@ -228,7 +228,7 @@ test("an end for a reason that nobody knows is an outage", () => {
   assert.deepEqual([world.sources.length, words.slice(1)], [2, ["live", "reconnecting: moved", "reconnecting: moved", "reconnecting: moved"]]);
 });
 
-test("after overload or an expired token it comes back slowly", () => {
+test("after overload or an expired token the stream retries slowly", () => {
   for (const reason of ["overload", "expired"]) {
     const { world } = opened();
     world.last().send("end", { type: "end", reason });
@@ -240,7 +240,7 @@ test("after overload or an expired token it comes back slowly", () => {
   }
 });
 
-test("pause lets the connection go, resume goes on from the last id", () => {
+test("pause closes the connection, and resume continues after the last id", () => {
   const { world, words, stream } = opened();
   world.last().send("started", {}, "aaaaaaaa-7");
   stream.pause();

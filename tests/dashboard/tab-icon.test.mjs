@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { STATE_NAMES, shownState } from "../../src/dashboard/assets/model/columns.mjs";
 import { tabIcon } from "../../src/dashboard/assets/model/tab-icon.mjs";
 
-test("each state that a trace can be shown in has an icon of its own, which is one address without quotes or spaces of markup", () => {
+test("each shown state has its own icon, an address without quotes or spaces of markup", () => {
   const states = new Set(STATE_NAMES.flatMap((state) => [shownState(state, false), shownState(state, true)]).filter((state) => state !== "placeholder"));
   const icons = [...states].map((state) => [state, tabIcon(state)]);
   const looks = new Map(icons.map(([state, icon]) => [icon, state]));
@@ -20,6 +20,6 @@ test("each state that a trace can be shown in has an icon of its own, which is o
   }
 });
 
-test("what has no state, or none that is known, has no icon", () => {
+test("no state and unknown states have no icon", () => {
   for (const state of ["", "placeholder", "toString", "new in a later version"]) assert.equal(tabIcon(state), "");
 });

@@ -33,14 +33,14 @@ test("the right end is the live trace itself", () => {
   assert.deepEqual([travel.shown(feed, ui, 50).trace === feed.model, ui.moment], [true, null]);
 });
 
-test("a moment is another trace, and before the beginning is the beginning", () => {
+test("a moment is a separate trace, and before the beginning the beginning is shown", () => {
   const { travel, ui, feed } = world([ended("a", null, 0, 10)]);
   ui.moment = -5;
   const shown = travel.shown(feed, ui, 50);
   assert.deepEqual([shown.now, ui.moment, stateOf(shown.trace, 0), stateOf(feed.model, 0)], [0, 0, "running", "ok"]);
 });
 
-test("playing moves the moment with the clock and its speed, and ends at now", () => {
+test("playing moves the moment with the clock and the speed, and ends at now", () => {
   const { state, travel, ui, feed } = world([ended("a", null, 0, 1_000)]);
   travel.toggle(ui, feed.model.start);
   const seen = [];
@@ -56,7 +56,7 @@ test("playing moves the moment with the clock and its speed, and ends at now", (
   assert.deepEqual([seen, ui.moment, travel.play], [[0, 100, 110, 510, null], null, null]);
 });
 
-test("a stop keeps the moment", () => {
+test("stopping keeps the moment", () => {
   const { state, travel, ui, feed } = world([ended("a", null, 0, 1_000)]);
   travel.toggle(ui, 0);
   state.clock = 300;
@@ -66,7 +66,7 @@ test("a stop keeps the moment", () => {
   assert.deepEqual([travel.shown(feed, ui, NaN).now, travel.play], [300, null]);
 });
 
-test("a trace that grows is looked at anew now and then, on the same object", () => {
+test("the moments of a growing trace are rebuilt at intervals, on the same object", () => {
   const { state, travel, ui, feed } = world([started("a", null, 0), ended("b", "a", 1, 5)]);
   ui.moment = 3;
   const { trace } = travel.shown(feed, ui, 100);
@@ -77,7 +77,7 @@ test("a trace that grows is looked at anew now and then, on the same object", ()
   assert.deepEqual([later.trace === trace, later.trace.counts], [true, { total: 3, open: 3, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 }]);
 });
 
-test("what an open span carried then comes from the log, asked for once", async () => {
+test("an open span's earlier fields come from the log, which is requested once", async () => {
   const log = [started("a", null, 0, { attributes: { step: 0 } }).data];
   const { state, travel, ui, feed } = world([ended("a", null, 0, 10, { attributes: { step: 9 } })], log);
   ui.moment = 5;
@@ -89,7 +89,7 @@ test("what an open span carried then comes from the log, asked for once", async 
   assert.deepEqual([state.asked, state.changed], [1, 1]);
 });
 
-test("of a trace that goes on, the log is read again now and then", async () => {
+test("the log of a running trace is requested again at intervals", async () => {
   const log = [started("a", null, 0).data];
   const { state, travel, ui, feed } = world([started("a", null, 0)], log);
   const asked = async (/** @type {number} */ clock, /** @type {number} */ moment) => {
@@ -104,25 +104,25 @@ test("of a trace that goes on, the log is read again now and then", async () => 
   reduceTrace(feed.model, updated("a", 10, { attributes: { n: 1 } }));
   assert.deepEqual(await asked(2_000, 20), [undefined, 1]);
   assert.deepEqual([await asked(7_000, 20), await asked(8_000, 9)], [[1, 2], [undefined, 2]]);
-  assert.deepEqual(await asked(60_000, 20), [1, 2], "what has not changed is not asked for");
+  assert.deepEqual(await asked(60_000, 20), [1, 2], "an unchanged log was requested again");
 });
 
-test("the log of a very large trace is not asked for", () => {
+test("the log of a very large trace is not requested", () => {
   const { state, travel, ui, feed } = world(Array.from({ length: HISTORY_SPANS_MAX + 1 }, (_, n) => ended(`s${n}`, null, n, n + 1)));
   ui.moment = 5;
   travel.shown(feed, ui, NaN);
   assert.equal(state.asked, 0);
 });
 
-test("a short trace plays slowly enough to be seen, a long one as fast as it was", () => {
+test("a short trace plays slowly enough to be seen, a long one at most in real time", () => {
   assert.deepEqual([0.5, 15, 150, 5_000, 3_600_000].map(speedFor), [0.001, 0.001, 0.01, 1, 1]);
 });
 
-test("activity is counted by bar, first and last moment included", () => {
+test("activity is counted by bar, including the first and last moment", () => {
   assert.deepEqual(histogram(Float64Array.of(0, 1, 5, 10), { start: 0, end: 10 }, 2), [3, 1]);
 });
 
-test("from one phase to the next, and back to the beginning", () => {
+test("chapters lead from phase to phase, and back to the beginning", () => {
   const chapters = [{ start: 10 }, { start: 20 }, { start: 30 }];
   const steps = (/** @type {number} */ moment) => [nextChapter(chapters, moment, -1), nextChapter(chapters, moment, 1)];
   assert.deepEqual(steps(5), [-Infinity, 10]);

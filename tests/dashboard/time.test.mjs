@@ -7,7 +7,7 @@ import {
   epochMilliseconds, formatAbsolute, formatAge, formatClock, formatDuration, formatOffset, formatOpen, formatSeconds, formatTicking, parseTimestamp, wholeSeconds,
 } from "../../src/dashboard/assets/model/time.mjs";
 
-test("a duration has three digits and never a thousand of a unit", () => {
+test("a duration has three digits, and never reaches a thousand of a unit", () => {
   /** @type {[number | null, string][]} */
   const claims = [
     [null, "–"], [NaN, "–"], [0, "0 ms"], [0.00064, "640 ns"], [0.0009996, "1.00 µs"], [0.0123, "12.3 µs"], [0.9996, "1.00 ms"],
@@ -37,17 +37,17 @@ test("a timestamp keeps its nanoseconds when counted from a near origin", () => 
   assert.equal(epochMilliseconds("1970-01-01T00:00:01.500000000Z"), 1500);
 });
 
-test("what is no timestamp is no time", () => {
+test("an invalid timestamp is no time", () => {
   for (const text of [null, undefined, 7, "", "yesterday, or even earlier", {}]) assert.equal(parseTimestamp(text, 0), NaN);
   assert.equal(formatAbsolute(undefined), "–");
   assert.equal(formatAbsolute("2026-11-22T11:39:00.123456789Z"), "2026-11-22 11:39:00.123456789 UTC");
 });
 
-test("what is open is calm while it moves, and exact where it stands still", () => {
+test("an open duration has few digits while it grows, and all at a fixed moment", () => {
   assert.deepEqual([formatOpen(147.25, true), formatOpen(147.25, false), formatOpen(0.0421, false), formatOpen(-1, false)], ["0.1 s", "147 ms", "42.1 µs", "0 ms"]);
 });
 
-test("a wait is told in whole seconds, then minutes, and a time of day where the reader is", () => {
+test("a wait is in whole seconds, then minutes; a time of day is in the reader's zone", () => {
   assert.deepEqual([-5, 0, 1, 1_000, 1_001, 59_000, 60_000, 3_599_000, 7_200_000].map(formatSeconds), ["0 s", "0 s", "1 s", "1 s", "2 s", "59 s", "1 min", "59 min", "2 h"]);
   assert.equal(formatClock(new Date(2026, 10, 22, 9, 3, 11).getTime()), "09:03:11");
   assert.equal(formatClock(NaN), "–");

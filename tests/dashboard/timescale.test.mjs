@@ -26,14 +26,14 @@ test("without gaps the scale is a straight line, and time and pixels are each ot
   assert.deepEqual([scale.time(0), scale.time(250), scale.time(1000), scale.time(-250)], [100, 150, 300, 50]);
 });
 
-test("a gap keeps a fixed width, and what is around it shares the rest", () => {
+test("a gap has a fixed width, and the time around it shares the rest", () => {
   const scale = new Scale({ start: 0, end: 1000 }, [{ start: 100, end: 900 }], 228);
   assert.deepEqual(scale.gaps, [{ start: 100, end: 900, x: 100, width: GAP_WIDTH }]);
   assert.deepEqual([scale.x(50), scale.x(100), scale.x(900), scale.x(950), scale.x(1000)], [50, 100, 128, 178, 228]);
   for (const time of [0, 13, 100, 500, 900, 901, 1000]) assert.ok(Math.abs(scale.time(scale.x(time)) - time) < 1e-9);
 });
 
-test("gaps that are short for what is on show, or outside it, are drawn as they are", () => {
+test("gaps that are short or outside of the visible stretch are drawn to scale", () => {
   const gaps = [{ start: 0, end: 10 }, { start: 400, end: 600 }];
   assert.deepEqual(new Scale({ start: 0, end: 1000 }, gaps, 1000).gaps.map((gap) => gap.start), [400]);
   assert.deepEqual(new Scale({ start: 0, end: 100 }, gaps, 1000).gaps.map((gap) => gap.start), [0]);
@@ -52,14 +52,14 @@ test("another width shows the same stretch and the same gaps", () => {
   assert.deepEqual([scale.width, scale.x(100), scale.x(900), scale.x(1000)], [428, 200, 228, 428]);
 });
 
-test("zoom keeps the time under the cursor where it is", () => {
+test("zooming keeps the time under the pointer in its place", () => {
   const bounds = { start: 0, end: 1000 };
   const zoomed = zoomAbout({ start: 0, end: 1000 }, 250, 0.5, bounds);
   assert.deepEqual(zoomed, { start: 125, end: 625 });
   assert.equal(new Scale(/** @type {any} */ (zoomed), [], 800).x(250), new Scale(bounds, [], 800).x(250));
 });
 
-test("zoom stops at all there is and at what a clock resolves", () => {
+test("zoom stops at the whole trace and at 100 ns", () => {
   const bounds = { start: 0, end: 1000 };
   assert.equal(zoomAbout({ start: 100, end: 700 }, 300, 4, bounds), null);
   const least = zoomAbout({ start: 500, end: 500.0001 }, 500, 0.001, bounds);
@@ -81,7 +81,7 @@ test("a stretch in which no innermost span runs is a gap, with exact borders", (
   assert.deepEqual(spanGaps(trace, NaN, { start: 0, end: 1000 }), [{ start: 100.25, end: 800.5 }]);
 });
 
-test("a slow span is work, not a gap; one that waits is none", () => {
+test("a slow span is no gap; the time of one that waits is", () => {
   const slow = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("slow", "root", 100, 900), ended("c", "root", 900, 1000));
   assert.deepEqual(spanGaps(slow, NaN, { start: 0, end: 1000 }), []);
   const waits = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("sleep", "root", 100, 900, { durable: true }), ended("c", "root", 900, 1000));
@@ -91,7 +91,7 @@ test("a slow span is work, not a gap; one that waits is none", () => {
   assert.deepEqual(spanGaps(local, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
 });
 
-test("a span rests from the update on that says so, and also at a moment of the past", () => {
+test("a span rests from its update on, also at a past moment", () => {
   const trace = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), started("nap", "root", 100), ended("c", "root", 900, 1000));
   const whole = { start: 0, end: 1000 };
   assert.deepEqual(spanGaps(trace, 1000, whole), []);
@@ -99,10 +99,10 @@ test("a span rests from the update on that says so, and also at a moment of the 
   assert.deepEqual(spanGaps(trace, 1000, whole), [{ start: 100, end: 900 }]);
   assert.deepEqual(spanGaps(new Moments(trace, null, 1000).at(800), 800, { start: 0, end: 800 }), [{ start: 100, end: 800 }]);
   reduceTrace(trace, ended("nap", "root", 100, 900));
-  assert.deepEqual(spanGaps(trace, 1000, whole), [], "its end says that it worked");
+  assert.deepEqual(spanGaps(trace, 1000, whole), [], "an end that reports work left the gap");
 });
 
-test("on a live trace the gap reaches the live edge and not beyond", () => {
+test("in a live trace the gap extends to the live edge and not beyond", () => {
   const trace = traceOf(started("root", null, 0), ended("a", "root", 0, 100));
   assert.deepEqual(spanGaps(trace, 1000, { start: 0, end: 1050 }), [{ start: 100, end: 1000 }]);
   reduceTrace(trace, started("b", "root", 700));

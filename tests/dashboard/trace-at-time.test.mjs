@@ -31,7 +31,7 @@ const FAMILY = [
   ended("b", "a", 20, 30, { status: { code: "ERROR" } }), started("c", "root", 50),
 ];
 
-test("a span runs from its start to its end, and is not there before", () => {
+test("a span runs from its start to its end, and does not exist before", () => {
   const moments = new Moments(traceOf(FAMILY), null, 200);
   const seen = [0, 10, 25, 30, 45, 60].map((moment) => {
     const view = moments.at(moment);
@@ -43,7 +43,7 @@ test("a span runs from its start to its end, and is not there before", () => {
   ]);
 });
 
-test("moments are looked at in any order, on one object whose versions grow", () => {
+test("moments can be shown in any order, on one object whose versions grow", () => {
   const moments = new Moments(traceOf(FAMILY), null, 200);
   const view = moments.at(60);
   const late = picture(view);
@@ -75,7 +75,7 @@ test("an open span has the attributes, the marks and the log records of its mome
   ]);
 });
 
-test("a span that waited is shown waiting while it did", () => {
+test("a span that waited is shown as waiting during that time", () => {
   const wait = (/** @type {number} */ time, /** @type {string} */ state) => ({ type: "updated", data: { type: "updated", traceId: TRACE, spanId: "a", state, timestamp: at(time) } });
   const events = [started("a", null, 0), wait(10, "waiting"), wait(20, "running"), ended("a", null, 0, 30)];
   const trace = traceOf(events);
@@ -99,12 +99,12 @@ test("steps go from one start or end to the next, and back", () => {
   assert.deepEqual(back, [100, 50, 40, 30, 20, 10, 0, 0]);
 });
 
-test("an empty trace has one moment and nothing in it", () => {
+test("an empty trace has one moment without spans", () => {
   const moments = new Moments(createTrace(TRACE), null, NaN);
   assert.deepEqual([picture(moments.at(0)).roots, moments.step(0, 1)], [[], 0]);
 });
 
-test("how many are not above a limit", () => {
+test("the number of values up to a limit is found", () => {
   const sorted = Float64Array.of(1, 2, 2, 3, NaN);
   assert.deepEqual([0, 1, 2, 2.5, 3, Infinity].map((limit) => countUpTo(sorted, limit)), [0, 1, 3, 3, 4, 4]);
 });
@@ -118,7 +118,7 @@ function generator(seed) {
   };
 }
 
-test("any moment of any trace is what a replay of the log up to it shows", () => {
+test("any moment of any trace equals a replay of the log up to it", () => {
   for (let seed = 1; seed <= 200; seed += 1) {
     const below = generator(seed);
     /** @type {{time: number, event: any}[]} */

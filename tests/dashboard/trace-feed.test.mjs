@@ -56,7 +56,7 @@ function states(feed) {
   return Object.fromEntries(feed.model.spans.ids.map((id, index) => [id, stateOf(feed.model, index)]));
 }
 
-test("a trace is its snapshot and the stream from the snapshot's cursor", async () => {
+test("a trace is its snapshot, then the stream from the snapshot's cursor", async () => {
   const { fake, asked, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
   const feed = new TraceFeed(world, TRACE);
   feed.open();
@@ -67,7 +67,7 @@ test("a trace is its snapshot and the stream from the snapshot's cursor", async 
   assert.deepEqual([states(feed), feed.status.word, feed.phase], [{ a: "ok" }, "live", "open"]);
 });
 
-test("an unknown trace is waited for on its stream", async () => {
+test("the feed waits for an unknown trace on its stream", async () => {
   const { fake, world } = worldOf([{ status: 404, body: { error: "unknown trace" } }]);
   const feed = new TraceFeed(world, TRACE);
   feed.open();
@@ -85,7 +85,7 @@ test("a malformed id is an error and opens no stream", async () => {
   assert.deepEqual([feed.phase, feed.error, fake.sources.length], ["refused", "malformed trace id", 0]);
 });
 
-test("a server that does not answer is asked again, less and less often, and it is told when", async () => {
+test("an unreachable server is asked again at growing intervals, and the next attempt is shown", async () => {
   const silent = { status: 0, body: null };
   const { asked, fake, world } = worldOf([silent, { status: 503, body: null }, snapshot([], "aaaaaaaa-1")]);
   fake.pass(1_000);
@@ -101,7 +101,7 @@ test("a server that does not answer is asked again, less and less often, and it 
   assert.deepEqual([asked.length, fake.sources.length], [3, 1]);
 });
 
-test("a trace that is opened after the program has ended says so, and does not load for ever", async () => {
+test("a trace opened after the program has ended shows that, and does not load for ever", async () => {
   const { fake, world, ended: end } = worldOf([{ status: 0, body: null }]);
   end.at = 500;
   fake.pass(1_000);
@@ -112,7 +112,7 @@ test("a trace that is opened after the program has ended says so, and does not l
   assert.deepEqual({ word, reason, since, next }, { word: "ended", reason: "shutdown", since: 500, next: 3_000 });
 });
 
-test("after a restart the new log's snapshot replaces what the old one had left open", async () => {
+test("after a restart the new log's snapshot replaces spans that the old one left open", async () => {
   const { fake, asked, world } = worldOf([
     snapshot([started("a", null, 1).data, started("b", null, 2).data], "aaaaaaaa-5"), snapshot([ended("a", null, 1, 3).data], "bbbbbbbb-2"),
   ]);
@@ -126,13 +126,13 @@ test("after a restart the new log's snapshot replaces what the old one had left 
   assert.deepEqual(states(feed), { a: "lost", b: "lost" });
   await settled();
   assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/sse?traceId=${TRACE}&lastEventId=bbbbbbbb-2`, 2]);
-  assert.equal(feed.model.losses.unknown, true, "the snapshot has less than was on show");
+  assert.equal(feed.model.losses.unknown, true, "a smaller snapshot did not report a loss");
   fake.last().send("hello", hello("bbbbbbbb").data);
   await settled();
   assert.equal(asked.length, 2);
 });
 
-test("after a restart that forgot the trace it stays on show, and nothing in it runs", async () => {
+test("a trace that the restarted log does not know stays visible, and nothing in it runs", async () => {
   const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5"), { status: 404, body: {} }]);
   const feed = new TraceFeed(world, TRACE);
   feed.open();
@@ -143,7 +143,7 @@ test("after a restart that forgot the trace it stays on show, and nothing in it 
   assert.deepEqual([states(feed), feed.phase, fake.sources.length], [{ a: "lost" }, "open", 1]);
 });
 
-test("what was evicted unread is asked of the snapshot, now and then, and stays told", async () => {
+test("after unread evictions the snapshot is requested at intervals, and the loss stays reported", async () => {
   const open = snapshot([started("a", null, 1).data], "aaaaaaaa-5");
   const over = snapshot([ended("a", null, 1, 3).data], "aaaaaaaa-90");
   const { fake, asked, world } = worldOf([open, over, over]);
@@ -158,14 +158,14 @@ test("what was evicted unread is asked of the snapshot, now and then, and stays 
   fake.last().send("hello", hello("aaaaaaaa").data);
   fake.last().send("gap", gap(95));
   await settled();
-  assert.deepEqual([asked.length, feed.model.losses.evicted], [2, 4], "not in a loop");
+  assert.deepEqual([asked.length, feed.model.losses.evicted], [2, 4], "the snapshot was requested again at once");
   fake.pass(5_000);
   fake.last().send("gap", gap(99));
   await settled();
   assert.deepEqual([asked.length, feed.model.losses.evicted], [3, 6]);
 });
 
-test("a closed feed ignores the answer that comes too late", async () => {
+test("a closed feed ignores a late answer", async () => {
   const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
   const feed = new TraceFeed(world, TRACE);
   feed.open();
@@ -174,7 +174,7 @@ test("a closed feed ignores the answer that comes too late", async () => {
   assert.deepEqual([states(feed), fake.sources.length], [{}, 0]);
 });
 
-test("a paused trace stands still, counts what comes, and goes on with all of it", async () => {
+test("a paused trace does not change, counts events, and applies all of them when resumed", async () => {
   const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
   const feed = new TraceFeed(world, TRACE);
   feed.open();
@@ -201,7 +201,7 @@ test("a pause of any length holds a bounded number of events, and nothing is los
   assert.deepEqual([feed.model.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
 });
 
-test("the lag is how old the newest event was when it came", async () => {
+test("the lag is the newest event's age at its arrival", async () => {
   const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
   const feed = new TraceFeed(world, TRACE);
   feed.open();

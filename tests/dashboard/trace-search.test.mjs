@@ -57,7 +57,7 @@ function sample() {
   ]);
 }
 
-test("text is looked for in names, services, scopes, ids, attributes, messages, events and logs", () => {
+test("text is searched in names, services, scopes, ids, attributes, messages, events and logs", () => {
   const trace = sample();
   /** @type {[string, string[]][]} */
   const claims = [
@@ -68,7 +68,7 @@ test("text is looked for in names, services, scopes, ids, attributes, messages, 
   for (const [query, expected] of claims) assert.deepEqual(found(trace, query), expected, query);
 });
 
-test("properties, attributes and comparisons ask one thing", () => {
+test("properties, attributes and comparisons each test one field", () => {
   const trace = sample();
   /** @type {[string, string[]][]} */
   const claims = [
@@ -82,7 +82,7 @@ test("properties, attributes and comparisons ask one thing", () => {
   for (const [query, expected] of claims) assert.deepEqual(found(trace, query), expected, query);
 });
 
-test("nothing is found by nothing, nor by what cannot be read", () => {
+test("an empty or invalid search finds nothing", () => {
   const search = new TraceSearch();
   assert.equal(search.update(sample(), "  ", 0), null);
   assert.equal(search.update(sample(), "state:gone", 0), null);
@@ -106,7 +106,7 @@ test("matches follow the spans as they arrive, change and end", () => {
   assert.deepEqual(ids("state:running"), [1, "root"]);
 });
 
-test("an open span comes to match by time alone", () => {
+test("an open span can begin to match with time alone", () => {
   const trace = traceOf([started("a", null, 0), started("b", "a", 400)]);
   const search = new TraceSearch();
   /** @type {[number, number][]} */
@@ -117,13 +117,13 @@ test("an open span comes to match by time alone", () => {
   }
 });
 
-test("another trace begins anew", () => {
+test("another trace restarts the search", () => {
   const search = new TraceSearch();
   assert.equal(search.update(sample(), "state:running", 0)?.count, 2);
   assert.equal(search.update(traceOf([started("a", null, 0)]), "state:running", 0)?.count, 1);
 });
 
-test("what fails below a span is found as it comes, above it too", () => {
+test("failures are found as they arrive, and so are the spans above them", () => {
   const trace = traceOf([started("root", null, 0), started("a", "root", 1), ended("fine", "root", 1, 2)]);
   const search = new TraceSearch();
   const ids = (/** @type {string} */ query) => {
@@ -137,7 +137,7 @@ test("what fails below a span is found as it comes, above it too", () => {
   assert.deepEqual([ids("state:failing"), found(trace, "state:below"), found(trace, "state:ok")], [["root"], ["a"], ["a", "fine"]]);
 });
 
-test("fewer spans, as on a journey in time, leave no match behind", () => {
+test("fewer spans, as in time travel, leave no stale match", () => {
   const trace = traceOf([started("a", null, 0), started("b", "a", 1)]);
   const search = new TraceSearch();
   assert.equal(search.update(trace, "state:running", 0)?.count, 2);
@@ -145,7 +145,7 @@ test("fewer spans, as on a journey in time, leave no match behind", () => {
   assert.equal(search.update(trace, "state:running", 0)?.count, 1);
 });
 
-test("the next match goes around in reading order, from wherever the reader stands", () => {
+test("the next match is found in reading order and wraps around, from any span", () => {
   const trace = sample();
   const search = new TraceSearch();
   search.update(trace, "status:error", 0);
@@ -153,7 +153,7 @@ test("the next match goes around in reading order, from wherever the reader stan
   assert.deepEqual([step(null, 1), step("pay", 1), step("gone", 1), step("root", -1), step("child", -1)], ["pay", "gone", "pay", "gone", "gone"]);
 });
 
-test("100,000 spans in a chain are searched without recursion, and each distinct name is looked at once", () => {
+test("100,000 spans in a chain are searched without recursion, and each distinct name is tested once", () => {
   const trace = createTrace(TRACE);
   const spans = [];
   for (let index = 0; index < 100_000; index += 1) {
@@ -178,7 +178,7 @@ function wide() {
   return reduceTrace(createTrace(TRACE), { type: "snapshot", data: { spans } });
 }
 
-test("a search in slices says that it runs, its count is a part that grows, and its end is that of one pass", () => {
+test("a sliced search is marked as running, its count grows, and its result is that of one pass", () => {
   const trace = wide();
   const whole = new TraceSearch();
   whole.update(trace, "color:red", 0);
@@ -195,7 +195,7 @@ test("a search in slices says that it runs, its count is a part that grows, and 
   assert.deepEqual(matches(search), matches(whole));
 });
 
-test("a part of the matches is never shown as the whole", () => {
+test("a partial count is never shown as the total", () => {
   const trace = wide();
   const search = new TraceSearch();
   search.update(trace, "color:red", 0, timeFor(20));
@@ -208,7 +208,7 @@ test("a part of the matches is never shown as the whole", () => {
   assert.deepEqual([...words, countText(search, 0)], ["181 so far…", "1,429 matches", "3 of 1,429", "searching…", "no match"]);
 });
 
-test("another text ends the search that runs", () => {
+test("another text ends the running search", () => {
   const trace = wide();
   const search = new TraceSearch();
   search.update(trace, "color:red", 0, timeFor(20));
@@ -221,7 +221,7 @@ test("another text ends the search that runs", () => {
   assert.deepEqual([search.active, search.isRunning, search.count], [false, false, 0]);
 });
 
-test("the next match is that of all spans, also before they are tested", () => {
+test("the next match is the next of all spans, even before they are tested", () => {
   const trace = wide();
   const search = new TraceSearch();
   search.update(trace, "s9003", 0, timeFor(1));
@@ -237,7 +237,7 @@ test("the next match is that of all spans, also before they are tested", () => {
   assert.equal(next(search, 5, 1), -1);
 });
 
-test("steps that are asked for before the first ends go further", () => {
+test("steps requested before the first one ends go further", () => {
   const trace = wide();
   const search = new TraceSearch();
   search.update(trace, "color:red", 0);
@@ -248,7 +248,7 @@ test("steps that are asked for before the first ends go further", () => {
   assert.equal(trace.spans.ids[/** @type {number} */ (search.continueStep())], "s7797");
 });
 
-test("random spans, slices and arrivals between them end as one pass, with the ranks and steps of a list", () => {
+test("random spans, slices and arrivals give the result of one pass, with the ranks and steps of a list", () => {
   for (let seed = 1; seed <= 60; seed += 1) {
     let state = seed;
     const below = (/** @type {number} */ n) => (state = (state * 16_807) % 2_147_483_647) % n;
@@ -286,7 +286,7 @@ test("random spans, slices and arrivals between them end as one pass, with the r
   }
 });
 
-test("changes that the journal has lost are tested again, and count once", () => {
+test("spans whose changes the journal lost are tested again, and count once", () => {
   const trace = wide();
   const search = new TraceSearch();
   search.update(trace, "color:red", 0);
@@ -294,7 +294,7 @@ test("changes that the journal has lost are tested again, and count once", () =>
   for (let index = 0; index < 70_000; index += 1) reduceTrace(trace, updated("open", 6 + index, { attributes: { color: "red" } }));
   search.update(trace, "color:red", 0, timeFor(3));
   assert.deepEqual([search.isRunning, search.count], [true, 27]);
-  assert.equal(search.mayMatch(indexOf(trace, "s7007")), true, "the earlier result stays until it is tested again");
+  assert.equal(search.mayMatch(indexOf(trace, "s7007")), true, "the earlier result was dropped before the span was tested again");
   search.update(trace, "color:red", 0);
   assert.deepEqual([search.isRunning, search.count, matches(search).length], [false, 1430, 1430]);
 });

@@ -29,17 +29,17 @@ function factsOf(trace, id = "a") {
 
 const NOTHING = { name: "a", state: "running", attributes: {}, types: {}, status: undefined, events: undefined, links: undefined, task: undefined, awaiting: undefined, panic: undefined };
 
-test("each part of an update is laid over what was known, and what is not known changes nothing", () => {
+test("each field of an update is merged, and unknown fields change nothing", () => {
   const says = (/** @type {any[]} */ ...updates) => factsOf(traceOf([started("a", null, 0, { attributes: { step: 0, big: "9" }, attributeTypes: { big: "int" } }), ...updates.map((more, n) => updated("a", n + 1, more))]));
   const begin = { ...NOTHING, attributes: { step: 0, big: "9" }, types: { big: "int" } };
   assert.deepEqual(says({}), begin);
   assert.deepEqual(says({ attributes: { step: 1, n: "7" }, attributeTypes: { n: "int" } }), { ...begin, attributes: { step: 1, big: "9", n: "7" }, types: { big: "int", n: "int" } });
-  assert.deepEqual(says({ attributes: { big: 3 } }), { ...begin, attributes: { step: 0, big: 3 }, types: {} }, "a value brings its own type");
+  assert.deepEqual(says({ attributes: { big: 3 } }), { ...begin, attributes: { step: 0, big: 3 }, types: {} }, "a new value kept the old type");
   assert.deepEqual(says({ name: "b" }), { ...begin, name: "b" });
   assert.deepEqual(says({ status: { code: "ERROR", message: "no" } }), { ...begin, state: "failing", status: { code: "ERROR", message: "no" } });
   assert.deepEqual(says({ status: { code: "ERROR" } }, { status: { code: "OK" } }), { ...begin, status: { code: "OK" } });
   const [one, two] = [{ name: "x", timestamp: at(1) }, { name: "y", timestamp: at(2) }];
-  assert.deepEqual(says({ events: [one] }, { events: [one, two] }), { ...begin, events: [one, two] }, "a folded update repeats its parts");
+  assert.deepEqual(says({ events: [one] }, { events: [one, two] }), { ...begin, events: [one, two] }, "items of a merged update were added twice");
   const link = { traceId: TRACE, spanId: "b", attributes: {} };
   assert.deepEqual(says({ links: [link] }), { ...begin, links: [link] });
   const awaiting = { name: "redis get", since: at(1) };
@@ -53,25 +53,25 @@ test("each part of an update is laid over what was known, and what is not known 
   }
 });
 
-test("a lost end, which repeats the start, takes nothing away that updates said", () => {
+test("a lost end, which repeats only the start, keeps the fields of updates", () => {
   const panic = { message: "no rule", location: "src/bank.rs:88:5", thread: "main" };
   const begin = started("a", null, 0, { attributes: { step: 0, kept: true } });
   const says = updated("a", 1, { name: "b", attributes: { step: 7 }, awaiting: { name: "redis get", since: at(1) }, panic });
   const lost = ended("a", null, 0, 5, { attributes: { step: 0, kept: true }, status: { code: "ERROR", message: "lost: the process died" }, lost: { reason: "crashed", lastHeard: at(2) } });
   const known = factsOf(traceOf([begin, says, lost]));
   assert.deepEqual(known, { ...NOTHING, name: "b", state: "lost", attributes: { step: 7, kept: true }, status: lost.data.status, awaiting: says.data.awaiting, panic });
-  assert.deepEqual(factsOf(traceOf([{ type: "snapshot", data: { spans: [lost.data], updates: [says.data] } }])), known, "as a snapshot has it");
-  assert.deepEqual(factsOf(traceOf([begin, says, lost, ended("a", null, 0, 6, { attributes: { step: 9 } })])).attributes, { step: 9 }, "a real end says all");
+  assert.deepEqual(factsOf(traceOf([{ type: "snapshot", data: { spans: [lost.data], updates: [says.data] } }])), known, "a snapshot with a lost end lost the updates");
+  assert.deepEqual(factsOf(traceOf([begin, says, lost, ended("a", null, 0, 6, { attributes: { step: 9 } })])).attributes, { step: 9 }, "a real end kept attributes of updates");
 });
 
-test("what an open span keeps has a bound, and what had no room is counted", () => {
+test("an open span's items are bounded, and dropped ones are counted", () => {
   const items = Array.from({ length: UPDATED_ITEMS_MAX + 3 }, (_, n) => ({ name: String(n), timestamp: at(n) }));
   const event = withUpdate({}, { events: items });
   assert.deepEqual([event.events.length, event.itemsLeft, withUpdate(event, { events: [{ name: "more", timestamp: at(9) }] }).itemsLeft], [UPDATED_ITEMS_MAX, 3, 4]);
   assert.deepEqual([notKeptText(event), notKeptText({ itemsLeft: 1 }), notKeptText({}), notKeptText(null)], ["3 more events or links of it; its end has all", "1 more event or link of it; its end has all", null, null]);
 });
 
-test("an open span that says that it fails is an error until it says otherwise, once, and marks what is above it", () => {
+test("an open span that reports a failure counts as one error until it reports otherwise, and marks its ancestors", () => {
   const status = (/** @type {string} */ code) => ({ status: { code } });
   const seen = (/** @type {any[]} */ ...more) => {
     const trace = traceOf([started("root", null, 0), started("a", "root", 0), ...more]);
@@ -93,14 +93,14 @@ test("an open span that says that it fails is an error until it says otherwise, 
   assert.deepEqual([0.5, 2, 4].map((moment) => [moments.at(moment).counts.errors, shownStateOf(moments.at(moment), 0)]), [[0, "running"], [1, "failing"], [0, "running"]]);
 });
 
-test("what an attribute was before it changed is known until the span ends", () => {
+test("an attribute's earlier value is known until the span ends", () => {
   const trace = traceOf([started("a", null, 0, { attributes: { step: "buy", n: 1 } }), updated("a", 5, { attributes: { step: "ship", n: 1, fresh: true } }), updated("a", 9, { attributes: { step: "done" } })]);
   assert.deepEqual([...(trace.live.get(0)?.changed ?? [])], [["step", { before: "ship", at: 9 }]]);
   reduceTrace(trace, ended("a", null, 0, 10));
   assert.equal(trace.live.size, 0);
 });
 
-test("an update that comes before its start, twice, or after the end changes nothing else", () => {
+test("an update before its start, repeated, or after the end changes nothing else", () => {
   const update = updated("a", 2, { attributes: { n: 1 }, name: "b", events: [{ name: "x", timestamp: at(1) }] }, "x-2");
   const usual = factsOf(traceOf([started("a", null, 0), update]));
   assert.deepEqual(factsOf(traceOf([update, started("a", null, 0)])), usual);
@@ -112,7 +112,7 @@ test("an update that comes before its start, twice, or after the end changes not
   assert.deepEqual(factsOf(traceOf([started("a", null, 0), update, newer, update])), factsOf(traceOf([started("a", null, 0), update, newer])));
 });
 
-test("an open span is found by what it was told since its start", () => {
+test("an open span is found by fields of its updates", () => {
   const trace = traceOf([
     started("a", null, 0, { attributes: { n: 1 } }), updated("a", 1, { attributes: { n: 2 }, awaiting: { name: "redis get", since: at(1) }, events: [{ name: "retry", timestamp: at(1), attributes: {} }] }),
     updated("a", 2, { panic: { message: "no rule for SEK" } }), log("a", 2, { body: "cart is empty", attributes: { sku: "k9" } }),
@@ -121,19 +121,19 @@ test("an open span is found by what it was told since its start", () => {
   assert.deepEqual(["n:2", "n:1", "redis", "retry", "SEK", "cart", "k9", "state:failing", "state:running"].map(count), [1, 0, 1, 1, 1, 1, 1, 1, 1]);
 });
 
-test("a log record makes no span, and stays until its span comes", () => {
+test("a log record creates no span, and is kept until its span arrives", () => {
   const trace = traceOf([log("hidden", 1), log(null, 2, { body: "of no span" }), { type: "log", data: { type: "log", traceId: null, spanId: null, body: "of no trace", timestamp: at(3) } }]);
   assert.deepEqual([trace.spans.count, trace.logs.all.map(({ data, time }) => [data.body, time])], [0, [["hidden", 1], ["of no span", 2]]]);
   reduceTrace(trace, started("hidden", null, 0));
   assert.equal(trace.logs.bySpan.get("hidden")?.length, 1);
 });
 
-test("log records are in order of time, whatever order they come in", () => {
+test("log records are in order of time, in any order of arrival", () => {
   const trace = traceOf([5, 1, 3, 3, 9, 2].map((time, n) => log("a", time, { body: n }, `x-${n + 1}`)));
   assert.deepEqual(trace.logs.all.map(({ data }) => data.body), [1, 5, 2, 3, 0, 4]);
 });
 
-test("a file of a log has log records outside of traces, and says that they are not shown", () => {
+test("a log file's records outside of traces are reported as not shown", () => {
   const lines = [started("00f067aa0ba902b7", null, 0), log("00f067aa0ba902b7", 1), log(null, 2, { traceId: null })].map(({ data }) => JSON.stringify(data)).join("\n");
   const reader = new EventReader();
   const file = new FileTraces("log.jsonl");
@@ -185,7 +185,7 @@ function stateNow(trace, id) {
   return { name, attributes, attributeTypes: types, events: events ?? [], links: links ?? [], status };
 }
 
-test("every prefix is a state that the span was in, and the end alone says as much as all of them", () => {
+test("every prefix is a state of the span, and the end alone has all fields", () => {
   for (let seed = 1; seed <= 300; seed += 1) {
     const below = generator(seed);
     const { log: events, states, end } = life(below, "a");
@@ -215,7 +215,7 @@ test("every prefix is a state that the span was in, and the end alone says as mu
   }
 });
 
-test("time travel shows what an open span was called, what it waited for, and how far it was", () => {
+test("time travel shows an open span's earlier name, await point and progress", () => {
   const progress = (/** @type {number} */ time) => updated("a", time, { attributes: { "progress.current": time / 1_000, ...(time === 1_000 ? { "progress.total": 10 } : {}) }, awaiting: time === 2_000 ? { name: "lock", since: at(2_000) } : null });
   const events = [started("a", null, 0), updated("a", 500, { name: "renamed" }), progress(1_000), progress(2_000), progress(3_000), log("a", 2_500), ended("a", null, 0, 9_000, { name: "final" })];
   const trace = traceOf(events);

@@ -27,12 +27,12 @@ function ids(trace, fold = unfolded()) {
 
 const FAILED = { status: { code: "ERROR" } };
 
-test("children stand in order of start, though they came in another", () => {
+test("children are in order of start, in any order of arrival", () => {
   const trace = traceOf(started("root", null, 0), started("c", "root", 3), started("a", "root", 1), started("b", "root", 2));
   assert.deepEqual(ids(trace), ["root", "a", "b", "c"]);
 });
 
-test("an end that corrects the start moves the row, and one that changes no order makes no rows anew", () => {
+test("an end that corrects the start moves the row, and one that keeps the order does not rebuild rows", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("b", "root", 2));
   assert.deepEqual(ids(trace), ["root", "a", "b"]);
   const before = trace.structure;
@@ -43,7 +43,7 @@ test("an end that corrects the start moves the row, and one that changes no orde
   assert.deepEqual(ids(trace), ["root", "b", "a"]);
 });
 
-test("what is folded hides all below it, and its row is the nearest one visible", () => {
+test("a folded span hides all spans below it, and its row is their nearest visible one", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 2), started("b", "root", 3));
   const fold = unfolded();
   fold.except.set("a", "closed");
@@ -55,7 +55,7 @@ test("what is folded hides all below it, and its row is the nearest one visible"
   assert.equal(nearestRow(trace, rows, indexOf(trace, "a2")), 1);
 });
 
-test("collapse all holds for spans still to come, and exceptions can be made", () => {
+test("collapsing all applies to future spans, and allows exceptions", () => {
   const fold = openTo(0);
   const trace = traceOf(started("root", null, 0), started("a", "root", 1));
   assert.deepEqual(ids(trace, fold), ["root"]);
@@ -65,7 +65,7 @@ test("collapse all holds for spans still to come, and exceptions can be made", (
   assert.deepEqual(["root", "a"].map((id) => foldOf(trace, fold, indexOf(trace, id))), ["open", "closed"]);
 });
 
-test("open to a depth opens that many levels", () => {
+test("opening to a depth opens that many levels", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 2), started("a2", "a1", 3), started("b", "root", 4));
   assert.deepEqual([0, 1, 2, 3, Infinity].map((depth) => ids(trace, openTo(depth)).length), [1, 3, 4, 5, 5]);
 });
@@ -86,7 +86,7 @@ function wide(count) {
   return trace;
 }
 
-test("of many children only the open and the failed are rows, and one row sums up", () => {
+test("of many children only open and failed ones are rows, and one row sums up all", () => {
   const trace = wide(1_000);
   assert.deepEqual(ids(trace), ["root", "c10", "c20", "c30", "c40", "998 of 1,000 done · 2 failed · 2 running"]);
   assert.deepEqual(ids(wide(99)).length, 100);
@@ -101,13 +101,13 @@ test("a child that ends leaves a rolled-up parent, and one that fails stays", ()
   assert.deepEqual(ids(trace), ["root", "c10", "c20", "c40", "1,000 of 1,000 done · 3 failed"]);
 });
 
-test("below a rolled-up parent the tree goes on, and after it too", () => {
+test("the tree continues below and after a rolled-up parent", () => {
   const trace = wide(200);
   for (const event of [started("x", "c30", 31), ended("y", "x", 32, 33), ended("hidden", "c50", 51, 52), ended("after", null, 500, 501)]) reduceTrace(trace, event);
   assert.deepEqual(ids(trace), ["root", "c10", "c20", "c30", "x", "y", "c40", "198 of 200 done · 2 failed · 2 running", "after"]);
 });
 
-test("a rolled-up parent has a bounded number of rows, and a row that is no span leads to the parent", () => {
+test("a rolled-up parent has a bounded number of rows, and its sum row leads to the parent", () => {
   const trace = traceOf(started("root", null, 0));
   for (let index = 0; index < 500; index += 1) reduceTrace(trace, started(`c${index}`, "root", index));
   const rows = flatten(trace, unfolded());
@@ -115,7 +115,7 @@ test("a rolled-up parent has a bounded number of rows, and a row that is no span
   assert.deepEqual([spanOfRow(rows, rows.count - 1), spanOfRow(rows, rows.count), spanOfRow(rows, -1)], [0, -1, -1]);
 });
 
-test("a span that is hidden can be shown, by opening what hides it and no more", () => {
+test("a hidden span is shown by opening only what hides it", () => {
   const trace = wide(200);
   reduceTrace(trace, ended("deep", "c50", 51, 52));
   const fold = unfolded();
@@ -130,7 +130,7 @@ test("a span that is hidden can be shown, by opening what hides it and no more",
   assert.deepEqual(failed, unfolded());
 });
 
-test("the next error is found in reading order, around the end", () => {
+test("the next error is found in reading order, and wraps around", () => {
   const trace = traceOf(ended("root", null, 0, 9), ended("a", "root", 1, 2, FAILED), ended("b", "root", 3, 4), ended("c", "root", 5, 6, FAILED));
   const walk = [["", 1], ["a", 1], ["c", 1], ["", -1], ["c", -1]].map(([from, by]) => nextBad(trace, indexOf(trace, String(from)), /** @type {1} */ (by)));
   assert.deepEqual(walk.map((index) => trace.spans.ids[index]), ["a", "c", "a", "c", "a"]);
@@ -138,7 +138,7 @@ test("the next error is found in reading order, around the end", () => {
   assert.equal(nextBad(createTrace(TRACE), -1, 1), -1);
 });
 
-test("reading order is that of the rows, in both directions, and nothing of a fold changes by it", () => {
+test("reading order is that of the rows, in both directions, and walking changes no fold", () => {
   let seed = 5;
   const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
   for (let history = 0; history < 100; history += 1) {
@@ -154,7 +154,7 @@ test("reading order is that of the rows, in both directions, and nothing of a fo
   }
 });
 
-test("marked spans are counted below a span, and before it in reading order", () => {
+test("marked spans are counted in a subtree, and before a span in reading order", () => {
   let seed = 11;
   const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
   for (let history = 0; history < 100; history += 1) {
@@ -174,7 +174,7 @@ test("marked spans are counted below a span, and before it in reading order", ()
   }
 });
 
-test("arrays that are taken again give the same rows as new ones", () => {
+test("reused arrays give the same rows as new ones", () => {
   const trace = wide(300);
   const first = flatten(trace, unfolded());
   const expected = [...first.spans.subarray(0, first.count)];
@@ -185,7 +185,7 @@ test("arrays that are taken again give the same rows as new ones", () => {
   assert.equal(noRows().count, 0);
 });
 
-test("children in the worst order of arrival are sorted once, not with every step", () => {
+test("children in the worst order of arrival are sorted once, not at every insertion", () => {
   const count = 100_000;
   const trace = traceOf(started("root", null, 0));
   for (let index = count; index > 0; index -= 1) reduceTrace(trace, ended(`c${index}`, "root", index, index + 1));
@@ -196,7 +196,7 @@ test("children in the worst order of arrival are sorted once, not with every ste
   assert.deepEqual([rows.count, trace.spans.ids[rows.spans[1]], trace.spans.ids[rows.spans[count]]], [count + 1, "c1", `c${count}`]);
 });
 
-test("a trace of 100,000 spans whose ends come in the opposite order is whole", () => {
+test("a trace of 100,000 spans whose ends arrive in reverse order is complete", () => {
   const count = 100_000;
   const trace = createTrace(TRACE);
   reduceTrace(trace, started("0", null, 0));
@@ -236,25 +236,25 @@ function fanOut(bad) {
   return traceOf(...events);
 }
 
-test("failures below the children of a rolled-up parent are seen, and marked on every ancestor", () => {
+test("failures below children of a rolled-up parent are rows, and mark every ancestor", () => {
   const trace = fanOut([3, 70]);
   const fold = unfolded();
   assert.deepEqual(ids(trace), ["root", "c3", "g3", "c70", "g70", "100 done · 2 with errors below"]);
   assert.deepEqual(["root", "c3", "g3", "c4"].map((id) => trace.spans.has(indexOf(trace, id), FLAG.errorBelow)), [true, true, false, false]);
   const rows = flatten(trace, fold);
-  assert.equal(unhide(trace, fold, rows, indexOf(trace, "g70")), false, "nothing hides it");
+  assert.equal(unhide(trace, fold, rows, indexOf(trace, "g70")), false, "a visible span was reported as hidden");
   // A failed span that arrives later becomes a row as well.
   reduceTrace(trace, ended("late", "g4", 6, 6.2, FAILED));
   assert.deepEqual(ids(trace), ["root", "c3", "g3", "c4", "g4", "late", "c70", "g70", "100 done · 3 with errors below"]);
 });
 
-test("of more failures below than there are rows, the sum tells all", () => {
+test("with more failures below than rows, the sum counts them all", () => {
   const trace = fanOut(Array.from({ length: 80 }, (_, at) => at));
   const all = ids(trace);
   assert.deepEqual([all.length, all.at(-1)], [1 + 2 * ROLLED_ROWS_MAX + 1, "100 done · 80 with errors below"]);
 });
 
-test("a failure that is taken back takes its marks back, at every depth", () => {
+test("a reverted failure removes its marks at every depth", () => {
   const trace = fanOut([]);
   reduceTrace(trace, lost("x", "g5", 6, 7, 6.5));
   assert.deepEqual(ids(trace), ["root", "c5", "g5", "x", "100 done · 1 with errors below"]);
@@ -262,7 +262,7 @@ test("a failure that is taken back takes its marks back, at every depth", () => 
   assert.deepEqual(ids(trace), ["root", "100 done"]);
 });
 
-test("the count of children with failures below is what counting says, after any history", () => {
+test("after any history, the count of children with failures below is correct", () => {
   let seed = 7;
   const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
   for (let history = 0; history < 300; history += 1) {

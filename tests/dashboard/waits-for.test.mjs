@@ -32,12 +32,12 @@ test("each root waits for the innermost open span that has run longest", () => {
   });
 });
 
-test("an ancestor that has ended is no link of the chain", () => {
+test("an ended ancestor is not in the chain", () => {
   assert.deepEqual(chainsOf([started("a", null, 0), started("b", "a", 1), started("c", "b", 2), started("d", "c", 3), ended("b", "a", 1, 4), ended("a", null, 0, 5)]),
     { total: 1, chains: [{ root: "a", leaf: "d", links: ["c", "d"], hidden: 0, others: 0 }] });
 });
 
-test("a span that goes on after its children waits for nothing but itself", () => {
+test("a span that continues after its children waits only for itself", () => {
   assert.deepEqual(chainsOf([started("a", null, 0), started("b", "a", 1), started("c", "b", 2), ended("b", "a", 1, 3)]),
     { total: 2, chains: [{ root: "a", leaf: "a", links: ["a"], hidden: 0, others: 1 }] });
 });
