@@ -188,7 +188,9 @@ impl Sequence {
         if matches!(self.follow, Follow::Everything) {
             let length = gone.to + 1 - gone.from;
             if gone.kept + lost != length {
-                self.wrong(&format!("of {gone:?} not all {length} are accounted for"));
+                self.wrong(&format!(
+                    "not all {length} events of {gone:?} are accounted for"
+                ));
             }
         }
         self.lost += lost;

@@ -40,7 +40,7 @@ fn with_base(base: &str) -> String {
 
 /// Returns the page's folder if the browser might not derive it from the address. Without a slash at the end, the
 /// browser ignores the last segment. Behind a proxy that removed a prefix, `path` does not show whether the browser's
-/// address ends in a slash.
+/// address ends in a slash. Returns `None` for a path that is not plain.
 fn base(path: &str, forwarded_prefix: Option<&str>) -> Option<String> {
     let prefix = forwarded_prefix.filter(|prefix| is_plain_path(prefix));
     if (prefix.is_none() && path.ends_with('/')) || !is_plain_path(path) {

@@ -1,5 +1,5 @@
-//! One file as it is sent, in two content codings: identity and gzip. The request's headers decide which coding is
-//! sent, or that none is, because the client has the file already.
+//! One file as it is sent, in two content codings: identity and gzip. The request's headers decide which one is sent.
+//! If the client has the file already, the response is `304` without a body.
 //!
 //! It never reads a file or a clock. A file is compressed on the caller's thread when the first client accepts gzip, so
 //! callers on a runtime must use `spawn_blocking`.

@@ -35,8 +35,8 @@ fn main() {
     match args.as_slice() {
         _ if !cfg!(panic = "abort") => panic!("build this program with --profile abort"),
         [] => {
-            a_store_has_the_last_words();
-            a_page_has_the_last_words_and_stays_for_a_viewer();
+            a_store_gets_the_last_events();
+            a_page_gets_the_last_events_and_waits_for_a_viewer();
         }
         [role, path] if role == "store" => panics_with_a_store(Path::new(path)),
         [role] if role == "page" => panics_with_a_page(),
@@ -55,7 +55,7 @@ fn panics_with_a_store(path: &Path) {
     });
 }
 
-fn a_store_has_the_last_words() {
+fn a_store_gets_the_last_events() {
     let folder = Folder::new();
     let path = folder.0.join("log.db");
     let mut child = start(&["store", path.to_str().unwrap()], &[]);
@@ -90,7 +90,7 @@ fn panics_with_a_page() {
     panic!("out of luck");
 }
 
-fn a_page_has_the_last_words_and_stays_for_a_viewer() {
+fn a_page_gets_the_last_events_and_waits_for_a_viewer() {
     let mut child = start(
         &["page"],
         &[("LIVESPAN_LINGER", "60s"), ("LIVESPAN_ADDR", "127.0.0.1:0")],

@@ -56,7 +56,7 @@ fn checkout() -> App {
 }
 
 #[test]
-fn a_trace_is_a_tree_with_its_critical_path_and_as_it_was() {
+fn a_trace_is_a_tree_with_its_critical_path_now_or_at_a_past_moment() {
     let app = checkout();
     let id = trace(1).to_string();
     assert_eq!(
@@ -83,7 +83,7 @@ fn a_trace_is_a_tree_with_its_critical_path_and_as_it_was() {
 }
 
 #[test]
-fn problems_name_the_innermost_failure_and_since_a_cursor_only_what_is_new() {
+fn problems_name_the_innermost_failure_and_after_a_cursor_only_new_ones() {
     let app = checkout();
     let all = ask(&app.url(), "problems", &json!({}));
     assert_eq!(
@@ -152,7 +152,7 @@ fn two_traces_are_compared_by_the_names_of_their_spans() {
 }
 
 #[test]
-fn a_wait_ends_when_it_happens_or_when_its_time_is_over() {
+fn a_wait_ends_when_its_condition_holds_or_its_time_is_over() {
     let app = App::start();
     let url = app.url();
     let over = ask(&url, "wait", &json!({"q": "name:late", "timeout_s": 0}));

@@ -26,7 +26,7 @@ fn app() -> App {
 }
 
 #[test]
-fn no_tool_says_anything_of_the_traces_of_others() {
+fn no_tool_reveals_other_traces() {
     let app = app();
     let url = app.url();
     let mine = trace(1).to_string();

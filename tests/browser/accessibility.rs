@@ -248,7 +248,7 @@ impl Visit {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_is_drawn_can_be_clicked_and_read_by_everybody() {
+async fn every_control_can_be_clicked_and_axe_finds_no_fault() {
     let app = App::start().await;
     let (root, open_spans) = busy(&app);
     let ended = finished(&app);

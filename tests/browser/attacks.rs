@@ -106,7 +106,7 @@ fn nothing() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
+async fn a_page_of_another_site_reads_nothing_and_keeps_no_stream_open() {
     let (live, server) = serve(LiveSpans::builder()).await;
     let (public, open) = serve(LiveSpans::builder().auth(Auth::public())).await;
     let port = page("<!doctype html><title>evil</title><body></body>".to_owned()).await;

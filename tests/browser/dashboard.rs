@@ -224,7 +224,7 @@ async fn the_page_says_that_the_program_has_ended(browser: &Browser) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
+async fn a_restarted_server_is_found_and_old_spans_no_longer_run() {
     let app = App::start().await;
     let address = app.server.local_addr().to_string();
     let root = open(&app.tracer(), "before the restart", &Context::new());

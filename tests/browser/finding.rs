@@ -85,7 +85,7 @@ fn took(tracer: &SdkTracer, name: &'static str, duration: Duration, parent: &Con
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_list_goes_on_into_history_and_searches_there() {
+async fn the_list_loads_history_and_searches_it() {
     let app = App::start().await;
     let tracer = app.tracer();
     for number in 0..900 {
@@ -161,7 +161,7 @@ async fn the_list_goes_on_into_history_and_searches_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_row_ticks_shows_its_services_and_errors_and_comes_first() {
+async fn a_running_trace_is_first_and_its_row_is_updated() {
     let app = App::start().await;
     let tracer = app.tracer();
     let slow = Context::new().with_span(since(
@@ -216,7 +216,7 @@ async fn a_live_row_ticks_shows_its_services_and_errors_and_comes_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
+async fn a_search_in_a_trace_is_updated_and_steps_between_matches() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "import", &Context::new());
@@ -288,7 +288,7 @@ async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
+async fn the_line_above_shows_the_wait_and_then_the_critical_path() {
     let app = App::start().await;
     let tracer = app.tracer();
     let ago = Duration::from_secs;
@@ -449,7 +449,7 @@ fn linked(tracer: &SdkTracer, root: &Context) -> SpanContext {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_inspector_shows_all_and_finds_spans_alike() {
+async fn the_inspector_shows_every_section_and_finds_similar_spans() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "order", &Context::new());
@@ -508,7 +508,7 @@ async fn the_inspector_shows_all_and_finds_spans_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_any_kind_are_text_wherever_they_stand() {
+async fn hostile_and_long_names_are_text_in_every_view() {
     let app = App::start().await;
     let tracer = app.tracer();
     let names = [
@@ -562,7 +562,7 @@ async fn names_of_any_kind_are_text_wherever_they_stand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_critical_path_is_read_to_its_last_digit_though_the_names_are_long() {
+async fn the_critical_path_shows_all_digits_beside_long_names() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "import", &Context::new());

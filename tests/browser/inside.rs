@@ -118,7 +118,7 @@ async fn progress_is_shown_in_every_view_and_its_time_left_from_three_updates_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_a_state_of_its_own_in_list_and_trace() {
+async fn a_panic_has_its_own_state_in_list_and_trace() {
     let app = App::start().await;
     let tracer = app.tracer();
     let job = open(&tracer, "job", &Context::new());
@@ -164,7 +164,7 @@ async fn records_are(browser: &Browser, what: &str, expected: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_of_a_trace_are_one_list_that_leads_to_the_bars_and_back() {
+async fn records_of_a_trace_are_one_list_linked_with_the_waterfall() {
     let app = App::start().await;
     let tracer = app.tracer();
     let job = open(&tracer, "job", &Context::new());
@@ -252,7 +252,7 @@ async fn a_reader_of_records_follows_until_they_scroll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
+async fn a_running_spans_changes_are_shown_live_and_after_a_reload() {
     let app = App::start().await;
     let provider = app.live.tracer_provider(
         SdkTracerProvider::builder()
@@ -308,7 +308,7 @@ async fn what_a_span_records_is_shown_while_it_runs_and_after_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
+async fn records_of_all_traces_are_on_one_page_and_link_to_their_spans() {
     let app = App::start().await;
     let tracer = app.tracer();
     let jobs = ["import", "export"].map(|name| open(&tracer, name, &Context::new()));
@@ -372,7 +372,7 @@ async fn records_of_all_traces_come_to_one_page_and_lead_to_their_spans() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_hangs_says_what_it_awaits_and_then_that_it_was_cancelled() {
+async fn a_hanging_span_shows_its_await_and_then_its_cancellation() {
     let app = App::start().await;
     let job = open(&app.tracer(), "job", &Context::new());
     let call = open(&app.tracer(), "call", &job);

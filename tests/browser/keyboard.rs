@@ -46,7 +46,7 @@ fn focused(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_key_on_the_sheet_does_something() {
+async fn every_key_on_the_help_sheet_has_an_effect() {
     let app = App::start().await;
     let root = order(&app);
     let browser = Browser::open().await;
@@ -195,7 +195,7 @@ async fn reduced_motion_stops_all_animations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_leads_to_the_same_picture() {
+async fn an_address_restores_the_view() {
     let app = App::start().await;
     let root = order(&app);
     root.span().end();

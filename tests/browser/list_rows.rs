@@ -52,7 +52,7 @@ async fn wait_beyond_the_hold(browser: &Browser) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_row_of_the_list_moves_when_the_chips_come() {
+async fn no_row_of_the_list_moves_when_the_chips_appear() {
     let app = App::start().await;
     let tracer = app.tracer();
     let browser = Browser::with_size(400, 800).await;
@@ -323,7 +323,7 @@ async fn a_row_says_on_a_narrow_screen_why_its_trace_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_follows_on_when_the_browser_limits_the_scroll_position() {
+async fn a_page_still_follows_when_the_browser_limits_the_scroll_position() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());

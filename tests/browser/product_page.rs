@@ -27,7 +27,7 @@ source.addEventListener('error', () => window.gaveUp = source.readyState === Eve
 </script>";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_follows_one_job_to_its_end_and_does_not_come_back() {
+async fn a_page_follows_one_job_to_its_end_and_does_not_reconnect() {
     let live = LiveSpans::builder().build().unwrap();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(live.span_processor())

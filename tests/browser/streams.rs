@@ -194,7 +194,7 @@ async fn a_cut_stream_heals_by_itself_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_page_stands_still_and_goes_on_with_everything() {
+async fn a_paused_page_does_not_change_and_catches_up_when_resumed() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());
@@ -264,7 +264,7 @@ async fn leave_and_come_back(app: &App, browser: &Browser, meanwhile: impl FnOnc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_was_left_holds_no_stream_and_comes_back_with_what_happened_meanwhile() {
+async fn a_page_that_was_left_has_no_stream_and_catches_up_on_return() {
     for without_shared_workers in [false, true] {
         let app = App::start().await;
         let tracer = app.tracer();
@@ -303,7 +303,7 @@ async fn a_page_that_was_left_holds_no_stream_and_comes_back_with_what_happened_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_is_not_left_after_all_goes_on() {
+async fn a_page_that_is_not_left_opens_its_streams_again() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "job", &Context::new());
@@ -345,7 +345,7 @@ const SENDER: &str = r#"const ask = window.fetch; window.asked = 0;
     window.fetch = (to, ...rest) => String(to).endsWith("/status") ? (asked += 1, Promise.resolve(Response.json(status))) : ask(to, ...rest);"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn senders_are_requested_and_shown_when_somebody_looks() {
+async fn senders_are_requested_only_while_the_details_are_shown() {
     let app = App::start().await;
     let browser = Browser::open().await;
     browser

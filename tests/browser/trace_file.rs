@@ -188,7 +188,7 @@ async fn several_traces_in_one_file_are_a_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_was_cut_says_so() {
+async fn a_truncated_file_says_so() {
     let app = App::start().await;
     let root = open(&app.tracer(), "job", &Context::new());
     app.provider.force_flush().unwrap();

@@ -274,7 +274,7 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_inspector_shows_the_trace_on_show_and_of_many_attributes_the_first() {
+async fn the_inspector_shows_the_current_trace_and_the_first_of_many_attributes() {
     let app = App::start().await;
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;

@@ -158,7 +158,7 @@ async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_minimap_has_a_window_that_is_drawn_moved_and_undone() {
+async fn the_minimap_window_is_drawn_moved_and_removed() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open_since(&tracer, "order", &Context::new(), Duration::from_secs(10));
@@ -205,7 +205,7 @@ async fn the_minimap_has_a_window_that_is_drawn_moved_and_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn follow_stops_at_any_touch_and_says_what_came_since() {
+async fn following_stops_at_any_touch_and_new_rows_are_counted() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "import", &Context::new());
@@ -252,7 +252,7 @@ async fn follow_stops_at_any_touch_and_says_what_came_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn time_between_spans_of_a_live_trace_is_offered_to_be_drawn_narrow() {
+async fn a_live_trace_offers_to_compress_the_time_between_spans() {
     let app = App::start().await;
     let tracer = app.tracer();
     let since = Duration::from_secs(40);
@@ -297,7 +297,7 @@ async fn time_between_spans_of_a_live_trace_is_offered_to_be_drawn_narrow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn folding_hides_rows_and_an_error_inside_stays_marked() {
+async fn folding_hides_rows_and_keeps_the_mark_of_an_error_inside() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "root", &Context::new());
@@ -346,7 +346,7 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_siblings_the_open_the_failed_and_the_slowest_are_seen() {
+async fn a_group_of_a_thousand_shows_open_failed_and_slowest_spans() {
     let app = App::start().await;
     let tracer = app.tracer();
     let root = open(&tracer, "fan out", &Context::new());

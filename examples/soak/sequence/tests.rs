@@ -36,7 +36,7 @@ fn hello(sequence: &mut Sequence, oldest: u64) {
 /// oldest event of the log is number 3.
 fn violations(follow: Follow, sent: &[Sent]) -> Vec<String> {
     let ledger = Arc::new(Ledger::default());
-    let mut sequence = Sequence::new("it".to_owned(), follow, Arc::clone(&ledger));
+    let mut sequence = Sequence::new("client".to_owned(), follow, Arc::clone(&ledger));
     hello(&mut sequence, 3);
     for one in sent {
         let id = |number: u64| format!("aaaaaaaa-{number}");
@@ -79,17 +79,21 @@ fn trace(sent: &[Sent]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_dense_or_announced_is_right() {
+fn dense_or_announced_sequences_are_no_violation() {
     let none = Vec::<String>::new();
     assert_eq!(everything(&[Event(3), Event(4), Event(5)]), none);
     assert_eq!(
         everything(&[Event(1), Event(3), Event(4)]),
         none,
-        "a retained start"
+        "a retained start is a violation"
     );
     assert_eq!(everything(&[Event(3), Gap(4, 9, Some(6)), Event(10)]), none);
     let kept = [Event(3), Gap(4, 9, Some(5)), Event(6), Event(10)];
-    assert_eq!(everything(&kept), none, "one event of the gap was retained");
+    assert_eq!(
+        everything(&kept),
+        none,
+        "a retained event of the gap is a violation"
+    );
     let again = [
         Event(3),
         Gap(4, 9, Some(6)),
@@ -97,7 +101,11 @@ fn what_is_dense_or_announced_is_right() {
         Gap(4, 12, Some(9)),
         Event(13),
     ];
-    assert_eq!(everything(&again), none, "repeated after a cut");
+    assert_eq!(
+        everything(&again),
+        none,
+        "a gap repeated after a cut is a violation"
+    );
     let whole = [
         Event(3),
         Cursor(7),
@@ -113,58 +121,58 @@ fn what_is_dense_or_announced_is_right() {
     assert_eq!(
         trace(&late),
         none,
-        "events gone before it connected are not lost"
+        "events gone before the client connected count as lost"
     );
 }
 
 #[test]
-fn what_is_missing_repeated_or_foreign_is_named() {
+fn missing_repeated_and_foreign_events_are_violations() {
     let named = |sent: &[Sent]| everything(sent).join("; ");
     let of_trace = |sent: &[Sent]| trace(sent).join("; ");
     let cases = [
         (
             named(&[Event(3), Event(5)]),
-            "it after 3: events before 5 are missing",
+            "client after 3: events before 5 are missing",
         ),
         (
             named(&[Event(3), Cut, Event(5)]),
-            "it after 3: events before 5 are missing",
+            "client after 3: events before 5 are missing",
         ),
         (
             named(&[Event(3), Event(3)]),
-            "it after 3: the event 3 is repeated or late",
+            "client after 3: the event 3 is repeated or late",
         ),
         (
             named(&[Event(3), Gap(4, 9, Some(5)), Event(10)]),
-            "it after 3: of Gone { from: 4, to: 9, lost: Some(5), kept: 0 } not all 6 are accounted for",
+            "client after 3: not all 6 events of Gone { from: 4, to: 9, lost: Some(5), kept: 0 } are accounted for",
         ),
         (
             named(&[Event(3), Gap(4, 9, Some(6)), Event(11)]),
-            "it after 9: events before 11 are missing",
+            "client after 9: events before 11 are missing",
         ),
         (
             named(&[Event(3), Epoch("bbbbbbbb-4")]),
-            "it after 3: the epoch bbbbbbbb follows aaaaaaaa",
+            "client after 3: the epoch bbbbbbbb follows aaaaaaaa",
         ),
         (
             of_trace(&[Event(3), Of(4, "0000000000000000000000000000000b")]),
-            "it after 3: the event 4 is of another trace: {\"traceId\":\"0000000000000000000000000000000b\",\"parentSpanId\":null}",
+            "client after 3: the event 4 is of another trace: {\"traceId\":\"0000000000000000000000000000000b\",\"parentSpanId\":null}",
         ),
         (
             of_trace(&[Event(5), Event(4)]),
-            "it after 5: the event 4 is repeated or late",
+            "client after 5: the event 4 is repeated or late",
         ),
         (
             of_trace(&[Event(3), Event(4), Event(5), Complete]),
-            "it after 5: of 4 events, 3 arrived and 0 were lost",
+            "client after 5: of 4 events, 3 arrived and 0 were lost",
         ),
         (
             of_trace(&[Event(3), Event(4), Event(5), Event(6), Event(7), Complete]),
-            "it after 7: of 4 events, 5 arrived and 0 were lost",
+            "client after 7: of 4 events, 5 arrived and 0 were lost",
         ),
         (
             of_trace(&[Event(3), Cursor(2)]),
-            "it after 3: the cursor went back to 2",
+            "client after 3: the cursor went back to 2",
         ),
     ];
     for (named, expected) in cases {
@@ -175,7 +183,7 @@ fn what_is_missing_repeated_or_foreign_is_named() {
 #[test]
 fn reports_of_drops_are_added_up() {
     let ledger = Arc::new(Ledger::default());
-    let mut sequence = Sequence::new("it".to_owned(), Follow::Drops, Arc::clone(&ledger));
+    let mut sequence = Sequence::new("client".to_owned(), Follow::Drops, Arc::clone(&ledger));
     hello(&mut sequence, 1);
     for id in ["aaaaaaaa-4", "aaaaaaaa-9"] {
         let data = "{\"lost\":{\"starts\":1,\"ends\":2,\"other\":0}}";
@@ -187,6 +195,6 @@ fn reports_of_drops_are_added_up() {
     );
     assert_eq!(
         violations(Follow::Drops, &[Dropped(4), Gap(5, 9, None)]),
-        ["it after 4: the reader of drops fell behind retention, so its sum is incomplete"]
+        ["client after 4: the reader of drops fell behind retention, so its sum is incomplete"]
     );
 }
