@@ -153,8 +153,9 @@ fn a_blocked_worker_names_its_thread_and_the_span_that_holds_it() {
 #[test]
 fn a_panic_in_a_task_is_named_with_its_message() {
     let hanging = HangingProgram::start("panic");
+    // The panic is reported before its span has ended.
     assert_eq!(
-        hanging.problems(&["1 panicked", "1 waits long"]),
+        hanging.problems(&["1 panicked", " s ago · ", "1 waits long"]),
         "N problems: N panicked, N waits long\n\
          panicked: reserve [ID] · bank · N s ago · \"no stock of item N\" · in trace ID\n\
          waits long: order [ID] · bank · open for N s · awaits \"answer of reserve\" for N s · idle, worked N % in N poll · \

@@ -86,7 +86,9 @@ fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
     );
     server.signal("-CONT");
     assert_eq!(handle.insist(&[note("a", "2")]), 2);
-    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
+    // A busy machine may be slower than the short time limit, so another store reads.
+    let kept = Handle::open(&server.url()).read(0);
+    assert_eq!(shown(&kept), texts(&[(1, "1"), (2, "2")]));
 }
 
 #[test]
@@ -103,7 +105,9 @@ fn a_slow_server_is_waited_for_and_one_that_is_too_slow_keeps_nothing_twice() {
     proxy.hold(Hold::Nothing);
     assert_eq!(handle.insist(&[note("a", "2")]), 2);
     assert!(proxy.appends() >= 3);
-    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
+    // A busy machine may be slower than the short time limit, so another store reads.
+    let kept = Handle::open(&server.url()).read(0);
+    assert_eq!(shown(&kept), texts(&[(1, "1"), (2, "2")]));
 }
 
 #[test]
