@@ -70,13 +70,15 @@ fn log(builder: LiveSpansBuilder) -> LiveSpans {
         SpanEvent::started(trace(2), span, "charge").service("pay"),
         SpanEvent::ended(trace(2), span, "charge", failed).service("pay"),
     ] {
-        live.target().try_dispatch(&event).expect("there is room");
+        live.target()
+            .try_dispatch(&event)
+            .expect("the buffer has room");
     }
     live.target()
         .flush(Duration::from_secs(30))
-        .expect("memory takes it");
+        .expect("a log in memory accepts events");
     // The log is shut down, so streams end at once.
-    live.shutdown().expect("memory ends at once");
+    live.shutdown().expect("a log in memory shuts down");
     live
 }
 
@@ -138,7 +140,7 @@ async fn answered(live: &LiveSpans, request: Request<Body>) -> (http::response::
     let status = parts.status;
     assert!(!status.is_server_error(), "{status} {shown}");
     let kind = parts.headers.get("content-type");
-    let body = to_bytes(body, 1 << 24).await.expect("it is whole");
+    let body = to_bytes(body, 1 << 24).await.expect("the body is complete");
     match kind.map(HeaderValue::as_bytes) {
         Some(b"application/json") if has_body => {
             let _json: Value =
@@ -338,7 +340,7 @@ pub(crate) fn otlp(data: &[u8]) {
     LOG.with(|log_of_thread| {
         let (live, runtime) = log_of_thread.get_or_init(|| {
             let builder = open_to_all().otlp(livespan::otlp::OtlpReceiver::default());
-            (builder.build().expect("memory opens"), runtime())
+            (builder.build().expect("a log in memory opens"), runtime())
         });
         let (parts, body) = runtime.block_on(answered(live, request));
         let answered_as = parts.headers.get("content-type").map(HeaderValue::as_bytes);
@@ -372,7 +374,7 @@ pub(crate) fn files(data: &[u8]) {
 /// store must open or refuse it, and reading it to its end must not panic.
 pub(crate) fn rows(data: &[u8]) {
     let place = std::env::temp_dir().join(format!("livespan-fuzz-{}", std::process::id()));
-    fs::create_dir_all(&place).expect("there is a place for files");
+    fs::create_dir_all(&place).expect("the folder can be created");
     let file = place.join("spans.db");
     for ending in ["", "-wal", "-shm", "-lock"] {
         drop(fs::remove_file(place.join(format!("spans.db{ending}"))));
@@ -387,10 +389,12 @@ pub(crate) fn rows(data: &[u8]) {
         let trace = TraceId::from_bytes([1; 16]).expect("it is not zero");
         let span = "00f067aa0ba902b7".parse().expect("it is an id");
         let event = SpanEvent::started(trace, span, "checkout").service("shop");
-        live.target().try_dispatch(&event).expect("there is room");
+        live.target()
+            .try_dispatch(&event)
+            .expect("the buffer has room");
         live.target()
             .flush(Duration::from_secs(30))
-            .expect("the file takes it");
+            .expect("the file accepts events");
         live.shutdown().expect("the file is closed");
     }
     spoil(&file, data);
@@ -415,7 +419,7 @@ pub(crate) fn rows(data: &[u8]) {
     drop(fs::remove_dir_all(&place));
 }
 
-/// The first byte selects a table and a column. The rest is written into that column.
+/// Writes the input into a column: the first byte selects the table and the column, the rest is the value.
 fn spoil(file: &std::path::Path, data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else {
         return;

@@ -141,7 +141,7 @@ pub(crate) struct WaitOptions {
     pub(crate) ask: AskOptions,
 }
 
-/// The event that `wait` waits for.
+/// The condition that `wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Until {
     Match,
@@ -171,7 +171,7 @@ pub(crate) struct ProblemsOptions {
     pub(crate) ask: AskOptions,
 }
 
-/// The options before the command.
+/// The options of `livespan run`. They come before the command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunOptions {
     /// Address of the page, or of a livespan to join
@@ -202,8 +202,8 @@ pub(crate) struct RunOptions {
     pub(crate) command: Vec<OsString>,
 }
 
-/// The options of the log and its server. Each has a variable `LIVESPAN_…` and a key in the
-/// configuration.
+/// The options of the log and its server. Each has an environment variable `LIVESPAN_…` and, except
+/// `--config`, a key in the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ServeOptions {
     /// Address of the page [default: 127.0.0.1:4380]

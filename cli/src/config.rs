@@ -39,7 +39,8 @@ fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D
 }
 
 impl ServeOptions {
-    /// Fills in the options that neither the command line nor the environment sets.
+    /// Fills in the options that neither the command line nor the environment sets, from the
+    /// configuration.
     pub(crate) fn with_config(self) -> Result<Self, Failure> {
         let (file, is_named) = match &self.config {
             Some(file) => (Some(file.clone()), true),

@@ -1,5 +1,5 @@
-//! Output for people and scripts. If the reader of the output has gone away, as `head` does, that
-//! is not an error.
+//! Output for people and scripts. It is not an error if the reader of the output has gone away, as
+//! `head` does.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! The program `livespan`: receives spans while they are open and serves the page; runs programs under observation; asks
-//! a running livespan. This file only selects the command.
+//! The program `livespan`. It receives spans while they are open and serves the page, runs commands and shows their
+//! spans, and asks a running livespan. This file only selects the command.
 
 mod args;
 mod ask;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(arguments));
-            // Blocked work, such as a store that hangs, ends with the program.
+            // Does not wait for blocking work, such as a store that hangs. It ends with the program.
             runtime.shutdown_background();
             outcome
         }

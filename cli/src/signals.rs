@@ -1,4 +1,5 @@
-//! The signals that shut the program down in order. A second signal ends it at once.
+//! The signals that end the program. After the first one it shuts down its log; a second one ends
+//! it at once.
 
 use std::process::ExitCode;
 

@@ -41,7 +41,8 @@ fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns the program with the environment of the image and nothing else. Its files are in a folder, its ports free.
+/// Returns the program with only the environment of the image, but with this folder in place of `/data`, and free
+/// ports.
 fn program(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livespan"));
     command.env_clear().current_dir("/");

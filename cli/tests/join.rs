@@ -1,5 +1,5 @@
 //! Programs with `livespan::init()` under `livespan run`. They join, and all of their spans are
-//! shown, whichever of the two is killed.
+//! shown, whether the program or the livespan is killed.
 
 use std::{collections::BTreeMap, process::Stdio};
 

@@ -119,8 +119,8 @@ fn what_was_answered_with_success_is_there_once_however_the_receiver_ended() {
         for number in 0..spans {
             let id = format!("{:016x}", (sender << 32) + number + 1);
             let [starts, ends, lost] = counts.remove(&id).unwrap_or_default();
-            // If the receiver was killed after it stored a span's start and before its end, the
-            // span was lost for a while and then started again.
+            // If the receiver was killed between storing a span's start and its end, the next
+            // receiver ended the span as lost. The repeated request then started it again.
             assert_eq!((starts, ends), (1 + lost, 1), "{sender} {number} {lost}");
         }
     }

@@ -46,7 +46,7 @@ pub(crate) enum Requires {
     OneWriter,
     /// Several logs append to the store.
     ManyWriters,
-    /// The store can be followed.
+    /// Handles can wait for the events that others append.
     Followers,
     /// The suite can make the store fail.
     Faults,

@@ -27,7 +27,7 @@
 //! - [`run_only`](Suite::run_only) runs a single check.
 //!
 //! If the store has a [shared log](livespan::EventStore::shared_log), the suite opens several handles at one location
-//! side by side, and also runs the checks of following.
+//! at the same time, and also checks that they can wait for each other's events.
 //!
 //! The suite cannot check these:
 //!
@@ -86,7 +86,7 @@
 //!         limit: PageLimit,
 //!         wanted: impl Fn(&StoredEvent) -> bool,
 //!     ) -> ReadFuture<'_> {
-//!         let log = self.log.lock().expect("nobody panics with it");
+//!         let log = self.log.lock().expect("the lock is not poisoned");
 //!         let from = log.events.partition_point(|event| event.sequence <= after);
 //!         let (mut page, mut bytes) = (Vec::new(), 0);
 //!         for event in log.events[from..].iter().filter(|event| wanted(event)) {
@@ -109,7 +109,7 @@
 //!         self.write("")?;
 //!         let text = fs::read_to_string(&self.path).map_err(|error| Error::store("read the log", error))?;
 //!         let damaged = || Error::store("read the log", IoError::other("a line is damaged"));
-//!         let mut log = self.log.lock().expect("nobody panics with it");
+//!         let mut log = self.log.lock().expect("the lock is not poisoned");
 //!         for line in text.lines() {
 //!             log.take(line).ok_or_else(damaged)?;
 //!         }
@@ -122,7 +122,7 @@
 //!     }
 //!
 //!     fn epochs(&self) -> Arc<[EpochStart]> {
-//!         self.log.lock().expect("nobody panics with it").epochs.clone().into()
+//!         self.log.lock().expect("the lock is not poisoned").epochs.clone().into()
 //!     }
 //!
 //!     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -134,7 +134,7 @@
 //!             })
 //!             .collect();
 //!         self.write(&lines)?;
-//!         let mut log = self.log.lock().expect("nobody panics with it");
+//!         let mut log = self.log.lock().expect("the lock is not poisoned");
 //!         for line in lines.lines() {
 //!             log.take(line);
 //!         }
@@ -188,7 +188,7 @@
 //!         .skip_check("retains_by_events", keeps_all)
 //!         .skip_check("retains_by_bytes", keeps_all)
 //!         .skip_check("retains_by_age", keeps_all)
-//!         .skip_check("hands_out_abandoned_events", "it does not know what is open")
+//!         .skip_check("hands_out_abandoned_events", "it does not record which events are open")
 //!         .without_dedup()
 //!         .run();
 //! }

@@ -190,7 +190,7 @@ impl Model {
 
     fn why_not(&self, sequence: u64) -> &'static str {
         if self.events.contains_key(&sequence) {
-            ", an event out of place: it came before, or is before oldest() and of no stream that was open"
+            ", an event out of place: it was returned earlier, or is before oldest() and on a stream that was never open"
         } else {
             ", an event that was never kept"
         }

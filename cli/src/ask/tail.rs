@@ -155,7 +155,7 @@ impl OpenSpans {
         self.spans.get(key).map(|span| span.depth)
     }
 
-    /// Returns the next span that has been open for longer than [`STILL_OPEN`].
+    /// Returns the next span that has been open for [`STILL_OPEN`], and never the same one again.
     fn overdue(&mut self) -> Option<&OpenSpan> {
         while let Some((due, _)) = self.due.front() {
             if *due > Instant::now() {
@@ -371,7 +371,8 @@ fn nanos(text: &str) -> Option<i128> {
     Some(seconds * 1_000_000_000 + number(20, 29)?)
 }
 
-/// Returns a text of the program without terminal control characters, cut to a maximum length.
+/// Returns a program's text cut to a maximum length, with spaces in place of control characters and of characters that
+/// change the direction of text.
 fn plain(text: &str) -> String {
     let mut out = String::new();
     for (at, character) in text.chars().enumerate() {

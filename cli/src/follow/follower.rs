@@ -65,10 +65,11 @@ pub(super) struct Follower {
 enum Outcome {
     /// The other log has ended, or its process is gone.
     Gone,
-    /// The connection was lost. The value is `true` if a frame arrived on it.
+    /// The connection has ended. The value is `true` if the next attempt needs only the shortest
+    /// pause.
     Cut(bool),
-    /// Our store rejected events. Readers got them. The follower reads them again when the
-    /// store works.
+    /// Our store rejected events, although readers of our log got them. The follower reads them
+    /// again when the store works.
     Refused,
     /// Our log accepts no more events.
     Closed,

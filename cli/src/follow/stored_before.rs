@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 
 use crate::follow::positions::Position;
 
-/// Upper bound on such events. Any further ones would be stored twice.
+/// Upper bound on the distinct events that are read. Any further ones would be stored twice.
 const EVENTS_MAX: usize = 1_000_000;
 /// The fields that identify an event. Other fields may have been redacted here.
 const FIELDS: [&str; 5] = ["type", "traceId", "spanId", "process", "timestamp"];

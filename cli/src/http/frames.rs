@@ -84,7 +84,7 @@ impl Frames {
     }
 }
 
-/// The unparsed bytes, and the frame that they belong to.
+/// The received bytes, and the frame that is being parsed.
 #[derive(Debug, Default)]
 struct Parser {
     bytes: Vec<u8>,

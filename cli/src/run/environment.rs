@@ -1,12 +1,13 @@
 //! The environment variables of a command. They make any OpenTelemetry SDK in it send to this
 //! livespan without delay, and make a program with `livespan::init()` join. A variable that the
-//! user set is not changed, except `TRACEPARENT` and those by which a program joins.
+//! user set is not changed, except `TRACEPARENT`, `LIVESPAN_URL` and those by which a program
+//! joins.
 
 use std::env;
 
 use crate::{args::RunOptions, follow::listener::Invitation, units::percent_encoded};
 
-/// The page under which a command runs.
+/// The page that shows the spans of a command.
 #[derive(Debug)]
 pub(super) struct Page {
     /// The page's address, which also accepts OTLP.

@@ -28,7 +28,8 @@ use crate::{
     signals::Signals,
 };
 
-/// If no event arrives for this long, programs that joined have sent everything.
+/// Once no event has arrived for this long, programs that joined are assumed to have sent
+/// everything.
 const QUIET_TIME: Duration = Duration::from_secs(2);
 /// The interval at which the program checks whether a viewer has connected or left.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);

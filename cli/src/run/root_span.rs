@@ -30,7 +30,7 @@ impl RootSpan {
         let mut random = [0_u8; 24];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::new(format!("failed to make an id: {error}")))?;
-        // An id must not be zero. Random bytes are all zero once in 2^64 times.
+        // An id must not be zero, so one bit of each is set.
         random[0] |= 1;
         random[16] |= 1;
         let (own_trace, span) = random.split_at(16);
@@ -90,7 +90,7 @@ impl RootSpan {
         if let Some(parent) = self.parent {
             event = event.parent(parent);
         }
-        // The log counts an event for which it has no room.
+        // If the log has no room for the event, it counts the loss.
         drop(live.target().try_dispatch(&event));
     }
 }

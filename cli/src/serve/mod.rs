@@ -1,4 +1,4 @@
-//! `livespan serve`: opens the log, serves it, and shuts down in order after a signal.
+//! `livespan serve`: opens the log, serves it, and after a signal shuts it down.
 
 mod addresses;
 mod log;

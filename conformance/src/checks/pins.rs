@@ -184,10 +184,7 @@ pub(crate) fn keeps_open_streams_whole(context: &CheckContext<'_>) -> Outcome {
 /// Checks that every event of the stream can be read, and that the store reports no evicted event of it.
 fn is_whole(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let scope = streams(&[key]);
-    let promise = format!(
-        "all events of {}, which is open, stay while ended streams can go",
-        scope.show()
-    );
+    let promise = format!("no event of {} is evicted", scope.show());
     let expected = model.events(1..=model.head(), &scope);
     let evicted = handle.evicted(&[key])?.pop().flatten();
     let evicted = evicted.map_or(0, |evicted| evicted.events);
@@ -264,10 +261,10 @@ pub(crate) fn keeps_streams_on_request(context: &CheckContext<'_>) -> Outcome {
         is_whole(&handle, &model, b)?;
         handle.check(&model, &Scope::All, 0, ANY)?;
     }
-    // The larger one outgrows the share. It has ended, so running streams displace it.
+    // Stream `a`, the larger one, now outgrows the share. It has ended, so open streams displace it.
     ended(&mut handle, &mut model, a, SHARE)?;
     filler(&mut handle, &mut model)?;
-    // A store that several logs share may learn of it later.
+    // A shared store may report this later.
     Handle::until(handle.timeout, || Ok((handle.kept()? == [b]).then_some(())))?;
     are_kept(&handle, &[b])?;
     same(
@@ -306,7 +303,8 @@ pub(crate) fn keeps_streams_on_request(context: &CheckContext<'_>) -> Outcome {
     are_kept(&handle, first)
 }
 
-/// Appends open streams that need the whole share of such streams, and removes from the log whatever is not kept.
+/// Appends open streams that need the whole share of carried events, then filler: retention then removes every other
+/// stream that is not kept.
 fn displace(handle: &mut Handle, model: &mut Model, token: u64) -> Outcome {
     for number in 0..2 {
         let key = stream(format!("running {token} {number}"));
