@@ -74,7 +74,8 @@ const BOUNDS: [(Api, Case, u64); 10] = [
 const ALLOWANCE_PERCENT: u64 = 4;
 
 /// Returns the peer of a case: the case that does only the work that every processor must do. Without `LiveSampler`,
-/// that work is the SDK's copy of a starting span, because a processor can read a span only from a copy.
+/// that work is the SDK's copy of a starting span, because a processor can read a span only from a copy. Returns `None`
+/// for a case without a bound.
 fn peer_of(case: Case) -> Option<Case> {
     match case {
         Case::Plain | Case::WrappingNoop => Some(Case::Snapshot),

@@ -37,7 +37,7 @@ pub(crate) fn report() {
     drop(clients);
     wait_for(&served, 0);
     let after = (resident_bytes() - before) / f64::from(CLIENTS) / 1024.0;
-    println!("still there when all are gone: {after:.1} KiB each");
+    println!("memory not returned after all have left: {after:.1} KiB each");
     served.end();
 }
 

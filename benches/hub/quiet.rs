@@ -113,7 +113,7 @@ fn count_wakes(live: &LiveSpans) {
     flush(live);
     let wakes = [&busy_wakes, &quiet_wakes].map(|count| count.0.load(Ordering::Relaxed));
     println!(
-        "wake-ups by one event of it: {} of its {READERS} readers, {} of {QUIET_READERS} others",
+        "wake-ups by one event of the busy trace: {} of its {READERS} readers, {} of {QUIET_READERS} others",
         wakes[0], wakes[1]
     );
     assert_eq!(wakes, [u64::from(READERS), 0]);

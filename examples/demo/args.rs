@@ -12,7 +12,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:4380";
 /// Visitor requests per second without `--rate`.
 const DEFAULT_RATE: f64 = 2.0;
 
-/// Upper bound on the rate. The traffic generator does not promise to send more.
+/// Upper bound on the rate.
 const RATE_MAX: f64 = 10_000.0;
 
 pub(crate) const HELP: &str = "\

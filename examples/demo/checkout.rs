@@ -66,7 +66,7 @@ pub(crate) struct Item {
     pub(crate) quantity: u32,
 }
 
-/// Sells a cart, or changes nothing.
+/// Sells a cart. If the payment fails, the reserved items return to stock.
 #[instrument(name = "checkout", skip_all, err, fields(
     cart.items = count(cart.items.len()),
     customer.id = cart.customer,
@@ -138,7 +138,7 @@ async fn release(shop: &Shop, cart: &Cart) {
     }
 }
 
-/// Compares the customer's history with the current device.
+/// Computes a risk score by hashing the customer and the length of their history.
 #[instrument(name = "assess risk", skip_all, err, fields(risk.score = field::Empty))]
 async fn assess_risk(store: &Store, customer: &str) -> Result<i64, ShopError> {
     let owner = customer.to_owned();
@@ -229,7 +229,7 @@ pub(crate) async fn release_stock(
     Ok(Json(json!({ "released": released })))
 }
 
-/// Hashes `seed`, then the hash, and so on. Only the time that this takes matters.
+/// Hashes `seed` with the result of the round before, `rounds` times. Only the time taken matters.
 pub(crate) fn digest_repeatedly(seed: &impl Hash, rounds: u32) -> u64 {
     let mut digest = 0;
     for _ in 0..rounds {

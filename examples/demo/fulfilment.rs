@@ -25,8 +25,8 @@ const QUEUE_CAPACITY: usize = 64;
 const LABEL_TIMEOUT: Duration = Duration::from_millis(1_200);
 const LABEL_ATTEMPTS: u32 = 3;
 const SEAL_ROUNDS: u32 = 300_000;
-/// An invoice with at least this many lines is typeset on a thread that serves requests, which is a
-/// fault for the visitor to find.
+/// An invoice with at least this many items is typeset on a thread that serves requests. This fault
+/// is deliberate: the dashboard shows it.
 const LONG_INVOICE: usize = 5;
 const TYPESETTING: Duration = Duration::from_millis(1_800);
 
@@ -187,8 +187,7 @@ async fn write_invoice(warehouse: &Warehouse, order: i64) -> Result<String, Shop
     Ok(invoice)
 }
 
-/// Typesets a long invoice. It computes on a thread that serves requests and blocks it: a fault for
-/// the visitor to find.
+/// Typesets a long invoice. It computes on a thread that serves requests, and so blocks the thread.
 #[instrument(name = "typeset invoice", skip_all)]
 fn typeset(invoice: &str) {
     let begun = Instant::now();
@@ -198,7 +197,7 @@ fn typeset(invoice: &str) {
     info!(lines = count(invoice.lines().count()), "typeset");
 }
 
-/// Has a label printed. Tries again if the printer is too busy.
+/// Has a label printed. Tries again after a time-out, with [`LABEL_ATTEMPTS`] in all.
 #[instrument(name = "label parcel", skip_all, err, fields(attempts = field::Empty))]
 async fn label(warehouse: &Warehouse, order: &Order) -> Result<Label, ShopError> {
     let items = order.items.iter().map(|item| item.quantity).sum();

@@ -38,7 +38,7 @@ pub(crate) fn read_feeds(pages: Vec<(u32, String, String)>) -> Vec<Text> {
                 supplier,
             }),
             Err(error) => {
-                // Adds an exception to this span, which the dashboard shows in red. The job continues.
+                // Marks this span as failed, and the dashboard shows it in red. The job continues.
                 error!(product = i64::from(product), %error);
                 None
             }

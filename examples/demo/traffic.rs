@@ -105,7 +105,7 @@ fn request(random: &mut Random, client: &Client, shop: &str) -> RequestBuilder {
         }
         Habit::AskForMore => client.get(format!("{shop}/products/{product}/recommendations")),
         Habit::AskForShipping => {
-            // Visits a popular product, or now and then one whose feed is broken.
+            // One in four visits a product with a broken feed, the others a popular one.
             let id = match random.below(4) {
                 0 => BROKEN_EVERY * (1 + random.below(PRODUCTS / BROKEN_EVERY)),
                 _ => product,

@@ -1,6 +1,6 @@
 // @ts-check
 // The icon of the browser tab, which shows the state of a trace, so that a reader can watch a job from another tab.
-// Each state has its own shape and colour. Must never touch the DOM.
+// States differ in shape or colour, but a panic looks like an error. Must never touch the DOM.
 
 /** Colour and shape of each badge, in a square of 16. @type {Record<string, [string, string]>} */
 const BADGES = {

@@ -1,5 +1,5 @@
 // @ts-check
-// Converts time to pixels and back: the visible stretch, its compressed gaps, zoom, pan and ticks.
+// Converts time to pixels and back: the visible stretch, its compressed gaps, zoom and pan.
 // Must never touch the DOM or a clock. All times are milliseconds after the trace's origin.
 
 import { FLAG, STATE } from "./columns.mjs";
@@ -12,7 +12,7 @@ import { barEnd } from "./span.mjs";
 
 /** Factor that leaves room at the right of a growing trace, so that the live edge does not touch the border. */
 export const HEAD_ROOM = 1.05;
-/** A gap counts from this share of the visible stretch on. */
+/** A gap counts if it is longer than this share of the visible stretch. */
 export const GAP_SHARE_MIN = 0.05;
 /** Width of a compressed gap in pixels: room for its label. */
 export const GAP_WIDTH = 28;
@@ -33,10 +33,9 @@ export function wholeStretch(extent, now) {
 }
 
 /**
- * Returns the time up to which open spans are drawn, which is `now` unless time travel shows a past moment. For a file,
- * callers pass its `fixedNow` as `now`.
+ * Returns `now`, up to which open spans are drawn. For a file, callers pass its `fixedNow` as `now`.
  * @param {{trace: import("./model.mjs").Trace, now: number, moment: number | null}} frame
- * @returns {number | null} null when nothing is open, or at a past moment
+ * @returns {number | null} null if no span is open, or if a past moment is shown
  */
 export function openEdge({ trace, now, moment }) {
   return trace.counts.open > 0 && moment === null ? now : null;
@@ -159,7 +158,7 @@ export function within(stretch, bounds) {
 }
 
 /**
- * Returns a stretch with a margin at both sides.
+ * Returns a stretch with a margin of a tenth at both sides, or null for the whole bounds.
  * @param {Stretch} stretch @param {Stretch} bounds @returns {Stretch | null}
  */
 export function fitTo(stretch, bounds) {
@@ -176,7 +175,7 @@ const BUCKETS = 2_048;
  * @param {import("./model.mjs").Trace} trace
  * @param {number} now
  * @param {Stretch} stretch
- * @returns {Stretch[]} in order, each at least GAP_SHARE_MIN of the stretch
+ * @returns {Stretch[]} in order, each longer than GAP_SHARE_MIN of the stretch
  */
 export function spanGaps(trace, now, stretch) {
   const { spans } = trace;

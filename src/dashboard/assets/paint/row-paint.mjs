@@ -1,5 +1,5 @@
 // @ts-check
-// Paints everything in the waterfall's rows except text: guides, fold marks, states and bars, on one canvas that
+// Paints the waterfall's rows except their names: guides, fold marks, states, bars and their labels, on one canvas that
 // moves with the rows. Must never decide what a row is, nor define a colour.
 
 import { STATE, isOpenState } from "../model/columns.mjs";

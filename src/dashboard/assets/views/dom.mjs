@@ -57,7 +57,7 @@ export function setStyle(node, property, value) {
   node.style.setProperty(property, value);
 }
 
-/** Styles set by `setStyle`. No other code sets styles. @type {WeakMap<HTMLElement, Record<string, string>>} */
+/** Styles set by `setStyle`. No other code sets these properties. @type {WeakMap<HTMLElement, Record<string, string>>} */
 const styles = new WeakMap();
 
 /** Characters shown of a name. Nobody reads more, and the layout of 10,000 characters is expensive. */

@@ -1,6 +1,6 @@
 // @ts-check
-// Draws the text of one row of the waterfall. `row-paint.mjs` paints bars and shapes on one canvas, because elements
-// for them would take longer than a frame. Must never keep more than the last drawn state: after a scroll, the same
+// Draws the name column of one row of the waterfall. `row-paint.mjs` paints bars, labels and shapes on one canvas,
+// because elements for them would take longer than a frame. Must never keep more than the last drawn state: after a scroll, the same
 // element shows another span.
 
 import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
