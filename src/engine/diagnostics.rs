@@ -21,7 +21,8 @@ pub(crate) enum Diagnostic<'a> {
     DamagedEvents(Sequence),
     /// A reader could not read from the store; the log itself continues. Has the store's message.
     ReadFailed(&'a str),
-    /// Events were dropped: the buffer was full, the store failed, or an encoder panicked. Has a count for each kind of event.
+    /// Events were dropped: the buffer was full, the store failed, or an encoder panicked. Has a count for each kind of
+    /// event.
     Dropped(Dropped),
     /// The log ended by itself. Has the reason.
     Ended(&'a str),

@@ -68,11 +68,11 @@ pub(crate) struct Log {
 pub(crate) struct MergeState {
     /// Held while the tail is advanced, by the worker thread or by the follower thread.
     pub(crate) merging: Mutex<()>,
-    /// Whether no event was skipped since the last rebuild. Written while `merging` is held.
+    /// Set by a rebuild, cleared when events were skipped or an error occurred. Written while `merging` is held.
     pub(crate) is_index_complete: AtomicBool,
 }
 
-/// Upper bound on stored events loaded into memory at open; keeps opening in the millisecond range.
+/// Upper bound on the stored events that are loaded when a log is opened or its index is rebuilt.
 pub(crate) const WARM_UP_EVENTS_MAX: u64 = 10_000;
 
 /// The sequence that stands for "no end": no event has it.
@@ -232,7 +232,8 @@ impl Log {
         leaves_numbers_for(events as u64, self.tail.next())
     }
 
-    /// Adds events that the store has kept. Readers see them at the next [`Tail::publish`].
+    /// Adds events that the store has kept to the tail, unless memory is the only store: it has added them already.
+    /// Readers see them at the next [`Tail::publish`].
     pub(crate) fn append_stored(&self, first: u64, batch: &Batch) {
         if !self.is_in_memory {
             self.tail.append(self.epoch(), first, batch, Instant::now());
@@ -468,7 +469,8 @@ impl Log {
         evicted.iter().all(is_whole)
     }
 
-    /// Returns how many events retention has removed from these streams together, or `None` if unknown.
+    /// Returns how many events retention has removed from these streams together, or `None` if that is unknown. If
+    /// retention removes events during each of [`COUNTS_MAX`] counts, the result has no number.
     ///
     /// The count and the oldest event belong to the same moment. Otherwise the reader would count events that are
     /// removed in between twice, or never.

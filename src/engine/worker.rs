@@ -37,8 +37,8 @@ use crate::{
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Number of parks into which the processing delay is divided.
 const DELAY_STEPS: u32 = 10;
-/// Interval between attempts to report drops that the store refused. Also how often the worker asks a shared store for
-/// events that dead writers left open.
+/// Interval at which an idle worker tries a failing store again and reports drops. Also how often it asks a shared
+/// store for events that dead writers left open, or another store until it has answered without an error.
 const RETRY: Duration = Duration::from_secs(1);
 /// Interval at which an idle worker calls an encoder that waits for an answer of the store.
 const STORE_ANSWER: Duration = Duration::from_millis(50);
@@ -143,7 +143,7 @@ impl LogRuntime {
         Ok(Self { buffer, log })
     }
 
-    /// Pushes a record into the buffer, waiting until there is room.
+    /// Pushes a record into the buffer. Waits while the buffer is full; fails if the log is closed.
     pub(crate) async fn push(
         &self,
         class: RecordClass,
@@ -241,7 +241,7 @@ impl<T: RecordEncoder> Worker<T> {
     }
 
     /// Wakes readers that wait for a store that does not answer. Holds nothing of the log meanwhile. Reports readers
-    /// that still exist at the end of the time limit as leaked.
+    /// that still exist at the end of the time limit as leaked. Readers of a log in memory wait for no store.
     fn wake_until_readers_gone(self) {
         let patience = self.log.append_timeout();
         let is_memory = self.log.is_in_memory();
