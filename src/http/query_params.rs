@@ -22,7 +22,7 @@ use crate::{
     util::query::{self, NotUtf8, QueryValue},
 };
 
-/// Upper bound on the values of one filter.
+/// Upper bound on the values of one parameter.
 const VALUES_MAX: usize = 32;
 /// Upper bound on the entries of one page.
 const LIMIT_MAX: usize = 500;
@@ -88,7 +88,8 @@ impl<'a> QueryParams<'a> {
         Ok(limit)
     }
 
-    /// Returns the sequence before which a page of traces or log records begins, from the parameter `after`.
+    /// Returns the sequence before which a page of traces or log records begins, from the parameter `after`. Without
+    /// that parameter, the page begins with the newest.
     pub(crate) fn before(&self) -> Result<u64, HttpError> {
         Ok(self.number("after")?.unwrap_or(u64::MAX))
     }

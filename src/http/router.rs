@@ -275,8 +275,8 @@ fn is_stream(request: &Parts) -> bool {
     segments.last().is_some_and(|segment| segment == "sse")
 }
 
-/// Sets the headers that every response needs: CORS, and those that keep a browser from guessing the type, embedding
-/// the response in another site, or running scripts in it.
+/// Sets the headers that every response needs: CORS, and those that keep a browser from guessing the type, sending a
+/// referrer, embedding the response in another site, or running scripts in it.
 pub(crate) fn set_security_headers(
     config: &AccessConfig,
     request: &Parts,

@@ -302,7 +302,7 @@ impl LiveSpans {
     }
 }
 
-/// Returns whether this is the default address. If it is taken, any other port may replace it.
+/// Returns whether these are loopback addresses with the default port. If it is taken, any other port may replace it.
 fn is_default(addresses: &[SocketAddr]) -> bool {
     addresses
         .iter()

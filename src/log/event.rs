@@ -51,9 +51,9 @@ pub trait SseEvent: Send + 'static {
         Pinning::None
     }
 
-    /// Returns whether the log keeps the event only once. This requires a stream and a [token](Self::pin): a second
-    /// event that opens, or that closes, the same token is left out while the first is kept. By default every event is
-    /// kept.
+    /// Returns whether the log keeps the event only once. This requires a stream and a [token](Self::pin). A second
+    /// event that closes the token is left out while the first is kept. An event that opens the token is left out while
+    /// another that opens or closes it is kept. By default every event is kept.
     fn is_deduplicated(&self) -> bool {
         false
     }

@@ -1,5 +1,5 @@
-//! Decides which spans are shown, before they enter the ingest buffer. It runs on the host's threads, inside `on_start`
-//! and `on_end`. It never blocks, and it catches a panic of the app's own filter.
+//! Decides which spans and log records are shown, before they enter the ingest buffer. It runs on the host's threads,
+//! inside the processors' calls. It never blocks, and it catches a panic of the app's own filter.
 
 use std::{
     fmt,
@@ -40,7 +40,7 @@ impl<'a> SpanFacts<'a> {
         &self.span.name
     }
 
-    /// Returns the instrumentation scope.
+    /// Returns the name of the instrumentation scope.
     pub fn scope(self) -> &'a str {
         self.span.instrumentation_scope.name()
     }

@@ -66,8 +66,9 @@ pub(crate) fn is_preflight(request: &Parts) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Answers a preflight from an allowed origin: its page may read, resume and send a token. The
-/// response contains nothing of the log, and a browser sends no credentials with a preflight.
+/// Answers a preflight from an allowed origin: its page may use these methods, resume and send a
+/// token. Refuses one from another origin. The response contains nothing of the log, and a browser
+/// sends no credentials with a preflight.
 pub(crate) fn preflight(
     config: &AccessConfig,
     request: &Parts,

@@ -252,8 +252,8 @@ impl EvictedCount {
     }
 }
 
-/// A slab in fixed chunks: growth never moves entries. Free slots are reused last in, first out, while they are still
-/// in the cache. If most streams have few events, fetching cold memory is most of the cost of an entry.
+/// A slab in fixed chunks: growth never moves entries. Free slots are reused last in, first out, because the slot freed
+/// last is most likely still in the processor's cache.
 #[derive(Debug, Default)]
 pub(super) struct EntrySlab {
     pub(super) chunks: Vec<Vec<Option<StreamEntry>>>,

@@ -174,7 +174,7 @@ fn only_post() -> Response<Body> {
     response
 }
 
-/// Returns the page's address from the client's point of view, or `None` if it is unknown or has unusual
+/// Returns the page's address from the client's point of view, or `None` if it is unknown, long or has unusual
 /// characters.
 fn page_of(request: &Parts) -> Option<String> {
     if cfg!(not(feature = "dashboard")) {

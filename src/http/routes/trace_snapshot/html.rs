@@ -1,7 +1,6 @@
-//! Writes traces as one HTML file: the page, and the events as gzip in base64. It reads each trace once, or twice for
-//! a reader who may see only some traces, because it then needs the trace's overview first. It holds one page of
-//! events, the compressor's state, and at most 16 MiB of starts ([`ShortenedEnds`]). It runs on the task that writes
-//! the response.
+//! Writes traces as one HTML file: the page, and the events as gzip in base64. It writes each trace in one pass. For a
+//! reader who may see only some traces, earlier passes read the trace's overview. It holds one page of events, the
+//! compressor's state, and at most 16 MiB of starts ([`ShortenedEnds`]). It runs on the task that writes the response.
 //!
 //! The data is a series of JSON lines. The first line describes the file. Each trace follows: a
 //! line with its id, its events, and a line with the missing events. The page reads the data in
