@@ -32,7 +32,8 @@ fn updates(watched: &Watched) -> Vec<Json> {
     events.retain_mut(|event| {
         let fields = event.as_object_mut().unwrap();
         fields.remove("task");
-        // The type, the ids, the process and the timestamp do not count as news.
+        // Every update has five fields: type, trace id, span id, process and timestamp. Any further
+        // field is a change.
         fields["type"] == "updated" && fields.len() > 5
     });
     events

@@ -31,7 +31,8 @@ fn a_burst_from_eight_threads_adds_up_and_no_start_comes_after_its_end() {
     let watched = Watched::with(
         LiveSpans::builder()
             .store(MemoryEventStore::with_retention(retention))
-            // A quarter of the default, so that some spans are dropped, however fast the worker is.
+            // A quarter of the default bytes and an eighth of the default events, so that some
+            // spans are dropped, however fast the worker is.
             .buffer_bytes(4 << 20)
             .buffer_events(16_384),
     );
@@ -52,11 +53,11 @@ fn a_burst_from_eight_threads_adds_up_and_no_start_comes_after_its_end() {
                     !ended.contains(&span),
                     "a start came after its end: {event}"
                 );
-                assert!(started.insert(span), "a span starts once");
+                assert!(started.insert(span), "a span started twice");
             }
             // The log wrote this end for a span whose own end was dropped.
             "ended" if !event["lost"].is_null() => {}
-            "ended" => assert!(ended.insert(span), "a span ends once"),
+            "ended" => assert!(ended.insert(span), "a span ended twice"),
             _ => {}
         }
     }

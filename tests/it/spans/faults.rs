@@ -1,5 +1,5 @@
-//! A failure inside livespan stays inside. The host's spans and threads continue, and later events
-//! are recorded.
+//! A failure inside livespan does not reach the host: its spans and threads continue, and later
+//! events are recorded.
 
 use std::{
     sync::{

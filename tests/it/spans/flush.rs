@@ -15,7 +15,7 @@ use crate::support::until;
 
 use super::live_provider::{GatedStore, Watched, payloads, provider_of, read, transcript};
 
-/// A time limit so short that a hanging store is noticed soon.
+/// A time limit for a flush to a store that hangs.
 const SOON: Duration = Duration::from_millis(50);
 
 #[test]
@@ -241,6 +241,6 @@ fn shutdown_flush_and_spans_may_race() {
             transcript[transcript.len() - 2..],
             ["started after", "ended after"]
         );
-        assert_eq!(watched.open_spans(), 0, "no span is left open");
+        assert_eq!(watched.open_spans(), 0, "a span is still open");
     }
 }

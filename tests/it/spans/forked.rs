@@ -60,7 +60,7 @@ fn outcome(child: Pid) -> Option<i32> {
 }
 
 #[test]
-#[ignore = "not a test: what the next one starts as a process of its own"]
+#[ignore = "not a test: the next test starts it as a separate process"]
 fn fork_while_others_make_spans() {
     if env::var_os("LIVESPAN_TEST_FORKS").is_none() {
         return;

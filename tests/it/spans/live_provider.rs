@@ -230,7 +230,10 @@ impl Gate {
             .changed
             .wait_timeout_while(state, PATIENCE, |state| state.waiting == 0)
             .unwrap();
-        assert!(!held.1.timed_out(), "the worker appends in time");
+        assert!(
+            !held.1.timed_out(),
+            "the worker did not call the store in time"
+        );
     }
 
     /// Calls `run` before each append. If `run` returns an error, the append fails with it.

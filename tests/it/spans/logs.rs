@@ -110,7 +110,11 @@ fn a_log_record_is_in_its_span_while_the_span_runs() {
              \"timestamp\":\"2026-11-22T11:39:00.000000001Z\"}}"
         )
     );
-    assert_eq!(events.len(), 3, "one process, for spans and log records");
+    assert_eq!(
+        events.len(),
+        3,
+        "spans and log records do not share one process"
+    );
     drop(context);
     assert_eq!(watched.transcript().last().unwrap(), "ended pay");
 }

@@ -37,25 +37,25 @@ fn assert_ordered(events: &[Json]) {
         if event["type"] == json!("process") {
             assert!(
                 processes.insert(event["process"].to_string()),
-                "a process is introduced once"
+                "a process is introduced twice"
             );
             continue;
         }
         assert!(
             processes.contains(&event["process"].to_string()),
-            "its process precedes {event}"
+            "no process precedes {event}"
         );
         let span = event["spanId"].to_string();
         if event["type"] == json!("started") {
-            assert!(started.insert(span), "a span starts once");
+            assert!(started.insert(span), "a span started twice");
             let parent = &event["parentSpanId"];
             assert!(
                 parent.is_null() || started.contains(&parent.to_string()),
-                "its parent precedes {event}"
+                "no parent precedes {event}"
             );
         } else {
-            assert!(started.contains(&span), "a start precedes its end");
-            assert!(ended.insert(span), "a span ends once");
+            assert!(started.contains(&span), "an end has no earlier start");
+            assert!(ended.insert(span), "a span ended twice");
         }
     }
     assert_eq!(started, ended);
@@ -92,7 +92,7 @@ fn starts_precede_ends_and_parents_their_children_on_every_stream() {
         assert_eq!(
             payloads(&read(&mut reader)),
             *expected,
-            "the stream of one trace is the log without the other traces"
+            "the stream of a trace differs from the log without other traces"
         );
     }
 }
@@ -124,13 +124,13 @@ fn a_small_buffer_keeps_the_order_of_what_it_keeps() {
             "started" => assert_eq!(
                 seen.insert(span, "started"),
                 None,
-                "no span starts after its end"
+                "a span started after its end, or twice"
             ),
             "ended" if event["lost"].is_null() => {
                 assert_ne!(
                     seen.insert(span, "ended"),
                     Some("ended"),
-                    "a span ends once"
+                    "a span ended twice"
                 );
             }
             _ => {}

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::live_provider::{Gate, GatedStore, Watched, transcript};
 use crate::support::{PATIENCE, until};
 
-/// Eight shards of sixteen records each. Of these, starts may fill eleven, and ends fifteen.
+/// Eight shards of sixteen records each. In each, starts may fill eleven records, and ends fifteen.
 const EVENTS: usize = 128;
 const STARTS: u64 = 8 * 11;
 const ENDS: u64 = 8 * 15;
@@ -89,7 +89,7 @@ fn starts_are_dropped_before_ends_and_both_are_counted() {
     assert_eq!(
         watched.live.status().dropped,
         expected,
-        "the records of dropped ends are not counted"
+        "the ends that the log wrote for dropped ones are counted as drops"
     );
 }
 
@@ -141,10 +141,10 @@ fn no_span_whose_end_was_dropped_runs_for_ever() {
         .map(|event| event["spanId"].to_string())
         .collect();
     let distinct: HashSet<String> = ended.iter().cloned().collect();
-    assert_eq!(distinct.len(), ended.len(), "each span ends once");
+    assert_eq!(distinct.len(), ended.len(), "a span ended twice");
     assert!(
         started.is_subset(&distinct),
-        "every span that was shown has ended"
+        "a span that was shown has not ended"
     );
     let lost: Vec<String> = transcript(&events)
         .into_iter()
@@ -209,6 +209,6 @@ fn threads_go_on_while_the_store_hangs() {
     assert_eq!(
         (reported("starts"), reported("ends")),
         (dropped.starts, dropped.ends),
-        "the gaps add up to the dropped records"
+        "the gaps do not add up to the dropped records"
     );
 }

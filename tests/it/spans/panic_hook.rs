@@ -50,7 +50,7 @@ fn this_thread() -> String {
 }
 
 #[test]
-#[ignore = "not a test: what the next one starts as a process of its own"]
+#[ignore = "not a test: the next test starts it as a separate process"]
 fn program() {
     if env::var_os(CHILD).is_none() {
         return;
@@ -75,7 +75,11 @@ fn says_message_place_and_thread() {
     let (end, location) = end_of(&watched, || panic!("out of luck: {}", 7));
     let known = json!({"message": "out of luck: 7", "location": location, "thread": thread});
     assert_eq!(end, ended("out of luck: 7", &known));
-    assert_eq!(HOOKED.load(Ordering::Relaxed) - before, 2, "once for each");
+    assert_eq!(
+        HOOKED.load(Ordering::Relaxed) - before,
+        2,
+        "the hook did not run once for each panic"
+    );
     thread::scope(|scope| {
         let unnamed = scope.spawn(|| end_of(&watched, || panic!("elsewhere")));
         let (end, location) = unnamed.join().unwrap();

@@ -48,7 +48,7 @@ fn unwinding(run: impl FnOnce()) -> Box<dyn Any + Send> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_err()
 }
 
-/// Returns an attribute that makes a start too large to be stored for its end.
+/// Returns an attribute that makes a start too large for its data to be kept until the end.
 fn large() -> KeyValue {
     KeyValue::new("large", "x".repeat(4096))
 }

@@ -305,7 +305,7 @@ proptest! {
         let (kept, kept_bytes) = stored(&folder);
         std::fs::remove_dir_all(&folder).unwrap();
         prop_assert_eq!((sent, kept), (0, 0));
-        prop_assert_eq!((sent_bytes > 1000, kept_bytes > 1000), (true, true), "events are sent and stored");
+        prop_assert_eq!((sent_bytes > 1000, kept_bytes > 1000), (true, true), "too few bytes are sent or stored");
     }
 }
 
@@ -350,7 +350,7 @@ fn no_secret_reaches_redis() {
     assert_eq!(stored_below(server.folder()).0, 0);
     assert!(
         stored_below(server.folder()).1 > 100_000,
-        "events are sent and stored"
+        "too few bytes are sent or stored"
     );
 }
 

@@ -105,7 +105,7 @@ fn ends(events: &[Json]) -> Vec<Json> {
         .collect()
 }
 
-/// Returns what [`ends`] should return for one span.
+/// Returns the expected item of [`ends`] for one span.
 fn expected_end(who: &str, kind: &str, trace: &str, parent: &str, [from, to]: [u64; 2]) -> Json {
     let text = |second: u64| format!("13:46:{:02}", 40 + second);
     json!([who, kind, trace, parent, {"who": who, "ended": to}, text(from), text(to)])

@@ -101,7 +101,7 @@ fn workers(count: usize) -> runtime::Runtime {
 }
 
 #[test]
-#[ignore = "not a test: what the next one starts as a process of its own"]
+#[ignore = "not a test: the next test starts it as a separate process"]
 fn program() {
     if env::var_os(CHILD).is_none() {
         return;

@@ -32,8 +32,8 @@ fn builder(name: &'static str) -> SpanBuilder {
     SpanBuilder::from_name(name).with_start_time(at(123_456_789))
 }
 
-/// Returns the payloads in the log. The process's random name is replaced by `P`, and its number by
-/// `N`.
+/// Returns the payloads in the log. The process's random name is replaced by `P`, and its process
+/// id by `N`.
 fn lines(live: &LiveSpans) -> Vec<String> {
     live.target().flush(PATIENCE).unwrap();
     let messages = read(&mut live.target().subscribe(Subscribe::all()));
@@ -122,11 +122,14 @@ fn a_process_is_introduced_as_promised() {
     assert_eq!(head, expected);
     let (start, now) = times.split_once("\",\"timestamp\":\"").unwrap();
     let now = now.strip_suffix("\"}").unwrap();
-    assert!(start <= now, "text order is time order: {start} {now}");
+    assert!(
+        start <= now,
+        "the start is after the timestamp: {start} {now}"
+    );
     assert_eq!(
         (start.len(), now.len()),
         (30, 30),
-        "a time has nine decimals and a Z"
+        "a time lacks nine decimals or a Z"
     );
 }
 

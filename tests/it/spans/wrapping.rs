@@ -52,7 +52,7 @@ fn assert_exports_exactly_the_sampled(
     let sampled = make_spans(&watched);
     assert!(
         (1..SPANS / 10).contains(&sampled.len()),
-        "about one in a hundred is sampled: {}",
+        "the sampler did not sample about one in a hundred: {}",
         sampled.len()
     );
     watched.provider.force_flush().unwrap();
@@ -64,7 +64,7 @@ fn assert_exports_exactly_the_sampled(
         .collect();
     assert_eq!(by_exporter, sampled);
     let events = watched.events();
-    assert_eq!(events.len(), 1 + 2 * SPANS, "readers see all spans");
+    assert_eq!(events.len(), 1 + 2 * SPANS, "readers do not see all spans");
     let shown = events
         .iter()
         .filter(|event| event["type"] == json!("ended") && event["sampled"].is_null());

@@ -11,7 +11,7 @@ use livespan::{
     },
 };
 
-/// A store with a tail of this many events in memory in front of it.
+/// The number is that of the events in memory.
 #[derive(Debug)]
 pub(crate) struct WithTail<S>(pub(crate) S, pub(crate) usize);
 

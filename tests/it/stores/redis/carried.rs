@@ -35,7 +35,8 @@ struct Model {
     open: BTreeMap<(usize, u64), u64>,
     /// The first sequence of each stream since the log last had no event of it.
     begun: BTreeMap<usize, u64>,
-    /// The streams that were open when an event of theirs was first passed, and always fitted into the share.
+    /// The streams that were open when retention first passed one of their events, and that have always fitted into the
+    /// share.
     whole: BTreeSet<usize>,
 }
 
@@ -147,8 +148,8 @@ impl Model {
         self.check_whole(&all, max);
     }
 
-    /// Checks that the streams that are open, and were so since their first event, are whole while all streams that are
-    /// open fit into the share.
+    /// Checks that every stream that has been open since its first event is whole, as long as all open streams together
+    /// fit into the share.
     fn check_whole(&mut self, all: &[StoredEvent], max: usize) {
         let open: Vec<usize> = (0..STREAMS.len())
             .filter(|stream| self.is_open(*stream))

@@ -52,7 +52,7 @@ fn open(server: &Server) -> SseTarget<Text> {
     SseTarget::builder().store(store).build().unwrap()
 }
 
-/// Returns the events that a new reader gets up to this one, as `sequence name payload`.
+/// Returns the events that a new reader gets up to the sequence `last`, as `sequence name payload`.
 fn transcript(target: &SseTarget<Text>, subscribe: Subscribe, last: u64) -> Vec<String> {
     let mut subscription = target.subscribe(subscribe);
     block_on(async {

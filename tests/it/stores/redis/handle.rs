@@ -96,8 +96,8 @@ impl Handle {
         })
     }
 
-    /// Reads as soon as the store responds again. While the store knows that its server is
-    /// unreachable, it refuses at once.
+    /// Reads as soon as the store responds again. While the store knows that its server is unreachable, reads fail at
+    /// once.
     pub(crate) fn insist_read(&self, after: u64) -> Vec<StoredEvent> {
         until(|| block_on(self.0.read_after(Sequence::new(after), LIMIT)).is_ok());
         self.read(after)

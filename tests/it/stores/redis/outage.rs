@@ -240,7 +240,7 @@ fn a_store_that_is_closed_is_no_living_writer_any_more() {
     assert_eq!(writers(), 1);
     handle.0.close();
     assert_eq!(writers(), 0);
-    assert_eq!(handle.read(0).len(), 1, "reads still work");
+    assert_eq!(handle.read(0).len(), 1, "reads no longer work");
 }
 
 #[test]

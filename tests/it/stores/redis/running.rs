@@ -26,7 +26,7 @@ fn keeping(server: &Server, retention: Retention) -> Handle {
     })
 }
 
-/// Appends `count` events of ended streams, ten in a batch.
+/// Appends `count` events of a stream that is never open, ten in a batch.
 fn fill(handle: &Handle, count: usize) {
     for _ in 0..count / 10 {
         let stream = "other";

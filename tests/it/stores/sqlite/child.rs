@@ -33,7 +33,7 @@ pub(crate) fn with_program(program: &Path, task: &str, file: &Path) -> Command {
 }
 
 #[test]
-#[ignore = "not a test: what other tests start as a process of its own"]
+#[ignore = "not a test: other tests start it as a separate process"]
 fn task() {
     let file = PathBuf::from(env::var_os(FILE).unwrap());
     match env::var(TASK).unwrap().as_str() {

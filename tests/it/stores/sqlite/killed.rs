@@ -32,7 +32,8 @@ const KILLS: u64 = 100;
 /// Small enough that retention runs in every process, and as large as the events that two processes
 /// write.
 const KEPT_EVENTS: usize = 10_000;
-/// How far a writer may be ahead of its subscriber's output. A pipe holds some 2,000 lines more.
+/// Upper bound on the events that a writer is ahead of its subscriber's output. A pipe holds some
+/// 2,000 lines more.
 const AHEAD: u64 = 2_000;
 
 fn target(file: &Path, synchronous: Synchronous) -> SseTarget<Text> {
@@ -133,7 +134,7 @@ fn what_a_client_received_is_replayed_after_a_hundred_kills() {
             .enumerate()
             .map(|(place, (id, _))| (*id, place))
             .collect();
-        assert_eq!(places.len(), all.len(), "every id occurs once");
+        assert_eq!(places.len(), all.len(), "an id occurs twice");
         assert!(
             all.is_sorted_by_key(|(id, _)| id.sequence()),
             "sequences ascend"

@@ -42,7 +42,7 @@ fn a_hard_link_of_a_file_that_is_written_to_is_refused() {
     log.put(&["a . 2"]);
     assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
     drop(log);
-    // The other name may write now.
+    // Now a log may write under the other name.
     let mut log = Log::open(SqliteEventStore::new(&second));
     assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
     assert_eq!(refused(&folder.file()), written_under(&second));
@@ -183,8 +183,8 @@ pub(super) fn open_and_close(file: &Path) {
     println!("> head {head}");
 }
 
-/// SQLite deletes the write-ahead log when it closes the last connection. It knows other connections by a lock on the
-/// file. A process loses that lock when it closes any descriptor of the file.
+/// SQLite deletes the write-ahead log when it closes the last connection. It detects other connections by their lock on
+/// the file. A process loses that lock when it closes any descriptor of the file.
 #[test]
 fn stores_that_come_and_go_take_no_lock_from_the_writer() {
     let folder = Folder::new();

@@ -50,8 +50,8 @@ fn bytes_are_counted_as_frames_and_the_newest_event_is_kept_though_too_large() {
     for _ in 0..30 {
         log.put(&[&format!("* . {payload}")]);
     }
-    // Each event counts 960 bytes, four for `note`, and 40. Nine fit. A 64th of the bound stays
-    // free for later ones.
+    // Each event counts as 1,004 bytes: 960 of payload, four of `note`, and 40. Nine fit. A 64th of
+    // the bound stays free for later ones.
     assert!((8..=9).contains(&log.all().len()), "{}", log.all().len());
     let large = "x".repeat(200_000);
     log.put(&[&format!("* . {large}")]);

@@ -163,7 +163,7 @@ fn a_store_that_was_closed_gives_its_file_back_and_appends_no_more() {
             "it was closed, because its log was shut down".to_owned()
         ]
     );
-    assert_eq!(log.all(), ["1 a . 1", "2 a . 2"], "reads still work");
+    assert_eq!(log.all(), ["1 a . 1", "2 a . 2"], "reads no longer work");
     log.store.close();
     drop(log);
     next.put(&["a . 3"]);

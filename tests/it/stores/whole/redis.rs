@@ -120,13 +120,13 @@ async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {
     sequences
 }
 
-/// The variable that contains Redis's address for the other process. Also the line that the process
-/// prints when its span is stored.
+/// The variable that contains Redis's address for the other process.
 const URL: &str = "LIVESPAN_TEST_REDIS";
+/// The line that the process prints when its span is stored.
 const RUNNING: &str = "the job runs";
 
 #[test]
-#[ignore = "not a test: what another test starts as a process of its own, and kills"]
+#[ignore = "not a test: another test starts it as a separate process, and kills it"]
 fn a_process_that_is_killed_in_a_job() {
     let store = RedisEventStore::builder(env::var(URL).unwrap())
         .heartbeat(HEARTBEAT)
@@ -208,7 +208,8 @@ async fn the_live_list_knows_what_was_done_while_nobody_watched() {
     let server = Server::start();
     let (one, two) = (open(&server).await, open(&server).await);
     put(&one.live, checkout(1));
-    // Each process writes one half of this trace. Only one half is followed here.
+    // Each process writes one half of this trace. The other process's reader has left before that
+    // process writes its half.
     let [begun, over] = done(2, "shared", 7);
     let mut all = two.stream("/sse").await;
     put(&one.live, [begun]);

@@ -157,7 +157,7 @@ async fn until_reported(app: &App, expected: &[String]) {
     assert_eq!(masked(&text.await.unwrap()), expected);
 }
 
-/// Returns the lines of the tool `problems` for agents that name a problem.
+/// Calls the MCP tool `problems`. Returns the lines that name a problem.
 async fn problems(app: &App) -> Vec<String> {
     let call = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",

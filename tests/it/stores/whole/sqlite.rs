@@ -102,7 +102,7 @@ async fn evictions_from_the_file_are_reported_before_and_after_a_restart() {
     app.live.shutdown().unwrap();
     drop(app);
 
-    // The root is ended as lost. So its start is removed, and one more event is removed.
+    // Opening the log ends the root as lost. So its start and one more event are removed.
     let app = open_short(&folder).await;
     let gone = json!({"events": 44, "spans": 21});
     evicted::until_evicted(&app, 1, &gone).await;
@@ -425,7 +425,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
     assert_eq!(
         transcript(&app, 4).await.len(),
         4,
-        "no span is ended as lost twice"
+        "a span is ended as lost twice"
     );
     put(
         &app.live,
