@@ -46,8 +46,8 @@ impl EvictionQuery {
         self.pending.is_some()
     }
 
-    /// Applies an answer, or asks the store if it has removed events since the last query. Returns whether the index
-    /// has changed.
+    /// Asks the store for its counts, unless it has removed no event since the last query. Applies the answer once it
+    /// is there. Returns whether the index has changed.
     pub(super) fn poll(&mut self, log: &Log, index: &TraceIndex) -> bool {
         if log.is_in_memory() {
             return false;

@@ -33,7 +33,8 @@ use crate::{
 const INDEXED_EVENTS_MAX: usize = 20_000;
 
 impl SpanEncoder {
-    /// Encodes a change of an open span, unless the span has ended or is in this state already.
+    /// Encodes a change of an open span, unless the span has ended, is in this state already, or its provider was shut
+    /// down.
     pub(super) fn update(
         &mut self,
         record: SpanRecord<'_>,

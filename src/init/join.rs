@@ -31,7 +31,7 @@ const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the end of the program waits for a first reader.
 const FIRST_READER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the end of the program waits until everything is read. A busy log of 64 MiB takes about that long.
+/// How long the end of the program waits until everything is read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the end of the program checks whether everything is read.
 const READER_INTERVAL: Duration = Duration::from_millis(2);
@@ -163,8 +163,8 @@ impl Joined {
         wait_for_reader(&self.live, READ_TIMEOUT);
     }
 
-    /// Ends the thread, so this program is not announced again. An announcement in progress has a time limit. After
-    /// that limit the thread is left to end by itself.
+    /// Ends the thread, so this program is not announced again. Waits for the thread, at most two seconds: if an
+    /// announcement takes longer, the thread ends by itself later.
     pub(super) fn stop_announcing(&mut self) {
         self.stop = None;
         self.thread.unpark();

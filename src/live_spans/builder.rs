@@ -363,7 +363,7 @@ fn memory(retention: Retention) -> StoreKind {
     StoreKind::new(MemoryEventStore::with_retention(retention))
 }
 
-/// Suppresses telemetry on the worker thread, because the observer never observes itself.
+/// Suppresses telemetry on a thread of the log, so that a store's client library makes no spans there.
 fn suppress_telemetry() -> Box<dyn Any> {
     Box::new(Context::enter_telemetry_suppressed_scope())
 }

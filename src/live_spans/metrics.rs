@@ -35,8 +35,8 @@ impl LiveSpans {
     /// wait, by the semantic conventions for SDK metrics (`otel.sdk.*`):
     ///
     /// - `otel.sdk.processor.span.processed`: ended spans. `error.type` is `queue_full` for spans that the full buffer
-    ///   refused, and `already_shutdown` for spans that ended after the log had ended. Spans that a failing store
-    ///   refused are counted in `/status` only.
+    ///   refused, and `already_shutdown` for spans that ended after the shutdown of the log or of their provider. Spans
+    ///   that a failing store refused are counted in `/status` only.
     /// - `otel.sdk.processor.span.queue.size`: records that wait for the log's thread.
     /// - `otel.sdk.processor.span.queue.capacity`: the bound on those records.
     ///

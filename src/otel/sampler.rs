@@ -1,6 +1,6 @@
 //! The outermost sampler: it makes spans record that the inner sampler would drop, so that they can be shown. It never
-//! makes them sampled. It also reads each span in place before the span starts, so that the SDK need not copy the span for
-//! the processor. It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
+//! makes them sampled. It also reads each span in place before the span starts, so that the SDK need not copy the span
+//! for the processor. It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
 
 use std::{fmt, sync::Arc};
 

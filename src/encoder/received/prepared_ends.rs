@@ -54,7 +54,7 @@ impl PreparedEnds {
 }
 
 impl PreparedEnd {
-    /// Returns the length of the span.
+    /// Returns the duration of the span.
     pub(crate) fn length(&self) -> Duration {
         let nanos = match &self.change.kind {
             ChangeKind::Ended { start, .. } => self

@@ -36,7 +36,7 @@ pub(crate) struct IngestBuffer {
     pub(super) events_max: usize,
     /// The number of ends that were dropped because the buffer was full.
     pub(super) ends_rejected: AtomicU64,
-    /// The number of ends that arrived after the log had ended.
+    /// The number of ends that arrived after the log, or their provider, was shut down.
     pub(super) ends_late: AtomicU64,
     pub(super) next_number: AtomicU64,
     /// How many times the worker has emptied the shards.
