@@ -5,8 +5,9 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 /// The error of a call to livespan.
 ///
-/// [`Display`](fmt::Display) writes the message alone: a lowercase fragment that fits after "failed to". The cause, if
-/// there is one, is the [`source`](StdError::source). [`Debug`](fmt::Debug), which a `main` that returns the error
+/// [`Display`](fmt::Display) writes the message alone, in lowercase and without a full stop. If an operation failed,
+/// the message usually names it, and fits after "failed to". The cause, if there is one, is the
+/// [`source`](StdError::source). [`Debug`](fmt::Debug), which a `main` that returns the error
 /// prints, writes the message and its causes on one line. It ends with the first cause that is not livespan's own.
 ///
 /// ```

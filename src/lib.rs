@@ -70,7 +70,8 @@
 //!
 //! Without any feature, the crate is only the event log: the modules [`sse`] and [`store`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// This code runs inside someone else's process: it never panics, prints or exits. Tests may.
+// This code runs inside someone else's process: it never panics or exits, and only `init()`, `layer()` and the module
+// `testing` print. Tests may.
 #![cfg_attr(
     not(test),
     warn(

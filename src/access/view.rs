@@ -35,11 +35,11 @@ const NAME_BYTES_MAX: usize = 256;
 /// customers.
 ///
 /// A visible span has its ids, name, kind, times, outcome (failed, panicked, cancelled or lost) and the allowed
-/// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log
-/// records, or the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status
-/// and the state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden
-/// stays hidden under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten
-/// span, the end alone decides.
+/// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log records, or
+/// the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status and the
+/// state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden stays
+/// hidden under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten span,
+/// the end alone decides.
 ///
 /// Create one view and use it for all readers: each event is then usually checked and encoded only once. Clones share
 /// the cache.

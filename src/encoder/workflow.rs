@@ -112,8 +112,8 @@ impl SpanEncoder {
         })
     }
 
-    /// Reads a trace from the store into the index, because an earlier run of the log left a durable span of it open and
-    /// memory has none of its events. Otherwise no report or list of what is open would show the span.
+    /// Reads a trace from the store into the index, because an earlier run of the log left a durable span of it open
+    /// and memory has none of its events. Otherwise no report or list of open spans would show the span.
     pub(super) fn index_open_trace(&mut self, started: &StoredEvent) {
         let (Some(key), Some(change)) = (started.key, parse::span_change(&started.payload)) else {
             return;

@@ -1,4 +1,5 @@
-//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it, and waits for the store.
+//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it, and waits for the
+//! store.
 
 use crate::{error::Error, live_spans::LiveSpans, log::retention::KeepError, span::event::TraceId};
 

@@ -1,5 +1,5 @@
-//! The OpenTelemetry log processor. `emit` runs on the host's threads: it copies a compact record into the ingest buffer
-//! and returns. It never waits, never panics, and never makes a span or a log record.
+//! The OpenTelemetry log processor. `emit` runs on the host's threads: it copies a compact record into the ingest
+//! buffer and returns. It never waits, never panics, and never makes a span or a log record.
 
 use std::{
     fmt,

@@ -91,7 +91,7 @@ impl Reader {
             .extend(open_global_events.into_iter().map(ReadItem::OpenGlobal));
     }
 
-    /// Begins after the store has answered. If the store cannot be read, the client's id is trusted.
+    /// Begins after the store has answered. If a shared store cannot be read, the client's id is trusted.
     pub(super) fn begin_after_reply(&mut self, (resume, answer): HeadReply) {
         if !self.log.is_shared() {
             // If the store does not know the number of removed events, it is not reported.

@@ -1,5 +1,5 @@
-//! Helpers for every module: locks, time, hashing, hexadecimal digits, and blocking on a future. They do not depend on
-//! events or spans.
+//! Helpers for every module: locks, time, hashing, hexadecimal digits, queries, and blocking on a future. They do not
+//! depend on events or spans.
 
 #![cfg_attr(
     not(feature = "spans"),

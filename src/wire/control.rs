@@ -55,13 +55,14 @@ impl Dropped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gap {
-    /// Retention removed events between the reader's position and the oldest retained one.
+    /// Events are missing: retention removed them, or the store lost them or could not return them.
     Evicted {
-        /// The id of the first removed event.
+        /// The first id of the range in which events are missing.
         from: EventId,
-        /// The id of the last removed event.
+        /// The last id of that range.
         to: EventId,
-        /// The number of removed events of this reader's streams that are not replayed. `None` if unknown.
+        /// The number of events in that range that this reader will not get. Only its own streams count. `None` if
+        /// unknown.
         lost: Option<u64>,
     },
     /// The reader's id has an epoch or a sequence that this log does not know.

@@ -39,7 +39,8 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// One life of a log: eight characters of `[0-9a-z]`. With it, a log recognises an id from before a restart.
+/// One life of a log, or one outage of its store: eight characters of `[0-9a-z]`. With it, a log recognises an id from
+/// before a restart.
 ///
 /// Epochs are ordered as text, not by age.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

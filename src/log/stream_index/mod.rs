@@ -90,8 +90,8 @@ impl StreamIndex {
         slot
     }
 
-    /// Adds an event to its stream, and creates the stream's entry if needed. `last` is the slot of the previous event's
-    /// stream, which is often the same.
+    /// Adds an event to its stream, and creates the stream's entry if needed. `last` is the slot of the previous
+    /// event's stream, which is often the same.
     pub(crate) fn push(&mut self, id: &StreamKey, sequence: u64, last: StreamSlot) -> StreamSlot {
         self.newest = sequence;
         let slot = if self.has_name(last, id) {

@@ -120,7 +120,8 @@ impl Model {
     }
 }
 
-/// Reads everything after `after`, as a reader does. Returns the sequences and the number of lost events, if it is known.
+/// Reads everything after `after`, as a reader does. Returns the sequences and the number of lost events, if it is
+/// known.
 fn read_all(tail: &Tail, keys: &[StreamKey], after: u64) -> (Vec<u64>, Option<u64>) {
     let (mut after, mut found, mut lost) = (after, Vec::new(), Some(0));
     loop {

@@ -337,7 +337,8 @@ impl TailState {
         self.carried.update(self.stream_state(slot));
     }
 
-    /// Returns the size of the stream's readable events. If there are more events than the bound allows, their bytes are 0.
+    /// Returns the size of the stream's readable events. If there are more events than the bound allows, their bytes
+    /// are not counted.
     pub(super) fn size_of(&self, slot: StreamSlot) -> StreamSize {
         let events = self.streams.len(slot);
         if events > self.carried.kept_max().events {

@@ -48,8 +48,8 @@ use crate::{
 /// # }
 /// ```
 pub trait LiveFutureExt: Future + Sized {
-    /// Runs the future in a span: a `tracing::Span` (feature `tracing`) or the span of an OpenTelemetry [`Context`]. The
-    /// span is current while the future is polled and while it is dropped.
+    /// Runs the future in a span: a `tracing::Span` (feature `tracing`) or the span of an OpenTelemetry [`Context`].
+    /// The span is current while the future is polled and while it is dropped.
     ///
     /// - A future that is dropped before it is ready cancels its span. Examples are a future that loses a `select!`,
     ///   exceeds a timeout or was never polled, and one whose task is aborted or whose `JoinSet` is dropped. The span's

@@ -14,7 +14,7 @@ const YIELDS: u32 = 64;
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// A spin lock. Unlocking is a plain release store. `std::sync::Mutex` unlocks with an atomic swap, which must wait for
-/// the store buffer to drain: a host thread would then wait for its own earlier writes.
+/// the CPU's store buffer to drain: a host thread would then wait for its own earlier writes.
 #[derive(Debug)]
 pub(crate) struct SpinMutex<T>(Inner<T>);
 
