@@ -4,10 +4,10 @@ use std::{error::Error, fmt, process::ExitCode};
 
 /// The exit code of a command that failed.
 const FAILED: u8 = 1;
-/// The exit code of a wrong command line. `clap` uses the same.
+/// The exit code of a wrong command line, configuration or request. `clap` uses the same.
 const USAGE: u8 = 2;
 
-/// The exit code of a command that cannot reach its livespan.
+/// The exit code of a command that gets no usable response from a livespan.
 const UNREACHABLE: u8 = 3;
 
 /// A message for a person, and an exit code for a script.
@@ -23,12 +23,12 @@ impl Failure {
         Self::with_code(FAILED, message)
     }
 
-    /// The command line was invalid: exit code 2.
+    /// The command line, the configuration or a request was invalid: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::with_code(USAGE, message)
     }
 
-    /// No livespan answers at the address: exit code 3.
+    /// No livespan at the address gives a usable response: exit code 3.
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
         Self::with_code(UNREACHABLE, message)
     }

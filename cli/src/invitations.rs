@@ -41,7 +41,7 @@ impl Drop for Published {
     }
 }
 
-/// Writes the file for the page at this port.
+/// Writes the file for the page at this port, if this user has a directory for it.
 pub(crate) fn publish(
     port: u16,
     page: &str,

@@ -12,7 +12,7 @@ use crate::{
     support::{Folder, PATIENCE, Running, get, livespan, stored},
 };
 
-/// Starts a server at this address. The options choose its store.
+/// Starts a server at this address. The options choose its store and the livespans that it follows.
 fn serve(home: &Folder, address: &str, options: &[&str]) -> (Running, String) {
     let mut command = livespan(home);
     command.args(["serve", "--addr", address, "--otlp-addr", "127.0.0.1:0"]);

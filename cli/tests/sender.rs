@@ -62,7 +62,7 @@ pub(crate) fn answered(host: &str, body: &str) -> std::io::Result<u16> {
     let mut answer = String::new();
     send(host, body)?.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    // Only a complete response counts.
+    // Only a response with a complete head counts.
     match status {
         Some(status) if answer.contains("\r\n\r\n") => Ok(status),
         _ => Err(std::io::ErrorKind::UnexpectedEof.into()),

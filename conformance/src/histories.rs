@@ -231,7 +231,8 @@ impl<'a> Run<'a> {
                 let after = self.model.head() * place / 1000;
                 self.read(scope, after, *limit)
             }
-            // Several writers may stop at different times. A separate check covers the events that they leave open.
+            // A store with two handles is not reopened, because its writers may stop at different times. A separate
+            // check covers the events that they leave open.
             Step::Reopen if self.context.reopens() && self.other.is_none() => self.reopen(),
             Step::LeaveOut(_) | Step::Reopen => Ok(()),
         }
@@ -249,7 +250,7 @@ impl<'a> Run<'a> {
         };
         holds(
             first > before,
-            "numbers never go back",
+            "append() returns a sequence after every earlier one",
             format!("more than {before}"),
             first.to_string(),
         )?;

@@ -135,8 +135,9 @@ impl FollowedSpans {
         keys
     }
 
-    /// Returns the changes since the last emitted state, or `None` if there are none. The returned
-    /// span fields are the ids, and the attributes and links that changed.
+    /// Returns the changes since the last emitted state, or `None` if there are none or the span is
+    /// not followed. The returned span fields are the ids, and the attributes and links that
+    /// changed.
     pub(super) fn changes<'a>(
         &self,
         span: &SpanView<'a>,

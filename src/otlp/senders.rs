@@ -1,5 +1,6 @@
 //! The senders, the times of their last requests, and their rejections. `/status` and the page show
-//! them. Request tasks and the worker share this state, and lock it only for a look-up or a copy.
+//! them. Request tasks and the worker share this state behind a lock. A request task holds the lock
+//! while it assigns the items of its request to senders.
 
 use std::sync::{Arc, Mutex};
 
@@ -30,7 +31,7 @@ pub(crate) struct Senders {
     pub(crate) open_spans_not_followed: u64,
 }
 
-/// One sending process.
+/// One sending process, or the processes of one service that are beyond the bound.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Sender {

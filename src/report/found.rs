@@ -38,7 +38,7 @@ pub(crate) struct FoundTraces {
 }
 
 /// Returns at most `limit` of the newest traces that the filter accepts and that have an event after the sequence
-/// `after`.
+/// `after`. With an `after` other than 0, it searches only the index, and finds nothing in a shared log.
 pub(crate) async fn find(
     live: &LiveSpans,
     filter: &TraceFilter,

@@ -44,7 +44,7 @@ pub struct EncodedEvent {
 
 impl EncodedEvent {
     /// Checks the payload of an event: one JSON object with a `type` that a log stores (`started`, `ended`, `updated`,
-    /// `log`, `process`, `gap`), and the ids and times that this type needs.
+    /// `log`, `process`, `gap`), and the fields that this type needs.
     ///
     /// # Errors
     /// Returns an [invalid](Error::is_invalid) error for any other payload, and for a payload of more than

@@ -1,5 +1,5 @@
-//! Follows other livespans: reads their streams and appends each event unchanged to our log, except that a gap becomes
-//! a report of drops. A [`Follower`] reads one of them; the [`listener`] receives the announcements of programs that
+//! Follows other livespans: reads their streams and appends each event to our log. A gap of the other log becomes a
+//! report of drops. A [`Follower`] reads one of them; the [`listener`] receives the announcements of programs that
 //! join.
 
 mod follower;

@@ -13,7 +13,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Parses an address. The default scheme is `http://`.
+    /// Parses an address. The only scheme is `http://`, which may be omitted.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let whole = if text.contains("://") {
             text.to_owned()

@@ -25,7 +25,7 @@ const DESTINATIONS: [&str; 3] = [
     "OTEL_TRACES_EXPORTER",
 ];
 
-/// Returns the variables that the user set and that send spans elsewhere.
+/// Returns those of [`DESTINATIONS`] that the user set.
 pub(super) fn kept() -> Vec<&'static str> {
     DESTINATIONS
         .into_iter()

@@ -37,7 +37,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// is back by then.
 const RETURN_TIME: Duration = Duration::from_secs(2);
 
-/// Runs the command to its end.
+/// Runs the command to its end. It uses the livespan that already serves at the address, unless
+/// there is none or the user named a store.
 pub(crate) async fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     if options.store.is_none()
         && let Some(running) = invitations::running(options.addr.as_deref()).await

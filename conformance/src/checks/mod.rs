@@ -1,5 +1,5 @@
-//! The checks, one function for each promise, and the table of their names. A check calls only methods of the trait
-//! [`EventStore`](livespan::EventStore). It runs on the thread of the test; some checks start further threads.
+//! The checks, one function for each promise, and the table of their names. A check runs on the thread of the test;
+//! some checks start further threads.
 
 mod concurrency;
 mod dedup;
@@ -73,7 +73,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check("keeps_open_streams_whole", Requires::Events, pins::keeps_open_streams_whole,
         "no event of an open stream is evicted while the open streams need a quarter of the bounds; ended streams go first"),
     check("keeps_streams_on_request", Requires::Events, pins::keeps_streams_on_request,
-        "a stream that is kept on request stays whole until it is given back or the kept streams outgrow their share"),
+        "a stream that is kept on request stays whole until stop_keeping() is called or the kept streams outgrow their share"),
     check("lists_open_global_events", Requires::Events, pins::lists_open_global_events,
         "read_open_global_events() returns the open events of every stream, oldest first, or always returns none"),
     check("keeps_once", Requires::Events, dedup::keeps_once,

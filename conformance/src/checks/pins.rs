@@ -1,4 +1,5 @@
-//! Checks of opening events: the store keeps them beyond retention until they are closed, within bounds.
+//! Checks of the events that a store keeps beyond retention, within bounds: opening events, open streams, and streams
+//! that are kept on request.
 
 use livespan::{
     Retention,
@@ -205,7 +206,7 @@ fn ended(handle: &mut Handle, model: &mut Model, key: StreamKey, count: usize) -
     handle.put(model, &events).map(drop)
 }
 
-/// Checks why the store refuses to keep a stream.
+/// Checks that the store refuses to keep the stream, with the expected error.
 fn refuses(handle: &Handle, key: StreamKey, expected: &KeepError) -> Outcome {
     let refusal = handle.keep(key)?;
     same(
@@ -261,7 +262,7 @@ pub(crate) fn keeps_streams_on_request(context: &CheckContext<'_>) -> Outcome {
         is_whole(&handle, &model, b)?;
         handle.check(&model, &Scope::All, 0, ANY)?;
     }
-    // Stream `a`, the larger one, now outgrows the share. It has ended, so open streams displace it.
+    // Stream `a`, the larger one, now outgrows the share of kept streams, so the store no longer keeps it.
     ended(&mut handle, &mut model, a, SHARE)?;
     filler(&mut handle, &mut model)?;
     // A shared store may report this later.

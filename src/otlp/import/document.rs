@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Every OTLP request with content and every Tempo file has at least one of these fields.
+/// Every OTLP request with content, and every trace of Tempo, has at least one of these fields.
 const SIGNALS: &[&[u8]] = &[
     b"resourceSpans",
     b"batches",

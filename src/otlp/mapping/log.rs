@@ -50,7 +50,7 @@ pub(crate) fn log_fields<'a>(
 
 /// Returns the open spans in the body of a heartbeat, which a partial-span processor sends as a log
 /// record. Returns no spans for a record that reports the stop of such a span, because the ended
-/// span itself follows. Returns `None` for an ordinary record.
+/// span itself follows. Returns `None` for any other record, and for a body that cannot be read.
 pub(crate) fn partial_spans(record: &LogRecord) -> Option<TracesData> {
     let event = text_of(&record.attributes, "partial.event")?;
     let OtlpValue::StringValue(body) = record.body.as_ref()?.value.as_ref()? else {

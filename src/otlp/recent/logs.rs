@@ -40,8 +40,9 @@ impl RecentLogs {
         *self.stored.entry(event_hash(event)).or_default() += 1;
     }
 
-    /// Remembers a record, unless it was received before. `event` creates the record's event. It is
-    /// called only while there are events of an earlier run to compare with.
+    /// Remembers a record. Returns an error if it was received before, in this run or in an earlier
+    /// one. `event` creates the record's event. It is called only while there are events of an
+    /// earlier run to compare with.
     pub(in crate::otlp) fn take(
         &mut self,
         key: u64,

@@ -1,7 +1,8 @@
 //! Collects past and current problems:
 //!
 //! - failed, panicked, lost and slow spans, and ERROR logs, since a given event;
-//! - open spans that fail, block a thread, wait for long or take longer than usual;
+//! - open spans that fail or panic, block a thread, wait or are silent for long, or take longer than
+//!   usual;
 //! - events that the log lost.
 //!
 //! It runs on the task of a request.

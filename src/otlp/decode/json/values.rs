@@ -103,7 +103,8 @@ fn boolean(scalar: Scalar<'_>) -> Option<Value> {
     }
 }
 
-/// Reads an integer. A value that is not an integer of 64 bits becomes a string.
+/// Reads an integer. Null, a list and an object are no value. Any other value that is not an
+/// integer of 64 bits becomes a string.
 fn integer(scalar: Scalar<'_>) -> Option<Value> {
     let value = match &scalar {
         Scalar::Int(value) => i64::try_from(*value).ok(),
