@@ -46,7 +46,7 @@ import { formatCount } from "./time.mjs";
 
 /** Maximum number of paths. Spans of further paths are only counted. */
 export const PATHS_MAX = 5_000;
-/** A difference in time counts as none up to 5 % of the longer time, and up to 1 ms. */
+/** A difference in time counts as none if it is at most 5 % of the longer time, or at most 1 ms over all calls. */
 const SAME_SHARE = 0.05;
 const SAME_MS = 1;
 /** Minimum share of the difference that a path must have to be named as its cause. */

@@ -18,7 +18,7 @@ import { GROUP_MIN } from "./tree.mjs";
 
 /** Number of members that count as the slowest. */
 export const SLOWEST_MAX = 5;
-/** A longest duration of this many medians is an outlier. */
+/** A longest duration of more than this many medians is an outlier. */
 const OUTLIER_TIMES = 10;
 // Greater than the number of texts in a trace. Each of its at most SPANS_MAX spans adds up to four: name, service, scope
 // and kind. Only renamed spans add more.

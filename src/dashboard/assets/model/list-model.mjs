@@ -249,7 +249,8 @@ export function countsWords({ open, failing, failed, panicked, cancelled, below 
   return parts.join(" · ");
 }
 
-/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, empty if nothing is missing */
+/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, `first 20,000 events only`, or `incomplete`; empty if
+ * nothing is missing */
 export function keptText({ evicted, partial, spans }) {
   if (partial != null) return `first ${plural(Number(partial.events) || 0, "event")} only`;
   if (evicted === undefined || evicted === null) return "";

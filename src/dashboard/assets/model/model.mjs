@@ -267,8 +267,8 @@ function fill(trace, index, data, startText) {
 }
 
 /**
- * Sets a flag for a span that does no work in this process: a step of a durable workflow, or a wait or sleep. The
- * passes over all spans read the flag, because reading 100,000 events would take them long.
+ * Sets or clears the flag of a span that does no work in this process: a step of a durable workflow, or a wait or
+ * sleep. The passes over all spans read the flag, because reading 100,000 events would take them long.
  * @param {Trace} trace @param {number} index
  */
 function markResting({ spans }, index) {

@@ -270,7 +270,7 @@ export class Moments {
   beginning(index, past) {
     const event = this.trace.spans.events[this.order[index]];
     const { status, links, events, lost, panic, panicked, cancelled, task, awaiting, state, startTimestamp, ...rest } = event;
-    // The time comes from the newest event. Everything else comes from the start event, if there is one.
+    // The time comes from the newest event. The other fields come from the start event if it has them.
     return { ...rest, ...past?.start, type: "started", timestamp: startTimestamp ?? rest.timestamp, attributes: past?.start?.attributes ?? rest.attributes ?? {}, attributeTypes: past?.start?.attributeTypes ?? (past?.start ? {} : rest.attributeTypes) ?? {} };
   }
 

@@ -30,7 +30,7 @@ import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree
 
 /** The kinds of rows. `member`: a span in an open group. */
 export const ROW = Object.freeze({ span: 0, member: 1, sum: 2, group: 3, chips: 4 });
-/** Maximum number of children that a rolled-up parent shows as rows. */
+/** Maximum number of children that a rolled-up parent shows as rows, not counting those in groups. */
 export const ROLLED_ROWS_MAX = 50;
 
 /** @param {boolean} [isGrouped] @returns {Fold} */
@@ -71,7 +71,8 @@ export function noRows() {
 }
 
 /**
- * Returns the rows in reading order, parents before children, in one pass over the visible spans.
+ * Returns the rows in reading order, parents before children, in one pass over the children of visible spans that
+ * are not closed.
  * @param {Tree} tree
  * @param {Fold} fold
  * @param {Rows} [reuse] rows no longer needed, whose arrays are reused if they are large enough

@@ -21,7 +21,8 @@ import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
  *   last sent
  */
 
-/** Maximum number of connections. The browser needs the others for snapshots, files, and tabs of another version. */
+/** Maximum number of connections, of a browser's six. The others are for snapshots, files, and tabs of another
+ * version. */
 export const CONNECTIONS_MAX = 4;
 /** Bounds on the events that a tab has not acknowledged, and on the time since its last acknowledgement. Beyond
  * them, the hub detaches the tab, which has to request its streams again. */

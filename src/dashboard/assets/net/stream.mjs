@@ -43,7 +43,7 @@ export const BACKOFF_MAX_MS = 30_000;
 export const ENDED_BACKOFF_MAX_MS = 5_000;
 /** Interval between checks of a live connection. */
 export const PULSE_MS = 5_000;
-/** A check this late means that the machine or the page was asleep. */
+/** If a check is this late and nothing was received for as long, the machine or the page was asleep. */
 export const SLEEP_MS = 30_000;
 
 const CLOSED = 2;
@@ -64,7 +64,7 @@ export function browserEnvironment() {
 }
 
 /**
- * A stream that stays open from `connect` until `close`.
+ * An event stream that reconnects until it is closed, paused, or ended for a final reason.
  *
  * EventSource reconnects after a broken connection without reporting when. It gives up for ever after any status
  * other than 200, and never notices a dead connection. This class handles all of that: it opens a new EventSource
@@ -137,7 +137,7 @@ export class ResilientStream {
     this.connect();
   }
 
-  /** Checks now instead of later: the machine woke, the network is back, or the page became visible. */
+  /** Retries or checks at once: the machine woke, the network is back, or the page became visible. */
   wake() {
     if (this.retry !== null) {
       this.attempt = 0;

@@ -54,7 +54,10 @@ export class TraceFeed {
     this.paused = false;
     /** Events received while paused, in order. @type {StreamEvent[]} */
     this.held = [];
-    /** Number of events received while paused. Events after HELD_MAX are not counted, but they are not lost. */
+    /**
+     * Number of events received while paused, without `hello` and `ping`. Events after HELD_MAX are not counted, but
+     * they are not lost.
+     */
     this.news = 0;
     /** Age of the newest event at its arrival, in milliseconds. @type {number | null} */
     this.lag = null;

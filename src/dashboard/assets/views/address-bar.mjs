@@ -41,7 +41,7 @@ export class AddressBar {
     return url.href;
   }
 
-  /** Goes to another page, as a new history entry. @param {Route} to */
+  /** Goes to another page or view, as a new history entry. @param {Route} to */
   go(to) {
     // Write a pending zoom first, so that "back" returns to it.
     this.settle();
@@ -50,7 +50,7 @@ export class AddressBar {
     this.follow(to);
   }
 
-  /** Changes the view of the same page, without a new history entry. @param {Route} to */
+  /** Changes what the page shows, without a new history entry. @param {Route} to */
   replace(to) {
     this.route = to;
     this.write();

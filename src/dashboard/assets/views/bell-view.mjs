@@ -64,9 +64,10 @@ export class BellView {
     remember("bells", this.bells.bells);
     const isOn = this.bells.has(bell.kind, bell.of);
     if (isOn && bell.kind === "trace") this.actions.own(bell.of);
-    // Browsers allow this request only after a click. Without permission, the open page announces the news itself.
+    // Browsers allow this request only after a click or key. Without permission, the open page announces the news itself.
     if (isOn && typeof Notification !== "undefined" && Notification.permission === "default") void Notification.requestPermission();
-    return isOn ? `You will be notified when ${shortened(bell.name, 60)} ends, fails, hangs or is lost` : "The bell is removed";
+    const what = `${bell.kind === "search" ? "a trace that matches " : ""}${shortened(bell.name, 60)}`;
+    return isOn ? `You will be notified when ${what} ends, fails, hangs or is lost` : "The bell is removed";
   }
 
   /** @param {{traceId: string, name: string, isOpen: boolean, isFile: boolean} | null} trace the shown trace @param {string} query of the list */

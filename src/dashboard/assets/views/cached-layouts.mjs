@@ -38,7 +38,10 @@ export class KeptRows {
     return `${trace.structure} ${trace.errorMarksStale} ${this.ui.foldVersion}`;
   }
 
-  /** Recomputes the rows at once after folding, and at intervals while a large trace grows. @param {Trace} trace @param {boolean} isHeld whether no row may move, because a pointer presses one */
+  /**
+   * Recomputes the rows at once after folding, and at intervals while a large trace grows.
+   * @param {Trace} trace @param {boolean} isHeld whether no row may move, because a pointer presses one
+   */
   refresh(trace, isHeld) {
     const folded = !this.madeFor.endsWith(` ${this.ui.foldVersion}`);
     if (folded || (!isHeld && this.wait(trace) <= 0)) this.make(trace);

@@ -1,6 +1,6 @@
 // @ts-check
-// The trace's menu: its export files, and the switch to time travel. Must never fetch anything: the entries are links
-// that the browser saves.
+// The trace's menu of exports, and the button for time travel. Must never fetch anything: its own entries are links to
+// files that the browser saves.
 
 import { address, exportRoute } from "../net/api.mjs";
 import { element, setAttribute, setShown } from "./dom.mjs";

@@ -98,7 +98,7 @@ function statementOf(attributes) {
 }
 
 /**
- * Shows the span's own statement, else the slowest statements below it.
+ * Shows the span's own statement, else the slowest one below it, with the number and total time of all below.
  * @param {Trace} trace @param {number} index @param {number} now @param {PanelActions} actions
  * @returns {HTMLElement | null}
  */

@@ -116,7 +116,7 @@ export class ListView {
 
   /**
    * Selects the rows again if something changed.
-   * @param {ListFrame} frame @returns {number} milliseconds until the next selection is due
+   * @param {ListFrame} frame @returns {number} milliseconds until a held selection is due; Infinity if none is
    */
   select({ feed, query, order, now, narrowed }) {
     if (query !== this.parsed) {
@@ -307,7 +307,7 @@ function nothingYet() {
 
 /**
  * @param {import("../model/list-model.mjs").TraceList} list @param {number} since milliseconds since 1970
- * @returns {boolean} whether an older trace was loaded
+ * @returns {boolean} whether a trace that started before then was loaded
  */
 function reaches({ older }, since) {
   for (const trace of older.values()) if (epochMilliseconds(trace.startTimestamp) < since) return true;

@@ -41,7 +41,7 @@ export class LogTable {
   selected = null;
   /** @type {LogLine[]} */
   found = [];
-  /** Number of lines when the reader stopped following. */
+  /** Number of lines that do not count as new. */
   seen = 0;
   expected = -1;
   viewport = 0;

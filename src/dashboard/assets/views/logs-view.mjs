@@ -18,7 +18,7 @@ import { recall, remember } from "./ui-preferences.mjs";
  * @typedef {import("../model/log-lines.mjs").LogLine} LogLine
  */
 
-/** In larger traces, records are not counted before the view is opened. */
+/** In larger traces, span events are not counted before the view is opened. */
 const COUNTED_SPANS_MAX = 20_000;
 /** While a trace grows, searching lines may take at most an eighth of the time. */
 const PATIENCE = 8;
@@ -138,8 +138,7 @@ export class LogsView {
   }
 
   /**
-   * Plans the next pass. A record out of order causes a pass over all lines, which must not happen
-   * in every frame.
+   * Plans the next pass. A record out of order causes a pass over all lines, which must not happen in every frame.
    * @param {number} began @param {boolean} isDue whether a pass ran now
    */
   rest(began, isDue) {

@@ -1,6 +1,6 @@
 // @ts-check
-// Announces to screen readers when the shown trace, the selected span or the focused row of the list changes its state. Must
-// never announce other rows.
+// Announces to screen readers when the shown trace, the selected span or the focused row of the list changes its
+// state. Must never announce other rows.
 
 import { shownStateOfSummary } from "../model/list-model.mjs";
 import { indexOf } from "../model/model.mjs";

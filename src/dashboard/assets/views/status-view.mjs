@@ -1,6 +1,6 @@
 // @ts-check
-// The status pill, its details on hover and focus, and the banner about missing data. Must never decide what the
-// status is.
+// The status pill, its details on hover and focus, the banner about missing data, and the text of the pause button.
+// Must never decide what the status is.
 
 import { senderLines } from "../model/senders.mjs";
 import { HEALED_MS, pageStatus, partialText, statusNews } from "../model/status.mjs";
@@ -9,7 +9,7 @@ import { statusRoute } from "../net/api.mjs";
 import { byId, element, setAttribute, setShown, setText, shortened } from "./dom.mjs";
 
 const SECOND_MS = 1_000;
-/** Minimum time between requests for the senders, which are made only while the details are visible. */
+/** Minimum time between requests for the senders, which are made only when the details appear. */
 const ASK_EVERY_MS = 2_000;
 const LINE_MAX = 400;
 

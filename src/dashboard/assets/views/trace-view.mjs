@@ -247,7 +247,8 @@ export class TraceView {
   findGaps(given, stretch) {
     const isFirst = this.spanGaps.foundFor === "";
     if (!this.isBusy || (isFirst && (this.ui.compress || this.areGapsLate))) return this.spanGaps.refresh(given, stretch);
-    // The first frame of a trace has no marks of gaps. The next one has them, even if the page's clock stands still.
+    // A first frame that is slow already has no marks of gaps. The next one has them, even if the page's clock stands
+    // still.
     this.areGapsLate = isFirst;
     if (isFirst) this.ui.changed();
     return 0;
@@ -397,7 +398,7 @@ export class TraceView {
     return this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
   }
 
-  /** @returns {number} the active row for keys: the row of the selected span, or of the last selected one */
+  /** @returns {number} the active row for keys: that of a group, of the selected span, or of the last selected one */
   activeRow() {
     if (this.trace === null) return -1;
     if (this.activeGroup !== null) {
@@ -476,7 +477,7 @@ export class TraceView {
     if (end < ui.zoom.start || start > ui.zoom.end) ui.setZoom(fitTo({ start, end }, this.whole()));
   }
 
-  /** Scrolls to the span of a deep link, once it has loaded. @param {TraceFrame} frame */
+  /** Scrolls once to the selected span; to that of a deep link when it has loaded. @param {TraceFrame} frame */
   revealOnce({ trace, ui, identity }) {
     const key = `${identity} ${ui.spanId}`;
     const index = ui.spanId === null || this.revealed === key ? -1 : indexOf(trace, ui.spanId);

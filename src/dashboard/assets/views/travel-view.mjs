@@ -42,7 +42,7 @@ export class TravelView {
     this.canvas = element("canvas", { class: "scrubber-canvas", "aria-hidden": "true" });
     this.slider = element("input", {
       type: "range", min: 0, max: STEPS, step: 1, class: "scrubber-slider", "aria-label": "Moment",
-      title: "Arrows: next start or end; with shift, next phase. Page keys: a tenth of the time. End: now.",
+      title: "Arrows: next or previous start or end; with shift, phase. Page keys: a tenth of the time. End: now.",
       on: { input: () => this.slid(), keydown: (/** @type {KeyboardEvent} */ event) => this.pressed(event) },
     });
     this.playButton = button("▶", "Play (from the beginning when live)", () => this.travel.toggle(this.ui, this.frame.feed.model.start));
@@ -213,7 +213,7 @@ export class TravelView {
  * @param {{start: number}[]} chapters in order
  * @param {number} moment
  * @param {1 | -1} direction
- * @returns {number | null} the start of the next chapter; null for the end of the trace
+ * @returns {number | null} the start of the next chapter; null for the end of the trace, −Infinity for its start
  */
 export function nextChapter(chapters, moment, direction) {
   if (direction > 0) return chapters.find(({ start }) => start > moment)?.start ?? null;
