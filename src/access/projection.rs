@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_shows_only_what_an_end_would_show_and_nothing_if_that_is_nothing() {
+    fn an_update_shows_only_fields_that_an_end_would_show() {
         let shown = |attributes: &[&str], fields: &str| {
             let payload = format!(
                 r#"{{"type":"updated","traceId":"1","spanId":"2","process":"p",{fields}}}"#
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn links_to_other_traces_are_left_out_and_the_rest_stands_as_it_is() {
+    fn links_to_other_traces_are_removed_and_nothing_else() {
         let trace = |number: u128| TraceId::from_bytes(number.to_be_bytes()).unwrap();
         let rest = |traces: &[u128]| {
             let traces = traces.iter().map(|number| trace(*number)).collect();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decides_is_read_unescaped() {
+    fn the_fields_for_a_views_rule_are_unescaped() {
         let fields = view_fields(ENDED.as_bytes()).unwrap();
         assert_eq!(
             (&*fields.name, &*fields.kind, &*fields.scope),

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_was_changed_is_believed() {
+    fn a_changed_signature_is_invalid() {
         let signer = signer("one");
         let ticket = signer.issue_ticket(trace(1), at(1000));
         assert_eq!(
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_token_is_the_token() {
+    fn only_the_exact_token_is_accepted() {
         let signer = signer("one");
         assert!(signer.is_token(b"one"));
         for wrong in ["", "on", "onee", "One", "two"] {

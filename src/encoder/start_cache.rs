@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_given_once_and_its_memory_is_used_again() {
+    fn a_record_is_returned_once_and_its_memory_is_reused() {
         let mut cache = StartCache::default();
         assert!(cache.take(1).is_none());
         for round in 0..3_u8 {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_burst_of_open_spans_needed_is_given_back() {
+    fn memory_of_a_burst_of_open_spans_is_freed() {
         let mut cache = StartCache::default();
         for round in 0..3 {
             for slot in 0..SLOTS {

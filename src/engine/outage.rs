@@ -102,7 +102,7 @@ mod tests {
     use crate::wire::id::Sequence;
 
     #[test]
-    fn ids_of_a_stretch_are_known_and_no_others() {
+    fn only_ids_of_the_outage_are_known() {
         let outages = Outages::default();
         let one = outages.begin(10);
         assert_eq!(
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_is_found_where_it_is_passed() {
+    fn an_outage_is_found_within_a_range() {
         let outages = Outages::default();
         outages.begin(10);
         outages.end(14);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn old_stretches_are_forgotten() {
+    fn old_outages_are_forgotten() {
         let outages = Outages::default();
         let epochs: Vec<Epoch> = (1..=OUTAGES_MAX as u64 + 1)
             .map(|number| {

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_is_woken_until_the_last_reader_has_gone() {
+    fn waiting_readers_are_woken_until_the_last_reader_is_gone() {
         let readers = ReaderRegistry::default();
         let flag = Arc::new(WakeFlag::default());
         readers.register();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_woken_long_enough_for_their_store_and_not_for_ever() {
+    fn the_wake_time_covers_the_store_and_has_bounds() {
         let times = [0, 3, 50, 1_000].map(|seconds| wake_time(Duration::from_secs(seconds)));
         let expected = [60, 60, 150, 600].map(Duration::from_secs);
         assert_eq!(times, expected);

@@ -521,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn a_translator_that_panics_costs_its_record_whole_and_no_other() {
+    fn a_panicking_encoder_loses_exactly_one_record() {
         let runtime = LogRuntime::start(StoreKind::default(), WorkerSettings::default(), |_| {
             PanicsOnRequest
         })

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_document_that_takes_long_to_find_its_next_part_is_not_silent() {
+    async fn a_document_sends_white_space_during_long_searches() {
         let mut body = written_by("application/json", |mut body| async move {
             body.fill_silence();
             body.out.extend_from_slice(b"{\"list\":[");

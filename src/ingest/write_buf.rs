@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_refused_and_so_is_all_that_follows() {
+    fn writes_fail_from_the_first_one_that_does_not_fit() {
         let mut memory = [0; 5];
         let mut buf = WriteBuf::new(&mut memory);
         let first = buf.reserve_array::<2>().unwrap();

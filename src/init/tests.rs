@@ -355,7 +355,7 @@ fn a_span_stays_open_if_its_child_is_closed_on_a_thread_without_the_subscriber()
 }
 
 #[test]
-fn tasks_that_are_asked_for_are_those_of_the_spans() {
+fn polls_are_shown_for_the_spans_of_the_layer() {
     let program = Program::new();
     let tasks = OptionalTasks(Some(TaskLayer::new().unwrap()));
     let subscriber = Registry::default().with(program.layer().and_then(tasks));
@@ -460,7 +460,7 @@ fn several_subscribers_have_their_own_events() {
 }
 
 #[test]
-fn a_record_of_the_crate_log_is_shown_as_what_it_is() {
+fn a_record_of_the_crate_log_has_its_own_target_and_level() {
     let events = run(|| {
         info_span!("job").in_scope(|| {
             let record = log::Record::builder()
@@ -668,7 +668,7 @@ fn a_program_that_logs_within_a_call_does_not_wait_for_ever() {
 }
 
 #[test]
-fn what_is_suppressed_is_not_shown() {
+fn events_with_suppressed_telemetry_are_not_shown() {
     let events = run(|| {
         let _suppressed = Context::enter_telemetry_suppressed_scope();
         error!("from our own threads");
@@ -689,7 +689,7 @@ thread_local! {
 }
 
 #[test]
-fn a_thread_that_ends_may_say_so() {
+fn an_event_from_a_thread_local_destructor_does_no_harm() {
     let program = Program::new();
     let dispatch = Dispatch::new(Registry::default().with(program.layer()));
     for order in [0, 1] {

@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_signalled_before_one_is_waited_for_and_share_the_time_with_the_store() {
+    fn shutdown_stops_every_server_before_it_waits_for_one() {
         let (release, released) = mpsc::channel();
         let hung = Hung {
             memory: MemoryEventStore::new(),

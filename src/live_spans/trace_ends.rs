@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_slow_function_has_no_room_for_is_dropped_and_counted() {
+    fn ends_beyond_the_queue_of_a_slow_function_are_dropped_and_counted() {
         let live = LiveSpans::builder().build().unwrap();
         let (release, released) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel::<()>();

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_start_and_the_first_end_are_kept_and_no_other() {
+    fn only_the_first_start_and_the_first_end_are_kept() {
         let mut dedup = DedupIndex::default();
         let events = ["o7", "o7", "O7", "c7", "o7", "c7", "C7", "o8"];
         assert_eq!(dedup.duplicates(&batch(&events)), [1, 4, 5]);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_does_not_come_back_after_its_end() {
+    fn a_start_after_the_end_is_a_duplicate() {
         let mut dedup = DedupIndex::default();
         keep(&mut dedup, 1, &["o7", "c7"]);
         dedup.forget(1);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_leaves_nothing_behind() {
+    fn a_forgotten_token_leaves_no_entry() {
         let mut dedup = DedupIndex::default();
         keep(&mut dedup, 1, &["o7", "c7", "o8", "O9"]);
         for sequence in 1..=4 {

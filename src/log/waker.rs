@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn unanswered_wake_ups_are_one_and_none_is_lost() {
+    fn several_wake_ups_before_a_poll_count_as_one() {
         let wakes = Arc::new(Wakes::default());
         let task = Waker::from(Arc::clone(&wakes));
         let context = Context::from_waker(&task);

@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_are_the_listed_targets_and_their_modules_only() {
+    fn only_the_listed_targets_and_their_modules_are_hidden() {
         for name in DEFAULT_HIDDEN_TARGETS {
             assert!(is_hidden_target(name), "{name}");
             assert!(is_hidden_target(&format!("{name}::inner::part")), "{name}");

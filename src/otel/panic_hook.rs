@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_a_panic_that_aborts_is_stored() {
+    fn events_before_an_aborting_panic_are_stored() {
         let child = Command::new(env::current_exe().unwrap())
             .args([
                 "otel::panic_hook::tests::aborting_program",

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_client_sends_is_a_resume_point() {
+    fn every_text_is_a_resume_point() {
         let id: EventId = "k3x9q2a7-41".parse().unwrap();
         let garbage = "x".repeat(10_000);
         let cases = [

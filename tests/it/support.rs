@@ -31,9 +31,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     })
 }
 
-/// Waits until the condition holds, and checks it once a millisecond. A loop without a pause would
-/// compete with the threads that it waits for, for the processor and for the locks that the
-/// condition uses.
+/// Waits until the condition holds, and checks it once a millisecond. Without that pause, the loop
+/// would take the processor and the locks of the condition from the threads that it waits for.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {

@@ -105,7 +105,7 @@ fn a_long_array_is_cut_and_named() {
 }
 
 #[test]
-fn a_monstrous_span_is_cut_to_an_event_and_says_so() {
+fn a_huge_span_is_cut_and_marked() {
     let mut span = plain_span();
     span.name = "n".repeat(1 << 20).into();
     span.attributes = (0..1000)

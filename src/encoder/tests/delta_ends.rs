@@ -30,7 +30,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn an_end_delta_says_all_that_a_whole_end_does(
+    fn a_delta_end_makes_the_same_event_as_a_whole_end(
         start in span(),
         end in span(),
         peeked in any::<bool>(),
@@ -71,7 +71,7 @@ proptest! {
 }
 
 #[test]
-fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
+fn an_end_is_made_from_the_start_only_if_its_added_keys_are_new() {
     let pairs = |keys: &[&'static str]| -> json::Pairs<'static> {
         keys.iter().map(|key| (*key, json::Value::Int(1))).collect()
     };

@@ -31,7 +31,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_payload_says_exactly_what_the_span_says(span in span()) {
+    fn a_payload_has_exactly_the_fields_of_the_span(span in span()) {
         for (payload, ended) in payloads(&span).iter().zip([false, true]) {
             let read: Json = serde_json::from_slice(payload).unwrap();
             assert_eq!(read, model(&span, ended));
@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn a_record_that_is_cut_short_or_damaged_is_never_a_panic(span in span(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+    fn a_damaged_record_causes_no_panic(span in span(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = written(|buf| record::write_end(buf, 7, &span, SpanOrigin::Sdk));
         let at = at.index(bytes.len());
         assert!(record::read(&bytes[..at]).is_none());

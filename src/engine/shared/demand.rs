@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_has_to_catch_up_again() {
+    fn the_first_reader_after_a_pause_must_catch_up_again() {
         let demand = Demand::default();
         demand.note_caught_up();
         assert!(

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_what_the_follower_saw_a_part_of_needs_no_store() {
+    fn the_rest_of_a_half_followed_batch_is_added_without_the_store() {
         let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
         let log = Log::open(
             StoreKind::new(NullEventStore::new()),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_get_what_an_observer_panics_over_and_all_is_to_be_learnt_anew() {
+    fn readers_get_events_that_panic_the_observer_and_the_index_is_incomplete() {
         let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
         let log = Log::open(
             StoreKind::new(NullEventStore::new()),

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_from_another_site_may_be_followed_and_nothing_else_read() {
+    fn other_sites_may_only_link_to_us() {
         let site = ("sec-fetch-site", "cross-site");
         for headers in [
             vec![],

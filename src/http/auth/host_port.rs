@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_more_or_less_in_it_is_none() {
+    fn text_with_missing_or_further_parts_is_refused() {
         for text in [
             "",
             ".",

@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_reads_so_much_and_names_what_is_too_large_for_one() {
+    async fn a_page_has_a_read_budget_and_names_traces_that_exceed_it() {
         let live = LiveSpans::builder().build().unwrap();
         put(&live, 1, 60);
         put(&live, 2, 5_000);

@@ -27,7 +27,7 @@ fn drained(drain: &mut Drain, buffer: &IngestBuffer, cut: u64) -> Vec<String> {
 }
 
 #[test]
-fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
+fn records_are_drained_in_the_order_of_their_pushes_across_threads() {
     const EACH: u64 = 2000;
     let buffer = IngestBuffer::new(0, 1 << 20);
     let mut drain = Drain::new(&buffer);
@@ -80,7 +80,7 @@ fn records_above_the_cut_wait_for_their_turn() {
 }
 
 #[test]
-fn starts_yield_to_ends_and_ends_to_notes() {
+fn starts_leave_room_for_ends_and_ends_for_internal_records() {
     let buffer = IngestBuffer::new(0, SHARDS * 160);
     let fill = |class| {
         (0..10_000)
@@ -131,7 +131,7 @@ fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
 }
 
 #[test]
-fn what_is_too_large_for_the_room_that_is_left_does_not_make_the_buffer_full() {
+fn a_record_too_large_for_the_rest_of_the_buffer_leaves_room_for_smaller_ones() {
     let buffer = IngestBuffer::new(0, 1 << 20);
     let large = "x".repeat(100_000);
     while push(&buffer, RecordClass::Start, &large).is_ok() {}
@@ -190,7 +190,7 @@ fn a_closed_buffer_takes_nothing_and_counts_nothing() {
 }
 
 #[test]
-fn a_caller_who_gives_up_leaves_nothing_behind() {
+fn a_dropped_acknowledgement_is_forgotten() {
     let buffer = IngestBuffer::new(0, 1000);
     let (one, mut two) = (buffer.pending_ack(), buffer.pending_ack());
     drop(one);

@@ -14,7 +14,7 @@ impl StreamIndex {
 }
 
 #[test]
-fn a_stream_that_nobody_knows_leaves_nothing_behind_its_readers() {
+fn an_unknown_stream_is_forgotten_with_its_last_reader() {
     let mut keys = StreamIndex::new(0);
     let (one, two) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
     keys.join(&id("a"), &one, 0);
@@ -40,7 +40,7 @@ fn a_stream_with_events_outlives_its_readers_and_goes_with_its_last_event() {
 }
 
 #[test]
-fn who_joins_between_an_event_and_its_publication_is_woken_by_that() {
+fn a_reader_that_joins_before_an_event_is_published_is_woken_by_the_publication() {
     let mut keys = StreamIndex::new(0);
     let (early, late) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
     keys.join(&id("a"), &early, 0);
@@ -88,7 +88,7 @@ fn streams_are_found_by_their_keys_while_others_come_and_go() {
 }
 
 #[test]
-fn an_entry_does_not_answer_for_the_time_before_it_was_made() {
+fn losses_before_an_entry_was_made_are_unknown() {
     let mut keys = StreamIndex::new(0);
     let wake_flag = Arc::new(WakeFlag::default());
     let slot = keys.push(&id("a"), 5, StreamSlot::NONE);

@@ -67,7 +67,7 @@ fn sequences(read: &TailRead) -> Vec<u64> {
 }
 
 #[test]
-fn events_go_when_they_are_older_than_retention_and_not_before() {
+fn events_are_evicted_once_they_exceed_the_age() {
     let log = Fixture::new(Retention::default().age(MINUTE));
     for second in [0, 10, 20] {
         log.put(&["a"], Duration::from_secs(second));
@@ -217,7 +217,7 @@ fn a_reader_of_streams_gets_one_block_at_a_time() {
 }
 
 #[test]
-fn a_loss_is_counted_for_the_streams_asked_for() {
+fn a_loss_is_counted_only_for_the_requested_streams() {
     let log = Fixture::new(Retention::default().events(1));
     log.put(&["a", "-", "b", "b", "a", "b"], Duration::ZERO);
     let lost =
@@ -261,7 +261,7 @@ fn an_event_never_lands_in_an_entry_that_is_being_forgotten() {
 }
 
 #[test]
-fn what_still_runs_is_kept_beyond_retention_and_only_that() {
+fn only_open_events_are_kept_beyond_retention() {
     let log = Fixture::new(Retention::default().events(1));
     let open = [1, 2, 3].map(|token| ("a", Pinning::Open(token)));
     log.pin(&open, Duration::ZERO);
@@ -289,7 +289,7 @@ fn what_still_runs_is_kept_beyond_retention_and_only_that() {
 }
 
 #[test]
-fn what_is_kept_beyond_retention_is_handed_on_in_pages() {
+fn events_kept_beyond_retention_are_returned_in_pages() {
     let log = Fixture::new(Retention::default().events(1));
     let events: Vec<(&str, Pinning)> = (0..600)
         .flat_map(|token| [("a", Pinning::Open(token)), ("b", Pinning::None)])

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_is_there_is_known_and_few_others_are_taken_for_it() {
+    fn every_inserted_key_is_found_with_few_false_positives() {
         let mut keys = KeySketch::default();
         let names: Vec<String> = (0..40).map(|number| format!("key {number}")).collect();
         let mistaken = names.iter().filter(|name| keys.insert(name)).count();

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thread_at_a_time_is_in_it_and_the_other_waits() {
+    fn only_one_thread_holds_the_lock() {
         let counter = Arc::new(SpinMutex::new(0));
         let (enter, entered) = mpsc::channel();
         let guard = counter.lock();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_leaves_it_open() {
+    fn a_panic_releases_the_lock() {
         let value = SpinMutex::new(1);
         let panicked = crate::util::sync::catch_panic(|| {
             let _held = value.lock();

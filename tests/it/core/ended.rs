@@ -83,7 +83,7 @@ fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
 }
 
 #[test]
-fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
+fn events_lost_by_a_panic_of_the_worker_are_counted_exactly() {
     const THREADS: u64 = 3;
     const EACH: u64 = 3_000;
     for round in 0..10 {

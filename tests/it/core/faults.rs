@@ -470,7 +470,7 @@ fn a_store_that_returns_less_than_it_has_is_asked_until_it_has_no_more() {
 }
 
 #[test]
-fn what_a_store_leaves_out_of_its_pages_is_an_exact_gap() {
+fn events_missing_from_pages_of_the_store_are_an_exact_gap() {
     let gap = |from: u64, to: u64| {
         let lost = to - from + 1;
         format!("gap {{\"from\":{from},\"lost\":{lost},\"reason\":\"evicted\",\"to\":{to}}}")
@@ -619,7 +619,7 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
 
 /// Returns a log with a kept event, two events that readers got in an outage, the report of the
 /// loss, and another kept event.
-fn with_a_stretch() -> (SseTarget<Note>, Vec<String>) {
+fn log_with_an_outage() -> (SseTarget<Note>, Vec<String>) {
     let (target, on) = failing(refuse);
     put(&target, [Note::new("kept")]);
     on.store(true, Ordering::SeqCst);
@@ -637,8 +637,8 @@ fn with_a_stretch() -> (SseTarget<Note>, Vec<String>) {
 }
 
 #[test]
-fn what_the_store_did_not_keep_has_ids_of_another_epoch_in_the_same_numbers() {
-    let (target, ids) = with_a_stretch();
+fn events_of_an_outage_have_their_own_epoch_and_consecutive_sequences() {
+    let (target, ids) = log_with_an_outage();
     let epoch = |id: &String| id.split_once('-').unwrap().0.to_owned();
     assert_eq!(
         ids.iter()
@@ -646,18 +646,18 @@ fn what_the_store_did_not_keep_has_ids_of_another_epoch_in_the_same_numbers() {
             .collect::<Vec<_>>(),
         ["1", "2", "3", "4", "5"]
     );
-    let (log, stretch) = (epoch(&ids[0]), epoch(&ids[1]));
+    let (log, outage) = (epoch(&ids[0]), epoch(&ids[1]));
     assert_eq!(log, target.head().epoch().to_string());
-    assert_ne!(log, stretch);
+    assert_ne!(log, outage);
     assert_eq!(
         ids.iter().map(epoch).collect::<Vec<_>>(),
-        [&log, &stretch, &stretch, &log, &log].map(String::as_str)
+        [&log, &outage, &outage, &log, &log].map(String::as_str)
     );
 }
 
 #[test]
-fn an_id_of_a_stretch_resumes_in_place() {
-    let (target, ids) = with_a_stretch();
+fn an_id_of_an_outage_resumes_in_place() {
+    let (target, ids) = log_with_an_outage();
     for (place, id) in ids.iter().enumerate() {
         let mut resumed = Connection::resume(&target, Subscribe::all(), id);
         let rest: Vec<String> = resumed
@@ -667,15 +667,15 @@ fn an_id_of_a_stretch_resumes_in_place() {
             .collect();
         assert_eq!(rest, ids[place + 1..], "after {id}");
     }
-    let (stretch, _) = ids[1].split_once('-').unwrap();
-    for unknown in [format!("{stretch}-1"), format!("{stretch}-4")] {
+    let (outage, _) = ids[1].split_once('-').unwrap();
+    for unknown in [format!("{outage}-1"), format!("{outage}-4")] {
         let transcript = Connection::resume(&target, Subscribe::all(), &unknown).transcript();
         assert_eq!(transcript[0], "gap {\"lost\":null,\"reason\":\"epoch\"}");
     }
 }
 
 #[test]
-fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
+fn evicted_events_of_an_outage_are_an_exact_gap() {
     let (target, on) = failing_behind(2, refuse);
     put(&target, [Note::new("kept")]);
     on.store(true, Ordering::SeqCst);
@@ -701,7 +701,7 @@ fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
 }
 
 #[test]
-fn what_only_memory_had_of_one_stream_is_a_gap_when_memory_lets_it_go() {
+fn evicted_events_of_an_outage_are_a_gap_on_one_stream() {
     let (target, on) = failing_behind(2, refuse);
     put(&target, [Note::new("kept").on("a")]);
     on.store(true, Ordering::SeqCst);
@@ -816,7 +816,7 @@ fn a_store_that_was_only_slow_loses_nothing() {
 }
 
 #[test]
-fn what_a_store_is_late_with_when_the_log_ends_is_counted() {
+fn a_late_append_at_the_end_of_the_log_is_counted_as_dropped() {
     let log = StalledLog::new();
     log.hang("late");
     assert_eq!(log.target.dropped().other, 0);
@@ -826,7 +826,7 @@ fn what_a_store_is_late_with_when_the_log_ends_is_counted() {
 }
 
 #[test]
-fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
+fn a_store_that_hangs_and_then_refuses_loses_exactly_one_batch() {
     let log = StalledLog::new();
     let mut connection = Connection::open(&log.target, Subscribe::all());
     log.hang("late");

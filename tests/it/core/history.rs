@@ -311,7 +311,7 @@ fn events_that_were_read_before_their_eviction_are_not_counted_as_lost() {
 }
 
 #[test]
-fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
+fn ids_of_earlier_epochs_resume_in_place() {
     let epochs: [Epoch; 3] =
         ["aaaaaaaa", "bbbbbbbb", "cccccccc"].map(|epoch| epoch.parse().unwrap());
     let mut store = VecStore::new(4).with_history(300, |_| None);

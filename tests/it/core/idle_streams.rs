@@ -183,7 +183,7 @@ async fn a_key_that_becomes_known_stays_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_never_answered_holds_up_one_reader_and_that_not_beyond_the_shutdown() {
+async fn a_hung_read_delays_one_reader_until_the_shutdown_at_most() {
     let (store, kept) = VecStore::new(10).with_history(600, |_| None).share();
     let target = builder().store(store).build().unwrap();
     kept.hangs.store(true, Ordering::SeqCst);

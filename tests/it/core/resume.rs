@@ -169,7 +169,7 @@ fn an_id_of_another_life_or_above_the_head_is_unknown_and_gets_everything() {
 }
 
 #[test]
-fn whatever_is_malformed_is_the_beginning() {
+fn a_malformed_id_means_the_beginning() {
     let target = log();
     let long = "g".repeat(10_000);
     let beginning = after("gap {\"from\":1,\"lost\":3,\"reason\":\"evicted\",\"to\":3}");
@@ -194,7 +194,7 @@ fn whatever_is_malformed_is_the_beginning() {
 }
 
 #[test]
-fn what_is_no_id_is_answered_with_a_gap_though_nothing_was_evicted() {
+fn a_malformed_id_is_answered_with_a_gap() {
     let target = builder().build().unwrap();
     put(&target, numbered(1));
     for (id, transcript) in [

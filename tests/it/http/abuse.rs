@@ -125,7 +125,7 @@ async fn a_client_that_takes_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_refused_and_others_are_served() {
+async fn bytes_that_are_not_http_are_refused_and_others_are_served() {
     let app = App::start().await;
     for garbage in [
         "\0\0\0\0\r\n\r\n",

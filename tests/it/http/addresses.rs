@@ -77,7 +77,7 @@ async fn a_route_is_found_however_its_path_is_encoded() {
 }
 
 #[tokio::test]
-async fn what_is_not_percent_encoded_utf_8_is_refused_by_name() {
+async fn a_parameter_that_is_not_utf_8_is_refused_by_name() {
     let app = App::start().await;
     for (path, error) in [
         (

@@ -124,7 +124,7 @@ async fn an_app_that_shuts_down_answers_requests_in_flight_and_loses_none_of_the
 }
 
 #[tokio::test]
-async fn who_comes_when_streams_have_ended_is_sent_away_at_once() {
+async fn a_stream_that_begins_after_the_end_of_streams_ends_at_once() {
     let live = log();
     put(&live, done(1, "checkout", 1));
     live.end_streams();

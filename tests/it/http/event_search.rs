@@ -145,7 +145,7 @@ async fn a_reader_of_some_traces_finds_only_these() {
 }
 
 #[tokio::test]
-async fn what_compares_summaries_refuses_what_only_events_say() {
+async fn routes_that_compare_summaries_refuse_terms_about_events() {
     let app = App::start().await;
     for query in ["uri:%2Ffoo", "scope:shop", "span:0000"] {
         assert_eq!(app.get(&format!("/running?q={query}")).await.status(), 400);

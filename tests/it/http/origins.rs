@@ -243,7 +243,7 @@ async fn an_origin_is_allowed_exactly_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn an_error_too_can_be_read_by_who_was_allowed() {
+async fn a_page_of_an_allowed_origin_can_read_errors() {
     let live = open_to_the_shop();
     let response = send(&live, Method::GET, "/traces/nonsense", &[("origin", SHOP)]).await;
     assert_eq!(response.status(), 400);
@@ -269,7 +269,7 @@ async fn a_proxy_may_call_the_server_by_another_name() {
 }
 
 #[tokio::test]
-async fn what_is_no_origin_is_refused_when_the_log_is_built() {
+async fn a_malformed_origin_is_refused_when_the_log_is_built() {
     let error = LiveSpans::builder()
         .allowed_origins(["*"])
         .build()

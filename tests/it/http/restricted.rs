@@ -66,7 +66,7 @@ async fn transcript(live: &LiveSpans, path: &str) -> Vec<Frame> {
 }
 
 #[tokio::test]
-async fn who_may_read_everything_finds_the_others_by_the_same_marks() {
+async fn an_unrestricted_reader_finds_the_other_traces_by_their_marks() {
     let live = of_the_first();
     live.shutdown().unwrap();
     let request = Request::builder().uri("/sse").header("x-admin", "");
@@ -116,7 +116,7 @@ async fn no_route_shows_or_names_another_trace() {
 }
 
 #[tokio::test]
-async fn a_foreign_trace_and_none_are_answered_alike() {
+async fn a_hidden_trace_and_a_missing_one_get_the_same_answer() {
     let live = of_the_first();
     live.shutdown().unwrap();
     for route in [

@@ -357,7 +357,7 @@ async fn bad_input_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_routes_and_traces_are_not_found() {
     let app = App::start().await;
     let unknown = "000000000000000000000000000000ff";
     assert_eq!(

@@ -86,7 +86,7 @@ async fn a_reader_that_has_everything_is_asked_not_to_reconnect() {
 }
 
 #[tokio::test]
-async fn who_has_a_part_gets_the_rest() {
+async fn a_client_with_a_part_of_the_trace_gets_the_rest() {
     let app = App::start().await;
     put(&app.live, checkout(1));
     let epoch = app.live.target().head().epoch();

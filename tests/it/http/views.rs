@@ -233,7 +233,7 @@ async fn an_event_is_decided_once_for_all_who_look_through_a_view() {
 }
 
 #[tokio::test]
-async fn who_comes_back_goes_on_after_what_it_has_seen() {
+async fn a_reader_of_a_view_resumes_after_its_last_event() {
     let live = log();
     let view = steps();
     put(&live, order().into_iter().take(2));

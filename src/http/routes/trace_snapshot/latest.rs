@@ -401,7 +401,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_few_spans_are_compared_at_once_the_same_events_count(
+        fn the_number_of_spans_per_pass_does_not_change_the_result(
             events in vec((1..1_000_000_u64, kinds(), 0..40_u64), 0..300),
             spans_at_once in 1..64_usize,
         ) {

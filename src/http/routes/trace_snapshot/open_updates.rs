@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_used_again_begins_without_the_updates_of_before() {
+    fn a_reused_id_begins_without_earlier_updates() {
         let mut updates = OpenUpdates::default();
         add(&mut updates, &event("updated", 1, "p", r#","name":"a""#));
         add(&mut updates, &event("ended", 1, "p", ""));

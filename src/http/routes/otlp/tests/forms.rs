@@ -123,7 +123,7 @@ async fn a_retry_changes_nothing_and_a_correction_counts() {
 }
 
 #[tokio::test]
-async fn length_zero_is_a_start_from_dotnet_only() {
+async fn only_dotnet_reports_a_start_as_a_span_of_length_zero() {
     let empty = || json!([span(SPAN, "job", Some(START))]);
     let started = format!("started {SPAN} job");
     let ended = format!("ended {SPAN} job");

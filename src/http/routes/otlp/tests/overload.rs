@@ -77,7 +77,7 @@ fn one_span() -> Value {
 }
 
 #[tokio::test]
-async fn a_full_buffer_is_answered_with_come_again_and_nothing_is_taken() {
+async fn a_full_buffer_refuses_the_whole_request() {
     let (release, released) = mpsc::channel();
     let (enter, entered) = mpsc::channel();
     let store = FaultyStore {
@@ -201,7 +201,7 @@ async fn an_end_that_the_store_refused_does_not_start_its_span_again() {
 }
 
 #[tokio::test]
-async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
+async fn spans_that_the_store_refused_are_accepted_when_sent_again() {
     let (live, fails) = failing();
     fails.store(true, Ordering::SeqCst);
     let answer = post_json(&live, "/v1/traces", &one_span()).await;
@@ -225,7 +225,7 @@ async fn what_the_store_refused_is_taken_when_it_is_sent_again() {
 }
 
 #[tokio::test]
-async fn log_records_that_the_store_refused_are_taken_when_they_are_sent_again() {
+async fn log_records_that_the_store_refused_are_accepted_when_sent_again() {
     let (live, fails) = failing();
     let record = json!({"timeUnixNano": START, "body": {"stringValue": "a"}});
     let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]});

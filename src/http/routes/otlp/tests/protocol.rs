@@ -212,7 +212,7 @@ type RefusedRequest<'a> = (
 );
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_with_what_to_change() {
+async fn a_bad_request_is_refused_with_its_reason() {
     let live = receiving();
     let json_type = ("content-type", "application/json");
     let small = LiveSpans::builder()
