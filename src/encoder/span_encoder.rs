@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    cell::LazyCell,
     sync::{Arc, atomic::AtomicU64},
     time::SystemTime,
 };
@@ -83,7 +84,8 @@ pub(crate) struct SpanEncoder {
     pub(super) unstored_ends: Vec<(DroppedEnd, IndexedAs)>,
     /// Dropped ends whose record found no room in the buffer. Host threads add to this list.
     pub(super) dropped_ends: Arc<DroppedEnds>,
-    pub(super) redaction: Redaction,
+    /// Made for the first value that it may mask. A process whose tests pass encodes nothing.
+    pub(super) redaction: LazyCell<Redaction, Box<dyn FnOnce() -> Redaction + Send>>,
     pub(super) names: Interner,
     eviction_query: EvictionQuery,
     pub(super) templates: TemplateCache,
@@ -137,7 +139,7 @@ impl SpanEncoder {
             pending_changes: Vec::new(),
             unstored_ends: Vec::new(),
             dropped_ends,
-            redaction: Redaction::none(),
+            redaction: LazyCell::new(Box::new(Redaction::none)),
             names: Interner::default(),
             eviction_query: EvictionQuery::default(),
             templates: TemplateCache::default(),
@@ -198,8 +200,11 @@ impl SpanEncoder {
     }
 
     /// Sets the redaction that masks values.
-    pub(crate) fn redacting(mut self, redaction: Redaction) -> Self {
-        self.redaction = redaction;
+    pub(crate) fn redacting(
+        mut self,
+        redaction: impl FnOnce() -> Redaction + Send + 'static,
+    ) -> Self {
+        self.redaction = LazyCell::new(Box::new(redaction));
         self
     }
 

@@ -1,9 +1,9 @@
 //! Reads the program's environment: address, token, levels, the name of the service. In this folder, only this file
 //! writes to the host's standard error, and it writes one line.
 
-use std::{env, io::Write as _};
+use std::{env, io::Write as _, path::Path};
 
-use opentelemetry::Key;
+use opentelemetry::{Key, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -76,20 +76,22 @@ pub(crate) fn levels() -> Targets {
 /// the program's file.
 pub(crate) fn resource() -> Resource {
     let resource = Resource::builder().build();
-    let service = resource.get(&Key::from_static_str("service.name"));
-    if service.is_some_and(|name| !name.as_str().starts_with("unknown_service")) {
-        return resource;
-    }
-    let builder = Resource::builder();
-    let program = env::current_exe().ok();
-    let name = program
+    let service_name = Key::from_static_str("service.name");
+    let service = resource.get(&service_name);
+    let service = service.as_ref().map(Value::as_str);
+    // The SDK calls a service without a name so. Every detector runs again in a second builder.
+    let file = service
         .as_deref()
-        .and_then(|path| path.file_stem())
-        .and_then(|name| name.to_str());
-    match name {
-        Some(name) => builder.with_service_name(name.to_owned()).build(),
-        None => builder.build(),
-    }
+        .and_then(|name| name.strip_prefix("unknown_service:"));
+    let Some(name) = file.and_then(|file| Path::new(file).file_stem()?.to_str()) else {
+        return resource;
+    };
+    let others = resource.iter().filter(|(key, _)| **key != service_name);
+    let attributes = others.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    Resource::builder_empty()
+        .with_attributes(attributes)
+        .with_service_name(name.to_owned())
+        .build()
 }
 
 /// Returns whether the program wants the polls of spans to be shown.

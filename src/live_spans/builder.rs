@@ -73,7 +73,8 @@ pub struct LiveSpansBuilder {
     pub(super) retention: Retention,
     pub(super) filter: SpanFilter,
     pub(super) access: AccessConfig,
-    pub(super) redaction: Redaction,
+    /// `None`: the default.
+    pub(super) redaction: Option<Redaction>,
     pub(super) settings: WorkerSettings,
     pub(super) running_processes: Vec<String>,
     #[cfg(feature = "otlp")]
@@ -131,7 +132,7 @@ impl LiveSpansBuilder {
     /// Masks secrets before anything is stored. The default is [`Redaction::default`]. Your redaction replaces it, so
     /// derive yours from the default unless you want to store the values that it masks.
     pub fn redact(mut self, redaction: Redaction) -> Self {
-        self.redaction = redaction;
+        self.redaction = Some(redaction);
         self
     }
 
@@ -285,7 +286,7 @@ impl LiveSpansBuilder {
                 own_requests,
                 Arc::clone(&dropped_ends),
             )
-            .redacting(self.redaction)
+            .redacting(move || self.redaction.unwrap_or_default())
             .counting_ends(Arc::clone(&ended_count))
             .with_update_queue(Arc::clone(&updates))
             .with_running_processes(&self.running_processes);

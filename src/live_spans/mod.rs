@@ -54,7 +54,6 @@ use crate::{
     span::{
         event::{SpanEvent, TraceId},
         own_requests::MountPrefixes,
-        redact::Redaction,
     },
     sse::{
         body::{SseBody, resume_point},
@@ -159,7 +158,7 @@ impl LiveSpans {
             retention: Retention::default(),
             filter: SpanFilter::default(),
             access: AccessConfig::default(),
-            redaction: Redaction::default(),
+            redaction: None,
             settings: WorkerSettings::default(),
             running_processes: Vec::new(),
             #[cfg(feature = "otlp")]

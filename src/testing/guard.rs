@@ -153,12 +153,15 @@ fn prepare() {
         let watch = signals::start();
         #[cfg(not(unix))]
         report_thread::start(std::sync::mpsc::channel().0);
-        if let Some(log) = test_log() {
+        let log = test_log();
+        #[cfg(unix)]
+        let watch = watch.and_then(|watch| watch.arm().ok());
+        if let Some(log) = log {
             wait_until_log_runs(log);
         }
         #[cfg(unix)]
         watch
-            .map_or(Ok(()), signals::StartedWatch::arm)
+            .map_or(Ok(()), signals::ArmedWatch::arm_abort)
             .unwrap_or_default();
     });
 }

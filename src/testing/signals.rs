@@ -108,24 +108,35 @@ fn start_watch(runs: Sender<()>, running: Receiver<()>) -> io::Result<StartedWat
 }
 
 impl StartedWatch {
-    /// Watches for the signals from now on. If the threads do not run in time, an aborting process
-    /// does not wait for reports.
-    pub(super) fn arm(self) -> io::Result<()> {
+    /// Watches for the signals from now on. An abort does not wait for the reports yet.
+    pub(super) fn arm(self) -> io::Result<ArmedWatch> {
         // The actions of a signal run in the order of their registration, so the flag is set and
         // the thread is woken before the handler blocks.
-        for (number, has_come) in self.watched {
-            flag::register(number, has_come)?;
-            pipe::register(number, self.wake.try_clone()?)?;
+        for (number, has_come) in &self.watched {
+            flag::register(*number, Arc::clone(has_come))?;
+            pipe::register(*number, self.wake.try_clone()?)?;
         }
+        Ok(ArmedWatch(self))
+    }
+}
+
+/// The state in which the signals are watched, but an abort does not wait for the reports yet.
+pub(super) struct ArmedWatch(StartedWatch);
+
+impl ArmedWatch {
+    /// Makes an abort wait for the reports from now on. The log must be running. If the threads do
+    /// not run in time, an abort does not wait.
+    pub(super) fn arm_abort(self) -> io::Result<()> {
+        let Self(watch) = self;
         for _ in 0..2 {
-            let is_running = self.running.recv_timeout(START_TIMEOUT).is_ok();
+            let is_running = watch.running.recv_timeout(START_TIMEOUT).is_ok();
             if !is_running {
                 return Ok(());
             }
         }
-        pipe::register(SIGABRT, self.handler)?;
+        pipe::register(SIGABRT, watch.handler)?;
         // `register` has made the pipe non-blocking.
-        SockRef::from(&self.keeps_waiting).set_nonblocking(false)
+        SockRef::from(&watch.keeps_waiting).set_nonblocking(false)
     }
 }
 

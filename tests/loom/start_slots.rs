@@ -33,7 +33,11 @@ impl Log {
     /// Makes this many slots. With so few, spans compete for the same slot.
     fn new(small: usize, large: usize) -> Self {
         Self {
-            slots: StartSlots::with_slots(small, large, OnceLock::from(free_slots(large))),
+            slots: StartSlots::with_slots(
+                free_slots(small),
+                large,
+                OnceLock::from(free_slots(large)),
+            ),
             next: AtomicU64::new(0),
         }
     }

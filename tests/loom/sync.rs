@@ -19,6 +19,11 @@ pub(crate) use std::time::Instant;
 /// A counter for statics. They outlive a run of the model, so loom must not track them.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
 
+/// Returns `SIZE` zeros.
+pub(crate) fn zeros<const SIZE: usize>() -> Box<[atomic::AtomicU64]> {
+    (0..SIZE).map(|_| atomic::AtomicU64::new(0)).collect()
+}
+
 /// Returns the same number for all threads, so that they compete for the same shard.
 pub(crate) fn thread_number() -> usize {
     0

@@ -24,6 +24,11 @@ use crate::clock;
 /// A counter for statics, which outlive a run.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
 
+/// Returns `SIZE` zeros.
+pub(crate) fn zeros<const SIZE: usize>() -> Box<[atomic::AtomicU64]> {
+    (0..SIZE).map(|_| atomic::AtomicU64::new(0)).collect()
+}
+
 /// Returns the number of this task.
 pub(crate) fn thread_number() -> usize {
     shuttle::current::get_current_task().map_or(0, usize::from)

@@ -18,8 +18,7 @@ use crate::encoder::tests::payloads::sampled_start;
 use crate::encoder::tests::payloads::written;
 use crate::encoder::tests::strategies::span;
 use crate::span::delta::end::slot_key_of;
-use crate::span::delta::slots::SlotTable;
-use crate::span::delta::slots::StartSlots;
+use crate::span::delta::slots::{SlotTable, StartSlots, free_slots};
 use crate::span::json;
 use crate::span::json::SpanFields;
 use crate::span::record;
@@ -50,7 +49,7 @@ proptest! {
         end.attributes.splice(..0, start.attributes.clone());
         end.links.links.splice(..0, start.links.links.clone());
         let parent = SpanContext::new(TraceId::from(1), end.parent_span_id, TraceFlags::default(), end.parent_span_is_remote, TraceState::NONE);
-        let slots = StartSlots::with_slots(small, 1, OnceLock::new());
+        let slots = StartSlots::with_slots(free_slots(small), 1, OnceLock::new());
         let started = if peeked {
             sampled_start(&start, &parent, &slots)
         } else {

@@ -17,7 +17,10 @@
 
 use std::{cell::Cell, sync::OnceLock};
 
-use crate::util::sync::atomic::{AtomicU64, Ordering};
+use crate::util::sync::{
+    atomic::{AtomicU64, Ordering},
+    zeros,
+};
 
 /// Upper bound on remembered starts. The slots use 144 KiB. Of these, 128 KiB are allocated only when a slot of the
 /// small table is found taken, which is rare in a program with few open spans, such as a test.
@@ -180,21 +183,21 @@ pub(crate) struct StartSlots {
 
 impl Default for StartSlots {
     fn default() -> Self {
-        Self::with_slots(SMALL, LARGE, OnceLock::new())
+        Self::with_slots(zeros::<SMALL>(), LARGE, OnceLock::new())
     }
 }
 
 impl StartSlots {
-    /// Creates the slots. `small` is the size of the small table, `large_size` that of the large one. Both are powers
-    /// of two. The large table is created when a span first needs it. The loom model passes a ready-made `large`,
+    /// Creates the slots. `small` is the small table, `large_size` the size of the large one. Both sizes are powers of
+    /// two. The large table is created when a span first needs it. The loom model passes a ready-made `large`,
     /// because loom does not model the ordering of a `OnceLock`.
     pub(crate) fn with_slots(
-        small: usize,
+        small: Box<[AtomicU64]>,
         large_size: usize,
         large: OnceLock<Box<[AtomicU64]>>,
     ) -> Self {
         Self {
-            small: free_slots(small),
+            small,
             large,
             large_size,
         }

@@ -36,3 +36,9 @@ pub(crate) fn thread_number() -> usize {
         })
         .unwrap_or(0)
 }
+
+/// Returns `SIZE` zeros. In a debug build, a constant array takes a fraction of the time that as many calls of a
+/// constructor take. Each process with `trace_test!` makes 2,048 of them.
+pub(crate) fn zeros<const SIZE: usize>() -> Box<[atomic::AtomicU64]> {
+    Box::new([const { atomic::AtomicU64::new(0) }; SIZE])
+}
