@@ -65,6 +65,8 @@ impl ActiveTest {
 pub(super) struct Panic {
     /// The place, the thread and the message of the panic.
     pub(super) text: String,
+    /// The age of the test at the panic.
+    pub(super) age: Duration,
     pub(super) open: String,
     /// Whether another subscriber was the default of the test's thread at the panic. The file then
     /// lacks the spans and events that only that subscriber got.

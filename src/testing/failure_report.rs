@@ -190,7 +190,11 @@ fn traces_of(live: &LiveSpans, test: &ActiveTest) -> Vec<TraceId> {
 fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> String {
     let file = test.file();
     let panics = lock(&test.panics).clone();
-    let after = test.begun.elapsed();
+    let after = match (cause, panics.last()) {
+        // Printing the backtrace of the panic may have taken longer than the test.
+        (FailureCause::Panic, Some(panic)) => panic.age,
+        _ => test.begun.elapsed(),
+    };
     let mut out = format!("\nlivespan: {} {}\n", test.name.as_str(), cause.text(after));
     for panic in &panics {
         out.push_str("panic: ");

@@ -57,6 +57,7 @@ fn note(info: &PanicHookInfo<'_>) {
     };
     let panic = Panic {
         text: text_of(info),
+        age: test.begun.elapsed(),
         open: failure_report::open_text(&test),
         is_hidden: active_test::of_own_thread().is_some() && !test_log::is_shown_here(),
     };
