@@ -345,7 +345,10 @@ mod tests {
             [Ending::Plain, Ending::Cancelled, Ending::Plain]
         );
         mark_cancelled(&span(3));
-        assert!(unmark_cancelled(&span(3)), "the span was marked");
+        assert!(
+            unmark_cancelled(&span(3)),
+            "the mark of the span is missing"
+        );
         assert_eq!(of(&span(3)), Ending::Plain);
     }
 

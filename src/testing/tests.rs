@@ -744,7 +744,10 @@ fn a_test_that_hangs_is_reported_at_its_limit_and_when_the_process_gets_a_signal
     assert_eq!(report(), at_end);
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        assert!(begun.elapsed() < PATIENCE, "the process still runs");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the process did not end in time"
+        );
         thread::yield_now();
     }
     let name = "test livespan::testing::tests::hanging";

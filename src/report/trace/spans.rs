@@ -53,7 +53,7 @@ pub(crate) struct TraceSpan {
     /// The end time; `None` while the span is open.
     pub(crate) end: Option<Timestamp>,
     pub(crate) outcome: ShownState,
-    /// The message of an error or a panic.
+    /// The message of the status in which the span ended.
     pub(crate) message: Option<Box<str>>,
     pub(crate) logs: u32,
     pub(crate) error_logs: u32,
@@ -314,7 +314,7 @@ impl TraceSpans {
         self.by_id.get(&id).copied()
     }
 
-    /// Returns the current state of an open span.
+    /// Returns the state of an open span from its updates, or `None` if it has none.
     pub(crate) fn now_of(&self, index: usize) -> Option<SpanNow> {
         let span = self.spans.get(index)?;
         let updates = span.updates.as_deref()?.clone();

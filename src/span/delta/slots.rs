@@ -497,7 +497,7 @@ mod tests {
         assert_eq!(taken(&slots, one, sent), Some(SlotTable::Small));
         assert!(
             slots.large.get().is_none(),
-            "the large table is created only when it is needed"
+            "the large table was created before it was needed"
         );
         assert_eq!(taken(&slots, two, less), Some(SlotTable::Large));
         assert_eq!(taken(&slots, three, sent), None);

@@ -36,13 +36,13 @@ fn the_worker_waits_only_while_spans_may_lack_their_path() {
     assert_eq!(
         processing_delay.get(),
         Duration::ZERO,
-        "the app has made no router"
+        "the worker delays spans although the app has made no router"
     );
     mounts.expect_request();
     assert_eq!(
         processing_delay.get(),
         IDENTIFY_DELAY,
-        "the first request may arrive"
+        "the worker does not delay spans although a request may arrive"
     );
     mounts.learn("/live/sse", "/sse", Some("localhost:4380"));
     assert!(own_requests.hides_start(&span(1, Some("/live/sse"))));
@@ -50,14 +50,14 @@ fn the_worker_waits_only_while_spans_may_lack_their_path() {
     assert_eq!(
         processing_delay.get(),
         Duration::ZERO,
-        "spans have the path of their request"
+        "the worker delays spans although all have the path of their request"
     );
     own_requests.hide([3; 8]);
     assert!(own_requests.hides_start(&span(3, None)));
     assert_eq!(
         processing_delay.get(),
         IDENTIFY_DELAY,
-        "some spans have no path"
+        "the worker does not delay spans although some have no path"
     );
     assert!(own_requests.hides_start(&span(4, Some("/live/traces"))));
     assert_eq!(processing_delay.get(), IDENTIFY_DELAY);
@@ -76,11 +76,11 @@ fn spans_that_never_end_do_not_fill_the_memory_of_viewers() {
     for span in all - OWN_REQUESTS_MAX as u64 / 2..all {
         assert!(
             own_requests.hides_end(span.to_be_bytes()),
-            "the newest spans are remembered"
+            "one of the newest spans was forgotten"
         );
         assert!(
             !own_requests.hides_end(span.to_be_bytes()),
-            "a hidden span is forgotten when it ends"
+            "a hidden span is still remembered after its end"
         );
     }
 }
@@ -278,6 +278,6 @@ fn hosts_and_mount_points_of_many_requests_are_bounded() {
     assert_eq!(read(&mounts.prefixes).len(), PREFIXES_MAX);
     assert!(
         !mounts.knows("h99"),
-        "beyond the bound, requests are found by id"
+        "an authority beyond the bound was remembered"
     );
 }

@@ -1,7 +1,6 @@
 //! The queries of readers. They run on the threads of the read pool and on the follower threads.
 //!
-//! Every function reads one snapshot of the file, and its cost depends on the size of its result, not on the size of
-//! the log.
+//! Every function reads one snapshot of the file, and its cost does not grow with the size of the log.
 
 use std::{
     borrow::Cow,
@@ -240,8 +239,8 @@ pub(crate) fn streams_before(
     Ok(streams)
 }
 
-/// Returns how many events retention has deleted from each of these streams. `None` for a stream that is not in the
-/// file, or that began before the file counted deletions.
+/// Returns how many events retention has deleted from each of these streams, or `None` for a stream that is not in the
+/// file or began before the file counted deletions.
 pub(crate) fn evicted(
     connection: &mut Connection,
     keys: &[StreamKey],

@@ -37,9 +37,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Size of the statement cache: enough for every statement of the store.
 const STATEMENTS: usize = 64;
 
-// A stream's number is the sequence of its first event ever. So no counter is needed, and new streams are added at the
-// right edge of the index. Streams can be listed in the order of their first events without another index. `shifted`
-// has the first kept event of the streams whose first event was deleted or is below `oldest`.
+// A stream's number is the sequence of its first event. A stream whose events were all deleted gets a new number with
+// its next event. So no counter is needed, and new streams are added at the right edge of the index. Streams can be
+// listed in the order of their first events without another index. `shifted` has the first kept event of the streams
+// whose first event was deleted or is below `oldest`.
 //
 // Rows of `event` below `state.oldest` are opening events that are still open, and events of carried streams, among
 // them streams that are kept on request. `pinned` lists all open events as of `state.checked`; later ones are read from

@@ -1,4 +1,5 @@
-//! The state of the log that the writer keeps in memory, so that it needs no query: counts, epochs, open events.
+//! The state of the log that the writer keeps in memory, so that an append rarely needs a query: counts, epochs, open
+//! events, carried streams and numbers of streams.
 //!
 //! It is read from the file when the log is opened, and again after a failed transaction. That reads the open events,
 //! the carried streams, the epochs and the newest few thousand events, regardless of the size of the log.

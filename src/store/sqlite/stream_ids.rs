@@ -87,7 +87,7 @@ pub(crate) fn find(connection: &Connection, key: &StreamKey) -> rusqlite::Result
         .optional()
 }
 
-/// Returns the key of a stream. `None` if the file has no such stream, or its key is damaged.
+/// Returns the key of a stream, or `None` if the file has no such stream or its key is damaged.
 pub(crate) fn key(connection: &Connection, number: i64) -> rusqlite::Result<Option<StreamKey>> {
     let key = connection
         .prepare_cached("SELECT key FROM stream WHERE first = ?1")?

@@ -98,16 +98,19 @@ fn pages_hold_every_trace_once_newest_first() {
 fn a_trace_is_complete_only_for_who_has_read_all_of_it() {
     let index = TraceIndex::default();
     start(&index, 1, 10);
-    assert!(!index.is_complete([1; 16], 10), "the trace is running");
+    assert!(
+        !index.is_complete([1; 16], 10),
+        "a running trace counts as complete"
+    );
     end(&index, 1, 12);
     assert!(
         !index.is_complete([1; 16], 11),
-        "the reader has not read the end"
+        "a trace counts as complete although the reader has not read its end"
     );
     assert!(index.is_complete([1; 16], 12));
     assert!(
         !index.is_complete([9; 16], 12),
-        "the index has no such trace"
+        "an unknown trace counts as complete"
     );
 }
 
@@ -148,7 +151,7 @@ fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
     assert_eq!(
         read(&index.state).spare.len(),
         0,
-        "an empty index keeps no spare entries"
+        "the empty index still has spare entries"
     );
 }
 
@@ -186,13 +189,13 @@ fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
     assert_eq!(
         viewer_changes(&index, &mut viewed, &all),
         (vec![5], vec![]),
-        "the viewer was sent trace 5 before, which is now neither among the newest nor the oldest open ones"
+        "the viewer did not get the change of trace 5, which it was sent before"
     );
     end(&index, 5, 21);
     assert_eq!(
         viewer_changes(&index, &mut viewed, &all),
         (vec![], vec![]),
-        "a viewer no longer follows an old trace that is over"
+        "the viewer still follows an old trace that has ended"
     );
     assert_eq!(viewed.sent.len(), 8);
 }

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(
             before(&positions, 8),
             [0; 0],
-            "a position before the first known one is not added"
+            "a position before the first known one was added"
         );
     }
 }

@@ -207,7 +207,7 @@ mod tests {
             assert!(near(&operation[key], 40_000.0), "{operation}");
             assert!(
                 ms(&operation[key]) <= 40_000.0,
-                "above the slowest: {operation}"
+                "a percentile is above the slowest span: {operation}"
             );
         }
         let mut rate = vec![json!({"count": 0, "errors": 0}); 40];

@@ -225,7 +225,7 @@ mod tests {
             let (service, name) = (format!("service{round}"), round.to_string());
             record(&mut operations, &(&*service).into(), &(&*name).into());
             let newest = count(&operations, &service, &name);
-            assert_eq!(newest, 1, "a new name is counted at once");
+            assert_eq!(newest, 1, "a new name was not counted at once");
         }
         assert_eq!(count(&operations, "shop", "usual"), ROUNDS as u64);
         assert_eq!(count(&operations, "service1", "1"), 0);

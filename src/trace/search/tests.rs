@@ -81,7 +81,7 @@ fn searches_find_what_the_shared_examples_say() {
         let summary = serde_json::to_value(trace.summary(*id, to_id)).unwrap();
         assert_eq!(
             summary, described["summary"],
-            "the dashboard's tests search a summary that this crate would write"
+            "the summary in the dashboard's tests differs from that of this crate"
         );
     }
     for example in shared["finds"].as_array().unwrap() {

@@ -192,7 +192,7 @@ fn a_trace_waits_when_all_its_open_spans_wait() {
     assert_eq!(
         trace.state(),
         TraceState::Running,
-        "another child does not wait"
+        "the trace waits although another child is running"
     );
     trace.apply(&CHANGE.ended(3, Some(1), [13, 14], SpanOutcome::Ok), 5);
     trace.apply(&CHANGE.waiting(2, 14, false), 6);
@@ -220,7 +220,7 @@ fn a_state_of_a_span_that_is_not_open_leaves_nothing_behind() {
     assert_eq!(trace.state(), TraceState::Ok);
     assert!(
         trace.waiting.is_empty(),
-        "no later event would remove the span from the set"
+        "an ended span is still in the set of waiting spans"
     );
 }
 

@@ -41,7 +41,7 @@ fn a_running_job_is_first_for_who_follows_everything() {
     assert_eq!(
         sequences(&messages),
         expected,
-        "the start of the job has its own id, and is one of the 50 events"
+        "the readable events are not the process, the start of the job and the newest ones"
     );
     assert_eq!(
         transcript(&payloads(&messages))[..2],
@@ -56,9 +56,12 @@ fn a_running_job_is_first_for_who_follows_everything() {
     assert_eq!(
         (transcript[0].as_str(), transcript.len()),
         ("process", 51),
-        "the process outlives its last event"
+        "not exactly the process and the newest 50 events can be read"
     );
-    assert_eq!(transcript[50], "ended job", "an ended span may be removed");
+    assert_eq!(
+        transcript[50], "ended job",
+        "the newest event is not the end of the job"
+    );
 }
 
 #[test]

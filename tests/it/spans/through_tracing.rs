@@ -244,6 +244,6 @@ fn internals_of_http_libraries_are_hidden_by_default() {
     assert_eq!(
         watched.transcript().len(),
         1 + 2 * 4,
-        "the app's own filter replaces the default one"
+        "the default filter hides spans although the app has its own filter"
     );
 }

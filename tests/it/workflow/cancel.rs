@@ -152,7 +152,7 @@ fn other_exporters_get_what_is_cancelled_with_its_true_start() {
     assert_eq!(
         spans[1].parent_span_id,
         spans[2].span_context.span_id(),
-        "the exported spans form one tree"
+        "the exported spans do not form one tree"
     );
 }
 

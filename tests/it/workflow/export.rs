@@ -155,7 +155,7 @@ fn a_span_whose_future_is_dropped_is_exported_when_it_ends() {
     let start = started["timestamp"].as_str().unwrap();
     assert!(
         start.ends_with(&format!(".{nanos:09}Z")),
-        "{start} is the true start"
+        "{start} is not the start that was exported"
     );
 }
 

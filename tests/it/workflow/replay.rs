@@ -427,6 +427,6 @@ fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
     assert_eq!(
         watched.events().len(),
         events + 1,
-        "only a `process` event is new"
+        "not exactly one `process` event is new"
     );
 }

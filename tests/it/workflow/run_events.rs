@@ -470,7 +470,7 @@ fn a_start_is_reported_before_the_work_begins() {
     assert_eq!(
         logged_lines(&watched),
         [""; 0],
-        "no event is sent before the first poll"
+        "an event was sent before the first poll"
     );
     block_on(step);
     assert!(seen.get());

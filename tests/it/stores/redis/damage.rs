@@ -174,7 +174,7 @@ fn lists_leave_out_what_is_no_stream() {
     assert_eq!(
         handle.read_stream("b", 0).len(),
         1,
-        "the stream is read from the log itself"
+        "the event was not read from the log itself"
     );
 }
 

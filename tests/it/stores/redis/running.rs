@@ -158,7 +158,11 @@ fn a_carried_stream_whose_key_is_deleted_frees_its_share() {
         .take(2)
         .map(|event| event.sequence.get())
         .collect();
-    assert_eq!(before, [1, 4], "the opening events are kept apart");
+    assert_eq!(
+        before,
+        [1, 4],
+        "not exactly the two opening events come first"
+    );
     let end = handle.append(&[
         ("gone", Pinning::Close(1), b"end"),
         ("cut", Pinning::Close(1), b"end"),

@@ -146,7 +146,11 @@ fn an_event_of_a_stream_that_has_no_row_is_a_gap_and_retention_goes_on() {
     let mut log = folder.keeping(2);
     log.put(&["b . 10", "b . 11"]);
     log.fill(200);
-    assert_eq!(log.all().len(), 3, "the open event and two others are kept");
+    assert_eq!(
+        log.all().len(),
+        3,
+        "not exactly the open event and two others are kept"
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn every_opening_begins_a_life_and_the_file_remembers_them() {
     assert_eq!(
         firsts(&last),
         [1, 3, 4],
-        "an epoch without events issued no id"
+        "an epoch without events is still in the list"
     );
     assert_eq!(last[..2], second[..]);
 }

@@ -50,7 +50,7 @@ fn a_place_that_can_hold_no_file_is_refused() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         0,
-        "a refused opening leaves no files behind"
+        "a refused opening left files behind"
     );
 }
 
@@ -82,7 +82,7 @@ fn what_is_no_log_of_ours_is_refused_and_left_as_it_is() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(left, [path], "no file is created beside it");
+    assert_eq!(left, [path], "a file was created beside it");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn nothing_is_read_where_nothing_was_written() {
     assert_eq!(
         folder.open().all(),
         Vec::<String>::new(),
-        "opening for writing creates the file"
+        "the new file is not empty"
     );
 }
 
@@ -168,7 +168,10 @@ fn a_second_writer_is_refused_by_the_process_that_has_one() {
     let link = folder.path().join("link.db");
     std::os::unix::fs::symlink(folder.file(), &link).unwrap();
     let linked = refusal(&SqliteEventStore::new(&link), &folder.file());
-    assert_eq!(linked, reason, "the file is refused by any name");
+    assert_eq!(
+        linked, reason,
+        "the file is not refused under the name of the link"
+    );
     log.put(&["a . 1"]);
     drop(log);
     assert_eq!(folder.open().all(), ["1 a . 1"]);

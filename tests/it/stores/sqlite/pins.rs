@@ -109,7 +109,7 @@ fn what_earlier_lives_left_open_is_handed_out_once_and_stays_until_it_is_closed(
     assert_eq!(
         log.abandoned(),
         Vec::<String>::new(),
-        "events of the current epoch are not abandoned"
+        "events of the current epoch count as abandoned"
     );
     drop(log);
     let mut log = folder.open();
@@ -170,7 +170,7 @@ fn what_belongs_to_every_stream_outlives_the_last_event_of_its_life() {
             "2 a +1 open",
             "4 * +4294967296 second"
         ],
-        "an open span of its epoch is still kept"
+        "the events before `oldest` are not exactly the open ones"
     );
     log.put(&["a -1 lost"]);
     assert_eq!(log.all()[..1], ["4 * +4294967296 second"]);
@@ -180,7 +180,7 @@ fn what_belongs_to_every_stream_outlives_the_last_event_of_its_life() {
     assert_eq!(
         log.standing(),
         ["4 * +4294967296 second"],
-        "event 16 is of its epoch"
+        "the process of the second epoch is not kept as long as its newest event"
     );
     log.fill(1);
     assert_eq!(log.standing(), Vec::<String>::new());

@@ -250,7 +250,11 @@ fn a_stream_that_was_open_stays_whole_while_ended_ones_go() {
     log.put(&["c . on"; 10]);
     pass(&mut log, 800, 200);
     assert_eq!(of(&log, "b"), ["4 b +1 start"]);
-    assert_eq!(of(&log, "c").len(), 1, "its start is kept while it is open");
+    assert_eq!(
+        of(&log, "c").len(),
+        1,
+        "not exactly the start of the open stream is kept"
+    );
     assert_eq!(evicted(&log, "c"), Some((25, Some(0))));
     log.put(&["c -1 end", "b -1 end"]);
     pass(&mut log, 1_000, 200);

@@ -369,7 +369,7 @@ async fn the_live_list_says_where_history_goes_on() {
     assert_eq!(
         read_snapshot().await.get("next"),
         None,
-        "the list has no further page"
+        "the list has a further page"
     );
     for number in 2..=9 {
         put(&app.live, done(number, "import", 7));
@@ -387,7 +387,7 @@ async fn the_live_list_says_where_history_goes_on() {
     assert_eq!(shown.len(), 9, "{snapshot} {page}");
     assert!(
         names(&snapshot).len() < 9,
-        "memory has only a part of the traces"
+        "memory has all traces, so the test reads no page from the file"
     );
 }
 
