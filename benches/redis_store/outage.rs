@@ -19,7 +19,7 @@ const BURSTS: u32 = 40;
 const BURST: u32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The cost of a span in one round.
+/// The cost in one round: CPU time per span, and the context switches of all spans.
 struct Cost {
     nanoseconds: f64,
     switches: u64,
@@ -97,7 +97,7 @@ pub(crate) fn run() {
         let server = Server::start();
         server.connect();
         let host = Host::start(&server, &format!("bench{round}"));
-        // The first round starts threads and touches memory, so it is not counted.
+        // The first run starts threads and touches memory, so it is not counted.
         host.measure_healthy();
         costs[0].push(host.measure_healthy());
         server.signal("STOP");

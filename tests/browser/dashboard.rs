@@ -111,7 +111,7 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
     );
     browser
         .until(
-            "the page names the span that it waits for",
+            "the page names the span that the trace waits for",
             "return document.querySelector('#waiting-for').textContent.includes('charge card')",
         )
         .await;
@@ -257,7 +257,7 @@ async fn a_restarted_server_is_found_and_old_spans_no_longer_run() {
     );
     browser
         .until(
-            "the page is live again",
+            "the page no longer reconnects",
             "return document.querySelector('#status').dataset.state !== 'reconnecting'",
         )
         .await;
@@ -359,7 +359,7 @@ async fn both_themes_have_their_own_colours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_busy_program_keeps_the_page_usable_on_a_narrow_screen() {
+async fn a_narrow_page_stays_usable_while_the_program_is_busy() {
     let app = App::start().await;
     let browser = Browser::with_size(400, 800).await;
     browser.goto(&app.server.url()).await;

@@ -1,5 +1,5 @@
-//! A store that keeps every event and follows a script: it works, refuses, panics, or is late and
-//! then works or refuses. Its reads may be late, be short, or fail.
+//! A store that follows a script: an append works, refuses, panics, or is late and then works or
+//! refuses. A read may be late, be short, or fail, and may find only the newest and open events.
 
 use std::{
     collections::HashSet,
@@ -33,7 +33,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Refuses,
-    /// Keeps the events, but returns an error.
+    /// Keeps the events, but returns an error. Only shared stores do so.
     KeepsUnacknowledged,
     Panics,
     /// Is late, and then works.
@@ -47,7 +47,7 @@ pub(crate) enum Fault {
 /// The script of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    /// Consecutive stretches of appends: the number of appends, and their fault.
+    /// Stretches of appends, the first one last: the number of appends, and their fault.
     pub(crate) stretches: Vec<(usize, Option<Fault>)>,
     /// Whether reads fail at times.
     pub(crate) reads_fail: bool,
@@ -152,7 +152,7 @@ impl Script {
         fails
     }
 
-    /// Returns the first event from which every event is kept.
+    /// Returns the first position from which on every event is kept.
     pub(crate) fn oldest(&self, events: &[StoredEvent]) -> Sequence {
         let gone = self
             .keeps
