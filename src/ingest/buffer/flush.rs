@@ -47,8 +47,8 @@ impl IngestBuffer {
         Ok(())
     }
 
-    /// Waits until the worker has drained the buffer after [`close`](Self::close) and closed the store and the log. Its
-    /// thread may run longer, to wake readers.
+    /// Waits until the worker has drained the buffer after [`close`](Self::close), closed the store (unless an append
+    /// hangs) and closed the log. Its thread may run longer, to wake readers.
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
         self.wait_finished_unless(timeout, || false)
     }

@@ -8,7 +8,7 @@
 //! ([`flush`]), or for the id of its own event ([`acks`]).
 //!
 //! All atomic read-modify-writes (shard lock, number) happen before the copy. A read-modify-write after it would drain
-//! the store buffer first, which costs about 20 % of `on_start`.
+//! the CPU's store buffer first, which costs about 20 % of `on_start`.
 //!
 //! Invariant: a record's number is drawn under its shard's lock. So if the worker reads the counter as `cut` and then
 //! swaps every shard, it has every record below `cut`. Sorted by number, they are in the exact order in which the

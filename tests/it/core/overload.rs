@@ -69,7 +69,8 @@ fn records_that_a_full_buffer_refuses_are_counted_and_reported_and_nobody_waits(
             }
         }
     }
-    // Ordinary events may use 11/16 of the buffer: 22 of 32 in each of 8 shards. The rest is reserved for ends of spans.
+    // Ordinary events may use 11/16 of the buffer: 22 of 32 in each of its 8 shards. The rest is
+    // reserved for ends of spans.
     assert_eq!((accepted, refused), (1 + 8 * 22, 2000 - 8 * 22));
     assert_eq!(gated.target.dropped(), dropped(refused));
     let mut connection = Connection::open(&gated.target, Subscribe::all());
