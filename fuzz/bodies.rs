@@ -61,8 +61,8 @@ const TRACES: usize = 2;
 /// Returns a small log.
 fn log(builder: LiveSpansBuilder) -> LiveSpans {
     let live = builder.build().expect("a log in memory opens");
-    let trace = |byte| TraceId::from_bytes([byte; 16]).expect("it is not zero");
-    let span = "00f067aa0ba902b7".parse().expect("it is an id");
+    let trace = |byte| TraceId::from_bytes([byte; 16]).expect("the id is not zero");
+    let span = "00f067aa0ba902b7".parse().expect("the id is valid");
     let failed = SpanStatus::Error("declined".to_owned());
     for event in [
         SpanEvent::started(trace(1), span, "checkout").service("shop"),
@@ -86,7 +86,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .expect("a runtime starts")
+        .expect("the runtime starts")
 }
 
 /// Fuzzes requests. The first line is the path with its query; each further line is a header. Every response must be
@@ -147,7 +147,7 @@ async fn answered(live: &LiveSpans, request: Request<Body>) -> (http::response::
                 serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error} {shown}"));
         }
         Some(b"text/event-stream") => {
-            let text = str::from_utf8(&body).expect("streams are text");
+            let text = str::from_utf8(&body).expect("the stream is UTF-8");
             assert!(text.is_empty() || text.ends_with("\n\n"), "{shown}: {text}");
         }
         _ => {}
@@ -170,7 +170,7 @@ impl Locked {
         Self {
             live,
             token,
-            trace: TraceId::from_bytes([1; 16]).expect("it is not zero"),
+            trace: TraceId::from_bytes([1; 16]).expect("the id is not zero"),
             runtime: runtime(),
         }
     }
@@ -183,14 +183,24 @@ impl Locked {
     fn cookie(&self) -> String {
         let form = Request::post("/").header("sec-fetch-site", "same-origin");
         let form = form.body(Body::from(format!("token={}", self.token)));
-        let (parts, _) = self.answer(form.expect("it is a request"));
-        let cookie = parts.headers.get("set-cookie").expect("it has signed in");
-        let cookie = cookie.to_str().expect("it is text").split(';').next();
+        let (parts, _) = self.answer(form.expect("the request is valid"));
+        let cookie = parts
+            .headers
+            .get("set-cookie")
+            .expect("the response sets a cookie");
+        let cookie = cookie
+            .to_str()
+            .expect("the cookie is text")
+            .split(';')
+            .next();
         cookie.unwrap_or_default().to_owned()
     }
 
     fn code(&self) -> String {
-        let link = self.live.login_link("/").expect("there is randomness");
+        let link = self
+            .live
+            .login_link("/")
+            .expect("the system provides random numbers");
         link.rsplit('=').next().unwrap_or_default().to_owned()
     }
 
@@ -272,7 +282,7 @@ pub(crate) fn tickets(data: &[u8]) {
         let path = format!("/traces/{}/sse?ticket={text}", locked.trace);
         let request = Request::get(path)
             .body(Body::empty())
-            .expect("it is a request");
+            .expect("the request is valid");
         let answer = locked.answer(request);
         // A ticket contains its expiry time, so a second valid ticket may differ from the first.
         let is_good = bytes == good.as_bytes() || bytes == locked.ticket().as_bytes();
@@ -294,9 +304,9 @@ pub(crate) fn searches(data: &[u8]) {
         let found = |text: &str| {
             let text: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
             let request = Request::get(format!("/traces?q={text}"));
-            let request = request.body(Body::empty()).expect("it is a request");
+            let request = request.body(Body::empty()).expect("the request is valid");
             let (parts, body) = runtime.block_on(answered(live, request));
-            let body: Value = serde_json::from_slice(&body).expect("it is JSON");
+            let body: Value = serde_json::from_slice(&body).expect("the body is JSON");
             match parts.status.as_u16() {
                 200 => Some(body["traces"].as_array().map_or(0, Vec::len)),
                 400 => None,
@@ -336,7 +346,7 @@ pub(crate) fn otlp(data: &[u8]) {
     }
     let request = request
         .body(Body::from(body.to_vec()))
-        .expect("it is a request");
+        .expect("the request is valid");
     LOG.with(|log_of_thread| {
         let (live, runtime) = log_of_thread.get_or_init(|| {
             let builder = open_to_all().otlp(livespan::otlp::OtlpReceiver::default());
@@ -359,7 +369,7 @@ pub(crate) fn files(data: &[u8]) {
         Ok(file) => {
             for event in file.events() {
                 let again = livespan::span::EncodedEvent::new(event.payload());
-                assert_eq!(&again.expect("it is an event"), event);
+                assert_eq!(&again.expect("the event is accepted again"), event);
             }
             assert!(
                 file.left_out()
@@ -385,9 +395,9 @@ pub(crate) fn rows(data: &[u8]) {
             .build()
     };
     {
-        let live = build().expect("a new file opens");
-        let trace = TraceId::from_bytes([1; 16]).expect("it is not zero");
-        let span = "00f067aa0ba902b7".parse().expect("it is an id");
+        let live = build().expect("a log in a new file opens");
+        let trace = TraceId::from_bytes([1; 16]).expect("the id is not zero");
+        let span = "00f067aa0ba902b7".parse().expect("the id is valid");
         let event = SpanEvent::started(trace, span, "checkout").service("shop");
         live.target()
             .try_dispatch(&event)
@@ -395,14 +405,14 @@ pub(crate) fn rows(data: &[u8]) {
         live.target()
             .flush(Duration::from_secs(30))
             .expect("the file accepts events");
-        live.shutdown().expect("the file is closed");
+        live.shutdown().expect("the log in the file shuts down");
     }
     spoil(&file, data);
     if let Ok(live) = build() {
         live.shutdown().ok();
         let request = |path: &str| {
             let request = Request::builder().uri(path).header("host", "localhost");
-            request.body(Body::empty()).expect("it is a request")
+            request.body(Body::empty()).expect("the request is valid")
         };
         runtime().block_on(async {
             for path in [
@@ -424,7 +434,7 @@ fn spoil(file: &std::path::Path, data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else {
         return;
     };
-    let database = rusqlite::Connection::open(file).expect("SQLite opens it");
+    let database = rusqlite::Connection::open(file).expect("SQLite opens the file");
     let columns: Vec<(String, String)> = database
         .prepare(
             "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table' \
@@ -435,7 +445,7 @@ fn spoil(file: &std::path::Path, data: &[u8]) {
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })
-        .expect("it has tables");
+        .expect("the file has tables");
     let (table, column) = &columns[usize::from(choice) % columns.len()];
     let update = format!("UPDATE \"{table}\" SET \"{column}\" = ?1");
     // A constraint may refuse the value, which is fine.

@@ -1,4 +1,5 @@
-//! Tests of `livespan run`: it changes nothing for the command, and prints one line.
+//! Tests of `livespan run`: the command keeps its input, output, signals and exit code, and
+//! livespan prints one line.
 
 use std::{collections::BTreeMap, io::Write as _, process::Stdio};
 

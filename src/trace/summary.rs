@@ -1,5 +1,5 @@
-//! One trace as lists show it: the JSON of `GET /traces`, made from a [`Trace`]. Pure; it runs on
-//! the task of a request, and on the worker thread when the app is told of a trace's end.
+//! One trace as lists show it: the JSON of `GET /traces`, made from a [`Trace`]. Pure; it runs on the task of a
+//! request, and on the worker thread when the end of a trace is reported to the app.
 //!
 //! Name, service and kind are those of the root. The root is the span without a parent, else a span
 //! whose parent is in another process, else a span whose parent is unknown. Among several such

@@ -655,7 +655,7 @@ fn the_apps_function_is_asked_about_what_its_keys_left() {
             ("panics", _) => panic!("the app's own mistake"),
             ("card", Some(text)) => RedactAction::With(format!("…{}", &text[text.len() - 4..])),
             ("note", _) => RedactAction::Mask,
-            ("password", _) => unreachable!("it is masked before"),
+            ("password", _) => unreachable!("the key was masked before the function is called"),
             _ => RedactAction::Keep,
         }
     });

@@ -150,7 +150,7 @@ pub(crate) fn read(subscription: &mut Subscription) -> Vec<Message> {
 pub(crate) fn payloads(messages: &[Message]) -> Vec<Json> {
     let payload = |message: &Message| match message {
         Message::Event(event) => serde_json::from_slice(&event.payload).unwrap(),
-        other => panic!("{other:?} is no event"),
+        other => panic!("{other:?} is not an event"),
     };
     messages.iter().map(payload).collect()
 }

@@ -27,7 +27,7 @@ fn long_job() -> (Watched, opentelemetry_sdk::trace::Span) {
 fn sequences(messages: &[Message]) -> Vec<u64> {
     let sequence = |message: &Message| match message {
         Message::Event(event) => event.id.sequence().get(),
-        other => panic!("{other:?} is no event"),
+        other => panic!("{other:?} is not an event"),
     };
     messages.iter().map(sequence).collect()
 }

@@ -40,7 +40,7 @@ fn lines(live: &LiveSpans) -> Vec<String> {
     let mut process = String::new();
     let text = |message: &Message| match message {
         Message::Event(event) => String::from_utf8(event.payload.to_vec()).unwrap(),
-        other => panic!("{other:?} is no event"),
+        other => panic!("{other:?} is not an event"),
     };
     let lines: Vec<String> = messages.iter().map(text).collect();
     if let Some((_, rest)) = lines

@@ -96,7 +96,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
     pass(&app.live, 1_000);
     let waiting = kind.lines(&waiting);
     until_reported(&app, &waiting).await;
-    // The durable job goes on and ends, and nothing of it is left.
+    // The durable job continues and ends. No span of it is open after that.
     put(
         &app.live,
         [SpanEvent::ended(
