@@ -47,7 +47,7 @@ fn put_long(target: &SseTarget<Note>, events: u64) {
 }
 
 #[test]
-fn a_stream_that_runs_is_whole_while_ended_ones_go() {
+fn an_open_stream_stays_whole_while_ended_ones_are_evicted() {
     let target = keeping(Retention::default().events(100));
     put_long(&target, 20);
     // The opening event is 1, and each of the others comes 21 events after the one before.
@@ -87,7 +87,7 @@ fn a_stream_that_runs_is_whole_while_ended_ones_go() {
 }
 
 #[test]
-fn a_stream_that_outgrows_the_share_goes_whole_but_for_what_is_open() {
+fn a_stream_that_outgrows_the_share_loses_its_carried_events_except_open_ones() {
     let target = keeping(Retention::default().events(40));
     // The share is 10 events, so with the eleventh carried event all of them are removed.
     put_long(&target, 13);
@@ -99,7 +99,7 @@ fn a_stream_that_outgrows_the_share_goes_whole_but_for_what_is_open() {
 }
 
 #[test]
-fn an_ended_stream_goes_before_an_open_one_and_whole() {
+fn an_ended_stream_is_evicted_whole_before_an_open_one() {
     let target = keeping(Retention::default().events(80));
     let on = |stream: &'static str| move |number: u64| Note::new(number.to_string()).on(stream);
     put(

@@ -31,7 +31,7 @@ fn a_dispatch_returns_the_id_that_the_event_has_on_the_stream() {
 }
 
 #[test]
-fn a_caller_learns_that_the_log_keeps_its_event_already() {
+fn a_dispatch_of_a_duplicate_is_an_error() {
     let target = builder().build().unwrap();
     let opening = Note::new("begin").on("job").opening(1).deduplicated();
     let id = block_on(target.dispatch(&opening)).unwrap();
@@ -106,7 +106,7 @@ fn one_threads_events_keep_their_order() {
 }
 
 #[test]
-fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
+fn a_shutdown_delivers_dispatched_events_and_ends_every_stream() {
     let target = builder().build().unwrap();
     let mut connection = Connection::open(&target, Subscribe::all());
     let mut keyed = Connection::open(&target, Subscribe::to(super::test_event::key("a")));
@@ -131,7 +131,7 @@ fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
 }
 
 #[test]
-fn after_a_shutdown_nothing_is_taken_and_a_second_one_changes_nothing() {
+fn events_are_refused_after_a_shutdown_and_a_second_shutdown_has_no_effect() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("1")]);
     target.shutdown(PATIENCE).unwrap();
@@ -153,7 +153,7 @@ fn after_a_shutdown_nothing_is_taken_and_a_second_one_changes_nothing() {
 }
 
 #[test]
-fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
+fn every_accepted_event_is_stored_despite_a_concurrent_shutdown() {
     for _ in 0..200 {
         let target = builder().buffer_bytes(0).buffer_events(0).build().unwrap();
         let accepted: u64 = thread::scope(|scope| {
@@ -177,7 +177,7 @@ fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
 
 /// Runs writers, flushes, short-lived readers and the shutdown at the same time.
 #[test]
-fn every_event_is_stored_or_counted_and_every_reader_ends_though_all_of_it_races() {
+fn every_event_is_stored_or_counted_and_every_reader_ends_in_a_race() {
     const EACH: u64 = 400;
     for round in 0..40 {
         let target = builder().buffer_bytes(0).buffer_events(0).build().unwrap();
@@ -248,7 +248,7 @@ fn dispatch_until_closed(target: &SseTarget<Note>) -> u64 {
 }
 
 #[test]
-fn dropping_the_last_handle_stores_what_is_buffered_and_ends_streams() {
+fn dropping_the_last_handle_stores_buffered_events_and_ends_streams() {
     let target = builder().build().unwrap();
     let subscription = target.subscribe(Subscribe::all());
     let other = target.clone();
@@ -278,7 +278,7 @@ fn dropping_the_last_handle_stores_what_is_buffered_and_ends_streams() {
 }
 
 #[test]
-fn subscribers_are_counted_while_they_last() {
+fn open_subscriptions_are_counted() {
     let target = builder().build().unwrap();
     let one = Connection::open(&target, Subscribe::all());
     let two = target.subscribe(Subscribe::to(super::test_event::key("a")));

@@ -54,7 +54,7 @@ fn dropped(other: u64) -> Dropped {
 }
 
 #[test]
-fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
+fn a_panic_of_the_worker_ends_every_stream_and_call_with_its_reason() {
     let (target, on) = breakable();
     let mut all = Connection::open(&target, Subscribe::all());
     let mut keyed = Connection::open(&target, Subscribe::to(key("a")));
@@ -123,7 +123,7 @@ fn at(head: Sequence) -> VecStore {
 }
 
 #[test]
-fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
+fn a_log_ends_when_its_sequences_are_used_up_and_reuses_none() {
     // The remaining sequences are reserved for the log's own events.
     let left = 1 << 16;
     let head = Sequence::MAX.get() - left - 4;

@@ -179,7 +179,7 @@ fn drops_are_reported_though_nothing_more_is_dispatched() {
 }
 
 #[test]
-fn a_dispatch_that_the_store_refuses_says_so() {
+fn a_dispatch_that_the_store_refuses_is_an_error() {
     let (target, on) = failing(refuse);
     on.store(true, Ordering::SeqCst);
     let error = block_on(target.dispatch(&Note::new("refused"))).unwrap_err();
@@ -329,7 +329,7 @@ fn a_read_that_fails_for_one_reader_is_reported_to_no_other() {
 }
 
 #[test]
-fn a_read_that_fails_where_the_reader_misses_nothing_is_not_reported() {
+fn a_failed_read_that_loses_no_event_is_not_reported() {
     let mut store = VecStore::new(10).with_history(600, |_| None);
     store.on_read = at(AFTER_OPENING + 1, broken);
     let (store, kept) = store.share();
@@ -372,7 +372,7 @@ fn evictions_after_a_reader_came_are_a_gap_behind_an_older_event_that_is_kept() 
 }
 
 #[test]
-fn a_log_whose_history_could_not_be_read_at_opening_says_when_its_store_works() {
+fn readers_learn_when_a_store_that_failed_at_opening_works_again() {
     let mut store = VecStore::new(10).with_history(600, |_| None);
     store.on_read = at(AFTER_OPENING, broken);
     let target = builder().store(store.share().0).build().unwrap();
@@ -462,7 +462,7 @@ fn notes(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
 }
 
 #[test]
-fn a_store_that_returns_less_than_it_has_is_asked_until_it_has_no_more() {
+fn short_pages_of_a_store_are_read_until_the_end() {
     assert_eq!(
         transcript_of_damaged_pages(|page| page.truncate(1)),
         notes(1..=600)

@@ -130,7 +130,7 @@ async fn a_quiet_stream_within_a_busy_log_moves_its_clients_cursor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_an_unknown_key_says_so_at_once_and_gives_up_after_five_minutes() {
+async fn a_stream_of_an_unknown_key_reports_this_and_ends_after_five_minutes() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("1").on("other")]);
     let begun = Instant::now();

@@ -127,7 +127,7 @@ fn dropped(other: u64) -> Dropped {
 }
 
 #[test]
-fn delivered_and_dropped_together_are_what_threads_dispatched() {
+fn every_dispatched_event_is_delivered_or_dropped() {
     const THREADS: u64 = 4;
     const EACH: u64 = 5_000;
     let target = builder()
@@ -201,7 +201,7 @@ fn a_dispatch_waits_for_room_and_answers_with_the_id() {
 }
 
 #[test]
-fn a_dispatch_that_waits_for_room_ends_when_the_log_closes_over_a_hung_store() {
+fn a_dispatch_that_waits_for_room_ends_when_a_log_with_a_hung_store_closes() {
     let gated = Gated::new(0);
     gated.block();
     while gated.target.try_dispatch(&Note::new("x")).is_ok() {}

@@ -21,7 +21,7 @@ fn filler(count: u64) -> impl Iterator<Item = Note> {
 }
 
 #[test]
-fn an_open_event_outlives_retention_and_comes_first_under_its_own_id() {
+fn an_open_event_outlives_retention_and_is_replayed_first_with_its_id() {
     let target = keeping(2);
     put(
         &target,

@@ -37,7 +37,7 @@ fn after(first: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_head_of_a_stream_and_its_events_are_these_bytes() {
+fn the_head_and_the_events_of_a_stream_are_exact() {
     let target = log();
     let epoch = epoch(&target);
     let bytes = Connection::resume(&target, Subscribe::all(), &format!("{epoch}-1")).bytes();
@@ -56,7 +56,7 @@ fn the_head_of_a_stream_and_its_events_are_these_bytes() {
 }
 
 #[test]
-fn an_empty_log_says_that_its_oldest_event_is_yet_to_come() {
+fn the_oldest_event_of_an_empty_log_is_the_next_one() {
     let target = builder().build().unwrap();
     let epoch = epoch(&target);
     assert_eq!(
@@ -69,7 +69,7 @@ fn an_empty_log_says_that_its_oldest_event_is_yet_to_come() {
 }
 
 #[test]
-fn a_response_is_an_event_stream_that_nothing_on_the_way_may_hold_back() {
+fn a_response_is_an_event_stream_that_no_proxy_may_buffer() {
     let target = builder().build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -106,7 +106,7 @@ fn without_a_resume_point_nothing_counts_as_missed() {
 }
 
 #[test]
-fn a_known_id_goes_on_right_after_it() {
+fn a_known_id_resumes_right_after_its_event() {
     let target = log();
     for (sequence, expected) in [
         (3, &RETAINED[..]),
@@ -128,7 +128,7 @@ fn a_known_id_goes_on_right_after_it() {
 }
 
 #[test]
-fn an_evicted_place_is_a_gap_of_exact_size() {
+fn an_evicted_id_is_an_exact_gap() {
     let target = log();
     for (sequence, lost) in [(0, 3), (1, 2), (2, 1)] {
         let gap = format!(
@@ -149,7 +149,7 @@ fn an_evicted_place_is_a_gap_of_exact_size() {
 }
 
 #[test]
-fn an_id_of_another_life_or_above_the_head_is_unknown_and_gets_everything() {
+fn an_id_of_another_epoch_or_above_the_head_is_unknown_and_gets_everything() {
     let target = log();
     let above = format!("{}-7", epoch(&target));
     for id in [
@@ -242,7 +242,7 @@ fn the_query_resumes_as_the_header_does_and_the_header_wins() {
 }
 
 #[test]
-fn replay_none_sends_what_still_stands_without_ids_and_then_a_cursor() {
+fn replay_none_sends_open_events_without_ids_and_then_a_cursor() {
     let target = builder().build().unwrap();
     let standing = Note::new("open").named("process").opening(1);
     put(
@@ -330,7 +330,7 @@ fn a_stream_gets_its_own_events_and_those_of_every_stream() {
 }
 
 #[test]
-fn a_filter_passes_what_it_accepts_and_what_belongs_to_every_stream() {
+fn a_filter_passes_accepted_events_and_those_of_every_stream() {
     let target = builder().build().unwrap();
     put(
         &target,

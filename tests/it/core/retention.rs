@@ -161,7 +161,7 @@ fn a_stream_that_was_forgotten_and_came_back_does_not_hide_its_loss() {
 }
 
 #[test]
-fn a_store_that_keeps_nothing_resumes_from_what_is_in_flight() {
+fn a_log_without_storage_resumes_within_memory() {
     let target = builder().store(NullEventStore::new()).build().unwrap();
     put(&target, (1..=3).map(|number| Note::new(number.to_string())));
     assert_eq!(

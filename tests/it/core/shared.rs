@@ -367,7 +367,7 @@ fn in_turn(logs: [&SseTarget<Note>; 2], first: u64, count: u64) {
 }
 
 #[test]
-fn readers_of_every_log_get_the_events_of_all_in_one_order() {
+fn readers_of_every_process_get_all_events_in_one_order() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut early = Connection::open(&one, Subscribe::all());
@@ -405,7 +405,7 @@ fn an_id_of_one_log_resumes_on_every_other_at_every_place() {
 }
 
 #[test]
-fn everything_is_followed_only_while_someone_reads_everything() {
+fn all_streams_are_followed_only_while_a_reader_reads_all() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut stream = Connection::open(&one, Subscribe::to(key("a")));
@@ -470,7 +470,7 @@ fn while_the_store_fails_events_wait_and_nothing_is_lost_or_repeated() {
 }
 
 #[test]
-fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
+fn a_panic_in_the_observer_is_a_failure_and_the_follower_continues() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut all = Connection::open(&one, Subscribe::all());
@@ -535,7 +535,7 @@ fn evictions_of_the_shared_store_are_a_gap_on_every_log() {
 }
 
 #[test]
-fn an_opening_that_others_closed_too_early_is_appended_again() {
+fn an_opening_event_that_another_process_closed_too_early_is_appended_again() {
     let server = Arc::new(Server::default());
     let handle = Handle::new(&server);
     let (first, open) = (Sequence::new(1), Pinning::Open(7));
@@ -591,7 +591,7 @@ fn a_batch_whose_append_is_late_is_stored_once_and_later_ones_get_their_own_numb
 }
 
 #[test]
-fn a_batch_that_is_refused_late_is_handed_in_again_once() {
+fn a_batch_that_is_refused_late_is_appended_again_once() {
     let server = Arc::new(Server::default());
     let target = server.open_with_timeout();
     let release = server.hold_append(true);
@@ -618,7 +618,7 @@ fn appends_that_are_late_one_after_the_other_are_each_stored_once() {
 }
 
 #[test]
-fn a_log_that_is_shut_down_over_a_late_append_stores_the_rest_when_it_is_answered() {
+fn a_shutdown_during_a_late_append_stores_the_rest_after_its_answer() {
     let server = Arc::new(Server::default());
     let handle = Handle {
         // The shutdown waits this long for the answer.
@@ -638,7 +638,7 @@ fn a_log_that_is_shut_down_over_a_late_append_stores_the_rest_when_it_is_answere
 }
 
 #[test]
-fn a_log_that_is_shut_down_over_an_append_that_is_never_answered_counts_what_waits() {
+fn a_shutdown_during_a_hung_append_counts_the_waiting_events() {
     let server = Arc::new(Server::default());
     let target = server.open_with_timeout();
     let release = server.hold_append(false);
@@ -651,7 +651,7 @@ fn a_log_that_is_shut_down_over_an_append_that_is_never_answered_counts_what_wai
 }
 
 #[test]
-fn a_page_that_one_reader_cannot_read_is_reported_to_it_alone_until_it_can() {
+fn a_failed_page_is_reported_only_to_its_reader_until_a_read_succeeds() {
     let server = Arc::new(Server::default());
     let (one, two) = (server.open(), server.open());
     let mut all = Connection::open(&one, Subscribe::all());

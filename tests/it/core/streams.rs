@@ -50,7 +50,7 @@ fn a_reader_of_one_stream_is_not_woken_by_the_traffic_of_others() {
 }
 
 #[test]
-fn a_subscription_from_the_head_gets_only_what_comes() {
+fn a_subscription_from_the_head_gets_only_later_events() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("old")]);
     let mut messages = pin!(target.subscribe(Subscribe::all().resume(ResumePoint::Live)));

@@ -129,7 +129,7 @@ async fn a_client_that_declines_gzip_gets_the_file_as_it_is() {
 }
 
 #[tokio::test]
-async fn files_are_kept_for_ever_and_the_page_is_asked_for_again() {
+async fn assets_are_cached_for_ever_and_the_page_is_revalidated() {
     let app = App::start().await;
     for path in Visit::of(&app).await.all() {
         let expected = match &*path {

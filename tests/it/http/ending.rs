@@ -140,7 +140,7 @@ async fn a_stream_that_begins_after_the_end_of_streams_ends_at_once() {
 
 /// Published events are sent first, even to a client that still has many to read.
 #[tokio::test]
-async fn streams_that_are_ended_send_what_there_was() {
+async fn ended_streams_send_their_pending_events() {
     let live = log();
     for number in 1..=100 {
         put(&live, done(number, "before", 1));
@@ -188,7 +188,7 @@ fn over_a_store() -> (LiveSpans, Arc<AtomicUsize>, mpsc::Sender<()>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_waits_for_no_store_that_is_known_to_fail_and_clients_get_theirs() {
+async fn a_shutdown_does_not_wait_for_a_failing_store_and_clients_get_their_end() {
     let (live, store, release) = over_a_store();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(live.span_processor())

@@ -91,7 +91,7 @@ pub(crate) async fn stream(app: &App, path: &str, events: usize) -> (Option<Json
 }
 
 #[tokio::test]
-async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
+async fn every_route_reports_the_evicted_part_of_a_trace() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1));
     // A later trace that has lost nothing.
@@ -131,7 +131,7 @@ async fn a_trace_that_has_lost_a_part_says_so_everywhere() {
 }
 
 #[tokio::test]
-async fn exports_say_what_is_gone() {
+async fn exports_report_evicted_events() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1));
     put(&app.live, done(2, "whole", 1));
@@ -195,7 +195,7 @@ async fn a_viewer_of_the_list_learns_of_evictions_from_a_silent_trace() {
 }
 
 #[tokio::test]
-async fn a_trace_of_which_nothing_is_left_is_gone() {
+async fn a_fully_evicted_trace_is_not_found() {
     let app = App::serve(log(20)).await;
     put(&app.live, long_trace(1));
     put(

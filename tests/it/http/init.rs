@@ -171,7 +171,7 @@ async fn one_line_shows_the_spans_of_a_program_until_its_last() {
 }
 
 #[tokio::test]
-async fn the_environment_decides_and_quiet_is_quiet() {
+async fn the_environment_configures_the_program_and_quiet_prints_nothing() {
     let (child, url) = run(&[
         ("LIVESPAN_ADDR", "127.0.0.1:0"),
         ("LIVESPAN_QUIET", "1"),
@@ -208,7 +208,7 @@ async fn a_token_in_the_environment_opens_other_addresses_and_is_needed() {
 }
 
 #[test]
-fn a_filter_that_makes_no_sense_prints_nothing() {
+fn a_malformed_filter_prints_nothing() {
     let (child, _) = run(&[
         ("LIVESPAN_ADDR", "127.0.0.1:0"),
         ("LIVESPAN_QUIET", "1"),
@@ -218,7 +218,7 @@ fn a_filter_that_makes_no_sense_prints_nothing() {
 }
 
 #[test]
-fn an_address_that_was_asked_for_and_is_taken_is_an_error() {
+fn a_configured_address_that_is_taken_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (child, error) = run(&[("LIVESPAN_ADDR", &address)]);
@@ -305,7 +305,7 @@ async fn a_layer_shows_a_program_and_leaves_its_console_alone() {
 }
 
 #[test]
-fn a_program_with_a_subscriber_learns_what_to_do_and_nothing_is_left_behind() {
+fn a_second_subscriber_is_an_error_with_advice_and_nothing_stays_installed() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
@@ -366,7 +366,7 @@ async fn a_page_that_lingers_waits_for_a_viewer_and_until_it_leaves() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_is_there_sees_the_end_and_nothing_waits() {
+async fn a_connected_viewer_gets_the_end_without_a_wait() {
     let variables = [
         ("LIVESPAN_ADDR", "127.0.0.1:0"),
         ("LIVESPAN_QUIET", "1"),
@@ -385,7 +385,7 @@ async fn a_viewer_that_is_there_sees_the_end_and_nothing_waits() {
 }
 
 #[test]
-fn a_page_that_nobody_opens_goes_when_its_time_is_over() {
+fn a_page_without_a_viewer_closes_after_the_time_to_linger() {
     let begun = std::time::Instant::now();
     let (child, _) = run(&[
         ("LIVESPAN_ADDR", "127.0.0.1:0"),
@@ -397,7 +397,7 @@ fn a_page_that_nobody_opens_goes_when_its_time_is_over() {
 }
 
 #[test]
-fn a_time_to_linger_that_makes_no_sense_is_an_error_and_leaves_nothing_behind() {
+fn a_malformed_time_to_linger_is_an_error_and_nothing_stays_installed() {
     let (child, error) = run(&[
         ("LIVESPAN_ADDR", "127.0.0.1:0"),
         ("LIVESPAN_LINGER", "a while"),

@@ -170,7 +170,7 @@ async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
 }
 
 #[tokio::test]
-async fn lines_end_with_a_gap_for_what_was_evicted_while_they_were_written() {
+async fn lines_end_with_a_gap_for_events_evicted_meanwhile() {
     let (text, is_whole) = evicted_while_written("?format=jsonl").await;
     assert!(is_whole);
     let text = String::from_utf8(text).unwrap();
@@ -251,7 +251,7 @@ async fn a_document_says_that_its_rest_could_not_be_read() {
 }
 
 #[tokio::test]
-async fn damaged_events_are_missing_in_no_form_without_a_word() {
+async fn every_format_reports_damaged_events() {
     let mut store = VecStore::new(100);
     store.on_page = Box::new(|page| {
         for event in page {
@@ -304,7 +304,7 @@ async fn traces_that_are_read_at_once_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_gives_its_turn_to_others() {
+async fn a_client_that_reads_nothing_loses_its_permit_to_others() {
     let live = log();
     put(&live, spans(500));
     let stalled = unread(&live).await;

@@ -281,7 +281,7 @@ async fn a_malformed_origin_is_refused_when_the_log_is_built() {
 }
 
 #[tokio::test]
-async fn every_answer_says_what_it_is_not_for() {
+async fn every_response_has_the_security_headers() {
     let live = log();
     put(&live, done(1, "checkout", 5));
     let own = trace(1);

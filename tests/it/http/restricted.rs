@@ -163,7 +163,7 @@ fn events(frames: &[Frame]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_own_trace_is_whole_but_for_its_foreign_links() {
+async fn a_readers_own_trace_lacks_only_links_to_other_traces() {
     let live = of_the_first();
     let own = process(&live, "billing");
     work(&own, 1, &[2, 1]);

@@ -164,7 +164,7 @@ fn in_the_trace() -> Context {
 }
 
 #[tokio::test]
-async fn nothing_of_what_was_not_named_leaves_the_log() {
+async fn no_unlisted_field_passes_a_view() {
     let live = log();
     let provider = provider(&live);
     let tracer = provider.tracer("shop::secret-scope");
@@ -408,7 +408,7 @@ fn nested(live: &LiveSpans) -> View {
 }
 
 #[test]
-fn a_rule_that_waits_for_another_reader_of_its_view_holds_nobody_up() {
+fn a_rule_that_waits_for_another_reader_of_its_view_does_not_deadlock() {
     let live = log();
     put(&live, order());
     let view = nested(&live);
