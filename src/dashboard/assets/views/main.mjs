@@ -13,7 +13,7 @@ import { quoteTerm } from "../model/search.mjs";
 import { withTerm } from "../model/span-details.mjs";
 import { firstSpan, nameOf, serviceOf, shownTraceState, traceName } from "../model/span.mjs";
 import { tabIcon } from "../model/tab-icon.mjs";
-import { formatCount } from "../model/time.mjs";
+import { formatCount, plural } from "../model/time.mjs";
 import { Travel } from "../model/time-travel.mjs";
 import { address, getEvents, getJson as askServer, namesRoute } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
@@ -582,7 +582,7 @@ function announceCounts() {
     announce(traceView.announcement());
   } else if (bar.route.page === "traces" && shownList().model.loaded) {
     const counts = listCounts(shownList().model);
-    announce(`${counts.total} traces, ${countsWords(counts).replaceAll(" · ", ", ")}`);
+    announce(`${plural(counts.total, "trace")}, ${countsWords(counts).replaceAll(" · ", ", ")}`);
   }
 }
 

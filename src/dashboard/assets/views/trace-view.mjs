@@ -11,7 +11,7 @@ import { indexOf } from "../model/model.mjs";
 import { barEnd } from "../model/span.mjs";
 import { TraceTitles } from "../model/span-title.mjs";
 import { stickyCount } from "../model/sticky-rows.mjs";
-import { formatCount } from "../model/time.mjs";
+import { formatCount, plural } from "../model/time.mjs";
 import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
 import { ROW, foldOf, groupOfRow, nearestRow, rowOfGroup, unhide } from "../model/visible-rows.mjs";
 import { RowCanvas } from "../paint/row-paint.mjs";
@@ -522,6 +522,6 @@ export class TraceView {
     if (counts === undefined || counts.total === 0) return "";
     const panicked = counts.panicked > 0 ? `, ${counts.panicked} of them panicked` : "";
     const cancelled = counts.cancelled > 0 ? `, ${counts.cancelled} cancelled` : "";
-    return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors${panicked}${cancelled}, ${counts.lost} lost`;
+    return `${plural(counts.total, "span")}, ${formatCount(counts.open)} open, ${plural(counts.errors, "error")}${panicked}${cancelled}, ${counts.lost} lost`;
   }
 }
