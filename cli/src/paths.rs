@@ -54,7 +54,7 @@ fn home() -> Option<PathBuf> {
     directory("HOME")
 }
 
-/// Creates a directory that only this user can read, and its missing parents.
+/// Creates a directory and its missing parents. On Unix, only this user can read them.
 pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -63,7 +63,7 @@ pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Replaces a file atomically by one that only this user can read. The new file is on the disk
+/// Replaces a file atomically. On Unix, only this user can read the new file. It is on the disk
 /// before it replaces the old one.
 pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = file

@@ -11,7 +11,7 @@ use std::{
 use livespan::{Retention, store::Epoch};
 
 /// The place of one log; empty at first. The suite opens the same log again by asking for another store at the same
-/// location. It does so after it dropped the first handle or, if the store has a [shared
+/// location. It does so after it dropped or closed the first handle or, if the store has a [shared
 /// log](livespan::EventStore::shared_log), while the first handle is open.
 #[derive(Debug)]
 pub struct StoreLocation {

@@ -1,7 +1,7 @@
 //! Chooses the spans of a tree that a short text shows: first those that the caller calls
 //! important, with the spans above them, then the others in order. Of siblings with one name, only
-//! the first three are chosen in order. The omitted spans are counted at the nearest shown span.
-//! Pure.
+//! the first three are chosen in order. The omitted spans are counted at the nearest shown span
+//! above them. Pure.
 
 use std::collections::HashMap;
 

@@ -20,8 +20,8 @@ pub(crate) use self::{
 
 /// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time limit for the head of a response. The server may have to wait until other readers of the
-/// store have finished.
+/// Time limit for the head of a response, and for a body that is read as a whole. The server may
+/// have to wait until other readers of the store have finished.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Upper bound on a response that is read as a whole: 64 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;

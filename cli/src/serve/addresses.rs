@@ -1,5 +1,5 @@
-//! The addresses at which one log is served: the page's, and the default addresses of OTLP
-//! collectors. Every address serves all routes.
+//! The addresses at which one log is served: the page's, and those of OTLP, which are by default the addresses of a
+//! collector. Every address serves all routes.
 
 use std::{error::Error as StdError, io};
 

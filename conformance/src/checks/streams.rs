@@ -20,7 +20,7 @@ pub(crate) fn reads_streams(context: &CheckContext<'_>) -> Outcome {
     for batch in 0..8 {
         handle.put(&mut model, &mixed(batch * 11..=batch * 11 + 10))?;
     }
-    // Reads many streams at once, each with its events far apart.
+    // Many streams, each with events far apart, which the check reads at once below.
     let many: Vec<StreamKey> = (0..40).map(|one| stream(format!("many-{one}"))).collect();
     for round in 0..3 {
         let test_events: Vec<TestEvent> = many

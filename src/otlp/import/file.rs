@@ -67,8 +67,8 @@ impl ImportedFile {
     /// Reads a file to its end.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, exceeds a bound, or has no usable content. In
-    /// the last case, the message names the line and the error.
+    /// Returns an error if the file cannot be read, exceeds a bound, or has no usable content. In the last case, the
+    /// message names the first problem.
     pub fn read(input: impl Read) -> Result<Self, Error> {
         let limits = ImportLimits {
             file: Self::FILE_BYTES_MAX,
@@ -114,8 +114,8 @@ impl ImportedFile {
         self.left_out.iter().map(shown)
     }
 
-    /// Returns the program that wrote the file: `Tempo`, `Jaeger` or `Zipkin`. Empty for livespan's
-    /// events and OTLP.
+    /// Returns the program that wrote the file: `Tempo`, `Jaeger` or `Zipkin`, or an empty text for livespan's events
+    /// and OTLP.
     pub fn source(&self) -> &str {
         self.source
     }

@@ -1,4 +1,4 @@
-//! Counts of the items that an import left out, by reason. Pure.
+//! Counts of the items that an import left out or changed, or that the file lacks, by reason. Pure.
 
 /// The counts by reason, in the order in which the reasons occurred.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl LeftOut {
     pub(super) const SHARED: &'static str =
         "spans of servers with the id of their client, which got one of their own";
 
-    /// Counts items that were left out. `what` is in the plural.
+    /// Adds to the count of a reason. `what` is in the plural.
     pub(super) fn add(&mut self, what: &'static str, count: u64) {
         if count == 0 {
             return;

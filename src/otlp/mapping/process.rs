@@ -17,8 +17,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The identity of a process: service, instance and process id; or else service, host and process
-/// id; or else the whole resource.
+/// The identity of a process: the service with its namespace, the instance and the process id; or
+/// else the service, the host and the process id; or else the whole resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProcessKey([u8; 32]);
 

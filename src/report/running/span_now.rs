@@ -85,11 +85,11 @@ pub(crate) enum ParentState {
 pub(crate) enum SpanNowState {
     #[default]
     Running,
-    /// The span is a workflow's step that waits for a time or an event.
+    /// The span is a workflow or one of its steps, and waits for a time or an event.
     Waiting,
     /// The span's status is already ERROR.
     Failing,
-    /// A panic is unwinding through the span.
+    /// A panic occurred inside the span. It may have been caught.
     Panicked,
 }
 

@@ -168,8 +168,8 @@ local function release(state, sequence)
   end
 end
 
--- Removes a pin from every holder except `writer`. If FORMER has another writer for the pin, the pin is added to that
--- writer's `taken` set.
+-- Removes a pin from the pins of all writers except `writer`, and from all claims. If FORMER has another writer for the
+-- pin, the pin is added to that writer's `taken` set.
 local function disown(pin, writer, keep_former)
   local former = redis.call('HGET', FORMER, pin)
   if former then
@@ -317,7 +317,7 @@ local function first_retained(state, first, keeps)
 end
 
 -- Returns the first entry, from this one on, that has a time and the number of bytes before it. Entries that another
--- program wrote have neither.
+-- program wrote have neither. Returns nil after `FOREIGN_MAX` of them.
 local function own_entry(entry)
   for _ = 1, FOREIGN_MAX do
     if not entry or (tonumber(entry[2][8]) and tonumber(entry[2][10])) then return entry end
