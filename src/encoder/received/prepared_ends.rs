@@ -1,6 +1,6 @@
 //! Encodes the start and the end of a span that a receiver first sees when it has ended. The end is encoded together
 //! with the start, and copies bytes of it. Then the end waits here, because all starts of a request are appended
-//! before its ends. Bounded in bytes. It runs on the worker thread.
+//! before its ends. The waiting ends have a bound in bytes. It runs on the worker thread.
 
 use std::{ops::Range, time::Duration};
 

@@ -203,7 +203,8 @@ pub(crate) async fn authorize(
     require_some_access(authorization)
 }
 
-/// Authorizes a request for one trace; a valid ticket for that trace suffices.
+/// Authorizes a request for one trace. A valid ticket for that trace suffices: the `Host` is then not checked, because
+/// no page can obtain a ticket by DNS rebinding.
 pub(crate) async fn authorize_trace(
     live: &LiveSpans,
     request: &Parts,

@@ -1,5 +1,6 @@
-//! Parses `host[:port]`, the form of `Host` and `Origin` (RFC 9110, section 7.2; RFC 3986, section 3.2). Text with
-//! other parts, such as user information, is rejected, so that no two parsers can disagree about the host. Pure.
+//! Parses `host[:port]`: the form of `Host`, and of `Origin` after its scheme (RFC 9110, section 7.2; RFC 3986, section
+//! 3.2). Text with other parts, such as user information, is rejected, so that no two parsers can disagree about the
+//! host. Pure.
 
 use std::net::Ipv6Addr;
 
