@@ -1,6 +1,6 @@
 //! Prepares a decoded request for the worker: rejects invalid spans, and sorts the others so that
-//! parents come before children. Pure, except that it looks up the senders. It runs before the
-//! request is queued.
+//! parents come before children. Pure, except that it adds new senders and counts their rejected
+//! items. It runs before the request is queued.
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 

@@ -71,7 +71,7 @@ fn is_hidden(character: char) -> bool {
 }
 
 /// Returns the printed part of an id: the first eight digits, or the whole id if it begins with
-/// zeros.
+/// four zeros.
 pub(crate) fn short_id(id: &str) -> &str {
     match id.get(..8) {
         Some(short) if !short.starts_with("0000") => short,

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TraceState {
-    /// A span of the trace is open.
+    /// A span of the trace is open. If all open spans wait, the state is `Waiting` instead.
     Running,
     /// The trace's open spans wait for a time or an event.
     Waiting,
