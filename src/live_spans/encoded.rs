@@ -104,6 +104,25 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_masked_also_behind_white_space() {
+        let live = LiveSpans::builder().build().unwrap();
+        let plain = started("00f067aa0ba902b7", "p7f3k2aa");
+        let secret = plain.replace(
+            "\"attributes\":{}",
+            "\"attributes\": {\n\t\"password\" : \"x\" }",
+        );
+        assert_ne!(secret, plain);
+        let event = EncodedEvent::new(secret).unwrap();
+        block_on(live.encoded_target().dispatch(&event)).unwrap();
+        let masked = plain.replace(
+            "\"attributes\":{}",
+            "\"attributes\":{\"password\":\"[redacted]\"}",
+        );
+        assert_eq!(payloads(&live, 1), [masked]);
+        live.shutdown().unwrap();
+    }
+
+    #[test]
     fn spans_of_a_process_that_is_gone_are_lost_and_those_of_others_run_on() {
         let live = LiveSpans::builder().build().unwrap();
         let lines = [

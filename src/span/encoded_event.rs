@@ -1,5 +1,5 @@
-//! Span events that are already encoded, from another log or a file. This file checks them and changes none of their
-//! bytes. Pure; any thread of the app runs it.
+//! Span events that are already encoded, from another log or a file. This file checks them, and removes the white space
+//! between their tokens. Pure; any thread of the app runs it.
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -17,8 +17,8 @@ use crate::{
 
 /// A span event in the wire format, from another log or a file: the `data` of one frame.
 ///
-/// [`LiveSpans::encoded_target`](crate::LiveSpans::encoded_target) accepts it. The log appends the payload unchanged,
-/// except for redacted values, under a new id.
+/// [`LiveSpans::encoded_target`](crate::LiveSpans::encoded_target) accepts it. The log appends the payload under a new
+/// id. It changes only redacted values, and has no white space outside of texts.
 ///
 /// ```
 /// use livespan::{LiveSpans, span::EncodedEvent};
@@ -58,8 +58,14 @@ impl EncodedEvent {
                 SpanEvent::EVENT_BYTES_MAX
             )));
         }
-        let head: Head<'_> = serde_json::from_str(&payload)
-            .map_err(|error| Error::invalid("read the event as JSON").caused_by(error))?;
+        // The redaction and other readers of encoded events expect no white space.
+        let compact = json::without_white_space(&payload);
+        if compact.is_some() {
+            // Without its white space, a payload that is no JSON could become JSON.
+            Head::of(&payload)?;
+        }
+        let payload = compact.unwrap_or(payload);
+        let head = Head::of(&payload)?;
         let attributes = json::fields(payload.as_bytes()).find(|(key, _)| *key == b"attributes");
         if attributes.is_some_and(|(_, value)| !value.starts_with(b"{")) {
             return Err(Error::invalid("the attributes are no object"));
@@ -96,7 +102,7 @@ impl EncodedEvent {
         self.time.and_then(Timestamp::to_system_time)
     }
 
-    /// Returns the payload.
+    /// Returns the payload, without white space between its tokens.
     pub fn payload(&self) -> &str {
         &self.payload
     }
@@ -163,7 +169,12 @@ struct Status<'a> {
     code: BorrowedText<'a>,
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
+    fn of(payload: &'a str) -> Result<Self, Error> {
+        serde_json::from_str(payload)
+            .map_err(|error| Error::invalid("read the event as JSON").caused_by(error))
+    }
+
     /// Returns the stream of the event, and its pin for retention.
     fn place(&self) -> Result<(Option<StreamKey>, Pinning), Error> {
         match &*self.kind.0 {
@@ -319,6 +330,21 @@ mod tests {
                 "{payload}"
             );
         }
+    }
+
+    #[test]
+    fn white_space_is_removed_from_between_the_tokens_only() {
+        let spaced = format!(
+            "\t{{ \"type\" : \"log\",\r\n\"traceId\":null,\"spanId\":null,\"timestamp\":\"{TIME}\", \"body\": \" \\\" é \" ,\n\"attributes\": {{ \"a\": [ 1, 2 ] }} }}\n"
+        );
+        let compact = format!(
+            r#"{{"type":"log","traceId":null,"spanId":null,"timestamp":"{TIME}","body":" \" é ","attributes":{{"a":[1,2]}}}}"#
+        );
+        let event = EncodedEvent::new(spaced.as_str()).unwrap();
+        assert_eq!(event.payload(), compact);
+        assert_eq!(event, EncodedEvent::new(compact).unwrap());
+        let refused = EncodedEvent::new(spaced.replace("1, 2", "1 2"));
+        assert_eq!(refused.unwrap_err().to_string(), "read the event as JSON");
     }
 
     #[test]

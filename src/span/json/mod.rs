@@ -39,7 +39,7 @@ pub(crate) use self::{
     log::{LogFields, log},
     merged_update::MergedUpdate,
     primitives::has_any_of,
-    scan::{PayloadRewriter, elements, fields, quoted},
+    scan::{PayloadRewriter, elements, fields, quoted, without_white_space},
     size_limits::{VALUE_BYTES_MAX, clip},
     updated::{ChangeFields, TaskFields, updated},
     value::{Pairs, Value, pairs},

@@ -30,6 +30,29 @@ pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Returns valid JSON without the white space between its tokens, or `None` if there is none.
+pub(crate) fn without_white_space(json: &str) -> Option<String> {
+    let bytes = json.as_bytes();
+    let mut out = Vec::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = string_end(bytes, at)?,
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                out.extend_from_slice(bytes.get(copied..at)?);
+                at += 1;
+                copied = at;
+            }
+            _ => at += 1,
+        }
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.extend_from_slice(bytes.get(copied..)?);
+    String::from_utf8(out).ok()
+}
+
 /// Replaces some values of an event and copies all others.
 pub(crate) struct PayloadRewriter<'a> {
     payload: &'a [u8],
