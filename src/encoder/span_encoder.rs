@@ -53,7 +53,7 @@ use crate::{
         index::TraceIndex,
         interner::Interner,
         observer::IndexObserver,
-        parse,
+        parse::{self, plain_span::PlainSpan},
         span_change::{ChangeKind, SpanChange, SpanStart},
     },
     util::{hash::Set, sync::Instant, time::Timestamp},
@@ -399,9 +399,17 @@ impl RecordEncoder for SpanEncoder {
         self.receiver.report();
     }
 
-    fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+    fn read_pre_encoded<'a>(&mut self, position: usize, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        if let Some(span) = PlainSpan::read(payload, &self.redaction)
+            && let Some(change) = span.change(|name| self.names.intern(name))
+        {
+            self.pending_changes.push((position, change));
+            return Cow::Borrowed(payload);
+        }
         let redacted = self.redaction.encoded(payload);
-        redacted.map_or(Cow::Borrowed(payload), Cow::Owned)
+        let payload = redacted.map_or(Cow::Borrowed(payload), Cow::Owned);
+        self.on_pre_encoded(position, &payload);
+        payload
     }
 
     fn on_pre_encoded(&mut self, position: usize, payload: &[u8]) {

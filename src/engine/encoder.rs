@@ -96,12 +96,13 @@ pub(crate) trait RecordEncoder: Send + 'static {
         false
     }
 
-    /// Redacts the values in the payload of a pre-encoded event, that is, one that the caller of the log encoded.
-    fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+    /// Called for a pre-encoded event, that is, one that the caller of the log encoded. `_position` is its index in the
+    /// batch. Returns the payload that the batch gets: `payload` with its values redacted.
+    fn read_pre_encoded<'a>(&mut self, _position: usize, payload: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(payload)
     }
 
-    /// Called for a pre-encoded event. `_position` is its index in the batch.
+    /// Called for a pre-encoded event that was redacted before. `_position` is its index in the batch.
     fn on_pre_encoded(&mut self, _position: usize, _payload: &[u8]) {}
 
     /// Appends the events of the record.

@@ -451,7 +451,7 @@ impl<T: RecordEncoder> Worker<T> {
         let before = batch.len();
         let translated = catch_panic(|| match envelope::unpack(record) {
             Some((envelope, payload)) => {
-                let payload = self.encoder.redact_encoded(payload);
+                let payload = self.encoder.read_pre_encoded(before, payload);
                 batch.push(envelope.name, envelope.key, envelope.pin, |out| {
                     out.extend_from_slice(&payload);
                 });
@@ -461,7 +461,6 @@ impl<T: RecordEncoder> Worker<T> {
                 if envelope.ack > 0 {
                     acks.push((before, envelope.ack));
                 }
-                self.encoder.on_pre_encoded(before, &payload);
             }
             None => self.encoder.encode(record, batch),
         });

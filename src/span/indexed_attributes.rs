@@ -21,6 +21,13 @@ pub(crate) struct IndexedAttributes {
     pub(crate) of_root: Option<RootAttributes>,
 }
 
+impl IndexedAttributes {
+    /// Returns whether an attribute with this key may report progress.
+    pub(crate) fn is_progress(key: &str) -> bool {
+        SpanProgress::is_progress_key(key)
+    }
+}
+
 impl<'de> Deserialize<'de> for IndexedAttributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(AttributesVisitor)

@@ -1,6 +1,8 @@
 //! Parses events in the format that `span/json/` writes. Used for events that an app dispatches
 //! itself, for stored events, for reports and other forms of a trace, and for filters. Pure.
 
+pub(crate) mod plain_span;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};

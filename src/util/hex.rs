@@ -45,15 +45,42 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
 
 /// Reads exactly `N` bytes from lowercase digits. Returns `None` for anything else.
 pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
+    decode_bytes(text.as_bytes())
+}
+
+/// Like [`decode`], for digits whose encoding was not checked.
+#[inline]
+pub(crate) fn decode_bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
         return None;
     }
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
+    let (eights, digits) = digits.as_chunks::<8>();
+    let (fours, rest) = bytes.as_chunks_mut::<4>();
+    for (four, eight) in fours.iter_mut().zip(eights) {
+        *four = four_bytes(*eight)?;
+    }
+    let (pairs, _) = digits.as_chunks::<2>();
+    for (byte, pair) in rest.iter_mut().zip(pairs) {
         *byte = byte_of(*pair)?;
     }
     Some(bytes)
+}
+
+/// Reads eight digits all at once.
+#[inline]
+fn four_bytes(digits: [u8; 8]) -> Option<[u8; 4]> {
+    let word = u64::from_be_bytes(digits);
+    // Only letters have this bit. The low half of 'a' is 1, and its value is 10.
+    let letters = (word >> 6) & ONES;
+    let halves = ((word & (ONES * 0x0f)) + letters * 9) & (ONES * 0x0f);
+    // Joins the half bytes: two into a byte, then the bytes.
+    let word = (halves | halves >> 4) & 0x00ff_00ff_00ff_00ff;
+    let word = (word | word >> 8) & 0x0000_ffff_0000_ffff;
+    let [.., first, second, third, fourth] = (word | word >> 16).to_be_bytes();
+    let bytes = [first, second, third, fourth];
+    // Anything but lowercase digits is read as other bytes, whose digits differ.
+    (eight_digits(bytes) == digits).then_some(bytes)
 }
 
 /// Reads any number of bytes from lowercase digits. Returns `None` for anything else.
@@ -104,6 +131,20 @@ mod tests {
             "", "0", "0g", "0G", "0A", "+1", " 1", "001", "0001", "\u{e9}",
         ] {
             assert_eq!(decode::<1>(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn eight_digits_at_once_are_read_like_pairs_of_digits() {
+        for at in 0..TEXT.len() {
+            for byte in 0..=u8::MAX {
+                let mut digits = TEXT.as_bytes().to_vec();
+                digits[at] = byte;
+                let (pairs, _) = digits.as_chunks::<2>();
+                let expected: Option<Vec<u8>> = pairs.iter().copied().map(byte_of).collect();
+                let found: Option<[u8; 8]> = decode_bytes(&digits);
+                assert_eq!(found.map(Vec::from), expected, "{digits:?}");
+            }
         }
     }
 

@@ -57,24 +57,14 @@ impl Timestamp {
 
     /// Reads the form that [`write`](Self::write) writes. Returns `None` for any other form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let shape = bytes.len() == 30
-            && bytes
-                .iter()
-                .zip(b"dddd-dd-ddTdd:dd:dd.dddddddddZ")
-                .all(|(byte, form)| {
-                    if *form == b'd' {
-                        byte.is_ascii_digit()
-                    } else {
-                        byte == form
-                    }
-                });
-        if !shape {
+        let text: &[u8; 30] = text.as_bytes().try_into().ok()?;
+        if !has_form(text) {
             return None;
         }
-        let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-        let (month, day) = (number(5, 7)?, number(8, 10)?);
-        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        let digit = |at: usize| u64::from(text.get(at).map_or(0, |byte| byte & 0x0f));
+        let two = |at: usize| 10 * digit(at) + digit(at + 1);
+        let (month, day) = (two(5), two(8));
+        let (hour, minute, second) = (two(11), two(14), two(17));
         if !(1..=12).contains(&month)
             || !(1..=31).contains(&day)
             || hour > 23
@@ -83,11 +73,12 @@ impl Timestamp {
         {
             return None;
         }
-        let days = days_from_civil(number(0, 4)?, month, day)?;
+        let days = days_from_civil(100 * two(0) + two(2), month, day)?;
         let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
+        let nanos = (20..29).fold(0, |nanos, at| 10 * nanos + digit(at));
         seconds
             .checked_mul(NANOS_PER_SECOND)?
-            .checked_add(number(20, 29)?)
+            .checked_add(nanos)
             .map(Self)
     }
 }
@@ -222,6 +213,29 @@ fn eight_decimals(number: u32) -> [u8; 8] {
     (ones + 0x3030_3030_3030_3030).to_le_bytes()
 }
 
+/// Returns whether the text is a time, except that its numbers may be out of range. Checks eight bytes at a time.
+#[inline]
+fn has_form(text: &[u8; 30]) -> bool {
+    const FORM: [u8; 30] = *b"0000-00-00T00:00:00.000000000Z";
+    const HIGH: u64 = u64::MAX / 255 * 0x80;
+    let word_at = |bytes: &[u8; 30], at: usize| {
+        let word = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        word.map_or(0, |word| u64::from_le_bytes(*word))
+    };
+    [0, 8, 16, 22].into_iter().all(|at| {
+        let form = word_at(&FORM, at);
+        // A digit becomes its value, and the byte that stands between digits becomes zero.
+        let values = word_at(text, at) ^ form;
+        // Reaches the high bit from ten on for a digit, and from one on for other bytes.
+        let is_digit = |byte: u8| byte == b'0';
+        let limits = form
+            .to_le_bytes()
+            .map(|byte| if is_digit(byte) { 0x76 } else { 0x7f });
+        let sums = (values & !HIGH) + u64::from_le_bytes(limits);
+        (sums | values) & HIGH == 0
+    })
+}
+
 fn civil_from_days(days: u32) -> (u32, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
@@ -297,6 +311,56 @@ mod tests {
         for (nanos, text) in cases {
             assert_eq!(Timestamp::from_nanos(nanos).text(), text);
             assert_eq!(Timestamp::parse(text), Some(Timestamp::from_nanos(nanos)));
+        }
+    }
+
+    /// Reads a time number by number.
+    fn read_slowly(text: &[u8]) -> Option<Timestamp> {
+        let is_form = |(byte, form): (&u8, &u8)| {
+            if *form == b'd' {
+                byte.is_ascii_digit()
+            } else {
+                byte == form
+            }
+        };
+        let form = b"dddd-dd-ddTdd:dd:dd.dddddddddZ";
+        if text.len() != 30 || !text.iter().zip(form).all(is_form) {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let number = |from: usize, to: usize| text[from..to].parse::<u64>().unwrap();
+        let (month, day) = (number(5, 7), number(8, 10));
+        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        let is_in_range = (1..=12).contains(&month) && (1..=31).contains(&day);
+        if !is_in_range || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let days = super::days_from_civil(number(0, 4), month, day)?;
+        let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+        let nanos = seconds.checked_mul(1_000_000_000)?;
+        nanos.checked_add(number(20, 29)).map(Timestamp)
+    }
+
+    #[test]
+    fn every_byte_at_every_place_is_read_as_the_slow_way_reads_it() {
+        for text in [
+            "2026-11-22T11:39:00.123456789Z",
+            "1970-01-01T00:00:00.000000000Z",
+            "2019-12-31T23:59:59.999999999Z",
+            "9999-12-31T23:59:59.999999999Z",
+        ] {
+            for at in 0..text.len() {
+                for byte in 0..=u8::MAX {
+                    let mut changed = text.as_bytes().to_vec();
+                    changed[at] = byte;
+                    let expected = read_slowly(&changed);
+                    if let Ok(changed) = str::from_utf8(&changed) {
+                        assert_eq!(Timestamp::parse(changed), expected, "{changed}");
+                    }
+                }
+            }
+            let (short, long) = (&text[1..], format!("{text}Z"));
+            assert_eq!([short, &long].map(Timestamp::parse), [None, None]);
         }
     }
 

@@ -230,6 +230,7 @@ const MODULES: &[&str] = &[
     "trace::end",
     "trace::operations::summary",
     "trace::filter",
+    "trace::parse::plain_span",
     "trace::parse",
     "trace::logs::positions",
     "trace::index",

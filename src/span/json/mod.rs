@@ -38,10 +38,10 @@ pub(crate) use self::{
     },
     log::{LogFields, log},
     merged_update::MergedUpdate,
-    primitives::has_any_of,
+    primitives::{has_any_of, plain_length},
     scan::{PayloadRewriter, elements, fields, quoted, without_white_space},
     size_limits::{VALUE_BYTES_MAX, clip},
     updated::{ChangeFields, TaskFields, updated},
     value::{Pairs, Value, pairs},
-    writer::kind_name,
+    writer::{kind_name, kind_of_name},
 };

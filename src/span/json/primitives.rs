@@ -85,7 +85,7 @@ fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
 
 /// Returns the number of bytes before the first that must be escaped. Checks eight at a time.
 #[inline]
-fn plain_length(text: &[u8]) -> usize {
+pub(crate) fn plain_length(text: &[u8]) -> usize {
     let Some(last) = text.last_chunk::<8>() else {
         let is_plain = text.is_empty() || !has_escaped(short_word(text));
         return if is_plain {
@@ -95,12 +95,12 @@ fn plain_length(text: &[u8]) -> usize {
         };
     };
     let (words, rest) = text.as_chunks::<8>();
-    let plain = words
-        .iter()
-        .position(|word| has_escaped(u64::from_le_bytes(*word)));
-    if let Some(words) = plain {
-        let word = text.get(8 * words..).unwrap_or_default();
-        return 8 * words + plain_bytes(word);
+    for (at, word) in words.iter().enumerate() {
+        let marks = escaped_marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            // The lowest mark is exact.
+            return 8 * at + (marks.trailing_zeros() / 8) as usize;
+        }
     }
     // Checking the last eight bytes, some of them twice, is quicker than going byte by byte.
     if has_escaped(u64::from_le_bytes(*last)) {
@@ -151,7 +151,14 @@ fn plain_bytes(text: &[u8]) -> usize {
 /// Returns whether a quote, a backslash or a control character is among these eight bytes.
 #[inline]
 fn has_escaped(word: u64) -> bool {
-    (control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\')) & HIGH != 0
+    escaped_marks(word) != 0
+}
+
+/// Sets the high bit of each of these eight bytes that is a quote, a backslash or a control character, and perhaps of
+/// bytes above the first of them.
+#[inline]
+fn escaped_marks(word: u64) -> u64 {
+    (control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\')) & HIGH
 }
 
 const ONES: u64 = u64::MAX / 255;

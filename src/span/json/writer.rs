@@ -493,3 +493,15 @@ pub(crate) fn kind_name(kind: SpanKind) -> &'static str {
         SpanKind::Consumer => "CONSUMER",
     }
 }
+
+/// The span kind of a wire name.
+pub(crate) fn kind_of_name(name: &str) -> Option<SpanKind> {
+    match name {
+        "INTERNAL" => Some(SpanKind::Internal),
+        "SERVER" => Some(SpanKind::Server),
+        "CLIENT" => Some(SpanKind::Client),
+        "PRODUCER" => Some(SpanKind::Producer),
+        "CONSUMER" => Some(SpanKind::Consumer),
+        _ => None,
+    }
+}

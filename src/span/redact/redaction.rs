@@ -218,6 +218,16 @@ impl Redaction {
             || std::str::from_utf8(text).is_ok_and(|text| self.without_secrets("", text).is_none())
     }
 
+    /// Returns whether redaction leaves an attribute, or a status message, certainly unchanged. `text` is `None` for a
+    /// number or a boolean.
+    #[inline]
+    pub(crate) fn keeps_value(&self, key: &str, text: Option<&str>) -> bool {
+        let is_kept = |text| {
+            self.text_secrets == TextSecrets::Kept || self.without_secrets(key, text).is_none()
+        };
+        !self.depends_on_value(key) && !self.masks_key(key) && text.is_none_or(is_kept)
+    }
+
     /// Returns whether a pattern of `deny` matches this name and none of `allow` does.
     pub(super) fn denies(&self, name: &str) -> bool {
         self.deny.hold_for(name) && !self.allow.hold_for(name)
