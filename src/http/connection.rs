@@ -29,7 +29,7 @@ use opentelemetry::context::FutureExt as _;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, watch},
     time::{Instant, Sleep, timeout},
 };
@@ -72,16 +72,14 @@ pub(super) fn serve(
         peer,
         stopping,
     } = client;
-    // With Nagle's algorithm, small frames would wait for the acknowledgement of earlier ones.
-    let prompt = stream.set_nodelay(true);
-    let gone = close_half_open(&stream);
+    // This fails if the client has disconnected. Otherwise a failure only costs delay.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    drop(set_options(&SockRef::from(&stream)));
     let service = TowerToHyperService::new(service.clone());
     let watcher = graceful.watcher();
     let sent = Arc::clone(sent);
     async move {
         let _permit = permit;
-        // Both fail if the client has disconnected. Otherwise a failure only costs delay.
-        drop((prompt, gone));
         let mut stopped = stopping.0.clone();
         let refusal = tokio::select! {
             biased;
@@ -168,11 +166,23 @@ pub(super) async fn answer_and_close(mut stream: TcpStream, answer: &[u8]) {
     drop(timeout(REFUSAL_TIMEOUT, exchange).await);
 }
 
-/// Makes the kernel close a connection whose peer has vanished. Otherwise the kernel would buffer
-/// pings and retransmit for a quarter of an hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`,
-/// `tcp_retries2`).
-fn close_half_open(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+/// Prepares a listener for the connections that [`serve`] serves. On Linux, they inherit its options, which saves four
+/// system calls for each connection.
+pub(super) fn prepare_listener(listener: &TcpListener, backlog: u16) {
+    // Without the options, connections work, but some of them more slowly.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    drop(set_options(&SockRef::from(listener)));
+    // tokio uses a backlog of 128, which is too small if all clients reconnect at once. If this call fails, tokio's
+    // backlog stays.
+    drop(SockRef::from(listener).listen(backlog.into()));
+}
+
+/// Sets the options of a connection.
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    // With Nagle's algorithm, small frames would wait for the acknowledgement of earlier ones.
+    socket.set_tcp_nodelay(true)?;
+    // Makes the kernel close a connection whose peer has vanished. Otherwise the kernel would buffer pings and
+    // retransmit for a quarter of an hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`, `tcp_retries2`).
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(STALL_TIMEOUT))
@@ -265,7 +275,7 @@ pub(super) fn suppressed() -> Context {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{net::TcpListener, sync::Semaphore};
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::live_spans::LiveSpans;
@@ -299,12 +309,16 @@ mod tests {
     #[tokio::test]
     async fn the_system_closes_connections_whose_peers_are_gone() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        prepare_listener(&listener, 128);
         let connecting = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(connecting, listener.accept());
         let (stream, _) = accepted.unwrap();
-        close_half_open(&stream).unwrap();
         let socket = SockRef::from(&stream);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        set_options(&socket).unwrap();
+        assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), STALL_TIMEOUT);
         #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(STALL_TIMEOUT));
         drop(client);

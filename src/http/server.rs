@@ -17,7 +17,6 @@ use std::{
 
 use hyper_util::server::graceful::GracefulShutdown;
 use opentelemetry::{Context, context::FutureExt as _};
-use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -225,7 +224,8 @@ impl LiveSpans {
                 Ok((server, acceptor)) => {
                     // The caller waits for this answer. If its thread is gone, the server runs nevertheless.
                     drop(answer.send(Ok(server)));
-                    acceptor.run().await;
+                    // As a task, because each wake-up of the future of `block_on` costs a system call.
+                    drop(tokio::spawn(acceptor.run()).await);
                 }
                 Err(error) => drop(answer.send(Err(error))),
             }
@@ -254,9 +254,7 @@ impl LiveSpans {
             bound => bound,
         };
         if let Ok(listener) = &bound {
-            // tokio uses a backlog of 128, which is too small if all clients reconnect at once. If
-            // this call fails, tokio's backlog stays.
-            drop(SockRef::from(listener).listen(LiveServer::BACKLOG_MAX.into()));
+            connection::prepare_listener(listener, LiveServer::BACKLOG_MAX);
         }
         bound.map_err(|error| {
             let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
@@ -321,11 +319,13 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(mut self) {
+    async fn run(self) {
         let graceful = GracefulShutdown::new();
         let sent = Arc::new(AtomicU64::new(0));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut connections = JoinSet::new();
+        let mut stopped = self.stopping.clone();
+        let mut stopped = std::pin::pin!(turned_on(&mut stopped));
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => {
@@ -334,7 +334,7 @@ impl Acceptor {
                         // Others may still connect.
                         tokio::select! {
                             () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => continue,
-                            () = turned_on(&mut self.stopping) => break,
+                            () = &mut stopped => break,
                         }
                     };
                     if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
@@ -346,7 +346,7 @@ impl Acceptor {
                     }
                 }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                () = turned_on(&mut self.stopping) => break,
+                () = &mut stopped => break,
             }
         }
         drop(self.listener);
