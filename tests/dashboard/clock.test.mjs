@@ -2,6 +2,7 @@
 // Claims about times of day.
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { clockText, fullClock, shortClock, startText } from "../../src/dashboard/assets/model/clock.mjs";
 
@@ -24,4 +25,11 @@ test("a time on another day has the date before it", () => {
 
 test("an invalid time is a dash", () => {
   assert.deepEqual([clockText(NaN, "utc"), startText(NaN, NOON, "utc"), fullClock(NaN, "local")], ["–", "–", "–"]);
+});
+
+test("every time of day on the page follows the reader's choice of zone", () => {
+  const assets = new URL("../../src/dashboard/assets/", import.meta.url);
+  const others = readdirSync(assets, { recursive: true }).map(String).filter((name) => name.endsWith(".mjs") && name !== "model/clock.mjs")
+    .filter((name) => /\.(get(UTC)?(Hours|Minutes)|toTimeString|toLocale(Time)?String)\(/.test(readFileSync(new URL(name, assets), "utf8")));
+  assert.deepEqual(others, []);
 });

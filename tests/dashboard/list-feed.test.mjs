@@ -170,7 +170,7 @@ test("the list reports that the store fails, that it works again, and the losses
   const { server, feed, send } = serverOf(3);
   const status = () => {
     const { hostDropped, losses, degraded } = feed.model;
-    const { state, text, lines } = pageStatus({ ...feed, paused: feed.paused, status: { ...feed.status, word: "live" } }, { hostDropped, losses, restarts: 0, degraded }, 0);
+    const { state, text, lines } = pageStatus({ ...feed, paused: feed.paused, status: { ...feed.status, word: "live" } }, { hostDropped, losses, restarts: 0, degraded, zone: "utc" }, 0);
     return [state, text, lines[0]];
   };
   const none = "dropped in the program since it began: 0 starts, 0 ends, 0 other";

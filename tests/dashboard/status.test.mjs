@@ -5,7 +5,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
 import { HEALED_MS, pageStatus, partialText, refusedText, statusNews } from "../../src/dashboard/assets/model/status.mjs";
-import { formatClock } from "../../src/dashboard/assets/model/time.mjs";
 import { TRACE } from "./build.mjs";
 
 const NONE = { starts: 0, ends: 0, other: 0 };
@@ -20,7 +19,7 @@ function watched(word, more = {}, feed = {}) {
 function statusOf(feed, gaps = [], known = {}) {
   const trace = createTrace(TRACE);
   for (const [index, data] of gaps.entries()) reduceTrace(trace, { type: "gap", id: `x-${index}`, data });
-  return pageStatus(feed, { hostDropped: NONE, losses: trace.losses, restarts: 0, degraded: false, ...known }, 1_000_000);
+  return pageStatus(feed, { hostDropped: NONE, losses: trace.losses, restarts: 0, degraded: false, zone: "utc", ...known }, 1_000_000);
 }
 
 test("a live stream without losses is Live", () => {
@@ -53,7 +52,7 @@ test("a stream that is not live is shown as such, whatever was lost", () => {
   const away = statusOf(watched("reconnecting", { reason: "refused", attempt: 3, since: 1_000_000 - 12_000, next: 1_000_000 + 2_500 }));
   assert.deepEqual([away.state, away.text, away.lines.slice(0, 3)], [
     "reconnecting", "Reconnecting · 12 s",
-    ["the server refuses or does not answer", `nothing received since ${formatClock(988_000)}, 12 s ago`, "next try in 3 s, the 3rd; click to try now"],
+    ["the server refuses or does not answer", `nothing received since 00:16:28, 12 s ago`, "next try in 3 s, the 3rd; click to try now"],
   ]);
   assert.deepEqual(statusOf(watched("connecting", { reason: "crowded" })).lines[0], "other tabs use all connections; close one of them");
 });
@@ -61,8 +60,8 @@ test("a stream that is not live is shown as such, whatever was lost", () => {
 test("an ended program is shown with its time, and not as a fault", () => {
   const status = statusOf(watched("ended", { reason: "shutdown", attempt: 12, since: 1_000_000 - 180_000, next: 1_000_000 + 20_000 }));
   assert.deepEqual([status.state, status.text, status.lines.slice(0, 3)], [
-    "ended", `Program ended at ${formatClock(820_000)}`,
-    ["the program announced that it ends", `ended at ${formatClock(820_000)}, 3 min ago`, "next try in 20 s, the 12th; click to try now"],
+    "ended", `Program ended at 00:13:40`,
+    ["the program announced that it ends", `ended at 00:13:40, 3 min ago`, "next try in 20 s, the 12th; click to try now"],
   ]);
   assert.equal(statusOf(watched("ended", { reason: "complete" })).text, "Ended");
 });

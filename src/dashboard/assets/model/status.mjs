@@ -5,7 +5,8 @@ import { lostEvents } from "./gaps.mjs";
 import { SPANS_MAX } from "./model.mjs";
 import { LOGS_MAX } from "./records.mjs";
 import { evictedText, incompleteText, isPartial } from "./span.mjs";
-import { formatClock, formatCount, formatDuration, formatSeconds, plural } from "./time.mjs";
+import { shortClock } from "./clock.mjs";
+import { formatCount, formatDuration, formatSeconds, plural } from "./time.mjs";
 
 /**
  * @typedef {import("../net/stream.mjs").StreamStatus} StreamStatus
@@ -18,8 +19,8 @@ import { formatClock, formatCount, formatDuration, formatSeconds, plural } from 
  * @property {number | null} lag
  * @property {string} [head] last known head of the log
  * @property {string} [file] name of the file, for a feed from a file
- * @typedef {{hostDropped: import("./gaps.mjs").Dropped, losses: import("./gaps.mjs").Losses, restarts: number, degraded: boolean, past?: string}} Known
- *   the model's fields about the log; `past`: the shown moment, if it is not now
+ * @typedef {{hostDropped: import("./gaps.mjs").Dropped, losses: import("./gaps.mjs").Losses, restarts: number, degraded: boolean, zone: import("./clock.mjs").Zone, past?: string}} Known
+ *   the model's fields about the log; `zone`: of times of day; `past`: the shown moment, if it is not now
  */
 
 /** @type {Record<string, string>} */
@@ -51,7 +52,7 @@ export function pageStatus(feed, known, now) {
 }
 
 /** @param {Watched} feed @param {Known} known @param {number} now @returns {{state: PageState, text: string}} */
-function word({ status, paused, news }, { losses, degraded, past }, now) {
+function word({ status, paused, news }, { losses, degraded, zone, past }, now) {
   if (past !== undefined) return { state: "paused", text: `At ${past}` };
   if (paused) return { state: "paused", text: news > 0 ? `Paused · ${formatCount(news)} new` : "Paused" };
   if (status.word === "reconnecting") return { state: "reconnecting", text: status.since > 0 ? `Reconnecting · ${formatSeconds(now - status.since)}` : "Reconnecting" };
@@ -59,7 +60,7 @@ function word({ status, paused, news }, { losses, degraded, past }, now) {
   if (status.word === "paused") return { state: "paused", text: "Paused" };
   if (status.word === "ended") {
     const what = status.reason === "shutdown" ? "Program ended" : "Ended";
-    return { state: "ended", text: status.since > 0 ? `${what} at ${formatClock(status.since)}` : what };
+    return { state: "ended", text: status.since > 0 ? `${what} at ${shortClock(status.since, zone, true)}` : what };
   }
   if (degraded) return { state: "degraded", text: "Degraded" };
   const lost = lostEvents(losses);
@@ -83,11 +84,11 @@ function healedFor({ word: is, outage }, now) {
  * @param {number} now
  * @returns {string[]}
  */
-function detailLines({ status, paused, news, lag, head }, { losses, restarts, degraded, hostDropped, past }, now) {
+function detailLines({ status, paused, news, lag, head }, { losses, restarts, degraded, hostDropped, zone, past }, now) {
   const lines = past === undefined ? [] : ["the trace as it was then; click to go back to now"];
   const { outage } = status;
   if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
-  lines.push(...outageLines(status, now));
+  lines.push(...outageLines(status, zone, now));
   if (paused && news > 0) lines.push(`${plural(news, "event")} ${news === 1 ? "is" : "are"} held until you resume`);
   if (degraded) lines.push("the store is failing: new events arrive late or cannot be replayed");
   const { evicted, starts, ends, other, unknown, atMost } = losses;
@@ -106,11 +107,11 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
 
 /**
  * Returns since when nothing was received, and when the next attempt follows.
- * @param {StreamStatus} status @param {number} now @returns {string[]}
+ * @param {StreamStatus} status @param {import("./clock.mjs").Zone} zone @param {number} now @returns {string[]}
  */
-function outageLines({ word: is, reason, since, next, attempt }, now) {
+function outageLines({ word: is, reason, since, next, attempt }, zone, now) {
   if (is !== "reconnecting" && !(is === "ended" && reason === "shutdown")) return [];
-  const lines = since > 0 ? [`${is === "ended" ? "ended at" : "nothing received since"} ${formatClock(since)}, ${formatSeconds(now - since)} ago`] : [];
+  const lines = since > 0 ? [`${is === "ended" ? "ended at" : "nothing received since"} ${shortClock(since, zone, true)}, ${formatSeconds(now - since)} ago`] : [];
   if (next > now) lines.push(`next try in ${formatSeconds(next - now)}, the ${ordinal(attempt)}; click to try now`);
   else lines.push("trying now");
   return lines;

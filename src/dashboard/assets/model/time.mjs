@@ -138,12 +138,6 @@ export function formatAbsolute(text) {
   return typeof text === "string" ? text.replace("T", " ").replace(/Z$/, " UTC") : "–";
 }
 
-/** @param {number} milliseconds since 1970 @returns {string} the time of day in the reader's time zone: `09:03:11` */
-export function formatClock(milliseconds) {
-  const date = new Date(milliseconds);
-  return Number.isNaN(date.getTime()) ? "–" : [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-}
-
 /**
  * @param {number} milliseconds
  * @returns {string} in whole seconds, minutes or hours, so that the text rarely changes

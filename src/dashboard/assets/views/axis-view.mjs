@@ -2,6 +2,7 @@
 // Draws the time axis: ticks, guides, the live edge, compressed gaps, and the hairline at the pointer with its time.
 // Must never change the visible stretch.
 
+import { clockText } from "../model/clock.mjs";
 import { axisTicks } from "../model/layout.mjs";
 import { formatDuration } from "../model/time.mjs";
 import { byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
@@ -90,7 +91,7 @@ export class AxisView {
   }
 
   /** @param {TraceFrame} frame */
-  drawHair({ scale, trace }) {
+  drawHair({ scale, trace, ui }) {
     const x = this.pointer;
     const shown = x !== null && x >= 0 && x <= scale.width && trace.counts.total > 0;
     setShown(this.hair, shown);
@@ -98,7 +99,7 @@ export class AxisView {
     if (!shown || x === null) return;
     const time = scale.time(x);
     setStyle(this.hair, "transform", `translateX(${x.toFixed(1)}px)`);
-    setText(this.hairLabel, `${offsetText(time - trace.start, (scale.end - scale.start) / scale.width)} · ${clockText(trace.originSeconds, time)}`);
+    setText(this.hairLabel, `${offsetText(time - trace.start, (scale.end - scale.start) / scale.width)} · ${clockText(trace.originSeconds * 1_000 + time, ui.zone)}${ui.zone === "utc" ? " UTC" : ""}`);
     setStyle(this.hairLabel, "transform", `translateX(${Math.min(x, Math.max(0, scale.width - HAIR_LABEL_WIDTH)).toFixed(1)}px)`);
   }
 }
@@ -114,10 +115,4 @@ function offsetText(offset, perPixel) {
   const [unit, size] = value >= 1000 ? ["s", 1000] : value >= 1 ? ["ms", 1] : ["µs", 0.001];
   const decimals = Math.max(0, Math.min(6, Math.ceil(-Math.log10(perPixel / Number(size)))));
   return `${sign}${(value / Number(size)).toFixed(decimals)} ${unit}`;
-}
-
-/** @param {number} originSeconds @param {number} time @returns {string} the time of day in UTC, as in the inspector */
-function clockText(originSeconds, time) {
-  const date = new Date(originSeconds * 1000 + time);
-  return Number.isNaN(date.getTime()) ? "" : `${date.toISOString().slice(11, 23)} UTC`;
 }

@@ -2,6 +2,7 @@
 // The records of a trace below its time axis: log records and span events in order of time. Pointing at a line marks
 // its time on the axis; a click selects its span. Must never decide which lines there are: `log-lines.mjs` does.
 
+import { clockText } from "../model/clock.mjs";
 import { FoundLines, LINES_MAX, TraceLines, spanNameOf } from "../model/log-lines.mjs";
 import { identityOf } from "../model/identity.mjs";
 import { indexOf } from "../model/model.mjs";
@@ -153,7 +154,7 @@ export class LogsView {
   /** @param {TraceFrame} frame */
   telling({ trace, identity, palette }) {
     return {
-      key: `${identity} ${this.wanted.version} ${trace.structure} ${this.time} ${trace.services.size > 1}`,
+      key: `${identity} ${this.wanted.version} ${trace.structure} ${this.time} ${this.ui.zone} ${trace.services.size > 1}`,
       time: (/** @type {LogLine} */ line, /** @type {LogLine | undefined} */ before) => this.timeText(trace, line, before),
       name: (/** @type {LogLine} */ line) => spanNameOf(trace, line) || (line.spanId === null ? "" : `span ${line.spanId}`),
       colour: (/** @type {LogLine} */ line) => {
@@ -171,7 +172,7 @@ export class LogsView {
   /** @param {import("../model/model.mjs").Trace} trace @param {LogLine} line @param {LogLine | undefined} before @returns {string} */
   timeText(trace, line, before) {
     if (Number.isNaN(line.time)) return "";
-    if (this.time === "clock") return clockText(trace.originSeconds * 1000 + line.time);
+    if (this.time === "clock") return clockText(trace.originSeconds * 1_000 + line.time, this.ui.zone);
     const from = this.time === "since" ? (before?.time ?? line.time) : trace.start;
     return secondsText(line.time - from);
   }
@@ -193,13 +194,4 @@ export class LogsView {
 /** @param {number} milliseconds @returns {string} `+23.412` */
 export function secondsText(milliseconds) {
   return `${milliseconds < 0 ? "−" : "+"}${(Math.abs(milliseconds) / 1000).toFixed(3)}`;
-}
-
-/**
- * @param {number} milliseconds since 1970
- * @returns {string} the time of day in the reader's time zone, to the millisecond
- */
-export function clockText(milliseconds) {
-  const date = new Date(milliseconds);
-  return Number.isNaN(date.getTime()) ? "" : `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }

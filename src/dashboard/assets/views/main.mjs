@@ -182,7 +182,7 @@ const fileView = embedded ?? new FileView({
 const compareMenu = new CompareMenu(byId("trace-menu"), {
   announce, zone: () => ui.zone, runs: runsLikeThis, go: (traceId) => bar.go({ ...bar.route, compare: traceId }), hrefOf: (traceId) => bar.hrefOf({ ...bar.route, compare: traceId }),
 });
-const statusView = new StatusView({ announce, changed: askFrame, getJson });
+const statusView = new StatusView({ announce, changed: askFrame, getJson, zone: () => ui.zone });
 /** The views that are loaded after the first draw. */
 const onDemand = new OnDemand({ load: loadViews, make: makeViews, changed: askFrame });
 const partBar = new PartBar(onDemand, { announce, changed: askFrame });
@@ -198,7 +198,7 @@ function makeViews({ CompareView, FlameView, InspectorView, LogsView, Operations
   const flame = new FlameView({ ui, actions, decorators, follower });
   const logs = new LogsView({ ui, actions: { ...actions, waterfall: () => showView("waterfall") }, point: (x) => traceView.pointAt(x) });
   const tail = new TailView(logFeed, {
-    changed: askFrame, copy, openTrace: actions.openTrace,
+    changed: askFrame, copy, openTrace: actions.openTrace, zone: () => ui.zone,
     namesOf: async (traceIds) => {
       const { status, body } = await getJson(namesRoute(traceIds));
       if (status !== 200 || !Array.isArray(body?.traces)) return null;

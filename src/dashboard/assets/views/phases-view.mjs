@@ -2,6 +2,7 @@
 // Draws the phases of a long job: done, running, and expected ones according to an earlier run, and the expected end.
 // Must never estimate anything itself: `phases.mjs` does.
 
+import { shortClock } from "../model/clock.mjs";
 import { isOpenState } from "../model/columns.mjs";
 import { LONG_JOB_MS, PHASES_MAX, mergedPhases, phasesOf, shownPhases, timeLeft, weightOf } from "../model/phases.mjs";
 import { amountText, isCounted, leftText, shareOf } from "../model/progress.mjs";
@@ -184,9 +185,9 @@ export class PhasesView {
       setAttribute(this.end, "title", "A phase has run far longer than in earlier runs, so the end cannot be estimated");
     }
     if (isLate || Number.isNaN(left) || !moving) return;
-    const at = new Date(trace.originSeconds * 1000 + now + left);
+    const at = trace.originSeconds * 1_000 + now + left;
     setText(this.end, left < 1_000 ? "ends any moment" : leftText(left));
-    setAttribute(this.end, "title", Number.isNaN(at.getTime()) ? null
-      : `Ends about ${at.toLocaleTimeString()}, estimated from ${basis}${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
+    setAttribute(this.end, "title", Number.isNaN(at) ? null
+      : `Ends about ${shortClock(at, this.ui.zone, true)}, estimated from ${basis}${expected === 0 ? "" : `; ${formatCount(expected)} more ${expected === 1 ? "phase" : "phases"} to come`}`);
   }
 }

@@ -22,11 +22,13 @@ export class StatusView {
   senders = [];
   nextAsk = 0;
 
-  /** @param {{announce: (text: string) => void, changed: () => void, getJson: typeof import("../net/api.mjs").getJson}} context */
-  constructor({ announce, changed, getJson }) {
+  /** @param {{announce: (text: string) => void, changed: () => void, getJson: typeof import("../net/api.mjs").getJson,
+   *   zone: () => import("../model/clock.mjs").Zone}} context */
+  constructor({ announce, changed, getJson, zone }) {
     this.announce = announce;
     this.changed = changed;
     this.getJson = getJson;
+    this.zone = zone;
     const look = () => void this.ask();
     byId("status-place").addEventListener("pointerenter", look);
     byId("status-place").addEventListener("focusin", look);
@@ -46,7 +48,7 @@ export class StatusView {
   draw(feed, trace, moment) {
     const { hostDropped, losses, degraded } = feed.model;
     const past = trace === null || moment === null ? undefined : formatOffset(moment - trace.start);
-    const status = pageStatus(feed, { hostDropped, losses, restarts: trace?.restarts ?? 0, degraded: degraded === true, past }, Date.now());
+    const status = pageStatus(feed, { hostDropped, losses, restarts: trace?.restarts ?? 0, degraded: degraded === true, zone: this.zone(), past }, Date.now());
     // A file has no senders.
     this.drawPill(feed.file === undefined ? { ...status, lines: [...status.lines, ...this.senders] } : status, feed.status.lastId);
     const news = this.shown === null ? "" : statusNews(this.shown, status);

@@ -1,6 +1,7 @@
 // @ts-check
 // The page of new log records of all traces. Must never send requests: its feed does.
 
+import { clockText } from "../model/clock.mjs";
 import { FoundLines } from "../model/log-lines.mjs";
 import { shortId } from "../model/ids.mjs";
 import { LEVELS } from "../model/severity.mjs";
@@ -8,7 +9,6 @@ import { formatCount } from "../model/time.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 import { UNREACHABLE, isReachable } from "./list-view.mjs";
 import { LOG_ROW, LogTable } from "./log-table.mjs";
-import { clockText } from "./logs-view.mjs";
 
 const NONE = "No log records and no exceptions yet. To send logs, add livespan::layer() for tracing or log_processor() for the SDK's logger; a program in another language sends them by OTLP. See “Inside a span”, “Log records”, in livespan's guide.";
 const NAMES_EVERY_MS = 500;
@@ -33,7 +33,8 @@ export class TailView {
 
   /**
    * @param {import("../net/log-feed.mjs").LogFeed} feed
-   * @param {{changed: () => void, openTrace: (traceId: string, spanId: string | null) => void, copy: (text: string) => void, namesOf: (traceIds: string[]) => Promise<[string, string][] | null>}} actions
+   * @param {{changed: () => void, openTrace: (traceId: string, spanId: string | null) => void, copy: (text: string) => void, zone: () => import("../model/clock.mjs").Zone,
+   *   namesOf: (traceIds: string[]) => Promise<[string, string][] | null>}} actions
    */
   constructor(feed, actions) {
     this.feed = feed;
@@ -66,9 +67,9 @@ export class TailView {
     const found = this.wanted.update(lines, { text: table.text, levels: table.levels, spanId: () => true, key: "" });
     this.nameless.clear();
     table.draw({
-      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.version}`, spanId: null, note: this.note(),
+      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.version} ${this.actions.zone()}`, spanId: null, note: this.note(),
       empty: !feed.isLoaded && !isReachable(feed.status) ? `The server does not answer. ${UNREACHABLE}` : !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No loaded record matches.",
-      time: ({ time }) => clockText(time), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
+      time: ({ time }) => clockText(time, this.actions.zone()), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
     });
     setShown(this.olderButton, feed.before !== null);
     setAttribute(this.olderButton, "aria-disabled", feed.isLoading ? "true" : null);
@@ -85,7 +86,7 @@ export class TailView {
     const { feed } = this;
     if (feed.hasFailed) return "Earlier records could not be loaded; new ones are shown.";
     const oldest = feed.lines.all[0]?.time ?? Infinity;
-    if (oldest < feed.exceptionsFrom) return feed.exceptionsFrom === Infinity ? "Exceptions of spans are among the new lines only." : `Exceptions of spans are among the lines from ${clockText(feed.exceptionsFrom)} on.`;
+    if (oldest < feed.exceptionsFrom) return feed.exceptionsFrom === Infinity ? "Exceptions of spans are among the new lines only." : `Exceptions of spans are among the lines from ${clockText(feed.exceptionsFrom, this.actions.zone())} on.`;
     return feed.lines.left > 0 ? `This page keeps only the newest records; ${formatCount(feed.lines.left)} older ones were removed.` : "";
   }
 
