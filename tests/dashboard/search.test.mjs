@@ -53,7 +53,7 @@ test("for every character, folding is idempotent and ignores case and normalizat
     const character = String.fromCodePoint(code);
     const folded = fold(character);
     for (const other of [folded, character.toLowerCase(), character.toUpperCase(), character.normalize("NFD")]) {
-      if (fold(other) !== folded) assert.equal(fold(other), folded, `U+${code.toString(16)}`);
+      if (other !== character && fold(other) !== folded) assert.equal(fold(other), folded, `U+${code.toString(16)}`);
     }
   }
 });
