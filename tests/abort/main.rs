@@ -1,6 +1,6 @@
-//! Checks the last events of a program that aborts on a panic. This is a program and not a test,
-//! because panics unwind in Cargo's tests: `cargo run --profile abort -p livespan-abort`. It starts
-//! itself again as the program that panics.
+//! Checks the last events of a program that aborts on a panic. Cargo compiles tests so that panics
+//! unwind, so this is a program, which starts itself again as the program that panics:
+//! `RUSTC_WORKSPACE_WRAPPER=$PWD/tests/abort/rustc cargo run -p livespan-abort`.
 
 use std::{
     env, fs,
@@ -33,7 +33,7 @@ const SIGABRT: i32 = 6;
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
     match args.as_slice() {
-        _ if !cfg!(panic = "abort") => panic!("build this program with --profile abort"),
+        _ if !cfg!(panic = "abort") => panic!("use RUSTC_WORKSPACE_WRAPPER=$PWD/tests/abort/rustc"),
         [] => {
             a_store_gets_the_last_events();
             a_page_gets_the_last_events_and_waits_for_a_viewer();
