@@ -23,6 +23,7 @@ mod tests;
 
 #[cfg(feature = "otlp")]
 pub(crate) use self::received::{
-    EarlierEvent, PreparedEnd, PreparedEnds, ReceivedEvents, RequestProgress, SharedReceiver,
+    CompletedSpan, EarlierEvent, PreparedIndex, PreparedSpans, ReceivedEvents, RequestProgress,
+    SharedReceiver,
 };
 pub(crate) use self::span_encoder::SpanEncoder;

@@ -271,7 +271,7 @@ impl LiveSpansBuilder {
         let ended_count = Arc::<AtomicU64>::default();
         let updates = Arc::<UpdateQueue>::default();
         #[cfg(feature = "otlp")]
-        let receiver = receiver_of(self.otlp, &config, &processes)?;
+        let receiver = receiver_of(self.otlp, &config, (&processes, &self.redaction))?;
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             on_diagnostic: Some(Arc::new(diagnostics::report)),
@@ -335,7 +335,7 @@ impl LiveSpansBuilder {
 fn receiver_of(
     receiver: Option<OtlpReceiver>,
     config: &AccessConfig,
-    processes: &Arc<Processes>,
+    (processes, redaction): (&Arc<Processes>, &Option<Redaction>),
 ) -> Result<Option<Arc<Receiver>>, Error> {
     let Some(receiver) = receiver else {
         return Ok(None);
@@ -347,7 +347,11 @@ fn receiver_of(
              OtlpReceiver::token(..)",
         ));
     }
-    let receiver = Receiver::new(receiver, Arc::clone(processes))?;
+    let receiver = Receiver::new(
+        receiver,
+        Arc::clone(processes),
+        redaction.clone().unwrap_or_default(),
+    )?;
     Ok(Some(Arc::new(receiver)))
 }
 

@@ -17,12 +17,12 @@ use crate::{
         budget::{MemoryBudget, MemoryShare, NoRoom},
         config::OtlpReceiver,
         decode::{DecodeError, DecodeLimits, Format, Signal, decode, gunzip},
-        encoder::OtlpEncoder,
+        encoder::{OtlpEncoder, SpanPreparer},
         queue::RequestQueue,
         request::{Contents, ReceivedRequest, Rejected, SpanDigest, StoreResult},
         senders::{OtlpReport, SharedSenders},
     },
-    span::process::Processes,
+    span::{process::Processes, redact::Redaction},
     util::{sync::lock, time::Timestamp},
 };
 
@@ -35,6 +35,7 @@ pub(crate) struct Receiver {
     queue: Arc<RequestQueue>,
     senders: SharedSenders,
     processes: Arc<Processes>,
+    preparer: SpanPreparer,
 }
 
 impl fmt::Debug for Receiver {
@@ -93,7 +94,12 @@ impl From<NoRoom> for Refusal {
 impl Receiver {
     /// # Errors
     /// Returns an error if the system cannot provide random numbers.
-    pub(crate) fn new(config: OtlpReceiver, processes: Arc<Processes>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: OtlpReceiver,
+        processes: Arc<Processes>,
+        redaction: Redaction,
+    ) -> Result<Self, Error> {
+        let senders = SharedSenders::default();
         let token = config.token.as_deref();
         let token = token.map(|token| TokenSigner::new(Some(token), None));
         Ok(Self {
@@ -101,7 +107,8 @@ impl Receiver {
             budget: MemoryBudget::new(config.memory_bytes_max),
             config,
             queue: Arc::default(),
-            senders: Arc::default(),
+            preparer: SpanPreparer::new(redaction, Arc::clone(&processes), Arc::clone(&senders)),
+            senders,
             processes,
         })
     }
@@ -135,7 +142,7 @@ impl Receiver {
         };
         let (decoded, used) = decode(bytes, (signal, format), limits, SpanDigest::of)?;
         memory.grow(used)?;
-        let (contents, rejected) = {
+        let (mut contents, rejected) = {
             let mut senders = lock(&self.senders);
             Contents::of(decoded, (&mut senders, &self.processes), received)
         };
@@ -144,6 +151,11 @@ impl Receiver {
                 rejected,
                 stored: None,
             });
+        }
+        self.preparer.prepare(&mut contents, received);
+        if memory.grow(contents.prepared.size()).is_err() {
+            // The worker encodes the spans itself.
+            contents.forget_prepared();
         }
         let (answer, stored) = oneshot::channel();
         let request = ReceivedRequest {

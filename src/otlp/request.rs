@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::{
 use tokio::sync::oneshot;
 
 use crate::{
+    encoder::{PreparedIndex, PreparedSpans},
     otlp::{
         budget::MemoryShare,
         config::OtlpReceiver,
@@ -64,6 +65,8 @@ pub(crate) struct Contents {
     pub(crate) spans: SpanBytes,
     /// The valid spans, parents before children.
     pub(crate) places: Vec<SpanPlace>,
+    /// The events of ended spans that were encoded before the worker got the request.
+    pub(crate) prepared: PreparedSpans,
     resource_logs: Vec<ResourceLogs>,
     pub(crate) logs: Vec<LogPlace>,
 }
@@ -82,6 +85,8 @@ pub(crate) struct SpanPlace {
     pub(crate) is_empty: bool,
     /// Whether an earlier place of the request has the same span.
     pub(crate) is_repeated: bool,
+    /// The encoded events of the span, if it has ended.
+    pub(crate) prepared: Option<PreparedIndex>,
 }
 
 #[cfg(test)]
@@ -96,6 +101,7 @@ impl SpanPlace {
             is_open: true,
             is_empty: false,
             is_repeated: false,
+            prepared: None,
         }
     }
 }
@@ -146,6 +152,14 @@ impl Contents {
             .get(place.scope)?;
         let record = scope_logs.log_records.get(place.record)?;
         Some((record, scope_logs.scope.as_ref()))
+    }
+
+    /// Frees the encoded events.
+    pub(crate) fn forget_prepared(&mut self) {
+        self.prepared = PreparedSpans::default();
+        for place in &mut self.places {
+            place.prepared = None;
+        }
     }
 
     /// Returns the number of spans and log records.
@@ -216,6 +230,7 @@ impl Contents {
                     is_open: digest.is_open,
                     is_empty: digest.is_empty,
                     is_repeated: first_at < at,
+                    prepared: None,
                 });
             }
             if let Some(sender) = sender.and_then(|sender| senders.get_mut(sender)) {

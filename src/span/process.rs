@@ -67,12 +67,15 @@ impl Process {
     }
 
     /// Returns the span with this process's id and service.
-    pub(crate) fn own_span<'a>(&'a self, span: json::SpanFields<'a>) -> json::SpanFields<'a> {
-        json::SpanFields {
-            process: &self.id,
-            service: &self.service,
-            ..span
-        }
+    pub(crate) fn own_span<'a>(&'a self, mut span: json::SpanFields<'a>) -> json::SpanFields<'a> {
+        self.own(&mut span);
+        span
+    }
+
+    /// Sets the span's process id and service.
+    pub(crate) fn own<'a>(&'a self, span: &mut json::SpanFields<'a>) {
+        span.process = &self.id;
+        span.service = &self.service;
     }
 }
 

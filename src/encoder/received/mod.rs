@@ -1,12 +1,13 @@
 //! Events that other processes report to a receiver. [`state`] is the interface to the receiver, [`events`] and
-//! [`prepared_ends`] have the steps of the encoder. It runs on the worker thread.
+//! [`prepared_spans`] have the steps of the encoder. It runs on the worker thread, except that the threads that decode
+//! requests encode spans, too.
 
 mod events;
-mod prepared_ends;
+mod prepared_spans;
 pub(super) mod state;
 
 pub(crate) use self::{
     events::{EarlierEvent, SharedReceiver},
-    prepared_ends::{PreparedEnd, PreparedEnds},
+    prepared_spans::{CompletedSpan, PreparedIndex, PreparedSpans},
     state::{ReceivedEvents, RequestProgress},
 };

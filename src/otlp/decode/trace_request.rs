@@ -46,6 +46,13 @@ pub(crate) struct SpanRange {
     scope: usize,
 }
 
+impl SpanRange {
+    /// Returns the bytes of the span's protobuf.
+    pub(crate) fn len(self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SpansOfResource<T> {
     pub(crate) resource: Option<Resource>,

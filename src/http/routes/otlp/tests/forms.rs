@@ -1,6 +1,7 @@
 //! The forms in which senders report open spans.
 
 use super::*;
+use crate::{access::RedactAction, span::redact::Redaction};
 
 fn span(id: &str, name: &str, end: Option<u64>) -> Value {
     let mut span = json!({"traceId": TRACE, "spanId": id, "name": name, "startTimeUnixNano": START.to_string()});
@@ -344,4 +345,94 @@ async fn a_time_that_is_not_plausible_is_kept_and_has_that_of_its_receipt() {
     assert_eq!(marked, expected);
     let ahead = status(&live)["senders"][0]["clockAheadMillis"].as_u64();
     assert!((60_000..=120_000).contains(&ahead.unwrap()), "{ahead:?}");
+}
+
+/// Sends spans to a log whose redaction has a function that keeps all values, and to a log without such a function. The
+/// first one encodes all spans on its own thread, the second one on the thread of the request. Returns the events.
+async fn on_either_thread(spans: Value) -> [Vec<Value>; 2] {
+    let mut events = Vec::new();
+    for redaction in [
+        Redaction::default().with(|_span, _key, _value| RedactAction::Keep),
+        Redaction::default(),
+    ] {
+        let receiver = OtlpReceiver::default();
+        let builder = LiveSpans::builder().otlp(receiver).redact(redaction);
+        let live = builder.build().unwrap();
+        // The first request has all forms, the second one repeats it.
+        for _ in 0..2 {
+            take(&live, "nodejs", spans.clone()).await;
+        }
+        let mut all = all_events(&live);
+        for event in &mut all {
+            let fields = event.as_object_mut().unwrap();
+            fields.remove("receivedTimestamp");
+            if fields["type"] == "process" {
+                fields.remove("startTimestamp");
+                fields.remove("timestamp");
+            }
+        }
+        events.push(all);
+    }
+    events.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn the_events_of_a_span_do_not_depend_on_the_thread_that_encodes_them() {
+    let mut spans = Vec::new();
+    for number in 0..40_u64 {
+        let id = format!("{:016x}", number + 1);
+        let end = START + number % 4 * SECOND;
+        let mut span = span(&id, &format!("GET /?token=hidden{}", number % 5), Some(end));
+        let attributes = json!([
+            attribute("customer", &format!("c{number}")),
+            attribute("db.password", "hidden"),
+            attribute("http.route", "/cart"),
+        ]);
+        span = with(span, "attributes", attributes);
+        match number % 8 {
+            1 => span = with(span, "parentSpanId", json!(format!("{number:016x}"))),
+            2 => {
+                span = with(
+                    span,
+                    "status",
+                    json!({"code": 2, "message": "no token=hidden"}),
+                )
+            }
+            3 => {
+                let link = json!([{"traceId": TRACE, "spanId": CHILD, "attributes": [attribute("pwd", "x")]}]);
+                span = with(span, "links", link);
+                let event = json!([{"name": "retry", "timeUnixNano": START.to_string()}]);
+                span = with(span, "events", event);
+            }
+            4 => span = with(span, "droppedAttributesCount", json!(3)),
+            5 => {
+                let twice = json!([
+                    attribute("a", "1"),
+                    attribute("a", "2"),
+                    attribute("progress", "x")
+                ]);
+                span = with(span, "attributes", twice);
+            }
+            // Ids that an earlier span of the request has.
+            6 => span = with(span, "spanId", json!(format!("{:016x}", number - 3))),
+            7 => span = with(span, "traceState", json!("a=b")),
+            _ => {}
+        }
+        spans.push(span);
+    }
+    let [on_worker, before] = on_either_thread(Value::Array(spans)).await;
+    assert_eq!(before.len(), on_worker.len());
+    assert_eq!(before, on_worker);
+}
+
+#[tokio::test]
+async fn a_request_with_more_events_than_are_encoded_before_is_taken_whole() {
+    let text = "a".repeat(120 * 1024);
+    let spans = (1..=40).map(|number| {
+        let span = span(&format!("{number:016x}"), "large", Some(START + SECOND));
+        with(span, "attributes", json!([attribute("text", &text)]))
+    });
+    let [on_worker, before] = on_either_thread(spans.collect()).await;
+    assert_eq!(before.len(), 81);
+    assert_eq!(before, on_worker);
 }
