@@ -19,9 +19,7 @@ use crate::{
 /// The fields of a start or an end that the trace index needs.
 #[derive(Debug)]
 pub(crate) struct PlainSpan<'a> {
-    trace_id: [u8; 16],
-    span_id: [u8; 8],
-    parent: Option<[u8; 8]>,
+    ids: PlainIds,
     parent_remote: bool,
     name: &'a str,
     kind: SpanKind,
@@ -32,6 +30,14 @@ pub(crate) struct PlainSpan<'a> {
     /// The fields that only an end has.
     end: Option<PlainEnd<'a>>,
     time: Timestamp,
+}
+
+/// The ids of a span, its trace and its parent.
+#[derive(Debug)]
+struct PlainIds {
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    parent: Option<[u8; 8]>,
 }
 
 #[derive(Debug)]
@@ -56,7 +62,7 @@ impl<'a> PlainSpan<'a> {
         if is_end {
             fields.expect(b"{\"type\":\"ended\"")?;
         }
-        let (trace_id, span_id, parent) = fields.ids()?;
+        let ids = fields.ids()?;
         fields.expect(b",\"name\":\"")?;
         let name = fields.text()?;
         if redaction.name(name).is_some() {
@@ -94,9 +100,7 @@ impl<'a> PlainSpan<'a> {
         let time = fields.time()?;
         let parent_remote = fields.traits()?;
         Some(Self {
-            trace_id,
-            span_id,
-            parent,
+            ids,
             parent_remote,
             name,
             kind,
@@ -110,7 +114,12 @@ impl<'a> PlainSpan<'a> {
 
     /// Returns the change that the index applies. `intern` makes the shared copies of names.
     pub(crate) fn change(self, mut intern: impl FnMut(&str) -> Arc<str>) -> Option<SpanChange> {
-        let may_be_root = self.parent.is_none() || self.parent_remote;
+        let PlainIds {
+            trace_id,
+            span_id,
+            parent,
+        } = self.ids;
+        let may_be_root = parent.is_none() || self.parent_remote;
         let is_read = self.has_progress || (may_be_root && self.attributes != "{}");
         let attributes: IndexedAttributes = if is_read {
             serde_json::from_str(self.attributes).ok()?
@@ -118,7 +127,7 @@ impl<'a> PlainSpan<'a> {
             IndexedAttributes::default()
         };
         let start = SpanStart {
-            parent: self.parent,
+            parent,
             parent_remote: self.parent_remote,
             name: intern(SpanStart::text(self.name)),
             service: intern(SpanStart::text(self.service)),
@@ -141,8 +150,8 @@ impl<'a> PlainSpan<'a> {
             },
         };
         Some(SpanChange {
-            trace_id: self.trace_id,
-            span_id: self.span_id,
+            trace_id,
+            span_id,
             time: self.time,
             kind,
         })
@@ -173,9 +182,8 @@ impl<'a> UnreadFields<'a> {
         self.skip(bytes).then_some(())
     }
 
-    /// Reads the ids of a trace, a span and its parent. The reserved ids are left to the slower reader, which refuses
-    /// them.
-    fn ids(&mut self) -> Option<([u8; 16], [u8; 8], Option<[u8; 8]>)> {
+    /// Reads the ids. The reserved ones are left to the slower reader, which refuses them.
+    fn ids(&mut self) -> Option<PlainIds> {
         self.expect(b",\"traceId\":\"")?;
         let trace_id = self.id()?;
         self.expect(b",\"spanId\":\"")?;
@@ -190,7 +198,11 @@ impl<'a> UnreadFields<'a> {
         let is_valid = TraceId::from_bytes(trace_id).is_some()
             && SpanId::from_bytes(span_id).is_some()
             && parent != Some([0; 8]);
-        is_valid.then_some((trace_id, span_id, parent))
+        is_valid.then_some(PlainIds {
+            trace_id,
+            span_id,
+            parent,
+        })
     }
 
     /// Reads the digits of an id and the quote behind them.
