@@ -16,10 +16,11 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::read::GzDecoder;
-use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{TraceContextExt as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::Value;
 use tracing::{Instrument as _, info, info_span, level_filters::LevelFilter};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
 /// Set in the processes that fail on purpose.
@@ -127,6 +128,40 @@ fn beside_later() {
         let _scope = tracing::subscriber::set_default(printing());
         info!("only the other is told");
         panic!("card declined");
+    }
+}
+
+/// Returns a subscriber with an OpenTelemetry layer.
+fn exporting() -> impl tracing::Subscriber + Send + Sync {
+    let tracer = SdkTracerProvider::default().tracer("theirs");
+    tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer))
+}
+
+/// Returns whether the span has a context, and whether it takes a parent.
+fn context_and_parent(span: &tracing::Span) -> (bool, bool) {
+    let takes_parent = span.set_parent(opentelemetry::Context::new()).is_ok();
+    let is_valid = span.context().span().span_context().is_valid();
+    (is_valid, takes_parent)
+}
+
+#[test]
+#[ignore = "a test that asks for the contexts of its spans"]
+fn asking_for_contexts() {
+    crate::trace_test!();
+    if is_child() {
+        assert_eq!(context_and_parent(&info_span!("alone")), (true, true));
+        let _scope = tracing::subscriber::set_default(exporting());
+        assert_eq!(context_and_parent(&info_span!("later")), (true, true));
+    }
+}
+
+#[test]
+#[ignore = "a test that asks for the context of a span beside its own subscriber"]
+fn asking_beside() {
+    if is_child() {
+        let _scope = tracing::subscriber::set_default(exporting());
+        crate::trace_test!();
+        assert_eq!(context_and_parent(&info_span!("beside")), (false, false));
     }
 }
 
@@ -770,7 +805,13 @@ fn a_test_that_was_to_panic_fails_when_it_does_not() {
 
 #[test]
 fn a_test_that_passes_prints_and_leaves_nothing() {
-    for test in ["passing", "panicking_as_it_should", "returning_ok"] {
+    for test in [
+        "passing",
+        "panicking_as_it_should",
+        "returning_ok",
+        "asking_for_contexts",
+        "asking_beside",
+    ] {
         let folder = ReplayFolder::new(test);
         let file = folder.file(test);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
