@@ -1,5 +1,5 @@
-//! Clients that connect, read, stall, disconnect, resume and leave until the load is over. Then they read the remaining
-//! events. Each runs on a task of its own.
+//! Clients that connect, read, stall, disconnect, resume and leave until the load is over. Then those that still follow
+//! a stream read its remaining events. Each runs on a task of its own.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -183,7 +183,7 @@ impl Client {
         }
     }
 
-    /// Reads for a while, or to the end once the load is over. Returns whether the stream has ended.
+    /// Reads for a while, or to the end once the load is over. Returns whether the client needs no more events.
     async fn read(
         &mut self,
         stream: &mut Stream,

@@ -23,7 +23,7 @@ pub(super) enum Linger {
 }
 
 impl Linger {
-    /// Reads the time from the environment. Returns `None` if the variable is not set.
+    /// Reads the time from the environment. Returns `None` if the variable is not set or empty.
     pub(super) fn from_env() -> Result<Option<Self>, Error> {
         let Some(value) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
             return Ok(None);
@@ -44,8 +44,8 @@ impl Linger {
     }
 
     /// Waits until a viewer has seen the end of the program, or the time is over. A viewer is an open stream. If a
-    /// stream is open already, it gets the end at shutdown, and this does not wait. Otherwise this waits until a stream
-    /// has opened, and then none was open for [`RETURN_TIME`].
+    /// stream is open already, it gets the end at shutdown, and this does not wait. Otherwise this waits for a first
+    /// stream, and then until no stream has been open for [`RETURN_TIME`].
     pub(super) fn wait(self, live: &LiveSpans) {
         let streams = &live.shared.stream_limits;
         if streams.open_streams() > 0 {

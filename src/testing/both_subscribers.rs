@@ -1,10 +1,10 @@
-//! A `tracing` subscriber that forwards everything to two others: the program's, whose output does
-//! not change, and ours. It is the default of a test's thread, and of each thread while the thread
-//! is inside a span of the test. It runs on the threads of tests.
+//! A `tracing` subscriber that forwards to two others: the program's and ours. The program's gets
+//! everything except events with an explicit parent. It is the default of a test's thread, and of
+//! each thread while the thread is inside a span of the test. It runs on the threads of tests.
 //!
 //! Each of the two subscribers has its own span ids. A span's id here is ours; `ids` maps it to the
-//! program's. A registry closes a span's parent at the thread's default subscriber. So the default
-//! must be the one that issued the ids.
+//! program's. A registry closes a span's parent through the thread's default subscriber. So the
+//! default must be the one that issued the ids.
 
 use std::{
     cell::{Cell, RefCell},
@@ -66,7 +66,7 @@ pub(super) fn both(ours: &Dispatch, theirs: Dispatch) -> Dispatch {
     })
 }
 
-/// Calls `act` with this subscriber as the default, unless the default cannot be changed now.
+/// Calls `act`, with this subscriber as the default if the default can be changed now.
 fn with_default<R>(dispatch: Option<&Dispatch>, act: impl FnOnce() -> R) -> R {
     let guard = dispatch
         .filter(|_| is_default_free())
@@ -76,8 +76,8 @@ fn with_default<R>(dispatch: Option<&Dispatch>, act: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Returns whether the default can be changed. During a call through the default of any subscriber,
-/// `tracing` reports that there is none.
+/// Returns whether the default can be changed. During a call through any default subscriber,
+/// `tracing` reports [`NoSubscriber`] as the default.
 fn is_default_free() -> bool {
     DEPTH.get() == 0 && !dispatcher::get_default(Dispatch::is::<NoSubscriber>)
 }
@@ -113,7 +113,7 @@ impl Subscriber for BothSubscribers {
         Interest::sometimes()
     }
 
-    /// Each of the two subscribers is registered by itself, so its levels already count.
+    /// Each of the two subscribers is also registered on its own, so its levels already count.
     fn max_level_hint(&self) -> Option<LevelFilter> {
         Some(LevelFilter::OFF)
     }
@@ -127,8 +127,8 @@ impl Subscriber for BothSubscribers {
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
         let _through = ThroughDefault::new();
-        // Our subscriber must be asked even if it does not show the span, because the span still
-        // needs an id of ours.
+        // Per-layer filters store this answer for `new_span`. It is not used here, because even a
+        // span that ours does not show needs an id of ours.
         self.ours.enabled(span.metadata());
         let id = self.ours.new_span(span);
         if self.theirs.enabled(span.metadata()) {

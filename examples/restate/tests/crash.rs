@@ -40,7 +40,7 @@ impl Restate {
         }
     }
 
-    /// Posts JSON to a socket of the server. Tries again until the server accepts it.
+    /// Posts JSON to a socket of the server. Tries again while the server is starting.
     async fn post(&self, door: &str, path: &str, body: serde_json::Value) {
         let client = reqwest::Client::builder()
             .unix_socket(self.sockets.join(door))

@@ -56,7 +56,7 @@ pub(crate) struct Tail {
     readers_of_all: WakeSet,
     /// Readers of some streams. They are woken for events that belong to every stream.
     readers_of_streams: WakeSet,
-    /// Held by the thread that appends. That thread merges small blocks outside the state's lock.
+    /// Held while appending, publishing or evicting. The appending thread merges small blocks outside the state's lock.
     appending: Mutex<()>,
 }
 

@@ -1,5 +1,5 @@
-//! The layer that counts the polls of spans. It runs on the host's threads, at each enter and exit of a span. It never
-//! waits, never panics and calls no code of the host.
+//! The layer that counts the polls of spans. It runs on the host's threads, at each enter and exit of a span. It waits
+//! only for short locks, never panics and calls no code of the host.
 
 use std::{
     fmt,
@@ -33,16 +33,16 @@ use crate::{
 /// - A span that is open for half a second gets a task state: polls, busy time, idle time, longest poll. For an
 ///   instrumented future, each enter of its span counts as a poll. `tracing` enters the span once more when it drops
 ///   the future.
-/// - A worker of a tokio runtime that has been in one poll for half a second is *blocked*. While that lasts, the spans
-///   on its runtime that have been entered for that long show it, with thread and time. If another thread of that
-///   runtime has been in one span for as long at the same moment, as `spawn_blocking` may, that span shows it, too.
+/// - A worker of a tokio runtime that has been in one poll for half a second is *blocked*. While that lasts, each
+///   span of its runtime whose current poll has lasted for half a second shows its thread and the time. This includes
+///   spans on other threads of the runtime, such as those of `spawn_blocking`.
 /// - A worker that is blocked outside of any span is reported as a log record. So is a guard of a span that is held
 ///   across an `.await`, once for each place in the code: other tasks then appear inside that span. A guard is noticed
 ///   when an instrumented future around it waits, and on a single-threaded runtime when all its tasks wait.
 ///
-/// All logs of the process show this for their spans. Each open span that was entered uses a few hundred bytes. Up to
-/// 65,536 spans are watched, and a thread counts up to 256 nested spans. A poll costs 195 instructions, including two
-/// reads of the clock.
+/// Every event log of the process shows this for its own spans. Each open span that was entered uses a few hundred
+/// bytes. Up to 65,536 spans are watched, and a thread counts up to 256 nested spans. A poll costs 195 instructions,
+/// including two reads of the clock.
 ///
 /// ```
 /// use livespan::{LiveSpans, otel::TaskLayer};

@@ -16,7 +16,7 @@ use crate::{
     trace::state::TraceState,
 };
 
-/// Upper bounds on the lines of each trace. The next one is tried if the report is too long.
+/// Upper bounds on the printed spans of each trace. The next one is tried if the report is too long.
 const LINES_OF_TRACE: [usize; 4] = [200, 40, 12, 4];
 /// Bytes reserved for the lines about omitted spans.
 const TAIL_BYTES: usize = 400;

@@ -1,6 +1,6 @@
-//! The delta end: the end of a span without the fields of its start. `on_end` writes it on the host's thread and never
-//! waits there; the worker thread reads it and joins it with the start. The protocol is described in
-//! [`span::delta`](crate::span::delta).
+//! The delta end: an end that does not repeat the attributes and the scope of its start. `on_end` writes it on the
+//! host's thread and never waits there; the worker thread reads it and joins it with the start. The protocol is
+//! described in [`span::delta`](crate::span::delta).
 
 use opentelemetry::trace::{SpanContext, SpanId};
 use opentelemetry_sdk::trace::SpanData;
@@ -24,7 +24,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The fields of an end that its start did not have.
+/// The fields of a delta end.
 #[derive(Debug)]
 pub(crate) struct EndDelta<'a> {
     pub(crate) source: u32,
@@ -93,16 +93,16 @@ pub(crate) fn slot_key_of(span: &SpanData) -> SlotKey {
     slot_key(&span.span_context, span.parent_span_id, kind)
 }
 
-/// Returns the part of the start that the end need not repeat, for a span that the SDK copied. Returns `None` if a slot
-/// cannot count the attributes, or if the SDK's limits dropped some: the end's attributes may then not begin with those
-/// of the start.
+/// Returns the part of the start that the end need not repeat, for a span that the SDK copied. Returns `None` if there
+/// are more attributes than a slot can count, or if the SDK's limits dropped some: the end's attributes may then differ
+/// from those of the start.
 #[inline]
 pub(crate) fn sent_prefix_of(span: &SpanData) -> Option<SentPrefix> {
     let is_whole = span.dropped_attributes_count == 0;
     SentPrefix::new(span.attributes.len(), StartScope::Recorded).filter(|_| is_whole)
 }
 
-/// Writes the fields of an end that its remembered start does not have. Returns `None` if `buf` is too small.
+/// Writes a delta end. Returns `None` if `buf` is too small.
 #[inline]
 pub(crate) fn write_end_delta(
     buf: &mut WriteBuf<'_>,

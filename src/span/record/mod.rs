@@ -2,9 +2,9 @@
 //! without allocation; the worker reads it as borrowed fields. Both sides come from the same build, so the format has
 //! no version. Pure, except for the clock that a shutdown record reads.
 //!
-//! A record is a head of fixed size, which the compiler writes in a few stores, followed by texts and values.
-//! [`layout`] defines it, [`mod@write`] and [`mod@read`] are its two sides, and [`outline`] reads just enough of a start to
-//! find its template.
+//! A record is a head of fixed size, followed by texts and values. Writing the head takes a few store instructions.
+//! [`layout`] defines it, [`mod@write`] and [`mod@read`] are its two sides, and [`outline`] reads just enough of a
+//! start to find its template.
 
 #![expect(
     clippy::inline_always,

@@ -324,7 +324,7 @@ fn failed_without_cause(path: &Path, reason: &str) -> Error {
     Error::store_failed(format!("read the event log {}: {reason}", path.display()))
 }
 
-/// Returns an error of a later call, after opening, with the file that it concerns.
+/// Returns the error of a call after the file was opened. Its message names the file.
 pub(crate) fn failed(action: &str, path: &Path, error: rusqlite::Error) -> Error {
     Error::store(format!("{action} the event log {}", path.display()), error)
 }
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use crate::util::block_on::block_on;
 
-    /// Returns a connection to a database in memory. Another file is used in place of the database file.
+    /// Returns a connection to a database in memory. `_data` is another file that exists.
     fn connection() -> ReadConnection {
         let connection = Connection::open_in_memory().unwrap();
         connection

@@ -1,5 +1,6 @@
 // @ts-check
-// Converts files of Jaeger and Zipkin to our events. Must never trust its input; everything left out is counted.
+// Converts files of Jaeger and Zipkin to our events. Must never trust its input. Counts the spans, links and
+// warnings that are left out.
 
 import { Malformed, leave, listAt, spanEvents, timestamp, typed } from "./otlp.mjs";
 

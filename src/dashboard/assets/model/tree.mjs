@@ -1,6 +1,6 @@
 // @ts-check
 // The span tree of one trace: its links, counts, order of siblings, innermost open spans and error marks.
-// Each event updates these in constant or amortised constant time.
+// Nearly every event updates these in amortised constant time.
 // Must never parse an event (`model.mjs` does), touch the DOM, or recurse: a trace may be 100,000 spans deep.
 
 import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } from "./columns.mjs";

@@ -119,7 +119,7 @@ export class TraceFeed {
       this.model = reduceTrace(fresh, { type: "snapshot", data: answer.body });
       this.model.restarts = old.restarts;
       if (old.losses.evicted > 0) this.model.losses = old.losses;
-      // The snapshot belongs to the epoch that the last `hello` named, so only another epoch counts as a restart.
+      // Keeps the epoch of the last `hello`: if the next `hello` names another one, the log has restarted again.
       if (old.restarts > 0) this.model.epoch = old.epoch;
       // A durable log still has all earlier spans. If the model has fewer now, report a loss of unknown size.
       if (this.model.counts.total < old.counts.total) this.model.losses.unknown = true;

@@ -20,7 +20,7 @@ import { jsonView, structureIn } from "./json-view.mjs";
 const CHAIN_MAX = 4;
 const OWN_FRAMES_MAX = 12;
 const SQL_LINES = 12;
-/** Bound on the spans below that are searched for statements. */
+/** Upper bound on the descendants of a span that are searched for statements. */
 const BELOW_MAX = 5_000;
 const TURN_TEXT_MAX = 4_000;
 
@@ -30,7 +30,7 @@ function panel(title, aside, ...body) {
 }
 
 /**
- * Shows the deepest failed span below, with its message, its stack frames and the path up.
+ * Shows the cause of a failure below the span: the cause's message, its stack frames and its nearest ancestors.
  * @param {Trace} trace @param {number} index @param {PanelActions} actions @returns {HTMLElement | null}
  */
 export function wrongPanel(trace, index, actions) {
@@ -50,7 +50,7 @@ export function wrongPanel(trace, index, actions) {
 }
 
 /**
- * Shows the program's own frames first, and frames of libraries after a click.
+ * Shows the program's own frames, and all frames after a click.
  * @param {string} stack @returns {HTMLElement}
  */
 export function framesView(stack) {

@@ -62,7 +62,7 @@ export class ServerClock {
   /** @param {boolean} running */
   setRunning(running) {
     if (this.running && !running) this.stoppedAt = this.reading();
-    // Before the first sample, a stopped clock shows the time at which it was stopped.
+    // Before the first sample, a stopped clock shows the time of the last call.
     if (!running && !this.running && Number.isNaN(this.offset)) this.stoppedAt = Date.now();
     this.running = running;
   }

@@ -1,5 +1,5 @@
-//! `POST /mcp` as HTTP. Host, origin and access are checked as on every route. The request and the
-//! response are one bounded JSON message each. It runs on the connection's task.
+//! The HTTP side of `POST /mcp`. Host, origin and access are checked as on every route. The request
+//! and the response are one bounded JSON message each. It runs on the connection's task.
 
 use std::{sync::Arc, time::Duration};
 

@@ -20,7 +20,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x6c69_7673;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const SCHEMA_COOKIE_AT: usize = 40;
 const APPLICATION_AT: usize = 68;
-/// Longest chain of symbolic links that is followed, as in Linux.
+/// A chain of this many symbolic links is refused.
 const LINKS_MAX: usize = 40;
 
 /// Returns the real path of the file, even if the file does not exist yet. Symbolic links are followed, including one
