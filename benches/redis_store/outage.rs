@@ -46,7 +46,7 @@ impl Host {
         Self { live, provider }
     }
 
-    /// Makes the spans in bursts. Calls `between` after each burst, which is not measured.
+    /// Measures bursts of spans. Calls `between` after each burst, and does not measure that call.
     fn measure(&self, between: impl Fn(&Self)) -> Cost {
         let tracer = self.provider.tracer("bench");
         let mut used = Duration::ZERO;

@@ -1,6 +1,6 @@
-//! The command line of the demo: four flags, parsed without a library.
+//! The command line of the demo, parsed without a library.
 //!
-//! An invalid command line yields one line that names the problem and the valid choices.
+//! An invalid command line yields one line that names the problem.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -73,7 +73,7 @@ impl std::error::Error for UsageError {}
 ///
 /// # Errors
 ///
-/// Names the first flag that is unknown, lacks its value, or has an invalid one.
+/// Names an argument that is unknown or not UTF-8, or a flag that lacks its value or has an invalid one.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut address = DEFAULT_ADDRESS.to_owned();
     let mut requests_per_second = DEFAULT_RATE;

@@ -1,4 +1,4 @@
-//! The fulfilment of an order after the checkout: a queue, and workers that pick, label and ship.
+//! The fulfilment of an order after the checkout: a queue, and workers that invoice, label and ship.
 //!
 //! Each fulfilment is a trace of its own, *linked* to its checkout, because it may start much later.
 
@@ -79,7 +79,7 @@ pub(crate) fn queue() -> (OrderQueue, Orders) {
 }
 
 impl OrderQueue {
-    /// Reserves a place for an order, if there is one.
+    /// Reserves a place in the queue for an order. Fails if the queue is full.
     pub(crate) fn place(&self) -> Result<Place, ShopError> {
         self.sender
             .clone()

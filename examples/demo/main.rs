@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It prints the dashboard's address. The shop itself listens on another port of this machine, and `traffic.rs` makes
-//! its visitors. Every delay has a real cause: SQLite statements, hashing, a label printer that prints one label at a
-//! time, a bank that answers in batches.
+//! its visitors. The delays come from SQLite statements, hashing, a label printer that prints one label at a time, a
+//! bank that answers in batches, and a long job that paces itself.
 
 mod args;
 mod calls;
@@ -143,7 +143,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
     outcome
 }
 
-/// Opens the shop and its payment service, and starts the visitors.
+/// Opens the shop and its payment service. Starts the workers, the long job and the visitors.
 async fn open(
     tasks: &mut JoinSet<()>,
     options: &Options,
@@ -206,8 +206,8 @@ async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-/// Ctrl-C, or the signal of a service manager. `listen` begins to receive signals, so one that
-/// arrives between two waits is not missed.
+/// Ctrl-C, or the signal of a service manager. `listen` begins to receive signals, so `wanted` does not miss one that
+/// arrived before its call.
 #[cfg(unix)]
 struct End {
     interrupted: Signal,

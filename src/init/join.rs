@@ -2,9 +2,9 @@
 //! page of its own. It serves its stream on a free loopback port, with a token, and announces the port. The other
 //! livespan reads the stream and shows its events.
 //!
-//! The thread that calls `init()` or `layer()` makes the announcement, with a time limit. If there is no answer, the
-//! program opens a page of its own. Another thread repeats the announcement whenever the stream has no reader, because
-//! the other livespan may have been restarted.
+//! The thread that calls `init()` or `layer()` makes the announcement, with a time limit. If it is refused or not
+//! answered, the program opens a page of its own. Another thread repeats the announcement whenever the stream has no
+//! reader, because the other livespan may have been restarted.
 
 use std::{
     env,
@@ -29,7 +29,7 @@ const TOKEN_BYTES: usize = 16;
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the thread checks for a reader.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the end of the program waits for a first reader.
+/// How long the end of the program waits for a first reader, and then for the last events to become visible.
 const FIRST_READER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of the program waits until everything is read.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -64,8 +64,8 @@ impl Invitation {
             .map(Some)
             .ok_or_else(|| {
                 Error::invalid(format!(
-                    "read {ADDRESS}={address}: it is not http:// with a loopback address and a port, such as \
-                     http://127.0.0.1:4381/"
+                    "read {ADDRESS}={address} and {TOKEN}: the first must be http:// with a loopback address and a \
+                     port, such as http://127.0.0.1:4381/, and both must be printable ASCII without spaces"
                 ))
             })
     }
@@ -118,7 +118,8 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// Announces this program; returns `None` if the other livespan refuses it or does not answer.
+    /// Announces this program, and starts the thread that repeats this. Returns `None` if the other livespan refuses it
+    /// or does not answer.
     ///
     /// # Errors
     /// Returns an error if the thread cannot be started.
@@ -173,9 +174,9 @@ impl Joined {
     }
 }
 
-/// Waits until the other livespan has read everything, at most `timeout`. First waits until that livespan has opened a
-/// stream, because a program may end just after it has begun, and then until the last events are visible. Each of these
-/// two waits has a limit of its own.
+/// Waits until a reader has opened a stream, because a program may end just after it has begun. Then waits until the
+/// last events are visible; if they are not in time, it returns. Otherwise it ends the streams, and waits at most
+/// `timeout` until each has sent its last event.
 pub(super) fn wait_for_reader(live: &LiveSpans, timeout: Duration) {
     let streams = &live.shared.stream_limits;
     wait_while(FIRST_READER_TIMEOUT, || streams.opened_streams() == 0);

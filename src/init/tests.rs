@@ -1,4 +1,5 @@
-//! Tests which spans and log records the layer shows of a program. Each test has its own log and sets nothing global.
+//! Checks which spans and log records of a program the layer shows. Each test has its own log. Only `child`, which runs
+//! in its own process, sets a global subscriber.
 
 use std::{
     cell::RefCell,
@@ -40,7 +41,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A log, and a provider that it watches.
+/// A log, and a provider whose spans it shows.
 struct Program {
     live: LiveSpans,
     provider: LiveTracerProvider,
@@ -607,8 +608,8 @@ impl ShouldSample for LoggingSampler {
 /// The environment variable that tells the child its role.
 const CHILD: &str = "LIVESPAN_TEST_LAYER";
 
-/// A program with one global subscriber, because `tracing` delivers an event that a layer emits within its own call
-/// only to a global subscriber.
+/// A program with a global subscriber. A layer may emit an event while `tracing` calls it; `tracing` delivers such an
+/// event only to a global subscriber.
 #[test]
 fn child() {
     if env::var_os(CHILD).is_none() {
@@ -662,7 +663,7 @@ fn a_program_that_logs_within_a_call_does_not_wait_for_ever() {
         ("sampling inner", "outer"),
         ("inner", "inner"),
     ];
-    // A span that is being started has no status yet.
+    // The sampler emits its errors while a span is being started. Such an error sets no status.
     let statuses = [("inner", "OK"), ("never entered", "OK"), ("outer", "OK")];
     assert_eq!(output, [format!("{places:?}"), format!("{statuses:?}")]);
 }

@@ -15,7 +15,7 @@ use crate::{
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<BatchEntry>,
-    /// The names. One is repeated if it is not among the last [`NAMES_MAX`], because only these are searched.
+    /// The names. Only the last [`NAMES_MAX`] are searched, so an older name may be added again.
     names: Vec<Box<str>>,
     /// The keys of the streams; consecutive events of one stream share an entry.
     keys: Vec<StreamKey>,
@@ -270,10 +270,10 @@ pub struct StoredEvent {
     pub name: String,
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
-    /// How retention treats it. It must equal the appended value in the results of
-    /// [`recover_open_events`](crate::store::OpenEventRecovery::recover_open_events) and
-    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events), because the log closes
-    /// those events. Other reads may return [`Pinning::None`] instead.
+    /// How retention treats it. Only two methods must return the appended value, because the log closes the events
+    /// that they return: [`recover_open_events`](crate::store::OpenEventRecovery::recover_open_events) and
+    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events). Other reads may return
+    /// [`Pinning::None`] instead.
     pub pin: Pinning,
     /// The payload as it was appended, byte for byte. Only line breaks (CR, LF, CRLF) may come back as LF, because SSE
     /// delivers every line break as LF.

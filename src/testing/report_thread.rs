@@ -19,7 +19,7 @@ use crate::{
 
 /// The longest time between two writes of a test's file, unless writing takes long.
 const FILE_INTERVAL_MAX: Duration = Duration::from_secs(60);
-/// Writing files takes at most 1/50 of the time.
+/// Writing the file of one test takes at most 1/50 of the test's time.
 const SHARE_OF_FILES: u32 = 50;
 
 #[derive(Debug)]
@@ -133,7 +133,7 @@ fn report_each_due(mut due: MutexGuard<'_, Schedule>) -> MutexGuard<'static, Sch
     lock(&SCHEDULE)
 }
 
-/// Makes the due reports of a test. Returns the age at which the next one is due.
+/// Makes at most one due report of a test. Returns the age at which the next one is due.
 fn report_due(test: &ActiveTest) -> Option<Duration> {
     let mut due = lock(&test.due);
     if due.is_over {

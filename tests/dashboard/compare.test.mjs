@@ -63,7 +63,7 @@ test("an unfinished path is never judged faster for having less time so far", ()
   const calls = (/** @type {number} */ count, /** @type {number} */ each) => Array.from({ length: count }, (_, at) => span(`c${at}`, "p", "batch", 10 + at * 12, 10 + at * 12 + each));
   const a = traceOf([span("r", null, "job", 0, 12_100), span("p", "r", "upload", 5, 12_050), ...calls(1_000, 11), span("z", "r", "finish", 12_060, 12_090)]);
   const open = [started("r", null, 0, { name: "job" }), started("p", "r", 5, { name: "upload" })];
-  // The times of a trace count from the start of the second of its first event.
+  // A trace's times are milliseconds after a whole second: that in which its first event falls.
   const run = (/** @type {number} */ count, /** @type {number} */ each) => compareTraces(a, traceOf([...open, ...calls(count, each)]), { a: 1e6, b: 9_000 });
   const figures = (/** @type {import("../../src/dashboard/assets/model/compare.mjs").Comparison} */ { paths }) => Object.fromEntries(paths.map((path) => [path.name, [path.verdict, path.basis, Math.round(path.delta), spansText(path), deltaShareText(path)]]));
   const same = run(701, 11);
@@ -105,7 +105,7 @@ test("a run that was lost, or lacks spans, counts as unfinished", () => {
     return [of.b, paths[0].verdict];
   };
   assert.deepEqual(states([lost("r", null, 0, 30, 20)]), ["lost", "unfinished"]);
-  // Only the ended children of a root that was never seen: its sender reports spans when they end.
+  // The sender reports spans only when they end, so the page has the child, but has never seen the open root.
   assert.deepEqual(states([span("1", "r", "read", 0, 40)]), ["incomplete", "later"]);
   assert.deepEqual(states([span("1", "far", "job", 0, 40, { parentRemote: true })]), ["ended", "faster"]);
   assert.deepEqual(states([span("1", "far", "job", 0, 40, { kind: "SERVER" })]), ["ended", "faster"]);

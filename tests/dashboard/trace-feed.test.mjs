@@ -24,7 +24,7 @@ function worldOf(answers) {
         asked.push(route);
         return answers.shift() ?? { status: 0, body: null };
       },
-      // Simulates a large snapshot: some spans arrive first, the others with the rest.
+      // Simulates a large snapshot: the first span is delivered before the whole answer has arrived.
       getSnapshot: async (/** @type {string} */ route, /** @type {() => (spans: any[]) => void} */ begin) => {
         asked.push(route);
         const answer = answers.shift() ?? { status: 0, body: null };

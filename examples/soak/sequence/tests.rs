@@ -1,4 +1,4 @@
-//! Tests that each violation is reported, and that announced losses are not violations.
+//! Checks that each violation is reported, and that announced losses are not violations.
 
 use super::*;
 

@@ -26,8 +26,8 @@ fn cases() -> Vec<Json> {
     serde_json::from_str(CASES).unwrap()
 }
 
-/// Removes differences in notation. In JavaScript a double may look like an integer, so the page
-/// lists the types of all doubles; our server writes doubles with a point.
+/// Changes attributes from the server's notation to the page's. The server writes each double with a point. In
+/// JavaScript a double may look like an integer, so the page lists the types of all doubles.
 fn with_types(value: &mut Json) {
     match value {
         Json::Array(items) => items.iter_mut().for_each(with_types),
@@ -52,7 +52,7 @@ fn with_types(value: &mut Json) {
     }
 }
 
-/// Returns the types of the doubles, and turns whole integers among the values into doubles.
+/// Returns the types of the doubles, and turns the doubles that are whole numbers into integers.
 fn doubles(attributes: &mut Map<String, Json>) -> Map<String, Json> {
     let mut types = Map::new();
     for (key, value) in attributes {

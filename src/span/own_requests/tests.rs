@@ -1,4 +1,4 @@
-//! Tests which spans count as requests to our routes.
+//! Checks which spans count as requests to our routes.
 
 use super::*;
 

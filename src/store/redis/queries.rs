@@ -1,5 +1,5 @@
-//! Reads pages of the log. Each page is one script call, so it shows one moment of the log. It runs
-//! on the threads of the read pool.
+//! Reads pages of the log. Each page is one script call, so it shows one moment of the log. It runs on the threads of
+//! the read pool, and on the thread that waits for events of other processes.
 
 use redis::Value;
 

@@ -32,7 +32,7 @@ fn values<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// Returns the files of the workers that a script starts. A bundle imports no other module.
+/// Returns the files of the workers that a script starts.
 fn workers(script: &str) -> Vec<&str> {
     let named = script.split("new URL(\"").skip(1);
     let named = named.map(|rest| rest.split('"').next().unwrap());
@@ -49,7 +49,8 @@ fn plain(name: &str) -> String {
     format!("{stem}.{ending}")
 }
 
-/// Loads the page and everything it needs, as a browser does. Returns the files' names, without their hashes.
+/// Loads the page, the files that it names, and the workers that these start. Imports of modules are not followed.
+/// Returns the files' names, without their hashes.
 async fn load(page: &str) -> BTreeSet<String> {
     let client = client();
     let page = Url::parse(page).unwrap();
@@ -110,7 +111,7 @@ async fn load(page: &str) -> BTreeSet<String> {
     names
 }
 
-/// Returns the files that the page and its workers need.
+/// Returns the files that `load` must find.
 fn served() -> BTreeSet<String> {
     let names = [
         "app.css",
@@ -148,7 +149,7 @@ async fn the_dashboard_works_wherever_it_is_mounted() {
             app().nest_service("/live", live.router()),
             vec!["/live", "/live/", "/live?trace=x", "/live/?trace=x"],
         ),
-        // In these cases axum does not route `/live/`, or `/live` below a prefix.
+        // With `nest`, axum routes only one of `/live` and `/live/`: the one that `nest` is given.
         (
             app().nest("/live", live.router()),
             vec!["/live", "/live?trace=x"],

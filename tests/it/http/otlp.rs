@@ -29,7 +29,7 @@ use livespan::{SpanEvent, span::SpanStatus};
 use super::app::{App, at, log, span, trace};
 use crate::support::PATIENCE;
 
-/// Sorts attributes, resources, scopes and spans, because their order may differ.
+/// Sorts attributes, scopes and spans, because their order may differ.
 fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
     fn sort(attributes: &mut [ProtoKeyValue]) {
         attributes.sort_by(|one, other| one.key.cmp(&other.key));

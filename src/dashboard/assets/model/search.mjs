@@ -12,7 +12,7 @@ import { shownState } from "./columns.mjs";
  * @property {string} key "" for text; an attribute's key begins with `@`
  * @property {string} value as returned by `fold`
  * @property {Operator | ""} operator "" for a search for contained text
- * @property {number} number the number to compare with, in nanoseconds for `duration`; NaN without a comparison
+ * @property {number} number the value as a number, in nanoseconds for `duration`; NaN if it is not one
  * @typedef {{message: string, at: number, length: number}} Wrong a syntax error and its position
  * @typedef {{terms: Term[], wrong: Wrong | null}} Query
  * @typedef {"list" | "trace"} Subject whether traces or the spans of one trace are searched
@@ -155,7 +155,7 @@ function testOf(text, subject) {
   const known = mark === "" && KEYS[subject].includes(key);
   if (known && (key === "duration" || COUNTED.includes(key))) return comparison(key, operator === ":" ? value : operator + value);
   const number = /^-?(\d+\.?\d*|\.\d+)$/.test(value) ? Number(value) : NaN;
-  // Otherwise a word such as `a>b` is plain text.
+  // A comparison needs a number: a word such as `a>b` is plain text.
   if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
   if (operator === ":" && known) return property(key, value);
   if (subject === "trace" && mark === "" && KEYS.list.includes(key)) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
@@ -211,7 +211,8 @@ export function quoteTerm(text) {
 }
 
 /**
- * Returns whether a trace of the list matches. `now` is in milliseconds since 1970. A trace with a `match` always does.
+ * Returns whether a trace of the list matches. `now` is in milliseconds since 1970. A trace with a `match` always
+ * matches, because the server's search found it.
  * @param {import("./list-model.mjs").Summary} trace @param {Term[]} terms @param {number} now
  * @returns {boolean}
  */

@@ -25,7 +25,8 @@ const FUNCTION_KEYS = ["code.function.name", "code.function"];
 const MODULE_KEYS = ["code.module.name", "code.namespace"];
 
 /**
- * Separates attributes that describe the code from those that describe the work, which they would bury.
+ * Separates attributes that describe the code from those that describe the work. In one list, the code would bury the
+ * work.
  * @param {Attributes} attributes
  * @returns {{fields: Field[], others: [string, unknown][]}}
  */
@@ -78,7 +79,7 @@ export function shortPath(path) {
 }
 
 /**
- * Returns span events and log records in order of time; at the same time, events come first.
+ * Returns span events and log records in order of time. Among equal times, events come before log records.
  * @param {any} event of the span @param {import("./records.mjs").LogRecord[]} logs
  * @returns {{kind: "event" | "log", entry: any}[]}
  */

@@ -28,7 +28,7 @@ export function wholeStretch(extent, now) {
   if (Number.isNaN(extent.start)) return { start: 0, end: 1 };
   const ended = Number.isNaN(extent.end) ? extent.start : extent.end;
   const elapsed = Math.max(ended, now ?? ended) - extent.start;
-  // A trace of a single instant needs a length above 0, because lengths are divided by.
+  // A trace of a single instant needs a length above 0, because the scale divides by the length.
   return { start: extent.start, end: extent.start + Math.max(0.001, now === null ? elapsed : elapsed * HEAD_ROOM) };
 }
 

@@ -9,8 +9,8 @@ import { awaitingOf } from "./running.mjs";
  * @typedef {object} Chain the chain of open spans below one root
  * @property {number} root
  * @property {number} leaf the innermost open span that the root waits for
- * @property {number[]} links the open spans from the root down to the leaf, both included; of a long chain only the
- *   first and the last few
+ * @property {number[]} links the open spans from the root down to the leaf, without ended ancestors; of a long chain
+ *   only the first and the last few
  * @property {number} hidden links left out, after the first
  * @property {number} others number of other innermost open spans below this root
  */

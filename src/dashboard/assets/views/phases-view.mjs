@@ -26,7 +26,7 @@ export class PhasesView {
   root = byId("phases");
   strip = element("span", { class: "phase-strip", role: "group", "aria-label": "Phases" });
   end = element("span", { class: "phase-end figure" });
-  /** In the title: the expected duration of the whole job. */
+  /** In the title: the expected duration of the whole job, or the usual duration of a phase that is late. */
   total = byId("trace-expected");
   /** @type {{node: HTMLElement, shape: SVGSVGElement, name: HTMLElement, amount: HTMLElement, line: HTMLElement}[]} */
   parts = [];
@@ -72,7 +72,7 @@ export class PhasesView {
       now, isOpen: isOpen && frame.moment === null, usual: (name) => usualOf(name)?.p50 ?? NaN,
       leftOf: (name) => trace.live.get(telling.get(name) ?? -1)?.speed?.left(now) ?? NaN,
     });
-    // A single phase is the job itself.
+    // A single phase would only repeat the job, so none is shown.
     if (phases.length < 2) return this.forget();
     setShown(this.root, true);
     this.shown = mergedPhases(phases);

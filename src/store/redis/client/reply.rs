@@ -1,4 +1,5 @@
-//! Parses the replies of the scripts. A reply of unexpected form is an error, never a guess. Pure.
+//! Parses the replies of the scripts, and encodes pins for them. A reply of unexpected form is an error, never a guess.
+//! Pure.
 
 use bytes::Bytes;
 use redis::Value;
@@ -63,7 +64,7 @@ impl Reply {
         text(self.rest.next())
     }
 
-    /// Reads a list of streams. Leaves out keys that are not ours.
+    /// Reads a list of streams. Leaves out empty and invalid keys.
     pub(crate) fn streams(&mut self) -> Result<Vec<StreamKey>, StoreError> {
         let keys = self.list()?.into_iter();
         let keys = keys.map(|key| Ok(stream_key(&bytes(Some(key))?).unwrap_or_default()));
@@ -110,7 +111,7 @@ pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Val
     Ok((event, values))
 }
 
-/// Reads `first, key, last`; returns `None` if it is not a stream of ours.
+/// Reads `first, key, last`. Returns `None` if the key is empty or invalid.
 pub(crate) fn stream(value: Value) -> Result<Option<StoredStream>, StoreError> {
     let mut values = array(value)?.into_iter();
     let first = Sequence::new(number(values.next())?);
