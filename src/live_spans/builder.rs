@@ -271,7 +271,7 @@ impl LiveSpansBuilder {
         let ended_count = Arc::<AtomicU64>::default();
         let updates = Arc::<UpdateQueue>::default();
         #[cfg(feature = "otlp")]
-        let receiver = receiver_of(self.otlp, &config, (&processes, &self.redaction))?;
+        let receiver = receiver_of(self.otlp, &config, (&processes, self.redaction.as_ref()))?;
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             on_diagnostic: Some(Arc::new(diagnostics::report)),
@@ -335,7 +335,7 @@ impl LiveSpansBuilder {
 fn receiver_of(
     receiver: Option<OtlpReceiver>,
     config: &AccessConfig,
-    (processes, redaction): (&Arc<Processes>, &Option<Redaction>),
+    (processes, redaction): (&Arc<Processes>, Option<&Redaction>),
 ) -> Result<Option<Arc<Receiver>>, Error> {
     let Some(receiver) = receiver else {
         return Ok(None);
@@ -347,11 +347,8 @@ fn receiver_of(
              OtlpReceiver::token(..)",
         ));
     }
-    let receiver = Receiver::new(
-        receiver,
-        Arc::clone(processes),
-        redaction.clone().unwrap_or_default(),
-    )?;
+    let redaction = redaction.cloned().unwrap_or_default();
+    let receiver = Receiver::new(receiver, Arc::clone(processes), redaction)?;
     Ok(Some(Arc::new(receiver)))
 }
 

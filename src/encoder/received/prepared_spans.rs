@@ -172,14 +172,11 @@ impl PreparedSpans {
                 layout
             })
             .collect();
-        for ((span, layout), prepared) in spans.into_iter().zip(&layouts).zip(prepared) {
+        for ((span, layout), prepared) in spans.iter_mut().zip(&layouts).zip(prepared) {
             let before = self.ends.len();
             let started = self.starts.get(prepared.started.clone());
-            write_end(
-                &mut self.ends,
-                (started.unwrap_or_default(), layout.as_ref()),
-                span,
-            );
+            let started = started.unwrap_or_default();
+            write_end(&mut self.ends, (started, layout.as_ref()), span);
             prepared.ended = before..self.ends.len();
         }
     }
@@ -229,10 +226,10 @@ impl PreparedSpans {
 fn write_end(
     out: &mut Vec<u8>,
     (started, layout): (&[u8], Option<&StartLayout>),
-    span: CompletedSpan<'_>,
+    span: &mut CompletedSpan<'_>,
 ) {
     let CompletedSpan {
-        mut start,
+        start,
         attributes,
         links,
         dropped_attributes,
@@ -240,24 +237,26 @@ fn write_end(
         end,
     } = span;
     match layout {
-        Some(layout) if dropped_attributes == 0 && layout.accepts_added(started, &attributes) => {
+        Some(layout) if *dropped_attributes == 0 && layout.accepts_added(started, attributes) => {
             let from_start = EndFromStart {
                 started,
                 layout,
                 start: None,
                 scope: None,
                 scope_version: None,
-                added: &attributes,
-                links: &links,
-                received,
+                added: attributes,
+                links,
+                received: *received,
                 truncated: false,
             };
-            json::ended_from_start(out, &from_start, &end);
+            json::ended_from_start(out, &from_start, end);
         }
         _ => {
-            (start.attributes, start.links) = (attributes, links);
-            (start.dropped_attributes, start.received) = (dropped_attributes, received);
-            json::ended(out, &start, &end);
+            start.attributes = std::mem::take(attributes);
+            start.links = std::mem::take(links);
+            start.dropped_attributes = *dropped_attributes;
+            start.received = *received;
+            json::ended(out, start, end);
         }
     }
 }
