@@ -1,31 +1,23 @@
-//! A `chromedriver` process on a free port, and the operations of tests on a page.
+//! The operations of tests on a page.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    str::FromStr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Mutex, time::Duration};
 
-use fantoccini::{
-    Client, ClientBuilder,
-    wd::{WebDriverCompatibleCommand, WindowHandle},
-};
-use hyper_util::client::legacy::connect::HttpConnector;
+use fantoccini::{Client, wd::WindowHandle};
 use reqwest::Url;
 use serde_json::{Value, json};
+
+use crate::chromium::{self, Chromium};
 
 /// How long a condition may take before the test fails. A test continues as soon as its condition
 /// holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A browser with one page. Its processes end when it is dropped.
+/// A browser with one page. If a test fails, its processes end.
 pub(crate) struct Browser {
     pub(crate) page: Client,
-    driver: Child,
-    profile: PathBuf,
+    chromium: Chromium,
+    /// The origins of the pages, whose data the browser deletes in the end.
+    origins: Mutex<BTreeSet<String>>,
 }
 
 impl Browser {
@@ -34,62 +26,57 @@ impl Browser {
     }
 
     pub(crate) async fn with_size(width: u32, height: u32) -> Self {
-        let (driver, port) = start_driver();
-        let profile =
-            std::env::temp_dir().join(format!("livespan-browser-{}-{port}", std::process::id()));
-        let arguments = [
-            "--headless".to_owned(),
-            "--no-sandbox".to_owned(),
-            "--disable-gpu".to_owned(),
-            "--disable-quic".to_owned(),
-            "--disable-dev-shm-usage".to_owned(),
-            "--no-first-run".to_owned(),
-            "--disable-background-networking".to_owned(),
-            "--disable-component-update".to_owned(),
-            "--disable-sync".to_owned(),
-            // Host names on this machine, for tests that need several sites.
-            "--host-resolver-rules=MAP *.example 127.0.0.1".to_owned(),
-            format!("--user-data-dir={}", profile.display()),
-            format!("--window-size={width},{height}"),
-        ];
-        let options = json!({ "args": arguments });
-        let capabilities = serde_json::Map::from_iter([("goog:chromeOptions".to_owned(), options)]);
-        let page = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .expect("could not start Chromium (Debian package `chromium`)");
+        let (chromium, page) = Chromium::take((width, height)).await;
         Self {
             page,
-            driver,
-            profile,
+            chromium,
+            origins: Mutex::default(),
         }
     }
 
     pub(crate) async fn goto(&self, url: &str) {
+        let parsed = Url::parse(url).expect("not an absolute address");
+        let origin = parsed.origin().ascii_serialization();
+        self.origins.lock().unwrap().insert(origin);
         self.page.goto(url).await.expect("could not load the page");
     }
 
     /// Runs `script`, the body of a function, until it returns something other than null, false and
     /// "". Returns that value. Panics after [`PATIENCE`].
     pub(crate) async fn until(&self, what: &str, script: &str) -> Value {
+        // The page draws once per animation frame, so the script runs again after the next frame. It
+        // does so within the page, because a question to the browser costs more than most scripts.
+        let rounds = format!(
+            "const done = arguments[0];
+            const holds = async () => {{
+                {script}
+            }};
+            const frame = () => new Promise(drawn => {{
+                requestAnimationFrame(() => setTimeout(drawn, 20));
+                setTimeout(drawn, 100);
+            }});
+            (async () => {{
+                for (let round = 0; round < 25; round += 1) {{
+                    const value = (await holds()) ?? false;
+                    if (value !== false && value !== '') return {{ value }};
+                    await frame();
+                }}
+                return {{}};
+            }})().then(done, error => done({{ error: String(error) }}));"
+        );
         let poll = async {
             loop {
-                let value = self
-                    .page
-                    .execute(script, Vec::new())
-                    .await
-                    .expect("the script failed");
-                if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
+                let answer = self.page.execute_async(&rounds, Vec::new()).await;
+                let Ok(Value::Object(mut answer)) = answer else {
+                    // The browser was leaving the page. The script then runs in the next page, which
+                    // this waits for.
+                    self.ask("return true").await;
+                    continue;
+                };
+                assert_eq!(answer.get("error"), None, "{what}: the script runs");
+                if let Some(value) = answer.remove("value") {
                     return value;
                 }
-                // The page draws once per animation frame, so the script runs again after the next
-                // frame.
-                let frame =
-                    "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
-                // A page that the browser is leaving draws no more frames. The script then runs in
-                // the next page.
-                let _drawn = self.page.execute_async(frame, Vec::new()).await;
             }
         };
         if let Ok(value) = tokio::time::timeout(PATIENCE, poll).await {
@@ -184,9 +171,8 @@ impl Browser {
 
     /// Sends a command of the browser's developer tools protocol.
     pub(crate) async fn command(&self, name: &'static str, parameters: Value) -> Value {
-        let command = DevTools { name, parameters };
-        let answer = self.page.issue_cmd(command).await;
-        answer.expect("the browser refused a developer tools command")
+        let answer = chromium::command(&self.page, name, parameters).await;
+        answer.expect("the browser refused a command")
     }
 
     /// Saves a screenshot to the folder `LIVESPAN_SCREENSHOTS`, if that is set.
@@ -202,9 +188,10 @@ impl Browser {
         }
     }
 
+    /// Ends a test that has passed.
     pub(crate) async fn close(self) {
-        let page = self.page.clone();
-        page.close().await.expect("could not close the browser");
+        let origins = self.origins.into_inner().unwrap();
+        self.chromium.give_back(self.page, origins).await;
     }
 }
 
@@ -221,81 +208,4 @@ fn virtual_key(key: &str) -> u32 {
             .to_ascii_uppercase()
             .into(),
     }
-}
-
-#[derive(Debug)]
-struct DevTools {
-    name: &'static str,
-    parameters: Value,
-}
-
-impl WebDriverCompatibleCommand for DevTools {
-    fn endpoint(
-        &self,
-        base_url: &Url,
-        session_id: Option<&str>,
-    ) -> Result<Url, <Url as FromStr>::Err> {
-        let session = session_id.unwrap_or_default();
-        base_url.join(&format!("session/{session}/goog/cdp/execute"))
-    }
-
-    fn method_and_body(&self, _request_url: &Url) -> (http::Method, Option<String>) {
-        let body = json!({ "cmd": self.name, "params": self.parameters });
-        (http::Method::POST, Some(body.to_string()))
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // A killed driver leaves its browser running, so the whole process group is killed. The
-        // group may have ended already.
-        let group = format!("-{}", self.driver.id());
-        drop(
-            Command::new("kill")
-                .args(["-KILL", "--", &group])
-                .stderr(Stdio::null())
-                .status(),
-        );
-        drop(self.driver.wait());
-        drop(std::fs::remove_dir_all(&self.profile));
-    }
-}
-
-/// Starts a driver. It chooses a free IPv4 port and needs the same port for IPv6. If that is taken,
-/// it exits, and this function starts another one, up to 20 in all.
-fn start_driver() -> (Child, u16) {
-    const ATTEMPTS: usize = 20;
-    (0..ATTEMPTS)
-        .find_map(|_| try_start_driver())
-        .expect("chromedriver found no free port")
-}
-
-fn try_start_driver() -> Option<(Child, u16)> {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("could not start chromedriver (Debian package `chromium-driver`)");
-    let output = driver
-        .stdout
-        .take()
-        .expect("chromedriver's output is not piped");
-    let mut lines = BufReader::new(output).lines();
-    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        line.split_once("started successfully on port ")?
-            .1
-            .trim_end_matches('.')
-            .parse()
-            .ok()
-    });
-    let Some(port) = port else {
-        driver
-            .wait()
-            .expect("could not wait for chromedriver to exit");
-        return None;
-    };
-    // The rest of the output is read, so that the driver never blocks on a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    Some((driver, port))
 }

@@ -6,6 +6,7 @@ mod accessibility;
 mod accessibility_tree;
 mod app;
 mod attacks;
+mod chromium;
 mod cut;
 mod dashboard;
 mod driver;
