@@ -43,9 +43,11 @@ public sealed class StartSender : CompositeProcessor<Activity> // a composite pa
             bool IsChanged(Activity span, long due, string? sent) => sent != null && now >= due - 4800 && sent != Describe(span);
             var due = open.Where(e => now >= e.Value.Due || IsChanged(e.Key, e.Value.Due, e.Value.Sent)).Take(512).ToArray();
             var sent = due.Select(e => Describe(e.Key)).ToArray();
-            if (due.Length > 0) exporter.Export(new Batch<Activity>(due.Select(e => e.Key).ToArray(), due.Length));
-            var next = Environment.TickCount64 + 5000;
-            for (var i = 0; i < due.Length; i++) open.TryUpdate(due[i].Key, (next, sent[i]), due[i].Value);
+            try { if (due.Length > 0) exporter.Export(new Batch<Activity>(due.Select(e => e.Key).ToArray(), due.Length)); }
+            finally // a failed batch is sent again after 5 s
+            {
+                for (var i = 0; i < due.Length; i++) open.TryUpdate(due[i].Key, (Environment.TickCount64 + 5000, sent[i]), due[i].Value);
+            }
         }
         catch (Exception) { } // an exception here would end the program
         finally { Volatile.Write(ref sending, 0); }
