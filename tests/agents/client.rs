@@ -33,12 +33,17 @@ pub(crate) fn request(url: &str, head: &str, body: &str) -> Answer {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let host_header = if headers.contains("Host: ") {
+        String::new()
+    } else {
+        format!("Host: {host}\r\n")
+    };
     let headers = headers
         .lines()
         .fold(String::new(), |all, line| all + line + "\r\n");
     write!(
         stream,
-        "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        "{line} HTTP/1.1\r\n{host_header}Connection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     )
     .unwrap();
     let mut text = String::new();

@@ -185,12 +185,9 @@ fn invalid_messages_are_refused() {
     assert_eq!(send(json_type, &" ".repeat(64 * 1024 + 1)).status, 413);
     let foreign = format!("{json_type}\nOrigin: https://evil.example");
     assert_eq!(send(&foreign, "{}").status, 403);
-    let rebound = request(
-        &url,
-        "POST /mcp\nContent-Type: application/json\nX-A: b",
-        "{}",
-    );
-    assert_eq!(rebound.status, 400);
+    // A page that reached this address by DNS rebinding sends its own name.
+    let rebound = send(&format!("{json_type}\nHost: evil.example"), "{}");
+    assert_eq!(rebound.status, 403);
 }
 
 #[test]
