@@ -58,9 +58,10 @@ test("a search reports traces that were open while it was set, and stays set", (
 
 test("bells and remembered reports are bounded, and stored values may be invalid", () => {
   const bells = new Bells([]);
-  for (let more = 0; more < BELLS_MAX; more += 1) assert.equal(bells.toggle({ kind: "trace", of: `t${more}`, name: "" }), true);
-  assert.equal(bells.toggle({ kind: "trace", of: "one more", name: "" }), false);
-  assert.equal(bells.toggle({ kind: "trace", of: "t0", name: "" }), true);
+  for (let more = 0; more < BELLS_MAX; more += 1) assert.equal(bells.toggle({ kind: "trace", of: `t${more}`, name: "" }), "");
+  assert.equal(bells.toggle({ kind: "trace", of: "one more", name: "" }), "20 bells are set: remove one first");
+  assert.equal(bells.toggle({ kind: "search", of: "x".repeat(501), name: "" }), "A bell's search has at most 500 characters: shorten it first");
+  assert.equal(bells.toggle({ kind: "trace", of: "t0", name: "" }), "");
   assert.equal(bells.bells.length, BELLS_MAX - 1);
   const all = new Bells([{ kind: "search", of: "job", name: "" }]);
   check(all, Array.from({ length: REPORTED_MAX + 50 }, (_, number) => trace(`t${number}`, "running")));

@@ -19,9 +19,9 @@ const read = (operations) => /** @type {import("../../src/dashboard/assets/model
 test("an answer is parsed, and invalid values are replaced by defaults", () => {
   const whole = { operations: [operation("a")], more: 3, others: 7, bucketSeconds: 15 };
   assert.deepEqual(operationsOf(whole), whole);
-  const odd = operationsOf({ operations: [null, 1, {}, operation("a", { count: -1, since: 5, slowest: null, p95: "x", rate: null, histogram: [null, { from: 1 }], last: [{ traceId: 5 }] })] });
+  const odd = operationsOf({ operations: [null, 1, {}, operation("a", { count: -1, since: 5, slowest: null, p95: "x", rate: null, histogram: [null, { from: 1 }], last: [{ traceId: 5, spanId: "s" }, { traceId: "t" }, { traceId: "t", spanId: "s" }] })] });
   assert.deepEqual(odd, {
-    operations: [{ ...operation("a"), count: 0, since: null, slowest: null, p95: null, rate: [], histogram: [{ from: 1, to: 0, count: 0, errors: 0 }], last: [{ traceId: "5", spanId: "undefined", start: "undefined", duration: 0, state: "undefined" }] }],
+    operations: [{ ...operation("a"), count: 0, since: null, slowest: null, p95: null, rate: [], histogram: [{ from: 1, to: 0, count: 0, errors: 0 }], last: [{ traceId: "t", spanId: "s", start: "", duration: 0, state: "" }] }],
     more: 0, others: 0, bucketSeconds: 15,
   });
   assert.deepEqual([operationsOf(null), operationsOf({ error: "no" })], [null, null]);

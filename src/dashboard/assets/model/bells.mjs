@@ -60,15 +60,16 @@ export class Bells {
     return this.bells.some((bell) => bell.kind === kind && bell.of === of);
   }
 
-  /** Adds or removes a bell. @param {Bell} bell @returns {boolean} whether there was room */
+  /** Adds or removes a bell. @param {Bell} bell @returns {string} why the bell was not added; "" if it was, or was removed */
   toggle(bell) {
     if (this.has(bell.kind, bell.of)) {
       this.bells = this.bells.filter((one) => one.kind !== bell.kind || one.of !== bell.of);
-      return true;
+      return "";
     }
-    if (this.bells.length >= BELLS_MAX || bell.of.length > OF_MAX) return false;
+    if (bell.of.length > OF_MAX) return `A bell's search has at most ${OF_MAX} characters: shorten it first`;
+    if (this.bells.length >= BELLS_MAX) return `${BELLS_MAX} bells are set: remove one first`;
     this.bells = [...this.bells, bell];
-    return true;
+    return "";
   }
 
   /**

@@ -55,14 +55,19 @@ function operationOf(one) {
     rate: list(one.rate).map(({ count, errors }) => ({ count: number(count), errors: number(errors) })),
     p50: quantile(one.p50), p95: quantile(one.p95), p99: quantile(one.p99), total: number(one.total), errors: number(one.errors), errorShare: number(one.errorShare), running: number(one.running),
     histogram: list(one.histogram).map(({ from, to, count, errors }) => ({ from: number(from), to: number(to), count: number(count), errors: number(errors) })),
-    slowest: list([one.slowest]).map(runOf)[0] ?? null, last: list(one.last).map(runOf),
+    slowest: list([one.slowest]).filter(isRun).map(runOf)[0] ?? null, last: list(one.last).filter(isRun).map(runOf),
     p50Recent: quantile(one.p50Recent), p50Before: quantile(one.p50Before),
   };
 }
 
+/** @param {any} run @returns {boolean} whether it has the ids that a link to it needs */
+function isRun({ traceId, spanId }) {
+  return typeof traceId === "string" && traceId !== "" && typeof spanId === "string" && spanId !== "";
+}
+
 /** @param {any} run @returns {Run} */
 function runOf({ traceId, spanId, start, duration, state }) {
-  return { traceId: String(traceId), spanId: String(spanId), start: String(start), duration: number(duration), state: String(state) };
+  return { traceId, spanId, start: String(start ?? ""), duration: number(duration), state: String(state ?? "") };
 }
 
 /** @param {unknown} value @returns {number} */

@@ -16,7 +16,7 @@ export const TRACK_P95 = 1.6;
 const LOG_MIN = 0;
 const LOG_MAX = Math.log10(600_000);
 /** The server's quantiles have an error of up to 3.2 %, so a smaller excess over the 95th percentile is not slow. */
-export const SLOW_BEYOND = 1.04;
+const SLOW_BEYOND = 1.04;
 
 /** @param {number} duration milliseconds @param {Usual | null} usual @returns {UsualBar} */
 export function usualBar(duration, usual) {

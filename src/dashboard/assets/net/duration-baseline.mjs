@@ -12,8 +12,6 @@ import { durationsRoute } from "./api.mjs";
 
 /** Minimum number of ended spans for a baseline. */
 export const COUNT_MIN = 5;
-/** The server's quantiles have an error of up to 3.2 %, so a smaller excess over the 95th percentile is not slow. */
-const SLOW_BEYOND = 1.04;
 const NAMES_MAX = 300;
 const ASKED_AT_ONCE = 3;
 const KEPT_MS = 20_000;
@@ -66,11 +64,6 @@ export class Expectations {
 function usualOf(body) {
   const { count, p50, p95 } = body ?? {};
   return Number(count) >= COUNT_MIN && Number.isFinite(p50) && Number.isFinite(p95) ? { count, p50, p95 } : null;
-}
-
-/** @param {Usual | null} usual @param {number} duration @returns {boolean} */
-export function isSlow(usual, duration) {
-  return usual !== null && duration > usual.p95 * SLOW_BEYOND;
 }
 
 /** @param {Usual} usual @param {number} duration @returns {string} `3.2× the median` */

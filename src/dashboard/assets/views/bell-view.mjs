@@ -2,7 +2,7 @@
 // The buttons for bells and for keeping a trace, and the browser's notifications. Must never decide what is news:
 // `bells.mjs` does.
 
-import { BELLS_MAX, Bells, bellsOf, messageOf } from "../model/bells.mjs";
+import { Bells, bellsOf, messageOf } from "../model/bells.mjs";
 import { setKept } from "../net/keep.mjs";
 import { byId, element, icon, setAttribute, setShown, shortened } from "./dom.mjs";
 import { recall, remember } from "./ui-preferences.mjs";
@@ -60,7 +60,8 @@ export class BellView {
 
   /** @param {import("../model/bells.mjs").Bell} bell @returns {string} */
   hang(bell) {
-    if (!this.bells.toggle(bell)) return `${BELLS_MAX} bells are set: remove one first`;
+    const refused = this.bells.toggle(bell);
+    if (refused !== "") return refused;
     remember("bells", this.bells.bells);
     const isOn = this.bells.has(bell.kind, bell.of);
     if (isOn && bell.kind === "trace") this.actions.own(bell.of);

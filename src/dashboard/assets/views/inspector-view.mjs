@@ -12,8 +12,9 @@ import { levelText } from "../model/severity.mjs";
 import { BackLinks, codeFields, droppedText, notKeptText, receiptText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
 import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
+import { isSlower } from "../model/usual-bar.mjs";
 import { listRoute } from "../net/api.mjs";
-import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
+import { timesUsual } from "../net/duration-baseline.mjs";
 import { conversationPanel, databasePanel, framesView, httpPanel, wrongPanel } from "./inspector-panels.mjs";
 import { jsonView, structureIn } from "./json-view.mjs";
 import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, setStyle, setText, shortened, shortenedMiddle } from "./dom.mjs";
@@ -112,7 +113,7 @@ export class InspectorView {
       return;
     }
     const usual = frame.file || span.event === null ? null : this.actions.usual(span.service, span.name);
-    const slow = usual !== null && span.state !== "waiting" && isSlow(usual, (span.end ?? frame.now) - span.start);
+    const slow = usual !== null && span.state !== "waiting" && isSlower((span.end ?? frame.now) - span.start, usual);
     this.askLinked(frame);
     const links = this.backLinks.to(frame.trace, span.id);
     const { trace } = frame;

@@ -10,8 +10,9 @@ import { awaitingOf, awaitingText, blockedSpans, percentAt, pollingOf } from "..
 import { isPartial, nameOf, serviceOf, shownName, stateOf, waitText } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOpen } from "../model/time.mjs";
 import { nextWhere } from "../model/tree-order.mjs";
+import { isSlower } from "../model/usual-bar.mjs";
 import { waitingChains } from "../model/waits-for.mjs";
-import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
+import { timesUsual } from "../net/duration-baseline.mjs";
 import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortened } from "./dom.mjs";
 
 /**
@@ -140,7 +141,7 @@ export class WaitingView {
       setText(awaits, awaitingText(trace, leaf, frame.now, frame.moving));
       setAttribute(awaits, "data-long", awaitingOf(trace, leaf, frame.now)?.isLong === true);
       const usual = trace.spans.state[leaf] === STATE.waiting ? null : this.usual(frame, leaf);
-      setText(slow, usual !== null && isSlow(usual, elapsed) ? `slower than usual: ${timesUsual(usual, elapsed)}` : "");
+      setText(slow, usual !== null && isSlower(elapsed, usual) ? `slower than usual: ${timesUsual(usual, elapsed)}` : "");
     }
     this.drawBlocked(frame);
     return this.changedAt > this.lookedAt ? Math.max(0, due - at) : Infinity;
@@ -307,6 +308,6 @@ function expected(usual, start, now) {
   const elapsed = now - start;
   return [
     { kind: "usual", start: start + p50, end: start + p95, title },
-    isSlow(usual, elapsed) ? { kind: "slow", flag: timesUsual(usual, elapsed), title: `Slower than usual. ${title}` } : { kind: "eta", flag: `~${formatDuration(p50)}`, title },
+    isSlower(elapsed, usual) ? { kind: "slow", flag: timesUsual(usual, elapsed), title: `Slower than usual. ${title}` } : { kind: "eta", flag: `~${formatDuration(p50)}`, title },
   ];
 }
