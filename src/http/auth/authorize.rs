@@ -4,8 +4,9 @@
 
 use std::{
     collections::HashSet,
-    fmt,
+    fmt, future,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::{Duration, SystemTime},
 };
 
@@ -264,7 +265,7 @@ async fn run_check(recheck: AccessCheck) -> Result<Authorization, AuthError> {
 }
 
 impl AccessCheck {
-    /// Calls the app's check. If that call panics, the result is no access.
+    /// Calls the app's check. If the call or its future panics, the result is no access.
     pub(crate) fn run(&self) -> impl Future<Output = Access> + Send + 'static {
         let asked = catch_panic(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
@@ -273,7 +274,13 @@ impl AccessCheck {
         async move {
             match asked {
                 Some(Ok(access)) => access,
-                Some(Err(waiting)) => waiting.await,
+                Some(Err(mut waiting)) => {
+                    future::poll_fn(|cx| {
+                        let polled = catch_panic(|| waiting.as_mut().poll(cx));
+                        polled.unwrap_or_else(|| Poll::Ready(Access::nothing()))
+                    })
+                    .await
+                }
                 None => Access::nothing(),
             }
         }
@@ -348,6 +355,34 @@ fn cookies<'a>(signer: &TokenSigner, headers: &'a HeaderMap) -> impl Iterator<It
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_check_that_panics_gives_no_access() {
+        let parts = Arc::new(http::Request::new(()).into_parts().0);
+        let panics: [AccessCheck; 3] = [
+            AccessCheck::Check(
+                Arc::new(|_parts| panic!("the check panics")),
+                Arc::clone(&parts),
+            ),
+            AccessCheck::CheckAsync(
+                Arc::new(|_parts| panic!("the call panics")),
+                Arc::clone(&parts),
+            ),
+            AccessCheck::CheckAsync(
+                Arc::new(|_parts| {
+                    Box::pin(async {
+                        tokio::task::yield_now().await;
+                        panic!("the future panics")
+                    })
+                }),
+                parts,
+            ),
+        ];
+        for check in panics {
+            let access = check.run().await;
+            assert_eq!(format!("{access:?}"), format!("{:?}", Access::nothing()));
+        }
+    }
 
     #[test]
     fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
