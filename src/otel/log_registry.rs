@@ -14,7 +14,7 @@ use crate::span::updates::PollCounters;
 use crate::{
     otel::shared::ProcessorShared,
     span::updates::{Changes, UpdateSlot, ids_of},
-    util::sync::write,
+    util::sync::{try_read, write},
 };
 
 static LOGS: RwLock<Vec<Weak<ProcessorShared>>> = RwLock::new(Vec::new());
@@ -29,7 +29,7 @@ pub(crate) fn register(log: &Arc<ProcessorShared>) {
 /// Calls `act` for each log. It does not wait: if another thread is adding a log at this moment, it does not call `act`
 /// at all.
 pub(crate) fn for_each(mut act: impl FnMut(&Arc<ProcessorShared>)) {
-    let logs = LOGS.try_read().map(|logs| logs.clone());
+    let logs = try_read(&LOGS).map(|logs| logs.clone());
     let logs = logs.unwrap_or_default();
     for log in logs.iter().filter_map(Weak::upgrade) {
         act(&log);
