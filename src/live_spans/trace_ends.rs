@@ -67,7 +67,10 @@ impl LiveSpans {
                 }
             })
             .map(drop)
-            .map_err(|error| Error::io("start the thread for ended traces", error))
+            .map_err(|error| {
+                self.shared.index.ends.remove_finished();
+                Error::io("start the thread for ended traces", error)
+            })
     }
 
     /// Closes the queues, and waits until the functions have received all ends, at most until `deadline`.

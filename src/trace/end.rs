@@ -7,7 +7,7 @@ use std::{
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender},
+        mpsc::{Receiver, SyncSender, TryRecvError},
     },
     time::Duration,
 };
@@ -115,6 +115,13 @@ impl TraceEnds {
         Ok(())
     }
 
+    /// Removes the queues whose thread has ended, or could not be started.
+    pub(crate) fn remove_finished(&self) {
+        let mut queues = lock(&self.queues);
+        queues.retain(|queue| queue.finished.try_recv() == Err(TryRecvError::Empty));
+        self.is_watched.store(!queues.is_empty(), Ordering::Release);
+    }
+
     /// Returns whether any function is registered.
     pub(crate) fn is_watched(&self) -> bool {
         self.is_watched.load(Ordering::Acquire)
@@ -140,5 +147,34 @@ impl TraceEnds {
         self.is_watched.store(false, Ordering::Release);
         let queues = std::mem::take(&mut *lock(&self.queues));
         queues.into_iter().map(|queue| queue.finished).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_queue_whose_thread_did_not_start_gives_its_place_back() {
+        let ends = TraceEnds::default();
+        let queue = || {
+            let (sender, ended) = mpsc::sync_channel(1);
+            let (alive, finished) = mpsc::channel();
+            (TraceEndQueue { sender, finished }, (ended, alive))
+        };
+        for _ in 0..TraceEnds::QUEUES_MAX {
+            let (queue, thread) = queue();
+            ends.add(queue).unwrap();
+            drop(thread);
+            ends.remove_finished();
+            assert!(!ends.is_watched());
+        }
+        let (first, thread) = queue();
+        ends.add(first).unwrap();
+        ends.remove_finished();
+        assert!(ends.is_watched());
+        drop(thread);
     }
 }
