@@ -235,15 +235,22 @@ impl<'a> Head<'a> {
     }
 
     /// Returns the pin of a `process` event. If the id has eight bytes, as those of livespan and of OTLP senders have,
-    /// the id is the token. Otherwise the event is not pinned.
+    /// the id is the token. For other ids, such as those of an imported file, the token is their hash.
     fn process_pin(&self) -> Result<Pinning, Error> {
         let id = self.process.as_ref().map_or("", |id| &*id.0);
         if id.is_empty() {
             return Err(Error::invalid("the process has no id"));
         }
         let token = <[u8; 8]>::try_from(id.as_bytes()).map(u64::from_be_bytes);
-        Ok(token.map_or(Pinning::None, Pinning::Open))
+        Ok(Pinning::Open(token.unwrap_or_else(|_| fnv1a(id))))
     }
+}
+
+/// Returns the 64-bit FNV-1a hash. Stores keep tokens, so the hash must never change.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn check_time(text: Option<&BorrowedText<'_>>, field: &str) -> Result<(), Error> {
@@ -315,7 +322,7 @@ mod tests {
                 r#"{"type":"process","process":"other"}"#.to_owned(),
                 "process",
                 None,
-                Pinning::None,
+                Pinning::Open(0x0a24_ad61_c256_2a55),
             ),
             (
                 r#"{"type":"gap","reason":"dropped","lost":null}"#.to_owned(),
