@@ -93,16 +93,17 @@ impl TraceTree {
         }
     }
 
-    /// Returns the trace as text. Prints fewer spans, but at least five, while the text is longer than this many bytes.
+    /// Returns the trace as text of at most this many bytes. Prints fewer spans, but at least five, while the text is
+    /// longer. If even these do not fit, the last lines are cut and counted.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = String::new();
         for lines in LINES {
             text = self.text_of(lines);
             if text.len() <= bytes_max {
-                break;
+                return text;
             }
         }
-        text
+        without_last_lines(&text, bytes_max)
     }
 
     fn text_of(&self, lines: usize) -> String {
@@ -293,5 +294,42 @@ impl TraceTree {
             critical: self.is_critical.get(index) == Some(&true),
             now: trace.now_of(index),
         })
+    }
+}
+
+/// Returns the first lines of a text, and the number of the lines that do not fit.
+fn without_last_lines(text: &str, bytes_max: usize) -> String {
+    const NOTE_BYTES: usize = 80;
+    let mut kept = String::new();
+    let mut lines = text.split_inclusive('\n');
+    let mut cut = 0;
+    for line in lines.by_ref() {
+        if kept.len() + line.len() + NOTE_BYTES > bytes_max {
+            cut = 1;
+            break;
+        }
+        kept.push_str(line);
+    }
+    let cut = cut + lines.count() as u64;
+    let _fits = writeln!(
+        kept,
+        "… {} cut: `span` prints spans in full.",
+        Plural(cut, "line")
+    );
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_do_not_fit_are_cut_and_counted() {
+        let lines = format!("{}\n", "é".repeat(50)).repeat(5);
+        for (bytes_max, kept, cut) in [(0, 0, "5 lines"), (400, 3, "2 lines"), (484, 4, "1 line")] {
+            let kept = format!("{}\n", "é".repeat(50)).repeat(kept);
+            let expected = format!("{kept}… {cut} cut: `span` prints spans in full.\n");
+            assert_eq!(without_last_lines(&lines, bytes_max), expected);
+        }
     }
 }
