@@ -89,15 +89,23 @@ pub(crate) fn is_whole(log: &Log, known: &TracePage) -> bool {
     log.is_in_memory() || known.next.is_some_and(|next| next > start)
 }
 
+/// The traces of a page: at most `limit` that begin before one event and have an event after another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageRange {
+    pub(crate) before: u64,
+    pub(crate) after: u64,
+    pub(crate) limit: usize,
+}
+
 /// Completes the page with traces that only the store knows.
 pub(crate) async fn whole_page(
     log: &Log,
     index: &TraceIndex,
     filter: &TraceFilter,
-    (known, before, limit): (TracePage, u64, usize),
+    (known, range): (TracePage, PageRange),
     budget: &mut PageBudget,
 ) -> Result<TracePage, Error> {
-    let mut stored = stored_page(log, index, filter, (before, limit), budget).await?;
+    let mut stored = stored_page(log, index, filter, range, budget).await?;
     let keys: Vec<StreamKey> = stored
         .traces
         .iter()
@@ -107,7 +115,7 @@ pub(crate) async fn whole_page(
     for ((_, summary), evicted) in stored.traces.iter_mut().zip(evicted) {
         summary.evicted = evicted.and_then(EvictedParts::of);
     }
-    Ok(merged(known, stored, limit))
+    Ok(merged(known, stored, range.limit))
 }
 
 /// Finds the newest trace that the index lacks. Returns the event before which a page begins with this trace, or before
@@ -119,7 +127,12 @@ pub(crate) async fn older_than_index(
     filter: &TraceFilter,
 ) -> Result<Option<u64>, Error> {
     let mut budget = PageBudget::of(filter);
-    let page = stored_page(log, index, filter, (u64::MAX, 1), &mut budget).await?;
+    let range = PageRange {
+        before: u64::MAX,
+        after: 0,
+        limit: 1,
+    };
+    let page = stored_page(log, index, filter, range, &mut budget).await?;
     let found = page.traces.first().map(|(first, _)| first + 1);
     Ok(found.or(page.next))
 }
@@ -128,12 +141,12 @@ async fn stored_page(
     log: &Log,
     index: &TraceIndex,
     filter: &TraceFilter,
-    (before, limit): (u64, usize),
+    range: PageRange,
     budget: &mut PageBudget,
 ) -> Result<TracePage, Error> {
     let mut page = TracePage::default();
     // SQLite's integers are signed.
-    let before = Sequence::new(before.min(i64::MAX as u64));
+    let before = Sequence::new(range.before.min(i64::MAX as u64));
     let is_unknown = |id: &[u8; 16]| log.is_shared() || !index.knows(id);
     let mut streams = match filter.few() {
         Some(few) => {
@@ -158,13 +171,13 @@ async fn stored_page(
         let Ok(id) = <[u8; 16]>::try_from(stream.key.as_bytes()) else {
             continue;
         };
-        if !filter.may_see(&id) || !is_unknown(&id) {
+        if !filter.may_see(&id) || !is_unknown(&id) || stream.last.get() <= range.after {
             continue;
         }
         let was_fresh = std::mem::replace(&mut is_fresh, false);
         let mut search = EventSearch::of_all(&filter.search);
         let (stored, partial, is_read) = stored(log, stream, id, (budget, &mut search)).await?;
-        let Some(trace) = stored.trace() else {
+        let Some(trace) = stored.trace().filter(|trace| trace.last > range.after) else {
             continue;
         };
         let verdict = filter.verdict(&id, trace, now);
@@ -180,7 +193,7 @@ async fn stored_page(
         let Ok(found) = search.decide(&verdict) else {
             continue;
         };
-        if page.traces.len() == limit {
+        if page.traces.len() == range.limit {
             page.next = Some(first + 1);
             break;
         }

@@ -91,8 +91,12 @@ pub(crate) async fn page(
         if permit.is_none() {
             permit = Some(self::permit(live).await?);
         }
-        let known = (page, before, limit);
-        page = stored::whole_page(log, index, &filter, known, &mut budget).await?;
+        let range = stored::PageRange {
+            before,
+            after: 0,
+            limit,
+        };
+        page = stored::whole_page(log, index, &filter, (page, range), &mut budget).await?;
     }
     drop(permit);
     let kept = log.kept();

@@ -84,6 +84,7 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
         left_out,
         traces_left_out: (count - read) as u64,
         lost: (!is_restricted).then(|| LostEvents::of(log, query.after)),
+        only_followed: log.is_shared(),
         store_fails: !is_restricted && log.is_degraded(),
     }
 }

@@ -8,7 +8,7 @@ use crate::report::{
     problems::lost_events::LostEvents,
     running::{
         span_now::{SpanNow, UsualDuration},
-        text::SpanStateText,
+        text::{ONLY_FOLLOWED, SpanStateText},
     },
     text::{Count, OpenFor, Plural, SpanText, Took, short_id},
 };
@@ -97,6 +97,9 @@ pub(crate) struct ProblemsReport {
     /// traces.
     #[serde(flatten)]
     pub(super) lost: Option<LostEvents>,
+    /// Whether the store is shared, so that only the traces that this process has read are known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) only_followed: bool,
     /// Whether the store is failing now.
     pub(super) store_fails: bool,
 }
@@ -105,6 +108,9 @@ impl ProblemsReport {
     /// Returns the problems as text of at most this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = self.headline();
+        if self.only_followed {
+            text.push_str(ONLY_FOLLOWED);
+        }
         let mut shown = 0;
         for problem in &self.problems {
             let line = problem.line();

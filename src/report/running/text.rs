@@ -30,6 +30,10 @@ pub(crate) struct TextOptions<'a> {
     pub(crate) how_to_narrow: &'a str,
 }
 
+/// The line of a report from the index of a shared log.
+pub(crate) const ONLY_FOLLOWED: &str =
+    "The store is shared: only traces that this process has read are known here.\n";
+
 impl RunningReport {
     /// Returns the report as text.
     pub(crate) fn text(&self, options: TextOptions<'_>) -> String {
@@ -44,9 +48,7 @@ impl RunningReport {
             )
         };
         if self.only_followed {
-            head.push_str(
-                "The store is shared: only traces that this process has read are known here.\n",
-            );
+            head.push_str(ONLY_FOLLOWED);
         }
         let room = options.bytes_max.saturating_sub(head.len() + TAIL_BYTES);
         let (blocks, shown) = self.blocks_within(room);
