@@ -1,12 +1,12 @@
-//! The instructions that one poll of a span costs the thread that polls it: an enter and an exit
-//! through `TaskLayer`, minus those through a layer that does nothing.
+//! Counts the instructions that `TaskLayer` adds to one poll of a span, on the polling thread. A
+//! poll enters and exits the span. The bench compares with a layer that does nothing.
 //!
 //! `cargo bench -p livespan-benches --bench task_instructions` counts with valgrind's callgrind.
 //! The bench is a gate: it fails if the layer adds more than [`ADDED_MAX`].
 //!
-//! As in `span_instructions`, only the smallest of many bursts is used, and only instructions in
-//! this program's own object count. The layer reads the clock twice per poll, and the C library's
-//! part of these reads does not count.
+//! As in `span_instructions`, only the smallest of several bursts is used, and the bound applies to
+//! instructions in this program's own object. The layer reads the clock twice per poll. The C
+//! library's part of these reads does not count.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Polls the bursts of a case. It runs in the child under callgrind.
+/// Runs the bursts of a case, in the child process under callgrind.
 fn run(case: &str) {
     let live = LiveSpans::builder()
         .build()

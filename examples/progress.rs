@@ -4,8 +4,8 @@
 //! cargo run --release --example progress
 //! ```
 //!
-//! Reload the page in the middle of an import, or cut the network. The browser resumes where it stopped, because every
-//! event is in the log with an id.
+//! Reload the page in the middle of an import, or cut the network. The page still shows the progress, because the log
+//! replays the events that the browser missed.
 
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -77,7 +77,7 @@ impl SseEvent for Progress {
     }
 }
 
-/// Returns the stream of a job. Each job has its own, so a reader of one does not pay for the others.
+/// Returns the stream of a job. Each job has its own stream, so readers receive only the events of their job.
 fn stream_of(job: u32) -> Option<StreamKey> {
     StreamKey::new(format!("job-{job}")).ok()
 }
@@ -138,7 +138,7 @@ async fn follow(
     }
 }
 
-/// Reads and checks all rows, and reports its progress.
+/// Checks all rows, and reports the progress.
 async fn import(events: SseTarget<Progress>, job: u32) {
     let reports = events.clone();
     let checked = task::spawn_blocking(move || {

@@ -46,8 +46,7 @@ pub(crate) fn report() {
     served.end();
 }
 
-/// Sends an event. Tries again if the buffer is full because the worker could not run on a busy
-/// machine.
+/// Sends an event. If the buffer is full, flushes and tries again.
 fn send(served: &Served, number: u32) {
     let target = served.live.target();
     while target.try_dispatch(&event(number)).is_err() {

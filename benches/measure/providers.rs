@@ -1,4 +1,4 @@
-//! The tracer providers that the benches compare: without a processor, with the SDK's own, and with livespan.
+//! The tracer providers that the benches compare: without a processor, with other processors, and with livespan.
 
 #![allow(dead_code, reason = "each bench uses only a part")]
 
@@ -30,8 +30,7 @@ impl SpanExporter for NoopExporter {
     }
 }
 
-/// Does nothing, or copies the span once at its start and drops the copy. Every processor that shows a span's start
-/// needs that copy.
+/// Does nothing, or copies the span once at its start and drops the copy.
 #[derive(Debug)]
 enum PeerProcessor {
     Noop,
@@ -53,7 +52,7 @@ impl SpanProcessor for PeerProcessor {
     }
 }
 
-/// The least work with which any processor could hand starts and ends over to another thread.
+/// About the least work with which a processor could hand starts and ends over to another thread.
 ///
 /// At a start, it reads the clock, because the SDK reveals the start time only with a copy of the
 /// span. At a start and an end, it locks one of a few buffers, draws a sequence number and copies
@@ -69,7 +68,7 @@ struct Least {
 /// The bench's span as bytes, in the sizes that livespan writes.
 const START: [u8; 217] = [b's'; 217];
 const END: [u8; 103] = [b'e'; 103];
-/// The number of bytes that livespan fills between two flushes of the bench.
+/// The size of one buffer, in bytes. A full buffer is overwritten from its beginning.
 const BUFFER: usize = 512 * 1024;
 
 impl Least {
@@ -129,7 +128,7 @@ impl SpanProcessor for Least {
     }
 }
 
-/// The processor registered with the provider.
+/// The processor and the sampler of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     None,

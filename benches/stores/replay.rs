@@ -52,8 +52,7 @@ pub(crate) fn read(address: SocketAddr, last: u64) -> Duration {
         {
             return begun.elapsed();
         }
-        // These bytes are long enough to hold the beginning of an id that is split between two
-        // reads.
+        // The last bytes are kept, because an id may be split between two reads.
         let tail = all.min(512);
         bytes.copy_within(all - tail..all, 0);
         kept = tail;

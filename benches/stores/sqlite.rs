@@ -1,4 +1,4 @@
-//! Compares `SqliteEventStore` with bare `rusqlite` loops that append, read back and open.
+//! Measures `SqliteEventStore`. Appends and reads are compared with bare `rusqlite` loops.
 
 use std::{
     fs,
@@ -101,7 +101,7 @@ fn trace_id(trace: u64) -> [u8; 16] {
     id
 }
 
-/// Returns the pin of an event. Of each pair, one event opens a span and the other closes it.
+/// Returns the pin of an event. A trace's events alternately open and close a span.
 fn pin(sequence: u64, shape: Shape) -> Pinning {
     let trace = shape.trace(sequence);
     let place = match shape {
@@ -139,7 +139,7 @@ fn fresh(folder: &Path, name: &str) -> std::path::PathBuf {
     for end in ["", "-wal", "-shm", "-lock"] {
         let mut file = path.clone().into_os_string();
         file.push(end);
-        // In the first round the file does not exist.
+        // The file may not exist.
         fs::remove_file(file).ok();
     }
     path

@@ -1,6 +1,6 @@
-//! The command line. An option that is missing here and in the environment may come from the
-//! configuration ([`config`](crate::config)), so it has no default here. The help of each command
-//! fits on one screen.
+//! The command line. An option of `serve` that is set neither here nor in the environment may come
+//! from the configuration ([`config`](crate::config)), so it has no default here. The help of each
+//! command fits on one screen.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Checks that the files in `cli/Dockerfile` exist, and that the program starts as in the image.
-//! Building the image itself needs docker.
+//! Checks the instructions of `cli/Dockerfile`, and that the program starts as in the image. The
+//! image itself is not built, because that needs docker.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -11,7 +11,7 @@ const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// The list of files that are not sent to the build. `docker build` reads it beside the Dockerfile.
 const IGNORED: &str = include_str!("../Dockerfile.dockerignore");
 
-/// Returns the instructions, each in one line.
+/// Returns the name and the arguments of each instruction.
 fn instructions() -> Vec<(&'static str, String)> {
     let lines = DOCKERFILE.lines().filter(|line| !line.starts_with('#'));
     let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");

@@ -1,4 +1,4 @@
-//! A sender of OTLP, which may or may not read its responses.
+//! Sends OTLP requests in JSON. The caller decides whether to read the response.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value as Json, json};
 
 pub(crate) const SPANS_A_REQUEST: u64 = 25;
-/// How long a sender waits for a response before it sends again.
+/// Time limit for each read of a response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const START: u64 = 1_795_347_540_000_000_000;
 

@@ -1,5 +1,5 @@
 //! The naive model that every store is compared with: a list of all events that were ever kept, and the open tokens.
-//! It has no retention of its own: it permits a store to have evicted any event before the store's `oldest()`.
+//! It has no retention of its own: it permits a store to evict any event before `oldest()` that is not open.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -240,7 +240,7 @@ pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> 
     )
 }
 
-/// Compares whole lists, including the pins.
+/// Compares lists of events, including the pins.
 pub(crate) fn same_events(
     promise: impl Into<String>,
     expected: &[StoredEvent],

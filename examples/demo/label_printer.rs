@@ -1,4 +1,4 @@
-//! The warehouse's label printer: one device, which prints one label at a time and takes its time for each line.
+//! The warehouse's label printer: one device that prints one label at a time, line by line.
 //!
 //! If several orders need a label, the later ones wait, and some give up. `fulfilment.rs` then tries again.
 

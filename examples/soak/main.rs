@@ -1,4 +1,4 @@
-//! A load and its readers in one process, for a given time. Every reader checks the sequence of its events.
+//! Runs a load and its readers in one process, for a given time. Readers check the sequence of their events.
 //!
 //! ```text
 //! cargo run --release --example soak -- --minutes 30
@@ -6,7 +6,7 @@
 //!
 //! The load goes through the OpenTelemetry SDK into a log with a small retention, which is soon full. Clients connect
 //! over TCP, read, stall, disconnect, resume and leave. Every gap and every repetition in their events must be
-//! announced, and the process must not grow. The soak exits with 1 and names each violation.
+//! announced, and the process must not grow. After a violation, the soak names it and exits with 1.
 
 mod args;
 mod client;
@@ -51,8 +51,9 @@ const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Number of samples between two printed lines.
 const SAMPLES_PER_LINE: usize = 10;
-/// Time limit for clients to read the remaining events, and for the server to notice that they have disconnected.
+/// Time limit for clients to read the remaining events.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time limit for the server to close the clients' connections.
 const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -158,7 +159,7 @@ fn clients(state: &SoakState, options: Options) -> JoinSet<()> {
 }
 
 /// Samples the process once a second until the load is over. Returns the number of spans made, the samples, and how
-/// many of these were taken before the log was full.
+/// many samples were taken until the log was full.
 async fn watch_load(
     mut load: JoinHandle<u64>,
     state: &SoakState,

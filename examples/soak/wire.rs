@@ -7,9 +7,9 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Upper bound on the bytes that one read takes from the socket.
+/// Buffer space for one read, in bytes.
 const READ_BYTES: usize = 64 * 1024;
-/// Upper bound on a response head and on a frame. No valid one is nearly as long.
+/// Upper bound on a response head and on a frame, in bytes. Valid ones are much shorter.
 const PIECE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The fields of one frame. An absent field is empty.
@@ -156,7 +156,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Returns the next complete frame.
+    /// Returns the next complete frame, or an error if it has an invalid line.
     pub(crate) fn next_frame(&mut self) -> Option<Result<Frame<'_>, String>> {
         let text = self.text.get(self.at..)?;
         let end = memchr::memmem::find(text, b"\n\n")?;

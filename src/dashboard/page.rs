@@ -1,6 +1,6 @@
-//! The page, under whatever address the browser requested. The page's own addresses are relative. So the page gets a
-//! `<base>` with its folder if the requested address does not end in a slash, or if a proxy removed a prefix from it.
-//! Nothing else of a request gets into the page, and the folder may contain only characters that mean nothing in HTML.
+//! Serves the page. The page's own addresses are relative. So the page gets a `<base>` with its folder if the requested
+//! address does not end in a slash, or if a proxy removed a prefix from it. Nothing else of a request may get into the
+//! page, and the folder may contain only characters that mean nothing in HTML.
 
 use std::sync::LazyLock;
 

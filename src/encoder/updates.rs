@@ -1,6 +1,6 @@
 //! Encodes changes of open spans as `updated` events, which have the latest values. An event is due when
-//! [`update_schedule`](crate::encoder::update_schedule) allows it, and once before the end of the span. It runs
-//! on the worker thread.
+//! [`update_schedule`](crate::encoder::update_schedule) allows it, and once before the end of the span. This code
+//! runs on the worker thread.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl SpanEncoder {
             }
             let span = (slot.trace_id, slot.span_id);
             if !self.is_open(span) {
-                // The span is hidden, or its start was dropped. In the second case its end has all changes.
+                // The span is hidden, or its start was dropped. If the start was dropped, the end has all changes.
                 self.updates.queue.remove(span);
                 continue;
             }

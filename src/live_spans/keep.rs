@@ -1,17 +1,17 @@
-//! Keeps traces beyond retention because the app or a person asked for it. Any thread calls it, and waits for the
-//! store.
+//! Keeps traces beyond retention because the app or a person asked for it. Any thread may call it. The caller waits for
+//! the store.
 
 use crate::{error::Error, live_spans::LiveSpans, log::retention::KeepError, span::event::TraceId};
 
 impl LiveSpans {
-    /// Keeps a trace: retention removes none of its events, present or future. Its summary then has `"kept":true`. The
-    /// route `PUT /traces/{traceId}/keep` calls this. Keeping a kept trace again has no effect.
+    /// Keeps a trace: while it is kept, retention removes none of its events. Its summary then has `"kept":true`. The
+    /// route `PUT /traces/{traceId}/keep` also keeps traces. Keeping a kept trace again has no effect.
     ///
     /// At most [`KEPT_STREAMS_MAX`](crate::Retention::KEPT_STREAMS_MAX) traces are kept. Together they may use 1/8 of
     /// the events and bytes of the [`Retention`](crate::Retention). If they later grow beyond that, the largest one is
     /// no longer kept. A trace in SQLite or Redis is still kept after a restart.
     ///
-    /// With a durable store, this waits for the store. In async code, call it by `spawn_blocking`.
+    /// With a durable store, this waits for the store. In async code, call it in `spawn_blocking`.
     ///
     /// # Errors
     /// Returns an error if the log has no event of the trace, a bound would be exceeded, or the store fails or cannot

@@ -9,7 +9,7 @@ use std::{
 
 use crate::error::Error;
 
-/// An event of an app. [`SseTarget`](crate::SseTarget) stores it and sends it to all readers.
+/// An event of an app. [`SseTarget`](crate::SseTarget) stores it and sends it to the readers of its stream.
 ///
 /// ```
 /// use livespan::{SseEvent, sse::StreamKey};
@@ -59,8 +59,8 @@ pub trait SseEvent: Send + 'static {
     }
 }
 
-/// How retention treats an event. The opening event of something that still runs is kept, beyond the bounds of
-/// retention, until its closing event arrives.
+/// How retention treats an event. The opening event of something that still runs is kept beyond retention, up to a
+/// bound of its own, until its closing event arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pinning {

@@ -1,6 +1,6 @@
 //! Follows other livespans: reads their streams and appends each event to our log. A gap of the other log becomes a
-//! report of drops. A [`Follower`] reads one of them; the [`listener`] receives the announcements of programs that
-//! join.
+//! report of drops. A [`Follower`] reads the stream of one livespan. The [`listener`] receives the announcements of
+//! programs that join.
 
 mod follower;
 pub(crate) mod listener;
@@ -33,7 +33,7 @@ use crate::{
 /// Upper bound on the livespans that are followed at the same time.
 pub(crate) const FOLLOWED_MAX: usize = 256;
 
-/// Upper bound on the wait for the last events of all followed livespans.
+/// The time after which [`Followers::wait_until_quiet`] gives up.
 const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 /// The interval at which changed positions are saved.
 const SAVE_INTERVAL: Duration = Duration::from_millis(100);
@@ -88,8 +88,8 @@ impl Followers {
         }
     }
 
-    /// Resumes from an earlier run's state, and keeps the file up to date for the next run. Follows
-    /// the programs again that had joined.
+    /// Resumes from an earlier run's state, and keeps the file up to date for the next run. Again
+    /// follows the programs that had joined.
     pub(crate) fn resume(live: &LiveSpans, file: PathBuf, saved: Saved) -> Self {
         let followers = Self {
             kept: Arc::new(Kept {
@@ -183,7 +183,7 @@ impl Followers {
         true
     }
 
-    /// Waits until no livespan is followed any more, or no event has arrived for `quiet_time`, but at most
+    /// Waits until no livespan is followed any more, or no event was stored for `quiet_time`. Gives up after about
     /// [`QUIET_TIMEOUT`].
     pub(crate) async fn wait_until_quiet(&self, quiet_time: Duration) {
         let mut count = self.count.subscribe();

@@ -1,5 +1,4 @@
-//! The addresses at which one log is served: the page's, and those of OTLP, which are by default the addresses of a
-//! collector. Every address serves all routes.
+//! The addresses at which one log is served: the page's, and further ones for OTLP. Every address serves all routes.
 
 use std::{error::Error as StdError, io};
 
@@ -24,8 +23,8 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// Binds all addresses. A default port that is taken is skipped with a note; an address that
-    /// the user named must be free.
+    /// Binds all addresses. If a default port is taken, a note says so. An address that the user
+    /// named must be free.
     pub(crate) async fn bind(live: &LiveSpans, options: &ServeOptions) -> Result<Self, Failure> {
         if options.otlp_addr.len() >= ADDRESSES_MAX {
             let message = format!("more than {} addresses of OTLP", ADDRESSES_MAX - 1);

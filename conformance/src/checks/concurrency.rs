@@ -17,7 +17,7 @@ use crate::{
     test_event::{mixed, stream},
 };
 
-/// The events that one reader got.
+/// The observations of one reader.
 struct Observed {
     events: Vec<StoredEvent>,
     /// The sequences after which the reader found no further events.
@@ -96,8 +96,8 @@ fn follow(
     };
     let limit = ANY.events(50);
     loop {
-        // Loaded before the page is read. If it were loaded afterwards, the reader could miss events that the writer
-        // appended in between.
+        // `done` is loaded before the page is read. Otherwise, the reader could miss events that the writer appended
+        // in between.
         let over = done.load(Ordering::Acquire);
         let appended = visible.load(Ordering::Acquire);
         let after = observed

@@ -1,4 +1,4 @@
-//! Checks of shared logs: several handles append to one sequence, and each waits for the events that others append.
+//! Checks of shared logs: several handles append to one log, and a reader waits for events that another handle appends.
 
 use std::{
     sync::mpsc,
@@ -69,7 +69,7 @@ pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// Appends batches. Returns each with the first number that it got.
+/// Appends batches. Returns each batch with its writer and its first sequence.
 fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(Writer, u64, Vec<TestEvent>)>> {
     (0..BATCHES)
         .map(|batch| {

@@ -1,6 +1,6 @@
 //! Encodes events that other processes report. A receiver queues requests, and a record in the ingest buffer announces
-//! each. The receiver then appends its events through the methods here, so redaction, limits and the trace index apply
-//! as for the program's own spans. It runs on the worker thread.
+//! each request. The receiver then appends its events through these methods, so redaction, limits and the trace index
+//! apply as for the program's own spans. It runs on the worker thread.
 
 use std::sync::{Arc, Mutex};
 
@@ -80,7 +80,7 @@ impl SpanEncoder {
     }
 
     /// Calls `take` with the `ended` events of spans and the log records that were stored when the log was opened. It
-    /// reads the last `events_max` stored events. It skips lost ends, because a real end may still replace them.
+    /// reads at most the last `events_max` of them. It skips lost ends, because a real end may still replace them.
     pub(crate) fn events_before_opening(
         &self,
         events_max: u64,
@@ -91,7 +91,7 @@ impl SpanEncoder {
         let mut after = opened_at.saturating_sub(events_max).max(oldest);
         while after < opened_at {
             let from = Sequence::new(after);
-            // If the store cannot be read, spans that are sent again are stored twice.
+            // If the store cannot be read, spans that are sent again may be stored twice.
             let Ok(page) = block_on(self.log.store.read_after(from, PageLimit::LARGE)) else {
                 return;
             };
@@ -115,7 +115,7 @@ impl SpanEncoder {
         })
     }
 
-    /// Returns the event that `append` would append, and appends nothing.
+    /// Returns the last event that `append` would append, and appends nothing.
     fn event_of(
         &mut self,
         source: u32,

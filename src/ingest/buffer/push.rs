@@ -1,4 +1,4 @@
-//! Pushes records into the buffer. It runs on the host's threads: it never waits, never allocates and never panics.
+//! Pushes records into the buffer. A push runs on the host's threads: it must never wait, allocate or panic.
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The value of `wake_at` while no record number is to wake the worker. No record has this number.
+/// The value of `wake_at` while no record must wake the worker. No record has this number.
 pub(super) const AWAKE: u64 = u64::MAX;
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Puts the worker thread to sleep and wakes it. Before it sleeps, the worker stores the number of the record at which
 //! it must be woken: the next one, or the last one of a batch. After a push, a host thread compares the number of its
 //! record with the stored one. It wakes the worker if its record's number is at least as high, or if its shard is more
-//! than half full. A host thread never waits for the worker.
+//! than half full. A push never waits for the worker.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ impl IngestBuffer {
         self.worker.get().is_some()
     }
 
-    /// Parks until a record with this number or a higher one arrives, or until `timeout` has passed. Returns at once if
-    /// such a record was already pushed, if the buffer is closed, or after a call of [`wake_now`](Self::wake_now).
+    /// Parks until a record with this number or a higher one arrives, or until `timeout` has passed. Returns earlier if
+    /// such a record was already pushed, or if the worker [must not wait](Self::is_urgent).
     pub(crate) fn park_until_record(&self, number: u64, timeout: Duration) {
         // Stored before the counter is read. A push draws its number before it reads `wake_at`. So at least one of the
         // two threads sees the other's write.
@@ -83,7 +83,7 @@ impl IngestBuffer {
         self.wake_if_due(number, FillLevel::UpToHalf);
     }
 
-    /// Called after each push, with the number of its record.
+    /// Wakes the worker if it waits for a record with this number or a lower one, or if a shard is more than half full.
     #[inline]
     pub(super) fn wake_if_due(&self, number: u64, fill: FillLevel) {
         let is_due = number >= self.wake_at.load(Ordering::SeqCst);
@@ -113,7 +113,7 @@ const FEW_RECORDS: usize = 2;
 
 /// Decides after each turn of the worker whether the next record is handled at once, or whether records gather first.
 /// Each turn has a fixed cost, and waking the worker costs the pushing thread time. So records gather under load: when
-/// a turn had more than [`FEW_RECORDS`] records, or began within [`GATHER_TIME`] after the last but one.
+/// a turn had more than [`FEW_RECORDS`] records, or began within [`GATHER_TIME`] after the last turn but one began.
 #[derive(Debug, Default)]
 pub(crate) struct TurnPace {
     /// When the last two turns with records began, the later one last.
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::ingest::buffer::class::{PushError, RecordClass};
 
-    /// Simulates turns. Each has the time of its begin, in microseconds, and a number of records. Returns for each turn
+    /// Simulates turns. Each turn has a start time, in microseconds, and a number of records. Returns for each turn
     /// whether records gather after it.
     fn gathering(turns: &[(u64, usize)]) -> Vec<bool> {
         let (mut pace, begun) = (TurnPace::default(), Instant::now());

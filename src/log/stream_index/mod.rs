@@ -1,5 +1,5 @@
-//! The stream index: the sequences of each stream's events, and the readers that wait for them. The worker thread
-//! writes it and readers read it, both under the tail's lock. It does no I/O.
+//! The stream index: the sequences of each stream's events, and the readers that wait for them. All access is under the
+//! tail's lock. It does no I/O.
 
 mod entry;
 #[cfg(test)]
@@ -33,7 +33,7 @@ pub(crate) struct StreamIndex {
     held: usize,
     /// Streams with unpublished events and waiting readers.
     dirty: Vec<StreamSlot>,
-    /// Streams from which retention removed events since the last call of `take_shortened`.
+    /// Streams that lost events to retention since the last call of `take_shortened`.
     shortened: Vec<StreamSlot>,
 }
 
@@ -66,7 +66,7 @@ impl StreamIndex {
         stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
     }
 
-    /// Returns the slot of a stream. A new entry covers only events from `since` on.
+    /// Returns the slot of a stream, and creates its entry if needed. A new entry covers only events from `since` on.
     fn find_or_insert(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
         let hash = self.hashing.hash_one(id.as_bytes());
         let Self {

@@ -3,8 +3,8 @@
 //! one stream loses all of them at once: the ended stream whose last event is the oldest, or else the largest open one.
 //! Nothing here does I/O; all runs under the tail's lock.
 //!
-//! Cost: an evicted event of an open stream is copied once, when its whole block has been evicted, and inserted into an
-//! ordered map. For an evicted event of any other stream, the entry of its stream is read once.
+//! Cost: an evicted event of an open stream is inserted into an ordered map, and copied when its whole block has been
+//! evicted. For an evicted event of any other stream, the entry of its stream is read once.
 
 use std::{
     cmp::Reverse,
@@ -52,7 +52,7 @@ impl Place {
 
 #[derive(Debug)]
 struct CarriedStream {
-    /// The carried sequences, ascending. They are always the first sequences of the stream that can still be read.
+    /// The carried sequences, ascending. They are the first sequences of the stream that can still be read.
     sequences: Vec<u64>,
     bytes: usize,
     rank: EvictionRank,
@@ -219,9 +219,9 @@ impl CarriedEvents {
     }
 
     /// Returns the action that is due now, if any. If the kept streams exceed their bound, the largest of them must no
-    /// longer be kept. Otherwise, the first stream in order must be evicted if the other carried events exceed their
-    /// bounds, or if that stream has ended and `is_too_old` accepts the time of its last event. `last` returns the
-    /// newest sequence of a stream.
+    /// longer be kept. Otherwise, the first stream in order must be evicted in two cases: the other carried events
+    /// exceed their bounds, or the stream has ended and `is_too_old` accepts the time of its last event. `last` returns
+    /// the newest sequence of a stream.
     pub(super) fn overflow(
         &mut self,
         last: impl Fn(StreamSlot) -> u64,
@@ -283,8 +283,8 @@ impl CarriedEvents {
         places.map(|place| place.slice()).collect()
     }
 
-    /// Copies the carried events out of this block into a new block for each stream. The old block can then be freed at
-    /// once, and each new block when its stream loses its carried events.
+    /// Copies the carried events out of this block into a new block for each stream. The old block can then be freed,
+    /// and each new block when its stream loses its carried events.
     pub(super) fn detach_from(&mut self, block: &Arc<Block>) {
         let mut by_stream: Map<StreamSlot, Vec<u64>> = Map::default();
         for (sequence, place) in self.places.range(block.sequence(0)..=block.last()) {

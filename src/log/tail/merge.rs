@@ -1,5 +1,5 @@
 //! Merges the small blocks at the end of the tail, because many small batches would otherwise leave many small blocks.
-//! It runs on the thread that appends, and copies outside the state's lock, so readers do not wait.
+//! It runs on the thread that appends. It merges outside the state's lock, so that readers wait only briefly.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(super) fn merge(run: &[Arc<Block>], front_evicted: usize) -> Option<Block> {
             &mut streams_by_slot,
         );
     }
-    // The merged block gets the newest time. So merging may keep an event longer by a sixteenth of the allowed age,
-    // never shorter.
+    // The merged block gets the newest time. So merging keeps an event longer, by at most a sixteenth of the allowed
+    // age.
     Some(builder.build(run.last()?.created()))
 }

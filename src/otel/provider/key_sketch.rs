@@ -1,7 +1,6 @@
 //! A lossy set of the attribute keys that an open span has got since its start. Pure.
 
-/// A Bloom filter of 256 bits over a span's keys. After a false positive, the caller's search of the attributes finds
-/// nothing.
+/// A Bloom filter of 256 bits over a span's keys. A false positive only costs the caller a search of the attributes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySketch([u64; 4]);
 

@@ -1,6 +1,6 @@
 // @ts-check
-// Notifications that a reader asked for, about one trace or all that a search finds. Reads summaries and reports when
-// a trace ended, failed, hangs or was lost. Must never touch the DOM, the browser's storage or a clock.
+// Bells: requests to be notified about one trace, or about the traces that a search finds. Finds news in summaries: a
+// trace ended, failed, hangs or was lost. Must never touch the DOM, the browser's storage or a clock.
 
 import { isOpenTrace, reasonOf, shownStateOfSummary } from "./list-model.mjs";
 import { parseQuery, traceMatches } from "./search.mjs";
@@ -16,7 +16,7 @@ import { epochMilliseconds, formatDuration } from "./time.mjs";
 
 /** Maximum number of bells. */
 export const BELLS_MAX = 20;
-/** A trace hangs if it takes longer than this multiple of the 95th percentile of its name. */
+/** A running trace hangs if it takes longer than this multiple of the 95th percentile of the durations of its name. */
 export const HANGS_P95 = 3;
 /** Maximum number of traces whose last notification is remembered, so that none is repeated. */
 export const REPORTED_MAX = 2_000;

@@ -1,12 +1,10 @@
 // @ts-check
-// Parses the frames of a stack trace in several languages, and separates the program's own frames from those of
-// libraries.
-// Pure: text in, frames out.
+// Parses the frames of a stack trace in several languages, and marks the program's own frames. Pure.
 
 /** @typedef {{name: string, place: string, own: boolean}} Frame */
 /** @typedef {{frames: Frame[], head: string}} Stack `head`: the text before the first frame */
 
-/** Only this much of a text is parsed. */
+/** Maximum length of the parsed text. The rest is ignored. */
 const TEXT_MAX = 100_000;
 export const FRAMES_MAX = 400;
 

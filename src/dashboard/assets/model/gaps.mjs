@@ -9,7 +9,7 @@
  * @property {number} ends
  * @property {number} other
  * @property {boolean} unknown a gap of unknown size is included
- * @property {boolean} atMost `evicted` is an upper bound, because a count covered several traces
+ * @property {boolean} atMost the counts are upper bounds, because a gap covered several traces
  * @property {Set<string>} gaps gaps already counted, since a replay repeats them
  */
 
@@ -19,7 +19,8 @@ export function noLosses() {
 }
 
 /**
- * Counts each gap once. A report of dropped events without an id is never repeated, so it is always counted.
+ * Counts each gap once. A report of dropped events without an id is never repeated, so it is always counted. A gap
+ * between epochs has no count.
  * @param {Losses} losses @param {any} data @param {string} id
  */
 export function addGap(losses, data, id) {

@@ -25,7 +25,7 @@ import { parseTimestamp } from "./time.mjs";
 /** Maximum number of lines in one list; the oldest are removed. */
 export const LINES_MAX = 60_000;
 const LINES_SLACK = 5_000;
-/** Number of newest records and events among which the last line is searched. They arrive nearly in order. */
+/** Number of a span's newest records, and of its newest events, that may be its last line. Some arrive late. */
 const LAST_LOOK = 8;
 /** Number of the newest exceptions of a span, and of its records, that are compared with each other. */
 const EXCEPTIONS_OF_SPAN_MAX = 16;
@@ -63,8 +63,8 @@ export function lastLineOf(trace, index, until) {
 }
 
 /**
- * Returns the field that serves as the text of a record without one. `#[instrument(err)]` and `error!(%error)` write
- * only such a field.
+ * Returns the key of the field that serves as the text of a record without a text, or "". `#[instrument(err)]` and
+ * `error!(%error)` write such records.
  * @param {any} data @returns {string}
  */
 function errorKeyOf(data) {
@@ -141,7 +141,7 @@ export class LogLines {
   counts = noCounts();
   exceptions = new Exceptions();
 
-  /** Adds lines. An exception of a span is left out if a log record of the span has it, too. @param {LogLine[]} added in any order */
+  /** Adds lines. An exception of a span is left out if a log record of the span has its message. @param {LogLine[]} added in any order */
   add(added) {
     const repeated = this.exceptions.repeated(added);
     if (repeated.size > 0) this.remove(repeated);
@@ -203,7 +203,7 @@ function noCounts() {
   return Object.fromEntries(LEVELS.map(([level]) => [level, 0]));
 }
 
-/** The lines of one trace: its log records and its spans' events. Reads each change of the trace once. */
+/** The lines of one trace: its log records and its spans' events. */
 export class TraceLines {
   lines = new LogLines();
   /** @type {Trace | null} */

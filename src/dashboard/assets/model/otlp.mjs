@@ -1,8 +1,8 @@
 // @ts-check
-// Converts OTLP/JSON (`ExportTraceServiceRequest`, as exporters and the collector's file exporter write it) to our
-// events. Follows protobuf's JSON rules: an absent field, null and the default value are equal; an enum is a number
-// or a name; a 64-bit integer is a number or a string. `tests/otlp.json` has the cases.
-// Must never trust its input: files come from anywhere. Everything left out is counted.
+// Converts spans and log records in OTLP/JSON, as exporters and the collector's file exporter write it, to our events.
+// Follows protobuf's JSON rules: an absent field, null and the default value are equal; an enum is a number or a name;
+// a 64-bit integer is a number or a string. `tests/otlp.json` has the cases.
+// Must never trust its input: files come from anywhere.
 
 import { parseExactly } from "./exact-json.mjs";
 
@@ -18,7 +18,7 @@ const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 /** The last moment that 64 bits of nanoseconds hold, in the year 2554. */
 const LAST = 2n ** 64n - 1n;
 
-/** A process that first reports a span of at least one second after its end counts as a sender of ended spans alone. */
+/** In nanoseconds. A process that has sent only ended spans, one of them at least this long, counts as `endedOnly`. */
 const LONG = 1_000_000_000n;
 
 /** @typedef {Map<string, number>} LeftOut counts of what was left out, by description; `leave` adds to it */
@@ -29,7 +29,7 @@ export function leave(left, what, count = 1) {
 }
 
 /**
- * The processes of a file. Each is announced by one `process` event, before its first span. Two resources are the same
+ * The processes of a file. One `process` event announces each, before its first span or log. Two resources are the same
  * process if their service, instance and process id agree. Without an instance, host and process id are compared;
  * without those, the whole resource. Our OTLP receiver uses the same rule.
  */
@@ -69,7 +69,7 @@ function identity(resource) {
 }
 
 /**
- * @param {any} request with `resourceSpans`, or what Tempo calls `batches`
+ * @param {any} request with `resourceSpans` or, from Tempo, `batches`
  * @param {LeftOut} left
  * @param {FileProcesses} processes of the file
  * @returns {Generator<any>} events
@@ -84,7 +84,7 @@ export function* eventsOfOtlp(request, left, processes) {
     // In an export, our server writes how much retention removed as attributes of the resource.
     const [events, spans] = ["events", "spans"].map((what) => values[`livespan.evicted.${what}`]);
     if (events !== undefined) yield { type: "missing", evicted: { events, spans: spans ?? null }, incomplete: null };
-    // .NET reports an open span with length zero, unless the process sends ended spans only.
+    // From a .NET process, a span of length zero is open, unless the process sends ended spans only.
     const isEmptyOpen = values["telemetry.sdk.language"] === "dotnet" && !process.endedOnly;
     const seen = { isEmptyOpen, hasOpen: false, hasLong: false };
     const scopes = resourceSpans.scopeSpans != null ? "scopeSpans" : "instrumentationLibrarySpans";
@@ -143,7 +143,7 @@ export function* logsOfOtlp(request, left, processes) {
 /**
  * Converts the open spans that a partial-span processor sends in the body of a log record.
  * @param {any} record @param {any} resource of the record @param {LeftOut} left @param {FileProcesses} processes
- * @returns {any[] | null} empty if the record says that a span has stopped; null if it is no such record
+ * @returns {any[] | null} empty unless the record is a heartbeat; null if it is no valid partial-span record
  */
 function partialSpans(record, resource, left, processes) {
   const pairs = Array.isArray(record?.attributes) ? record.attributes : [];
@@ -247,7 +247,7 @@ export function spanEvents(span, left) {
   }
   leave(left, "spans without an end");
   const start = { type: "started", ...common, timestamp: startTimestamp, ...(dropped.attributes > 0 ? { dropped: { attributes: dropped.attributes, events: 0, links: 0 } } : {}) };
-  // The file has no time for the update, so the newest event's time is used.
+  // The file has no time for the update. It gets the newest event's time or, without events, the start time.
   const last = events.map((one) => one.timestamp).reduce((newest, one) => (one > newest ? one : newest), startTimestamp);
   const awaiting = said["livespan.awaiting"];
   const isAwaiting = typeof awaiting === "string" && awaiting !== "";
@@ -257,7 +257,7 @@ export function spanEvents(span, left) {
 }
 
 /**
- * Reads outcomes that OTLP has no field for from the attributes that our server and start senders set.
+ * Reads the outcome of an ended span from its status and from attributes. OTLP has no field for some outcomes.
  * @param {{code: string, message?: string}} state @param {Record<string, any>} said
  */
 function endOf(state, said) {
@@ -372,7 +372,7 @@ export function timestamp(time) {
 
 /**
  * @param {any} from in hex, as OTLP writes it, or in base64, as protobuf's own JSON does @param {number} bytes
- * @returns {string} in hex; "?" if the value is no string
+ * @returns {string} in hex; unchanged if it is neither; "?" if the value is no string
  */
 function id(from, bytes) {
   if (isEmpty(from)) return "";

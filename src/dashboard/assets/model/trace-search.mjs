@@ -1,7 +1,6 @@
 // @ts-check
 // A search over the spans of one trace. It runs in slices of time and tests spans again as they change. Names,
-// services and scopes are tested once per distinct text. Each span then costs a comparison of numbers; attributes are
-// read only if the result still depends on them.
+// services and scopes are tested once per distinct text. Attributes are read only if the result still depends on them.
 // Must never touch the DOM or a clock: the caller says when a slice has to end.
 
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
@@ -19,7 +18,7 @@ import { TreeWalk, countBefore, countInSubtrees } from "./tree-order.mjs";
 
 /** Number of spans tested between two checks of the time left. */
 const CHUNK = 64;
-/** Open spans are tested again this often, because their durations grow without an event. */
+/** Interval at which a search that depends on time tests open spans again. */
 const RELOOK_MS = 250;
 const hasAllTime = () => true;
 
@@ -54,7 +53,7 @@ export class TraceSearch {
   timed = false;
   /** Open spans, which may match or stop matching with time alone. @type {Set<number>} */
   open = new Set();
-  /** Those of them that are to be tested again. @type {number[]} */
+  /** Open spans that are still to be tested again. @type {number[]} */
   openLeft = [];
   openAt = -Infinity;
   /** The pending step to another match. @type {{walk: TreeWalk, from: number, direction: 1 | -1, steps: number} | null} */
@@ -64,11 +63,11 @@ export class TraceSearch {
   sumsFor = "";
 
   /**
-   * Goes on searching until all spans are tested or there is no time left.
+   * Continues the search until all spans are tested or there is no time left.
    * @param {Trace} trace
    * @param {string} query
    * @param {number} now in tree time
-   * @param {() => boolean} [hasTime] asked now and then; at least one chunk of spans is tested
+   * @param {() => boolean} [hasTime] called after each chunk of spans
    * @returns {TraceSearch | null} null without a search
    */
   update(trace, query, now, hasTime = hasAllTime) {
@@ -142,7 +141,7 @@ export class TraceSearch {
   testOpen(hasTime, isCaughtUp) {
     if (!this.timed) return true;
     if (!isCaughtUp) return false;
-    // Spans that were tested in earlier slices were tested at earlier times.
+    // Earlier slices tested their spans with an earlier `now`.
     const isDue = this.isRunning ? this.openAt !== this.now : Math.abs(this.now - this.openAt) >= RELOOK_MS;
     if (this.openLeft.length === 0 && isDue) {
       this.openAt = this.now;
@@ -184,7 +183,7 @@ export class TraceSearch {
   }
 
   /**
-   * Begins a step to the next match, wrapping around. Repeated before it ends, it goes one match further.
+   * Begins a step to the next match, wrapping around. If the same step is still pending, it goes one match further.
    * @param {number} from −1 for the beginning
    * @param {1 | -1} direction
    */
@@ -195,8 +194,7 @@ export class TraceSearch {
   }
 
   /**
-   * Continues a step. Tests the spans on its way, so that it finds the next match of all, not the next one tested so
-   * far.
+   * Continues a step. Tests the spans on its way, so that it does not skip a match that the search has not tested yet.
    * @param {() => boolean} [hasTime]
    * @returns {number | null} the match; −1 for none; null if there is no step, or if it needs more time
    */

@@ -1,9 +1,9 @@
 // @ts-check
-// The routes of livespan's server, and requests for them. Must never keep state. All addresses must be relative to
-// the page's own, since the page may be served under any prefix.
+// The routes of livespan's server, and requests for them. Must never keep state. All routes must be relative to the
+// page's address, because the page may be served under any prefix.
 
 /**
- * @typedef {{status: number, body: any}} Answer `status` is 0 and `body` null if no answer came
+ * @typedef {{status: number, body: any}} Answer `status` is 0 if no answer came; `body` is null without valid JSON
  */
 
 /**

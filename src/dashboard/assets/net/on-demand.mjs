@@ -6,7 +6,7 @@
  * @template Module, Part
  * @typedef {object} OnDemandOptions
  * @property {(attempt: number) => Promise<Module>} load gets the number of earlier attempts, because Firefox caches a
- *   failed address
+ *   failed load by its address
  * @property {(module: Module) => Part} make makes the part from the loaded module
  * @property {() => void} changed
  */
@@ -25,14 +25,14 @@ export class OnDemand {
     this.waiting = [];
   }
 
-  /** Loads the part ahead of use. A failure is not reported; the first use tries again. */
+  /** Loads the part ahead of use. If that fails before the first use, the first use tries again. */
   async preload() {
     if (this.state !== "none") return;
     await this.attempt();
     if (this.waiting.length === 0 && this.state === "failed") this.state = "none";
   }
 
-  /** Loads the part unless it is loaded, loading, or failed. After a failure the reader decides. */
+  /** Loads the part unless it is loaded, loading, or failed. After a failure, only `again` loads it. */
   want() {
     if (this.state === "none") void this.attempt();
   }

@@ -13,7 +13,7 @@ import { recall, remember } from "./ui-preferences.mjs";
  *   getJson: (route: string) => Promise<{status: number, body: any}>}} BellActions
  */
 
-/** News within this time is combined in one notification. */
+/** Minimum interval between two checks. The news of one check is combined in one notification. */
 const CHECK_EVERY_MS = 2_000;
 
 export class BellView {
@@ -65,7 +65,7 @@ export class BellView {
     remember("bells", this.bells.bells);
     const isOn = this.bells.has(bell.kind, bell.of);
     if (isOn && bell.kind === "trace") this.actions.own(bell.of);
-    // Browsers allow this request only after a click or key. Without permission, the open page announces the news itself.
+    // Browsers allow this request only after a click or key. Without permission, the page still announces the news.
     if (isOn && typeof Notification !== "undefined" && Notification.permission === "default") void Notification.requestPermission();
     const what = `${bell.kind === "search" ? "a trace that matches " : ""}${shortened(bell.name, 60)}`;
     return isOn ? `You will be notified when ${what} ends, fails, hangs or is lost` : "The bell is removed";
@@ -133,7 +133,7 @@ export class BellView {
         shown.close();
       });
     } catch {
-      // Some mobile browsers define `Notification` but reject it. The text was already announced.
+      // Some mobile browsers define `Notification` but reject it. The title was already announced.
     }
   }
 }

@@ -9,7 +9,7 @@ import { flatten, noRows } from "../model/visible-rows.mjs";
 
 /** @typedef {import("../model/model.mjs").Trace} Trace */
 
-// While a trace grows, computing rows may take at most an eighth of the time.
+// While a trace grows, the next pass over its rows waits this many times as long as the last pass took.
 const ROWS_PATIENCE = 8;
 /** A pass that takes less time may run in every frame. */
 export const CHEAP_MS = 3;
@@ -28,7 +28,7 @@ export class KeptRows {
     this.ui = ui;
   }
 
-  /** Discards the rows, because the trace is another one. */
+  /** Marks the rows as out of date, because another trace is shown. */
   forget() {
     this.madeFor = "";
   }

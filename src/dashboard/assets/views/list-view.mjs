@@ -20,13 +20,13 @@ import { ListTools } from "./list-tools.mjs";
  *   narrowed: import("../model/list-filter.mjs").Narrowed,
  *   titles: import("../model/list-titles.mjs").ListTitles, usual: (trace: Summary) => import("../model/usual-bar.mjs").Usual | null}} ListFrame
  * `now`: time up to which durations are known; `age`: time that ages count from, which advances even without a
- * connection; `moving`: whether `now` advances; `hrefs`: key of everything except the trace that the links depend on
+ * connection; `moving`: whether `now` advances; `hrefs`: a key that changes whenever the links must be made again
  */
 
 const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
-// Rows do not move for this long after the pointer has moved, nor between its press and its release.
+// Rows do not move for `HOLD_MS` after the pointer has moved, nor while it is pressed, at most for `PRESS_MAX_MS`.
 const HOLD_MS = 1_200;
 const PRESS_MAX_MS = 10_000;
 // The next page of history is requested this many rows before the end.
@@ -149,7 +149,7 @@ export class ListView {
     const first = Math.floor(scrollTop / height);
     for (const trace of before.slice(first, first + Math.ceil(viewport / height))) {
       const index = this.rows.findIndex(({ traceId }) => traceId === trace.traceId);
-      // A trace that has ended moved because of its new state, so it is no anchor.
+      // A trace that has ended since the last draw moved because of its new state, so it is no anchor.
       if (index < 0 || isOpenTrace(this.rows[index]) !== isOpenTrace(trace)) continue;
       const moved = index - before.indexOf(trace);
       if (moved === 0) return;

@@ -1,6 +1,6 @@
 // @ts-check
 // A table of log lines with search, levels and follow mode, for one trace or for all. Must never decide which lines
-// there are, nor keep more elements than are in view.
+// there are, nor keep an element for each line.
 
 import { fieldsOf, isSpanException, targetOf } from "../model/log-lines.mjs";
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
@@ -198,7 +198,7 @@ export class LogTable {
     setShown(this.empty, found.length === 0);
     setText(this.empty, source.empty);
     setStyle(this.rows, "height", `${height}px`);
-    // An empty table cannot be focused.
+    // The Tab key skips an empty table.
     setAttribute(this.rows, "tabindex", found.length === 0 ? -1 : 0);
     setAttribute(this.rows, "aria-rowcount", found.length);
     setAttribute(this.rows, "data-time", source.isClock ? "clock" : null);

@@ -348,7 +348,8 @@ async fn a_time_that_is_not_plausible_is_kept_and_has_that_of_its_receipt() {
 }
 
 /// Sends spans to a log whose redaction has a function that keeps all values, and to a log without such a function. The
-/// first one encodes all spans on its own thread, the second one on the thread of the request. Returns the events.
+/// first log encodes all spans on its worker thread, the second log on the thread of the request. Returns the events of
+/// both.
 async fn on_either_thread(spans: Value) -> [Vec<Value>; 2] {
     let mut events = Vec::new();
     for redaction in [
@@ -358,7 +359,7 @@ async fn on_either_thread(spans: Value) -> [Vec<Value>; 2] {
         let receiver = OtlpReceiver::default();
         let builder = LiveSpans::builder().otlp(receiver).redact(redaction);
         let live = builder.build().unwrap();
-        // The first request has all forms, the second one repeats it.
+        // The second request repeats the first one.
         for _ in 0..2 {
             take(&live, "nodejs", spans.clone()).await;
         }
