@@ -1,10 +1,10 @@
-//! The memory of the log, counted by the allocator of the whole process:
+//! Measures the process's memory while a log runs, and the worker's CPU time with many traces:
 //!
 //! - `cargo bench -p livespan-benches --bench memory -- retained`: allocated bytes per retained event, including the
 //!   indexes;
-//! - `… -- evicted`: memory in use after all events were evicted, and after the log was filled many times over;
+//! - `… -- evicted`: resident memory after the log was filled ten times, and after all events were evicted;
 //! - `… -- stalled`: memory held by a client that reads nothing while a million events pass;
-//! - `… -- seen`: the worker's cost per event after it has seen a million traces;
+//! - `… -- seen`: the worker's cost per event while a million traces pass;
 //! - `… -- listed`: the worker's cost per event beside a viewer of the live list whose filter matches none of 100,000
 //!   traces.
 
@@ -31,7 +31,7 @@ use measure::{PATIENCE, is_wanted, median};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Number of events between two flushes. It is low enough that none is dropped.
+/// Number of events between two flushes. It is low enough that no event is dropped.
 const BURST: u32 = 10_000;
 const GIBIBYTE: usize = 1024 * 1024 * 1024;
 
@@ -197,7 +197,7 @@ fn stalled() {
     }
     let without = allocated();
     println!(
-        "\na stalled client holds {:.1} KiB after {EVENTS} events; target {TARGET_KIB} (before all of them: {:.1})",
+        "\na stalled client holds {:.1} KiB after {EVENTS} events; target {TARGET_KIB} (with all other growth: {:.1})",
         (with - without) / 8.0 / 1024.0,
         (with - bare) / 8.0 / 1024.0
     );
@@ -267,7 +267,7 @@ fn listed() {
         assert!(lines.any(is_list));
         stream
     };
-    // Each trace has a start and an end.
+    // Each trace has two events: the start and the end of one span.
     let mut next = 0;
     let mut cost = |events: u32| {
         let before = cpu_of("livespan");
@@ -282,7 +282,7 @@ fn listed() {
         let viewer = view();
         let with = cost(STEP);
         drop(viewer);
-        // The server notices that the viewer is gone.
+        // Gives the server time to notice that the viewer is gone.
         cost(STEP / 10);
         alone.push(bare);
         beside.push(with);

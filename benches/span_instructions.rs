@@ -1,20 +1,18 @@
 //! The cost of a span for the thread that makes it, in instructions. This is a gate:
 //! `cargo bench -p livespan-benches --bench span_instructions` counts with valgrind's callgrind and fails if a bound is
-//! exceeded. No other process or machine changes the gated figures:
+//! exceeded. The gated figures hardly depend on other processes or on the machine:
 //!
 //! - Each case makes many bursts of spans in one process, and the smallest burst counts. Disturbances by other threads,
 //!   such as a wake-up or a contended lock, can only add instructions.
 //! - Only instructions in this program's own object count. Those of the C library's `memcpy` and allocator are
 //!   excluded. `tests/allocations` checks that livespan adds no allocation.
-//! - The gated figure is the difference to a peer of the same run, which does the least work that any processor must
-//!   do.
+//! - The gated figure is the difference to the case's peer in the same run (see [`peer_of`]).
 //! - Ids are drawn from a counter, not at random.
 //!
 //! Cases with a `BatchSpanProcessor` have no bound, because its channel and its thread determine their cost.
 //!
 //! - `-- all` also prints those cases.
-//! - `-- bounds` measures and prints the table of bounds for this file. Use it after a change that is worth its
-//!   instructions.
+//! - `-- bounds` measures and prints [`BOUNDS`]. Use it after a change that is worth its instructions.
 //! - `-- --annotate <case> <api>` keeps the profile of one case, for `callgrind_annotate`.
 //! - `-- process`, with the feature `otlp`, counts the whole process, compared with an exporter that encodes OTLP. It has
 //!   no bounds.
@@ -52,11 +50,11 @@ use spans::Api;
 const SPANS: u32 = 100;
 /// Number of counted bursts. The smallest of them is used.
 const BURSTS: u32 = 12;
-/// Number of bursts before the counted ones. They fill caches, touch memory and bind functions of other objects.
+/// Number of bursts before the counted ones. They fill caches, touch memory and resolve dynamic symbols.
 const WARM_UP_BURSTS: u32 = 3;
 
 /// Upper bound on the instructions per span that livespan adds to those of its peer (see [`peer_of`]). `-- bounds`
-/// prints this table: the measured value plus [`ALLOWANCE_PERCENT`].
+/// prints this table: each measured value plus [`ALLOWANCE_PERCENT`].
 const BOUNDS: [(Api, Case, u64); 10] = [
     (Api::Tracer, Case::Plain, 1034),
     (Api::Tracer, Case::Sampler, 1178),
@@ -70,7 +68,7 @@ const BOUNDS: [(Api, Case, u64); 10] = [
     (Api::Macros, Case::WrappingNoopSampler, 1809),
 ];
 
-/// Two builds of the same source differ by less than this. A change that costs 5 % fails.
+/// Headroom in each bound: two builds of the same source differ by less. A change that costs 5 % fails.
 const ALLOWANCE_PERCENT: u64 = 4;
 
 /// Returns the peer of a case: the case that does only the work that every processor must do. Without `LiveSampler`,
@@ -244,7 +242,7 @@ impl Counts {
 
     fn of(&self, wanted: Case) -> Instructions {
         let found = self.0.iter().find(|(case, _)| *case == wanted);
-        found.expect("every case that is needed was counted").1
+        found.expect("the case was not counted").1
     }
 
     /// Returns the instructions per span that a case adds to another one.
@@ -253,7 +251,7 @@ impl Counts {
         (added + u64::from(SPANS) / 2) / u64::from(SPANS)
     }
 
-    /// Returns the gated figure.
+    /// Returns the gated figure, or `None` for a case without a bound.
     fn over_peer(&self, case: Case) -> Option<u64> {
         Some(self.added(case, peer_of(case)?, |counted| counted.own))
     }

@@ -213,7 +213,7 @@ fn new_session() -> String {
     format!("session={high:016x}{low:016x}; Path=/; HttpOnly; SameSite=Strict")
 }
 
-/// Reads `--addr HOST:PORT`. The default is any free port of this machine.
+/// Reads `--addr HOST:PORT`. The default is any free port on the loopback address.
 fn address() -> Result<String, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments

@@ -1,6 +1,6 @@
 //! The limit of the loopback: one thread writes all pending bytes to each socket. The bytes come
-//! from the same worker ([`serve`]), or straight from the thread that makes the events
-//! ([`serve_fed`]). The thread has no HTTP, no timer, no filter and no bound on memory.
+//! from a log's stream ([`serve`]), or from the thread that makes the events ([`serve_fed`]).
+//! The hub's thread parses no HTTP and has no timer, no filter and no bound on memory.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -22,16 +22,14 @@ use rustix::{
 
 pub(crate) const THREAD: &str = "raw-hub";
 
-/// The listener's backlog: the number of connections that the kernel holds until the thread accepts
-/// them. It equals tokio's.
+/// The listener's backlog, the same as tokio's.
 const BACKLOG: i32 = 1024;
 const FEED: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 /// Maximum number of slices that one call writes.
 const SLICES: usize = 256;
 
-/// Serves all bytes of the stream, from the first, until the stream ends. When it returns, the bytes that existed at
-/// the start are ready to be written.
+/// Serves the stream from its first byte until it ends. Returns once the hub has read the bytes that already exist.
 pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("the listener has no address");
@@ -95,7 +93,7 @@ impl Wake for WakeFd {
     }
 }
 
-/// The bytes written to the feed and not yet taken, and whether the feed has ended.
+/// The bytes written to the feed that the hub has not read, and whether the feed has ended.
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -111,8 +109,8 @@ struct FeedQueue {
 pub(crate) struct Feed(Arc<FeedQueue>);
 
 impl Feed {
-    /// Appends the bytes that `write` writes to every client's stream. Wakes the hub if it has
-    /// taken all earlier bytes.
+    /// Appends the bytes from `write` to the hub's stream. Wakes the hub if it has read all earlier
+    /// bytes.
     pub(crate) fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut pending = self.0.lock();
         let was_empty = pending.bytes.is_empty();
@@ -137,7 +135,6 @@ impl FeedQueue {
     }
 }
 
-/// The source of the bytes.
 enum Source {
     Log(Pin<Box<SseBody>>),
     Feed(Arc<FeedQueue>),
@@ -147,8 +144,9 @@ struct Client {
     stream: TcpStream,
     has_response: bool,
     is_writable: bool,
-    /// Index of the next slice to write, and the number of its bytes already written.
+    /// Index in the hub's `log` of the next slice to write.
     piece: usize,
+    /// Number of bytes of that slice already written.
     written: usize,
 }
 
@@ -172,7 +170,7 @@ impl Hub {
         let add = |source: &dyn std::os::fd::AsFd, name| {
             let data = epoll::EventData::new_u64(name);
             epoll::add(&epoll, source.as_fd(), data, epoll::EventFlags::IN)
-                .expect("epoll has no room");
+                .expect("could not add to epoll");
         };
         add(&wake_fd.0, FEED);
         add(&listener, LISTENER);
@@ -216,7 +214,7 @@ impl Hub {
         }
     }
 
-    /// Takes the encoded bytes from their source.
+    /// Moves the pending bytes from the source to `log`.
     fn take(&mut self) {
         let body = match &mut self.source {
             Source::Log(body) => body,
@@ -252,7 +250,7 @@ impl Hub {
                 .expect("could not configure the socket");
             let data = epoll::EventData::new_u64(self.clients.len() as u64);
             let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-            epoll::add(&self.epoll, &stream, data, flags).expect("epoll has no room");
+            epoll::add(&self.epoll, &stream, data, flags).expect("could not add to epoll");
             self.clients.push(Client {
                 stream,
                 has_response: false,
@@ -263,7 +261,7 @@ impl Hub {
         }
     }
 
-    /// Reads the request, which arrives in one read, and sends the shortest possible response head.
+    /// Reads the request, assumed to arrive in one read, and sends a minimal response head.
     fn respond(&mut self, number: usize) {
         let client = &mut self.clients[number];
         let mut request = [0; 1024];

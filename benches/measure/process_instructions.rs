@@ -1,4 +1,4 @@
-//! Counts the instructions of the whole process per span, and compares them with an exporter that encodes OTLP.
+//! Counts the whole process's instructions per span, for livespan and for an exporter that encodes OTLP.
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
@@ -35,7 +35,7 @@ pub(crate) fn report() {
     }
 }
 
-/// Returns the instructions of one span. It subtracts a shorter run from a longer one, so the
+/// Returns the average instructions per span. It subtracts a shorter run from a longer one, so the
 /// process's own start and end do not count.
 #[expect(
     clippy::cast_precision_loss,

@@ -1,6 +1,5 @@
-//! Random histories of appends, reads and reopenings, compared with the naive model after every step. A history that
-//! fails is shortened before it is reported. The seed alone decides the histories: there is no clock and no other
-//! randomness.
+//! Random histories of appends, reads and reopenings, compared with the naive model. A history that fails is shortened
+//! before it is reported. The seed alone decides the histories.
 
 use fastrand::Rng;
 use livespan::{
@@ -140,7 +139,8 @@ fn scope(random: &mut Rng) -> Scope {
     Scope::Streams(keys)
 }
 
-/// Removes steps, first many at once and then one by one, while the rest still fails.
+/// Removes steps, first many at once and then one by one, while the rest still fails. Stops after `SHORTER_TRIES_MAX`
+/// attempts.
 fn shorten(
     context: &CheckContext<'_>,
     history: History,
@@ -173,7 +173,7 @@ fn shorten(
 struct Run<'a> {
     context: CheckContext<'a>,
     location: &'a StoreLocation,
-    /// Always set, except between closing one handle and opening the next.
+    /// `None` while the store is being reopened.
     handle: Option<Handle>,
     /// The second handle, if several logs may append to the store.
     other: Option<Handle>,
@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
                 self.read(scope, after, *limit)
             }
             // A store with two handles is not reopened, because its writers may stop at different times. A separate
-            // check covers the events that they leave open.
+            // check covers the events that stopped writers leave open.
             Step::Reopen if self.context.reopens() && self.other.is_none() => self.reopen(),
             Step::LeaveOut(_) | Step::Reopen => Ok(()),
         }
@@ -281,7 +281,7 @@ impl<'a> Run<'a> {
         self.read(&Scope::All, 0, ANY)
     }
 
-    /// Closes the events that were left open, as the log does.
+    /// Checks the abandoned events that the store returns, then appends events that close them, as the log does.
     fn take_back(&mut self, open: &[StoredEvent]) -> Outcome {
         let recovered = self.handle()?.recover_open_events()?;
         let mut expected = self.model.abandoned();

@@ -10,9 +10,9 @@ use std::{
 
 use livespan::{Retention, store::Epoch};
 
-/// The place of one log; empty at first. The suite opens the same log again by asking for another store at the same
-/// location. It does so after it dropped or closed the first handle or, if the store has a [shared
-/// log](livespan::EventStore::shared_log), while the first handle is open.
+/// The place of one log; empty at first. The suite reopens a log by asking for another store at the same location, after
+/// it has closed or dropped the first handle. If the store has a [shared log](livespan::EventStore::shared_log), the
+/// first handle may still be open.
 #[derive(Debug)]
 pub struct StoreLocation {
     name: String,
@@ -34,7 +34,7 @@ impl StoreLocation {
         })
     }
 
-    /// Returns the path of a folder. It exists, is empty at first, and is removed with the location.
+    /// Returns the path of a folder that exists, is empty at first, and is removed with the location.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -53,7 +53,7 @@ impl StoreLocation {
 
 impl Drop for StoreLocation {
     fn drop(&mut self) {
-        // A folder that cannot be removed stays among the temporary files. This is no fault of the store.
+        // A folder that cannot be removed stays among the temporary files, because that is no fault of the store.
         fs::remove_dir_all(&self.directory).ok();
     }
 }

@@ -66,7 +66,7 @@ pub(crate) struct Item {
     pub(crate) quantity: u32,
 }
 
-/// Sells a cart. If the payment fails, the reserved items return to stock.
+/// Sells a cart. If the risk check or the purchase fails, the reserved items return to stock.
 #[instrument(name = "checkout", skip_all, err, fields(
     cart.items = count(cart.items.len()),
     customer.id = cart.customer,
@@ -229,7 +229,7 @@ pub(crate) async fn release_stock(
     Ok(Json(json!({ "released": released })))
 }
 
-/// Hashes `seed` with the result of the round before, `rounds` times. Only the time taken matters.
+/// Hashes `seed` with the result of the round before, `rounds` times.
 pub(crate) fn digest_repeatedly(seed: &impl Hash, rounds: u32) -> u64 {
     let mut digest = 0;
     for _ in 0..rounds {

@@ -1,9 +1,9 @@
-//! The command line of the soak. An invalid argument yields one line that names the valid ones.
+//! The command line of the soak. An invalid argument yields an error of one line.
 
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) const HELP: &str = "\
-Runs a load whose readers check every event, for a given time. Exits with 1 and names each violation.
+Runs a load whose readers check every event, for a given time. Names each violation, and then exits with 1.
 
 Usage: soak [--minutes N | --seconds N] [OPTIONS]
 
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// Names the first flag that is unknown or lacks a valid number.
+/// Names the first flag that is unknown or lacks a valid number, or flags that contradict each other.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     let mut seconds = 30 * 60;

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value as Json;
 
-/// The time limit of every wait.
+/// The time limit for the tests' waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that does not outlive the test: dropping it kills it with SIGKILL and waits for it.
@@ -47,7 +47,7 @@ pub(crate) fn start<const LINES: usize>(command: &mut Command) -> (Process, [Str
     (process, lines)
 }
 
-/// Reads the instance's events, until `enough` accepts them or the stream ends.
+/// Reads the events of the workflow `order-1`, until `enough` accepts them or the stream ends.
 pub(crate) async fn events(
     dashboard: &str,
     query: &str,

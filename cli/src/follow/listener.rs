@@ -1,6 +1,6 @@
 //! Receives the announcements of programs that join: `POST /` with a token and the address of the
-//! program's own stream. It listens on a loopback address. Only this user knows the token, so
-//! nobody else can make this process read from an address.
+//! program's own stream. It listens on a loopback address. Only this user's programs know the
+//! token, so no other program can make this process read from an address.
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ const BODY_BYTES_MAX: usize = 4 * 1024;
 const CONNECTIONS_MAX: usize = 64;
 /// Time limit for one connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after a failed accept.
+/// Pause after an accept that failed or exceeded `CONNECTIONS_MAX`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a token before hex encoding.
 const TOKEN_BYTES: usize = 16;
@@ -48,8 +48,8 @@ struct Announcement {
     token: String,
 }
 
-/// Starts to listen for programs that join. It tries the address of the last run first, because
-/// running programs still use it.
+/// Starts to listen for programs that join. It tries the saved address of an earlier run first,
+/// because running programs may still use it.
 pub(crate) async fn listen(followers: Followers) -> Result<Invitation, Failure> {
     let failed = |error: &std::io::Error| Failure::of("listen for programs that join", error);
     let (listener, invitation) = if let Some(again) = listen_again(&followers).await {
@@ -134,7 +134,7 @@ async fn answer(
     response
 }
 
-/// Follows the program that sent an announcement.
+/// Follows the announced program, if its address is a loopback address and there is room.
 async fn announce(body: Incoming, followers: &Followers) -> StatusCode {
     let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
         return StatusCode::PAYLOAD_TOO_LARGE;
@@ -160,7 +160,7 @@ async fn announce(body: Incoming, followers: &Followers) -> StatusCode {
     }
 }
 
-/// Compares in constant time, so that the time does not reveal the first difference.
+/// Compares without stopping at the first difference, so that the time does not reveal it.
 fn is_equal(given: &[u8], expected: &[u8]) -> bool {
     let differences = given
         .iter()
@@ -169,7 +169,7 @@ fn is_equal(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len() && differences == 0
 }
 
-/// Returns whether this invitation's listener responds.
+/// Returns whether this invitation's listener responds with success.
 pub(crate) async fn is_listening(invitation: &Invitation) -> bool {
     let Ok(address) = Address::parse(&invitation.url) else {
         return false;

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client for livespan's own routes: one connection for each request, and a limit
-//! on every wait.
+//! A small HTTP/1.1 client for livespan's own routes: one connection for each request, and time
+//! limits for connecting and for responses.
 
 mod address;
 mod frames;
@@ -20,8 +20,8 @@ pub(crate) use self::{
 
 /// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time limit for the head of a response, and for a body that is read as a whole. The server may
-/// have to wait until other readers of the store have finished.
+/// Time limit for a body that is read as a whole, and for a response's head unless the caller sets
+/// one. The server may have to wait until other readers of the store have finished.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Upper bound on a response that is read as a whole: 64 MiB.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -29,9 +29,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The reason why a request failed.
 #[derive(Debug)]
 pub(crate) enum RequestError {
-    /// The address refuses connections, so the program there is gone.
+    /// The address refuses connections.
     Refused,
-    /// The network or the server failed in another way.
+    /// The network or the server failed, or a time limit passed.
     Failed(String),
     /// The server responded with a status other than success.
     Status(StatusCode, String),
@@ -87,7 +87,7 @@ impl Client {
         whole(self.send(request, Bytes::new()).await?).await
     }
 
-    /// Sends JSON. Returns the body of the response, whose head must arrive within this time.
+    /// Sends JSON and returns the response's body. The response's head must arrive within `limit`.
     pub(crate) async fn post_json(
         &self,
         path: &str,
@@ -164,8 +164,8 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, RequestError> {
     }
 }
 
-/// Returns the message of an error response: the text in `{"error":"…"}`, or else the beginning of
-/// the body.
+/// Returns the message of an error response: the text in `{"error":"…"}`, or else the body. At most
+/// 1,000 characters.
 fn message_of(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json["error"].as_str());

@@ -37,8 +37,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// is back by then.
 const RETURN_TIME: Duration = Duration::from_secs(2);
 
-/// Runs the command to its end. It uses the livespan that already serves at the address, unless
-/// there is none or the user named a store.
+/// Runs the command to its end. If a livespan is already running and the user named no store, the
+/// command uses that one.
 pub(crate) async fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     if options.store.is_none()
         && let Some(running) = invitations::running(options.addr.as_deref()).await
@@ -73,7 +73,7 @@ async fn with_own_page(options: &RunOptions) -> Result<ExitCode, Failure> {
         .await
         .inspect_err(|_error| drop(live.shutdown()))?;
     let outcome = observe(options, &addresses, &live).await;
-    // An earlier error is the more useful message.
+    // If both fail, the earlier error is returned: it is the more useful message.
     let ended = serve::end(live, &addresses).await;
     let code = outcome?;
     ended?;
@@ -98,8 +98,8 @@ async fn observe(
     let ran = child::run(&options.command, variables(&page, options)).await;
     span.end(live, ran.as_ref().ok());
     let ended = ran?;
-    // A program that the command left behind keeps its log open. The end does not wait for such a
-    // program.
+    // Programs that the command left running keep their streams open. So this waits until no events
+    // arrive, not until the streams end.
     followers.wait_until_quiet(QUIET_TIME).await;
     stay(options, live, ended).await?;
     Ok(ended.exit_code())
@@ -117,7 +117,7 @@ fn announce(url: &str) {
     console::print_error(&format!("livespan dashboard: {url}{note}"));
 }
 
-/// Keeps the page after the end of the command, if the options say so.
+/// Keeps the page open after the end of the command, as the options `keep` and `linger` demand.
 async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<(), Failure> {
     if !options.keep && options.linger.is_none() {
         return Ok(());
@@ -136,7 +136,7 @@ async fn stay(options: &RunOptions, live: &LiveSpans, ended: Ended) -> Result<()
     Ok(())
 }
 
-/// Waits until a viewer has connected and the last one has left.
+/// Waits until a viewer has connected and the last one has been gone for `RETURN_TIME`.
 async fn seen(live: &LiveSpans) {
     let mut checks = interval(CHECK_INTERVAL);
     let mut last_seen = None;

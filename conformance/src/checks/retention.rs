@@ -47,8 +47,7 @@ pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
     open_streams_count(context)
 }
 
-/// Checks that the bound includes the events of open streams that are kept longer than others, except for opening
-/// events.
+/// Checks that events of streams with open events count towards the bound, except for the opening events.
 fn open_streams_count(context: &CheckContext<'_>) -> Outcome {
     const MAX: usize = 100;
     let location = context.location_with(Retention::default().events(MAX))?;
@@ -165,7 +164,7 @@ fn evicted_count(handle: &Handle, key: StreamKey) -> Outcome<Option<u64>> {
     Ok(evicted.map(|evicted| evicted.events))
 }
 
-/// Checks that the count of `evicted()` lies between two numbers: the number of unreadable events just before the call,
+/// Checks that the count of `evicted()`, if known, lies between two numbers: the unreadable events just before the call
 /// and just after it. These may differ, because a store may evict at any time.
 pub(crate) fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> Outcome {
     let of_stream = |events: Vec<StoredEvent>| {
@@ -188,7 +187,7 @@ pub(crate) fn counts_exactly(handle: &Handle, model: &Model, key: StreamKey) -> 
     )
 }
 
-/// Appends until the condition holds, because a store may evict with a later append or on its own.
+/// Appends until the condition holds or the timeout passes. A store may evict with a later append or on its own.
 fn settle(
     handle: &mut Handle,
     model: &mut Model,
@@ -252,7 +251,7 @@ fn read_around_oldest(handle: &Handle, model: &Model) -> Outcome {
     Ok(())
 }
 
-/// One page, and the bounds of the log when it was read.
+/// One page, and the bounds of the log before and after the read.
 struct Page {
     after: u64,
     /// The last sequence that could be read when the page was requested.

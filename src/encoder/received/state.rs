@@ -19,7 +19,7 @@ pub(crate) trait ReceivedEvents<E>: Send {
     /// Appends the events that are due without a request, such as the ends of lost spans.
     fn encode_due(&mut self, encoder: &mut E, batch: &mut Batch);
 
-    /// Returns when [`encode_due`](Self::encode_due) must be called.
+    /// Returns when [`encode_due`](Self::encode_due) must be called next, or `None` if nothing is due.
     fn next_due(&self) -> Option<Instant>;
 }
 

@@ -1,5 +1,5 @@
 //! One start template: the bytes and fields that starts of one scope, name and list of keys have in common. It writes
-//! the whole payload or nothing, never a part. Only the worker thread uses it.
+//! the whole payload or nothing. Only the worker thread uses it.
 
 use std::sync::Arc;
 

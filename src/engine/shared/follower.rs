@@ -1,6 +1,6 @@
-//! The follower reads the events that other processes append to a shared store. While a reader in this process reads
-//! everything, the follower does, too. Otherwise it only watches the streams that are read here. It runs on two threads
-//! of its own, which wait in the store. A panic never ends them: it counts as a failure of the store.
+//! The follower reads the events that other processes append to a shared store. One thread reads all events while a
+//! reader in this process does. Another watches the streams that are read here. Both wait in the store. A panic does not
+//! end them: it counts as a failure of the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// Upper bound on one wait in the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause of a thread after its store failed; doubled each time, up to `RETRY_MAX`.
+/// Pause of a thread after the store failed; doubled after each failure, up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 const PANICKED: &str = "the follower of the event store panicked";
@@ -63,8 +63,8 @@ impl Follower {
         }
     }
 
-    /// Catches up with the store, then follows it until no reader reads everything, memory must be rebuilt, or the log
-    /// is closed. Returns early if the store fails while catching up.
+    /// Catches up with the store, then follows it until no reader reads all events, the memory must be rebuilt, or the
+    /// log is closed. Returns early if the store fails while catching up.
     fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
         let demand = log.demand();
@@ -153,8 +153,7 @@ impl Follower {
         self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 
-    /// Called after a call of the store succeeded and its events were added. If the store works again, wakes the
-    /// readers whose reads failed.
+    /// Called after a call of the store succeeded and its events were added. Wakes the readers whose reads failed.
     fn store_succeeded(&mut self) {
         if self.retry > RETRY_MIN {
             self.retry = RETRY_MIN;

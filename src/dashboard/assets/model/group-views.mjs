@@ -8,7 +8,7 @@ import { FLAG, isBadState, isOpenState } from "./columns.mjs";
  * @typedef {import("./groups.mjs").Group} Group
  * @typedef {import("./groups.mjs").Groups} Groups
  * @typedef {{isOpen: boolean, shown: number, also: Set<string>}} GroupView `shown`: bits of SHOWN; `also`: ids of
- *   members that the reader went to; they stay rows in any state
+ *   members that stay rows in any state, because the reader selected them or a span below them
  * @typedef {object} GroupViews
  * @property {boolean} isOn whether siblings of one name are groups
  * @property {number | null} usual bits of SHOWN for groups that the reader has neither opened nor closed; null keeps
@@ -42,7 +42,7 @@ const AUTOMATIC = Object.freeze({ isOpen: true, shown: SHOWN.open, also: new Set
 
 /**
  * @param {Tree} tree @param {GroupViews} views @param {Group} group
- * @returns {Readonly<GroupView> | null} null if it is closed
+ * @returns {Readonly<GroupView> | null} null if the group is closed
  */
 export function groupView(tree, { views, automatic, usual }, group) {
   if (views.size > 0 || automatic.size > 0) {

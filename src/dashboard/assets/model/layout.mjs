@@ -57,7 +57,7 @@ export function barGeometry(left, right, width) {
 }
 
 /**
- * Places a bar's label: inside if it fits, else to the right, else to the left.
+ * Places a bar's label: inside if it fits, else to the right, else to the left, else at the right border of the view.
  * @param {{x: number, width: number}} bar
  * @param {number} labelWidth
  * @param {number} width of the waterfall
@@ -78,8 +78,8 @@ export function labelPlace(bar, labelWidth, width, faded = 0) {
 }
 
 /**
- * Minimum distance of ticks in pixels. They are also at least about a fifth of the width apart. After a gap, the first
- * tick may be nearer: half the minimum from the last one.
+ * Minimum distance of ticks in pixels. Ticks are also at least about a fifth of the width apart. The first tick after a
+ * gap may be nearer to the last one before it: half the minimum.
  */
 const TICK_DISTANCE_MIN = 72;
 

@@ -26,11 +26,11 @@ export * from "./span.mjs";
  * @property {string} timestamp timestamp of the last update
  * @property {any} early merged updates that arrived before the start; null after the start has arrived
  * @property {number} progressVersion the trace's version at the last progress update, 0 before the first
- * @property {Map<string, {before: any, at: number}>} changed attributes that changed while it ran: the value before the last
+ * @property {Map<string, {before: any, at: number}>} changed attributes that changed in updates: the value before the last
  *   change, and its time
  * @property {ProgressWindow | null} speed progress per time, null if the span reports no progress
- * @property {WorkTimes | null} work when the span worked, null if it is no task
- * @typedef {object} Facts everything about a trace except its tree
+ * @property {WorkTimes | null} work when the span worked, null if no update reported a task
+ * @typedef {object} Facts the state of a trace besides its tree
  * @property {string} traceId
  * @property {number} originSeconds whole seconds since 1970, NaN before the first timestamp. All times of the trace are
  *   milliseconds after it: this is called tree time
@@ -40,14 +40,14 @@ export * from "./span.mjs";
  * @property {Map<string, any>} processes
  * @property {number} newest index of the newest span, −1 before the first
  * @property {number} introduced spans with an event of their own; placeholders do not count
- * @property {number} latest the latest timestamp in any event, NaN before the first; the same for every reader of the
- *   log
- * @property {{events: number, spans: number | null} | null} evicted the server's count of what retention removed from
- *   this trace
+ * @property {number} latest the latest activity that an event reported, NaN before the first; does not depend on the
+ *   page's clock
+ * @property {{events: number, spans: number | null} | null} evicted the server's count of this trace's evicted events
+ *   and spans
  * @property {{reason: string, lost: number | null} | null} incomplete why the server's answer lacks a part of the
- *   trace
+ *   trace, null if the server reported no such reason
  * @property {number} lastParent the parent found by the last look-up
- * @property {Map<number, Live>} live by open span that has had updates
+ * @property {Map<number, Live>} live by open span that reported an update or progress
  * @property {TraceLogs} logs
  * @property {Map<number, Loss>} lost
  * @property {Map<number, string>} parentIds by span whose parent could not be linked
@@ -63,7 +63,7 @@ export * from "./span.mjs";
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
-/** Two `ended` events report the same span if they agree in these fields. */
+/** Two `ended` events with one id report the same span if they agree in these fields. */
 const SAME = ["name", "startTimestamp", "timestamp", "parentSpanId"];
 /** Maximum number of further spans under one id. Each gets the id with another first hex digit, of which 15 exist. */
 const TWINS_MAX = 15;
@@ -98,7 +98,7 @@ const HANDLERS = {
 };
 
 /**
- * Applies one event. Ignores unknown types, unknown fields and other traces.
+ * Applies one event. Ignores events of unknown types and of other traces.
  * @param {Trace} trace
  * @param {ModelEvent} event
  * @returns {Trace} the same object
@@ -183,12 +183,12 @@ function ended(trace, data) {
     index = twinFor(trace, index, data);
     if (index < 0) return;
   }
-  // A real end replaces earlier updates, since it repeats all that still holds. A lost end repeats only the start.
+  // A real end has the span's final fields, so it replaces earlier updates. A lost end repeats only the start.
   if (data.lost != null && before !== null && before.type !== "ended") data = withUpdatesOf(data, before);
   if (trace.live.size > 0) trace.live.delete(index);
   const wasFailing = spans.has(index, FLAG.failing);
   if (wasFailing) {
-    // From now on the span's state records the failure. The error marks above it stay valid only if that state is bad.
+    // From now on the span's state records the failure. Its ancestors' error marks stay valid only if that state is bad.
     spans.clear(index, FLAG.failing);
     trace.counts.errors -= 1;
     trace.errorMarksStale ||= !isBadState(endState(data));
@@ -206,8 +206,8 @@ function ended(trace, data) {
 }
 
 /**
- * Finds the place of a second real end. Either the end is a repetition, or two spans share one id, as client and server
- * spans of Zipkin do. The second of them gets a derived id.
+ * Finds the span for a second real end under one id. Either the end is a repetition, or two spans share the id, as
+ * client and server spans of Zipkin do. The second of these spans gets a derived id.
  * @param {Trace} trace @param {number} first @param {any} data
  * @returns {number} the index of the second span; −1 for a repetition, or if the id already has TWINS_MAX twins
  */
@@ -268,7 +268,7 @@ function fill(trace, index, data, startText) {
 
 /**
  * Sets or clears the flag of a span that does no work in this process: a step of a durable workflow, or a wait or
- * sleep. The passes over all spans read the flag, because reading 100,000 events would take them long.
+ * sleep. Passes over all spans read the flag, because reading 100,000 events would be slow.
  * @param {Trace} trace @param {number} index
  */
 function markResting({ spans }, index) {
@@ -323,7 +323,7 @@ function introduce(trace, index, data) {
 }
 
 /**
- * Links a span to its parent, creating a placeholder for an unknown parent.
+ * Links a span to its parent, creating a placeholder for an unknown parent. Notes the parent's id if that fails.
  * @param {Trace} trace @param {number} index @param {any} data
  */
 function adopt(trace, index, data) {

@@ -1,5 +1,5 @@
 // @ts-check
-// Parses the page's address and builds it: trace, span, searches, order, view, zoom and moment.
+// Parses and builds the page's address.
 // Must never touch the DOM, the history or a clock. Invalid parts of an address are ignored.
 
 import { within } from "./timescale.mjs";
@@ -122,7 +122,7 @@ function numberText(value) {
 
 /**
  * @param {Route} route @param {string | null} trace @param {string | null} span
- * @returns {Route} the route to another trace or span; another trace resets search, comparison, zoom and moment
+ * @returns {Route} the route to another trace or span; another trace resets `find`, comparison, zoom and moment
  */
 export function elsewhere(route, trace, span) {
   return trace === route.trace ? { ...route, span } : { ...route, trace, span, find: "", compare: null, ...WHOLE };
@@ -136,7 +136,8 @@ export function lookOf({ zoom, moment }, start) {
 
 /**
  * @param {Look} look @param {Stretch} whole of the trace
- * @returns {{zoom: Stretch | null, moment: number | null}} the zoom and moment in this trace's time, within its bounds
+ * @returns {{zoom: Stretch | null, moment: number | null}} the zoom and moment in this trace's time; the zoom lies
+ *   within the trace, and the moment not before its start
  */
 export function shownBy({ from, to, at }, whole) {
   const zoom = from === null || to === null ? null : within({ start: whole.start + from, end: whole.start + to }, whole);

@@ -1,7 +1,6 @@
 // @ts-check
 // The title of a row. It follows OpenTelemetry's semantic conventions if the span does, else it is the span's name.
-// One or two attributes beside it distinguish spans of the same name. The waterfall, the list and "waits for" use
-// these titles.
+// One or two attributes beside the title distinguish spans of the same name.
 // Must never touch the DOM, a clock or the browser's storage.
 
 import { STATE, isBadState } from "./columns.mjs";
@@ -34,7 +33,7 @@ const REASON_MAX = 200;
  * Attributes that rarely distinguish spans: code location, thread, timings, and conventions shown in titles or panels.
  */
 const COMMON = /^(code|thread|process|progress|otel|telemetry|service|host|http|url|net|network|server|client|peer|user_agent|db|messaging|rpc|gen_ai|exception|error|livespan|workflow)\.|^(target|level|busy_ns|idle_ns)$/;
-/** Common attributes that still distinguish two requests of one route. */
+/** Common attributes that may still distinguish spans of one name. */
 const TELLING = ["url.path", "http.target", "gen_ai.agent.id"];
 /** Names that libraries use by default. */
 const STOPGAP = /^(HTTP( request)?|request|query|execute|prepare|call|send|receive|publish|process|chat|grpc|span|\(no name\))$/i;
@@ -171,8 +170,8 @@ export function besideText({ key, value }) {
 }
 
 /**
- * Returns the first attribute by which spans of one name differ. With one sample, the first attribute that is not
- * common.
+ * Returns the first attribute by which spans of one name differ. With one sample, returns the first attribute that could
+ * distinguish it.
  * @param {readonly (Attributes | null | undefined)[]} samples spans of one name, the newest first
  * @param {readonly string[]} [used] attributes that the title includes
  * @returns {string | null}
@@ -282,8 +281,8 @@ export class TraceTitles {
   }
 
   /**
-   * Returns the attributes to show beside a span: the reader's choice, or the one found. The search runs again each
-   * time the number of samples has doubled; more often would make rows change their words all the time.
+   * Returns the attributes to show beside a span: the reader's choice, or the one found. The search runs again when the
+   * number of samples has doubled, until there are SAMPLES_MAX. So rows seldom change their words.
    * @param {number} index @param {readonly string[]} used
    * @returns {readonly string[]}
    */

@@ -35,7 +35,7 @@ export function trafficOf(list, now, { query }) {
   const traces = query.trim() === "" ? [list.traces, list.older] : [list.traces];
   const covered = coveredFrom(list, query);
   const width = WIDTHS.find((one) => one * (BUCKETS - 1) >= now - covered.oldest) ?? WIDTHS[WIDTHS.length - 1];
-  // Buckets are aligned to the clock, so that a bar keeps its place and height as time passes.
+  // Buckets are aligned to the clock, so that the traces of a bar do not change as time passes.
   const start = (Math.floor(now / width) - BUCKETS + 1) * width;
   const started = new Uint32Array(BUCKETS);
   const failed = new Uint32Array(BUCKETS);

@@ -3,8 +3,8 @@
 // Must never touch the DOM or a clock, nor change its arguments.
 
 /**
- * Maximum number of span events, and of links, kept of an open span. Others are counted; the span's end brings all of
- * them.
+ * Maximum number of span events, and of links, kept of an open span. Others are counted; a reported end of the span
+ * brings them.
  */
 export const UPDATED_ITEMS_MAX = 2_000;
 
@@ -53,7 +53,7 @@ export function withUpdatesOf(lost, open) {
 
 /**
  * @param {any[]} before @param {any[]} fresh
- * @returns {{items: any[], left: number}} both lists, bounded; `left` is the number of items dropped
+ * @returns {{items: any[], left: number}} both lists without repetitions, bounded; `left`: number of items over the bound
  */
 function added(before, fresh) {
   const items = [...before];

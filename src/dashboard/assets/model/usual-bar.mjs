@@ -32,7 +32,7 @@ export function usualBar(duration, usual) {
 
 /**
  * @param {number} duration @param {Usual | null} usual
- * @returns {boolean} whether it took longer than the 95th percentile
+ * @returns {boolean} whether it took longer than SLOW_BEYOND times the 95th percentile
  */
 export function isSlower(duration, usual) {
   return usual !== null && duration > usual.p95 * SLOW_BEYOND;

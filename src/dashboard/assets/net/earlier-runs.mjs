@@ -1,6 +1,6 @@
 // @ts-check
-// Other runs of the same work: traces whose root has the same name and service. Must never touch the DOM; requests
-// are passed in.
+// Other runs of the same work: traces whose root has the same name and service. Must never touch the DOM; the caller
+// passes the function that sends requests.
 
 import { sequenceOf } from "../model/event-ids.mjs";
 import { quoteTerm } from "../model/search.mjs";

@@ -1,9 +1,9 @@
 // @ts-check
-// Carries the streams of all tabs of a user over few connections. On HTTP/1.1, a browser opens at most six
+// Carries the streams of all tabs of a browser over few connections. On HTTP/1.1, a browser opens at most six
 // connections to a host over all tabs. A connection carries up to 32 traces, or one address of the live list, or the
 // log records. Runs in a shared worker, or in the page itself if there is none. Must never touch the DOM, nor queue
-// without bound for a tab that does not read. Like any client of the log, a tab has a resume point. From there it
-// requests the unread events again, so it gets each event once and in order.
+// without bound for a tab that does not read. A detached tab requests its streams again from its resume point, so it
+// gets each event once and in order.
 
 import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
 
@@ -24,8 +24,8 @@ import { GATHER_MS, ListLine, LogLine, TraceLine } from "./hub-lines.mjs";
 /** Maximum number of connections, of a browser's six. The others are for snapshots, files, and tabs of another
  * version. */
 export const CONNECTIONS_MAX = 4;
-/** Bounds on the events that a tab has not acknowledged, and on the time since its last acknowledgement. Beyond
- * them, the hub detaches the tab, which has to request its streams again. */
+/** Bounds on the events that a tab has not acknowledged, and on the time that it leaves them so. Beyond either, the hub
+ * detaches the tab, which has to request its streams again. */
 export const UNREAD_MAX = 20_000;
 export const UNREAD_MS = 60_000;
 /** Maximum number of events in a message. */

@@ -1,6 +1,6 @@
 // @ts-check
-// An event stream that stays open. This is the only module that knows EventSource. It opens, resumes, watches and
-// reports. Must never interpret a span, touch the DOM or read a clock that was not passed in.
+// An event stream that reconnects. This is the only module that knows EventSource. Must never interpret a span, touch
+// the DOM or read a clock that was not passed in.
 
 /**
  * @typedef {{type: string, id: string, data: any}} StreamEvent
@@ -28,7 +28,7 @@
  * @typedef {{close: () => void, pause: () => void, resume: () => void, status: () => StreamStatus}} Stream
  */
 
-/** The event types listened for. EventSource drops all other named events, as the protocol demands of clients. */
+/** The event types listened for. Events of other types are ignored. */
 export const EVENT_TYPES = Object.freeze([
   "hello", "ping", "gap", "degraded", "end", "process", "started", "ended", "updated", "log", "traces",
 ]);
@@ -47,7 +47,7 @@ export const PULSE_MS = 5_000;
 export const SLEEP_MS = 30_000;
 
 const CLOSED = 2;
-// These states do not change by waiting, so the stream stops until the reader resumes it.
+// A retry would not help after these reasons, so the stream stops until the reader resumes it.
 const FINAL_REASONS = new Set(["complete", "unknown"]);
 // For these reasons, an immediate retry would fail again: the server is full, or refuses until somebody signs in.
 const SLOW_REASONS = new Set(["overload", "expired"]);
@@ -67,8 +67,8 @@ export function browserEnvironment() {
  * An event stream that reconnects until it is closed, paused, or ended for a final reason.
  *
  * EventSource reconnects after a broken connection without reporting when. It gives up for ever after any status
- * other than 200, and never notices a dead connection. This class handles all of that: it opens a new EventSource
- * with back-off and the last id in the query.
+ * other than 200, and never notices a dead connection. So this class opens each new EventSource itself, with back-off
+ * and the last id in the query.
  */
 export class ResilientStream {
   /** @param {StreamOptions} options */
@@ -137,7 +137,7 @@ export class ResilientStream {
     this.connect();
   }
 
-  /** Retries or checks at once: the machine woke, the network is back, or the page became visible. */
+  /** Retries or checks at once. Called when the network is back or the page became visible. */
   wake() {
     if (this.retry !== null) {
       this.attempt = 0;
@@ -247,8 +247,7 @@ export class ResilientStream {
   }
 
   /**
-   * Starts the timer of the next check. A timer reset by each event would cost more than the events, at 10,000 a
-   * second.
+   * Starts the timer of the next check. Events do not reset it: at 10,000 events a second, that would be expensive.
    */
   beat() {
     this.due = this.environment.now() + PULSE_MS;

@@ -29,7 +29,7 @@ import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 export const FLAME_ROW = 22;
 const FLAME_BAR = 18;
 const FLAME_BAR_TOP = 2;
-/** From this width on, a pixel is left free after a bar. */
+/** A bar wider than this leaves one pixel free at its end. */
 const SEAM_MIN = 3;
 const FLAME_CHARACTER = 6;
 const LABEL_MIN = 30;
@@ -66,7 +66,7 @@ function paintSeen(picture, seen) {
   for (const decorator of picture.decorators) for (const decoration of decorator(index, frame)) paintDecoration(picture, decoration, box.y, FLAME_BAR);
 }
 
-/** @param {Picture} picture @param {Seen} seen @returns {boolean} whether there is a search that none of its spans can match */
+/** @param {Picture} picture @param {Seen} seen @returns {boolean} whether a search is active and cannot match any of the checked spans */
 function isDimmed({ frame, layout }, seen) {
   const { matches } = frame.ui;
   if (matches === null) return false;
@@ -114,7 +114,7 @@ function outline({ pen, frame, layout, colours, top, width }, index, thickness, 
   const from = Math.max(-CUT_MARGIN, bar.x);
   const to = Math.min(width + CUT_MARGIN, bar.x + bar.width);
   const y = bar.row * FLAME_ROW - top + FLAME_BAR_TOP;
-  // A line in the ground's colour separates bar and frame, so that the frame is visible on any colour.
+  // A line in the panel's colour separates bar and frame, so that the frame is visible on any colour.
   for (const [distance, line, style] of /** @type {[number, number, string][]} */ ([[0.5, 1, colours.by.panel], [1 + thickness / 2, thickness, colour]])) {
     pen.lineWidth = line;
     pen.strokeStyle = style;

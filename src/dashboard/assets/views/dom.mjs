@@ -60,7 +60,7 @@ export function setStyle(node, property, value) {
 /** Styles set by `setStyle`. No other code sets these properties. @type {WeakMap<HTMLElement, Record<string, string>>} */
 const styles = new WeakMap();
 
-/** Characters shown of a name. Nobody reads more, and the layout of 10,000 characters is expensive. */
+/** Characters shown of a name. The layout of 10,000 characters is expensive. */
 export const NAME_SHOWN_MAX = 300;
 
 /** @param {string} text @param {number} [length] maximum length @returns {string} */
@@ -193,8 +193,8 @@ export function shapePath(shape, part = "outer") {
 export const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)") ?? { matches: true };
 
 /**
- * A fixed set of row elements that is reused while the reader scrolls. Row `index` always uses the element `index %
- * size`, so scrolling by one row rewrites one row.
+ * Row elements that are reused while the reader scrolls. Row `index` uses the element `index % size`, so scrolling by
+ * one row moves one element to another row.
  * @template R
  */
 export class RowPool {

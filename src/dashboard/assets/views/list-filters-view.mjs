@@ -74,7 +74,7 @@ export class ListFilters {
       setStyle(/** @type {HTMLElement} */ (chip.node.firstElementChild), "background", palette.colour(name));
     }
     for (const [term, { node }] of this.byTerm) if (!wanted.has(term)) setShown(node, false);
-    // The order of chips is fixed, whichever was created first.
+    // Keeps the chips in the order of `wanted`, whichever was created first.
     let at = 0;
     for (const term of wanted) {
       const { node } = /** @type {Chip} */ (this.byTerm.get(term));

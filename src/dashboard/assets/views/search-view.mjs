@@ -62,7 +62,7 @@ export class SearchView {
     const end = performance.now() + SLICE_MS;
     const hasTime = () => performance.now() < end;
     const { search } = this;
-    // A reader who steps waits for the next match, not for the number of all.
+    // A reader who steps waits for the next match, not for the count of all matches.
     const isStepping = this.steps.length > 0 || search.step !== null;
     this.ui.matches = search.update(trace, query, now, isStepping ? () => false : hasTime);
     if (isStepping) {
@@ -93,7 +93,7 @@ export class SearchView {
   /** Goes to the next or previous match. @param {1 | -1} direction */
   step(direction) {
     if (this.trace === null) return;
-    // Taken in the next frame, because the search does not know yet what was typed since the last one.
+    // The next frame does the step, because the search does not know yet what was typed since the last frame.
     this.steps.push(direction);
     this.ui.changed();
   }
