@@ -9,7 +9,7 @@ use crate::{
     init::{console::ConsoleFields, environment, guard::InitGuard, setup::Setup},
 };
 
-/// Shows every `tracing` span and event of this program live, at an address that it prints on standard error.
+/// Shows the `tracing` spans and events of this program live, at an address that it prints on standard error.
 ///
 /// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber and the [panic
 /// hook](crate::panic_hook), and serves the dashboard from its own thread. Like `tracing_subscriber::fmt::init()`, the
@@ -32,8 +32,8 @@ use crate::{
 ///
 /// A program that is started under `livespan run` *joins* that livespan: the program announces itself at the address in
 /// `LIVESPAN_JOIN`, and that livespan shows the program's events on its page. The program opens and prints no page of
-/// its own, and `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If that livespan does not accept the program,
-/// with a time limit of one second for each step, the program starts as without the variable.
+/// its own, and `LIVESPAN_ADDR` and `LIVESPAN_LINGER` have no effect. If that livespan does not accept the program, the
+/// program starts as without the variable. Each step of joining has a time limit of one second.
 ///
 /// The log is kept in memory. For a store that outlives the process, and for all other settings, use
 /// [`LiveSpans::builder`](crate::LiveSpans::builder).

@@ -112,7 +112,7 @@ impl BlockBuilder {
         }
     }
 
-    /// Returns the bytes of all frames.
+    /// Returns the size of all frames, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -344,7 +344,7 @@ impl<'a> BlockEvent<'a> {
             .slice(self.start + usize::from(self.entry.head)..end)
     }
 
-    /// Calls `read` with the payload. If the payload is one run of bytes, this clones no handle to the block.
+    /// Calls `read` with the payload. If the payload is contiguous, this clones no handle to the block.
     pub(crate) fn with_payload<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         if self.entry.head == 0 {
             return read(&frame::payload_of(self.text()));

@@ -1,5 +1,5 @@
 //! [`Retention`] has the bounds of a log, which all apply at once. [`EvictedEvents`] counts the events that retention
-//! has removed. [`KeepError`] says why a stream cannot be exempted from it. Plain data.
+//! has removed. [`KeepError`] says why a stream cannot be kept beyond retention. Plain data.
 
 use std::{fmt, time::Duration};
 
@@ -55,7 +55,7 @@ impl Retention {
     /// The share of the events and bytes, 1/8, that all streams kept on request may use together. It is part of the
     /// bounds.
     pub const KEPT_DIVISOR: usize = 8;
-    /// Upper bound on the bytes of those opening events: 16 MiB.
+    /// Upper bound on the bytes of the opening events that are kept beyond retention: 16 MiB.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
     /// Sets the bound on events; 0 is treated as 1.

@@ -75,7 +75,7 @@ impl OtlpReceiver {
     /// status 503. If the sender repeats the request, events that were stored meanwhile are not
     /// stored again.
     pub const STORE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Upper bound on nested values: 60 levels. Values below that are replaced by null.
+    /// Upper bound on nested values: 60 levels. Deeper values are replaced by null.
     pub const VALUE_DEPTH_MAX: usize = 60;
     /// Upper bound on the processes that are distinguished: 1,024. Further ones are combined into
     /// one process per service name.

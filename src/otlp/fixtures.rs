@@ -33,7 +33,8 @@ pub(crate) fn request_of_logs(log_records: Vec<LogRecord>) -> Vec<u8> {
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
-/// Numbers that are the same in every run, unless `LIVESPAN_TEST_SEED` has another seed.
+/// Pseudo-random numbers. They are the same in every run, unless `LIVESPAN_TEST_SEED` has another
+/// seed.
 pub(crate) struct Numbers(u64);
 
 impl Numbers {

@@ -41,7 +41,7 @@ impl IngestBuffer {
         }
     }
 
-    /// Resolves a pending acknowledgement. `answer` is `None` if the event was not stored.
+    /// Resolves a pending acknowledgement. With `None`, a waiting caller gets no answer.
     pub(crate) fn resolve_ack(&self, number: u64, answer: Option<Ack>) {
         let sender = lock(&self.acks).remove(&number);
         if let (Some(sender), Some(answer)) = (sender, answer) {

@@ -1,10 +1,10 @@
 //! The wire format of protobuf: the fields of a message, as views into its bytes. The reader
 //! accepts a message exactly if `prost` does; the tests of [`trace_request`](super::trace_request)
-//! compare both. Bounded in recursion. Pure.
+//! compare both. Its recursion is bounded. Pure.
 //!
-//! Every received span passes through this reader. So all methods are inlined into the loop over
-//! the fields, and the functions that create errors take copies. Otherwise the compiler would keep
-//! the reader in memory instead of registers.
+//! Every received span passes through this reader. So the frequent methods are inlined into the
+//! loop over the fields, and the functions that create errors take copies. Otherwise the compiler
+//! would keep the reader in memory instead of registers.
 
 #![expect(
     clippy::inline_always,
@@ -15,7 +15,7 @@ use prost::encoding::{WireType, decode_varint};
 
 use crate::otlp::decode::usage::Exceeded;
 
-/// Nested messages that a message may contain: the recursion limit of `prost`.
+/// Upper bound on the levels of nested messages: the recursion limit of `prost`.
 const DEPTH_MAX: u32 = 100;
 
 /// The reason why a message cannot be read. It is one pointer, so that results stay small.
@@ -58,7 +58,7 @@ pub(super) struct MessageReader<'a> {
     depth_left: u32,
 }
 
-/// A field, for errors.
+/// The field that an error names.
 #[derive(Clone, Copy, Debug)]
 struct FieldPlace {
     /// The name of the message. Empty for the outermost one.

@@ -2,8 +2,8 @@
 //! Tempo, Jaeger and Zipkin. Everything except livespan's own events is first converted to OTLP and
 //! then uses the same mapping as received requests, so an imported span looks like a received one.
 //! The test cases, for this reader and for the page's, are in `tests/otlp.json`. A file is
-//! untrusted: no input may cause a panic, and everything that is left out is counted. Pure, except
-//! for reading the input; the caller's thread runs it.
+//! untrusted: no input may cause a panic, and parts that are left out are counted. Pure, except for
+//! reading the input; the caller's thread runs it.
 
 mod compact;
 mod document;

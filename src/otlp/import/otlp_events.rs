@@ -1,5 +1,5 @@
-//! Converts OTLP spans and log records to encoded events, by the same mapping as those of a
-//! request. Pure.
+//! Converts a file's OTLP spans and log records to encoded events, by the same mapping as for
+//! received requests. Pure.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::{
 pub(super) struct OtlpEvents {
     numbers: Map<ProcessKey, usize>,
     processes: Vec<FileProcess>,
-    /// The processes that were emitted, in order.
+    /// The numbers of the emitted processes, in order.
     emitted: Vec<usize>,
     pub(super) left_out: LeftOut,
 }
@@ -48,7 +48,7 @@ struct FileProcess {
     reporting: OpenSpanReporting,
 }
 
-/// The spans in one resource of a request.
+/// The spans seen in one resource of a file.
 #[derive(Clone, Copy, Debug, Default)]
 struct SeenSpans {
     has_open: bool,
@@ -80,7 +80,8 @@ impl OtlpEvents {
         (self.emitted.len(), self.left_out.clone())
     }
 
-    /// Undoes the emitted processes and the counts since the mark, because the events are not kept.
+    /// Undoes the emitted processes and the counts since the mark. The caller discards the events
+    /// since the mark.
     pub(super) fn reset(&mut self, (emitted, left_out): (usize, LeftOut)) {
         for number in self.emitted.drain(emitted..) {
             if let Some(process) = self.processes.get_mut(number) {
@@ -164,7 +165,8 @@ impl OtlpEvents {
             (fields.process, fields.service) = (&process.id, &process.service);
             let _layout = json::started(&mut out, &fields, start);
             push(std::mem::take(&mut out));
-            // The file does not contain the time at which it was written.
+            // The file does not contain the time at which it was written, so the update gets the
+            // time of the last span event.
             let known = span.events.iter().map(|event| event.time).max();
             let time = known.map_or(start, |time| start.max(time));
             if let Some((mut fields, changes)) = first_changes(&span, &key, time) {

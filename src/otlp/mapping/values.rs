@@ -1,4 +1,4 @@
-//! Attribute values. Pure.
+//! Converts and finds OTLP attribute values. Pure.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value as OtlpValue};
 
@@ -61,7 +61,8 @@ pub(crate) fn text_of<'a>(pairs: &'a [KeyValue], key: &str) -> Option<&'a str> {
     }
 }
 
-/// Returns the number of an attribute, if it is a number or a string with one.
+/// Returns the number of an attribute, if it is a number or an integer as a string. A double is
+/// rounded.
 pub(crate) fn number_of(pairs: &[KeyValue], key: &str) -> Option<i64> {
     match find(pairs, key)? {
         OtlpValue::IntValue(value) => Some(*value),

@@ -1,4 +1,4 @@
-//! Recognizes OTLP requests, and answers them step by step.
+//! Recognizes OTLP/HTTP requests, and answers them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ pub(crate) fn target_of(request: &Parts) -> Option<OtlpTarget> {
     };
     Some(match (signal(first), doubled) {
         (Some(signal), None) => OtlpTarget::Signal(signal),
-        // The SDK appended the second path, so that one names the signal.
+        // The SDK appended the second path, so the second path names the signal.
         (Some(_), Some(doubled)) => match doubled.strip_prefix("v1/").and_then(signal) {
             Some(signal) => OtlpTarget::Doubled(signal),
             None => OtlpTarget::Unknown,
@@ -183,8 +183,8 @@ pub(super) async fn decode(
     result.map_err(OtlpError::from)
 }
 
-/// Waits until the store has the accepted data. With a durable store, a response of success therefore means that the
-/// data survives a restart of this program.
+/// Waits until the store has the accepted data, for at most `STORE_TIMEOUT`. With a durable store, a response of success
+/// therefore means that the data survives a restart of this program.
 pub(super) async fn wait_until_stored(
     stored: oneshot::Receiver<StoreResult>,
 ) -> Result<(), OtlpError> {

@@ -85,7 +85,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Returns a request with these spans, from a service with this name and language.
+/// Returns a request with these spans, from the service `shop` in this language.
 fn request_of(language: &str, spans: &Value) -> Value {
     json!({"resourceSpans": [{
         "resource": {"attributes": [
@@ -113,8 +113,8 @@ fn all_events(live: &LiveSpans) -> Vec<Value> {
     events
 }
 
-/// Returns all events in log order, without `process` events and without the fields that are equal
-/// in all events.
+/// Returns all events in log order, without `process` events and without the fields that few tests
+/// check.
 fn events(live: &LiveSpans) -> Vec<Value> {
     let mut events = all_events(live);
     events.retain(|event| event["type"] != "process");
