@@ -14,7 +14,7 @@ use livespan::{
     span::{SpanKind, SpanStatus},
 };
 
-/// Dispatched events between two flushes, as many as a closed loop lets wait.
+/// Number of events dispatched between two flushes.
 const BURST: usize = 512;
 const BURSTS: [usize; 2] = [4, 44];
 const WORK: &str = "*engine::worker::Worker*::work*";

@@ -1,6 +1,6 @@
-//! The invitation of a serving livespan to later commands of the same user: the address at which
-//! programs join, in a file that only this user can read. The file is removed at the end. A file
-//! that a crash left behind is recognised by its address, which does not respond.
+//! A serving livespan invites later commands of the same user: it writes its page, and the address
+//! and token with which programs join, to a file that only this user can read. The file is removed
+//! when livespan ends. After a crash the file remains, but its address does not respond.
 
 use std::{fs, path::PathBuf};
 
@@ -41,7 +41,7 @@ impl Drop for Published {
     }
 }
 
-/// Writes the file for the page at this port, if this user has a directory for it.
+/// Writes the file for the page at this port, if this user has a runtime directory.
 pub(crate) fn publish(
     port: u16,
     page: &str,
@@ -60,8 +60,8 @@ pub(crate) fn publish(
     Ok(Published(Some(file)))
 }
 
-/// Returns the livespan that serves at the port of this address, if this user started one. Without an address, returns
-/// the one at the default port.
+/// Returns the livespan that serves at the port of this address, if this user started it and it responds. Without an
+/// address, uses the default port.
 pub(crate) async fn running(address: Option<&str>) -> Option<Running> {
     let port = match address {
         None => LiveServer::DEFAULT_PORT,

@@ -66,7 +66,7 @@ mod platform {
 pub(crate) use self::platform::Signals;
 
 impl Signals {
-    /// Starts to receive signals: from now on, a signal does not end the program by itself.
+    /// Starts to receive signals. On Unix, from now on a signal does not end the program by itself.
     pub(crate) fn listen() -> Result<Self, Failure> {
         Self::new().map_err(|error| Failure::of("listen for signals", &error))
     }

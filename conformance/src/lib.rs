@@ -1,5 +1,4 @@
-//! The suite that every [`EventStore`](livespan::EventStore) of `livespan` must pass, for storage of your own. A test
-//! of three lines runs every check:
+//! A test suite for your own [`EventStore`](livespan::EventStore). A test of three lines runs it:
 //!
 //! ```no_run
 //! // #[test]
@@ -14,17 +13,18 @@
 //! ```
 //!
 //! [`conformance`] takes a function that makes a store at a [`StoreLocation`]. The suite opens the log at one location
-//! more than once, so the store must find it again. When the store breaks a promise, the test panics, and its message
-//! names the promise, the expected and the actual value, and the steps that led there. The suite shortens a random
-//! history that fails before it reports it.
+//! more than once, so the store must find the log again. When the store breaks a promise, the test panics. The message
+//! names the promise, the expected and the actual value, and the steps before the failure. A random history that fails
+//! is shortened before it is reported.
 //!
-//! Methods of [`Suite`] describe the store further:
+//! Methods of [`Suite`] adapt the suite to the store:
 //!
 //! - [`volatile`](Suite::volatile): the log is lost when its handle is dropped.
 //! - [`evicts_in_lumps`](Suite::evicts_in_lumps): the store exceeds the bounds of retention for a while.
 //! - [`skip_check`](Suite::skip_check): the store does not keep one of the promises.
+//! - [`without_dedup`](Suite::without_dedup): the store does not deduplicate events.
 //! - [`faults`](Suite::faults): how to make the store fail.
-//! - [`run_only`](Suite::run_only) runs a single check.
+//! - [`run_only`](Suite::run_only): runs a single check.
 //!
 //! If the store has a [shared log](livespan::EventStore::shared_log), the suite opens several handles at one location
 //! at the same time, and also checks that they can wait for each other's events.
@@ -113,7 +113,7 @@
 //!         for line in text.lines() {
 //!             log.take(line).ok_or_else(damaged)?;
 //!         }
-//!         // Each opening begins an epoch, so that ids of an earlier one are never misread.
+//!         // Each opening begins an epoch, so that ids of an earlier epoch are not misread.
 //!         let head = log.events.last().map_or(0, |event| event.sequence.get());
 //!         let epoch = format!("epoch {} {}", Epoch::random(), head + 1);
 //!         self.write(&format!("{epoch}\n"))?;

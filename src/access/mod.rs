@@ -1,8 +1,8 @@
-//! Access control: who may read the log over HTTP, and which part of it. The app supplies the data and functions.
-//! `http::auth` calls this module for each request, on the task of the connection; no request is answered here.
+//! Access control: who may read the log over HTTP, and which part of it. `http::auth` applies these rules on the task
+//! of the connection; no request is answered here.
 //!
 //! [`Auth`] identifies a reader and returns an [`Access`]: the traces that this reader may see. A [`View`] selects the
-//! parts of a trace that a customer sees. [`Redaction`] masks values before they are stored, so no reader sees them.
+//! parts of a trace that a customer sees. [`Redaction`] masks values before they are stored.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -43,8 +43,8 @@ pub(crate) const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
 pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 
 /// Who may read the log over HTTP. Without an `Auth`, the routes answer only requests that name a loopback `Host` or
-/// one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), and refuse clients that are known to be on another
-/// machine.
+/// one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). They also refuse clients that are known to be on
+/// another machine.
 ///
 /// The guide: [who may read](crate::_guide::production).
 ///
@@ -227,7 +227,7 @@ impl Access {
         }
     }
 
-    /// Returns whether this access includes everything that `other` grants.
+    /// Returns whether this access grants all traces of `other`, which must grant some. Ignores `until`.
     #[cfg(feature = "http")]
     pub(crate) fn covers(&self, other: &Self) -> bool {
         match (&self.scope, &other.scope) {

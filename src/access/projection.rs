@@ -1,5 +1,5 @@
-//! Rewrites an event for a reader who may see only a part of it. It drops some of the fields that `span/json/` wrote,
-//! and copies the bytes of the others unchanged. Pure.
+//! Rewrites an event for a reader who may see only a part of it: drops fields, attributes and links, and copies the
+//! bytes of the other values unchanged. Pure.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -38,7 +38,7 @@ pub(crate) struct ViewFields<'a> {
     pub(crate) scope: Cow<'a, str>,
 }
 
-/// Returns the text of the field, if the event has that field.
+/// Returns the value of a field, if the event has the field and it is a string.
 fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
     let (_, value) = json::fields(payload).find(|(key, _)| *key == wanted.as_bytes())?;
     let plain = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -48,7 +48,7 @@ fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
     str::from_utf8(plain).ok().map(Cow::Borrowed)
 }
 
-/// Returns the fields by which a view decides whether to show the event's span.
+/// Returns the fields by which a view decides whether to show the event's span, or `None` without a valid span id.
 pub(crate) fn view_fields(payload: &[u8]) -> Option<ViewFields<'_>> {
     Some(ViewFields {
         span: text(payload, "spanId")?.parse().ok()?,

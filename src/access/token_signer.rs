@@ -1,7 +1,7 @@
-//! Compares the token that a client presents. Signs cookies, tickets and the codes of one-time links, and verifies them
-//! when a client presents them. It uses HMAC-SHA-256 (RFC 2104). Only MACs are compared, so no duration reveals where
-//! two texts differ. It reads no clock: callers pass the time. It runs on the connection's task, and on the app's
-//! threads that issue tickets and links.
+//! Checks the token that a client presents. Signs and verifies cookies and tickets, and issues and redeems the codes of
+//! one-time links. Secrets are compared by their MACs (HMAC-SHA-256, RFC 2104), so the duration does not reveal where
+//! they differ. Callers pass the time. It runs on the connection's task, and on app threads that issue tickets and
+//! links.
 
 use std::{
     collections::VecDeque,
@@ -47,7 +47,7 @@ struct LoginCode {
 pub(crate) enum Verification {
     ValidUntil(SystemTime),
     Expired,
-    /// The signature was not made with our key.
+    /// The text is malformed, or was not signed with our key.
     Invalid,
 }
 

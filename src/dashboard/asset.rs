@@ -1,6 +1,5 @@
-//! The files that the page loads, embedded in the crate. The name of each changes with its contents. `scripts/bundle`
-//! makes the files, and computes the same names where they refer to each other. No other file is served, and no folder
-//! is read.
+//! The files that the page loads, embedded in the crate. Each is served under a name with a hash of its contents.
+//! `scripts/bundle` makes the files, and writes the same names where they refer to each other.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -43,7 +42,7 @@ pub(crate) fn asset(name: &str, request: &HeaderMap) -> Option<Response<Body>> {
     SERVED.get(name).map(|file| file.respond(request))
 }
 
-/// Returns a file of the bundle, which is text.
+/// Returns the text of a file of the bundle, or an empty text if there is no such file.
 pub(super) fn bundled(wanted: &str) -> &'static str {
     let file = BUNDLED.iter().find(|(name, _)| *name == wanted);
     file.and_then(|(_, bytes)| str::from_utf8(bytes).ok())

@@ -194,8 +194,8 @@ impl SpanEncoder {
         if let Some((record, end)) = joined {
             self.end(record, end, batch);
         } else {
-            // Two open spans had the same ids, or the provider was shut down long ago. This end is counted as dropped,
-            // and the span ends as lost.
+            // For example, two open spans had the same ids, or the provider was shut down long ago. This end is
+            // counted as dropped, and the span ends as lost.
             self.log.buffer.count_dropped(RecordClass::End, 1);
             self.dropped_ends.add(dropped, || false);
         }

@@ -1,7 +1,10 @@
 //! [`SpanEncoder`] holds the state that the steps in the neighbouring files share, and implements [`RecordEncoder`]. It
-//! updates the trace index before readers see the events. It runs on the worker thread only. It waits for the store
-//! only when it reads one of these: the updates of spans that end as lost, the traces whose durable spans an earlier
-//! run left open, or (for an OTLP receiver) the events that were stored when the log was opened.
+//! updates the trace index before readers see the events. It runs on the worker thread only. It waits for the store to
+//! read:
+//!
+//! - the updates of spans that end as lost,
+//! - the traces whose durable spans an earlier run left open,
+//! - for an OTLP receiver, the events that were stored when the log was opened.
 
 use std::{
     borrow::Cow,
@@ -84,7 +87,7 @@ pub(crate) struct SpanEncoder {
     pub(super) unstored_ends: Vec<(DroppedEnd, IndexedAs)>,
     /// Dropped ends whose record found no room in the buffer. Host threads add to this list.
     pub(super) dropped_ends: Arc<DroppedEnds>,
-    /// Made for the first value that it may mask. A process whose tests pass encodes nothing.
+    /// Created at its first use, so that a process that encodes nothing does not pay for it.
     pub(super) redaction: LazyCell<Redaction, Box<dyn FnOnce() -> Redaction + Send>>,
     pub(super) names: Interner,
     eviction_query: EvictionQuery,
@@ -240,7 +243,8 @@ impl SpanEncoder {
         span
     }
 
-    /// Returns the process of a source. If the log has no `process` event of it yet, appends that event first.
+    /// Returns the process of a source, or `None` if it is unknown. If no `process` event of it was written yet, adds
+    /// that event to the batch.
     pub(super) fn announce_process(
         &mut self,
         source: u32,

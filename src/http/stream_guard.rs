@@ -1,6 +1,6 @@
 //! Guards a stream. It ends the stream as `expired` when the reader's permission has expired or was
 //! revoked, and as `shutdown` when the server stops although the log continues. The stream's permit
-//! is released when the stream is dropped. It runs on the connection's task.
+//! is released when the response body is dropped. It runs on the connection's task.
 
 use std::{
     convert::Infallible,
@@ -36,8 +36,8 @@ use crate::{
 /// spread.
 const OVERLOAD_RETRY: u64 = 10_000;
 
-/// Returns a stream that contains only the reason of its end. An `EventSource` gives up after an
-/// error, but reconnects after such a stream.
+/// Returns a stream that contains only a `retry` time and the reason of its end. An `EventSource`
+/// gives up after an HTTP error, but reconnects after such a stream.
 pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     let mut out = Vec::with_capacity(128);
     let spread = jittered_retry();

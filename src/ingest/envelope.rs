@@ -12,7 +12,7 @@ pub(crate) const ENCODED: u8 = 0;
 /// The fields around the payload of an encoded event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
-    /// The number of the pending acknowledgement that gets the event's id; 0 if no caller waits for it.
+    /// The number of the pending acknowledgement that this event resolves; 0 if no caller waits.
     pub(crate) ack: u64,
     pub(crate) name: &'a str,
     pub(crate) key: Option<StreamKey>,

@@ -1,5 +1,5 @@
-//! Reads the program's environment: address, token, levels, the name of the service. In this folder, only this file
-//! writes to the host's standard error, and it writes one line.
+//! Reads settings from the program's environment, such as the address and the token. In this folder, only this file
+//! writes to the host's standard error, and it writes at most one line.
 
 use std::{env, io::Write as _, path::Path};
 
@@ -61,9 +61,9 @@ pub(super) fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
     })
 }
 
-/// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is not an
-/// `EnvFilter`, because that needs a feature of `tracing-subscriber`. The feature would affect every program with
-/// livespan in its build: `tracing_subscriber::fmt::init()` would then print only errors.
+/// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. An `EnvFilter` would
+/// need a feature of `tracing-subscriber`. With that feature, `tracing_subscriber::fmt::init()` would print only errors
+/// in every program with livespan in its build.
 pub(crate) fn levels() -> Targets {
     env::var("RUST_LOG")
         .ok()
@@ -79,7 +79,8 @@ pub(crate) fn resource() -> Resource {
     let service_name = Key::from_static_str("service.name");
     let service = resource.get(&service_name);
     let service = service.as_ref().map(Value::as_str);
-    // The SDK calls a service without a name so. Every detector runs again in a second builder.
+    // The SDK gives this name to a service without one. The resource is rebuilt from its attributes, because a second
+    // `Resource::builder` would run every detector again.
     let file = service
         .as_deref()
         .and_then(|name| name.strip_prefix("unknown_service:"));

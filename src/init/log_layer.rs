@@ -1,5 +1,5 @@
-//! The layer that shows each event of `tracing` once, as a log record. It is wrapped around the OpenTelemetry layer,
-//! which gets the spans and no events. It runs on the host's threads: it never waits, never panics and never emits.
+//! The layer that shows events of `tracing` as log records, each at most once. It is wrapped around the OpenTelemetry
+//! layer, which gets the spans and no events. It runs on the host's threads, and must never wait, panic or emit.
 //!
 //! While the OpenTelemetry layer starts a span, it holds a lock of the span, and calls the host's sampler and
 //! processors. If one of these emits an event, looking up the span would deadlock. So [`BeforeOtel`] and [`LogLayer`]
@@ -186,8 +186,8 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> LogLayer<S> {
         }
     }
 
-    /// Returns the ids of the event's span, or `None` if telemetry is suppressed. An event of level ERROR also sets the
-    /// status of its span, as the OpenTelemetry layer would.
+    /// Returns the ids of the event's span, or `None` if telemetry is suppressed. Outside the OpenTelemetry layer, an
+    /// event of level ERROR also sets the status of its span, as that layer would.
     fn ids(&self, event: &Event<'_>, ctx: &Context<'_, S>) -> Option<Ids> {
         let current = current_ids()?;
         let is_error = *event.metadata().level() == Level::ERROR;

@@ -1,7 +1,7 @@
-//! The environment variables of a command. They make any OpenTelemetry SDK in it send to this
-//! livespan without delay, and make a program with `livespan::init()` join. A variable that the
-//! user set is not changed, except `TRACEPARENT`, `LIVESPAN_URL` and those by which a program
-//! joins.
+//! The environment variables of a command. They let an OpenTelemetry SDK in the command send to
+//! this livespan every 200 ms, and let a program with `livespan::init()` join. Of the variables that
+//! the user set, only `TRACEPARENT`, `LIVESPAN_URL`, `LIVESPAN_JOIN` and `LIVESPAN_JOIN_TOKEN` are
+//! replaced.
 
 use std::env;
 
@@ -59,7 +59,7 @@ pub(super) fn variables(page: &Page, options: &RunOptions) -> Vec<(String, Strin
 fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
     let endpoint = page.url.trim_end_matches('/');
     let headers = page.token.as_deref().map(|token| {
-        // The list is percent-encoded like W3C's baggage.
+        // Header values in this variable are percent-encoded, as in W3C Baggage.
         let encoded = percent_encoded(&format!("Bearer {token}"));
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
@@ -70,7 +70,7 @@ fn suggested(page: &Page, name: Option<&str>) -> Vec<(String, String)> {
         // This port accepts OTLP over HTTP and gRPC. Most SDKs need no further library for HTTP.
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned()),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
-        // Spans and log records are sent within 200 ms, and not after seconds.
+        // The batch processors send every 200 ms. Their defaults are 5 s for spans and 1 s for log records.
         ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
         ("OTEL_BLRP_SCHEDULE_DELAY", "200".to_owned()),
         ("OTEL_TRACES_SAMPLER", "always_on".to_owned()),

@@ -1,6 +1,5 @@
-//! The readers of a shared store whose last read failed. They lose nothing. Once the follower has read the store, each
-//! reads again and then learns that reading works. Other readers are not affected. Readers register on their own tasks;
-//! the follower threads wake them.
+//! The readers of a shared store whose last read failed. Once a follower has read the store, they read again. Readers
+//! register on their own tasks; the follower threads wake them.
 
 use std::sync::Arc;
 

@@ -161,8 +161,8 @@ fn cookie(signer: &TokenSigner, request: &Parts) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// Sends the browser to the page without the code in the address. A redirect would fail if it
-/// started on another site, such as a link in a mail: the browser would not send the
+/// Sends the browser to the page without the code in the address. An HTTP redirect would fail after
+/// a click on another site, such as a link in a mail: the browser would not send the
 /// `SameSite=Strict` cookie.
 fn redirect_page(path: &str, cookie: Option<HeaderValue>) -> Response<Body> {
     let escaped = path.replace('&', "&amp;").replace('"', "&quot;");

@@ -77,7 +77,7 @@ pub(crate) async fn page(
     let mut permit = None;
     let mut page = TracePage::default();
     if log.is_shared() {
-        // In a shared log, the index has only traces that this process followed.
+        // In a shared log, the index has only traces that this process followed. So the page is read from the store.
     } else if filter.search.reads_events() {
         if !log.is_in_memory() {
             permit = Some(self::permit(live).await?);
@@ -273,7 +273,7 @@ impl TracesBody {
         (!out.is_empty()).then_some(out)
     }
 
-    /// Writes that the store fails, or that it works again and how many events were lost.
+    /// On a change, writes that the store fails, or that it works again and how many events were lost.
     fn write_health(&mut self, out: &mut Vec<u8>) {
         let log = self.live.log();
         let is_degraded = log.is_degraded();
@@ -361,7 +361,7 @@ impl TracesBody {
             return Poll::Ready(Some(out));
         }
         if rung {
-            // Rests even if the look-up found no change, because the look-up costs the same.
+            // Rests even if the look-up finds no change, so that look-ups are limited, too.
             self.rest();
             let update = self.update(false);
             if update.is_some() || Instant::now() < self.ping_at {

@@ -59,7 +59,7 @@ pub(crate) enum PushError {
     Closed,
 }
 
-/// The log's answer to the caller of an event.
+/// The log's answer to the caller that appended an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ack {
     Stored(EventId),

@@ -9,8 +9,8 @@ import { severityOf, ERROR } from "./severity.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{index: number, message: string, type: string, stack: string, at: number, chain: number[], more: number}}
- *   Cause `at` in tree time; `chain`: the ancestors of the cause, up to the given span; `more`: other failed children
- *   along the path
+ *   Cause `at`: the end of the cause, in ms after the trace's origin; `chain`: its ancestors, up to the given span;
+ *   `more`: other failed children along the path
  */
 
 /** Maximum number of steps down, which also ends a cycle. */
@@ -18,15 +18,15 @@ const DEPTH_MAX = 200;
 const MESSAGE_MAX = 2_000;
 const CHILDREN_MAX = 5_000;
 
-/** @param {Trace} trace @param {number} index @returns {boolean} whether it or a span below it failed */
+/** @param {Trace} trace @param {number} index @returns {boolean} whether the span or one below it failed */
 function hasFailed({ spans }, index) {
   return isBadState(spans.state[index]) || spans.has(index, FLAG.errorBelow) || spans.has(index, FLAG.failing);
 }
 
 /**
  * @param {Trace} trace @param {number} index
- * @returns {Cause | null} null if nothing failed below, if the search does not reach the failed span, or if only the
- *   span itself failed and gives no reason
+ * @returns {Cause | null} null if nothing failed, if the search does not reach the failed span, or if only the given
+ *   span failed and gives no reason
  */
 export function causeBelow(trace, index) {
   const { spans } = trace;
@@ -52,7 +52,8 @@ export function causeBelow(trace, index) {
 }
 
 /**
- * Ranks panics above errors, then later ends above earlier ones: of several retries the last one counts.
+ * Ranks panics above other failures, then later ends above earlier ones: of several retries the last one counts. An
+ * open span ranks as the latest.
  * @param {Trace} trace @param {number} one @param {number} other
  */
 function isWorse({ spans }, one, other) {

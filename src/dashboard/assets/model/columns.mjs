@@ -150,7 +150,7 @@ export class SpanColumns {
 
 const JOURNAL_LENGTH = 1 << 16;
 
-/** A ring of the last changed spans. Code with data per span needs to visit only these. */
+/** A ring of the last changed spans. Code that keeps data per span needs to visit only these spans. */
 export class Journal {
   constructor() {
     this.ring = new Int32Array(JOURNAL_LENGTH);
@@ -163,12 +163,12 @@ export class Journal {
     this.written += 1;
   }
 
-  /** @param {number} place @returns {boolean} whether the ring still has all changes since then */
+  /** @param {number} place @returns {boolean} whether the ring still has all changes since `place` */
   knows(place) {
     return place >= 0 && this.written - place <= JOURNAL_LENGTH;
   }
 
-  /** @param {number} place one that the ring still has @returns {number} the span that changed */
+  /** @param {number} place a place that the ring still has @returns {number} the span that changed */
   at(place) {
     return this.ring[place % JOURNAL_LENGTH];
   }

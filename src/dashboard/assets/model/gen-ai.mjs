@@ -1,10 +1,10 @@
 // @ts-check
 // Reads a language model call as turns of a conversation, by OpenTelemetry's conventions for generative AI. Supports
-// the current ones (messages as attributes) and the earlier ones (one event per message). Pure.
+// the current conventions (messages as attributes) and earlier ones (one event per message). Pure.
 
 /**
  * @typedef {{kind: "text" | "reasoning" | "call" | "result" | "other", text: string, name: string, id: string, value: unknown}} Part
- *   `value`: the arguments of a call, or the result
+ *   `value`: the arguments of a call, a result, or content of another type
  * @typedef {{role: string, parts: Part[], output: boolean}} Turn
  * @typedef {object} Conversation
  * @property {Turn[]} turns
@@ -25,7 +25,7 @@ const COST_KEYS = ["gen_ai.usage.cost", "gen_ai.cost", "llm.usage.cost"];
 
 /**
  * @param {any} event of the span @param {Record<string, any>} attributes
- * @returns {Conversation | null} null if the span is no such call
+ * @returns {Conversation | null} null if the span has no `gen_ai` attribute
  */
 export function conversationOf(event, attributes) {
   const operation = text(attributes["gen_ai.operation.name"]);

@@ -1,7 +1,7 @@
 // @ts-check
 // The severity of log records, by OpenTelemetry's numbers: 1 to 24, four per level. Pure.
 
-/** The lowest number of each level, the most severe first. @type {readonly [string, number][]} */
+/** The lowest number of each level, the most severe first. FATAL counts as ERROR. @type {readonly [string, number][]} */
 export const LEVELS = Object.freeze([["ERROR", 17], ["WARN", 13], ["INFO", 9], ["DEBUG", 5], ["TRACE", 1]]);
 export const ERROR = 17;
 export const WARN = 13;
@@ -14,13 +14,13 @@ function numberOfText(text) {
   return LEVELS.find(([level]) => name.startsWith(level))?.[1] ?? 0;
 }
 
-/** @param {any} record a log record @returns {number} its number, or INFO's if it has none */
+/** @param {any} record a log record @returns {number} its number, else the number of its severity text, else INFO's */
 export function severityOf(record) {
   const number = Number(record?.severityNumber);
   return number >= 1 && number <= 24 ? number : numberOfText(record?.severityText) || INFO;
 }
 
-/** @param {any} event of a span @returns {number} ERROR for an exception, else the level that `tracing` recorded */
+/** @param {any} event of a span @returns {number} ERROR for an exception, else the level that `tracing` recorded, else INFO */
 export function severityOfEvent(event) {
   return event?.name === "exception" ? ERROR : numberOfText(event?.attributes?.level) || INFO;
 }

@@ -88,7 +88,7 @@ export class HubClient {
     this.say({ do: "wake" });
   }
 
-  /** Replaces a hub that is gone or unreachable by a new one. */
+  /** Opens a new port to a hub, and requests the streams again. Called if the hub is gone or unreachable. */
   renew() {
     this.port = null;
     this.resting = false;
@@ -113,7 +113,7 @@ export class HubClient {
     this.askAgain();
   }
 
-  /** Gives the hub GRACE_MS from now: while the page slept, silence says nothing about the hub. */
+  /** Gives the hub at least GRACE_MS from now to answer, because no message could arrive while the page slept. */
   grant() {
     this.lastMessageAt = Math.max(this.lastMessageAt, this.options.environment.now() - HUB_SILENT_MS + GRACE_MS);
   }
@@ -152,7 +152,7 @@ class SharedStream {
     this.lastStatus = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
   }
 
-  /** @returns {boolean} whether it expects events */
+  /** @returns {boolean} whether the stream expects events */
   waits() {
     // After a shutdown, the program may be started again.
     return this.lastStatus.word !== "paused" && (this.lastStatus.word !== "ended" || this.lastStatus.reason === "shutdown");
@@ -198,7 +198,7 @@ class SharedStream {
     else this.wanted.onEvent({ type, id, data });
   }
 
-  /** Ends the stream permanently. */
+  /** Closes the stream at the hub. */
   close() {
     if (this.client.streams.delete(this.n)) this.client.say({ do: "close", n: this.n });
   }

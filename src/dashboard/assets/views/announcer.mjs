@@ -4,7 +4,7 @@
 
 import { byId, setText } from "./dom.mjs";
 
-/** Texts that come within this time of each other are combined. */
+/** Texts announced within this time are combined, at most TOGETHER_MAX of them. */
 const TOGETHER_MS = 1_000;
 const TOGETHER_MAX = 4;
 

@@ -1,6 +1,6 @@
 // @ts-check
-// Files in the page: opened by a button or dropped on the window, read by a worker, with a bar for progress and
-// errors. Must never send any part of a file anywhere.
+// Opens files that a person chooses or drops on the window. A worker reads them, and a bar shows progress and errors.
+// Must never send any part of a file to a server.
 
 import { FileTraces } from "../model/files.mjs";
 import { plural } from "../model/time.mjs";
@@ -21,7 +21,7 @@ export class FileView {
     this.file = null;
     /** @type {Worker | null} */
     this.worker = null;
-    /** Drag events enter and leave every element; the drag has left the window when the count is back at 0. */
+    /** The number of elements that a drag has entered and not left; 0 once it has left the window. */
     this.depth = 0;
     /** The message shown for the open file. */
     this.summary = "";

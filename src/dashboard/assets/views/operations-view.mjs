@@ -17,7 +17,7 @@ import { STATE_WORDS, byId, element, icon, setAttribute, setShown, setStyle, set
  * @typedef {{query: string, now: number, zone: import("../model/clock.mjs").Zone, palette: import("../model/palette.mjs").Palette}} OperationsFrame
  */
 
-/** Number of rows requested and shown. */
+/** Maximum number of rows requested and shown. */
 const LIMIT = 200;
 const EVERY_MS = 2_000;
 const COST_SHARE = 5;
@@ -186,15 +186,14 @@ export class OperationsView {
   }
 
   /**
-   * Draws the last runs as bars for the pointer. They are too small for the keyboard, which has the list of the slowest
-   * runs.
+   * Draws the last runs as bars for the pointer. Keyboard users have the list of the slowest runs instead.
    * @param {Operation} operation @param {"small" | "large"} size @param {OperationsFrame} frame
    * @returns {HTMLElement}
    */
   runs(operation, size, { now, zone }) {
     const { last, p95 } = operation;
     const took = (/** @type {import("../model/operations.mjs").Run} */ run) => (run.state === "running" ? Math.max(run.duration, now - epochMilliseconds(run.start)) : run.duration);
-    // A run that hangs does not count for the scale, so that the others stay visible.
+    // If any run has ended, running ones do not count for the scale: a run that hangs would make the others invisible.
     const ended = last.filter(({ state }) => state !== "running");
     const longest = (ended.length > 0 ? ended : last).reduce((most, run) => Math.max(most, took(run)), 1e-6);
     return element("span", { class: `run-bars ${size}` }, ...last.map((run) => {

@@ -1,7 +1,7 @@
 // @ts-check
 // Connects the page to the hub of all tabs: starts the shared worker, and closes the page's streams when the page is
-// left. In a browser without shared workers, it closes them also while the page is hidden. Must never open a stream
-// itself, nor read what the hub sends.
+// left. Without a shared worker, also closes them while the page is hidden. Must never open a stream itself, nor read
+// the hub's messages.
 
 import { HubClient } from "../net/hub-client.mjs";
 import { Hub } from "../net/hub.mjs";
@@ -13,8 +13,8 @@ import { browserEnvironment } from "../net/stream.mjs";
 const LEAVE_MS = 3_000;
 
 /**
- * Returns the client of the worker's hub. In a browser without shared workers, the hub runs in the page itself and
- * keeps its connections only while the page is visible, so that many tabs do not exhaust the browser's connections.
+ * Returns the client of the worker's hub. Without shared workers, or if the worker fails, the hub runs in the page. It
+ * then keeps connections only while the page is visible, so that many tabs do not exhaust the browser's connections.
  * @returns {HubClient}
  */
 export function pageHubClient() {

@@ -1,6 +1,6 @@
 // @ts-check
-// The line above the waterfall: the spans that an open trace waits for, or those that took the time of an ended one.
-// Also adds these facts and usual durations to rows. Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
+// Draws the line above the waterfall: the spans that an open trace waits for, or the critical path of an ended one.
+// Also adds the critical path and usual durations to rows. Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { criticalPath, drawable } from "../model/critical-path.mjs";
@@ -22,10 +22,7 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortene
 
 const CHAINS_MAX = 3;
 const SHARES_MAX = 3;
-/**
- * Minimum widths in pixels: of a link to an ancestor, of the text before the line, of the leaf of a chain with its
- * time, of what the leaf awaits, of the blocked span, and of a share of the critical path.
- */
+/** Minimum widths of the line's parts, in pixels. They decide how many parts are shown. */
 const LINK_WIDTH = 80;
 const LEAD_WIDTH = 70;
 const LEAF_WIDTH = 190;
@@ -37,13 +34,13 @@ const LINK_LENGTH_MAX = 48;
 const LOOK_EVERY_MS = 200;
 const RELOOK_MS = 1_000;
 const HOLD_MS = 1_200;
-// A trace that has just ended may continue. The pass over all spans for its critical path waits until it is quiet.
+// A trace that has just ended may continue. Its critical path is computed once the trace has not changed for this long.
 const QUIET_MS = 300;
 const SEGMENTS_MAX = 6;
 
 export class WaitingView {
   node = byId("waiting-for");
-  /** Width in pixels, from the last resize event: reading it would force a layout. */
+  /** Width in pixels, from the last resize event: reading the node's width while drawing would force a layout. */
   width = 0;
   drawnFor = "";
   lookedAt = -Infinity;
@@ -53,7 +50,7 @@ export class WaitingView {
   chains = [];
   total = 0;
   lead = element("span", { class: "lead" });
-  /** @type {Line[]} reused, so that a link with the focus keeps it */
+  /** @type {Line[]} reused, so that a link keeps the focus */
   lines = [];
   more = element("button", { type: "button", class: "chip", title: "Go to the next innermost open span", hidden: true, on: { click: () => this.next() } });
   rest = element("span", { class: "faint rest" });
@@ -98,7 +95,7 @@ export class WaitingView {
       this.path = null;
     }
     const open = trace.counts.open > 0;
-    // A partial trace does not show what took the time of the whole.
+    // Without all spans, the critical path would be wrong.
     setShown(byId("critical"), !open && trace.counts.total > 0 && !isPartial(trace));
     setAttribute(byId("critical"), "aria-pressed", String(this.ui.criticalPath));
     const wait = open ? this.drawWaiting(frame, at) : this.drawPath(frame, at);

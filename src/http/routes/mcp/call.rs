@@ -1,5 +1,5 @@
-//! Answers a call of a tool: parses its arguments, calls the reports, and adds the cursor and the
-//! page's address below the answer. It runs on the connection's task.
+//! Answers a call of a tool: parses its arguments, makes the report, and adds the cursor and the
+//! page's address. It runs on the connection's task.
 
 use std::time::{Duration, Instant};
 
@@ -330,7 +330,7 @@ impl ToolCall<'_> {
         }
     }
 
-    /// Returns the event of the argument `since`, or 0 without it. The agent wants everything after this event.
+    /// Returns the event of the argument `since`, or 0 without it.
     fn after(&self) -> Result<u64, String> {
         self.arguments
             .text("since")?

@@ -47,7 +47,7 @@ pub(super) enum Loss {
 }
 
 impl Loss {
-    /// Returns this loss, increased by `more` evicted events.
+    /// Adds `more` to the evicted events. Other losses stay unchanged.
     fn and(self, more: Option<u64>) -> Self {
         match self {
             Self::Evicted { lost } => Self::Evicted {
@@ -155,7 +155,7 @@ enum PageSource {
     Store(Sequence),
 }
 
-/// Events in log order.
+/// A page of events, in log order.
 #[derive(Debug)]
 pub(super) enum EventPage {
     Slice(Slice),
@@ -165,7 +165,7 @@ pub(super) enum EventPage {
 impl TracePages<'_> {
     /// Returns the next page, or `None` at the end of the trace or after a failed read.
     pub(super) async fn next(&mut self) -> Option<EventPage> {
-        // If everything is in memory, no other call in this loop lets other tasks run.
+        // If everything is in memory, nothing else lets other tasks run between two pages.
         tokio::task::yield_now().await;
         let page = match &mut self.source {
             PageSource::Reader(_) => self.next_slice().await,
