@@ -1,5 +1,4 @@
-//! Accepts encoded events of other logs unchanged, and ends the spans of a process that is gone. Any thread or task
-//! calls it.
+//! Accepts encoded events of other logs, and ends the spans of a process that is gone. Any thread or task calls it.
 
 use std::{sync::Arc, time::SystemTime};
 

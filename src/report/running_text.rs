@@ -1,6 +1,6 @@
 //! The open spans as text, for code that cannot use HTTP: in a failing test, in a panic hook, after
-//! a signal. `running/text.rs` writes the text, also that of `GET /running`. It needs no runtime, and
-//! returns within a bounded time even while the program hangs.
+//! a signal. `running/text.rs` writes the text. This code needs no runtime, and returns within a
+//! bounded time even while the program hangs.
 
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ impl LiveSpans {
     /// is shown with its age, its await point, its task's polls, its progress and its last log
     /// record. If not all spans fit, those that hang or fail are chosen first, and the rest is counted.
     ///
-    /// It needs no runtime, works inside one and while the program hangs. It blocks the thread usually
-    /// for less than a millisecond, and for at most 3.5 seconds. If the store has not answered by
-    /// then, the text says so instead.
+    /// It needs no runtime, but also works inside one, and while the program hangs. It blocks the
+    /// thread usually for less than a millisecond, and for at most 3.5 seconds. If the store does not
+    /// answer in time, the text says so instead.
     ///
     /// ```
     /// let live = livespan::LiveSpans::builder().build()?;

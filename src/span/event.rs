@@ -1,5 +1,5 @@
-//! The public span events, as an app builds them. [`json`](crate::span::json) writes them in the wire format. Any
-//! thread of the app runs it.
+//! The public span events, as an app builds them. [`json`](crate::span::json) writes them in the wire format. This code
+//! runs on any thread of the app.
 
 use std::fmt;
 
@@ -416,8 +416,8 @@ impl SpanEvent {
         self
     }
 
-    /// Marks the event of a step that outlives its process. While the step is paused, it is shown as waiting, and it is
-    /// never ended as lost.
+    /// Marks the event of a step that outlives its process. While the step is paused, it is shown as waiting. It is not
+    /// ended as lost when its process dies.
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;

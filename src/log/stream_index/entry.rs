@@ -6,8 +6,8 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::log::{event::StreamKey, retention::EvictedEvents, waker::WakeFlag};
 
-/// The slot of a stream's entry. It is valid while the stream has an entry, that is, while it holds events or open
-/// tokens, or a reader waits for it.
+/// The slot of a stream's entry. A slot is valid while the stream has events or open tokens, or a reader waits for the
+/// stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamSlot(u32);
 
@@ -222,7 +222,7 @@ impl SequenceList {
     }
 }
 
-/// The number of events that retention has removed from one stream.
+/// The number of events that retention has removed from one stream, and the first and the last of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EvictedCount {
     pub(super) count: u64,
@@ -321,7 +321,7 @@ mod tests {
         let mut sequences = SequenceList::default();
         let mut model = VecDeque::new();
         for step in 1..=200_u64 {
-            // In the first half more streams are added than removed, in the second half fewer.
+            // In the first half more sequences are added than removed, in the second half fewer.
             let comes = if step <= 100 {
                 step % 3 > 0
             } else {

@@ -8,7 +8,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The fields that every span event has.
+/// The fields that span events have in common.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,

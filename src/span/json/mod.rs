@@ -1,8 +1,8 @@
 //! Span events as JSON bytes, and back: writes whole events, and finds fields in written ones. Pure: no clock, no I/O.
 //!
 //! [`events`] writes complete events with the parts of [`writer`]; [`size_limits`] decides what is cut when an event is
-//! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. Mostly the worker
-//! thread runs it; the files name the other callers.
+//! too big, and [`derived`] makes events from the bytes of earlier ones. [`scan`] reads fields back. Most callers run on
+//! the worker thread; the files name the others.
 
 /// Expands to `,"key":"` for a key known at compile time, which is then written with one copy instead of three.
 macro_rules! opening {

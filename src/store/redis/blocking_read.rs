@@ -29,7 +29,7 @@ use crate::{
 
 /// Longest time of a single `XREAD`.
 const SLICE: Duration = Duration::from_secs(2);
-/// Longest time of a single `XREAD` if the Redis user may not call `CLIENT ID`: nothing can then end it early.
+/// Longest time of a single `XREAD` if the Redis user may not call `CLIENT ID`: no other thread can then interrupt it.
 const SLICE_WITHOUT_UNBLOCK: Duration = Duration::from_millis(200);
 /// Interval of `CLIENT UNBLOCK` calls while the wait has not begun in Redis.
 const UNBLOCK_RETRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -139,7 +139,7 @@ impl ReadInterrupt {
     }
 }
 
-/// Returns when the wait ends. If the clock cannot represent that moment, the wait ends after a year.
+/// Returns the time at which the wait ends. If the clock cannot represent that time, the wait ends after a year.
 fn end_of(time: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     let now = Instant::now();
@@ -251,7 +251,8 @@ impl BlockingReader {
         !self.interrupt.wait(delay.min(left)) && delay <= left
     }
 
-    /// Blocks in Redis for at most one slice. Returns the streams with entries, or `None` if the wait was interrupted.
+    /// Blocks in Redis for at most one slice. Returns the streams with entries, or `None` if the interrupt was raised
+    /// before the wait began.
     fn block(
         &self,
         connection: &mut Connection,
@@ -293,7 +294,7 @@ fn streams_of(answer: Value) -> Result<Vec<Vec<u8>>, StoreError> {
         .collect()
 }
 
-/// Returns the id of this connection, by which another one can unblock it. `None` if the user may not call `CLIENT ID`.
+/// Returns the id by which another connection can unblock this one, or `None` if the user may not call `CLIENT ID`.
 fn identify(connection: &mut Connection, client: &mut ClientId) -> Result<Option<u64>, StoreError> {
     if client.generation == connection.generation()
         && client.generation > 0

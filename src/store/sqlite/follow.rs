@@ -1,7 +1,7 @@
 //! Waits for events that another process appends to the same file. The follower threads call it.
 //!
-//! SQLite has no call for that, so the follower polls a counter in shared memory, and reads the file only when the
-//! counter has changed.
+//! SQLite has no call that waits for a commit. So the follower polls a counter in shared memory, and reads the file when
+//! the counter has changed.
 
 use std::{
     path::{Path, PathBuf},

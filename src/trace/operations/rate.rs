@@ -2,7 +2,7 @@
 
 use crate::util::time::Timestamp;
 
-/// The spans that ended within [`RateBuckets::SECONDS`].
+/// The counts of spans that ended within one period of [`RateBuckets::SECONDS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RateBucket {
     /// The number of the bucket, counted from 1970.

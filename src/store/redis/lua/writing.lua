@@ -4,9 +4,10 @@
 -- the epochs that it knows, 6 how long to wait for reports of living writers before an epoch begins (ms), 7 to 9
 -- retention (events, bytes, ms), 10 how long a stream's key lives (ms).
 
--- Upper bound on streams that one step of retention visits. Each event of the batch adds two.
+-- Upper bound on streams that one step of retention visits. Each event of the batch raises it by two.
 local VISITED_MAX = 512
--- Upper bound on events that one call carries or removes from the carried ones. Each event of the batch adds four.
+-- Upper bound on events that one call carries or removes from the carried ones. Each event of the batch raises it by
+-- four.
 local CARRIED_STEP_MAX = 2048
 -- `Retention::CARRIED_DIVISOR`.
 local CARRIED_DIVISOR = 4
@@ -61,7 +62,7 @@ local function is_known(state, epoch, sequence)
   return found and state.head >= sequence
 end
 
--- Makes sure that the log has an epoch in which no known number is assigned again. If the log has lost its newest
+-- Makes sure that the log has an epoch in which no known sequence is assigned again. If the log has lost its newest
 -- events, every living writer must first report its newest sequence: the error reply tells the caller to wait.
 local function settle(state, now)
   local known = tonumber(ARGV[3])
@@ -94,7 +95,7 @@ local function run_of_server()
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
--- Records that the writer lives. Returns 1 if the log considered it dead.
+-- Records that the writer lives. Returns 1 if the writer is new to the log, or was considered dead.
 local function hear(writer, now)
   local added = redis.call('ZADD', WRITERS, text(now), writer)
   if added == 1 then
