@@ -1,6 +1,6 @@
-//! [`Reader`]: the position of one reader in the log, and its next step. A cursor owns no queue of events: replay and
-//! live delivery are the same read, so a slow client costs one cursor. It runs on the task that polls it, holds no lock
-//! while it waits, and needs no runtime.
+//! [`Reader`]: the position of one reader in the log, and its next step. Replay and live delivery are the same read. A
+//! reader queues at most one block or page. It runs on the task that polls it, holds no lock while it waits, and needs
+//! no runtime.
 
 use std::{
     collections::VecDeque,
@@ -71,7 +71,7 @@ pub(crate) struct Reader {
     pub(super) head_query: Option<HeadQuery>,
     /// The start of the wait for the store, and the wake flag of this wait. Events do not raise this flag.
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
-    /// Whether the store may hold more events for a reader that reads from it alone.
+    /// Whether the store may hold more events for this reader.
     pub(super) wants_page: bool,
     /// Whether the last poll returned only to let other tasks run.
     pub(super) is_yielding: bool,
@@ -256,7 +256,7 @@ impl Reader {
         self.is_yielding
     }
 
-    /// Advances by one step. Returns whether the position moved or an item was queued.
+    /// Advances by one step. Returns `false` if there is nothing to read now.
     pub(super) fn advance(&mut self) -> bool {
         if self.is_paged() {
             if self.wants_page {

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// The format of a log's payloads: UTF-8 text that passes the check in this function.
+/// The format of a log's payloads: UTF-8 text that this function accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PayloadFormat(pub(crate) fn(&str) -> bool);
 

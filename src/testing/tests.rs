@@ -23,7 +23,7 @@ use tracing::{Instrument as _, info, info_span, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
 
-/// Set in the processes that fail on purpose.
+/// Set in the processes that tests start.
 const CHILD: &str = "LIVESPAN_TEST_FAILS";
 /// Time limit for one process.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ fn is_child() -> bool {
 }
 
 #[test]
-#[ignore = "a test that fails, which the next ones start"]
+#[ignore = "a test that fails"]
 fn failing() {
     crate::trace_test!();
     if !is_child() {
@@ -62,7 +62,7 @@ async fn failing_task() {
 }
 
 #[test]
-#[ignore = "a test that fails, which the next ones start"]
+#[ignore = "a test that fails with events of tower"]
 fn failing_in_tower() {
     crate::trace_test!();
     if !is_child() {
@@ -137,7 +137,7 @@ fn exporting() -> impl tracing::Subscriber + Send + Sync {
     tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer))
 }
 
-/// Returns whether the span has a context, and whether it takes a parent.
+/// Returns whether the span has a valid context, and whether it accepts a parent.
 fn context_and_parent(span: &tracing::Span) -> (bool, bool) {
     let takes_parent = span.set_parent(opentelemetry::Context::new()).is_ok();
     let is_valid = span.context().span().span_context().is_valid();
@@ -193,7 +193,7 @@ fn aborting_itself() {
     }
 }
 
-#[expect(unconditional_recursion, reason = "the stack is to overflow")]
+#[expect(unconditional_recursion, reason = "the stack must overflow")]
 fn descend(depth: u64) -> u64 {
     let room = std::hint::black_box([depth; 128]);
     descend(depth + 1) + room[0]

@@ -168,7 +168,7 @@ pub(crate) fn is_lost(payload: &[u8]) -> bool {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The fields of a stored event that the index needs. The worker parses each event that an app
-/// dispatches itself, so this struct borrows and skips most attributes.
+/// dispatches itself, so this struct borrows its texts and skips most attributes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IndexedFields<'a> {
@@ -379,10 +379,10 @@ pub(crate) fn is_durable(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, value)| key == b"durable" && value == b"true")
 }
 
-/// The filter of a stream of events. Values within one field are alternatives; all fields must match.
+/// The filter of a stream of events. Values within one field are alternatives; all fields must match. Services, names
+/// and kinds are raw JSON values with quotes, as in a payload.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventFilter {
-    /// The services as raw JSON values with quotes, as in a payload.
     pub(crate) services: Vec<Vec<u8>>,
     pub(crate) names: Vec<Vec<u8>>,
     pub(crate) kinds: Vec<Vec<u8>>,

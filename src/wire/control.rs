@@ -15,7 +15,7 @@ use crate::{
 pub(crate) const PROTOCOL: u32 = 1;
 /// The name of the server in `hello` and `/status`.
 pub(crate) const SERVER: &str = concat!("livespan/", env!("CARGO_PKG_VERSION"));
-/// The name of the stored event that reports drops.
+/// The name of events that report a gap.
 pub(crate) const GAP: &str = "gap";
 
 /// The number of dropped events since the log was opened.
@@ -186,7 +186,7 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
     write(out, GAP, &gap);
 }
 
-/// Writes a report of drops, for a stream without the log's own event that reports them.
+/// Writes a report of drops, for a stream that does not include the stored event that reports them.
 pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
     write(out, GAP, &dropped_gap(dropped));
 }
@@ -213,8 +213,8 @@ pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
 /// The payload that replaces that of a damaged stored event. The replacement keeps the event's id and stream.
 pub(crate) const DAMAGED: &[u8] = br#"{"type":"gap","reason":"damaged","lost":1}"#;
 
-/// Returns whether the event replaces a damaged one. No filter or view may leave out such an event, nor a control
-/// event.
+/// Returns whether the event replaces a damaged one. Filters and views must pass such an event, as they pass control
+/// events.
 pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
     name == GAP && payload == DAMAGED
 }

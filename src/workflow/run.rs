@@ -44,8 +44,8 @@ impl SpanSink {
         }
     }
 
-    /// Returns the process of the spans. It is the process of the log's newest tracer provider, or a new process if
-    /// there is no provider.
+    /// Returns the process of the spans. The first call chooses it: the process of the log's newest tracer provider, or
+    /// a new process if there is no provider.
     pub(crate) fn source(&self) -> u32 {
         *self.source.get_or_init(|| {
             self.parts.processes.newest().unwrap_or_else(|| {
@@ -103,8 +103,8 @@ impl Run {
         lock(&self.cancelled).get_or_insert(reason);
     }
 
-    /// Returns the sampler's decision about the trace. The sampler is called once per run, so a trace is exported whole
-    /// or not at all.
+    /// Returns the sampler's decision about the trace. The sampler is called once per run, so either all spans of a run
+    /// are exported or none.
     pub(crate) fn sampling(&self) -> &ProbeResult {
         self.sampling.get_or_init(|| match &self.sink.exporter {
             Some(exporter) => exporter.decide(self.trace_id),

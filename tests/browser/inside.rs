@@ -152,7 +152,7 @@ async fn a_panic_has_its_own_state_in_list_and_trace() {
     app.stop();
 }
 
-/// A script that returns the texts of the visible records, in order.
+/// A script expression: the texts of the visible records, in order.
 const RECORDS: &str =
     "[...document.querySelectorAll('.log-row:not([hidden])')].filter(row => row.checkVisibility())
     .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
@@ -213,7 +213,12 @@ async fn records_of_a_trace_are_one_list_linked_with_the_waterfall() {
     let focus = "return document.activeElement === document.querySelector('#logs .log-search')";
     browser.until("/ focuses the search", focus).await;
     browser.press_key("Escape").await;
-    records_are(&browser, "both are listed", "feed is slow|feed is broken").await;
+    records_are(
+        &browser,
+        "both records of the step are listed",
+        "feed is slow|feed is broken",
+    )
+    .await;
     step.span().end();
     job.span().end();
     browser.close().await;
@@ -387,7 +392,9 @@ async fn a_hanging_span_shows_its_await_and_then_its_cancellation() {
     browser.until("the row shows the await", &flag).await;
     let line = "return document.querySelector('#waiting-for .leaf').textContent === 'call'
         && /^awaits redis get for [\\d.]+ m?s$/.test(document.querySelector('#waiting-for .awaits').textContent)";
-    browser.until("the line above shows the call", line).await;
+    browser
+        .until("the line above the tree shows the call", line)
+        .await;
     browser.click("#waiting-for .leaf").await;
     let since = "return /^redis get for [\\d.]+ m?s$/.test(document.querySelector('#inspector [data-live=Awaits] span')?.textContent)";
     browser.until("the inspector shows the await", since).await;

@@ -1,7 +1,7 @@
 //! A page written for `@oselvar/ssetarget` 4.0.5, served by a local workflow engine. That package has
 //! no browser code. Its clients use an `EventSource` with listeners for `started` and `ended`, and
-//! the package's types of these events. So does this page. It starts and resumes a workflow as the
-//! package's README does.
+//! the package's types of these events. This page reads the same events and fields. It starts and
+//! resumes a workflow as the package's README does.
 
 use std::io;
 
@@ -14,9 +14,9 @@ use serde_json::json;
 
 use crate::driver::Browser;
 
-/// Builds a tree from the fields in the package's types. An `ended` event has neither name nor
-/// parent. The root's span id is the trace id, which is the instance. Events that break these rules
-/// are added to `window.faults`.
+/// Builds a tree from the fields in the package's types, in which an `ended` event has neither name
+/// nor parent. The root's span id is the trace id, which is the instance. Faults of the events are
+/// added to `window.faults`.
 const PAGE: &str = "<!doctype html><title>workflow</title><script>
 window.faults = [];
 window.onerror = (message) => { window.faults.push(String(message)); };

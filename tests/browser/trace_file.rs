@@ -17,7 +17,7 @@ use crate::{
 };
 
 const HOSTILE: &str = "</script><script>window.ran = 1</script><!--<img src=x onerror='window.ran = 2'>\u{2028}\u{1}\"'&amp;";
-/// A script that returns names and states of all rows, in order.
+/// A script that returns names and states of the visible rows, in order.
 const ROWS: &str =
     "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
     .map(row => [row.querySelector('.span-name').textContent, row.dataset.state])";

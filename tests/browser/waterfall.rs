@@ -540,7 +540,7 @@ async fn a_trace_two_thousand_levels_deep_is_shown_to_its_end() {
         .await;
     assert!(
         few.as_u64().is_some_and(|count| count < 100),
-        "{few} elements are in the page"
+        "the tree has {few} elements"
     );
     while let Some(context) = chain.pop() {
         context.span().end();

@@ -78,7 +78,7 @@ export class FakeLog {
     void wanted;
   }
 
-  /** @param {Source} source the browser reconnects with its last id */
+  /** Breaks a connection. The browser then reconnects with its last id. @param {Source} source */
   cut(source) {
     this.places.delete(source);
     source.breakOff();

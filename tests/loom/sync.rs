@@ -80,8 +80,8 @@ pub(crate) mod thread {
 }
 
 /// Loom's atomics. Loom treats `SeqCst` as `AcqRel`, so a `SeqCst` load or store is a
-/// read-modify-write here. It thus reads the latest value in the atomic's modification order. If an
-/// atomic is used with `SeqCst` only, this is as strong as `SeqCst`, and otherwise weaker.
+/// read-modify-write here. Such a load reads the latest value in the atomic's modification order. If
+/// an atomic is used with `SeqCst` only, this is as strong as `SeqCst`, and otherwise weaker.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::Ordering;
 

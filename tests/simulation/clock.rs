@@ -1,8 +1,8 @@
 //! The clock of a run. It stands still until the run advances it, and wakes the tasks that wait for
 //! a point in time.
 //!
-//! A run uses one thread of the operating system, so its clock is a thread-local. Only [`run`] and
-//! [`wake`](Waiter::wake) let other tasks run.
+//! A run uses one thread of the operating system, so its clock is a thread-local. No other task runs
+//! while a task borrows the clock.
 
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use shuttle::{
 
 use crate::random::Random;
 
-/// The task that advances the clock. A run starts it first.
+/// The number of the task that advances the clock. A run starts this task first.
 pub(crate) const TASK: usize = 1;
 
 #[derive(Default)]
@@ -109,8 +109,8 @@ pub(crate) fn start(mut random: Random) -> thread::JoinHandle<()> {
     })
 }
 
-/// Advances to the next point for which a task waits, or half the way, and wakes the tasks that are
-/// due.
+/// Repeatedly advances to the next point for which a task waits, or half the way, and wakes the
+/// tasks that are due.
 fn run(random: &mut Random) {
     loop {
         let next = with(|clock| {

@@ -1,5 +1,5 @@
-//! One random history on a simulated machine: tasks use a log, and at the end everything that they
-//! saw is checked.
+//! One random history on a simulated machine: tasks use one or two logs, and their observations are
+//! checked at the end.
 
 use std::{
     collections::HashMap,
@@ -108,7 +108,7 @@ struct Site {
     log: Arc<Log>,
     kept: Option<Kept>,
     runtime: Mutex<Option<LogRuntime>>,
-    /// The positions of the readers of everything.
+    /// The positions of the readers of all streams.
     places: Mutex<HashMap<usize, u64>>,
 }
 
@@ -339,8 +339,8 @@ impl Run {
         is_kept
     }
 
-    /// Checks that all readers of everything have read everything once all tasks are idle. No
-    /// reader may need another event in order to find those that are already there.
+    /// Checks that each reader of all streams has reached the head once all tasks are idle. No
+    /// reader may need a further event in order to find earlier ones.
     fn check_idle(&self) {
         // The followers of a shared store read it at long intervals.
         let time = if self.heal.is_some() { 20_000 } else { 500 };
@@ -356,7 +356,7 @@ impl Run {
         }
     }
 
-    /// Ends the logs at the planned time. Returns whether every task was idle before.
+    /// Ends the logs at the planned time. Returns whether the idle readers were checked before.
     fn end(&self, end: End, writers: Vec<JoinHandle<()>>, may_be_idle: bool) -> bool {
         let turns = match end {
             End::Late => 0,
@@ -433,7 +433,7 @@ impl Run {
     }
 }
 
-/// Facts about a history that its logs do not know at their end.
+/// Facts about a history that its logs cannot provide at their end.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Known {
     is_behind: bool,

@@ -20,7 +20,7 @@ use crate::{
 pub(in crate::span) const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// The longest text of a record, in bytes. It is one character longer than the JSON writer keeps, so the JSON writer
-/// notices that the text is cut and records it in `cut`.
+/// notices that the text is cut.
 pub(in crate::span) const TEXT_BYTES_MAX: usize = VALUE_BYTES_MAX + 4;
 
 /// The longest trace state and the longest scope version, in bytes. W3C requires support for trace states of up to 512
@@ -168,7 +168,7 @@ pub(in crate::span) const PANIC_MESSAGE: u8 = 1;
 pub(in crate::span) const PANIC_LOCATION: u8 = 2;
 pub(in crate::span) const PANIC_THREAD: u8 = 4;
 
-/// Status (1), end (8), dropped events (4) and links (4), count of events (4).
+/// Bytes of an end after its head: status (1), end (8), dropped events (4) and links (4), count of events (4).
 pub(in crate::span) const CLOSING: usize = 21;
 
 /// Writes the next bytes of a head. The compiler knows the size of the head, so it removes the bounds checks.
@@ -184,7 +184,7 @@ pub(in crate::span) fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u
 #[inline]
 pub(in crate::span) fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
     let [u0, u1, u2, u3, u4, u5, u6, u7, lower @ ..] = id;
-    // Converts to integers and back: the compiler would vectorize copies of single bytes, in forty instructions.
+    // Converts to integers and back. Otherwise the compiler would vectorize the byte copies, in forty instructions.
     let upper = u64::from_be_bytes([u0, u1, u2, u3, u4, u5, u6, u7]);
     put(rest, upper.to_be_bytes());
     put(rest, u64::from_be_bytes(lower).to_be_bytes());

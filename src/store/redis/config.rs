@@ -207,8 +207,8 @@ impl RedisEventStoreBuilder {
     }
 
     /// Names the log: 1 to 128 bytes without braces; by default
-    /// [`DEFAULT_PREFIX`](crate::RedisEventStore::DEFAULT_PREFIX). Every key is `{prefix}:…`, so several logs share a
-    /// server, and one log is in one hash slot of a cluster.
+    /// [`DEFAULT_PREFIX`](crate::RedisEventStore::DEFAULT_PREFIX). Every key is `{prefix}:…`, so several logs can
+    /// share a server, and one log is in one hash slot of a cluster.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self

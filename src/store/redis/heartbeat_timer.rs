@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::util::sync::{Condvar, Instant, Mutex, lock};
 
-/// Tells the thread when to send the next heartbeat, and when to stop.
+/// Determines when the heartbeat's thread sends the next heartbeat, and when it stops.
 #[derive(Debug, Default)]
 pub(crate) struct HeartbeatTimer {
     state: Mutex<TimerState>,
@@ -27,7 +27,7 @@ impl HeartbeatTimer {
         self.changed.notify_all();
     }
 
-    /// Stops the thread, and waits at most `timeout` for its end. Before it ends, the thread tells Redis that this
+    /// Stops the thread, and waits at most `timeout` for its end. Before it ends, the thread reports to Redis that this
     /// process leaves.
     pub(crate) fn stop(&self, timeout: Duration) {
         lock(&self.state).stopping = true;

@@ -36,7 +36,7 @@ pub(crate) struct Takeovers {
     /// that it can close.
     latest: Vec<Vec<u8>>,
     earlier: Vec<Vec<u8>>,
-    /// Pins that others closed and that this process has closed, too, so Redis can forget them.
+    /// Pins that others took over and that are no longer open in this process, so Redis can forget them.
     known_taken: Vec<Vec<u8>>,
     /// Whether a reply was lost, perhaps with pins in it.
     is_reply_lost: bool,
@@ -73,7 +73,7 @@ impl Takeovers {
         &mut self,
         writer: &mut RedisWriter,
     ) -> Result<(Vec<AbandonedEvent>, Vec<Vec<u8>>), StoreError> {
-        // A batch that still has to be appended may close some of these pins.
+        // A batch that still has to be appended may close some pins of `earlier`, so none is confirmed before.
         let confirmed: &[Vec<u8>] = if writer.has_failed() {
             &[]
         } else {

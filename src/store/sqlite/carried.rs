@@ -177,7 +177,8 @@ impl CarriedStreams {
         self.grown.insert(stream);
     }
 
-    /// Stops keeping the stream. If it had lost events before it was kept, it now loses its carried events.
+    /// Stops keeping the stream. If it had lost events before it was kept, it now loses its carried events, unless
+    /// another stream is losing its own.
     pub(crate) fn stop_keeping(&mut self, stream: i64) {
         self.kept.remove(&stream);
         self.grown.remove(&stream);
@@ -230,7 +231,7 @@ impl CarriedStreams {
         )
     }
 
-    /// Returns whether an event of the stream that retention has passed is carried.
+    /// Returns whether this event, which retention has passed, is carried.
     pub(crate) fn has(&self, stream: i64, sequence: u64) -> bool {
         let carried = self.streams.get(&stream);
         carried.is_some_and(|carried| sequence >= carried.from)
@@ -377,7 +378,7 @@ impl CarriedStreams {
         }
     }
 
-    /// Writes the row of a stream.
+    /// Writes the row of a stream, or deletes it if the stream is not carried.
     pub(crate) fn save(&self, connection: &Connection, stream: i64) -> rusqlite::Result<()> {
         let Some(carried) = self.streams.get(&stream) else {
             connection

@@ -1,7 +1,7 @@
-//! A suite of 200 tests, of which 80 fail. It runs in two ways: like `cargo test`, on many threads
-//! of one process, and like nextest, with a process for each test. Each failure must have the right
-//! file, a passing test must have none, and no output or file of one test may contain anything of
-//! another.
+//! A suite of 200 tests, of which 80 fail. It runs like `cargo test`, on many threads of one
+//! process. A part of it also runs like nextest, with a process for each test. Each failure must
+//! have the right file, and a passing test must have none. No output or file of one test may
+//! contain anything of another.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -97,7 +97,7 @@ macro_rules! other_tests {
             super::act_in_tasks(module_path!().rsplit("::").next().unwrap(), "fails_late").await;
         }
 
-        /// One function for all cases. Only the thread's name tells which case runs.
+        /// One function for all cases. Only the thread's name shows which case runs.
         fn cases(case: &str) {
             crate::trace_test!();
             super::act(module_path!().rsplit("::").next().unwrap(), case);

@@ -1,5 +1,5 @@
-//! Looks for matching traces: failed ones, slow ones, those whose id begins with some digits, those
-//! that have changed. It runs on the task of a request, and locks the index only while it looks.
+//! Looks in the index for traces and log records that match a filter and a condition, such as
+//! failed or slow traces. It runs on the task of a request, and locks the index only while it looks.
 
 use std::{collections::HashMap, ops::Range, sync::atomic::Ordering};
 
@@ -75,9 +75,8 @@ impl TraceIndex {
         })
     }
 
-    /// Returns the positions of the newest log records of at least this severity, of those in the
-    /// range that the filter accepts. A filter with any condition accepts only log records within
-    /// traces.
+    /// Returns the sequences of the newest log records in the range that have at least this
+    /// severity. If the filter has a condition, returns only log records of traces that it accepts.
     pub(crate) fn positions_of_logs(
         &self,
         severity_min: u8,

@@ -1,5 +1,5 @@
 //! Reads a start or an end of a span in one pass, if it has the usual form: the fields in the order in which
-//! `span/json/` writes them, texts without escapes, and no lists. It allocates nothing. [`PlainSpan::read`] returns
+//! `span/json/` writes them, texts without escapes, and no lists. [`PlainSpan::read`] allocates nothing. It returns
 //! `None` for every other payload, which the functions of [`parse`](crate::trace::parse) then read as JSON. Pure; the
 //! worker thread calls it for events that an app encoded.
 
@@ -112,7 +112,7 @@ impl<'a> PlainSpan<'a> {
         })
     }
 
-    /// Returns the change that the index applies. `intern` makes the shared copies of names.
+    /// Returns the change that the index applies. `intern` returns shared copies of names.
     pub(crate) fn change(self, mut intern: impl FnMut(&str) -> Arc<str>) -> Option<SpanChange> {
         let PlainIds {
             trace_id,
@@ -182,7 +182,7 @@ impl<'a> UnreadFields<'a> {
         self.skip(bytes).then_some(())
     }
 
-    /// Reads the ids. The reserved ones are left to the slower reader, which refuses them.
+    /// Reads the ids. Returns `None` for ids of zeros, which the slower reader refuses.
     fn ids(&mut self) -> Option<PlainIds> {
         self.expect(b",\"traceId\":\"")?;
         let trace_id = self.id()?;
@@ -251,8 +251,8 @@ impl<'a> UnreadFields<'a> {
         Some((outcome, message))
     }
 
-    /// Reads attributes, of which the opening brace was read. Returns them with their braces, and whether one of them
-    /// may report progress.
+    /// Reads attributes after their opening brace. Returns them with their braces, and whether one of them may report
+    /// progress.
     fn attributes(&mut self, redaction: &Redaction) -> Option<(&'a str, bool)> {
         let start = self.text.len() - self.rest.len() - 1;
         let mut has_progress = false;

@@ -102,7 +102,7 @@ fn events_lost_by_a_panic_of_the_worker_are_counted_exactly() {
             until(|| dispatched.load(Ordering::SeqCst) > round * 500);
             on.store(true, Ordering::SeqCst);
         });
-        // The log may have stored everything before it panics.
+        // The log may have stored all events before the switch was on, so another event makes it panic.
         let _refused = target.try_dispatch(&Note::new("last"));
         target.flush(PATIENCE).unwrap_err();
         let shown = Connection::open(&target, Subscribe::all()).frames();

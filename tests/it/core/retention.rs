@@ -1,4 +1,4 @@
-//! The events that retention keeps and removes, and its cost: the bounds hold, whatever clients do.
+//! The events that retention keeps and removes. The bounds hold even while clients do not read.
 
 use std::thread;
 

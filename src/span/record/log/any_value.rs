@@ -18,7 +18,7 @@ use crate::span::{
 const DEPTH_MAX: usize = 16;
 
 impl RecordWriter<'_> {
-    /// Writes attributes up to the record's bound. Returns their number.
+    /// Writes attributes up to the record's bound. Returns the number written, or `None` if the buffer is full.
     pub(in crate::span) fn any_pairs<'v>(
         &mut self,
         pairs: impl Iterator<Item = &'v (Key, AnyValue)>,
