@@ -1,6 +1,6 @@
-//! The outermost sampler: it makes spans record that the inner sampler would drop, so that they can be shown. It never
-//! makes them sampled. It also reads each span in place before the span starts, so that the SDK need not copy the span
-//! for the processor. It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
+//! The outermost sampler: spans that the inner sampler would drop are recorded, so that they can be shown. It does not
+//! make them sampled. It also reads most spans in place before they start, so that the SDK need not copy them for the
+//! processor. It runs on the host's threads, inside the SDK's calls: it must never block or make a span.
 
 use std::{fmt, sync::Arc};
 
@@ -72,7 +72,7 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         if result.decision == SamplingDecision::Drop {
             result.decision = SamplingDecision::RecordOnly;
         }
-        // A sampler around this one could change attributes that the inner sampler adds, so such a span is not stored.
+        // If the inner sampler adds attributes, the span is not stored: a sampler around this one could change them.
         if result.attributes.is_empty()
             && self.shared.filter.is_default()
             && let Some(parent) = parent_context

@@ -1,5 +1,6 @@
 //! Reports gaps to a reader: retention removed events before the reader got them, the store lost them in an outage, or
-//! the store failed and recovered. A reader must never skip an event without a gap. It runs on the reader's task.
+//! the store failed and recovered. A reader must not skip events without a gap, except events that were removed before
+//! it came. It runs on the reader's task.
 
 use crate::{
     engine::diagnostics::Diagnostic,
@@ -105,8 +106,8 @@ impl Reader {
         }
     }
 
-    /// Moves past the events up to `limit`, which the store could not return. The failure affects only this reader. It
-    /// gets `Degraded`, then a gap, which ends the failure. If no event is missing, nothing is reported.
+    /// Moves past the events up to `limit`, which the store could not return. The failure affects only this reader. The
+    /// reader gets `Degraded`, unless the log is degraded, and then a gap. If no event is missing, it gets neither.
     pub(super) fn skip_unread(&mut self, error: &Error, limit: u64) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
@@ -118,8 +119,8 @@ impl Reader {
         }
     }
 
-    /// Makes the reader wait until a shared store can be read again. Queues `Degraded` once. The store may have failed
-    /// for this reader only.
+    /// Makes the reader wait until a shared store can be read again. Queues `Degraded`, unless the reader got it
+    /// already. The store may have failed for this reader only.
     pub(super) fn block(&mut self, error: &Error) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
@@ -167,8 +168,8 @@ impl Reader {
         has_increased
     }
 
-    /// Queues the gap that reports a recovery, for a recovery that no event of the log reports. The caller has queued
-    /// all events before the recovery. Returns whether the recovery is new.
+    /// Queues a gap for a recovery that no event of the log reports. The caller has queued all events before the
+    /// recovery. Returns whether the recovery is new.
     pub(super) fn notice_recovered(&mut self, recoveries: u64) -> bool {
         let has_increased = recoveries > self.recoveries;
         self.recoveries = recoveries;

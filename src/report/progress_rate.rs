@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use crate::{span::progress::SpanProgress, util::time::Timestamp};
 
-/// A rate covers the updates of the last 10 seconds, and at least the last 20 updates.
+/// A rate covers the updates of the last 10 seconds, but at least 20 and at most [`STEPS_MAX`].
 const WINDOW_NANOS: u64 = 10_000_000_000;
 const WINDOW_STEPS: usize = 20;
 /// Upper bound on the stored updates, even if they come fast.
@@ -65,7 +65,7 @@ impl ProgressRate {
         (to - from) / (seconds(nanos_between(*first, *last)) + silence)
     }
 
-    /// Returns the seconds left at the current rate, or `None` if there is not enough data.
+    /// Returns the seconds left at the current rate, or `None` if they cannot be estimated.
     pub(crate) fn seconds_left(&self, now: Timestamp) -> Option<f64> {
         let rate = self.per_second(now);
         let (last, current) = *self.steps.back()?;

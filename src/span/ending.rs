@@ -2,7 +2,7 @@
 //! dropped. The SDK does not report this, but it calls the processor on the thread that ends the span. This code runs
 //! on the host's threads: it never waits and never panics, and an ordinary end costs three loads.
 //!
-//! A span whose future was dropped may end later, on another thread, with its last handle. So a table keeps its ids
+//! A span whose future was dropped may end later, on another thread, with its last handle. So a table marks the span
 //! until it ends.
 
 use std::{
@@ -108,8 +108,8 @@ pub(crate) fn as_panicked<T>(panic: Option<Arc<PanicDetails>>, end: impl FnOnce(
     end()
 }
 
-/// Calls `end`, which drops a future of `span`. `span` is `None` if it is unknown. Every span that ends within that
-/// call is cancelled.
+/// Calls `end`, which drops a future of `span`. `span` is `None` if it is unknown. Spans that end within that call are
+/// cancelled, unless a panic ends them.
 pub(crate) fn as_cancelled<T>(span: Option<&SpanContext>, end: impl FnOnce() -> T) -> T {
     let trace = span.map_or(0, trace_number);
     let _reset = ResetCancelled {
@@ -178,8 +178,8 @@ struct CancelledSpans {
 }
 
 impl CancelledSpans {
-    /// Upper bound on the spans in the set. A span is in the set from the drop of its future to the drop of its last
-    /// handle.
+    /// Upper bound on the spans in the set. A span is usually in the set from the drop of its future to the drop of its
+    /// last handle.
     const PLACES: usize = 1024;
 
     const fn new() -> Self {
@@ -189,8 +189,8 @@ impl CancelledSpans {
         }
     }
 
-    /// Relaxed, like all accesses here. The handles of the span order the threads: the thread that ends the span got
-    /// its handle from the thread that dropped the future.
+    /// Returns whether the set may have a span. All accesses are relaxed. The handles of the span order the threads:
+    /// the thread that ends the span got its handle from the thread that dropped the future.
     #[inline]
     fn has_any(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0

@@ -1,6 +1,6 @@
 //! The attributes of a root that distinguish its trace in a list: those that OpenTelemetry's semantic conventions
-//! define for the span's operation, and the first [`OWN_MAX`] other ones. They are kept as JSON text, because most are
-//! only written again. Pure; the worker thread and the tasks of HTTP requests use it.
+//! define for the span's operation, and the first [`OWN_MAX`] attributes of the app. They are kept as JSON text. Pure;
+//! the worker thread and the tasks of HTTP requests use it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::span::json::{Pairs, Value, clip, start_template::ScalarValue};
 
 /// Upper bound on the bytes of all these attributes as JSON. Attributes that do not fit are left out.
 const BYTES_MAX: usize = 1024;
-/// The room that most roots need for them, in bytes.
+/// The bytes that these attributes need for most roots.
 const USUAL_BYTES: usize = 256;
 /// Upper bound on the bytes of a text value. Longer texts are cut.
 const TEXT_BYTES_MAX: usize = 200;
@@ -63,9 +63,8 @@ const CONVENTIONAL: [&str; 37] = [
     "graphql.operation.name",
 ];
 
-/// The first parts of keys of the conventions and of livespan, and of keys for the source location, the environment or
-/// the duration. Of all these keys, only those in [`CONVENTIONAL`] are kept: the values of the others are the same for
-/// many spans, or say nothing about the operation.
+/// First parts of keys whose values rarely distinguish roots. Of the keys that begin with one of them, only those in
+/// [`CONVENTIONAL`] are kept.
 const COMMON_PARTS: [&str; 27] = [
     "client",
     "code",
@@ -96,7 +95,7 @@ const COMMON_PARTS: [&str; 27] = [
     "cloud",
 ];
 
-/// Keys that `tracing-opentelemetry` sets on every span.
+/// Keys that `tracing-opentelemetry` sets on its spans.
 const COMMON: [&str; 4] = ["target", "level", "busy_ns", "idle_ns"];
 
 /// Some attributes of a root, as a JSON object.
@@ -118,7 +117,7 @@ impl RootAttributes {
         builder.finish()
     }
 
-    /// Like [`of`](Self::of), for the attributes of a record that was not decoded. Its keys are distinct.
+    /// Like [`of`](Self::of), for the attributes of a record that was not decoded. Their keys must be distinct.
     pub(crate) fn of_scalars<'a>(
         attributes: impl Iterator<Item = (&'a [u8], ScalarValue<'a>)>,
     ) -> Option<Self> {

@@ -57,9 +57,9 @@ pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// - [`open`](Self::open): the thread that builds the log, once, before everything else.
 /// - [`append`](Self::append): one thread of the log, one call at a time. It may block; the host never waits for it.
 /// - [`recover_open_events`](OpenEventRecovery::recover_open_events) and [`close`](Self::close): the log's own thread.
-/// - Reads: any thread, concurrently with everything. They return futures, which need no async runtime and must not
-///   block.
-/// - Everything else: any thread, and it must not block.
+/// - Reads: any thread, concurrently with all other calls. They return futures, which need no async runtime and must
+///   not block.
+/// - The other methods of this trait: any thread, and they must not block.
 ///
 /// Events are numbered 1, 2, 3 … over the whole life of the store, regardless of the writer. The crate
 /// [`livespan-conformance`](https://docs.rs/livespan-conformance) has the suite that every store must pass, and a

@@ -1,5 +1,5 @@
-//! The running tests, and the test to which a thread's work belongs. Any thread may call these
-//! functions.
+//! The running tests, and the test to which a thread's work belongs. Any thread may call most of
+//! these functions; the thread of a test calls `begin` and `end`.
 
 use std::{
     cell::RefCell,
@@ -102,7 +102,7 @@ impl DueReports {
 struct ActiveTests {
     tests: Vec<Arc<ActiveTest>>,
     runtimes: HashMap<RuntimeId, Weak<ActiveTest>>,
-    /// The traces of all tests of this process.
+    /// The traces of the tests of this process, at most [`TRACES_MAX`].
     traces: Vec<TraceId>,
 }
 
@@ -189,8 +189,9 @@ pub(super) fn of_this_thread() -> Option<Arc<ActiveTest>> {
     })
 }
 
-/// Returns whether the thread runs a test without `trace_test!`. The test runner names a thread by
-/// the path of its test, such as `cart::charges` or `charges_once`. Programs rarely use such names.
+/// Returns whether the thread probably runs a test without `trace_test!`. The test runner names a
+/// thread by the path of its test, such as `cart::charges` or `charges_once`. Programs rarely use
+/// such names.
 fn runs_another_test(thread: Option<&str>) -> bool {
     let is_path = |name: &str| {
         (name.contains("::") || name.contains('_'))

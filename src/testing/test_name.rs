@@ -99,7 +99,8 @@ fn function_of(inner_function: &str) -> &str {
     function
 }
 
-/// Returns a part of a name without characters that some file system or artifact upload rejects.
+/// Returns a part of a name, cut to [`PART_BYTES_MAX`], without characters that some file system or
+/// artifact upload rejects.
 fn file_part(part: &str) -> String {
     let plain: String = part
         .chars()

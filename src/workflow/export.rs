@@ -78,7 +78,8 @@ impl Exporter {
         .unwrap_or(all)
     }
 
-    /// Creates the SDK's span below its parent, with its workflow ids and its real start time, and ends it.
+    /// Creates the SDK's span below its parent, with its workflow ids and its real start time, and ends it. Does
+    /// nothing if the span is not sampled, or after a span got the wrong ids.
     pub(crate) fn export(&self, parent: Option<SpanContext>, data: SpanData) {
         if !data.span_context.is_sampled() || self.lacks_ids.load(Ordering::Relaxed) {
             return;

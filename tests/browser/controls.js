@@ -29,8 +29,8 @@ function topOf(scroller, node) {
 }
 
 /**
- * Scrolls the node into the visible part of its box, and returns true. Returns false for a row
- * outside that part, because scrolling adds and removes rows.
+ * Scrolls the node into the visible part of its box, and returns true. Returns false for a node in
+ * a row outside that part, because scrolling adds and removes rows.
  */
 function bring(node) {
   const scroller = scrollerOf(node);

@@ -240,7 +240,7 @@ test("two spans with one id are both shown, and a repetition is left out", () =>
   const { model } = /** @type {any} */ (traces.feed(`file:${TRACE}`));
   const shown = Array.from({ length: model.spans.count }, (_, index) => `${spanAt(model, index).id} ${spanAt(model, index).name} ${spanAt(model, index).event.spanId}`);
   assert.deepEqual([traces.leftOut(), shown], [["metrics (3)"], [`${SPAN} a ${SPAN}`, `10f067aa0ba902b7 another ${SPAN}`, `20f067aa0ba902b7 third ${SPAN}`, "00f067aa0ba902b8 a 00f067aa0ba902b8"]]);
-  // The number of traces is bounded, and those beyond the bound are counted.
+  // The number of spans with one id is bounded, and spans beyond the bound are counted.
   const many = new FileTraces("many.jsonl");
   many.take(Array.from({ length: 20 }, (_, n) => event({ name: String(n) })));
   const { spans, refusedSpans } = /** @type {any} */ (many.feed(`file:${TRACE}`)).model;

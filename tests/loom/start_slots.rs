@@ -62,8 +62,8 @@ impl Log {
     }
 }
 
-/// One of two spans with the same slot key. At most one of them may get an end delta, and only if
-/// the other was not open.
+/// One of several spans with the same slot key. It may get an end delta only if no other of them was
+/// open meanwhile.
 struct Twin(u64);
 
 impl Twin {
@@ -104,7 +104,7 @@ pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
     let mut remembered = None;
     for (_, record) in &records {
         match *record {
-            // Replaces the start of a span that got a complete end. The worker keeps such a start.
+            // The worker still keeps the start of a span that got a complete end. This replaces it.
             Record::Remember(_, span) => remembered = Some(span),
             Record::EndDelta(_, span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
         }

@@ -313,7 +313,7 @@ impl Outcome {
         let mut numbers = HashMap::new();
         for (sequence, (name, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
             let number = number_of(name, payload).filter(|number| known.contains(number));
-            let number = number.expect("an event is of no pushed record");
+            let number = number.expect("an event belongs to no pushed record");
             assert_eq!(
                 numbers.insert(number, *sequence),
                 None,
@@ -438,8 +438,8 @@ impl Outcome {
         }
     }
 
-    /// Checks that every record is in the log or counted as dropped, and that readers got a report
-    /// of every drop.
+    /// If all events are known, checks that every record is in the log or counted as dropped, and
+    /// that the log has a report of every drop.
     fn check_accounts(&self, events: &Events) {
         let Verdict {
             heads,

@@ -1,5 +1,5 @@
-//! A store that two logs share. Each log has its own handle, which fails by its own script. The store
-//! keeps a batch once, however often a log appends it.
+//! A store that two logs share. Each log has its own handle, which fails by its own script. If a log
+//! appends a batch again after a lost response, the store keeps the batch once.
 
 use std::{
     future::ready,
@@ -154,8 +154,8 @@ impl EventStore for SharedStore {
                 }
                 sleep(time);
             }
-            // If a batch is appended again before the first append has returned, it would be kept
-            // twice.
+            // The log must not append the batch again while this append runs. The store would keep
+            // the batch twice.
             Some(Fault::KeepsUnacknowledged) if time > PATIENCE => sleep(time),
             _ => {}
         }

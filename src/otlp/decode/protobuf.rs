@@ -1,7 +1,7 @@
-//! Decodes protobuf with `prost`: log records, and the resources of spans. Two bytes of a body can
-//! become a struct of several hundred bytes. So a first pass over the field numbers counts the
-//! memory that the request will need. That pass allocates nothing. It counts an unknown field like
-//! a string. Pure.
+//! Decodes log requests with `prost`, and counts the memory that requests need. Two bytes of a body
+//! can become a struct of several hundred bytes. So a pass over the field numbers counts the memory
+//! before `prost` decodes the body. The pass allocates nothing. It counts an unknown field like a
+//! string. Pure.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Remembers the spans that ended lately, so that repeated ends are recognized. For each span of
 //! this run, it keeps a hash of the content that the sender reported. For spans that an earlier run
 //! stored, it keeps a hash of the stored event: a sender repeats a request if the program ended
-//! before it responded. Bounded: the oldest is forgotten first. Pure; the worker uses it.
+//! before it responded. The number of spans is bounded. Pure; the worker uses it.
 
 use crate::{
     otlp::{
@@ -19,8 +19,8 @@ pub(in crate::otlp) struct RecentEnds {
     /// The number of recorded ends, counted only up to `max`.
     count: usize,
     max: usize,
-    /// The hashes of the `ended` events that an earlier run stored. They are forgotten once `max`
-    /// spans of this run have ended.
+    /// The hashes of the `ended` events that an earlier run stored. They are forgotten once more
+    /// than `max` ends of this run were recorded.
     stored: Map<u64, u64>,
 }
 
@@ -62,7 +62,7 @@ impl RecentEnds {
         content.or_else(|| self.stored.get(&key).copied().map(KnownEnd::Stored))
     }
 
-    /// Records the content of a span's end. `None` forgets the span.
+    /// Records the content of a span's end in this run. `None` removes that content.
     pub(in crate::otlp) fn set(&mut self, key: u64, content: Option<u64>) {
         let Some(content) = content else {
             self.ends.remove(key);

@@ -105,7 +105,7 @@ pub(crate) struct ProblemsReport {
 }
 
 impl ProblemsReport {
-    /// Returns the problems as text of at most this many bytes.
+    /// Returns the report as text. Problems are left out if the text would be longer than about this many bytes.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = self.headline();
         if self.only_followed {

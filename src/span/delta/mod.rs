@@ -13,15 +13,15 @@
 //!    index.
 //! 3. `on_end` finds the slot by the ids, writes a delta [`end`], and frees the slot *after* the delta has drawn its
 //!    number.
-//! 4. The worker removes the start from its cache and joins both.
+//! 4. The worker removes the start from its cache and joins it with the delta.
 //!
 //! Invariant: while a slot is taken, no other start is remembered in it. The worker reads records in the order of their
 //! numbers, so it meets the delta before the next start that takes the slot. `tests/loom/start_slots.rs` checks this.
 //!
-//! A span gets a complete end in these cases: its slots are taken, its start was too large, had too many attributes or
-//! was refused by the buffer, the SDK's limits dropped attributes, or another open span has the same ids, parent and
-//! kind. If the worker misses a start, the end is counted as dropped and the span ends as lost. Nothing here waits on
-//! the host's threads, and only the first use of the large table allocates.
+//! A span gets a complete end if its slots are taken, or if its start was too large, had too many attributes or was
+//! refused by the buffer. It also gets one if the SDK's limits dropped attributes, or if another open span has the same
+//! ids, parent and kind. If the worker misses a start, the end is counted as dropped and the span ends as lost. Nothing
+//! here waits on the host's threads, and only the first use of the large table allocates.
 //!
 //! The benchmark that justifies it: `cargo bench -p livespan-benches --bench span_instructions`, the rows of ends.
 

@@ -1,6 +1,6 @@
-//! Finds the value after a name and its sign, and the end of that value. The characters that a value may contain depend
-//! on the kind of text around the pair: its [`Frame`]. In doubt, the longer value is assumed, so that no part of a
-//! secret remains. Pure; the worker thread calls it.
+//! Finds the value after a name and its sign (`=`, `:` or `,`), and the end of that value. The characters that a value
+//! may contain depend on the kind of text around the pair: its [`Frame`]. In doubt, the longer value is assumed, so that
+//! no part of a secret remains. Pure; the worker thread calls it.
 
 use std::ops::Range;
 
@@ -257,7 +257,7 @@ fn line_end(text: &[u8], line: Range<usize>) -> usize {
     }
 }
 
-/// Returns whether only the end of a list follows.
+/// Returns whether a closing bracket or the end of the text follows.
 fn is_list_end(rest: &[u8]) -> bool {
     let next = rest.trim_ascii_start().first();
     next.is_none_or(|byte| b"}])".contains(byte))

@@ -1,6 +1,6 @@
 //! Pages of log records, newest first. A page finds the newest records by their positions. For
-//! older ones it scans all events, in steps and within a budget, because the threads that read the
-//! store also serve every replay. It runs on the task of a request.
+//! older ones it scans events, in steps and within a budget, because the threads that read the
+//! store also serve replays. It runs on the task of a request.
 
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ pub(crate) struct LogPage {
     pub(crate) stopped_early: bool,
 }
 
-/// Returns the log records that the filter accepts and that are older than the event `before`.
-/// Waits for `permit` before it reads the store.
+/// Returns at most `limit` log records that the filter accepts and that are older than the event
+/// `before`. Waits for `permit` before it reads the store.
 pub(crate) async fn page<P, E: From<Error>>(
     log: &Log,
     index: &TraceIndex,

@@ -24,7 +24,7 @@ use tokio::{
 use super::app::{Frame, Stream, ask, client, done, log, open, put, text, trace};
 use crate::{core::stores::VecStore, support::PATIENCE};
 
-/// An app with the log's routes, a product page, and a request that runs until the test ends it.
+/// An app with the log's routes, its own stream of one trace, and a request that runs until the test ends it.
 fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Router {
     let slow = async move || {
         let mut span = tracer.start("slow");
@@ -42,7 +42,7 @@ fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Rout
         .nest_service("/live", live.router())
 }
 
-/// Opens streams of every kind. Each client has read all events so far.
+/// Opens 80 streams of four kinds. Each client has read an event.
 async fn clients(url: &str) -> Vec<Stream> {
     let mut clients = Vec::new();
     for (path, event) in [
@@ -111,7 +111,7 @@ async fn an_app_that_shuts_down_answers_requests_in_flight_and_loses_none_of_the
     assert_eq!(answer.text().await.unwrap(), "slow done");
     let ended = timeout(PATIENCE, server).await.unwrap();
     ended.unwrap().unwrap();
-    // Read before the shutdown, which clears the exporter.
+    // The spans are read before the shutdown, which clears the exporter.
     let [span] = &exporter.get_finished_spans().unwrap()[..] else {
         panic!("not exactly one span was exported");
     };

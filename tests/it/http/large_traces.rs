@@ -1,5 +1,5 @@
-//! A whole trace is written page by page. Its cost does not grow with the trace, a slow client
-//! delays no other, and a part is never presented as the whole.
+//! A whole trace is written page by page. The memory for it does not grow with the trace, and the
+//! number of concurrent responses is bounded. A part is never presented as the whole.
 
 use std::sync::{
     Arc,
@@ -73,7 +73,7 @@ fn ids(spans: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// Counts the bytes of pages that are held in memory.
+/// A payload whose bytes are counted while it is in memory.
 struct HeldPayload {
     bytes: Vec<u8>,
     held: Arc<AtomicU64>,

@@ -1,5 +1,5 @@
-//! The headers for browsers. They decide which origins may read, and prevent any other use of a
-//! response.
+//! The headers for browsers. They decide which origins may read a response, and restrict its other
+//! uses.
 
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
@@ -156,7 +156,7 @@ async fn the_cookie_of_an_operator_opens_nothing_to_a_page_of_an_allowed_origin(
                 [("access-control-allow-origin", SHOP), ("vary", "Origin")]
             );
         }
-        // Requests from its own page, from a followed link, and from a program.
+        // Requests from the dashboard itself, from a followed link, and from a program.
         for own in [
             &[("sec-fetch-site", "same-origin")][..],
             &[

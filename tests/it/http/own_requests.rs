@@ -1,5 +1,5 @@
-//! A viewer's own requests never appear among the spans that it views, whatever middleware the host
-//! has.
+//! A viewer's own requests do not appear among the spans that it views, with several kinds of
+//! middleware.
 
 use axum::{Router, body::Body, extract::Request, routing::get};
 use livespan::LiveSpans;
@@ -36,7 +36,7 @@ impl Instrumented {
         }
     }
 
-    /// Returns the started and ended spans as `name path`.
+    /// Returns the events of spans, each as `event name path`.
     async fn transcript(self) -> Vec<String> {
         self.provider.force_flush().unwrap();
         self.provider.shutdown().unwrap();
@@ -106,7 +106,7 @@ async fn body_json(response: http::Response<Body>) -> Value {
 /// The number of requests of a visit.
 const VISIT_REQUESTS: u64 = 9;
 
-/// Visits the dashboard: the page, its files, the list, and streams that are read for a while.
+/// Visits the dashboard: the page, its script, some JSON routes, and streams.
 async fn visit(app: &Router, prefix: &str) {
     // Under `.nest`, axum does not answer the page's address with a slash at the end.
     let page = if prefix.is_empty() { "/" } else { "" };
@@ -368,7 +368,7 @@ async fn the_hosts_own_routes_that_look_alike_are_shown() {
     assert_eq!(host.transcript().await, expected);
 }
 
-/// The server, the worker and the streams make no spans, even if everything else does.
+/// The server, the worker and the streams make no spans, even in an instrumented app.
 #[tokio::test]
 async fn our_own_server_makes_no_spans() {
     let host = Instrumented::new();

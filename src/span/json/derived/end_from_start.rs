@@ -31,7 +31,8 @@ pub(crate) struct StartLayout {
 
 impl StartLayout {
     /// Returns whether these attributes can follow those of the start, whose payload is `started`. No key may be
-    /// repeated, and both together may have at most [`ATTRIBUTES_MAX`] attributes.
+    /// repeated, at most [`PAIRS_UNHASHED_MAX`] may be added, and start and end together may have at most
+    /// [`ATTRIBUTES_MAX`].
     pub(crate) fn accepts_added(&self, started: &[u8], added: &Pairs<'_>) -> bool {
         if added.len() > PAIRS_UNHASHED_MAX {
             return false;

@@ -1,5 +1,5 @@
-//! The fields of a `tracing` event in the form of a record. They are formatted before a shard of the ingest buffer is
-//! locked, because formatting calls the host's code. It runs on the host's threads.
+//! The fields of a `tracing` event, encoded as in a record. They are formatted before a shard of the ingest buffer is
+//! locked, because formatting calls the host's code. This code runs on the host's threads.
 
 use std::fmt::{self, Write as _};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The fields of a `tracing` event in the form of a record. Its memory can be reused.
+/// The fields of a `tracing` event, encoded as in a record. The memory can be reused.
 #[derive(Debug, Default)]
 pub(crate) struct LogPairs {
     bytes: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Writes log records. It runs on the host's threads: it never allocates, never waits, never panics and never calls the
-//! host's code. Each function returns `None` when the buffer is full.
+//! Writes log records. It runs on the host's threads: it must never allocate, wait, panic or call the host's code.
+//! A function that writes into the buffer returns `None` when the buffer is full.
 
 #[cfg(feature = "logs")]
 use opentelemetry_sdk::logs::SdkLogRecord;

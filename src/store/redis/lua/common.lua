@@ -9,7 +9,7 @@ local base = string.sub(KEYS[1], 1, -5)
 local META = KEYS[1]
 local LOG = base .. 'log'           -- stream: every event
 local EVERY = base .. 'every'       -- stream: events that belong to every stream
-local STREAMS = base .. 'streams'   -- zset: stream -> its first event; '' -> from where on this register is complete
+local STREAMS = base .. 'streams'   -- zset: stream -> its first event; '' -> the sequence from which this set is complete
 local OPENS = base .. 'opens'       -- zset: pin -> its opening event
 local STANDING = base .. 'standing' -- zset: pins of living processes that belong to every stream
 local KEPT = base .. 'kept'         -- hash: opening events kept beyond retention
@@ -22,12 +22,12 @@ local HEARD = base .. 'heard'       -- hash: dead writer -> when it was last hea
 local BATCHES = base .. 'batches'   -- hash: writer -> its last batch
 local WROTE = base .. 'wrote'       -- zset: writer -> the last event by it or about it
 local FORMER = base .. 'former'     -- hash: pin -> the writer that it was taken from
-local LOST = base .. 'lost'           -- zset: stream -> up to where its own key misses events; '' for EVERY
+local LOST = base .. 'lost'           -- zset: stream -> the sequence up to which its key misses events; '' for EVERY
 local ONCE = base .. 'once'         -- zset: pin of an event that may be there only once -> its sequence
 local EVICTED = base .. 'evicted'     -- hash: stream -> how many of its entries were trimmed; '?' when not known
 local GONE = base .. 'gone'         -- hash: dead writer -> its opening events of every stream
 local OPEN_PINS = base .. 'open:pins' -- hash: stream -> how many of its pins are open
--- Carried events: events before the log's oldest that remain in the key of their stream, because it was open.
+-- Carried events: events before the log's oldest that remain in the key of their stream.
 local CARRIED = base .. 'carried'     -- zset: `sequence:stream` of every carried event -> its sequence
 local CARRIED_FIRST = base .. 'carried:first' -- zset: carried stream -> its first event
 local CARRIED_BYTES = base .. 'carried:bytes' -- zset: carried stream -> bytes of its carried events
@@ -80,8 +80,8 @@ local function key_of(pin)
   return string.sub(pin, (string.find(pin, ':', 1, true)) + 1)
 end
 
--- The prefix of a stream's kept openings in KEPT_BY. It begins with the length, so that no stream's prefix begins
--- another's.
+-- The prefix of a stream's kept openings in KEPT_BY. The length comes first, so that members of another stream never
+-- have this prefix.
 local function kept_prefix(key)
   return string.char(#key) .. key
 end
