@@ -63,7 +63,7 @@ fn allocated() -> f64 {
     float(ALLOCATOR.allocated())
 }
 
-/// Converts a number of bytes to a float. The result is exact below 4 TiB.
+/// Converts a number of bytes to a float, exactly. Panics from 4 TiB on.
 fn float(bytes: usize) -> f64 {
     let kibibytes = u32::try_from(bytes / 1024).expect("no machine has that much");
     let rest = u32::try_from(bytes % 1024).expect("the rest does not fit");
@@ -77,7 +77,7 @@ fn live(retention: Retention) -> LiveSpans {
         .expect("a log in memory opens")
 }
 
-/// Returns one of the two events of a span, of about 300 bytes.
+/// Returns one of the two events of a span. An event has about 300 bytes.
 fn event(number: u32, events_per_trace: u32) -> SpanEvent {
     let trace = u128::from(number / events_per_trace) + 1;
     let trace = TraceId::from_bytes((trace << 64).to_be_bytes()).expect("the id is zero");
@@ -114,7 +114,7 @@ fn dispatch(live: &LiveSpans, numbers: std::ops::Range<u32>, events_per_trace: u
 fn retained(events_per_trace: u32) {
     const TARGET: f64 = 1.25;
     const EVENTS: u32 = 400_000;
-    // The first events allocate the worker's buffers, which every log has.
+    // The first events also allocate the worker's buffers, so they are not counted.
     const FIRST: u32 = 3 * BURST;
     let live = live(Retention::default().events(1 << 30).bytes(GIBIBYTE));
     dispatch(&live, 0..FIRST, events_per_trace);

@@ -65,8 +65,7 @@ const PAGE: &str = r#"<!doctype html>
 #[derive(Clone)]
 struct App {
     live: LiveSpans,
-    /// The part of a job that its user sees: its steps and the reason of a failure, but none of the
-    /// app's other data.
+    /// The part of a job that its user sees: its steps and the message of a failure.
     view: View,
     /// The owner of each job. A real product stores this with its jobs.
     owners: Arc<Mutex<HashMap<TraceId, String>>>,
@@ -174,7 +173,7 @@ async fn progress(
     }
 }
 
-/// The user's job.
+/// The user's job: adds up the bookings of each month.
 async fn make_report() {
     let mut total = 0_u64;
     for month in 1..=MONTHS {

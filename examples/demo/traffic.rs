@@ -45,8 +45,7 @@ enum Habit {
     BuyNothing,
 }
 
-/// Sends `requests_per_second` to `shop` (its base address), at most `requests_max` in all, and waits for the
-/// responses.
+/// Sends `requests_per_second` to the base address `shop`, at most `requests_max` in all. Waits for the responses.
 pub(crate) async fn visit(
     client: Client,
     shop: String,
@@ -105,7 +104,7 @@ fn request(random: &mut Random, client: &Client, shop: &str) -> RequestBuilder {
         }
         Habit::AskForMore => client.get(format!("{shop}/products/{product}/recommendations")),
         Habit::AskForShipping => {
-            // One in four visits a product with a broken feed, the others a popular one.
+            // One in four requests is for a product with a broken feed, the others for a popular one.
             let id = match random.below(4) {
                 0 => BROKEN_EVERY * (1 + random.below(PRODUCTS / BROKEN_EVERY)),
                 _ => product,

@@ -106,8 +106,7 @@ async fn accept(listener: TcpListener, followers: Followers, token: Arc<str>) {
             let connection = http1::Builder::new()
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), answer);
-            // A connection that fails or takes too long is only closed, because the program will
-            // announce itself again.
+            // Failures and time-outs are ignored, because the program will announce itself again.
             drop(timeout(CONNECTION_TIMEOUT, connection).await);
             drop(permit);
         });

@@ -48,7 +48,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<ExitCode, Failure> {
     with_own_page(&options).await
 }
 
-/// Runs the command under a livespan that is already serving.
+/// Runs the command, whose programs join a livespan that is already running.
 async fn beside(options: &RunOptions, running: invitations::Running) -> Result<ExitCode, Failure> {
     let page = Page {
         url: running.page,

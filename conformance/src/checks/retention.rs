@@ -217,7 +217,7 @@ fn settle(
     ))
 }
 
-/// Returns every event that can be read, even below `oldest()`.
+/// Returns all events that can be read, including those before `oldest()`.
 fn kept(handle: &Handle) -> Outcome<Vec<StoredEvent>> {
     handle.read(&Scope::All, 0, ANY)
 }
@@ -270,8 +270,7 @@ pub(crate) fn trims_under_readers(context: &CheckContext<'_>) -> Outcome {
         TestEvent::new("open everywhere").opening(2),
     ];
     handle.put(&mut model, &opening)?;
-    // Each scope reads four pages before the next scope begins. After each page, more events are appended than
-    // retention allows.
+    // Reads four pages in each scope. After each page, it appends more events than retention allows.
     for scope in scopes() {
         let mut after = 0;
         for round in 0..4 {

@@ -64,8 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The workflow. The engine drops its future at the end of each turn and runs it again from the beginning. `flows`
-/// gives each span the same ids in every run and emits only new events.
+/// The workflow. The engine drops its future at the end of each turn and runs the function again from the beginning.
+/// `flows` gives each span the same ids in every run and emits only new events.
 async fn order(
     flows: Workflows,
     ctx: OrchestrationContext,

@@ -13,7 +13,7 @@ import { formatDuration } from "./time.mjs";
 
 /** Minimum width of a bar, so that short spans stay visible. */
 export const BAR_WIDTH_MIN = 2;
-/** Pixels by which a clipped bar extends beyond the view, so that its cut edge does not look like its end. */
+/** Pixels by which a clipped bar extends beyond the view, so that the cut does not look like the bar's end. */
 export const CUT_MARGIN = 8;
 
 /**

@@ -118,7 +118,7 @@ export function indexOf(trace, spanId) {
 }
 
 /**
- * Visits the spans that changed since `place`. Visits every span if `place` is −1 or older than the journal reaches.
+ * Visits the spans that changed since `place`. Visits every span if `place` is −1 or older than the journal's start.
  * @param {Trace} trace @param {number} place @param {(index: number) => void} visit
  * @returns {number} the place for the next call
  */
@@ -442,8 +442,8 @@ function gap(trace, data, id) {
 
 /**
  * Marks all open spans as lost: the log that would have reported their ends is gone. This is a guess, so a later
- * `started` or `ended` from the new log reverts it. Only the lost log knew when each span was last active. Bars
- * therefore end at the trace's last event, which is the same for everyone who has read the trace.
+ * `started` or `ended` from the new log reverts it. Only the lost log knew when each span was last active. Their bars
+ * therefore end at the trace's latest activity, which does not depend on the page's clock.
  * @param {Trace} trace
  */
 function forgetOpen(trace) {

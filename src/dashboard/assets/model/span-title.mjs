@@ -21,9 +21,9 @@ import { attributesOf, nameOf, readChanges, shownName } from "./model.mjs";
 
 /** Maximum number of attributes beside a title. */
 export const BESIDE_MAX = 2;
-/** Newest spans of one name that are compared to find a distinguishing attribute. */
+/** Maximum number of spans of one name, the newest, that are compared to find a distinguishing attribute. */
 export const SAMPLES_MAX = 50;
-/** Names for which a reader's choice is stored; the oldest choice is dropped first. */
+/** Maximum number of names for which a reader's choice is stored; the oldest choice is dropped first. */
 export const CHOICES_MAX = 200;
 const VALUE_MAX = 60;
 const TITLE_MAX = 300;

@@ -15,11 +15,11 @@ import { epochMilliseconds } from "./time.mjs";
  * @property {number} start of the first bucket, in milliseconds since 1970
  * @property {number} width of a bucket in milliseconds
  * @property {Uint32Array} started traces that began in a bucket
- * @property {Uint32Array} failed those of them that have errors
+ * @property {Uint32Array} failed traces in `started` that have errors
  * @property {{lost: number | null, gaps: number}[]} gaps by bucket, sparse
  * @property {number} known the first bucket whose traces are all counted; BUCKETS if there is none
  * @property {number} total traces in the known buckets
- * @property {number} errors those of them that have errors
+ * @property {number} errors number of traces in the known buckets that have errors
  */
 
 export const BUCKETS = 120;

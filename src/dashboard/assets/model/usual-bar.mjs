@@ -1,6 +1,6 @@
 // @ts-check
-// Compares a run's duration with the usual duration of its name, as a bar and as text. On one scale for all names, a
-// job of minutes would reduce every request to a dot. Must never touch the DOM or a clock.
+// Compares a run's duration with the usual duration of its name, as a bar and as text. Each name has its own scale: on
+// a common one, a job of minutes would reduce every request to a dot. Must never touch the DOM or a clock.
 
 import { formatDuration } from "./time.mjs";
 
@@ -12,10 +12,10 @@ import { formatDuration } from "./time.mjs";
 
 /** The track ends at this multiple of the 95th percentile. */
 export const TRACK_P95 = 1.6;
-/** Without earlier runs the scale is logarithmic, from 1 ms to 10 min. */
+/** With too few earlier runs, the scale is logarithmic, from 1 ms to 10 min. */
 const LOG_MIN = 0;
 const LOG_MAX = Math.log10(600_000);
-/** The server's quantiles have an error of up to 3.2 %, so a smaller excess over the 95th percentile is not slow. */
+/** A run is slow beyond this multiple of the 95th percentile. The server's quantiles have an error of up to 3.2 %. */
 const SLOW_BEYOND = 1.04;
 
 /** @param {number} duration milliseconds @param {Usual | null} usual @returns {UsualBar} */

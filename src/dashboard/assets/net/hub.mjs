@@ -89,7 +89,7 @@ export class Hub {
     if (this.sweeper === null) this.sweep();
   }
 
-  /** Detaches tabs that do not read, because they are frozen or were closed without a message. */
+  /** Repeatedly detaches tabs that do not acknowledge, because they are frozen or were closed without a message. */
   sweep() {
     this.sweeper = this.environment.setTimeout(() => {
       for (const tab of this.tabs) if (tab.unreadSince + UNREAD_MS < this.environment.now()) tab.detach();

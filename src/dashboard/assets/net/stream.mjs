@@ -137,7 +137,7 @@ export class ResilientStream {
     this.connect();
   }
 
-  /** Retries or checks at once. Called when the network is back or the page became visible. */
+  /** Retries or checks at once. Called when the machine woke, the network is back or the page became visible. */
   wake() {
     if (this.retry !== null) {
       this.attempt = 0;

@@ -3,8 +3,8 @@
 // markup.
 
 /**
- * @typedef {Record<string, any>} Properties `text` becomes the text and `on` a table of listeners; everything else
- *   becomes an attribute, left out if null or false
+ * @typedef {Record<string, any>} Properties `text`: the element's text; `on`: listeners by event type; other properties
+ *   become attributes, left out if null or false
  */
 
 /**
