@@ -2,12 +2,12 @@
 //! Both write into a reused buffer.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench json`. Both sides write ids as hex and
-//! times as RFC 3339 in every event. Valgrind's callgrind counts instructions, because a busy
-//! machine does not change them.
+//! times as RFC 3339 in every event. Valgrind's callgrind counts instructions, because other load
+//! of the machine does not change them.
 //!
 //! The first rows are for events that an application makes and dispatches. The last rows are for
-//! spans: the worker writes each event from the record of the host's thread. For spans, callgrind
-//! counts the instructions within the writing functions, in a run of the whole log.
+//! spans: the worker writes each event from a record. For spans, a child process runs the whole log,
+//! and callgrind counts the instructions of the writing functions.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -200,7 +200,7 @@ impl Encoding {
         black_box(&self.buffer);
     }
 
-    /// Returns the CPU time of one encoding, in nanoseconds.
+    /// Returns the mean CPU time of an encoding, in nanoseconds.
     fn nanos(&mut self, side: Side) -> f64 {
         let before = thread_cpu();
         for _ in 0..EVENTS {
@@ -210,7 +210,7 @@ impl Encoding {
     }
 }
 
-/// The only function in which callgrind counts.
+/// The function in which callgrind counts for the rows of events.
 #[inline(never)]
 fn counted(encoding: &mut Encoding, side: Side) {
     for _ in 0..COUNTED {
@@ -271,7 +271,7 @@ fn make_spans() {
     );
 }
 
-/// Returns the number of instructions of one encoding.
+/// Returns the mean number of instructions of an encoding.
 #[expect(clippy::cast_precision_loss, reason = "the counts are some thousands")]
 fn instructions(name: &str, side: &str) -> f64 {
     let arguments = ["run", name, side].map(str::to_owned);
@@ -337,7 +337,7 @@ fn main() {
     }
 }
 
-/// Returns the number of instructions per event on the worker.
+/// Returns the mean number of instructions per event on the worker.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the counts are some millions at most"

@@ -2,11 +2,11 @@
 //! decode the same bodies. One peer reads them from memory, the other from HTTP requests, as a collector does.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench otlp_rate`. Names after `--` choose among `protobuf`, `json`,
-//! `instructions` and `watched`. The first two interleave rounds of all sides and print medians: compare the ratios.
-//! All sides use the same number of threads, so they have the same processors. `instructions` counts the instructions
-//! of each side with valgrind's callgrind, including those of the senders; other load of the machine does not change
-//! them. `watched` sends 50,000 spans a second for 20 seconds, or other numbers if they follow the name. Meanwhile one
-//! client reads all events and another one the live list. At the end the bench counts the missing events.
+//! `instructions` and `watched`. The first two run the sides in turn, with the same number of sending threads, and
+//! print medians: compare the ratios. `instructions` counts the instructions of each side with valgrind's callgrind,
+//! including those of the senders. `watched` sends 50,000 spans a second for 20 seconds, or other numbers if they
+//! follow the name. Meanwhile one client reads all events and another one the live list. At the end the bench fails if
+//! an event is missing.
 
 #[path = "otlp_rate/bodies.rs"]
 mod bodies;
@@ -41,19 +41,19 @@ const REQUESTS: u64 = 200;
 const SENDERS: u64 = 3;
 /// The lowest acceptable ratio for protobuf: the rate into the log over the rate of decoding alone.
 const TARGET: f64 = 0.5;
-/// The name of a side, for a run under callgrind: this word, the side, the requests.
+/// Starts the arguments of a run under callgrind. The side and the number of requests follow.
 const COUNTED: &str = "--counted";
-/// Requests of the two runs whose difference is counted.
+/// Requests of two runs. The bench counts their difference, which does not contain the start-up.
 const COUNTED_REQUESTS: [u64; 2] = [20, 60];
 
 /// The receiver of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    /// Decodes them from memory.
+    /// Decodes bodies from memory.
     Memory,
-    /// Decodes them from HTTP.
+    /// Decodes the bodies of HTTP requests.
     Peer,
-    /// Writes them to the log.
+    /// Writes the spans of HTTP requests to the log.
     Log,
 }
 

@@ -1,5 +1,4 @@
-//! The guide. Each page answers one question in its first paragraph, then shows the task step by step, then its limits
-//! and the reasons for them.
+//! The guide. Each page is about one question.
 //!
 //! | page | question |
 //! | --- | --- |

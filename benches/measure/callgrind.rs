@@ -1,6 +1,5 @@
-//! Runs a bench under valgrind's callgrind and reads the resulting profiles. Instructions, unlike times, do not depend
-//! on the other load of the machine. It knows callgrind's format and nothing about the measured code. It runs on the
-//! bench's own thread; the measured program is a child process.
+//! Runs a bench as a child process under valgrind's callgrind and reads the resulting profiles. Instructions, unlike
+//! times, hardly depend on other load of the machine.
 
 #![allow(dead_code, reason = "each bench uses only a part")]
 
@@ -14,8 +13,8 @@ use std::{
 /// Numbers of instructions, by the object that contains them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Instructions {
-    /// All instructions, including those of the C library. These depend on the library's version and on the processor,
-    /// which select its `memcpy` and its allocator.
+    /// All instructions, including those of the C library. Their number depends on the library's version and on the
+    /// processor.
     pub(crate) all: u64,
     /// Instructions in the program's own object: the compiled code of this crate, the SDK and the
     /// standard library.

@@ -1,6 +1,6 @@
 //! Appends batches of 256 events of 300 bytes. Compares the store with two loops. One makes the
-//! same script call with the same arguments on a bare client; the other sends the two `XADD` of
-//! each event in a pipeline.
+//! same script call with the same arguments on a bare client. The other sends two `XADD` commands
+//! per event in a pipeline.
 
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,8 @@ fn event(number: usize, batch: usize) -> (String, Pinning) {
     } else {
         Pinning::Close(span)
     };
-    // 32 characters, like a trace id.
     let trace = number / 2 % STREAMS + batch / 20 * STREAMS;
+    // 32 characters, like a trace id.
     (format!("{trace:032x}"), pin)
 }
 

@@ -1,5 +1,5 @@
-//! A receiver that is shut down or killed while programs send. Every request that it answered with
-//! success is in the log afterwards, exactly once.
+//! Tests a receiver that is shut down or killed while programs send. The spans and log records of
+//! each request that it answered with success must be in the log exactly once.
 
 use std::{
     collections::BTreeMap,

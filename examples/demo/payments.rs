@@ -1,6 +1,6 @@
 //! The payment service: a second logical service in this process, instrumented by hand with OpenTelemetry's own API.
 //!
-//! The card's number decides the outcome, as with the test cards of payment providers.
+//! Some card numbers have a fixed outcome, as with the test cards of payment providers.
 
 use std::error::Error;
 use std::fmt;
@@ -80,7 +80,7 @@ async fn charge(
         ])
         .start_with_context(&*tracer, &caller);
     let context = caller.with_span(span);
-    // If the shop gives up, axum drops this future: the charge is cancelled before it is made.
+    // If the shop gives up, axum drops this future, and the charge is cancelled.
     let outcome = authorise(&tracer, &charge).live(context.clone()).await;
     let status = if outcome.is_ok() {
         StatusCode::OK

@@ -171,8 +171,8 @@ impl Sequence {
             self.wrong(&format!("the event {number} is of another trace: {data}"));
         }
         if is_own && self.seen == 0 {
-            // Events that were gone before this client connected are not announced. These are the events after a
-            // retained start, or the first events of a trace that has ended.
+            // Events that were gone before this client connected are not announced: the events after a retained start,
+            // or the first events of an ended trace.
             let is_root = memchr::memmem::find(frame.data, b"\"parentSpanId\":null").is_some();
             self.counts &= frame.event == b"started" && is_root && number >= self.silent;
         }
@@ -221,8 +221,7 @@ impl Sequence {
                 self.end = data["reason"].as_str().map(str::to_owned);
             }
             "gap" if data["reason"] == "evicted" => self.gap(&data),
-            // Only streams that read nothing but live events get the other control events, and no client here reads
-            // such a stream.
+            // No client here reads a stream that carries other control events.
             _ => self.wrong(&format!("an unexpected control event {name}: {data}")),
         }
     }
@@ -277,7 +276,7 @@ impl Sequence {
             .add(numbers.into_iter().flatten().sum());
     }
 
-    /// Checks a trace that ended as complete: each of its events was seen or announced as lost.
+    /// Checks a complete trace: if its events could be counted, each was seen or announced as lost.
     pub(crate) fn check_complete(&self, dropped: u64) {
         let Follow::Trace(trace) = &self.follow else {
             return;

@@ -1,6 +1,6 @@
-//! Outages: the events that readers got while the store failed. Such events have numbers of the log, but ids of an
-//! epoch of their own, because no store will ever return them. The worker thread writes the list of outages and readers
-//! read it, under a lock of its own. No I/O happens here.
+//! Outages: periods in which the store failed but readers still got events. Such events have sequences of the log, but
+//! ids with an epoch of the outage, because the store cannot return them. The worker thread writes the list of outages
+//! and readers read it, under a lock of its own. No I/O happens here.
 
 use crate::{
     util::sync::{RwLock, read, write},
@@ -10,7 +10,7 @@ use crate::{
 /// Upper bound on remembered outages that have ended. Event ids of older outages are no longer recognised.
 const OUTAGES_MAX: usize = 64;
 
-/// All outages of a log, oldest first.
+/// The remembered outages of a log, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Outages(RwLock<OutageHistory>);
 

@@ -36,7 +36,7 @@ impl HttpError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// Creates an error for a sender that did not authenticate. With a valid token, the sender may be able to read.
+    /// Creates an error for a client that did not authenticate. With a valid token, it may be accepted.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }

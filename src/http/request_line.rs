@@ -12,7 +12,7 @@ use http::Uri;
 use serde::Serialize;
 use tokio::{io::ReadBuf, net::TcpStream};
 
-/// Number of peeked bytes. A request written by hand is shorter.
+/// Upper bound on the peeked bytes. A request line written by hand is usually shorter.
 const PEEKED_BYTES: usize = 2048;
 
 /// Waits for the first bytes. If they hold a request line whose address is not percent-encoded, returns the whole

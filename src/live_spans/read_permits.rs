@@ -1,4 +1,4 @@
-//! Bounds the concurrent reads that need much memory or a thread of the store. The tasks of all connections share it.
+//! Bounds the concurrent reads that need much memory or a thread of the store. All connections share the permits.
 
 use std::{sync::Arc, time::Duration};
 

@@ -130,7 +130,7 @@ async fn until_cancelled(
     }
 }
 
-/// Turns a panic of the future into a failure. A step that panics fails; the instance and the engine continue.
+/// Turns a panic of the future into a failure.
 pub(crate) async fn panic_as_failure<F: Future>(future: F) -> Result<F::Output, Failure> {
     let mut future = pin!(future);
     // Unwind safe, because the future is never polled again after a panic.

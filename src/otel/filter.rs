@@ -68,7 +68,7 @@ impl<'a> SpanFacts<'a> {
     }
 }
 
-/// Returns the text of the first attribute with this key.
+/// Returns the text of the first attribute with this key. It is empty if there is none or if its value is not text.
 #[inline]
 fn text_of<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
     match attributes.iter().find(|pair| pair.key.as_str() == key) {
@@ -136,7 +136,7 @@ impl SpanFilter {
         }
     }
 
-    /// Returns whether attributes alone decide, as in [`StartFilter`].
+    /// Returns whether this is the default filter, which needs only attributes.
     #[inline]
     pub(crate) fn is_default(&self) -> bool {
         matches!(self.wants, SpanPredicate::Default)

@@ -1,7 +1,7 @@
 //! Sets properties of this thread's next span that the SDK's span builder cannot set: its ids, its sampling decision,
-//! and a mark that the log already has the span. The SDK calls id generator, sampler and processors on the thread that
-//! makes the span. So all of them see thread-locals that are set around the call. The thread-locals are always reset,
-//! even after a panic. It runs on the host's threads and never waits.
+//! and a mark that the log already has the span. The SDK calls the id generator, the sampler and the processors on the
+//! thread that makes the span. So they see thread-locals that are set around the call. The thread-locals are reset even
+//! after a panic. It runs on the host's threads and never waits.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,11 +11,11 @@ use std::{
 use opentelemetry::trace::{SpanId, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult};
 
-/// The identity of a log, compared by address. Two logs may watch one provider, and only one of them may have a span.
+/// The identity of a log, compared by address. Two logs may watch one provider, and a span may be in only one of them.
 pub(crate) type LogIdentity = Arc<()>;
 
 thread_local! {
-    /// Whether any of the other overrides is set. Every span reads this flag, which is cheaper than to read the
+    /// Whether any of the other overrides is set. Every span reads this flag, which is cheaper than reading the
     /// overrides.
     static IS_SET: Cell<bool> = const { Cell::new(false) };
     static TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };

@@ -49,10 +49,10 @@ pub(crate) struct Sender {
     pub(crate) repeated: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_rejection: Option<String>,
-    /// Whether the process first reported a span of a second or more when it had ended, and has
-    /// never sent an open span.
+    /// Whether the process has never sent an open span, although it has sent an ended span of a
+    /// second or more.
     pub(crate) ended_only: bool,
-    /// The least time by which its machine's clock is ahead of ours, or 0 if the difference is
+    /// Lower bound on the time by which the sender's clock is ahead of ours. 0 if the difference is
     /// plausible.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) clock_ahead_millis: u64,
@@ -100,8 +100,8 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Senders {
-    /// Returns the number of the sender with this resource, and adds a new sender. Returns `None`
-    /// if there are too many.
+    /// Returns the number of the sender with this resource. Adds the sender if it is new. Returns
+    /// `None` if there are too many.
     pub(crate) fn find(
         &mut self,
         resource: Option<&Resource>,

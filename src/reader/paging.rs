@@ -32,8 +32,8 @@ impl Reader {
         !self.scope.keys.is_empty() && self.log.is_shared()
     }
 
-    /// Moves past the events before `oldest`, which are not in memory: reads a page of the store, or, if memory is the
-    /// only store and does not have them, queues a gap.
+    /// Handles the events before `oldest`, which are not in memory: reads a page of the store. If memory is the only
+    /// store and lacks them, queues a gap.
     pub(super) fn read_evicted(&mut self, oldest: u64) {
         let is_store = !self.log.is_in_memory();
         if is_store || self.log.store.oldest().get() < oldest {
@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// Waits until a shared store works again. The reader is then woken and reads again. No event is lost meanwhile.
+    /// Waits until a shared store works again. The reader is then woken and reads again.
     pub(super) fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
         self.block(error);

@@ -18,7 +18,7 @@ use crate::{
 /// A span event in the wire format, from another log or a file: the `data` of one frame.
 ///
 /// [`LiveSpans::encoded_target`](crate::LiveSpans::encoded_target) accepts it. The log appends the payload under a new
-/// id. It changes only redacted values, and has no white space outside of texts.
+/// id and changes only redacted values. The payload has no white space outside of texts.
 ///
 /// ```
 /// use livespan::{LiveSpans, span::EncodedEvent};

@@ -1,5 +1,5 @@
-//! The guard of a running test. At the test's end it decides whether the test failed. It runs on
-//! the thread of the test.
+//! The guard of a running test. At the test's end, it decides on the test's thread whether the test
+//! failed.
 
 use std::{
     any::type_name_of_val,

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Ends every open span of the instance as cancelled. Returns the number of these spans.
+/// Ends the open workflow spans of the instance as cancelled. Returns their number.
 pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     let run = &run;
     let runtime = &run.sink.parts.runtime;

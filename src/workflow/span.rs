@@ -121,7 +121,7 @@ impl OpenSpan {
 }
 
 impl Drop for OpenSpan {
-    /// Runs when the future is dropped, because the engine suspends the workflow or the workflow was cancelled.
+    /// Runs when the future is dropped before its end, for example because the engine suspends the workflow.
     fn drop(&mut self) {
         let Some(shown) = self.shown.take() else {
             return;

@@ -1,6 +1,6 @@
 // @ts-check
 // Claims about the feed of log records over all traces: each record appears once, whichever way it
-// arrives, and every hole is filled.
+// arrives, and holes are filled or leave out older records.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

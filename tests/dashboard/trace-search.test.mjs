@@ -167,7 +167,7 @@ test("100,000 spans in a chain are searched without recursion, and each distinct
   assert.equal(search.update(trace, "item>=99990", 0)?.count, 10);
 });
 
-/** Returns 10,000 spans in 100 steps. Every seventh is red. */
+/** Returns 10,000 spans below 100 parents. Every seventh is red. */
 function wide() {
   const spans = [ended("root", null, 0, 100_000).data];
   for (let index = 0; index < 10_000; index += 1) {

@@ -226,7 +226,7 @@ test("a trace 100,000 spans deep works in both directions", () => {
 
 /**
  * A root with 100 successful children, each of which has one child.
- * @param {number[]} bad the ones whose child failed
+ * @param {number[]} bad indexes of the children whose child failed
  */
 function fanOut(bad) {
   const events = [started("root", null, 0)];

@@ -2,9 +2,9 @@
 //! in order to our log.
 //!
 //! The position in the other log advances only when its events are stored here. Every new
-//! connection resumes at that position, even in a later run of this program. So no event is stored
-//! twice and none is missed, wherever a connection is cut. A loss in the other log becomes a gap
-//! here. When the other process is gone, its open spans end as lost.
+//! connection resumes at that position, even in a later run of this program. So a cut connection
+//! neither repeats nor loses events. A loss in the other log becomes a gap here. When the other
+//! process is gone, its open spans end as lost.
 
 use std::{
     sync::atomic::Ordering,
@@ -27,7 +27,7 @@ use crate::{
 
 /// Upper bound on the events of one batch.
 const BATCH_EVENTS_MAX: usize = 1_024;
-/// An id before the first event of any log. A reader that resumes there gets a gap for missing
+/// An id before the first event of any log. A reader that resumes at this id gets a gap for missing
 /// events.
 const BEGINNING: &str = "0";
 /// The interval at which the follower checks whether our store works again.
@@ -107,8 +107,8 @@ impl Follower {
         let Some(position) = self.restored.take() else {
             return;
         };
-        // Without the stored events, our log is not the same as in that run, and needs every
-        // event.
+        // Without those stored events, our log is another one than in that run. It then needs
+        // every event.
         if let Some(stored) = StoredBefore::behind(&self.followers.live, &position).await {
             // The saved position must not pass the stored events until the other log has sent all
             // of them again.
@@ -142,7 +142,7 @@ impl Follower {
                 Outcome::Cut(false) => {}
                 Outcome::Refused => {
                     self.wait_for_store().await;
-                    // Some of the events may be stored.
+                    // Some of the rejected events may be stored.
                     let epoch = self.epoch.as_deref().unwrap_or_default();
                     self.restored = self.positions().get(epoch);
                     self.restore().await;
@@ -201,7 +201,8 @@ impl Follower {
         }
     }
 
-    /// Stores a frame and all frames that have already arrived with it.
+    /// Handles a frame and frames that have already arrived behind it. Stores their events as one
+    /// batch.
     async fn take(&mut self, first: Frame, frames: &mut Frames) -> Result<Option<Outcome>, Error> {
         let mut batch = Vec::new();
         let mut cursor = None;
@@ -297,8 +298,8 @@ impl Follower {
             // The stored events have not been sent again yet.
             (position.id, position.here) = (before.id, before.here);
         } else {
-            // An id of the previous log. Either the store is the same, or the new log answers with
-            // a gap.
+            // This id is of the previous log. If that log continues, it knows the id. A new log
+            // answers with a gap.
             position.id = self.cursor.clone().filter(|id| id != BEGINNING);
             position.here = Some(self.followers.live.status().head.to_string());
         }
@@ -356,7 +357,7 @@ impl Follower {
         }
     }
 
-    /// Prints a warning. Omits further ones until the connection works again.
+    /// Prints a warning. Omits further warnings until a frame arrives.
     fn warn(&mut self, message: &str) {
         if !self.has_warned {
             self.has_warned = true;

@@ -1,6 +1,6 @@
 //! The file beside a store. It holds the positions in other logs, and the address at which programs
-//! join. Each write replaces the whole file. Only this user can read it, because it contains
-//! tokens.
+//! join. Each write replaces the whole file. On Unix, only this user can read it, because it
+//! contains tokens.
 
 use std::{
     fs, io,

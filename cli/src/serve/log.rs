@@ -1,4 +1,4 @@
-//! Opens the log that the options describe.
+//! Builds the log that the options describe, and explains why it could not be opened.
 
 use std::path::Path;
 
@@ -81,7 +81,7 @@ fn retention(options: &ServeOptions, mut retention: Retention) -> Retention {
     retention
 }
 
-/// Explains why the log could not be opened, and suggests a remedy.
+/// Explains why the log could not be opened. For a file, may suggest a remedy.
 pub(super) fn refused(place: &Place, error: &Error) -> Failure {
     let hint = match place {
         Place::File(_) if !error.is_invalid() => {

@@ -32,9 +32,9 @@ impl TemplateCache {
             .filter(|template| template.matches(outline))
     }
 
-    /// Makes a template from a start, its span and its index entry, if the last start that missed this cache entry was
-    /// alike. Makes none if the start reports progress, or if a value must be examined each time: it was masked, or
-    /// `depends_on_value` holds for its key.
+    /// Makes a template from a start, its span and its index entry. Does so only if the previous start that missed the
+    /// same cache entry had the same hash. Makes none if the start reports progress, or if a value must be examined
+    /// each time: it was masked, or `depends_on_value` holds for its key.
     pub(crate) fn learn(
         &mut self,
         outline: &StartOutline<'_>,

@@ -17,7 +17,7 @@ pub(super) const ROUNDS: usize = 64;
 
 /// The progress of a search for a shard with space that no other thread writes to.
 pub(super) struct ShardProbe {
-    /// The worker's turn when the search began.
+    /// The number of the worker's next drain when the search began.
     pub(super) turn: u64,
     pub(super) rounds: usize,
     /// In this round: how many shards were tried, whether one was busy, and whether the others were too full for any

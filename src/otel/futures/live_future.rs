@@ -76,7 +76,7 @@ pub trait LiveFutureExt: Future + Sized {
     }
 
     /// Names the operation that the current span waits for while the future is pending. A viewer of the span then sees,
-    /// for example, *waits for redis get, since 30 s*, although that operation has no span. It costs nothing if the
+    /// for example, *waits for redis get, since 30 s*, although that operation has no span. It costs little if the
     /// future is ready at once.
     ///
     /// - The span is the one that is current when the future is pending for the first time.

@@ -1,5 +1,5 @@
-//! Times the polls of a future in a span. Viewers see whether the future works or waits, and they see a poll that
-//! blocks its thread while it lasts. It runs on the host's tasks; it never waits and never panics.
+//! Times the polls of a future in a span. Viewers see whether the future works or waits and, during a long poll,
+//! which thread it blocks. It runs on the host's tasks; it never waits and never panics.
 
 use std::{
     sync::Arc,

@@ -47,7 +47,7 @@ pub(crate) struct SpanRange {
 }
 
 impl SpanRange {
-    /// Returns the bytes of the span's protobuf.
+    /// Returns the length of the span's protobuf, in bytes.
     pub(crate) fn len(self) -> usize {
         self.end.saturating_sub(self.start)
     }

@@ -23,7 +23,7 @@ pub(crate) struct LogFields<'a> {
     pub(crate) service: &'a str,
     /// 0 if unknown.
     pub(crate) severity: u8,
-    /// If it is empty, the name of the number is written.
+    /// If it is empty, the name of the severity number is written.
     pub(crate) severity_text: &'a str,
     pub(crate) body: Option<Value<'a>>,
     pub(crate) attributes: Pairs<'a>,

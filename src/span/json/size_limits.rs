@@ -1,4 +1,4 @@
-//! The bounds of values and events, and where a text may be cut. The writer records every cut in the event's `cut`
+//! The bounds of values and events, and where a text may be cut. The writer lists cuts in the event's `cut`
 //! field. Pure; host threads, the worker and the tasks of requests call it.
 
 use crate::span::event::SpanEvent;

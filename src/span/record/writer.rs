@@ -110,7 +110,8 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// Writes a complete span. Returns the flags of its optional texts, and the numbers of its attributes and links.
+    /// Writes a span's scope, trace state, name, attributes and links. Returns the flags of its optional texts, and the
+    /// numbers of its attributes and links.
     #[inline(always)]
     pub(in crate::span) fn whole(&mut self, span: &SpanData) -> Option<(u8, PartCounts)> {
         let has =

@@ -1,7 +1,8 @@
 //! Appends batches to the log in Redis, each exactly once.
 //!
 //! The server remembers the number of each writer's last batch, and a failed batch keeps its number when it is appended
-//! again. Appends run on the log's thread; each call ends within the time-outs of the connection.
+//! again. Appends run on the log's thread; each call of the server ends within the time-outs of the
+//! connection.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -63,7 +64,7 @@ impl KeptChange {
     }
 }
 
-/// The server's answer to such a change.
+/// The server's answer to a [`KeptChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeptOutcome {
     Kept,

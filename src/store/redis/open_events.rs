@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct OwnOpenEvents {
     open: HashMap<Vec<u8>, StoredEvent>,
     bytes: usize,
-    /// Open events that were returned to the log and not yet written again.
+    /// Open events that `take_new` has returned and that are not yet written again.
     handed: HashSet<Vec<u8>>,
 }
 

@@ -1,6 +1,6 @@
 //! The queries of readers. They run on the threads of the read pool and on the follower threads.
 //!
-//! Every function reads one snapshot of the file, and its cost does not grow with the size of the log.
+//! Each query reads one snapshot of the file. Its cost hardly grows with the size of the log.
 
 use std::{
     borrow::Cow,

@@ -32,7 +32,7 @@ const MIGRATIONS: [&str; 4] = [
     // The streams that are kept on request, with the number and bytes of their events.
     "CREATE TABLE kept(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL);",
 ];
-/// How long a statement waits for another connection. Only another program can cause such a wait.
+/// How long a statement waits for another connection. Such a wait is usually caused by another program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Size of the statement cache: enough for every statement of the store.
 const STATEMENTS: usize = 64;

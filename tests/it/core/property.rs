@@ -63,7 +63,8 @@ struct Received {
 impl Received {
     /// Reads one connection, which breaks after this many bytes.
     fn connect(&mut self, target: &SseTarget<Note>, options: Subscribe, bytes_max: usize) {
-        // `0` is the beginning. Unlike without an id, removed events count as missed.
+        // `0` is before the first event. A reader that resumes at it gets gaps for removed events; a reader without an
+        // id gets none.
         let mut connection =
             Connection::resume(target, options, self.last_id.as_deref().unwrap_or("0"));
         let mut bytes = Vec::new();

@@ -1,5 +1,5 @@
 // @ts-check
-// Formats a time of day in the reader's time zone or in UTC. Must never read a clock: every moment is an argument.
+// Formats times and dates in the reader's time zone or in UTC. Must never read a clock: every moment is an argument.
 
 /** @typedef {"local" | "utc"} Zone */
 

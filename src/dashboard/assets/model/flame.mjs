@@ -147,7 +147,7 @@ function sortedBy(walked, key) {
   return at.map((position) => walked[position]);
 }
 
-/** The time until which each row is occupied, in a tree of minima. It finds the first free row in logarithmic time. */
+/** The time until which each row is occupied. A tree of minima finds the first free row in logarithmic time. */
 class FreeRows {
   /** @param {number} rows at most */
   constructor(rows) {
@@ -161,7 +161,7 @@ class FreeRows {
     const { until, leaves } = this;
     let node = leaves + from;
     if (until[node] <= time) return from;
-    // Climb to the first right sibling with a free row. One exists, because rows are never fewer than spans.
+    // Climb to the first right sibling with a free row. One exists, because the tree has more rows than spans.
     while (node % 2 === 1 || until[node + 1] > time) node >>= 1;
     node += 1;
     while (node < leaves) node = until[node * 2] <= time ? node * 2 : node * 2 + 1;
@@ -217,7 +217,7 @@ export function visitVisible(layout, { trace, now, scale, first, last }, visit) 
     let place = firstAfter(layout, offsets[row], to, scale.start);
     // `firstAfter` skips an instant that lies exactly on the border.
     if (place > offsets[row] && right[place - 1] >= scale.start) place -= 1;
-    // The first pixel free of narrow bars. A narrow bar moves there, so that it does not cover an error in another one.
+    // The first pixel after the last narrow bar. The next narrow bar moves there, so that it does not cover the last.
     let free = -Infinity;
     while (place < to && left[place] <= scale.end) {
       const x = scale.x(left[place]);
@@ -242,7 +242,7 @@ function endAt({ order, left, right }, place, trace, now) {
   return Math.max(left[place], end);
 }
 
-/** Distance in pixels at which the pointer still hits a bar; narrow bars could not be hit otherwise. */
+/** Distance in pixels at which the pointer still hits a bar. Without it, narrow bars would be hard to hit. */
 const HIT_MARGIN = 3;
 
 /**
@@ -288,7 +288,7 @@ export function barOfSpan(layout, { trace, now, scale }, index) {
 
 /**
  * @param {FlameLayout} layout @param {number} index −1 for no span
- * @returns {number} its row; −1 for no span, or one newer than the layout
+ * @returns {number} its row; −1 for no span, a span newer than the layout, or an unknown time
  */
 export function flameRow({ rowOf }, index) {
   return index >= 0 && index < rowOf.length ? rowOf[index] : -1;

@@ -56,7 +56,7 @@ export function phasesOf(trace, root) {
 }
 
 /**
- * Returns the observed phases, then the phases that an earlier run had after the last one observed.
+ * Returns the observed phases. While the job runs, the phases that an earlier run had after them follow.
  * @param {Phase[]} phases @param {EarlierPhase[]} earlier
  * @param {{now: number, isOpen: boolean, usual: (name: string) => number, leftOf: (name: string) => number}} given `isOpen`: the job runs;
  *   `usual`, `leftOf`: in milliseconds, NaN if unknown
@@ -66,7 +66,7 @@ export function shownPhases(phases, earlier, { now, isOpen, usual, leftOf }) {
   const before = new Map(earlier.map((phase) => [phase.name, phase]));
   const usualOf = (/** @type {string} */ name, spans = 0) => {
     const known = before.get(name);
-    // The statistics are those of one span, so they say nothing about a phase of several.
+    // The statistics are those of one span, so they say nothing about a phase of several spans.
     const one = Math.max(spans, known?.spans ?? 1) > 1 ? NaN : usual(name);
     return Number.isNaN(one) ? (known?.duration ?? NaN) : one;
   };
@@ -117,7 +117,7 @@ export function mergedPhases(phases, max = PHASES_MAX) {
 
 /**
  * @param {ShownPhase[]} phases
- * @returns {number} the estimated milliseconds left; NaN if a phase has no estimate or all phases are done
+ * @returns {number} the estimated milliseconds left; NaN if an unfinished phase has no estimate or all phases are done
  */
 export function timeLeft(phases) {
   const open = phases.filter(({ kind }) => kind !== "done");

@@ -109,7 +109,7 @@ export function shareOf({ current, total }) {
   return total === null ? null : Math.min(1, current / total);
 }
 
-/** @param {Progress} progress @returns {boolean} whether it has an amount; otherwise it has only a message */
+/** @param {Progress} progress @returns {boolean} whether it has an amount */
 export function isCounted({ current, total }) {
   return current > 0 || total !== null;
 }
@@ -156,7 +156,7 @@ export function leftText(left) {
 }
 
 /**
- * Returns the whole progress in one line.
+ * Returns the progress in one line: the amount, or the message if there is no amount.
  * @param {Progress} progress @param {ProgressWindow | null} speed @param {number} now
  * @returns {string} `190 of 270 pages · 70 % · 3.4/s · about 24 s left`
  */

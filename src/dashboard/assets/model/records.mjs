@@ -21,7 +21,7 @@ export class TraceLogs {
   bySpan = new Map();
   /** Number of oldest records removed. */
   refused = 0;
-  /** Grows when `all` changes anywhere except at its end, which invalidates positions in it. */
+  /** Grows when `all` changes before its end: positions in it are then invalid. */
   moves = 0;
   version = 0;
 

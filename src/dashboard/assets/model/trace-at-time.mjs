@@ -1,7 +1,7 @@
 // @ts-check
-// A trace as it looked at a past moment, computed from the columns instead of a replay of events. Spans are sorted by
-// first appearance once. A moment then shows the first n of them, and one pass finds which of those were open.
-// Must never touch the DOM or a clock, nor change the original trace.
+// A trace as it looked at a past moment, computed from the columns; only updates of open spans are replayed. Spans are
+// sorted by first appearance once. A moment then shows the first n of them, and one pass finds which of those were
+// open. Must never touch the DOM or a clock, nor change the original trace.
 
 import { FLAG, Journal, STATE, SpanColumns, isBadState, isOpenState } from "./columns.mjs";
 import { ProgressWindow, progressOf } from "./progress.mjs";
@@ -68,7 +68,7 @@ export class Moments {
   }
 
   /**
-   * Takes over the view object of an older `Moments` of the same trace, so that views need not be given a new one.
+   * Reuses the view object of an older `Moments` of the same trace, so that the dashboard's views keep one object.
    * @param {Moments} before
    */
   succeed(before) {
@@ -219,7 +219,7 @@ export class Moments {
       if (isOpenState(state)) spans.childOpen[parent] += 1;
       if (isBad) spans.childFailed[parent] += 1;
     }
-    // Ancestors come before their descendants, so flags of ancestors are already reset when marks are set here.
+    // Stops at an ancestor that is marked already, because those above it are marked, too.
     for (let step = isBad || fails ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
       spans.set(step, FLAG.errorBelow);
       if (spans.parent[step] >= 0 && !isBadState(spans.state[step])) spans.childBelow[spans.parent[step]] += 1;
@@ -300,7 +300,8 @@ export class Moments {
   }
 
   /**
-   * Returns the next or previous moment at which a span starts or ends.
+   * Returns the next or previous moment at which a span starts or ends. If there is none, returns the trace's end or
+   * start.
    * @param {number} moment @param {1 | -1} direction @returns {number}
    */
   step(moment, direction) {

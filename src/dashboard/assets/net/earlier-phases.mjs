@@ -1,6 +1,7 @@
 // @ts-check
-// The phases of an earlier run of the same job. They are cached for each trace for two minutes, with bounds on the
-// number of traces and on the size of the run. Must never touch the DOM; requests and the clock are passed in.
+// The phases of an earlier run of the same job. They are cached for each trace and requested again after two minutes,
+// with bounds on the number of traces and on the size of the run. Must never touch the DOM; requests and the clock are
+// passed in.
 
 import { PHASE_NAMES_MAX } from "../model/phases.mjs";
 import { traceRoute } from "./api.mjs";

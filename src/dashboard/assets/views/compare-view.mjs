@@ -1,6 +1,6 @@
 // @ts-check
 // Compares two runs path by path: how long each took, how often, and what is new, missing or newly failed. Must never
-// align anything itself: `compare.mjs` does.
+// align traces: `compare.mjs` does.
 
 import { clockText } from "../model/clock.mjs";
 import { causeOf, compareTraces, comparedRows, deltaShareText, differenceOf, spansText } from "../model/compare.mjs";
@@ -23,7 +23,7 @@ import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setSh
 const ROW_HEIGHT = 28;
 const OVERSCAN = 3;
 const PAGE_ROWS = 15;
-// Aligning two traces of 20,000 spans takes about 50 ms, so a running one is not aligned in every frame.
+// Aligning two traces of 20,000 spans takes about 50 ms, so running traces are not aligned in every frame.
 const COMPARE_EVERY_MS = 500;
 const COST_SHARE = 10;
 const LANES_MAX = 12;
@@ -147,7 +147,7 @@ export class CompareView {
   }
 
   /**
-   * Draws the root's children over time, one lane per run, on a common scale.
+   * Draws the longest of the root's children over time, one lane per run, on a common scale.
    * @param {Comparison} comparison @param {CompareFrame} frame
    */
   drawLanes({ paths, total }, { palette }) {
@@ -242,7 +242,7 @@ export class CompareView {
     requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
   }
 
-  /** Opens the first span of the active path, in the run that has one. */
+  /** Opens an example span of the active path: of run B if it has one, else of run A. */
   openActive() {
     const path = this.comparison?.paths[this.rows[this.active]];
     if (path === undefined || this.frame === null) return;

@@ -18,7 +18,7 @@ import { attachZoom } from "./zoom-input.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
-// While a trace grows, the layout may take at most a fifteenth of the time.
+// Pause after a costly layout while a trace grows, as a multiple of the layout's time.
 const LAYOUT_PATIENCE = 15;
 const TIP_ROOM = 300;
 
@@ -92,7 +92,7 @@ export class FlameView {
     this.frame = frame;
     if (!shown) {
       setShown(this.tip, false);
-      // While the view is hidden, the layout of 100,000 spans would only take memory.
+      // A hidden view needs no layout, and that of a large trace takes much memory.
       this.layout = null;
       this.laidOutFor = "";
       this.selectedFor = "";
@@ -111,7 +111,7 @@ export class FlameView {
   }
 
   /**
-   * Updates the layout: at once for another trace or moment, at intervals while a large trace grows.
+   * Updates the layout: at intervals while a large trace grows, otherwise at once.
    * @param {TraceFrame} frame @returns {number}
    */
   layOut(frame) {
@@ -170,8 +170,8 @@ export class FlameView {
     const width = Math.round(frame.scale.width);
     const height = this.viewport;
     const ratio = globalThis.devicePixelRatio || 1;
-    // The cost depends on the pixels only, and frames are requested only after changes. Comparing with the
-    // last picture would cost more than it saves.
+    // Paints in every frame. Frames are requested only after changes, so a comparison with the last picture would
+    // save little.
     if (!(width > 0) || !(height > 0)) return;
     const pen = this.canvas.getContext("2d");
     if (pen === null) return;
@@ -237,7 +237,7 @@ export class FlameView {
     if (to >= 0) this.actions.goTo(trace.spans.ids[to]);
   }
 
-  /** Keys that differ from the waterfall, where they fold. @type {Record<string, () => void>} */
+  /** In the waterfall, these keys fold and unfold instead. @type {Record<string, () => void>} */
   keys = {
     ArrowLeft: () => this.step("parent"), h: () => this.step("parent"),
     ArrowRight: () => this.step("child"), l: () => this.step("child"),

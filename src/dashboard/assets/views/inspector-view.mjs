@@ -1,5 +1,5 @@
 // @ts-check
-// Draws the inspector of one span. All texts come from outside; they must be inserted as text, never as markup.
+// Draws the inspector of one span. Texts of spans come from outside: they must be inserted as text, never as markup.
 
 import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
@@ -31,9 +31,9 @@ import { STATE_WORDS, breakable, byId, element, icon, setAttribute, setShown, se
  *   palette: import("../model/palette.mjs").Palette}} InspectorFrame `file`: the trace is from a file, not from this server
  */
 
-/** Characters of a name in the inspector's title; at first, three lines are visible. */
+/** Maximum length of a name in the inspector's title, in characters. At first, three lines are visible. */
 const NAME_LONGEST = 2_000;
-/** Characters of a service name in its chip. */
+/** Maximum length of a service name in its chip, in characters. */
 const SERVICE_LENGTH = 24;
 /** Entries of a section shown at first, and added by each "more". */
 const ENTRIES_FIRST = 100;
@@ -52,8 +52,8 @@ const WAS_LENGTH = 80;
 /** Shorter JSON is shown in one line. */
 const JSON_FROM = 80;
 /**
- * Up to this many records are shown before the attributes. If there are more, only the last of them are shown there,
- * and the full list follows the attributes.
+ * Up to this many records are shown before the attributes. If there are more, the last few are shown before the
+ * attributes, and the list of all follows them.
  */
 const RECORDS_FIRST = 4;
 const LINKED_KEPT_MS = 15_000;
@@ -164,11 +164,12 @@ export class InspectorView {
     const { fields, others } = codeFields(attributes);
     const seen = event !== null;
     const all = `${of} ${around} ${span.stamp}`;
-    // A parent changes with each new child. The key is the content, so that a selection in unchanged attributes stays.
+    // The key of the attributes is their content. A parent changes with each new child, but a text selection in its
+    // attributes must stay.
     const shown = others.slice(0, this.limit("attributes"));
     this.show("head", all, () => this.head(span, frame));
     this.show("message", all, () => this.message(span, frame));
-    // Records and failures come first; ids and times, which few need, come last.
+    // Records and failures come early; ids and times, which few need, come late.
     const below = `${all} ${span.childCount} ${trace.counts.errors} ${trace.counts.panicked}`;
     this.show("wrong", below, () => wrongPanel(trace, span.index, this.actions));
     const records = `${all} ${span.logs.length} ${this.limit("timeline")}`;
@@ -539,7 +540,7 @@ export class InspectorView {
     return this.details("Process and resource", () => [this.bounded("process", entries, process?.attributeTypes ?? {})]);
   }
 
-  /** @param {string} title @param {() => Node[]} fill called when the details are opened @returns {HTMLElement} */
+  /** @param {string} title @param {() => Node[]} fill called when first opened @returns {HTMLElement} */
   details(title, fill) {
     const details = element("details", { class: "section", open: this.opened.has(title) }, element("summary", { text: title }));
     const toggled = () => {
@@ -564,7 +565,7 @@ export class InspectorView {
 }
 
 /**
- * Shows structured JSON, also inside a text, so that it can be opened level by level.
+ * Shows a value. Long JSON can be opened level by level, even if the value is a text that contains it.
  * @param {unknown} value @returns {HTMLElement}
  */
 function valueView(value) {

@@ -1,5 +1,6 @@
 // @ts-check
-// Shows a JSON value: two levels open, deeper ones after a click, long texts shortened. Texts are inserted as text.
+// Shows a JSON value: two levels open, deeper ones after a click, long texts shortened. Inserts texts as text, never as
+// markup.
 
 import { formatCount } from "../model/time.mjs";
 import { element, shortened } from "./dom.mjs";

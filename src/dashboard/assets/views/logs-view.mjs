@@ -21,7 +21,7 @@ import { recall, remember } from "./ui-preferences.mjs";
 
 /** In larger traces, span events are not counted before the view is opened. */
 const COUNTED_SPANS_MAX = 20_000;
-/** While a trace grows, searching lines may take at most an eighth of the time. */
+/** Pause after a costly search of the lines, as a multiple of its time. */
 const PATIENCE = 8;
 const TIMES = /** @type {const} */ (["trace", "clock", "since"]);
 const NONE = "No records yet. This list has the span events and log records of the trace. livespan::layer() sends those of tracing, log_processor() those of the SDK's logger.";
@@ -75,7 +75,7 @@ export class LogsView {
     this.ui.changed();
   }
 
-  /** Discards everything about the trace when the reader leaves it. */
+  /** Discards the trace's records when the reader leaves it. */
   forget() {
     this.lines = new TraceLines();
     this.wanted = new FoundLines();
@@ -127,7 +127,7 @@ export class LogsView {
       });
     }
     const { found } = this.wanted;
-    // Lines that were there when the reader came are not new.
+    // Lines that exist when the view opens do not count as new.
     if (isOther) table.seen = found.length;
     this.rest(began, isDue);
     if (this.toShow !== null && lines.all.length > 0) {

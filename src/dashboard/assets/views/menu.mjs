@@ -36,7 +36,7 @@ function placeBelow(items, anchor) {
   setStyle(items, "top", `${within(anchor.bottom + GAP, clientHeight - height)}px`);
 }
 
-/** @returns {boolean} whether a menu is open, which then handles Esc */
+/** @returns {boolean} whether a menu is open; Esc then closes the menu */
 export function isMenuOpen() {
   return document.querySelector(":popover-open") !== null;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// The page of new log records of all traces. Must never send requests: its feed does.
+// The page of log records and exceptions of all traces. Must never send requests itself: its feed and its caller do.
 
 import { clockText } from "../model/clock.mjs";
 import { FoundLines } from "../model/log-lines.mjs";

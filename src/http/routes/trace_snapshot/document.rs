@@ -1,5 +1,5 @@
-//! Writes a trace as one JSON document. It makes several passes over the trace, page by page: one for the overview and
-//! one for each list. It runs on the task that writes the response.
+//! Writes a trace as one JSON document. It reads the trace several times, page by page: for the overview and for the
+//! lists. It runs on the task that writes the response.
 
 use serde::Serialize;
 
