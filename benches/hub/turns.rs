@@ -21,7 +21,7 @@ pub(crate) fn report() {
         "{:>9} {:>12} {:>10} {:>10}",
         "events/s", "ns an event", "CPU ms/s", "sleeps/s"
     );
-    // Events are sent in groups, because timers are coarser than 10 µs.
+    // At 100,000 events/s, ten events are sent at once, because timers are coarser than 10 µs.
     for (rate, group) in [(1_000, 1), (3_000, 1), (10_000, 1), (100_000, 10)] {
         let (mut cpu, mut sleeps) = <(Vec<f64>, Vec<f64>)>::default();
         for _ in 0..ROUNDS {
@@ -69,7 +69,7 @@ fn steady(rate: u32, group: u32) -> (f64, f64) {
     (nanos_each(cpu, events), slept / f64::from(SECONDS))
 }
 
-/// Returns how often the worker has gone to sleep.
+/// Returns the number of the worker's voluntary context switches: how often it went to sleep.
 fn sleeps() -> f64 {
     let mut all = 0;
     for task in fs::read_dir("/proc/self/task")

@@ -1,6 +1,6 @@
 // @ts-check
-// The demo, and a Firefox that shows it, driven over WebDriver BiDi. Clicks are made with the
-// pointer, at points of the page. Contains no test.
+// Starts the demo and a Firefox, which it controls over WebDriver BiDi. It clicks with the pointer,
+// at points of the page. Contains no test.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -84,7 +84,7 @@ export async function until(page, body) {
 }
 
 /**
- * Clicks in the middle of the first visible element, once it is at rest and the point hits it.
+ * Clicks in the middle of the first visible element, once the element no longer moves and nothing covers that point.
  * @param {Page} page
  * @param {string} css
  */

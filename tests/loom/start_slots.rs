@@ -1,5 +1,5 @@
-//! Models the start slots: an end delta always finds its own start. The worker processes records in
-//! the order of their numbers. It must never find another start in the slot that an end delta names.
+//! Models the start slots. The worker processes records in the order of their numbers. In the slot
+//! that an end delta names, it must find the start of the same span.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 

@@ -1,6 +1,6 @@
-//! Finds the value after a name and its sign (`=`, `:` or `,`), and the end of that value. The characters that a value
-//! may contain depend on the kind of text around the pair: its [`Frame`]. In doubt, the longer value is assumed, so that
-//! no part of a secret remains. Pure; the worker thread calls it.
+//! Finds the value after a name and its sign (`=`, `:` or `,`), and the end of that value. The kind of text around the
+//! pair, its [`Frame`], decides which characters a value may contain. In doubt, the longer value is assumed, so that no
+//! part of a secret remains. Pure; the worker thread calls it.
 
 use std::ops::Range;
 

@@ -27,7 +27,7 @@ export const LINES_MAX = 60_000;
 const LINES_SLACK = 5_000;
 /** Number of a span's newest records, and of its newest events, that may be its last line. Some arrive late. */
 const LAST_LOOK = 8;
-/** Number of the newest exceptions of a span, and of its records, that are compared with each other. */
+/** Number of earlier exceptions of a span, and of earlier records, that are kept when a line is added. */
 const EXCEPTIONS_OF_SPAN_MAX = 16;
 
 /** @param {any} data a log record @param {number} time @returns {LogLine} */

@@ -5,7 +5,7 @@
 /** @typedef {{kind: "keyword" | "text" | "number" | "parameter" | "comment" | "plain", text: string}} Piece */
 /** @typedef {{indent: number, pieces: Piece[]}} Line */
 
-/** Longer statements are shown unformatted. */
+/** Statements of more characters are shown unformatted. */
 export const SQL_MAX = 20_000;
 
 const TOKEN = /(--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|('(?:''|[^'])*(?:'|$)|"(?:""|[^"])*(?:"|$)|`[^`]*(?:`|$)|\[[A-Za-z_][\w ]*\])|(\$\d+|\?\d*|[:@]\w+|%s)|(\b\d+(?:\.\d+)?\b)|(::|[A-Za-z_][\w$]*|\s+|[\s\S])/g;

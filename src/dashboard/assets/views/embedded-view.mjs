@@ -1,5 +1,5 @@
 // @ts-check
-// A page that is a file: reads the traces inside it, and shows where the file comes from and whether it is complete.
+// A page that is a file: reads the traces in the file, and shows where the file comes from and whether it is complete.
 // Must never send a request.
 
 import { EmbeddedEvents } from "../model/embedded-events.mjs";

@@ -1,6 +1,6 @@
 // @ts-check
-// Flags beside the name of an open span: its progress, what it awaits, and the thread that it blocks. Must never
-// decide these facts: `running.mjs` and `progress.mjs` do.
+// The progress of an open span, its await point and the thread that it blocks, as flags beside its name and as text.
+// Must never decide these facts: `running.mjs` and `progress.mjs` do.
 
 import { isOpenState } from "../model/columns.mjs";
 import { amountText, isCounted, shareOf } from "../model/progress.mjs";
