@@ -10,7 +10,7 @@ use crate::{local_workflow::error::EngineError, util::sync::lock};
 
 /// Upper bound on the events that wait for one instance.
 pub(crate) const INBOX_EVENTS_MAX: usize = 256;
-/// Upper bound on the size of the events that wait for one instance, in bytes of JSON: 256 KiB.
+/// Upper bound on the size of the events that wait for one instance, in bytes of their names and JSON: 256 KiB.
 pub(crate) const INBOX_BYTES_MAX: usize = 256 * 1024;
 
 /// An event that no step has received yet.

@@ -100,8 +100,9 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Senders {
-    /// Returns the number of the sender with this resource. Adds the sender if it is new. Returns
-    /// `None` if there are too many.
+    /// Returns the number of the sender with this resource. Adds the sender if it is new. Beyond the
+    /// bound on processes, the sender is that of the service. Returns `None` if there are too many
+    /// services.
     pub(crate) fn find(
         &mut self,
         resource: Option<&Resource>,

@@ -26,7 +26,7 @@ pub(crate) struct OwnOpenEvents {
 }
 
 impl OwnOpenEvents {
-    /// Notes the tokens that a batch opened and closed.
+    /// Adds the events that a batch opened, within the bounds, and removes those that it closed.
     pub(crate) fn apply(&mut self, writer: &str, first: u64, batch: &Batch) {
         for (record, sequence) in batch.iter().zip(first..) {
             let key = record.stream_key();

@@ -44,7 +44,7 @@ export function startText(at, now, zone) {
   return isToday ? clockText(at, zone) : `${padded(month)}-${padded(day)} ${shortClock(at, zone, true)}`;
 }
 
-/** @param {number} at milliseconds since 1970 @param {Zone} zone @returns {string} `2026-11-30 12:33:15.204 UTC`, or with the offset of the reader's zone */
+/** @param {number} at milliseconds since 1970 @param {Zone} zone @returns {string} `2026-11-30 12:33:15.204 UTC`, or `UTC+01:00` instead of `UTC` */
 export function fullClock(at, zone) {
   if (!Number.isFinite(at)) return "–";
   const [year, month, day] = parts(at, zone);

@@ -124,7 +124,7 @@ export function percentAt(trace, index) {
   return progress === null ? "" : percentText(progress);
 }
 
-/** The times in which a span worked, from its updates. */
+/** The share of time in which a span worked, by stretch, computed from its updates. */
 export class WorkTimes {
   /** In order of time, without overlaps. @type {Stretch[]} */
   stretches = [];

@@ -182,7 +182,7 @@ export class Moments {
       if (typeof event.name === "string") spans.name[index] = this.view.strings.add(event.name);
       if (saysFailing(event)) spans.set(index, FLAG.failing);
     }
-    // Without history for a span that is waiting now, assume that it was waiting then.
+    // Without history for a span that is waiting now, assume that it was waiting at the moment, too.
     for (let index = 0; index < spans.count; index += 1) {
       if (spans.state[index] === STATE.running && fixed.state[index] === STATE.waiting && this.past(index) === undefined) spans.state[index] = STATE.waiting;
     }

@@ -51,7 +51,7 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
     };
     fields(&mut body.out, b'{', &head);
     body.send().await?;
-    // A pass over a large trace may write nothing for a long time.
+    // A pass over a large trace may write nothing for a long time. Line breaks then keep the connection alive.
     body.fill_silence();
     let overview = Overview::read(&snapshot, &mut body).await?;
     let summary = overview.summary(&snapshot, |at| snapshot.events.id(at));
