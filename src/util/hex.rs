@@ -48,7 +48,7 @@ pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     decode_bytes(text.as_bytes())
 }
 
-/// Like [`decode`], for digits whose encoding was not checked.
+/// Like [`decode`], for bytes that may not be UTF-8.
 #[inline]
 pub(crate) fn decode_bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     if digits.len() != 2 * N {

@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// One run of a workflow's function. Cloning is cheap, and a clone belongs to the same run. It is `Send` if the
+/// One run of a workflow's function. Cloning is cheap, and a clone belongs to the same run. The handle is `Send` if the
 /// closures passed to [`replaying`](Self::replaying) and [`emit_if`](Self::emit_if) are `Send` and `Sync`.
 ///
 /// The returned futures do nothing until they are polled. A step gets its span id when the method is called, not when

@@ -39,9 +39,9 @@ pub struct Workflows {
 }
 
 impl Workflows {
-    /// Creates the workflows of this log, in the namespace `default`. Process and service are taken from the tracer
-    /// provider that the log watches when the first span is shown. Without a provider, they come from
-    /// `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
+    /// Creates the workflows of this log, in the namespace `default`. When the first span is shown, process and service
+    /// are taken from the tracer provider that the log watches. Without a provider, they come from `OTEL_SERVICE_NAME`
+    /// and `OTEL_RESOURCE_ATTRIBUTES`.
     pub fn new(live: &LiveSpans) -> Self {
         Self::with_durability(live, Durability::Durable)
     }

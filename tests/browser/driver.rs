@@ -99,7 +99,7 @@ impl Browser {
             .expect("the script failed")
     }
 
-    /// Clicks the element at the point where the pointer would hit it, as [`Self::click_on`] does.
+    /// Clicks the first visible element that the selector matches, as [`Self::click_on`] does.
     pub(crate) async fn click(&self, css: &str) {
         let shown = format!(
             "[...document.querySelectorAll({css:?})].find(node => node.checkVisibility()) ?? null"

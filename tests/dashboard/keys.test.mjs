@@ -1,6 +1,6 @@
 // @ts-check
-// Claims about keys: every bound key is on the help sheet, every key on the sheet is bound, and no
-// key has two meanings.
+// Claims about keys: the help sheet lists exactly the bound keys, views do not rebind the keys of
+// others (except the flame view), and elements keep the keys that they handle.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -15,7 +15,7 @@ import { pathToFileURL } from "node:url";
 
 import { Firefox, LIMIT, PATIENCE_MS, click, goTo, until } from "./firefox.mjs";
 
-/** A trace that began less than this ago has not ended. */
+/** A trace that began less than this time ago has not ended. */
 const YOUNG_MS = 1_500;
 const firefox = new Firefox();
 before(() => firefox.start(["--rate", "4"]));
@@ -112,8 +112,8 @@ test("a trace's end is announced to screen readers, and no key loses the focus",
     const state = document.querySelector("#trace-page").dataset.state;
     return Object.hasOwn(${JSON.stringify(words)}, state) && [document.querySelector("#trace-name").textContent, state];`);
   await until(page, `return announced.some((text) => text.split(". ").includes(${JSON.stringify(`${name}: ${words[/** @type {"ok"} */ (state)]}`)}))`);
-  // Down, open, close, the other views and back, help, the list. Any of these may remove the
-  // focused element.
+  // These keys select and close spans, switch views, open the help and return to the list. Each may
+  // remove the focused element.
   for (const key of ["ArrowDown", "ArrowDown", "Enter", "Escape", "v", "v", "v", "Home", "?", "Escape", "Escape"]) {
     await page.keyboard.press(/** @type {import("puppeteer-core").KeyInput} */ (key));
     await page.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve))))");

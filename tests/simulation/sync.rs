@@ -34,7 +34,7 @@ pub(crate) fn thread_number() -> usize {
     shuttle::current::get_current_task().map_or(0, usize::from)
 }
 
-/// A point in the run's time.
+/// A point in simulated time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Instant(Duration);
 

@@ -1,6 +1,6 @@
-//! Text folded for comparison: without differences of case, of the composition of a character, or of the kind of blank.
+//! Text folded for comparison: without differences of case, of Unicode composition, or of the kind of white space.
 //! The dashboard folds text in the same way (`dashboard/assets/model/search.mjs`); both are tested against
-//! `tests/search.json`. Pure; it runs on the task of a request, for every trace that is searched.
+//! `tests/search.json`. Pure; it runs on the task of a request.
 
 use memchr::memchr2_iter;
 use unicode_normalization::UnicodeNormalization as _;
@@ -43,9 +43,9 @@ impl FoldedText {
     }
 }
 
-/// Folds a text: NFD, then full lower, upper and lower case, then NFC. The result distinguishes the
-/// same characters as Unicode's case folding, except that `ı` becomes `i`. JavaScript has these
-/// mappings but no case folding.
+/// Folds a text: NFD, then full lower, upper and lower case, then NFC. White space becomes spaces.
+/// The result distinguishes the same letters as Unicode's case folding, except that `ı` becomes `i`.
+/// JavaScript has these mappings but no case folding.
 fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text

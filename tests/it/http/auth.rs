@@ -250,7 +250,7 @@ async fn a_browser_that_is_not_signed_in_gets_a_form_for_the_token() {
         ask(&live, "/status", &[("cookie", &cookie)]).await.status(),
         200
     );
-    // A page of another site can neither sign its visitor in nor send a huge body.
+    // A page of another site cannot sign its visitor in, and a huge form is refused.
     let foreign = [("host", "ops.example"), ("origin", "http://evil.example")];
     let forged = send(
         live.router(),
@@ -543,7 +543,7 @@ async fn a_ticket_that_ends_while_its_stream_runs_ends_the_stream() {
 #[tokio::test]
 async fn a_ticket_is_good_where_nothing_else_is_and_under_any_name() {
     // Without access control, only loopback names are answered. A ticket works under any name,
-    // because an attacker cannot obtain one by DNS rebinding.
+    // because DNS rebinding does not give an attacker a ticket.
     let live = log();
     put(&live, done(1, "checkout", 5));
     let ticket = live.ticket(trace(1), Duration::from_secs(60));

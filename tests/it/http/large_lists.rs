@@ -1,4 +1,4 @@
-//! A page of the list over a durable store. It reads a bounded number of rows, and reports where it
+//! Pages of the list over a durable store: each reads a bounded number of rows, and reports where it
 //! stopped. For a reader of some traces, the positions of pages reveal nothing about other traces.
 
 use std::{
@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use super::app::{Stream, done, put, sequence, span, text, trace};
 use crate::core::stores::VecStore;
 
-/// Events in memory, in front of the store.
+/// Upper bound on the events that the log keeps in memory.
 const IN_MEMORY: usize = 100;
 
 fn stored(store: VecStore) -> LiveSpans {
@@ -78,8 +78,8 @@ fn rows(number: u128, spans: RangeInclusive<u64>) -> impl Iterator<Item = SpanEv
     spans.map(move |one| SpanEvent::ended(trace(number), span(one), "row", SpanStatus::Ok))
 }
 
-/// Returns a log in which a reader may read these traces. There are 700 other traces between any
-/// two of them.
+/// Returns a log in which a reader may read these traces. After each of them, 700 other traces
+/// follow.
 fn of_some(own: &[u128]) -> LiveSpans {
     let access = Access::traces(own.iter().copied().map(trace).collect::<Vec<TraceId>>());
     let live = LiveSpans::builder()

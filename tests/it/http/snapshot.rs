@@ -167,7 +167,7 @@ async fn the_newest_end_of_a_span_is_shown() {
     assert_eq!(names, ["c"]);
 }
 
-/// Returns the counts of the list, and the spans of the snapshot with type, name and outcome.
+/// Returns the counts of the list, and the type, name and status code of each span of the snapshot.
 async fn counted(app: &App, number: u128) -> (Value, Vec<String>) {
     let answer = app.json(&format!("/traces/{}", trace(number))).await;
     let list = app.json("/traces").await;
