@@ -10,9 +10,9 @@ use std::{
 
 use livespan::{Retention, store::Epoch};
 
-/// The place of one log; empty at first. The suite reopens a log by asking for another store at the same location, after
-/// it has closed or dropped the first handle. If the store has a [shared log](livespan::EventStore::shared_log), the
-/// first handle may still be open.
+/// The place of one log; empty at first. The suite reopens a log by asking for another store at the same location,
+/// after it has closed or dropped the first handle. If the store has a
+/// [shared log](livespan::EventStore::shared_log), the first handle may still be open.
 #[derive(Debug)]
 pub struct StoreLocation {
     name: String,

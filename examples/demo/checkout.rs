@@ -1,7 +1,7 @@
 //! The checkout: a request that needs several services.
 //!
-//! checkout → inventory (over HTTP, to this shop's own routes) → payments (over HTTP) → the order → the order queue. The
-//! requests' headers carry the trace context, so that the whole checkout is one trace.
+//! checkout → inventory (over HTTP, to this shop's own routes) → payments (over HTTP) → the order → the order queue.
+//! The requests' headers carry the trace context, so that the whole checkout is one trace.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;

@@ -96,7 +96,7 @@ export function showMember(tree, views, groups, group, index) {
 }
 
 /**
- * Adds the selected member, and its ancestors that are members of groups, to `also`, so that they stay rows when they end.
+ * Adds the selected member, and its ancestors that are members of groups, to `also`. So they stay rows when they end.
  * @param {Tree} tree @param {GroupViews} views @param {Groups} groups @param {number} index selected
  */
 export function keepMembers(tree, views, groups, index) {

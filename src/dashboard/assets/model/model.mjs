@@ -26,8 +26,8 @@ export * from "./span.mjs";
  * @property {string} timestamp timestamp of the last update
  * @property {any} early merged updates that arrived before the start; null after the start has arrived
  * @property {number} progressVersion the trace's version at the last progress update, 0 before the first
- * @property {Map<string, {before: any, at: number}>} changed attributes that changed in updates: the value before the last
- *   change, and its time
+ * @property {Map<string, {before: any, at: number}>} changed attributes that changed in updates: the value before the
+ *   last change, and the time of that change
  * @property {ProgressWindow | null} speed progress per time, null if the span reports no progress
  * @property {WorkTimes | null} work when the span worked, null if no update reported a task
  * @typedef {object} Facts the state of a trace besides its tree
@@ -188,7 +188,7 @@ function ended(trace, data) {
   if (trace.live.size > 0) trace.live.delete(index);
   const wasFailing = spans.has(index, FLAG.failing);
   if (wasFailing) {
-    // From now on the span's state records the failure. Its ancestors' error marks stay valid only if that state is bad.
+    // From now on the span's state records the failure. Its ancestors' error marks stay valid only if the state is bad.
     spans.clear(index, FLAG.failing);
     trace.counts.errors -= 1;
     trace.errorMarksStale ||= !isBadState(endState(data));

@@ -170,8 +170,8 @@ export function besideText({ key, value }) {
 }
 
 /**
- * Returns the first attribute by which spans of one name differ. With one sample, returns the first attribute that could
- * distinguish it.
+ * Returns the first attribute by which spans of one name differ. With one sample, returns the first attribute that
+ * could distinguish it.
  * @param {readonly (Attributes | null | undefined)[]} samples spans of one name, the newest first
  * @param {readonly string[]} [used] attributes that the title includes
  * @returns {string | null}

@@ -53,7 +53,7 @@ export function withUpdatesOf(lost, open) {
 
 /**
  * @param {any[]} before @param {any[]} fresh
- * @returns {{items: any[], left: number}} both lists without repetitions, bounded; `left`: number of items over the bound
+ * @returns {{items: any[], left: number}} both lists without repetitions, bounded; `left`: items over the bound
  */
 function added(before, fresh) {
   const items = [...before];

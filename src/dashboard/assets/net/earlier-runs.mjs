@@ -24,7 +24,7 @@ export function isOtherRun(trace, { traceId, name, service }) {
 
 /**
  * @param {(route: string) => Promise<{status: number, body: any}>} getJson
- * @param {Run} run @param {string | null} [firstId] id of the trace's first event; if given, only earlier runs are returned
+ * @param {Run} run @param {string | null} [firstId] id of the trace's first event; bounds the answer to earlier runs
  * @returns {Promise<Summary[] | null>} the newest first, at most RUNS_MAX; null if the first request failed
  */
 export async function otherRuns(getJson, run, firstId = null) {

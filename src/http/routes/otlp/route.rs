@@ -183,8 +183,8 @@ pub(super) async fn decode(
     result.map_err(OtlpError::from)
 }
 
-/// Waits until the store has the accepted data, for at most `STORE_TIMEOUT`. With a durable store, a response of success
-/// therefore means that the data survives a restart of this program.
+/// Waits until the store has the accepted data, for at most `STORE_TIMEOUT`. With a durable store, a response of
+/// success therefore means that the data survives a restart of this program.
 pub(super) async fn wait_until_stored(
     stored: oneshot::Receiver<StoreResult>,
 ) -> Result<(), OtlpError> {
