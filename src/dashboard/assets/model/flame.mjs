@@ -23,7 +23,7 @@ import { STRETCH_MIN } from "./timescale.mjs";
 
 /**
  * Lays out each span below its parent, in the first row that is free at its start. Consecutive spans share a row;
- * concurrent ones do not. A span keeps its row: a later end or start never moves an earlier span.
+ * concurrent ones do not. An end or a later start does not move a span to another row.
  * @param {Trace} trace
  * @returns {FlameLayout}
  */

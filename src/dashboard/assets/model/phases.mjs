@@ -16,7 +16,7 @@ import { childrenOf, nameOf } from "./span.mjs";
  * @property {"done" | "running" | "expected"} kind
  * @property {boolean} failed
  * @property {number} start NaN for an expected phase
- * @property {number} end for a running phase the present
+ * @property {number} end the present if the phase is running
  * @property {number} duration so far
  * @property {number} usual its usual duration, NaN if unknown
  * @property {number} left its estimated time left, NaN without an estimate
