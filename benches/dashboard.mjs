@@ -16,10 +16,10 @@
 //   thread until then.
 // - scroll: the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. The first
 //   trace has no groups; in the second, all siblings are groups. `work` is the time of all tasks of
-//   the page's main thread between two animation frames, from Chromium's trace. `cpu` is
-//   the part of `work` in which the thread had a processor; it stays comparable on a busy machine.
-//   `interval` is the time between two animation frames as the page sees it, which includes
-//   everything else: raster, compositor, other programs.
+//   the page's main thread between two animation frames, from Chromium's trace. `cpu` is the part of
+//   `work` in which the thread had a processor; it stays comparable on a busy machine. `interval` is
+//   the time between two animation frames as the page sees it. It also includes raster, compositor
+//   and other programs.
 // - deep: the page scrolls a trace of 10,000 levels.
 // - search: ten searches one after the other, then a step to the next match, and an empty field. The
 //   page searches in slices, one in each frame. The bench measures the frames during all of it, and

@@ -207,7 +207,7 @@ impl Access {
     /// Sequence numbers still reveal how busy the log is, because ids are positions in the whole log. Also, `hello`,
     /// `ping` and `gap` contain its head, its oldest event and its counts of dropped events.
     ///
-    /// Use this for a few traces, not for thousands: a stream looks up the trace of each event in this set.
+    /// Use this for a few traces, not for thousands.
     pub fn traces(traces: impl IntoIterator<Item = TraceId>) -> Self {
         Self::new(AccessScope::Traces(Arc::new(traces.into_iter().collect())))
     }

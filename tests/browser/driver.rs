@@ -1,4 +1,4 @@
-//! The operations of tests on a page.
+//! Operations on a page, for tests in a browser.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Mutex, time::Duration};
 
