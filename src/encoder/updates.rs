@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     encoder::span_encoder::SpanEncoder,
-    ingest::write_buf::WriteBuf,
+    ingest::{buffer::RecordClass, write_buf::WriteBuf},
     log::{
         batch::Batch,
         event::{Pinning, StreamKey},
@@ -47,7 +47,10 @@ impl SpanEncoder {
             let Some(slot) = self.updates.next_slot(now) else {
                 break;
             };
-            let changes = slot.take();
+            let Some(changes) = slot.take() else {
+                self.log.buffer.count_dropped(RecordClass::Other, 1);
+                continue;
+            };
             if changes.is_empty() {
                 continue;
             }

@@ -187,8 +187,10 @@ impl ProcessorShared {
     }
 
     /// Pushes the last changes of a span, right before its end.
-    pub(crate) fn enqueue_last_changes(&self, slot: &UpdateSlot) {
-        let mut changes = slot.end();
+    pub(crate) fn enqueue_last_changes(&self, slot: &Arc<UpdateSlot>) {
+        let Some(mut changes) = slot.end() else {
+            return self.updates.push_ended(self.buffer(), slot);
+        };
         // A span that ends no longer waits. That needs no separate event.
         changes.awaiting = Awaiting::Unchanged;
         // The polls of a span need no event if they were never reported before.

@@ -48,5 +48,9 @@ fn main() {
         update_slots::each_change_is_reported_once_and_before_the_end,
     );
     check(2, update_slots::the_worker_does_not_sleep_over_a_change);
+    check(
+        3,
+        update_slots::an_end_beside_a_change_loses_nothing_uncounted,
+    );
     loom::model(wake_flag::no_wake_up_is_lost);
 }

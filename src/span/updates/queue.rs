@@ -29,6 +29,8 @@ const LISTS: usize = 8;
 /// Upper bound on the slots of one list. A slot is queued only once. So all lists are full only if more than half a
 /// million open spans change, or in a process without a worker (a fork).
 const LIST_SLOTS_MAX: usize = 65_536;
+/// How often a host thread tries all lists again if each is locked. The holder of a lock only adds a slot.
+const ROUNDS: usize = 16;
 /// Upper bound on the slots that are found by their span's ids.
 const SHARED_SLOTS_MAX: usize = 16_384;
 
@@ -136,23 +138,36 @@ impl UpdateQueue {
 
     #[cold]
     fn push(&self, buffer: &IngestBuffer, slot: &Arc<UpdateSlot>) {
-        let home = thread_number();
-        let is_queued = (home..home + LISTS).any(|list| {
-            let list = self.lists.get(list % LISTS).and_then(SpinMutex::try_lock);
-            list.is_some_and(|mut list| {
-                let has_room = list.len() < LIST_SLOTS_MAX;
-                if has_room {
-                    list.push(Arc::clone(slot));
-                }
-                has_room
-            })
-        });
-        if is_queued {
-            buffer.announce();
-        } else {
+        if !self.try_push(buffer, slot) {
             // The next change of the span tries again.
             slot.not_queued();
         }
+    }
+
+    /// Queues the slot of a span that has ended while its slot was locked. The worker counts the changes that are lost.
+    #[cold]
+    pub(crate) fn push_ended(&self, buffer: &IngestBuffer, slot: &Arc<UpdateSlot>) {
+        if !self.try_push(buffer, slot) {
+            buffer.count_dropped(RecordClass::Other, 1);
+        }
+    }
+
+    /// Returns whether a list had room for the slot.
+    fn try_push(&self, buffer: &IngestBuffer, slot: &Arc<UpdateSlot>) -> bool {
+        let is_queued = lists_to_try(thread_number()).any(|list| self.push_to(list, slot));
+        if is_queued {
+            buffer.announce();
+        }
+        is_queued
+    }
+
+    fn push_to(&self, list: usize, slot: &Arc<UpdateSlot>) -> bool {
+        let list = self.lists.get(list).and_then(SpinMutex::try_lock);
+        let has_room = list.filter(|list| list.len() < LIST_SLOTS_MAX);
+        has_room.is_some_and(|mut list| {
+            list.push(Arc::clone(slot));
+            true
+        })
     }
 
     /// Removes all queued slots. Only the worker calls it.
@@ -165,5 +180,106 @@ impl UpdateQueue {
     /// Returns whether a slot is queued. Only the worker calls it.
     pub(crate) fn has_slots(&self) -> bool {
         self.lists.iter().any(|list| !list.lock().is_empty())
+    }
+}
+
+/// Returns the lists in the order in which a thread tries them: its own list first, and each list once in a round.
+fn lists_to_try(home: usize) -> impl Iterator<Item = usize> {
+    (0..LISTS * ROUNDS).map(move |number| {
+        if number > 0 && number % LISTS == 0 {
+            std::hint::spin_loop();
+        }
+        home.wrapping_add(number) % LISTS
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::control::Dropped;
+
+    fn slot() -> Arc<UpdateSlot> {
+        Arc::new(UpdateSlot::new([1; 16], [1; 8], 0))
+    }
+
+    fn taken(queue: &UpdateQueue) -> usize {
+        let mut taken = Vec::new();
+        queue.take(&mut taken);
+        taken.len()
+    }
+
+    #[test]
+    fn lists_that_are_all_locked_are_tried_again() {
+        let queue = UpdateQueue::default();
+        let slot = slot();
+        let mut held: Vec<_> = queue.lists.iter().map(SpinMutex::lock).collect();
+        let mut tries = 0;
+        let is_queued = lists_to_try(usize::MAX).any(|list| {
+            tries += 1;
+            if tries == LISTS * ROUNDS {
+                held.clear();
+            }
+            queue.push_to(list, &slot)
+        });
+        assert!(is_queued);
+        assert_eq!((tries, taken(&queue)), (128, 1));
+    }
+
+    #[test]
+    fn a_slot_that_no_list_took_is_queued_by_the_next_change() {
+        let (queue, buffer) = (UpdateQueue::default(), IngestBuffer::new(0, 128));
+        let slot = slot();
+        let held: Vec<_> = queue.lists.iter().map(SpinMutex::lock).collect();
+        assert_eq!(queue.note(&buffer, &slot, |_| true), NoteResult::MustQueue);
+        drop(held);
+        assert_eq!(taken(&queue), 0);
+        assert_eq!(queue.note(&buffer, &slot, |_| true), NoteResult::MustQueue);
+        assert_eq!((taken(&queue), buffer.dropped()), (1, Dropped::default()));
+    }
+
+    fn named(name: &'static str) -> Changes {
+        let mut changes = Changes::default();
+        changes.name = Some(name.into());
+        changes
+    }
+
+    fn note(slot: &UpdateSlot, name: &'static str) -> NoteResult {
+        slot.note(|changes| {
+            changes.name = Some(name.into());
+            true
+        })
+    }
+
+    #[test]
+    fn an_end_takes_what_is_pending() {
+        let slot = slot();
+        assert_eq!(note(&slot, "a"), NoteResult::MustQueue);
+        assert_eq!(note(&slot, "b"), NoteResult::Queued);
+        assert_eq!(slot.end(), Some(named("b")));
+        assert_eq!(note(&slot, "c"), NoteResult::Ended);
+        assert_eq!(slot.take(), Some(Changes::default()));
+    }
+
+    #[test]
+    fn after_an_end_that_found_the_lock_taken_nothing_is_reported() {
+        let slot = slot();
+        assert_eq!(note(&slot, "a"), NoteResult::MustQueue);
+        let held = slot.state.lock();
+        assert_eq!(slot.end(), None);
+        drop(held);
+        assert_eq!(note(&slot, "b"), NoteResult::Ended);
+        assert_eq!(slot.take(), None);
+        assert_eq!(slot.take(), Some(Changes::default()));
+    }
+
+    #[test]
+    fn a_slot_is_unqueued_though_its_lock_is_taken() {
+        let slot = slot();
+        assert_eq!(note(&slot, "a"), NoteResult::MustQueue);
+        let held = slot.state.lock();
+        slot.not_queued();
+        drop(held);
+        assert_eq!(note(&slot, "b"), NoteResult::MustQueue);
+        assert_eq!(slot.take(), Some(named("b")));
     }
 }

@@ -7,7 +7,13 @@ use std::{mem, ops::DerefMut};
 
 #[cfg(feature = "tracing")]
 use crate::span::updates::poll_counters::PollCounters;
-use crate::{span::updates::changes::Changes, util::sync::SpinMutex};
+use crate::{
+    span::updates::changes::Changes,
+    util::sync::{
+        SpinMutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// How often a host thread tries again if the lock is taken. The holder of the lock only swaps or assigns one value.
 const TRIES: u32 = 64;
@@ -37,16 +43,18 @@ pub(crate) struct UpdateSlot {
     /// Whether the first `updated` event of the span is delayed by one update interval. Most polls and waits are over
     /// by then, and need no event.
     pub(crate) waits_first: bool,
-    state: SpinMutex<SlotState>,
+    pub(super) state: SpinMutex<SlotState>,
+    /// Set under the lock. Cleared without it, too, if the queue was full.
+    is_queued: AtomicBool,
+    /// Set under the lock. Set without it, too, if the lock stayed taken at the end of the span.
+    is_ended: AtomicBool,
+    /// Whether the worker has taken changes before.
+    was_taken: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct SlotState {
+pub(super) struct SlotState {
     pending: Changes,
-    is_queued: bool,
-    is_ended: bool,
-    /// Whether the worker has taken changes before.
-    was_taken: bool,
     /// Counts the polls of the span's task. Read when changes are reported.
     #[cfg(feature = "tracing")]
     polls: Option<Arc<PollCounters>>,
@@ -75,6 +83,9 @@ impl UpdateSlot {
             source,
             waits_first: false,
             state: SpinMutex::new(SlotState::default()),
+            is_queued: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
+            was_taken: AtomicBool::new(false),
         }
     }
 
@@ -90,15 +101,17 @@ impl UpdateSlot {
         let Some(mut state) = self.lock_briefly() else {
             return NoteResult::Dropped;
         };
-        if state.is_ended {
+        if self.is_ended.load(Ordering::Relaxed) {
             return NoteResult::Ended;
         }
         if !change(&mut state.pending) {
             return NoteResult::Dropped;
         }
-        if mem::replace(&mut state.is_queued, true) {
+        // A load and a store, because a swap would drain the store buffer. All other threads that set it hold the lock.
+        if self.is_queued.load(Ordering::Relaxed) {
             NoteResult::Queued
         } else {
+            self.is_queued.store(true, Ordering::Relaxed);
             NoteResult::MustQueue
         }
     }
@@ -111,34 +124,39 @@ impl UpdateSlot {
         }
     }
 
-    /// Marks the slot as not queued, because the queue was full.
+    /// Marks the slot as not queued, because the queue had no room. The next change queues the slot.
     pub(super) fn not_queued(&self) {
-        if let Some(mut state) = self.lock_briefly() {
-            state.is_queued = false;
-        }
+        self.is_queued.store(false, Ordering::Relaxed);
     }
 
-    /// Takes the pending changes. Only the worker calls it; it waits for the lock.
-    pub(crate) fn take(&self) -> Changes {
+    /// Takes the pending changes. Only the worker calls it; it waits for the lock. Returns `None` if the lock stayed taken
+    /// at the end of the span, and changes were pending then. They are lost, because the end may be reported already.
+    pub(crate) fn take(&self) -> Option<Changes> {
         let mut state = self.state.lock();
-        state.is_queued = false;
-        state.was_taken = true;
-        state.take_pending()
+        self.is_queued.store(false, Ordering::Relaxed);
+        self.was_taken.store(true, Ordering::Relaxed);
+        // If the end of the span got the lock, it took all changes.
+        let is_late = self.is_ended.load(Ordering::Relaxed) && state.pending != Changes::default();
+        if is_late {
+            state.pending = Changes::default();
+            return None;
+        }
+        Some(state.take_pending())
     }
 
     /// Returns whether the worker has taken changes before.
     pub(crate) fn was_taken(&self) -> bool {
-        self.lock_briefly().is_some_and(|state| state.was_taken)
+        self.was_taken.load(Ordering::Relaxed)
     }
 
-    /// Closes the slot at the end of its span and returns the changes that are still pending. If the lock stays taken,
-    /// it returns no changes and leaves the slot open.
-    pub(crate) fn end(&self) -> Changes {
-        let Some(mut state) = self.lock_briefly() else {
-            return Changes::default();
-        };
-        state.is_ended = true;
-        state.take_pending()
+    /// Closes the slot at the end of its span and takes the changes that are still pending. If the lock stays taken,
+    /// the slot is closed as well, and the result is `None`. The caller must then queue the slot, so that the worker
+    /// counts the changes that are lost.
+    pub(crate) fn end(&self) -> Option<Changes> {
+        let lock = self.lock_briefly();
+        // The worker sees this once it has read the record of the end, which is pushed after it.
+        self.is_ended.store(true, Ordering::Relaxed);
+        lock.map(|mut state| state.take_pending())
     }
 
     /// Locks within a bounded time, or not at all.
