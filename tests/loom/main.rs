@@ -14,6 +14,7 @@
 mod handover;
 mod ingest;
 mod log;
+mod poll_counters;
 mod span;
 mod start_slots;
 mod update_slots;
@@ -53,4 +54,5 @@ fn main() {
         update_slots::an_end_beside_a_change_loses_nothing_uncounted,
     );
     loom::model(wake_flag::no_wake_up_is_lost);
+    check(3, poll_counters::no_poll_counts_more_time_than_it_took);
 }

@@ -127,12 +127,31 @@ pub(crate) mod atomic {
     }
 
     atomic!(AtomicBool, bool, fetch_or, false);
+    atomic!(AtomicU32, u32, fetch_add, 0);
     atomic!(AtomicU64, u64, fetch_add, 0);
     atomic!(AtomicUsize, usize, fetch_add, 0);
 
     impl AtomicU64 {
         pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
             self.0.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+            self.0.fetch_max(value, order)
+        }
+    }
+
+    impl AtomicU32 {
+        pub(crate) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
+            self.0.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_sub(&self, value: u32, order: Ordering) -> u32 {
+            self.0.fetch_sub(value, order)
+        }
+
+        pub(crate) fn fetch_or(&self, value: u32, order: Ordering) -> u32 {
+            self.0.fetch_or(value, order)
         }
     }
 

@@ -8,7 +8,8 @@ use crate::util::time::clock_nanos;
 #[inline]
 pub(super) fn monotonic_nanos(at: Instant) -> u64 {
     let nanos = clock_nanos(&at).unwrap_or_else(|| nanos_since_first_call(at));
-    nanos.saturating_add(1)
+    // The sum is 0 only 584 years after the moment.
+    nanos.wrapping_add(1)
 }
 
 /// Returns the nanoseconds from the first call to `at`.

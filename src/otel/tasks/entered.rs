@@ -78,7 +78,10 @@ impl EnteredSpan {
 
 /// The spans that a thread has entered.
 struct Entered {
-    thread: Arc<WatchedThread>,
+    /// `None` before the first span.
+    thread: Option<Arc<WatchedThread>>,
+    /// The thread's number.
+    number: u32,
     runtime: Option<RuntimeId>,
     /// The entered spans, the outermost first, followed by the spans that were exited last. Most spans are entered
     /// again at the same depth, so they are found there.
@@ -89,24 +92,27 @@ struct Entered {
 }
 
 thread_local! {
-    static ENTERED: RefCell<Option<Entered>> = const { RefCell::new(None) };
+    static ENTERED: RefCell<Entered> = const {
+        RefCell::new(Entered {
+            thread: None,
+            number: 0,
+            runtime: None,
+            stack: Vec::new(),
+            depth: 0,
+            cache: [const { None }; CACHE_PLACES],
+        })
+    };
 }
 
 /// Enters a span that this thread entered recently. Returns `false` if the thread does not know the span.
 #[inline]
 pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
-    with(|entered| {
-        let Some(entered) = entered else {
-            return false;
-        };
-        match entered.stack.get(entered.depth) {
-            Some(last) if last.key == key && !last.polls.is_closed() => {
-                last.polls.counters.begin(now, entered.thread.number);
-                entered.depth += 1;
-                true
-            }
-            _ => entered.enter_cached(key, now),
+    with(|entered| match entered.stack.get(entered.depth) {
+        Some(last) if last.key == key && last.polls.counters.begin(now, entered.number) => {
+            entered.depth += 1;
+            true
         }
+        _ => entered.enter_cached(key, now),
     })
     // `true` if the thread is ending, or the call comes from within another one: there is nothing to do.
     .unwrap_or(true)
@@ -116,14 +122,8 @@ pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
 pub(super) fn enter(key: CacheKey, polls: Arc<SpanPolls>, now: u64) {
     let runtime = Handle::try_current().ok();
     with(|entered| {
-        let entered = entered.get_or_insert_with(|| Entered {
-            thread: add_this_thread(),
-            runtime: None,
-            stack: Vec::new(),
-            depth: 0,
-            cache: [const { None }; CACHE_PLACES],
-        });
-        entered.note_runtime(runtime);
+        entered.note_thread(runtime);
+        polls.counters.note_first(now);
         entered.push(EnteredSpan::new(key, &polls), now);
         if let Some(place) = entered.cache.get_mut(place_of(key)) {
             *place = Some((key, polls));
@@ -137,7 +137,7 @@ impl Entered {
         let Some(Some((known, polls))) = self.cache.get(place_of(key)) else {
             return false;
         };
-        if *known != key || polls.is_closed() {
+        if *known != key || polls.counters.is_closed() {
             return false;
         }
         let span = EnteredSpan::new(key, polls);
@@ -146,10 +146,10 @@ impl Entered {
     }
 
     fn push(&mut self, span: EnteredSpan, now: u64) {
-        if self.depth >= DEPTH_MAX {
+        // A thread that enters a span has a handle of it, so the span is open.
+        if self.depth >= DEPTH_MAX || !span.polls.counters.begin(now, self.number) {
             return;
         }
-        span.polls.counters.begin(now, self.thread.number);
         match self.stack.get_mut(self.depth) {
             Some(exited) => *exited = span,
             None => self.stack.push(span),
@@ -157,16 +157,19 @@ impl Entered {
         self.depth += 1;
     }
 
-    fn note_runtime(&mut self, runtime: Option<Handle>) {
+    fn note_thread(&mut self, runtime: Option<Handle>) {
+        let thread = self.thread.get_or_insert_with(add_this_thread);
+        self.number = thread.number;
         let id = runtime.as_ref().map(Handle::id);
         if id.is_some() && id != self.runtime {
             self.runtime = id;
-            *lock(&self.thread.runtime) = runtime;
+            *lock(&thread.runtime) = runtime;
         }
     }
 
     /// Exits a span that is not the innermost entered one.
     #[cold]
+    #[inline(never)]
     fn exit_below(&mut self, key: CacheKey, now: u64, mut left: impl FnMut(&Arc<SpanPolls>)) {
         let entered = self.stack.get_mut(..self.depth).unwrap_or_default();
         let Some(place) = entered.iter().rposition(|span| span.key == key) else {
@@ -203,7 +206,6 @@ impl Entered {
 #[inline]
 pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {
-        let Some(entered) = entered else { return };
         let above = entered.depth.wrapping_sub(1);
         match entered.stack.get_mut(above) {
             Some(last) if last.key == key => {
@@ -218,16 +220,12 @@ pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
 
 /// Forgets a closed span, so that this thread does not keep it alive.
 pub(super) fn forget(key: CacheKey) {
-    with(|entered| {
-        if let Some(entered) = entered {
-            entered.forget(key);
-        }
-    });
+    with(|entered| entered.forget(key));
 }
 
 /// Returns the result of `act`. Returns `None` while this thread ends, or within another call of this function.
 #[inline]
-fn with<T>(act: impl FnOnce(&mut Option<Entered>) -> T) -> Option<T> {
+fn with<T>(act: impl FnOnce(&mut Entered) -> T) -> Option<T> {
     ENTERED
         .try_with(|entered| {
             entered

@@ -90,6 +90,7 @@ impl TaskLayer {
 
     /// Enters a span that is new to this thread.
     #[cold]
+    #[inline(never)]
     fn enter_new<S>(&self, id: &Id, now: u64, ctx: &Context<'_, S>)
     where
         S: Subscriber + for<'l> LookupSpan<'l>,
@@ -133,6 +134,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
         let _is_first = self.dispatch.set(subscriber.downgrade()).is_ok();
     }
 
+    #[inline]
     fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
         // The clock is read first: values that are looked up before the call would have to be kept across it.
         let now = monotonic_nanos(Instant::now());
@@ -141,6 +143,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
         }
     }
 
+    #[inline]
     fn on_exit(&self, id: &Id, _ctx: Context<'_, S>) {
         let now = monotonic_nanos(Instant::now());
         entered::exit(self.key(id), now, |held| {
@@ -152,7 +155,7 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for TaskLayer {
         if let Some(span) = ctx.span(&id)
             && let Some(polls) = span.extensions().get::<Arc<SpanPolls>>()
         {
-            polls.close();
+            polls.counters.close();
         }
         entered::forget(self.key(&id));
     }

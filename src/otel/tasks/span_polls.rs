@@ -1,10 +1,7 @@
 //! One span of `tracing` that was entered. The host's threads count its polls; the watcher reads
 //! the counts.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use opentelemetry::trace::SpanContext;
 use tracing::Metadata;
@@ -20,7 +17,6 @@ pub(super) struct SpanPolls {
     pub(super) metadata: &'static Metadata<'static>,
     /// Whether the first thread that entered the span was running a tokio runtime.
     pub(super) is_in_runtime: bool,
-    is_closed: AtomicBool,
 }
 
 impl SpanPolls {
@@ -34,17 +30,6 @@ impl SpanPolls {
             span,
             metadata,
             is_in_runtime,
-            is_closed: AtomicBool::new(false),
         }
-    }
-
-    /// Notes that the span closed. Another span may use its id from now on.
-    pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-    }
-
-    #[inline]
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
     }
 }

@@ -152,7 +152,11 @@ impl Watcher {
 impl WatchedSpan {
     /// Reports the span's polls, if they changed. Returns whether the span is still open.
     fn sample(&mut self, detector: &mut BlockDetector<'_>) -> bool {
-        let Some(polls) = self.polls.upgrade().filter(|polls| !polls.is_closed()) else {
+        let Some(polls) = self
+            .polls
+            .upgrade()
+            .filter(|polls| !polls.counters.is_closed())
+        else {
             return false;
         };
         let slots = self.slots.get_or_insert_with(|| {

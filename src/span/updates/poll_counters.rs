@@ -26,7 +26,8 @@ pub(crate) struct PollCounters {
     rested: AtomicU64,
     /// When the current poll began; 0 between polls.
     begun: AtomicU64,
-    /// How often the span is currently entered: a recursive function may enter its span again.
+    /// How often the span is currently entered: a recursive function may enter its span again. Also has the flag
+    /// [`CLOSED`].
     depth: AtomicU32,
     /// The number of the thread of the current poll.
     thread: AtomicU32,
@@ -35,6 +36,9 @@ pub(crate) struct PollCounters {
     /// The poll that blocks its thread, if there is one.
     blocking: SpinMutex<BlockingPoll>,
 }
+
+/// Flag in `depth`: the span closed, so no further poll begins.
+const CLOSED: u32 = 1 << 31;
 
 #[derive(Debug, Default)]
 struct BlockingPoll {
@@ -63,26 +67,57 @@ impl Default for PollCounters {
 }
 
 impl PollCounters {
-    /// Notes that a poll begins on this thread.
+    /// Notes that a thread enters the span for the first time. The first poll of the span begins now or has begun.
+    pub(crate) fn note_first(&self, now: u64) {
+        // Fails if another thread was earlier.
+        let _is_first = self
+            .first
+            .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that a poll begins on this thread. Returns `false` if the span is closed.
     #[inline]
-    pub(crate) fn begin(&self, now: u64, thread: u32) {
-        if self.depth.fetch_add(1, Ordering::Relaxed) > 0 {
-            return;
-        }
-        if self.first.load(Ordering::Relaxed) == 0 {
-            self.first.store(now, Ordering::Relaxed);
+    pub(crate) fn begin(&self, now: u64, thread: u32) -> bool {
+        // Acquire: the end of the last poll has read `begun` before.
+        let before = self.depth.fetch_add(1, Ordering::Acquire);
+        if before != 0 {
+            return self.keep_begun(before);
         }
         self.thread.store(thread, Ordering::Relaxed);
         self.begun.store(now, Ordering::Release);
+        true
+    }
+
+    /// Ends a call of [`begin`](Self::begin) for a span that is entered already, or closed.
+    #[cold]
+    fn keep_begun(&self, before: u32) -> bool {
+        let is_open = before & CLOSED == 0;
+        if !is_open {
+            self.depth.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_open
     }
 
     /// Notes that a poll ends.
     #[inline]
     pub(crate) fn end(&self, now: u64) {
-        if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
+        // Read while this thread is still counted in `depth`: until then, no other thread begins a poll.
+        let begun = self.begun.load(Ordering::Relaxed);
+        // A span may close just before its last exit.
+        if self.depth.fetch_sub(1, Ordering::Release) != 1
+            && self.depth.load(Ordering::Relaxed) != CLOSED
+        {
             return;
         }
-        let took = now.saturating_sub(self.begun.swap(0, Ordering::Relaxed));
+        let took = if begun == 0 {
+            self.take_begun(now)
+        } else {
+            // Fails if another thread has begun the next poll meanwhile.
+            let _is_reset =
+                self.begun
+                    .compare_exchange(begun, 0, Ordering::Relaxed, Ordering::Relaxed);
+            now.saturating_sub(begun)
+        };
         self.busy.fetch_add(took, Ordering::Relaxed);
         // Checked first, because few polls are the longest so far.
         if took > self.longest.load(Ordering::Relaxed) {
@@ -90,6 +125,25 @@ impl PollCounters {
         }
         self.rested.store(now, Ordering::Relaxed);
         self.polls.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes the poll that another thread was just beginning when this thread left the span. Returns its time. That is 0
+    /// if a third thread has taken it.
+    #[cold]
+    fn take_begun(&self, now: u64) -> u64 {
+        match self.begun.swap(0, Ordering::Relaxed) {
+            0 => 0,
+            begun => now.saturating_sub(begun),
+        }
+    }
+
+    /// Notes that the span closed. Another span may use its id from now on.
+    pub(crate) fn close(&self) {
+        self.depth.fetch_or(CLOSED, Ordering::Release);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.depth.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Returns when the current poll began, and the number of its thread.
@@ -165,6 +219,8 @@ mod tests {
     fn polls_work_and_waits_add_up() {
         let counters = PollCounters::default();
         assert_eq!(counters.take_changed(), None);
+        counters.note_first(100);
+        counters.note_first(150);
         for (begin, end) in [(100, 110), (150, 155), (200, 230)] {
             counters.begin(begin, 1);
             counters.end(end);
@@ -176,6 +232,7 @@ mod tests {
     #[test]
     fn a_span_entered_again_inside_itself_is_polled_once() {
         let counters = PollCounters::default();
+        counters.note_first(100);
         counters.begin(100, 1);
         counters.begin(110, 1);
         counters.end(120);
@@ -186,9 +243,23 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_span_is_not_polled_again() {
+        let counters = PollCounters::default();
+        counters.note_first(100);
+        assert!(counters.begin(100, 1));
+        counters.end(110);
+        counters.close();
+        assert!(!counters.begin(200, 1));
+        assert!(counters.is_closed());
+        assert_eq!(counters.current_poll(), None);
+        assert_eq!(counters.take_changed(), Some(state(1, 10, 0, 10)));
+    }
+
+    #[test]
     fn a_blocked_poll_is_reported_once_and_its_end_too() {
         let counters = PollCounters::default();
         let since = Timestamp::from_nanos(7);
+        counters.note_first(100);
         counters.begin(100, 3);
         assert_eq!(counters.take_changed(), None);
         counters.mark_blocking(100, since, Arc::from("worker"));
@@ -204,6 +275,7 @@ mod tests {
     #[test]
     fn a_poll_that_was_over_before_it_was_reported_does_not_block() {
         let counters = PollCounters::default();
+        counters.note_first(100);
         counters.begin(100, 3);
         counters.end(200);
         counters.begin(300, 3);
