@@ -1,13 +1,13 @@
 //! The load behind `benches/dashboard.mjs`: a server that makes the requested spans. It reads one command per line from
 //! standard input and answers each with one line of JSON. It runs on the bench's main thread.
 //!
-//! - `wide N`: one finished trace of about N spans, 24 leaves to a step and 20 steps to a batch
-//! - `grouped N`: the same, but siblings have one name, so that they are a group
+//! - `wide N`: one finished trace of about N spans, 24 leaves per step and 20 steps per batch
+//! - `grouped N`: the same, but siblings share a name, so that the dashboard groups them
 //! - `deep N`: one finished trace, N spans deep
 //! - `busy N`: one running trace, with N ended spans so far
 //! - `flood SPANS EVENTS SECONDS`: for SECONDS, SPANS per second in traces of five, and EVENTS per second in the busy
 //!   trace
-//! - `status`: the server's own counts
+//! - `status`: the status of the log
 
 use std::{
     io::{BufRead as _, Write as _},
@@ -29,7 +29,7 @@ const STEPS: u64 = 20;
 const TICK: Duration = Duration::from_millis(10);
 /// Number of spans between two flushes. It is low enough that the log drops none.
 const BURST: u64 = 2_000;
-/// Duration of one finished span.
+/// Unit of the duration of a leaf.
 const WORK: Duration = Duration::from_micros(300);
 
 fn main() {
@@ -125,7 +125,7 @@ impl Load {
         parent.with_span(span)
     }
 
-    /// Makes a finished span. Every 997th has failed.
+    /// Makes a finished leaf span; every 997th failed. Flushes after each [`BURST`] of spans.
     fn leaf(&mut self, name: String, parent: &Context, start: SystemTime, end: SystemTime) {
         let number = self.made;
         let tracer = self.tracer(number / LEAVES);
@@ -146,7 +146,7 @@ impl Load {
 
     fn flush(&self) {
         for provider in &self.providers {
-            provider.force_flush().expect("the log takes spans");
+            provider.force_flush().expect("the flush succeeds");
         }
     }
 
@@ -187,7 +187,7 @@ impl Load {
             }
         }
         for (level, context) in contexts.iter().enumerate().rev() {
-            let back = depth * 2 - u64::try_from(level).expect("the level is negative");
+            let back = depth * 2 - u64::try_from(level).expect("the level fits");
             context
                 .span()
                 .end_with_timestamp(begin + Duration::from_micros(back));

@@ -1,7 +1,6 @@
-//! The log as a hub under load: how fast events reach the clients, and what that costs. It is
-//! compared with two peers. One is a raw TCP server that writes the bytes of the same worker, which
-//! is the limit of the loopback. The other is the usual alternative: axum's `Sse` over a
-//! `broadcast` channel.
+//! Measures the log as a hub: how fast events reach the clients, and at which cost. Some cases also
+//! measure two peers: a raw TCP server, as the limit of the loopback, and axum's `Sse` over a
+//! `broadcast` channel, the usual alternative.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among
 //! `fanout`, `closed`, `paced`, `storm`, `turns`, `replay`, `latency`, `idle`, `stalled`, `quiet`

@@ -1,5 +1,5 @@
 //! Orders as workflows: each is charged (the first attempt fails), cools down, waits for an approval and ships. Watch
-//! one in the dashboard while it waits, and approve it with curl.
+//! an order in the dashboard while it waits, and approve it with curl.
 //!
 //! Start it with `cargo run --example workflow`. Then, in another terminal:
 //!
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("failed to listen on {address}, give another: {error}"))?;
     let live = LiveSpans::builder().build()?;
-    // Takes a free port if another program's dashboard already uses this one.
+    // Listens on a free port if another program's dashboard already uses port 4380.
     let server = live.serve_in_background("127.0.0.1:4380")?;
     let orders = Engine::builder(&live)
         .namespace("orders")

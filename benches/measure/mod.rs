@@ -1,4 +1,4 @@
-//! Helpers of all benches: choice of cases, clocks and medians.
+//! Helpers of the benches: choice of cases, clocks and medians.
 
 #![allow(dead_code, reason = "each bench uses only a part")]
 
@@ -6,10 +6,10 @@ use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Upper bound on every wait. If it is exceeded, the bench counts as hanging.
+/// Upper bound on a wait. A bench that waits longer counts as hanging.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Returns whether this case was requested. Without names on the command line, all cases are.
+/// Returns whether this case was requested. Without names on the command line, every case is requested.
 pub(crate) fn is_wanted(case: &str) -> bool {
     let named: Vec<String> = std::env::args()
         .skip(1)

@@ -1,5 +1,5 @@
-//! Output for people and scripts. It is not an error if the reader of the output has gone away, as
-//! `head` does.
+//! Output for people and scripts. No error if writing fails: a reader such as `head` may have closed
+//! the pipe.
 
 use std::{
     env,
@@ -16,15 +16,15 @@ pub(crate) fn print_error(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
-/// Writes a line to standard output without delay. Returns `false` if the reader of the output has
-/// gone away.
+/// Writes a line to standard output without delay. Returns `false` if that fails, for example
+/// because the reader closed the pipe.
 pub(crate) fn print(line: &str) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
 /// Whether lines are coloured. The default is to colour lines on a terminal. `NO_COLOR` turns
-/// colours off, `CLICOLOR_FORCE` turns them on.
+/// colours off; otherwise `CLICOLOR_FORCE` turns them on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
     Always,

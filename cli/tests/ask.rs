@@ -89,7 +89,7 @@ fn tail_prints_spans_as_they_start_and_end() {
         "--url",
         &served.url,
     ]));
-    // Both commands print only events that come after they have connected.
+    // Both commands print only events that arrive after they have connected.
     while served.subscribers() < 2 {
         std::thread::yield_now();
     }
@@ -113,7 +113,7 @@ fn tail_prints_spans_as_they_start_and_end() {
         tail.stdout.next().as_deref(),
         Some("22:13:21.000 ■ check [2Jout  1.0 s  ok")
     );
-    // A `process` event is on every stream.
+    // The loop skips `process` events, which are on every stream.
     let mut names = Vec::new();
     while names.len() < 4 {
         let event: Json = serde_json::from_str(&json.stdout.next().unwrap()).unwrap();

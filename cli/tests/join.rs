@@ -1,5 +1,5 @@
-//! Programs with `livespan::init()` under `livespan run`. They join, and all of their spans are
-//! shown, whether the program or the livespan is killed.
+//! Tests of programs with `livespan::init()` that join a livespan, and of a livespan that follows
+//! another one.
 
 use std::{collections::BTreeMap, process::Stdio};
 
@@ -76,7 +76,7 @@ fn every_span_of_a_busy_program_arrives_once() {
         .filter(|event| text(event, "type") == "gap")
         .map(|gap| gap["lost"]["starts"].as_u64().unwrap() + gap["lost"]["ends"].as_u64().unwrap())
         .sum();
-    // The command itself has a span.
+    // `livespan run` adds a span for the command.
     assert_eq!(counts.len() as u64 + dropped, 2 * (MANY as u64 + 1));
 }
 
@@ -85,7 +85,7 @@ fn open_spans_of_a_program_that_is_killed_are_lost() {
     let home = Folder::new();
     let mut command = livespan(&home);
     // The shell stays, so that only the program is killed. A shell gives a background program no
-    // input, so file descriptor 3 passes it on.
+    // input, so the script passes its own input on through file descriptor 3.
     let script = "exec 3<&0; \"$@\" <&3 & echo $!; wait $!; echo ended";
     command
         .args(RUN)

@@ -1,5 +1,5 @@
-//! A program with `livespan::init()`. The tests run their own test binary, filtered to this one
-//! test, so the test is ignored otherwise.
+//! A program with `livespan::init()`. It is an ignored test: the other tests start their own test
+//! binary, filtered to this test.
 
 use std::{
     env,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::request;
 
-/// The variable with the program's task.
+/// The environment variable that names the program's task.
 const TASK: &str = "LIVESPAN_TEST_TASK";
 
 /// Returns a command line that runs the program through `env`, which sets its task.

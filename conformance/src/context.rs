@@ -82,10 +82,10 @@ pub(crate) enum Lifetime {
 type Open = dyn Fn(&StoreLocation) -> Arc<dyn EventStore> + Send + Sync;
 type Inject = dyn Fn(&StoreLocation, Fault) -> bool + Send + Sync;
 
-/// The functions that make stores and inject faults, and the selection of checks.
+/// The settings of a suite.
 pub(crate) struct Setup {
     pub(crate) open: Box<Open>,
-    /// Makes a handle that only follows.
+    /// Makes a store that only follows the events of another writer.
     pub(crate) follower: Option<Box<Open>>,
     pub(crate) inject: Option<Box<Inject>>,
     pub(crate) lifetime: Lifetime,
@@ -123,9 +123,9 @@ pub(crate) struct CheckContext<'a> {
 }
 
 impl<'a> CheckContext<'a> {
-    /// The number of events that a store that evicts in lumps may keep beyond twice its bound.
+    /// The events that a store may keep beyond twice its bound if it evicts in lumps.
     const LUMP_EVENTS: usize = 256;
-    /// The bytes that such a store may keep beyond twice its bound.
+    /// The bytes that a store may keep beyond twice its bound if it evicts in lumps.
     const LUMP_BYTES: usize = 64 * 1024;
 
     pub(crate) fn new(setup: &'a Setup, step_log: &'a StepLog) -> Self {
@@ -192,7 +192,7 @@ impl<'a> CheckContext<'a> {
         Handle::open(store, self.step_log, label, self.setup.timeout)
     }
 
-    /// Injects the fault. Returns whether the user of the suite can cause it.
+    /// Tries to inject the fault. Returns whether it was injected.
     pub(crate) fn inject(&self, location: &StoreLocation, fault: Fault) -> bool {
         let injected = self
             .setup

@@ -1,5 +1,5 @@
-//! The public interface of the suite: its settings and its run. It runs on the thread of the test, and panics only to
-//! report a broken promise or an unknown name of a check.
+//! The public interface of the suite: its settings and its run. It runs on the thread of the test, and panics to report
+//! a broken promise or an unknown name of a check.
 
 use std::{
     any::Any,
@@ -17,17 +17,17 @@ use crate::{
     report::{StepLog, Violation},
 };
 
-/// Checks every promise of [`EventStore`] on the stores that `open` makes. It combines [`Suite::new`] and
+/// Checks the promises of [`EventStore`] on the stores that `open` makes. It combines [`Suite::new`] and
 /// [`Suite::run`]. Use it for a persistent store: the log must still exist when it is opened again.
 ///
 /// # Panics
-/// Panics if the store breaks a promise. The message has the promise, the expected value, the actual one, the steps,
+/// Panics if the store breaks a promise. The message contains the promise, the expected value, the actual one, the steps,
 /// and the seed.
 pub fn conformance<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static) {
     Suite::new(open).run();
 }
 
-/// A run of the checks on stores that one function makes, with its settings. See the [crate] for an example.
+/// A run of the checks, with its settings. See the [crate] for an example.
 #[must_use]
 #[derive(Debug)]
 pub struct Suite(Setup);
@@ -40,9 +40,8 @@ impl Suite {
     /// Default number of random histories: 24.
     pub const DEFAULT_HISTORIES: usize = 24;
 
-    /// Creates the suite for the stores that `open` makes. The suite calls `open` once for each handle: with a new
-    /// [`StoreLocation`] for a new log, with the same location to open a log again. `open` must not call
-    /// [`EventStore::open`].
+    /// Creates the suite for the stores that `open` makes. The suite calls `open` with a new [`StoreLocation`] for
+    /// a new log, and with the same location to open a log again. `open` must not call [`EventStore::open`].
     pub fn new<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static) -> Self {
         Self(Setup {
             open: Box::new(move |location| Arc::new(open(location))),
@@ -57,7 +56,8 @@ impl Suite {
         })
     }
 
-    /// States that the log is lost when its handle is dropped, as in memory. The suite then never reopens a log.
+    /// States that the log is lost when its handle is dropped, as in memory. The suite then skips the checks
+    /// that reopen a log.
     pub fn volatile(self) -> Self {
         Self(Setup {
             lifetime: Lifetime::Handle,
@@ -82,8 +82,8 @@ impl Suite {
         })
     }
 
-    /// Sets the function that opens followers: handles that only read what the single writer appends. Use it for a
-    /// store whose [followers](livespan::EventStore::shared_log) are not the same kind of handle as its writer.
+    /// Sets the function that opens followers: handles that only read the events of the single writer. Use it for
+    /// a store whose [followers](livespan::EventStore::shared_log) are not the same kind of handle as its writer.
     pub fn followers<S: EventStore>(
         self,
         open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static,

@@ -1,6 +1,6 @@
 //! The shop: its routes for visitors, and their queries.
 //!
-//! The checkout is in `checkout.rs`. The handlers use `tracing` and do not know livespan.
+//! The checkout is in `checkout.rs`. The handlers use `tracing` and do not call livespan.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const RELATED: Statement = Statement {
           WHERE r.product_id = ?1 ORDER BY r.affinity DESC LIMIT 6",
 };
 
-/// The products bought together with this one, the rarest first. No index on `order_items.product_id` speeds up the
+/// The products bought together with a given one, the rarest first. No index on `order_items.product_id` speeds up the
 /// counting. Best sellers have many companions, so their query takes longer than a page can wait.
 const RECOMMENDATIONS: Statement = Statement {
     name: "SELECT recommendations",
@@ -64,7 +64,7 @@ const SEARCH: Statement = Statement {
           WHERE search MATCH ?1 ORDER BY rank LIMIT 20",
 };
 
-/// The state that every handler gets.
+/// The state of the handlers.
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
     pub(crate) store: Store,
@@ -162,7 +162,7 @@ async fn shipping(State(shop): State<Shop>, Path(id): Path<u32>) -> Result<Json<
     Ok(Json(json!({ "cents": quote_shipping(&feed) })))
 }
 
-/// Trusts the supplier's feed. A few feeds break off, and a request for such a product panics.
+/// Trusts the supplier's feed: panics if it is not JSON, and a few feeds are cut off.
 #[instrument(skip_all, fields(feed.bytes = telemetry::count(feed.len())))]
 fn quote_shipping(feed: &str) -> u64 {
     let feed: Value = serde_json::from_str(feed).expect("the supplier's feed is JSON");
@@ -224,7 +224,7 @@ impl ShopError {
 }
 
 impl IntoResponse for ShopError {
-    /// Called inside the span of the request, so that the span records a failure of ours.
+    /// Called inside the request's span, so that the span records a server error.
     fn into_response(self) -> Response {
         let status = self.status();
         if status.is_server_error() {

@@ -30,16 +30,16 @@ const SPANS_MAX: usize = 65_536;
 /// stays hidden when it ends.
 const NAME_BYTES_MAX: usize = 256;
 
-/// The part of a trace that an end user may see: the spans that a rule accepts by scope, name and kind, and those of
-/// their attributes that are allowed (none by default). It keeps a shop's internal span names and SQL texts from its
-/// customers.
+/// The part of a trace that an end user may see: the spans that a rule accepts, with the allowed attributes (none by
+/// default). The rule reads a span's scope, name and kind. A view keeps a shop's internal span names and SQL texts from
+/// its customers.
 ///
 /// A visible span has its ids, name, kind, times, outcome (failed, panicked, cancelled or lost) and the allowed
-/// attributes. A view never shows service, resource, scope, span events (which hold exceptions), links, log records, or
-/// the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status and the
+/// attributes. Only [`everything`](Self::everything) shows service, resource, scope, span events (which hold
+/// exceptions), links, log records, and the operation that a span waits for. Updates of a visible span have only the allowed attributes, the status and the
 /// state. A new name is shown when the span ends, if the rule accepts that name. A span whose start was hidden stays
-/// hidden under later names while the view remembers the start. The view remembers 65,536 spans. For a forgotten span,
-/// the end alone decides.
+/// hidden while the view remembers the start. If that start had no scope, the rule decides again at the end, under both
+/// the old and the new name. The view remembers 65,536 spans. For a forgotten span, the end alone decides.
 ///
 /// Create one view and use it for all readers: each event is then usually checked and encoded only once. Clones share
 /// the cache.

@@ -1,7 +1,7 @@
 //! The start cache: the starts that delta ends will be joined with (see [`delta`](crate::span::delta)). Each slot holds
 //! at most one start: a record of at most 1 KiB and its encoded event. The memory freed last is reused first, so little
-//! is used while few spans are open. After a burst of open spans, the memory of all but [`SPARE_STARTS_MAX`] starts is
-//! freed. Only the worker thread uses it.
+//! is used while few spans are open. After a burst of open spans, the memory of all but [`SPARE_STARTS_MAX`] unused
+//! starts is freed. Only the worker thread uses it.
 
 use crate::{
     span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
@@ -17,7 +17,7 @@ const SPARE_STARTS_MAX: usize = 256;
 pub(crate) struct StartCache {
     /// For each slot, the index of its start plus 1; 0 for none.
     slots: Vec<u32>,
-    /// The memory of the starts. An entry is `None` from the removal of its start until its memory is taken back, and
+    /// The memory of the starts. An entry is `None` from the removal of its start until its memory is recycled, and
     /// after its memory was freed. Boxed, because each end moves one out and back.
     starts: Vec<Option<Box<CachedStart>>>,
     free: Vec<u32>,

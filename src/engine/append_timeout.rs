@@ -28,7 +28,7 @@ pub(crate) enum AppendOutcome {
     TimedOut,
 }
 
-/// Makes every append to the store.
+/// Appends batches to the store.
 #[derive(Debug)]
 pub(crate) struct StoreAppender {
     store: Arc<dyn EventStore>,

@@ -1,5 +1,5 @@
 //! The registry of readers: their number, and which of them wait for the store. A store may never answer, and the log
-//! has no runtime that could wake such a reader. So after the end of the log, the worker thread wakes these readers
+//! has no runtime that could wake a waiting reader. So after the end of the log, the worker thread wakes these readers
 //! until all are gone. There is a time limit, because a leaked reader is never dropped. Readers register on their own
 //! tasks. The lock is never held while a waker runs.
 

@@ -4,8 +4,8 @@
 //! [`router`] receives a request. The files of [`auth`] decide whether to answer it and what its
 //! sender may read: [`auth::authorize`] by the app's access settings (401 and 403),
 //! [`auth::host_check`] by the `Host` and the client's address, [`auth::cors`] by the page that
-//! caused the request. [`auth::login`] signs browsers in. [`routes`] has one file for each family
-//! of routes. [`task_body`] is a response that is written page by page. [`stream_guard`] ends a
+//! caused the request. [`auth::login`] signs browsers in. [`routes`] has a file or folder for each
+//! family of routes. [`task_body`] is a response that is written piece by piece. [`stream_guard`] ends a
 //! stream when its reader may no longer read. [`server`] listens, and [`connection`] serves one
 //! client.
 

@@ -50,8 +50,8 @@ const REFUSALS_MAX: usize = 256;
 const OVERLOAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
     connection: close\r\n\r\nretry: 10000\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"overload\"}\n\n";
 
-/// A running server. It runs until [`shutdown`](Self::shutdown) or [`LiveSpans::shutdown`], even if this handle is
-/// dropped.
+/// A running server. It runs until [`shutdown`](Self::shutdown), [`LiveSpans::shutdown`] or the end of its runtime,
+/// even if this handle is dropped.
 #[derive(Clone)]
 pub struct LiveServer {
     live: LiveSpans,
@@ -176,8 +176,8 @@ impl LiveSpans {
     /// # Ok::<(), livespan::Error>(())
     /// ```
     pub fn serve_in_background(&self, address: &str) -> Result<LiveServer, Error> {
-        // Everything runs on the server's own thread. The caller may be inside a runtime, where
-        // blocking on another runtime, or dropping one, would panic.
+        // The server's thread builds, runs and drops the runtime. The caller may be inside a
+        // runtime, where blocking on another runtime, or dropping one, would panic.
         let (answer, answered) = mpsc::sync_channel(1);
         let (alive, finished) = mpsc::channel::<Infallible>();
         let live = self.clone();
@@ -300,7 +300,7 @@ impl LiveSpans {
     }
 }
 
-/// Returns whether these are loopback addresses with the default port. If it is taken, any other port may replace it.
+/// Returns whether these are loopback addresses with the default port. If that port is taken, a free one may replace it.
 fn is_default(addresses: &[SocketAddr]) -> bool {
     addresses
         .iter()

@@ -25,8 +25,8 @@ use crate::{http::response, live_spans::LiveSpans};
 
 /// The size at which a piece is sent.
 const PIECE_BYTES: usize = 64 * 1024;
-/// The longest time without a byte, for a body that may contain white space anywhere. Proxies close
-/// connections that are silent for longer.
+/// The time without output after which a body that ignores white space sends a line break. Proxies
+/// close connections that are silent for much longer.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The response ends early: its client is gone or has stopped reading, or the data cannot be read to the end.
@@ -68,7 +68,7 @@ impl BodyWriter {
         self.fills_silence && self.sent_at.elapsed() >= SILENCE_MAX
     }
 
-    /// Sends the output after the client has read the previous piece.
+    /// Waits until the channel has room, then sends the output.
     pub(crate) async fn send(&mut self) -> Result<(), ClientGone> {
         if self.is_silent_too_long() {
             self.out.push(b'\n');
@@ -113,7 +113,7 @@ where
     let suppressed = TelemetryContext::new().with_telemetry_suppressed();
     let task = tokio::spawn(
         async move {
-            // If the client has disconnected, the error has no recipient.
+            // On an error, the dropped sender makes the body fail.
             writing.await.unwrap_or_default();
         }
         .with_context(suppressed),

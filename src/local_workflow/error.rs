@@ -4,8 +4,8 @@ use std::{error::Error, fmt};
 
 use crate::workflow::outcome::Failure;
 
-/// The failure of a local workflow's step after its last attempt. It holds the error of the step's work and the error's
-/// sources as text, because a durable engine could also store them only as text.
+/// The failure of a local workflow's wait, or of a step after its last attempt. It holds the error of the step's work
+/// and the error's sources as text, because a durable engine could also store them only as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepError {
     pub(crate) failure: Failure,

@@ -15,7 +15,7 @@ use crate::{
 
 /// The longest time for which one call of the tool `wait` waits.
 const WAIT_AT_ONCE: Duration = Duration::from_secs(60);
-/// The time limit for the response to any other call.
+/// The time limit for a response, in addition to the time for which the call may wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The exit code for a negative result: a problem was found, or a wait did not succeed.
 const NO: u8 = 1;
@@ -38,7 +38,7 @@ pub(crate) async fn trace(options: TraceOptions) -> Result<ExitCode, Failure> {
     show(&options.ask, "trace", arguments).await
 }
 
-/// Prints the problems. The exit code is 1 if there is any.
+/// Prints the problems. The exit code is 1 if there are any.
 pub(crate) async fn problems(options: ProblemsOptions) -> Result<ExitCode, Failure> {
     let client = options.ask.client()?;
     let query = with(
@@ -128,7 +128,7 @@ fn with(mut arguments: Map<String, Json>, name: &str, value: Option<Json>) -> Ma
     arguments
 }
 
-/// Returns the text of a tool's result.
+/// Calls a tool and returns the text of its result.
 async fn call(
     client: &Client,
     tool: &str,

@@ -27,7 +27,7 @@ struct Order {
     flows: Workflows,
 }
 
-/// Restate drops the function's future after a short inactivity and runs it again from the beginning. `flows` gives
+/// Restate drops the future of `run` after a short inactivity and later calls `run` again. `flows` gives
 /// each span the same ids in every run. The SDK does not report when it replays, and need not: the log leaves out
 /// repeated events.
 #[restate_sdk::workflow(inactivity_timeout = "500ms")]

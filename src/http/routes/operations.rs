@@ -18,7 +18,7 @@ const PAGE_DEFAULT: usize = 100;
 #[serde(rename_all = "camelCase")]
 struct OperationsAnswer {
     operations: Vec<OperationSummary>,
-    /// The number of operations that match beyond `limit`.
+    /// The number of matching operations beyond `limit`.
     more: usize,
     /// The number of ended spans whose names no longer have figures.
     others: u64,

@@ -1,7 +1,7 @@
 //! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`). In OTLP's JSON
 //! mapping, ids are hex, 64-bit integers are strings and enums are numbers. Spans that have not
 //! ended are left out, because OTLP has no form for them; the caller counts them. Spans that
-//! panicked, were cancelled or lost have the attribute `livespan.state`. Pure.
+//! panicked, were cancelled or lost have the attribute `livespan.state`.
 
 use std::collections::HashMap;
 
@@ -38,7 +38,7 @@ struct OtlpScope {
 /// Writes ended spans as one JSON text, batch by batch. Within a batch they are grouped by process and scope.
 #[derive(Debug, Default)]
 pub(crate) struct OtlpWriter {
-    /// Resource attributes by process name.
+    /// Resource attributes by process.
     processes: HashMap<String, Vec<Json>>,
     resources: Vec<Resource>,
     places: HashMap<String, usize>,
@@ -60,7 +60,7 @@ impl OtlpWriter {
         }
     }
 
-    /// Records the attributes of a process. It must be called before the first span of that process is added.
+    /// Records the attributes of a process. Must be called before the first span of that process is added.
     pub(crate) fn process(&mut self, payload: &[u8]) {
         if let Some(process) = parse::event(payload) {
             let attributes = attributes(&process.resource, &process.attribute_types);
@@ -109,7 +109,7 @@ impl OtlpWriter {
         place
     }
 
-    /// Returns the bytes of the spans that are not written yet.
+    /// Returns the size in bytes of the spans that are not written yet.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
@@ -210,7 +210,7 @@ fn span_of(span: &Parsed) -> Json {
     fields
 }
 
-/// Returns the state of a span for which OTLP has no field.
+/// Returns the state of a span, if OTLP has no field for that state.
 fn unusual_state(span: &Parsed) -> Option<&'static str> {
     match span {
         Parsed { lost: Some(_), .. } => Some("lost"),
@@ -257,8 +257,8 @@ fn attribute(key: &str, value: &Json, kind: Option<&str>) -> Json {
 }
 
 /// Returns OTLP's `AnyValue`, and restores a type that JSON cannot represent. The type of a list is
-/// the type of those values in it that JSON could not represent. Other values of the list may have
-/// other types. So the type is applied only to a text that can be such a value.
+/// the type of those values in the list that JSON cannot represent; the others may have other
+/// types. So the type is applied only to a text that is valid for it.
 fn any_value(value: &Json, kind: Option<&str>) -> Json {
     match value {
         Json::String(text) => text_value(text, kind),

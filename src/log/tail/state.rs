@@ -89,8 +89,8 @@ impl TailState {
         for key in keys {
             sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
         }
-        // Each list holds the lowest sequences of its stream. So the shortened list lacks no sequence before its last
-        // one.
+        // Each list holds the lowest sequences of its stream. So the shortened list is complete up to its
+        // last sequence.
         sequences.sort_unstable();
         sequences.truncate(SEQUENCES_MAX);
         sequences

@@ -1,5 +1,5 @@
 // @ts-check
-// Compares two runs. Aligns their spans by path of names and finds paths that became slower, are new or missing, or
+// Compares two runs. Aligns their spans by path of services and names. Finds paths that became slower, are new or missing, or
 // newly fail. Works on running traces, too. Must never touch the DOM, the network or a clock.
 
 import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";
@@ -12,15 +12,15 @@ import { formatCount } from "./time.mjs";
  * @property {number} count
  * @property {number} open how many have no known end: open and lost spans
  * @property {number} errors
- * @property {number} time in which any of them ran; parallel ones count once
+ * @property {number} time time in which any of them ran; parallel spans count once
  * @property {number} first first start, after the run's start
  * @property {number} last latest end, after the run's start; an open span lasts until the present
  * @property {number} example index of the first span, −1 for none
  * @property {number} median duration of those that ended; NaN if none has, or if both sides are complete
  * @property {boolean} isComplete whether all of its spans are known and have ended
  * @typedef {"same" | "slower" | "faster" | "new" | "missing" | "later" | "unfinished"} Verdict `later`: one run has not
- *   reached the path yet; `unfinished`: both have, but nothing in it can be compared yet
- * @typedef {"time" | "call"} Basis of the difference: the whole time, or the median time of one call
+ *   reached the path yet; `unfinished`: the path cannot be compared yet
+ * @typedef {"time" | "call"} Basis whether the difference compares the whole time, or the median time of one call
  * @typedef {object} Path
  * @property {number} parent index of the path above it, −1 for the root
  * @property {number} depth
@@ -31,7 +31,7 @@ import { formatCount } from "./time.mjs";
  * @property {Verdict} verdict
  * @property {Basis} basis
  * @property {boolean} newlyFailed the second run has errors here, the complete first run has none
- * @property {number} delta second run minus first, on the basis; 0 if they cannot be compared
+ * @property {number} delta second run minus first, by `basis`; 0 if they cannot be compared
  * @property {number[]} children
  * @typedef {"ended" | "running" | "lost" | "incomplete"} RunState `incomplete`: some of its spans are missing
  * @typedef {object} Comparison
@@ -51,7 +51,7 @@ const SAME_SHARE = 0.05;
 const SAME_MS = 1;
 /** Minimum share of the difference that a path must have to be named as its cause. */
 const CAUSE_SHARE = 0.8;
-/** Kinds of spans whose parents run in another process. */
+/** Kinds of spans that usually have a parent in another process. */
 const REMOTE_KINDS = ["SERVER", "CONSUMER"];
 
 /** Exceeds the number of names in a trace, so that one number can hold two name indexes. */
@@ -148,7 +148,7 @@ function endedAlike([a, b], total, states) {
 /**
  * Adds the spans of one run in order of start, so that one pass can add up the time of each path.
  * @param {Trace} trace @param {"a" | "b"} side
- * @param {{paths: Path[], byKey: Map<string, number>, now: number, durations: number[][], hasRoot: boolean}} known `durations`: filled with those of ended spans, by path
+ * @param {{paths: Path[], byKey: Map<string, number>, now: number, durations: number[][], hasRoot: boolean}} known `durations`: by path; this function adds the durations of ended spans
  * @returns {number} the number of spans left out
  */
 function addRun(trace, side, { paths, byKey, now, durations, hasRoot }) {
@@ -186,7 +186,7 @@ function addRun(trace, side, { paths, byKey, now, durations, hasRoot }) {
   return left;
 }
 
-/** @param {Trace} trace @param {number} root @param {Path[]} paths @param {Map<string, number>} byKey @returns {Int32Array} the path of each span; −1 beyond PATHS_MAX */
+/** @param {Trace} trace @param {number} root @param {Path[]} paths @param {Map<string, number>} byKey @returns {Int32Array} the path of each span; −1 for none, for example beyond PATHS_MAX */
 function pathsOf(trace, root, paths, byKey) {
   const { spans } = trace;
   const pathOf = new Int32Array(spans.count).fill(-2);
@@ -239,13 +239,13 @@ function pathAt(trace, index, parent, isRoot, paths, byKey) {
 }
 
 /**
- * Decides for each run whether the path can get no more spans and all of its spans have ended.
+ * Decides for each run whether the path is complete: all of its spans are known and have ended.
  * @param {Path} path @param {Path | undefined} above @param {Comparison["states"]} states
  */
 function complete(path, above, states) {
   for (const [side, other] of /** @type {const} */ ([["a", "b"], ["b", "a"]])) {
     const own = path[side];
-    // Spans that are missing may belong to any path.
+    // Missing spans may belong to any path.
     if (states[side] === "incomplete") continue;
     const isLast = above?.[side].isComplete === true || (own.count > 0 && states[other] === "ended" && own.count === path[other].count);
     own.isComplete = states[side] === "ended" || (own.open === 0 && isLast);
@@ -303,7 +303,7 @@ export function differenceOf({ states, total }) {
 /**
  * Finds the cause of the difference: descends from the root while one path has most of the difference.
  * @param {Comparison} comparison
- * @returns {number[]} the paths below the root; empty if there is no difference or no single path has most of it
+ * @returns {number[]} the paths below the root; empty if the difference is small or unknown, or no single path has most of it
  */
 export function causeOf(comparison) {
   const { paths, total } = comparison;
@@ -357,7 +357,7 @@ function weightOf({ basis, delta, a, b }) {
   return Math.abs(delta) * (basis === "call" ? Math.max(a.count, b.count) : 1);
 }
 
-/** @param {Path} path @returns {string} `+19 %`, `×135` from ten times on, empty unless both runs have time there */
+/** @param {Path} path @returns {string} `+19 %`, or `×135` from ten times on; empty unless the path is slower or faster */
 export function deltaShareText({ a, b, verdict, basis }) {
   const [before, after] = basis === "call" ? [a.median, b.median] : [a.time, b.time];
   if ((verdict !== "slower" && verdict !== "faster") || !(before > 0)) return "";

@@ -80,7 +80,7 @@ export function criticalPath(trace) {
   const path = new CriticalPath(spans.count);
   const endOf = (/** @type {number} */ index) => barEnd(trace, index, NaN);
   const enter = (/** @type {number} */ index, /** @type {number[]} */ children, /** @type {number} */ moment) => {
-    // The last end comes first. Of children that end together, the longest comes first.
+    // The child with the latest end is first. Of children that end together, the longest is first.
     const ends = new Map(children.map((child) => [child, Math.min(moment, endOf(child))]));
     const end = (/** @type {number} */ child) => /** @type {number} */ (ends.get(child));
     children.sort((a, b) => end(b) - end(a) || spans.start[a] - spans.start[b]);
@@ -120,7 +120,7 @@ function below({ spans }, parent) {
   return children;
 }
 
-/** @param {Trace} trace @returns {number[]} the outermost spans that are no placeholders */
+/** @param {Trace} trace @returns {number[]} the outermost spans that are not placeholders */
 function topsOf(trace) {
   const tops = [];
   for (const root of trace.roots) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The data lines in a file that contains both page and data, one JSON value per line. Completes the ends that the
+// Reads the data lines of a file that contains both page and data, one JSON value per line. Completes the ends that the
 // server shortened (src/http/routes/trace_snapshot/shortened_ends.rs). Must never touch the DOM.
 
 /**

@@ -7,7 +7,7 @@ let cachedSeconds = NaN;
 
 /**
  * Returns the whole seconds since 1970 of an RFC 3339 UTC timestamp, or NaN. Caches the last result, because
- * neighbouring events nearly always share their second.
+ * neighbouring events usually share their second.
  * @param {unknown} text
  * @returns {number}
  */
@@ -66,7 +66,7 @@ export function epochMilliseconds(text) {
 }
 
 /**
- * Formats a duration with three significant digits: `640 ns`, `12.3 µs`, `1.50 s`, `2 m 05 s`, `1 h 02 m`.
+ * Formats a duration, below one minute with up to three digits: `640 ns`, `12.3 µs`, `1.50 s`, `2 m 05 s`, `1 h 02 m`.
  * @param {number | null} milliseconds
  * @returns {string}
  */
@@ -84,7 +84,7 @@ export function formatDuration(milliseconds) {
 }
 
 /**
- * Formats a duration that still grows, to tenths of a second: more digits would flicker.
+ * Formats a duration that still grows, below one minute to tenths of a second: more digits would flicker.
  * @param {number} milliseconds
  * @returns {string}
  */

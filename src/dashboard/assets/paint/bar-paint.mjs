@@ -1,6 +1,6 @@
 // @ts-check
-// Paints bars on the canvases of the waterfall and the flame view: one look per state, and the decorations of other
-// views.
+// Paints bars on the canvases of the waterfall and the flame view: one look per state, and decorations such as the
+// usual durations.
 // Must never decide the position of a span, nor define a colour.
 
 import { STATE, isBadState } from "../model/columns.mjs";
@@ -47,7 +47,7 @@ BARS[STATE.ok] = ({ pen }, { x, y, width, height }, colour) => {
   pen.fillRect(x, y, width, height);
 };
 
-/** Striped, with an arrow at the right end: it continues. */
+/** Striped, with an arrow at the right end: the span continues. */
 BARS[STATE.running] = (sheet, { x, y, width, height }, colour) => {
   const { pen, colours } = sheet;
   const right = x + width;
@@ -194,7 +194,7 @@ export function pattern({ pen, shift }, kind, colour) {
   let made = patterns.get(key);
   if (made === undefined) {
     made = /** @type {CanvasPattern} */ (pen.createPattern(tileOf(kind, colour), "repeat"));
-    // There are few themes and services. If they keep changing, start again with an empty map.
+    // A page has few themes and services. If their colours keep changing, the map is cleared.
     if (patterns.size >= PATTERNS_MAX) patterns.clear();
     patterns.set(key, made);
   }

@@ -166,7 +166,7 @@ function stateColour(by, state) {
   return state === "failing" || state === "panicked" ? by.error : state === "below" ? by.ok : (by[state] ?? by.faint);
 }
 
-/** Paints the dot for errors below. @param {Sheet} sheet @param {number} x @param {number} y */
+/** Paints the dot for errors in descendants. @param {Sheet} sheet @param {number} x @param {number} y */
 function paintSpot({ pen, colours: { by } }, x, y) {
   pen.beginPath();
   pen.arc(x, y, 2.6, 0, 7);
@@ -305,7 +305,7 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
   }
   const mark = isShaped && hasMark(state) ? markOf(ROW_BAR) : 0;
   const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
-  // A label that would cover its whole bar is shortened.
+  // A label inside its bar is shortened until it fits.
   const fits = (/** @type {string} */ one) => placeOf(one).side !== "inside" || one.length * LABEL_CHARACTER <= bar.width - mark;
   const text = fits(label) ? label : (parts.slice(1).map((_, at) => parts.slice(0, -1 - at).join(" · ")).find(fits) ?? short);
   const place = placeOf(text);
@@ -335,7 +335,7 @@ function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, 
   pen.fillStyle = by.ok;
   pen.fillRect(0, y + rowSize.bar + 3, width, 8);
   let x = width;
-  // Painted from the right, so that the done share is at the left. Gaps of a pixel separate the shares without colour.
+  // Painted from the right, so that the done share is at the left. A gap of a pixel separates the shares even without colour.
   for (const [count, colour] of /** @type {[number, string][]} */ (shares.reverse())) {
     if (count === 0) continue;
     const part = Math.max(2, (count / all) * width);

@@ -1,6 +1,6 @@
 // @ts-check
 // Opens groups automatically: those of the followed branch, and those of spans that block their thread. A group stays
-// open until another span is followed or the blocking span ends, so that no row moves under the reader.
+// open until another span is followed or the blocking span ends.
 // Must never open a group that the reader closed.
 
 import { isOpenState } from "../model/columns.mjs";

@@ -1,6 +1,6 @@
 // @ts-check
 // Keeps the keyboard focus on the page. When a draw hides or removes the focused element, the browser moves the focus
-// to the body, where no key works. Must never take the focus from an element that is still there.
+// to the body. Must never take the focus from an element that is still there.
 
 export class FocusKeeper {
   /** @type {Element | null} */

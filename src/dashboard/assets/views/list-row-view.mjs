@@ -29,7 +29,7 @@ export function makeRow(actions) {
   const services = element("span", { class: "c-services", role: "gridcell" });
   const row = {
     traceId: "",
-    /** The span in which the search found the text. @type {string | null} */
+    /** The span that matches the search. @type {string | null} */
     spanId: null,
     started: element("span", { class: "c-started figure", role: "gridcell" }),
     shape: icon("running"),
@@ -41,7 +41,7 @@ export function makeRow(actions) {
     id: element("span", { class: "mono faint short-id" }),
     kept: element("span", { class: "chip kept", hidden: true }),
     reason: element("span", { class: "reason", hidden: true }),
-    /** The reason on a narrow screen, where it has a place of its own. */
+    /** The reason on a narrow screen, where it has a cell of its own. */
     narrowReason: element("span", { class: "reason c-reason", role: "gridcell", hidden: true }),
     linked: "",
     services,
@@ -119,7 +119,7 @@ export function drawRow(row, node, trace, frame, actions) {
   drawDuration(row, trace, frame, kept);
   drawAgainst(row, trace, frame, progress, kept !== "" || trace.state === "lost");
   drawChips(row, trace, frame);
-  // Leave out the duration of an open trace: a screen reader would announce each change. The cell has it.
+  // The label leaves out the duration of an open trace: a screen reader would announce each change.
   setAttribute(node, "aria-label", [
     STATE_WORDS[state] ?? state, shortened(title.badge === null ? name : `${name} ${title.badge.text}`), ...beside, trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept,
     progress === null ? "" : progressText(progress, null, 0), awaits === "" ? reason : `awaits ${String(trace.awaiting?.name)}`,
@@ -142,10 +142,10 @@ function drawState(row, trace, state) {
 }
 
 /**
- * Draws the reason for the state in one line: what the trace awaits, its progress, or its error.
+ * Draws one line: the match of the search, the error, the awaited operation, or the progress.
  * @param {ListRow} row @param {Summary} trace @param {string} awaits @param {import("../model/progress.mjs").Progress | null} progress
  * @param {string} match the match of the search
- * @returns {string}
+ * @returns {string} the match or the error
  */
 function drawReason(row, trace, awaits, progress, match) {
   const progressWords = progress === null ? "" : isCounted(progress) ? [amountText(progress), progress.message].filter((part) => part !== "").join(" · ") : progress.message;
@@ -171,7 +171,7 @@ function drawDuration(row, trace, frame, kept) {
 }
 
 /**
- * Draws the bar on the scale of the trace's name, and the comparison as text.
+ * Draws the progress, or the duration beside the usual ones, as a bar. Draws the comparison as text.
  * @param {ListRow} row @param {Summary} trace @param {ListFrame} frame @param {import("../model/progress.mjs").Progress | null} progress
  * @param {boolean} isCut whether the trace took at least the known duration: it was lost, or spans are missing
  */
@@ -212,7 +212,7 @@ function againstText(trace, frame, { duration, usual, slow, open, isCut, progres
   }
   if (usual === null) return "";
   if (slow || (open && duration > usual.p50)) return `${timesText(duration, usual)} usual`;
-  // A lower bound of the duration can only show that it was slow.
+  // A lower bound of the duration can only show that the trace was slow.
   if (isCut) return "";
   return open ? (trace.state === "running" ? leftText(usual.p50 - duration) : "") : timesText(duration, usual);
 }

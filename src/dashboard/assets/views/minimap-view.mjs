@@ -22,7 +22,7 @@ const LANES_MAX = 5;
 const PITCH_MAX = 12;
 /** Minimum size of an error in pixels, so that it is easy to see. */
 const ERROR_SIZE = 2;
-// Painting may take at most a fifteenth of the time.
+// The time between two paints is at least this many times the cost of the last one.
 const PICTURE_PATIENCE = 15;
 const INTERVAL_MIN_MS = 80;
 const HANDLE_WIDTH = 9;
@@ -99,7 +99,7 @@ export class MinimapView {
     context.putImageData(this.image, 0, 0);
   }
 
-  // Pointer input on the window
+  // Pointer input
 
   /** @param {PointerEvent} event */
   pressed(event) {
@@ -161,7 +161,7 @@ export class MinimapView {
 }
 
 /**
- * Paints a lane for each level. Each pixel has the colour that most spans have there.
+ * Paints a lane for each level. A pixel has the most frequent colour of its spans. Errors cover the other spans.
  * @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale
  */
 function paintSpans(pixels, width, frame, scale) {
@@ -234,7 +234,7 @@ function lanesOf({ spans }) {
       top = spans.parent[top];
       steps += 1;
     }
-    // A placeholder root takes no lane.
+    // The children of a placeholder root are in the first lane.
     const isUnseen = spans.state[top] === STATE.placeholder && spans.parent[top] < 0;
     let level = (lanes[top] >= 0 ? lanes[top] : isUnseen ? -1 : 0) + steps;
     for (let step = index; steps >= 0; step = spans.parent[step], level -= 1, steps -= 1) {

@@ -56,7 +56,7 @@ export class StickyView {
     const shown = this.slots.slice(0, this.rows.length).map(({ row }) => row);
     setStyle(this.edge, "top", `${shown.length * rowSize.height}px`);
     // The canvas has the size for the maximum number of rows. Otherwise its size would change in most frames of a
-    // scroll, and each change makes a new canvas.
+    // scroll, and each change would clear the canvas.
     return () => this.painted.draw(frame, shown, { first: 0, rowsMax: stickyMax(), nameWidth, stale });
   }
 }

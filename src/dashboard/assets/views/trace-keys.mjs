@@ -1,6 +1,5 @@
 // @ts-check
-// Actions of keys in the waterfall: move between rows, up and down the tree, to the next error, and zoom. Must never
-// draw.
+// Key bindings of the waterfall: movement, folding, zoom and settings. Must never draw.
 
 import { groupView } from "../model/group-views.mjs";
 import { groupsOf } from "../model/groups.mjs";
@@ -48,14 +47,14 @@ export class TraceKeys {
     return trace === null || this.view.activeGroup === null ? null : groupsOf(trace).byId(groupOfRow(rows, this.view.activeRow()));
   }
 
-  /** Opens or closes the group of the active row. @returns {boolean} whether it is the row of a group */
+  /** Opens or closes the group of the active row. @returns {boolean} whether the active row is the row of a group */
   openActive() {
     const group = this.activeGroup();
     if (group !== null) this.view.toggleGroup(group.id);
     return group !== null;
   }
 
-  /** Collapses the span, or goes to its parent if it is collapsed or has no children. */
+  /** Collapses the active span or group. If that is not possible, goes to the row of its group or to its parent. */
   collapseOrParent() {
     const index = this.view.active();
     const group = this.activeGroup();
@@ -73,7 +72,7 @@ export class TraceKeys {
     else if (spans.parent[index] >= 0) this.view.goTo(spans.ids[spans.parent[index]]);
   }
 
-  /** Expands the span, or goes to its first child. */
+  /** Expands the active span or group. If it is expanded already, goes to its first child. */
   expandOrChild() {
     const index = this.view.active();
     const group = this.activeGroup();
@@ -122,7 +121,7 @@ export class TraceKeys {
     if (this.view.frame !== null && this.ui.zoom !== null) this.ui.setZoom(pan(this.ui.zoom, share, this.view.whole()));
   }
 
-  /** Zooms to the selected span, or to the whole trace if the zoom shows that span already. */
+  /** Zooms to the selected span, or to the whole trace if no span is selected or the zoom is that span already. */
   fit() {
     const index = this.view.active();
     const { ui, view: { frame } } = this;

@@ -35,7 +35,7 @@ import { attachPinch, attachWheel, attachZoom } from "./zoom-input.mjs";
 /**
  * @typedef {import("../model/model.mjs").Trace} Trace
  * @typedef {import("../model/visible-rows.mjs").Rows} Rows
- * @typedef {object} TraceFrame everything that one draw of a trace depends on
+ * @typedef {object} TraceFrame the inputs of one draw of a trace
  * @property {Trace} trace
  * @property {import("../net/trace-feed.mjs").TraceFeed} feed
  * @property {number} identity number of the trace object; the same trace may be loaded again as another object
@@ -78,7 +78,7 @@ export class TraceView {
   /** The span that is or was last selected. @type {string | null} */
   lastId = null;
   /**
-   * The active row if it is one of a group: the group's key, and whether the row is that of its chips.
+   * The active row if it belongs to a group: the group's key, and the kind of the row.
    * @type {{key: string, kind: number} | null}
    */
   activeGroup = null;
@@ -87,7 +87,7 @@ export class TraceView {
   drawnTop = 0;
   isActiveDrawn = false;
   isBusy = false;
-  /** Until this time of the page's clock, no row moves, because a pointer presses one. */
+  /** Until this time of `performance.now()`, no row moves, because a pointer presses a row. */
   heldUntil = -Infinity;
   gapsWait = Infinity;
   /** Whether the first gaps of this trace were left to a later frame. */
@@ -152,7 +152,7 @@ export class TraceView {
     tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
     tree.addEventListener("pointerleave", () => this.pointAt(null));
     byId("axis").addEventListener("dblclick", () => this.ui.setZoom(null));
-    // Set on demand, because setting all tooltips would cost time at every scroll.
+    // Tooltips are set on demand, because setting all of them would cost time at every scroll.
     this.rowsNode.addEventListener("pointerover", ({ target }) => this.entitle(/** @type {Element} */ (target).closest(".tree-row")));
   }
 
@@ -191,7 +191,7 @@ export class TraceView {
     this.ui.changed();
   }
 
-  /** Discards everything about the shown trace. */
+  /** Discards the state of the shown trace. */
   reset() {
     this.ui.reset();
     this.trace = null;
@@ -229,7 +229,7 @@ export class TraceView {
     this.titles.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
-    // Rows, gaps and minimap each need a pass over all spans. If one was slow, the others wait for later frames.
+    // Rows, gaps and minimap each need a pass over all spans. If one was slow, the next ones wait for a later frame.
     this.isBusy = performance.now() - began > CHEAP_MS;
     this.gapsWait = this.findGaps(given, stretch);
     this.isBusy ||= performance.now() - began > CHEAP_MS;
@@ -247,8 +247,7 @@ export class TraceView {
   findGaps(given, stretch) {
     const isFirst = this.spanGaps.foundFor === "";
     if (!this.isBusy || (isFirst && (this.ui.compress || this.areGapsLate))) return this.spanGaps.refresh(given, stretch);
-    // A first frame that is slow already has no marks of gaps. The next one has them, even if the page's clock stands
-    // still.
+    // If the first frame is slow already, it leaves the gaps to the next frame, and requests that frame.
     this.areGapsLate = isFirst;
     if (isFirst) this.ui.changed();
     return 0;
@@ -269,7 +268,7 @@ export class TraceView {
     setAttribute(byId("groups"), "aria-pressed", String(ui.isGrouped));
     this.side.draw(frame, this.spanGaps.gaps);
     this.follow.draw(frame, this.context.follower);
-    // Painting text makes the browser compute all pending styles, so all painting comes last.
+    // Painting text makes the browser compute all pending styles, so the rows are painted last.
     paint();
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
     // A separate timer, because the page's ticks may have stopped.
@@ -280,7 +279,7 @@ export class TraceView {
   }
 
   /**
-   * Scrolls to the newest span, at most once in FOLLOW_EVERY_MS, also if new rows above have moved it.
+   * Scrolls to the newest span, at most once in FOLLOW_EVERY_MS.
    * @param {TraceFrame} frame
    */
   followNewest({ trace, ui, live }) {
@@ -477,7 +476,7 @@ export class TraceView {
     if (end < ui.zoom.start || start > ui.zoom.end) ui.setZoom(fitTo({ start, end }, this.whole()));
   }
 
-  /** Scrolls once to the selected span; to that of a deep link when it has loaded. @param {TraceFrame} frame */
+  /** Scrolls once to the selected span, as soon as it has loaded. @param {TraceFrame} frame */
   revealOnce({ trace, ui, identity }) {
     const key = `${identity} ${ui.spanId}`;
     const index = ui.spanId === null || this.revealed === key ? -1 : indexOf(trace, ui.spanId);

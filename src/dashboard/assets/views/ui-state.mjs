@@ -1,5 +1,5 @@
 // @ts-check
-// The reader's view: page, selection, folding, zoom. One object for the page; all views read it. Must never touch
+// The reader's view: page, selection, folding, zoom. One object for the page; the views read it. Must never touch
 // the DOM or a model.
 
 import { openTo, unfolded } from "../model/visible-rows.mjs";
@@ -43,7 +43,7 @@ export class Ui {
     this.changed = changed;
   }
 
-  /** Resets everything that belongs to the old trace. */
+  /** Resets zoom, moment, matches, gaps, follow mode and folding for another trace. */
   reset() {
     this.zoom = null;
     this.moment = null;

@@ -3,7 +3,7 @@
 //! compressor's state, and at most 16 MiB of starts ([`ShortenedEnds`]). It runs on the task that writes the response.
 //!
 //! The data is a series of JSON lines. The first line describes the file. Each trace follows: a
-//! line with its id, its events, and a line with the missing events. The page reads the data in
+//! line with its id, its events, and a line about missing events, if there are any. The page reads the data in
 //! `dashboard/assets/model/embedded-events.mjs`.
 
 use std::io::Write as _;

@@ -64,7 +64,7 @@ pub(super) async fn write_jsonl(
             control::evicted_payload(&mut body.out, lost);
             body.out.push(b'\n');
         }
-        // None of our events can express an unreadable store, so the response is cut off.
+        // No event can express an unreadable store, so the response is cut off.
         Some(Loss::Unreadable) => return Err(ClientGone),
     }
     body.finish().await

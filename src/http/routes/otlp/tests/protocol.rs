@@ -1,4 +1,4 @@
-//! The statuses, types and messages of responses.
+//! Tests of the protocol: the statuses, types and messages of responses, and the types of values.
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
@@ -289,7 +289,7 @@ const ANSWERED: &[AnsweredRequest] = &[
     (["POST", "/v1/traces", JSON, ""], 200, JSON, None, None),
     (["POST", "/v1/logs", "application/json; charset=utf-8", ""], 200, JSON, None, None),
     (["POST", "/v1/metrics", "Application/JSON", "identity"], 200, JSON, None, None),
-    // `{}` is no protobuf.
+    // `{}` is not protobuf.
     (["POST", "/v1/traces", PROTOBUF, ""], 400, PROTOBUF, None, Some(3)),
     (["POST", "/v1/logs", JSON, "gzip"], 400, JSON, None, Some(3)),
     (["POST", "/v1/traces", PROTOBUF, "br"], 415, PROTOBUF, GZIP_ONLY, Some(3)),

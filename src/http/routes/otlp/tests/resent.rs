@@ -80,7 +80,7 @@ async fn changes_of_an_open_span_are_reported_once() {
     );
 }
 
-/// Returns a span with this value: an open one, or an ended one if `end` is given.
+/// Returns a span whose attribute `a` has this value. The span has ended if `end` is given.
 fn valued(value: &str, end: Option<u64>) -> Value {
     json!([{
         "traceId": TRACE, "spanId": SPAN, "name": "job", "startTimeUnixNano": START,
@@ -88,7 +88,7 @@ fn valued(value: &str, end: Option<u64>) -> Value {
     }])
 }
 
-/// Returns type and value of each event.
+/// Returns each event's type and the value of its attribute `a`.
 fn values(live: &LiveSpans) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let described = |event: &Value| (text(&event["type"]), text(&event["attributes"]["a"]));
@@ -123,7 +123,7 @@ async fn the_last_value_of_an_open_span_is_reported_before_its_end() {
     assert_eq!(values(&live), expected);
 }
 
-/// A request with log records that have these bodies, at this time.
+/// Returns a request with log records that have these bodies and this time.
 fn logs(service: &str, bodies: &[&str], time: u64) -> Value {
     let record = |body: &&str| json!({"timeUnixNano": time, "body": {"stringValue": body}});
     let records: Vec<Value> = bodies.iter().map(record).collect();
