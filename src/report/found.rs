@@ -41,7 +41,7 @@ pub(crate) struct FoundTraces {
 }
 
 /// Returns at most `limit` of the newest traces that the filter accepts and that have an event after the sequence
-/// `after`. `has_more` also says that the budget ended the search early.
+/// `after`. `has_more` is also true if the budget ended the search early.
 pub(crate) async fn find(
     live: &LiveSpans,
     filter: &TraceFilter,

@@ -13,7 +13,7 @@ use crate::{
 
 /// Lower bound on the time between two checks.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The time after which it checks again without an event, because a search may begin to match as
+/// The time after which the wait checks again without an event, because a search may begin to match as
 /// time passes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 

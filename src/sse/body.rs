@@ -98,7 +98,7 @@ struct Live {
     timer: Pin<Box<Sleep>>,
     /// When the stream ends if its key is still unknown.
     unknown_until: Option<Instant>,
-    /// Whether the client must still be told that the key is unknown.
+    /// Whether the client must still get a `ping` that says that the key is unknown.
     unknown_unsaid: bool,
     /// Whether the reader began at the head and the client's cursor still has to be moved there.
     at_head: bool,

@@ -64,7 +64,7 @@ pub(super) struct StartedWatch {
     keeps_waiting: PipeWriter,
 }
 
-/// Starts the reporting threads. It leaves the signals alone if the environment asks for that.
+/// Starts the reporting threads. It watches no signals if `LIVESPAN_TEST_SIGNALS` is 0.
 ///
 /// Invariant: an aborting thread waits only if these threads already run. While a stack overflow is
 /// handled, the standard library cannot start a thread.

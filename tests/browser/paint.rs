@@ -12,7 +12,7 @@ pub(crate) const USUAL: u32 = 5;
 
 /// `row(name)` returns the row with that name. `ink(row, height)` returns the painted part of a row
 /// at this height, as `[first, last, number of pieces]` in pixels along the time axis, or null.
-/// `width(name)` returns the length of that row's bar, or 0.
+/// `width(name)` returns the width of that row's bar, or 0.
 pub(crate) const TOOLS: &str = "
     const row = (name) => [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
         .find((one) => one.querySelector('.span-name').textContent === name);

@@ -67,7 +67,7 @@ pub(super) fn list<'a>(json: &'a Json, path: &str) -> Result<&'a [Json], String>
 }
 
 /// Returns an id, with the leading zeros that these formats omit. A text that is not an id yields
-/// another length.
+/// a wrong length.
 pub(super) fn id(json: &Json, bytes: usize) -> Vec<u8> {
     let text = text(json);
     if text.is_empty() {

@@ -26,8 +26,8 @@ use crate::{
 pub(crate) const SPANS_AT_ONCE_MAX: usize = 20;
 /// Upper bound on the log records of a span that are shown. The newest are shown.
 const LOGS_MAX: usize = 10;
-/// Upper bounds on the attributes, events and links of a span that are printed. The next one is
-/// tried if the text is too long.
+/// Upper bounds on the attributes, events and links of a span that are printed. The next bound
+/// is tried if the text is too long.
 const LINES_OF_SPAN: [usize; 4] = [100, 30, 10, 3];
 
 /// One span, built from its events.

@@ -314,7 +314,7 @@ impl TraceSpans {
         self.by_id.get(&id).copied()
     }
 
-    /// Returns the state of an open span from its updates, or `None` if it has none.
+    /// Returns the state of an open span from its updates, or `None` if the span has no updates.
     pub(crate) fn now_of(&self, index: usize) -> Option<SpanNow> {
         let span = self.spans.get(index)?;
         let updates = span.updates.as_deref()?.clone();

@@ -297,7 +297,7 @@ impl TraceTree {
     }
 }
 
-/// Returns the first lines of a text, and the number of the lines that do not fit.
+/// Returns the first lines of a text, and a line with the number of those that do not fit.
 fn without_last_lines(text: &str, bytes_max: usize) -> String {
     const NOTE_BYTES: usize = 80;
     let mut kept = String::new();

@@ -30,7 +30,7 @@ pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns valid JSON without the white space between its tokens, or `None` if there is none.
+/// Returns valid JSON without the white space between its tokens, or `None` if it has no white space.
 pub(crate) fn without_white_space(json: &str) -> Option<String> {
     let bytes = json.as_bytes();
     let mut out = Vec::new();

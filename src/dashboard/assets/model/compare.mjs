@@ -1,6 +1,6 @@
 // @ts-check
-// Compares two runs. Aligns their spans by path of services and names. Finds paths that became slower, are new or missing, or
-// newly fail. Works on running traces, too. Must never touch the DOM, the network or a clock.
+// Compares two runs. Aligns their spans by path of services and names. Finds paths that became slower, are new or
+// missing, or newly fail. Works on running traces, too. Must never touch the DOM, the network or a clock.
 
 import { FLAG, STATE, isBadState, isOpenState } from "./columns.mjs";
 import { barEnd, childrenOf, firstSpan, isPartial, kindOf, nameOf, serviceOf, traceName } from "./span.mjs";
