@@ -1,5 +1,6 @@
 //! The updates of a trace's open spans, merged into one event per span while the trace is read. So
-//! a span that is updated 8 times a second for hours does not fill the document. It runs on the task that writes the response.
+//! a span that is updated 8 times a second for hours does not fill the document. It runs on the
+//! task that writes the response.
 
 use crate::{
     access::projection,
