@@ -72,7 +72,7 @@ pub(crate) fn resident_bytes() -> f64 {
     f64::from(kibibytes) * 1024.0
 }
 
-/// Returns the processor time per thing, in nanoseconds.
+/// Returns the processor time per item, in nanoseconds.
 pub(crate) fn nanos_each(spent: Duration, things: f64) -> f64 {
     spent.as_secs_f64() * 1e9 / things
 }

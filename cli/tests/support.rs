@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-/// The time limit of every wait.
+/// The time limit of a wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options with which a server listens on free ports.
@@ -79,7 +79,7 @@ pub(crate) fn output(command: &mut Command) -> (Option<i32>, String, String) {
     )
 }
 
-/// A running program. Dropping this kills it.
+/// A running program. Dropping this value kills the program.
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) stdout: Lines<ChildStdout>,
@@ -102,7 +102,7 @@ impl Running {
         }
     }
 
-    /// Starts a server. Returns it and its address when it is serving.
+    /// Starts a server and waits until it listens. Returns the server and its address.
     pub(crate) fn serve(command: &mut Command) -> (Self, String) {
         let mut running = Self::start(command);
         let line = running.stdout.next();

@@ -183,7 +183,7 @@ pub(crate) fn bytes(payload: &[u8]) -> String {
     format!("{} bytes \"{}{more}\"", payload.len(), shown.escape_ascii())
 }
 
-/// Formats a list of events; a long one only around the given index.
+/// Formats a list of events. A long list is shortened to the events around the index.
 pub(crate) fn events(events: &[StoredEvent], around: usize) -> String {
     let from = around.saturating_sub(SHOWN_EVENTS_MAX);
     let to = events.len().min(around + SHOWN_EVENTS_MAX);

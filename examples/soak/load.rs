@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{ledger::Ledger, random::Random};
 
-/// Interval at which spans are made, so that they come evenly.
+/// Interval at which spans are made.
 const TICK: Duration = Duration::from_millis(5);
 /// A load that was delayed for longer than this does not catch up, because that would be a burst.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -79,7 +79,7 @@ impl LongTraces {
     }
 }
 
-/// Returns the number of all dropped events, of any kind.
+/// Returns the number of dropped events of all kinds.
 pub(crate) fn dropped(live: &LiveSpans) -> u64 {
     let dropped = live.status().dropped;
     dropped.starts + dropped.ends + dropped.other

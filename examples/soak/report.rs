@@ -10,7 +10,7 @@ use crate::{args::Options, ledger::Ledger, process::Sample};
 const SAMPLES_MIN: usize = 60;
 /// Upper bound on the growth of resident memory, from the median of the middle third to that of the last third.
 const GROWTH_PERCENT_MAX: u64 = 10;
-/// Allowance for sockets whose other side was closed, while this side has not noticed it yet.
+/// Allowance for sockets that one side has closed and the other side has not closed yet.
 const FILES_SLACK: u64 = 64;
 /// Below this share of the requested load, the machine was too slow for the test.
 const LOAD_PERCENT_MIN: u64 = 80;
@@ -52,7 +52,7 @@ pub(crate) fn line(elapsed: Duration, sample: &Sample, status: &Status, ledger: 
 }
 
 impl Run {
-    /// Reports each figure of the process that exceeds its bound as a violation.
+    /// Reports each figure that is out of its bounds as a violation.
     pub(crate) fn check(&self, ledger: &Ledger) {
         let rate = self.rate();
         if rate * 100 < self.options.rate * LOAD_PERCENT_MIN {
@@ -163,7 +163,7 @@ impl Run {
         [all().min().unwrap_or(0), all().max().unwrap_or(0)]
     }
 
-    /// Returns the medians of the middle and the last third, in KiB.
+    /// Returns the median resident memory of the middle and of the last third of the samples, in KiB.
     fn memory(&self) -> Option<[u64; 2]> {
         let full = self.samples.get(self.filling..)?;
         if full.len() < SAMPLES_MIN {

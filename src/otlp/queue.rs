@@ -1,6 +1,6 @@
-//! The requests that wait for the worker. Each has a record in the ingest buffer. So flush and
-//! shutdown wait for requests, too, and requests are processed in the order of all records. Bounded
-//! by [`MemoryBudget`](crate::otlp::budget).
+//! The requests that wait for the worker. Each request has a record in the ingest buffer. Flush and
+//! shutdown therefore wait for requests, and the worker keeps the order of requests and other
+//! records. [`MemoryBudget`](crate::otlp::budget) bounds their memory.
 
 use std::{collections::VecDeque, sync::Mutex};
 

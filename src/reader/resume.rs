@@ -62,7 +62,7 @@ impl Reader {
         if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
-        // Removals before `oldest` are reported by the gap below, or were not in these streams.
+        // Removals before `oldest` are reported by this function's gap, or were not in these streams.
         self.unreported_until = oldest - 1;
         if events == Some(0) {
             return;
@@ -80,7 +80,7 @@ impl Reader {
         !self.scope.keys.is_empty()
             && !log.is_in_memory()
             && log.store.oldest().get() > 1
-            // A live reader begins at the head of this moment, so it does not wait for the store.
+            // A live reader begins at the current head, so it does not wait for the store.
             && resume != ResumePoint::Live
             && self.scope.gaps_reported_until.is_none()
             && log.resolve(resume).after == 0

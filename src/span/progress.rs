@@ -6,7 +6,7 @@ use serde_json::{Number, Value as Json};
 
 use crate::span::json::{Pairs, Value, clip};
 
-/// Upper bound on the bytes of the units and of the message, each.
+/// Upper bound on the bytes of the units, and on those of the message.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// The progress of a span, or a change of it.
@@ -18,7 +18,7 @@ pub(crate) struct SpanProgress {
     message: Option<Box<str>>,
 }
 
-/// A value of an attribute that progress can use.
+/// An attribute value that progress can use.
 enum ProgressValue<'a> {
     Number(Number),
     Text(&'a str),

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Stores every dispatched event and streams it to any number of readers. Replayed and live events come in one order.
+/// Stores dispatched events and streams them to any number of readers. Replayed and live events come in one order.
 ///
 /// Cloning is cheap and gives another handle to the same log. When the last handle is dropped, buffered events are
 /// stored and every stream ends.
@@ -76,7 +76,7 @@ impl<E> fmt::Debug for SseTarget<E> {
     }
 }
 
-/// Configures an [`SseTarget`]: each method sets one thing, and [`build`](Self::build) opens the log.
+/// Configures an [`SseTarget`]. [`build`](Self::build) opens the log.
 ///
 /// ```
 /// use livespan::{MemoryEventStore, Retention, SseEvent, SseTarget};
@@ -128,7 +128,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
         self
     }
 
-    /// Bounds the bytes that wait for the worker thread; by default
+    /// Bounds the bytes that wait for the log's thread; by default
     /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Events may use about two thirds; the rest is reserved for
     /// ends of spans.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
@@ -136,7 +136,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
         self
     }
 
-    /// Bounds the events that wait for the worker thread; by default
+    /// Bounds the events that wait for the log's thread; by default
     /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), about one third is
     /// reserved for ends of spans.
     pub fn buffer_events(mut self, max: usize) -> Self {

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A trace that has ended. [`LiveSpans::on_trace_end`](crate::LiveSpans::on_trace_end) passes it to
-/// a function of yours.
+/// the registered function.
 #[derive(Clone, Debug)]
 pub struct TraceEnd {
     trace_id: TraceId,

@@ -31,7 +31,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The longest search text, in bytes.
+/// Maximum length of a search text, in bytes.
 pub(crate) const QUERY_BYTES_MAX: usize = 1024;
 
 /// A parsed search.

@@ -1,5 +1,5 @@
 //! Timestamps as text: RFC 3339 in UTC with exactly nine decimals, so that text order is time order.
-//! Pure arithmetic; the calendar is Howard Hinnant's `civil_from_days` (proleptic Gregorian).
+//! The calendar is Howard Hinnant's `civil_from_days` (proleptic Gregorian).
 
 use std::{
     cell::Cell,
@@ -55,7 +55,7 @@ impl Timestamp {
         out.into_iter().map(char::from).collect()
     }
 
-    /// Reads the form that [`write`](Self::write) writes. Returns `None` for any other form.
+    /// Parses the form that [`write`](Self::write) writes. Returns `None` for any other form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text: &[u8; 30] = text.as_bytes().try_into().ok()?;
         if !has_form(text) {
@@ -100,7 +100,7 @@ pub(crate) fn clock_nanos(time: &impl Hash) -> Option<u64> {
 }
 
 /// The numbers inside a `SystemTime` or an `Instant`, read through its `Hash`: seconds and nanoseconds on every Unix.
-/// Subtracting the epoch instead would take fifty more instructions at every start and every end. That is done only on
+/// Subtracting the epoch instead would take fifty more instructions at every start and every end. The subtraction is used only on
 /// systems where a time consists of other numbers.
 #[derive(Default)]
 struct Parts {

@@ -1,6 +1,5 @@
-//! The events of another log that are stored here after its saved position: those of the last
-//! moments before this program was killed. The other log sends them again, and the follower skips
-//! them.
+//! Finds the events of another log that were stored here after its position was last saved. If this
+//! program was killed, the other log sends them again, and the follower skips them.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -18,7 +17,7 @@ use serde_json::Value as Json;
 
 use crate::follow::positions::Position;
 
-/// Upper bound on the distinct events that are read. Any further ones would be stored twice.
+/// Upper bound on the distinct events that are read. Further events would be stored twice.
 const EVENTS_MAX: usize = 1_000_000;
 /// The fields that identify an event. Other fields may have been redacted here.
 const FIELDS: [&str; 5] = ["type", "traceId", "spanId", "process", "timestamp"];

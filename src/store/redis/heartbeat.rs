@@ -20,7 +20,7 @@ use crate::{
     util::sync::{Instant, catch_panic},
 };
 
-/// Shortest interval before a failed heartbeat is sent again.
+/// Shortest delay before a failed heartbeat is sent again, unless the heartbeat interval is shorter.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// The loop of the thread, until the timer is stopped.

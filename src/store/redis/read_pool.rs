@@ -1,7 +1,7 @@
 //! The queue of the readers' queries, and the threads `livespan-redis` that run them.
 //!
-//! Results come back through a channel, so a reader never blocks and needs no runtime. Equal queries of several readers
-//! are sent only once.
+//! Results come back through a channel, so a reader never blocks and needs no runtime. Readers with
+//! equal queries can share one request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -74,7 +74,7 @@ impl ReadQueue {
     pub(crate) fn unblock(&self, interrupt: &Arc<ReadInterrupt>) {
         let mut state = lock(&self.state);
         if !state.stopped {
-            // Put first in the queue, because an interrupted wait blocks its thread until then.
+            // Put first in the queue, because the wait blocks its thread until this job runs.
             state.queue.push_front(Job::Unblock(Arc::clone(interrupt)));
             self.changed.notify_one();
         }
