@@ -1,5 +1,5 @@
 //! The crate's only error type. It is opaque: callers use methods such as `is_closed()`, and `source()` returns the
-//! cause. No signature here names a type of an optional dependency. Any thread uses it.
+//! cause. No signature here names a type of an optional dependency.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -46,7 +46,7 @@ impl Error {
         self.kind == Kind::Full
     }
 
-    /// Returns whether the log keeps the event already, so that it left this copy out. A reader gets the first copy.
+    /// Returns whether the log already keeps the event. This copy was not stored.
     pub fn is_duplicate(&self) -> bool {
         self.kind == Kind::Duplicate
     }

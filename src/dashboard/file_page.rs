@@ -1,5 +1,5 @@
-//! The page as one file that needs no server: its script, its styles and its icon are inside, and so is the data that
-//! it shows. A Content-Security-Policy inside the file forbids every connection, and every other script and style.
+//! The page as one file that needs no server: it contains its script, its styles, its icon and the data that it
+//! shows. A Content-Security-Policy inside the file forbids every connection, and every other script and style.
 //!
 //! A browser that opens the file from a disk may refuse to load modules, to start workers and to read other files. So
 //! the file refers to no other file, and its script is a classic script, without modules.
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::dashboard::asset::{bundled, served_name};
 
 const PAGE: &str = include_str!("bundle/index.html");
-/// All of the page's script.
+/// The page's script.
 const SCRIPT: &str = include_str!("bundle/file.js");
 
 /// The two parts of the file. The data goes between them, as gzip in base64. Base64 has no `<`, so the data

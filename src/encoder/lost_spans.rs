@@ -1,6 +1,6 @@
 //! Ends spans whose own end will never come: the full buffer dropped it, the store rejected it, the process died, or
-//! the provider was shut down. Each span is ended as `lost`, once, from its stored start and its later updates. It runs
-//! on the worker thread.
+//! the provider was shut down. Each such span is ended as `lost` once. The end is made from the stored start
+//! and later updates. This code runs on the worker thread.
 
 use crate::{
     encoder::{

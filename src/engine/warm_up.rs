@@ -18,7 +18,7 @@ use crate::{
 
 /// Upper bound on the streams that are checked for events before those in memory.
 pub(crate) const STREAMS_MAX: usize = 1_000;
-/// After this many earlier events of such streams, no further page is read.
+/// After this many earlier events of these streams, no further page is read.
 const EARLIER_EVENTS_MAX: usize = 10_000;
 
 /// Loads the newest events up to the head at open into memory. If the store cannot be read, readers are informed and

@@ -53,7 +53,7 @@ use crate::{
     otlp::{OtlpReceiver, receiver::Receiver},
 };
 
-/// Configures [`LiveSpans`]: each method sets one thing, and [`build`](Self::build) opens the log.
+/// Configures [`LiveSpans`]. [`build`](Self::build) opens the log.
 ///
 /// The guide: [limits and defaults](crate::_guide::limits).
 ///
@@ -206,7 +206,7 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Bounds the bytes that wait for the worker thread; by default
+    /// Bounds the bytes that wait for the log's thread; by default
     /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Starts and records other than ends may fill 11/16 of them;
     /// the rest is reserved for ends.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
@@ -214,7 +214,7 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Bounds the events that wait for the worker thread; by default
+    /// Bounds the records that wait for the log's thread; by default
     /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). As with [bytes](Self::buffer_bytes), 5/16 of them are
     /// reserved for ends.
     pub fn buffer_events(mut self, max: usize) -> Self {

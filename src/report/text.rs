@@ -105,7 +105,7 @@ impl fmt::Display for Took {
     }
 }
 
-/// The time for which something has been open: `0.4 s`, `12.1 s`, `2 m 05 s`.
+/// The time since a start, in nanoseconds: `0.4 s`, `12.1 s`, `2 m 05 s`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenFor(pub(crate) u64);
 

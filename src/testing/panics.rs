@@ -21,7 +21,7 @@ use crate::{
     util::sync::lock,
 };
 
-/// Upper bound on the reported panics of a test. Of further ones, only the last is reported.
+/// Upper bound on the reported panics of a test. Of further panics, only the last is reported.
 pub(super) const PANICS_MAX: usize = 8;
 
 thread_local! {

@@ -52,7 +52,7 @@ pub(crate) struct ViewerState {
     /// The traces that were last sent, and whether they were open then.
     pub(super) sent: Map<[u8; 16], bool>,
     /// The newest traces that the filter accepts, by first event, newest first. The list has one
-    /// more than is shown.
+    /// trace more than is shown.
     newest: Vec<(u64, [u8; 16])>,
     /// `newest` has every such trace that begins with this event or a later one.
     floor: u64,
@@ -105,8 +105,7 @@ impl TraceIndex {
             limit,
             now: Timestamp::now(),
         };
-        // The version is read before the traces, so that the next update sees any change from here
-        // on.
+        // The version is read before the traces, so that the next update sees any later change.
         let version = self.version.load(Ordering::Acquire);
         diff.update(viewed);
         let changes = diff.compare_with_sent(viewed, to_id);
@@ -258,8 +257,8 @@ impl ListDiff<'_> {
         let newest = viewed.newest.iter().take(self.limit);
         let ids = newest.chain(&viewed.open).map(|(_, id)| *id);
         let mut ids: Vec<[u8; 16]> = ids.collect();
-        // A trace that has ended since it was sent is sent once more. One that no longer matches is
-        // removed.
+        // A trace that has ended since it was sent is sent once more. A trace that no longer matches
+        // is removed.
         let were_open = viewed.sent.iter().filter(|(_, open)| **open);
         ids.extend(were_open.map(|(id, _)| *id));
         let wanted = |id: &[u8; 16]| {

@@ -100,8 +100,8 @@ pub(crate) fn clock_nanos(time: &impl Hash) -> Option<u64> {
 }
 
 /// The numbers inside a `SystemTime` or an `Instant`, read through its `Hash`: seconds and nanoseconds on every Unix.
-/// Subtracting the epoch instead would take fifty more instructions at every start and every end. The subtraction is used only on
-/// systems where a time consists of other numbers.
+/// Subtracting the epoch instead would take fifty more instructions at every start and every end. The subtraction
+/// is used only on systems where a time consists of other numbers.
 #[derive(Default)]
 struct Parts {
     seconds: Option<i64>,

@@ -9,9 +9,9 @@
 //!
 //! Invariant: the bytes equal the output of [`json::started`](crate::span::json::started). A start is encoded in full
 //! each time if it reports progress, if a value would be escaped, cut or redacted, or if a redaction function may
-//! examine a key. A property test compares both for arbitrary spans.
+//! examine a key. A property test compares the two outputs for arbitrary spans.
 //!
-//! The benchmark that justifies it: `cargo bench -p livespan-benches --bench json`, row `started`. All of it runs on
+//! The benchmark that justifies it: `cargo bench -p livespan-benches --bench json`, row `started`. The code runs on
 //! the worker thread.
 
 mod cache;

@@ -1,4 +1,4 @@
-//! The paths from an SDK span to a payload: complete, from a template, from a delta end, through a sampler.
+//! Helpers that encode an SDK span in several ways, such as with a template or from a delta end.
 
 use opentelemetry::trace::{SpanContext, SpanId};
 use opentelemetry_sdk::trace::SpanData;

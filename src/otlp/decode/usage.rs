@@ -83,7 +83,7 @@ impl RequestUsage {
         Ok(result)
     }
 
-    /// Returns the memory that the request needs at most at one time.
+    /// Returns the greatest memory that the request needs at one time.
     pub(super) fn memory(&self) -> usize {
         self.memory.get() + self.largest.get()
     }

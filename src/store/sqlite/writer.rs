@@ -1,4 +1,4 @@
-//! The only connection that writes.
+//! The log's only SQLite connection for writes.
 //!
 //! Each change is one transaction. If it fails, the file is unchanged, and the state in memory is read again before the
 //! next change. The thread that appends, the maintenance thread and any thread that keeps a stream share the writer,

@@ -145,8 +145,7 @@ impl OpenSpans {
         Some(others.twins.swap_remove(place).1)
     }
 
-    /// Forgets spans that share their id with another one, because their ends may never arrive.
-    /// Returns them.
+    /// Forgets and returns the twins. Their ends may never arrive.
     pub(in crate::trace) fn forget_twins(&mut self) -> Vec<([u8; 8], OpenEntry)> {
         let twins = self.others.as_mut().map(|others| &mut others.twins);
         twins.map(std::mem::take).unwrap_or_default()

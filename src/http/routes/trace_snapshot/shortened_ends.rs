@@ -1,6 +1,6 @@
 //! Shortens the ends of spans in a file. On the stream, the end of a span repeats the fields of its
-//! start, so that either is enough. A file has both, and would be half as large again. So an end
-//! omits the fields that have the same bytes in its start, which is earlier in the file. Such an
+//! start, so that a reader needs only one of them. A file has both, and the repetition would add
+//! half to its size. So an end omits the fields that have the same bytes in its start. A shortened
 //! end has no `startTimestamp`; the page adds the missing fields
 //! (`dashboard/assets/model/embedded-events.mjs`). Pure.
 
