@@ -1,5 +1,5 @@
 //! Reports on the log through the program's own meters, as the SDK metrics of the OpenTelemetry semantic conventions.
-//! Values are read only when the provider's metric reader collects, so the span path pays nothing.
+//! Values are read only when the provider's metric reader collects.
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 

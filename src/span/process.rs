@@ -1,5 +1,5 @@
 //! The processes whose spans a log holds. Each tracer provider of this program counts as one process, because it has
-//! its own resource and its own span processor. A process is never removed: its number stays valid while the log exists.
+//! its own resource and its own span processor. A process is never removed, so its number stays valid.
 //! The threads that set up providers or start workflows add and describe this program's processes; the tasks of OTLP
 //! requests add the other ones. Any thread may read them. The lock is held only for a search or a push.
 

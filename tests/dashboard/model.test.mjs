@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the trace model: the trace that a reader sees after any order of events.
+// Claims about the trace model: the trace that a reader sees after events in several orders.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -341,7 +341,7 @@ test("a trace of the maximum size counts refused spans", () => {
   const trace = createTrace(TRACE);
   for (let index = 0; index < SPANS_MAX + 3; index += 1) reduceTrace(trace, ended(String(index), null, 0, 1));
   assert.deepEqual([trace.spans.count, trace.refusedSpans], [SPANS_MAX, 3]);
-  // The newest records are kept, so that a reader who follows sees new ones. The oldest are removed
+  // The newest records are kept, so that a reader who follows the log sees new ones. The oldest are removed
   // many at a time.
   for (let index = 0; index < LOGS_MAX + 5_000; index += 1) {
     reduceTrace(trace, { type: "log", id: `x-${index + 1}`, data: { traceId: TRACE, spanId: "7", timestamp: at(index), body: index } });

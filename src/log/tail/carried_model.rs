@@ -33,7 +33,7 @@ impl Random {
 #[derive(Debug, Default)]
 struct Model {
     max: usize,
-    /// The stream and pin of every event ever.
+    /// The stream and pin of every appended event.
     events: BTreeMap<u64, (usize, Pinning)>,
     retained: VecDeque<u64>,
     carried: BTreeMap<usize, Vec<u64>>,

@@ -25,7 +25,7 @@ const OVERFLOW_MAX: usize = 128;
 pub struct LiveSpan {
     pub(super) sdk: SdkSpan,
     pub(super) provider: Arc<ProviderShared>,
-    /// Whether readers see the span. Only then are its changes noted.
+    /// Whether readers see the span. Changes of hidden spans are not noted.
     pub(super) is_shown: bool,
     pub(super) counts: StartCounts,
     /// The changes since the start. Most spans have none.

@@ -1,5 +1,5 @@
-//! Reads attributes from protobuf, as views into the bytes of the body. Bounded in memory by
-//! [`RequestUsage`] and in recursion by [`MessageReader`]. Pure.
+//! Reads attributes from protobuf, as views into the bytes of the body. [`RequestUsage`]
+//! bounds the memory, and [`MessageReader`] bounds the recursion. Pure.
 
 use crate::{
     otlp::{

@@ -1,4 +1,4 @@
-//! The summary of a trace after changes that are made by hand.
+//! Tests of a trace's summary after hand-made changes.
 
 use serde_json::{Value as Json, json};
 
