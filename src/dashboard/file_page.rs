@@ -23,7 +23,7 @@ pub(crate) struct FilePage {
     pub(crate) after_data: String,
 }
 
-/// Returns the parts of the file. They are made once.
+/// Returns the parts of the file, which are made once.
 pub(crate) fn file_page() -> &'static FilePage {
     static FILE_PAGE: LazyLock<FilePage> = LazyLock::new(FilePage::new);
     &FILE_PAGE

@@ -48,7 +48,7 @@ impl Engine {
     ///   which `EventSource` could not recover: the stream opens, reports `"known":false`, and ends with the reason
     ///   `unknown` after 5 minutes.
     /// - `POST /{id}/event` sends the event `{"type":…,"payload":…}`. Without a body or a `type`, the event is for the
-    ///   step that waits, or for the next step that does. The response is `204`; `404` if there is no such instance,
+    ///   step that waits, or for the next one to wait. The response is `204`; `404` if there is no such instance,
     ///   `409` if it has ended, or `429` if too many events wait for it.
     ///
     /// The access rules are those of the log. Without [`auth`](crate::LiveSpansBuilder::auth), only requests to

@@ -97,7 +97,7 @@ pub(crate) async fn answer_file(
     file("traces.html", snapshots, permit)
 }
 
-/// Returns a file of those of these traces that are in the log. The program itself calls this.
+/// Returns a file of the given traces, without those that are not in the log.
 #[cfg(feature = "testing")]
 pub(crate) async fn file_of(
     live: &LiveSpans,
