@@ -397,7 +397,7 @@ async fn the_events_of_a_span_do_not_depend_on_the_thread_that_encodes_them() {
                     span,
                     "status",
                     json!({"code": 2, "message": "no token=hidden"}),
-                )
+                );
             }
             3 => {
                 let link = json!([{"traceId": TRACE, "spanId": CHILD, "attributes": [attribute("pwd", "x")]}]);
