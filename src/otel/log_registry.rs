@@ -2,7 +2,7 @@
 //! for, polls, and panics. It runs on the host's threads, even within a panic. Only [`register`] waits for the lock of
 //! the list. Changes allocate little.
 
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, RwLock, RwLockReadGuard, TryLockError, Weak};
 
 use opentelemetry::{
     Context,
@@ -14,7 +14,7 @@ use crate::span::updates::PollCounters;
 use crate::{
     otel::shared::ProcessorShared,
     span::updates::{Changes, UpdateSlot, ids_of},
-    util::sync::{try_read, write},
+    util::sync::write,
 };
 
 static LOGS: RwLock<Vec<Weak<ProcessorShared>>> = RwLock::new(Vec::new());
@@ -33,6 +33,15 @@ pub(crate) fn for_each(mut act: impl FnMut(&Arc<ProcessorShared>)) {
     let logs = logs.unwrap_or_default();
     for log in logs.iter().filter_map(Weak::upgrade) {
         act(&log);
+    }
+}
+
+/// Reads a lock although it is poisoned. Returns `None` only while another thread writes, or waits to write.
+fn try_read<T>(lock: &RwLock<T>) -> Option<RwLockReadGuard<'_, T>> {
+    match lock.try_read() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
@@ -94,4 +103,24 @@ pub(crate) fn note_if_known(span: &SpanContext, change: impl Fn(&mut Changes) ->
 /// Returns the span that is current on this thread.
 pub(crate) fn current_span() -> SpanContext {
     Context::map_current(|context| context.span().span_context().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::sync::locks::catch_panic;
+
+    #[test]
+    fn a_poisoned_lock_is_read_and_a_taken_one_is_not() {
+        let value = RwLock::new(1);
+        let panicked = catch_panic(|| {
+            let _held = write(&value);
+            panic!("a writer of a test panics");
+        });
+        assert_eq!(panicked, None::<()>);
+        assert_eq!(try_read(&value).map(|value| *value), Some(1));
+        let held = write(&value);
+        assert!(try_read(&value).is_none());
+        drop(held);
+    }
 }

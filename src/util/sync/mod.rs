@@ -12,7 +12,7 @@ pub(crate) use std::{
 };
 
 pub(crate) use crate::util::sync::{
-    locks::{catch_panic, lock, read, try_read, write},
+    locks::{catch_panic, lock, read, write},
     spin::SpinMutex,
 };
 
