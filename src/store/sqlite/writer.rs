@@ -33,8 +33,8 @@ use crate::{
 /// Upper bound on the time that the checkpoint at shutdown waits for readers of the file.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Beyond this number of epochs, the oldest are forgotten, up to the first with a kept event. An id of a forgotten
-/// epoch is unknown.
+/// Beyond this number of epochs, the oldest that have no event left are forgotten. An id of a forgotten epoch is
+/// unknown.
 const EPOCHS_MAX: usize = 4_096;
 
 #[derive(Debug)]
@@ -324,24 +324,34 @@ fn begin_epoch(connection: &Connection, state: &mut LogState) -> rusqlite::Resul
         start,
         last_write: 0,
     });
-    forget_epochs(connection, state)
+    forget_epochs(connection, state, EPOCHS_MAX)
 }
 
-/// Forgets the oldest epochs beyond the bound. Stops at the first epoch of which an event is kept.
-fn forget_epochs(connection: &Connection, state: &mut LogState) -> rusqlite::Result<()> {
-    while state.epochs.len() > EPOCHS_MAX {
-        let (Some(oldest), Some(next)) = (state.epochs.first(), state.epochs.get(1)) else {
+/// Forgets the oldest epochs that have no event left, until `max` epochs are left. So the number of epochs is bounded
+/// by `max` and the number of events.
+fn forget_epochs(
+    connection: &Connection,
+    state: &mut LogState,
+    max: usize,
+) -> rusqlite::Result<()> {
+    let mut place = 0;
+    while state.epochs.len() > max {
+        let (Some(epoch), Some(next)) = (state.epochs.get(place), state.epochs.get(place + 1))
+        else {
             return Ok(());
         };
-        let (first, end) = (oldest.start.first.get(), next.start.first.get());
-        if end > state.oldest
-            || state.open.within(first, end).next().is_some()
-            || retention::has_stream_events(connection, first, end)?
-        {
+        let (first, end) = (epoch.start.first.get(), next.start.first.get());
+        if end > state.oldest {
             return Ok(());
         }
+        if state.open.within(first, end).next().is_some()
+            || retention::has_stream_events(connection, first, end)?
+        {
+            place += 1;
+            continue;
+        }
         connection.execute("DELETE FROM life WHERE first = ?1", [int(first)])?;
-        state.epochs.remove(0);
+        state.epochs.remove(place);
     }
     Ok(())
 }
@@ -356,6 +366,7 @@ mod tests {
         store::sqlite::{
             file::{descriptor::DataFile, path::locate, write_lock::lock_for_writing},
             schema::{Synchronous, connect_writer},
+            state::load_epochs,
         },
     };
 
@@ -513,5 +524,29 @@ mod tests {
         assert_eq!(oldest(&mut writer, NOON - YEAR + 9 * HOUR), 1);
         // The second event was stored eleven hours ago, and the first before it.
         assert_eq!(oldest(&mut writer, NOON - YEAR + 11 * HOUR), 3);
+    }
+
+    #[test]
+    fn an_open_event_keeps_its_epoch_and_no_later_epoch_without_events() {
+        let folder = Folder::new();
+        let mut writer = writer(&folder, Retention::default().events(1));
+        let mut opened = Batch::default();
+        let key = StreamKey::new("open").unwrap();
+        opened.push("started", Some(key), Pinning::Open(1), |out| out.push(b'x'));
+        let first = Sequence::new(writer.head() + 1);
+        writer.append(first, &opened, NOON).unwrap();
+        let kept = writer.epochs().next().unwrap().epoch;
+        for _ in 0..5 {
+            append(&mut writer, NOON);
+            append(&mut writer, NOON);
+            oldest(&mut writer, NOON);
+            begin_epoch(&writer.connection, &mut writer.state).unwrap();
+        }
+        forget_epochs(&writer.connection, &mut writer.state, 3).unwrap();
+        let epochs: Vec<Epoch> = writer.epochs().map(|start| start.epoch).collect();
+        assert_eq!((epochs.len(), epochs[0]), (3, kept));
+        let stored = load_epochs(&writer.connection).unwrap();
+        let stored: Vec<Epoch> = stored.iter().map(|record| record.start.epoch).collect();
+        assert_eq!(stored, epochs);
     }
 }
