@@ -35,7 +35,7 @@ pub(crate) struct FoundTraces {
     pub(crate) has_more: bool,
     /// Whether some traces were not searched.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    stopped_early: bool,
+    pub(crate) stopped_early: bool,
     #[serde(skip)]
     now: Timestamp,
 }

@@ -109,7 +109,7 @@ impl ToolCall<'_> {
     }
 
     async fn running(&self) -> Result<ToolAnswer, String> {
-        let filter = self.searched(Some("trace"))?;
+        let filter = self.searched(Some("trace")).await?;
         let report = collect::running(self.live, &filter, Timestamp::now()).await;
         Ok(ToolAnswer {
             text: report.text(TEXT_OPTIONS),
@@ -124,14 +124,17 @@ impl ToolCall<'_> {
             .number("timeout_s", 30, 0..=WAIT_SECONDS_MAX)?;
         let quiet = self.arguments.number("quiet_ms", 1000, 10..=60_000)?;
         let after = self.after()?;
-        let filter = self.searched(Some("trace"))?;
+        let filter = self.searched(Some("trace")).await?;
         let until = match self.arguments.one_of("until", &["match", "end", "quiet"])? {
             "match" => WaitFor::Match { after },
             "quiet" => WaitFor::Quiet {
                 quiet: Duration::from_secs_f64(quiet / 1e3),
                 after,
             },
-            _ => WaitFor::End(self.trace_of("trace", self.arguments.required("trace")?)?),
+            _ => WaitFor::End(
+                self.trace_of("trace", self.arguments.required("trace")?)
+                    .await?,
+            ),
         };
         let begun = Instant::now();
         let waited = wait::wait(self.live, &filter, until, Duration::from_secs_f64(timeout)).await;
@@ -185,7 +188,7 @@ impl ToolCall<'_> {
             reason = "the range is checked"
         )]
         let limit = limit as usize;
-        let filter = self.searched(None)?;
+        let filter = self.searched(None).await?;
         let found = found::find(self.live, &filter, (self.after()?, limit)).await;
         let found = found.map_err(|error| error.with_causes())?;
         Ok(ToolAnswer {
@@ -196,7 +199,9 @@ impl ToolCall<'_> {
     }
 
     async fn trace(&self) -> Result<ToolAnswer, String> {
-        let id = self.trace_of("trace", self.arguments.required("trace")?)?;
+        let id = self
+            .trace_of("trace", self.arguments.required("trace")?)
+            .await?;
         let moment = self.moment()?;
         let tree = TraceTree::of(self.read(id, moment).await?);
         Ok(ToolAnswer {
@@ -207,7 +212,9 @@ impl ToolCall<'_> {
     }
 
     async fn span(&self) -> Result<ToolAnswer, String> {
-        let id = self.trace_of("trace", self.arguments.required("trace")?)?;
+        let id = self
+            .trace_of("trace", self.arguments.required("trace")?)
+            .await?;
         let given = self.arguments.texts("spans", SPANS_AT_ONCE_MAX)?;
         let ids = given.iter().map(|span| id_digits("the span", span, 16));
         let ids: Vec<String> = ids.collect::<Result<_, String>>()?;
@@ -229,7 +236,7 @@ impl ToolCall<'_> {
 
     async fn problems(&self) -> Result<ToolAnswer, String> {
         let waits = self.arguments.number("waits_s", 10, 0..=86_400)?;
-        let filter = self.searched(None)?;
+        let filter = self.searched(None).await?;
         let query = ProblemsQuery {
             filter: &filter,
             after: self.after()?,
@@ -244,10 +251,12 @@ impl ToolCall<'_> {
     }
 
     async fn compare(&self) -> Result<ToolAnswer, String> {
-        let id = self.trace_of("trace", self.arguments.required("trace")?)?;
+        let id = self
+            .trace_of("trace", self.arguments.required("trace")?)
+            .await?;
         let one = self.read(id, Moment::Now).await?;
         let with = match self.arguments.text("with")? {
-            Some(with) => self.trace_of("with", with)?,
+            Some(with) => self.trace_of("with", with).await?,
             None => self.other_of(&one).await?,
         };
         let comparison = Comparison::of(&one, &self.read(with, Moment::Now).await?);
@@ -286,7 +295,7 @@ impl ToolCall<'_> {
     }
 
     /// Returns the filter from the arguments, limited to the reader's traces.
-    fn searched(&self, trace: Option<&str>) -> Result<TraceFilter, String> {
+    async fn searched(&self, trace: Option<&str>) -> Result<TraceFilter, String> {
         let mut filter = self.filter.clone();
         if let Some(text) = self.arguments.text("q")? {
             let search = Search::parse(text);
@@ -300,13 +309,14 @@ impl ToolCall<'_> {
         if let Some(name) = trace
             && let Some(text) = self.arguments.text(name)?
         {
-            filter.trace_ids = vec![self.trace_of(name, text)?];
+            filter.trace_ids = vec![self.trace_of(name, text).await?];
         }
         Ok(filter)
     }
 
-    /// Returns the trace with this id, or the only trace whose id begins with this text.
-    fn trace_of(&self, name: &str, text: &str) -> Result<TraceId, String> {
+    /// Returns the trace with this id, or the only trace whose id begins with this text. The store is searched only if
+    /// the index has no such trace.
+    async fn trace_of(&self, name: &str, text: &str) -> Result<TraceId, String> {
         let digits = id_digits(name, text, 32)?;
         if digits.len() == 32 {
             let id: TraceId = digits.parse().map_err(|_error| unknown(&digits))?;
@@ -315,7 +325,10 @@ impl ToolCall<'_> {
             return may_see.then_some(id).ok_or_else(|| unknown(&digits));
         }
         let index = &self.live.shared.index;
-        let found = index.beginning_with(&digits, &self.filter, CANDIDATES);
+        let mut found = index.beginning_with(&digits, &self.filter, CANDIDATES);
+        if found.is_empty() {
+            found = self.stored_beginning_with(&digits).await?;
+        }
         let mut ids = found.iter().filter_map(|id| TraceId::from_bytes(*id));
         match (ids.next(), found.len()) {
             (Some(id), 1) => Ok(id),
@@ -328,6 +341,23 @@ impl ToolCall<'_> {
             }
             (None, _) => Err(unknown(&digits)),
         }
+    }
+
+    async fn stored_beginning_with(&self, digits: &str) -> Result<Vec<[u8; 16]>, String> {
+        let search = Search::parse(&format!("trace:{digits}"));
+        let filter = TraceFilter {
+            search: search.map_err(|error| error.to_string())?,
+            ..self.filter.clone()
+        };
+        let found = found::find(self.live, &filter, (0, CANDIDATES)).await;
+        let found = found.map_err(|error| error.with_causes())?;
+        if found.traces.is_empty() && found.stopped_early {
+            return Err(format!(
+                "no trace that begins with {digits} is among those that were searched, but not all were: give the \
+                 whole id"
+            ));
+        }
+        Ok(found.traces.iter().map(|trace| trace.id).collect())
     }
 
     /// Returns the event of the argument `since`, or 0 without it.

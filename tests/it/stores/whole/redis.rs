@@ -84,6 +84,13 @@ async fn open_spans_are_reported_though_they_are_older_than_memory_and_retention
 }
 
 #[tokio::test]
+async fn agents_find_stored_traces_by_short_ids() {
+    let server = Server::start();
+    let store = || RedisEventStore::builder(server.url()).build().unwrap();
+    running_reports::finds_stored_traces_by_short_ids(store).await;
+}
+
+#[tokio::test]
 async fn updates_of_open_spans_are_reported_by_every_process() {
     let server = Server::start();
     let (app, other) = (open(&server).await, open(&server).await);

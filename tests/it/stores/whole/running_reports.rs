@@ -157,11 +157,38 @@ async fn until_reported(app: &App, expected: &[String]) {
     assert_eq!(masked(&text.await.unwrap()), expected);
 }
 
+/// The short id of a trace that only the store has is found.
+pub(super) async fn finds_stored_traces_by_short_ids<S: EventStore>(store: impl Fn() -> S) {
+    let app = open(&store).await;
+    put(&app.live, done(0xfeed_beef << 96, "stored", 1));
+    put(
+        &app.live,
+        (1..20).flat_map(|number| done(number, "other", 1)),
+    );
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open(&store).await;
+    let text = tool(&app, "trace", &json!({"trace": "feedbeef"})).await;
+    assert!(text.contains("stored"), "{text}");
+    let text = tool(&app, "trace", &json!({"trace": "feedbee0"})).await;
+    assert!(text.starts_with("no trace feedbee0 "), "{text}");
+}
+
 /// Calls the MCP tool `problems`. Returns the lines that name a problem.
 async fn problems(app: &App) -> Vec<String> {
+    let text = tool(app, "problems", &json!({})).await;
+    let lines = masked(&text).into_iter();
+    lines
+        .filter(|line| line.starts_with("quiet: ") || line.starts_with("lost: "))
+        .collect()
+}
+
+/// Calls a tool over MCP. Returns its text.
+async fn tool(app: &App, name: &str, arguments: &Json) -> String {
     let call = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {"name": "problems", "arguments": {}},
+        "params": {"name": name, "arguments": arguments},
     });
     let request = client().post(app.url("/mcp"));
     let request = request
@@ -169,11 +196,8 @@ async fn problems(app: &App) -> Vec<String> {
         .header("Accept", "application/json, text/event-stream");
     let answer = request.body(call.to_string()).send().await.unwrap();
     let answer: Json = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-    let lines = masked(text).into_iter();
-    lines
-        .filter(|line| line.starts_with("quiet: ") || line.starts_with("lost: "))
-        .collect()
+    let text = answer["result"]["content"][0]["text"].as_str();
+    text.unwrap().to_owned()
 }
 
 /// Returns the lines of a text that are not empty, with `#` for each number and each id.

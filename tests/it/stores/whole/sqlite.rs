@@ -168,6 +168,12 @@ async fn open_spans_are_reported_though_they_are_older_than_memory_and_retention
 }
 
 #[tokio::test]
+async fn agents_find_stored_traces_by_short_ids() {
+    let folder = Folder::new();
+    running_reports::finds_stored_traces_by_short_ids(|| folder.store()).await;
+}
+
+#[tokio::test]
 async fn a_trace_that_ended_after_more_events_than_are_read_at_once_is_listed_as_ended() {
     let folder = Folder::new();
     let app = open_keeping(&folder, 1_000_000).await;
