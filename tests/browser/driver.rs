@@ -42,7 +42,8 @@ impl Browser {
     }
 
     /// Runs `script`, the body of a function, until it returns something other than null, false and
-    /// "". Returns that value. Panics after [`PATIENCE`].
+    /// "". Returns that value. A `TypeError` counts as null: an element of the script is not on the page yet. Panics
+    /// after [`PATIENCE`].
     pub(crate) async fn until(&self, what: &str, script: &str) -> Value {
         // The page draws once per animation frame, so the script runs again after the next frame. It
         // does so within the page, because a question to the browser costs more than most scripts.
@@ -56,14 +57,22 @@ impl Browser {
                 setTimeout(drawn, 100);
             }});
             (async () => {{
+                let missing;
                 for (let round = 0; round < 25; round += 1) {{
-                    const value = (await holds()) ?? false;
-                    if (value !== false && value !== '') return {{ value }};
+                    try {{
+                        const value = (await holds()) ?? false;
+                        missing = undefined;
+                        if (value !== false && value !== '') return {{ value }};
+                    }} catch (error) {{
+                        if (!(error instanceof TypeError)) throw error;
+                        missing = String(error);
+                    }}
                     await frame();
                 }}
-                return {{}};
+                return {{ missing }};
             }})().then(done, error => done({{ error: String(error) }}));"
         );
+        let mut missing = None;
         let poll = async {
             loop {
                 let answer = self.page.execute_async(&rounds, Vec::new()).await;
@@ -77,6 +86,7 @@ impl Browser {
                 if let Some(value) = answer.remove("value") {
                     return value;
                 }
+                missing = answer.remove("missing");
             }
         };
         if let Ok(value) = tokio::time::timeout(PATIENCE, poll).await {
@@ -87,7 +97,8 @@ impl Browser {
             .execute("return document.body.innerText", Vec::new())
             .await;
         panic!(
-            "not true after {PATIENCE:?}: {what}\ntext of the page: {}",
+            "not true after {PATIENCE:?}: {what}{}\ntext of the page: {}",
+            missing.map_or_else(String::new, |error| format!(" ({error})")),
             text.unwrap_or_default()
         );
     }
