@@ -4,20 +4,19 @@ use std::{sync::OnceLock, time::Instant};
 
 use crate::util::time::clock_nanos;
 
-/// Returns the nanoseconds from a fixed moment to `at`. The result is never 0.
+/// Returns the nanoseconds from a fixed moment to `at`. The result is not 0: on systems whose clock can be read
+/// directly, the fixed moment is the start of the system.
 #[inline]
 pub(super) fn monotonic_nanos(at: Instant) -> u64 {
-    let nanos = clock_nanos(&at).unwrap_or_else(|| nanos_since_first_call(at));
-    // The sum is 0 only 584 years after the moment.
-    nanos.wrapping_add(1)
+    clock_nanos(&at).unwrap_or_else(|| nanos_since_first_call(at))
 }
 
-/// Returns the nanoseconds from the first call to `at`.
+/// Returns one more than the nanoseconds from the first call to `at`.
 #[cold]
 fn nanos_since_first_call(at: Instant) -> u64 {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let since = at.saturating_duration_since(*ORIGIN.get_or_init(|| at));
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(since.as_nanos()).map_or(u64::MAX, |nanos| nanos.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -34,5 +33,7 @@ mod tests {
             assert_eq!(monotonic_nanos(later) - monotonic_nanos(first), nanos);
         }
         assert!(monotonic_nanos(first) > 0);
+        assert_eq!(nanos_since_first_call(first), 1);
+        assert_eq!(nanos_since_first_call(first + Duration::from_nanos(7)), 8);
     }
 }

@@ -12,6 +12,7 @@ use tokio::runtime::{Handle, Id as RuntimeId};
 
 use crate::{
     otel::tasks::span_polls::SpanPolls,
+    span::updates::PollCounters,
     util::sync::{lock, thread_number},
 };
 
@@ -60,8 +61,11 @@ fn add_this_thread() -> Arc<WatchedThread> {
 type CacheKey = (u32, u64);
 
 struct EnteredSpan {
-    key: CacheKey,
+    layer: u32,
+    id: u64,
     polls: Arc<SpanPolls>,
+    /// The counters of `polls`, so that a poll finds them with one load.
+    counters: Arc<PollCounters>,
     /// Whether a span that was entered before this one has already been exited.
     is_left: bool,
 }
@@ -69,10 +73,17 @@ struct EnteredSpan {
 impl EnteredSpan {
     fn new(key: CacheKey, polls: &Arc<SpanPolls>) -> Self {
         Self {
-            key,
+            layer: key.0,
+            id: key.1,
             polls: Arc::clone(polls),
+            counters: Arc::clone(&polls.counters),
             is_left: false,
         }
+    }
+
+    #[inline]
+    fn has(&self, (layer, id): CacheKey) -> bool {
+        self.id == id && self.layer == layer
     }
 }
 
@@ -108,7 +119,7 @@ thread_local! {
 #[inline]
 pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
     with(|entered| match entered.stack.get(entered.depth) {
-        Some(last) if last.key == key && last.polls.counters.begin(now, entered.number) => {
+        Some(last) if last.has(key) && last.counters.begin(now, entered.number) => {
             entered.depth += 1;
             true
         }
@@ -147,7 +158,7 @@ impl Entered {
 
     fn push(&mut self, span: EnteredSpan, now: u64) {
         // A thread that enters a span has a handle of it, so the span is open.
-        if self.depth >= DEPTH_MAX || !span.polls.counters.begin(now, self.number) {
+        if self.depth >= DEPTH_MAX || !span.counters.begin(now, self.number) {
             return;
         }
         match self.stack.get_mut(self.depth) {
@@ -172,7 +183,7 @@ impl Entered {
     #[inline(never)]
     fn exit_below(&mut self, key: CacheKey, now: u64, mut left: impl FnMut(&Arc<SpanPolls>)) {
         let entered = self.stack.get_mut(..self.depth).unwrap_or_default();
-        let Some(place) = entered.iter().rposition(|span| span.key == key) else {
+        let Some(place) = entered.iter().rposition(|span| span.has(key)) else {
             return;
         };
         let exited = self.stack.remove(place);
@@ -184,7 +195,7 @@ impl Entered {
                 left(&span.polls);
             }
         }
-        exited.polls.counters.end(now);
+        exited.counters.end(now);
     }
 
     /// Forgets a closed span, unless it is still entered.
@@ -195,7 +206,7 @@ impl Entered {
             *place = None;
         }
         let exited = self.stack.get(self.depth..).unwrap_or_default();
-        if let Some(place) = exited.iter().position(|span| span.key == key) {
+        if let Some(place) = exited.iter().position(|span| span.has(key)) {
             self.stack.truncate(self.depth + place);
         }
     }
@@ -208,8 +219,8 @@ pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {
         let above = entered.depth.wrapping_sub(1);
         match entered.stack.get_mut(above) {
-            Some(last) if last.key == key => {
-                last.polls.counters.end(now);
+            Some(last) if last.has(key) => {
+                last.counters.end(now);
                 last.is_left = false;
                 entered.depth = above;
             }
