@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 /// Parses a duration such as `500ms`, `30s`, `5m`, `1h` or `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{text:?} is no duration such as 500ms, 30s, 5m, 1h or 7d");
+    let refused = || format!("{text:?} is not a duration such as 500ms, 30s, 5m, 1h or 7d");
     let (number, unit) = split(text).ok_or_else(refused)?;
     let milliseconds = match unit {
         "ms" => 1,
@@ -28,7 +28,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Parses a size such as `64MiB`, `8GiB`, `500MB` or `1048576`.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
-    let refused = || format!("{text:?} is no size such as 64MiB, 8GiB or 500MB");
+    let refused = || format!("{text:?} is not a size such as 64MiB, 8GiB or 500MB");
     let (number, unit) = split(text).ok_or_else(refused)?;
     let factor = match unit {
         "" | "B" => 1,
@@ -95,7 +95,7 @@ mod tests {
             "1w",
             "99999999999999999d",
         ] {
-            let expected = format!("{text:?} is no duration such as 500ms, 30s, 5m, 1h or 7d");
+            let expected = format!("{text:?} is not a duration such as 500ms, 30s, 5m, 1h or 7d");
             assert_eq!(duration(text), Err(expected));
         }
     }
@@ -111,7 +111,7 @@ mod tests {
             assert_eq!(bytes(text), Ok(expected), "{text}");
         }
         for text in ["", "GiB", "1 GiB", "1Gib", "-1", "99999999999GiB"] {
-            let expected = format!("{text:?} is no size such as 64MiB, 8GiB or 500MB");
+            let expected = format!("{text:?} is not a size such as 64MiB, 8GiB or 500MB");
             assert_eq!(bytes(text), Err(expected));
         }
     }

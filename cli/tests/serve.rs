@@ -106,7 +106,7 @@ fn wrong_calls_say_what_to_change() {
         (
             vec!["--memory", "--retention-age", "30"],
             2,
-            "error: invalid value '30' for '--retention-age <TIME>': \"30\" is no duration such as 500ms, 30s, 5m, 1h or 7d"
+            "error: invalid value '30' for '--retention-age <TIME>': \"30\" is not a duration such as 500ms, 30s, 5m, 1h or 7d"
                 .to_owned(),
         ),
     ] {

@@ -195,7 +195,7 @@ mod tests {
         }
         assert_eq!(
             live.on_trace_end(|_| ()).unwrap_err().to_string(),
-            "at most 16 functions are told of ends"
+            "at most 16 functions can be called when traces end"
         );
         live.shutdown().unwrap();
     }

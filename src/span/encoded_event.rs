@@ -61,7 +61,7 @@ impl EncodedEvent {
         // The redaction and other readers of encoded events expect no white space.
         let compact = json::without_white_space(&payload);
         if compact.is_some() {
-            // Without its white space, a payload that is no JSON could become JSON.
+            // Without its white space, a payload that is not JSON could become JSON.
             Head::of(&payload)?;
         }
         let payload = compact.unwrap_or(payload);
@@ -207,7 +207,7 @@ impl<'a> Head<'a> {
             other => {
                 let other: String = other.chars().take(64).collect();
                 Err(Error::invalid(format!(
-                    "{other:?} is no type of event that a log stores"
+                    "{other:?} is not a type of event that a log stores"
                 )))
             }
         }
@@ -363,11 +363,11 @@ mod tests {
             ("{\"type\":\"started\"".to_owned(), "read the event as JSON"),
             (
                 r#"{"type":"hello","protocol":1}"#.to_owned(),
-                "\"hello\" is no type of event that a log stores",
+                "\"hello\" is not a type of event that a log stores",
             ),
             (
                 r#"{"type":"gap"}"#.to_owned(),
-                "\"gap\" is no type of event that a log stores",
+                "\"gap\" is not a type of event that a log stores",
             ),
             (r#"{"type":"process"}"#.to_owned(), "the process has no id"),
             (

@@ -217,7 +217,7 @@ fn report(test: &ActiveTest, cause: FailureCause, written: io::Result<()>) -> St
         Ok(()) => writeln!(out, "replay: {}", address(&file)),
         Err(error) => writeln!(
             out,
-            "there is no replay: failed to write {}: {error}",
+            "the replay could not be written to {}: {error}",
             file.display()
         ),
     };

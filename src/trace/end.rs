@@ -107,7 +107,10 @@ impl TraceEnds {
     pub(crate) fn add(&self, queue: TraceEndQueue) -> Result<(), Error> {
         let mut queues = lock(&self.queues);
         if queues.len() == Self::QUEUES_MAX {
-            let message = format!("at most {} functions are told of ends", Self::QUEUES_MAX);
+            let message = format!(
+                "at most {} functions can be called when traces end",
+                Self::QUEUES_MAX
+            );
             return Err(Error::invalid(message));
         }
         queues.push(queue);

@@ -129,7 +129,7 @@ fn a_lost_wake_up_names_what_is_waited_for() {
     let no_problem_yet = ask(&hanging.url, "problems", &json!({"waits_s": 86_400}));
     assert_eq!(
         body(&no_problem_yet),
-        "No problem is known.\nNot told: N open span with an await of less than N d N h: ask `running`."
+        "No problem is known.\nLeft out: N open span with an await of less than N d N h; `running` shows them."
     );
 }
 

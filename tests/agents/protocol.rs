@@ -212,7 +212,7 @@ fn wrong_calls_say_what_is_allowed() {
             json!({"format": "xml"}),
             "the argument format is \"xml\", not one of text, json",
         ),
-        ("running", json!({"q": 7}), "the argument q is no text"),
+        ("running", json!({"q": 7}), "the argument q is not text"),
         (
             "running",
             json!({"q": "a".repeat(3000)}),
@@ -221,7 +221,7 @@ fn wrong_calls_say_what_is_allowed() {
         (
             "wait",
             json!({"timeout_s": 900}),
-            "the argument timeout_s is no number from 0 to 120",
+            "the argument timeout_s is not a number from 0 to 120",
         ),
         (
             "wait",
@@ -232,7 +232,7 @@ fn wrong_calls_say_what_is_allowed() {
         (
             "trace",
             json!({"trace": "xyz"}),
-            "trace \"xyz\" is no id: 4 to 32 hexadecimal digits",
+            "trace \"xyz\" is not an id: 4 to 32 hexadecimal digits",
         ),
         (
             "trace",
@@ -247,12 +247,12 @@ fn wrong_calls_say_what_is_allowed() {
         (
             "find_traces",
             json!({"limit": "many"}),
-            "the argument limit is no number from 1 to 100",
+            "the argument limit is not a number from 1 to 100",
         ),
         (
             "problems",
             json!({"since": "yesterday"}),
-            "since \"yesterday\" is no cursor: an answer ends with one, such as k3x9q2a7-41",
+            "since \"yesterday\" is not a cursor: an answer ends with one, such as k3x9q2a7-41",
         ),
     ] {
         assert_eq!(

@@ -105,11 +105,11 @@ test("an error names its line", () => {
   const wrong = {
     [`${good}\n{"type":`]: /^line 2: not JSON: /,
     [`${good}\n\n7\n`]: /^line 3: is neither an event nor a request of OTLP$/,
-    [`${good}\n\n[1]\n`]: /^line 3: is a list, but neither of spans as Zipkin has them nor of requests of OTLP$/,
-    [`${good}\n{}`]: /^line 2: is no event, nor anything of OTLP, Tempo, Jaeger or Zipkin: it has no fields$/,
+    [`${good}\n\n[1]\n`]: /^line 3: is a list, but its entries are neither Zipkin spans nor OTLP requests$/,
+    [`${good}\n{}`]: /^line 2: is neither an event nor anything of OTLP, Tempo, Jaeger or Zipkin: it has no fields$/,
     [`${JSON.stringify(event({ traceId: "x" }))}\n${good}`]: /^line 1: the event has no trace id: "x"$/,
     [JSON.stringify(event({ spanId: 7 }))]: /^line 1: the event has no span id: 7$/,
-    [JSON.stringify(event({ timestamp: "2026-11-22T25:00:00Z" }))]: /^line 1: the timestamp is no time: /,
+    [JSON.stringify(event({ timestamp: "2026-11-22T25:00:00Z" }))]: /^line 1: the timestamp is not a time: /,
     [JSON.stringify(event({ attributes: [1] }))]: /^line 1: the attributes are no object: \[1\]$/,
     [JSON.stringify(event({ events: [null] }))]: /^line 1: the events are no list of objects$/,
     "": /^the file is empty$/,
@@ -117,8 +117,8 @@ test("an error names its line", () => {
     "hello\nworld": /^line 1: not JSON: /,
     [brokenDocument]: new RegExp(`^line ${brokenDocument.slice(0, brokenDocument.indexOf("2,,")).split("\n").length}: not JSON: `),
     [JSON.stringify({ resourceSpans: [{ scopeSpans: [{ spans: [{ traceId: TRACE, spanId: SPAN, startTimeUnixNano: "yesterday" }] }] }] }, null, 1)]:
-      /^resourceSpans\[0\]\.scopeSpans\[0\]\.spans\[0\]\.startTimeUnixNano is no time: "yesterday"$/,
-    [JSON.stringify({ resourceSpans: 1 })]: /^line 1: resourceSpans is no list$/,
+      /^resourceSpans\[0\]\.scopeSpans\[0\]\.spans\[0\]\.startTimeUnixNano is not a time: "yesterday"$/,
+    [JSON.stringify({ resourceSpans: 1 })]: /^line 1: resourceSpans is not a list$/,
   };
   for (const [text, expected] of Object.entries(wrong)) assert.match(refusal(text), expected, text.slice(0, 80));
 });

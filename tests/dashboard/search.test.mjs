@@ -40,7 +40,7 @@ test("inside a trace, every unknown key is an attribute's", () => {
     ["__proto__:x", attribute("@__proto__", "x")], ["constructor:x", attribute("@constructor", "x")],
   ];
   for (const [query, expected] of claims) assert.deepEqual(parseQuery(query, "trace"), { terms: [expected], wrong: null }, query);
-  assert.equal(parseQuery("x spans>3", "trace").wrong?.message, '"spans" is asked of traces, in the list; of an attribute with @ before it, at character 3');
+  assert.equal(parseQuery("x spans>3", "trace").wrong?.message, '"spans" searches the list of traces: put @ before it to search an attribute, at character 3');
 });
 
 test("texts are folded as in the shared examples", () => {

@@ -37,7 +37,7 @@ test("a timestamp keeps its nanoseconds when counted from a near origin", () => 
   assert.equal(epochMilliseconds("1970-01-01T00:00:01.500000000Z"), 1500);
 });
 
-test("an invalid timestamp is no time", () => {
+test("an invalid timestamp is not a time", () => {
   for (const text of [null, undefined, 7, "", "yesterday, or even earlier", {}]) assert.equal(parseTimestamp(text, 0), NaN);
   assert.equal(formatAbsolute(undefined), "–");
   assert.equal(formatAbsolute("2026-11-22T11:39:00.123456789Z"), "2026-11-22 11:39:00.123456789 UTC");

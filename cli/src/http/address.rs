@@ -20,7 +20,7 @@ impl Address {
         } else {
             format!("http://{text}")
         };
-        let refused = || format!("{text:?} is no address such as http://127.0.0.1:4380/");
+        let refused = || format!("{text:?} is not an address such as http://127.0.0.1:4380/");
         let uri: Uri = whole.parse().map_err(|_malformed| refused())?;
         match uri.scheme_str() {
             Some("http") => {}
@@ -126,7 +126,7 @@ mod tests {
             "http://a/?q=1",
             "http://a b/",
         ] {
-            let expected = format!("{text:?} is no address such as http://127.0.0.1:4380/");
+            let expected = format!("{text:?} is not an address such as http://127.0.0.1:4380/");
             assert_eq!(Address::parse(text), Err(expected), "{text}");
         }
         let message = Address::parse("https://a/").unwrap_err();

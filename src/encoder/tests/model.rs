@@ -63,7 +63,7 @@ pub(super) fn model_value(value: &OtelValue) -> (Json, Option<&'static str>) {
             json!(values.iter().map(StringValue::as_str).collect::<Vec<_>>()),
             None,
         ),
-        other => panic!("{other:?} is no value of this SDK"),
+        other => panic!("{other:?} is not a value of this SDK"),
     }
 }
 

@@ -185,7 +185,7 @@ impl DocumentReader {
         if !elements(json).all(is_zipkin_span) {
             if !elements(json).all(is_signal) {
                 return Err(
-                    "is a list, but neither of spans as Zipkin has them nor of requests of OTLP"
+                    "is a list, but its entries are neither Zipkin spans nor OTLP requests"
                         .to_owned(),
                 );
             }
@@ -316,5 +316,5 @@ fn unknown_object(json: &[u8]) -> String {
     } else {
         format!("it has {}", names.join(", "))
     };
-    format!("is no event, nor anything of OTLP, Tempo, Jaeger or Zipkin: {has}")
+    format!("is neither an event nor anything of OTLP, Tempo, Jaeger or Zipkin: {has}")
 }

@@ -271,7 +271,8 @@ fn read_error(error: io::Error) -> Error {
 
 fn text_of(bytes: &[u8]) -> Result<&str, RejectedText> {
     let text = std::str::from_utf8(bytes);
-    let text = text.map_err(|error| RejectedText::Form(format!("is no text in UTF-8: {error}")))?;
+    let text =
+        text.map_err(|error| RejectedText::Form(format!("is not text in UTF-8: {error}")))?;
     Ok(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim())
 }
 

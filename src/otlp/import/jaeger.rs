@@ -47,13 +47,13 @@ pub(super) fn add_trace(
     }
     let spans = field(b"spans").map_or(&b"[]"[..], |(_, value)| value);
     if !spans.starts_with(b"[") && spans != b"null" {
-        return Err(format!("{path}.spans is no list"));
+        return Err(format!("{path}.spans is not a list"));
     }
     for (number, span) in elements(spans).enumerate() {
         let path = format!("{path}.spans[{number}]");
         let span = parsed(span)?;
         if !span.is_object() {
-            return Err(format!("{path} is no span"));
+            return Err(format!("{path} is not a span"));
         }
         let process = match processes.get(text(member(&span, "processID"))) {
             Some(process) => *process,

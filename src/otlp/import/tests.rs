@@ -170,11 +170,11 @@ fn a_line_that_cannot_be_read_is_counted_and_the_first_is_named() {
     // The process of the rejected line is emitted with the next line.
     let taken = outline(ImportedFile::read(text.as_bytes()));
     let left_out = vec![("lines that cannot be read".to_owned(), 4)];
-    let problem = "line 2: data[0].spans[1] is no span".to_owned();
+    let problem = "line 2: data[0].spans[1] is not a span".to_owned();
     assert_eq!(taken, Ok((2, left_out, problem)));
     let bytes = [good.as_bytes(), b"\n\xff\n"].concat();
     let (_, _, problem) = outline(ImportedFile::read(&bytes[..])).unwrap();
-    let expected = "line 2: is no text in UTF-8: invalid utf-8 sequence of 1 bytes from index 0";
+    let expected = "line 2: is not text in UTF-8: invalid utf-8 sequence of 1 bytes from index 0";
     assert_eq!(problem, expected);
 }
 

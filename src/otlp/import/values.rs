@@ -62,7 +62,7 @@ pub(super) fn list<'a>(json: &'a Json, path: &str) -> Result<&'a [Json], String>
         Json::Null => Ok(&[]),
         Json::String(text) if text.is_empty() => Ok(&[]),
         Json::Array(values) => Ok(values),
-        _ => Err(format!("{path} is no list")),
+        _ => Err(format!("{path} is not a list")),
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn id(json: &Json, bytes: usize) -> Vec<u8> {
 pub(super) fn micros(json: &Json, path: &str) -> Result<u64, String> {
     let wrong = || {
         let shown: String = json.to_string().chars().take(40).collect();
-        format!("{path} is no time: {shown}")
+        format!("{path} is not a time: {shown}")
     };
     if let Some(whole) = json.as_u64() {
         return whole.checked_mul(1_000).ok_or_else(wrong);
@@ -148,11 +148,11 @@ mod tests {
             (json!(7.4), Ok(7_000)),
             (json!("7"), Ok(7_000)),
             (json!(null), Ok(0)),
-            (json!(-1), Err("t is no time: -1".to_owned())),
-            (json!("x"), Err("t is no time: \"x\"".to_owned())),
+            (json!(-1), Err("t is not a time: -1".to_owned())),
+            (json!("x"), Err("t is not a time: \"x\"".to_owned())),
             (
                 json!(18_446_744_073_709_552_u64),
-                Err("t is no time: 18446744073709552".to_owned()),
+                Err("t is not a time: 18446744073709552".to_owned()),
             ),
         ];
         for (json, expected) in cases {

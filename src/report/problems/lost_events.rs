@@ -68,7 +68,7 @@ impl LostEvents {
             };
             let _fits = writeln!(
                 text,
-                "Retention has removed {evicted}{since}: of these, only what the log still counts is told."
+                "Retention has removed {evicted}{since}: problems that were only in them are missing here."
             );
         }
         let new = self.dropped_since;

@@ -125,7 +125,7 @@ impl ProblemsReport {
             let time = Took(self.nanos_min);
             let _fits = writeln!(
                 text,
-                "Not told: {spans} with an await of less than {time}: ask `running`."
+                "Left out: {spans} with an await of less than {time}; `running` shows them."
             );
         }
         let hidden = (self.problems.len() - shown) as u64 + self.left_out;
@@ -206,7 +206,7 @@ impl Problem {
         if let Some(now) = &self.now {
             let _fits = write!(line, "{}", SpanStateText(now));
             if self.kind == ProblemKind::Quiet {
-                line.push_str(" · nothing was heard of it since");
+                line.push_str(" · no event of it since");
             }
         }
         if !self.trace_id.is_empty() {

@@ -124,7 +124,7 @@ async fn losses_of_the_log_are_reported_with_the_problems() {
     assert!(oldest > 3, "{oldest}");
     let lost = |count: u64, since: &str| {
         format!(
-            "Retention has removed {count} events{since}: of these, only what the log still counts is told."
+            "Retention has removed {count} events{since}: problems that were only in them are missing here."
         )
     };
     assert_eq!(

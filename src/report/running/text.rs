@@ -296,7 +296,7 @@ fn write_progress(f: &mut fmt::Formatter<'_>, progress: &ProgressNow) -> fmt::Re
     if !reported.message().is_empty() {
         write!(f, " · {}", SpanText(reported.message()))?;
     }
-    write!(f, " (told {} ago)", OpenFor(progress.age))
+    write!(f, " (reported {} ago)", OpenFor(progress.age))
 }
 
 /// A number without needless decimals, and with commas if it is whole.

@@ -135,7 +135,7 @@ export class EventReader {
   *eventsOfList(values) {
     const isZipkin = values.every((one) => typeof one?.id === "string" && typeof one?.traceId === "string");
     if (!isZipkin && !values.every((one) => one !== null && typeof one === "object" && isSignal(one))) {
-      throw new Malformed("is a list, but neither of spans as Zipkin has them nor of requests of OTLP");
+      throw new Malformed("is a list, but its entries are neither Zipkin spans nor OTLP requests");
     }
     if (isZipkin) {
       this.source = "Zipkin";
@@ -194,10 +194,10 @@ function isWhole(line) {
  * @returns {any} the same object
  */
 function checked(event) {
-  if (event === null || typeof event !== "object") throw new Malformed("is no event");
+  if (event === null || typeof event !== "object") throw new Malformed("is not an event");
   if (typeof event.type !== "string") {
     const fields = Object.keys(event).slice(0, FIELDS_NAMED_MAX).map((field) => field.slice(0, FIELD_NAME_MAX));
-    throw new Malformed(`is no event, nor anything of OTLP, Tempo, Jaeger or Zipkin: ${fields.length === 0 ? "it has no fields" : `it has ${fields.join(", ")}`}`);
+    throw new Malformed(`is neither an event nor anything of OTLP, Tempo, Jaeger or Zipkin: ${fields.length === 0 ? "it has no fields" : `it has ${fields.join(", ")}`}`);
   }
   if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
   if (!SPAN_TYPES.has(event.type)) return event;
@@ -206,7 +206,7 @@ function checked(event) {
   if (!isOptional(event.traceId) && !/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${excerpt(event.traceId)}`);
   if (!isOptional(event.spanId) && !/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${excerpt(event.spanId)}`);
   for (const key of ["timestamp", ...(event.type === "ended" ? ["startTimestamp"] : [])]) {
-    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${excerpt(event[key])}`);
+    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is not a time: ${excerpt(event[key])}`);
   }
   for (const key of ["attributes", "attributeTypes", "status", "lost", "dropped", "task", "awaiting", "panic"]) {
     if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${excerpt(event[key])}`);

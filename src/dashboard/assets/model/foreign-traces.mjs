@@ -19,7 +19,7 @@ export function* eventsOfJaeger(value, left, processes) {
     const own = new Map(Object.entries(trace?.processes ?? {}).map(([key, process]) => [key, jaegerProcess(process, processes)]));
     for (const [n, span] of listAt(trace?.spans, `data[${t}].spans`).entries()) {
       const path = `data[${t}].spans[${n}]`;
-      if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
+      if (span === null || typeof span !== "object") throw new Malformed(`${path} is not a span`);
       const process = own.get(span.processID) ?? jaegerProcess(span.process, processes);
       const events = jaegerSpan(span, { process: process.process, service: process.service }, left, path);
       if (events.length > 0) yield* processes.introduce(process);
@@ -122,7 +122,7 @@ function hex(from, digits) {
 /** @param {any} from microseconds @param {string} path @returns {bigint} nanoseconds */
 function micros(from, path) {
   const value = Number(from ?? 0);
-  if (!Number.isFinite(value) || value < 0 || value > 18_446_744_073_709_551) throw new Malformed(`${path} is no time: ${JSON.stringify(from)?.slice(0, 40)}`);
+  if (!Number.isFinite(value) || value < 0 || value > 18_446_744_073_709_551) throw new Malformed(`${path} is not a time: ${JSON.stringify(from)?.slice(0, 40)}`);
   return BigInt(Math.round(value)) * 1_000n;
 }
 

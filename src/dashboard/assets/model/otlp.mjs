@@ -360,7 +360,7 @@ function nanos(from, path) {
   if (isEmpty(from)) return 0n;
   const digits = typeof from === "number" && Number.isFinite(from) ? BigInt(Math.round(from)).toString() : String(from);
   const time = /^\d{1,20}$/.test(digits) ? BigInt(digits) : LAST + 1n;
-  if (time > LAST) throw new Malformed(`${path} is no time: ${JSON.stringify(from)?.slice(0, 40)}`);
+  if (time > LAST) throw new Malformed(`${path} is not a time: ${JSON.stringify(from)?.slice(0, 40)}`);
   return time;
 }
 
@@ -372,7 +372,7 @@ export function timestamp(time) {
 
 /**
  * @param {any} from in hex, as OTLP writes it, or in base64, as protobuf's own JSON does @param {number} bytes
- * @returns {string} in hex; unchanged if it is neither; "?" if the value is no string
+ * @returns {string} in hex; unchanged if it is neither; "?" if the value is not a string
  */
 function id(from, bytes) {
   if (isEmpty(from)) return "";
@@ -410,20 +410,20 @@ function isEmpty(from) {
 /** @param {any} from @param {string} path @returns {string} */
 function textAt(from, path) {
   if (isEmpty(from)) return "";
-  if (typeof from !== "string") throw new Malformed(`${path} is no text`);
+  if (typeof from !== "string") throw new Malformed(`${path} is not text`);
   return from;
 }
 
 /** @param {any} from @param {string} path @returns {any[]} */
 export function listAt(from, path) {
   if (isEmpty(from)) return [];
-  if (!Array.isArray(from)) throw new Malformed(`${path} is no list`);
+  if (!Array.isArray(from)) throw new Malformed(`${path} is not a list`);
   return from;
 }
 
 /** @param {any} from @param {string} path @returns {any} */
 function objectAt(from, path) {
   if (isEmpty(from)) return {};
-  if (typeof from !== "object" || Array.isArray(from)) throw new Malformed(`${path} is no object`);
+  if (typeof from !== "object" || Array.isArray(from)) throw new Malformed(`${path} is not an object`);
   return from;
 }

@@ -158,7 +158,7 @@ function testOf(text, subject) {
   // A comparison needs a number: a word such as `a>b` is plain text.
   if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
   if (operator === ":" && known) return property(key, value);
-  if (subject === "trace" && mark === "" && KEYS.list.includes(key)) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
+  if (subject === "trace" && mark === "" && KEYS.list.includes(key)) throw refuse(`"${key}" searches the list of traces: put @ before it to search an attribute`);
   return { key: `@${key}`, value: fold(value), operator: operator === ":" ? "" : operatorOf(operator), number };
 }
 

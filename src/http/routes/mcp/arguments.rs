@@ -56,7 +56,7 @@ impl<'a> Arguments<'a> {
             return Ok(None);
         };
         let text = value.as_str();
-        let text = text.ok_or_else(|| format!("the argument {name} is no text"))?;
+        let text = text.ok_or_else(|| format!("the argument {name} is not text"))?;
         let text = text.trim();
         if text.len() > TEXT_BYTES_MAX {
             return Err(format!(
@@ -105,7 +105,7 @@ impl<'a> Arguments<'a> {
         let (from, to) = (*range.start(), *range.end());
         number
             .filter(|number| (f64::from(from)..=f64::from(to)).contains(number))
-            .ok_or_else(|| format!("the argument {name} is no number from {from} to {to}"))
+            .ok_or_else(|| format!("the argument {name} is not a number from {from} to {to}"))
     }
 
     /// Returns a list of texts. One text counts as a list of one.
@@ -123,7 +123,7 @@ impl<'a> Arguments<'a> {
         }
         let texts = list.iter().map(|one| {
             let text = one.as_str().filter(|text| text.len() <= TEXT_BYTES_MAX);
-            text.ok_or_else(|| format!("an entry of {name} is no text, or too long"))
+            text.ok_or_else(|| format!("an entry of {name} is not text, or is too long"))
         });
         texts.collect()
     }
@@ -138,7 +138,7 @@ pub(crate) fn id_digits(name: &str, text: &str, max: usize) -> Result<String, St
     }
     let given = cut(text);
     Err(format!(
-        "{name} {given:?} is no id: 4 to {max} hexadecimal digits"
+        "{name} {given:?} is not an id: 4 to {max} hexadecimal digits"
     ))
 }
 

@@ -370,7 +370,9 @@ impl ToolCall<'_> {
     fn event(&self, name: &str, text: &str) -> Result<u64, String> {
         let id: EventId = text.parse().map_err(|_error| {
             let given = cut(text);
-            format!("{name} {given:?} is no cursor: an answer ends with one, such as k3x9q2a7-41")
+            format!(
+                "{name} {given:?} is not a cursor: an answer ends with one, such as k3x9q2a7-41"
+            )
         })?;
         let place = self.live.log().resolve(ResumePoint::AfterId(id));
         if place.is_unknown {

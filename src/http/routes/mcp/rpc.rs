@@ -84,8 +84,9 @@ impl RpcError {
 
 impl RpcMessage {
     pub(crate) fn read(body: &[u8]) -> Result<Self, RpcError> {
-        let message: Json = serde_json::from_slice(body)
-            .map_err(|error| RpcError::new(PARSE_ERROR, format!("the body is no JSON: {error}")))?;
+        let message: Json = serde_json::from_slice(body).map_err(|error| {
+            RpcError::new(PARSE_ERROR, format!("the body is not JSON: {error}"))
+        })?;
         let invalid = |message: &str| RpcError::new(INVALID_REQUEST, message);
         let Json::Object(mut message) = message else {
             return Err(invalid(
@@ -93,7 +94,7 @@ impl RpcMessage {
             ));
         };
         if message.get("jsonrpc").and_then(Json::as_str) != Some("2.0") {
-            return Err(invalid("the message is no JSON-RPC 2.0"));
+            return Err(invalid("the message is not JSON-RPC 2.0"));
         }
         let Some(Json::String(method)) = message.remove("method") else {
             return Err(invalid(

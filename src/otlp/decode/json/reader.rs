@@ -178,7 +178,7 @@ pub(super) use refuse_others;
 impl<'de, T: JsonObject> Visitor<'de> for Object<'_, '_, T> {
     type Value = T;
 
-    refuse_others!("is no object": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+    refuse_others!("is not an object": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<T, E> {
         Ok(T::default())
@@ -188,11 +188,11 @@ impl<'de, T: JsonObject> Visitor<'de> for Object<'_, '_, T> {
         if v.is_empty() {
             return Ok(T::default());
         }
-        Err(self.path.error("is no object"))
+        Err(self.path.error("is not an object"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<T, A::Error> {
-        Err(self.path.error("is no object"))
+        Err(self.path.error("is not an object"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
@@ -232,7 +232,7 @@ impl<'de, T: JsonObject> DeserializeSeed<'de> for List<'_, '_, T> {
 impl<'de, T: JsonObject> Visitor<'de> for List<'_, '_, T> {
     type Value = Vec<T>;
 
-    refuse_others!("is no list": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+    refuse_others!("is not a list": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Vec<T>, E> {
         Ok(Vec::new())
@@ -242,11 +242,11 @@ impl<'de, T: JsonObject> Visitor<'de> for List<'_, '_, T> {
         if v.is_empty() {
             return Ok(Vec::new());
         }
-        Err(self.path.error("is no list"))
+        Err(self.path.error("is not a list"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<Vec<T>, A::Error> {
-        Err(self.path.error("is no list"))
+        Err(self.path.error("is not a list"))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {

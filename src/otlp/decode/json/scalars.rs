@@ -88,7 +88,7 @@ impl<'de> DeserializeSeed<'de> for TextSeed<'_, '_> {
 impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     type Value = String;
 
-    refuse_others!("is no text": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
+    refuse_others!("is not text": visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64));
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<String, E> {
         Ok(String::new())
@@ -101,11 +101,11 @@ impl<'de> Visitor<'de> for TextSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<String, A::Error> {
-        Err(self.path.error("is no text"))
+        Err(self.path.error("is not text"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<String, A::Error> {
-        Err(self.path.error("is no text"))
+        Err(self.path.error("is not text"))
     }
 }
 
@@ -207,7 +207,7 @@ impl<'de, T, F: FnOnce(Scalar<'_>) -> Result<T, String>> DeserializeSeed<'de>
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         let read = AnyScalar(self.read).deserialize(deserializer)?;
-        read.map_err(|wrong| self.path.error(format!("is no time: {wrong}")))
+        read.map_err(|wrong| self.path.error(format!("is not a time: {wrong}")))
     }
 }
 

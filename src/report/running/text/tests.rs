@@ -201,7 +201,7 @@ trace a1a1a1a1 checkout · shop · open for 1 m 00 s · 3 of 6 spans open
     resize 5.0 s [03030303] · BLOCKS thread tokio-worker-3: in one poll for 4.1 s
 
 trace a2a2a2a2 import · shop · open for 1 m 00 s · 1 of 4 spans open
-  import 1 m 00 s [04040404] · 190 of 270 pages · 70 % · 2/s · about 40.0 s left · \"page 190 of \\\"a\\\"\" (told 0.0 s ago) · slower than usual (p95 210 ms of 1,204)
+  import 1 m 00 s [04040404] · 190 of 270 pages · 70 % · 2/s · about 40.0 s left · \"page 190 of \\\"a\\\"\" (reported 0.0 s ago) · slower than usual (p95 210 ms of 1,204)
 
 trace a3a3a3a3 notify · shop · open for 1 m 00 s · 2 of 5 spans open
   notify 1.0 s [05050505] · its parent is not open · durable · PANICKED

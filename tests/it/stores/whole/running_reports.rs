@@ -62,7 +62,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
         "# open spans in # traces, oldest first · #-#-# #:#:# UTC",
         "trace # job · shop · open for # d # h · # of # spans open",
         "  job # d # h [#]",
-        "    step # d # h [#] · # of # · # % (told # d # h ago)",
+        "    step # d # h [#] · # of # · # % (reported # d # h ago)",
         "trace # \"durable job\" · shop · open for # d # h · # of # span open",
         "  \"durable job\" # d # h [#] · durable",
     ];
@@ -70,9 +70,9 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
     assert_eq!(
         problems(&app).await,
         [
-            "quiet: step [#] · shop · open for # d # h · # of # · # % (told # d # h ago) · nothing was heard of it since \
+            "quiet: step [#] · shop · open for # d # h · # of # · # % (reported # d # h ago) · no event of it since \
              · in trace # job",
-            "quiet: \"durable job\" [#] · shop · open for # d # h · nothing was heard of it since · in trace #",
+            "quiet: \"durable job\" [#] · shop · open for # d # h · no event of it since · in trace #",
         ]
     );
     app.live.shutdown().unwrap();
