@@ -31,7 +31,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The response ends early: its client is gone or has stopped reading, or the data cannot be read to the end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ClientGone;
+pub(crate) struct BodyFailed;
 
 #[derive(Debug)]
 enum Piece {
@@ -57,7 +57,7 @@ impl BodyWriter {
 
     /// Sends the output if it is at least one piece, or if the silence has lasted too long. It is
     /// called between pages.
-    pub(crate) async fn send_if_large(&mut self) -> Result<(), ClientGone> {
+    pub(crate) async fn send_if_large(&mut self) -> Result<(), BodyFailed> {
         if self.out.len() < PIECE_BYTES && !self.is_silent_too_long() {
             return Ok(());
         }
@@ -69,7 +69,7 @@ impl BodyWriter {
     }
 
     /// Waits until the channel has room, then sends the output.
-    pub(crate) async fn send(&mut self) -> Result<(), ClientGone> {
+    pub(crate) async fn send(&mut self) -> Result<(), BodyFailed> {
         if self.is_silent_too_long() {
             self.out.push(b'\n');
         }
@@ -83,15 +83,15 @@ impl BodyWriter {
     }
 
     /// Marks the body as complete.
-    pub(crate) async fn finish(mut self) -> Result<(), ClientGone> {
+    pub(crate) async fn finish(mut self) -> Result<(), BodyFailed> {
         self.send().await?;
         self.send_piece(Piece::End).await
     }
 
-    async fn send_piece(&self, piece: Piece) -> Result<(), ClientGone> {
+    async fn send_piece(&self, piece: Piece) -> Result<(), BodyFailed> {
         let sent = timeout(LiveSpans::TRACE_STALL_TIMEOUT, self.pieces.send(piece)).await;
-        sent.map_err(|_elapsed| ClientGone)?
-            .map_err(|_closed| ClientGone)
+        sent.map_err(|_elapsed| BodyFailed)?
+            .map_err(|_closed| BodyFailed)
     }
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn written_by<F>(
     write: impl FnOnce(BodyWriter) -> F,
 ) -> Response<Body>
 where
-    F: Future<Output = Result<(), ClientGone>> + Send + 'static,
+    F: Future<Output = Result<(), BodyFailed>> + Send + 'static,
 {
     let (sender, pieces) = mpsc::channel(1);
     let writing = write(BodyWriter {

@@ -12,7 +12,7 @@ use crate::{
             overview::{Overview, Snapshot, span_of},
             read::{Loss, TraceEvent, TracePages},
         },
-        task_body::{BodyWriter, ClientGone},
+        task_body::{BodyFailed, BodyWriter},
     },
     trace::summary::{EvictedParts, Summary},
     util::time::Timestamp,
@@ -42,7 +42,7 @@ struct SnapshotTail {
 
 /// Writes the document. If events were evicted before they were written, are damaged or cannot be read, the last field
 /// reports this.
-pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
+pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), BodyFailed> {
     let head = SnapshotHead {
         trace_id: snapshot.trace.to_string(),
         cursor: snapshot.events.cursor(),
@@ -86,7 +86,7 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
 pub(super) async fn finish(
     mut body: BodyWriter,
     incomplete: Option<Loss>,
-) -> Result<(), ClientGone> {
+) -> Result<(), BodyFailed> {
     if incomplete.is_some() {
         fields(&mut body.out, b',', &SnapshotTail { incomplete });
     }
@@ -110,7 +110,7 @@ impl Lists<'_> {
         name: &str,
         count: u64,
         mut is_wanted: impl FnMut(&TraceEvent<'_>) -> bool,
-    ) -> Result<(), ClientGone> {
+    ) -> Result<(), BodyFailed> {
         self.begin(name);
         let snapshot = self.snapshot;
         let mut pages = snapshot.events.pages();
@@ -139,7 +139,7 @@ impl Lists<'_> {
     }
 
     /// Writes one merged update for each open span that was updated.
-    async fn write_updates(&mut self, latest: &Latest) -> Result<(), ClientGone> {
+    async fn write_updates(&mut self, latest: &Latest) -> Result<(), BodyFailed> {
         self.begin("updates");
         if latest.wants_updates() {
             let snapshot = self.snapshot;
@@ -171,7 +171,7 @@ impl Lists<'_> {
         &mut self,
         updates: &mut OpenUpdates,
         items: &mut u64,
-    ) -> Result<(), ClientGone> {
+    ) -> Result<(), BodyFailed> {
         for update in updates.take() {
             let out = &mut self.body.out;
             if *items > 0 {

@@ -21,7 +21,7 @@ use crate::{
             read::Loss,
             shortened_ends::ShortenedEnds,
         },
-        task_body::{BodyWriter, ClientGone},
+        task_body::{BodyFailed, BodyWriter},
     },
     trace::summary::EvictedParts,
     util::time::Timestamp,
@@ -62,7 +62,7 @@ struct MissingLine {
 pub(super) async fn write(
     snapshots: Vec<Snapshot>,
     mut body: BodyWriter,
-) -> Result<(), ClientGone> {
+) -> Result<(), BodyFailed> {
     let page = file_page();
     body.out.extend_from_slice(page.before_data.as_bytes());
     let mut data = FileData::default();
@@ -84,7 +84,7 @@ async fn write_trace(
     snapshot: &Snapshot,
     data: &mut FileData,
     body: &mut BodyWriter,
-) -> Result<(), ClientGone> {
+) -> Result<(), BodyFailed> {
     // A reader of all traces gets every `process` event, so the overview is not needed.
     let overview = match snapshot.within {
         Some(_) => Some(Overview::read(snapshot, body).await?),
@@ -113,7 +113,7 @@ async fn write_trace(
     }
     let incomplete = loss(&pages, overview.as_ref());
     if incomplete == Some(Loss::Unreadable) {
-        return Err(ClientGone);
+        return Err(BodyFailed);
     }
     let evicted = snapshot.evicted;
     if evicted.is_some() || incomplete.is_some() {

@@ -16,7 +16,7 @@ use crate::{
                 read::{Loss, TracePages},
             },
         },
-        task_body::{BodyWriter, ClientGone},
+        task_body::{BodyFailed, BodyWriter},
     },
     wire::control,
 };
@@ -31,7 +31,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 pub(super) async fn write_jsonl(
     snapshot: Snapshot,
     mut body: BodyWriter,
-) -> Result<(), ClientGone> {
+) -> Result<(), BodyFailed> {
     // A reader of all traces gets every `process` event, so the overview is not needed.
     let overview = match snapshot.within {
         Some(_) => Some(Overview::read(&snapshot, &mut body).await?),
@@ -65,7 +65,7 @@ pub(super) async fn write_jsonl(
             body.out.push(b'\n');
         }
         // No event can express an unreadable store, so the response is cut off.
-        Some(Loss::Unreadable) => return Err(ClientGone),
+        Some(Loss::Unreadable) => return Err(BodyFailed),
     }
     body.finish().await
 }
@@ -85,7 +85,7 @@ struct OmittedSpans {
 
 /// Writes the ended spans. OTLP has no field for missing data. Receivers ignore unknown fields, so
 /// the missing data is reported in one.
-pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
+pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), BodyFailed> {
     let overview = Overview::read(&snapshot, &mut body).await?;
     let mut latest = overview.latest.cursor();
     let mut pages = snapshot.events.pages();

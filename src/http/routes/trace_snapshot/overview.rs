@@ -15,7 +15,7 @@ use crate::{
             latest::{Latest, LatestBuilder, SPANS_AT_ONCE, SpanEventKind, SpanName},
             read::{Loss, TraceEvent, TraceEvents},
         },
-        task_body::{BodyWriter, ClientGone},
+        task_body::{BodyFailed, BodyWriter},
     },
     span::event::{SpanId, TraceId},
     trace::{
@@ -79,7 +79,7 @@ impl Overview {
     pub(super) async fn read(
         snapshot: &Snapshot,
         body: &mut BodyWriter,
-    ) -> Result<Self, ClientGone> {
+    ) -> Result<Self, BodyFailed> {
         let mut builder = LatestBuilder::new(SPANS_AT_ONCE);
         let mut processes = ProcessCounts::default();
         let mut fold = StoredTrace::default();
