@@ -17,7 +17,7 @@ use crate::{
         event::StreamKey,
         retention::{EvictedEvents, Retention},
         tail::Tail,
-        waker::WakeFlag,
+        waker::{WakeFlag, WakeGroup},
     },
     store::{
         DEFAULT_APPEND_TIMEOUT, EventStore, KeptStreams,
@@ -525,15 +525,15 @@ impl Log {
     }
 
     /// Registers a reader that is woken at every event.
-    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
-        self.tail.join(wake_flag);
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>, group: Option<&WakeGroup>) {
+        self.tail.join(wake_flag, group);
         if self.is_shared() {
             self.demand.add_reader_of_all();
         }
     }
 
-    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
-        self.tail.leave(wake_flag);
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>, group: Option<&WakeGroup>) {
+        self.tail.leave(wake_flag, group);
         if self.is_shared() {
             self.demand.remove_reader_of_all();
         }

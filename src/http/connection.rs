@@ -35,7 +35,7 @@ use tokio::{
 };
 
 use crate::http::{
-    auth::host_check::Peer, request_line, router::LiveService, stream_guard::ShutdownSignal,
+    auth::host_check::Peer, request_line, router::LiveService, stream_guard::StreamServer,
 };
 
 /// The values of [`LiveServer::HEAD_TIMEOUT`](crate::LiveServer::HEAD_TIMEOUT) and
@@ -54,11 +54,11 @@ const STREAMS_MAX: u32 = 128;
 #[cfg(feature = "otlp-grpc")]
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
-/// The client of a connection, and the signal that ends its streams when the server stops.
+/// The client of a connection, and what its streams need of the server.
 pub(super) struct Client {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    pub(super) stopping: ShutdownSignal,
+    pub(super) server: StreamServer,
 }
 
 pub(super) fn serve(
@@ -70,7 +70,7 @@ pub(super) fn serve(
     let Client {
         stream,
         peer,
-        stopping,
+        server,
     } = client;
     // This fails if the client has disconnected. Otherwise a failure only costs delay.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -80,7 +80,7 @@ pub(super) fn serve(
     let sent = Arc::clone(sent);
     async move {
         let _permit = permit;
-        let mut stopped = stopping.0.clone();
+        let mut stopped = server.stopping.clone();
         let refusal = tokio::select! {
             biased;
             begun = timeout(HEAD_TIMEOUT, request_line::refusal(&stream)) => begun,
@@ -100,7 +100,7 @@ pub(super) fn serve(
                 let service = service.clone();
                 let mut request = request.map(axum::body::Body::new);
                 request.extensions_mut().insert(Peer(peer.ip()));
-                request.extensions_mut().insert(stopping.clone());
+                request.extensions_mut().insert(server.clone());
                 async move { hyper::service::Service::call(&service, request).await }
             });
         let io = TokioIo::new(StallLimit::new(stream, sent));
@@ -292,7 +292,10 @@ mod tests {
         let client = Client {
             stream,
             peer,
-            stopping: ShutdownSignal(stopping),
+            server: StreamServer {
+                stopping,
+                readers: Arc::default(),
+            },
         };
         let service = LiveService {
             live,

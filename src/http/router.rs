@@ -6,7 +6,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     task::{Context as TaskContext, Poll},
 };
 
@@ -32,7 +32,7 @@ use crate::{
         event_filter::{FilteredProjection, StreamFilter},
         query_params::QueryParams,
         routes::{self, trace_list::LiveListQuery},
-        stream_guard,
+        stream_guard::{self, ServerShutdown, StreamServer},
     },
     ingest::buffer::RecordClass,
     live_spans::LiveSpans,
@@ -432,8 +432,8 @@ pub(crate) fn with_stream_permit(
         return Ok(stream_guard::ended_stream(EndReason::Overload));
     };
     let response = stream()?;
-    let signal = request.extensions.get::<stream_guard::ShutdownSignal>();
-    let shutdown = signal.map(|signal| stream_guard::ServerShutdown::new(live.log(), signal));
+    let server = request.extensions.get::<StreamServer>();
+    let shutdown = server.map(|server| ServerShutdown::new(live.log(), server));
     Ok(stream_guard::guard_stream(
         response,
         authorization.clone(),
@@ -509,7 +509,10 @@ fn all_events(
         let filter = Mutex::new(StreamFilter::new(filter, live.log()));
         options = options.filter(move |name, payload| lock(&filter).accepts(name, payload));
     }
-    let reader = options.reader(live.log());
+    let server = request.extensions.get::<StreamServer>();
+    let reader = options
+        .wake_group(server.map(|server| Arc::clone(&server.readers)))
+        .reader(live.log());
     let body = SseBody::new(reader, resume == ResumePoint::Live, None);
     let body = body.with_projection(authorization.projection());
     Ok(body.into_response().map(Body::new))

@@ -3,7 +3,9 @@
 
 use std::{
     convert::Infallible,
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{
@@ -30,9 +32,10 @@ use crate::{
         auth::host_check::is_loopback,
         connection::{self, Client, answer_and_close, suppressed, turned_on},
         router::LiveService,
-        stream_guard::ShutdownSignal,
+        stream_guard::StreamServer,
     },
     live_spans::LiveSpans,
+    log::waker::WakeGroup,
 };
 
 /// How long a shutdown waits while no client reads any of the remaining bytes.
@@ -323,6 +326,13 @@ impl Acceptor {
         let graceful = GracefulShutdown::new();
         let sent = Arc::new(AtomicU64::new(0));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let server = StreamServer {
+            stopping: self.stopping.clone(),
+            readers: Arc::default(),
+        };
+        // Ends when this set is dropped, after the connections.
+        let mut waking = JoinSet::new();
+        waking.spawn(wake_readers(Arc::clone(&server.readers)).with_context(suppressed()));
         let mut connections = JoinSet::new();
         let mut stopped = self.stopping.clone();
         let mut stopped = std::pin::pin!(turned_on(&mut stopped));
@@ -338,7 +348,7 @@ impl Acceptor {
                         }
                     };
                     if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                        let client = Client { stream, peer, stopping: ShutdownSignal(self.stopping.clone()) };
+                        let client = Client { stream, peer, server: server.clone() };
                         let connection = connection::serve(&self.service, (client, &sent), &graceful, permit);
                         connections.spawn(connection.with_context(suppressed()));
                     } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -361,6 +371,11 @@ impl Acceptor {
         connections.shutdown().await;
         self.done.send_replace(true);
     }
+}
+
+/// Wakes the readers of the server's streams, until it is dropped.
+async fn wake_readers(readers: Arc<WakeGroup>) {
+    poll_fn(|cx| readers.poll_wake(cx)).await;
 }
 
 /// Waits for the connections to end, for at most `time`. Stops waiting early when no client reads

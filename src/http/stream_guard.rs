@@ -25,6 +25,7 @@ use crate::{
     access::{Access, Auth, stream_limits::StreamPermit},
     engine::log::Log,
     http::auth::authorize::Authorization,
+    log::waker::WakeGroup,
     sse::body::{self, jittered_retry},
     wire::{
         control::{self, EndReason},
@@ -52,9 +53,14 @@ pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     response
 }
 
-/// The signal that the request's server stops. It is set once.
+/// What a stream needs of the server that serves it.
 #[derive(Clone)]
-pub(crate) struct ShutdownSignal(pub(crate) watch::Receiver<bool>);
+pub(crate) struct StreamServer {
+    /// The signal that the server stops. It is set once.
+    pub(crate) stopping: watch::Receiver<bool>,
+    /// Wakes the readers of the server's streams.
+    pub(crate) readers: Arc<WakeGroup>,
+}
 
 /// Waits for the end of a server whose log may continue.
 pub(crate) struct ServerShutdown {
@@ -63,8 +69,8 @@ pub(crate) struct ServerShutdown {
 }
 
 impl ServerShutdown {
-    pub(crate) fn new(log: &Arc<Log>, signal: &ShutdownSignal) -> Self {
-        let ShutdownSignal(mut stopping) = signal.clone();
+    pub(crate) fn new(log: &Arc<Log>, server: &StreamServer) -> Self {
+        let mut stopping = server.stopping.clone();
         Self {
             log: Arc::clone(log),
             // It also completes when the signal's sender is dropped.

@@ -1,5 +1,6 @@
-//! Wakes readers: a wake flag for each reader, and sets of flags that are raised together. The publishing thread raises
-//! them; the readers' tasks poll them. A panic in one reader's waker must never affect other readers.
+//! Wakes readers: a wake flag for each reader, sets of flags that are raised together, and groups of readers that one task
+//! wakes. The publishing thread raises the flags; the readers' tasks poll them. A panic in one reader's waker must never
+//! affect other readers.
 
 use std::{
     collections::BTreeMap,
@@ -98,6 +99,41 @@ impl WakeSet {
     }
 }
 
+/// Readers whose tasks run on one runtime. The publishing thread wakes one task for all of them, and that task wakes
+/// the readers: to wake a task from another thread costs a system call, which is more than the rest of a wake-up.
+#[derive(Debug, Default)]
+pub(crate) struct WakeGroup {
+    wake_flag: Arc<WakeFlag>,
+    readers: WakeSet,
+}
+
+impl WakeGroup {
+    /// Adds a reader to the group. While the group has readers, it is a member of `all`.
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>, all: &WakeSet) {
+        let mut readers = lock(&self.readers.0);
+        readers.insert(wake_flag.number, Arc::clone(wake_flag));
+        // Under the lock: another thread could otherwise remove the group in between.
+        all.join(&self.wake_flag);
+    }
+
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>, all: &WakeSet) {
+        let mut readers = lock(&self.readers.0);
+        readers.remove(&wake_flag.number);
+        if readers.is_empty() {
+            all.leave(&self.wake_flag);
+        }
+    }
+
+    /// Wakes the readers if the group was woken. The group's task polls this; it must live as long as the readers.
+    pub(crate) fn poll_wake(&self, cx: &Context<'_>) -> Poll<()> {
+        // The poll stores the waker before it reads the flag, so a later wake-up polls again.
+        if self.wake_flag.poll_notified(cx).is_ready() {
+            self.readers.wake();
+        }
+        Poll::Pending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{sync::atomic::AtomicUsize, task::Wake};
@@ -133,5 +169,58 @@ mod tests {
         assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
         wake_flag.wake();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn one_wake_up_of_a_group_wakes_its_readers_from_its_own_task() {
+        let all = WakeSet::default();
+        let group = WakeGroup::default();
+        let group_wakes = Arc::new(Wakes::default());
+        let group_task = Waker::from(Arc::clone(&group_wakes));
+        let group_context = Context::from_waker(&group_task);
+        assert_eq!(group.poll_wake(&group_context), Poll::Pending);
+        let reader_wakes = Arc::new(Wakes::default());
+        let reader_task = Waker::from(Arc::clone(&reader_wakes));
+        let reader_context = Context::from_waker(&reader_task);
+        let readers: [Arc<WakeFlag>; 3] = Default::default();
+        for reader in &readers {
+            group.join(reader, &all);
+            assert_eq!(reader.poll_notified(&reader_context), Poll::Pending);
+        }
+        let wakes = || [&group_wakes, &reader_wakes].map(|wakes| wakes.0.load(Ordering::SeqCst));
+        all.wake();
+        all.wake();
+        assert_eq!(wakes(), [1, 0]);
+        assert_eq!(group.poll_wake(&group_context), Poll::Pending);
+        assert_eq!(wakes(), [1, 3]);
+        for reader in &readers {
+            assert_eq!(reader.poll_notified(&reader_context), Poll::Ready(()));
+        }
+        all.wake();
+        assert_eq!(wakes(), [2, 3]);
+        assert_eq!(group.poll_wake(&group_context), Poll::Pending);
+        assert_eq!(wakes(), [2, 6]);
+    }
+
+    #[test]
+    fn a_group_without_readers_is_not_woken() {
+        let all = WakeSet::default();
+        let group = WakeGroup::default();
+        let wakes = Arc::new(Wakes::default());
+        let task = Waker::from(Arc::clone(&wakes));
+        assert_eq!(group.poll_wake(&Context::from_waker(&task)), Poll::Pending);
+        let readers: [Arc<WakeFlag>; 2] = Default::default();
+        all.wake();
+        for reader in &readers {
+            group.join(reader, &all);
+        }
+        group.leave(&readers[0], &all);
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        all.wake();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        assert_eq!(group.poll_wake(&Context::from_waker(&task)), Poll::Pending);
+        group.leave(&readers[1], &all);
+        all.wake();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
     }
 }

@@ -99,7 +99,7 @@ impl Reader {
             log.join_stream(key, &wake_flag);
         }
         if scope.keys.is_empty() {
-            log.join(&wake_flag);
+            log.join(&wake_flag, scope.wake_group.as_deref());
         }
         log.readers().register();
         let mut reader = Self {
@@ -328,7 +328,8 @@ impl Drop for Reader {
             self.log.leave_stream(key, &self.wake_flag);
         }
         if self.scope.keys.is_empty() {
-            self.log.leave(&self.wake_flag);
+            self.log
+                .leave(&self.wake_flag, self.scope.wake_group.as_deref());
         }
         self.log.readers().unregister();
         self.end_store_wait();

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    log::{block::Slice, event::StreamKey},
+    log::{block::Slice, event::StreamKey, waker::WakeGroup},
     wire::{control::Gap, id::ResumePoint},
 };
 
@@ -19,6 +19,8 @@ pub(crate) struct Scope {
     /// The reader already got the gaps up to here. They are not reported when the events are read again.
     pub(crate) gaps_reported_until: Option<u64>,
     pub(crate) open_global_events: OpenGlobalEvents,
+    /// Wakes a reader of all streams together with others. `None` if the log wakes it alone.
+    pub(crate) wake_group: Option<Arc<WakeGroup>>,
 }
 
 impl fmt::Debug for Scope {
@@ -28,6 +30,7 @@ impl fmt::Debug for Scope {
             .field("filtered", &self.filter.is_some())
             .field("gaps_reported_until", &self.gaps_reported_until)
             .field("open_global_events", &self.open_global_events)
+            .field("grouped", &self.wake_group.is_some())
             .finish()
     }
 }

@@ -13,7 +13,7 @@ use futures_core::stream::{FusedStream, Stream};
 
 use crate::{
     engine::log::Log,
-    log::{block::BlockEvent, event::StreamKey},
+    log::{block::BlockEvent, event::StreamKey, waker::WakeGroup},
     reader::{Filter, OpenGlobalEvents, ReadItem, Reader, Scope},
     wire::{
         control::{EndReason, Gap},
@@ -39,6 +39,7 @@ pub struct Subscribe {
     resume: ResumePoint,
     gaps_reported_until: Option<u64>,
     open_global_events: OpenGlobalEvents,
+    wake_group: Option<Arc<WakeGroup>>,
 }
 
 impl fmt::Debug for Subscribe {
@@ -95,6 +96,12 @@ impl Subscribe {
         self
     }
 
+    /// Wakes the reader together with the others of `group`, if it reads all streams.
+    pub(crate) fn wake_group(mut self, group: Option<Arc<WakeGroup>>) -> Self {
+        self.wake_group = group;
+        self
+    }
+
     pub(crate) fn reader(self, log: &Arc<Log>) -> Reader {
         Reader::new(
             log,
@@ -103,6 +110,7 @@ impl Subscribe {
                 filter: self.filter,
                 gaps_reported_until: self.gaps_reported_until,
                 open_global_events: self.open_global_events,
+                wake_group: self.wake_group,
             },
             self.resume,
         )

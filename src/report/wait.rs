@@ -51,7 +51,7 @@ struct Watch {
 impl Watch {
     fn of(log: &Arc<Log>) -> Self {
         let flag = Arc::new(WakeFlag::default());
-        log.join(&flag);
+        log.join(&flag, None);
         log.readers().register();
         Self {
             log: Arc::clone(log),
@@ -66,7 +66,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.log.leave(&self.flag);
+        self.log.leave(&self.flag, None);
         self.log.readers().unregister();
     }
 }

@@ -238,7 +238,7 @@ impl fmt::Debug for TracesBody {
 impl TracesBody {
     fn new(live: LiveSpans, query: LiveListQuery) -> Self {
         let waiter = Arc::new(WakeFlag::default());
-        live.log().join(&waiter);
+        live.log().join(&waiter, None);
         live.log().readers().register();
         let dropped = live.log().dropped();
         Self {
@@ -429,7 +429,7 @@ impl http_body::Body for TracesBody {
 
 impl Drop for TracesBody {
     fn drop(&mut self) {
-        self.live.log().leave(&self.waiter);
+        self.live.log().leave(&self.waiter, None);
         self.live.log().readers().unregister();
     }
 }

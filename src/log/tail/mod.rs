@@ -30,7 +30,7 @@ use crate::{
             carried::{CarriedEvents, push_adjacent},
             state::TailState,
         },
-        waker::{WakeFlag, WakeSet},
+        waker::{WakeFlag, WakeGroup, WakeSet},
     },
     util::{
         hash::Map,
@@ -487,12 +487,19 @@ impl Tail {
         read(&self.state).streams.knows(key)
     }
 
-    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
-        self.readers_of_all.join(wake_flag);
+    /// Adds a reader of all streams, as a member of `group` if there is one.
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>, group: Option<&WakeGroup>) {
+        match group {
+            Some(group) => group.join(wake_flag, &self.readers_of_all),
+            None => self.readers_of_all.join(wake_flag),
+        }
     }
 
-    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
-        self.readers_of_all.leave(wake_flag);
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>, group: Option<&WakeGroup>) {
+        match group {
+            Some(group) => group.leave(wake_flag, &self.readers_of_all),
+            None => self.readers_of_all.leave(wake_flag),
+        }
     }
 
     pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
