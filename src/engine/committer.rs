@@ -342,8 +342,8 @@ impl BatchCommitter {
         if !std::mem::take(&mut self.is_failing) && !self.log.is_degraded() {
             return;
         }
-        // On a shared store, readers may read the report before this thread learns that it is stored. They would take
-        // it for the end of an earlier outage, so this recovery is counted as well.
+        // On a shared store, readers may get the report before this thread learns that it is stored. They would take
+        // the report for the end of an earlier outage, so this recovery is counted as well.
         if self.log.is_shared() || self.buffer.dropped() == self.drops_reported {
             self.log.recover_without_loss();
         } else {

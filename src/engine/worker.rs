@@ -37,8 +37,9 @@ use crate::{
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Number of parks into which the processing delay is divided.
 const DELAY_STEPS: u32 = 10;
-/// Interval at which an idle worker tries a failing store again and reports drops. Also how often it asks a shared
-/// store for events that dead writers left open, or another store until it has answered without an error.
+/// Interval at which an idle worker tries a failing store again and reports drops. At the same interval, the worker
+/// asks the store for events that dead writers left open: a shared store again and again, any other store until it
+/// answers without an error.
 const RETRY: Duration = Duration::from_secs(1);
 /// Interval at which an idle worker calls an encoder that waits for an answer of the store.
 const STORE_ANSWER: Duration = Duration::from_millis(50);
@@ -241,7 +242,8 @@ impl<T: RecordEncoder> Worker<T> {
     }
 
     /// Wakes readers that wait for a store that does not answer. Holds nothing of the log meanwhile. Reports readers
-    /// that still exist at the end of the time limit as leaked. Readers of a log in memory wait for no store.
+    /// that still exist at the end of the time limit as leaked. A log in memory skips this, because its readers wait
+    /// for no store.
     fn wake_until_readers_gone(self) {
         let patience = self.log.append_timeout();
         let is_memory = self.log.is_in_memory();
@@ -406,8 +408,8 @@ impl<T: RecordEncoder> Worker<T> {
         Instant::now().checked_add(interval)
     }
 
-    /// Closes the events that dead writers left open, and reopens those that other processes closed although this
-    /// process lives.
+    /// Closes the events that dead writers left open. Reopens the events of this process that another process closed
+    /// because it took this one for dead.
     fn recover_open_events(&mut self) {
         let tended = catch_panic(|| match self.log.store.open_event_recovery() {
             Some(recovery) => recovery.recover_open_events(),

@@ -125,7 +125,7 @@ impl fmt::Debug for LiveSpans {
 
 impl LiveSpans {
     /// Upper bound on the time that [`shutdown`](Self::shutdown) takes for the store, the streams and the servers
-    /// together: 5 seconds. The store gets four of these, so that clients still get their `end` if it hangs.
+    /// together: 5 seconds. The store gets four of these: even if it hangs, clients still get their `end`.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
     /// How long [`shutdown`](Self::shutdown), and the shutdown of a provider, wait for a store that is known to fail:
     /// half a second.
@@ -245,8 +245,8 @@ impl LiveSpans {
         .into_response()
     }
 
-    /// Like [`respond_until_end`](Self::respond_until_end), if only the store may have the whole trace. Reads the trace
-    /// from its beginning, and sends the events that the client does not have yet.
+    /// Like [`respond_until_end`](Self::respond_until_end), for a trace that only the store may have as a whole. Reads
+    /// the trace from its beginning, and sends the events that the client does not have yet.
     fn respond_until_read_end(
         &self,
         trace: TraceId,

@@ -3,7 +3,7 @@
 //!
 //! - **By id.** For each request that it serves, the router sends the worker the id of the span around the request. An
 //!   id is certain, but it arrives after the start of that span. So the worker waits [`IDENTIFY_DELAY`] before it
-//!   encodes, until it is known that paths are enough.
+//!   encodes a span. It stops waiting once it is known that paths are enough.
 //! - **By path.** The first request through a mounted router reveals the mount point. From then on, a span of a request
 //!   to this process ([`RequestTarget`]) with such a path is hidden, with its children. Paths do not identify requests
 //!   to a router at the root: the host and its other servers may have their own `/` and `/status`. Such requests are

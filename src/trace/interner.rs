@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_shared_as_long_as_it_is_met_and_no_other_is_taken_for_it() {
+    fn a_name_is_shared_while_it_recurs_and_is_not_confused_with_another() {
         let mut names = Interner::default();
         let first = names.intern("checkout");
         assert!(Arc::ptr_eq(&first, &names.intern("checkout")));

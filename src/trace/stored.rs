@@ -118,8 +118,8 @@ pub(crate) async fn whole_page(
     Ok(merged(known, stored, range.limit))
 }
 
-/// Finds the newest trace that the index lacks. Returns the event before which a page begins with this trace, or before
-/// which to continue if the budget was spent first.
+/// Finds the newest trace that the index lacks. Returns an event: the page of traces before this event begins with the
+/// trace. If the budget is spent first, the search can continue before this event.
 #[cfg(feature = "http")]
 pub(crate) async fn older_than_index(
     log: &Log,

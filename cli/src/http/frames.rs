@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_is_none_is_given_up() {
+    fn a_response_that_is_not_a_stream_is_given_up() {
         for bytes in [vec![b'x'; FRAME_BYTES_MAX + 1], b"data: \xff\n".to_vec()] {
             let mut parser = Parser::default();
             parser.push(&bytes);

@@ -125,7 +125,7 @@ pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
         }
         _ => entered.enter_cached(key, now),
     })
-    // `true` if the thread is ending, or the call comes from within another one: there is nothing to do.
+    // `true` if the thread is ending, or if this call is nested in another one. Then there is nothing to do.
     .unwrap_or(true)
 }
 

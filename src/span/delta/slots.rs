@@ -323,8 +323,8 @@ struct SlotRef<'a> {
 }
 
 impl<'a> SlotRef<'a> {
-    /// Counts one more span in a slot that a twin holds. If the twin ends meanwhile, takes the slot: if the span used
-    /// its other slot instead, a later twin would not be detected here.
+    /// Counts one more span in a slot that a twin holds. If the twin ends meanwhile, takes the slot for the span: a
+    /// later twin that looks here would not find the span in its other slot.
     #[cold]
     fn count_twin(self, key: SlotKey, word: u64, mut found: u64) -> Entry<'a> {
         loop {
@@ -482,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_held_by_one_span_until_that_gives_it_back() {
+    fn a_slot_is_held_by_one_span_until_the_span_frees_it() {
         let slots = StartSlots::default();
         let all = [SlotTable::Small, SlotTable::Large];
         let same =
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_not_kept_goes_on_counting_its_span() {
+    fn a_released_slot_still_counts_its_span() {
         let slots = StartSlots::default();
         let sent = SentPrefix::new(4, StartScope::Recorded);
         drop(slots.acquire(key(1), sent));
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_with_one_id_have_places_of_their_own_if_their_origin_differs() {
+    fn spans_with_the_same_ids_have_separate_slots_if_parent_or_kind_differs() {
         let slots = StartSlots::default();
         let outer = key(1).with_origin([0; 8], 1);
         let inner = key(1).with_origin([0; 8], 2);
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn twins_share_a_place_until_the_last_of_them_ends() {
+    fn twins_share_a_slot_until_the_last_of_them_ends() {
         let slots = StartSlots::default();
         let sent = SentPrefix::new(4, StartScope::Recorded).unwrap();
         assert_eq!(taken(&slots, key(1), sent), Some(SlotTable::Small));
@@ -570,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn more_twins_than_can_be_counted_keep_their_place_for_good() {
+    fn more_twins_than_can_be_counted_never_free_their_slot() {
         let slots = StartSlots::default();
         let sent = SentPrefix::new(4, StartScope::Recorded).unwrap();
         for _ in 0..1_000 {
@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_counted_up_have_bits_and_places_of_their_own() {
+    fn sequential_ids_spread_over_tags_and_slots() {
         let mut bits = HashSet::new();
         let mut slots = HashSet::new();
         for trace in 0..100_u64 {

@@ -95,7 +95,7 @@ fn pages_hold_every_trace_once_newest_first() {
 }
 
 #[test]
-fn a_trace_is_complete_only_for_who_has_read_all_of_it() {
+fn a_trace_is_complete_only_for_a_reader_of_all_its_events() {
     let index = TraceIndex::default();
     start(&index, 1, 10);
     assert!(
@@ -133,7 +133,7 @@ fn a_forgotten_trace_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
+fn a_reused_entry_has_nothing_of_its_former_trace() {
     let index = TraceIndex::default();
     start(&index, 1, 1);
     start(&index, 2, 2);
@@ -342,7 +342,7 @@ fn a_list_that_becomes_shorter_is_filled_with_older_traces() {
 }
 
 #[test]
-fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
+fn a_running_trace_passes_a_filter_by_duration_once_it_lasts_long_enough() {
     let index = TraceIndex::default();
     let mut viewed = ViewerState::default();
     let now = Timestamp::now();
@@ -360,7 +360,7 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
         viewer_changes(&index, &mut viewed, &lasting(hour)),
         (vec![], vec![])
     );
-    // A minimum of 0 stands for a later update, at which the trace lasts long enough.
+    // The minimum of 0 has the effect of a later update, when the trace has lasted long enough.
     assert_eq!(
         viewer_changes(&index, &mut viewed, &lasting(0)),
         (vec![1], vec![])
@@ -368,7 +368,7 @@ fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
 }
 
 #[test]
-fn what_was_open_before_a_part_that_was_left_out_is_taken_for_ended() {
+fn spans_open_before_an_omitted_part_count_as_ended() {
     let trace = TraceChanges { trace: 1 };
     let key = StreamKey::new([1; 16]).unwrap();
     let rebuilt = |requires_ended_root, root_end: Option<u64>| {

@@ -33,7 +33,7 @@ fn sequences(messages: &[Message]) -> Vec<u64> {
 }
 
 #[test]
-fn a_running_job_is_first_for_who_follows_everything() {
+fn a_running_job_comes_first_for_a_reader_of_everything() {
     let (watched, mut job) = long_job();
     let messages = read(&mut watched.live.target().subscribe(Subscribe::all()));
     let head = 2 + 2 * OTHERS as u64;
@@ -65,7 +65,7 @@ fn a_running_job_is_first_for_who_follows_everything() {
 }
 
 #[test]
-fn a_running_job_is_all_there_for_who_follows_it() {
+fn a_running_job_is_complete_for_its_reader() {
     let (watched, mut job) = long_job();
     let started = watched.events().remove(1);
     let mut reader = watched

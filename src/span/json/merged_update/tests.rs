@@ -128,7 +128,7 @@ fn update() -> impl Strategy<Value = Json> {
 
 proptest! {
     #[test]
-    fn one_event_says_what_all_say_one_after_another(updates in vec(update(), 1..12), at in any::<prop::sample::Index>()) {
+    fn one_merged_update_equals_all_updates_applied_in_order(updates in vec(update(), 1..12), at in any::<prop::sample::Index>()) {
         prop_assert_eq!(folded(&[merged(&updates)]), folded(&updates));
         // A part may be written before the rest arrives.
         let (before, after) = updates.split_at(at.index(updates.len()));
@@ -186,7 +186,7 @@ fn the_list_of_what_was_cut_is_bounded() {
 }
 
 #[test]
-fn what_is_no_event_adds_nothing() {
+fn input_that_is_not_an_event_adds_nothing() {
     let mut merged = MergedUpdate::default();
     for text in [
         "",

@@ -43,7 +43,7 @@ local function cursor(stream, from, to_event, before)
   end
 end
 
--- The first carried event of a stream, if it is carried, and the sequence before which all of its carried events are.
+-- The first carried event of a stream, if it has any, and a sequence that is above all of its carried events.
 local function carried_range(key)
   local first = state.carried_events > 0 and redis.call('ZSCORE', CARRIED_FIRST, key)
   if not first then return nil end

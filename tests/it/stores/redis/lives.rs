@@ -23,7 +23,7 @@ fn ids(handle: &Handle) -> HashMap<(String, u64), String> {
 }
 
 #[test]
-fn a_life_goes_on_while_another_writer_lives_and_ends_with_the_last() {
+fn an_epoch_continues_while_another_writer_lives_and_ends_with_the_last() {
     let server = Server::start();
     let one = Handle::open(&server.url());
     let two = Handle::open(&server.url());
@@ -41,7 +41,7 @@ fn a_life_goes_on_while_another_writer_lives_and_ends_with_the_last() {
 }
 
 #[test]
-fn a_server_that_restarts_empty_begins_a_life_above_everything() {
+fn a_server_that_restarts_empty_begins_an_epoch_above_all_sequences() {
     let server = Server::start();
     let one = Handle::open(&server.url());
     let two = Handle::open(&server.url());
@@ -62,7 +62,7 @@ fn a_server_that_restarts_empty_begins_a_life_above_everything() {
 }
 
 #[test]
-fn a_head_that_was_taken_back_gives_no_id_twice() {
+fn a_server_that_lost_its_newest_events_gives_no_id_twice() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1"), note("a", "2"), note("b", "3")]);
@@ -83,8 +83,8 @@ fn a_head_that_was_taken_back_gives_no_id_twice() {
 #[test]
 fn every_living_writer_has_a_heartbeat_before_an_epoch_begins() {
     let server = Server::start();
-    // A new epoch waits for heartbeats for longer than this test runs, unless the test ends the
-    // wait.
+    // With this interval, a new epoch would wait for heartbeats for longer than the test runs.
+    // Setting `forming` below ends the wait.
     let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.heartbeat(Duration::from_secs(300))
     };
@@ -108,7 +108,7 @@ fn every_living_writer_has_a_heartbeat_before_an_epoch_begins() {
 }
 
 #[test]
-fn a_writer_that_comes_late_with_more_begins_another_life() {
+fn a_late_writer_that_knows_more_events_begins_another_epoch() {
     let server = Server::start();
     // This writer sends no heartbeat in this test.
     let quiet = |builder: livespan::store::RedisEventStoreBuilder| {
@@ -121,7 +121,8 @@ fn a_writer_that_comes_late_with_more_begins_another_life() {
     let fresh = Handle::open(&server.url());
     assert_eq!(fresh.append(&[note("a", "new 1"), note("a", "new 2")]), 1);
     let also_given = ids(&fresh);
-    // The quiet writer waits long for heartbeats of other writers. The other writer sends its own.
+    // The quiet writer would wait a long time for heartbeats of other writers. Setting `forming`
+    // ends the wait. The other writer sends its own heartbeats.
     late.try_append(&[note("a", "late")]).unwrap_err();
     server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
     assert_eq!(late.insist(&[note("a", "late")]), 4);
@@ -135,7 +136,7 @@ fn a_writer_that_comes_late_with_more_begins_another_life() {
 }
 
 #[test]
-fn an_old_copy_that_nobody_remembers_begins_a_new_life() {
+fn an_old_copy_without_living_writers_begins_a_new_epoch() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);

@@ -99,7 +99,7 @@ fn a_log_that_others_trimmed_begins_later() {
 }
 
 #[test]
-fn a_log_whose_state_was_deleted_begins_a_life_above_its_events() {
+fn a_log_whose_state_was_deleted_begins_an_epoch_above_its_events() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     ten(&handle);
@@ -114,7 +114,7 @@ fn a_log_whose_state_was_deleted_begins_a_life_above_its_events() {
 }
 
 #[test]
-fn keys_of_streams_expire_not_before_the_log_evicts() {
+fn keys_of_streams_do_not_expire_before_the_log_evicts() {
     let server = Server::start();
     let age = Duration::from_secs(3600);
     let short = Handle::open_with(&server.url(), |builder| {

@@ -82,7 +82,7 @@ fn a_file_that_is_replaced_or_truncated_is_noticed() {
 }
 
 #[test]
-fn what_sqlite_keeps_beside_the_file_is_missed_as_well() {
+fn the_loss_of_a_file_beside_the_database_is_noticed_as_well() {
     for ending in ["wal", "shm"] {
         let folder = Folder::new();
         let mut log = folder.open();

@@ -33,7 +33,7 @@ pub(super) async fn open<S: EventStore>(store: impl Fn() -> S) -> App {
     }
 }
 
-/// How the stores differ.
+/// The kind of store. Some lines of the expected reports depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Sqlite,

@@ -337,7 +337,7 @@ fn waiting(live: &LiveSpans, instances_max: usize) -> Engine {
 }
 
 #[test]
-fn what_still_runs_is_cancelled_with_its_engine() {
+fn running_instances_are_cancelled_with_their_engine() {
     let watched = Watched::new();
     block_on(async {
         let engine = waiting(&watched.live, 10);
@@ -362,7 +362,7 @@ fn what_still_runs_is_cancelled_with_its_engine() {
 }
 
 #[test]
-fn what_ends_with_its_runtime_is_not_shown_as_waiting() {
+fn an_instance_that_ends_with_its_runtime_is_not_shown_as_waiting() {
     let watched = Watched::new();
     let engine = waiting(&watched.live, 10);
     block_on(async {
@@ -566,7 +566,7 @@ fn approved(live: &LiveSpans) -> Engine {
 /// No engine resumes such an instance, so it must not be shown as waiting for ever.
 #[cfg(feature = "sqlite")]
 #[test]
-fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
+fn an_instance_that_waits_when_its_process_dies_is_lost_and_may_run_again() {
     let folder = crate::stores::sqlite::log::Folder::new();
     let open = || Watched::with(LiveSpans::builder().store(folder.store()));
     let before = [

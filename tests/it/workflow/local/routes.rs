@@ -160,7 +160,7 @@ fn the_logs_own_routes_may_stand_beside_the_engines() {
 }
 
 #[test]
-fn an_unknown_instance_is_no_state() {
+fn an_unknown_instance_has_no_state() {
     block_on(async {
         let live = log();
         let engine = order(&live);
@@ -317,7 +317,7 @@ fn every_event_of_the_trace_names_the_instance_and_the_log_keeps_hexadecimal_ids
 }
 
 #[test]
-fn what_cannot_be_done_is_answered_with_why() {
+fn refusals_name_their_reason() {
     block_on(async {
         let engine = order(&log());
         let router = engine.router();

@@ -72,7 +72,7 @@ async fn call_at(
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 #[tokio::test]
-async fn spans_over_grpc_are_taken_and_answered_as_grpc_is() {
+async fn spans_over_grpc_are_accepted_and_get_grpc_responses() {
     let live = receiving();
     let (status, message, answer) = call(&live, EXPORT, &request_of_names(&["a"]), false).await;
     assert_eq!(
