@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_log_stores_is_refused() {
+    fn events_that_no_log_stores_are_refused() {
         let ids = format!(r#""traceId":"{TRACE}","spanId":"{SPAN}","timestamp":"{TIME}""#);
         let zero = "0".repeat(32);
         for (payload, message) in [

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_is_there_goes_on() {
+    fn a_traceparent_is_parsed_and_an_invalid_one_is_refused() {
         let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let (trace, span) = parse(text).unwrap();
         assert_eq!(format!("00-{trace}-{span}-01"), text);

@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_are_the_same_however_many_there_are() {
+    fn short_and_long_lists_give_the_same_positions_as_a_model() {
         let mut sequences = SequenceList::default();
         let mut model = VecDeque::new();
         for step in 1..=200_u64 {

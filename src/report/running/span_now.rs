@@ -456,7 +456,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_without_a_text_says_its_fields() {
+    fn a_record_without_a_text_is_shown_by_its_fields() {
         let of = |json: &str| text_of_fields(json.as_bytes());
         assert_eq!(
             of(r#"{"attributes":{"cmd":"Get { key }","tries":3}}"#),

@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_is_in_a_text_as_its_folded_form_is(text in "[\\PC\\s]{0,12}", part in "[a-zA-Z \\t\\né]{0,3}") {
+        fn a_text_contains_another_if_its_folded_form_does(text in "[\\PC\\s]{0,12}", part in "[a-zA-Z \\t\\né]{0,3}") {
             let wanted = FoldedText::of(&part);
             prop_assert_eq!(wanted.is_in(&text), fold(&text).contains(wanted.as_str()));
         }

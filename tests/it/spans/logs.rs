@@ -384,7 +384,7 @@ fn a_flush_of_the_logger_provider_makes_records_visible() {
 }
 
 #[test]
-fn what_retention_removes_of_a_trace_counts_its_log_records() {
+fn a_gap_of_a_trace_counts_its_evicted_log_records() {
     let watched = Watched::with(LiveSpans::builder().retention(Retention::default().events(10)));
     let (_provider, logger) = logger_of(&watched.live);
     let span = watched.tracer().start("long");

@@ -130,7 +130,7 @@ export class LogFeed {
     }
   }
 
-  /** Adds the exceptions since the oldest loaded record. Without their records, earlier ones would mislead. */
+  /** Adds the exceptions since the oldest loaded record. Earlier ones would look like all that was logged then. */
   addExceptions() {
     const due = [...this.early.values()].filter(({ time }) => time >= this.oldest);
     for (const { data } of due) this.early.delete(data.id);

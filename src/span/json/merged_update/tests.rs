@@ -154,7 +154,7 @@ fn a_single_event_keeps_its_bytes() {
 }
 
 #[test]
-fn the_paths_of_what_was_cut_follow_what_they_name() {
+fn paths_in_cut_are_renumbered_with_the_values_that_they_name() {
     let updates = [
         json!({"type": "updated", "name": "long", "attributes": {"a": "long", "b": "long"},
             "events": [{"name": "long"}, {"name": "x"}], "cut": ["name", "attributes.a", "attributes.b", "events[0].name"]}),
@@ -176,7 +176,7 @@ fn the_paths_of_what_was_cut_follow_what_they_name() {
 }
 
 #[test]
-fn the_list_of_what_was_cut_is_bounded() {
+fn the_list_of_cut_paths_is_bounded() {
     let updates: Vec<Json> = (0..100)
         .map(|number| json!({"type": "updated", "cut": [format!("attributes.{number}")]}))
         .collect();

@@ -112,7 +112,7 @@ fn received(file: &Path, lines: usize) -> Vec<(EventId, String)> {
 }
 
 #[test]
-fn what_a_client_received_is_replayed_after_a_hundred_kills() {
+fn events_that_a_client_received_are_replayed_after_a_hundred_kills() {
     let folder = Folder::new();
     let seed = RandomState::new();
     let mut last: Option<EventId> = None;

@@ -62,7 +62,7 @@ fn bytes_are_counted_as_frames_and_the_newest_event_is_kept_though_too_large() {
 }
 
 #[test]
-fn what_is_too_old_goes_although_nothing_comes() {
+fn events_that_are_too_old_are_removed_without_further_appends() {
     let folder = Folder::new();
     let age = |age| {
         let retention = SqliteEventStore::default_retention().age(age);
@@ -79,7 +79,7 @@ fn what_is_too_old_goes_although_nothing_comes() {
 }
 
 #[test]
-fn a_log_that_keeps_nothing_for_any_time_keeps_nothing() {
+fn an_age_of_zero_keeps_nothing() {
     let folder = Folder::new();
     let retention = Retention::default().age(Duration::ZERO);
     let mut log = Log::open(folder.store().retention(retention));
@@ -168,7 +168,7 @@ fn a_new_file_can_give_space_back() {
 }
 
 #[test]
-fn any_age_can_be_set_and_any_time_be_waited() {
+fn the_shortest_and_the_longest_age_and_wait_are_accepted() {
     for age in [Duration::ZERO, Duration::MAX] {
         let folder = Folder::new();
         let retention = SqliteEventStore::default_retention().age(age);

@@ -148,7 +148,7 @@ fn a_process_that_is_killed_in_a_job() {
 }
 
 #[tokio::test]
-async fn what_one_process_dispatches_reaches_the_clients_of_the_other() {
+async fn events_of_one_process_reach_the_clients_of_the_other() {
     let server = Server::start();
     let (one, two) = (open(&server).await, open(&server).await);
     let mut all = two.stream("/sse").await;

@@ -450,7 +450,7 @@ fn a_step_is_reported_before_its_work_begins() {
 }
 
 #[test]
-fn what_cannot_be_created_is_refused() {
+fn invalid_and_duplicate_instances_are_refused() {
     let watched = Watched::new();
     let builder = Engine::builder(&watched.live);
     let engine = builder.build("Order", |_: Instance, number: u8| async move {

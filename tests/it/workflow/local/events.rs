@@ -119,7 +119,7 @@ fn a_payload_of_another_shape_fails_the_wait() {
 }
 
 #[test]
-fn what_nobody_takes_is_bounded() {
+fn events_that_no_step_awaits_are_bounded() {
     let engine = three_waits(&log());
     block_on(async {
         engine.create_with_id("many", ()).unwrap();
@@ -141,7 +141,7 @@ fn what_nobody_takes_is_bounded() {
 }
 
 #[test]
-fn events_for_nobody_are_refused() {
+fn events_for_unknown_and_ended_instances_are_refused() {
     let engine = three_waits(&log());
     assert_eq!(
         engine.send_event("guess", "a", 1),
