@@ -8,6 +8,7 @@
 //! It runs on the task of a request.
 
 use crate::{
+    engine::log::Log,
     live_spans::LiveSpans,
     report::{
         problems::{
@@ -20,6 +21,7 @@ use crate::{
             collect::{self, RunningTrace},
             span_now::{SpanNow, SpanNowState, age_of},
         },
+        trace_events::ReadResult,
     },
     trace::filter::TraceFilter,
     util::{hash::Set, time::Timestamp},
@@ -62,18 +64,20 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
         traces.extend(only_slow);
     }
     let mut ended = EndedSpans::new(live, query.after, now);
-    let mut read = 0;
+    let (mut read, mut traces_read_in_part) = (0, 0);
     for id in traces {
         if ended.is_spent() {
             break;
         }
-        problems.extend(ended.read(id, !is_restricted).await);
+        let (found, result) = ended.read(id, !is_restricted).await;
+        problems.extend(found);
         read += 1;
+        traces_read_in_part += u64::from(result != ReadResult::Whole);
     }
-    let (logs, logs_left_out) = error_logs(live, query.filter, query.after, now).await;
-    problems.extend(logs);
+    let logs = error_logs(live, query.filter, query.after, now).await;
+    problems.extend(logs.problems);
     problems.sort_by_key(|problem| (problem.kind, problem.age));
-    let left_out = problems.len().saturating_sub(PROBLEMS_MAX) as u64 + logs_left_out;
+    let left_out = problems.len().saturating_sub(PROBLEMS_MAX) as u64 + logs.left_out;
     problems.truncate(PROBLEMS_MAX);
     let log = live.log();
     ProblemsReport {
@@ -83,10 +87,19 @@ pub(crate) async fn problems(live: &LiveSpans, query: ProblemsQuery<'_>) -> Prob
         nanos_min: query.nanos_min,
         left_out,
         traces_left_out: (count - read) as u64,
+        traces_read_in_part,
+        logs_unreadable: logs.unreadable,
         lost: (!is_restricted).then(|| LostEvents::of(log, query.after)),
         only_followed: log.is_shared(),
+        only_in_memory: !log.is_shared() && is_older_stored(log, query.after),
         store_fails: !is_restricted && log.is_degraded(),
     }
+}
+
+/// Returns whether the store has events after `after` that have left memory.
+fn is_older_stored(log: &Log, after: u64) -> bool {
+    let in_memory = log.tail.stats().oldest;
+    !log.is_in_memory() && after.max(log.oldest().saturating_sub(1)) + 1 < in_memory
 }
 
 /// Returns how many spans await something that does not take long enough to be a problem.

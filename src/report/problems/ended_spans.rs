@@ -14,7 +14,7 @@ use crate::{
             span_now::{UsualDuration, age_of},
         },
         trace::spans::ShownState,
-        trace_events::{ReadBudget, read_trace},
+        trace_events::{ReadBudget, ReadResult, read_trace},
     },
     span::json::clip,
     trace::{
@@ -55,14 +55,19 @@ impl<'a> EndedSpans<'a> {
         self.budget.is_spent()
     }
 
-    /// Returns the problems of one trace. Slow spans count only if `with_slow`.
-    pub(super) async fn read(&mut self, id: [u8; 16], with_slow: bool) -> Vec<Problem> {
+    /// Returns the problems of one trace, and whether the trace was read to its end. Slow spans count only if
+    /// `with_slow`.
+    pub(super) async fn read(
+        &mut self,
+        id: [u8; 16],
+        with_slow: bool,
+    ) -> (Vec<Problem>, ReadResult) {
         let (mut failed, mut slow) = (FoundSpans::new(), FoundSpans::new());
         let mut root = String::new();
         let (after, now) = (self.after, self.now);
         let (usual, index) = (&mut self.usual, &self.live.shared.index);
         let log = self.live.log();
-        let _result = read_trace(log, id, log.head(), &mut self.budget, |event| {
+        let result = read_trace(log, id, log.head(), &mut self.budget, |event| {
             if event.name != "ended" {
                 return;
             }
@@ -109,7 +114,7 @@ impl<'a> EndedSpans<'a> {
         .await;
         let mut problems = innermost(failed, &root);
         problems.extend(innermost(slow, &root));
-        problems
+        (problems, result)
     }
 }
 

@@ -51,25 +51,34 @@ struct ErrorLogFields<'a> {
     body: Json,
 }
 
-/// Returns the records after this event, newest first. Also returns the number of records that were
-/// not read, of the first [`COUNTED_MAX`].
+/// The error logs of a report.
+pub(super) struct ErrorLogs {
+    /// The records, newest first.
+    pub(super) problems: Vec<Problem>,
+    /// The number of older records that were not read, of the first [`COUNTED_MAX`].
+    pub(super) left_out: u64,
+    /// The number of records that could not be read.
+    pub(super) unreadable: u64,
+}
+
+/// Returns the records after this event.
 pub(super) async fn error_logs(
     live: &LiveSpans,
     filter: &TraceFilter,
     after: u64,
     now: Timestamp,
-) -> (Vec<Problem>, u64) {
+) -> ErrorLogs {
     let (log, index) = (live.log(), &live.shared.index);
     let range = after.saturating_add(1)..log.head().saturating_add(1);
     let positions = index.positions_of_logs(SEVERITY_MIN, filter, range, COUNTED_MAX);
     let left_out = positions.len().saturating_sub(RECORDS_MAX) as u64;
     let mut problems: Vec<Problem> = Vec::new();
+    let mut unreadable = 0;
     let mut alike = HashMap::new();
     for sequence in positions.into_iter().take(RECORDS_MAX) {
-        let Some(payload) = payload_at(log, sequence).await else {
-            continue;
-        };
+        let payload = payload_at(log, sequence).await.unwrap_or_default();
         let Ok(fields) = serde_json::from_slice::<ErrorLogFields<'_>>(&payload) else {
+            unreadable += 1;
             continue;
         };
         let problem = problem_of(&fields, now);
@@ -84,7 +93,11 @@ pub(super) async fn error_logs(
             None => problems.push(problem),
         }
     }
-    (problems, left_out)
+    ErrorLogs {
+        problems,
+        left_out,
+        unreadable,
+    }
 }
 
 /// Returns the payload of one event. Returns `None` if the log no longer has the event, or if the

@@ -93,6 +93,12 @@ pub(crate) struct ProblemsReport {
     pub(super) left_out: u64,
     /// The number of traces with failed or slow spans that were not read.
     pub(super) traces_left_out: u64,
+    /// The number of traces with failed or slow spans of which only a part was read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) traces_read_in_part: u64,
+    /// The number of error logs that could not be read.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) logs_unreadable: u64,
     /// The events that the log has removed or dropped; `None` if the reader may read only some
     /// traces.
     #[serde(flatten)]
@@ -100,9 +106,15 @@ pub(crate) struct ProblemsReport {
     /// Whether the store is shared, so that only the traces that this process has read are known.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) only_followed: bool,
+    /// Whether the store has events that the report should cover, but only traces with an event in memory are known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) only_in_memory: bool,
     /// Whether the store is failing now.
     pub(super) store_fails: bool,
 }
+
+/// The line of a report that does not cover all stored traces.
+const ONLY_IN_MEMORY: &str = "Traces whose events have all left memory are not covered: `find_traces` with q status:error searches them, too.\n";
 
 impl ProblemsReport {
     /// Returns the report as text. Problems are left out if the text would be longer than about this many bytes.
@@ -110,6 +122,9 @@ impl ProblemsReport {
         let mut text = self.headline();
         if self.only_followed {
             text.push_str(ONLY_FOLLOWED);
+        }
+        if self.only_in_memory {
+            text.push_str(ONLY_IN_MEMORY);
         }
         let mut shown = 0;
         for problem in &self.problems {
@@ -139,6 +154,17 @@ impl ProblemsReport {
         if self.traces_left_out > 0 {
             let traces = Plural(self.traces_left_out, "older trace");
             let _fits = writeln!(text, "Not looked at: {traces} with failed or slow spans.");
+        }
+        if self.traces_read_in_part > 0 {
+            let traces = Plural(self.traces_read_in_part, "trace");
+            let _fits = writeln!(
+                text,
+                "Read only in part: {traces} with failed or slow spans."
+            );
+        }
+        if self.logs_unreadable > 0 {
+            let logs = Plural(self.logs_unreadable, "error log");
+            let _fits = writeln!(text, "Could not be read: {logs}.");
         }
         if let Some(lost) = &self.lost {
             text.push_str(&lost.text());

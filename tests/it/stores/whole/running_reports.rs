@@ -1,12 +1,20 @@
 //! Reports name open spans and failures even if their events are older than the events in memory and than retention,
 //! before and after a restart.
 
-use std::time::Instant;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
-use livespan::{LiveSpans, Retention, SpanEvent, store::EventStore};
+use livespan::{Error, LiveSpans, Retention, SpanEvent, span::SpanStatus, store::EventStore};
 use serde_json::{Value as Json, json};
 
 use crate::{
+    core::stores::VecStore,
     http::app::{App, at, client, done, put, span, trace},
     stores::tail::WithTail,
     support::PATIENCE,
@@ -99,13 +107,7 @@ pub(super) async fn survives<S: EventStore>(kind: Kind, store: impl Fn() -> S) {
     // The durable job continues and ends. No span of it is open after that.
     put(
         &app.live,
-        [SpanEvent::ended(
-            trace(2),
-            span(1),
-            "durable job",
-            livespan::span::SpanStatus::Ok,
-        )
-        .durable()],
+        [SpanEvent::ended(trace(2), span(1), "durable job", SpanStatus::Ok).durable()],
     );
     let nothing = kind.lines(&["Nothing is open · #-#-# #:#:# UTC"]);
     until_reported(&app, &nothing).await;
@@ -173,6 +175,52 @@ pub(super) async fn finds_stored_traces_by_short_ids<S: EventStore>(store: impl 
     assert!(text.contains("stored"), "{text}");
     let text = tool(&app, "trace", &json!({"trace": "feedbee0"})).await;
     assert!(text.starts_with("no trace feedbee0 "), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_report_of_problems_cannot_read_is_counted() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(IN_MEMORY);
+    let broken = Arc::clone(&is_broken);
+    store.on_read = Box::new(move || {
+        if broken.load(Ordering::SeqCst) {
+            return Err(Error::store("read a page", io::Error::other("broken")));
+        }
+        Ok(())
+    });
+    let live = LiveSpans::builder().store(store.share().0).build().unwrap();
+    let app = App::serve(live).await;
+    let failed = SpanStatus::Error("declined".to_owned());
+    put(
+        &app.live,
+        [
+            SpanEvent::started(trace(2), span(2), "pay"),
+            SpanEvent::ended(trace(2), span(2), "pay", failed),
+        ],
+    );
+    put(
+        &app.live,
+        (1..=6)
+            .map(|number| SpanEvent::log(trace(2), span(2), "ERROR", format!("failure {number}"))),
+    );
+    let text = tool(&app, "problems", &json!({})).await;
+    assert!(
+        text.contains("\n7 problems: 6 error log, 1 error\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nTraces whose events have all left memory "),
+        "{text}"
+    );
+    is_broken.store(true, Ordering::SeqCst);
+    let text = tool(&app, "problems", &json!({})).await;
+    assert!(text.contains("\n4 problems: 4 error log\n"), "{text}");
+    let partly = "\nRead only in part: 1 trace with failed or slow spans.\n";
+    assert!(text.contains(partly), "{text}");
+    assert!(
+        text.contains("\nCould not be read: 2 error logs.\n"),
+        "{text}"
+    );
 }
 
 /// Calls the MCP tool `problems`. Returns the lines that name a problem.
