@@ -54,5 +54,6 @@ fn main() {
         update_slots::an_end_beside_a_change_loses_nothing_uncounted,
     );
     loom::model(wake_flag::no_wake_up_is_lost);
+    check(2, wake_flag::no_wake_up_of_a_group_is_lost);
     check(3, poll_counters::no_poll_counts_more_time_than_it_took);
 }
