@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["run", case, bursts] => run(case, bursts.parse().expect("a number of bursts")),
+        ["run", case, bursts] => run(case, bursts.parse().expect("the argument is not a number")),
         ["--annotate", case, file] => {
             callgrind::keep_profile(WORK, &arguments(case, BURSTS[1]), Path::new(file));
         }
@@ -68,16 +68,16 @@ fn run(case: &str, bursts: usize) {
             .flush(Duration::from_secs(60))
             .expect("the log's thread catches up");
     }
-    live.shutdown().expect("it ends");
+    live.shutdown().expect("the shutdown failed");
 }
 
 fn event(case: &str, number: usize) -> SpanEvent {
     let trace = TraceId::from_bytes((number as u128 / 50 + 1).to_be_bytes());
-    let trace = trace.expect("it is not zero");
+    let trace = trace.expect("the id is zero");
     let span = |number: usize| SpanId::from_bytes((number as u64 + 1).to_be_bytes());
-    let id = span(number / 2).expect("it is not zero");
+    let id = span(number / 2).expect("the id is zero");
     if case == CASES[0] {
-        let id = span(number).expect("it is not zero");
+        let id = span(number).expect("the id is zero");
         return SpanEvent::started(trace, id, "GET /counted/{id}");
     }
     let event = if number.is_multiple_of(2) {
@@ -86,7 +86,7 @@ fn event(case: &str, number: usize) -> SpanEvent {
         SpanEvent::ended(trace, id, "GET /orders/{id}/items", SpanStatus::Unset)
     };
     event
-        .parent(span(number / 50 * 25).expect("it is not zero"))
+        .parent(span(number / 50 * 25).expect("the id is zero"))
         .kind(SpanKind::Client)
         .service("shop")
         .scope("shop::orders")

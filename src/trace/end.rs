@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_whose_thread_did_not_start_gives_its_place_back() {
+    fn a_queue_whose_thread_did_not_start_frees_its_place() {
         let ends = TraceEnds::default();
         let queue = || {
             let (sender, ended) = mpsc::sync_channel(1);

@@ -200,7 +200,7 @@ async fn otlp_says_that_a_part_was_evicted_while_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_trace_that_is_whole_says_nothing_of_losses() {
+async fn a_complete_trace_reports_no_losses() {
     let live = LiveSpans::builder()
         .retention(Retention::default().events(4000))
         .build()

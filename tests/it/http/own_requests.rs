@@ -292,7 +292,7 @@ async fn outgoing_requests_below_the_path_of_a_mounted_router_are_shown() {
 }
 
 #[tokio::test]
-async fn viewers_are_hidden_though_their_spans_say_nothing_of_the_path() {
+async fn viewers_are_hidden_even_if_their_spans_lack_the_path() {
     for _ in 0..50 {
         let host = Instrumented::new();
         let app = hello().nest_service("/live", host.live.router());
@@ -309,7 +309,7 @@ async fn viewers_are_hidden_though_their_spans_say_nothing_of_the_path() {
 }
 
 #[tokio::test]
-async fn viewers_are_hidden_though_the_hosts_layer_stands_inside_the_mount() {
+async fn viewers_are_hidden_even_if_the_hosts_layer_is_inside_the_mount() {
     for _ in 0..20 {
         let host = Instrumented::new();
         let app = hello().nest("/live", traced!(host.live.router()));

@@ -107,7 +107,7 @@ fn the_loss_of_a_file_beside_the_database_is_noticed_as_well() {
 }
 
 #[test]
-fn a_folder_that_was_moved_and_is_back_goes_on_and_says_what_was_lost() {
+fn a_log_whose_folder_was_moved_and_is_back_continues_and_reports_the_loss() {
     let folder = Folder::new();
     let target = log(&folder);
     let subscription = target.subscribe(Subscribe::all());
@@ -145,7 +145,7 @@ fn a_reader_notices_that_its_file_is_gone() {
 }
 
 #[test]
-fn a_store_that_was_closed_gives_its_file_back_and_appends_no_more() {
+fn a_closed_store_releases_its_file_and_refuses_appends() {
     let folder = Folder::new();
     let mut log = folder.open();
     log.put(&["a . 1"]);
@@ -171,7 +171,7 @@ fn a_store_that_was_closed_gives_its_file_back_and_appends_no_more() {
 }
 
 #[test]
-fn a_log_that_was_shut_down_has_given_back_its_file_though_it_is_not_dropped() {
+fn a_log_that_was_shut_down_has_released_its_file_before_it_is_dropped() {
     let folder = Folder::new();
     let target = log(&folder);
     target.shutdown(PATIENCE).unwrap();

@@ -211,7 +211,7 @@ async fn listed(app: &App) -> Vec<Json> {
 }
 
 #[tokio::test]
-async fn the_live_list_knows_what_was_done_while_nobody_watched() {
+async fn the_live_list_includes_events_written_while_nobody_watched() {
     let server = Server::start();
     let (one, two) = (open(&server).await, open(&server).await);
     put(&one.live, checkout(1));
