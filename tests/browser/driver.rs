@@ -86,7 +86,7 @@ impl Browser {
                 if let Some(value) = answer.remove("value") {
                     return value;
                 }
-                missing = answer.remove("missing");
+                missing = answer.remove("missing").filter(|error| !error.is_null());
             }
         };
         if let Ok(value) = tokio::time::timeout(PATIENCE, poll).await {

@@ -3,31 +3,19 @@
 
 import { clockText } from "../model/clock.mjs";
 import { FoundLines } from "../model/log-lines.mjs";
-import { shortId } from "../model/ids.mjs";
 import { LEVELS } from "../model/severity.mjs";
 import { formatCount } from "../model/time.mjs";
+import { TraceNames } from "../net/trace-names.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 import { UNREACHABLE, isReachable } from "./list-view.mjs";
 import { LOG_ROW, LogTable } from "./log-table.mjs";
 
 const NONE = "No log records and no exceptions yet. To send logs, add livespan::layer() for tracing or log_processor() for the SDK's logger; a program in another language sends them by OTLP. See “Inside a span”, “Log records”, in livespan's guide.";
-const NAMES_EVERY_MS = 500;
-/** Bounds on the names requested at once, and on those kept. */
-const NAMES_ASKED_MAX = 50;
-const NAMES_MAX = 10_000;
 /** Maximum number of earlier pages that are searched automatically. */
 const LOOKS_MAX = 5;
 
 export class TailView {
   wanted = new FoundLines();
-  /** Names of traces, by id. @type {Map<string, string>} */
-  names = new Map();
-  askedAt = -Infinity;
-  /** Grows when `names` changes. */
-  version = 0;
-  /** Ids of visible traces without a known name. @type {Set<string>} */
-  nameless = new Set();
-  isAsking = false;
   /** Number of pages that may still be loaded automatically because the matches do not fill the view. */
   looks = LOOKS_MAX;
 
@@ -39,6 +27,10 @@ export class TailView {
   constructor(feed, actions) {
     this.feed = feed;
     this.actions = actions;
+    this.names = new TraceNames({
+      now: () => performance.now(), setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+      changed: actions.changed, namesOf: actions.namesOf,
+    });
     this.olderButton = element("button", { type: "button", class: "button quiet", text: "Load older", on: { click: () => void feed.load(feed.before) } });
     this.table = new LogTable(byId("tail"), {
       changed: actions.changed, copy: actions.copy, select: () => {}, point: () => {},
@@ -65,9 +57,8 @@ export class TailView {
     const { feed, table } = this;
     const { lines } = feed;
     const found = this.wanted.update(lines, { text: table.text, levels: table.levels, spanId: () => true, key: "" });
-    this.nameless.clear();
     table.draw({
-      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.version} ${this.actions.zone()}`, spanId: null, note: this.note(),
+      found, counts: lines.counts, isClock: true, key: `${this.wanted.version} ${this.names.version} ${this.actions.zone()}`, spanId: null, note: this.note(),
       empty: !feed.isLoaded && !isReachable(feed.status) ? `The server does not answer. ${UNREACHABLE}` : !feed.isLoaded && !feed.hasFailed ? "Loading…" : lines.all.length === 0 ? NONE : "No loaded record matches.",
       time: ({ time }) => clockText(time, this.actions.zone()), name: ({ traceId }) => this.nameOf(traceId), colour: ({ traceId }) => (traceId === null ? "transparent" : "var(--faint)"),
     });
@@ -77,7 +68,7 @@ export class TailView {
       this.looks -= 1;
       void feed.load(feed.before);
     }
-    if (this.nameless.size > 0) void this.askNames();
+    void this.names.ask();
     setText(byId("tail-counts"), lines.all.length === 0 ? "" : `${formatCount(lines.all.length)}${feed.before === null ? "" : "+"} lines from all traces`);
   }
 
@@ -92,26 +83,6 @@ export class TailView {
 
   /** @param {string | null} traceId @returns {string} */
   nameOf(traceId) {
-    if (traceId === null) return "outside of spans";
-    const name = this.names.get(traceId);
-    if (name === undefined) this.nameless.add(traceId);
-    return name ?? shortId(traceId);
-  }
-
-  async askNames() {
-    const at = performance.now();
-    if (this.isAsking || at - this.askedAt < NAMES_EVERY_MS) return;
-    this.askedAt = at;
-    this.isAsking = true;
-    const ids = [...this.nameless].slice(0, NAMES_ASKED_MAX);
-    const names = await this.actions.namesOf(ids);
-    this.isAsking = false;
-    if (names === null) return;
-    if (this.names.size > NAMES_MAX) this.names.clear();
-    // A trace that is no longer kept has only its id.
-    for (const id of ids) this.names.set(id, shortId(id));
-    for (const [id, name] of names) this.names.set(id, name);
-    this.version += 1;
-    this.actions.changed();
+    return traceId === null ? "outside of spans" : this.names.of(traceId);
   }
 }
