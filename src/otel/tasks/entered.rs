@@ -61,8 +61,7 @@ fn add_this_thread() -> Arc<WatchedThread> {
 type CacheKey = (u32, u64);
 
 struct EnteredSpan {
-    layer: u32,
-    id: u64,
+    key: CacheKey,
     polls: Arc<SpanPolls>,
     /// The counters of `polls`, so that a poll finds them with one load.
     counters: Arc<PollCounters>,
@@ -73,17 +72,11 @@ struct EnteredSpan {
 impl EnteredSpan {
     fn new(key: CacheKey, polls: &Arc<SpanPolls>) -> Self {
         Self {
-            layer: key.0,
-            id: key.1,
+            key,
             polls: Arc::clone(polls),
             counters: Arc::clone(&polls.counters),
             is_left: false,
         }
-    }
-
-    #[inline]
-    fn has(&self, (layer, id): CacheKey) -> bool {
-        self.id == id && self.layer == layer
     }
 }
 
@@ -119,7 +112,7 @@ thread_local! {
 #[inline]
 pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
     with(|entered| match entered.stack.get(entered.depth) {
-        Some(last) if last.has(key) && last.counters.begin(now, entered.number) => {
+        Some(last) if last.key == key && last.counters.begin(now, entered.number) => {
             entered.depth += 1;
             true
         }
@@ -183,7 +176,7 @@ impl Entered {
     #[inline(never)]
     fn exit_below(&mut self, key: CacheKey, now: u64, mut left: impl FnMut(&Arc<SpanPolls>)) {
         let entered = self.stack.get_mut(..self.depth).unwrap_or_default();
-        let Some(place) = entered.iter().rposition(|span| span.has(key)) else {
+        let Some(place) = entered.iter().rposition(|span| span.key == key) else {
             return;
         };
         let exited = self.stack.remove(place);
@@ -206,7 +199,7 @@ impl Entered {
             *place = None;
         }
         let exited = self.stack.get(self.depth..).unwrap_or_default();
-        if let Some(place) = exited.iter().position(|span| span.has(key)) {
+        if let Some(place) = exited.iter().position(|span| span.key == key) {
             self.stack.truncate(self.depth + place);
         }
     }
@@ -219,7 +212,7 @@ pub(super) fn exit(key: CacheKey, now: u64, left: impl FnMut(&Arc<SpanPolls>)) {
     with(|entered| {
         let above = entered.depth.wrapping_sub(1);
         match entered.stack.get_mut(above) {
-            Some(last) if last.has(key) => {
+            Some(last) if last.key == key => {
                 last.counters.end(now);
                 last.is_left = false;
                 entered.depth = above;
