@@ -131,10 +131,7 @@ impl ToolCall<'_> {
                 quiet: Duration::from_secs_f64(quiet / 1e3),
                 after,
             },
-            _ => WaitFor::End(
-                self.trace_of("trace", self.arguments.required("trace")?)
-                    .await?,
-            ),
+            _ => WaitFor::End(self.wanted_trace().await?),
         };
         let begun = Instant::now();
         let waited = wait::wait(self.live, &filter, until, Duration::from_secs_f64(timeout)).await;
@@ -199,9 +196,7 @@ impl ToolCall<'_> {
     }
 
     async fn trace(&self) -> Result<ToolAnswer, String> {
-        let id = self
-            .trace_of("trace", self.arguments.required("trace")?)
-            .await?;
+        let id = self.wanted_trace().await?;
         let moment = self.moment()?;
         let tree = TraceTree::of(self.read(id, moment).await?);
         Ok(ToolAnswer {
@@ -212,9 +207,7 @@ impl ToolCall<'_> {
     }
 
     async fn span(&self) -> Result<ToolAnswer, String> {
-        let id = self
-            .trace_of("trace", self.arguments.required("trace")?)
-            .await?;
+        let id = self.wanted_trace().await?;
         let given = self.arguments.texts("spans", SPANS_AT_ONCE_MAX)?;
         let ids = given.iter().map(|span| id_digits("the span", span, 16));
         let ids: Vec<String> = ids.collect::<Result<_, String>>()?;
@@ -251,9 +244,7 @@ impl ToolCall<'_> {
     }
 
     async fn compare(&self) -> Result<ToolAnswer, String> {
-        let id = self
-            .trace_of("trace", self.arguments.required("trace")?)
-            .await?;
+        let id = self.wanted_trace().await?;
         let one = self.read(id, Moment::Now).await?;
         let with = match self.arguments.text("with")? {
             Some(with) => self.trace_of("with", with).await?,
@@ -312,6 +303,12 @@ impl ToolCall<'_> {
             filter.trace_ids = vec![self.trace_of(name, text).await?];
         }
         Ok(filter)
+    }
+
+    /// Returns the trace of the argument `trace`.
+    async fn wanted_trace(&self) -> Result<TraceId, String> {
+        self.trace_of("trace", self.arguments.required("trace")?)
+            .await
     }
 
     /// Returns the trace with this id, or the only trace whose id begins with this text. The store is searched only if
