@@ -14,18 +14,27 @@ use crate::{
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
+/// Publishes two events on a thread of its own, and wakes after each.
+fn publish_two(
+    head: &loom::sync::Arc<AtomicU64>,
+    wake: impl Fn() + Send + 'static,
+) -> thread::JoinHandle<()> {
+    let head = head.clone();
+    thread::spawn(move || {
+        for event in 1..=2 {
+            head.store(event, Ordering::Release);
+            wake();
+        }
+    })
+}
+
 pub(crate) fn no_wake_up_is_lost() {
     let waiter = Arc::new(WakeFlag::default());
     let head = loom::sync::Arc::new(AtomicU64::new(0));
-    let publisher = {
-        let (waiter, head) = (Arc::clone(&waiter), head.clone());
-        thread::spawn(move || {
-            for event in 1..=2 {
-                head.store(event, Ordering::Release);
-                waiter.wake();
-            }
-        })
-    };
+    let publisher = publish_two(&head, {
+        let waiter = Arc::clone(&waiter);
+        move || waiter.wake()
+    });
     // A reader uses this order. It first polls the flag, then checks for events, and waits only if
     // the flag was not set.
     let read = |context: &mut Context<'_>| loop {
@@ -46,15 +55,10 @@ pub(crate) fn no_wake_up_of_a_group_is_lost() {
     let group = WakeGroup::default();
     let all = Arc::new(WakeSet::default());
     let head = loom::sync::Arc::new(AtomicU64::new(0));
-    let publisher = {
-        let (all, head) = (Arc::clone(&all), head.clone());
-        thread::spawn(move || {
-            for event in 1..=2 {
-                head.store(event, Ordering::Release);
-                all.wake();
-            }
-        })
-    };
+    let publisher = publish_two(&head, {
+        let all = Arc::clone(&all);
+        move || all.wake()
+    });
     // The reader joins while events are published.
     group.join(&waiter, &all);
     // One task polls the reader and the group, as a runtime does with their two tasks.
