@@ -11,7 +11,7 @@ use crate::{
 const ROUNDS: usize = 9;
 /// How many events the program may be ahead of its slowest reader.
 const AHEAD: u32 = 512;
-/// Clients and events.
+/// The number of clients and of events in each measurement.
 const SIZES: [(u32, u32); 4] = [(1, 100_000), (10, 50_000), (100, 10_000), (1_000, 2_000)];
 const TARGET: f64 = 0.8;
 /// Number of different events, which belong to traces of 50 events each.

@@ -25,7 +25,7 @@ use crate::{
 const TRACES: u32 = 10_000;
 const READERS: u32 = 10;
 const QUIET_READERS: u32 = 1_000;
-/// Events of one measurement. The worker stores and publishes each burst in one turn.
+/// Events of one measurement. The worker stores and publishes each burst as one batch.
 const EVENTS: u32 = 50_000;
 const BURST: u32 = 100;
 const ROUNDS: usize = 7;
@@ -70,11 +70,11 @@ fn dispatch(live: &LiveSpans, number: u32) {
     let event = SpanEvent::started(trace_id(number), span_id(number), "GET /orders/{id}");
     live.target()
         .try_dispatch(&event)
-        .expect("the buffer has room");
+        .expect("the buffer is full");
 }
 
 fn flush(live: &LiveSpans) {
-    live.target().flush(PATIENCE).expect("the log is open");
+    live.target().flush(PATIENCE).expect("the log is closed");
 }
 
 /// Returns the worker's CPU time per event of the busy trace.

@@ -16,7 +16,7 @@ pub(crate) fn start(format: Format) -> SocketAddr {
         .build()
         .expect("a runtime starts");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
-    let listener = listener.expect("the peer listens");
+    let listener = listener.expect("the peer could not listen");
     let address = listener.local_addr().expect("the server does not listen");
     let decode = move |body: Bytes| async move {
         format.decode(&body);

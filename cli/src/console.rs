@@ -1,5 +1,5 @@
-//! Output for people and scripts. No error if writing fails: a reader such as `head` may have closed
-//! the pipe.
+//! Output for people and scripts. A failed write is not an error, because a reader such as `head` may have closed the
+//! pipe.
 
 use std::{
     env,

@@ -45,7 +45,7 @@ fn the_log_is_in_the_state_directory_and_a_second_server_is_refused() {
 }
 
 #[test]
-fn the_environment_comes_before_the_configuration_and_flags_before_both() {
+fn the_environment_overrides_the_configuration_and_flags_override_both() {
     let home = Folder::new();
     let folder = home.path().join(".config/livespan");
     fs::create_dir_all(&folder).unwrap();
@@ -64,7 +64,7 @@ fn the_environment_comes_before_the_configuration_and_flags_before_both() {
 }
 
 #[test]
-fn with_a_token_the_line_signs_one_browser_in_and_readers_need_it() {
+fn with_a_token_the_printed_address_signs_one_browser_in_and_readers_need_the_token() {
     let home = Folder::new();
     let mut command = livespan(&home);
     command
@@ -79,7 +79,7 @@ fn with_a_token_the_line_signs_one_browser_in_and_readers_need_it() {
 }
 
 #[test]
-fn wrong_calls_say_what_to_change() {
+fn wrong_arguments_are_refused_with_a_hint_what_to_change() {
     let home = Folder::new();
     let config = home.path().join("config.toml");
     fs::write(&config, "adr = 1\n").unwrap();
@@ -117,7 +117,7 @@ fn wrong_calls_say_what_to_change() {
 }
 
 #[test]
-fn an_address_of_a_sender_that_is_taken_is_refused_if_it_was_named() {
+fn a_named_otlp_address_that_is_taken_is_refused() {
     let home = Folder::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

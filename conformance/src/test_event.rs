@@ -1,10 +1,10 @@
-//! The events that the checks append, before a store numbers them. Plain data: nothing here reads a store.
+//! The events that the checks append, before a store gives them sequences. Plain data: nothing here reads a store.
 
 use bytes::Bytes;
 use fastrand::Rng;
 use livespan::store::{Batch, Pinning, Sequence, StoredEvent, StreamKey};
 
-/// An event without a number.
+/// An event without a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TestEvent {
     pub(crate) name: String,

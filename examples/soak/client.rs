@@ -85,7 +85,7 @@ impl Client {
     }
 
     pub(crate) async fn run(mut self) {
-        // Spread out, so that the clients do not all connect at once.
+        // Each client waits for a random time first, so that they do not all connect at once.
         if self.kind != Kind::Drops {
             let wait = self.random.milliseconds(0..4_000);
             self.state.pause(wait).await;

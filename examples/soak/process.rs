@@ -29,7 +29,7 @@ pub(crate) fn sample() -> Result<Sample, String> {
     Ok(Sample {
         resident_kib: number("VmRSS:")?,
         threads: number("Threads:")?,
-        // The directory that is being read is one of the open files.
+        // Does not count the descriptor with which this directory is read.
         files: (files.count() as u64).saturating_sub(1),
     })
 }

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_shows_what_it_names_and_nothing_else() {
+    fn a_view_shows_only_the_fields_that_it_names() {
         assert_eq!(
             shown(&[], StatusMessages::Omitted),
             concat!(

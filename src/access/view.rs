@@ -39,7 +39,8 @@ const NAME_BYTES_MAX: usize = 256;
 /// exceptions), links, log records, and the operation that a span waits for. Updates of a visible span have only the
 /// allowed attributes, the status and the state. A new name is shown when the span ends, if the rule accepts that name.
 /// A span whose start was hidden stays hidden while the view remembers the start. If that start had no scope, the rule
-/// decides again at the end, under both the old and the new name. The view remembers 65,536 spans. For a forgotten span, the end alone decides.
+/// decides again at the end, under both the old and the new name. The view remembers 65,536 spans. For a forgotten
+/// span, only the end counts.
 ///
 /// Create one view and use it for all readers: each event is then usually checked and encoded only once. Clones share
 /// the cache.

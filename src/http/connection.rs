@@ -54,7 +54,7 @@ const STREAMS_MAX: u32 = 128;
 #[cfg(feature = "otlp-grpc")]
 const HEADER_BYTES_MAX: u32 = 64 * 1024;
 
-/// The client of a connection, and what its streams need of the server.
+/// The client of a connection, and the server's state that the client's streams use.
 pub(super) struct Client {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
@@ -72,7 +72,7 @@ pub(super) fn serve(
         peer,
         server,
     } = client;
-    // This fails if the client has disconnected. Otherwise a failure only costs delay.
+    // This fails if the client has disconnected. After any other failure, the connection works but may be slower.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     drop(set_options(&SockRef::from(&stream)));
     let service = TowerToHyperService::new(service.clone());
@@ -89,8 +89,7 @@ pub(super) fn serve(
         };
         match refusal {
             Ok(Ok(None)) => {}
-            // Boxed, because otherwise the task of every connection would have room for this
-            // response's buffer.
+            // Boxed: otherwise the task of every connection would reserve memory for this response's buffer.
             Ok(Ok(Some(answer))) => return Box::pin(answer_and_close(stream, &answer)).await,
             // The client has disconnected, or sends nothing.
             Ok(Err(_)) | Err(_) => return,
@@ -114,7 +113,7 @@ pub(super) fn serve(
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
             .serve_connection(io, service);
-        // The connection fails only through its client: it disconnected, stalled or sent no valid request.
+        // An error means that the client disconnected, stalled or sent an invalid request.
         drop(watcher.watch(connection).await);
     }
 }

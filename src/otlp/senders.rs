@@ -100,9 +100,8 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Senders {
-    /// Returns the number of the sender with this resource. Adds the sender if it is new. Beyond the
-    /// bound on processes, the sender is that of the service. Returns `None` if there are too many
-    /// services.
+    /// Returns the number of the sender with this resource. Adds the sender if it is new. Beyond the bound on
+    /// processes, all processes of one service count as one sender. Returns `None` if there are too many services.
     pub(crate) fn find(
         &mut self,
         resource: Option<&Resource>,

@@ -128,7 +128,7 @@ pub enum Message {
     /// The store is failing, or could not be read for this subscription. If this log is the store's only writer,
     /// subscribers get the events until the recovery under a separate epoch. These events are counted as dropped,
     /// because the store will never return them. In a shared log, events wait in the buffer, and those that do not fit
-    /// are counted as dropped. A gap ends the outage.
+    /// are counted as dropped. A [`Gap`](Self::Gap) reports the end of the outage.
     Degraded,
     /// No more messages will come.
     End(EndReason),

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_of_a_span_is_one_line_that_nothing_inside_it_can_leave() {
+    fn no_character_of_a_spans_text_ends_its_quotes_or_its_line() {
         for (text, shown) in [
             ("checkout", "checkout"),
             ("GET /carts/{id}", "\"GET /carts/{id}\""),

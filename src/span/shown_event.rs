@@ -61,7 +61,7 @@ mod tests {
     use EventRoute::{Layer, LogProcessor};
 
     #[test]
-    fn an_event_is_shown_by_the_way_that_is_first() {
+    fn an_event_is_shown_only_by_the_route_that_delivers_it_first() {
         let at = Timestamp::from_nanos;
         let (here, there) = ("event src/here.rs:1", "event src/there.rs:2");
         for (log, name, route, time, expected) in [

@@ -59,10 +59,10 @@ pub use self::{
 /// On `SIGINT` and `SIGTERM`, every running test is reported, and then the process ends as usual. A
 /// test that handles these signals itself needs `LIVESPAN_TEST_SIGNALS=0`.
 ///
-/// The first call in a process installs a `tracing` subscriber for all of its threads. If there
-/// already is one, both are used: on the thread of the test, and on others inside the spans of the
-/// test. Install your own subscriber first, or as the default of a scope, because the `init()` of a
-/// global one fails after this call.
+/// The first call in a process installs a `tracing` subscriber for all of its threads. If there already is one, both
+/// are used: on the thread of the test, and on others inside the spans of the test. Install your own global subscriber
+/// before this call, because it cannot be installed afterwards. A subscriber that is the default of a scope can be set
+/// at any time.
 #[macro_export]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 macro_rules! trace_test {

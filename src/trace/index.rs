@@ -114,8 +114,9 @@ impl PendingIndex {
         }
     }
 
-    /// Treats every span as ended that was open before events were left out, is still open, and for which
-    /// `may_have_ended` returns true. With `requires_ended_root`, this applies only to traces whose root has ended.
+    /// Treats some spans as ended: those that were open before events were left out and are still open, if
+    /// `may_have_ended` returns true for them. With `requires_ended_root`, this applies only to traces whose root has
+    /// ended.
     pub(crate) fn assume_ended(
         &mut self,
         requires_ended_root: bool,

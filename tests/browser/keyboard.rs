@@ -21,7 +21,7 @@ async fn press(browser: &Browser, key: &str) {
         .await;
 }
 
-/// Makes a running order with two ended spans. Returns its root.
+/// Starts the span `order`, which stays open, with two ended children. Returns its context.
 fn order(app: &App) -> Context {
     let tracer = app.tracer();
     let root = open(&tracer, "order", &Context::new());

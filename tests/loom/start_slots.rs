@@ -104,7 +104,7 @@ pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
     let mut remembered = None;
     for (_, record) in &records {
         match *record {
-            // The worker still keeps the start of a span that got a complete end. This replaces it.
+            // The worker may still keep the start of a span that got a complete end. The new start replaces it.
             Record::Remember(_, span) => remembered = Some(span),
             Record::EndDelta(_, span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
         }

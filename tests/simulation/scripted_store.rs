@@ -72,7 +72,7 @@ pub(crate) struct Witness {
     pub(crate) has_evicted: AtomicBool,
 }
 
-/// Records that this has happened.
+/// Sets the flag of a behaviour that has occurred.
 pub(crate) fn note(witnessed: &AtomicBool) {
     witnessed.store(true, Ordering::Relaxed);
 }

@@ -155,7 +155,7 @@ impl OpenSpans {
         self.spans.get(key).map(|span| span.depth)
     }
 
-    /// Returns the next span that has been open for [`STILL_OPEN`], and never the same one again.
+    /// Returns the next span that has been open for [`STILL_OPEN`]. Each span is returned at most once.
     fn overdue(&mut self) -> Option<&OpenSpan> {
         while let Some((due, _)) = self.due.front() {
             if *due > Instant::now() {

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_says_behind_which_event_the_next_ones_are_stored() {
+    fn a_saved_position_names_the_event_behind_which_the_next_ones_are_stored() {
         let positions = Positions::default();
         assert_eq!(positions.to_save(here("abcdefgh-5")), None);
         positions.set("busy", "busy-1", Some(here("abcdefgh-3")));

@@ -63,8 +63,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The workflow. After a crash the engine runs it again from the beginning and returns stored results for finished
-/// steps. `flows` gives each span the same ids in every run. The engine does not report when it replays, and need not:
-/// the log leaves out repeated events.
+/// steps. `flows` gives each span the same ids in every run. The engine does not report when it replays. That is not
+/// needed, because the log leaves out repeated events.
 async fn order(flows: Workflows, item: String) -> dbos::Result<String> {
     let wf = flows.instance(dbos::workflow_id().unwrap_or_default());
     wf.run("Order", async {

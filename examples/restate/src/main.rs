@@ -27,8 +27,8 @@ struct Order {
     flows: Workflows,
 }
 
-/// Restate drops the future of `run` after a short inactivity and later calls `run` again. `flows` gives
-/// each span the same ids in every run. The SDK does not report when it replays, and need not: the log leaves out
+/// Restate drops the future of `run` after a short inactivity and later calls `run` again. `flows` gives each span the
+/// same ids in every run. The SDK does not report when it replays. That is not needed, because the log leaves out
 /// repeated events.
 #[restate_sdk::workflow(inactivity_timeout = "500ms")]
 impl Order {

@@ -1,6 +1,6 @@
 //! Start templates make starts cheap for the worker. The second start with the same scope, name and keys makes a
-//! template. Later ones are not decoded, checked and encoded again. Only their ids, values and times are written,
-//! between the constant bytes of the template's payload.
+//! template. Later such starts are not decoded, checked and encoded in full. Only their ids, values and times are
+//! written, between the constant bytes of the template's payload.
 //!
 //! 1. [`StartOutline`](crate::span::record::StartOutline) reads the head of a record, but no text.
 //! 2. [`TemplateCache`] finds the template by a hash of scope, name and flags, and then compares these bytes.

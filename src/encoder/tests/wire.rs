@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn the_scanner_survives_anything(payload in vec(prop_oneof![Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b'"'), Just(b':'), Just(b','), Just(b'\\'), Just(b'a'), any::<u8>()], 0..40)) {
+    fn the_scanner_does_not_panic_on_broken_json(payload in vec(prop_oneof![Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b'"'), Just(b':'), Just(b','), Just(b'\\'), Just(b'a'), any::<u8>()], 0..40)) {
         let bytes: usize = json::fields(&payload).map(|(key, value)| key.len() + value.len()).sum();
         assert!(bytes <= payload.len());
     }

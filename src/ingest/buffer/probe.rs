@@ -67,8 +67,8 @@ impl IngestBuffer {
     ) -> Result<usize, PushError> {
         let full_since = class.of(&self.full_since);
         let Some(probe) = probe else {
-            // If every shard was found full in this turn, stop. Under overload, probing every shard for each record
-            // would cost more than the rest of the work.
+            // If every shard was found full since the worker's last drain, stop. Under overload, probing every shard
+            // for each record would cost more than the rest of the work.
             let turn = self.drain_generation.load(Ordering::Acquire) + 1;
             if full_since.load(Ordering::Relaxed) == turn {
                 return Err(self.rejection());

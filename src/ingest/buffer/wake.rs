@@ -15,7 +15,7 @@ use crate::{
 
 impl IngestBuffer {
     pub(crate) fn attach_worker(&self) {
-        // There is never a second worker, so the thread stays attached.
+        // A buffer has only one worker, so this never fails.
         drop(self.worker.set(thread::current()));
     }
 
@@ -76,8 +76,8 @@ impl IngestBuffer {
         }
     }
 
-    /// Wakes the worker, or keeps it from falling asleep, because of changes that wait outside the buffer. Draws a
-    /// number that no record uses.
+    /// Wakes the worker, or keeps it from parking, because changes wait outside the buffer. It draws a record number
+    /// that no record uses, so that the wake-up follows the same protocol as a push.
     pub(crate) fn announce(&self) {
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         self.wake_if_due(number, FillLevel::UpToHalf);
@@ -104,7 +104,8 @@ impl IngestBuffer {
     }
 }
 
-/// The longest time that records gather before a turn.
+/// The longest time that records gather before a turn. In a turn, the worker takes the records out of the buffer and
+/// handles them.
 pub(crate) const GATHER_TIME: Duration = Duration::from_millis(1);
 /// The number of records at which a turn begins at once.
 pub(crate) const BATCH_RECORDS: u64 = 128;
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_record_is_followed_at_once_by_the_next() {
+    fn single_records_do_not_gather() {
         // As at 1,000 events a second.
         let turns: Vec<(u64, usize)> = (0..50).map(|number| (number * 1_000, 1)).collect();
         assert_eq!(gathering(&turns), [false; 50]);

@@ -374,7 +374,7 @@ impl Tail {
         read(&self.state).streams.evicted(key)
     }
 
-    /// Returns the events after `after`, one block at a time.
+    /// Returns the next events after `after`: at most those of one block.
     pub(crate) fn read_after(&self, after: u64) -> TailRead {
         let upto = self.published();
         let state = read(&self.state);
@@ -394,7 +394,8 @@ impl Tail {
         }
     }
 
-    /// Returns the events of these streams after `after`, and those that belong to every stream, one block at a time.
+    /// Returns the next events of these streams after `after`, and those that belong to every stream: at most those of
+    /// one block.
     pub(crate) fn read_streams_after(&self, keys: &[StreamKey], after: u64) -> TailRead {
         let upto = self.published();
         // `oldest`, the index and the blocks are read under one lock, so retention cannot change them in between.

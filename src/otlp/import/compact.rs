@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_between_tokens_is_removed() {
+    fn only_white_space_between_tokens_is_removed() {
         let text = "\u{9} { \"a b\\\\\" : [ 1 , \"\\\" x\" ] ,\r\n \"\" : null }\n";
         let expected = r#"{"a b\\":[1,"\" x"],"":null}"#;
         assert_eq!(compact(text).unwrap(), expected.as_bytes());
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deep_is_refused() {
+    fn too_deeply_nested_json_is_refused() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert_eq!(compact(&nested(DEPTH_MAX)).unwrap().len(), 2 * DEPTH_MAX);
         assert_eq!(compact(&nested(DEPTH_MAX + 1)), Err(Fault::Depth));

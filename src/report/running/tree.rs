@@ -24,8 +24,8 @@ pub(crate) fn in_tree_order(spans: Vec<SpanNow>) -> Vec<SpanNow> {
     }
     let mut spans: Vec<Option<SpanNow>> = spans.into_iter().map(Some).collect();
     let mut ordered = Vec::with_capacity(spans.len());
-    // Spans in a cycle of parents are not below any top span. They follow: the first span that is
-    // left becomes a top span, and the others of its cycle are below it.
+    // Spans whose parents form a cycle are below no top span. They come last: the first span of
+    // each cycle becomes a top span, and the other spans of the cycle are below it.
     let tops: Vec<usize> = tops.into_iter().chain(0..spans.len()).collect();
     for top in tops {
         let mut next = vec![(top, 0)];

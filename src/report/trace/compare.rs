@@ -1,5 +1,6 @@
 //! Compares two traces: finds spans that only one of them has, and spans that take longer in one.
-//! Two spans correspond if they and all spans above them have the same names. Pure.
+//! Two spans correspond if they and the spans above them have the same names, at most [`PATH_MAX`]
+//! of them. Pure.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -26,7 +27,8 @@ pub(crate) struct Comparison {
     other: ComparedTrace,
     /// The number of groups of spans that are alike in both traces.
     alike: usize,
-    /// The differences. Those in the number of errors come first, then the largest in duration.
+    /// The differences. Differences in the number of errors come first, then the largest
+    /// differences in duration.
     differences: Vec<Difference>,
     /// The number of differences that are not listed.
     left_out: usize,

@@ -59,7 +59,7 @@ pub(crate) struct TraceSpan {
     pub(crate) error_logs: u32,
     /// The sequence of the span's last event: its end, or its start.
     pub(crate) sequence: u64,
-    /// The state from its updates, while the span is open.
+    /// The state that the updates of an open span have reported.
     updates: Option<Box<SpanNowBuilder>>,
 }
 
@@ -177,7 +177,8 @@ impl TraceSpans {
         if let Some(span) = known
             && matches!(span.outcome, ShownState::Open | ShownState::Lost)
         {
-            // The start of an open span is repeated, or a lost end was wrong: the process had only been suspended.
+            // Either an open span's start is repeated, or the span was wrongly ended as lost: its process had only been
+            // suspended.
             span.outcome = ShownState::Open;
             span.end = None;
             return;
@@ -343,8 +344,8 @@ impl TraceSpans {
         }
         let mut ordered = Vec::with_capacity(self.spans.len());
         let mut seen = vec![false; self.spans.len()];
-        // Spans in a cycle of parents are not below any top span. They follow: the first span that is
-        // left becomes a top span, and the others of its cycle are below it.
+        // Spans whose parents form a cycle are below no top span. They come last: the first span of each cycle becomes
+        // a top span, and the other spans of the cycle are below it.
         for top in tops.into_iter().chain(0..self.spans.len()) {
             let mut next = vec![(top, 0)];
             while let Some((index, depth)) = next.pop() {
@@ -389,7 +390,8 @@ impl ShownState {
         matches!(self, Self::Error | Self::Panicked | Self::Lost)
     }
 
-    /// Returns the word for the state in a text. It is empty for an ordinary state.
+    /// Returns the word that a text shows for the state. It is empty for an open span and for one that ended without an
+    /// error.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Open | Self::Ok => "",

@@ -583,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_reads_back_and_too_much_is_refused() {
+    fn a_sent_prefix_reads_back_and_too_many_attributes_are_refused() {
         for attributes in 0..=62 {
             for scope in [StartScope::Recorded, StartScope::Unknown] {
                 let sent = SentPrefix::new(attributes, scope).unwrap();

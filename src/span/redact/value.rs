@@ -213,7 +213,7 @@ fn scalar_end(text: &[u8], at: usize, (sign, frame, is_header): (u8, Frame, bool
             byte == b'\n' || byte == b'\r' || (byte == b'\\' && matches!(next, b'n' | b'r'));
         let is_quote_end = byte == b'"' || (byte == b'\\' && next == b'"');
         let is_blank = byte.is_ascii_whitespace();
-        // A next pair is searched only after the first of several blanks, so that a run of blanks is read only once.
+        // Looks for a following pair only at the first of several blanks, so that a run of blanks is read only once.
         let was_blank = || place > 0 && rest.get(place - 1).is_some_and(u8::is_ascii_whitespace);
         match frame {
             Frame::Query => is_blank || is_quote_end || b"&#<>".contains(&byte),

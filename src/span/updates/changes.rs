@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_last_is_set_again_also_after_it_was_taken() {
+    fn the_attribute_that_was_set_last_can_be_set_again_after_the_changes_were_taken() {
         let pair = |value: i64| KeyValue::new("b", value);
         let mut changes = Changes::default();
         assert!(changes.set_attribute(&KeyValue::new("a", 1)));

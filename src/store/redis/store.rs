@@ -1,7 +1,7 @@
 //! The Redis store: combines the write side, the heartbeat, the queue of reads and the blocking waits.
 //!
 //! Appends and the recovery of open events run on the log's thread, waits on follower threads, queries and heartbeats
-//! on threads of the store. Any thread may keep a stream.
+//! on threads of the store. Any thread may request that a stream is kept.
 
 use std::{
     fmt,

@@ -1,12 +1,12 @@
-//! Carried streams. Retention has passed some of their events, that is, moved the oldest sequence of the log beyond
-//! them, but the file keeps these events because the stream was open then. So a running trace keeps its beginning,
-//! while ended traces are removed as a whole. The writer uses them.
+//! Carried streams. Retention *passes* an event when it moves the oldest sequence of the log beyond that event. The
+//! event is then deleted, unless its stream is open: such a stream is carried, and the file keeps its passed events. So
+//! a running trace keeps its beginning, while ended traces are removed as a whole. The writer uses this module.
 //!
-//! Streams that are kept on request are carried, too, whether or not they are open. They have a share of their own, which
-//! includes all of their events. The table `kept` has a row for each.
+//! Streams that are kept on request are carried, too, whether or not they are open. They have a share of the bounds to
+//! themselves, and all of their events count towards it. The table `kept` has a row for each.
 //!
-//! Carried streams are bounded in number, events and bytes. The table `carried` has a row for each. It is written with
-//! every change, so opening the file reads no event for it.
+//! Carried streams are bounded in number, events and bytes. The table `carried` has a row for each. Every change of the
+//! stream updates its row, so opening the file need not read the events.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -276,7 +276,8 @@ impl CarriedStreams {
         let is_partial = self.no_longer_carried.contains(&stream);
         let mut carried = self.take(stream);
         if carried.events == 0 && is_partial {
-            // Only a stream that is kept on request is carried again. Its earlier opening events are kept on their own.
+            // Only a stream that is kept on request is carried again. Its earlier open events are kept without being
+            // carried.
             carried.from = sequence;
         }
         carried.events += 1;
@@ -323,10 +324,10 @@ impl CarriedStreams {
         self.ended.first().map_or(u64::MAX, |(expires, _)| *expires)
     }
 
-    /// Returns the stream whose carried events must be deleted now: one whose deletion has begun, or else an ended
-    /// stream that is too old by `now`. If the share is exceeded, or has no room for an event of `needs_room` bytes, it
-    /// is the ended stream that expires first, or else the largest stream. An eighth of the share is freed at once, so
-    /// that not every step must make room.
+    /// Returns the stream whose carried events must be deleted now, if there is one. A stream whose deletion has begun
+    /// comes first. Next comes an ended stream that is too old by `now`. If the share is exceeded, or has no room for
+    /// an event of `needs_room` bytes, any ended stream is chosen, the first to expire first, or else the largest
+    /// stream. When room is needed, an eighth of the share is freed, so that not every step must make room.
     pub(crate) fn next_to_evict(
         &mut self,
         share: CarriedShare,

@@ -1,5 +1,5 @@
-//! A spin lock for critical sections that copy a few bytes. A host thread only tries it and never waits for it; only
-//! the worker thread waits.
+//! A spin lock for critical sections that copy a few bytes. Host threads only call `try_lock`, which never waits. Only
+//! the worker thread waits for the lock.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ impl<T> SpinMutex<T> {
             } else if tries < SPINS + YIELDS {
                 thread::yield_now();
             } else {
-                // A thread that is unparked here checks its condition before it parks again.
+                // This may consume an unpark that was meant for another wait. No wake-up is lost: the thread checks the
+                // condition of that wait before it parks again.
                 thread::park_timeout(PAUSE);
                 tries = SPINS;
             }

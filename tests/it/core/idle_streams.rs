@@ -89,9 +89,9 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
     );
 }
 
-/// Ten thousand idle streams cost nothing between their pings.
+/// So ten thousand idle streams use no CPU time between their pings.
 #[tokio::test(start_paused = true)]
-async fn a_quiet_stream_is_woken_by_its_ping_and_by_nothing_before() {
+async fn a_quiet_stream_is_not_woken_before_its_ping() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("1")]);
     let mut client = Client::new(&target, Subscribe::all());

@@ -1,5 +1,5 @@
-//! The page's files as browsers get them: their caching, their compression, and the size of a
-//! visit.
+//! The page's files as browsers get them: their caching, their compression, and the bytes that a
+//! visit loads.
 
 use std::io::Read as _;
 
@@ -98,7 +98,7 @@ async fn all_that_a_browser_fetches_stays_within_a_bound() {
 }
 
 #[tokio::test]
-async fn compressed_files_are_what_others_get_uncompressed() {
+async fn a_decompressed_file_equals_the_uncompressed_one() {
     let app = App::start().await;
     for path in Visit::of(&app).await.all() {
         // Behind a prefix, the page's base depends on the request.

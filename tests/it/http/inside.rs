@@ -138,7 +138,7 @@ async fn listed(app: &App, trace: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_summary_has_the_progress_and_the_name_of_now() {
+async fn a_summary_has_the_current_progress_and_name() {
     let app = App::start().await;
     let (_provider, mut span, id) = start(&app);
     assert_eq!(listed(&app, &id).await.get("progress"), None);

@@ -125,7 +125,7 @@ fn secrets_are_masked_with_a_sampler_that_sees_them_first() {
 }
 
 #[test]
-fn what_a_program_dispatches_itself_is_masked_too() {
+fn events_that_a_program_dispatches_itself_are_masked_too() {
     let live = careful().build().unwrap();
     let trace = TraceId::from_bytes([1; 16]).unwrap();
     let span = "00f067aa0ba902b7".parse().unwrap();

@@ -283,7 +283,7 @@ fn attributes_of(attributes: Vec<KeyValue>) -> String {
 }
 
 #[test]
-fn of_a_repeated_key_the_last_value_counts_in_the_first_place() {
+fn a_repeated_key_has_its_last_value_at_its_first_position() {
     let pairs = vec![
         KeyValue::new("a", 1),
         KeyValue::new("b", 2),
@@ -350,7 +350,7 @@ fn text_is_escaped_where_json_asks_for_it_and_nowhere_else() {
 }
 
 #[test]
-fn a_value_that_is_cut_is_named() {
+fn the_event_lists_the_path_of_a_cut_value() {
     let long = "x".repeat(SpanEvent::VALUE_BYTES_MAX + 1);
     let watched = Watched::new();
     drop(tracer(&watched).build(builder("job").with_attributes([KeyValue::new("note", long)])));

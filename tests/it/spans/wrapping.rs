@@ -108,7 +108,7 @@ fn an_exporter_beside_gets_exactly_the_sampled_spans() {
 }
 
 #[test]
-fn an_exporter_gets_what_the_filter_hides() {
+fn an_exporter_gets_spans_that_the_filter_hides() {
     let live = LiveSpans::builder().filter(|_| false).build().unwrap();
     let exporter = InMemorySpanExporter::default();
     let batch = BatchSpanProcessor::builder(exporter.clone()).build();
@@ -174,7 +174,7 @@ fn calls_through(wrap: impl FnOnce(&LiveSpans, Noting) -> SdkTracerProvider) -> 
 }
 
 #[test]
-fn everything_is_passed_on() {
+fn a_wrapped_processor_gets_every_call() {
     let resource = || {
         Resource::builder_empty()
             .with_attributes([KeyValue::new("service.name", "shop")])
@@ -201,7 +201,7 @@ fn everything_is_passed_on() {
 }
 
 #[test]
-fn errors_of_what_is_wrapped_are_reported() {
+fn errors_of_the_wrapped_processor_are_reported() {
     let live = LiveSpans::builder().build().unwrap();
     let noting = Noting {
         fails: true,
@@ -218,7 +218,7 @@ fn errors_of_what_is_wrapped_are_reported() {
 }
 
 #[test]
-fn a_store_that_hangs_takes_no_time_from_what_is_wrapped() {
+fn a_hanging_store_takes_no_time_from_the_wrapped_processor() {
     let (store, gate) = GatedStore::new(Retention::default());
     let live = LiveSpans::builder().store(store).build().unwrap();
     let noting = Noting::default();
@@ -244,7 +244,7 @@ fn a_store_that_hangs_takes_no_time_from_what_is_wrapped() {
 }
 
 #[test]
-fn what_is_wrapped_is_called_though_the_log_is_shut_down() {
+fn the_wrapped_processor_is_called_after_the_log_was_shut_down() {
     let live = LiveSpans::builder().build().unwrap();
     let noting = Noting::default();
     let provider = SdkTracerProvider::builder()
@@ -261,7 +261,7 @@ fn what_is_wrapped_is_called_though_the_log_is_shut_down() {
 }
 
 #[test]
-fn the_sampler_changes_nothing_but_the_drop() {
+fn the_sampler_changes_only_the_decision_to_drop() {
     #[derive(Clone, Debug)]
     struct Every(Arc<AtomicUsize>);
     impl opentelemetry_sdk::trace::ShouldSample for Every {

@@ -1,6 +1,6 @@
 // @ts-check
-// Which span follow mode keeps in view: the newest span of one branch, until that branch has ended. If 30 branches
-// run at once, following the newest span of all would jump 30 times a second.
+// Which span follow mode keeps in view: the newest span of one branch, until that branch has ended. If many branches
+// ran at once and the newest span of all was followed, the view would jump between the branches.
 // Must never touch the DOM or a clock.
 
 import { isOpenState } from "./columns.mjs";
@@ -70,8 +70,8 @@ function isBelow({ parent }, index, branch) {
 
 /**
  * @param {Trace} trace @param {number} index
- * @returns {number} the topmost open span with open siblings, among it and its ancestors; without one, the topmost open
- *   span
+ * @returns {number} of the span and its ancestors, the topmost open one with open siblings; if there is none, the
+ *   topmost open one
  */
 function branchOf({ spans }, index) {
   let highest = index;

@@ -60,13 +60,13 @@ export class GroupStrip {
     this.version += 1;
   }
 
-  /** @param {number} time @returns {number} of a covered time */
+  /** @param {number} time a covered time @returns {number} the index of its bucket */
   bucketOf(time) {
     return Math.floor(time / this.width) - this.base;
   }
 
   /**
-   * Extends the buckets over a stretch of time, merging them if necessary.
+   * Extends the buckets to cover a range of time. Merges buckets if necessary.
    * @param {number} start @param {number} end
    */
   cover(start, end) {

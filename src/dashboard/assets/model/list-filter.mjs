@@ -1,6 +1,7 @@
 // @ts-check
-// The filters of the list beside the typed search: chips (terms of the search), a stretch of time, the reader's own
-// traces, and saved searches. Must never touch the DOM, the browser's storage or a clock.
+// The filters of the list beside the typed search: chips (terms of the search), a range of time, the reader's own
+// traces, and saved searches.
+// Must never touch the DOM, the browser's storage or a clock.
 
 import { listMatches } from "./list-model.mjs";
 import { parseQuery, quoteTerm, traceMatches } from "./search.mjs";
@@ -10,8 +11,8 @@ import { epochMilliseconds } from "./time.mjs";
  * @typedef {import("./list-model.mjs").TraceList} TraceList
  * @typedef {import("./list-model.mjs").Summary} Summary
  * @typedef {import("./search.mjs").Term} Term
- * @typedef {{since: number | null, until: number | null, mine: ReadonlySet<string> | null}} Narrowed in milliseconds
- *   since 1970; `mine`: if set, only these traces are shown
+ * @typedef {{since: number | null, until: number | null, mine: ReadonlySet<string> | null}} Narrowed `since`, `until`:
+ *   milliseconds since 1970; `mine`: if set, only these traces are shown
  * @typedef {{term: string, count: number}} Count
  * @typedef {{states: Count[], services: Count[], mine: number}} ChipCounts
  * @typedef {{name: string, query: string}} SavedSearch
@@ -34,7 +35,7 @@ export function wordsIn(query) {
 
 /**
  * @param {string} query @param {string} term
- * @returns {"" | "with" | "without"} whether it contains the term or its negation
+ * @returns {"" | "with" | "without"} whether the query contains the term, or its negation, or neither
  */
 export function holds(query, term) {
   const words = wordsIn(query);
@@ -131,8 +132,8 @@ export function savedSearches(kept) {
 
 /**
  * @param {SavedSearch[]} searches @param {string} name @param {string} query
- * @returns {SavedSearch[]} with this one at the end, replacing one with the same query; unchanged if SAVED_MAX others
- *   exist
+ * @returns {SavedSearch[]} the searches with a new one at the end, which replaces one with the same query; unchanged if
+ *   SAVED_MAX others exist
  */
 export function withSaved(searches, name, query) {
   const wanted = query.trim().slice(0, SAVED_LENGTH_MAX / 2);

@@ -28,7 +28,7 @@ import { epochMilliseconds, formatCount, plural } from "./time.mjs";
  *   search found the text
  * @property {any} [progress] its progress: `{current, total, units, message}`
  * @property {{name: string, since: string}} [awaiting] the await point that has waited longest
- * @property {boolean} [kept] whether retention spares it
+ * @property {boolean} [kept] whether the trace is kept beyond retention
  * @property {{events: number}} [partial] set if the summary covers only the trace's first `events` events
  * @property {string} [firstId] id of its first event; the server's list is in this order
  * @property {Record<string, unknown>} [rootAttributes] attributes of its root that distinguish it from other traces
@@ -119,7 +119,7 @@ export function reduceList(list, event) {
   } else if (event.type === "ping") {
     if (data.dropped) list.hostDropped = droppedOf(data.dropped);
   } else if (event.type === "degraded" || event.type === "gap") {
-    // A gap ends an outage of the store.
+    // A `gap` event also means that an outage of the store is over.
     list.degraded = event.type === "degraded";
     if (event.type === "gap") addGap(list.losses, data, event.id ?? "");
   } else {
@@ -150,7 +150,7 @@ function recordProgress({ speeds }, trace) {
   }
   let speed = speeds.get(trace.traceId);
   if (speed === undefined) speeds.set(trace.traceId, (speed = new ProgressWindow()));
-  // Summaries arrive for many reasons, each with the time of its last event, so only a change of progress is a step.
+  // Summaries also arrive for other reasons. Only a summary with a changed amount or total is a step.
   if (speed.steps.at(-1)?.current !== progress.current || speed.total !== progress.total) speed.add(progress, epochMilliseconds(trace.lastTimestamp));
 }
 

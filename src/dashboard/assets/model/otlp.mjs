@@ -247,7 +247,7 @@ export function spanEvents(span, left) {
   }
   leave(left, "spans without an end");
   const start = { type: "started", ...common, timestamp: startTimestamp, ...(dropped.attributes > 0 ? { dropped: { attributes: dropped.attributes, events: 0, links: 0 } } : {}) };
-  // The file has no time for the update. It gets the newest event's time or, without events, the start time.
+  // The file has no time for the update. The update gets the newest event's time or, without events, the start time.
   const last = events.map((one) => one.timestamp).reduce((newest, one) => (one > newest ? one : newest), startTimestamp);
   const awaiting = said["livespan.awaiting"];
   const isAwaiting = typeof awaiting === "string" && awaiting !== "";

@@ -4,7 +4,7 @@
 
 import { epochMilliseconds, formatAge, formatCount, formatDuration, plural } from "./time.mjs";
 
-/** Maximum number of senders with a line of their own; the most recently heard come first. */
+/** Maximum number of senders with a line of their own; those that sent something last come first. */
 export const SENDERS_SHOWN_MAX = 8;
 /** Maximum number of services named as senders of ended spans only. */
 export const SERVICES_NAMED_MAX = 3;

@@ -7,15 +7,15 @@ import { Moments, historyOf } from "./trace-at-time.mjs";
 /**
  * @typedef {import("./trace-at-time.mjs").History} History
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{model: Trace, traceId: string, history?: History | null, fixedNow?: number}} Travelled a feed; one from
- *   a file has its history loaded
+ * @typedef {{model: Trace, traceId: string, history?: History | null, fixedNow?: number}} Travelled the feed of a
+ *   trace; if it comes from a file, `history` is set
  * @typedef {object} TravelWorld
  * @property {(traceId: string) => Promise<any[] | null>} events the events of a trace, or null if they cannot be fetched
  * @property {() => number} clock milliseconds; only differences are used
  * @property {() => void} changed requests a frame
  */
 
-/** In larger traces the log is not fetched. An open span of the past then shows the attributes it ended with. */
+/** In larger traces the log is not fetched. A span that was open at the shown moment then has the attributes of its end. */
 export const HISTORY_SPANS_MAX = 20_000;
 /** Playing speeds, in milliseconds of the trace per millisecond of real time. */
 export const SPEEDS = [0.001, 0.01, 0.1, 1, 10, 100];

@@ -37,7 +37,7 @@ export function historyOf(events, originSeconds) {
   return history;
 }
 
-/** A trace at each moment of its past. Built from one version of the trace; a newer version needs a new one. */
+/** A trace at each moment of its past. Built from one version of the trace; a newer version needs a new `Moments`. */
 export class Moments {
   /** @param {Trace} trace @param {History | null} history @param {number} now the present, in tree time: open spans extend to it */
   constructor(trace, history, now) {

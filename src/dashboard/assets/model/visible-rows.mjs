@@ -1,7 +1,7 @@
 // @ts-check
 // Which spans are rows, and in which order. Implements folding, groups and rolling up, and finds the row of a span.
-// Must never touch the DOM or a clock, nor recurse. Of a trace, it writes the column `depth`, sorts siblings and
-// refreshes stale error marks, nothing else.
+// Must never touch the DOM or a clock, nor recurse. It changes a trace in three ways only: it writes the column
+// `depth`, sorts siblings and refreshes stale error marks.
 
 import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 import { SHOWN, groupView, isMemberShown, nothingOpened, showMember } from "./group-views.mjs";
@@ -28,7 +28,7 @@ import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree
  *   order; `at` is the next one
  */
 
-/** The kinds of rows. `member`: a span in an open group. */
+/** The kinds of rows. `member`: a span in an open group; `sum`: the line that describes the children of a rolled-up span. */
 export const ROW = Object.freeze({ span: 0, member: 1, sum: 2, group: 3, chips: 4 });
 /** Maximum number of children that a rolled-up parent shows as rows, not counting those in groups. */
 export const ROLLED_ROWS_MAX = 50;
@@ -303,8 +303,8 @@ export function groupOfRow(rows, row) {
 const ABOVE_MAX = 1_000;
 
 /**
- * Returns the rows of a row's ancestors and of the groups that contain it or them, outermost first. For a very deep
- * row, only the innermost.
+ * Returns the rows of a row's ancestors, and of the groups that contain the row or an ancestor, outermost first. For a
+ * very deep row, returns only the innermost ones.
  * @param {Tree} tree @param {Rows} rows @param {number} row
  * @returns {number[]}
  */

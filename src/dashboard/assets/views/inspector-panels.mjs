@@ -98,7 +98,8 @@ function statementOf(attributes) {
 }
 
 /**
- * Shows the span's own statement, else the slowest one below it, with the number and total time of all below.
+ * Shows the span's own statement. If it has none, shows the slowest statement below it, with the number and the total
+ * time of all statements below it.
  * @param {Trace} trace @param {number} index @param {number} now @param {PanelActions} actions
  * @returns {HTMLElement | null}
  */

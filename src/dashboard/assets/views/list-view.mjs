@@ -26,7 +26,7 @@ import { ListTools } from "./list-tools.mjs";
 const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
-// Rows do not move for `HOLD_MS` after the pointer has moved, nor while it is pressed, at most for `PRESS_MAX_MS`.
+// Rows do not move for `HOLD_MS` after the pointer has moved, nor while it is pressed (but for `PRESS_MAX_MS` at most).
 const HOLD_MS = 1_200;
 const PRESS_MAX_MS = 10_000;
 // The next page of history is requested this many rows before the end.

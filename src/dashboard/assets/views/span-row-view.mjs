@@ -1,7 +1,7 @@
 // @ts-check
 // Draws the name column of one row of the waterfall. `row-paint.mjs` paints bars, labels and shapes on one canvas,
-// because elements for them would take longer than a frame. Must never keep more than the last drawn state: after a scroll, the same
-// element shows another span.
+// because elements for them would take longer than a frame.
+// Must never keep more than the last drawn state: after a scroll, one element shows another span.
 
 import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
 import { ERROR, WARN, severityOf } from "../model/severity.mjs";

@@ -274,7 +274,7 @@ export class TraceView {
     // A separate timer, because the page's ticks may have stopped.
     if (this.leapt) setTimeout(this.ui.changed, REST_MS);
     if (!frame.live) return wait;
-    // As often as the live edge moves by a pixel, but at least every 100 ms and at most every 16 ms.
+    // The time in which the live edge moves by one pixel, but at least 16 ms and at most 100 ms.
     return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
   }
 

@@ -1,6 +1,7 @@
 // @ts-check
 // Draws the line above the waterfall: the spans that an open trace waits for, or the critical path of an ended one.
-// Also adds the critical path and usual durations to rows. Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do.
+// Also adds the critical path and usual durations to rows.
+// Must never walk the spans itself: `waits-for.mjs` and `critical-path.mjs` do so.
 
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { criticalPath, drawable } from "../model/critical-path.mjs";

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_of_nothing_is_refused() {
+    async fn a_file_without_a_trace_or_with_an_unknown_one_is_refused() {
         let (live, [first, _], _running) = log();
         let unknown = "0af7651916cd43dd8448eb211c80319c";
         for (path, status, error) in [

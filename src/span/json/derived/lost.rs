@@ -1,6 +1,6 @@
 //! Makes the `ended` event of a lost span, or of a span whose workflow was cancelled, from its `started` and `updated`
-//! events. Values are copied and never decoded. Pure; the worker thread calls it, the task that cancels a workflow, and
-//! the import of a file.
+//! events. Values are copied and never decoded. Pure; called by the worker thread, by the task that cancels a workflow,
+//! and by the import of a file.
 
 use crate::{
     span::json::{

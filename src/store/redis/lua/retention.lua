@@ -1,11 +1,11 @@
 -- Retention: trims the log, and carries the events of open streams.
 --
--- Before the oldest event of the log, the key of an open stream keeps its events, so that a running trace stays whole.
--- They are part of the bounds, and may use a share of them. Above the share, one stream loses all of its carried
--- events: the ended stream that got its last event first, or else the largest one. Such a stream is not carried again.
--- Streams that are kept on request are carried, too, within a share of their own. Above it, the largest one is no longer
--- kept.
--- Each call does a bounded part of the work. The log may exceed its bounds until the next calls have done the rest.
+-- The key of an open stream keeps the stream's events that are older than the oldest event of the log, so that a
+-- running trace stays whole. These *carried* events count towards the bounds, and may use a share of them. Above the
+-- share, one stream loses all of its carried events: the ended stream that got its last event first, or else the
+-- largest stream. Such a stream is not carried again. Streams that are kept on request are carried, too, within a share
+-- of their own. Above it, the largest one is no longer kept. Each call does a bounded part of the work. The log may
+-- exceed its bounds until the next calls have done the rest.
 
 -- The share of the bounds that carried events may use.
 local function carried_share()
@@ -43,7 +43,8 @@ end
 local function stop_carrying(state, key)
   local left = tonumber(redis.call('HGET', CARRIED_EVENTS, key) or 0)
   if left > 0 then
-    -- Another program has deleted carried events of the stream, so their members are searched.
+    -- Another program has deleted carried events of the stream. Their members of the set CARRIED are still there, so
+    -- they are searched for and removed.
     local suffix, stale, from = ':' .. key, {}, 0
     repeat
       local members = redis.call('ZRANGE', CARRIED, from, from + 499)

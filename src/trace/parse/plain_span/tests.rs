@@ -330,7 +330,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_096))]
 
     #[test]
-    fn whatever_is_read_quickly_is_read_alike_slowly(
+    fn the_slower_readers_find_the_change_that_the_quick_reader_finds(
         event in event(),
         change in of((any::<Index>(), any::<u8>())),
     ) {

@@ -160,7 +160,7 @@ fn an_old_copy_without_living_writers_begins_a_new_epoch() {
 }
 
 #[test]
-fn two_writers_at_once_get_dense_numbers_in_one_order() {
+fn two_concurrent_writers_get_sequences_without_holes_in_one_order() {
     const BATCHES: usize = 200;
     let server = Server::start();
     let writers: Vec<Arc<Handle>> = (0..2)

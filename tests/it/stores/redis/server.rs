@@ -1,5 +1,5 @@
-//! A `redis-server` for one test, on a free port and in a temporary folder. It is removed however
-//! the test ends.
+//! A `redis-server` for one test, on a free port and in a temporary folder. Process and folder are
+//! removed when the test ends, even if it panics.
 
 use std::{
     fs,
@@ -170,7 +170,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // If a test panics, its folder is not needed either.
+        // The folder is removed after a failed test, too. An error here changes no result.
         drop(fs::remove_dir_all(&self.folder));
     }
 }

@@ -47,7 +47,7 @@ fn a_reader_sees_what_the_writer_appends() {
 }
 
 #[test]
-fn a_reader_of_streams_hears_of_these_only() {
+fn a_reader_of_streams_is_told_only_of_their_events() {
     let folder = Folder::new();
     let mut log = folder.open();
     let reader = following(&folder);
@@ -97,7 +97,7 @@ fn a_wait_ends_when_it_is_interrupted_or_its_time_is_over() {
 }
 
 #[test]
-fn a_reader_keeps_up_with_lives_and_retention() {
+fn a_reader_keeps_up_with_new_epochs_and_retention() {
     let folder = Folder::new();
     let mut log = folder.keeping(2);
     log.put(&["* +1 process", "a . 2"]);

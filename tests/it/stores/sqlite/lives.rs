@@ -18,7 +18,7 @@ fn firsts(epochs: &[EpochStart]) -> Vec<u64> {
 }
 
 #[test]
-fn every_opening_begins_a_life_and_the_file_remembers_them() {
+fn every_opening_begins_an_epoch_that_the_file_remembers() {
     let folder = Folder::new();
     let mut log = folder.open();
     let first = log.store.epochs();
@@ -45,7 +45,7 @@ fn every_opening_begins_a_life_and_the_file_remembers_them() {
 }
 
 #[test]
-fn lives_are_remembered_when_their_events_are_gone() {
+fn epochs_are_remembered_when_their_events_are_gone() {
     let folder = Folder::new();
     let mut log = folder.open();
     log.put(&["a . 1", "a . 2"]);
@@ -60,7 +60,7 @@ fn lives_are_remembered_when_their_events_are_gone() {
 }
 
 #[test]
-fn an_id_of_an_earlier_life_resumes_in_place() {
+fn an_id_of_an_earlier_epoch_resumes_at_its_position() {
     let folder = Folder::new();
     let open = || {
         SseTarget::<Text>::builder()

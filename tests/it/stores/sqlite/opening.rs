@@ -55,7 +55,7 @@ fn a_place_that_can_hold_no_file_is_refused() {
 }
 
 #[test]
-fn what_is_no_log_of_ours_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_our_log_is_refused_and_left_unchanged() {
     let folder = Folder::new();
     let path = folder.file();
     let text = "All work and no play makes Jack a dull boy.\n".repeat(200);
@@ -146,7 +146,7 @@ fn a_damaged_file_is_refused() {
 }
 
 #[test]
-fn nothing_is_read_where_nothing_was_written() {
+fn a_reader_refuses_a_missing_file_and_an_empty_file() {
     let folder = Folder::new();
     let path = folder.file();
     assert_eq!(refused_for_reading(&path), "there is no such file");
@@ -160,7 +160,7 @@ fn nothing_is_read_where_nothing_was_written() {
 }
 
 #[test]
-fn a_second_writer_is_refused_by_the_process_that_has_one() {
+fn a_second_writer_in_one_process_is_refused() {
     let folder = Folder::new();
     let mut log = folder.open();
     let reason = "another log of this process is writing to it, and a log has one writer; others may open it with `read_only()`";
@@ -189,7 +189,7 @@ pub(super) fn hold_until_killed(file: &Path) -> ! {
 }
 
 #[test]
-fn a_second_writer_is_refused_by_another_process_until_that_is_gone() {
+fn a_writer_is_refused_until_the_process_of_the_other_writer_has_ended() {
     let folder = Folder::new();
     let mut holder = child::command("hold", &folder.file())
         .stdout(Stdio::piped())
@@ -224,7 +224,7 @@ fn a_file_that_another_program_locks_is_refused() {
 }
 
 #[test]
-fn a_store_is_opened_once() {
+fn an_open_store_cannot_be_opened_again() {
     let folder = Folder::new();
     let log = folder.open();
     let again = causes(&log.store.open().unwrap_err());

@@ -25,8 +25,8 @@ const LEAD: u64 = 8_000;
 /// from the store.
 const ABSENCE: u64 = 15_000;
 
-/// The end of a gap after an outage in which nothing was lost. On a busy machine, Redis may be so
-/// slow that such an outage begins.
+/// The last bytes of the `gap` frame that ends an outage in which nothing was lost. On a busy
+/// machine, Redis may be so slow that such an outage begins.
 const NOTHING_LOST: &str = "\"lost\":{\"starts\":0,\"ends\":0,\"other\":0}}";
 
 struct Tick {

@@ -584,7 +584,8 @@ fn an_instance_that_waits_when_its_process_dies_is_lost_and_may_run_again() {
             while logged_lines(&watched).len() < before.len() {
                 tokio::task::yield_now().await;
             }
-            // From here on, the log gets no more of its events, as if the process had been killed.
+            // From here on, the log gets no more events of the instance, as if the process had been
+            // killed.
             watched.live.shutdown().unwrap();
         });
     }

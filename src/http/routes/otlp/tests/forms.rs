@@ -301,7 +301,7 @@ async fn the_status_says_who_sends_and_whether_only_ended_spans() {
 }
 
 #[tokio::test]
-async fn a_time_that_is_not_plausible_is_kept_and_has_that_of_its_receipt() {
+async fn an_event_with_an_implausible_time_also_has_the_time_of_receipt() {
     let live = receiving();
     let minute = 60 * SECOND;
     let before = crate::util::time::Timestamp::now();
@@ -427,7 +427,7 @@ async fn the_events_of_a_span_do_not_depend_on_the_thread_that_encodes_them() {
 }
 
 #[tokio::test]
-async fn a_request_with_more_events_than_are_encoded_before_is_taken_whole() {
+async fn a_request_that_is_only_partly_encoded_by_its_task_is_stored_whole() {
     let text = "a".repeat(120 * 1024);
     let spans = (1..=40).map(|number| {
         let span = span(&format!("{number:016x}"), "large", Some(START + SECOND));
