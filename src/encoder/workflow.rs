@@ -28,8 +28,8 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Upper bound on the events of one trace that are read into the index because the trace was left open. The rest of a
-/// larger trace is not indexed.
+/// After this many events of a trace that was left open, no further page of it is read into the index. The rest of the
+/// trace is not indexed.
 const INDEXED_EVENTS_MAX: usize = 20_000;
 
 impl SpanEncoder {

@@ -192,8 +192,8 @@ impl Engine {
     /// Starts an instance like [`create`](Self::create), with an id of your own: 1 to
     /// [`INSTANCE_ID_BYTES_MAX`](Self::INSTANCE_ID_BYTES_MAX) bytes.
     ///
-    /// The engine forgets an instance that ended long ago or whose process died. A new instance with its id continues
-    /// in the old trace, and its steps that had already ended there are not shown again.
+    /// The engine does not know an instance that was evicted or whose process died. A new instance with its id
+    /// continues in the old trace, and its steps that had already ended there are not shown again.
     ///
     /// # Errors
     /// Returns the errors of [`create`](Self::create). Also returns an error if the engine knows an instance with this

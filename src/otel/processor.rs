@@ -49,7 +49,7 @@ use crate::{
 /// Upper bound on the time that `shutdown` waits, whatever timeout it gets.
 const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Shows every span of a provider live. Register it with
+/// Shows the spans of a provider live. Register it with
 /// [`with_span_processor`](opentelemetry_sdk::trace::TracerProviderBuilder::with_span_processor).
 ///
 /// - A span that records is shown when it starts and when it ends, sampled or not. For spans that a sampler would drop,

@@ -36,7 +36,7 @@ use crate::{
 /// Upper bound on remembered mount points.
 const PREFIXES_MAX: usize = 16;
 /// Upper bound on hidden spans that are remembered until they end. When it is reached, the older half is forgotten. The
-/// worker never sees the end of some of these spans: it was dropped, or the host's filter hides it.
+/// worker never sees the ends of some of these spans, because the end was dropped or the host's filter hides it.
 const OWN_REQUESTS_MAX: usize = 65_536;
 /// How long the worker waits before it encodes a span, so that our router can report the request around it first.
 const IDENTIFY_DELAY: Duration = Duration::from_millis(100);
@@ -134,8 +134,8 @@ impl MountPrefixes {
         }
     }
 
-    /// Called when the host made no span around a request, or a span with the request's path. From then on the worker
-    /// does not wait for ids, unless some span needs them.
+    /// Called when the host made no span around a request, or made one that has the request's path. From then on the
+    /// worker does not wait for ids, unless some span needs them.
     pub(crate) fn require_no_ids(&self) {
         if !self.needs_ids.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);

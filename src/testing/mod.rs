@@ -1,8 +1,8 @@
 //! Shows the work of a failed test: the tree of open spans, and one file that replays the test.
 //!
-//! [`trace_test!`](crate::trace_test) as the first line of a test is all that a test needs. A
-//! passing test prints nothing and leaves no file. When the test panics or passes its limit, or when
-//! the process gets a signal to end, exits or aborts, the macro
+//! [`trace_test!`](crate::trace_test) as the first line of a test is all that a test needs. A passing test prints
+//! nothing and leaves no file. When the test panics or exceeds its limit, or when the process gets a signal to end,
+//! exits or aborts, the macro
 //!
 //! - prints the open spans, oldest first: ages, await points, progress, last log lines, and the
 //!   panic;

@@ -1,4 +1,4 @@
-//! The thread that reports on running tests: when a test passes its limit, and when the process
+//! The thread that reports on running tests: when a test exceeds its limit, and when the process
 //! gets a signal to end or aborts. It also writes the file of a long-running test, because a killed
 //! process cannot write one. Each process with tests has one such thread. It waits, and runs no
 //! code of a test.

@@ -45,7 +45,7 @@ impl TraceFilter {
         }
     }
 
-    /// Returns whether the filter accepts every trace.
+    /// Returns whether the filter has no condition.
     #[cfg(feature = "mcp")]
     pub(crate) fn accepts_all(&self) -> bool {
         let Self {

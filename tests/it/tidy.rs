@@ -661,7 +661,7 @@ fn words_of(name: &str) -> impl Iterator<Item = String> {
 }
 
 #[test]
-fn the_table_of_modules_is_complete_and_has_no_ghosts() {
+fn the_table_of_modules_has_every_module_and_no_other() {
     let found: BTreeSet<String> = modules().into_keys().collect();
     let listed: BTreeSet<String> = MODULES.iter().map(|module| (*module).to_owned()).collect();
     assert_eq!(found, listed);
@@ -767,7 +767,7 @@ fn this_version_has_a_heading_in_the_changelog() {
 }
 
 #[test]
-fn nothing_left_to_do_is_marked_in_the_code() {
+fn the_code_has_no_marks_of_unfinished_work() {
     // Joined here, so that this file itself does not contain them.
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]].map(|parts| parts.concat());
     for folder in ["src", "conformance", "examples", "tests", "scripts"] {
@@ -785,7 +785,7 @@ fn nothing_left_to_do_is_marked_in_the_code() {
 }
 
 #[test]
-fn nothing_is_printed_but_the_address_that_init_says_and_what_a_signal_asks_for() {
+fn only_init_the_signal_report_and_failed_tests_print() {
     let mut printed = Vec::new();
     for (module, Source { code: text, .. }) in modules() {
         let code = text

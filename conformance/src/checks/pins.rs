@@ -371,7 +371,8 @@ pub(crate) fn lists_open_global_events(context: &CheckContext<'_>) -> Outcome {
     ];
     handle.put(&mut model, &opening)?;
     if handle.open_global_events()?.is_empty() {
-        // This store returns none. New readers then get only the open events that the log appended itself.
+        // This store returns no open events that belong to every stream. New readers then get only those that the log
+        // appended itself.
         return Ok(());
     }
     let check = |handle: &Handle, model: &Model| {

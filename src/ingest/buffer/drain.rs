@@ -1,6 +1,6 @@
-//! The worker's side of the buffer. In each turn, the worker removes all records from the buffer and handles them in
-//! the order of their numbers. Only the worker thread uses this module. It holds a shard's lock only for a pointer
-//! swap.
+//! The worker's side of the buffer. In each turn, the worker removes all records from the buffer. It handles those
+//! below a cut in the order of their numbers, and leaves the others for the next turn. Only the worker thread uses this
+//! module. It holds a shard's lock only for a pointer swap.
 
 use crate::{
     ingest::buffer::{

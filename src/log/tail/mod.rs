@@ -54,7 +54,7 @@ pub(crate) struct Tail {
     published: AtomicU64,
     /// Readers of all streams.
     readers_of_all: WakeSet,
-    /// Readers of some streams. They are woken for events that belong to every stream.
+    /// Readers that do not read all streams. They are woken for events that belong to every stream.
     readers_of_streams: WakeSet,
     /// Held while appending, publishing or evicting. The appending thread merges small blocks outside the state's lock.
     appending: Mutex<()>,
@@ -90,7 +90,7 @@ pub(crate) struct Evictions {
     pub(crate) streams: Vec<StreamKey>,
     /// Streams that lost some of their events, with the total of their evicted events.
     pub(crate) shortened: Vec<(StreamKey, EvictedEvents)>,
-    /// Streams that are no longer kept on request, because they outgrew the bound.
+    /// Streams that are no longer kept on request, because the kept streams outgrew their bound.
     pub(crate) outgrown: Vec<StreamKey>,
 }
 
@@ -318,7 +318,7 @@ impl Tail {
         }
     }
 
-    /// Wakes the readers of single streams.
+    /// Wakes the readers that do not read all streams.
     pub(crate) fn wake_streams(&self) {
         self.readers_of_streams.wake();
     }

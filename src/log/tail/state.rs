@@ -51,7 +51,7 @@ pub(super) struct TailState {
     pub(super) carried: CarriedEvents,
     /// The streams that are kept on request.
     pub(super) kept: Vec<StreamSlot>,
-    /// The streams that are no longer kept on request, because they outgrew the bound.
+    /// The streams that are no longer kept on request, because the kept streams outgrew their bound.
     pub(super) outgrown: Vec<StreamKey>,
     pub(super) pinned: BTreeMap<u64, Arc<Block>>,
     pub(super) pinned_bytes: usize,
@@ -71,7 +71,8 @@ impl TailState {
     }
 
     pub(super) fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
-        // Most readers are near the end, and a binary search would fetch one cold block after another.
+        // Checks the newest block first, because most readers are near the end. A binary search would fetch one cold
+        // block after another.
         let newest = self.blocks.back()?;
         if newest.sequence(0) <= sequence {
             return Some(newest).filter(|newest| sequence <= newest.last());

@@ -1,5 +1,5 @@
-//! Encodes the events of ended spans before their request is queued, so that several requests are encoded at once. Most
-//! spans are new, so the worker only has to append these events. It runs on the thread that decodes the request.
+//! Encodes the events of ended spans before their request is queued, so that several requests are encoded concurrently.
+//! Most spans are new, so the worker only has to append these events. It runs on the thread that decodes the request.
 
 use std::sync::Arc;
 

@@ -54,7 +54,7 @@ pub(crate) enum StartScope {
     Unknown,
 }
 
-/// Flag in the low byte of a slot: the start did not have its scope.
+/// Flag in the low byte of a slot: the start's record lacks the scope.
 const SCOPE_UNKNOWN: u8 = 0x80;
 /// Flag in the low byte of a slot: the slot's spans get complete ends. The bits below are the number of these spans
 /// minus 1.

@@ -1,4 +1,4 @@
-//! Appends batches to the log in Redis, each exactly once.
+//! Appends batches to the log in Redis, none of them twice.
 //!
 //! The server remembers the number of each writer's last batch, and a failed batch keeps its number when it is appended
 //! again. Appends run on the log's thread; each call of the server ends within the time-outs of the

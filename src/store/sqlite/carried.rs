@@ -1,6 +1,7 @@
-//! Carried streams. Retention *passes* an event when it moves the oldest sequence of the log beyond that event. The
-//! event is then deleted, unless its stream is open: such a stream is carried, and the file keeps its passed events. So
-//! a running trace keeps its beginning, while ended traces are removed as a whole. The writer uses this module.
+//! Carried streams. Retention *passes* an event when it moves the oldest sequence of the log beyond that event. A
+//! passed event is deleted, unless it is still open or its stream is carried. A stream that is open when retention
+//! passes its events is carried: the file keeps these events. So a running trace keeps its beginning, while ended
+//! traces are removed as a whole. The writer uses this module.
 //!
 //! Streams that are kept on request are carried, too, whether or not they are open. They have a share of the bounds to
 //! themselves, and all of their events count towards it. The table `kept` has a row for each.

@@ -78,7 +78,8 @@ export class PhasesView {
     this.shown = mergedPhases(phases);
     this.drawParts(frame, telling);
     this.drawRows(phases.filter(({ kind }) => kind === "expected"));
-    // The job's own estimate is shown elsewhere, too. Another one beside it would contradict it.
+    // The job's own estimate has priority: it is shown elsewhere, too, and a different one beside it would contradict
+    // it.
     const own = isOpen ? (trace.live.get(root)?.speed?.left(now) ?? null) : null;
     const left = own ?? (isOpen ? timeLeft(phases) : NaN);
     const isReported = Number.isNaN(left) || own !== null;

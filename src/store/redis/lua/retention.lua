@@ -238,7 +238,7 @@ local function pass(state, from, target, now, limits)
   local count = 0
   for _, stream in ipairs(due) do
     if stream.key == '' then
-      -- From here on, the register is complete.
+      -- The entry '' has the sequence from which on the register of streams is complete.
       redis.call('ZADD', STREAMS, text(state.oldest), '')
     elseif stream.first < state.oldest then
       local carried = stream.is_held and not redis.call('ZSCORE', LOST, stream.key)

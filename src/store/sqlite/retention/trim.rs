@@ -28,7 +28,7 @@ const SLACK_BYTES_MAX: u64 = 1024 * 1024;
 const MOMENTS: i64 = 64;
 /// Longest time that one row of `moment` covers, in milliseconds.
 const MOMENT_MAX: u64 = 60_000;
-/// Free pages that are always left for new events: 1 MiB.
+/// Free pages are returned to the file system only while there are more than this: 1 MiB.
 const FREE_PAGES: i64 = 256;
 
 #[derive(Clone, Copy, Debug)]

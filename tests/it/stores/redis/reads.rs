@@ -32,7 +32,7 @@ fn calls(server: &Server, command: &str) -> u64 {
 }
 
 #[test]
-fn the_same_question_of_many_is_asked_once() {
+fn equal_queries_of_many_readers_are_sent_once() {
     let server = Server::start();
     let handle = Handle::open_with(&server.url(), |builder| {
         builder.heartbeat(Duration::from_secs(600))
@@ -163,7 +163,7 @@ fn a_wait_goes_on_after_the_server_was_away() {
 }
 
 #[test]
-fn a_wait_that_may_not_be_unblocked_is_interrupted_all_the_same() {
+fn a_wait_ends_when_interrupted_even_without_the_permission_to_unblock_it() {
     let server = Server::start();
     let rule = [
         "ACL",

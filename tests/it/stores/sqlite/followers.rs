@@ -47,7 +47,7 @@ fn a_reader_sees_what_the_writer_appends() {
 }
 
 #[test]
-fn a_reader_of_streams_is_told_only_of_their_events() {
+fn a_reader_of_streams_is_woken_only_by_their_events() {
     let folder = Folder::new();
     let mut log = folder.open();
     let reader = following(&folder);

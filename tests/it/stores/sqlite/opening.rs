@@ -258,7 +258,7 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     SqliteEventStore::new(&file).open().unwrap();
     let open = || {
         let mut command = child::with_program(&program, "open", &file);
-        // The root user may write anywhere, so this cannot be tested.
+        // The root user may write anywhere, so the child process runs as another user.
         if rustix::process::geteuid().is_root() {
             command.uid(65_534).gid(65_534);
         }

@@ -236,7 +236,7 @@ fn a_stream_that_was_open_stays_whole_while_ended_ones_go() {
     let both = [("b".to_owned(), 4), ("a".to_owned(), 2)];
     assert_eq!(known(&log), both);
     drop(log);
-    // Another process opens the log and still has these events.
+    // The log is opened again, and still has these events.
     let mut log = folder.keeping(80);
     pass(&mut log, 400, 200);
     assert_eq!(of(&log, "a"), whole);
