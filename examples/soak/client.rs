@@ -1,5 +1,5 @@
 //! Clients that connect, read, stall, disconnect, resume and leave until the load is over. Then those that still follow
-//! a stream read its remaining events. Each runs on a task of its own.
+//! a stream read its remaining events. Each client runs on a task of its own.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

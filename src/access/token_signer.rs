@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_signs_in_once_and_not_for_long() {
+    fn a_code_signs_in_once_and_expires() {
         let signer = signer("one");
         let age = Auth::LOGIN_LINK_AGE.as_secs();
         let code = signer.issue_login_code(at(0)).unwrap();

@@ -257,7 +257,7 @@ impl LiveSpansBuilder {
     /// # Errors
     /// Returns an error if the store cannot be opened, the thread cannot be started, an origin is malformed, or the
     /// ticket key is too short. It also returns one if a token is empty, not set, or has characters that a header
-    /// cannot carry, and if everybody may read ([`Auth::public`]) while the OTLP receiver has no token.
+    /// cannot carry. The same holds if everybody may read ([`Auth::public`]) while the OTLP receiver has no token.
     pub fn build(self) -> Result<LiveSpans, Error> {
         let config = self.access.validated()?;
         #[cfg(feature = "http")]

@@ -1,8 +1,8 @@
 //! The OpenTelemetry span processor, and a filter for other processors that are registered beside it.
 //!
 //! `on_start` and `on_end` run on the host's threads, possibly under the host's locks: they copy a compact record into
-//! the ingest buffer and return. They never wait, panic, touch the current `Context`, or make a span or a log record,
-//! because each of these can deadlock or abort the host here (see the SDK's issues 2871, 3510 and 3262).
+//! the ingest buffer and return. They never wait or panic, never touch the current `Context`, and never make a span or
+//! a log record. Each of these can deadlock or abort the host here (see the SDK's issues 2871, 3510 and 3262).
 
 use std::{
     fmt,

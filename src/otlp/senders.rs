@@ -27,7 +27,7 @@ pub(crate) struct Senders {
     /// The number of rejected requests, and the reason for the last rejection.
     refused: u64,
     last_refusal: Option<Refused>,
-    /// Open spans beyond the bound. They are shown only when they end.
+    /// The number of open spans beyond the bound. Such spans are shown only when they end.
     pub(crate) open_spans_not_followed: u64,
 }
 

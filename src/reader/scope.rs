@@ -16,7 +16,7 @@ pub(crate) struct Scope {
     /// The streams; empty means all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
-    /// The reader already got the gaps up to here. They are not reported when the events are read again.
+    /// The reader already got the gaps up to this sequence. They are not reported when the events are read again.
     pub(crate) gaps_reported_until: Option<u64>,
     pub(crate) open_global_events: OpenGlobalEvents,
     /// Wakes a reader of all streams together with others. `None` if the log wakes it alone.

@@ -1,4 +1,4 @@
-//! Chooses the spans of a tree that a short text shows: first those that the caller calls
+//! Chooses the spans of a tree that a short text shows: first those that the caller marks as
 //! important, with the spans above them, then the others in order. Of siblings with one name, only
 //! the first three are chosen in order. The omitted spans are counted at the nearest shown span
 //! above them. Pure.

@@ -75,7 +75,7 @@ mod tests {
     use crate::span::json::{Pairs, Value};
 
     #[test]
-    fn attributes_are_read_as_from_their_json() {
+    fn attributes_and_their_json_give_the_same_index_data() {
         let pairs: Pairs<'_> = vec![
             ("progress.current", Value::Int(1)),
             ("http.route", Value::Text("/a\n")),

@@ -70,7 +70,7 @@ const element = (tag, attributes) => new Promise(resolve => {
   await attempt('frame', async () => {
     await element('iframe', { src: victim });
     // The frame holds the document of another site, or an error page if the site forbids frames.
-    // This page may read the address of neither.
+    // This page must not be able to read its address.
     return frames[0].location.href;
   });
   done(tried);

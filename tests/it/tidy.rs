@@ -564,7 +564,7 @@ fn no_two_types_have_one_name_without_a_reason() {
             places.entry(name).or_default().push(path.clone());
         }
     }
-    // One of them needs no reason, because the others have one.
+    // If only one type of a name has no reason, the reasons of the others suffice.
     places.retain(|_, places| places.len() > 1);
     assert_eq!(places, BTreeMap::new());
 }

@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_of_the_other_log_is_one_of_this_log() {
+    fn a_gap_of_the_other_log_becomes_a_gap_of_this_log() {
         for (theirs, ours) in [
             (
                 json!({"type": "gap", "reason": "dropped", "lost": {"starts": 1, "ends": 2, "other": 3}}),

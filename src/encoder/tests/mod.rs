@@ -1,5 +1,5 @@
-//! Properties of the path from the SDK's data to the wire, for arbitrary spans: each payload is JSON, has exactly the
-//! content of its span, and keeps within its bounds however hostile the span is.
+//! Properties of the path from the SDK's data to the wire, for arbitrary spans. Each payload is JSON, has exactly the
+//! content of its span, and keeps within its bounds, even if the span is hostile.
 
 mod bounds;
 mod delta_ends;

@@ -219,9 +219,9 @@ impl CarriedEvents {
     }
 
     /// Returns the action that is due now, if any. If the kept streams exceed their bound, the largest of them must no
-    /// longer be kept. Otherwise, the first stream in order must be evicted in two cases: the other carried events
-    /// exceed their bounds, or the stream has ended and `is_too_old` accepts the time of its last event. `last` returns
-    /// the newest sequence of a stream.
+    /// longer be kept. Otherwise, the first stream in order must be evicted in two cases. Either the other carried
+    /// events exceed their bounds, or this stream has ended and `is_too_old` accepts the time of its last event. `last`
+    /// returns the newest sequence of a stream.
     pub(super) fn overflow(
         &mut self,
         last: impl Fn(StreamSlot) -> u64,

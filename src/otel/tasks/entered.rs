@@ -118,7 +118,8 @@ pub(super) fn enter_known(key: CacheKey, now: u64) -> bool {
         }
         _ => entered.enter_cached(key, now),
     })
-    // `true` if the thread is ending, or if this call is nested in another one. Then there is nothing to do.
+    // The result is also `true` while the thread ends, or if this call is nested in another one: then there is nothing
+    // to do.
     .unwrap_or(true)
 }
 

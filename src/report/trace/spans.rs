@@ -27,7 +27,7 @@ use crate::{
 pub(crate) const SPANS_MAX: usize = 200_000;
 /// Upper bound on the bytes of a name and of a message.
 const NAME_BYTES_MAX: usize = 256;
-/// The lowest severity of an error.
+/// OpenTelemetry's lowest severity number of an error.
 const SEVERITY_ERROR: u8 = 17;
 
 /// The point in time at which the trace is shown.
@@ -95,7 +95,7 @@ pub(crate) struct TraceSpans {
 }
 
 impl TraceSpans {
-    /// Reads a trace as it was at this point in time. Returns `None` if the log has no span of it.
+    /// Reads a trace as it was at this point in time. Returns `None` if the log has no span of the trace up to then.
     pub(crate) async fn read(live: &LiveSpans, id: TraceId, moment: Moment) -> Option<Self> {
         let log = live.log();
         let head = log.head();

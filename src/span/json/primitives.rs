@@ -154,8 +154,8 @@ fn has_escaped(word: u64) -> bool {
     escaped_marks(word) != 0
 }
 
-/// Sets the high bit of each of these eight bytes that is a quote, a backslash or a control character, and perhaps of
-/// bytes above the first of them.
+/// Sets the high bit of each of these eight bytes that is a quote, a backslash or a control character. Like
+/// [`control_marks`], it may also mark a byte above a match.
 #[inline]
 fn escaped_marks(word: u64) -> u64 {
     (control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\')) & HIGH

@@ -53,10 +53,11 @@ const TAKEOVER: &str = "take over open events in Redis";
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
 ///
-/// A running trace stays whole beyond retention, while such traces need less than a
-/// [quarter](Retention::CARRIED_DIVISOR) of the bounds: the server does not trim the key of an open stream. If its
-/// process dies, another one ends its spans (see below), and the stream becomes an ended one, which is removed first.
-/// A stream with more events than the share loses all but its opening events.
+/// A running trace stays whole beyond retention, because the server does not trim the key of an open stream. This holds
+/// as long as the events of such traces beyond retention need less than a [quarter](Retention::CARRIED_DIVISOR) of the
+/// bounds. If the process of a trace dies, another process ends the trace's spans (see below). The stream is then an
+/// ended one, and ended streams are removed first. A stream with more events than the share loses all but its opening
+/// events.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///

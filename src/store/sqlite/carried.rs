@@ -327,8 +327,9 @@ impl CarriedStreams {
 
     /// Returns the stream whose carried events must be deleted now, if there is one. A stream whose deletion has begun
     /// comes first. Next comes an ended stream that is too old by `now`. If the share is exceeded, or has no room for
-    /// an event of `needs_room` bytes, any ended stream is chosen, the first to expire first, or else the largest
-    /// stream. When room is needed, an eighth of the share is freed, so that not every step must make room.
+    /// an event of `needs_room` bytes, the ended stream that expires first is chosen even if it is not too old. Without
+    /// an ended stream, the largest stream is chosen. When room is needed, an eighth of the share is freed, so that not
+    /// every step must make room.
     pub(crate) fn next_to_evict(
         &mut self,
         share: CarriedShare,

@@ -247,7 +247,7 @@ fn in_one_process_each_failure_has_its_own_report_and_file() {
 
 #[cfg(unix)]
 #[test]
-fn in_a_process_for_each_test_only_failures_say_anything() {
+fn with_a_process_for_each_test_only_failures_print() {
     let folder = ReplayFolder::new("suite-processes");
     let modules = &MODULES[..MODULES_ALONE];
     let listed = super::nextest::list();

@@ -169,7 +169,8 @@ enum SearchResult {
     Rejected,
     /// The next page begins with this trace.
     OutOfBudget,
-    /// A whole budget of rows or time was not enough to read the trace, and the events that were read do not decide.
+    /// A whole budget of rows or time was not enough to read the trace, and the events that were read do not decide the
+    /// search.
     TooLarge,
 }
 

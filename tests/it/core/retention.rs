@@ -183,7 +183,7 @@ fn a_log_without_storage_resumes_within_memory() {
 }
 
 #[test]
-fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
+fn a_client_that_stops_reading_holds_no_events_while_a_million_pass() {
     const EVENTS: u64 = 1_000_000;
     const KEPT: u64 = 10_000;
     let target = target(Retention::default().events(10_000));

@@ -63,7 +63,7 @@ async fn jumped() -> (App, SdkTracerProvider, Vec<TraceId>) {
 }
 
 #[tokio::test]
-async fn traces_of_a_clock_that_jumps_last_no_negative_time_and_stay_in_order() {
+async fn with_a_jumping_clock_no_trace_has_a_negative_duration_and_the_order_stays() {
     let (app, provider, _) = jumped().await;
     // A running span whose start time comes from a clock that is ahead.
     let ahead = SpanBuilder::from_name("running").with_start_time(SystemTime::now() + DAY);

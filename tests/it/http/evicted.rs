@@ -229,7 +229,8 @@ async fn a_reader_that_resumes_before_evicted_events_gets_a_gap_as_exact_as_is_k
     put(&app.live, long_trace(1)[11..].to_vec());
     let (reported_gap, _) = stream(&app, &format!("{path}?lastEventId={last}"), 20).await;
     let reported_gap = reported_gap.unwrap();
-    // Some removed events came before the reader's id. Memory does not know how many.
+    // Some removed events came before the reader's id. Their number is unknown, because memory has
+    // only a total.
     assert_eq!(
         (&reported_gap["reason"], &reported_gap["lost"]),
         (&json!("evicted"), &Json::Null)

@@ -113,7 +113,7 @@ async fn ask(app: &Router, path: &str) -> http::Response<Body> {
 }
 
 /// Calls `round` up to `rounds` times, and compares the transcript of each with the expected one. On a busy machine, a
-/// request may take longer than the log waits for it. Such a round proves nothing, so only the others count.
+/// request may take longer than the log waits for it. Such a round proves nothing, so only the other rounds count.
 async fn compare(rounds: usize, round: impl AsyncFn() -> (Instrumented, Vec<String>)) {
     let mut compared = 0;
     for _ in 0..rounds {

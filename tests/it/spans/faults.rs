@@ -181,7 +181,7 @@ fn a_host_thread_that_dies_in_a_span_leaves_it_ended() {
 }
 
 #[test]
-fn a_log_whose_thread_panics_does_not_reach_the_host_and_counts_what_it_loses() {
+fn a_panic_of_the_logs_thread_does_not_reach_the_host_and_losses_are_counted() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(LiveSpans::builder().store(store));
     let tracer = watched.tracer();

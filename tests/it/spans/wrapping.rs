@@ -95,7 +95,7 @@ fn a_wrapped_exporter_gets_exactly_the_sampled_spans() {
 }
 
 #[test]
-fn an_exporter_beside_gets_exactly_the_sampled_spans() {
+fn an_exporter_beside_livespan_gets_exactly_the_sampled_spans() {
     let live = LiveSpans::builder().build().unwrap();
     let exporter = InMemorySpanExporter::default();
     let batch = BatchSpanProcessor::builder(exporter.clone()).build();

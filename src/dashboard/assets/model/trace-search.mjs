@@ -183,7 +183,8 @@ export class TraceSearch {
   }
 
   /**
-   * Begins a step to the next match, wrapping around. If the same step is still pending, it goes one match further.
+   * Begins a step to the next match, wrapping around. If the same step is still pending, the step goes one match
+   * further.
    * @param {number} from −1 for the beginning
    * @param {1 | -1} direction
    */

@@ -79,7 +79,8 @@ export class Line {
   /** @param {StreamStatus} status */
   tell(status) {
     for (const subscription of this.subscriptions) {
-      // If the connection is replaced because of a new subscription, the others need not know.
+      // If the connection is replaced because of a new subscription, the other subscriptions stay live, so their tabs
+      // need not know.
       if (status.word === "connecting" && subscription.word === "live") continue;
       subscription.word = status.word;
       subscription.tab.post(["status", subscription.n, status]);

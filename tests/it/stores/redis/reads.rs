@@ -1,5 +1,5 @@
-//! Reads and waits: equal queries are sent once, pages may have any payload, and a wait costs
-//! nothing while other streams are written.
+//! Reads and waits: equal queries are sent once, pages may have any payload, and a wait is not
+//! woken by events of other streams.
 
 use std::{
     sync::{
@@ -71,7 +71,7 @@ fn equal_queries_of_many_readers_are_sent_once() {
 }
 
 #[test]
-fn payloads_of_every_byte_and_size_come_back() {
+fn payloads_of_every_byte_and_size_are_read_back() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     let every_byte: Vec<u8> = (0..=255).cycle().take(4096).collect();
@@ -98,7 +98,7 @@ fn payloads_of_every_byte_and_size_come_back() {
 }
 
 #[test]
-fn a_wait_for_one_stream_costs_nothing_when_others_have_events() {
+fn a_wait_for_one_stream_is_not_woken_by_events_of_other_streams() {
     let server = Server::start();
     let handle = Handle::open_with(&server.url(), |builder| {
         builder.heartbeat(Duration::from_secs(600))

@@ -91,7 +91,7 @@ fn an_age_of_zero_keeps_nothing() {
 }
 
 #[test]
-fn a_lowered_bound_is_reached_in_steps_and_the_space_goes_back() {
+fn a_lowered_bound_is_reached_in_steps_and_the_file_shrinks() {
     let folder = Folder::new();
     let mut log = folder.open();
     let payload = format!("a . {}", "x".repeat(300));

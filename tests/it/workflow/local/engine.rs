@@ -261,7 +261,7 @@ fn a_function_that_panics_leaves_nothing_waiting() {
 }
 
 #[test]
-fn a_cancelled_instance_ends_whole_and_says_why() {
+fn a_cancelled_instance_ends_all_its_spans_with_the_reason() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
         let outer = wf.scope("outer", |wf| async move {

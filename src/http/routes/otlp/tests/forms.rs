@@ -81,7 +81,7 @@ async fn a_parent_comes_before_its_child_and_ends_after_it() {
 }
 
 #[tokio::test]
-async fn spans_of_one_large_request_are_as_if_each_had_come_alone() {
+async fn one_large_request_gives_the_events_of_many_small_ones() {
     // All ends together are larger than the room for ends that wait until all spans have started.
     let spans: Vec<Value> = (1..=60)
         .map(|number| {
