@@ -55,7 +55,7 @@ impl EncodedStart {
 }
 
 impl StartCache {
-    /// Keeps a record. Replaces a record already in the slot: it belongs to a span whose end was dropped.
+    /// Keeps a record. A record that is already in the slot belongs to a span whose end was dropped, so it is replaced.
     pub(crate) fn insert(&mut self, slot: usize, record: &[u8]) {
         if self.slots.is_empty() {
             self.slots = vec![0; SLOTS];

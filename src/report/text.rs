@@ -105,7 +105,7 @@ impl fmt::Display for Took {
     }
 }
 
-/// The time since a start, in nanoseconds: `0.4 s`, `12.1 s`, `2 m 05 s`.
+/// The nanoseconds since a start, printed as `0.4 s`, `12.1 s` or `2 m 05 s`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenFor(pub(crate) u64);
 

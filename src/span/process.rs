@@ -23,7 +23,7 @@ pub(crate) struct Process {
     pub(crate) start: Timestamp,
     /// `None` if it is unknown, as for another process whose resource has no `process.pid`.
     pub(crate) pid: Option<u32>,
-    /// Whether this is a process other than this program, which reports its spans to a receiver.
+    /// Whether this is another process, which reports its spans to a receiver of this program.
     pub(crate) is_other: bool,
 }
 
@@ -90,7 +90,7 @@ impl Processes {
         u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Adds a process other than this program, which reports its spans to a receiver.
+    /// Adds another process, which reports its spans to a receiver of this program.
     #[cfg(feature = "otlp")]
     pub(crate) fn add_other(&self, process: Process) -> u32 {
         let mut all = lock(&self.0);

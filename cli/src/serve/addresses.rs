@@ -96,7 +96,7 @@ impl Addresses {
         self.page.local_addr().port()
     }
 
-    /// Returns the page's address for programs.
+    /// Returns the page's address without a sign-in code, for programs.
     pub(crate) fn url(&self) -> String {
         self.page.url()
     }

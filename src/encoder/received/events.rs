@@ -80,7 +80,8 @@ impl SpanEncoder {
     }
 
     /// Calls `take` with the `ended` events of spans and the log records that were stored when the log was opened. It
-    /// reads at most the last `events_max` of them. It skips lost ends, because a real end may still replace them.
+    /// reads only the last `events_max` events of the log. It skips lost ends, because a real end may still replace
+    /// them.
     pub(crate) fn events_before_opening(
         &self,
         events_max: u64,

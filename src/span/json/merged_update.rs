@@ -74,7 +74,7 @@ impl MergedUpdate {
                 _ => self.set_field(key, value),
             }
         }
-        // These fields refer to the other ones, so they are read last.
+        // These two fields refer to other fields of the event, so they are read last.
         for (key, value) in fields(payload) {
             match key {
                 b"attributeTypes" => self.set_types(value),

@@ -1,6 +1,6 @@
 //! Masks secrets within texts: in URLs, queries, settings, `Debug` output, JSON and dumps of headers. It masks the
-//! values of sensitive names, and users and passwords in URLs. It never changes a text without secrets. Its time is
-//! linear in the length of the text. Pure; the worker thread calls it.
+//! values of sensitive names, and users and passwords in URLs. It never changes a text in which it finds no secret. Its
+//! time is linear in the length of the text. Pure; the worker thread calls it.
 //!
 //! [`Scan`] stops at each sign: `=`, `:` and `",`. [`name`] finds the name before the sign, [`value`] finds where the
 //! value after it ends, and [`user_info`] finds the user of a URL.

@@ -146,7 +146,7 @@ impl Operation {
         self.before.count() + current.count() + previous.count()
     }
 
-    /// Returns the durations of all spans.
+    /// Returns the durations of all ended spans, without lost ones.
     pub(crate) fn durations(&self) -> DurationHistogram {
         let mut all = self.before.clone();
         for recent in &self.recent {
