@@ -114,9 +114,10 @@ fn event(random: &mut Rng) -> TestEvent {
         test_event = test_event.on(any_stream(random));
     }
     let token = random.u64(..4);
-    match random.u64(..6) {
+    match random.u64(..7) {
         0 => test_event.opening(token),
         1 => test_event.closing(token),
+        2 => test_event.with_state_of(token),
         _ => test_event,
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Writer(pub(crate) u64);
 pub(crate) struct Model {
     events: BTreeMap<u64, StoredEvent>,
     open: HashMap<Token, u64>,
+    /// The newest states of the tokens that are open or abandoned.
+    states: HashMap<Token, u64>,
     /// Open events of writers that are gone. A store may keep or evict them.
     abandoned: HashMap<Token, u64>,
     /// The streams that ever had an open token. A store may keep any of their events longer than others.
@@ -82,12 +84,22 @@ impl Model {
                     self.opened.extend(test_event.key);
                     let token = Token::of(test_event, writer, token);
                     self.abandoned.remove(&token);
+                    self.states.remove(&token);
                     self.open.insert(token, sequence);
                 }
                 Pinning::Close(token) => {
                     let token = Token::of(test_event, writer, token);
                     self.abandoned.remove(&token);
+                    self.states.remove(&token);
                     self.open.remove(&token);
+                }
+                Pinning::State(token) => {
+                    let token = Token::of(test_event, writer, token);
+                    let is_open =
+                        self.open.contains_key(&token) || self.abandoned.contains_key(&token);
+                    if is_open && test_event.key.is_some() {
+                        self.states.insert(token, sequence);
+                    }
                 }
                 // `None`, or a variant that a later version of livespan adds.
                 _ => {}
@@ -129,6 +141,12 @@ impl Model {
         self.all_of(self.abandoned.values())
     }
 
+    /// Returns the sequences of these opening events and of their states.
+    fn with_states(&self, opened: &HashMap<Token, u64>) -> BTreeSet<u64> {
+        let states = opened.keys().filter_map(|token| self.states.get(token));
+        opened.values().chain(states).copied().collect()
+    }
+
     fn all_of<'a>(&self, sequences: impl Iterator<Item = &'a u64>) -> Vec<StoredEvent> {
         let sequences: BTreeSet<u64> = sequences.copied().collect();
         sequences
@@ -140,8 +158,8 @@ impl Model {
     /// Compares the result of a read with the events that the store must return and those that it may return. The read
     /// begins after a sequence and ends at `upto`. `oldest` is the store's `oldest()` before and after the read.
     pub(crate) fn check(&self, read: &Read<'_>, came: &[StoredEvent]) -> Outcome {
-        let open: BTreeSet<u64> = self.open.values().copied().collect();
-        let abandoned: BTreeSet<u64> = self.abandoned.values().copied().collect();
+        let open = self.with_states(&self.open);
+        let abandoned = self.with_states(&self.abandoned);
         let given: BTreeSet<u64> = came.iter().map(|event| event.sequence.get()).collect();
         let (before, after) = read.oldest;
         let expected: Vec<StoredEvent> = self

@@ -165,6 +165,7 @@ fn described(name: &str, key: Option<&StreamKey>, pin: Pinning, payload: &[u8]) 
     match pin {
         Pinning::Open(token) => write!(text, ", opens {token}").unwrap_or_default(),
         Pinning::Close(token) => write!(text, ", closes {token}").unwrap_or_default(),
+        Pinning::State(token) => write!(text, ", state of {token}").unwrap_or_default(),
         // `None`, or a variant that a later version of livespan adds.
         _ => {}
     }

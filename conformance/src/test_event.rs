@@ -54,6 +54,13 @@ impl TestEvent {
         }
     }
 
+    pub(crate) fn with_state_of(self, token: u64) -> Self {
+        Self {
+            pin: Pinning::State(token),
+            ..self
+        }
+    }
+
     /// Marks the event as deduplicated: the log keeps it only once.
     pub(crate) fn deduplicated(self) -> Self {
         Self {

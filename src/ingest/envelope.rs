@@ -29,6 +29,7 @@ impl Envelope<'_> {
             Pinning::None => (0, 0),
             Pinning::Open(token) => (1, token),
             Pinning::Close(token) => (2, token),
+            Pinning::State(token) => (3, token),
         };
         buf.put_slice(&[ENCODED])?;
         buf.put_slice(&self.ack.to_le_bytes())?;
@@ -63,6 +64,7 @@ pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     let pin = match pin & !ONCE {
         1 => Pinning::Open(token),
         2 => Pinning::Close(token),
+        3 => Pinning::State(token),
         _ => Pinning::None,
     };
     let name = std::str::from_utf8(name).ok()?;

@@ -71,7 +71,7 @@ impl<'a> BatchRecord<'a> {
     ///
     /// So a replay, by this process or another, adds nothing: the log keeps the first start and the first end.
     pub fn is_deduplicated(&self) -> bool {
-        self.once && self.key.is_some() && self.pin != Pinning::None
+        self.once && self.key.is_some() && matches!(self.pin, Pinning::Open(_) | Pinning::Close(_))
     }
 
     /// Returns whether the payload is known to contain no line break.

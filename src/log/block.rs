@@ -25,10 +25,25 @@ pub(crate) struct EventEntry {
     end: u32,
     /// The length of the frame before the payload; 0 if the payload spans several `data:` lines.
     head: u16,
-    opens: bool,
-    closes: bool,
+    role: PinRole,
     /// Index into the block's streams, plus 1; 0 if the event belongs to every stream.
     stream: u32,
+}
+
+/// What an event does to its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PinRole {
+    None,
+    Opens,
+    Closes,
+    State,
+}
+
+impl PinRole {
+    /// Returns whether the block holds the token of such an event. No reader uses the token of a closing event.
+    fn has_token(self) -> bool {
+        matches!(self, Self::Opens | Self::State)
+    }
 }
 
 /// A stream that has events in a block.
@@ -79,7 +94,7 @@ pub(crate) struct Block {
     bytes: Bytes,
     entries: Box<[EventEntry]>,
     streams: BlockStreams,
-    /// The tokens of the block's opening events, in order.
+    /// The tokens of the block's opening events and states, in order.
     tokens: Box<[u64]>,
     created: Instant,
 }
@@ -169,20 +184,16 @@ impl BlockBuilder {
                 let add = || self.streams.add(slot, key);
                 *streams_by_slot.entry(slot).or_insert_with(add)
             });
-            let pin = match event.opens() {
-                Some(token) => Pinning::Open(token),
-                // No reader uses the token of a closing event.
-                None if event.closes() => Pinning::Close(0),
-                None => Pinning::None,
-            };
-            self.finish_entry(event.sequence, head, pin, stream);
+            self.finish_entry(event.sequence, head, event.pin(), stream);
         }
     }
 
     fn finish_entry(&mut self, sequence: u64, head: Option<usize>, pin: Pinning, stream: u32) {
-        let opens = match pin {
-            Pinning::Open(token) => Some(token),
-            Pinning::None | Pinning::Close(_) => None,
+        let (role, token) = match pin {
+            Pinning::None => (PinRole::None, None),
+            Pinning::Open(token) => (PinRole::Opens, Some(token)),
+            Pinning::Close(_) => (PinRole::Closes, None),
+            Pinning::State(token) => (PinRole::State, Some(token)),
         };
         // A block is far smaller than 4 GiB, so its offsets fit in 32 bits. The head consists of `event: `, the name,
         // `id: `, the id and `data: ` with their line breaks: at most 7 + 64 + 5 + 29 + 7 bytes.
@@ -191,11 +202,10 @@ impl BlockBuilder {
         self.entries.push(EventEntry {
             end,
             head,
-            opens: opens.is_some(),
-            closes: matches!(pin, Pinning::Close(_)),
+            role,
             stream,
         });
-        self.tokens.extend(opens);
+        self.tokens.extend(token);
         self.sequences.push(sequence);
     }
 
@@ -305,17 +315,23 @@ impl<'a> BlockEvent<'a> {
 
     /// Returns whether the event closes a token.
     pub(crate) fn closes(&self) -> bool {
-        self.entry.closes
+        self.entry.role == PinRole::Closes
     }
 
-    /// Returns the token that the event opens.
-    pub(crate) fn opens(&self) -> Option<u64> {
-        if !self.entry.opens {
-            return None;
-        }
-        let before = self.block.entries.iter().take(self.index);
-        let place = before.filter(|entry| entry.opens).count();
-        self.block.tokens.get(place).copied()
+    /// Returns the pin of the event. The token of a closing event is 0, because the block does not hold it.
+    pub(crate) fn pin(&self) -> Pinning {
+        let token = || {
+            let before = self.block.entries.iter().take(self.index);
+            let place = before.filter(|entry| entry.role.has_token()).count();
+            self.block.tokens.get(place).copied()
+        };
+        let pin = match self.entry.role {
+            PinRole::None => None,
+            PinRole::Opens => token().map(Pinning::Open),
+            PinRole::Closes => Some(Pinning::Close(0)),
+            PinRole::State => token().map(Pinning::State),
+        };
+        pin.unwrap_or_default()
     }
 
     pub(crate) fn size(&self) -> usize {

@@ -66,7 +66,7 @@ pub(crate) struct DedupIndex {
 fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
     let key = *record.stream_key().filter(|_| record.is_deduplicated())?;
     match record.pin() {
-        Pinning::None => None,
+        Pinning::None | Pinning::State(_) => None,
         Pinning::Open(token) => Some(((key, token), false)),
         Pinning::Close(token) => Some(((key, token), true)),
     }

@@ -60,7 +60,7 @@ pub trait SseEvent: Send + 'static {
 }
 
 /// How retention treats an event. The opening event of something that still runs is kept beyond retention, up to a
-/// bound of its own, until its closing event arrives.
+/// bound of its own, until its closing event arrives. So is the newest event with its state, up to half of that bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pinning {
@@ -71,8 +71,13 @@ pub enum Pinning {
     /// stream, the token is private to its writer: the same number in another epoch of the log, or in another process,
     /// is a different token.
     Open(u64),
-    /// Releases the opening event of this token.
+    /// Releases the opening event of this token, and its state.
     Close(u64),
+    /// Kept together with the opening event of this token, which is open. The event repeats what earlier events of the
+    /// stream told of the token, so a reader whose cursor is before them needs only this one. It is kept until an event
+    /// of the same stream closes the token, opens it again, or has a newer state. If the token is not open, or the event
+    /// belongs to every stream, it is retained like any other event.
+    State(u64),
 }
 
 /// The name of one stream within a log, such as a trace id or a job number: 1 to 63 bytes, compared exactly.

@@ -55,8 +55,12 @@ impl Retention {
     /// The share of the events and bytes, 1/8, that all streams kept on request may use together. It is part of the
     /// bounds.
     pub const KEPT_DIVISOR: usize = 8;
-    /// Upper bound on the bytes of the opening events that are kept beyond retention: 16 MiB.
+    /// Upper bound on the bytes of the opening events and states that are kept beyond retention: 16 MiB. States get
+    /// none of the second half, which is left to opening events.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// A [state](crate::sse::Pinning::State) is kept beyond retention only while all events kept so have at most this
+    /// many bytes.
+    pub(crate) const STATE_BYTES_MAX: usize = Self::PINNED_BYTES_MAX / 2;
 
     /// Sets the bound on events; 0 is treated as 1.
     pub fn events(self, max: usize) -> Self {

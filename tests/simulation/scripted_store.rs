@@ -171,12 +171,13 @@ impl Script {
         let mut kept = Vec::new();
         for event in events.iter().rev() {
             let is_open = match event.pin {
-                Pinning::None => false,
                 Pinning::Open(token) => later.insert((event.key, token)),
                 Pinning::Close(token) => {
                     later.insert((event.key, token));
                     false
                 }
+                // The encoder of the simulation writes no state.
+                Pinning::None | Pinning::State(_) => false,
             };
             if event.sequence >= oldest || is_open {
                 kept.push(event.clone());

@@ -68,6 +68,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "a reader that pages while retention runs gets events in order, and every hole is before oldest()"),
     check("keeps_open_events", Requires::Events, pins::keeps_open_events,
         "an opening event outlives retention and is read first, until an event of its stream closes its token"),
+    check("keeps_states", Requires::Events, pins::keeps_states,
+        "the newest state of an open token outlives retention, until its token is closed, opened again or has a newer state"),
     check("bounds_open_events", Requires::Events, pins::bounds_open_events,
         "no more opening events and bytes are kept beyond retention than the bounds allow"),
     check("keeps_open_streams_whole", Requires::Events, pins::keeps_open_streams_whole,

@@ -99,6 +99,52 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
     check_everywhere(&handle, &model)
 }
 
+pub(crate) fn keeps_states(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(10))?;
+    let mut handle = context.open(&location)?;
+    let mut model = Model::default();
+    let (a, b) = (stream("a"), stream("b"));
+    let state = |payload: &str, token| TestEvent::new(payload).with_state_of(token);
+    let first = [
+        TestEvent::new("opened").on(a).opening(1),
+        state("replaced at once", 1).on(a),
+        state("of no open token", 2).on(a),
+        state("before the token is open", 1).on(b),
+        TestEvent::new("opened").on(b).opening(1),
+        TestEvent::new("everywhere").opening(1),
+        state("everywhere", 1),
+        state("first", 1).on(a),
+    ];
+    handle.put(&mut model, &first)?;
+    check_everywhere(&handle, &model)?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)?;
+
+    // A newer state replaces one that retention has passed.
+    handle.put(&mut model, &[state("second", 1).on(a)])?;
+    check_everywhere(&handle, &model)?;
+    handle.put(&mut model, &[state("of b", 1).on(b)])?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)?;
+
+    // So does opening or closing the token, also within one batch.
+    let again = TestEvent::new("again").on(a).opening(1);
+    handle.put(&mut model, &[again])?;
+    check_everywhere(&handle, &model)?;
+    let at_once = [
+        state("third", 1).on(a),
+        TestEvent::new("closed").on(b).closing(1),
+        state("too late", 1).on(b),
+    ];
+    handle.put(&mut model, &at_once)?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)?;
+    let closed = TestEvent::new("closed").on(a).closing(1);
+    handle.put(&mut model, &[closed, TestEvent::new("closed").closing(1)])?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)
+}
+
 pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     const BATCH: usize = 4096;
     // The bound of retention, in events. A store may keep this many events of the open stream in addition to the pinned

@@ -39,6 +39,7 @@ struct Model {
     carried: BTreeMap<usize, Vec<u64>>,
     pinned: BTreeSet<u64>,
     open: BTreeMap<(usize, u64), u64>,
+    states: BTreeMap<(usize, u64), u64>,
     no_longer_carried: BTreeSet<usize>,
     /// The evicted events of each stream that still has an entry, pinned ones included.
     evicted: BTreeMap<usize, u64>,
@@ -50,11 +51,22 @@ impl Model {
         self.retained.push_back(sequence);
         self.evicted.entry(stream).or_default();
         let before = match pin {
-            Pinning::None => None,
-            Pinning::Open(token) => self.open.insert((stream, token), sequence),
-            Pinning::Close(token) => self.open.remove(&(stream, token)),
+            Pinning::Open(token) => [
+                self.open.insert((stream, token), sequence),
+                self.states.remove(&(stream, token)),
+            ],
+            Pinning::Close(token) => [
+                self.open.remove(&(stream, token)),
+                self.states.remove(&(stream, token)),
+            ],
+            Pinning::State(token) if self.open.contains_key(&(stream, token)) => {
+                [None, self.states.insert((stream, token), sequence)]
+            }
+            Pinning::None | Pinning::State(_) => [None; 2],
         };
-        before.map(|before| self.pinned.remove(&before));
+        for before in before.into_iter().flatten() {
+            self.pinned.remove(&before);
+        }
         while self.retained.len() + self.carried_events() > self.max {
             let sequence = self.retained.pop_front().unwrap();
             let stream = self.events[&sequence].0;
@@ -104,9 +116,12 @@ impl Model {
     fn evict(&mut self, sequence: u64) {
         let (stream, pin) = self.events[&sequence];
         *self.evicted.get_mut(&stream).unwrap() += 1;
-        if let Pinning::Open(token) = pin
-            && self.open.get(&(stream, token)) == Some(&sequence)
-        {
+        let newest = match pin {
+            Pinning::Open(token) => self.open.get(&(stream, token)),
+            Pinning::State(token) => self.states.get(&(stream, token)),
+            Pinning::None | Pinning::Close(_) => None,
+        };
+        if newest == Some(&sequence) {
             self.pinned.insert(sequence);
         }
     }
@@ -206,6 +221,7 @@ fn retention_keeps_what_the_naive_model_keeps() {
             let pin = match random.below(12) {
                 0..2 => Pinning::Open(token),
                 choice if choice < 2 + closes => Pinning::Close(token),
+                choice if choice < 4 + closes => Pinning::State(token),
                 _ => Pinning::None,
             };
             let empty = frame::event_size("note", sequence, b"");

@@ -121,6 +121,7 @@ impl Tail {
             global_dirty: false,
             unindexed_until: next - 1,
             open: Map::default(),
+            states: Map::default(),
             open_in_streams: 0,
             carried: CarriedEvents::default(),
             kept: Vec::new(),
@@ -203,7 +204,7 @@ impl Tail {
     pub(crate) fn append_unstored(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let map_pin = |pin| match pin {
             Pinning::Close(_) => Pinning::None,
-            Pinning::None | Pinning::Open(_) => pin,
+            Pinning::None | Pinning::Open(_) | Pinning::State(_) => pin,
         };
         self.append_as(
             first,
@@ -481,6 +482,11 @@ impl Tail {
         let slot = state.streams.find(key)?;
         let sequence = state.open.get(&(slot, token))?;
         state.retained(*sequence)
+    }
+
+    /// Counts a state that is not kept beyond retention, because the writer had no room for it.
+    pub(crate) fn count_unpinned(&self) {
+        write(&self.state).unpinned += 1;
     }
 
     /// Returns whether the stream has or had events in the tail.

@@ -44,6 +44,8 @@ pub(super) struct TailState {
     pub(super) unindexed_until: u64,
     /// The sequence of the opening event of each open token.
     pub(super) open: Map<OpenToken, u64>,
+    /// The sequence of the newest state of each open token that has one.
+    pub(super) states: Map<OpenToken, u64>,
     /// The number of open tokens that belong to a stream.
     pub(super) open_in_streams: usize,
     /// The carried events, which come before the front block (see [`CarriedEvents`]). The totals of events and bytes in
@@ -248,7 +250,10 @@ impl TailState {
             Pinning::None => {}
             Pinning::Open(token) if self.open.len() < Retention::PINNED_EVENTS_MAX => {
                 match self.open.insert((slot, token), sequence) {
-                    Some(before) => self.unpin(before),
+                    Some(before) => {
+                        self.unpin(before);
+                        self.forget_state((slot, token));
+                    }
                     None if slot != StreamSlot::NONE => {
                         self.streams.opened(slot);
                         self.carried.update(self.stream_state(slot));
@@ -268,11 +273,25 @@ impl TailState {
                     self.open_in_streams -= 1;
                 }
                 self.unpin(sequence);
+                self.forget_state((slot, token));
+            }
+            Pinning::State(token) => {
+                let is_open = slot != StreamSlot::NONE && self.open.contains_key(&(slot, token));
+                if is_open && let Some(before) = self.states.insert((slot, token), sequence) {
+                    self.unpin(before);
+                }
             }
         }
     }
 
-    /// Stops keeping the event beyond retention, because its token was closed or opened again.
+    /// Stops keeping the state of a token beyond retention, because the token was closed or opened again.
+    fn forget_state(&mut self, token: OpenToken) {
+        if let Some(sequence) = self.states.remove(&token) {
+            self.unpin(sequence);
+        }
+    }
+
+    /// Stops keeping the event beyond retention.
     pub(super) fn unpin(&mut self, sequence: u64) {
         if let Some(block) = self.pinned.remove(&sequence) {
             self.pinned_bytes -= block.size();
@@ -427,31 +446,37 @@ impl TailState {
             self.global_evicted.add(sequence);
             StreamSlot::NONE
         };
-        if (slot == StreamSlot::NONE || self.streams.is_open(slot))
-            && let Some(token) = event.opens()
-            && self.open.get(&(slot, token)) == Some(&sequence)
-        {
-            self.keep_beyond_retention(block, index, slot);
+        if slot == StreamSlot::NONE || self.streams.is_open(slot) {
+            match event.pin() {
+                Pinning::Open(token) if self.open.get(&(slot, token)) == Some(&sequence) => {
+                    self.keep_beyond_retention(block, index, slot, Retention::PINNED_BYTES_MAX);
+                }
+                Pinning::State(token) if self.states.get(&(slot, token)) == Some(&sequence) => {
+                    self.keep_beyond_retention(block, index, slot, Retention::STATE_BYTES_MAX);
+                }
+                _ => {}
+            }
         }
         if !self.pinned.contains_key(&sequence) {
             self.dedup.forget(sequence);
         }
     }
 
-    /// Copies the event out of its block, so that the block's memory can be freed. If that would exceed
-    /// [`Retention::PINNED_BYTES_MAX`], the event is not kept, and is counted.
+    /// Copies the event out of its block, so that the block's memory can be freed. If all kept events would then have
+    /// more than `bytes_max` bytes, the event is not kept, and is counted.
     pub(super) fn keep_beyond_retention(
         &mut self,
         block: &Arc<Block>,
         index: usize,
         stream: StreamSlot,
+        bytes_max: usize,
     ) {
         let slice = Slice {
             block: Arc::clone(block),
             range: index..index + 1,
         };
         let size = slice.bytes().len();
-        if self.pinned_bytes + size > Retention::PINNED_BYTES_MAX {
+        if self.pinned_bytes + size > bytes_max {
             self.unpinned += 1;
             return;
         }

@@ -1,4 +1,4 @@
-//! The opening events that this process has written and not closed.
+//! The opening events that this process has written and not closed, with their states.
 //!
 //! They are kept in memory and written again if another process closed them while this one was suspended, or if Redis
 //! lost them. They have the same bounds as the log's own open events. It runs on the log's thread.
@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     log::{
-        batch::{Batch, StoredEvent},
+        batch::{Batch, BatchRecord, StoredEvent},
         event::Pinning,
         retention::Retention,
     },
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct OwnOpenEvents {
     open: HashMap<Vec<u8>, StoredEvent>,
+    /// The newest states of these events, by the same names.
+    states: HashMap<Vec<u8>, StoredEvent>,
     bytes: usize,
     /// Open events that `take_new` has returned and that are not yet written again.
     handed: HashSet<Vec<u8>>,
@@ -41,14 +43,17 @@ impl OwnOpenEvents {
                         || self.bytes + size > Retention::PINNED_BYTES_MAX;
                     if !full {
                         self.bytes += size;
-                        let event = StoredEvent {
-                            sequence: Sequence::new(sequence),
-                            name: record.name().to_owned(),
-                            key: key.copied(),
-                            pin: record.pin(),
-                            payload: Bytes::copy_from_slice(record.payload()),
-                        };
-                        self.open.insert(name, event);
+                        self.open.insert(name, stored(&record, sequence));
+                    }
+                }
+                Pinning::State(token) => {
+                    let name = pin_name(token, key, writer);
+                    self.forget_state(&name);
+                    let size = record.payload().len();
+                    let is_open = key.is_some() && self.open.contains_key(&name);
+                    if is_open && self.bytes + size <= Retention::STATE_BYTES_MAX {
+                        self.bytes += size;
+                        self.states.insert(name, stored(&record, sequence));
                     }
                 }
             }
@@ -57,7 +62,14 @@ impl OwnOpenEvents {
 
     fn close(&mut self, name: &[u8]) {
         self.handed.remove(name);
+        self.forget_state(name);
         if let Some(event) = self.open.remove(name) {
+            self.bytes -= event.payload.len();
+        }
+    }
+
+    fn forget_state(&mut self, name: &[u8]) {
+        if let Some(event) = self.states.remove(name) {
             self.bytes -= event.payload.len();
         }
     }
@@ -70,7 +82,8 @@ impl OwnOpenEvents {
         self.open.contains_key(name)
     }
 
-    /// Returns the opening events of these pins, each only once, in the order in which they were written.
+    /// Returns the opening events of these pins and their states, each only once, in the order in which they were
+    /// written.
     pub(crate) fn take_new(&mut self, names: &[Vec<u8>]) -> Vec<StoredEvent> {
         let mut events = Vec::new();
         for name in names {
@@ -78,9 +91,20 @@ impl OwnOpenEvents {
                 && self.handed.insert(name.clone())
             {
                 events.push(event.clone());
+                events.extend(self.states.get(name).cloned());
             }
         }
         events.sort_by_key(|event| event.sequence);
         events
+    }
+}
+
+fn stored(record: &BatchRecord<'_>, sequence: u64) -> StoredEvent {
+    StoredEvent {
+        sequence: Sequence::new(sequence),
+        name: record.name().to_owned(),
+        key: record.stream_key().copied(),
+        pin: record.pin(),
+        payload: Bytes::copy_from_slice(record.payload()),
     }
 }

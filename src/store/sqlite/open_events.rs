@@ -19,6 +19,34 @@ use crate::{
 pub(crate) struct PinKey {
     pub(crate) owner: i64,
     pub(crate) token: u64,
+    /// Whether the event has the state of the token, or else opens it.
+    pub(crate) is_state: bool,
+}
+
+impl PinKey {
+    /// Returns the key of the event that opens this token.
+    pub(crate) fn of(owner: i64, token: u64) -> Self {
+        let is_state = false;
+        Self {
+            owner,
+            token,
+            is_state,
+        }
+    }
+
+    fn state(self) -> Self {
+        let is_state = true;
+        Self { is_state, ..self }
+    }
+
+    /// Returns the table of such events.
+    fn table(self) -> &'static str {
+        if self.is_state {
+            "pinned_state"
+        } else {
+            "pinned"
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +57,16 @@ pub(crate) struct OpenEvent {
     pub(crate) is_kept: bool,
 }
 
+/// The events that are no longer kept for a token: its opening event, its state, both or none.
+pub(crate) type Replaced = [Option<(PinKey, OpenEvent)>; 2];
+
 #[derive(Debug, Default)]
 pub(crate) struct OpenEvents {
     by_key: HashMap<PinKey, OpenEvent>,
     by_sequence: BTreeMap<u64, PinKey>,
-    /// The number of open events of each stream.
+    /// The number of states among them.
+    states: usize,
+    /// The number of open events of each stream, with their states.
     by_owner: HashMap<i64, usize>,
     /// The open events that are kept although retention has passed them, without those of carried streams. `kept_bytes`
     /// is their size.
@@ -56,13 +89,16 @@ impl OpenEvents {
             checked,
             ..Self::default()
         };
-        let mut statement =
-            connection.prepare_cached("SELECT owner, token, sequence, bytes FROM pinned")?;
+        let mut statement = connection.prepare_cached(
+            "SELECT owner, token, sequence, bytes, 0 FROM pinned
+             UNION ALL SELECT owner, token, sequence, bytes, 1 FROM pinned_state",
+        )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let key = PinKey {
                 owner: row.get(0)?,
                 token: row.get::<_, i64>(1)?.cast_unsigned(),
+                is_state: row.get(4)?,
             };
             let opened = OpenEvent {
                 sequence: number(row.get(2)?),
@@ -82,20 +118,33 @@ impl OpenEvents {
         self.checked
     }
 
-    /// Adds an opening event and returns the one that it replaces. Beyond the bound, the event is not added, and
-    /// retention treats it like any other event.
-    pub(crate) fn open(&mut self, key: PinKey, opened: OpenEvent) -> Option<OpenEvent> {
-        if self.by_key.len() >= Retention::PINNED_EVENTS_MAX {
-            return None;
+    /// Adds an opening event. Returns the one that it replaces, with its state. Beyond the bound, the event is not
+    /// added, and retention treats it like any other event.
+    pub(crate) fn open(&mut self, key: PinKey, opened: OpenEvent) -> Replaced {
+        if self.by_key.len() - self.states >= Retention::PINNED_EVENTS_MAX {
+            return Replaced::default();
         }
         let replaced = self.close(key);
         self.insert(key, opened);
         replaced
     }
 
+    /// Adds the state of an open token. Returns the state that it replaces. Does nothing if the token is not open, or
+    /// is a token of global events.
+    pub(crate) fn set_state(&mut self, key: PinKey, event: OpenEvent) -> Replaced {
+        if key.owner <= 0 || !self.by_key.contains_key(&key) {
+            return Replaced::default();
+        }
+        let key = key.state();
+        let replaced = self.remove(key);
+        self.insert(key, event);
+        [replaced, None]
+    }
+
     fn insert(&mut self, key: PinKey, opened: OpenEvent) {
         self.by_key.insert(key, opened);
         self.by_sequence.insert(opened.sequence, key);
+        self.states += usize::from(key.is_state);
         *self.by_owner.entry(key.owner).or_default() += 1;
     }
 
@@ -118,10 +167,21 @@ impl OpenEvents {
         self.by_owner.contains_key(&stream)
     }
 
-    pub(crate) fn close(&mut self, key: PinKey) -> Option<OpenEvent> {
+    /// Removes an opening event and its state. Returns them.
+    pub(crate) fn close(&mut self, key: PinKey) -> Replaced {
+        let opened = self.remove(key);
+        let has_states = self.states > 0 && !key.is_state;
+        [
+            opened,
+            has_states.then(|| self.remove(key.state())).flatten(),
+        ]
+    }
+
+    fn remove(&mut self, key: PinKey) -> Option<(PinKey, OpenEvent)> {
         let mut closed = self.by_key.remove(&key)?;
         closed.is_kept = self.kept.remove(&closed.sequence);
         self.by_sequence.remove(&closed.sequence);
+        self.states -= usize::from(key.is_state);
         if let Some(open) = self.by_owner.get_mut(&key.owner) {
             *open -= 1;
             if *open == 0 {
@@ -134,7 +194,7 @@ impl OpenEvents {
         if closed.sequence <= self.checked {
             self.stale.push(key);
         }
-        Some(closed)
+        Some((key, closed))
     }
 
     /// Called when retention is about to pass this event. Returns whether retention must keep it. If there is no room
@@ -144,8 +204,14 @@ impl OpenEvents {
             return false;
         };
         let bytes = self.by_key.get(&key).map_or(0, |opened| opened.bytes);
-        if self.kept_bytes + bytes > Retention::PINNED_BYTES_MAX as u64 {
-            self.close(key);
+        let bytes_max = if key.is_state {
+            Retention::STATE_BYTES_MAX
+        } else {
+            Retention::PINNED_BYTES_MAX
+        };
+        if self.kept_bytes + bytes > bytes_max as u64 {
+            // A state that is kept already stays, without its opening event, until the token is closed.
+            self.remove(key);
             return false;
         }
         self.kept.insert(sequence);
@@ -171,15 +237,17 @@ impl OpenEvents {
         connection: &Connection,
         head: u64,
     ) -> rusqlite::Result<()> {
-        let mut delete =
-            connection.prepare_cached("DELETE FROM pinned WHERE owner = ?1 AND token = ?2")?;
         for key in self.stale.drain(..) {
-            delete.execute(params![key.owner, key.token.cast_signed()])?;
+            let table = key.table();
+            let delete = format!("DELETE FROM {table} WHERE owner = ?1 AND token = ?2");
+            connection
+                .prepare_cached(&delete)?
+                .execute(params![key.owner, key.token.cast_signed()])?;
         }
-        let mut insert = connection.prepare_cached("INSERT INTO pinned VALUES(?1, ?2, ?3, ?4)")?;
         for (sequence, key) in self.by_sequence.range(self.checked + 1..) {
             let bytes = self.by_key.get(key).map_or(0, |opened| opened.bytes);
-            insert.execute(params![
+            let insert = format!("INSERT INTO {} VALUES(?1, ?2, ?3, ?4)", key.table());
+            connection.prepare_cached(&insert)?.execute(params![
                 key.owner,
                 key.token.cast_signed(),
                 int(*sequence),
@@ -196,7 +264,7 @@ mod tests {
     use super::*;
 
     fn key(owner: i64, token: u64) -> PinKey {
-        PinKey { owner, token }
+        PinKey::of(owner, token)
     }
 
     fn opened(sequence: u64) -> OpenEvent {
@@ -222,17 +290,19 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
-                "CREATE TABLE pinned(owner, token, sequence, bytes, PRIMARY KEY(owner, token)) WITHOUT ROWID",
+                "CREATE TABLE pinned(owner, token, sequence, bytes, PRIMARY KEY(owner, token)) WITHOUT ROWID;
+                 CREATE TABLE pinned_state(owner, token, sequence, bytes, PRIMARY KEY(owner, token)) WITHOUT ROWID;",
             )
             .unwrap();
         let mut set = OpenEvents::default();
-        assert_eq!(set.open(key(1, 7), opened(1)), None);
-        assert_eq!(set.open(key(1, u64::MAX), opened(2)), None);
-        assert_eq!(set.close(key(1, 7)), Some(opened(1)));
+        assert_eq!(set.open(key(1, 7), opened(1)), [None; 2]);
+        assert_eq!(set.open(key(1, u64::MAX), opened(2)), [None; 2]);
+        assert_eq!(set.close(key(1, 7)), [Some((key(1, 7), opened(1))), None]);
         set.checkpoint(&connection, 2).unwrap();
         assert_eq!(table(&connection), [(1, -1, 2)]);
-        assert_eq!(set.open(key(1, u64::MAX), opened(3)), Some(opened(2)));
-        assert_eq!(set.open(key(-1, 7), opened(4)), None);
+        let replaced = Some((key(1, u64::MAX), opened(2)));
+        assert_eq!(set.open(key(1, u64::MAX), opened(3)), [replaced, None]);
+        assert_eq!(set.open(key(-1, 7), opened(4)), [None; 2]);
         set.checkpoint(&connection, 4).unwrap();
         assert_eq!(table(&connection), [(-1, 7, 4), (1, -1, 3)]);
         let read = OpenEvents::load(&connection, 4, 4, |_, _| false).unwrap();
@@ -258,12 +328,12 @@ mod tests {
         set.open(key(1, 1), large);
         assert!(set.keep(1));
         assert!(!set.keep(1_000_000));
-        assert_eq!(set.close(key(1, 1)), None);
+        assert_eq!(set.close(key(1, 1)), [None; 2]);
         let kept = OpenEvent {
             is_kept: true,
             ..opened(1)
         };
-        assert_eq!(set.close(key(1, 0)), Some(kept));
+        assert_eq!(set.close(key(1, 0)), [Some((key(1, 0), kept)), None]);
         assert_eq!(set.kept_bytes, 0);
     }
 }

@@ -301,7 +301,7 @@ pub(crate) fn open_global_events(
             match unpack(int_of(row, 1), int_of(row, 2)) {
                 Pinning::Open(token) => drop(open.insert((owner, token), sequence)),
                 Pinning::Close(token) => drop(open.remove(&(owner, token))),
-                Pinning::None => {}
+                Pinning::None | Pinning::State(_) => {}
             }
         }
     }

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// The format of new files, kept in `user_version`. A file with a higher number is from a later livespan.
-const FORMAT: i64 = 5;
+const FORMAT: i64 = 6;
 /// The migrations from format 1 to 2, from 2 to 3, and so on. A released step is never changed. A new format adds a
 /// step, and `TABLES` stays in format 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     // An index of the deduplicated events. Some files of format 1 already have it.
     "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
     // The number of deleted events of each stream that still has events. The row with stream 0, a number that no stream
@@ -31,6 +31,9 @@ const MIGRATIONS: [&str; 4] = [
          expires INTEGER NOT NULL, gone_before INTEGER NOT NULL);",
     // The streams that are kept on request, with the number and bytes of their events.
     "CREATE TABLE kept(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL);",
+    // The newest states of open tokens as of `state.checked`, as `pinned` has the opening events.
+    "CREATE TABLE pinned_state(owner INTEGER NOT NULL, token INTEGER NOT NULL, sequence INTEGER NOT NULL,
+         bytes INTEGER NOT NULL, PRIMARY KEY(owner, token)) WITHOUT ROWID;",
 ];
 /// How long a statement waits for another connection. Such a wait is usually caused by another program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,7 +45,7 @@ const STATEMENTS: usize = 64;
 // listed in the order of their first events without another index. `shifted` has the first kept event of the streams
 // whose first event was deleted or is below `oldest`.
 //
-// Rows of `event` below `state.oldest` are opening events that are still open, and events of carried streams, among
+// Rows of `event` below `state.oldest` are opening events that are still open, their states, and events of carried streams, among
 // them streams that are kept on request. `pinned` lists all open events as of `state.checked`; later ones are read from
 // the events themselves.
 const TABLES: &str = "

@@ -16,7 +16,7 @@ use crate::{
         EpochStart,
         sqlite::{
             carried::CarriedStreams,
-            open_events::{OpenEvent, OpenEvents, PinKey},
+            open_events::{OpenEvent, OpenEvents, PinKey, Replaced},
             schema::{int, int_of, number},
             stream_ids::StreamNumbers,
         },
@@ -118,16 +118,11 @@ impl LogState {
         Ok(())
     }
 
-    /// Records that an event opens or closes a token. Returns the opening event that this event replaces or closes.
-    pub(crate) fn pin(
-        &mut self,
-        stream: i64,
-        pin: Pinning,
-        sequence: u64,
-        bytes: u64,
-    ) -> Option<(PinKey, OpenEvent)> {
-        let (Pinning::Open(token) | Pinning::Close(token)) = pin else {
-            return None;
+    /// Records that an event opens or closes a token, or has its state. Returns the events that were kept for the token
+    /// and are no longer needed.
+    pub(crate) fn pin(&mut self, stream: i64, pin: Pinning, sequence: u64, bytes: u64) -> Replaced {
+        let (Pinning::Open(token) | Pinning::Close(token) | Pinning::State(token)) = pin else {
+            return Replaced::default();
         };
         let owner = if stream == 0 {
             self.epoch_of(sequence)
@@ -135,16 +130,15 @@ impl LogState {
         } else {
             stream
         };
-        let key = PinKey { owner, token };
+        let key = PinKey::of(owner, token);
+        let event = OpenEvent {
+            sequence,
+            bytes,
+            is_kept: false,
+        };
         let gone = match pin {
-            Pinning::Open(_) => {
-                let opened = OpenEvent {
-                    sequence,
-                    bytes,
-                    is_kept: false,
-                };
-                self.open.open(key, opened)
-            }
+            Pinning::Open(_) => self.open.open(key, event),
+            Pinning::State(_) => self.open.set_state(key, event),
             _ => self.open.close(key),
         };
         if self.open.is_open(owner) {
@@ -152,7 +146,7 @@ impl LogState {
         } else {
             self.carried.closed(owner);
         }
-        gone.map(|gone| (key, gone))
+        gone
     }
 
     fn epoch_of(&self, sequence: u64) -> Option<EpochStart> {
@@ -212,6 +206,7 @@ pub(crate) fn load_epochs(connection: &Connection) -> rusqlite::Result<Vec<Epoch
 }
 
 // Values of the column `pin`. `ONCE` is added for a deduplicated event; these rows have an index.
+const STATE: i64 = 0;
 const OPENS: i64 = 1;
 const CLOSES: i64 = 2;
 const ONCE: i64 = 2;
@@ -223,6 +218,7 @@ pub(crate) fn pack(record: &BatchRecord<'_>) -> (Option<i64>, Option<i64>) {
         Pinning::None => (None, None),
         Pinning::Open(token) => (Some(OPENS + once), Some(token.cast_signed())),
         Pinning::Close(token) => (Some(CLOSES + once), Some(token.cast_signed())),
+        Pinning::State(token) => (Some(STATE), Some(token.cast_signed())),
     }
 }
 
@@ -254,6 +250,7 @@ pub(crate) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pinning {
     match pin {
         Some(1 | 3) => Pinning::Open(token),
         Some(2 | 4) => Pinning::Close(token),
+        Some(STATE) => Pinning::State(token),
         _ => Pinning::None,
     }
 }
@@ -271,6 +268,7 @@ mod tests {
             Pinning::Open(0),
             Pinning::Open(u64::MAX),
             Pinning::Close(1 << 63),
+            Pinning::State(u64::MAX),
         ] {
             let mut batch = Batch::default();
             batch.push("note", Some(key), pin, |_| {});

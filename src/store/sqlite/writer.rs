@@ -215,7 +215,7 @@ impl SqliteWriter {
         let mut keys = StreamKeyCache::default();
         let mut abandoned = Vec::new();
         for (sequence, key) in self.state.open.before(current) {
-            if key.owner <= 0 {
+            if key.owner <= 0 || key.is_state {
                 continue;
             }
             let last_write = self
@@ -288,7 +288,8 @@ fn insert(
         state.bytes += bytes;
         state.head = sequence;
         state.carried.appended(stream, bytes);
-        if let Some((key, gone)) = state.pin(stream, record.pin(), sequence, bytes) {
+        let replaced = state.pin(stream, record.pin(), sequence, bytes);
+        for (key, gone) in replaced.into_iter().flatten() {
             retention::release_closed(connection, state, key, gone)?;
         }
     }

@@ -60,6 +60,8 @@ pub(crate) enum Bug {
     LosesPins,
     /// Closing events release nothing.
     NeverReleases,
+    /// States are evicted like all other events.
+    LosesStates,
     /// Streams share their tokens.
     SharesTokens,
     PinsWithoutBound,
@@ -132,6 +134,9 @@ struct Disk {
     /// The streams that are kept on request.
     requested: BTreeSet<StreamKey>,
     open: HashMap<Token, u64>,
+    /// The newest states of the open tokens.
+    states: HashMap<Token, u64>,
+    /// The opening events of the open tokens, and their states.
     open_sequences: HashSet<u64>,
     /// The handle that opened each open event.
     openers: HashMap<u64, u64>,
@@ -172,6 +177,12 @@ impl Disk {
         early.sort_by_key(|event| event.sequence);
         let kept = self.kept.range(from..).map(|(_, kept)| &kept.event);
         early.into_iter().chain(kept)
+    }
+
+    fn release_state(&mut self, token: Token) {
+        if let Some(state) = self.states.remove(&token) {
+            self.release(state);
+        }
     }
 
     fn release(&mut self, opened: u64) {
@@ -317,13 +328,24 @@ impl ReferenceStore {
                 if let Some(replaced) = disk.open.insert(token, sequence) {
                     disk.release(replaced);
                 }
+                disk.release_state(token);
                 disk.open_sequences.insert(sequence);
                 disk.openers.insert(sequence, self.id());
             }
             Pinning::Close(_) if self.bug == Bug::NeverReleases => {}
             Pinning::Close(token) => {
-                if let Some(opened) = disk.open.remove(&self.token(&event, token)) {
+                let token = self.token(&event, token);
+                if let Some(opened) = disk.open.remove(&token) {
                     disk.release(opened);
+                }
+                disk.release_state(token);
+            }
+            Pinning::State(token) if self.bug != Bug::LosesStates => {
+                let token = self.token(&event, token);
+                if event.key.is_some() && disk.open.contains_key(&token) {
+                    disk.release_state(token);
+                    disk.states.insert(token, sequence);
+                    disk.open_sequences.insert(sequence);
                 }
             }
             _ => {}

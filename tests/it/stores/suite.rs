@@ -75,6 +75,7 @@ const BROKEN: &[(Writers, Bug, &str)] = &[
     (Writers::One, Bug::MiscountsEvicted, "counts_evicted_events"),
     (Writers::One, Bug::LosesPins, "keeps_open_events"),
     (Writers::One, Bug::NeverReleases, "keeps_open_events"),
+    (Writers::One, Bug::LosesStates, "keeps_states"),
     (Writers::One, Bug::SharesTokens, "keeps_open_events"),
     (Writers::One, Bug::PinsWithoutBound, "bounds_open_events"),
     (Writers::One, Bug::LetsRunningStreamsGo, "keeps_open_streams_whole"),

@@ -128,7 +128,8 @@ pub(crate) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), Store
     Ok((stream_key(&bytes(values.next())?)?, sequence))
 }
 
-/// Encodes a pin for a script: empty, `o<token>` or `c<token>`, with a capital letter for a deduplicated event. The log
+/// Encodes a pin for a script: empty, `o<token>`, `c<token>` or `s<token>`. The letter of a
+/// deduplicated event is a capital. The log
 /// stores only small letters.
 pub(crate) fn pin_text(record: &BatchRecord<'_>) -> String {
     let text = plain_pin_text(record.pin());
@@ -144,6 +145,7 @@ fn plain_pin_text(pin: Pinning) -> String {
         Pinning::None => String::new(),
         Pinning::Open(token) => format!("o{token}"),
         Pinning::Close(token) => format!("c{token}"),
+        Pinning::State(token) => format!("s{token}"),
     }
 }
 
@@ -155,6 +157,7 @@ fn read_pin(text: &str) -> Result<Pinning, StoreError> {
         (None, _) => Ok(Pinning::None),
         (Some('o'), Ok(token)) => Ok(Pinning::Open(token)),
         (Some('c'), Ok(token)) => Ok(Pinning::Close(token)),
+        (Some('s'), Ok(token)) => Ok(Pinning::State(token)),
         _ => Err(StoreError::unexpected()),
     }
 }
@@ -217,7 +220,12 @@ mod tests {
 
     #[test]
     fn pins_come_back_as_they_were_written() {
-        for pin in [Pinning::None, Pinning::Open(0), Pinning::Close(u64::MAX)] {
+        for pin in [
+            Pinning::None,
+            Pinning::Open(0),
+            Pinning::Close(u64::MAX),
+            Pinning::State(7),
+        ] {
             assert_eq!(read_pin(&plain_pin_text(pin)), Ok(pin));
         }
         for text in ["o", "x1", "o-1", "c1 "] {

@@ -1,5 +1,5 @@
 -- Appends a batch, once. ARGV: 11 the batch's number, then for each event its key, name, pin and payload. A pin is '',
--- `o<token>` or `c<token>`, with a capital letter for a deduplicated event. The reply has the indices, from 0 on, of
+-- `o<token>`, `c<token>` or `s<token>`. The letter of a deduplicated event is a capital. The reply has the indices, from 0 on, of
 -- the events that were left out as duplicates.
 
 local writer, number = ARGV[1], ARGV[11]
@@ -12,7 +12,7 @@ local done, at, left_out = string.match(redis.call('HGET', BATCHES, writer) or '
 if done == number then return report(state, at, revived, left_out) end
 
 local first = state.head + 1
-local keys, opened, final = {}, {}, {}
+local keys, opened, final, stated = {}, {}, {}, {}
 local time = text(now)
 
 local repeated, places, here = {}, {}, {}
@@ -56,10 +56,13 @@ local function add(sequence, key, name, pin, payload)
     redis.call('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
   end
   state.total = state.total + #name + #payload + FRAME
-  if pin ~= '' then
+  if kind == 's' then
+    if key ~= '' then stated[string.sub(pin, 2) .. ':' .. key] = sequence end
+  elseif pin ~= '' then
     -- For events of every stream, each writer has its own tokens.
     local open = string.sub(pin, 2) .. (key == '' and '@' .. writer .. ':' or ':' .. key)
     if final[open] == nil then opened[#opened + 1] = open end
+    stated[open] = nil
     final[open] = string.sub(pin, 1, 1) == 'o' and sequence
   end
 end
@@ -169,6 +172,19 @@ local function move_pins()
   if unpinned > 0 then redis.call('HINCRBY', META, 'unpinned', unpinned) end
 end
 
+-- Replaces the states of pins that the batch has opened or closed, and adds its own states of open pins.
+local function move_states()
+  if #opened > 0 and redis.call('EXISTS', STATES) == 1 then
+    for _, pin in ipairs(opened) do drop_state(state, pin) end
+  end
+  for pin, sequence in pairs(stated) do
+    if redis.call('ZSCORE', OPENS, pin) then
+      drop_state(state, pin)
+      redis.call('ZADD', STATES, text(sequence), pin)
+    end
+  end
+end
+
 -- Notes the time of the last event of each carried stream in the batch. A stream that is open or kept on request has
 -- not ended.
 local function move_carried()
@@ -184,6 +200,7 @@ end
 if count > 0 then
   register_streams()
   move_pins()
+  move_states()
   move_carried()
   redis.call('ZADD', WROTE, text(state.head), writer)
   redis.call('HSET', META, 'head', text(state.head), 'total', text(state.total))

@@ -11,6 +11,7 @@ local LOG = base .. 'log'           -- stream: every event
 local EVERY = base .. 'every'       -- stream: events that belong to every stream
 local STREAMS = base .. 'streams'   -- zset: stream -> its first event; '' -> the sequence from which it is complete
 local OPENS = base .. 'opens'       -- zset: pin -> its opening event
+local STATES = base .. 'states'     -- zset: pin of OPENS -> the event with its newest state
 local STANDING = base .. 'standing' -- zset: pins of living processes that belong to every stream
 local KEPT = base .. 'kept'         -- hash: opening events kept beyond retention
 local KEPT_ALL = base .. 'kept:all' -- zset: their sequences
@@ -36,9 +37,10 @@ local CARRIED_ENDED = base .. 'carried:ended' -- zset: carried stream that is no
 local ASKED = base .. 'asked'         -- zset: stream that is kept on request -> since when
 
 local LIVES_MAX = 32
--- `Retention::PINNED_EVENTS_MAX` and `Retention::PINNED_BYTES_MAX`.
+-- `Retention::PINNED_EVENTS_MAX`, `Retention::PINNED_BYTES_MAX` and `Retention::STATE_BYTES_MAX`.
 local PINNED_MAX = 65536
 local PINNED_BYTES_MAX = 16 * 1024 * 1024
+local STATE_BYTES_MAX = PINNED_BYTES_MAX / 2
 -- Approximate bytes of an SSE frame in addition to its name and payload.
 local FRAME = 40
 

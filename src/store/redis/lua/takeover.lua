@@ -45,7 +45,7 @@ local function hand_out(from, pin, sequence, other)
   local event = fetch(sequence, key)
   if not event then
     -- Another program deleted the event, so there is nothing to close.
-    forget_pin(pin, now)
+    forget_pin(state, pin, now)
     redis.call('ZREM', STANDING, pin)
     redis.call('HDEL', FORMER, pin)
     return

@@ -36,7 +36,7 @@ local function begin_life(state, epoch, first)
   if state.lives == '' and not first_entry(LOG, '-') then
     -- Deletes keys left over from an earlier log: they would be used as data of this one.
     redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE,
-      EVICTED, OPEN_PINS, CARRIED, CARRIED_FIRST, CARRIED_BYTES, CARRIED_EVENTS, CARRIED_ENDED,
+      STATES, EVICTED, OPEN_PINS, CARRIED, CARRIED_FIRST, CARRIED_BYTES, CARRIED_EVENTS, CARRIED_ENDED,
       ASKED)
     asked = {}
     state.every, state.kept_bytes, state.oldest = 0, 0, first
@@ -202,30 +202,55 @@ local function count_open(key, change, now)
   end
 end
 
--- Removes a pin that nobody will close.
-local function forget_pin(pin, now)
-  if redis.call('ZREM', OPENS, pin) == 1 then count_open(key_of(pin), -1, now) end
+-- Removes the state of a pin, which is closed or has a newer state.
+local function drop_state(state, pin)
+  local sequence = tonumber(redis.call('ZSCORE', STATES, pin) or nil)
+  if not sequence then return end
+  redis.call('ZREM', STATES, pin)
+  if sequence < state.oldest then release(state, sequence) end
 end
 
--- Keeps the open events among those that are about to be trimmed. Those beyond the bound on bytes are forgotten, and
--- counted as unpinned.
+-- Removes a pin that nobody will close.
+local function forget_pin(state, pin, now)
+  if redis.call('ZREM', OPENS, pin) == 1 then count_open(key_of(pin), -1, now) end
+  drop_state(state, pin)
+end
+
+-- Keeps the event beyond retention, unless all events kept so would then have more than `bytes_max` bytes. Returns
+-- whether it is kept.
+local function keep(state, sequence, key, bytes_max)
+  local event = fetch(sequence, key)
+  local bytes = event and size_of(event) or 0
+  if not event or state.kept_bytes + bytes > bytes_max then return false end
+  if redis.call('HSET', KEPT, text(sequence), cmsgpack.pack(event)) == 1 then
+    redis.call('ZADD', KEPT_ALL, text(sequence), text(sequence))
+    redis.call('ZADD', KEPT_BY, 0, kept_place(event[2], sequence))
+    if event[2] ~= '' then redis.call('ZADD', KEPT_FIRST, 'NX', text(sequence), event[2]) end
+    state.kept_bytes = state.kept_bytes + bytes
+    redis.call('HSET', META, 'kept', text(state.kept_bytes))
+  end
+  return true
+end
+
+-- Keeps the open events and the states among the events that are about to be trimmed. Those beyond the bound on bytes
+-- are forgotten, and counted as unpinned.
 local function keep_open(state, from, to, now)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #opens, 2 do
     local pin, sequence = opens[at], tonumber(opens[at + 1])
-    local event = fetch(sequence, key_of(pin))
-    local bytes = event and size_of(event) or 0
-    if not event or state.kept_bytes + bytes > PINNED_BYTES_MAX then
-      forget_pin(pin, now)
+    if not keep(state, sequence, key_of(pin), PINNED_BYTES_MAX) then
+      forget_pin(state, pin, now)
       redis.call('ZREM', STANDING, pin)
       disown(pin, '')
       redis.call('HINCRBY', META, 'unpinned', 1)
-    elseif redis.call('HSET', KEPT, text(sequence), cmsgpack.pack(event)) == 1 then
-      redis.call('ZADD', KEPT_ALL, text(sequence), text(sequence))
-      redis.call('ZADD', KEPT_BY, 0, kept_place(event[2], sequence))
-      if event[2] ~= '' then redis.call('ZADD', KEPT_FIRST, 'NX', text(sequence), event[2]) end
-      state.kept_bytes = state.kept_bytes + bytes
-      redis.call('HSET', META, 'kept', text(state.kept_bytes))
+    end
+  end
+  local states = redis.call('ZRANGEBYSCORE', STATES, text(from), '(' .. text(to), 'WITHSCORES')
+  for at = 1, #states, 2 do
+    local pin, sequence = states[at], tonumber(states[at + 1])
+    if not keep(state, sequence, key_of(pin), STATE_BYTES_MAX) then
+      redis.call('ZREM', STATES, pin)
+      redis.call('HINCRBY', META, 'unpinned', 1)
     end
   end
 end
@@ -281,7 +306,7 @@ local function clean_writers(state, oldest, now)
     else
       for sequence in string.gmatch(redis.call('HGET', GONE, writer) or '', '%d+') do
         for _, pin in ipairs(redis.call('ZRANGEBYSCORE', OPENS, sequence, sequence)) do
-          forget_pin(pin, now)
+          forget_pin(state, pin, now)
           disown(pin, '')
         end
         release(state, tonumber(sequence))

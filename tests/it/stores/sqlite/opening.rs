@@ -92,7 +92,7 @@ fn a_format_of_a_later_livespan_is_refused() {
     let later = Connection::open(folder.file()).unwrap();
     later.pragma_update(None, "user_version", 7).unwrap();
     drop(later);
-    let reason = "it has format 7 of a later livespan; this one knows format 5";
+    let reason = "it has format 7 of a later livespan; this one knows format 6";
     assert_eq!(refused(&folder.file()), reason);
     assert_eq!(refused_for_reading(&folder.file()), reason);
 }
@@ -106,11 +106,11 @@ fn a_file_of_an_earlier_format_is_brought_up_to_date_by_its_next_writer() {
     let earlier = Connection::open(folder.file()).unwrap();
     earlier
         .execute_batch(
-            "DROP INDEX event_once; DROP TABLE evicted; DROP TABLE carried; DROP TABLE kept; PRAGMA user_version = 1",
+            "DROP INDEX event_once; DROP TABLE evicted; DROP TABLE carried; DROP TABLE kept; DROP TABLE pinned_state; PRAGMA user_version = 1",
         )
         .unwrap();
     drop(earlier);
-    let reason = "it has format 1 of an earlier livespan; open it once for writing, which converts it to format 5";
+    let reason = "it has format 1 of an earlier livespan; open it once for writing, which converts it to format 6";
     assert_eq!(refused_for_reading(&folder.file()), reason);
     let mut log = folder.open();
     assert_eq!(log.all(), ["1 a +1 one", "2 * . two"]);
@@ -122,12 +122,12 @@ fn a_file_of_an_earlier_format_is_brought_up_to_date_by_its_next_writer() {
         .unwrap();
     let tables: i64 = now
         .query_row(
-            "SELECT count(*) FROM sqlite_schema WHERE name IN ('event_once', 'evicted', 'carried', 'kept')",
+            "SELECT count(*) FROM sqlite_schema WHERE name IN ('event_once', 'evicted', 'carried', 'kept', 'pinned_state')",
             [],
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!((format, tables), (5, 4));
+    assert_eq!((format, tables), (6, 5));
 }
 
 #[test]
