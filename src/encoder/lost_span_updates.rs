@@ -136,6 +136,11 @@ impl LostSpanUpdates {
         self.bytes = (self.bytes + merged.size()).saturating_sub(before);
     }
 
+    /// Returns whether no bound has left out an update.
+    pub(super) fn is_whole(&self) -> bool {
+        self.events < EVENTS_MAX && self.bytes < BYTES_MAX
+    }
+
     /// Returns the merged updates of a span, if there are any.
     pub(super) fn of(&self, opened: OpenedAt) -> Option<&MergedUpdate> {
         self.merged.get(&(opened.key, opened.token))

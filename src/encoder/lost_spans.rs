@@ -49,24 +49,26 @@ impl SpanEncoder {
     }
 
     /// Keeps open a span that an earlier run of the log left open. If its start is too old to be in memory, appends the
-    /// start again: otherwise lists would not show the span.
-    pub(super) fn keep_open(&mut self, started: &StoredEvent, batch: &mut Batch) {
+    /// start again: otherwise lists would not show the span. Returns whether it does so.
+    pub(super) fn keep_open(&mut self, started: &StoredEvent, batch: &mut Batch) -> bool {
         let Pinning::Open(token) = started.pin else {
-            return;
+            return false;
         };
         let is_in_memory = started
             .key
             .is_some_and(|key| self.log.tail.open_event(&key, token).is_some());
         if is_in_memory {
-            return;
+            return false;
         }
-        if let Some(change) = parse::span_change(&started.payload) {
-            batch.push(&started.name, started.key, started.pin, |out| {
-                out.extend_from_slice(&started.payload);
-            });
-            self.pending_changes
-                .push((batch.len().saturating_sub(1), change));
-        }
+        let Some(change) = parse::span_change(&started.payload) else {
+            return false;
+        };
+        batch.push(&started.name, started.key, started.pin, |out| {
+            out.extend_from_slice(&started.payload);
+        });
+        self.pending_changes
+            .push((batch.len().saturating_sub(1), change));
+        true
     }
 
     pub(super) fn end_dropped(

@@ -14,7 +14,6 @@ mod span_encoder;
 mod start;
 pub(crate) mod start_cache;
 pub(crate) mod start_templates;
-mod update_schedule;
 mod updates;
 mod workflow;
 

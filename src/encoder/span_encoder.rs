@@ -26,7 +26,7 @@ use crate::{
         lost_span_updates::{LostSpanUpdates, OpenedAt},
         start_cache::StartCache,
         start_templates::TemplateCache,
-        update_schedule::UpdateSchedule,
+        updates::{schedule::UpdateSchedule, states::SpanStates},
     },
     engine::{
         encoder::{RecordEncoder, SharedObserver},
@@ -101,6 +101,7 @@ pub(crate) struct SpanEncoder {
     /// Whether the fence for `collected_ends` is in the buffer.
     pub(super) is_fence_sent: bool,
     pub(super) updates: UpdateSchedule,
+    pub(super) states: SpanStates,
     #[cfg(feature = "otlp")]
     pub(super) receiver: ReceiverState<Self>,
     /// Ids of processes, as JSON strings, whose open spans stay open when the log is opened.
@@ -127,6 +128,8 @@ impl SpanEncoder {
         own_requests: OwnRequestSpans,
         dropped_ends: Arc<DroppedEnds>,
     ) -> Self {
+        let mut states = SpanStates::default();
+        states.begin_at(log.opened_at() + 1);
         Self {
             log: Arc::clone(log),
             index,
@@ -151,6 +154,7 @@ impl SpanEncoder {
             collected_ends: Vec::new(),
             is_fence_sent: false,
             updates: UpdateSchedule::default(),
+            states,
             #[cfg(feature = "otlp")]
             receiver: ReceiverState::of(None),
             running_processes: Set::default(),
@@ -382,6 +386,7 @@ impl RecordEncoder for SpanEncoder {
         self.encode_due_updates(batch);
         #[cfg(feature = "otlp")]
         self.encode_received_due(batch);
+        self.write_due_states(batch);
     }
 
     fn has_changes(&self) -> bool {
@@ -389,6 +394,9 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn next_due(&self) -> Option<Instant> {
+        if self.states.is_due(|| self.log.oldest()) {
+            return Some(Instant::now());
+        }
         let due = self.updates.next_due();
         #[cfg(feature = "otlp")]
         let due = due.into_iter().chain(self.next_received()).min();
@@ -407,6 +415,7 @@ impl RecordEncoder for SpanEncoder {
         if let Some(span) = PlainSpan::read(payload, &self.redaction)
             && let Some(change) = span.change(|name| self.names.intern(name))
         {
+            self.note_encoded_update(&change, payload);
             self.pending_changes.push((position, change));
             return Cow::Borrowed(payload);
         }
@@ -418,6 +427,7 @@ impl RecordEncoder for SpanEncoder {
 
     fn on_pre_encoded(&mut self, position: usize, payload: &[u8]) {
         if let Some(change) = parse::span_change(payload) {
+            self.note_encoded_update(&change, payload);
             self.pending_changes.push((position, change));
         }
     }
@@ -440,6 +450,7 @@ impl RecordEncoder for SpanEncoder {
         self.unstored_processes.clear();
         if !self.pending_changes.is_empty() {
             let mut changes = std::mem::take(&mut self.pending_changes);
+            self.number_states(&changes, first, false);
             self.apply(first, changes.drain(..));
             // Keeps the memory for the next batch.
             self.pending_changes = changes;
@@ -450,7 +461,9 @@ impl RecordEncoder for SpanEncoder {
         #[cfg(feature = "otlp")]
         self.receiver.note(true);
         self.pending_processes.clear();
-        self.pending_changes.clear();
+        let changes = std::mem::take(&mut self.pending_changes);
+        // The numbers of the events are not known here. They are not above this one.
+        self.number_states(&changes, self.log.head(), false);
     }
 
     fn on_rejected(&mut self) {
@@ -459,6 +472,7 @@ impl RecordEncoder for SpanEncoder {
         for (_, change) in std::mem::take(&mut self.pending_changes) {
             self.note_unstored_end(&change, IndexedAs::Open);
         }
+        self.states.on_rejected(self.log.tail.next());
         for source in self.pending_processes.drain(..) {
             self.announced.remove(&source);
         }
@@ -468,6 +482,7 @@ impl RecordEncoder for SpanEncoder {
         #[cfg(feature = "otlp")]
         self.receiver.note(false);
         let changes = std::mem::take(&mut self.pending_changes);
+        self.number_states(&changes, first, true);
         for (_, change) in &changes {
             self.note_unstored_end(change, IndexedAs::Ended);
         }
@@ -489,25 +504,30 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
-        if parse::is_durable(&event.payload) {
-            self.index_open_trace(event);
-            self.mark_waiting(&event.payload, batch);
-            return;
-        }
-        let mut fields = json::fields(&event.payload);
-        if fields.any(|(key, value)| key == b"process" && self.running_processes.contains(value)) {
-            self.keep_open(event, batch);
-            return;
-        }
-        let why = (LostReason::Crashed, last_heard.into());
         let opened = OpenedAt::of(event.key, event.sequence.get(), &event.payload);
         let mut updates = std::mem::take(&mut self.abandoned_updates);
-        if let Some(opened) = opened {
-            // If the store cannot be read, the span still ends, but its end repeats only the start.
-            drop(updates.read_store(&self.log, opened));
-        }
+        // If the store cannot be read, a span that is lost still ends, but its end repeats only the start.
+        let read = opened.map(|opened| updates.read_store(&self.log, opened));
+        let is_read = matches!(read, Some(Ok(()))) && updates.is_whole();
         let update = opened.and_then(|opened| updates.of(opened));
-        self.end_as_lost(&event.payload, update, why, batch);
+        let mut fields = json::fields(&event.payload);
+        if parse::is_durable(&event.payload) {
+            self.restore_state(event, (update, is_read), event.sequence.get());
+            self.index_open_trace(event);
+            self.mark_waiting(&event.payload, batch);
+        } else if fields
+            .any(|(key, value)| key == b"process" && self.running_processes.contains(value))
+        {
+            let opened = if self.keep_open(event, batch) {
+                0
+            } else {
+                event.sequence.get()
+            };
+            self.restore_state(event, (update, is_read), opened);
+        } else {
+            let why = (LostReason::Crashed, last_heard.into());
+            self.end_as_lost(&event.payload, update, why, batch);
+        }
         self.abandoned_updates = updates;
     }
 
@@ -521,6 +541,10 @@ impl RecordEncoder for SpanEncoder {
 
     fn on_evicted(&mut self, evictions: &Evictions) {
         let gone = self.without_left_open(&evictions.streams);
+        if !self.states.is_empty() {
+            let traces = gone.iter().filter_map(|key| key.as_bytes().try_into().ok());
+            traces.for_each(|trace_id| self.states.forget_trace(trace_id));
+        }
         self.index.forget(&gone);
         self.index.set_evicted(&evictions.shortened);
         self.index.note_changed(&evictions.outgrown);

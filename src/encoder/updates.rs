@@ -1,6 +1,9 @@
-//! Encodes changes of open spans as `updated` events, which have the latest values. An event is due when
-//! [`update_schedule`](crate::encoder::update_schedule) allows it, and once before the end of the span. This code
-//! runs on the worker thread.
+//! Encodes changes of open spans as `updated` events, which have the latest values. An event is due when [`schedule`]
+//! allows it, and once before the end of the span. When retention has passed updates of an open span, all of them are
+//! written again as one event ([`states`]). This code runs on the worker thread.
+
+pub(super) mod schedule;
+pub(super) mod states;
 
 use std::sync::Arc;
 
@@ -10,11 +13,11 @@ use crate::{
     encoder::span_encoder::SpanEncoder,
     ingest::{buffer::RecordClass, write_buf::WriteBuf},
     log::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         event::{Pinning, StreamKey},
     },
     span::{
-        json::{self, ChangeFields, EndStatus, SpanFields},
+        json::{self, ChangeFields, EndStatus, MergedUpdate, SpanFields},
         progress::SpanProgress,
         record::{self, Record, SpanChanges},
         root_attributes::RootAttributes,
@@ -22,7 +25,7 @@ use crate::{
     },
     trace::{
         parse,
-        span_change::{AwaitPoint, ChangeKind, SpanStart, SpanUpdate},
+        span_change::{AwaitPoint, ChangeKind, SpanChange, SpanStart, SpanUpdate},
     },
     util::{sync::Instant, time::Timestamp},
 };
@@ -30,6 +33,8 @@ use crate::{
 /// Upper bound on the spans whose changes are reported in one turn. The others follow in the next turn, after the
 /// starts and ends that came meanwhile.
 const UPDATES_PER_TURN_MAX: usize = 1024;
+/// Upper bound on the spans whose updates are written again in one turn.
+const STATES_PER_TURN_MAX: usize = 256;
 /// The size of the buffer for one record of changes, in bytes. The largest record fits.
 const RECORD_BYTES: usize = 320 * 1024;
 
@@ -112,8 +117,106 @@ impl SpanEncoder {
         batch.push("updated", key, Pinning::None, |out| {
             json::updated(out, &span, &changes, time);
         });
+        self.note_update((span.trace_id, span.span_id), batch.last_payload());
         let update = self.span_update(&span, &changes);
         self.push_change(batch, &span, time, ChangeKind::of_update(update));
+    }
+
+    /// Adds an update, the last event of the batch, to the state of its span.
+    pub(super) fn note_update(&mut self, span: SlotIds, payload: &[u8]) {
+        if self.states.add(span, payload, self.log.tail.next()) {
+            self.log.tail.count_unpinned();
+        }
+    }
+
+    /// Adds an update that its caller encoded to the state of its span. Does nothing if the event is no update.
+    pub(super) fn note_encoded_update(&mut self, change: &SpanChange, payload: &[u8]) {
+        let may_be_update = matches!(change.kind, ChangeKind::Updated(_) | ChangeKind::Other);
+        let mut fields = json::fields(payload);
+        if may_be_update && fields.any(|(key, value)| key == b"type" && value == b"\"updated\"") {
+            self.note_update((change.trace_id, change.span_id), payload);
+        }
+    }
+
+    /// Tells the states of spans which sequences the events of a batch got. `first` is the sequence of its first event.
+    pub(super) fn number_states(
+        &mut self,
+        changes: &[(usize, SpanChange)],
+        first: u64,
+        unstored: bool,
+    ) {
+        if self.states.is_empty() {
+            return;
+        }
+        for (position, change) in changes {
+            let span = (change.trace_id, change.span_id);
+            match change.kind {
+                ChangeKind::Ended { .. } => self.states.forget(span),
+                ChangeKind::Updated(_) | ChangeKind::Other => {
+                    self.states
+                        .on_stored(span, first + *position as u64, unstored);
+                }
+                ChangeKind::Started(_) | ChangeKind::Log(_) => {}
+            }
+        }
+        self.states.end_batch();
+    }
+
+    /// Takes over the state of a span that an earlier run of the log left open. `is_read` tells whether `updates` are
+    /// all its updates. The state is written once retention has passed the sequence `opened`.
+    pub(super) fn restore_state(
+        &mut self,
+        started: &StoredEvent,
+        (updates, is_read): (Option<&MergedUpdate>, bool),
+        opened: u64,
+    ) {
+        if let Some(change) = parse::span_change(&started.payload) {
+            // Another process that shares the log may update a durable span, too.
+            let is_read = is_read && !(self.log.is_shared() && parse::is_durable(&started.payload));
+            let merged = is_read.then(|| updates.cloned().unwrap_or_default());
+            let span = (change.trace_id, change.span_id);
+            self.states.restore(span, merged, opened);
+        }
+    }
+
+    /// Appends the states of spans with updates that retention has passed.
+    pub(super) fn write_due_states(&mut self, batch: &mut Batch) {
+        if !self.states.is_due(|| self.log.oldest()) {
+            return;
+        }
+        let oldest = self.log.oldest();
+        for _ in 0..STATES_PER_TURN_MAX {
+            let Some(span) = self.states.take_due(oldest) else {
+                return;
+            };
+            let Some(payload) = self.state(span) else {
+                continue;
+            };
+            let (key, token) = (StreamKey::of_id(span.0), u64::from_be_bytes(span.1));
+            batch.push("updated", Some(key), Pinning::State(token), |out| {
+                out.extend_from_slice(&payload);
+            });
+            if let Some(change) = parse::span_change(&payload) {
+                self.pending_changes
+                    .push((batch.len().saturating_sub(1), change));
+            }
+            self.states.mark_written(span);
+        }
+    }
+
+    /// Returns the merged updates of an open span as an event. Returns `None` if some of them are not known: for example,
+    /// several processes that share a log may update one durable span.
+    fn state(&self, span: SlotIds) -> Option<Vec<u8>> {
+        let opened = self.opening_event(span);
+        let started = opened.as_ref().map(|(_, started)| started);
+        if self.log.is_shared() && started.is_some_and(|started| parse::is_durable(started)) {
+            return None;
+        }
+        let sequence = opened.as_ref().map(|(sequence, _)| *sequence);
+        let merged = self.states.whole(span, sequence)?.completed();
+        let mut out = Vec::with_capacity(merged.size());
+        merged.write(&mut out);
+        Some(out)
     }
 
     /// Returns the changes in the form that the index keeps.
@@ -171,13 +274,19 @@ impl SpanEncoder {
     }
 
     /// Returns the `started` event of an open span, as readers have it.
-    fn started(&self, (trace_id, span_id): SlotIds) -> Option<Bytes> {
+    fn started(&self, span: SlotIds) -> Option<Bytes> {
+        self.opening_event(span).map(|(_, started)| started)
+    }
+
+    /// Returns the sequence and the payload of the `started` event of an open span.
+    fn opening_event(&self, (trace_id, span_id): SlotIds) -> Option<(u64, Bytes)> {
         let key = StreamKey::of_id(trace_id);
         let opened = self
             .log
             .tail
             .open_event(&key, u64::from_be_bytes(span_id))?;
-        Some(opened.events().next()?.payload())
+        let event = opened.events().next()?;
+        Some((event.sequence(), event.payload()))
     }
 
     /// Returns whether readers have the start of the span and not its end.

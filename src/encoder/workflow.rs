@@ -84,6 +84,7 @@ impl SpanEncoder {
         batch.push("updated", key, Pinning::None, |out| {
             json::updated(out, &span, &changes, time);
         });
+        self.note_update((span.trace_id, span.span_id), batch.last_payload());
         let update = SpanUpdate {
             waits: state.map(|state| state == SpanState::Waiting),
             progress: SpanProgress::of(&span.attributes),

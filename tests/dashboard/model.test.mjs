@@ -182,6 +182,19 @@ test("updates replace attributes of the start, and the end replaces both", () =>
   assert.deepEqual(picture(open), ["final ok 1–3"]);
 });
 
+test("a complete update repeats earlier ones, and changes nothing for a page that has them", () => {
+  const update = (/** @type {string} */ id, /** @type {any} */ more) => ({ type: "updated", id, data: { type: "updated", traceId: TRACE, spanId: "a", timestamp: at(2), ...more } });
+  const told = { name: "renamed", attributes: { b: [2] }, events: [{ name: "said", timestamp: at(2) }], links: [{ traceId: "1", spanId: "2" }] };
+  const open = traceOf(started("a", null, 1, { attributes: { a: 1 } }), update("aaaaaaaa-3", told));
+  const a = span(open, "a");
+  const before = { ...open.spans.events[a.index] };
+  reduceTrace(open, update("aaaaaaaa-9", { ...told, complete: true }));
+  assert.deepEqual(open.spans.events[a.index], before);
+  assert.equal(open.live.get(a.index)?.changed.size, 0);
+  const late = traceOf(started("a", null, 1, { attributes: { a: 1 } }), update("aaaaaaaa-9", { ...told, complete: true }));
+  assert.deepEqual(late.spans.events[span(late, "a").index], before);
+});
+
 test("an update or a log record before its start is kept for it", () => {
   const trace = traceOf(
     { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2), attributes: { b: 2 } } },

@@ -28,10 +28,12 @@ pub(super) struct StoredBefore {
     /// The number of stored copies of each event, by the event's hash.
     counts: HashMap<u64, u32>,
     /// The number of these events that belong to the other log and have not been sent again yet. It
-    /// does not count events that the other log keeps beyond its retention: processes, and starts
-    /// without an end.
+    /// does not count events that the other log keeps beyond its retention: processes, and the
+    /// start and the last complete update of a span without an end.
     of_log: u64,
     open: HashSet<(String, String)>,
+    /// The open spans with a complete update, which the other log keeps like a start.
+    complete: HashSet<(String, String)>,
 }
 
 impl StoredBefore {
@@ -67,7 +69,10 @@ impl StoredBefore {
             self.of_log += match text("type").as_str() {
                 "process" => 0,
                 "started" => u64::from(!self.open.insert(span)),
-                "ended" => 1 + u64::from(self.open.remove(&span)),
+                "updated" if event["complete"] == true => u64::from(!self.complete.insert(span)),
+                "ended" => {
+                    1 + u64::from(self.open.remove(&span)) + u64::from(self.complete.remove(&span))
+                }
                 _ => 1,
             };
         }
@@ -170,8 +175,12 @@ mod tests {
             ("updated", "2", "p1"),
             ("ended", "2", "p1"),
             ("started", "3", "p2"),
+            ("complete", "1", "p1"),
         ] {
-            let event = json!({"type": kind, "spanId": span, "process": process});
+            let is_complete = kind == "complete";
+            let kind = if is_complete { "updated" } else { kind };
+            let event =
+                json!({"type": kind, "spanId": span, "process": process, "complete": is_complete});
             stored.add(&event.to_string(), &BTreeSet::from(["p1".to_owned()]));
         }
         for (mut lost, is_all, left) in [

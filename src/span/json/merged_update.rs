@@ -12,11 +12,12 @@ use crate::{
 };
 
 /// The fields in the order in which an `updated` event has them; other fields follow.
-const ORDER: [&[u8]; 11] = [
+const ORDER: [&[u8]; 12] = [
     b"type",
     b"traceId",
     b"spanId",
     b"process",
+    b"complete",
     b"name",
     b"status",
     b"state",
@@ -62,8 +63,12 @@ struct RawList {
 }
 
 impl MergedUpdate {
-    /// Adds the next event of the span.
+    /// Adds the next event of the span. A complete one replaces those before it, because it repeats them.
     pub(crate) fn add(&mut self, payload: &[u8]) {
+        let mut first = fields(payload).take(COMPLETE_PLACE + 1);
+        if first.any(|(key, value)| key == b"complete" && value == b"true") {
+            *self = Self::default();
+        }
         let before = (self.events.len, self.links.len);
         for (key, value) in fields(payload) {
             match key {
@@ -87,6 +92,25 @@ impl MergedUpdate {
     /// Returns an estimate of the memory of the merged event, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>() + self.size
+    }
+
+    /// Returns whether no event was added.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// Returns the event, marked as complete: it has all changes since the start of the span.
+    pub(crate) fn completed(&self) -> Self {
+        let mut complete = self.clone();
+        complete.set_field(b"complete", b"true");
+        complete
+    }
+
+    /// Returns the event without the mark of a complete one, so that it can be added to the start of its span.
+    pub(crate) fn unmarked(&self) -> Self {
+        let mut unmarked = self.clone();
+        unmarked.fields.retain(|(key, _)| **key != *b"complete");
+        unmarked
     }
 
     /// Writes the merged event.
@@ -224,8 +248,10 @@ impl MergedUpdate {
     }
 }
 
+/// The index in [`ORDER`] of the field that marks a complete event.
+const COMPLETE_PLACE: usize = 4;
 /// The index in [`ORDER`] of the last field that comes before the attributes.
-const STATE_PLACE: usize = 6;
+const STATE_PLACE: usize = 7;
 
 impl RawList {
     /// Appends the elements of an array. Returns the number of bytes added.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use livespan::{LiveSpans, otel::LiveTracerProvider};
+use livespan::{LiveSpans, Retention, otel::LiveTracerProvider};
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{
@@ -37,7 +37,14 @@ impl Inside {
     }
 
     fn with(configure: impl FnOnce(TracerProviderBuilder) -> TracerProviderBuilder) -> Self {
-        let live = LiveSpans::builder().build().unwrap();
+        Self::keeping(Retention::default(), configure)
+    }
+
+    fn keeping(
+        retention: Retention,
+        configure: impl FnOnce(TracerProviderBuilder) -> TracerProviderBuilder,
+    ) -> Self {
+        let live = LiveSpans::builder().retention(retention).build().unwrap();
         let exporter = InMemorySpanExporter::default();
         let builder = bare_provider().with_simple_exporter(exporter.clone());
         let provider = live.tracer_provider(configure(builder));
@@ -181,6 +188,7 @@ fn every_kind_of_change_is_shown_through_the_current_context() {
 /// links. It ignores `ended` events.
 pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
     let mut spans = BTreeMap::new();
+    let mut as_started = BTreeMap::new();
     for event in events {
         let Some(id) = event["spanId"].as_str() else {
             continue;
@@ -191,6 +199,9 @@ pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
         let span = spans.entry(id.to_owned()).or_insert_with(
             || json!({"attributes": {}, "events": [], "links": [], "status": {"code": "OK"}}),
         );
+        if event["complete"] == json!(true) {
+            *span = Json::clone(&as_started[id]);
+        }
         for field in ["name", "status"] {
             if !event[field].is_null() {
                 span[field] = event[field].clone();
@@ -205,6 +216,9 @@ pub(super) fn rebuilt(events: &[Json]) -> BTreeMap<String, Json> {
             if let Some(more) = event[field].as_array() {
                 span[field].as_array_mut().unwrap().extend(more.clone());
             }
+        }
+        if event["type"] == json!("started") {
+            as_started.insert(id.to_owned(), span.clone());
         }
     }
     spans
@@ -373,6 +387,78 @@ fn dropped_spans_are_shown_whole_and_not_exported() {
     assert!(ended.iter().all(|event| event["sampled"] == json!(false)));
     assert_eq!(inside.exported(), []);
     assert_eq!(inside.live.status().open, 0);
+}
+
+#[test]
+fn the_changes_of_an_open_span_outlive_retention() {
+    let inside = Inside::keeping(Retention::default().events(40), |builder| builder);
+    let tracer = inside.provider.tracer("test");
+    let link = || {
+        SpanContext::new(
+            TraceId::from(9),
+            SpanId::from(8),
+            TraceFlags::SAMPLED,
+            true,
+            TraceState::NONE,
+        )
+    };
+    let mut watching = inside.live.target().subscribe(Subscribe::all());
+    let job = tracer
+        .span_builder("job")
+        .with_attributes([KeyValue::new("a", 1)])
+        .with_links(vec![Link::with_context(link())]);
+    let context = Context::current_with_span(job.start(&tracer));
+    let mut live = Vec::new();
+    for round in 0..3 {
+        let span = context.span();
+        span.set_attribute(KeyValue::new(["b", "c", "d"][round], 2));
+        span.add_event(
+            format!("round {round}"),
+            vec![KeyValue::new("round", i64::try_from(round).unwrap())],
+        );
+        span.add_link(link(), vec![]);
+        span.update_name(format!("job {round}"));
+        span.set_status(Status::error("not yet"));
+        // The update, then so many children that the trace outgrows its share of the log.
+        let name = json!(format!("job {round}"));
+        until(|| inside.events().iter().any(|event| event["name"] == name));
+        for _ in 0..40 {
+            tracer.start_with_context("child", &context).end();
+            inside.live.target().flush(PATIENCE).unwrap();
+            live.extend(payloads(&read(&mut watching)));
+        }
+        let is_complete = |event: &Json| event["complete"] == true && event["name"] == name;
+        until(|| inside.events().iter().any(is_complete));
+    }
+    let replayed = inside.events();
+    context.span().end();
+    inside.live.target().flush(PATIENCE).unwrap();
+    live.extend(payloads(&read(&mut watching)));
+    let id = context.span().span_context().span_id().to_string();
+    let ended = as_ended(&live)[&id].clone();
+    assert_eq!(ended["events"].as_array().unwrap().len(), 3);
+    assert_eq!(ended["links"].as_array().unwrap().len(), 4);
+    // Both a reader of all events and one that comes late have the whole state.
+    assert_eq!(rebuilt(&live)[&id], ended);
+    assert_eq!(rebuilt(&replayed)[&id], ended);
+    let of_span = replayed
+        .iter()
+        .filter(|event| event["spanId"] == id.as_str());
+    let kinds: Vec<&str> = of_span
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["started", "updated"]);
+    // Neither is kept when the span has ended.
+    for _ in 0..40 {
+        tracer.start("other").end();
+    }
+    assert!(
+        inside
+            .events()
+            .iter()
+            .all(|event| event["spanId"] != id.as_str())
+    );
+    assert_eq!(inside.live.status().unpinned, 0);
 }
 
 #[test]

@@ -363,7 +363,8 @@ function updated(trace, data, id) {
   advanceLatest(trace, time);
   if (spans.events[index] === null) live.early = withUpdate(live.early ?? {}, data);
   else {
-    recordChanges(live, spans.events[index].attributes ?? {}, data.attributes, time);
+    // A complete update repeats what earlier updates said.
+    if (data.complete !== true) recordChanges(live, spans.events[index].attributes ?? {}, data.attributes, time);
     const event = (spans.events[index] = withUpdate(spans.events[index], data));
     markResting(trace, index);
     rename(trace, index, text(event.name));

@@ -42,7 +42,7 @@ pub(crate) fn lost(
             let mut merged = MergedUpdate::default();
             merged.add(started);
             let mut update = Vec::with_capacity(updates.size());
-            updates.write(&mut update);
+            updates.unmarked().write(&mut update);
             merged.add(&update);
             let mut state = Vec::with_capacity(started.len() + update.len());
             merged.write(&mut state);
@@ -153,6 +153,9 @@ mod tests {
         let lost = lost(started, Some(&updates), (LostReason::Dropped, last_heard)).unwrap();
         let expected = r#"{"type":"ended","traceId":"a","spanId":"b","parentSpanId":null,"name":"import","kind":"INTERNAL","process":"p","service":"shop","scope":"s","status":{"code":"ERROR","message":"lost: the end of the span was dropped by a full buffer"},"panic":{"message":"out of luck","location":"src/main.rs:7:5"},"attributes":{"n":2,"keep":"x","big":"9007199254740993"},"attributeTypes":{"big":"int"},"startTimestamp":"T1","timestamp":"1970-01-01T00:00:01.000000000Z","events":[{"name":"half"}],"links":[{"traceId":"l"},{"traceId":"m"}],"lost":{"reason":"dropped","lastHeard":"1970-01-01T00:00:01.000000000Z"}}"#;
         assert_eq!(str::from_utf8(&lost).unwrap(), expected);
+        let why = (LostReason::Dropped, last_heard);
+        let of_complete = super::lost(started, Some(&updates.completed()), why);
+        assert_eq!(of_complete.as_deref(), Some(&*lost));
         assert_eq!(
             super::lost(&lost, None, (LostReason::Dropped, last_heard)),
             None

@@ -9,6 +9,9 @@ use super::*;
 fn folded(updates: &[Json]) -> Json {
     let mut span = json!({"attributes": {}, "attributeTypes": {}, "events": [], "links": []});
     for update in updates {
+        if update["complete"] == json!(true) {
+            span = folded(&[]);
+        }
         for (key, value) in update.as_object().unwrap() {
             match key.as_str() {
                 "attributes" => {
@@ -136,6 +139,23 @@ proptest! {
         let parts: Vec<Json> = parts.map(merged).collect();
         prop_assert_eq!(folded(&parts), folded(&updates));
         prop_assert_eq!(merged(&parts), merged(&updates));
+    }
+
+    #[test]
+    fn a_complete_update_replaces_those_that_it_repeats(updates in vec(update(), 1..12), at in any::<prop::sample::Index>()) {
+        let (before, after) = updates.split_at(at.index(updates.len()));
+        let mut complete = MergedUpdate::default();
+        for update in before {
+            complete.add(&serde_json::to_vec(update).unwrap());
+        }
+        let mut out = Vec::new();
+        complete.completed().write(&mut out);
+        let complete: Json = serde_json::from_slice(&out).unwrap();
+        let all = [before, &[complete], after].concat();
+        let mut expected = folded(&updates);
+        expected["complete"] = json!(true);
+        prop_assert_eq!(folded(&all), expected.clone());
+        prop_assert_eq!(folded(&[merged(&all)]), expected);
     }
 }
 

@@ -8,6 +8,7 @@ mod redis;
 mod running_reports;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod states;
 mod updates;
 
 use livespan::SpanEvent;

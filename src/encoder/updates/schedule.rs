@@ -14,8 +14,8 @@ use crate::{
 
 /// The spans with changes to report, and the earliest time for each report.
 #[derive(Debug, Default)]
-pub(super) struct UpdateSchedule {
-    pub(super) queue: Arc<UpdateQueue>,
+pub(in crate::encoder) struct UpdateSchedule {
+    pub(in crate::encoder) queue: Arc<UpdateQueue>,
     /// The slots taken from the queue in this turn.
     taken: Vec<Arc<UpdateSlot>>,
     due: BinaryHeap<Reverse<DueSlot>>,
@@ -24,7 +24,7 @@ pub(super) struct UpdateSchedule {
     /// When to search `reported` next for outdated entries.
     forget_at: Option<Instant>,
     /// The buffer for one record of changes.
-    pub(super) record: Vec<u8>,
+    pub(in crate::encoder) record: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -54,32 +54,32 @@ impl Ord for DueSlot {
 }
 
 impl UpdateSchedule {
-    pub(super) fn new(queue: Arc<UpdateQueue>) -> Self {
+    pub(in crate::encoder) fn new(queue: Arc<UpdateQueue>) -> Self {
         Self {
             queue,
             ..Self::default()
         }
     }
 
-    pub(super) fn take_queued(&mut self) {
+    pub(in crate::encoder) fn take_queued(&mut self) {
         self.queue.take(&mut self.taken);
     }
 
-    pub(super) fn has_changes(&self) -> bool {
+    pub(in crate::encoder) fn has_changes(&self) -> bool {
         self.queue.has_slots()
     }
 
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(in crate::encoder) fn next_due(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse(next)| next.at)
     }
 
     /// Returns whether no slot was taken and none is due later.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::encoder) fn is_idle(&self) -> bool {
         self.taken.is_empty() && self.due.is_empty()
     }
 
     /// Sets the time of the next report for each slot that was taken.
-    pub(super) fn schedule_taken(&mut self, now: Instant) {
+    pub(in crate::encoder) fn schedule_taken(&mut self, now: Instant) {
         for slot in self.taken.drain(..) {
             let reported = self.reported.get(&(slot.trace_id, slot.span_id));
             let first = if slot.waits_first {
@@ -93,7 +93,7 @@ impl UpdateSchedule {
     }
 
     /// Returns the slot that was due first, if any slot is due.
-    pub(super) fn next_slot(&mut self, now: Instant) -> Option<Arc<UpdateSlot>> {
+    pub(in crate::encoder) fn next_slot(&mut self, now: Instant) -> Option<Arc<UpdateSlot>> {
         if self.due.peek().is_none_or(|Reverse(next)| next.at > now) {
             return None;
         }
@@ -101,12 +101,12 @@ impl UpdateSchedule {
     }
 
     /// Records that the span's changes were reported now.
-    pub(super) fn mark_reported(&mut self, span: SlotIds, now: Instant) {
+    pub(in crate::encoder) fn mark_reported(&mut self, span: SlotIds, now: Instant) {
         self.reported.insert(span, now);
     }
 
     /// Forgets the spans whose last report was long enough ago.
-    pub(super) fn forget_reported(&mut self, now: Instant) {
+    pub(in crate::encoder) fn forget_reported(&mut self, now: Instant) {
         if self.reported.is_empty() {
             self.forget_at = None;
         } else if self.forget_at.is_none_or(|at| at <= now) {
