@@ -147,7 +147,7 @@ pub(crate) fn event(event: &StoredEvent) -> String {
     format!("{sequence} {text}")
 }
 
-/// Formats an event that has no number yet.
+/// Formats an event that has no sequence yet.
 pub(crate) fn test_event(test_event: &TestEvent) -> String {
     described(
         &test_event.name,

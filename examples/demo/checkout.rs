@@ -25,7 +25,7 @@ const ITEMS_MAX: usize = 20;
 const INVENTORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Some banks take longer. The charge is then abandoned.
 const PAYMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Rounds of hashing. They cost a buyer little, and someone who tries many devices a lot.
+/// Rounds of hashing. One buyer hardly notices them; they slow down someone who tries many devices.
 const FINGERPRINT_ROUNDS: u32 = 400_000;
 
 const CART_PRICE: Statement = Statement {

@@ -197,7 +197,7 @@ fn typeset(invoice: &str) {
     info!(lines = count(invoice.lines().count()), "typeset");
 }
 
-/// Has a label printed. Tries again after a time-out, with [`LABEL_ATTEMPTS`] in all.
+/// Has a label printed. Makes up to [`LABEL_ATTEMPTS`] attempts: after a time-out, it tries again.
 #[instrument(name = "label parcel", skip_all, err, fields(attempts = field::Empty))]
 async fn label(warehouse: &Warehouse, order: &Order) -> Result<Label, ShopError> {
     let items = order.items.iter().map(|item| item.quantity).sum();

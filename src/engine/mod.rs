@@ -3,7 +3,7 @@
 
 #![cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "without `http`, nothing uses some parts")
+    expect(dead_code, reason = "only `http` uses some parts")
 )]
 
 pub(crate) mod append_timeout;

@@ -1,5 +1,6 @@
-//! The worker thread of the log: drains the ingest buffer, encodes its records and passes batches to the committer. It
-//! needs no async runtime. No failure on it reaches the host: a panic in an encoder or a store is caught and counted.
+//! The worker thread of the log. In each *turn*, it drains the ingest buffer, encodes its records and passes batches
+//! to the committer. It needs no async runtime. No failure on it reaches the host: a panic in an encoder or a store
+//! is caught and counted.
 
 use std::{fmt, sync::Arc, time::Duration};
 

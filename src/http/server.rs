@@ -330,7 +330,7 @@ impl Acceptor {
             stopping: self.stopping.clone(),
             readers: Arc::default(),
         };
-        // Ends when this set is dropped, after the connections.
+        // The task ends when this set is dropped, after the connections.
         let mut waking = JoinSet::new();
         waking.spawn(wake_readers(Arc::clone(&server.readers)).with_context(suppressed()));
         let mut connections = JoinSet::new();

@@ -53,7 +53,7 @@ pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     response
 }
 
-/// What a stream needs of the server that serves it.
+/// The parts of the server that its streams need.
 #[derive(Clone)]
 pub(crate) struct StreamServer {
     /// The signal that the server stops. It is set once.

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_fail_from_the_first_one_that_does_not_fit() {
+    fn a_write_that_does_not_fit_and_all_after_it_fail() {
         let mut memory = [0; 5];
         let mut buf = WriteBuf::new(&mut memory);
         let first = buf.reserve_array::<2>().unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_every_length_arrive_whole_and_alone() {
+    fn texts_of_every_length_are_copied_exactly_or_not_at_all() {
         let text: String = (0..100)
             .map(|number| char::from(b' ' + number % 90))
             .collect();

@@ -134,8 +134,8 @@ pub(crate) struct StartInput<'a> {
 }
 
 /// Stores a starting span for the processor. Returns whether the default filter wants the span. Returns `None`, and
-/// stores nothing, if the span is too large. Does the same if a span stored by the wrapping provider was not taken yet,
-/// because the new span then starts within the start of that one.
+/// stores nothing, if the span is too large. Does the same while the processor has not taken a span that the wrapping
+/// provider stored: the new span then starts within the start of that span.
 #[inline]
 pub(crate) fn store(identity: SpanIdentity, input: &StartInput<'_>) -> Option<bool> {
     let stored = STARTING.try_with(|starting| {

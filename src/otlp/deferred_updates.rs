@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_not_kept_and_neither_is_what_was_before() {
+    fn an_update_without_room_also_removes_the_earlier_state() {
         let now = Instant::now();
         let mut deferred = DeferredUpdates {
             bytes_max: 2 * size_of::<DeferredUpdate>() + 100,

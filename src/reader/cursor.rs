@@ -158,8 +158,8 @@ impl Reader {
         }
     }
 
-    /// Returns whether the reader waits for its store or for its next turn. Meanwhile, it is unknown whether more
-    /// events follow.
+    /// Returns whether the reader waits for its store, or has yielded to other tasks. Meanwhile, it is unknown
+    /// whether more events follow.
     pub(crate) fn is_paging(&self) -> bool {
         self.page.is_some() || self.head_query.is_some() || self.is_yielding
     }

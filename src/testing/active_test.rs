@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_is_called_like_a_test_belongs_to_no_other() {
+    fn a_thread_named_like_a_test_belongs_to_no_other_test() {
         for (name, expected) in [
             (Some("cart::charges"), true),
             (Some("charges_once"), true),

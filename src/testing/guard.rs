@@ -166,8 +166,8 @@ fn prepare() {
     });
 }
 
-/// Waits until the log's thread runs, at most for [`START_TIMEOUT`]. No thread can start later,
-/// while a stack overflow is handled.
+/// Waits until the log's thread runs, at most for [`START_TIMEOUT`]. It must run before a test
+/// overflows its stack, because no thread can start while an overflow is handled.
 fn wait_until_log_runs(log: &TestLog) {
     let begun = Instant::now();
     let buffer = &log.live.shared.parts.runtime.buffer;

@@ -71,7 +71,7 @@ pub(crate) fn decode_bytes<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 #[inline]
 fn four_bytes(digits: [u8; 8]) -> Option<[u8; 4]> {
     let word = u64::from_be_bytes(digits);
-    // Only letters have this bit. The low half of 'a' is 1, and its value is 10.
+    // Only letters have this bit. The low half of 'a' is 1 and its value is 10, so letters need 9 more.
     let letters = (word >> 6) & ONES;
     let halves = ((word & (ONES * 0x0f)) + letters * 9) & (ONES * 0x0f);
     // Joins the half bytes: two into a byte, then the bytes.
@@ -79,7 +79,7 @@ fn four_bytes(digits: [u8; 8]) -> Option<[u8; 4]> {
     let word = (word | word >> 8) & 0x0000_ffff_0000_ffff;
     let [.., first, second, third, fourth] = (word | word >> 16).to_be_bytes();
     let bytes = [first, second, third, fourth];
-    // Anything but lowercase digits is read as other bytes, whose digits differ.
+    // Any other input gives bytes whose own digits differ from the input.
     (eight_digits(bytes) == digits).then_some(bytes)
 }
 
@@ -109,7 +109,7 @@ mod tests {
     const TEXT: &str = "00090a0f90a9f0ff";
 
     #[test]
-    fn both_ways_of_writing_give_the_same_digits() {
+    fn append_and_encode_give_the_same_digits() {
         let mut out = b"id: ".to_vec();
         push(&mut out, &BYTES);
         assert_eq!(out, format!("id: {TEXT}").into_bytes());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn only_as_many_lowercase_digits_as_asked_for_are_read() {
+    fn other_lengths_and_other_characters_are_refused() {
         assert_eq!(decode(TEXT), Some(BYTES));
         assert_eq!(decode::<0>(""), Some([]));
         for text in [

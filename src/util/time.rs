@@ -224,9 +224,9 @@ fn has_form(text: &[u8; 30]) -> bool {
     };
     [0, 8, 16, 22].into_iter().all(|at| {
         let form = word_at(&FORM, at);
-        // A digit becomes its value, and the byte that stands between digits becomes zero.
+        // The exclusive or turns a digit into its value, and the expected byte between digits into zero.
         let values = word_at(text, at) ^ form;
-        // Reaches the high bit from ten on for a digit, and from one on for other bytes.
+        // The sum sets the high bit of a byte if the value of a digit is ten or more, or if another byte is not zero.
         let is_digit = |byte: u8| byte == b'0';
         let limits = form
             .to_le_bytes()

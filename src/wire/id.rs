@@ -18,8 +18,8 @@ pub struct Sequence(u64);
 impl Sequence {
     /// The position before the first event. A read after it returns every retained event.
     pub const START: Self = Self(0);
-    /// The last position of any log: 2^53 − 1. Every store and every client language can represent numbers up to it
-    /// exactly. A log ends before it reuses a number.
+    /// The last position of any log: 2^53 − 1. SQLite, the scripts of Redis and JavaScript all represent numbers up
+    /// to it exactly. A log ends before it reuses a sequence.
     pub const MAX: Self = Self((1 << 53) - 1);
 
     /// Creates a sequence from its number.

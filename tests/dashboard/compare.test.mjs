@@ -63,7 +63,7 @@ test("an unfinished path is never judged faster for having less time so far", ()
   const calls = (/** @type {number} */ count, /** @type {number} */ each) => Array.from({ length: count }, (_, at) => span(`c${at}`, "p", "batch", 10 + at * 12, 10 + at * 12 + each));
   const a = traceOf([span("r", null, "job", 0, 12_100), span("p", "r", "upload", 5, 12_050), ...calls(1_000, 11), span("z", "r", "finish", 12_060, 12_090)]);
   const open = [started("r", null, 0, { name: "job" }), started("p", "r", 5, { name: "upload" })];
-  // A trace's times are milliseconds after a whole second: that in which its first event falls.
+  // The model's times of a trace are milliseconds since the start of the second in which its first event happened.
   const run = (/** @type {number} */ count, /** @type {number} */ each) => compareTraces(a, traceOf([...open, ...calls(count, each)]), { a: 1e6, b: 9_000 });
   const figures = (/** @type {import("../../src/dashboard/assets/model/compare.mjs").Comparison} */ { paths }) => Object.fromEntries(paths.map((path) => [path.name, [path.verdict, path.basis, Math.round(path.delta), spansText(path), deltaShareText(path)]]));
   const same = run(701, 11);

@@ -12,7 +12,7 @@ const trace = (sequence, more = {}) => ({ traceId: `t${sequence}`, name: `job ${
 /** @param {number} from @param {number} to */
 const traces = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => trace(from + index));
 
-/** A server with a log of `last` traces, which a test controls. @param {number} last */
+/** A fake server that a test controls. Its log has `last` traces. @param {number} last */
 function serverOf(last) {
   const asked = /** @type {string[]} */ ([]);
   const timers = /** @type {Map<number, () => void>} */ (new Map());

@@ -1,6 +1,6 @@
 // @ts-check
 // Claims about the feed of log records over all traces: each record appears once, whichever way it
-// arrives, and holes are filled or leave out older records.
+// arrives. If records are missing before a page, the feed drops the records before the gap.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -35,7 +35,7 @@ export class FakeEventSource {
     this.fire("open", {});
   }
 
-  /** @param {string} type @param {any} data an object, or text as it stands @param {string} [id] */
+  /** @param {string} type @param {any} data an object, or text that is sent unchanged @param {string} [id] */
   send(type, data, id) {
     if (id !== undefined) this.lastEventId = id;
     this.fire(type, { data: typeof data === "string" ? data : JSON.stringify(data), lastEventId: this.lastEventId });
@@ -90,7 +90,7 @@ export class FakeWorld {
   }
 
   /**
-   * Moves the clock while nothing runs, as when the machine sleeps. Timers that were due fire
+   * Moves the clock while nothing runs, as when the machine sleeps. Timers that became due fire
    * afterwards.
    * @param {number} milliseconds
    */

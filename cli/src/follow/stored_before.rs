@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_events_are_no_part_of_what_the_other_log_forgot() {
+    fn stored_events_are_subtracted_from_the_other_logs_evictions() {
         let mut stored = StoredBefore::default();
         for (kind, span, process) in [
             ("process", "", "p1"),

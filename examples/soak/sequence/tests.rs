@@ -4,7 +4,7 @@ use super::*;
 
 const OWN: &str = "0000000000000000000000000000000a";
 
-/// A frame as a test writes it: an event with its number, a gap, a cursor or an end.
+/// A frame as a test writes it: an event with its sequence, a gap, a cursor or an end.
 enum Sent {
     Event(u64),
     Of(u64, &'static str),
@@ -33,7 +33,7 @@ fn hello(sequence: &mut Sequence, oldest: u64) {
 }
 
 /// Returns the violations found by a client that follows this stream and gets these frames. The
-/// oldest event of the log is number 3.
+/// oldest event of the log has the sequence 3.
 fn violations(follow: Follow, sent: &[Sent]) -> Vec<String> {
     let ledger = Arc::new(Ledger::default());
     let mut sequence = Sequence::new("client".to_owned(), follow, Arc::clone(&ledger));

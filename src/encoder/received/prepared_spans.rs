@@ -41,7 +41,7 @@ pub(crate) struct PreparedSpans {
     starts: Vec<u8>,
     ends: Vec<u8>,
     spans: Vec<PreparedSpan>,
-    /// The names of the spans. One is repeated if it is not among the last [`NAMES_MAX`].
+    /// The names of the spans. A name is stored again if it is not among the last [`NAMES_MAX`].
     names: Vec<Box<str>>,
 }
 
@@ -97,7 +97,7 @@ impl PreparedSpans {
             + self.spans.capacity() * size_of::<PreparedSpan>()
     }
 
-    /// Reserves room for as many spans, of usual size and at most [`RESERVED_SPANS_MAX`].
+    /// Reserves room for this many spans of usual size, but for at most [`RESERVED_SPANS_MAX`].
     pub(crate) fn reserve(&mut self, spans: usize) {
         let spans = spans.min(RESERVED_SPANS_MAX);
         self.starts.reserve(spans * USUAL_START_BYTES);

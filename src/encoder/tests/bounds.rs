@@ -43,7 +43,7 @@ proptest! {
 }
 
 #[test]
-fn a_text_is_cut_at_its_bound_and_before_a_character() {
+fn a_text_is_cut_at_its_bound_between_characters() {
     let mut span = plain_span();
     // One byte, then characters of two bytes: the bound falls within a character.
     let long = format!("a{}", "é".repeat(VALUE_BYTES_MAX));

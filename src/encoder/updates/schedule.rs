@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(in crate::encoder) struct UpdateSchedule {
     pub(in crate::encoder) queue: Arc<UpdateQueue>,
-    /// The slots taken from the queue in this turn.
+    /// The slots taken from the queue that have no time for their next report yet.
     taken: Vec<Arc<UpdateSlot>>,
     due: BinaryHeap<Reverse<DueSlot>>,
     /// The time of each span's last report, until the span may be reported again.

@@ -11,7 +11,8 @@ use crate::{
     util::hash::{Map, Set},
 };
 
-/// Upper bound on the merged updates of one span, in bytes. Those of a span that exceeds it are not written again.
+/// Upper bound on the merged updates of one span, in bytes. The updates of a span that exceeds it are not written
+/// again.
 const SPAN_BYTES_MAX: usize = 256 * 1024;
 /// Upper bound on all merged updates, in bytes. Further spans are left out.
 const BYTES_MAX: usize = Retention::STATE_BYTES_MAX;

@@ -35,7 +35,7 @@ pub(super) struct StreamEntry {
     pub(super) since: u64,
     /// The sequences of the retained events, ascending.
     pub(super) sequences: SequenceList,
-    /// The sequence at which the last block with this stream begins, and the stream's number in that block.
+    /// The sequence at which the last block with this stream begins, and the stream's index in that block.
     pub(super) block_stream: (u64, u32),
     /// The number of opening events without a closing one. While it is not 0, the entry is kept.
     pub(super) open: u32,

@@ -27,7 +27,7 @@ fn an_unknown_stream_is_forgotten_with_its_last_reader() {
 }
 
 #[test]
-fn a_stream_with_events_outlives_its_readers_and_goes_with_its_last_event() {
+fn a_stream_with_events_outlives_its_readers_and_is_removed_with_its_last_event() {
     let mut keys = StreamIndex::new(0);
     let wake_flag = Arc::new(WakeFlag::default());
     keys.join(&id("a"), &wake_flag, 0);

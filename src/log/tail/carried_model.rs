@@ -274,7 +274,7 @@ fn blocks_are_freed_though_some_of_their_events_are_carried() {
 }
 
 #[test]
-fn an_ended_stream_goes_when_its_last_event_is_too_old() {
+fn an_ended_stream_is_removed_when_its_last_event_is_too_old() {
     let minute = Duration::from_secs(60);
     let tail = Tail::carrying(1, Retention::default().age(minute));
     let begun = Instant::now();

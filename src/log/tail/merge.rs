@@ -21,9 +21,9 @@ pub(super) const RUN_BLOCKS_MAX: usize = 256;
 pub(super) const MERGED_AGE_DIVISOR: u32 = 16;
 
 impl Tail {
-    /// Merges the small blocks at the end if there are [`RUN_BLOCKS_MAX`] of them, or if they and the next one, of
-    /// `size` bytes, would not fit into one block. If their ages differ too much, they stay, and the next block begins
-    /// a new run. A reader that holds one of the old blocks can still use it.
+    /// Merges the small blocks at the end if there are [`RUN_BLOCKS_MAX`] of them, or if they would not fit into one
+    /// block together with the next block, of `size` bytes. If their ages differ too much, they stay, and the next
+    /// block begins a new run. A reader that holds one of the old blocks can still use it.
     pub(super) fn merge_run_before(&self, size: usize) {
         let (run, front_evicted) = {
             let state = read(&self.state);
@@ -57,7 +57,7 @@ impl Tail {
         state.run_bytes = 0;
     }
 
-    /// Returns whether the blocks are several and close enough in age.
+    /// Returns whether there are at least two blocks and their ages are close enough.
     pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return false;

@@ -39,7 +39,7 @@ const FREED_BY_TASK_MAX: usize = 1024;
 pub(in crate::otlp) struct OtlpEncoder {
     queue: Arc<RequestQueue>,
     pub(super) senders: SharedSenders,
-    /// The activity of each sender, by its number.
+    /// The activity of each sender, indexed by the sender's number.
     pub(super) activities: Vec<SenderActivity>,
     pub(super) open: FollowedSpans,
     pub(super) recent: RecentEnds,

@@ -254,8 +254,8 @@ impl DocumentReader {
     }
 }
 
-/// Adds a valid event to `events`. The reason why another is invalid goes to `fault`, unless an
-/// earlier one is there.
+/// Adds the event to `events` if it is valid. Otherwise, stores the reason in `fault`, unless an
+/// earlier reason is there.
 fn keep(
     payload: Vec<u8>,
     events: &mut Vec<EncodedEvent>,

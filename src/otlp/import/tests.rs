@@ -91,7 +91,7 @@ fn shown(file: &ImportedFile) -> Json {
 }
 
 #[test]
-fn a_file_is_read_as_every_reader_of_it_must_read_it() {
+fn the_shared_cases_are_read_as_the_page_reads_them() {
     let cases = cases();
     assert!(cases.len() > 75, "{}", cases.len());
     for mut case in cases {
@@ -117,7 +117,7 @@ fn a_file_is_read_as_every_reader_of_it_must_read_it() {
 }
 
 #[test]
-fn a_process_says_what_is_known_of_it() {
+fn a_process_event_has_the_known_fields() {
     let text = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"process.pid","value":{"intValue":7}}]},"scopeSpans":[{"spans":["#;
     let file = ImportedFile::read(format!("{text}{SPAN}]}}]}}]}}").as_bytes()).unwrap();
     let process: Json = serde_json::from_str(file.events()[0].payload()).unwrap();
@@ -242,7 +242,7 @@ fn a_file_has_bounds_that_are_reported() {
 }
 
 #[test]
-fn what_is_nested_too_deep_is_refused() {
+fn values_nested_too_deep_are_refused() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let message = outline(ImportedFile::read(deep.as_bytes())).unwrap_err();
     assert_eq!(message, "line 1: is nested deeper than 128 levels");

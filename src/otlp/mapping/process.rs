@@ -66,8 +66,8 @@ impl ProcessKey {
         Self(hash.finalize().into())
     }
 
-    /// Returns the id of the process: `p` and seven of `[0-9a-z]`. It stays the same if livespan
-    /// restarts.
+    /// Returns the id of the process: `p` and seven characters of `[0-9a-z]`. It stays the same if
+    /// livespan restarts.
     fn id(&self) -> String {
         let (bytes, _) = self.0.as_chunks::<8>();
         let mut bits = bytes.first().map_or(0, |bytes| u64::from_le_bytes(*bytes));

@@ -55,7 +55,7 @@ struct ErrorLogFields<'a> {
 pub(super) struct ErrorLogs {
     /// The records, newest first.
     pub(super) problems: Vec<Problem>,
-    /// The number of older records that were not read, of the first [`COUNTED_MAX`].
+    /// The number of records that were not read, among the newest [`COUNTED_MAX`].
     pub(super) left_out: u64,
     /// The number of records that could not be read.
     pub(super) unreadable: u64,

@@ -93,8 +93,8 @@ impl TraceTree {
         }
     }
 
-    /// Returns the trace as text of at most this many bytes. Prints fewer spans, but at least five, while the text is
-    /// longer. If even these do not fit, the last lines are cut and counted.
+    /// Returns the trace as text of at most this many bytes. If the text is too long, prints fewer spans, but at
+    /// least five. If even these do not fit, the last lines are cut and counted.
     pub(crate) fn text(&self, bytes_max: usize) -> String {
         let mut text = String::new();
         for lines in LINES {

@@ -12,7 +12,7 @@ fn words(key: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_key_is_words() {
+fn a_key_is_split_into_words() {
     for (key, expected) in [
         (
             "http.request.header.x-api-key",
@@ -621,7 +621,7 @@ proptest! {
     }
 
     #[test]
-    fn a_parameter_leaves_nothing_of_its_value(
+    fn no_part_of_a_masked_parameters_value_remains(
         value in "s3[a-zA-Z0-9!'()*,;:@/?$=+._~|{}\\[\\]%-]{0,20}",
         before in "[a-z=&]{0,8}",
     ) {
@@ -648,7 +648,7 @@ fn long_texts_cost_time_in_proportion() {
 }
 
 #[test]
-fn the_apps_function_is_asked_about_what_its_keys_left() {
+fn the_apps_function_is_called_for_values_that_its_keys_left() {
     let redaction = Redaction::default().with(|span, key, value| {
         assert_eq!(span, "a span");
         match (key, value.as_str()) {
@@ -667,7 +667,7 @@ fn the_apps_function_is_asked_about_what_its_keys_left() {
 }
 
 #[test]
-fn an_event_that_came_encoded_keeps_all_but_what_is_masked() {
+fn an_encoded_event_keeps_everything_except_masked_values() {
     let event = concat!(
         r#"{"type":"ended","name":"pay","status":{"code":"ERROR","message":"no \"money\""},"attributes":{"n":1.50,"#,
         r#""pass\u0077ord":9007199254740993,"tags":["a"],"url":"http://u:p@h/"},"attributeTypes":{"n":"x","pass\u0077ord":"int"},"#,

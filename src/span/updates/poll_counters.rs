@@ -127,8 +127,8 @@ impl PollCounters {
         self.polls.fetch_add(1, Ordering::Release);
     }
 
-    /// Takes the poll that another thread was just beginning when this thread left the span. Returns its time. That is 0
-    /// if a third thread has taken it.
+    /// Takes the poll that another thread was just beginning when this thread left the span. Returns how long that
+    /// poll has lasted, or 0 if a third thread has taken it.
     #[cold]
     fn take_begun(&self, now: u64) -> u64 {
         match self.begun.swap(0, Ordering::Relaxed) {

@@ -220,8 +220,9 @@ impl RedisEventStoreBuilder {
     /// log have different bounds, the narrowest applies.
     ///
     /// Each call that appends also trims the log, and age is checked about once a second. One call trims at most 512
-    /// streams, and keeps at most 2,048 events of open ones beyond retention; each appended event adds two streams and
-    /// four events. So the log exceeds its bounds for some calls when much must go at once.
+    /// streams, and keeps at most 2,048 events of open ones beyond retention. Each appended event raises these limits
+    /// by two streams and four events. So when much must be removed at once, the log exceeds its bounds for some
+    /// calls.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
@@ -344,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_duration_can_be_any() {
+    fn every_duration_is_moved_within_its_bounds() {
         for time in [Duration::ZERO, Duration::MAX] {
             let builder = RedisEventStoreBuilder::new("redis://127.0.0.1".to_owned())
                 .heartbeat(time)

@@ -9,8 +9,8 @@
 //!
 //! How the store keeps its promises:
 //!
-//! - *Numbers.* The head is a field of the log's hash. A batch takes the numbers after it, in the script that writes
-//!   it.
+//! - *Sequences.* The head is a field of the log's hash. A batch gets the sequences after it, in the script that
+//!   writes the batch.
 //! - *Exactly once.* The script remembers the number of each writer's last batch. It answers a repeated batch as it did
 //!   the first time.
 //! - *Epochs.* Each call that writes sends the newest sequence that its process knows, with its epoch. If the log in

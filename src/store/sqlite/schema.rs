@@ -31,7 +31,8 @@ const MIGRATIONS: [&str; 5] = [
          expires INTEGER NOT NULL, gone_before INTEGER NOT NULL);",
     // The streams that are kept on request, with the number and bytes of their events.
     "CREATE TABLE kept(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL);",
-    // The newest states of open tokens as of `state.checked`, as `pinned` has the opening events.
+    // The newest state of each open token as of `state.checked`. `pinned` lists the opening events as of the same
+    // sequence.
     "CREATE TABLE pinned_state(owner INTEGER NOT NULL, token INTEGER NOT NULL, sequence INTEGER NOT NULL,
          bytes INTEGER NOT NULL, PRIMARY KEY(owner, token)) WITHOUT ROWID;",
 ];
@@ -45,9 +46,9 @@ const STATEMENTS: usize = 64;
 // listed in the order of their first events without another index. `shifted` has the first kept event of the streams
 // whose first event was deleted or is below `oldest`.
 //
-// Rows of `event` below `state.oldest` are opening events that are still open, their states, and events of carried streams, among
-// them streams that are kept on request. `pinned` lists all open events as of `state.checked`; later ones are read from
-// the events themselves.
+// Rows of `event` below `state.oldest` are opening events that are still open, their states, and events of carried
+// streams, among them streams that are kept on request. `pinned` lists all open events as of `state.checked`; later
+// ones are read from the events themselves.
 const TABLES: &str = "
     CREATE TABLE event(
         sequence INTEGER PRIMARY KEY,

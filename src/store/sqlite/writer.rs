@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_while_the_clock_was_ahead_does_not_outlive_what_came_after_it_was_set_right() {
+    fn events_stored_while_the_clock_was_ahead_do_not_outlive_later_events() {
         let folder = Folder::new();
         let mut writer = keeping_ten_hours(&folder);
         append(&mut writer, NOON);
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_carried_goes_when_it_has_ended_and_is_too_old() {
+    fn carried_events_are_removed_once_their_stream_has_ended_and_they_are_too_old() {
         let folder = Folder::new();
         let retention = Retention::default().events(40);
         let mut writer = writer(&folder, retention.age(Duration::from_millis(10 * HOUR)));
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_full_refuses_whole_batches_and_takes_them_when_it_has_room() {
+    fn a_full_disk_refuses_whole_batches_and_accepts_them_once_it_has_room() {
         let folder = Folder::new();
         let mut writer = keeping_ten_hours(&folder);
         append(&mut writer, NOON);
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_lets_nothing_go_early_and_nothing_stay_for_ever() {
+    fn a_clock_set_back_removes_no_event_early_and_keeps_none_for_ever() {
         let folder = Folder::new();
         let mut writer = keeping_ten_hours(&folder);
         append(&mut writer, NOON);

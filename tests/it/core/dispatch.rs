@@ -208,7 +208,7 @@ fn every_event_is_stored_or_counted_and_every_reader_ends_in_a_race() {
                 for _ in 0..20 {
                     let mut connection = Connection::open(&target, Subscribe::all());
                     drop(connection.piece());
-                    // Whenever the shutdown comes, a subscription gets five messages, or fewer and then ends.
+                    // A subscription gets five messages. If the shutdown comes first, it gets fewer and then ends.
                     let messages: Vec<Message> =
                         block_on(target.subscribe(Subscribe::all()).take(5).collect());
                     assert!(!messages.is_empty());

@@ -163,7 +163,7 @@ fn a_log_ends_when_its_sequences_are_used_up_and_reuses_none() {
 }
 
 #[test]
-fn a_log_without_numbers_is_not_opened() {
+fn a_log_without_free_sequences_is_not_opened() {
     for head in [Sequence::MAX, Sequence::new(u64::MAX)] {
         let error = builder().store(at(head).share().0).build().unwrap_err();
         assert_reason(&error, USED_UP);
@@ -171,7 +171,7 @@ fn a_log_without_numbers_is_not_opened() {
 }
 
 #[test]
-fn any_number_may_be_asked_for() {
+fn an_id_with_any_number_resumes_with_a_gap() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("x")]);
     for number in [u64::MAX, i64::MAX.cast_unsigned(), Sequence::MAX.get()] {

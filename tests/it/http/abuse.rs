@@ -32,7 +32,7 @@ async fn a_head_that_is_never_finished_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_asks_nothing_more_is_closed() {
+async fn an_idle_connection_is_closed() {
     let app = App::start().await;
     let begun = Instant::now();
     let mut connection = app

@@ -135,7 +135,7 @@ fn finish(mut child: Child) -> String {
 }
 
 #[tokio::test]
-async fn one_line_shows_the_spans_of_a_program_until_its_last() {
+async fn one_call_of_init_shows_all_spans_of_a_program() {
     let (child, url) = run(&[("LIVESPAN_ADDR", "127.0.0.1:0")]);
     let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
     let process = stream.event("process").await.json();
@@ -190,7 +190,7 @@ async fn the_environment_configures_the_program_and_quiet_prints_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_environment_opens_other_addresses_and_is_needed() {
+async fn a_token_in_the_environment_allows_any_address_and_readers_need_it() {
     let variables = [("LIVESPAN_ADDR", "0.0.0.0:0"), ("LIVESPAN_TOKEN", "hush")];
     let (child, url) = run(&variables);
     // A browser can open this address.
@@ -255,7 +255,7 @@ fn a_default_address_that_is_taken_gives_way_to_another() {
 }
 
 #[test]
-fn events_are_printed_as_before() {
+fn init_prints_events_with_their_spans() {
     let variables = [("LIVESPAN_ADDR", "127.0.0.1:0"), ("NO_COLOR", "1")];
     let (mut child, mut printed) = run_as("1", &variables);
     drop(child.stdin.take());

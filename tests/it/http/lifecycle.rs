@@ -42,7 +42,7 @@ fn a_program_without_tokio_serves() {
 }
 
 #[test]
-fn a_server_that_is_awaited_is_over_afterwards() {
+fn awaiting_a_server_waits_until_it_has_closed_its_port() {
     let live = log();
     let server = live.serve_in_background("127.0.0.1:0").unwrap();
     let address = server.local_addr();
@@ -270,7 +270,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
 }
 
 #[tokio::test]
-async fn a_server_alone_stops_and_another_goes_on() {
+async fn a_server_stops_alone_and_the_log_and_other_servers_continue() {
     let app = App::start().await;
     let other = app.live.serve("127.0.0.1:0").await.unwrap();
     let elsewhere = client().get(format!("{}sse", other.url()));

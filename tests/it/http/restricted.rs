@@ -281,7 +281,7 @@ fn work(provider: &SdkTracerProvider, number: u128, links: &[u128]) {
 }
 
 #[tokio::test]
-async fn of_the_processes_only_those_are_shown_that_worked_on_the_trace() {
+async fn only_processes_that_worked_on_the_trace_are_shown() {
     let live = shared_log(Access::traces([trace(1)]));
     let own = process(&live, "billing");
     work(&own, 1, &[]);

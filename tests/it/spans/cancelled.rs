@@ -227,7 +227,7 @@ fn a_destructor_that_panics_while_the_future_is_dropped_ends_it_as_panicked() {
 }
 
 #[test]
-fn a_span_with_another_handle_is_cancelled_where_that_is_dropped() {
+fn a_span_with_a_second_handle_is_cancelled_when_that_handle_is_dropped() {
     let (watched, dispatch) = watched();
     with_default(&dispatch, || {
         let kept = span("kept");
@@ -286,7 +286,7 @@ fn the_span_is_current_while_the_future_is_polled_and_dropped() {
 }
 
 #[test]
-fn futures_that_stay_on_their_thread_and_spans_that_nobody_makes_are_fine() {
+fn futures_that_are_not_send_and_disabled_spans_are_accepted() {
     let watched = Watched::with_random_ids();
     let local = Rc::new(7);
     let work = async move { *local };
@@ -304,7 +304,7 @@ fn futures_that_stay_on_their_thread_and_spans_that_nobody_makes_are_fine() {
 }
 
 #[test]
-fn many_that_are_cancelled_on_many_threads_are_all_cancelled() {
+fn all_futures_dropped_on_many_threads_are_cancelled() {
     let (watched, dispatch) = watched();
     std::thread::scope(|scope| {
         for _ in 0..4 {

@@ -76,7 +76,7 @@ fn timeless(mut events: Vec<Json>) -> Vec<Json> {
 }
 
 #[test]
-fn an_end_says_everything_whoever_saw_the_start() {
+fn an_end_is_complete_with_and_without_our_sampler() {
     let copied = Watched::new();
     eventful(&scoped(&copied.provider));
     let copied = copied.events();
@@ -116,7 +116,7 @@ fn a_custom_filter_gets_the_scope_though_there_is_a_sampler() {
 }
 
 #[test]
-fn what_limits_drop_is_not_in_the_end() {
+fn data_that_the_sdks_limits_drop_is_not_in_the_end() {
     for with_sampler in [false, true] {
         let live = LiveSpans::builder().build().unwrap();
         let builder = provider_of(&live).with_max_attributes_per_span(2);
@@ -158,7 +158,7 @@ fn what_limits_drop_is_not_in_the_end() {
 }
 
 #[test]
-fn more_open_spans_than_are_remembered_end_whole() {
+fn spans_end_whole_even_if_more_are_open_than_are_remembered() {
     const SPANS: i64 = 40_000;
     for watched in [
         Watched::new(),
@@ -280,7 +280,7 @@ impl SpanProcessor for Meddler {
 }
 
 #[test]
-fn what_a_sampler_saw_is_never_taken_for_another_span() {
+fn data_that_a_sampler_stored_is_never_used_for_another_span() {
     let live = LiveSpans::builder().build().unwrap();
     let own = sampled(live.clone()).provider;
     let provider = SdkTracerProvider::builder()

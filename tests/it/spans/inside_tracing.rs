@@ -123,7 +123,7 @@ fn work() -> Span {
 }
 
 #[test]
-fn what_a_span_records_is_shown_while_it_is_open() {
+fn changes_of_a_span_are_shown_while_it_is_open() {
     let shown = Shown::new();
     with_default(&shown.dispatch(), || {
         let span = work();
@@ -175,7 +175,7 @@ fn through_a_reload_layer_each_span_is_shown_once() {
 }
 
 #[test]
-fn what_a_filter_of_the_layer_hides_changes_no_other_span() {
+fn spans_and_events_that_the_layers_filter_hides_change_no_other_span() {
     use tracing_subscriber::Layer as _;
     let shown = Shown::new();
     let layer = shown.layer().with_filter(LevelFilter::INFO);

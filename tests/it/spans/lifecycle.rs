@@ -132,7 +132,7 @@ fn sampled_spans_are_not_marked() {
 }
 
 #[test]
-fn without_the_sampler_only_what_is_sampled_is_shown() {
+fn without_our_sampler_only_sampled_spans_are_shown() {
     let live = LiveSpans::builder().build().unwrap();
     let provider = provider_of(&live).with_sampler(Sampler::AlwaysOff).build();
     let watched = Watched { live, provider };
@@ -141,7 +141,7 @@ fn without_the_sampler_only_what_is_sampled_is_shown() {
 }
 
 #[test]
-fn what_is_open_at_the_shutdown_is_lost() {
+fn spans_open_at_the_shutdown_are_lost() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     let mut ended = tracer.start("ended");
@@ -162,7 +162,7 @@ fn what_is_open_at_the_shutdown_is_lost() {
 }
 
 #[test]
-fn dropping_everything_of_a_provider_is_its_shutdown() {
+fn a_span_that_outlives_its_provider_handle_still_ends() {
     let Watched { live, provider } = Watched::new();
     let span = provider.tracer("test").start("open");
     drop(provider);
@@ -253,7 +253,7 @@ fn the_log_may_be_shut_down_before_its_provider() {
 }
 
 #[test]
-fn the_current_trace_id_is_that_of_the_span_around() {
+fn the_current_trace_id_is_that_of_the_current_span() {
     let watched = Watched::new();
     assert_eq!(livespan::current_trace_id(), None);
     let inside = watched

@@ -120,7 +120,7 @@ fn a_log_record_is_in_its_span_while_the_span_runs() {
 }
 
 #[test]
-fn a_log_record_outside_of_spans_is_on_no_trace_of_its_own() {
+fn a_log_record_outside_of_spans_belongs_to_no_trace() {
     let watched = Watched::new();
     let (_provider, logger) = logger_of(&watched.live);
     emit(&logger, Severity::Info, "starting");
@@ -144,7 +144,7 @@ fn a_log_record_outside_of_spans_is_on_no_trace_of_its_own() {
 }
 
 #[test]
-fn a_record_without_a_time_has_that_of_its_observation() {
+fn a_record_without_a_time_has_its_observed_time() {
     let watched = Watched::new();
     let (_provider, logger) = logger_of(&watched.live);
     write(&logger, |record| {
@@ -164,7 +164,7 @@ fn a_record_without_a_time_has_that_of_its_observation() {
 }
 
 #[test]
-fn the_processor_has_a_level_of_its_own() {
+fn records_below_the_processors_severity_are_not_shown() {
     let live = LiveSpans::builder().build().unwrap();
     let (_provider, logger) = logger_of(&live);
     let is_enabled =

@@ -113,7 +113,7 @@ fn a_live_reader_sees_the_same_as_a_late_one() {
 }
 
 #[test]
-fn a_small_buffer_keeps_the_order_of_what_it_keeps() {
+fn a_small_buffer_keeps_the_order_of_the_records_that_it_accepts() {
     let watched = Watched::with(LiveSpans::builder().buffer_bytes(0).buffer_events(512));
     run_threads(&watched);
     watched.live.target().flush(PATIENCE).unwrap();

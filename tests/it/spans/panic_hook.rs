@@ -105,7 +105,7 @@ fn forgets_a_panic_that_was_caught() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     let payload = catch_unwind(|| panic!("caught")).unwrap_err();
-    // If it is resumed at once, it is the same panic.
+    // A panic that is resumed at once counts as the same panic.
     let (end, location) = end_of(&watched, || resume_unwind(payload));
     let known = json!({"message": "caught", "location": location, "thread": this_thread()});
     assert_eq!(end, ended("caught", &known));

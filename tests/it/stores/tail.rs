@@ -11,7 +11,7 @@ use livespan::{
     },
 };
 
-/// The number is that of the events in memory.
+/// A store, and the number of events that the log in front of it holds in memory.
 #[derive(Debug)]
 pub(crate) struct WithTail<S>(pub(crate) S, pub(crate) usize);
 

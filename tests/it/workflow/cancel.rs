@@ -120,7 +120,7 @@ fn ordinary_spans_of_the_trace_are_left_alone() {
 }
 
 #[test]
-fn other_exporters_get_what_is_cancelled_with_its_true_start() {
+fn other_exporters_get_cancelled_spans_with_their_true_start() {
     let live = LiveSpans::builder().build().unwrap();
     let exporter = InMemorySpanExporter::default();
     let provider = provider_of(&live)
@@ -157,7 +157,7 @@ fn other_exporters_get_what_is_cancelled_with_its_true_start() {
 }
 
 #[test]
-fn a_log_that_cannot_keep_it_says_so_and_may_be_asked_again() {
+fn a_cancellation_that_the_store_refuses_is_an_error_and_can_be_repeated() {
     let (store, gate) = GatedStore::new(Retention::default());
     let watched = Watched::with(LiveSpans::builder().store(store));
     let flows = orders(&watched.live);

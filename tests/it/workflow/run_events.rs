@@ -210,7 +210,7 @@ fn attempts_of_a_step_are_reported_as_they_fail() {
 }
 
 #[test]
-fn what_a_step_says_is_bounded() {
+fn the_reports_of_a_step_are_bounded() {
     let watched = Watched::new();
     let wf = order(&watched);
     let chatty = |span: StepSpan| async move {
@@ -319,7 +319,7 @@ struct Mine;
 impl livespan::workflow::Outcome<marker::Plain> for Mine {}
 
 #[test]
-fn a_cancelled_run_ends_what_it_drops_as_cancelled() {
+fn a_cancelled_run_ends_its_dropped_spans_as_cancelled() {
     let watched = Watched::new();
     let wf = order(&watched);
     {
@@ -351,7 +351,7 @@ fn a_cancelled_run_ends_what_it_drops_as_cancelled() {
 }
 
 #[test]
-fn children_of_a_hidden_step_hang_under_the_nearest_that_is_shown() {
+fn the_parent_of_a_step_in_a_hidden_one_is_the_nearest_visible_step() {
     let watched = Watched::new();
     let shown = order(&watched);
     let run = |wf: Workflow| async move {

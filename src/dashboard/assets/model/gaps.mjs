@@ -19,7 +19,7 @@ export function noLosses() {
 }
 
 /**
- * Counts each gap once. A report of dropped events without an id is never repeated, so it is always counted. A gap
+ * Counts each gap once. A report of dropped events that has no id is never replayed, so it is always counted. A gap
  * between epochs has no count.
  * @param {Losses} losses @param {any} data @param {string} id
  */

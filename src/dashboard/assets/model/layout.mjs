@@ -78,8 +78,8 @@ export function labelPlace(bar, labelWidth, width, faded = 0) {
 }
 
 /**
- * Minimum distance of ticks in pixels. Ticks are also at least about a fifth of the width apart. The first tick after a
- * gap may be nearer to the last one before it: half the minimum.
+ * Minimum distance of ticks in pixels. Ticks are also at least about a fifth of the width apart. Half the minimum is
+ * enough between the last tick before a gap and the first one after it.
  */
 const TICK_DISTANCE_MIN = 72;
 

@@ -3,8 +3,8 @@
 // Must never touch the DOM or a clock, nor change its arguments.
 
 /**
- * Maximum number of span events, and of links, kept of an open span. Others are counted; a reported end of the span
- * brings them.
+ * Maximum number of span events, and of links, kept of an open span. Further ones are only counted. The span's end
+ * contains them, unless the end was lost.
  */
 export const UPDATED_ITEMS_MAX = 2_000;
 

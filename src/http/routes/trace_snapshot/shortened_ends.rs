@@ -1,7 +1,7 @@
 //! Shortens the ends of spans in a file. On the stream, the end of a span repeats the fields of its
-//! start, so that a reader needs only one of them. A file has both, and the repetition would add
-//! half to its size. So an end omits the fields that have the same bytes in its start. A shortened
-//! end has no `startTimestamp`; the page adds the missing fields
+//! start, so a reader that lacks the start needs only the end. A file has both, and the repetition
+//! would add half to its size. So an end omits the fields that have the same bytes in its start. A
+//! shortened end has no `startTimestamp`; the page adds the missing fields
 //! (`dashboard/assets/model/embedded-events.mjs`). Pure.
 
 use std::borrow::Cow;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_take_bounded_memory_and_only_ends_without_one_stay_whole() {
+    fn held_starts_use_bounded_memory_and_an_end_without_its_start_stays_whole() {
         let mut ends = ShortenedEnds::default();
         let event = |kind: &str, span: usize| {
             let more = if kind == "ended" {

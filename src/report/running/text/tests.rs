@@ -252,7 +252,7 @@ Left out: 97 open spans: ask for less.
 }
 
 #[test]
-fn a_text_keeps_its_bound_whatever_there_is() {
+fn a_text_keeps_its_bound_whatever_it_reports() {
     let many = |traces: u8, spans: u8| {
         let of_trace = |_| {
             let name = |id: u8| {

@@ -1,5 +1,5 @@
-//! The carried events of a running stream when its process dies, when it ends, when it becomes too large, and when
-//! another program deletes its key.
+//! The carried events of a stream (kept beyond retention because the stream is open, or kept on request): when its
+//! process dies, when it ends, when it becomes too large, and when another program deletes its key.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn carried(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_stream_of_a_dead_process_goes_once_another_process_has_ended_it() {
+fn a_dead_processs_stream_is_removed_after_another_process_has_ended_it() {
     let server = Server::start();
     let retention = Retention::default().events(40);
     let dying = keeping(&server, retention);
@@ -83,7 +83,7 @@ fn a_stream_of_a_dead_process_goes_once_another_process_has_ended_it() {
 }
 
 #[test]
-fn an_ended_stream_goes_by_age_and_an_open_one_stays() {
+fn age_removes_an_ended_stream_but_no_open_one() {
     let server = Server::start();
     let young = keeping(&server, Retention::default().events(40).age(HOUR));
     young.append(&[
@@ -107,9 +107,10 @@ fn an_ended_stream_goes_by_age_and_an_open_one_stays() {
 }
 
 #[test]
-fn carried_bytes_are_part_of_the_bound_and_the_largest_stream_goes_first() {
+fn carried_bytes_count_towards_the_bound_and_the_largest_stream_loses_them_first() {
     let server = Server::start();
-    // An event with a payload of 160 bytes counts as 204 bytes. The share has room for 10 such events.
+    // An event with a payload of 160 bytes counts as 204 bytes. A quarter of the bound is for carried events, which
+    // is room for 10 such events.
     let bytes = 204 * 40;
     let handle = keeping(&server, Retention::default().bytes(bytes));
     let payload = "x".repeat(160);

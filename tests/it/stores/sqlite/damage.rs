@@ -154,7 +154,7 @@ fn an_event_of_a_stream_that_has_no_row_is_a_gap_and_retention_goes_on() {
 }
 
 #[test]
-fn columns_of_another_type_keep_nothing_from_being_read_or_opened() {
+fn columns_of_another_type_prevent_no_open_and_no_read() {
     check(
         "UPDATE event SET pin = 'x', token = x'00' WHERE sequence IN (1, 2);
          UPDATE event SET pin = 99 WHERE sequence = 3",

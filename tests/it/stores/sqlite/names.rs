@@ -88,7 +88,7 @@ fn a_reader_by_another_name_than_the_writers_is_refused() {
 }
 
 #[test]
-fn a_symbolic_link_without_a_target_names_the_file_that_it_makes() {
+fn a_dangling_symbolic_link_names_the_file_that_the_store_makes() {
     let folder = Folder::new();
     let (link, chain) = (
         folder.path().join("link.db"),
@@ -130,7 +130,7 @@ fn links_that_lead_nowhere_are_refused() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
+fn a_pipe_or_a_device_is_refused_without_waiting() {
     let pipe = Folder::new();
     let made = std::process::Command::new("mkfifo")
         .arg(pipe.file())
@@ -142,7 +142,7 @@ fn what_is_no_regular_file_is_refused_without_waiting_for_it() {
 }
 
 #[test]
-fn a_file_that_is_reached_by_other_folders_is_the_same() {
+fn paths_through_other_folders_name_the_same_file() {
     let folder = Folder::new();
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
@@ -186,7 +186,7 @@ pub(super) fn open_and_close(file: &Path) {
 /// SQLite deletes the write-ahead log when it closes the last connection. It detects other connections by their lock on
 /// the file. A process loses that lock when it closes any descriptor of the file.
 #[test]
-fn stores_that_come_and_go_take_no_lock_from_the_writer() {
+fn opening_and_closing_other_stores_keeps_the_writers_lock() {
     let folder = Folder::new();
     let mut log = folder.open();
     log.put(&["a . 1"]);

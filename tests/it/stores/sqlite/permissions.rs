@@ -49,7 +49,7 @@ fn new_files_are_their_owners_alone_under_any_umask() {
 }
 
 #[test]
-fn a_file_that_is_there_keeps_its_mode_and_gives_it_to_what_is_beside_it() {
+fn an_existing_log_keeps_its_mode_and_gives_it_to_the_files_beside_it() {
     let folder = Folder::new();
     drop(folder.open());
     fs::remove_file(folder.path().join("events.db-lock")).unwrap();
@@ -61,7 +61,7 @@ fn a_file_that_is_there_keeps_its_mode_and_gives_it_to_what_is_beside_it() {
 }
 
 #[test]
-fn a_file_that_was_made_before_by_hand_keeps_its_mode() {
+fn an_empty_file_made_by_hand_keeps_its_mode() {
     let folder = Folder::new();
     fs::write(folder.file(), "").unwrap();
     fs::set_permissions(folder.file(), Permissions::from_mode(0o660)).unwrap();

@@ -125,7 +125,7 @@ fn an_instance_is_created_with_its_input_and_resumed_by_its_event() {
 }
 
 #[test]
-fn under_a_prefix_the_location_has_it_too() {
+fn the_location_of_an_instance_has_the_routers_prefix() {
     block_on(async {
         let router = Router::new().nest_service("/orders", order(&log()).router());
         for path in ["/orders", "/orders/"] {
@@ -188,7 +188,7 @@ fn an_unknown_instance_has_no_state() {
 }
 
 #[test]
-fn both_ways_to_resume_go_on_after_the_event() {
+fn header_and_query_resume_after_the_event() {
     block_on(async {
         let engine = order(&log());
         let router = engine.router();
@@ -209,7 +209,7 @@ fn both_ways_to_resume_go_on_after_the_event() {
 }
 
 #[test]
-fn a_resume_point_that_means_nothing_here_is_a_gap_and_then_everything() {
+fn an_unknown_resume_point_gives_a_gap_and_then_everything() {
     block_on(async {
         let engine = order(&log());
         let router = engine.router();
