@@ -90,8 +90,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Begins a turn. If the store was failing, tries it again and reports all drops counted so far. Otherwise these
-    /// are reported at the turn's end. Returns whether the store works.
+    /// Begins a turn. If the store was failing, tries it again and reports all drops counted so far. Otherwise, the
+    /// drops are reported at the turn's end. Returns whether the store works.
     pub(crate) fn begin_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         self.drops_to_report = self.buffer.dropped();
         !self.is_failing || self.recover(encoder)

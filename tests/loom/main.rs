@@ -51,7 +51,7 @@ fn main() {
     check(2, update_slots::the_worker_does_not_sleep_over_a_change);
     check(
         3,
-        update_slots::an_end_beside_a_change_loses_nothing_uncounted,
+        update_slots::changes_lost_at_a_concurrent_end_are_counted,
     );
     loom::model(wake_flag::no_wake_up_is_lost);
     check(2, wake_flag::no_wake_up_of_a_group_is_lost);

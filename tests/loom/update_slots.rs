@@ -147,7 +147,7 @@ pub(crate) fn the_worker_does_not_sleep_over_a_change() {
 
 /// The span ends while another thread changes it, and may hold the lock of the slot. Each change that
 /// was noted is taken by the end, or by the worker before the end, or is counted as lost.
-pub(crate) fn an_end_beside_a_change_loses_nothing_uncounted() {
+pub(crate) fn changes_lost_at_a_concurrent_end_are_counted() {
     let shared = Shared::new();
     let changing = {
         let shared = Arc::clone(&shared);

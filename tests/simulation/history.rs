@@ -60,7 +60,7 @@ pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
     number.parse().ok()
 }
 
-/// An encoder that treats each record according to the record's mood.
+/// An encoder. A record's [`Mood`] decides whether it makes an event of the record, ignores it or panics.
 struct Plain;
 
 impl RecordEncoder for Plain {

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_cannot_be_read_is_no_empty_one() {
+    fn a_file_that_cannot_be_read_is_an_error() {
         let name = format!("livespan-saved-{}.followed", std::process::id());
         let file = std::env::temp_dir().join(name);
         assert!(Saved::read(&file).unwrap().logs.is_empty());

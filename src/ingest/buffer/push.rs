@@ -41,7 +41,7 @@ pub(crate) struct IngestBuffer {
     pub(super) next_number: AtomicU64,
     /// How many times the worker has emptied the shards.
     pub(super) drain_generation: AtomicU64,
-    /// For each class: the last turn, counted from 1, in which all shards were found full.
+    /// For each class: the worker's last turn, counted from 1, in which a push found all shards full.
     pub(super) full_since: [AtomicU64; 4],
     pub(super) closed: AtomicBool,
     /// The reason why the log aborted; unset if it is open or was shut down.
@@ -197,9 +197,9 @@ impl IngestBuffer {
         let mut buf = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
         let before = buf.remaining();
         let header = buf.reserve_array::<HEADER>()?;
-        // Invariant: the number is drawn under the lock (see the module's documentation). It is drawn before the copy,
-        // as all atomic read-modify-writes are. If the record then does not fit, its number stays unused: numbers need
-        // to be ordered, not dense.
+        // Invariant: the number is drawn under the lock (see the module's documentation). All atomic
+        // read-modify-writes come before the copy, this one included. If the record then does not fit, its number
+        // stays unused: numbers need to be ordered, not dense.
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         write(&mut buf)?;
         let size = before - buf.remaining();

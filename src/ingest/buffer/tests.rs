@@ -65,7 +65,7 @@ fn records_are_drained_in_the_order_of_their_pushes_across_threads() {
 }
 
 #[test]
-fn records_above_the_cut_wait_for_their_turn() {
+fn records_above_the_cut_wait_for_the_next_drain() {
     let buffer = IngestBuffer::new(0, 1000);
     let mut drain = Drain::new(&buffer);
     for text in ["a", "b", "c", "d", "e"] {
@@ -143,7 +143,7 @@ fn a_record_too_large_for_the_rest_of_the_buffer_leaves_room_for_smaller_ones() 
 }
 
 #[test]
-fn bytes_are_bounded_as_events_are() {
+fn bytes_are_bounded_like_events() {
     let buffer = IngestBuffer::new(0, 1 << 20);
     let text = "x".repeat(100_000);
     // Starts may fill 352 KiB of each shard: three records.

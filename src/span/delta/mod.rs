@@ -21,8 +21,8 @@
 //!
 //! A span gets a complete end if other spans hold its slots, or if its start was too large, had too many attributes
 //! or was refused by the buffer. It also gets one if the SDK's limits dropped attributes, or if another open span has
-//! the same ids, parent and kind. If the worker misses a start, the end is counted as dropped and the span ends as lost. Nothing
-//! here waits on the host's threads, and only the first use of the large table allocates.
+//! the same ids, parent and kind. If the worker misses a start, the end is counted as dropped and the span ends as
+//! lost. Nothing here waits on the host's threads, and only the first use of the large table allocates.
 //!
 //! The benchmark that justifies it: `cargo bench -p livespan-benches --bench span_instructions`, the rows of ends.
 

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_takes_what_is_pending() {
+    fn an_end_takes_the_pending_changes() {
         let slot = slot();
         assert_eq!(note(&slot, "a"), NoteResult::MustQueue);
         assert_eq!(note(&slot, "b"), NoteResult::Queued);

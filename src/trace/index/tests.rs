@@ -296,7 +296,7 @@ fn a_filter_that_matches_nothing_costs_no_more_than_the_changed_traces() {
 }
 
 #[test]
-fn changes_of_few_traces_leave_a_short_log() {
+fn the_log_of_changes_stays_short_if_few_traces_change() {
     let index = TraceIndex::default();
     for sequence in 1..=100_000 {
         start(&index, 1, sequence);
@@ -360,7 +360,8 @@ fn a_running_trace_passes_a_filter_by_duration_once_it_lasts_long_enough() {
         viewer_changes(&index, &mut viewed, &lasting(hour)),
         (vec![], vec![])
     );
-    // The minimum of 0 has the effect of a later update, when the trace has lasted long enough.
+    // A minimum of 0 has the same effect as a later update, at which the trace has lasted long
+    // enough.
     assert_eq!(
         viewer_changes(&index, &mut viewed, &lasting(0)),
         (vec![1], vec![])

@@ -179,7 +179,7 @@ async fn the_cookie_of_an_operator_opens_nothing_to_a_page_of_an_allowed_origin(
 }
 
 #[tokio::test]
-async fn a_rule_of_the_apps_sees_no_cookie_from_another_origin() {
+async fn the_apps_rule_sees_no_cookie_from_another_origin() {
     let auth = Auth::check(|request| match request.headers.get("cookie") {
         Some(_) => Access::everything(),
         None => Access::nothing(),

@@ -105,7 +105,7 @@ async fn a_client_with_a_part_of_the_trace_gets_the_rest() {
 }
 
 #[tokio::test]
-async fn an_id_of_another_life_is_a_gap_and_all_of_it() {
+async fn an_id_of_another_epoch_gives_a_gap_and_the_whole_trace() {
     let app = App::start().await;
     put(&app.live, checkout(1));
     let frames = app

@@ -70,7 +70,7 @@ fn an_instance_is_streamed_by_its_own_id() {
 /// `@oselvar/ssetarget` ignores the query and replays everything. After a malformed id it replays
 /// nothing, and after an unknown id it sends no bytes at all.
 #[test]
-fn a_resume_point_is_taken_from_the_query_and_a_bad_one_is_no_silence() {
+fn a_resume_point_is_taken_from_the_query_and_a_bad_one_replays_everything() {
     block_on(async {
         let (app, path) = shown().await;
         // The `process` event comes first on every stream. The events after it begin at the resume

@@ -221,7 +221,7 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
 }
 
 #[test]
-fn a_port_that_does_not_answer_in_tls_is_asked_about() {
+fn the_error_of_a_port_that_does_not_answer_over_tls_asks_whether_it_uses_tls() {
     let server = Server::start();
     let message = refusal(&format!("rediss://127.0.0.1:{}", server.port()));
     let asked =

@@ -38,7 +38,7 @@ fn pages(log: &Log, streams: &[&str], limit: PageLimit) -> Vec<Vec<StoredEvent>>
 }
 
 #[test]
-fn pages_of_every_size_add_up_to_the_same() {
+fn pages_of_every_size_add_up_to_the_same_events() {
     let folder = Folder::new();
     let mut log = folder.open();
     mixed(&mut log);
@@ -130,7 +130,7 @@ fn a_stream_that_was_forgotten_can_come_back() {
 }
 
 #[test]
-fn numbers_that_were_left_out_stay_left_out() {
+fn skipped_sequences_stay_skipped() {
     let folder = Folder::new();
     let mut log = folder.keeping(3);
     log.put(&["a . 1", "a . 2"]);

@@ -170,7 +170,7 @@ async fn a_repeated_request_adds_no_log_record_twice_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_log_record_without_any_time_is_taken_each_time() {
+async fn a_repeated_log_record_without_any_time_is_not_recognised() {
     let live = receiving();
     for _ in 0..2 {
         take_logs(&live, &logs("shop", &["a"], 0)).await;
